@@ -1,0 +1,18 @@
+"""The one exception that reaches the user as a message rather than a traceback."""
+
+
+class AssayError(Exception):
+    """Something the user can mend: says what is wrong, where, and what to do about it.
+
+    Args:
+        message: what is wrong and where (file, row, key), and what was expected.
+        remedy: what to do about it; printed on a line of its own.
+    """
+
+    def __init__(self, message: str, *, remedy: str = "") -> None:
+        super().__init__(message, remedy)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.remedy}" if self.remedy else self.message

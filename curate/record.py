@@ -1,0 +1,111 @@
+"""The record: the canonical row that every stage takes and gives back."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+import xxhash
+
+TURN = pa.struct([pa.field("role", pa.string()), pa.field("content", pa.string())])
+TURNS = pa.list_(TURN)
+SOURCE = pa.struct([pa.field("drop", pa.string()), pa.field("file", pa.string()), pa.field("row", pa.int64())])
+
+SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string()),
+        pa.field("turns", TURNS),
+        pa.field("target", pa.string()),
+        pa.field("group", pa.string()),
+        pa.field("label", pa.string()),
+        pa.field("language", pa.string()),
+        pa.field("source", SOURCE),
+        pa.field("meta", pa.map_(pa.string(), pa.string())),
+    ]
+)
+"""Columns of a record.
+
+id: 128-bit hash (32 hex digits) of the turns and the target as they were read; it never changes after.
+turns: what was said, as {role, content}; target: the expected structured answer as canonical JSON text, or null;
+group: rows of one group share a split; label: what the split is stratified by; language: ISO 639 code or "und";
+source: drop (its hash), file (relative to the source's root), row (0-based within the file); meta: any other strings.
+"""
+
+QUARANTINE_SCHEMA = pa.schema(
+    [
+        *SCHEMA,
+        pa.field("stage", pa.string()),
+        pa.field("reason", pa.string()),
+        pa.field("evidence", pa.string()),
+        pa.field("raw", pa.string()),
+    ]
+)
+"""A rejected row, whole: the record's columns as far as they were known, then which stage rejected it, the reason's
+code, the evidence as JSON, and the raw text where no record could be made of it."""
+
+
+def content_id(turns: Sequence[dict[str, str]], target: str | None) -> str:
+    """128-bit XXH3 (32 hex digits) of a row's canonical content."""
+    return xxhash.xxh3_128_hexdigest(orjson.dumps([[[t["role"], t["content"]] for t in turns], target]))
+
+
+def answer_of(turns: Sequence[dict[str, str]], target: str | None) -> str:
+    """What the model is to answer: the target, or else the last turn where the assistant speaks last."""
+    if target is not None:
+        return target
+    return turns[-1]["content"] if turns and turns[-1]["role"] == "assistant" else ""
+
+
+def prompt_text(table: pa.Table) -> pa.Array:
+    """What each row asks, as one string: every turn but the answer, separated by blank lines.
+
+    Returns a string array of length `table.num_rows`. The template's own words are never part of it.
+    """
+    turns = table["turns"].combine_chunks()
+    contents = pc.struct_field(turns.flatten(), "content")
+    lengths = pc.list_value_length(turns).to_numpy(zero_copy_only=False)
+    last_is_answer = answer_is_last_turn(table).to_numpy(zero_copy_only=False)
+    keep = np.ones(len(contents), dtype=bool)
+    ends = np.cumsum(lengths)
+    keep[ends[last_is_answer] - 1] = False
+    offsets = np.concatenate([[0], np.cumsum(lengths - last_is_answer)]).astype(np.int32)
+    kept = contents.filter(pa.array(keep))
+    return pc.binary_join(pa.ListArray.from_arrays(pa.array(offsets), kept), "\n\n")
+
+
+def answer_is_last_turn(table: pa.Table) -> pa.Array:
+    """Whether each row's answer is its last turn (no target, and the assistant speaks last): boolean array."""
+    turns = table["turns"].combine_chunks()
+    roles = pc.struct_field(turns.flatten(), "role")
+    lengths = pc.list_value_length(turns).to_numpy(zero_copy_only=False)
+    ends = np.cumsum(lengths)
+    last = np.zeros(len(lengths), dtype=bool)
+    nonempty = lengths > 0
+    last[nonempty] = pc.equal(roles.take(pa.array(ends[nonempty] - 1)), "assistant").to_numpy(zero_copy_only=False)
+    return pa.array(last & pc.is_null(table["target"]).to_numpy())
+
+
+def answer_text(table: pa.Table) -> pa.Array:
+    """The answer of each row (see `answer_of`): string array of length `table.num_rows`."""
+    turns = table["turns"].combine_chunks()
+    contents = pc.struct_field(turns.flatten(), "content")
+    lengths = pc.list_value_length(turns).to_numpy(zero_copy_only=False)
+    last_is_answer = answer_is_last_turn(table).to_numpy(zero_copy_only=False)
+    index = np.where(last_is_answer, np.cumsum(lengths) - 1, 0)
+    mask = pa.array(~last_is_answer)
+    spoken = contents.take(pa.array(index, mask=~last_is_answer))
+    del mask
+    return pc.fill_null(pc.coalesce(table["target"].combine_chunks(), spoken), "")
+
+
+def map_contents(table: pa.Table, change: Any) -> pa.Table:
+    """`table` with every turn's content replaced by `change(contents)`, a function of one string array to another."""
+    turns = table["turns"].combine_chunks()
+    flat = turns.flatten()
+    contents = change(pc.struct_field(flat, "content"))
+    changed = pa.StructArray.from_arrays([pc.struct_field(flat, "role"), contents], fields=list(TURN))
+    offsets = np.concatenate([[0], np.cumsum(pc.list_value_length(turns).to_numpy(zero_copy_only=False))])
+    rebuilt = pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), changed)
+    return table.set_column(table.schema.get_field_index("turns"), SCHEMA.field("turns"), rebuilt)

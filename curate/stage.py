@@ -1,0 +1,183 @@
+"""Stages: functions from a table to an outcome, run over shards, cached by content."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import orjson
+import pyarrow as pa
+
+from curate.errors import AssayError
+from curate.hashing import digest
+from curate.record import QUARANTINE_SCHEMA, SCHEMA
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a stage made of a table."""
+
+    kept: pa.Table
+    """Rows that go on; record columns plus whatever earlier stages added."""
+    rejected: pa.Table
+    """Rows that go to quarantine, in QUARANTINE_SCHEMA."""
+    counters: dict[str, int] = field(default_factory=dict)
+    """What the stage did to the rows it kept, e.g. {"whitespace": 12}: rows."""
+
+
+@dataclass(frozen=True)
+class Reject:
+    """Why one row goes to quarantine."""
+
+    row: int
+    """0-based position in the stage's table."""
+    reason: str
+    """Code, documented where the stage is."""
+    evidence: dict[str, Any]
+    """What was seen; JSON-like."""
+
+
+def divide(table: pa.Table, stage: str, rejects: Sequence[Reject], counters: dict[str, int] | None = None) -> Outcome:
+    """An outcome in which `rejects` are quarantined and all other rows are kept, in their order.
+
+    Args:
+        table: the stage's rows, of which each may be rejected once.
+        stage: the stage's name.
+        rejects: in any order.
+        counters: see `Outcome`.
+    """
+    rejects = sorted(rejects, key=lambda reject: reject.row)
+    rows = [reject.row for reject in rejects]
+    keep = pa.array(_complement(rows, table.num_rows), pa.int64())
+    taken = table.select(SCHEMA.names).take(pa.array(rows, pa.int64()))
+    rejected = pa.table(
+        [
+            *taken.columns,
+            pa.array([stage] * len(rows), pa.string()),
+            pa.array([reject.reason for reject in rejects], pa.string()),
+            pa.array([evidence_json(reject.evidence) for reject in rejects], pa.string()),
+            pa.nulls(len(rows), pa.string()),
+        ],
+        schema=QUARANTINE_SCHEMA,
+    )
+    return Outcome(table.take(keep) if rows else table, rejected, counters or {})
+
+
+def evidence_json(evidence: dict[str, Any]) -> str:
+    """Evidence as canonical JSON text; a lone surrogate becomes its escape."""
+    return json.dumps(evidence, ensure_ascii=False, sort_keys=True).encode("utf-8", "backslashreplace").decode()
+
+
+def _complement(rows: Sequence[int], total: int) -> list[int]:
+    out = set(rows)
+    return [row for row in range(total) if row not in out]
+
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+class MapShards(Protocol):
+    """Runs `function` over tasks, anywhere and in any order; gives back the results in the order of the tasks."""
+
+    def __call__(
+        self, stage: str, function: Callable[[Task], Result], tasks: Sequence[Task], /
+    ) -> list[Result]: ...
+
+
+def map_in_process(stage: str, function: Callable[[Task], Result], tasks: Sequence[Task], /) -> list[Result]:
+    """The MapShards that runs every task here, one after the other."""
+    return [function(task) for task in tasks]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A stage's finished work on one shard: a folder of the cache."""
+
+    folder: Path
+    key: str
+    """Hash of everything the content depends on: input, stage, its version and its settings."""
+    rows: int
+    rejected: int
+    reasons: dict[str, int]
+    counters: dict[str, int]
+    cached: bool
+    """Whether it was there already."""
+
+    def kept(self) -> pa.Table:
+        return read_arrow(self.folder / "kept.arrow")
+
+    def quarantine(self) -> pa.Table:
+        return read_arrow(self.folder / "rejected.arrow")
+
+
+def cached_outcome(cache: Path, key_of: Any, rows_in: int | None, compute: Callable[[], Outcome]) -> Shard:
+    """The shard of the cache that `key_of` names, computed if it is not there.
+
+    Args:
+        cache: the store's cache folder.
+        key_of: JSON-like value that determines the outcome; its hash is the shard's key.
+        rows_in: how many rows the outcome must account for (None where the stage itself finds out: reading).
+        compute: makes the outcome.
+
+    Raises:
+        AssayError: the outcome has lost or invented rows (law 1).
+    """
+    key = digest(key_of)
+    folder = cache / "stages" / key[:2] / key
+    if (folder / "summary.json").is_file():
+        return Shard(folder, key, **json.loads((folder / "summary.json").read_bytes()), cached=True)
+    outcome = compute()
+    if rows_in is not None and outcome.kept.num_rows + outcome.rejected.num_rows != rows_in:
+        raise AssayError(
+            f"{rows_in} rows in, {outcome.kept.num_rows} kept and {outcome.rejected.num_rows} quarantined: "
+            "rows are not conserved.",
+            remedy="This is a defect of the stage; nothing was published.",
+        )
+    reasons: dict[str, int] = {}
+    for reason in outcome.rejected["reason"].to_pylist():
+        reasons[reason] = reasons.get(reason, 0) + 1
+    summary = {
+        "rows": outcome.kept.num_rows,
+        "rejected": outcome.rejected.num_rows,
+        "reasons": reasons,
+        "counters": outcome.counters,
+    }
+
+    def write(draft: Path) -> None:
+        write_arrow(outcome.kept, draft / "kept.arrow")
+        write_arrow(outcome.rejected, draft / "rejected.arrow")
+        (draft / "summary.json").write_bytes(orjson.dumps(summary))
+
+    cache_folder(folder, write)
+    return Shard(folder, key, **summary, cached=False)
+
+
+def cache_folder(folder: Path, write: Callable[[Path], None]) -> None:
+    """Fill a folder of the cache aside and rename it into place, so that it is there whole or not at all."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=folder.parent))
+    try:
+        write(draft)
+        os.rename(draft, folder)
+    except OSError:
+        if not folder.is_dir():  # else another run has just made the same folder
+            raise
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def write_arrow(table: pa.Table, path: Path) -> None:
+    """Write a table as an Arrow IPC file."""
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+
+
+def read_arrow(path: Path) -> pa.Table:
+    """Read an Arrow IPC file, memory-mapped."""
+    with pa.memory_map(str(path)) as source:
+        return pa.ipc.open_file(source).read_all()

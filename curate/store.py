@@ -1,0 +1,145 @@
+"""The store: the one folder Assay writes to, and the only way to publish into it."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from curate.errors import AssayError
+from curate.hashing import canonical_json, digest, file_digest
+
+Kind = Literal["datasets", "adapters", "scorecards"]
+MANIFEST = "manifest.json"
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a published folder.
+
+    Raises:
+        AssayError: there is none, so the folder is not a published one.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise AssayError(f"{folder}: no {MANIFEST}, so nothing published is there.", remedy="Name a published version.")
+    manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return manifest
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A folder being written beside the place where it will be published."""
+
+    folder: Path
+    target: Path
+    unhashed: frozenset[str]
+
+    def publish(self, manifest: dict[str, Any]) -> Path:
+        """Name the folder by its content and move it to its place, manifest last.
+
+        The version is the first 16 hex digits of the SHA-256 of the manifest, which holds the SHA-256 of each file.
+        A version that is there already is kept: it has the same content.
+
+        Returns:
+            The published folder.
+        """
+        files = sorted(path for path in self.folder.rglob("*") if path.is_file())
+        names = {path: path.relative_to(self.folder).as_posix() for path in files}
+        hashed = {names[p]: file_digest(p) for p in files if names[p].split("/")[0] not in self.unhashed}
+        content = manifest | {"files": hashed}
+        version = digest(content)[:16]
+        final = self.target / version
+        if (final / MANIFEST).is_file():
+            return final
+        for path in files:
+            _fsync(path)
+        draft_manifest = self.folder / MANIFEST
+        draft_manifest.write_bytes(
+            json.dumps(content | {"version": version}, indent=2, sort_keys=True, ensure_ascii=False).encode() + b"\n"
+        )
+        _fsync(draft_manifest)
+        for folder in {path.parent for path in files}:
+            _fsync(folder)
+        os.rename(self.folder, final)
+        _fsync(self.target)
+        return final
+
+
+class Store:
+    """Folders of a store: `datasets`, `adapters`, `scorecards`, `index`, `cache` and `ledger`.
+
+    Args:
+        root: the folder; it is made when something is first written.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.cache = root / "cache"
+        self.index = root / "index"
+        self.ledger = root / "ledger"
+
+    @contextmanager
+    def publishing(self, kind: Kind, name: str, unhashed: frozenset[str] = frozenset()) -> Iterator[Draft]:
+        """A draft to fill and publish; whatever happens, nothing half-written is left behind.
+
+        Args:
+            kind: `datasets`, `adapters` or `scorecards`.
+            name: name of the series, e.g. the recipe's.
+            unhashed: names of files or folders at the draft's top that do not count towards the version.
+        """
+        target = self.root / kind / name
+        target.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=".draft-", dir=target))
+        folder.chmod(0o755)
+        try:
+            yield Draft(folder, target, unhashed)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def versions(self, kind: Kind, name: str) -> list[Path]:
+        """Published versions of a series, in the order of their folder names."""
+        return sorted(path.parent for path in (self.root / kind / name).glob(f"[0-9a-f]*/{MANIFEST}"))
+
+    def resolve(self, kind: Kind, name: str) -> Path:
+        """The folder meant by a path, `NAME/VERSION` or `NAME` (the one published last, by the ledger).
+
+        Raises:
+            AssayError: nothing of that name is published.
+        """
+        if (Path(name) / MANIFEST).is_file():
+            return Path(name)
+        if (self.root / kind / name / MANIFEST).is_file():
+            return self.root / kind / name
+        present = {path.name: path for path in self.versions(kind, name)}
+        for event in reversed(self.events()):
+            if event["event"] == kind and event["name"] == name and event["version"] in present:
+                return present[event["version"]]
+        raise AssayError(
+            f"{name}: no such version among {self.root / kind}.",
+            remedy=f"Published there: {', '.join(sorted(p.name for p in (self.root / kind).glob('*'))) or 'nothing yet'}.",
+        )
+
+    def record(self, event: dict[str, Any]) -> None:
+        """Append an event, with the time, to the ledger: the one place where a clock is read."""
+        self.ledger.mkdir(parents=True, exist_ok=True)
+        line = canonical_json({"time": datetime.now(UTC).isoformat(timespec="seconds")} | event) + b"\n"
+        with (self.ledger / "events.jsonl").open("ab") as file:
+            file.write(line)
+
+    def events(self) -> list[dict[str, Any]]:
+        """What the ledger holds, oldest first."""
+        path = self.ledger / "events.jsonl"
+        return [json.loads(line) for line in path.read_bytes().splitlines()] if path.is_file() else []
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
