@@ -1,0 +1,36 @@
+"""Fixtures shared by every test, and the environment that keeps the suite off the network."""
+
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+
+# Before any library that reads them at import.
+os.environ.update(
+    DO_NOT_TRACK="1",
+    GX_ANALYTICS_ENABLED="false",
+    HF_HUB_OFFLINE="1",
+    PREFECT_SERVER_ANALYTICS_ENABLED="false",
+    TOKENIZERS_PARALLELISM="false",
+)
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data sets that lies beside the repository; tests that need it are skipped without it."""
+    folder = ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"the real data sets are not here: {folder} does not exist")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def licence_data() -> Path:
+    """The folder of `licensedcode-data` that holds rules/ and licenses/."""
+    spec = importlib.util.find_spec("licensedcode")
+    if spec is None or not spec.submodule_search_locations:
+        pytest.skip("licensedcode-data is not installed: pip install 'assay-curation[demo]'")
+    return Path(next(iter(spec.submodule_search_locations))) / "data"

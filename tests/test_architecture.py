@@ -1,0 +1,125 @@
+"""The rules of the house: imports run one way, light commands stay light, data folders travel with the wheel."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+ORDER = ["curate", "train", "evaluation", "flows"]  # a package may import itself and those before it
+HEAVY = {"bitsandbytes", "datasets", "great_expectations", "pandas", "peft", "prefect", "torch", "transformers", "trl"}
+
+
+def imports(file: Path) -> Iterator[tuple[int, str]]:
+    """(line, top-level package) of every import of a file, also those inside functions."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name.partition(".")[0]) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.lineno, node.module.partition(".")[0]
+
+
+def offences(package: str, forbidden: set[str]) -> list[str]:
+    files = sorted((ROOT / package).rglob("*.py"))
+    assert files, f"no module in {package}/"
+    return [
+        f"{file.relative_to(ROOT)}:{line} imports {name}"
+        for file in files
+        for line, name in imports(file)
+        if name in forbidden
+    ]
+
+
+@pytest.mark.parametrize("package", ORDER)
+def test_imports_run_one_way(package: str) -> None:
+    assert offences(package, set(ORDER[ORDER.index(package) + 1 :])) == []
+
+
+@pytest.mark.parametrize("package", ["curate", "train", "evaluation"])
+def test_only_flows_knows_prefect(package: str) -> None:
+    assert offences(package, {"prefect", "typer"}) == []
+
+
+def test_curation_knows_no_training_library() -> None:
+    assert offences("curate", {"accelerate", "bitsandbytes", "peft", "torch", "transformers", "trl"}) == []
+
+
+def test_the_rule_sees_an_import_inside_a_function(tmp_path: Path) -> None:
+    file = tmp_path / "stage.py"
+    file.write_text("import os\ndef f():\n    from torch.nn import Linear\n    from .near import x\n")
+    assert list(imports(file)) == [(1, "os"), (3, "torch")]
+
+
+def modules_loaded_by(code: str) -> set[str]:
+    """Top-level modules in memory after running `code` in a fresh interpreter."""
+    report = "\nimport sys\nprint('loaded', *sorted({name.partition('.')[0] for name in sys.modules}))"
+    done = subprocess.run(
+        [sys.executable, "-c", code + report], cwd=ROOT, capture_output=True, text=True, check=True, timeout=120
+    )
+    return set(done.stdout.splitlines()[-1].split()[1:])
+
+
+def test_import_curate_is_light() -> None:
+    loaded = modules_loaded_by(
+        "import curate, pkgutil\nfor m in pkgutil.iter_modules(curate.__path__, 'curate.'): __import__(m.name)"
+    )
+    assert "curate" in loaded
+    assert loaded & HEAVY == set()
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["curate", "--help"], ["evaluate", "--help"]])
+def test_help_imports_only_what_draws_it(arguments: list[str]) -> None:
+    loaded = modules_loaded_by(
+        "from flows.cli import app\n"
+        f"try: app({arguments!r})\n"
+        "except SystemExit as stop: assert stop.code == 0, stop.code"
+    )
+    assert {"typer", "rich"} <= loaded
+    assert loaded & (HEAVY | {"numpy", "pyarrow", "pydantic", "yaml"}) == set()
+
+
+def test_an_installed_wheel_carries_its_data_folders(tmp_path: Path) -> None:
+    """Recipes, contracts and templates are read through importlib.resources from an installed copy, not from here."""
+    installed = tmp_path / "site"
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
+            *("--no-index", "--no-deps", "--no-build-isolation", "--target", str(installed), str(ROOT)),
+        ],
+        cwd=tmp_path,
+        check=True,
+        timeout=240,
+    )
+    folders = ("data_contracts", "recipes", "templates")
+    code = (
+        "from importlib.resources import files\n"
+        f"for name in {folders!r}:\n"
+        "    root = files(name)\n"
+        "    print('root', root)\n"
+        "    stack = [(name, root)]\n"
+        "    while stack:\n"
+        "        path, entry = stack.pop()\n"
+        "        if entry.is_dir(): stack += [(f'{path}/{child.name}', child) for child in entry.iterdir()]\n"
+        "        else: print('file', path, len(entry.read_bytes()))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(installed), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    lines = [line.split(" ", 1) for line in done.stdout.splitlines()]
+    assert [Path(text) for kind, text in lines if kind == "root"] == [installed / name for name in folders]
+    here = {
+        f"{file.relative_to(ROOT)} {file.stat().st_size}"
+        for name in folders
+        for file in (ROOT / name).rglob("*")
+        if file.is_file() and "__pycache__" not in file.parts
+    }
+    assert {text for kind, text in lines if kind == "file" and "__pycache__" not in text} == here
