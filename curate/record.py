@@ -109,3 +109,12 @@ def map_contents(table: pa.Table, change: Any) -> pa.Table:
     offsets = np.concatenate([[0], np.cumsum(pc.list_value_length(turns).to_numpy(zero_copy_only=False))])
     rebuilt = pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), changed)
     return table.set_column(table.schema.get_field_index("turns"), SCHEMA.field("turns"), rebuilt)
+
+
+def roles_text(table: pa.Table) -> pa.Array:
+    """Who speaks in each row, e.g. "user assistant": the turns' roles joined by spaces, null where a role is null."""
+    turns = table["turns"].combine_chunks()
+    lengths = pc.fill_null(pc.list_value_length(turns), 0).to_numpy(zero_copy_only=False)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    roles = pc.struct_field(turns.flatten(), "role")
+    return pc.binary_join(pa.ListArray.from_arrays(pa.array(offsets), roles), " ")

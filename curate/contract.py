@@ -1,0 +1,249 @@
+"""The contract: what one record and a whole set must satisfy, written in the Open Data Contract Standard (ODCS) 3.1.
+
+A contract is a folder with `contract.yaml` and, where the answer is structured, `target.schema.json`. Of the two
+schema objects of contract.yaml, `record` documents the fields of a row and `set` those of the flattened whole. The JSON
+Schema of a row and the Great Expectations suite of a set are derived from them, so neither can disagree with what is
+documented.
+"""
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import yaml
+
+from curate.errors import AssayError
+from curate.hashing import file_digest, files_digest
+from curate.record import SCHEMA
+
+FILE, TARGET_FILE = "contract.yaml", "target.schema.json"
+RECORD_FIELDS = frozenset(SCHEMA.names) | {"roles"}
+"""What a contract's `record` may constrain: the record's columns and `roles`, the turns' roles joined by spaces."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """One documented field, for the data set card."""
+
+    name: str
+    """Dotted where nested, e.g. `target.category`."""
+    type: str
+    """ODCS logical type."""
+    nullable: bool
+    description: str
+    derivation: str
+    """How it is derived from the sources, in words or as logic; empty where it is taken as it is."""
+
+
+@dataclass(frozen=True)
+class Contract:
+    """A loaded contract; make one with `Contract.load`."""
+
+    name: str
+    version: str
+    purpose: str
+    limitations: str
+    usage: str
+    tags: tuple[str, ...]
+    properties: dict[str, str]
+    """ODCS `customProperties`, e.g. {"license": "cc-by-4.0", "attribution": "..."}."""
+    fields: tuple[Field, ...]
+    target_schema: dict[str, Any] | None
+    """JSON Schema of the answer, or None where the answer is plain text."""
+    row_schema: dict[str, Any]
+    """JSON Schema (2020-12) of a record as JSON, its target parsed and its turns' roles joined in `roles`."""
+    expectations: tuple[dict[str, Any], ...]
+    """Great Expectations configurations: {"type", "kwargs", "description", "meta": {"name", "dimension"}}."""
+    sha256: str
+    """Hash of the contract's files."""
+
+    @staticmethod
+    def load(name_or_path: str | Path) -> "Contract":
+        """Read a contract.
+
+        Args:
+            name_or_path: a folder that holds contract.yaml, or the name of a packaged contract, e.g. "licences".
+
+        Raises:
+            AssayError: there is no such contract, or it is wrong; names the file, the key and what was expected.
+        """
+        folder = Path(name_or_path)
+        if not (folder / FILE).is_file():
+            folder = Path(str(files("data_contracts"))) / name_or_path
+        if not (folder / FILE).is_file():
+            packaged = sorted(path.parent.name for path in Path(str(files("data_contracts"))).glob(f"*/{FILE}"))
+            raise AssayError(
+                f"{name_or_path}: no such contract: no {FILE} in that folder.",
+                remedy=f"Name a folder that holds one, or one of: {', '.join(packaged)}.",
+            )
+        document = _read_document(folder / FILE)
+        record, whole = (_schema_object(document, name, folder / FILE) for name in ("record", "set"))
+        target_schema = _target_schema(folder / TARGET_FILE, record)
+        row_schema = _row_schema(document["name"], record, target_schema, folder / FILE)
+        about = document.get("description", {})
+        return Contract(
+            name=document["name"],
+            version=document["version"],
+            purpose=about.get("purpose", ""),
+            limitations=about.get("limitations", ""),
+            usage=about.get("usage", ""),
+            tags=tuple(document.get("tags", [])),
+            properties={item["property"]: str(item["value"]) for item in document.get("customProperties", [])},
+            fields=tuple(_fields(record["properties"])),
+            target_schema=target_schema,
+            row_schema=row_schema,
+            expectations=tuple(_expectations(whole, folder / FILE)),
+            sha256=files_digest((p.name, file_digest(p)) for p in (folder / FILE, folder / TARGET_FILE) if p.is_file()),
+        )
+
+
+def _wrong(file: Path, key: str, message: str) -> AssayError:
+    return AssayError(f"{file}: {key}: {message}.", remedy="data_contracts/README.md explains what a contract holds.")
+
+
+@cache
+def _odcs() -> jsonschema_rs.Validator:
+    schema = json.loads((files("data_contracts") / "odcs-3.1.0.schema.json").read_text(encoding="utf-8"))
+    return jsonschema_rs.validator_for(schema)
+
+
+def _read_document(path: Path) -> dict[str, Any]:
+    """contract.yaml, valid against the standard's own JSON Schema."""
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise _wrong(path, "(whole file)", f"not readable as YAML: {error}") from None
+    if not isinstance(document, dict):
+        raise _wrong(path, "(whole file)", f"expected keys and values, found {type(document).__name__}")
+    for violation in _odcs().iter_errors(document):
+        raise _wrong(path, _dotted(document, violation.instance_path), violation.message)
+    if "name" not in document:
+        raise _wrong(path, "name", "expected the contract's name")
+    return document
+
+
+def _dotted(document: Any, path: list[str | int]) -> str:
+    """A path into a document, with list items called by their `name` where they have one."""
+    parts: list[str] = []
+    for step in path:
+        document = document[step]
+        name = document.get("name") if isinstance(document, dict) and isinstance(step, int) else None
+        parts.append(str(name) if name is not None else str(step))
+    return ".".join(parts) or "(top)"
+
+
+def _schema_object(document: dict[str, Any], name: str, file: Path) -> dict[str, Any]:
+    for item in document.get("schema", []):
+        if item["name"] == name and item.get("properties"):
+            found: dict[str, Any] = item
+            return found
+    raise _wrong(file, "schema", f"expected an object named `{name}` with properties")
+
+
+def _target_schema(path: Path, record: dict[str, Any]) -> dict[str, Any] | None:
+    """target.schema.json, with just the properties that contract.yaml documents; None if neither has any."""
+    target: dict[str, Any] = next((item for item in record["properties"] if item["name"] == "target"), {})
+    documented = {item["name"] for item in target.get("properties", [])}
+    if not path.is_file():
+        if documented:
+            raise _wrong(
+                path.with_name(FILE),
+                "schema.record.target",
+                f"its properties are documented, but there is no {path.name}",
+            )
+        return None
+    try:
+        schema: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        jsonschema_rs.validator_for(schema)
+    except ValueError as error:  # not JSON, or not a schema: ValidationError is one too
+        raise _wrong(path, "(whole file)", f"expected a JSON Schema: {error}") from None
+    properties = set(schema.get("properties", {}))
+    if properties != documented:
+        raise _wrong(
+            path.with_name(FILE),
+            "schema.record.target.properties",
+            f"expected the properties of {path.name}: undocumented {sorted(properties - documented)}, "
+            f"documented but not there {sorted(documented - properties)}",
+        )
+    return schema
+
+
+def _row_schema(name: str, record: dict[str, Any], target_schema: dict[str, Any] | None, file: Path) -> dict[str, Any]:
+    unknown = [item["name"] for item in record["properties"] if item["name"] not in RECORD_FIELDS]
+    if unknown:
+        raise _wrong(
+            file, f"schema.record.{unknown[0]}", f"no such field; expected some of {', '.join(sorted(RECORD_FIELDS))}"
+        )
+    schema = _json_schema(record, "schema.record", file)
+    if target_schema is not None:
+        # Its own $id keeps the schema's inner references (`#/$defs/...`) pointing into itself.
+        schema["properties"]["target"] = {"$id": f"urn:assay:target:{name}"} | target_schema
+    elif "target" in schema["properties"]:
+        schema["properties"]["target"] = {"type": "null"}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": f"record of {name}"} | schema
+
+
+def _json_schema(prop: dict[str, Any], key: str, file: Path) -> dict[str, Any]:
+    """JSON Schema of an ODCS property: its logicalTypeOptions are JSON Schema's keywords by the same names."""
+    kind = prop.get("logicalType")
+    if kind not in ("string", "integer", "number", "boolean", "array", "object"):
+        raise _wrong(file, f"{key}.logicalType", f"expected a type that JSON has, found {kind}")
+    if "quality" in prop:
+        raise _wrong(file, f"{key}.quality", "rules for rows are logicalTypeOptions; expected no `quality`")
+    nullable = not prop.get("required", False) and key != "schema.record"
+    schema: dict[str, Any] = {"type": [kind, "null"] if nullable else kind} | prop.get("logicalTypeOptions", {})
+    if kind == "array" and "items" in prop:
+        schema["items"] = _json_schema(prop["items"], f"{key}.items", file)
+    if kind == "object" and "properties" in prop:
+        inner = {item["name"]: _json_schema(item, f"{key}.{item['name']}", file) for item in prop["properties"]}
+        schema |= {"properties": inner, "required": list(inner), "additionalProperties": False}
+    return schema
+
+
+def _expectations(whole: dict[str, Any], file: Path) -> list[dict[str, Any]]:
+    columns = [item["name"] for item in whole["properties"]]
+    found: list[dict[str, Any]] = []
+    for column, owner in [(None, whole), *((item["name"], item) for item in whole["properties"])]:
+        for rule in owner.get("quality", []):
+            key = ".".join(["schema.set", *([column] if column else []), f"quality.{rule.get('name', '(unnamed)')}"])
+            if rule.get("type", "library") != "custom" or rule["engine"] != "greatExpectations":
+                raise _wrong(
+                    file, key, "expected `type: custom` and `engine: greatExpectations`, the one engine that runs"
+                )
+            implementation = rule["implementation"]
+            if not isinstance(implementation, dict) or set(implementation) != {"type", "kwargs"}:
+                raise _wrong(file, f"{key}.implementation", "expected `type: expect_...` and `kwargs`")
+            if "name" not in rule or rule["name"] in (other["meta"]["name"] for other in found):
+                raise _wrong(file, f"{key}.name", "expected a name that no other rule has")
+            kwargs = ({"column": column} if column else {}) | implementation["kwargs"]
+            if "column" in kwargs and kwargs["column"] not in columns:
+                raise _wrong(
+                    file, f"{key}.implementation.kwargs.column", f"{kwargs['column']!r} is none of {', '.join(columns)}"
+                )
+            found.append(
+                {
+                    "type": implementation["type"],
+                    "kwargs": kwargs,
+                    "description": rule.get("description"),
+                    "meta": {"name": rule["name"], "dimension": rule.get("dimension")},
+                }
+            )
+    return found
+
+
+def _fields(properties: list[dict[str, Any]], prefix: str = "") -> list[Field]:
+    """The properties and those nested in them, outer before inner."""
+    fields: list[Field] = []
+    for item in properties:
+        name = prefix + item["name"]
+        derivation = item.get("transformDescription") or item.get("transformLogic", "")
+        fields.append(
+            Field(name, item["logicalType"], not item.get("required", False), item.get("description", ""), derivation)
+        )
+        inner = item.get("properties") or item.get("items", {}).get("properties", [])
+        fields += _fields(inner, f"{name}.")
+    return fields
