@@ -4,15 +4,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from curate.clean import Clean
+from curate.duplicates import Duplicates
 from curate.errors import AssayError
-
-
-class Settings(BaseModel):
-    """Base of every section: unknown keys are errors, values never change after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from curate.language import Language
+from curate.pii import Pii
+from curate.quality import Quality
+from curate.stage import RowStage, Settings
 
 
 class Files(Settings):
@@ -63,37 +63,6 @@ class RecordMapping(Settings):
     group: str | None = Field(None, description="Rows with equal values share a split.")
     label: str | None = Field(None, description="What the split is stratified by.")
     meta: dict[str, str] = {}
-
-
-class CleanSettings(Settings):
-    unicode: Literal["NFC", "NFKC"] = Field("NFC", description="Unicode normalisation form.")
-    mojibake: bool = Field(True, description="Mend mis-decoded text with ftfy where a row looks broken.")
-    target: bool = Field(False, description="Clean the target's strings too.")
-
-
-class LanguageSettings(Settings):
-    keep: list[str] | None = Field(None, description="ISO 639 codes to keep (`und` = no language told); none keeps all.")
-    min_confidence: float = Field(0.5, ge=0, le=1, description="Below this the row's language is `und`.")
-
-
-class QualitySettings(Settings):
-    min_chars: int = Field(1, ge=0, description="Shortest prompt, in characters.")
-    max_chars: int = Field(1_000_000, ge=1, description="Longest prompt plus answer, in characters.")
-    min_answer_chars: int = Field(1, ge=0, description="Shortest answer, in characters.")
-
-
-class PiiSettings(Settings):
-    replace: list[Literal["email", "phone", "ip"]] = ["email", "phone", "ip"]
-
-
-class DuplicateSettings(Settings):
-    scope: Literal["prompt", "answer", "both"] = Field("prompt", description="Which text is compared.")
-    threshold: float = Field(0.8, gt=0, le=1, description="True Jaccard similarity from which rows are near-duplicates.")
-    shingle_words: int = Field(5, ge=1, description="Words (or characters, in scripts without spaces) per shingle.")
-    same_target: bool = Field(True, description="Remove a near-duplicate only if its answer is the same.")
-    conflicts: Literal["quarantine", "majority", "keep_and_flag"] = Field(
-        "quarantine", description="Equal prompts with different answers."
-    )
 
 
 class DecontaminateSettings(Settings):
@@ -154,17 +123,19 @@ class Variant(Settings):
 
 
 class Recipe(Settings):
+    """Everything about one data set. The row-wise stages run in the order of their keys here."""
+
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="Name of the data set in the store.")]
     contract: str = Field(description="Contract: data_contracts/NAME, or a folder beside the recipe.")
     drop: str = Field(".", description="Folder of the raw files, relative to the recipe.")
     sources: list[Files] = Field(min_length=1)
     lookups: dict[str, Lookup] = {}
     record: RecordMapping
-    clean: CleanSettings = CleanSettings()
-    language: LanguageSettings = LanguageSettings()
-    quality: QualitySettings = QualitySettings()
-    pii: PiiSettings = PiiSettings()
-    duplicates: DuplicateSettings = DuplicateSettings()
+    clean: Clean = Clean()
+    language: Language = Language()
+    quality: Quality = Quality()
+    pii: Pii = Pii()
+    duplicates: Duplicates = Duplicates()
     decontaminate: DecontaminateSettings = DecontaminateSettings()
     split: SplitSettings = SplitSettings()
     render: RenderSettings
@@ -172,6 +143,11 @@ class Recipe(Settings):
     training: TrainingSettings = TrainingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     variants: dict[str, Variant] = {}
+
+    def row_stages(self) -> dict[str, RowStage]:
+        """The row-wise stages by name, in the order they run."""
+        values = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: value for name, value in values.items() if isinstance(value, RowStage)}
 
     @staticmethod
     def load(path: Path, variant: str | None = None, drop: Path | None = None) -> "Recipe":

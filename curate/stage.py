@@ -4,13 +4,15 @@ import json
 import os
 import shutil
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import orjson
 import pyarrow as pa
+from pydantic import BaseModel, ConfigDict
 
 from curate.errors import AssayError
 from curate.hashing import digest
@@ -27,6 +29,23 @@ class Outcome:
     """Rows that go to quarantine, in QUARANTINE_SCHEMA."""
     counters: dict[str, int] = field(default_factory=dict)
     """What the stage did to the rows it kept, e.g. {"whitespace": 12}: rows."""
+
+
+class Settings(BaseModel):
+    """Base of every section of a recipe: unknown keys are errors, values never change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RowStage(Settings, ABC):
+    """A stage that judges each row by itself: its settings are a section of the recipe, its work is `run`."""
+
+    version: ClassVar[int] = 1
+    """Raised whenever `run` would give another outcome for the same rows: it keys the cache."""
+
+    @abstractmethod
+    def run(self, table: pa.Table) -> Outcome:
+        """Judge a shard's rows; must not depend on their order or on other rows."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +96,19 @@ def _complement(rows: Sequence[int], total: int) -> list[int]:
     return [row for row in range(total) if row not in out]
 
 
-Task = TypeVar("Task")
+class Task(Protocol):
+    """Work on one shard, small enough to send to another process."""
+
+    @property
+    def size(self) -> int:
+        """How much work it is, in `unit`s."""
+
+    @property
+    def unit(self) -> str:
+        """"rows", "bytes", ..."""
+
+
+TaskT = TypeVar("TaskT", bound=Task)
 Result = TypeVar("Result")
 
 
@@ -85,11 +116,11 @@ class MapShards(Protocol):
     """Runs `function` over tasks, anywhere and in any order; gives back the results in the order of the tasks."""
 
     def __call__(
-        self, stage: str, function: Callable[[Task], Result], tasks: Sequence[Task], /
+        self, stage: str, function: Callable[[TaskT], Result], tasks: Sequence[TaskT], /
     ) -> list[Result]: ...
 
 
-def map_in_process(stage: str, function: Callable[[Task], Result], tasks: Sequence[Task], /) -> list[Result]:
+def map_in_process(stage: str, function: Callable[[TaskT], Result], tasks: Sequence[TaskT], /) -> list[Result]:
     """The MapShards that runs every task here, one after the other."""
     return [function(task) for task in tasks]
 
@@ -155,6 +186,34 @@ def cached_outcome(cache: Path, key_of: Any, rows_in: int | None, compute: Calla
 
     cache_folder(folder, write)
     return Shard(folder, key, **summary, cached=False)
+
+
+@dataclass(frozen=True)
+class StageTask:
+    """A stage over a shard."""
+
+    stage: str
+    version: int
+    settings: Any
+    """JSON-like; with the version and the shard's key it determines the outcome."""
+    run: Callable[[pa.Table], Outcome]
+    shard: Shard
+    cache: Path
+    unit: str = "rows"
+
+    @property
+    def size(self) -> int:
+        return self.shard.rows
+
+
+def run_stage(task: StageTask) -> Shard:
+    """Run a stage over a shard, or find its outcome in the cache."""
+    return cached_outcome(
+        task.cache,
+        [task.stage, task.version, task.settings, task.shard.key],
+        task.shard.rows,
+        lambda: task.run(task.shard.kept()),
+    )
 
 
 def cache_folder(folder: Path, write: Callable[[Path], None]) -> None:
