@@ -9,7 +9,7 @@ class AssayError(Exception):
         remedy: what to do about it; printed on a line of its own.
     """
 
-    def __init__(self, message: str, *, remedy: str = "") -> None:
+    def __init__(self, message: str, remedy: str = "") -> None:
         super().__init__(message, remedy)
         self.message = message
         self.remedy = remedy
