@@ -57,7 +57,7 @@ class Contract:
     row_schema: dict[str, Any]
     """JSON Schema (2020-12) of a record as JSON, its target parsed and its turns' roles joined in `roles`."""
     expectations: tuple[dict[str, Any], ...]
-    """Great Expectations configurations: {"type", "kwargs", "description", "meta": {"name", "dimension"}}."""
+    """Great Expectations configurations: {"type", "kwargs", "meta": {"name", "dimension", "description"}}."""
     sha256: str
     """Hash of the contract's files."""
 
@@ -228,8 +228,7 @@ def _expectations(whole: dict[str, Any], file: Path) -> list[dict[str, Any]]:
                 {
                     "type": implementation["type"],
                     "kwargs": kwargs,
-                    "description": rule.get("description"),
-                    "meta": {"name": rule["name"], "dimension": rule.get("dimension")},
+                    "meta": {key: rule.get(key, "") for key in ("name", "dimension", "description")},
                 }
             )
     return found
