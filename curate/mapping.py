@@ -5,21 +5,55 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 from jinja2 import StrictUndefined, TemplateError, Undefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from pydantic import Field
 
 from curate.errors import AssayError
-from curate.read import Row, Unread
-from curate.recipe import Lookup, RecordMapping
+from curate.read import Files, Row, Unread
 from curate.record import content_id
+from curate.stage import Settings
 
 UNDERIVABLE = "label_underivable"
 """Reason: the recipe's `underivable` says that no record can be made of the row; the evidence says why."""
 UNMAPPABLE = "unmappable"
 """Reason: an expression of the recipe failed on the row, or gave something else than text; the evidence names it."""
+
+
+class Lookup(Files):
+    """A side table that expressions can ask by key, e.g. `licence[key].category`."""
+
+    key: str = Field(description="Expression over the side table's own columns that gives a row's key.")
+
+
+class Underivable(Settings):
+    """A condition under which no record can be made of a row; the row is quarantined as `label_underivable`."""
+
+    when: str = Field(description="Expression; the row is quarantined where it is true.")
+    because: str = Field(description="Said in the quarantine's evidence.")
+
+
+class TurnMapping(Settings):
+    role: Literal["system", "user", "assistant"]
+    content: str = Field(description="Expression giving the turn's text; a turn whose text is none is left out.")
+
+
+class RecordMapping(Settings):
+    """How a raw row becomes a record. Values are Jinja expressions over the row's columns (sandboxed, no statements)."""
+
+    let: dict[str, str] = Field(default={}, description="Named expressions, in order; each sees those above it.")
+    underivable: list[Underivable] = []
+    turns: str | list[TurnMapping] = Field(description="One expression giving a list of {role, content}, or the turns.")
+    target: dict[str, str] | str | None = Field(
+        None, description="Key -> expression, or one expression giving an object."
+    )
+    group: str | None = Field(None, description="Rows with equal values share a split.")
+    label: str | None = Field(None, description="What the split is stratified by.")
+    meta: dict[str, str] = {}
+
 
 GUANACO = re.compile(r"(?:^|\s)###\s*(Human|Assistant):")
 
@@ -97,7 +131,7 @@ def compile_expression(environment: ImmutableSandboxedEnvironment, key: str, sou
     return evaluate
 
 
-class RowProblem(Exception):
+class RowError(Exception):
     """A row of which no record can be made: reason and evidence for the quarantine."""
 
     def __init__(self, reason: str, evidence: dict[str, Any]) -> None:
@@ -149,14 +183,14 @@ class Mapper:
         """One record, without its source.
 
         Raises:
-            RowProblem: no record can be made of this row.
+            RowError: no record can be made of this row.
         """
         columns = dict(row)
         for name, key, expression in self.let:
             columns[name] = _evaluate(key, expression, columns)
         for key, expression, because in self.underivable:
             if _evaluate(key, expression, columns):
-                raise RowProblem(UNDERIVABLE, {"because": because, "rule": key})
+                raise RowError(UNDERIVABLE, {"because": because, "rule": key})
         turns = self._turns(columns)
         target = self._target(columns)
         return {
@@ -176,7 +210,9 @@ class Mapper:
     def _turns(self, columns: Row) -> list[dict[str, str]]:
         if isinstance(self.turns, list):
             values = [(role, key, _evaluate(key, expression, columns)) for role, key, expression in self.turns]
-            turns = [{"role": role, "content": _checked_text(key, value)} for role, key, value in values if value is not None]
+            turns = [
+                {"role": role, "content": _checked_text(key, value)} for role, key, value in values if value is not None
+            ]
         else:
             key, expression = self.turns
             turns = [
@@ -184,7 +220,7 @@ class Mapper:
                 for turn in _evaluate(key, expression, columns)
             ]
         if not turns:
-            raise RowProblem(UNMAPPABLE, {"key": "record.turns", "message": "no turns"})
+            raise RowError(UNMAPPABLE, {"key": "record.turns", "message": "no turns"})
         return turns
 
     def _target(self, columns: Row) -> str | None:
@@ -209,37 +245,41 @@ def _evaluate(key: str, expression: Expression, columns: Row) -> Any:
     try:
         value = expression(columns)
     except Exception as error:  # whatever a row's values do to an expression is the row's problem
-        raise RowProblem(UNMAPPABLE, {"key": key, "message": f"{type(error).__name__}: {error}"}) from None
+        raise RowError(UNMAPPABLE, {"key": key, "message": f"{type(error).__name__}: {error}"}) from None
     return None if isinstance(value, Undefined) else value
 
 
 def _checked_text(key: str, value: Any) -> str:
     if not isinstance(value, str):
-        raise RowProblem(UNMAPPABLE, {"key": key, "message": f"expected text, found {type(value).__name__}"})
+        raise RowError(UNMAPPABLE, {"key": key, "message": f"expected text, found {type(value).__name__}"})
     return value
 
 
-def build_lookup(name: str, lookup: Lookup, rows: Iterator[Row | Unread]) -> dict[str, Row]:
+def build_lookup(name: str, key: str, rows: Iterator[Row | Unread]) -> dict[str, Row]:
     """A lookup's rows by key; rows that cannot be read or have no key are left out.
+
+    Args:
+        name: the lookup's, for messages.
+        key: expression that gives a row's key.
+        rows: of the side table.
 
     Raises:
         AssayError: two rows have the same key.
     """
-    key_of = compile_expression(_environment(), f"lookups.{name}.key", lookup.key)
+    key_of = compile_expression(_environment(), f"lookups.{name}.key", key)
     table: dict[str, Row] = {}
     for row in rows:
         if isinstance(row, Unread):
             continue
-        key = _evaluate(f"lookups.{name}.key", key_of, row)
-        if key is None:
+        value = _evaluate(f"lookups.{name}.key", key_of, row)
+        if value is None:
             continue
-        if key in table:
-            raise AssayError(f"lookups.{name}: two rows have the key {key!r}.", remedy="Choose a key that is unique.")
-        table[str(key)] = row
+        if value in table:
+            raise AssayError(f"lookups.{name}: two rows have the key {value!r}.", remedy="Choose a key that is unique.")
+        table[str(value)] = row
     return table
 
 
 def raw_json(row: Row) -> str:
     """A raw row as JSON text, for the quarantine; what JSON cannot hold (dates, bytes) as text."""
     return orjson.dumps(row, default=str, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS).decode()
-

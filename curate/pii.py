@@ -85,7 +85,9 @@ class Pii(RowStage):
             for kind in {kind for kind, _ in known}:
                 counters[kind] += 1
         if len(suspects):
-            table = table.set_column(table.schema.get_field_index("turns"), SCHEMA.field("turns"), pa.array(turns, TURNS))
+            table = table.set_column(
+                table.schema.get_field_index("turns"), SCHEMA.field("turns"), pa.array(turns, TURNS)
+            )
             table = table.set_column(
                 table.schema.get_field_index("target"), SCHEMA.field("target"), pa.array(targets, pa.string())
             )

@@ -4,7 +4,6 @@ Reasons: `empty` (no prompt), `too_short`, `too_long`, `no_answer`, `answer_too_
 that holds is named; the evidence says what was measured and the bound.
 """
 
-import json
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
+from curate import strict_json
 from curate.record import answer_text, prompt_text
 from curate.stage import Outcome, Reject, RowStage, divide
 
@@ -38,31 +38,14 @@ class Quality(RowStage):
             for row in np.flatnonzero(bad).tolist():
                 rejects.setdefault(row, Reject(row, reason, {"chars": int(measured[row]), "bound": bound}))
         for row, target in enumerate(table["target"].to_pylist()):
-            if target is not None and row not in rejects and (problem := json_problem(target)):
-                rejects[row] = Reject(row, "target_not_json", {"message": problem, "target": target})
+            if target is not None and row not in rejects:
+                try:
+                    strict_json.loads(target)
+                except ValueError as error:
+                    rejects[row] = Reject(row, "target_not_json", {"message": str(error), "target": target})
         return divide(table, "quality", list(rejects.values()))
 
 
 def _lengths(texts: pa.Array) -> Any:
     """Characters of each text, none of them outer white space."""
     return pc.utf8_length(pc.utf8_trim_whitespace(texts)).to_numpy(zero_copy_only=False)
-
-
-def json_problem(text: str) -> str | None:
-    """Why `text` is not one strict JSON object (RFC 8259, no duplicate keys, no NaN), or None if it is."""
-    try:
-        value = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        return str(error)
-    return None if isinstance(value, dict) else f"expected a JSON object, found {type(value).__name__}"
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = [key for key, _ in pairs]
-    if len(set(keys)) != len(keys):
-        raise ValueError(f"duplicate key {next(key for key in keys if keys.count(key) > 1)!r}")
-    return dict(pairs)
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")

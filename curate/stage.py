@@ -1,7 +1,6 @@
 """Stages: functions from a table to an outcome, run over shards, cached by content."""
 
 import json
-import os
 import shutil
 import tempfile
 from abc import ABC, abstractmethod
@@ -105,7 +104,7 @@ class Task(Protocol):
 
     @property
     def unit(self) -> str:
-        """"rows", "bytes", ..."""
+        """ "rows", "bytes", ..."""
 
 
 TaskT = TypeVar("TaskT", bound=Task)
@@ -115,9 +114,7 @@ Result = TypeVar("Result")
 class MapShards(Protocol):
     """Runs `function` over tasks, anywhere and in any order; gives back the results in the order of the tasks."""
 
-    def __call__(
-        self, stage: str, function: Callable[[TaskT], Result], tasks: Sequence[TaskT], /
-    ) -> list[Result]: ...
+    def __call__(self, stage: str, function: Callable[[TaskT], Result], tasks: Sequence[TaskT], /) -> list[Result]: ...
 
 
 def map_in_process(stage: str, function: Callable[[TaskT], Result], tasks: Sequence[TaskT], /) -> list[Result]:
@@ -222,7 +219,7 @@ def cache_folder(folder: Path, write: Callable[[Path], None]) -> None:
     draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=folder.parent))
     try:
         write(draft)
-        os.rename(draft, folder)
+        draft.rename(folder)
     except OSError:
         if not folder.is_dir():  # else another run has just made the same folder
             raise

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -39,11 +39,16 @@ class Draft:
     target: Path
     unhashed: frozenset[str]
 
-    def publish(self, manifest: dict[str, Any]) -> Path:
+    def publish(self, manifest: dict[str, Any], describe: Callable[[Path, dict[str, Any]], None] | None = None) -> Path:
         """Name the folder by its content and move it to its place, manifest last.
 
         The version is the first 16 hex digits of the SHA-256 of the manifest, which holds the SHA-256 of each file.
         A version that is there already is kept: it has the same content.
+
+        Args:
+            manifest: what the content was made from; no clock, no path.
+            describe: writes files that tell of the version (a card, a report), given the folder and the manifest with
+                `version` and `files`; they are not hashed.
 
         Returns:
             The published folder.
@@ -56,16 +61,15 @@ class Draft:
         final = self.target / version
         if (final / MANIFEST).is_file():
             return final
-        for path in files:
+        content = content | {"version": version}
+        if describe is not None:
+            describe(self.folder, content)
+        for path in [*self.folder.rglob("*"), self.folder]:
             _fsync(path)
         draft_manifest = self.folder / MANIFEST
-        draft_manifest.write_bytes(
-            json.dumps(content | {"version": version}, indent=2, sort_keys=True, ensure_ascii=False).encode() + b"\n"
-        )
+        draft_manifest.write_bytes(json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False).encode() + b"\n")
         _fsync(draft_manifest)
-        for folder in {path.parent for path in files}:
-            _fsync(folder)
-        os.rename(self.folder, final)
+        self.folder.rename(final)
         _fsync(self.target)
         return final
 
@@ -119,10 +123,8 @@ class Store:
         for event in reversed(self.events()):
             if event["event"] == kind and event["name"] == name and event["version"] in present:
                 return present[event["version"]]
-        raise AssayError(
-            f"{name}: no such version among {self.root / kind}.",
-            remedy=f"Published there: {', '.join(sorted(p.name for p in (self.root / kind).glob('*'))) or 'nothing yet'}.",
-        )
+        known = ", ".join(sorted(path.name for path in (self.root / kind).glob("*"))) or "nothing yet"
+        raise AssayError(f"{name}: no such version in {self.root / kind}.", remedy=f"Published there: {known}.")
 
     def record(self, event: dict[str, Any]) -> None:
         """Append an event, with the time, to the ledger: the one place where a clock is read."""

