@@ -83,7 +83,7 @@ class GateResult:
         """The outcome for the manifest; rows are counted, not named."""
         keys = ("name", "column", "success", "observed", "expected")
         rules = [{key: getattr(finding, key) for key in keys} for finding in self.findings]
-        return {"success": self.success, "evaluated": self.evaluated, "rules": rules}
+        return {"evaluated": self.evaluated, "failed": [finding.name for finding in self.failed], "rules": rules}
 
 
 def check_set(table: pa.Table, contract: Contract, docs_folder: Path) -> GateResult:

@@ -43,7 +43,7 @@ from curate.store import Store
 from curate.validate import validate
 
 READ_VERSION = 1
-PUBLISH_VERSION = 1
+PUBLISH_VERSION = 2
 SHARD_BYTES = 8 << 20
 """Raw bytes of a shard: enough shards to keep every core busy, few enough for a shard to be worth its start."""
 
@@ -145,7 +145,7 @@ def run_read(task: ReadTask) -> Shard:
                     rejected.append(_unmade(source, read.UNREADABLE, seen, row.raw))
                     continue
                 try:
-                    records.append(mapper.record(row) | {"source": source})
+                    records.append(mapper.record(row, file.name) | {"source": source})
                 except RowError as problem:
                     rejected.append(_unmade(source, problem.reason, problem.evidence, raw_json(row)))
         return Outcome(
@@ -480,7 +480,7 @@ class _Run:
                 write_card(folder, published, self.contract)
                 write_report(folder, published)
 
-            manifest = manifest | {"counts": counts, "gate": {"evaluated": gate.evaluated, "failed": []}}
+            manifest = manifest | {"counts": counts, "gate": gate.summary()}
             folder = draft.publish(manifest, describe)
         self._assignments().add(dict(zip(table["id"].to_pylist(), table["split"].to_pylist(), strict=True)))
         self.store.record(
@@ -546,8 +546,13 @@ def _in_source_order(table: pa.Table) -> pa.Table:
 
 
 def _write_rows(table: pa.Table, stem: Path) -> None:
-    """One split as Parquet and as JSON lines."""
-    pq.write_table(table, stem.with_suffix(".parquet"), compression="zstd")
+    """One split as Parquet, with `meta` as a list of {key, value} (`datasets` reads no maps), and as JSON lines."""
+    meta = table["meta"].combine_chunks()
+    entries = pa.StructArray.from_arrays([meta.keys, meta.items], names=["key", "value"])
+    listed = table.set_column(
+        table.schema.get_field_index("meta"), "meta", pa.ListArray.from_arrays(meta.offsets, entries)
+    )
+    pq.write_table(listed, stem.with_suffix(".parquet"), compression="zstd")
     with stem.with_suffix(".jsonl").open("wb") as file:
         for batch in table.to_batches(max_chunksize=4096):
             for row in batch.to_pylist(maps_as_pydicts="strict"):
