@@ -1,8 +1,8 @@
 """Mapping: raw rows -> records, by the recipe's expressions."""
 
-import ast
 import json
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Any, Literal
@@ -42,7 +42,11 @@ class TurnMapping(Settings):
 
 
 class RecordMapping(Settings):
-    """How a raw row becomes a record. Values are Jinja expressions over the row's columns (sandboxed, no statements)."""
+    """How a raw row becomes a record.
+
+    Values are Jinja expressions (sandboxed, no statements) over the row's columns; `_row` holds them all, for names
+    that are no identifiers, and `_file` is the file's name.
+    """
 
     let: dict[str, str] = Field(default={}, description="Named expressions, in order; each sees those above it.")
     underivable: list[Underivable] = []
@@ -71,21 +75,20 @@ def guanaco_turns(text: str) -> list[dict[str, str]]:
     return turns
 
 
-def iso_date(text: str, format: str = "%m/%d/%Y") -> str | None:
-    """A date as YYYY-MM-DD, or None where `text` is no date of that format (strptime's codes)."""
-    try:
-        return datetime.strptime(text.strip(), format).date().isoformat()
-    except ValueError:
-        return None
+def iso_date(text: str, format: str) -> str | None:
+    """A date as YYYY-MM-DD, or None where `text` is no date of that format (strptime's codes; %y also takes %Y)."""
+    for each in (format, format.replace("%y", "%Y")):
+        try:
+            return datetime.strptime(text.strip(), each).date().isoformat()
+        except ValueError:
+            continue
+    return None
 
 
-def literal_list(text: str) -> list[Any]:
-    """A list written as a Python literal, as some exports do; an empty list where it is none."""
-    try:
-        value = ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return []
-    return value if isinstance(value, list) else []
+def fold(text: str) -> str:
+    """A text without regard to case and accents: NFKD, marks dropped, case folded."""
+    decomposed = unicodedata.normalize("NFKD", text)
+    return "".join(char for char in decomposed if not unicodedata.combining(char)).casefold()
 
 
 def pluck(keys: Iterable[str], table: dict[str, Row], column: str) -> list[Any]:
@@ -97,8 +100,8 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "findall": lambda text, pattern: re.findall(pattern, text),
     "sub": lambda text, pattern, replacement: re.sub(pattern, replacement, text),
     "guanaco_turns": guanaco_turns,
+    "fold": fold,
     "iso_date": iso_date,
-    "literal_list": literal_list,
     "pluck": pluck,
 }
 """What expressions may use beside Jinja's own filters."""
@@ -179,13 +182,17 @@ class Mapper:
         self.label = compiled("label", mapping.label) if mapping.label else None
         self.meta = {key: compiled(f"meta.{key}", source) for key, source in mapping.meta.items()}
 
-    def record(self, row: Row) -> dict[str, Any]:
+    def record(self, row: Row, file: str) -> dict[str, Any]:
         """One record, without its source.
+
+        Args:
+            row: its columns, which expressions see by name, and all of them as `_row`.
+            file: name of the file it was read from, which expressions see as `_file`.
 
         Raises:
             RowError: no record can be made of this row.
         """
-        columns = dict(row)
+        columns = row | {"_row": row, "_file": file}
         for name, key, expression in self.let:
             columns[name] = _evaluate(key, expression, columns)
         for key, expression, because in self.underivable:

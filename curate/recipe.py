@@ -48,7 +48,9 @@ class EvaluationSettings(Settings):
 
 
 class Variant(Settings):
-    """Overrides of the training and evaluation settings; curation is shared, so its stages come from the cache."""
+    """Overrides by section. Stages that an override does not touch are shared, so they come from the cache."""
+
+    render: dict[str, Any] = {}
 
     training: dict[str, Any] = {}
     evaluation: dict[str, Any] = {}
@@ -110,10 +112,7 @@ class Recipe(Settings):
                     known = ", ".join(sorted(recipe.variants)) or "none"
                     raise AssayError(f"{path}: no variant {variant!r}.", remedy=f"Variants of this recipe: {known}.")
                 over = recipe.variants[variant]
-                raw = raw | {
-                    "training": raw.get("training", {}) | over.training,
-                    "evaluation": raw.get("evaluation", {}) | over.evaluation,
-                }
+                raw |= {section: raw.get(section, {}) | changes for section, changes in over.model_dump().items()}
             raw["drop"] = str(drop) if drop is not None else str(path.parent / raw.get("drop", "."))
             return Recipe.model_validate(raw)
         except ValidationError as error:
