@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import pyarrow as pa
-from jinja2 import StrictUndefined, Template, TemplateError, UndefinedError
+from jinja2 import StrictUndefined, Template, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from curate.errors import AssayError
@@ -115,7 +115,7 @@ class TaskTemplate:
         context = self._template.new_context(shared | {"content": content})
         try:
             return "".join(self._template.blocks[block](context))
-        except UndefinedError as error:
+        except TemplateError as error:
             raise AssayError(
                 f"Task template {self.name!r}, block {block!r}, row {record['id']}: {error.message}.",
                 remedy="The template may use content, language, meta and schema; put other fields into record.meta.",
