@@ -36,7 +36,9 @@ class Field:
     nullable: bool
     description: str
     derivation: str
-    """How it is derived from the sources, in words or as logic; empty where it is taken as it is."""
+    """How it is derived from the sources; empty where it is taken as it is."""
+    logic: str
+    """The derivation as a formula, where there is one."""
 
 
 @dataclass(frozen=True)
@@ -239,10 +241,8 @@ def _fields(properties: list[dict[str, Any]], prefix: str = "") -> list[Field]:
     fields: list[Field] = []
     for item in properties:
         name = prefix + item["name"]
-        derivation = item.get("transformDescription") or item.get("transformLogic", "")
-        fields.append(
-            Field(name, item["logicalType"], not item.get("required", False), item.get("description", ""), derivation)
-        )
+        about = [item.get(key, "") for key in ("description", "transformDescription", "transformLogic")]
+        fields.append(Field(name, item["logicalType"], not item.get("required", False), *about))
         inner = item.get("properties") or item.get("items", {}).get("properties", [])
         fields += _fields(inner, f"{name}.")
     return fields
