@@ -1,10 +1,221 @@
-"""The `assay` command."""
+"""The `assay` command.
+
+Only Typer is imported here, so that help comes at once; each command imports what it needs.
+"""
+
+import functools
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
 
 import typer
 
-app = typer.Typer(name="assay", no_args_is_help=True)
+app = typer.Typer(name="assay", no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich")
+
+Command = TypeVar("Command", bound=Callable[..., None])
+
+RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's YAML file, or a packaged one's name.")]
+StoreFolder = Annotated[Path, typer.Option("--store", envvar="ASSAY_STORE", help="Folder that Assay writes to.")]
+Drop = Annotated[Path | None, typer.Option(help="Folder of the raw files, instead of the recipe's own.")]
+Variant = Annotated[str | None, typer.Option(help="One of the recipe's variants, e.g. `long`.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Processes to curate with; by default one per core.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Dataset = Annotated[
+    str | None, typer.Option(help="Data set version: a folder, NAME/VERSION or NAME; by default the recipe's latest.")
+]
+STORE = Path("store")
 
 
 @app.callback()
 def main() -> None:
     """From a drop of raw files to a curated data set, an adapter and an honest score."""
+
+
+def command(example: str) -> Callable[[Command], Command]:
+    """Register a command whose help shows `example`, and whose errors end as one message and exit status 1."""
+
+    def register(function: Command) -> Command:
+        @functools.wraps(function)
+        def guarded(*args: Any, debug: bool, **kwargs: Any) -> None:
+            stay_local()
+            try:
+                function(*args, debug=debug, **kwargs)
+            except KeyboardInterrupt:
+                fail(
+                    "Interrupted; nothing half-made was published.", "The same command goes on where this one was.", 130
+                )
+            except Exception as error:
+                if debug:
+                    raise
+                fail(*explain(error))
+
+        app.command(epilog=f"Example:  [bold]{example}[/bold]")(guarded)
+        return function
+
+    return register
+
+
+def stay_local() -> None:
+    """Switch off what libraries report to their makers, unless the user has said otherwise."""
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def explain(error: Exception) -> tuple[str, str]:
+    """(what went wrong, what to do about it) for any error."""
+    from curate.errors import AssayError
+
+    if isinstance(error, AssayError):
+        return error.message, error.remedy
+    if isinstance(error, ModuleNotFoundError):
+        return f"The package {error.name!r} is not installed.", "pip install 'assay-curation[train,demo]'"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'The system'}: {error.strerror}.", "Mend that and run the same command again."
+    return (
+        f"Unexpected {type(error).__name__}: {error}",
+        "This is a defect of Assay; --debug shows where. Nothing half-made was published.",
+    )
+
+
+def fail(message: str, remedy: str, status: int = 1) -> None:
+    """Say what is wrong and what to do, and leave."""
+    from rich.console import Console
+    from rich.text import Text
+
+    from flows.console import harmless
+
+    console = Console(stderr=True)
+    console.print(Text("Error: ", style="bold red") + Text(harmless(message)), soft_wrap=True)
+    if remedy:
+        console.print(Text("Remedy: ", style="bold") + Text(harmless(remedy)), soft_wrap=True)
+    raise typer.Exit(status) from None
+
+
+@command("assay run licences --store ./store")
+def run(
+    recipe: RecipeName = "licences",
+    store: StoreFolder = STORE,
+    variant: Variant = None,
+    drop: Drop = None,
+    workers: Workers = None,
+    debug: Debug = False,
+) -> None:
+    """Curate, train and evaluate: the whole pipeline, as a Prefect flow."""
+    # Read by Prefect when it is imported. The log still goes to the server; the terminal has the bars.
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "INFO" if debug else "CRITICAL")
+    from flows.console import Bars, print_tables
+    from flows.pipeline import pipeline
+    from flows.server import prefect_api
+    from flows.summary import run_tables
+    from flows.tasks import report_to
+
+    with Bars() as bars, prefect_api(bars):
+        report_to(bars)
+        done = pipeline(recipe, str(store), variant=variant, drop=str(drop) if drop else None, workers=workers)
+    print_tables(run_tables(done, bars.seconds))
+
+
+@command("assay curate licences --workers 4")
+def curate(
+    recipe: RecipeName,
+    store: StoreFolder = STORE,
+    variant: Variant = None,
+    drop: Drop = None,
+    workers: Workers = None,
+    debug: Debug = False,
+) -> None:
+    """Make a data set version of a drop."""
+    from curate.pipeline import curate as curate_drop
+    from curate.recipe import Recipe
+    from curate.store import Store
+    from flows.console import Bars, print_tables
+    from flows.recipes import find_recipe
+    from flows.summary import curation_tables
+    from flows.workers import available_cores, process_pool
+    from train.base_model import prepare_tokenizer
+
+    loaded = Recipe.load(find_recipe(recipe), variant, drop)
+    target = Store(store)
+    with Bars() as bars, process_pool(workers or available_cores(), bars) as map_shards:
+        tokenizer_folder = prepare_tokenizer(loaded.fit.model, target.cache)
+        curated = curate_drop(loaded, target, tokenizer_folder=tokenizer_folder, map_shards=map_shards, progress=bars)
+    print_tables(curation_tables(curated))
+
+
+@command("assay train licences --dataset licences/0123456789abcdef")
+def train(
+    recipe: RecipeName,
+    dataset: Dataset = None,
+    store: StoreFolder = STORE,
+    variant: Variant = None,
+    debug: Debug = False,
+) -> None:
+    """Train an adapter on a published data set version."""
+    from curate.recipe import Recipe
+    from curate.store import Store
+    from flows.console import Bars, print_tables
+    from flows.recipes import find_recipe
+    from flows.summary import training_tables
+    from train.qlora import train as train_adapter
+
+    loaded = Recipe.load(find_recipe(recipe), variant)
+    target = Store(store)
+    version = target.resolve("datasets", dataset or loaded.name)
+    with Bars() as bars:
+        adapter = train_adapter(version, loaded, target, bars)
+    print_tables(training_tables(adapter))
+
+
+@command("assay evaluate licences --adapter licences/0123456789abcdef")
+def evaluate(
+    recipe: RecipeName,
+    dataset: Dataset = None,
+    adapter: Annotated[
+        str | None, typer.Option(help="Adapter: a folder, NAME/VERSION or NAME; by default the recipe's latest.")
+    ] = None,
+    store: StoreFolder = STORE,
+    variant: Variant = None,
+    debug: Debug = False,
+) -> None:
+    """Score an adapter against the untuned model and the majority class, on the test split."""
+    from curate.recipe import Recipe
+    from curate.store import Store
+    from evaluation.evaluate import evaluate as score
+    from flows.console import Bars, print_tables
+    from flows.recipes import find_recipe
+    from flows.summary import evaluation_tables
+
+    loaded = Recipe.load(find_recipe(recipe), variant)
+    target = Store(store)
+    version = target.resolve("datasets", dataset or loaded.name)
+    weights = target.resolve("adapters", adapter or loaded.name)
+    with Bars() as bars:
+        scorecard = score(version, weights, loaded, target, bars)
+    print_tables(evaluation_tables(scorecard))
+
+
+@command("assay preview licences --rows 5")
+def preview(
+    recipe: RecipeName,
+    rows: Annotated[int, typer.Option(min=1, help="How many rows to show.")] = 3,
+    store: StoreFolder = STORE,
+    variant: Variant = None,
+    drop: Drop = None,
+    debug: Debug = False,
+) -> None:
+    """Show a few rows as record, messages and rendered text, the trained tokens marked. Publishes nothing."""
+    from curate.recipe import Recipe
+    from curate.store import Store
+    from flows.console import print_preview
+    from flows.preview import previews
+    from flows.recipes import find_recipe
+    from train.base_model import prepare_tokenizer
+
+    loaded = Recipe.load(find_recipe(recipe), variant, drop)
+    tokenizer_folder = prepare_tokenizer(loaded.fit.model, Store(store).cache)
+    for shown in previews(loaded, tokenizer_folder, rows):
+        print_preview(shown)

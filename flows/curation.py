@@ -1,0 +1,51 @@
+"""The flow that makes a data set version of a drop."""
+
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, task
+from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner
+
+from curate.pipeline import Curated, curate
+from curate.recipe import Recipe
+from curate.store import Store
+from flows.recipes import find_recipe
+from flows.summary import curation_tables
+from flows.tasks import RETRIED, map_shards, progress_of_run, publish_tables
+from flows.workers import available_cores, follow_parent
+from train.base_model import prepare_tokenizer
+
+get_tokenizer = task(name="tokenizer", task_run_name="tokenizer of {name}", **RETRIED)(prepare_tokenizer)
+
+
+def processes(workers: int | None = None) -> TaskRunner[Any]:
+    """The task runner for one machine; by default a process per core."""
+    return ProcessPoolTaskRunner(workers or available_cores(), initializer=follow_parent)
+
+
+@flow(name="curation", flow_run_name="curate {recipe}", task_runner=processes(), persist_result=False)
+def curation(
+    recipe: str = "licences", store: str = "store", variant: str | None = None, drop: str | None = None
+) -> Curated:
+    """Curate a drop and publish the data set version.
+
+    Args:
+        recipe: a recipe's YAML file, or a packaged one's name.
+        store: folder that Assay writes to.
+        variant: one of the recipe's variants.
+        drop: folder of the raw files, instead of the recipe's own.
+
+    Raises:
+        AssayError: bad input, or a set that breaks its contract; the run fails and nothing is published.
+    """
+    loaded = Recipe.load(find_recipe(recipe), variant, Path(drop) if drop else None)
+    target = Store(Path(store).resolve())
+    curated = curate(
+        loaded,
+        target,
+        tokenizer_folder=get_tokenizer(loaded.fit.model, target.cache),
+        map_shards=map_shards,
+        progress=progress_of_run(),
+    )
+    publish_tables(loaded.name, curation_tables(curated), str(curated.folder))
+    return curated

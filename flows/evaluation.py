@@ -1,0 +1,40 @@
+"""The flow that scores an adapter on the test split."""
+
+from pathlib import Path
+
+from prefect import flow, task
+
+from curate.recipe import Recipe
+from curate.store import Store
+from evaluation.evaluate import evaluate
+from flows.recipes import find_recipe
+from flows.summary import evaluation_tables
+from flows.tasks import RETRIED, progress_of_run, publish_tables
+
+score = task(name="evaluate", task_run_name="evaluate {adapter_folder}", **RETRIED)(evaluate)
+
+
+@flow(name="evaluation", flow_run_name="evaluate {recipe}", persist_result=False)
+def evaluation(
+    recipe: str = "licences",
+    store: str = "store",
+    variant: str | None = None,
+    dataset: str | None = None,
+    adapter: str | None = None,
+) -> Path:
+    """Score an adapter; gives the scorecard's folder.
+
+    Args:
+        recipe: a recipe's YAML file, or a packaged one's name.
+        store: folder that Assay writes to.
+        variant: one of the recipe's variants.
+        dataset: version whose test split is asked: a folder, NAME/VERSION or NAME; by default the recipe's latest.
+        adapter: a folder, NAME/VERSION or NAME; by default the recipe's latest.
+    """
+    loaded = Recipe.load(find_recipe(recipe), variant)
+    target = Store(Path(store).resolve())
+    version = target.resolve("datasets", dataset or loaded.name)
+    weights = target.resolve("adapters", adapter or loaded.name)
+    scorecard = score(version, weights, loaded, target, progress_of_run())
+    publish_tables(loaded.name, evaluation_tables(scorecard), str(scorecard))
+    return scorecard

@@ -1,0 +1,44 @@
+"""The flow of the whole job: drop, data set version, adapter, scorecard."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from prefect import flow
+
+from curate.pipeline import Curated
+from flows.curation import curation, processes
+from flows.evaluation import evaluation
+from flows.training import training
+
+
+@dataclass(frozen=True)
+class Assayed:
+    """What a whole run gave."""
+
+    curated: Curated
+    adapter: Path
+    scorecard: Path
+
+
+@flow(name="pipeline", flow_run_name="assay {recipe}", persist_result=False)
+def pipeline(
+    recipe: str = "licences",
+    store: str = "store",
+    variant: str | None = None,
+    drop: str | None = None,
+    workers: int | None = None,
+) -> Assayed:
+    """Curate a drop, train an adapter on it, and score the adapter.
+
+    Args:
+        recipe: a recipe's YAML file, or a packaged one's name.
+        store: folder that Assay writes to.
+        variant: one of the recipe's variants.
+        drop: folder of the raw files, instead of the recipe's own.
+        workers: processes to curate with; by default one per core.
+    """
+    curated = curation.with_options(task_runner=processes(workers))(recipe, store, variant, drop)
+    dataset = str(curated.folder)
+    adapter = training(recipe, store, variant, dataset)
+    scorecard = evaluation(recipe, store, variant, dataset, str(adapter))
+    return Assayed(curated, adapter, scorecard)

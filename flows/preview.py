@@ -1,0 +1,122 @@
+"""A few rows on their way from the raw file to the tokens that are trained, without the store."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import groupby, islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pyarrow as pa
+
+from curate.contract import Contract
+from curate.fit import fit
+from curate.mapping import Mapper, RowError, build_lookup
+from curate.read import InputFile, Unread, find_files, read_rows
+from curate.recipe import Recipe
+from curate.record import SCHEMA
+from curate.render import IGNORED, ChatTemplate, Message, Renderer, TaskTemplate, load_tokenizer, render
+from curate.stage import Outcome
+from curate.validate import validate
+
+TRIES = 10
+"""Raw rows read for each row that is to be shown, at most: some of them go to quarantine."""
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What becomes of one raw row."""
+
+    source: str
+    """File and 0-based row."""
+    rejected: str | None
+    """Stage, reason and evidence, where it goes to quarantine; nothing else is known then."""
+    record: dict[str, Any] = field(default_factory=dict)
+    messages: list[Message] = field(default_factory=list)
+    pieces: list[tuple[str, bool]] = field(default_factory=list)
+    """The rendered text, cut where training begins and ends: (text, whether its tokens are trained)."""
+
+
+def previews(recipe: Recipe, tokenizer_folder: Path, rows: int) -> Iterator[Preview]:
+    """Rows from places spread over the drop, through every stage that looks at one row alone.
+
+    Args:
+        recipe: whose sources are read.
+        tokenizer_folder: the base model's.
+        rows: how many that stay; those quarantined on the way come too.
+
+    Raises:
+        AssayError: as curation does.
+    """
+    contract = Contract.load(recipe.contract)
+    task = TaskTemplate(recipe.render.task, contract.target_schema)
+    tokenizer, tokens = load_tokenizer(tokenizer_folder)
+    renderer = Renderer(ChatTemplate(recipe.render.chat), tokenizer, tokens, recipe.render.answers)
+    stages: list[Callable[[pa.Table], Outcome]] = [stage.run for stage in recipe.row_stages().values()]
+    stages += [
+        partial(validate, contract=contract),
+        partial(render, task=task, renderer=renderer),
+        partial(fit, renderer=renderer, max_tokens=recipe.fit.max_tokens),
+    ]
+    kept = 0
+    for record in _records(recipe, TRIES * rows):
+        if kept == rows:
+            break
+        if isinstance(record, Preview):
+            yield record
+            continue
+        source = f"{record['source']['file']}, row {record['source']['row']}"
+        table = pa.Table.from_pylist([record], schema=SCHEMA)
+        for stage in stages:
+            outcome = stage(table)
+            if outcome.kept.num_rows == 0:
+                why = outcome.rejected.to_pylist()[0]
+                yield Preview(source, f"{why['stage']}: {why['reason']} {why['evidence']}")
+                break
+            table = outcome.kept
+        else:
+            row = table.to_pylist(maps_as_pydicts="strict")[0]
+            shown = {name: row[name] for name in SCHEMA.names if name != "source" and row[name] is not None}
+            kept += 1
+            yield Preview(source, None, shown, row["messages"], _pieces(renderer, row["messages"]))
+
+
+def _records(recipe: Recipe, rows: int) -> Iterator[dict[str, Any] | Preview]:
+    """Records, or what is said of raw rows that give none."""
+    with TemporaryDirectory() as cache:
+        drop = Path(recipe.drop)
+        files = [file for source in recipe.sources for file in find_files(source, drop, Path(cache))]
+        tables = {
+            name: build_lookup(
+                name, lookup.key, (row for file in find_files(lookup, drop, Path(cache)) for row in read_rows(file))
+            )
+            for name, lookup in recipe.lookups.items()
+        }
+        mapper = Mapper(recipe.record, tables)
+        for file, number, row in _spread(files, rows):
+            source = {"drop": None, "file": file.name, "row": number}
+            if isinstance(row, Unread):
+                yield Preview(f"{file.name}, row {number}", f"read: unreadable {row.message}")
+                continue
+            try:
+                yield mapper.record(row, file.name) | {"source": source}
+            except RowError as problem:
+                yield Preview(f"{file.name}, row {number}", f"read: {problem.reason} {problem.evidence}")
+
+
+def _spread(files: list[InputFile], rows: int) -> Iterator[tuple[InputFile, int, dict[str, Any] | Unread]]:
+    """About equally many first rows of up to `rows` files at equal distances."""
+    chosen = files[:: max(1, len(files) // rows)][:rows]
+    for file in chosen:
+        for number, row in enumerate(islice(read_rows(file), -(-rows // len(chosen)))):
+            yield file, number, row
+
+
+def _pieces(renderer: Renderer, messages: list[Message]) -> list[tuple[str, bool]]:
+    encoded = renderer.encode(messages)
+    labelled = zip(encoded.input_ids, encoded.labels, strict=True)
+    return [
+        (renderer.decode([token for token, _ in group]), trained)
+        for trained, group in groupby(labelled, key=lambda pair: pair[1] != IGNORED)
+    ]

@@ -1,0 +1,97 @@
+"""What the flows share: how shards become task runs, how progress is told, when a task is tried again."""
+
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
+from typing import Any
+
+from prefect import Task, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.futures import as_completed
+from prefect.utilities.annotations import quote
+
+from curate.progress import Progress
+from curate.stage import Result, TaskT
+from flows.summary import Table
+
+
+def log_stages(what: str, done: int, total: int, unit: str) -> None:
+    """The progress of a run without a terminal: one log line per finished stage."""
+    if done >= total:
+        get_run_logger().info("%s: %s %s", what, f"{total:,}", unit)
+
+
+_progress: ContextVar[Progress] = ContextVar("progress", default=log_stages)
+
+
+def report_to(progress: Progress) -> None:
+    """Have the flows called from here report to `progress`; a flow's parameters could not carry it, being JSON."""
+    _progress.set(progress)
+
+
+def progress_of_run() -> Progress:
+    """Where the flow at work reports to: the log, unless `report_to` has said otherwise."""
+    return _progress.get()
+
+
+def is_transient(task: Task[Any, Any], run: TaskRun, state: State[Any]) -> bool:
+    """Whether a failed task is worth another try: only where the disk or the network failed."""
+    return isinstance(state.result(raise_on_failure=False), OSError)
+
+
+# Results and caches are content-addressed below Prefect, so it is asked to keep neither.
+RETRIED: dict[str, Any] = {
+    "cache_policy": NO_CACHE,
+    "persist_result": False,
+    "retries": 2,
+    "retry_delay_seconds": [1, 10],
+    "retry_condition_fn": is_transient,
+}
+
+
+@task(task_run_name="{stage} {shard}", **RETRIED)
+def run_shard(stage: str, shard: str, function: Callable[[TaskT], Result], work: TaskT) -> Result:
+    """One stage over one shard. Paths and hashes come in and go out; rows stay in the store."""
+    return function(work)
+
+
+def map_shards(stage: str, function: Callable[[TaskT], Result], tasks: Sequence[TaskT], /) -> list[Result]:
+    """The MapShards that submits each shard to the task runner of the flow it is called in."""
+    progress = progress_of_run()
+    named = run_shard.with_options(name=stage)
+    futures = {
+        # quote: the work is handed over as it is, not searched for futures.
+        named.submit(stage, f"{number} of {len(tasks)}", quote(function), quote(work)): number - 1
+        for number, work in enumerate(tasks, start=1)
+    }
+    total = sum(work.size for work in tasks)
+    done = 0
+    results: dict[int, Result] = {}
+    for future in as_completed(list(futures)):
+        index = futures[future]
+        results[index] = future.result()
+        done += tasks[index].size
+        progress(stage, done, total, tasks[index].unit)
+    return [results[index] for index in range(len(tasks))]
+
+
+def publish_tables(name: str, tables: Sequence[Table], published: str) -> None:
+    """Keep tables as artifacts of the run: one page of Markdown with where the result is, and each as a table.
+
+    Args:
+        name: of the recipe.
+        tables: the first one names the page.
+        published: folder of the result.
+    """
+    page = "\n".join(table.markdown() for table in tables)
+    create_markdown_artifact(
+        key=artifact_key(name, tables[0].key), markdown=f"{page}\nPublished at `{published}`.\n", description=name
+    )
+    for table in tables[1:]:
+        create_table_artifact(key=artifact_key(name, table.key), table=table.records(), description=table.title)
+
+
+def artifact_key(name: str, key: str) -> str:
+    """Prefect allows lower-case letters, digits and dashes."""
+    return f"{name}-{key}".replace("_", "-")

@@ -1,0 +1,34 @@
+"""The flow that trains an adapter on a published data set version."""
+
+from pathlib import Path
+
+from prefect import flow, task
+
+from curate.recipe import Recipe
+from curate.store import Store
+from flows.recipes import find_recipe
+from flows.summary import training_tables
+from flows.tasks import RETRIED, progress_of_run, publish_tables
+from train.qlora import train
+
+train_adapter = task(name="train", task_run_name="train on {version}", **RETRIED)(train)
+
+
+@flow(name="training", flow_run_name="train {recipe}", persist_result=False)
+def training(
+    recipe: str = "licences", store: str = "store", variant: str | None = None, dataset: str | None = None
+) -> Path:
+    """Train an adapter; gives its folder.
+
+    Args:
+        recipe: a recipe's YAML file, or a packaged one's name.
+        store: folder that Assay writes to.
+        variant: one of the recipe's variants.
+        dataset: version to train on: a folder, NAME/VERSION or NAME; by default the recipe's latest.
+    """
+    loaded = Recipe.load(find_recipe(recipe), variant)
+    target = Store(Path(store).resolve())
+    version = target.resolve("datasets", dataset or loaded.name)
+    adapter = train_adapter(version, loaded, target, progress_of_run())
+    publish_tables(loaded.name, training_tables(adapter), str(adapter))
+    return adapter
