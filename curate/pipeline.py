@@ -282,7 +282,7 @@ class _Run:
             "recipe": curation_settings(self.recipe),
             "contract": {"name": self.contract.name, "version": self.contract.version, "sha256": self.contract.sha256},
             "base": {
-                "model": self.recipe.fit.model,
+                "model": Path(self.recipe.fit.model).name,
                 "tokenizer_sha256": file_digest(self.tokenizer_folder / "tokenizer.json"),
                 "chat_template_sha256": render.ChatTemplate(self.recipe.render.chat).sha256,
                 "task_template_sha256": digest(render.read_template("tasks", self.recipe.render.task)),
@@ -499,8 +499,11 @@ class _Run:
 
 
 def curation_settings(recipe: Recipe) -> dict[str, Any]:
-    """The part of a recipe that the data depends on, as JSON: not its place, nor training and evaluation."""
-    return recipe.model_dump(mode="json", exclude={"drop", "training", "evaluation", "variants"})
+    """The part of a recipe that the data depends on, as JSON: no path, nor training and evaluation."""
+    settings = recipe.model_dump(mode="json", exclude={"drop", "contract", "training", "evaluation", "variants"})
+    for section, key in (("render", "task"), ("render", "chat"), ("fit", "model")):
+        settings[section][key] = Path(settings[section][key]).name
+    return settings
 
 
 def _parts(files: list[InputFile], size: int) -> list[tuple[InputFile, ...]]:

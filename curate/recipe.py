@@ -113,10 +113,20 @@ class Recipe(Settings):
                     raise AssayError(f"{path}: no variant {variant!r}.", remedy=f"Variants of this recipe: {known}.")
                 over = recipe.variants[variant]
                 raw |= {section: raw.get(section, {}) | changes for section, changes in over.model_dump().items()}
-            raw["drop"] = str(drop) if drop is not None else str(path.parent / raw.get("drop", "."))
-            return Recipe.model_validate(raw)
+            raw["drop"] = str(drop) if drop is not None else str(path.parent / recipe.drop)
+            return Recipe.model_validate(raw)._beside(path.parent)
         except ValidationError as error:
             raise AssayError(_explain(path, error), remedy="The README explains each key of a recipe.") from None
+
+    def _beside(self, folder: Path) -> "Recipe":
+        """With the contract, templates and model that lie beside the recipe named by their paths."""
+
+        def found(name: str) -> str:
+            return str(folder / name) if (folder / name).exists() else name
+
+        render = self.render.model_copy(update={"task": found(self.render.task), "chat": found(self.render.chat)})
+        fit = self.fit.model_copy(update={"model": found(self.fit.model)})
+        return self.model_copy(update={"contract": found(self.contract), "render": render, "fit": fit})
 
 
 def _explain(path: Path, error: ValidationError) -> str:

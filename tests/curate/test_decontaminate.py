@@ -24,7 +24,10 @@ OTHER = (
 
 def run(tmp_path: Path, prompts: list[str], answers: list[str] | None = None, words: int = 13) -> Outcome:
     (tmp_path / "bench.jsonl").write_text(
-        json.dumps({"question": BENCHMARK, "answer": "forty two"}) + "\n" + json.dumps({"question": OTHER, "n": 1}) + "\n"
+        json.dumps({"question": BENCHMARK, "answer": "forty two"})
+        + "\n"
+        + json.dumps({"question": OTHER, "n": 1})
+        + "\n"
     )
     rows: list[dict[str, Any]] = [
         dict.fromkeys(SCHEMA.names)

@@ -136,11 +136,18 @@ def test_json_answers_are_compared_by_value_not_by_spelling() -> None:
 
 
 def test_short_distinct_rows_are_all_kept() -> None:
-    rows = [(text, "{}") for text in ("MIT", "GPL", "Apache 2", "Apache 1.1", "BSD", "!", "?", "许可", "ใบอนุญาต", "رخصة")]
+    rows = [
+        (text, "{}") for text in ("MIT", "GPL", "Apache 2", "Apache 1.1", "BSD", "!", "?", "许可", "ใบอนุญาต", "رخصة")
+    ]
     assert verdict_of(rows)[1].reason == [None] * len(rows)
 
 
-CONFLICT = [("same question", '{"a": 1}'), ("same question", '{"a": 2}'), ("same question", '{"a": 1}'), ("other", "{}")]
+CONFLICT = [
+    ("same question", '{"a": 1}'),
+    ("same question", '{"a": 2}'),
+    ("same question", '{"a": 1}'),
+    ("other", "{}"),
+]
 
 
 @pytest.mark.parametrize(

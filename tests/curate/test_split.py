@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from curate.split import SPLITS, Assignment, Split, assign
 
 rows_of = st.lists(
-    st.tuples(st.sampled_from(["c1", "c2", "c3", "c4", ""]), st.sampled_from([None, "g1", "g2"]), st.sampled_from("xyz")),
+    st.tuples(
+        st.sampled_from(["c1", "c2", "c3", "c4", ""]), st.sampled_from([None, "g1", "g2"]), st.sampled_from("xyz")
+    ),
     max_size=40,
 )
 

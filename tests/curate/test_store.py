@@ -34,7 +34,9 @@ def test_a_version_is_named_by_its_content(tmp_path: Path) -> None:
     assert manifest["files"] == {"deep/data.txt": file_digest(first / "deep/data.txt")}
     assert manifest["version"] == first.name == digest({k: v for k, v in manifest.items() if k != "version"})[:16]
     assert (first / "README.md").read_text() == first.name
-    assert sorted(path.name for path in (tmp_path / "store/datasets/demo").iterdir()) == sorted([first.name, other.name])
+    assert sorted(path.name for path in (tmp_path / "store/datasets/demo").iterdir()) == sorted(
+        [first.name, other.name]
+    )
 
 
 def test_a_failure_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -54,7 +56,9 @@ def test_a_kill_leaves_no_version_behind(tmp_path: Path) -> None:
             (draft.folder / "half.txt").write_text("half")
             draft.publish({}, lambda folder, manifest: os.kill(os.getpid(), signal.SIGKILL))
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code), str(tmp_path)], check=False, env=dict(os.environ))
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), str(tmp_path)], check=False, env=dict(os.environ)
+    )
     assert done.returncode == -signal.SIGKILL
     store = Store(tmp_path)
     assert store.versions("datasets", "demo") == []
@@ -87,4 +91,6 @@ def test_the_ledger_keeps_events_in_order(tmp_path: Path) -> None:
 
 
 def test_canonical_json_sorts_keys() -> None:
-    assert canonical_json({"b": [1, {"d": None, "c": "é"}], "a": True}) == '{"a":true,"b":[1,{"c":"é","d":null}]}'.encode()
+    assert (
+        canonical_json({"b": [1, {"d": None, "c": "é"}], "a": True}) == '{"a":true,"b":[1,{"c":"é","d":null}]}'.encode()
+    )

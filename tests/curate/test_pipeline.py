@@ -1,0 +1,227 @@
+"""The laws, on whole runs: rows are conserved, the same bytes come out, nothing half-published, no leak, nothing cut."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from curate.errors import AssayError
+from curate.pipeline import Curated, GateError
+from curate.render import ChatTemplate, Renderer, load_tokenizer
+from curate.split import SPLITS
+from curate.store import read_manifest
+from tests.project import CONTRACT, Project, make_rows
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    made = Project(tmp_path)
+    rows = make_rows(240)
+    for number in range(6):
+        made.add(f"part-{number}.jsonl", rows[number * 40 : (number + 1) * 40])
+    return made
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def rows_of(curated: Curated) -> dict[str, pa.Table]:
+    return {name: pq.read_table(curated.folder / f"{name}.parquet") for name in SPLITS}
+
+
+def test_rows_are_conserved_at_every_stage_and_in_all(project: Project) -> None:
+    with (project.drop / "part-0.jsonl").open("a") as file:
+        file.write('{"text": "broken\n[1]\n{"text": 7, "colour": "red", "count": 1}\n')
+    curated = project.curate()
+    counts, stages = curated.manifest["counts"], curated.manifest["stages"]
+    assert counts["in"] == 243 == counts["kept"] + counts["quarantined"]
+    rows = 243
+    for stage in stages:
+        assert stage["rows_in"] == rows == stage["kept"] + stage["rejected"]
+        assert stage["rejected"] == sum(stage["reasons"].values())
+        rows = stage["kept"]
+    assert [stage["name"] for stage in stages][:6] == ["read", "clean", "language", "quality", "pii", "duplicates"]
+    quarantine = pq.read_table(curated.folder / "quarantine.parquet")
+    reasons = Counter(quarantine["reason"].to_pylist())
+    assert {"unreadable", "unmappable", "too_long", "empty", "conflict", "exact_duplicate", "near_duplicate"} < set(
+        reasons
+    )
+    assert {"target_schema", "special_token", "too_many_tokens"} < set(reasons)
+    # Every line of the drop is in the version or in the quarantine, once, and told where it came from.
+    published = [source for table in rows_of(curated).values() for source in table["source"].to_pylist()]
+    sources = published + quarantine["source"].to_pylist()
+    assert len({(source["file"], source["row"]) for source in sources}) == 243
+    assert {source["drop"] for source in sources} == {curated.manifest["drop"]["sha256"]}
+    broken = quarantine.filter(pc.equal(quarantine["reason"], "unreadable")).to_pylist()
+    assert [row["raw"] for row in broken] == ['{"text": "broken\n', "[1]\n"]
+    assert all(row["evidence"] for row in quarantine.to_pylist())
+
+
+def test_same_bytes_whatever_the_shards_the_order_or_the_workers(project: Project) -> None:
+    from flows.workers import process_pool
+
+    def shuffled(stage: str, function: Callable[[Any], Any], tasks: Sequence[Any], /) -> list[Any]:
+        order = random.Random(stage).sample(range(len(tasks)), len(tasks))
+        results = {index: function(tasks[index]) for index in order}
+        return [results[index] for index in range(len(tasks))]
+
+    first = project.curate("one")
+    again = project.curate("two", shuffled, shard_bytes=1)
+    assert contents(first.folder) == contents(again.folder)
+    with process_pool(2, lambda *_: None) as pool:
+        pooled = project.curate("three", pool, shard_bytes=2000)
+    assert contents(pooled.folder) == contents(first.folder)
+
+
+def test_a_second_run_takes_everything_from_the_cache(project: Project) -> None:
+    first, second = project.curate(), project.curate()
+    assert first.folder == second.folder
+    assert all(hit == of for hit, of in second.cached.values())
+    assert not any(hit for hit, _ in first.cached.values())
+
+
+def test_a_change_redoes_only_what_comes_after_it(project: Project) -> None:
+    project.curate()
+    project.recipe_path.write_text(project.recipe_path.read_text().replace("max_chars: 400", "max_chars: 300"))
+    cached = project.curate().cached
+    assert all(cached[name][0] == cached[name][1] for name in ("read", "clean", "language"))
+    assert cached["quality"][0] == 0
+
+
+KILLED = """
+    import os, signal, sys
+    from pathlib import Path
+    from tests.project import Project
+    project = object.__new__(Project)
+    project.folder = Path(sys.argv[1])
+    project.drop, project.recipe_path = project.folder / "drop", project.folder / "recipe.yaml"
+    project.tokenizer = project.folder / "tokenizer"
+
+    def die(*_):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def mortal(stage, function, tasks, /):
+        results = []
+        for number, task in enumerate(tasks):
+            if stage == sys.argv[2] and number == 3:
+                die()
+            results.append(function(task))
+        return results
+
+    if sys.argv[2] == "publish":
+        import curate.report
+        curate.report.write_report = die
+    project.curate("killed", mortal, shard_bytes=1)
+"""
+
+
+@pytest.mark.parametrize("stage", ["read", "pii", "compare", "duplicates", "split", "publish"])
+def test_killed_half_way_and_run_again_gives_the_same_bytes(project: Project, stage: str) -> None:
+    command = [sys.executable, "-c", textwrap.dedent(KILLED), str(project.folder), stage]
+    done = subprocess.run(command, check=False, cwd=Path(__file__).parents[2], env=dict(os.environ))
+    assert done.returncode == -signal.SIGKILL
+    assert not list((project.folder / "killed").glob("datasets/*/*/manifest.json"))
+    again = project.curate("killed", shard_bytes=1)
+    assert again.cached["read"][0] >= 3
+    assert contents(again.folder) == contents(project.curate("undisturbed").folder)
+
+
+def test_no_leak_between_splits(project: Project) -> None:
+    tables = rows_of(project.curate())
+    assert all(table.num_rows > 5 for table in tables.values())
+    for key in ("group", "cluster", "id"):
+        names = [set(table[key].drop_null().to_pylist()) for table in tables.values()]
+        assert not (names[0] & names[1] or names[0] & names[2] or names[1] & names[2])
+
+
+def test_a_row_keeps_its_split_when_new_drops_arrive(project: Project) -> None:
+    def splits(curated: Curated) -> dict[str, str]:
+        return {key: name for name, table in rows_of(curated).items() for key in table["id"].to_pylist()}
+
+    before = splits(project.curate())
+    project.add("later.jsonl", make_rows(200, seed=1))
+    project.add("aaa.jsonl", make_rows(60, seed=2))
+    later = project.curate()
+    after = splits(later)
+    assert all(after[key] == name for key, name in before.items() if key in after)
+    assert len(after) > len(before)
+    tables = rows_of(later)
+    assert not set(tables["train"]["cluster"].to_pylist()) & set(tables["test"]["cluster"].to_pylist())
+
+
+def test_nothing_is_cut(project: Project) -> None:
+    curated = project.curate()
+    tokenizer, tokens = load_tokenizer(project.tokenizer)
+    renderer = Renderer(ChatTemplate("chatml"), tokenizer, tokens)
+    for table in rows_of(curated).values():
+        for row in table.to_pylist():
+            assert row["text"] == renderer.text(row["messages"])
+            assert row["messages"][-1] == {"role": "assistant", "content": row["target"]}
+            assert row["tokens"] == len(renderer.encode(row["messages"]).input_ids) <= 200
+    fit = next(stage for stage in curated.manifest["stages"] if stage["name"] == "fit")
+    assert fit["reasons"]["too_many_tokens"] == fit["rejected"] > 0
+
+
+def test_personal_data_does_not_reach_the_published_rows(project: Project) -> None:
+    published = contents(project.curate().folder)
+    text = b"".join(published[f"{name}.jsonl"] for name in SPLITS)
+    assert b"[EMAIL_1]" in text
+    assert b"[PHONE_1]" in text
+    assert b"jane.doe" not in text
+
+
+def test_a_failed_gate_publishes_nothing_and_names_the_expectation(project: Project) -> None:
+    import yaml
+
+    rule = {"type": "expect_table_row_count_to_be_between", "kwargs": {"min_value": 100_000}}
+    quality = [{"name": "enough_rows", "type": "custom", "engine": "greatExpectations", "implementation": rule}]
+    record, whole = CONTRACT["schema"]
+    document = CONTRACT | {"schema": [record, whole | {"quality": quality}]}
+    (project.folder / "contract/contract.yaml").write_text(yaml.safe_dump(document))
+    with pytest.raises(GateError, match="enough_rows"):
+        project.curate()
+    assert not list((project.folder / "store/datasets").rglob("*.parquet"))
+
+
+def test_the_manifest_holds_neither_clock_nor_path(project: Project) -> None:
+    curated = project.curate()
+    text = (curated.folder / "manifest.json").read_text()
+    assert str(project.folder) not in text
+    manifest = read_manifest(curated.folder)
+    assert set(manifest["files"]) >= {"train.parquet", "test.jsonl", "quarantine.parquet", "conflicts.parquet"}
+    assert manifest["drop"]["files"] == 6
+    event = json.loads((project.folder / "store/ledger/events.jsonl").read_text())
+    assert event["version"] == curated.folder.name
+    assert event["time"]
+
+
+def test_conflicts_are_listed_whole(project: Project) -> None:
+    curated = project.curate()
+    table = pq.read_table(curated.folder / "conflicts.parquet").to_pylist()
+    groups: dict[int, list[dict[str, Any]]] = {}
+    for row in table:
+        groups.setdefault(row["conflict"], []).append(row)
+    assert len(groups) == curated.manifest["counts"]["conflicts"] > 0
+    for rows in groups.values():
+        assert len({json.dumps(row["turns"]) for row in rows}) == 1
+        assert len({row["target"] for row in rows}) > 1
+        assert not any(row["kept"] for row in rows)
+
+
+def test_an_unreadable_file_is_a_clear_error(project: Project) -> None:
+    project.recipe_path.write_text(project.recipe_path.read_text().replace("*.jsonl", "*.csv"))
+    with pytest.raises(AssayError, match=r"No file matches '\*\.csv'"):
+        project.curate()
