@@ -222,9 +222,10 @@ def _expectations(whole: dict[str, Any], file: Path) -> list[dict[str, Any]]:
             if "name" not in rule or rule["name"] in (other["meta"]["name"] for other in found):
                 raise _wrong(file, f"{key}.name", "expected a name that no other rule has")
             kwargs = ({"column": column} if column else {}) | implementation["kwargs"]
-            if "column" in kwargs and kwargs["column"] not in columns:
+            named = [kwargs[name] for name in ("column", "column_A", "column_B") if name in kwargs]
+            for unknown in [name for name in [*named, *kwargs.get("column_list", [])] if name not in columns]:
                 raise _wrong(
-                    file, f"{key}.implementation.kwargs.column", f"{kwargs['column']!r} is none of {', '.join(columns)}"
+                    file, f"{key}.implementation.kwargs", f"column {unknown!r} is none of {', '.join(columns)}"
                 )
             found.append(
                 {

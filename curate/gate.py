@@ -194,14 +194,23 @@ def _finding(rule: dict[str, Any], item: Any) -> Finding:
 def _observed(found: dict[str, Any], exceptions: dict[str, Any]) -> str:
     """What an expectation saw, in words."""
     if not found:  # it could not be evaluated
-        return "; ".join(info["exception_message"] for info in exceptions.values() if isinstance(info, dict))
+        infos = [exceptions, *(info for info in exceptions.values() if isinstance(info, dict))]
+        return "; ".join(info["exception_message"] for info in infos if info.get("exception_message"))
     if "element_count" in found:  # rules about single rows
         text = f"{found['unexpected_count']} of {found['element_count']} rows break it"
         return f"{text}, e.g. {_some(found['partial_unexpected_list'])}" if found["unexpected_count"] else text
     value = found["observed_value"]
     if value is None:  # rules about the set of distinct values
-        parts = [("missing", "partial_missing_list"), ("not expected", "partial_unexpected_list")]
-        return "; ".join(f"{word} {_some(found[key])}" for word, key in parts if found.get(key)) or "just these"
+        words = []
+        if "missing_count" in found:
+            words.append(
+                f"missing: {_some(found['partial_missing_list'])}" if found["missing_count"] else "none missing"
+            )
+        if "unexpected_count" in found:
+            words.append(
+                f"besides: {_some(found['partial_unexpected_list'])}" if found["unexpected_count"] else "no other"
+            )
+        return "; ".join(words)
     if isinstance(value, dict):
         return ", ".join(
             f"{_number(at)}: {_number(v)}" for at, v in zip(value["quantiles"], value["values"], strict=True)
