@@ -16,7 +16,7 @@ BANDS = 32
 (1 - (1 - s^4)^32; Leskovec et al., Mining of Massive Datasets, 3.4). False proposals cost a comparison, no more."""
 MARGIN = 4 * 0.5 / PERMUTATIONS**0.5
 """Four standard deviations of MinHash's estimate where it is widest (Broder, 1997): a proposed pair whose estimate is
-that far below the threshold is not compared. Of the pairs at the threshold this passes over fewer than one in 30,000."""
+that far below the threshold is not compared. Of the pairs at the threshold it passes over fewer than one in 30,000."""
 
 
 class NearDuplicates:

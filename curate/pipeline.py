@@ -489,7 +489,7 @@ class _Run:
         return folder
 
     def _with_drop(self, table: pa.Table) -> pa.Table:
-        """Name the drop in every row's source; only here, so that a shard's cache outlives a drop with one more file."""
+        """Name the drop in every row's source; only here, so that a shard's cache outlives a drop that has grown."""
         source = table["source"].combine_chunks()
         named = pa.StructArray.from_arrays(
             [pa.repeat(self.drop, len(source)), pc.struct_field(source, "file"), pc.struct_field(source, "row")],

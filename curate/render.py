@@ -242,7 +242,7 @@ class Renderer:
         stop_id = tokenizer.token_to_id(self.stop)
         if stop_id is None:
             raise AssayError(
-                f"Chat template {template.name!r} ends answers with {self.stop!r}, which the base model has no token for.",
+                f"Chat template {template.name!r} ends answers with {self.stop!r}; the base model has no token for it.",
                 remedy="Choose a chat template that fits the base model, or a base model that has this token.",
             )
         self.stop_token_id: int = stop_id

@@ -92,16 +92,16 @@ RECIPE: dict[str, Any] = {
     "quality": {"max_chars": 400},
     "duplicates": {"threshold": 0.6},
     "render": {"task": "conversation", "chat": "chatml"},
-    "fit": {"model": "tokenizer", "max_tokens": 200},
+    "fit": {"model": "tokenizer", "max_tokens": 150},
 }
-WORDS = "the box on shelf holds some small round balls that people painted for a game they played in summer".split()
+WORDS = "the box on shelf holds some small round balls that people painted for a game".split()  # noqa: SIM905
 
 
 def make_rows(count: int, seed: int = 0) -> list[dict[str, Any]]:
     """Rows with exact and near-duplicates, conflicts, groups, personal data, broken targets and over-long texts."""
     draw = random.Random(seed)
     rows: list[dict[str, Any]] = []
-    for number in range(count):
+    for _number in range(count):
         words = [draw.choice(WORDS) for _ in range(draw.randint(1, 20))]
         row = {"text": " ".join(words), "colour": draw.choice(["red", "green", "blue"]), "count": draw.randint(0, 9)}
         kind = draw.random()

@@ -65,7 +65,7 @@ def check_against_brute_force(data: pa.Table, verdict: Verdict, threshold: float
     return both_kept, pairs
 
 
-words = st.sampled_from("a licence notice of the free software foundation may be used under terms".split())
+words = st.sampled_from([*"abcdefghijklmn"])
 prompts = st.lists(words, max_size=14).map(" ".join)
 
 
@@ -104,7 +104,7 @@ def test_signatures_equal_datasketch_bit_for_bit() -> None:
 def test_another_answer_is_an_example_not_a_duplicate() -> None:
     long = "this program is free software you can redistribute it under the terms of the general public license version"
     rows = [(f"{long} two", '{"k": 2}'), (f"{long} two or later", '{"k": 3}'), (f"{long} two or any later", '{"k": 3}')]
-    data, verdict = verdict_of(rows, threshold=0.7)
+    _data, verdict = verdict_of(rows, threshold=0.7)
     assert [reason for reason in verdict.reason if reason] == ["near_duplicate"]
     assert verdict.reason[0] is None
     assert len(set(verdict.cluster)) == 1  # one cluster for the split, whatever the answers

@@ -1,4 +1,4 @@
-"""The laws, on whole runs: rows are conserved, the same bytes come out, nothing half-published, no leak, nothing cut."""
+"""The laws on whole runs: rows conserved, the same bytes, nothing half-published, no leak, nothing cut."""
 
 import json
 import os
@@ -144,7 +144,9 @@ def test_no_leak_between_splits(project: Project) -> None:
     assert all(table.num_rows > 5 for table in tables.values())
     for key in ("group", "cluster", "id"):
         names = [set(table[key].drop_null().to_pylist()) for table in tables.values()]
-        assert not (names[0] & names[1] or names[0] & names[2] or names[1] & names[2])
+        assert not (names[0] & names[1])
+        assert not (names[0] & names[2])
+        assert not (names[1] & names[2])
 
 
 def test_a_row_keeps_its_split_when_new_drops_arrive(project: Project) -> None:
@@ -170,7 +172,7 @@ def test_nothing_is_cut(project: Project) -> None:
         for row in table.to_pylist():
             assert row["text"] == renderer.text(row["messages"])
             assert row["messages"][-1] == {"role": "assistant", "content": row["target"]}
-            assert row["tokens"] == len(renderer.encode(row["messages"]).input_ids) <= 200
+            assert row["tokens"] == len(renderer.encode(row["messages"]).input_ids) <= 150
     fit = next(stage for stage in curated.manifest["stages"] if stage["name"] == "fit")
     assert fit["reasons"]["too_many_tokens"] == fit["rejected"] > 0
 

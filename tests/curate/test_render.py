@@ -133,7 +133,7 @@ def test_a_row_without_an_answer_cannot_be_trained() -> None:
 
 def test_a_base_model_without_the_stop_token_is_refused() -> None:
     bare = Tokenizer(models.BPE(vocab={"a": 0}, merges=[]))
-    with pytest.raises(AssayError, match="no token for"):
+    with pytest.raises(AssayError, match="has no token"):
         Renderer(ChatTemplate("chatml"), bare, TOKENS)
 
 

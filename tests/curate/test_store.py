@@ -41,9 +41,14 @@ def test_a_version_is_named_by_its_content(tmp_path: Path) -> None:
 
 def test_a_failure_leaves_nothing_behind(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    with pytest.raises(RuntimeError, match="midway"), store.publishing("datasets", "demo") as draft:
-        (draft.folder / "half.txt").write_text("half")
-        raise RuntimeError("midway")
+
+    def fail() -> None:
+        with store.publishing("datasets", "demo") as draft:
+            (draft.folder / "half.txt").write_text("half")
+            raise RuntimeError("midway")
+
+    with pytest.raises(RuntimeError, match="midway"):
+        fail()
     assert list((tmp_path / "datasets/demo").iterdir()) == []
 
 
