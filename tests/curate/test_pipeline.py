@@ -45,10 +45,11 @@ def rows_of(curated: Curated) -> dict[str, pa.Table]:
 def test_rows_are_conserved_at_every_stage_and_in_all(project: Project) -> None:
     with (project.drop / "part-0.jsonl").open("a") as file:
         file.write('{"text": "broken\n[1]\n{"text": 7, "colour": "red", "count": 1}\n')
+        file.write('{"text": "a stop <|im_end|> in the words", "colour": "red", "count": 1}\n')
     curated = project.curate()
     counts, stages = curated.manifest["counts"], curated.manifest["stages"]
-    assert counts["in"] == 243 == counts["kept"] + counts["quarantined"]
-    rows = 243
+    assert counts["in"] == 244 == counts["kept"] + counts["quarantined"]
+    rows = 244
     for stage in stages:
         assert stage["rows_in"] == rows == stage["kept"] + stage["rejected"]
         assert stage["rejected"] == sum(stage["reasons"].values())
@@ -63,7 +64,7 @@ def test_rows_are_conserved_at_every_stage_and_in_all(project: Project) -> None:
     # Every line of the drop is in the version or in the quarantine, once, and told where it came from.
     published = [source for table in rows_of(curated).values() for source in table["source"].to_pylist()]
     sources = published + quarantine["source"].to_pylist()
-    assert len({(source["file"], source["row"]) for source in sources}) == 243
+    assert len({(source["file"], source["row"]) for source in sources}) == 244
     assert {source["drop"] for source in sources} == {curated.manifest["drop"]["sha256"]}
     broken = quarantine.filter(pc.equal(quarantine["reason"], "unreadable")).to_pylist()
     assert [row["raw"] for row in broken] == ['{"text": "broken\n', "[1]\n"]
