@@ -107,7 +107,7 @@ def run(
     """Curate, train and evaluate: the whole pipeline, as a Prefect flow."""
     # Read by Prefect when it is imported. The log still goes to the server; the terminal has the bars.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "INFO" if debug else "CRITICAL")
-    from flows.console import Bars, print_tables
+    from flows.console import Bars, print_places, print_tables
     from flows.pipeline import pipeline
     from flows.server import prefect_api
     from flows.summary import run_tables
@@ -116,7 +116,16 @@ def run(
     with Bars() as bars, prefect_api(bars):
         report_to(bars)
         done = pipeline(recipe, str(store), variant=variant, drop=str(drop) if drop else None, workers=workers)
-    print_tables(run_tables(done, bars.seconds))
+    print_tables(run_tables(done))
+    print_places(
+        {
+            "data set": done.curated.folder,
+            "data report": done.curated.folder / "report.html",
+            "adapter": done.adapter,
+            "scorecard": done.scorecard,
+            "score report": done.scorecard / "report.html",
+        }
+    )
 
 
 @command("assay curate licences --workers 4")
@@ -132,7 +141,7 @@ def curate(
     from curate.pipeline import curate as curate_drop
     from curate.recipe import Recipe
     from curate.store import Store
-    from flows.console import Bars, print_tables
+    from flows.console import Bars, print_places, print_tables
     from flows.recipes import find_recipe
     from flows.summary import curation_tables
     from flows.workers import available_cores, process_pool
@@ -144,6 +153,7 @@ def curate(
         tokenizer_folder = prepare_tokenizer(loaded.fit.model, target.cache)
         curated = curate_drop(loaded, target, tokenizer_folder=tokenizer_folder, map_shards=map_shards, progress=bars)
     print_tables(curation_tables(curated))
+    print_places({"data set": curated.folder, "report": curated.folder / "report.html"})
 
 
 @command("assay train licences --dataset licences/0123456789abcdef")
@@ -157,7 +167,7 @@ def train(
     """Train an adapter on a published data set version."""
     from curate.recipe import Recipe
     from curate.store import Store
-    from flows.console import Bars, print_tables
+    from flows.console import Bars, print_places, print_tables
     from flows.recipes import find_recipe
     from flows.summary import training_tables
     from train.qlora import train as train_adapter
@@ -168,6 +178,7 @@ def train(
     with Bars() as bars:
         adapter = train_adapter(version, loaded, target, bars)
     print_tables(training_tables(adapter))
+    print_places({"adapter": adapter})
 
 
 @command("assay evaluate licences --adapter licences/0123456789abcdef")
@@ -185,7 +196,7 @@ def evaluate(
     from curate.recipe import Recipe
     from curate.store import Store
     from evaluation.evaluate import evaluate as score
-    from flows.console import Bars, print_tables
+    from flows.console import Bars, print_places, print_tables
     from flows.recipes import find_recipe
     from flows.summary import evaluation_tables
 
@@ -196,6 +207,7 @@ def evaluate(
     with Bars() as bars:
         scorecard = score(version, weights, loaded, target, bars)
     print_tables(evaluation_tables(scorecard))
+    print_places({"scorecard": scorecard, "report": scorecard / "report.html"})
 
 
 @command("assay preview licences --rows 5")

@@ -3,7 +3,8 @@
 import json
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console
@@ -98,6 +99,14 @@ def print_tables(tables: Iterable[Table]) -> None:
         for row in table.rows:
             drawn.add_row(*(Text(harmless(cell)) for cell in row))
         console.print(drawn)
+
+
+def print_places(places: Mapping[str, Path]) -> None:
+    """Say where the outputs are, one a line; a path is never broken, so that it can be copied."""
+    console = Console()
+    width = max(map(len, places))
+    for name, path in places.items():
+        console.print(Text(harmless(f"{name:<{width}}  {path}")), soft_wrap=True)
 
 
 def print_preview(preview: Preview) -> None:

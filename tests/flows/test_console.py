@@ -1,0 +1,82 @@
+"""What a row can do to the terminal: nothing."""
+
+import io
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from flows.console import UNSAFE, Bars, harmless, print_preview, print_tables
+from flows.preview import Preview
+from flows.summary import Table
+
+HOSTILE = (
+    "[red]not markup[/red] [link=http://example.org]x[/link] \x1b[2J\x1b]0;title\x07 \x9b31m \u202eevil \ud800 \r over"
+)
+
+
+@given(st.text(alphabet=st.characters()))
+def test_harmless_text_steers_nothing_and_keeps_the_rest(text: str) -> None:
+    shown = harmless(text)
+    assert not UNSAFE.search(shown)
+    shown.encode("utf-8")
+    assert not any(ord(char) < 32 and char not in "\n\t" for char in shown)
+    safe = UNSAFE.sub("", text)
+    if safe == text:
+        assert shown == text
+
+
+def test_what_cannot_be_shown_is_written_as_its_escape() -> None:
+    assert harmless("a\x1b[31mb\u202ec\ud800\ttab\nline") == "a\\x1b[31mb\\u202ec\\ud800\ttab\nline"
+
+
+def test_a_preview_of_a_hostile_row_shows_it_whole_and_harmless(capsys: pytest.CaptureFixture[str]) -> None:
+    message = {"role": "user", "content": HOSTILE}
+    print_preview(Preview("file.jsonl, row 0", None, {"turns": [message]}, [message], [(HOSTILE, True)]))
+    shown = capsys.readouterr().out
+    assert not UNSAFE.search(shown)
+    assert shown.count("[red]not markup[/red]") == 3
+    assert "⟦[red]not markup[/red]" in shown, "without colours, what is trained stands in brackets"
+
+
+def test_a_quarantined_row_says_why(capsys: pytest.CaptureFixture[str]) -> None:
+    print_preview(Preview("f[b].jsonl, row 3", "quality: empty {'found': '\x1b'}"))
+    shown = capsys.readouterr().out
+    assert "f[b].jsonl, row 3" in shown
+    assert "Quarantined by quality: empty {'found': '\\x1b'}" in shown
+
+
+def test_tables_take_markup_as_text(capsys: pytest.CaptureFixture[str]) -> None:
+    print_tables([Table("t", "Title", ["name", "rows"], [["[red]x[/red]", "1"]])])
+    assert "[red]x[/red]" in capsys.readouterr().out
+
+
+def test_a_table_as_markdown_and_as_records() -> None:
+    table = Table("t", "Title", ["name", "rows"], [["a|b", "1"]])
+    assert table.markdown() == "### Title\n\n| name | rows |\n| --- | --- |\n| a\\|b | 1 |\n"
+    assert table.records() == [{"name": "a|b", "rows": "1"}]
+
+
+def test_bars_leave_one_line_for_each_finished_stage_and_keep_the_seconds() -> None:
+    written = io.StringIO()
+    with Bars(Console(file=written, width=120)) as bars:
+        bars("read", 0, 4000, "rows")
+        bars("read", 1000, 4000, "rows")
+        bars("read", 4000, 4000, "rows")
+        bars("clean", 4000, 4000, "rows")
+        bars("split", 10, 4000, "rows")
+    lines = written.getvalue().splitlines()
+    assert [line.split()[:3] for line in lines] == [["read", "4,000", "rows"], ["clean", "4,000", "rows"]]
+    assert all(re.search(r"[\d,]+ rows/s +\d+\.\d s$", line) for line in lines)
+    assert list(bars.seconds) == ["read", "clean"]
+    assert all(seconds >= 0 for seconds in bars.seconds.values())
+
+
+def test_a_terminal_sees_the_bar_of_the_stage_at_work() -> None:
+    written = io.StringIO()
+    with Bars(Console(file=written, width=120, force_terminal=True, color_system=None)) as bars:
+        bars("train", 30, 60, "tokens")
+        bars._bars.refresh()
+    assert "30/60 tokens" in written.getvalue()
