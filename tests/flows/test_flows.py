@@ -1,0 +1,99 @@
+"""The flows against a real Prefect server: states, task runs, artifacts, and the same bytes as without Prefect."""
+
+import json
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+import yaml
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.objects import State
+
+from curate.errors import AssayError
+from curate.pipeline import Curated
+from flows.curation import curation
+from flows.tasks import is_transient
+from tests.project import CONTRACT, Project, make_rows
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    folder = tmp_path_factory.mktemp("project")
+    made = Project(folder, fit={"model": str(folder / "tokenizer"), "max_tokens": 150})
+    made.add("rows.jsonl", make_rows(240))
+    return made
+
+
+@pytest.fixture(scope="module")
+def state(project: Project, prefect_server: None) -> "State[Curated]":
+    """The final state of one curation."""
+    final: State[Curated] = curation(str(project.recipe_path), str(project.folder / "flow-store"), return_state=True)
+    return final
+
+
+def run_id(state: "State[Any]") -> UUID:
+    assert state.state_details.flow_run_id is not None
+    return state.state_details.flow_run_id
+
+
+def test_the_flow_publishes_the_same_version_as_the_package(state: "State[Curated]", project: Project) -> None:
+    assert state.is_completed()
+    curated = state.result()
+    plain = project.curate("plain-store")
+    assert curated.folder == project.folder / "flow-store/datasets/demo" / plain.folder.name
+    assert (curated.folder / "manifest.json").read_bytes() == (plain.folder / "manifest.json").read_bytes()
+
+
+def test_the_server_knows_a_task_run_for_each_stage_and_shard(state: "State[Curated]") -> None:
+    with get_client(sync_client=True) as client:
+        runs = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run_id(state)])))
+        flow_run = client.read_flow_run(run_id(state))
+    assert flow_run.name.startswith("curate ")
+    assert all(run.state is not None and run.state.is_completed() for run in runs)
+    names = {run.name for run in runs}
+    assert {"read 1 of 1", "clean 1 of 1", "duplicates 1 of 1", "validate 1 of 1", "split 1 of 1"} <= names
+
+
+def test_the_server_keeps_the_tables(state: "State[Curated]") -> None:
+    of_run = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run_id(state)]))
+    with get_client(sync_client=True) as client:
+        kept = {artifact.key: artifact for artifact in client.read_artifacts(artifact_filter=of_run)}
+    assert set(kept) == {"demo-data-set", "demo-quarantine", "demo-stages"}
+    counts = state.result().manifest["counts"]
+    assert f"| rows in | {counts['in']} |" in str(kept["demo-data-set"].data)
+    rows = json.loads(str(kept["demo-quarantine"].data))
+    assert sum(int(row["rows"]) for row in rows) == counts["quarantined"]
+    assert {"reason": "target_schema", "stage": "validate"}.items() <= rows[
+        [row["reason"] for row in rows].index("target_schema")
+    ].items()
+
+
+def test_a_failed_gate_is_a_failed_run(tmp_path: Path) -> None:
+    project = Project(tmp_path, fit={"model": str(tmp_path / "tokenizer"), "max_tokens": 150})
+    project.add("rows.jsonl", make_rows(40))
+    contract = json.loads(json.dumps(CONTRACT))
+    rule = {"type": "expect_table_row_count_to_be_between", "kwargs": {"min_value": 10_000}}
+    contract["schema"][1]["quality"] = [
+        {"name": "enough_rows", "type": "custom", "engine": "greatExpectations", "implementation": rule}
+    ]
+    (tmp_path / "contract/contract.yaml").write_text(yaml.safe_dump(contract, sort_keys=False))
+    final: State[Any] = curation(str(project.recipe_path), str(tmp_path / "store"), return_state=True)
+    assert final.is_failed()
+    with pytest.raises(AssayError, match="enough_rows"):
+        final.result()
+    assert not list((tmp_path / "store").glob("datasets/demo/*/manifest.json"))
+
+
+@pytest.mark.parametrize(
+    ("error", "tried_again"), [(OSError("disk"), True), (TimeoutError(), True), (AssayError("no"), False)]
+)
+def test_only_what_the_disk_or_the_network_did_is_tried_again(error: Exception, tried_again: bool) -> None:
+    class Failed:
+        def result(self, raise_on_failure: bool) -> Exception:
+            return error
+
+    assert is_transient(None, None, Failed()) is tried_again  # type: ignore[arg-type]

@@ -1,0 +1,83 @@
+"""The temporary server: on loopback only, and gone with the run."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from curate.progress import silent
+from flows.server import prefect_api
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_a_server_of_the_user_is_used_as_it_is() -> None:
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    told: list[str] = []
+    with (
+        temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}),
+        prefect_api(lambda what, done, total, unit: told.append(what)),
+    ):
+        assert PREFECT_API_URL.value() == "http://127.0.0.1:1/api"
+    assert told == []
+
+
+def test_the_temporary_server_listens_on_loopback_and_ends_with_its_run(tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from curate.progress import silent\n"
+        "from flows.server import prefect_api\n"
+        "from prefect.settings import PREFECT_API_URL\n"
+        "with prefect_api(silent):\n"
+        "    print(PREFECT_API_URL.value(), flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    environment = {"PATH": "/usr/bin:/bin", "PREFECT_HOME": str(tmp_path), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+    run = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=environment,
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert run.stdout is not None
+    url = run.stdout.readline().strip()
+    assert url.startswith("http://127.0.0.1:")
+    port = int(url.removeprefix("http://127.0.0.1:").removesuffix("/api"))
+    assert listeners(port) == {"0100007F"}, "127.0.0.1, little-endian"
+    run.kill()
+    run.wait()
+    deadline = time.monotonic() + 60
+    while listeners(port):
+        assert time.monotonic() < deadline, "the server outlives its run"
+        time.sleep(0.1)
+
+
+def listeners(port: int) -> set[str]:
+    """Addresses (as the kernel writes them, hex) on which something listens at `port`."""
+    lines = [
+        line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]
+    ]
+    found = {line[1] for line in lines if line[3] == "0A"}
+    return {address.split(":")[0] for address in found if int(address.split(":")[1], 16) == port}
+
+
+def test_a_server_that_does_not_start_is_a_readable_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from curate.errors import AssayError
+
+    broken = tmp_path / "python"
+    broken.write_text("#!/bin/sh\nexit 3\n")
+    broken.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(broken))
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with (
+        temporary_settings({PREFECT_API_URL: None}),
+        pytest.raises(AssayError, match="temporary server does not start"),
+        prefect_api(silent),
+    ):
+        pass
