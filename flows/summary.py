@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from curate.pipeline import Curated
 from curate.split import SPLITS
+from curate.store import read_manifest
 
 
 @dataclass(frozen=True)
@@ -72,3 +74,22 @@ def _stages(curated: Curated) -> Table:
         for stage in curated.manifest["stages"]
     ]
     return Table("stages", "Stages", columns, rows)
+
+
+def training_tables(adapter: Path) -> list[Table]:
+    """What the adapter of a folder was trained on, and what it did to the loss."""
+    manifest = read_manifest(adapter)
+    loss = manifest["loss"]
+    before, *after = loss["validation"]
+    rows = [
+        ["data set", "{name}/{version}".format(**manifest["inputs"]["dataset"])],
+        ["base model", manifest["inputs"]["base"]["model"]],
+        ["rows", f"{manifest['rows']['train']:,}"],
+        ["epochs", f"{len(loss['train'])}"],
+        ["tokens seen", f"{manifest['tokens']['seen']:,}"],
+        ["of them trained", f"{manifest['tokens']['trained']:,}"],
+        ["validation loss before", f"{before:.3f}"],
+        ["validation loss after each epoch", ", ".join(f"{value:.3f}" for value in after)],
+        ["training loss of each epoch", ", ".join(f"{value:.3f}" for value in loss["train"])],
+    ]
+    return [Table("adapter", f"Adapter {manifest['name']}/{manifest['version']}", ["", "value"], rows)]

@@ -1,0 +1,55 @@
+"""What the documents show is true: the example of a stage runs, the recipe explained loads, every reason is listed."""
+
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pyarrow as pa
+import pytest
+import yaml
+
+from curate.recipe import Recipe
+from curate.record import SCHEMA
+from curate.stage import RowStage
+from tests.project import Project, make_rows
+
+ROOT = Path(__file__).resolve().parent.parent
+REASONS = set(re.findall(r"^\| `(\w+)` \|", (ROOT / "docs/quarantine.md").read_text(), re.MULTILINE))
+
+
+def code_block(document: str, language: str, mark: str) -> str:
+    """The one fenced block of a document that contains `mark`, without its indentation."""
+    blocks = re.findall(rf"^( *)```{language}\n(.*?)^ *```$", (ROOT / document).read_text(), re.DOTALL | re.MULTILINE)
+    (found,) = [re.sub(f"^{indent}", "", text, flags=re.MULTILINE) for indent, text in blocks if mark in text]
+    return found
+
+
+def test_the_example_of_a_stage_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("shouting")
+    monkeypatch.setitem(sys.modules, "shouting", module)  # where pydantic looks for it
+    exec(code_block("CONTRIBUTING.md", "python", "class Shouting"), vars(module))
+    stage = module.Shouting(max_share=0.5)
+    assert isinstance(stage, RowStage)
+    said = ["HELLO", "Hello", "", "ÀÉÎ o", "ab CD"]
+    rows = [{"id": text, "turns": [{"role": "user", "content": text}]} for text in said]
+    outcome = stage.run(pa.Table.from_pylist(rows, schema=SCHEMA))
+    assert outcome.rejected["id"].to_pylist() == ["HELLO", "ÀÉÎ o"]
+    assert outcome.rejected["reason"].to_pylist() == ["shouting"] * 2
+    assert outcome.kept["id"].to_pylist() == ["Hello", "", "ab CD"]
+
+
+def test_every_reason_that_a_run_gives_is_documented(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    project.add("rows.jsonl", make_rows(240))
+    given = {reason for stage in project.curate().manifest["stages"] for reason in stage["reasons"]}
+    assert len(given) >= 7
+    assert given <= REASONS
+
+
+def test_the_recipe_explained_in_the_readme_is_one(tmp_path: Path) -> None:
+    text = code_block("README.md", "yaml", "# What a recipe says")
+    assert set(yaml.safe_load(text)) == set(Recipe.model_fields), "it explains every section"
+    (tmp_path / "recipe.yaml").write_text(text)
+    recipe = Recipe.load(tmp_path / "recipe.yaml", "long")
+    assert recipe.training.epochs == 3
