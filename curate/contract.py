@@ -121,8 +121,10 @@ def _read_document(path: Path) -> dict[str, Any]:
         raise _wrong(path, "(whole file)", f"not readable as YAML: {error}") from None
     if not isinstance(document, dict):
         raise _wrong(path, "(whole file)", f"expected keys and values, found {type(document).__name__}")
-    for violation in _odcs().iter_errors(document):
-        raise _wrong(path, _dotted(document, violation.instance_path), violation.message)
+    violations = list(_odcs().iter_errors(document))
+    if violations:  # the deepest is the cause: what fails inside is then "unevaluated" further out
+        cause = max(violations, key=lambda violation: len(violation.instance_path))
+        raise _wrong(path, _dotted(document, cause.instance_path), cause.message)
     if "name" not in document:
         raise _wrong(path, "name", "expected the contract's name")
     return document

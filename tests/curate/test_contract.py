@@ -1,0 +1,229 @@
+"""Contracts: what is derived from them, that the packaged ones are sound, and that a wrong one says what is wrong."""
+
+import json
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import pytest
+import yaml
+
+from curate.contract import Contract
+from curate.errors import AssayError
+from tests.project import CONTRACT, TARGET_SCHEMA
+
+PACKAGED = ["contracts", "guanaco", "instructions", "licences"]
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def write(folder: Path, document: Any, target: Any = TARGET_SCHEMA) -> Path:
+    (folder / "contract.yaml").write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+    if target is not None:
+        (folder / "target.schema.json").write_text(json.dumps(target), encoding="utf-8")
+    return folder
+
+
+def changed(change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
+    document = deepcopy(CONTRACT)
+    change(document)
+    return document
+
+
+def test_every_packaged_contract_loads_by_name_and_by_folder() -> None:
+    folders = sorted(path.parent.name for path in (ROOT / "data_contracts").glob("*/contract.yaml"))
+    assert folders == PACKAGED
+    for name in PACKAGED:
+        contract = Contract.load(name)
+        assert contract.name == name
+        assert contract == Contract.load(ROOT / "data_contracts" / name)
+        assert contract.purpose
+        assert contract.limitations
+        assert {"license", "attribution"} <= contract.properties.keys()
+        assert (contract.target_schema is not None) == (name in ("contracts", "licences"))
+        assert all(field.description for field in contract.fields)
+        assert all(rule["meta"]["description"] and rule["meta"]["dimension"] for rule in contract.expectations)
+
+
+def test_row_schema_is_derived_from_the_properties(tmp_path: Path) -> None:
+    properties = [
+        {"name": "id", "logicalType": "string", "required": True, "logicalTypeOptions": {"pattern": "^x"}},
+        {"name": "group", "logicalType": "string", "description": "Documented, not checked."},
+        {
+            "name": "turns",
+            "logicalType": "array",
+            "required": True,
+            "logicalTypeOptions": {"minItems": 1, "maxItems": 3},
+            "items": {
+                "logicalType": "object",
+                "required": True,
+                "properties": [{"name": "role", "logicalType": "string", "required": True}],
+            },
+        },
+    ]
+
+    def change(document: dict[str, Any]) -> None:
+        document["schema"][0]["properties"] = properties
+
+    contract = Contract.load(write(tmp_path, changed(change), target=None))
+    assert contract.target_schema is None
+    assert contract.row_schema == {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "record of demo",
+        "type": "object",
+        "properties": {
+            "id": {"type": "string", "pattern": "^x"},
+            "group": {"type": ["string", "null"]},
+            "turns": {
+                "type": "array",
+                "minItems": 1,
+                "maxItems": 3,
+                "items": {
+                    "type": "object",
+                    "properties": {"role": {"type": "string"}},
+                    "required": ["role"],
+                    "additionalProperties": False,
+                },
+            },
+        },
+        "required": ["id", "group", "turns"],
+        "additionalProperties": False,
+    }
+
+
+def test_a_target_schema_may_refer_into_itself(tmp_path: Path) -> None:
+    target = deepcopy(TARGET_SCHEMA)
+    target |= {"properties": {"colour": {"$ref": "#/$defs/paint"}, "count": {}}, "$defs": {"paint": {"enum": ["red"]}}}
+    validator = jsonschema_rs.validator_for(Contract.load(write(tmp_path, CONTRACT, target)).row_schema)
+    turns = [{"role": "user", "content": "?"}]
+    assert validator.is_valid({"turns": turns, "target": {"colour": "red", "count": 1}})
+    assert not validator.is_valid({"turns": turns, "target": {"colour": "green", "count": 1}})
+
+
+def test_a_contract_without_answer_schema_wants_no_target() -> None:
+    assert Contract.load("guanaco").row_schema["properties"]["target"] == {"type": "null"}
+
+
+def test_an_expectation_takes_its_column_from_the_property_it_stands_under() -> None:
+    by_name = {rule["meta"]["name"]: rule for rule in Contract.load("licences").expectations}
+    assert by_name["ids_unique"]["kwargs"] == {"column": "id"}
+    assert "column" not in by_name["enough_rows"]["kwargs"]
+    assert by_name["test_has_kinds"]["kwargs"]["row_condition"] == 'split == "test"'
+
+
+def test_the_hash_covers_both_files(tmp_path: Path) -> None:
+    hashes = {Contract.load(write(tmp_path, CONTRACT)).sha256}
+    hashes.add(Contract.load(write(tmp_path, CONTRACT | {"version": "1.0.1"})).sha256)
+    hashes.add(Contract.load(write(tmp_path, CONTRACT, TARGET_SCHEMA | {"title": "other"})).sha256)
+    assert len(hashes) == 3
+
+
+@pytest.mark.parametrize(
+    "category",
+    json.loads((ROOT / "data_contracts/licences/target.schema.json").read_text())["properties"]["category"]["enum"],
+)
+def test_copyleft_follows_from_the_category(category: str) -> None:
+    schema = Contract.load("licences").target_schema
+    assert schema is not None
+    right = {"Copyleft": "strong", "Copyleft Limited": "weak"}.get(category, "none")
+    for copyleft in ("none", "weak", "strong"):
+        answer = {"license": "mit", "category": category, "kind": "text", "copyleft": copyleft}
+        assert jsonschema_rs.is_valid(schema, answer) == (copyleft == right)
+
+
+def test_licence_keys_of_scancode_fit_the_pattern(licence_data: Path) -> None:
+    schema = Contract.load("licences").target_schema
+    assert schema is not None
+    keys = [path.stem for path in (licence_data / "licenses").glob("*.LICENSE")]
+    assert len(keys) > 2000
+    key = jsonschema_rs.validator_for(schema["properties"]["license"])
+    assert [name for name in keys if not key.is_valid(name)] == []
+    assert not key.is_valid("MIT License")
+
+
+def rule(**changes: Any) -> dict[str, Any]:
+    good = {"type": "expect_column_values_to_be_unique", "kwargs": {}}
+    return {"name": "a_rule", "type": "custom", "engine": "greatExpectations", "implementation": good} | changes
+
+
+def with_rules(*rules: dict[str, Any]) -> Callable[[dict[str, Any]], None]:
+    def change(document: dict[str, Any]) -> None:
+        document["schema"][1]["properties"][0]["quality"] = list(rules)
+
+    return change
+
+
+WRONG: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
+    "unknown key": (lambda d: d.update(descripton={}), r"\(top\): .*'descripton' was unexpected"),
+    "missing key": (lambda d: d.pop("version"), r"\(top\): \"version\" is a required property"),
+    "no name": (lambda d: d.pop("name"), "name: expected the contract's name"),
+    "no set": (lambda d: d["schema"].pop(), "schema: expected an object named `set`"),
+    "unknown option": (
+        lambda d: d["schema"][0]["properties"][0]["logicalTypeOptions"].update(minimumItems=1),
+        r"schema\.record\.properties\.turns\.logicalTypeOptions: .*minimumItems",
+    ),
+    "no such field": (
+        lambda d: d["schema"][0]["properties"].append({"name": "turn", "logicalType": "string"}),
+        r"schema\.record\.turn: no such field; expected some of group, id, label",
+    ),
+    "type that JSON has not": (
+        lambda d: d["schema"][0]["properties"].append({"name": "label", "logicalType": "date"}),
+        r"schema\.record\.label\.logicalType: expected a type that JSON has, found date",
+    ),
+    "rule on a row": (
+        lambda d: d["schema"][0]["properties"][0].update(quality=[rule()]),
+        r"schema\.record\.turns\.quality: rules for rows are logicalTypeOptions",
+    ),
+    "undocumented target": (
+        lambda d: d["schema"][0]["properties"][1]["properties"].pop(),
+        r"schema\.record\.target\.properties: .*undocumented \['count'\]",
+    ),
+    "other engine": (
+        with_rules(rule(engine="soda")),
+        r"schema\.set\.id\.quality\.a_rule: expected .*greatExpectations",
+    ),
+    "no kwargs": (with_rules(rule(implementation={"type": "expect_x"})), r"a_rule\.implementation: expected `type"),
+    "name taken": (with_rules(rule(), rule()), r"a_rule\.name: expected a name that no other rule has"),
+    "column of another set": (
+        with_rules(rule(implementation={"type": "expect_x", "kwargs": {"column": "tokns"}})),
+        r"a_rule\.implementation\.kwargs: column 'tokns' is none of id",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_contract_names_file_key_and_what_was_expected(tmp_path: Path, case: str) -> None:
+    change, message = WRONG[case]
+    with pytest.raises(AssayError, match=message) as caught:
+        Contract.load(write(tmp_path, changed(change)))
+    assert str(caught.value).startswith(str(tmp_path / "contract.yaml"))
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("contract.yaml", "name: [", "contract.yaml: .*not readable as YAML"),
+        ("contract.yaml", "- 1", "contract.yaml: .*expected keys and values, found list"),
+        ("contract.yaml", "!!python/object/apply:os.getcwd []", "contract.yaml: .*could not determine a constructor"),
+        ("target.schema.json", "{", "target.schema.json: .*expected a JSON Schema"),
+        ("target.schema.json", '{"type": "objekt"}', "target.schema.json: .*expected a JSON Schema: .*objekt"),
+    ],
+)
+def test_an_unreadable_file_is_named(tmp_path: Path, name: str, content: str, message: str) -> None:
+    write(tmp_path, CONTRACT)
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    with pytest.raises(AssayError, match=message):
+        Contract.load(tmp_path)
+
+
+def test_a_missing_target_schema_is_an_error_not_a_free_answer(tmp_path: Path) -> None:
+    with pytest.raises(AssayError, match=r"schema\.record\.target: .*there is no target\.schema\.json"):
+        Contract.load(write(tmp_path, CONTRACT, target=None))
+
+
+def test_an_unknown_name_lists_the_known_ones() -> None:
+    with pytest.raises(AssayError, match="licenses: no such contract") as caught:
+        Contract.load("licenses")
+    assert "contracts, guanaco, instructions, licences" in caught.value.remedy
