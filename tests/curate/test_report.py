@@ -67,7 +67,7 @@ def test_the_report_says_what_became_of_every_row(published: Path) -> None:
     text = (published / "report.html").read_text(encoding="utf-8")
     words = re.sub(r"\s+", " ", Page(text).words)
     counts = manifest["counts"]
-    assert f"Rows in{counts['in']}1 files" in words
+    assert f"Rows in{counts['in']}1 file" in words
     assert f"Kept{counts['kept']}" in words
     assert f"Quarantined{counts['quarantined']}" in words
     for stage in manifest["stages"]:
