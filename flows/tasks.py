@@ -9,7 +9,6 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.futures import as_completed
-from prefect.utilities.annotations import quote
 
 from curate.progress import Progress
 from curate.stage import Result, TaskT
@@ -51,8 +50,8 @@ RETRIED: dict[str, Any] = {
 
 
 @task(task_run_name="{stage} {shard}", **RETRIED)
-def run_shard(stage: str, shard: str, function: Callable[[TaskT], Result], work: TaskT) -> Result:
-    """One stage over one shard. Paths and hashes come in and go out; rows stay in the store."""
+def run_shard(stage: str, shard: str, function: Callable[[Any], Any], work: Any) -> Any:
+    """One stage over one shard: `function(work)`. Paths and hashes come in and go out; rows stay in the store."""
     return function(work)
 
 
@@ -61,8 +60,7 @@ def map_shards(stage: str, function: Callable[[TaskT], Result], tasks: Sequence[
     progress = progress_of_run()
     named = run_shard.with_options(name=stage)
     futures = {
-        # quote: the work is handed over as it is, not searched for futures.
-        named.submit(stage, f"{number} of {len(tasks)}", quote(function), quote(work)): number - 1
+        named.submit(stage, f"{number} of {len(tasks)}", function, work): number - 1
         for number, work in enumerate(tasks, start=1)
     }
     total = sum(work.size for work in tasks)
