@@ -109,7 +109,8 @@ def _wrong(file: Path, key: str, message: str) -> AssayError:
 
 @cache
 def _odcs() -> jsonschema_rs.Validator:
-    schema = json.loads((files("data_contracts") / "odcs-3.1.0.schema.json").read_text(encoding="utf-8"))
+    """The standard's own JSON Schema, as its package carries it."""
+    schema = json.loads((files("open_data_contract_standard") / "schema.json").read_text(encoding="utf-8"))
     return jsonschema_rs.validator_for(schema)
 
 

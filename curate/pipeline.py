@@ -43,6 +43,7 @@ from curate.store import Store
 from curate.validate import validate
 
 READ_VERSION = 1
+VALIDATE_VERSION = 1
 PUBLISH_VERSION = 2
 SHARD_BYTES = 8 << 20
 """Raw bytes of a shard: enough shards to keep every core busy, few enough for a shard to be worth its start."""
@@ -270,10 +271,13 @@ class _Run:
         self.drop = read.drop_digest(files)
         for name, stage in self.recipe.row_stages().items():
             shards = self._map(name, stage.version, stage.model_dump(), stage.run, shards)
-        shards, conflicts = self._duplicates(shards)
         shards = self._decontaminate(shards)
-        shards = self._map("validate", 1, self.contract.sha256, partial(validate, contract=self.contract), shards)
+        stage = partial(validate, contract=self.contract)
+        shards = self._map("validate", VALIDATE_VERSION, self.contract.sha256, stage, shards)
         shards = self._render(shards)
+        # Duplicates come after every stage that judges a row by itself: no row is removed in favour of one that is then
+        # found to be too long or invalid.
+        shards, conflicts = self._duplicates(shards)
         shards = self._split(shards)
         manifest = {
             "name": self.recipe.name,

@@ -54,7 +54,8 @@ def test_rows_are_conserved_at_every_stage_and_in_all(project: Project) -> None:
         assert stage["rows_in"] == rows == stage["kept"] + stage["rejected"]
         assert stage["rejected"] == sum(stage["reasons"].values())
         rows = stage["kept"]
-    assert [stage["name"] for stage in stages][:6] == ["read", "clean", "language", "quality", "pii", "duplicates"]
+    order = "read clean language quality pii decontaminate validate render fit duplicates split"
+    assert [stage["name"] for stage in stages] == order.split()
     quarantine = pq.read_table(curated.folder / "quarantine.parquet")
     reasons = Counter(quarantine["reason"].to_pylist())
     assert {"unreadable", "unmappable", "too_long", "empty", "conflict", "exact_duplicate", "near_duplicate"} < set(
@@ -163,6 +164,15 @@ def test_a_row_keeps_its_split_when_new_drops_arrive(project: Project) -> None:
     assert len(after) > len(before)
     tables = rows_of(later)
     assert not set(tables["train"]["cluster"].to_pylist()) & set(tables["test"]["cluster"].to_pylist())
+
+
+def test_a_row_goes_only_in_favour_of_a_published_one(project: Project) -> None:
+    curated = project.curate()
+    published = {key for table in rows_of(curated).values() for key in table["id"].to_pylist()}
+    quarantine = pq.read_table(curated.folder / "quarantine.parquet").to_pylist()
+    named = [json.loads(row["evidence"])["kept"] for row in quarantine if row["reason"].endswith("_duplicate")]
+    assert len(named) > 10
+    assert set(named) <= published
 
 
 def test_nothing_is_cut(project: Project) -> None:
