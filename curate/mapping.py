@@ -5,12 +5,15 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
-from typing import Any, Literal
+from numbers import Number
+from typing import Annotated, Any, Literal
 
 import orjson
 from jinja2 import StrictUndefined, TemplateError, Undefined
+from jinja2.exceptions import SecurityError
+from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from pydantic import Field
+from pydantic import AfterValidator, Field, StringConstraints
 
 from curate.errors import AssayError
 from curate.read import Files, Row, Unread
@@ -21,42 +24,6 @@ UNDERIVABLE = "label_underivable"
 """Reason: the recipe's `underivable` says that no record can be made of the row; the evidence says why."""
 UNMAPPABLE = "unmappable"
 """Reason: an expression of the recipe failed on the row, or gave something else than text; the evidence names it."""
-
-
-class Lookup(Files):
-    """A side table that expressions can ask by key, e.g. `licence[key].category`."""
-
-    key: str = Field(description="Expression over the side table's own columns that gives a row's key.")
-
-
-class Underivable(Settings):
-    """A condition under which no record can be made of a row; the row is quarantined as `label_underivable`."""
-
-    when: str = Field(description="Expression; the row is quarantined where it is true.")
-    because: str = Field(description="Said in the quarantine's evidence.")
-
-
-class TurnMapping(Settings):
-    role: Literal["system", "user", "assistant"]
-    content: str = Field(description="Expression giving the turn's text; a turn whose text is none is left out.")
-
-
-class RecordMapping(Settings):
-    """How a raw row becomes a record.
-
-    Values are Jinja expressions (sandboxed, no statements) over the row's columns; `_row` holds them all, for names
-    that are no identifiers, and `_file` is the file's name.
-    """
-
-    let: dict[str, str] = Field(default={}, description="Named expressions, in order; each sees those above it.")
-    underivable: list[Underivable] = []
-    turns: str | list[TurnMapping] = Field(description="One expression giving a list of {role, content}, or the turns.")
-    target: dict[str, str] | str | None = Field(
-        None, description="Key -> expression, or one expression giving an object."
-    )
-    group: str | None = Field(None, description="Rows with equal values share a split.")
-    label: str | None = Field(None, description="What the split is stratified by.")
-    meta: dict[str, str] = {}
 
 
 GUANACO = re.compile(r"(?:^|\s)###\s*(Human|Assistant):")
@@ -107,31 +74,92 @@ FILTERS: dict[str, Callable[..., Any]] = {
 """What expressions may use beside Jinja's own filters."""
 
 
-def _environment() -> ImmutableSandboxedEnvironment:
-    environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined)
-    environment.filters |= FILTERS
-    environment.globals = {}
-    return environment
+class _Environment(ImmutableSandboxedEnvironment):
+    """Jinja's sandbox, and no arithmetic by which a few characters make a value that fills the memory."""
 
+    intercepted_binops = frozenset({"*", "**"})
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        if operator == "**" or not (isinstance(left, Number) and isinstance(right, Number)):
+            raise SecurityError(f"{operator}: expressions multiply numbers only, and take no powers")
+        return super().call_binop(context, operator, left, right)
+
+
+ENVIRONMENT = _Environment(undefined=StrictUndefined)
+ENVIRONMENT.filters |= FILTERS
+ENVIRONMENT.globals = {}
 
 Expression = Callable[[Row], Any]
 
 
-def compile_expression(environment: ImmutableSandboxedEnvironment, key: str, source: str) -> Expression:
-    """A Jinja expression as a function of the row's columns; an undefined result is None.
+def compile_expression(source: str) -> Expression:
+    """A Jinja expression as a function of the row's columns; an undefined result is an error there.
 
     Raises:
-        AssayError: the expression is no Jinja expression; names the recipe's key.
+        ValueError: `source` is no Jinja expression, or names a filter that there is not.
     """
     try:
-        compiled = environment.compile_expression(source, undefined_to_none=True)
+        compiled = ENVIRONMENT.compile_expression(source, undefined_to_none=False)
     except TemplateError as error:
-        raise AssayError(f"{key}: {source!r} is no expression: {error}", remedy="Write a Jinja expression.") from None
+        raise ValueError(f"no Jinja expression: {error}") from None
 
     def evaluate(columns: Row) -> Any:
-        return compiled(columns)
+        value = compiled(columns)
+        if isinstance(value, Undefined):
+            str(value)  # which raises, and says what is undefined
+        return value
 
     return evaluate
+
+
+def _checked(source: str) -> str:
+    compile_expression(source)
+    return source
+
+
+Source = Annotated[str, AfterValidator(_checked)]
+"""An expression as the recipe has it; one that cannot be compiled is an error of the recipe."""
+Name = Annotated[str, StringConstraints(pattern="^[A-Za-z][A-Za-z0-9_]*$")]
+"""A name that expressions can say; those that begin with an underscore are Assay's."""
+
+
+class Lookup(Files):
+    """A side table that expressions can ask by key, e.g. `licence[key].category`."""
+
+    key: Source = Field(description="Expression over the side table's own columns that gives a row's key.")
+
+
+class Underivable(Settings):
+    """A condition under which no record can be made of a row; the row is quarantined as `label_underivable`."""
+
+    when: Source = Field(description="Expression; the row is quarantined where it is true.")
+    because: str = Field(description="Said in the quarantine's evidence.")
+
+
+class TurnMapping(Settings):
+    role: Literal["system", "user", "assistant"]
+    content: Source = Field(description="Expression giving the turn's text; a turn whose text is none is left out.")
+
+
+class RecordMapping(Settings):
+    """How a raw row becomes a record.
+
+    Values are Jinja expressions (sandboxed, no statements) over the row's columns; `_row` holds them all, for names
+    that are no identifiers, and `_file` is the file's name. Where names are equal, `let` hides a lookup or a column,
+    and a lookup a column. What is not there is an error: ask `x is defined`, or write `x | default(none)`.
+    """
+
+    let: dict[Name, Source] = Field(default={}, description="Named expressions, in order; each sees those above it.")
+    underivable: list[Underivable] = []
+    turns: Source | Annotated[list[TurnMapping], Field(min_length=1)] = Field(
+        description="One expression giving a list of {role, content}, or the turns."
+    )
+    target: dict[str, Source] | Source | None = Field(
+        None, description="Key -> expression, or one expression giving an object, or its JSON text."
+    )
+    group: Source | None = Field(None, description="Rows with equal values share a split.")
+    label: Source | None = Field(None, description="What the split is stratified by.")
+    meta: dict[str, Source] = {}
 
 
 class RowError(Exception):
@@ -149,38 +177,30 @@ class Mapper:
     Args:
         mapping: the recipe's `record`.
         lookups: side tables by name, each a dict from key to row.
-
-    Raises:
-        AssayError: an expression cannot be compiled.
     """
 
     def __init__(self, mapping: RecordMapping, lookups: dict[str, dict[str, Row]]) -> None:
-        environment = _environment()
-        environment.globals = dict(lookups)
-
-        def compiled(key: str, source: str) -> tuple[str, Expression]:
-            return f"record.{key}", compile_expression(environment, f"record.{key}", source)
-
-        self.let = [(name, *compiled(f"let.{name}", source)) for name, source in mapping.let.items()]
+        self.lookups = lookups
+        self.let = [(name, *_keyed(f"let.{name}", source)) for name, source in mapping.let.items()]
         self.underivable = [
-            (*compiled(f"underivable.{index}.when", rule.when), rule.because)
+            (*_keyed(f"underivable.{index}.when", rule.when), rule.because)
             for index, rule in enumerate(mapping.underivable)
         ]
         self.turns = (
-            compiled("turns", mapping.turns)
+            _keyed("turns", mapping.turns, _as_turns)
             if isinstance(mapping.turns, str)
-            else [(turn.role, *compiled(f"turns.{i}", turn.content)) for i, turn in enumerate(mapping.turns)]
+            else [(turn.role, *_keyed(f"turns.{i}.content", turn.content)) for i, turn in enumerate(mapping.turns)]
         )
         self.target = (
-            {key: compiled(f"target.{key}", source) for key, source in mapping.target.items()}
+            [(key, *_keyed(f"target.{key}", source, _as_json)) for key, source in mapping.target.items()]
             if isinstance(mapping.target, dict)
-            else compiled("target", mapping.target)
+            else _keyed("target", mapping.target, _as_json_text)
             if mapping.target is not None
             else None
         )
-        self.group = compiled("group", mapping.group) if mapping.group else None
-        self.label = compiled("label", mapping.label) if mapping.label else None
-        self.meta = {key: compiled(f"meta.{key}", source) for key, source in mapping.meta.items()}
+        self.group = _keyed("group", mapping.group, _as_text) if mapping.group is not None else None
+        self.label = _keyed("label", mapping.label, _as_text) if mapping.label is not None else None
+        self.meta = [(key, *_keyed(f"meta.{key}", source, _as_text)) for key, source in mapping.meta.items()]
 
     def record(self, row: Row, file: str) -> dict[str, Any]:
         """One record, without its source.
@@ -192,7 +212,7 @@ class Mapper:
         Raises:
             RowError: no record can be made of this row.
         """
-        columns = row | {"_row": row, "_file": file}
+        columns = row | self.lookups | {"_row": row, "_file": file}
         for name, key, expression in self.let:
             columns[name] = _evaluate(key, expression, columns)
         for key, expression, because in self.underivable:
@@ -200,60 +220,67 @@ class Mapper:
                 raise RowError(UNDERIVABLE, {"because": because, "rule": key})
         turns = self._turns(columns)
         target = self._target(columns)
+        meta = {name: _evaluate(key, expression, columns) for name, key, expression in self.meta}
         return {
             "id": content_id(turns, target),
             "turns": turns,
             "target": target,
-            "group": self._text(self.group, columns),
-            "label": self._text(self.label, columns),
+            "group": _evaluate(*self.group, columns) if self.group else None,
+            "label": _evaluate(*self.label, columns) if self.label else None,
             "language": None,
-            "meta": {
-                key: value
-                for key, expression in self.meta.items()
-                if (value := self._text(expression, columns)) is not None
-            },
+            "meta": {name: value for name, value in meta.items() if value is not None},
         }
 
     def _turns(self, columns: Row) -> list[dict[str, str]]:
         if isinstance(self.turns, list):
-            values = [(role, key, _evaluate(key, expression, columns)) for role, key, expression in self.turns]
+            said = [(role, key, _evaluate(key, expression, columns)) for role, key, expression in self.turns]
             turns = [
-                {"role": role, "content": _checked_text(key, value)} for role, key, value in values if value is not None
+                {"role": role, "content": _checked_text(key, value)} for role, key, value in said if value is not None
             ]
         else:
             key, expression = self.turns
             turns = [
-                {"role": _checked_text(key, turn["role"]), "content": _checked_text(key, turn["content"])}
-                for turn in _evaluate(key, expression, columns)
+                {"role": _checked_text(key, role), "content": _checked_text(key, content)}
+                for role, content in _evaluate(key, expression, columns)
             ]
         if not turns:
             raise RowError(UNMAPPABLE, {"key": "record.turns", "message": "no turns"})
         return turns
 
     def _target(self, columns: Row) -> str | None:
-        if self.target is None:
-            return None
-        if isinstance(self.target, dict):
-            value: Any = {name: _evaluate(*pair, columns) for name, pair in self.target.items()}
-        else:
-            value = _evaluate(*self.target, columns)
-        if value is None or isinstance(value, str):
-            return value
-        return json.dumps(value, ensure_ascii=False)
+        if isinstance(self.target, list):
+            values = [(name, _evaluate(key, expression, columns)) for name, key, expression in self.target]
+            return "{" + ", ".join(f"{json.dumps(name, ensure_ascii=False)}: {value}" for name, value in values) + "}"
+        return _evaluate(*self.target, columns) if self.target else None
 
-    def _text(self, pair: tuple[str, Expression] | None, columns: Row) -> str | None:
-        if pair is None:
-            return None
-        value = _evaluate(*pair, columns)
-        return None if value is None else str(value)
+
+def _keyed(key: str, source: str, form: Callable[[Any], Any] | None = None) -> tuple[str, Expression]:
+    """An expression with the recipe's key that errors name, its values brought into a form."""
+    expression = compile_expression(source)
+    return f"record.{key}", (expression if form is None else lambda columns: form(expression(columns)))
+
+
+def _as_turns(value: Any) -> list[tuple[Any, Any]]:
+    return [(turn["role"], turn["content"]) for turn in value]
+
+
+def _as_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def _as_json_text(value: Any) -> str | None:
+    return value if value is None or isinstance(value, str) else _as_json(value)
+
+
+def _as_text(value: Any) -> str | None:
+    return None if value is None else str(value)
 
 
 def _evaluate(key: str, expression: Expression, columns: Row) -> Any:
     try:
-        value = expression(columns)
+        return expression(columns)
     except Exception as error:  # whatever a row's values do to an expression is the row's problem
         raise RowError(UNMAPPABLE, {"key": key, "message": f"{type(error).__name__}: {error}"}) from None
-    return None if isinstance(value, Undefined) else value
 
 
 def _checked_text(key: str, value: Any) -> str:
@@ -263,7 +290,7 @@ def _checked_text(key: str, value: Any) -> str:
 
 
 def build_lookup(name: str, key: str, rows: Iterator[Row | Unread]) -> dict[str, Row]:
-    """A lookup's rows by key; rows that cannot be read or have no key are left out.
+    """A lookup's rows by key; rows whose key is none are left out.
 
     Args:
         name: the lookup's, for messages.
@@ -271,22 +298,37 @@ def build_lookup(name: str, key: str, rows: Iterator[Row | Unread]) -> dict[str,
         rows: of the side table.
 
     Raises:
-        AssayError: two rows have the same key.
+        AssayError: a row cannot be read or has no key, or two rows have the same.
     """
-    key_of = compile_expression(_environment(), f"lookups.{name}.key", key)
+    key_of = compile_expression(key)
     table: dict[str, Row] = {}
-    for row in rows:
+    for number, row in enumerate(rows):
         if isinstance(row, Unread):
-            continue
-        value = _evaluate(f"lookups.{name}.key", key_of, row)
+            raise AssayError(
+                f"lookups.{name}: row {number} cannot be read: {row.message}",
+                remedy="Mend the file; rows that ask a side table with holes would be judged wrongly.",
+            )
+        try:
+            value = _evaluate(f"lookups.{name}.key", key_of, row)
+        except RowError as problem:
+            raise AssayError(
+                f"lookups.{name}.key: row {number}: {problem.evidence['message']}",
+                remedy=f"Mend the expression; the row's columns are {', '.join(map(str, row))}.",
+            ) from None
         if value is None:
             continue
-        if value in table:
+        if str(value) in table:
             raise AssayError(f"lookups.{name}: two rows have the key {value!r}.", remedy="Choose a key that is unique.")
         table[str(value)] = row
     return table
 
 
 def raw_json(row: Row) -> str:
-    """A raw row as JSON text, for the quarantine; what JSON cannot hold (dates, bytes) as text."""
-    return orjson.dumps(row, default=str, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS).decode()
+    """A raw row as JSON text, for the quarantine; what JSON cannot hold (dates, bytes) as text.
+
+    A row that has integers beyond 64 bits, or keys that are tuples, is shown as Python shows it.
+    """
+    try:
+        return orjson.dumps(row, default=str, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS).decode()
+    except TypeError:
+        return ascii(row)

@@ -42,7 +42,7 @@ from curate.stage import (
 from curate.store import Store
 from curate.validate import validate
 
-READ_VERSION = 1
+READ_VERSION = 2
 VALIDATE_VERSION = 1
 PUBLISH_VERSION = 2
 SHARD_BYTES = 8 << 20

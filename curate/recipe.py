@@ -1,10 +1,12 @@
 """The recipe: one YAML file that says what is read, how it is curated, what is trained and how it is judged."""
 
+import re
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from curate.clean import Clean
 from curate.decontaminate import Decontaminate
@@ -12,7 +14,7 @@ from curate.duplicates import Duplicates
 from curate.errors import AssayError
 from curate.fit import Fit
 from curate.language import Language
-from curate.mapping import Lookup, RecordMapping
+from curate.mapping import Lookup, Name, RecordMapping
 from curate.pii import Pii
 from curate.quality import Quality
 from curate.read import Files
@@ -63,7 +65,7 @@ class Recipe(Settings):
     contract: str = Field(description="Contract: data_contracts/NAME, or a folder beside the recipe.")
     drop: str = Field(".", description="Folder of the raw files, relative to the recipe.")
     sources: list[Files] = Field(min_length=1)
-    lookups: dict[str, Lookup] = {}
+    lookups: dict[Name, Lookup] = {}
     record: RecordMapping
     clean: Clean = Clean()
     language: Language = Language()
@@ -77,6 +79,12 @@ class Recipe(Settings):
     training: TrainingSettings = TrainingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     variants: dict[str, Variant] = {}
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> "Recipe":
+        if hidden := sorted(self.lookups.keys() & self.record.let.keys()):
+            raise ValueError(f"record.let.{hidden[0]} hides lookups.{hidden[0]}: give one of them another name")
+        return self
 
     def row_stages(self) -> dict[str, RowStage]:
         """The row-wise stages by name, in the order they run."""
@@ -100,41 +108,62 @@ class Recipe(Settings):
                 f"{path}: no such recipe.", remedy="Name a recipe's YAML file, e.g. recipes/licences.yaml."
             )
         try:
-            raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506
+        except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date that there is not
             raise AssayError(f"{path}: not readable as YAML: {error}", remedy="Mend the line it names.") from None
         if not isinstance(raw, dict):
             raise AssayError(f"{path}: expected keys and values, found {type(raw).__name__}.", remedy="See README.md.")
-        try:
-            recipe = Recipe.model_validate(raw)
-            if variant is not None:
-                if variant not in recipe.variants:
-                    known = ", ".join(sorted(recipe.variants)) or "none"
-                    raise AssayError(f"{path}: no variant {variant!r}.", remedy=f"Variants of this recipe: {known}.")
-                over = recipe.variants[variant]
-                raw |= {section: raw.get(section, {}) | changes for section, changes in over.model_dump().items()}
-            raw["drop"] = str(drop) if drop is not None else str(path.parent / recipe.drop)
-            return Recipe.model_validate(raw)._beside(path.parent)
-        except ValidationError as error:
-            raise AssayError(_explain(path, error), remedy="The README explains each key of a recipe.") from None
-
-    def _beside(self, folder: Path) -> "Recipe":
-        """With the contract, templates and model that lie beside the recipe named by their paths."""
-
-        def found(name: str) -> str:
-            return str(folder / name) if (folder / name).exists() else name
-
-        render = self.render.model_copy(update={"task": found(self.render.task), "chat": found(self.render.chat)})
-        fit = self.fit.model_copy(update={"model": found(self.fit.model)})
-        return self.model_copy(update={"contract": found(self.contract), "render": render, "fit": fit})
+        recipe = _validated(path, raw)
+        raw["drop"] = str(drop) if drop is not None else str(path.parent / recipe.drop)
+        variants = {
+            name: _validated(path, raw | _merged(raw, changes), f"variants.{name}.")
+            for name, changes in recipe.variants.items()
+        }
+        if variant is None:
+            return _validated(path, raw)
+        if variant not in variants:
+            known = ", ".join(sorted(variants)) or "none"
+            raise AssayError(f"{path}: no variant {variant!r}.", remedy=f"Variants of this recipe: {known}.")
+        return variants[variant]
 
 
-def _explain(path: Path, error: ValidationError) -> str:
+class _Loader(yaml.SafeLoader):
+    """YAML in which a key given twice is an error: by itself PyYAML silently takes the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for index, key in enumerate(keys):
+            if key in keys[:index]:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} is given twice", node.value[index][0].start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
+def _merged(raw: dict[str, Any], changes: Variant) -> dict[str, Any]:
+    """The sections that a variant changes."""
+    return {section: raw.get(section, {}) | each for section, each in changes.model_dump().items() if each}
+
+
+def _validated(path: Path, raw: dict[str, Any], within: str = "") -> Recipe:
+    try:
+        return Recipe.model_validate(raw)
+    except ValidationError as error:
+        raise AssayError(_explain(path, error, within), remedy="The README explains each key of a recipe.") from None
+
+
+UNION_BRANCH = re.compile(r"(str|(dict|list|function-\w+)\[.*)")
+"""What pydantic adds to a key's path where a value may be of several types: no key of the recipe."""
+
+
+def _explain(path: Path, error: ValidationError, within: str) -> str:
     """Every problem of a recipe, one a line: key, what is wrong, what was found."""
     lines = [f"{path}: {error.error_count()} problem(s):"]
     for problem in error.errors():
-        key = ".".join(str(part) for part in problem["loc"]) or "(whole file)"
-        found = "" if problem["type"] in ("missing", "extra_forbidden") else f" (found {problem['input']!r:.80})"
-        what = "no such key" if problem["type"] == "extra_forbidden" else problem["msg"]
+        parts = [str(part) for part in problem["loc"] if not (isinstance(part, str) and UNION_BRANCH.fullmatch(part))]
+        key = within + ".".join(parts) or "(whole file)"
+        shown = parts and problem["type"] not in ("missing", "extra_forbidden")
+        found = f" (found {problem['input']!r:.80})" if shown else ""
+        what = "no such key" if problem["type"] == "extra_forbidden" else problem["msg"].removeprefix("Value error, ")
         lines.append(f"  {key}: {what}{found}")
     return "\n".join(lines)
