@@ -120,11 +120,21 @@ class Recipe(Settings):
             for name, changes in recipe.variants.items()
         }
         if variant is None:
-            return _validated(path, raw)
+            return _validated(path, raw)._beside(path.parent)
         if variant not in variants:
             known = ", ".join(sorted(variants)) or "none"
             raise AssayError(f"{path}: no variant {variant!r}.", remedy=f"Variants of this recipe: {known}.")
-        return variants[variant]
+        return variants[variant]._beside(path.parent)
+
+    def _beside(self, folder: Path) -> "Recipe":
+        """With the contract, templates and model that lie beside the recipe named by their paths."""
+
+        def found(name: str) -> str:
+            return str(folder / name) if (folder / name).exists() else name
+
+        render = self.render.model_copy(update={"task": found(self.render.task), "chat": found(self.render.chat)})
+        fit = self.fit.model_copy(update={"model": found(self.fit.model)})
+        return self.model_copy(update={"contract": found(self.contract), "render": render, "fit": fit})
 
 
 class _Loader(yaml.SafeLoader):
