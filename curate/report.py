@@ -54,7 +54,7 @@ def write_card(folder: Path, manifest: dict[str, Any], contract: Contract) -> No
         ],
     }
     header = yaml.safe_dump({key: value for key, value in front.items() if value}, sort_keys=False, allow_unicode=True)
-    page = _environment().get_template("card.md.jinja")
+    page = report_environment().get_template("card.md.jinja")
     text = page.render(header=header, manifest=manifest, contract=contract, splits=SPLITS)
     (folder / "README.md").write_text(text, encoding="utf-8")
 
@@ -69,7 +69,7 @@ def write_report(folder: Path, manifest: dict[str, Any]) -> None:
     columns = ["label", "language", "tokens", "cluster", "group"]
     rows = {split: pq.read_table(folder / f"{split}.parquet", columns=columns) for split in SPLITS}
     whole = pa.concat_tables(rows.values())
-    page = _environment().get_template("report.html.jinja")
+    page = report_environment().get_template("report.html.jinja")
     text = page.render(
         manifest=manifest,
         splits=SPLITS,
@@ -90,7 +90,8 @@ def write_report(folder: Path, manifest: dict[str, Any]) -> None:
     (folder / "report.html").write_text(text, encoding="utf-8")
 
 
-def _environment() -> SandboxedEnvironment:
+def report_environment() -> SandboxedEnvironment:
+    """Jinja for the templates of templates/report: sandboxed and strict, HTML escaped."""
     environment = SandboxedEnvironment(
         loader=FileSystemLoader(str(files("templates") / "report")),
         autoescape=lambda name: name is not None and ".html" in name,

@@ -19,27 +19,32 @@ PARENTS = {
 }
 
 
-def check_parents(what: str, parents: dict[str, str], base: BaseModel, template: ChatTemplate) -> None:
-    """Check that something was made for this base model and chat template.
-
-    Args:
-        what: names the thing in the message, e.g. "Adapter PATH".
-        parents: hashes by the keys of PARENTS; a key that is missing is not checked.
-
-    Raises:
-        AssayError: names what differs.
-    """
-    here = {
+def parents(base: BaseModel, template: ChatTemplate) -> dict[str, str]:
+    """The hashes, by the keys of PARENTS, that an adapter must have been trained with to be loaded here."""
+    return {
         "weights_sha256": base.weights_sha256,
         "tokenizer_sha256": base.tokenizer_sha256,
         "chat_template_sha256": template.sha256,
     }
-    for key, name in PARENTS.items():
-        if key in parents and parents[key] != here[key]:
+
+
+def check_parents(what: str, made_with: dict[str, str], base: BaseModel, template: ChatTemplate) -> None:
+    """Check that something was made with this base model and chat template.
+
+    Args:
+        what: names it in the message, e.g. "Adapter PATH".
+        made_with: hashes by the keys of PARENTS; one that is missing is not checked.
+
+    Raises:
+        AssayError: names what differs.
+    """
+    for key, here in parents(base, template).items():
+        there = made_with.get(key, here)
+        if there != here:
             raise AssayError(
-                f"{what} was made with another {name} ({key} {parents[key][:16]}) than "
-                f"{base.name} with chat template {template.name} has ({here[key][:16]}).",
-                remedy="Name the base model and chat template it was made with, or make it again with these.",
+                f"{what} was made with another {PARENTS[key]} ({there[:16]}) than that of base model {base.name} and "
+                f"chat template {template.name} ({here[:16]}).",
+                remedy="Name the base model and chat template that it was made with, or make it anew with these.",
             )
 
 

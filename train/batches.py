@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
+    from peft import PeftModel
     from transformers import DynamicCache, PreTrainedModel
 
 WORTH_SHARING = 16
@@ -31,6 +32,10 @@ class Batch:
     """(B, P + L), 0 at padding."""
     position_ids: "torch.Tensor"
     """(B, L)."""
+
+    def to(self, device: "torch.device") -> "Batch":
+        """The batch on a device."""
+        return Batch(**{name: tensor.to(device) for name, tensor in vars(self).items()})
 
 
 def lay_out(rows: Sequence[Sequence[int]], needed: Sequence[int]) -> Batch:
@@ -78,7 +83,7 @@ def length_grouped(lengths: Sequence[int], batch_size: int, generator: "torch.Ge
     return [index for batch in shuffled + last for index in batch]
 
 
-def forward(model: "PreTrainedModel", batch: Batch, keep: int) -> "tuple[torch.Tensor, DynamicCache]":
+def forward(model: "PreTrainedModel | PeftModel", batch: Batch, keep: int) -> "tuple[torch.Tensor, DynamicCache]":
     """Logits of each row's last tokens.
 
     Args:

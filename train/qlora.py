@@ -14,7 +14,7 @@ from curate.progress import Progress, silent
 from curate.recipe import Recipe, TrainingSettings
 from curate.render import IGNORED, ChatTemplate, Renderer, load_tokenizer
 from curate.store import Store, read_manifest
-from train.adapter import check_parents, save
+from train.adapter import check_parents, parents, save
 from train.base_model import BaseModel, compute_dtype, load_model, prepare, quiet
 from train.batches import Batch, forward, lay_out, length_grouped
 from train.examples import Example, encode, read_split, select
@@ -58,12 +58,7 @@ def train(version: Path, recipe: Recipe, store: Store, progress: Progress = sile
     inputs = {
         "method": VERSION,
         "dataset": {"name": manifest["name"], "version": manifest["version"], "manifest_sha256": digest(manifest)},
-        "base": {
-            "model": base.name,
-            "weights_sha256": base.weights_sha256,
-            "tokenizer_sha256": base.tokenizer_sha256,
-            "chat_template_sha256": template.sha256,
-        },
+        "base": {"model": base.name} | parents(base, template),
         "answers": recipe.render.answers,
         "settings": settings.model_dump(mode="json"),
     }

@@ -1,0 +1,1 @@
+"""Adapter and test split to scorecard. Does not know Prefect."""

@@ -1,0 +1,189 @@
+"""Evaluation: systems are asked the same rows of the test split, their answers judged, the scorecard published."""
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from curate.contract import Contract
+from curate.errors import AssayError
+from curate.hashing import canonical_json, digest
+from curate.progress import Progress, silent
+from curate.recipe import Recipe
+from curate.render import ChatTemplate, Renderer, load_tokenizer
+from curate.stage import cache_folder
+from curate.store import Store, read_manifest
+from evaluation.generate import Generated, generate
+from evaluation.report import write_report
+from evaluation.scorecard import BASE, MAJORITY, TUNED, Answer, majority, scorecard
+from evaluation.structured import judge
+from train.adapter import check_parents, load, parents
+from train.base_model import BaseModel, load_model, prepare
+from train.examples import Row, read_split, select
+
+VERSION = 1
+"""Of the method; a scorecard of another one is not taken for the same."""
+
+
+def evaluate(version: Path, adapter: Path | None, recipe: Recipe, store: Store, progress: Progress = silent) -> Path:
+    """Score an adapter against its base model and the majority class, or find the scorecard of the same inputs.
+
+    Args:
+        version: folder of a published data set version.
+        adapter: folder of a published adapter; None scores the base model alone.
+        recipe: names the base model, the chat template, the contract and the evaluation settings.
+        store: where the scorecard is published.
+        progress: told in rows.
+
+    Returns:
+        The scorecard's folder: scorecard.json, predictions.parquet, report.html and manifest.json. Its version is that
+        of inputs, answers and judgements. Latencies come from a clock, so they stand in scorecard.json and the report
+        only and do not count.
+
+    Raises:
+        AssayError: the adapter or the data set was made with another base model, tokenizer or chat template.
+    """
+    settings = recipe.evaluation
+    manifest = read_manifest(version)
+    trained = None if adapter is None else read_manifest(adapter)
+    base = prepare(recipe.fit.model, store.cache, progress)
+    template = ChatTemplate(recipe.render.chat)
+    check_parents(f"Data set {version}", manifest["base"], base, template)
+    if trained is not None:
+        check_parents(f"Adapter {adapter}", trained["inputs"]["base"], base, template)
+    contract = Contract.load(recipe.contract)
+    inputs = {
+        "method": VERSION,
+        "dataset": {"name": manifest["name"], "version": manifest["version"], "manifest_sha256": digest(manifest)},
+        "adapter": trained and {"name": trained["name"], "version": trained["version"]},
+        "base": {"model": base.name} | parents(base, template),
+        "quantization": trained["inputs"]["settings"]["quantization"] if trained else recipe.training.quantization,
+        "contract_sha256": contract.sha256,
+        "settings": settings.model_dump(mode="json"),
+    }
+    event = {"event": "scorecards", "name": recipe.name}
+    for folder in store.versions("scorecards", recipe.name):
+        if read_manifest(folder)["inputs"] == inputs:
+            progress("evaluate (found in the store)", 1, 1, "scorecards")
+            store.record(event | {"version": folder.name, "found": True})
+            return folder
+
+    columns = ["id", "label", "cluster", "tokens", "messages", "target"]
+    rows = select(read_split(version, "test", columns, store.cache), settings.rows, settings.max_tokens, settings.seed)
+    if not rows:
+        raise AssayError(
+            f"{version}: no row of the test split has {settings.max_tokens} tokens or fewer.",
+            remedy="Raise evaluation.max_tokens in the recipe.",
+        )
+    renderer = Renderer(template, *load_tokenizer(base.folder), recipe.render.answers)
+    asked = _ask(rows, renderer, base, adapter, inputs, store.cache, progress)
+    fields: list[str] | None = None
+    if contract.target_schema is None:
+        expected = [renderer.answer(row["messages"]) for row in rows]
+        systems = {
+            name: [Answer(each, None, each.text == right) for each, right in zip(answers, expected, strict=True)]
+            for name, answers in asked.items()
+        }
+    else:
+        fields = list(contract.target_schema.get("properties", {}))
+        expected = [row["target"] for row in rows]
+        train = [json.loads(row["target"]) for row in read_split(version, "train", ["target"], store.cache)]
+        guess = Generated(json.dumps(majority(train, fields), ensure_ascii=False))
+        validator = jsonschema_rs.validator_for(contract.target_schema, validate_formats=True)
+        systems = {
+            name: [
+                Answer(each, judgement := judge(each.text, json.loads(right), validator, fields), judgement.whole_match)
+                for each, right in zip(answers, expected, strict=True)
+            ]
+            for name, answers in ({MAJORITY: [guess] * len(rows)} | asked).items()
+        }
+    card = scorecard(systems, fields)
+
+    def describe(folder: Path, published: dict[str, Any]) -> None:
+        (folder / "scorecard.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+        loss = trained["loss"] if trained else None
+        write_report(folder, published, card, loss, [row["messages"] for row in rows], expected, systems)
+
+    with store.publishing("scorecards", recipe.name) as draft:
+        pq.write_table(_predictions(rows, expected, systems, renderer), draft.folder / "predictions.parquet")
+        folder = draft.publish(
+            {"name": recipe.name, "schema_version": 1, "inputs": inputs, "scores": _timeless(card)}, describe
+        )
+    store.record(event | {"version": folder.name, "found": False})
+    return folder
+
+
+def _ask(
+    rows: Sequence[Row],
+    renderer: Renderer,
+    base: BaseModel,
+    adapter: Path | None,
+    inputs: Mapping[str, Any],
+    cache: Path,
+    progress: Progress,
+) -> dict[str, list[Generated]]:
+    """Answers to the rows by system, each from the cache if the same was asked before."""
+    prompts = [renderer.prompt_ids(row["messages"]) for row in rows]
+    settings = {name: inputs["settings"][name] for name in ("max_new_tokens", "batch_size")}
+    model: Any = None
+    answers = {}
+    for system in (BASE, TUNED)[: 1 if adapter is None else 2]:
+        parent = inputs["adapter"] if system == TUNED else None
+        key = digest([VERSION, inputs["base"], inputs["quantization"], parent, settings, prompts])
+        file = cache / "answers" / key[:2] / key / "answers.json"
+        if not file.is_file():
+            if model is None:
+                model = (
+                    load(adapter, base, renderer.template)
+                    if adapter
+                    else load_model(base, inputs["quantization"]).eval()
+                )
+            with model.disable_adapter() if adapter and parent is None else nullcontext():
+                given = generate(model, renderer, prompts, **settings, progress=progress, what=f"ask {system}")
+            cache_folder(file.parent, partial(_write_answers, given))
+        answers[system] = [Generated(**each) for each in json.loads(file.read_bytes())]
+    return answers
+
+
+def _write_answers(answers: Sequence[Generated], folder: Path) -> None:
+    (folder / "answers.json").write_bytes(canonical_json([asdict(each) for each in answers]))
+
+
+def _timeless(card: Mapping[str, Any]) -> dict[str, Any]:
+    """The scorecard without what a clock gave."""
+    systems = {
+        name: {key: value for key, value in system.items() if key != "latency_seconds"}
+        for name, system in card["systems"].items()
+    }
+    return {**card, "systems": systems}
+
+
+def _predictions(
+    rows: Sequence[Row], expected: Sequence[str], systems: Mapping[str, Sequence[Answer]], renderer: Renderer
+) -> pa.Table:
+    """One row per row and system: what was asked and expected, what came, and how it was judged."""
+    prompts = [renderer.decode(renderer.prompt_ids(row["messages"])) for row in rows]
+    return pa.Table.from_pylist(
+        [
+            {
+                "id": row["id"],
+                "system": system,
+                "prompt": prompt,
+                "expected": right,
+                "output": answer.generated.text,
+                "tokens": answer.generated.tokens,
+                "truncated": answer.generated.truncated,
+                "exact": answer.exact,
+                **({} if answer.judgement is None else asdict(answer.judgement)),
+            }
+            for system, answers in systems.items()
+            for row, prompt, right, answer in zip(rows, prompts, expected, answers, strict=True)
+        ]
+    )

@@ -1,0 +1,135 @@
+"""What people read of a scorecard: report.html, one file that loads nothing; every text of a row in it is escaped."""
+
+import json
+from collections.abc import Mapping, Sequence
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+from curate.render import Message
+from curate.report import report_environment
+from evaluation.scorecard import Answer
+from evaluation.structured import equal
+
+SHOWN = 60
+"""Rows whose answers are shown side by side; all are in predictions.parquet."""
+
+MEASURES = {
+    "parses": "parses as JSON",
+    "schema_valid": "fits the schema",
+    "whole_match": "whole answer right",
+    "wrong_but_valid": "valid, but wrong",
+    "missing_keys": "lacks a key",
+    "invented_keys": "has a key of its own",
+    "exact_match": "exactly the expected text",
+    "truncated": "cut off",
+}
+"""Measures of a system in the order they are shown, in words."""
+
+
+def write_report(
+    folder: Path,
+    manifest: Mapping[str, Any],
+    card: Mapping[str, Any],
+    loss: Mapping[str, Sequence[float]] | None,
+    conversations: Sequence[Sequence[Message]],
+    expected: Sequence[str],
+    systems: Mapping[str, Sequence[Answer]],
+) -> None:
+    """Write report.html.
+
+    Args:
+        folder: the scorecard's.
+        manifest: of the scorecard, with `version`.
+        card: what scorecard.json holds.
+        loss: of the adapter's manifest; None without an adapter.
+        conversations: the rows' messages, the answer last.
+        expected: the right answers, JSON or plain text.
+        systems: answers by system, in the order of the rows.
+    """
+    questions = [_question(messages) for messages in conversations]
+    shared = _shared_beginning(questions)
+    asked = {name: answers for name, answers in systems.items() if answers[0].generated.seconds is not None}
+    page = report_environment().get_template("scorecard.html.jinja")
+    text = page.render(
+        manifest=manifest,
+        card=card,
+        measures=MEASURES,
+        loss=loss,
+        faults=sorted({fault for system in card["systems"].values() for fault in system["faults"]}),
+        shared=questions[0][:shared].strip(),
+        asked=list(asked),
+        cards=[
+            _card(questions[row][shared:], expected[row], {name: answers[row] for name, answers in asked.items()})
+            for row in range(min(SHOWN, len(questions)))
+        ],
+    )
+    (folder / "report.html").write_text(text, encoding="utf-8")
+
+
+def _question(messages: Sequence[Message]) -> str:
+    """What is asked, as one text: the turns before the last answer."""
+    turns = messages[:-1]
+    if len(turns) == 1:
+        return turns[0]["content"]
+    return "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in turns)
+
+
+def _shared_beginning(questions: Sequence[str]) -> int:
+    """How many characters of whole paragraphs all questions begin with."""
+    if len(questions) == 1:
+        return 0
+    same = takewhile(lambda column: len(set(column)) == 1, zip(*questions, strict=False))
+    return questions[0][: sum(1 for _ in same)].rfind("\n\n") + 1
+
+
+def _card(question: str, expected: str, answers: Mapping[str, Answer]) -> dict[str, Any]:
+    """One row's answers: `fields` as a table of those that are objects, `texts` of the others as they came."""
+    objects = {name: value for name, answer in answers.items() if (value := _object(answer)) is not None}
+    wanted = json.loads(expected) if objects else {}
+    right: dict[str, Any] = wanted if isinstance(wanted, dict) else {}
+    keys = [*right, *sorted({key for value in objects.values() for key in value} - right.keys())]
+    return {
+        "question": question.strip(),
+        "expected": expected,
+        "exact": {name: answer.exact for name, answer in answers.items()},
+        "fields": [
+            {
+                "name": key,
+                "expected": _json(right[key]) if key in right else None,
+                "cells": {
+                    name: {
+                        "text": _json(value[key]) if key in value else None,
+                        "right": key in value and key in right and equal(value[key], right[key]),
+                    }
+                    for name, value in objects.items()
+                },
+            }
+            for key in keys
+        ],
+        "texts": {
+            name: {"text": answer.generated.text, "why": _why(answer)}
+            for name, answer in answers.items()
+            if name not in objects
+        },
+    }
+
+
+def _object(answer: Answer) -> dict[str, Any] | None:
+    """The answer as an object, if it is one."""
+    if answer.judgement is None or not answer.judgement.parses:
+        return None
+    value = json.loads(answer.generated.text)
+    return value if isinstance(value, dict) else None
+
+
+def _why(answer: Answer) -> str:
+    """Why an answer is shown as it came."""
+    fault = answer.judgement.fault if answer.judgement else None
+    return ", ".join(
+        [*([fault.replace("_", " ")] if fault else []), *(["cut off"] if answer.generated.truncated else [])]
+    )
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
