@@ -107,16 +107,19 @@ def run(
     """Curate, train and evaluate: the whole pipeline, as a Prefect flow."""
     # Read by Prefect when it is imported. The log still goes to the server; the terminal has the bars.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "INFO" if debug else "CRITICAL")
+    from curate.store import Store
     from flows.console import Bars, print_places, print_tables
     from flows.pipeline import pipeline
     from flows.server import prefect_api
-    from flows.summary import run_tables
+    from flows.summary import curation_tables, evaluation_tables, training_tables
     from flows.tasks import report_to
 
     with Bars() as bars, prefect_api(bars):
         report_to(bars)
         done = pipeline(recipe, str(store), variant=variant, drop=str(drop) if drop else None, workers=workers)
-    print_tables(run_tables(done))
+    print_tables(curation_tables(done.curated))
+    print_tables(training_tables(done.adapter, Store(store)))
+    print_tables(evaluation_tables(done.scorecard))
     print_places(
         {
             "data set": done.curated.folder,
@@ -177,7 +180,7 @@ def train(
     version = target.resolve("datasets", dataset or loaded.name)
     with Bars() as bars:
         adapter = train_adapter(version, loaded, target, bars)
-    print_tables(training_tables(adapter))
+    print_tables(training_tables(adapter, target))
     print_places({"adapter": adapter})
 
 

@@ -1,5 +1,6 @@
 """The closing tables, made from what is published: the terminal prints them, Prefect keeps them as artifacts."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 from curate.pipeline import Curated
 from curate.split import SPLITS
-from curate.store import read_manifest
+from curate.store import Store, read_manifest
 
 
 @dataclass(frozen=True)
@@ -76,11 +77,13 @@ def _stages(curated: Curated) -> Table:
     return Table("stages", "Stages", columns, rows)
 
 
-def training_tables(adapter: Path) -> list[Table]:
-    """What the adapter of a folder was trained on, and what it did to the loss."""
+def training_tables(adapter: Path, store: Store) -> list[Table]:
+    """What the adapter of a folder was trained on, what it did to the loss, and how fast it went."""
     manifest = read_manifest(adapter)
     loss = manifest["loss"]
     before, *after = loss["validation"]
+    told = [event for event in store.events() if event["event"] == "adapters" and event["version"] == adapter.name]
+    trained = [event for event in told if not event["found"]]
     rows = [
         ["data set", "{name}/{version}".format(**manifest["inputs"]["dataset"])],
         ["base model", manifest["inputs"]["base"]["model"]],
@@ -91,5 +94,62 @@ def training_tables(adapter: Path) -> list[Table]:
         ["validation loss before", f"{before:.3f}"],
         ["validation loss after each epoch", ", ".join(f"{value:.3f}" for value in after)],
         ["training loss of each epoch", ", ".join(f"{value:.3f}" for value in loss["train"])],
+        ["seconds", f"{trained[-1]['seconds']:,.1f}"],
+        ["tokens per second", f"{trained[-1]['tokens_per_second']:,.0f}"],
+        ["found in the store", "yes" if told[-1]["found"] else "no"],
     ]
     return [Table("adapter", f"Adapter {manifest['name']}/{manifest['version']}", ["", "value"], rows)]
+
+
+MEASURES = {
+    "parses": "parses as JSON",
+    "schema_valid": "fits the schema",
+    "whole_match": "whole answer right",
+    "wrong_but_valid": "fits the schema and is wrong",
+    "exact_match": "answers word for word",
+    "truncated": "cut off before its end",
+}
+"""The scorecard's rates and what the table calls them; plain chat has the last two only."""
+
+
+def evaluation_tables(scorecard: Path) -> list[Table]:
+    """The systems of a scorecard side by side, and the tuned one against each other by McNemar's test."""
+    manifest = read_manifest(scorecard)
+    card = json.loads((scorecard / "scorecard.json").read_text(encoding="utf-8"))
+    systems = card["systems"]
+    some = next(iter(systems.values()))
+    rows = [
+        [title, *(percent(system[measure]) for system in systems.values())]
+        for measure, title in MEASURES.items()
+        if measure in some
+    ]
+    rows += [
+        [f"{field} right", *(percent(system["fields"][field]["accuracy"]) for system in systems.values())]
+        for field in some["fields"]
+    ]
+    latencies = [system["latency_seconds"] for system in systems.values()]
+    rows.append(["seconds an answer, median", *("" if each is None else f"{each['p50']:.2f}" for each in latencies)])
+    title = f"Scorecard {manifest['name']}/{manifest['version']}: {card['rows']} test rows, % with 95% interval"
+    compared = [
+        [
+            f"{pair['a']} against {pair['b']}",
+            f"{pair['field']} right" if pair["field"] else MEASURES[pair["measure"]],
+            f"{pair['only_a']}",
+            f"{pair['only_b']}",
+            f"{pair['p']:.3f}",
+        ]
+        for pair in card["comparisons"]
+    ]
+    columns = ["systems", "measure", "only the first", "only the second", "p"]
+    return [
+        Table("scorecard", title, ["", *systems], rows),
+        Table("comparisons", "Rows that only one of two gets right", columns, compared),
+    ]
+
+
+def percent(rate: Mapping[str, float | None]) -> str:
+    """A rate with its interval: `97.9 (92.7 to 99.4)`; nothing where there was nothing to rate."""
+    value, low, high = rate["value"], rate["low"], rate["high"]
+    if value is None or low is None or high is None:
+        return ""
+    return f"{100 * value:.1f} ({100 * low:.1f} to {100 * high:.1f})"

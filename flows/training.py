@@ -30,5 +30,5 @@ def training(
     target = Store(Path(store).resolve())
     version = target.resolve("datasets", dataset or loaded.name)
     adapter = train_adapter(version, loaded, target, progress_of_run())
-    publish_tables(loaded.name, training_tables(adapter), str(adapter))
+    publish_tables(loaded.name, training_tables(adapter, target), str(adapter))
     return adapter
