@@ -1,7 +1,7 @@
 """Clean: the same words in one normal form."""
 
 from collections.abc import Callable
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +22,8 @@ BLANK_LINES = "\n{3,}"
 class Clean(RowStage):
     """Every turn in one normal form; no row is rejected. Counters: rows changed by each rule."""
 
+    version: ClassVar[int] = 2
+
     unicode: Literal["NFC", "NFKC"] = Field("NFC", description="Unicode normalisation form.")
     mojibake: bool = Field(True, description="Mend mis-decoded text with ftfy where a line looks broken.")
 
@@ -35,18 +37,21 @@ class Clean(RowStage):
         }
         if self.mojibake:
             rules = {"mojibake": mend_mojibake} | rules
-        counters: dict[str, int] = {}
         parents = pc.list_parent_indices(table["turns"].combine_chunks())
+        changed: dict[str, set[int]] = {name: set() for name in rules}
 
         def apply(contents: pa.Array) -> pa.Array:
-            for name, rule in rules.items():
-                changed = rule(contents)
-                rows = parents.filter(pc.not_equal(changed, contents))
-                counters[name] = pc.count_distinct(rows).as_py()
-                contents = changed
-            return contents
+            while True:
+                for name, rule in rules.items():
+                    mended = rule(contents)
+                    changed[name].update(parents.filter(pc.not_equal(mended, contents)).to_pylist())
+                    contents = mended
+                # What the other rules took away may have hidden mojibake: cleaning twice must change no more than once.
+                if not self.mojibake or mend_mojibake(contents).equals(contents):
+                    return contents
 
-        return divide(map_contents(table, apply), "clean", [], counters)
+        cleaned = map_contents(table, apply)
+        return divide(cleaned, "clean", [], {name: len(rows) for name, rows in changed.items()})
 
 
 def _whitespace(texts: pa.Array) -> pa.Array:

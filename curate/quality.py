@@ -19,9 +19,9 @@ from curate.stage import Outcome, Reject, RowStage, divide
 class Quality(RowStage):
     """Bounds on length, and that there is an answer."""
 
-    min_chars: int = Field(1, ge=0, description="Shortest prompt, in characters.")
+    min_chars: int = Field(1, ge=1, description="Shortest prompt, in characters.")
     max_chars: int = Field(1_000_000, ge=1, description="Longest prompt and answer together, in characters.")
-    min_answer_chars: int = Field(1, ge=0, description="Shortest answer, in characters.")
+    min_answer_chars: int = Field(1, ge=1, description="Shortest answer, in characters.")
 
     def run(self, table: pa.Table) -> Outcome:
         prompt = _lengths(prompt_text(table))
