@@ -38,7 +38,7 @@ class Duplicates(Settings):
     )
 
 
-VERSION = 1
+VERSION = 2
 """Raised whenever `key_table` or `judge` would give another result for the same rows."""
 
 
@@ -141,18 +141,24 @@ def judge(keys: pa.Table, settings: Duplicates) -> Verdict:
 
     components = Components(total)
     first_of: dict[tuple[str, str], int] = {}
+    twins: list[tuple[int, int]] = []
     for row in order:
-        if verdict.reason[row] is None and (kept := first_of.setdefault((prompts[row], answers[row]), row)) != row:
-            components.union(kept, row)
-            duplicate(row, "exact_duplicate", kept, 1.0)
+        if verdict.reason[row] is None and (first := first_of.setdefault((prompts[row], answers[row]), row)) != row:
+            components.union(first, row)
+            twins.append((row, first))
 
-    rows = [row for row in order if verdict.reason[row] is None]
+    rows = list(first_of.values())
     near = NearDuplicates(keys.take(pa.array(rows, pa.int64())), settings.threshold)
     same = [answers[row] if settings.same_target else "" for row in rows]
     for position, kept_position, similarity in near.removals(same):
         duplicate(rows[position], "near_duplicate", rows[kept_position], similarity)
     for first, second in near.links():
         components.union(rows[first], rows[second])
+    for row, first in twins:
+        if verdict.reason[first] is None:
+            duplicate(row, "exact_duplicate", first, 1.0)
+        else:  # its twin went in favour of a third row, and so does it
+            verdict.reason[row], verdict.evidence[row] = verdict.reason[first], verdict.evidence[first]
 
     roots = components.roots().tolist()
     least: dict[int, str] = {}

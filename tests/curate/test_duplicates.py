@@ -120,6 +120,14 @@ def test_the_longer_row_is_kept_and_named() -> None:
     assert seen == {"kept": data["id"][1].as_py(), "file": "f", "row": 1, "similarity": round(8 / 9, 6)}
 
 
+def test_a_removed_rows_twin_names_the_row_that_was_kept() -> None:
+    short = "one two three four five six seven eight nine ten eleven twelve"
+    data, verdict = verdict_of([(short, "{}"), (short + " thirteen", "{}"), (short, "{}")], threshold=0.8)
+    assert verdict.reason == ["near_duplicate", None, "near_duplicate"]
+    assert {seen["kept"] for seen in verdict.evidence if seen} == {data["id"][1].as_py()}
+    check_against_brute_force(data, verdict, 0.8)
+
+
 def test_chains_go_by_the_rule_and_form_one_cluster() -> None:
     base = [f"w{number}" for number in range(30)]
     rows = [(" ".join(base[start : start + 20 + start % 2]), "{}") for start in range(0, 9, 3)]
