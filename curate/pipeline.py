@@ -366,11 +366,11 @@ class _Run:
             key = digest(["verdict", duplicates.VERSION, settings.model_dump(), [shard.key for shard in shards]])
             folder = self.cache / "stages" / key[:2] / key
             if not folder.is_dir():
-                self.progress("duplicates", 0, sum(shard.rows for shard in shards), "rows")
+                self.progress("judge", 0, sum(shard.rows for shard in shards), "rows")
                 keys = pa.concat_tables([read_arrow(each / "keys.arrow") for each in key_folders])
                 verdict = duplicates.judge(keys, settings)
                 cache_folder(folder, partial(_write_verdict, verdict=verdict, shards=shards))
-                self.progress("duplicates", keys.num_rows, keys.num_rows, "rows")
+                self.progress("judge", keys.num_rows, keys.num_rows, "rows")
             path = folder / "verdict.arrow"
             applied = [
                 StageTask("duplicates", 1, key, partial(apply_verdict, path=path, begin=begin), shard, self.cache)
