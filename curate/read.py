@@ -243,7 +243,7 @@ class _Budget:
 
 
 class _Bounded(io.RawIOBase):
-    """A decompressor's output, within a budget."""
+    """What a decompressor or an archive gives, within a budget."""
 
     def __init__(self, stream: IO[bytes], budget: _Budget) -> None:
         self._stream = stream
@@ -321,7 +321,9 @@ def _tar(stream: IO[bytes], file: InputFile, budget: _Budget) -> Iterator[Row | 
         for entry in archive:
             content = archive.extractfile(entry) if entry.isreg() else None
             if content is not None:
-                yield from _until_broken(_member(content, entry.name, file, budget))
+                # Python 3.11's own wrapper cannot even say that it cannot seek, which TextIOWrapper asks.
+                member = io.BufferedReader(_Bounded(content, budget))
+                yield from _until_broken(_member(member, entry.name, file, budget))
 
 
 def _member(stream: IO[bytes], name: str, file: InputFile, budget: _Budget) -> Iterator[Row | Unread]:
@@ -381,12 +383,12 @@ def _refuse_constant(name: str) -> Any:
 
 
 def _check_depth(value: Any) -> None:
-    layer = [value]
-    for _ in range(DEEPEST + 1):
+    layer, depth = [value], 0
+    while layer:
+        if depth > DEEPEST:
+            raise ValueError(f"nested deeper than {DEEPEST} levels")
         inner = [each.values() if isinstance(each, dict) else each for each in layer if isinstance(each, (dict, list))]
-        layer = [child for children in inner for child in children]
-    if layer:
-        raise ValueError(f"nested deeper than {DEEPEST} levels")
+        layer, depth = [child for children in inner for child in children], depth + 1
 
 
 def _jsonl(stream: IO[bytes]) -> Iterator[Row | Unread]:

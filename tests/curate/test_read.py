@@ -1,0 +1,576 @@
+"""Reading: every format, packed and broken in every way, and nothing lost on the way."""
+
+import bz2
+import gzip
+import hashlib
+import io
+import json
+import lzma
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterable
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from curate import read
+from curate.errors import AssayError
+from curate.read import Files, InputFile, Row, Unread, drop_digest, find_files, read_rows
+
+
+def file_of(path: Path, format: str | None = None) -> InputFile:
+    [found] = find_files(Files(files=[path.name], format=format), path.parent, path.parent / "cache")
+    return found
+
+
+def rows_of(path: Path, format: str | None = None) -> list[Row | Unread]:
+    return list(read_rows(file_of(path, format)))
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Callable[..., list[Row | Unread]]:
+    """Write bytes under a name and read them."""
+
+    def write(name: str, content: bytes | str, format: str | None = None) -> list[Row | Unread]:
+        (tmp_path / name).write_bytes(content.encode() if isinstance(content, str) else content)
+        return rows_of(tmp_path / name, format)
+
+    return write
+
+
+Written = Callable[..., list[Row | Unread]]
+ROWS = [{"a": "1", "b": "é"}, {"a": "2", "b": ""}]
+PACKERS = {".gz": gzip.compress, ".xz": lzma.compress, ".bz2": bz2.compress}
+
+
+def tar_of(members: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def zip_of(members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def parquet_of(table: pa.Table) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer)
+    return buffer.getvalue()
+
+
+def messages(rows: Iterable[Row | Unread]) -> list[str]:
+    return [row.message for row in rows if isinstance(row, Unread)]
+
+
+# Formats
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("f.jsonl", b'{"a": "1", "b": "\xc3\xa9"}\r\n\n  \n{"a": "2", "b": ""}'),
+        ("f.ndjson", b'\xef\xbb\xbf{"a": "1", "b": "\\u00e9"}\n{"a": "2", "b": ""}\n'),
+        ("f.JSON", '[{"a": "1", "b": "é"}, {"a": "2", "b": ""}]'.encode()),
+        ("f.csv", "a,b\n1,é\n\n2,\n".encode()),
+        ("f.csv", '\ufeffa,b\r\n"1","é"\r\n"2",""'.encode()),
+        ("f.csv", "a,b\r1,é\r2,\r".encode()),
+        ("f.tsv", "a\tb\n1\té\n2\t\n".encode()),
+        ("f.parquet", parquet_of(pa.table({"a": ["1", "2"], "b": ["é", ""]}))),
+    ],
+)
+@pytest.mark.parametrize("packing", ["", *PACKERS])
+def test_the_same_rows_from_every_format(written: Written, name: str, content: bytes, packing: str) -> None:
+    pack = PACKERS.get(packing, bytes)
+    assert written(name + packing, pack(content)) == ROWS
+
+
+def test_a_json_object_is_one_row(written: Written) -> None:
+    assert written("f.json", '{"a": {"b": [1, null]}}') == [{"a": {"b": [1, None]}}]
+
+
+def test_cells_may_hold_delimiters_quotes_and_line_ends(written: Written) -> None:
+    rows = [["a", "b"], ['say "x"', "one, two\r\nthree"], ["\0", " "]]
+    quoted = "\r\n".join(",".join('"' + cell.replace('"', '""') + '"' for cell in row) for row in rows)
+    assert written("f.csv", quoted) == [{"a": 'say "x"', "b": "one, two\r\nthree"}, {"a": "\0", "b": " "}]
+
+
+def test_repeated_columns_are_numbered(written: Written) -> None:
+    assert written("f.csv", "a,a,a.1,,\n1,2,3,4,5\n") == [{"a": "1", "a.1": "2", "a.1.1": "3", "": "4", ".1": "5"}]
+
+
+def test_front_matter(written: Written) -> None:
+    text = "---\nname: MIT\nsince: 1988-01-01\n2: [x]\n---\n\nPermission is\n---\nhereby\n"
+    expected = {"name": "MIT", "since": date(1988, 1, 1), "2": ["x"], "text": "\nPermission is\n---\nhereby\n"}
+    assert written("mit.RULE", text, "front_matter") == [expected]
+    assert written("mit.RULE", "\ufeff---\r\n--- \r\ntext", "front_matter") == [{"text": "text"}]
+
+
+def test_text(written: Written) -> None:
+    assert written("a.b.txt", "\ufeffone\r\ntwo") == [{"text": "one\r\ntwo", "name": "a.b.txt"}]
+    assert written("empty.md", "") == [{"text": "", "name": "empty.md"}]
+
+
+def test_parquet_values(written: Written) -> None:
+    row = {"t": date(2020, 1, 2), "d": Decimal("1.50"), "x": b"\xff", "l": [{"k": None}], "m": [("a", 1)], "n": None}
+    types = {"m": pa.map_(pa.string(), pa.int64()), "n": pa.int64()}
+    table = pa.table({name: pa.array([value], types.get(name)) for name, value in row.items()})
+    assert written("f.parquet", parquet_of(table)) == [row]
+
+
+def test_files_without_rows(written: Written) -> None:
+    assert written("f.jsonl", "\n \n") == []
+    assert written("f.json", "[]") == []
+    assert written("f.csv", "") == []
+    assert written("f.csv", "a,b\n") == []
+    assert written("f.parquet", parquet_of(pa.table({"a": pa.array([], pa.string())}))) == []
+
+
+# Archives
+
+
+@pytest.mark.parametrize(
+    ("name", "pack"),
+    [
+        ("f.tar", bytes),
+        ("f.tar.gz", gzip.compress),
+        ("f.tgz", gzip.compress),
+        ("f.tar.xz", lzma.compress),
+        ("f.tar.bz2", bz2.compress),
+        ("f.zip", None),
+    ],
+)
+def test_members_of_an_archive(written: Written, name: str, pack: Callable[[bytes], bytes] | None) -> None:
+    members = {
+        "in/a.jsonl": b'{"a": 1}\nbroken\n{"a": 2}',
+        "in/b.csv.gz": gzip.compress(b"a\n3\n"),
+        "c.parquet": parquet_of(pa.table({"a": [4]})),
+        "LICENSE": b"no suffix",
+        "d.zip": zip_of({}),
+        "e.txt": b"five",
+    }
+    rows = written(name, pack(tar_of(members)) if pack else zip_of(members))
+    assert [row for row in rows if isinstance(row, dict)] == [
+        {"a": 1, "_member": "in/a.jsonl"},
+        {"a": 2, "_member": "in/a.jsonl"},
+        {"a": "3", "_member": "in/b.csv.gz"},
+        {"a": 4, "_member": "c.parquet"},
+        {"text": "five", "name": "e.txt", "_member": "e.txt"},
+    ]
+    broken, unknown, nested = (row for row in rows if isinstance(row, Unread))
+    assert broken.message == "in/a.jsonl: Expecting value: line 1 column 1 (char 0)"
+    assert (broken.line, broken.raw) == (2, "broken\n")
+    assert unknown.message == "LICENSE: cannot tell the format by its suffix."
+    assert nested.message == "d.zip: an archive within an archive"
+
+
+def test_a_stated_format_is_that_of_every_member(written: Written) -> None:
+    assert written("f.zip", zip_of({"x.txt": b'{"a": 1}'}), "jsonl") == [{"a": 1, "_member": "x.txt"}]
+
+
+def test_names_that_climb_out_are_only_names(written: Written, tmp_path: Path) -> None:
+    packed = tar_of({"../../climbed.txt": b"x", "/etc/passwd.txt": b"y"})
+    rows = written("f.tar", packed)
+    assert [row["_member"] for row in rows if isinstance(row, dict)] == ["../../climbed.txt", "/etc/passwd.txt"]
+    assert [path.name for path in tmp_path.iterdir()] == ["f.tar"]
+
+
+def test_links_and_folders_are_passed_over(written: Written) -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for kind, name in [(tarfile.SYMTYPE, "link.txt"), (tarfile.DIRTYPE, "folder"), (tarfile.FIFOTYPE, "pipe.txt")]:
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, "/etc/passwd"
+            archive.addfile(info)
+        archive.addfile(tarfile.TarInfo("a.txt"))
+    assert written("f.tar", buffer.getvalue()) == [{"text": "", "name": "a.txt", "_member": "a.txt"}]
+
+
+# What cannot be read
+
+
+def test_a_broken_line_is_set_aside_and_the_rest_read(written: Written) -> None:
+    deep = '{"a": ' + "[" * 100_000 + "]" * 100_000 + "}"
+    lines = {
+        b"{": "Expecting property name",
+        b'{"a": "\xff"}': "can't decode byte 0xff",
+        b'{"a": "\\ud800"}': "surrogates not allowed",
+        b'{"a": NaN}': "NaN is not JSON",
+        b'{"a": -Infinity}': "-Infinity is not JSON",
+        b'{"a": "\x00"}': "Invalid control character",
+        b'["a"]': "expected a JSON object",
+        b"null": "expected a JSON object",
+        b'{"a": 1}{"a": 2}': "Extra data",
+        b'{"a": ' + b"9" * 5000 + b"}": "Exceeds the limit",
+        deep.encode(): "nested deeper than 200 levels",
+        ('{"a": ' + "[" * 201 + "]" * 201 + "}").encode(): "nested deeper than 200 levels",
+    }
+    rows = written("f.jsonl", b"\n".join([b'{"n": 0}', *lines, b'{"n": 1}']))
+    assert (rows[0], rows[-1]) == ({"n": 0}, {"n": 1})
+    assert len(rows) == len(lines) + 2
+    for number, (row, (line, words)) in enumerate(zip(rows[1:-1], lines.items(), strict=True), start=2):
+        assert isinstance(row, Unread)
+        assert words in row.message
+        assert row.line == number
+        assert row.raw == line.decode("utf-8", "backslashreplace") + "\n"
+
+
+def test_depth_is_counted_in_brackets_not_in_text(written: Written) -> None:
+    value = {"a": "[" * 500, "b": json.loads("[" * 199 + "]" * 199), "c": [[]] * 300}
+    assert written("f.jsonl", json.dumps(value)) == [value]
+
+
+def test_an_endless_line_is_set_aside(written: Written, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(read, "LONGEST_LINE", 1 << 20)
+    long = json.dumps({"a": "x" * (3 << 20)})
+    rows = written("f.jsonl", f'{{"n": 0}}\n{long}\n{{"n": 1}}\n{long}')
+    assert [row for row in rows if isinstance(row, dict)] == [{"n": 0}, {"n": 1}]
+    assert [(row.message, row.line, row.raw) for row in rows if isinstance(row, Unread)] == [
+        ("longer than 1 MiB", 2, long[:1000]),
+        ("longer than 1 MiB", 4, long[:1000]),
+    ]
+
+
+def test_broken_elements_of_an_array(written: Written) -> None:
+    rows = written("f.json", '[{"a": 1}, 2, ["é"], {"a": 3}]')
+    assert [row for row in rows if isinstance(row, dict)] == [{"a": 1}, {"a": 3}]
+    assert [row.raw for row in rows if isinstance(row, Unread)] == ["2", '["\\u00e9"]']
+    assert messages(written("f.json", '[{"a": 1}')) == ["Expecting ',' delimiter: line 1 column 10 (char 9)"]
+
+
+def test_broken_csv_rows(written: Written) -> None:
+    content = b'a,b\n1\n2,x\n"3,"y\n4,\xff\n5,6,7\n"8\n9",ok\n"10,z\n11,z\n'
+    rows = written("f.csv", content)
+    assert [row for row in rows if isinstance(row, dict)] == [{"a": "2", "b": "x"}, {"a": "8\n9", "b": "ok"}]
+    assert [(row.message, row.line, row.raw) for row in rows if isinstance(row, Unread)] == [
+        ("1 cells, expected 2", 2, "1\n"),
+        ("',' expected after '\"'", 4, '"3,"y\n'),
+        ("not UTF-8", 5, "4,\\xff\n"),
+        ("3 cells, expected 2", 6, "5,6,7\n"),
+        ("unexpected end of data", 9, '"10,z\n11,z\n'),
+    ]
+
+
+def test_a_broken_csv_header_names_no_columns(written: Written) -> None:
+    assert messages(written("f.csv", b"a,\xff\n1,2\n3,4\n")) == ["not UTF-8", "not UTF-8"]
+    assert messages(written("f.csv", b'"a"x,b\n1,2\n')) == ["',' expected after '\"'", "the header could not be read"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"no dashes", "no YAML front matter"),
+        (b"---\na: [\n---\nx", "ParserError"),
+        (b"---\na: 2001-99-99\n---\nx", "month must be in 1..12"),
+        (b"---\n- a\n---\nx", "is a list"),
+        (b"---\ntext: a\n---\nx", "the key `text`"),
+        (b"---\na: !!python/object/apply:os.getcwd []\n---\nx", "could not determine a constructor"),
+        (b"---\na: &x [*x]\n---\nx", "aliases are not read"),
+        (b"---\na: &a [1]\nb: [*a, *a]\n---\nx", "aliases are not read"),
+        (b"---\na: " + b"[" * 300 + b"]" * 300 + b"\n---\nx", "nested deeper than 200 levels"),
+        (b"---\na: \xff\n---\nx", "can't decode byte 0xff"),
+    ],
+)
+def test_broken_front_matter(written: Written, content: bytes, words: str) -> None:
+    [row] = written("f.RULE", content, "front_matter")
+    assert isinstance(row, Unread)
+    assert words in row.message
+    assert row.raw == content.decode("utf-8", "backslashreplace")
+
+
+def test_text_that_is_not_utf8(written: Written) -> None:
+    [row] = written("f.txt", "naïve".encode("latin-1"))
+    assert isinstance(row, Unread)
+    assert row.raw == "na\\xefve"
+
+
+@pytest.mark.parametrize("packing", PACKERS)
+def test_a_truncated_file_gives_what_is_whole_and_says_so(written: Written, packing: str) -> None:
+    lines = [json.dumps({"n": number, "x": f"{number * 7919:x}" * 40}) for number in range(3000)]
+    packed = PACKERS[packing]("\n".join(lines).encode())
+    rows = written("f.jsonl" + packing, packed[: len(packed) // 2])
+    assert rows[:-1] == [json.loads(line) for line in lines[: len(rows) - 1]]
+    assert isinstance(rows[-1], Unread)
+    assert "EOFError" in rows[-1].message
+    spoilt = packed[: len(packed) // 2] + b"spoilt" * 9 + packed[len(packed) // 2 + 54 :]
+    assert isinstance(written("f.jsonl" + packing, spoilt)[-1], Unread)
+
+
+def test_a_file_that_is_not_what_its_suffix_says(written: Written) -> None:
+    for name in ("f.jsonl.gz", "f.jsonl.xz", "f.jsonl.bz2", "f.zip", "f.tar", "f.tar.gz", "f.parquet", "f.parquet.gz"):
+        for content in (b"this is text\n" * 100, b""):
+            rows = written(name, content)
+            if content or name in ("f.zip", "f.tar", "f.parquet"):
+                assert len(rows) == 1, name
+            assert all(isinstance(row, Unread) for row in rows), name
+
+
+def test_a_tar_that_ends_early_or_is_spoilt_says_so(written: Written) -> None:
+    packed = tar_of({f"{name}.txt": name.encode() for name in "abc"})
+    ends = [1024, 1024 + 300, 1024 + 512 + 1, 3 * 1024]
+    for end, whole in zip(ends, [1, 1, 2, 3], strict=True):
+        rows = written("f.tar", packed[:end])
+        assert [row["text"] for row in rows[:whole] if isinstance(row, dict)] == list("abc")[:whole]
+        assert rows[whole:]
+        assert all(isinstance(row, Unread) for row in rows[whole:])
+    assert written("f.tar", packed[: 4 * 1024]) == written("f.tar", packed)
+    spoilt = packed[:1024] + b"?" * 512 + packed[1536:]
+    rows = written("f.tar", spoilt)
+    assert [isinstance(row, Unread) for row in rows] == [False, True]
+
+
+def test_a_spoilt_member_of_a_zip_leaves_the_others(written: Written) -> None:
+    packed = bytearray(zip_of({"a.txt": b"first", "b.txt": b"second", "c.txt": b"third"}, zipfile.ZIP_STORED))
+    packed[packed.index(b"second")] ^= 1
+    rows = written("f.zip", bytes(packed))
+    assert [row["text"] if isinstance(row, dict) else row.message for row in rows] == [
+        "first",
+        "b.txt: BadZipFile: Bad CRC-32 for file 'b.txt'",
+        "third",
+    ]
+    encrypted = bytearray(zip_of({"a.txt": b"first", "b.txt": b"second"}))
+    for mark, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        encrypted[encrypted.index(mark) + flags] |= 1
+    rows = written("f.zip", bytes(encrypted))
+    assert [isinstance(row, Unread) for row in rows] == [True, False]
+    assert "encrypted" in messages(rows)[0]
+
+
+def test_what_unpacks_without_end_is_stopped(written: Written, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(read, "UNPACKED_BYTES", 1 << 20)
+    monkeypatch.setattr(read, "UNPACKED_RATIO", 0)
+    zeros = bytes(64 << 20)
+    bomb = gzip.compress(zeros)
+    for name, packed in {
+        "f.txt.gz": bomb,
+        "f.jsonl.xz": lzma.compress(zeros),
+        "f.tar.bz2": bz2.compress(tar_of({"a.txt": zeros})),
+        "f.tar": tar_of({"a.txt.gz": bomb}),
+        "f.zip": zip_of({"a.txt": zeros}),
+    }.items():
+        found = messages(written(name, packed))
+        assert found, name
+        assert all("unpacks to more than" in message for message in found), name
+    several = written("g.zip", zip_of({f"{n}.txt": bytes(400 << 10) for n in range(9)}))
+    assert [isinstance(row, Unread) for row in several] == [False] * 2 + [True] * 7
+
+
+def test_a_parquet_value_that_python_does_not_have(written: Written) -> None:
+    far = pa.array([0, 10**18, 1], pa.int64()).cast(pa.timestamp("us"))
+    spoilt = pa.StringArray.from_buffers(3, pa.py_buffer(b"\0\0\0\0\1\0\0\0\2\0\0\0\3\0\0\0"), pa.py_buffer(b"a\xffc"))
+    for column in (far, spoilt):
+        rows = written("f.parquet", parquet_of(pa.table({"a": column})))
+        assert [isinstance(row, Unread) for row in rows] == [False, True, False]
+
+
+def test_repeated_columns_of_parquet(written: Written) -> None:
+    table = pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"])
+    assert written("f.parquet", parquet_of(table)) == [{"a": 1, "a.1": 2}]
+
+
+def test_the_json_suite_never_crashes_the_readers(shared_data: Path, tmp_path: Path) -> None:
+    files = sorted((shared_data / "json_nst_testsuite/test_parsing").glob("*.json"))
+    assert len(files) == 318
+    read_rows_of = 0
+    for path in files:
+        content = path.read_bytes()
+        rows = rows_of(path)
+        lines = list(read_rows(InputFile(path, path.name, "", len(content), "jsonl")))
+        assert len(lines) == sum(bool(line.strip()) for line in content.split(b"\n")), path.name
+        if path.name.startswith("n_"):
+            assert all(isinstance(row, Unread) for row in rows), path.name
+            assert rows, path.name
+        elif path.name.startswith("y_"):
+            value = json.loads(content)
+            expected = value if isinstance(value, list) else [value]
+            assert len(rows) == len(expected), path.name
+            for row, wanted in zip(rows, expected, strict=True):
+                assert (row == wanted) if isinstance(wanted, dict) else isinstance(row, Unread), path.name
+                read_rows_of += isinstance(wanted, dict)
+    assert read_rows_of > 10
+
+
+JSON_LINES = st.one_of(
+    st.builds(
+        orjson.dumps,
+        st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), max_size=3), st.integers(-5, 5), max_size=3),
+    ),
+    st.binary(max_size=8),
+    st.sampled_from([b"", b" ", b"[]", b"{", b"\xef\xbb\xbf", b'{"a":"\\udfff"}', b"\r", b"[" * 300, b'{"a":1e999}']),
+)
+
+
+@given(st.lists(JSON_LINES, max_size=12), st.sampled_from([b"\n", b"\r\n"]))
+def test_every_line_gives_exactly_one_row(lines: list[bytes], end: bytes) -> None:
+    content = end.join(lines)
+    rows = list(read._jsonl(io.BytesIO(content)))
+    kept = [(number, line) for number, line in enumerate(content.split(b"\n"), start=1) if line.strip()]
+    assert len(rows) == len(kept)
+    for row, (number, line) in zip(rows, kept, strict=True):
+        if isinstance(row, Unread):
+            assert row.line == number
+            assert row.raw.rstrip("\n") == line.decode("utf-8", "backslashreplace")
+        else:
+            assert row == json.loads(line.decode("utf-8-sig"))
+
+
+CELLS = st.text(st.sampled_from('ab,"\n\r\t \0é'), max_size=5)
+
+
+@given(st.lists(st.lists(CELLS, min_size=2, max_size=2), max_size=6))
+def test_written_csv_reads_back(rows: list[list[str]]) -> None:
+    quoted = "\r\n".join(",".join('"' + cell.replace('"', '""') + '"' for cell in row) for row in [["a", "b"], *rows])
+    found = list(read._csv(io.BytesIO(quoted.encode()), ","))
+    assert found == [{"a": row[0], "b": row[1]} for row in rows]
+
+
+@given(st.lists(st.binary(max_size=6).map(lambda line: line.translate(None, b'"\r\n')), max_size=12))
+def test_every_line_of_unquoted_csv_gives_exactly_one_row(lines: list[bytes]) -> None:
+    rows = list(read._csv(io.BytesIO(b"\n".join([b"a,b", *lines])), ","))
+    assert len(rows) == sum(bool(line) for line in lines)
+    for row, line in zip(rows, filter(None, lines), strict=True):
+        if isinstance(row, Unread):
+            assert row.raw.rstrip("\n") == line.decode("utf-8", "backslashreplace")
+        else:
+            assert f"{row['a']},{row['b']}".encode() == line
+
+
+@given(st.binary(max_size=60))
+def test_no_byte_of_any_csv_is_lost(content: bytes) -> None:
+    rows = list(read._csv(io.BytesIO(b"a,b\n" + content), ","))
+    kept = "".join("".join(row.values()) if isinstance(row, dict) else row.raw for row in rows)
+    shown = content.decode("utf-8", "backslashreplace")
+    ignored = dict.fromkeys(map(ord, '",\r\n'))
+    assert kept.translate(ignored) == shown.translate(ignored)
+
+
+@given(st.binary(max_size=80))
+def test_any_bytes_are_read_by_every_reader(content: bytes) -> None:
+    for format in ("jsonl", "json", "csv", "tsv", "parquet", "front_matter", "text"):
+        for row in read._until_broken(read._rows(io.BytesIO(content), format, "f")):
+            assert isinstance(row, (dict, Unread))
+
+
+@given(st.data())
+def test_spoilt_archives_never_crash(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    members = {"a.jsonl": b'{"a": 1}\n{"a": 2}\n', "b.txt.gz": gzip.compress(b"text"), "c.csv": b"a\n1\n"}
+    name = data.draw(st.sampled_from(["f.tar", "f.tar.gz", "f.zip", "f.tar.xz"]))
+    packed = zip_of(members) if name == "f.zip" else PACKERS.get(Path(name).suffix, bytes)(tar_of(members))
+    spoilt = bytearray(packed[: data.draw(st.integers(0, len(packed)))])
+    for _ in range(data.draw(st.integers(0, 3)) if spoilt else 0):
+        spoilt[data.draw(st.integers(0, len(spoilt) - 1))] = data.draw(st.integers(0, 255))
+    path = tmp_path_factory.mktemp("spoilt") / name
+    path.write_bytes(spoilt)
+    rows = list(read_rows(InputFile(path, name, "", len(spoilt), None)))
+    assert all(isinstance(row, (dict, Unread)) for row in rows)
+
+
+# Which files
+
+
+def test_files_by_glob_are_sorted_and_known_by_their_content(tmp_path: Path) -> None:
+    for name in ("b/2.jsonl", "b/1.jsonl", "a.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    found = find_files(Files(files=["**/*.jsonl", "b/1.*", "a.csv"]), tmp_path, tmp_path)
+    assert [(file.name, file.format, file.size) for file in found] == [
+        ("a.csv", "csv", 5),
+        ("b/1.jsonl", "jsonl", 9),
+        ("b/2.jsonl", "jsonl", 9),
+    ]
+    assert [file.sha256 for file in found] == [hashlib.sha256(file.name.encode()).hexdigest() for file in found]
+    assert drop_digest(found) == drop_digest(found[::-1])
+    (tmp_path / "a.csv").write_text("other")
+    assert drop_digest(find_files(Files(files=["a.csv"]), tmp_path, tmp_path)) != drop_digest(found[:1])
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message", "remedy"),
+    [
+        ("none-*.jsonl", "No file matches 'none-*.jsonl' below", "--drop"),
+        ("../x.jsonl", "'../x.jsonl' leaves the drop", "relative to the drop"),
+        ("a/../../x.jsonl", "leaves the drop", "relative to the drop"),
+        ("/etc/passwd", "'/etc/passwd' leaves the drop", "--drop"),
+        ("", "'' is no glob", "Mend it in the recipe"),
+        ("f.dat", "f.dat: cannot tell the format", "Set `format`"),
+        ("f.dat.gz", "f.dat.gz: cannot tell the format", "Set `format`"),
+    ],
+)
+def test_files_that_cannot_be_found(tmp_path: Path, pattern: str, message: str, remedy: str) -> None:
+    for name in ("f.dat", "f.dat.gz"):
+        (tmp_path / name).touch()
+    with pytest.raises(AssayError) as error:
+        find_files(Files(files=[pattern]), tmp_path, tmp_path)
+    assert message in error.value.message
+    assert remedy in error.value.remedy
+
+
+def test_a_package_that_is_not_installed(tmp_path: Path) -> None:
+    with pytest.raises(AssayError, match=r"Package 'no-such-package' is not installed\.\npip install no-such-package"):
+        find_files(Files(files=["*"], package="no-such-package"), tmp_path, tmp_path)
+
+
+def test_files_of_an_installed_package(tmp_path: Path) -> None:
+    [found] = find_files(Files(files=["orjson/__init__.py"], package="orjson", format="text"), tmp_path, tmp_path)
+    [row] = read_rows(found)
+    assert isinstance(row, dict)
+    assert "orjson" in row["text"]
+
+
+def test_a_file_that_is_gone_is_an_error(tmp_path: Path) -> None:
+    for name in ("gone.jsonl", "gone.zip", "gone.tar.gz", "gone.parquet"):
+        with pytest.raises(AssayError, match=r"gone.*: No such file or directory\.\nMake the file readable\."):
+            list(read_rows(InputFile(tmp_path / name, name, "", 0, "jsonl")))
+
+
+# datasets.load_dataset, from a local folder
+
+
+@pytest.mark.parametrize("kind", ["parquet", "jsonl"])
+def test_a_datasets_folder(tmp_path: Path, kind: str) -> None:
+    drop, cache = tmp_path / "drop", tmp_path / "cache"
+    rows: dict[str, list[Any]] = {
+        "train": [{"q": "a", "n": 1, "turns": [{"role": "user", "content": "é"}]}, {"q": None, "n": 2, "turns": []}],
+        "test": [{"q": "t", "n": 3, "turns": []}],
+    }
+    (drop / "mine/data").mkdir(parents=True)
+    for split, content in rows.items():
+        path = drop / f"mine/data/{split}-00000.{kind}"
+        if kind == "parquet":
+            pq.write_table(pa.Table.from_pylist(content), path)
+        else:
+            path.write_text("\n".join(json.dumps(row) for row in content))
+    for split, content in rows.items():
+        [file] = find_files(Files(dataset="mine", split=split), drop, cache)
+        assert (file.name, file.format) == (f"mine/{split}", "parquet")
+        assert list(read_rows(file)) == content
+    [before] = find_files(Files(dataset="mine"), drop, cache)
+    assert before.path.parent == cache / "hub"
+    (drop / "mine/data" / f"train-00000.{kind}").rename(drop / "mine/data" / f"train-00001.{kind}")
+    [after] = find_files(Files(dataset="mine"), drop, cache)
+    assert after.path != before.path
+    assert after.sha256 == before.sha256
+
+
+def test_a_dataset_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(AssayError) as error:
+        find_files(Files(dataset="nobody/no-such-dataset"), tmp_path, tmp_path / "cache")
+    assert "datasets.load_dataset('nobody/no-such-dataset', split='train') failed" in error.value.message
+    assert "Check the name, the split and the network" in error.value.remedy
+    assert not list(tmp_path.rglob("*.parquet"))

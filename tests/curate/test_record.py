@@ -1,0 +1,97 @@
+"""The record's vectorised columns against what plain Python makes of the same rows."""
+
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+import xxhash
+from hypothesis import given
+from hypothesis import strategies as st
+
+from curate.record import (
+    SCHEMA,
+    answer_is_last_turn,
+    answer_of,
+    answer_text,
+    content_id,
+    map_contents,
+    prompt_text,
+    roles_text,
+)
+from tests.records import RECORDS, layouts, record, table_of
+
+
+def answers_last(row: dict[str, Any]) -> bool:
+    return row["target"] is None and bool(row["turns"]) and row["turns"][-1]["role"] == "assistant"
+
+
+def prompt(row: dict[str, Any]) -> str:
+    return "\n\n".join(turn["content"] for turn in (row["turns"][:-1] if answers_last(row) else row["turns"]))
+
+
+@given(RECORDS)
+def test_columns_are_what_python_makes_of_each_row(rows: list[dict[str, Any]]) -> None:
+    for table in layouts(rows):
+        assert prompt_text(table).to_pylist() == [prompt(row) for row in rows]
+        assert answer_text(table).to_pylist() == [answer_of(row["turns"], row["target"]) for row in rows]
+        assert answer_is_last_turn(table).to_pylist() == [answers_last(row) for row in rows]
+        assert roles_text(table).to_pylist() == [" ".join(turn["role"] for turn in row["turns"]) for row in rows]
+
+
+@given(RECORDS)
+def test_map_contents_changes_contents_and_nothing_else(rows: list[dict[str, Any]]) -> None:
+    changed = [
+        row | {"turns": [{"role": turn["role"], "content": turn["content"] + "!"} for turn in row["turns"]]}
+        for row in rows
+    ]
+    for table in layouts(rows):
+        mapped = map_contents(table, lambda contents: pc.binary_join_element_wise(contents, "!", ""))
+        assert mapped.schema == SCHEMA
+        assert mapped.equals(table_of(changed))
+
+
+@given(RECORDS, st.data())
+def test_any_slice_gives_the_same(rows: list[dict[str, Any]], data: st.DataObject) -> None:
+    begin = data.draw(st.integers(0, len(rows)))
+    part = table_of(rows).slice(begin)
+    assert prompt_text(part).to_pylist() == [prompt(row) for row in rows[begin:]]
+    assert roles_text(part).to_pylist() == [" ".join(turn["role"] for turn in row["turns"]) for row in rows[begin:]]
+
+
+def test_an_answer_is_the_target_or_the_assistants_last_turn() -> None:
+    rows = [
+        record("q", ("assistant", "a")),
+        record("q", ("assistant", "a"), target='{"x": 1}'),
+        record("q", ("assistant", "a"), "and?"),
+        record("q", target=""),
+    ]
+    table = table_of(rows)
+    assert answer_text(table).to_pylist() == ["a", '{"x": 1}', "", ""]
+    assert prompt_text(table).to_pylist() == ["q", "q\n\na", "q\n\na\n\nand?", "q"]
+
+
+def test_an_id_is_of_roles_contents_and_target_alone() -> None:
+    turns = [{"role": "user", "content": "q"}]
+    assert content_id(turns, None) == xxhash.xxh3_128_hexdigest(b'[[["user","q"]],null]')
+    assert content_id(turns, None) == "bf8c298254fddbb8e95af768e8b9f3fa"
+    others = [
+        content_id(turns, "null"),
+        content_id(turns, ""),
+        content_id([{"role": "system", "content": "q"}], None),
+        content_id([*turns, {"role": "user", "content": ""}], None),
+        content_id([{"content": "q ", "role": "user"}], None),
+    ]
+    assert len({content_id(turns, None), *others}) == 6
+    assert content_id([{"content": "q", "role": "user"}], None) == content_id(turns, None)
+
+
+def test_roles_of_a_null_role_are_null() -> None:
+    turns = pa.array([[{"role": None, "content": "x"}], None], SCHEMA.field("turns").type)
+    assert roles_text(pa.table({"turns": turns})).to_pylist() == [None, ""]
+
+
+@pytest.mark.parametrize("column", [prompt_text, answer_text, roles_text])
+def test_no_rows_give_no_values(column: Any) -> None:
+    for table in (table_of([]), SCHEMA.empty_table(), pa.Table.from_batches([], SCHEMA)):
+        assert column(table).to_pylist() == []
