@@ -4,12 +4,12 @@ import json
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
+from datetime import date, datetime, time
 from numbers import Number
 from typing import Annotated, Any, Literal
 
 import orjson
-from jinja2 import StrictUndefined, TemplateError, Undefined
+from jinja2 import StrictUndefined, TemplateError, Undefined, nodes
 from jinja2.exceptions import SecurityError
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -100,8 +100,11 @@ def compile_expression(source: str) -> Expression:
     """
     try:
         compiled = ENVIRONMENT.compile_expression(source, undefined_to_none=False)
+        names = [name.name for name in ENVIRONMENT.parse("{{" + source + "}}").find_all(nodes.Name)]
     except TemplateError as error:
         raise ValueError(f"no Jinja expression: {error}") from None
+    if "self" in names:
+        raise ValueError("`self` is Jinja's own; write _row['self'] for a column of that name")
 
     def evaluate(columns: Row) -> Any:
         value = compiled(columns)
@@ -273,6 +276,8 @@ def _as_json_text(value: Any) -> str | None:
 
 
 def _as_text(value: Any) -> str | None:
+    if value is not None and not isinstance(value, (str, Number, date, time)):
+        raise TypeError(f"expected text, a number or a date, found {type(value).__name__}")
     return None if value is None else str(value)
 
 

