@@ -34,6 +34,14 @@ def rate(done: float, seconds: float, unit: str) -> str:
     return f"{done / seconds:,.0f} {unit}/s" if done > 1 and seconds > 0 else ""
 
 
+def standard_output() -> Console:
+    """The console of results: as wide as the terminal, or wide enough for every table where there is none."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = 100
+    return console
+
+
 class Rate(ProgressColumn):
     """Units per second since the stage began."""
 
@@ -91,7 +99,7 @@ class Bars:
 
 def print_tables(tables: Iterable[Table]) -> None:
     """Print summary tables on standard output: first columns left, all others right."""
-    console = Console()
+    console = standard_output()
     for table in tables:
         drawn = RichTable(title=table.title, title_justify="left", title_style="bold")
         for number, column in enumerate(table.columns):
@@ -103,7 +111,7 @@ def print_tables(tables: Iterable[Table]) -> None:
 
 def print_places(places: Mapping[str, Path]) -> None:
     """Say where the outputs are, one a line; a path is never broken, so that it can be copied."""
-    console = Console()
+    console = standard_output()
     width = max(map(len, places))
     for name, path in places.items():
         console.print(Text(harmless(f"{name:<{width}}  {path}")), soft_wrap=True)
@@ -112,7 +120,7 @@ def print_places(places: Mapping[str, Path]) -> None:
 def print_preview(preview: Preview) -> None:
     """Print one row: its record, its messages, and the text with what is trained marked (in brackets, too, where the
     output has no colours)."""
-    console = Console()
+    console = standard_output()
     console.print(Rule(Text(harmless(preview.source))))
     if preview.rejected is not None:
         console.print(Text("Quarantined by ", style="bold yellow") + Text(harmless(preview.rejected)))

@@ -11,7 +11,7 @@ from flows.recipes import find_recipe
 from flows.summary import evaluation_tables
 from flows.tasks import RETRIED, progress_of_run, publish_tables
 
-score = task(name="evaluate", task_run_name="evaluate {adapter_folder}", **RETRIED)(evaluate)
+score = task(name="evaluate", task_run_name="evaluate {adapter}", **RETRIED)(evaluate)
 
 
 @flow(name="evaluation", flow_run_name="evaluate {recipe}", persist_result=False)

@@ -23,20 +23,24 @@ def prefect_api(progress: Progress) -> Iterator[None]:
     """Flows called inside have an API to talk to: the user's, where PREFECT_API_URL names one, else one of our own.
 
     Prefect would start one by itself, but another one in each worker process, and ^C would reach it before the flow.
+    Ours serves to the end of the process: Prefect sends its last log lines when the interpreter exits.
 
     Raises:
         AssayError: the server does not come up.
     """
+    from prefect.context import refresh_global_settings_context
     from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
     if PREFECT_API_URL.value():
         yield
         return
     progress("start Prefect", 0, 1, "server")
-    url = _start()
+    # Not by temporary_settings: Prefect's own threads do not see those, and would start a server each.
+    os.environ["PREFECT_API_URL"] = _start()
+    refresh_global_settings_context()
     progress("start Prefect", 1, 1, "server")
     # Nobody watches this server for heartbeats, and ending them takes a second of each flow.
-    with temporary_settings({PREFECT_API_URL: url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         yield
 
 

@@ -148,8 +148,8 @@ def evaluation_tables(scorecard: Path) -> list[Table]:
 
 
 def percent(rate: Mapping[str, float | None]) -> str:
-    """A rate with its interval: `97.9 (92.7 to 99.4)`; nothing where there was nothing to rate."""
+    """A rate with its interval: `97.9 (92.7–99.4)`; nothing where there was nothing to rate."""
     value, low, high = rate["value"], rate["low"], rate["high"]
     if value is None or low is None or high is None:
         return ""
-    return f"{100 * value:.1f} ({100 * low:.1f} to {100 * high:.1f})"
+    return f"{100 * value:.1f} ({100 * low:.1f}–{100 * high:.1f})"

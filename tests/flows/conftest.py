@@ -8,11 +8,14 @@ import pytest
 @pytest.fixture(scope="session")
 def prefect_server() -> Iterator[None]:
     """Flows called by a test talk to a temporary server with a database of its own."""
-    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+    from prefect.context import refresh_global_settings_context
+    from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
     from prefect.testing.utilities import prefect_test_harness
 
-    with (
-        prefect_test_harness(server_startup_timeout=120),
-        temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
-    ):
-        yield
+    with prefect_test_harness(server_startup_timeout=120), pytest.MonkeyPatch.context() as patch:
+        # The harness tells the main thread only; Prefect's other threads would start a server each.
+        patch.setenv("PREFECT_API_URL", str(PREFECT_API_URL.value()))
+        refresh_global_settings_context()
+        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+            yield
+    refresh_global_settings_context()
