@@ -9,6 +9,7 @@ from typing import Any
 from curate.pipeline import Curated
 from curate.split import SPLITS
 from curate.store import Store, read_manifest
+from evaluation.report import MEASURES
 
 
 @dataclass(frozen=True)
@@ -99,17 +100,6 @@ def training_tables(adapter: Path, store: Store) -> list[Table]:
         ["found in the store", "yes" if told[-1]["found"] else "no"],
     ]
     return [Table("adapter", f"Adapter {manifest['name']}/{manifest['version']}", ["", "value"], rows)]
-
-
-MEASURES = {
-    "parses": "parses as JSON",
-    "schema_valid": "fits the schema",
-    "whole_match": "whole answer right",
-    "wrong_but_valid": "fits the schema and is wrong",
-    "exact_match": "answers word for word",
-    "truncated": "cut off before its end",
-}
-"""The scorecard's rates and what the table calls them; plain chat has the last two only."""
 
 
 def evaluation_tables(scorecard: Path) -> list[Table]:

@@ -1,0 +1,112 @@
+"""`assay run`: from a drop to a scorecard in one command, and what a second run finds done."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from curate.store import Store, read_manifest
+from flows.cli import app
+from tests.project import Project, make_rows
+from tests.tiny import write_model
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    folder = tmp_path_factory.mktemp("project")
+    model = write_model(folder / "model")
+    made = Project(
+        folder / "made",
+        fit={"model": str(model), "max_tokens": 150},
+        training={"rows": 16, "max_tokens": 150, "batch_size": 4, "rank": 4, "quantization": "none"},
+        evaluation={"rows": 6, "max_tokens": 150, "max_new_tokens": 8, "batch_size": 4},
+    )
+    made.add("rows.jsonl", make_rows(240))
+    return made
+
+
+def assay_run(project: Project) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", "from flows.cli import app; app()", "run", str(project.recipe_path)],
+        cwd=ROOT,
+        env=os.environ
+        | {"ASSAY_STORE": str(project.folder / "store"), "PREFECT_HOME": str(project.folder / "prefect")},
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+
+
+@pytest.fixture(scope="module")
+def first(project: Project) -> subprocess.CompletedProcess[str]:
+    return assay_run(project)
+
+
+def published(project: Project) -> dict[str, list[Path]]:
+    store = Store(project.folder / "store")
+    return {kind: store.versions(kind, "demo") for kind in ("datasets", "adapters", "scorecards")}
+
+
+def test_one_command_publishes_all_three_and_they_name_each_other(
+    project: Project, first: subprocess.CompletedProcess[str]
+) -> None:
+    assert first.returncode == 0, first.stderr
+    found = published(project)
+    ((dataset,), (adapter,), (scorecard,)) = found.values()
+    trained, scored = read_manifest(adapter)["inputs"], read_manifest(scorecard)["inputs"]
+    assert trained["dataset"]["version"] == scored["dataset"]["version"] == dataset.name
+    assert scored["adapter"]["version"] == adapter.name
+    for folder in (dataset, adapter, scorecard):
+        assert str(folder) in first.stdout
+
+
+def test_the_closing_tables_hold_what_was_published(project: Project, first: subprocess.CompletedProcess[str]) -> None:
+    ((dataset,), (adapter,), (scorecard,)) = published(project).values()
+    lines = [" ".join(line.replace("│", " ").split()) for line in first.stdout.splitlines()]
+    counts = read_manifest(dataset)["counts"]
+    assert f"kept {counts['kept']}" in lines
+    before, after = read_manifest(adapter)["loss"]["validation"]
+    assert f"validation loss before {before:.3f}" in lines
+    assert f"validation loss after each epoch {after:.3f}" in lines
+    systems = json.loads((scorecard / "scorecard.json").read_text())["systems"]
+    shares = [f"{100 * system['schema_valid']['value']:.1f}" for system in systems.values()]
+    (shown,) = [line for line in lines if line.startswith("fits the schema ") and "(" in line]
+    assert [part.split()[-1] for part in shown.split("(")[:-1]] == shares
+    assert any(line.startswith("colour right ") for line in lines)
+
+
+def test_progress_is_told_and_nothing_else(first: subprocess.CompletedProcess[str]) -> None:
+    told = [line.split("  ")[0] for line in first.stderr.splitlines()]
+    for stage in ("read", "split", "gate", "train"):
+        assert stage in told
+    assert "Traceback" not in first.stderr
+    assert "prefect" not in first.stderr, "Prefect's log goes to its server, not to the terminal"
+
+
+def test_a_second_run_finds_everything_and_publishes_nothing(
+    project: Project, first: subprocess.CompletedProcess[str]
+) -> None:
+    before = published(project)
+    again = assay_run(project)
+    assert again.returncode == 0, again.stderr
+    assert published(project) == before
+    assert "0 of 1" not in again.stdout
+    assert "train (found in the store)" in again.stderr
+    assert "evaluate (found in the store)" in again.stderr
+
+
+@pytest.mark.parametrize(("command", "kind"), [("train", "adapters"), ("evaluate", "scorecards")])
+def test_train_and_evaluate_alone_find_the_same(
+    command: str, kind: str, project: Project, first: subprocess.CompletedProcess[str]
+) -> None:
+    (folder,) = published(project)[kind]
+    done = CliRunner().invoke(app, [command, str(project.recipe_path), "--store", str(project.folder / "store")])
+    assert done.exit_code == 0, done.output
+    assert str(folder) in done.stdout
+    assert "found in the store" in done.stderr
