@@ -29,6 +29,10 @@ MIN_LETTERS = 20
 SHOUTED = 0.8
 """Share of capitals among Latin letters from which a text is put into small ones, which the fast model knows better."""
 
+SYMBOLS = r"[{}()\[\]<>=;_$|\\]"
+SYMBOLS_PER_LETTER = 0.1
+"""From so many on a text is rather code or markup, and told its language only where the fast model is sure."""
+
 NOT_WORDS = r"https?://\S+|\S+@\S+|[^\pL\pM]+"
 DENSE = "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]"
 
@@ -82,16 +86,18 @@ def detect(texts: pa.Array) -> list[tuple[str, float]]:
     enough = pc.greater_equal(
         letters, pc.if_else(pc.match_substring_regex(words, DENSE), MIN_LETTERS // 5, MIN_LETTERS)
     )
+    symbols = pc.count_substring_regex(heads, SYMBOLS)
+    is_code = pc.greater(symbols, pc.multiply(pc.cast(letters, pa.float64()), SYMBOLS_PER_LETTER)).to_pylist()
     found = [(UNDETERMINED, 0.0)] * len(words)
     for row in np.flatnonzero(enough).tolist():
-        found[row] = _detect(words[row].as_py())
+        found[row] = _detect(words[row].as_py(), is_code[row])
     return found
 
 
-def _detect(words: str) -> tuple[str, float]:
+def _detect(words: str, is_code: bool) -> tuple[str, float]:
     best = _fast_model().detect(words, model="lite", k=1)[0]
     code, score = str(best["lang"]), float(best["score"])
-    if score >= SURE or (score >= UNSURE and _second_opinion(words[:SECOND_HEAD]) == code):
+    if score >= SURE or (score >= UNSURE and not is_code and _second_opinion(words[:SECOND_HEAD]) == code):
         return code, score
     return UNDETERMINED, score
 
