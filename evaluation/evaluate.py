@@ -31,6 +31,26 @@ from train.examples import Row, read_split, select
 VERSION = 1
 """Of the method; a scorecard of another one is not taken for the same."""
 
+PREDICTIONS = pa.schema(
+    {
+        "id": pa.string(),
+        "system": pa.string(),
+        "prompt": pa.string(),
+        "expected": pa.string(),
+        "output": pa.string(),
+        "tokens": pa.int32(),
+        "truncated": pa.bool_(),
+        "exact": pa.bool_(),
+        "fault": pa.string(),
+        "detail": pa.string(),
+        "schema_valid": pa.bool_(),
+        "missing_keys": pa.list_(pa.string()),
+        "invented_keys": pa.list_(pa.string()),
+    }
+)
+"""Of predictions.parquet, which has a last column `fields` where the answer has any: whether each is right. What
+asks for a form to judge is null for plain chat."""
+
 
 def evaluate(version: Path, adapter: Path | None, recipe: Recipe, store: Store, progress: Progress = silent) -> Path:
     """Score an adapter against its base model and the majority class, or find the scorecard of the same inputs.
@@ -112,7 +132,7 @@ def evaluate(version: Path, adapter: Path | None, recipe: Recipe, store: Store, 
         write_report(folder, published, card, loss, [row["messages"] for row in rows], expected, systems)
 
     with store.publishing("scorecards", recipe.name) as draft:
-        pq.write_table(_predictions(rows, expected, systems, renderer), draft.folder / "predictions.parquet")
+        pq.write_table(_predictions(rows, expected, systems, fields, renderer), draft.folder / "predictions.parquet")
         folder = draft.publish(
             {"name": recipe.name, "schema_version": 1, "inputs": inputs, "scores": _timeless(card)}, describe
         )
@@ -166,10 +186,15 @@ def _timeless(card: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _predictions(
-    rows: Sequence[Row], expected: Sequence[str], systems: Mapping[str, Sequence[Answer]], renderer: Renderer
+    rows: Sequence[Row],
+    expected: Sequence[str],
+    systems: Mapping[str, Sequence[Answer]],
+    fields: Sequence[str] | None,
+    renderer: Renderer,
 ) -> pa.Table:
     """One row per row and system: what was asked and expected, what came, and how it was judged."""
     prompts = [renderer.decode(renderer.prompt_ids(row["messages"])) for row in rows]
+    judged = pa.struct([(name, pa.bool_()) for name in fields or []])
     return pa.Table.from_pylist(
         [
             {
@@ -181,9 +206,10 @@ def _predictions(
                 "tokens": answer.generated.tokens,
                 "truncated": answer.generated.truncated,
                 "exact": answer.exact,
-                **({} if answer.judgement is None else asdict(answer.judgement)),
+                **(asdict(answer.judgement) if answer.judgement else {}),
             }
             for system, answers in systems.items()
             for row, prompt, right, answer in zip(rows, prompts, expected, answers, strict=True)
-        ]
+        ],
+        PREDICTIONS.append(pa.field("fields", judged)) if fields else PREDICTIONS,
     )

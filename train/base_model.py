@@ -5,6 +5,7 @@ import importlib.metadata
 import io
 import logging
 import shutil
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -152,7 +153,9 @@ def quiet() -> Iterator[None]:
     transformers_logging.disable_progress_bar()
     bitsandbytes_logger.setLevel(logging.ERROR)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         transformers_logging.set_verbosity(verbosity)
         transformers_logging.enable_progress_bar()

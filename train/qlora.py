@@ -174,7 +174,7 @@ def fit(
         import torch
         from datasets import Dataset
         from torch.utils.data import Sampler
-        from transformers import PreTrainedTokenizerFast, TrainerCallback
+        from transformers import PreTrainedTokenizerFast, PrinterCallback, TrainerCallback
         from trl import SFTConfig, SFTTrainer
 
     losses = Losses()
@@ -205,7 +205,7 @@ def fit(
             loss, trained = answer_loss(model, **inputs)
             self.loss_sum += loss.item()
             self.trained += trained
-            losses.tokens += int(inputs["attention_mask"].sum())
+            losses.tokens += int(inputs["attention_mask"].sum()) + len(inputs["targets"])
             progress("train", losses.tokens, total, "tokens")
             return loss / trained
 
@@ -237,6 +237,7 @@ def fit(
                 seed=settings.seed,
                 bf16=model.device.type == "cuda" and compute_dtype().itemsize == 2,
                 gradient_checkpointing=False,
+                dataloader_pin_memory=model.device.type == "cuda",
                 save_strategy="no",
                 logging_strategy="no",
                 report_to="none",
@@ -250,6 +251,7 @@ def fit(
         for parameter in model.parameters():
             if parameter.requires_grad:  # trl has made them bfloat16, too coarse for small steps
                 parameter.data = parameter.data.float()
+        trainer.remove_callback(PrinterCallback)
         trainer.train()
     return losses
 

@@ -1,0 +1,171 @@
+"""From adapter and test split to a published scorecard."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from curate.errors import AssayError
+from curate.recipe import Recipe
+from curate.store import Store, read_manifest
+from evaluation.evaluate import evaluate
+from evaluation.generate import Generated
+from evaluation.report import write_report
+from evaluation.scorecard import Answer, scorecard
+from evaluation.structured import Judgement
+from tests.tiny import recipe_for, write_model, write_version
+from train.qlora import train
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return Store(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(scope="module")
+def recipe(model_folder_64: Path) -> Recipe:
+    """Enough steps for the three answers to be learned by heart."""
+    recipe = recipe_for(model_folder_64, rows=24, epochs=16, learning_rate=0.02, rank=16, quantization="nf4")
+    return recipe.model_copy(update={"evaluation": recipe.evaluation.model_copy(update={"max_new_tokens": 120})})
+
+
+@pytest.fixture(scope="module")
+def version(store: Store, model_folder_64: Path) -> Path:
+    return write_version(store, model_folder_64)
+
+
+@pytest.fixture(scope="module")
+def adapter(store: Store, version: Path, recipe: Recipe) -> Path:
+    return train(version, recipe, store)
+
+
+@pytest.fixture(scope="module")
+def scored(store: Store, version: Path, recipe: Recipe, adapter: Path) -> Path:
+    return evaluate(version, adapter, recipe, store)
+
+
+def test_scorecard_json(scored: Path) -> None:
+    card = json.loads((scored / "scorecard.json").read_bytes())
+    assert card["rows"] == 8
+    assert list(card["systems"]) == ["majority", "base", "tuned"]
+    tuned, base, guess = (card["systems"][name] for name in ("tuned", "base", "majority"))
+    assert base["parses"]["value"] == 0.0
+    assert tuned["schema_valid"]["value"] >= 0.5, "it has learned the form"
+    assert guess["parses"]["value"] == 1.0
+    assert set(tuned["fields"]) == {"license", "category", "kind", "copyleft"}
+    assert set(tuned["fields"]["kind"]["accuracy"]) == {"value", "low", "high", "count"}
+    assert {each["b"] for each in card["comparisons"]} == {"majority", "base"}
+    assert tuned["latency_seconds"]["p50"] > 0
+
+
+def test_predictions(scored: Path) -> None:
+    rows = pq.read_table(scored / "predictions.parquet").to_pylist()
+    card = json.loads((scored / "scorecard.json").read_bytes())
+    assert len(rows) == 3 * 8
+    tuned = [row for row in rows if row["system"] == "tuned"]
+    assert sum(row["schema_valid"] for row in tuned) == card["systems"]["tuned"]["schema_valid"]["count"]
+    assert (
+        sum(row["fields"]["kind"] for row in tuned) == card["systems"]["tuned"]["fields"]["kind"]["accuracy"]["count"]
+    )
+    for row in tuned:
+        assert row["prompt"].startswith("<|im_start|>user\n")
+        assert row["prompt"].endswith("<|im_start|>assistant\n")
+        assert row["exact"] == (row["fault"] is None and json.loads(row["output"]) == json.loads(row["expected"]))
+    assert len({row["id"] for row in rows}) == 8
+
+
+def test_it_is_found_again(store: Store, version: Path, recipe: Recipe, adapter: Path, scored: Path) -> None:
+    told: list[str] = []
+    assert evaluate(version, adapter, recipe, store, lambda what, *_: told.append(what)) == scored
+    assert told == ["evaluate (found in the store)"]
+
+
+def test_its_version_is_that_of_inputs_and_answers(
+    version: Path, recipe: Recipe, adapter: Path, scored: Path, tmp_path: Path
+) -> None:
+    """Another store, nothing cached, other latencies: the same version."""
+    again = evaluate(version, adapter, recipe, Store(tmp_path / "other"))
+    assert again.name == scored.name
+    assert read_manifest(again) == read_manifest(scored)
+    assert set(read_manifest(again)["files"]) == {"predictions.parquet"}
+
+
+def test_answers_are_not_asked_for_twice(store: Store, version: Path, recipe: Recipe, scored: Path) -> None:
+    """The base model's answers are in the cache, so without an adapter nothing is generated."""
+    told: list[str] = []
+    alone = evaluate(version, None, recipe, store, lambda what, *_: told.append(what))
+    assert told == []
+    card = json.loads((alone / "scorecard.json").read_bytes())
+    assert list(card["systems"]) == ["majority", "base"]
+    assert card["comparisons"] == []
+    assert card["systems"]["base"] == json.loads((scored / "scorecard.json").read_bytes())["systems"]["base"]
+
+
+def test_plain_chat(store: Store, model_folder_64: Path, recipe: Recipe) -> None:
+    chat = recipe.model_copy(
+        update={
+            "contract": "guanaco",
+            "training": recipe.training.model_copy(update={"epochs": 1}),
+            "evaluation": recipe.evaluation.model_copy(update={"max_new_tokens": 8}),
+        }
+    )
+    version = write_version(store, model_folder_64, rows=40, chat=True)
+    folder = evaluate(version, train(version, chat, store), chat, store)
+    card = json.loads((folder / "scorecard.json").read_bytes())
+    assert list(card["systems"]) == ["base", "tuned"]
+    assert set(card["systems"]["tuned"]) & {"parses", "exact_match"} == {"exact_match"}
+    assert pq.read_table(folder / "predictions.parquet")["fault"].null_count == 2 * card["rows"]
+    assert "exactly the expected text" in (folder / "report.html").read_text()
+
+
+def test_an_adapter_of_another_base_is_an_error(
+    store: Store, version: Path, recipe: Recipe, adapter: Path, tmp_path: Path
+) -> None:
+    other = write_model(tmp_path / "other", hidden=64, seed=1)
+    foreign = recipe.model_copy(update={"fit": recipe.fit.model_copy(update={"model": str(other)})})
+    with pytest.raises(AssayError, match=f"Adapter {adapter} was made with another base weights"):
+        evaluate(version, adapter, foreign, store)
+
+
+def test_no_row_short_enough_is_an_error(store: Store, version: Path, recipe: Recipe) -> None:
+    short = recipe.model_copy(update={"evaluation": recipe.evaluation.model_copy(update={"max_tokens": 8})})
+    with pytest.raises(AssayError, match="no row of the test split has 8 tokens or fewer"):
+        evaluate(version, None, short, store)
+
+
+def test_the_report_loads_nothing(scored: Path) -> None:
+    page = (scored / "report.html").read_text(encoding="utf-8")
+    assert not re.search(r"<script|<link|<img|<iframe|https?://|url\(|@import", page)
+    assert scored.name in page
+    assert page.count('<div class="card">') == 8
+    for word in ("fits the schema", "valid, but wrong", "Only tuned", "while it was learning"):
+        assert word in page
+
+
+HOSTILE = '<script>alert("x")</script> & {{ 7 * 7 }}'
+
+
+def test_rows_in_the_report_are_text(tmp_path: Path, scored: Path) -> None:
+    def answer(text: str, judgement: Judgement) -> Answer:
+        return Answer(Generated(text, 1, True, 1.0), judgement, False)
+
+    systems: dict[str, Any] = {
+        "base": [answer(HOSTILE, Judgement("syntax", HOSTILE, fields={"a": False}))],
+        "tuned": [
+            answer(json.dumps({HOSTILE: HOSTILE}), Judgement(None, "", invented_keys=[HOSTILE], fields={"a": False}))
+        ],
+    }
+    messages = [{"role": "user", "content": HOSTILE}, {"role": "assistant", "content": "{}"}]
+    expected = json.dumps({"a": HOSTILE})
+    write_report(tmp_path, read_manifest(scored), scorecard(systems, ["a"]), None, [messages], [expected], systems)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;") == 5, "question, expected value, base's text, tuned's key and value"
+    assert (
+        "49"
+        not in re.sub(r"<style>.*?</style>", "", page, flags=re.DOTALL).split("side by side")[1].split("Provenance")[0]
+    )
+    assert "cut off" in page

@@ -1,0 +1,122 @@
+"""A language model that fits in a test, and a published data set version for it: made here, no network, no download."""
+
+import json
+import random
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from curate.hashing import digest, file_digest
+from curate.recipe import Recipe
+from curate.render import TURNS, ChatTemplate, Renderer, load_tokenizer
+from curate.store import Store
+
+SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+QUESTION = "Which licence does this notice name? Answer with one JSON object and nothing else.\n\n"
+ANSWERS = [
+    {"license": "mit", "category": "Permissive", "kind": "notice", "copyleft": "none"},
+    {"license": "gpl-2.0", "category": "Copyleft", "kind": "tag", "copyleft": "strong"},
+    {"license": None, "category": "Public Domain", "kind": "text", "copyleft": "none"},
+]
+NOTICES = ["MIT, see the file LICENSE", "GPL version two", "No rights reserved: do what you like"]
+
+
+def write_model(folder: Path, hidden: int = 32, seed: int = 0) -> Path:
+    """A random two-layer Llama in float32 with a byte-level tokenizer and ChatML's special tokens."""
+    folder.mkdir(parents=True)
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.train_from_iterator(
+        [QUESTION + notice + json.dumps(answer) for notice, answer in zip(NOTICES, ANSWERS, strict=True)],
+        trainers.BpeTrainer(
+            vocab_size=400,
+            special_tokens=SPECIAL,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
+    tokenizer.save(str(folder / "tokenizer.json"))
+    names = {"bos_token": SPECIAL[1], "eos_token": SPECIAL[2], "pad_token": SPECIAL[2]}
+    (folder / "tokenizer_config.json").write_text(json.dumps(names | {"tokenizer_class": "PreTrainedTokenizerFast"}))
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=tokenizer.get_vocab_size(),
+        hidden_size=hidden,
+        intermediate_size=2 * hidden,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=2,
+        tie_word_embeddings=False,
+        initializer_range=0.2,  # large enough for different texts to have different next tokens
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+def renderer_of(model: Path, answers: str = "last") -> Renderer:
+    return Renderer(ChatTemplate("chatml"), *load_tokenizer(model), answers)
+
+
+def write_version(store: Store, model: Path, rows: int = 48, chat: bool = False) -> Path:
+    """A published version for the model: questions about licences, or plain chat with the same answers as text."""
+    renderer = renderer_of(model)
+    draw = random.Random(rows)
+    records = []
+    for index in range(rows):
+        which = draw.randrange(len(ANSWERS))
+        notice = NOTICES[which] + " " + "and so on " * draw.randrange(5)
+        target = json.dumps(ANSWERS[which])
+        messages = [{"role": "user", "content": QUESTION + notice}, {"role": "assistant", "content": target}]
+        records.append(
+            {
+                "id": digest(["row", index])[:32],
+                "target": None if chat else target,
+                "label": ANSWERS[which]["category"],
+                "cluster": digest(["cluster", index // 2])[:32],
+                "messages": messages,
+                "tokens": len(renderer.encode(messages).input_ids),
+            }
+        )
+    schema = pa.schema(
+        {
+            "id": pa.string(),
+            "target": pa.string(),
+            "label": pa.string(),
+            "cluster": pa.string(),
+            "messages": TURNS,
+            "tokens": pa.int32(),
+        }
+    )
+    table = pa.Table.from_pylist(records, schema)
+    with store.publishing("datasets", "tiny") as draft:
+        parts = {"train": (0, rows // 2), "validation": (rows // 2, rows // 4), "test": (3 * rows // 4, rows // 4)}
+        for split, (begin, length) in parts.items():
+            pq.write_table(table.slice(begin, length), draft.folder / f"{split}.parquet")
+        base = {
+            "tokenizer_sha256": file_digest(model / "tokenizer.json"),
+            "chat_template_sha256": renderer.template.sha256,
+        }
+        return draft.publish({"name": "tiny", "base": base})
+
+
+def recipe_for(model: Path, **training: object) -> Recipe:
+    """The licence recipe with the tiny model, and settings that train it in seconds."""
+    recipe = Recipe.load(Path(__file__).parent.parent / "recipes/licences.yaml")
+    settings = {"rows": 16, "epochs": 1, "batch_size": 4, "rank": 4, "alpha": 8, "quantization": "none"} | training
+    return recipe.model_copy(
+        update={
+            "name": "tiny",
+            "fit": recipe.fit.model_copy(update={"model": str(model)}),
+            "training": recipe.training.model_copy(update=settings),
+            "evaluation": recipe.evaluation.model_copy(update={"rows": 8, "max_new_tokens": 12, "batch_size": 4}),
+        }
+    )

@@ -1,0 +1,67 @@
+"""An adapter knows its parents."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from curate.errors import AssayError
+from curate.render import ChatTemplate
+from curate.store import Store, read_manifest
+from tests.tiny import recipe_for, renderer_of, write_model, write_version
+from train.adapter import check_parents, load, parents
+from train.base_model import load_model, prepare
+from train.batches import forward, lay_out
+from train.qlora import train
+
+
+@pytest.fixture(scope="module")
+def adapter(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    store = Store(tmp_path_factory.mktemp("store"))
+    return train(write_version(store, model_folder), recipe_for(model_folder, learning_rate=0.05), store)
+
+
+def test_it_loads_on_its_own_base_and_changes_what_it_says(adapter: Path, model_folder: Path, tmp_path: Path) -> None:
+    base = prepare(str(model_folder), tmp_path)
+    batch = lay_out([renderer_of(model_folder).prompt_ids([{"role": "user", "content": "Which?"}])], [1])
+    with torch.inference_mode():
+        tuned = load(adapter, base, ChatTemplate("chatml"))
+        plain, _ = forward(load_model(base, "none"), batch, keep=1)
+        with_adapter, _ = forward(tuned, batch, keep=1)
+        with tuned.disable_adapter():
+            without, _ = forward(tuned, batch, keep=1)
+    torch.testing.assert_close(without, plain)
+    assert (with_adapter - plain).abs().max() > 0.01
+
+
+def test_other_weights_are_an_error(adapter: Path, tmp_path: Path) -> None:
+    other = prepare(str(write_model(tmp_path / "other", seed=1)), tmp_path)
+    with pytest.raises(AssayError, match=f"Adapter {adapter} was made with another base weights"):
+        load(adapter, other, ChatTemplate("chatml"))
+
+
+def test_another_chat_template_is_an_error(adapter: Path, model_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(AssayError, match="another chat template"):
+        load(adapter, prepare(str(model_folder), tmp_path), ChatTemplate("llama2"))
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [("weights_sha256", "base weights"), ("tokenizer_sha256", "tokenizer"), ("chat_template_sha256", "chat template")],
+)
+def test_each_parent_is_checked(key: str, name: str, model_folder: Path, tmp_path: Path) -> None:
+    base, template = prepare(str(model_folder), tmp_path), ChatTemplate("chatml")
+    made_with = parents(base, template)
+    check_parents("Thing", made_with, base, template)
+    with pytest.raises(AssayError, match=f"Thing was made with another {name}"):
+        check_parents("Thing", made_with | {key: "0" * 64}, base, template)
+
+
+def test_the_config_is_peft_s_and_names_no_place(adapter: Path, model_folder: Path) -> None:
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    assert (config["peft_type"], config["r"], config["lora_alpha"]) == ("LORA", 4, 8)
+    linear = {"down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"}
+    assert {name.rpartition(".")[2] for name in config["target_modules"]} == linear
+    assert config["target_modules"] == sorted(config["target_modules"]), "the order of a set is no run's own"
+    assert config["base_model_name_or_path"] == read_manifest(adapter)["inputs"]["base"]["model"]

