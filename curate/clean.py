@@ -14,7 +14,8 @@ from curate.stage import Outcome, RowStage, divide
 LINE_ENDS = "\r\n?|[\v\f\u0085\u2028\u2029]"
 CONTROLS = "[\u0000-\u0008\u000e-\u001f\u007f-\u009f\u200b\u2060\ufeff\u202a-\u202e\u2066-\u2069]"
 """C0 and C1 controls, zero-width space and word joiner, byte order mark, bidirectional embeddings, overrides and
-isolates (Unicode 16, ch. 23). Joiners (U+200C, U+200D) stay: Persian, Indic scripts and emoji need them."""
+isolates (Unicode 16, ch. 23). Joiners (U+200C, U+200D) stay: Persian, Indic scripts and emoji need them. With
+`mojibake` on, ftfy has by then taken C1 controls for what Windows-1252 has in their place, where it has anything."""
 LINE_TAILS = "[ \t\u00a0]+\n"
 BLANK_LINES = "\n{3,}"
 
