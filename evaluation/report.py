@@ -8,7 +8,7 @@ from typing import Any
 
 from curate.render import Message
 from curate.report import report_environment
-from evaluation.scorecard import Answer
+from evaluation.scorecard import MAJORITY, Answer
 from evaluation.structured import equal
 
 SHOWN = 60
@@ -55,6 +55,11 @@ def write_report(
         manifest=manifest,
         card=card,
         measures=MEASURES,
+        comparisons=_by_measure(card["comparisons"]),
+        beyond=sum(
+            each["b"] == MAJORITY and each["field"] is not None and each["p"] < 0.05 and each["only_a"] > each["only_b"]
+            for each in card["comparisons"]
+        ),
         loss=loss,
         faults=sorted({fault for system in card["systems"].values() for fault in system["faults"]}),
         shared=questions[0][:shared].strip(),
@@ -65,6 +70,14 @@ def write_report(
         ],
     )
     (folder / "report.html").write_text(text, encoding="utf-8")
+
+
+def _by_measure(comparisons: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Comparisons of the same measure together, one for each other system."""
+    groups: dict[tuple[str, str | None], list[dict[str, Any]]] = {}
+    for each in comparisons:
+        groups.setdefault((each["measure"], each["field"]), []).append(each)
+    return list(groups.values())
 
 
 def _question(messages: Sequence[Message]) -> str:

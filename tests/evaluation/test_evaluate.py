@@ -141,7 +141,7 @@ def test_the_report_loads_nothing(scored: Path) -> None:
     assert not re.search(r"<script|<link|<img|<iframe|https?://|url\(|@import", page)
     assert scored.name in page
     assert page.count('<div class="card">') == 8
-    for word in ("fits the schema", "valid, but wrong", "Only tuned", "while it was learning"):
+    for word in ("fits the schema", "valid, but wrong", "against majority", "while it was learning"):
         assert word in page
 
 
