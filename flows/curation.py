@@ -11,11 +11,11 @@ from curate.recipe import Recipe
 from curate.store import Store
 from flows.recipes import find_recipe
 from flows.summary import curation_tables
-from flows.tasks import RETRIED, map_shards, progress_of_run, publish_tables
+from flows.tasks import RETRIED, map_shards, progress_of_run, publish_tables, run_name
 from flows.workers import available_cores, follow_parent
 from train.base_model import prepare_tokenizer
 
-get_tokenizer = task(name="tokenizer", task_run_name="tokenizer of {name}", **RETRIED)(prepare_tokenizer)
+get_tokenizer = task(name="tokenizer", task_run_name="tokenizer", **RETRIED)(prepare_tokenizer)
 
 
 def processes(workers: int | None = None) -> TaskRunner[Any]:
@@ -23,7 +23,7 @@ def processes(workers: int | None = None) -> TaskRunner[Any]:
     return ProcessPoolTaskRunner(workers or available_cores(), initializer=follow_parent)
 
 
-@flow(name="curation", flow_run_name="curate {recipe}", task_runner=processes(), persist_result=False)
+@flow(name="curation", flow_run_name=run_name, task_runner=processes(), persist_result=False)
 def curation(
     recipe: str = "licences", store: str = "store", variant: str | None = None, drop: str | None = None
 ) -> Curated:

@@ -9,12 +9,12 @@ from curate.store import Store
 from evaluation.evaluate import evaluate
 from flows.recipes import find_recipe
 from flows.summary import evaluation_tables
-from flows.tasks import RETRIED, progress_of_run, publish_tables
+from flows.tasks import RETRIED, progress_of_run, publish_tables, run_name
 
-score = task(name="evaluate", task_run_name="evaluate {adapter}", **RETRIED)(evaluate)
+score = task(name="evaluate", task_run_name="evaluate", **RETRIED)(evaluate)
 
 
-@flow(name="evaluation", flow_run_name="evaluate {recipe}", persist_result=False)
+@flow(name="evaluation", flow_run_name=run_name, persist_result=False)
 def evaluation(
     recipe: str = "licences",
     store: str = "store",

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from prefect import flow
+from prefect import flow, tags
 
 from curate.pipeline import Curated
 from flows.curation import curation, processes
 from flows.evaluation import evaluation
+from flows.tasks import run_name
 from flows.training import training
 
 
@@ -20,7 +21,7 @@ class Assayed:
     scorecard: Path
 
 
-@flow(name="pipeline", flow_run_name="assay {recipe}", persist_result=False)
+@flow(name="pipeline", flow_run_name=run_name, persist_result=False)
 def pipeline(
     recipe: str = "licences",
     store: str = "store",
@@ -37,8 +38,9 @@ def pipeline(
         drop: folder of the raw files, instead of the recipe's own.
         workers: processes to curate with; by default one per core.
     """
-    curated = curation.with_options(task_runner=processes(workers))(recipe, store, variant, drop)
-    dataset = str(curated.folder)
-    adapter = training(recipe, store, variant, dataset)
-    scorecard = evaluation(recipe, store, variant, dataset, str(adapter))
+    with tags("assay", Path(recipe).stem):
+        curated = curation.with_options(task_runner=processes(workers))(recipe, store, variant, drop)
+        dataset = str(curated.folder)
+        adapter = training(recipe, store, variant, dataset)
+        scorecard = evaluation(recipe, store, variant, dataset, str(adapter))
     return Assayed(curated, adapter, scorecard)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
 
 from prefect import Task, get_run_logger, task
@@ -9,10 +10,16 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.futures import as_completed
+from prefect.runtime import flow_run
 
 from curate.progress import Progress
 from curate.stage import Result, TaskT
 from flows.summary import Table
+
+
+def run_name() -> str:
+    """A flow run's name: the flow's, and the recipe's without its path, e.g. "curation licences"."""
+    return f"{flow_run.flow_name} {Path(flow_run.parameters['recipe']).stem}"
 
 
 def log_stages(what: str, done: int, total: int, unit: str) -> None:

@@ -8,13 +8,13 @@ from curate.recipe import Recipe
 from curate.store import Store
 from flows.recipes import find_recipe
 from flows.summary import training_tables
-from flows.tasks import RETRIED, progress_of_run, publish_tables
+from flows.tasks import RETRIED, progress_of_run, publish_tables, run_name
 from train.qlora import train
 
-train_adapter = task(name="train", task_run_name="train on {version}", **RETRIED)(train)
+train_adapter = task(name="train", task_run_name="train", **RETRIED)(train)
 
 
-@flow(name="training", flow_run_name="train {recipe}", persist_result=False)
+@flow(name="training", flow_run_name=run_name, persist_result=False)
 def training(
     recipe: str = "licences", store: str = "store", variant: str | None = None, dataset: str | None = None
 ) -> Path:

@@ -52,7 +52,7 @@ def test_the_server_knows_a_task_run_for_each_stage_and_shard(state: "State[Cura
     with get_client(sync_client=True) as client:
         runs = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run_id(state)])))
         flow_run = client.read_flow_run(run_id(state))
-    assert flow_run.name.startswith("curate ")
+    assert flow_run.name == "curation recipe"
     assert all(run.state is not None and run.state.is_completed() for run in runs)
     names = {run.name for run in runs}
     assert {"read 1 of 1", "clean 1 of 1", "duplicates 1 of 1", "validate 1 of 1", "split 1 of 1"} <= names
