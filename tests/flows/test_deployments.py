@@ -14,7 +14,7 @@ DEPLOYMENTS: list[dict[str, Any]] = DECLARED["deployments"]
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda each: each["entrypoint"])
 def test_a_deployment_names_a_flow_and_its_parameters(deployment: dict[str, Any]) -> None:
-    # By module, not by file: Prefect puts a file's folder on the path, where flows/evaluation.py would hide `evaluation`.
+    # By module: Prefect puts the folder of a file on the path, and there flows/evaluation.py would hide `evaluation`.
     assert ":" not in deployment["entrypoint"]
     flow = import_object(deployment["entrypoint"])
     assert isinstance(flow, Flow)
