@@ -1,1 +1,1 @@
-"""Jinja templates: `tasks/` (fields to messages), `chat/` (messages to text), `report/` (HTML and the data set card)."""
+"""Jinja templates: `tasks/` (fields to messages), `chat/` (messages to text), `report/` (HTML, data set card)."""
