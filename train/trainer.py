@@ -1,0 +1,225 @@
+"""The training loop: trl's, with our own batches, mask and loss.
+
+trl prepares nothing here. It would cut rows at its `max_length`, drop the rows of which that leaves no answer, and take
+its own view of the mask; what it is given is what is trained.
+"""
+
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from datasets import Dataset
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch.utils.data import Sampler
+from transformers import PreTrainedTokenizerFast, PrinterCallback, TrainerCallback, set_seed
+from trl import SFTConfig, SFTTrainer
+
+from curate.progress import Progress, silent
+from curate.recipe import TrainingSettings
+from curate.render import IGNORED
+from train.base_model import BaseModel, compute_dtype, load_model, quiet
+from train.batches import Batch, forward, lay_out, length_grouped
+from train.examples import Example
+
+WARMUP = 0.05
+"""Share of the steps in which the learning rate rises; then it falls in a straight line to zero."""
+
+
+@dataclass
+class Losses:
+    """What training told: mean negative log-likelihood (nats) of a trained token, and how fast it went."""
+
+    train: list[float] = field(default_factory=list)
+    """Over each epoch, while it was being trained."""
+    validation: list[float] = field(default_factory=list)
+    """Before training and after each epoch."""
+    tokens: int = 0
+    """Seen in training, prompts included, padding not."""
+    seconds: float = 0.0
+    """Spent in training, validation left out."""
+
+
+def adapted(base: BaseModel, settings: TrainingSettings) -> PeftModel:
+    """The base model with a fresh LoRA adapter on all linear layers but the head; untrained, it changes nothing."""
+    set_seed(settings.seed)
+    config = LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+    model: PeftModel = get_peft_model(load_model(base, settings.quantization), config)
+    return model
+
+
+def fit(
+    model: PeftModel,
+    base: BaseModel,
+    examples: Sequence[Example],
+    validation: Sequence[Example],
+    settings: TrainingSettings,
+    progress: Progress = silent,
+) -> Losses:
+    """Train a model's adapter on examples, in place.
+
+    Args:
+        model: what `adapted` gave.
+        base: the model it was made of.
+        examples: at least one.
+        validation: at least one; the loss over them is taken before training and after each epoch.
+        settings: of the recipe.
+        progress: told in tokens.
+    """
+    gpu, dtype = model.device.type == "cuda", compute_dtype()
+    with tempfile.TemporaryDirectory(prefix="assay-train-") as scratch, quiet():
+        trainer = Trainer(
+            examples,
+            validation,
+            progress,
+            model=model,
+            args=SFTConfig(
+                output_dir=scratch,
+                dataset_kwargs={"skip_prepare_dataset": True},
+                max_length=None,
+                remove_unused_columns=False,
+                num_train_epochs=settings.epochs,
+                per_device_train_batch_size=settings.batch_size,
+                learning_rate=settings.learning_rate,
+                lr_scheduler_type="linear",
+                warmup_steps=WARMUP,
+                seed=settings.seed,
+                bf16=gpu and dtype == torch.bfloat16,
+                fp16=gpu and dtype == torch.float16,
+                gradient_checkpointing=False,
+                dataloader_pin_memory=gpu,
+                save_strategy="no",
+                logging_strategy="no",
+                report_to="none",
+                disable_tqdm=True,
+            ),
+            data_collator=lambda rows: collate([row["input_ids"] for row in rows], [row["labels"] for row in rows]),
+            train_dataset=Dataset.from_list([{"input_ids": e.input_ids, "labels": e.labels} for e in examples]),
+            processing_class=PreTrainedTokenizerFast.from_pretrained(base.folder),
+        )
+        for parameter in model.parameters():
+            if parameter.requires_grad:  # trl has made them bfloat16, too coarse for small steps
+                parameter.data = parameter.data.float()
+        trainer.train()
+    return trainer.losses
+
+
+class Trainer(SFTTrainer):
+    """trl's trainer with the loss and the order of this module."""
+
+    def __init__(
+        self, examples: Sequence[Example], validation: Sequence[Example], progress: Progress, **settings: Any
+    ) -> None:
+        super().__init__(**settings)
+        self.remove_callback(PrinterCallback)
+        self.add_callback(Validate(self, validation, progress))
+        self.losses = Losses()
+        self.progress = progress
+        self.lengths = [len(example.input_ids) for example in examples]
+        self.loss_sum, self.trained = 0.0, 0
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> "ByLength":
+        return ByLength(self.lengths, self.args.per_device_train_batch_size, self.args.seed)
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> torch.Tensor:
+        loss, trained = answer_loss(model, **inputs)
+        self.loss_sum += loss.item()
+        self.trained += trained
+        self.losses.tokens += int(inputs["attention_mask"].sum()) + len(inputs["targets"])
+        total = int(self.args.num_train_epochs) * sum(self.lengths)
+        self.progress("train", self.losses.tokens, total, "tokens")
+        return loss / trained
+
+
+class ByLength(Sampler[int]):
+    """Rows of like length together, in a new order every epoch."""
+
+    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
+        self.lengths = lengths
+        self.batch_size = batch_size
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(length_grouped(self.lengths, self.batch_size, self.generator))
+
+
+class Validate(TrainerCallback):
+    """Takes the validation loss before training and after each epoch, and the time between."""
+
+    def __init__(self, trainer: Trainer, validation: Sequence[Example], progress: Progress) -> None:
+        self.trainer = trainer
+        self.validation = validation
+        self.progress = progress
+        self.begin = 0.0
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        self._validate()
+
+    def on_epoch_end(self, *_: Any, **__: Any) -> None:
+        trainer, losses = self.trainer, self.trainer.losses
+        losses.seconds += time.perf_counter() - self.begin
+        losses.train.append(trainer.loss_sum / trainer.trained)
+        trainer.loss_sum, trainer.trained = 0.0, 0
+        self._validate()
+
+    def _validate(self) -> None:
+        batch_size = self.trainer.args.per_device_train_batch_size
+        self.trainer.losses.validation.append(mean_loss(self.trainer.model, self.validation, batch_size, self.progress))
+        self.begin = time.perf_counter()
+
+
+def collate(input_ids: Sequence[Sequence[int]], labels: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
+    """A batch to train on: the fields of `Batch`, and `targets`.
+
+    A row's last token is only ever a target, so it is left out of the input. `targets` (B, K) are the tokens that
+    follow those of the last K columns, K being what the longest stretch from a first trained token to its end needs.
+    """
+    needed = [len(row) - max(1, next(i for i, label in enumerate(row) if label != IGNORED)) for row in labels]
+    batch = lay_out([row[:-1] for row in input_ids], needed)
+    targets = torch.full((len(labels), max(needed)), IGNORED)
+    for index, (row, tail) in enumerate(zip(labels, needed, strict=True)):
+        targets[index, -tail:] = torch.tensor(row[-tail:])
+    return {**vars(batch), "targets": targets}
+
+
+def answer_loss(model: Any, targets: torch.Tensor, **batch: torch.Tensor) -> tuple[torch.Tensor, int]:
+    """Summed negative log-likelihood of the trained tokens, and how many they are.
+
+    The head is computed at the columns that have targets only, and what all rows begin with is computed once; the loss
+    and its gradients are those of the plain computation.
+    """
+    logits, _ = forward(model, Batch(**batch), keep=targets.shape[1])
+    loss = torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED, reduction="sum"
+    )
+    return loss, int((targets != IGNORED).sum())
+
+
+def mean_loss(model: Any, examples: Sequence[Example], batch_size: int, progress: Progress = silent) -> float:
+    """Mean negative log-likelihood (nats) of the examples' trained tokens; there must be one."""
+    total, trained, done = 0.0, 0, 0
+    training = model.training
+    model.eval()
+    by_length = sorted(examples, key=lambda example: len(example.input_ids))
+    with torch.inference_mode():
+        for begin in range(0, len(by_length), batch_size):
+            rows = by_length[begin : begin + batch_size]
+            batch = collate([row.input_ids for row in rows], [row.labels for row in rows])
+            loss, count = answer_loss(model, **{name: tensor.to(model.device) for name, tensor in batch.items()})
+            total, trained, done = total + loss.item(), trained + count, done + len(rows)
+            progress("validate", done, len(by_length), "rows")
+    model.train(training)
+    return total / trained
