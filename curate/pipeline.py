@@ -129,7 +129,7 @@ def _mapper(mapping: str, lookups: tuple[Side, ...]) -> Mapper:
 def run_read(task: ReadTask) -> Shard:
     """Read a shard's files into records, or find them in the cache."""
 
-    def named(files: Sequence[InputFile]) -> list[list[str]]:
+    def named(files: Sequence[InputFile]) -> list[list[str | None]]:
         return [[file.name, file.sha256, file.format] for file in files]
 
     lookups = [[side.name, side.key, named(side.files)] for side in task.lookups]
@@ -272,8 +272,8 @@ class _Run:
         for name, stage in self.recipe.row_stages().items():
             shards = self._map(name, stage.version, stage.model_dump(), stage.run, shards)
         shards = self._decontaminate(shards)
-        stage = partial(validate, contract=self.contract)
-        shards = self._map("validate", VALIDATE_VERSION, self.contract.sha256, stage, shards)
+        held = partial(validate, contract=self.contract)
+        shards = self._map("validate", VALIDATE_VERSION, self.contract.sha256, held, shards)
         shards = self._render(shards)
         # Duplicates come after every stage that judges a row by itself: no row is removed in favour of one that is then
         # found to be too long or invalid.
