@@ -31,7 +31,10 @@ def harmless(text: str) -> str:
 
 def rate(done: float, seconds: float, unit: str) -> str:
     """`1,234 rows/s`; nothing where there is not more than one to count."""
-    return f"{done / seconds:,.0f} {unit}/s" if done > 1 and seconds > 0 else ""
+    if done <= 1 or seconds <= 0:
+        return ""
+    pace = done / seconds
+    return f"{pace:,.0f} {unit}/s" if pace >= 10 else f"{pace:.1f} {unit}/s"
 
 
 def standard_output() -> Console:
@@ -110,11 +113,14 @@ def print_tables(tables: Iterable[Table]) -> None:
 
 
 def print_places(places: Mapping[str, Path]) -> None:
-    """Say where the outputs are, one a line; a path is never broken, so that it can be copied."""
+    """Say where the outputs are, one a line, from the working directory where they lie below it. A path is never broken,
+    so that it can be copied."""
     console = standard_output()
     width = max(map(len, places))
+    here = Path.cwd()
     for name, path in places.items():
-        console.print(Text(harmless(f"{name:<{width}}  {path}")), soft_wrap=True)
+        shown = path.relative_to(here) if path.is_relative_to(here) else path
+        console.print(Text(harmless(f"{name:<{width}}  {shown}")), soft_wrap=True)
 
 
 def print_preview(preview: Preview) -> None:

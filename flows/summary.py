@@ -126,7 +126,7 @@ def evaluation_tables(scorecard: Path) -> list[Table]:
             f"{pair['field']} right" if pair["field"] else MEASURES[pair["measure"]],
             f"{pair['only_a']}",
             f"{pair['only_b']}",
-            f"{pair['p']:.3f}",
+            "< 0.001" if pair["p"] < 0.001 else f"{pair['p']:.3f}",
         ]
         for pair in card["comparisons"]
     ]

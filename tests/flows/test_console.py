@@ -2,13 +2,14 @@
 
 import io
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from flows.console import UNSAFE, Bars, harmless, print_preview, print_tables
+from flows.console import UNSAFE, Bars, harmless, print_places, print_preview, print_tables, rate
 from flows.preview import Preview
 from flows.summary import Table
 
@@ -57,6 +58,22 @@ def test_a_table_as_markdown_and_as_records() -> None:
     table = Table("t", "Title", ["name", "rows"], [["a|b", "1"]])
     assert table.markdown() == "### Title\n\n| name | rows |\n| --- | --- |\n| a\\|b | 1 |\n"
     assert table.records() == [{"name": "a|b", "rows": "1"}]
+
+
+@pytest.mark.parametrize(
+    ("done", "seconds", "shown"), [(34_873, 2, "17,436 rows/s"), (9, 2, "4.5 rows/s"), (1, 2, ""), (5, 0, "")]
+)
+def test_rates(done: float, seconds: float, shown: str) -> None:
+    assert rate(done, seconds, "rows") == shown
+
+
+def test_places_below_the_working_directory_are_told_from_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    far = Path("/somewhere") / ("else" * 40)
+    print_places({"data set": tmp_path / "store/datasets/x", "report": far})
+    assert capsys.readouterr().out.splitlines() == ["data set  store/datasets/x", f"report    {far}"]
 
 
 def test_bars_leave_one_line_for_each_finished_stage_and_keep_the_seconds() -> None:
