@@ -113,8 +113,7 @@ def print_tables(tables: Iterable[Table]) -> None:
 
 
 def print_places(places: Mapping[str, Path]) -> None:
-    """Say where the outputs are, one a line, from the working directory where they lie below it. A path is never broken,
-    so that it can be copied."""
+    """Say where the outputs are, one a line, from the working directory if they lie below it; no path is broken."""
     console = standard_output()
     width = max(map(len, places))
     here = Path.cwd()
