@@ -52,7 +52,8 @@ def adapted(base: BaseModel, settings: TrainingSettings) -> PeftModel:
         target_modules="all-linear",
         task_type="CAUSAL_LM",
     )
-    model: PeftModel = get_peft_model(load_model(base, settings.quantization), config)
+    with quiet():
+        model: PeftModel = get_peft_model(load_model(base, settings.quantization), config)
     return model
 
 
