@@ -139,7 +139,12 @@ def test_interrupted_it_leaves_cleanly_and_goes_on_later(project: Project) -> No
         project.add(f"more-{number}.jsonl", make_rows(400, seed=number))
     store = project.folder / "store"
     command = [*ASSAY, "curate", str(project.recipe_path), "--store", str(store)]
-    run = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def hear_interrupts() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs are started deaf to them
+
+    pipe = subprocess.PIPE
+    run = subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True, preexec_fn=hear_interrupts)
     assert run.stderr is not None
     assert run.stderr.readline().startswith("read ")
     run.send_signal(signal.SIGINT)
