@@ -19,9 +19,8 @@ demo: $(INSTALLED)
 demo-long: $(INSTALLED)
 	$(BIN)/assay run licences --variant long
 
-# Two processes, a test file in each at a time; one thread each, or they would wait for each other's.
 test: lint types
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term
+	$(BIN)/python -m pytest --cov --cov-report=term
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
