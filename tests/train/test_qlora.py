@@ -142,9 +142,11 @@ def test_killed_between_writing_and_publishing(model_folder: Path, tmp_path: Pat
     code = f"""
 import os, signal
 from pathlib import Path
+import torch
 import train.qlora
 from curate.store import Store
 from tests.tiny import recipe_for
+torch.set_num_threads(1)
 save = train.qlora.save
 def save_and_die(model, base, folder):
     save(model, base, folder)
