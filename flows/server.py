@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,9 @@ from curate.progress import Progress
 
 START_SECONDS = 120
 """The first start on a machine creates the database and takes longest: 20 s were seen on an idle one."""
+
+TRIES = 3
+"""It ends at once where another process took its port, or holds the lock of Prefect's database."""
 
 
 @contextmanager
@@ -46,27 +48,29 @@ def prefect_api(progress: Progress) -> Iterator[None]:
 
 def _start() -> str:
     """Start the server and wait until it answers; gives its API's URL."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = subprocess.Popen(  # noqa: S603
-        [sys.executable, "-m", "flows.server", str(port)],
-        # The other end of this pipe closes with our process, however it ends; `serve` waits for that.
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        env=os.environ | {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"},
-    )
-    url = f"http://127.0.0.1:{port}/api"
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and server.poll() is None:
-        try:
-            with urllib.request.urlopen(f"{url}/health", timeout=5):  # noqa: S310
-                return url
-        except (urllib.error.URLError, TimeoutError):
-            time.sleep(0.1)
-    server.kill()
+    for _ in range(TRIES):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        server = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-m", "flows.server", str(port)],
+            # The other end of this pipe closes with our process, however it ends; `serve` waits for that.
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            env=os.environ
+            | {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"},
+        )
+        url = f"http://127.0.0.1:{port}/api"
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline and server.poll() is None:
+            try:
+                with urllib.request.urlopen(f"{url}/health", timeout=5):  # noqa: S310
+                    return url
+            except OSError:
+                time.sleep(0.1)
+        server.kill()
     raise AssayError(
         "Prefect's temporary server does not start.",
         remedy="Try `prefect server start --host 127.0.0.1` to see why; `assay curate`, `train` and `evaluate` do "
