@@ -35,11 +35,12 @@ from curate.stage import (
     cached_outcome,
     divide,
     evidence_json,
+    keyed_folder,
     read_arrow,
     run_stage,
     write_arrow,
 )
-from curate.store import Store
+from curate.store import MANIFEST, Store, read_manifest
 from curate.validate import validate
 
 READ_VERSION = 2
@@ -175,15 +176,14 @@ class KeyTask:
         return self.shard.rows
 
 
-def run_keys(task: KeyTask) -> tuple[Path, bool]:
-    """The folder that holds a shard's key table, and whether it was in the cache."""
+def run_keys(task: KeyTask) -> Path:
+    """The folder of the cache that holds a shard's key table."""
     key = digest(["keys", duplicates.VERSION, task.settings.shingle_words, task.settings.scope, task.shard.key])
-    folder = task.cache / "stages" / key[:2] / key
-    if folder.is_dir():
-        return folder, True
-    table = duplicates.key_table(task.shard.kept(), task.settings)
-    cache_folder(folder, lambda draft: write_arrow(table, draft / "keys.arrow"))
-    return folder, False
+    folder = keyed_folder(task.cache / "stages", key)
+    if not folder.is_dir():
+        table = duplicates.key_table(task.shard.kept(), task.settings)
+        cache_folder(folder, lambda draft: write_arrow(table, draft / "keys.arrow"))
+    return folder
 
 
 def apply_verdict(table: pa.Table, path: Path, begin: int) -> Outcome:
@@ -362,9 +362,9 @@ class _Run:
         begins = [sum(shard.rows for shard in shards[:index]) for index in range(len(shards))]
         with self._timed("duplicates"):
             tasks = [KeyTask(shard, settings, self.cache) for shard in shards]
-            key_folders = [folder for folder, _ in self.map_shards("compare", run_keys, tasks)]
+            key_folders = self.map_shards("compare", run_keys, tasks)
             key = digest(["verdict", duplicates.VERSION, settings.model_dump(), [shard.key for shard in shards]])
-            folder = self.cache / "stages" / key[:2] / key
+            folder = keyed_folder(self.cache / "stages", key)
             if not folder.is_dir():
                 self.progress("judge", 0, sum(shard.rows for shard in shards), "rows")
                 keys = pa.concat_tables([read_arrow(each / "keys.arrow") for each in key_folders])
@@ -428,8 +428,8 @@ class _Run:
 
     def _assignments(self) -> Assignments:
         """The record of earlier splits under the settings that clusters and groups depend on."""
-        kept = {"sources", "lookups", "render", "fit", "quality", "decontaminate"}
-        settings = {key: value for key, value in curation_settings(self.recipe).items() if key not in kept}
+        unrelated = {"sources", "lookups", "render", "fit", "quality", "decontaminate"}
+        settings = {key: value for key, value in curation_settings(self.recipe).items() if key not in unrelated}
         return Assignments(self.store.index / self.recipe.name / digest(settings)[:16])
 
     def _publish(self, shards: Sequence[Shard], conflicts: pa.Table, manifest: dict[str, Any]) -> Curated:
@@ -437,14 +437,13 @@ class _Run:
         note = self.cache / "published" / key
         with self._timed("publish"):
             known = self.store.root / "datasets" / self.recipe.name / note.read_text() if note.is_file() else None
-            if known is not None and (known / "manifest.json").is_file():
+            if known is not None and (known / MANIFEST).is_file():
                 folder, self.cached["publish"] = known, (1, 1)
             else:
                 folder, self.cached["publish"] = self._write(shards, conflicts, manifest), (0, 1)
                 note.parent.mkdir(parents=True, exist_ok=True)
                 note.write_text(folder.name)
-        published = orjson.loads((folder / "manifest.json").read_bytes())
-        return Curated(folder, published, self.seconds, self.cached)
+        return Curated(folder, read_manifest(folder), self.seconds, self.cached)
 
     def _write(self, shards: Sequence[Shard], conflicts: pa.Table, manifest: dict[str, Any]) -> Path:
         from curate.gate import check_set

@@ -51,13 +51,6 @@ def content_id(turns: Sequence[dict[str, str]], target: str | None) -> str:
     return xxhash.xxh3_128_hexdigest(orjson.dumps([[[t["role"], t["content"]] for t in turns], target]))
 
 
-def answer_of(turns: Sequence[dict[str, str]], target: str | None) -> str:
-    """What the model is to answer: the target, or else the last turn where the assistant speaks last."""
-    if target is not None:
-        return target
-    return turns[-1]["content"] if turns and turns[-1]["role"] == "assistant" else ""
-
-
 def prompt_text(table: pa.Table) -> pa.Array:
     """What each row asks, as one string: every turn but the answer, separated by blank lines.
 
@@ -70,9 +63,7 @@ def prompt_text(table: pa.Table) -> pa.Array:
     keep = np.ones(len(contents), dtype=bool)
     ends = np.cumsum(lengths)
     keep[ends[last_is_answer] - 1] = False
-    offsets = np.concatenate([[0], np.cumsum(lengths - last_is_answer)]).astype(np.int32)
-    kept = contents.filter(pa.array(keep))
-    return pc.binary_join(pa.ListArray.from_arrays(pa.array(offsets), kept), "\n\n")
+    return pc.binary_join(_lists(lengths - last_is_answer, contents.filter(pa.array(keep))), "\n\n")
 
 
 def answer_is_last_turn(table: pa.Table) -> pa.Array:
@@ -88,7 +79,10 @@ def answer_is_last_turn(table: pa.Table) -> pa.Array:
 
 
 def answer_text(table: pa.Table) -> pa.Array:
-    """The answer of each row (see `answer_of`): string array of length `table.num_rows`."""
+    """What the model is to answer: the target, or else the last turn where the assistant speaks last, or else "".
+
+    Returns a string array of length `table.num_rows`.
+    """
     turns = table["turns"].combine_chunks()
     contents = pc.struct_field(turns.flatten(), "content")
     lengths = pc.list_value_length(turns).to_numpy(zero_copy_only=False)
@@ -104,8 +98,7 @@ def map_contents(table: pa.Table, change: Any) -> pa.Table:
     flat = turns.flatten()
     contents = change(pc.struct_field(flat, "content"))
     changed = pa.StructArray.from_arrays([pc.struct_field(flat, "role"), contents], fields=list(TURN))
-    offsets = np.concatenate([[0], np.cumsum(pc.list_value_length(turns).to_numpy(zero_copy_only=False))])
-    rebuilt = pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), changed)
+    rebuilt = _lists(pc.list_value_length(turns).to_numpy(zero_copy_only=False), changed)
     return table.set_column(table.schema.get_field_index("turns"), SCHEMA.field("turns"), rebuilt)
 
 
@@ -113,6 +106,9 @@ def roles_text(table: pa.Table) -> pa.Array:
     """Who speaks in each row, e.g. "user assistant": the turns' roles joined by spaces, null where a role is null."""
     turns = table["turns"].combine_chunks()
     lengths = pc.fill_null(pc.list_value_length(turns), 0).to_numpy(zero_copy_only=False)
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-    roles = pc.struct_field(turns.flatten(), "role")
-    return pc.binary_join(pa.ListArray.from_arrays(pa.array(offsets), roles), " ")
+    return pc.binary_join(_lists(lengths, pc.struct_field(turns.flatten(), "role")), " ")
+
+
+def _lists(lengths: Any, values: pa.Array) -> pa.ListArray:
+    """`values` cut into lists of these lengths, none of them null."""
+    return pa.ListArray.from_arrays(pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)), values)

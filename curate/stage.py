@@ -4,6 +4,7 @@ import json
 import shutil
 import tempfile
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -156,7 +157,7 @@ def cached_outcome(cache: Path, key_of: Any, rows_in: int | None, compute: Calla
         AssayError: the outcome has lost or invented rows (law 1).
     """
     key = digest(key_of)
-    folder = cache / "stages" / key[:2] / key
+    folder = keyed_folder(cache / "stages", key)
     if (folder / "summary.json").is_file():
         return Shard(folder, key, **json.loads((folder / "summary.json").read_bytes()), cached=True)
     outcome = compute()
@@ -166,13 +167,10 @@ def cached_outcome(cache: Path, key_of: Any, rows_in: int | None, compute: Calla
             "rows are not conserved.",
             remedy="This is a defect of the stage; nothing was published.",
         )
-    reasons: dict[str, int] = {}
-    for reason in outcome.rejected["reason"].to_pylist():
-        reasons[reason] = reasons.get(reason, 0) + 1
     summary = {
         "rows": outcome.kept.num_rows,
         "rejected": outcome.rejected.num_rows,
-        "reasons": reasons,
+        "reasons": dict(Counter(outcome.rejected["reason"].to_pylist())),
         "counters": outcome.counters,
     }
 
@@ -211,6 +209,11 @@ def run_stage(task: StageTask) -> Shard:
         task.shard.rows,
         lambda: task.run(task.shard.kept()),
     )
+
+
+def keyed_folder(root: Path, key: str) -> Path:
+    """Where the cache keeps what `key` names: below its first two digits, so that no folder grows too long."""
+    return root / key[:2] / key
 
 
 def cache_folder(folder: Path, write: Callable[[Path], None]) -> None:

@@ -109,6 +109,10 @@ class Store:
         """Published versions of a series, in the order of their folder names."""
         return sorted(path.parent for path in (self.root / kind / name).glob(f"[0-9a-f]*/{MANIFEST}"))
 
+    def made_from(self, kind: Kind, name: str, inputs: dict[str, Any]) -> Path | None:
+        """The published version whose manifest's `inputs` are these, if there is one."""
+        return next((path for path in self.versions(kind, name) if read_manifest(path)["inputs"] == inputs), None)
+
     def resolve(self, kind: Kind, name: str) -> Path:
         """The folder meant by a path, `NAME/VERSION` or `NAME` (the one published last, by the ledger).
 

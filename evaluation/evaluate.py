@@ -18,7 +18,7 @@ from curate.hashing import canonical_json, digest
 from curate.progress import Progress, silent
 from curate.recipe import Recipe
 from curate.render import ChatTemplate, Renderer, load_tokenizer
-from curate.stage import cache_folder
+from curate.stage import cache_folder, keyed_folder
 from curate.store import Store, read_manifest
 from evaluation.generate import Generated, generate
 from evaluation.report import write_report
@@ -89,11 +89,11 @@ def evaluate(version: Path, adapter: Path | None, recipe: Recipe, store: Store, 
         "settings": settings.model_dump(mode="json"),
     }
     event = {"event": "scorecards", "name": recipe.name}
-    for folder in store.versions("scorecards", recipe.name):
-        if read_manifest(folder)["inputs"] == inputs:
-            progress("evaluate (found in the store)", 1, 1, "scorecards")
-            store.record(event | {"version": folder.name, "found": True})
-            return folder
+    found = store.made_from("scorecards", recipe.name, inputs)
+    if found is not None:
+        progress("evaluate (found in the store)", 1, 1, "scorecards")
+        store.record(event | {"version": found.name, "found": True})
+        return found
 
     columns = ["id", "label", "cluster", "tokens", "messages", "target"]
     rows = select(read_split(version, "test", columns, store.cache), settings.rows, settings.max_tokens, settings.seed)
@@ -157,7 +157,7 @@ def _ask(
     for system in (BASE, TUNED)[: 1 if adapter is None else 2]:
         parent = inputs["adapter"] if system == TUNED else None
         key = digest([VERSION, inputs["base"], inputs["quantization"], parent, settings, prompts])
-        file = cache / "answers" / key[:2] / key / "answers.json"
+        file = keyed_folder(cache / "answers", key) / "answers.json"
         if not file.is_file():
             if model is None:
                 model = (

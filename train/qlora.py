@@ -50,11 +50,11 @@ def train(version: Path, recipe: Recipe, store: Store, progress: Progress = sile
         "settings": settings.model_dump(mode="json"),
     }
     event = {"event": "adapters", "name": recipe.name}
-    for folder in store.versions("adapters", recipe.name):
-        if read_manifest(folder)["inputs"] == inputs:
-            progress("train (found in the store)", 1, 1, "adapters")
-            store.record(event | {"version": folder.name, "found": True})
-            return folder
+    found = store.made_from("adapters", recipe.name, inputs)
+    if found is not None:
+        progress("train (found in the store)", 1, 1, "adapters")
+        store.record(event | {"version": found.name, "found": True})
+        return found
 
     renderer = Renderer(template, *load_tokenizer(base.folder), recipe.render.answers)
     columns = ["id", "label", "cluster", "tokens", "messages"]

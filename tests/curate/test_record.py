@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from curate.record import (
     SCHEMA,
     answer_is_last_turn,
-    answer_of,
     answer_text,
     content_id,
     map_contents,
@@ -28,6 +27,12 @@ def answers_last(row: dict[str, Any]) -> bool:
 
 def prompt(row: dict[str, Any]) -> str:
     return "\n\n".join(turn["content"] for turn in (row["turns"][:-1] if answers_last(row) else row["turns"]))
+
+
+def answer_of(turns: list[dict[str, str]], target: str | None) -> str:
+    if target is not None:
+        return target
+    return turns[-1]["content"] if turns and turns[-1]["role"] == "assistant" else ""
 
 
 @given(RECORDS)
