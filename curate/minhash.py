@@ -1,0 +1,80 @@
+"""MinHash signatures (Broder, 1997), bit for bit those of datasketch's scheme "affine32" with 128 permutations."""
+
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from numba import njit
+
+from curate.words import Hashes, Offsets, shingle_text, tables, utf8
+
+PERMUTATIONS = 128
+
+Signatures = npt.NDArray[np.uint32]
+
+
+def text_signatures(texts: pa.Array, size: int) -> Signatures:
+    """The signature of each text's shingles of `size` words: shape (texts, 128).
+
+    Args:
+        texts: string or large_string array without nulls.
+    """
+    data, bounds = utf8(texts)
+    out = np.empty((len(texts), PERMUTATIONS), np.uint32)
+    _text_signatures(data, bounds, *tables(), size, *_permutations(), out)
+    return out
+
+
+def signatures(offsets: Offsets, values: Hashes) -> Signatures:
+    """The signature of each set of 64-bit hashes, of which the scheme takes the low 32 bits: shape (sets, 128).
+
+    Args:
+        offsets: set i is values[offsets[i] : offsets[i + 1]].
+    """
+    out = np.empty((len(offsets) - 1, PERMUTATIONS), np.uint32)
+    _signatures(offsets, values, *_permutations(), out)
+    return out
+
+
+@cache
+def _permutations() -> tuple[Signatures, Signatures]:
+    """Factors and summands of datasketch's permutations h -> a h + b modulo 2^32."""
+    from datasketch import MinHash
+
+    factors, summands = MinHash(num_perm=PERMUTATIONS, scheme="affine32").permutations
+    return factors.astype(np.uint32), summands.astype(np.uint32)
+
+
+@njit(cache=True, nogil=True)
+def _lowest(values, count, factors, summands, lowest):  # type: ignore[no-untyped-def]
+    """The least value of each permutation; each hash is mixed by MurmurHash3's 32-bit finalizer before."""
+    lowest[:] = np.uint32(0xFFFFFFFF)
+    for at in range(count):
+        mixed = np.uint32(values[at])
+        mixed = np.uint32((mixed ^ (mixed >> np.uint32(16))) * np.uint32(0x85EBCA6B))
+        mixed = np.uint32((mixed ^ (mixed >> np.uint32(13))) * np.uint32(0xC2B2AE35))
+        mixed = np.uint32(mixed ^ (mixed >> np.uint32(16)))
+        for k in range(PERMUTATIONS):
+            lowest[k] = min(lowest[k], np.uint32(factors[k] * mixed + summands[k]))
+
+
+@njit(cache=True, nogil=True)
+def _signatures(offsets, values, factors, summands, out):  # type: ignore[no-untyped-def]
+    for row in range(len(offsets) - 1):
+        begin, end = offsets[row], offsets[row + 1]
+        _lowest(values[begin:end], end - begin, factors, summands, out[row])
+
+
+@njit(cache=True, nogil=True)
+def _text_signatures(data, bounds, ascii_words, classes, folds, many, size, factors, summands, out):  # type: ignore[no-untyped-def]
+    longest = 1
+    for text in range(len(bounds) - 1):
+        longest = max(longest, bounds[text + 1] - bounds[text])
+    words = np.empty(longest, np.uint64)
+    found = np.empty(longest, np.uint64)
+    for text in range(len(bounds) - 1):
+        count = shingle_text(
+            data, bounds[text], bounds[text + 1], ascii_words, classes, folds, many, size, words, found
+        )
+        _lowest(found, count, factors, summands, out[text])
