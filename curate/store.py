@@ -65,12 +65,12 @@ class Draft:
         if describe is not None:
             describe(self.folder, content)
         for path in [*self.folder.rglob("*"), self.folder]:
-            _fsync(path)
+            fsync(path)
         draft_manifest = self.folder / MANIFEST
         draft_manifest.write_bytes(json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False).encode() + b"\n")
-        _fsync(draft_manifest)
+        fsync(draft_manifest)
         self.folder.rename(final)
-        _fsync(self.target)
+        fsync(self.target)
         return final
 
 
@@ -143,7 +143,8 @@ class Store:
         return [json.loads(line) for line in path.read_bytes().splitlines()] if path.is_file() else []
 
 
-def _fsync(path: Path) -> None:
+def fsync(path: Path) -> None:
+    """Have a file, or a folder's list of names, written to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
