@@ -1,93 +1,131 @@
-"""Duplicates and conflicts, exact and near, judged together over the whole drop.
+"""Duplicates and conflicts, exact and near, judged together over the whole drop and all that was seen before it.
 
 Row by row first (`key_table`, shard by shard): what a row is compared by. Then all rows at once (`judge`): which are
 removed and why, and which cluster each belongs to. Locality-sensitive hashing only proposes pairs; a row is removed
 only if a kept row of higher priority has a true Jaccard similarity of at least the threshold and (by default) the
 same answer. Clusters hold over all such pairs, whatever their answers, for the split.
 
-Reasons: `conflict` (equal prompts, different answers), `exact_duplicate`, `near_duplicate`.
+Reasons: `conflict` (equal prompts, different answers), `exact_duplicate`, `near_duplicate`. The evidence names the kept
+row (`kept`, `file`, `row`, and `version` where an earlier version holds it), the similarity, and the cluster.
 """
 
 import json
+import os
 from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Literal
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from curate.components import Components
 from curate.hashing import canonical_json
-from curate.near_dedup import PERMUTATIONS, NearDuplicates
-from curate.record import answer_text, prompt_text
-from curate.shingles import WordHasher, shingles
-from curate.stage import Settings
+from curate.record import answer_is_last_turn, answer_text, prompt_text, said_text
+from curate.stage import Settings, evidence_json
+
+if TYPE_CHECKING:
+    from curate.near_dedup import Side
+
+VERSION = 3
+"""Raised whenever `key_table` or `judge` would give another result for the same rows."""
+BATCH = 8192
+"""Rows whose shingles one thread computes at a time."""
+
+Flags = npt.NDArray[np.bool_]
+Numbers = npt.NDArray[np.int64]
+Halves = npt.NDArray[np.uint64]
+"""128-bit hashes as two 64-bit numbers: shape (rows, 2)."""
 
 
 class Duplicates(Settings):
     scope: Literal["prompt", "answer", "both"] = Field("prompt", description="Which text is compared.")
+    boilerplate: list[str] = Field(
+        [], description="Texts left out of what is compared, such as an instruction that the data repeats in every row."
+    )
     threshold: float = Field(
-        0.8, gt=0, le=1, description="True Jaccard similarity from which rows are near-duplicates."
+        0.8, ge=0.1, le=1, description="True Jaccard similarity from which rows are near-duplicates."
     )
     shingle_words: int = Field(5, ge=1, description="Words per shingle (characters, in scripts without spaces).")
     same_target: bool = Field(True, description="Remove a near-duplicate only if its answer is the same.")
     conflicts: Literal["quarantine", "majority", "keep_and_flag"] = Field(
         "quarantine", description="What becomes of rows with equal prompts and different answers."
     )
+    conflict_similarity: float | None = Field(
+        None,
+        le=1,
+        description="Also prompts of at least this true Jaccard similarity conflict; without it, equal ones only.",
+    )
+
+    @model_validator(mode="after")
+    def _near_conflicts_are_compared(self) -> "Duplicates":
+        if self.conflict_similarity is not None and self.scope != "prompt":
+            raise ValueError("conflict_similarity compares prompts, so scope must be prompt")
+        if self.conflict_similarity is not None and self.conflict_similarity < self.threshold:
+            raise ValueError(f"conflict_similarity must be at least the threshold, {self.threshold:g}")
+        return self
 
 
-VERSION = 2
-"""Raised whenever `key_table` or `judge` would give another result for the same rows."""
+def compared_text(table: pa.Table, settings: Duplicates) -> pa.Array:
+    """What a row is compared by, as a string array: what was said in it, without system turns, boilerplate or template.
+
+    A system turn says how to answer and is often the same in all rows; it counts only where nothing else is said.
+    """
+    said, answers = said_text(table), answer_text(table)
+    texts = {
+        "prompt": lambda: said,
+        "answer": lambda: answers,
+        "both": lambda: pc.binary_join_element_wise(said, answers, "\n\n"),
+    }[settings.scope]()
+    for text in settings.boilerplate:
+        texts = pc.replace_substring(texts, text, "")
+    return texts
 
 
 def key_table(table: pa.Table, settings: Duplicates) -> pa.Table:
     """What rows are compared by: one row each, in the order of `table`.
 
-    Columns: id, file, row (source); prompt, answer (128-bit hashes, hex; an answer that is JSON is hashed in canonical
-    form); chars (of the compared text); signature (128 uint32, datasketch's affine32);
-    shingles (sorted distinct uint64).
+    Columns: id; file, row (source); prompt, answer (128-bit hashes; an answer that is JSON in canonical form); chars
+    (of the compared text); signature (128 uint32, datasketch's affine32).
     """
-    from datasketch import MinHash
+    from curate.minhash import PERMUTATIONS, text_signatures
 
-    prompts, answers = prompt_text(table).to_pylist(), answer_text(table).to_pylist()
-    compared = {
-        "prompt": prompts,
-        "answer": answers,
-        "both": [f"{prompt}\n\n{answer}" for prompt, answer in zip(prompts, answers, strict=True)],
-    }[settings.scope]
-    hasher = WordHasher()
-    base = MinHash(num_perm=PERMUTATIONS, scheme="affine32", hashfunc=_low_half)
-    sets, signatures = [], []
-    for text in compared:
-        found = shingles(text, settings.shingle_words, hasher)
-        sketch = MinHash(num_perm=PERMUTATIONS, scheme="affine32", hashfunc=_low_half, permutations=base.permutations)
-        sketch.update_batch(found.tolist())
-        sets.append(found)
-        signatures.append(sketch.hashvalues.tobytes())
+    texts = compared_text(table, settings)
+    signatures = text_signatures(texts, settings.shingle_words)
+    answers = answer_text(table)
+    spoken = answer_is_last_turn(table)
+    if pc.any(spoken).as_py():
+        answers = pc.if_else(spoken, pa.array([_canonical(text) for text in answers.to_pylist()], pa.string()), answers)
+    answer = answers.dictionary_encode()
     source = table["source"].combine_chunks()
     return pa.table(
         {
             "id": table["id"].combine_chunks(),
             "file": pc.struct_field(source, "file"),
             "row": pc.struct_field(source, "row"),
-            "prompt": pa.array([_hash(text) for text in prompts], pa.string()),
-            "answer": pa.array([_hash(_canonical(text)) for text in answers], pa.string()),
-            "chars": pc.utf8_length(pa.array(compared, pa.string())),
-            "signature": pa.array(signatures, pa.binary(4 * PERMUTATIONS)),
-            "shingles": pa.array(sets, pa.list_(pa.uint64())),
+            "prompt": _hashes(prompt_text(table)),
+            "answer": _hashes(answer.dictionary).take(answer.indices),
+            "chars": pc.utf8_length(texts),
+            "signature": pa.FixedSizeBinaryArray.from_buffers(
+                pa.binary(4 * PERMUTATIONS), len(signatures), [None, pa.py_buffer(signatures)]
+            ),
         }
     )
 
 
-def _low_half(value: int) -> int:
-    """The 32 bits of a 64-bit shingle hash that the affine32 scheme permutes."""
-    return value & 0xFFFFFFFF
+def _hashes(texts: pa.Array) -> pa.Array:
+    """128-bit XXH3 of each text: fixed-size binary."""
+    from curate.words import utf8
 
-
-def _hash(text: str) -> str:
-    return xxhash.xxh3_128_hexdigest(text.encode())
+    data, bounds = utf8(texts)
+    view = memoryview(data.data)
+    digests = b"".join([xxhash.xxh3_128_digest(view[a:b]) for a, b in pairwise(bounds.tolist())])
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(texts), [None, pa.py_buffer(digests)])
 
 
 def _canonical(answer: str) -> str:
@@ -100,88 +138,401 @@ def _canonical(answer: str) -> str:
         return answer
 
 
+@dataclass(frozen=True)
+class Earlier:
+    """Rows of earlier versions, the oldest first: they stand before all rows of a drop."""
+
+    rows: pa.Table
+    """Columns id, version, file, row, cluster."""
+    side: "Side"
+    prompts: Halves
+    answers: Halves
+    by_prompt: npt.NDArray[np.uint64]
+    """Rows by prompt, see `prompt_table`."""
+    votes: Numbers
+    """How many rows of its version had this prompt and answer."""
+    clusters: npt.NDArray[np.uint64]
+    """First half of the cluster's name."""
+    kept: Flags
+    """Whether the row is published."""
+    live: Flags
+    """Whether it counts: not if it comes from a file that the drop itself holds."""
+
+
+def prompt_table(prompts: Halves) -> npt.NDArray[np.uint64]:
+    """Rows by prompt, sorted: 32 bits of the prompt's hash << 32 | row."""
+    return np.sort(_prompt_keys(prompts) | np.arange(len(prompts), dtype=np.uint64))
+
+
+def _prompt_keys(prompts: Halves) -> npt.NDArray[np.uint64]:
+    keys: npt.NDArray[np.uint64] = prompts[:, 0] & ~np.uint64(0xFFFFFFFF)
+    return keys
+
+
+def halves(column: pa.ChunkedArray | pa.Array) -> Halves:
+    """A column of 128-bit hashes as numbers."""
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    return _fixed(array, np.dtype(np.uint64), 2)
+
+
+def _fixed(array: pa.Array, dtype: np.dtype[Any], width: int) -> npt.NDArray[Any]:
+    """A fixed-size binary array as numbers, without a copy: shape (rows, width)."""
+    size = dtype.itemsize * width
+    return np.frombuffer(array.buffers()[1], np.uint8)[array.offset * size : (array.offset + len(array)) * size].view(
+        dtype
+    ).reshape(-1, width)  # fmt: skip
+
+
 @dataclass
 class Verdict:
-    """The judgement over all rows; lists are in the order of the key table."""
+    """The judgement over all rows; arrays are in the order of the key table."""
 
     reason: list[str | None]
     """Why a row is removed, None where it is kept."""
-    evidence: list[dict[str, Any] | None]
-    """What was seen: the kept row and the similarity, or the other answers."""
+    evidence: list[str | None]
+    """What was seen, as JSON: the kept row and the similarity, or the other answers."""
     cluster: list[str]
-    """Name of a row's cluster: the least id in it."""
+    """Name of a row's cluster: that of the earlier one it belongs to, or else the least id in it."""
     conflicts: list[list[int]]
-    """Rows of each group of equal prompts with different answers."""
+    """Rows of each group of equal prompts with different answers, in order of priority."""
+    earlier_conflicts: list[list[tuple[int, int]]]
+    """For each of these groups the earlier rows in it, as (number of the `Earlier`, row)."""
+    ties: list[tuple[int, int, int]]
+    """(row, number of the `Earlier`, earlier row): which rows are near-duplicates of earlier ones. One for each row and
+    earlier cluster."""
 
 
-def judge(keys: pa.Table, settings: Duplicates) -> Verdict:
+def judge(
+    keys: pa.Table, settings: Duplicates, texts: Callable[[Numbers], pa.Array], earlier: Sequence[Earlier] = ()
+) -> Verdict:
     """Judge all rows at once; the result does not depend on their order.
 
-    Priority: longer first, then the lesser id; rows of one id differ only in their source, and the first one counts.
+    Priority: earlier versions first, then the longer, then the lesser id; rows of one id differ only in their source,
+    and the first one counts.
 
     Args:
         keys: key tables of all shards, one after the other.
+        settings: what is a duplicate, and what becomes of it.
+        texts: gives the compared text of rows, by their numbers in `keys`, which ascend; called by several threads.
+        earlier: what was seen before, the oldest first.
     """
-    columns = keys.select(["id", "file", "row", "prompt", "answer", "chars"]).to_pydict()
-    ids, prompts, answers = columns["id"], columns["prompt"], columns["answer"]
-    total = len(ids)
-    order = sorted(range(total), key=lambda i: (-columns["chars"][i], ids[i], columns["file"][i], columns["row"][i]))
-    verdict = Verdict([None] * total, [None] * total, [], _conflicts(order, prompts, answers))
-
-    def reject(row: int, reason: str, evidence: dict[str, Any]) -> None:
-        verdict.reason[row], verdict.evidence[row] = reason, evidence
-
-    def duplicate(row: int, reason: str, kept: int, similarity: float) -> None:
-        where = {"kept": ids[kept], "file": columns["file"][kept], "row": columns["row"][kept]}
-        reject(row, reason, where | {"similarity": round(similarity, 6)})
-
-    for group in verdict.conflicts:
-        for row in _losers(group, answers, settings.conflicts):
-            reject(row, "conflict", {"rows": len(group), "answers": len({answers[other] for other in group})})
-
-    components = Components(total)
-    first_of: dict[tuple[str, str], int] = {}
-    twins: list[tuple[int, int]] = []
-    for row in order:
-        if verdict.reason[row] is None and (first := first_of.setdefault((prompts[row], answers[row]), row)) != row:
-            components.union(first, row)
-            twins.append((row, first))
-
-    rows = list(first_of.values())
-    near = NearDuplicates(keys.take(pa.array(rows, pa.int64())), settings.threshold)
-    same = [answers[row] if settings.same_target else "" for row in rows]
-    for position, kept_position, similarity in near.removals(same):
-        duplicate(rows[position], "near_duplicate", rows[kept_position], similarity)
-    for first, second in near.links():
-        components.union(rows[first], rows[second])
-    for row, first in twins:
-        if verdict.reason[first] is None:
-            duplicate(row, "exact_duplicate", first, 1.0)
-        else:  # its twin went in favour of a third row, and so does it
-            verdict.reason[row], verdict.evidence[row] = verdict.reason[first], verdict.evidence[first]
-
-    roots = components.roots().tolist()
-    least: dict[int, str] = {}
-    for row, root in enumerate(roots):
-        least[root] = min(least.get(root, ids[row]), ids[row])
-    verdict.cluster = [least[root] for root in roots]
-    return verdict
+    return _Judge(keys, settings, texts, earlier).verdict()
 
 
-def _conflicts(order: list[int], prompts: list[str], answers: list[str]) -> list[list[int]]:
-    """Groups of rows with equal prompts and different answers, each in order of priority."""
-    groups: dict[str, list[int]] = {}
-    for row in order:
-        groups.setdefault(prompts[row], []).append(row)
-    return [group for group in groups.values() if len({answers[row] for row in group}) > 1]
+class _Judge:
+    """The steps of `judge`. Rows stand in order of priority here: *place* p is row order[p] of the key table."""
+
+    def __init__(
+        self,
+        keys: pa.Table,
+        settings: Duplicates,
+        texts: Callable[[Numbers], pa.Array],
+        earlier: Sequence[Earlier],
+    ) -> None:
+        keys = keys.combine_chunks()
+        self.keys, self.settings, self.texts, self.earlier = keys, settings, texts, earlier
+        self.total = keys.num_rows
+        self.order = _priority(keys)
+        self.prompts = halves(keys["prompt"])[self.order]
+        self.answers = halves(keys["answer"])[self.order]
+        self.reason: list[str | None] = [None] * self.total
+        self.evidence: list[dict[str, Any] | None] = [None] * self.total
+
+    def verdict(self) -> Verdict:
+        by_content = np.lexsort((self.answers[:, 0], self.prompts[:, 0]))  # stable: each group in order of priority
+        new_prompt = _begins(self.prompts[by_content])
+        new_content = new_prompt | _begins(self.answers[by_content])
+        first_of = np.empty(self.total, np.int64)  # the first place with the same prompt and answer
+        first_of[by_content] = by_content[np.flatnonzero(new_content)[np.cumsum(new_content) - 1]]
+        self.first_of = first_of
+        self.firsts = np.flatnonzero(first_of == np.arange(self.total))
+        self._compare()
+        groups = self._groups(by_content, new_prompt, new_content)
+        self._conflicts(groups)
+        self._exact_duplicates_of_earlier()
+        self._near_duplicates()
+        self._twins()
+        names = self._clusters()
+        conflicts = [[int(self.order[place]) for place in places] for places, _ in groups]
+        reason, evidence = _unordered(self.reason, self.order), _unordered(self.evidence, self.order)
+        cluster = [""] * self.total
+        for place, name in zip(self.order.tolist(), names, strict=True):
+            cluster[place] = name
+        return Verdict(
+            reason,
+            [
+                None if seen is None else evidence_json(seen | {"cluster": name})
+                for seen, name in zip(evidence, cluster, strict=True)
+            ],
+            cluster,
+            conflicts,
+            [others for _, others in groups],
+            [(int(self.order[self.firsts[each]]), number, row) for each, number, row in self.ties],
+        )
+
+    def _compare(self) -> None:
+        """Find what is worth comparing, and the shingles of those rows; only the first of equal rows are compared."""
+        from curate.minhash import PERMUTATIONS
+        from curate.near_dedup import Side, band_tables, bands_for, have_rivals, have_rivals_in
+
+        threshold = self.settings.threshold
+        rows = self.order[self.firsts]
+        stored = self.keys["signature"].combine_chunks()
+        signatures = _fixed(stored, np.dtype(np.uint32), PERMUTATIONS)[rows]
+        tables = band_tables(signatures, bands_for(threshold))
+        needed = have_rivals(signatures, tables, threshold)
+        for each in self.earlier:
+            needed |= have_rivals_in(signatures, each.side, each.live, threshold)
+        begins, ends = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64)
+        numbers = np.flatnonzero(needed)
+        begins[numbers], ends[numbers], values = self._shingles(rows[numbers])
+        self.side = Side(signatures, tables, begins, ends, values)
+        self.parents = np.arange(len(rows))
+        self.ties: list[tuple[int, int, int]] = []
+
+    def _shingles(self, rows: Numbers) -> tuple[Numbers, Numbers, npt.NDArray[np.uint64]]:
+        """Where each row's shingles begin and end, and the shingles."""
+        from curate.words import shingle_sets
+
+        order = np.argsort(rows)
+
+        def of_batch(begin: int) -> tuple[Numbers, npt.NDArray[np.uint64]]:
+            return shingle_sets(self.texts(rows[order[begin : begin + BATCH]]), self.settings.shingle_words)
+
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+            parts = list(threads.map(of_batch, range(0, len(rows), BATCH)))
+        lengths = np.concatenate([np.zeros(0, np.int64), *(np.diff(offsets) for offsets, _ in parts)])
+        ends = np.empty(len(rows), np.int64)
+        begins = np.empty(len(rows), np.int64)
+        ends[order] = np.cumsum(lengths)
+        begins[order] = ends[order] - lengths
+        return begins, ends, np.concatenate([np.zeros(0, np.uint64), *(values for _, values in parts)])
+
+    def _groups(
+        self, by_content: Numbers, new_prompt: Flags, new_content: Flags
+    ) -> list[tuple[list[int], list[tuple[int, int]]]]:
+        """Groups of equal (or near-equal) prompts with different answers: places, and earlier rows."""
+        begins = np.flatnonzero(new_prompt)
+        ends = np.append(begins[1:], self.total)
+        answers = np.add.reduceat(new_content, begins) if len(begins) else np.zeros(0, np.int64)
+        suspect = answers > 1
+        found: dict[int, list[tuple[int, int]]] = {}
+        for number, each in enumerate(self.earlier):
+            keys = _prompt_keys(self.prompts[by_content[begins]])
+            lows = np.searchsorted(each.by_prompt, keys)
+            highs = np.searchsorted(each.by_prompt, keys | np.uint64(0xFFFFFFFF), "right")
+            for group in np.flatnonzero(lows < highs):
+                prompt = self.prompts[by_content[begins[group]]]
+                entries = each.by_prompt[lows[group] : highs[group]] & np.uint64(0xFFFFFFFF)
+                same = [int(row) for row in entries if each.live[row] and (each.prompts[row] == prompt).all()]
+                found.setdefault(int(group), []).extend((number, row) for row in same)
+        self.same_prompt = {
+            place: others
+            for group, others in found.items()
+            for place in by_content[begins[group] : ends[group]].tolist()
+        }
+        groups = [
+            (sorted(by_content[begins[group] : ends[group]].tolist()), found.get(group, []))
+            for group in sorted({*np.flatnonzero(suspect).tolist(), *found})
+        ]
+        if self.settings.conflict_similarity is not None:
+            groups = self._near_groups(groups)
+        groups = [group for group in groups if len(self._votes(*group)) > 1]
+        return sorted(groups, key=lambda group: group[0][0])
+
+    def _near_groups(
+        self, equal: list[tuple[list[int], list[tuple[int, int]]]]
+    ) -> list[tuple[list[int], list[tuple[int, int]]]]:
+        """Groups over all pairs of prompts at the conflict similarity; those of equal prompts are parts of them."""
+        from curate.components import join, roots
+        from curate.near_dedup import link, remove_duplicates_of
+
+        least = self.settings.conflict_similarity
+        assert least is not None  # noqa: S101  the caller has asked
+        parents = np.arange(len(self.firsts))
+        link(self.side, parents, least)
+        number_of = {int(place): number for number, place in enumerate(self.firsts)}
+        numbers = np.array([number_of[place] for place in self.first_of.tolist()], np.int64)
+        for places, _ in equal:
+            join(parents, numbers[places[1:]], numbers[[places[0]] * (len(places) - 1)])
+        others: dict[int, list[tuple[int, int]]] = {}
+        nothing = np.zeros(len(self.firsts), np.uint64)
+        for number, each in enumerate(self.earlier):
+            rows = np.arange(len(each.live), dtype=np.uint64)  # each a cluster of its own: all pairs are wanted
+            off = np.zeros(len(rows), np.bool_)
+            _, _, pairs = remove_duplicates_of(each.side, off, each.live, rows, rows, self.side, nothing, least)
+            tied: dict[int, int] = {}
+            for mine, row in pairs.tolist():
+                others.setdefault(mine, []).append((number, row))
+                join(parents, np.array([mine]), np.array([tied.setdefault(row, mine)]))
+        root_of = roots(parents)[numbers]
+        members: dict[int, list[int]] = {}
+        for place, root in enumerate(root_of.tolist()):
+            members.setdefault(root, []).append(place)
+        earlier: dict[int, set[tuple[int, int]]] = {}
+        for mine, seen in others.items():
+            earlier.setdefault(int(root_of[self.firsts[mine]]), set()).update(seen)
+        for places, seen_before in equal:
+            earlier.setdefault(int(root_of[places[0]]), set()).update(seen_before)
+        return [
+            (places, sorted(earlier.get(root, set())))
+            for root, places in members.items()
+            if len(places) > 1 or root in earlier
+        ]
+
+    def _votes(self, places: list[int], others: list[tuple[int, int]]) -> Counter[tuple[int, int]]:
+        """How many rows of a group give each answer, in order of first appearance: earlier rows first."""
+        votes: Counter[tuple[int, int]] = Counter()
+        for number, row in others:
+            each = self.earlier[number]
+            votes[_pair(each.answers[row])] += int(each.votes[row])
+        for place in places:
+            votes[_pair(self.answers[place])] += 1
+        return votes
+
+    def _conflicts(self, groups: list[tuple[list[int], list[tuple[int, int]]]]) -> None:
+        """Remove the losers of each group, all at once; what an earlier version published stands."""
+        for places, others in groups:
+            votes = self._votes(places, others)
+            winner = self._winner(votes, others)
+            seen: dict[str, Any] = {"rows": sum(votes.values()), "answers": len(votes)}
+            if others:
+                seen["earlier"] = [self._where(*other) for other in others]
+            for place in places:
+                if self.settings.conflicts != "keep_and_flag" and _pair(self.answers[place]) != winner:
+                    self.reason[place], self.evidence[place] = "conflict", seen
+
+    def _winner(self, votes: Counter[tuple[int, int]], others: list[tuple[int, int]]) -> tuple[int, int] | None:
+        """The answer that is kept, if there is one; where no answer has a majority, none is."""
+        if self.settings.conflicts == "quarantine":
+            return None
+        standing = {
+            _pair(self.earlier[number].answers[row]) for number, row in others if self.earlier[number].kept[row]
+        }
+        if standing:
+            return standing.pop() if len(standing) == 1 else None
+        (first, most), (_, next_most) = votes.most_common(2)
+        return first if most > next_most else None
+
+    def _where(self, number: int, row: int) -> dict[str, Any]:
+        """How evidence names an earlier row."""
+        columns = self.earlier[number].rows.select(["id", "version", "file", "row"]).slice(row, 1).to_pylist()[0]
+        return {"kept": columns["id"]} | {name: columns[name] for name in ("version", "file", "row")}
+
+    def _duplicate(self, place: int, reason: str, where: dict[str, Any], similarity: float) -> None:
+        self.reason[place], self.evidence[place] = reason, where | {"similarity": round(similarity, 6)}
+
+    def _exact_duplicates_of_earlier(self) -> None:
+        for place, others in self.same_prompt.items():
+            if self.reason[place] is not None or self.first_of[place] != place:
+                continue
+            for number, row in others:
+                each = self.earlier[number]
+                if each.kept[row] and (each.answers[row] == self.answers[place]).all():
+                    self._duplicate(place, "exact_duplicate", self._where(number, row), 1.0)
+                    break
+
+    def _near_duplicates(self) -> None:
+        from curate.components import join
+        from curate.near_dedup import link, remove_duplicates_of, remove_near_duplicates
+
+        threshold = self.settings.threshold
+        there = np.array([self.reason[place] is None for place in self.firsts.tolist()], np.bool_)
+        answers = self._answers(self.answers[self.firsts])
+        first_in: dict[tuple[int, int], int] = {}
+        for number, each in enumerate(self.earlier):
+            by, similarity, pairs = remove_duplicates_of(
+                each.side,
+                each.kept & each.live,
+                each.live,
+                self._answers(each.answers),
+                each.clusters,
+                self.side,
+                answers,
+                threshold,
+            )
+            for mine in np.flatnonzero(there & (by >= 0)).tolist():
+                where = self._where(number, int(by[mine]))
+                self._duplicate(int(self.firsts[mine]), "near_duplicate", where, similarity[mine])
+            there &= by < 0
+            self.ties += [(mine, number, row) for mine, row in pairs.tolist()]
+            firsts = [first_in.setdefault((number, int(each.clusters[row])), mine) for mine, row in pairs.tolist()]
+            join(self.parents, pairs[:, 0], np.array(firsts, np.int64))
+        by, similarity = remove_near_duplicates(self.side, answers, there, threshold)
+        removed = np.flatnonzero(by >= 0)
+        kept = self.keys.select(["id", "file", "row"]).take(pa.array(self.order[self.firsts[by[removed]]]))
+        for mine, where, true in zip(
+            self.firsts[removed].tolist(), kept.to_pylist(), similarity[removed].tolist(), strict=True
+        ):
+            named = {"kept": where["id"], "version": None, "file": where["file"], "row": where["row"]}
+            self._duplicate(mine, "near_duplicate", named, true)
+        join(self.parents, removed, by[removed])
+        link(self.side, self.parents, threshold)
+
+    def _answers(self, answers: Halves) -> npt.NDArray[np.uint64]:
+        """What must be equal for a row to remove another."""
+        return np.ascontiguousarray(answers[:, 0]) if self.settings.same_target else np.zeros(len(answers), np.uint64)
+
+    def _twins(self) -> None:
+        """Rows equal to an earlier one in prompt and answer: its duplicates, or gone for the same reason as it."""
+        columns = {name: self.keys[name] for name in ("id", "file", "row")}
+        for place in np.flatnonzero(self.first_of != np.arange(self.total)).tolist():
+            first = int(self.first_of[place])
+            if self.reason[place] is not None:
+                continue
+            if self.reason[first] is None:
+                row = int(self.order[first])
+                id_, file, number = (columns[name][row].as_py() for name in ("id", "file", "row"))
+                where = {"kept": id_, "version": None, "file": file, "row": number}
+                self._duplicate(place, "exact_duplicate", where, 1.0)
+            else:
+                self.reason[place], self.evidence[place] = self.reason[first], self.evidence[first]
+
+    def _clusters(self) -> list[str]:
+        """The name of each place's cluster."""
+        from curate.components import roots
+
+        root_of: Numbers = roots(self.parents)
+        number_of = np.empty(self.total, np.int64)
+        number_of[self.firsts] = np.arange(len(self.firsts))
+        root_of_place = root_of[number_of[self.first_of]]
+        ids = self.keys["id"].take(pa.array(self.order)).to_pylist()
+        least: dict[int, str] = {}
+        for root, name in zip(root_of_place.tolist(), ids, strict=True):
+            if name < least.get(root, "~"):
+                least[root] = name
+        earlier: dict[int, str] = {}
+        for mine, number, row in self.ties:
+            root = int(root_of[mine])
+            name = self.earlier[number].rows["cluster"][row].as_py()
+            earlier[root] = min(earlier.get(root, name), name)
+        least |= earlier
+        return [least[root] for root in root_of_place.tolist()]
 
 
-def _losers(group: list[int], answers: list[str], policy: str) -> list[int]:
-    """Rows of a conflict that are removed; where no answer has a majority, all of them are."""
-    if policy == "keep_and_flag":
-        return []
-    if policy == "majority":
-        (first, votes), *others = Counter(answers[row] for row in group).most_common(2)
-        if votes > others[0][1]:
-            return [row for row in group if answers[row] != first]
-    return group
+def _priority(keys: pa.Table) -> Numbers:
+    """The rows' numbers, the highest priority first."""
+    ids = np.frombuffer(bytes.fromhex("".join(keys["id"].to_pylist())), ">u8").reshape(-1, 2)
+    files = keys["file"].combine_chunks().dictionary_encode()
+    rank = np.argsort(np.argsort(np.array(files.dictionary.to_pylist(), object)))[files.indices.to_numpy()]
+    chars = keys["chars"].to_numpy().astype(np.int64)
+    return np.lexsort((keys["row"].to_numpy(), rank, ids[:, 1], ids[:, 0], -chars))
+
+
+def _begins(values: Halves) -> Flags:
+    """Where a run of equal hashes begins: shape (rows,)."""
+    begins = np.ones(len(values), np.bool_)
+    begins[1:] = (values[1:] != values[:-1]).any(axis=1)
+    return begins
+
+
+def _pair(values: npt.NDArray[np.uint64]) -> tuple[int, int]:
+    return int(values[0]), int(values[1])
+
+
+def _unordered(values: list[Any], order: Numbers) -> list[Any]:
+    """Values by place as values by row."""
+    out = [None] * len(values)
+    for row, value in zip(order.tolist(), values, strict=True):
+        out[row] = value
+    return out

@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -34,6 +35,7 @@ from curate.stage import (
     cache_folder,
     cached_outcome,
     divide,
+    divide_by,
     evidence_json,
     keyed_folder,
     read_arrow,
@@ -178,7 +180,8 @@ class KeyTask:
 
 def run_keys(task: KeyTask) -> Path:
     """The folder of the cache that holds a shard's key table."""
-    key = digest(["keys", duplicates.VERSION, task.settings.shingle_words, task.settings.scope, task.shard.key])
+    compared = task.settings.model_dump(include={"scope", "boilerplate", "shingle_words"})
+    key = digest(["keys", duplicates.VERSION, compared, task.shard.key])
     folder = keyed_folder(task.cache / "stages", key)
     if not folder.is_dir():
         table = duplicates.key_table(task.shard.kept(), task.settings)
@@ -193,25 +196,37 @@ def apply_verdict(table: pa.Table, path: Path, begin: int) -> Outcome:
         path: the verdict over all rows (reason, evidence, cluster).
         begin: position of the shard's first row in it.
     """
-    mine = read_arrow(path).slice(begin, table.num_rows)
-    rejects = [
-        Reject(row, reason, orjson.loads(evidence))
-        for row, (reason, evidence) in enumerate(
-            zip(mine["reason"].to_pylist(), mine["evidence"].to_pylist(), strict=True)
-        )
-        if reason is not None
-    ]
-    return divide(table.append_column("cluster", mine["cluster"].combine_chunks()), "duplicates", rejects)
+    mine = read_arrow(path).slice(begin, table.num_rows).combine_chunks()
+    columns = {name: mine[name].combine_chunks() for name in ("reason", "evidence", "cluster")}
+    table = table.append_column("cluster", columns["cluster"])
+    return divide_by(table, "duplicates", columns["reason"], columns["evidence"])
+
+
+def compared_texts(shards: Sequence[Shard], settings: duplicates.Duplicates) -> Callable[[Any], pa.Array]:
+    """What gives the compared text of rows, numbered through all shards; the numbers ascend."""
+    tables = [shard.kept().select(["turns", "target"]) for shard in shards]
+    begins = np.cumsum([0, *(shard.rows for shard in shards)])
+
+    def texts(rows: Any) -> pa.Array:
+        cuts = np.searchsorted(rows, begins)
+        parts = [
+            duplicates.compared_text(table.take(pa.array(rows[first:last] - begin)), settings)
+            for table, begin, first, last in zip(tables, begins[:-1], cuts[:-1], cuts[1:], strict=True)
+            if first < last
+        ]
+        return pa.concat_arrays(parts)
+
+    return texts
 
 
 @cache
-def _references(files: tuple[InputFile, ...], words: int) -> decontaminate.References:
-    return decontaminate.References.load(files, words)
+def _references(folder: Path) -> decontaminate.References:
+    return decontaminate.References.open(folder)
 
 
-def run_decontaminate(table: pa.Table, files: tuple[InputFile, ...], words: int) -> Outcome:
-    """The stage `decontaminate` with the references read once a process."""
-    return decontaminate.decontaminate(table, _references(files, words))
+def run_decontaminate(table: pa.Table, folder: Path) -> Outcome:
+    """The stage `decontaminate` with the references opened once a process."""
+    return decontaminate.decontaminate(table, _references(folder))
 
 
 @cache
@@ -368,7 +383,7 @@ class _Run:
             if not folder.is_dir():
                 self.progress("judge", 0, sum(shard.rows for shard in shards), "rows")
                 keys = pa.concat_tables([read_arrow(each / "keys.arrow") for each in key_folders])
-                verdict = duplicates.judge(keys, settings)
+                verdict = duplicates.judge(keys, settings, compared_texts(shards, settings))
                 cache_folder(folder, partial(_write_verdict, verdict=verdict, shards=shards))
                 self.progress("judge", keys.num_rows, keys.num_rows, "rows")
             path = folder / "verdict.arrow"
@@ -382,12 +397,20 @@ class _Run:
 
     def _decontaminate(self, shards: Sequence[Shard]) -> list[Shard]:
         settings = self.recipe.decontaminate
-        drop = Path(self.recipe.drop)
-        files = tuple(
-            file for name in settings.references for file in read.find_files(read.Files(files=[name]), drop, self.cache)
-        )
-        key = [settings.ngram_words, [[file.name, file.sha256] for file in files]]
-        stage = partial(run_decontaminate, files=files, words=settings.ngram_words)
+        preparing = [self.recipe.clean, self.recipe.pii]
+        with self._timed("references"):
+            files = decontaminate.reference_files(settings, Path(self.recipe.drop), self.store)
+            key = [
+                decontaminate.VERSION,
+                settings.model_dump(exclude={"references"}),
+                [[file.name, file.sha256, file.format] for file in files],
+                [[stage.version, stage.model_dump()] for stage in preparing],
+            ]
+            folder = keyed_folder(self.cache / "stages", digest(["references", *key]))
+            if not folder.is_dir():
+                write = partial(decontaminate.write_references, files, settings, preparing)
+                cache_folder(folder, write)
+        stage = partial(run_decontaminate, folder=folder)
         return self._map("decontaminate", decontaminate.VERSION, key, stage, shards)
 
     def _render(self, shards: Sequence[Shard]) -> list[Shard]:
@@ -528,9 +551,7 @@ def _write_verdict(folder: Path, verdict: duplicates.Verdict, shards: Sequence[S
         pa.table(
             {
                 "reason": pa.array(verdict.reason, pa.string()),
-                "evidence": pa.array(
-                    [None if seen is None else evidence_json(seen) for seen in verdict.evidence], pa.string()
-                ),
+                "evidence": pa.array(verdict.evidence, pa.string()),
                 "cluster": pa.array(verdict.cluster, pa.string()),
             }
         ),

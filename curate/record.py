@@ -56,14 +56,35 @@ def prompt_text(table: pa.Table) -> pa.Array:
 
     Returns a string array of length `table.num_rows`. The template's own words are never part of it.
     """
+    return _joined(table, _asked(table))
+
+
+def said_text(table: pa.Table) -> pa.Array:
+    """`prompt_text` without the system turns, except where a row has no other turn before the answer."""
     turns = table["turns"].combine_chunks()
-    contents = pc.struct_field(turns.flatten(), "content")
+    asked = _asked(table)
+    system = pc.fill_null(pc.equal(pc.struct_field(turns.flatten(), "role"), "system"), False)
+    said = asked & ~system.to_numpy(zero_copy_only=False)
+    row_of = np.repeat(np.arange(len(turns)), pc.list_value_length(turns).to_numpy(zero_copy_only=False))
+    silent = np.bincount(row_of[said], minlength=len(turns)) == 0
+    return _joined(table, said | (asked & silent[row_of]))
+
+
+def _asked(table: pa.Table) -> Any:
+    """Whether each turn, row after row, is part of what is asked: all but an answer that is the last one."""
+    ends = np.cumsum(pc.list_value_length(table["turns"].combine_chunks()).to_numpy(zero_copy_only=False))
+    asked = np.ones(ends[-1] if len(ends) else 0, dtype=bool)
+    asked[ends[answer_is_last_turn(table).to_numpy(zero_copy_only=False)] - 1] = False
+    return asked
+
+
+def _joined(table: pa.Table, keep: Any) -> pa.Array:
+    """The contents of the turns that are kept, those of a row separated by blank lines."""
+    turns = table["turns"].combine_chunks()
     lengths = pc.list_value_length(turns).to_numpy(zero_copy_only=False)
-    last_is_answer = answer_is_last_turn(table).to_numpy(zero_copy_only=False)
-    keep = np.ones(len(contents), dtype=bool)
-    ends = np.cumsum(lengths)
-    keep[ends[last_is_answer] - 1] = False
-    return pc.binary_join(_lists(lengths - last_is_answer, contents.filter(pa.array(keep))), "\n\n")
+    contents = pc.struct_field(turns.flatten(), "content").filter(pa.array(keep))
+    kept = np.concatenate([[0], np.cumsum(keep)])[np.concatenate([[0], np.cumsum(lengths)])]
+    return pc.binary_join(_lists(np.diff(kept), contents), "\n\n")
 
 
 def answer_is_last_turn(table: pa.Table) -> pa.Array:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
 
 from curate.errors import AssayError
@@ -69,31 +70,44 @@ def divide(table: pa.Table, stage: str, rejects: Sequence[Reject], counters: dic
         rejects: in any order.
         counters: see `Outcome`.
     """
-    rejects = sorted(rejects, key=lambda reject: reject.row)
-    rows = [reject.row for reject in rejects]
-    keep = pa.array(_complement(rows, table.num_rows), pa.int64())
-    taken = table.select(SCHEMA.names).take(pa.array(rows, pa.int64()))
+    reason: list[str | None] = [None] * table.num_rows
+    evidence: list[str | None] = [None] * table.num_rows
+    for reject in rejects:
+        reason[reject.row], evidence[reject.row] = reject.reason, evidence_json(reject.evidence)
+    columns = pa.array(reason, pa.string()), pa.array(evidence, pa.string())
+    return divide_by(table, stage, *columns, counters)
+
+
+def divide_by(
+    table: pa.Table, stage: str, reason: pa.Array, evidence: pa.Array, counters: dict[str, int] | None = None
+) -> Outcome:
+    """An outcome in which the rows that have a reason are quarantined.
+
+    Args:
+        table: the stage's rows.
+        stage: the stage's name.
+        reason, evidence: one for each row, the evidence as JSON; null where the row is kept.
+        counters: see `Outcome`.
+    """
+    keep = pc.is_null(reason)
+    out = pc.invert(keep)
+    taken = table.select(SCHEMA.names).filter(out)
     rejected = pa.table(
         [
             *taken.columns,
-            pa.array([stage] * len(rows), pa.string()),
-            pa.array([reject.reason for reject in rejects], pa.string()),
-            pa.array([evidence_json(reject.evidence) for reject in rejects], pa.string()),
-            pa.nulls(len(rows), pa.string()),
+            pa.repeat(pa.scalar(stage, pa.string()), taken.num_rows),
+            reason.filter(out),
+            evidence.filter(out),
+            pa.nulls(taken.num_rows, pa.string()),
         ],
         schema=QUARANTINE_SCHEMA,
     )
-    return Outcome(table.take(keep) if rows else table, rejected, counters or {})
+    return Outcome(table.filter(keep) if taken.num_rows else table, rejected, counters or {})
 
 
 def evidence_json(evidence: dict[str, Any]) -> str:
     """Evidence as canonical JSON text; a lone surrogate becomes its escape."""
     return json.dumps(evidence, ensure_ascii=False, sort_keys=True).encode("utf-8", "backslashreplace").decode()
-
-
-def _complement(rows: Sequence[int], total: int) -> list[int]:
-    out = set(rows)
-    return [row for row in range(total) if row not in out]
 
 
 class Task(Protocol):

@@ -1,0 +1,152 @@
+"""Near-duplicates against brute force over shingle sets."""
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from curate.components import roots
+from curate.minhash import text_signatures
+from curate.near_dedup import (
+    Side,
+    band_tables,
+    bands_for,
+    have_rivals,
+    have_rivals_in,
+    jaccard,
+    link,
+    remove_duplicates_of,
+    remove_near_duplicates,
+)
+from curate.words import shingle_sets
+
+SIZE = 3
+
+
+def side_of(texts: list[str], threshold: float) -> Side:
+    array = pa.array(texts, pa.string())
+    offsets, values = shingle_sets(array, SIZE)
+    signatures = text_signatures(array, SIZE)
+    return Side(signatures, band_tables(signatures, bands_for(threshold)), offsets[:-1], offsets[1:], values)
+
+
+def sets_of(side: Side) -> list[set[int]]:
+    return [set(side.values[begin:end].tolist()) for begin, end in zip(side.begins, side.ends, strict=True)]
+
+
+def similar(first: set[int], second: set[int]) -> float:
+    return len(first & second) / len(first | second)
+
+
+def greedy(sets: list[set[int]], answers: list[int], threshold: float) -> list[int]:
+    """The rule by brute force: for each row the first kept row of the same answer that is similar enough, or -1."""
+    kept: list[int] = []
+    by = []
+    for row, mine in enumerate(sets):
+        rivals = (k for k in kept if answers[k] == answers[row] and similar(sets[k], mine) >= threshold)
+        by.append(next(rivals, -1))
+        if by[-1] < 0:
+            kept.append(row)
+    return by
+
+
+def clusters(sets: list[set[int]], threshold: float) -> list[int]:
+    names = list(range(len(sets)))
+    for first, second in itertools.combinations(range(len(sets)), 2):
+        if similar(sets[first], sets[second]) >= threshold:
+            old, new = names[second], names[first]
+            names = [new if name == old else name for name in names]
+    return [min(row for row in range(len(sets)) if names[row] == name) for name in names]
+
+
+prompts = st.lists(st.sampled_from([*"abcdefgh"]), max_size=12).map(" ".join)
+corpora = st.lists(st.tuples(prompts, st.integers(0, 1)), max_size=25)
+thresholds = st.sampled_from([0.4, 0.5, 0.6, 0.8, 1.0])
+
+
+@settings(max_examples=80)
+@given(corpora, thresholds)
+def test_removals_and_clusters_equal_brute_force(rows: list[tuple[str, int]], threshold: float) -> None:
+    texts, answers = [text for text, _ in rows], [answer for _, answer in rows]
+    side = side_of(texts, threshold)
+    sets = sets_of(side)
+    there = np.ones(len(rows), np.bool_)
+    by, similarity = remove_near_duplicates(side, np.array(answers, np.uint64), there, threshold)
+    assert by.tolist() == greedy(sets, answers, threshold)
+    assert all(
+        found == pytest.approx(similar(sets[row], sets[kept]))
+        for row, (kept, found) in enumerate(zip(by, similarity, strict=True))
+        if kept >= 0
+    )
+    parents = np.arange(len(rows))
+    link(side, parents, threshold)
+    assert roots(parents).tolist() == clusters(sets, threshold)
+    rivals = have_rivals(side.signatures, side.tables, threshold)
+    assert all(rivals[row] for row, root in enumerate(roots(parents)) if root != row)
+
+
+@settings(max_examples=80)
+@given(corpora, corpora, thresholds, st.randoms())
+def test_earlier_rows_equal_brute_force(
+    earlier: list[tuple[str, int]], rows: list[tuple[str, int]], threshold: float, random: Any
+) -> None:
+    old, new = side_of([text for text, _ in earlier], threshold), side_of([text for text, _ in rows], threshold)
+    old_sets, new_sets = sets_of(old), sets_of(new)
+    old_answers, answers = [answer for _, answer in earlier], [answer for _, answer in rows]
+    live = np.array([random.random() < 0.8 for _ in earlier], np.bool_)
+    kept = np.array([random.random() < 0.7 for _ in earlier], np.bool_) & live
+    names = np.array([random.randrange(4) for _ in earlier], np.uint64)
+    by, similarity, pairs = remove_duplicates_of(
+        old,
+        kept,
+        live,
+        np.array(old_answers, np.uint64),
+        names,
+        new,
+        np.array(answers, np.uint64),
+        threshold,
+    )
+    ties: dict[int, set[int]] = {row: set() for row in range(len(rows))}
+    for row, mine in enumerate(new_sets):
+        near = [k for k in range(len(earlier)) if live[k] and similar(old_sets[k], mine) >= threshold]
+        first = next((k for k in near if kept[k] and old_answers[k] == answers[row]), -1)
+        assert by[row] == first
+        assert similarity[row] == pytest.approx(similar(old_sets[first], mine) if first >= 0 else 0)
+        ties[row] = {int(names[k]) for k in near}
+    found: dict[int, set[int]] = {row: set() for row in range(len(rows))}
+    for row, other in pairs.tolist():
+        assert live[other]
+        assert similar(old_sets[other], new_sets[row]) >= threshold
+        found[row].add(int(names[other]))
+    assert found == ties
+    rivals = have_rivals_in(new.signatures, old, live, threshold)
+    assert all(rivals[row] for row in ties if ties[row])
+
+
+@given(st.sets(st.integers(0, 40), min_size=1), st.sets(st.integers(0, 40), min_size=1))
+def test_jaccard_equals_the_definition(first: set[int], second: set[int]) -> None:
+    arrays = [np.array(sorted(each), np.uint64) for each in (first, second)]
+    assert jaccard(*arrays) == similar(first, second)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "bands"), [(1.0, 32), (0.8, 32), (0.7, 32), (0.6, 42), (0.5, 64), (0.2, 128), (0.1, 128)]
+)
+def test_bands_miss_few_at_the_threshold(threshold: float, bands: int) -> None:
+    assert bands_for(threshold) == bands
+
+
+def test_tables_hold_every_row_in_every_band_by_its_values() -> None:
+    side = side_of(["a b c d", "a b c d", "a b c e f", "x"], 0.8)
+    assert side.tables.shape == (32, 4)
+    assert np.all(np.diff(side.tables.astype(object), axis=1) > 0)
+    for band, table in enumerate(side.tables):
+        assert sorted((table & 0xFFFFFFFF).tolist()) == [0, 1, 2, 3]
+        values = side.signatures[:, 4 * band : 4 * band + 4]
+        key_of = {int(entry & 0xFFFFFFFF): int(entry >> 32) for entry in table.tolist()}
+        for first, second in itertools.combinations(range(4), 2):
+            assert (key_of[first] == key_of[second]) == np.array_equal(values[first], values[second])
