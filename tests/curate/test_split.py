@@ -1,14 +1,20 @@
 """Splits: no leak, ratios, and assignments that stand."""
 
+import itertools
 import random
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.split import SPLITS, Assignment, Split, assign
+from curate import split
+from curate.errors import AssayError
+from curate.split import SPLITS, Assignment, Split, assign, times
+from tests.records import record, table_of
 
 rows_of = st.lists(
     st.tuples(
@@ -65,8 +71,100 @@ def test_a_new_row_that_ties_two_splits_together_is_quarantined() -> None:
     tie = assign(["id0", "id1", "id2"], ["left", "right", "left"], ["a", "b", "b"], ["x"] * 3, Split(), recorded)
     assert tie.split == ["train", "test", None]
     assert tie.bridges == {2: {"cluster": "id0", "splits": ["test", "train"]}}
-    assert tie.cluster[:2] == ["id0/train", "id0/test"]
+    assert tie.cluster == ["id0", "id1", ""]
     assert not given_split(rows, recorded).bridges
+
+
+def test_ties_to_rows_of_earlier_versions_fix_the_split() -> None:
+    ids = [f"id{number}" for number in range(6)]
+    clusters = ["a", "a", "b", "c", "d", "d"]
+    none: frozenset[str] = frozenset()
+    tied = [none, frozenset({"test"}), frozenset({"validation"}), frozenset({"test", "train"}), none, none]
+    found = assign(ids, [None] * 6, clusters, ["x"] * 6, Split(), {}, tied)
+    assert found.split[:4] == ["test", "test", "validation", None]
+    assert found.bridges == {3: {"cluster": "id3", "splits": ["test", "train"]}}
+    # What an earlier version recorded stands, whatever it is tied to.
+    again = assign(ids, [None] * 6, clusters, ["x"] * 6, Split(), {"id3": "train"}, tied)
+    assert again.split[3] == "train"
+    assert not again.bridges
+
+
+def test_only_the_rows_that_tie_splits_together_go() -> None:
+    # A group of thirty new rows; one of them lies in a cluster with a row of train, another in one with a row of test.
+    ids = ["old-train", "old-test", *(f"new{number:02}" for number in range(30))]
+    clusters = ["a", "b", "a", "b", *(f"own{number}" for number in range(28))]
+    groups = [None, None, *["group"] * 30]
+    recorded = {"old-train": "train", "old-test": "test"}
+    found = assign(ids, groups, clusters, [None] * 32, Split(), recorded)
+    assert list(found.bridges) == [2]
+    assert set(found.split[3:]) == {"test"}
+    # Of the rows tied to earlier ones, the fewer go.
+    tied = [frozenset({"train"} if number < 25 else {"test"}) for number in range(30)]
+    found = assign(ids[2:], groups[2:], ids[2:], [None] * 30, Split(), {}, tied)
+    assert sorted(found.bridges) == [25, 26, 27, 28, 29]
+    assert set(found.split[:25]) == {"train"}
+    # A part that nothing fixes once the bridge is gone is dealt like any other.
+    ids, clusters = ["bridge", "free"], ["c", "d"]
+    found = assign(
+        ids,
+        ["g", "g"],
+        clusters,
+        ["x"] * 2,
+        Split(train=1, validation=0, test=0),
+        {},
+        [tied[0] | tied[29], frozenset()],
+    )
+    assert found.split == [None, "train"]
+
+
+several_splits = st.lists(
+    st.tuples(
+        st.integers(0, 4),
+        st.sampled_from([None, 0, 1, 2]),
+        st.sampled_from([None, None, *SPLITS]),
+        st.sampled_from([(), (), (), ("train",), ("test",), ("validation", "test")]),
+    ),
+    max_size=14,
+)
+"""Rows as (cluster, group, recorded split, splits tied to)."""
+
+
+@given(several_splits)
+def test_bridges_are_sound_and_none_could_come_back(
+    rows: list[tuple[int, int | None, str | None, tuple[str, ...]]],
+) -> None:
+    """Against the definition: what remains ties no two splits together; any row that went would."""
+    ids = [f"id{number:02}" for number in range(len(rows))]
+    recorded = {name: row[2] for name, row in zip(ids, rows, strict=True) if row[2] is not None}
+    groups = [None if row[1] is None else f"g{row[1]}" for row in rows]
+    tied = [frozenset(row[3]) for row in rows]
+    found = assign(ids, groups, [f"c{row[0]}" for row in rows], ["x"] * len(rows), Split(), recorded, tied)
+
+    def splits_at(numbers: Sequence[int], start: int) -> set[str]:
+        """Splits that a row is tied to through rows that are not recorded, and the recorded ones they touch."""
+        reached, todo, splits = {start}, [start], set()
+        while todo:
+            at = todo.pop()
+            splits |= {recorded[ids[at]]} if ids[at] in recorded else tied[at]
+            if ids[at] in recorded and at != start:
+                continue  # it stands by itself: what else it touches was settled by earlier versions
+            for other in numbers:
+                near = rows[at][0] == rows[other][0] or (rows[at][1] is not None and rows[at][1] == rows[other][1])
+                if near and other not in reached:
+                    reached.add(other)
+                    todo.append(other)
+        return splits
+
+    remaining = [row for row in range(len(rows)) if row not in found.bridges]
+    assert [row for row in range(len(rows)) if found.split[row] is None] == sorted(found.bridges)
+    for row in remaining:
+        if ids[row] in recorded:
+            assert found.split[row] == recorded[ids[row]]
+        else:
+            assert splits_at(remaining, row) <= {found.split[row]}
+    for row in found.bridges:
+        assert ids[row] not in recorded
+        assert len(splits_at([*remaining, row], row)) > 1
 
 
 def test_order_changes_nothing() -> None:
@@ -105,3 +203,232 @@ def test_a_split_of_ratio_zero_stays_empty() -> None:
 def test_ratios_must_sum_to_one() -> None:
     with pytest.raises(ValueError, match="expected 1"):
         Split(train=0.8, validation=0.1, test=0.2)
+
+
+components_of = st.lists(st.lists(st.sampled_from("xyz"), min_size=1, max_size=5), min_size=1, max_size=6)
+"""Components, each as the labels of its rows."""
+ratios_of = st.sampled_from([(0.8, 0.1, 0.1), (0.5, 0.25, 0.25), (0.7, 0.0, 0.3), (0.6, 0.3, 0.1), (1.0, 0.0, 0.0)])
+fixed_of = st.lists(st.tuples(st.sampled_from("xyz"), st.sampled_from(SPLITS)), max_size=4)
+"""Recorded rows, each alone in its component, as (label, split)."""
+
+
+def deal(
+    components: list[list[str]], ratios: tuple[float, float, float], fixed: list[tuple[str, str]]
+) -> tuple[list[str], list[str], Assignment]:
+    """Labels and clusters of the rows, and what `assign` makes of them."""
+    labels = [label for labels in components for label in labels] + [label for label, _ in fixed]
+    clusters = [f"c{number}" for number, labels in enumerate(components) for _ in labels]
+    clusters += [f"f{number}" for number in range(len(fixed))]
+    ids = [f"{cluster}-{number:03}" for number, cluster in enumerate(clusters)]
+    recorded = {name: split for name, (_, split) in zip(ids[len(ids) - len(fixed) :], fixed, strict=True)}
+    chosen = Split(train=ratios[0], validation=ratios[1], test=ratios[2])
+    return labels, clusters, assign(ids, [None] * len(ids), clusters, labels, chosen, recorded)
+
+
+def deviations(
+    labels: list[str], splits: Sequence[str | None], ratios: tuple[float, float, float]
+) -> tuple[float, ...]:
+    """(in all, by label, sum) of one assignment, from the definition: half of sum |rows - wanted|, as a share."""
+
+    def off(of: list[str | None]) -> float:
+        return sum(abs(of.count(name) - ratio * len(of)) for name, ratio in zip(SPLITS, ratios, strict=True)) / 2
+
+    in_all = off(list(splits)) / len(splits)
+    by_label = sum(off([s for s, each in zip(splits, labels, strict=True) if each == label]) for label in set(labels))
+    return in_all, by_label / len(splits), in_all + by_label / len(splits)
+
+
+def every_assignment(
+    components: list[list[str]], ratios: tuple[float, float, float], fixed: list[tuple[str, str]]
+) -> Iterator[list[str]]:
+    possible = [name for name, ratio in zip(SPLITS, ratios, strict=True) if ratio]
+    for chosen in itertools.product(possible, repeat=len(components)):
+        yield [name for name, labels in zip(chosen, components, strict=True) for _ in labels] + [s for _, s in fixed]
+
+
+@given(components_of, ratios_of, fixed_of)
+@settings(max_examples=60)
+def test_the_bound_of_few_components_is_the_optimum(
+    components: list[list[str]], ratios: tuple[float, float, float], fixed: list[tuple[str, str]]
+) -> None:
+    labels, _, result = deal(components, ratios, fixed)
+    every = [deviations(labels, splits, ratios) for splits in every_assignment(components, ratios, fixed)]
+    least = [min(each[at] for each in every) for at in range(3)]
+    assert list(result.balance["least_possible"].values()) == pytest.approx(least, abs=1e-6)
+    reported = list(result.balance["deviation"].values())
+    assert reported == pytest.approx(deviations(labels, result.split, ratios), abs=1e-6)
+
+
+@given(components_of, ratios_of, fixed_of, st.integers(0, 4))
+@settings(max_examples=60)
+def test_the_bound_is_below_every_assignment_however_few_components_it_tries(
+    components: list[list[str]], ratios: tuple[float, float, float], fixed: list[tuple[str, str]], tried: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(split, "CELLS", 5 * 3**tried)
+        labels, _, result = deal(components, ratios, fixed)
+    bound = list(result.balance["least_possible"].values())
+    for splits in every_assignment(components, ratios, fixed):
+        for least, found in zip(bound, deviations(labels, splits, ratios), strict=True):
+            assert least <= found + 1e-6
+
+
+@given(components_of, fixed_of)
+@settings(max_examples=60)
+def test_no_move_or_exchange_of_components_would_be_better(
+    components: list[list[str]], fixed: list[tuple[str, str]]
+) -> None:
+    ratios = (0.5, 0.25, 0.25)
+    labels, clusters, result = deal(components, ratios, fixed)
+    share = {name: -(-ratio * len(labels) // 1) for name, ratio in zip(SPLITS, ratios, strict=True)}
+    now = deviations(labels, result.split, ratios)[2]
+    begins = [clusters.index(f"c{number}") for number in range(len(components))]
+
+    def moved(changes: list[tuple[int, str]]) -> float:
+        splits = list(result.split)
+        for component, name in changes:
+            if name != "train" and len(components[component]) > share[name]:
+                return now
+            splits[begins[component] : begins[component] + len(components[component])] = [name] * len(
+                components[component]
+            )
+        return deviations(labels, splits, ratios)[2]
+
+    for first in range(len(components)):
+        for name in SPLITS:
+            assert moved([(first, name)]) >= now - 1e-9
+        for second in range(first):
+            pair = result.split[begins[first]], result.split[begins[second]]
+            assert moved([(first, str(pair[1])), (second, str(pair[0]))]) >= now - 1e-9
+
+
+@given(st.lists(st.tuples(st.sampled_from("vwxyz"), st.integers(1, 30)), max_size=5), ratios_of)
+@settings(max_examples=60)
+def test_rows_alone_are_dealt_to_within_a_row(sizes: list[tuple[str, int]], ratios: tuple[float, float, float]) -> None:
+    """Without groups and clusters every split has its ratio of each label, and in all, to less than one row."""
+    labels, _, result = deal([[label] for label, count in sizes for _ in range(count)], ratios, [])
+    found = Counter(zip(labels, result.split, strict=True))
+    of_label, in_all = Counter(labels), Counter(result.split)
+    for name, ratio in zip(SPLITS, ratios, strict=True):
+        assert abs(in_all[name] - ratio * len(labels)) < 1 + 1e-6
+        assert all(abs(found[label, name] - ratio * rows) < 1 + 1e-6 for label, rows in of_label.items())
+
+
+def test_large_and_small_components_go_to_every_split() -> None:
+    draw = random.Random(0)
+    components = [[draw.choice("xyz")] * draw.choice([1, 1, 1, 2, 5, 20]) for _ in range(2000)]
+    _, clusters, result = deal(components, (0.8, 0.1, 0.1), [])
+    size = Counter(clusters)
+    for name in SPLITS:
+        sizes = [size[cluster] for cluster, each in zip(clusters, result.split, strict=True) if each == name]
+        assert 0.4 < sum(each >= 5 for each in sizes) / len(sizes) < 0.9
+    assert result.balance["deviation"]["sum"] <= result.balance["least_possible"]["sum"] + 1 / len(clusters)
+
+
+def test_the_balance_says_what_was_given() -> None:
+    labels = ["x"] * 60 + [None] * 40
+    ids = [f"{number:03}" for number in range(100)]
+    found = assign(ids, [None] * 100, ids, labels, Split(), {})
+    assert found.balance == {
+        "splits": {
+            "train": {"rows": 80, "share": 0.8, "ratio": 0.8},
+            "validation": {"rows": 10, "share": 0.1, "ratio": 0.1},
+            "test": {"rows": 10, "share": 0.1, "ratio": 0.1},
+        },
+        "labels": [
+            {"label": "x", "rows": 60, "shares": {"train": 0.8, "validation": 0.1, "test": 0.1}},
+            {"label": None, "rows": 40, "shares": {"train": 0.8, "validation": 0.1, "test": 0.1}},
+        ],
+        "deviation": {"in_all": 0.0, "by_label": 0.0, "sum": 0.0},
+        "least_possible": {"in_all": 0.0, "by_label": 0.0, "sum": 0.0},
+    }
+    # Eighty recorded rows of test leave no way to the ratios.
+    found = assign(ids, [None] * 100, ids, [None] * 100, Split(), dict.fromkeys(ids[:80], "test"))
+    assert found.balance["deviation"] == found.balance["least_possible"] == {"in_all": 0.7, "by_label": 0.7, "sum": 1.4}
+
+
+def timed(
+    rows: list[tuple[int, str]], ratios: tuple[float, float, float], recorded: dict[str, str] | None = None
+) -> Assignment:
+    """Rows as (time, cluster)."""
+    ids = [f"id{number:03}" for number in range(len(rows))]
+    chosen = Split(train=ratios[0], validation=ratios[1], test=ratios[2], time="date")
+    moments = np.array([row[0] for row in rows], dtype=np.float64)
+    return assign(
+        ids, [None] * len(ids), [row[1] for row in rows], [None] * len(ids), chosen, recorded or {}, times=moments
+    )
+
+
+def test_the_newest_rows_are_the_test_split() -> None:
+    moments = random.Random(0).sample(range(100), 100)
+    found = timed([(moment, f"own{moment}") for moment in moments], (0.8, 0.1, 0.1))
+    where = dict(zip(moments, found.split, strict=True))
+    assert {where[moment] for moment in range(80)} == {"train"}
+    assert {where[moment] for moment in range(80, 90)} == {"validation"}
+    assert {where[moment] for moment in range(90, 100)} == {"test"}
+    assert found.balance["train_rows_after_border"] == 0
+
+
+time_rows = st.lists(st.tuples(st.integers(0, 20), st.sampled_from("abcdefghijklm")), min_size=1, max_size=14)
+
+
+@given(time_rows, ratios_of)
+def test_the_borders_in_time_are_the_best_there_are(
+    rows: list[tuple[int, str]], ratios: tuple[float, float, float]
+) -> None:
+    found = timed(rows, ratios)
+    members: dict[str, list[int]] = {}
+    for moment, cluster in rows:
+        members.setdefault(cluster, []).append(moment)
+    where = {cluster: name for (_, cluster), name in zip(rows, found.split, strict=True)}
+    assert all(where[cluster] == name for (_, cluster), name in zip(rows, found.split, strict=True))
+    largest = min((-(-round(ratio * len(rows) * 1e6) // 10**6) for ratio in ratios[1:] if ratio), default=len(rows))
+    ordered = sorted((max(moments), cluster) for cluster, moments in members.items() if len(moments) <= largest)
+    rank = [SPLITS.index(where[cluster]) for _, cluster in ordered]
+    for (one, first), (two, second) in itertools.pairwise(ordered):
+        if one < two:
+            assert SPLITS.index(where[first]) <= SPLITS.index(where[second])
+    assert all(where[cluster] == "train" for cluster, moments in members.items() if len(moments) > largest)
+    # No other pair of borders is better: the sizes in order of time, cut at i and j.
+    sizes = [len(members[cluster]) for _, cluster in ordered]
+    best = min(
+        abs(sum(sizes[:i]) + len(rows) - sum(sizes) - ratios[0] * len(rows))
+        + abs(sum(sizes[i:j]) - ratios[1] * len(rows))
+        + abs(sum(sizes[j:]) - ratios[2] * len(rows))
+        for i in range(len(sizes) + 1)
+        for j in range(i, len(sizes) + 1)
+        if (ratios[1] or i == j) and (ratios[2] or j == len(sizes))
+    )
+    if len({moment for moment, _ in ordered}) == len(ordered):  # else equal times stand in the order of their hashes
+        assert rank == sorted(rank)
+        assert 2 * found.balance["deviation"]["in_all"] * len(rows) == pytest.approx(best, abs=1e-4)
+
+
+def test_newer_drops_leave_the_earlier_rows_where_they_are() -> None:
+    old = [(moment, f"own{moment}") for moment in range(100)]
+    before = timed(old, (0.8, 0.1, 0.1))
+    recorded = {f"id{number:03}": str(name) for number, name in enumerate(before.split)}
+    after = timed(old + [(moment, f"own{moment}") for moment in range(100, 150)], (0.8, 0.1, 0.1), recorded)
+    assert after.split[:100] == before.split
+    assert after.split[100:] == ["train"] * 40 + ["validation"] * 5 + ["test"] * 5
+    assert after.balance["train_rows_after_border"] == 40  # newer than the earlier version's test rows
+
+
+def test_times_are_numbers_or_iso_8601() -> None:
+    def read(*values: str | None) -> list[float]:
+        rows = [
+            record(
+                "x", source={"drop": None, "file": "a.jsonl", "row": row}, meta={} if value is None else {"at": value}
+            )
+            for row, value in enumerate(values)
+        ]
+        return times(table_of(rows), "at").tolist()
+
+    assert read("2020", "-1.5") == [2020, -1.5]
+    assert read("1970-01-02", "1970-01-01T00:00:01Z", "1970-01-01T01:00:00+01:00") == [86400, 1, 0]
+    with pytest.raises(AssayError, match=r"a\.jsonl, row 1: meta\.at is 'yesterday'.* 1 of 3 rows"):
+        read("2020-01-01", "yesterday", "2020-01-02")
+    with pytest.raises(AssayError, match=r"row 0: meta\.at is None"):
+        read(None, "2020-01-01")
+    with pytest.raises(AssayError, match=r"row 1: meta\.at is 'nan'"):
+        read("2020-01-01", "nan")
