@@ -398,18 +398,18 @@ class _Run:
     def _decontaminate(self, shards: Sequence[Shard]) -> list[Shard]:
         settings = self.recipe.decontaminate
         preparing = [self.recipe.clean, self.recipe.pii]
-        with self._timed("references"):
-            files = decontaminate.reference_files(settings, Path(self.recipe.drop), self.store)
-            key = [
-                decontaminate.VERSION,
-                settings.model_dump(exclude={"references"}),
-                [[file.name, file.sha256, file.format] for file in files],
-                [[stage.version, stage.model_dump()] for stage in preparing],
-            ]
-            folder = keyed_folder(self.cache / "stages", digest(["references", *key]))
-            if not folder.is_dir():
-                write = partial(decontaminate.write_references, files, settings, preparing)
-                cache_folder(folder, write)
+        files = decontaminate.reference_files(settings, Path(self.recipe.drop), self.store)
+        key = [
+            settings.model_dump(exclude={"references"}),
+            [[file.name, file.sha256, file.format] for file in files],
+            [[stage.version, stage.model_dump()] for stage in preparing],
+        ]
+        folder = keyed_folder(self.cache / "stages", digest(["references", decontaminate.VERSION, *key]))
+        if not folder.is_dir():
+            size = sum(file.size for file in files)
+            self.progress("references", 0, size, "bytes")
+            cache_folder(folder, partial(decontaminate.write_references, files, settings, preparing))
+            self.progress("references", size, size, "bytes")
         stage = partial(run_decontaminate, folder=folder)
         return self._map("decontaminate", decontaminate.VERSION, key, stage, shards)
 
