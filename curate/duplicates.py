@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -25,22 +25,15 @@ import pyarrow.compute as pc
 import xxhash
 from pydantic import Field, model_validator
 
+from curate.earlier import Earlier, Flags, Halves, Numbers, fixed
 from curate.hashing import canonical_json
 from curate.record import answer_is_last_turn, answer_text, prompt_text, said_text
 from curate.stage import Settings, evidence_json
-
-if TYPE_CHECKING:
-    from curate.near_dedup import Side
 
 VERSION = 3
 """Raised whenever `key_table` or `judge` would give another result for the same rows."""
 BATCH = 8192
 """Rows whose shingles one thread computes at a time."""
-
-Flags = npt.NDArray[np.bool_]
-Numbers = npt.NDArray[np.int64]
-Halves = npt.NDArray[np.uint64]
-"""128-bit hashes as two 64-bit numbers: shape (rows, 2)."""
 
 
 class Duplicates(Settings):
@@ -138,51 +131,6 @@ def _canonical(answer: str) -> str:
         return answer
 
 
-@dataclass(frozen=True)
-class Earlier:
-    """Rows of earlier versions, the oldest first: they stand before all rows of a drop."""
-
-    rows: pa.Table
-    """Columns id, version, file, row, cluster."""
-    side: "Side"
-    prompts: Halves
-    answers: Halves
-    by_prompt: npt.NDArray[np.uint64]
-    """Rows by prompt, see `prompt_table`."""
-    votes: Numbers
-    """How many rows of its version had this prompt and answer."""
-    clusters: npt.NDArray[np.uint64]
-    """First half of the cluster's name."""
-    kept: Flags
-    """Whether the row is published."""
-    live: Flags
-    """Whether it counts: not if it comes from a file that the drop itself holds."""
-
-
-def prompt_table(prompts: Halves) -> npt.NDArray[np.uint64]:
-    """Rows by prompt, sorted: 32 bits of the prompt's hash << 32 | row."""
-    return np.sort(_prompt_keys(prompts) | np.arange(len(prompts), dtype=np.uint64))
-
-
-def _prompt_keys(prompts: Halves) -> npt.NDArray[np.uint64]:
-    keys: npt.NDArray[np.uint64] = prompts[:, 0] & ~np.uint64(0xFFFFFFFF)
-    return keys
-
-
-def halves(column: pa.ChunkedArray | pa.Array) -> Halves:
-    """A column of 128-bit hashes as numbers."""
-    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    return _fixed(array, np.dtype(np.uint64), 2)
-
-
-def _fixed(array: pa.Array, dtype: np.dtype[Any], width: int) -> npt.NDArray[Any]:
-    """A fixed-size binary array as numbers, without a copy: shape (rows, width)."""
-    size = dtype.itemsize * width
-    return np.frombuffer(array.buffers()[1], np.uint8)[array.offset * size : (array.offset + len(array)) * size].view(
-        dtype
-    ).reshape(-1, width)  # fmt: skip
-
-
 @dataclass
 class Verdict:
     """The judgement over all rows; arrays are in the order of the key table."""
@@ -233,8 +181,8 @@ class _Judge:
         self.keys, self.settings, self.texts, self.earlier = keys, settings, texts, earlier
         self.total = keys.num_rows
         self.order = _priority(keys)
-        self.prompts = halves(keys["prompt"])[self.order]
-        self.answers = halves(keys["answer"])[self.order]
+        self.prompts = fixed(keys["prompt"], np.uint64)[self.order]
+        self.answers = fixed(keys["answer"], np.uint64)[self.order]
         self.reason: list[str | None] = [None] * self.total
         self.evidence: list[dict[str, Any] | None] = [None] * self.total
 
@@ -272,13 +220,12 @@ class _Judge:
 
     def _compare(self) -> None:
         """Find what is worth comparing, and the shingles of those rows; only the first of equal rows are compared."""
-        from curate.minhash import PERMUTATIONS
         from curate.near_dedup import Side, band_tables, bands_for, have_rivals, have_rivals_in
 
         threshold = self.settings.threshold
         rows = self.order[self.firsts]
         stored = self.keys["signature"].combine_chunks()
-        signatures = _fixed(stored, np.dtype(np.uint32), PERMUTATIONS)[rows]
+        signatures = fixed(stored, np.uint32)[rows]
         tables = band_tables(signatures, bands_for(threshold))
         needed = have_rivals(signatures, tables, threshold)
         for each in self.earlier:
@@ -318,7 +265,7 @@ class _Judge:
         suspect = answers > 1
         found: dict[int, list[tuple[int, int]]] = {}
         for number, each in enumerate(self.earlier):
-            keys = _prompt_keys(self.prompts[by_content[begins]])
+            keys = self.prompts[by_content[begins], 0] << np.uint64(32)
             lows = np.searchsorted(each.by_prompt, keys)
             highs = np.searchsorted(each.by_prompt, keys | np.uint64(0xFFFFFFFF), "right")
             for group in np.flatnonzero(lows < highs):
@@ -443,7 +390,7 @@ class _Judge:
         for number, each in enumerate(self.earlier):
             by, similarity, pairs = remove_duplicates_of(
                 each.side,
-                each.kept & each.live,
+                each.kept,
                 each.live,
                 self._answers(each.answers),
                 each.clusters,

