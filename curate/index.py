@@ -114,10 +114,7 @@ def parameters(settings: Duplicates) -> dict[str, Any]:
     from curate.near_dedup import bands_for
 
     bands = bands_for(settings.threshold)
-    return {
-        "scope": settings.scope,
-        "shingle_words": settings.shingle_words,
-        "threshold": settings.threshold,
+    return settings.model_dump(include={"scope", "boilerplate", "shingle_words", "threshold"}) | {
         "permutations": PERMUTATIONS,
         "scheme": "affine32",
         "bands": bands,
@@ -167,6 +164,8 @@ def read_version(folder: Path, settings: Duplicates) -> Iterator[Keys]:
     These are the published rows, in the order of the splits, and then those that the stage `duplicates` removed. Rows
     of one file with the same prompt and answer are one, the published one if there is one.
     """
+    from curate.words import shingle_sets
+
     sources = folder / "sources.parquet"
     listed = pq.read_table(sources, columns=["file", "sha256"]).to_pylist() if sources.is_file() else []
     sha256 = {source["file"]: source["sha256"] for source in listed}
@@ -196,14 +195,9 @@ def read_version(folder: Path, settings: Duplicates) -> Iterator[Keys]:
             "group": table["group"],
             "split": pa.array([split] * keys.num_rows, pa.string()).dictionary_encode(),
         }
-        signatures = np.frombuffer(b"".join(keys["signature"].to_pylist()), np.uint32).reshape(-1, 128)
-        shingles = keys["shingles"].combine_chunks()
-        yield Keys(
-            pa.table(columns, schema=ROWS),
-            signatures,
-            shingles.offsets.to_numpy().astype(np.int64),
-            shingles.values.to_numpy(),
-        )
+        texts = duplicates.compared_text(table, settings)
+        offsets, shingles = shingle_sets(texts, settings.shingle_words)
+        yield Keys(pa.table(columns, schema=ROWS), _uint32(keys["signature"]), offsets, shingles)
 
 
 def _identities(keys: pa.Table) -> Iterator[tuple[str, bytes, bytes]]:
@@ -312,7 +306,7 @@ class Index:
             AssayError: the index has other parameters, is damaged or cannot be written; a version is added whole or not
                 at all.
         """
-        with self.lock(progress):
+        with self.lock(progress), self._writing():
             known = set(self.versions())
             missing = [folder for folder in published(self.store, self.name) if folder.name not in known]
             for folder, parts in self._read(missing, progress):
@@ -439,7 +433,7 @@ class Index:
         """The segments with one more version, merged as far as GROWTH asks; their files are written."""
         entry = self._write([version], [drop], parts)
         begin, rows = len(entries), entry["rows"]
-        while begin and entries[begin - 1]["rows"] <= GROWTH * rows:
+        while begin and entries[begin - 1]["rows"] <= GROWTH * max(rows, 1):
             begin -= 1
             rows += entries[begin]["rows"]
         if begin == len(entries):
@@ -639,10 +633,15 @@ def _authentic(path: Path) -> dict[str, Any] | None:
         return None
 
 
+def _uint32(column: pa.ChunkedArray) -> npt.NDArray[np.uint32]:
+    """A column of fixed-size binary values as numbers: shape (rows, bytes / 4)."""
+    array = column.combine_chunks()
+    words = np.frombuffer(array.buffers()[1] or b"", np.uint32).reshape(-1, column.type.byte_width // 4)
+    return words[array.offset : array.offset + len(array)]
+
+
 def _prompt_table(rows: pa.Table) -> npt.NDArray[np.uint64]:
-    hashes = rows["prompt"].combine_chunks()
-    words = np.frombuffer(hashes.buffers()[1] or b"", np.uint32).reshape(-1, 4)
-    keys = words[hashes.offset : hashes.offset + len(hashes), 0].astype(np.uint64)
+    keys = _uint32(rows["prompt"])[:, 0].astype(np.uint64)
     return np.sort(keys << np.uint64(32) | np.arange(len(keys), dtype=np.uint64))
 
 
