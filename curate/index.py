@@ -11,14 +11,15 @@ step by which anything happens: a killed run leaves the index as it was.
 import fcntl
 import json
 import os
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from heapq import heappop, heappush
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -29,12 +30,19 @@ import pyarrow.parquet as pq
 
 from curate import duplicates
 from curate.duplicates import Duplicates
+from curate.earlier import fixed
 from curate.errors import AssayError
 from curate.hashing import digest, file_digest
 from curate.progress import Progress, silent
 from curate.split import SPLITS
 from curate.stage import read_arrow, write_arrow
 from curate.store import MANIFEST, Store, fsync, read_manifest
+
+if TYPE_CHECKING:
+    from curate.words import Hashes, Offsets
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 FORMAT = 1
 """Raised whenever the files are laid out in another way."""
@@ -166,17 +174,24 @@ def read_version(folder: Path, settings: Duplicates) -> Iterator[Keys]:
     """
     from curate.words import shingle_sets
 
+    def keys_of(table: pa.Table) -> pa.Table:
+        return duplicates.key_table(table, settings)
+
+    def all_of(part: tuple[str | None, pa.Table]) -> "tuple[str | None, pa.Table, pa.Table, Offsets, Hashes]":
+        texts = duplicates.compared_text(part[1], settings)
+        return *part, keys_of(part[1]), *shingle_sets(texts, settings.shingle_words)
+
     sources = folder / "sources.parquet"
     listed = pq.read_table(sources, columns=["file", "sha256"]).to_pylist() if sources.is_file() else []
     sha256 = {source["file"]: source["sha256"] for source in listed}
     twins: Counter[tuple[str, bytes, bytes]] = Counter()
-    for table in _removed(folder):
-        twins.update(_identities(duplicates.key_table(table, settings)))
-    for split, table in _tables(folder):
-        keys = duplicates.key_table(table, settings)
+    for keys in _ahead(keys_of, _removed(folder)):
+        twins.update(_identities(keys))
+    for split, table, keys, offsets, shingles in _ahead(all_of, _tables(folder)):
         votes = np.array([twins.pop(each, 0) + (split is not None) for each in _identities(keys)], np.int32)
-        first = pa.array(votes > 0)
-        table, keys = table.filter(first), keys.filter(first)
+        first = votes > 0
+        lengths = np.diff(offsets)
+        table, keys = table.filter(pa.array(first)), keys.filter(pa.array(first))
         files = keys["file"].combine_chunks().dictionary_encode()
         hashes = pa.array([sha256.get(file) for file in files.dictionary.to_pylist()], pa.string())
         columns = {
@@ -187,7 +202,7 @@ def read_version(folder: Path, settings: Duplicates) -> Iterator[Keys]:
             "file_sha256": hashes.take(files.indices).dictionary_encode(),
             "prompt": keys["prompt"],
             "answer": keys["answer"],
-            "votes": votes[votes > 0],
+            "votes": votes[first],
             "chars": keys["chars"].cast(pa.int64()),
             "kept": pa.repeat(split is not None, keys.num_rows),
             "conflict": table["conflict"],
@@ -195,14 +210,30 @@ def read_version(folder: Path, settings: Duplicates) -> Iterator[Keys]:
             "group": table["group"],
             "split": pa.array([split] * keys.num_rows, pa.string()).dictionary_encode(),
         }
-        texts = duplicates.compared_text(table, settings)
-        offsets, shingles = shingle_sets(texts, settings.shingle_words)
-        yield Keys(pa.table(columns, schema=ROWS), _uint32(keys["signature"]), offsets, shingles)
+        yield Keys(
+            pa.table(columns, schema=ROWS),
+            fixed(keys["signature"], np.uint32),
+            np.concatenate([[0], np.cumsum(lengths[first])]),
+            shingles[np.repeat(first, lengths)],
+        )
 
 
 def _identities(keys: pa.Table) -> Iterator[tuple[str, bytes, bytes]]:
     """What rows of a version that are stored as one have in common."""
     return zip(*(keys[name].to_pylist() for name in ("file", "prompt", "answer")), strict=True)
+
+
+def _ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """`function` of each item, in their order; computed ahead by as many threads as there are cores."""
+    cores = len(os.sched_getaffinity(0))
+    with ThreadPoolExecutor(cores) as threads:
+        running: deque[Future[Result]] = deque()
+        for item in items:
+            running.append(threads.submit(function, item))
+            if len(running) > cores:
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()
 
 
 def _tables(folder: Path) -> Iterator[tuple[str | None, pa.Table]]:
@@ -633,15 +664,8 @@ def _authentic(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def _uint32(column: pa.ChunkedArray) -> npt.NDArray[np.uint32]:
-    """A column of fixed-size binary values as numbers: shape (rows, bytes / 4)."""
-    array = column.combine_chunks()
-    words = np.frombuffer(array.buffers()[1] or b"", np.uint32).reshape(-1, column.type.byte_width // 4)
-    return words[array.offset : array.offset + len(array)]
-
-
 def _prompt_table(rows: pa.Table) -> npt.NDArray[np.uint64]:
-    keys = _uint32(rows["prompt"])[:, 0].astype(np.uint64)
+    keys = fixed(rows["prompt"], np.uint32)[:, 0].astype(np.uint64)
     return np.sort(keys << np.uint64(32) | np.arange(len(keys), dtype=np.uint64))
 
 
