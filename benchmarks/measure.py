@@ -1,0 +1,122 @@
+"""Running a system in a process of its own, and what it took: wall time, and the memory of all its processes."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+CACHE = Path.home() / ".cache" / "assay-benchmarks"
+SAMPLING = 0.2
+"""Seconds between two looks at the memory: a look at a gigabyte takes the kernel milliseconds."""
+QUIET = {"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONHASHSEED": "0"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run took."""
+
+    seconds: float
+    peak_mib: float
+    """Greatest sum, over the run, of the proportional set sizes of the process and all its descendants."""
+    output: str
+    """What it printed."""
+
+
+def environment(folder: Path, name: str, requirements: Sequence[str]) -> Path:
+    """The Python of a virtual environment with these requirements, made on first use."""
+    python = folder / name / "bin" / "python"
+    installed = folder / name / "requirements.txt"
+    wanted = "\n".join(requirements) + "\n"
+    if not installed.is_file() or installed.read_text() != wanted:
+        print(f"installing {', '.join(requirements)} into {folder / name}", flush=True)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", folder / name], check=True)
+        pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirements]
+        subprocess.run(pip, check=True)
+        installed.write_text(wanted)
+    return python
+
+
+def run(command: Sequence[str | Path], variables: Mapping[str, str | Path] | None = None) -> Run:
+    """Run a command to its end.
+
+    Args:
+        variables: added to the environment.
+
+    Raises:
+        SystemExit: it failed; what it printed last is shown.
+    """
+    surroundings = os.environ | QUIET | {name: str(value) for name, value in (variables or {}).items()}
+    read, write = os.pipe()
+    os.set_blocking(read, False)
+    printed, peak, begin = b"", 0, time.perf_counter()
+    process = subprocess.Popen(command, env=surroundings, stdout=write, stderr=write, start_new_session=True)
+    os.close(write)
+    looked = begin
+    while True:
+        ended, status, usage = os.wait4(process.pid, os.WNOHANG)
+        now = time.perf_counter()
+        printed += _available(read)
+        if ended:
+            break
+        if now - looked >= SAMPLING:
+            looked, peak = now, max(peak, _memory(process.pid))
+        time.sleep(0.005)
+    os.close(read)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    output = printed.decode(errors="replace")
+    if process.returncode:
+        sys.exit(f"{' '.join(map(str, command))} ended with {process.returncode}:\n{output[-4000:]}")
+    return Run(now - begin, max(peak, usage.ru_maxrss) / 1024, output)
+
+
+def _available(pipe: int) -> bytes:
+    try:
+        return os.read(pipe, 1 << 20)
+    except BlockingIOError:
+        return b""
+
+
+def _memory(session: int) -> int:
+    """Sum of the proportional set sizes of a session's processes, in KiB: a page that n share counts 1/n for each."""
+    total = 0
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            if int(fields[3]) == session:
+                lines = (folder / "smaps_rollup").read_text().splitlines()
+                total += next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it ended meanwhile
+    return total
+
+
+def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print a table; numbers stand to the right."""
+    table = Table(title=title, title_justify="left")
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left")
+    for row in rows:
+        table.add_row(*(f"{cell:,.2f}" if isinstance(cell, float) else str(cell) for cell in row))
+    Console(width=max(120, Console().width)).print(table)
+
+
+def result(name: str, given: dict[str, Any], runs: Mapping[str, Sequence[Run]], **more: Any) -> str:
+    """The last line of a benchmark: JSON; `ratio` is each peer's median time over Assay's, where there are peers."""
+    medians = {system: median(run.seconds for run in of_one) for system, of_one in runs.items()}
+    line = {
+        "name": name,
+        "input": given,
+        "seconds": {system: [round(run.seconds, 3) for run in of_one] for system, of_one in runs.items()},
+        "ratio": {name: round(medians[name] / medians["assay"], 2) for name in [*medians][1:] if "assay" in medians},
+        "peak_mib": {system: round(max(run.peak_mib for run in of_one), 1) for system, of_one in runs.items()},
+    }
+    return json.dumps(line | more)

@@ -1,0 +1,213 @@
+"""Near-duplicate removal end to end, beside text-dedup, data-juicer, datatrove, daft and rensa.
+
+Every run is a fresh process that reads the same Parquet files, removes near-duplicates at a Jaccard similarity of 0.7
+over 5-word shingles with 128 permutations, and writes what it keeps (text-dedup: as Arrow, as it always does).
+
+    python -m benchmarks.near_dedup --rows 100000 --repeats 3
+"""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from benchmarks import quality, texts
+from benchmarks.measure import CACHE, Run, environment, result, run, show
+
+THRESHOLD, WORDS, PERMUTATIONS = 0.7, 5, 128
+HERE = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True)
+class System:
+    """How to install a system and run it."""
+
+    requirements: Sequence[str]
+    """None for Assay: it runs where the benchmark does."""
+    command: Callable[[Path, Path, Path, int], list[str | Path]]
+    """Of its Python, the folder of inputs, a fresh folder to write into, and the number of processes."""
+    variables: dict[str, str] = field(default_factory=dict)
+
+
+def _script(name: str) -> Callable[[Path, Path, Path, int], list[str | Path]]:
+    def command(python: Path, source: Path, folder: Path, processes: int) -> list[str | Path]:
+        given = (THRESHOLD, WORDS, PERMUTATIONS, processes)
+        return [python, HERE / "systems" / f"with_{name}.py", source, folder / "kept", *map(str, given)]
+
+    return command
+
+
+def _text_dedup(python: Path, source: Path, folder: Path, processes: int) -> list[str | Path]:
+    options = {
+        "path": "parquet",
+        "data_files": f"{source}/*.parquet",
+        "split": "train",
+        "cache_dir": folder / "cache",
+        "output": folder / "kept",
+        "column": "text",
+        "batch_size": 10_000,
+        "ngram": WORDS,
+        "num_perm": PERMUTATIONS,
+        "threshold": THRESHOLD,
+        "num_proc": processes,
+    }
+    return [python, "-m", "text_dedup.minhash", *(f"--{name}={value}" for name, value in options.items())]
+
+
+def _data_juicer(python: Path, source: Path, folder: Path, processes: int) -> list[str | Path]:
+    minhash = {
+        "tokenization": "space",
+        "window_size": WORDS,
+        "num_permutations": PERMUTATIONS,
+        "jaccard_threshold": THRESHOLD,
+    }
+    config = {
+        "project_name": "benchmark",
+        "dataset_path": str(source),
+        "export_path": str(folder / "kept" / "kept.parquet"),
+        "ds_cache_dir": str(folder / "cache"),
+        "np": processes,
+        "text_keys": "text",
+        "process": [{"document_minhash_deduplicator": minhash}],
+    }
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    return [python.parent / "dj-process", "--config", folder / "config.yaml"]
+
+
+SYSTEMS = {
+    "assay": System([], _script("assay"), {"PYTHONPATH": str(HERE.parent)}),
+    "text-dedup": System(["text-dedup==0.4.0"], _text_dedup),
+    # torch: without it, data-juicer installs it while it runs
+    "data-juicer": System(["py-data-juicer==1.6.1", "aiohttp", "torch"], _data_juicer),
+    "datatrove": System(["datatrove[io,processing]==0.10.1", "spacy>=3.8", "xxhash<4"], _script("datatrove")),
+    "daft": System(["daft==0.7.26", "numpy", "scipy"], _script("daft")),
+    "rensa": System(["rensa==0.5.0", "pyarrow"], _script("rensa")),
+}
+
+
+def kept_rows(folder: Path) -> npt.NDArray[np.int64]:
+    """Numbers of the rows a system has written, in order."""
+    output = folder / "kept"
+    if streams := list(output.glob("*.arrow")):
+        ids = pa.concat_tables(pa.ipc.open_stream(file).read_all().select(["id"]) for file in streams)
+    else:
+        whole = output / "kept.parquet"
+        ids = pq.read_table(whole if whole.is_file() else output, columns=["id"])
+    return np.sort(ids["id"].to_numpy())
+
+
+def signature_rate(column: pa.Array) -> float:
+    """MB of text a second that one thread turns into signatures: the median of three."""
+    from curate.minhash import text_signatures
+
+    text_signatures(column.slice(0, 10), WORDS)
+    seconds = []
+    for _ in range(3):
+        begin = time.perf_counter()
+        text_signatures(column, WORDS)
+        seconds.append(time.perf_counter() - begin)
+    return sum(map(len, map(str.encode, column.to_pylist()))) / 1e6 / median(seconds)
+
+
+def profile(cold: Run, warm: Sequence[Run]) -> dict[str, float]:
+    """Seconds by step of Assay's runs (medians), what lies outside of the steps, and the first run's compilation."""
+    steps = [json.loads(each.output.splitlines()[-1]) for each in warm]
+    by_step = {name: median(each[name] for each in steps) for name in steps[0]}
+    inside = [sum(value for name, value in each.items() if not name.startswith(" ")) for each in steps]
+    outside = median(each.seconds - spent for each, spent in zip(warm, inside, strict=True))
+    compiling = cold.seconds - median(each.seconds for each in warm)
+    return by_step | {"start and end of the process": outside, "compilation, first run only": compiling}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.near_dedup", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--systems", nargs="+", choices=[*SYSTEMS], default=[*SYSTEMS], help="assay is always run")
+    parser.add_argument("--peers", type=Path, default=CACHE, help="environments of the peers, and the inputs")
+    options = parser.parse_args(arguments)
+    names = ["assay", *(name for name in options.systems if name != "assay")]
+
+    source = texts.write(texts.cuts(), options.rows, options.peers / "texts" / f"cuts-{options.rows}")
+    given = texts.describe(source)
+    pythons = {
+        name: environment(options.peers, name, SYSTEMS[name].requirements) if name != "assay" else Path(sys.executable)
+        for name in names
+    }
+    runs: dict[str, list[Run]] = {name: [] for name in names}
+    kept: dict[str, npt.NDArray[np.int64]] = {}
+    with tempfile.TemporaryDirectory(prefix="near-dedup-") as scratch:
+        kernels = Path(scratch) / "kernels"
+
+        def measure(name: str) -> Run:
+            folder = Path(scratch) / name
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            caches: dict[str, str | Path] = {
+                "NUMBA_CACHE_DIR": kernels,
+                "HF_HOME": folder / "hf",
+                "DATA_JUICER_CACHE_HOME": folder / "dj",
+            }
+            command = SYSTEMS[name].command(pythons[name], source, folder, options.processes)
+            done = run(command, caches | SYSTEMS[name].variables)
+            kept[name] = kept_rows(folder)
+            print(f"{name}: {done.seconds:.2f} s, {len(kept[name]):,} rows kept", flush=True)
+            return done
+
+        cold = measure("assay")
+        for _ in range(options.repeats):
+            for name in names:
+                runs[name].append(measure(name))
+    report(given, runs, kept, cold, pq.read_table(source)["text"].combine_chunks())
+
+
+def report(
+    given: dict[str, Any],
+    runs: dict[str, list[Run]],
+    kept: dict[str, npt.NDArray[np.int64]],
+    cold: Run,
+    column: pa.Array,
+) -> None:
+    """Print the tables and the result."""
+    sets = list(quality.definitions(column, WORDS))
+    assay = median(each.seconds for each in runs["assay"])
+    rows, judged = [], {}
+    for name, of_one in runs.items():
+        flags = np.zeros(given["rows"], np.bool_)
+        flags[kept[name]] = True
+        unlike, left = quality.judge(sets, flags, THRESHOLD)
+        judged[name] = {"kept": len(kept[name]), "removed_unlike_any_kept": unlike, "pairs_left": left}
+        seconds = median(each.seconds for each in of_one)
+        each_run = " ".join(f"{each.seconds:.2f}" for each in of_one)
+        rate, peak = given["bytes"] / 1e6 / seconds, max(each.peak_mib for each in of_one)
+        rows.append([name, each_run, seconds, seconds / assay, rate, f"{peak:,.0f}", len(kept[name]), unlike, left])
+    columns = ["", "seconds, each run", "median", "ratio", "MB/s", "peak MiB", "rows out", "unlike", "left"]
+    show(f"{given['rows']:,} rows, {given['bytes'] / 1e6:.0f} MB", columns, rows)
+    print(
+        f"unlike: removed, though no kept row has a true similarity of {THRESHOLD}, whoever's words are counted."
+        f"\nleft: pairs of kept rows that have it, whoever's words are counted."
+    )
+    steps = profile(cold, runs["assay"])
+    show("Assay by step", ["", "seconds"], [[name, seconds] for name, seconds in steps.items()])
+    rate = signature_rate(column[:20_000])
+    print(f"Signatures: {rate:.0f} MB/s a core.")
+    print(result("near_dedup", given, runs, rows=judged, profile=steps, cold=cold.seconds, signatures_mb_s=rate))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""The benchmarks at tiny sizes, and the two parts of them that could mislead: the memory and the judgement."""
+
+import json
+import sys
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks import growth, measure, near_dedup, quality, texts
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """500 altered texts in ten files."""
+    return texts.write(texts.mutated(), 500, tmp_path_factory.mktemp("texts") / "mutated-500", rows_of_file=50)
+
+
+def test_texts_are_the_same_each_time_and_numbered(inputs: Path) -> None:
+    table = pq.read_table(inputs)
+    assert table["id"].to_pylist() == list(range(500))
+    assert table["text"].to_pylist() == list(islice(texts.mutated(), 500))
+    assert texts.describe(inputs)["bytes"] == sum(len(text.encode()) for text in table["text"].to_pylist())
+
+
+def test_cuts_are_the_sources_whole() -> None:
+    first = texts.sources()[:20]
+    whole = "".join(path.read_text(encoding="utf-8", errors="replace") for path in first)
+    cut = list(islice(texts.cuts(), 40))
+    assert max(map(len, cut)) == texts.CUT
+    assert whole.startswith("".join(cut)[: len(whole)])
+
+
+def test_too_few_texts_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="2 texts, not 3"):
+        texts.write(["a", "b"], 3, tmp_path / "texts")
+    assert not (tmp_path / "texts").exists()
+
+
+def test_memory_is_that_of_all_processes_together() -> None:
+    hold = "import time; held = b'x' * (100 << 20); time.sleep({})"
+    child = hold.format(1.5)
+    code = f"import subprocess, sys; other = subprocess.Popen([sys.executable, '-c', {child!r}]); {hold.format(1)}"
+    done = measure.run([sys.executable, "-c", f"{code}; other.wait()"])
+    assert 200 < done.peak_mib < 300
+    assert done.seconds > 1
+
+
+def test_a_failed_run_shows_what_it_printed() -> None:
+    with pytest.raises(SystemExit, match="ended with 3:\nout\n"):
+        measure.run([sys.executable, "-c", "print('out'); raise SystemExit(3)"])
+
+
+def test_a_run_prints_more_than_a_pipe_holds() -> None:
+    assert len(measure.run([sys.executable, "-c", "print('x' * 1_000_000)"]).output) == 1_000_001
+
+
+@given(
+    st.lists(st.frozensets(st.integers(0, 12), min_size=1), min_size=1, max_size=25),
+    st.integers(),
+    st.sampled_from([0.3, 0.5, 0.7, 1.0]),
+)
+def test_judgement_is_that_of_brute_force(rows: list[frozenset[int]], seed: int, threshold: float) -> None:
+    kept = np.random.default_rng(abs(seed)).random(len(rows)) < 0.6
+    values = [sorted(row) for row in rows]
+    sets = (np.cumsum([0, *map(len, values)]), np.array([each for row in values for each in row], np.uint64))
+
+    def alike(row: int, other: int) -> bool:
+        return row != other and len(rows[row] & rows[other]) / len(rows[row] | rows[other]) >= threshold
+
+    kept_rows = [int(row) for row in np.flatnonzero(kept)]
+    unlike = sum(not any(alike(row, other) for other in kept_rows) for row in range(len(rows)) if not kept[row])
+    left = sum(alike(row, other) for row in kept_rows for other in kept_rows if row < other)
+    assert quality.judge([sets], kept, threshold) == (unlike, left)
+
+
+def test_doubt_about_words_speaks_for_the_peer() -> None:
+    """Rows 0 and 1 are alike to one definition only: removing 1 is not wrong then, and neither is keeping it."""
+    same = (np.array([0, 1, 2]), np.array([7, 7], np.uint64))
+    different = (np.array([0, 1, 2]), np.array([7, 8], np.uint64))
+    assert quality.judge([different, same], np.array([True, False]), 0.7) == (0, 0)
+    assert quality.judge([different, same], np.array([True, True]), 0.7) == (0, 0)
+    assert quality.judge([different], np.array([True, False]), 0.7) == (1, 0)
+    assert quality.judge([same], np.array([True, True]), 0.7) == (0, 1)
+
+
+def test_peers_words() -> None:
+    text = "Foo_bar,  baz\n1.5"
+    words = {name: list(split(text)) for name, split in quality.WORDS.items()}
+    assert words == {
+        "text-dedup": ["foo_bar", "", "", "baz", "1", "5"],
+        "data-juicer": ["foo_bar,", "baz\n1.5"],
+        "datatrove": ["foo", "bar", "baz", "0"],
+        "daft": ["foobar", "baz", "15"],
+    }
+
+
+def test_near_dedup_reports_what_assay_did(inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assay = near_dedup.SYSTEMS["assay"]
+    done = measure.run(assay.command(Path(sys.executable), inputs, tmp_path, 2), assay.variables)
+    kept = near_dedup.kept_rows(tmp_path)
+    removed = pq.read_table(tmp_path / "kept" / "removed.parquet").to_pylist()
+    assert sorted([*kept.tolist(), *(row["id"] for row in removed)]) == list(range(500))
+    assert {row["reason"] for row in removed} == {"exact_duplicate", "near_duplicate"}
+    column = pq.read_table(inputs)["text"].combine_chunks()
+    near_dedup.report(texts.describe(inputs), {"assay": [done]}, {"assay": kept}, done, column)
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    judged = {"kept": len(kept), "removed_unlike_any_kept": 0, "pairs_left": 0}
+    assert result["rows"] == {"assay": judged}
+    assert {"read and sign", "judge", "write"} <= result["profile"].keys()
+
+
+def test_kept_rows_of_a_stream_of_arrow(tmp_path: Path) -> None:
+    """As text-dedup writes them."""
+    (tmp_path / "kept").mkdir()
+    table = pa.table({"id": [2, 0]})
+    with pa.ipc.new_stream(tmp_path / "kept" / "data.arrow", table.schema) as writer:
+        writer.write_table(table)
+    assert near_dedup.kept_rows(tmp_path).tolist() == [0, 2]
+
+
+def test_growth(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture = tmp_path / "growth.svg"
+    growth.main(["--sizes", "100", "300", "--repeats", "1", "--texts", str(tmp_path), "--plot", str(picture)])
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [each["rows"] for each in result["input"].values()] == [100, 300]
+    assert len(result["seconds"]["300"]) == 1
+    assert "300 rows" in picture.read_text()
+
+
+def test_exponent() -> None:
+    assert growth.exponent([10, 100, 1000], [3, 30, 300]) == pytest.approx(1)
+    assert growth.exponent([10, 100, 1000], [3, 300, 30_000]) == pytest.approx(2)
