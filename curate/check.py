@@ -260,17 +260,17 @@ def _check_shared(folder: Path, earlier: _Earlier) -> list[Check]:
         Check(f"{what}s", f"no two splits share a {what}", "4", how=ALL + earlier.told())
         for what in ("group", "cluster", "prompt")
     )
-    clusters.how = ALL  # a cluster's name is of its version
     first: dict[tuple[str, str], tuple[str, str]] = {}
-    columns = ["turns", "target", "group", "source"]
+    columns = ["turns", "target", "group", "cluster", "source"]
 
     def keys(row: Row) -> Iterator[tuple[Check, str]]:
+        yield clusters, row["cluster"]
         yield prompts, "\n\n".join(turn["content"] for turn in _asked(row))
         if row["group"] is not None:
             yield groups, row["group"]
 
-    for name, row in _split_rows(folder, [*columns, "cluster"]):
-        for check, key in (*keys(row), (clusters, row["cluster"])):
+    for name, row in _split_rows(folder, columns):
+        for check, key in keys(row):
             check.compared += 1
             where, there = first.setdefault((check.name, key), (name, _named(name, row)))
             if where != name:

@@ -62,10 +62,8 @@ class Assignment:
 
     split: list[str | None]
     """None where the row is rejected."""
-    cluster: list[str]
-    """Name of the row's component: the least id in it. No two splits share one."""
     bridges: dict[int, dict[str, Any]]
-    """Rejected rows and the evidence: the name of the cluster, the splits that the row would tie together."""
+    """Rejected rows and the evidence: the least id of the component, the splits that the row would tie together."""
     balance: dict[str, Any]
     """How well the ratios are met, see `_balance`; JSON-like."""
 
@@ -121,7 +119,7 @@ def assign(
 ) -> Assignment:
     """Assign rows to splits; the result does not depend on their order.
 
-    Components are dealt the largest first, ties by the hash of their name, each to the split that its labels need
+    Components are dealt the largest first, ties by the hash of their least id, each to the split that its labels need
     most; single components are then moved and exchanged as long as that lessens the deviation (see `_balance`). A
     component of more rows than a split's whole share never goes there: one too large to balance goes to train.
 
@@ -151,8 +149,7 @@ def assign(
     order = pc.sort_indices(pa.array(ids, pa.string())).to_numpy().astype(np.int64)
     least = np.full(len(sizes), len(ids))
     np.minimum.at(least, number, np.argsort(order)[kept])
-    names = [ids[row] for row in order[least].tolist()]
-    hashes = np.array([xxhash.xxh3_64_intdigest(name.encode()) for name in names], dtype=np.uint64)
+    hashes = np.array([xxhash.xxh3_64_intdigest(ids[row].encode()) for row in order[least].tolist()], dtype=np.uint64)
     # From here on components are numbered the largest first, ties by hash.
     dealing = np.lexsort((least, hashes, -sizes))
     number, sizes = np.argsort(dealing)[number], sizes[dealing]
@@ -184,10 +181,9 @@ def assign(
         newest = np.full(len(sizes), -np.inf)
         np.maximum.at(newest, number, times[kept])
         given[free] = _by_time(newest[free], sizes[free], ratios)
-    split, named = given[number].tolist(), dealing[number].tolist()
-    result = Assignment([None] * len(ids), [""] * len(ids), bridges, {})
-    for at, row in enumerate(kept.tolist()):
-        result.split[row], result.cluster[row] = SPLITS[split[at]], names[named[at]]
+    result = Assignment([None] * len(ids), bridges, {})
+    for row, at in zip(kept.tolist(), given[number].tolist(), strict=True):
+        result.split[row] = SPLITS[at]
     counts = np.zeros_like(held)
     np.add.at(counts, (given[number], label), 1)
     counts[:, -1] = counts[:, :-1].sum(axis=1)

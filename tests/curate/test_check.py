@@ -303,7 +303,7 @@ def test_earlier_versions_are_compared(later: Path) -> None:
     earlier = later.parent / ("0" * 16)
     moved = move(earlier, "test", "train", 0)
     failures = failing(later)
-    assert {"standing", "prompts", "near_duplicates"} <= set(failures)
+    assert {"standing", "clusters", "prompts", "near_duplicates"} <= set(failures)
     named = f"test: rows.jsonl, row {moved['source']['row']}"
     assert failures["standing"].offences == [f"{named} was in train of 0000000000000000"]
     assert any(f"{named} and 0000000000000000, train: " in each for each in failures["near_duplicates"].offences)
