@@ -27,6 +27,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pydantic import ValidationError
 
 from curate import duplicates
 from curate.duplicates import Duplicates
@@ -50,7 +51,8 @@ GROWTH = 2
 """A segment is merged with those after it once it has no more than this many times their rows: so each has more than
 twice as many as the next, and a row is rewritten at most log2(n) times (the logarithmic method; Bentley, 1979)."""
 BATCH = 8192
-"""Rows of a version that are read at a time."""
+BATCH_BYTES = 16 << 20
+"""Rows of a version that are read at a time, and about how many bytes of them at most."""
 
 NAME = pa.dictionary(pa.int32(), pa.string())
 HASH = pa.binary(16)
@@ -135,12 +137,17 @@ def recorded_settings(store: Store, name: str) -> Duplicates:
     """The settings a data set was last indexed under, or, where no index tells, last published under.
 
     Raises:
-        AssayError: nothing of that name is published.
+        AssayError: nothing of that name is published, or under settings that are no longer possible.
     """
-    if (content := _authentic(store.index / name / MANIFEST)) is not None:
-        known = content["parameters"]
+    content = _authentic(store.index / name / MANIFEST)
+    known = content["parameters"] if content else read_manifest(store.resolve("datasets", name))["recipe"]["duplicates"]
+    try:
         return Duplicates(**{key: value for key, value in known.items() if key in Duplicates.model_fields})
-    return Duplicates(**read_manifest(store.resolve("datasets", name))["recipe"]["duplicates"])
+    except ValidationError as error:
+        raise AssayError(
+            f"{name}: its recorded settings are no longer possible: {error}",
+            remedy=f"`assay index rebuild {name} --recipe RECIPE` takes the recipe's.",
+        ) from None
 
 
 def published(store: Store, name: str) -> list[Path]:
@@ -255,9 +262,18 @@ def _removed(folder: Path) -> Iterator[pa.Table]:
 
 def _batches(path: Path, columns: list[str]) -> Iterator[pa.Table]:
     """The rows of a published file: what `duplicates.key_table` reads of them, the group, and `columns`."""
-    with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(BATCH, columns=["id", "turns", "target", "group", "source", *columns]):
-            yield pa.table(batch)
+    try:
+        with pq.ParquetFile(path) as file:
+            groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
+            size = max(1, sum(group.total_byte_size for group in groups))
+            rows = min(BATCH, max(1, BATCH_BYTES * file.metadata.num_rows // size))
+            for batch in file.iter_batches(rows, columns=["id", "turns", "target", "group", "source", *columns]):
+                yield pa.table(batch)
+    except pa.ArrowInvalid as error:
+        raise AssayError(
+            f"{path}: not readable as Parquet: {error}",
+            remedy="Restore the version from a copy, or delete its folder: then nothing is compared with it.",
+        ) from None
 
 
 class Index:
@@ -650,9 +666,8 @@ class _Array:
 
 
 def _mapped(path: Path) -> npt.NDArray[Any]:
-    """A .npy file as a view of its mapped bytes. Copy-on-write, although nothing writes to it: numba compiles every
-    kernel a second time for arrays that are read-only."""
-    return np.asarray(np.lib.format.open_memmap(path, mode="c"))
+    """A .npy file as a read-only view of its mapped bytes, however much larger than the memory it is."""
+    return np.asarray(np.lib.format.open_memmap(path, mode="r"))
 
 
 def _authentic(path: Path) -> dict[str, Any] | None:

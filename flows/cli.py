@@ -12,6 +12,9 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 app = typer.Typer(name="assay", no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich")
+index_commands = typer.Typer(
+    name="index", no_args_is_help=True, help="What every version is compared by: check, rebuild."
+)
 
 Command = TypeVar("Command", bound=Callable[..., None])
 
@@ -24,6 +27,7 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an e
 Dataset = Annotated[
     str | None, typer.Option(help="Data set version: a folder, NAME/VERSION or NAME; by default the recipe's latest.")
 ]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of a data set: its recipe's `name`.")]
 STORE = Path("store")
 
 
@@ -32,7 +36,7 @@ def main() -> None:
     """From a drop of raw files to a curated data set, an adapter and an honest score."""
 
 
-def command(example: str) -> Callable[[Command], Command]:
+def command(example: str, group: typer.Typer = app, name: str | None = None) -> Callable[[Command], Command]:
     """Register a command whose help shows `example`, and whose errors end as one message and exit status 1."""
 
     def register(function: Command) -> Command:
@@ -50,7 +54,7 @@ def command(example: str) -> Callable[[Command], Command]:
                     raise
                 fail(*explain(error))
 
-        app.command(epilog=f"Example:  [bold]{example}[/bold]")(guarded)
+        group.command(name, epilog=f"Example:  [bold]{example}[/bold]")(guarded)
         return function
 
     return register
@@ -234,3 +238,59 @@ def preview(
     tokenizer_folder = prepare_tokenizer(loaded.fit.model, Store(store).cache)
     for shown in previews(loaded, tokenizer_folder, rows):
         print_preview(shown)
+
+
+@command("assay index check licences", index_commands, "check")
+def check_index(name: Name, store: StoreFolder = STORE, debug: Debug = False) -> None:
+    """Read the whole index of a data set again, and say what is wrong with it."""
+    from curate.errors import AssayError
+    from curate.index import Index, recorded_settings
+    from curate.store import Store
+    from flows.console import Bars, print_tables
+    from flows.summary import index_tables
+
+    target = Store(store)
+    index = Index(target, name, recorded_settings(target, name))
+    with Bars() as bars:
+        problems = index.check(bars)
+    if problems:
+        raise AssayError("\n".join(problems), remedy=f"`assay index rebuild {name}` makes the index again.")
+    print_tables(index_tables(index))
+
+
+@command("assay index rebuild licences --recipe licences", index_commands, "rebuild")
+def rebuild_index(
+    name: Name,
+    store: StoreFolder = STORE,
+    recipe: Annotated[
+        str | None, typer.Option(help="Recipe whose parameters it gets; by default it keeps those it has.")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Make the index of a data set again from its published versions."""
+    from curate.errors import AssayError
+    from curate.index import Index, recorded_settings
+    from curate.recipe import Recipe
+    from curate.store import Store
+    from flows.console import Bars, print_tables
+    from flows.recipes import find_recipe
+    from flows.summary import index_tables
+
+    target = Store(store)
+    target.resolve("datasets", name)
+    if recipe is None:
+        settings = recorded_settings(target, name)
+    else:
+        loaded = Recipe.load(find_recipe(recipe))
+        if loaded.name != name:
+            raise AssayError(
+                f"{recipe} is the recipe of {loaded.name}, not of {name}.", remedy=f"Name the recipe of {name}."
+            )
+        settings = loaded.duplicates
+    index = Index(target, name, settings)
+    with Bars() as bars:
+        index.rebuild(bars)
+    print_tables(index_tables(index))
+
+
+app.add_typer(index_commands)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from curate.index import Index
 from curate.pipeline import Curated
 from curate.split import SPLITS
 from curate.store import Store, read_manifest
@@ -135,6 +136,20 @@ def evaluation_tables(scorecard: Path) -> list[Table]:
         Table("scorecard", title, ["", *systems], rows),
         Table("comparisons", "Rows that only one of two gets right", columns, compared),
     ]
+
+
+def index_tables(index: Index) -> list[Table]:
+    """An index in numbers, and what it was made with."""
+    segments = index.segments()
+    size = sum(path.stat().st_size for path in (index.folder / "segments").glob("*")) / 2**20
+    rows = [
+        ["versions", f"{sum(len(segment.versions) for segment in segments):,}"],
+        ["rows", f"{sum(segment.rows.num_rows for segment in segments):,}"],
+        ["segments", f"{len(segments):,}"],
+        ["MiB", f"{size:,.1f}"],
+        *([key, str(value)] for key, value in index.parameters.items()),
+    ]
+    return [Table("index", f"Index of {index.name}", ["", "value"], rows)]
 
 
 def percent(rate: Mapping[str, float | None]) -> str:

@@ -204,6 +204,30 @@ def test_an_old_version_without_sources_or_clusters_is_indexed(store: Store) -> 
     assert segment.rows["cluster"].to_pylist() == [segment.rows["id"][0].as_py(), None]
 
 
+@pytest.mark.parametrize(("name", "size"), [("BATCH", 3), ("BATCH_BYTES", 1)])
+def test_how_many_rows_are_read_at_a_time_changes_nothing(
+    store: Store, name: str, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = numbered(20) + [row("twin", place=f"a.txt:{n}", reason="exact_duplicate") for n in range(20, 28)]
+    publish(store, [*rows, row("twin", place="b.txt:0")])
+    index_of(store).catch_up()
+    before = contents(store)
+    monkeypatch.setattr(f"curate.index.{name}", size)
+    index_of(store).rebuild()
+    assert contents(store) == before
+
+
+def test_a_version_that_cannot_be_read_is_named(store: Store) -> None:
+    folder = publish(store, numbered(20))
+    os.truncate(folder / "train.parquet", 100)
+    with pytest.raises(AssayError, match=r"train\.parquet: not readable as Parquet"):
+        index_of(store).catch_up()
+    (folder / "train.parquet").unlink()
+    with pytest.raises(AssayError, match=r"train\.parquet'.* No such file"):
+        index_of(store).catch_up()
+    assert index_of(store).versions() == []
+
+
 def test_what_the_pipeline_publishes_is_indexed_whole(tmp_path: Path) -> None:
     project = Project(tmp_path)
     project.add("a.jsonl", make_rows(150))
@@ -288,6 +312,21 @@ def test_what_is_open_stays_as_it_is_while_segments_are_merged(filled: Store) ->
     assert [each for segment in opened for each in segment.rows["id"].to_pylist()] == [values[0] for values in before]
     assert np.array_equal(opened[0].bands, band_tables(opened[0].signatures, len(opened[0].bands)))
     assert stored(index)[: len(before)] == before
+
+
+def test_an_index_larger_than_the_memory_opens(filled: Store) -> None:
+    path = filled.index / "demo/manifest.json"
+    content = json.loads(path.read_bytes())
+    entry = content["segments"][0]
+    shingles = filled.index / f"demo/segments/{entry['name']}.shingles.npy"
+    with shingles.open("wb") as file:
+        header = {"descr": "<u8", "fortran_order": False, "shape": (2**37,)}
+        np.lib.format.write_array_header_1_0(file, header)
+        file.truncate(file.tell() + 2**40)
+    entry["files"]["shingles.npy"]["bytes"] = shingles.stat().st_size
+    del content["sha256"]
+    path.write_text(json.dumps(content | {"sha256": digest(content)}))
+    assert index_of(filled).segments()[0].shingles[-1] == 0
 
 
 def test_an_index_of_other_parameters_is_an_error_that_names_each(filled: Store) -> None:
@@ -420,10 +459,6 @@ def test_check_compares_the_index_with_what_is_published(filled: Store) -> None:
     assert index_of(filled).versions() == [folder.name for folder in published(filled, "demo")]
 
 
-def contradict(parts: Iterator[Keys], change: Callable[[Keys], Keys]) -> Iterator[Keys]:
-    return map(change, parts)
-
-
 def shuffled(keys: Keys) -> Keys:
     return Keys(keys.rows, keys.signatures, keys.offsets, keys.shingles[::-1])
 
@@ -443,7 +478,7 @@ def empty_row(keys: Keys) -> Keys:
 def test_check_derives_what_can_be_derived(store: Store, change: Callable[[Keys], Keys], part: str) -> None:
     """Files that are as they were written, and were written wrongly."""
     folder = publish(store, numbered(20))
-    index_of(store).add(folder.name, "drop", contradict(read_version(folder, SETTINGS), change))
+    index_of(store).add(folder.name, "drop", map(change, read_version(folder, SETTINGS)))
     problems = index_of(store).check()
     assert problems
     assert f"{part}: " in problems[0]
