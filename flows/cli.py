@@ -277,7 +277,6 @@ def rebuild_index(
     from flows.summary import index_tables
 
     target = Store(store)
-    target.resolve("datasets", name)
     if recipe is None:
         settings = recorded_settings(target, name)
     else:
@@ -286,6 +285,7 @@ def rebuild_index(
             raise AssayError(
                 f"{recipe} is the recipe of {loaded.name}, not of {name}.", remedy=f"Name the recipe of {name}."
             )
+        target.resolve("datasets", name)
         settings = loaded.duplicates
     index = Index(target, name, settings)
     with Bars() as bars:
