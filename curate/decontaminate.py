@@ -13,7 +13,8 @@ common. Words met more than `COMMON` times in the references (instructions, lice
 them. Where a script has no spaces, a word is several characters (`CHARACTERS`).
 
 Reason: `contaminated`; the evidence names the reference's file, row and field, and shows the longest run of its words:
-as it stands in the row (`span`), how many words it has, and where it is (`prompt`, `answer`, or `prompt and answer`).
+as it stands in the row (`span`), how many words it has, of how many in the reference's text (`words`, `of`), and where
+it is (`prompt`, `answer`, or `prompt and answer`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -130,7 +131,8 @@ def write_references(
         characters[2 * pc.count_substring_regex(contents, script).to_numpy(zero_copy_only=False) > counts] = per_word
     run = np.where(counts >= settings.ngram_words * characters, settings.ngram_words, settings.short_ngram_words)
     run = np.where(counts >= run * characters, run * characters, 0)
-    texts = texts.append_column("begin", pa.array(words.offsets[:-1])).append_column("run", pa.array(run))
+    for name, column in {"of": counts, "begin": words.offsets[:-1], "run": run}.items():
+        texts = texts.append_column(name, pa.array(column, pa.int64()))
 
     hashes, begins = [np.empty(0, np.uint64)], [np.empty(0, np.int64)]
     for size in np.unique(run[run > 0]).tolist():
@@ -148,7 +150,7 @@ def write_references(
     write_arrow(texts, folder / "texts.arrow")
     write_arrow(pa.table({"hash": runs, "at": at}), folder / "runs.arrow")
     write_arrow(pa.table({"bits": _filter(runs)}), folder / "filter.arrow")
-    columns = {"hash": wholes, "text": short, "owner": owners[short], "words": counts[short], "alone": alone}
+    columns = {"hash": wholes, "text": short, "owner": owners[short], "of": counts[short], "alone": alone}
     write_arrow(pa.table(columns), folder / "wholes.arrow")
 
 
@@ -157,14 +159,14 @@ class References:
     """What rows are compared with: the references' texts, and tables by which their words are found."""
 
     texts: pa.Table
-    """One row per text: file, row, field; owner (number of its row among all rows); begin (place of its first word
-    among the words of all texts); run (how many successive words count; 0: only all of them)."""
+    """One row per text: file, row, field; of (its words); owner (number of its row among all rows); begin (place of its
+    first word among the words of all texts); run (how many successive words count; 0: only all of them)."""
     runs: pa.Table
     """hash (sorted) and at (place of the first word) of every run of words that counts."""
     filter: npt.NDArray[np.uint8]
     """A bit for each value of a hash's upper bits: whether a run has it. Most runs of most rows end here."""
     wholes: pa.Table
-    """hash (sorted), text, owner and words of every text that counts only whole; alone: whatever the answer."""
+    """hash (sorted), text, and its owner and of, of every text that counts only whole; alone: whatever the answer."""
 
     @staticmethod
     def open(folder: Path) -> "References":
@@ -172,14 +174,14 @@ class References:
         texts, runs, bits, wholes = (
             read_arrow(folder / f"{name}.arrow") for name in ("texts", "runs", "filter", "wholes")
         )
-        return References(texts, runs, _column(bits, "bits"), wholes)
+        return References(texts, runs, bits["bits"].to_numpy(), wholes)
 
     def find_runs(self, hashes: Hashes) -> tuple[Integers, Integers]:
         """Every pair of a position in `hashes` and the place of an equal run in the references."""
         slots = _slots(hashes, self.filter)
         maybe = np.flatnonzero(self.filter[slots >> 3] >> (slots & 7).astype(np.uint8) & 1)
-        first, count = _equal_range(_column(self.runs, "hash"), hashes[maybe])
-        return np.repeat(maybe, count), _column(self.runs, "at")[_ranges(first, count)]
+        first, count = _equal_range(self.runs["hash"].to_numpy(), hashes[maybe])
+        return np.repeat(maybe, count), self.runs["at"].to_numpy()[_ranges(first, count)]
 
     def holding(self, text: str) -> Integers:
         """The rows of the references, by number, of which `text` is one of the short texts."""
@@ -187,14 +189,14 @@ class References:
 
         words = split_words(pa.array([text]))
         first, count = _equal_range(
-            _column(self.wholes, "hash"), _whole_hashes(words.hashes, words.offsets, np.zeros(1, np.int64))
+            self.wholes["hash"].to_numpy(), _whole_hashes(words.hashes, words.offsets, np.zeros(1, np.int64))
         )
-        owners: Integers = _column(self.wholes, "owner")[_ranges(first, count)]
+        owners: Integers = self.wholes["owner"].to_numpy()[_ranges(first, count)]
         return owners
 
     def place(self, text: int) -> dict[str, Any]:
-        """Where a text comes from: file, row, field."""
-        named: dict[str, Any] = self.texts.select(["file", "row", "field"]).slice(text, 1).to_pylist()[0]
+        """Where a text comes from, and how long it is: file, row, field, of."""
+        named: dict[str, Any] = self.texts.select(["file", "row", "field", "of"]).slice(text, 1).to_pylist()[0]
         return named
 
 
@@ -234,10 +236,11 @@ class _Said:
         system = pc.fill_null(pc.equal(pc.struct_field(turns.flatten(), "role"), "system"), False)
         asks = ~is_answer & ~system.to_numpy(zero_copy_only=False)
         alone = np.bincount(rows[asks], minlength=table.num_rows) == 1
-        targets = table["target"].combine_chunks()
+        contents = pc.fill_null(contents, "")
+        targets = _spelt_out(pc.fill_null(table["target"].combine_chunks(), ""))
         return _Said(
-            pc.fill_null(pa.concat_arrays([contents, targets]), ""),
-            split_words(pc.fill_null(pa.concat_arrays([contents, _unescaped(targets)]), "")),
+            pa.concat_arrays([contents, targets]),
+            split_words(pa.concat_arrays([contents, _without_escapes(targets)])),
             np.concatenate([rows, np.arange(table.num_rows)]),
             np.concatenate([is_answer, np.ones(table.num_rows, bool)]),
             np.flatnonzero(asks & alone[rows]),
@@ -256,11 +259,23 @@ class _Said:
         return {"words": count, "span": span, "where": "answer" if self.is_answer[text] else "prompt"}
 
 
-def _unescaped(targets: pa.Array) -> pa.Array:
-    """JSON texts with as many spaces in place of each escape, whose letters are no words."""
-    return pc.replace_substring_regex(
-        pc.replace_substring_regex(targets, r'\\["\\/bfnrt]', " " * 2), r"\\u[0-9A-Fa-f]{4}", " " * 6
-    )
+def _spelt_out(targets: pa.Array) -> pa.Array:
+    """JSON texts with their letters as such where they were escapes (`\\u00e9`)."""
+    escaped = pc.match_substring(targets, "\\u")
+    spelt: list[str] = []
+    for text in targets.filter(escaped).to_pylist():
+        try:
+            spelt.append(orjson.dumps(orjson.loads(text)).decode())
+        except orjson.JSONDecodeError:
+            spelt.append(text)
+    return pc.replace_with_mask(targets, escaped, pa.array(spelt, pa.string()))
+
+
+def _without_escapes(targets: pa.Array) -> pa.Array:
+    """JSON texts with spaces in place of every escape, whose letters are no words."""
+    for escape, width in ((r'\\["\\/bfnrt]', 2), (r"\\u[0-9A-Fa-f]{4}", 6)):
+        targets = pc.replace_substring_regex(targets, escape, " " * width)
+    return targets
 
 
 def _by_runs(said: _Said, references: References) -> dict[int, Reject]:
@@ -281,8 +296,8 @@ def _by_runs(said: _Said, references: References) -> dict[int, Reject]:
     begins = np.flatnonzero(np.append(True, (np.diff(here) != 1) | (np.diff(there) != 1))[: len(here)])
     counts = np.diff(begins, append=len(here))
     here, there = here[begins], there[begins]
-    texts = np.searchsorted(_column(references.texts, "begin"), there, side="right") - 1
-    counts += _column(references.texts, "run")[texts] - 1
+    texts = np.searchsorted(references.texts["begin"].to_numpy(), there, side="right") - 1
+    counts += references.texts["run"].to_numpy()[texts] - 1
 
     rows = said.rows[said.text_at(here)]
     best_first = np.lexsort((there, here, -counts, rows))
@@ -297,18 +312,18 @@ def _by_runs(said: _Said, references: References) -> dict[int, Reject]:
 def _by_wholes(said: _Said, references: References) -> dict[int, Reject]:
     """By row: the short text of a reference that is all it asks."""
     counts = np.diff(said.words.offsets)
-    asked = said.asked[np.isin(counts[said.asked], _column(references.wholes, "words"))]
+    asked = said.asked[np.isin(counts[said.asked], references.wholes["of"].to_numpy())]
     hashes = _whole_hashes(said.words.hashes, said.words.offsets, asked)
-    firsts, equals = _equal_range(_column(references.wholes, "hash"), hashes)
+    firsts, equals = _equal_range(references.wholes["hash"].to_numpy(), hashes)
     rejects = {}
     for each in np.flatnonzero(equals).tolist():
         text, row = asked[each], int(said.rows[asked[each]])
         entries = references.wholes.slice(firsts[each], equals[each])
         seen = said.shown(int(said.words.offsets[text]), int(counts[text]))
-        if _column(entries, "alone").any():
-            entry = int(np.argmax(_column(entries, "alone")))
+        if entries["alone"].to_numpy().any():
+            entry = int(np.argmax(entries["alone"].to_numpy()))
         else:
-            owners = _column(entries, "owner")
+            owners = entries["owner"].to_numpy()
             answers = [text for _, text in leaves({"": said.answers[row].as_py()}) if any(map(str.isalnum, text))]
             both = reduce(np.intersect1d, [references.holding(text) for text in answers], owners)
             if not answers or not len(both):
@@ -372,18 +387,13 @@ def _prepared(texts: pa.Array, owners: Integers, stages: Sequence[RowStage]) -> 
     """The texts as these stages leave the turns of a row."""
     offsets = np.searchsorted(owners, np.arange(owners.max(initial=-1) + 2))
     said = pa.StructArray.from_arrays([pa.repeat("user", len(texts)), texts], fields=list(TURN))
-    turns = pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), said)
-    table = pa.table(
-        [turns if name == "turns" else pa.nulls(len(turns), SCHEMA.field(name).type) for name in SCHEMA.names],
-        schema=SCHEMA,
-    )
+    columns = {field.name: pa.nulls(len(offsets) - 1, field.type) for field in SCHEMA}
+    columns["turns"] = pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), said)
+    columns["meta"] = pa.array([[]] * (len(offsets) - 1), SCHEMA.field("meta").type)
+    table = pa.table(columns, schema=SCHEMA)
     for stage in stages:
         table = stage.run(table).kept
     return pc.struct_field(table["turns"].combine_chunks().flatten(), "content")
-
-
-def _column(table: pa.Table, name: str) -> Any:
-    return table[name].combine_chunks().to_numpy(zero_copy_only=False)
 
 
 def _ranges(begins: Integers, counts: Integers) -> Integers:
@@ -406,8 +416,11 @@ def _occurrences(hashes: Hashes) -> Integers:
 
 def _equal_range(known: Hashes, wanted: Hashes) -> tuple[Integers, Integers]:
     """Where in the sorted `known` each wanted hash is first, and how many times it is there."""
-    first = np.searchsorted(known, wanted, side="left")
-    return first, np.searchsorted(known, wanted, side="right") - first
+    order = np.argsort(wanted)  # so that each search goes where the last one went
+    first, last = np.empty_like(order), np.empty_like(order)
+    first[order] = np.searchsorted(known, wanted[order], side="left")
+    last[order] = np.searchsorted(known, wanted[order], side="right")
+    return first, last - first
 
 
 def _whole_hashes(words: Hashes, offsets: Integers, texts: Integers) -> Hashes:
@@ -424,8 +437,8 @@ def _whole_hashes(words: Hashes, offsets: Integers, texts: Integers) -> Hashes:
 
 
 def _filter(hashes: Hashes) -> npt.NDArray[np.uint8]:
-    """A bit for each value that the upper bits of a hash may have, set for these: at least eight times as many bits."""
-    bits = np.zeros(1 << (len(hashes)).bit_length(), np.uint8)
+    """A bit for each value that the upper bits of a hash may have, set for these: 16 to 32 times as many bits."""
+    bits = np.zeros(2 << len(hashes).bit_length(), np.uint8)
     slots = _slots(hashes, bits)
     np.bitwise_or.at(bits, slots >> 3, (1 << (slots & 7)).astype(np.uint8))
     return bits
@@ -433,4 +446,4 @@ def _filter(hashes: Hashes) -> npt.NDArray[np.uint8]:
 
 def _slots(hashes: Hashes, bits: npt.NDArray[np.uint8]) -> Integers:
     """Each hash's bit in a filter."""
-    return (hashes >> np.uint64(64 - 3 - (len(bits).bit_length() - 1))).astype(np.int64)
+    return (hashes >> np.uint64(64 - (8 * len(bits) - 1).bit_length())).astype(np.int64)
