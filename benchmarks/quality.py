@@ -72,7 +72,7 @@ def _by_rarity(offsets: Offsets, values: Hashes) -> npt.NDArray[np.int64]:
     return ranks
 
 
-@njit
+@njit(cache=True)
 def _alike(offsets, ranks, kept, rows, threshold, first_only):  # type: ignore[no-untyped-def]
     """Pairs (row, kept row) at or above the threshold, all or one for each row, by prefix filtering: two such sets
     share one of their n - ceil(threshold n) + 1 rarest shingles (Chaudhuri et al., ICDE 2006)."""

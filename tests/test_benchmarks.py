@@ -1,6 +1,7 @@
 """The benchmarks at tiny sizes, and the two parts of them that could mislead: the memory and the judgement."""
 
 import json
+import re
 import sys
 from itertools import islice
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import growth, measure, near_dedup, quality, texts
+from benchmarks import growth, incremental, measure, near_dedup, quality, texts
 
 
 @pytest.fixture(scope="module")
@@ -136,3 +137,13 @@ def test_growth(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_exponent() -> None:
     assert growth.exponent([10, 100, 1000], [3, 30, 300]) == pytest.approx(1)
     assert growth.exponent([10, 100, 1000], [3, 300, 30_000]) == pytest.approx(2)
+
+
+def test_incremental(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    incremental.main(["--indexed", "300", "--drop", "60", "--repeats", "1", "--texts", str(tmp_path)])
+    printed = capsys.readouterr().out.splitlines()
+    _, by_earlier = map(int, re.findall(r"(\d+) removed, (\d+) by earlier", printed[1])[0])
+    assert by_earlier > 0
+    result = json.loads(printed[-1])
+    assert (result["input"]["indexed"]["rows"], result["input"]["drop"]["rows"]) == (300, 60)
+    assert result["share"] == pytest.approx(result["seconds"]["drop"][0] / result["seconds"]["full"][0], abs=1e-3)

@@ -1,0 +1,100 @@
+"""Assay, keeping an index: a drop is compared with all that the store holds, published there, and added to the index.
+
+Without the stages that judge a row by itself: the texts become records, those kept are published as one split. The last
+line printed is a profile, as in `with_assay`.
+
+    python with_assay_index.py STORE INPUT THRESHOLD WORDS PROCESSES
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmarks.systems.with_assay import Profile, records, texts_of
+from curate import duplicates
+from curate.duplicates import Duplicates
+from curate.earlier import Earlier, earlier_rows
+from curate.hashing import digest, file_digest
+from curate.index import Index
+from curate.split import SPLITS
+from curate.store import Store
+
+NAME = "texts"
+
+
+def publish(
+    store: Store, files: Sequence[Path], sha256: Sequence[str], verdict: duplicates.Verdict, compared_with: list[str]
+) -> None:
+    """A version of the data set: what the index reads of one."""
+    schema = pa.schema([*records(files[0]).schema, ("group", pa.string()), ("cluster", pa.string())])
+    removed = pa.schema([*schema, ("stage", pa.string()), ("reason", pa.string()), ("evidence", pa.string())])
+    with store.publishing("datasets", NAME) as draft:
+        train, *others = (draft.folder / f"{split}.parquet" for split in SPLITS)
+        for path in others:
+            pq.write_table(schema.empty_table(), path)
+        pq.write_table(
+            pa.table({"file": [path.name for path in files], "sha256": sha256}), draft.folder / "sources.parquet"
+        )
+        begin = 0
+        with (
+            pq.ParquetWriter(train, schema) as published,
+            pq.ParquetWriter(draft.folder / "quarantine.parquet", removed) as quarantine,
+        ):
+            for file in files:
+                table = records(file)
+                rows = slice(begin, begin := begin + table.num_rows)
+                reason = pa.array(verdict.reason[rows], pa.string())
+                cluster = pa.array(verdict.cluster[rows], pa.string())
+                table = pa.table([*table.columns, pa.nulls(table.num_rows, pa.string()), cluster], schema=schema)
+                published.write_table(table.filter(reason.is_null()))
+                stage = pa.repeat("duplicates", table.num_rows)
+                evidence = pa.array(verdict.evidence[rows], pa.string())
+                table = pa.table([*table.columns, stage, reason, evidence], schema=removed)
+                quarantine.write_table(table.filter(reason.is_valid()))
+        rejected = sum(each is not None for each in verdict.reason)
+        draft.publish(
+            {
+                "drop": {"sha256": digest(sha256)},
+                "counts": {"kept": begin - rejected},
+                "stages": [{"name": "duplicates", "rejected": rejected}],
+                "index": {"compared_with": compared_with},
+            }
+        )
+
+
+def main() -> None:
+    folder, source, threshold, words, processes = sys.argv[1:]
+    profile, files = Profile(), sorted(Path(source).iterdir())
+    settings = Duplicates(threshold=float(threshold), shingle_words=int(words))
+    store = Store(Path(folder))
+    index = Index(store, NAME, settings)
+    sha256 = [file_digest(file) for file in files]
+
+    def open_index() -> Sequence[Earlier]:
+        index.catch_up()
+        return earlier_rows(index.segments(), digest(sha256), sha256)
+
+    def all_keys() -> pa.Table:
+        with ThreadPoolExecutor(int(processes)) as threads:
+            return pa.concat_tables(threads.map(lambda file: duplicates.key_table(records(file), settings), files))
+
+    with index.lock():
+        earlier = profile.timed("open the index", open_index)()
+        compared_with = index.versions()
+        keys = profile.timed("read and sign", all_keys)()
+        verdict = profile.timed("judge", duplicates.judge)(keys, settings, partial(texts_of, files), earlier)
+        profile.timed("publish", publish)(store, files, sha256, verdict, compared_with)
+        profile.timed("add to the index", index.catch_up)()
+    removed = [json.loads(seen) for seen in verdict.evidence if seen is not None]
+    print(f"{len(removed)} removed, {sum(seen.get('version') is not None for seen in removed)} by earlier rows")
+    print(json.dumps({name: round(seconds, 3) for name, seconds in profile.items()}))
+
+
+if __name__ == "__main__":
+    main()
