@@ -58,6 +58,11 @@ class Check:
         if len(self.offences) < NAMED:
             self.offences.append(offence)
 
+    def told(self) -> list[str]:
+        """The failures, one a line, as far as they are named."""
+        more = self.failures - len(self.offences)
+        return [f"  {offence}" for offence in self.offences] + ([f"  and {more:,} more"] if more else [])
+
 
 def check_version(folder: Path, progress: Progress = silent, sample: int = SAMPLE) -> list[Check]:
     """Check a published data set version.
@@ -248,7 +253,7 @@ class _Earlier:
                     yield folder, name, row
             seen |= set(hashes.values())
 
-    def told(self) -> str:
+    def how(self) -> str:
         """What to add to how a check was made."""
         found = f", and {len(self.folders)} earlier versions" if self.folders else ""
         return found + (f" ({self.absent} more are not at hand)" if self.absent else "")
@@ -257,7 +262,7 @@ class _Earlier:
 def _check_shared(folder: Path, earlier: _Earlier) -> list[Check]:
     """Group, cluster and prompt of every row: no two splits may share one."""
     groups, clusters, prompts = (
-        Check(f"{what}s", f"no two splits share a {what}", "4", how=ALL + earlier.told())
+        Check(f"{what}s", f"no two splits share a {what}", "4", how=ALL + earlier.how())
         for what in ("group", "cluster", "prompt")
     )
     first: dict[tuple[str, str], tuple[str, str]] = {}
@@ -289,7 +294,7 @@ def _short(text: str) -> str:
 
 
 def _check_splits_stand(folder: Path, earlier: _Earlier) -> Check:
-    check = Check("standing", "rows of earlier versions keep their split", "4", how=ALL + earlier.told())
+    check = Check("standing", "rows of earlier versions keep their split", "4", how=ALL + earlier.how())
     now = {row["id"]: (name, _named(name, row)) for name, row in _split_rows(folder, ["id", "source"])}
     for version in earlier.folders:
         for name, row in _split_rows(version, ["id"]):
@@ -332,7 +337,7 @@ def _check_near_duplicates(
     )
     if len(chosen) < held:
         check.how = f"{len(chosen):,} of {held:,} rows of validation and test (seed 0) against all"
-    check.how += earlier.told()
+    check.how += earlier.how()
 
     def others() -> Iterator[_Member]:
         for at, (name, row) in enumerate(_split_rows(folder, columns)):
@@ -489,7 +494,7 @@ def _check_duplicates(folder: Path, manifest: dict[str, Any], earlier: _Earlier)
         if kept is None:
             if seen.get("version") is not None and seen["version"] not in {version for version, _ in versions}:
                 check.compared -= 1
-                check.how = f"those of versions at hand{earlier.told()}"
+                check.how = f"those of versions at hand{earlier.how()}"
                 continue
             check.fail(f"{_named('quarantine', row)}: the row it names did not stay: {row['evidence']}")
             continue

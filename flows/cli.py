@@ -240,6 +240,33 @@ def preview(
         print_preview(shown)
 
 
+@command("assay check licences/0123456789abcdef")
+def check(
+    version: Annotated[
+        str, typer.Argument(metavar="VERSION", help="Data set version: a folder, NAME/VERSION or NAME.")
+    ],
+    store: StoreFolder = STORE,
+    debug: Debug = False,
+) -> None:
+    """Read a published version again and prove from its files: no row lost, no leak, nothing cut."""
+    from curate.check import check_version
+    from curate.errors import AssayError
+    from curate.store import Store
+    from flows.console import Bars, print_tables
+    from flows.summary import check_tables
+
+    folder = Store(store).resolve("datasets", version)
+    with Bars() as bars:
+        checks = check_version(folder, bars)
+    print_tables(check_tables(folder, checks))
+    if failed := [each for each in checks if each.failures]:
+        named = [line for each in failed for line in (f"It does not hold that {each.claim}:", *each.told())]
+        raise AssayError(
+            f"{len(failed)} of {len(checks)} checks fail.\n" + "\n".join(named),
+            remedy="Use another version, or remove this one's folder and curate its drop again.",
+        )
+
+
 @command("assay index check licences", index_commands, "check")
 def check_index(name: Name, store: StoreFolder = STORE, debug: Debug = False) -> None:
     """Read the whole index of a data set again, and say what is wrong with it."""

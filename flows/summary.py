@@ -1,11 +1,12 @@
 """The closing tables, made from what is published: the terminal prints them, Prefect keeps them as artifacts."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from curate.check import Check
 from curate.index import Index
 from curate.pipeline import Curated
 from curate.split import SPLITS
@@ -136,6 +137,22 @@ def evaluation_tables(scorecard: Path) -> list[Table]:
         Table("scorecard", title, ["", *systems], rows),
         Table("comparisons", "Rows that only one of two gets right", columns, compared),
     ]
+
+
+def check_tables(folder: Path, checks: Sequence[Check]) -> list[Table]:
+    """What was checked of a version, how much of it, and whether it holds."""
+    columns = ["it holds that", "law", "compared", "which", "result"]
+    rows = [
+        [
+            each.claim,
+            each.law,
+            f"{each.compared:,} {each.what}",
+            each.how,
+            f"FAILS: {each.failures:,}" if each.failures else "yes",
+        ]
+        for each in checks
+    ]
+    return [Table("check", f"Check of {folder.parent.name}/{folder.name}", columns, rows)]
 
 
 def index_tables(index: Index) -> list[Table]:
