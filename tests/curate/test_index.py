@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -95,8 +96,8 @@ def publish(
 
 
 def numbered(count: int, file: str = "a.txt") -> list[dict[str, Any]]:
-    """Rows that differ in their words and in how many they have."""
-    return [row(f"{file} " + f"w{n} " * (n % 7) + "z", place=f"{file}:{n}") for n in range(count)]
+    """Different rows, some of them alike, of different lengths."""
+    return [row(f"{file} {n} " + "and so on " * (n % 7), place=f"{file}:{n}") for n in range(count)]
 
 
 def index_of(store: Store, given: Duplicates = SETTINGS) -> Index:
@@ -719,3 +720,29 @@ def test_a_read_only_index_can_be_read_and_says_that_it_cannot_be_written(
     assert stored(index) == before
     (problem,) = index.check()
     assert "published, but not indexed" in problem
+
+
+def test_the_documented_program_reads_the_index(
+    filled: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """docs/index.md shows how; the pairs it prints are similar, by datasketch's estimate and truly."""
+    (code,) = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs/index.md").read_text(), re.DOTALL | re.MULTILINE)
+    monkeypatch.chdir(filled.root.parent)
+    exec(code.replace("index/licences", "index/demo"), {})
+    pairs = [line.split() for line in capsys.readouterr().out.splitlines()]
+    segments = index_of(filled).segments()
+    shared = [np.count_nonzero(np.diff(segment.bands[0] >> np.uint64(32)) == 0) for segment in segments]
+    assert len(pairs) == sum(shared) > 5
+    ids = {each for segment in segments for each in segment.rows["id"].to_pylist()}
+    for first, second, estimate, true in pairs:
+        assert {first, second} <= ids
+        assert first != second
+        assert abs(float(estimate) - float(true)) < 0.25, "five standard deviations"
+
+
+def test_every_column_and_file_is_documented() -> None:
+    text = (ROOT / "docs/index.md").read_text()
+    assert [name for name in [*ROWS.names, *PARTS] if f"`{name}`" not in text and f"**{name}**" not in text] == []
+    example = re.search(r'"parameters": (\{.*?\})', text, re.DOTALL)
+    assert example is not None
+    assert set(json.loads(example[1])) == set(index_of(Store(Path("nowhere"))).parameters)
