@@ -667,7 +667,7 @@ def _earlier_conflicts(
             continue
         for name in (*split.SPLITS, "quarantine"):
             ids = [id_ for id_, (_, kept) in wanted.items() if kept == (name != "quarantine")]
-            table = pq.read_table(published(version) / f"{name}.parquet", columns, filters=[("id", "in", ids)])
+            table = pq.read_table(published(version) / f"{name}.parquet", columns=columns, filters=[("id", "in", ids)])
             table = table.add_column(0, "conflict", pa.array([wanted[id_][0] for id_ in table["id"].to_pylist()]))
             table = table.add_column(1, "version", pa.repeat(version, table.num_rows))
             yield table.append_column("kept", pa.repeat(name != "quarantine", table.num_rows))
