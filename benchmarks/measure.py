@@ -26,7 +26,7 @@ class Run:
 
     seconds: float
     peak_mib: float
-    """Greatest sum, over the run, of the proportional set sizes of the process and all its descendants."""
+    """The most memory, over the run, of the process and all its descendants together."""
     output: str
     """What it printed."""
 
@@ -62,7 +62,7 @@ def run(command: Sequence[str | Path], variables: Mapping[str, str | Path] | Non
     os.close(write)
     looked = begin
     while True:
-        ended, status, usage = os.wait4(process.pid, os.WNOHANG)
+        ended, status = os.waitpid(process.pid, os.WNOHANG)
         now = time.perf_counter()
         printed += _available(read)
         if ended:
@@ -75,7 +75,7 @@ def run(command: Sequence[str | Path], variables: Mapping[str, str | Path] | Non
     output = printed.decode(errors="replace")
     if process.returncode:
         sys.exit(f"{' '.join(map(str, command))} ended with {process.returncode}:\n{output[-4000:]}")
-    return Run(now - begin, max(peak, usage.ru_maxrss) / 1024, output)
+    return Run(now - begin, peak / 1024, output)
 
 
 def _available(pipe: int) -> bytes:
@@ -86,17 +86,22 @@ def _available(pipe: int) -> bytes:
 
 
 def _memory(session: int) -> int:
-    """Sum of the proportional set sizes of a session's processes, in KiB: a page that n share counts 1/n for each."""
-    total = 0
+    """Of a session's processes in KiB: the sum of their proportional set sizes (a page that n share counts 1/n for
+    each) or, if it is more, the most that one of them has ever had, which tells of peaks between two looks."""
+    shares, most = 0, 0
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            fields = (folder / "stat").read_text().rpartition(")")[2].split()
-            if int(fields[3]) == session:
-                lines = (folder / "smaps_rollup").read_text().splitlines()
-                total += next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
+            if os.getsid(int(folder.name)) == session:
+                shares += _kib(folder / "smaps_rollup", "Pss:")
+                most = max(most, _kib(folder / "status", "VmHWM:"))
         except (FileNotFoundError, ProcessLookupError):
             continue  # it ended meanwhile
-    return total
+    return max(shares, most)
+
+
+def _kib(path: Path, name: str) -> int:
+    """A line of a file of /proc; 0 where it is missing, as in a process that is ending."""
+    return next((int(line.split()[1]) for line in path.read_text().splitlines() if line.startswith(name)), 0)
 
 
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -16,7 +16,8 @@ from numba import njit
 from curate.near_dedup import jaccard
 from curate.words import Hashes, Offsets, ngrams, shingle_sets
 
-Sets = tuple[Offsets, Hashes]
+Sets = tuple[Offsets, npt.NDArray[np.int64]]
+"""Row i has the shingles [offsets[i] : offsets[i + 1]] of the second array: numbers, sorted, the rarest shingle's 0."""
 Flags = npt.NDArray[np.bool_]
 
 WORDS: dict[str, Callable[[str], Iterable[str]]] = {
@@ -30,15 +31,26 @@ is given are Assay's."""
 
 
 def definitions(texts: pa.Array, size: int) -> Iterator[Sets]:
-    """The shingles of the texts as each system makes them: offsets, and sorted distinct hashes."""
-    yield shingle_sets(texts, size)
+    """The shingles of the texts as each system makes them."""
+    yield by_rarity(*shingle_sets(texts, size))
     for split in WORDS.values():
         sets = [_shingles(list(map(hash, split(text))) or [0], size) for text in texts.to_pylist()]
-        yield np.cumsum([0, *map(len, sets)]), np.concatenate(sets)
+        yield by_rarity(np.cumsum([0, *map(len, sets)]), np.concatenate(sets))
 
 
 def _shingles(words: list[int], size: int) -> Hashes:
     return np.unique(ngrams(np.array(words, np.int64).view(np.uint64), min(size, len(words))))
+
+
+def by_rarity(offsets: Offsets, values: Hashes) -> Sets:
+    """Sets of hashes as sets of numbers."""
+    _, names, counts = np.unique(values, return_inverse=True, return_counts=True)
+    rank = np.empty(len(counts), np.int64)
+    rank[np.argsort(counts, kind="stable")] = np.arange(len(counts))
+    ranks = rank[names]
+    for begin, end in pairwise(offsets.tolist()):
+        ranks[begin:end].sort()
+    return offsets, ranks
 
 
 def judge(sets: list[Sets], kept: Flags, threshold: float) -> tuple[int, int]:
@@ -51,25 +63,13 @@ def judge(sets: list[Sets], kept: Flags, threshold: float) -> tuple[int, int]:
     """
     supported = np.zeros(len(kept), np.bool_)
     left: set[tuple[int, int]] | None = None
-    for offsets, values in sets:
-        ranks = _by_rarity(offsets, values)
+    for offsets, ranks in sets:
         removed = np.flatnonzero(~kept & ~supported)
         supported[[row for row, _ in _alike(offsets, ranks, kept, removed, threshold, True)]] = True
         pairs = _alike(offsets, ranks, kept, np.flatnonzero(kept), threshold, False)
         pairs = {(row, other) for row, other in pairs if row < other}
         left = pairs if left is None else left & pairs
     return int(np.count_nonzero(~kept & ~supported)), len(left or ())
-
-
-def _by_rarity(offsets: Offsets, values: Hashes) -> npt.NDArray[np.int64]:
-    """The shingles as numbers, the rarest 0, sorted within each row."""
-    _, names, counts = np.unique(values, return_inverse=True, return_counts=True)
-    rank = np.empty(len(counts), np.int64)
-    rank[np.argsort(counts, kind="stable")] = np.arange(len(counts))
-    ranks = rank[names]
-    for begin, end in pairwise(offsets.tolist()):
-        ranks[begin:end].sort()
-    return ranks
 
 
 @njit(cache=True)

@@ -69,7 +69,8 @@ def test_a_run_prints_more_than_a_pipe_holds() -> None:
 def test_judgement_is_that_of_brute_force(rows: list[frozenset[int]], seed: int, threshold: float) -> None:
     kept = np.random.default_rng(abs(seed)).random(len(rows)) < 0.6
     values = [sorted(row) for row in rows]
-    sets = (np.cumsum([0, *map(len, values)]), np.array([each for row in values for each in row], np.uint64))
+    hashes = np.array([each for row in values for each in row], np.uint64)
+    sets = quality.by_rarity(np.cumsum([0, *map(len, values)]), hashes)
 
     def alike(row: int, other: int) -> bool:
         return row != other and len(rows[row] & rows[other]) / len(rows[row] | rows[other]) >= threshold
@@ -82,8 +83,8 @@ def test_judgement_is_that_of_brute_force(rows: list[frozenset[int]], seed: int,
 
 def test_doubt_about_words_speaks_for_the_peer() -> None:
     """Rows 0 and 1 are alike to one definition only: removing 1 is not wrong then, and neither is keeping it."""
-    same = (np.array([0, 1, 2]), np.array([7, 7], np.uint64))
-    different = (np.array([0, 1, 2]), np.array([7, 8], np.uint64))
+    same = quality.by_rarity(np.array([0, 1, 2]), np.array([7, 7], np.uint64))
+    different = quality.by_rarity(np.array([0, 1, 2]), np.array([7, 8], np.uint64))
     assert quality.judge([different, same], np.array([True, False]), 0.7) == (0, 0)
     assert quality.judge([different, same], np.array([True, True]), 0.7) == (0, 0)
     assert quality.judge([different], np.array([True, False]), 0.7) == (1, 0)
