@@ -45,8 +45,8 @@ def link_beginning(folder: Path, rows: int, target: Path) -> Path:
 def plot(rows: Sequence[int], seconds: Sequence[float], mib: Sequence[float]) -> str:
     """An SVG of time and memory over rows, all axes logarithmic; the dashed lines grow as the rows do."""
     panels = [*_panel("seconds", rows, seconds, 30), *_panel("peak memory, MiB", rows, mib, 290)]
-    head = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 640 540" font-family="sans-serif" font-size="12">'
-    return "\n".join([head, '<rect width="640" height="540" fill="white"/>', *panels, "</svg>"]) + "\n"
+    head = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 670 540" font-family="sans-serif" font-size="12">'
+    return "\n".join([head, '<rect width="670" height="540" fill="white"/>', *panels, "</svg>"]) + "\n"
 
 
 def _panel(label: str, rows: Sequence[int], values: Sequence[float], top: int) -> Iterator[str]:
@@ -60,14 +60,15 @@ def _panel(label: str, rows: Sequence[int], values: Sequence[float], top: int) -
     def line(points: Iterable[tuple[float, float]], style: str) -> str:
         return f'<polyline points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in points)}" fill="none" {style}/>'
 
+    points = [point(size, value) for size, value in zip(rows, values, strict=True)]
     yield f'<text x="70" y="{top - 10}">{label}</text>'
     for power in range(low, high + 1):
         _, y = point(rows[0], 10.0**power)
         yield line([(70, y), (610, y)], 'stroke="#ddd"')
         yield f'<text x="62" y="{y + 4:.1f}" text-anchor="end">{10.0**power:,g}</text>'
-    steady = [point(size, value) for size in rows if (value := values[-1] * size / rows[-1]) >= 10.0**low]
-    yield line(steady, 'stroke="#888" stroke-dasharray="5 4"')
-    points = [point(size, value) for size, value in zip(rows, values, strict=True)]
+    each = values[-1] / rows[-1]
+    begin = max(rows[0], 10.0**low / each)
+    yield line([point(begin, begin * each), points[-1]], 'stroke="#888" stroke-dasharray="5 4"')
     yield line(points, 'stroke="#1565c0" stroke-width="2"')
     for size, (x, y) in zip(rows, points, strict=True):
         yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="#1565c0"/>'

@@ -123,14 +123,33 @@ def signature_rate(column: pa.Array) -> float:
     return sum(map(len, map(str.encode, column.to_pylist()))) / 1e6 / median(seconds)
 
 
-def profile(cold: Run, warm: Sequence[Run]) -> dict[str, float]:
-    """Seconds by step of Assay's runs (medians), what lies outside of the steps, and the first run's compilation."""
+COPY = """
+import sys
+import pyarrow.parquet as pq
+source, target = sys.argv[1:]
+pq.write_table(pq.read_table(source), target)
+"""
+"""What every system does besides: reading and writing."""
+
+
+def profile(cold: Run, warm: Sequence[Run], floor: float) -> dict[str, float]:
+    """Seconds by step of Assay's runs (medians), what lies outside of the steps, and the first run's compilation.
+
+    Args:
+        cold: the first run, which compiles the kernels.
+        warm: the others.
+        floor: seconds of a process that only reads and writes.
+    """
     steps = [json.loads(each.output.splitlines()[-1]) for each in warm]
     by_step = {name: median(each[name] for each in steps) for name in steps[0]}
     inside = [sum(value for name, value in each.items() if not name.startswith(" ")) for each in steps]
     outside = median(each.seconds - spent for each, spent in zip(warm, inside, strict=True))
     compiling = cold.seconds - median(each.seconds for each in warm)
-    return by_step | {"start and end of the process": outside, "compilation, first run only": compiling}
+    return by_step | {
+        "start and end of the process": outside,
+        "compilation, first run only": compiling,
+        "floor: a process that only reads and writes": floor,
+    }
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -173,14 +192,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for _ in range(options.repeats):
             for name in names:
                 runs[name].append(measure(name))
-    report(given, runs, kept, cold, pq.read_table(source)["text"].combine_chunks())
+        floor = run([sys.executable, "-c", COPY, source, Path(scratch) / "copy.parquet"])
+    report(
+        given, runs, kept, profile(cold, runs["assay"], floor.seconds), pq.read_table(source)["text"].combine_chunks()
+    )
 
 
 def report(
     given: dict[str, Any],
     runs: dict[str, list[Run]],
     kept: dict[str, npt.NDArray[np.int64]],
-    cold: Run,
+    steps: dict[str, float],
     column: pa.Array,
 ) -> None:
     """Print the tables and the result."""
@@ -202,11 +224,10 @@ def report(
         f"unlike: removed, though no kept row has a true similarity of {THRESHOLD}, whoever's words are counted."
         f"\nleft: pairs of kept rows that have it, whoever's words are counted."
     )
-    steps = profile(cold, runs["assay"])
     show("Assay by step", ["", "seconds"], [[name, seconds] for name, seconds in steps.items()])
     rate = signature_rate(column[:20_000])
     print(f"Signatures: {rate:.0f} MB/s a core.")
-    print(result("near_dedup", given, runs, rows=judged, profile=steps, cold=cold.seconds, signatures_mb_s=rate))
+    print(result("near_dedup", given, runs, rows=judged, profile=steps, signatures_mb_s=rate))
 
 
 if __name__ == "__main__":

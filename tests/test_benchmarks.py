@@ -110,7 +110,8 @@ def test_near_dedup_reports_what_assay_did(inputs: Path, tmp_path: Path, capsys:
     assert sorted([*kept.tolist(), *(row["id"] for row in removed)]) == list(range(500))
     assert {row["reason"] for row in removed} == {"exact_duplicate", "near_duplicate"}
     column = pq.read_table(inputs)["text"].combine_chunks()
-    near_dedup.report(texts.describe(inputs), {"assay": [done]}, {"assay": kept}, done, column)
+    steps = near_dedup.profile(done, [done], 0.1)
+    near_dedup.report(texts.describe(inputs), {"assay": [done]}, {"assay": kept}, steps, column)
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     judged = {"kept": len(kept), "removed_unlike_any_kept": 0, "pairs_left": 0}
     assert result["rows"] == {"assay": judged}

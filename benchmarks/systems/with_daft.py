@@ -17,7 +17,7 @@ source, output, _threshold, words, permutations, _processes = sys.argv[1:]
 ROWS_OF_BAND = 8  # 16 bands of 8: (1/16)^(1/8) = .707
 
 
-@daft.func()
+@daft.func()  # type: ignore[untyped-decorator]
 def positions(bands: list[list[int]]) -> list[int]:
     return list(range(len(bands)))
 
