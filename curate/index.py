@@ -139,8 +139,10 @@ def recorded_settings(store: Store, name: str) -> Duplicates:
     Raises:
         AssayError: nothing of that name is published, or under settings that are no longer possible.
     """
-    content = _authentic(store.index / name / MANIFEST)
-    known = content["parameters"] if content else read_manifest(store.resolve("datasets", name))["recipe"]["duplicates"]
+    if (content := _authentic(store.index / name / MANIFEST)) is not None:
+        known = content["parameters"]
+    else:
+        known = read_manifest(_some_published(store, name)[-1])["recipe"]["duplicates"]
     try:
         return Duplicates(**{key: value for key, value in known.items() if key in Duplicates.model_fields})
     except ValidationError as error:
@@ -172,6 +174,14 @@ def published(store: Store, name: str) -> list[Path]:
         ordered.append(folders[version])
         sorter.done(version)
     return ordered
+
+
+def _some_published(store: Store, name: str) -> list[Path]:
+    """`published`, or an error where nothing is."""
+    if folders := published(store, name):
+        return folders
+    known = ", ".join(sorted(path.name for path in (store.root / "datasets").glob("*"))) or "nothing yet"
+    raise AssayError(f"{name}: no version in {store.root / 'datasets'}.", remedy=f"Published there: {known}.")
 
 
 def read_version(folder: Path, settings: Duplicates) -> Iterator[Keys]:
@@ -379,8 +389,9 @@ class Index:
         """Make the index anew from the published versions; until that is done the old one stays, sound or not.
 
         Raises:
-            AssayError: it cannot be written.
+            AssayError: nothing is published, or the index cannot be written.
         """
+        _some_published(self.store, self.name)  # before anything is made
         with self.lock(progress), self._writing():
             old, new = self._referenced(), list[Entry]()
             for folder, parts in self._read(published(self.store, self.name), progress):

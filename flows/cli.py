@@ -312,7 +312,6 @@ def rebuild_index(
             raise AssayError(
                 f"{recipe} is the recipe of {loaded.name}, not of {name}.", remedy=f"Name the recipe of {name}."
             )
-        target.resolve("datasets", name)
         settings = loaded.duplicates
     index = Index(target, name, settings)
     with Bars() as bars:

@@ -356,8 +356,10 @@ def test_an_index_of_other_parameters_is_an_error_that_names_each(filled: Store)
 
 
 def test_there_is_nothing_to_record_or_rebuild_where_nothing_is_published(store: Store) -> None:
-    with pytest.raises(AssayError, match="demo: no such version"):
+    with pytest.raises(AssayError, match="demo: no version in"):
         recorded_settings(store, "demo")
+    with pytest.raises(AssayError, match="demo: no version in"):
+        index_of(store).rebuild()
     assert index_of(store).segments() == index_of(store).versions() == index_of(store).check() == []
     assert not store.root.exists(), "reading writes nothing"
 

@@ -113,7 +113,7 @@ def test_another_data_set_s_recipe_is_refused(project: Project) -> None:
 def test_an_unknown_name_says_which_there_are(curated: Project, command: str) -> None:
     done = assay(command, "demos", "--store", store_of(curated))
     assert done.exit_code == 1
-    assert "demos: no such version" in done.stderr
+    assert "demos: no version in" in done.stderr
     assert "demo" in done.stderr.split("Remedy:")[1]
     assert not (store_of(curated) / "index/demos").exists()
 
@@ -121,5 +121,5 @@ def test_an_unknown_name_says_which_there_are(curated: Project, command: str) ->
 def test_nothing_is_rebuilt_where_nothing_is_published(curated: Project, tmp_path: Path) -> None:
     done = assay("rebuild", "demo", "--store", tmp_path / "typo", "--recipe", curated.recipe_path)
     assert done.exit_code == 1
-    assert "demo: no such version" in done.stderr
+    assert "demo: no version in" in done.stderr
     assert not (tmp_path / "typo").exists()
