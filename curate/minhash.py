@@ -39,11 +39,13 @@ def signatures(offsets: Offsets, values: Hashes) -> Signatures:
 
 @cache
 def _permutations() -> tuple[Signatures, Signatures]:
-    """Factors and summands of datasketch's permutations h -> a h + b modulo 2^32."""
-    from datasketch import MinHash
+    """Factors (odd) and summands of datasketch's permutations h -> a h + b modulo 2^32.
 
-    factors, summands = MinHash(num_perm=PERMUTATIONS, scheme="affine32").permutations
-    return factors.astype(np.uint32), summands.astype(np.uint32)
+    Drawn as datasketch draws them for its seed 1; importing it, and scipy with it, takes most of a second.
+    """
+    draw = np.random.RandomState(1)
+    factors = draw.randint(0, 1 << 31, PERMUTATIONS, dtype=np.uint32) * np.uint32(2) + np.uint32(1)
+    return factors, draw.randint(0, 1 << 32, PERMUTATIONS, dtype=np.uint32)
 
 
 @njit(cache=True, nogil=True)
