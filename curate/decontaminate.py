@@ -437,8 +437,8 @@ def _whole_hashes(words: Hashes, offsets: Integers, texts: Integers) -> Hashes:
 
 
 def _filter(hashes: Hashes) -> npt.NDArray[np.uint8]:
-    """A bit for each value that the upper bits of a hash may have, set for these: 16 to 32 times as many bits."""
-    bits = np.zeros(2 << len(hashes).bit_length(), np.uint8)
+    """A bit for each value that the upper bits of a hash may have, set for these: 32 to 64 times as many bits."""
+    bits = np.zeros(4 << len(hashes).bit_length(), np.uint8)
     slots = _slots(hashes, bits)
     np.bitwise_or.at(bits, slots >> 3, (1 << (slots & 7)).astype(np.uint8))
     return bits
