@@ -414,15 +414,18 @@ class Index:
         counted: Counter[str] = Counter()
         progress("check", done, total, "rows")
         for entry in entries:
-            if damage := list(self._damage(entry)):
-                problems += damage
-            else:
-                segment = self._open(entry)
-                problems += self._contradictions(entry, segment)
-                counted.update(_rows_by_version(segment))
+            try:
+                damage = list(self._damage(entry))
+                if not damage:
+                    segment = self._open(entry)
+                    damage = list(self._contradictions(entry, segment))
+                    counted.update(_rows_by_version(segment))
+            except (AssayError, FileNotFoundError) as error:  # removed between two looks at it
+                damage = [str(error)]
+            problems += damage
             done += entry["rows"]
             progress("check", done, total, "rows")
-        if problems and self._entries() != entries:  # they have been merged meanwhile
+        if self._entries() != entries:  # a version was added meanwhile
             return self.check(progress)
         return [*problems, *self._unlike_published(entries, counted)]
 

@@ -323,6 +323,22 @@ def test_what_is_open_stays_as_it_is_while_segments_are_merged(filled: Store) ->
     assert stored(index)[: len(before)] == before
 
 
+def test_who_reads_while_segments_are_merged_reads_again(filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    index, merging = index_of(filled), index_of(filled)
+    stale = index._entries()
+
+    def merge(what: str, done: int, total: int, unit: str) -> None:
+        if total == 54:  # not yet when it checks again
+            publish(filled, numbered(60, "d.txt"))
+            merging.catch_up()
+
+    assert index.check(merge) == []
+    assert len(merging.versions()) == 4
+    read = iter([stale])
+    monkeypatch.setattr(index, "_entries", lambda: next(read, None) or merging._entries())
+    assert [segment.rows.num_rows for segment in index.segments()] == [114]
+
+
 def test_an_index_larger_than_the_memory_opens(filled: Store) -> None:
     path = filled.index / "demo/manifest.json"
     content = json.loads(path.read_bytes())
