@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -55,34 +57,24 @@ def run(command: Sequence[str | Path], variables: Mapping[str, str | Path] | Non
         SystemExit: it failed; what it printed last is shown.
     """
     surroundings = os.environ | QUIET | {name: str(value) for name, value in (variables or {}).items()}
-    read, write = os.pipe()
-    os.set_blocking(read, False)
-    printed, peak, begin = b"", 0, time.perf_counter()
-    process = subprocess.Popen(command, env=surroundings, stdout=write, stderr=write, start_new_session=True)
-    os.close(write)
-    looked = begin
-    while True:
-        ended, status = os.waitpid(process.pid, os.WNOHANG)
-        now = time.perf_counter()
-        printed += _available(read)
-        if ended:
-            break
-        if now - looked >= SAMPLING:
-            looked, peak = now, max(peak, _memory(process.pid))
-        time.sleep(0.005)
-    os.close(read)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    output = printed.decode(errors="replace")
+    with tempfile.TemporaryFile() as printed:
+        looked = begin = time.perf_counter()
+        process = subprocess.Popen(command, env=surroundings, stdout=printed, stderr=printed, start_new_session=True)
+        peak = 0
+        try:
+            while process.poll() is None:
+                if time.perf_counter() - looked >= SAMPLING:
+                    looked, peak = time.perf_counter(), max(peak, _memory(process.pid))
+                time.sleep(0.005)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+        seconds = time.perf_counter() - begin
+        printed.seek(0)
+        output = printed.read().decode(errors="replace")
     if process.returncode:
         sys.exit(f"{' '.join(map(str, command))} ended with {process.returncode}:\n{output[-4000:]}")
-    return Run(now - begin, peak / 1024, output)
-
-
-def _available(pipe: int) -> bytes:
-    try:
-        return os.read(pipe, 1 << 20)
-    except BlockingIOError:
-        return b""
+    return Run(seconds, peak / 1024, output)
 
 
 def _memory(session: int) -> int:
