@@ -381,10 +381,11 @@ def _deal(kinds: _Kinds, held: Ints, ratios: Ints, open_to: Flags) -> Ints:
 
 
 def _improve(kinds: _Kinds, dealt: Ints, held: Ints, wanted: Ints, open_to: Flags) -> None:
-    """Move single components, and exchange two where no move helps, while that lessens the deviation; in place.
+    """Move components, and exchange two where no move helps, while that lessens the deviation; in place.
 
-    Each time the best of all moves, or of the exchanges among the SWAPS most promising of each side. The number of
-    steps is bounded so that the work is linear in the size of the kinds; the deal leaves little to mend.
+    Each time the best of all moves, with as many alike as gain as much, or the best exchange among the SWAPS most
+    promising components of each side. The number of steps is bounded so that the work is linear in the size of the
+    kinds; the deal leaves little to mend.
 
     Args:
         dealt: shape (kinds, 3); held: shape (3, columns); wanted: the same, in millionths of a row.
@@ -397,12 +398,22 @@ def _improve(kinds: _Kinds, dealt: Ints, held: Ints, wanted: Ints, open_to: Flag
     def off(split: int, change: Ints, column: Ints | slice) -> Any:
         return np.abs((held[split, column] + change) * MILLION - wanted[split, column])
 
-    def move(kind: int, source: int, target: int) -> None:
+    def move(kind: int, source: int, target: int, copies: int) -> None:
         column, rows = kinds.content(kind)
-        dealt[kind, source] -= 1
-        dealt[kind, target] += 1
-        held[source, column] -= rows
-        held[target, column] += rows
+        dealt[kind, source] -= copies
+        dealt[kind, target] += copies
+        held[source, column] -= copies * rows
+        held[target, column] += copies * rows
+
+    def as_good(kind: int, source: int, target: int) -> int:
+        """How many copies gain as much each as the first: until a split has what it should of a column."""
+        column, rows = kinds.content(kind)
+        too_much = held[source, column] * MILLION - wanted[source, column]
+        too_little = wanted[target, column] - held[target, column] * MILLION
+        room = np.concatenate(
+            [too_much[too_much > 0] // rows[too_much > 0], too_little[too_little > 0] // rows[too_little > 0]]
+        )
+        return int(max(1, min(dealt[kind, source], room.min(initial=never) // MILLION)))
 
     nothing = np.zeros(1, dtype=np.int64)
     width = min(SWAPS, max(1, int((CELLS / kinds.columns) ** 0.5)))
@@ -415,7 +426,7 @@ def _improve(kinds: _Kinds, dealt: Ints, held: Ints, wanted: Ints, open_to: Flag
             gains.append(np.where((dealt[:, source] > 0) & open_to[:, target], gain, never))
         side, kind = divmod(int(np.argmin(gains)), len(dealt))
         if gains[side][kind] < 0:
-            move(kind, *sides[side])
+            move(kind, *sides[side], as_good(kind, *sides[side]))
             continue
         best, swap = 0, None
         for (source, target), there, back in ((sides[0], 0, 2), (sides[1], 1, 4), (sides[3], 3, 5)):
@@ -435,8 +446,8 @@ def _improve(kinds: _Kinds, dealt: Ints, held: Ints, wanted: Ints, open_to: Flag
         if swap is None:
             return
         out_kind, in_kind, source, target = swap
-        move(out_kind, source, target)
-        move(in_kind, target, source)
+        move(out_kind, source, target, 1)
+        move(in_kind, target, source, 1)
 
 
 def _by_time(newest: npt.NDArray[np.float64], sizes: Ints, ratios: Ints) -> Ints:

@@ -319,6 +319,15 @@ def test_large_and_small_components_go_to_every_split() -> None:
     assert result.balance["deviation"]["sum"] <= result.balance["least_possible"]["sum"] + 1 / len(clusters)
 
 
+def test_what_is_dealt_makes_up_for_what_stands() -> None:
+    """A thousand recorded rows in thirds: the new ones bring every label to its ratios again."""
+    ids = [f"{number:05}" for number in range(10_000)]
+    labels = ["abc"[number % 7 % 3] for number in range(10_000)]
+    recorded = {name: SPLITS[number % 3] for number, name in enumerate(ids[:1000])}
+    found = assign(ids, [None] * 10_000, ids, labels, Split(), recorded)
+    assert found.balance["deviation"]["sum"] <= found.balance["least_possible"]["sum"] + 1e-4 < 0.001
+
+
 def test_the_balance_says_what_was_given() -> None:
     labels = ["x"] * 60 + [None] * 40
     ids = [f"{number:03}" for number in range(100)]
