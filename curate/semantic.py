@@ -1,9 +1,10 @@
 """Semantic near-duplicates: rows that say the same in other words, by the cosine of their embeddings.
 
-Off unless the recipe names a model: a local folder that `model2vec` can open. Every pair of rows is compared, by exact
-products of their vectors in blocks; no index, nothing approximate. A row is removed only if a kept row of higher
-priority has a cosine of at least the threshold and (by default) the same answer; all pairs at the threshold are linked
-into clusters, whatever their answers. Time grows with the square of the rows, memory does not.
+Off unless the recipe names a model: a local folder of model2vec or of sentence-transformers' static embeddings (their
+transformers need torch, which this package does without). Every pair of rows is compared, by exact products of their
+vectors in blocks; no index, nothing approximate. A row is removed only if a kept row of higher priority has a cosine of
+at least the threshold and (by default) the same answer; all pairs at the threshold are linked into clusters, whatever
+their answers. Time grows with the square of the rows, memory does not.
 
 Reason: `semantic_duplicate`; the evidence is the kept row and the cosine.
 """
@@ -35,7 +36,7 @@ threshold: the order in which a processor adds decides nothing."""
 
 
 class Semantic(Settings):
-    model: str | None = Field(None, description="Folder of a model2vec model; without one nothing is compared.")
+    model: str | None = Field(None, description="Folder of a model: model2vec, or static embeddings.")
     threshold: float = Field(0.95, gt=0, le=1, description="Cosine from which two rows are near-duplicates.")
     same_target: bool = Field(True, description="Remove a near-duplicate only if its answer is the same.")
 
@@ -62,14 +63,13 @@ def embed(texts: Sequence[str], folder: Path) -> Vectors:
         raise AssayError(
             "`semantic.model` needs the package model2vec.", remedy="pip install 'assay-curation[semantic]'"
         ) from None
+    remedy = "Name a folder of model2vec, or of sentence-transformers' static embeddings, in `semantic.model`."
     if not folder.is_dir():
-        raise AssayError(f"{folder}: no such folder of a model.", remedy="Name a model2vec folder in `semantic.model`.")
+        raise AssayError(f"{folder}: no such folder.", remedy=remedy)
     try:
         model = StaticModel.from_pretrained(folder)
     except Exception as error:  # of its own, or of the libraries by which it reads its files
-        raise AssayError(
-            f"{folder}: no model2vec model: {error}", remedy="Name a model2vec folder in `semantic.model`."
-        ) from None
+        raise AssayError(f"{folder}: not a model that model2vec opens: {error}", remedy=remedy) from None
     if not texts:
         return np.empty((0, model.dim), np.float32)
     vectors: npt.NDArray[np.float64] = model.encode(list(texts), max_length=None, use_multiprocessing=False).astype(

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from model2vec import StaticModel
+from safetensors.numpy import save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from curate import semantic
@@ -126,6 +127,16 @@ def test_texts_are_embedded_as_unit_vectors(model: Path) -> None:
     np.testing.assert_allclose(vectors, expected, atol=1e-7)
 
 
+def test_static_embeddings_of_sentence_transformers_are_read_too(model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "static"
+    (folder / "0_StaticEmbedding").mkdir(parents=True)
+    (folder / "config_sentence_transformers.json").write_text("{}")
+    weights = np.array(list(VOCABULARY.values()), np.float32)
+    save_file({"embedding.weight": weights}, folder / "0_StaticEmbedding/model.safetensors")
+    (model / "tokenizer.json").rename(folder / "0_StaticEmbedding/tokenizer.json")
+    np.testing.assert_allclose(embed(["dog"], folder), [[0, 1, 0]])
+
+
 def test_a_text_is_read_to_its_end(model: Path) -> None:
     (vector,) = embed(["cat " * 2000 + "dog " * 2000], model)
     np.testing.assert_allclose(vector, [0.5**0.5, 0.5**0.5, 0], atol=1e-6)
@@ -143,15 +154,15 @@ def test_the_same_in_other_words_is_a_duplicate(model: Path) -> None:
 
 
 def test_a_model_that_is_not_there_is_an_error_and_is_not_fetched(tmp_path: Path) -> None:
-    with pytest.raises(AssayError, match="no such folder of a model"):
+    with pytest.raises(AssayError, match="no such folder"):
         embed(["x"], tmp_path / "potion-base-8M")
-    with pytest.raises(AssayError, match="no model2vec model"):
+    with pytest.raises(AssayError, match="not a model that model2vec opens"):
         embed(["x"], tmp_path)
 
 
 def test_a_broken_model_is_an_error(model: Path) -> None:
     (model / "model.safetensors").write_bytes(b"\0" * 40)
-    with pytest.raises(AssayError, match="no model2vec model"):
+    with pytest.raises(AssayError, match="not a model that model2vec opens"):
         embed(["x"], model)
 
 
