@@ -477,3 +477,17 @@ def test_real_instructions_planted_and_clean(tmp_path: Path, shared_data: Path) 
     assert len(planted) > 150
     outcome = made.run(*[(talk(*each), None) for each in planted])
     assert outcome.kept.num_rows == 0
+
+
+def test_shards_of_any_size_give_the_same(benchmark: Benchmark) -> None:
+    said = [("clean", "{}"), (QUESTION, "{}"), (talk("a", "b", SHORT), None), ("q", json.dumps({"a": SOLUTION}))] * 3
+    whole = rows(*said)
+    expected = decontaminate(whole, benchmark.references)
+    assert expected.rejected.num_rows == 9
+    for size in (1, 2, 5):
+        outcomes = [
+            decontaminate(whole.slice(begin, size), benchmark.references) for begin in range(0, len(said) + size, size)
+        ]
+        assert pa.concat_tables([each.rejected for each in outcomes]).equals(expected.rejected)
+        assert pa.concat_tables([each.kept for each in outcomes]).equals(expected.kept)
+    assert decontaminate(pa.concat_tables([whole, whole]), benchmark.references).rejected.num_rows == 18
