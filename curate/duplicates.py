@@ -220,20 +220,29 @@ class _Judge:
 
     def _compare(self) -> None:
         """Find what is worth comparing, and the shingles of those rows; only the first of equal rows are compared."""
-        from curate.near_dedup import Side, band_tables, bands_for, have_rivals, have_rivals_in
+        from curate.near_dedup import (
+            Side,
+            band_buckets,
+            band_tables,
+            bands_for,
+            have_rivals,
+            have_rivals_in,
+            prefix_buckets,
+        )
 
         threshold = self.settings.threshold
         rows = self.order[self.firsts]
-        stored = self.keys["signature"].combine_chunks()
-        signatures = fixed(stored, np.uint32)[rows]
-        tables = band_tables(signatures, bands_for(threshold))
-        needed = have_rivals(signatures, tables, threshold)
+        signatures = fixed(self.keys["signature"], np.uint32)[rows]
+        self.buckets, crowded = band_buckets(band_tables(signatures, bands_for(threshold)))
+        needed = crowded | have_rivals(signatures, self.buckets, threshold)
         for each in self.earlier:
-            needed |= have_rivals_in(signatures, each.side, each.live, threshold)
+            needed |= have_rivals_in(signatures, each.side, each.tables, each.live, threshold)
         begins, ends = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64)
         numbers = np.flatnonzero(needed)
         begins[numbers], ends[numbers], values = self._shingles(rows[numbers])
-        self.side = Side(signatures, tables, begins, ends, values)
+        self.side = Side(signatures, begins, ends, values)
+        if crowded.any():
+            self.buckets += prefix_buckets(self.side, crowded, threshold)
         self.parents = np.arange(len(rows))
         self.ties: list[tuple[int, int, int]] = []
 
@@ -297,7 +306,7 @@ class _Judge:
         least = self.settings.conflict_similarity
         assert least is not None  # noqa: S101  the caller has asked
         parents = np.arange(len(self.firsts))
-        link(self.side, parents, least)
+        link(self.side, self.buckets, parents, least)
         number_of = {int(place): number for number, place in enumerate(self.firsts)}
         numbers = np.array([number_of[place] for place in self.first_of.tolist()], np.int64)
         for places, _ in equal:
@@ -307,7 +316,9 @@ class _Judge:
         for number, each in enumerate(self.earlier):
             rows = np.arange(len(each.live), dtype=np.uint64)  # each a cluster of its own: all pairs are wanted
             off = np.zeros(len(rows), np.bool_)
-            _, _, pairs = remove_duplicates_of(each.side, off, each.live, rows, rows, self.side, nothing, least)
+            _, _, pairs = remove_duplicates_of(
+                each.side, each.tables, off, each.live, rows, rows, self.side, nothing, least
+            )
             tied: dict[int, int] = {}
             for mine, row in pairs.tolist():
                 others.setdefault(mine, []).append((number, row))
@@ -390,6 +401,7 @@ class _Judge:
         for number, each in enumerate(self.earlier):
             by, similarity, pairs = remove_duplicates_of(
                 each.side,
+                each.tables,
                 each.kept,
                 each.live,
                 self._answers(each.answers),
@@ -405,7 +417,7 @@ class _Judge:
             self.ties += [(mine, number, row) for mine, row in pairs.tolist()]
             firsts = [first_in.setdefault((number, int(each.clusters[row])), mine) for mine, row in pairs.tolist()]
             join(self.parents, pairs[:, 0], np.array(firsts, np.int64))
-        by, similarity = remove_near_duplicates(self.side, answers, there, threshold)
+        by, similarity = remove_near_duplicates(self.side, self.buckets, answers, there, threshold)
         removed = np.flatnonzero(by >= 0)
         kept = self.keys.select(["id", "file", "row"]).take(pa.array(self.order[self.firsts[by[removed]]]))
         for mine, where, true in zip(
@@ -414,7 +426,7 @@ class _Judge:
             named = {"kept": where["id"], "version": None, "file": where["file"], "row": where["row"]}
             self._duplicate(mine, "near_duplicate", named, true)
         join(self.parents, removed, by[removed])
-        link(self.side, self.parents, threshold)
+        link(self.side, self.buckets, self.parents, threshold)
 
     def _answers(self, answers: Halves) -> npt.NDArray[np.uint64]:
         """What must be equal for a row to remove another."""

@@ -32,6 +32,8 @@ class Earlier:
     """See `index.ROWS`."""
     side: "Side"
     """What the rows are compared by."""
+    tables: npt.NDArray[np.uint64]
+    """Their `near_dedup.band_tables`."""
     prompts: Halves
     answers: Halves
     by_prompt: npt.NDArray[np.uint64]
@@ -94,11 +96,12 @@ def earlier_rows(
         live = (at < compared) & ((newest == at) | unknown)
         published = rows["kept"].to_numpy()
         ours = _by_value(rows["version"], lambda version: int(version in own)) == 1
-        side = Side(segment.signatures, segment.bands, segment.offsets[:-1], segment.offsets[1:], segment.shingles)
+        side = Side(segment.signatures, segment.offsets[:-1], segment.offsets[1:], segment.shingles)
         found.append(
             Earlier(
                 rows,
                 side,
+                segment.bands,
                 fixed(rows["prompt"], np.uint64),
                 fixed(rows["answer"], np.uint64),
                 segment.prompts,

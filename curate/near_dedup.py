@@ -1,8 +1,13 @@
 """Near-duplicates: locality-sensitive hashing proposes pairs, their true Jaccard similarity decides.
 
-Rows are numbers here, in order of priority, the highest first. What they are compared by is a `Side`: signatures, the
-sorted tables of their bands, and the shingles of those rows that have a rival worth comparing. The kernels take the
-arrays of sides; all are compiled by numba and give the same result on every machine.
+Rows are numbers here, in order of priority, the highest first. What they are compared by is a `Side`: signatures, and
+the shingles of those rows that have a rival worth comparing. What is compared are the rows that share a *bucket*: the
+values of a band of their signatures. Where a band's bucket is large, as with rows that all begin with the same words,
+its rows are proposed anew by the prefix filter, which is exact: of two sets at the threshold, both ordered with the
+rarest shingles first, the beginnings have a shingle in common (Chaudhuri et al., 2006; Bayardo et al., 2007). So rows
+that only share what all share are not compared, and a bucket costs about as much as it has rows, not pairs.
+
+The kernels are compiled by numba and give the same result on every machine.
 """
 
 from dataclasses import dataclass
@@ -21,12 +26,21 @@ MISSED = 1e-3
 WIDEST = 4
 """Values per band at most. 32 bands of 4 propose a pair of similarity .6, .7, .8 with a chance of .988, .9998, 1 - 5e-8
 (1 - (1 - s^4)^32; Leskovec et al., Mining of Massive Datasets, 3.4). False proposals cost a comparison, no more."""
-MARGIN = 5 * 0.5 / PERMUTATIONS**0.5
-"""Five standard deviations of MinHash's estimate where it is widest (Broder, 1997): a proposed pair whose estimate is
-that far below the threshold is not compared; fewer than one in a million pairs at the threshold are passed over."""
+SIGMAS = 4
+"""A proposed pair whose estimated similarity is that many standard deviations below the threshold is not compared: of
+the pairs at the threshold that passes over 3 in 100,000 (a MinHash estimate is binomial; Broder, 1997)."""
+
+LARGE = 64
+"""Rows of a band's bucket from which the prefix filter proposes instead: about where comparing all pairs of them costs
+as much as it does."""
+COUNTERS = 1 << 22
+"""How often a shingle occurs is counted by the last bits of its hash; two that share a counter only seem less rare."""
+MEMO = 1 << 20
+"""How many of the pairs found not to be similar are remembered, so as not to compare them again in other buckets."""
 
 Tables = npt.NDArray[np.uint64]
 Rows = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
 
 
 def bands_for(threshold: float) -> int:
@@ -49,7 +63,7 @@ def band_tables(signatures: Signatures, bands: int) -> Tables:
 
 def least_equal(threshold: float) -> int:
     """In how many of the 128 places two signatures must be equal for their rows to be worth comparing."""
-    return int(np.ceil((threshold - MARGIN) * PERMUTATIONS))
+    return int(PERMUTATIONS * threshold - SIGMAS * (PERMUTATIONS * threshold * (1 - threshold)) ** 0.5)
 
 
 @dataclass(frozen=True)
@@ -58,8 +72,6 @@ class Side:
 
     signatures: Signatures
     """Shape (rows, 128)."""
-    tables: Tables
-    """See `band_tables`: shape (bands, rows)."""
     begins: Offsets
     """Row r's shingles, sorted and distinct, are values[begins[r] : ends[r]]; none where they are not needed."""
     ends: Offsets
@@ -68,31 +80,57 @@ class Side:
     @property
     def arrays(self) -> tuple[Any, ...]:
         """The arrays as the kernels take them."""
-        return self.signatures, self.tables, self.begins, self.ends, self.values
+        return self.signatures, self.begins, self.ends, self.values
 
 
-def have_rivals(signatures: Signatures, tables: Tables, threshold: float) -> npt.NDArray[np.bool_]:
-    """Which rows have another one worth comparing: shape (rows,). Only of these the shingles are needed."""
+@dataclass(frozen=True)
+class Buckets:
+    """Rows to be compared with each other: bucket b holds rows[begins[b] : begins[b + 1]], in ascending order."""
+
+    begins: Offsets
+    rows: Rows
+
+    def __add__(self, other: "Buckets") -> "Buckets":
+        begins = np.concatenate([self.begins, other.begins[1:] + self.begins[-1]])
+        return Buckets(begins, np.concatenate([self.rows, other.rows]))
+
+
+def band_buckets(tables: Tables) -> tuple[Buckets, Flags]:
+    """The buckets of 2 to LARGE rows of all bands, and which rows are in larger ones: shape (rows,)."""
+    crowded = np.zeros(tables.shape[1], np.bool_)
+    return Buckets(*_runs(tables, LARGE, crowded)), crowded
+
+
+def prefix_buckets(side: Side, crowded: Flags, threshold: float) -> Buckets:
+    """Buckets that hold every pair at or above the threshold among the crowded rows, whose shingles must be there."""
+    entries = _prefixes(*side.arrays[1:], np.flatnonzero(crowded), threshold)
+    entries.sort()
+    return Buckets(*_runs(entries[None], len(entries), np.zeros(len(crowded), np.bool_)))
+
+
+def have_rivals(signatures: Signatures, buckets: Buckets, threshold: float) -> Flags:
+    """Which rows have another one worth comparing in their buckets: shape (rows,)."""
     rivals = np.zeros(len(signatures), np.bool_)
-    _have_rivals(signatures, tables, least_equal(threshold), rivals)
+    _have_rivals(signatures, buckets.begins, buckets.rows, least_equal(threshold), rivals)
     return rivals
 
 
-def have_rivals_in(signatures: Signatures, earlier: Side, live: Any, threshold: float) -> npt.NDArray[np.bool_]:
-    """Which rows have one worth comparing among the live rows of an earlier side: shape (rows,)."""
+def have_rivals_in(signatures: Signatures, earlier: Side, tables: Tables, live: Flags, threshold: float) -> Flags:
+    """Which rows have one worth comparing among the live rows of an earlier side with these tables: shape (rows,)."""
     rivals = np.zeros(len(signatures), np.bool_)
-    keys = _keys(signatures, len(earlier.tables))
-    _have_rivals_in(signatures, keys, earlier.signatures, earlier.tables, live, least_equal(threshold), rivals)
+    keys = _keys(signatures, len(tables))
+    _have_rivals_in(signatures, keys, earlier.signatures, tables, live, least_equal(threshold), rivals)
     return rivals
 
 
 def remove_near_duplicates(
-    side: Side, answers: Hashes, candidates: npt.NDArray[np.bool_], threshold: float
+    side: Side, buckets: Buckets, answers: Hashes, candidates: Flags, threshold: float
 ) -> tuple[Rows, npt.NDArray[np.float64]]:
     """The greedy rule: a row goes if a kept row before it with an equal answer is at least as similar as the threshold.
 
     Args:
         side: rows in order of priority.
+        buckets: where similar rows are found.
         answers: a hash of each row's answer; rows of different ones never remove each other.
         candidates: rows that are still there; others neither remove nor are removed.
         threshold: Jaccard similarity, in (0, 1].
@@ -102,15 +140,18 @@ def remove_near_duplicates(
     """
     by = np.full(len(answers), -1, np.int64)
     similarity = np.zeros(len(answers))
-    entries, buckets = _same_answer_buckets(side.tables, answers)
-    _remove(*side.arrays, entries, buckets, candidates, threshold, least_equal(threshold), by, similarity)
+    rows, shared = _same_answer(buckets.begins, buckets.rows, answers)
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(answers)))])
+    own = shared[np.argsort(rows, kind="stable")]  # the buckets of each row
+    _remove(*side.arrays, answers, offsets, own, candidates, threshold, least_equal(threshold), by, similarity)
     return by, similarity
 
 
 def remove_duplicates_of(
     earlier: Side,
-    kept: npt.NDArray[np.bool_],
-    live: npt.NDArray[np.bool_],
+    tables: Tables,
+    kept: Flags,
+    live: Flags,
     earlier_answers: Hashes,
     clusters: Hashes,
     side: Side,
@@ -121,6 +162,7 @@ def remove_duplicates_of(
 
     Args:
         earlier: the earlier rows; their shingles are all there.
+        tables: their `band_tables`.
         kept: which of these are published, so that they remove.
         live: which of these count at all.
         earlier_answers, answers: a hash of each row's answer, or zeros where the answer does not matter.
@@ -134,26 +176,16 @@ def remove_duplicates_of(
     """
     by = np.full(len(answers), -1, np.int64)
     similarity = np.zeros(len(answers))
-    pairs = _against(
-        *earlier.arrays,
-        kept,
-        live,
-        earlier_answers,
-        clusters,
-        *side.arrays,
-        _keys(side.signatures, len(earlier.tables)),
-        answers,
-        threshold,
-        least_equal(threshold),
-        by,
-        similarity,
-    )
+    theirs = tables, kept, live, earlier_answers, clusters
+    ours = _keys(side.signatures, len(tables)), answers
+    least = least_equal(threshold)
+    pairs = _against(*earlier.arrays, *theirs, *side.arrays, *ours, threshold, least, by, similarity)
     return by, similarity, pairs
 
 
-def link(side: Side, parents: Rows, threshold: float) -> None:
+def link(side: Side, buckets: Buckets, parents: Rows, threshold: float) -> None:
     """Join all pairs of rows at or above the threshold in the union-find `parents` (see curate.components)."""
-    _link(*side.arrays, parents, threshold, least_equal(threshold))
+    _link(*side.arrays, buckets.begins, buckets.rows, parents, threshold, least_equal(threshold))
 
 
 def _keys(signatures: Signatures, bands: int) -> Tables:
@@ -161,30 +193,6 @@ def _keys(signatures: Signatures, bands: int) -> Tables:
     keys = np.empty((bands, len(signatures)), np.uint64)
     _band_entries(signatures, keys)
     return keys & ~np.uint64(0xFFFFFFFF)
-
-
-def _same_answer_buckets(tables: Tables, answers: Hashes) -> tuple[Offsets, npt.NDArray[np.int32]]:
-    """For each row the buckets it shares with another row of the same answer.
-
-    Returns:
-        Offsets of shape (rows + 1,) into the numbers of the buckets, which run from 0.
-    """
-    sorted_again = np.empty_like(tables[0])
-    offsets = np.zeros(len(answers) + 1, np.int64)
-    shared = []
-    number = 0
-    for table in tables:
-        _with_answers(table, answers, sorted_again)
-        sorted_again.sort()
-        rows, buckets, number = _shared(sorted_again, number)
-        shared.append((rows, buckets))
-        offsets[1:] += np.bincount(rows, minlength=len(answers))
-    np.cumsum(offsets, out=offsets)
-    flat = np.empty(offsets[-1], np.int32)
-    ends = offsets[:-1].copy()
-    for rows, buckets in shared:
-        _fill(rows, buckets, ends, flat)
-    return offsets, flat
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -208,48 +216,96 @@ def _band_entries(signatures, out):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _with_answers(table, answers, out):  # type: ignore[no-untyped-def]
-    """The entries of a band, their keys made of answer and key."""
-    for at in range(len(table)):
-        row = table[at] & np.uint64(0xFFFFFFFF)
-        key = _scramble((table[at] >> np.uint64(32)) ^ answers[row])
-        out[at] = (key >> np.uint64(32) << np.uint64(32)) | row
+def _runs(tables, largest, crowded):  # type: ignore[no-untyped-def]
+    """Runs of 2 to `largest` entries of one key, as (begins, rows); marks the rows of longer ones in `crowded`."""
+    counts = np.zeros(2, np.int64)  # buckets, rows
+    begins = np.zeros(1, np.int64)
+    rows = np.empty(0, np.int64)
+    for fill in range(2):
+        counts[:] = 0
+        for table in tables:
+            begin = 0
+            while begin < len(table):
+                key = table[begin] >> np.uint64(32)
+                end = begin + 1
+                while end < len(table) and table[end] >> np.uint64(32) == key:
+                    end += 1
+                if end - begin > largest:
+                    for at in range(begin, end):
+                        crowded[table[at] & np.uint64(0xFFFFFFFF)] = True
+                elif end - begin > 1:
+                    if fill:
+                        for at in range(begin, end):
+                            rows[counts[1] + at - begin] = table[at] & np.uint64(0xFFFFFFFF)
+                        begins[counts[0] + 1] = counts[1] + end - begin
+                    counts[0] += 1
+                    counts[1] += end - begin
+                begin = end
+        if not fill:
+            begins = np.zeros(counts[0] + 1, np.int64)
+            rows = np.empty(counts[1], np.int64)
+    return begins, rows
 
 
 @njit(cache=True, nogil=True)
-def _run(table, begin):  # type: ignore[no-untyped-def]
-    """Where the run of entries of one key ends that begins at `begin`."""
-    key = table[begin] >> np.uint64(32)
-    end = begin + 1
-    while end < len(table) and table[end] >> np.uint64(32) == key:
-        end += 1
-    return end
+def _prefixes(begins, ends, values, rows, threshold):  # type: ignore[no-untyped-def]
+    """For each row the entries (32 bits of the shingle) << 32 | row of its rarest shingles, as many as must have one in
+    common with those of any row at the threshold; shingles that occur once are left out."""
+    last = np.uint64(COUNTERS - 1)
+    counts = np.zeros(COUNTERS, np.uint32)
+    for row in rows:
+        for at in range(begins[row], ends[row]):
+            counts[values[at] & last] += 1
+    entries = np.empty(1024, np.uint64)
+    total = 0
+    for row in rows:
+        own = values[begins[row] : ends[row]]
+        # By rarity and then by hash: upper and lower halves of a number that is sorted.
+        ordered = np.empty(len(own), np.uint64)
+        for at in range(len(own)):
+            ordered[at] = np.uint64(counts[own[at] & last]) << np.uint64(32) | own[at] >> np.uint64(32)
+        ordered.sort()
+        size = len(own) - np.int64(np.ceil(threshold * len(own) - 1e-9)) + 1
+        while size < len(own) and ordered[size] == ordered[size - 1]:
+            size += 1  # shingles that look the same here stand on one side
+        for entry in ordered[:size]:
+            if entry >> np.uint64(32) > 1:
+                if total == len(entries):
+                    longer = np.empty(2 * len(entries), np.uint64)
+                    longer[:total] = entries
+                    entries = longer
+                entries[total] = entry << np.uint64(32) | np.uint64(row)
+                total += 1
+    return entries[:total].copy()
 
 
 @njit(cache=True, nogil=True)
-def _shared(table, number):  # type: ignore[no-untyped-def]
-    """Rows that share their key with another, and the number of the bucket, counted on from `number`."""
-    rows = np.empty(len(table), np.int32)
-    buckets = np.empty(len(table), np.int32)
-    count = 0
-    begin = 0
-    while begin < len(table):
-        end = _run(table, begin)
-        if end - begin > 1:
-            for at in range(begin, end):
-                rows[count] = np.int32(table[at] & np.uint64(0xFFFFFFFF))
-                buckets[count] = number
-                count += 1
-            number += 1
-        begin = end
-    return rows[:count].copy(), buckets[:count].copy(), number
-
-
-@njit(cache=True, nogil=True)
-def _fill(rows, buckets, ends, flat):  # type: ignore[no-untyped-def]
-    for at in range(len(rows)):
-        flat[ends[rows[at]]] = buckets[at]
-        ends[rows[at]] += 1
+def _same_answer(begins, rows, answers):  # type: ignore[no-untyped-def]
+    """Rows that share a bucket with another row of the same answer, and the number of what they share."""
+    found = np.empty(len(rows), np.int64)
+    shared = np.empty(len(rows), np.int64)
+    total, number = 0, 0
+    for bucket in range(len(begins) - 1):
+        members = rows[begins[bucket] : begins[bucket + 1]]
+        alike = True
+        for row in members:
+            alike = alike and answers[row] == answers[members[0]]
+        if not alike:
+            if len(members) == 2:
+                continue
+            members = members[np.argsort(answers[members], kind="mergesort")]
+        begin = 0
+        while begin < len(members):
+            end = begin + 1
+            while end < len(members) and answers[members[end]] == answers[members[begin]]:
+                end += 1
+            if end - begin > 1:
+                for at in range(begin, end):
+                    found[total], shared[total] = members[at], number
+                    total += 1
+                number += 1
+            begin = end
+    return found[:total].copy(), shared[:total].copy()
 
 
 @njit(cache=True, nogil=True)
@@ -262,33 +318,37 @@ def _equal(first, second):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def jaccard(first, second):  # type: ignore[no-untyped-def]
-    """Jaccard similarity of two sets of sorted, distinct hashes: size of the intersection over size of the union."""
+def jaccard(first, second, least=0.0):  # type: ignore[no-untyped-def]
+    """Jaccard similarity of two sets of sorted, distinct hashes: size of the intersection over size of the union.
+
+    Once it is certain to be less than `least`, 0 is given.
+    """
+    size = len(first) + len(second)
+    most_missing = size - 2 * (least / (1 + least)) * size + 1e-6  # values of one set alone, if it is to reach `least`
     i, j, common = 0, 0, 0
     while i < len(first) and j < len(second):
-        a, b = first[i], second[j]
-        common += a == b
-        i += a <= b
-        j += b <= a
-    return common / (len(first) + len(second) - common)
+        stop = min(i + 16, len(first))  # to look whether it can still be reached only now and then
+        while i < stop and j < len(second):
+            a, b = first[i], second[j]
+            common += a == b
+            i += a <= b
+            j += b <= a
+        if i + j - 2 * common > most_missing:
+            return 0.0
+    return common / (size - common)
 
 
 @njit(cache=True, nogil=True)
-def _have_rivals(signatures, tables, least, rivals):  # type: ignore[no-untyped-def]
-    for table in tables:
-        begin = 0
-        while begin < len(table):
-            end = _run(table, begin)
-            for at in range(begin, end):
-                row = table[at] & np.uint64(0xFFFFFFFF)
-                if rivals[row]:
-                    continue
-                for other_at in range(begin, end):
-                    other = table[other_at] & np.uint64(0xFFFFFFFF)
-                    if other != row and _equal(signatures[row], signatures[other]) >= least:
-                        rivals[row] = rivals[other] = True
-                        break
-            begin = end
+def _have_rivals(signatures, begins, rows, least, rivals):  # type: ignore[no-untyped-def]
+    for bucket in range(len(begins) - 1):
+        members = rows[begins[bucket] : begins[bucket + 1]]
+        for row in members:
+            if rivals[row]:
+                continue
+            for other in members:
+                if other != row and _equal(signatures[row], signatures[other]) >= least:
+                    rivals[row] = rivals[other] = True
+                    break
 
 
 @njit(cache=True, nogil=True)
@@ -309,7 +369,7 @@ def _have_rivals_in(signatures, keys, theirs, tables, live, least, rivals):  # t
 
 @njit(cache=True, nogil=True)
 def _remove(  # type: ignore[no-untyped-def]
-    signatures, tables, begins, ends, values, offsets, buckets, candidates, threshold, least, by, similarity
+    signatures, begins, ends, values, answers, offsets, buckets, candidates, threshold, least, by, similarity
 ):
     last = np.full(len(buckets) // 2 + 1, -1, np.int64)  # entry of the row kept last in each bucket
     before = np.full(len(buckets), -1, np.int64)  # entry of the row kept before that one
@@ -326,12 +386,13 @@ def _remove(  # type: ignore[no-untyped-def]
                 other = row_of[entry]
                 if seen[other] != row:
                     seen[other] = row
-                    if _equal(signatures[row], signatures[other]) >= least:
+                    # By chance rows of different answers may share a bucket.
+                    if answers[row] == answers[other] and _equal(signatures[row], signatures[other]) >= least:
                         rivals[count] = other
                         count += 1
                 entry = before[entry]
         for other in np.sort(rivals[:count]):
-            true = jaccard(values[begins[row] : ends[row]], values[begins[other] : ends[other]])
+            true = jaccard(values[begins[row] : ends[row]], values[begins[other] : ends[other]], threshold)
             if true >= threshold:
                 by[row], similarity[row] = other, true
                 break
@@ -343,61 +404,58 @@ def _remove(  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _link(signatures, tables, begins, ends, values, parents, threshold, least):  # type: ignore[no-untyped-def]
+def _link(signatures, begins, ends, values, buckets, rows, parents, threshold, least):  # type: ignore[no-untyped-def]
     """Bucket by bucket. Its rows are held in groups that are joined already, so that a bucket of a thousand rows that
     are all alike costs a thousand comparisons; only rows that are not similar are compared each with each."""
-    rows = tables.shape[1]
-    following = np.empty(rows, np.int64)  # by place in the table: the next row of the group
-    heads = np.empty(rows, np.int64)
-    tails = np.empty(rows, np.int64)
-    for table in tables:
-        begin = 0
-        while begin < rows:
-            end = _run(table, begin)
-            groups = 0
-            for at in range(begin, end if end - begin > 1 else begin):
-                row = np.int64(table[at] & np.uint64(0xFFFFFFFF))
-                mine = at  # head of the group the row belongs to
-                tail = at
-                following[at] = -1
-                left = 0
-                for group in range(groups):
-                    member = heads[group]
-                    joined = find(parents, np.int64(table[member] & np.uint64(0xFFFFFFFF))) == find(parents, row)
-                    while not joined and member >= 0:
-                        other = np.int64(table[member] & np.uint64(0xFFFFFFFF))
-                        if (
-                            _equal(signatures[row], signatures[other]) >= least
-                            and jaccard(values[begins[row] : ends[row]], values[begins[other] : ends[other]])
-                            >= threshold
-                        ):
-                            union(parents, row, other)
-                            joined = True
-                        member = following[member]
-                    if joined:
-                        following[tail] = heads[group]
-                        tail = tails[group]
-                    else:
-                        heads[left], tails[left] = heads[group], tails[group]
-                        left += 1
-                heads[left], tails[left] = mine, tail
-                groups = left + 1
-            begin = end
+    following = np.empty(len(rows), np.int64)  # by place in `rows`: the next row of the group
+    heads = np.empty(len(rows), np.int64)
+    tails = np.empty(len(rows), np.int64)
+    unlike = np.zeros(MEMO, np.uint64)
+    for bucket in range(len(buckets) - 1):
+        groups = 0
+        for at in range(buckets[bucket], buckets[bucket + 1]):
+            row = rows[at]
+            tail = at  # of the group the row belongs to, which begins with the row
+            following[at] = -1
+            left = 0
+            for group in range(groups):
+                member = heads[group]
+                joined = find(parents, rows[member]) == find(parents, row)
+                while not joined and member >= 0:
+                    other = rows[member]
+                    if _equal(signatures[row], signatures[other]) >= least:
+                        pair = np.uint64(min(row, other)) << np.uint64(32) | np.uint64(max(row, other))
+                        slot = _scramble(pair) & np.uint64(MEMO - 1)
+                        if unlike[slot] != pair:
+                            one, two = values[begins[row] : ends[row]], values[begins[other] : ends[other]]
+                            if jaccard(one, two, threshold) >= threshold:
+                                union(parents, row, other)
+                                joined = True
+                            else:
+                                unlike[slot] = pair
+                    member = following[member]
+                if joined:
+                    following[tail] = heads[group]
+                    tail = tails[group]
+                else:
+                    heads[left], tails[left] = heads[group], tails[group]
+                    left += 1
+            heads[left], tails[left] = at, tail
+            groups = left + 1
 
 
 @njit(cache=True, nogil=True)
 def _against(  # type: ignore[no-untyped-def]
     signatures,
-    tables,
     begins,
     ends,
     values,
+    tables,
     kept,
     live,
     answers,
     clusters,
     new_signatures,
-    new_tables,
     new_begins,
     new_ends,
     new_values,
@@ -434,7 +492,7 @@ def _against(  # type: ignore[no-untyped-def]
                 tied = tied or clusters[pairs[at, 1]] == clusters[other]
             if tied and not removes:
                 continue
-            true = jaccard(mine, values[begins[other] : ends[other]])
+            true = jaccard(mine, values[begins[other] : ends[other]], threshold)
             if true < threshold:
                 continue
             if removes:

@@ -4,6 +4,7 @@ import itertools
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -13,12 +14,14 @@ from curate.components import roots
 from curate.minhash import text_signatures
 from curate.near_dedup import (
     Side,
+    band_buckets,
     band_tables,
     bands_for,
     have_rivals,
     have_rivals_in,
     jaccard,
     link,
+    prefix_buckets,
     remove_duplicates_of,
     remove_near_duplicates,
 )
@@ -30,8 +33,11 @@ SIZE = 3
 def side_of(texts: list[str], threshold: float) -> Side:
     array = pa.array(texts, pa.string())
     offsets, values = shingle_sets(array, SIZE)
-    signatures = text_signatures(array, SIZE)
-    return Side(signatures, band_tables(signatures, bands_for(threshold)), offsets[:-1], offsets[1:], values)
+    return Side(text_signatures(array, SIZE), offsets[:-1], offsets[1:], values)
+
+
+def tables_of(side: Side, threshold: float) -> npt.NDArray[np.uint64]:
+    return band_tables(side.signatures, bands_for(threshold))
 
 
 def sets_of(side: Side) -> list[set[int]]:
@@ -69,13 +75,20 @@ thresholds = st.sampled_from([0.4, 0.5, 0.6, 0.8, 1.0])
 
 
 @settings(max_examples=80)
-@given(corpora, thresholds)
-def test_removals_and_clusters_equal_brute_force(rows: list[tuple[str, int]], threshold: float) -> None:
+@given(corpora, thresholds, st.booleans())
+def test_removals_and_clusters_equal_brute_force(
+    rows: list[tuple[str, int]], threshold: float, everywhere: bool
+) -> None:
     texts, answers = [text for text, _ in rows], [answer for _, answer in rows]
     side = side_of(texts, threshold)
     sets = sets_of(side)
     there = np.ones(len(rows), np.bool_)
-    by, similarity = remove_near_duplicates(side, np.array(answers, np.uint64), there, threshold)
+    buckets, crowded = band_buckets(tables_of(side, threshold))
+    if everywhere:  # as if every row were in a large bucket
+        buckets = prefix_buckets(side, np.ones(len(rows), np.bool_), threshold)
+    else:
+        assert not crowded.any()
+    by, similarity = remove_near_duplicates(side, buckets, np.array(answers, np.uint64), there, threshold)
     assert by.tolist() == greedy(sets, answers, threshold)
     assert all(
         found == pytest.approx(similar(sets[row], sets[kept]))
@@ -83,9 +96,9 @@ def test_removals_and_clusters_equal_brute_force(rows: list[tuple[str, int]], th
         if kept >= 0
     )
     parents = np.arange(len(rows))
-    link(side, parents, threshold)
+    link(side, buckets, parents, threshold)
     assert roots(parents).tolist() == clusters(sets, threshold)
-    rivals = have_rivals(side.signatures, side.tables, threshold)
+    rivals = have_rivals(side.signatures, buckets, threshold)
     assert all(rivals[row] for row, root in enumerate(roots(parents)) if root != row)
 
 
@@ -102,6 +115,7 @@ def test_earlier_rows_equal_brute_force(
     names = np.array([random.randrange(4) for _ in earlier], np.uint64)
     by, similarity, pairs = remove_duplicates_of(
         old,
+        tables_of(old, threshold),
         kept,
         live,
         np.array(old_answers, np.uint64),
@@ -123,7 +137,7 @@ def test_earlier_rows_equal_brute_force(
         assert similar(old_sets[other], new_sets[row]) >= threshold
         found[row].add(int(names[other]))
     assert found == ties
-    rivals = have_rivals_in(new.signatures, old, live, threshold)
+    rivals = have_rivals_in(new.signatures, old, tables_of(old, threshold), live, threshold)
     assert all(rivals[row] for row in ties if ties[row])
 
 
@@ -142,9 +156,10 @@ def test_bands_miss_few_at_the_threshold(threshold: float, bands: int) -> None:
 
 def test_tables_hold_every_row_in_every_band_by_its_values() -> None:
     side = side_of(["a b c d", "a b c d", "a b c e f", "x"], 0.8)
-    assert side.tables.shape == (32, 4)
-    assert np.all(np.diff(side.tables.astype(object), axis=1) > 0)
-    for band, table in enumerate(side.tables):
+    tables = tables_of(side, 0.8)
+    assert tables.shape == (32, 4)
+    assert np.all(np.diff(tables.astype(object), axis=1) > 0)
+    for band, table in enumerate(tables):
         assert sorted((table & 0xFFFFFFFF).tolist()) == [0, 1, 2, 3]
         values = side.signatures[:, 4 * band : 4 * band + 4]
         key_of = {int(entry & 0xFFFFFFFF): int(entry >> 32) for entry in table.tolist()}
