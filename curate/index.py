@@ -93,7 +93,7 @@ class Keys:
     signatures: npt.NDArray[np.uint32]
     """MinHash, shape (rows, 128)."""
     offsets: npt.NDArray[np.int64]
-    """Row i has shingles[offsets[i] : offsets[i + 1]]: shape (rows + 1,)."""
+    """Row i has shingles[offsets[i] : offsets[i + 1]], and there are no others: shape (rows + 1,)."""
     shingles: npt.NDArray[np.uint64]
     """Sorted and distinct within a row."""
 
@@ -522,8 +522,8 @@ class Index:
             for part in parts:
                 tables.append(part.rows)
                 signatures.write(part.signatures)
-                offsets.write(part.offsets[1:] + (shingles.length - part.offsets[0]))
-                shingles.write(part.shingles[part.offsets[0] : part.offsets[-1]])
+                offsets.write(part.offsets[1:] + shingles.length)
+                shingles.write(part.shingles)
         rows = pa.concat_tables(tables).unify_dictionaries().combine_chunks()
         write_arrow(rows, drafts["rows.arrow"])
         with _Array(drafts["bands.npy"], np.uint64, rows.num_rows) as bands:

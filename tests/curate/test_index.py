@@ -569,10 +569,10 @@ def killed_at(place):
     # written is cut in half, as a power failure may leave it.
     steps = count(1)
 
-    def before(real):
+    def before(name, real):
         def step(target, *rest, **named):
             if next(steps) == place:
-                if real is os.fsync and not os.path.isdir(f"/proc/self/fd/{target}"):
+                if name == "fsync" and not os.path.isdir(f"/proc/self/fd/{target}"):
                     path = os.readlink(f"/proc/self/fd/{target}")
                     os.truncate(path, os.path.getsize(path) // 2)
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -580,7 +580,7 @@ def killed_at(place):
         return step
 
     for name in ("fsync", "replace", "unlink"):
-        setattr(os, name, before(getattr(os, name)))
+        setattr(os, name, before(name, getattr(os, name)))
 
 os.fsync = lambda descriptor: None  # the disk's part is played above
 action, template, folder = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
@@ -620,11 +620,15 @@ print(place - 1, *held)
 """
 
 
+STEPS = 3 * (2 * len(PARTS) + 1)
+"""The files of two versions' segments and of the merged one are synced and renamed, and then their folder is synced."""
+
+
 def test_killed_at_any_step_of_adding_it_holds_whole_versions_and_goes_on(store: Store, tmp_path: Path) -> None:
     for count, file in [(9, "a.txt"), (5, "b.txt")]:
         publish(store, numbered(count, file))
     kills, *held = map(int, run(KILLS, "catch_up", store.root, tmp_path).stdout.split())
-    assert kills > 3 * 2 * len(PARTS), "every file of two versions and of the merged segment is written and renamed"
+    assert kills == STEPS + 2 * (3 + len(PARTS)), "a manifest each, and the two segments merged are removed"
     assert held == sorted(held)
     assert set(held) == {0, 1, 2}
 
@@ -634,7 +638,7 @@ def test_killed_at_any_step_of_rebuilding_the_old_index_stays(store: Store, tmp_
         publish(store, numbered(count, file))
     index_of(store).catch_up()
     kills, *held = map(int, run(KILLS, "rebuild", store.root, tmp_path).stdout.split())
-    assert kills > 3 * 2 * len(PARTS)
+    assert kills == STEPS + 3 + 2 * len(PARTS), "one manifest; the two segments merged are removed"
     assert set(held) == {2}
 
 
