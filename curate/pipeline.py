@@ -497,15 +497,22 @@ class _Run:
         with self._timed("split"):
             columns = ["id", "group", "cluster", "label", "source", "meta"]
             rows = pa.concat_tables([shard.kept().select(columns) for shard in shards])
-            kept = pc.is_null(read_arrow(verdict / "verdict.arrow")["reason"]).to_numpy()
-            place = np.cumsum(kept) - 1  # of the rows judged among those kept
-            ties = read_arrow(verdict / "ties.arrow").to_pydict()
-            among = [
-                (int(place[row]), number, other)
-                for row, number, other in zip(ties["row"], ties["segment"], ties["earlier"], strict=True)
-                if kept[row]
-            ]
             clusters = rows["cluster"].to_pylist()
+            judged = read_arrow(verdict / "verdict.arrow")
+            kept = pc.is_null(judged["reason"]).to_numpy()
+            place = np.cumsum(kept) - 1  # of the rows judged among those kept
+            members: dict[str, list[int]] = {}
+            for row, cluster in enumerate(clusters):
+                members.setdefault(cluster, []).append(row)
+            among: list[tuple[int, int, int]] = []
+            bound: set[tuple[str, int]] = set()
+            # What ties a row that was removed ties all that are left of its cluster, once for each earlier cluster.
+            for (row, number, other), cluster in _ties(verdict, judged):
+                if kept[row]:
+                    among.append((int(place[row]), number, other))
+                elif (tag := (cluster, int(self.earlier[number].clusters[other]))) not in bound:
+                    bound.add(tag)
+                    among += [(each, number, other) for each in members.get(cluster, ())]
             given = split.assign(
                 rows["id"].to_pylist(),
                 rows["group"].to_pylist(),
@@ -657,20 +664,29 @@ def _earlier_conflicts(
     Args:
         seen: (number of the conflict, number of the `Earlier`, row in it).
     """
-    by_version: dict[str, dict[str, tuple[int, bool]]] = {}
+    by_version: dict[str, dict[bool, dict[str, int]]] = {}
     for conflict, number, row in seen:
         known = earlier[number].rows.slice(row, 1).select(["id", "version", "kept"]).to_pylist()[0]
-        by_version.setdefault(known["version"], {})[known["id"]] = conflict, known["kept"]
+        by_version.setdefault(known["version"], {True: {}, False: {}})[known["kept"]][known["id"]] = conflict
     columns = ["id", "turns", "target", "group", "label", "language", "source"]
     for version, wanted in by_version.items():
         if not published(version).is_dir():  # no longer in the store; the evidence still names its rows
             continue
         for name in (*split.SPLITS, "quarantine"):
-            ids = [id_ for id_, (_, kept) in wanted.items() if kept == (name != "quarantine")]
-            table = pq.read_table(published(version) / f"{name}.parquet", columns=columns, filters=[("id", "in", ids)])
-            table = table.add_column(0, "conflict", pa.array([wanted[id_][0] for id_ in table["id"].to_pylist()]))
+            conflict_of = wanted[name != "quarantine"]
+            of_these = pc.field("id").isin(pa.array(conflict_of, pa.string()))
+            table = pq.read_table(published(version) / f"{name}.parquet", columns=columns, filters=of_these)
+            numbers = pa.array([conflict_of[id_] for id_ in table["id"].to_pylist()], pa.int64())
+            table = table.add_column(0, "conflict", numbers)
             table = table.add_column(1, "version", pa.repeat(version, table.num_rows))
             yield table.append_column("kept", pa.repeat(name != "quarantine", table.num_rows))
+
+
+def _ties(verdict: Path, judged: pa.Table) -> Iterator[tuple[tuple[int, int, int], str]]:
+    """What ties rows to earlier ones, see `duplicates.Verdict`, each with the row's cluster."""
+    ties = read_arrow(verdict / "ties.arrow")
+    clusters = judged["cluster"].take(ties["row"]).to_pylist()
+    yield from zip(zip(*(column.to_pylist() for column in ties.columns), strict=True), clusters, strict=True)
 
 
 def _within_splits(clusters: Sequence[str], splits: Sequence[str | None]) -> list[str]:
