@@ -195,6 +195,7 @@ class _Judge:
         self.first_of = first_of
         self.firsts = np.flatnonzero(first_of == np.arange(self.total))
         self._compare()
+        self._join_equal_prompts(by_content, new_prompt)
         groups = self._groups(by_content, new_prompt, new_content)
         self._conflicts(groups)
         self._exact_duplicates_of_earlier()
@@ -245,6 +246,9 @@ class _Judge:
             self.buckets += prefix_buckets(self.side, crowded, threshold)
         self.parents = np.arange(len(rows))
         self.ties: list[tuple[int, int, int]] = []
+        self.number_of = np.empty(self.total, np.int64)  # of each place's first among the firsts
+        self.number_of[self.firsts] = np.arange(len(self.firsts))
+        self.number_of = self.number_of[self.first_of]
 
     def _shingles(self, rows: Numbers) -> tuple[Numbers, Numbers, npt.NDArray[np.uint64]]:
         """Where each row's shingles begin and end, and the shingles."""
@@ -263,6 +267,13 @@ class _Judge:
         ends[order] = np.cumsum(lengths)
         begins[order] = ends[order] - lengths
         return begins, ends, np.concatenate([np.zeros(0, np.uint64), *(values for _, values in parts)])
+
+    def _join_equal_prompts(self, by_content: Numbers, new_prompt: Flags) -> None:
+        """Rows with one prompt are of one cluster, whatever the scope: its answer would be known to the other split."""
+        from curate.components import join
+
+        firsts = by_content[np.flatnonzero(new_prompt)[np.cumsum(new_prompt) - 1]]
+        join(self.parents, self.number_of[by_content], self.number_of[firsts])
 
     def _groups(
         self, by_content: Numbers, new_prompt: Flags, new_content: Flags
@@ -287,6 +298,11 @@ class _Judge:
             for group, others in found.items()
             for place in by_content[begins[group] : ends[group]].tolist()
         }
+        self.ties += [
+            (int(self.number_of[by_content[begins[group]]]), *other)
+            for group, others in found.items()
+            for other in others
+        ]
         groups = [
             (sorted(by_content[begins[group] : ends[group]].tolist()), found.get(group, []))
             for group in sorted({*np.flatnonzero(suspect).tolist(), *found})
@@ -307,8 +323,7 @@ class _Judge:
         assert least is not None  # noqa: S101  the caller has asked
         parents = np.arange(len(self.firsts))
         link(self.side, self.buckets, parents, least)
-        number_of = {int(place): number for number, place in enumerate(self.firsts)}
-        numbers = np.array([number_of[place] for place in self.first_of.tolist()], np.int64)
+        numbers = self.number_of
         for places, _ in equal:
             join(parents, numbers[places[1:]], numbers[[places[0]] * (len(places) - 1)])
         others: dict[int, list[tuple[int, int]]] = {}
@@ -452,9 +467,7 @@ class _Judge:
         from curate.components import roots
 
         root_of: Numbers = roots(self.parents)
-        number_of = np.empty(self.total, np.int64)
-        number_of[self.firsts] = np.arange(len(self.firsts))
-        root_of_place = root_of[number_of[self.first_of]]
+        root_of_place = root_of[self.number_of]
         ids = self.keys["id"].take(pa.array(self.order)).to_pylist()
         least: dict[int, str] = {}
         for root, name in zip(root_of_place.tolist(), ids, strict=True):

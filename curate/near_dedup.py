@@ -35,9 +35,6 @@ LARGE = 64
 as much as it does."""
 COUNTERS = 1 << 22
 """How often a shingle occurs is counted by the last bits of its hash; two that share a counter only seem less rare."""
-MEMO = 1 << 20
-"""How many of the pairs found not to be similar are remembered, so as not to compare them again in other buckets."""
-
 Tables = npt.NDArray[np.uint64]
 Rows = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -140,10 +137,8 @@ def remove_near_duplicates(
     """
     by = np.full(len(answers), -1, np.int64)
     similarity = np.zeros(len(answers))
-    rows, shared = _same_answer(buckets.begins, buckets.rows, answers)
-    offsets = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(answers)))])
-    own = shared[np.argsort(rows, kind="stable")]  # the buckets of each row
-    _remove(*side.arrays, answers, offsets, own, candidates, threshold, least_equal(threshold), by, similarity)
+    shared = _by_row(*_same_answer(buckets.begins, buckets.rows, answers), len(answers))
+    _remove(*side.arrays, answers, *shared, candidates, threshold, least_equal(threshold), by, similarity)
     return by, similarity
 
 
@@ -185,7 +180,9 @@ def remove_duplicates_of(
 
 def link(side: Side, buckets: Buckets, parents: Rows, threshold: float) -> None:
     """Join all pairs of rows at or above the threshold in the union-find `parents` (see curate.components)."""
-    _link(*side.arrays, buckets.begins, buckets.rows, parents, threshold, least_equal(threshold))
+    buckets_of = np.repeat(np.arange(len(buckets.begins) - 1), np.diff(buckets.begins))
+    own = _by_row(buckets.rows, buckets_of, len(parents))
+    _link(*side.arrays, buckets.begins, buckets.rows, *own, parents, threshold, least_equal(threshold))
 
 
 def _keys(signatures: Signatures, bands: int) -> Tables:
@@ -309,6 +306,33 @@ def _same_answer(begins, rows, answers):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
+def _by_row(rows, buckets, total):  # type: ignore[no-untyped-def]
+    """The buckets of each row, ascending, as (offsets of shape (total + 1,), buckets)."""
+    offsets = np.zeros(total + 1, np.int64)
+    for row in rows:
+        offsets[row + 1] += 1
+    for row in range(total):
+        offsets[row + 1] += offsets[row]
+    own = np.empty(len(rows), np.int64)
+    ends = offsets[:-1].copy()
+    for at in range(len(rows)):
+        own[ends[rows[at]]] = buckets[at]
+        ends[rows[at]] += 1
+    return offsets, own
+
+
+@njit(cache=True, nogil=True)
+def _share_before(first, second, bucket):  # type: ignore[no-untyped-def]
+    """Whether two rows, given by their buckets, share one before this one."""
+    i, j = 0, 0
+    while first[i] < bucket and second[j] < bucket:
+        if first[i] == second[j]:
+            return True
+        i, j = i + (first[i] < second[j]), j + (second[j] < first[i])
+    return False
+
+
+@njit(cache=True, nogil=True)
 def _equal(first, second):  # type: ignore[no-untyped-def]
     """In how many places two signatures are equal."""
     count = np.uint32(0)
@@ -404,13 +428,14 @@ def _remove(  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _link(signatures, begins, ends, values, buckets, rows, parents, threshold, least):  # type: ignore[no-untyped-def]
+def _link(  # type: ignore[no-untyped-def]
+    signatures, begins, ends, values, buckets, rows, offsets, own, parents, threshold, least
+):
     """Bucket by bucket. Its rows are held in groups that are joined already, so that a bucket of a thousand rows that
     are all alike costs a thousand comparisons; only rows that are not similar are compared each with each."""
     following = np.empty(len(rows), np.int64)  # by place in `rows`: the next row of the group
     heads = np.empty(len(rows), np.int64)
     tails = np.empty(len(rows), np.int64)
-    unlike = np.zeros(MEMO, np.uint64)
     for bucket in range(len(buckets) - 1):
         groups = 0
         for at in range(buckets[bucket], buckets[bucket + 1]):
@@ -424,15 +449,12 @@ def _link(signatures, begins, ends, values, buckets, rows, parents, threshold, l
                 while not joined and member >= 0:
                     other = rows[member]
                     if _equal(signatures[row], signatures[other]) >= least:
-                        pair = np.uint64(min(row, other)) << np.uint64(32) | np.uint64(max(row, other))
-                        slot = _scramble(pair) & np.uint64(MEMO - 1)
-                        if unlike[slot] != pair:
+                        mine, its = own[offsets[row] : offsets[row + 1]], own[offsets[other] : offsets[other + 1]]
+                        if not _share_before(mine, its, bucket):  # else they have been compared there
                             one, two = values[begins[row] : ends[row]], values[begins[other] : ends[other]]
                             if jaccard(one, two, threshold) >= threshold:
                                 union(parents, row, other)
                                 joined = True
-                            else:
-                                unlike[slot] = pair
                     member = following[member]
                 if joined:
                     following[tail] = heads[group]

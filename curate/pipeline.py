@@ -621,7 +621,7 @@ def _parts(files: list[InputFile], size: int) -> list[tuple[InputFile, ...]]:
     parts: list[list[InputFile]] = []
     room = 0
     for file in files:
-        if file.size > room:
+        if not parts or file.size > room:
             parts.append([])
             room = size
         parts[-1].append(file)
