@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial, wraps
+from functools import lru_cache, wraps
 from pathlib import Path
 from typing import Any
 
@@ -57,15 +57,23 @@ class Profile(dict[str, float]):
         return run
 
 
-def texts_of(files: list[Path], rows: Any) -> pa.Array:
-    """The texts of rows, numbered through all files; the numbers ascend."""
+def texts_of(files: list[Path]) -> Callable[[Any], pa.Array]:
+    """What gives the texts of rows, numbered through all files; the numbers ascend."""
     begins = np.cumsum([0, *(pq.read_metadata(file).num_rows for file in files)])
-    cuts = np.searchsorted(rows, begins)
-    return pa.concat_arrays(
-        pq.read_table(file, columns=["text"])["text"].combine_chunks().take(pa.array(rows[first:last] - begin))
-        for file, begin, first, last in zip(files, begins[:-1], cuts[:-1], cuts[1:], strict=True)
-        if first < last
-    )
+
+    @lru_cache(maxsize=8)  # those that the threads have in hand: the next rows are mostly of the same file
+    def read(file: Path) -> pa.Array:
+        return pq.read_table(file, columns=["text"])["text"].combine_chunks()
+
+    def texts(rows: Any) -> pa.Array:
+        cuts = np.searchsorted(rows, begins)
+        return pa.concat_arrays(
+            read(file).take(pa.array(rows[first:last] - begin))
+            for file, begin, first, last in zip(files, begins[:-1], cuts[:-1], cuts[1:], strict=True)
+            if first < last
+        )
+
+    return texts
 
 
 def write(files: list[Path], verdict: duplicates.Verdict, folder: Path) -> None:
@@ -105,7 +113,7 @@ def main() -> None:
             return pa.concat_tables(threads.map(keys_of, files))
 
     keys = profile.timed("read and sign", all_keys)()
-    verdict = profile.timed("judge", duplicates.judge)(keys, settings, partial(texts_of, files))
+    verdict = profile.timed("judge", duplicates.judge)(keys, settings, texts_of(files))
     profile.timed("write", write)(files, verdict, Path(output))
     print(json.dumps({name: round(seconds, 3) for name, seconds in profile.items()}))
 

@@ -10,7 +10,6 @@ import json
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -88,7 +87,7 @@ def main() -> None:
         earlier = profile.timed("open the index", open_index)()
         compared_with = index.versions()
         keys = profile.timed("read and sign", all_keys)()
-        verdict = profile.timed("judge", duplicates.judge)(keys, settings, partial(texts_of, files), earlier)
+        verdict = profile.timed("judge", duplicates.judge)(keys, settings, texts_of(files), earlier)
         profile.timed("publish", publish)(store, files, sha256, verdict, compared_with)
         profile.timed("add to the index", index.catch_up)()
     removed = [json.loads(seen) for seen in verdict.evidence if seen is not None]
