@@ -72,9 +72,7 @@ def report(given: dict[str, dict[str, object]], runs: dict[str, list[Run]]) -> N
     share = seconds["drop"] / seconds["full"]
     bare = {kind: runs[kind][-1].seconds - profiles[kind]["add to the index"] for kind in runs}
     bare_share = bare["drop"] / bare["full"]
-    print(
-        f"The drop takes {share:.1%} of the time of the full run; neither being added to the index, {bare_share:.1%}."
-    )
+    print(f"The drop takes {share:.1%} of the full run's time; if neither were added to the index, {bare_share:.1%}.")
     print(result("incremental", given, runs, share=share, share_without_adding=bare_share, profile=profiles))
 
 
