@@ -35,6 +35,10 @@ ALL = "all"
 Row = dict[str, Any]
 
 
+LATER = ("semantic", "split")
+"""Stages after `duplicates`: a row that one of these turns away had stayed until then."""
+
+
 @dataclass
 class Check:
     """One thing that was checked."""
@@ -458,7 +462,7 @@ def _check_duplicates(folder: Path, manifest: dict[str, Any], earlier: _Earlier)
     """Every quarantined duplicate names a row that stayed, with its true similarity and, where asked for, its answer.
 
     A row that stayed is a published one, of this version or of the earlier one that the evidence names; or one that
-    only the split then turned away.
+    only a later stage turned away.
     """
     settings = manifest["recipe"]["duplicates"]
     check = Check(
@@ -481,9 +485,7 @@ def _check_duplicates(folder: Path, manifest: dict[str, Any], earlier: _Earlier)
     stayed: dict[tuple[str | None, str, str, int], Row] = {}
     versions = [(None, folder), *((version.name, version) for version in earlier.folders)]
     for version, where in versions:
-        turned_away = (
-            row for row in _rows(where / "quarantine.parquet", [*columns, "stage"]) if row["stage"] == "split"
-        )
+        turned_away = (row for row in _rows(where / "quarantine.parquet", [*columns, "stage"]) if row["stage"] in LATER)
         for row in (*(row for _, row in _split_rows(where, columns)), *turned_away):
             key = version, row["id"], row["source"]["file"], row["source"]["row"]
             if key in wanted:

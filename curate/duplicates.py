@@ -30,8 +30,10 @@ from curate.hashing import canonical_json
 from curate.record import answer_is_last_turn, answer_text, prompt_text, said_text
 from curate.stage import Settings, evidence_json
 
-VERSION = 3
-"""Raised whenever `key_table` or `judge` would give another result for the same rows."""
+KEYS_VERSION = 3
+"""Raised whenever `key_table` would give another result for the same rows; the index is then to be rebuilt."""
+VERSION = 4
+"""Raised whenever `judge` would give another result for the same keys."""
 BATCH = 8192
 """Rows whose shingles one thread computes at a time."""
 
@@ -180,7 +182,7 @@ class _Judge:
         keys = keys.combine_chunks()
         self.keys, self.settings, self.texts, self.earlier = keys, settings, texts, earlier
         self.total = keys.num_rows
-        self.order = _priority(keys)
+        self.order = priority(keys)
         self.prompts = fixed(keys["prompt"], np.uint64)[self.order]
         self.answers = fixed(keys["answer"], np.uint64)[self.order]
         self.reason: list[str | None] = [None] * self.total
@@ -482,8 +484,8 @@ class _Judge:
         return [least[root] for root in root_of_place.tolist()]
 
 
-def _priority(keys: pa.Table) -> Numbers:
-    """The rows' numbers, the highest priority first."""
+def priority(keys: pa.Table) -> Numbers:
+    """The rows' numbers, the highest priority first: the longer, then the lesser id, then the first in the drop."""
     ids = np.frombuffer(bytes.fromhex("".join(keys["id"].to_pylist())), ">u8").reshape(-1, 2)
     files = keys["file"].combine_chunks().dictionary_encode()
     rank = np.argsort(np.argsort(np.array(files.dictionary.to_pylist(), object)))[files.indices.to_numpy()]

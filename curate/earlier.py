@@ -175,6 +175,14 @@ def _by_value(column: pa.ChunkedArray, number: Any) -> Numbers:
 
 
 def _cluster_tags(names: pa.ChunkedArray) -> npt.NDArray[np.uint64]:
-    """The first 16 hex digits of each name as a number."""
-    heads = pc.fill_null(pc.utf8_slice_codeunits(names, 0, 16), "0" * 16).to_pylist()
-    return np.frombuffer(bytes.fromhex("".join(heads)), ">u8").astype(np.uint64)
+    """The first 16 hex digits of each name as a number; 0 where there is none."""
+    array = names.combine_chunks()
+    _, bounds, data = array.buffers()
+    begins = np.frombuffer(bounds, np.int32)[array.offset : array.offset + len(array)].astype(np.int64)
+    known = array.is_valid().to_numpy(zero_copy_only=False)
+    tags = np.zeros(len(array), np.uint64)
+    digits = np.frombuffer(data or b"", np.uint8)[begins[known, None] + np.arange(16)].astype(np.uint64)
+    value = np.where(digits > ord("9"), digits - ord("a") + 10, digits - ord("0"))
+    for at in range(16):
+        tags[known] = tags[known] << np.uint64(4) | value[:, at]
+    return tags

@@ -129,7 +129,7 @@ def parameters(settings: Duplicates) -> dict[str, Any]:
         "scheme": "affine32",
         "bands": bands,
         "rows_per_band": PERMUTATIONS // bands,
-        "keys": duplicates.VERSION,
+        "keys": duplicates.KEYS_VERSION,
     }
 
 

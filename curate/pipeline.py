@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from curate import decontaminate, duplicates, fit, read, render, split
+from curate import decontaminate, duplicates, fit, read, render, semantic, split
 from curate.contract import Contract
 from curate.earlier import Earlier, before, earlier_rows, recorded_splits, tied_splits
 from curate.errors import AssayError
@@ -184,7 +184,7 @@ class KeyTask:
 def run_keys(task: KeyTask) -> Path:
     """The folder of the cache that holds a shard's key table."""
     compared = task.settings.model_dump(include={"scope", "boilerplate", "shingle_words"})
-    key = digest(["keys", duplicates.VERSION, compared, task.shard.key])
+    key = digest(["keys", duplicates.KEYS_VERSION, compared, task.shard.key])
     folder = keyed_folder(task.cache / "stages", key)
     if not folder.is_dir():
         table = duplicates.key_table(task.shard.kept(), task.settings)
@@ -192,17 +192,49 @@ def run_keys(task: KeyTask) -> Path:
     return folder
 
 
-def apply_verdict(table: pa.Table, path: Path, begin: int) -> Outcome:
-    """Remove a shard's duplicates and conflicts; adds the column `cluster`.
+def apply_verdict(table: pa.Table, stage: str, path: Path, begin: int) -> Outcome:
+    """Remove those of a shard's rows that a judgement over all rows gives a reason for; sets the column `cluster`.
 
     Args:
+        stage: the stage that judged.
         path: the verdict over all rows (reason, evidence, cluster).
         begin: position of the shard's first row in it.
     """
     mine = read_arrow(path).slice(begin, table.num_rows).combine_chunks()
     columns = {name: mine[name].combine_chunks() for name in ("reason", "evidence", "cluster")}
-    table = table.append_column("cluster", columns["cluster"])
-    return divide_by(table, "duplicates", columns["reason"], columns["evidence"])
+    others = table.drop_columns("cluster") if "cluster" in table.column_names else table
+    table = others.append_column("cluster", columns["cluster"])
+    return divide_by(table, stage, columns["reason"], columns["evidence"])
+
+
+@dataclass(frozen=True)
+class EmbedTask:
+    """Embedding what a shard's rows say."""
+
+    shard: Shard
+    settings: duplicates.Duplicates
+    model: Path
+    sha256: str
+    """Hash of the model's folder."""
+    cache: Path
+    unit: str = "rows"
+
+    @property
+    def size(self) -> int:
+        return self.shard.rows
+
+
+def run_embed(task: EmbedTask) -> Path:
+    """The folder of the cache that holds a shard's vectors."""
+    compared = task.settings.model_dump(include={"scope", "boilerplate"})
+    folder = keyed_folder(
+        task.cache / "stages", digest(["embed", semantic.VERSION, compared, task.sha256, task.shard.key])
+    )
+    if not folder.is_dir():
+        texts = duplicates.compared_text(task.shard.kept(), task.settings).to_pylist()
+        vectors = semantic.embed(texts, task.model)
+        cache_folder(folder, lambda draft: np.save(draft / "vectors.npy", vectors))
+    return folder
 
 
 def compared_texts(shards: Sequence[Shard], settings: duplicates.Duplicates) -> Callable[[Any], pa.Array]:
@@ -280,6 +312,9 @@ class _Run:
         self.shard_bytes = shard_bytes
         self.contract = Contract.load(recipe.contract)
         self.index = Index(store, recipe.name, recipe.duplicates)
+        self.index.versions()  # an index of other parameters, or a damaged one, is better told now than after an hour
+        model = recipe.semantic.model
+        self.embedding_sha256 = semantic.model_digest(Path(model)) if model is not None else None
         self.stages: list[dict[str, Any]] = []
         self.quarantined: list[Shard] = []
         self.seconds: dict[str, float] = {}
@@ -312,7 +347,8 @@ class _Run:
         # Duplicates come after every stage that judges a row by itself: no row is removed in favour of one that is then
         # found to be too long or invalid.
         shards, verdict = self._duplicates(shards)
-        shards, balance = self._split(shards, verdict)
+        shards, meaning = self._semantic(shards)
+        shards, balance = self._split(shards, verdict, meaning)
         manifest = inputs | {"splits_of": standing, "stages": self.stages, "balance": balance}
         published = self._publish(shards, verdict, manifest)
         self.index.catch_up(self.progress)
@@ -334,6 +370,7 @@ class _Run:
                 "chat_template_sha256": render.ChatTemplate(self.recipe.render.chat).sha256,
                 "task_template_sha256": digest(render.read_template("tasks", self.recipe.render.task)),
             },
+            "embedding_sha256": self.embedding_sha256,
             "index": {"parameters": self.index.parameters, "compared_with": self.compared_with},
             "code": {
                 "read": READ_VERSION,
@@ -343,6 +380,7 @@ class _Run:
                 "render": render.VERSION,
                 "fit": fit.VERSION,
                 "duplicates": duplicates.VERSION,
+                "semantic": semantic.VERSION,
                 "split": split.VERSION,
                 "publish": PUBLISH_VERSION,
             },
@@ -430,16 +468,14 @@ class _Run:
     def _duplicates(self, shards: Sequence[Shard]) -> tuple[list[Shard], Path]:
         """Also gives the folder of the verdict, see `_write_verdict`."""
         settings = self.recipe.duplicates
-        begins = [sum(shard.rows for shard in shards[:index]) for index in range(len(shards))]
         with self._timed("duplicates"):
-            tasks = [KeyTask(shard, settings, self.cache) for shard in shards]
-            key_folders = self.map_shards("compare", run_keys, tasks)
+            key_folders = self._keys(shards)
             seen = [duplicates.VERSION, settings.model_dump(), self.compared_with, [file.sha256 for file in self.files]]
             key = digest(["verdict", seen, [shard.key for shard in shards]])
             folder = keyed_folder(self.cache / "stages", key)
             if not folder.is_dir():
                 self.progress("judge", 0, sum(shard.rows for shard in shards), "rows")
-                keys = pa.concat_tables([read_arrow(each / "keys.arrow") for each in key_folders])
+                keys = _keys_of(key_folders)
                 verdict = duplicates.judge(keys, settings, compared_texts(shards, settings), self.earlier)
                 cache_folder(
                     folder,
@@ -448,13 +484,47 @@ class _Run:
                     ),
                 )
                 self.progress("judge", keys.num_rows, keys.num_rows, "rows")
-            path = folder / "verdict.arrow"
-            applied = [
-                StageTask("duplicates", 1, key, partial(apply_verdict, path=path, begin=begin), shard, self.cache)
-                for shard, begin in zip(shards, begins, strict=True)
-            ]
-            done = self.map_shards("duplicates", run_stage, applied)
+            done = self._apply("duplicates", shards, key, folder / "verdict.arrow")
         self._tell("duplicates", sum(shard.rows for shard in shards), done)
+        return done, folder
+
+    def _keys(self, shards: Sequence[Shard]) -> list[Path]:
+        """The folders of the shards' key tables."""
+        tasks = [KeyTask(shard, self.recipe.duplicates, self.cache) for shard in shards]
+        return self.map_shards("compare", run_keys, tasks)
+
+    def _apply(self, stage: str, shards: Sequence[Shard], key: str, path: Path) -> list[Shard]:
+        """Apply a judgement over all rows to each shard."""
+        begins = np.cumsum([0, *(shard.rows for shard in shards)]).tolist()
+        tasks = [
+            StageTask(stage, 1, key, partial(apply_verdict, stage=stage, path=path, begin=begin), shard, self.cache)
+            for shard, begin in zip(shards, begins[:-1], strict=True)
+        ]
+        return self.map_shards(stage, run_stage, tasks)
+
+    def _semantic(self, shards: Sequence[Shard]) -> tuple[Sequence[Shard], Path | None]:
+        """The optional stage `semantic`, over the rows that are left; also gives the folder of its verdict."""
+        settings = self.recipe.semantic
+        if settings.model is None or self.embedding_sha256 is None:
+            return shards, None
+        with self._timed("semantic"):
+            model, sha256 = Path(settings.model), self.embedding_sha256
+            tasks = [EmbedTask(shard, self.recipe.duplicates, model, sha256, self.cache) for shard in shards]
+            vectors = self.map_shards("embed", run_embed, tasks)
+            known = [semantic.VERSION, settings.threshold, settings.same_target, sha256]
+            key = digest(["semantic", known, [shard.key for shard in shards]])
+            folder = keyed_folder(self.cache / "stages", key)
+            if not folder.is_dir():
+                total = sum(shard.rows for shard in shards)
+                self.progress("compare meanings", 0, total, "rows")
+                keys = _keys_of(self._keys(shards))
+                clusters = pa.concat_tables([shard.kept().select(["cluster"]) for shard in shards])["cluster"]
+                embedded = np.concatenate([np.load(each / "vectors.npy") for each in vectors])
+                verdict = semantic.judge(keys, clusters.to_pylist(), embedded, settings)
+                cache_folder(folder, lambda draft: write_arrow(verdict, draft / "verdict.arrow"))
+                self.progress("compare meanings", total, total, "rows")
+            done = self._apply("semantic", shards, key, folder / "verdict.arrow")
+        self._tell("semantic", sum(shard.rows for shard in shards), done)
         return done, folder
 
     def _decontaminate(self, shards: Sequence[Shard]) -> list[Shard]:
@@ -491,15 +561,20 @@ class _Run:
         stage = partial(run_fit, settings=settings, max_tokens=longest, folder=folder)
         return self._map("fit", fit.VERSION, longest, stage, shards)
 
-    def _split(self, shards: Sequence[Shard], verdict: Path) -> tuple[list[Shard], dict[str, Any]]:
-        """Also tells how well the ratios are met, see `split.Assignment`."""
+    def _split(
+        self, shards: Sequence[Shard], verdict: Path, meaning: Path | None
+    ) -> tuple[list[Shard], dict[str, Any]]:
+        """Also tells how well the ratios are met, see `split.Assignment`.
+
+        Args:
+            verdict, meaning: folders of the verdicts of `duplicates` and `semantic`.
+        """
         settings = self.recipe.split
         with self._timed("split"):
             columns = ["id", "group", "cluster", "label", "source", "meta"]
             rows = pa.concat_tables([shard.kept().select(columns) for shard in shards])
             clusters = rows["cluster"].to_pylist()
-            judged = read_arrow(verdict / "verdict.arrow")
-            kept = pc.is_null(judged["reason"]).to_numpy()
+            kept, cluster_of = _judged(verdict, meaning)
             place = np.cumsum(kept) - 1  # of the rows judged among those kept
             members: dict[str, list[int]] = {}
             for row, cluster in enumerate(clusters):
@@ -507,10 +582,12 @@ class _Run:
             among: list[tuple[int, int, int]] = []
             bound: set[tuple[str, int]] = set()
             # What ties a row that was removed ties all that are left of its cluster, once for each earlier cluster.
-            for (row, number, other), cluster in _ties(verdict, judged):
+            for row, number, other in zip(
+                *(column.to_pylist() for column in read_arrow(verdict / "ties.arrow").columns), strict=True
+            ):
                 if kept[row]:
                     among.append((int(place[row]), number, other))
-                elif (tag := (cluster, int(self.earlier[number].clusters[other]))) not in bound:
+                elif (tag := (cluster := cluster_of[row], int(self.earlier[number].clusters[other]))) not in bound:
                     bound.add(tag)
                     among += [(each, number, other) for each in members.get(cluster, ())]
             given = split.assign(
@@ -611,8 +688,9 @@ class _Run:
 def curation_settings(recipe: Recipe) -> dict[str, Any]:
     """The part of a recipe that the data depends on, as JSON: no path, nor training and evaluation."""
     settings = recipe.model_dump(mode="json", exclude={"drop", "contract", "training", "evaluation", "variants"})
-    for section, key in (("render", "task"), ("render", "chat"), ("fit", "model")):
-        settings[section][key] = Path(settings[section][key]).name
+    for section, key in (("render", "task"), ("render", "chat"), ("fit", "model"), ("semantic", "model")):
+        if settings[section][key] is not None:
+            settings[section][key] = Path(settings[section][key]).name
     return settings
 
 
@@ -627,6 +705,10 @@ def _parts(files: list[InputFile], size: int) -> list[tuple[InputFile, ...]]:
         parts[-1].append(file)
         room -= file.size
     return [tuple(part) for part in parts]
+
+
+def _keys_of(folders: Sequence[Path]) -> pa.Table:
+    return pa.concat_tables([read_arrow(folder / "keys.arrow") for folder in folders])
 
 
 def _write_verdict(
@@ -682,11 +764,18 @@ def _earlier_conflicts(
             yield table.append_column("kept", pa.repeat(name != "quarantine", table.num_rows))
 
 
-def _ties(verdict: Path, judged: pa.Table) -> Iterator[tuple[tuple[int, int, int], str]]:
-    """What ties rows to earlier ones, see `duplicates.Verdict`, each with the row's cluster."""
-    ties = read_arrow(verdict / "ties.arrow")
-    clusters = judged["cluster"].take(ties["row"]).to_pylist()
-    yield from zip(zip(*(column.to_pylist() for column in ties.columns), strict=True), clusters, strict=True)
+def _judged(verdict: Path, meaning: Path | None) -> tuple[Any, list[str]]:
+    """Which of the rows judged by `duplicates` are left, and each one's cluster, by the verdicts' folders."""
+    judged = read_arrow(verdict / "verdict.arrow")
+    kept = pc.is_null(judged["reason"]).to_numpy().copy()
+    clusters: list[str] = judged["cluster"].to_pylist()
+    if meaning is not None:
+        left = np.flatnonzero(kept)
+        later = read_arrow(meaning / "verdict.arrow")
+        renamed = {clusters[row]: name for row, name in zip(left.tolist(), later["cluster"].to_pylist(), strict=True)}
+        kept[left] = pc.is_null(later["reason"]).to_numpy()
+        clusters = [renamed.get(cluster, cluster) for cluster in clusters]
+    return kept, clusters
 
 
 def _within_splits(clusters: Sequence[str], splits: Sequence[str | None]) -> list[str]:

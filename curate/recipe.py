@@ -18,6 +18,7 @@ from curate.mapping import Lookup, Name, RecordMapping
 from curate.pii import Pii
 from curate.quality import Quality
 from curate.read import Files
+from curate.semantic import Semantic
 from curate.split import Split
 from curate.stage import RowStage, Settings
 
@@ -72,6 +73,7 @@ class Recipe(Settings):
     quality: Quality = Quality()
     pii: Pii = Pii()
     duplicates: Duplicates = Duplicates()
+    semantic: Semantic = Semantic()
     decontaminate: Decontaminate = Decontaminate()
     split: Split = Split()
     render: RenderSettings
@@ -134,7 +136,11 @@ class Recipe(Settings):
 
         render = self.render.model_copy(update={"task": found(self.render.task), "chat": found(self.render.chat)})
         fit = self.fit.model_copy(update={"model": found(self.fit.model)})
-        return self.model_copy(update={"contract": found(self.contract), "render": render, "fit": fit})
+        semantic = self.semantic
+        if semantic.model is not None:
+            semantic = semantic.model_copy(update={"model": found(semantic.model)})
+        beside = {"contract": found(self.contract), "render": render, "fit": fit, "semantic": semantic}
+        return self.model_copy(update=beside)
 
 
 class _Loader(yaml.SafeLoader):

@@ -16,11 +16,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 from pydantic import Field
 
+from curate.duplicates import priority
+from curate.earlier import fixed
 from curate.errors import AssayError
 from curate.hashing import file_digest, files_digest
-from curate.stage import Settings
+from curate.stage import Settings, evidence_json
 
 Vectors = npt.NDArray[np.float32]
 
@@ -84,6 +87,40 @@ def model_digest(folder: Path) -> str:
     return files_digest(
         (path.relative_to(folder).as_posix(), file_digest(path)) for path in folder.rglob("*") if path.is_file()
     )
+
+
+def judge(keys: pa.Table, clusters: Sequence[str], vectors: Vectors, settings: Semantic) -> pa.Table:
+    """Judge all rows at once, in the order of priority of the stage `duplicates`.
+
+    Args:
+        keys: see `duplicates.key_table`.
+        clusters: the name of each row's cluster.
+        vectors: see `embed`.
+        settings: what is a duplicate.
+
+    Returns:
+        Columns reason, evidence (JSON) and cluster, in the order of the rows; the clusters joined by the links.
+    """
+    from curate.components import join, roots
+
+    order = priority(keys)
+    answers = fixed(keys["answer"], np.uint64)[order, 0] if settings.same_target else np.zeros(len(order))
+    removals, links = compare(vectors[order], answers, settings.threshold)
+    reason: list[str | None] = [None] * len(order)
+    evidence: list[str | None] = [None] * len(order)
+    names = np.unique(np.array(clusters, object))
+    number = np.searchsorted(names, np.array(clusters, object))
+    parents = np.arange(len(names))
+    pairs = np.array(links, np.int64).reshape(-1, 2)
+    join(parents, number[order[pairs[:, 0]]], number[order[pairs[:, 1]]])
+    cluster = names[roots(parents)[number]].tolist()  # the least name: they are sorted
+    for removal in removals:
+        row = int(order[removal.row])
+        kept = keys.slice(int(order[removal.kept]), 1).select(["id", "file", "row"]).to_pylist()[0]
+        seen = {"kept": kept["id"], "file": kept["file"], "row": kept["row"], "cosine": removal.cosine}
+        reason[row], evidence[row] = "semantic_duplicate", evidence_json(seen | {"cluster": cluster[row]})
+    columns = {"reason": reason, "evidence": evidence, "cluster": cluster}
+    return pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
 
 
 def compare(

@@ -1,9 +1,11 @@
 """Semantic near-duplicates against brute force over all pairs, and embeddings of a model made on the spot."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,9 +14,12 @@ from safetensors.numpy import save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from curate import semantic
+from curate.check import check_version
 from curate.components import Components
 from curate.errors import AssayError
 from curate.semantic import Removal, Semantic, Vectors, compare, embed, model_digest
+from curate.split import SPLITS
+from tests.project import Project
 
 
 def brute_force(
@@ -172,3 +177,22 @@ def test_a_model_is_known_by_its_content(model: Path, tmp_path: Path) -> None:
     assert model_digest(moved) == before
     (moved / "config.json").write_text("{}")
     assert model_digest(moved) != before
+
+
+def test_the_stage_in_a_run(model: Path, tmp_path: Path) -> None:
+    project = Project(tmp_path / "project", semantic={"model": str(model)})
+    texts = ["the cat", "a feline", "one dog"]
+    project.add("a.jsonl", [{"text": text, "colour": "red", "count": 1} for text in texts])
+    project.add("b.jsonl", [{"text": "feline", "colour": "blue", "count": 1}])  # another answer is an example
+    folder = project.curate().folder
+    quarantine = pq.read_table(folder / "quarantine.parquet").to_pylist()
+    assert [(row["stage"], row["reason"]) for row in quarantine] == [("semantic", "semantic_duplicate")]
+    seen = json.loads(quarantine[0]["evidence"])
+    assert seen["cosine"] == 0.998752
+    published = [row for name in SPLITS for row in pq.read_table(folder / f"{name}.parquet").to_pylist()]
+    cluster_of = {row["turns"][0]["content"]: row["cluster"] for row in published}
+    kept = {row["id"]: row["turns"][0]["content"] for row in published}[seen["kept"]]
+    assert {kept, quarantine[0]["turns"][0]["content"]} == {"the cat", "a feline"}
+    assert cluster_of[kept] == seen["cluster"] == cluster_of["feline"] != cluster_of["one dog"]
+    assert str(tmp_path) not in (folder / "manifest.json").read_text()
+    assert [check.name for check in check_version(folder) if check.failures] == []
