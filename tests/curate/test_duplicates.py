@@ -201,3 +201,111 @@ def test_licence_notices_against_brute_force(licence_data: Path) -> None:
     both_kept, pairs = check_against_brute_force(data, verdict, 0.8)
     assert pairs > 1000
     assert both_kept <= pairs / 1000
+
+
+CJK = (
+    "本许可证授予您免费使用复制修改合并出版发行再许可和销售本软件副本的权利但须在所有副本中保留上述版权声明和本许可声明"
+)
+THAI = "สิทธิ์ในการใช้ทำสำเนาแก้ไขและเผยแพร่ซอฟต์แวร์นี้ได้รับอนุญาตโดยไม่เสียค่าใช้จ่ายตามเงื่อนไขที่กำหนดไว้ในเอกสารนี้"
+ARABIC = "يمنح هذا الترخيص كل من يحصل على نسخة من هذا البرنامج الحق في استخدامه ونسخه وتعديله ونشره وتوزيعه دون مقابل"
+MEGABYTE = " ".join(f"word{number}" for number in range(105_000))
+
+
+@pytest.mark.parametrize("text", [CJK, THAI, ARABIC, MEGABYTE], ids=["Han", "Thai", "Arabic", "a megabyte"])
+def test_near_duplicates_in_any_script_and_of_any_size(text: str) -> None:
+    longer, other = text + " 2024", text[len(text) // 2 :]
+    data, verdict = verdict_of([(text, "{}"), (longer, "{}"), (other, "{}")])
+    assert verdict.reason == ["near_duplicate", None, None]
+    check_against_brute_force(data, verdict, 0.8)
+
+
+def test_rows_of_few_words_are_compared_whole() -> None:
+    texts = ["", " ", "!", "?!", "MIT", "mit", "MIT.", "GPL", "GPL v2 or later", "gpl V2, or later", "GPL v3 or later"]
+    data, verdict = verdict_of([(text, "{}") for text in texts])
+    kept = {text for text, reason in zip(texts, verdict.reason, strict=True) if reason is None}
+    assert {text.lower().strip("., ").replace(",", "") for text in kept} == {
+        "", "!", "?!", "mit", "gpl", "gpl v2 or later", "gpl v3 or later"
+    }  # fmt: skip
+    assert len(kept) == 7
+    check_against_brute_force(data, verdict, 0.8)
+
+
+INSTRUCTION = "You are a careful paralegal. Answer in JSON. " + " ".join(f"rule{number}" for number in range(80)) + ". "
+
+
+def with_turns(turns: list[tuple[str, str]], target: str | None, row: int) -> dict[str, Any]:
+    listed = [{"role": role, "content": content} for role, content in turns]
+    return record("", "", row) | {"id": content_id(listed, target), "turns": listed, "target": target}
+
+
+def test_rows_that_share_only_an_instruction_are_not_merged() -> None:
+    clauses = ["Governing law is that of Ohio.", "Each party bears its own costs.", "Notice is given in writing."]
+    by_turn = [with_turns([("system", INSTRUCTION), ("user", clause)], "{}", row) for row, clause in enumerate(clauses)]
+    data = pa.Table.from_pylist(by_turn, schema=SCHEMA)
+    assert judged(data, Duplicates()).reason == [None] * 3
+    assert len(set(judged(data, Duplicates()).cluster)) == 3
+    inline = [(INSTRUCTION + clause, "{}") for clause in clauses]
+    assert verdict_of(inline)[1].reason.count("near_duplicate") == 2  # by the words alone they are alike
+    assert verdict_of(inline, boilerplate=[INSTRUCTION])[1].reason == [None] * 3
+
+
+def test_a_system_turn_counts_where_nothing_else_is_said() -> None:
+    rows = [with_turns([("system", text)], "{}", row) for row, text in enumerate(["one thing", "another thing"])]
+    assert judged(pa.Table.from_pylist(rows, schema=SCHEMA), Duplicates()).reason == [None, None]
+
+
+def test_the_answer_of_a_conversation_is_its_last_turn() -> None:
+    talk = [("user", "what is the capital of the country"), ("assistant", "which one"), ("user", "of France")]
+    rows = [with_turns([*talk, ("assistant", answer)], None, row) for row, answer in enumerate(["Paris", "Lyon"])]
+    data = pa.Table.from_pylist(rows, schema=SCHEMA)
+    assert judged(data, Duplicates()).reason == ["conflict", "conflict"]
+    assert judged(data, Duplicates(scope="answer")).conflicts == [[0, 1]]
+
+
+def test_near_equal_prompts_conflict_if_the_recipe_says_so() -> None:
+    long = "does this clause of the agreement between the two parties limit the liability of the supplier in any way"
+    rows = [(long, '{"a": 1}'), (long + " here", '{"a": 2}'), (long.upper(), '{"a": 1}'), ("apart", "{}")]
+    assert verdict_of(rows)[1].conflicts == []
+    _, verdict = verdict_of(rows, conflict_similarity=0.9)
+    assert [sorted(group) for group in verdict.conflicts] == [[0, 1, 2]]
+    assert verdict.reason == ["conflict", "conflict", "conflict", None]
+    assert verdict_of(rows, conflict_similarity=0.9, conflicts="majority")[1].reason.count("conflict") == 1
+    assert verdict_of(rows, conflict_similarity=1.0)[1].conflicts == []
+
+
+@pytest.mark.parametrize(("scope", "similarity"), [("both", 0.9), ("prompt", 0.5)])
+def test_a_conflict_similarity_that_cannot_be_held_is_an_error(scope: Any, similarity: float) -> None:
+    with pytest.raises(ValueError, match="conflict_similarity"):
+        Duplicates(scope=scope, conflict_similarity=similarity)
+
+
+def test_rows_with_one_prompt_share_a_cluster_whatever_the_scope() -> None:
+    rows = [("same question", "one answer of some length"), ("same question", "quite another thing to say")]
+    verdict = verdict_of(rows, scope="both", conflicts="keep_and_flag")[1]
+    assert verdict.reason == [None, None]
+    assert len(set(verdict.cluster)) == 1
+
+
+MANY = 40_000
+"""Compared each with each, rows of one bucket would take minutes and run into the test's time limit."""
+
+
+@pytest.mark.parametrize("answers", ["{}", None], ids=["one answer", "each another"])
+def test_a_bucket_of_very_many_rows_that_are_alike(answers: str | None) -> None:
+    base = [f"w{number}" for number in range(200)]
+    rows = []
+    for number in range(MANY):
+        changed = [*base]
+        changed[number % 200] = f"x{number}"
+        rows.append((" ".join(changed), answers or str(number)))
+    verdict = verdict_of(rows)[1]
+    assert len(set(verdict.cluster)) == 1
+    assert verdict.reason.count(None) == (1 if answers else MANY)
+
+
+def test_very_many_rows_that_share_only_their_beginning() -> None:
+    same = " ".join(f"w{number}" for number in range(60))
+    rows = [(f"{same} {' '.join(f'x{number}y{at}' for at in range(40))}", "{}") for number in range(MANY // 2)]
+    verdict = verdict_of(rows)[1]
+    assert verdict.reason == [None] * len(rows)
+    assert len(set(verdict.cluster)) == len(rows)
