@@ -9,13 +9,12 @@ line printed is a profile, as in `with_assay`.
 import json
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.systems.with_assay import Profile, records, texts_of
+from benchmarks.systems.with_assay import Drop, Profile
 from curate import duplicates
 from curate.duplicates import Duplicates
 from curate.earlier import Earlier, earlier_rows
@@ -28,25 +27,25 @@ NAME = "texts"
 
 
 def publish(
-    store: Store, files: Sequence[Path], sha256: Sequence[str], verdict: duplicates.Verdict, compared_with: list[str]
+    store: Store, drop: Drop, sha256: Sequence[str], verdict: duplicates.Verdict, compared_with: list[str]
 ) -> None:
     """A version of the data set: what the index reads of one."""
-    schema = pa.schema([*records(files[0]).schema, ("group", pa.string()), ("cluster", pa.string())])
+    schema = pa.schema([*drop.records(drop.files[0]).schema, ("group", pa.string()), ("cluster", pa.string())])
     removed = pa.schema([*schema, ("stage", pa.string()), ("reason", pa.string()), ("evidence", pa.string())])
     with store.publishing("datasets", NAME) as draft:
         train, *others = (draft.folder / f"{split}.parquet" for split in SPLITS)
         for path in others:
             pq.write_table(schema.empty_table(), path)
         pq.write_table(
-            pa.table({"file": [path.name for path in files], "sha256": sha256}), draft.folder / "sources.parquet"
+            pa.table({"file": [path.name for path in drop.files], "sha256": sha256}), draft.folder / "sources.parquet"
         )
         begin = 0
         with (
             pq.ParquetWriter(train, schema) as published,
             pq.ParquetWriter(draft.folder / "quarantine.parquet", removed) as quarantine,
         ):
-            for file in files:
-                table = records(file)
+            for file in drop.files:
+                table = drop.records(file)
                 rows = slice(begin, begin := begin + table.num_rows)
                 reason = pa.array(verdict.reason[rows], pa.string())
                 cluster = pa.array(verdict.cluster[rows], pa.string())
@@ -69,26 +68,22 @@ def publish(
 
 def main() -> None:
     folder, source, threshold, words, processes = sys.argv[1:]
-    profile, files = Profile(), sorted(Path(source).iterdir())
+    profile, drop = Profile(), Drop(Path(source))
     settings = Duplicates(threshold=float(threshold), shingle_words=int(words))
     store = Store(Path(folder))
     index = Index(store, NAME, settings)
-    sha256 = [file_digest(file) for file in files]
+    sha256 = [file_digest(file) for file in drop.files]
 
     def open_index() -> Sequence[Earlier]:
         index.catch_up()
         return earlier_rows(index.segments(), digest(sha256), sha256)
 
-    def all_keys() -> pa.Table:
-        with ThreadPoolExecutor(int(processes)) as threads:
-            return pa.concat_tables(threads.map(lambda file: duplicates.key_table(records(file), settings), files))
-
     with index.lock():
         earlier = profile.timed("open the index", open_index)()
         compared_with = index.versions()
-        keys = profile.timed("read and sign", all_keys)()
-        verdict = profile.timed("judge", duplicates.judge)(keys, settings, texts_of(files), earlier)
-        profile.timed("publish", publish)(store, files, sha256, verdict, compared_with)
+        keys = profile.timed("read and sign", drop.keys)(settings, int(processes))
+        verdict = profile.timed("judge", duplicates.judge)(keys, settings, drop.texts, earlier)
+        profile.timed("publish", publish)(store, drop, sha256, verdict, compared_with)
         profile.timed("add to the index", index.catch_up)()
     removed = [json.loads(seen) for seen in verdict.evidence if seen is not None]
     print(f"{len(removed)} removed, {sum(seen.get('version') is not None for seen in removed)} by earlier rows")
