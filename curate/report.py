@@ -239,7 +239,8 @@ def _conflicts(folder: Path) -> list[dict[str, Any]]:
         {
             "text": _excerpt(_dialogue(rows[0]["turns"])),
             "answers": [
-                {"text": _excerpt(row["target"] or row["turns"][-1]["content"]), "source": row["source"]["file"]}
+                {"text": _excerpt(row["target"] or row["turns"][-1]["content"])}
+                | {"source": row["source"]["file"], "version": row["version"]}
                 for row in rows
             ],
         }
