@@ -50,6 +50,8 @@ FORMAT = 1
 GROWTH = 2
 """A segment is merged with those after it once it has no more than this many times their rows: so each has more than
 twice as many as the next, and a row is rewritten at most log2(n) times (the logarithmic method; Bentley, 1979)."""
+SAMPLED = 64
+"""Signatures of a segment that `check` has datasketch compute again, besides all of them by our own kernel."""
 BATCH = 8192
 BATCH_BYTES = 16 << 20
 """Rows of a version that are read at a time, and about how many bytes of them at most."""
@@ -455,10 +457,22 @@ class Index:
                 yield f"{self._path(entry, 'shingles.npy')}: not sorted and distinct in rows {begin} and following."
             if not np.array_equal(signatures(bounds, shingles), segment.signatures[begin : begin + BATCH]):
                 yield f"{self._path(entry, 'signatures.npy')}: not those of the shingles in rows {begin} and following."
+        yield from self._unlike_datasketch(entry, segment)
         if not np.array_equal(band_tables(segment.signatures, self.parameters["bands"]), segment.bands):
             yield f"{self._path(entry, 'bands.npy')}: not those of the signatures."
         if not np.array_equal(_prompt_table(segment.rows), segment.prompts):
             yield f"{self._path(entry, 'prompts.npy')}: not those of the rows."
+
+    def _unlike_datasketch(self, entry: Entry, segment: Segment) -> Iterator[str]:
+        """The first of a segment's sampled signatures that is not what datasketch itself makes of the shingles."""
+        from datasketch import MinHash
+
+        for row in np.unique(np.linspace(0, entry["rows"] - 1, min(SAMPLED, entry["rows"]), dtype=np.int64)).tolist():
+            sketch = MinHash(segment.signatures.shape[1], scheme="affine32", hashfunc=lambda value: value & 0xFFFFFFFF)
+            sketch.update_batch(segment.shingles[segment.offsets[row] : segment.offsets[row + 1]].tolist())
+            if not np.array_equal(sketch.hashvalues, segment.signatures[row]):
+                yield f"{self._path(entry, 'signatures.npy')}: not datasketch's in row {row}."
+                return
 
     def _unlike_published(self, entries: list[Entry], counted: Counter[str]) -> Iterator[str]:
         """How the indexed versions differ from the published ones.

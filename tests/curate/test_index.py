@@ -526,6 +526,18 @@ def test_check_derives_the_tables(store: Store, part: str, monkeypatch: pytest.M
     assert f"{part}: not those of" in problem
 
 
+def test_check_asks_datasketch(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel that is wrong the same way each time is found out all the same."""
+    from curate import minhash
+
+    factors, summands = minhash._permutations()
+    monkeypatch.setattr(minhash, "_permutations", lambda: (factors[::-1].copy(), summands))
+    publish(store, numbered(20))
+    index_of(store).catch_up()
+    (problem,) = index_of(store).check()
+    assert "signatures.npy: not datasketch's in row 0" in problem
+
+
 CHILD = """
 import os, shutil, signal, sys
 from itertools import count
