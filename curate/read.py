@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import lzma
+import os
 import re
 import tarfile
 import zipfile
@@ -105,9 +106,10 @@ def find_files(files: Files, drop: Path, cache_folder: Path) -> list[InputFile]:
                 f"Source {pattern!r} leaves the drop.", remedy="Write it relative to the drop; name that with --drop."
             )
         try:
-            matches = [path for path in root.glob(pattern) if path.is_file()]
+            matches = [path for path in root.glob(pattern) if path.is_file() or not path.exists()]
         except ValueError as error:
             raise AssayError(f"Source {pattern!r} is no glob: {error}.", remedy="Mend it in the recipe.") from None
+        _check_folders(root, pattern)
         if not matches:
             raise AssayError(
                 f"No file matches {pattern!r} below {root}.",
@@ -117,8 +119,24 @@ def find_files(files: Files, drop: Path, cache_folder: Path) -> list[InputFile]:
     return [_input_file(found[name], name, files.format or _format_of(name)) for name in sorted(found)]
 
 
+def _check_folders(root: Path, pattern: str) -> None:
+    """Every folder that a glob looks into must be readable: pathlib passes over one that is not."""
+    parts = PurePosixPath(pattern).parts
+    for depth in range(len(parts)):
+        for path in root.glob("/".join(parts[:depth])) if depth else [root]:
+            if path.is_dir() and not os.access(path, os.R_OK | os.X_OK):
+                raise AssayError(f"{path}: Permission denied.", remedy="Make the folder readable.")
+
+
 def _input_file(path: Path, name: str, format: str | None) -> InputFile:
-    return InputFile(path, name, file_digest(path), path.stat().st_size, format)
+    try:
+        return InputFile(path, name, file_digest(path), path.stat().st_size, format)
+    except OSError as error:
+        raise _unopened(path, error) from None
+
+
+def _unopened(path: Path, error: OSError) -> AssayError:
+    return AssayError(f"{path}: {error.strerror}.", remedy="Make the file readable.")
 
 
 def _package_root(package: str) -> Path:
@@ -209,7 +227,7 @@ def read_rows(file: InputFile) -> Iterator[Row | Unread]:
     read; where the bytes themselves are broken (a truncated archive, say), one `Unread` stands for all that follows.
 
     Raises:
-        AssayError: the file itself cannot be opened.
+        AssayError: the file itself cannot be opened, or is no longer what it was when its hash was taken.
     """
     budget = _Budget(UNPACKED_BYTES + UNPACKED_RATIO * file.size)
     try:
@@ -220,8 +238,13 @@ def read_rows(file: InputFile) -> Iterator[Row | Unread]:
                 archive = ARCHIVE.search(file.path.name)
                 rows = _tar(stream, file, budget) if archive else _rows(stream, file.format, file.path.name)
                 yield from _until_broken(rows)
+        changed = file_digest(file.path) != file.sha256
     except OSError as error:
-        raise AssayError(f"{file.path}: {error.strerror}.", remedy="Make the file readable.") from None
+        raise _unopened(file.path, error) from None
+    if changed:
+        raise AssayError(
+            f"{file.path}: changed while the drop was read.", remedy="Run it again once the drop is complete."
+        )
 
 
 class UnpackedSizeError(Exception):

@@ -1,11 +1,12 @@
 """The store: the one folder Assay writes to, and the only way to publish into it."""
 
+import fcntl
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -89,7 +90,7 @@ class Store:
 
     @contextmanager
     def publishing(self, kind: Kind, name: str, unhashed: frozenset[str] = frozenset()) -> Iterator[Draft]:
-        """A draft to fill and publish; whatever happens, nothing half-written is left behind.
+        """A draft to fill and publish; nothing half-written is left behind, by a killed process only until the next.
 
         Args:
             kind: `datasets`, `adapters` or `scorecards`.
@@ -98,12 +99,19 @@ class Store:
         """
         target = self.root / kind / name
         target.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=".draft-", dir=target))
-        folder.chmod(0o755)
-        try:
-            yield Draft(folder, target, unhashed)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        with _locked(target):
+            for abandoned in target.glob(".draft-*"):
+                with suppress(BlockingIOError), _locked(abandoned, fcntl.LOCK_NB):  # else its process is alive
+                    shutil.rmtree(abandoned)
+            folder = Path(tempfile.mkdtemp(prefix=".draft-", dir=target))
+            held = ExitStack()
+            held.enter_context(_locked(folder))
+        with held:
+            folder.chmod(0o755)
+            try:
+                yield Draft(folder, target, unhashed)
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def versions(self, kind: Kind, name: str) -> list[Path]:
         """Published versions of a series, in the order of their folder names."""
@@ -141,6 +149,21 @@ class Store:
         """What the ledger holds, oldest first."""
         path = self.ledger / "events.jsonl"
         return [json.loads(line) for line in path.read_bytes().splitlines()] if path.is_file() else []
+
+
+@contextmanager
+def _locked(folder: Path, how: int = 0) -> Iterator[None]:
+    """Hold the lock of a folder, which ends with the process.
+
+    Raises:
+        BlockingIOError: another holds it, and `how` is LOCK_NB.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | how)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def fsync(path: Path) -> None:

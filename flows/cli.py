@@ -3,6 +3,7 @@
 Only Typer is imported here, so that help comes at once; each command imports what it needs.
 """
 
+import errno
 import functools
 import os
 from collections.abc import Callable
@@ -77,6 +78,11 @@ def explain(error: Exception) -> tuple[str, str]:
         return error.message, error.remedy
     if isinstance(error, ModuleNotFoundError):
         return f"The package {error.name!r} is not installed.", "pip install 'assay-curation[train,demo]'"
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{os.strerror(errno.ENOSPC)}. Nothing half-made was published.", (
+            "Make room on the disk of the store (its cache/ may go) and run the same command again."
+        )
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename or 'The system'}: {error.strerror}.", "Mend that and run the same command again."
     return (

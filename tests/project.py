@@ -160,10 +160,11 @@ class Project:
 
     @property
     def recipe(self) -> Recipe:
-        return Recipe.load(self.recipe_path)
+        return Recipe.load(self.recipe_path, drop=self.drop)
 
     def add(self, name: str, rows: list[dict[str, Any]]) -> None:
-        """Write a file of the drop."""
+        """Write a file of the drop; `drop` may be set to another folder beside the first."""
+        self.drop.mkdir(exist_ok=True)
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         (self.drop / name).write_text(lines, encoding="utf-8")
 

@@ -1,12 +1,7 @@
 """The laws on whole runs: rows conserved, the same bytes, nothing half-published, no leak, nothing cut."""
 
 import json
-import os
 import random
-import signal
-import subprocess
-import sys
-import textwrap
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -101,44 +96,6 @@ def test_a_change_redoes_only_what_comes_after_it(project: Project) -> None:
     cached = project.curate().cached
     assert all(cached[name][0] == cached[name][1] for name in ("read", "clean", "language"))
     assert cached["quality"][0] == 0
-
-
-KILLED = """
-    import os, signal, sys
-    from pathlib import Path
-    from tests.project import Project
-    project = object.__new__(Project)
-    project.folder = Path(sys.argv[1])
-    project.drop, project.recipe_path = project.folder / "drop", project.folder / "recipe.yaml"
-    project.tokenizer = project.folder / "tokenizer"
-
-    def die(*_):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    def mortal(stage, function, tasks, /):
-        results = []
-        for number, task in enumerate(tasks):
-            if stage == sys.argv[2] and number == 3:
-                die()
-            results.append(function(task))
-        return results
-
-    if sys.argv[2] == "publish":
-        import curate.report
-        curate.report.write_report = die
-    project.curate("killed", mortal, shard_bytes=1)
-"""
-
-
-@pytest.mark.parametrize("stage", ["read", "pii", "compare", "duplicates", "split", "publish"])
-def test_killed_half_way_and_run_again_gives_the_same_bytes(project: Project, stage: str) -> None:
-    command = [sys.executable, "-c", textwrap.dedent(KILLED), str(project.folder), stage]
-    done = subprocess.run(command, check=False, cwd=Path(__file__).parents[2], env=dict(os.environ))
-    assert done.returncode == -signal.SIGKILL
-    assert not list((project.folder / "killed").glob("datasets/*/*/manifest.json"))
-    again = project.curate("killed", shard_bytes=1)
-    assert again.cached["read"][0] >= 3
-    assert contents(again.folder) == contents(project.curate("undisturbed").folder)
 
 
 def test_no_leak_between_splits(project: Project) -> None:

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 
 from curate import read
 from curate.errors import AssayError
+from curate.hashing import file_digest
 from curate.read import Files, InputFile, Row, Unread, drop_digest, find_files, read_rows
 
 
@@ -391,7 +392,7 @@ def test_the_json_suite_never_crashes_the_readers(shared_data: Path, tmp_path: P
     for path in files:
         content = path.read_bytes()
         rows = rows_of(path)
-        lines = list(read_rows(InputFile(path, path.name, "", len(content), "jsonl")))
+        lines = list(read_rows(InputFile(path, path.name, file_digest(path), len(content), "jsonl")))
         assert len(lines) == sum(bool(line.strip()) for line in content.split(b"\n")), path.name
         if path.name.startswith("n_"):
             assert all(isinstance(row, Unread) for row in rows), path.name
@@ -477,7 +478,7 @@ def test_spoilt_archives_never_crash(tmp_path_factory: pytest.TempPathFactory, d
         spoilt[data.draw(st.integers(0, len(spoilt) - 1))] = data.draw(st.integers(0, 255))
     path = tmp_path_factory.mktemp("spoilt") / name
     path.write_bytes(spoilt)
-    rows = list(read_rows(InputFile(path, name, "", len(spoilt), None)))
+    rows = list(read_rows(InputFile(path, name, file_digest(path), len(spoilt), None)))
     assert all(isinstance(row, (dict, Unread)) for row in rows)
 
 
