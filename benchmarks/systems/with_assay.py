@@ -1,6 +1,7 @@
 """Assay: what rows are compared by, file after file in threads; the judgement; kept rows, and the others with evidence.
 
-The last line printed is a profile: seconds by step, those indented being parts of `judge`.
+The last line printed is a profile: seconds by step. Those indented are parts of `judge`; its two threads share the last
+two of them, whose seconds are added up.
 
     python with_assay.py INPUT OUTPUT THRESHOLD WORDS PERMUTATIONS PROCESSES
 """
@@ -12,17 +13,18 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, wraps
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate import duplicates, near_dedup
+from curate import duplicates, near_dedup, words
 from curate.duplicates import Duplicates
 
 HELD = 256 << 20
-PARTS = ("band_tables", "have_rivals", "remove_near_duplicates", "link")
+PARTS = ("band_tables", "have_rivals", "band_buckets", "prefix_buckets", "remove_near_duplicates", "link")
 
 
 class Drop:
@@ -78,7 +80,10 @@ class Drop:
 
 
 class Profile(dict[str, float]):
-    """Seconds by step."""
+    """Seconds by step, summed over threads."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
 
     def timed(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(function)
@@ -87,7 +92,8 @@ class Profile(dict[str, float]):
             try:
                 return function(*args, **options)
             finally:
-                self[name] = self.get(name, 0.0) + time.perf_counter() - begin
+                with self._lock:
+                    self[name] = self.get(name, 0.0) + time.perf_counter() - begin
 
         return run
 
@@ -112,14 +118,16 @@ def write(drop: Drop, verdict: duplicates.Verdict, folder: Path) -> None:
 
 
 def main() -> None:
-    source, output, threshold, words, _permutations, processes = sys.argv[1:]
+    source, output, threshold, shingle_words, _permutations, processes = sys.argv[1:]
     profile = Profile()
     for name in PARTS:
         setattr(near_dedup, name, profile.timed(f"  {name}", getattr(near_dedup, name)))
-    settings = Duplicates(threshold=float(threshold), shingle_words=int(words))
+    settings = Duplicates(threshold=float(threshold), shingle_words=int(shingle_words))
+    words.shingle_sets = profile.timed("  shingle_sets", words.shingle_sets)
     drop = Drop(Path(source))
+    texts = profile.timed("  texts read again", drop.texts)
     keys = profile.timed("read and sign", drop.keys)(settings, int(processes))
-    verdict = profile.timed("judge", duplicates.judge)(keys, settings, drop.texts)
+    verdict = profile.timed("judge", duplicates.judge)(keys, settings, texts)
     profile.timed("write", write)(drop, verdict, Path(output))
     print(json.dumps({name: round(seconds, 3) for name, seconds in profile.items()}))
 
