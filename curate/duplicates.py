@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 import xxhash
 from pydantic import Field, model_validator
 
-from curate.earlier import Earlier, Flags, Halves, Numbers, fixed
+from curate.earlier import Earlier, Flags, Halves, Numbers, fixed, hexadecimal
 from curate.hashing import canonical_json
 from curate.record import answer_is_last_turn, answer_text, prompt_text, said_text
 from curate.stage import Settings, evidence_json
@@ -179,7 +179,6 @@ class _Judge:
         texts: Callable[[Numbers], pa.Array],
         earlier: Sequence[Earlier],
     ) -> None:
-        keys = keys.combine_chunks()
         self.keys, self.settings, self.texts, self.earlier = keys, settings, texts, earlier
         self.total = keys.num_rows
         self.order = priority(keys)
@@ -235,7 +234,7 @@ class _Judge:
 
         threshold = self.settings.threshold
         rows = self.order[self.firsts]
-        signatures = fixed(self.keys["signature"], np.uint32)[rows]
+        signatures = _gathered(self.keys["signature"], rows)
         self.buckets, crowded = band_buckets(band_tables(signatures, bands_for(threshold)))
         needed = crowded | have_rivals(signatures, self.buckets, threshold)
         for each in self.earlier:
@@ -470,11 +469,13 @@ class _Judge:
 
         root_of: Numbers = roots(self.parents)
         root_of_place = root_of[self.number_of]
-        ids = self.keys["id"].take(pa.array(self.order)).to_pylist()
-        least: dict[int, str] = {}
-        for root, name in zip(root_of_place.tolist(), ids, strict=True):
-            if name < least.get(root, "~"):
-                least[root] = name
+        ids = hexadecimal(self.keys["id"], 32)[self.order]
+        by_id = np.lexsort((ids[:, 1], ids[:, 0]))
+        first_by_id = np.full(len(root_of), self.total)  # place among `by_id` of each root's least id
+        np.minimum.at(first_by_id, root_of_place[by_id], np.arange(self.total))
+        heads = np.unique(root_of_place)
+        names = self.keys["id"].take(pa.array(self.order[by_id[first_by_id[heads]]])).to_pylist()
+        least = dict(zip(heads.tolist(), names, strict=True))
         earlier: dict[int, str] = {}
         for mine, number, row in self.ties:
             root = int(root_of[mine])
@@ -486,11 +487,24 @@ class _Judge:
 
 def priority(keys: pa.Table) -> Numbers:
     """The rows' numbers, the highest priority first: the longer, then the lesser id, then the first in the drop."""
-    ids = np.frombuffer(bytes.fromhex("".join(keys["id"].to_pylist())), ">u8").reshape(-1, 2)
+    ids = hexadecimal(keys["id"], 32)
     files = keys["file"].combine_chunks().dictionary_encode()
     rank = np.argsort(np.argsort(np.array(files.dictionary.to_pylist(), object)))[files.indices.to_numpy()]
     chars = keys["chars"].to_numpy().astype(np.int64)
     return np.lexsort((keys["row"].to_numpy(), rank, ids[:, 1], ids[:, 0], -chars))
+
+
+def _gathered(column: pa.ChunkedArray, rows: Numbers) -> npt.NDArray[np.uint32]:
+    """Rows of a column of signatures, chunk by chunk, so that the column is never there twice: shape (rows, 128)."""
+    out = np.empty((len(rows), column.type.byte_width // 4), np.uint32)
+    order = np.argsort(rows)
+    cuts = np.searchsorted(rows[order], np.cumsum([0, *(len(chunk) for chunk in column.chunks)]))
+    begin = 0
+    for chunk, first, last in zip(column.chunks, cuts[:-1], cuts[1:], strict=True):
+        places = order[first:last]
+        out[places] = fixed(chunk, np.uint32)[rows[places] - begin]
+        begin += len(chunk)
+    return out
 
 
 def _begins(values: Halves) -> Flags:

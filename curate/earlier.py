@@ -106,7 +106,7 @@ def earlier_rows(
                 fixed(rows["answer"], np.uint64),
                 segment.prompts,
                 rows["votes"].to_numpy().astype(np.int64),
-                _cluster_tags(rows["cluster"]),
+                hexadecimal(rows["cluster"], 16)[:, 0],
                 live,
                 live & published,
                 published & ((at < compared) | ours),
@@ -174,15 +174,9 @@ def _by_value(column: pa.ChunkedArray, number: Any) -> Numbers:
     return found
 
 
-def _cluster_tags(names: pa.ChunkedArray) -> npt.NDArray[np.uint64]:
-    """The first 16 hex digits of each name as a number; 0 where there is none."""
-    array = names.combine_chunks()
-    _, bounds, data = array.buffers()
-    begins = np.frombuffer(bounds, np.int32)[array.offset : array.offset + len(array)].astype(np.int64)
-    known = array.is_valid().to_numpy(zero_copy_only=False)
-    tags = np.zeros(len(array), np.uint64)
-    digits = np.frombuffer(data or b"", np.uint8)[begins[known, None] + np.arange(16)].astype(np.uint64)
-    value = np.where(digits > ord("9"), digits - ord("a") + 10, digits - ord("0"))
-    for at in range(16):
-        tags[known] = tags[known] << np.uint64(4) | value[:, at]
-    return tags
+def hexadecimal(names: pa.ChunkedArray, digits: int) -> npt.NDArray[np.uint64]:
+    """The first `digits` hex digits (a multiple of 16) of each name, as numbers: shape (rows, digits / 16); null as 0."""
+    heads = pc.utf8_slice_codeunits(pc.fill_null(names, "0" * digits), 0, digits).combine_chunks()
+    packed = (heads.buffers()[2] or b"")[: digits * len(heads)]  # one after the other, as they are all of one length
+    numbers = np.frombuffer(bytes.fromhex(bytes(packed).decode()), ">u8").astype(np.uint64)
+    return numbers.reshape(len(heads), digits // 16)

@@ -107,7 +107,11 @@ def divide_by(
 
 def evidence_json(evidence: dict[str, Any]) -> str:
     """Evidence as canonical JSON text; a lone surrogate becomes its escape."""
-    return json.dumps(evidence, ensure_ascii=False, sort_keys=True).encode("utf-8", "backslashreplace").decode()
+    try:
+        return orjson.dumps(evidence, option=orjson.OPT_SORT_KEYS).decode()
+    except TypeError:  # a lone surrogate, or a number that orjson does not know
+        text = json.dumps(evidence, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+        return text.encode("utf-8", "backslashreplace").decode()
 
 
 class Task(Protocol):
