@@ -238,7 +238,7 @@ class _Judge:
         self.buckets, crowded = band_buckets(band_tables(signatures, bands_for(threshold)))
         needed = crowded | have_rivals(signatures, self.buckets, threshold)
         for each in self.earlier:
-            needed |= have_rivals_in(signatures, each.side, each.tables, each.live, threshold)
+            needed |= have_rivals_in(signatures, each.tables, each.live)
         begins, ends = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64)
         numbers = np.flatnonzero(needed)
         begins[numbers], ends[numbers], values = self._shingles(rows[numbers])

@@ -125,20 +125,19 @@ def recorded_splits(earlier: Sequence[Earlier], ids: pa.ChunkedArray) -> dict[st
 
 
 def tied_splits(
-    earlier: Sequence[Earlier], groups: pa.ChunkedArray, ties: Iterable[tuple[int, int, int]]
+    earlier: Sequence[Earlier], groups: pa.ChunkedArray, ties: Sequence[tuple[int, int]]
 ) -> list[frozenset[str]]:
     """For each row of a drop the splits of the earlier rows that it shares a group with or is a near-duplicate of.
 
     Args:
         groups: the group of each row, or null.
-        ties: (row, number of the `Earlier`, earlier row) of near-duplicates, see `duplicates.Verdict`.
+        ties: (row, cluster of an earlier near-duplicate, as in `Earlier.clusters`).
     """
     of_group: dict[str, set[str]] = {}
     for each in earlier:
         for group, split in _assigned(each, "group", groups):
             of_group.setdefault(group, set()).add(split)
-    tags = [(row, int(earlier[number].clusters[other])) for row, number, other in ties]
-    wanted = np.array(sorted({tag for _, tag in tags}), np.uint64)
+    wanted = np.array(sorted({tag for _, tag in ties}), np.uint64)
     of_cluster: dict[int, set[str]] = {}
     for each in earlier:
         at = np.flatnonzero(each.assigned & np.isin(each.clusters, wanted))
@@ -146,7 +145,7 @@ def tied_splits(
         for tag, split in zip(each.clusters[at].tolist(), splits, strict=True):
             of_cluster.setdefault(tag, set()).add(split)
     found = [frozenset(of_group.get(group, ())) for group in groups.to_pylist()]
-    for row, tag in tags:
+    for row, tag in ties:
         found[row] |= of_cluster.get(tag, set())
     return found
 
@@ -170,12 +169,13 @@ def _by_value(column: pa.ChunkedArray, number: Any) -> Numbers:
     """A number for each row, found once for each value of a dictionary column; -1 where it is null."""
     array = column.combine_chunks()
     numbers = np.array([number(value) for value in array.dictionary.to_pylist()] + [-1], np.int64)
-    found: Numbers = numbers[pc.fill_null(array.indices, len(numbers) - 1).to_numpy()]
+    indices = array.indices.fill_null(len(numbers) - 1) if array.null_count else array.indices
+    found: Numbers = numbers[indices.to_numpy()]
     return found
 
 
 def hexadecimal(names: pa.ChunkedArray, digits: int) -> npt.NDArray[np.uint64]:
-    """The first `digits` hex digits (a multiple of 16) of each name, as numbers: shape (rows, digits / 16); null as 0."""
+    """The first `digits` hex digits (a multiple of 16) of each name as numbers: shape (rows, digits / 16); 0: null."""
     heads = pc.utf8_slice_codeunits(pc.fill_null(names, "0" * digits), 0, digits).combine_chunks()
     packed = (heads.buffers()[2] or b"")[: digits * len(heads)]  # one after the other, as they are all of one length
     numbers = np.frombuffer(bytes.fromhex(bytes(packed).decode()), ">u8").astype(np.uint64)

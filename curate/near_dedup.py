@@ -112,11 +112,11 @@ def have_rivals(signatures: Signatures, buckets: Buckets, threshold: float) -> F
     return rivals
 
 
-def have_rivals_in(signatures: Signatures, earlier: Side, tables: Tables, live: Flags, threshold: float) -> Flags:
-    """Which rows have one worth comparing among the live rows of an earlier side with these tables: shape (rows,)."""
+def have_rivals_in(signatures: Signatures, tables: Tables, live: Flags) -> Flags:
+    """Which rows share a bucket with a live row of an earlier side with these tables: shape (rows,)."""
+    keys, positions = _located(signatures, tables)
     rivals = np.zeros(len(signatures), np.bool_)
-    keys = _keys(signatures, len(tables))
-    _have_rivals_in(signatures, keys, earlier.signatures, tables, live, least_equal(threshold), rivals)
+    _have_rivals_in(keys, positions, tables, live, rivals)
     return rivals
 
 
@@ -172,7 +172,7 @@ def remove_duplicates_of(
     by = np.full(len(answers), -1, np.int64)
     similarity = np.zeros(len(answers))
     theirs = tables, kept, live, earlier_answers, clusters
-    ours = _keys(side.signatures, len(tables)), answers
+    ours = *_located(side.signatures, tables), answers
     least = least_equal(threshold)
     pairs = _against(*earlier.arrays, *theirs, *side.arrays, *ours, threshold, least, by, similarity)
     return by, similarity, pairs
@@ -185,11 +185,17 @@ def link(side: Side, buckets: Buckets, parents: Rows, threshold: float) -> None:
     _link(*side.arrays, buckets.begins, buckets.rows, *own, parents, threshold, least_equal(threshold))
 
 
-def _keys(signatures: Signatures, bands: int) -> Tables:
-    """The key of each row in each band, in the upper 32 bits: shape (bands, rows)."""
-    keys = np.empty((bands, len(signatures)), np.uint64)
+def _located(signatures: Signatures, tables: Tables) -> tuple[Tables, Rows]:
+    """The key of each row in each band, in the upper 32 bits, and where in the band's table it would stand: both of
+    shape (bands, rows)."""
+    keys = np.empty((len(tables), len(signatures)), np.uint64)
     _band_entries(signatures, keys)
-    return keys & ~np.uint64(0xFFFFFFFF)
+    keys &= ~np.uint64(0xFFFFFFFF)
+    positions = np.empty(keys.shape, np.int64)
+    for table, own, position in zip(tables, keys, positions, strict=True):
+        order = np.argsort(own)  # so that the table is walked through once
+        position[order] = np.searchsorted(table, own[order])
+    return keys, positions
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -376,19 +382,15 @@ def _have_rivals(signatures, begins, rows, least, rivals):  # type: ignore[no-un
 
 
 @njit(cache=True, nogil=True)
-def _have_rivals_in(signatures, keys, theirs, tables, live, least, rivals):  # type: ignore[no-untyped-def]
-    for row in range(len(signatures)):
-        for band in range(len(tables)):
-            key = keys[band, row]
-            at = np.searchsorted(tables[band], key)
+def _have_rivals_in(keys, positions, tables, live, rivals):  # type: ignore[no-untyped-def]
+    for band in range(len(tables)):
+        for row in range(len(rivals)):
+            at = positions[band, row]
             while (
-                not rivals[row] and at < tables.shape[1] and tables[band, at] >> np.uint64(32) == key >> np.uint64(32)
+                not rivals[row] and at < tables.shape[1] and (tables[band, at] ^ keys[band, row]) >> np.uint64(32) == 0
             ):
-                other = tables[band, at] & np.uint64(0xFFFFFFFF)
-                rivals[row] = live[other] and _equal(signatures[row], theirs[other]) >= least
+                rivals[row] = live[tables[band, at] & np.uint64(0xFFFFFFFF)]
                 at += 1
-            if rivals[row]:
-                break
 
 
 @njit(cache=True, nogil=True)
@@ -481,7 +483,8 @@ def _against(  # type: ignore[no-untyped-def]
     new_begins,
     new_ends,
     new_values,
-    new_keys,
+    keys,
+    positions,
     new_answers,
     threshold,
     least,
@@ -495,9 +498,8 @@ def _against(  # type: ignore[no-untyped-def]
     for row in range(len(new_answers)):
         count = 0
         for band in range(len(tables)):
-            key = new_keys[band, row]
-            at = np.searchsorted(tables[band], key)
-            while at < tables.shape[1] and tables[band, at] >> np.uint64(32) == key >> np.uint64(32):
+            at = positions[band, row]
+            while at < tables.shape[1] and (tables[band, at] ^ keys[band, row]) >> np.uint64(32) == 0:
                 other = np.int64(tables[band, at] & np.uint64(0xFFFFFFFF))
                 if seen[other] != row:
                     seen[other] = row

@@ -137,7 +137,7 @@ def test_earlier_rows_equal_brute_force(
         assert similar(old_sets[other], new_sets[row]) >= threshold
         found[row].add(int(names[other]))
     assert found == ties
-    rivals = have_rivals_in(new.signatures, old, tables_of(old, threshold), live, threshold)
+    rivals = have_rivals_in(new.signatures, tables_of(old, threshold), live)
     assert all(rivals[row] for row in ties if ties[row])
 
 
