@@ -471,7 +471,7 @@ class _Run:
         with self._timed("duplicates"):
             key_folders = self._keys(shards)
             seen = [duplicates.VERSION, settings.model_dump(), self.compared_with, [file.sha256 for file in self.files]]
-            key = digest(["verdict", seen, [shard.key for shard in shards]])
+            key = digest(["verdict", 2, seen, [shard.key for shard in shards]])
             folder = keyed_folder(self.cache / "stages", key)
             if not folder.is_dir():
                 self.progress("judge", 0, sum(shard.rows for shard in shards), "rows")
@@ -579,17 +579,26 @@ class _Run:
             members: dict[str, list[int]] = {}
             for row, cluster in enumerate(clusters):
                 members.setdefault(cluster, []).append(row)
-            among: list[tuple[int, int, int]] = []
+            among: list[tuple[int, int]] = []
             bound: set[tuple[str, int]] = set()
             # What ties a row that was removed ties all that are left of its cluster, once for each earlier cluster.
-            for row, number, other in zip(
+            for row, tag in zip(
                 *(column.to_pylist() for column in read_arrow(verdict / "ties.arrow").columns), strict=True
             ):
                 if kept[row]:
-                    among.append((int(place[row]), number, other))
-                elif (tag := (cluster := cluster_of[row], int(self.earlier[number].clusters[other]))) not in bound:
-                    bound.add(tag)
-                    among += [(each, number, other) for each in members.get(cluster, ())]
+                    among.append((int(place[row]), tag))
+                elif (cluster_of[row], tag) not in bound:
+                    bound.add((cluster_of[row], tag))
+                    among += [(each, tag) for each in members.get(cluster_of[row], ())]
+            tied = tied_splits(self.earlier, rows["group"], among)
+            # So does the split that a row was given before it was removed in favour of a new one.
+            removed = np.flatnonzero(~kept)
+            ids = read_arrow(verdict / "verdict.arrow")["id"].take(pa.array(removed))
+            given_before = recorded_splits(self.earlier, ids)
+            for row, id_ in zip(removed.tolist(), ids.to_pylist(), strict=True):
+                if id_ in given_before:
+                    for each in members.get(cluster_of[row], ()):
+                        tied[each] |= {given_before[id_]}
             given = split.assign(
                 rows["id"].to_pylist(),
                 rows["group"].to_pylist(),
@@ -597,7 +606,7 @@ class _Run:
                 rows["label"].to_pylist(),
                 settings,
                 recorded_splits(self.earlier, rows["id"]),
-                tied_splits(self.earlier, rows["group"], among),
+                tied,
                 split.times(rows, settings.time) if settings.time else None,
             )
             names = _within_splits(clusters, given.split)
@@ -723,12 +732,18 @@ def _write_verdict(
     Args:
         published: the folder of an earlier version.
     """
+    table = pa.concat_tables([shard.kept() for shard in shards])
     columns = {name: pa.array(getattr(verdict, name), pa.string()) for name in ("reason", "evidence", "cluster")}
-    write_arrow(pa.table(columns), folder / "verdict.arrow")
-    ties = np.array(verdict.ties, np.int64).reshape(-1, 3)
-    write_arrow(pa.table(list(ties.T), names=["row", "segment", "earlier"]), folder / "ties.arrow")
+    write_arrow(pa.table({"id": table["id"], **columns}), folder / "verdict.arrow")
+    # By the earlier cluster, not the row: segments may have been merged when this is read from the cache.
+    ties = [(row, int(earlier[number].clusters[other])) for row, number, other in verdict.ties]
+    columns = {
+        "row": pa.array([row for row, _ in ties], pa.int64()),
+        "cluster": pa.array([tag for _, tag in ties], pa.uint64()),
+    }
+    write_arrow(pa.table(columns), folder / "ties.arrow")
     rows = [(number, row) for number, group in enumerate(verdict.conflicts) for row in group]
-    table = pa.concat_tables([shard.kept() for shard in shards]).take(pa.array([row for _, row in rows], pa.int64()))
+    table = table.take(pa.array([row for _, row in rows], pa.int64()))
     table = table.add_column(0, "conflict", pa.array([number for number, _ in rows], pa.int64()))
     table = table.add_column(1, "version", pa.nulls(len(rows), pa.string()))
     kept = pa.array([verdict.reason[row] is None for _, row in rows], pa.bool_())
