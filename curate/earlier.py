@@ -124,6 +124,15 @@ def recorded_splits(earlier: Sequence[Earlier], ids: pa.ChunkedArray) -> dict[st
     return found
 
 
+def cluster_splits(earlier: Sequence[Earlier], clusters: pa.ChunkedArray) -> dict[str, set[str]]:
+    """The splits of the earlier rows that are of one of these clusters, by its name."""
+    found: dict[str, set[str]] = {}
+    for each in earlier:
+        for cluster, split in _assigned(each, "cluster", clusters):
+            found.setdefault(cluster, set()).add(split)
+    return found
+
+
 def tied_splits(
     earlier: Sequence[Earlier], groups: pa.ChunkedArray, ties: Sequence[tuple[int, int]]
 ) -> list[frozenset[str]]:

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from curate import decontaminate, duplicates, fit, read, render, semantic, split
 from curate.contract import Contract
-from curate.earlier import Earlier, before, earlier_rows, recorded_splits, tied_splits
+from curate.earlier import Earlier, before, cluster_splits, earlier_rows, recorded_splits, tied_splits
 from curate.errors import AssayError
 from curate.hashing import digest, file_digest
 from curate.index import Index
@@ -609,7 +609,7 @@ class _Run:
                 tied,
                 split.times(rows, settings.time) if settings.time else None,
             )
-            names = _within_splits(clusters, given.split)
+            names = _within_splits(clusters, given.split, cluster_splits(self.earlier, rows["cluster"]))
             tasks, begin = [], 0
             for shard in shards:
                 end = begin + shard.rows
@@ -793,9 +793,13 @@ def _judged(verdict: Path, meaning: Path | None) -> tuple[Any, list[str]]:
     return kept, clusters
 
 
-def _within_splits(clusters: Sequence[str], splits: Sequence[str | None]) -> list[str]:
-    """The clusters' names, with the split added where rows of one cluster have been in several splits before."""
-    held: dict[str, set[str]] = {}
+def _within_splits(clusters: Sequence[str], splits: Sequence[str | None], earlier: dict[str, set[str]]) -> list[str]:
+    """The clusters' names, with the split added where a cluster was torn apart and its rows are in several splits.
+
+    Args:
+        earlier: the splits of earlier rows of each cluster.
+    """
+    held = {cluster: set(names) for cluster, names in earlier.items()}
     for cluster, name in zip(clusters, splits, strict=True):
         if name is not None:
             held.setdefault(cluster, set()).add(name)
