@@ -71,11 +71,10 @@ def compared_text(table: pa.Table, settings: Duplicates) -> pa.Array:
 
     A system turn says how to answer and is often the same in all rows; it counts only where nothing else is said.
     """
-    said, answers = said_text(table), answer_text(table)
     texts = {
-        "prompt": lambda: said,
-        "answer": lambda: answers,
-        "both": lambda: pc.binary_join_element_wise(said, answers, "\n\n"),
+        "prompt": lambda: said_text(table),
+        "answer": lambda: answer_text(table),
+        "both": lambda: pc.binary_join_element_wise(said_text(table), answer_text(table), "\n\n"),
     }[settings.scope]()
     for text in settings.boilerplate:
         texts = pc.replace_substring(texts, text, "")

@@ -82,7 +82,10 @@ def _joined(table: pa.Table, keep: Any) -> pa.Array:
     """The contents of the turns that are kept, those of a row separated by blank lines."""
     turns = table["turns"].combine_chunks()
     lengths = pc.list_value_length(turns).to_numpy(zero_copy_only=False)
-    contents = pc.struct_field(turns.flatten(), "content").filter(pa.array(keep))
+    contents = pc.struct_field(turns.flatten(), "content")
+    if keep.all() and (lengths == 1).all():  # nothing to copy
+        return contents
+    contents = contents.filter(pa.array(keep))
     kept = np.concatenate([[0], np.cumsum(keep)])[np.concatenate([[0], np.cumsum(lengths)])]
     return pc.binary_join(_lists(np.diff(kept), contents), "\n\n")
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curate import duplicates, near_dedup, words
@@ -55,7 +56,7 @@ class Drop:
         turns = pa.StructArray.from_arrays([pa.repeat("user", rows), texts], names=["role", "content"])
         return pa.table(
             {
-                "id": [f"{number:032x}" for number in row.to_pylist()],
+                "id": pc.utf8_lpad(row.cast(pa.string()), 32, "0"),
                 "turns": pa.ListArray.from_arrays(np.arange(rows + 1, dtype=np.int32), turns),
                 "target": pa.nulls(rows, pa.string()),
                 "source": pa.StructArray.from_arrays([pa.repeat(file.name, rows), row], names=["file", "row"]),
@@ -104,7 +105,7 @@ def write(drop: Drop, verdict: duplicates.Verdict, folder: Path) -> None:
     why = pa.schema([*drop.schema, ("reason", pa.string()), ("evidence", pa.string())])
     begin = 0
     with (
-        pq.ParquetWriter(folder / "kept.parquet", drop.schema) as kept,
+        pq.ParquetWriter(folder / "kept.parquet", drop.schema, use_dictionary=False) as kept,
         pq.ParquetWriter(folder / "removed.parquet", why) as removed,
     ):
         for file in drop.files:
