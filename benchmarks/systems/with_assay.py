@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from curate import duplicates, near_dedup, words
+from curate import duplicates
 from curate.duplicates import Duplicates
 
 HELD = 256 << 20
@@ -40,7 +40,7 @@ class Drop:
         self._again = lru_cache(maxsize=8)(self._read)  # those in hand: the next rows are mostly of the same file
 
     def _read(self, file: Path) -> pa.Table:
-        return pq.read_table(file).combine_chunks()
+        return pq.ParquetFile(file, memory_map=True).read(use_threads=False).combine_chunks()
 
     def read(self, file: Path) -> pa.Table:
         table = self._held.get(file) or self._again(file)
@@ -64,8 +64,12 @@ class Drop:
         )
 
     def keys(self, settings: Duplicates, processes: int) -> pa.Table:
-        """What all rows are compared by."""
+        """What all rows are compared by. The first files are read while the kernels are loaded."""
         with ThreadPoolExecutor(processes) as threads:
+            threads.map(self.read, self.files[: 4 * processes])
+            from curate.minhash import text_signatures
+
+            text_signatures(pa.array([""]), settings.shingle_words)
             return pa.concat_tables(
                 threads.map(lambda file: duplicates.key_table(self.records(file), settings), self.files)
             )
@@ -120,14 +124,16 @@ def write(drop: Drop, verdict: duplicates.Verdict, folder: Path) -> None:
 
 def main() -> None:
     source, output, threshold, shingle_words, _permutations, processes = sys.argv[1:]
-    profile = Profile()
+    profile, drop = Profile(), Drop(Path(source))
+    settings = Duplicates(threshold=float(threshold), shingle_words=int(shingle_words))
+    keys = profile.timed("read and sign", drop.keys)(settings, int(processes))
+
+    from curate import near_dedup, words  # by now numba is loaded, while the first files were read
+
     for name in PARTS:
         setattr(near_dedup, name, profile.timed(f"  {name}", getattr(near_dedup, name)))
-    settings = Duplicates(threshold=float(threshold), shingle_words=int(shingle_words))
     words.shingle_sets = profile.timed("  shingle_sets", words.shingle_sets)
-    drop = Drop(Path(source))
     texts = profile.timed("  texts read again", drop.texts)
-    keys = profile.timed("read and sign", drop.keys)(settings, int(processes))
     verdict = profile.timed("judge", duplicates.judge)(keys, settings, texts)
     profile.timed("write", write)(drop, verdict, Path(output))
     print(json.dumps({name: round(seconds, 3) for name, seconds in profile.items()}))
