@@ -101,7 +101,8 @@ class Store:
         target.mkdir(parents=True, exist_ok=True)
         with _locked(target):
             for abandoned in target.glob(".draft-*"):
-                with suppress(BlockingIOError), _locked(abandoned, fcntl.LOCK_NB):  # else its process is alive
+                # Else its process is alive, or has just published it.
+                with suppress(BlockingIOError, FileNotFoundError), _locked(abandoned, fcntl.LOCK_NB):
                     shutil.rmtree(abandoned)
             folder = Path(tempfile.mkdtemp(prefix=".draft-", dir=target))
             held = ExitStack()
@@ -142,13 +143,18 @@ class Store:
         """Append an event, with the time, to the ledger: the one place where a clock is read."""
         self.ledger.mkdir(parents=True, exist_ok=True)
         line = canonical_json({"time": datetime.now(UTC).isoformat(timespec="seconds")} | event) + b"\n"
-        with (self.ledger / "events.jsonl").open("ab") as file:
-            file.write(line)
+        with (self.ledger / "events.jsonl").open("a+b") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
+            file.write(b"\n" + line if file.read(1) not in (b"", b"\n") else line)
 
     def events(self) -> list[dict[str, Any]]:
-        """What the ledger holds, oldest first."""
+        """What the ledger holds, oldest first, but for what a full disk has left of a line."""
         path = self.ledger / "events.jsonl"
-        return [json.loads(line) for line in path.read_bytes().splitlines()] if path.is_file() else []
+        found: list[dict[str, Any]] = []
+        for line in path.read_bytes().splitlines() if path.is_file() else ():
+            with suppress(ValueError):
+                found.append(json.loads(line))
+        return found
 
 
 @contextmanager

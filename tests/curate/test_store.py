@@ -95,6 +95,22 @@ def test_the_ledger_keeps_events_in_order(tmp_path: Path) -> None:
     assert all(event["time"].endswith("+00:00") for event in store.events())
 
 
+def test_a_line_that_a_full_disk_cut_costs_no_other(tmp_path: Path) -> None:
+    store, ledger = Store(tmp_path), tmp_path / "ledger/events.jsonl"
+    for number in range(2):
+        store.record({"event": "x", "number": number})
+    os.truncate(ledger, ledger.stat().st_size - 9)
+    assert [event["number"] for event in store.events()] == [0]
+    store.record({"event": "x", "number": 2})
+    assert [event["number"] for event in store.events()] == [0, 2]
+
+
+def test_a_draft_that_another_process_publishes_meanwhile_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / "datasets/demo").mkdir(parents=True)
+    (tmp_path / "datasets/demo/.draft-listed").symlink_to("gone")  # is listed, and cannot be opened
+    assert publish(Store(tmp_path), "a").is_dir()
+
+
 def test_canonical_json_sorts_keys() -> None:
     assert (
         canonical_json({"b": [1, {"d": None, "c": "é"}], "a": True}) == '{"a":true,"b":[1,{"c":"é","d":null}]}'.encode()
