@@ -274,7 +274,7 @@ def _check_shared(folder: Path, earlier: _Earlier) -> list[Check]:
 
     def keys(row: Row) -> Iterator[tuple[Check, str]]:
         yield clusters, row["cluster"]
-        yield prompts, "\n\n".join(turn["content"] for turn in _asked(row))
+        yield prompts, _prompt(row)
         if row["group"] is not None:
             yield groups, row["group"]
 
@@ -500,16 +500,18 @@ def _check_duplicates(folder: Path, manifest: dict[str, Any], earlier: _Earlier)
                 continue
             check.fail(f"{_named('quarantine', row)}: the row it names did not stay: {row['evidence']}")
             continue
-        similarity = _jaccard(_shingles_of(row, settings), _shingles_of(kept, settings))
+        exact = row["reason"] == "exact_duplicate"
+        equal = exact and _prompt(row) == _prompt(kept)
+        similarity = 1.0 if equal else _jaccard(_shingles_of(row, settings), _shingles_of(kept, settings))
         if abs(similarity - seen["similarity"]) > 1e-6:
             check.fail(
                 f"{_named('quarantine', row)}: similarity {similarity:.6f}, the evidence says {seen['similarity']}"
             )
         elif similarity < settings["threshold"]:
             check.fail(f"{_named('quarantine', row)}: similarity {similarity:.6f}, below the threshold")
-        elif row["reason"] == "exact_duplicate" and _asked(row) != _asked(kept):
+        elif exact and not equal:
             check.fail(f"{_named('quarantine', row)}: not equal to the row it names")
-        elif (settings["same_target"] or row["reason"] == "exact_duplicate") and not _same_answer(row, kept):
+        elif (settings["same_target"] or exact) and not _same_answer(row, kept):
             check.fail(f"{_named('quarantine', row)}: another answer than the row it names")
     return check
 
@@ -525,6 +527,11 @@ def _asked(row: Row) -> list[dict[str, str]]:
     """The turns that make the prompt: all but an answer that is the last one."""
     turns: list[dict[str, str]] = row["turns"]
     return turns[:-1] if _answers_last(row) else turns
+
+
+def _prompt(row: Row) -> str:
+    """The text of these turns."""
+    return "\n\n".join(turn["content"] for turn in _asked(row))
 
 
 def _answer(row: Row) -> str:

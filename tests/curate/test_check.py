@@ -282,6 +282,15 @@ def test_a_duplicate_that_is_none(version: Path, reason: str, wrong: str) -> Non
     assert offence.startswith(f"quarantine: rows.jsonl, row {row['source']['row']}: ")
 
 
+def test_an_exact_duplicate_may_be_said_in_other_turns(version: Path) -> None:
+    quarantine = rows_of(version, "quarantine")
+    row = next(row for row in quarantine if row["reason"] == "exact_duplicate")
+    row["turns"][0]["role"] = "customer"
+    write(version, "quarantine", quarantine)
+    forge(version)
+    assert failing(version) == {}
+
+
 @pytest.fixture
 def later(version: Path) -> Path:
     """A version that was compared with an earlier one beside it, which holds the same rows, of files unknown."""
