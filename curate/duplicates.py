@@ -32,10 +32,13 @@ from curate.stage import Settings, evidence_json
 
 KEYS_VERSION = 3
 """Raised whenever `key_table` would give another result for the same rows; the index is then to be rebuilt."""
-VERSION = 4
+VERSION = 5
 """Raised whenever `judge` would give another result for the same keys."""
 BATCH = 8192
-"""Rows whose shingles one thread computes at a time."""
+BATCH_CHARS = 64 << 20
+"""Rows whose shingles one thread computes at a time, and about how many characters of them at most."""
+NAMED = 20
+"""Earlier rows that the evidence of a conflict names at most; conflicts.parquet holds all of them."""
 
 
 class Duplicates(Settings):
@@ -127,9 +130,13 @@ def _canonical(answer: str) -> str:
     if not answer.startswith("{"):
         return answer
     try:
-        return canonical_json(json.loads(answer)).decode()
+        return canonical_json(json.loads(answer, parse_constant=_no_constant)).decode()
     except (ValueError, TypeError, RecursionError):
         return answer
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")  # else it would be written, and so compared, as null
 
 
 @dataclass
@@ -256,11 +263,14 @@ class _Judge:
 
         order = np.argsort(rows)
 
-        def of_batch(begin: int) -> tuple[Numbers, npt.NDArray[np.uint64]]:
-            return shingle_sets(self.texts(rows[order[begin : begin + BATCH]]), self.settings.shingle_words)
+        sizes = self.keys["chars"].to_numpy()[rows[order]] + BATCH_CHARS // BATCH
+        batches = np.split(rows[order], np.flatnonzero(np.diff(np.cumsum(sizes, dtype=np.int64) // BATCH_CHARS)) + 1)
+
+        def of_batch(batch: Numbers) -> tuple[Numbers, npt.NDArray[np.uint64]]:
+            return shingle_sets(self.texts(batch), self.settings.shingle_words)
 
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
-            parts = list(threads.map(of_batch, range(0, len(rows), BATCH)))
+            parts = list(threads.map(of_batch, batches if len(rows) else ()))
         lengths = np.concatenate([np.zeros(0, np.int64), *(np.diff(offsets) for offsets, _ in parts)])
         ends = np.empty(len(rows), np.int64)
         begins = np.empty(len(rows), np.int64)
@@ -293,11 +303,7 @@ class _Judge:
                 entries = each.by_prompt[lows[group] : highs[group]] & np.uint64(0xFFFFFFFF)
                 same = [int(row) for row in entries if each.live[row] and (each.prompts[row] == prompt).all()]
                 found.setdefault(int(group), []).extend((number, row) for row in same)
-        self.same_prompt = {
-            place: others
-            for group, others in found.items()
-            for place in by_content[begins[group] : ends[group]].tolist()
-        }
+        self.same_prompt = [(by_content[begins[group] : ends[group]].tolist(), found[group]) for group in found]
         self.ties += [
             (int(self.number_of[by_content[begins[group]]]), *other)
             for group, others in found.items()
@@ -370,7 +376,7 @@ class _Judge:
             winner = self._winner(votes, others)
             seen: dict[str, Any] = {"rows": sum(votes.values()), "answers": len(votes)}
             if others:
-                seen["earlier"] = [self._where(*other) for other in others]
+                seen["earlier"] = [self._where(*other) for other in others[:NAMED]]
             for place in places:
                 if self.settings.conflicts != "keep_and_flag" and _pair(self.answers[place]) != winner:
                     self.reason[place], self.evidence[place] = "conflict", seen
@@ -396,14 +402,15 @@ class _Judge:
         self.reason[place], self.evidence[place] = reason, where | {"similarity": round(similarity, 6)}
 
     def _exact_duplicates_of_earlier(self) -> None:
-        for place, others in self.same_prompt.items():
-            if self.reason[place] is not None or self.first_of[place] != place:
-                continue
+        for places, others in self.same_prompt:
+            kept: dict[tuple[int, int], tuple[int, int]] = {}  # the first kept row of each answer
             for number, row in others:
-                each = self.earlier[number]
-                if each.kept[row] and (each.answers[row] == self.answers[place]).all():
-                    self._duplicate(place, "exact_duplicate", self._where(number, row), 1.0)
-                    break
+                if self.earlier[number].kept[row]:
+                    kept.setdefault(_pair(self.earlier[number].answers[row]), (number, row))
+            for place in places:
+                rival = kept.get(_pair(self.answers[place]))
+                if rival is not None and self.reason[place] is None and self.first_of[place] == place:
+                    self._duplicate(place, "exact_duplicate", self._where(*rival), 1.0)
 
     def _near_duplicates(self) -> None:
         from curate.components import join
@@ -412,7 +419,6 @@ class _Judge:
         threshold = self.settings.threshold
         there = np.array([self.reason[place] is None for place in self.firsts.tolist()], np.bool_)
         answers = self._answers(self.answers[self.firsts])
-        first_in: dict[tuple[int, int], int] = {}
         for number, each in enumerate(self.earlier):
             by, similarity, pairs = remove_duplicates_of(
                 each.side,
@@ -430,8 +436,10 @@ class _Judge:
                 self._duplicate(int(self.firsts[mine]), "near_duplicate", where, similarity[mine])
             there &= by < 0
             self.ties += [(mine, number, row) for mine, row in pairs.tolist()]
-            firsts = [first_in.setdefault((number, int(each.clusters[row])), mine) for mine, row in pairs.tolist()]
-            join(self.parents, pairs[:, 0], np.array(firsts, np.int64))
+        tied = np.array([mine for mine, _, _ in self.ties], np.int64)
+        to = np.array([self.earlier[number].clusters[row] for _, number, row in self.ties], np.uint64)
+        _, first, cluster = np.unique(to, return_index=True, return_inverse=True)
+        join(self.parents, tied, tied[first[cluster]])
         by, similarity = remove_near_duplicates(self.side, self.buckets, answers, there, threshold)
         removed = np.flatnonzero(by >= 0)
         kept = self.keys.select(["id", "file", "row"]).take(pa.array(self.order[self.firsts[by[removed]]]))

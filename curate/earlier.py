@@ -41,7 +41,7 @@ class Earlier:
     votes: Numbers
     """How many rows of its file and version had this prompt and answer."""
     clusters: npt.NDArray[np.uint64]
-    """First 16 hex digits of the cluster's name; 0 where it has none."""
+    """First 16 hex digits of the cluster's name."""
     live: Flags
     """Whether the row counts as a duplicate or conflict of rows of the drop."""
     kept: Flags
@@ -90,7 +90,9 @@ def earlier_rows(
                 latest[sha256] = max(newest, latest.get(sha256, 0))
     found = []
     for segment, at in zip(segments, places, strict=True):
-        rows = segment.rows
+        # A row of which no cluster is told is one of its own.
+        cluster = pc.coalesce(segment.rows["cluster"], segment.rows["id"])
+        rows = segment.rows.set_column(segment.rows.schema.get_field_index("cluster"), "cluster", cluster)
         newest = _by_value(rows["file_sha256"], lambda sha256: -1 if sha256 in mine else latest.get(sha256, -1))
         unknown = rows["file_sha256"].combine_chunks().is_null().to_numpy(zero_copy_only=False)
         live = (at < compared) & ((newest == at) | unknown)
@@ -184,8 +186,8 @@ def _by_value(column: pa.ChunkedArray, number: Any) -> Numbers:
 
 
 def hexadecimal(names: pa.ChunkedArray, digits: int) -> npt.NDArray[np.uint64]:
-    """The first `digits` hex digits (a multiple of 16) of each name as numbers: shape (rows, digits / 16); 0: null."""
-    heads = pc.utf8_slice_codeunits(pc.fill_null(names, "0" * digits), 0, digits).combine_chunks()
+    """The first `digits` hex digits (a multiple of 16) of each name as numbers: shape (rows, digits / 16)."""
+    heads = pc.utf8_slice_codeunits(names, 0, digits).combine_chunks()
     packed = (heads.buffers()[2] or b"")[: digits * len(heads)]  # one after the other, as they are all of one length
     numbers = np.frombuffer(bytes.fromhex(bytes(packed).decode()), ">u8").astype(np.uint64)
     return numbers.reshape(len(heads), digits // 16)

@@ -322,7 +322,7 @@ class Index:
             entries = self._entries()
             try:
                 return [self._open(entry) for entry in entries]
-            except AssayError:
+            except (AssayError, FileNotFoundError):
                 if self._entries() == entries:
                     raise  # else they have just been merged
 

@@ -35,6 +35,8 @@ LARGE = 64
 as much as it does."""
 COUNTERS = 1 << 22
 """How often a shingle occurs is counted by the last bits of its hash; two that share a counter only seem less rare."""
+DAMAGED = "The band tables name a row that is not there: the index is damaged. `assay index rebuild` makes it again."
+"""Only the sizes of an index's files are looked at when it is opened, and kernels check no bounds."""
 Tables = npt.NDArray[np.uint64]
 Rows = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -389,7 +391,10 @@ def _have_rivals_in(keys, positions, tables, live, rivals):  # type: ignore[no-u
             while (
                 not rivals[row] and at < tables.shape[1] and (tables[band, at] ^ keys[band, row]) >> np.uint64(32) == 0
             ):
-                rivals[row] = live[tables[band, at] & np.uint64(0xFFFFFFFF)]
+                other = np.int64(tables[band, at] & np.uint64(0xFFFFFFFF))
+                if other >= len(live):
+                    raise IndexError(DAMAGED)
+                rivals[row] = live[other]
                 at += 1
 
 
@@ -501,6 +506,8 @@ def _against(  # type: ignore[no-untyped-def]
             at = positions[band, row]
             while at < tables.shape[1] and (tables[band, at] ^ keys[band, row]) >> np.uint64(32) == 0:
                 other = np.int64(tables[band, at] & np.uint64(0xFFFFFFFF))
+                if other >= len(seen):
+                    raise IndexError(DAMAGED)
                 if seen[other] != row:
                     seen[other] = row
                     if live[other] and _equal(new_signatures[row], signatures[other]) >= least:

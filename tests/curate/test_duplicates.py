@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from curate import duplicates
 from curate.duplicates import Duplicates, Verdict, compared_text, judge, key_table
 from curate.near_dedup import jaccard
 from curate.record import SCHEMA, content_id
@@ -145,6 +146,33 @@ def test_json_answers_are_compared_by_value_not_by_spelling() -> None:
     data = pa.Table.from_pylist([row | {"target": None} for row in rows], schema=SCHEMA)
     verdict = judged(data, Duplicates())
     assert sorted(reason or "" for reason in verdict.reason) == ["", "exact_duplicate"]
+
+
+def test_an_answer_that_is_no_json_is_not_read_as_null() -> None:
+    rows = [
+        record("same words", "")
+        | {"turns": [{"role": "user", "content": "same words"}, {"role": "assistant", "content": text}]}
+        for text in ('{"a": NaN}', '{"a": null}')
+    ]
+    data = pa.Table.from_pylist([row | {"target": None} for row in rows], schema=SCHEMA)
+    assert judged(data, Duplicates()).reason == ["conflict", "conflict"]
+
+
+def test_how_much_text_is_read_at_a_time_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [(f"one two three four five six seven {'eight ' * (number % 9)}", "{}") for number in range(40)]
+    data, chosen = table(rows), Duplicates(threshold=0.5)
+    texts, expected, sizes = compared_text(data, chosen), judged(data, chosen), []
+
+    def taken(numbers: Any) -> pa.Array:
+        found = texts.take(pa.array(numbers))
+        sizes.append(sum(map(len, found.to_pylist())))
+        return found
+
+    monkeypatch.setattr(duplicates, "BATCH", 10)
+    monkeypatch.setattr(duplicates, "BATCH_CHARS", 200)
+    assert judge(key_table(data, chosen), chosen, taken) == expected
+    assert len(sizes) > 1
+    assert max(sizes) < 300
 
 
 def test_short_distinct_rows_are_all_kept() -> None:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.duplicates import Duplicates, Verdict, compared_text, judge, key_table
+from curate.duplicates import NAMED, Duplicates, Verdict, compared_text, judge, key_table
 from curate.earlier import Earlier, before, earlier_rows, recorded_splits, tied_splits
 from curate.index import Index
 from curate.record import QUARANTINE_SCHEMA, SCHEMA, content_id
@@ -247,6 +247,47 @@ def test_a_conflict_with_an_earlier_version_leaves_that_as_it_is(store: Store) -
     assert second.verdict.reason == ["conflict"]
     assert json.loads(second.verdict.evidence[0] or "")["earlier"][0]["file"] == "drop 0"
     assert third.verdict.reason == ["exact_duplicate"]
+
+
+def test_the_evidence_of_a_conflict_does_not_grow_with_the_earlier_rows(store: Store) -> None:
+    """Each of n rows naming each of n earlier ones would take gigabytes where many rows have one prompt."""
+    answers = [str(number) for number in range(50)]
+    drops = [[(LONG, answer) for answer in answers], [(LONG, answer) for answer in [*answers, "another"]]]
+    _, second = run_drops(store, drops, Duplicates(conflicts="keep_and_flag"))
+    assert second.verdict.reason == ["exact_duplicate"] * 50 + [None]
+    assert [len(group) for group in second.verdict.conflicts] == [51]
+    assert [len(group) for group in second.verdict.earlier_conflicts] == [50]
+    _, second = run_drops(Store(store.root / "other"), drops, Duplicates())
+    assert second.verdict.reason == ["conflict"] * 51
+    seen = json.loads(second.verdict.evidence[0] or "")
+    assert (seen["rows"], len(seen["earlier"])) == (101, NAMED)
+
+
+@pytest.mark.parametrize("answer", "abcdefgh")
+def test_rows_tied_to_a_cluster_of_several_segments_are_of_one(store: Store, answer: str) -> None:
+    """e1 ~ a ~ e2 ~ e3 ~ b, and nothing else: a and b hang together by e2 and e3, which lie in two segments."""
+    text = [f"w{number}" for number in range(40)]
+    e1, a, e2, e3, b = (" ".join(text[begin : begin + 20]) for begin in range(0, 15, 3))
+    others = [(f"quite another row {number}", "{}") for number in range(5)]
+    drops = [[*others, (e1, answer), (e2, "2")], [(e3, "3")], [(a, "4"), (b, "5")]]
+    third = run_drops(store, drops, Duplicates(threshold=0.6))[2]
+    assert len(third.earlier) == 2
+    assert third.verdict.reason == [None, None]
+    assert len(set(third.verdict.cluster)) == 1
+
+
+def test_a_removed_row_of_which_no_cluster_is_told_is_one_of_its_own(store: Store) -> None:
+    chosen = Duplicates()
+    data = table_of([(LONG, "{}"), (LONG + " here", "{}")], "drop 0")
+    told = Verdict([None, "near_duplicate"], [None, "{}"], data["id"].to_pylist(), [], [], [])
+    publish(store, data, told, "0" * 64, "drop 0")
+    index = Index(store, "demo", chosen)
+    index.catch_up()
+    new = table_of([("and so " + LONG + " here", "other")], "drop 1")
+    texts = compared_text(new, chosen)
+    earlier = earlier_rows(index.segments(), "1" * 64, ["1" * 64])
+    verdict = judge(key_table(new, chosen), chosen, lambda rows: texts.take(pa.array(rows)), earlier)
+    assert verdict.cluster == [min(data["id"].to_pylist())]
 
 
 def test_a_row_like_a_removed_one_joins_its_cluster(store: Store) -> None:

@@ -165,3 +165,13 @@ def test_tables_hold_every_row_in_every_band_by_its_values() -> None:
         key_of = {int(entry & 0xFFFFFFFF): int(entry >> 32) for entry in table.tolist()}
         for first, second in itertools.combinations(range(4), 2):
             assert (key_of[first] == key_of[second]) == np.array_equal(values[first], values[second])
+
+
+def test_a_damaged_table_is_an_error_and_never_read_or_written_beyond() -> None:
+    side = side_of(["a b c d e f"], 0.8)
+    tables = tables_of(side, 0.8) | np.uint64(0x7FFFFFFF)
+    flags, numbers = np.ones(1, np.bool_), np.zeros(1, np.uint64)
+    with pytest.raises(IndexError, match="index is damaged"):
+        have_rivals_in(side.signatures, tables, flags)
+    with pytest.raises(IndexError, match="index is damaged"):
+        remove_duplicates_of(side, tables, flags, flags, numbers, numbers, side, numbers, 0.8)
