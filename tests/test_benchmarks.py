@@ -102,7 +102,7 @@ def test_near_dedup_reports_what_assay_did(inputs: Path, tmp_path: Path, capsys:
     assay = near_dedup.SYSTEMS["assay"]
     done = measure.run(assay.command(Path(sys.executable), inputs, tmp_path, 2), assay.variables)
     kept = near_dedup.kept_rows(tmp_path)
-    removed = pq.read_table(tmp_path / "kept" / "removed.parquet").to_pylist()
+    removed = pq.read_table(tmp_path / "removed.parquet").to_pylist()
     assert sorted([*kept.tolist(), *(row["id"] for row in removed)]) == list(range(500))
     assert {row["reason"] for row in removed} == {"exact_duplicate", "near_duplicate"}
     column = pq.read_table(inputs)["text"].combine_chunks()

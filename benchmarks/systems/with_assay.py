@@ -33,8 +33,7 @@ class Drop:
 
     def __init__(self, folder: Path) -> None:
         self.files = sorted(folder.iterdir())
-        self.schema = pq.read_schema(self.files[0])
-        self._begins = np.cumsum([0, *(pq.read_metadata(file).num_rows for file in self.files)])
+        self.begins = np.cumsum([0, *(pq.read_metadata(file).num_rows for file in self.files)])
         self._held: dict[Path, pa.Table] = {}
         self._room = HELD
         self._again = lru_cache(maxsize=8)(self._read)  # those in hand: the next rows are mostly of the same file
@@ -76,10 +75,10 @@ class Drop:
 
     def texts(self, rows: Any) -> pa.Array:
         """The texts of rows, numbered through all files; the numbers ascend."""
-        cuts = np.searchsorted(rows, self._begins)
+        cuts = np.searchsorted(rows, self.begins)
         return pa.concat_arrays(
             self.read(file)["text"].combine_chunks().take(pa.array(rows[first:last] - begin))
-            for file, begin, first, last in zip(self.files, self._begins[:-1], cuts[:-1], cuts[1:], strict=True)
+            for file, begin, first, last in zip(self.files, self.begins[:-1], cuts[:-1], cuts[1:], strict=True)
             if first < last
         )
 
@@ -103,23 +102,24 @@ class Profile(dict[str, float]):
         return run
 
 
-def write(drop: Drop, verdict: duplicates.Verdict, folder: Path) -> None:
-    """`kept.parquet`, and `removed.parquet` with reason and evidence."""
+def write(drop: Drop, verdict: duplicates.Verdict, folder: Path, processes: int) -> None:
+    """What is kept of each file, under its name; and beside the folder, the others with reason and evidence."""
     folder.mkdir()
-    why = pa.schema([*drop.schema, ("reason", pa.string()), ("evidence", pa.string())])
-    begin = 0
-    with (
-        pq.ParquetWriter(folder / "kept.parquet", drop.schema, use_dictionary=False) as kept,
-        pq.ParquetWriter(folder / "removed.parquet", why) as removed,
-    ):
-        for file in drop.files:
-            table = drop.read(file)
-            rows = slice(begin, begin := begin + table.num_rows)
-            reason = pa.array(verdict.reason[rows], pa.string())
-            evidence = pa.array(verdict.evidence[rows], pa.string())
-            kept.write_table(table.filter(reason.is_null()))
-            judged = pa.table([*table.columns, reason, evidence], schema=why)
-            removed.write_table(judged.filter(reason.is_valid()))
+    begins = drop.begins.tolist()
+
+    def write_file(number: int) -> pa.Table:
+        file = drop.files[number]
+        rows = slice(*begins[number : number + 2])
+        table = drop.read(file)
+        reason = pa.array(verdict.reason[rows], pa.string())
+        evidence = pa.array(verdict.evidence[rows], pa.string())
+        pq.write_table(table.filter(reason.is_null()), folder / file.name, use_dictionary=False)
+        judged = table.append_column("reason", reason).append_column("evidence", evidence)
+        return judged.filter(reason.is_valid())
+
+    with ThreadPoolExecutor(processes) as threads:
+        removed = pa.concat_tables(threads.map(write_file, range(len(drop.files))))
+    pq.write_table(removed, folder.with_name("removed.parquet"))
 
 
 def main() -> None:
@@ -135,7 +135,7 @@ def main() -> None:
     words.shingle_sets = profile.timed("  shingle_sets", words.shingle_sets)
     texts = profile.timed("  texts read again", drop.texts)
     verdict = profile.timed("judge", duplicates.judge)(keys, settings, texts)
-    profile.timed("write", write)(drop, verdict, Path(output))
+    profile.timed("write", write)(drop, verdict, Path(output), int(processes))
     print(json.dumps({name: round(seconds, 3) for name, seconds in profile.items()}))
 
 
