@@ -6,12 +6,13 @@ A union-find over 0 .. size-1 (Tarjan and van Leeuwen, 1984, path halving) is an
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from curate.kernel import kernel
 
 Parents = npt.NDArray[np.int64]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def find(parents, node):  # type: ignore[no-untyped-def]
     """The root of a node's component."""
     while parents[node] != node:
@@ -20,7 +21,7 @@ def find(parents, node):  # type: ignore[no-untyped-def]
     return node
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def union(parents, first, second):  # type: ignore[no-untyped-def]
     """Put two nodes into one component."""
     first, second = find(parents, first), find(parents, second)
@@ -30,14 +31,14 @@ def union(parents, first, second):  # type: ignore[no-untyped-def]
         parents[first] = second
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def join(parents, firsts, seconds):  # type: ignore[no-untyped-def]
     """Put each node of `firsts` into one component with that of `seconds` at its place."""
     for at in range(len(firsts)):
         union(parents, firsts[at], seconds[at])
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def roots(parents):  # type: ignore[no-untyped-def]
     """The root of every node: shape (size,)."""
     out = np.empty(len(parents), np.int64)

@@ -5,11 +5,13 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from numba import njit
 
-from curate.words import Hashes, Offsets, shingle_text, tables, utf8
+from curate.kernel import kernel
+from curate.words import Hashes, Offsets, shingles
 
 PERMUTATIONS = 128
+BATCH = 512
+"""Texts whose shingles are there at a time: they fit into a core's cache."""
 
 Signatures = npt.NDArray[np.uint32]
 
@@ -20,9 +22,10 @@ def text_signatures(texts: pa.Array, size: int) -> Signatures:
     Args:
         texts: string or large_string array without nulls.
     """
-    data, bounds = utf8(texts)
     out = np.empty((len(texts), PERMUTATIONS), np.uint32)
-    _text_signatures(data, bounds, *tables(), size, *_permutations(), out)
+    for begin in range(0, len(texts), BATCH):
+        offsets, values = shingles(texts.slice(begin, BATCH), size)
+        _signatures(offsets, values, *_permutations(), out[begin : begin + BATCH])
     return out
 
 
@@ -48,7 +51,7 @@ def _permutations() -> tuple[Signatures, Signatures]:
     return factors, draw.randint(0, 1 << 32, PERMUTATIONS, dtype=np.uint32)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _lowest(values, count, factors, summands, lowest):  # type: ignore[no-untyped-def]
     """The least value of each permutation; each hash is mixed by MurmurHash3's 32-bit finalizer before."""
     lowest[:] = np.uint32(0xFFFFFFFF)
@@ -61,22 +64,8 @@ def _lowest(values, count, factors, summands, lowest):  # type: ignore[no-untype
             lowest[k] = min(lowest[k], np.uint32(factors[k] * mixed + summands[k]))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _signatures(offsets, values, factors, summands, out):  # type: ignore[no-untyped-def]
     for row in range(len(offsets) - 1):
         begin, end = offsets[row], offsets[row + 1]
         _lowest(values[begin:end], end - begin, factors, summands, out[row])
-
-
-@njit(cache=True, nogil=True)
-def _text_signatures(data, bounds, ascii_words, classes, folds, many, size, factors, summands, out):  # type: ignore[no-untyped-def]
-    longest = 1
-    for text in range(len(bounds) - 1):
-        longest = max(longest, bounds[text + 1] - bounds[text])
-    words = np.empty(longest, np.uint64)
-    found = np.empty(longest, np.uint64)
-    for text in range(len(bounds) - 1):
-        count = shingle_text(
-            data, bounds[text], bounds[text + 1], ascii_words, classes, folds, many, size, words, found
-        )
-        _lowest(found, count, factors, summands, out[text])

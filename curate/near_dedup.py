@@ -18,6 +18,7 @@ import numpy.typing as npt
 from numba import njit
 
 from curate.components import find, union
+from curate.kernel import kernel
 from curate.minhash import PERMUTATIONS, Signatures
 from curate.words import Hashes, Offsets
 
@@ -200,7 +201,7 @@ def _located(signatures: Signatures, tables: Tables) -> tuple[Tables, Rows]:
     return keys, positions
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(nogil=True, inline="always")
 def _scramble(value):  # type: ignore[no-untyped-def]
     """MurmurHash3's 64-bit finalizer."""
     value = (value ^ (value >> np.uint64(33))) * np.uint64(0xFF51AFD7ED558CCD)
@@ -208,7 +209,7 @@ def _scramble(value):  # type: ignore[no-untyped-def]
     return value ^ (value >> np.uint64(33))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _band_entries(signatures, out):  # type: ignore[no-untyped-def]
     bands = len(out)
     width = signatures.shape[1] // bands
@@ -220,7 +221,7 @@ def _band_entries(signatures, out):  # type: ignore[no-untyped-def]
             out[band, row] = (key >> np.uint64(32) << np.uint64(32)) | np.uint64(row)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _runs(tables, largest, crowded):  # type: ignore[no-untyped-def]
     """Runs of 2 to `largest` entries of one key, as (begins, rows); marks the rows of longer ones in `crowded`."""
     counts = np.zeros(2, np.int64)  # buckets, rows
@@ -252,7 +253,7 @@ def _runs(tables, largest, crowded):  # type: ignore[no-untyped-def]
     return begins, rows
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _prefixes(begins, ends, values, rows, threshold):  # type: ignore[no-untyped-def]
     """For each row the entries (32 bits of the shingle) << 32 | row of its rarest shingles, as many as must have one in
     common with those of any row at the threshold; shingles that occur once are left out."""
@@ -284,7 +285,7 @@ def _prefixes(begins, ends, values, rows, threshold):  # type: ignore[no-untyped
     return entries[:total].copy()
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _same_answer(begins, rows, answers):  # type: ignore[no-untyped-def]
     """Rows that share a bucket with another row of the same answer, and the number of what they share."""
     found = np.empty(len(rows), np.int64)
@@ -313,7 +314,7 @@ def _same_answer(begins, rows, answers):  # type: ignore[no-untyped-def]
     return found[:total].copy(), shared[:total].copy()
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _by_row(rows, buckets, total):  # type: ignore[no-untyped-def]
     """The buckets of each row, ascending, as (offsets of shape (total + 1,), buckets)."""
     offsets = np.zeros(total + 1, np.int64)
@@ -329,7 +330,7 @@ def _by_row(rows, buckets, total):  # type: ignore[no-untyped-def]
     return offsets, own
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _share_before(first, second, bucket):  # type: ignore[no-untyped-def]
     """Whether two rows, given by their buckets, share one before this one."""
     i, j = 0, 0
@@ -340,7 +341,7 @@ def _share_before(first, second, bucket):  # type: ignore[no-untyped-def]
     return False
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _equal(first, second):  # type: ignore[no-untyped-def]
     """In how many places two signatures are equal."""
     count = np.uint32(0)
@@ -349,7 +350,7 @@ def _equal(first, second):  # type: ignore[no-untyped-def]
     return count
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def jaccard(first, second, least=0.0):  # type: ignore[no-untyped-def]
     """Jaccard similarity of two sets of sorted, distinct hashes: size of the intersection over size of the union.
 
@@ -370,7 +371,7 @@ def jaccard(first, second, least=0.0):  # type: ignore[no-untyped-def]
     return common / (size - common)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _have_rivals(signatures, begins, rows, least, rivals):  # type: ignore[no-untyped-def]
     for bucket in range(len(begins) - 1):
         members = rows[begins[bucket] : begins[bucket + 1]]
@@ -383,7 +384,7 @@ def _have_rivals(signatures, begins, rows, least, rivals):  # type: ignore[no-un
                     break
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _have_rivals_in(keys, positions, tables, live, rivals):  # type: ignore[no-untyped-def]
     for band in range(len(tables)):
         for row in range(len(rivals)):
@@ -398,7 +399,7 @@ def _have_rivals_in(keys, positions, tables, live, rivals):  # type: ignore[no-u
                 at += 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _remove(  # type: ignore[no-untyped-def]
     signatures, begins, ends, values, answers, offsets, buckets, candidates, threshold, least, by, similarity
 ):
@@ -434,7 +435,7 @@ def _remove(  # type: ignore[no-untyped-def]
                 last[buckets[at]] = at
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _link(  # type: ignore[no-untyped-def]
     signatures, begins, ends, values, buckets, rows, offsets, own, parents, threshold, least
 ):
@@ -473,7 +474,7 @@ def _link(  # type: ignore[no-untyped-def]
             groups = left + 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _against(  # type: ignore[no-untyped-def]
     signatures,
     begins,

@@ -17,6 +17,8 @@ import numpy.typing as npt
 import pyarrow as pa
 from numba import njit
 
+from curate.kernel import kernel
+
 Hashes = npt.NDArray[np.uint64]
 Offsets = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
@@ -98,6 +100,15 @@ def shingle_sets(texts: pa.Array, size: int) -> tuple[Offsets, Hashes]:
     return offsets, values[: offsets[-1]].copy()
 
 
+def shingles(texts: pa.Array, size: int) -> tuple[Offsets, Hashes]:
+    """Each text's shingles as `shingle_sets` gives them, but in the order of the text and with repeats."""
+    data, bounds = utf8(texts)
+    values = np.empty(int(bounds[-1] - bounds[0]) + len(texts), np.uint64)
+    offsets = np.zeros(len(bounds), np.int64)
+    _shingles(data, bounds, *tables(), size, values, offsets)
+    return offsets, values[: offsets[-1]]
+
+
 def utf8(texts: pa.Array) -> tuple[Bytes, Offsets]:
     """The bytes of a string array's texts, without a copy, and where each begins in them: shape (texts + 1,)."""
     _, bounds, data = texts.buffers()
@@ -140,7 +151,7 @@ def tables() -> Tables:
     return ascii_words, classes, folds, np.array(many, np.uint32)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(nogil=True, inline="always")
 def _decode(data, at):  # type: ignore[no-untyped-def]
     """The code point at a byte position of valid UTF-8, and how many bytes it has."""
     lead = np.uint32(data[at])
@@ -156,7 +167,7 @@ def _decode(data, at):  # type: ignore[no-untyped-def]
     return (lead & np.uint32(7)) << np.uint32(18) | second << np.uint32(12) | third << np.uint32(6) | fourth, 4
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(nogil=True, inline="always")
 def _mix(value):  # type: ignore[no-untyped-def]
     """SplitMix64's finalizer."""
     value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -164,7 +175,7 @@ def _mix(value):  # type: ignore[no-untyped-def]
     return value ^ (value >> np.uint64(31))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _split(data, begin, end, ascii_words, classes, folds, many, hashes, begins, ends, count):  # type: ignore[no-untyped-def]
     """Append the words of one text to `hashes` (and `begins`, `ends`, unless these are empty); gives the new count."""
     keep = len(begins) > 0
@@ -229,7 +240,7 @@ def _split(data, begin, end, ascii_words, classes, folds, many, hashes, begins, 
     return count
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _split_all(data, bounds, ascii_words, classes, folds, many, hashes, begins, ends, offsets):  # type: ignore[no-untyped-def]
     count = 0
     for text in range(len(bounds) - 1):
@@ -239,7 +250,7 @@ def _split_all(data, bounds, ascii_words, classes, folds, many, hashes, begins, 
         offsets[text + 1] = count
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _ngrams(words, count, size, out):  # type: ignore[no-untyped-def]
     for first in range(count - size + 1):
         mixed = np.uint64(0)
@@ -248,8 +259,8 @@ def _ngrams(words, count, size, out):  # type: ignore[no-untyped-def]
         out[first] = _mix(mixed)
 
 
-@njit(cache=True, nogil=True)
-def shingle_text(data, begin, end, ascii_words, classes, folds, many, size, words, out):  # type: ignore[no-untyped-def]
+@kernel
+def _shingle_text(data, begin, end, ascii_words, classes, folds, many, size, words, out):  # type: ignore[no-untyped-def]
     """The shingles of one text, in the order of the text and with repeats, written to `out`; gives their number.
 
     Args:
@@ -273,7 +284,20 @@ def shingle_text(data, begin, end, ascii_words, classes, folds, many, size, word
     return 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
+def _shingles(data, bounds, ascii_words, classes, folds, many, size, values, offsets):  # type: ignore[no-untyped-def]
+    longest = 1
+    for text in range(len(bounds) - 1):
+        longest = max(longest, bounds[text + 1] - bounds[text])
+    words = np.empty(longest, np.uint64)
+    total = 0
+    for text in range(len(bounds) - 1):
+        begin, end = bounds[text], bounds[text + 1]
+        total += _shingle_text(data, begin, end, ascii_words, classes, folds, many, size, words, values[total:])
+        offsets[text + 1] = total
+
+
+@kernel
 def _shingle_sets(data, bounds, ascii_words, classes, folds, many, size, values, offsets):  # type: ignore[no-untyped-def]
     longest = 1
     for text in range(len(bounds) - 1):
@@ -282,7 +306,7 @@ def _shingle_sets(data, bounds, ascii_words, classes, folds, many, size, values,
     found = np.empty(longest, np.uint64)
     total = 0
     for text in range(len(bounds) - 1):
-        count = shingle_text(
+        count = _shingle_text(
             data, bounds[text], bounds[text + 1], ascii_words, classes, folds, many, size, words, found
         )
         ordered = np.sort(found[:count])
