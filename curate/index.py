@@ -11,6 +11,7 @@ step by which anything happens: a killed run leaves the index as it was.
 import fcntl
 import json
 import os
+import unicodedata
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -132,6 +133,7 @@ def parameters(settings: Duplicates) -> dict[str, Any]:
         "bands": bands,
         "rows_per_band": PERMUTATIONS // bands,
         "keys": duplicates.KEYS_VERSION,
+        "unicode": unicodedata.unidata_version,
     }
 
 
