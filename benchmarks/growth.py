@@ -118,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
     show("Growth", ["rows", "MB", "seconds, each run", "median", "MB/s", "peak MiB", "rows out"], rows)
     profiles = [json.loads(runs[size][-1].output.splitlines()[-1]) for size in sizes]
-    steps = [[name, *(profile[name] for profile in profiles)] for name in profiles[-1]]
+    steps = [[name, *(profile.get(name, 0.0) for profile in profiles)] for name in profiles[-1]]
     show("Seconds by step, last run", ["", *(f"{size:,}" for size in sizes)], steps)
     decade = [index for index, size in enumerate(sizes) if size * 10 >= most]
     exponents = {

@@ -67,7 +67,7 @@ def report(given: dict[str, dict[str, object]], runs: dict[str, list[Run]]) -> N
         rows.append([kind, f"{source['rows']:,}", each_run, seconds[kind], f"{peak:,.0f}"])
     show("Incremental", ["run", "rows", "seconds, each run", "median", "peak MiB"], rows)
     profiles = {kind: json.loads(of_one[-1].output.splitlines()[-1]) for kind, of_one in runs.items()}
-    steps = [[name, seconds, profiles["drop"][name]] for name, seconds in profiles["full"].items()]
+    steps = [[name, seconds, profiles["drop"].get(name, 0.0)] for name, seconds in profiles["full"].items()]
     show("Seconds by step, last run", ["", "full", "drop"], steps)
     share = seconds["drop"] / seconds["full"]
     bare = {kind: runs[kind][-1].seconds - profiles[kind]["add to the index"] for kind in runs}

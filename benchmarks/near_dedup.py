@@ -143,7 +143,7 @@ def profile(cold: Run, warm: Sequence[Run], floor: float) -> dict[str, float]:
         floor: seconds of a process that only reads and writes.
     """
     steps = [json.loads(each.output.splitlines()[-1]) for each in warm]
-    by_step = {name: median(each[name] for each in steps) for name in steps[0]}
+    by_step = {name: median(each.get(name, 0.0) for each in steps) for name in steps[0]}
     inside = [sum(value for name, value in each.items() if not name.startswith(" ")) for each in steps]
     outside = median(each.seconds - spent for each, spent in zip(warm, inside, strict=True))
     compiling = cold.seconds - median(each.seconds for each in warm)
