@@ -144,5 +144,5 @@ def test_the_stage_tags_keeps_and_counts() -> None:
             ("language", "language", "de"),
             ("language", "language", "fr"),
         ]
-        assert '"language": "de"' in rejected[0]["evidence"]
+        assert '"language":"de"' in rejected[0]["evidence"]
     assert Language().run(table_of([])).kept.num_rows == 0
