@@ -208,12 +208,10 @@ class _Judge:
         self._exact_duplicates_of_earlier()
         self._near_duplicates()
         self._twins()
-        names = self._clusters()
         conflicts = [[int(self.order[place]) for place in places] for places, _ in groups]
-        reason, evidence = _unordered(self.reason, self.order), _unordered(self.evidence, self.order)
-        cluster = [""] * self.total
-        for place, name in zip(self.order.tolist(), names, strict=True):
-            cluster[place] = name
+        reason, evidence, cluster = (
+            _unordered(each, self.order) for each in (self.reason, self.evidence, self._clusters())
+        )
         return Verdict(
             reason,
             [

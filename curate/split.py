@@ -20,7 +20,6 @@ import pyarrow.compute as pc
 import xxhash
 from pydantic import Field, model_validator
 
-from curate.components import Components
 from curate.errors import AssayError
 from curate.stage import Settings
 
@@ -203,6 +202,8 @@ def _codes(names: Sequence[str | None]) -> Ints:
 
 def _components(cluster: Ints, group: Ints) -> Ints:
     """The connected components of rows that share a cluster or a group (-1: none): one number for each row."""
+    from curate.components import Components
+
     count = int(cluster.max(initial=-1)) + 1
     parents = Components(count)
     first: dict[int, int] = {}
@@ -231,6 +232,8 @@ def _untie(
         fixed: row -> the splits it is fixed to.
         recorded: rows of `fixed` that an earlier version published.
     """
+    from curate.components import Components
+
     splits_of: dict[int, frozenset[str]] = {}
     for row, ties in fixed.items():
         splits_of[int(component[row])] = splits_of.get(int(component[row]), frozenset()) | ties

@@ -93,11 +93,10 @@ def shingle_sets(texts: pa.Array, size: int) -> tuple[Offsets, Hashes]:
     Returns:
         Offsets of shape (texts + 1,), and the hashes of all texts one after the other.
     """
-    data, bounds = utf8(texts)
-    values = np.empty(int(bounds[-1] - bounds[0]) + len(texts), np.uint64)
-    offsets = np.zeros(len(bounds), np.int64)
-    _shingle_sets(data, bounds, *tables(), size, values, offsets)
-    return offsets, values[: offsets[-1]].copy()
+    offsets, values = shingles(texts, size)
+    bounds = np.zeros_like(offsets)
+    _distinct(offsets, values, bounds)
+    return bounds, values[: bounds[-1]].copy()
 
 
 def shingles(texts: pa.Array, size: int) -> tuple[Offsets, Hashes]:
@@ -298,20 +297,13 @@ def _shingles(data, bounds, ascii_words, classes, folds, many, size, values, off
 
 
 @kernel
-def _shingle_sets(data, bounds, ascii_words, classes, folds, many, size, values, offsets):  # type: ignore[no-untyped-def]
-    longest = 1
-    for text in range(len(bounds) - 1):
-        longest = max(longest, bounds[text + 1] - bounds[text])
-    words = np.empty(longest, np.uint64)
-    found = np.empty(longest, np.uint64)
+def _distinct(offsets, values, bounds):  # type: ignore[no-untyped-def]
+    """Sort each set and leave out its repeats, in place; `bounds` are the offsets that they have then."""
     total = 0
-    for text in range(len(bounds) - 1):
-        count = _shingle_text(
-            data, bounds[text], bounds[text + 1], ascii_words, classes, folds, many, size, words, found
-        )
-        ordered = np.sort(found[:count])
-        for at in range(count):
+    for text in range(len(offsets) - 1):
+        ordered = np.sort(values[offsets[text] : offsets[text + 1]])
+        for at in range(len(ordered)):
             if at == 0 or ordered[at] != ordered[at - 1]:
                 values[total] = ordered[at]
                 total += 1
-        offsets[text + 1] = total
+        bounds[text + 1] = total
