@@ -205,6 +205,13 @@ class Mapper:
         self.label = _keyed("label", mapping.label, _as_text) if mapping.label is not None else None
         self.meta = [(key, *_keyed(f"meta.{key}", source, _as_text)) for key, source in mapping.meta.items()]
 
+    def records(self, row: Row, file: str) -> list[dict[str, Any]]:
+        """The records of a row, at least one, without their source.
+
+        Args and errors: as of `record`.
+        """
+        return [self.record(row, file)]
+
     def record(self, row: Row, file: str) -> dict[str, Any]:
         """One record, without its source.
 
