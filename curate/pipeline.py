@@ -16,17 +16,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from curate import decontaminate, duplicates, fit, read, render, semantic, split
+from curate import decontaminate, duplicates, fit, ingest, render, semantic, split
 from curate.contract import Contract
 from curate.earlier import Earlier, before, cluster_splits, earlier_rows, recorded_splits, tied_splits
 from curate.errors import AssayError
 from curate.hashing import digest, file_digest
 from curate.index import Index
-from curate.mapping import Mapper, RecordMapping, RowError, build_lookup, raw_json
 from curate.progress import Progress, silent
-from curate.read import InputFile, Unread
+from curate.read import drop_digest
 from curate.recipe import Recipe
-from curate.record import QUARANTINE_SCHEMA, SCHEMA
+from curate.record import SCHEMA
 from curate.stage import (
     MapShards,
     Outcome,
@@ -34,10 +33,8 @@ from curate.stage import (
     Shard,
     StageTask,
     cache_folder,
-    cached_outcome,
     divide,
     divide_by,
-    evidence_json,
     keyed_folder,
     read_arrow,
     run_stage,
@@ -46,13 +43,10 @@ from curate.stage import (
 from curate.store import MANIFEST, Store, read_manifest
 from curate.validate import validate
 
-READ_VERSION = 2
 VALIDATE_VERSION = 1
 PUBLISH_VERSION = 4
 SOURCES = {"file": "name", "sha256": "sha256", "bytes": "size"}
 """Columns of sources.parquet, and what they are called in `InputFile`."""
-SHARD_BYTES = 8 << 20
-"""Raw bytes of a shard: enough shards to keep every core busy, few enough for a shard to be worth its start."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +73,7 @@ def curate(
     tokenizer_folder: Path,
     map_shards: MapShards,
     progress: Progress = silent,
-    shard_bytes: int = SHARD_BYTES,
+    shard_bytes: int = ingest.SHARD_BYTES,
 ) -> Curated:
     """Curate a drop and publish the version.
 
@@ -95,76 +89,6 @@ def curate(
         AssayError: bad input, a broken law, or (GateError) a set that breaks its contract; nothing is published.
     """
     return _Run(recipe, store, tokenizer_folder, map_shards, progress, shard_bytes).run()
-
-
-@dataclass(frozen=True)
-class Side:
-    """A lookup of the recipe with the files it is read from."""
-
-    name: str
-    key: str
-    files: tuple[InputFile, ...]
-
-
-@dataclass(frozen=True)
-class ReadTask:
-    """Reading one shard's files."""
-
-    files: tuple[InputFile, ...]
-    mapping: str
-    """The recipe's `record` as JSON."""
-    lookups: tuple[Side, ...]
-    cache: Path
-    unit: str = "bytes"
-
-    @property
-    def size(self) -> int:
-        return sum(file.size for file in self.files)
-
-
-@cache
-def _mapper(mapping: str, lookups: tuple[Side, ...]) -> Mapper:
-    """The mapping, compiled, and its side tables, read once a process."""
-    tables = {
-        side.name: build_lookup(side.name, side.key, (row for file in side.files for row in read.read_rows(file)))
-        for side in lookups
-    }
-    return Mapper(RecordMapping.model_validate_json(mapping), tables)
-
-
-def run_read(task: ReadTask) -> Shard:
-    """Read a shard's files into records, or find them in the cache."""
-
-    def named(files: Sequence[InputFile]) -> list[list[str | None]]:
-        return [[file.name, file.sha256, file.format] for file in files]
-
-    lookups = [[side.name, side.key, named(side.files)] for side in task.lookups]
-
-    def compute() -> Outcome:
-        mapper = _mapper(task.mapping, task.lookups)
-        records: list[dict[str, Any]] = []
-        rejected: list[dict[str, Any]] = []
-        for file in task.files:
-            for number, row in enumerate(read.read_rows(file)):
-                source = {"drop": None, "file": file.name, "row": number}
-                if isinstance(row, Unread):
-                    seen = {"message": row.message, "line": row.line}
-                    rejected.append(_unmade(source, read.UNREADABLE, seen, row.raw))
-                    continue
-                try:
-                    records.append(mapper.record(row, file.name) | {"source": source})
-                except RowError as problem:
-                    rejected.append(_unmade(source, problem.reason, problem.evidence, raw_json(row)))
-        return Outcome(
-            pa.Table.from_pylist(records, schema=SCHEMA), pa.Table.from_pylist(rejected, schema=QUARANTINE_SCHEMA)
-        )
-
-    return cached_outcome(task.cache, ["read", READ_VERSION, task.mapping, named(task.files), lookups], None, compute)
-
-
-def _unmade(source: dict[str, Any], reason: str, evidence: dict[str, Any], raw: str) -> dict[str, Any]:
-    """A quarantined row of which no record was made."""
-    return {"source": source, "stage": "read", "reason": reason, "evidence": evidence_json(evidence), "raw": raw}
 
 
 @dataclass(frozen=True)
@@ -321,8 +245,8 @@ class _Run:
         self.cached: dict[str, tuple[int, int]] = {}
 
     def run(self) -> Curated:
-        self.files, shards = self._read()
-        self.drop = read.drop_digest(self.files)
+        shards = self._read()
+        self.drop = drop_digest(self.files)
         for name, stage in self.recipe.row_stages().items():
             shards = self._map(name, stage.version, stage.model_dump(), stage.run, shards)
         shards = self._decontaminate(shards)
@@ -373,7 +297,7 @@ class _Run:
             "embedding_sha256": self.embedding_sha256,
             "index": {"parameters": self.index.parameters, "compared_with": self.compared_with},
             "code": {
-                "read": READ_VERSION,
+                "read": ingest.VERSION,
                 **{name: stage.version for name, stage in self.recipe.row_stages().items()},
                 "decontaminate": decontaminate.VERSION,
                 "validate": VALIDATE_VERSION,
@@ -449,21 +373,12 @@ class _Run:
         self._tell(name, sum(shard.rows for shard in shards), done)
         return done
 
-    def _read(self) -> tuple[list[InputFile], list[Shard]]:
+    def _read(self) -> list[Shard]:
         with self._timed("read"):
-            drop = Path(self.recipe.drop)
-            files = [file for source in self.recipe.sources for file in read.find_files(source, drop, self.cache)]
-            files.sort(key=lambda file: file.name)
-            lookups = tuple(
-                Side(name, lookup.key, tuple(read.find_files(lookup, drop, self.cache)))
-                for name, lookup in self.recipe.lookups.items()
-            )
-            self.lookups = {side.name: {file.name: file.sha256 for file in side.files} for side in lookups}
-            mapping = self.recipe.record.model_dump_json()
-            tasks = [ReadTask(part, mapping, lookups, self.cache) for part in _parts(files, self.shard_bytes)]
-            shards = self.map_shards("read", run_read, tasks)
-        self._tell("read", sum(shard.rows + shard.rejected for shard in shards), shards)
-        return files, shards
+            done = ingest.ingest(self.recipe, self.cache, self.map_shards, self.shard_bytes)
+        self.files, self.lookups = done.files, done.lookups
+        self._tell("read", sum(shard.rows + shard.rejected for shard in done.shards), done.shards)
+        return done.shards
 
     def _duplicates(self, shards: Sequence[Shard]) -> tuple[list[Shard], Path]:
         """Also gives the folder of the verdict, see `_write_verdict`."""
@@ -701,19 +616,6 @@ def curation_settings(recipe: Recipe) -> dict[str, Any]:
         if settings[section][key] is not None:
             settings[section][key] = Path(settings[section][key]).name
     return settings
-
-
-def _parts(files: list[InputFile], size: int) -> list[tuple[InputFile, ...]]:
-    """Files in groups of about `size` bytes, in their order; a larger file is a group of its own."""
-    parts: list[list[InputFile]] = []
-    room = 0
-    for file in files:
-        if not parts or file.size > room:
-            parts.append([])
-            room = size
-        parts[-1].append(file)
-        room -= file.size
-    return [tuple(part) for part in parts]
 
 
 def _keys_of(folders: Sequence[Path]) -> pa.Table:
