@@ -5,7 +5,7 @@ import shutil
 import tempfile
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
@@ -19,6 +19,15 @@ from curate.errors import AssayError
 from curate.hashing import digest
 from curate.record import QUARANTINE_SCHEMA, SCHEMA
 
+Example = dict[str, str]
+"""What a rule did to a row, for people to see: {"id", "before", "after"}, excerpts around the first change."""
+EXAMPLES = 3
+"""How many examples of each rule are kept."""
+AROUND = 50
+"""Characters of an example before and after what changed."""
+EXCERPT = 300
+"""Characters of an example, at most."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -30,6 +39,8 @@ class Outcome:
     """Rows that go to quarantine, in QUARANTINE_SCHEMA."""
     counters: dict[str, int] = field(default_factory=dict)
     """What the stage did to the rows it kept, e.g. {"whitespace": 12}: rows."""
+    examples: dict[str, list[Example]] = field(default_factory=dict)
+    """By counter: rows before and after, for people to look at. Those of the smallest ids are kept."""
 
 
 class Settings(BaseModel):
@@ -105,6 +116,35 @@ def divide_by(
     return Outcome(table.filter(keep) if taken.num_rows else table, rejected, counters or {})
 
 
+def example_of(id_: str, before: str, after: str) -> Example:
+    """The example of a change: both texts around the first place where they differ, cut between words."""
+    same = _same(before, after)
+    tail = _same(before[same:][::-1], after[same:][::-1])
+    begin = max(0, same - AROUND)
+    begin = before.find(" ", begin, same) + 1 or begin if begin else 0
+
+    def part(text: str) -> str:
+        end = min(len(text) - tail + AROUND, begin + EXCERPT)
+        cut = text.rfind(" ", max(begin, len(text) - tail), end) if end < len(text) else end
+        return text[begin : cut if cut > begin else end]
+
+    return {"id": id_, "before": part(before), "after": part(after)}
+
+
+def _same(one: str, other: str) -> int:
+    """How many characters two texts begin with alike."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((place for place, (a, b) in pairs if a != b), min(len(one), len(other)))
+
+
+def first_examples(examples: Iterable[Example]) -> list[Example]:
+    """The few examples of the smallest ids: the same ones, however the rows were cut into shards."""
+    by_id = {
+        example["id"]: example for example in sorted(examples, key=lambda each: sorted(each.items()), reverse=True)
+    }
+    return [by_id[id_] for id_ in sorted(by_id)[:EXAMPLES]]
+
+
 def evidence_json(evidence: dict[str, Any]) -> str:
     """Evidence as canonical JSON text; a lone surrogate becomes its escape."""
     try:
@@ -154,6 +194,7 @@ class Shard:
     counters: dict[str, int]
     cached: bool
     """Whether it was there already."""
+    examples: dict[str, list[Example]] = field(default_factory=dict)
 
     def kept(self) -> pa.Table:
         return read_arrow(self.folder / "kept.arrow")
@@ -190,6 +231,7 @@ def cached_outcome(cache: Path, key_of: Any, rows_in: int | None, compute: Calla
         "rejected": outcome.rejected.num_rows,
         "reasons": dict(Counter(outcome.rejected["reason"].to_pylist())),
         "counters": outcome.counters,
+        "examples": {rule: first_examples(found) for rule, found in outcome.examples.items()},
     }
 
     def write(draft: Path) -> None:

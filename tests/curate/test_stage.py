@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 
 from curate.errors import AssayError
 from curate.record import QUARANTINE_SCHEMA, SCHEMA
-from curate.stage import Outcome, Reject, cache_folder, cached_outcome, divide
+from curate.stage import (
+    EXCERPT,
+    Outcome,
+    Reject,
+    cache_folder,
+    cached_outcome,
+    divide,
+    example_of,
+    first_examples,
+)
 
 
 def table(rows: int) -> pa.Table:
@@ -61,3 +70,32 @@ def test_a_cache_folder_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
     for _ in range(2):  # the second finds that another run was faster
         cache_folder(tmp_path / "aa/key", lambda folder: (folder / "whole").touch())
     assert [path.name for path in (tmp_path / "aa/key").iterdir()] == ["whole"]
+
+
+TEXT = st.text("ab \n\u200b", max_size=400)
+
+
+@given(TEXT, TEXT)
+def test_an_example_shows_what_changed(before: str, after: str) -> None:
+    example = example_of("1", before, after)
+    assert all(len(example[side]) <= EXCERPT for side in ("before", "after"))
+    assert example["before"] in before
+    assert example["after"] in after
+    assert (example["before"] == example["after"]) == (before == after)
+
+
+def test_an_example_is_cut_between_words() -> None:
+    words = "jane.doe@example.org " * 40
+    example = example_of("1", words + "teh end " + words, words + "the end " + words)
+    assert "teh end" in example["before"]
+    assert "the end" in example["after"]
+    assert set(example["before"].split()) == {"jane.doe@example.org", "teh", "end"}
+
+
+@given(st.lists(st.integers(0, 9), max_size=30), st.data())
+def test_the_examples_kept_do_not_depend_on_the_shards(numbers: list[int], data: st.DataObject) -> None:
+    examples = [{"id": str(number), "before": "a", "after": "b"} for number in numbers]
+    cut = data.draw(st.integers(0, len(examples)))
+    shards = first_examples(examples[cut:]) + first_examples(examples[:cut])
+    assert first_examples(shards) == first_examples(examples)
+    assert [example["id"] for example in first_examples(examples)] == sorted({str(number) for number in numbers})[:3]
