@@ -27,6 +27,7 @@ from curate.read import drop_digest
 from curate.recipe import Recipe
 from curate.record import SCHEMA
 from curate.stage import (
+    Example,
     MapShards,
     Outcome,
     Reject,
@@ -35,6 +36,7 @@ from curate.stage import (
     cache_folder,
     divide,
     divide_by,
+    first_examples,
     keyed_folder,
     read_arrow,
     run_stage,
@@ -342,9 +344,12 @@ class _Run:
             raise AssayError(f"Stage {name}: {rows_in} rows in, {kept} kept, {rejected} quarantined.")
         reasons: Counter[str] = Counter()
         counters: Counter[str] = Counter()
+        examples: dict[str, list[Example]] = {}
         for shard in shards:
             reasons.update(shard.reasons)
             counters.update(shard.counters)
+            for rule, found in shard.examples.items():
+                examples.setdefault(rule, []).extend(found)
         self.stages.append(
             {
                 "name": name,
@@ -353,10 +358,22 @@ class _Run:
                 "rejected": rejected,
                 "reasons": dict(sorted(reasons.items())),
                 "counters": dict(sorted(counters.items())),
+                "examples": {
+                    rule: self._protected(first_examples(found)) for rule, found in sorted(examples.items()) if found
+                },
             }
         )
         self.quarantined += shards
         self.cached[name] = (sum(shard.cached for shard in shards), len(shards))
+
+    def _protected(self, examples: Sequence[Example]) -> list[Example]:
+        """Examples without the personal data that the recipe protects: some stages come before it does."""
+        turns = [[{"role": "user", "content": each[side]} for side in ("before", "after")] for each in examples]
+        rows = [{"id": each["id"], "turns": said, "meta": {}} for each, said in zip(examples, turns, strict=True)]
+        kept = self.recipe.pii.run(pa.Table.from_pylist(rows, schema=SCHEMA)).kept.select(["id", "turns"]).to_pylist()
+        return [
+            {"id": row["id"], "before": row["turns"][0]["content"], "after": row["turns"][1]["content"]} for row in kept
+        ]
 
     def _map(
         self,
