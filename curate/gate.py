@@ -90,7 +90,7 @@ def check_set(table: pa.Table, contract: Contract, docs_folder: Path) -> GateRes
     """Hold a whole set to its contract.
 
     Args:
-        table: the kept rows of all splits: the record's columns and `split`, `cluster` and `tokens`.
+        table: the kept rows of all splits, in any order: the record's columns and `split`, `cluster` and `tokens`.
         contract: whose expectations are evaluated, on the columns that `flatten` gives.
         docs_folder: where the Data Docs go, as index.html. The same set and contract give the same bytes.
 
@@ -107,7 +107,7 @@ def check_set(table: pa.Table, contract: Contract, docs_folder: Path) -> GateRes
         suite = gx.ExpectationSuite(name=contract.name, expectations=_expectations(contract))
         context = gx.get_context(mode="ephemeral")
         context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
-        flat = flatten(table)
+        flat = flatten(table).sort_by("id")
         flat = flat.append_column(ROW, flat["id"])  # a column cannot both be judged and name the rows
         asset = context.data_sources.add_pandas("assay").add_dataframe_asset(contract.name)
         batch = asset.add_batch_definition_whole_dataframe("set").get_batch({"dataframe": flat.to_pandas()})
@@ -136,10 +136,12 @@ def flatten(table: pa.Table) -> pa.Table:
     columns: dict[str, Any] = {
         name: table[name] for name in ("id", "group", "label", "language", "split", "cluster", "tokens")
     }
-    columns["prompt"], columns["answer"] = prompt_text(table), answer_text(table)
+    # Batch by batch, and with 64-bit offsets: a column of all rows' texts may be longer than 2 GiB.
+    batches = [pa.Table.from_batches([batch]) for batch in table.select(["turns", "target"]).to_batches()]
+    for name, text in (("prompt", prompt_text), ("answer", answer_text), ("roles", roles_text)):
+        columns[name] = pa.chunked_array([text(batch).cast(pa.large_string()) for batch in batches], pa.large_string())
     for name in ("prompt", "answer"):
         columns[f"{name}_characters"] = pc.utf8_length(columns[name])
-    columns["roles"] = roles_text(table)
     columns["turn_count"] = pc.list_value_length(table["turns"])
     for split in SPLITS:
         columns[f"is_{split}"] = pc.cast(pc.equal(table["split"], split), pa.int8())

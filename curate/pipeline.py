@@ -26,6 +26,7 @@ from curate.progress import Progress, silent
 from curate.read import drop_digest
 from curate.recipe import Recipe
 from curate.record import SCHEMA
+from curate.rows import Rows, in_order
 from curate.stage import (
     Example,
     MapShards,
@@ -46,7 +47,8 @@ from curate.store import MANIFEST, Store, read_manifest
 from curate.validate import validate
 
 VALIDATE_VERSION = 1
-PUBLISH_VERSION = 4
+PUBLISH_VERSION = 5
+LISTED_META = pa.list_(pa.struct([pa.field("key", pa.string()), pa.field("value", pa.string())]))
 SOURCES = {"file": "name", "sha256": "sha256", "bytes": "size"}
 """Columns of sources.parquet, and what they are called in `InputFile`."""
 
@@ -165,19 +167,8 @@ def run_embed(task: EmbedTask) -> Path:
 
 def compared_texts(shards: Sequence[Shard], settings: duplicates.Duplicates) -> Callable[[Any], pa.Array]:
     """What gives the compared text of rows, numbered through all shards; the numbers ascend."""
-    tables = [shard.kept().select(["turns", "target"]) for shard in shards]
-    begins = np.cumsum([0, *(shard.rows for shard in shards)])
-
-    def texts(rows: Any) -> pa.Array:
-        cuts = np.searchsorted(rows, begins)
-        parts = [
-            duplicates.compared_text(table.take(pa.array(rows[first:last] - begin)), settings)
-            for table, begin, first, last in zip(tables, begins[:-1], cuts[:-1], cuts[1:], strict=True)
-            if first < last
-        ]
-        return pa.concat_arrays(parts)
-
-    return texts
+    rows = Rows([shard.kept().select(["turns", "target"]) for shard in shards])
+    return lambda numbers: duplicates.compared_text(rows.take(numbers), settings)
 
 
 @cache
@@ -573,13 +564,13 @@ class _Run:
         from curate.gate import check_set
         from curate.report import write_card, write_report
 
-        table = pa.concat_tables([shard.kept() for shard in shards]).sort_by("id")
-        quarantine = pa.concat_tables([shard.quarantine() for shard in self.quarantined])
+        kept = Rows([shard.kept() for shard in shards])
+        table = pa.concat_tables(kept.tables)
+        rejected = Rows([shard.quarantine() for shard in self.quarantined])
+        quarantine = pa.concat_tables(rejected.tables)
         rows_in = self.stages[0]["rows_in"]
         if table.num_rows + quarantine.num_rows != rows_in:
             raise AssayError(f"{rows_in} rows in, {table.num_rows} kept, {quarantine.num_rows} quarantined.")
-        table, conflicts = (self._with_drop(each) for each in (table, conflicts))
-        quarantine = self._with_drop(_in_source_order(quarantine))
         sizes = Counter(table["split"].to_pylist())
         with self.store.publishing("datasets", self.recipe.name, unhashed=frozenset({"data_docs"})) as draft:
             self.progress("gate", 0, table.num_rows, "rows")
@@ -589,10 +580,16 @@ class _Run:
                 raise GateError(
                     gate.message(), remedy="Mend the drop, the recipe or the contract; nothing was published."
                 )
+            by_id = in_order(table.select(["id"]))
+            split_of = table["split"].to_numpy()[by_id]
             for name in split.SPLITS:
-                _write_rows(table.filter(pc.equal(table["split"], name)).drop_columns("split"), draft.folder / name)
-            pq.write_table(quarantine, draft.folder / "quarantine.parquet", compression="zstd")
-            pq.write_table(conflicts, draft.folder / "conflicts.parquet", compression="zstd")
+                pieces = kept.pieces(by_id[split_of == name])
+                schema = table.schema.remove(table.schema.get_field_index("split"))
+                _write_split(map(self._with_drop, pieces), schema, draft.folder / name)
+            pieces = map(self._with_drop, rejected.pieces(_source_order(quarantine)))
+            _write_parquet(pieces, quarantine.schema, draft.folder / "quarantine.parquet")
+            pieces = map(self._with_drop, map(_table, conflicts.to_batches()))
+            _write_parquet(pieces, conflicts.schema, draft.folder / "conflicts.parquet")
             sources = pa.table({name: [getattr(file, each) for file in self.files] for name, each in SOURCES.items()})
             pq.write_table(sources, draft.folder / "sources.parquet", compression="zstd")
             counts = {
@@ -651,9 +648,10 @@ def _write_verdict(
     Args:
         published: the folder of an earlier version.
     """
-    table = pa.concat_tables([shard.kept() for shard in shards])
+    rows = Rows([shard.kept() for shard in shards])
+    ids = pa.concat_tables([table.select(["id"]) for table in rows.tables])["id"]
     columns = {name: pa.array(getattr(verdict, name), pa.string()) for name in ("reason", "evidence", "cluster")}
-    write_arrow(pa.table({"id": table["id"], **columns}), folder / "verdict.arrow")
+    write_arrow(pa.table({"id": ids, **columns}), folder / "verdict.arrow")
     # By the earlier cluster, not the row: segments may have been merged when this is read from the cache.
     ties = [(row, int(earlier[number].clusters[other])) for row, number, other in verdict.ties]
     columns = {
@@ -661,15 +659,23 @@ def _write_verdict(
         "cluster": pa.array([tag for _, tag in ties], pa.uint64()),
     }
     write_arrow(pa.table(columns), folder / "ties.arrow")
-    rows = [(number, row) for number, group in enumerate(verdict.conflicts) for row in group]
-    table = table.take(pa.array([row for _, row in rows], pa.int64()))
-    table = table.add_column(0, "conflict", pa.array([number for number, _ in rows], pa.int64()))
-    table = table.add_column(1, "version", pa.nulls(len(rows), pa.string()))
-    kept = pa.array([verdict.reason[row] is None for _, row in rows], pa.bool_())
+    members = np.array([row for group in verdict.conflicts for row in group], np.int64)
+    group_of = np.repeat(np.arange(len(verdict.conflicts)), [len(group) for group in verdict.conflicts])
+    tables, begin = [], 0
+    for piece in [*rows.pieces(members)] or [rows.take(members)]:
+        end = begin + piece.num_rows
+        piece = piece.add_column(0, "conflict", pa.array(group_of[begin:end]))
+        piece = piece.add_column(1, "version", pa.nulls(piece.num_rows, pa.string()))
+        kept = [verdict.reason[row] is None for row in members[begin:end].tolist()]
+        tables.append(piece.append_column("kept", pa.array(kept, pa.bool_())))
+        begin = end
     seen = [(number, *other) for number, group in enumerate(verdict.earlier_conflicts) for other in group]
-    tables = [table.append_column("kept", kept), *_earlier_conflicts(seen, earlier, published)]
+    tables += _earlier_conflicts(seen, earlier, published)
     whole = pa.concat_tables(tables, promote_options="default")
-    write_arrow(whole.sort_by("conflict") if seen else whole, folder / "conflicts.arrow")
+    if seen:
+        batches = Rows([_table(batch) for batch in whole.to_batches()])
+        whole = pa.concat_tables(batches.pieces(in_order(whole.select(["conflict"]))))
+    write_arrow(whole, folder / "conflicts.arrow")
 
 
 def _earlier_conflicts(
@@ -728,23 +734,37 @@ def _within_splits(clusters: Sequence[str], splits: Sequence[str | None], earlie
     ]
 
 
-def _in_source_order(table: pa.Table) -> pa.Table:
-    source = table["source"].combine_chunks()
-    keyed = table.append_column("_file", pc.struct_field(source, "file")).append_column(
-        "_row", pc.struct_field(source, "row")
-    )
-    return keyed.sort_by([("_file", "ascending"), ("_row", "ascending")]).drop_columns(["_file", "_row"])
+def _source_order(table: pa.Table) -> Any:
+    """The numbers of a table's rows in the order of their files and rows."""
+    source = table["source"]
+    keys = pa.table({name: pc.struct_field(source, name) for name in ("file", "row")} | {"id": table["id"]})
+    return in_order(keys)
 
 
-def _write_rows(table: pa.Table, stem: Path) -> None:
+def _table(batch: pa.RecordBatch) -> pa.Table:
+    return pa.Table.from_batches([batch])
+
+
+def _write_split(pieces: Iterator[pa.Table], schema: pa.Schema, stem: Path) -> None:
     """One split as Parquet, with `meta` as a list of {key, value} (`datasets` reads no maps), and as JSON lines."""
-    meta = table["meta"].combine_chunks()
-    entries = pa.StructArray.from_arrays([meta.keys, meta.items], names=["key", "value"])
-    listed = table.set_column(
-        table.schema.get_field_index("meta"), "meta", pa.ListArray.from_arrays(meta.offsets, entries)
-    )
-    pq.write_table(listed, stem.with_suffix(".parquet"), compression="zstd")
     with stem.with_suffix(".jsonl").open("wb") as file:
-        for batch in table.to_batches(max_chunksize=4096):
-            for row in batch.to_pylist(maps_as_pydicts="strict"):
-                file.write(orjson.dumps(row) + b"\n")
+
+        def listed() -> Iterator[pa.Table]:
+            for piece in pieces:
+                piece = piece.select(schema.names)
+                for batch in piece.to_batches(max_chunksize=4096):
+                    for row in batch.to_pylist(maps_as_pydicts="strict"):
+                        file.write(orjson.dumps(row) + b"\n")
+                meta = piece["meta"].combine_chunks()
+                entries = pa.StructArray.from_arrays([meta.keys, meta.items], fields=list(LISTED_META.value_type))
+                yield piece.set_column(at, "meta", pa.ListArray.from_arrays(meta.offsets, entries))
+
+        at = schema.get_field_index("meta")
+        _write_parquet(listed(), schema.set(at, pa.field("meta", LISTED_META)), stem.with_suffix(".parquet"))
+
+
+def _write_parquet(pieces: Iterator[pa.Table], schema: pa.Schema, path: Path) -> None:
+    """A Parquet file with a row group for each piece."""
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for piece in pieces:
+            writer.write_table(piece, row_group_size=max(1, piece.num_rows))

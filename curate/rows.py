@@ -1,0 +1,82 @@
+"""Rows of many tables, taken in any order and a bounded piece at a time.
+
+`pa.Table.take` copies a chunked column whole before it takes from it, and fails where its text passes 2 GiB; here each
+table is asked for its own rows alone.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+PIECE_ROWS = 1 << 15
+PIECE_BYTES = 64 << 20
+"""A piece holds so many rows, or ends with the row that brings it to so many bytes of text. Where one ends depends on
+the rows alone, so that a file written by pieces has the same bytes whatever tables the rows came in."""
+
+
+class Rows:
+    """The rows of tables of one schema, numbered through all of them."""
+
+    def __init__(self, tables: Sequence[pa.Table]) -> None:
+        self.tables = tables
+        self.begins = np.cumsum([0, *(table.num_rows for table in tables)])
+
+    def take(self, numbers: npt.NDArray[np.int64]) -> pa.Table:
+        """Those rows, in that order: one chunk a column."""
+        order = np.argsort(numbers, kind="stable")
+        ascending = numbers[order]
+        cuts = np.searchsorted(ascending, self.begins)
+        parts = [
+            table.take(pa.array(ascending[first:last] - begin))
+            for table, begin, first, last in zip(self.tables, self.begins[:-1], cuts[:-1], cuts[1:], strict=True)
+            if first < last
+        ]
+        taken = pa.concat_tables(parts or [self.tables[0].slice(0, 0)]).combine_chunks()
+        if (order[:-1] < order[1:]).all():
+            return taken
+        places = np.empty(len(order), np.int64)
+        places[order] = np.arange(len(order))
+        return taken.take(pa.array(places))
+
+    def pieces(self, numbers: npt.NDArray[np.int64]) -> Iterator[pa.Table]:
+        """Those rows, in that order, a piece at a time."""
+        ends = np.cumsum(self._bytes[numbers])
+        begin = 0
+        while begin < len(numbers):
+            full = np.searchsorted(ends, (ends[begin - 1] if begin else 0) + PIECE_BYTES) + 1
+            end = int(min(begin + PIECE_ROWS, full))
+            yield self.take(numbers[begin:end])
+            begin = end
+
+    @cached_property
+    def _bytes(self) -> npt.NDArray[np.int64]:
+        """Bytes of text in each row's strings and turns."""
+        return np.concatenate([np.zeros(0, np.int64), *map(_text_bytes, self.tables)])
+
+
+def in_order(keys: pa.Table) -> npt.NDArray[np.int64]:
+    """The numbers of a table's rows when they are sorted by all its columns, the first one first; stable."""
+    order = pc.sort_indices(keys, [(name, "ascending") for name in keys.column_names])
+    return np.asarray(order, np.int64)
+
+
+def _text_bytes(table: pa.Table) -> npt.NDArray[np.int64]:
+    total = np.zeros(table.num_rows, np.int64)
+    for name, kind in zip(table.schema.names, table.schema.types, strict=True):
+        if pa.types.is_string(kind):
+            total += _lengths(pc.binary_length(table[name]))
+    counts = _lengths(pc.list_value_length(table["turns"]))
+    contents = pc.struct_field(pc.list_flatten(table["turns"]), "content")
+    ends = np.concatenate([[0], np.cumsum(_lengths(pc.binary_length(contents)))])[
+        np.concatenate([[0], np.cumsum(counts)])
+    ]
+    return total + np.diff(ends)
+
+
+def _lengths(lengths: Any) -> npt.NDArray[np.int64]:
+    return np.asarray(pc.fill_null(lengths, 0), np.int64)
