@@ -6,7 +6,7 @@ bytes. The report is one file that loads nothing, and every text of a row in it 
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -188,7 +188,8 @@ def _by_size(names: pa.ChunkedArray) -> list[dict[str, Any]]:
 
 def _reasons(folder: Path) -> list[dict[str, Any]]:
     """Why rows are in quarantine: by stage and reason, the most frequent first, with examples spread over the drop."""
-    table = pq.read_table(folder / "quarantine.parquet")
+    path = folder / "quarantine.parquet"
+    table = pq.read_table(path, columns=["stage", "reason"])
     places: dict[tuple[str, str], list[int]] = {}
     for row, key in enumerate(zip(table["stage"].to_pylist(), table["reason"].to_pylist(), strict=True)):
         places.setdefault(key, []).append(row)
@@ -196,29 +197,53 @@ def _reasons(folder: Path) -> list[dict[str, Any]]:
         key: [found[len(found) * part // EXAMPLES] for part in range(min(EXAMPLES, len(found)))]
         for key, found in places.items()
     }
-    examples = {
-        key: [_seen(row) | {"evidence": json.loads(row["evidence"])} for row in table.take(rows).to_pylist()]
-        for key, rows in chosen.items()
+    everything = {
+        number: _seen(row) | {"evidence": json.loads(row["evidence"])}
+        for number, row in _rows_at(path, sorted(row for rows in chosen.values() for row in rows))
     }
-    everything = [example for each in examples.values() for example in each]
-    kept = _kept_rows(folder, table, {e["evidence"]["kept"] for e in everything if "kept" in e["evidence"]})
-    for example in everything:
+    kept = _kept_rows(folder, {e["evidence"]["kept"] for e in everything.values() if "kept" in e["evidence"]})
+    for example in everything.values():
         example["kept"] = kept.get(example["evidence"].get("kept"))
     return [
-        {"stage": stage, "reason": reason, "count": len(found), "examples": examples[stage, reason]}
+        {
+            "stage": stage,
+            "reason": reason,
+            "count": len(found),
+            "examples": [everything[row] for row in chosen[stage, reason]],
+        }
         for (stage, reason), found in sorted(places.items(), key=lambda item: (-len(item[1]), item[0]))
     ]
 
 
-def _kept_rows(folder: Path, quarantine: pa.Table, ids: set[str]) -> dict[str, dict[str, Any]]:
+def _rows_at(path: Path, numbers: Sequence[int]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Those rows of a Parquet file, by their ascending numbers; only the row groups that hold them are read."""
+    with pq.ParquetFile(path) as file:
+        end = 0
+        for group in range(file.num_row_groups):
+            begin, end = end, end + file.metadata.row_group(group).num_rows
+            mine = [number for number in numbers if begin <= number < end]
+            if mine:
+                taken = file.read_row_group(group).take(pa.array([number - begin for number in mine]))
+                yield from zip(mine, taken.to_pylist(), strict=True)
+
+
+def _kept_rows(folder: Path, ids: set[str]) -> dict[str, dict[str, Any]]:
     """The rows of these ids for the eye, whether they are published or were quarantined by a later stage."""
     columns = ["id", "turns", "target", "source"]
-    tables = [pq.read_table(folder / f"{split}.parquet", columns=columns) for split in SPLITS]
-    published = pa.concat_tables(tables).append_column("fate", pa.array([None] * sum(map(len, tables)), pa.string()))
-    fate = pc.binary_join_element_wise(quarantine["stage"], quarantine["reason"], ": ")
-    rows = pa.concat_tables([published, quarantine.select(columns).append_column("fate", fate)])
-    found = rows.filter(pc.is_in(rows["id"], pa.array(sorted(ids), pa.string()))).to_pylist()
-    return {row["id"]: _seen(row) | {"fate": row["fate"]} for row in reversed(found)}
+    wanted = pc.field("id").isin(pa.array(sorted(ids), pa.string()))
+    found = {
+        row["id"]: _seen(row) | {"fate": f"{row['stage']}: {row['reason']}"}
+        for row in _matching(folder / "quarantine.parquet", wanted, [*columns, "stage", "reason"])
+    }
+    for split in SPLITS:
+        published = _matching(folder / f"{split}.parquet", wanted, columns)
+        found |= {row["id"]: _seen(row) | {"fate": None} for row in published}
+    return found
+
+
+def _matching(path: Path, wanted: pc.Expression, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """The few rows of a Parquet file for which `wanted` holds."""
+    return pq.read_table(path, columns=columns, filters=wanted).to_pylist()  # type: ignore[no-any-return]
 
 
 def _seen(row: dict[str, Any]) -> dict[str, Any]:
@@ -230,10 +255,8 @@ def _seen(row: dict[str, Any]) -> dict[str, Any]:
 
 def _conflicts(folder: Path) -> list[dict[str, Any]]:
     """The first few groups of equal prompts with different answers."""
-    table = pq.read_table(folder / "conflicts.parquet")
-    first = table.filter(pc.less(table["conflict"], EXAMPLES))
     groups: dict[int, list[dict[str, Any]]] = {}
-    for row in first.to_pylist():
+    for row in _matching(folder / "conflicts.parquet", pc.field("conflict") < EXAMPLES):
         groups.setdefault(row["conflict"], []).append(row)
     return [
         {

@@ -79,4 +79,5 @@ def _text_bytes(table: pa.Table) -> npt.NDArray[np.int64]:
 
 
 def _lengths(lengths: Any) -> npt.NDArray[np.int64]:
-    return np.asarray(pc.fill_null(lengths, 0), np.int64)
+    whole: npt.NDArray[np.int64] = np.asarray(pc.fill_null(lengths, 0), np.int64)
+    return whole
