@@ -1,5 +1,6 @@
 """Ingest: the files of a drop -> shards of records, and a quarantine of what cannot be read or mapped."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -14,7 +15,7 @@ from curate.recipe import Recipe
 from curate.record import QUARANTINE_SCHEMA, SCHEMA
 from curate.stage import MapShards, Outcome, Shard, cached_outcome, evidence_json
 
-VERSION = 2
+VERSION = 3
 SHARD_BYTES = 8 << 20
 """Raw bytes of a shard: enough shards to keep every core busy, few enough for a shard to be worth its start."""
 
@@ -99,21 +100,28 @@ def run_read(task: ReadTask) -> Shard:
 
     def compute() -> Outcome:
         mapper = _mapper(task.mapping, task.lookups)
+        counters: Counter[str] = Counter()
         records: list[dict[str, Any]] = []
         rejected: list[dict[str, Any]] = []
         for file in task.files:
-            for number, row in enumerate(read_rows(file)):
+            for number, row in mapper.rows(read_rows(file)):
                 source = {"drop": None, "file": file.name, "row": number}
                 if isinstance(row, Unread):
                     seen = {"message": row.message, "line": row.line}
                     rejected.append(_unmade(source, UNREADABLE, seen, row.raw))
                     continue
                 try:
-                    records.append(mapper.record(row, file.name) | {"source": source})
+                    made = mapper.records(row, file.name)
                 except RowError as problem:
                     rejected.append(_unmade(source, problem.reason, problem.evidence, raw_json(row)))
+                    continue
+                for record in made:
+                    counters.update(record.pop("told"))
+                    records.append(record | {"source": source})
         return Outcome(
-            pa.Table.from_pylist(records, schema=SCHEMA), pa.Table.from_pylist(rejected, schema=QUARANTINE_SCHEMA)
+            pa.Table.from_pylist(records, schema=SCHEMA),
+            pa.Table.from_pylist(rejected, schema=QUARANTINE_SCHEMA),
+            dict(counters),
         )
 
     return cached_outcome(task.cache, ["read", VERSION, task.mapping, named(task.files), lookups], None, compute)

@@ -11,35 +11,23 @@ from typing import Annotated, Any, Literal
 import orjson
 from jinja2 import StrictUndefined, TemplateError, Undefined, nodes
 from jinja2.exceptions import SecurityError
+from jinja2.parser import Parser
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from curate.errors import AssayError
 from curate.read import Files, Row, Unread
 from curate.record import content_id
+from curate.shapes import Conversation, Paths, Shape, ShapeError, Turn, gathered, guanaco_turns, recognise
 from curate.stage import Settings
 
 UNDERIVABLE = "label_underivable"
 """Reason: the recipe's `underivable` says that no record can be made of the row; the evidence says why."""
+UNRECOGNISED = "unrecognised"
+"""Reason: the row fits no known shape, or not the one that its columns tell; the evidence says what was looked for."""
 UNMAPPABLE = "unmappable"
 """Reason: an expression of the recipe failed on the row, or gave something else than text; the evidence names it."""
-
-
-GUANACO = re.compile(r"(?:^|\s)###\s*(Human|Assistant):")
-
-
-def guanaco_turns(text: str) -> list[dict[str, str]]:
-    """Turns of a text in Guanaco's format, "### Human: ... ### Assistant: ...", each without outer spaces.
-
-    An answer marker with nothing behind it (a prompt to be continued) gives no turn.
-    """
-    pieces = GUANACO.split(text)
-    turns = [{"role": "system", "content": pieces[0].strip()}] if pieces[0].strip() else []
-    for name, content in zip(pieces[1::2], pieces[2::2], strict=True):
-        if content.strip():
-            turns.append({"role": "user" if name == "Human" else "assistant", "content": content.strip()})
-    return turns
 
 
 def iso_date(text: str, format: str) -> str | None:
@@ -145,7 +133,7 @@ class TurnMapping(Settings):
 
 
 class RecordMapping(Settings):
-    """How a raw row becomes a record.
+    """How a raw row becomes a record: by the shape it is recognised to have, or by `turns`.
 
     Values are Jinja expressions (sandboxed, no statements) over the row's columns; `_row` holds them all, for names
     that are no identifiers, and `_file` is the file's name. Where names are equal, `let` hides a lookup or a column,
@@ -154,15 +142,29 @@ class RecordMapping(Settings):
 
     let: dict[Name, Source] = Field(default={}, description="Named expressions, in order; each sees those above it.")
     underivable: list[Underivable] = []
-    turns: Source | Annotated[list[TurnMapping], Field(min_length=1)] = Field(
-        description="One expression giving a list of {role, content}, or the turns."
+    shape: Shape | None = Field(None, description="The one shape that rows have; by default each row's is recognised.")
+    paths: Paths = Field("all", description="Of a tree of messages: every path to a leaf, or the best-ranked one.")
+    turns: Source | Annotated[list[TurnMapping], Field(min_length=1)] | None = Field(
+        None,
+        description="One expression giving a list of {role, content}, or the turns. Without it the row's shape tells "
+        "them, and the other expressions see them as `turns`.",
     )
     target: dict[str, Source] | Source | None = Field(
-        None, description="Key -> expression, or one expression giving an object, or its JSON text."
+        None,
+        description="Key -> expression, or one expression giving an object, or its JSON text. It takes the place of "
+        "the answer that a row's shape tells.",
     )
-    group: Source | None = Field(None, description="Rows with equal values share a split.")
+    group: Source | None = Field(
+        None, description="Rows with equal values share a split; by default, conversations that begin alike."
+    )
     label: Source | None = Field(None, description="What the split is stratified by.")
     meta: dict[str, Source] = {}
+
+    @model_validator(mode="after")
+    def _one_origin_of_turns(self) -> "RecordMapping":
+        if self.turns is not None and self.model_fields_set & {"shape", "paths"}:
+            raise ValueError("either `turns`, or `shape` and `paths` for rows whose turns are recognised")
+        return self
 
 
 class RowError(Exception):
@@ -177,43 +179,64 @@ class RowError(Exception):
 class Mapper:
     """Makes records of raw rows.
 
+    All expressions of a mapping are compiled into one function, which sets their values one after the other; where it
+    fails, the first value that is not set tells which expression it was.
+
     Args:
         mapping: the recipe's `record`.
         lookups: side tables by name, each a dict from key to row.
     """
 
     def __init__(self, mapping: RecordMapping, lookups: dict[str, dict[str, Row]]) -> None:
+        self.mapping = mapping
         self.lookups = lookups
-        self.let = [(name, *_keyed(f"let.{name}", source)) for name, source in mapping.let.items()]
-        self.underivable = [
-            (*_keyed(f"underivable.{index}.when", rule.when), rule.because)
-            for index, rule in enumerate(mapping.underivable)
-        ]
-        self.turns = (
-            _keyed("turns", mapping.turns, _as_turns)
-            if isinstance(mapping.turns, str)
-            else [(turn.role, *_keyed(f"turns.{i}.content", turn.content)) for i, turn in enumerate(mapping.turns)]
-        )
-        self.target = (
-            [(key, *_keyed(f"target.{key}", source, _as_json)) for key, source in mapping.target.items()]
-            if isinstance(mapping.target, dict)
-            else _keyed("target", mapping.target, _as_json_text)
-            if mapping.target is not None
-            else None
-        )
-        self.group = _keyed("group", mapping.group, _as_text) if mapping.group is not None else None
-        self.label = _keyed("label", mapping.label, _as_text) if mapping.label is not None else None
-        self.meta = [(key, *_keyed(f"meta.{key}", source, _as_text)) for key, source in mapping.meta.items()]
+        self._keys: dict[str, str] = {}
+        """Name of each value -> the recipe's key, in the order they are set. The names but those of `let` are numbers,
+        which no expression can say."""
+        self._body: list[nodes.Assign] = []
+        for name, source in mapping.let.items():
+            self._step(f"let.{name}", source, name=name)
+        for index, rule in enumerate(mapping.underivable):
+            self._step(f"underivable.{index}.when", rule.when, "refuse it", f"underivable.{index}.when", rule.because)
+        self._turns: str | list[tuple[str, str, str]] | None = None
+        if isinstance(mapping.turns, str):
+            self._turns = self._step("turns", mapping.turns, "as turns")
+        elif mapping.turns is not None:
+            self._turns = [
+                (turn.role, self._step(f"turns.{index}.content", turn.content), f"turns.{index}.content")
+                for index, turn in enumerate(mapping.turns)
+            ]
+        self._target: str | list[tuple[str, str]] | None = None
+        if isinstance(mapping.target, dict):
+            self._target = [
+                (_as_json(key), self._step(f"target.{key}", source, "as JSON"))
+                for key, source in mapping.target.items()
+            ]
+        elif mapping.target is not None:
+            self._target = self._step("target", mapping.target, "as JSON text")
+        self._meta = [(key, self._step(f"meta.{key}", source, "as text")) for key, source in mapping.meta.items()]
+        self._group = self._step("group", mapping.group, "as text") if mapping.group is not None else None
+        self._label = self._step("label", mapping.label, "as text") if mapping.label is not None else None
+        self._template = ENVIRONMENT.from_string(nodes.Template(list(self._body), lineno=1))
+
+    def _step(self, key: str, source: str, form: str = "as it is", *args: str, name: str | None = None) -> str:
+        """Add an expression, its value brought into one of FORMS; gives back the value's name."""
+        name = name or str(len(self._keys))
+        expression = Parser(ENVIRONMENT, source, state="variable").parse_expression()
+        formed = nodes.Filter(expression, form, [nodes.Const(each) for each in args], [], None, None)
+        formed.set_environment(ENVIRONMENT)
+        self._body.append(nodes.Assign(nodes.Name(name, "store"), formed, lineno=1))
+        self._keys[name] = f"record.{key}"
+        return name
+
+    def rows(self, rows: Iterator[Row | Unread]) -> Iterator[tuple[int, Row | Unread]]:
+        """A file's rows with their 0-based numbers, messages of one tree put together where shapes are recognised."""
+        return gathered(rows) if self.mapping.turns is None else enumerate(rows)
 
     def records(self, row: Row, file: str) -> list[dict[str, Any]]:
         """The records of a row, at least one, without their source.
 
-        Args and errors: as of `record`.
-        """
-        return [self.record(row, file)]
-
-    def record(self, row: Row, file: str) -> dict[str, Any]:
-        """One record, without its source.
+        Beside its columns each has `told`: what to count of it, e.g. {"alpaca": 1} for its shape.
 
         Args:
             row: its columns, which expressions see by name, and all of them as `_row`.
@@ -223,82 +246,128 @@ class Mapper:
             RowError: no record can be made of this row.
         """
         columns = row | self.lookups | {"_row": row, "_file": file}
-        for name, key, expression in self.let:
-            columns[name] = _evaluate(key, expression, columns)
-        for key, expression, because in self.underivable:
-            if _evaluate(key, expression, columns):
-                raise RowError(UNDERIVABLE, {"because": because, "rule": key})
-        turns = self._turns(columns)
-        target = self._target(columns)
-        meta = {name: _evaluate(key, expression, columns) for name, key, expression in self.meta}
+        if self.mapping.turns is not None:
+            values = self._values(columns)
+            return [self._record(values, self._mapped_turns(values), None, {}) | {"told": {}}]
+        shape, conversations = _recognised(row, self.mapping)
+        records: list[dict[str, Any]] = []
+        for each in conversations:
+            values = self._values(columns | {"turns": each.turns})
+            turns = each.turns
+            if self._target is not None and len(turns) > 1 and turns[-1]["role"] == "assistant":
+                turns = turns[:-1]
+            told = {shape: 1} | ({"turns_left_out": each.left_out} if each.left_out else {})
+            records.append(self._record(values, turns, each.group, each.meta) | {"told": told})
+        return records
+
+    def _record(self, values: Row, turns: list[Turn], group: str | None, meta: dict[str, str]) -> dict[str, Any]:
+        target: str | None = None
+        if isinstance(self._target, list):
+            target = "{" + ", ".join([f"{key}: {values[name]}" for key, name in self._target]) + "}"
+        elif self._target is not None:
+            target = values[self._target]
+        mapped = {key: values[name] for key, name in self._meta if values[name] is not None}
         return {
             "id": content_id(turns, target),
             "turns": turns,
             "target": target,
-            "group": _evaluate(*self.group, columns) if self.group else None,
-            "label": _evaluate(*self.label, columns) if self.label else None,
+            "group": values[self._group] if self._group else group,
+            "label": values[self._label] if self._label else None,
             "language": None,
-            "meta": {name: value for name, value in meta.items() if value is not None},
+            "meta": meta | mapped,
         }
 
-    def _turns(self, columns: Row) -> list[dict[str, str]]:
-        if isinstance(self.turns, list):
-            said = [(role, key, _evaluate(key, expression, columns)) for role, key, expression in self.turns]
+    def _mapped_turns(self, values: Row) -> list[Turn]:
+        if isinstance(self._turns, list):
             turns = [
-                {"role": role, "content": _checked_text(key, value)} for role, key, value in said if value is not None
+                {"role": role, "content": _checked_text(key, values[name])}
+                for role, name, key in self._turns
+                if values[name] is not None
             ]
         else:
-            key, expression = self.turns
-            turns = [
-                {"role": _checked_text(key, role), "content": _checked_text(key, content)}
-                for role, content in _evaluate(key, expression, columns)
-            ]
+            turns = values[str(self._turns)]
         if not turns:
             raise RowError(UNMAPPABLE, {"key": "record.turns", "message": "no turns"})
         return turns
 
-    def _target(self, columns: Row) -> str | None:
-        if isinstance(self.target, list):
-            values = [(name, _evaluate(key, expression, columns)) for name, key, expression in self.target]
-            return "{" + ", ".join(f"{json.dumps(name, ensure_ascii=False)}: {value}" for name, value in values) + "}"
-        return _evaluate(*self.target, columns) if self.target else None
+    def _values(self, columns: Row) -> Row:
+        """What each expression gives."""
+        context = self._template.new_context(columns, shared=True)
+        try:
+            for _ in self._template.root_render_func(context):
+                pass
+        except RowError:
+            raise
+        except Exception as error:  # whatever a row's values do to an expression is the row's problem
+            key = next(key for name, key in self._keys.items() if name not in context.vars)
+            raise RowError(UNMAPPABLE, {"key": key, "message": f"{type(error).__name__}: {error}"}) from None
+        return context.vars
 
 
-def _keyed(key: str, source: str, form: Callable[[Any], Any] | None = None) -> tuple[str, Expression]:
-    """An expression with the recipe's key that errors name, its values brought into a form."""
-    expression = compile_expression(source)
-    return f"record.{key}", (expression if form is None else lambda columns: form(expression(columns)))
+def _recognised(row: Row, mapping: RecordMapping) -> tuple[Shape, list[Conversation]]:
+    try:
+        return recognise(row, mapping.shape, mapping.paths)
+    except ShapeError as problem:
+        raise RowError(UNRECOGNISED, {"message": str(problem)}) from None
+    except Exception as error:  # whatever a row's values are
+        raise RowError(UNRECOGNISED, {"message": f"{type(error).__name__}: {error}"}) from None
 
 
-def _as_turns(value: Any) -> list[tuple[Any, Any]]:
-    return [(turn["role"], turn["content"]) for turn in value]
+def _defined(value: Any) -> Any:
+    if isinstance(value, Undefined):
+        str(value)  # which raises, and says what is undefined
+    return value
+
+
+def _refuse(value: Any, key: str, because: str) -> None:
+    if _defined(value):
+        raise RowError(UNDERIVABLE, {"because": because, "rule": f"record.{key}"})
+
+
+def _as_turns(value: Any) -> list[Turn]:
+    turns = [(turn["role"], turn["content"]) for turn in _defined(value)]
+    return [
+        {"role": _checked_text("turns", role), "content": _checked_text("turns", content)} for role, content in turns
+    ]
+
+
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
 def _as_json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    return _encode(_defined(value))
 
 
 def _as_json_text(value: Any) -> str | None:
-    return value if value is None or isinstance(value, str) else _as_json(value)
+    value = _defined(value)
+    return value if value is None or isinstance(value, str) else _encode(value)
 
 
 def _as_text(value: Any) -> str | None:
-    if value is not None and not isinstance(value, (str, Number, date, time)):
+    value = _defined(value)
+    if value is None or type(value) is str:
+        return value
+    if not isinstance(value, (str, Number, date, time)):
         raise TypeError(f"expected text, a number or a date, found {type(value).__name__}")
-    return None if value is None else str(value)
-
-
-def _evaluate(key: str, expression: Expression, columns: Row) -> Any:
-    try:
-        return expression(columns)
-    except Exception as error:  # whatever a row's values do to an expression is the row's problem
-        raise RowError(UNMAPPABLE, {"key": key, "message": f"{type(error).__name__}: {error}"}) from None
+    return str(value)
 
 
 def _checked_text(key: str, value: Any) -> str:
     if not isinstance(value, str):
-        raise RowError(UNMAPPABLE, {"key": key, "message": f"expected text, found {type(value).__name__}"})
+        raise RowError(UNMAPPABLE, {"key": f"record.{key}", "message": f"expected text, found {type(value).__name__}"})
     return value
+
+
+FORMS: dict[str, Callable[..., Any]] = {
+    "as it is": _defined,
+    "refuse it": _refuse,
+    "as turns": _as_turns,
+    "as JSON": _as_json,
+    "as JSON text": _as_json_text,
+    "as text": _as_text,
+}
+"""What is done to an expression's value: filters of names that no expression can say."""
+ENVIRONMENT.filters |= FORMS
 
 
 def build_lookup(name: str, key: str, rows: Iterator[Row | Unread]) -> dict[str, Row]:
@@ -321,10 +390,10 @@ def build_lookup(name: str, key: str, rows: Iterator[Row | Unread]) -> dict[str,
                 remedy="Mend the file; rows that ask a side table with holes would be judged wrongly.",
             )
         try:
-            value = _evaluate(f"lookups.{name}.key", key_of, row)
-        except RowError as problem:
+            value = key_of(row)
+        except Exception as error:  # whatever a row's values do to an expression
             raise AssayError(
-                f"lookups.{name}.key: row {number}: {problem.evidence['message']}",
+                f"lookups.{name}.key: row {number}: {type(error).__name__}: {error}",
                 remedy=f"Mend the expression; the row's columns are {', '.join(map(str, row))}.",
             ) from None
         if value is None:

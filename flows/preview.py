@@ -100,7 +100,7 @@ def _records(recipe: Recipe, rows: int) -> Iterator[dict[str, Any] | Preview]:
                 yield Preview(f"{file.name}, row {number}", f"read: unreadable {row.message}")
                 continue
             try:
-                yield mapper.record(row, file.name) | {"source": source}
+                yield from (record | {"source": source} for record in mapper.records(row, file.name))
             except RowError as problem:
                 yield Preview(f"{file.name}, row {number}", f"read: {problem.reason} {problem.evidence}")
 

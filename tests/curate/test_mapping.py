@@ -21,7 +21,6 @@ from curate.mapping import (
     build_lookup,
     compile_expression,
     fold,
-    guanaco_turns,
     iso_date,
     raw_json,
 )
@@ -32,9 +31,9 @@ ASKED = [{"role": "user", "content": "question"}]
 
 
 def mapped(mapping: dict[str, Any], row: Row, lookups: dict[str, dict[str, Row]] | None = None) -> dict[str, Any]:
-    return Mapper(RecordMapping.model_validate({"turns": ASKED} | mapping), lookups or {}).record(
-        {"question": "q"} | row, "folder/file.csv"
-    )
+    mapper = Mapper(RecordMapping.model_validate({"turns": ASKED} | mapping), lookups or {})
+    [record] = mapper.records({"question": "q"} | row, "folder/file.csv")
+    return {name: value for name, value in record.items() if name != "told"}
 
 
 def value_of(expression: str, row: Row | None = None, lookups: dict[str, dict[str, Row]] | None = None) -> Any:
@@ -121,20 +120,6 @@ def test_a_target_from_one_expression(expression: str, target: str | None) -> No
 )
 def test_filters_and_lookups(expression: str, value: Any) -> None:
     assert value_of(expression, lookups={"table": {"k": {"v": 1}}}) == value
-
-
-def test_guanaco_turns() -> None:
-    text = "### Human: a ### b\n### Assistant: c\n\n### Human: d### Assistant:e ### Assistant: "
-    assert guanaco_turns(text) == [
-        {"role": "user", "content": "a ### b"},
-        {"role": "assistant", "content": "c"},
-        {"role": "user", "content": "d### Assistant:e"},
-    ]
-    assert guanaco_turns("Be kind.\n### Human: hi") == [
-        {"role": "system", "content": "Be kind."},
-        {"role": "user", "content": "hi"},
-    ]
-    assert guanaco_turns(" ") == []
 
 
 @given(st.text(st.characters(max_codepoint=127)))
@@ -293,7 +278,7 @@ def test_any_row_gives_a_record_or_a_reason(row: Row) -> None:
     )
     problem = None
     try:
-        made = Mapper(mapping, {}).record(row, "f")
+        [made] = Mapper(mapping, {}).records(row, "f")
     except RowError as error:
         problem = error
     if problem is None:
