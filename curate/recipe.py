@@ -67,7 +67,7 @@ class Recipe(Settings):
     drop: str = Field(".", description="Folder of the raw files, relative to the recipe.")
     sources: list[Files] = Field(min_length=1)
     lookups: dict[Name, Lookup] = {}
-    record: RecordMapping
+    record: RecordMapping = RecordMapping()
     clean: Clean = Clean()
     language: Language = Language()
     quality: Quality = Quality()
