@@ -35,7 +35,7 @@ ALL = "all"
 Row = dict[str, Any]
 
 
-LATER = ("semantic", "split")
+LATER = ("semantic", "balance", "select", "split")
 """Stages after `duplicates`: a row that one of these turns away had stayed until then."""
 
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from curate import decontaminate, duplicates, fit, ingest, render, semantic, split
+from curate import balance, decontaminate, duplicates, fit, ingest, render, select, semantic, split
 from curate.contract import Contract
 from curate.earlier import Earlier, before, cluster_splits, earlier_rows, recorded_splits, tied_splits
 from curate.errors import AssayError
@@ -264,9 +264,11 @@ class _Run:
         # Duplicates come after every stage that judges a row by itself: no row is removed in favour of one that is then
         # found to be too long or invalid.
         shards, verdict = self._duplicates(shards)
-        shards, meaning = self._semantic(shards)
-        shards, balance = self._split(shards, verdict, meaning)
-        manifest = inputs | {"splits_of": standing, "stages": self.stages, "balance": balance}
+        later: list[Path] = []
+        for stage in (self._semantic, self._balance, self._select):
+            shards = stage(shards, later)
+        shards, met = self._split(shards, verdict, later)
+        manifest = inputs | {"splits_of": standing, "stages": self.stages, "balance": met}
         published = self._publish(shards, verdict, manifest)
         self.index.catch_up(self.progress)
         return published
@@ -298,6 +300,8 @@ class _Run:
                 "fit": fit.VERSION,
                 "duplicates": duplicates.VERSION,
                 "semantic": semantic.VERSION,
+                "balance": balance.VERSION,
+                "select": select.VERSION,
                 "split": split.VERSION,
                 "publish": PUBLISH_VERSION,
             },
@@ -425,30 +429,74 @@ class _Run:
         ]
         return self.map_shards(stage, run_stage, tasks)
 
-    def _semantic(self, shards: Sequence[Shard]) -> tuple[Sequence[Shard], Path | None]:
-        """The optional stage `semantic`, over the rows that are left; also gives the folder of its verdict."""
+    def _semantic(self, shards: Sequence[Shard], later: list[Path]) -> Sequence[Shard]:
+        """The optional stage `semantic`, over the rows that are left."""
         settings = self.recipe.semantic
         if settings.model is None or self.embedding_sha256 is None:
-            return shards, None
+            return shards
         with self._timed("semantic"):
             model, sha256 = Path(settings.model), self.embedding_sha256
             tasks = [EmbedTask(shard, self.recipe.duplicates, model, sha256, self.cache) for shard in shards]
             vectors = self.map_shards("embed", run_embed, tasks)
             known = [semantic.VERSION, settings.threshold, settings.same_target, sha256]
-            key = digest(["semantic", known, [shard.key for shard in shards]])
-            folder = keyed_folder(self.cache / "stages", key)
-            if not folder.is_dir():
-                total = sum(shard.rows for shard in shards)
-                self.progress("compare meanings", 0, total, "rows")
+
+            def judge() -> pa.Table:
                 keys = _keys_of(self._keys(shards))
                 clusters = pa.concat_tables([shard.kept().select(["cluster"]) for shard in shards])["cluster"]
                 embedded = np.concatenate([np.load(each / "vectors.npy") for each in vectors])
-                verdict = semantic.judge(keys, clusters.to_pylist(), embedded, settings)
-                cache_folder(folder, lambda draft: write_arrow(verdict, draft / "verdict.arrow"))
-                self.progress("compare meanings", total, total, "rows")
-            done = self._apply("semantic", shards, key, folder / "verdict.arrow")
-        self._tell("semantic", sum(shard.rows for shard in shards), done)
-        return done, folder
+                return semantic.judge(keys, clusters.to_pylist(), embedded, settings)
+
+            return self._judged("semantic", known, judge, shards, later)
+
+    def _balance(self, shards: Sequence[Shard], later: list[Path]) -> Sequence[Shard]:
+        """The optional stage `balance`: caps."""
+        settings = self.recipe.balance
+        if settings.cap is None:
+            return shards
+        with self._timed("balance"):
+            known = [balance.VERSION, settings.cap]
+            return self._judged("balance", known, lambda: balance.judge(_told(shards), settings), shards, later)
+
+    def _select(self, shards: Sequence[Shard], later: list[Path]) -> Sequence[Shard]:
+        """The optional stage `select`."""
+        settings, compared = self.recipe.select, self.recipe.duplicates
+        if settings.rows is None:
+            return shards
+
+        def judge() -> pa.Table:
+            from curate.words import shingle_sets
+
+            sets = [shingle_sets(duplicates.compared_text(shard.kept(), compared), 1) for shard in shards]
+            ends = np.cumsum([0, *(offsets[-1] for offsets, _ in sets)])
+            offsets = np.concatenate([[0], *(each[1:] + end for (each, _), end in zip(sets, ends, strict=False))])
+            return select.judge(_told(shards), (offsets, np.concatenate([words for _, words in sets])), settings)
+
+        with self._timed("select"):
+            known = [select.VERSION, settings.model_dump(), compared.model_dump(include={"scope", "boilerplate"})]
+            return self._judged("select", known, judge, shards, later)
+
+    def _judged(
+        self, stage: str, known: Any, judge: Callable[[], pa.Table], shards: Sequence[Shard], later: list[Path]
+    ) -> list[Shard]:
+        """Judge all rows that are left at once, or find the verdict in the cache, and apply it.
+
+        Args:
+            known: with the shards, what the verdict depends on.
+            judge: gives the columns reason, evidence and cluster for all rows.
+            later: the folders of the verdicts after that of `duplicates`; this one is added.
+        """
+        key = digest([stage, known, [shard.key for shard in shards]])
+        folder = keyed_folder(self.cache / "stages", key)
+        if not folder.is_dir():
+            total = sum(shard.rows for shard in shards)
+            self.progress(f"judge ({stage})", 0, total, "rows")
+            verdict = judge()
+            cache_folder(folder, lambda draft: write_arrow(verdict, draft / "verdict.arrow"))
+            self.progress(f"judge ({stage})", total, total, "rows")
+        done = self._apply(stage, shards, key, folder / "verdict.arrow")
+        self._tell(stage, sum(shard.rows for shard in shards), done)
+        later.append(folder)
+        return done
 
     def _decontaminate(self, shards: Sequence[Shard]) -> list[Shard]:
         settings = self.recipe.decontaminate
@@ -485,19 +533,19 @@ class _Run:
         return self._map("fit", fit.VERSION, longest, stage, shards)
 
     def _split(
-        self, shards: Sequence[Shard], verdict: Path, meaning: Path | None
+        self, shards: Sequence[Shard], verdict: Path, later: Sequence[Path]
     ) -> tuple[list[Shard], dict[str, Any]]:
         """Also tells how well the ratios are met, see `split.Assignment`.
 
         Args:
-            verdict, meaning: folders of the verdicts of `duplicates` and `semantic`.
+            verdict, later: folders of the verdicts of `duplicates` and of the stages after it.
         """
         settings = self.recipe.split
         with self._timed("split"):
             columns = ["id", "group", "cluster", "label", "source", "meta"]
             rows = pa.concat_tables([shard.kept().select(columns) for shard in shards])
             clusters = rows["cluster"].to_pylist()
-            kept, cluster_of = _judged(verdict, meaning)
+            kept, cluster_of = _left(verdict, later)
             place = np.cumsum(kept) - 1  # of the rows judged among those kept
             members: dict[str, list[int]] = {}
             for row, cluster in enumerate(clusters):
@@ -704,16 +752,24 @@ def _earlier_conflicts(
             yield table.append_column("kept", pa.repeat(name != "quarantine", table.num_rows))
 
 
-def _judged(verdict: Path, meaning: Path | None) -> tuple[Any, list[str]]:
+def _told(shards: Sequence[Shard]) -> pa.Table:
+    """What the stages that choose are told of the rows: their quality where a stage has judged it."""
+    columns = ["id", "label", "source", "cluster"]
+    tables = [shard.kept() for shard in shards]
+    return pa.concat_tables([table.select([*columns, *({"quality"} & set(table.column_names))]) for table in tables])
+
+
+def _left(verdict: Path, later: Sequence[Path]) -> tuple[Any, list[str]]:
     """Which of the rows judged by `duplicates` are left, and each one's cluster, by the verdicts' folders."""
     judged = read_arrow(verdict / "verdict.arrow")
     kept = pc.is_null(judged["reason"]).to_numpy().copy()
     clusters: list[str] = judged["cluster"].to_pylist()
-    if meaning is not None:
+    for folder in later:
         left = np.flatnonzero(kept)
-        later = read_arrow(meaning / "verdict.arrow")
-        renamed = {clusters[row]: name for row, name in zip(left.tolist(), later["cluster"].to_pylist(), strict=True)}
-        kept[left] = pc.is_null(later["reason"]).to_numpy()
+        verdict_of = read_arrow(folder / "verdict.arrow")
+        names = verdict_of["cluster"].to_pylist()
+        renamed = {clusters[row]: name for row, name in zip(left.tolist(), names, strict=True)}
+        kept[left] = pc.is_null(verdict_of["reason"]).to_numpy()
         clusters = [renamed.get(cluster, cluster) for cluster in clusters]
     return kept, clusters
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from curate.balance import Balance
 from curate.clean import Clean
 from curate.decontaminate import Decontaminate
 from curate.duplicates import Duplicates
@@ -18,6 +19,7 @@ from curate.mapping import Lookup, Name, RecordMapping
 from curate.pii import Pii
 from curate.quality import Quality
 from curate.read import Files
+from curate.select import Select
 from curate.semantic import Semantic
 from curate.split import Split
 from curate.stage import RowStage, Settings
@@ -74,6 +76,8 @@ class Recipe(Settings):
     pii: Pii = Pii()
     duplicates: Duplicates = Duplicates()
     semantic: Semantic = Semantic()
+    balance: Balance = Balance()
+    select: Select = Select()
     decontaminate: Decontaminate = Decontaminate()
     split: Split = Split()
     render: RenderSettings
