@@ -31,9 +31,12 @@ LOOKED_FOR: dict[Shape, str] = {
 """What a row of each shape has, in the order in which they are tried."""
 SHAPES: tuple[Shape, ...] = get_args(Shape)
 
+MOST_COLUMNS = 20
+"""Columns named when a row fits no shape."""
+
 CONVERSATIONS = ("messages", "conversations", "conversation")
 INPUTS = ("input", "context", "question")
-PROMPTS = ("prompt", "question", "query", "input")
+PROMPTS = ("input", "prompt", "question", "query")
 ANSWERS = ("output", "response", "completion", "answer")
 SYSTEMS = ("system", "system_prompt")
 TOOLS = ("tools", "functions")
@@ -90,10 +93,11 @@ def recognise(row: Row, only: Shape | None = None, paths: Paths = "all") -> tupl
     for shape in SHAPES if only is None else (only,):
         if found := READERS[shape](known, paths):
             return shape, found
-    columns = ", ".join(map(str, known)) or "none"
+    columns = [str(name) for name in known]
+    more = f" and {len(columns) - MOST_COLUMNS} more" if len(columns) > MOST_COLUMNS else ""
     wanted = "; ".join(f"{shape}: {LOOKED_FOR[shape]}" for shape in (SHAPES if only is None else (only,)))
-    hint = " A preference pair is no answer: map `turns` to the side that is to be learned." if _preference(row) else ""
-    raise ShapeError(f"columns {columns}; looked for {wanted}.{hint}")
+    hint = "; a preference pair is no answer: map `turns` to the side that is to be learned" if _preference(row) else ""
+    raise ShapeError(f"columns {', '.join(columns[:MOST_COLUMNS]) or '(none)'}{more}; looked for {wanted}{hint}")
 
 
 def gathered(rows: Iterator[Row | Unread]) -> Iterator[tuple[int, Row | Unread]]:
@@ -325,6 +329,8 @@ def _prompt(row: Row, paths: Paths) -> list[Conversation]:
     prompt, answer = _first(row, PROMPTS), _first(row, ANSWERS)
     if prompt is None or answer is None or _preference(row):
         return []
+    if len(several := [name for name in PROMPTS if name in row]) > 1:
+        raise ShapeError(f"prompt: {' or '.join(several)} may be what is asked; map `turns` to say which")
     if isinstance(row[prompt], list):
         said = row[answer] if isinstance(row[answer], list) else [{"role": "assistant", "content": row[answer]}]
         return _messages(row | {CONVERSATIONS[0]: row[prompt] + said}, paths)
@@ -352,7 +358,7 @@ _TWO = ("user", "assistant")
 # Text that a chat template has written
 
 
-GUANACO = re.compile(r"(?:^|\s)###\s*(Human|Assistant):")
+GUANACO = re.compile(r"(?<!#)###\s*(Human|Assistant):")
 LLAMA2 = re.compile(r"(?:<s>\s*)?\[INST\](.*?)\[/INST\](.*?)(?=(?:<s>\s*)?\[INST\]|\Z)", re.DOTALL)
 LLAMA2_SYSTEM = re.compile(r"\s*<<SYS>>(.*?)<</SYS>>", re.DOTALL)
 CHATML = re.compile(r"<\|im_start\|>(\w+)\n(.*?)(?:<\|im_end\|>|\Z)", re.DOTALL)

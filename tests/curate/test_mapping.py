@@ -1,12 +1,16 @@
 """Mapping: expressions make records of rows, rows cannot make expressions do anything else."""
 
 import json
+from collections.abc import Callable, Iterator
 from datetime import date
 from decimal import Decimal
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -24,7 +28,7 @@ from curate.mapping import (
     iso_date,
     raw_json,
 )
-from curate.read import Row, Unread
+from curate.read import Files, Row, Unread, find_files, read_rows
 from curate.record import SCHEMA, content_id
 
 ASKED = [{"role": "user", "content": "question"}]
@@ -287,6 +291,117 @@ def test_any_row_gives_a_record_or_a_reason(row: Row) -> None:
         assert problem.reason == UNMAPPABLE
         assert problem.evidence["key"].startswith("record.")
     assert isinstance(raw_json(row), str)
+
+
+# All expressions of a mapping are one compiled function; one at a time, in the order of the recipe, they give the same
+
+
+compiled = cache(compile_expression)
+
+
+def one_at_a_time(mapping: RecordMapping, lookups: dict[str, dict[str, Row]], row: Row, file: str) -> Any:
+    """What a mapping's expressions give, evaluated one by one; a RowError names the key of one that fails."""
+    columns = row | lookups | {"_row": row, "_file": file}
+
+    def value(key: str, source: str, form: Any = lambda value: value) -> Any:
+        try:
+            return form(compiled(source)(columns))
+        except Exception:
+            raise RowError(UNMAPPABLE, {"key": f"record.{key}"}) from None
+
+    for name, source in mapping.let.items():
+        columns[name] = value(f"let.{name}", source)
+    for index, rule in enumerate(mapping.underivable):
+        if value(f"underivable.{index}.when", rule.when):
+            raise RowError(UNDERIVABLE, {"rule": f"record.underivable.{index}.when"})
+    assert isinstance(mapping.turns, list)
+    assert isinstance(mapping.target, dict)
+    turns = [value(f"turns.{index}.content", turn.content) for index, turn in enumerate(mapping.turns)]
+    target = {name: value(f"target.{name}", source, as_json) for name, source in mapping.target.items()}
+    meta = {name: value(f"meta.{name}", source, as_text) for name, source in mapping.meta.items()}
+    label = value("label", str(mapping.label), as_text)
+    return turns, "{" + ", ".join(f'"{name}": {text}' for name, text in target.items()) + "}", meta, label
+
+
+def as_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def as_text(value: Any) -> str | None:
+    if value is not None and not isinstance(value, (str, int, float)):
+        raise TypeError
+    return None if value is None else str(value)
+
+
+def outcome(function: Callable[[], Any]) -> Any:
+    try:
+        return function()
+    except RowError as problem:
+        return problem
+
+
+def compare(mapping: RecordMapping, lookups: dict[str, dict[str, Row]], rows: list[tuple[Row, str]]) -> int:
+    """How many rows give a record, after all rows have given the same both ways."""
+    mapper = Mapper(mapping, lookups)
+    made = 0
+    for row, file in rows:
+        expected = outcome(lambda: one_at_a_time(mapping, lookups, row, file))  # noqa: B023
+        given = outcome(lambda: mapper.records(row, file))  # noqa: B023
+        if isinstance(expected, RowError):
+            assert given.reason == expected.reason
+            assert expected.evidence.items() <= given.evidence.items()
+            continue
+        turns, target, meta, label = expected
+        [record] = given
+        assert [turn["content"] for turn in record["turns"]] == turns
+        assert record["target"] == target
+        assert record["meta"] == {name: value for name, value in meta.items() if value is not None}
+        assert record["label"] == label
+        made += 1
+    return made
+
+
+def test_licences_are_mapped_as_one_expression_at_a_time_maps_them(licence_data: Path) -> None:
+    recipe = yaml.safe_load((Path(__file__).parents[2] / "recipes/licences.yaml").read_text(encoding="utf-8"))
+
+    def rows_of(pattern: str, step: int) -> Iterator[tuple[Row | Unread, str]]:
+        files = find_files(Files(files=[pattern], format="front_matter"), licence_data, licence_data)
+        return ((row, file.name) for file in files[::step] for row in read_rows(file))
+
+    table = build_lookup("licence", "key", (row for row, _ in rows_of("licenses/*.LICENSE", 1)))
+    rows = [(row, name) for row, name in rows_of("rules/*.RULE", 40) if isinstance(row, dict)]
+    assert 600 < compare(RecordMapping.model_validate(recipe["record"]), {"licence": table}, rows) < len(rows)
+
+
+SOURCES = st.sampled_from(
+    [
+        "a", "b", "c", "a.x", "a[0]", "table[a].v", "_row.a", "_file", "missing", "missing | default(a)", "a ~ b",
+        "a + b", "a if b else c", "none", "[a, b] | map('upper') | list", "a | length", "{'k': a}", "not a",
+        "a is defined and a", "1 / (a | int)", "a in table", "namespace", "result",
+    ]
+)  # fmt: skip
+
+
+@given(
+    st.dictionaries(st.sampled_from(["a", "b", "d"]), SOURCES, max_size=3),
+    st.lists(SOURCES, max_size=2),
+    st.lists(SOURCES, min_size=4, max_size=4),
+    st.lists(st.dictionaries(st.sampled_from(["a", "b", "c"]), st.none() | st.integers(0, 2) | st.sampled_from("xk"))),
+)
+def test_any_mapping_gives_what_one_expression_at_a_time_gives(
+    let: dict[str, str], whens: list[str], sources: list[str], rows: list[Row]
+) -> None:
+    mapping = RecordMapping.model_validate(
+        {
+            "let": let,
+            "underivable": [{"when": when, "because": ""} for when in whens],
+            "turns": [{"role": "user", "content": "'q'"}],
+            "target": {"x": sources[0], "y": sources[1]},
+            "meta": {"m": sources[2]},
+            "label": sources[3],
+        }
+    )
+    compare(mapping, {"table": {"k": {"v": 1}}}, [(row, "file") for row in rows])
 
 
 # The sandbox
