@@ -162,7 +162,7 @@ class RecordMapping(Settings):
 
     @model_validator(mode="after")
     def _one_origin_of_turns(self) -> "RecordMapping":
-        if self.turns is not None and self.model_fields_set & {"shape", "paths"}:
+        if self.turns is not None and (self.shape is not None or self.paths != "all"):
             raise ValueError("either `turns`, or `shape` and `paths` for rows whose turns are recognised")
         return self
 
