@@ -501,7 +501,7 @@ def _check_duplicates(folder: Path, manifest: dict[str, Any], earlier: _Earlier)
             check.fail(f"{_named('quarantine', row)}: the row it names did not stay: {row['evidence']}")
             continue
         exact = row["reason"] == "exact_duplicate"
-        equal = exact and _prompt(row) == _prompt(kept)
+        equal = exact and _asked(row) == _asked(kept)
         similarity = 1.0 if equal else _jaccard(_shingles_of(row, settings), _shingles_of(kept, settings))
         if abs(similarity - seen["similarity"]) > 1e-6:
             check.fail(

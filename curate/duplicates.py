@@ -27,12 +27,12 @@ from pydantic import Field, model_validator
 
 from curate.earlier import Earlier, Flags, Halves, Numbers, fixed, hexadecimal
 from curate.hashing import canonical_json
-from curate.record import answer_is_last_turn, answer_text, prompt_text, said_text
+from curate.record import answer_is_last_turn, answer_text, prompt_form, prompt_text, said_text
 from curate.stage import Settings, evidence_json
 
-KEYS_VERSION = 3
+KEYS_VERSION = 4
 """Raised whenever `key_table` would give another result for the same rows; the index is then to be rebuilt."""
-VERSION = 5
+VERSION = 6
 """Raised whenever `judge` would give another result for the same keys."""
 BATCH = 8192
 BATCH_CHARS = 64 << 20
@@ -87,8 +87,9 @@ def compared_text(table: pa.Table, settings: Duplicates) -> pa.Array:
 def key_table(table: pa.Table, settings: Duplicates) -> pa.Table:
     """What rows are compared by: one row each, in the order of `table`.
 
-    Columns: id; file, row (source); prompt, answer (128-bit hashes; an answer that is JSON in canonical form); chars
-    (of the compared text); signature (128 uint32, datasketch's affine32).
+    Columns: id; file, row (source); prompt, answer (128-bit hashes; an answer that is JSON in canonical form); form
+    (64-bit hash of who says what of the prompt); quality (0 where no stage has judged it); chars (of the compared
+    text); signature (128 uint32, datasketch's affine32).
     """
     from curate.minhash import PERMUTATIONS, text_signatures
 
@@ -99,7 +100,9 @@ def key_table(table: pa.Table, settings: Duplicates) -> pa.Table:
     if pc.any(spoken).as_py():
         answers = pc.if_else(spoken, pa.array([_canonical(text) for text in answers.to_pylist()], pa.string()), answers)
     answer = answers.dictionary_encode()
+    form = prompt_form(table).dictionary_encode()
     source = table["source"].combine_chunks()
+    judged = "quality" in table.column_names
     return pa.table(
         {
             "id": table["id"].combine_chunks(),
@@ -107,6 +110,10 @@ def key_table(table: pa.Table, settings: Duplicates) -> pa.Table:
             "row": pc.struct_field(source, "row"),
             "prompt": _hashes(prompt_text(table)),
             "answer": _hashes(answer.dictionary).take(answer.indices),
+            "form": pa.array(
+                map(xxhash.xxh3_64_intdigest, form.dictionary.cast(pa.binary()).to_pylist()), pa.uint64()
+            ).take(form.indices),
+            "quality": table["quality"].combine_chunks() if judged else pa.array(np.zeros(len(texts), np.float32)),
             "chars": pc.utf8_length(texts),
             "signature": pa.FixedSizeBinaryArray.from_buffers(
                 pa.binary(4 * PERMUTATIONS), len(signatures), [None, pa.py_buffer(signatures)]
@@ -163,8 +170,8 @@ def judge(
 ) -> Verdict:
     """Judge all rows at once; the result does not depend on their order.
 
-    Priority: earlier versions first, then the longer, then the lesser id; rows of one id differ only in their source,
-    and the first one counts.
+    Priority: earlier versions first, then the better by the column `quality`, then the longer, then the lesser id; rows
+    of one id differ only in their source, and the first one counts.
 
     Args:
         keys: key tables of all shards, one after the other.
@@ -190,13 +197,15 @@ class _Judge:
         self.order = priority(keys)
         self.prompts = fixed(keys["prompt"], np.uint64)[self.order]
         self.answers = fixed(keys["answer"], np.uint64)[self.order]
+        self.forms = keys["form"].to_numpy()[self.order]
         self.reason: list[str | None] = [None] * self.total
         self.evidence: list[dict[str, Any] | None] = [None] * self.total
 
     def verdict(self) -> Verdict:
-        by_content = np.lexsort((self.answers[:, 0], self.prompts[:, 0]))  # stable: each group in order of priority
+        # Stable: each group in order of priority.
+        by_content = np.lexsort((self.forms, self.answers[:, 0], self.prompts[:, 0]))
         new_prompt = _begins(self.prompts[by_content])
-        new_content = new_prompt | _begins(self.answers[by_content])
+        new_content = new_prompt | _begins(self.answers[by_content]) | _begins(self.forms[by_content, None])
         first_of = np.empty(self.total, np.int64)  # the first place with the same prompt and answer
         first_of[by_content] = by_content[np.flatnonzero(new_content)[np.cumsum(new_content) - 1]]
         self.first_of = first_of
@@ -401,12 +410,13 @@ class _Judge:
 
     def _exact_duplicates_of_earlier(self) -> None:
         for places, others in self.same_prompt:
-            kept: dict[tuple[int, int], tuple[int, int]] = {}  # the first kept row of each answer
+            kept: dict[tuple[int, tuple[int, int]], tuple[int, int]] = {}  # the first kept row of each form and answer
             for number, row in others:
-                if self.earlier[number].kept[row]:
-                    kept.setdefault(_pair(self.earlier[number].answers[row]), (number, row))
+                each = self.earlier[number]
+                if each.kept[row]:
+                    kept.setdefault((int(each.forms[row]), _pair(each.answers[row])), (number, row))
             for place in places:
-                rival = kept.get(_pair(self.answers[place]))
+                rival = kept.get((int(self.forms[place]), _pair(self.answers[place])))
                 if rival is not None and self.reason[place] is None and self.first_of[place] == place:
                     self._duplicate(place, "exact_duplicate", self._where(*rival), 1.0)
 
@@ -491,12 +501,12 @@ class _Judge:
 
 
 def priority(keys: pa.Table) -> Numbers:
-    """The rows' numbers, the highest priority first: the longer, then the lesser id, then the first in the drop."""
+    """The rows' numbers, the highest priority first: the better, the longer, the lesser id, the first in the drop."""
     ids = hexadecimal(keys["id"], 32)
     files = keys["file"].combine_chunks().dictionary_encode()
     rank = np.argsort(np.argsort(np.array(files.dictionary.to_pylist(), object)))[files.indices.to_numpy()]
     chars = keys["chars"].to_numpy().astype(np.int64)
-    return np.lexsort((keys["row"].to_numpy(), rank, ids[:, 1], ids[:, 0], -chars))
+    return np.lexsort((keys["row"].to_numpy(), rank, ids[:, 1], ids[:, 0], -chars, -keys["quality"].to_numpy()))
 
 
 def _gathered(column: pa.ChunkedArray, rows: Numbers) -> npt.NDArray[np.uint32]:

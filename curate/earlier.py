@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+import xxhash
 
 if TYPE_CHECKING:
     from curate.index import Segment
@@ -36,12 +37,16 @@ class Earlier:
     """Their `near_dedup.band_tables`."""
     prompts: Halves
     answers: Halves
+    forms: npt.NDArray[np.uint64]
+    """Hash of who says what of the prompt."""
     by_prompt: npt.NDArray[np.uint64]
     """First 4 bytes of the prompt's hash << 32 | row, sorted."""
     votes: Numbers
     """How many rows of its file and version had this prompt and answer."""
     clusters: npt.NDArray[np.uint64]
-    """First 16 hex digits of the cluster's name."""
+    """A hash of the cluster's name; a cluster that is in several splits has a name for each, "CLUSTER/SPLIT"."""
+    torn: dict[int, list[int]]
+    """Hash of CLUSTER -> the rows that are of "CLUSTER/SPLIT", whatever the split."""
     live: Flags
     """Whether the row counts as a duplicate or conflict of rows of the drop."""
     kept: Flags
@@ -106,9 +111,10 @@ def earlier_rows(
                 segment.bands,
                 fixed(rows["prompt"], np.uint64),
                 fixed(rows["answer"], np.uint64),
+                rows["form"].to_numpy(),
                 segment.prompts,
                 rows["votes"].to_numpy().astype(np.int64),
-                hexadecimal(rows["cluster"], 16)[:, 0],
+                *_cluster_hashes(rows["cluster"]),
                 live,
                 live & published,
                 published & ((at < compared) | ours),
@@ -140,6 +146,8 @@ def tied_splits(
 ) -> list[frozenset[str]]:
     """For each row of a drop the splits of the earlier rows that it shares a group with or is a near-duplicate of.
 
+    A near-duplicate of a row that was removed from a cluster in several splits is tied to all of them.
+
     Args:
         groups: the group of each row, or null.
         ties: (row, cluster of an earlier near-duplicate, as in `Earlier.clusters`).
@@ -155,10 +163,23 @@ def tied_splits(
         splits = each.rows["split"].take(pa.array(at)).to_pylist()
         for tag, split in zip(each.clusters[at].tolist(), splits, strict=True):
             of_cluster.setdefault(tag, set()).add(split)
+        for tag in each.torn.keys() & set(wanted.tolist()):
+            whole = np.array([row for row in each.torn[tag] if each.assigned[row]], np.int64)
+            of_cluster.setdefault(tag, set()).update(each.rows["split"].take(pa.array(whole)).to_pylist())
     found = [frozenset(of_group.get(group, ())) for group in groups.to_pylist()]
     for row, tag in ties:
         found[row] |= of_cluster.get(tag, set())
     return found
+
+
+def _cluster_hashes(names: pa.ChunkedArray) -> tuple[npt.NDArray[np.uint64], dict[int, list[int]]]:
+    """`Earlier.clusters` and `Earlier.torn`: the first 16 hex digits of each name, and what follows the 32 of an id."""
+    whole = hexadecimal(names, 16)[:, 0]
+    hashes, torn = whole.copy(), dict[int, list[int]]()
+    for row in np.flatnonzero(pc.greater(pc.binary_length(names), 32).to_numpy()).tolist():
+        hashes[row] ^= np.uint64(xxhash.xxh3_64_intdigest(names[row].as_py()[32:].encode()))
+        torn.setdefault(int(whole[row]), []).append(row)
+    return hashes, torn
 
 
 def fixed(column: pa.ChunkedArray | pa.Array, dtype: type[np.generic]) -> npt.NDArray[Any]:

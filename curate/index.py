@@ -68,6 +68,7 @@ ROWS = pa.schema(
         pa.field("file_sha256", NAME),
         pa.field("prompt", HASH),
         pa.field("answer", HASH),
+        pa.field("form", pa.uint64()),
         pa.field("votes", pa.int32()),
         pa.field("chars", pa.int64()),
         pa.field("kept", pa.bool_()),
@@ -77,11 +78,11 @@ ROWS = pa.schema(
         pa.field("split", NAME),
     ]
 )
-"""Columns of an indexed row: one for each prompt and answer of a file in a version.
+"""Columns of an indexed row: one for each prompt, form and answer of a file in a version.
 
 id: the record's; version: that it is of; file, row: its source; file_sha256: null where the version has no
-sources.parquet; prompt, answer: 128-bit hashes as `duplicates.key_table` gives them; votes: how many rows of that file
-have this prompt and answer; chars: of the compared text; kept: whether it was published, else the stage `duplicates`
+sources.parquet; prompt, answer, form: hashes as `duplicates.key_table` gives them; votes: how many rows of that file
+have these three; chars: of the compared text; kept: whether it was published, else the stage `duplicates`
 removed it; conflict: whether it was removed as one; cluster: null where a removed row's evidence names none;
 group: the record's; split: null where it was not published.
 """
@@ -192,7 +193,7 @@ def read_version(folder: Path, settings: Duplicates) -> Iterator[Keys]:
     """What the rows of a published version are compared by, from its files alone, some thousands of rows at a time.
 
     These are the published rows, in the order of the splits, and then those that the stage `duplicates` removed. Rows
-    of one file with the same prompt and answer are one, the published one if there is one.
+    of one file with the same prompt, form and answer are one, the published one if there is one.
     """
     from curate.words import shingle_sets
 
@@ -206,7 +207,7 @@ def read_version(folder: Path, settings: Duplicates) -> Iterator[Keys]:
     sources = folder / "sources.parquet"
     listed = pq.read_table(sources, columns=["file", "sha256"]).to_pylist() if sources.is_file() else []
     sha256 = {source["file"]: source["sha256"] for source in listed}
-    twins: Counter[tuple[str, bytes, bytes]] = Counter()
+    twins: Counter[tuple[str, bytes, bytes, int]] = Counter()
     for keys in _ahead(keys_of, _removed(folder)):
         twins.update(_identities(keys))
     for split, table, keys, offsets, shingles in _ahead(all_of, _tables(folder)):
@@ -224,6 +225,7 @@ def read_version(folder: Path, settings: Duplicates) -> Iterator[Keys]:
             "file_sha256": hashes.take(files.indices).dictionary_encode(),
             "prompt": keys["prompt"],
             "answer": keys["answer"],
+            "form": keys["form"],
             "votes": votes[first],
             "chars": keys["chars"].cast(pa.int64()),
             "kept": pa.repeat(split is not None, keys.num_rows),
@@ -240,9 +242,9 @@ def read_version(folder: Path, settings: Duplicates) -> Iterator[Keys]:
         )
 
 
-def _identities(keys: pa.Table) -> Iterator[tuple[str, bytes, bytes]]:
+def _identities(keys: pa.Table) -> Iterator[tuple[str, bytes, bytes, int]]:
     """What rows of a version that are stored as one have in common."""
-    return zip(*(keys[name].to_pylist() for name in ("file", "prompt", "answer")), strict=True)
+    return zip(*(keys[name].to_pylist() for name in ("file", "prompt", "answer", "form")), strict=True)
 
 
 def _ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:

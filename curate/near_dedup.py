@@ -174,11 +174,52 @@ def remove_duplicates_of(
     """
     by = np.full(len(answers), -1, np.int64)
     similarity = np.zeros(len(answers))
+    keys, positions = _located(side.signatures, tables)
     theirs = tables, kept, live, earlier_answers, clusters
-    ours = *_located(side.signatures, tables), answers
-    least = least_equal(threshold)
-    pairs = _against(*earlier.arrays, *theirs, *side.arrays, *ours, threshold, least, by, similarity)
+    runs = _long_runs(keys, positions, *theirs)
+    ours = *side.arrays, keys, positions, answers
+    pairs = _against(*earlier.arrays, *theirs, *runs, *ours, threshold, least_equal(threshold), by, similarity)
     return by, similarity, pairs
+
+
+def _long_runs(
+    keys: Tables, positions: Rows, tables: Tables, kept: Flags, live: Flags, answers: Hashes, clusters: Hashes
+) -> tuple[Any, ...]:
+    """The buckets of more than LARGE earlier rows that new rows fall into, ordered so that few are looked at.
+
+    To be removed, a row is compared with the kept ones of its answer; to be tied to a cluster, with the rows of that
+    cluster until one is similar.
+
+    Returns:
+        runs: the number of each new row's long bucket in each band, -1 where it is in none: shape (bands, rows).
+        member_begins, members, member_ends: bucket b's live rows by cluster are members[member_begins[b] :
+            member_begins[b + 1]], and those of the cluster that members[at] is of end at member_ends[at].
+        remover_begins, removers, remover_answers: likewise its kept rows by answer, and their answers.
+    """
+    runs = np.full(positions.shape, -1, np.int64)
+    members, removers = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for own, table, key, position in zip(runs, tables, keys, positions, strict=True):
+        crowded = np.flatnonzero(position + LARGE < len(table))
+        crowded = crowded[(table[position[crowded] + LARGE] ^ key[crowded]) >> np.uint64(32) == 0]
+        starts, number = np.unique(position[crowded], return_inverse=True)
+        own[crowded] = len(members) - 1 + number
+        for start in starts:
+            end = np.searchsorted(table, table[start] | np.uint64(0xFFFFFFFF), "right")
+            rows = (table[start:end] & np.uint64(0xFFFFFFFF)).astype(np.int64)
+            if rows[-1] >= len(live):
+                raise IndexError(DAMAGED)
+            rows = rows[live[rows]]
+            members.append(rows[np.argsort(clusters[rows], kind="stable")])
+            rows = rows[kept[rows]]
+            removers.append(rows[np.argsort(answers[rows], kind="stable")])
+    member_begins, remover_begins = (np.cumsum([len(each) for each in rows]) for rows in (members, removers))
+    member, remover = np.concatenate(members), np.concatenate(removers)
+    last = np.ones(len(member), np.bool_)  # whether a cluster's rows end here
+    last[:-1] = clusters[member[1:]] != clusters[member[:-1]]
+    last[member_begins[member_begins > 0] - 1] = True
+    ends = np.flatnonzero(last) + 1
+    member_ends = ends[np.searchsorted(ends, np.arange(len(member)), "right")]
+    return runs, member_begins, member, member_ends, remover_begins, remover, answers[remover]
 
 
 def link(side: Side, buckets: Buckets, parents: Rows, threshold: float) -> None:
@@ -485,6 +526,13 @@ def _against(  # type: ignore[no-untyped-def]
     live,
     answers,
     clusters,
+    runs,
+    member_begins,
+    members,
+    member_ends,
+    remover_begins,
+    removers,
+    remover_answers,
     new_signatures,
     new_begins,
     new_ends,
@@ -504,6 +552,19 @@ def _against(  # type: ignore[no-untyped-def]
     for row in range(len(new_answers)):
         count = 0
         for band in range(len(tables)):
+            run = runs[band, row]
+            if run >= 0:
+                at, end = remover_begins[run], remover_begins[run + 1]
+                at += np.searchsorted(remover_answers[at:end], new_answers[row])
+                while at < end and remover_answers[at] == new_answers[row]:
+                    other = removers[at]
+                    if seen[other] != row:
+                        seen[other] = row
+                        if _equal(new_signatures[row], signatures[other]) >= least:
+                            rivals[count] = other
+                            count += 1
+                    at += 1
+                continue
             at = positions[band, row]
             while at < tables.shape[1] and (tables[band, at] ^ keys[band, row]) >> np.uint64(32) == 0:
                 other = np.int64(tables[band, at] & np.uint64(0xFFFFFFFF))
@@ -519,9 +580,7 @@ def _against(  # type: ignore[no-untyped-def]
         mine = new_values[new_begins[row] : new_ends[row]]
         for other in np.sort(rivals[:count]):
             removes = by[row] < 0 and kept[other] and answers[other] == new_answers[row]
-            tied = False
-            for at in range(first_pair, pairs_count):
-                tied = tied or clusters[pairs[at, 1]] == clusters[other]
+            tied = _is_tied(clusters[other], clusters, pairs[first_pair:pairs_count])
             if tied and not removes:
                 continue
             true = jaccard(mine, values[begins[other] : ends[other]], threshold)
@@ -530,10 +589,41 @@ def _against(  # type: ignore[no-untyped-def]
             if removes:
                 by[row], similarity[row] = other, true
             if not tied:
-                if pairs_count == len(pairs):
-                    longer = np.empty((2 * len(pairs), 2), np.int64)
-                    longer[:pairs_count] = pairs
-                    pairs = longer
-                pairs[pairs_count, 0], pairs[pairs_count, 1] = row, other
+                pairs = _with_pair(pairs, pairs_count, row, other)
                 pairs_count += 1
+        for band in range(len(tables)):
+            if runs[band, row] < 0:
+                continue
+            at = member_begins[runs[band, row]]
+            while at < member_begins[runs[band, row] + 1]:
+                end = member_ends[at]  # of the members of one cluster
+                tied = _is_tied(clusters[members[at]], clusters, pairs[first_pair:pairs_count])
+                while at < end and not tied:
+                    other = members[at]
+                    if _equal(new_signatures[row], signatures[other]) >= least:
+                        tied = jaccard(mine, values[begins[other] : ends[other]], threshold) >= threshold
+                        if tied:
+                            pairs = _with_pair(pairs, pairs_count, row, other)
+                            pairs_count += 1
+                    at += 1
+                at = end
     return pairs[:pairs_count].copy()
+
+
+@kernel
+def _is_tied(cluster, clusters, pairs):  # type: ignore[no-untyped-def]
+    for other in pairs[:, 1]:  # noqa: SIM110  numba compiles no generator expression
+        if clusters[other] == cluster:
+            return True
+    return False
+
+
+@kernel
+def _with_pair(pairs, count, row, other):  # type: ignore[no-untyped-def]
+    """`pairs` with one more, in an array twice as long where it is full."""
+    if count == len(pairs):
+        longer = np.empty((2 * len(pairs), 2), np.int64)
+        longer[:count] = pairs
+        pairs = longer
+    pairs[count, 0], pairs[count, 1] = row, other
+    return pairs

@@ -56,7 +56,18 @@ def prompt_text(table: pa.Table) -> pa.Array:
 
     Returns a string array of length `table.num_rows`. The template's own words are never part of it.
     """
-    return _joined(table, _asked(table))
+    return _joined(table, _asked(table), _contents(table), "\n\n")
+
+
+def prompt_form(table: pa.Table) -> pa.Array:
+    """Who says how much of `prompt_text`: each turn's role and the bytes of its content, e.g. "system:12 user:40".
+
+    Two prompts with the same text and form are equal turn by turn. Returns a string array of length `table.num_rows`.
+    """
+    turns = table["turns"].combine_chunks()
+    said = turns.flatten()
+    sizes = pc.binary_length(pc.struct_field(said, "content")).cast(pa.string())
+    return _joined(table, _asked(table), pc.binary_join_element_wise(pc.struct_field(said, "role"), sizes, ":"), " ")
 
 
 def said_text(table: pa.Table) -> pa.Array:
@@ -67,7 +78,7 @@ def said_text(table: pa.Table) -> pa.Array:
     said = asked & ~system.to_numpy(zero_copy_only=False)
     row_of = np.repeat(np.arange(len(turns)), pc.list_value_length(turns).to_numpy(zero_copy_only=False))
     silent = np.bincount(row_of[said], minlength=len(turns)) == 0
-    return _joined(table, said | (asked & silent[row_of]))
+    return _joined(table, said | (asked & silent[row_of]), _contents(table), "\n\n")
 
 
 def _asked(table: pa.Table) -> Any:
@@ -78,16 +89,18 @@ def _asked(table: pa.Table) -> Any:
     return asked
 
 
-def _joined(table: pa.Table, keep: Any) -> pa.Array:
-    """The contents of the turns that are kept, those of a row separated by blank lines."""
-    turns = table["turns"].combine_chunks()
-    lengths = pc.list_value_length(turns).to_numpy(zero_copy_only=False)
-    contents = pc.struct_field(turns.flatten(), "content")
+def _contents(table: pa.Table) -> pa.Array:
+    return pc.struct_field(table["turns"].combine_chunks().flatten(), "content")
+
+
+def _joined(table: pa.Table, keep: Any, texts: pa.Array, separator: str) -> pa.Array:
+    """The texts, one for each turn, of the turns that are kept; those of a row are joined."""
+    lengths = pc.list_value_length(table["turns"].combine_chunks()).to_numpy(zero_copy_only=False)
     if keep.all() and (lengths == 1).all():  # nothing to copy
-        return contents
-    contents = contents.filter(pa.array(keep))
+        return texts
+    texts = texts.filter(pa.array(keep))
     kept = np.concatenate([[0], np.cumsum(keep)])[np.concatenate([[0], np.cumsum(lengths)])]
-    return pc.binary_join(_lists(np.diff(kept), contents), "\n\n")
+    return pc.binary_join(_lists(np.diff(kept), texts), separator)
 
 
 def answer_is_last_turn(table: pa.Table) -> pa.Array:

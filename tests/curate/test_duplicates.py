@@ -337,3 +337,22 @@ def test_very_many_rows_that_share_only_their_beginning() -> None:
     verdict = verdict_of(rows)[1]
     assert verdict.reason == [None] * len(rows)
     assert len(set(verdict.cluster)) == len(rows)
+
+
+def test_who_says_what_counts() -> None:
+    """One text, said by others: a duplicate only as far as what is compared is alike, but of one cluster."""
+    system, user, answer = ("system", "Be brief and kind."), ("user", "Is it so?"), ("assistant", "yes")
+    together = ("user", "Be brief and kind.\n\nIs it so?")
+    rows = [with_turns([system, user, answer], None, 0), *(with_turns([together, answer], None, row) for row in (1, 2))]
+    verdict = judged(pa.Table.from_pylist(rows, schema=SCHEMA), Duplicates())
+    assert verdict.reason == [None, None, "exact_duplicate"]
+    assert len(set(verdict.cluster)) == 1
+
+
+@pytest.mark.parametrize(("quality", "kept"), [([0.5, 0.5], 1), ([0.9, 0.5], 0), ([0.5, 0.9], 1)])
+def test_the_better_row_stays(quality: list[float], kept: int) -> None:
+    text = " ".join(f"word{number}" for number in range(30))
+    data = table([(text, "yes"), (text + " so", "yes")]).append_column("quality", pa.array(quality, pa.float32()))
+    reasons = [None, None]
+    reasons[1 - kept] = "near_duplicate"
+    assert judged(data, Duplicates()).reason == reasons

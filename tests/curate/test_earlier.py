@@ -359,3 +359,24 @@ def test_groups_bind_a_drop_to_the_splits_given_before(store: Store) -> None:
     earlier = earlier_rows(index.segments(), "b" * 64, [])
     groups = pa.chunked_array([["case 2", "case 1", None]], pa.string())
     assert tied_splits(earlier, groups, []) == [frozenset(), frozenset({"test"}), frozenset()]
+
+
+def test_a_row_is_bound_to_the_part_of_a_torn_cluster_that_it_is_like(store: Store) -> None:
+    whole = "0123456789abcdef" * 2
+    parts = {"train": LONG, "test": "none of those words but some others that are of no account here"}
+    for number, (split, text) in enumerate(parts.items()):
+        table = table_of([(text, "{}")], f"f{number}")
+        publish(store, table, Verdict([None], [None], [f"{whole}/{split}"], [], [], []), f"{number:064x}", "f", split)
+    chosen = Duplicates()
+    index = Index(store, "demo", chosen)
+    index.catch_up()
+    earlier = earlier_rows(index.segments(), "f" * 64, [])
+    new = table_of([(text + " again", "other") for text in parts.values()])
+    texts = compared_text(new, chosen)
+    verdict = judge(key_table(new, chosen), chosen, lambda rows: texts.take(pa.array(rows)), earlier)
+    assert verdict.cluster == [f"{whole}/train", f"{whole}/test"]
+    ties = [(row, int(earlier[number].clusters[other])) for row, number, other in verdict.ties]
+    groups = pa.chunked_array([[None, None]], pa.string())
+    assert tied_splits(earlier, groups, sorted(ties)) == [frozenset({"train"}), frozenset({"test"})]
+    # A row that was removed from the cluster before it was torn tells no split.
+    assert tied_splits(earlier, groups, [(0, int(whole[:16], 16))]) == [frozenset({"train", "test"}), frozenset()]

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from curate import near_dedup
 from curate.components import roots
 from curate.minhash import text_signatures
 from curate.near_dedup import (
@@ -103,9 +104,9 @@ def test_removals_and_clusters_equal_brute_force(
 
 
 @settings(max_examples=80)
-@given(corpora, corpora, thresholds, st.randoms())
+@given(corpora, corpora, thresholds, st.randoms(), st.booleans())
 def test_earlier_rows_equal_brute_force(
-    earlier: list[tuple[str, int]], rows: list[tuple[str, int]], threshold: float, random: Any
+    earlier: list[tuple[str, int]], rows: list[tuple[str, int]], threshold: float, random: Any, crowded: bool
 ) -> None:
     old, new = side_of([text for text, _ in earlier], threshold), side_of([text for text, _ in rows], threshold)
     old_sets, new_sets = sets_of(old), sets_of(new)
@@ -113,17 +114,13 @@ def test_earlier_rows_equal_brute_force(
     live = np.array([random.random() < 0.8 for _ in earlier], np.bool_)
     kept = np.array([random.random() < 0.7 for _ in earlier], np.bool_) & live
     names = np.array([random.randrange(4) for _ in earlier], np.uint64)
-    by, similarity, pairs = remove_duplicates_of(
-        old,
-        tables_of(old, threshold),
-        kept,
-        live,
-        np.array(old_answers, np.uint64),
-        names,
-        new,
-        np.array(answers, np.uint64),
-        threshold,
-    )
+    theirs = kept, live, np.array(old_answers, np.uint64), names
+    with pytest.MonkeyPatch.context() as patch:
+        if crowded:  # as if every bucket of several rows were a large one
+            patch.setattr(near_dedup, "LARGE", 1)
+        by, similarity, pairs = remove_duplicates_of(
+            old, tables_of(old, threshold), *theirs, new, np.array(answers, np.uint64), threshold
+        )
     ties: dict[int, set[int]] = {row: set() for row in range(len(rows))}
     for row, mine in enumerate(new_sets):
         near = [k for k in range(len(earlier)) if live[k] and similar(old_sets[k], mine) >= threshold]
