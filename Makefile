@@ -11,7 +11,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export GX_ANALYTICS_ENABLED := false
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo demo-long test lint types clean install
+.PHONY: demo demo-long test coverage lint types clean install
 
 demo: $(INSTALLED)
 	$(BIN)/assay run licences
@@ -20,6 +20,9 @@ demo-long: $(INSTALLED)
 	$(BIN)/assay run licences --variant long
 
 test: lint types
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
+
+coverage: $(INSTALLED)
 	$(BIN)/python -m pytest --cov --cov-report=term
 
 lint: $(INSTALLED)
