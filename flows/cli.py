@@ -241,8 +241,9 @@ def preview(
     from train.base_model import prepare_tokenizer
 
     loaded = Recipe.load(find_recipe(recipe), variant, drop)
-    tokenizer_folder = prepare_tokenizer(loaded.fit.model, Store(store).cache)
-    for shown in previews(loaded, tokenizer_folder, rows):
+    target = Store(store)
+    tokenizer_folder = prepare_tokenizer(loaded.fit.model, target.cache)
+    for shown in previews(loaded, target, tokenizer_folder, rows):
         print_preview(shown)
 
 

@@ -126,7 +126,8 @@ def print_preview(preview: Preview) -> None:
     """Print one row: its record, its messages, and the text with what is trained marked (in brackets, too, where the
     output has no colours)."""
     console = standard_output()
-    console.print(Rule(Text(harmless(preview.source))))
+    read_as = f", read as {preview.shape}" if preview.shape else ""
+    console.print(Rule(Text(harmless(preview.source + read_as))))
     if preview.rejected is not None:
         console.print(Text("Quarantined by ", style="bold yellow") + Text(harmless(preview.rejected)))
         return

@@ -11,13 +11,16 @@ from typing import Any
 import pyarrow as pa
 
 from curate.contract import Contract
+from curate.decontaminate import References, decontaminate, reference_files, write_references
 from curate.fit import fit
 from curate.mapping import Mapper, RowError, build_lookup
 from curate.read import InputFile, Unread, find_files, read_rows
 from curate.recipe import Recipe
 from curate.record import SCHEMA
 from curate.render import IGNORED, ChatTemplate, Message, Renderer, TaskTemplate, load_tokenizer, render
+from curate.shapes import SHAPES
 from curate.stage import Outcome
+from curate.store import Store
 from curate.validate import validate
 
 TRIES = 10
@@ -32,17 +35,20 @@ class Preview:
     """File and 0-based row."""
     rejected: str | None
     """Stage, reason and evidence, where it goes to quarantine; nothing else is known then."""
+    shape: str | None = None
+    """The shape that the raw row was recognised to have; None where the recipe maps it."""
     record: dict[str, Any] = field(default_factory=dict)
     messages: list[Message] = field(default_factory=list)
     pieces: list[tuple[str, bool]] = field(default_factory=list)
     """The rendered text, cut where training begins and ends: (text, whether its tokens are trained)."""
 
 
-def previews(recipe: Recipe, tokenizer_folder: Path, rows: int) -> Iterator[Preview]:
+def previews(recipe: Recipe, store: Store, tokenizer_folder: Path, rows: int) -> Iterator[Preview]:
     """Rows from places spread over the drop, through every stage that looks at one row alone.
 
     Args:
         recipe: whose sources are read.
+        store: where published versions are, which rows may have to be kept apart from.
         tokenizer_folder: the base model's.
         rows: how many that stay; those quarantined on the way come too.
 
@@ -54,6 +60,8 @@ def previews(recipe: Recipe, tokenizer_folder: Path, rows: int) -> Iterator[Prev
     tokenizer, tokens = load_tokenizer(tokenizer_folder)
     renderer = Renderer(ChatTemplate(recipe.render.chat), tokenizer, tokens, recipe.render.answers)
     stages: list[Callable[[pa.Table], Outcome]] = [stage.run for stage in recipe.row_stages().values()]
+    if recipe.decontaminate.references:
+        stages.append(partial(decontaminate, references=_references(recipe, store)))
     stages += [
         partial(validate, contract=contract),
         partial(render, task=task, renderer=renderer),
@@ -79,7 +87,16 @@ def previews(recipe: Recipe, tokenizer_folder: Path, rows: int) -> Iterator[Prev
             row = table.to_pylist(maps_as_pydicts="strict")[0]
             shown = {name: row[name] for name in SCHEMA.names if name != "source" and row[name] is not None}
             kept += 1
-            yield Preview(source, None, shown, row["messages"], _pieces(renderer, row["messages"]))
+            pieces = _pieces(renderer, row["messages"])
+            yield Preview(source, None, record["shape"], shown, row["messages"], pieces)
+
+
+def _references(recipe: Recipe, store: Store) -> References:
+    """What rows are kept apart from; made anew each time, in a folder that is gone once the tables are in memory."""
+    files = reference_files(recipe.decontaminate, Path(recipe.drop), store)
+    with TemporaryDirectory() as folder:
+        write_references(files, recipe.decontaminate, [recipe.clean, recipe.pii], Path(folder))
+        return References.open(Path(folder))  # mapped files can be read for as long as they are open
 
 
 def _records(recipe: Recipe, rows: int) -> Iterator[dict[str, Any] | Preview]:
@@ -94,22 +111,28 @@ def _records(recipe: Recipe, rows: int) -> Iterator[dict[str, Any] | Preview]:
             for name, lookup in recipe.lookups.items()
         }
         mapper = Mapper(recipe.record, tables)
-        for file, number, row in _spread(files, rows):
+        for file, number, row in _spread(files, mapper, rows):
             source = {"drop": None, "file": file.name, "row": number}
             if isinstance(row, Unread):
                 yield Preview(f"{file.name}, row {number}", f"read: unreadable {row.message}")
                 continue
             try:
-                yield from (record | {"source": source} for record in mapper.records(row, file.name))
+                made = mapper.records(row, file.name)
             except RowError as problem:
                 yield Preview(f"{file.name}, row {number}", f"read: {problem.reason} {problem.evidence}")
+                continue
+            for record in made:
+                shape = next((shape for shape in SHAPES if shape in record["told"]), None)
+                yield record | {"source": source, "shape": shape}
 
 
-def _spread(files: list[InputFile], rows: int) -> Iterator[tuple[InputFile, int, dict[str, Any] | Unread]]:
+def _spread(
+    files: list[InputFile], mapper: Mapper, rows: int
+) -> Iterator[tuple[InputFile, int, dict[str, Any] | Unread]]:
     """About equally many first rows of up to `rows` files at equal distances."""
     chosen = files[:: max(1, len(files) // rows)][:rows]
     for file in chosen:
-        for number, row in enumerate(islice(read_rows(file), -(-rows // len(chosen)))):
+        for number, row in islice(mapper.rows(read_rows(file)), -(-rows // len(chosen))):
             yield file, number, row
 
 

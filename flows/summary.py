@@ -4,13 +4,15 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from curate.check import Check
 from curate.index import Index
 from curate.pipeline import Curated
+from curate.shapes import SHAPES
 from curate.split import SPLITS
 from curate.store import Store, read_manifest
+from evaluation.form import Class
 from evaluation.report import MEASURES
 
 
@@ -43,8 +45,10 @@ def curation_tables(curated: Curated) -> list[Table]:
 
 def _counts(manifest: Mapping[str, Any]) -> Table:
     counts = manifest["counts"]
+    read = manifest["stages"][0]["counters"]
     rows = [
         ("rows in", counts["in"]),
+        *((f"  read as {shape}", read[shape]) for shape in SHAPES if shape in read),
         ("kept", counts["kept"]),
         *((f"  {name}", counts["splits"][name]) for name in SPLITS),
         ("quarantined", counts["quarantined"]),
@@ -105,7 +109,7 @@ def training_tables(adapter: Path, store: Store) -> list[Table]:
 
 
 def evaluation_tables(scorecard: Path) -> list[Table]:
-    """The systems of a scorecard side by side, and the tuned one against each other by McNemar's test."""
+    """The systems of a scorecard side by side, their forms, the systems compared, and the gate."""
     manifest = read_manifest(scorecard)
     card = json.loads((scorecard / "scorecard.json").read_text(encoding="utf-8"))
     systems = card["systems"]
@@ -116,27 +120,80 @@ def evaluation_tables(scorecard: Path) -> list[Table]:
         if measure in some
     ]
     rows += [
-        [f"{field} right", *(percent(system["fields"][field]["accuracy"]) for system in systems.values())]
+        [f"{field} {title}", *(percent(system["fields"][field][measure]) for system in systems.values())]
         for field in some["fields"]
+        for measure, title in FIELD_MEASURES.items()
+        if measure in some["fields"][field]
     ]
+    if "official" in some:
+        rows.append(
+            ["official score, mean F1", *(f"{100 * system['official']['f1']:.1f}" for system in systems.values())]
+        )
     latencies = [system["latency_seconds"] for system in systems.values()]
-    rows.append(["seconds an answer, median", *("" if each is None else f"{each['p50']:.2f}" for each in latencies)])
-    title = f"Scorecard {manifest['name']}/{manifest['version']}: {card['rows']} test rows, % with 95% interval"
-    compared = [
-        [
-            f"{pair['a']} against {pair['b']}",
-            f"{pair['field']} right" if pair["field"] else MEASURES[pair["measure"]],
-            f"{pair['only_a']}",
-            f"{pair['only_b']}",
-            "< 0.001" if pair["p"] < 0.001 else f"{pair['p']:.3f}",
+    if any(latencies):
+        rows.append(
+            ["seconds an answer, median", *("" if each is None else f"{each['p50']:.2f}" for each in latencies)]
+        )
+    title = f"Scorecard {manifest['name']}/{manifest['version']}: {card['rows']} rows, % with 95% interval"
+    classes = [kind for kind in get_args(Class) if any(kind in system["form"] for system in systems.values())]
+    forms = [
+        [kind.replace("_", " "), *(f"{system['form'].get(kind, 0):,}" for system in systems.values())]
+        for kind in classes
+    ]
+    tables = [Table("scorecard", title, ["", *systems], rows)]
+    if forms:
+        tables.append(Table("form", "Form: answers by the one class of each", ["", *systems], forms))
+    tables.append(comparison_table(card["comparisons"]))
+    if card["gate"] is not None:
+        held = [
+            [each["rule"], "holds" if each["passed"] else "DOES NOT HOLD", each["why"]]
+            for each in card["gate"]["rules"]
         ]
-        for pair in card["comparisons"]
+        passed = "passed" if card["gate"]["passed"] else "NOT PASSED"
+        tables.append(Table("gate", f"Gate: {passed}", ["rule", "", "why"], held))
+    return tables
+
+
+FIELD_MEASURES = {
+    "accuracy": "right",
+    "match": "right by its rule",
+    "f1": "F1 of items",
+    "macro_f1": "macro F1",
+    "kappa": "kappa",
+}
+"""Measures of a field in the order they are shown, in words."""
+
+
+def comparison_table(comparisons: Sequence[Mapping[str, Any]], names: Mapping[str, str] | None = None) -> Table:
+    """Pairs of systems: the difference in points, its interval, p adjusted for all of them, what it says."""
+    names = names or {}
+    columns = [
+        "first",
+        "second",
+        "measure",
+        "points",
+        "only the first",
+        "only the second",
+        "p",
+        "the first is",
+        "rows needed",
     ]
-    columns = ["systems", "measure", "only the first", "only the second", "p"]
-    return [
-        Table("scorecard", title, ["", *systems], rows),
-        Table("comparisons", "Rows that only one of two gets right", columns, compared),
+    rows = [
+        [
+            names.get(pair["a"], pair["a"]),
+            names.get(pair["b"], pair["b"]),
+            f"{pair['field']} {FIELD_MEASURES[pair['measure']]}" if pair["field"] else MEASURES[pair["measure"]],
+            f"{100 * pair['difference']:+.1f} ({100 * pair['low']:+.1f} to {100 * pair['high']:+.1f})",
+            "" if pair["only_a"] is None else f"{pair['only_a']}",
+            "" if pair["only_b"] is None else f"{pair['only_b']}",
+            "< 0.001" if pair["p_adjusted"] < 0.001 else f"{pair['p_adjusted']:.3f}",
+            pair["verdict"],
+            "" if pair["rows_needed"] is None else f"{pair['rows_needed']:,}",
+        ]
+        for pair in comparisons
     ]
+    title = f"Systems compared on the same rows; p adjusted for {len(rows)} tests (Holm)"
+    return Table("comparisons", title, columns, rows)
 
 
 def check_tables(folder: Path, checks: Sequence[Check]) -> list[Table]:

@@ -35,7 +35,7 @@ def test_what_cannot_be_shown_is_written_as_its_escape() -> None:
 
 def test_a_preview_of_a_hostile_row_shows_it_whole_and_harmless(capsys: pytest.CaptureFixture[str]) -> None:
     message = {"role": "user", "content": HOSTILE}
-    print_preview(Preview("file.jsonl, row 0", None, {"turns": [message]}, [message], [(HOSTILE, True)]))
+    print_preview(Preview("file.jsonl, row 0", None, "messages", {"turns": [message]}, [message], [(HOSTILE, True)]))
     shown = capsys.readouterr().out
     assert not UNSAFE.search(shown)
     assert shown.count("[red]not markup[/red]") == 3
