@@ -330,7 +330,7 @@ class _Judge:
     ) -> list[tuple[list[int], list[tuple[int, int]]]]:
         """Groups over all pairs of prompts at the conflict similarity; those of equal prompts are parts of them."""
         from curate.components import join, roots
-        from curate.near_dedup import link, remove_duplicates_of
+        from curate.near_dedup import link, link_earlier
 
         least = self.settings.conflict_similarity
         assert least is not None  # noqa: S101  the caller has asked
@@ -339,25 +339,18 @@ class _Judge:
         numbers = self.number_of
         for places, _ in equal:
             join(parents, numbers[places[1:]], numbers[[places[0]] * (len(places) - 1)])
-        others: dict[int, list[tuple[int, int]]] = {}
-        nothing = np.zeros(len(self.firsts), np.uint64)
-        for number, each in enumerate(self.earlier):
-            rows = np.arange(len(each.live), dtype=np.uint64)  # each a cluster of its own: all pairs are wanted
-            off = np.zeros(len(rows), np.bool_)
-            _, _, pairs = remove_duplicates_of(
-                each.side, each.tables, off, each.live, rows, rows, self.side, nothing, least
-            )
-            tied: dict[int, int] = {}
-            for mine, row in pairs.tolist():
-                others.setdefault(mine, []).append((number, row))
-                join(parents, np.array([mine]), np.array([tied.setdefault(row, mine)]))
+        similar = [
+            (mine, (number, row))
+            for number, each in enumerate(self.earlier)
+            for mine, row in link_earlier(each.side, each.tables, each.live, self.side, parents, least).tolist()
+        ]
         root_of = roots(parents)[numbers]
         members: dict[int, list[int]] = {}
         for place, root in enumerate(root_of.tolist()):
             members.setdefault(root, []).append(place)
         earlier: dict[int, set[tuple[int, int]]] = {}
-        for mine, seen in others.items():
-            earlier.setdefault(int(root_of[self.firsts[mine]]), set()).update(seen)
+        for mine, other in similar:
+            earlier.setdefault(int(root_of[self.firsts[mine]]), set()).add(other)
         for places, seen_before in equal:
             earlier.setdefault(int(root_of[places[0]]), set()).update(seen_before)
         return [

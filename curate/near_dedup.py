@@ -229,6 +229,25 @@ def link(side: Side, buckets: Buckets, parents: Rows, threshold: float) -> None:
     _link(*side.arrays, buckets.begins, buckets.rows, *own, parents, threshold, least_equal(threshold))
 
 
+def link_earlier(earlier: Side, tables: Tables, live: Flags, side: Side, parents: Rows, threshold: float) -> Rows:
+    """Join rows that are at least as similar as the threshold to one earlier row, in the union-find `parents`.
+
+    Args:
+        earlier, tables, live, side: as for `remove_duplicates_of`.
+
+    Returns:
+        Pairs (row, earlier row) that are that similar, a spanning tree of all there are: every earlier row that is
+        similar to any row is in one.
+    """
+    joined = np.concatenate([parents, np.arange(len(parents), len(parents) + len(live))])
+    pairs: Rows = _link_earlier(
+        *earlier.arrays, tables, live, *side.arrays, *_located(side.signatures, tables), joined, threshold,
+        least_equal(threshold),
+    )  # fmt: skip
+    parents[:] = joined[: len(parents)]  # the least is the root: none of these points to an earlier row
+    return pairs
+
+
 def _located(signatures: Signatures, tables: Tables) -> tuple[Tables, Rows]:
     """The key of each row in each band, in the upper 32 bits, and where in the band's table it would stand: both of
     shape (bands, rows)."""
@@ -607,6 +626,58 @@ def _against(  # type: ignore[no-untyped-def]
                             pairs_count += 1
                     at += 1
                 at = end
+    return pairs[:pairs_count].copy()
+
+
+@kernel
+def _link_earlier(  # type: ignore[no-untyped-def]
+    signatures,
+    begins,
+    ends,
+    values,
+    tables,
+    live,
+    new_signatures,
+    new_begins,
+    new_ends,
+    new_values,
+    keys,
+    positions,
+    parents,
+    threshold,
+    least,
+):
+    count = len(new_signatures)
+    pairs = np.empty((count, 2), np.int64)
+    pairs_count = 0
+    root_of = np.full(tables.shape, -1, np.int64)  # by a bucket's begin: a row, if the whole bucket is joined with it
+    for row in range(count):
+        for band in range(len(tables)):
+            at = positions[band, row]
+            if at == tables.shape[1] or (tables[band, at] ^ keys[band, row]) >> np.uint64(32):
+                continue
+            if root_of[band, at] >= 0 and find(parents, root_of[band, at]) == find(parents, row):
+                continue
+            whole = True
+            while at < tables.shape[1] and (tables[band, at] ^ keys[band, row]) >> np.uint64(32) == 0:
+                other = np.int64(tables[band, at] & np.uint64(0xFFFFFFFF))
+                if other >= len(live):
+                    raise IndexError(DAMAGED)
+                at += 1
+                if not live[other] or find(parents, row) == find(parents, count + other):
+                    continue
+                one, two = new_values[new_begins[row] : new_ends[row]], values[begins[other] : ends[other]]
+                if (
+                    _equal(new_signatures[row], signatures[other]) >= least
+                    and jaccard(one, two, threshold) >= threshold
+                ):
+                    union(parents, row, count + other)
+                    pairs = _with_pair(pairs, pairs_count, row, other)
+                    pairs_count += 1
+                else:
+                    whole = False
+            if whole:
+                root_of[band, positions[band, row]] = row
     return pairs[:pairs_count].copy()
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate import near_dedup
-from curate.components import roots
+from curate.components import Components, roots
 from curate.minhash import text_signatures
 from curate.near_dedup import (
     Side,
@@ -22,6 +22,7 @@ from curate.near_dedup import (
     have_rivals_in,
     jaccard,
     link,
+    link_earlier,
     prefix_buckets,
     remove_duplicates_of,
     remove_near_duplicates,
@@ -136,6 +137,27 @@ def test_earlier_rows_equal_brute_force(
     assert found == ties
     rivals = have_rivals_in(new.signatures, tables_of(old, threshold), live)
     assert all(rivals[row] for row in ties if ties[row])
+
+
+@given(corpora, corpora, thresholds, st.randoms())
+def test_rows_are_linked_through_earlier_ones_as_by_brute_force(
+    earlier: list[tuple[str, int]], rows: list[tuple[str, int]], threshold: float, random: Any
+) -> None:
+    old, new = side_of([text for text, _ in earlier], threshold), side_of([text for text, _ in rows], threshold)
+    live = np.array([random.random() < 0.8 for _ in earlier], np.bool_)
+    parents = np.arange(len(rows))
+    pairs = link_earlier(old, tables_of(old, threshold), live, new, parents, threshold)
+    near = {
+        (row, other)
+        for (row, mine), (other, theirs) in itertools.product(enumerate(sets_of(new)), enumerate(sets_of(old)))
+        if live[other] and similar(mine, theirs) >= threshold
+    }
+    assert {tuple(pair) for pair in pairs.tolist()} <= near
+    assert {other for _, other in pairs.tolist()} == {other for _, other in near}
+    expected = Components(len(rows) + len(earlier))
+    for row, other in near:
+        expected.union(row, len(rows) + other)
+    assert roots(parents).tolist() == expected.roots()[: len(rows)].tolist()
 
 
 @given(st.sets(st.integers(0, 40), min_size=1), st.sets(st.integers(0, 40), min_size=1))
