@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from curate.balance import Balance
 from curate.clean import Clean
@@ -44,12 +44,46 @@ class TrainingSettings(Settings):
     seed: int = 0
 
 
+class FieldRule(Settings):
+    """How a field of the answer is compared, in place of what its JSON Schema suggests."""
+
+    kind: Literal["class", "number", "date", "text", "set", "list", "value"] = Field(
+        alias="as", description="What the field is; `value` takes nothing but the very same JSON value."
+    )
+    tolerance: float = Field(0.0, ge=0, description="By how much a number may differ.")
+    relative: float = Field(0.0, ge=0, description="By what share of the expected number it may differ.")
+    order: list[str] = Field([], description="Labels of an ordered class, the lowest first.")
+
+
+GATE = re.compile(
+    r"(?P<measure>[\w.-]+?)(?P<bound>\.low|\.high)?\s*"
+    r"(?:(?P<sign>>=|<=|>|<)\s*(?P<number>\d+(?:\.\d+)?)"
+    r"|\s(?P<claim>better than|not worse than)\s+(?P<other>[\w-]+)\s*,\s*p\s*<\s*(?P<p>0?\.\d+))"
+)
+"""A rule of the gate: `schema_valid >= 0.98`, `schema_valid.low >= 0.95` (its interval's lower end),
+`category.macro_f1 not worse than majority, p < 0.05`."""
+
+
+def _gate_rule(text: str) -> str:
+    if GATE.fullmatch(text.strip()) is None:
+        raise ValueError(
+            "expected `MEASURE >= NUMBER`, `MEASURE better than SYSTEM, p < NUMBER` or `MEASURE not worse than ...`"
+        )
+    return text.strip()
+
+
 class EvaluationSettings(Settings):
     rows: int = Field(96, ge=1, description="How many rows of the test split are asked.")
     max_tokens: int = Field(1024, ge=8, description="Only rows of at most this many tokens are chosen.")
     max_new_tokens: int = Field(96, ge=1)
     batch_size: int = Field(32, ge=1)
     seed: int = 0
+    fields: dict[str, FieldRule] = Field({}, description="By path: how a field of the answer is compared.")
+    resamples: int = Field(2000, ge=100, description="Resamples of a bootstrap interval or a randomisation test.")
+    scorer: Literal["ljp_criminal"] | None = Field(None, description="A data set's official scorer, beside ours.")
+    gate: list[Annotated[str, AfterValidator(_gate_rule)]] = Field(
+        [], description="What the tuned system must satisfy to pass."
+    )
 
 
 class Variant(Settings):

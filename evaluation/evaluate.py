@@ -8,8 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jsonschema_rs
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.contract import Contract
@@ -20,36 +18,22 @@ from curate.recipe import Recipe
 from curate.render import ChatTemplate, Renderer, load_tokenizer
 from curate.stage import cache_folder, keyed_folder
 from curate.store import Store, read_manifest
+from evaluation import gate, ljp_criminal
 from evaluation.generate import Generated, generate
+from evaluation.predictions import predictions
 from evaluation.report import write_report
-from evaluation.scorecard import BASE, MAJORITY, TUNED, Answer, majority, scorecard
-from evaluation.structured import judge
+from evaluation.scorecard import BASE, MAJORITY, SCHEMA_VERSION, TUNED, Answer, Asked, Masks, majority, scorecard
+from evaluation.slices import Names, slices_of
+from evaluation.statistics import Rows
+from evaluation.structured import Judge
 from train.adapter import check_parents, load, parents
 from train.base_model import BaseModel, load_model, prepare
 from train.examples import Row, read_split, select
 
-VERSION = 1
+VERSION = 2
 """Of the method; a scorecard of another one is not taken for the same."""
-
-PREDICTIONS = pa.schema(
-    {
-        "id": pa.string(),
-        "system": pa.string(),
-        "prompt": pa.string(),
-        "expected": pa.string(),
-        "output": pa.string(),
-        "tokens": pa.int32(),
-        "truncated": pa.bool_(),
-        "exact": pa.bool_(),
-        "fault": pa.string(),
-        "detail": pa.string(),
-        "schema_valid": pa.bool_(),
-        "missing_keys": pa.list_(pa.string()),
-        "invented_keys": pa.list_(pa.string()),
-    }
-)
-"""Of predictions.parquet, which has a last column `fields` where the answer has any: whether each is right. What
-asks for a form to judge is null for plain chat."""
+GENERATION = 1
+"""Of the way answers are generated; those of another one are asked for again."""
 
 
 def evaluate(version: Path, adapter: Path | None, recipe: Recipe, store: Store, progress: Progress = silent) -> Path:
@@ -96,6 +80,8 @@ def evaluate(version: Path, adapter: Path | None, recipe: Recipe, store: Store, 
         return found
 
     columns = ["id", "label", "cluster", "tokens", "messages", "target"]
+    told = [name for name in ("language", "source") if name in pq.read_schema(version / "test.parquet").names]
+    columns += told
     rows = select(read_split(version, "test", columns, store.cache), settings.rows, settings.max_tokens, settings.seed)
     if not rows:
         raise AssayError(
@@ -103,28 +89,40 @@ def evaluate(version: Path, adapter: Path | None, recipe: Recipe, store: Store, 
             remedy="Raise evaluation.max_tokens in the recipe.",
         )
     renderer = Renderer(template, *load_tokenizer(base.folder), recipe.render.answers)
-    asked = _ask(rows, renderer, base, adapter, inputs, store.cache, progress)
-    fields: list[str] | None = None
+    given = _ask(rows, renderer, base, adapter, inputs, store.cache, progress)
+    groups = [row["cluster"] or row["id"] for row in rows]
+    together = Rows(groups, len(rows), settings.resamples, settings.seed)
+    train = read_split(version, "train", ["messages", "target"], store.cache)
+    slices = _slices(rows, train, told)
+    official: dict[str, Any] | None = None
     if contract.target_schema is None:
         expected = [renderer.answer(row["messages"]) for row in rows]
+        asked = Asked(together, slices=slices)
         systems = {
             name: [Answer(each, None, each.text == right) for each, right in zip(answers, expected, strict=True)]
-            for name, answers in asked.items()
+            for name, answers in given.items()
         }
     else:
-        fields = list(contract.target_schema.get("properties", {}))
+        judge = Judge(contract.target_schema, settings.fields)
         expected = [row["target"] for row in rows]
-        train = [json.loads(row["target"]) for row in read_split(version, "train", ["target"], store.cache)]
-        guess = Generated(json.dumps(majority(train, fields), ensure_ascii=False))
-        validator = jsonschema_rs.validator_for(contract.target_schema, validate_formats=True)
+        right_answers = [json.loads(right) for right in expected]
+        asked = Asked.of(together, judge, right_answers, slices)
+        guess = majority((json.loads(row["target"]) for row in train), judge.fields)
+        guessed = Generated(json.dumps(guess, ensure_ascii=False))
         systems = {
             name: [
-                Answer(each, judgement := judge(each.text, json.loads(right), validator, fields), judgement.whole_match)
-                for each, right in zip(answers, expected, strict=True)
+                Answer(each, judgement := judge(each.text, right, each.truncated), judgement.whole_match)
+                for each, right in zip(answers, right_answers, strict=True)
             ]
-            for name, answers in ({MAJORITY: [guess] * len(rows)} | asked).items()
+            for name, answers in ({MAJORITY: [guessed] * len(rows)} | given).items()
         }
-    card = scorecard(systems, fields)
+        if settings.scorer == "ljp_criminal":
+            official = {
+                name: ljp_criminal.score([answer.generated.text for answer in answers], expected)
+                for name, answers in systems.items()
+            }
+    card = scorecard(systems, asked, official=official)
+    card["gate"] = gate.check(settings.gate, card)
 
     def describe(folder: Path, published: dict[str, Any]) -> None:
         (folder / "scorecard.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
@@ -132,12 +130,32 @@ def evaluate(version: Path, adapter: Path | None, recipe: Recipe, store: Store, 
         write_report(folder, published, card, loss, [row["messages"] for row in rows], expected, systems)
 
     with store.publishing("scorecards", recipe.name) as draft:
-        pq.write_table(_predictions(rows, expected, systems, fields, renderer), draft.folder / "predictions.parquet")
-        folder = draft.publish(
-            {"name": recipe.name, "schema_version": 1, "inputs": inputs, "scores": _timeless(card)}, describe
+        prompts = [renderer.decode(renderer.prompt_ids(row["messages"])) for row in rows]
+        ids = [row["id"] for row in rows]
+        pq.write_table(
+            predictions(ids, groups, prompts, expected, systems, asked), draft.folder / "predictions.parquet"
         )
-    store.record(event | {"version": folder.name, "found": False})
+        folder = draft.publish(
+            {"name": recipe.name, "schema_version": SCHEMA_VERSION, "inputs": inputs, "scores": _timeless(card)},
+            describe,
+        )
+    store.record(event | {"version": folder.name, "found": False, "promoted": card["gate"] and card["gate"]["passed"]})
     return folder
+
+
+def _slices(rows: Sequence[Row], train: Sequence[Row], told: Sequence[str]) -> Masks:
+    """The slices of the test rows, those by a column only where the version has it."""
+    by_column: dict[str, Names] = {"label": [row["label"] for row in rows]}
+    if "language" in told:
+        by_column["language"] = [row["language"] for row in rows]
+    if "source" in told:
+        by_column["source"] = [(row["source"] or {}).get("file") for row in rows]
+    return slices_of([_asked(row) for row in rows], [_asked(row) for row in train], by_column)
+
+
+def _asked(row: Row) -> str:
+    """All that is said before the answer."""
+    return "\n\n".join(turn["content"] for turn in row["messages"][:-1])
 
 
 def _ask(
@@ -156,7 +174,7 @@ def _ask(
     answers = {}
     for system in (BASE, TUNED)[: 1 if adapter is None else 2]:
         parent = inputs["adapter"] if system == TUNED else None
-        key = digest([VERSION, inputs["base"], inputs["quantization"], parent, settings, prompts])
+        key = digest([GENERATION, inputs["base"], inputs["quantization"], parent, settings, prompts])
         file = keyed_folder(cache / "answers", key) / "answers.json"
         if not file.is_file():
             if model is None:
@@ -183,33 +201,3 @@ def _timeless(card: Mapping[str, Any]) -> dict[str, Any]:
         for name, system in card["systems"].items()
     }
     return {**card, "systems": systems}
-
-
-def _predictions(
-    rows: Sequence[Row],
-    expected: Sequence[str],
-    systems: Mapping[str, Sequence[Answer]],
-    fields: Sequence[str] | None,
-    renderer: Renderer,
-) -> pa.Table:
-    """One row per row and system: what was asked and expected, what came, and how it was judged."""
-    prompts = [renderer.decode(renderer.prompt_ids(row["messages"])) for row in rows]
-    judged = pa.struct([(name, pa.bool_()) for name in fields or []])
-    return pa.Table.from_pylist(
-        [
-            {
-                "id": row["id"],
-                "system": system,
-                "prompt": prompt,
-                "expected": right,
-                "output": answer.generated.text,
-                "tokens": answer.generated.tokens,
-                "truncated": answer.generated.truncated,
-                "exact": answer.exact,
-                **(asdict(answer.judgement) if answer.judgement else {}),
-            }
-            for system, answers in systems.items()
-            for row, prompt, right, answer in zip(rows, prompts, expected, answers, strict=True)
-        ],
-        PREDICTIONS.append(pa.field("fields", judged)) if fields else PREDICTIONS,
-    )

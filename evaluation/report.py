@@ -4,23 +4,31 @@ import json
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from curate.render import Message
 from curate.report import report_environment
+from evaluation.fields import equal
+from evaluation.form import Class
 from evaluation.scorecard import MAJORITY, Answer
-from evaluation.structured import equal
 
 SHOWN = 60
 """Rows whose answers are shown side by side; all are in predictions.parquet."""
 
 MEASURES = {
-    "parses": "parses as JSON",
+    "parses": "is JSON and nothing else",
+    "extracts": "is JSON, or holds it in other text",
     "schema_valid": "fits the schema",
     "whole_match": "whole answer right",
+    "rules_match": "right by the fields' rules",
     "wrong_but_valid": "valid, but wrong",
     "missing_keys": "lacks a key",
     "invented_keys": "has a key of its own",
+    "wrong_type": "has a value of a wrong type",
+    "wrong_enum": "has a value that is no choice",
+    "refusal": "declines",
+    "repetition": "runs in circles",
+    "empty": "says nothing",
     "exact_match": "exactly the expected text",
     "truncated": "cut off",
 }
@@ -57,11 +65,11 @@ def write_report(
         measures=MEASURES,
         comparisons=_by_measure(card["comparisons"]),
         beyond=sum(
-            each["b"] == MAJORITY and each["field"] is not None and each["p"] < 0.05 and each["only_a"] > each["only_b"]
+            each["b"] == MAJORITY and each["measure"] == "accuracy" and each["verdict"] == "better"
             for each in card["comparisons"]
         ),
         loss=loss,
-        faults=sorted({fault for system in card["systems"].values() for fault in system["faults"]}),
+        faults=[kind for kind in get_args(Class) if any(kind in system["form"] for system in card["systems"].values())],
         shared=questions[0][:shared].strip(),
         asked=list(asked),
         cards=[
@@ -138,10 +146,9 @@ def _object(answer: Answer) -> dict[str, Any] | None:
 
 def _why(answer: Answer) -> str:
     """Why an answer is shown as it came."""
-    fault = answer.judgement.fault if answer.judgement else None
-    return ", ".join(
-        [*([fault.replace("_", " ")] if fault else []), *(["cut off"] if answer.generated.truncated else [])]
-    )
+    kind = answer.judgement.form.replace("_", " ") if answer.judgement else ""
+    cut = "cut off" if answer.generated.truncated and kind != "truncated" else ""
+    return ", ".join(filter(None, [kind, cut]))
 
 
 def _json(value: Any) -> str:

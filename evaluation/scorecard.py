@@ -1,22 +1,46 @@
-"""Judgements counted: rates with intervals, and systems compared on the same rows."""
+"""Judgements counted: what scorecard.json says of systems that answered the same rows."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from itertools import combinations
 from typing import Any
 
+import jsonschema_rs
 import numpy as np
+import numpy.typing as npt
+import orjson
 
 from curate.hashing import canonical_json
+from evaluation import classes
+from evaluation.fields import Field, at
+from evaluation.form import ABSENT, Flag
 from evaluation.generate import Generated
-from evaluation.structured import Judgement
+from evaluation.statistics import CONFIDENCE, Floats, Rows, compared, holm, mean, share, verdict
+from evaluation.structured import Judge, Judgement
 
-CONFIDENCE = 0.95
-
-Measure = tuple[str, str | None]
-"""What is counted, and the field it is counted in, if any."""
+SCHEMA_VERSION = 2
+"""Of scorecard.json; scorecard.schema.json, beside this module, describes it."""
 
 MAJORITY, BASE, TUNED = "majority", "base", "tuned"
+
+Measure = tuple[str, str | None]
+"""What is measured, and the field it is measured in, if any."""
+Masks = Mapping[str, Mapping[str, npt.NDArray[np.bool_]]]
+
+JUDGED = (
+    *("parses", "extracts", "schema_valid", "extracted_valid", "whole_match", "rules_match", "extracted_match"),
+    *("wrong_but_valid", "missing_keys", "invented_keys"),
+)
+"""Measures that are a judgement's attributes of these names."""
+FLAGGED: tuple[Flag, ...] = ("wrong_type", "wrong_enum", "wrong_value", "empty", "refusal", "repetition", "truncated")
+"""Flags of a form that are measures."""
+SLICED = ("schema_valid", "whole_match", "rules_match", "exact_match")
+"""Measures that are also told for each slice."""
+COMPARED = ("schema_valid", "whole_match", "rules_match", "exact_match")
+"""Measures of the whole answer in which systems are compared."""
 
 
 @dataclass(frozen=True)
@@ -30,112 +54,230 @@ class Answer:
     """Whether it is what is expected: the same JSON value or, for plain chat, the same text."""
 
 
-def majority(targets: Iterable[Mapping[str, Any]], fields: Sequence[str]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Asked:
+    """The rows that the systems were asked."""
+
+    rows: Rows
+    fields: Sequence[Field] | None = None
+    """Of the structured answer; None for plain chat."""
+    wanted: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
+    """The right labels of each field that is a class, by row."""
+    slices: Masks = field(default_factory=dict)
+    """Kind of slice -> its name -> mask of the rows."""
+
+    @staticmethod
+    def of(rows: Rows, judge: Judge, expected: Sequence[Any], slices: Masks | None = None) -> "Asked":
+        """The rows of structured answers.
+
+        Args:
+            rows: how many there are and which belong together.
+            judge: knows the fields.
+            expected: the right answers as Python values.
+            slices: of the rows.
+        """
+        labels = [judge.expected_labels(right) for right in expected]
+        wanted = {
+            judge.fields[number].name: [each[place] for each in labels] for place, number in enumerate(judge.classes)
+        }
+        return Asked(rows, judge.fields, wanted, slices or {})
+
+
+def majority(targets: Iterable[Mapping[str, Any]], fields: Sequence[Field]) -> dict[str, Any]:
     """The object that has each field's most frequent value, ties by canonical JSON: the answer that needs no reading.
 
     Args:
         targets: the right answers of the whole train split.
         fields: the fields wanted; one that no target has is left out.
     """
-    counts: dict[str, Counter[bytes]] = {field: Counter() for field in fields}
+    counts: list[Counter[bytes]] = [Counter() for _ in fields]
     values: dict[bytes, Any] = {}
     for target in targets:
-        for field in fields:
-            if field in target:
-                key = canonical_json(target[field])
-                counts[field][key] += 1
-                values[key] = target[field]
-    return {field: values[min(count, key=lambda key: (-count[key], key))] for field, count in counts.items() if count}
+        for each, count in zip(fields, counts, strict=True):
+            value = at(target, each.path)
+            if value is not ABSENT:
+                key = canonical_json(value)
+                count[key] += 1
+                values[key] = value
+    found: dict[str, Any] = {}
+    for each, count in zip(fields, counts, strict=True):
+        if count:
+            within = found
+            for part in each.path[:-1]:
+                within = within.setdefault(part, {})
+            within[each.path[-1]] = values[min(count, key=lambda key: (-count[key], key))]
+    return found
 
 
-def rate(count: int, total: int) -> dict[str, float | int | None]:
-    """A share with its 95% interval by Wilson's score method (1927), and the count.
+@dataclass(frozen=True)
+class Outcomes:
+    """What became of each row of one system, by measure, as columns of shape (rows,)."""
 
-    The value and the bounds are None where there is nothing to share.
-    """
-    from scipy.stats import binomtest
+    rates: Mapping[Measure, npt.NDArray[np.bool_]]
+    """Measures that happen or not."""
+    means: Mapping[Measure, Floats]
+    """Measures from 0 to 1."""
 
-    if not total:
-        return {"value": None, "low": None, "high": None, "count": 0}
-    interval = binomtest(count, total).proportion_ci(CONFIDENCE, method="wilson")
-    return {
-        "value": round(count / total, 6),
-        "low": round(float(interval.low), 6),
-        "high": round(float(interval.high), 6),
-        "count": count,
-    }
+    @staticmethod
+    def of(answers: Sequence[Answer], fields: Sequence[Field] | None) -> "Outcomes":
+        """The outcomes of a system's answers; `fields` of the structured answer, None for plain chat."""
+        if fields is None:
+            exact = _flags(answer.exact for answer in answers)
+            cut = _flags(answer.generated.truncated for answer in answers)
+            return Outcomes({("exact_match", None): exact, ("truncated", None): cut}, {})
+        judged = [answer.judgement for answer in answers if answer.judgement is not None]
+        rates: dict[Measure, npt.NDArray[np.bool_]] = {
+            (name, None): _flags(bool(getattr(each, name)) for each in judged) for name in JUDGED
+        }
+        rates |= {(flag, None): _flags(flag in each.flags for each in judged) for flag in FLAGGED}
+        means: dict[Measure, Floats] = {}
+        for place, each in enumerate(fields):
+            column = [judgement.fields[place] for judgement in judged]
+            rates["accuracy", each.name] = _flags(one.exact for one in column)
+            rates["match", each.name] = _flags(one.match for one in column)
+            if each.rule.kind in ("set", "list"):
+                means["f1", each.name] = np.fromiter((one.score for one in column), np.float64, len(column))
+        return Outcomes(rates, means)
+
+    def numbers(self, measure: Measure) -> Floats:
+        """A measure as numbers."""
+        return self.means[measure] if measure in self.means else self.rates[measure].astype(np.float64)
 
 
-def compare(one: Sequence[bool], other: Sequence[bool]) -> dict[str, float | int]:
-    """The exact McNemar test: whether two systems differ on the same rows.
-
-    Returns:
-        `only_a`, `only_b` (rows that only the one, only the other got right) and the two-sided `p`.
-    """
-    from scipy.stats import binomtest
-
-    only_a = sum(a and not b for a, b in zip(one, other, strict=True))
-    only_b = sum(b and not a for a, b in zip(one, other, strict=True))
-    p = float(binomtest(only_a, only_a + only_b, 0.5).pvalue) if only_a + only_b else 1.0
-    return {"only_a": only_a, "only_b": only_b, "p": float(f"{p:.3g}")}
+def _flags(values: Iterable[bool]) -> npt.NDArray[np.bool_]:
+    return np.fromiter(values, np.bool_)
 
 
-def scorecard(systems: Mapping[str, Sequence[Answer]], fields: Sequence[str] | None) -> dict[str, Any]:
-    """What scorecard.json holds, of systems that answered the same rows.
+def scorecard(
+    systems: Mapping[str, Sequence[Answer]],
+    asked: Asked,
+    pairs: Sequence[tuple[str, str]] | None = None,
+    official: Mapping[str, Any] | None = None,
+    confidence: Mapping[str, Floats] | None = None,
+) -> dict[str, Any]:
+    """What scorecard.json holds.
 
     Every rate is a share of all rows. `missing_keys` and `invented_keys` count the rows whose output is an object that
     lacks a key, or has one that is not expected. Plain chat has `exact_match` and `truncated` only.
 
     Args:
         systems: answers by system, in the order of the rows.
-        fields: of the structured answer; None for plain chat.
+        asked: the rows.
+        pairs: of systems to compare; by default the tuned one with each other or, without one, each with each.
+        official: what a data set's official scorer says, by system.
+        confidence: of answers, 0 to 1 and NaN where there is none, by system.
     """
-    outcomes = {name: _outcomes(answers, fields) for name, answers in systems.items()}
-    compared: list[Measure] = (
-        [("exact_match", None)] if fields is None else [("schema_valid", None), ("whole_match", None)]
-    )
-    compared += [("accuracy", field) for field in fields or []]
-    return {
-        "schema_version": 1,
+    outcomes = {name: Outcomes.of(answers, asked.fields) for name, answers in systems.items()}
+    given = {name: _given(answers, asked) for name, answers in systems.items()}
+    labels = {name: classes.Labels.of(_labels(asked, name), wanted) for name, wanted in asked.wanted.items()}
+    card: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
         "confidence": CONFIDENCE,
-        "rows": len(next(iter(systems.values()))),
-        "systems": {name: _system(answers, outcomes[name]) for name, answers in systems.items()},
-        "comparisons": [
-            {"a": TUNED, "b": other, "measure": measure, "field": field, "test": "exact McNemar"}
-            | compare(outcomes[TUNED][measure, field], outcomes[other][measure, field])
-            for other in systems
-            if TUNED in systems and other != TUNED
-            for measure, field in compared
-        ],
+        "rows": asked.rows.count,
+        "groups": asked.rows.total,
+        "resamples": asked.rows.resamples,
+        "seed": asked.rows.seed,
+        "fields": {
+            each.name: {
+                "kind": each.rule.kind,
+                "labels": list(labels[each.name].names) if each.name in labels else None,
+            }
+            for each in asked.fields or ()
+        },
+        "systems": {
+            name: _system(answers, outcomes[name], given[name], labels, asked) for name, answers in systems.items()
+        },
+        "comparisons": comparisons(outcomes, given, labels, asked.rows, _pairs(systems) if pairs is None else pairs),
+        "gate": None,
     }
+    for name, system in card["systems"].items():
+        if confidence and name in confidence:
+            right = outcomes[name].rates["exact_match" if asked.fields is None else "whole_match", None]
+            system["calibration"] = classes.calibration(confidence[name], right)
+        if official:
+            system["official"] = official[name]
+    return card
 
 
-def _outcomes(answers: Sequence[Answer], fields: Sequence[str] | None) -> dict[Measure, list[bool]]:
-    """Every measure, row by row: did it happen."""
-    truncated: dict[Measure, list[bool]] = {("truncated", None): [answer.generated.truncated for answer in answers]}
+def _pairs(systems: Iterable[str]) -> list[tuple[str, str]]:
+    if TUNED in (names := list(systems)):
+        return [(TUNED, other) for other in names if other != TUNED]
+    return list(combinations([name for name in names if name != MAJORITY], 2))
+
+
+def _labels(asked: Asked, name: str) -> Sequence[str]:
+    return next(each.labels for each in asked.fields or () if each.name == name)
+
+
+def _given(answers: Sequence[Answer], asked: Asked) -> dict[str, list[str | None]]:
+    """A system's labels of each field that is a class, by row."""
     judged = [answer.judgement for answer in answers if answer.judgement is not None]
-    if fields is None:
-        return {("exact_match", None): [answer.exact for answer in answers]} | truncated
-    return {
-        ("parses", None): [each.parses for each in judged],
-        ("schema_valid", None): [each.schema_valid for each in judged],
-        ("whole_match", None): [each.whole_match for each in judged],
-        ("wrong_but_valid", None): [each.wrong_but_valid for each in judged],
-        ("missing_keys", None): [bool(each.missing_keys) for each in judged],
-        ("invented_keys", None): [bool(each.invented_keys) for each in judged],
-        **truncated,
-        **{("accuracy", field): [each.fields[field] for each in judged] for field in fields},
-    }
+    return {name: [each.given[place] for each in judged] for place, name in enumerate(asked.wanted)}
 
 
-def _system(answers: Sequence[Answer], outcomes: Mapping[Measure, list[bool]]) -> dict[str, Any]:
-    rates = {key: rate(sum(rows), len(rows)) for key, rows in outcomes.items()}
-    faults = Counter(answer.judgement.fault for answer in answers if answer.judgement and answer.judgement.fault)
+def comparisons(
+    outcomes: Mapping[str, Outcomes],
+    given: Mapping[str, Mapping[str, Sequence[str | None]]],
+    labels: Mapping[str, classes.Labels],
+    rows: Rows,
+    pairs: Sequence[tuple[str, str]],
+) -> list[dict[str, Any]]:
+    """Pairs of systems in every measure that both have; p is adjusted for the number of tests by Holm's method."""
+    found: list[dict[str, Any]] = []
+    if not rows.count:
+        return found
+    for one, other in pairs:
+        for measure, name in [*outcomes[one].rates, *outcomes[one].means]:
+            if measure in (COMPARED if name is None else ("accuracy", "f1")):
+                mine, its = (outcomes[system].numbers((measure, name)) for system in (one, other))
+                tested = compared(mine, its, rows)
+                found.append({"a": one, "b": other, "measure": measure, "field": name} | tested)
+        for name, known_labels in labels.items():
+            if (known_labels.wanted >= 0).any():
+                first, second = (known_labels.given(given[system][name]) for system in (one, other))
+                tested = classes.compared_macro_f1(known_labels, first, second, rows)
+                found.append({"a": one, "b": other, "measure": "macro_f1", "field": name} | tested)
+    for each, p in zip(found, holm([each["p"] for each in found]), strict=True):
+        each |= {"p_adjusted": p, "verdict": verdict(each["difference"], p)}
+    return found
+
+
+def _system(
+    answers: Sequence[Answer],
+    outcomes: Outcomes,
+    given: Mapping[str, Sequence[str | None]],
+    labels: Mapping[str, classes.Labels],
+    asked: Asked,
+) -> dict[str, Any]:
+    rates = {key: share(values, asked.rows) for key, values in outcomes.rates.items()}
+    fields: dict[str, dict[str, Any]] = {}
+    for (measure, name), value in rates.items():
+        if name is not None:
+            fields.setdefault(name, {})[measure] = value
+    for (measure, name), numbers in outcomes.means.items():
+        fields[str(name)][measure] = mean(numbers, asked.rows)
+    for each in asked.fields or ():
+        if each.name in labels:
+            one = labels[each.name]
+            fields[each.name] |= classes.scores(one, one.given(given[each.name]), asked.rows, each.rule.order)
+    form = Counter(answer.judgement.form for answer in answers if answer.judgement is not None)
     seconds = [each.generated.seconds for each in answers if each.generated.seconds is not None]
     return {
-        **{measure: value for (measure, field), value in rates.items() if field is None},
-        "fields": {field: {"accuracy": value} for (_, field), value in rates.items() if field is not None},
-        "faults": dict(sorted(faults.items())),
+        **{measure: value for (measure, name), value in rates.items() if name is None},
+        "fields": fields,
+        "form": dict(sorted(form.items(), key=lambda each: (-each[1], each[0]))),
+        "slices": {
+            kind: {
+                name: {"rows": int(mask.sum())}
+                | {
+                    measure: share(values[mask], asked.rows.some(mask))
+                    for (measure, field_name), values in outcomes.rates.items()
+                    if field_name is None and measure in SLICED
+                }
+                for name, mask in masks.items()
+            }
+            for kind, masks in asked.slices.items()
+        },
         "tokens_out": sum(answer.generated.tokens for answer in answers),
         "latency_seconds": {
             "p50": round(float(np.percentile(seconds, 50)), 4),
@@ -144,3 +286,9 @@ def _system(answers: Sequence[Answer], outcomes: Mapping[Measure, list[bool]]) -
         if seconds
         else None,
     }
+
+
+@cache
+def schema() -> jsonschema_rs.Validator:
+    """The JSON Schema of scorecard.json."""
+    return jsonschema_rs.validator_for(orjson.loads((files("evaluation") / "scorecard.schema.json").read_bytes()))

@@ -1,52 +1,45 @@
-"""One structured answer judged: is it JSON, does it fit the schema, is it right."""
+"""One structured answer judged: its form, and each of its fields against what is expected."""
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
-import jsonschema_rs
+from curate.recipe import FieldRule
+from evaluation.fields import Compared, at, compare, equal, fields_of, label_of
+from evaluation.form import ABSENT, Class, Flag, Form, form_of, validator_of
 
-from curate import strict_json
-
-Fault = Literal[
-    "empty",
-    "code_fence",
-    "text_before",
-    "text_after",
-    "syntax",
-    "duplicate_key",
-    "not_finite",
-    "lone_surrogate",
-    "too_deep",
-]
-"""Why an output is not JSON and nothing else. `text_before`, `text_after`: an object or array is there, with other text
-around it. `syntax`: anything that no other class names, an answer cut short among it."""
-
-_ABSENT = object()
+WRONG = Compared(False, False, 0.0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Judgement:
-    """What is to be said of one output."""
+    """What is to be said of one output. Its content is that of the output as it is, strictly read."""
 
-    fault: Fault | None
-    """Why it is not JSON; None where it is."""
+    form: Class
     detail: str
-    """The fault, or the first violation of the schema, in words; "" where there is none."""
-    schema_valid: bool = False
-    whole_match: bool = False
+    """What is wrong in form, in words; "" where nothing is."""
+    flags: frozenset[Flag]
+    parses: bool
+    """Whether it is strict JSON and nothing else."""
+    extracts: bool
+    """Whether it is, or holds within other text, a JSON object or array."""
+    schema_valid: bool
+    extracted_valid: bool
+    """Whether it, or what is found within it, fits the schema."""
+    whole_match: bool
     """Equal to what is expected."""
-    missing_keys: list[str] = field(default_factory=list)
-    """Keys of the expected object that the output, an object, lacks."""
-    invented_keys: list[str] = field(default_factory=list)
-    """Keys of the output that the expected object does not have."""
-    fields: dict[str, bool] = field(default_factory=dict)
-    """Whether each field is right: equal in type and value, or absent in both."""
-
-    @property
-    def parses(self) -> bool:
-        return self.fault is None
+    rules_match: bool
+    """Every field matches by its rule, and no key is missing or invented."""
+    extracted_match: bool
+    """What is found within it is equal to what is expected."""
+    missing_keys: tuple[str, ...]
+    """Keys of the expected object, by path, that the output, an object, lacks."""
+    invented_keys: tuple[str, ...]
+    """Keys of the output, by path, that the expected object does not have."""
+    fields: tuple[Compared, ...]
+    """In the order of the judge's fields; all wrong where the output is not an object."""
+    given: tuple[str | None, ...]
+    """Labels of the fields that are classes; None for no such label."""
 
     @property
     def wrong_but_valid(self) -> bool:
@@ -54,74 +47,75 @@ class Judgement:
         return self.schema_valid and not self.whole_match
 
 
-def judge(output: str, expected: Any, validator: jsonschema_rs.Validator, fields: Sequence[str]) -> Judgement:
-    """Judge an output.
+class Judge:
+    """Judges outputs that should be answers of one schema.
 
     Args:
-        output: the generated text; white space around the JSON is allowed, as JSON has it.
-        expected: the right answer as a Python value.
-        validator: of the answer's JSON Schema (Draft 2020-12).
-        fields: top-level fields to judge one by one; all are wrong where the output is not an object.
+        schema: JSON Schema of the answer.
+        rules: of the fields, by path.
+
+    Raises:
+        AssayError: the schema is none, or a rule names a field that it does not have.
     """
-    try:
-        value = strict_json.loads(output)
-    except strict_json.InvalidJson as error:
-        fault: Fault = _syntax_fault(output) if error.kind == "syntax" else error.kind
-        return Judgement(fault, str(error), fields=dict.fromkeys(fields, False))
-    violation = _violation(value, validator)
-    given: Mapping[str, Any] = value if isinstance(value, dict) else {}
-    right: Mapping[str, Any] = expected if isinstance(expected, dict) else {}
-    return Judgement(
-        fault=None,
-        detail=violation,
-        schema_valid=not violation,
-        whole_match=equal(value, expected),
-        missing_keys=sorted(right.keys() - given.keys()) if isinstance(value, dict) else [],
-        invented_keys=sorted(given.keys() - right.keys()),
-        fields={
-            name: isinstance(value, dict) and equal(given.get(name, _ABSENT), right.get(name, _ABSENT))
-            for name in fields
-        },
-    )
+
+    def __init__(self, schema: Mapping[str, Any], rules: Mapping[str, FieldRule] | None = None) -> None:
+        self.validator = validator_of(schema)
+        self.fields = fields_of(schema, rules or {})
+        self.classes = tuple(number for number, field in enumerate(self.fields) if field.rule.kind == "class")
+        self._wrong = (WRONG,) * len(self.fields)
+        self._no_labels = (None,) * len(self.classes)
+
+    def __call__(self, output: str, expected: Any, cut_off: bool = False) -> Judgement:
+        """Judge an output; any text whatever gives a judgement.
+
+        Args:
+            output: the generated text.
+            expected: the right answer as a Python value.
+            cut_off: whether the generator stopped the output at its limit of tokens.
+        """
+        return self.judge(form_of(output, self.validator, cut_off), expected)
+
+    def judge(self, form: Form, expected: Any) -> Judgement:
+        """Judge the content of an output whose form is known."""
+        value = form.value
+        whole = form.parses and equal(value, expected)
+        compared: tuple[Compared, ...] = self._wrong
+        given: tuple[str | None, ...] = self._no_labels
+        missing: tuple[str, ...] = ()
+        invented: tuple[str, ...] = ()
+        if isinstance(value, dict):
+            compared = tuple(compare(each, at(value, each.path), at(expected, each.path)) for each in self.fields)
+            given = tuple(label_of(at(value, self.fields[number].path)) for number in self.classes)
+            if not whole:
+                missing, invented = _keys(expected, value), _keys(value, expected)
+        rules = bool(compared) and not missing + invented and all(each.match for each in compared)
+        return Judgement(
+            form.kind,
+            form.detail,
+            form.flags,
+            form.parses,
+            form.extracted is not ABSENT,
+            form.valid,
+            form.extracted_valid,
+            whole,
+            whole or rules,
+            whole or (form.extracted is not ABSENT and equal(form.extracted, expected)),
+            missing,
+            invented,
+            compared,
+            given,
+        )
+
+    def expected_labels(self, expected: Any) -> tuple[str | None, ...]:
+        """The right labels of the fields that are classes; None where the field is not there."""
+        return tuple(label_of(at(expected, self.fields[number].path)) for number in self.classes)
 
 
-def equal(one: Any, other: Any) -> bool:
-    """Whether two JSON values are equal as JSON Schema has it: 1 is 1.0, and neither is true."""
-    if isinstance(one, bool) or isinstance(other, bool):
-        return one is other
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(equal, one, other))
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(equal(value, other[key]) for key, value in one.items())
-    return bool(one == other)
-
-
-def _violation(value: Any, validator: jsonschema_rs.Validator) -> str:
-    """The first violation of the schema, with its place; "" if there is none."""
-    try:
-        error = next(iter(validator.iter_errors(value)), None)
-    except ValueError as unreadable:  # nested deeper than the validator goes
-        return str(unreadable)
-    return "" if error is None else f"at /{'/'.join(map(str, error.instance_path))}: {error.message}"
-
-
-def _syntax_fault(output: str) -> Fault:
-    """The class of an output that does not parse."""
-    text = output.strip()
-    if not text:
-        return "empty"
-    if text.startswith("```"):
-        return "code_fence"
-    if _begins_with_json(text):
-        return "text_after"
-    begins = [at for at in (text.find("{"), text.find("[")) if at > 0]
-    return "text_before" if any(_begins_with_json(text[at:]) for at in begins) else "syntax"
-
-
-def _begins_with_json(text: str) -> bool:
-    """Whether a whole object or array stands at the beginning."""
-    try:
-        value, _ = json.JSONDecoder().raw_decode(text)
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(value, dict | list)
+def _keys(one: Any, other: Any, within: str = "") -> tuple[str, ...]:
+    """Paths of keys that `one` has and `other` has not, of objects that both have."""
+    if not isinstance(one, dict) or not isinstance(other, dict):
+        return ()
+    found: tuple[str, ...] = ()
+    for key in sorted(one):
+        found += (within + key,) if key not in other else _keys(one[key], other[key], f"{within}{key}.")
+    return found

@@ -209,6 +209,7 @@ def evaluate(
     from curate.recipe import Recipe
     from curate.store import Store
     from evaluation.evaluate import evaluate as score
+    from evaluation.gate import require
     from flows.console import Bars, print_places, print_tables
     from flows.recipes import find_recipe
     from flows.summary import evaluation_tables
@@ -221,6 +222,7 @@ def evaluate(
         scorecard = score(version, weights, loaded, target, bars)
     print_tables(evaluation_tables(scorecard))
     print_places({"scorecard": scorecard, "report": scorecard / "report.html"})
+    require(scorecard)
 
 
 @command("assay preview licences --rows 5")

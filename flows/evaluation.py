@@ -7,6 +7,7 @@ from prefect import flow, task
 from curate.recipe import Recipe
 from curate.store import Store
 from evaluation.evaluate import evaluate
+from evaluation.gate import require
 from flows.recipes import find_recipe
 from flows.summary import evaluation_tables
 from flows.tasks import RETRIED, progress_of_run, publish_tables, run_name
@@ -30,6 +31,9 @@ def evaluation(
         variant: one of the recipe's variants.
         dataset: version whose test split is asked: a folder, NAME/VERSION or NAME; by default the recipe's latest.
         adapter: a folder, NAME/VERSION or NAME; by default the recipe's latest.
+
+    Raises:
+        AssayError: the adapter does not pass the recipe's gate; the scorecard is published all the same.
     """
     loaded = Recipe.load(find_recipe(recipe), variant)
     target = Store(Path(store).resolve())
@@ -37,4 +41,5 @@ def evaluation(
     weights = target.resolve("adapters", adapter or loaded.name)
     scorecard = score(version, weights, loaded, target, progress_of_run())
     publish_tables(loaded.name, evaluation_tables(scorecard), str(scorecard))
+    require(scorecard)
     return scorecard

@@ -11,11 +11,13 @@ import pytest
 from curate.errors import AssayError
 from curate.recipe import Recipe
 from curate.store import Store, read_manifest
+from evaluation.compare import compare
 from evaluation.evaluate import evaluate
 from evaluation.generate import Generated
 from evaluation.report import write_report
-from evaluation.scorecard import Answer, scorecard
-from evaluation.structured import Judgement
+from evaluation.scorecard import Answer, Asked, schema, scorecard
+from evaluation.statistics import Rows
+from evaluation.structured import Judge
 from tests.tiny import recipe_for, write_model, write_version
 from train.qlora import train
 
@@ -56,6 +58,11 @@ def test_scorecard_json(scored: Path) -> None:
     assert tuned["schema_valid"]["value"] >= 0.5, "it has learned the form"
     assert guess["parses"]["value"] == 1.0
     assert set(tuned["fields"]) == {"license", "category", "kind", "copyleft"}
+    assert list(schema().iter_errors(card)) == []
+    assert sum(tuned["form"].values()) == 8
+    assert {each["verdict"] for each in card["comparisons"]} <= {"better", "worse", "no difference shown"}
+    assert "macro_f1" in tuned["fields"]["category"]
+    assert "macro_f1" not in tuned["fields"]["license"]
     assert set(tuned["fields"]["kind"]["accuracy"]) == {"value", "low", "high", "count"}
     assert {each["b"] for each in card["comparisons"]} == {"majority", "base"}
     assert tuned["latency_seconds"]["p50"] > 0
@@ -68,12 +75,14 @@ def test_predictions(scored: Path) -> None:
     tuned = [row for row in rows if row["system"] == "tuned"]
     assert sum(row["schema_valid"] for row in tuned) == card["systems"]["tuned"]["schema_valid"]["count"]
     assert (
-        sum(row["fields"]["kind"] for row in tuned) == card["systems"]["tuned"]["fields"]["kind"]["accuracy"]["count"]
+        sum(row["fields"]["kind"]["exact"] for row in tuned)
+        == card["systems"]["tuned"]["fields"]["kind"]["accuracy"]["count"]
     )
     for row in tuned:
         assert row["prompt"].startswith("<|im_start|>user\n")
         assert row["prompt"].endswith("<|im_start|>assistant\n")
-        assert row["exact"] == (row["fault"] is None and json.loads(row["output"]) == json.loads(row["expected"]))
+        right = row["parses"] and json.loads(row["output"]) == json.loads(row["expected"])
+        assert row["exact_match"] == row["whole_match"] == right
     assert len({row["id"] for row in rows}) == 8
 
 
@@ -104,6 +113,29 @@ def test_answers_are_not_asked_for_twice(store: Store, version: Path, recipe: Re
     assert card["systems"]["base"] == json.loads((scored / "scorecard.json").read_bytes())["systems"]["base"]
 
 
+def test_a_gate_is_told_and_a_scorecard_compared_with_another(
+    store: Store, version: Path, recipe: Recipe, adapter: Path, scored: Path
+) -> None:
+    """Other settings, so another scorecard, of the same answers: every difference is nought."""
+    settings = recipe.evaluation.model_copy(update={"gate": ["parses >= 0", "schema_valid better than base, p < 0.05"]})
+    gated = evaluate(version, adapter, recipe.model_copy(update={"evaluation": settings}), store)
+    card = json.loads((gated / "scorecard.json").read_bytes())
+    assert card["gate"]["rules"][0]["passed"]
+    assert ">Gate:" in (gated / "report.html").read_text().replace(' id="gate"', "")
+    assert store.events()[-1]["promoted"] == card["gate"]["passed"]
+    same = compare(scored, gated)
+    assert (same["rows"], same["only_in_a"], same["only_in_b"]) == (8, 0, 0)
+    assert {each["difference"] for each in same["comparisons"]} == {0.0}
+    better = {
+        (each["measure"], each["field"]): (each["difference"], each["p"])
+        for each in compare(gated, gated, "tuned", "base")["comparisons"]
+    }
+    within = [each for each in card["comparisons"] if each["b"] == "base"]
+    assert better == {(each["measure"], each["field"]): (each["difference"], each["p"]) for each in within}
+    with pytest.raises(AssayError, match="no system 'few-shot'"):
+        compare(scored, gated, "few-shot")
+
+
 def test_plain_chat(store: Store, model_folder_64: Path, recipe: Recipe) -> None:
     chat = recipe.model_copy(
         update={
@@ -117,7 +149,7 @@ def test_plain_chat(store: Store, model_folder_64: Path, recipe: Recipe) -> None
     card = json.loads((folder / "scorecard.json").read_bytes())
     assert list(card["systems"]) == ["base", "tuned"]
     assert set(card["systems"]["tuned"]) & {"parses", "exact_match"} == {"exact_match"}
-    assert pq.read_table(folder / "predictions.parquet")["fault"].null_count == 2 * card["rows"]
+    assert pq.read_table(folder / "predictions.parquet")["form"].null_count == 2 * card["rows"]
     assert "exactly the expected text" in (folder / "report.html").read_text()
 
 
@@ -149,18 +181,17 @@ HOSTILE = '<script>alert("x")</script> & {{ 7 * 7 }}'
 
 
 def test_rows_in_the_report_are_text(tmp_path: Path, scored: Path) -> None:
-    def answer(text: str, judgement: Judgement) -> Answer:
-        return Answer(Generated(text, 1, True, 1.0), judgement, False)
+    judge = Judge({"type": "object", "properties": {"a": {"type": "string"}}, "additionalProperties": False})
+    right = {"a": HOSTILE}
 
-    systems: dict[str, Any] = {
-        "base": [answer(HOSTILE, Judgement("syntax", HOSTILE, fields={"a": False}))],
-        "tuned": [
-            answer(json.dumps({HOSTILE: HOSTILE}), Judgement(None, "", invented_keys=[HOSTILE], fields={"a": False}))
-        ],
-    }
+    def answer(text: str) -> Answer:
+        return Answer(Generated(text, 1, True, 1.0), judge(text, right), False)
+
+    systems: dict[str, Any] = {"base": [answer(HOSTILE)], "tuned": [answer(json.dumps({HOSTILE: HOSTILE}))]}
+    asked = Asked.of(Rows(None, 1, 100), judge, [right])
     messages = [{"role": "user", "content": HOSTILE}, {"role": "assistant", "content": "{}"}]
     expected = json.dumps({"a": HOSTILE})
-    write_report(tmp_path, read_manifest(scored), scorecard(systems, ["a"]), None, [messages], [expected], systems)
+    write_report(tmp_path, read_manifest(scored), scorecard(systems, asked), None, [messages], [expected], systems)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "<script" not in page
     assert page.count("&lt;script&gt;") == 5, "question, expected value, base's text, tuned's key and value"

@@ -1,94 +1,151 @@
-"""Rates, intervals and paired tests against published and hand-made numbers."""
+"""What scorecard.json says, counted by hand on made answers, and that it is what its schema says."""
 
+import json
+from typing import Any
+
+import numpy as np
 import pytest
 
 from evaluation.generate import Generated
-from evaluation.scorecard import Answer, compare, majority, rate, scorecard
-from evaluation.structured import Judgement
+from evaluation.scorecard import Answer, Asked, majority, schema, scorecard
+from evaluation.statistics import Rows
+from evaluation.structured import Judge
+
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "kind": {"enum": ["x", "y", "z"]},
+        "level": {"enum": [0, 1, 2]},
+        "tags": {"type": "array", "uniqueItems": True},
+        "at": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    },
+    "required": ["kind", "level"],
+    "additionalProperties": False,
+}
+JUDGE = Judge(SCHEMA)
+RIGHT: list[dict[str, Any]] = [
+    {"kind": "x", "level": 0, "tags": ["a"]},
+    {"kind": "x", "level": 2, "tags": ["a", "b"]},
+    {"kind": "y", "level": 1, "tags": []},
+    {"kind": "y", "level": 1, "tags": [], "at": {"city": "Rome"}},
+]
 
 
-@pytest.mark.parametrize(
-    ("count", "total", "low", "high"),
-    [
-        # Newcombe (1998), Statistics in Medicine 17:857, table I, method 3 (score without continuity correction).
-        (81, 263, 0.2553, 0.3662),
-        (15, 148, 0.0624, 0.1605),
-        (0, 20, 0.0000, 0.1611),
-        (1, 29, 0.0061, 0.1718),
-    ],
-)
-def test_intervals_are_wilson_s(count: int, total: int, low: float, high: float) -> None:
-    found = rate(count, total)
-    assert found["value"] == pytest.approx(count / total, abs=1e-6)
-    assert (found["low"], found["high"]) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
-    assert found["count"] == count
+def answers(*outputs: Any, seconds: float | None = 1.0) -> list[Answer]:
+    made = []
+    for output, right in zip(outputs, RIGHT, strict=True):
+        text = output if isinstance(output, str) else json.dumps(output)
+        judgement = JUDGE(text, right, cut_off=text.endswith("…"))
+        made.append(Answer(Generated(text, 5, text.endswith("…"), seconds), judgement, judgement.whole_match))
+    return made
 
 
-def test_a_rate_of_nothing() -> None:
-    assert rate(0, 0) == {"value": None, "low": None, "high": None, "count": 0}
+def asked(rows: Rows | None = None, **more: Any) -> Asked:
+    return Asked.of(rows or Rows(None, 4, 200), JUDGE, RIGHT, **more)
 
 
-def test_mcnemar_is_exact() -> None:
-    """Only one right in 2 rows, only the other in 10: 2 * (1 + 12 + 66) / 2**12."""
-    one = [True] * 2 + [False] * 10 + [True] * 30
-    other = [False] * 2 + [True] * 10 + [True] * 30
-    assert compare(one, other) == {"only_a": 2, "only_b": 10, "p": pytest.approx(158 / 4096, rel=1e-2)}
-    assert compare(other, one)["p"] == compare(one, other)["p"]
-    assert compare(one, one) == {"only_a": 0, "only_b": 0, "p": 1.0}
-    assert 0 < compare([True] * 60, [False] * 60)["p"] < 1e-15, "small, but not nothing"
+TUNED = answers(RIGHT[0], RIGHT[1] | {"tags": ["b"]}, f"Sure: {json.dumps(RIGHT[2])}", '{"kind": "y", …')
+BASE = answers(*["no idea"] * 4)
 
 
-def test_majority_takes_each_field_by_itself() -> None:
-    targets = [{"a": 1, "b": None}, {"a": 1, "b": "x"}, {"a": True, "b": "y"}, {"b": None}]
-    assert majority(targets, ["a", "b", "c"]) == {"a": 1, "b": None}
-    assert majority([{"a": "y"}, {"a": "x"}], ["a"]) == {"a": "x"}, "a tie goes by the value, not by the order"
-    assert majority([{"a": [2]}, {"a": [2]}, {"a": [1]}], ["a"]) == {"a": [2]}
+def counts(system: dict[str, Any]) -> dict[str, int]:
+    return {name: each["count"] for name, each in system.items() if isinstance(each, dict) and each.get("count")}
 
 
-def judged(a: bool, valid: bool = True, **more: object) -> Answer:
-    judgement = Judgement(None, "", schema_valid=valid, whole_match=a and valid, fields={"a": a}, **more)
-    return Answer(Generated("{}", tokens=5, seconds=1.0), judgement, judgement.whole_match)
+def test_systems() -> None:
+    card = scorecard({"base": BASE, "tuned": TUNED}, asked())
+    assert list(schema().iter_errors(card)) == []
+    assert card["rows"] == card["groups"] == 4
+    tuned = card["systems"]["tuned"]
+    assert counts(tuned) == {
+        **{"parses": 2, "extracts": 3, "schema_valid": 2, "extracted_valid": 3, "whole_match": 1, "rules_match": 1},
+        **{"extracted_match": 2, "wrong_but_valid": 1, "truncated": 1},
+    }
+    assert tuned["form"] == {"valid": 2, "text_before": 1, "syntax": 1}
+    assert sum(card["systems"]["base"]["form"].values()) == 4
+    assert tuned["fields"]["tags"]["accuracy"]["count"] == 1
+    assert tuned["fields"]["tags"]["f1"]["value"] == pytest.approx((1 + 2 / 3) / 4)
+    assert tuned["fields"]["kind"]["macro_f1"]["value"] == pytest.approx((1 + 0) / 2)
+    assert tuned["fields"]["kind"]["confusion"] == [["x", "x", 2], ["y", None, 2]]
+    assert tuned["fields"]["level"]["kappa"] == {"value": 1.0, "low": 1.0, "high": 1.0, "rows": 2}
+    assert tuned["fields"]["at.city"]["accuracy"]["count"] == 2, "absent where none is expected is right"
+    assert tuned["tokens_out"] == 20
+    assert tuned["latency_seconds"] == {"p50": 1.0, "p95": 1.0}
 
 
-def test_scorecard() -> None:
-    cut = Answer(Generated("{", 9, True, 3.0), Judgement("syntax", "", fields={"a": False}), False)
-    tuned = [judged(True), judged(False), judged(True, valid=False, invented_keys=["z"]), cut]
-    guess = Answer(Generated("{}"), Judgement(None, "", True, False, ["a"], [], {"a": False}), False)
-    card = scorecard({"majority": [guess] * 4, "tuned": tuned}, ["a"])
-    assert card["rows"] == 4
+def test_comparisons_are_adjusted_and_claim_nothing_of_four_rows() -> None:
+    card = scorecard({"majority": BASE, "base": BASE, "tuned": TUNED}, asked())
+    pairs = {(each["a"], each["b"]) for each in card["comparisons"]}
+    assert pairs == {("tuned", "majority"), ("tuned", "base")}
+    names = {(each["measure"], each["field"]) for each in card["comparisons"]}
+    assert {
+        ("schema_valid", None),
+        ("whole_match", None),
+        ("accuracy", "kind"),
+        ("f1", "tags"),
+        ("macro_f1", "kind"),
+    } <= names
+    assert all(each["p"] <= each["p_adjusted"] for each in card["comparisons"])
+    assert {each["verdict"] for each in card["comparisons"]} == {"no difference shown"}
+    valid = next(each for each in card["comparisons"] if each["measure"] == "schema_valid")
+    assert (valid["only_a"], valid["only_b"], valid["p"], valid["difference"]) == (2, 0, 0.5, 0.5)
+
+
+def test_slices_calibration_groups_and_official() -> None:
+    masks = {"language": {"ko": np.array([True, True, False, False]), "de": np.array([False, False, True, True])}}
+    card = scorecard(
+        {"tuned": TUNED},
+        asked(Rows(["g", "g", "h", "h"], 4, 200), slices=masks),
+        official={"tuned": {"f1": 0.5}},
+        confidence={"tuned": np.array([0.9, 0.8, 0.2, np.nan])},
+    )
+    assert list(schema().iter_errors(card)) == []
     system = card["systems"]["tuned"]
-    counts = {name: value["count"] for name, value in system.items() if isinstance(value, dict) and "count" in value}
-    assert counts == {
-        "parses": 3,
-        "schema_valid": 2,
-        "whole_match": 1,
-        "wrong_but_valid": 1,
-        "missing_keys": 0,
-        "invented_keys": 1,
-        "truncated": 1,
-    }
-    assert system["fields"]["a"]["accuracy"]["value"] == 0.5
-    assert system["faults"] == {"syntax": 1}
-    assert system["tokens_out"] == 24
-    assert system["latency_seconds"] == {"p50": 1.0, "p95": pytest.approx(2.7)}
-    assert card["systems"]["majority"]["latency_seconds"] is None
-    assert card["systems"]["majority"]["missing_keys"]["count"] == 4
-    assert [(each["a"], each["b"], each["measure"], each["field"]) for each in card["comparisons"]] == [
-        ("tuned", "majority", "schema_valid", None),
-        ("tuned", "majority", "whole_match", None),
-        ("tuned", "majority", "accuracy", "a"),
-    ]
-    assert card["comparisons"][2] == {
-        **{"a": "tuned", "b": "majority", "measure": "accuracy", "field": "a", "test": "exact McNemar"},
-        **{"only_a": 2, "only_b": 0, "p": 0.5},
-    }
+    assert system["slices"]["language"]["ko"]["rows"] == 2
+    assert [system["slices"]["language"][name]["schema_valid"]["value"] for name in ("ko", "de")] == [1.0, 0.0]
+    assert card["groups"] == 2
+    assert system["calibration"]["rows"] == 3
+    assert system["official"] == {"f1": 0.5}
+    assert card["comparisons"] == []
+
+
+def test_the_same_whatever_the_order_of_systems() -> None:
+    one = scorecard({"tuned": TUNED, "base": BASE}, asked())
+    other = scorecard({"base": BASE, "tuned": TUNED}, asked())
+    assert one["systems"] == other["systems"]
+    assert one["comparisons"] == other["comparisons"]
+
+
+def test_no_rows() -> None:
+    card = scorecard({"tuned": []}, Asked.of(Rows(None, 0, 100), JUDGE, []))
+    assert list(schema().iter_errors(card)) == []
+    assert card["systems"]["tuned"]["parses"] == {"value": None, "low": None, "high": None, "count": 0}
 
 
 def test_plain_chat_has_no_form() -> None:
-    answers = [Answer(Generated("yes", 1, False, 0.5), None, True), Answer(Generated("no", 1, True, 0.5), None, False)]
-    card = scorecard({"base": answers, "tuned": answers}, None)
-    assert set(card["systems"]["base"]) == {
-        *("exact_match", "truncated", "fields", "faults", "tokens_out", "latency_seconds")
-    }
-    assert card["systems"]["base"]["exact_match"]["value"] == 0.5
+    made = [Answer(Generated("yes", 1, False, 0.5), None, True), Answer(Generated("no", 1, True, 0.5), None, False)]
+    card = scorecard({"base": made, "tuned": made}, Asked(Rows(None, 2, 100)))
+    assert list(schema().iter_errors(card)) == []
+    system = card["systems"]["base"]
+    assert set(system) == {"exact_match", "truncated", "fields", "form", "slices", "tokens_out", "latency_seconds"}
+    assert system["exact_match"]["value"] == 0.5
     assert [each["measure"] for each in card["comparisons"]] == ["exact_match"]
+
+
+def test_majority_takes_each_field_by_itself() -> None:
+    targets: list[dict[str, Any]] = [
+        {"kind": "x", "level": 1},
+        {"kind": "y", "level": 1, "at": {"city": "R"}},
+        {"kind": "x"},
+    ]
+    assert majority(targets, JUDGE.fields) == {"kind": "x", "level": 1, "at": {"city": "R"}}
+    assert majority([{"kind": "y"}, {"kind": "x"}], JUDGE.fields) == {"kind": "x"}, "a tie goes by the value"
+    assert majority([{"tags": [2]}, {"tags": [2]}, {"tags": [1]}], JUDGE.fields) == {"tags": [2]}
+
+
+def test_the_schema_is_strict() -> None:
+    card = scorecard({"tuned": TUNED}, asked())
+    for broken in (card | {"more": 1}, card | {"schema_version": 1}, card | {"rows": -1}):
+        assert not schema().is_valid(broken)
+    system = card["systems"]["tuned"]
+    assert not schema().is_valid(card | {"systems": {"tuned": system | {"form": {"nonsense": 1}}}})
