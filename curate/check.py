@@ -89,7 +89,7 @@ def check_version(folder: Path, progress: Progress = silent, sample: int = SAMPL
     checks = [*files, _check_stages(folder, manifest), _check_sources(folder), _check_json_lines(folder)]
     earlier = _Earlier(folder, manifest)
     checks += _check_shared(folder, earlier)
-    if earlier.folders:
+    if earlier.standing:
         checks.append(_check_splits_stand(folder, earlier))
     checks.append(_check_near_duplicates(folder, manifest, earlier, progress, sample))
     checks += [_check_lengths(folder, manifest), _check_texts(folder), _check_duplicates(folder, manifest, earlier)]
@@ -234,11 +234,15 @@ def _check_json_lines(folder: Path) -> Check:
 
 
 class _Earlier:
-    """The versions that a version was compared with when it was made, as far as they lie beside it."""
+    """The versions that a version was compared with when it was made, and with those of the same drop the ones whose
+    splits stand; as far as they lie beside it."""
 
     def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
         names = manifest.get("index", {}).get("compared_with", [])
-        self.folders = [folder.parent / name for name in names if (folder.parent / name / "manifest.json").is_file()]
+        self.folders, self.standing = (
+            [folder.parent / name for name in each if (folder.parent / name / "manifest.json").is_file()]
+            for each in (names, [*names, *manifest.get("splits_of", [])])
+        )
         self.absent = len(names) - len(self.folders)
         self._own = self._hashes(folder)
 
@@ -300,7 +304,7 @@ def _short(text: str) -> str:
 def _check_splits_stand(folder: Path, earlier: _Earlier) -> Check:
     check = Check("standing", "rows of earlier versions keep their split", "4", how=ALL + earlier.how())
     now = {row["id"]: (name, _named(name, row)) for name, row in _split_rows(folder, ["id", "source"])}
-    for version in earlier.folders:
+    for version in earlier.standing:
         for name, row in _split_rows(version, ["id"]):
             if row["id"] in now:
                 check.compared += 1

@@ -324,6 +324,18 @@ def test_earlier_versions_are_compared(later: Path) -> None:
     assert f"0000000000000000, test: rows.jsonl, row {moved['source']['row']} and train: " in offence
 
 
+def test_versions_of_the_same_drop_are_stood_by(later: Path) -> None:
+    def same_drop(manifest: dict[str, Any]) -> None:
+        manifest["index"] = {"compared_with": []}
+        manifest["splits_of"] = ["0" * 16]
+
+    forge(later, same_drop)
+    assert failing(later) == {}
+    moved = move(later.parent / ("0" * 16), "test", "train", 0)
+    (offence,) = failing(later)["standing"].offences
+    assert offence == f"test: rows.jsonl, row {moved['source']['row']} was in train of {'0' * 16}"
+
+
 def test_files_that_the_later_version_holds_itself_are_not_compared(later: Path) -> None:
     earlier = later.parent / ("0" * 16)
     move(earlier, "test", "train", 0)
