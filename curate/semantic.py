@@ -124,7 +124,7 @@ def judge(keys: pa.Table, clusters: Sequence[str], vectors: Vectors, settings: S
 
 
 def compare(
-    vectors: Vectors, answers: npt.NDArray[Any], threshold: float, earlier: int = 0
+    vectors: Vectors, answers: npt.NDArray[Any], threshold: float
 ) -> tuple[list[Removal], list[tuple[int, int]]]:
     """Compare every row with every other.
 
@@ -132,7 +132,6 @@ def compare(
         vectors: in order of priority, the highest first, each of length 1 or 0: shape (rows, dimensions).
         answers: one value for each row; rows with different ones never remove each other.
         threshold: cosine, in (0, 1].
-        earlier: so many rows at the beginning are kept whatever happens and not compared with one another.
 
     Returns:
         The removals, in the order of the rows, each in favour of the first kept row that is near enough. And pairs of
@@ -148,7 +147,7 @@ def compare(
     removals: dict[int, Removal] = {}
     links: list[tuple[int, int]] = []
 
-    for begin in range(earlier, len(vectors), ROWS):
+    for begin in range(0, len(vectors), ROWS):
         end = min(begin + ROWS, len(vectors))
         for first, last in [*((at, min(at + OTHERS, begin)) for at in range(0, begin, OTHERS)), (begin, end)]:
             near = vectors[begin:end] @ vectors[first:last].T >= least
