@@ -198,12 +198,12 @@ def _not_json(output: str, error: strict_json.InvalidJson, validator: jsonschema
     if not text:
         return Form("empty", "nothing but white space", frozenset[Flag]({"empty", *cut}))
     if error.kind != "syntax":
-        return Form(error.kind, detail, frozenset(cut | _signs(text)))
+        return Form(error.kind, detail, frozenset(cut | signs(text)))
     begin, end, value, fits = _extract(text, validator)
     if value is not ABSENT:
         kind = _around(text, begin, end)
-        return Form(kind, detail, frozenset(cut | _signs(text) - {"refusal"}), ABSENT, value, fits)
-    flags = cut | _signs(text)
+        return Form(kind, detail, frozenset(cut | signs(text) - {"refusal"}), ABSENT, value, fits)
+    flags = cut | signs(text)
     opened = re.search(r"[{\[]", text)
     if opened is not None and "{" in text and text[opened.start()] == "[":
         opened = re.search("{", text)
@@ -219,7 +219,8 @@ def _not_json(output: str, error: strict_json.InvalidJson, validator: jsonschema
     return Form("truncated" if early else "syntax", detail, frozenset(flags))
 
 
-def _signs(text: str) -> set[Flag]:
+def signs(text: str) -> set[Flag]:
+    """Whether a text begins by declining, and whether it runs in circles."""
     found: set[Flag] = {"refusal"} if REFUSAL.search(text[:200]) else set()
     return found | {"repetition"} if runs_in_circles(text) else found
 
@@ -296,6 +297,7 @@ REFUSAL = re.compile(
     re.IGNORECASE,
 )
 """Words with which models decline, within an output's first 200 characters. A list of habits, not a proof."""
+
 
 CIRCLE = 96
 """Characters that a repeating end must have."""

@@ -65,7 +65,7 @@ def score(outputs: Sequence[str], expected: Sequence[str]) -> dict[str, Any]:
         expected: what is right, JSON or text.
 
     Returns:
-        {"fields": {FIELD: {"f1", "tp", "fp", "fn", "tn"}}, "f1": their mean, "exact_match": share of rows}.
+        {"score": mean of the fields' F1, "fields": {FIELD: {"f1", "tp", "fp", "fn", "tn"}}, "exact_match": share}.
     """
     counts = {field: dict.fromkeys(("tp", "fp", "fn", "tn"), 0) for field in FIELDS}
     exact = 0
@@ -83,7 +83,7 @@ def score(outputs: Sequence[str], expected: Sequence[str]) -> dict[str, Any]:
     fields = {field: {"f1": round(_f1(**of_one), 6), **of_one} for field, of_one in counts.items()}
     return {
         "fields": fields,
-        "f1": round(sum(each["f1"] for each in fields.values()) / len(FIELDS), 6),
+        "score": round(sum(each["f1"] for each in fields.values()) / len(FIELDS), 6),
         "exact_match": round(exact / len(outputs), 6) if outputs else None,
     }
 

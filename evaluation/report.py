@@ -16,11 +16,12 @@ SHOWN = 60
 """Rows whose answers are shown side by side; all are in predictions.parquet."""
 
 MEASURES = {
-    "parses": "is JSON and nothing else",
-    "extracts": "is JSON, or holds it in other text",
+    "parses": "parses as it is",
+    "extracts": "parses if other text is forgiven",
     "schema_valid": "fits the schema",
     "whole_match": "whole answer right",
     "rules_match": "right by the fields' rules",
+    "extracted_match": "right if other text is forgiven",
     "wrong_but_valid": "valid, but wrong",
     "missing_keys": "lacks a key",
     "invented_keys": "has a key of its own",

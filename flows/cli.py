@@ -196,33 +196,100 @@ def train(
 
 @command("assay evaluate licences --adapter licences/0123456789abcdef")
 def evaluate(
-    recipe: RecipeName,
+    recipe: Annotated[
+        str | None, typer.Argument(metavar="RECIPE", help="A recipe's YAML file, or a packaged one's name.")
+    ] = None,
     dataset: Dataset = None,
     adapter: Annotated[
         str | None, typer.Option(help="Adapter: a folder, NAME/VERSION or NAME; by default the recipe's latest.")
+    ] = None,
+    from_file: Annotated[
+        list[str] | None,
+        typer.Option(help="Score the replies in this file, folder or glob instead; may be given again."),
     ] = None,
     store: StoreFolder = STORE,
     variant: Variant = None,
     debug: Debug = False,
 ) -> None:
-    """Score an adapter against the untuned model and the majority class, on the test split."""
+    """Score an adapter against the untuned model and the majority class, on the test split; or replies from files.
+
+    Exit status 1 says that the recipe's gate is not passed."""
+    from curate.errors import AssayError
     from curate.recipe import Recipe
     from curate.store import Store
-    from evaluation.evaluate import evaluate as score
     from evaluation.gate import require
     from flows.console import Bars, print_places, print_tables
     from flows.recipes import find_recipe
     from flows.summary import evaluation_tables
 
-    loaded = Recipe.load(find_recipe(recipe), variant)
+    loaded = Recipe.load(find_recipe(recipe), variant) if recipe else None
     target = Store(store)
-    version = target.resolve("datasets", dataset or loaded.name)
-    weights = target.resolve("adapters", adapter or loaded.name)
-    with Bars() as bars:
-        scorecard = score(version, weights, loaded, target, bars)
-    print_tables(evaluation_tables(scorecard))
-    print_places({"scorecard": scorecard, "report": scorecard / "report.html"})
-    require(scorecard)
+    if from_file:
+        from flows.replies import score_files
+
+        scorecards = score_files(from_file, loaded, target)
+        places = (
+            {"scorecard": scorecards[0]} if len(scorecards) == 1 else {each.parent.name: each for each in scorecards}
+        )
+    elif loaded is None:
+        raise AssayError("Nothing to evaluate.", remedy="Name a recipe, or files of replies with --from-file.")
+    else:
+        from evaluation.evaluate import evaluate as score
+
+        version = target.resolve("datasets", dataset or loaded.name)
+        weights = target.resolve("adapters", adapter or loaded.name)
+        with Bars() as bars:
+            scorecards = [score(version, weights, loaded, target, bars)]
+        places = {"scorecard": scorecards[0], "report": scorecards[0] / "report.html"}
+    for scorecard in scorecards:
+        print_tables(evaluation_tables(scorecard))
+    print_places(places)
+    for scorecard in scorecards:
+        require(scorecard)
+
+
+@command("assay compare licences/0123456789abcdef licences/fedcba9876543210")
+def compare(
+    one: Annotated[str, typer.Argument(metavar="A", help="Scorecard: a folder, NAME/VERSION or NAME.")],
+    other: Annotated[str, typer.Argument(metavar="B", help="Another, or the same with other systems.")],
+    system: Annotated[str | None, typer.Option(help="System of A; by default the tuned one, or the only one.")] = None,
+    other_system: Annotated[str | None, typer.Option(help="System of B; by default the same.")] = None,
+    store: StoreFolder = STORE,
+    debug: Debug = False,
+) -> None:
+    """Compare two scorecards row by row: what differs, whether by chance, and how many rows would tell."""
+    from curate.store import Store
+    from evaluation.compare import compare as compare_scorecards
+    from flows.console import print_tables
+    from flows.summary import comparison_table
+
+    target = Store(store)
+    first, second = (target.resolve("scorecards", name) for name in (one, other))
+    found = compare_scorecards(first, second, system, other_system or system)
+    names = {key: f"{Path(found[key]['scorecard']).name} {found[key]['system']}" for key in ("a", "b")}
+    alone = f"{found['only_in_a']:,} rows are only in the first, {found['only_in_b']:,} only in the second"
+    print_tables([comparison_table(found["comparisons"], names, f"{found['rows']:,} rows; {alone}")])
+
+
+@command("assay inspect drop --write recipes/mine")
+def inspect(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A file, or a folder of files.")],
+    rows: Annotated[int, typer.Option(min=1, help="How many rows of each kind of files to look at.")] = 1000,
+    write: Annotated[
+        Path | None, typer.Option(help="New folder for a starter recipe and its contract; nothing is overwritten.")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Show what would be read of files that have no recipe yet, and write a recipe and a contract to start with."""
+    from flows.console import print_inspection, print_places
+    from flows.inspect import inspect as inspect_path
+    from flows.starter import write_starter
+
+    inspection = inspect_path(path, rows)
+    print_inspection(inspection)
+    if write is not None:
+        written = write_starter(inspection, write)
+        print_places({"recipe": written[0], "contract": written[1].parent})
 
 
 @command("assay preview licences --rows 5")

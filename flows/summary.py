@@ -25,6 +25,8 @@ class Table:
     title: str
     columns: list[str]
     rows: list[list[str]]
+    texts: int = 1
+    """How many of the first columns are text; the others are numbers."""
 
     def records(self) -> list[dict[str, str]]:
         """One dict per row, as Prefect's table artifacts want them."""
@@ -126,9 +128,7 @@ def evaluation_tables(scorecard: Path) -> list[Table]:
         if measure in some["fields"][field]
     ]
     if "official" in some:
-        rows.append(
-            ["official score, mean F1", *(f"{100 * system['official']['f1']:.1f}" for system in systems.values())]
-        )
+        rows.append(["official score", *(f"{100 * system['official']['score']:.2f}" for system in systems.values())])
     latencies = [system["latency_seconds"] for system in systems.values()]
     if any(latencies):
         rows.append(
@@ -140,10 +140,14 @@ def evaluation_tables(scorecard: Path) -> list[Table]:
         [kind.replace("_", " "), *(f"{system['form'].get(kind, 0):,}" for system in systems.values())]
         for kind in classes
     ]
-    tables = [Table("scorecard", title, ["", *systems], rows)]
-    if forms:
-        tables.append(Table("form", "Form: answers by the one class of each", ["", *systems], forms))
-    tables.append(comparison_table(card["comparisons"]))
+    many = len(systems) > MOST_COLUMNS
+    if many:
+        tables = _by_system(title, list(systems), rows, forms)
+    else:
+        tables = [Table("scorecard", title, ["", *systems], rows)]
+        tables += [Table("form", FORM_TITLE, ["", *systems], forms)] if forms else []
+    shown = [each for each in card["comparisons"] if not many or each["measure"] in ("whole_match", "exact_match")]
+    tables.append(comparison_table(shown, tests=len(card["comparisons"])))
     if card["gate"] is not None:
         held = [
             [each["rule"], "holds" if each["passed"] else "DOES NOT HOLD", each["why"]]
@@ -152,6 +156,29 @@ def evaluation_tables(scorecard: Path) -> list[Table]:
         passed = "passed" if card["gate"]["passed"] else "NOT PASSED"
         tables.append(Table("gate", f"Gate: {passed}", ["rule", "", "why"], held))
     return tables
+
+
+MOST_COLUMNS = 5
+"""Systems that stand side by side; more stand one below the other, with fewer measures."""
+FORM_TITLE = "Form: answers by the one class of each"
+
+
+def _by_system(
+    title: str, systems: Sequence[str], rows: Sequence[Sequence[str]], forms: Sequence[Sequence[str]]
+) -> list[Table]:
+    """The same with a row for each system, and only the measures that say most."""
+    few = {MEASURES[name] for name in ("parses", "schema_valid", "whole_match", "extracted_match")}
+    chosen = [row for row in rows if row[0] in few or row[0].endswith(("F1 of items", "its rule", "score"))]
+    return [
+        Table(
+            key,
+            heading,
+            ["", *(row[0] for row in table)],
+            [[name, *(row[1 + place] for row in table)] for place, name in enumerate(systems)],
+        )
+        for key, heading, table in (("scorecard", title, chosen), ("form", FORM_TITLE, forms))
+        if table
+    ]
 
 
 FIELD_MEASURES = {
@@ -164,7 +191,12 @@ FIELD_MEASURES = {
 """Measures of a field in the order they are shown, in words."""
 
 
-def comparison_table(comparisons: Sequence[Mapping[str, Any]], names: Mapping[str, str] | None = None) -> Table:
+def comparison_table(
+    comparisons: Sequence[Mapping[str, Any]],
+    names: Mapping[str, str] | None = None,
+    about: str = "Systems compared",
+    tests: int | None = None,
+) -> Table:
     """Pairs of systems: the difference in points, its interval, p adjusted for all of them, what it says."""
     names = names or {}
     columns = [
@@ -192,7 +224,7 @@ def comparison_table(comparisons: Sequence[Mapping[str, Any]], names: Mapping[st
         ]
         for pair in comparisons
     ]
-    title = f"Systems compared on the same rows; p adjusted for {len(rows)} tests (Holm)"
+    title = f"{about}; p adjusted for {tests or len(rows)} tests (Holm)"
     return Table("comparisons", title, columns, rows)
 
 

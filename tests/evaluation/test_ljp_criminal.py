@@ -62,12 +62,12 @@ def test_counts_and_f1_by_hand() -> None:
         2 * precision * recall / (precision + recall + 1e-5), abs=1e-6
     )
     assert found["exact_match"] == pytest.approx(1 / 5)
-    assert found["f1"] == pytest.approx(sum(each["f1"] for each in found["fields"].values()) / 3, abs=1e-6)
+    assert found["score"] == pytest.approx(sum(each["f1"] for each in found["fields"].values()) / 3, abs=1e-6)
 
 
 def test_all_right_is_almost_one() -> None:
     rows = [levels(1, 1, 1), levels(2, 3, 1)]
-    assert score(rows, rows)["f1"] == pytest.approx(1, abs=1e-4)
+    assert score(rows, rows)["score"] == pytest.approx(1, abs=1e-4)
     assert score(rows, rows)["exact_match"] == 1.0
     assert score([], [])["exact_match"] is None
 

@@ -96,7 +96,7 @@ def test_slices_calibration_groups_and_official() -> None:
     card = scorecard(
         {"tuned": TUNED},
         asked(Rows(["g", "g", "h", "h"], 4, 200), slices=masks),
-        official={"tuned": {"f1": 0.5}},
+        official={"tuned": {"score": 0.5}},
         confidence={"tuned": np.array([0.9, 0.8, 0.2, np.nan])},
     )
     assert list(schema().iter_errors(card)) == []
@@ -105,7 +105,7 @@ def test_slices_calibration_groups_and_official() -> None:
     assert [system["slices"]["language"][name]["schema_valid"]["value"] for name in ("ko", "de")] == [1.0, 0.0]
     assert card["groups"] == 2
     assert system["calibration"]["rows"] == 3
-    assert system["official"] == {"f1": 0.5}
+    assert system["official"] == {"score": 0.5}
     assert card["comparisons"] == []
 
 

@@ -1,0 +1,249 @@
+"""Replies that were given elsewhere, from files: read, judged like any others, and their scorecard published.
+
+A file is JSON Lines, a JSON array or Parquet, a row for each reply: `output` (the text) and `expected` (the right
+answer, an object or its JSON text); if known, `id`, `system` (else the file's name), `prompt`, `group`, `language`,
+`source`, `label`, `confidence` (0 to 1), `truncated`, `tokens` and `seconds`.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from curate.errors import AssayError
+from curate.hashing import digest, file_digest
+from curate.recipe import EvaluationSettings
+from curate.store import Store
+from evaluation import gate, ljp_criminal
+from evaluation.form import Form
+from evaluation.generate import Generated
+from evaluation.predictions import predictions
+from evaluation.scorecard import SCHEMA_VERSION, TUNED, Answer, Asked, scorecard
+from evaluation.slices import Names, slices_of
+from evaluation.statistics import Floats, Rows
+from evaluation.structured import Judge
+
+VERSION = 1
+"""Of the way that replies from files are scored."""
+MANY = 4
+"""Systems of which each is still compared with each."""
+SLICED = ("language", "source", "label")
+
+FormOf = Callable[[str, bool], Form]
+
+
+@dataclass(frozen=True)
+class Replies:
+    """What several systems replied to the same questions."""
+
+    name: str
+    """Of the series that the scorecard is published in."""
+    ids: Sequence[str]
+    expected: Sequence[Any]
+    """The right answers as Python values."""
+    systems: Mapping[str, Sequence[Generated]]
+    prompts: Sequence[str]
+    groups: Sequence[str]
+    columns: Mapping[str, Names] = field(default_factory=dict)
+    """Of the questions, by which they are sliced."""
+    confidence: Mapping[str, Floats] = field(default_factory=dict)
+    """Of each system's replies; NaN where there is none."""
+    form_of: FormOf | None = None
+    """Judges the form where it is not JSON that was asked for: (output, whether it was cut off) -> form."""
+    official: Callable[[Sequence[str], Sequence[Any]], dict[str, Any]] | None = None
+    """The reference's own scorer: (outputs, expected) -> what it says."""
+
+
+def score(
+    replies: Replies, schema: Mapping[str, Any], settings: EvaluationSettings, files: Sequence[Path], store: Store
+) -> Path:
+    """Judge replies and publish their scorecard, or find that of the same files.
+
+    Args:
+        replies: what was read.
+        schema: JSON Schema of the answer.
+        settings: how fields are compared, resamples, gate.
+        files: what it was read from.
+        store: where the scorecard is published.
+
+    Returns:
+        The scorecard's folder: scorecard.json, predictions.parquet and manifest.json.
+    """
+    inputs = {
+        "method": VERSION,
+        "files": sorted(file_digest(path) for path in files),
+        "schema_sha256": digest(schema),
+        "settings": settings.model_dump(mode="json"),
+    }
+    found = store.made_from("scorecards", replies.name, inputs)
+    if found is None:
+        judge = Judge(schema, settings.fields)
+        rows = Rows(replies.groups, len(replies.ids), settings.resamples, settings.seed)
+        asked = Asked.of(rows, judge, replies.expected, slices_of(replies.prompts, None, replies.columns))
+        systems = {name: _judged(given, replies, judge) for name, given in replies.systems.items()}
+        wanted = [json.dumps(right, ensure_ascii=False) for right in replies.expected]
+        official = None
+        if replies.official is not None:
+            official = {
+                name: replies.official([each.text for each in given], replies.expected)
+                for name, given in replies.systems.items()
+            }
+        elif settings.scorer == "ljp_criminal":
+            official = {
+                name: ljp_criminal.score([each.text for each in given], wanted)
+                for name, given in replies.systems.items()
+            }
+        card = scorecard(systems, asked, _against_the_best(systems), official, replies.confidence)
+        card["gate"] = gate.check(settings.gate, card)
+        table = predictions(replies.ids, replies.groups, replies.prompts, wanted, systems, asked)
+
+        def describe(folder: Path, published: dict[str, Any]) -> None:
+            (folder / "scorecard.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+
+        with store.publishing("scorecards", replies.name) as draft:
+            pq.write_table(table, draft.folder / "predictions.parquet")
+            found = draft.publish(
+                {"name": replies.name, "schema_version": SCHEMA_VERSION, "inputs": inputs, "scores": card}, describe
+            )
+    store.record({"event": "scorecards", "name": replies.name, "version": found.name})
+    return found
+
+
+def _judged(given: Sequence[Generated], replies: Replies, judge: Judge) -> list[Answer]:
+    answers = []
+    for reply, right in zip(given, replies.expected, strict=True):
+        if replies.form_of is None:
+            judgement = judge(reply.text, right, reply.truncated)
+        else:
+            judgement = judge.judge(replies.form_of(reply.text, reply.truncated), right)
+        answers.append(Answer(reply, judgement, judgement.whole_match))
+    return answers
+
+
+def _against_the_best(systems: Mapping[str, Sequence[Answer]]) -> list[tuple[str, str]] | None:
+    """Of many systems: the one with most right answers with each other; of a few, the scorecard's own pairs."""
+    if TUNED in systems or len(systems) <= MANY:
+        return None
+    best = max(systems, key=lambda name: sum(answer.exact for answer in systems[name]))
+    return [(best, other) for other in systems if other != best]
+
+
+def find(patterns: Sequence[str]) -> list[Path]:
+    """The files meant by paths, folders (all files in them) and globs, in the order of their names.
+
+    Raises:
+        AssayError: one of them means none.
+    """
+    found: set[Path] = set()
+    for pattern in patterns:
+        path = Path(pattern)
+        if path.is_dir():
+            matches = [each for each in path.rglob("*") if each.is_file()]
+        elif path.is_file():
+            matches = [path]
+        else:
+            root = Path(path.anchor or ".")
+            matches = [each for each in root.glob(str(path.relative_to(path.anchor))) if each.is_file()]
+        if not matches:
+            raise AssayError(f"{pattern}: no such file.", remedy="Name a file, a folder or a glob in quotes.")
+        found |= set(matches)
+    return sorted(found)
+
+
+def read(files: Sequence[Path], name: str) -> Replies:
+    """Read files of replies, all to the same questions.
+
+    Args:
+        files: JSON Lines, JSON or Parquet.
+        name: of the scorecard's series.
+
+    Raises:
+        AssayError: a row cannot be used, or systems were not asked the same; names the file and the row.
+    """
+    by_system: dict[str, dict[str, dict[str, Any]]] = {}
+    for path in files:
+        for number, row in enumerate(_rows(path)):
+            where = f"{path}, row {number + 1}"
+            system = str(row.get("system") or path.stem)
+            key = str(row.get("id", number))
+            if not isinstance(row.get("output"), str):
+                raise AssayError(f"{where}: `output` is no text.", remedy="Every row needs the text of the reply.")
+            if key in (known := by_system.setdefault(system, {})):
+                raise AssayError(f"{where}: {system} has replied to {key} before.", remedy="Give rows an `id` each.")
+            known[key] = row | {"expected": _expected(row, where)}
+    if not by_system:
+        raise AssayError(f"{', '.join(map(str, files))}: no reply in it.", remedy="Name files that hold replies.")
+    first = next(iter(by_system))
+    ids = list(by_system[first])
+    for system, known in by_system.items():
+        if known.keys() != by_system[first].keys():
+            other = sorted(known.keys() ^ by_system[first].keys())[0]
+            raise AssayError(
+                f"{system} and {first} were not asked the same: only one of them replied to {other}.",
+                remedy="Systems are compared on the same rows; score the others from files of their own.",
+            )
+        for key in ids:
+            if known[key]["expected"] != by_system[first][key]["expected"]:
+                raise AssayError(f"Row {key}: {system} and {first} expect different answers.", remedy="Mend the files.")
+    rows = [by_system[first][key] for key in ids]
+    sure = {system: np.array([_confidence(known[key]) for key in ids]) for system, known in by_system.items()}
+    return Replies(
+        name=name,
+        ids=ids,
+        expected=[row["expected"] for row in rows],
+        systems={system: [_generated(known[key]) for key in ids] for system, known in by_system.items()},
+        prompts=[str(row.get("prompt") or "") for row in rows],
+        groups=[str(row.get("group") or key) for key, row in zip(ids, rows, strict=True)],
+        columns={
+            kind: [None if row.get(kind) is None else str(row[kind]) for row in rows]
+            for kind in SLICED
+            if any(row.get(kind) is not None for row in rows)
+        },
+        confidence={system: values for system, values in sure.items() if not np.isnan(values).all()},
+    )
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    try:
+        if path.suffix == ".parquet":
+            rows = pq.read_table(path).to_pylist()
+        elif path.suffix == ".json":
+            rows = json.loads(path.read_bytes())
+        else:
+            rows = [json.loads(line) for line in path.read_bytes().splitlines() if line.strip()]
+    except (ValueError, RecursionError) as error:  # of Arrow too
+        raise AssayError(f"{path}: cannot be read: {error}", remedy="JSON Lines, a JSON array or Parquet.") from None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise AssayError(f"{path}: expected rows that are objects.", remedy="JSON Lines, a JSON array or Parquet.")
+    return rows
+
+
+def _expected(row: Mapping[str, Any], where: str) -> Any:
+    right = row.get("expected")
+    if isinstance(right, str):
+        try:
+            right = json.loads(right)
+        except ValueError as error:
+            raise AssayError(f"{where}: `expected` is not JSON: {error}", remedy="Give the right answer.") from None
+    if right is None:
+        raise AssayError(f"{where}: no `expected`.", remedy="Every row needs the right answer, an object or its JSON.")
+    return right
+
+
+def _confidence(row: Mapping[str, Any]) -> float:
+    value = row.get("confidence")
+    return float(value) if isinstance(value, int | float) and 0 <= value <= 1 else float("nan")
+
+
+def _generated(row: Mapping[str, Any]) -> Generated:
+    seconds = row.get("seconds")
+    return Generated(
+        row["output"],
+        int(row.get("tokens") or 0),
+        bool(row.get("truncated")),
+        float(seconds) if isinstance(seconds, int | float) else None,
+    )

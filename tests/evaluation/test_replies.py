@@ -1,0 +1,123 @@
+"""Replies from files: read in every format, judged, published, found again; and what is wrong with a file is said."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from curate.errors import AssayError
+from curate.recipe import EvaluationSettings
+from curate.store import Store
+from evaluation.compare import compare
+from evaluation.replies import find, read, score
+from evaluation.scorecard import schema
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"kind": {"enum": ["x", "y"]}, "count": {"type": "integer"}},
+    "required": ["kind", "count"],
+    "additionalProperties": False,
+}
+
+
+def rows(system: str, right: float, count: int = 60) -> list[dict[str, Any]]:
+    draw = random.Random(system)
+    made = []
+    for number in range(count):
+        wanted = {"kind": "xy"[number % 2], "count": number % 3}
+        given = wanted if draw.random() < right else wanted | {"count": 7}
+        made.append(
+            {
+                **{"id": f"r{number}", "system": system, "output": json.dumps(given), "expected": wanted},
+                **{"language": "ko" if number % 4 else "de", "group": f"g{number // 2}", "prompt": "p" * (number * 10)},
+                **{"confidence": 0.9 if given == wanted else 0.4, "seconds": 0.5, "tokens": 5},
+            }
+        )
+    return made
+
+
+def write(path: Path, made: list[dict[str, Any]]) -> Path:
+    if path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist([row | {"expected": json.dumps(row["expected"])} for row in made]), path)
+    elif path.suffix == ".json":
+        path.write_text(json.dumps(made))
+    else:
+        path.write_text("".join(json.dumps(row) + "\n" for row in made))
+    return path
+
+
+def test_from_files_to_a_scorecard(tmp_path: Path) -> None:
+    files = [
+        write(tmp_path / "a.jsonl", rows("good", 0.9)),
+        write(tmp_path / "b.json", rows("bad", 0.3)),
+        write(tmp_path / "c.parquet", rows("worse", 0.3)),
+    ]
+    store = Store(tmp_path / "store")
+    settings = EvaluationSettings.model_validate({"resamples": 500})
+    read_ = read(find([str(tmp_path / "*.json*"), str(files[2])]), "made")
+    folder = score(read_, SCHEMA, settings, files, store)
+    card = json.loads((folder / "scorecard.json").read_bytes())
+    assert list(schema().iter_errors(card)) == []
+    assert (card["rows"], card["groups"], list(card["systems"])) == (60, 30, ["good", "bad", "worse"])
+    assert card["systems"]["good"]["calibration"]["ece"] == pytest.approx(0.15, abs=0.1)
+    assert set(card["systems"]["good"]["slices"]) == {"language", "length"}
+    pairs = {(each["a"], each["b"]): each for each in card["comparisons"] if each["measure"] == "whole_match"}
+    assert pairs["good", "bad"]["verdict"] == "better"
+    assert pairs["bad", "worse"]["verdict"] == "no difference shown"
+    assert pairs["good", "bad"]["rows_needed"] < 60
+    assert score(read_, SCHEMA, settings, files, store) == folder
+    assert store.resolve("scorecards", "made") == folder
+    found = compare(folder, folder, "good", "bad")
+    assert {each["measure"]: each["p"] for each in found["comparisons"]}["whole_match"] == pairs["good", "bad"]["p"]
+
+
+def test_outputs_of_any_kind_are_published(tmp_path: Path) -> None:
+    outputs = ["\ud800", "x" * (1 << 20), "[" * 10_000, '{"count": 1e999}', '{"count": ' + "9" * 400 + "}", "NaN", ""]
+    made = [{"output": output, "expected": {"kind": "x", "count": 1}} for output in outputs]
+    file = write(tmp_path / "odd.jsonl", made)
+    folder = score(read([file], "odd"), SCHEMA, EvaluationSettings(), [file], Store(tmp_path / "store"))
+    forms = pq.read_table(folder / "predictions.parquet")["form"].to_pylist()
+    assert forms == ["no_answer", "repetition", "too_deep", "not_finite", "missing_key", "not_finite", "empty"]
+    assert pq.read_table(folder / "predictions.parquet")["output"][0].as_py() == "\\ud800"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no reply in it"),
+        ("{broken\n", "cannot be read"),
+        ("[1]\n", "rows that are objects"),
+        ('{"expected": {}}\n', "row 1: `output` is no text"),
+        ('{"output": "x"}\n', "row 1: no `expected`"),
+        ('{"output": "x", "expected": "{"}\n', "row 1: `expected` is not JSON"),
+        ('{"output": "x", "expected": {}, "id": 1}\n' * 2, "row 2: .* has replied to 1 before"),
+        (
+            '{"output": "x", "expected": {}}\n{"output": "x", "expected": {}, "system": "b"}\n',
+            "were not asked the same",
+        ),
+        (
+            '{"output": "x", "expected": {}, "id": 1}\n{"output": "x", "expected": [], "id": 1, "system": "b"}\n',
+            "expect",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_file(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "replies.jsonl"
+    path.write_text(text)
+    with pytest.raises(AssayError, match=message):
+        read([path], "made")
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(AssayError, match="no such file"):
+        find([str(tmp_path / "none*.jsonl")])
+
+
+def test_a_file_that_is_no_parquet(tmp_path: Path) -> None:
+    (tmp_path / "x.parquet").write_bytes(b"nothing")
+    with pytest.raises(AssayError, match="cannot be read"):
+        read([tmp_path / "x.parquet"], "made")
