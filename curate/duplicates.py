@@ -376,7 +376,7 @@ class _Judge:
             winner = self._winner(votes, others)
             seen: dict[str, Any] = {"rows": sum(votes.values()), "answers": len(votes)}
             if others:
-                seen["earlier"] = [self._where(*other) for other in others[:NAMED]]
+                seen["earlier"] = [self._where(number, [row])[0] for number, row in others[:NAMED]]
             for place in places:
                 if self.settings.conflicts != "keep_and_flag" and _pair(self.answers[place]) != winner:
                     self.reason[place], self.evidence[place] = "conflict", seen
@@ -393,10 +393,10 @@ class _Judge:
         (first, most), (_, next_most) = votes.most_common(2)
         return first if most > next_most else None
 
-    def _where(self, number: int, row: int) -> dict[str, Any]:
-        """How evidence names an earlier row."""
-        columns = self.earlier[number].rows.select(["id", "version", "file", "row"]).slice(row, 1).to_pylist()[0]
-        return {"kept": columns["id"]} | {name: columns[name] for name in ("version", "file", "row")}
+    def _where(self, number: int, rows: Sequence[int] | Numbers) -> list[dict[str, Any]]:
+        """How evidence names earlier rows."""
+        named = self.earlier[number].rows.select(["id", "version", "file", "row"]).take(pa.array(rows, pa.int64()))
+        return named.rename_columns(["kept", "version", "file", "row"]).to_pylist()  # type: ignore[no-any-return]
 
     def _duplicate(self, place: int, reason: str, where: dict[str, Any], similarity: float) -> None:
         self.reason[place], self.evidence[place] = reason, where | {"similarity": round(similarity, 6)}
@@ -411,7 +411,7 @@ class _Judge:
             for place in places:
                 rival = kept.get((int(self.forms[place]), _pair(self.answers[place])))
                 if rival is not None and self.reason[place] is None and self.first_of[place] == place:
-                    self._duplicate(place, "exact_duplicate", self._where(*rival), 1.0)
+                    self._duplicate(place, "exact_duplicate", self._where(rival[0], [rival[1]])[0], 1.0)
 
     def _near_duplicates(self) -> None:
         from curate.components import join
@@ -432,8 +432,8 @@ class _Judge:
                 answers,
                 threshold,
             )
-            for mine in np.flatnonzero(there & (by >= 0)).tolist():
-                where = self._where(number, int(by[mine]))
+            removed = np.flatnonzero(there & (by >= 0))
+            for mine, where in zip(removed.tolist(), self._where(number, by[removed]), strict=True):
                 self._duplicate(int(self.firsts[mine]), "near_duplicate", where, similarity[mine])
             there &= by < 0
             self.ties += [(mine, number, row) for mine, row in pairs.tolist()]

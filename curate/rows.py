@@ -62,7 +62,8 @@ class Rows:
 def in_order(keys: pa.Table) -> npt.NDArray[np.int64]:
     """The numbers of a table's rows when they are sorted by all its columns, the first one first; stable."""
     order = pc.sort_indices(keys, [(name, "ascending") for name in keys.column_names])
-    return np.asarray(order, np.int64)
+    numbers: npt.NDArray[np.int64] = np.asarray(order, np.int64)
+    return numbers
 
 
 def _text_bytes(table: pa.Table) -> npt.NDArray[np.int64]:
