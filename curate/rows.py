@@ -76,7 +76,8 @@ def _text_bytes(table: pa.Table) -> npt.NDArray[np.int64]:
     ends = np.concatenate([[0], np.cumsum(_lengths(pc.binary_length(contents)))])[
         np.concatenate([[0], np.cumsum(counts)])
     ]
-    return total + np.diff(ends)
+    total += np.diff(ends)
+    return total
 
 
 def _lengths(lengths: Any) -> npt.NDArray[np.int64]:
