@@ -150,8 +150,11 @@ def flatten(table: pa.Table) -> pa.Table:
     targets = [{} if text is None else orjson.loads(text) for text in table["target"].to_pylist()]
     for key in sorted({key for target in targets for key in target}):
         values = [target.get(key) for target in targets]
+        kinds = {type(value) for value in values if value is not None}
+        mixed = len(kinds) > 1 and not kinds <= {int, float}
+        written = (list, dict, bool, int, float) if mixed else (list, dict)  # as JSON: a column has one type
         columns[f"target.{key}"] = [
-            orjson.dumps(value).decode() if isinstance(value, list | dict) else value for value in values
+            orjson.dumps(value).decode() if isinstance(value, written) else value for value in values
         ]
     return pa.table(columns)
 

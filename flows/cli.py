@@ -287,7 +287,9 @@ def inspect(
 
     inspection = inspect_path(path, rows)
     print_inspection(inspection)
-    if write is not None:
+    if write is None:
+        typer.echo("With --write FOLDER, a recipe and a contract to start with are written there.")
+    else:
         written = write_starter(inspection, write)
         print_places({"recipe": written[0], "contract": written[1].parent})
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 
+import yaml
 from rich.console import Console
 from rich.panel import Panel
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
@@ -14,6 +15,9 @@ from rich.rule import Rule
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from curate.errors import AssayError
+from curate.profile import example
+from flows.inspect import Group, Inspection
 from flows.preview import Preview
 from flows.summary import Table
 
@@ -101,12 +105,14 @@ class Bars:
 
 
 def print_tables(tables: Iterable[Table]) -> None:
-    """Print summary tables on standard output: first columns left, all others right."""
+    """Print summary tables on standard output: text left, numbers right."""
     console = standard_output()
     for table in tables:
-        drawn = RichTable(title=table.title, title_justify="left", title_style="bold")
+        drawn = RichTable(title=Text(harmless(table.title)), title_justify="left", title_style="bold")
         for number, column in enumerate(table.columns):
-            drawn.add_column(column, justify="right" if number else "left", overflow="fold")
+            drawn.add_column(
+                Text(harmless(column)), justify="left" if number < table.texts else "right", overflow="fold"
+            )
         for row in table.rows:
             drawn.add_row(*(Text(harmless(cell)) for cell in row))
         console.print(drawn)
@@ -143,3 +149,100 @@ def print_preview(preview: Preview) -> None:
         else:
             text.append(shown)
     console.print(Panel(text, title="text (trained tokens marked)"))
+
+
+MOST_GROUPS, MOST_COLUMNS = 8, 40
+LONGEST_TURN = 400
+"""Groups and columns shown of an inspection, and characters of each text in its record."""
+
+
+def print_inspection(inspection: Inspection) -> None:
+    """Print what would be read: the files, and of the largest group its columns, how they are read, and one row."""
+    console = standard_output()
+    found = [
+        [
+            name if len(group.files) == 1 else f"{name} and {len(group.files) - 1:,} more",
+            ", ".join([group.format or "archive", *group.encodings]),
+            ", ".join(f"{shape} ({rows:,})" for shape, rows in group.shapes.most_common()) or "unknown",
+            f"{group.size / 2**20:,.1f}",
+            f"{group.profile.rows:,}",
+            f"{group.unreadable:,}",
+        ]
+        for group in inspection.groups[:MOST_GROUPS]
+        for name in [group.files[0].name]
+    ]
+    if len(inspection.groups) > MOST_GROUPS:
+        found.append([f"... and {len(inspection.groups) - MOST_GROUPS:,} other kinds of files", *[""] * 5])
+    columns = ["files", "format", "shape", "MiB", "rows", "unreadable"]
+    print_tables([Table("files", f"Files of {inspection.path}", columns, found, texts=3)])
+    if inspection.passed_over:
+        named = ", ".join(inspection.passed_over[:MOST_GROUPS])
+        more = (
+            f" and {len(inspection.passed_over) - MOST_GROUPS:,} more"
+            if named and len(inspection.passed_over) > MOST_GROUPS
+            else ""
+        )
+        console.print(Text(harmless(f"Passed over, of no known format: {named}{more}")))
+    group = inspection.groups[0]
+    for where, why in group.unread:
+        console.print(Text("Cannot be read: ", style="bold yellow") + Text(harmless(f"{where}: {why}")))
+    if not group.profile.rows:
+        return
+    if len(inspection.groups) > 1:
+        console.print(Text(harmless(f"Below: {found[0][0]}. Inspect the others by themselves.")))
+    print_tables([_columns(group)])
+    console.print(Text(harmless(_reading(group))))
+    try:
+        mapping = group.mapping()
+    except AssayError as error:
+        console.print(Text(harmless(error.message), style="yellow"))
+    else:
+        if mapping:
+            written = yaml.safe_dump({"record": mapping}, sort_keys=False, allow_unicode=True)
+            console.print(Panel(Text(harmless(written.rstrip())), title="in a recipe"))
+    if group.record is not None:
+        record = json.dumps(_shortened(group.record), ensure_ascii=False, indent=1)
+        console.print(Panel(Text(harmless(record)), title="the first row as a record"))
+
+
+def _columns(group: Group) -> Table:
+    """The columns of a group's rows; those that look like something say so."""
+    found = group.guess
+    roles: dict[str | None, str] = {found.id: "id", found.group: "group", found.label: "label"}
+    if not group.recognised:
+        roles |= {found.prompt: "prompt"}
+        roles.update(dict.fromkeys(found.answers, "target" if found.target else "answer"))
+    rows = []
+    for name, seen in list(group.profile.columns.items())[:MOST_COLUMNS]:
+        types = [kind for kind, _ in seen.types.most_common() if kind != "null"] or ["null"]
+        kinds = (
+            f"JSON in {types[0]}" if group.profile.holds_objects(name) and types[0] == "string" else " or ".join(types)
+        )
+        if seen.is_class():
+            kinds += f", {len(seen.values or ())} values" if len(seen.values or ()) > 1 else ", always the same"
+        share = seen.filled / group.profile.rows
+        filled = "100%" if seen.filled == group.profile.rows else f"{min(99, round(100 * share))}%"
+        rows.append([name, kinds, filled, roles.get(name, ""), example(seen.example, 60)])
+    if len(group.profile.columns) > MOST_COLUMNS:
+        rows.append([f"... and {len(group.profile.columns) - MOST_COLUMNS:,} more", *[""] * 4])
+    return Table("columns", "Columns", ["column", "type", "filled", "looks like", "example"], rows, texts=5)
+
+
+def _reading(group: Group) -> str:
+    """How a starter recipe would read the rows."""
+    if group.recognised:
+        known = ", ".join(shape for shape, _ in group.shapes.most_common())
+        ends = ", whose answers are JSON: they become the target" if group.structured else ""
+        return f"Read as {known}{ends}. The recipe needs no mapping of turns."
+    return "No known shape; what the columns look like is a guess."
+
+
+def _shortened(value: object) -> object:
+    """A record with its long texts cut, and how much was cut."""
+    if isinstance(value, dict):
+        return {key: _shortened(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_shortened(inner) for inner in value]
+    if isinstance(value, str) and len(value) > LONGEST_TURN:
+        return f"{value[:LONGEST_TURN]}… ({len(value) - LONGEST_TURN:,} more characters)"
+    return value

@@ -214,6 +214,15 @@ def test_flatten() -> None:
     assert flat["target.d"] == [None, 2.5, None]
 
 
+def test_a_key_of_values_of_several_types_is_one_column() -> None:
+    values = [True, {"n": 1}, "x", [2], 3, None, 2.5]
+    flat = flatten(
+        table([row(number, ["?"], {"a": value, "n": 1 + number / 2}, 5) for number, value in enumerate(values)])
+    )
+    assert flat["target.a"].to_pylist() == ["true", '{"n":1}', "x", "[2]", "3", None, "2.5"]
+    assert flat["target.n"].to_pylist() == [1, 1.5, 2, 2.5, 3, 3.5, 4]
+
+
 def test_the_empty_set_flattens_and_fails(tmp_path: Path) -> None:
     result = check_set(table([]), Contract.load("guanaco"), tmp_path)
     assert "enough_rows" in [finding.name for finding in result.failed]
