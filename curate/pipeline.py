@@ -252,7 +252,7 @@ class _Run:
 
     def _judge(self, shards: Sequence[Shard]) -> Curated:
         """The stages over all rows at once, and publishing."""
-        self.index.catch_up(self.progress)
+        self._index()
         segments = self.index.segments()
         versions = [version for segment in segments for version in segment.versions]
         drops = [drop for segment in segments for drop in segment.drops]
@@ -270,7 +270,7 @@ class _Run:
         shards, met = self._split(shards, verdict, later)
         manifest = inputs | {"splits_of": standing, "stages": self.stages, "balance": met}
         published = self._publish(shards, verdict, manifest)
-        self.index.catch_up(self.progress)
+        self._index()
         return published
 
     def _inputs(self) -> dict[str, Any]:
@@ -328,9 +328,15 @@ class _Run:
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
-        begin = time.perf_counter()
+        """Add to a stage's seconds what is not counted as another's meanwhile."""
+        begin, others = time.perf_counter(), sum(self.seconds.values())
         yield
-        self.seconds[stage] = time.perf_counter() - begin
+        inside = sum(self.seconds.values()) - others
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - begin - inside
+
+    def _index(self) -> None:
+        with self._timed("index"):
+            self.index.catch_up(self.progress)
 
     def _tell(self, name: str, rows_in: int, shards: Sequence[Shard]) -> None:
         """Add a stage to the manifest; check that it conserved the rows (law 1)."""
@@ -622,7 +628,8 @@ class _Run:
         sizes = Counter(table["split"].to_pylist())
         with self.store.publishing("datasets", self.recipe.name, unhashed=frozenset({"data_docs"})) as draft:
             self.progress("gate", 0, table.num_rows, "rows")
-            gate = check_set(table, self.contract, draft.folder / "data_docs")
+            with self._timed("gate"):
+                gate = check_set(table, self.contract, draft.folder / "data_docs")
             self.progress("gate", table.num_rows, table.num_rows, "rows")
             if not gate.success:
                 raise GateError(

@@ -83,6 +83,11 @@ def _stages(curated: Curated) -> Table:
         ]
         for stage in curated.manifest["stages"]
     ]
+    rows += [
+        [step, "", "", "", f"{curated.seconds[step]:.1f}", ""]
+        for step in ("gate", "publish", "index")
+        if step in curated.seconds
+    ]
     return Table("stages", "Stages", columns, rows)
 
 
