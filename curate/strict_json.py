@@ -25,7 +25,7 @@ def loads(text: str) -> Any:
         InvalidJson: says what is wrong and, for syntax, where.
     """
     try:
-        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite)
+        value = _DECODER.decode(text)
         if "\\ud" in text.lower() or not text.isascii():
             json.dumps(value, ensure_ascii=False).encode()
     except InvalidJson:
@@ -57,3 +57,6 @@ def _finite(text: str) -> float:
     if math.isinf(value):
         raise InvalidJson("not_finite", f"{text} is too large for a double")
     return value
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite)

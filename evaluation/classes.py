@@ -77,10 +77,10 @@ def compared_macro_f1(labels: Labels, one: Ints, other: Ints, rows: Rows) -> dic
     sides = [_sides(labels, part) for part in (pairs // many, pairs % many)]
     counts = np.bincount(kinds)
 
-    def difference(counted: Ints) -> Floats:
+    def difference(counted: Floats) -> Floats:
         return macro_f1(counted, *sides[0]) - macro_f1(counted, *sides[1])
 
-    def swapped(moved: Ints) -> Floats:
+    def swapped(moved: Floats) -> Floats:
         both = [np.concatenate(each) for each in zip(*sides, strict=True)]
         stayed = counts - moved
         return macro_f1(np.hstack([stayed, moved]), *both) - macro_f1(np.hstack([moved, stayed]), *both)
@@ -97,7 +97,7 @@ def _sides(labels: Labels, cells: Ints) -> tuple[Ints, Ints]:
     return cells // (len(labels.names) + 1), cells % (len(labels.names) + 1) - 1
 
 
-def macro_f1(counts: Ints, wanted: Ints, given: Ints) -> Floats:
+def macro_f1(counts: Floats, wanted: Ints, given: Ints) -> Floats:
     """Mean F1 over the labels that are expected of some row.
 
     Args:
@@ -110,8 +110,8 @@ def macro_f1(counts: Ints, wanted: Ints, given: Ints) -> Floats:
     """
     present = np.unique(wanted)
     expects, gives = wanted[:, None] == present, given[:, None] == present  # (cells, labels)
-    total = counts @ expects.astype(np.int64) + counts @ gives.astype(np.int64)
-    right = 2 * (counts @ (expects & gives).astype(np.int64))
+    total = counts @ expects.astype(np.float64) + counts @ gives.astype(np.float64)
+    right = 2 * (counts @ (expects & gives).astype(np.float64))
     with np.errstate(invalid="ignore"):
         each = np.where(total > 0, right / np.maximum(total, 1), np.nan)
     seen = np.maximum((total > 0).sum(axis=1), 1)
@@ -144,7 +144,7 @@ def _kappa(labels: Labels, wanted: Ints, given: Ints, rows: Rows, ordered: Seque
     return found | {"rows": int(both.sum())}
 
 
-def weighted_kappa(counts: Ints, wanted: Ints, given: Ints, size: int) -> Floats:
+def weighted_kappa(counts: Floats, wanted: Ints, given: Ints, size: int) -> Floats:
     """Cohen's kappa with quadratic weights (1968) for each sample; NaN where all agree by necessity.
 
     Args:
@@ -154,8 +154,8 @@ def weighted_kappa(counts: Ints, wanted: Ints, given: Ints, size: int) -> Floats
     """
     ranks = np.arange(size)
     total = np.maximum(counts.sum(axis=1), 1)
-    rows_ = counts @ (wanted[:, None] == ranks).astype(np.int64) / total[:, None]
-    columns = counts @ (given[:, None] == ranks).astype(np.int64) / total[:, None]
+    rows_ = counts @ (wanted[:, None] == ranks).astype(np.float64) / total[:, None]
+    columns = counts @ (given[:, None] == ranks).astype(np.float64) / total[:, None]
     seen = counts @ ((wanted - given) ** 2) / total
     # The mean squared distance of two independent draws, from the margins' first and second moments.
     chance = rows_ @ ranks**2 + columns @ ranks**2 - 2 * (rows_ @ ranks) * (columns @ ranks)

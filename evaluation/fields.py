@@ -160,23 +160,21 @@ def at(value: Any, path: tuple[str, ...]) -> Any:
 
 def compare(field: Field, given: Any, wanted: Any) -> Compared:
     """Compare a field of an output with what is expected; either may be ABSENT."""
-    exact = given is wanted if given is ABSENT or wanted is ABSENT else equal(given, wanted)
     if given is ABSENT or wanted is ABSENT:
-        return Compared(exact, exact, float(exact))
+        return RIGHT if given is wanted else WRONG
+    if equal(given, wanted):
+        return RIGHT
     kind = field.rule.kind
     if kind in ("set", "list") and isinstance(given, list) and isinstance(wanted, list):
-        return _items(exact, given, wanted, ordered=kind == "list")
-    if exact:
-        return RIGHT
+        return _items(given, wanted, ordered=kind == "list")
     same = MATCHES.get(kind)
-    matched = same is not None and same(given, wanted, field.rule)
-    return Compared(False, matched, float(matched))
+    return MATCHED if same is not None and same(given, wanted, field.rule) else WRONG
 
 
-RIGHT = Compared(True, True, 1.0)
+RIGHT, MATCHED, WRONG = Compared(True, True, 1.0), Compared(False, True, 1.0), Compared(False, False, 0.0)
 
 
-def _items(exact: bool, given: list[Any], wanted: list[Any], ordered: bool) -> Compared:
+def _items(given: list[Any], wanted: list[Any], ordered: bool) -> Compared:
     """F1 of items, by their longest common subsequence where their order counts."""
     one, other = ([_item_key(item) for item in items] for items in (given, wanted))
     if ordered:
@@ -184,7 +182,7 @@ def _items(exact: bool, given: list[Any], wanted: list[Any], ordered: bool) -> C
     else:
         common, total = len(set(one) & set(other)), len(set(one)) + len(set(other))
     score = 2 * common / total if total else 1.0
-    return Compared(exact, 2 * common == total, score)
+    return Compared(False, 2 * common == total, score)
 
 
 def _item_key(item: Any) -> Any:
@@ -217,17 +215,25 @@ def _common_subsequence(one: list[Any], other: list[Any]) -> int:
 
 def equal(one: Any, other: Any) -> bool:
     """Whether two JSON values are equal as JSON Schema has it: 1 is 1.0, and neither is true."""
-    if isinstance(one, bool) or isinstance(other, bool):
-        return one is other
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(equal, one, other))
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(equal(value, other[key]) for key, value in one.items())
-    return bool(one == other)
+    return bool(one == other) and _alike(one, other)
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Whether of two values that Python calls equal none is a boolean where the other is a number."""
+    kind = type(one)
+    if kind is str:
+        return True
+    if kind is dict:
+        return all(_alike(value, other[key]) for key, value in one.items())
+    if kind is list:
+        return all(map(_alike, one, other))
+    return (kind is bool) == (type(other) is bool)
 
 
 def normalised(text: str) -> str:
     """A text without regard to case, to full and half width (NFKC), and to how much white space it has."""
+    if text.isascii():
+        return " ".join(text.lower().split())
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 

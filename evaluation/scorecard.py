@@ -43,7 +43,7 @@ COMPARED = ("schema_valid", "whole_match", "rules_match", "exact_match")
 """Measures of the whole answer in which systems are compared."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Answer:
     """One system's answer to one row."""
 

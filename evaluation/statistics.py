@@ -21,7 +21,7 @@ CELLS = 1 << 22
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-Statistic = Callable[[Ints], Floats]
+Statistic = Callable[[Floats], Floats]
 """From counts of kinds of rows, shape (resamples, kinds), to a number for each resample, shape (resamples,)."""
 
 
@@ -62,18 +62,20 @@ class Rows:
         """Only some of the rows: a mask of shape (rows,)."""
         return Rows(self.numbers[chosen].tolist(), int(chosen.sum()), self.resamples, self.seed)
 
-    def kinds_of_groups(self, kinds: Ints) -> tuple[Ints, Ints]:
+    def kinds_of_groups(self, kinds: Ints) -> tuple[Ints, Any]:
         """Groups that are made of the same kinds of rows, counted.
 
         Args:
             kinds: each row's kind, 0 to n - 1: shape (rows,).
 
         Returns:
-            How many groups there are of each kind of group, shape (m,); and what one is made of, shape (m, n).
+            How many groups there are of each kind of group, shape (m,); and what one is made of, sparse, shape (m, n).
         """
+        from scipy.sparse import coo_array, eye_array
+
         many = int(kinds.max(initial=-1)) + 1
         if self.alone:
-            return np.bincount(kinds, minlength=many), np.eye(many, dtype=np.int64)
+            return np.bincount(kinds, minlength=many), eye_array(many, format="csr")
         # A group's signature: the sum of a random 64-bit number for each of its rows, equal for equal multisets.
         random = np.random.default_rng(0).integers(1 << 63, size=many, dtype=np.uint64)
         signatures = np.zeros(self.total, dtype=np.uint64)
@@ -82,11 +84,11 @@ class Rows:
         number = np.full(self.total, -1)
         number[first] = np.arange(len(first))
         example = number[self.numbers]  # of the rows of one group of each kind, the kind
-        made_of = np.zeros((len(first), many), dtype=np.int64)
-        np.add.at(made_of, (example[example >= 0], kinds[example >= 0]), 1)
-        return counts, made_of
+        chosen = example >= 0
+        ones = np.ones(int(chosen.sum()))
+        return counts, coo_array((ones, (example[chosen], kinds[chosen])), shape=(len(first), many)).tocsr()
 
-    def resampled(self, kinds: Ints) -> Iterable[Ints]:
+    def resampled(self, kinds: Ints) -> Iterable[Floats]:
         """How many rows of each kind there are in each resample of groups: arrays of shape (some resamples, kinds)."""
         counts, made_of = self.kinds_of_groups(kinds)
         draw = np.random.default_rng(self.seed)
@@ -94,14 +96,14 @@ class Rows:
         for size in self._steps(made_of):
             yield draw.multinomial(self.total, share, size=size) @ made_of
 
-    def swapped(self, kinds: Ints) -> Iterable[Ints]:
+    def swapped(self, kinds: Ints) -> Iterable[Floats]:
         """How many rows of each kind are swapped if each group is swapped with probability one half."""
         counts, made_of = self.kinds_of_groups(kinds)
         draw = np.random.default_rng(self.seed)
         for size in self._steps(made_of):
             yield draw.binomial(counts, 0.5, size=(size, len(counts))) @ made_of
 
-    def _steps(self, made_of: Ints) -> Iterable[int]:
+    def _steps(self, made_of: Any) -> Iterable[int]:
         step = max(1, CELLS // max(made_of.shape))
         left = self.resamples
         while left > 0:
@@ -155,7 +157,7 @@ def statistic(kinds: Ints, of: Statistic, rows: Rows) -> dict[str, Any]:
     """Any number that is a function of how many rows there are of each kind, with its bootstrap interval."""
     drawn = np.concatenate([of(counts) for counts in rows.resampled(kinds)])
     low, high = _interval(drawn)
-    return {"value": _rounded(float(of(np.bincount(kinds)[None, :])[0])), "low": low, "high": high}
+    return {"value": _rounded(float(of(np.bincount(kinds)[None, :].astype(np.float64))[0])), "low": low, "high": high}
 
 
 def _interval(drawn: Floats) -> tuple[float | None, float | None]:
@@ -184,11 +186,11 @@ def compared(one: Floats, other: Floats, rows: Rows) -> dict[str, Any]:
     counts = np.bincount(kinds, minlength=len(apart))
     only_a, only_b = int(counts[apart > 0].sum()), int(counts[apart < 0].sum())
 
-    def difference(counted: Ints) -> Floats:
+    def difference(counted: Floats) -> Floats:
         drawn: Floats = counted @ apart / np.maximum(counted.sum(axis=1), 1)
         return drawn
 
-    def exchanged(swapped: Ints) -> Floats:
+    def exchanged(swapped: Floats) -> Floats:
         drawn: Floats = (counts - 2 * swapped) @ apart / counts.sum()
         return drawn
 
@@ -210,7 +212,7 @@ def compared_by(kinds: Ints, difference: Statistic, swapped: Statistic, rows: Ro
 
 
 def _compared(kinds: Ints, difference: Statistic, swapped: Statistic, rows: Rows) -> dict[str, Any]:
-    seen = float(difference(np.bincount(kinds)[None, :])[0])
+    seen = float(difference(np.bincount(kinds)[None, :].astype(np.float64))[0])
     drawn = np.concatenate([difference(counts) for counts in rows.resampled(kinds)])
     low, high = _interval(drawn)
     by_chance = np.concatenate([swapped(counts) for counts in rows.swapped(kinds)])

@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from curate.recipe import FieldRule
-from evaluation.fields import Compared, at, compare, equal, fields_of, label_of
+from evaluation.fields import RIGHT, WRONG, Compared, at, compare, equal, fields_of, label_of
 from evaluation.form import ABSENT, Class, Flag, Form, form_of, validator_of
-
-WRONG = Compared(False, False, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +60,7 @@ class Judge:
         self.validator = validator_of(schema)
         self.fields = fields_of(schema, rules or {})
         self.classes = tuple(number for number, field in enumerate(self.fields) if field.rule.kind == "class")
+        self._right = (RIGHT,) * len(self.fields)
         self._wrong = (WRONG,) * len(self.fields)
         self._no_labels = (None,) * len(self.classes)
 
@@ -84,9 +83,11 @@ class Judge:
         missing: tuple[str, ...] = ()
         invented: tuple[str, ...] = ()
         if isinstance(value, dict):
-            compared = tuple(compare(each, at(value, each.path), at(expected, each.path)) for each in self.fields)
-            given = tuple(label_of(at(value, self.fields[number].path)) for number in self.classes)
-            if not whole:
+            given = tuple([label_of(at(value, self.fields[number].path)) for number in self.classes])
+            if whole:
+                compared = self._right
+            else:
+                compared = tuple([compare(each, at(value, each.path), at(expected, each.path)) for each in self.fields])
                 missing, invented = _keys(expected, value), _keys(value, expected)
         rules = bool(compared) and not missing + invented and all(each.match for each in compared)
         return Judgement(

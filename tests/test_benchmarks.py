@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import growth, incremental, measure, near_dedup, quality, texts
+from benchmarks import growth, incremental, measure, near_dedup, quality, scoring, texts
 
 
 @pytest.fixture(scope="module")
@@ -145,3 +145,12 @@ def test_incremental(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     result = json.loads(printed[-1])
     assert (result["input"]["indexed"]["rows"], result["input"]["drop"]["rows"]) == (300, 60)
     assert result["share"] == pytest.approx(result["seconds"]["drop"][0] / result["seconds"]["full"][0], abs=1e-3)
+
+
+def test_scoring(capsys: pytest.CaptureFixture[str]) -> None:
+    scoring.main(["--rows", "60", "--repeats", "1"])
+    printed = capsys.readouterr().out
+    result = json.loads(printed.splitlines()[-1])
+    assert result["input"] == {"rows": 60, "outputs": 120}
+    assert set(result["ratio"]) == {"jsonschema", "jsonschema-rs"}
+    assert "do not agree" not in printed

@@ -1,0 +1,38 @@
+"""Score two systems with Assay; argv: (name), rows.jsonl, schema.json. Prints its steps and how many outputs fit."""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+from evaluation.generate import Generated
+from evaluation.scorecard import Answer, Asked, scorecard
+from evaluation.statistics import Rows
+from evaluation.structured import Judge
+
+
+def main(data: Path, schema: Path) -> None:
+    clock = [time.perf_counter()]
+    rows = [json.loads(line) for line in data.read_text().splitlines()]
+    judge = Judge(json.loads(schema.read_text()))
+    clock.append(time.perf_counter())
+    systems = {
+        name: [
+            Answer(Generated(row[name]), judgement := judge(row[name], row["expected"]), judgement.whole_match)
+            for row in rows
+        ]
+        for name in ("first", "second")
+    }
+    clock.append(time.perf_counter())
+    asked = Asked.of(Rows([row["group"] for row in rows], len(rows)), judge, [row["expected"] for row in rows])
+    card = scorecard(systems, asked)
+    clock.append(time.perf_counter())
+    steps = ("read", "judge", "count, resample, compare")
+    told = {
+        "steps": {name: round(clock[at + 1] - clock[at], 2) for at, name in enumerate(steps)},
+        "schema_valid": sum(system["schema_valid"]["count"] for system in card["systems"].values()),
+    }
+    print(json.dumps(told))
+
+
+main(*map(Path, sys.argv[2:]))
