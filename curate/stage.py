@@ -1,6 +1,7 @@
 """Stages: functions from a table to an outcome, run over shards, cached by content."""
 
 import json
+import os
 import shutil
 import tempfile
 from abc import ABC, abstractmethod
@@ -203,7 +204,9 @@ class Shard:
         return read_arrow(self.folder / "rejected.arrow")
 
 
-def cached_outcome(cache: Path, key_of: Any, rows_in: int | None, compute: Callable[[], Outcome]) -> Shard:
+def cached_outcome(
+    cache: Path, key_of: Any, rows_in: int | None, compute: Callable[[], Outcome], before: Shard | None = None
+) -> Shard:
     """The shard of the cache that `key_of` names, computed if it is not there.
 
     Args:
@@ -211,6 +214,7 @@ def cached_outcome(cache: Path, key_of: Any, rows_in: int | None, compute: Calla
         key_of: JSON-like value that determines the outcome; its hash is the shard's key.
         rows_in: how many rows the outcome must account for (None where the stage itself finds out: reading).
         compute: makes the outcome.
+        before: the shard it is made of; if its rows are left as they were, they are linked to and not written again.
 
     Raises:
         AssayError: the outcome has lost or invented rows (law 1).
@@ -235,7 +239,10 @@ def cached_outcome(cache: Path, key_of: Any, rows_in: int | None, compute: Calla
     }
 
     def write(draft: Path) -> None:
-        write_arrow(outcome.kept, draft / "kept.arrow")
+        if before is not None and outcome.kept.equals(before.kept()):
+            os.link(before.folder / "kept.arrow", draft / "kept.arrow")
+        else:
+            write_arrow(outcome.kept, draft / "kept.arrow")
         write_arrow(outcome.rejected, draft / "rejected.arrow")
         (draft / "summary.json").write_bytes(orjson.dumps(summary))
 
@@ -268,6 +275,7 @@ def run_stage(task: StageTask) -> Shard:
         [task.stage, task.version, task.settings, task.shard.key],
         task.shard.rows,
         lambda: task.run(task.shard.kept()),
+        task.shard,
     )
 
 

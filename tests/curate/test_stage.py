@@ -14,11 +14,13 @@ from curate.stage import (
     EXCERPT,
     Outcome,
     Reject,
+    StageTask,
     cache_folder,
     cached_outcome,
     divide,
     example_of,
     first_examples,
+    run_stage,
 )
 
 
@@ -51,6 +53,22 @@ def test_an_outcome_is_computed_once(tmp_path: Path) -> None:
     assert second.kept()["id"].to_pylist() == ["0", "2"]
     assert second.quarantine()["id"].to_pylist() == ["1"]
     assert cached_outcome(tmp_path, ["demo", 2], 3, compute).key != first.key
+
+
+def test_rows_that_a_stage_leaves_as_they_were_are_not_written_again(tmp_path: Path) -> None:
+    before = cached_outcome(tmp_path, ["before"], 3, lambda: divide(table(3), "before", []))
+
+    def rebuilt(rows: pa.Table) -> Outcome:
+        return divide(pa.Table.from_pylist(rows.to_pylist(maps_as_pydicts="strict"), schema=rows.schema), "same", [])
+
+    same = run_stage(StageTask("same", 1, None, rebuilt, before, tmp_path))
+    assert (same.folder / "kept.arrow").samefile(before.folder / "kept.arrow")
+    assert same.kept().equals(table(3))
+    other = run_stage(
+        StageTask("other", 1, None, lambda rows: divide(rows, "o", [Reject(0, "why", {})]), same, tmp_path)
+    )
+    assert other.kept()["id"].to_pylist() == ["1", "2"]
+    assert same.kept().num_rows == 3
 
 
 def test_a_stage_that_loses_rows_stops_the_run(tmp_path: Path) -> None:
