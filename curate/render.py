@@ -29,14 +29,22 @@ if TYPE_CHECKING:
 Message = dict[str, str]
 """{"role": "system" | "user" | "assistant", "content": text}."""
 
-VERSION = 1
+VERSION = 2
 
 IGNORED = -100
 """Label of a token that is not trained: torch's cross-entropy ignores it."""
 
 
+class Refusal(AssayError):
+    """A chat template has no words for a conversation: its `raise_exception` says why."""
+
+
+class _Refused(TemplateError):
+    """What a template's `raise_exception` raises; any other error is the template's own."""
+
+
 def _raise(message: str) -> NoReturn:
-    raise TemplateError(message)
+    raise _Refused(message)
 
 
 def _environment() -> ImmutableSandboxedEnvironment:
@@ -150,7 +158,7 @@ class ChatTemplate:
         """The text of a conversation.
 
         Raises:
-            AssayError: the template refuses the messages, or asks for a field they do not have.
+            AssayError: the template refuses the messages (a Refusal), or asks for a field they do not have.
         """
         return self._module(messages, tokens, add_generation_prompt)[0]
 
@@ -169,9 +177,8 @@ class ChatTemplate:
                 }
             )
         except TemplateError as error:
-            raise AssayError(
-                f"Chat template {self.name!r}: {error.message}.", remedy="See the row's messages."
-            ) from None
+            kind = Refusal if isinstance(error, _Refused) else AssayError
+            raise kind(f"Chat template {self.name!r}: {error.message}.", remedy="See the row's messages.") from None
         return str(module), str(vars(module)["stop"])
 
 
@@ -336,13 +343,19 @@ class Renderer:
 def render(table: pa.Table, task: TaskTemplate, renderer: Renderer) -> Outcome:
     """Add the columns `messages` and `text`.
 
-    Reason: `special_token` (the row's own words hold text that the base model's tokenizer takes for a special token,
-    which would end or begin a turn where none does; the evidence names it).
+    Reasons: `special_token` (the row's own words hold text that the base model's tokenizer takes for a special token,
+    which would end or begin a turn where none does; the evidence names it), `refused` (the chat template has no words
+    for these turns, such as a tool's, or one role twice in turn; the evidence holds what it says).
     """
     messages = [task.messages(row) for row in table.select(SCHEMA.names).to_pylist(maps_as_pydicts="strict")]
     foreign = [renderer.foreign_tokens(each) for each in messages]
     rejects = [Reject(row, "special_token", {"tokens": tokens}) for row, tokens in enumerate(foreign) if tokens]
-    rendered = ["" if tokens else renderer.text(each) for each, tokens in zip(messages, foreign, strict=True)]
+    rendered = [""] * len(messages)
+    for row, each in enumerate(messages):
+        try:
+            rendered[row] = "" if foreign[row] else renderer.text(each)
+        except Refusal as refusal:
+            rejects.append(Reject(row, "refused", {"message": refusal.message}))
     table = table.append_column("messages", pa.array(messages, TURNS)).append_column(
         "text", pa.array(rendered, pa.string())
     )

@@ -287,9 +287,9 @@ def inspect(
 
     inspection = inspect_path(path, rows)
     print_inspection(inspection)
-    if write is None:
+    if write is None and inspection.groups[0].record is not None:
         typer.echo("With --write FOLDER, a recipe and a contract to start with are written there.")
-    else:
+    if write is not None:
         written = write_starter(inspection, write)
         print_places({"recipe": written[0], "contract": written[1].parent})
 

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from curate.errors import AssayError
 from curate.profile import example
-from flows.inspect import Group, Inspection
+from flows.inspect import Group, Inspection, named
 from flows.preview import Preview
 from flows.summary import Table
 
@@ -176,13 +176,8 @@ def print_inspection(inspection: Inspection) -> None:
     columns = ["files", "format", "shape", "MiB", "rows", "unreadable"]
     print_tables([Table("files", f"Files of {inspection.path}", columns, found, texts=3)])
     if inspection.passed_over:
-        named = ", ".join(inspection.passed_over[:MOST_GROUPS])
-        more = (
-            f" and {len(inspection.passed_over) - MOST_GROUPS:,} more"
-            if named and len(inspection.passed_over) > MOST_GROUPS
-            else ""
-        )
-        console.print(Text(harmless(f"Passed over, of no known format: {named}{more}")))
+        passed_over = named(inspection.passed_over, MOST_GROUPS)
+        console.print(Text(harmless(f"Passed over, of no known format: {passed_over}")))
     group = inspection.groups[0]
     for where, why in group.unread:
         console.print(Text("Cannot be read: ", style="bold yellow") + Text(harmless(f"{where}: {why}")))
@@ -220,8 +215,7 @@ def _columns(group: Group) -> Table:
         )
         if seen.is_class():
             kinds += f", {len(seen.values or ())} values" if len(seen.values or ()) > 1 else ", always the same"
-        share = seen.filled / group.profile.rows
-        filled = "100%" if seen.filled == group.profile.rows else f"{min(99, round(100 * share))}%"
+        filled = f"{100 * seen.filled // group.profile.rows}%" if 100 * seen.filled >= group.profile.rows else "<1%"
         rows.append([name, kinds, filled, roles.get(name, ""), example(seen.example, 60)])
     if len(group.profile.columns) > MOST_COLUMNS:
         rows.append([f"... and {len(group.profile.columns) - MOST_COLUMNS:,} more", *[""] * 4])

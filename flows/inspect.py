@@ -5,7 +5,7 @@ import glob
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -20,6 +20,8 @@ from curate.record import SCHEMA
 
 IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 RESERVED = {"and", "or", "not", "in", "is", "if", "else", "true", "false", "none", "self", "turns", "loop", "for"}
+MOST_NAMED = 10
+"""Columns that an error names."""
 MOST_FILES = 200
 """Files of a group that are sampled, at equal distances."""
 MOST_SHOWN = 5
@@ -79,7 +81,7 @@ class Group:
         else:
             if found.prompt is None or not found.answers:
                 what = "a prompt" if found.prompt is None else "an answer"
-                columns = ", ".join(map(str, self.profile.columns)) or "none"
+                columns = named(self.profile.columns, MOST_NAMED)
                 raise AssayError(
                     f"No column looks like {what}; there are {columns}.",
                     remedy="Write the recipe's `record` by hand: `turns` for what is said, `target` for a JSON answer.",
@@ -128,7 +130,7 @@ def inspect(path: Path, rows: int) -> Inspection:
     Raises:
         AssayError: there is nothing, or nothing that can be opened.
     """
-    drop, names = _named(path)
+    drop, names = _listed(path)
     groups: dict[Any, Group] = {}
     passed_over: list[str] = []
     with TemporaryDirectory() as cache:
@@ -140,11 +142,12 @@ def inspect(path: Path, rows: int) -> Inspection:
             else:
                 files.append(found)
     looked_at = files[:: max(1, -(-len(files) // MOST_FILES))]
-    keys = {file.name: (file.format, stated, _first_columns(file)) for file, stated in looked_at}
-    likely: dict[tuple[str | None, bool], Any] = {}
+    keys = {file.name: (file.format, stated, _kind(file)) for file, stated in looked_at}
+    likely: dict[tuple[str | None, bool, str], Any] = {}
     for file, stated in files:
-        key = keys.get(file.name, likely.get((file.format, stated), (file.format, stated, None)))
-        likely.setdefault((file.format, stated), key)
+        alike = file.format, stated, file.path.suffix
+        key = keys.get(file.name) or likely.get(alike, alike)
+        likely.setdefault(alike, key)
         groups.setdefault(key, Group(file.format, stated)).files.append(file)
     if not groups:
         raise AssayError(
@@ -194,7 +197,13 @@ def answer_of(record: dict[str, Any]) -> str | None:
     return str(last["content"]) if last["role"] == "assistant" else None
 
 
-def _named(path: Path) -> tuple[Path, list[str]]:
+def named(names: Iterable[str], most: int) -> str:
+    """Names one after the other, no more than `most` of them."""
+    every = list(names)
+    return (", ".join(every[:most]) or "none") + (f" and {len(every) - most:,} more" if len(every) > most else "")
+
+
+def _listed(path: Path) -> tuple[Path, list[str]]:
     """The drop, and the names of the files in it; hidden ones are left alone."""
     if path.is_file():
         return path.parent, [path.name]
@@ -259,8 +268,11 @@ def _encoding(path: Path) -> str:
     return "UTF-8"
 
 
-def _first_columns(file: InputFile) -> Any:
-    """The shape of a file's first row, or else its columns."""
+def _kind(file: InputFile) -> Any:
+    """What files of one group have in common: the shape of their first row, or its columns; where each file is a row,
+    the suffix."""
+    if file.format in ("text", "front_matter"):
+        return file.path.suffix
     for _, row in islice(_RECOGNISE.rows(read_rows(file)), 1):
         if isinstance(row, Unread):
             return None

@@ -13,6 +13,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from curate.errors import AssayError
 from curate.record import SCHEMA, TURNS
 from curate.render import IGNORED, ChatTemplate, Renderer, SpecialTokens, TaskTemplate, load_tokenizer, render
+from tests import records
 
 # The chat templates that the models were published with, as their tokenizer_config.json holds them.
 PUBLISHED = {
@@ -81,8 +82,29 @@ def test_llama2_refuses_turns_that_do_not_alternate() -> None:
         ChatTemplate("llama2").render([{"role": "assistant", "content": "hello"}], TOKENS)
 
 
+@pytest.mark.parametrize("name", ["guanaco", "llama2", "chatml"])
+def test_rows_that_a_template_has_no_words_for_are_quarantined(name: str) -> None:
+    asked, answered = ("user", "is it raining"), ("assistant", "yes")
+    plain = [asked, answered]
+    tool = [asked, ("assistant", '{"name": "rain"}'), ("tool", "true"), answered]
+    late_tool = [asked, ("tool", "true"), asked, answered]
+    late_system = [*plain, ("system", "Be kind."), answered]
+    rows = [
+        records.record(*turns, id=str(number)) for number, turns in enumerate([plain, tool, late_tool, late_system])
+    ]
+    outcome = render(
+        records.table_of(rows), TaskTemplate("conversation", None), Renderer(ChatTemplate(name), TOKENIZER, TOKENS)
+    )
+    refused = {"guanaco": ["1", "2"], "llama2": ["1", "2", "3"], "chatml": []}[name]
+    assert outcome.rejected["id"].to_pylist() == refused
+    assert set(outcome.rejected["reason"].to_pylist()) <= {"refused"}
+    assert all("Chat template" in evidence for evidence in outcome.rejected["evidence"].to_pylist())
+    if name == "chatml":
+        assert "<|im_start|>tool\ntrue<|im_end|>\n" in outcome.kept["text"].to_pylist()[1]
+
+
 def test_guanaco_equals_the_real_rows(shared_data: Path) -> None:
-    from curate.mapping import guanaco_turns
+    from curate.shapes import guanaco_turns
 
     template, seen = ChatTemplate("guanaco"), 0
     for line in (shared_data / "ins_guanaco_oa/prompts/oa_questions.jsonl").open(encoding="utf-8"):
