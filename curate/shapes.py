@@ -359,11 +359,9 @@ _TWO = ("user", "assistant")
 
 
 GUANACO = re.compile(r"(?<!#)###\s*(Human|Assistant):")
-LLAMA2 = re.compile(r"(?:<s>\s*)?\[INST\](.*?)\[/INST\](.*?)(?=(?:<s>\s*)?\[INST\]|\Z)", re.DOTALL)
+LLAMA2 = re.compile(r"\[(/?)INST\]")
 LLAMA2_SYSTEM = re.compile(r"\s*<<SYS>>(.*?)<</SYS>>", re.DOTALL)
 CHATML = re.compile(r"<\|im_start\|>(\w+)\n(.*?)(?:<\|im_end\|>|\Z)", re.DOTALL)
-STOP = re.compile(r"\s*(?:</s>|<\|endoftext\|>)\s*\Z")
-"""What ends an answer, and is the model's and not the answer's."""
 
 
 def guanaco_turns(text: str) -> list[Turn]:
@@ -382,12 +380,13 @@ def guanaco_turns(text: str) -> list[Turn]:
 
 def llama2_turns(text: str) -> list[Turn]:
     """Turns of a text in Llama 2's format, "<s>[INST] <<SYS>> ... <</SYS>> ... [/INST] ... </s>", trimmed likewise."""
-    said: list[tuple[str, str]] = []
-    for asked, answer in LLAMA2.findall(text):
-        if system := LLAMA2_SYSTEM.match(asked):
+    pieces = LLAMA2.split(text)
+    said = [("system", pieces[0])]
+    for closed, content in zip(pieces[1::2], pieces[2::2], strict=True):
+        if not closed and (system := LLAMA2_SYSTEM.match(content)):
             said.append(("system", system[1]))
-            asked = asked[system.end() :]
-        said += [("user", asked), ("assistant", answer)]
+            content = content[system.end() :]
+        said.append(("assistant" if closed else "user", content))
     return _spoken(said)
 
 
@@ -398,18 +397,30 @@ def chatml_turns(text: str) -> list[Turn]:
 
 
 def _spoken(said: list[tuple[str, str]]) -> list[Turn]:
-    trimmed = [{"role": role, "content": STOP.sub("", content).strip()} for role, content in said]
-    return [turn for turn in trimmed if turn["content"]]
+    """Turns without outer spaces, without the model's own tokens around them, and without those of which nothing is
+    left."""
+    turns: list[Turn] = []
+    for role, content in said:
+        content = content.strip().removesuffix("<s>").rstrip().removesuffix("<|endoftext|>").rstrip()
+        if content.count("</s>") > content.count("<s>"):  # else it is HTML's, of what is struck out
+            content = content.removesuffix("</s>").rstrip()
+        if content:
+            turns.append({"role": role, "content": content})
+    return turns
 
 
-def _markup(looks: re.Pattern[str], turns_of: Callable[[str], list[Turn]]) -> "Reader":
-    """Reads rows whose `text`, or whose prompt with the answer beside it, a chat template has written."""
+def _markup(opening: str, closing: str, turns_of: Callable[[str], list[Turn]]) -> "Reader":
+    """Reads rows whose `text`, or whose prompt with the answer beside it, a chat template has written.
+
+    Such a text has an `opening` and behind it a `closing`, two patterns.
+    """
+    begins, ends = re.compile(opening), re.compile(closing)
 
     def read(row: Row, paths: Paths) -> list[Conversation]:
         answer = _first(row, ANSWERS)
         for name in (*PROMPTS, "text") if answer and not _preference(row) else ("text",):
             text = row.get(name)
-            if isinstance(text, str) and looks.search(text):
+            if isinstance(text, str) and (begin := begins.search(text)) and ends.search(text, begin.end()):
                 turns = turns_of(text)
                 if answer and name != "text":
                     turns.append({"role": "assistant", "content": _text(answer, row[answer])})
@@ -495,8 +506,8 @@ READERS: dict[Shape, Reader] = {
     "messages": _messages,
     "sharegpt": _sharegpt,
     "alpaca": _alpaca,
-    "guanaco": _markup(re.compile(r"###\s*Human:.*###\s*Assistant:", re.DOTALL), guanaco_turns),
-    "llama2": _markup(re.compile(r"\[INST\].*\[/INST\]", re.DOTALL), llama2_turns),
-    "chatml": _markup(re.compile(r"<\|im_start\|>\w+\n.*<\|im_end\|>", re.DOTALL), chatml_turns),
+    "guanaco": _markup(r"###\s*Human:", r"###\s*Assistant:", guanaco_turns),
+    "llama2": _markup(r"\[INST\]", r"\[/INST\]", llama2_turns),
+    "chatml": _markup(r"<\|im_start\|>\w+\n", r"<\|im_end\|>", chatml_turns),
     "prompt": _prompt,
 }

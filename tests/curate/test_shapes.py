@@ -276,6 +276,27 @@ def test_llama2_turns() -> None:
 
 
 MARKS = ("<s>", "</s>", "INST]", "SYS>>", "<|")
+
+
+def test_the_models_own_tokens_are_no_words_and_html_is_not_the_models() -> None:
+    assert guanaco_turns("<s>### Human: a</s><s>### Assistant: b <s>c</s>") == said(
+        ("user", "a"), ("assistant", "b <s>c</s>")
+    )
+    assert llama2_turns("A preamble. [INST]a[/INST]b<|endoftext|>")[::2] == said(
+        ("system", "A preamble."), ("assistant", "b")
+    )
+
+
+@pytest.mark.parametrize(
+    "mark", ["### Human: ", "### Assistant:", "[INST]", "[/INST]", "<<SYS>>", "<|im_start|>user\n", " "]
+)
+def test_markup_without_an_end_takes_time_in_proportion(mark: str) -> None:
+    text = f"### Human: [INST] <|im_start|>user\n{mark * 200_000}x"  # what is quadratic would take hours
+    for turns_of_text in (guanaco_turns, llama2_turns, chatml_turns):
+        turns_of_text(text)
+    attempt(Mapper(RecordMapping(), {}), {"text": text})
+
+
 # What people say, without what stands for the template itself.
 CONTENTS = (
     (

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from hypothesis import given
@@ -16,6 +17,7 @@ from curate.pipeline import curate
 from curate.profile import Seen
 from curate.recipe import Recipe
 from curate.shapes import SHAPES
+from curate.split import SPLITS
 from curate.stage import map_in_process
 from curate.store import Store
 from flows.cli import app
@@ -241,12 +243,23 @@ def test_a_starter_of_conversations_works_unchanged(tmp_path: Path) -> None:
 
     rows = [said(f"ask {n} of the {n * n} things", f"answer {n}", "why so", f"for {n} and {n + 1}") for n in range(30)]
     rows.append({"messages": [{"role": "system", "content": "Be kind."}, *said("hi", "ho")["messages"]]})
+    call = {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}
+    result = {"role": "tool", "name": "f", "content": "1"}
+    [question, answer] = said("how many", "one")["messages"]
+    rows.append({"messages": [question, call, result, answer], "tools": [{"function": {"name": "f"}}]})
     recipe = started(write(tmp_path / "raw/chat.jsonl", rows), tmp_path / "mine", project.tokenizer)
     assert recipe.record.turns is None
     done = curate(recipe, Store(tmp_path / "store"), tokenizer_folder=project.tokenizer, map_shards=map_in_process)
     counts = done.manifest["counts"]
-    assert (counts["in"], counts["kept"]) == (31, 31)
-    assert done.manifest["stages"][0]["counters"] == {"messages": 31}
+    assert (counts["in"], counts["kept"]) == (32, 32)
+    assert done.manifest["stages"][0]["counters"] == {"messages": 32}
+    texts = [row["text"] for name in SPLITS for row in pq.read_table(done.folder / f"{name}.parquet").to_pylist()]
+    [with_tool] = [text for text in texts if "<|im_start|>tool" in text]
+    assert with_tool == (
+        '<|im_start|>system\n[{"function": {"name": "f"}}]<|im_end|>\n<|im_start|>user\nhow many<|im_end|>\n'
+        '<|im_start|>assistant\n{"name": "f", "arguments": {}}<|im_end|>\n'
+        '<|im_start|>tool\n{"name": "f", "content": "1"}<|im_end|>\n<|im_start|>assistant\none<|im_end|>\n'
+    )
 
 
 def test_a_recipe_that_is_there_is_not_touched(tmp_path: Path) -> None:
