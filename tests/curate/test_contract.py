@@ -14,7 +14,7 @@ from curate.contract import Contract
 from curate.errors import AssayError
 from tests.project import CONTRACT, TARGET_SCHEMA
 
-PACKAGED = ["contracts", "guanaco", "instructions", "licences"]
+PACKAGED = ["contracts", "guanaco", "instructions", "licences", "ljp_criminal"]
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -41,7 +41,7 @@ def test_every_packaged_contract_loads_by_name_and_by_folder() -> None:
         assert contract.purpose
         assert contract.limitations
         assert {"license", "attribution"} <= contract.properties.keys()
-        assert (contract.target_schema is not None) == (name in ("contracts", "licences"))
+        assert (contract.target_schema is not None) == (name in ("contracts", "licences", "ljp_criminal"))
         assert all(field.description for field in contract.fields)
         assert all(rule["meta"]["description"] and rule["meta"]["dimension"] for rule in contract.expectations)
 
@@ -226,4 +226,4 @@ def test_a_missing_target_schema_is_an_error_not_a_free_answer(tmp_path: Path) -
 def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(AssayError, match="licenses: no such contract") as caught:
         Contract.load("licenses")
-    assert "contracts, guanaco, instructions, licences" in caught.value.remedy
+    assert "contracts, guanaco, instructions, licences, ljp_criminal" in caught.value.remedy

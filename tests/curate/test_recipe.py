@@ -56,8 +56,8 @@ def test_packaged_recipes_load_with_each_variant(path: Path) -> None:
         assert Recipe.load(path, variant) != recipe
 
 
-def test_there_are_four_packaged_recipes() -> None:
-    assert [path.stem for path in RECIPES] == ["contracts", "guanaco", "instructions", "licences"]
+def test_there_are_five_packaged_recipes() -> None:
+    assert [path.stem for path in RECIPES] == ["contracts", "guanaco", "instructions", "licences", "ljp_criminal"]
 
 
 def test_defaults(loaded: Loaded) -> None:
