@@ -86,7 +86,7 @@ def check_version(folder: Path, progress: Progress = silent, sample: int = SAMPL
     files = [_check_files(folder, manifest), _check_version_id(manifest)]
     if files[0].failures and any("not readable" in offence for offence in files[0].offences):
         return files
-    checks = [*files, _check_stages(folder, manifest), _check_sources(folder), _check_json_lines(folder)]
+    checks = [*files, _check_stages(folder, manifest), _check_sources(folder, manifest), _check_json_lines(folder)]
     earlier = _Earlier(folder, manifest)
     checks += _check_shared(folder, earlier)
     if earlier.standing:
@@ -168,11 +168,16 @@ def _check_version_id(manifest: dict[str, Any]) -> Check:
 def _check_stages(folder: Path, manifest: dict[str, Any]) -> Check:
     """Stage by stage and in all, against the rows that the files hold."""
     counts, stages = manifest["counts"], manifest["stages"]
-    check = Check("stages", "rows in = rows kept + rows quarantined, at every stage and in all", "1", counts["in"])
+    claim = "rows in (and made of others) = rows kept + rows quarantined, at every stage and in all"
+    check = Check("stages", claim, "1", counts["in"])
     rows = counts["in"]
     for stage in stages:
-        if not stage["rows_in"] == rows == stage["kept"] + stage["rejected"]:
-            check.fail(f"stage {stage['name']}: {rows} rows come, {stage['kept']} kept + {stage['rejected']} rejected")
+        made = stage.get("made", 0)
+        if not stage["rows_in"] == rows == stage["kept"] + stage["rejected"] - made:
+            check.fail(
+                f"stage {stage['name']}: {rows} rows come, {stage['kept']} kept + {stage['rejected']} rejected"
+                + (f", {made} made" if made else "")
+            )
         if sum(stage["reasons"].values()) != stage["rejected"]:
             check.fail(f"stage {stage['name']}: {stage['rejected']} rejected, for reasons {stage['reasons']}")
         rows = stage["kept"]
@@ -183,8 +188,9 @@ def _check_stages(folder: Path, manifest: dict[str, Any]) -> Check:
     if not sum(held.values()) == counts["kept"] == rows:
         check.fail(f"{sum(held.values())} rows in the splits, {counts['kept']} kept, {rows} left by the last stage")
     quarantined = _count(folder / "quarantine.parquet")
-    if quarantined != counts["quarantined"] or quarantined + sum(held.values()) != counts["in"]:
-        check.fail(f"{sum(held.values())} rows in the splits and {quarantined} in quarantine, of {counts['in']}")
+    total = counts["in"] + sum(stage.get("made", 0) for stage in stages)
+    if quarantined != counts["quarantined"] or quarantined + sum(held.values()) != total:
+        check.fail(f"{sum(held.values())} rows in the splits and {quarantined} in quarantine, of {total}")
     found = Counter((row["stage"], row["reason"]) for row in _rows(folder / "quarantine.parquet", ["stage", "reason"]))
     told = Counter({(stage["name"], reason): n for stage in stages for reason, n in stage["reasons"].items()})
     for stage, reason in sorted(found.keys() | told.keys()):
@@ -195,16 +201,23 @@ def _check_stages(folder: Path, manifest: dict[str, Any]) -> Check:
     return check
 
 
-def _check_sources(folder: Path) -> Check:
-    """Rows of a file are numbered from 0, so a number that is missing is a row that was lost."""
+def _check_sources(folder: Path, manifest: dict[str, Any]) -> Check:
+    """Rows of a file are numbered from 0, so a number that is missing is a row that was lost.
+
+    Of rows that are made of others, as many are there more than once as the stages say they made.
+    """
     check = Check("sources", "each row of each file is published or quarantined, once", "1")
+    made = sum(stage.get("made", 0) for stage in manifest["stages"])
     numbers: dict[str, list[int]] = {}
     for name in (*SPLITS, "quarantine"):
         for row in _rows(folder / f"{name}.parquet", ["source"]):
             check.compared += 1
             numbers.setdefault(row["source"]["file"], []).append(row["source"]["row"])
+    more = sum(len(found) - len(set(found)) for found in numbers.values())
+    if made and more != made:
+        check.fail(f"{more} rows are there again, {made} were made of others")
     for file, found in sorted(numbers.items()):
-        if sorted(found) == list(range(len(found))):
+        if sorted(set(found) if made else found) == list(range(len(set(found)))):
             continue
         twice = sorted(number for number, times in Counter(found).items() if times > 1)
         lost = sorted(set(range(max(found) + 1)) - set(found))

@@ -101,6 +101,7 @@ def run_read(task: ReadTask) -> Shard:
     def compute() -> Outcome:
         mapper = _mapper(task.mapping, task.lookups)
         counters: Counter[str] = Counter()
+        more = 0
         records: list[dict[str, Any]] = []
         rejected: list[dict[str, Any]] = []
         for file in task.files:
@@ -115,6 +116,7 @@ def run_read(task: ReadTask) -> Shard:
                 except RowError as problem:
                     rejected.append(_unmade(source, problem.reason, problem.evidence, raw_json(row)))
                     continue
+                more += len(made) - 1
                 for record in made:
                     counters.update(record.pop("told"))
                     records.append(record | {"source": source})
@@ -122,6 +124,7 @@ def run_read(task: ReadTask) -> Shard:
             pa.Table.from_pylist(records, schema=SCHEMA),
             pa.Table.from_pylist(rejected, schema=QUARANTINE_SCHEMA),
             dict(counters),
+            made=more,
         )
 
     return cached_outcome(task.cache, ["read", VERSION, task.mapping, named(task.files), lookups], None, compute)

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from curate import balance, decontaminate, duplicates, fit, ingest, render, select, semantic, split
 from curate.contract import Contract
+from curate.distribution import quantiles, summed
 from curate.earlier import Earlier, before, cluster_splits, earlier_rows, recorded_splits, tied_splits
 from curate.errors import AssayError
 from curate.hashing import digest, file_digest
@@ -193,9 +194,10 @@ def run_render(table: pa.Table, contract: Contract, settings: Any, folder: Path)
     return render.render(table, task, _renderer(settings.chat, folder, settings.answers))
 
 
-def run_fit(table: pa.Table, settings: Any, max_tokens: int, folder: Path) -> Outcome:
-    """The stage `fit` with the tokenizer loaded in this process."""
-    return fit.fit(table, _renderer(settings.chat, folder, settings.answers), max_tokens)
+def run_fit(table: pa.Table, contract: Contract, settings: Any, bound: fit.Fit, folder: Path) -> Outcome:
+    """The stage `fit` with templates and tokenizer loaded in this process."""
+    task = render.TaskTemplate(settings.task, contract.target_schema)
+    return fit.fit(table, task, _renderer(settings.chat, folder, settings.answers), bound)
 
 
 def apply_split(
@@ -341,8 +343,9 @@ class _Run:
     def _tell(self, name: str, rows_in: int, shards: Sequence[Shard]) -> None:
         """Add a stage to the manifest; check that it conserved the rows (law 1)."""
         kept, rejected = sum(shard.rows for shard in shards), sum(shard.rejected for shard in shards)
-        if kept + rejected != rows_in:
-            raise AssayError(f"Stage {name}: {rows_in} rows in, {kept} kept, {rejected} quarantined.")
+        made = sum(shard.made for shard in shards)
+        if kept + rejected != rows_in + made:
+            raise AssayError(f"Stage {name}: {rows_in} rows in, {made} made, {kept} kept, {rejected} quarantined.")
         reasons: Counter[str] = Counter()
         counters: Counter[str] = Counter()
         examples: dict[str, list[Example]] = {}
@@ -355,6 +358,7 @@ class _Run:
             {
                 "name": name,
                 "rows_in": rows_in,
+                "made": made,
                 "kept": kept,
                 "rejected": rejected,
                 "reasons": dict(sorted(reasons.items())),
@@ -362,6 +366,7 @@ class _Run:
                 "examples": {
                     rule: self._protected(first_examples(found)) for rule, found in sorted(examples.items()) if found
                 },
+                "distributions": summed(shard.distributions for shard in shards),
             }
         )
         self.quarantined += shards
@@ -395,7 +400,8 @@ class _Run:
         with self._timed("read"):
             done = ingest.ingest(self.recipe, self.cache, self.map_shards, self.shard_bytes)
         self.files, self.lookups = done.files, done.lookups
-        self._tell("read", sum(shard.rows + shard.rejected for shard in done.shards), done.shards)
+        rows = sum(shard.rows + shard.rejected - shard.made for shard in done.shards)
+        self._tell("read", rows, done.shards)
         return done.shards
 
     def _duplicates(self, shards: Sequence[Shard]) -> tuple[list[Shard], Path]:
@@ -534,9 +540,14 @@ class _Run:
         ]
         stage = partial(run_render, contract=self.contract, settings=settings, folder=folder)
         shards = self._map("render", render.VERSION, key, stage, shards)
-        longest = self.recipe.fit.max_tokens
-        stage = partial(run_fit, settings=settings, max_tokens=longest, folder=folder)
-        return self._map("fit", fit.VERSION, longest, stage, shards)
+        bound = self.recipe.fit
+        stage = partial(run_fit, contract=self.contract, settings=settings, bound=bound, folder=folder)
+        shards = self._map("fit", fit.VERSION, bound.model_dump(exclude={"model"}), stage, shards)
+        tokens = pa.concat_tables([shard.kept().select(["tokens"]) for shard in shards])["tokens"]
+        evidence = pa.concat_tables([shard.quarantine().select(["evidence"]) for shard in shards])["evidence"]
+        long = pa.array([orjson.loads(each)["tokens"] for each in evidence.to_pylist()], pa.int32())
+        self.stages[-1]["tokens"] = {"kept": quantiles(tokens), "too_long": quantiles(long)}
+        return shards
 
     def _split(
         self, shards: Sequence[Shard], verdict: Path, later: Sequence[Path]
@@ -623,8 +634,11 @@ class _Run:
         rejected = Rows([shard.quarantine() for shard in self.quarantined])
         quarantine = pa.concat_tables(rejected.tables)
         rows_in = self.stages[0]["rows_in"]
-        if table.num_rows + quarantine.num_rows != rows_in:
-            raise AssayError(f"{rows_in} rows in, {table.num_rows} kept, {quarantine.num_rows} quarantined.")
+        made = sum(stage["made"] for stage in self.stages)
+        if table.num_rows + quarantine.num_rows != rows_in + made:
+            raise AssayError(
+                f"{rows_in} rows in, {made} made, {table.num_rows} kept, {quarantine.num_rows} quarantined."
+            )
         sizes = Counter(table["split"].to_pylist())
         with self.store.publishing("datasets", self.recipe.name, unhashed=frozenset({"data_docs"})) as draft:
             self.progress("gate", 0, table.num_rows, "rows")
@@ -649,6 +663,7 @@ class _Run:
             pq.write_table(sources, draft.folder / "sources.parquet", compression="zstd")
             counts = {
                 "in": rows_in,
+                "made": made,
                 "kept": table.num_rows,
                 "quarantined": quarantine.num_rows,
                 "splits": {name: sizes[name] for name in split.SPLITS},

@@ -8,28 +8,34 @@ templates, and sets `stop`, the text that ends an answer.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from jinja2 import StrictUndefined, Template, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from curate.errors import AssayError
-from curate.record import SCHEMA, TURNS
+from curate.record import TURNS
 from curate.stage import Outcome, Reject, divide
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
+    from tokenizers import Encoding, Tokenizer
 
 Message = dict[str, str]
 """{"role": "system" | "user" | "assistant", "content": text}."""
 
 VERSION = 2
+
+ASKED = ["id", "turns", "target", "language", "meta"]
+"""Columns of a record that its messages are made of; the id is for errors."""
 
 IGNORED = -100
 """Label of a token that is not trained: torch's cross-entropy ignores it."""
@@ -116,6 +122,19 @@ class TaskTemplate:
             content = self._block(turn["role"], turn["content"], shared, record)
             messages.append({"role": turn["role"], "content": content})
         return messages
+
+    @cached_property
+    def instructs(self) -> bool:
+        """Whether the template has words of its own to say what is asked: a system message, or around a user's text.
+
+        It is asked with an empty text, and has none where it cannot answer without a row's `meta`.
+        """
+        shared = {"language": None, "meta": {}, "schema": self.schema}
+        nobody = {"id": "(none)"}
+        try:
+            return any(self._block(role, "", shared, nobody).strip() for role in ("system", "user"))
+        except AssayError:
+            return False
 
     def _block(self, block: str, content: str, shared: dict[str, Any], record: dict[str, Any]) -> str:
         if block not in self._template.blocks:
@@ -258,20 +277,25 @@ class Renderer:
         """The conversation as one text."""
         return self.template.render(messages, self.tokens)
 
-    def spans(self, messages: Sequence[Message]) -> list[Span]:
+    def spans(self, messages: Sequence[Message], text: str | None = None) -> list[Span]:
         """The text cut at each answer's beginning and end; joined, they are `text(messages)`.
+
+        Args:
+            messages: a conversation.
+            text: `text(messages)`, where it is known.
 
         Raises:
             AssayError: the template does not render a conversation's beginning as the beginning of its text.
         """
-        whole = self.text(messages)
+        whole = self.text(messages) if text is None else text
         spans: list[Span] = []
         at = 0
         for index, message in enumerate(messages):
             if message["role"] != "assistant":
                 continue
             begin = self.template.render(messages[:index], self.tokens, add_generation_prompt=True)
-            end = self.template.render(messages[: index + 1], self.tokens)
+            last = index + 1 == len(messages)
+            end = whole if last else self.template.render(messages[: index + 1], self.tokens)
             if not whole.startswith(end):  # a template may write the stop text after the last answer only
                 end = end.removesuffix(self.stop)
             if not (whole.startswith(end) and end.startswith(begin)):
@@ -293,23 +317,55 @@ class Renderer:
         Raises:
             AssayError: there is no answer to train, or a trained answer does not end with the stop token.
         """
-        spans = self.spans(messages)
-        answers = [index for index, span in enumerate(spans) if span.answer]
-        trained = set(answers if self.answers == "all" else answers[-1:])
-        if not trained:
-            raise AssayError("A row without an answer cannot be trained.", remedy="Quarantine it before training.")
-        ids: list[int] = []
-        labels: list[int] = []
-        for index, span in enumerate(spans[: max(trained) + 1]):
-            tokens = self._ids(span.text)
-            if index in trained and tokens[-1] != self.stop_token_id:
+        return next(self.encode_all([messages]))
+
+    def encode_all(self, conversations: Iterable[Sequence[Message]]) -> Iterator[Encoded]:
+        """`encode` for each, tokenised together over all cores.
+
+        Raises:
+            AssayError: as `encode`, when it comes to the conversation in question.
+        """
+        for pieces in self._tokenized(map(self.spans, conversations)):
+            ids: list[int] = []
+            labels: list[int] = []
+            for tokens, trained in pieces:
+                ids += tokens.ids
+                labels += tokens.ids if trained else [IGNORED] * len(tokens)
+            yield Encoded(ids, labels)
+
+    def lengths(
+        self, conversations: Iterable[Sequence[Message]], texts: Iterable[str | None] = repeat(None)
+    ) -> list[int]:
+        """How many tokens `encode` gives for each conversation, found without making lists of them.
+
+        Args:
+            conversations: each ends with an answer.
+            texts: their texts, where they are known.
+
+        Raises:
+            AssayError: as `encode`.
+        """
+        spans = map(self.spans, conversations, texts)
+        return [sum(len(tokens) for tokens, _ in pieces) for pieces in self._tokenized(spans)]
+
+    def _tokenized(self, conversations: Iterable[list[Span]]) -> "Iterator[list[tuple[Encoding, bool]]]":
+        """The spans of each conversation up to the last one that is trained: the tokens, and whether they are."""
+        listed = list(conversations)
+        # Alike answers, and beginnings that all rows share, are tokenised once.
+        texts = list(dict.fromkeys(span.text for spans in listed for span in spans))
+        tokens_of = dict(zip(texts, self.tokenizer.encode_batch_fast(texts, add_special_tokens=False), strict=True))
+        for spans in listed:
+            answers = [index for index, span in enumerate(spans) if span.answer]
+            trained = set(answers if self.answers == "all" else answers[-1:])
+            if not trained:
+                raise AssayError("A row without an answer cannot be trained.", remedy="Quarantine it before training.")
+            pieces = [(tokens_of[span.text], index in trained) for index, span in enumerate(spans[: max(trained) + 1])]
+            if any(last and tokens.ids[-1] != self.stop_token_id for tokens, last in pieces):
                 raise AssayError(
                     f"Chat template {self.template.name!r} writes no stop token after an answer that is to be trained.",
                     remedy="Set render.answers to `last`, or use a template that ends every answer.",
                 )
-            ids += tokens
-            labels += tokens if index in trained else [IGNORED] * len(tokens)
-        return Encoded(ids, labels)
+            yield pieces
 
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
         """Token ids to generate the last answer from; the messages may end with that answer or before it."""
@@ -331,9 +387,9 @@ class Renderer:
         """Every text that the tokenizer takes for a special token."""
         return sorted(token.content for token in self.tokenizer.get_added_tokens_decoder().values() if token.special)
 
-    def foreign_tokens(self, messages: Sequence[Message]) -> list[str]:
-        """Special tokens that stand in the messages' own words: they would be taken for the template's."""
-        return [text for text in self.special_texts if any(text in message["content"] for message in messages)]
+    def foreign_tokens(self, contents: Sequence[str]) -> list[str]:
+        """Special tokens that stand in the words of messages: they would be taken for the template's."""
+        return [text for text in self.special_texts if any(text in content for content in contents)]
 
     def _ids(self, text: str) -> list[int]:
         ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
@@ -347,16 +403,29 @@ def render(table: pa.Table, task: TaskTemplate, renderer: Renderer) -> Outcome:
     which would end or begin a turn where none does; the evidence names it), `refused` (the chat template has no words
     for these turns, such as a tool's, or one role twice in turn; the evidence holds what it says).
     """
-    messages = [task.messages(row) for row in table.select(SCHEMA.names).to_pylist(maps_as_pydicts="strict")]
-    foreign = [renderer.foreign_tokens(each) for each in messages]
-    rejects = [Reject(row, "special_token", {"tokens": tokens}) for row, tokens in enumerate(foreign) if tokens]
+    messages = [task.messages(row) for row in table.select(ASKED).to_pylist(maps_as_pydicts="strict")]
+    column = pa.array(messages, TURNS)
+    rejects = []
+    for row in _rows_with_any(column, renderer.special_texts):
+        tokens = renderer.foreign_tokens([message["content"] for message in messages[row]])
+        rejects.append(Reject(row, "special_token", {"tokens": tokens}))
+        messages[row] = []
     rendered = [""] * len(messages)
     for row, each in enumerate(messages):
         try:
-            rendered[row] = "" if foreign[row] else renderer.text(each)
+            rendered[row] = renderer.text(each) if each else ""
         except Refusal as refusal:
             rejects.append(Reject(row, "refused", {"message": refusal.message}))
-    table = table.append_column("messages", pa.array(messages, TURNS)).append_column(
-        "text", pa.array(rendered, pa.string())
-    )
+    table = table.append_column("messages", column).append_column("text", pa.array(rendered, pa.string()))
     return divide(table, "render", rejects)
+
+
+def _rows_with_any(messages: pa.ListArray, texts: Sequence[str]) -> list[int]:
+    """Rows of which a message's content holds one of the texts."""
+    contents = pc.struct_field(messages.flatten(), "content")
+    found = np.zeros(len(contents), bool)
+    for text in texts:
+        found |= pc.match_substring(contents, text).to_numpy(zero_copy_only=False)
+    row_of = np.repeat(np.arange(len(messages)), pc.list_value_length(messages).to_numpy(zero_copy_only=False))
+    rows: list[int] = np.unique(row_of[found]).tolist()
+    return rows

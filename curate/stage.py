@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
 
+from curate.distribution import Counts, distributions
 from curate.errors import AssayError
 from curate.hashing import digest
 from curate.record import QUARANTINE_SCHEMA, SCHEMA
@@ -28,6 +29,8 @@ AROUND = 50
 """Characters of an example before and after what changed."""
 EXCERPT = 300
 """Characters of an example, at most."""
+SUMMARY = 2
+"""Raised whenever the cache is to hold something else about a shard."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,8 @@ class Outcome:
     """What the stage did to the rows it kept, e.g. {"whitespace": 12}: rows."""
     examples: dict[str, list[Example]] = field(default_factory=dict)
     """By counter: rows before and after, for people to look at. Those of the smallest ids are kept."""
+    made: int = 0
+    """How many rows more there are because some were divided: kept + rejected = rows in + made."""
 
 
 class Settings(BaseModel):
@@ -196,6 +201,9 @@ class Shard:
     cached: bool
     """Whether it was there already."""
     examples: dict[str, list[Example]] = field(default_factory=dict)
+    made: int = 0
+    distributions: Counts = field(default_factory=dict)
+    """Of the rows kept."""
 
     def kept(self) -> pa.Table:
         return read_arrow(self.folder / "kept.arrow")
@@ -219,15 +227,15 @@ def cached_outcome(
     Raises:
         AssayError: the outcome has lost or invented rows (law 1).
     """
-    key = digest(key_of)
+    key = digest([SUMMARY, key_of])
     folder = keyed_folder(cache / "stages", key)
     if (folder / "summary.json").is_file():
         return Shard(folder, key, **json.loads((folder / "summary.json").read_bytes()), cached=True)
     outcome = compute()
-    if rows_in is not None and outcome.kept.num_rows + outcome.rejected.num_rows != rows_in:
+    if rows_in is not None and outcome.kept.num_rows + outcome.rejected.num_rows != rows_in + outcome.made:
         raise AssayError(
-            f"{rows_in} rows in, {outcome.kept.num_rows} kept and {outcome.rejected.num_rows} quarantined: "
-            "rows are not conserved.",
+            f"{rows_in} rows in, {outcome.made} made, {outcome.kept.num_rows} kept and {outcome.rejected.num_rows} "
+            "quarantined: rows are not conserved.",
             remedy="This is a defect of the stage; nothing was published.",
         )
     summary = {
@@ -236,6 +244,8 @@ def cached_outcome(
         "reasons": dict(Counter(outcome.rejected["reason"].to_pylist())),
         "counters": outcome.counters,
         "examples": {rule: first_examples(found) for rule, found in outcome.examples.items()},
+        "made": outcome.made,
+        "distributions": distributions(outcome.kept),
     }
 
     def write(draft: Path) -> None:

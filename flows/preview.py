@@ -65,7 +65,7 @@ def previews(recipe: Recipe, store: Store, tokenizer_folder: Path, rows: int) ->
     stages += [
         partial(validate, contract=contract),
         partial(render, task=task, renderer=renderer),
-        partial(fit, renderer=renderer, max_tokens=recipe.fit.max_tokens),
+        partial(fit, task=task, renderer=renderer, settings=recipe.fit),
     ]
     kept = 0
     for record in _records(recipe, TRIES * rows):
