@@ -19,7 +19,17 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from curate.errors import AssayError
 from curate.read import Files, Row, Unread
 from curate.record import content_id
-from curate.shapes import Conversation, Paths, Shape, ShapeError, Turn, gathered, guanaco_turns, recognise
+from curate.shapes import (
+    Conversation,
+    Paths,
+    Shape,
+    ShapeError,
+    Turn,
+    gathered,
+    guanaco_turns,
+    is_flat_message,
+    recognise,
+)
 from curate.stage import Settings
 
 UNDERIVABLE = "label_underivable"
@@ -232,6 +242,10 @@ class Mapper:
     def rows(self, rows: Iterator[Row | Unread]) -> Iterator[tuple[int, Row | Unread]]:
         """A file's rows with their 0-based numbers, messages of one tree put together where shapes are recognised."""
         return gathered(rows) if self.mapping.turns is None else enumerate(rows)
+
+    def needs_whole_file(self, first: Row) -> bool:
+        """Whether a file that begins with this row must be given to `rows` as one: cutting it would cut trees."""
+        return self.mapping.turns is None and is_flat_message(first)
 
     def records(self, row: Row, file: str) -> list[dict[str, Any]]:
         """The records of a row, at least one, without their source.

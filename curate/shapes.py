@@ -109,7 +109,7 @@ def gathered(rows: Iterator[Row | Unread]) -> Iterator[tuple[int, Row | Unread]]
     tree: list[tuple[int, Row]] = []
     ids: set[str] = set()
     for number, row in enumerate(rows):
-        if isinstance(row, dict) and _is_flat_message(row):
+        if isinstance(row, dict) and is_flat_message(row):
             named = row.get("message_tree_id")
             if named != tree[0][1].get("message_tree_id") if tree and named else row.get("parent_id") not in ids:
                 yield from _planted(tree)
@@ -129,7 +129,8 @@ DEEPEST_TREE = 100
 """Messages of a path: far more than people write, and few enough for what walks a nested value level by level."""
 
 
-def _is_flat_message(row: Row) -> bool:
+def is_flat_message(row: Row) -> bool:
+    """Whether a row is a message of a tree whose other messages are other rows."""
     return (
         all(isinstance(row.get(name), str) for name in MESSAGE)
         and ("parent_id" in row or "message_tree_id" in row)

@@ -446,6 +446,10 @@ def test_messages_without_their_tree_come_by_themselves() -> None:
     assert [number for number, _ in found] == [0, 2, 3, 4, 5]
     assert found[0][1] == message("a", None) | {"replies": [message("b", "a") | {"replies": []}]}
     assert [row for _, row in found[1:]] == rows[2:]
+    mapper = Mapper(RecordMapping(), {})
+    assert mapper.needs_whole_file(message("a", None))
+    assert not mapper.needs_whole_file({"messages": ASKED})
+    assert not Mapper(RecordMapping(turns="turns"), {}).needs_whole_file(message("a", None))
     chain = [message(str(n), str(n - 1) if n else None) for n in range(150)]
     deep = list(gathered(iter(chain)))
     assert len(deep) == 51

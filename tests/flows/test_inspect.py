@@ -25,6 +25,7 @@ from flows.console import UNSAFE
 from flows.inspect import Group, inspect
 from flows.preview import previews
 from flows.starter import write_starter
+from flows.summary import curation_tables
 from tests.project import Project, make_rows
 
 HOSTILE = "\x1b[2J\x1b]0;x\x07 [red]r[/red] [link=http://example.org]l[/link] {{ 7 * 7 }} {% raw %} \u202e"
@@ -253,6 +254,7 @@ def test_a_starter_of_conversations_works_unchanged(tmp_path: Path) -> None:
     counts = done.manifest["counts"]
     assert (counts["in"], counts["kept"]) == (32, 32)
     assert done.manifest["stages"][0]["counters"] == {"messages": 32}
+    assert ["  read as messages", "32"] in curation_tables(done)[0].rows
     texts = [row["text"] for name in SPLITS for row in pq.read_table(done.folder / f"{name}.parquet").to_pylist()]
     [with_tool] = [text for text in texts if "<|im_start|>tool" in text]
     assert with_tool == (
