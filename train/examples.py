@@ -1,15 +1,18 @@
 """Rows of a published version: read, chosen and tokenised."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import cycle, groupby, islice
 from pathlib import Path
 from typing import Any
 
 from curate.errors import AssayError
 from curate.hashing import digest
 from curate.render import IGNORED, Renderer
+
+MILLI = 1000
+"""Weights count in thousandths, so that shares are found by whole numbers."""
 
 Row = dict[str, Any]
 """A row of a published split as Python values: {"id": ..., "messages": [...], "label": ..., "tokens": ...}."""
@@ -49,18 +52,24 @@ def read_split(version: Path, split: str, columns: Sequence[str], cache: Path) -
     return rows
 
 
-def select(rows: Iterable[Row], count: int, max_tokens: int, seed: int) -> list[Row]:
+def select(
+    rows: Iterable[Row], count: int, max_tokens: int, seed: int, weights: Mapping[str, float] | None = None
+) -> list[Row]:
     """Choose rows: the same on every machine, whatever the order they come in.
 
     Rows of more than `max_tokens` tokens are left out. Each label gets its share of the rest. Within a label, the
     second row of a near-duplicate cluster comes only after the first of every other one; beyond that, the order is
     that of a hash of seed and id.
 
+    With weights, a label's share is as though each of its rows stood so many times in the split. A label whose share is
+    more than its rows gives all of them, and then again from the first, none more often than its weight, rounded up.
+
     Args:
         rows: with `id`, `label`, `cluster` and `tokens`.
         count: how many rows to choose; all that are short enough if there are fewer.
         max_tokens: the most tokens a chosen row may have.
         seed: another one gives another choice.
+        weights: by label, how many times each of its rows counts; once where it is not named.
 
     Returns:
         The chosen rows in the order of their hashes.
@@ -77,8 +86,13 @@ def select(rows: Iterable[Row], count: int, max_tokens: int, seed: int) -> list[
         labels[label] += 1
         clusters[label, row["cluster"]] += 1
     ranked.sort(key=lambda each: each[:3])
-    shares = _shares(labels, min(count, len(short)))
-    chosen = [each for label, group in groupby(ranked, lambda each: each[0]) for each in list(group)[: shares[label]]]
+    sizes = Counter({name: round(MILLI * size * (weights or {}).get(name, 1)) for name, size in labels.items()})
+    shares = _shares(sizes, min(count, sizes.total() // MILLI))
+    chosen = [
+        each
+        for label, group in groupby(ranked, lambda each: each[0])
+        for each in islice(cycle(list(group)), shares[label])
+    ]
     return [row for *_, row in sorted(chosen, key=lambda each: each[2])]
 
 

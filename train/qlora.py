@@ -59,9 +59,10 @@ def train(version: Path, recipe: Recipe, store: Store, progress: Progress = sile
     renderer = Renderer(template, *load_tokenizer(base.folder), recipe.render.answers)
     columns = ["id", "label", "cluster", "tokens", "messages"]
     chosen = {}
-    for split, count in (("train", settings.rows), ("validation", VALIDATION_ROWS)):
+    weights = manifest.get("recipe", {}).get("balance", {}).get("weights", {})
+    for split, count, weighed in (("train", settings.rows, weights), ("validation", VALIDATION_ROWS, {})):
         rows = read_split(version, split, columns, store.cache)
-        chosen[split] = encode(select(rows, count, settings.max_tokens, settings.seed), renderer)
+        chosen[split] = encode(select(rows, count, settings.max_tokens, settings.seed, weighed), renderer)
         if not chosen[split]:
             raise AssayError(
                 f"{version}: no row of the {split} split has {settings.max_tokens} tokens or fewer.",

@@ -35,6 +35,20 @@ def test_near_duplicates_come_last() -> None:
     assert sorted(Counter(r["cluster"] for r in select(rows, 6, 10, 0)).values()) == [1, 1, 1, 1, 2]
 
 
+def test_weights_draw_a_label_as_though_its_rows_stood_so_often() -> None:
+    rows = [row(number, "a") for number in range(60)] + [row(number, "b") for number in range(60, 80)]
+    assert Counter(r["label"] for r in select(rows, 40, 10, 0)) == {"a": 30, "b": 10}
+    assert Counter(r["label"] for r in select(rows, 40, 10, 0, {"b": 3.0})) == {"a": 20, "b": 20}
+    assert Counter(r["label"] for r in select(rows, 40, 10, 0, {"a": 1 / 3})) == {"a": 20, "b": 20}
+    # 90 rows: 45 of b, which has 20; each comes twice, the first five of them a third time.
+    drawn = Counter(r["id"] for r in select(rows, 90, 10, 0, {"b": 3.0}) if r["label"] == "b")
+    assert sorted(drawn.values()) == [2] * 15 + [3] * 5
+    # All there is: 60 rows once and 20 of them three times.
+    everything = Counter(r["id"] for r in select(rows, 10_000, 10, 0, {"b": 3.0}))
+    assert Counter(everything.values()) == {1: 60, 3: 20}
+    assert select(rows, 40, 10, 0, {}) == select(rows, 40, 10, 0)
+
+
 def test_long_rows_are_left_out_and_few_rows_are_all_taken() -> None:
     rows = [row(number, tokens=number) for number in range(20)]
     assert {r["tokens"] for r in select(rows, 100, 12, 0)} == set(range(13))
