@@ -240,8 +240,9 @@ class Mapper:
         return name
 
     def rows(self, rows: Iterator[Row | Unread]) -> Iterator[tuple[int, Row | Unread]]:
-        """A file's rows with their 0-based numbers, messages of one tree put together where shapes are recognised."""
-        return gathered(rows) if self.mapping.turns is None else enumerate(rows)
+        """A file's rows with their 0-based numbers; where shapes are recognised, a tree of messages that are rows of
+        their own counts as one."""
+        return enumerate(gathered(rows) if self.mapping.turns is None else rows)
 
     def needs_whole_file(self, first: Row) -> bool:
         """Whether a file that begins with this row must be given to `rows` as one: cutting it would cut trees."""

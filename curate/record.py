@@ -30,7 +30,8 @@ SCHEMA = pa.schema(
 id: 128-bit hash (32 hex digits) of the turns and the target as they were read; it never changes after.
 turns: what was said, as {role, content}; target: the expected structured answer as canonical JSON text, or null;
 group: rows of one group share a split; label: what the split is stratified by; language: ISO 639 code or "und";
-source: drop (its hash), file (relative to the source's root), row (0-based within the file); meta: any other strings.
+source: drop (its hash), file (relative to the source's root), row (0-based within the file, where a tree of messages
+that are rows of their own counts as one); meta: any other strings.
 """
 
 QUARANTINE_SCHEMA = pa.schema(

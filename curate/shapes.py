@@ -100,26 +100,25 @@ def recognise(row: Row, only: Shape | None = None, paths: Paths = "all") -> tupl
     raise ShapeError(f"columns {', '.join(columns[:MOST_COLUMNS]) or '(none)'}{more}; looked for {wanted}{hint}")
 
 
-def gathered(rows: Iterator[Row | Unread]) -> Iterator[tuple[int, Row | Unread]]:
-    """Rows with their 0-based numbers, in which rows that are the messages of one tree are put together.
+def gathered(rows: Iterator[Row | Unread]) -> Iterator[Row | Unread]:
+    """Rows, in which rows that are the messages of one tree have become one: the tree.
 
-    A tree's messages follow one another in the file; it gets the number of its first. A message whose parent is not
-    among them comes by itself.
+    A tree's messages follow one another in the file. A message whose parent is not among them comes by itself.
     """
-    tree: list[tuple[int, Row]] = []
+    tree: list[Row] = []
     ids: set[str] = set()
-    for number, row in enumerate(rows):
+    for row in rows:
         if isinstance(row, dict) and is_flat_message(row):
             named = row.get("message_tree_id")
-            if named != tree[0][1].get("message_tree_id") if tree and named else row.get("parent_id") not in ids:
+            if named != tree[0].get("message_tree_id") if tree and named else row.get("parent_id") not in ids:
                 yield from _planted(tree)
                 tree, ids = [], set()
-            tree.append((number, row))
+            tree.append(row)
             ids.add(row["message_id"])
         else:
             yield from _planted(tree)
             tree, ids = [], set()
-            yield number, row
+            yield row
     yield from _planted(tree)
 
 
@@ -139,12 +138,12 @@ def is_flat_message(row: Row) -> bool:
     )
 
 
-def _planted(tree: list[tuple[int, Row]]) -> Iterator[tuple[int, Row]]:
+def _planted(tree: list[Row]) -> Iterator[Row]:
     """Flat messages as nested trees, then those that hang on none of the others, or too deep, as they are."""
     replies: dict[Any, list[int]] = {}
-    for place, (_, message) in enumerate(tree):
+    for place, message in enumerate(tree):
         replies.setdefault(message.get("parent_id"), []).append(place)
-    nested = [message | {"replies": []} for _, message in tree]
+    nested = [message | {"replies": []} for message in tree]
     roots = replies.pop(None, [])
     depth = dict.fromkeys(roots, 1)
     reached = list(roots)
@@ -153,11 +152,8 @@ def _planted(tree: list[tuple[int, Row]]) -> Iterator[tuple[int, Row]]:
             nested[place]["replies"].append(nested[child])
             depth[child] = depth[place] + 1
             reached.append(child)
-    for place in roots:
-        yield tree[place][0], nested[place]
-    for place in range(len(tree)):
-        if place not in depth:
-            yield tree[place]
+    yield from (nested[place] for place in roots)
+    yield from (message for place, message in enumerate(tree) if place not in depth)
 
 
 def _oasst(row: Row, paths: Paths) -> list[Conversation]:
