@@ -1,8 +1,11 @@
 """Telling languages, on real sentences; and not telling them where there is none to tell."""
 
+import ast
 import io
+import json
 import math
 import random
+import re
 import tarfile
 from pathlib import Path
 
@@ -11,7 +14,7 @@ import pyarrow as pa
 import pytest
 from langdetect import detector_factory
 
-from curate.language import UNDETERMINED, Language, _second_opinion, detect
+from curate.language import UNDETERMINED, Language, _log_likelihoods, detect, second_opinion
 from tests.records import layouts, record, table_of
 
 COMMON = (
@@ -35,7 +38,7 @@ def sentences(shared_data: Path) -> dict[str, list[str]]:
 
 
 def codes(*texts: str) -> list[str]:
-    return [code for code, _ in detect(pa.array(texts, pa.string()))]
+    return detect(pa.array(texts, pa.string())).languages
 
 
 def test_sentences_of_common_languages(sentences: dict[str, list[str]]) -> None:
@@ -50,27 +53,44 @@ def test_sentences_of_common_languages(sentences: dict[str, list[str]]) -> None:
     assert right / told >= 0.99
 
 
+def likeliest(texts: list[str]) -> list[str | None]:
+    """langdetect's model's first choice for each text."""
+    return [max(odds, key=lambda code: odds[code], default=None) for odds in second_opinion(pa.array(texts))]
+
+
 def test_the_second_opinion_is_langdetects(sentences: dict[str, list[str]]) -> None:
     """langdetect draws n-grams at random; all of them together must mostly come to the same."""
     langdetect.DetectorFactory.seed = 0
     texts = [text[:200] for language in ("en", "de", "nl", "sv", "da", "es", "pt") for text in sentences[language][:6]]
-    same = sum(_second_opinion(text) == langdetect.detect(text).split("-")[0] for text in texts)
-    assert same >= 0.95 * len(texts)
+    pairs = zip(likeliest(texts), texts, strict=True)
+    assert sum(code == langdetect.detect(text).split("-")[0] for code, text in pairs) >= 0.95 * len(texts)
 
 
-def test_the_second_opinion_is_the_sum_over_all_ngrams() -> None:
+def test_the_second_opinion_is_the_sum_over_all_ngrams(sentences: dict[str, list[str]]) -> None:
     detector_factory.init_factory()
     factory = detector_factory._factory
-    for text in ("the licence", "freie software", "logiciel libre", "ソフトウェア"):
+    texts = [
+        "the licence",
+        "ABC is shouted Aloud",
+        "a  b",
+        "ソフトウェア",
+        "12",
+        "",
+        "mixed русский текст для проверки",
+    ]
+    texts += [text[:60] for found in sentences.values() for text in found[:2]]
+    sums, known = _log_likelihoods(pa.array(texts))
+    for text, row, any_known in zip(texts, sums, known, strict=True):
         detector = factory.create()
         detector.append(text)
+        detector.cleaning_text()
         grams = detector._extract_ngrams()
-        scores = [
+        assert any_known == bool(grams)
+        expected = [
             sum(math.log(factory.word_lang_prob_map[gram][column] + 0.5 / 10000) for gram in grams)
             for column in range(len(factory.langlist))
         ]
-        assert _second_opinion(text) == factory.langlist[scores.index(max(scores))]
-    assert _second_opinion("12 34") is None
+        assert row.tolist() == pytest.approx(expected, rel=1e-4, abs=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -94,6 +114,7 @@ def test_the_second_opinion_is_the_sum_over_all_ngrams() -> None:
         "🙂" * 50,
         "模型",
         "lorem",
+        "license: GNU Lesser General Public License v2.1+",
     ],
 )
 def test_names_tags_addresses_and_code_have_no_language(text: str) -> None:
@@ -105,6 +126,10 @@ def test_names_tags_addresses_and_code_have_no_language(text: str) -> None:
     [
         ("THIS SOFTWARE IS PROVIDED BY THE COPYRIGHT HOLDERS AND CONTRIBUTORS", "en"),
         ("This program is free software; see http://www.gnu.org/licenses/ or mail x@gnu.org", "en"),
+        ("모델", "ko"),
+        ("Καλημέρα κόσμε", "el"),
+        ("שלום עולם", "he"),
+        ("ライセンス", "ja"),
         ("吾輩は猫である。名前はまだ無い。", "ja"),
         ("Это предложение написано на русском языке.", "ru"),
         ("यह वाक्य हिन्दी में लिखा गया है।", "hi"),
@@ -135,7 +160,9 @@ def test_the_stage_tags_keeps_and_counts() -> None:
     for table in layouts(rows):
         outcome = Language().run(table)
         assert outcome.kept["language"].to_pylist() == ["en", "de", "und", "fr"]
-        assert outcome.kept.drop_columns("language").equals(table.drop_columns("language"))
+        assert outcome.kept["answer_language"].to_pylist() == ["und", "und", "und", "en"]
+        assert outcome.kept["mixed_language"].to_pylist() == [False] * 4
+        assert outcome.kept.select(table.column_names).drop_columns("language").equals(table.drop_columns("language"))
         assert outcome.counters == {"de": 1, "en": 1, "fr": 1, "und": 1}
         outcome = Language(keep=["en", "und"]).run(table)
         assert outcome.kept["language"].to_pylist() == ["en", "und"]
@@ -146,3 +173,56 @@ def test_the_stage_tags_keeps_and_counts() -> None:
         ]
         assert '"language":"de"' in rejected[0]["evidence"]
     assert Language().run(table_of([])).kept.num_rows == 0
+
+
+def test_licence_tags_and_code_are_not_guessed(licence_data: Path) -> None:
+    tags = []
+    for path in sorted((licence_data / "rules").glob("*.RULE"))[::10]:
+        header, text = path.read_text(encoding="utf-8").split("---\n", 2)[1:]
+        if "is_license_tag: yes" in header:
+            tags.append(text.strip())
+    assert len(tags) > 300
+    assert codes(*tags).count(UNDETERMINED) >= 0.93 * len(tags)
+    code = []
+    for path in sorted(Path(json.__file__).parent.parent.glob("*.py")):
+        try:
+            lines = ast.unparse(_without_words(ast.parse(path.read_bytes()))).splitlines()
+        except (SyntaxError, ValueError):
+            continue
+        code += ["\n".join(lines[begin : begin + 15]) for begin in range(0, len(lines) - 15, 150)]
+    assert len(code) > 300
+    assert codes(*code).count(UNDETERMINED) >= 0.92 * len(code)
+
+
+def _without_words(tree: ast.AST) -> ast.AST:
+    """Code without its texts: a docstring is a text in a language."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            node.value = "text"
+    return tree
+
+
+def test_mixed_languages_are_flagged(sentences: dict[str, list[str]]) -> None:
+    first, second = sentences["en"], sentences["ru"]
+    pairs = [f"{a} {b}" for a, b in zip(first, second, strict=True)]
+    assert detect(pa.array(pairs)).mixed.mean() >= 0.75
+    pairs = [f"{a}\n{b}" for a, b in zip(first, sentences["de"], strict=True) if min(len(a), len(b)) >= 60]
+    assert len(pairs) >= 10
+    assert detect(pa.array(pairs)).mixed.mean() >= 0.6
+    assert detect(pa.array([text for found in sentences.values() for text in found])).mixed.mean() <= 0.02
+
+
+def test_languages_of_the_declaration_of_human_rights(shared_data: Path) -> None:
+    right = total = 0
+    with tarfile.open(shared_data / "lang_udhr/declaration.tar.xz") as members:
+        for member in members:
+            page = members.extractfile(member)
+            text = page.read().decode() if page else ""
+            language = re.search('lang="([a-z]+)">', text)
+            if language is None or language[1] not in COMMON:
+                continue
+            found = codes(*[part for part in re.findall("<p>([^<]+)</p>", text) if len(part) >= 60][:10])
+            right += found.count(language[1])
+            total += len(found)
+    assert total > 200
+    assert right / total >= 0.93
