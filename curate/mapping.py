@@ -244,10 +244,6 @@ class Mapper:
         their own counts as one."""
         return enumerate(gathered(rows) if self.mapping.turns is None else rows)
 
-    def needs_whole_file(self, first: Row) -> bool:
-        """Whether a file that begins with this row must be given to `rows` as one: cutting it would cut trees."""
-        return self.mapping.turns is None and is_flat_message(first)
-
     def records(self, row: Row, file: str) -> list[dict[str, Any]]:
         """The records of a row, at least one, without their source.
 

@@ -108,7 +108,7 @@ def gathered(rows: Iterator[Row | Unread]) -> Iterator[Row | Unread]:
     tree: list[Row] = []
     ids: set[str] = set()
     for row in rows:
-        if isinstance(row, dict) and is_flat_message(row):
+        if isinstance(row, dict) and _is_flat_message(row):
             named = row.get("message_tree_id")
             if named != tree[0].get("message_tree_id") if tree and named else row.get("parent_id") not in ids:
                 yield from _planted(tree)
@@ -128,7 +128,7 @@ DEEPEST_TREE = 100
 """Messages of a path: far more than people write, and few enough for what walks a nested value level by level."""
 
 
-def is_flat_message(row: Row) -> bool:
+def _is_flat_message(row: Row) -> bool:
     """Whether a row is a message of a tree whose other messages are other rows."""
     return (
         all(isinstance(row.get(name), str) for name in MESSAGE)

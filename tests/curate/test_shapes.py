@@ -444,10 +444,6 @@ def test_messages_without_their_tree_come_by_themselves() -> None:
     assert found[0] == message("a", None) | {"replies": [message("b", "a") | {"replies": []}]}
     assert found[1:] == rows[2:]
     assert list(Mapper(RecordMapping(), {}).rows(iter(rows))) == list(enumerate(found))
-    mapper = Mapper(RecordMapping(), {})
-    assert mapper.needs_whole_file(message("a", None))
-    assert not mapper.needs_whole_file({"messages": ASKED})
-    assert not Mapper(RecordMapping(turns="turns"), {}).needs_whole_file(message("a", None))
     chain = [message(str(n), str(n - 1) if n else None) for n in range(150)]
     deep = list(gathered(iter(chain)))
     assert len(deep) == 51
