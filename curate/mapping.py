@@ -27,7 +27,6 @@ from curate.shapes import (
     Turn,
     gathered,
     guanaco_turns,
-    is_flat_message,
     recognise,
 )
 from curate.stage import Settings
