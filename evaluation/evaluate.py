@@ -22,7 +22,18 @@ from evaluation import gate, ljp_criminal
 from evaluation.generate import Generated, generate
 from evaluation.predictions import predictions
 from evaluation.report import write_report
-from evaluation.scorecard import BASE, MAJORITY, SCHEMA_VERSION, TUNED, Answer, Asked, Masks, majority, scorecard
+from evaluation.scorecard import (
+    BASE,
+    MAJORITY,
+    SCHEMA_VERSION,
+    TUNED,
+    Answer,
+    Asked,
+    Masks,
+    judged,
+    majority,
+    scorecard,
+)
 from evaluation.slices import Names, slices_of
 from evaluation.statistics import Rows
 from evaluation.structured import Judge
@@ -110,10 +121,7 @@ def evaluate(version: Path, adapter: Path | None, recipe: Recipe, store: Store, 
         guess = majority((json.loads(row["target"]) for row in train), judge.fields)
         guessed = Generated(json.dumps(guess, ensure_ascii=False))
         systems = {
-            name: [
-                Answer(each, judgement := judge(each.text, right, each.truncated), judgement.whole_match)
-                for each, right in zip(answers, right_answers, strict=True)
-            ]
+            name: judged(answers, right_answers, judge)
             for name, answers in ({MAJORITY: [guessed] * len(rows)} | given).items()
         }
         if settings.scorer == "ljp_criminal":

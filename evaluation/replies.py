@@ -19,10 +19,9 @@ from curate.hashing import digest, file_digest
 from curate.recipe import EvaluationSettings
 from curate.store import Store
 from evaluation import gate, ljp_criminal
-from evaluation.form import Form
 from evaluation.generate import Generated
 from evaluation.predictions import predictions
-from evaluation.scorecard import SCHEMA_VERSION, TUNED, Answer, Asked, scorecard
+from evaluation.scorecard import SCHEMA_VERSION, TUNED, Answer, Asked, FormOf, judged, scorecard
 from evaluation.slices import Names, slices_of
 from evaluation.statistics import Floats, Rows
 from evaluation.structured import Judge
@@ -32,8 +31,6 @@ VERSION = 1
 MANY = 4
 """Systems of which each is still compared with each."""
 SLICED = ("language", "source", "label")
-
-FormOf = Callable[[str, bool], Form]
 
 
 @dataclass(frozen=True)
@@ -84,7 +81,9 @@ def score(
         judge = Judge(schema, settings.fields)
         rows = Rows(replies.groups, len(replies.ids), settings.resamples, settings.seed)
         asked = Asked.of(rows, judge, replies.expected, slices_of(replies.prompts, None, replies.columns))
-        systems = {name: _judged(given, replies, judge) for name, given in replies.systems.items()}
+        systems = {
+            name: judged(given, replies.expected, judge, replies.form_of) for name, given in replies.systems.items()
+        }
         wanted = [json.dumps(right, ensure_ascii=False) for right in replies.expected]
         official = None
         if replies.official is not None:
@@ -111,17 +110,6 @@ def score(
             )
     store.record({"event": "scorecards", "name": replies.name, "version": found.name})
     return found
-
-
-def _judged(given: Sequence[Generated], replies: Replies, judge: Judge) -> list[Answer]:
-    answers = []
-    for reply, right in zip(given, replies.expected, strict=True):
-        if replies.form_of is None:
-            judgement = judge(reply.text, right, reply.truncated)
-        else:
-            judgement = judge.judge(replies.form_of(reply.text, reply.truncated), right)
-        answers.append(Answer(reply, judgement, judgement.whole_match))
-    return answers
 
 
 def _against_the_best(systems: Mapping[str, Sequence[Answer]]) -> list[tuple[str, str]] | None:

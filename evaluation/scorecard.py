@@ -1,7 +1,8 @@
 """Judgements counted: what scorecard.json says of systems that answered the same rows."""
 
+import gc
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
@@ -16,7 +17,7 @@ import orjson
 from curate.hashing import canonical_json
 from evaluation import classes
 from evaluation.fields import Field, at
-from evaluation.form import ABSENT, Flag
+from evaluation.form import ABSENT, Flag, Form
 from evaluation.generate import Generated
 from evaluation.statistics import CONFIDENCE, Floats, Rows, compared, holm, mean, share, verdict
 from evaluation.structured import Judge, Judgement
@@ -28,6 +29,7 @@ MAJORITY, BASE, TUNED = "majority", "base", "tuned"
 
 Measure = tuple[str, str | None]
 """What is measured, and the field it is measured in, if any."""
+FormOf = Callable[[str, bool], Form]
 Masks = Mapping[str, Mapping[str, npt.NDArray[np.bool_]]]
 
 JUDGED = (
@@ -81,6 +83,34 @@ class Asked:
             judge.fields[number].name: [each[place] for each in labels] for place, number in enumerate(judge.classes)
         }
         return Asked(rows, judge.fields, wanted, slices or {})
+
+
+def judged(
+    generated: Sequence[Generated], expected: Sequence[Any], judge: Judge, form_of: FormOf | None = None
+) -> list[Answer]:
+    """A system's answers, judged.
+
+    Args:
+        generated: what it said, by row.
+        expected: the right answers as Python values.
+        judge: of the answers' schema.
+        form_of: judges the form where it is not JSON that was asked for: (output, whether it was cut off) -> form.
+    """
+    answers = []
+    # What is made here has no cycles, and the collector would look at all of it again and again: a third of the time.
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        for each, right in zip(generated, expected, strict=True):
+            if form_of is None:
+                judgement = judge(each.text, right, each.truncated)
+            else:
+                judgement = judge.judge(form_of(each.text, each.truncated), right)
+            answers.append(Answer(each, judgement, judgement.whole_match))
+    finally:
+        if collecting:
+            gc.enable()
+    return answers
 
 
 def majority(targets: Iterable[Mapping[str, Any]], fields: Sequence[Field]) -> dict[str, Any]:

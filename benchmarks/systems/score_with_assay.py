@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from evaluation.generate import Generated
-from evaluation.scorecard import Answer, Asked, scorecard
+from evaluation.scorecard import Asked, judged, scorecard
 from evaluation.statistics import Rows
 from evaluation.structured import Judge
 
@@ -16,15 +16,10 @@ def main(data: Path, schema: Path) -> None:
     rows = [json.loads(line) for line in data.read_text().splitlines()]
     judge = Judge(json.loads(schema.read_text()))
     clock.append(time.perf_counter())
-    systems = {
-        name: [
-            Answer(Generated(row[name]), judgement := judge(row[name], row["expected"]), judgement.whole_match)
-            for row in rows
-        ]
-        for name in ("first", "second")
-    }
+    expected = [row["expected"] for row in rows]
+    systems = {name: judged([Generated(row[name]) for row in rows], expected, judge) for name in ("first", "second")}
     clock.append(time.perf_counter())
-    asked = Asked.of(Rows([row["group"] for row in rows], len(rows)), judge, [row["expected"] for row in rows])
+    asked = Asked.of(Rows([row["group"] for row in rows], len(rows)), judge, expected)
     card = scorecard(systems, asked)
     clock.append(time.perf_counter())
     steps = ("read", "judge", "count, resample, compare")
