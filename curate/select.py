@@ -143,13 +143,16 @@ def seats(sizes: dict[str | None, int], count: int, labels: Literal["proportiona
             given[name] = min(sizes[name], left // (len(names) - at))
             left -= given[name]
         return given
-    least = int(left >= len(names))
-    left -= least * len(names)
-    total = max(sum(sizes.values()) - least * len(names), 1)
-    shares = {name: divmod(left * (sizes[name] - least), total) for name in names}
-    given = {name: least + whole for name, (whole, _) in shares.items()}
-    for name in sorted(names, key=lambda name: -shares[name][1])[: left - sum(whole for whole, _ in shares.values())]:
+    total = sum(sizes.values())
+    shares = {name: divmod(left * sizes[name], total) for name in names}
+    given = {name: whole for name, (whole, _) in shares.items()}
+    by_remainder = sorted(names, key=lambda name: -shares[name][1])
+    for name in by_remainder[: left - sum(given.values())]:
         given[name] += 1
+    for name in names if left >= len(names) else ():
+        if not given[name]:
+            given[max(names, key=given.__getitem__)] -= 1
+            given[name] = 1
     return given
 
 
