@@ -151,7 +151,7 @@ def tables() -> Tables:
 
 
 @njit(nogil=True, inline="always")
-def _decode(data, at):  # type: ignore[no-untyped-def]
+def decode(data, at):  # type: ignore[no-untyped-def]
     """The code point at a byte position of valid UTF-8, and how many bytes it has."""
     lead = np.uint32(data[at])
     if lead < 0x80:
@@ -201,7 +201,7 @@ def _split(data, begin, end, ascii_words, classes, folds, many, hashes, begins, 
                 within = False
             at += 1
             continue
-        code, width = _decode(data, at)
+        code, width = decode(data, at)
         folded, parts, first_part = code, np.int64(1), np.int64(0)
         if code < PLANES:
             folded = folds[code]
@@ -275,7 +275,7 @@ def _shingle_text(data, begin, end, ascii_words, classes, folds, many, size, wor
     whole = WORD_SEED
     at = begin
     while at < end:
-        code, width = _decode(data, at)
+        code, width = decode(data, at)
         if code >= PLANES or classes[code] != SPACE:
             whole = (whole ^ np.uint64(code)) * WORD_PRIME
         at += width
