@@ -1,6 +1,5 @@
 """Inspect: what would be read of a file or folder, before there is a recipe for it."""
 
-import codecs
 import glob
 import json
 import re
@@ -12,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from curate.encoding import SAMPLE, encoding_of
 from curate.errors import AssayError
 from curate.mapping import Mapper, RecordMapping, RowError
 from curate.profile import MOSTLY, Guess, Profile, Seen, guess, json_object
@@ -257,15 +257,7 @@ def _sniffed(path: Path) -> str | None:
 
 def _encoding(path: Path) -> str:
     with path.open("rb") as file:
-        start = file.read(1 << 16)
-    for mark, name in ((b"\xef\xbb\xbf", "UTF-8 with BOM"), (b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16")):
-        if start.startswith(mark):
-            return name
-    try:
-        codecs.getincrementaldecoder("utf-8")().decode(start, final=len(start) < 1 << 16)
-    except UnicodeDecodeError:
-        return "not UTF-8"
-    return "UTF-8"
+        return encoding_of(file.read(SAMPLE)) or "not UTF-8"
 
 
 def _kind(file: InputFile) -> Any:
