@@ -132,23 +132,25 @@ def _wilson(share: float, total: float) -> tuple[float, float]:
 def share(outcomes: npt.NDArray[np.bool_], rows: Rows) -> dict[str, Any]:
     """A share of rows with its interval, and the count.
 
-    Wilson's interval where no two rows share a group. Else the bootstrap's; where all rows agree, which leaves the
-    bootstrap nothing to vary, Wilson's for as many rows as there are groups.
+    Wilson's interval where no two rows share a group, else that of `mean`.
     """
     count = int(np.count_nonzero(outcomes))
     if rows.alone:
         return rate(count, len(outcomes))
-    if count in (0, len(outcomes)):
-        return rate(count, len(outcomes)) | (
-            {name: rate(rows.total if count else 0, rows.total)[name] for name in ("low", "high")} if rows.total else {}
-        )
     return mean(outcomes.astype(np.float64), rows) | {"count": count}
 
 
 def mean(values: Floats, rows: Rows) -> dict[str, Any]:
-    """A mean over rows with its bootstrap interval."""
+    """A mean over rows of values from 0 to 1 with its bootstrap interval.
+
+    Where all rows are 0, or all are 1, which leaves the bootstrap nothing to vary: Wilson's for as many rows as there
+    are groups.
+    """
     if not len(values):
         return {"value": None, "low": None, "high": None}
+    if not values.any() or values.min() == 1:
+        agreed = rate(rows.total if values.any() else 0, rows.total)
+        return {name: agreed[name] for name in ("value", "low", "high")}
     distinct, kinds = np.unique(values, return_inverse=True)
     return statistic(kinds, lambda counts: counts @ distinct / np.maximum(counts.sum(axis=1), 1), rows)
 

@@ -74,6 +74,9 @@ def test_where_all_rows_agree_groups_are_what_counts(right: bool) -> None:
     of_groups = rate(8 if right else 0, 8)
     assert (found["low"], found["high"]) == (of_groups["low"], of_groups["high"])
     assert found["count"] == (15 if right else 0)
+    assert mean(np.full(20, float(right)), Rows(None, 20))["low" if right else "high"] == pytest.approx(
+        0.8389 if right else 0.1611, abs=5e-5
+    )
 
 
 def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
