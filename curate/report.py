@@ -19,12 +19,15 @@ from jinja2 import FileSystemLoader, StrictUndefined
 from jinja2.sandbox import SandboxedEnvironment
 
 from curate.contract import Contract
+from curate.distribution import quantiles
 from curate.split import SPLITS
 
 EXAMPLES = 3
 """Rows shown for each reason and for the conflicts."""
 EXCERPT = 300
 """Characters shown of a row's text."""
+RARE = 0.01
+"""A label is called rare if a smaller share of the rows kept has it."""
 BARS = 12
 """Values of a distribution that get a bar of their own; the rarer ones share the last."""
 
@@ -79,7 +82,9 @@ def write_report(folder: Path, manifest: dict[str, Any]) -> None:
             {"name": "Language", "note": "ISO 639 code; und: too short to tell.", "bars": _by_value(rows, "language")},
             {"name": "Length", "note": "Tokens of the rendered row, answer included.", "bars": _by_length(rows)},
         ],
-        quantiles={split: _quantiles(table["tokens"]) for split, table in rows.items()},
+        quantiles={split: quantiles(table["tokens"]) for split, table in rows.items()},
+        changes=_changes(manifest["stages"]),
+        rare=RARE,
         sizes=[
             {"name": name, "plural": plural, "bars": _by_size(whole[column])}
             for name, plural, column in (("Cluster", "clusters", "cluster"), ("Group", "groups", "group"))
@@ -157,13 +162,36 @@ def _bars(counts: list[tuple[str, dict[str, int]]], rows: dict[str, pa.Table]) -
     ]
 
 
-def _quantiles(lengths: pa.ChunkedArray) -> list[int]:
-    """Least, 10%, median, 90% and greatest of the lengths."""
-    return [
-        int(value)
-        for value in pc.quantile(lengths, q=[0, 0.1, 0.5, 0.9, 1], interpolation="lower").to_pylist()
-        if value is not None
-    ]
+def _changes(stages: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """How the stages changed what there is of each label, language, source and length.
+
+    Only stages that turned rows away or made some are told of, after what was read. `parts` holds for each column its
+    values with their rows and share of all rows after the first and the last of these stages, and `heights`: the share
+    after each, against the largest, 0 to 100. `rare` are labels that few of the rows kept have, or none any more.
+    """
+    told = [stages[0], *(stage for stage in stages[1:] if stage["rejected"] or stage["made"])]
+    parts = []
+    for column, title in (("label", "Label"), ("language", "Language"), ("source", "Source"), ("length", "Characters")):
+        found = [stage["distributions"][column]["values"] for stage in told]
+        by_rows = sorted(found[0], key=lambda value: (-found[0][value], value))
+        ranked = sorted(found[0], key=int) if column == "length" else by_rows[:BARS]
+        values = []
+        for value in ranked:
+            shares = [counts.get(value, 0) / max(stage["kept"], 1) for counts, stage in zip(found, told, strict=True)]
+            name = f"{value}–{max(2 * int(value) - 1, 0)}" if column == "length" else value
+            heights = [round(100 * share / (max(shares) or 1), 1) for share in shares]
+            rows = [counts.get(value, 0) for counts in (found[0], found[-1])]
+            values.append({"name": name, "rows": rows, "shares": [shares[0], shares[-1]], "heights": heights})
+        more = len(found[0]) - len(ranked) + told[0]["distributions"][column]["others"][0]
+        parts.append({"name": title, "values": values, "more": more})
+    before, after = (stage["distributions"]["label"]["values"] for stage in (told[0], told[-1]))
+    kept = told[-1]["kept"]
+    rare = {label: after.get(label, 0) for label in before if after.get(label, 0) < RARE * kept}
+    return {
+        "stages": [stage["name"] for stage in told],
+        "parts": [part for part in parts if len(part["values"]) > 1],
+        "rare": sorted(rare.items(), key=lambda item: (item[1], item[0])),
+    }
 
 
 def _by_size(names: pa.ChunkedArray) -> list[dict[str, Any]]:

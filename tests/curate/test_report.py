@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from curate.contract import Contract
-from curate.report import _by_length, _by_size, _by_value, _quantiles, write_card, write_report
+from curate.distribution import quantiles
+from curate.report import _by_length, _by_size, _by_value, write_card, write_report
 from curate.split import SPLITS
 from curate.store import read_manifest
 from tests.project import Project, make_rows
@@ -183,6 +184,6 @@ def test_sizes_of_clusters() -> None:
     ]
 
 
-def test_quantiles() -> None:
-    assert _quantiles(pa.chunked_array([list(range(11))])) == [0, 1, 5, 9, 10]
-    assert _quantiles(pa.chunked_array([[]], pa.int32())) == []
+def testquantiles() -> None:
+    assert quantiles(pa.chunked_array([list(range(11))])) == [0, 1, 5, 9, 10]
+    assert quantiles(pa.chunked_array([[]], pa.int32())) == []
