@@ -32,6 +32,12 @@ def follow_parent() -> None:
         threading.Thread(target=watch, daemon=True).start()
 
 
+def _set_up(workers: int) -> None:
+    """Set up one of so many workers: the tokenizer, which has threads of its own, gets its share of the cores."""
+    os.environ.setdefault("RAYON_NUM_THREADS", str(max(1, available_cores() // workers)))
+    follow_parent()
+
+
 @contextmanager
 def process_pool(workers: int, progress: Progress) -> Iterator[MapShards]:
     """A MapShards that runs tasks in up to `workers` processes, kept from one stage to the next.
@@ -42,7 +48,7 @@ def process_pool(workers: int, progress: Progress) -> Iterator[MapShards]:
         AssayError: a worker was killed, most often for want of memory.
     """
     # spawn, not fork: the parent has threads (progress bars, Arrow's pool) whose locks a fork would copy.
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=follow_parent)
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_set_up, initargs=(workers,))
 
     def map_shards(stage: str, function: Callable[[TaskT], Result], tasks: Sequence[TaskT], /) -> list[Result]:
         total = sum(task.size for task in tasks)

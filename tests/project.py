@@ -119,7 +119,7 @@ def make_rows(count: int, seed: int = 0) -> list[dict[str, Any]]:
         elif kind < 0.5:
             row["text"] += " mail jane.doe@example.org or call +44 20 7946 0018"
         elif kind < 0.55:
-            row["text"] = ["", "!", "<|im_end|> x", "\u202e\u0000odd", "é" * 3][draw.randrange(5)]
+            row["text"] = ["", "!", "`<|im_end|>` x", "\u202e\u0000odd", "é" * 3][draw.randrange(5)]
         if draw.random() < 0.2:
             row["case"] = f"case {draw.randrange(5)}"
         rows.append(row)

@@ -1,6 +1,7 @@
 """Cleaning: golden cases, ftfy as the oracle, and that cleaning twice changes no more than once."""
 
 import json
+import re
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.clean import Clean, mend_mojibake
+from curate.clean import ESCAPES, Clean, mend_mojibake
 from curate.record import SCHEMA, map_contents
 from tests.records import RECORDS, layouts, record, table_of
 
@@ -28,7 +29,14 @@ def cleaned(*texts: str, **settings: Any) -> list[str]:
         ("plain text, as it is", "plain text, as it is"),
         ("", ""),
         ("one\r\ntwo\rthree\u2028four\u2029five\x0bsix\x0cseven", "one\ntwo\nthree\nfour\nfive\nsix\nseven"),
-        ("a\x00b\x01c\x1b[31md\x7fe", "abc[31mde"),
+        ("a\x00b\x01c\x1b[31md\x7fe", "abcde"),
+        ("soft\u00adhyphen, hidden \U000e0041\U000e0042 tags", "softhyphen, hidden  tags"),
+        ("\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e007f", "\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e007f"),
+        ("<s> The answer.</s>", "The answer."),
+        ("The answer.<|im_end|>\n<|endoftext|>", "The answer."),
+        ("<s>struck</s> out, List<String>, <noinput>", "<s>struck</s> out, List<String>, <noinput>"),
+        ("all <s>struck</s>", "all <s>struck</s>"),
+        ("ChatML writes `<|im_start|>` and Llama `[INST]`", "ChatML writes `<|im_start|>` and Llama `[INST]`"),
         ("C1 controls were Windows\x92 quotes\x85", "C1 controls were Windows’ quotes…"),
         ("tab\tstays", "tab\tstays"),
         ("zero\u200bwidth\u2060\ufeff", "zerowidth"),
@@ -67,8 +75,36 @@ def test_counters_are_of_rows() -> None:
     ]
     for table in layouts(rows):
         outcome = Clean().run(table)
-        assert outcome.counters == {"mojibake": 1, "controls": 1, "unicode": 1, "whitespace": 1}
+        assert outcome.counters == {"mojibake": 1, "template": 0, "controls": 1, "unicode": 1, "whitespace": 1}
         assert (outcome.kept.num_rows, outcome.rejected.num_rows) == (5, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "marker"),
+    [
+        ("Hello.<|im_end|>\n<|im_start|>user\nAnd now?", "<|im_end|>"),
+        ("[INST] Do it. [/INST] Done.", "[INST]"),
+        ("Done.\n### Human: more", "### Human:"),
+        ("one </s><s> two", "</s><s>"),
+    ],
+)
+def test_a_turn_that_holds_turns_is_quarantined(text: str, marker: str) -> None:
+    rows = [record("fine"), record("A question", ("assistant", text)), record("fine too")]
+    for table in layouts(rows):
+        outcome = Clean().run(table)
+        assert outcome.kept.num_rows == 2
+        row = outcome.rejected.to_pylist()[0]
+        assert (row["stage"], row["reason"]) == ("clean", "template_markers")
+        assert json.loads(row["evidence"]) == {"turn": 1, "marker": marker}
+        assert Clean(template_markers="keep").run(table).kept.num_rows == 3
+
+
+def test_examples_show_each_rule() -> None:
+    rows = [record("schÃ¶n", id="b"), record("tail \nof a line", id="a"), record("clean", id="c")]
+    examples = Clean().run(table_of(rows)).examples
+    assert examples["mojibake"] == [{"id": "b", "before": "schÃ¶n", "after": "schön"}]
+    assert examples["whitespace"] == [{"id": "a", "before": "tail \nof a line", "after": "tail\nof a line"}]
+    assert examples["controls"] == []
 
 
 # Pieces of what goes wrong, so that they meet: mojibake, what hides it, and what is taken away.
@@ -168,7 +204,7 @@ def test_naughty_strings_are_cleaned_once_and_lose_no_letter(shared_data: Path) 
     once = cleaned(*texts, mojibake=False)
     assert cleaned(*once, mojibake=False) == once
     for before, after in zip(texts, once, strict=True):
-        letters = [char for char in unicodedata.normalize("NFC", before) if char.isalnum()]
+        letters = [char for char in unicodedata.normalize("NFC", re.sub(ESCAPES, "", before)) if char.isalnum()]
         assert [char for char in after if char.isalnum()] == letters
 
 
