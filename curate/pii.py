@@ -1,189 +1,263 @@
-"""PII: personal data becomes a typed placeholder, in turns, targets and meta alike.
+"""PII: personal data and secrets become typed placeholders, in turns, targets and meta alike, or quarantine the row.
 
-The same value becomes the same placeholder within a row (`[EMAIL_1]`, `[EMAIL_2]`), so that who is who stays told. A
+The same value becomes the same placeholder within a row (`[EMAIL_1]`, `[EMAIL_2]`), however it is written, so that who
+is who stays told. What counts as what is `curate.personal_data`; names of people and places are `curate.names`.
+
+JSON stays JSON: in a target, and in a turn that is a JSON object or array, only what is within strings changes, and
+not a byte else. Its keys are never changed, as others rely on them; a key is also what its value is called ("phone":
+...). A number that is a payment card's becomes a string; if the contract wants a number there, `validate` says so. A
 `group` that holds personal data becomes its hash: it is only ever compared.
+
+Reason: `personal_data`: a kind that the recipe quarantines; the evidence says which kinds, how many values, where the
+first stands and its shape: never what it says.
 """
 
 import json
 import re
-from collections.abc import Callable, Iterator
-from ipaddress import IPv4Address, ip_address
-from typing import Any, ClassVar, Literal
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
+from pydantic import Field, model_validator
 
-from curate.stage import Outcome, RowStage, divide
-
-Kind = Literal["email", "phone", "ip"]
-
-EMAIL = re.compile(
-    r"(?<![\w.+-])[\w.+-]{1,64}@(?:[\w-]{1,63}\.){1,8}(?!(?:png|jpe?g|gif|svg|webp)\b)[^\W\d_]{2,24}(?![\w-])"
-)
-IP = re.compile(
-    r"(?<![\w.])(?<![A-Za-z][/-])(?:"
-    r"(?<!:)(?:[0-9A-Fa-f]{0,4}:){2,7}(?:(?:[0-9]{1,3}\.){3}[0-9]{1,3}|[0-9A-Fa-f]{0,4})(?!:)"
-    r"|(?:[0-9]{1,3}\.){3}[0-9]{1,3})(?!\w|\.[0-9])",
-    re.ASCII,
-)
-NUMBERED = re.compile(r"(?:\b(?:version|ver|v|release|section|sec|clause|article)\b\.?|§)[ ]?$", re.IGNORECASE)
-"""What stands before a version's or a section's number, which may look like an IPv4 address."""
-PHONE = re.compile(
-    r"""(?<![\w.+/=-])(?<![0-9][ .-])(?:
-        \+(?!(?:19|20)[0-9]{2}-)[1-9][0-9]{0,2}[ .-]?(?:\([0-9]{1,4}\)[ .-]?)?[0-9]{1,4}(?:[ .-]?[0-9]{2,4}){1,4}
-                                                                                        # +41 (0)85 806 98 67
-      | 00[1-9][0-9]{0,2}([ .-])[0-9]{2,4}(?:\1[0-9]{2,4}){1,3}                         # 001-253-366-9781
-      | (?:1[ .-])?\((?:0[0-9]{1,4}|[1-9][0-9]{1,2})\)[ ]?(?!(?:19|20)[0-9]{2}-)[0-9]{3,4}[ .-][0-9]{3,4}
-                                                                                        # (212) 555-0100
-      | (?:1[ .-])?[0-9]{3}([.-])[0-9]{3}\2[0-9]{4}                                     # 212-555-0100
-      | (?![0-9]{3}-[0-9]{2}-)0[1-9][0-9]{0,3}([ .-])[0-9]{2,4}(?:\3[0-9]{2,4}){1,3}    # 0496 46 46 70; no SSN
-      | 0[1-9][0-9]{0,3}[ /-][0-9]{6,8}                                                 # 06-24312407
-    )(?:[ ]?(?:x|ext\.?[ ]?)[0-9]{1,5})?(?!\w|[ .-][0-9])""",
-    re.VERBOSE | re.ASCII,
-)
-CALLED = r"\b(?:tel|telephone|telefon|phone|mobile|cell|call|fax|facsimile|dial)\b[^0-9+(\n]{0,20}\n?[ ]{0,8}"
-PHONE_CALLED = re.compile(
-    CALLED
-    + r"""(?!(?:19|20)[0-9]{2}[ ]?[./-]|[0-9]{1,2}[./-][0-9]{1,2}[./-](?:19|20)[0-9]{2})  # years and dates
-    ([+(]?[0-9](?:[0-9]|[ ./()-]{1,2}(?=[0-9(])){5,20})(?!\w|[ .-][0-9])""",
-    re.VERBOSE | re.IGNORECASE | re.ASCII,
-)
-"""Any digits after a word that says what they are: local numbers look like nothing else."""
+from curate.names import ENTITIES, NameKind, Names
+from curate.personal_data import FINDERS, ODD, SUSPECT, Found, Kind, find, masked, plain
+from curate.record import SCHEMA, TURN
+from curate.stage import Outcome, Reject, RowStage, divide
 
 META_ENTRIES = pa.list_(pa.struct([pa.field("key", pa.string(), nullable=False), pa.field("value", pa.string())]))
-
-SUSPECT: dict[Kind, str] = {
-    "email": "@",
-    "ip": r"[0-9]\.[0-9]{1,3}\.[0-9]|:[0-9A-Fa-f]{0,4}:",
-    "phone": r"\+[1-9]|[0-9]\)[ ]?[0-9]{3}|[0-9]{3}[.-][0-9]{3}[.-][0-9]"
-    r"|\b0[0-9]{1,4}(?:[ .-][0-9]{2,4}[ .-][0-9]|[ /-][0-9]{6})"
-    f"|(?i:{CALLED}[+(]?[0-9])",
-}
-"""RE2 patterns, wider than the finders above: only rows that one of them marks are looked at in Python."""
+COLUMNS = ("turns", "target", "meta", "group")
+"""Where personal data is looked for, in the order in which a row's values are numbered."""
+PLACEHOLDER = re.compile(rf"\[({'|'.join(kind.upper() for kind in (*FINDERS, *ENTITIES.values()))})_([0-9]{{1,6}})\]")
+ESCAPES = r"\\u[0-9A-Fa-f]{4}"
+"""RE2: JSON escapes that may hide anything."""
+JSON_TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+"|-?[0-9][0-9.eE+-]*+|[][{}:,]', re.DOTALL)
 
 
-def _is_address(text: str) -> bool:
-    """Whether `text` is the address of one host."""
-    try:
-        address = ip_address(text)
-    except ValueError:
-        return False
-    if isinstance(address, IPv4Address):
-        return 10 <= address.packed[0] < 224 and not address.is_loopback
-    has_group = re.search("[0-9A-Fa-f]{3}", text) is not None
-    return has_group and any(char.isdigit() for char in text) and not address.is_loopback
+class Place(NamedTuple):
+    """A text of the table that may hold personal data, or placeholders of an earlier run."""
 
-
-def _is_phone(text: str) -> bool:
-    """Whether `text` has as many digits as a telephone number: 7 to 15 (E.164), 9 to 11 with a trunk prefix."""
-    number: str = re.split("x|ext", text)[0]
-    digits = sum(char.isdigit() for char in number)
-    return 9 <= digits <= 11 if re.match("0[1-9]", text) else 7 <= digits <= 15
-
-
-def find(text: str, kinds: tuple[Kind, ...] | list[Kind]) -> Iterator[tuple[Kind, int, int]]:
-    """Spans of personal data as (kind, begin, end), kind by kind; spans may overlap, and then the first counts.
-
-    An IPv4 address whose first number is below 10 is taken for a version number, as 2.0.0.1 mostly is; of
-    the networks thus passed over only a few in 1.0.0.0/8 to 9.0.0.0/8 are in common use. Loopback, multicast and
-    netmasks (224 and above) tell nothing of anybody; nor do IPv6 groups without a digit and a group of three, which
-    are rather words between colons.
-    """
-    if "email" in kinds:
-        yield from (("email", *match.span()) for match in EMAIL.finditer(text))
-    if "ip" in kinds:
-        for match in IP.finditer(text):
-            if _is_address(match[0]) and not NUMBERED.search(text[max(0, match.start() - 12) : match.start()]):
-                yield ("ip", *match.span())
-    if "phone" in kinds:
-        yield from (("phone", *match.span()) for match in PHONE.finditer(text) if _is_phone(match[0]))
-        for match in PHONE_CALLED.finditer(text):
-            if 7 <= sum(char.isdigit() for char in match[1]) <= 15:
-                yield ("phone", *match.span(1))
+    row: int
+    column: int
+    """Of COLUMNS."""
+    position: int
+    """Within the column's texts."""
+    kinds: tuple[str, ...]
+    """What it may hold."""
 
 
 class Pii(RowStage):
-    """E-mail addresses, telephone numbers and IP addresses to placeholders; no row is rejected.
+    """Personal data and secrets to placeholders, or the row to quarantine, by kind.
 
-    Counters: rows in which something of each kind was replaced.
+    Counters: for each kind that is replaced, the rows in which it was; `in_keys`: kept rows with personal data in a key
+    of their JSON, which stays.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
-    replace: list[Kind] = ["email", "phone", "ip"]
+    replace: list[Literal[Kind, NameKind]] = Field(list(FINDERS), description="Kinds that become placeholders.")
+    quarantine: list[Literal[Kind, NameKind]] = Field([], description="Kinds for which a row goes to quarantine.")
+    names: Names | None = Field(None, description="A model that finds `person` and `place` (extra `pii`).")
+
+    @model_validator(mode="after")
+    def _kinds_are_told_apart(self) -> "Pii":
+        if both := sorted({*self.replace} & {*self.quarantine}):
+            raise ValueError(f"{both[0]} is both replaced and quarantined: name it once")
+        if self.names is None and (unknown := sorted({*ENTITIES.values()} & self.kinds)):
+            raise ValueError(f"{unknown[0]} is found by a model: name its folder as pii.names.model")
+        return self
+
+    @property
+    def kinds(self) -> set[str]:
+        return {*self.replace, *self.quarantine}
+
+    def replacing(self) -> "Pii":
+        """The same stage, but one that keeps every row: what it quarantines is replaced too."""
+        return self.model_copy(update={"replace": [*self.replace, *self.quarantine], "quarantine": []})
 
     def run(self, table: pa.Table) -> Outcome:
-        counters: dict[str, int] = dict.fromkeys(self.replace, 0)
-        suspects = self._suspects(table)
-        rows = table.take(pa.array(suspects, pa.int64())).to_pylist(maps_as_pydicts="strict")
-        for row in rows:
-            for kind in self._protect(row):
-                counters[kind] += 1
-        mended = pa.concat_tables([table, pa.Table.from_pylist(rows, schema=table.schema)])
-        order = np.arange(table.num_rows)
-        order[suspects] = table.num_rows + np.arange(len(suspects))
-        return divide(mended.take(pa.array(order)) if len(suspects) else table, "pii", [], counters)
+        turns, meta = table["turns"].combine_chunks(), table["meta"].combine_chunks().cast(META_ENTRIES)
+        said, entries, every = turns.flatten(), meta.flatten(), pa.array(np.arange(table.num_rows))
+        target, group = table["target"].combine_chunks(), table["group"].combine_chunks()
+        keys, values = pc.struct_field(entries, "key"), pc.struct_field(entries, "value")
+        texts = [pc.struct_field(said, "content"), target, values, group]
+        rows = [pc.list_parent_indices(turns), every, pc.list_parent_indices(meta), every]
+        called = [texts[0], target, pc.binary_join_element_wise(keys, values, ": "), group]
+        places = [
+            Place(rows[column][position].as_py(), column, position, kinds)
+            for column in range(len(COLUMNS))
+            for position, kinds in self._suspects(called[column])
+        ]
+        counters: dict[str, int] = dict.fromkeys([*self.replace, "in_keys"], 0)
+        rejects: list[Reject] = []
+        changed: list[dict[int, str]] = [{} for _ in COLUMNS]
+        for row, of_row in groupby(sorted(places), key=lambda place: place.row):
+            mine = list(of_row)
+            work = _Row(self, [texts[place.column][place.position].as_py() for place in mine])
+            new = [
+                work.protect(text, place, keys[place.position].as_py() if place.column == 2 else "")
+                for text, place in zip(work.texts, mine, strict=True)
+            ]
+            if work.quarantined:
+                rejects.append(Reject(row, "personal_data", {"kinds": dict(work.quarantined), **work.first}))
+                continue
+            for place, text, was in zip(mine, new, work.texts, strict=True):
+                if text != was:
+                    changed[place.column][place.position] = text
+            for counter in {kind for kind, _ in work.placeholders} | work.counters:
+                counters[counter] += 1
+        arrays = [_changed(column, new) for column, new in zip(texts, changed, strict=True)]
+        if changed[0]:
+            arrays[0] = pa.StructArray.from_arrays([pc.struct_field(said, "role"), arrays[0]], fields=list(TURN))
+            arrays[0] = pa.ListArray.from_arrays(_offsets(turns), arrays[0])
+        if changed[2]:
+            arrays[2] = pa.MapArray.from_arrays(_offsets(meta), keys, arrays[2])
+        for name, array, of_column in zip(COLUMNS, arrays, changed, strict=True):
+            if of_column:
+                table = table.set_column(table.schema.get_field_index(name), SCHEMA.field(name), array)
+        return divide(table, "pii", rejects, counters)
 
-    def _suspects(self, table: pa.Table) -> list[int]:
-        """Rows that the finders may find something in, ascending."""
-        pattern = "|".join(SUSPECT[kind] for kind in self.replace)
-        if not pattern:
-            return []
-        marked = np.zeros(table.num_rows, dtype=bool)
+    def _suspects(self, texts: pa.Array) -> Iterator[tuple[int, tuple[str, ...]]]:
+        """Positions of the texts that may hold personal data or placeholders, with the kinds that it may be."""
+        patterns = {kind: SUSPECT[kind] for kind in FINDERS if kind in self.kinds}
+        named = tuple(sorted(self.kinds - patterns.keys()))
+        if not self.kinds:
+            return
+        odd = _matches(texts, f"{ODD}|{ESCAPES}")
+        pick = [
+            *(f"(?:{pattern})" for pattern in patterns.values()),
+            r"\[[A-Z_]+_[0-9]+\]",
+            *([r"\pL"] if named else []),
+        ]
+        positions = np.flatnonzero(odd | _matches(texts, "|".join(pick)))
+        if not len(positions):
+            return
+        some = texts.take(pa.array(positions))
+        read = _changed(some, {at: plain(some[at].as_py())[0] for at in np.flatnonzero(odd[positions]).tolist()})
+        escaped = _matches(read, ESCAPES)
+        marks = [escaped | _matches(read, pattern) for pattern in patterns.values()]
+        for at, position in enumerate(positions.tolist()):
+            yield position, tuple(kind for kind, mark in zip(patterns, marks, strict=True) if mark[at]) + named
 
-        def mark(texts: Any, rows: Any, pattern: str) -> None:
-            marked[rows.filter(pc.fill_null(pc.match_substring_regex(texts, pattern), False)).to_numpy()] = True
 
-        every = pa.array(np.arange(table.num_rows))
-        turns = table["turns"].combine_chunks()
-        mark(pc.struct_field(turns.flatten(), "content"), pc.list_parent_indices(turns), pattern)
-        mark(table["target"].combine_chunks(), every, rf"{pattern}|\\")  # an escape may hide what is behind it
-        mark(table["group"].combine_chunks(), every, pattern)
-        meta = table["meta"].combine_chunks().cast(META_ENTRIES)
-        mark(pc.struct_field(meta.flatten(), "value"), pc.list_parent_indices(meta), pattern)
-        return [int(row) for row in np.flatnonzero(marked)]
+class _Row:
+    """The work on one row: the placeholders it has so far, and what sends it to quarantine."""
 
-    def _protect(self, row: dict[str, Any]) -> set[str]:
-        """Replace what is found in a row, in place; returns the kinds found."""
-        known: dict[tuple[str, str], str] = {}
+    def __init__(self, stage: Pii, texts: Sequence[str]) -> None:
+        self.stage = stage
+        self.texts = texts
+        self.placeholders: dict[tuple[str, str], str] = {}
+        self.quarantined = Counter[str]()
+        self.first: dict[str, str] = {}
+        """Where the first value that is to be quarantined stands, and its shape."""
+        self.counters: set[str] = set()
+        self.numbers = Counter[str]()
+        """The highest number of each kind's placeholders; those that the row came with are somebody else's."""
+        for kind, number in (match.groups() for text in texts for match in PLACEHOLDER.finditer(text)):
+            self.numbers[kind.lower()] = max(self.numbers[kind.lower()], int(number))
 
-        def replaced(text: str) -> str:
-            return self._replaced(text, known)
+    def protect(self, text: str, place: Place, called: str) -> str:
+        """The text with placeholders, valid JSON if it was; `called` is the text's key, if it has one."""
+        column = COLUMNS[place.column]
+        if column == "group":
+            return xxhash.xxh3_128_hexdigest(text.encode()) if self._find(text, place, "") else text
+        if column == "target" or (column == "turns" and text.lstrip()[:1] in ("{", "[")):
+            try:
+                json.loads(text)
+            except (ValueError, RecursionError):
+                pass
+            else:
+                return self._protect_json(text, place)
+        return self._replaced(text, place, called)
 
-        for turn in row["turns"]:
-            turn["content"] = replaced(turn["content"])
-        if row["target"] is not None:
-            value = json.loads(row["target"])
-            if (protected := _map_strings(value, replaced)) != value:
-                row["target"] = json.dumps(protected, ensure_ascii=False)
-        row["meta"] = {key: replaced(value) for key, value in row["meta"].items()}
-        if row["group"] is not None and any(True for _ in find(row["group"], self.replace)):
-            row["group"] = xxhash.xxh3_128_hexdigest(row["group"].encode())
-        return {kind for kind, _ in known}
-
-    def _replaced(self, text: str, known: dict[tuple[str, str], str]) -> str:
-        spans: list[tuple[int, int, Kind]] = []
-        for kind, begin, end in find(text, self.replace):
-            if all(end <= other_begin or begin >= other_end for other_begin, other_end, _ in spans):
-                spans.append((begin, end, kind))
-        out, at = [], 0
-        for begin, end, kind in sorted(spans):
-            value = (kind, text[begin:end])
-            number = 1 + sum(other == kind for other, _ in known)
-            placeholder = known.setdefault(value, f"[{kind.upper()}_{number}]")
-            out += [text[at:begin], placeholder]
-            at = end
+    def _protect_json(self, text: str, place: Place) -> str:
+        out: list[str] = []
+        at, called = 0, ""
+        tokens = list(JSON_TOKEN.finditer(text))
+        for token, after in zip(tokens, [*tokens[1:], None], strict=True):
+            new = token[0]
+            if new[0] == '"':
+                said = json.loads(new, strict=False)
+                if after is not None and after[0] == ":":
+                    called = said
+                    if self._find(said, place, ""):
+                        self.counters.add("in_keys")
+                elif (mended := self._replaced(said, place, called)) != said:
+                    new = _json_string(mended)
+            elif "credit_card" in place.kinds and len(new) >= 12 and new.isdigit():
+                only = place._replace(kinds=("credit_card",))
+                if (mended := self._replaced(new, only, called)) != new:
+                    new = _json_string(mended)
+            out += [text[at : token.start()], new]
+            at = token.end()
         return "".join([*out, text[at:]])
 
+    def _replaced(self, text: str, place: Place, called: str) -> str:
+        out, at = [], 0
+        for found in self._find(text, place, called):
+            out += [text[at : found.begin], self._placeholder(found)]
+            at = found.end
+        return "".join([*out, text[at:]])
 
-def _map_strings(value: Any, change: Callable[[str], str]) -> Any:
-    """A JSON value with every string in it, keys too, changed."""
-    if isinstance(value, str):
-        return change(value)
-    if isinstance(value, list):
-        return [_map_strings(each, change) for each in value]
-    if isinstance(value, dict):
-        return {change(key): _map_strings(each, change) for key, each in value.items()}
-    return value
+    def _placeholder(self, found: Found) -> str:
+        if (found.kind, found.value) not in self.placeholders:
+            self.numbers[found.kind] += 1
+            number = self.numbers[found.kind]
+            self.placeholders[found.kind, found.value] = f"[{found.kind.upper()}_{number}]"
+        return self.placeholders[found.kind, found.value]
+
+    def _find(self, text: str, place: Place, called: str) -> list[Found]:
+        """What is found in a text and is to be replaced; what is to be quarantined is noted."""
+        found = find(text, place.kinds, called)
+        if self.stage.names is not None and not {*ENTITIES.values()}.isdisjoint(place.kinds):
+            taken = [*((each.begin, each.end) for each in found), *(each.span() for each in PLACEHOLDER.finditer(text))]
+            for kind, begin, end in self.stage.names.find(text):
+                if kind in place.kinds and all(end <= other[0] or begin >= other[1] for other in taken):
+                    taken.append((begin, end))
+                    found.append(Found(kind, begin, end, " ".join(text[begin:end].casefold().split())))
+            found.sort(key=lambda each: each.begin)
+        keep: list[Found] = []
+        for each in found:
+            if each.kind in self.stage.quarantine:
+                self.quarantined[each.kind] += 1
+                self.first = self.first or {
+                    "kind": each.kind,
+                    "column": COLUMNS[place.column],
+                    "shape": masked(text[each.begin : each.end]),
+                }
+            else:
+                keep.append(each)
+        return keep
+
+
+def _matches(texts: pa.Array, pattern: str) -> Any:
+    """Whether each text matches an RE2 pattern, False where it is null: a NumPy array."""
+    return pc.fill_null(pc.match_substring_regex(texts, pattern), False).to_numpy(zero_copy_only=False)
+
+
+def _changed(texts: pa.Array, new: dict[int, str]) -> pa.Array:
+    """The texts, some of them replaced."""
+    if not new:
+        return texts
+    mask = np.zeros(len(texts), dtype=bool)
+    mask[list(new)] = True
+    return pc.replace_with_mask(texts, pa.array(mask), pa.array([new[at] for at in sorted(new)], pa.string()))
+
+
+def _offsets(lists: pa.Array) -> pa.Array:
+    lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
+    return pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
+
+
+def _json_string(text: str) -> str:
+    """A JSON string; escaped all through where UTF-8 cannot hold it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(text)
+    return json.dumps(text, ensure_ascii=False)

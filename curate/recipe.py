@@ -177,7 +177,11 @@ class Recipe(Settings):
         semantic = self.semantic
         if semantic.model is not None:
             semantic = semantic.model_copy(update={"model": found(semantic.model)})
-        beside = {"contract": found(self.contract), "render": render, "fit": fit, "semantic": semantic}
+        pii = self.pii
+        if pii.names is not None:
+            names = pii.names.model_copy(update={"model": found(pii.names.model)})
+            pii = pii.model_copy(update={"names": names})
+        beside = {"contract": found(self.contract), "render": render, "fit": fit, "semantic": semantic, "pii": pii}
         return self.model_copy(update=beside)
 
 

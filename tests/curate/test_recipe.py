@@ -9,6 +9,7 @@ import yaml
 
 from curate.clean import Clean
 from curate.errors import AssayError
+from curate.personal_data import FINDERS
 from curate.recipe import Recipe
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
@@ -64,7 +65,7 @@ def test_defaults(loaded: Loaded) -> None:
     recipe = loaded()
     assert recipe.clean == Clean(unicode="NFC", mojibake=True)
     assert (recipe.split.train, recipe.split.validation, recipe.split.test) == (0.8, 0.1, 0.1)
-    assert recipe.pii.replace == ["email", "phone", "ip"]
+    assert recipe.pii.replace == list(FINDERS)
     assert list(recipe.row_stages()) == ["clean", "language", "quality", "pii"]
     with pytest.raises(ValueError, match="frozen"):
         recipe.name = "other"
@@ -113,7 +114,13 @@ def test_the_drop_is_beside_the_recipe_unless_named(loaded: Loaded, tmp_path: Pa
             {"language": {"keep": ["english"]}},
             ["language.keep.0: String should match pattern '^[a-z]{2,3}$' (found 'english')"],
         ),
-        ({"pii": {"replace": ["name"]}}, ["pii.replace.0: Input should be 'email', 'phone' or 'ip' (found 'name')"]),
+        (
+            {"pii": {"replace": ["name"]}},
+            [
+                "pii.replace.0: Input should be 'secret', 'credentials', 'email', 'iban', 'credit_card', 'ssn', 'rrn', "
+                "'ip', 'phone', 'person' or 'place' (found 'name')"
+            ],
+        ),
         (
             {"record": {"turns": "said", "label": "a b"}},
             ["record.label: no Jinja expression: chunk after expression (found 'a b')"],
