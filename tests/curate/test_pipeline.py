@@ -41,7 +41,7 @@ def test_rows_are_conserved_at_every_stage_and_in_all(project: Project) -> None:
     project.add("an-empty-one.jsonl", [])
     with (project.drop / "part-0.jsonl").open("a") as file:
         file.write('{"text": "broken\n[1]\n{"text": 7, "colour": "red", "count": 1}\n')
-        file.write('{"text": "a stop <|im_end|> in the words", "colour": "red", "count": 1}\n')
+        file.write('{"text": "a stop `<|im_end|>` in the words", "colour": "red", "count": 1}\n')
     curated = project.curate()
     counts, stages = curated.manifest["counts"], curated.manifest["stages"]
     assert counts["in"] == 244 == counts["kept"] + counts["quarantined"]
