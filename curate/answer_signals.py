@@ -97,6 +97,8 @@ LANGUAGE = (
     r"|翻译|翻譯|翻訳|译成|訳して|英语|英文|中文|法语|德语|西班牙语|日语|英語|日本語|フランス語|번역|영어|한국어"
 )
 """A prompt that asks for a translation or names a language: its answer may well be in another one."""
+SURE_WORDS = 20
+"""Words from which an answer's language is taken as told: in shorter ones a name (Albert Einstein) decides it."""
 KIN = (
     *(("da", "nb", "nn", "no", "sv"), ("bs", "hr", "sh", "sl", "sr"), ("cs", "sk"), ("id", "ms"), ("af", "nl")),
     *(("ast", "ca", "es", "gl", "oc", "pt"), ("be", "bg", "mk", "ru", "uk"), ("hi", "mr", "ne"), ("wuu", "yue", "zh")),
@@ -123,8 +125,9 @@ def answer_signals(table: pa.Table) -> dict[str, pa.Array]:
     in_fence = pc.count_substring_regex(answers, FENCE).to_numpy(zero_copy_only=False) % 2 == 1
     marker = matches(prompts, MARKER) | matches(answers, MARKER)
     task = pc.replace_substring_regex(prompts, f"{MARKER}|{BLANK}", " ")
+    words = _words(answers)
     signals = {
-        "echo": _echo(*_words(_questions(table)), *_words(answers)),
+        "echo": _echo(*_words(_questions(table)), *words),
         "cut_off": in_fence | (prose & matches(tails, BROKEN_OFF)),
         "open_end": prose & ~in_fence & matches(tails, OPEN_END),
         "open_brackets": np.max([_excess(answers, *pair) for pair in ("()", "[]", "{}")], axis=0),
@@ -133,7 +136,7 @@ def answer_signals(table: pa.Table) -> dict[str, pa.Array]:
         "placeholder": marker | (matches(answers, BLANK) & ~matches(prompts, BLANK)),
         "only_placeholder": matches(answers, ONLY_BLANK),
         "no_task": np.diff(_words(task)[0]) == 0,
-        "other_language": _other_language(table) & ~matches(prompts, LANGUAGE),
+        "other_language": _other_language(table) & (np.diff(words[0]) >= SURE_WORDS) & ~matches(prompts, LANGUAGE),
     }
     return {name: pa.array(values) for name, values in signals.items()}
 

@@ -96,7 +96,7 @@ class Rating(Settings):
 class Quality(RowStage):
     """Adds the columns `signals` and `quality`. Counters: rows kept whose quality each rule has halved, and `rated`."""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     min_chars: int = Field(1, ge=1, description="Shortest prompt, in characters.")
     max_chars: int = Field(1_000_000, ge=1, description="Longest prompt and answer together, in characters.")

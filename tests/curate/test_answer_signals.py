@@ -91,10 +91,12 @@ def test_what_is_raised(prompt: str, answer: str, expected: set[str]) -> None:
 )
 def test_an_answer_in_another_language(prompt: str, languages: tuple[Any, Any, Any], expected: bool) -> None:
     told = dict(zip(("language", "answer_language", "mixed_language"), languages, strict=True))
-    assert signals(prompt, "Some words.", **told)["other_language"] is expected
+    assert signals(prompt, "one of the words " * 5, **told)["other_language"] is expected
 
 
-def test_silent_where_no_language_is_told() -> None:
+def test_silent_where_no_language_is_told_or_the_answer_is_a_name() -> None:
+    told = {"language": "en", "answer_language": "de", "mixed_language": False}
+    assert signals("Who?", "a few words " * 6, **told)["other_language"] is False
     assert signals("Was ist das?", "A dog.", language="de")["other_language"] is False
 
 
