@@ -512,7 +512,7 @@ class _Run:
 
     def _decontaminate(self, shards: Sequence[Shard]) -> list[Shard]:
         settings = self.recipe.decontaminate
-        preparing = [self.recipe.clean, self.recipe.pii]
+        preparing = [self.recipe.clean, self.recipe.pii.replacing()]
         files = decontaminate.reference_files(settings, Path(self.recipe.drop), self.store)
         self.references = {file.name: file.sha256 for file in files}
         key = [
