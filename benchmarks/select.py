@@ -1,0 +1,99 @@
+"""Select against random draws and against the best by quality alone, and its time as the rows grow.
+
+    python -m benchmarks.select ../shared/data/ins_gpteacher
+
+What is chosen is judged by similarities that the choice did not maximise: TF-IDF as scikit-learn makes it, of the words
+of the prompts, of those of the *answers* (which the choice does not read), and of the prompts' characters.
+"""
+
+import argparse
+import gzip
+import json
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import xxhash
+
+from curate.select import Select, choose
+from curate.words import shingle_sets
+
+WANTED = 1000
+SEEDS = 20
+SIZES = (2_000, 6_000, 18_000, 35_000, 100_000)
+
+
+def read(folder: Path) -> pa.Table:
+    """The distinct rows of GPTeacher's files: id, label, prompt, answer."""
+    rows = {}
+    for path in sorted(folder.glob("*/*.json*")):
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as file:
+            for row in json.load(file):
+                prompt = (row["instruction"].strip() + "\n\n" + (row.get("input") or "").strip()).strip()
+                id_ = xxhash.xxh3_128_hexdigest(json.dumps([prompt, row["response"]]).encode())
+                rows[id_] = {"id": id_, "label": path.parent.name, "prompt": prompt, "answer": row["response"]}
+    return pa.Table.from_pylist(list(rows.values()))
+
+
+def covered(vectors: Any, chosen: Any) -> float:
+    """Mean over all rows of the cosine to the nearest one chosen."""
+    these = vectors[chosen].T.tocsc()
+    parts = [(vectors[at : at + 2000] @ these).max(axis=1).toarray() for at in range(0, vectors.shape[0], 2000)]
+    return float(np.concatenate(parts).mean())
+
+
+def main() -> None:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    rows = read(parser.parse_args().folder)
+    # No judge of quality is asked here: characters of the answer stand for one, as in the LIMA replications.
+    length = np.array([len(text) for text in rows["answer"].to_pylist()])
+    quality = (np.argsort(np.argsort(length)) / len(length)).round(2).astype(np.float32)
+    equal = np.ones(len(length), np.float32)
+    words = shingle_sets(rows["prompt"].combine_chunks(), 1)
+    chosen = {
+        "select": np.flatnonzero(choose(rows, equal, words, Select(rows=WANTED)).chosen),
+        "select, of the better half": np.flatnonzero(choose(rows, quality, words, Select(rows=WANTED)).chosen),
+        "best by quality alone": np.argsort(-length, kind="stable")[:WANTED],
+    }
+    draws = [np.random.default_rng(seed).permutation(len(length))[:WANTED] for seed in range(SEEDS)]
+    found: dict[str, dict[str, float]] = {}
+    for name, column, options in (
+        ("words of prompts", "prompt", {}),
+        ("words of answers", "answer", {}),
+        ("characters of prompts", "prompt", {"analyzer": "char_wb", "ngram_range": (3, 4), "max_features": 50_000}),
+    ):
+        vectors = TfidfVectorizer(**options).fit_transform(rows[column].to_pylist())
+        random = [covered(vectors, draw) for draw in draws]
+        found[name] = {key: covered(vectors, each) for key, each in chosen.items()}
+        found[name] |= {"random": statistics.mean(random), "random, best of 20": max(random)}
+        print(name, {key: round(value, 4) for key, value in found[name].items()}, flush=True)
+    print({name: round(float(quality[each].mean()), 3) for name, each in chosen.items()}, "mean quality of the chosen")
+
+    seconds: dict[int, list[float]] = {}
+    for size in SIZES:
+        # Rows beyond those at hand are made of two real ones each, so that words are as frequent as they are.
+        draw = np.random.default_rng(0).integers(0, len(length), (size, 2))
+        prompts = rows["prompt"].to_pylist()
+        texts = [prompts[a] if at < len(prompts) else prompts[a][: len(prompts[a]) // 2] + prompts[b][-200:]
+                 for at, (a, b) in enumerate(draw.tolist())]  # fmt: skip
+        table = pa.table({"id": [f"{at:032x}" for at in range(size)], "label": pa.nulls(size, pa.string())})
+        for _ in range(2):
+            begin = time.perf_counter()
+            choose(table, np.ones(size, np.float32), shingle_sets(pa.array(texts), 1), Select(rows=WANTED))
+            seconds.setdefault(size, []).append(time.perf_counter() - begin)
+        print(f"{size:,} rows, one label: {statistics.median(seconds[size]):.2f} s", flush=True)
+    medians = [statistics.median(each) for each in seconds.values()]
+    exponent = float(np.polyfit(np.log(list(seconds)), np.log(medians), 1)[0])
+    print(f"time grows with the rows to the power of {exponent:.2f}")
+    line = {"name": "select", "input": {"rows": len(length), "chosen": WANTED}, "coverage": found, "exponent": exponent}
+    print(json.dumps(line | {"seconds": {"assay": medians}}))
+
+
+if __name__ == "__main__":
+    main()
