@@ -151,9 +151,8 @@ def print_preview(preview: Preview) -> None:
     console.print(Panel(text, title="text (trained tokens marked)"))
 
 
-MOST_GROUPS, MOST_COLUMNS = 8, 40
-LONGEST_TURN = 400
-"""Groups and columns shown of an inspection, and characters of each text in its record."""
+MOST_GROUPS, MOST_COLUMNS, MOST_UNREAD, LONGEST_TURN = 8, 40, 3, 400
+"""What is shown of an inspection: groups, columns, rows of a group that cannot be read, characters of a text."""
 
 
 def print_inspection(inspection: Inspection) -> None:
@@ -179,7 +178,8 @@ def print_inspection(inspection: Inspection) -> None:
         passed_over = named(inspection.passed_over, MOST_GROUPS)
         console.print(Text(harmless(f"Passed over, of no known format: {passed_over}")))
     group = inspection.groups[0]
-    for where, why in group.unread:
+    unread = [each for other in inspection.groups for each in other.unread[:MOST_UNREAD]]
+    for where, why in unread[:MOST_GROUPS]:
         console.print(Text("Cannot be read: ", style="bold yellow") + Text(harmless(f"{where}: {why}")))
     if not group.profile.rows:
         return

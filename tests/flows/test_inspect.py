@@ -191,6 +191,16 @@ def test_broken_files_are_shown_for_what_they_are(tmp_path: Path, suffix: str, c
     assert ("Files of" in done.stdout) or done.exit_code == 1
 
 
+def test_what_cannot_be_read_is_told_of_every_kind_of_files(tmp_path: Path) -> None:
+    write(tmp_path / "good.jsonl", [{"instruction": f"q {n}", "output": "a"} for n in range(9)])
+    (tmp_path / "torn.jsonl").write_text('{"x": 1}\n{"x"\n')
+    (tmp_path / "wide.csv").write_text("a,b\n1,2,3\n")
+    done = CliRunner().invoke(app, ["inspect", str(tmp_path)])
+    shown = " ".join(done.stdout.split())
+    assert "Cannot be read: torn.jsonl, line 2: " in shown
+    assert "Cannot be read: wide.csv, line 2: " in shown
+
+
 @pytest.mark.parametrize(("name", "words"), [("nothing", "no such file or folder"), ("", "an empty folder")])
 def test_nothing_to_inspect(tmp_path: Path, name: str, words: str) -> None:
     done = CliRunner().invoke(app, ["inspect", str(tmp_path / name)])
