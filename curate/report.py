@@ -5,8 +5,10 @@ bytes. The report is one file that loads nothing, and every text of a row in it 
 """
 
 import json
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from difflib import SequenceMatcher
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -91,6 +93,7 @@ def write_report(folder: Path, manifest: dict[str, Any]) -> None:
             if whole[column].null_count < whole.num_rows
         ],
         conflicts=_conflicts(folder),
+        examples=_examples(manifest),
     )
     (folder / "report.html").write_text(text, encoding="utf-8")
 
@@ -297,6 +300,34 @@ def _conflicts(folder: Path) -> list[dict[str, Any]]:
         }
         for _, rows in sorted(groups.items())
     ]
+
+
+def _examples(manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    """What each rule changed: pairs of texts in parts, each a pair (whether it is what changed, text)."""
+    return [
+        {"stage": stage["name"], "rule": rule, "pairs": [_parts(each["before"], each["after"]) for each in found]}
+        for stage in manifest["stages"]
+        for rule, found in stage.get("examples", {}).items()
+        if found
+    ]
+
+
+def _parts(before: str, after: str) -> dict[str, list[tuple[bool, str]]]:
+    """Both texts in parts that are the same and parts that differ; in these nothing is invisible."""
+    parts: dict[str, list[tuple[bool, str]]] = {"before": [], "after": []}
+    for kind, begin, end, other_begin, other_end in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
+        for side, text in (("before", before[begin:end]), ("after", after[other_begin:other_end])):
+            if text:
+                changed = kind != "equal"
+                parts[side].append((changed, "".join(map(_visible, text)) if changed else text))
+    return parts
+
+
+def _visible(char: str) -> str:
+    """A character for the eye: spaces and line ends as signs, what has no shape as its code point."""
+    signs = {" ": "·", "\n": "⏎\n", "\t": "⇥"}
+    shapeless = unicodedata.category(char) in ("Cc", "Cf", "Zs", "Zl", "Zp", "Mn", "Co", "Cn")
+    return signs.get(char) or (f"⟨U+{ord(char):04X}⟩" if shapeless else char)
 
 
 def _dialogue(turns: Sequence[dict[str, str]]) -> str:

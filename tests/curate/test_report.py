@@ -14,7 +14,7 @@ import yaml
 
 from curate.contract import Contract
 from curate.distribution import quantiles
-from curate.report import _by_length, _by_size, _by_value, write_card, write_report
+from curate.report import _by_length, _by_size, _by_value, _parts, write_card, write_report
 from curate.split import SPLITS
 from curate.store import read_manifest
 from tests.project import Project, make_rows
@@ -187,3 +187,14 @@ def test_sizes_of_clusters() -> None:
 def testquantiles() -> None:
     assert quantiles(pa.chunked_array([list(range(11))])) == [0, 1, 5, 9, 10]
     assert quantiles(pa.chunked_array([[]], pa.int32())) == []
+
+
+def test_examples_mark_what_changed_and_hide_nothing() -> None:
+    parts = _parts("zero\u200bwidth \nend", "zerowidth\nend")
+    assert parts["before"] == [(False, "zero"), (True, "⟨U+200B⟩"), (False, "width"), (True, "·"), (False, "\nend")]
+    assert "".join(text for _, text in parts["after"]) == "zerowidth\nend"
+
+
+def test_the_report_shows_what_cleaning_changed(published: Path) -> None:
+    text = (published / "report.html").read_text(encoding="utf-8")
+    assert "<mark>⟨U+202E⟩⟨U+0000⟩</mark>" in text
