@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from pydantic import ValidationError
 
+from benchmarks.quality_rules import found
 from curate.quality import RULES, Quality, measure
 from tests.records import RECORDS, layouts, record, table_of
 
@@ -137,6 +138,14 @@ def test_counters_are_of_rows_kept() -> None:
     outcome = Quality(rating={"meta": "votes", "worst": 0, "best": 4}).run(table_of(rows))
     assert outcome.counters == {"placeholder": 1, "rated": 1}
     assert outcome.kept["quality"].to_pylist()[1] == 0.75
+
+
+def test_the_benchmark_counts_what_each_rule_alone_would_take() -> None:
+    answers = ["TODO", "I'm sorry, I cannot.", "Yours, [your name].", "#"]
+    hits = found(table_of([said("Go on.", answer, id=str(row)) for row, answer in enumerate(answers)]))
+    assert list(hits) == list(RULES)
+    assert (hits["only_placeholder"], hits["refusal"], hits["placeholder"]) == ([0], [1], [0, 2])
+    assert (hits["words"], hits["symbol_to_word"]) == ([0, 1, 2, 3], [3])
 
 
 @settings(max_examples=30)
