@@ -17,6 +17,7 @@ engine = NoOpNlpEngine(models=[{"lang_code": "en", "model_name": "none"}])
 engine.load()
 registry = RecognizerRegistry(supported_languages=["en"])
 registry.load_predefined_recognizers(languages=["en"])
+registry.remove_recognizer("SpacyRecognizer")
 analyser = AnalyzerEngine(registry=registry, nlp_engine=engine, supported_languages=["en"])
 
 
