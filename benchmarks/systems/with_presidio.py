@@ -26,7 +26,7 @@ def spans(text: str) -> list[tuple[str, int, int]]:
 
 
 found = [spans(text) for text in sentences]
-begin = time.perf_counter()
+begin = time.process_time()
 for text in notices:
     spans(text)
-print(json.dumps({"seconds": time.perf_counter() - begin, "spans": found}))
+print(json.dumps({"seconds": time.process_time() - begin, "spans": found}))
