@@ -61,7 +61,7 @@ RULES: dict[str, Rule] = {
     "duplicate_7gram": _ignored(high=0.13),
     "duplicate_8gram": _ignored(high=0.12),
     "duplicate_9gram": _ignored(high=0.11),
-    "duplicate_10gram": Rule(high=0.75, then="reject"),
+    "duplicate_10gram": Rule(high=0.75),
     "echo": Rule(high=0, then="reject"),
     "cut_off": Rule(high=0, then="reject"),
     "open_end": Rule(high=0),
@@ -96,7 +96,7 @@ class Rating(Settings):
 class Quality(RowStage):
     """Adds the columns `signals` and `quality`. Counters: rows kept whose quality each rule has halved, and `rated`."""
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     min_chars: int = Field(1, ge=1, description="Shortest prompt, in characters.")
     max_chars: int = Field(1_000_000, ge=1, description="Longest prompt and answer together, in characters.")

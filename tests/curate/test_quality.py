@@ -70,7 +70,11 @@ TWO = [("words", {"measured": 2.0, "low": 3.0})]
             THREE,
             TWO,
         ),
-        (said("q", "one " * 40), {}, [("duplicate_10gram", {"measured": 0.975, "high": 0.75})]),
+        (
+            said("q", "one " * 40),
+            {"rules": {"duplicate_10gram": {"then": "reject"}}},
+            [("duplicate_10gram", {"measured": 0.975, "high": 0.75})],
+        ),
     ],
 )
 def test_reasons_at_their_bounds(
