@@ -282,9 +282,10 @@ def _fetched(url: str, cache: Path) -> dict[str, tuple[Path, int]]:
 def _copy(storage: Any, path: str, cache: Path) -> Path:
     """A remote file's copy in the cache, made anew when the storage shows another state of it."""
     folder = keyed_folder(cache / "remote", digest([storage.unstrip_protocol(path), storage.ukey(path)]))
+    name = PurePosixPath(without_secrets(path)).name  # whose suffixes tell how it is packed
     if not folder.is_dir():
-        cache_folder(folder, lambda draft: storage.get_file(path, str(draft / "file")))
-    return folder / "file"
+        cache_folder(folder, lambda draft: storage.get_file(path, str(draft / name)))
+    return folder / name
 
 
 def _dataset_as_parquet(files: Files, drop: Path, cache: Path) -> Path:

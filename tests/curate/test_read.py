@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Callable, Iterable
 from datetime import date
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from hypothesis import strategies as st
 
 from curate import formats, read
 from curate.errors import AssayError
+from curate.formats import json_value, plain_yaml, strict_value
 from curate.hashing import file_digest
 from curate.read import Files, InputFile, Options, Row, Unread, drop_digest, find_files, parse, read_rows
 
@@ -55,7 +57,7 @@ def written(tmp_path: Path) -> Callable[..., list[Row | Unread]]:
 Written = Callable[..., list[Row | Unread]]
 UNSURE = "; no other encoding is sure: state `encoding` in the recipe's source"
 ROWS = [{"a": "1", "b": "é"}, {"a": "2", "b": ""}]
-PACKERS = {".gz": gzip.compress, ".xz": lzma.compress, ".bz2": bz2.compress}
+PACKERS = {".gz": partial(gzip.compress, mtime=0), ".xz": lzma.compress, ".bz2": bz2.compress}
 
 
 def tar_of(members: dict[str, bytes]) -> bytes:
@@ -483,7 +485,7 @@ def test_any_bytes_are_read_by_every_reader(content: bytes) -> None:
 
 @given(st.data())
 def test_spoilt_archives_never_crash(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
-    members = {"a.jsonl": b'{"a": 1}\n{"a": 2}\n', "b.txt.gz": gzip.compress(b"text"), "c.csv": b"a\n1\n"}
+    members = {"a.jsonl": b'{"a": 1}\n{"a": 2}\n', "b.txt.gz": gzip.compress(b"text", mtime=0), "c.csv": b"a\n1\n"}
     name = data.draw(st.sampled_from(["f.tar", "f.tar.gz", "f.zip", "f.tar.xz"]))
     packed = zip_of(members) if name == "f.zip" else PACKERS.get(Path(name).suffix, bytes)(tar_of(members))
     spoilt = bytearray(packed[: data.draw(st.integers(0, len(packed)))])
@@ -493,6 +495,259 @@ def test_spoilt_archives_never_crash(tmp_path_factory: pytest.TempPathFactory, d
     path.write_bytes(spoilt)
     rows = list(read_rows(InputFile(path, name, file_digest(path), len(spoilt), None)))
     assert all(isinstance(row, (dict, Unread)) for row in rows)
+
+
+# What orjson and the fast path of YAML give is what the strict readers give
+
+JSON_TEXT = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.integers(-(2**70), 2**70)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=["Cs"]), max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("ab", max_size=1), inner, max_size=3),
+    max_leaves=6,
+).map(lambda value: json.dumps(value).encode())
+JSON_BITS = st.lists(
+    st.sampled_from(
+        [
+            "{",
+            "}",
+            "[",
+            "]",
+            ",",
+            ":",
+            '"a"',
+            "1",
+            "-0",
+            "-0.0",
+            "1e400",
+            "1.5e308",
+            "0.1",
+            "NaN",
+            '"\\ud800"',
+            '"\\ud83d\\ude00"',
+            '"\\u0000"',
+            "true",
+        ]
+    )
+    | st.sampled_from(["9223372036854775808", "-9223372036854775809", "18446744073709551616", "12345678901234567.89"]),
+    max_size=8,
+).map(lambda bits: "".join(bits).encode())
+
+
+def outcome(read: Callable[[], Any]) -> str:
+    try:
+        return repr(read())
+    except ValueError:
+        return "refused"
+
+
+@given(JSON_TEXT | JSON_BITS | st.binary(max_size=12))
+def test_json_is_what_the_standard_library_reads_strictly(content: bytes) -> None:
+    assert outcome(lambda: json_value(content)) == outcome(lambda: strict_value(content.decode("utf-8-sig")))
+
+
+def test_json_of_the_suite_is_what_the_standard_library_reads_strictly(shared_data: Path) -> None:
+    for path in (shared_data / "json_nst_testsuite/test_parsing").glob("*.json"):
+        content = path.read_bytes()
+        fast, strict = (
+            outcome(lambda c=content: json_value(c)),
+            outcome(lambda c=content: strict_value(c.decode("utf-8-sig"))),
+        )
+        assert fast == strict, path.name
+
+
+YAML_WORDS = st.sampled_from(
+    [
+        "a",
+        "text",
+        "key",
+        "yes",
+        "No",
+        "NULL",
+        "on",
+        "~",
+        "0",
+        "10",
+        "010",
+        "1.5",
+        "1:30",
+        "2001-01-01",
+        "a:b",
+        "a#b",
+        "#c",
+        "-",
+        ":",
+        "'q'",
+        "x:",
+        "/p",
+        "(c)",
+        ",",
+        "=",
+    ]
+)
+YAML_LINES = st.builds(
+    lambda lead, words: lead + " ".join(words),
+    st.sampled_from(["a: ", "b: ", "yes: ", "c:", "- ", "  - ", "    - ", "", "  "]),
+    st.lists(YAML_WORDS, max_size=3),
+)
+
+
+@given(st.lists(YAML_LINES, max_size=5))
+def test_plain_yaml_is_what_yaml_says(lines: list[str]) -> None:
+    text = "".join(line + "\n" for line in lines)
+    found = plain_yaml(text)
+    if found is not None:
+        expected = formats._yaml_value(text)
+        assert repr(found) == repr(expected)
+
+
+def test_plain_yaml_on_every_real_notice(licence_data: Path) -> None:
+    fast = 0
+    for path in sorted((licence_data / "rules").glob("*.RULE"))[::8]:
+        match = formats.FRONT_MATTER.match(path.read_text(encoding="utf-8"))
+        assert match is not None
+        found = plain_yaml(match[1])
+        fast += found is not None
+        assert found is None or repr(found) == repr(formats._yaml_value(match[1])), path.name
+    assert fast > 2000
+
+
+# More formats
+
+
+def test_arrow_files_and_streams(written: Written) -> None:
+    table = pa.table({"a": [1, 2, 3], "b": ["x", None, "é"]})
+    for kind in (pa.ipc.new_file, pa.ipc.new_stream):
+        buffer = io.BytesIO()
+        with kind(buffer, table.schema) as writer:
+            writer.write_table(table, max_chunksize=2)
+        content = buffer.getvalue()
+        assert written("f.arrow", content) == table.to_pylist()
+        assert written("f.arrow.zst", pa.compress(content, "zstd", asbytes=True)) == table.to_pylist()
+        assert isinstance(written("f.arrow", content[: len(content) // 2])[-1], Unread)
+
+
+def test_zstandard(written: Written) -> None:
+    packed = pa.compress(b'{"a": 1}\n{"a": 2}\n', "zstd", asbytes=True)
+    assert written("f.jsonl.zst", packed + packed) == [{"a": 1}, {"a": 2}] * 2
+    assert "Truncated" in messages(written("f.jsonl.zst", packed[:-3]))[0]
+    tar = pa.compress(tar_of({"a.txt": b"x"}), "zstd", asbytes=True)
+    assert written("f.tar.zst", tar) == [{"text": "x", "name": "a.txt", "_member": "a.txt"}]
+
+
+def test_objects_of_rows() -> None:
+    rows = [{"a": 1}, {"a": 2}]
+    keyed = {"x": rows[0], "y": rows[1]}
+    assert parsed(orjson.dumps({"version": "1", "data": rows}), "json") == rows
+    assert parsed(orjson.dumps(keyed), "json") == [{"a": 1, "_key": "x"}, {"a": 2, "_key": "y"}]
+    assert parsed(orjson.dumps(keyed), "json", rows=".") == [keyed]
+    assert parsed(orjson.dumps({"only": rows, "b": []}), "json", rows="only") == rows
+    assert parsed(orjson.dumps({"messages": rows}), "json") == [{"messages": rows}]
+    assert parsed(orjson.dumps({"k": rows[0]}), "json", rows="*") == [{"a": 1, "_key": "k"}]
+
+
+def test_a_long_array_is_read_element_by_element(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(formats, "LONGEST_ROW", 1 << 12)
+    rows = [{"n": number, "x": "é[" * (number % 50)} for number in range(2000)]
+    content = json.dumps(rows, ensure_ascii=False, indent=1).encode()
+    assert parsed(content, "json") == rows
+    assert parsed(b'{"a": 1, "data": ' + content + b', "b": []}', "json", rows="data") == rows
+    *whole, broken = parsed(content[: len(content) // 2], "json")
+    assert whole == rows[: len(whole)]
+    assert isinstance(broken, Unread)
+    assert broken.line is not None
+    assert broken.line > len(whole)
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "row"),
+    [
+        ("a;b\n1,5;x\n2,5;y\n", {}, {"a": "1,5", "b": "x"}),
+        ("a|b\n1|x\n", {}, {"a": "1", "b": "x"}),
+        ("a\tb\n1\tx\n", {}, {"a": "1", "b": "x"}),
+        ("text\nx;y\n", {}, {"text": "x;y"}),
+        ("'a','b'\n'1','x,y'\n", {}, {"a": "1", "b": "x,y"}),
+        ("a:b\n1:x\n", {"delimiter": ":"}, {"a": "1", "b": "x"}),
+        ('a,b\n1,"x\n', {"quote": ""}, {"a": "1", "b": '"x'}),
+    ],
+)
+def test_delimiters_and_quotes_are_stated_or_told(content: str, options: dict[str, str], row: Row) -> None:
+    assert parsed(content.encode(), "csv", **options)[0] == row
+
+
+# Encodings
+
+
+def test_encodings_are_told_or_stated() -> None:
+    russian = "Все люди рождаются свободными и равными в своем достоинстве и правах"
+    content = json.dumps({"a": russian}, ensure_ascii=False) + "\n"
+    for encoding, stated, said in [
+        ("utf-8", None, None),
+        ("utf-8-sig", None, None),
+        ("utf-16", None, "utf-16"),
+        ("utf-16-le", "utf-16-le", "utf-16-le"),
+        ("cp1251", None, "cp1251"),
+        ("koi8_r", "koi8_r", "koi8_r"),
+    ]:
+        expected = {"a": russian} | ({"_encoding": said} if said else {})
+        assert parsed(content.encode(encoding), "jsonl", encoding=stated) == [expected], encoding
+        assert parsed(content.encode(encoding), "json", encoding=stated) == [expected], encoding
+    [text] = parsed(russian.encode("utf-16"), "text")
+    assert text == {"text": russian, "name": "f", "_encoding": "utf-16"}
+
+
+def test_one_broken_byte_is_a_broken_line() -> None:
+    lines = [json.dumps({"a": "naïve"}, ensure_ascii=False).encode()] * 9 + [b'{"a": "\xe9"}']
+    rows = parsed(b"\n".join(lines), "jsonl")
+    assert rows[:-1] == [{"a": "naïve"}] * 9
+    assert messages(rows) == ["'utf-8' codec can't decode byte 0xe9 in position 7: invalid continuation byte"]
+    [row] = parsed('{"a": "\ud800"}'.encode("utf-16-le", "surrogatepass"), "jsonl", encoding="utf-16-le")
+    assert isinstance(row, Unread)
+    assert row.message == "not utf-16-le"
+
+
+# Remote files
+
+
+def test_files_of_a_bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("s3fs")
+    server = pytest.importorskip("moto.server").ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        for name, value in {
+            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+            "AWS_ACCESS_KEY_ID": "key",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }.items():
+            monkeypatch.setenv(name, value)
+        import s3fs
+
+        storage = s3fs.S3FileSystem(skip_instance_cache=True)
+        storage.mkdir("drop")
+        storage.pipe("drop/in/a.jsonl", b'{"a": 1}\n')
+        storage.pipe("drop/in/b.csv.gz", gzip.compress(b"a\n2\n"))
+        for source, drop in (("s3://drop/in/*", str(tmp_path)), ("in/*", "s3://drop")):
+            found = find_files(Files(files=[source]), drop, tmp_path / "cache")
+            assert [file.name for file in found] == ["s3://drop/in/a.jsonl", "s3://drop/in/b.csv.gz"]
+            assert [row for file in found for row in read_rows(file)] == [{"a": 1}, {"a": "2"}]
+        with pytest.raises(AssayError, match=r"s3://drop/none\.jsonl"):
+            find_files(Files(files=["s3://drop/none.jsonl"]), tmp_path, tmp_path / "cache")
+    finally:
+        server.stop()
+
+
+def test_secrets_of_urls_are_not_told(tmp_path: Path) -> None:
+    source = Files(files=["http://user:pass@127.0.0.1:9/a.jsonl?key=hidden"])
+    assert source.model_dump(mode="json")["files"] == ["http://127.0.0.1:9/a.jsonl"]
+    with pytest.raises(AssayError) as error:
+        find_files(source, tmp_path, tmp_path / "cache")
+    assert "http://127.0.0.1:9/a.jsonl" in str(error.value)
+    assert not {"user", "pass", "hidden"} & set(str(error.value).replace(":", " ").replace("=", " ").split())
 
 
 # Which files
