@@ -304,7 +304,7 @@ _BRAND = re.compile(
     re.VERBOSE,
 )
 _CALLED_CARD = re.compile(
-    r"card|visa|maestro|credit|debit|amex|discover|kreditkarte|carte|tarjeta|카드|卡", re.IGNORECASE
+    r"card|\bcc\b|visa|maestro|credit|debit|amex|discover|kreditkarte|carte|tarjeta|카드|卡", re.IGNORECASE
 )
 
 
