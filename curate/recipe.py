@@ -100,7 +100,7 @@ class Recipe(Settings):
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="Name of the data set in the store.")]
     contract: str = Field(description="Contract: data_contracts/NAME, or a folder beside the recipe.")
-    drop: str = Field(".", description="Folder of the raw files, relative to the recipe.")
+    drop: str = Field(".", description="Folder of the raw files, relative to the recipe, or its URL.")
     sources: list[Files] = Field(min_length=1)
     lookups: dict[Name, Lookup] = {}
     record: RecordMapping = RecordMapping()
@@ -154,7 +154,8 @@ class Recipe(Settings):
         if not isinstance(raw, dict):
             raise AssayError(f"{path}: expected keys and values, found {type(raw).__name__}.", remedy="See README.md.")
         recipe = _validated(path, raw)
-        raw["drop"] = str(drop) if drop is not None else str(path.parent / recipe.drop)
+        beside = recipe.drop if "://" in recipe.drop else str(path.parent / recipe.drop)
+        raw["drop"] = str(drop) if drop is not None else beside
         variants = {
             name: _validated(path, raw | _merged(raw, changes), f"variants.{name}.")
             for name, changes in recipe.variants.items()
