@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
 from itertools import repeat
+from os.path import commonprefix
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
@@ -351,7 +352,13 @@ class Renderer:
     def _tokenized(self, conversations: Iterable[list[Span]]) -> "Iterator[list[tuple[Encoding, bool]]]":
         """The spans of each conversation up to the last one that is trained: the tokens, and whether they are."""
         listed = list(conversations)
-        # Alike answers, and beginnings that all rows share, are tokenised once.
+        # Alike answers, and the beginning that all rows share, are tokenised once.
+        head = self._shared_head([spans[0].text for spans in listed if spans and not spans[0].answer])
+        if head:
+            listed = [
+                spans if spans[0].answer else [Span(head, False), Span(spans[0].text[len(head) :], False), *spans[1:]]
+                for spans in listed
+            ]
         texts = list(dict.fromkeys(span.text for spans in listed for span in spans))
         tokens_of = dict(zip(texts, self.tokenizer.encode_batch_fast(texts, add_special_tokens=False), strict=True))
         for spans in listed:
@@ -366,6 +373,49 @@ class Renderer:
                     remedy="Set render.answers to `last`, or use a template that ends every answer.",
                 )
             yield pieces
+
+    def _shared_head(self, texts: Sequence[str]) -> str:
+        """The beginning that all texts share, as far as it has the same tokens whatever follows; "" if none has.
+
+        A byte-level tokenizer cuts a text from left to right by GPT-2's pattern and tokenises each piece by itself. A
+        piece that ends, and a contraction that begins, before the shared text does is the same in all of the texts: the
+        pattern looks at one character behind a piece, and at three from where a piece begins ('re, 've, 'll).
+        """
+        if len(texts) < 2 or not self._is_byte_level:
+            return ""
+        shared = commonprefix([min(texts), max(texts)])  # noqa: RUF071  of characters, not of paths
+        added = self._added_texts
+        if any(shared.endswith(text[:size]) for text in added for size in range(1, len(text))):
+            return ""  # such a token may begin in what they share and end behind it
+        begin = max((shared.rfind(text) + len(text) for text in added if text in shared), default=0)
+        cut = self.tokenizer.pre_tokenizer.pre_tokenize_str
+        pieces, size = cut(shared[begin:]), len(shared) - begin
+        while pieces:
+            first, end = pieces[-1][1]
+            # White space is cut with regard to what follows it, which the head alone does not show.
+            if end < size and first <= size - 3 and cut(shared[begin : begin + end]) == pieces:
+                break
+            pieces.pop()
+        return shared[: begin + end] if pieces else shared[:begin]
+
+    @cached_property
+    def _is_byte_level(self) -> bool:
+        """Whether texts are cut by GPT-2's pattern, after digits perhaps, and nothing else is done to them before."""
+        if self.tokenizer.normalizer is not None or self.tokenizer.pre_tokenizer is None:
+            return False
+        known = json.loads(self.tokenizer.pre_tokenizer.__getstate__())
+        *before, last = known["pretokenizers"] if known["type"] == "Sequence" else [known]
+        plain = last["type"] == "ByteLevel" and last["use_regex"] and not last["add_prefix_space"]
+        tokens = self.tokenizer.get_added_tokens_decoder().values()
+        return (
+            plain
+            and all(each["type"] == "Digits" for each in before)
+            and not any(token.lstrip or token.rstrip or token.single_word or token.normalized for token in tokens)
+        )
+
+    @cached_property
+    def _added_texts(self) -> list[str]:
+        return [token.content for token in self.tokenizer.get_added_tokens_decoder().values()]
 
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
         """Token ids to generate the last answer from; the messages may end with that answer or before it."""
