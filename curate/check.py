@@ -226,12 +226,13 @@ def _check_sources(folder: Path, manifest: dict[str, Any]) -> Check:
 
 
 def _check_json_lines(folder: Path) -> Check:
-    check = Check("json_lines", "the JSON lines hold the same rows as the Parquet files", "1")
+    check = Check("json_lines", "the JSON lines hold the same rows as the Parquet files, but for `signals`", "1")
     for name in SPLITS:
         with (folder / f"{name}.jsonl").open("rb") as lines:
             for number, row in enumerate(_rows(folder / f"{name}.parquet")):
                 check.compared += 1
                 row["meta"] = {entry["key"]: entry["value"] for entry in row["meta"]}
+                row.pop("signals", None)
                 try:
                     same = orjson.loads(next(lines, b"null")) == row
                 except orjson.JSONDecodeError:

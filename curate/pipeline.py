@@ -48,7 +48,7 @@ from curate.store import MANIFEST, Store, read_manifest
 from curate.validate import validate
 
 VALIDATE_VERSION = 1
-PUBLISH_VERSION = 5
+PUBLISH_VERSION = 6
 LISTED_META = pa.list_(pa.struct([pa.field("key", pa.string()), pa.field("value", pa.string())]))
 SOURCES = {"file": "name", "sha256": "sha256", "bytes": "size"}
 """Columns of sources.parquet, and what they are called in `InputFile`."""
@@ -824,20 +824,23 @@ def _table(batch: pa.RecordBatch) -> pa.Table:
 
 
 def _write_split(pieces: Iterator[pa.Table], schema: pa.Schema, stem: Path) -> None:
-    """One split as Parquet, with `meta` as a list of {key, value} (`datasets` reads no maps), and as JSON lines."""
+    """One split as Parquet, with `meta` as a list of {key, value} (`datasets` reads no maps), and as JSON lines.
+
+    The JSON lines leave out the many `signals` of a row: they are what trains a model, not what tells of it.
+    """
     with stem.with_suffix(".jsonl").open("wb") as file:
 
         def listed() -> Iterator[pa.Table]:
             for piece in pieces:
                 piece = piece.select(schema.names)
-                for batch in piece.to_batches(max_chunksize=4096):
+                for batch in piece.drop_columns(unread).to_batches(max_chunksize=4096):
                     for row in batch.to_pylist(maps_as_pydicts="strict"):
                         file.write(orjson.dumps(row) + b"\n")
                 meta = piece["meta"].combine_chunks()
                 entries = pa.StructArray.from_arrays([meta.keys, meta.items], fields=list(LISTED_META.value_type))
                 yield piece.set_column(at, "meta", pa.ListArray.from_arrays(meta.offsets, entries))
 
-        at = schema.get_field_index("meta")
+        at, unread = schema.get_field_index("meta"), [name for name in ("signals",) if name in schema.names]
         _write_parquet(listed(), schema.set(at, pa.field("meta", LISTED_META)), stem.with_suffix(".parquet"))
 
 

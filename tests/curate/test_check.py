@@ -60,6 +60,7 @@ def write(folder: Path, name: str, rows: list[dict[str, Any]]) -> None:
     pq.write_table(pa.Table.from_pylist(rows, schema=pq.read_schema(path)), path)
     if (folder / f"{name}.jsonl").is_file():
         lines = [row | {"meta": {entry["key"]: entry["value"] for entry in row["meta"]}} for row in rows]
+        lines = [{key: value for key, value in line.items() if key != "signals"} for line in lines]
         (folder / f"{name}.jsonl").write_bytes(b"".join(orjson.dumps(line) + b"\n" for line in lines))
 
 
