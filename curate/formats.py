@@ -174,7 +174,8 @@ def _jsonl(stream: IO[bytes], encoding: str | None, line: int) -> Iterator[Row |
             try:
                 value = json_value(text)
             except UnicodeDecodeError as error:
-                words = str(error) if encoding == "utf-8" else _not_decoded(encoding, error)
+                utf8 = encoding is not None and is_utf8(encoding)
+                words = str(error) if utf8 else _not_decoded(encoding, error)
                 yield Unread(words, number, _shown(text))
                 continue
             except ValueError as error:
@@ -242,7 +243,8 @@ class _JsonText:
         self._buffer = ""
         self._at = 0
         self._lines = 0
-        """Lines before the buffer."""
+        """Lines before `_counted`, a place in the buffer."""
+        self._counted = 0
 
     def rows(self, rows: str | None) -> Iterator[Row | Unread]:
         """The rows, and one Unread for all that follows where the text is broken."""
@@ -349,16 +351,19 @@ class _JsonText:
         """Read on, as much again as is held, so that a long value is not tried too often."""
         chunk = self._text.read(max(1 << 16, len(self._buffer) - self._at))
         if chunk:
-            self._lines += self._buffer.count("\n", 0, self._at)
-            self._buffer, self._at = self._buffer[self._at :] + chunk, 0
+            self._line()
+            self._buffer, self._at, self._counted = self._buffer[self._at :] + chunk, 0, 0
         return bool(chunk)
 
     def _line(self) -> int:
-        return 1 + self._lines + self._buffer.count("\n", 0, self._at)
+        """The line that comes next, counted on from where it was last asked."""
+        self._lines += self._buffer.count("\n", self._counted, self._at)
+        self._counted = self._at
+        return 1 + self._lines
 
     def _problem(self, words: str, at: int | None = None) -> ValueError:
         at = self._at if at is None else at
-        return ValueError(f"{words}: line {1 + self._lines + self._buffer.count(chr(10), 0, at)}")
+        return ValueError(f"{words}: line {self._line() + self._buffer.count(chr(10), self._at, at)}")
 
     def _shown(self, text: str) -> str:
         return _shown(text.encode("utf-8", "surrogateescape"))
@@ -469,13 +474,15 @@ def _csv_problem(columns: list[str], cells: list[str], encoding: str | None) -> 
 
 def distinct(columns: list[str]) -> list[str]:
     """Column names, a repeated one numbered as pandas does it: `a`, `a.1`."""
-    found: list[str] = []
+    found: dict[str, None] = {}
+    copies: dict[str, int] = {}
     for name in columns:
-        copies = 0
-        while (numbered := f"{name}.{copies}" if copies else name) in found:
-            copies += 1
-        found.append(numbered)
-    return found
+        numbered = name
+        while numbered in found:
+            copies[name] = copies.get(name, 0) + 1
+            numbered = f"{name}.{copies[name]}"
+        found[numbered] = None
+    return list(found)
 
 
 # Parquet and Arrow

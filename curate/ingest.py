@@ -23,7 +23,7 @@ from curate.recipe import Recipe
 from curate.record import QUARANTINE_SCHEMA, SCHEMA
 from curate.stage import MapShards, Outcome, Shard, cache_folder, cached_outcome, evidence_json, keyed_folder
 
-VERSION = 4
+VERSION = 5
 SHARD_BYTES = 8 << 20
 """Raw bytes of a shard: enough shards to keep every core busy, few enough for a shard to be worth its start."""
 FILE_BYTES = 1 << 10
@@ -98,8 +98,7 @@ def ingest(recipe: Recipe, cache: Path, map_shards: MapShards, shard_bytes: int)
     Raises:
         AssayError: files cannot be found or opened, or a lookup has holes.
     """
-    files = [file for source in recipe.sources for file in list_files(source, recipe.drop, cache)]
-    files.sort(key=lambda file: file.name)
+    files = _each_once(file for source in recipe.sources for file in list_files(source, recipe.drop, cache))
     lookups = tuple(
         Side(name, lookup.key, tuple(find_files(lookup, recipe.drop, cache))) for name, lookup in recipe.lookups.items()
     )
@@ -116,6 +115,23 @@ def ingest(recipe: Recipe, cache: Path, map_shards: MapShards, shard_bytes: int)
     found = {file.name: file for each in done for file in each.files}
     named = {side.name: {file.name: file.sha256 for file in side.files} for side in lookups}
     return Ingested([found[file.name] for file in files], named, [shard for each in done for shard in each.shards])
+
+
+def _each_once(files: Iterable[InputFile]) -> list[InputFile]:
+    """Files by name, in order: one that two sources name alike is read once.
+
+    Raises:
+        AssayError: two files have one name, or two sources read one file in different ways.
+    """
+    found: dict[str, InputFile] = {}
+    for file in files:
+        if found.setdefault(file.name, file) != file:
+            raise AssayError(
+                f"Two of the recipe's sources have a file {file.name!r}, which differs in where it lies or how it is "
+                "read.",
+                remedy="A row is known by its file's name: let one source name it, or move one of the two files.",
+            )
+    return [found[name] for name in sorted(found)]
 
 
 def _is_plain_jsonl(file: InputFile) -> bool:
@@ -142,7 +158,8 @@ BLANK = re.compile(rb"\n[ \t\r\x0b\x0c]*(?=\n)")
 def run_scan(task: ScanTask) -> tuple[str, list[Part]]:
     """A file's SHA-256 and its parts of about `shard_bytes` bytes, which end where lines end.
 
-    There are none where the file must be read in one go: it is not in UTF-8, or has trees whose messages are rows.
+    There are none where the file must be read in one go: it is not surely in UTF-8, or has trees whose messages are
+    rows.
     """
     whole = hashlib.sha256()
     parts: list[Part] = []
@@ -150,8 +167,8 @@ def run_scan(task: ScanTask) -> tuple[str, list[Part]]:
     cut = True
     try:
         with task.file.path.open("rb") as file:
-            encoding = task.file.options.encoding or encoding_of(file.read(SAMPLE)) or "utf-8"
-            cut = is_utf8(encoding)
+            encoding = task.file.options.encoding or encoding_of(file.read(SAMPLE))
+            cut = encoding is not None and is_utf8(encoding)
             file.seek(0)
             while block := file.read(task.shard_bytes):
                 hash_ = xxhash.xxh3_128(block)

@@ -217,6 +217,7 @@ BROKEN = (
     OSError,
     RuntimeError,  # zipfile's, of an encrypted member or a method it does not know
     UnpackedSizeError,
+    ValueError,  # zipfile's and tarfile's, of headers that make no sense: names that are no UTF-8, places before 0
     lzma.LZMAError,
     tarfile.TarError,
     zipfile.BadZipFile,

@@ -124,6 +124,12 @@ def test_repeated_columns_are_numbered(written: Written) -> None:
     assert written("f.csv", "a,a,a.1,,\n1,2,3,4,5\n") == [{"a": "1", "a.1": "2", "a.1.1": "3", "": "4", ".1": "5"}]
 
 
+def test_thousands_of_columns_without_a_name(written: Written) -> None:
+    [row] = written("f.csv", "," * 16383 + "\n" + "," * 16383 + "\n")
+    assert len(row) == 16384
+    assert list(row)[-1] == ".16383"
+
+
 def test_front_matter(written: Written) -> None:
     text = "---\nname: MIT\nsince: 1988-01-01\n2: [x]\n---\n\nPermission is\n---\nhereby\n"
     expected = {"name": "MIT", "since": date(1988, 1, 1), "2": ["x"], "text": "\nPermission is\n---\nhereby\n"}
@@ -483,9 +489,21 @@ def test_any_bytes_are_read_by_every_reader(content: bytes) -> None:
             assert isinstance(row, (dict, Unread))
 
 
+def test_headers_of_archives_that_make_no_sense(written: Written) -> None:
+    packed = zip_of({"é.txt": b"first"})
+    assert "UnicodeDecodeError" in messages(written("f.zip", packed.replace("é".encode(), b"\xff\xff")))[0]
+    for said in ({"GNU.sparse.map": "a,b"}, {"GNU.sparse.size": "x"}):
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
+            info = tarfile.TarInfo("a.txt")
+            info.pax_headers = said
+            archive.addfile(info)
+        assert "ValueError" in messages(written("f.tar", buffer.getvalue()))[0]
+
+
 @given(st.data())
 def test_spoilt_archives_never_crash(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
-    members = {"a.jsonl": b'{"a": 1}\n{"a": 2}\n', "b.txt.gz": gzip.compress(b"text", mtime=0), "c.csv": b"a\n1\n"}
+    members = {"é.jsonl": b'{"a": 1}\n{"a": 2}\n', "b.txt.gz": gzip.compress(b"text", mtime=0), "c.csv": b"a\n1\n"}
     name = data.draw(st.sampled_from(["f.tar", "f.tar.gz", "f.zip", "f.tar.xz"]))
     packed = zip_of(members) if name == "f.zip" else PACKERS.get(Path(name).suffix, bytes)(tar_of(members))
     spoilt = bytearray(packed[: data.draw(st.integers(0, len(packed)))])
@@ -660,6 +678,18 @@ def test_a_long_array_is_read_element_by_element(monkeypatch: pytest.MonkeyPatch
     assert isinstance(broken, Unread)
     assert broken.line is not None
     assert broken.line > len(whole)
+
+
+def test_lines_are_told_behind_a_long_element(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(formats, "LONGEST_ROW", 1 << 21)
+    content = b'[{"a": "' + b"x" * (1 << 20) + b'"}' + b',\n{"a": 1}' * 100_000 + b",\n\n3, 4 5]"
+    *whole, number, other, broken = parsed(content, "json")  # quadratic, it took minutes
+    assert len(whole) == 100_001
+    assert [(row.message, row.line) for row in (number, other, broken) if isinstance(row, Unread)] == [
+        ("expected a JSON object", 100_003),
+        ("expected a JSON object", 100_003),
+        ("Expecting ',' delimiter: line 100003", 100_003),
+    ]
 
 
 @pytest.mark.parametrize(

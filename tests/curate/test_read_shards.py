@@ -3,7 +3,10 @@
 from pathlib import Path
 
 import pyarrow as pa
+import pytest
 
+from curate.errors import AssayError
+from curate.files import Files
 from curate.ingest import ingest
 from curate.stage import map_in_process
 from tests.project import Project, make_rows
@@ -14,6 +17,7 @@ def test_records_do_not_depend_on_where_files_are_cut(tmp_path: Path) -> None:
     project.add("a.jsonl", make_rows(40, 1))
     lines = (project.drop / "a.jsonl").read_text()
     (project.drop / "b.jsonl").write_text("\n \n" + lines[:3000] + "\n\r\n{bad")
+    (project.drop / "c.jsonl").write_bytes(lines[:500].encode() + b"\n\xe9\n" + lines[:400].encode())
     found = []
     for size in (1 << 23, 1, 97, 2000):
         read = ingest(project.recipe, tmp_path / str(size), map_in_process, size)
@@ -25,3 +29,16 @@ def test_records_do_not_depend_on_where_files_are_cut(tmp_path: Path) -> None:
         )
         assert size > 1 or len(read.shards) > len(kept)
     assert all(each == found[0] for each in found)
+
+
+def test_a_file_that_two_sources_name_is_read_once_and_in_one_way(tmp_path: Path) -> None:
+    project = Project(tmp_path / "project")
+    project.add("a.jsonl", make_rows(4, 1))
+
+    def rows(*sources: Files) -> int:
+        recipe = project.recipe.model_copy(update={"sources": [*project.recipe.sources, *sources]})
+        return sum(shard.rows for shard in ingest(recipe, tmp_path / "cache", map_in_process, 1 << 20).shards)
+
+    assert rows(Files(files=["a.jsonl"])) == 4
+    with pytest.raises(AssayError, match=r"Two of the recipe's sources have a file 'a\.jsonl'"):
+        rows(Files(files=["a.jsonl"], encoding="ascii"))
