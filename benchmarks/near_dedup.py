@@ -45,9 +45,11 @@ class System:
     variables: dict[str, str] = field(default_factory=dict)
 
 
-def _script(name: str) -> Callable[[Path, Path, Path, int], list[str | Path]]:
+def script(name: str, threshold: float = THRESHOLD) -> Callable[[Path, Path, Path, int], list[str | Path]]:
+    """The command that runs `systems/with_NAME.py`."""
+
     def command(python: Path, source: Path, folder: Path, processes: int) -> list[str | Path]:
-        given = (THRESHOLD, WORDS, PERMUTATIONS, processes)
+        given = (threshold, WORDS, PERMUTATIONS, processes)
         return [python, HERE / "systems" / f"with_{name}.py", source, folder / "kept", *map(str, given)]
 
     return command
@@ -91,13 +93,13 @@ def _data_juicer(python: Path, source: Path, folder: Path, processes: int) -> li
 
 
 SYSTEMS = {
-    "assay": System([], _script("assay"), {"PYTHONPATH": str(HERE.parent)}),
+    "assay": System([], script("assay"), {"PYTHONPATH": str(HERE.parent)}),
     "text-dedup": System(["text-dedup==0.4.0"], _text_dedup),
     # torch: without it, data-juicer installs it while it runs
     "data-juicer": System(["py-data-juicer==1.6.1", "aiohttp", "torch"], _data_juicer),
-    "datatrove": System(["datatrove[io,processing]==0.10.1", "spacy>=3.8", "xxhash<4"], _script("datatrove")),
-    "daft": System(["daft==0.7.26", "numpy", "scipy"], _script("daft")),
-    "rensa": System(["rensa==0.5.0", "pyarrow"], _script("rensa")),
+    "datatrove": System(["datatrove[io,processing]==0.10.1", "spacy>=3.8", "xxhash<4"], script("datatrove")),
+    "daft": System(["daft==0.7.26", "numpy", "scipy"], script("daft")),
+    "rensa": System(["rensa==0.5.0", "pyarrow"], script("rensa")),
 }
 
 

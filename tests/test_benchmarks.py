@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import growth, incremental, measure, near_dedup, quality, scoring, texts
+from benchmarks import curation, growth, incremental, measure, near_dedup, quality, scoring, texts
 
 
 @pytest.fixture(scope="module")
@@ -154,3 +154,18 @@ def test_scoring(capsys: pytest.CaptureFixture[str]) -> None:
     assert result["input"] == {"rows": 60, "outputs": 120}
     assert set(result["ratio"]) == {"jsonschema", "jsonschema-rs"}
     assert "do not agree" not in printed
+
+
+def test_curation(inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = tmp_path / "notices"
+    source.mkdir()
+    rows = pq.read_table(inputs).to_pylist()
+    (source / "notices.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assay = curation.COMPARED["assay"]
+    (tmp_path / "work").mkdir()
+    done = measure.run(assay.command(Path(sys.executable), source, tmp_path / "work", 2), assay.variables)
+    kept = curation.kept_rows(tmp_path / "work")
+    assert kept + pq.read_metadata(tmp_path / "work" / "removed.parquet").num_rows == 500
+    curation.report({"rows": 500, "bytes": 1}, {"assay": [done]}, {"assay": kept})
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert {"read", "clean", "pii", "duplicates", "write"} <= result["profile"]["assay"].keys()

@@ -1,0 +1,34 @@
+"""Assay: the whole curation of the licence notices, as `assay curate licences` does it, into a fresh store.
+
+The last line printed is a profile: seconds by stage.
+
+    python with_assay_whole.py STORE PROCESSES
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+from curate.pipeline import curate
+from curate.progress import silent
+from curate.recipe import Recipe
+from curate.store import Store
+from flows.recipes import find_recipe
+from flows.workers import process_pool
+from train.base_model import prepare_tokenizer
+
+
+def main() -> None:
+    folder, processes = sys.argv[1:]
+    recipe, store = Recipe.load(find_recipe("licences")), Store(Path(folder))
+    begin = time.perf_counter()
+    tokenizer = prepare_tokenizer(recipe.fit.model, store.cache)
+    seconds = {"tokenizer": time.perf_counter() - begin}
+    with process_pool(int(processes), silent) as map_shards:
+        curated = curate(recipe, store, tokenizer_folder=tokenizer, map_shards=map_shards)
+    print(json.dumps({name: round(each, 3) for name, each in (seconds | curated.seconds).items()}))
+
+
+if __name__ == "__main__":
+    main()
