@@ -52,9 +52,11 @@ def judge(rows: pa.Table, settings: Balance) -> pa.Table:
     by_label = rows["label"].combine_chunks().dictionary_encode()
     of_label = pc.fill_null(by_label.indices, -1).to_numpy()
     order = best_first(rows)
+    order = order[np.argsort(of_label[order], kind="stable")]  # label by label
+    begins = np.searchsorted(of_label[order], np.arange(len(by_label.dictionary) + 1))
     for code, label in enumerate(by_label.dictionary.to_pylist()):
         cap = settings.cap_of(label)
-        members = order[of_label[order] == code] if cap is not None else []
+        members = order[begins[code] : begins[code + 1]] if cap is not None else []
         for rank, row in enumerate(members[cap:], start=(cap or 0) + 1):
             seen: dict[str, Any] = {"label": label, "rows": len(members), "cap": cap, "rank": rank}
             if "quality" in rows.column_names:

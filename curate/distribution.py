@@ -42,8 +42,10 @@ def distributions(table: pa.Table) -> Counts:
 
 
 def _counted(values: Any) -> dict[str, int]:
-    counts = pc.value_counts(values).to_pylist()
-    return {NONE if each["values"] is None else each["values"]: each["counts"] for each in counts}
+    counts: Counter[str] = Counter()
+    for each in pc.value_counts(values).to_pylist():  # a value may itself be the word for none
+        counts[NONE if each["values"] is None else each["values"]] += each["counts"]
+    return dict(counts)
 
 
 def summed(parts: Iterable[Counts]) -> dict[str, Any]:

@@ -16,10 +16,10 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from curate.record import SCHEMA, TURNS, content_id
-from curate.render import Message, Renderer, TaskTemplate
+from curate.render import Message, Refusal, Renderer, TaskTemplate
 from curate.stage import Example, Outcome, Reject, Settings, divide, example_of
 
-VERSION = 2
+VERSION = 3
 MARK = " […] "
 """Stands where the user's text was cut."""
 TRIES = 8
@@ -161,7 +161,10 @@ def split(record: Row, task: TaskTemplate, renderer: Renderer, settings: Fit) ->
     for exchange in _exchanges(turns[len(opening) :]):
         longer = [*parts[-1], *exchange] if parts else exchange
         tries = [longer, exchange] if parts else [longer]
-        lengths = renderer.lengths([task.messages(record | {"turns": opening + each}) for each in tries])
+        try:
+            lengths = renderer.lengths([task.messages(record | {"turns": opening + each}) for each in tries])
+        except Refusal:  # of a part, where the whole was not refused
+            return []
         if lengths[-1] > settings.max_tokens:
             return []
         if parts and lengths[0] <= settings.max_tokens:
@@ -178,10 +181,15 @@ def split(record: Row, task: TaskTemplate, renderer: Renderer, settings: Fit) ->
 
 
 def _exchanges(turns: list[Message]) -> Iterator[list[Message]]:
-    """The turns up to each answer, and it; of answers in a row, up to the last."""
+    """The turns from one that is not an answer nor a tool's, behind an answer, to the next such turn.
+
+    So a tool's result stays with the call before it and the answer to it, and what nobody has answered at the end with
+    what comes before.
+    """
     begin = 0
-    for end in range(1, len(turns) + 1):
-        ends = turns[end - 1]["role"] == "assistant" and (end == len(turns) or turns[end]["role"] != "assistant")
-        if ends or end == len(turns):
-            yield turns[begin:end]
-            begin = end
+    answers = [at for at, turn in enumerate(turns) if turn["role"] == "assistant"]
+    for at in answers[:-1]:
+        if turns[at + 1]["role"] not in ("assistant", "tool"):
+            yield turns[begin : at + 1]
+            begin = at + 1
+    yield turns[begin:]

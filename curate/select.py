@@ -10,6 +10,7 @@ The time is linear in the rows: where a label has more than SAMPLE, a sample of 
 Reason: `not_selected`; the evidence is the chosen row that stands for it and the similarity, and the row's quality.
 """
 
+import heapq
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -149,9 +150,13 @@ def seats(sizes: dict[str | None, int], count: int, labels: Literal["proportiona
     by_remainder = sorted(names, key=lambda name: -shares[name][1])
     for name in by_remainder[: left - sum(given.values())]:
         given[name] += 1
+    most = [(-given[name], at) for at, name in enumerate(names)]
+    heapq.heapify(most)
     for name in names if left >= len(names) else ():
         if not given[name]:
-            given[max(names, key=given.__getitem__)] -= 1
+            seats_of, at = most[0]
+            heapq.heapreplace(most, (seats_of + 1, at))
+            given[names[at]] -= 1
             given[name] = 1
     return given
 

@@ -92,6 +92,11 @@ def test_the_manifest_names_the_most_frequent_values() -> None:
     assert told["others"] == [29, sum(range(2, 31))]
 
 
+def test_a_value_may_be_the_word_for_none() -> None:
+    rows = [record("q", label=label, source={"drop": None, "file": "a", "row": 0}) for label in (None, "(none)", "a")]
+    assert distributions(table_of(rows))["label"] == {"(none)": 2, "a": 1}
+
+
 def test_quantiles() -> None:
     assert quantiles(pa.array(range(101))) == [0, 10, 50, 90, 100]
     assert quantiles(pa.array([], pa.int32())) == []

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -176,6 +177,38 @@ def test_every_answer_stays_whole_whatever_the_policy(
 def test_a_row_with_a_target_is_not_split() -> None:
     said = ["q " * 30, ("assistant", "a"), "q " * 30]
     assert fitted([record(*said, target="{}")], BARE, 50, "split_turns").kept.num_rows == 0
+
+
+def test_a_tools_result_stays_with_its_call_and_what_is_unanswered_with_what_comes_before() -> None:
+    said = [
+        "one",
+        ("assistant", "two"),
+        "three",
+        ("assistant", "call"),
+        ("tool", "found"),
+        ("assistant", "four"),
+        "five",
+    ]
+    whole, first, second = (
+        fitted([record(*said[begin:end])], BARE, 10_000, "quarantine").kept["tokens"][0].as_py()
+        for begin, end in ((0, 7), (0, 2), (2, 6))
+    )
+    parts = fitted([record(*said)], BARE, whole - 1, "split_turns").kept.to_pylist()
+    assert [[turn["content"] for turn in part["turns"]] for part in parts] == [
+        ["one", "two"],
+        ["three", "call", "found", "four", "five"],
+    ]
+    assert [part["tokens"] for part in parts] == [first, second]
+
+
+def test_a_part_that_the_chat_template_refuses_is_not_made(tmp_path: Path) -> None:
+    path = tmp_path / "two.jinja"
+    refusal = "{%- if messages[0].content == 'why' -%}{{ raise_exception('why?') }}{%- endif -%}"
+    path.write_text(refusal + ChatTemplate("chatml").source)
+    renderer = Renderer(ChatTemplate(str(path)), RENDERER.tokenizer, TOKENS)
+    table = render(table_of([record("q " * 9, ("assistant", "a"), "why", ("assistant", "a"))]), BARE, renderer).kept
+    outcome = fit(table, BARE, renderer, Fit(model="m", max_tokens=30, policy="split_turns"))
+    assert outcome.rejected["reason"].to_pylist() == ["too_many_tokens"]
 
 
 @settings(max_examples=40)
