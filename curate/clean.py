@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
+from curate.markup import pages_to_text
 from curate.record import map_contents
 from curate.stage import EXAMPLES, Example, Outcome, Reject, RowStage, divide, example_of
 
@@ -56,10 +57,13 @@ class Clean(RowStage):
     Reason: `template_markers` (a turn holds what divides turns in a chat template; the evidence names turn and marker).
     """
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     unicode: Literal["NFC", "NFKC"] = Field("NFC", description="Unicode normalisation form.")
     mojibake: bool = Field(True, description="Mend mis-decoded text with ftfy where a line looks broken.")
+    html: Literal["text", "keep"] = Field(
+        "keep", description="Whether turns that are HTML from beginning to end become the text that a reader sees."
+    )
     template_markers: Literal["quarantine", "keep"] = Field(
         "quarantine", description="What becomes of rows in which a turn holds a chat template's turn markers."
     )
@@ -68,12 +72,15 @@ class Clean(RowStage):
         rules: dict[str, Callable[[pa.Array], pa.Array]] = {
             "mojibake": mend_mojibake,
             "template": _edges,
+            "html": pages_to_text,
             "controls": _controls,
             "unicode": lambda texts: pc.utf8_normalize(texts, self.unicode),
             "whitespace": _whitespace,
         }
         if not self.mojibake:
             del rules["mojibake"]
+        if self.html == "keep":
+            del rules["html"]
         rows = pc.list_parent_indices(table["turns"].combine_chunks()).to_numpy()
         ids = table["id"].combine_chunks()
         changed: dict[str, set[int]] = {name: set() for name in rules}
