@@ -19,10 +19,9 @@ from statistics import median
 from typing import Any
 
 import orjson
-import yaml
 
 from benchmarks.measure import CACHE, Run, environment, result, run, show
-from benchmarks.near_dedup import HERE, PERMUTATIONS, SYSTEMS, WORDS, System, script
+from benchmarks.near_dedup import HERE, SYSTEMS, System, data_juicer, minhash_of_data_juicer, script
 from curate.read import find_files, read_rows
 from curate.recipe import Recipe
 from flows.recipes import find_recipe
@@ -30,35 +29,17 @@ from flows.recipes import find_recipe
 THRESHOLD = 0.8
 
 
-def _data_juicer(python: Path, source: Path, folder: Path, processes: int) -> list[str | Path]:
-    minhash = {
-        "tokenization": "space",
-        "window_size": WORDS,
-        "num_permutations": PERMUTATIONS,
-        "jaccard_threshold": THRESHOLD,
-    }
-    operators: list[Any] = [
-        "fix_unicode_mapper",
-        "whitespace_normalization_mapper",
-        "clean_email_mapper",
-        "clean_ip_mapper",
-        {"text_length_filter": {"min_len": 2, "max_len": 20_000}},
-        {"alphanumeric_filter": {"tokenization": False, "min_ratio": 0.25}},
-        {"character_repetition_filter": {"rep_len": 10, "max_ratio": 0.5}},
-        "document_deduplicator",
-        {"document_minhash_deduplicator": minhash},
-    ]
-    config = {
-        "project_name": "benchmark",
-        "dataset_path": str(source),
-        "export_path": str(folder / "kept" / "kept.jsonl"),
-        "ds_cache_dir": str(folder / "cache"),
-        "np": processes,
-        "text_keys": "text",
-        "process": [{each: None} if isinstance(each, str) else each for each in operators],
-    }
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    return [python.parent / "dj-process", "--config", folder / "config.yaml"]
+OPERATORS: list[dict[str, Any]] = [
+    {"fix_unicode_mapper": None},
+    {"whitespace_normalization_mapper": None},
+    {"clean_email_mapper": None},
+    {"clean_ip_mapper": None},
+    {"text_length_filter": {"min_len": 2, "max_len": 20_000}},
+    {"alphanumeric_filter": {"tokenization": False, "min_ratio": 0.25}},
+    {"character_repetition_filter": {"rep_len": 10, "max_ratio": 0.5}},
+    {"document_deduplicator": None},
+    minhash_of_data_juicer(THRESHOLD),
+]
 
 
 def _whole(python: Path, source: Path, folder: Path, processes: int) -> list[str | Path]:
@@ -67,7 +48,7 @@ def _whole(python: Path, source: Path, folder: Path, processes: int) -> list[str
 
 COMPARED = {
     "assay": System([], script("assay_stages", THRESHOLD), SYSTEMS["assay"].variables),
-    "data-juicer": System(SYSTEMS["data-juicer"].requirements, _data_juicer),
+    "data-juicer": System(SYSTEMS["data-juicer"].requirements, data_juicer(OPERATORS, "kept.jsonl")),
     "assay, whole": System([], _whole, SYSTEMS["assay"].variables),
 }
 

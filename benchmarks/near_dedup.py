@@ -72,31 +72,40 @@ def _text_dedup(python: Path, source: Path, folder: Path, processes: int) -> lis
     return [python, "-m", "text_dedup.minhash", *(f"--{name}={value}" for name, value in options.items())]
 
 
-def _data_juicer(python: Path, source: Path, folder: Path, processes: int) -> list[str | Path]:
-    minhash = {
-        "tokenization": "space",
-        "window_size": WORDS,
-        "num_permutations": PERMUTATIONS,
-        "jaccard_threshold": THRESHOLD,
-    }
-    config = {
-        "project_name": "benchmark",
-        "dataset_path": str(source),
-        "export_path": str(folder / "kept" / "kept.parquet"),
-        "ds_cache_dir": str(folder / "cache"),
-        "np": processes,
-        "text_keys": "text",
-        "process": [{"document_minhash_deduplicator": minhash}],
-    }
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    return [python.parent / "dj-process", "--config", folder / "config.yaml"]
+def minhash_of_data_juicer(threshold: float) -> dict[str, Any]:
+    """The operator that removes near-duplicates by the words between spaces."""
+    settings = {"tokenization": "space", "window_size": WORDS, "num_permutations": PERMUTATIONS}
+    return {"document_minhash_deduplicator": settings | {"jaccard_threshold": threshold}}
+
+
+def data_juicer(
+    operators: Sequence[dict[str, Any]], output: str
+) -> Callable[[Path, Path, Path, int], list[str | Path]]:
+    """The command that runs data-juicer's operators and writes a file of that name."""
+
+    def command(python: Path, source: Path, folder: Path, processes: int) -> list[str | Path]:
+        config = {
+            "project_name": "benchmark",
+            "dataset_path": str(source),
+            "export_path": str(folder / "kept" / output),
+            "ds_cache_dir": str(folder / "cache"),
+            "np": processes,
+            "text_keys": "text",
+            "process": list(operators),
+        }
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+        return [python.parent / "dj-process", "--config", folder / "config.yaml"]
+
+    return command
 
 
 SYSTEMS = {
     "assay": System([], script("assay"), {"PYTHONPATH": str(HERE.parent)}),
     "text-dedup": System(["text-dedup==0.4.0"], _text_dedup),
     # torch: without it, data-juicer installs it while it runs
-    "data-juicer": System(["py-data-juicer==1.6.1", "aiohttp", "torch"], _data_juicer),
+    "data-juicer": System(
+        ["py-data-juicer==1.6.1", "aiohttp", "torch"], data_juicer([minhash_of_data_juicer(THRESHOLD)], "kept.parquet")
+    ),
     "datatrove": System(["datatrove[io,processing]==0.10.1", "spacy>=3.8", "xxhash<4"], script("datatrove")),
     "daft": System(["daft==0.7.26", "numpy", "scipy"], script("daft")),
     "rensa": System(["rensa==0.5.0", "pyarrow"], script("rensa")),
