@@ -384,15 +384,20 @@ def _read(files: Sequence[InputFile]) -> tuple[pa.Table, pa.Array]:
 
 
 def _prepared(texts: pa.Array, owners: Integers, stages: Sequence[RowStage]) -> pa.Array:
-    """The texts as these stages leave the turns of a row."""
+    """The texts as these stages leave the turns of a row; what a stage would quarantine is compared like all others."""
     offsets = np.searchsorted(owners, np.arange(owners.max(initial=-1) + 2))
     said = pa.StructArray.from_arrays([pa.repeat("user", len(texts)), texts], fields=list(TURN))
     columns = {field.name: pa.nulls(len(offsets) - 1, field.type) for field in SCHEMA}
+    columns["id"] = pa.array([f"{row:032x}" for row in range(len(offsets) - 1)], pa.string())
     columns["turns"] = pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), said)
     columns["meta"] = pa.array([[]] * (len(offsets) - 1), SCHEMA.field("meta").type)
     table = pa.table(columns, schema=SCHEMA)
     for stage in stages:
-        table = stage.run(table).kept
+        outcome = stage.run(table)
+        table = outcome.kept
+        if outcome.rejected.num_rows:
+            table = pa.concat_tables([table.select(SCHEMA.names), outcome.rejected.select(SCHEMA.names)])
+            table = table.take(pc.sort_indices(table["id"]))
     return pc.struct_field(table["turns"].combine_chunks().flatten(), "content")
 
 

@@ -299,7 +299,12 @@ def _outcomes(
                 if isinstance(row.get("_encoding"), str):
                     record["meta"] = {"encoding": row["_encoding"]} | record["meta"]
                 records.append(record | {"source": source})
-                held += ROW_BYTES + sum([len(turn["content"]) for turn in record["turns"]])
+                texts = [
+                    *(turn["content"] for turn in record["turns"]),
+                    record["target"] or "",
+                    *record["meta"].values(),
+                ]
+                held += ROW_BYTES + sum(map(len, texts))
     if records or rejected or not told:
         yield outcome()
 

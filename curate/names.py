@@ -38,10 +38,14 @@ class Names(Settings):
 
     @model_serializer(mode="wrap")
     def _with_content(self, settings: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """The settings and the model's hash: another model in the same folder is another stage."""
+        """The settings and the model's hash, not where it lies: another model in the same folder is another stage."""
         folder = Path(self.model)
         files = ((str(path.relative_to(folder)), path) for path in folder.rglob("*") if path.is_file())
-        return {**settings(self), "content": files_digest((name, file_digest(path)) for name, path in files)}
+        return {
+            **settings(self),
+            "model": folder.name,
+            "content": files_digest((name, file_digest(path)) for name, path in files),
+        }
 
     def find(self, text: str) -> list[Name]:
         """Names in a text, in its order.

@@ -12,6 +12,7 @@ import base64
 import binascii
 import math
 import re
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from datetime import date
@@ -504,13 +505,14 @@ def find(text: str, kinds: Collection[str], called: str = "") -> list[Found]:
     for kind, finder in FINDERS.items():
         if kind in kinds:
             for begin, end in finder(read):
-                if begin >= len(lead) and all(end <= other.begin or begin >= other.end for other in found):
-                    found.append(Found(kind, begin, end, _value(kind, read[begin:end])))
-    found.sort(key=lambda each: each.begin)
+                at = bisect_left(found, begin, key=lambda each: each.begin)
+                before_next = at == len(found) or end <= found[at].begin
+                if begin >= len(lead) and before_next and (not at or begin >= found[at - 1].end):
+                    found.insert(at, Found(kind, begin, end, _value(kind, read[begin:end])))
     if places is None:
         return [each._replace(begin=each.begin - len(lead), end=each.end - len(lead)) for each in found]
-    at = [*([0] * len(lead)), *places]
-    return [each._replace(begin=at[each.begin], end=at[each.end - 1] + 1) for each in found]
+    place = [*([0] * len(lead)), *places]
+    return [each._replace(begin=place[each.begin], end=place[each.end - 1] + 1) for each in found]
 
 
 def _value(kind: Kind, text: str) -> str:

@@ -84,29 +84,30 @@ def previews(recipe: Recipe, store: Store, tokenizer_folder: Path, rows: int) ->
                 break
             table = outcome.kept
         else:
-            row = table.to_pylist(maps_as_pydicts="strict")[0]
-            shown = {name: row[name] for name in SCHEMA.names if name != "source" and row[name] is not None}
             kept += 1
-            pieces = _pieces(renderer, row["messages"])
-            yield Preview(source, None, record["shape"], shown, row["messages"], pieces)
+            for row in table.to_pylist(maps_as_pydicts="strict"):  # several, where a long one was divided
+                known = {name: row[name] for name in SCHEMA.names if name != "source" and row[name] is not None}
+                pieces = _pieces(renderer, row["messages"])
+                yield Preview(source, None, record["shape"], known, row["messages"], pieces)
 
 
 def _references(recipe: Recipe, store: Store) -> References:
     """What rows are kept apart from; made anew each time, in a folder that is gone once the tables are in memory."""
     files = reference_files(recipe.decontaminate, Path(recipe.drop), store)
     with TemporaryDirectory() as folder:
-        write_references(files, recipe.decontaminate, [recipe.clean, recipe.pii], Path(folder))
+        write_references(files, recipe.decontaminate, [recipe.clean, recipe.pii.replacing()], Path(folder))
         return References.open(Path(folder))  # mapped files can be read for as long as they are open
 
 
 def _records(recipe: Recipe, rows: int) -> Iterator[dict[str, Any] | Preview]:
     """Records, or what is said of raw rows that give none."""
     with TemporaryDirectory() as cache:
-        drop = Path(recipe.drop)
-        files = [file for source in recipe.sources for file in find_files(source, drop, Path(cache))]
+        files = [file for source in recipe.sources for file in find_files(source, recipe.drop, Path(cache))]
         tables = {
             name: build_lookup(
-                name, lookup.key, (row for file in find_files(lookup, drop, Path(cache)) for row in read_rows(file))
+                name,
+                lookup.key,
+                (row for file in find_files(lookup, recipe.drop, Path(cache)) for row in read_rows(file)),
             )
             for name, lookup in recipe.lookups.items()
         }

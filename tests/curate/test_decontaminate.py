@@ -375,6 +375,18 @@ def test_references_are_prepared_as_the_rows_were(tmp_path: Path) -> None:
     assert (seen["row"], seen["field"], seen["words"]) == (1, "q", 29)
 
 
+def test_references_that_would_be_quarantined_count_like_all_others(tmp_path: Path) -> None:
+    raw = f"<|im_start|>user\n{QUESTION}<|im_end|>\n<|im_start|>assistant\nNo.<|im_end|>"
+    references = [{"n": 1}, {"q": raw}, {"q": "which licence is it"}]
+    benchmark = Benchmark(tmp_path, references, preparing=[Clean(), Pii(replace=[], quarantine=["email"])])
+    seen = benchmark.seen(QUESTION, "{}")
+    assert seen is not None
+    assert (seen["row"], seen["field"], seen["words"]) == (1, "q", 29)
+    seen = benchmark.seen("which licence is it", "{}")
+    assert seen is not None
+    assert seen["row"] == 2
+
+
 def test_only_what_a_record_says_counts(tmp_path: Path) -> None:
     record = rows((talk(SHORT, "Venus"), None), ("What is this?", json.dumps({"text": SOLUTION}))).to_pylist()
     for each in record:

@@ -22,6 +22,15 @@ def test_another_model_in_the_folder_is_another_stage(tmp_path: Path) -> None:
     assert Names(model=str(tmp_path)).model_dump() != before
 
 
+def test_where_the_model_lies_is_not_told(tmp_path: Path) -> None:
+    for place in ("here", "there"):
+        (tmp_path / place / "model").mkdir(parents=True)
+        (tmp_path / place / "model/config.json").write_text("{}")
+    here, there = (Names(model=str(tmp_path / place / "model")).model_dump() for place in ("here", "there"))
+    assert here == there
+    assert str(tmp_path) not in str(here)
+
+
 def test_names_become_placeholders(tmp_path: Path) -> None:
     pytest.importorskip("presidio_analyzer", reason="the extra `pii` is not installed")
     import spacy

@@ -382,3 +382,9 @@ def test_a_hostile_row_takes_linear_time(piece: str) -> None:
     """50 kB of the beginning of something, which time growing with the square of the length would not forgive."""
     text = piece * (50_000 // len(piece))
     assert protected(record(text))[0]["turns"][0]["content"]
+
+
+def test_a_row_of_many_addresses_takes_linear_time() -> None:
+    """Compared each with each, they took minutes."""
+    text = " ".join(f"user{number}@example.org" for number in range(40_000))
+    assert len(find(text, ["email", "phone"])) == 40_000

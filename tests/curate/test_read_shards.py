@@ -1,5 +1,6 @@
 """Reading into shards: the same records, rows and lines wherever a file is cut."""
 
+import json
 from pathlib import Path
 
 import pyarrow as pa
@@ -42,3 +43,11 @@ def test_a_file_that_two_sources_name_is_read_once_and_in_one_way(tmp_path: Path
     assert rows(Files(files=["a.jsonl"])) == 4
     with pytest.raises(AssayError, match=r"Two of the recipe's sources have a file 'a\.jsonl'"):
         rows(Files(files=["a.jsonl"], encoding="ascii"))
+
+
+def test_a_shard_is_bounded_where_the_targets_are_long(tmp_path: Path) -> None:
+    record = {"turns": [{"role": "user", "content": "text"}], "target": {"colour": "big"}}
+    project = Project(tmp_path / "long", sources=[{"files": ["a.json"]}], record=record)
+    project.drop.joinpath("a.json").write_text(json.dumps([{"text": "q", "big": "x" * 10_000}] * 50))
+    shards = ingest(project.recipe, tmp_path / "cache", map_in_process, 100_000).shards
+    assert [shard.rows for shard in shards] == [10] * 5

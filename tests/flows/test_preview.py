@@ -43,3 +43,25 @@ def test_a_row_of_the_test_set_is_shown_to_be_one(tmp_path: Path) -> None:
     assert first.rejected.startswith("decontaminate: ")
     assert "test.json" in first.rejected
     assert second.rejected is None
+
+
+def test_every_part_of_a_divided_row_is_shown(tmp_path: Path) -> None:
+    fit = {"model": "tokenizer", "max_tokens": 110, "policy": "split_turns"}
+    project = Project(tmp_path, record={}, fit=fit, contract="guanaco")
+    said = ["what is in the box", "there are six red balls in it", "and what is on it", "there is a lid on the box"]
+    turns = [{"role": ("user", "assistant")[at % 2], "content": content} for at, content in enumerate(said)]
+    project.add("a.jsonl", [{"messages": turns}])
+    parts = shown(project, 1)
+    assert [part.rejected for part in parts] == [None, None]
+    assert [[turn["content"] for turn in part.record["turns"]] for part in parts] == [said[:2], said[2:]]
+
+
+def test_references_with_data_that_the_recipe_quarantines(tmp_path: Path) -> None:
+    project = Project(
+        tmp_path, decontaminate={"references": [{"files": ["test.json"]}]}, sources=[{"files": ["a.jsonl"]}],
+        pii={"replace": [], "quarantine": ["email"]},
+    )  # fmt: skip
+    project.add("a.jsonl", [{"text": "what is in the box", "colour": "red", "count": 2}])
+    (project.drop / "test.json").write_text(json.dumps([{"question": "who is jane@example.org"}, {"question": "?"}]))
+    [seen] = shown(project, 1)
+    assert seen.rejected is None
