@@ -86,11 +86,11 @@ class Decontaminate(Settings):
         return self
 
 
-def reference_files(settings: Decontaminate, drop: Path, store: Store) -> tuple[InputFile, ...]:
+def reference_files(settings: Decontaminate, drop: str | Path, store: Store) -> tuple[InputFile, ...]:
     """The files of all references.
 
     Args:
-        drop: folder that relative globs start from.
+        drop: folder or URL that relative globs start from.
         store: where published versions are.
 
     Raises:

@@ -23,7 +23,7 @@ from curate.recipe import Recipe
 from curate.record import QUARANTINE_SCHEMA, SCHEMA
 from curate.stage import MapShards, Outcome, Shard, cache_folder, cached_outcome, evidence_json, keyed_folder
 
-VERSION = 5
+VERSION = 6
 SHARD_BYTES = 8 << 20
 """Raw bytes of a shard: enough shards to keep every core busy, few enough for a shard to be worth its start."""
 FILE_BYTES = 1 << 10

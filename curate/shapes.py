@@ -195,7 +195,7 @@ def _paths(root: Row, paths: Paths) -> tuple[list[list[Row]], int]:
             raise ShapeError("oasst: expected replies to be a list of messages")
         ranked = [((reply.get("rank") is None, reply.get("rank") or 0, n), reply) for n, reply in enumerate(replies)]
         alive = [each for each in ranked if not each[1].get("deleted")]
-        count += len(ranked) - len(alive)
+        count += sum(_size(reply) for _, reply in ranked if reply.get("deleted"))
         stack += [[*path, each] for each in reversed(alive)]
         if not alive:
             found.append(path[: _answered([_speaker(message.get("role")) for _, message in path])])
@@ -208,6 +208,15 @@ def _paths(root: Row, paths: Paths) -> tuple[list[list[Row]], int]:
         kept = [min(kept, key=lambda path: [rank for rank, _ in path])]
     on_them = {id(message) for path in kept for _, message in path}
     return [[message for _, message in path] for path in kept], count - len(on_them)
+
+
+def _size(message: Row) -> int:
+    """How many messages a tree has."""
+    found = [message]
+    for each in found:
+        replies = each.get("replies")
+        found += [reply for reply in replies if isinstance(reply, dict)] if isinstance(replies, list) else []
+    return len(found)
 
 
 def _message_turn(message: Row) -> Turn:

@@ -93,7 +93,7 @@ def previews(recipe: Recipe, store: Store, tokenizer_folder: Path, rows: int) ->
 
 def _references(recipe: Recipe, store: Store) -> References:
     """What rows are kept apart from; made anew each time, in a folder that is gone once the tables are in memory."""
-    files = reference_files(recipe.decontaminate, Path(recipe.drop), store)
+    files = reference_files(recipe.decontaminate, recipe.drop, store)
     with TemporaryDirectory() as folder:
         write_references(files, recipe.decontaminate, [recipe.clean, recipe.pii.replacing()], Path(folder))
         return References.open(Path(folder))  # mapped files can be read for as long as they are open

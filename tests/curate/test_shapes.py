@@ -381,7 +381,7 @@ def test_every_path_of_a_tree(root: dict[str, Any]) -> None:
         assert set(texts) == expected_paths(root)
         assert {each.group for each in conversations} == {"t"}
         total = sum(1 for _ in flat(root, None))
-        assert sum(each.left_out for each in conversations) <= total - len({text for path in texts for text in path})
+        assert sum(each.left_out for each in conversations) == total - len({text for path in texts for text in path})
         _, [best] = recognise(row, paths="best")
         assert tuple(turn["content"] for turn in best.turns) in set(texts)
 
