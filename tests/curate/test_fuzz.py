@@ -125,7 +125,7 @@ def shuffled(stage: str, function: Callable[[Any], Any], tasks: Sequence[Any], /
     return [results[index] for index in range(len(tasks))]
 
 
-@settings(max_examples=25, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(drops, recipes(), st.lists(st.booleans(), min_size=3, max_size=3), st.integers(1, 4000))
 def test_the_laws_hold(drops: list[Drop], recipe: dict[str, Any], grown: list[bool], shard_bytes: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
