@@ -77,7 +77,7 @@ def test_same_bytes_whatever_the_shards_the_order_or_the_workers(project: Projec
         return [results[index] for index in range(len(tasks))]
 
     first = project.curate("one")
-    again = project.curate("two", shuffled, shard_bytes=300)
+    again = project.curate("two", shuffled, shard_bytes=1000)
     assert contents(first.folder) == contents(again.folder)
     with process_pool(2, lambda *_: None) as pool:
         pooled = project.curate("three", pool, shard_bytes=2000)

@@ -198,7 +198,7 @@ def at_once(folder: Path) -> None:
             store = f"{number} {pair}"
             children = []
             for drop in pair:
-                children.append(fork(partial(run, project, drop, store, shard_bytes=1000)))
+                children.append(fork(partial(run, project, drop, store, shard_bytes=4000)))
                 time.sleep(pause)
             assert [ended(child) for child in children] == [0, 0]
             found = result(folder / store)
