@@ -1,9 +1,11 @@
 """Clean: the same words in one normal form."""
 
+import json
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
-from functools import cache
+from functools import cache, reduce
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -45,6 +47,8 @@ TEMPLATE_MARKERS = (
 """Where the templates ChatML, Llama 2 and 3, Gemma, Guanaco and Alpaca divide turns; between backticks it is talk of
 them. Within a turn: a conversation that was read wrongly, or a text that would speak for somebody else."""
 
+JSON_STRING = re.compile(r'("(?:[^"\\\x00-\x1f]|\\.)*+")(\s*+:)?')
+"""A string of JSON, and the colon behind a key."""
 SUSPECT = r"\|>|_of_turn>|INST\]|SYS>>|</s>|###"
 """What every template marker holds: only such texts are searched for one."""
 
@@ -52,12 +56,13 @@ SUSPECT = r"\|>|_of_turn>|INST\]|SYS>>|</s>|###"
 class Clean(RowStage):
     """Every turn in one normal form. Counters and examples: rows changed by each rule.
 
-    The target and `meta` stay as they are: an answer is the data's word. Cleaning twice changes no more than once.
+    The target and `meta` stay as they are, for an answer is the data's word; but what a target copies from a turn is
+    still a copy afterwards (`copied`). Cleaning twice changes no more than once.
 
     Reason: `template_markers` (a turn holds what divides turns in a chat template; the evidence names turn and marker).
     """
 
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
 
     unicode: Literal["NFC", "NFKC"] = Field("NFC", description="Unicode normalisation form.")
     mojibake: bool = Field(True, description="Mend mis-decoded text with ftfy where a line looks broken.")
@@ -105,7 +110,20 @@ class Clean(RowStage):
                 contents = pc.replace_with_mask(contents, pa.array(mask), texts)
             return contents
 
+        def settle(texts: pa.Array) -> pa.Array:
+            mended = reduce(lambda texts, rule: rule(texts), rules.values(), texts)
+            return mended if mended.equals(texts) else settle(mended)
+
         cleaned = map_contents(table, apply)
+        targets = _copied(table, cleaned, settle)
+        if targets:
+            old, places = cleaned["target"].combine_chunks(), np.array(list(targets))
+            mask = np.zeros(len(old), dtype=bool)
+            mask[places] = True
+            new = pc.replace_with_mask(old, pa.array(mask), pa.array(targets.values(), pa.string()))
+            examples["copied"] = _examples(ids, places, old, new, places)
+            cleaned = cleaned.set_column(cleaned.schema.get_field_index("target"), cleaned.schema.field("target"), new)
+        changed["copied"] = set(targets)
         rejects = _marked(cleaned) if self.template_markers == "quarantine" else []
         gone = {reject.row for reject in rejects}
         counters = {name: len(found - gone) for name, found in changed.items()}
@@ -125,6 +143,41 @@ def _examples(ids: pa.Array, rows: Any, before: pa.Array, after: pa.Array, place
         for id_ in first
         for place in [int(places[pc.index(changed, id_).as_py()])]
     ]
+
+
+def _copied(table: pa.Table, cleaned: pa.Table, settle: Callable[[pa.Array], pa.Array]) -> dict[int, str]:
+    """The targets, by row, whose strings were copied from a turn: cleaned as the turn was.
+
+    A string of a JSON target is one if it stood in a turn, does so no more, and its cleaned form does.
+
+    Args:
+        table, cleaned: the rows before and after their turns were cleaned.
+        settle: cleans texts.
+    """
+    turns, now = table["turns"].combine_chunks(), cleaned["turns"].combine_chunks()
+    before, after = (pc.struct_field(said.flatten(), "content") for said in (turns, now))
+    differ = pc.not_equal(before, after)
+    targets = cleaned["target"].combine_chunks()
+    found: list[tuple[int, int, int, str]] = []
+    said_now: dict[int, str] = {}
+    for row in pc.unique(pc.list_parent_indices(turns).filter(differ)).to_pylist():
+        target = targets[row].as_py()
+        if target is None:
+            continue
+        said = "\0".join(turn["content"] for turn in turns[row].as_py())
+        said_now[row] = "\0".join(turn["content"] for turn in now[row].as_py())
+        for string in JSON_STRING.finditer(target):
+            with suppress(ValueError):
+                text = json.loads(string[1])
+                if not string[2] and text in said and text not in said_now[row]:
+                    found.append((row, *string.span(1), text))
+    mended: dict[int, str] = {}
+    cleaner = settle(pa.array([text for *_, text in found], pa.string())).to_pylist()
+    for (row, begin, end, _), text in reversed(list(zip(found, cleaner, strict=True))):
+        if text and text in said_now[row]:
+            target = mended.get(row) or targets[row].as_py()
+            mended[row] = f"{target[:begin]}{json.dumps(text, ensure_ascii=False)}{target[end:]}"
+    return dict(sorted(mended.items()))
 
 
 def _marked(table: pa.Table) -> list[Reject]:

@@ -75,7 +75,14 @@ def test_counters_are_of_rows() -> None:
     ]
     for table in layouts(rows):
         outcome = Clean().run(table)
-        assert outcome.counters == {"mojibake": 1, "template": 0, "controls": 1, "unicode": 1, "whitespace": 1}
+        assert outcome.counters == {
+            "mojibake": 1,
+            "template": 0,
+            "controls": 1,
+            "unicode": 1,
+            "whitespace": 1,
+            "copied": 0,
+        }
         assert (outcome.kept.num_rows, outcome.rejected.num_rows) == (5, 0)
 
 
@@ -213,3 +220,24 @@ def test_contents_are_all_that_changes() -> None:
     table = table_of(rows)
     kept = Clean().run(table).kept
     assert kept.equals(map_contents(table, pc.utf8_trim_whitespace))
+
+
+@pytest.mark.parametrize(
+    ("text", "target", "expected"),
+    [
+        ("I am JosÃ© Ruiz.", '{"name": "JosÃ© Ruiz",  "n": 1}', '{"name": "José Ruiz",  "n": 1}'),
+        ("I am JosÃ©. \n", '{"JosÃ©": ["Jos\\u00c3\\u00a9", "Ana"]}', '{"JosÃ©": ["José", "Ana"]}'),
+        ('The\u200b "Co\u00adrp" and JosÃ©', '["\\"Co\u00adrp\\"", "JosÃ©"]', '["\\"Corp\\"", "José"]'),
+        ("I am JosÃ©", '{"name": "JosÃ© Ruiz"}', None),
+        ("I am José ", '{"name": "JosÃ©"}', None),
+        ("clean \u200b", '{"gap": " \u200b", "all": "clean", "lone": "\\ud800", "end": "\u200b"}', None),
+        ("JosÃ©", 'JosÃ©, not JSON: "', None),
+        ("JosÃ©", None, None),
+    ],
+)
+def test_a_copy_in_the_target_stays_one(text: str, target: str | None, expected: str | None) -> None:
+    for table in layouts([record("another ", target='"another "'), record(text, target=target, id="x")]):
+        outcome = Clean().run(table)
+        assert outcome.kept["target"].to_pylist() == ['"another"', expected or target]
+        assert outcome.counters["copied"] == 1 + bool(expected)
+        assert Clean().run(outcome.kept).kept.equals(outcome.kept)
