@@ -565,6 +565,7 @@ def _against(  # type: ignore[no-untyped-def]
     similarity,
 ):
     seen = np.full(len(signatures), -1, np.int64)
+    apart = np.full(len(signatures), -1, np.int64)  # the last new row that is known not to be similar to each
     rivals = np.empty(len(signatures), np.int64)
     pairs = np.empty((len(new_answers), 2), np.int64)
     pairs_count = 0
@@ -619,11 +620,12 @@ def _against(  # type: ignore[no-untyped-def]
                 tied = _is_tied(clusters[members[at]], clusters, pairs[first_pair:pairs_count])
                 while at < end and not tied:
                     other = members[at]
-                    if _equal(new_signatures[row], signatures[other]) >= least:
+                    if apart[other] != row and _equal(new_signatures[row], signatures[other]) >= least:
                         tied = jaccard(mine, values[begins[other] : ends[other]], threshold) >= threshold
                         if tied:
                             pairs = _with_pair(pairs, pairs_count, row, other)
                             pairs_count += 1
+                    apart[other] = row
                     at += 1
                 at = end
     return pairs[:pairs_count].copy()
