@@ -63,6 +63,7 @@ class Clean(RowStage):
     """
 
     version: ClassVar[int] = 5
+    libraries: ClassVar[tuple[str, ...]] = ("ftfy", "resiliparse")
 
     unicode: Literal["NFC", "NFKC"] = Field("NFC", description="Unicode normalisation form.")
     mojibake: bool = Field(True, description="Mend mis-decoded text with ftfy where a line looks broken.")

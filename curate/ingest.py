@@ -21,9 +21,11 @@ from curate.mapping import Mapper, RecordMapping, RowError, build_lookup, raw_js
 from curate.read import OPENERS, UNREADABLE, Part, parse, read_part, read_rows
 from curate.recipe import Recipe
 from curate.record import QUARANTINE_SCHEMA, SCHEMA
-from curate.stage import MapShards, Outcome, Shard, cache_folder, cached_outcome, evidence_json, keyed_folder
+from curate.stage import MapShards, Outcome, Shard, cache_folder, cached_outcome, evidence_json, installed, keyed_folder
 
 VERSION = 6
+LIBRARIES = ("charset-normalizer", "jinja2")
+"""Packages whose versions the records depend on."""
 SHARD_BYTES = 8 << 20
 """Raw bytes of a shard: enough shards to keep every core busy, few enough for a shard to be worth its start."""
 FILE_BYTES = 1 << 10
@@ -228,7 +230,7 @@ def run_read(task: ReadTask) -> Ingested:
 
     part = astuple(task.part) if task.part else None
     sides = [[side.name, side.key, named(side.files)] for side in task.lookups]
-    key = digest(["read", VERSION, task.mapping, named(files), part, sides])
+    key = digest(["read", VERSION, installed(LIBRARIES), task.mapping, named(files), part, sides])
     # How many shards there are is known only once all is read: it is noted last.
     note = keyed_folder(task.cache / "stages", key)
     shards: list[Shard] = []

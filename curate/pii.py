@@ -59,6 +59,7 @@ class Pii(RowStage):
     """
 
     version: ClassVar[int] = 3
+    libraries: ClassVar[tuple[str, ...]] = ("phonenumbers", "presidio-analyzer", "python-stdnum", "spacy")
 
     replace: list[Literal[Kind, NameKind]] = Field(list(FINDERS), description="Kinds that become placeholders.")
     quarantine: list[Literal[Kind, NameKind]] = Field([], description="Kinds for which a row goes to quarantine.")

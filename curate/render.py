@@ -34,6 +34,9 @@ Message = dict[str, str]
 """{"role": "system" | "user" | "assistant", "content": text}."""
 
 VERSION = 2
+LIBRARIES = ("jinja2", "tokenizers")
+"""Packages whose versions text and tokens depend on."""
+TOKENIZER_FILES = ["tokenizer.json", "tokenizer_config.json"]
 
 ASKED = ["id", "turns", "target", "language", "meta"]
 """Columns of a record that its messages are made of; the id is for errors."""

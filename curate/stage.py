@@ -7,7 +7,9 @@ import tempfile
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -60,6 +62,8 @@ class RowStage(Settings, ABC):
 
     version: ClassVar[int] = 1
     """Raised whenever `run` would give another outcome for the same rows: it keys the cache."""
+    libraries: ClassVar[tuple[str, ...]] = ()
+    """Packages whose versions the outcome depends on: they key the cache too, and are in the manifest."""
 
     @abstractmethod
     def run(self, table: pa.Table) -> Outcome:
@@ -76,6 +80,15 @@ class Reject:
     """Code, documented where the stage is."""
     evidence: dict[str, Any]
     """What was seen; JSON-like."""
+
+
+def installed(libraries: Iterable[str]) -> dict[str, str]:
+    """The version of each package that is installed, by its name."""
+    found: dict[str, str] = {}
+    for name in sorted(libraries):
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 def divide(table: pa.Table, stage: str, rejects: Sequence[Reject], counters: dict[str, int] | None = None) -> Outcome:
@@ -265,7 +278,7 @@ class StageTask:
     """A stage over a shard."""
 
     stage: str
-    version: int
+    version: Any
     settings: Any
     """JSON-like; with the version and the shard's key it determines the outcome."""
     run: Callable[[pa.Table], Outcome]
