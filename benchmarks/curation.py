@@ -70,8 +70,9 @@ def notices(folder: Path) -> Path:
 
 
 def kept_rows(folder: Path) -> int:
-    """How many rows a system has written."""
-    return sum(len(path.read_bytes().splitlines()) for path in (folder / "kept").glob("*.jsonl"))
+    """How many rows a system has written; data-juicer writes as many of statistics beside them."""
+    written = [path for path in (folder / "kept").glob("*.jsonl") if not path.stem.endswith("_stats")]
+    return sum(len(path.read_bytes().splitlines()) for path in written)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
