@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
+from curate.rows import in_order
 from curate.stage import Settings, evidence_json
 
 VERSION = 1
@@ -68,7 +69,7 @@ def judge(rows: pa.Table, settings: Balance) -> pa.Table:
 
 def best_first(rows: pa.Table) -> Any:
     """The numbers of the rows, those of the highest quality first (all are equal where none is told), then by id."""
-    order = pc.sort_indices(rows["id"]).to_numpy().astype(np.int64)
+    order = in_order(rows.select(["id"]))
     if "quality" not in rows.column_names:
         return order
     return order[np.argsort(-rows["quality"].to_numpy()[order], kind="stable")]

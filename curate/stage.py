@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import metadata
+from os.path import commonprefix
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -152,8 +153,7 @@ def example_of(id_: str, before: str, after: str) -> Example:
 
 def _same(one: str, other: str) -> int:
     """How many characters two texts begin with alike."""
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((place for place, (a, b) in pairs if a != b), min(len(one), len(other)))
+    return len(commonprefix([one, other]))  # noqa: RUF071  of characters, not of paths
 
 
 def first_examples(examples: Iterable[Example]) -> list[Example]:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jsonschema_rs
 
@@ -55,17 +55,7 @@ Flag = Literal[
     "repetition",
     "truncated",
 ]
-FLAGS: tuple[Flag, ...] = (
-    "wrong_type",
-    "missing_key",
-    "invented_key",
-    "wrong_enum",
-    "wrong_value",
-    "empty",
-    "refusal",
-    "repetition",
-    "truncated",
-)
+FLAGS: tuple[Flag, ...] = get_args(Flag)
 RULES: dict[str, Flag] = {
     "type": "wrong_type",
     "required": "missing_key",
