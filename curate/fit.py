@@ -19,7 +19,7 @@ from curate.record import SCHEMA, TURNS, content_id
 from curate.render import Message, Refusal, Renderer, TaskTemplate
 from curate.stage import Example, Outcome, Reject, Settings, divide, example_of
 
-VERSION = 3
+VERSION = 4
 MARK = " […] "
 """Stands where the user's text was cut."""
 TRIES = 8
@@ -129,7 +129,7 @@ def truncated(record: Row, task: TaskTemplate, renderer: Renderer, settings: Fit
 
     bound = settings.max_tokens
     (tokens,) = renderer.lengths([task.messages(record)])
-    first = len(spans) - (tokens - bound)  # near it; what is cut is tokenised a little differently
+    first = max(len(spans) - (tokens - bound), 1)  # near it; what is cut is tokenised a little differently
     best = longest(first)
     while best is None and first > 1:
         first -= TRIES

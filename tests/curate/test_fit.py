@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -96,6 +96,7 @@ PROSE = PIECES.map(" ".join) | st.text(st.characters(exclude_categories=["Cs"]),
 
 @settings(max_examples=60)
 @given(content=PROSE, answer=PROSE, room=st.integers(0, 60), where=st.sampled_from(["middle", "end"]))
+@example(content="0\x80𐀀𐀀𐀀𐀀", answer="", room=6, where="middle").via("characters of several tokens each")
 def test_a_cut_text_fits_and_no_longer_one_does(
     asking: TaskTemplate, content: str, answer: str, room: int, where: str
 ) -> None:
