@@ -72,12 +72,51 @@ def _gate_rule(text: str) -> str:
     return text.strip()
 
 
+class Price(Settings):
+    """What a hosted model costs, in whatever currency, per million tokens."""
+
+    input: float = Field(0.0, ge=0)
+    output: float = Field(0.0, ge=0)
+
+
+class Endpoint(Settings):
+    """A server that speaks OpenAI's chat completions: vLLM, llama.cpp, `transformers serve`, or a hosted model."""
+
+    url: str = Field(description="Up to and with /v1, e.g. http://127.0.0.1:8000/v1.")
+    model: str = Field(description="The model's name there.")
+    key: str | None = Field(None, description="Environment variable that holds the API key.")
+    concurrency: int = Field(8, ge=1, description="Requests under way at once.")
+    requests_per_minute: int | None = Field(None, ge=1, description="The most requests that are begun in a minute.")
+    timeout: float = Field(120.0, gt=0, description="Seconds until a request is given up and tried again.")
+    retries: int = Field(5, ge=0, description="Further tries of a request that fails for a passing reason.")
+    price: Price = Price()
+
+
+class SystemSettings(Settings):
+    """One system that is asked the test rows."""
+
+    model: Literal["majority", "tfidf", "base", "adapter", "merged"] | Endpoint = Field(
+        description="Whose answer it is: a baseline's, a model's that runs here, or an endpoint's."
+    )
+    shots: int = Field(0, ge=0, description="Training rows shown before the question, with their answers.")
+    choose: Literal["fixed", "nearest"] = Field(
+        "fixed", description="Which: the same for every row, by the seed; or those most like the row (BM25)."
+    )
+    constrained: bool = Field(False, description="Only tokens that the answer's JSON Schema allows are generated.")
+    quantization: Literal["nf4", "none"] | None = Field(
+        None, description="Of the weights, if not as the adapter was trained."
+    )
+
+
 class EvaluationSettings(Settings):
     rows: int = Field(96, ge=1, description="How many rows of the test split are asked.")
     max_tokens: int = Field(1024, ge=8, description="Only rows of at most this many tokens are chosen.")
     max_new_tokens: int = Field(96, ge=1)
     batch_size: int = Field(32, ge=1)
     seed: int = 0
+    systems: dict[Name, SystemSettings] = Field(
+        {}, description="Who is asked; by default the majority class, the base model and the adapter (`tuned`)."
+    )
     fields: dict[str, FieldRule] = Field({}, description="By path: how a field of the answer is compared.")
     resamples: int = Field(2000, ge=100, description="Resamples of a bootstrap interval or a randomisation test.")
     scorer: Literal["ljp_criminal"] | None = Field(None, description="A data set's official scorer, beside ours.")

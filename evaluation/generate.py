@@ -26,6 +26,10 @@ class Generated:
     """Whether there was no stop token among as many tokens as an answer may have."""
     seconds: float | None = None
     """From the batch's start to this row's last token: what a caller waits who sends such a batch."""
+    tokens_in: int = 0
+    """Of the prompt."""
+    logprob: float | None = None
+    """Natural logarithm of the probability of all that was generated, the stop token too, where it is known."""
 
 
 def generate(
