@@ -21,7 +21,7 @@ from curate.store import Store, read_manifest
 from evaluation import gate, ljp_criminal
 from evaluation.generate import Generated, generate
 from evaluation.predictions import predictions
-from evaluation.report import write_report
+from evaluation.report import Questions, question, write_report
 from evaluation.scorecard import (
     BASE,
     MAJORITY,
@@ -135,7 +135,10 @@ def evaluate(version: Path, adapter: Path | None, recipe: Recipe, store: Store, 
     def describe(folder: Path, published: dict[str, Any]) -> None:
         (folder / "scorecard.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
         loss = trained["loss"] if trained else None
-        write_report(folder, published, card, loss, [row["messages"] for row in rows], expected, systems)
+        questions = Questions(
+            [row["id"] for row in rows], [question(row["messages"]) for row in rows], expected, asked.slices
+        )
+        write_report(folder, published, card, loss, questions, systems)
 
     with store.publishing("scorecards", recipe.name) as draft:
         prompts = [renderer.decode(renderer.prompt_ids(row["messages"])) for row in rows]

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, get_args
@@ -10,7 +11,7 @@ from curate.render import Message
 from curate.report import report_environment
 from evaluation.fields import equal
 from evaluation.form import Class
-from evaluation.scorecard import MAJORITY, Answer
+from evaluation.scorecard import MAJORITY, Answer, Masks
 
 SHOWN = 60
 """Rows whose answers are shown side by side; all are in predictions.parquet."""
@@ -36,13 +37,33 @@ MEASURES = {
 """Measures of a system in the order they are shown, in words."""
 
 
+@dataclass(frozen=True)
+class Questions:
+    """The rows that all systems were asked."""
+
+    ids: Sequence[str]
+    texts: Sequence[str]
+    """What is asked."""
+    expected: Sequence[str]
+    """The right answers, JSON or plain text."""
+    slices: Masks = field(default_factory=dict)
+    """Kind of slice -> its name -> mask of the rows."""
+
+
+def question(messages: Sequence[Message]) -> str:
+    """What a conversation asks, as one text: the turns before the last answer."""
+    turns = messages[:-1]
+    if len(turns) == 1:
+        return turns[0]["content"]
+    return "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in turns)
+
+
 def write_report(
     folder: Path,
     manifest: Mapping[str, Any],
     card: Mapping[str, Any],
     loss: Mapping[str, Sequence[float]] | None,
-    conversations: Sequence[Sequence[Message]],
-    expected: Sequence[str],
+    asked: Questions,
     systems: Mapping[str, Sequence[Answer]],
 ) -> None:
     """Write report.html.
@@ -52,11 +73,10 @@ def write_report(
         manifest: of the scorecard, with `version`.
         card: what scorecard.json holds.
         loss: of the adapter's manifest; None without an adapter.
-        conversations: the rows' messages, the answer last.
-        expected: the right answers, JSON or plain text.
+        asked: the rows.
         systems: answers by system, in the order of the rows.
     """
-    questions = [_question(messages) for messages in conversations]
+    questions, expected = asked.texts, asked.expected
     shared = _shared_beginning(questions)
     asked = {name: answers for name, answers in systems.items() if answers[0].generated.seconds is not None}
     page = report_environment().get_template("scorecard.html.jinja")
@@ -87,14 +107,6 @@ def _by_measure(comparisons: Sequence[dict[str, Any]]) -> list[list[dict[str, An
     for each in comparisons:
         groups.setdefault((each["measure"], each["field"]), []).append(each)
     return list(groups.values())
-
-
-def _question(messages: Sequence[Message]) -> str:
-    """What is asked, as one text: the turns before the last answer."""
-    turns = messages[:-1]
-    if len(turns) == 1:
-        return turns[0]["content"]
-    return "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in turns)
 
 
 def _shared_beginning(questions: Sequence[str]) -> int:

@@ -14,7 +14,7 @@ from curate.store import Store, read_manifest
 from evaluation.compare import compare
 from evaluation.evaluate import evaluate
 from evaluation.generate import Generated
-from evaluation.report import write_report
+from evaluation.report import Questions, write_report
 from evaluation.scorecard import Answer, Asked, schema, scorecard
 from evaluation.statistics import Rows
 from evaluation.structured import Judge
@@ -189,9 +189,8 @@ def test_rows_in_the_report_are_text(tmp_path: Path, scored: Path) -> None:
 
     systems: dict[str, Any] = {"base": [answer(HOSTILE)], "tuned": [answer(json.dumps({HOSTILE: HOSTILE}))]}
     asked = Asked.of(Rows(None, 1, 100), judge, [right])
-    messages = [{"role": "user", "content": HOSTILE}, {"role": "assistant", "content": "{}"}]
-    expected = json.dumps({"a": HOSTILE})
-    write_report(tmp_path, read_manifest(scored), scorecard(systems, asked), None, [messages], [expected], systems)
+    questions = Questions(["1"], [HOSTILE], [json.dumps(right)])
+    write_report(tmp_path, read_manifest(scored), scorecard(systems, asked), None, questions, systems)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "<script" not in page
     assert page.count("&lt;script&gt;") == 5, "question, expected value, base's text, tuned's key and value"
