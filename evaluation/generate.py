@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from curate.progress import Progress, silent
 from curate.render import Renderer
+from evaluation.constrained import Constraint
 from train.batches import forward, lay_out
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ class Generated:
     tokens_in: int = 0
     """Of the prompt."""
     logprob: float | None = None
-    """Natural logarithm of the probability of all that was generated, the stop token too, where it is known."""
+    """Natural logarithm of the probability of all that was generated, the stop token too, where it is known. Under a
+    constraint, probabilities are those among the allowed tokens: what had no alternative adds nothing."""
 
 
 def generate(
@@ -39,6 +41,7 @@ def generate(
     *,
     max_new_tokens: int,
     batch_size: int,
+    constraint: Constraint | None = None,
     progress: Progress = silent,
     what: str = "generate",
 ) -> list[Generated]:
@@ -53,44 +56,62 @@ def generate(
         prompts: token ids, none empty.
         max_new_tokens: the most tokens an answer may have, its stop token among them.
         batch_size: prompts to a batch.
+        constraint: of the answers; the stop token after one that can only end there is not waited for.
         progress: told in rows.
         what: the name to tell it.
 
     Returns:
-        The answers in the order of the prompts.
+        The answers in the order of the prompts; one that reaches `max_new_tokens` first is truncated under a constraint
+        too.
+
+    Raises:
+        AssayError: an answer is beyond what the constraint's grammar can follow.
     """
     answers: dict[int, Generated] = {}
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
     for begin in range(0, len(order), batch_size):
         rows = order[begin : begin + batch_size]
-        batch = _generate_batch(model, renderer, [prompts[row] for row in rows], max_new_tokens)
+        batch = _generate_batch(model, renderer, [prompts[row] for row in rows], max_new_tokens, constraint)
         answers.update(zip(rows, batch, strict=True))
         progress(what, len(answers), len(prompts), "rows")
     return [answers[index] for index in range(len(prompts))]
 
 
 def _generate_batch(
-    model: "PreTrainedModel | PeftModel", renderer: Renderer, prompts: Sequence[Sequence[int]], max_new_tokens: int
+    model: "PreTrainedModel | PeftModel",
+    renderer: Renderer,
+    prompts: Sequence[Sequence[int]],
+    max_new_tokens: int,
+    constraint: Constraint | None,
 ) -> list[Generated]:
     import torch
 
     began = time.perf_counter()
     tokens: list[list[int]] = [[] for _ in prompts]
+    logprobs = [0.0] * len(prompts)
     seconds: dict[int, float] = {}
+    matchers = [constraint.matcher() for _ in prompts] if constraint else []
     alive = list(range(len(prompts)))  # the rows that the tensors hold
     with torch.inference_mode():
         batch = lay_out(prompts, [1] * len(prompts)).to(model.device)
         mask, positions = batch.attention_mask, batch.position_ids[:, -1:]
         logits, cache = forward(model, batch, keep=1)
         for step in range(1, max_new_tokens + 1):
-            chosen = logits[:, -1].argmax(dim=-1)
-            for row, token in zip(alive, chosen.tolist(), strict=True):
+            scores = logits[:, -1].float()
+            if constraint:
+                asked = [None if row in seconds else matchers[row] for row in alive]
+                allowed = torch.from_numpy(constraint.allowed(asked, scores.shape[1]))
+                scores = scores.masked_fill(~allowed.to(model.device), -torch.inf)
+            best, chosen = scores.max(dim=-1)
+            logprob = -(scores - best[:, None]).exp().sum(dim=-1, dtype=torch.float64).log()
+            for row, token, each in zip(alive, chosen.tolist(), logprob.tolist(), strict=True):
                 if row in seconds:
                     continue
-                if token == renderer.stop_token_id:
-                    seconds[row] = time.perf_counter() - began
-                else:
+                logprobs[row] += each
+                if token != renderer.stop_token_id:
                     tokens[row].append(token)
+                if token == renderer.stop_token_id or (constraint and constraint.ends(matchers[row], token)):
+                    seconds[row] = time.perf_counter() - began
             if len(seconds) == len(prompts) or step == max_new_tokens:
                 break
             going = [index for index, row in enumerate(alive) if row not in seconds]
@@ -111,7 +132,12 @@ def _generate_batch(
     ended = time.perf_counter() - began
     return [
         Generated(
-            renderer.decode(ids), len(ids), truncated=row not in seconds, seconds=round(seconds.get(row, ended), 4)
+            renderer.decode(ids),
+            len(ids),
+            truncated=row not in seconds,
+            seconds=round(seconds.get(row, ended), 4),
+            tokens_in=len(prompts[row]),
+            logprob=round(logprobs[row], 6),
         )
         for row, ids in enumerate(tokens)
     ]

@@ -1,12 +1,17 @@
 """Generation in batches against generation one by one, and against transformers' own."""
 
+import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from curate.render import Renderer
+from evaluation.constrained import Constraint
+from evaluation.form import validator_of
 from evaluation.generate import Generated, generate
 from tests.tiny import NOTICES, QUESTION, renderer_of
 
@@ -72,3 +77,88 @@ def test_progress_and_order(model: PreTrainedModel, renderer: Renderer, prompts:
     assert len(answers) == len(prompts) == 15
     assert told == [("ask", done, 15, "rows") for done in (4, 8, 12, 15)]
     assert all(isinstance(answer, Generated) and answer.seconds is not None for answer in answers)
+
+
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "license": {"type": ["string", "null"], "pattern": "^[a-z][a-z0-9-]{0,30}$"},
+        "kind": {"enum": ["notice", "text", "tag"]},
+        "level": {"type": "integer", "minimum": 0, "maximum": 30},
+    },
+    "required": ["license", "kind", "level"],
+    "additionalProperties": False,
+}
+
+
+def logprob_of(
+    model: PreTrainedModel, prompt: list[int], tokens: list[int], constraint: Constraint | None = None
+) -> float:
+    """The log probability of tokens after a prompt, from one forward pass over all of it, unpadded, in float64."""
+    with torch.inference_mode():
+        logits = model(input_ids=torch.tensor([prompt + tokens])).logits[0, len(prompt) - 1 : -1].double().numpy()
+    if constraint is not None:
+        matcher = constraint.matcher()
+        for row, token in zip(logits, tokens, strict=True):
+            row[~constraint.allowed([matcher], len(row))[0]] = -np.inf
+            constraint.ends(matcher, token)
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    logprobs = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return float(logprobs[np.arange(len(tokens)), tokens].sum())
+
+
+def test_log_probabilities_and_tokens_in(
+    model: PreTrainedModel, renderer: Renderer, prompts: list[list[int]], said: list[list[int]]
+) -> None:
+    renderer.stop_token_id = said[0][3]
+    answers = generate(model, renderer, prompts, max_new_tokens=NEW, batch_size=6)
+    assert {answer.truncated for answer in answers} == {False, True}
+    for prompt, wanted, answer in zip(prompts, said, answers, strict=True):
+        assert answer.tokens_in == len(prompt)
+        tokens = wanted[: answer.tokens + (not answer.truncated)]  # the stop token is of the answer too
+        assert answer.logprob == pytest.approx(logprob_of(model, prompt, tokens), abs=1e-3)
+
+
+def test_constrained_batches_say_what_one_by_one_says(
+    model: PreTrainedModel, model_folder: Path, prompts: list[list[int]]
+) -> None:
+    renderer = renderer_of(model_folder)
+    constraint = Constraint(SCHEMA, renderer)
+    validator = validator_of(SCHEMA)
+
+    def said(prompts: list[list[int]], batch_size: int, most: int = 64) -> list[Generated]:
+        return generate(model, renderer, prompts, max_new_tokens=most, batch_size=batch_size, constraint=constraint)
+
+    one_by_one = [said([prompt], 1)[0] for prompt in prompts]
+    assert {validator.is_valid(json.loads(answer.text)) for answer in one_by_one} == {True}
+    assert not any(answer.truncated for answer in one_by_one)
+    assert len({answer.tokens for answer in one_by_one}) > 2, "they end at several places, so rows leave their batches"
+    for batch_size in (4, 32):
+        for alone, answer in zip(one_by_one, said(prompts, batch_size), strict=True):
+            assert (answer.text, answer.tokens, answer.truncated) == (alone.text, alone.tokens, alone.truncated)
+            assert answer.logprob == pytest.approx(alone.logprob, abs=1e-3)
+
+    for prompt, answer in zip(prompts, one_by_one, strict=True):
+        tokens = greedy(model, prompt, constraint, renderer.stop_token_id)
+        assert renderer.decode(tokens) == answer.text
+        assert answer.logprob == pytest.approx(logprob_of(model, prompt, tokens, constraint), abs=1e-3)
+
+    most = sorted(answer.tokens for answer in one_by_one)[len(prompts) // 2]
+    for alone, answer in zip(one_by_one, said(prompts, 4, most), strict=True):
+        assert answer.truncated is (alone.tokens > most)
+        assert alone.text.startswith(answer.text)
+
+
+def greedy(model: PreTrainedModel, prompt: list[int], constraint: Constraint, stop: int) -> list[int]:
+    """The same by the plainest loop: no cache, no batch, all of the text each time."""
+    matcher, tokens = constraint.matcher(), list[int]()
+    while True:
+        with torch.inference_mode():
+            logits = model(input_ids=torch.tensor([prompt + tokens])).logits[0, -1].numpy()
+        allowed = constraint.allowed([matcher], len(logits))[0]
+        token = int(np.where(allowed, logits, -np.inf).argmax())
+        if token == stop:
+            return tokens
+        tokens.append(token)
+        if constraint.ends(matcher, token):
+            return tokens
