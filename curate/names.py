@@ -18,7 +18,11 @@ from curate.stage import Settings
 
 NameKind = Literal["person", "place"]
 ENTITIES: dict[str, NameKind] = {"PERSON": "person", "LOCATION": "place"}
-"""What Presidio calls them, whatever the model does (spaCy: PERSON, GPE, LOC, FAC; CoNLL: PER, LOC)."""
+"""What Presidio calls them, whatever the model does (spaCy: PERSON, GPE, LOC, FAC)."""
+LABELS = {"PER": "PERSON", "PERSON": "PERSON", "PS": "PERSON"} | dict.fromkeys(
+    ("LOC", "LOCATION", "LC", "GPE", "FAC"), "LOCATION"
+)
+"""What token classifiers call them: CoNLL, OntoNotes, Korean ones."""
 
 
 class Name(NamedTuple):
@@ -71,26 +75,58 @@ def _analyser(model: str, language: str) -> Callable[[str], list[tuple[str, int,
         )
     try:
         from presidio_analyzer import AnalyzerEngine, RecognizerRegistry
+        from presidio_analyzer.chunkers import TokenizerBasedTextChunker
         from presidio_analyzer.nlp_engine import NoOpNlpEngine, SpacyNlpEngine
         from presidio_analyzer.predefined_recognizers import HuggingFaceNerRecognizer, SpacyRecognizer
     except ImportError:
         raise AssayError(
             "pii.names needs Presidio, which is not installed.", remedy='pip install "assay-curation[pii]"'
         ) from None
-    registry = RecognizerRegistry(recognizers=[], supported_languages=[language])
-    if is_spacy:
-        engine = SpacyNlpEngine(models=[{"lang_code": language, "model_name": model}])
-        registry.add_recognizer(SpacyRecognizer(supported_language=language, supported_entities=[*ENTITIES]))
-    else:
-        engine = NoOpNlpEngine(models=[{"lang_code": language, "model_name": "none"}])
-        registry.add_recognizer(
-            HuggingFaceNerRecognizer(model_name=model, supported_language=language, supported_entities=[*ENTITIES])
-        )
-    engine.load()
+    failures: list[Exception] = []
+    options = {"supported_language": language, "supported_entities": [*ENTITIES]}
+    try:
+        if is_spacy:
+            engine = SpacyNlpEngine(models=[{"lang_code": language, "model_name": model}])
+            recogniser = SpacyRecognizer(**options)
+        else:
+            engine = NoOpNlpEngine(models=[{"lang_code": language, "model_name": "none"}])
+            # Chunks as long as the model takes, in its own tokens: it leaves out what is beyond, and says nothing.
+            recogniser = HuggingFaceNerRecognizer(
+                model_name=model, label_mapping=LABELS, text_chunker=TokenizerBasedTextChunker(), **options
+            )
+            recogniser.ner_pipeline = _noting(failures, recogniser.ner_pipeline)
+        engine.load()
+    except ImportError as error:
+        raise AssayError(f"pii.names.model: {folder}: {error}", remedy="Install what it names.") from None
+    except Exception as error:  # of its own, or of the libraries by which it reads its files
+        raise AssayError(
+            f"pii.names.model: {folder}: not a model that opens: {error}",
+            remedy="Name the folder of a spaCy pipeline, or of a transformers token classifier with its tokenizer.",
+        ) from None
+    registry = RecognizerRegistry(recognizers=[recogniser], supported_languages=[language])
     analyser = AnalyzerEngine(registry=registry, nlp_engine=engine, supported_languages=[language])
 
     def analyse(text: str) -> list[tuple[str, int, int, float]]:
         found = analyser.analyze(text, language=language, entities=[*ENTITIES])
-        return [(each.entity_type, each.start, each.end, each.score) for each in found]
+        if failures:
+            raise AssayError(
+                f"pii.names.model: {folder} gave up on a text: {failures[0]}",
+                remedy="Mend the model; its tokenizer_config.json must say `model_max_length`.",
+            )
+        # A classifier's labels that are none of ours come too, whatever was asked for.
+        return [(each.entity_type, each.start, each.end, each.score) for each in found if each.entity_type in ENTITIES]
 
     return analyse
+
+
+def _noting(failures: list[Exception], pipeline: Callable[[str], Any]) -> Callable[[str], Any]:
+    """The pipeline, but its errors are kept: Presidio logs them, and goes on as though nothing had been found."""
+
+    def noted(text: str) -> Any:
+        try:
+            return pipeline(text)
+        except Exception as error:
+            failures.append(error)
+            raise
+
+    return noted

@@ -1,4 +1,4 @@
-"""Names found by a model: a tiny spaCy pipeline made here, where Presidio is installed."""
+"""Names found by a model: tiny ones of spaCy and of transformers, made here, where Presidio is installed."""
 
 from pathlib import Path
 
@@ -47,3 +47,56 @@ def test_names_become_placeholders(tmp_path: Path) -> None:
         "[PERSON_1] ([EMAIL_1]) of [PLACE_1]",
         '{"who": "[PERSON_1]"}',
     ]
+
+
+WORDS = {"jane": "B-PER", "doe": "I-PER", "oslo": "B-GPE", "acme": "B-ORG"}
+
+
+def classifier(folder: Path) -> None:
+    """A token classifier of no layer, which knows four words by their embeddings alone."""
+    import torch
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+    from transformers import BertConfig, BertForTokenClassification, PreTrainedTokenizerFast
+
+    words = ["[PAD]", "[UNK]", *WORDS]
+    tokenizer = Tokenizer(models.WordLevel({word: at for at, word in enumerate(words)}, unk_token="[UNK]"))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizers.Lowercase(), pre_tokenizers.BertPreTokenizer()
+    special = {"unk_token": "[UNK]", "pad_token": "[PAD]", "model_max_length": 32}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(folder)
+    labels = ["O", *WORDS.values()]
+    sizes = {"vocab_size": len(words), "hidden_size": 8, "num_hidden_layers": 0, "max_position_embeddings": 32}
+    model = BertForTokenClassification(BertConfig(num_attention_heads=1, id2label=dict(enumerate(labels)), **sizes))
+    with torch.no_grad():
+        for weights in model.parameters():
+            weights.zero_()
+        model.bert.embeddings.LayerNorm.weight.fill_(1)
+        model.bert.embeddings.word_embeddings.weight[:, : len(labels)] = torch.eye(len(words))[:, 1:]
+        model.classifier.weight[:, : len(labels)] = 9 * torch.eye(len(labels))
+    model.save_pretrained(folder)
+
+
+def test_names_by_a_token_classifier(tmp_path: Path) -> None:
+    pytest.importorskip("presidio_analyzer", reason="the extra `pii` is not installed")
+    pytest.importorskip("transformers", reason="the extra `train` is not installed")
+    classifier(tmp_path / "model")
+    names = Names(model=str(tmp_path / "model"))
+    assert names.find("Jane Doe of Acme, Oslo") == [Name("person", 0, 8), Name("place", 18, 22)]
+    assert names.find("x " * 300 + "Jane Doe") == [Name("person", 600, 608)], "many times what the model takes"
+    outcome = Pii(replace=["person", "place"], names=names).run(table_of([record("Doe of Oslo met Jane in Oslo")]))
+    assert outcome.kept["turns"][0][0]["content"].as_py() == "[PERSON_1] of [PLACE_1] met [PERSON_2] in [PLACE_1]"
+
+
+def test_a_classifier_that_fails_is_an_error(tmp_path: Path) -> None:
+    """Presidio would go on as though the text held no name."""
+    pytest.importorskip("presidio_analyzer", reason="the extra `pii` is not installed")
+    pytest.importorskip("transformers", reason="the extra `train` is not installed")
+    folder = tmp_path / "model"
+    classifier(folder)
+    told = (folder / "tokenizer_config.json").read_text()
+    (folder / "tokenizer_config.json").write_text(told.replace('"model_max_length": 32', '"model_max_length": 512'))
+    with pytest.raises(AssayError, match="gave up on a text"):
+        Names(model=str(folder)).find("x " * 300 + "Jane Doe")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/config.json").write_text("{}")
+    with pytest.raises(AssayError, match="not a model that opens"):
+        Names(model=str(tmp_path / "other")).find("Jane Doe")
