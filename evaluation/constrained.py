@@ -5,14 +5,18 @@ other scripts, keys in the schema's order, one space behind each comma and colon
 space to run in circles in. The token that ends an answer is allowed where the value is complete and nowhere else.
 
 Not every keyword of JSON Schema can be held to while a text is being written; those that are not are named by
-`Constraint.relaxed`, and whether an answer fits the schema is still for the scorecard to say.
+`Constraint.relaxed`, and whether an answer fits the schema is still for the scorecard to say. No grammar library knows
+`if`; where its conditions are about fields of few values, the schema is rewritten as one alternative for each case.
 """
 
 import json
 import re
 from collections.abc import Mapping, Sequence
+from itertools import product
+from math import prod
 from typing import TYPE_CHECKING, Any
 
+import jsonschema_rs
 import numpy as np
 import numpy.typing as npt
 
@@ -31,6 +35,11 @@ FORM: "JsonCompileOptions" = {
 }
 """How the grammar writes JSON: as `curate.mapping` writes targets. Lenient: keywords that it does not know are left out
 of it, and told."""
+
+
+CASES = 256
+"""The most combinations of values that a schema is rewritten for."""
+CONDITION = frozenset({"if", "then", "else"})
 
 
 class Constraint:
@@ -53,7 +62,7 @@ class Constraint:
         tokenizer = LLTokenizer(
             renderer.tokenizer.to_str(), eos_token=renderer.stop_token_id, slices=LLTokenizer.json_slices()
         )
-        grammar = LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=FORM)
+        grammar = LLMatcher.grammar_from_json_schema(json.dumps(by_case(schema)), overrides=FORM)
         self._start = LLMatcher(tokenizer, grammar, log_level=0)
         if self._start.is_error():
             raise AssayError(
@@ -96,6 +105,52 @@ class Constraint:
                 remedy="Simplify target.schema.json, or ask without `constrained`.",
             )
         return matcher.is_stopped()
+
+
+def by_case(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An object's schema without `if`, `then` and `else`, where what they ask about has few values; else as it is.
+
+    Conditions stand beside `properties` or in `allOf`. They are decided for each combination of values of the fields
+    they ask about, all of which must be required and enumerated; combinations with which they come out alike share an
+    alternative (`anyOf`). The schema allows the same objects as before.
+    """
+    parts = [{key: value for key, value in schema.items() if key != "allOf"}, *schema.get("allOf", [])]
+    if not all(isinstance(part, dict) for part in parts):
+        return schema
+    conditions = [part for part in parts if "if" in part]
+    asked = [part["if"] for part in conditions]
+    if not all(isinstance(each, dict) and each.keys() <= {"properties", "required"} for each in asked):
+        return schema
+    names = sorted({name for each in asked for name in [*each.get("properties", {}), *each.get("required", [])]})
+    of_names = [_enumerated(schema, name) for name in names]
+    references = re.search(r'"\$(ref|dynamicRef)":', json.dumps(schema))
+    if not names or not 0 < prod(map(len, of_names)) <= CASES or references:
+        return schema
+
+    validators = [jsonschema_rs.validator_for(each) for each in asked]
+    cases: dict[tuple[Any, ...], list[Any]] = {}
+    for first, *others in product(*of_names):
+        held = dict(zip(names, [first, *others], strict=True))
+        outcomes = tuple("then" if each.is_valid(held) else "else" for each in validators)
+        cases.setdefault((outcomes, json.dumps(others)), []).append(first)
+    whole, *rest = [{key: value for key, value in part.items() if key not in CONDITION} for part in parts]
+    alternatives = []
+    for (outcomes, others), firsts in cases.items():
+        values = dict(zip(names, [firsts, *([each] for each in json.loads(others))], strict=True))
+        case = {"properties": {name: {"enum": allowed} for name, allowed in values.items()}}
+        follows = [each[outcome] for each, outcome in zip(conditions, outcomes, strict=True) if outcome in each]
+        alternatives.append(whole | {"allOf": [*rest, case, *follows]})
+    return {"anyOf": alternatives}
+
+
+def _enumerated(schema: Mapping[str, Any], name: str) -> list[Any]:
+    """The values of a field that is always there and of an enumeration; none where it is not."""
+    field = schema.get("properties", {}).get(name)
+    if name not in schema.get("required", []) or not isinstance(field, dict):
+        return []
+    if "const" in field:
+        return [field["const"]]
+    return list(field["enum"]) if "enum" in field else [False, True] if field.get("type") == "boolean" else []
 
 
 def _keywords(warning: str) -> list[str]:

@@ -1,6 +1,7 @@
 """Constrained decoding against the validator: whatever is chosen, a complete answer is JSON that fits the schema."""
 
 import json
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from curate import strict_json
 from curate.errors import AssayError
 from curate.render import Renderer
-from evaluation.constrained import Constraint
+from evaluation.constrained import Constraint, by_case
 from evaluation.form import validator_of
 from tests.tiny import ANSWERS, renderer_of
 
@@ -70,16 +71,17 @@ def test_targets_can_be_said_and_nothing_else(renderer: Renderer) -> None:
         assert not accepts(constraint, renderer, json.dumps(dict(reversed(answer.items())))), "keys in another order"
     assert not accepts(constraint, renderer, json.dumps(ANSWERS[0] | {"license": "Not A Key"})), "against `pattern`"
     assert not accepts(constraint, renderer, json.dumps(ANSWERS[0] | {"category": "Other"})), "against `enum`"
+    assert not accepts(constraint, renderer, json.dumps(ANSWERS[0] | {"copyleft": "weak"})), "against `if` and `then`"
 
 
 @pytest.mark.parametrize("name", ["contracts", "licences", "ljp_criminal"])
 def test_random_answers_fit_the_contract(renderer: Renderer, name: str) -> None:
     schema = contract(name)
     constraint = Constraint(schema, renderer)
-    held = {key: value for key, value in schema.items() if key != "allOf"}
+    assert constraint.relaxed == (("uniqueItems",) if name == "contracts" else ())
     if name == "contracts":
-        held["properties"]["parties"].pop("uniqueItems")
-    validator = validator_of(held)
+        schema["properties"]["parties"].pop("uniqueItems")
+    validator = validator_of(schema)
     ended = 0
     for seed in range(20):
         text, complete = said(constraint, renderer, seed)
@@ -129,6 +131,49 @@ def test_whatever_is_chosen_fits(renderer: Renderer, schema: dict[str, Any], see
     value = strict_json.loads(text)
     assert validator_of(schema).is_valid(value), text
     assert text == json.dumps(value, ensure_ascii=False)
+
+
+CONDITIONS = st.fixed_dictionaries(
+    {
+        "if": st.dictionaries(
+            st.sampled_from(["a", "b"]),
+            st.sampled_from([{"const": 1}, {"const": "x"}, {"enum": ["x", True]}, {"not": {"const": "y"}}, True]),
+            min_size=1,
+        ).map(lambda tests: {"properties": tests, "required": sorted(tests)})
+    },
+    optional={
+        key: st.sampled_from([{"properties": {"c": {"const": "z"}}}, {"properties": {"c": {"minLength": 2}}}, {}])
+        for key in ("then", "else")
+    },
+)
+
+
+@settings(deadline=None, max_examples=80)
+@given(conditions=st.lists(CONDITIONS, max_size=3), beside=st.one_of(st.just({}), CONDITIONS))
+def test_conditions_by_case_allow_the_same(conditions: list[dict[str, Any]], beside: dict[str, Any]) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"a": {"enum": ["x", "y", 1]}, "b": {"type": "boolean"}, "c": {"type": "string"}},
+        "required": ["a", "b"],
+        "allOf": [{"maxProperties": 3}, *conditions],
+        **beside,
+    }
+    rewritten = by_case(schema)
+    assert '"if"' not in json.dumps(rewritten) or not (conditions or beside)
+    before, after = validator_of(schema), validator_of(rewritten)
+    for a, b, c in product(["x", "y", 1, 2], [False, True, "x"], ["z", "zz", "", None]):
+        value = {"a": a, "b": b} | ({} if c is None else {"c": c})
+        assert before.is_valid(value) == after.is_valid(value), value
+
+
+def test_conditions_that_are_left_as_they_are() -> None:
+    for asked in ({"properties": {"free": {"const": 1}}}, {"minProperties": 1}, True, {"required": ["free"]}):
+        schema = {
+            "properties": {"free": {"type": "string"}, "a": {"enum": [1]}},
+            "required": ["free", "a"],
+            "if": asked,
+        }
+        assert by_case(schema) is schema
 
 
 def test_what_is_not_held_to_is_told(renderer: Renderer) -> None:
