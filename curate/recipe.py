@@ -79,10 +79,20 @@ class Price(Settings):
     output: float = Field(0.0, ge=0)
 
 
+def _server(url: str) -> str:
+    if not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#@]*)?", url):
+        raise ValueError(
+            "expected http(s)://HOST/v1 with neither user nor query; a key stands in the environment (see `key`)"
+        )
+    return url.rstrip("/")
+
+
 class Endpoint(Settings):
     """A server that speaks OpenAI's chat completions: vLLM, llama.cpp, `transformers serve`, or a hosted model."""
 
-    url: str = Field(description="Up to and with /v1, e.g. http://127.0.0.1:8000/v1.")
+    url: Annotated[str, AfterValidator(_server)] = Field(
+        description="Up to and with /v1, e.g. http://127.0.0.1:8000/v1."
+    )
     model: str = Field(description="The model's name there.")
     key: str | None = Field(None, description="Environment variable that holds the API key.")
     concurrency: int = Field(8, ge=1, description="Requests under way at once.")
@@ -104,8 +114,18 @@ class SystemSettings(Settings):
     )
     constrained: bool = Field(False, description="Only tokens that the answer's JSON Schema allows are generated.")
     quantization: Literal["nf4", "none"] | None = Field(
-        None, description="Of the weights, if not as the adapter was trained."
+        None, description="Of the weights, if not as the adapter was trained (`merged`: if not none)."
     )
+
+    @model_validator(mode="after")
+    def _means_something(self) -> "SystemSettings":
+        if self.model in ("majority", "tfidf") and (self.shots or self.constrained or self.quantization):
+            raise ValueError(f"{self.model} takes no shots, no constraint and no quantization")
+        if isinstance(self.model, Endpoint) and self.quantization:
+            raise ValueError("an endpoint's weights are not here: it takes no quantization")
+        if self.choose == "nearest" and not self.shots:
+            raise ValueError("choose: nearest chooses shots; say how many (shots: 4)")
+        return self
 
 
 class EvaluationSettings(Settings):

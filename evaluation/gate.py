@@ -29,6 +29,12 @@ SIGNS: dict[str, Callable[[float, float], bool]] = {
 }
 
 
+def others(rules: Sequence[str]) -> list[str]:
+    """The systems that the tuned one is held against."""
+    found = (GATE.fullmatch(rule) for rule in rules)
+    return [each["other"] for each in found if each is not None and each["other"]]
+
+
 def check(rules: Sequence[str], card: Mapping[str, Any]) -> dict[str, Any] | None:
     """Hold the tuned system of a scorecard to the rules; None where there are no rules or there is no such system.
 

@@ -16,7 +16,10 @@ SCHEMA = pa.schema(
         "prompt": pa.string(),
         "expected": pa.string(),
         "output": pa.string(),
+        "shots": pa.list_(pa.string()),
+        "tokens_in": pa.int32(),
         "tokens": pa.int32(),
+        "logprob": pa.float64(),
         "truncated": pa.bool_(),
         "exact_match": pa.bool_(),
         "form": pa.string(),
@@ -32,7 +35,8 @@ SCHEMA = pa.schema(
     }
 )
 """A last column `fields` has a struct for each field of the answer, where it has any: `exact`, `match`, `score`, and
-the labels `given` and `wanted` of a class. What asks for a form to judge is null for plain chat."""
+the labels `given` and `wanted` of a class. What asks for a form to judge is null for plain chat. `prompt` is the
+question as the model reads it; `shots` are the ids of the training rows that were shown before it."""
 
 JUDGED = [name for name in SCHEMA.names[SCHEMA.get_field_index("form") :] if name != "flags"]
 """Columns that are a judgement's attributes of these names."""
@@ -54,6 +58,7 @@ def predictions(
     expected: Sequence[str],
     systems: Mapping[str, Sequence[Answer]],
     asked: Asked,
+    shots: Mapping[str, Sequence[Sequence[str]]] | None = None,
 ) -> pa.Table:
     """One row per row and system. What UTF-8 cannot hold (a lone surrogate) is written as `\\ud800`."""
     schema = SCHEMA
@@ -67,6 +72,9 @@ def predictions(
         columns["prompt"] += map(_writable, prompts)
         columns["expected"] += map(_writable, expected)
         columns["output"] += [_writable(answer.generated.text) for answer in answers]
+        columns["shots"] += (shots or {}).get(system, [[]] * len(ids))
+        columns["tokens_in"] += [answer.generated.tokens_in for answer in answers]
+        columns["logprob"] += [answer.generated.logprob for answer in answers]
         columns["tokens"] += [answer.generated.tokens for answer in answers]
         columns["truncated"] += [answer.generated.truncated for answer in answers]
         columns["exact_match"] += [answer.exact for answer in answers]

@@ -14,15 +14,15 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from curate.hashing import canonical_json
+from curate.recipe import Price
 from evaluation import classes
-from evaluation.fields import Field, at
-from evaluation.form import ABSENT, Flag, Form
+from evaluation.fields import Field
+from evaluation.form import Flag, Form
 from evaluation.generate import Generated
 from evaluation.statistics import CONFIDENCE, Floats, Rows, compared, holm, mean, share, verdict
 from evaluation.structured import Judge, Judgement
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Of scorecard.json; scorecard.schema.json, beside this module, describes it."""
 
 MAJORITY, BASE, TUNED = "majority", "base", "tuned"
@@ -54,6 +54,19 @@ class Answer:
     """None for plain chat, whose answers have no form to judge."""
     exact: bool
     """Whether it is what is expected: the same JSON value or, for plain chat, the same text."""
+
+
+@dataclass(frozen=True)
+class About:
+    """What is known of a system beside its answers."""
+
+    settings: Mapping[str, Any]
+    """What it is, JSON-like."""
+    seconds: float | None = None
+    """That its answers took to generate, all together; None where there was no clock."""
+    price: Price | None = None
+    fewer_shots: int = 0
+    """Rows that were shown fewer shots than the settings say, because more would not have fitted."""
 
 
 @dataclass(frozen=True)
@@ -113,32 +126,6 @@ def judged(
     return answers
 
 
-def majority(targets: Iterable[Mapping[str, Any]], fields: Sequence[Field]) -> dict[str, Any]:
-    """The object that has each field's most frequent value, ties by canonical JSON: the answer that needs no reading.
-
-    Args:
-        targets: the right answers of the whole train split.
-        fields: the fields wanted; one that no target has is left out.
-    """
-    counts: list[Counter[bytes]] = [Counter() for _ in fields]
-    values: dict[bytes, Any] = {}
-    for target in targets:
-        for each, count in zip(fields, counts, strict=True):
-            value = at(target, each.path)
-            if value is not ABSENT:
-                key = canonical_json(value)
-                count[key] += 1
-                values[key] = value
-    found: dict[str, Any] = {}
-    for each, count in zip(fields, counts, strict=True):
-        if count:
-            within = found
-            for part in each.path[:-1]:
-                within = within.setdefault(part, {})
-            within[each.path[-1]] = values[min(count, key=lambda key: (-count[key], key))]
-    return found
-
-
 @dataclass(frozen=True)
 class Outcomes:
     """What became of each row of one system, by measure, as columns of shape (rows,)."""
@@ -184,6 +171,7 @@ def scorecard(
     pairs: Sequence[tuple[str, str]] | None = None,
     official: Mapping[str, Any] | None = None,
     confidence: Mapping[str, Floats] | None = None,
+    about: Mapping[str, About] | None = None,
 ) -> dict[str, Any]:
     """What scorecard.json holds.
 
@@ -195,7 +183,9 @@ def scorecard(
         asked: the rows.
         pairs: of systems to compare; by default the tuned one with each other or, without one, each with each.
         official: what a data set's official scorer says, by system.
-        confidence: of answers, 0 to 1 and NaN where there is none, by system.
+        confidence: of answers, 0 to 1 and NaN where there is none, by system; by default the probability of all that
+            was generated, where it is known.
+        about: what the systems are and what they cost, by system.
     """
     outcomes = {name: Outcomes.of(answers, asked.fields) for name, answers in systems.items()}
     given = {name: _given(answers, asked) for name, answers in systems.items()}
@@ -221,11 +211,14 @@ def scorecard(
         "gate": None,
     }
     for name, system in card["systems"].items():
-        if confidence and name in confidence:
+        sure = (confidence or {}).get(name, _confidence(systems[name]))
+        if not np.isnan(sure).all():
             right = outcomes[name].rates["exact_match" if asked.fields is None else "whole_match", None]
-            system["calibration"] = classes.calibration(confidence[name], right)
+            system["calibration"] = classes.calibration(sure, right)
         if official:
             system["official"] = official[name]
+        if about and name in about:
+            system |= _told(about[name], system)
     return card
 
 
@@ -233,6 +226,26 @@ def _pairs(systems: Iterable[str]) -> list[tuple[str, str]]:
     if TUNED in (names := list(systems)):
         return [(TUNED, other) for other in names if other != TUNED]
     return list(combinations([name for name in names if name != MAJORITY], 2))
+
+
+def _confidence(answers: Sequence[Answer]) -> Floats:
+    """The probability of each answer, token after token; NaN where it is not known."""
+    known = [answer.generated.logprob for answer in answers]
+    return np.exp(np.array([np.nan if each is None else each for each in known], dtype=np.float64))
+
+
+def _told(about: About, system: Mapping[str, Any]) -> dict[str, Any]:
+    """What a system is, how fast it was and what it cost."""
+    cost = None
+    if about.price is not None:
+        paid = system["tokens_in"] * about.price.input + system["tokens_out"] * about.price.output
+        cost = round(paid / 1e6, 6)
+    return {
+        "settings": dict(about.settings),
+        "tokens_per_second": round(system["tokens_out"] / about.seconds, 2) if about.seconds else None,
+        "cost": cost,
+        "fewer_shots": about.fewer_shots,
+    }
 
 
 def _labels(asked: Asked, name: str) -> Sequence[str]:
@@ -308,6 +321,7 @@ def _system(
             }
             for kind, masks in asked.slices.items()
         },
+        "tokens_in": sum(answer.generated.tokens_in for answer in answers),
         "tokens_out": sum(answer.generated.tokens for answer in answers),
         "latency_seconds": {
             "p50": round(float(np.percentile(seconds, 50)), 4),

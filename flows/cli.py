@@ -211,7 +211,9 @@ def evaluate(
     variant: Variant = None,
     debug: Debug = False,
 ) -> None:
-    """Score an adapter against the untuned model and the majority class, on the test split; or replies from files.
+    """Ask the recipe's systems the rows of the test split and score them; or score replies from files.
+
+    By default the majority class, the untuned model and, where there is one, the adapter.
 
     Exit status 1 says that the recipe's gate is not passed."""
     from curate.errors import AssayError
@@ -234,12 +236,12 @@ def evaluate(
     elif loaded is None:
         raise AssayError("Nothing to evaluate.", remedy="Name a recipe, or files of replies with --from-file.")
     else:
+        from evaluation.evaluate import adapter_for
         from evaluation.evaluate import evaluate as score
 
         version = target.resolve("datasets", dataset or loaded.name)
-        weights = target.resolve("adapters", adapter or loaded.name)
         with Bars() as bars:
-            scorecards = [score(version, weights, loaded, target, bars)]
+            scorecards = [score(version, adapter_for(loaded, target, adapter), loaded, target, bars)]
         places = {"scorecard": scorecards[0], "report": scorecards[0] / "report.html"}
     for scorecard in scorecards:
         print_tables(evaluation_tables(scorecard))

@@ -1,4 +1,4 @@
-"""The flow that scores an adapter on the test split."""
+"""The flow that asks the systems the test split and scores them."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from prefect import flow, task
 
 from curate.recipe import Recipe
 from curate.store import Store
-from evaluation.evaluate import evaluate
+from evaluation.evaluate import adapter_for, evaluate
 from evaluation.gate import require
 from flows.recipes import find_recipe
 from flows.summary import evaluation_tables
@@ -23,14 +23,14 @@ def evaluation(
     dataset: str | None = None,
     adapter: str | None = None,
 ) -> Path:
-    """Score an adapter; gives the scorecard's folder.
+    """Ask the recipe's systems the rows of the test split and score them; gives the scorecard's folder.
 
     Args:
         recipe: a recipe's YAML file, or a packaged one's name.
         store: folder that Assay writes to.
         variant: one of the recipe's variants.
         dataset: version whose test split is asked: a folder, NAME/VERSION or NAME; by default the recipe's latest.
-        adapter: a folder, NAME/VERSION or NAME; by default the recipe's latest.
+        adapter: a folder, NAME/VERSION or NAME; by default the recipe's latest, where there is one.
 
     Raises:
         AssayError: the adapter does not pass the recipe's gate; the scorecard is published all the same.
@@ -38,8 +38,7 @@ def evaluation(
     loaded = Recipe.load(find_recipe(recipe), variant)
     target = Store(Path(store).resolve())
     version = target.resolve("datasets", dataset or loaded.name)
-    weights = target.resolve("adapters", adapter or loaded.name)
-    scorecard = score(version, weights, loaded, target, progress_of_run())
+    scorecard = score(version, adapter_for(loaded, target, adapter), loaded, target, progress_of_run())
     publish_tables(loaded.name, evaluation_tables(scorecard), str(scorecard))
     require(scorecard)
     return scorecard

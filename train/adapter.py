@@ -1,13 +1,18 @@
 """Adapters: saved and loaded with the knowledge of what they were trained on."""
 
 import json
+import shutil
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from curate.errors import AssayError
-from curate.render import ChatTemplate
+from curate.hashing import digest
+from curate.progress import Progress, silent
+from curate.render import TOKENIZER_FILES, ChatTemplate
+from curate.stage import cache_folder, installed, keyed_folder
 from curate.store import read_manifest
-from train.base_model import BaseModel, load_model, quiet
+from train.base_model import BaseModel, BaseTokenizer, Quantization, load_model, model_of, quiet
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -19,16 +24,17 @@ PARENTS = {
 }
 
 
-def parents(base: BaseModel, template: ChatTemplate) -> dict[str, str]:
+MERGED = 1
+"""Of the way an adapter is merged."""
+
+
+def parents(base: BaseTokenizer, template: ChatTemplate) -> dict[str, str]:
     """The hashes, by the keys of PARENTS, that an adapter must have been trained with to be loaded here."""
-    return {
-        "weights_sha256": base.weights_sha256,
-        "tokenizer_sha256": base.tokenizer_sha256,
-        "chat_template_sha256": template.sha256,
-    }
+    weights = {"weights_sha256": base.weights_sha256} if isinstance(base, BaseModel) else {}
+    return weights | {"tokenizer_sha256": base.tokenizer_sha256, "chat_template_sha256": template.sha256}
 
 
-def check_parents(what: str, made_with: dict[str, str], base: BaseModel, template: ChatTemplate) -> None:
+def check_parents(what: str, made_with: dict[str, str], base: BaseTokenizer, template: ChatTemplate) -> None:
     """Check that something was made with this base model and chat template.
 
     Args:
@@ -60,13 +66,16 @@ def save(model: "PeftModel", base: BaseModel, folder: Path) -> None:
     (folder / "adapter_config.json").write_text(text + "\n", encoding="utf-8")
 
 
-def load(folder: Path, base: BaseModel, template: ChatTemplate) -> "PeftModel":
+def load(
+    folder: Path, base: BaseModel, template: ChatTemplate, quantization: Quantization | None = None
+) -> "PeftModel":
     """The base model with a published adapter.
 
     Args:
         folder: of the adapter.
         base: the model it was trained on.
         template: the chat template it was trained with.
+        quantization: of the base model's weights; by default as the adapter was trained.
 
     Raises:
         AssayError: base weights, tokenizer or chat template are not those it was trained on.
@@ -76,5 +85,41 @@ def load(folder: Path, base: BaseModel, template: ChatTemplate) -> "PeftModel":
     with quiet():
         from peft import PeftModel
 
-        model = PeftModel.from_pretrained(load_model(base, inputs["settings"]["quantization"]), folder)
+        loaded = load_model(base, quantization or inputs["settings"]["quantization"])
+        model = PeftModel.from_pretrained(loaded, folder)
     return model.eval()
+
+
+def merge(folder: Path, base: BaseModel, template: ChatTemplate, cache: Path, progress: Progress = silent) -> BaseModel:
+    """The model that the base model and a published adapter are together, merged once, into the cache.
+
+    The adapter is merged into the base model's full weights: of 4-bit ones merging would keep 4 bits, and so round what
+    was learned away.
+
+    Args:
+        folder: of the adapter.
+        base: the model it was trained on.
+        template: the chat template it was trained with.
+        cache: the store's cache.
+        progress: told when it is merged.
+
+    Raises:
+        AssayError: as `load`.
+    """
+    manifest = read_manifest(folder)
+    check_parents(f"Adapter {folder}", manifest["inputs"]["base"], base, template)
+    libraries = installed(["peft", "transformers"])
+    key = digest([MERGED, base.weights_sha256, base.tokenizer_sha256, manifest["version"], libraries])
+    merged = keyed_folder(cache / "merged", key)
+    if not merged.is_dir():
+        progress("merge the adapter", 0, 1, "models")
+        cache_folder(merged, partial(_merge, folder, base, template))
+        progress("merge the adapter", 1, 1, "models")
+    return model_of(f"{base.name} with {manifest['name']}/{manifest['version']}", merged)
+
+
+def _merge(adapter: Path, base: BaseModel, template: ChatTemplate, folder: Path) -> None:
+    with quiet():
+        load(adapter, base, template, "none").merge_and_unload(safe_merge=True).save_pretrained(folder)
+    for name in TOKENIZER_FILES:
+        shutil.copyfile(base.folder / name, folder / name)

@@ -22,22 +22,44 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
+Quantization = Literal["nf4", "none"]
+
 PACKAGE = "package:"
 VERSION = 1
 
 
 @dataclass(frozen=True)
-class BaseModel:
-    """A model on disk, known by what it holds."""
+class BaseTokenizer:
+    """A model's tokenizer on disk, known by what it holds: all that is needed of a model that runs elsewhere."""
 
     name: str
-    """As the recipe names it."""
+    """As the recipe names the model."""
     folder: Path
-    """Holds config.json, *.safetensors, tokenizer.json and tokenizer_config.json."""
-    weights_sha256: str
-    """Of the *.safetensors files, by name."""
+    """Holds tokenizer.json and tokenizer_config.json."""
     tokenizer_sha256: str
     """Of the bytes of tokenizer.json."""
+
+    @staticmethod
+    def of(name: str, cache: Path) -> "BaseTokenizer":
+        """The tokenizer of `prepare_tokenizer`, hashed."""
+        folder = prepare_tokenizer(name, cache)
+        return BaseTokenizer(name, folder, file_digest(folder / "tokenizer.json"))
+
+
+@dataclass(frozen=True)
+class BaseModel(BaseTokenizer):
+    """A model on disk, known by what it holds: config.json and *.safetensors too."""
+
+    weights_sha256: str
+    """Of the *.safetensors files, by name."""
+
+    def context(self) -> int | None:
+        """The most tokens that the model was made for; None where its configuration names no bound."""
+        from transformers import AutoConfig
+
+        config = AutoConfig.from_pretrained(self.folder).get_text_config()
+        most: int | None = getattr(config, "max_position_embeddings", None)
+        return most
 
 
 def prepare(name: str, cache: Path, progress: Progress = silent) -> BaseModel:
@@ -64,6 +86,15 @@ def prepare(name: str, cache: Path, progress: Progress = silent) -> BaseModel:
             progress("dequantise the base model", 0, 1, "models")
             cache_folder(folder, partial(_dequantise, gguf, prepare_tokenizer(name, cache)))
             progress("dequantise the base model", 1, 1, "models")
+    return model_of(name, folder)
+
+
+def model_of(name: str, folder: Path) -> BaseModel:
+    """The model in a folder, hashed.
+
+    Raises:
+        AssayError: there are no safetensors, or there is no fast tokenizer.
+    """
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
         raise AssayError(f"{name}: no *.safetensors in {folder}.", remedy="Save the model's weights as safetensors.")
@@ -97,7 +128,7 @@ def prepare_tokenizer(name: str, cache: Path) -> Path:
     return folder
 
 
-def load_model(base: BaseModel, quantization: Literal["nf4", "none"]) -> "PreTrainedModel":
+def load_model(base: BaseModel, quantization: Quantization) -> "PreTrainedModel":
     """The base model in memory: on the GPU if there is one; on a CPU with activations in float32.
 
     Args:

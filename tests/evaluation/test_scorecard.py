@@ -1,13 +1,16 @@
 """What scorecard.json says, counted by hand on made answers, and that it is what its schema says."""
 
 import json
+import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from curate.recipe import Price
 from evaluation.generate import Generated
-from evaluation.scorecard import Answer, Asked, majority, schema, scorecard
+from evaluation.scorecard import About, Answer, Asked, schema, scorecard
 from evaluation.statistics import Rows
 from evaluation.structured import Judge
 
@@ -127,25 +130,48 @@ def test_plain_chat_has_no_form() -> None:
     card = scorecard({"base": made, "tuned": made}, Asked(Rows(None, 2, 100)))
     assert list(schema().iter_errors(card)) == []
     system = card["systems"]["base"]
-    assert set(system) == {"exact_match", "truncated", "fields", "form", "slices", "tokens_out", "latency_seconds"}
+    assert set(system) == {
+        "exact_match",
+        "truncated",
+        "fields",
+        "form",
+        "slices",
+        "tokens_in",
+        "tokens_out",
+        "latency_seconds",
+    }
     assert system["exact_match"]["value"] == 0.5
     assert [each["measure"] for each in card["comparisons"]] == ["exact_match"]
 
 
-def test_majority_takes_each_field_by_itself() -> None:
-    targets: list[dict[str, Any]] = [
-        {"kind": "x", "level": 1},
-        {"kind": "y", "level": 1, "at": {"city": "R"}},
-        {"kind": "x"},
+SETTINGS = {"model": "base", "shots": 4, "choose": "fixed", "constrained": True, "quantization": "nf4"}
+
+
+def test_what_a_system_is_and_costs() -> None:
+    """Four answers of five tokens to prompts of 1,000, in two seconds, at 10 and 30 a million."""
+    made = [
+        Answer(replace(each.generated, tokens_in=1000, logprob=math.log(sure)), each.judgement, each.exact)
+        for each, sure in zip(TUNED, (0.9, 0.9, 0.1, 0.1), strict=True)
     ]
-    assert majority(targets, JUDGE.fields) == {"kind": "x", "level": 1, "at": {"city": "R"}}
-    assert majority([{"kind": "y"}, {"kind": "x"}], JUDGE.fields) == {"kind": "x"}, "a tie goes by the value"
-    assert majority([{"tags": [2]}, {"tags": [2]}, {"tags": [1]}], JUDGE.fields) == {"tags": [2]}
+    about = {"tuned": About(SETTINGS, 2.0, Price(input=10, output=30), 1), "base": About(SETTINGS)}
+    card = scorecard({"tuned": made, "base": BASE}, asked(), about=about)
+    assert list(schema().iter_errors(card)) == []
+    tuned, base = card["systems"]["tuned"], card["systems"]["base"]
+    assert (tuned["tokens_in"], tuned["tokens_out"], tuned["tokens_per_second"]) == (4000, 20, 10.0)
+    assert tuned["cost"] == pytest.approx(4000 * 10e-6 + 20 * 30e-6)
+    assert (tuned["settings"], tuned["fewer_shots"]) == (SETTINGS, 1)
+    # One of the two that it is sure of is right, none of the others.
+    assert tuned["calibration"]["bins"] == [[0.1, 0.2, 2, 0.1, 0.0], [0.9, 1.0, 2, 0.9, 0.5]]
+    assert tuned["calibration"]["ece"] == pytest.approx((0.1 + 0.4) / 2)
+    assert (base["cost"], base["tokens_per_second"]) == (None, None)
+    assert "calibration" not in base, "its answers have no probability"
+    settings = tuned | {"settings": SETTINGS | {"model": {"url": "http://h/v1", "model": "m", "key": "K"}}}
+    assert not schema().is_valid(card | {"systems": {"tuned": settings}})
 
 
 def test_the_schema_is_strict() -> None:
     card = scorecard({"tuned": TUNED}, asked())
-    for broken in (card | {"more": 1}, card | {"schema_version": 1}, card | {"rows": -1}):
+    for broken in (card | {"more": 1}, card | {"schema_version": 2}, card | {"rows": -1}):
         assert not schema().is_valid(broken)
     system = card["systems"]["tuned"]
     assert not schema().is_valid(card | {"systems": {"tuned": system | {"form": {"nonsense": 1}}}})
