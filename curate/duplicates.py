@@ -25,6 +25,7 @@ import pyarrow.compute as pc
 import xxhash
 from pydantic import Field, model_validator
 
+from curate.arrow import whole
 from curate.earlier import Earlier, Flags, Halves, Numbers, fixed, hexadecimal
 from curate.hashing import canonical_json
 from curate.record import answer_is_last_turn, answer_text, prompt_form, prompt_text, said_text
@@ -101,11 +102,11 @@ def key_table(table: pa.Table, settings: Duplicates) -> pa.Table:
         answers = pc.if_else(spoken, pa.array([_canonical(text) for text in answers.to_pylist()], pa.string()), answers)
     answer = answers.dictionary_encode()
     form = prompt_form(table).dictionary_encode()
-    source = table["source"].combine_chunks()
+    source = whole(table["source"])
     judged = "quality" in table.column_names
     return pa.table(
         {
-            "id": table["id"].combine_chunks(),
+            "id": whole(table["id"]),
             "file": pc.struct_field(source, "file"),
             "row": pc.struct_field(source, "row"),
             "prompt": _hashes(prompt_text(table)),
@@ -113,7 +114,7 @@ def key_table(table: pa.Table, settings: Duplicates) -> pa.Table:
             "form": pa.array(
                 map(xxhash.xxh3_64_intdigest, form.dictionary.cast(pa.binary()).to_pylist()), pa.uint64()
             ).take(form.indices),
-            "quality": table["quality"].combine_chunks() if judged else pa.array(np.zeros(len(texts), np.float32)),
+            "quality": whole(table["quality"]) if judged else pa.array(np.zeros(len(texts), np.float32)),
             "chars": pc.utf8_length(texts),
             "signature": pa.FixedSizeBinaryArray.from_buffers(
                 pa.binary(4 * PERMUTATIONS), len(signatures), [None, pa.py_buffer(signatures)]
@@ -496,7 +497,7 @@ class _Judge:
 def priority(keys: pa.Table) -> Numbers:
     """The rows' numbers, the highest priority first: the better, the longer, the lesser id, the first in the drop."""
     ids = hexadecimal(keys["id"], 32)
-    files = keys["file"].combine_chunks().dictionary_encode()
+    files = whole(keys["file"]).dictionary_encode()
     rank = np.argsort(np.argsort(np.array(files.dictionary.to_pylist(), object)))[files.indices.to_numpy()]
     chars = keys["chars"].to_numpy().astype(np.int64)
     return np.lexsort((keys["row"].to_numpy(), rank, ids[:, 1], ids[:, 0], -chars, -keys["quality"].to_numpy()))

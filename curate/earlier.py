@@ -15,6 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
+from curate.arrow import whole
+
 if TYPE_CHECKING:
     from curate.index import Segment
     from curate.near_dedup import Side
@@ -99,7 +101,7 @@ def earlier_rows(
         cluster = pc.coalesce(segment.rows["cluster"], segment.rows["id"])
         rows = segment.rows.set_column(segment.rows.schema.get_field_index("cluster"), "cluster", cluster)
         newest = _by_value(rows["file_sha256"], lambda sha256: -1 if sha256 in mine else latest.get(sha256, -1))
-        unknown = rows["file_sha256"].combine_chunks().is_null().to_numpy(zero_copy_only=False)
+        unknown = whole(rows["file_sha256"]).is_null().to_numpy(zero_copy_only=False)
         live = (at < compared) & ((newest == at) | unknown)
         published = rows["kept"].to_numpy()
         ours = _by_value(rows["version"], lambda version: int(version in own)) == 1
@@ -184,7 +186,7 @@ def _cluster_hashes(names: pa.ChunkedArray) -> tuple[npt.NDArray[np.uint64], dic
 
 def fixed(column: pa.ChunkedArray | pa.Array, dtype: type[np.generic]) -> npt.NDArray[Any]:
     """A column of fixed-size binary values as numbers, without a copy: shape (rows, bytes / size of `dtype`)."""
-    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    array = whole(column) if isinstance(column, pa.ChunkedArray) else column
     width = array.type.byte_width
     data = np.frombuffer(array.buffers()[1] or b"", np.uint8)[: (array.offset + len(array)) * width]
     return data[array.offset * width :].view(dtype).reshape(len(array), width // np.dtype(dtype).itemsize)
@@ -199,7 +201,7 @@ def _assigned(each: Earlier, column: str, values: pa.ChunkedArray) -> list[tuple
 
 def _by_value(column: pa.ChunkedArray, number: Any) -> Numbers:
     """A number for each row, found once for each value of a dictionary column; -1 where it is null."""
-    array = column.combine_chunks()
+    array = whole(column)
     numbers = np.array([number(value) for value in array.dictionary.to_pylist()] + [-1], np.int64)
     indices = array.indices.fill_null(len(numbers) - 1) if array.null_count else array.indices
     found: Numbers = numbers[indices.to_numpy()]

@@ -1,9 +1,21 @@
 """How kernels are compiled: by numba, without Python's lock, and kept on the disk where there is a place for them."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from numba import njit
+from numba.core.caching import FunctionCache
+from numba.core.runtime import rtsys
+
+
+class _Kept(FunctionCache):  # type: ignore[misc]
+    """What numba has kept of a function, without what only compiling needs: numba sets its whole compiler up before it
+    looks, which takes ten times as long as loading. (It does so again before it compiles.)"""
+
+    def load_overload(self, signature: Any, target: Any) -> Any:
+        rtsys.initialize(target)
+        return self._load_overload(signature, target)
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -13,8 +25,7 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     where none can be written it is compiled in each process. It is known by the module's own source: what changes in
     another module that it calls is not noticed, so only what hardly ever changes is called across modules.
     """
-    try:
-        compiled: Callable[..., Any] = njit(cache=True, nogil=True)(function)
-    except RuntimeError:
-        compiled = njit(nogil=True)(function)
+    compiled: Any = njit(nogil=True)(function)
+    with suppress(RuntimeError):
+        compiled._cache = _Kept(function)
     return compiled

@@ -9,6 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
+from curate.arrow import whole
+
 TURN = pa.struct([pa.field("role", pa.string()), pa.field("content", pa.string())])
 TURNS = pa.list_(TURN)
 SOURCE = pa.struct([pa.field("drop", pa.string()), pa.field("file", pa.string()), pa.field("row", pa.int64())])
@@ -65,7 +67,7 @@ def prompt_form(table: pa.Table) -> pa.Array:
 
     Two prompts with the same text and form are equal turn by turn. Returns a string array of length `table.num_rows`.
     """
-    turns = table["turns"].combine_chunks()
+    turns = whole(table["turns"])
     said = turns.flatten()
     sizes = pc.binary_length(pc.struct_field(said, "content")).cast(pa.string())
     return _joined(table, _asked(table), pc.binary_join_element_wise(pc.struct_field(said, "role"), sizes, ":"), " ")
@@ -73,7 +75,7 @@ def prompt_form(table: pa.Table) -> pa.Array:
 
 def said_text(table: pa.Table) -> pa.Array:
     """`prompt_text` without the system turns, except where a row has no other turn before the answer."""
-    turns = table["turns"].combine_chunks()
+    turns = whole(table["turns"])
     asked = _asked(table)
     system = pc.fill_null(pc.equal(pc.struct_field(turns.flatten(), "role"), "system"), False)
     said = asked & ~system.to_numpy(zero_copy_only=False)
@@ -84,19 +86,19 @@ def said_text(table: pa.Table) -> pa.Array:
 
 def _asked(table: pa.Table) -> Any:
     """Whether each turn, row after row, is part of what is asked: all but an answer that is the last one."""
-    ends = np.cumsum(pc.list_value_length(table["turns"].combine_chunks()).to_numpy(zero_copy_only=False))
+    ends = np.cumsum(pc.list_value_length(whole(table["turns"])).to_numpy(zero_copy_only=False))
     asked = np.ones(ends[-1] if len(ends) else 0, dtype=bool)
     asked[ends[answer_is_last_turn(table).to_numpy(zero_copy_only=False)] - 1] = False
     return asked
 
 
 def _contents(table: pa.Table) -> pa.Array:
-    return pc.struct_field(table["turns"].combine_chunks().flatten(), "content")
+    return pc.struct_field(whole(table["turns"]).flatten(), "content")
 
 
 def _joined(table: pa.Table, keep: Any, texts: pa.Array, separator: str) -> pa.Array:
     """The texts, one for each turn, of the turns that are kept; those of a row are joined."""
-    lengths = pc.list_value_length(table["turns"].combine_chunks()).to_numpy(zero_copy_only=False)
+    lengths = pc.list_value_length(whole(table["turns"])).to_numpy(zero_copy_only=False)
     if keep.all() and (lengths == 1).all():  # nothing to copy
         return texts
     texts = texts.filter(pa.array(keep))
@@ -106,7 +108,7 @@ def _joined(table: pa.Table, keep: Any, texts: pa.Array, separator: str) -> pa.A
 
 def answer_is_last_turn(table: pa.Table) -> pa.Array:
     """Whether each row's answer is its last turn (no target, and the assistant speaks last): boolean array."""
-    turns = table["turns"].combine_chunks()
+    turns = whole(table["turns"])
     roles = pc.struct_field(turns.flatten(), "role")
     lengths = pc.list_value_length(turns).to_numpy(zero_copy_only=False)
     ends = np.cumsum(lengths)
@@ -121,18 +123,18 @@ def answer_text(table: pa.Table) -> pa.Array:
 
     Returns a string array of length `table.num_rows`.
     """
-    turns = table["turns"].combine_chunks()
+    turns = whole(table["turns"])
     contents = pc.struct_field(turns.flatten(), "content")
     lengths = pc.list_value_length(turns).to_numpy(zero_copy_only=False)
     last_is_answer = answer_is_last_turn(table).to_numpy(zero_copy_only=False)
     index = np.where(last_is_answer, np.cumsum(lengths) - 1, 0)
     spoken = contents.take(pa.array(index, mask=~last_is_answer))
-    return pc.fill_null(pc.coalesce(table["target"].combine_chunks(), spoken), "")
+    return pc.fill_null(pc.coalesce(whole(table["target"]), spoken), "")
 
 
 def map_contents(table: pa.Table, change: Any) -> pa.Table:
     """`table` with every turn's content replaced by `change(contents)`, a function of one string array to another."""
-    turns = table["turns"].combine_chunks()
+    turns = whole(table["turns"])
     flat = turns.flatten()
     contents = change(pc.struct_field(flat, "content"))
     changed = pa.StructArray.from_arrays([pc.struct_field(flat, "role"), contents], fields=list(TURN))
@@ -142,7 +144,7 @@ def map_contents(table: pa.Table, change: Any) -> pa.Table:
 
 def roles_text(table: pa.Table) -> pa.Array:
     """Who speaks in each row, e.g. "user assistant": the turns' roles joined by spaces, null where a role is null."""
-    turns = table["turns"].combine_chunks()
+    turns = whole(table["turns"])
     lengths = pc.fill_null(pc.list_value_length(turns), 0).to_numpy(zero_copy_only=False)
     return pc.binary_join(_lists(lengths, pc.struct_field(turns.flatten(), "role")), " ")
 

@@ -249,13 +249,59 @@ def _split_all(data, bounds, ascii_words, classes, folds, many, hashes, begins, 
         offsets[text + 1] = count
 
 
+@njit(nogil=True, inline="always")
+def _step(letter, before, word, count, hashes):  # type: ignore[no-untyped-def]
+    """One ASCII character more, without a branch: a word ends every few characters, where no processor foresees it."""
+    hashes[count] = word
+    count += np.uint64((letter == 0) & (before != 0))
+    longer = (word ^ np.uint64(letter)) * WORD_PRIME
+    return letter, (longer if letter else WORD_SEED), count
+
+
+@kernel
+def _split_ascii(data, begin, end, ascii_words, hashes):  # type: ignore[no-untyped-def]
+    """`_split` of a text of ASCII characters alone, without `begins` and `ends`.
+
+    Both halves are walked through at once: the multiplications of one word have to wait for each other.
+
+    Args:
+        hashes: room for half as many as there are characters, and 4.
+    """
+    begin, end = np.uint64(begin), np.uint64(end)
+    middle = (begin + end) // np.uint64(2)
+    while middle < end and ascii_words[data[middle]]:
+        middle += np.uint64(1)
+    second = (middle - begin) // np.uint64(2) + np.uint64(2)  # where the second half's words begin, for now
+    before, word, count = np.uint8(0), WORD_SEED, np.uint64(0)
+    before2, word2, count2 = np.uint8(0), WORD_SEED, second
+    both = min(middle - begin, end - middle)
+    for at in range(both):
+        before, word, count = _step(ascii_words[data[begin + at]], before, word, count, hashes)
+        before2, word2, count2 = _step(ascii_words[data[middle + at]], before2, word2, count2, hashes)
+    for at in range(begin + both, middle):
+        before, word, count = _step(ascii_words[data[at]], before, word, count, hashes)
+    for at in range(middle + both, end):
+        before2, word2, count2 = _step(ascii_words[data[at]], before2, word2, count2, hashes)
+    _, _, count = _step(np.uint8(0), before, word, count, hashes)
+    _, _, count2 = _step(np.uint8(0), before2, word2, count2, hashes)
+    for at in range(second, count2):
+        hashes[count] = hashes[at]
+        count += np.uint64(1)
+    for at in range(count):
+        hashes[at] = _mix(hashes[at])
+    return np.int64(count)
+
+
 @kernel
 def _ngrams(words, count, size, out):  # type: ignore[no-untyped-def]
-    for first in range(count - size + 1):
-        mixed = np.uint64(0)
-        for offset in range(size):
-            mixed = mixed * MULTIPLIER + words[first + offset]
-        out[first] = _mix(mixed)
+    total = np.uint64(count - size + 1)
+    for first in range(total):
+        out[first] = words[first]
+    for offset in range(np.uint64(1), np.uint64(size)):  # the inner loops run over many at a time: they are vectorised
+        for first in range(total):
+            out[first] = out[first] * MULTIPLIER + words[first + offset]
+    for first in range(total):
+        out[first] = _mix(out[first])
 
 
 @kernel
@@ -263,11 +309,17 @@ def _shingle_text(data, begin, end, ascii_words, classes, folds, many, size, wor
     """The shingles of one text, in the order of the text and with repeats, written to `out`; gives their number.
 
     Args:
-        words: scratch of at least `end - begin` uint64.
+        words: scratch of at least `end - begin` uint64, and 4.
         out: at least `end - begin` uint64, and at least one.
     """
-    nothing = np.empty(0, np.int64)
-    count = _split(data, begin, end, ascii_words, classes, folds, many, words, nothing, nothing, 0)
+    every = np.uint8(0)
+    for at in range(np.uint64(begin), np.uint64(end)):
+        every |= data[at]
+    if every < 0x80:
+        count = _split_ascii(data, begin, end, ascii_words, words)
+    else:
+        nothing = np.empty(0, np.int64)
+        count = _split(data, begin, end, ascii_words, classes, folds, many, words, nothing, nothing, 0)
     if count:
         size = min(size, count)
         _ngrams(words, count, size, out)
@@ -285,10 +337,10 @@ def _shingle_text(data, begin, end, ascii_words, classes, folds, many, size, wor
 
 @kernel
 def _shingles(data, bounds, ascii_words, classes, folds, many, size, values, offsets):  # type: ignore[no-untyped-def]
-    longest = 1
+    longest = 0
     for text in range(len(bounds) - 1):
         longest = max(longest, bounds[text + 1] - bounds[text])
-    words = np.empty(longest, np.uint64)
+    words = np.empty(longest + 4, np.uint64)
     total = 0
     for text in range(len(bounds) - 1):
         begin, end = bounds[text], bounds[text + 1]

@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curate import duplicates
+from curate.arrow import do_without_pandas, whole
 from curate.duplicates import Duplicates
 
 HELD = 256 << 20
@@ -39,7 +40,7 @@ class Drop:
         self._again = lru_cache(maxsize=8)(self._read)  # those in hand: the next rows are mostly of the same file
 
     def _read(self, file: Path) -> pa.Table:
-        return pq.ParquetFile(file, memory_map=True).read(use_threads=False).combine_chunks()
+        return pq.ParquetFile(file, memory_map=True).read(use_threads=False)
 
     def read(self, file: Path) -> pa.Table:
         table = self._held.get(file) or self._again(file)
@@ -51,7 +52,7 @@ class Drop:
     def records(self, file: Path) -> pa.Table:
         """The texts of a file as records of one turn."""
         table = self.read(file)
-        rows, texts, row = table.num_rows, table["text"].combine_chunks(), table["id"].combine_chunks()
+        rows, texts, row = table.num_rows, whole(table["text"]), whole(table["id"])
         turns = pa.StructArray.from_arrays([pa.repeat("user", rows), texts], names=["role", "content"])
         return pa.table(
             {
@@ -77,7 +78,7 @@ class Drop:
         """The texts of rows, numbered through all files; the numbers ascend."""
         cuts = np.searchsorted(rows, self.begins)
         return pa.concat_arrays(
-            self.read(file)["text"].combine_chunks().take(pa.array(rows[first:last] - begin))
+            whole(self.read(file)["text"]).take(pa.array(rows[first:last] - begin))
             for file, begin, first, last in zip(self.files, self.begins[:-1], cuts[:-1], cuts[1:], strict=True)
             if first < last
         )
@@ -124,6 +125,7 @@ def write(drop: Drop, verdict: duplicates.Verdict, folder: Path, processes: int)
 
 def main() -> None:
     source, output, threshold, shingle_words, _permutations, processes = sys.argv[1:]
+    do_without_pandas()
     profile, drop = Profile(), Drop(Path(source))
     settings = Duplicates(threshold=float(threshold), shingle_words=int(shingle_words))
     keys = profile.timed("read and sign", drop.keys)(settings, int(processes))

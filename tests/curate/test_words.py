@@ -106,6 +106,12 @@ def test_any_text(texts: list[str], size: int) -> None:
         assert all(word in span.casefold() for word, span in zip(words, cut, strict=True))
 
 
+@given(st.lists(st.text("aB_9 .\n", max_size=40), max_size=6), st.integers(1, 6))
+def test_any_text_of_ascii(texts: list[str], size: int) -> None:
+    """These are split by a kernel of their own, both halves at once."""
+    assert sets_of(texts, size) == [plain_shingles(text, size) for text in texts]
+
+
 @given(st.lists(st.text(), min_size=2, max_size=8), st.data())
 def test_a_slice_gives_the_same(texts: list[str], data: st.DataObject) -> None:
     begin = data.draw(st.integers(0, len(texts)))
