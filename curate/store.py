@@ -99,14 +99,14 @@ class Store:
         """
         target = self.root / kind / name
         target.mkdir(parents=True, exist_ok=True)
-        with _locked(target):
+        with locked(target):
             for abandoned in target.glob(".draft-*"):
                 # Else its process is alive, or has just published it.
-                with suppress(BlockingIOError, FileNotFoundError), _locked(abandoned, fcntl.LOCK_NB):
+                with suppress(BlockingIOError, FileNotFoundError), locked(abandoned, fcntl.LOCK_NB):
                     shutil.rmtree(abandoned)
             folder = Path(tempfile.mkdtemp(prefix=".draft-", dir=target))
             held = ExitStack()
-            held.enter_context(_locked(folder))
+            held.enter_context(locked(folder))
         with held:
             folder.chmod(0o755)
             try:
@@ -158,7 +158,7 @@ class Store:
 
 
 @contextmanager
-def _locked(folder: Path, how: int = 0) -> Iterator[None]:
+def locked(folder: Path, how: int = 0) -> Iterator[None]:
     """Hold the lock of a folder, which ends with the process.
 
     Raises:
