@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
 from itertools import repeat
-from os.path import commonprefix
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
@@ -26,9 +25,10 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from curate.errors import AssayError
 from curate.record import TURNS
 from curate.stage import Outcome, Reject, divide
+from curate.tokenise import Tokens, tokenise
 
 if TYPE_CHECKING:
-    from tokenizers import Encoding, Tokenizer
+    from tokenizers import Tokenizer
 
 Message = dict[str, str]
 """{"role": "system" | "user" | "assistant", "content": text}."""
@@ -222,7 +222,10 @@ def load_tokenizer(folder: Path) -> "tuple[Tokenizer, SpecialTokens]":
         value = config.get(key) or ""
         return value["content"] if isinstance(value, dict) else value
 
-    return Tokenizer.from_file(str(path)), SpecialTokens(bos=token("bos_token"), eos=token("eos_token"))
+    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer.no_truncation()  # some are saved with what their model was trained with
+    tokenizer.no_padding()
+    return tokenizer, SpecialTokens(bos=token("bos_token"), eos=token("eos_token"))
 
 
 @dataclass(frozen=True)
@@ -333,8 +336,9 @@ class Renderer:
             ids: list[int] = []
             labels: list[int] = []
             for tokens, trained in pieces:
-                ids += tokens.ids
-                labels += tokens.ids if trained else [IGNORED] * len(tokens)
+                of_span = tokens.ids
+                ids += of_span
+                labels += of_span if trained else [IGNORED] * len(of_span)
             yield Encoded(ids, labels)
 
     def lengths(
@@ -350,75 +354,25 @@ class Renderer:
             AssayError: as `encode`.
         """
         spans = map(self.spans, conversations, texts)
-        return [sum(len(tokens) for tokens, _ in pieces) for pieces in self._tokenized(spans)]
+        return [sum(tokens.count for tokens, _ in pieces) for pieces in self._tokenized(spans)]
 
-    def _tokenized(self, conversations: Iterable[list[Span]]) -> "Iterator[list[tuple[Encoding, bool]]]":
+    def _tokenized(self, conversations: Iterable[list[Span]]) -> Iterator[list[tuple[Tokens, bool]]]:
         """The spans of each conversation up to the last one that is trained: the tokens, and whether they are."""
         listed = list(conversations)
-        # Alike answers, and the beginning that all rows share, are tokenised once.
-        head = self._shared_head([spans[0].text for spans in listed if spans and not spans[0].answer])
-        if head:
-            listed = [
-                spans if spans[0].answer else [Span(head, False), Span(spans[0].text[len(head) :], False), *spans[1:]]
-                for spans in listed
-            ]
         texts = list(dict.fromkeys(span.text for spans in listed for span in spans))
-        tokens_of = dict(zip(texts, self.tokenizer.encode_batch_fast(texts, add_special_tokens=False), strict=True))
+        tokens_of = dict(zip(texts, tokenise(self.tokenizer, texts), strict=True))
         for spans in listed:
             answers = [index for index, span in enumerate(spans) if span.answer]
             trained = set(answers if self.answers == "all" else answers[-1:])
             if not trained:
                 raise AssayError("A row without an answer cannot be trained.", remedy="Quarantine it before training.")
             pieces = [(tokens_of[span.text], index in trained) for index, span in enumerate(spans[: max(trained) + 1])]
-            if any(last and tokens.ids[-1] != self.stop_token_id for tokens, last in pieces):
+            if any(last and tokens.last != self.stop_token_id for tokens, last in pieces):
                 raise AssayError(
                     f"Chat template {self.template.name!r} writes no stop token after an answer that is to be trained.",
                     remedy="Set render.answers to `last`, or use a template that ends every answer.",
                 )
             yield pieces
-
-    def _shared_head(self, texts: Sequence[str]) -> str:
-        """The beginning that all texts share, as far as it has the same tokens whatever follows; "" if none has.
-
-        A byte-level tokenizer cuts a text from left to right by GPT-2's pattern and tokenises each piece by itself. A
-        piece that ends, and a contraction that begins, before the shared text does is the same in all of the texts: the
-        pattern looks at one character behind a piece, and at three from where a piece begins ('re, 've, 'll).
-        """
-        if len(texts) < 2 or not self._is_byte_level:
-            return ""
-        shared = commonprefix([min(texts), max(texts)])  # noqa: RUF071  of characters, not of paths
-        added = self._added_texts
-        if any(shared.endswith(text[:size]) for text in added for size in range(1, len(text))):
-            return ""  # such a token may begin in what they share and end behind it
-        begin = max((shared.rfind(text) + len(text) for text in added if text in shared), default=0)
-        cut = self.tokenizer.pre_tokenizer.pre_tokenize_str
-        pieces, size = cut(shared[begin:]), len(shared) - begin
-        while pieces:
-            first, end = pieces[-1][1]
-            # White space is cut with regard to what follows it, which the head alone does not show.
-            if end < size and first <= size - 3 and cut(shared[begin : begin + end]) == pieces:
-                break
-            pieces.pop()
-        return shared[: begin + end] if pieces else shared[:begin]
-
-    @cached_property
-    def _is_byte_level(self) -> bool:
-        """Whether texts are cut by GPT-2's pattern, after digits perhaps, and nothing else is done to them before."""
-        if self.tokenizer.normalizer is not None or self.tokenizer.pre_tokenizer is None:
-            return False
-        known = json.loads(self.tokenizer.pre_tokenizer.__getstate__())
-        *before, last = known["pretokenizers"] if known["type"] == "Sequence" else [known]
-        plain = last["type"] == "ByteLevel" and last["use_regex"] and not last["add_prefix_space"]
-        tokens = self.tokenizer.get_added_tokens_decoder().values()
-        return (
-            plain
-            and all(each["type"] == "Digits" for each in before)
-            and not any(token.lstrip or token.rstrip or token.single_word or token.normalized for token in tokens)
-        )
-
-    @cached_property
-    def _added_texts(self) -> list[str]:
-        return [token.content for token in self.tokenizer.get_added_tokens_decoder().values()]
 
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
         """Token ids to generate the last answer from; the messages may end with that answer or before it."""

@@ -1,15 +1,14 @@
 """Templates are exact, and what is trained is what is asked for."""
 
-import itertools
 import json
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from curate.errors import AssayError
 from curate.record import SCHEMA, TURNS
@@ -142,64 +141,6 @@ def test_all_answers_are_trained_where_asked_for(messages: list[dict[str, str]])
     assert trained == "".join(answer + "<|im_end|>" for answer in answers)
 
 
-MORSELS = [
-    "'",
-    "'re",
-    "'s",
-    "r",
-    "e",
-    "ve",
-    " ",
-    "  ",
-    "\n",
-    "\n\n",
-    "\t",
-    "the",
-    " the",
-    "12",
-    " 3",
-    "é",
-    "中",
-    ".",
-    "<",
-    "|im_",
-    "<s",
-]
-
-
-def merging_tokenizer(*before: Any) -> Tokenizer:
-    """Byte-level BPE as GPT-2's, with merges, some of them over what a wrong cut would tear."""
-    tokenizer = Tokenizer(models.BPE())
-    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*before, byte_level]) if before else byte_level
-    tokenizer.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=400, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False
-    )
-    lines = ["".join(pair) for pair in itertools.product(MORSELS, MORSELS)] * 3
-    tokenizer.train_from_iterator(lines, trainer)
-    return tokenizer
-
-
-@pytest.mark.parametrize(
-    "tokenizer", [merging_tokenizer(), merging_tokenizer(pre_tokenizers.Digits(individual_digits=True)), TOKENIZER]
-)
-@settings(max_examples=300)
-@given(st.lists(st.sampled_from(MORSELS), max_size=12), st.lists(st.lists(st.sampled_from(MORSELS), max_size=4)))
-def test_what_all_rows_share_is_tokenised_once_and_as_in_each(
-    tokenizer: Tokenizer, shared: list[str], rests: list[list[str]]
-) -> None:
-    renderer = Renderer(ChatTemplate("chatml"), tokenizer, TOKENS)
-    rows = [
-        [{"role": "user", "content": "".join([*shared, *rest])}, {"role": "assistant", "content": "yes"}]
-        for rest in rests
-    ]
-    one_by_one = [renderer.encode(row) for row in rows]
-    assert list(renderer.encode_all(rows)) == one_by_one
-    assert renderer.lengths(rows) == [len(encoded.input_ids) for encoded in one_by_one]
-
-
 def test_guanaco_has_one_stop_token_so_all_answers_cannot_be_trained() -> None:
     renderer = Renderer(ChatTemplate("guanaco"), TOKENIZER, TOKENS, answers="all")
     turns = [{"role": role, "content": "x"} for role in ("user", "assistant", "user", "assistant")]
@@ -283,3 +224,13 @@ def test_tokenizer_of_a_folder(tmp_path: Path) -> None:
     tokenizer, tokens = load_tokenizer(tmp_path)
     assert tokens == SpecialTokens(bos="", eos="</s>")
     assert tokenizer.decode(tokenizer.encode("ab").ids) == "ab"
+
+
+def test_a_tokenizer_that_was_saved_with_truncation_and_padding_cuts_and_pads_nothing(tmp_path: Path) -> None:
+    saved = Tokenizer.from_str(TOKENIZER.to_str())
+    saved.enable_truncation(3)
+    saved.enable_padding(length=3)
+    saved.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "tokenizer_config.json").write_text("{}")
+    tokenizer, _ = load_tokenizer(tmp_path)
+    assert [len(tokenizer.encode(text).ids) for text in ("a", "abcd")] == [1, 4]
