@@ -505,14 +505,19 @@ def priority(keys: pa.Table) -> Numbers:
 
 def _gathered(column: pa.ChunkedArray, rows: Numbers) -> npt.NDArray[np.uint32]:
     """Rows of a column of signatures, chunk by chunk, so that the column is never there twice: shape (rows, 128)."""
+    from curate.kernel import in_threads
+    from curate.minhash import copy_rows
+
     out = np.empty((len(rows), column.type.byte_width // 4), np.uint32)
     order = np.argsort(rows)
-    cuts = np.searchsorted(rows[order], np.cumsum([0, *(len(chunk) for chunk in column.chunks)]))
-    begin = 0
-    for chunk, first, last in zip(column.chunks, cuts[:-1], cuts[1:], strict=True):
-        places = order[first:last]
-        out[places] = fixed(chunk, np.uint32)[rows[places] - begin]
-        begin += len(chunk)
+    begins = np.cumsum([0, *(len(chunk) for chunk in column.chunks)])
+    cuts = np.searchsorted(rows[order], begins)
+
+    def copy(number: int) -> None:
+        places = order[cuts[number] : cuts[number + 1]]
+        copy_rows(fixed(column.chunk(number), np.uint32), rows[places] - begins[number], out, places)
+
+    in_threads(copy, range(column.num_chunks))
     return out
 
 

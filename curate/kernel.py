@@ -1,12 +1,17 @@
 """How kernels are compiled: by numba, without Python's lock, and kept on the disk where there is a place for them."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from numba import njit
 from numba.core.caching import FunctionCache
 from numba.core.runtime import rtsys
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class _Kept(FunctionCache):  # type: ignore[misc]
@@ -25,7 +30,13 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     where none can be written it is compiled in each process. It is known by the module's own source: what changes in
     another module that it calls is not noticed, so only what hardly ever changes is called across modules.
     """
-    compiled: Any = njit(nogil=True)(function)
+    compiled: Callable[..., Any] = njit(nogil=True)(function)
     with suppress(RuntimeError):
-        compiled._cache = _Kept(function)
+        compiled._cache = _Kept(function)  # type: ignore[attr-defined]
     return compiled
+
+
+def in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+    """`function` of each item, in their order, by as many threads as there are cores: kernels run side by side."""
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+        return list(threads.map(function, items))

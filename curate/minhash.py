@@ -69,3 +69,10 @@ def _signatures(offsets, values, factors, summands, out):  # type: ignore[no-unt
     for row in range(len(offsets) - 1):
         begin, end = offsets[row], offsets[row + 1]
         _lowest(values[begin:end], end - begin, factors, summands, out[row])
+
+
+@kernel
+def copy_rows(signatures, rows, out, places):  # type: ignore[no-untyped-def]
+    """out[places] = signatures[rows], of which numpy makes a copy more."""
+    for at in range(len(rows)):
+        out[places[at]] = signatures[rows[at]]

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from numba import njit
 
 from curate.components import find, union
-from curate.kernel import kernel
+from curate.kernel import in_threads, kernel
 from curate.minhash import PERMUTATIONS, Signatures
 from curate.words import Hashes, Offsets
 
@@ -34,6 +34,8 @@ the pairs at the threshold that passes over 3 in 100,000 (a MinHash estimate is 
 LARGE = 64
 """Rows of a band's bucket from which the prefix filter proposes instead: about where comparing all pairs of them costs
 as much as it does."""
+BATCH = 1 << 14
+"""Rows whose bands one thread hashes at a time."""
 COUNTERS = 1 << 22
 """How often a shingle occurs is counted by the last bits of its hash; two that share a counter only seem less rare."""
 DAMAGED = "The band tables name a row that is not there: the index is damaged. `assay index rebuild` makes it again."
@@ -55,9 +57,15 @@ def band_tables(signatures: Signatures, bands: int) -> Tables:
     An entry is key << 32 | row, the key being 32 bits of the hash of the band's values: rows of equal values in a band
     stand side by side in it. Two other rows do so by chance once in 2^32 times, which costs a comparison, no more.
     """
+    tables = _band_entries(signatures, bands)
+    in_threads(np.ndarray.sort, tables)
+    return tables
+
+
+def _band_entries(signatures: Signatures, bands: int) -> Tables:
+    """`band_tables`, in the order of the rows."""
     tables = np.empty((bands, len(signatures)), np.uint64)
-    _band_entries(signatures, tables)
-    tables.sort(axis=1)
+    in_threads(lambda begin: _enter(signatures, begin, tables), range(0, len(signatures), BATCH))
     return tables
 
 
@@ -251,13 +259,14 @@ def link_earlier(earlier: Side, tables: Tables, live: Flags, side: Side, parents
 def _located(signatures: Signatures, tables: Tables) -> tuple[Tables, Rows]:
     """The key of each row in each band, in the upper 32 bits, and where in the band's table it would stand: both of
     shape (bands, rows)."""
-    keys = np.empty((len(tables), len(signatures)), np.uint64)
-    _band_entries(signatures, keys)
-    keys &= ~np.uint64(0xFFFFFFFF)
+    keys = _band_entries(signatures, len(tables)) & ~np.uint64(0xFFFFFFFF)
     positions = np.empty(keys.shape, np.int64)
-    for table, own, position in zip(tables, keys, positions, strict=True):
-        order = np.argsort(own)  # so that the table is walked through once
-        position[order] = np.searchsorted(table, own[order])
+
+    def locate(band: int) -> None:
+        order = np.argsort(keys[band])  # so that the table is walked through once
+        positions[band, order] = np.searchsorted(tables[band], keys[band, order])
+
+    in_threads(locate, range(len(tables)))
     return keys, positions
 
 
@@ -270,10 +279,11 @@ def _scramble(value):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _band_entries(signatures, out):  # type: ignore[no-untyped-def]
+def _enter(signatures, begin, out):  # type: ignore[no-untyped-def]
+    """The band entries of the BATCH rows from `begin` on."""
     bands = len(out)
     width = signatures.shape[1] // bands
-    for row in range(len(signatures)):
+    for row in range(begin, min(begin + BATCH, len(signatures))):
         for band in range(bands):
             key = np.uint64(band)
             for at in range(band * width, (band + 1) * width):
