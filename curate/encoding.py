@@ -3,6 +3,7 @@
 import codecs
 import io
 import re
+from contextlib import suppress
 from typing import IO, Any
 
 SAMPLE = 1 << 20
@@ -74,7 +75,7 @@ class Recoded(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         while not self._ready and not self._ended:
-            data = self._stream.read(1 << 16)
+            data = at_once(self._stream, 1 << 16)
             self._ended = not data
             self._ready = self._decoder.decode(data, self._ended).encode("utf-8", "surrogatepass")
         count = min(len(buffer), len(self._ready))
@@ -93,18 +94,35 @@ class Rejoined(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        data = self._head.read(len(buffer)) or self._rest.read(len(buffer))
+        data = self._head.read(len(buffer)) or at_once(self._rest, len(buffer))
         buffer[: len(data)] = data
         return len(data)
+
+
+def at_once(stream: IO[bytes], size: int) -> bytes:
+    """Up to `size` bytes, those that can be had at once: of a stream that breaks, all that come before it does."""
+    return stream.read1(size)  # type: ignore[attr-defined, no-any-return]  # all of ours have it
+
+
+def head_of(stream: IO[bytes], size: int) -> bytes:
+    """The first `size` bytes of a stream, or all there are; of one that breaks before, what comes before that.
+
+    Whoever reads on meets the error.
+    """
+    head = bytearray()
+    with suppress(Exception):
+        while len(head) < size and (data := at_once(stream, size - len(head))):
+            head += data
+    return bytes(head)
 
 
 def in_utf8(stream: IO[bytes], stated: str | None) -> tuple[IO[bytes], str | None]:
     """A stream in UTF-8, and what the encoding was: None where no line that is not UTF-8 can be read."""
     encoding = stated
     if stated is None:
-        head = stream.read(SAMPLE)
+        head = head_of(stream, SAMPLE)
         encoding = encoding_of(head)
-        stream = io.BytesIO(head) if len(head) < SAMPLE else io.BufferedReader(Rejoined(head, stream), 1 << 16)
+        stream = io.BufferedReader(Rejoined(head, stream), 1 << 16)
     if encoding is None or is_utf8(encoding):
         return stream, encoding
     return io.BufferedReader(Recoded(stream, encoding), 1 << 16), encoding

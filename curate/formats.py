@@ -13,7 +13,7 @@ from typing import IO, Any
 import orjson
 import yaml
 
-from curate.encoding import BROKEN, Rejoined, encoding_of, in_utf8, is_utf8
+from curate.encoding import BROKEN, Rejoined, encoding_of, head_of, in_utf8, is_utf8
 from curate.files import Options
 
 Row = dict[str, Any]
@@ -190,7 +190,7 @@ ROWS_KEYS = ("data", "rows", "examples", "instances", "records")
 
 def _json(stream: IO[bytes], rows: str | None, encoding: str | None) -> Iterator[Row | Unread]:
     """One row for each element of an array or of an object of rows, or one for the object."""
-    head = stream.read(LONGEST_ROW)
+    head = head_of(stream, LONGEST_ROW)
     if len(head) < LONGEST_ROW:
         try:
             value = json_value(head)
@@ -199,6 +199,7 @@ def _json(stream: IO[bytes], rows: str | None, encoding: str | None) -> Iterator
         else:
             for row in value if isinstance(value, list) else _object_rows(value, rows):
                 yield row if isinstance(row, dict) else _no_object(row)
+            stream.read(1)  # nothing, or the error of a stream that breaks just behind it
             return
     chained = io.BufferedReader(Rejoined(head, stream))
     yield from _JsonText(io.TextIOWrapper(chained, "utf-8-sig", "surrogateescape", newline=""), encoding).rows(rows)
@@ -349,7 +350,7 @@ class _JsonText:
 
     def _more(self) -> bool:
         """Read on, as much again as is held, so that a long value is not tried too often."""
-        chunk = self._text.read(max(1 << 16, len(self._buffer) - self._at))
+        chunk = self._text.read(max(1 << 13, len(self._buffer) - self._at))
         if chunk:
             self._line()
             self._buffer, self._at, self._counted = self._buffer[self._at :] + chunk, 0, 0
@@ -381,7 +382,7 @@ class _TooLong(Exception):
 def _csv(stream: IO[bytes], options: Options, delimiter: str | None, encoding: str | None) -> Iterator[Row | Unread]:
     """Rows of RFC 4180, blank lines passed over. A row that breaks its rules is set aside with all its lines."""
     csv.field_size_limit(LONGEST_ROW)
-    head = stream.read(1 << 16)
+    head = head_of(stream, 1 << 16)
     chained = io.BufferedReader(Rejoined(head, stream), 1 << 16)
     text = io.TextIOWrapper(chained, encoding="utf-8-sig", errors="surrogateescape", newline="")
     dialect = _dialect(head.decode("utf-8-sig", "replace"), options, delimiter)

@@ -23,7 +23,7 @@ from curate.recipe import Recipe
 from curate.record import QUARANTINE_SCHEMA, SCHEMA
 from curate.stage import MapShards, Outcome, Shard, cache_folder, cached_outcome, evidence_json, installed, keyed_folder
 
-VERSION = 6
+VERSION = 7
 LIBRARIES = ("charset-normalizer", "jinja2")
 """Packages whose versions the records depend on."""
 SHARD_BYTES = 8 << 20

@@ -59,6 +59,8 @@ UNPACKED_BYTES = 1 << 30
 UNPACKED_RATIO = 100
 """A file may unpack to UNPACKED_BYTES and UNPACKED_RATIO times its size: text packs ten- to thirtyfold, bombs
 a thousandfold and more."""
+PIECE = 1 << 13
+"""Bytes unpacked at a time: so many are lost, at most, of a file that turns out to be broken behind them."""
 
 
 def read_rows(file: InputFile) -> Iterator[Row | Unread]:
@@ -175,18 +177,25 @@ class _Budget:
 
 
 class _Bounded(io.RawIOBase):
-    """What a decompressor or an archive gives, within a budget."""
+    """What a decompressor or an archive gives, within a budget. Once it breaks it stays broken."""
 
-    def __init__(self, stream: IO[bytes], budget: _Budget) -> None:
+    def __init__(self, stream: Any, budget: _Budget) -> None:
         self._stream = stream
         self._budget = budget
+        self._error: Exception | None = None
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        data = self._stream.read(len(buffer))
-        self._budget.spend(len(data))
+        if self._error is not None:
+            raise self._error
+        try:
+            data = self._stream.read1(min(len(buffer), PIECE))
+            self._budget.spend(len(data))
+        except Exception as error:
+            self._error = error
+            raise
         buffer[: len(data)] = data
         return len(data)
 

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import lzma
+import random
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterable
@@ -57,7 +58,7 @@ def written(tmp_path: Path) -> Callable[..., list[Row | Unread]]:
 Written = Callable[..., list[Row | Unread]]
 UNSURE = "; no other encoding is sure: state `encoding` in the recipe's source"
 ROWS = [{"a": "1", "b": "é"}, {"a": "2", "b": ""}]
-PACKERS = {".gz": partial(gzip.compress, mtime=0), ".xz": lzma.compress, ".bz2": bz2.compress}
+PACKERS = {".gz": partial(gzip.compress, mtime=0), ".xz": lzma.compress, ".bz2": partial(bz2.compress, compresslevel=1)}
 
 
 def tar_of(members: dict[str, bytes]) -> bytes:
@@ -326,10 +327,33 @@ def test_a_truncated_file_gives_what_is_whole_and_says_so(written: Written, pack
     packed = PACKERS[packing]("\n".join(lines).encode())
     rows = written("f.jsonl" + packing, packed[: len(packed) // 2])
     assert rows[:-1] == [json.loads(line) for line in lines[: len(rows) - 1]]
+    assert len(rows) > 1000
     assert isinstance(rows[-1], Unread)
     assert "EOFError" in rows[-1].message
     spoilt = packed[: len(packed) // 2] + b"spoilt" * 9 + packed[len(packed) // 2 + 54 :]
     assert isinstance(written("f.jsonl" + packing, spoilt)[-1], Unread)
+
+
+@pytest.mark.parametrize("packing", [".gz", ".xz"])
+def test_of_a_small_truncated_file_little_is_lost(written: Written, packing: str) -> None:
+    """Less than a piece of what is unpacked at a time, in every format of rows."""
+    draw = random.Random(0)
+    rows = [{"n": str(number), "x": f"{draw.getrandbits(300):x}"} for number in range(2000)]
+    lines = [json.dumps(row) for row in rows]
+    for name, content in {
+        "f.jsonl": "\n".join(lines),
+        "f.json": f"[{', '.join(lines)}]",
+        "f.csv": "\n".join(["n,x", *(f"{row['n']},{row['x']}" for row in rows)]),
+    }.items():
+        for encoding in ("utf-8", "utf-16"):
+            packed = PACKERS[packing](content.encode(encoding))
+            read = written(name + packing, packed[: len(packed) // 2])
+            assert len(read) > 800
+            told = {} if encoding == "utf-8" else {"_encoding": encoding}
+            assert read[:-1] == [row | told for row in rows[: len(read) - 1]]
+            assert [message.split(":")[0] for message in messages(read)] == ["EOFError"]
+            # A last line is whole only where the file is: of an array the bracket tells.
+            assert len(written(name + packing, packed[:-6])) - 1 == 2000 - (name != "f.json")
 
 
 def test_a_file_that_is_not_what_its_suffix_says(written: Written) -> None:
