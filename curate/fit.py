@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from curate.record import SCHEMA, TURNS, content_id
+from curate.record import SCHEMA, TURNS, content_id, dicts
 from curate.render import Message, Refusal, Renderer, TaskTemplate
 from curate.stage import Example, Outcome, Reject, Settings, divide, example_of
 
@@ -55,7 +55,7 @@ def fit(table: pa.Table, task: TaskTemplate, renderer: Renderer, settings: Fit) 
     shorten = {"quarantine": None, "truncate_input": truncated, "split_turns": split}[settings.policy]
     made: dict[int, list[Row]] = {}
     if long and shorten is not None:
-        records = table.take(pa.array(long)).select(SCHEMA.names).to_pylist(maps_as_pydicts="strict")
+        records = dicts(table.select(SCHEMA.names).take(pa.array(long)))
         made = {row: shorten(record, task, renderer, settings) for row, record in zip(long, records, strict=True)}
     rejects = [
         Reject(row, "too_many_tokens", {"tokens": lengths[row], "bound": bound}) for row in long if not made.get(row)

@@ -25,7 +25,7 @@ from curate.index import Index
 from curate.progress import Progress, silent
 from curate.read import drop_digest
 from curate.recipe import Recipe
-from curate.record import SCHEMA
+from curate.record import SCHEMA, dicts
 from curate.rows import Rows, in_order
 from curate.stage import (
     Example,
@@ -839,8 +839,7 @@ def _write_split(pieces: Iterator[pa.Table], schema: pa.Schema, stem: Path) -> N
             for piece in pieces:
                 piece = piece.select(schema.names)
                 for batch in piece.drop_columns(unread).to_batches(max_chunksize=4096):
-                    for row in batch.to_pylist(maps_as_pydicts="strict"):
-                        file.write(orjson.dumps(row) + b"\n")
+                    file.writelines(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in dicts(_table(batch)))
                 meta = piece["meta"].combine_chunks()
                 entries = pa.StructArray.from_arrays([meta.keys, meta.items], fields=list(LISTED_META.value_type))
                 yield piece.set_column(at, "meta", pa.ListArray.from_arrays(meta.offsets, entries))

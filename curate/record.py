@@ -1,6 +1,7 @@
 """The record: the canonical row that every stage takes and gives back."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,21 @@ QUARANTINE_SCHEMA = pa.schema(
 )
 """A rejected row, whole: the record's columns as far as they were known, then which stage rejected it, the reason's
 code, the evidence as JSON, and the raw text where no record could be made of it."""
+
+
+def dicts(table: pa.Table) -> list[dict[str, Any]]:
+    """The rows as dicts, maps as dicts too: `table.to_pylist(maps_as_pydicts="strict")` in a fifth of the time."""
+    names = table.column_names
+    return [dict(zip(names, row, strict=True)) for row in zip(*map(_values, table.columns), strict=True)]
+
+
+def _values(column: pa.ChunkedArray) -> list[Any]:
+    if not pa.types.is_map(column.type) or column.null_count:
+        values: list[Any] = column.to_pylist(maps_as_pydicts="strict")
+        return values
+    whole = column.combine_chunks()
+    ends, keys, items = (each.to_pylist() for each in (whole.offsets, whole.keys, whole.items))
+    return [dict(zip(keys[begin:end], items[begin:end], strict=True)) for begin, end in pairwise(ends)]
 
 
 def content_id(turns: Sequence[dict[str, str]], target: str | None) -> str:

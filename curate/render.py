@@ -8,6 +8,7 @@ templates, and sets `stop`, the text that ends an answer.
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,10 +21,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from jinja2 import StrictUndefined, Template, TemplateError
+from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from curate.errors import AssayError
-from curate.record import TURNS
+from curate.record import TURNS, dicts
 from curate.stage import Outcome, Reject, divide
 from curate.tokenise import Tokens, tokenise
 
@@ -116,14 +118,14 @@ class TaskTemplate:
         Raises:
             AssayError: the template asks for what the record does not have; names template, field and row.
         """
-        shared = {"language": record["language"], "meta": record["meta"], "schema": self.schema}
-        system = self._block("system", "", shared, record)
+        context = self._context(record)
+        system = self._block("system", "", context, record)
         messages = [{"role": "system", "content": system}] if system else []
         turns = list(record["turns"])
         if record["target"] is not None:
             turns.append({"role": "assistant", "content": record["target"]})
         for turn in turns:
-            content = self._block(turn["role"], turn["content"], shared, record)
+            content = self._block(turn["role"], turn["content"], context, record)
             messages.append({"role": turn["role"], "content": content})
         return messages
 
@@ -133,17 +135,21 @@ class TaskTemplate:
 
         It is asked with an empty text, and has none where it cannot answer without a row's `meta`.
         """
-        shared = {"language": None, "meta": {}, "schema": self.schema}
-        nobody = {"id": "(none)"}
+        nobody = {"id": "(none)", "language": None, "meta": {}}
         try:
-            return any(self._block(role, "", shared, nobody).strip() for role in ("system", "user"))
+            return any(self._block(role, "", self._context(nobody), nobody).strip() for role in ("system", "user"))
         except AssayError:
             return False
 
-    def _block(self, block: str, content: str, shared: dict[str, Any], record: dict[str, Any]) -> str:
+    def _context(self, record: dict[str, Any]) -> Context:
+        return self._template.new_context(
+            {"language": record["language"], "meta": record["meta"], "schema": self.schema}
+        )
+
+    def _block(self, block: str, content: str, context: Context, record: dict[str, Any]) -> str:
         if block not in self._template.blocks:
             return content
-        context = self._template.new_context(shared | {"content": content})
+        context.vars["content"] = content
         try:
             return "".join(self._template.blocks[block](context))
         except TemplateError as error:
@@ -410,7 +416,7 @@ def render(table: pa.Table, task: TaskTemplate, renderer: Renderer) -> Outcome:
     which would end or begin a turn where none does; the evidence names it), `refused` (the chat template has no words
     for these turns, such as a tool's, or one role twice in turn; the evidence holds what it says).
     """
-    messages = [task.messages(row) for row in table.select(ASKED).to_pylist(maps_as_pydicts="strict")]
+    messages = [task.messages(row) for row in dicts(table.select(ASKED))]
     column = pa.array(messages, TURNS)
     rejects = []
     for row in _rows_with_any(column, renderer.special_texts):
@@ -429,10 +435,10 @@ def render(table: pa.Table, task: TaskTemplate, renderer: Renderer) -> Outcome:
 
 def _rows_with_any(messages: pa.ListArray, texts: Sequence[str]) -> list[int]:
     """Rows of which a message's content holds one of the texts."""
+    if not texts:
+        return []
     contents = pc.struct_field(messages.flatten(), "content")
-    found = np.zeros(len(contents), bool)
-    for text in texts:
-        found |= pc.match_substring(contents, text).to_numpy(zero_copy_only=False)
+    found = pc.match_substring_regex(contents, "|".join(map(re.escape, texts))).to_numpy(zero_copy_only=False)
     row_of = np.repeat(np.arange(len(messages)), pc.list_value_length(messages).to_numpy(zero_copy_only=False))
     rows: list[int] = np.unique(row_of[found]).tolist()
     return rows

@@ -39,7 +39,7 @@ class Tokens:
     @property
     def last(self) -> int:
         """The last token's id, of a text that is not empty."""
-        return self.ids_of[self.words[-1]][-1]
+        return self.ids_of[int(self.words[-1])][-1]
 
 
 def tokenise(tokenizer: "Tokenizer", texts: Sequence[str]) -> list[Tokens]:

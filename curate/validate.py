@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from curate import strict_json
 from curate.contract import Contract
-from curate.record import roles_text
+from curate.record import dicts, roles_text
 from curate.stage import Outcome, Reject, divide
 
 STAGE = "validate"
@@ -34,7 +34,7 @@ def validate(table: pa.Table, contract: Contract) -> Outcome:
     fields = contract.row_schema["properties"]
     records = table.append_column("roles", roles_text(table)).select(list(fields))
     rejects: list[Reject] = []
-    for row, record in enumerate(records.to_pylist(maps_as_pydicts="strict")):
+    for row, record in enumerate(dicts(records)):
         if record.get("target") is not None:
             try:
                 record["target"] = strict_json.loads(record["target"])

@@ -14,6 +14,7 @@ from curate.record import (
     answer_is_last_turn,
     answer_text,
     content_id,
+    dicts,
     map_contents,
     prompt_text,
     roles_text,
@@ -62,6 +63,19 @@ def test_any_slice_gives_the_same(rows: list[dict[str, Any]], data: st.DataObjec
     part = table_of(rows).slice(begin)
     assert prompt_text(part).to_pylist() == [prompt(row) for row in rows[begin:]]
     assert roles_text(part).to_pylist() == [" ".join(turn["role"] for turn in row["turns"]) for row in rows[begin:]]
+
+
+@given(rows=RECORDS, data=st.data())
+def test_dicts_are_the_rows_however_they_lie_in_memory(rows: list[dict[str, Any]], data: st.DataObject) -> None:
+    table = table_of(rows)
+    begin = data.draw(st.integers(0, len(rows)))
+    for each in (table, table.slice(begin), pa.concat_tables([table.slice(begin), table]), unknown(table)):
+        assert dicts(each) == each.to_pylist(maps_as_pydicts="strict")
+
+
+def unknown(table: pa.Table) -> pa.Table:
+    """With no row's `meta` known."""
+    return table.set_column(7, "meta", pa.nulls(table.num_rows, SCHEMA.field("meta").type))
 
 
 def test_an_answer_is_the_target_or_the_assistants_last_turn() -> None:
