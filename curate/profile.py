@@ -1,8 +1,9 @@
 """Profile: what raw rows are like before anything is known of them, and which of their columns look like what."""
 
 import json
+import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -150,10 +151,12 @@ MOSTLY = 0.9
 PROMPTS = (
     *("prompt", "instruction", "question", "query", "input", "text", "full_text", "content", "body", "document"),
     *("article", "passage", "facts", "context", "sentence", "abstract", "description"),
+    *("frage", "anweisung", "consigne", "pregunta", "pergunta", "domanda", "问题", "指令", "質問", "질문"),
 )
 ANSWERS = (
     *("answer", "output", "response", "completion", "target", "reply", "generation", "summary", "translation"),
     *("headline", "code", "sql", "masked", "label", "labels", "category", "class", "entities", "spans"),
+    *("antwort", "réponse", "respuesta", "resposta", "risposta", "回答", "答案", "답변"),
 )
 LABELS = ("label", "category", "class", "kind", "type", "topic", "task", "lang", "language")
 GROUPS = (
@@ -161,6 +164,10 @@ GROUPS = (
     *("cluster", "user_id", "author"),
 )
 """Names that columns commonly have, the most telling first."""
+LAST_WORDS = frozenset(PROMPTS[:4] + ANSWERS[:9])
+"""Those that tell as much as the last word of a name: `agent_reply`, `User Prompt`."""
+PROSE = 15
+"""Characters that the texts of a column have on average, at least, if people wrote them."""
 
 
 @dataclass(frozen=True)
@@ -186,14 +193,16 @@ def guess(profile: Profile) -> Guess:
     texts = {name: seen for name, seen in columns.items() if seen.is_text() and not profile.holds_objects(name)}
     free = {name: seen for name, seen in texts.items() if not seen.is_class()}
     written = [name for name in columns if profile.holds_objects(name)]
+    mean = {name: seen.characters / seen.count for name, seen in free.items()}
     prompt = _named(PROMPTS, free) or max(
-        (name for name in free if name.lower() not in ANSWERS),
-        key=lambda name: (free[name].characters / free[name].count, name),
-        default=None,
+        (name for name in free if _named(ANSWERS, [name]) is None), key=lambda name: (mean[name], name), default=None
     )
     others = [name for name in columns if name != prompt]
     classes = {name: seen for name, seen in columns.items() if seen.is_class() and len(seen.values or ()) > 1}
     answer = _named(ANSWERS, written) or next(iter(written), None) or _named(ANSWERS, others)
+    prose = [name for name in free if mean[name] >= PROSE]
+    if answer is None and not classes and len(prose) == 2:
+        prompt, answer = prose  # in the order in which people write them
     answers = (answer,) if answer is not None else tuple(classes)
     unique = [name for name in others if profile.rows > 1 and distinct[name] == profile.rows]
     return Guess(
@@ -206,8 +215,13 @@ def guess(profile: Profile) -> Guess:
     )
 
 
-def _named(names: Iterable[str], columns: Iterable[str]) -> str | None:
-    by_name = {column.lower(): column for column in columns}
+def _named(names: Iterable[str], columns: Collection[str]) -> str | None:
+    by_name: dict[str, str] = {}
+    for column in columns:
+        words = re.findall(r"[^\W_]+", column.lower())
+        if words and words[-1] in LAST_WORDS:
+            by_name.setdefault(words[-1], column)
+    by_name |= {column.lower(): column for column in columns}
     return next((by_name[name] for name in names if name in by_name), None)
 
 

@@ -228,7 +228,7 @@ def _reading(group: Group) -> str:
         known = ", ".join(shape for shape, _ in group.shapes.most_common())
         ends = ", whose answers are JSON: they become the target" if group.structured else ""
         return f"Read as {known}{ends}. The recipe needs no mapping of turns."
-    return "No known shape; what the columns look like is a guess."
+    return f"No known shape; what the columns look like is a guess. Of the first row: {group.unrecognised}."
 
 
 def _shortened(value: object) -> object:

@@ -50,6 +50,8 @@ class Group:
     unread: list[tuple[str, str]] = field(default_factory=list)
     """Where and why, of the first rows that cannot be read."""
     unreadable: int = 0
+    unrecognised: str | None = None
+    """Why the first of the rows without a shape has none."""
 
     @property
     def size(self) -> int:
@@ -75,6 +77,12 @@ class Group:
         Raises:
             AssayError: nothing looks like a question, or like an answer.
         """
+        if not self.profile.rows:
+            what = "none of its rows can be read" if self.unreadable else "there is no row in it"
+            raise AssayError(
+                f"{self.files[0].name}: {what}.",
+                remedy="Mend the file, or state in a recipe how it is written (`format`, `encoding`, `delimiter`).",
+            )
         found = self.guess
         if self.recognised:
             mapping: dict[str, Any] = {"target": "turns[-1].content"} if self.structured else {}
@@ -189,6 +197,15 @@ def record_of(row: Row) -> list[dict[str, Any]]:
         return []
 
 
+def why_unrecognised(row: Row) -> str:
+    """What is said of a row whose shape is not recognised."""
+    try:
+        _RECOGNISE.records(row, "")
+    except RowError as problem:
+        return str(problem.evidence["message"])
+    return ""
+
+
 _RECOGNISE = Mapper(RecordMapping(), {})
 
 
@@ -283,6 +300,8 @@ def _sample(group: Group, rows: int) -> None:
         first = first or row
         group.profile.add(row)
         records = record_of(row)
+        if not records:
+            group.unrecognised = group.unrecognised or why_unrecognised(row)
         for name in list(records[0]["told"])[:1] if records else ():
             group.shapes[name] += 1
         for record in records:

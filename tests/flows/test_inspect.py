@@ -91,6 +91,19 @@ def group_of(rows: list[dict[str, Any]]) -> Group:
                 "label": "kind",
             },
         ),
+        (
+            [{"Agent reply": f"yes {n}", "customer_message": f"words {n}", "priority": "ab"[n % 2]} for n in range(20)],
+            {"turns": [{"role": "user", "content": "customer_message"},
+                       {"role": "assistant", "content": '_row["Agent reply"]'}]},
+        ),
+        (
+            [{"Frage": f"Wie {n}?", "Antwort": f"So geht die Nummer {n}.", "Größe": str(n)} for n in range(20)],
+            {"turns": [{"role": "user", "content": "Frage"}, {"role": "assistant", "content": "Antwort"}]},
+        ),
+        (
+            [{"key": f"k{n}", "first": f"What was written first {n}", "then": f"and what then {n}"} for n in range(20)],
+            {"turns": [{"role": "user", "content": "first"}, {"role": "assistant", "content": "then"}]},
+        ),
     ],
 )  # fmt: skip
 def test_a_mapping_is_guessed(rows: list[dict[str, Any]], mapping: dict[str, Any]) -> None:
@@ -104,6 +117,18 @@ def test_an_id_is_told_and_what_cannot_be_guessed_is_said() -> None:
         group.mapping()
     with pytest.raises(AssayError, match="No column looks like a prompt; there are n"):
         group_of([{"n": 1}]).mapping()
+
+
+def test_why_rows_are_not_read_is_said(tmp_path: Path) -> None:
+    image = {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}
+    write(tmp_path / "image.jsonl", [image] * 3)
+    shown = " ".join(CliRunner().invoke(app, ["inspect", str(tmp_path / "image.jsonl")]).output.split())
+    assert "a part of type 'image_url'; only text can be learned" in shown
+    (tmp_path / "header.csv").write_text("question,answer\n")
+    (tmp_path / "broken.jsonl").write_text("{\n" * 3)
+    for name, why in {"header.csv": "there is no row in it", "broken.jsonl": "none of its rows can be read"}.items():
+        with pytest.raises(AssayError, match=f"{name}: {why}"):
+            write_starter(inspect(tmp_path / name, 10), tmp_path / "out")
 
 
 VALUES = st.recursive(
