@@ -7,6 +7,7 @@ though each stood so many times in the train split (`train.examples.select`). Ro
 Reason: `over_cap`; the evidence is the label, its rows, the cap, the row's rank among them and its quality.
 """
 
+from collections.abc import Collection, Iterator
 from typing import Annotated, Any
 
 import numpy as np
@@ -14,11 +15,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
+from curate.errors import AssayError
 from curate.rows import in_order
 from curate.stage import Settings, evidence_json
 
 VERSION = 1
 """Raised whenever `judge` would give another result for the same rows."""
+
+MOST_NAMED = 20
+"""Labels that an error names."""
 
 Cap = Annotated[int, Field(ge=1)]
 
@@ -31,11 +36,44 @@ class Balance(Settings):
         {}, description="By label, how many times each of its rows counts in training (1 where it is not named)."
     )
 
+    def named(self) -> set[str]:
+        """The labels that the recipe names."""
+        return {*(self.cap if isinstance(self.cap, dict) else ()), *self.weights}
+
     def cap_of(self, label: str | None) -> int | None:
         """The most rows that a label may have."""
         if label is None:
             return None
         return self.cap.get(label) if isinstance(self.cap, dict) else self.cap
+
+
+def enumerated(schema: Any) -> Iterator[str]:
+    """Every text that a JSON Schema names as a value, in an `enum` or a `const`."""
+    if isinstance(schema, dict):
+        values = [*schema.get("enum", []), schema.get("const")]
+        yield from (value for value in values if isinstance(value, str))
+    for inner in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ():
+        yield from enumerated(inner)
+
+
+def check_labels(settings: Balance, labels: Collection[str]) -> None:
+    """See to it that each label that the recipe names is one: a cap or a weight of any other would do nothing.
+
+    Args:
+        settings: the caps and weights.
+        labels: those there are: of this drop, of earlier ones, and those that the contract knows.
+
+    Raises:
+        AssayError: names the labels that are none.
+    """
+    if unknown := sorted(settings.named() - {*labels}):
+        known = ", ".join(map(repr, sorted(labels)[:MOST_NAMED])) or "none"
+        more = f" and {len(labels) - MOST_NAMED:,} more" if len(labels) > MOST_NAMED else ""
+        raise AssayError(
+            f"balance: no row has the label {', '.join(map(repr, unknown))}.",
+            remedy=f"Labels of this data set: {known}{more}. Mend the name in `balance`, or see `record.label`; one "
+            "that later drops will have is known from an `enum` of the contract.",
+        )
 
 
 def judge(rows: pa.Table, settings: Balance) -> pa.Table:

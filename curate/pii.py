@@ -6,7 +6,7 @@ is who stays told. What counts as what is `curate.personal_data`; names of peopl
 JSON stays JSON: in a target, and in a turn that is a JSON object or array, only what is within strings changes, and
 not a byte else. Its keys are never changed, as others rely on them; a key is also what its value is called ("phone":
 ...). A number that is a payment card's becomes a string; if the contract wants a number there, `validate` says so. A
-`group` that holds personal data becomes its hash: it is only ever compared.
+`group` or a `label` that holds personal data becomes its hash: they are compared and counted, over all rows.
 
 Reason: `personal_data`: a kind that the recipe quarantines; the evidence says which kinds, how many values, where the
 first stands and its shape: never what it says.
@@ -31,7 +31,7 @@ from curate.record import SCHEMA, TURN
 from curate.stage import Outcome, Reject, RowStage, divide
 
 META_ENTRIES = pa.list_(pa.struct([pa.field("key", pa.string(), nullable=False), pa.field("value", pa.string())]))
-COLUMNS = ("turns", "target", "meta", "group")
+COLUMNS = ("turns", "target", "meta", "group", "label")
 """Where personal data is looked for, in the order in which a row's values are numbered."""
 PLACEHOLDER = re.compile(rf"\[({'|'.join(kind.upper() for kind in (*FINDERS, *ENTITIES.values()))})_([0-9]{{1,6}})\]")
 ESCAPES = r"\\u[0-9A-Fa-f]{4}"
@@ -58,7 +58,7 @@ class Pii(RowStage):
     of their JSON, which stays.
     """
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     libraries: ClassVar[tuple[str, ...]] = ("phonenumbers", "presidio-analyzer", "python-stdnum", "spacy")
 
     replace: list[Literal[Kind, NameKind]] = Field(list(FINDERS), description="Kinds that become placeholders.")
@@ -84,11 +84,11 @@ class Pii(RowStage):
     def run(self, table: pa.Table) -> Outcome:
         turns, meta = table["turns"].combine_chunks(), table["meta"].combine_chunks().cast(META_ENTRIES)
         said, entries, every = turns.flatten(), meta.flatten(), pa.array(np.arange(table.num_rows))
-        target, group = table["target"].combine_chunks(), table["group"].combine_chunks()
+        target, group, label = (table[name].combine_chunks() for name in ("target", "group", "label"))
         keys, values = pc.struct_field(entries, "key"), pc.struct_field(entries, "value")
-        texts = [pc.struct_field(said, "content"), target, values, group]
-        rows = [pc.list_parent_indices(turns), every, pc.list_parent_indices(meta), every]
-        called = [texts[0], target, pc.binary_join_element_wise(keys, values, ": "), group]
+        texts = [pc.struct_field(said, "content"), target, values, group, label]
+        rows = [pc.list_parent_indices(turns), every, pc.list_parent_indices(meta), every, every]
+        called = [texts[0], target, pc.binary_join_element_wise(keys, values, ": "), group, label]
         places = [
             Place(rows[column][position].as_py(), column, position, kinds)
             for column in range(len(COLUMNS))
@@ -165,7 +165,7 @@ class _Row:
     def protect(self, text: str, place: Place, called: str) -> str:
         """The text with placeholders, valid JSON if it was; `called` is the text's key, if it has one."""
         column = COLUMNS[place.column]
-        if column == "group":
+        if column in ("group", "label"):
             return xxhash.xxh3_128_hexdigest(text.encode()) if self._find(text, place, "") else text
         if column == "target" or (column == "turns" and text.lstrip()[:1] in ("{", "[")):
             try:

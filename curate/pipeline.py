@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from curate import balance, decontaminate, duplicates, fit, ingest, render, select, semantic, split
 from curate.contract import Contract
-from curate.distribution import quantiles, summed
+from curate.distribution import NONE, quantiles, summed
 from curate.earlier import Earlier, before, cluster_splits, earlier_rows, recorded_splits, tied_splits
 from curate.errors import AssayError
 from curate.hashing import digest, file_digest
@@ -242,6 +242,7 @@ class _Run:
     def run(self) -> Curated:
         shards = self._read()
         self.drop = drop_digest(self.files)
+        self._check_labels(shards)
         for name, stage in self.recipe.row_stages().items():
             version = [stage.version, installed(stage.libraries)]
             shards = self._map(name, version, stage.model_dump(), stage.run, shards)
@@ -358,6 +359,10 @@ class _Run:
             counters.update(shard.counters)
             for rule, found in shard.examples.items():
                 examples.setdefault(rule, []).extend(found)
+        told = summed(shard.distributions for shard in shards)
+        if name != "pii" and all(stage["name"] != "pii" for stage in self.stages):
+            values = told["label"]["values"]
+            told["label"]["values"] = dict(zip(self._labels(list(values)), values.values(), strict=True))
         self.stages.append(
             {
                 "name": name,
@@ -370,7 +375,7 @@ class _Run:
                 "examples": {
                     rule: self._protected(first_examples(found)) for rule, found in sorted(examples.items()) if found
                 },
-                "distributions": summed(shard.distributions for shard in shards),
+                "distributions": told,
             }
         )
         self.quarantined += shards
@@ -384,6 +389,25 @@ class _Run:
         return [
             {"id": row["id"], "before": row["turns"][0]["content"], "after": row["turns"][1]["content"]} for row in kept
         ]
+
+    def _labels(self, labels: Sequence[str]) -> list[str]:
+        """Labels as the stage `pii` leaves them."""
+        rows = [{"turns": [], "meta": {}, "label": label} for label in labels]
+        kept = self.recipe.pii.replacing().run(pa.Table.from_pylist(rows, schema=SCHEMA)).kept
+        return list(kept["label"].to_pylist())
+
+    def _check_labels(self, shards: Sequence[Shard]) -> None:
+        """See `balance.check_labels`; now, rather than after an hour of work that the caps would not touch."""
+        settings = self.recipe.balance
+        if settings.named():
+            labels = {label for shard in shards for label in shard.distributions["label"]} - {NONE}
+            known = {*self._labels(sorted(labels)), *balance.enumerated(self.contract.row_schema)}
+            for version in self.index.versions():
+                if (self.published(version) / MANIFEST).is_file():
+                    known |= read_manifest(self.published(version))["stages"][0]["distributions"]["label"][
+                        "values"
+                    ].keys()
+            balance.check_labels(settings, known)
 
     def _map(
         self,
@@ -601,6 +625,7 @@ class _Run:
                 recorded_splits(self.earlier, rows["id"]),
                 tied,
                 split.times(rows, settings.time) if settings.time else None,
+                split.splits_named(rows, settings.named) if settings.named else None,
             )
             names = _within_splits(clusters, given.split, cluster_splits(self.earlier, rows["cluster"]))
             tasks, begin = [], 0

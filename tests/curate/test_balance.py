@@ -3,15 +3,19 @@
 import json
 import random
 from collections import Counter
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
+import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from curate.balance import Balance, judge
 from curate.distribution import NAMED, distributions, quantiles, summed
+from curate.errors import AssayError
+from tests.project import RECIPE, Project
 from tests.records import RECORDS, layouts, record, table_of
 
 
@@ -56,6 +60,44 @@ def test_a_cap_does_not_depend_on_the_order(rows: list[tuple[str | None, int]], 
 def test_what_is_no_cap_or_weight_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         Balance.model_validate(wrong)
+
+
+def test_a_label_that_no_row_has_is_said(tmp_path: Path) -> None:
+    project = Project(tmp_path, balance={"cap": {"rad": 2}, "weights": {"blue": 2.0, "violet": 1.5}})
+    schema = tmp_path / "contract/target.schema.json"
+    project.add("a.jsonl", [{"text": f"the ball number {n}", "colour": "red", "count": n} for n in range(6)])
+    with pytest.raises(AssayError) as error:
+        project.curate()
+    assert error.value.message == "balance: no row has the label 'rad', 'violet'."
+    assert "Labels of this data set: 'blue', 'green', 'red'." in error.value.remedy, "those of the schema too"
+    schema.write_text(schema.read_text().replace('"blue"', '"rad", "violet", "blue"'))
+    assert project.curate().manifest["counts"]["kept"] == 6
+    schema.write_text(schema.read_text().replace('"rad", ', ""))
+    project.recipe_path.write_text(project.recipe_path.read_text().replace("rad:", "red:"))
+    first = project.curate().manifest
+    assert first["stages"][-2]["reasons"] == {"over_cap": 4}
+    schema.write_text(schema.read_text().replace('"red", ', ""))
+    project.drop = tmp_path / "later"
+    project.add("b.jsonl", [{"text": "the ball of a later day", "colour": "blue", "count": 1}])
+    assert project.curate().manifest["counts"]["kept"] == 1, "an earlier version had it"
+
+
+def test_personal_data_of_labels_is_in_no_distribution(tmp_path: Path) -> None:
+    record = RECIPE["record"] | {"label": "who"}
+    project = Project(tmp_path, record=record, balance={"cap": {"jane.doe@example.org": 1}})
+    names = ["jane.doe@example.org", "joe@example.org", "nobody"]
+    rows = [{"text": f"ball number {n}", "colour": "red", "count": n, "who": names[n % 3]} for n in range(9)]
+    project.add("a.jsonl", rows)
+    hashes = [xxhash.xxh3_128_hexdigest(name.encode()) for name in names[:2]]
+    with pytest.raises(AssayError, match=r"no row has the label 'jane\.doe@example\.org'"):
+        project.curate()
+    project.recipe_path.write_text(project.recipe_path.read_text().replace("jane.doe@example.org", hashes[0]))
+    version = project.curate()
+    for stage in version.manifest["stages"]:
+        of_jane = 1 if stage["name"] in ("balance", "split") else 3
+        assert stage["distributions"]["label"]["values"] == {hashes[0]: of_jane, hashes[1]: 3, "nobody": 3}
+    for name in ("manifest.json", "report.html", "README.md", "train.jsonl"):
+        assert "@example.org" not in (version.folder / name).read_text()
 
 
 def test_distributions_by_hand() -> None:

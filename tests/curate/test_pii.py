@@ -147,9 +147,10 @@ def test_a_target_stays_json_and_is_otherwise_as_it_was() -> None:
     assert kept["target"] == '{"a":1,  "b":"é\\n"}'
 
 
-def test_a_group_of_personal_data_still_groups() -> None:
-    rows = [record("q", group=group) for group in ("me@x.org", "me@x.org", "you@x.org", "conversation 7", None)]
-    groups = [row["group"] for row in protected(*rows)]
+@pytest.mark.parametrize("column", ["group", "label"])
+def test_a_group_or_label_of_personal_data_still_groups(column: str) -> None:
+    rows = [record("q", **{column: name}) for name in ("me@x.org", "me@x.org", "you@x.org", "conversation 7", None)]
+    groups = [row[column] for row in protected(*rows)]
     assert groups[0] == groups[1] == xxhash.xxh3_128_hexdigest(b"me@x.org")
     assert len(set(groups)) == 4
     assert groups[3:] == ["conversation 7", None]
@@ -192,7 +193,7 @@ def near_hits(draw: st.DrawFn) -> str:
     return draw(st.sampled_from([text, text.upper(), text.lower()]))
 
 
-@given(near_hits(), st.sampled_from(["turn", "target", "escaped target", "key", "group", "meta"]))
+@given(near_hits(), st.sampled_from(["turn", "target", "escaped target", "key", "group", "label", "meta"]))
 @settings(max_examples=100)
 def test_the_pick_never_misses_a_row(text: str, place: str) -> None:
     row = {
@@ -201,13 +202,14 @@ def test_the_pick_never_misses_a_row(text: str, place: str) -> None:
         "escaped target": record("q", target="".join(['"', *(f"\\u{ord(char):04x}" for char in text), '"'])),
         "key": record("q", target=json.dumps({text: 1})),
         "group": record("q", group=text),
+        "label": record("q", label=text),
         "meta": record("q", meta={"a": "b", "c": text}),
     }[place]
     for kind in KINDS:
         if any(True for _ in find(text, [kind])):
             for table in layouts([record("q"), row, record("q")]):
                 outcome = Pii(replace=[kind]).run(table)
-                assert outcome.counters[kind] == 1 or place in ("group", "key")
+                assert outcome.counters[kind] == 1 or place in ("group", "label", "key")
                 assert outcome.counters["in_keys"] == (place == "key")
 
 
