@@ -403,6 +403,7 @@ class _Judge:
         self.reason[place], self.evidence[place] = reason, where | {"similarity": round(similarity, 6)}
 
     def _exact_duplicates_of_earlier(self) -> None:
+        found: dict[int, dict[int, int]] = {}  # by the number of the `Earlier`: place -> the row that removes it
         for places, others in self.same_prompt:
             kept: dict[tuple[int, tuple[int, int]], tuple[int, int]] = {}  # the first kept row of each form and answer
             for number, row in others:
@@ -412,7 +413,10 @@ class _Judge:
             for place in places:
                 rival = kept.get((int(self.forms[place]), _pair(self.answers[place])))
                 if rival is not None and self.reason[place] is None and self.first_of[place] == place:
-                    self._duplicate(place, "exact_duplicate", self._where(rival[0], [rival[1]])[0], 1.0)
+                    found.setdefault(rival[0], {})[place] = rival[1]
+        for number, rows in found.items():
+            for place, where in zip(rows, self._where(number, list(rows.values())), strict=True):
+                self._duplicate(place, "exact_duplicate", where, 1.0)
 
     def _near_duplicates(self) -> None:
         from curate.components import join

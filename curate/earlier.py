@@ -97,9 +97,10 @@ def earlier_rows(
                 latest[sha256] = max(newest, latest.get(sha256, 0))
     found = []
     for segment, at in zip(segments, places, strict=True):
-        # A row of which no cluster is told is one of its own.
-        cluster = pc.coalesce(segment.rows["cluster"], segment.rows["id"])
-        rows = segment.rows.set_column(segment.rows.schema.get_field_index("cluster"), "cluster", cluster)
+        rows = segment.rows
+        if rows["cluster"].null_count:  # a row of which no cluster is told is one of its own
+            cluster = pc.coalesce(rows["cluster"], rows["id"])
+            rows = rows.set_column(rows.schema.get_field_index("cluster"), "cluster", cluster)
         newest = _by_value(rows["file_sha256"], lambda sha256: -1 if sha256 in mine else latest.get(sha256, -1))
         unknown = whole(rows["file_sha256"]).is_null().to_numpy(zero_copy_only=False)
         live = (at < compared) & ((newest == at) | unknown)
@@ -210,7 +211,14 @@ def _by_value(column: pa.ChunkedArray, number: Any) -> Numbers:
 
 def hexadecimal(names: pa.ChunkedArray, digits: int) -> npt.NDArray[np.uint64]:
     """The first `digits` hex digits (a multiple of 16) of each name as numbers: shape (rows, digits / 16)."""
-    heads = pc.utf8_slice_codeunits(names, 0, digits).combine_chunks()
-    packed = (heads.buffers()[2] or b"")[: digits * len(heads)]  # one after the other, as they are all of one length
-    numbers = np.frombuffer(bytes.fromhex(bytes(packed).decode()), ">u8").astype(np.uint64)
-    return numbers.reshape(len(heads), digits // 16)
+    array = whole(names)
+    lengths = pc.min_max(pc.binary_length(array))
+    if len(array) and lengths["min"] == lengths["max"]:  # else shortened, which takes ten times as long
+        width = lengths["min"].as_py()
+        data = np.frombuffer(array.buffers()[2], np.uint8)
+        begin = np.frombuffer(array.buffers()[1], np.int32)[array.offset]
+        heads = data[begin : begin + width * len(array)].reshape(len(array), width)[:, :digits].tobytes()
+    else:
+        heads = (pc.utf8_slice_codeunits(array, 0, digits).buffers()[2] or b"")[: digits * len(array)]
+    numbers = np.frombuffer(bytes.fromhex(bytes(heads).decode()), ">u8").astype(np.uint64)
+    return numbers.reshape(len(array), digits // 16)

@@ -585,7 +585,7 @@ def _against(  # type: ignore[no-untyped-def]
             run = runs[band, row]
             if run >= 0:
                 at, end = remover_begins[run], remover_begins[run + 1]
-                at += np.searchsorted(remover_answers[at:end], new_answers[row])
+                at = _first(remover_answers, at, end, new_answers[row])
                 while at < end and remover_answers[at] == new_answers[row]:
                     other = removers[at]
                     if seen[other] != row:
@@ -691,6 +691,18 @@ def _link_earlier(  # type: ignore[no-untyped-def]
             if whole:
                 root_of[band, positions[band, row]] = row
     return pairs[:pairs_count].copy()
+
+
+@kernel
+def _first(values, begin, end, least):  # type: ignore[no-untyped-def]
+    """Where, from `begin` to `end`, sorted values reach `least`. (To load a kernel that calls numpy's takes .2 s.)"""
+    while begin < end:
+        middle = (begin + end) // 2
+        if values[middle] < least:
+            begin = middle + 1
+        else:
+            end = middle
+    return begin
 
 
 @kernel

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.systems.with_assay import Drop, Profile
 from curate import duplicates
+from curate.arrow import do_without_pandas
 from curate.duplicates import Duplicates
 from curate.earlier import Earlier, earlier_rows
 from curate.hashing import digest, file_digest
@@ -68,6 +69,7 @@ def publish(
 
 def main() -> None:
     folder, source, threshold, words, processes = sys.argv[1:]
+    do_without_pandas()
     profile, drop = Profile(), Drop(Path(source))
     settings = Duplicates(threshold=float(threshold), shingle_words=int(words))
     store = Store(Path(folder))
