@@ -625,6 +625,7 @@ class _Run:
                 recorded_splits(self.earlier, rows["id"]),
                 tied,
                 split.times(rows, settings.time) if settings.time else None,
+                split.splits_named(rows, settings.named) if settings.named else None,
             )
             names = _within_splits(clusters, given.split, cluster_splits(self.earlier, rows["cluster"]))
             tasks, begin = [], 0

@@ -3,8 +3,9 @@
 Rows that share a group or a near-duplicate cluster form a *component* and share a split. A row whose split an earlier
 version recorded keeps it, and so does what is tied to it. All other components are dealt so that every split has its
 ratio of the rows, in all and of each label; or, where the recipe names a time, so that the newest are the test split.
+Where the recipe names the splits, as a benchmark with a test split of its own does, nothing is dealt.
 
-Reason: `bridges_splits` (a new row ties together rows that earlier versions put into different splits).
+Reason: `bridges_splits` (a row ties together rows that earlier versions, or the recipe, put into different splits).
 """
 
 from collections import Counter
@@ -42,9 +43,14 @@ class Split(Settings):
     validation: float = Field(0.1, ge=0, lt=1)
     test: float = Field(0.1, ge=0, lt=1)
     time: str | None = Field(None, description="Key of `meta` with each row's time: the newest rows are then the test.")
+    named: str | None = Field(
+        None, description="Key of `meta` with each row's split: train, validation or test. No ratio is then aimed at."
+    )
 
     @model_validator(mode="after")
     def _sums_to_one(self) -> "Split":
+        if self.time and self.named:
+            raise ValueError("the recipe names a time or the splits, not both")
         if abs(self.train + self.validation + self.test - 1) > 1e-9:
             raise ValueError(f"train + validation + test is {self.train + self.validation + self.test:g}, expected 1")
         return self
@@ -91,6 +97,28 @@ def times(table: pa.Table, key: str) -> npt.NDArray[np.float64]:
     )
 
 
+def splits_named(table: pa.Table, key: str) -> list[str]:
+    """Each row's split, for `assign`.
+
+    Args:
+        table: records.
+        key: of `meta`.
+
+    Raises:
+        AssayError: a row's value is no split; names its file and row.
+    """
+    found: list[str] = pc.map_lookup(table["meta"], key, "first").to_pylist()
+    row = next((row for row, name in enumerate(found) if name not in SPLITS), None)
+    if row is not None:
+        source = table["source"][row].as_py()
+        raise AssayError(
+            f"{source['file']}, row {source['row']}: meta.{key} is {found[row]!r}; split.named expects one of "
+            f"{', '.join(SPLITS)}.",
+            remedy=f"Let record.meta.{key} give one for every row; record.underivable can quarantine rows without.",
+        )
+    return found
+
+
 def _number(text: str | None) -> float | None:
     try:
         return float(text) if text is not None and np.isfinite(float(text)) else None
@@ -115,6 +143,7 @@ def assign(
     recorded: dict[str, str],
     tied: Sequence[frozenset[str]] = (),
     times: npt.NDArray[np.float64] | None = None,
+    named: Sequence[str] | None = None,
 ) -> Assignment:
     """Assign rows to splits; the result does not depend on their order.
 
@@ -128,6 +157,10 @@ def assign(
     two; except what is too large to balance, and what an earlier version recorded: its test rows remain test when
     newer rows come to train. The balance counts these exceptions.
 
+    With `named`, every row that no earlier version recorded has the split that is named. Of a component with rows of
+    several splits those of the test split stay, and rows of the others go that are tied to them: what is to be
+    compared with published scores remains whole.
+
     Args:
         ids, groups, clusters, labels: one for each row; a group of None stands alone.
         settings: the ratios.
@@ -135,12 +168,19 @@ def assign(
         tied: for each row, the splits of the rows of earlier versions that it is a near-duplicate of or shares a group
             with; empty where nothing is tied.
         times: for each row, when it is from, in any unit.
+        named: for each row, its split.
     """
     cluster, group = _codes(clusters), _codes(groups)
     component = _components(cluster, group)
     fixed = {row: ties for row, ties in enumerate(tied) if ties}
     fixed |= {row: frozenset((recorded[name],)) for row, name in enumerate(ids) if name in recorded}
-    bridges = _untie(component, cluster, group, ids, fixed, {row for row in fixed if ids[row] in recorded})
+    standing_test: set[int] = set()
+    if named is not None:
+        new = [row for row, name in enumerate(ids) if name not in recorded]
+        fixed |= {row: fixed.get(row, frozenset()) | {named[row]} for row in new}
+        standing_test = {row for row in new if named[row] == "test"}
+    recorded_rows = {row for row in fixed if ids[row] in recorded}
+    bridges = _untie(component, cluster, group, ids, fixed, recorded_rows, standing_test)
 
     kept = np.flatnonzero(component >= 0)
     _, number = np.unique(component[kept], return_inverse=True)
@@ -219,18 +259,20 @@ def _untie(
     ids: Sequence[str],
     fixed: dict[int, frozenset[str]],
     recorded: set[int],
+    first: set[int],
 ) -> dict[int, dict[str, Any]]:
     """Take apart, in place, the components in which several splits are fixed; gives back the rows that must go.
 
     A row joins its cluster with its group. As in Kruskal's algorithm the rows of such a component are put back one by
-    one, and one that would join two splits stays out: recorded rows first, which all stand, then the rows that touch
-    one split only, the split that most rows touch first, then the others; of equals the least id first. No row that
-    stayed out could be put back, so none goes that did not have to once the others were in.
+    one, and one that would join two splits stays out: recorded rows first, which all stand, then those of `first`, then
+    the rows that touch one split only, the split that most rows touch first, then the others; of equals the least id
+    first. No row that stayed out could be put back, so none goes that did not have to once the others were in.
 
     Args:
         component: -1 is written for the rows that go, and a number of its own for each part that remains.
         fixed: row -> the splits it is fixed to.
         recorded: rows of `fixed` that an earlier version published.
+        first: rows that come before all that are not recorded.
     """
     from curate.components import Components
 
@@ -252,10 +294,10 @@ def _untie(
     }
     votes = Counter((int(component[row]), touched[row]) for row in rows)
 
-    def turn(row: int) -> tuple[bool, bool, int, list[str], str]:
+    def turn(row: int) -> tuple[bool, bool, bool, int, list[str], str]:
         touches_one = len(touched[row]) == 1
         most = -votes[int(component[row]), touched[row]] if touches_one else 0
-        return row not in recorded, not touches_one, most, sorted(touched[row]), ids[row]
+        return row not in recorded, row not in first, not touches_one, most, sorted(touched[row]), ids[row]
 
     position = {row: at for at, row in enumerate(rows)}
     parts = Components(len(rows))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from curate import split
 from curate.errors import AssayError
-from curate.split import SPLITS, Assignment, Split, assign, times
+from curate.split import SPLITS, Assignment, Split, assign, splits_named, times
 from tests.records import record, table_of
 
 rows_of = st.lists(
@@ -415,6 +415,47 @@ def test_newer_drops_leave_the_earlier_rows_where_they_are() -> None:
     assert after.split[:100] == before.split
     assert after.split[100:] == ["train"] * 40 + ["validation"] * 5 + ["test"] * 5
     assert after.balance["train_rows_after_border"] == 40  # newer than the earlier version's test rows
+
+
+@given(rows_of, st.lists(st.sampled_from(SPLITS), min_size=40, max_size=40))
+def test_splits_that_are_named(rows: list[tuple[str, str | None, str]], named: list[str]) -> None:
+    """Rows stand where they are named, and every row of the test split stands; only what would leak goes."""
+    ids = [f"id{number:03}" for number in range(len(rows))]
+    clusters = [cluster or own for (cluster, _, _), own in zip(rows, ids, strict=True)]
+    groups, labels = [row[1] for row in rows], [row[2] for row in rows]
+    result = assign(ids, groups, clusters, labels, Split(named="part"), {}, named=named[: len(rows)])
+    check_no_leak(rows, result)
+    for row, name in enumerate(result.split):
+        assert name == (None if row in result.bridges else named[row])
+        assert row not in result.bridges or named[row] != "test"
+    for row in result.bridges:
+        tied = {
+            result.split[other]
+            for other in range(len(rows))
+            if clusters[other] == clusters[row] or (groups[row] is not None and groups[other] == groups[row])
+        }
+        assert tied - {None, named[row]}, "put back, it would leak"
+
+
+def test_an_earlier_version_stands_before_what_is_named() -> None:
+    ids = ["old", "new", "tied"]
+    named = ["test", "test", "test"]
+    ties = [frozenset[str](), frozenset[str](), frozenset({"train"})]
+    found = assign(ids, [None] * 3, ids, [None] * 3, Split(named="part"), {"old": "train"}, ties, named=named)
+    assert found.split == ["train", "test", None]
+    assert found.bridges[2]["splits"] == ["test", "train"]
+
+
+def test_named_splits_are_splits() -> None:
+    rows = [
+        record("x", source={"drop": None, "file": "a.jsonl", "row": row}, meta={"part": name})
+        for row, name in enumerate(["train", "test2"])
+    ]
+    assert splits_named(table_of(rows[:1]), "part") == ["train"]
+    with pytest.raises(AssayError, match=r"a\.jsonl, row 1: meta\.part is 'test2'; split\.named expects one of train"):
+        splits_named(table_of(rows), "part")
+    with pytest.raises(ValueError, match="a time or the splits, not both"):
+        Split(time="at", named="part")
 
 
 def test_times_are_numbers_or_iso_8601() -> None:

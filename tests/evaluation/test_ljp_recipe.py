@@ -94,9 +94,12 @@ def test_the_test_split_is_of_test2_and_test_is_never_read(curated: Curated) -> 
         }
         for split in ("train", "validation", "test")
     }
-    assert official["test"] == {"2"}
-    assert "2" not in official["train"]
-    row = pq.read_table(curated.folder / "test.parquet").to_pylist()[0]
+    assert official == {split: {split} for split in official}
+    test = pq.read_table(curated.folder / "test.parquet").to_pylist()
+    assert {each["value"] for row in test for each in row["meta"] if each["key"] == "case"} == {
+        str(number) for number in range(180, 198)
+    }, "test2 and all of it"
+    row = test[0]
     assert set(json.loads(row["target"])) == set(FIELDS)
     assert "JSON 객체 하나로만 답하시오" in row["messages"][0]["content"]
 
