@@ -74,7 +74,8 @@ def tfidf(
     answers = [majority(targets, [each for each in fields if each.rule.kind != "class"]) for _ in questions]
     for each in (each for each in fields if each.rule.kind == "class"):
         # Absent is a class too: of a field that not every answer has.
-        right = [b"" if (value := at(target, each.path)) is ABSENT else canonical_json(value) for target in targets]
+        found = [at(target, each.path) for target in targets]
+        right = ["" if value is ABSENT else canonical_json(value).decode() for value in found]
         given = [right[0]] * len(questions)
         if len(set(right)) > 1:
             asked = terms.transform(questions) if asked is None else asked

@@ -23,7 +23,7 @@ from curate.recipe import Endpoint, Recipe, SystemSettings
 from curate.render import Renderer
 from curate.stage import cache_folder, installed, keyed_folder
 from curate.store import read_manifest
-from evaluation import baselines
+from evaluation import baselines, endpoint
 from evaluation.constrained import Constraint
 from evaluation.fields import Field
 from evaluation.gate import others
@@ -282,10 +282,8 @@ class Asking:
 
     def _endpoint(self, name: str, system: SystemSettings, model: Endpoint) -> Answers:
         """Its context is not known here: it is shown all the shots."""
-        from evaluation.endpoint import ask
-
         shots = list(self._chosen(system))
-        given = ask(
+        given = endpoint.ask(
             model,
             [conversation(row, shown) for row, shown in zip(self.rows, shots, strict=True)],
             max_new_tokens=self.recipe.evaluation.max_new_tokens,
