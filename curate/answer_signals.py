@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.kernel import kernel
+from curate.language import ANCESTOR
 from curate.record import answer_text, prompt_text
 from curate.words import split_words
 
@@ -99,12 +100,6 @@ LANGUAGE = (
 """A prompt that asks for a translation or names a language: its answer may well be in another one."""
 SURE_WORDS = 20
 """Words from which an answer's language is taken as told: in shorter ones a name (Albert Einstein) decides it."""
-KIN = (
-    *(("da", "nb", "nn", "no", "sv"), ("bs", "hr", "sh", "sl", "sr"), ("cs", "sk"), ("id", "ms"), ("af", "nl")),
-    *(("ast", "ca", "es", "gl", "oc", "pt"), ("be", "bg", "mk", "ru", "uk"), ("hi", "mr", "ne"), ("wuu", "yue", "zh")),
-)
-"""Languages that are easily taken for each other: no difference is made between them."""
-_ANCESTOR = {code: kin[0] for kin in KIN for code in kin}
 
 
 def answer_signals(table: pa.Table) -> dict[str, pa.Array]:
@@ -179,7 +174,7 @@ def _other_language(table: pa.Table) -> Flags:
 def _kin(codes: pa.ChunkedArray) -> pa.Array:
     """Language codes, the first of its kin for each."""
     known = pc.dictionary_encode(codes.combine_chunks())
-    names = [_ANCESTOR.get(code, code) for code in known.dictionary.to_pylist()]
+    names = [ANCESTOR.get(code, code) for code in known.dictionary.to_pylist()]
     return pa.array(names, pa.string()).take(known.indices)
 
 

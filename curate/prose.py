@@ -1,6 +1,7 @@
-"""Prose: how much of a text is words of sentences, how much names, tags and code, and in which scripts it is written.
+"""Prose: how much of a text is words of sentences, how much names, tags and code, and in which scripts it is written;
+and its pieces that may be in a language of their own.
 
-One pass over the bytes, compiled by numba.
+Passes over the bytes, compiled by numba.
 """
 
 import unicodedata
@@ -16,6 +17,7 @@ from curate.kernel import kernel
 from curate.words import PLANES, decode, utf8
 
 Counts = npt.NDArray[np.int32]
+Offsets = npt.NDArray[np.int64]
 
 SCRIPTS: dict[str, tuple[tuple[int, int], ...]] = {
     "Hangul": ((0x1100, 0x11FF), (0x3130, 0x318F), (0xAC00, 0xD7AF)),
@@ -90,6 +92,30 @@ def prose(texts: pa.Array, head: int) -> Prose:
     letters = np.zeros((len(texts), len(NAMES)), np.int32)
     _count(data, bounds, head, *_tables(), words, letters)
     return Prose(words[:, 0], words[:, 1], words[:, 2], words[:, 3], words[:, 4], words[:, 5], letters)
+
+
+def heads(texts: pa.Array, head: int) -> pa.Array:
+    """The first `head` characters of each text, without addresses: of http from there to the next space, of mail the
+    word. String or large_string array without nulls."""
+    data, bounds = utf8(texts)
+    out = np.empty(min(int(bounds[-1] - bounds[0]), 4 * head * len(texts)), np.uint8)
+    ends = np.zeros(len(bounds), np.int32)
+    _copy_heads(data, bounds, head, out, ends)
+    return pa.StringArray.from_buffers(len(texts), pa.py_buffer(ends), pa.py_buffer(out[: ends[-1]]))
+
+
+def pieces(texts: pa.Array, size: int) -> tuple[pa.Array, Offsets]:
+    """Each text's pieces of `size` characters or more, cut where sentences or lines end; and the text of each."""
+    data, bounds = utf8(texts)
+    room = int(bounds[-1] - bounds[0])
+    begins, ends, rows = (np.empty(room // size + len(texts), np.int64) for _ in range(3))
+    count = _cut(data, bounds, size, begins, ends, rows)
+    # With the gaps between them taken for strings too, the pieces are every other one of an array over the same bytes.
+    offsets = np.column_stack([begins[:count], ends[:count]]).reshape(-1)
+    found = pa.LargeStringArray.from_buffers(
+        max(len(offsets) - 1, 0), pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(data))
+    )
+    return found.take(pa.array(np.arange(0, len(found), 2))), rows[:count]
 
 
 @cache
@@ -185,3 +211,55 @@ def _count(data, bounds, head, classes, scripts, words, letters):  # type: ignor
             elif kind in (MARGIN, BRACKET):
                 phase = 2 if phase == 1 else phase
             # A joiner changes nothing: before, within or after a word.
+
+
+@kernel
+def _copy_heads(data, bounds, head, out, ends):  # type: ignore[no-untyped-def]
+    to = 0
+    for row in range(len(bounds) - 1):
+        at, end = bounds[row], bounds[row + 1]
+        word = to  # where the present word begins
+        seen = 0
+        address = False
+        while at < end and seen < head:
+            byte = data[at]
+            if byte <= 32:
+                word, address = to + 1, False
+            elif byte == 64 and to > word:  # @
+                to, address = word, True
+            elif byte == 58 and at + 2 < end and data[at + 1] == 47 and data[at + 2] == 47:  # ://
+                scheme = 5 if to - word >= 5 and out[to - 1] == 115 else 4  # https, http
+                if to - word >= scheme and out[to - scheme] == 104 and out[to - scheme + 3] == 112:
+                    to, address = to - scheme, True
+            seen += (byte & 0xC0) != 0x80
+            if not address:
+                out[to] = byte
+                to += 1
+            at += 1
+        while at < end and data[at] & 0xC0 == 0x80:  # the rest of the last character
+            if not address:
+                out[to] = data[at]
+                to += 1
+            at += 1
+        ends[row + 1] = to
+
+
+@kernel
+def _cut(data, bounds, size, begins, ends, rows):  # type: ignore[no-untyped-def]
+    count = 0
+    for row in range(len(bounds) - 1):
+        begin = at = bounds[row]
+        end = bounds[row + 1]
+        chars = 0
+        while at < end:
+            code, width = decode(data, at)
+            at += width
+            chars += 1
+            # . ! ? : ; line end, ellipsis, and the full-width ones
+            stop = code in (10, 33, 46, 58, 59, 63, 0x2026, 0x3002, 0xFF01, 0xFF1F)
+            if chars >= size and (stop or at >= end):
+                begins[count], ends[count], rows[count] = begin, at, row
+                count += 1
+            if (stop and chars >= size) or at >= end:
+                begin, chars = at, 0
+    return count

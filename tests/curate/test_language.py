@@ -3,18 +3,18 @@
 import ast
 import io
 import json
-import math
 import random
 import re
 import tarfile
 from pathlib import Path
 
-import langdetect
+import numpy as np
 import pyarrow as pa
 import pytest
-from langdetect import detector_factory
 
-from curate.language import UNDETERMINED, Language, _log_likelihoods, detect, second_opinion
+from curate.fasttext_model import model, probabilities
+from curate.language import UNDETERMINED, Language, detect
+from curate.words import utf8
 from tests.records import layouts, record, table_of
 
 COMMON = (
@@ -37,6 +37,26 @@ def sentences(shared_data: Path) -> dict[str, list[str]]:
     return found
 
 
+@pytest.mark.parametrize("kind", ["sentences", "word-pairs"])
+def test_right_at_least_as_often_as_the_fast_model_alone(shared_data: Path, kind: str) -> None:
+    """In all 75 languages, those among them that no model knows: one line in ten."""
+    texts, expected = [], []
+    archive = (shared_data / "lang_lingua_testdata/language-testdata.tar.xz").read_bytes()
+    with tarfile.open(fileobj=io.BytesIO(archive)) as members:
+        for member in members:
+            if member.name.startswith(f"{kind}/") and (content := members.extractfile(member)) is not None:
+                lines = [line for line in content.read().decode().splitlines() if line.strip()][::10]
+                texts += lines
+                expected += [Path(member.name).stem.replace("nb", "no")] * len(lines)
+    assert len(set(expected)) == 75
+    data, bounds = utf8(pa.array(texts))
+    alone = np.array(model().languages)[probabilities(data, bounds[:-1], bounds[1:]).argmax(axis=1)]
+    found = np.array(codes(*texts))
+    right, told = found == np.array(expected), found != UNDETERMINED
+    assert right.mean() >= (alone == np.array(expected)).mean()
+    assert right[told].mean() >= {"sentences": 0.84, "word-pairs": 0.76}[kind]
+
+
 def codes(*texts: str) -> list[str]:
     return detect(pa.array(texts, pa.string())).languages
 
@@ -51,46 +71,6 @@ def test_sentences_of_common_languages(sentences: dict[str, list[str]]) -> None:
         total += len(texts)
     assert right / total >= 0.95
     assert right / told >= 0.99
-
-
-def likeliest(texts: list[str]) -> list[str | None]:
-    """langdetect's model's first choice for each text."""
-    return [max(odds, key=lambda code: odds[code], default=None) for odds in second_opinion(pa.array(texts))]
-
-
-def test_the_second_opinion_is_langdetects(sentences: dict[str, list[str]]) -> None:
-    """langdetect draws n-grams at random; all of them together must mostly come to the same."""
-    langdetect.DetectorFactory.seed = 0
-    texts = [text[:200] for language in ("en", "de", "nl", "sv", "da", "es", "pt") for text in sentences[language][:6]]
-    pairs = zip(likeliest(texts), texts, strict=True)
-    assert sum(code == langdetect.detect(text).split("-")[0] for code, text in pairs) >= 0.95 * len(texts)
-
-
-def test_the_second_opinion_is_the_sum_over_all_ngrams(sentences: dict[str, list[str]]) -> None:
-    detector_factory.init_factory()
-    factory = detector_factory._factory
-    texts = [
-        "the licence",
-        "ABC is shouted Aloud",
-        "a  b",
-        "ソフトウェア",
-        "12",
-        "",
-        "mixed русский текст для проверки",
-    ]
-    texts += [text[:60] for found in sentences.values() for text in found[:2]]
-    sums, known = _log_likelihoods(pa.array(texts))
-    for text, row, any_known in zip(texts, sums, known, strict=True):
-        detector = factory.create()
-        detector.append(text)
-        detector.cleaning_text()
-        grams = detector._extract_ngrams()
-        assert any_known == bool(grams)
-        expected = [
-            sum(math.log(factory.word_lang_prob_map[gram][column] + 0.5 / 10000) for gram in grams)
-            for column in range(len(factory.langlist))
-        ]
-        assert row.tolist() == pytest.approx(expected, rel=1e-4, abs=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -112,9 +92,12 @@ def test_the_second_opinion_is_the_sum_over_all_ngrams(sentences: dict[str, list
         "0123456789 " * 10,
         "-" * 200,
         "🙂" * 50,
-        "模型",
+        "型",
         "lorem",
         "license: GNU Lesser General Public License v2.1+",
+        "gnu lgpl v2.1 plus",
+        "license: GNU GPLv2 or higher",
+        "import os\nimport time\nimport socket\nfrom email.header import decode_header\ntry:\n    import ssl",
     ],
 )
 def test_names_tags_addresses_and_code_have_no_language(text: str) -> None:
@@ -130,11 +113,17 @@ def test_names_tags_addresses_and_code_have_no_language(text: str) -> None:
         ("Καλημέρα κόσμε", "el"),
         ("שלום עולם", "he"),
         ("ライセンス", "ja"),
+        ("模型", "zh"),
         ("吾輩は猫である。名前はまだ無い。", "ja"),
         ("Это предложение написано на русском языке.", "ru"),
         ("यह वाक्य हिन्दी में लिखा गया है।", "hi"),
         ("Dieses Programm ist freie Software, Sie können es weitergeben.\n\n" + "x = f(y)\n" * 3, "de"),
         ("Ce logiciel est libre. " * 1000, "fr"),
+        ("Please tell me what this does:\n\nimport os\nx = os.getcwd()\nwhile True:\n    print(x)", "en"),
+        ("public domain software", "en"),
+        ("sich unterhalten", "de"),
+        ("доброе утро", "ru"),
+        ("Ｔｈｅ ｑｕｉｃｋ ｂｒｏｗｎ ｆｏｘ", "und"),
     ],
 )
 def test_hand_checked(text: str, code: str) -> None:
@@ -182,7 +171,7 @@ def test_licence_tags_and_code_are_not_guessed(licence_data: Path) -> None:
         if "is_license_tag: yes" in header:
             tags.append(text.strip())
     assert len(tags) > 300
-    assert codes(*tags).count(UNDETERMINED) >= 0.93 * len(tags)
+    assert codes(*tags).count(UNDETERMINED) >= 0.96 * len(tags)
     code = []
     for path in sorted(Path(json.__file__).parent.parent.glob("*.py")):
         try:
@@ -191,7 +180,7 @@ def test_licence_tags_and_code_are_not_guessed(licence_data: Path) -> None:
             continue
         code += ["\n".join(lines[begin : begin + 15]) for begin in range(0, len(lines) - 15, 150)]
     assert len(code) > 300
-    assert codes(*code).count(UNDETERMINED) >= 0.92 * len(code)
+    assert codes(*code).count(UNDETERMINED) >= 0.97 * len(code)
 
 
 def _without_words(tree: ast.AST) -> ast.AST:
@@ -208,8 +197,8 @@ def test_mixed_languages_are_flagged(sentences: dict[str, list[str]]) -> None:
     assert detect(pa.array(pairs)).mixed.mean() >= 0.75
     pairs = [f"{a}\n{b}" for a, b in zip(first, sentences["de"], strict=True) if min(len(a), len(b)) >= 60]
     assert len(pairs) >= 10
-    assert detect(pa.array(pairs)).mixed.mean() >= 0.6
-    assert detect(pa.array([text for found in sentences.values() for text in found])).mixed.mean() <= 0.02
+    assert detect(pa.array(pairs)).mixed.mean() >= 0.9
+    assert detect(pa.array([text for found in sentences.values() for text in found])).mixed.mean() <= 0.01
 
 
 def test_languages_of_the_declaration_of_human_rights(shared_data: Path) -> None:
