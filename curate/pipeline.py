@@ -232,8 +232,10 @@ class _Run:
         self.contract = Contract.load(recipe.contract)
         self.index = Index(store, recipe.name, recipe.duplicates)
         self.index.versions()  # an index of other parameters, or a damaged one, is better told now than after an hour
-        model = recipe.semantic.model
-        self.embedding_sha256 = semantic.model_digest(Path(model)) if model is not None else None
+        models = {"semantic": recipe.semantic.model, "select": recipe.select.model}
+        self.embedding_sha256 = {
+            stage: semantic.model_digest(Path(model)) for stage, model in models.items() if model is not None
+        }
         self.stages: list[dict[str, Any]] = []
         self.quarantined: list[Shard] = []
         self.seconds: dict[str, float] = {}
@@ -404,9 +406,8 @@ class _Run:
             known = {*self._labels(sorted(labels)), *balance.enumerated(self.contract.row_schema)}
             for version in self.index.versions():
                 if (self.published(version) / MANIFEST).is_file():
-                    known |= read_manifest(self.published(version))["stages"][0]["distributions"]["label"][
-                        "values"
-                    ].keys()
+                    read, *_ = read_manifest(self.published(version))["stages"]
+                    known |= {*read["distributions"]["label"]["values"]}
             balance.check_labels(settings, known)
 
     def _map(
@@ -472,21 +473,24 @@ class _Run:
     def _semantic(self, shards: Sequence[Shard], later: list[Path]) -> Sequence[Shard]:
         """The optional stage `semantic`, over the rows that are left."""
         settings = self.recipe.semantic
-        if settings.model is None or self.embedding_sha256 is None:
+        if settings.model is None:
             return shards
         with self._timed("semantic"):
-            model, sha256 = Path(settings.model), self.embedding_sha256
-            tasks = [EmbedTask(shard, self.recipe.duplicates, model, sha256, self.cache) for shard in shards]
-            vectors = self.map_shards("embed", run_embed, tasks)
-            known = [semantic.VERSION, settings.threshold, settings.same_target, sha256]
+            embedded = self._embedded(shards, settings.model, self.embedding_sha256["semantic"])
+            known = [semantic.VERSION, settings.threshold, settings.same_target, self.embedding_sha256["semantic"]]
 
             def judge() -> pa.Table:
                 keys = _keys_of(self._keys(shards))
                 clusters = pa.concat_tables([shard.kept().select(["cluster"]) for shard in shards])["cluster"]
-                embedded = np.concatenate([np.load(each / "vectors.npy") for each in vectors])
-                return semantic.judge(keys, clusters.to_pylist(), embedded, settings)
+                return semantic.judge(keys, clusters.to_pylist(), embedded(), settings)
 
             return self._judged("semantic", known, judge, shards, later)
+
+    def _embedded(self, shards: Sequence[Shard], model: str, sha256: str) -> Callable[[], semantic.Vectors]:
+        """What gives the embeddings of all rows."""
+        tasks = [EmbedTask(shard, self.recipe.duplicates, Path(model), sha256, self.cache) for shard in shards]
+        folders = self.map_shards("embed", run_embed, tasks)
+        return lambda: np.concatenate([np.load(folder / "vectors.npy") for folder in folders])
 
     def _balance(self, shards: Sequence[Shard], later: list[Path]) -> Sequence[Shard]:
         """The optional stage `balance`: caps."""
@@ -503,17 +507,20 @@ class _Run:
         if settings.rows is None:
             return shards
 
-        def judge() -> pa.Table:
+        def words() -> tuple[Any, Any]:
             from curate.words import shingle_sets
 
             sets = [shingle_sets(duplicates.compared_text(shard.kept(), compared), 1) for shard in shards]
             ends = np.cumsum([0, *(offsets[-1] for offsets, _ in sets)])
             offsets = np.concatenate([[0], *(each[1:] + end for (each, _), end in zip(sets, ends, strict=False))])
-            return select.judge(_told(shards), (offsets, np.concatenate([words for _, words in sets])), settings)
+            return offsets, np.concatenate([words for _, words in sets])
 
         with self._timed("select"):
-            known = [select.VERSION, settings.model_dump(), compared.model_dump(include={"scope", "boilerplate"})]
-            return self._judged("select", known, judge, shards, later)
+            sha256 = self.embedding_sha256.get("select")
+            said = words if sha256 is None else self._embedded(shards, str(settings.model), sha256)
+            texts = compared.model_dump(include={"scope", "boilerplate"})
+            known = [select.VERSION, settings.model_dump(exclude={"model"}), sha256, texts]
+            return self._judged("select", known, lambda: select.judge(_told(shards), said(), settings), shards, later)
 
     def _judged(
         self, stage: str, known: Any, judge: Callable[[], pa.Table], shards: Sequence[Shard], later: list[Path]
@@ -726,7 +733,8 @@ class _Run:
 def curation_settings(recipe: Recipe) -> dict[str, Any]:
     """The part of a recipe that the data depends on, as JSON: no path, nor training and evaluation."""
     settings = recipe.model_dump(mode="json", exclude={"drop", "contract", "training", "evaluation", "variants"})
-    for section, key in (("render", "task"), ("render", "chat"), ("fit", "model"), ("semantic", "model")):
+    named = ("render", "task"), ("render", "chat"), ("fit", "model"), ("semantic", "model"), ("select", "model")
+    for section, key in named:
         if settings[section][key] is not None:
             settings[section][key] = Path(settings[section][key]).name
     return settings

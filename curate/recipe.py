@@ -191,13 +191,13 @@ class Recipe(Settings):
         return {name: value for name, value in values.items() if isinstance(value, RowStage)}
 
     @staticmethod
-    def load(path: Path, variant: str | None = None, drop: Path | None = None) -> "Recipe":
+    def load(path: Path, variant: str | None = None, drop: Path | str | None = None) -> "Recipe":
         """Read a recipe.
 
         Args:
             path: the YAML file.
             variant: name of one of its `variants`, merged into training and evaluation.
-            drop: folder of the raw files, instead of the recipe's own.
+            drop: folder of the raw files, or its URL, instead of the recipe's own.
 
         Raises:
             AssayError: names the file, the key, what was expected and what to do.
@@ -234,15 +234,16 @@ class Recipe(Settings):
 
         render = self.render.model_copy(update={"task": found(self.render.task), "chat": found(self.render.chat)})
         fit = self.fit.model_copy(update={"model": found(self.fit.model)})
-        semantic = self.semantic
-        if semantic.model is not None:
-            semantic = semantic.model_copy(update={"model": found(semantic.model)})
+        semantic, select = (
+            each if each.model is None else each.model_copy(update={"model": found(each.model)})
+            for each in (self.semantic, self.select)
+        )
         pii = self.pii
         if pii.names is not None:
             names = pii.names.model_copy(update={"model": found(pii.names.model)})
             pii = pii.model_copy(update={"names": names})
-        beside = {"contract": found(self.contract), "render": render, "fit": fit, "semantic": semantic, "pii": pii}
-        return self.model_copy(update=beside)
+        beside = {"render": render, "fit": fit, "semantic": semantic, "select": select, "pii": pii}
+        return self.model_copy(update={"contract": found(self.contract), **beside})
 
 
 class _Loader(yaml.SafeLoader):

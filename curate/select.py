@@ -2,8 +2,8 @@
 
 Each label gets its share of the rows wanted. Within a label the better half by `quality` may be chosen, and of these
 the ones that cover all the label's rows best (see `curate.coverage`): every row should have a chosen one that is like
-it. What is compared is the text that the stage `duplicates` compares, but by single words: of five words in a row, two
-rows that are no duplicates share hardly any.
+it. What is compared is the text that the stage `duplicates` compares: by single words (of five words in a row, two rows
+that are no duplicates share hardly any), or by the embeddings of a model.
 
 The time is linear in the rows: where a label has more than SAMPLE, a sample of them is what is to be covered.
 
@@ -28,6 +28,8 @@ from curate.stage import Settings, evidence_json
 if TYPE_CHECKING:
     from curate.words import Hashes, Offsets
 
+    Said = tuple[Offsets, Hashes] | npt.NDArray[np.float32]
+
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -49,6 +51,10 @@ class Select(Settings):
     )
     best: float = Field(0.5, gt=0, le=1, description="Share of each label's rows, the best first, to choose from.")
 
+    model: str | None = Field(
+        None, description="Folder of a model, as `semantic` takes it: rows are compared by embeddings, not by words."
+    )
+
     @model_validator(mode="before")
     @classmethod
     def _number_alone(cls, value: Any) -> Any:
@@ -67,12 +73,13 @@ class Choice(NamedTuple):
     """To that row, 0 to 1."""
 
 
-def judge(rows: pa.Table, words: "tuple[Offsets, Hashes]", settings: Select) -> pa.Table:
+def judge(rows: pa.Table, said: "Said", settings: Select) -> pa.Table:
     """Choose among all rows at once; the choice does not depend on their order.
 
     Args:
         rows: with the columns id, label, source and cluster, and quality where there is one.
-        words: the distinct words of each row's text, see `curate.words.shingle_sets`.
+        said: the distinct words of each row's text, see `curate.words.shingle_sets`; or its embedding, see
+            `curate.semantic.embed`.
         settings: how many, and of what.
 
     Returns:
@@ -81,7 +88,7 @@ def judge(rows: pa.Table, words: "tuple[Offsets, Hashes]", settings: Select) -> 
     quality = np.ones(rows.num_rows, np.float32)
     if "quality" in rows.column_names:
         quality = rows["quality"].to_numpy()
-    choice = choose(rows, quality, words, settings)
+    choice = choose(rows, quality, said, settings)
     out = np.flatnonzero(~choice.chosen)
     of = pa.array(choice.nearest[out], mask=choice.nearest[out] < 0)
     source = rows["source"].combine_chunks()
@@ -100,11 +107,9 @@ def judge(rows: pa.Table, words: "tuple[Offsets, Hashes]", settings: Select) -> 
     return pa.table(columns | {"cluster": rows["cluster"]})
 
 
-def choose(
-    rows: pa.Table, quality: npt.NDArray[np.float32], words: "tuple[Offsets, Hashes]", settings: Select
-) -> Choice:
+def choose(rows: pa.Table, quality: npt.NDArray[np.float32], said: "Said", settings: Select) -> Choice:
     """The choice itself. Of rows that are worth the same the better one counts first, then the lesser id."""
-    from curate.coverage import LENGTH, Vectors, cover, nearest_of
+    from curate.coverage import LENGTH, Embeddings, Vectors, cover, nearest_of
 
     ids, labels = rows["id"].to_pylist(), rows["label"].to_pylist()
     members: dict[str | None, list[int]] = {}
@@ -116,7 +121,7 @@ def choose(
         if not wanted[label]:
             continue
         these = np.array(listed)
-        vectors = Vectors.of(these, words)
+        vectors = Vectors.of(these, said) if isinstance(said, tuple) else Embeddings.of(these, said)
         better = max(wanted[label], math.ceil(settings.best * len(these)))
         candidates = np.count_nonzero(quality[these] >= quality[these[better - 1]])  # all that are as good as the last
         picked, _ = cover(vectors, _sample([ids[row] for row in listed]), int(candidates), wanted[label])

@@ -6,6 +6,7 @@ import random
 from itertools import combinations
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pyarrow as pa
@@ -15,9 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from curate import coverage as coverage_module
 from curate import select
 from curate.check import check_version
-from curate.coverage import LENGTH, Vectors, cover, nearest_of
+from curate.coverage import LENGTH, Embeddings, Vectors, _CoveredEmbeddings, cover, nearest_of
 from curate.select import Select, choose, judge, seats
 from curate.words import shingle_sets
 from tests.project import Project, make_rows
@@ -35,13 +37,24 @@ def vectors_of(texts: list[str]) -> Vectors:
     return Vectors.of(np.arange(len(texts)), shingle_sets(pa.array(texts, pa.string()), 1))
 
 
-def similarities(vectors: Vectors) -> Any:
+def embeddings_of(count: int, seed: int) -> Embeddings:
+    """Directions of the plane, fifteen degrees apart, and now and then none at all."""
+    draw = np.random.default_rng(seed)
+    turns = np.deg2rad(15 * draw.integers(0, 24, count))
+    vectors = np.stack([np.cos(turns), np.sin(turns)], axis=1) * (draw.random((count, 1)) < 0.9)
+    return Embeddings.of(np.arange(count), vectors.astype(np.float32))
+
+
+def similarities(vectors: Vectors | Embeddings) -> Any:
     """Every pair's, by the definition; each row is like itself."""
-    dense = np.zeros((len(vectors.offsets) - 1, vectors.total), np.int64)
-    for row in range(len(dense)):
-        mine = slice(vectors.offsets[row], vectors.offsets[row + 1])
-        dense[row, vectors.words[mine]] = vectors.weights[mine]
-    products = np.minimum(dense @ dense.T, ONE)
+    if isinstance(vectors, Embeddings):
+        dense = vectors.vectors.astype(np.int64)
+    else:
+        dense = np.zeros((len(vectors.offsets) - 1, vectors.total), np.int64)
+        for row in range(len(dense)):
+            mine = slice(vectors.offsets[row], vectors.offsets[row + 1])
+            dense[row, vectors.words[mine]] = vectors.weights[mine]
+    products = np.clip(dense @ dense.T, 0, ONE)
     np.fill_diagonal(products, ONE)
     return products
 
@@ -58,15 +71,25 @@ def coverage(like: Any, chosen: list[int], sample: list[int]) -> int:
     return int(total)
 
 
-@settings(max_examples=40)
-@given(st.integers(2, 12), st.integers(0, 9), st.data())
-def test_equals_greedy_by_brute_force(rows: int, seed: int, data: st.DataObject) -> None:
-    vectors = vectors_of(texts_of(rows, seed))
+@settings(max_examples=80)
+@given(st.integers(2, 12), st.integers(0, 9), st.booleans(), st.data())
+def test_equals_greedy_by_brute_force(rows: int, seed: int, embedded: bool, data: st.DataObject) -> None:
+    vectors = embeddings_of(rows, seed) if embedded else vectors_of(texts_of(rows, seed))
     like = similarities(vectors)
     sample = sorted(data.draw(st.sets(st.integers(0, rows - 1), min_size=1)))
     candidates = data.draw(st.integers(1, rows))
     count = data.draw(st.integers(1, candidates))
-    chosen, gains = cover(vectors, np.array(sample), candidates, count)
+    with (
+        patch.object(_CoveredEmbeddings, "batch", data.draw(st.integers(1, 4))),
+        patch.object(coverage_module, "BLOCK", data.draw(st.integers(1, 4))),
+    ):
+        chosen, gains = cover(vectors, np.array(sample), candidates, count)
+        nearest, score = nearest_of(vectors, np.sort(chosen))
+    told = [max((like[row, each], -each) for each in chosen.tolist()) for row in range(rows)]
+    assert score.tolist() == [most for most, _ in told]
+    assert nearest.tolist() == [
+        row if row in chosen else -each if most else -1 for row, (most, each) in enumerate(told)
+    ]
     expected: list[int] = []
     for gain in gains.tolist():
         now = coverage(like, expected, sample)

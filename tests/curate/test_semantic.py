@@ -19,6 +19,7 @@ from curate.components import Components
 from curate.errors import AssayError
 from curate.semantic import Removal, Semantic, Vectors, compare, embed, model_digest
 from curate.split import SPLITS
+from curate.store import read_manifest
 from tests.project import Project
 
 
@@ -192,4 +193,23 @@ def test_the_stage_in_a_run(model: Path, tmp_path: Path) -> None:
     assert {kept, quarantine[0]["turns"][0]["content"]} == {"the cat", "a feline"}
     assert cluster_of[kept] == seen["cluster"] == cluster_of["feline"] != cluster_of["one dog"]
     assert str(tmp_path) not in (folder / "manifest.json").read_text()
+    assert [check.name for check in check_version(folder) if check.failures] == []
+
+
+def test_rows_chosen_by_embeddings(model: Path, tmp_path: Path) -> None:
+    """Of four rows two are wanted: by their words none is like another, by their embeddings three say the same."""
+    project = Project(tmp_path / "project", select={"rows": 2, "model": str(model)}, quality={})
+    project.add(
+        "a.jsonl", [{"text": text, "colour": "red", "count": 1} for text in ("cat", "feline", "the cat", "dog")]
+    )
+    folder = project.curate().folder
+    quarantine = pq.read_table(folder / "quarantine.parquet").to_pylist()
+    assert [(row["stage"], row["reason"]) for row in quarantine] == [("select", "not_selected")] * 2
+    chosen = [row["turns"][0]["content"] for n in SPLITS for row in pq.read_table(folder / f"{n}.parquet").to_pylist()]
+    assert "dog" in chosen
+    assert all(json.loads(row["evidence"])["similarity"] > 0.99 for row in quarantine)
+    assert str(tmp_path) not in (folder / "manifest.json").read_text()
+    manifest = read_manifest(folder)
+    assert manifest["embedding_sha256"] == {"select": model_digest(model)}
+    assert manifest["recipe"]["select"]["model"] == "model"
     assert [check.name for check in check_version(folder) if check.failures] == []
