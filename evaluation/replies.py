@@ -21,12 +21,13 @@ from curate.store import Store
 from evaluation import gate, ljp_criminal
 from evaluation.generate import Generated
 from evaluation.predictions import predictions
+from evaluation.report import Questions, write_report
 from evaluation.scorecard import SCHEMA_VERSION, TUNED, Answer, Asked, FormOf, judged, scorecard
 from evaluation.slices import Names, slices_of
 from evaluation.statistics import Floats, Rows
 from evaluation.structured import Judge
 
-VERSION = 1
+VERSION = 2
 """Of the way that replies from files are scored."""
 MANY = 4
 """Systems of which each is still compared with each."""
@@ -68,7 +69,7 @@ def score(
         store: where the scorecard is published.
 
     Returns:
-        The scorecard's folder: scorecard.json, predictions.parquet and manifest.json.
+        The scorecard's folder: scorecard.json, predictions.parquet, report.html and manifest.json.
     """
     inputs = {
         "method": VERSION,
@@ -80,7 +81,8 @@ def score(
     if found is None:
         judge = Judge(schema, settings.fields)
         rows = Rows(replies.groups, len(replies.ids), settings.resamples, settings.seed)
-        asked = Asked.of(rows, judge, replies.expected, slices_of(replies.prompts, None, replies.columns))
+        slices = slices_of(replies.prompts, None, replies.columns)
+        asked = Asked.of(rows, judge, replies.expected, slices)
         systems = {
             name: judged(given, replies.expected, judge, replies.form_of) for name, given in replies.systems.items()
         }
@@ -102,6 +104,10 @@ def score(
 
         def describe(folder: Path, published: dict[str, Any]) -> None:
             (folder / "scorecard.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+            form_of = replies.form_of
+            value_of = json.loads if form_of is None else lambda text: form_of(text, False).value
+            questions = Questions(replies.ids, replies.prompts, wanted, slices)
+            write_report(folder, published, card, None, questions, systems, value_of)
 
         with store.publishing("scorecards", replies.name) as draft:
             pq.write_table(table, draft.folder / "predictions.parquet")

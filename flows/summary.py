@@ -13,7 +13,7 @@ from curate.shapes import SHAPES
 from curate.split import SPLITS
 from curate.store import Store, read_manifest
 from evaluation.form import Class
-from evaluation.report import MEASURES
+from evaluation.report import FIELD_MEASURES, MEASURES
 
 
 @dataclass(frozen=True)
@@ -184,16 +184,6 @@ def _by_system(
         for key, heading, table in (("scorecard", title, chosen), ("form", FORM_TITLE, forms))
         if table
     ]
-
-
-FIELD_MEASURES = {
-    "accuracy": "right",
-    "match": "right by its rule",
-    "f1": "F1 of items",
-    "macro_f1": "macro F1",
-    "kappa": "kappa",
-}
-"""Measures of a field in the order they are shown, in words."""
 
 
 def comparison_table(

@@ -2,10 +2,13 @@
 
 import importlib.util
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from tests.browser import Browser, find_chromium
 
 # Before any library that reads them at import.
 os.environ.update(
@@ -39,3 +42,13 @@ def licence_data() -> Path:
     if spec is None or not spec.submodule_search_locations:
         pytest.skip("licensedcode-data is not installed: pip install 'assay-curation[demo]'")
     return Path(next(iter(spec.submodule_search_locations))) / "data"
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A headless Chromium, shared by the tests of a process."""
+    command = find_chromium()
+    if command is None:
+        pytest.skip("no Chromium on the path: apt-get install chromium-headless-shell, or chromium")
+    with Browser(command, tmp_path_factory.mktemp("profile")) as started:
+        yield started

@@ -17,6 +17,7 @@ from curate.distribution import quantiles
 from curate.report import _by_length, _by_size, _by_value, _parts, write_card, write_report
 from curate.split import SPLITS
 from curate.store import read_manifest
+from tests.browser import DESKTOP, PHONE, Browser, assert_printable, assert_readable
 from tests.project import Project, make_rows
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)> {{ 7 * 7 }} {% include 'x' %} | `x` ---"
@@ -198,3 +199,14 @@ def test_examples_mark_what_changed_and_hide_nothing() -> None:
 def test_the_report_shows_what_cleaning_changed(published: Path) -> None:
     text = (published / "report.html").read_text(encoding="utf-8")
     assert "<mark>⟨U+202E⟩⟨U+0000⟩</mark>" in text
+
+
+@pytest.mark.parametrize(("width", "dark"), [(PHONE, False), (PHONE, True), (DESKTOP, False), (DESKTOP, True)])
+def test_the_report_fits_its_window_can_be_read_and_asks_for_nothing(
+    browser: Browser, published: Path, width: int, dark: bool
+) -> None:
+    assert_readable(browser, published / "report.html", width, dark, "data_report")
+
+
+def test_on_paper_nothing_is_cut_off(browser: Browser, published: Path) -> None:
+    assert_printable(browser, published / "report.html", "data_report")
