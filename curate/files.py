@@ -173,7 +173,7 @@ def _matches(root: Path, pattern: str) -> dict[str, tuple[Path, int]]:
         )
     if pattern and not glob.has_magic(pattern) and (root / pattern).is_dir():
         pattern = f"{pattern.rstrip('/')}/**/*"
-    begin = len(root.as_posix()) + 1 if root != Path() else 0
+    begin = len(root.as_posix().rstrip("/")) + 1 if root != Path() else 0
     found: dict[str, tuple[Path, int]] = {}
     try:
         for path in root.glob(pattern):

@@ -5,10 +5,13 @@ By policy such a row goes to quarantine; or the user's text is cut as little as 
 bound goes to quarantine all the same. An answer is never cut, nor is an instruction: of the user's text only what the
 task template puts its own words around is cut or, where it has none, what comes after the first paragraph.
 
-Reason: `too_many_tokens` (longer than the recipe's `max_tokens`; the evidence says how long).
+Reasons: `too_many_tokens` (longer than the recipe's `max_tokens`; the evidence says how long), `refused` (the chat
+template has words for the whole conversation, but none for its beginning up to one of the answers; the evidence holds
+what it says).
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -16,10 +19,10 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from curate.record import SCHEMA, TURNS, content_id, dicts
-from curate.render import Message, Refusal, Renderer, TaskTemplate
+from curate.render import Message, Refusal, Renderer, Span, TaskTemplate
 from curate.stage import Example, Outcome, Reject, Settings, divide, example_of
 
-VERSION = 4
+VERSION = 5
 MARK = " […] "
 """Stands where the user's text was cut."""
 TRIES = 8
@@ -48,7 +51,15 @@ def fit(table: pa.Table, task: TaskTemplate, renderer: Renderer, settings: Fit) 
         renderer: of the base model.
         settings: the bound and the policy.
     """
-    lengths = renderer.lengths(table["messages"].to_pylist(), table["text"].to_pylist())
+    spans: list[list[Span]] = []
+    refused: dict[int, Reject] = {}
+    for row, (messages, text) in enumerate(zip(table["messages"].to_pylist(), table["text"].to_pylist(), strict=True)):
+        try:
+            spans.append(renderer.spans(messages, text))
+        except Refusal as refusal:
+            refused[row] = Reject(row, "refused", {"message": refusal.message})
+    counted = iter(renderer.lengths_of(spans))
+    lengths = [0 if row in refused else next(counted) for row in range(table.num_rows)]
     table = table.append_column("tokens", pa.array(lengths, pa.int32()))
     bound = settings.max_tokens
     long = [row for row, tokens in enumerate(lengths) if tokens > bound]
@@ -56,11 +67,13 @@ def fit(table: pa.Table, task: TaskTemplate, renderer: Renderer, settings: Fit) 
     made: dict[int, list[Row]] = {}
     if long and shorten is not None:
         records = dicts(table.select(SCHEMA.names).take(pa.array(long)))
-        made = {row: shorten(record, task, renderer, settings) for row, record in zip(long, records, strict=True)}
+        for row, record in zip(long, records, strict=True):
+            with suppress(Refusal):  # of a part or of a cut text, where the whole was not refused
+                made[row] = shorten(record, task, renderer, settings)
     rejects = [
         Reject(row, "too_many_tokens", {"tokens": lengths[row], "bound": bound}) for row in long if not made.get(row)
     ]
-    outcome = divide(table, "fit", rejects)
+    outcome = divide(table, "fit", [*refused.values(), *rejects])
     changed = [(row, record) for row, records in made.items() for record in records]
     if not changed:
         return outcome
@@ -79,15 +92,15 @@ def fit(table: pa.Table, task: TaskTemplate, renderer: Renderer, settings: Fit) 
 def _replaced(table: pa.Table, records: list[Row], task: TaskTemplate, renderer: Renderer) -> pa.Table:
     """A table with what changes in a row that is shortened; one record for each row."""
     messages = [task.messages(record) for record in records]
-    texts = [renderer.text(each) for each in messages]
+    spans = [renderer.spans(each) for each in messages]
     columns: dict[str, pa.Array] = {
         "id": pa.array([record["id"] for record in records], pa.string()),
         "turns": pa.array([record["turns"] for record in records], TURNS),
         "group": pa.array([record["group"] for record in records], pa.string()),
         "meta": pa.array([list(record["meta"].items()) for record in records], SCHEMA.field("meta").type),
         "messages": pa.array(messages, TURNS),
-        "text": pa.array(texts, pa.string()),
-        "tokens": pa.array(renderer.lengths(messages, texts), pa.int32()),
+        "text": pa.array(["".join(span.text for span in each) for each in spans], pa.string()),
+        "tokens": pa.array(renderer.lengths_of(spans), pa.int32()),
     }
     for name, column in columns.items():
         table = table.set_column(table.schema.get_field_index(name), table.schema.field(name), column)
@@ -161,10 +174,7 @@ def split(record: Row, task: TaskTemplate, renderer: Renderer, settings: Fit) ->
     for exchange in _exchanges(turns[len(opening) :]):
         longer = [*parts[-1], *exchange] if parts else exchange
         tries = [longer, exchange] if parts else [longer]
-        try:
-            lengths = renderer.lengths([task.messages(record | {"turns": opening + each}) for each in tries])
-        except Refusal:  # of a part, where the whole was not refused
-            return []
+        lengths = renderer.lengths([task.messages(record | {"turns": opening + each}) for each in tries])
         if lengths[-1] > settings.max_tokens:
             return []
         if parts and lengths[0] <= settings.max_tokens:

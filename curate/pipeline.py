@@ -35,8 +35,10 @@ from curate.stage import (
     Shard,
     StageTask,
     cache_folder,
+    clear_drafts,
     divide,
     divide_by,
+    excerpt,
     first_examples,
     installed,
     keyed_folder,
@@ -242,6 +244,7 @@ class _Run:
         self.cached: dict[str, tuple[int, int]] = {}
 
     def run(self) -> Curated:
+        clear_drafts(self.cache)
         shards = self._read()
         self.drop = drop_digest(self.files)
         self._check_labels(shards)
@@ -384,12 +387,13 @@ class _Run:
         self.cached[name] = (sum(shard.cached for shard in shards), len(shards))
 
     def _protected(self, examples: Sequence[Example]) -> list[Example]:
-        """Examples without the personal data that the recipe protects: some stages come before it does."""
+        """Examples as people see them, without the personal data that the recipe protects: some stages come before."""
         turns = [[{"role": "user", "content": each[side]} for side in ("before", "after")] for each in examples]
         rows = [{"id": each["id"], "turns": said, "meta": {}} for each, said in zip(examples, turns, strict=True)]
         kept = self.recipe.pii.run(pa.Table.from_pylist(rows, schema=SCHEMA)).kept.select(["id", "turns"]).to_pylist()
         return [
-            {"id": row["id"], "before": row["turns"][0]["content"], "after": row["turns"][1]["content"]} for row in kept
+            excerpt({"id": row["id"], "before": row["turns"][0]["content"], "after": row["turns"][1]["content"]})
+            for row in kept
         ]
 
     def _labels(self, labels: Sequence[str]) -> list[str]:
@@ -430,6 +434,12 @@ class _Run:
             done = ingest.ingest(self.recipe, self.cache, self.map_shards, self.shard_bytes)
         self.files, self.lookups = done.files, done.lookups
         rows = sum(shard.rows + shard.rejected - shard.made for shard in done.shards)
+        if not rows:
+            size = sum(file.size for file in done.files)
+            raise AssayError(
+                f"The drop holds no rows: {len(done.files)} file(s) of {size:,} bytes.",
+                remedy="Name the folder of the raw files with --drop, or mend `sources` in the recipe.",
+            )
         self._tell("read", rows, done.shards)
         return done.shards
 
@@ -580,8 +590,9 @@ class _Run:
         stage = partial(run_fit, contract=self.contract, settings=settings, bound=bound, folder=folder)
         shards = self._map("fit", fit.VERSION, bound.model_dump(exclude={"model"}), stage, shards)
         tokens = pa.concat_tables([shard.kept().select(["tokens"]) for shard in shards])["tokens"]
-        evidence = pa.concat_tables([shard.quarantine().select(["evidence"]) for shard in shards])["evidence"]
-        long = pa.array([orjson.loads(each)["tokens"] for each in evidence.to_pylist()], pa.int32())
+        rejected = pa.concat_tables([shard.quarantine().select(["reason", "evidence"]) for shard in shards])
+        evidence = rejected.filter(pc.equal(rejected["reason"], "too_many_tokens"))["evidence"].to_pylist()
+        long = pa.array([orjson.loads(each)["tokens"] for each in evidence], pa.int32())
         self.stages[-1]["tokens"] = {"kept": quantiles(tokens), "too_long": quantiles(long)}
         return shards
 

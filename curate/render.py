@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
-from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
@@ -347,19 +346,23 @@ class Renderer:
                 labels += of_span if trained else [IGNORED] * len(of_span)
             yield Encoded(ids, labels)
 
-    def lengths(
-        self, conversations: Iterable[Sequence[Message]], texts: Iterable[str | None] = repeat(None)
-    ) -> list[int]:
+    def lengths(self, conversations: Iterable[Sequence[Message]]) -> list[int]:
         """How many tokens `encode` gives for each conversation, found without making lists of them.
 
         Args:
             conversations: each ends with an answer.
-            texts: their texts, where they are known.
 
         Raises:
             AssayError: as `encode`.
         """
-        spans = map(self.spans, conversations, texts)
+        return self.lengths_of(map(self.spans, conversations))
+
+    def lengths_of(self, spans: Iterable[list[Span]]) -> list[int]:
+        """`lengths` of conversations whose spans are known.
+
+        Raises:
+            AssayError: as `encode`.
+        """
         return [sum(tokens.count for tokens, _ in pieces) for pieces in self._tokenized(spans)]
 
     def _tokenized(self, conversations: Iterable[list[Span]]) -> Iterator[list[tuple[Tokens, bool]]]:

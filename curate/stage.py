@@ -2,8 +2,6 @@
 
 import json
 import os
-import shutil
-import tempfile
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -23,16 +21,21 @@ from curate.distribution import Counts, distributions
 from curate.errors import AssayError
 from curate.hashing import digest
 from curate.record import QUARANTINE_SCHEMA, SCHEMA
+from curate.store import DRAFT, drafted, locked, remove_abandoned
 
 Example = dict[str, str]
-"""What a rule did to a row, for people to see: {"id", "before", "after"}, excerpts around the first change."""
+"""What a rule did to a row, for people to see: {"id", "before", "after"}, excerpts around the first change. A stage
+gives them with what is near; a manifest's are cut once personal data has been replaced."""
 EXAMPLES = 3
 """How many examples of each rule are kept."""
 AROUND = 50
 """Characters of an example before and after what changed."""
 EXCERPT = 300
 """Characters of an example, at most."""
-SUMMARY = 2
+NEAR = 4096
+"""Characters that are kept around an example until personal data in it has been replaced: half an address is none that
+could be found. A private RSA key of 4096 bits has 3,272."""
+SUMMARY = 3
 """Raised whenever the cache is to hold something else about a shard."""
 
 
@@ -137,14 +140,23 @@ def divide_by(
 
 
 def example_of(id_: str, before: str, after: str) -> Example:
-    """The example of a change: both texts around the first place where they differ, cut between words."""
+    """The example of a change: both texts around the first place where they differ, with NEAR characters around."""
+    return _around(id_, before, after, NEAR, EXCERPT + 2 * NEAR)
+
+
+def excerpt(example: Example) -> Example:
+    """An example as people see it, cut between words."""
+    return _around(example["id"], example["before"], example["after"], AROUND, EXCERPT)
+
+
+def _around(id_: str, before: str, after: str, around: int, longest: int) -> Example:
     same = _same(before, after)
     tail = _same(before[same:][::-1], after[same:][::-1])
-    begin = max(0, same - AROUND)
+    begin = max(0, same - around)
     begin = before.find(" ", begin, same) + 1 or begin if begin else 0
 
     def part(text: str) -> str:
-        end = min(len(text) - tail + AROUND, begin + EXCERPT)
+        end = min(len(text) - tail + around, begin + longest)
         cut = text.rfind(" ", max(begin, len(text) - tail), end) if end < len(text) else end
         return text[begin : cut if cut > begin else end]
 
@@ -308,17 +320,25 @@ def keyed_folder(root: Path, key: str) -> Path:
 
 
 def cache_folder(folder: Path, write: Callable[[Path], None]) -> None:
-    """Fill a folder of the cache aside and rename it into place, so that it is there whole or not at all."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=folder.parent))
-    try:
-        write(draft)
-        draft.rename(folder)
-    except OSError:
-        if not folder.is_dir():  # else another run has just made the same folder
-            raise
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+    """Fill a folder of the cache aside and rename it into place, so that it is there whole or not at all.
+
+    The system writes it to the disk when it will: to wait for that would take a tenth of a run. After a power failure
+    the cache is best removed; what is published has been waited for.
+    """
+    with drafted(folder.parent) as draft:
+        try:
+            write(draft)
+            draft.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # else another run has just made the same folder
+                raise
+
+
+def clear_drafts(cache: Path) -> None:
+    """Remove what killed runs have left half-made in a store's cache; what a live run is at work on stays."""
+    for parent in {draft.parent for draft in cache.glob(f"*/*/{DRAFT}*")}:
+        with locked(parent):
+            remove_abandoned(parent)
 
 
 def write_arrow(table: pa.Table, path: Path) -> None:

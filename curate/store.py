@@ -17,6 +17,8 @@ from curate.hashing import canonical_json, digest, file_digest
 
 Kind = Literal["datasets", "adapters", "scorecards"]
 MANIFEST = "manifest.json"
+DRAFT = ".draft-"
+"""What the names of folders begin with that are being filled."""
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -98,21 +100,9 @@ class Store:
             unhashed: names of files or folders at the draft's top that do not count towards the version.
         """
         target = self.root / kind / name
-        target.mkdir(parents=True, exist_ok=True)
-        with locked(target):
-            for abandoned in target.glob(".draft-*"):
-                # Else its process is alive, or has just published it.
-                with suppress(BlockingIOError, FileNotFoundError), locked(abandoned, fcntl.LOCK_NB):
-                    shutil.rmtree(abandoned)
-            folder = Path(tempfile.mkdtemp(prefix=".draft-", dir=target))
-            held = ExitStack()
-            held.enter_context(locked(folder))
-        with held:
+        with drafted(target) as folder:
             folder.chmod(0o755)
-            try:
-                yield Draft(folder, target, unhashed)
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
+            yield Draft(folder, target, unhashed)
 
     def versions(self, kind: Kind, name: str) -> list[Path]:
         """Published versions of a series, in the order of their folder names."""
@@ -155,6 +145,30 @@ class Store:
             with suppress(ValueError):
                 found.append(json.loads(line))
         return found
+
+
+@contextmanager
+def drafted(target: Path) -> Iterator[Path]:
+    """A folder in `target` to fill and rename, removed if it was not. Those of killed processes go too."""
+    target.mkdir(parents=True, exist_ok=True)
+    with locked(target):
+        remove_abandoned(target)
+        folder = Path(tempfile.mkdtemp(prefix=DRAFT, dir=target))
+        held = ExitStack()
+        held.enter_context(locked(folder))
+    with held:
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_abandoned(target: Path) -> None:
+    """Remove the drafts in a folder whose processes were killed; its lock is held."""
+    for draft in target.glob(f"{DRAFT}*"):
+        # Else its process is alive, or has just renamed it.
+        with suppress(BlockingIOError, FileNotFoundError), locked(draft, fcntl.LOCK_NB):
+            shutil.rmtree(draft)
 
 
 @contextmanager

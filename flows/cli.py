@@ -21,7 +21,9 @@ Command = TypeVar("Command", bound=Callable[..., None])
 
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's YAML file, or a packaged one's name.")]
 StoreFolder = Annotated[Path, typer.Option("--store", envvar="ASSAY_STORE", help="Folder that Assay writes to.")]
-Drop = Annotated[Path | None, typer.Option(help="Folder of the raw files, instead of the recipe's own.")]
+Drop = Annotated[
+    str | None, typer.Option(help="Folder of the raw files, or its URL (s3://, gs://), instead of the recipe's own.")
+]
 Variant = Annotated[str | None, typer.Option(help="One of the recipe's variants, e.g. `long`.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes to curate with; by default one per core.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
@@ -126,7 +128,7 @@ def run(
 
     with Bars() as bars, prefect_api(bars):
         report_to(bars)
-        done = pipeline(recipe, str(store), variant=variant, drop=str(drop) if drop else None, workers=workers)
+        done = pipeline(recipe, str(store), variant=variant, drop=drop, workers=workers)
     print_tables(curation_tables(done.curated))
     print_tables(training_tables(done.adapter, Store(store)))
     print_tables(evaluation_tables(done.scorecard))

@@ -33,12 +33,12 @@ def curation(
         recipe: a recipe's YAML file, or a packaged one's name.
         store: folder that Assay writes to.
         variant: one of the recipe's variants.
-        drop: folder of the raw files, instead of the recipe's own.
+        drop: folder of the raw files, or its URL, instead of the recipe's own.
 
     Raises:
         AssayError: bad input, or a set that breaks its contract; the run fails and nothing is published.
     """
-    loaded = Recipe.load(find_recipe(recipe), variant, Path(drop) if drop else None)
+    loaded = Recipe.load(find_recipe(recipe), variant, drop or None)
     target = Store(Path(store).resolve())
     curated = curate(
         loaded,

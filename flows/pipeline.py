@@ -35,7 +35,7 @@ def pipeline(
         recipe: a recipe's YAML file, or a packaged one's name.
         store: folder that Assay writes to.
         variant: one of the recipe's variants.
-        drop: folder of the raw files, instead of the recipe's own.
+        drop: folder of the raw files, or its URL, instead of the recipe's own.
         workers: processes to curate with; by default one per core.
     """
     with tags("assay", Path(recipe).stem):

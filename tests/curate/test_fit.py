@@ -212,6 +212,35 @@ def test_a_part_that_the_chat_template_refuses_is_not_made(tmp_path: Path) -> No
     assert outcome.rejected["reason"].to_pylist() == ["too_many_tokens"]
 
 
+@pytest.mark.parametrize("policy", ["quarantine", "truncate_input", "split_turns"])
+def test_a_row_of_which_the_template_refuses_the_beginning_is_quarantined(tmp_path: Path, policy: str) -> None:
+    path = tmp_path / "whole.jinja"
+    refusal = (
+        "{%- if messages|length == 3 and messages[0].content == 'odd' -%}{{ raise_exception('odd') }}{%- endif -%}"
+    )
+    path.write_text(refusal + ChatTemplate("chatml").source)
+    renderer = Renderer(ChatTemplate(str(path)), RENDERER.tokenizer, TOKENS)
+    rows = [record(first, ("assistant", "a"), "q " * 9, ("assistant", "a"), id=first) for first in ("even", "odd")]
+    table = render(table_of(rows), BARE, renderer).kept
+    assert table.num_rows == 2
+    outcome = fit(table, BARE, renderer, Fit.model_validate({"model": "m", "max_tokens": 90, "policy": policy}))
+    assert outcome.kept["id"].to_pylist() == ["even"]
+    assert outcome.kept["tokens"].to_pylist() == renderer.lengths([rows[0]["turns"]])
+    (rejected,) = outcome.rejected.to_pylist()
+    assert (rejected["id"], rejected["reason"]) == ("odd", "refused")
+    assert "odd" in json.loads(rejected["evidence"])["message"]
+
+
+def test_a_cut_text_that_the_template_refuses_is_not_made(tmp_path: Path) -> None:
+    path = tmp_path / "uncut.jinja"
+    refusal = "{%- if '[…]' in messages[0].content -%}{{ raise_exception('cut') }}{%- endif -%}"
+    path.write_text(refusal + ChatTemplate("chatml").source)
+    renderer = Renderer(ChatTemplate(str(path)), RENDERER.tokenizer, TOKENS)
+    table = render(table_of([record("task\n\n" + "q " * 99, ("assistant", "a"))]), BARE, renderer).kept
+    outcome = fit(table, BARE, renderer, Fit(model="m", max_tokens=60, policy="truncate_input"))
+    assert outcome.rejected["reason"].to_pylist() == ["too_many_tokens"]
+
+
 @settings(max_examples=40)
 @given(st.lists(CHATS, max_size=5), st.sampled_from(["last", "all"]))
 def test_in_batches_is_one_by_one(chats: list[list[tuple[str, str]]], answers: Any) -> None:
@@ -228,7 +257,8 @@ def test_in_batches_is_one_by_one(chats: list[list[tuple[str, str]]], answers: A
         assert each == renderer.encode(messages)
         assert renderer.decode(ids) == renderer.text(messages)
     assert renderer.lengths(conversations) == [len(each.input_ids) for each in encoded]
-    assert renderer.lengths(conversations, map(renderer.text, conversations)) == renderer.lengths(conversations)
+    with_texts = map(renderer.spans, conversations, map(renderer.text, conversations))
+    assert renderer.lengths_of(with_texts) == renderer.lengths(conversations)
 
 
 def test_no_rows() -> None:

@@ -196,3 +196,21 @@ def test_an_unreadable_file_is_a_clear_error(project: Project) -> None:
     project.recipe_path.write_text(project.recipe_path.read_text().replace("*.jsonl", "*.csv"))
     with pytest.raises(AssayError, match=r"No file matches '\*\.csv'"):
         project.curate()
+
+
+def test_a_drop_without_rows_is_a_clear_error(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    project.add("empty.jsonl", [])
+    with pytest.raises(AssayError, match=r"holds no rows: 1 file\(s\) of 0 bytes"):
+        project.curate()
+    assert not (project.folder / "store/datasets").exists()
+
+
+def test_examples_show_no_part_of_a_number_that_lies_across_their_edge(project: Project) -> None:
+    edge = "card 4111 1111 1111 1111 " + "x" * 40 + "\u200b or " + "y" * 36 + " 5555 5555 5555 4444 then"
+    project.add("secret.jsonl", [{"text": edge, "colour": "red", "count": 1}])
+    clean = next(stage for stage in project.curate().manifest["stages"] if stage["name"] == "clean")
+    shown = [text for found in clean["examples"].values() for each in found for text in each.values()]
+    ours = [text for text in shown if "xxxxx" in text]
+    assert len(ours) >= 2
+    assert not [text for text in ours if any(part in text for part in ("1111", "5555", "4444"))]

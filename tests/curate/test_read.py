@@ -795,6 +795,12 @@ def test_files_of_a_bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         server.stop()
 
 
+def test_a_drop_may_be_the_root_of_all_files(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text("{}\n")
+    name = (tmp_path / "rows.jsonl").as_posix().lstrip("/")
+    assert [file.name for file in find_files(Files(files=[name]), Path("/"), tmp_path)] == [name]
+
+
 def test_secrets_of_urls_are_not_told(tmp_path: Path) -> None:
     source = Files(files=["http://user:pass@127.0.0.1:9/a.jsonl?key=hidden"])
     assert source.model_dump(mode="json")["files"] == ["http://127.0.0.1:9/a.jsonl"]

@@ -5,20 +5,23 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.errors import AssayError
 from curate.record import QUARANTINE_SCHEMA, SCHEMA
 from curate.stage import (
     EXCERPT,
+    NEAR,
     Outcome,
     Reject,
     StageTask,
     cache_folder,
     cached_outcome,
+    clear_drafts,
     divide,
     example_of,
+    excerpt,
     first_examples,
     run_stage,
 )
@@ -90,12 +93,36 @@ def test_a_cache_folder_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "aa/key").iterdir()] == ["whole"]
 
 
+def test_drafts_of_killed_runs_are_removed_and_those_of_live_ones_are_not(tmp_path: Path) -> None:
+    abandoned = tmp_path / "stages/aa/.draft-dead"
+    abandoned.mkdir(parents=True)
+    (abandoned / "kept.arrow").touch()
+
+    def write(folder: Path) -> None:
+        (folder / "half").touch()
+        clear_drafts(tmp_path)
+        assert (folder / "half").is_file()
+        assert not abandoned.exists()
+
+    cache_folder(tmp_path / "stages/bb/key", write)
+    assert {path.name for path in tmp_path.rglob("*")} == {"stages", "aa", "bb", "key", "half"}
+
+
 TEXT = st.text("ab \n\u200b", max_size=400)
+
+
+@given(TEXT, TEXT, st.text("ab \n\u200b", min_size=1, max_size=9).map(lambda text: text * 6000), st.booleans())
+@settings(max_examples=25)
+def test_an_example_of_what_is_near_is_that_of_the_whole(before: str, after: str, far: str, first: bool) -> None:
+    whole = [far + text if first else text + far for text in (before, after)]
+    near = example_of("1", *whole)
+    assert max(map(len, near.values())) <= EXCERPT + 2 * NEAR
+    assert excerpt(near) == excerpt({"id": "1", "before": whole[0], "after": whole[1]})
 
 
 @given(TEXT, TEXT)
 def test_an_example_shows_what_changed(before: str, after: str) -> None:
-    example = example_of("1", before, after)
+    example = excerpt(example_of("1", before, after))
     assert all(len(example[side]) <= EXCERPT for side in ("before", "after"))
     assert example["before"] in before
     assert example["after"] in after
@@ -104,7 +131,7 @@ def test_an_example_shows_what_changed(before: str, after: str) -> None:
 
 def test_an_example_is_cut_between_words() -> None:
     words = "jane.doe@example.org " * 40
-    example = example_of("1", words + "teh end " + words, words + "the end " + words)
+    example = excerpt(example_of("1", words + "teh end " + words, words + "the end " + words))
     assert "teh end" in example["before"]
     assert "the end" in example["after"]
     assert set(example["before"].split()) == {"jane.doe@example.org", "teh", "end"}

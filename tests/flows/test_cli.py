@@ -168,6 +168,17 @@ def test_preview_shows_rows_and_writes_nothing(project: Project) -> None:
     assert not (store / "datasets").exists()
 
 
+def test_a_drop_may_be_a_url(project: Project) -> None:
+    import fsspec
+
+    fsspec.filesystem("memory").pipe("/remote/drop/far.jsonl", (project.drop / "rows.jsonl").read_bytes())
+    store = project.folder / "store"
+    drop = ["--drop", "memory://remote/drop", "--rows", "1", "--store", str(store)]
+    shown = CliRunner().invoke(app, ["preview", str(project.recipe_path), *drop])
+    assert shown.exit_code == 0, shown.output
+    assert "remote/drop/far.jsonl, row" in shown.output
+
+
 def test_preview_says_what_becomes_of_rows_that_do_not_stay(tmp_path: Path) -> None:
     project = Project(tmp_path, fit={"model": str(tmp_path / "tokenizer"), "max_tokens": 150})
     good = {"text": "the box on the shelf", "colour": "red", "count": 1}
