@@ -4,8 +4,9 @@ Rows are numbers here, in order of priority, the highest first. What they are co
 the shingles of those rows that have a rival worth comparing. What is compared are the rows that share a *bucket*: the
 values of a band of their signatures. Where a band's bucket is large, as with rows that all begin with the same words,
 its rows are proposed anew by the prefix filter, which is exact: of two sets at the threshold, both ordered with the
-rarest shingles first, the beginnings have a shingle in common (Chaudhuri et al., 2006; Bayardo et al., 2007). So rows
-that only share what all share are not compared, and a bucket costs about as much as it has rows, not pairs.
+rarest shingles first, the beginnings have a shingle in common (Chaudhuri et al., 2006; Bayardo et al., 2007), and of
+the smaller one a beginning half as long will do (Xiao et al., 2008). So rows that only share what all share are not
+compared, and a bucket costs about as much as it has rows, not pairs.
 
 The kernels are compiled by numba and give the same result on every machine.
 """
@@ -38,6 +39,8 @@ BATCH = 1 << 14
 """Rows whose bands one thread hashes at a time."""
 COUNTERS = 1 << 22
 """How often a shingle occurs is counted by the last bits of its hash; two that share a counter only seem less rare."""
+WEAK = 1 << 31
+"""Bit of an entry of the prefix filter, above those of the row."""
 DAMAGED = "The band tables name a row that is not there: the index is damaged. `assay index rebuild` makes it again."
 """Only the sizes of an index's files are looked at when it is opened, and kernels check no bounds."""
 Tables = npt.NDArray[np.uint64]
@@ -93,27 +96,37 @@ class Side:
 
 @dataclass(frozen=True)
 class Buckets:
-    """Rows to be compared with each other: bucket b holds rows[begins[b] : begins[b + 1]], in ascending order."""
+    """Rows to be compared with each other: bucket b holds rows[begins[b] : begins[b + 1]], the weak ones last."""
 
     begins: Offsets
     rows: Rows
+    weak: Flags
+    """Whether a row is not to be compared with others of its bucket that are weak."""
 
     def __add__(self, other: "Buckets") -> "Buckets":
         begins = np.concatenate([self.begins, other.begins[1:] + self.begins[-1]])
-        return Buckets(begins, np.concatenate([self.rows, other.rows]))
+        return Buckets(begins, np.concatenate([self.rows, other.rows]), np.concatenate([self.weak, other.weak]))
 
 
 def band_buckets(tables: Tables) -> tuple[Buckets, Flags]:
     """The buckets of 2 to LARGE rows of all bands, and which rows are in larger ones: shape (rows,)."""
     crowded = np.zeros(tables.shape[1], np.bool_)
-    return Buckets(*_runs(tables, LARGE, crowded)), crowded
+    begins, rows = _runs(tables, LARGE, crowded)
+    return Buckets(begins, rows, np.zeros(len(rows), np.bool_)), crowded
 
 
 def prefix_buckets(side: Side, crowded: Flags, threshold: float) -> Buckets:
     """Buckets that hold every pair at or above the threshold among the crowded rows, whose shingles must be there."""
-    entries = _prefixes(*side.arrays[1:], np.flatnonzero(crowded), threshold)
+    rows, counts = np.flatnonzero(crowded), np.zeros(COUNTERS, np.uint32)
+    _count(*side.arrays[1:], rows, counts)
+    entries = _prefixes(*side.arrays[1:], rows, counts, threshold)
     entries.sort()
-    return Buckets(*_runs(entries[None], len(entries), np.zeros(len(crowded), np.bool_)))
+    begins, found = _runs(entries[None], len(entries), np.zeros(len(crowded), np.bool_))
+    weak = found >= WEAK
+    useful, lengths = ~weak[begins[:-1]], np.diff(begins)
+    inside = np.repeat(useful, lengths)
+    begins = np.concatenate([[0], np.cumsum(lengths[useful])])
+    return Buckets(begins, found[inside] & (WEAK - 1), weak[inside])
 
 
 def have_rivals(signatures: Signatures, buckets: Buckets, threshold: float) -> Flags:
@@ -148,7 +161,7 @@ def remove_near_duplicates(
     """
     by = np.full(len(answers), -1, np.int64)
     similarity = np.zeros(len(answers))
-    shared = _by_row(*_same_answer(buckets.begins, buckets.rows, answers), len(answers))
+    shared = _by_row(*_same_answer(buckets.begins, buckets.rows, buckets.weak, answers), len(answers))
     _remove(*side.arrays, answers, *shared, candidates, threshold, least_equal(threshold), by, similarity)
     return by, similarity
 
@@ -184,28 +197,39 @@ def remove_duplicates_of(
     similarity = np.zeros(len(answers))
     keys, positions = _located(side.signatures, tables)
     theirs = tables, kept, live, earlier_answers, clusters
-    runs = _long_runs(keys, positions, *theirs)
-    ours = *side.arrays, keys, positions, answers
-    pairs = _against(*earlier.arrays, *theirs, *runs, *ours, threshold, least_equal(threshold), by, similarity)
+    runs, buckets = _long_runs(keys, positions, *theirs)
+    ours = *side.arrays, keys, positions, answers, runs
+    given = threshold, least_equal(threshold), by, similarity
+    pairs, done = _against(*earlier.arrays, *theirs, *buckets, *ours, *given, 0, LARGE * len(answers))
+    if done < len(answers):  # rows that are not alike share long buckets
+        buckets = _rare_runs(earlier, kept, earlier_answers, clusters, buckets, side, runs, done, threshold)
+        more, _ = _against(*earlier.arrays, *theirs, *buckets, *ours, *given, done, np.iinfo(np.int64).max)
+        pairs = np.concatenate([pairs, more])
     return by, similarity, pairs
+
+
+LongBuckets = tuple[Any, ...]
+"""Buckets of many earlier rows, and which new rows fall into them, ordered so that few are looked at. To be removed, a
+row is compared with the kept ones of its answer; to be tied to a cluster, with the rows of that cluster until one is
+similar.
+
+offsets, own: the buckets of new row r are own[offsets[r] : offsets[r + 1]].
+member_begins, members, member_ends: bucket b's live rows by cluster are members[member_begins[b] :
+    member_begins[b + 1]], and those of the cluster that members[at] is of end at member_ends[at].
+remover_begins, removers, remover_answers: likewise its kept rows by answer, and their answers.
+"""
 
 
 def _long_runs(
     keys: Tables, positions: Rows, tables: Tables, kept: Flags, live: Flags, answers: Hashes, clusters: Hashes
-) -> tuple[Any, ...]:
-    """The buckets of more than LARGE earlier rows that new rows fall into, ordered so that few are looked at.
-
-    To be removed, a row is compared with the kept ones of its answer; to be tied to a cluster, with the rows of that
-    cluster until one is similar.
+) -> tuple[Rows, LongBuckets]:
+    """The buckets of more than LARGE earlier rows that new rows fall into.
 
     Returns:
-        runs: the number of each new row's long bucket in each band, -1 where it is in none: shape (bands, rows).
-        member_begins, members, member_ends: bucket b's live rows by cluster are members[member_begins[b] :
-            member_begins[b + 1]], and those of the cluster that members[at] is of end at member_ends[at].
-        remover_begins, removers, remover_answers: likewise its kept rows by answer, and their answers.
+        The number of each new row's long bucket in each band, -1 where it is in none: shape (bands, rows).
     """
     runs = np.full(positions.shape, -1, np.int64)
-    members, removers = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    members = [np.zeros(0, np.int64)]
     for own, table, key, position in zip(runs, tables, keys, positions, strict=True):
         crowded = np.flatnonzero(position + LARGE < len(table))
         crowded = crowded[(table[position[crowded] + LARGE] ^ key[crowded]) >> np.uint64(32) == 0]
@@ -216,25 +240,80 @@ def _long_runs(
             rows = (table[start:end] & np.uint64(0xFFFFFFFF)).astype(np.int64)
             if rows[-1] >= len(live):
                 raise IndexError(DAMAGED)
-            rows = rows[live[rows]]
-            members.append(rows[np.argsort(clusters[rows], kind="stable")])
-            rows = rows[kept[rows]]
-            removers.append(rows[np.argsort(answers[rows], kind="stable")])
-    member_begins, remover_begins = (np.cumsum([len(each) for each in rows]) for rows in (members, removers))
-    member, remover = np.concatenate(members), np.concatenate(removers)
+            members.append(rows[live[rows]])
+    bands, crowded = np.nonzero(runs >= 0)
+    own = _by_row(crowded, runs[bands, crowded], positions.shape[1])
+    numbers = np.repeat(np.arange(len(members) - 1), [len(rows) for rows in members[1:]])
+    return runs, (*own, *_ordered(len(members) - 1, numbers, np.concatenate(members), kept, answers, clusters))
+
+
+def _rare_runs(
+    earlier: Side,
+    kept: Flags,
+    answers: Hashes,
+    clusters: Hashes,
+    buckets: LongBuckets,
+    side: Side,
+    runs: Rows,
+    done: int,
+    threshold: float,
+) -> LongBuckets:
+    """What the prefix filter makes of the long buckets of the new rows from `done` on.
+
+    A bucket is now one of the earlier rows that have a shingle among their rarest; the weak ones are one of their own.
+    """
+    _, _, begins, members, *_ = buckets
+    ours = np.flatnonzero((runs[:, done:] >= 0).any(axis=0)) + done
+    crowded = np.zeros(len(answers), np.bool_)
+    for bucket in np.unique(runs[:, ours]).tolist():
+        if bucket >= 0:
+            crowded[members[begins[bucket] : begins[bucket + 1]]] = True
+    theirs, counts = np.flatnonzero(crowded), np.zeros(COUNTERS, np.uint32)
+    _count(*earlier.arrays[1:], theirs, counts)
+    _count(*side.arrays[1:], ours, counts)
+    mine = _prefixes(*side.arrays[1:], ours, counts, threshold)
+    entries = np.sort(_prefixes(*earlier.arrays[1:], theirs, counts, threshold))
+    rows = (mine & np.uint64(WEAK - 1)).astype(np.int64)
+    bucket_of, strong = mine >> np.uint64(31), mine & np.uint64(WEAK) == 0  # the last bit tells weak ones
+    wanted = np.concatenate([bucket_of & ~np.uint64(1), bucket_of[strong] | np.uint64(1)])
+    rows = np.concatenate([rows, rows[strong]])
+    entries = entries[np.isin(entries >> np.uint64(31), wanted)]
+    known, number = np.unique(entries >> np.uint64(31), return_inverse=True)
+    there = np.isin(wanted, known)
+    own = _by_row(rows[there], np.searchsorted(known, wanted[there]), runs.shape[1])
+    found = (entries & np.uint64(WEAK - 1)).astype(np.int64)
+    return *own, *_ordered(len(known), number, found, kept, answers, clusters)
+
+
+def _ordered(
+    buckets: int, numbers: Rows, rows: Rows, kept: Flags, answers: Hashes, clusters: Hashes
+) -> tuple[Any, ...]:
+    """The members and removers of LongBuckets.
+
+    Args:
+        buckets: how many there are.
+        numbers: the bucket of each of `rows`, ascending.
+        rows: live earlier rows.
+    """
+    order = np.lexsort((clusters[rows], numbers))
+    member, number = rows[order], numbers[order]
     last = np.ones(len(member), np.bool_)  # whether a cluster's rows end here
-    last[:-1] = clusters[member[1:]] != clusters[member[:-1]]
-    last[member_begins[member_begins > 0] - 1] = True
+    last[:-1] = (clusters[member[1:]] != clusters[member[:-1]]) | (number[1:] != number[:-1])
     ends = np.flatnonzero(last) + 1
     member_ends = ends[np.searchsorted(ends, np.arange(len(member)), "right")]
-    return runs, member_begins, member, member_ends, remover_begins, remover, answers[remover]
+    rows, numbers = rows[kept[rows]], numbers[kept[rows]]
+    order = np.lexsort((answers[rows], numbers))
+    remover = rows[order]
+    begins = np.arange(buckets + 1)
+    member_begins, remover_begins = np.searchsorted(number, begins), np.searchsorted(numbers, begins)
+    return member_begins, member, member_ends, remover_begins, remover, answers[remover]
 
 
 def link(side: Side, buckets: Buckets, parents: Rows, threshold: float) -> None:
     """Join all pairs of rows at or above the threshold in the union-find `parents` (see curate.components)."""
     buckets_of = np.repeat(np.arange(len(buckets.begins) - 1), np.diff(buckets.begins))
-    own = _by_row(buckets.rows, buckets_of, len(parents))
-    _link(*side.arrays, buckets.begins, buckets.rows, *own, parents, threshold, least_equal(threshold))
+    own = _by_row(buckets.rows, 2 * buckets_of + buckets.weak, len(parents))
+    _link(*side.arrays, buckets.begins, buckets.rows, buckets.weak, *own, parents, threshold, least_equal(threshold))
 
 
 def link_earlier(earlier: Side, tables: Tables, live: Flags, side: Side, parents: Rows, threshold: float) -> Rows:
@@ -324,14 +403,18 @@ def _runs(tables, largest, crowded):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _prefixes(begins, ends, values, rows, threshold):  # type: ignore[no-untyped-def]
-    """For each row the entries (32 bits of the shingle) << 32 | row of its rarest shingles, as many as must have one in
-    common with those of any row at the threshold; shingles that occur once are left out."""
-    last = np.uint64(COUNTERS - 1)
-    counts = np.zeros(COUNTERS, np.uint32)
+def _count(begins, ends, values, rows, counts):  # type: ignore[no-untyped-def]
+    """Count how often each shingle occurs in the rows; those whose hashes end alike share a counter."""
     for row in rows:
         for at in range(begins[row], ends[row]):
-            counts[values[at] & last] += 1
+            counts[values[at] & np.uint64(COUNTERS - 1)] += 1
+
+
+@kernel
+def _prefixes(begins, ends, values, rows, counts, threshold):  # type: ignore[no-untyped-def]
+    """For each row the entries (32 bits of the shingle) << 32 | row of its rarest shingles, as many as must have one in
+    common with those of any row at the threshold; shingles that occur once are left out. Entries that are needed only
+    for smaller rows' sake have the bit WEAK: two of them need not meet."""
     entries = np.empty(1024, np.uint64)
     total = 0
     for row in rows:
@@ -339,45 +422,57 @@ def _prefixes(begins, ends, values, rows, threshold):  # type: ignore[no-untyped
         # By rarity and then by hash: upper and lower halves of a number that is sorted.
         ordered = np.empty(len(own), np.uint64)
         for at in range(len(own)):
-            ordered[at] = np.uint64(counts[own[at] & last]) << np.uint64(32) | own[at] >> np.uint64(32)
+            count = np.uint64(counts[own[at] & np.uint64(COUNTERS - 1)])
+            ordered[at] = count << np.uint64(32) | own[at] >> np.uint64(32)
         ordered.sort()
-        size = len(own) - np.int64(np.ceil(threshold * len(own) - 1e-9)) + 1
-        while size < len(own) and ordered[size] == ordered[size - 1]:
-            size += 1  # shingles that look the same here stand on one side
-        for entry in ordered[:size]:
-            if entry >> np.uint64(32) > 1:
+        strong = _prefix(ordered, 2 * threshold / (1 + threshold))
+        for at in range(_prefix(ordered, threshold)):
+            if ordered[at] >> np.uint64(32) > 1:
                 if total == len(entries):
                     longer = np.empty(2 * len(entries), np.uint64)
                     longer[:total] = entries
                     entries = longer
-                entries[total] = entry << np.uint64(32) | np.uint64(row)
+                weak = np.uint64(WEAK if at >= strong else 0)
+                entries[total] = ordered[at] << np.uint64(32) | weak | np.uint64(row)
                 total += 1
     return entries[:total].copy()
 
 
 @kernel
-def _same_answer(begins, rows, answers):  # type: ignore[no-untyped-def]
-    """Rows that share a bucket with another row of the same answer, and the number of what they share."""
+def _prefix(ordered, share):  # type: ignore[no-untyped-def]
+    """How many of a row's shingles must have one among them that is shared, if that share of all of them is shared."""
+    size = len(ordered) - np.int64(np.ceil(share * len(ordered) - 1e-9)) + 1
+    while size < len(ordered) and ordered[size] == ordered[size - 1]:
+        size += 1  # shingles that look the same here stand on one side
+    return size
+
+
+@kernel
+def _same_answer(begins, rows, weak, answers):  # type: ignore[no-untyped-def]
+    """Rows that share a bucket with another row of the same answer, and the number of what they share, twice, plus one
+    where they are weak in it."""
     found = np.empty(len(rows), np.int64)
     shared = np.empty(len(rows), np.int64)
     total, number = 0, 0
     for bucket in range(len(begins) - 1):
         members = rows[begins[bucket] : begins[bucket + 1]]
+        flags = weak[begins[bucket] : begins[bucket + 1]]
         alike = True
         for row in members:
             alike = alike and answers[row] == answers[members[0]]
         if not alike:
             if len(members) == 2:
                 continue
-            members = members[np.argsort(answers[members], kind="mergesort")]
+            order = np.argsort(answers[members], kind="mergesort")
+            members, flags = members[order], flags[order]
         begin = 0
         while begin < len(members):
             end = begin + 1
             while end < len(members) and answers[members[end]] == answers[members[begin]]:
                 end += 1
-            if end - begin > 1:
+            if end - begin > 1 and not flags[begin]:
                 for at in range(begin, end):
-                    found[total], shared[total] = members[at], number
+                    found[total], shared[total] = members[at], 2 * number + flags[at]
                     total += 1
                 number += 1
             begin = end
@@ -402,12 +497,13 @@ def _by_row(rows, buckets, total):  # type: ignore[no-untyped-def]
 
 @kernel
 def _share_before(first, second, bucket):  # type: ignore[no-untyped-def]
-    """Whether two rows, given by their buckets, share one before this one."""
+    """Whether two rows have been compared in a bucket before this one; they are given by twice the numbers of theirs,
+    plus one where they are weak."""
     i, j = 0, 0
-    while first[i] < bucket and second[j] < bucket:
-        if first[i] == second[j]:
+    while first[i] >> 1 < bucket and second[j] >> 1 < bucket:
+        if first[i] >> 1 == second[j] >> 1 and not first[i] & second[j] & 1:
             return True
-        i, j = i + (first[i] < second[j]), j + (second[j] < first[i])
+        i, j = i + (first[i] >> 1 <= second[j] >> 1), j + (second[j] >> 1 <= first[i] >> 1)
     return False
 
 
@@ -473,7 +569,7 @@ def _have_rivals_in(keys, positions, tables, live, rivals):  # type: ignore[no-u
 def _remove(  # type: ignore[no-untyped-def]
     signatures, begins, ends, values, answers, offsets, buckets, candidates, threshold, least, by, similarity
 ):
-    last = np.full(len(buckets) // 2 + 1, -1, np.int64)  # entry of the row kept last in each bucket
+    last = np.full(len(buckets) + 2, -1, np.int64)  # entry of the row kept last in each bucket, strong and weak ones
     before = np.full(len(buckets), -1, np.int64)  # entry of the row kept before that one
     row_of = np.empty(len(buckets), np.int64)
     seen = np.full(len(by), -1, np.int64)
@@ -483,16 +579,18 @@ def _remove(  # type: ignore[no-untyped-def]
             continue
         count = 0
         for at in range(offsets[row], offsets[row + 1]):
-            entry = last[buckets[at]]
-            while entry >= 0:
-                other = row_of[entry]
-                if seen[other] != row:
-                    seen[other] = row
-                    # By chance rows of different answers may share a bucket.
-                    if answers[row] == answers[other] and _equal(signatures[row], signatures[other]) >= least:
-                        rivals[count] = other
-                        count += 1
-                entry = before[entry]
+            strong = buckets[at] & ~1
+            for chain in range(strong, strong + 2 - (buckets[at] & 1)):
+                entry = last[chain]
+                while entry >= 0:
+                    other = row_of[entry]
+                    if seen[other] != row:
+                        seen[other] = row
+                        # By chance rows of different answers may share a bucket.
+                        if answers[row] == answers[other] and _equal(signatures[row], signatures[other]) >= least:
+                            rivals[count] = other
+                            count += 1
+                    entry = before[entry]
         for other in np.sort(rivals[:count]):
             true = jaccard(values[begins[row] : ends[row]], values[begins[other] : ends[other]], threshold)
             if true >= threshold:
@@ -507,10 +605,11 @@ def _remove(  # type: ignore[no-untyped-def]
 
 @kernel
 def _link(  # type: ignore[no-untyped-def]
-    signatures, begins, ends, values, buckets, rows, offsets, own, parents, threshold, least
+    signatures, begins, ends, values, buckets, rows, weak, offsets, own, parents, threshold, least
 ):
     """Bucket by bucket. Its rows are held in groups that are joined already, so that a bucket of a thousand rows that
-    are all alike costs a thousand comparisons; only rows that are not similar are compared each with each."""
+    are all alike costs a thousand comparisons; only rows that are not similar are compared each with each. Weak rows
+    come last and are in no group: the others after them are weak too."""
     following = np.empty(len(rows), np.int64)  # by place in `rows`: the next row of the group
     heads = np.empty(len(rows), np.int64)
     tails = np.empty(len(rows), np.int64)
@@ -534,14 +633,16 @@ def _link(  # type: ignore[no-untyped-def]
                                 union(parents, row, other)
                                 joined = True
                     member = following[member]
-                if joined:
+                if joined and not weak[at]:
                     following[tail] = heads[group]
                     tail = tails[group]
                 else:
                     heads[left], tails[left] = heads[group], tails[group]
                     left += 1
-            heads[left], tails[left] = at, tail
-            groups = left + 1
+            if not weak[at]:
+                heads[left], tails[left] = at, tail
+                left += 1
+            groups = left
 
 
 @kernel
@@ -555,7 +656,8 @@ def _against(  # type: ignore[no-untyped-def]
     live,
     answers,
     clusters,
-    runs,
+    offsets,
+    own,
     member_begins,
     members,
     member_ends,
@@ -569,31 +671,38 @@ def _against(  # type: ignore[no-untyped-def]
     keys,
     positions,
     new_answers,
+    runs,
     threshold,
     least,
     by,
     similarity,
+    first_row,
+    most,
 ):
+    """Compare the new rows from `first_row` on until, with all of one, `most` comparisons are made in long buckets.
+
+    Returns the pairs, and the first row that was not compared."""
     seen = np.full(len(signatures), -1, np.int64)
     apart = np.full(len(signatures), -1, np.int64)  # the last new row that is known not to be similar to each
     rivals = np.empty(len(signatures), np.int64)
     pairs = np.empty((len(new_answers), 2), np.int64)
-    pairs_count = 0
-    for row in range(len(new_answers)):
+    pairs_count, compared, row = 0, 0, first_row
+    while row < len(new_answers) and compared < most:
         count = 0
+        for run in own[offsets[row] : offsets[row + 1]]:
+            at, end = remover_begins[run], remover_begins[run + 1]
+            at = _first(remover_answers, at, end, new_answers[row])
+            while at < end and remover_answers[at] == new_answers[row]:
+                other = removers[at]
+                if seen[other] != row:
+                    seen[other] = row
+                    compared += 1
+                    if _equal(new_signatures[row], signatures[other]) >= least:
+                        rivals[count] = other
+                        count += 1
+                at += 1
         for band in range(len(tables)):
-            run = runs[band, row]
-            if run >= 0:
-                at, end = remover_begins[run], remover_begins[run + 1]
-                at = _first(remover_answers, at, end, new_answers[row])
-                while at < end and remover_answers[at] == new_answers[row]:
-                    other = removers[at]
-                    if seen[other] != row:
-                        seen[other] = row
-                        if _equal(new_signatures[row], signatures[other]) >= least:
-                            rivals[count] = other
-                            count += 1
-                    at += 1
+            if runs[band, row] >= 0:
                 continue
             at = positions[band, row]
             while at < tables.shape[1] and (tables[band, at] ^ keys[band, row]) >> np.uint64(32) == 0:
@@ -621,24 +730,25 @@ def _against(  # type: ignore[no-untyped-def]
             if not tied:
                 pairs = _with_pair(pairs, pairs_count, row, other)
                 pairs_count += 1
-        for band in range(len(tables)):
-            if runs[band, row] < 0:
-                continue
-            at = member_begins[runs[band, row]]
-            while at < member_begins[runs[band, row] + 1]:
+        for run in own[offsets[row] : offsets[row + 1]]:
+            at = member_begins[run]
+            while at < member_begins[run + 1]:
                 end = member_ends[at]  # of the members of one cluster
                 tied = _is_tied(clusters[members[at]], clusters, pairs[first_pair:pairs_count])
                 while at < end and not tied:
                     other = members[at]
-                    if apart[other] != row and _equal(new_signatures[row], signatures[other]) >= least:
-                        tied = jaccard(mine, values[begins[other] : ends[other]], threshold) >= threshold
-                        if tied:
-                            pairs = _with_pair(pairs, pairs_count, row, other)
-                            pairs_count += 1
+                    if apart[other] != row:
+                        compared += 1
+                        if _equal(new_signatures[row], signatures[other]) >= least:
+                            tied = jaccard(mine, values[begins[other] : ends[other]], threshold) >= threshold
+                            if tied:
+                                pairs = _with_pair(pairs, pairs_count, row, other)
+                                pairs_count += 1
                     apart[other] = row
                     at += 1
                 at = end
-    return pairs[:pairs_count].copy()
+        row += 1
+    return pairs[:pairs_count].copy(), row
 
 
 @kernel

@@ -1,6 +1,7 @@
 """Near-duplicates against brute force over shingle sets."""
 
 import itertools
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from curate import near_dedup
 from curate.components import Components, roots
-from curate.minhash import text_signatures
+from curate.minhash import signatures, text_signatures
 from curate.near_dedup import (
     Side,
     band_buckets,
@@ -137,6 +138,80 @@ def test_earlier_rows_equal_brute_force(
     assert found == ties
     rivals = have_rivals_in(new.signatures, tables_of(old, threshold), live)
     assert all(rivals[row] for row in ties if ties[row])
+
+
+def side_of_sets(sets: list[set[int]]) -> Side:
+    offsets = np.cumsum([0, *map(len, sets)])
+    values = np.array([value for each in sets for value in sorted(each)], np.uint64)
+    return Side(signatures(offsets, values), offsets[:-1], offsets[1:], values)
+
+
+def with_a_common_part(random: Random, rows: int, common: list[int]) -> list[set[int]]:
+    """Sets of most of what is common, of what some of them share, and of their own; many are similar."""
+    shared = [random.getrandbits(64) for _ in range(60)]
+    sets: list[set[int]] = []
+    for _ in range(rows):
+        if sets and random.random() < 0.4:
+            sets.append({random.getrandbits(64) if random.random() < 0.1 else each for each in random.choice(sets)})
+        else:
+            parts = random.sample(common, random.randint(len(common) // 2, len(common))), random.sample(shared, 4)
+            sets.append({*parts[0], *parts[1], *(random.getrandbits(64) for _ in range(random.randint(0, 12)))})
+    return sets
+
+
+def in_one_bucket(patch: pytest.MonkeyPatch, rows: int) -> npt.NDArray[np.uint64]:
+    """The band tables of earlier rows as if they and all new ones were in one long bucket."""
+    table = np.arange(rows, dtype=np.uint64)[None]
+    patch.setattr(near_dedup, "LARGE", 1)
+    patch.setattr(near_dedup, "_located", lambda *_: (table * 0, np.zeros((1, rows), np.int64)))
+    return table
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 2**32), st.sampled_from([0.5, 0.7, 0.8, 0.9]))
+def test_rows_with_a_common_part_equal_brute_force(seed: int, threshold: float) -> None:
+    random = Random(seed)
+    common = [random.getrandbits(64) for _ in range(30)]
+    sets = with_a_common_part(random, 80, common)
+    old_sets, sets = sets[::2], sets[1::2]
+    old, new = side_of_sets(old_sets), side_of_sets(sets)
+    answers, there = [random.randrange(2) for _ in sets], np.ones(40, np.bool_)
+    buckets = prefix_buckets(new, there, threshold)
+    by, _ = remove_near_duplicates(new, buckets, np.array(answers, np.uint64), there, threshold)
+    assert by.tolist() == greedy(sets, answers, threshold)
+    parents = np.arange(40)
+    link(new, buckets, parents, threshold)
+    assert roots(parents).tolist() == clusters(sets, threshold)
+
+    with pytest.MonkeyPatch.context() as patch:
+        theirs = in_one_bucket(patch, 40), there, there, np.zeros(40, np.uint64), np.arange(40, dtype=np.uint64)
+        by, _, pairs = remove_duplicates_of(old, *theirs, new, np.array(answers, np.uint64), threshold)
+    near = {(r, o) for r, mine in enumerate(sets) for o, its in enumerate(old_sets) if similar(mine, its) >= threshold}
+    assert set(map(tuple, pairs.tolist())) == near
+    firsts = [min((other for row, other in near if row == each), default=-1) for each in range(40)]
+    assert by.tolist() == [-1 if answer else first for first, answer in zip(firsts, answers, strict=True)]
+
+
+def test_rows_that_share_a_common_part_just_below_the_threshold_do_not_meet(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = Random(0)
+    common = {random.getrandbits(64) for _ in range(165)}
+    sets = [common | {random.getrandbits(64) for _ in range(35)} for _ in range(1000)]
+    assert 0.7 < similar(*sets[:2]) < 0.71
+    old, new, flags = side_of_sets(sets[:500]), side_of_sets(sets[500:]), np.ones(500, np.bool_)
+    assert len(prefix_buckets(old, flags, 0.8).rows) == 0
+    rare_runs, found = near_dedup._rare_runs, list[Any]()
+
+    def rare(*given: Any) -> Any:
+        found.append(rare_runs(*given))
+        return found[-1]
+
+    monkeypatch.setattr(near_dedup, "_rare_runs", rare)
+    numbers = np.arange(500, dtype=np.uint64)
+    theirs = in_one_bucket(monkeypatch, 500), flags, flags, numbers * 0, numbers
+    by, _, pairs = remove_duplicates_of(old, *theirs, new, numbers * 0, 0.8)
+    assert [len(members) for _, _, _, members, *_ in found] == [0]
+    assert (by < 0).all()
+    assert len(pairs) == 0
 
 
 @given(corpora, corpora, thresholds, st.randoms())
