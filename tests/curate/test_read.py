@@ -7,19 +7,26 @@ import io
 import json
 import lzma
 import random
+import shutil
+import sys
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterable
 from datetime import date
 from decimal import Decimal
 from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
 
+import fsspec
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fsspec.registry import _registry
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -801,6 +808,67 @@ def test_a_drop_may_be_the_root_of_all_files(tmp_path: Path) -> None:
     assert [file.name for file in find_files(Files(files=[name]), Path("/"), tmp_path)] == [name]
 
 
+class CloudStorage(BaseHTTPRequestHandler):
+    """As much of Google's storage as is asked of it: a bucket's list, an object's description and its bytes."""
+
+    objects = {"in/a.jsonl": b'{"a": 1}\n', "in/b.csv.gz": gzip.compress(b"a\n2\n", mtime=0)}
+
+    def do_GET(self) -> None:
+        url = urlsplit(self.path)
+        query, name = parse_qs(url.query), unquote(url.path.partition("/o/")[2])
+        told = {
+            key: {"name": key, "bucket": "drop", "size": str(len(value)), "generation": "1", "etag": key, "md5Hash": ""}
+            | dict.fromkeys(("updated", "timeCreated"), "2026-01-01T00:00:00Z")
+            for key, value in self.objects.items()
+        }
+        status, body = 404, json.dumps({"error": {"code": 404, "message": "none"}}).encode()
+        if url.path.endswith("/o"):
+            listed = [each for key, each in told.items() if key.startswith(query.get("prefix", [""])[0])]
+            status, body = 200, json.dumps({"items": listed}).encode()
+        elif name in told:
+            media = query.get("alt") == ["media"]
+            status, body = 200, self.objects[name] if media else json.dumps(told[name]).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """No line for each request."""
+
+
+def test_files_of_a_bucket_of_google(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")  # asks what kind a bucket is, of another server
+    pytest.importorskip("gcsfs")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), CloudStorage)
+    Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setitem(fsspec.config.conf, "gs", {"token": "anon", "skip_instance_cache": True})
+        for source, drop in (("gs://drop/in/*", str(tmp_path)), ("in/*", "gs://drop")):
+            found = find_files(Files(files=[source]), drop, tmp_path / "cache")
+            assert [file.name for file in found] == ["gs://drop/in/a.jsonl", "gs://drop/in/b.csv.gz"]
+            assert [row for file in found for row in read_rows(file)] == [{"a": 1}, {"a": "2"}]
+        with pytest.raises(AssayError, match=r"gs://drop/none\.jsonl: FileNotFoundError"):
+            find_files(Files(files=["gs://drop/none.jsonl"]), tmp_path, tmp_path / "cache")
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize(("scheme", "package", "extra"), [("gs", "gcsfs", "gs"), ("s3", "s3fs", "s3")])
+def test_a_storage_without_its_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str, package: str, extra: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.delitem(_registry, scheme, raising=False)
+    with pytest.raises(AssayError) as error:
+        find_files(Files(files=[f"{scheme}://drop/a.jsonl"]), tmp_path, tmp_path / "cache")
+    assert error.value.message.startswith(f"{scheme}://drop/a.jsonl: ImportError")
+    assert error.value.remedy == f"pip install 'assay-curation[{extra}]'"
+
+
 def test_secrets_of_urls_are_not_told(tmp_path: Path) -> None:
     source = Files(files=["http://user:pass@127.0.0.1:9/a.jsonl?key=hidden"])
     assert source.model_dump(mode="json")["files"] == ["http://127.0.0.1:9/a.jsonl"]
@@ -895,6 +963,36 @@ def test_a_datasets_folder(tmp_path: Path, kind: str) -> None:
     [after] = find_files(Files(dataset="mine"), drop, cache)
     assert after.path != before.path
     assert after.sha256 == before.sha256
+
+
+def test_what_save_to_disk_left(tmp_path: Path) -> None:
+    import datasets
+
+    rows = {"train": [{"q": "é", "n": 1}, {"q": None, "n": 2}], "test": [{"q": "t", "n": 3}]}
+    whole = datasets.DatasetDict({split: datasets.Dataset.from_list(content) for split, content in rows.items()})
+    whole.save_to_disk(tmp_path / "whole")
+    whole["test"].save_to_disk(tmp_path / "one")
+    for name, split in (("whole", "train"), ("whole", "test"), ("one", "test")):
+        [file] = find_files(Files(dataset=name, split=split), tmp_path, tmp_path / "cache")
+        assert list(read_rows(file)) == rows[split]
+
+
+def test_a_dataset_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a network, of what `datasets` keeps of an earlier download; here it is made by hand."""
+    import datasets
+
+    rows = [{"q": "é", "n": 1}, {"q": "b", "n": 2}]
+    (tmp_path / "train.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    files = {"train": [str(tmp_path / "train.jsonl")]}
+    builder = datasets.load_dataset_builder("json", data_files=files, cache_dir=str(tmp_path / "made"))
+    builder.download_and_prepare()
+    kept = tmp_path / "hub/me___mine/default/0.0.0" / ("0" * 64)
+    shutil.copytree(builder.cache_dir, kept)
+    (kept / "json-train.arrow").rename(kept / "mine-train.arrow")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "hub")
+    [file] = find_files(Files(dataset="me/mine"), tmp_path / "drop", tmp_path / "cache")
+    assert (file.name, file.format) == ("me/mine/train", "parquet")
+    assert list(read_rows(file)) == rows
 
 
 def test_a_dataset_that_is_not_there(tmp_path: Path) -> None:
