@@ -293,7 +293,10 @@ class Asking:
             what=f"ask {name}",
         )
         price = model.price if model.price.input or model.price.output else None
-        about = About(told(system), sum(each.seconds or 0 for each in given), price)
+        settings = told(system)
+        if refused := endpoint.refused(model, self.cache):
+            settings["model"]["refused"] = refused
+        about = About(settings, sum(each.seconds or 0 for each in given), price)
         return Answers(given, about, [[row["id"] for row in shown] for shown in shots])
 
 

@@ -25,12 +25,15 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from curate.errors import AssayError
-from curate.recipe import Endpoint, Recipe
+from curate.recipe import Endpoint, EvaluationSettings, Recipe
 from curate.render import Message
+from curate.store import Store
 from evaluation import endpoint as module
 from evaluation.endpoint import ask
+from evaluation.evaluate import evaluate
 from evaluation.generate import Generated, generate
-from tests.tiny import NOTICES, QUESTION, renderer_of
+from evaluation.scorecard import schema
+from tests.tiny import ANSWERS, NOTICES, QUESTION, recipe_for, renderer_of, write_version
 
 SECRET = "sk-never-to-be-seen-0123456789"
 ROOT = Path(__file__).resolve().parents[2]
@@ -537,6 +540,7 @@ import sys
 from pathlib import Path
 from curate.recipe import Endpoint
 from evaluation.endpoint import ask
+from evaluation.evaluate import evaluate
 talks = [[{"role": "system", "content": "Be brief."}, {"role": "user", "content": f"question {n}"}] for n in range(20)]
 ask(Endpoint(url=sys.argv[1], model="scripted", concurrency=2), talks, max_new_tokens=9, cache=Path(sys.argv[2]))
 """
@@ -638,6 +642,44 @@ def test_a_file_that_is_no_cache_is_named(server: Scripted, tmp_path: Path) -> N
     file.write_bytes(b"not a database, but long enough to be looked at" * 99)
     with pytest.raises(AssayError, match=r"answers\.sqlite: file is not a database"):
         one(server, tmp_path)
+
+
+def test_an_evaluation_that_the_server_leaves_half_way(
+    server: Scripted, tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole way, free and constrained: gone on with, nothing asked twice, and the key nowhere in the store."""
+    monkeypatch.setenv("SCRIPTED_KEY", SECRET)
+    right = json.dumps(ANSWERS[0])
+
+    def takes_no_logprobs(request: Request) -> Reply:
+        if "logprobs" in request.body:
+            return reply({"error": {"message": f"no logprobs, {SECRET}", "param": "logprobs"}}, 400)
+        return reply(completion(right if "response_format" in request.body else f"Sure! {right}"))
+
+    left = iter(range(11))
+    server.script = lambda request: takes_no_logprobs(request) if next(left, None) is not None else reply(b"", 502)
+    endpoint = server.endpoint(key="SCRIPTED_KEY", concurrency=1, retries=1, price={"input": 1, "output": 10})
+    systems = {"free": {"model": endpoint.model_dump()}, "held": {"model": endpoint.model_dump(), "constrained": True}}
+    recipe = recipe_for(model_folder)
+    settings = EvaluationSettings.model_validate({"rows": 8, "systems": systems, "resamples": 100})
+    recipe = recipe.model_copy(update={"evaluation": settings})
+    store = Store(tmp_path)
+    version = write_version(store, model_folder)
+    with pytest.raises(AssayError, match=r"status 502 .*\n\d of 8 rows are answered and kept"):
+        evaluate(version, None, recipe, store)
+    assert store.versions("scorecards", "tiny") == []
+    server.script = takes_no_logprobs
+    folder = evaluate(version, None, recipe, store)
+    assert set(server.answered.values()) == {2}, "each question once free and once held"
+    card = json.loads((folder / "scorecard.json").read_bytes())
+    assert list(schema().iter_errors(card)) == []
+    free, held = card["systems"]["free"], card["systems"]["held"]
+    assert (free["form"]["text_before"], held["form"]["valid"]) == (8, 8)
+    assert (free["tokens_in"], free["tokens_out"], free["cost"]) == (56, 24, pytest.approx((56 + 240) / 1e6))
+    assert held["settings"]["model"] == {"url": endpoint.url, "model": "scripted", "refused": ["logprobs"]}
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert any(path.name == "answers.sqlite" for path in written)
+    assert [path for path in written if SECRET.encode() in path.read_bytes()] == []
 
 
 @pytest.fixture(scope="module")
