@@ -27,7 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fsspec.registry import _registry
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate import formats, read
@@ -544,6 +544,61 @@ def test_spoilt_archives_never_crash(tmp_path_factory: pytest.TempPathFactory, d
     path.write_bytes(spoilt)
     rows = list(read_rows(InputFile(path, name, file_digest(path), len(spoilt), None)))
     assert all(isinstance(row, (dict, Unread)) for row in rows)
+
+
+def corpus() -> dict[str, bytes]:
+    """Whole files of every format, of the same rows."""
+    rows = [{"n": f"{number}", "x": f'é "{number * 7919:x}", {"y" * (number % 40)}'} for number in range(60)]
+    table = pa.Table.from_pylist(rows)
+    quoted = (",".join('"' + cell.replace('"', '""') + '"' for cell in row.values()) for row in rows)
+    lines = "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    arrow = io.BytesIO()
+    with pa.ipc.new_file(arrow, table.schema) as writer:
+        writer.write_table(table, max_chunksize=20)
+    files = {
+        "f.jsonl": lines.encode(),
+        "f.json": json.dumps(rows, indent=1).encode(),
+        "g.json": json.dumps({"data": rows}).encode(),
+        "f.csv": "\n".join(["n,x", *quoted]).encode(),
+        "f.tsv": "\n".join(["n\tx", *(f"{row['n']}\t{row['n']}" for row in rows)]).encode("utf-16"),
+        "f.parquet": parquet_of(table),
+        "f.arrow": arrow.getvalue(),
+        "f.md": lines.encode("cp1252", "replace"),
+        "f.RULE": b"---\nn: 1\nx: [a, {b: c}]\n---\n" + lines.encode(),
+    }
+    packers = PACKERS | {".zst": lambda data: pa.compress(data, "zstd", asbytes=True)}
+    return files | {
+        f"{name}{suffix}": packers[suffix](content) for name, content in files.items() for suffix in packers
+    }
+
+
+CORPUS = corpus()
+SPOILT = st.tuples(st.sampled_from(["cut", "set", "twice", "lost"]), st.floats(0, 1), st.integers(0, 255))
+
+
+@pytest.mark.parametrize("name", CORPUS)
+@settings(max_examples=12)
+@given(changes=st.lists(SPOILT, min_size=1, max_size=3))
+def test_spoilt_files_of_every_format_never_crash(
+    tmp_path_factory: pytest.TempPathFactory, name: str, changes: list[tuple[str, float, int]]
+) -> None:
+    """And of lines that are not packed, those before the first change are read as they were."""
+    content, first = CORPUS[name], len(CORPUS[name])
+    for how, place, byte in changes:
+        at = int(place * len(content))
+        first = min(first, at)
+        end = at + 1 + byte if how in ("twice", "lost") else at + 1
+        middle = {"cut": b"", "set": bytes([byte]), "twice": content[at:end] * 2, "lost": b""}[how]
+        content = content[:at] + middle + (b"" if how == "cut" else content[end:])
+    path = tmp_path_factory.getbasetemp() / name
+    path.write_bytes(content)
+    source = Files(files=[name], format="front_matter") if ".RULE" in name else Files(files=[name])
+    [file] = find_files(source.model_copy(update={"encoding": "utf-8"} if name == "f.jsonl" else {}), path.parent, path)
+    rows = list(read_rows(file))
+    assert all(isinstance(row, (dict, Unread)) for row in rows)
+    if name == "f.jsonl":
+        whole = content[:first].count(b"\n")
+        assert rows[:whole] == [json.loads(line) for line in CORPUS[name].split(b"\n")[:whole]]
 
 
 # What orjson and the fast path of YAML give is what the strict readers give
