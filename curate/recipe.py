@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationError, model_validator
 
 from curate.balance import Balance
 from curate.clean import Clean
@@ -105,9 +105,11 @@ class Endpoint(Settings):
 class SystemSettings(Settings):
     """One system that is asked the test rows."""
 
-    model: Literal["majority", "tfidf", "base", "adapter", "merged"] | Endpoint = Field(
-        description="Whose answer it is: a baseline's, a model's that runs here, or an endpoint's."
-    )
+    model: Annotated[
+        Annotated[Literal["majority", "tfidf", "base", "adapter", "merged"], Tag("str")]
+        | Annotated[Endpoint, Tag("Endpoint")],
+        Discriminator(lambda value: "str" if isinstance(value, str) else "Endpoint"),
+    ] = Field(description="Whose answer it is: a baseline's, a model's that runs here, or an endpoint's.")
     shots: int = Field(0, ge=0, description="Training rows shown before the question, with their answers.")
     choose: Literal["fixed", "nearest"] = Field(
         "fixed", description="Which: the same for every row, by the seed; or those most like the row (BM25)."
@@ -271,7 +273,7 @@ def _validated(path: Path, raw: dict[str, Any], within: str = "") -> Recipe:
         raise AssayError(_explain(path, error, within), remedy="The README explains each key of a recipe.") from None
 
 
-UNION_BRANCH = re.compile(r"(str|(dict|list|function-\w+)\[.*)")
+UNION_BRANCH = re.compile(r"(str|Endpoint|(dict|list|function-\w+)\[.*)")
 """What pydantic adds to a key's path where a value may be of several types: no key of the recipe."""
 
 
