@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -31,6 +32,8 @@ class Run:
     """The most memory, over the run, of the process and all its descendants together."""
     output: str
     """What it printed."""
+    processor: float
+    """Seconds of all cores together: they change less than the others where more runs on the machine."""
 
 
 def environment(folder: Path, name: str, requirements: Sequence[str]) -> Path:
@@ -58,6 +61,7 @@ def run(command: Sequence[str | Path], variables: Mapping[str, str | Path] | Non
     """
     surroundings = os.environ | QUIET | {name: str(value) for name, value in (variables or {}).items()}
     with tempfile.TemporaryFile() as printed:
+        before = _processor()
         looked = begin = time.perf_counter()
         process = subprocess.Popen(command, env=surroundings, stdout=printed, stderr=printed, start_new_session=True)
         peak = 0
@@ -74,7 +78,13 @@ def run(command: Sequence[str | Path], variables: Mapping[str, str | Path] | Non
         output = printed.read().decode(errors="replace")
     if process.returncode:
         sys.exit(f"{' '.join(map(str, command))} ended with {process.returncode}:\n{output[-4000:]}")
-    return Run(seconds, peak / 1024, output)
+    return Run(seconds, peak / 1024, output, _processor() - before)
+
+
+def _processor() -> float:
+    """Processor seconds of all processes that were waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _memory(session: int) -> int:

@@ -106,12 +106,13 @@ def test_near_dedup_reports_what_assay_did(inputs: Path, tmp_path: Path, capsys:
     assert sorted([*kept.tolist(), *(row["id"] for row in removed)]) == list(range(500))
     assert {row["reason"] for row in removed} == {"exact_duplicate", "near_duplicate"}
     column = pq.read_table(inputs)["text"].combine_chunks()
-    steps = near_dedup.profile(done, [done], 0.1)
+    steps = near_dedup.profile(done, [done], [done])
     near_dedup.report(texts.describe(inputs), {"assay": [done]}, {"assay": kept}, steps, column)
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     judged = {"kept": len(kept), "removed_unlike_any_kept": 0, "pairs_left": 0}
     assert result["rows"] == {"assay": judged}
     assert {"read and sign", "judge", "write"} <= result["profile"].keys()
+    assert result["profile"]["times the floor"] == 1
 
 
 def test_kept_rows_of_a_stream_of_arrow(tmp_path: Path) -> None:

@@ -63,13 +63,11 @@ class Drop:
             }
         )
 
-    def keys(self, settings: Duplicates, processes: int) -> pa.Table:
+    def keys(self, settings: Duplicates, processes: int, load: Callable[[int], None]) -> pa.Table:
         """What all rows are compared by. The first files are read while the kernels are loaded."""
         with ThreadPoolExecutor(processes) as threads:
             threads.map(self.read, self.files[: 4 * processes])
-            from curate.minhash import text_signatures
-
-            text_signatures(pa.array([""]), settings.shingle_words)
+            load(settings.shingle_words)
             return pa.concat_tables(
                 threads.map(lambda file: duplicates.key_table(self.records(file), settings), self.files)
             )
@@ -82,6 +80,13 @@ class Drop:
             for file, begin, first, last in zip(self.files, self.begins[:-1], cuts[:-1], cuts[1:], strict=True)
             if first < last
         )
+
+
+def load(shingle_words: int) -> None:
+    """Import numba and load the kernels that sign."""
+    from curate.minhash import text_signatures
+
+    text_signatures(pa.array([""]), shingle_words)
 
 
 class Profile(dict[str, float]):
@@ -128,7 +133,8 @@ def main() -> None:
     do_without_pandas()
     profile, drop = Profile(), Drop(Path(source))
     settings = Duplicates(threshold=float(threshold), shingle_words=int(shingle_words))
-    keys = profile.timed("read and sign", drop.keys)(settings, int(processes))
+    loaded = profile.timed("  numba loaded, while files are read", load)
+    keys = profile.timed("read and sign", drop.keys)(settings, int(processes), loaded)
 
     from curate import near_dedup, words  # by now numba is loaded, while the first files were read
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.systems.with_assay import Drop, Profile
+from benchmarks.systems.with_assay import Drop, Profile, load
 from curate import duplicates
 from curate.arrow import do_without_pandas
 from curate.duplicates import Duplicates
@@ -83,7 +83,7 @@ def main() -> None:
     with index.lock():
         earlier = profile.timed("open the index", open_index)()
         compared_with = index.versions()
-        keys = profile.timed("read and sign", drop.keys)(settings, int(processes))
+        keys = profile.timed("read and sign", drop.keys)(settings, int(processes), load)
         verdict = profile.timed("judge", duplicates.judge)(keys, settings, drop.texts, earlier)
         profile.timed("publish", publish)(store, drop, sha256, verdict, compared_with)
         profile.timed("add to the index", index.catch_up)()
