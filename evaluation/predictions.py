@@ -30,6 +30,7 @@ SCHEMA = pa.schema(
         "schema_valid": pa.bool_(),
         "whole_match": pa.bool_(),
         "rules_match": pa.bool_(),
+        "extracted_match": pa.bool_(),
         "missing_keys": pa.list_(pa.string()),
         "invented_keys": pa.list_(pa.string()),
     }

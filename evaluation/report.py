@@ -41,12 +41,14 @@ MEASURES = {
     "schema_valid": "fits the schema",
     "whole_match": "whole answer right",
     "rules_match": "right by the fields' rules",
+    "extracted_valid": "fits it if other text is forgiven",
     "extracted_match": "right if other text is forgiven",
     "wrong_but_valid": "valid, but wrong",
     "missing_keys": "lacks a key",
     "invented_keys": "has a key of its own",
     "wrong_type": "has a value of a wrong type",
     "wrong_enum": "has a value that is no choice",
+    "wrong_value": "breaks another rule of the schema",
     "refusal": "declines",
     "repetition": "runs in circles",
     "empty": "says nothing",
@@ -130,7 +132,7 @@ def write_report(
         card=card,
         systems=card["systems"],
         measures=MEASURES,
-        lines=list(_lines(card["systems"])),
+        lines=list(field_measures(card["systems"])),
         never=[
             words
             for measure, words in MEASURES.items()
@@ -142,7 +144,7 @@ def write_report(
         against=_against(card, lead, main),
         best={key: best(card, *key) for key in {(each["measure"], each["field"]) for each in card["comparisons"]}},
         plots=list(_plots(card)),
-        cost=list(_cost(card["systems"])),
+        cost=list(costs(card["systems"])),
         comparisons=_by_first(card["comparisons"]),
         loss=loss,
         forms=[kind for kind in get_args(Class) if any(kind in system["form"] for system in card["systems"].values())],
@@ -236,12 +238,17 @@ def _plots(card: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             if measure != "rules_match" or any(each[measure] != each["whole_match"] for each in systems.values()):
                 yield {"title": MEASURES[measure], "field": None, "measure": measure, "values": values}
     for name, each in list(card["fields"].items())[:MOST_FIELDS]:
-        measure = {"set": "f1", "list": "f1", "class": "accuracy"}.get(each["kind"], "match")
+        measure = headline(each["kind"])
         values = {system: told["fields"][name][measure] for system, told in systems.items()}
         yield {"title": FIELD_MEASURES[measure], "field": name, "measure": measure, "values": values}
 
 
-def _lines(systems: Mapping[str, Measured]) -> Iterator[tuple[str, str]]:
+def headline(kind: str) -> str:
+    """The one measure by which a field of a kind is shown."""
+    return {"set": "f1", "list": "f1", "class": "accuracy"}.get(kind, "match")
+
+
+def field_measures(systems: Mapping[str, Measured]) -> Iterator[tuple[str, str]]:
     """(field, measure) of the table's lines; a rule that changes no field's number has none of its own."""
     for name, measured in next(iter(systems.values()))["fields"].items():
         for measure in FIELD_MEASURES:
@@ -250,7 +257,7 @@ def _lines(systems: Mapping[str, Measured]) -> Iterator[tuple[str, str]]:
                 yield name, measure
 
 
-def _cost(systems: Mapping[str, Measured]) -> Iterator[dict[str, Any]]:
+def costs(systems: Mapping[str, Measured]) -> Iterator[dict[str, Any]]:
     """Seconds, pace, tokens and price of each system that has them, and how long the bar is, 0 to 100."""
     told: tuple[tuple[str, Callable[[Measured], float | None], str], ...] = (
         ("seconds an answer, median", lambda each: (each["latency_seconds"] or {}).get("p50"), "{:,.2f}"),

@@ -264,14 +264,16 @@ def comparisons(
     labels: Mapping[str, classes.Labels],
     rows: Rows,
     pairs: Sequence[tuple[str, str]],
+    every: bool = False,
 ) -> list[dict[str, Any]]:
-    """Pairs of systems in every measure that both have; p is adjusted for the number of tests by Holm's method."""
+    """Pairs of systems in the measures that say most, or in every one; p is adjusted for the number of tests by Holm's
+    method."""
     found: list[dict[str, Any]] = []
     if not rows.count:
         return found
     for one, other in pairs:
         for measure, name in [*outcomes[one].rates, *outcomes[one].means]:
-            if measure in (COMPARED if name is None else ("accuracy", "f1")):
+            if every or measure in (COMPARED if name is None else ("accuracy", "f1")):
                 mine, its = (outcomes[system].numbers((measure, name)) for system in (one, other))
                 tested = compared(mine, its, rows)
                 found.append({"a": one, "b": other, "measure": measure, "field": name} | tested)

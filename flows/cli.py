@@ -232,9 +232,7 @@ def evaluate(
         from flows.replies import score_files
 
         scorecards = score_files(from_file, loaded, target)
-        places = (
-            {"scorecard": scorecards[0]} if len(scorecards) == 1 else {each.parent.name: each for each in scorecards}
-        )
+        places = {each.parent.name: each / "report.html" for each in scorecards}
     elif loaded is None:
         raise AssayError("Nothing to evaluate.", remedy="Name a recipe, or files of replies with --from-file.")
     else:
@@ -265,14 +263,12 @@ def compare(
     from curate.store import Store
     from evaluation.compare import compare as compare_scorecards
     from flows.console import print_tables
-    from flows.summary import comparison_table
+    from flows.summary import compared_tables
 
     target = Store(store)
     first, second = (target.resolve("scorecards", name) for name in (one, other))
     found = compare_scorecards(first, second, system, other_system or system)
-    names = {key: f"{Path(found[key]['scorecard']).name} {found[key]['system']}" for key in ("a", "b")}
-    alone = f"{found['only_in_a']:,} rows are only in the first, {found['only_in_b']:,} only in the second"
-    print_tables([comparison_table(found["comparisons"], names, f"{found['rows']:,} rows; {alone}")])
+    print_tables(compared_tables(found))
 
 
 @command("assay inspect drop --write recipes/mine")

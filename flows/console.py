@@ -104,14 +104,22 @@ class Bars:
             self.console.print(Text(harmless(line)))
 
 
+NAME = 24
+"""Characters of a first column that is not folded."""
+
+
 def print_tables(tables: Iterable[Table]) -> None:
     """Print summary tables on standard output: text left, numbers right."""
     console = standard_output()
     for table in tables:
         drawn = RichTable(title=Text(harmless(table.title)), title_justify="left", title_style="bold")
         for number, column in enumerate(table.columns):
+            longest = max((len(row[number]) for row in table.rows), default=0)
             drawn.add_column(
-                Text(harmless(column)), justify="left" if number < table.texts else "right", overflow="fold"
+                Text(harmless(column)),
+                justify="left" if number < table.texts else "right",
+                overflow="fold",
+                min_width=longest if number == 0 and longest <= NAME else None,
             )
         for row in table.rows:
             drawn.add_row(*(Text(harmless(cell)) for cell in row))

@@ -13,7 +13,7 @@ from curate.shapes import SHAPES
 from curate.split import SPLITS
 from curate.store import Store, read_manifest
 from evaluation.form import Class
-from evaluation.report import FIELD_MEASURES, MEASURES
+from evaluation.report import FIELD_MEASURES, MEASURES, PLOTTED, best, costs, field_measures, headline
 
 
 @dataclass(frozen=True)
@@ -115,112 +115,186 @@ def training_tables(adapter: Path, store: Store) -> list[Table]:
     return [Table("adapter", f"Adapter {manifest['name']}/{manifest['version']}", ["", "value"], rows)]
 
 
+MOST_COLUMNS = 4
+"""Systems, or measures, that stand side by side in a terminal of 100 columns."""
+FEW = ("schema_valid", "whole_match", "extracted_match", "exact_match")
+"""Measures that are shown of many systems: those that say most."""
+
+
 def evaluation_tables(scorecard: Path) -> list[Table]:
     """The systems of a scorecard side by side, their forms, the systems compared, and the gate."""
     manifest = read_manifest(scorecard)
     card = json.loads((scorecard / "scorecard.json").read_text(encoding="utf-8"))
     systems = card["systems"]
-    some = next(iter(systems.values()))
-    rows = [
-        [title, *(percent(system[measure]) for system in systems.values())]
-        for measure, title in MEASURES.items()
-        if measure in some
-    ]
-    rows += [
-        [f"{field} {title}", *(percent(system["fields"][field][measure]) for system in systems.values())]
-        for field in some["fields"]
-        for measure, title in FIELD_MEASURES.items()
-        if measure in some["fields"][field]
-    ]
-    if "official" in some:
-        rows.append(["official score", *(f"{100 * system['official']['score']:.2f}" for system in systems.values())])
-    latencies = [system["latency_seconds"] for system in systems.values()]
-    if any(latencies):
-        rows.append(
-            ["seconds an answer, median", *("" if each is None else f"{each['p50']:.2f}" for each in latencies)]
-        )
-    title = f"Scorecard {manifest['name']}/{manifest['version']}: {card['rows']} rows, % with 95% interval"
+    title = f"Scorecard {manifest['name']}/{manifest['version']}: {card['rows']:,} rows, % with 95% interval"
+    if any(best(card, each["measure"], each["field"]) for each in card["comparisons"]):
+        title += "; *: shown to be better than each of the others"
     classes = [kind for kind in get_args(Class) if any(kind in system["form"] for system in systems.values())]
-    forms = [
-        [kind.replace("_", " "), *(f"{system['form'].get(kind, 0):,}" for system in systems.values())]
-        for kind in classes
-    ]
-    many = len(systems) > MOST_COLUMNS
-    if many:
-        tables = _by_system(title, list(systems), rows, forms)
+    if len(systems) > MOST_COLUMNS:
+        tables = _by_system(title, card)
+        forms = [
+            [name, ", ".join(f"{kind.replace('_', ' ')} {count:,}" for kind, count in system["form"].items())]
+            for name, system in systems.items()
+        ]
+        tables += [Table("form", FORM_TITLE, ["system", "rows by class"], forms, texts=2)] if classes else []
     else:
-        tables = [Table("scorecard", title, ["", *systems], rows)]
+        rows = [
+            *((MEASURES[measure], _shares(card, measure)) for measure in _told(card)),
+            *(
+                (f"{field} {FIELD_MEASURES[measure]}", _shares(card, measure, field))
+                for field, measure in field_measures(systems)
+            ),
+            *_official(systems),
+            *_costs(systems),
+        ]
+        tables = [Table("scorecard", title, ["", *systems], [[name, *cells] for name, cells in rows])]
+        forms = [
+            [kind.replace("_", " "), *(f"{system['form'].get(kind, 0):,}" for system in systems.values())]
+            for kind in classes
+        ]
         tables += [Table("form", FORM_TITLE, ["", *systems], forms)] if forms else []
-    shown = [each for each in card["comparisons"] if not many or each["measure"] in ("whole_match", "exact_match")]
-    tables.append(comparison_table(shown, tests=len(card["comparisons"])))
+    tables += _compared(card)
     if card["gate"] is not None:
         held = [
             [each["rule"], "holds" if each["passed"] else "DOES NOT HOLD", each["why"]]
             for each in card["gate"]["rules"]
         ]
         passed = "passed" if card["gate"]["passed"] else "NOT PASSED"
-        tables.append(Table("gate", f"Gate: {passed}", ["rule", "", "why"], held))
+        tables.append(Table("gate", f"Gate: {passed}", ["rule", "", "why"], held, texts=3))
     return tables
 
 
-MOST_COLUMNS = 5
-"""Systems that stand side by side; more stand one below the other, with fewer measures."""
 FORM_TITLE = "Form: answers by the one class of each"
 
 
-def _by_system(
-    title: str, systems: Sequence[str], rows: Sequence[Sequence[str]], forms: Sequence[Sequence[str]]
-) -> list[Table]:
-    """The same with a row for each system, and only the measures that say most."""
-    few = {MEASURES[name] for name in ("parses", "schema_valid", "whole_match", "extracted_match")}
-    chosen = [row for row in rows if row[0] in few or row[0].endswith(("F1 of items", "its rule", "score"))]
+def _told(card: Mapping[str, Any]) -> list[str]:
+    """Measures of the whole answer, without what no system ever does."""
+    systems = card["systems"].values()
+    return [
+        measure
+        for measure in MEASURES
+        if all(measure in system for system in systems)
+        and (measure in PLOTTED or any(system[measure]["value"] for system in systems))
+    ]
+
+
+def _shares(card: Mapping[str, Any], measure: str, field: str | None = None) -> list[str]:
+    """A measure of each system, marked if it is the best."""
+    leader = best(card, measure, field)
+    return [
+        percent(system[measure] if field is None else system["fields"][field][measure]) + "*" * (name == leader)
+        for name, system in card["systems"].items()
+    ]
+
+
+def _official(systems: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+    if not all("official" in system for system in systems.values()):
+        return []
+    return [("official score", [f"{100 * system['official']['score']:.2f}" for system in systems.values()])]
+
+
+def _costs(systems: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+    return [
+        (each["title"], [cell["text"] if (cell := each["values"][name]) else "" for name in systems])
+        for each in costs(systems)
+    ]
+
+
+def _by_system(title: str, card: Mapping[str, Any]) -> list[Table]:
+    """A line for each system: the measures that say most, the fields, what it cost."""
+    systems = card["systems"]
+    whole = [(MEASURES[measure], _shares(card, measure)) for measure in FEW if measure in _told(card)]
+    fields = [(name, _shares(card, headline(each["kind"]), name)) for name, each in card["fields"].items()]
+    parts = [("scorecard", title, [*whole, *_official(systems)])]
+    parts += [
+        (f"fields-{begin}" if begin else "fields", "Fields: % right", fields[begin : begin + MOST_COLUMNS + 1])
+        for begin in range(0, len(fields), MOST_COLUMNS + 1)
+    ]
+    parts.append(("cost", "Cost", _costs(systems)))
     return [
         Table(
             key,
             heading,
-            ["", *(row[0] for row in table)],
-            [[name, *(row[1 + place] for row in table)] for place, name in enumerate(systems)],
+            ["system", *(name for name, _ in columns)],
+            [[system, *(cells[place] for _, cells in columns)] for place, system in enumerate(systems)],
         )
-        for key, heading, table in (("scorecard", title, chosen), ("form", FORM_TITLE, forms))
-        if table
+        for key, heading, columns in parts
+        if columns
     ]
 
 
-def comparison_table(
-    comparisons: Sequence[Mapping[str, Any]],
-    names: Mapping[str, str] | None = None,
-    about: str = "Systems compared",
-    tests: int | None = None,
-) -> Table:
-    """Pairs of systems: the difference in points, its interval, p adjusted for all of them, what it says."""
-    names = names or {}
-    columns = [
-        "first",
-        "second",
-        "measure",
-        "points",
-        "only the first",
-        "only the second",
-        "p",
-        "the first is",
-        "rows needed",
+def _compared(card: Mapping[str, Any]) -> list[Table]:
+    """For each first system its lines: the other systems, and what is said of each measure; of many only the few."""
+    tables: dict[str, dict[str, dict[str, str]]] = {}
+    for pair in card["comparisons"]:
+        if pair["field"] is None and pair["measure"] in FEW:
+            found = tables.setdefault(pair["a"], {}).setdefault(pair["b"], {})
+            found[MEASURES[pair["measure"]]] = _said(pair)
+    title = f"; p adjusted for {len(card['comparisons'])} tests (Holm), all of them in report.html"
+    return [
+        Table(
+            f"compared-{place}" if place else "compared",
+            f"{first} against each other system, in points of 100" + title,
+            ["against", *(columns := next(iter(others.values())))],
+            [[other, *(cells[column] for column in columns)] for other, cells in others.items()],
+        )
+        for place, (first, others) in enumerate(tables.items())
     ]
-    rows = [
+
+
+def _said(pair: Mapping[str, Any]) -> str:
+    """`better +11.6, p < 0.001`, or how many rows it would take to tell."""
+    points = f"{100 * pair['difference']:+.1f}"
+    if pair["verdict"] == "no difference shown":
+        return f"not shown {points}" + (f", {pair['rows_needed']:,} rows needed" if pair["rows_needed"] else "")
+    return f"{pair['verdict']} {points}, {_p(pair)}"
+
+
+def _p(pair: Mapping[str, Any]) -> str:
+    return "p < 0.001" if pair["p_adjusted"] < 0.001 else f"p = {pair['p_adjusted']:.3f}"
+
+
+def compared_tables(found: Mapping[str, Any]) -> list[Table]:
+    """Two systems of one or two scorecards: the measures in which they differ, and the rows."""
+    sides = [found[key] for key in ("a", "b")]
+    same = sides[0]["scorecard"] == sides[1]["scorecard"]
+    names = [each["system"] if same else f"{each['system']} of {Path(each['scorecard']).name[:8]}" for each in sides]
+    differ = [
         [
-            names.get(pair["a"], pair["a"]),
-            names.get(pair["b"], pair["b"]),
             f"{pair['field']} {FIELD_MEASURES[pair['measure']]}" if pair["field"] else MEASURES[pair["measure"]],
             f"{100 * pair['difference']:+.1f} ({100 * pair['low']:+.1f} to {100 * pair['high']:+.1f})",
-            "" if pair["only_a"] is None else f"{pair['only_a']}",
-            "" if pair["only_b"] is None else f"{pair['only_b']}",
-            "< 0.001" if pair["p_adjusted"] < 0.001 else f"{pair['p_adjusted']:.3f}",
-            pair["verdict"],
+            "" if pair["only_a"] is None else f"{pair['only_a']:,} : {pair['only_b']:,}",
+            _p(pair).removeprefix("p ").removeprefix("= "),
+            pair["verdict"].replace("no difference ", "not "),
             "" if pair["rows_needed"] is None else f"{pair['rows_needed']:,}",
         ]
-        for pair in comparisons
+        for pair in found["comparisons"]
     ]
-    title = f"{about}; p adjusted for {tests or len(rows)} tests (Holm)"
-    return Table("comparisons", title, columns, rows)
+    equal = "; ".join(
+        f"{field} {FIELD_MEASURES[measure]}" if field else MEASURES[measure] for measure, field in found["equal"]
+    )
+    rows = [
+        [each["id"], *(_outcome(each, side) for side in (0, 1)), ", ".join(each["fields"])]
+        for each in found["examples"]
+    ]
+    first = f", the first {len(rows)}" if len(rows) < found["differing"] else ""
+    alone = f"{found['only_in_a']:,} only in the first, {found['only_in_b']:,} only in the second"
+    return [
+        Table(
+            "comparisons",
+            f"{names[0]} against {names[1]}: {found['rows']:,} rows in both, {alone}; "
+            f"p adjusted for {len(differ)} tests (Holm)",
+            ["measure", "points of 100", "rows", "p", f"{names[0]} is", "rows needed"],
+            [*differ, *[[equal, "equal in every row", "", "", "", ""]] * bool(equal)],
+        ),
+        Table("rows", f"Rows that differ: {found['differing']:,}{first}", ["row", *names, "fields"], rows, texts=4),
+    ]
+
+
+def _outcome(example: Mapping[str, Any], side: int) -> str:
+    """Whether one side is right in a row; if not, the class of its form, or that its content is wrong."""
+    form = example["forms"][side]
+    return "right" if example["right"][side] else "wrong" if form in (None, "valid") else form.replace("_", " ")
 
 
 def check_tables(folder: Path, checks: Sequence[Check]) -> list[Table]:
@@ -254,8 +328,8 @@ def index_tables(index: Index) -> list[Table]:
 
 
 def percent(rate: Mapping[str, float | None]) -> str:
-    """A rate with its interval: `97.9 (92.7–99.4)`; nothing where there was nothing to rate."""
+    """A rate with its interval: `97.9 (93–99)`; nothing where there was nothing to rate."""
     value, low, high = rate["value"], rate["low"], rate["high"]
     if value is None or low is None or high is None:
         return ""
-    return f"{100 * value:.1f} ({100 * low:.1f}–{100 * high:.1f})"
+    return f"{100 * value:.1f} ({100 * low:.0f}–{100 * high:.0f})"
