@@ -1,5 +1,7 @@
 """Adapters: saved and loaded with the knowledge of what they were trained on."""
 
+import contextlib
+import io
 import json
 import shutil
 from functools import partial
@@ -119,7 +121,8 @@ def merge(folder: Path, base: BaseModel, template: ChatTemplate, cache: Path, pr
 
 
 def _merge(adapter: Path, base: BaseModel, template: ChatTemplate, folder: Path) -> None:
-    with quiet():
+    # Saving draws a bar that no setting of transformers hides.
+    with quiet(), contextlib.redirect_stderr(io.StringIO()):
         load(adapter, base, template, "none").merge_and_unload(safe_merge=True).save_pretrained(folder)
     for name in TOKENIZER_FILES:
         shutil.copyfile(base.folder / name, folder / name)

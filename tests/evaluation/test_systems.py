@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -289,6 +290,16 @@ def test_a_gate_that_names_no_system(recipe: Recipe) -> None:
     assert list(systems_of(asking(recipe, {}, gate=[rule]), True, None)) == ["majority", "base"], (
         "nothing is held to it"
     )
+
+
+def test_a_schema_that_is_no_schema(version: Path, recipe: Recipe, tmp_path: Path) -> None:
+    packaged = Path(str(files("data_contracts"))) / recipe.contract
+    (tmp_path / "contract.yaml").write_bytes((packaged / "contract.yaml").read_bytes())
+    schema_ = json.loads((packaged / "target.schema.json").read_bytes())
+    (tmp_path / "target.schema.json").write_text(json.dumps(schema_ | {"type": "thing"}))
+    broken = recipe.model_copy(update={"contract": str(tmp_path)})
+    with pytest.raises(AssayError, match=r"target\.schema\.json"):
+        evaluate(version, None, broken, Store(tmp_path / "store"))
 
 
 def test_more_shots_than_rows(store: Store, version: Path, recipe: Recipe) -> None:
