@@ -134,7 +134,7 @@ class TaskTemplate:
 
         It is asked with an empty text, and has none where it cannot answer without a row's `meta`.
         """
-        nobody = {"id": "(none)", "language": None, "meta": {}}
+        nobody: dict[str, Any] = {"id": "(none)", "language": None, "meta": {}}
         try:
             return any(self._block(role, "", self._context(nobody), nobody).strip() for role in ("system", "user"))
         except AssayError:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import connection, forkserver, get_context, parent_process
 
 from curate.errors import AssayError
 from curate.progress import Progress
@@ -47,8 +47,13 @@ def process_pool(workers: int, progress: Progress) -> Iterator[MapShards]:
     Raises:
         AssayError: a worker was killed, most often for want of memory.
     """
-    # spawn, not fork: the parent has threads (progress bars, Arrow's pool) whose locks a fork would copy.
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_set_up, initargs=(workers,))
+    # Not by a fork of this process: it has threads (progress bars, Arrow's pool) whose locks a fork copies. A server
+    # without any imports what workers need once for all of them, while this process finds out what there is to do.
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["flows.preload"])
+    if workers > 1:
+        forkserver.ensure_running()
+    pool = ProcessPoolExecutor(workers, context, initializer=_set_up, initargs=(workers,))
 
     def map_shards(stage: str, function: Callable[[TaskT], Result], tasks: Sequence[TaskT], /) -> list[Result]:
         total = sum(task.size for task in tasks)
