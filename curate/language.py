@@ -60,10 +60,13 @@ PLAIN_WORDS = 3
 PLAIN = r"^[\pL\pM\s'’ʼ.,!?…¡¿;-]*$"
 """Such a text: tags and code have figures, colons, operators."""
 STATEMENT = (
-    r"(?m)^\s*(?:import [\w.]+(?: as \w+)?[ ;]*|from [\w.]+ import .*|#\s*(?:include|define|ifn?def) .*|using [\w.]+;"
-    r"|(?:(?:async )?def|class|func|fn|function) \w+.*[:{(].*|(?:if|elif|for|while|except|with) .*[:{]|\w+ = .*"
-    r"|(?:try|else|finally|do) ?[:{]|return .*;|(?:const|let|var) \w+ ?=.*|[\w.]+ ?\(.*\);?|self\.\w+.*)$"
+    r"(?m)^[ \t]*(?:import [\w.]+(?: as \w+)?[ ;]*|from [\w.]+ import .*|#\s*(?:include|define|ifn?def) .*"
+    r"|using [\w.]+;|(?:(?:async )?def|class|func|fn|function) \w+.*[:{(].*|(?:if|elif|for|while|except|with) .*[:{]"
+    r"|(?:try|else|finally|do) ?[:{]|(?:return|break|continue|pass|raise|throw|yield|echo|printf?|end|fi|done)\b.*"
+    r"|\w+ = .*|(?:const|let|var) \w+ ?=.*|[\w.]+ ?\(.*\);?|self\.\w+.*)$"
 )
+SENTENCE = r"(?m)^[ \t]*[A-Z][a-z']*,?(?: [A-Za-z'-]+[,;:]?){3}"
+"""What speaks of code begins like this."""
 STATEMENTS = 2
 """Lines like those of code that make a text without other letters than ASCII's code."""
 
@@ -100,8 +103,8 @@ ONLY = {
     "Thaana": "dv",
 }
 """Scripts that tell the language: the one, or by far the most written, of those that use them."""
-FEW = {"Hebrew": ("he", "yi"), "Bengali": ("bn", "as", "bpy"), "Han": ("zh", "ja", "yue", "wuu")}
-"""Scripts of a few languages, the first of which is told where the fast model has none of them."""
+FEW = {"Hebrew": ("he", "yi"), "Bengali": ("bn", "as", "bpy"), "Han": ("zh", "yue", "wuu")}
+"""Scripts of a few languages, the first of which is told where the fast model has none of them. Japanese has kana."""
 MANY = {
     "Cyrillic": "ru uk be bg mk sr av az ba bxr ce cv kk krc kv ky lez mhr mn mrj myv os rue sah tg tt tyv ug uz xal",
     "Arabic": "ar fa ur arz az azb ckb ks ku lrc mzn pnb ps sd ug",
@@ -193,7 +196,7 @@ def _is_prose(texts: pa.Array, found: "Prose") -> tuple[Numbers, Numbers]:
 
 def _without_code(texts: pa.Array, ascii_words: Numbers, is_prose: Numbers) -> tuple[pa.Array, Numbers]:
     """The texts without lines of code, where they are in ASCII and have some; and whether what is left is prose: of
-    code a sentence that speaks of it, with a capital and no operators."""
+    code a sentence that speaks of it, without operators."""
     from curate.prose import prose
 
     lines = np.flatnonzero(ascii_words & _matches(texts, "\n"))
@@ -201,7 +204,7 @@ def _without_code(texts: pa.Array, ascii_words: Numbers, is_prose: Numbers) -> t
     coded = lines[statements >= STATEMENTS]
     rest = pc.replace_substring_regex(texts.take(pa.array(coded)), STATEMENT, "")
     found = prose(rest, HEAD)
-    is_prose[coded] = _is_prose(rest, found)[0] & (found.symbols == 0) & (found.titled > 0)
+    is_prose[coded] = _is_prose(rest, found)[0] & (found.symbols == 0) & _matches(rest, SENTENCE)
     mask = np.zeros(len(texts), np.bool_)
     mask[coded] = True
     return pc.replace_with_mask(texts, pa.array(mask), rest), is_prose

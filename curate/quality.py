@@ -61,8 +61,9 @@ RULES: dict[str, Rule] = {
     "duplicate_7gram": _ignored(high=0.13),
     "duplicate_8gram": _ignored(high=0.12),
     "duplicate_9gram": _ignored(high=0.11),
-    "duplicate_10gram": Rule(high=0.75),
+    "duplicate_10gram": _ignored(high=0.1),
     "echo": Rule(high=0, then="reject"),
+    "loop": Rule(high=0, then="reject"),
     "cut_off": Rule(high=0, then="reject"),
     "open_end": Rule(high=0),
     "open_brackets": Rule(high=0),
@@ -76,9 +77,11 @@ RULES: dict[str, Rule] = {
 """The rules of a recipe that says nothing else.
 
 Bounds of text signals are Gopher's, of `punctuated_lines` and `short_lines` FineWeb's; what they find in answers are
-lists, code and short replies, so they are ignored. Of `duplicate_10gram` (Gopher: 0.1) the bound is ours: four copies
-of the same words and little else.
+lists, code and short replies, so they are ignored.
 """
+LOOP = 0.75
+"""Share of an answer's words that stand in repeated runs of ten from which it says the same over and over: four copies
+of one text and little else."""
 
 
 class Rating(Settings):
@@ -96,7 +99,7 @@ class Rating(Settings):
 class Quality(RowStage):
     """Adds the columns `signals` and `quality`. Counters: rows kept whose quality each rule has halved, and `rated`."""
 
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
 
     min_chars: int = Field(1, ge=1, description="Shortest prompt, in characters.")
     max_chars: int = Field(1_000_000, ge=1, description="Longest prompt and answer together, in characters.")
@@ -118,7 +121,7 @@ class Quality(RowStage):
 
     def run(self, table: pa.Table) -> Outcome:
         signals = measure(table)
-        broken = self._broken(signals)
+        broken = self.broken(signals)
         rejects = self._lengths(table)
         for row, evidence in _not_json(table["target"]).items():
             rejects.setdefault(row, Reject(row, "target_not_json", evidence))
@@ -155,7 +158,7 @@ class Quality(RowStage):
                 rejects.setdefault(row, Reject(row, reason, {"chars": int(measured[row]), "bound": bound}))
         return rejects
 
-    def _broken(self, signals: dict[str, pa.Array]) -> dict[str, npt.NDArray[np.bool_]]:
+    def broken(self, signals: dict[str, pa.Array]) -> dict[str, npt.NDArray[np.bool_]]:
         """Which rows are out of the bounds of each rule that is not ignored; a signal that is null is in them."""
         broken = {}
         for name, rule in self.rules.items():
@@ -206,6 +209,8 @@ def measure(table: pa.Table) -> dict[str, pa.Array]:
     at = np.cumsum(said.to_numpy(zero_copy_only=False)) - 1
     rows = pa.array(at, mask=pc.invert(said).to_numpy(zero_copy_only=False))
     signals |= {name: values.take(rows) for name, values in answer_signals(table.filter(said)).items()}
+    looped = pc.greater(signals["duplicate_10gram"], LOOP)
+    signals["loop"] = pc.if_else(said, pc.fill_null(looped, False), None)
     return {name: signals[name] for name in RULES}
 
 

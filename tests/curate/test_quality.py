@@ -73,8 +73,11 @@ TWO = [("words", {"measured": 2.0, "low": 3.0})]
         (
             said("q", "one " * 40),
             {"rules": {"duplicate_10gram": {"then": "reject"}}},
-            [("duplicate_10gram", {"measured": 0.975, "high": 0.75})],
+            [("duplicate_10gram", {"measured": 0.975, "high": 0.1})],
         ),
+        (said("q", "one " * 40), {}, [("loop", {"begins": "one " * 25, "ends": " one" * 25})]),
+        (said("q", " ".join(map(str, range(20))) * 4), {}, []),
+        (record("one " * 40, target="{}"), {}, []),
     ],
 )
 def test_reasons_at_their_bounds(
