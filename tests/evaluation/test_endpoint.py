@@ -561,7 +561,7 @@ def test_a_killed_run_goes_on_where_it_was(server: Scripted, tmp_path: Path, blo
     server.script = script
     arguments = [sys.executable, "-c", KILLED, server.endpoint().url, str(tmp_path)]
     run = subprocess.Popen(arguments, cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    assert enough.wait(60)
+    assert enough.wait(120)
     run.send_signal(blow)
     _, errors = run.communicate(timeout=30)
     assert run.returncode == -blow
@@ -703,7 +703,7 @@ def served(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         stderr=log,
     )
     try:
-        for _ in range(600):
+        for _ in range(2400):
             with suppress(OSError), urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
                 break
             assert server.poll() is None, (folder.parent / "log").read_text()
