@@ -217,7 +217,7 @@ class _Covered:
 
 
 class _CoveredWords(_Covered):
-    batch: ClassVar[int] = 1
+    batch: ClassVar[int] = 4
 
     def __init__(self, vectors: Vectors, sample: Ints) -> None:
         super().__init__(vectors.rows, sample)
