@@ -124,7 +124,7 @@ def _tables() -> tuple[Any, Any]:
     classes = np.zeros(PLANES, np.uint8)
     scripts = np.zeros(PLANES, np.uint8)
     of_category = {"Ll": LOWER, "Lu": UPPER, "Lt": UPPER, "Lo": CASELESS, "Lm": CASELESS}
-    for code in range(PLANES):
+    for code in range(0x10000):  # letters above are styled ones, or of scripts that the models do not know
         char = chr(code)
         category = unicodedata.category(char)
         if char.isspace() or char in DASHES:
@@ -178,7 +178,7 @@ def _count(data, bounds, head, classes, scripts, words, letters):  # type: ignor
                     words[row, 0] += 1
                     if phase == 1 or phase == 2:
                         if first != UPPER:
-                            words[row, 1] += 1
+                            words[row, 1] += capitals == 0  # camelCase is code
                         elif capitals == 1:
                             words[row, 2] += 1
                         elif capitals == size:

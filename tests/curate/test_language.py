@@ -96,6 +96,8 @@ def test_sentences_of_common_languages(sentences: dict[str, list[str]]) -> None:
         "lorem",
         "license: GNU Lesser General Public License v2.1+",
         "gnu lgpl v2.1 plus",
+        "hasOwnProperty",
+        "𝕋𝕙𝕖 𝕢𝕦𝕚𝕔𝕜 𝕓𝕣𝕠𝕨𝕟 𝕗𝕠𝕩",
         "license: GNU GPLv2 or higher",
         "import os\nimport time\nimport socket\nfrom email.header import decode_header\ntry:\n    import ssl",
     ],
@@ -181,6 +183,24 @@ def test_licence_tags_and_code_are_not_guessed(licence_data: Path) -> None:
         code += ["\n".join(lines[begin : begin + 15]) for begin in range(0, len(lines) - 15, 150)]
     assert len(code) > 300
     assert codes(*code).count(UNDETERMINED) >= 0.97 * len(code)
+
+
+def test_naughty_strings_are_hardly_guessed(shared_data: Path) -> None:
+    texts = json.loads((shared_data / "messy_blns/blns.json").read_text())
+    told = dict(zip(texts, codes(*texts), strict=True))
+    known = {
+        *(
+            "田中さんにあげて下さい",
+            "パーティーへ行かないか",
+            "和製漢語",
+            "部落格",
+            "사회과학원 어학연구소",
+            "社會科學院語學研究所",
+        ),
+        *("울란바토르", "magna cum laude", "medieval erection of parapets", "shitake mushrooms", "జ్ఞ\u200cా"),
+    }
+    assert known <= {text for text, code in told.items() if code != UNDETERMINED}
+    assert list(told.values()).count(UNDETERMINED) >= len(told) - 27
 
 
 def _without_words(tree: ast.AST) -> ast.AST:
