@@ -237,15 +237,18 @@ def _plots(card: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             values = {name: system[measure] for name, system in systems.items()}
             if measure != "rules_match" or any(each[measure] != each["whole_match"] for each in systems.values()):
                 yield {"title": MEASURES[measure], "field": None, "measure": measure, "values": values}
-    for name, each in list(card["fields"].items())[:MOST_FIELDS]:
-        measure = headline(each["kind"])
+    for name in list(card["fields"])[:MOST_FIELDS]:
+        measure = headline(card, name)
         values = {system: told["fields"][name][measure] for system, told in systems.items()}
         yield {"title": FIELD_MEASURES[measure], "field": name, "measure": measure, "values": values}
 
 
-def headline(kind: str) -> str:
-    """The one measure by which a field of a kind is shown."""
-    return {"set": "f1", "list": "f1", "class": "accuracy"}.get(kind, "match")
+def headline(card: Mapping[str, Any], name: str) -> str:
+    """The one measure by which a field is shown; its rule's only where that changes something."""
+    systems = card["systems"]
+    if card["fields"][name]["kind"] in ("set", "list"):
+        return "f1"
+    return "match" if (name, "match") in field_measures(systems) else "accuracy"
 
 
 def field_measures(systems: Mapping[str, Measured]) -> Iterator[tuple[str, str]]:

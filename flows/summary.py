@@ -204,7 +204,7 @@ def _by_system(title: str, card: Mapping[str, Any]) -> list[Table]:
     """A line for each system: the measures that say most, the fields, what it cost."""
     systems = card["systems"]
     whole = [(MEASURES[measure], _shares(card, measure)) for measure in FEW if measure in _told(card)]
-    fields = [(name, _shares(card, headline(each["kind"]), name)) for name, each in card["fields"].items()]
+    fields = [(name, _shares(card, headline(card, name), name)) for name in card["fields"]]
     parts = [("scorecard", title, [*whole, *_official(systems)])]
     parts += [
         (f"fields-{begin}" if begin else "fields", "Fields: % right", fields[begin : begin + MOST_COLUMNS + 1])
