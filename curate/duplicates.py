@@ -249,10 +249,13 @@ class _Judge:
         threshold = self.settings.threshold
         rows = self.order[self.firsts]
         signatures = _gathered(self.keys["signature"], rows)
-        self.buckets, crowded = band_buckets(band_tables(signatures, bands_for(threshold)))
+        tables = band_tables(signatures, bands_for(threshold))
+        self.buckets, crowded = band_buckets(tables)
         needed = crowded | have_rivals(signatures, self.buckets, threshold)
         for each in self.earlier:
-            needed |= have_rivals_in(signatures, each.tables, each.live)
+            needed |= have_rivals_in(tables, each.tables, each.live)
+        self.tables = tables if self.earlier else tables[:0].copy()  # large, and only to find earlier rows by
+        del tables
         begins, ends = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64)
         numbers = np.flatnonzero(needed)
         begins[numbers], ends[numbers], values = self._shingles(rows[numbers])
@@ -343,7 +346,9 @@ class _Judge:
         similar = [
             (mine, (number, row))
             for number, each in enumerate(self.earlier)
-            for mine, row in link_earlier(each.side, each.tables, each.live, self.side, parents, least).tolist()
+            for mine, row in link_earlier(
+                each.side, each.tables, each.live, self.side, self.tables, parents, least
+            ).tolist()
         ]
         root_of = roots(parents)[numbers]
         members: dict[int, list[int]] = {}
@@ -434,6 +439,7 @@ class _Judge:
                 self._answers(each.answers),
                 each.clusters,
                 self.side,
+                self.tables,
                 answers,
                 threshold,
             )

@@ -60,15 +60,9 @@ def band_tables(signatures: Signatures, bands: int) -> Tables:
     An entry is key << 32 | row, the key being 32 bits of the hash of the band's values: rows of equal values in a band
     stand side by side in it. Two other rows do so by chance once in 2^32 times, which costs a comparison, no more.
     """
-    tables = _band_entries(signatures, bands)
-    in_threads(np.ndarray.sort, tables)
-    return tables
-
-
-def _band_entries(signatures: Signatures, bands: int) -> Tables:
-    """`band_tables`, in the order of the rows."""
     tables = np.empty((bands, len(signatures)), np.uint64)
     in_threads(lambda begin: _enter(signatures, begin, tables), range(0, len(signatures), BATCH))
+    in_threads(np.ndarray.sort, tables)
     return tables
 
 
@@ -136,10 +130,10 @@ def have_rivals(signatures: Signatures, buckets: Buckets, threshold: float) -> F
     return rivals
 
 
-def have_rivals_in(signatures: Signatures, tables: Tables, live: Flags) -> Flags:
-    """Which rows share a bucket with a live row of an earlier side with these tables: shape (rows,)."""
-    keys, positions = _located(signatures, tables)
-    rivals = np.zeros(len(signatures), np.bool_)
+def have_rivals_in(own: Tables, tables: Tables, live: Flags) -> Flags:
+    """Which rows, by their own tables, share a bucket with a live row of an earlier side: shape (rows,)."""
+    keys, positions = _located(own, tables)
+    rivals = np.zeros(own.shape[1], np.bool_)
     _have_rivals_in(keys, positions, tables, live, rivals)
     return rivals
 
@@ -174,6 +168,7 @@ def remove_duplicates_of(
     earlier_answers: Hashes,
     clusters: Hashes,
     side: Side,
+    own: Tables,
     answers: Hashes,
     threshold: float,
 ) -> tuple[Rows, npt.NDArray[np.float64], Rows]:
@@ -187,6 +182,7 @@ def remove_duplicates_of(
         earlier_answers, answers: a hash of each row's answer, or zeros where the answer does not matter.
         clusters: a hash of each earlier row's cluster.
         side: the new rows; the shingles of those of `have_rivals_in` must be there.
+        own: their `band_tables`.
         threshold: Jaccard similarity, in (0, 1].
 
     Returns:
@@ -195,7 +191,7 @@ def remove_duplicates_of(
     """
     by = np.full(len(answers), -1, np.int64)
     similarity = np.zeros(len(answers))
-    keys, positions = _located(side.signatures, tables)
+    keys, positions = _located(own, tables)
     theirs = tables, kept, live, earlier_answers, clusters
     runs, buckets = _long_runs(keys, positions, *theirs)
     ours = *side.arrays, keys, positions, answers, runs
@@ -316,11 +312,13 @@ def link(side: Side, buckets: Buckets, parents: Rows, threshold: float) -> None:
     _link(*side.arrays, buckets.begins, buckets.rows, buckets.weak, *own, parents, threshold, least_equal(threshold))
 
 
-def link_earlier(earlier: Side, tables: Tables, live: Flags, side: Side, parents: Rows, threshold: float) -> Rows:
+def link_earlier(
+    earlier: Side, tables: Tables, live: Flags, side: Side, own: Tables, parents: Rows, threshold: float
+) -> Rows:
     """Join rows that are at least as similar as the threshold to one earlier row, in the union-find `parents`.
 
     Args:
-        earlier, tables, live, side: as for `remove_duplicates_of`.
+        earlier, tables, live, side, own: as for `remove_duplicates_of`.
 
     Returns:
         Pairs (row, earlier row) that are that similar, a spanning tree of all there are: every earlier row that is
@@ -328,22 +326,22 @@ def link_earlier(earlier: Side, tables: Tables, live: Flags, side: Side, parents
     """
     joined = np.concatenate([parents, np.arange(len(parents), len(parents) + len(live))])
     pairs: Rows = _link_earlier(
-        *earlier.arrays, tables, live, *side.arrays, *_located(side.signatures, tables), joined, threshold,
+        *earlier.arrays, tables, live, *side.arrays, *_located(own, tables), joined, threshold,
         least_equal(threshold),
     )  # fmt: skip
     parents[:] = joined[: len(parents)]  # the least is the root: none of these points to an earlier row
     return pairs
 
 
-def _located(signatures: Signatures, tables: Tables) -> tuple[Tables, Rows]:
+def _located(own: Tables, tables: Tables) -> tuple[Tables, Rows]:
     """The key of each row in each band, in the upper 32 bits, and where in the band's table it would stand: both of
     shape (bands, rows)."""
-    keys = _band_entries(signatures, len(tables)) & ~np.uint64(0xFFFFFFFF)
-    positions = np.empty(keys.shape, np.int64)
+    keys, positions = np.empty(own.shape, np.uint64), np.empty(own.shape, np.int64)
 
     def locate(band: int) -> None:
-        order = np.argsort(keys[band])  # so that the table is walked through once
-        positions[band, order] = np.searchsorted(tables[band], keys[band, order])
+        rows = own[band] & np.uint64(0xFFFFFFFF)
+        keys[band, rows] = ascending = own[band] & ~np.uint64(0xFFFFFFFF)
+        positions[band, rows] = np.searchsorted(tables[band], ascending)
 
     in_threads(locate, range(len(tables)))
     return keys, positions

@@ -121,7 +121,13 @@ def test_earlier_rows_equal_brute_force(
         if crowded:  # as if every bucket of several rows were a large one
             patch.setattr(near_dedup, "LARGE", 1)
         by, similarity, pairs = remove_duplicates_of(
-            old, tables_of(old, threshold), *theirs, new, np.array(answers, np.uint64), threshold
+            old,
+            tables_of(old, threshold),
+            *theirs,
+            new,
+            tables_of(new, threshold),
+            np.array(answers, np.uint64),
+            threshold,
         )
     ties: dict[int, set[int]] = {row: set() for row in range(len(rows))}
     for row, mine in enumerate(new_sets):
@@ -136,7 +142,7 @@ def test_earlier_rows_equal_brute_force(
         assert similar(old_sets[other], new_sets[row]) >= threshold
         found[row].add(int(names[other]))
     assert found == ties
-    rivals = have_rivals_in(new.signatures, tables_of(old, threshold), live)
+    rivals = have_rivals_in(tables_of(new, threshold), tables_of(old, threshold), live)
     assert all(rivals[row] for row in ties if ties[row])
 
 
@@ -185,7 +191,9 @@ def test_rows_with_a_common_part_equal_brute_force(seed: int, threshold: float) 
 
     with pytest.MonkeyPatch.context() as patch:
         theirs = in_one_bucket(patch, 40), there, there, np.zeros(40, np.uint64), np.arange(40, dtype=np.uint64)
-        by, _, pairs = remove_duplicates_of(old, *theirs, new, np.array(answers, np.uint64), threshold)
+        by, _, pairs = remove_duplicates_of(
+            old, *theirs, new, tables_of(new, threshold), np.array(answers, np.uint64), threshold
+        )
     near = {(r, o) for r, mine in enumerate(sets) for o, its in enumerate(old_sets) if similar(mine, its) >= threshold}
     assert set(map(tuple, pairs.tolist())) == near
     firsts = [min((other for row, other in near if row == each), default=-1) for each in range(40)]
@@ -208,7 +216,7 @@ def test_rows_that_share_a_common_part_just_below_the_threshold_do_not_meet(monk
     monkeypatch.setattr(near_dedup, "_rare_runs", rare)
     numbers = np.arange(500, dtype=np.uint64)
     theirs = in_one_bucket(monkeypatch, 500), flags, flags, numbers * 0, numbers
-    by, _, pairs = remove_duplicates_of(old, *theirs, new, numbers * 0, 0.8)
+    by, _, pairs = remove_duplicates_of(old, *theirs, new, tables_of(new, 0.8), numbers * 0, 0.8)
     assert [len(members) for _, _, _, members, *_ in found] == [0]
     assert (by < 0).all()
     assert len(pairs) == 0
@@ -221,7 +229,7 @@ def test_rows_are_linked_through_earlier_ones_as_by_brute_force(
     old, new = side_of([text for text, _ in earlier], threshold), side_of([text for text, _ in rows], threshold)
     live = np.array([random.random() < 0.8 for _ in earlier], np.bool_)
     parents = np.arange(len(rows))
-    pairs = link_earlier(old, tables_of(old, threshold), live, new, parents, threshold)
+    pairs = link_earlier(old, tables_of(old, threshold), live, new, tables_of(new, threshold), parents, threshold)
     near = {
         (row, other)
         for (row, mine), (other, theirs) in itertools.product(enumerate(sets_of(new)), enumerate(sets_of(old)))
@@ -266,6 +274,6 @@ def test_a_damaged_table_is_an_error_and_never_read_or_written_beyond() -> None:
     tables = tables_of(side, 0.8) | np.uint64(0x7FFFFFFF)
     flags, numbers = np.ones(1, np.bool_), np.zeros(1, np.uint64)
     with pytest.raises(IndexError, match="index is damaged"):
-        have_rivals_in(side.signatures, tables, flags)
+        have_rivals_in(tables_of(side, 0.8), tables, flags)
     with pytest.raises(IndexError, match="index is damaged"):
-        remove_duplicates_of(side, tables, flags, flags, numbers, numbers, side, numbers, 0.8)
+        remove_duplicates_of(side, tables, flags, flags, numbers, numbers, side, tables_of(side, 0.8), numbers, 0.8)
