@@ -279,4 +279,6 @@ def label_of(value: Any) -> str | None:
     """A value of a class as a label: a text as it is, another scalar as JSON; None for what is no scalar."""
     if isinstance(value, str):
         return value
+    if type(value) is int:
+        return str(value)
     return None if value is ABSENT or isinstance(value, dict | list) else json.dumps(value)

@@ -192,7 +192,8 @@ def _not_json(output: str, error: strict_json.InvalidJson, validator: jsonschema
     begin, end, value, fits = _extract(text, validator)
     if value is not ABSENT:
         kind = _around(text, begin, end)
-        return Form(kind, detail, frozenset(cut | signs(text) - {"refusal"}), ABSENT, value, fits)
+        circles: set[Flag] = {"repetition"} if runs_in_circles(text) else set()
+        return Form(kind, detail, frozenset(cut | circles), ABSENT, value, fits)
     flags = cut | signs(text)
     opened = re.search(r"[{\[]", text)
     if opened is not None and "{" in text and text[opened.start()] == "[":
@@ -299,7 +300,9 @@ TAIL = 4096
 
 def runs_in_circles(text: str) -> bool:
     """Whether a text ends in a passage said ROUNDS times or more, numbers aside: `art. 1, art. 2, art. 3, ...`"""
-    tail = re.sub(r"\d+", "0", re.sub(r"\s+", " ", text[-TAIL:])).strip()
+    if len(text) < CIRCLE:
+        return False
+    tail = re.sub(r"\d+", "0", " ".join(text[-TAIL:].split()))
     if len(tail) < CIRCLE:
         return False
     mark = tail[-16:]

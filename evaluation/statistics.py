@@ -60,6 +60,8 @@ class Rows:
 
     def some(self, chosen: npt.NDArray[np.bool_]) -> "Rows":
         """Only some of the rows: a mask of shape (rows,)."""
+        if chosen.all():
+            return self
         return Rows(self.numbers[chosen].tolist(), int(chosen.sum()), self.resamples, self.seed)
 
     def kinds_of_groups(self, kinds: Ints) -> tuple[Ints, Any]:

@@ -63,16 +63,24 @@ class Judge:
         self._right = (RIGHT,) * len(self.fields)
         self._wrong = (WRONG,) * len(self.fields)
         self._no_labels = (None,) * len(self.classes)
+        self._known: dict[tuple[str, bool, int], tuple[Judgement, Any]] = {}
 
     def __call__(self, output: str, expected: Any, cut_off: bool = False) -> Judgement:
         """Judge an output; any text whatever gives a judgement.
 
+        Systems that are asked the same rows often say the same: what is said to one expected value, the same object, is
+        judged once.
+
         Args:
             output: the generated text.
-            expected: the right answer as a Python value.
+            expected: the right answer as a Python value, which does not change.
             cut_off: whether the generator stopped the output at its limit of tokens.
         """
-        return self.judge(form_of(output, self.validator, cut_off), expected)
+        key = output, cut_off, id(expected)
+        known = self._known.get(key)
+        if known is None:  # with the value itself, so that no other can come to have its id
+            known = self._known[key] = self.judge(form_of(output, self.validator, cut_off), expected), expected
+        return known[0]
 
     def judge(self, form: Form, expected: Any) -> Judgement:
         """Judge the content of an output whose form is known."""
@@ -100,7 +108,7 @@ class Judge:
             form.extracted_valid,
             whole,
             whole or rules,
-            whole or (form.extracted is not ABSENT and equal(form.extracted, expected)),
+            whole or (not form.parses and form.extracted is not ABSENT and equal(form.extracted, expected)),
             missing,
             invented,
             compared,
