@@ -22,7 +22,7 @@ from evaluation.shots import asked
 from evaluation.slices import Names, slices_of
 from evaluation.statistics import Rows
 from evaluation.structured import Judge
-from evaluation.systems import HERE, LIBRARIES, Asking, needs, pairs, systems_of, told
+from evaluation.systems import DECIDING, HERE, Asking, needs, pairs, systems_of, told
 from train.adapter import check_parents, parents
 from train.base_model import BaseTokenizer, prepare
 from train.examples import Row, read_split, select
@@ -69,7 +69,7 @@ def evaluate(version: Path, adapter: Path | None, recipe: Recipe, store: Store, 
         "contract_sha256": contract.sha256,
         "settings": settings.model_dump(mode="json"),
         "systems": {name: told(each) for name, each in asking.items()},
-        "libraries": installed(LIBRARIES),
+        "libraries": installed(DECIDING),
     }
     event = {"event": "scorecards", "name": recipe.name}
     found = store.made_from("scorecards", recipe.name, inputs)

@@ -43,6 +43,8 @@ GENERATION = 2
 """Of the way answers are generated; those of another one are asked for again."""
 LIBRARIES = ("bitsandbytes", "peft", "tokenizers", "torch", "transformers")
 """Packages whose versions a model's answers depend on."""
+DECIDING = (*LIBRARIES, "bm25s", "llguidance", "scikit-learn")
+"""Packages that the scorecard depends on: those and what chooses shots, holds to the schema and learns from words."""
 BASELINES = ("majority", "tfidf")
 HERE = ("base", "adapter", "merged")
 """Models that run here."""

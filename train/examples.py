@@ -43,11 +43,13 @@ def read_split(version: Path, split: str, columns: Sequence[str], cache: Path) -
         cache: the store's cache.
     """
     import datasets
+    import pyarrow.parquet as pq
 
+    path = version / f"{split}.parquet"
+    if not pq.read_metadata(path).num_rows:  # which datasets cannot read
+        return []
     datasets.disable_progress_bars()
-    loaded = datasets.Dataset.from_parquet(
-        str(version / f"{split}.parquet"), columns=list(columns), cache_dir=str(cache / "datasets")
-    )
+    loaded = datasets.Dataset.from_parquet(str(path), columns=list(columns), cache_dir=str(cache / "datasets"))
     rows: list[Row] = loaded.to_list()
     return rows
 

@@ -158,6 +158,12 @@ def test_an_adapter_of_another_base_is_an_error(
         evaluate(version, adapter, foreign, store)
 
 
+def test_no_test_rows_are_an_error(store: Store, model_folder_64: Path, recipe: Recipe) -> None:
+    empty = write_version(store, model_folder_64, rows=3)
+    with pytest.raises(AssayError, match="the test split has no rows"):
+        evaluate(empty, None, recipe, store)
+
+
 def test_no_row_short_enough_is_an_error(store: Store, version: Path, recipe: Recipe) -> None:
     short = recipe.model_copy(update={"evaluation": recipe.evaluation.model_copy(update={"max_tokens": 8})})
     with pytest.raises(AssayError, match="no row of the test split has 8 tokens or fewer"):
