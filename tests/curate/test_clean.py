@@ -14,8 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.clean import ESCAPES, Clean, mend_mojibake
+from curate.recipe import Recipe
 from curate.record import SCHEMA, map_contents
 from tests.records import RECORDS, layouts, record, table_of
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def cleaned(*texts: str, **settings: Any) -> list[str]:
@@ -213,6 +216,18 @@ def test_naughty_strings_are_cleaned_once_and_lose_no_letter(shared_data: Path) 
     for before, after in zip(texts, once, strict=True):
         letters = [char for char in unicodedata.normalize("NFC", re.sub(ESCAPES, "", before)) if char.isalnum()]
         assert [char for char in after if char.isalnum()] == letters
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda path: path.stem)
+def test_naughty_strings_lose_no_letter_by_any_shipped_recipe(shared_data: Path, path: Path) -> None:
+    texts = json.loads((shared_data / "messy_blns/blns.json").read_text())
+    clean = Recipe.load(path).clean
+    outcome = clean.run(table_of([record(text, id=str(number)) for number, text in enumerate(texts)]))
+    assert (outcome.kept.num_rows, outcome.rejected.num_rows) == (515, 0)
+    for before, row in zip(texts, outcome.kept.to_pylist(), strict=True):
+        letters = [char for char in every_line(re.sub(ESCAPES, "", before)) if char.isalnum()]
+        after = [char for char in row["turns"][0]["content"] if char.isalnum()]
+        assert after == [char for char in unicodedata.normalize(clean.unicode, "".join(letters)) if char.isalnum()]
 
 
 def test_contents_are_all_that_changes() -> None:
