@@ -126,7 +126,7 @@ def nested(inner: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dict[s
 def test_whatever_is_chosen_fits(renderer: Renderer, schema: dict[str, Any], seed: int) -> None:
     constraint = Constraint(schema, renderer)
     assert constraint.relaxed == ()
-    text, complete = said(constraint, renderer, seed, most=400)
+    text, complete = said(constraint, renderer, seed, most=10_000)
     assert complete, "nothing in these schemas is without end"
     value = strict_json.loads(text)
     assert validator_of(schema).is_valid(value), text
