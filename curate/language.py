@@ -270,7 +270,11 @@ def _by_models(heads: pa.Array, script: Numbers, letters: Numbers) -> tuple[Numb
     guesses *= _allowed()[script]
     told, confidence = guesses.argmax(axis=1), guesses.max(axis=1, initial=0).astype(np.float64)
     few = _of_script(FEW)[script]
+    for name, codes in FEW.items():
+        told[(script == NAMES.index(name)) & (confidence == 0)] = _codes().index(codes[0])
     unsure = np.flatnonzero((confidence < SURE) & ~few)
+    if not len(unsure):
+        return told, confidence  # without loading langdetect's model
     odds, known = langdetect_model.posterior(heads.take(pa.array(unsure)), SECOND_HEAD)
     theirs = np.array([_codes().index(code) for code in langdetect_model.model().languages])
     others = np.full((len(unsure), guesses.shape[1]), UNKNOWN, np.float32)
@@ -280,8 +284,6 @@ def _by_models(heads: pa.Array, script: Numbers, letters: Numbers) -> tuple[Numb
     next_best, best = np.partition(scores, -2, axis=1)[:, -2:].T
     confidence[unsure] = best
     told[unsure[(best - next_best) * letters[unsure] < LEAD]] = guesses.shape[1]  # `und`
-    for name, codes in FEW.items():
-        told[(script == NAMES.index(name)) & (confidence == 0)] = _codes().index(codes[0])
     return told, confidence
 
 
