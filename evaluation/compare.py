@@ -154,7 +154,7 @@ def _outcomes(side: Sequence[Row], kinds: Mapping[str, str]) -> Outcomes:
 
 def _without_echoes(one: Outcomes, other: Outcomes) -> list[Outcomes]:
     """Without what a rule of comparison does not change: a test of the same again would only cost power."""
-    echoes = {("rules_match", None): ("whole_match", None)}
+    echoes: dict[Measure, Measure] = {("rules_match", None): ("whole_match", None)}
     echoes |= {key: ("accuracy", key[1]) for key in one.rates if key[0] == "match"}
     same = {
         key
