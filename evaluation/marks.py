@@ -49,8 +49,8 @@ def lines(given: Any, expected: Any) -> list[Line]:
 
 
 def _lines(path: str, given: Any, expected: Any) -> Iterator[Line]:
-    if isinstance(given, dict) and (isinstance(expected, dict) or expected is ABSENT) and (given or expected):
-        wanted = {} if expected is ABSENT else expected
+    wanted = {} if expected is ABSENT else expected
+    if isinstance(given, dict) and isinstance(wanted, dict) and (given or wanted):
         for key in [*wanted, *(key for key in given if key not in wanted)]:
             inner = f"{path}.{key}" if path else key
             yield from _lines(inner, given.get(key, ABSENT), wanted.get(key, ABSENT))

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from evaluation.fields import equal
@@ -60,6 +60,7 @@ JSON = st.recursive(
 
 
 @given(JSON, JSON)
+@example({"a": {}}, {})
 def test_nothing_is_marked_of_what_is_right_and_something_of_what_is_wrong(answer: Any, expected: Any) -> None:
     marked = [line for line in lines(answer, expected) if line.fault]
     assert bool(marked) != equal(answer, expected)
