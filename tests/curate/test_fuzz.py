@@ -73,7 +73,8 @@ rows = st.fixed_dictionaries(
     },
     optional={"case": st.sampled_from(["a", "b", "c", "d"])},
 )
-drops = st.lists(st.lists(st.lists(rows, max_size=12), min_size=1, max_size=3), min_size=1, max_size=3)
+drop = st.lists(st.lists(rows, max_size=12), min_size=1, max_size=3).filter(any)  # one without rows is an error
+drops = st.lists(drop, min_size=1, max_size=3)
 
 
 @st.composite
