@@ -2,7 +2,8 @@
 
 import gc
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
@@ -45,6 +46,19 @@ COMPARED = ("schema_valid", "whole_match", "rules_match", "exact_match")
 """Measures of the whole answer in which systems are compared."""
 
 
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without the garbage collector, which would look at all judgements again and again for cycles they cannot have: a
+    third of the time."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """One system's answer to one row."""
@@ -82,6 +96,7 @@ class Asked:
     """Kind of slice -> its name -> mask of the rows."""
 
     @staticmethod
+    @_uncollected()
     def of(rows: Rows, judge: Judge, expected: Sequence[Any], slices: Masks | None = None) -> "Asked":
         """The rows of structured answers.
 
@@ -98,6 +113,7 @@ class Asked:
         return Asked(rows, judge.fields, wanted, slices or {})
 
 
+@_uncollected()
 def judged(
     generated: Sequence[Generated], expected: Sequence[Any], judge: Judge, form_of: FormOf | None = None
 ) -> list[Answer]:
@@ -110,19 +126,12 @@ def judged(
         form_of: judges the form where it is not JSON that was asked for: (output, whether it was cut off) -> form.
     """
     answers = []
-    # What is made here has no cycles, and the collector would look at all of it again and again: a third of the time.
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        for each, right in zip(generated, expected, strict=True):
-            if form_of is None:
-                judgement = judge(each.text, right, each.truncated)
-            else:
-                judgement = judge.judge(form_of(each.text, each.truncated), right)
-            answers.append(Answer(each, judgement, judgement.whole_match))
-    finally:
-        if collecting:
-            gc.enable()
+    for each, right in zip(generated, expected, strict=True):
+        if form_of is None:
+            judgement = judge(each.text, right, each.truncated)
+        else:
+            judgement = judge.judge(form_of(each.text, each.truncated), right)
+        answers.append(Answer(each, judgement, judgement.whole_match))
     return answers
 
 
@@ -165,6 +174,7 @@ def _flags(values: Iterable[bool]) -> npt.NDArray[np.bool_]:
     return np.fromiter(values, np.bool_)
 
 
+@_uncollected()
 def scorecard(
     systems: Mapping[str, Sequence[Answer]],
     asked: Asked,
