@@ -40,9 +40,10 @@ class Table:
 
 
 def curation_tables(curated: Curated) -> list[Table]:
-    """The data set in numbers, its quarantine by reason, and its stages."""
+    """The data set in numbers, its quarantine by reason if there is any, and its stages."""
     manifest = curated.manifest
-    return [_counts(manifest), _quarantine(manifest), _stages(curated)]
+    quarantined = [_quarantine(manifest)] if manifest["counts"]["quarantined"] else []
+    return [_counts(manifest), *quarantined, _stages(curated)]
 
 
 def _counts(manifest: Mapping[str, Any]) -> Table:
@@ -51,6 +52,7 @@ def _counts(manifest: Mapping[str, Any]) -> Table:
     rows = [
         ("rows in", counts["in"]),
         *((f"  read as {shape}", read[shape]) for shape in SHAPES if shape in read),
+        *([("made by dividing others", counts["made"])] if counts["made"] else []),
         ("kept", counts["kept"]),
         *((f"  {name}", counts["splits"][name]) for name in SPLITS),
         ("quarantined", counts["quarantined"]),

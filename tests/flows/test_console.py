@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from curate.pipeline import Curated
 from flows.console import UNSAFE, Bars, harmless, print_places, print_preview, print_tables, rate
 from flows.preview import Preview
-from flows.summary import Table
+from flows.summary import Table, curation_tables
 
 HOSTILE = (
     "[red]not markup[/red] [link=http://example.org]x[/link] \x1b[2J\x1b]0;title\x07 \x9b31m \u202eevil \ud800 \r over"
@@ -52,6 +53,23 @@ def test_a_quarantined_row_says_why(capsys: pytest.CaptureFixture[str]) -> None:
 def test_tables_take_markup_as_text(capsys: pytest.CaptureFixture[str]) -> None:
     print_tables([Table("t", "Title", ["name", "rows"], [["[red]x[/red]", "1"]])])
     assert "[red]x[/red]" in capsys.readouterr().out
+
+
+def test_of_a_data_set_only_what_there_is_is_shown() -> None:
+    read = {"name": "read", "counters": {}, "reasons": {}, "rows_in": 1, "kept": 1, "rejected": 0}
+    counts = {"in": 1, "made": 0, "kept": 1, "quarantined": 0, "clusters": 1, "conflicts": 0}
+    splits = {"train": 1, "validation": 0, "test": 0}
+    manifest = {"name": "n", "version": "v", "stages": [read], "counts": counts | {"splits": splits}}
+    plain = Curated(Path("n/v"), manifest, {"read": 1.0}, {"read": (0, 1)})
+    assert [table.title for table in curation_tables(plain)] == ["Data set n/v", "Stages"]
+
+    divided = read | {"name": "fit", "reasons": {"too_many_tokens": 1}, "kept": 3, "rejected": 1}
+    counts |= {"made": 3, "kept": 3, "quarantined": 1, "splits": splits}
+    manifest |= {"stages": [read, divided], "counts": counts}
+    seconds, cached = {"read": 1.0, "fit": 1.0}, {"read": (0, 1), "fit": (0, 1)}
+    data_set, quarantine, _ = curation_tables(Curated(Path("n/v"), manifest, seconds, cached))
+    assert ["made by dividing others", "3"] in data_set.rows
+    assert quarantine.rows == [["too_many_tokens", "fit", "1"]]
 
 
 def test_a_table_as_markdown_and_as_records() -> None:
