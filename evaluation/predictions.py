@@ -70,9 +70,9 @@ def predictions(
         columns["id"] += ids
         columns["system"] += [system] * len(ids)
         columns["group"] += groups
-        columns["prompt"] += map(_writable, prompts)
-        columns["expected"] += map(_writable, expected)
-        columns["output"] += [_writable(answer.generated.text) for answer in answers]
+        columns["prompt"] += map(writable, prompts)
+        columns["expected"] += map(writable, expected)
+        columns["output"] += [writable(answer.generated.text) for answer in answers]
         columns["shots"] += (shots or {}).get(system, [[]] * len(ids))
         columns["tokens_in"] += [answer.generated.tokens_in for answer in answers]
         columns["logprob"] += [answer.generated.logprob for answer in answers]
@@ -103,5 +103,6 @@ def _fields(row: int, answer: Answer, asked: Asked) -> dict[str, Any]:
     }
 
 
-def _writable(text: str) -> str:
+def writable(text: str) -> str:
+    """A text with what UTF-8 cannot hold written as its escape."""
     return text.encode("utf-8", "backslashreplace").decode()

@@ -14,24 +14,28 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
+from curate import strict_json
 from curate.errors import AssayError
 from curate.hashing import digest, file_digest
 from curate.recipe import EvaluationSettings
 from curate.store import Store
 from evaluation import gate, ljp_criminal
+from evaluation.form import short
 from evaluation.generate import Generated
-from evaluation.predictions import predictions
+from evaluation.predictions import predictions, writable
 from evaluation.report import Questions, write_report
 from evaluation.scorecard import SCHEMA_VERSION, TUNED, Answer, Asked, FormOf, judged, scorecard
 from evaluation.slices import Names, slices_of
 from evaluation.statistics import Floats, Rows
 from evaluation.structured import Judge
 
-VERSION = 2
+VERSION = 3
 """Of the way that replies from files are scored."""
 MANY = 4
 """Systems of which each is still compared with each."""
 SLICED = ("language", "source", "label")
+MOST = 1 << 31
+"""More tokens, or seconds, than a reply can have."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,7 @@ def score(
     inputs = {
         "method": VERSION,
         "files": sorted(file_digest(path) for path in files),
+        "systems": {name: digest([writable(each.text) for each in given]) for name, given in replies.systems.items()},
         "schema_sha256": digest(schema),
         "settings": settings.model_dump(mode="json"),
     }
@@ -162,13 +167,13 @@ def read(files: Sequence[Path], name: str) -> Replies:
     for path in files:
         for number, row in enumerate(_rows(path)):
             where = f"{path}, row {number + 1}"
-            system = str(row.get("system") or path.stem)
-            key = str(row.get("id", number))
+            system = writable(str(row.get("system") or path.stem))
+            key = writable(str(number if row.get("id") is None else row["id"]))
             if not isinstance(row.get("output"), str):
                 raise AssayError(f"{where}: `output` is no text.", remedy="Every row needs the text of the reply.")
             if key in (known := by_system.setdefault(system, {})):
                 raise AssayError(f"{where}: {system} has replied to {key} before.", remedy="Give rows an `id` each.")
-            known[key] = row | {"expected": _expected(row, where)}
+            known[key] = row | {"expected": _expected(row, where), "generated": _generated(row, where)}
     if not by_system:
         raise AssayError(f"{', '.join(map(str, files))}: no reply in it.", remedy="Name files that hold replies.")
     first = next(iter(by_system))
@@ -189,11 +194,11 @@ def read(files: Sequence[Path], name: str) -> Replies:
         name=name,
         ids=ids,
         expected=[row["expected"] for row in rows],
-        systems={system: [_generated(known[key]) for key in ids] for system, known in by_system.items()},
-        prompts=[str(row.get("prompt") or "") for row in rows],
-        groups=[str(row.get("group") or key) for key, row in zip(ids, rows, strict=True)],
+        systems={system: [known[key]["generated"] for key in ids] for system, known in by_system.items()},
+        prompts=[writable(str(row.get("prompt") or "")) for row in rows],
+        groups=[writable(str(row.get("group") or key)) for key, row in zip(ids, rows, strict=True)],
         columns={
-            kind: [None if row.get(kind) is None else str(row[kind]) for row in rows]
+            kind: [None if row.get(kind) is None else writable(str(row[kind])) for row in rows]
             for kind in SLICED
             if any(row.get(kind) is not None for row in rows)
         },
@@ -218,13 +223,17 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 def _expected(row: Mapping[str, Any], where: str) -> Any:
     right = row.get("expected")
-    if isinstance(right, str):
-        try:
-            right = json.loads(right)
-        except ValueError as error:
-            raise AssayError(f"{where}: `expected` is not JSON: {error}", remedy="Give the right answer.") from None
     if right is None:
         raise AssayError(f"{where}: no `expected`.", remedy="Every row needs the right answer, an object or its JSON.")
+    try:
+        if isinstance(right, str):
+            return strict_json.loads(right)
+        json.dumps(right, allow_nan=False, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise AssayError(
+            f"{where}: `expected` is not JSON: {short(str(error))}",
+            remedy="Give the right answer, an object or its JSON.",
+        ) from None
     return right
 
 
@@ -233,11 +242,18 @@ def _confidence(row: Mapping[str, Any]) -> float:
     return float(value) if isinstance(value, int | float) and 0 <= value <= 1 else float("nan")
 
 
-def _generated(row: Mapping[str, Any]) -> Generated:
-    seconds = row.get("seconds")
-    return Generated(
-        row["output"],
-        int(row.get("tokens") or 0),
-        bool(row.get("truncated")),
-        float(seconds) if isinstance(seconds, int | float) else None,
-    )
+def _generated(row: Mapping[str, Any], where: str) -> Generated:
+    tokens, seconds = _number(row, "tokens", where), _number(row, "seconds", where)
+    return Generated(row["output"], int(tokens or 0), bool(row.get("truncated")), seconds)
+
+
+def _number(row: Mapping[str, Any], name: str, where: str) -> float | None:
+    """A count or a duration; None where it is not known, which NaN says in a column of numbers."""
+    value = row.get(name)
+    if value is None or value != value:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < MOST:
+        raise AssayError(
+            f"{where}: `{name}` is {short(repr(value))}.", remedy="Give a number from 0 up, or leave it out."
+        )
+    return float(value)

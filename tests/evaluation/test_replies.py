@@ -94,6 +94,13 @@ def test_outputs_of_any_kind_are_published(tmp_path: Path) -> None:
         ('{"expected": {}}\n', "row 1: `output` is no text"),
         ('{"output": "x"}\n', "row 1: no `expected`"),
         ('{"output": "x", "expected": "{"}\n', "row 1: `expected` is not JSON"),
+        ('{"output": "x", "expected": "{\\"a\\": NaN}"}\n', "row 1: `expected` is not JSON: NaN"),
+        ('{"output": "x", "expected": {"a": 1e999}}\n', "row 1: `expected` is not JSON"),
+        ('{"output": "x", "expected": {"a": "\\ud800"}}\n', "row 1: `expected` is not JSON"),
+        ('{"output": "x", "expected": "' + "[" * 10_000 + '"}\n', "row 1: `expected` is not JSON: nested too deep"),
+        ('{"output": "x", "expected": {}, "tokens": "many"}\n', "row 1: `tokens` is 'many'"),
+        ('{"output": "x", "expected": {}, "tokens": 1e12}\n', "row 1: `tokens`"),
+        ('{"output": "x", "expected": {}, "seconds": 1e999}\n', "row 1: `seconds` is inf"),
         ('{"output": "x", "expected": {}, "id": 1}\n' * 2, "row 2: .* has replied to 1 before"),
         (
             '{"output": "x", "expected": {}}\n{"output": "x", "expected": {}, "system": "b"}\n',
@@ -110,6 +117,34 @@ def test_what_is_wrong_with_a_file(tmp_path: Path, text: str, message: str) -> N
     path.write_text(text)
     with pytest.raises(AssayError, match=message):
         read([path], "made")
+
+
+def test_names_that_cannot_be_written_and_what_is_not_known(tmp_path: Path) -> None:
+    """Lone surrogates in what names a row or a system; columns in which Parquet has nothing."""
+    odd = {"system": "\ud800", "group": "\ud801", "language": "\ud802", "prompt": "\ud803"}
+    made = [{"id": f"\ud804{each}", "output": "x", "expected": {"kind": "x", "count": 1}} | odd for each in range(6)]
+    file = write(tmp_path / "odd.jsonl", made)
+    folder = score(read([file], "odd"), SCHEMA, EvaluationSettings(), [file], Store(tmp_path / "store"))
+    card = json.loads((folder / "scorecard.json").read_bytes())
+    assert list(card["systems"]) == ["\\ud800"]
+    assert list(card["systems"]["\\ud800"]["slices"]["language"]) == ["\\ud802"]
+    unknown = {"id": None, "tokens": float("nan"), "seconds": float("nan"), "confidence": None}
+    replies = read([write(tmp_path / "made.jsonl", [each | unknown for each in made])], "made")
+    assert list(replies.ids) == ["0", "1", "2", "3", "4", "5"]
+    assert {(each.tokens, each.seconds) for each in replies.systems["\\ud800"]} == {(0, None)}
+
+
+def test_a_file_of_another_name_is_another_system(tmp_path: Path) -> None:
+    """Its scorecard is not the one of the same bytes under the old name."""
+    row = {"output": "x", "expected": {"kind": "x", "count": 1}}
+    store, named = Store(tmp_path / "store"), []
+    for name in ("one", "other", "one"):
+        file = write(tmp_path / f"{name}.jsonl", [row])
+        folder = score(read([file], "made"), SCHEMA, EvaluationSettings(), [file], store)
+        named.append((*json.loads((folder / "scorecard.json").read_bytes())["systems"], folder))
+        file.unlink()
+    assert [name for name, _ in named] == ["one", "other", "one"]
+    assert named[0] == named[2]
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
