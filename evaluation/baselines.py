@@ -6,6 +6,7 @@ A model that is not better than these has learned the form of the answer and not
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
 from typing import Any
 
 import orjson
@@ -17,6 +18,9 @@ from evaluation.form import ABSENT
 
 TFIDF_ROWS = 20_000
 """The most rows of the train split that classifiers are trained on; of more, so many are chosen by the seed."""
+
+NOTHING = b"~"
+"""In place of the JSON of a value that is not there; behind all JSON, should it be as frequent."""
 
 _ALONE = "".join(f"{chr(first)}-{chr(last)}" for first, last in NO_SPACES)
 _WORD = re.compile(rf"[{_ALONE}]|[^\W{_ALONE}]+")
@@ -32,18 +36,18 @@ def majority(targets: Iterable[Mapping[str, Any]], fields: Sequence[Field]) -> d
 
     Args:
         targets: the right answers of the whole train split.
-        fields: the fields wanted; one that no target has is left out.
+        fields: the fields wanted; one that more targets lack than have this value is left out.
     """
     counts: list[Counter[bytes]] = [Counter() for _ in fields]
     for target in targets:
         for each, count in zip(fields, counts, strict=True):
             value = at(target, each.path)
-            if value is not ABSENT:
-                count[canonical_json(value)] += 1
+            count[NOTHING if value is ABSENT else canonical_json(value)] += 1
     found: dict[str, Any] = {}
     for each, count in zip(fields, counts, strict=True):
-        if count:
-            _put(found, each.path, orjson.loads(min(count, key=lambda key: (-count[key], key))))
+        most = min(count, key=lambda key: (-count[key], key), default=NOTHING)
+        if most != NOTHING:
+            _put(found, each.path, orjson.loads(most))
     return found
 
 
@@ -69,9 +73,12 @@ def tfidf(
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.svm import LinearSVC
 
+    if not any(map(words, texts)):
+        return [majority(targets, fields) for _ in questions]
     terms = TfidfVectorizer(tokenizer=words, token_pattern=None, lowercase=False, ngram_range=(1, 2), sublinear_tf=True)
     known, asked = terms.fit_transform(texts), None
-    answers = [majority(targets, [each for each in fields if each.rule.kind != "class"]) for _ in questions]
+    guess = majority(targets, [each for each in fields if each.rule.kind != "class"])
+    answers = [deepcopy(guess) for _ in questions]
     for each in (each for each in fields if each.rule.kind == "class"):
         # Absent is a class too: of a field that not every answer has.
         found = [at(target, each.path) for target in targets]

@@ -56,17 +56,21 @@ class Shots:
 
         By BM25 (Lucene's variant, k1 = 1.5, b = 0.75).
         """
-        terms = words(question)
-        scores = self._index.get_scores(terms) if terms else np.zeros(len(self.rows))
+        terms, index = words(question), self._index
+        scores = index.get_scores(terms) if terms and index is not None else np.zeros(len(self.rows))
         best = np.argsort(-scores, kind="stable")[:count]
         return [self.rows[place] for place in best[::-1].tolist()]
 
     @cached_property
-    def _index(self) -> "BM25":
+    def _index(self) -> "BM25 | None":
+        """None where no row has a word."""
         from bm25s import BM25
 
+        documents = [words(asked(row)) for row in self.rows]
+        if not any(documents):
+            return None
         index = BM25()
-        index.index([words(asked(row)) for row in self.rows], show_progress=False)
+        index.index(documents, show_progress=False)
         return index
 
 

@@ -28,7 +28,8 @@ def test_majority_takes_each_field_by_itself() -> None:
         {"kind": "y", "level": 1, "at": {"city": "R"}},
         {"kind": "x"},
     ]
-    assert majority(targets, JUDGE.fields) == {"kind": "x", "level": 1, "at": {"city": "R"}}
+    assert majority(targets, JUDGE.fields) == {"kind": "x", "level": 1}, "most have no city"
+    assert majority(targets[:2], JUDGE.fields)["at"] == {"city": "R"}, "as many have one as have none"
     assert majority([{"kind": "y"}, {"kind": "x"}], JUDGE.fields) == {"kind": "x"}, "a tie goes by the value"
     assert majority([{"tags": [2]}, {"tags": [2]}, {"tags": [1]}], JUDGE.fields) == {"tags": [2]}
     assert majority([{"free": False}, {"free": True}, {"free": True}], JUDGE.fields) == {"free": True}
@@ -62,6 +63,12 @@ def test_tfidf_reads_classes_and_guesses_the_rest() -> None:
     assert source == {"kind": "y", "level": 2, "free": False, "tags": ["a"], "at": {"city": "R"}}
     assert unknown[0] == unknown[1], "nothing known in either"
     assert tfidf(TEXTS, TARGETS, questions, JUDGE.fields, seed=0) == [sell, source, *unknown]
+
+
+def test_tfidf_without_any_word_is_the_majority() -> None:
+    assert tfidf(["!", "?"], [{"kind": "z"}, {"kind": "z", "level": 1}], ["e"], JUDGE.fields, seed=0) == [
+        {"kind": "z", "level": 1}
+    ]
 
 
 def test_tfidf_of_one_class_is_that_class() -> None:

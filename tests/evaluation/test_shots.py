@@ -58,6 +58,13 @@ def test_nearest_is_bm25_the_most_alike_last() -> None:
     assert [each["id"] for each in alike.nearest("the same", 2)] == ["0002", "0001"]
 
 
+def test_words_that_no_row_has_tell_nothing() -> None:
+    """Nor do rows without any word."""
+    for questions in (["one", "two", "three"], ["!", "?", "..."]):
+        shots = Shots([row(place, question) for place, question in enumerate(questions)], 100, 0)
+        assert [each["id"] for each in shots.nearest("other words", 2)] == ["0001", "0000"]
+
+
 def test_fixed_is_by_seed_and_by_label_whatever_the_order() -> None:
     rows = made(80)
     chosen = Shots(rows, 100, 0).fixed(8)
