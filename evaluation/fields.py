@@ -276,9 +276,11 @@ def moment(text: str) -> datetime | None:
 
 
 def label_of(value: Any) -> str | None:
-    """A value of a class as a label: a text as it is, another scalar as JSON; None for what is no scalar."""
+    """A value of a class as a label: a text as it is, another scalar as JSON, 1.0 as 1; None for what is no scalar."""
     if isinstance(value, str):
         return value
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1 << 53:
+        value = int(value)
     if type(value) is int:
         return str(value)
     return None if value is ABSENT or isinstance(value, dict | list) else json.dumps(value)

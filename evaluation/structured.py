@@ -37,7 +37,7 @@ class Judgement:
     fields: tuple[Compared, ...]
     """In the order of the judge's fields; all wrong where the output is not an object."""
     given: tuple[str | None, ...]
-    """Labels of the fields that are classes; None for no such label."""
+    """Labels of the fields that are classes; None for no such label, `"true"` in place of `true` among them."""
 
     @property
     def wrong_but_valid(self) -> bool:
@@ -97,6 +97,14 @@ class Judge:
             else:
                 compared = tuple([compare(each, at(value, each.path), at(expected, each.path)) for each in self.fields])
                 missing, invented = _keys(expected, value), _keys(value, expected)
+                given = tuple(
+                    [
+                        None if label == right and not compared[number].exact else label
+                        for label, right, number in zip(
+                            given, self.expected_labels(expected), self.classes, strict=True
+                        )
+                    ]
+                )
         rules = bool(compared) and not missing + invented and all(each.match for each in compared)
         return Judgement(
             form.kind,

@@ -52,6 +52,16 @@ def test_keys_missing_and_invented_by_path() -> None:
     assert judged.given == (None,)
 
 
+def test_a_text_is_no_label_that_is_none() -> None:
+    """`"true"` is not true and no hit of its label; 1.0 is 1, as JSON Schema has it."""
+    judge = Judge({"type": "object", "properties": {"free": {"type": "boolean"}, "level": {"enum": [1, 2, 3]}}})
+    right = {"free": True, "level": 1}
+    assert judge.expected_labels(right) == ("true", "1")
+    assert judge('{"free": "true", "level": "1"}', right).given == (None, None)
+    assert judge('{"free": false, "level": 1.0}', right).given == ("false", "1")
+    assert judge('{"free": true, "level": 1.0}', right).whole_match
+
+
 @pytest.mark.parametrize("output", ["[]", "3", '"text"', "null", "true"])
 def test_json_that_is_no_object(output: str) -> None:
     judged = JUDGE(output, RIGHT)
