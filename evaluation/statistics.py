@@ -16,6 +16,8 @@ import numpy.typing as npt
 CONFIDENCE = 0.95
 POWER = 0.8
 """Chance to find a difference of the size seen that the number of rows needed is reckoned for."""
+FEWEST = 6
+"""Rows that must all speak for the same system before an exact test says so: 2 / 2^6 is below 0.05, 2 / 2^5 is not."""
 CELLS = 1 << 22
 """The most numbers that one step lays out at once."""
 
@@ -243,7 +245,7 @@ def rows_needed(difference: float, error: float, rows: int) -> int | None:
     """How many such rows would show a difference of this size with a chance of POWER, at 95% confidence, two-sided.
 
     (z_0.975 + z_0.8)^2 times the variance of a row's difference (Connor 1987 for pairs of shares), over its square.
-    None where there is no difference to show.
+    None where there is no difference to show; FEWEST or more, for of rows that all say the same the variance is 0.
 
     Args:
         error: standard error of the difference on `rows` rows, groups taken into account.
@@ -251,7 +253,7 @@ def rows_needed(difference: float, error: float, rows: int) -> int | None:
     if abs(difference) < 1e-9:
         return None
     z = _normal_quantile(0.5 + CONFIDENCE / 2) + _normal_quantile(POWER)
-    return max(1, int(np.ceil(rows * (z * error / difference) ** 2)))
+    return max(FEWEST, int(np.ceil(rows * (z * error / difference) ** 2)))
 
 
 def holm(values: Sequence[float]) -> list[float]:

@@ -131,6 +131,13 @@ def test_equal_systems_are_not_told_apart() -> None:
     assert (found["difference"], found["p"], found["rows_needed"]) == (0.0, 1.0, None)
 
 
+def test_few_rows_that_all_say_the_same_are_too_few() -> None:
+    """Three rows leave the bootstrap nothing to vary; six that all speak for one system are the fewest that show it."""
+    for count, verdict_ in ((3, "no difference shown"), (5, "no difference shown"), (6, "better")):
+        found = compared(np.ones(count), np.zeros(count), Rows(None, count))
+        assert (verdict(found["difference"], found["p"]), found["rows_needed"]) == (verdict_, 6)
+
+
 def test_rows_needed_is_connor_s() -> None:
     """Connor (1987), Biometrics 43:207, for pairs of shares: the null variance aside, the same number."""
     draw = np.random.default_rng(2)
