@@ -42,7 +42,7 @@ def compare(one: Path, other: Path, system: str | None = None, other_system: str
 
     Raises:
         AssayError: there is no such system, both are the same, the scorecards share no row, or what is expected of a
-            row differs.
+            row differs. Fields are compared that both judge as the same kind.
     """
     cards = [_card(folder) for folder in (one, other)]
     names = [
@@ -68,8 +68,18 @@ def compare(one: Path, other: Path, system: str | None = None, other_system: str
                 f"Row {row}: {one} and {other} expect different answers of it.",
                 remedy="Score both on the same data set version.",
             )
-    kinds = {name: each["kind"] for name, each in cards[0]["fields"].items() if name in cards[1]["fields"]}
+    others = cards[1]["fields"]
+    kinds = {
+        name: each["kind"]
+        for name, each in cards[0]["fields"].items()
+        if name in others and others[name]["kind"] == each["kind"]
+    }
     sides = [[table[row] for row in ids] for table in tables]
+    if (sides[0][0]["form"] is None) != (sides[1][0]["form"] is None):
+        raise AssayError(
+            f"{one} and {other}: the answers of one are JSON, those of the other plain text.",
+            remedy="Score both with a contract that has a target.schema.json, or both without.",
+        )
     whole = _without_echoes(*(_outcomes(side, kinds) for side in sides))
     outcomes = dict(zip(("a", "b"), _differing(*whole), strict=True))
     classes = [name for name, kind in kinds.items() if kind == "class"]

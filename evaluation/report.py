@@ -120,7 +120,7 @@ def write_report(
         for names in (["style.css", "scorecard.css"], ["scorecard.js"])
     )
     held = Rows.of(asked, systems, value_of)
-    main = "whole_match" if card["fields"] else "exact_match"
+    main = "whole_match" if "whole_match" in next(iter(card["systems"].values())) else "exact_match"
     lead = leading(card, main)
     text = environment.get_template("scorecard.html.jinja").render(
         policy=f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'; "
@@ -449,7 +449,7 @@ def _expected(text: str, length: int) -> dict[str, Any]:
     """The right answer: as lines of values if it is an object, else as it is."""
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         value = None
     found = lines(value, value) if isinstance(value, dict) else []
     return {"lines": _readable(found, length), "text": "" if found else shown(shortened(text, length))}

@@ -1,6 +1,7 @@
 """Two scorecards compared: every measure against a count by hand, and the rows that differ."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -104,8 +105,30 @@ def test_the_same_answers_differ_in_nothing(scored: tuple[Path, Path]) -> None:
     assert ["whole_match", None] in found["equal"]
 
 
-def test_what_cannot_be_compared_is_said(scored: tuple[Path, Path]) -> None:
+def test_a_field_of_another_kind_is_not_compared(scored: tuple[Path, Path], tmp_path: Path) -> None:
+    """A label that one scorecard does not keep is no miss of its system."""
+    other = tmp_path / "other"
+    shutil.copytree(scored[0], other)
+    file = other / "scorecard.json"
+    file.chmod(0o644)
+    card = json.loads(file.read_bytes())
+    field = next(name for name, each in card["fields"].items() if each["kind"] == "class")
+    card["fields"][field] = {"kind": "text", "labels": None}
+    file.write_text(json.dumps(card))
+    found = compare(scored[0], other, "base", "nearest")
+    assert field not in {each["field"] for each in found["comparisons"]}
+
+
+def test_what_cannot_be_compared_is_said(scored: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(AssayError, match="tuned is compared with itself"):
         compare(scored[0], scored[0])
+    plain = tmp_path / "plain"
+    shutil.copytree(scored[0], plain)
+    file = plain / "predictions.parquet"
+    file.chmod(0o644)
+    answers = pq.read_table(file)
+    pq.write_table(answers.set_column(answers.column_names.index("form"), "form", [[None] * len(answers)]), file)
+    with pytest.raises(AssayError, match="those of the other plain text"):
+        compare(scored[0], plain)
     with pytest.raises(AssayError, match="no system 'none'"):
         compare(scored[0], scored[1], "none")

@@ -85,6 +85,16 @@ def test_outputs_of_any_kind_are_published(tmp_path: Path) -> None:
     assert pq.read_table(folder / "predictions.parquet")["output"][0].as_py() == "\\ud800"
 
 
+def test_a_schema_that_names_no_field(tmp_path: Path) -> None:
+    """Whole answers are compared all the same."""
+    made = [{"output": "[1]", "expected": [1]}, {"output": "[2]", "expected": [1]}]
+    file = write(tmp_path / "lists.jsonl", made)
+    folder = score(read([file], "lists"), {"type": "array"}, EvaluationSettings(), [file], Store(tmp_path / "store"))
+    card = json.loads((folder / "scorecard.json").read_bytes())
+    assert card["systems"]["lists"]["whole_match"]["value"] == 0.5
+    assert card["fields"] == {}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
