@@ -27,7 +27,7 @@ from train.adapter import check_parents, parents
 from train.base_model import BaseTokenizer, prepare
 from train.examples import Row, read_split, select
 
-VERSION = 3
+VERSION = 4
 """Of the method; a scorecard of another one is not taken for the same."""
 
 

@@ -103,7 +103,9 @@ def score(
                 name: ljp_criminal.score([each.text for each in given], wanted)
                 for name, given in replies.systems.items()
             }
-        card = scorecard(systems, asked, _against_the_best(systems), official, replies.confidence)
+        pairs = _against_the_best(systems)
+        chosen_from = None if pairs is None else len(systems) * (len(systems) - 1) // 2
+        card = scorecard(systems, asked, pairs, official, replies.confidence, chosen_from=chosen_from)
         card["gate"] = gate.check(settings.gate, card)
         table = predictions(replies.ids, replies.groups, replies.prompts, wanted, systems, asked)
 
@@ -124,7 +126,10 @@ def score(
 
 
 def _against_the_best(systems: Mapping[str, Sequence[Answer]]) -> list[tuple[str, str]] | None:
-    """Of many systems: the one with most right answers with each other; of a few, the scorecard's own pairs."""
+    """Of many systems: the one with most right answers with each other; of a few, the scorecard's own pairs.
+
+    Which it is, is seen from the answers: the best of equals is always ahead of some, so p is adjusted for all pairs.
+    """
     if TUNED in systems or len(systems) <= MANY:
         return None
     best = max(systems, key=lambda name: sum(answer.exact for answer in systems[name]))

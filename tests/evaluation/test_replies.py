@@ -75,6 +75,21 @@ def test_from_files_to_a_scorecard(tmp_path: Path) -> None:
     assert {each["measure"]: each["p"] for each in found["comparisons"]}["whole_match"] == pairs["good", "bad"]["p"]
 
 
+def test_many_systems_are_compared_with_the_best_as_if_each_were_with_each(tmp_path: Path) -> None:
+    files = [write(tmp_path / f"{name}.jsonl", rows(name, 0.5)) for name in "abcde"]
+    settings = EvaluationSettings.model_validate({"resamples": 100})
+    folder = score(read(files, "many"), SCHEMA, settings, files, Store(tmp_path / "store"))
+    card = json.loads((folder / "scorecard.json").read_bytes())
+    assert list(schema().iter_errors(card)) == []
+    found = card["comparisons"]
+    assert len({each["a"] for each in found}) == 1
+    assert len({each["b"] for each in found}) == 4
+    assert card["tests"] == len(found) // 4 * 10
+    least = min(found, key=lambda each: each["p"])
+    assert least["p_adjusted"] == pytest.approx(min(1.0, card["tests"] * least["p"]), rel=0.01)
+    assert f"{card['tests']} tests that all pairs would make" in (folder / "report.html").read_text()
+
+
 def test_outputs_of_any_kind_are_published(tmp_path: Path) -> None:
     outputs = ["\ud800", "x" * (1 << 20), "[" * 10_000, '{"count": 1e999}', '{"count": ' + "9" * 400 + "}", "NaN", ""]
     made = [{"output": output, "expected": {"kind": "x", "count": 1}} for output in outputs]

@@ -88,6 +88,7 @@ def test_comparisons_are_adjusted_and_claim_nothing_of_four_rows() -> None:
         ("f1", "tags"),
         ("macro_f1", "kind"),
     } <= names
+    assert card["tests"] == len(card["comparisons"])
     assert all(each["p"] <= each["p_adjusted"] for each in card["comparisons"])
     assert {each["verdict"] for each in card["comparisons"]} == {"no difference shown"}
     valid = next(each for each in card["comparisons"] if each["measure"] == "schema_valid")
