@@ -8,6 +8,7 @@ answer, an object or its JSON text); if known, `id`, `system` (else the file's n
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -103,8 +104,7 @@ def score(
                 name: ljp_criminal.score([each.text for each in given], wanted)
                 for name, given in replies.systems.items()
             }
-        pairs = _against_the_best(systems)
-        chosen_from = None if pairs is None else len(systems) * (len(systems) - 1) // 2
+        pairs, chosen_from = _against_the_best(systems)
         card = scorecard(systems, asked, pairs, official, replies.confidence, chosen_from=chosen_from)
         card["gate"] = gate.check(settings.gate, card)
         table = predictions(replies.ids, replies.groups, replies.prompts, wanted, systems, asked)
@@ -125,15 +125,19 @@ def score(
     return found
 
 
-def _against_the_best(systems: Mapping[str, Sequence[Answer]]) -> list[tuple[str, str]] | None:
+Pairs = list[tuple[str, str]] | None
+
+
+def _against_the_best(systems: Mapping[str, Sequence[Answer]]) -> tuple[Pairs, Pairs]:
     """Of many systems: the one with most right answers with each other; of a few, the scorecard's own pairs.
 
-    Which it is, is seen from the answers: the best of equals is always ahead of some, so p is adjusted for all pairs.
+    Which it is, is seen from the answers, and the best of equals is always ahead of some: all pairs are tested too.
     """
     if TUNED in systems or len(systems) <= MANY:
-        return None
-    best = max(systems, key=lambda name: sum(answer.exact for answer in systems[name]))
-    return [(best, other) for other in systems if other != best]
+        return None, None
+    ranked = sorted(systems, key=lambda name: -sum(answer.exact for answer in systems[name]))
+    found = list(combinations(ranked, 2))
+    return [pair for pair in found if pair[0] == ranked[0]], found
 
 
 def find(patterns: Sequence[str]) -> list[Path]:

@@ -182,7 +182,7 @@ def scorecard(
     official: Mapping[str, Any] | None = None,
     confidence: Mapping[str, Floats] | None = None,
     about: Mapping[str, About] | None = None,
-    chosen_from: int | None = None,
+    chosen_from: Sequence[tuple[str, str]] | None = None,
 ) -> dict[str, Any]:
     """What scorecard.json holds.
 
@@ -197,13 +197,14 @@ def scorecard(
         confidence: of answers, 0 to 1 and NaN where there is none, by system; by default the probability of all that
             was generated, where it is known.
         about: what the systems are and what they cost, by system.
-        chosen_from: of how many pairs `pairs` were chosen by the systems' answers; by default they were known before.
+        chosen_from: all the pairs that could have been compared, where `pairs` were chosen from them by the answers: p
+            is adjusted for the tests of all.
     """
     outcomes = {name: Outcomes.of(answers, asked.fields) for name, answers in systems.items()}
     given = {name: _given(answers, asked) for name, answers in systems.items()}
     labels = {name: classes.Labels.of(_labels(asked, name), wanted) for name, wanted in asked.wanted.items()}
     pairs = _pairs(systems) if pairs is None else pairs
-    found = comparisons(outcomes, given, labels, asked.rows, pairs, chosen_from=chosen_from)
+    tested = comparisons(outcomes, given, labels, asked.rows, pairs if chosen_from is None else chosen_from)
     card: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "confidence": CONFIDENCE,
@@ -221,8 +222,8 @@ def scorecard(
         "systems": {
             name: _system(answers, outcomes[name], given[name], labels, asked) for name, answers in systems.items()
         },
-        "comparisons": found,
-        "tests": _tests(found, pairs, chosen_from),
+        "comparisons": [each for each in tested if (each["a"], each["b"]) in pairs],
+        "tests": len(tested),
         "gate": None,
     }
     for name, system in card["systems"].items():
@@ -280,10 +281,9 @@ def comparisons(
     rows: Rows,
     pairs: Sequence[tuple[str, str]],
     every: bool = False,
-    chosen_from: int | None = None,
 ) -> list[dict[str, Any]]:
     """Pairs of systems in the measures that say most, or in every one; p is adjusted for the number of tests by Holm's
-    method: of pairs that were chosen by the systems' answers, for the tests of all that they were chosen from."""
+    method."""
     found: list[dict[str, Any]] = []
     if not rows.count:
         return found
@@ -298,14 +298,9 @@ def comparisons(
                 first, second = (known_labels.given(given[system][name]) for system in (one, other))
                 tested = classes.compared_macro_f1(known_labels, first, second, rows)
                 found.append({"a": one, "b": other, "measure": "macro_f1", "field": name} | tested)
-    for each, p in zip(found, holm([each["p"] for each in found], _tests(found, pairs, chosen_from)), strict=True):
+    for each, p in zip(found, holm([each["p"] for each in found]), strict=True):
         each |= {"p_adjusted": p, "verdict": verdict(each["difference"], p)}
     return found
-
-
-def _tests(found: Sequence[Any], pairs: Sequence[Any], chosen_from: int | None) -> int:
-    """How many tests p is adjusted for; each pair has as many."""
-    return len(found) if chosen_from is None or not pairs else len(found) // len(pairs) * chosen_from
 
 
 def _system(

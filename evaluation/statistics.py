@@ -256,20 +256,13 @@ def rows_needed(difference: float, error: float, rows: int) -> int | None:
     return max(FEWEST, int(np.ceil(rows * (z * error / difference) ** 2)))
 
 
-def holm(values: Sequence[float], tests: int | None = None) -> list[float]:
-    """Holm's adjustment (1979): p-values so that the chance of any false claim among them is bounded.
-
-    Args:
-        values: p of each test.
-        tests: how many could have been made, if these were chosen by the data; at least as many as values. Those that
-            are not among them are taken to have a larger p, which makes none smaller here.
-    """
-    tests = len(values) if tests is None else tests
+def holm(values: Sequence[float]) -> list[float]:
+    """Holm's adjustment (1979): p-values so that the chance of any false claim among them is bounded."""
     order = sorted(range(len(values)), key=lambda index: values[index])
     adjusted = [0.0] * len(values)
     highest = 0.0
     for rank, index in enumerate(order):
-        highest = max(highest, min(1.0, (tests - rank) * values[index]))
+        highest = max(highest, min(1.0, (len(values) - rank) * values[index]))
         adjusted[index] = _p(highest)
     return adjusted
 
