@@ -44,6 +44,8 @@ OPTIONAL = ("max_tokens", "temperature", "seed", "logprobs")
 """Parameters that some servers refuse, and without which an answer is still an answer. OpenAI's reasoning models, which
 refuse `max_tokens`, are then given `max_completion_tokens`; not all servers know that one, and some ignore in silence
 what they do not know."""
+MOST = 1 << 31
+"""More tokens than an answer can have."""
 UNFIT = frozenset({400, 403, 422})
 """Status codes with which a parameter is refused (403: OpenAI's answer to `logprobs` of a reasoning model)."""
 
@@ -432,14 +434,18 @@ def _read(content: bytes, seconds: float) -> Generated:
     if not isinstance(text, str):
         raise TypeError
     usage = body.get("usage") or {}
+    tokens, tokens_in = (int(usage.get(name) or 0) for name in ("completion_tokens", "prompt_tokens"))
+    if not 0 <= min(tokens, tokens_in) <= max(tokens, tokens_in) < MOST:
+        raise ValueError
     logprobs = [float(token["logprob"]) for token in (choice.get("logprobs") or {}).get("content") or []]
     return Generated(
         text,
-        tokens=int(usage.get("completion_tokens") or 0),
+        tokens=tokens,
         truncated=choice.get("finish_reason") == "length",
         seconds=seconds,
-        tokens_in=int(usage.get("prompt_tokens") or 0),
-        logprob=math.fsum(logprobs) if logprobs else None,
+        tokens_in=tokens_in,
+        # Rounding makes a probability of one a little more; what is no number is no probability.
+        logprob=min(math.fsum(logprobs), 0.0) if logprobs and all(map(math.isfinite, logprobs)) else None,
     )
 
 

@@ -1,6 +1,7 @@
 """Endpoints, played by servers on the loopback: one that misbehaves as it is told, and a real one."""
 
 import json
+import math
 import os
 import signal
 import socket
@@ -213,7 +214,11 @@ def test_what_is_asked_and_what_is_read(server: Scripted, tmp_path: Path, monkey
     assert not any(SECRET.encode() in path.read_bytes() for path in kept)
 
 
-LOGPROBS = {"content": [{"token": "a", "logprob": -0.5}, {"token": "b", "logprob": -0.25}]}
+def logprobs_of(*values: float) -> dict[str, Any]:
+    return {"content": [{"token": "a", "logprob": value} for value in values]}
+
+
+LOGPROBS = logprobs_of(-0.5, -0.25)
 BIG = "{" * 1_000_000
 
 
@@ -231,6 +236,8 @@ BIG = "{" * 1_000_000
         ({"choices": [{"message": {"content": "x"}}]}, Generated("x")),
         ({"choices": [{"message": {"content": "x"}, "logprobs": LOGPROBS}]}, Generated("x", logprob=-0.75)),
         ({"choices": [{"message": {"content": "x"}, "logprobs": {"content": None}}], "usage": None}, Generated("x")),
+        ({"choices": [{"message": {"content": "x"}, "logprobs": logprobs_of(1e-7)}]}, Generated("x", logprob=0.0)),
+        ({"choices": [{"message": {"content": "x"}, "logprobs": logprobs_of(-0.5, -math.inf)}]}, Generated("x")),
     ],
 )
 def test_forms_of_answers(server: Scripted, tmp_path: Path, body: dict[str, Any], expected: Generated) -> None:
@@ -270,6 +277,9 @@ PASSING: dict[str, Script] = {
     "no choices": lambda request: reply({"choices": []}),
     "endless tokens": lambda request: reply(
         b'{"choices": [{"message": {"content": ""}}], "usage": {"completion_tokens": 1e999}}'
+    ),
+    "more tokens than there can be": lambda request: reply(
+        b'{"choices": [{"message": {"content": ""}}], "usage": {"prompt_tokens": 1e12}}'
     ),
     "error in a 200": lambda request: reply({"error": {"message": "upstream is busy", "code": 502}}),
     "broken gzip": lambda request: reply(b"not gzip", content_encoding="gzip"),
