@@ -141,10 +141,15 @@ def adapter_for(recipe: Recipe, store: Store, named: str | None = None) -> Path 
         named: a folder, NAME/VERSION or NAME; by default the recipe's latest.
 
     Raises:
-        AssayError: the one that is named is not there.
+        AssayError: the one that is named is not there, or no system needs it.
     """
     systems = recipe.evaluation.systems
     if systems and not needs(systems, "adapter", "merged"):
+        if named is not None:
+            raise AssayError(
+                f"Adapter {named}: no system of the recipe {recipe.name} is one with an adapter.",
+                remedy="Leave it out, or name such a system: evaluation.systems.tuned: {model: adapter}.",
+            )
         return None
     if named is None and not store.versions("adapters", recipe.name):
         return None

@@ -324,6 +324,8 @@ def test_the_adapter_to_evaluate(store: Store, recipe: Recipe, adapter: Path, tm
     assert adapter_for(recipe, store) == adapter
     assert adapter_for(recipe, store, f"tiny/{adapter.name}") == adapter
     assert adapter_for(asking(recipe, {"base": {"model": "base"}}), store) is None
+    with pytest.raises(AssayError, match="no system of the recipe tiny"):
+        adapter_for(asking(recipe, {"base": {"model": "base"}}), store, "tiny")
     assert adapter_for(recipe, Store(tmp_path)) is None
     with pytest.raises(AssayError, match="no such version"):
         adapter_for(recipe, Store(tmp_path), "tiny/0123456789abcdef")
