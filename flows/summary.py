@@ -231,8 +231,8 @@ def _compared(card: Mapping[str, Any]) -> list[Table]:
     for pair in card["comparisons"]:
         if pair["field"] is None and pair["measure"] in FEW:
             found = tables.setdefault(pair["a"], {}).setdefault(pair["b"], {})
-            found[MEASURES[pair["measure"]]] = _said(pair)
-    title = f"; p adjusted for {len(card['comparisons'])} tests (Holm), all of them in report.html"
+            found[MEASURES[pair["measure"]]] = _said(pair, card["rows"])
+    title = f"; p adjusted for {card['tests']:,} tests (Holm), all of them in report.html"
     return [
         Table(
             f"compared-{place}" if place else "compared",
@@ -244,11 +244,12 @@ def _compared(card: Mapping[str, Any]) -> list[Table]:
     ]
 
 
-def _said(pair: Mapping[str, Any]) -> str:
-    """`better +11.6, p < 0.001`, or how many rows it would take to tell."""
+def _said(pair: Mapping[str, Any], rows: int) -> str:
+    """`better +11.6, p < 0.001`, or how many rows it would take to tell, if it is their number that is lacking."""
     points = f"{100 * pair['difference']:+.1f}"
     if pair["verdict"] == "no difference shown":
-        return f"not shown {points}" + (f", {pair['rows_needed']:,} rows needed" if pair["rows_needed"] else "")
+        needed = pair["rows_needed"] or 0
+        return f"not shown {points}" + (f", {needed:,} rows needed" if needed > rows else "")
     return f"{pair['verdict']} {points}, {_p(pair)}"
 
 
