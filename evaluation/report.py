@@ -263,9 +263,9 @@ def field_measures(systems: Mapping[str, Measured]) -> Iterator[tuple[str, str]]
 def costs(systems: Mapping[str, Measured]) -> Iterator[dict[str, Any]]:
     """Seconds, pace, tokens and price of each system that has them, and how long the bar is, 0 to 100."""
     told: tuple[tuple[str, Callable[[Measured], float | None], str], ...] = (
-        ("seconds an answer, median", lambda each: (each["latency_seconds"] or {}).get("p50"), "{:,.2f}"),
-        ("seconds, 95th percentile", lambda each: (each["latency_seconds"] or {}).get("p95"), "{:,.2f}"),
-        ("tokens a second", lambda each: each.get("tokens_per_second"), "{:,.1f}"),
+        ("seconds, p50", lambda each: (each["latency_seconds"] or {}).get("p50"), "{:,.2f}"),
+        ("seconds, p95", lambda each: (each["latency_seconds"] or {}).get("p95"), "{:,.2f}"),
+        ("tokens/s", lambda each: each.get("tokens_per_second"), "{:,.1f}"),
         ("tokens in", lambda each: each.get("tokens_in"), "{:,}"),
         ("tokens out", lambda each: each.get("tokens_out"), "{:,}"),
         ("price", lambda each: each.get("cost"), "{:,.4f}"),

@@ -4,7 +4,7 @@ import gc
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
 from itertools import combinations
@@ -44,6 +44,10 @@ SLICED = ("schema_valid", "whole_match", "rules_match", "exact_match")
 """Measures that are also told for each slice."""
 COMPARED = ("schema_valid", "whole_match", "rules_match", "exact_match")
 """Measures of the whole answer in which systems are compared."""
+
+DRAWS = 40
+"""Resamples for each of the tests that p is adjusted for, at least: the least p of a randomisation test, 1 in as many,
+is half of 0.05 after the adjustment."""
 
 
 @contextmanager
@@ -287,17 +291,23 @@ def comparisons(
     found: list[dict[str, Any]] = []
     if not rows.count:
         return found
-    for one, other in pairs:
-        for measure, name in [*outcomes[one].rates, *outcomes[one].means]:
-            if every or measure in (COMPARED if name is None else ("accuracy", "f1")):
-                mine, its = (outcomes[system].numbers((measure, name)) for system in (one, other))
-                tested = compared(mine, its, rows)
-                found.append({"a": one, "b": other, "measure": measure, "field": name} | tested)
-        for name, known_labels in labels.items():
-            if (known_labels.wanted >= 0).any():
-                first, second = (known_labels.given(given[system][name]) for system in (one, other))
-                tested = classes.compared_macro_f1(known_labels, first, second, rows)
-                found.append({"a": one, "b": other, "measure": "macro_f1", "field": name} | tested)
+    tests = [
+        (one, other, measure, name)
+        for one, other in pairs
+        for measure, name in [*outcomes[one].rates, *outcomes[one].means, *(("macro_f1", name) for name in labels)]
+        if every or measure in (COMPARED if name is None else ("accuracy", "f1", "macro_f1"))
+        if measure != "macro_f1" or (labels[str(name)].wanted >= 0).any()
+    ]
+    rows = replace(rows, resamples=max(rows.resamples, DRAWS * len(tests)))
+    for one, other, measure, name in tests:
+        if measure == "macro_f1":
+            known = labels[str(name)]
+            first, second = (known.given(given[system][str(name)]) for system in (one, other))
+            tested = classes.compared_macro_f1(known, first, second, rows)
+        else:
+            mine, its = (outcomes[system].numbers((measure, name)) for system in (one, other))
+            tested = compared(mine, its, rows)
+        found.append({"a": one, "b": other, "measure": measure, "field": name} | tested)
     for each, p in zip(found, holm([each["p"] for each in found]), strict=True):
         each |= {"p_adjusted": p, "verdict": verdict(each["difference"], p)}
     return found

@@ -226,30 +226,33 @@ def _by_system(title: str, card: Mapping[str, Any]) -> list[Table]:
 
 
 def _compared(card: Mapping[str, Any]) -> list[Table]:
-    """For each first system its lines: the other systems, and what is said of each measure; of many only the few."""
-    tables: dict[str, dict[str, dict[str, str]]] = {}
+    """The first system against the others, and then other pairs: what is said of each measure; of many only the few."""
+    pairs: dict[tuple[str, str], dict[str, str]] = {}
     for pair in card["comparisons"]:
         if pair["field"] is None and pair["measure"] in FEW:
-            found = tables.setdefault(pair["a"], {}).setdefault(pair["b"], {})
-            found[MEASURES[pair["measure"]]] = _said(pair, card["rows"])
-    title = f"; p adjusted for {card['tests']:,} tests (Holm), all of them in report.html"
-    return [
-        Table(
-            f"compared-{place}" if place else "compared",
-            f"{first} against each other system, in points of 100" + title,
-            ["against", *(columns := next(iter(others.values())))],
-            [[other, *(cells[column] for column in columns)] for other, cells in others.items()],
+            pairs.setdefault((pair["a"], pair["b"]), {})[MEASURES[pair["measure"]]] = _said(pair, card["rows"])
+    if not pairs:
+        return []
+    first = next(iter(pairs))[0]
+    columns = list(next(iter(pairs.values())))
+    against = [[two, *cells.values()] for (one, two), cells in pairs.items() if one == first]
+    others = [[one, two, *cells.values()] for (one, two), cells in pairs.items() if one != first]
+    title = f"in points of 100; p adjusted for {card['tests']:,} tests (Holm), all of them in report.html"
+    tables = [Table("compared", f"{first} against each other system, {title}", ["against", *columns], against)]
+    if others:
+        tables.append(
+            Table("compared-others", f"Other pairs, {title}", ["system", "against", *columns], others, texts=2)
         )
-        for place, (first, others) in enumerate(tables.items())
-    ]
+    return tables
 
 
 def _said(pair: Mapping[str, Any], rows: int) -> str:
     """`better +11.6, p < 0.001`, or how many rows it would take to tell, if it is their number that is lacking."""
     points = f"{100 * pair['difference']:+.1f}"
     if pair["verdict"] == "no difference shown":
-        needed = pair["rows_needed"] or 0
-        return f"not shown {points}" + (f", {needed:,} rows needed" if needed > rows else "")
+        return f"not shown {points}" + (
+            f", {pair['rows_needed']:,} rows needed" if (pair["rows_needed"] or 0) > rows else ""
+        )
     return f"{pair['verdict']} {points}, {_p(pair)}"
 
 

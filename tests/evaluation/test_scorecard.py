@@ -10,7 +10,7 @@ import pytest
 
 from curate.recipe import Price
 from evaluation.generate import Generated
-from evaluation.scorecard import About, Answer, Asked, schema, scorecard
+from evaluation.scorecard import About, Answer, Asked, judged, schema, scorecard
 from evaluation.statistics import Rows
 from evaluation.structured import Judge
 
@@ -93,6 +93,20 @@ def test_comparisons_are_adjusted_and_claim_nothing_of_four_rows() -> None:
     assert {each["verdict"] for each in card["comparisons"]} == {"no difference shown"}
     valid = next(each for each in card["comparisons"] if each["measure"] == "schema_valid")
     assert (valid["only_a"], valid["only_b"], valid["p"], valid["difference"]) == (2, 0, 0.5, 0.5)
+
+
+def test_however_many_systems_are_compared_chance_is_drawn_often_enough_to_tell() -> None:
+    wanted = [RIGHT[0], RIGHT[2]] * 20
+    said = {"right": wanted, **{f"wrong_{number}": [RIGHT[0]] * 40 for number in range(10)}}
+    systems = {
+        name: judged([Generated(json.dumps(value)) for value in values], wanted, JUDGE) for name, values in said.items()
+    }
+    everyone = Asked.of(Rows(None, 40, 100), JUDGE, wanted)
+    card = scorecard(systems, everyone, pairs=[("right", name) for name in said if name != "right"])
+    assert card["tests"] > 40, "by 100 draws no p could be below 0.05 after the adjustment"
+    by_f1 = [each for each in card["comparisons"] if (each["measure"], each["field"]) == ("macro_f1", "kind")]
+    assert {each["test"] for each in by_f1} == {"randomisation"}
+    assert {each["verdict"] for each in by_f1} == {"better"}
 
 
 def test_slices_calibration_groups_and_official() -> None:
