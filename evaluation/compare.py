@@ -121,6 +121,8 @@ def compare(one: Path, other: Path, system: str | None = None, other_system: str
 
 def _card(folder: Path) -> dict[str, Any]:
     read_manifest(folder)
+    if not (folder / "scorecard.json").is_file():
+        raise AssayError(f"{folder}: no scorecard.", remedy="Name one that `assay evaluate` has published.")
     card: dict[str, Any] = json.loads((folder / "scorecard.json").read_bytes())
     if card["schema_version"] != SCHEMA_VERSION:
         raise AssayError(

@@ -67,7 +67,7 @@ def evaluate(version: Path, adapter: Path | None, recipe: Recipe, store: Store, 
         "adapter": trained and {"name": trained["name"], "version": trained["version"]},
         "base": {"model": base.name} | parents(base, template),
         "contract_sha256": contract.sha256,
-        "settings": settings.model_dump(mode="json"),
+        "settings": settings.model_dump(mode="json", exclude={"systems"}),
         "systems": {name: told(each) for name, each in asking.items()},
         "libraries": installed(DECIDING),
     }

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from curate.errors import AssayError
-from curate.hashing import canonical_json, digest
+from curate.hashing import canonical_json, digest, file_digest
 from curate.progress import Progress
 from curate.recipe import Endpoint, Recipe, SystemSettings
 from curate.render import Renderer
@@ -32,7 +32,7 @@ from evaluation.scorecard import BASE, MAJORITY, TUNED, About
 from evaluation.shots import Shots, asked, conversation, fitting
 from evaluation.structured import Judge
 from train.adapter import MERGED, load, merge, parents
-from train.base_model import BaseModel, Quantization, load_model
+from train.base_model import BaseModel, Quantization, arithmetic, load_model
 from train.examples import Row, select
 
 if TYPE_CHECKING:
@@ -229,6 +229,7 @@ class Asking:
             model: Any = self._load(base, merged, quantization, tuned)
             for name in names:
                 untuned = tuned and systems[name].model == "base"
+                constraint = self._constraint if systems[name].constrained else None
                 with model.disable_adapter() if untuned else nullcontext():
                     began = time.perf_counter()
                     given = generate(
@@ -237,7 +238,7 @@ class Asking:
                         [prompt for prompt, _ in asked_of[name]],
                         max_new_tokens=settings.max_new_tokens,
                         batch_size=settings.batch_size,
-                        constraint=self._constraint if systems[name].constrained else None,
+                        constraint=constraint,
                         progress=self.progress,
                         what=f"ask {name}",
                     )
@@ -250,7 +251,8 @@ class Asking:
             kept = json.loads(files[name].read_bytes())
             shots = [[row["id"] for row in shown] for _, shown in asked_of[name]]
             fewer = sum(len(shown) < each.shots for shown in shots)
-            about = About(told(each), kept["seconds"], fewer_shots=fewer)
+            relaxed = {"relaxed": list(self._constraint.relaxed)} if each.constrained else {}
+            about = About(told(each) | relaxed, kept["seconds"], fewer_shots=fewer)
             found[name] = Answers([Generated(**answer) for answer in kept["answers"]], about, shots)
         return found
 
@@ -258,7 +260,8 @@ class Asking:
         """Where the answers are kept."""
         settings = self.recipe.evaluation
         key = [
-            *(GENERATION, self._parents(base, system), system.quantization),
+            *(GENERATION, self._parents(base, system), file_digest(base.folder / "config.json"), system.quantization),
+            *arithmetic(),
             *(settings.max_new_tokens, settings.batch_size, prompts),
             self.schema if system.constrained else None,
             installed([*LIBRARIES, "llguidance"] if system.constrained else LIBRARIES),
@@ -306,7 +309,8 @@ def told(system: SystemSettings) -> dict[str, Any]:
     """What scorecard.json says of a system."""
     dumped = system.model_dump(mode="json")
     if isinstance(system.model, Endpoint):
-        dumped["model"] = {"url": system.model.url, "model": system.model.model}
+        # Not how fast it is asked, nor with whose key: that changes no answer.
+        dumped["model"] = system.model.model_dump(include={"url", "model", "price"})
     return dumped
 
 

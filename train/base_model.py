@@ -162,6 +162,13 @@ def load_model(base: BaseModel, quantization: Quantization) -> "PreTrainedModel"
     return model
 
 
+def arithmetic() -> tuple[str, str]:
+    """Where a loaded model computes, and in what: other answers may come of another."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu", str(compute_dtype())
+
+
 def compute_dtype() -> "torch.dtype":
     """What 4-bit weights are multiplied in: bfloat16 where the processor has instructions for it, else float32."""
     import torch

@@ -132,3 +132,6 @@ def test_what_cannot_be_compared_is_said(scored: tuple[Path, Path], tmp_path: Pa
         compare(scored[0], plain)
     with pytest.raises(AssayError, match="no system 'none'"):
         compare(scored[0], scored[1], "none")
+    (plain / "scorecard.json").unlink()
+    with pytest.raises(AssayError, match="no scorecard"):
+        compare(scored[0], plain)

@@ -688,7 +688,9 @@ def test_an_evaluation_that_the_server_leaves_half_way(
     free, held = card["systems"]["free"], card["systems"]["held"]
     assert (free["form"]["text_before"], held["form"]["valid"]) == (8, 8)
     assert (free["tokens_in"], free["tokens_out"], free["cost"]) == (56, 24, pytest.approx((56 + 240) / 1e6))
-    assert held["settings"]["model"] == {"url": endpoint.url, "model": "scripted", "refused": ["logprobs"]}
+    price = {"input": 1.0, "output": 10.0}
+    told = {"url": endpoint.url, "model": "scripted", "price": price, "refused": ["logprobs"]}
+    assert held["settings"]["model"] == told
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert any(path.name == "answers.sqlite" for path in written)
     assert [path for path in written if SECRET.encode() in path.read_bytes()] == []

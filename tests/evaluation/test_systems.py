@@ -92,6 +92,8 @@ def test_all_systems_in_one_run(all_scored: tuple[Path, list[Any]]) -> None:
     # One model for all that share it: the adapter on NF4 answers for the base too.
     assert sorted(loaded) == [("load", "nf4"), ("load_model", "nf4"), ("load_model", "none"), ("load_model", "none")]
     for name, system in card["systems"].items():
+        relaxed = system["settings"].pop("relaxed", None)
+        assert (relaxed == []) == ALL[name].get("constrained", False), "all of this schema is held to"
         assert system["settings"] == {"shots": 0, "choose": "fixed", "constrained": False} | ALL[name] | {
             "quantization": ALL[name].get("quantization", "none" if name == "merged" else "nf4")
             if name not in ("majority", "tfidf")
@@ -194,7 +196,7 @@ def test_an_endpoint_needs_neither_weights_nor_an_adapter(
     card = json.loads((folder / "scorecard.json").read_bytes())
     assert list(schema().iter_errors(card)) == []
     big = card["systems"]["big"]
-    assert big["settings"]["model"] == {"url": SERVER.url, "model": "big"}
+    assert big["settings"]["model"] == {"url": SERVER.url, "model": "big", "price": SERVER.price.model_dump()}
     assert (big["tokens_in"], big["tokens_out"], big["tokens_per_second"]) == (800, 80, 20.0)
     assert big["cost"] == pytest.approx((800 * 2 + 80 * 8) / 1e6)
     assert [call["schema"] is None for call in calls] == [True, False]
@@ -202,6 +204,10 @@ def test_an_endpoint_needs_neither_weights_nor_an_adapter(
     assert [turn["role"] for turn in calls[1]["conversations"][0]] == ["user", "assistant"] * 3 + ["user"]
     assert {(each["a"], each["b"]) for each in card["comparisons"]} == {("big", "shown"), ("big", "majority")}
     assert "weights_sha256" not in read_manifest(folder)["inputs"]["base"]
+    faster = {name: each | {"model": SERVER.model_dump() | {"concurrency": 64}} for name, each in systems.items()}
+    faster["majority"] = systems["majority"]
+    assert evaluate(version, None, asking(recipe, faster), store) == folder, "found: speed changes no answer"
+    assert len(calls) == 2
 
 
 def test_what_died_half_way_leaves_nothing_and_goes_on(
