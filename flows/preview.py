@@ -16,7 +16,7 @@ from curate.fit import fit
 from curate.mapping import Mapper, RowError, build_lookup
 from curate.read import InputFile, Unread, find_files, read_rows
 from curate.recipe import Recipe
-from curate.record import SCHEMA
+from curate.record import SCHEMA, dicts
 from curate.render import IGNORED, ChatTemplate, Message, Renderer, TaskTemplate, load_tokenizer, render
 from curate.shapes import SHAPES
 from curate.stage import Outcome
@@ -85,7 +85,7 @@ def previews(recipe: Recipe, store: Store, tokenizer_folder: Path, rows: int) ->
             table = outcome.kept
         else:
             kept += 1
-            for row in table.to_pylist(maps_as_pydicts="strict"):  # several, where a long one was divided
+            for row in dicts(table):  # several, where a long one was divided
                 known = {name: row[name] for name in SCHEMA.names if name != "source" and row[name] is not None}
                 pieces = _pieces(renderer, row["messages"])
                 yield Preview(source, None, record["shape"], known, row["messages"], pieces)
