@@ -17,25 +17,10 @@ from train.qlora import train
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return Store(tmp_path_factory.mktemp("store"))
-
-
-@pytest.fixture(scope="module")
 def recipe(model_folder_64: Path) -> Recipe:
     """Enough steps for the three answers to be learned by heart."""
     recipe = recipe_for(model_folder_64, rows=24, epochs=16, learning_rate=0.02, rank=16, quantization="nf4")
     return recipe.model_copy(update={"evaluation": recipe.evaluation.model_copy(update={"max_new_tokens": 120})})
-
-
-@pytest.fixture(scope="module")
-def version(store: Store, model_folder_64: Path) -> Path:
-    return write_version(store, model_folder_64)
-
-
-@pytest.fixture(scope="module")
-def adapter(store: Store, version: Path, recipe: Recipe) -> Path:
-    return train(version, recipe, store)
 
 
 @pytest.fixture(scope="module")

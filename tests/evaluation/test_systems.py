@@ -18,10 +18,9 @@ from evaluation.evaluate import adapter_for, evaluate
 from evaluation.generate import Generated
 from evaluation.scorecard import schema
 from evaluation.systems import pairs, systems_of
-from tests.tiny import recipe_for, write_version
+from tests.tiny import recipe_for
 from train.adapter import merge
 from train.base_model import load_model, prepare
-from train.qlora import train
 
 SERVER = Endpoint(url="http://127.0.0.1:9/v1", model="big", price={"input": 2, "output": 8})
 
@@ -34,23 +33,8 @@ def asking(recipe: Recipe, systems: Mapping[str, Any], **more: Any) -> Recipe:
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return Store(tmp_path_factory.mktemp("store"))
-
-
-@pytest.fixture(scope="module")
 def recipe(model_folder_64: Path) -> Recipe:
     return recipe_for(model_folder_64, rows=24, epochs=4, learning_rate=0.02, quantization="nf4")
-
-
-@pytest.fixture(scope="module")
-def version(store: Store, model_folder_64: Path) -> Path:
-    return write_version(store, model_folder_64)
-
-
-@pytest.fixture(scope="module")
-def adapter(store: Store, version: Path, recipe: Recipe) -> Path:
-    return train(version, recipe, store)
 
 
 ALL: dict[str, Any] = {
