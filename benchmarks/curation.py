@@ -22,9 +22,8 @@ import orjson
 
 from benchmarks.measure import CACHE, Run, environment, result, run, show
 from benchmarks.near_dedup import HERE, SYSTEMS, System, data_juicer, minhash_of_data_juicer, script
-from curate.read import find_files, read_rows
-from curate.recipe import Recipe
-from flows.recipes import find_recipe
+from curate.read.raw import find_files, read_rows
+from curate.recipe import Recipe, find_recipe
 
 THRESHOLD = 0.8
 

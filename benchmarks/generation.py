@@ -1,8 +1,8 @@
 """Generation in batches against one by one, and what a constraint costs.
 
 The same rows of a published data set are asked of its adapter, greedily and with the same stop token: by
-`evaluation.generate`, and by transformers' `model.generate`, the peer, one row at a time. Arithmetic is in float32, so
-that the texts must be the same: in bfloat16, which is the default where the processor has it, rounding decides near
+`evaluation.ask.generate`, and by transformers' `model.generate`, the peer, one row at a time. Arithmetic is in float32,
+so that the texts must be the same: in bfloat16, which is the default where the processor has it, rounding decides near
 ties, and other shapes of a batch round otherwise. Then the rows are asked under the contract's schema, and libraries
 for constrained decoding follow what was said, token by token, for as many rows at once as a batch holds.
 
@@ -27,17 +27,18 @@ import numpy as np
 from benchmarks.measure import show
 from curate.contract import Contract
 from curate.recipe import Recipe
-from curate.render import ChatTemplate, Renderer, load_tokenizer
+from curate.rows.render import ChatTemplate, Renderer, load_tokenizer
 from curate.store import Store
-from evaluation.constrained import Constraint
-from evaluation.generate import Generated, generate
+from evaluation.ask.constrained import Constraint
+from evaluation.ask.generate import generate
+from evaluation.judge.answer import Generated
 from train.adapter import load
 from train.base_model import prepare
 from train.examples import read_split, select
 
 
 class Xgrammar:
-    """`evaluation.constrained.Constraint` by the other library: the schema as it is, in the same form of JSON."""
+    """`evaluation.ask.constrained.Constraint` by the other library: the schema as it is, in the same form of JSON."""
 
     def __init__(self, schema: dict[str, Any], renderer: Renderer) -> None:
         import xgrammar

@@ -17,10 +17,10 @@ import pyarrow as pa
 import xxhash
 
 from benchmarks.quality_rules import records
-from curate import fasttext_model, langdetect_model
-from curate.language import UNDETERMINED, detect
 from curate.record import prompt_text
-from curate.words import utf8
+from curate.rows.language import UNDETERMINED, detect
+from curate.text import fasttext_model, langdetect_model
+from curate.text.words import utf8
 
 KINDS = ("sentences", "word-pairs", "single-words")
 HEAD = 300

@@ -125,7 +125,7 @@ def kept_rows(folder: Path) -> npt.NDArray[np.int64]:
 
 def signature_rate(column: pa.Array) -> float:
     """MB of text a second that one thread turns into signatures: the median of three."""
-    from curate.minhash import text_signatures
+    from curate.text.minhash import text_signatures
 
     text_signatures(column.slice(0, 10), WORDS)
     seconds = []

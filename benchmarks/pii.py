@@ -21,9 +21,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.measure import CACHE, environment, run, show
-from curate.personal_data import find
-from curate.pii import Pii
 from curate.record import SCHEMA
+from curate.rows.pii import Pii
+from curate.text.personal_data import find
 
 FILES = ("data/synth_dataset_v2.json", "tests/data/generated_large.json")
 PRESIDIO = {

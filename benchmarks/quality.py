@@ -13,8 +13,8 @@ import numpy.typing as npt
 import pyarrow as pa
 from numba import njit
 
-from curate.near_dedup import jaccard
-from curate.words import Hashes, Offsets, ngrams, shingle_sets
+from curate.sets.near_dedup import jaccard
+from curate.text.words import Hashes, Offsets, ngrams, shingle_sets
 
 Sets = tuple[Offsets, npt.NDArray[np.int64]]
 """Row i has the shingles [offsets[i] : offsets[i + 1]] of the second array: numbers, sorted, the rarest shingle's 0."""

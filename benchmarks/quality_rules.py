@@ -20,12 +20,12 @@ import orjson
 import pyarrow as pa
 import xxhash
 
-from curate.files import InputFile, hashed
-from curate.language import Language
-from curate.quality import RULES, Quality, measure
-from curate.read import read_rows
+from curate.read.files import InputFile, hashed
+from curate.read.raw import read_rows
+from curate.read.shapes import gathered, recognise
 from curate.record import SCHEMA, answer_text, prompt_text
-from curate.shapes import gathered, recognise
+from curate.rows.language import Language
+from curate.rows.quality import RULES, Quality, measure
 
 READ, SEED = 50, "0"
 """Rows of a rule that are shown, and what their order is made of."""

@@ -20,9 +20,9 @@ import pyarrow as pa
 import xxhash
 
 from benchmarks.measure import show
-from curate.select import Select, choose
-from curate.semantic import embed
-from curate.words import shingle_sets
+from curate.sets.select import Select, choose
+from curate.sets.semantic import embed
+from curate.text.words import shingle_sets
 
 WANTED = 1000
 SIZES = (2_000, 6_000, 18_000, 35_000, 100_000)

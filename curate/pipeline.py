@@ -15,18 +15,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from curate import balance, decontaminate, duplicates, fit, ingest, render, select, semantic, split
 from curate.contract import Contract
 from curate.distribution import NONE, quantiles, summed
-from curate.earlier import Earlier, before, cluster_splits, earlier_rows, recorded_splits, tied_splits
 from curate.errors import AssayError
 from curate.hashing import digest, file_digest
-from curate.index import Index
 from curate.progress import Progress, silent
-from curate.read import drop_digest
+from curate.read import ingest
+from curate.read.raw import drop_digest
 from curate.recipe import Recipe
 from curate.record import SCHEMA, dicts
-from curate.rows import Rows, in_order
+from curate.rows import decontaminate, fit, render
+from curate.rows.validate import validate
+from curate.sets import balance, duplicates, select, semantic, split
+from curate.sets.earlier import Earlier, before, cluster_splits, earlier_rows, recorded_splits, tied_splits
+from curate.sets.index import Index
+from curate.sets.rows import Rows, in_order
 from curate.stage import (
     Example,
     MapShards,
@@ -47,7 +50,6 @@ from curate.stage import (
     write_arrow,
 )
 from curate.store import MANIFEST, Store, read_manifest
-from curate.validate import validate
 
 VALIDATE_VERSION = 1
 PUBLISH_VERSION = 6
@@ -518,7 +520,7 @@ class _Run:
             return shards
 
         def words() -> tuple[Any, Any]:
-            from curate.words import shingle_sets
+            from curate.text.words import shingle_sets
 
             sets = [shingle_sets(duplicates.compared_text(shard.kept(), compared), 1) for shard in shards]
             ends = np.cumsum([0, *(offsets[-1] for offsets, _ in sets)])
@@ -674,8 +676,8 @@ class _Run:
         return Curated(folder, read_manifest(folder), self.seconds, self.cached)
 
     def _write(self, shards: Sequence[Shard], conflicts: pa.Table, manifest: dict[str, Any]) -> Path:
-        from curate.gate import check_set
-        from curate.report import write_card, write_report
+        from curate.publish.gate import check_set
+        from curate.publish.report import write_card, write_report
 
         kept = Rows([shard.kept() for shard in shards])
         table = pa.concat_tables(kept.tables)

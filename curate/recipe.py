@@ -2,26 +2,27 @@
 
 import re
 from collections.abc import Hashable
+from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationError, model_validator
 
-from curate.balance import Balance
-from curate.clean import Clean
-from curate.decontaminate import Decontaminate
-from curate.duplicates import Duplicates
 from curate.errors import AssayError
-from curate.fit import Fit
-from curate.language import Language
-from curate.mapping import Lookup, Name, RecordMapping
-from curate.pii import Pii
-from curate.quality import Quality
-from curate.read import Files
-from curate.select import Select
-from curate.semantic import Semantic
-from curate.split import Split
+from curate.read.mapping import Lookup, Name, RecordMapping
+from curate.read.raw import Files
+from curate.rows.clean import Clean
+from curate.rows.decontaminate import Decontaminate
+from curate.rows.fit import Fit
+from curate.rows.language import Language
+from curate.rows.pii import Pii
+from curate.rows.quality import Quality
+from curate.sets.balance import Balance
+from curate.sets.duplicates import Duplicates
+from curate.sets.select import Select
+from curate.sets.semantic import Semantic
+from curate.sets.split import Split
 from curate.stage import RowStage, Settings
 
 
@@ -246,6 +247,34 @@ class Recipe(Settings):
             pii = pii.model_copy(update={"names": names})
         beside = {"render": render, "fit": fit, "semantic": semantic, "select": select, "pii": pii}
         return self.model_copy(update={"contract": found(self.contract), **beside})
+
+
+def packaged_recipes() -> list[str]:
+    """Names of the recipes that come with Assay."""
+    return sorted(
+        entry.name.removesuffix(".yaml") for entry in files("recipes").iterdir() if entry.name.endswith(".yaml")
+    )
+
+
+def find_recipe(recipe: str) -> Path:
+    """The file of a recipe.
+
+    Args:
+        recipe: path of a YAML file, or the name of a packaged recipe ("licences").
+
+    Raises:
+        AssayError: neither is there.
+    """
+    path = Path(recipe)
+    if path.is_file():
+        return path
+    packaged = Path(str(files("recipes") / f"{recipe}.yaml"))
+    if packaged.is_file():
+        return packaged
+    raise AssayError(
+        f"{recipe}: no such recipe.",
+        remedy=f"Name a YAML file, or one of the packaged recipes: {', '.join(packaged_recipes())}.",
+    )
 
 
 class _Loader(yaml.SafeLoader):

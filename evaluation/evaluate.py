@@ -12,17 +12,19 @@ from curate.errors import AssayError
 from curate.hashing import digest
 from curate.progress import Progress, silent
 from curate.recipe import EvaluationSettings, Recipe
-from curate.render import ChatTemplate, Renderer, load_tokenizer
+from curate.rows.render import ChatTemplate, Renderer, load_tokenizer
 from curate.stage import installed
 from curate.store import Store, read_manifest
-from evaluation import gate, ljp_criminal, report
-from evaluation.predictions import predictions
-from evaluation.scorecard import SCHEMA_VERSION, Answer, Asked, Masks, judged, scorecard
-from evaluation.shots import asked
-from evaluation.slices import Names, slices_of
-from evaluation.statistics import Rows
-from evaluation.structured import Judge
-from evaluation.systems import DECIDING, HERE, Asking, needs, pairs, systems_of, told
+from evaluation.ask.shots import asked
+from evaluation.ask.systems import DECIDING, HERE, Asking, needs, pairs, systems_of, told
+from evaluation.card import gate, report
+from evaluation.card.predictions import predictions
+from evaluation.card.scorecard import SCHEMA_VERSION, Asked, Masks, judged, scorecard
+from evaluation.card.slices import Names, slices_of
+from evaluation.card.statistics import Rows
+from evaluation.judge import ljp_criminal
+from evaluation.judge.answer import Answer
+from evaluation.judge.structured import Judge
 from train.adapter import check_parents, parents
 from train.base_model import BaseTokenizer, prepare
 from train.examples import Row, read_split, select

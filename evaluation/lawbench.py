@@ -15,8 +15,8 @@ from typing import Any
 
 from curate.errors import AssayError
 from curate.recipe import FieldRule
-from evaluation.form import ABSENT, Class, Flag, Form, short, signs
-from evaluation.generate import Generated
+from evaluation.judge.answer import Generated
+from evaluation.judge.form import ABSENT, Class, Flag, Form, short, signs
 from evaluation.replies import Replies
 
 NUMERAL = "零〇一二两三四五六七八九十百千"
@@ -46,7 +46,7 @@ class Task:
     official: Callable[[Sequence[str], Sequence[Any]], dict[str, Any]]
 
     def form_of(self, output: str, cut_off: bool = False) -> Form:
-        """The form of a reply, by the classes of `evaluation.form`; `[key]...<eoa>` takes the place of JSON.
+        """The form of a reply, by the classes of `evaluation.judge.form`; `[key]...<eoa>` takes the place of JSON.
 
         `wrong_value`: the marks are right, what stands between them is not what was asked for; `truncated`: there is no
         end mark; `no_answer`: there is no mark at all.

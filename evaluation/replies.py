@@ -15,20 +15,21 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from curate import strict_json
 from curate.errors import AssayError
 from curate.hashing import digest, file_digest
 from curate.recipe import EvaluationSettings
 from curate.store import Store
-from evaluation import gate, ljp_criminal
-from evaluation.form import short
-from evaluation.generate import Generated
-from evaluation.predictions import predictions, writable
-from evaluation.report import Questions, write_report
-from evaluation.scorecard import SCHEMA_VERSION, TUNED, Answer, Asked, FormOf, judged, scorecard
-from evaluation.slices import Names, slices_of
-from evaluation.statistics import Floats, Rows
-from evaluation.structured import Judge
+from curate.text import strict_json
+from evaluation.card import gate
+from evaluation.card.predictions import predictions, writable
+from evaluation.card.report import Questions, write_report
+from evaluation.card.scorecard import SCHEMA_VERSION, TUNED, Asked, FormOf, judged, scorecard
+from evaluation.card.slices import Names, slices_of
+from evaluation.card.statistics import Floats, Rows
+from evaluation.judge import ljp_criminal
+from evaluation.judge.answer import Answer, Generated
+from evaluation.judge.form import short
+from evaluation.judge.structured import Judge
 
 VERSION = 3
 """Of the way that replies from files are scored."""

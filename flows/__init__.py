@@ -1,1 +1,1 @@
-"""Prefect flows and the `assay` command. Wiring only: what they do is in `curate`, `train` and `evaluation`."""
+"""Prefect flows, deployments and triggers. Wiring only: what they do is in `curate`, `train` and `evaluation`."""

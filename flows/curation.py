@@ -7,12 +7,11 @@ from prefect import flow, task
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner
 
 from curate.pipeline import Curated, curate
-from curate.recipe import Recipe
+from curate.publish.summary import curation_tables
+from curate.recipe import Recipe, find_recipe
 from curate.store import Store
-from flows.recipes import find_recipe
-from flows.summary import curation_tables
+from curate.workers import available_cores, follow_parent
 from flows.tasks import RETRIED, map_shards, progress_of_run, publish_tables, run_name
-from flows.workers import available_cores, follow_parent
 from train.base_model import prepare_tokenizer
 
 get_tokenizer = task(name="tokenizer", task_run_name="tokenizer", **RETRIED)(prepare_tokenizer)

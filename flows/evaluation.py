@@ -4,12 +4,11 @@ from pathlib import Path
 
 from prefect import flow, task
 
-from curate.recipe import Recipe
+from curate.recipe import Recipe, find_recipe
 from curate.store import Store
+from evaluation.card.gate import require
+from evaluation.card.summary import evaluation_tables
 from evaluation.evaluate import adapter_for, evaluate
-from evaluation.gate import require
-from flows.recipes import find_recipe
-from flows.summary import evaluation_tables
 from flows.tasks import RETRIED, progress_of_run, publish_tables, run_name
 
 score = task(name="evaluate", task_run_name="evaluate", **RETRIED)(evaluate)

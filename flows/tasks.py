@@ -14,7 +14,7 @@ from prefect.runtime import flow_run
 
 from curate.progress import Progress
 from curate.stage import Result, TaskT
-from flows.summary import Table
+from curate.table import Table
 
 
 def run_name() -> str:

@@ -4,12 +4,11 @@ from pathlib import Path
 
 from prefect import flow, task
 
-from curate.recipe import Recipe
+from curate.recipe import Recipe, find_recipe
 from curate.store import Store
-from flows.recipes import find_recipe
-from flows.summary import training_tables
 from flows.tasks import RETRIED, progress_of_run, publish_tables, run_name
 from train.qlora import train
+from train.summary import training_tables
 
 train_adapter = task(name="train", task_run_name="train", **RETRIED)(train)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-ORDER = ["curate", "train", "evaluation", "flows"]  # a package may import itself and those before it
+ORDER = ["curate", "train", "evaluation", "flows", "assay"]  # a package may import itself and those before it
 HEAVY = {"bitsandbytes", "datasets", "great_expectations", "pandas", "peft", "prefect", "torch", "transformers", "trl"}
 
 
@@ -64,7 +64,7 @@ def modules_loaded_by(code: str) -> set[str]:
 
 def test_import_curate_is_light() -> None:
     loaded = modules_loaded_by(
-        "import curate, pkgutil\nfor m in pkgutil.iter_modules(curate.__path__, 'curate.'): __import__(m.name)"
+        "import curate, pkgutil\nfor m in pkgutil.walk_packages(curate.__path__, 'curate.'): __import__(m.name)"
     )
     assert "curate" in loaded
     assert loaded & HEAVY == set()
@@ -73,7 +73,7 @@ def test_import_curate_is_light() -> None:
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["curate", "--help"], ["evaluate", "--help"]])
 def test_help_imports_only_what_draws_it(arguments: list[str]) -> None:
     loaded = modules_loaded_by(
-        "from flows.cli import app\n"
+        "from assay.cli import app\n"
         f"try: app({arguments!r})\n"
         "except SystemExit as stop: assert stop.code == 0, stop.code"
     )

@@ -12,7 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from curate.hashing import digest, file_digest
 from curate.recipe import Recipe
-from curate.render import TURNS, ChatTemplate, Renderer, load_tokenizer
+from curate.rows.render import TURNS, ChatTemplate, Renderer, load_tokenizer
 from curate.store import Store
 
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]

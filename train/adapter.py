@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from curate.errors import AssayError
 from curate.hashing import digest
 from curate.progress import Progress, silent
-from curate.render import TOKENIZER_FILES, ChatTemplate
+from curate.rows.render import TOKENIZER_FILES, ChatTemplate
 from curate.stage import cache_folder, installed, keyed_folder
 from curate.store import read_manifest
 from train.base_model import BaseModel, BaseTokenizer, Quantization, load_model, model_of, quiet

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from curate.errors import AssayError
 from curate.hashing import digest, file_digest, files_digest
 from curate.progress import Progress, silent
-from curate.render import TOKENIZER_FILES
+from curate.rows.render import TOKENIZER_FILES
 from curate.stage import cache_folder
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from curate.errors import AssayError
 from curate.hashing import digest
 from curate.progress import Progress, silent
 from curate.recipe import Recipe
-from curate.render import ChatTemplate, Renderer, load_tokenizer
+from curate.rows.render import ChatTemplate, Renderer, load_tokenizer
 from curate.store import Store, read_manifest
 from train.adapter import check_parents, parents, save
 from train.base_model import compute_dtype, prepare, quiet

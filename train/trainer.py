@@ -19,7 +19,7 @@ from trl import SFTConfig, SFTTrainer
 
 from curate.progress import Progress, silent
 from curate.recipe import TrainingSettings
-from curate.render import IGNORED
+from curate.rows.render import IGNORED
 from train.base_model import BaseModel, compute_dtype, load_model, quiet
 from train.batches import Batch, forward, lay_out, length_grouped
 from train.examples import Example

@@ -5,10 +5,10 @@ import sys
 import time
 from pathlib import Path
 
-from evaluation.generate import Generated
-from evaluation.scorecard import Asked, judged, scorecard
-from evaluation.statistics import Rows
-from evaluation.structured import Judge
+from evaluation.card.scorecard import Asked, judged, scorecard
+from evaluation.card.statistics import Rows
+from evaluation.judge.answer import Generated
+from evaluation.judge.structured import Judge
 
 
 def main(data: Path, schema: Path) -> None:

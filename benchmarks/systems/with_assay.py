@@ -21,9 +21,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from curate import duplicates
 from curate.arrow import do_without_pandas, whole
-from curate.duplicates import Duplicates
+from curate.sets import duplicates
+from curate.sets.duplicates import Duplicates
 
 HELD = 256 << 20
 PARTS = ("band_tables", "have_rivals", "band_buckets", "prefix_buckets", "remove_near_duplicates", "link")
@@ -84,7 +84,7 @@ class Drop:
 
 def load(shingle_words: int) -> None:
     """Import numba and load the kernels that sign."""
-    from curate.minhash import text_signatures
+    from curate.text.minhash import text_signatures
 
     text_signatures(pa.array([""]), shingle_words)
 
@@ -136,7 +136,9 @@ def main() -> None:
     loaded = profile.timed("  numba loaded, while files are read", load)
     keys = profile.timed("read and sign", drop.keys)(settings, int(processes), loaded)
 
-    from curate import near_dedup, words  # by now numba is loaded, while the first files were read
+    # By now numba is loaded, while the first files were read.
+    from curate.sets import near_dedup
+    from curate.text import words
 
     for name in PARTS:
         setattr(near_dedup, name, profile.timed(f"  {name}", getattr(near_dedup, name)))

@@ -15,13 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.systems.with_assay import Drop, Profile, load
-from curate import duplicates
 from curate.arrow import do_without_pandas
-from curate.duplicates import Duplicates
-from curate.earlier import Earlier, earlier_rows
 from curate.hashing import digest, file_digest
-from curate.index import Index
-from curate.split import SPLITS
+from curate.sets import duplicates
+from curate.sets.duplicates import Duplicates
+from curate.sets.earlier import Earlier, earlier_rows
+from curate.sets.index import Index
+from curate.sets.split import SPLITS
 from curate.store import Store
 
 NAME = "texts"

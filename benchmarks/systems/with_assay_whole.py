@@ -12,10 +12,9 @@ from pathlib import Path
 
 from curate.pipeline import curate
 from curate.progress import silent
-from curate.recipe import Recipe
+from curate.recipe import Recipe, find_recipe
 from curate.store import Store
-from flows.recipes import find_recipe
-from flows.workers import process_pool
+from curate.workers import process_pool
 from train.base_model import prepare_tokenizer
 
 

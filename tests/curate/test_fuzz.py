@@ -20,11 +20,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from curate.check import check_version, shingles
-from curate.gate import GateResult
-from curate.index import Index
 from curate.pipeline import Curated
-from curate.split import SPLITS
+from curate.publish.check import check_version, shingles
+from curate.publish.gate import GateResult
+from curate.sets.index import Index
+from curate.sets.split import SPLITS
 from curate.store import Store
 from tests.project import RECIPE, Project
 
@@ -108,9 +108,9 @@ def recipes(draw: st.DrawFn) -> dict[str, Any]:
 def light() -> Iterator[None]:
     """No gate, no report, no waiting for the disk: they cost more than all the rest."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("curate.gate.check_set", lambda *_: GateResult(()))
-        patch.setattr("curate.report.write_card", lambda *_: None)
-        patch.setattr("curate.report.write_report", lambda *_: None)
+        patch.setattr("curate.publish.gate.check_set", lambda *_: GateResult(()))
+        patch.setattr("curate.publish.report.write_card", lambda *_: None)
+        patch.setattr("curate.publish.report.write_report", lambda *_: None)
         patch.setattr(os, "fsync", lambda _: None)
         yield
 

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from curate.report import write_report
-from curate.split import SPLITS
+from curate.publish.report import write_report
+from curate.sets.split import SPLITS
 from curate.store import read_manifest
 from tests.project import CONTRACT, Project
 from tests.records import record, table_of

@@ -14,8 +14,8 @@ import pytest
 
 from curate.errors import AssayError
 from curate.pipeline import Curated, GateError
-from curate.render import ChatTemplate, Renderer, load_tokenizer
-from curate.split import SPLITS
+from curate.rows.render import ChatTemplate, Renderer, load_tokenizer
+from curate.sets.split import SPLITS
 from curate.store import read_manifest
 from tests.project import CONTRACT, Project, make_rows
 
@@ -69,7 +69,7 @@ def test_rows_are_conserved_at_every_stage_and_in_all(project: Project) -> None:
 
 
 def test_same_bytes_whatever_the_shards_the_order_or_the_workers(project: Project) -> None:
-    from flows.workers import process_pool
+    from curate.workers import process_pool
 
     def shuffled(stage: str, function: Callable[[Any], Any], tasks: Sequence[Any], /) -> list[Any]:
         order = random.Random(stage).sample(range(len(tasks)), len(tasks))

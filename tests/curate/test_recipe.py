@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import yaml
 
-from curate.clean import Clean
 from curate.errors import AssayError
-from curate.personal_data import FINDERS
 from curate.recipe import Recipe
+from curate.rows.clean import Clean
+from curate.text.personal_data import FINDERS
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
 

@@ -11,7 +11,7 @@ import pytest
 
 from curate.pipeline import Curated, curate
 from curate.recipe import Recipe
-from curate.split import SPLITS
+from curate.sets.split import SPLITS
 from curate.stage import map_in_process
 from curate.store import Store
 from train.base_model import prepare_tokenizer

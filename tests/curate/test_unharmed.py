@@ -19,15 +19,15 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
+from assay.cli import app, explain
 from curate.contract import Contract
 from curate.errors import AssayError
-from curate.gate import GateResult
 from curate.hashing import file_digest
-from curate.index import Index
 from curate.pipeline import Curated
-from curate.read import InputFile, read_rows
+from curate.publish.gate import GateResult
+from curate.read.raw import InputFile, read_rows
+from curate.sets.index import Index
 from curate.store import Store, read_manifest
-from flows.cli import app, explain
 from tests.project import Project, make_rows
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -80,8 +80,8 @@ def light_gate(table: Any, contract: Contract, docs_folder: Path) -> GateResult:
 
 
 def lighten(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("curate.gate.check_set", light_gate)
-    patch.setattr("curate.report.write_report", lambda folder, _: (folder / "report.html").write_text("report"))
+    patch.setattr("curate.publish.gate.check_set", light_gate)
+    patch.setattr("curate.publish.report.write_report", lambda folder, _: (folder / "report.html").write_text("report"))
 
 
 def in_fresh_process(work: Callable[[Path], None], folder: Path) -> None:
@@ -224,7 +224,7 @@ def one_is_killed(folder: Path) -> None:
         raise AssertionError
 
     def first() -> None:
-        patch.setattr("curate.gate.check_set", gate)
+        patch.setattr("curate.publish.gate.check_set", gate)
         run(project, "first", "store")
 
     holder = fork(first)

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from evaluation import gate
-from evaluation.generate import Generated
-from evaluation.report import Questions, write_report
-from evaluation.scorecard import About, Answer, Asked, judged, scorecard
-from evaluation.statistics import Rows
-from evaluation.structured import Judge
+from evaluation.card import gate
+from evaluation.card.report import Questions, write_report
+from evaluation.card.scorecard import About, Asked, judged, scorecard
+from evaluation.card.statistics import Rows
+from evaluation.judge.answer import Answer, Generated
+from evaluation.judge.structured import Judge
 
 CATEGORIES = ["Permissive", "Copyleft", "Copyleft Limited", "Public Domain", "Proprietary Free"]
 SCHEMA = {

@@ -9,9 +9,9 @@ import pytest
 from curate.errors import AssayError
 from curate.recipe import Recipe
 from curate.store import Store, read_manifest
-from evaluation.compare import compare
+from evaluation.card.compare import compare
+from evaluation.card.scorecard import schema
 from evaluation.evaluate import evaluate
-from evaluation.scorecard import schema
 from tests.tiny import recipe_for, write_model, write_version
 from train.qlora import train
 

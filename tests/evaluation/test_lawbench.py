@@ -13,7 +13,7 @@ from curate.errors import AssayError
 from curate.recipe import EvaluationSettings
 from curate.store import Store
 from evaluation import replies
-from evaluation.form import ABSENT
+from evaluation.judge.form import ABSENT
 from evaluation.lawbench import TASKS, load, number_of, read
 
 ARTICLES, CHARGES, TERM = TASKS

@@ -13,9 +13,9 @@ from curate.pipeline import Curated, curate
 from curate.recipe import Recipe
 from curate.stage import map_in_process
 from curate.store import Store
-from evaluation.ljp_criminal import FIELDS
+from evaluation.card.scorecard import schema
+from evaluation.judge.ljp_criminal import FIELDS
 from evaluation.replies import read, score
-from evaluation.scorecard import schema
 from tests.project import byte_tokenizer
 
 RECIPE = Path(__file__).parents[2] / "recipes/ljp_criminal.yaml"

@@ -13,9 +13,9 @@ import pytest
 from curate.errors import AssayError
 from curate.recipe import EvaluationSettings
 from curate.store import Store
-from evaluation.compare import compare
+from evaluation.card.compare import compare
+from evaluation.card.scorecard import schema
 from evaluation.replies import find, read, score
-from evaluation.scorecard import schema
 
 SCHEMA = {
     "type": "object",

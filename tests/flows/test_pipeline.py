@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from assay.cli import app
 from curate.store import Store, read_manifest
-from flows.cli import app
 from tests.project import Project, make_rows
 from tests.tiny import write_model
 
@@ -33,7 +33,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 def assay_run(project: Project) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", "from flows.cli import app; app()", "run", str(project.recipe_path)],
+        [sys.executable, "-c", "from assay.cli import app; app()", "run", str(project.recipe_path)],
         cwd=ROOT,
         env=os.environ
         | {"ASSAY_STORE": str(project.folder / "store"), "PREFECT_HOME": str(project.folder / "prefect")},

@@ -1,0 +1,1 @@
+"""The command and the Python door: a thin skin over the packages."""

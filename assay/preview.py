@@ -1,0 +1,146 @@
+"""A few rows on their way from the raw file to the tokens that are trained, without the store."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import groupby, islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pyarrow as pa
+
+from curate.contract import Contract
+from curate.read.mapping import Mapper, RowError, build_lookup
+from curate.read.raw import InputFile, Unread, find_files, read_rows
+from curate.read.shapes import SHAPES
+from curate.recipe import Recipe
+from curate.record import SCHEMA, dicts
+from curate.rows.decontaminate import References, decontaminate, reference_files, write_references
+from curate.rows.fit import fit
+from curate.rows.render import IGNORED, ChatTemplate, Message, Renderer, TaskTemplate, load_tokenizer, render
+from curate.rows.validate import validate
+from curate.stage import Outcome
+from curate.store import Store
+
+TRIES = 10
+"""Raw rows read for each row that is to be shown, at most: some of them go to quarantine."""
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What becomes of one raw row."""
+
+    source: str
+    """File and 0-based row."""
+    rejected: str | None
+    """Stage, reason and evidence, where it goes to quarantine; nothing else is known then."""
+    shape: str | None = None
+    """The shape that the raw row was recognised to have; None where the recipe maps it."""
+    record: dict[str, Any] = field(default_factory=dict)
+    messages: list[Message] = field(default_factory=list)
+    pieces: list[tuple[str, bool]] = field(default_factory=list)
+    """The rendered text, cut where training begins and ends: (text, whether its tokens are trained)."""
+
+
+def previews(recipe: Recipe, store: Store, tokenizer_folder: Path, rows: int) -> Iterator[Preview]:
+    """Rows from places spread over the drop, through every stage that looks at one row alone.
+
+    Args:
+        recipe: whose sources are read.
+        store: where published versions are, which rows may have to be kept apart from.
+        tokenizer_folder: the base model's.
+        rows: how many that stay; those quarantined on the way come too.
+
+    Raises:
+        AssayError: as curation does.
+    """
+    contract = Contract.load(recipe.contract)
+    task = TaskTemplate(recipe.render.task, contract.target_schema)
+    tokenizer, tokens = load_tokenizer(tokenizer_folder)
+    renderer = Renderer(ChatTemplate(recipe.render.chat), tokenizer, tokens, recipe.render.answers)
+    stages: list[Callable[[pa.Table], Outcome]] = [stage.run for stage in recipe.row_stages().values()]
+    if recipe.decontaminate.references:
+        stages.append(partial(decontaminate, references=_references(recipe, store)))
+    stages += [
+        partial(validate, contract=contract),
+        partial(render, task=task, renderer=renderer),
+        partial(fit, task=task, renderer=renderer, settings=recipe.fit),
+    ]
+    kept = 0
+    for record in _records(recipe, TRIES * rows):
+        if kept == rows:
+            break
+        if isinstance(record, Preview):
+            yield record
+            continue
+        source = f"{record['source']['file']}, row {record['source']['row']}"
+        table = pa.Table.from_pylist([record], schema=SCHEMA)
+        for stage in stages:
+            outcome = stage(table)
+            if outcome.kept.num_rows == 0:
+                why = outcome.rejected.to_pylist()[0]
+                yield Preview(source, f"{why['stage']}: {why['reason']} {why['evidence']}")
+                break
+            table = outcome.kept
+        else:
+            kept += 1
+            for row in dicts(table):  # several, where a long one was divided
+                known = {name: row[name] for name in SCHEMA.names if name != "source" and row[name] is not None}
+                pieces = _pieces(renderer, row["messages"])
+                yield Preview(source, None, record["shape"], known, row["messages"], pieces)
+
+
+def _references(recipe: Recipe, store: Store) -> References:
+    """What rows are kept apart from; made anew each time, in a folder that is gone once the tables are in memory."""
+    files = reference_files(recipe.decontaminate, recipe.drop, store)
+    with TemporaryDirectory() as folder:
+        write_references(files, recipe.decontaminate, [recipe.clean, recipe.pii.replacing()], Path(folder))
+        return References.open(Path(folder))  # mapped files can be read for as long as they are open
+
+
+def _records(recipe: Recipe, rows: int) -> Iterator[dict[str, Any] | Preview]:
+    """Records, or what is said of raw rows that give none."""
+    with TemporaryDirectory() as cache:
+        files = [file for source in recipe.sources for file in find_files(source, recipe.drop, Path(cache))]
+        tables = {
+            name: build_lookup(
+                name,
+                lookup.key,
+                (row for file in find_files(lookup, recipe.drop, Path(cache)) for row in read_rows(file)),
+            )
+            for name, lookup in recipe.lookups.items()
+        }
+        mapper = Mapper(recipe.record, tables)
+        for file, number, row in _spread(files, mapper, rows):
+            source = {"drop": None, "file": file.name, "row": number}
+            if isinstance(row, Unread):
+                yield Preview(f"{file.name}, row {number}", f"read: unreadable {row.message}")
+                continue
+            try:
+                made = mapper.records(row, file.name)
+            except RowError as problem:
+                yield Preview(f"{file.name}, row {number}", f"read: {problem.reason} {problem.evidence}")
+                continue
+            for record in made:
+                shape = next((shape for shape in SHAPES if shape in record["told"]), None)
+                yield record | {"source": source, "shape": shape}
+
+
+def _spread(
+    files: list[InputFile], mapper: Mapper, rows: int
+) -> Iterator[tuple[InputFile, int, dict[str, Any] | Unread]]:
+    """About equally many first rows of up to `rows` files at equal distances."""
+    chosen = files[:: max(1, len(files) // rows)][:rows]
+    for file in chosen:
+        for number, row in islice(mapper.rows(read_rows(file)), -(-rows // len(chosen))):
+            yield file, number, row
+
+
+def _pieces(renderer: Renderer, messages: list[Message]) -> list[tuple[str, bool]]:
+    encoded = renderer.encode(messages)
+    labelled = zip(encoded.input_ids, encoded.labels, strict=True)
+    return [
+        (renderer.decode([token for token, _ in group]), trained)
+        for trained, group in groupby(labelled, key=lambda pair: pair[1] != IGNORED)
+    ]

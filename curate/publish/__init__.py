@@ -1,0 +1,1 @@
+"""From judged rows to a published version, and its check."""

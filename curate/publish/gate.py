@@ -1,0 +1,262 @@
+"""The set contract: the whole set, as it would be published, is held to the contract's Great Expectations suite."""
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curate.contract import Contract
+from curate.errors import AssayError
+from curate.hashing import canonical_json
+from curate.publish.data_docs import write_docs
+from curate.record import answer_text, prompt_text, roles_text
+
+SPLITS = ("train", "validation", "test")
+SHOWN, SHOWN_CHARACTERS = 5, 60
+ROW = "row"
+RESULT_FORMAT = {
+    "result_format": "COMPLETE",
+    "unexpected_index_column_names": [ROW],
+    "return_unexpected_index_query": False,
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """How the set stands to one rule of its contract."""
+
+    name: str
+    """As the contract calls the rule."""
+    column: str | None
+    """None where the rule is about the whole table."""
+    success: bool
+    observed: str
+    """What was found, in words."""
+    expected: str
+    """The expectation and its arguments, as the contract writes them."""
+    unexpected_ids: tuple[str, ...]
+    """Ids of the rows that break it, where it is a rule about single rows."""
+
+    def __str__(self) -> str:
+        where = f" ({self.column})" if self.column else ""
+        text = f"{self.name}{where}: observed {self.observed}; expected {self.expected}"
+        if self.unexpected_ids:
+            text += f"; rows {_some(self.unexpected_ids)}"
+        return text
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """What the gate found."""
+
+    findings: tuple[Finding, ...]
+    """One per expectation, in the order of the contract."""
+
+    @property
+    def failed(self) -> tuple[Finding, ...]:
+        return tuple(finding for finding in self.findings if not finding.success)
+
+    @property
+    def success(self) -> bool:
+        return not self.failed
+
+    @property
+    def evaluated(self) -> int:
+        return len(self.findings)
+
+    def message(self) -> str:
+        """The outcome for people: the failed expectations, one a line."""
+        if self.success:
+            return f"All {self.evaluated} expectations of the set contract hold."
+        lines = [f"{len(self.failed)} of {self.evaluated} expectations of the set contract fail:"]
+        return "\n".join([*lines, *(f"  {finding}" for finding in self.failed)])
+
+    def summary(self) -> dict[str, Any]:
+        """The outcome for the manifest; rows are counted, not named."""
+        keys = ("name", "column", "success", "observed", "expected")
+        rules = [{key: getattr(finding, key) for key in keys} for finding in self.findings]
+        return {"evaluated": self.evaluated, "failed": [finding.name for finding in self.failed], "rules": rules}
+
+
+def check_set(table: pa.Table, contract: Contract, docs_folder: Path) -> GateResult:
+    """Hold a whole set to its contract.
+
+    Args:
+        table: the kept rows of all splits, in any order: the record's columns and `split`, `cluster` and `tokens`.
+        contract: whose expectations are evaluated, on the columns that `flatten` gives.
+        docs_folder: where the Data Docs go, as index.html. The same set and contract give the same bytes.
+
+    Returns:
+        The result. A failed gate is not an error here: who called decides.
+
+    Raises:
+        AssayError: the contract names an expectation that does not exist, or arguments that it does not have.
+    """
+    with _quiet():
+        import great_expectations as gx
+        from great_expectations.data_context.types.base import ProgressBarsConfig
+
+        suite = gx.ExpectationSuite(name=contract.name, expectations=_expectations(contract))
+        context = gx.get_context(mode="ephemeral")
+        context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
+        flat = flatten(table)
+        rules = canonical_json(contract.expectations).decode()
+        if "expect_table_column" not in rules:  # else a rule is about which columns there are
+            flat = flat.drop_columns([name for name in ("prompt", "answer") if f'"{name}"' not in rules])
+        flat = flat.sort_by("id")
+        flat = flat.append_column(ROW, flat["id"])  # a column cannot both be judged and name the rows
+        asset = context.data_sources.add_pandas("assay").add_dataframe_asset(contract.name)
+        batch = asset.add_batch_definition_whole_dataframe("set").get_batch({"dataframe": flat.to_pandas()})
+        results: list[Any] = list(batch.validate(suite, result_format=RESULT_FORMAT).results)
+        by_name = {item.expectation_config.meta["name"]: item for item in results}
+        results = [by_name[rule["meta"]["name"]] for rule in contract.expectations]
+        for item in results:
+            item.result = _plain(item.to_json_dict()["result"])
+        findings = tuple(map(_finding, contract.expectations, results))
+        write_docs(results, [finding.observed for finding in findings], contract, docs_folder)
+    return GateResult(findings)
+
+
+def flatten(table: pa.Table) -> pa.Table:
+    """The set as expectations see it: one flat row per record.
+
+    Args:
+        table: the record's columns and `split`, `cluster` and `tokens`.
+
+    Returns:
+        id, group, label, language, split, cluster, tokens; prompt and answer with prompt_characters and
+        answer_characters; roles and turn_count; is_train, is_validation and is_test (0 or 1); group_splits and
+        cluster_splits (in how many splits the row's group and cluster lie, 1 where it has no group); and a column
+        target.KEY per key of the targets: text, number or boolean as it is, lists and objects as JSON text.
+    """
+    columns: dict[str, Any] = {
+        name: table[name] for name in ("id", "group", "label", "language", "split", "cluster", "tokens")
+    }
+    # Batch by batch, and with 64-bit offsets: a column of all rows' texts may be longer than 2 GiB.
+    batches = [pa.Table.from_batches([batch]) for batch in table.select(["turns", "target"]).to_batches()]
+    for name, text in (("prompt", prompt_text), ("answer", answer_text), ("roles", roles_text)):
+        columns[name] = pa.chunked_array([text(batch).cast(pa.large_string()) for batch in batches], pa.large_string())
+    for name in ("prompt", "answer"):
+        columns[f"{name}_characters"] = pc.utf8_length(columns[name])
+    columns["turn_count"] = pc.list_value_length(table["turns"])
+    for split in SPLITS:
+        columns[f"is_{split}"] = pc.cast(pc.equal(table["split"], split), pa.int8())
+    for name in ("group", "cluster"):
+        columns[f"{name}_splits"] = _splits_of(table[name], table["split"])
+    targets = [{} if text is None else orjson.loads(text) for text in table["target"].to_pylist()]
+    for key in sorted({key for target in targets for key in target}):
+        values = [target.get(key) for target in targets]
+        kinds = {type(value) for value in values if value is not None}
+        mixed = len(kinds) > 1 and not kinds <= {int, float}
+        written = (list, dict, bool, int, float) if mixed else (list, dict)  # as JSON: a column has one type
+        columns[f"target.{key}"] = [
+            orjson.dumps(value).decode() if isinstance(value, written) else value for value in values
+        ]
+    return pa.table(columns)
+
+
+def _splits_of(names: pa.ChunkedArray, splits: pa.ChunkedArray) -> pa.Array:
+    """For each row, in how many splits its name occurs: int64, 1 where it has none."""
+    codes = pc.fill_null(pc.dictionary_encode(names).combine_chunks().indices, -1).to_numpy(zero_copy_only=False)
+    seen = np.zeros((int(codes.max(initial=-1)) + 2, len(SPLITS)), dtype=bool)  # the last row is that of null names
+    for column, split in enumerate(SPLITS):
+        seen[codes[pc.equal(splits, split).to_numpy()], column] = True
+    counts = seen.sum(axis=1)
+    counts[-1] = 1
+    return pa.array(counts[codes], pa.int64())
+
+
+def _expectations(contract: Contract) -> list[Any]:
+    """Great Expectations' own objects, made one by one: a suite would leave out a rule of an unknown type."""
+    from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
+
+    made = []
+    for rule in contract.expectations:
+        try:
+            made.append(ExpectationConfiguration(**rule).to_domain_obj())
+        except Exception as error:  # pydantic's or its own, by the kind of mistake
+            raise AssayError(
+                f"contract {contract.name}: {rule['meta']['name']}: Great Expectations does not accept it: {error}",
+                remedy="Compare the rule's `type` and `kwargs` with Great Expectations' documentation.",
+            ) from None
+    return made
+
+
+def _plain(found: dict[str, Any]) -> dict[str, Any]:
+    """A result with lists of distinct values, which come from Python sets, in one order on every machine."""
+    if "element_count" in found:
+        return found
+    return {key: sorted(value, key=str) if isinstance(value, list) else value for key, value in found.items()}
+
+
+def _finding(rule: dict[str, Any], item: Any) -> Finding:
+    """What an ExpectationValidationResult of Great Expectations says about a rule of the contract."""
+    arguments = {key: value for key, value in rule["kwargs"].items() if key != "column"}
+    return Finding(
+        name=rule["meta"]["name"],
+        column=rule["kwargs"].get("column"),
+        success=bool(item.success),
+        observed=_observed(item.result, item.exception_info),
+        expected=f"{rule['type']} {canonical_json(arguments).decode()}",
+        unexpected_ids=tuple(dict.fromkeys(str(row[ROW]) for row in item.result.get("unexpected_index_list") or [])),
+    )
+
+
+def _observed(found: dict[str, Any], exceptions: dict[str, Any]) -> str:
+    """What an expectation saw, in words."""
+    if not found:  # it could not be evaluated
+        infos = [exceptions, *(info for info in exceptions.values() if isinstance(info, dict))]
+        return "; ".join(info["exception_message"] for info in infos if info.get("exception_message"))
+    if "element_count" in found:  # rules about single rows
+        text = f"{found['unexpected_count']} of {found['element_count']} rows break it"
+        return f"{text}, e.g. {_some(found['partial_unexpected_list'])}" if found["unexpected_count"] else text
+    value = found["observed_value"]
+    if value is None:  # rules about the set of distinct values
+        words = []
+        if "missing_count" in found:
+            words.append(
+                f"missing: {_some(found['partial_missing_list'])}" if found["missing_count"] else "none missing"
+            )
+        if "unexpected_count" in found:
+            words.append(
+                f"besides: {_some(found['partial_unexpected_list'])}" if found["unexpected_count"] else "no other"
+            )
+        return "; ".join(words)
+    if isinstance(value, dict):
+        return ", ".join(
+            f"{_number(at)}: {_number(v)}" for at, v in zip(value["quantiles"], value["values"], strict=True)
+        )
+    return _number(value)
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _some(values: Sequence[Any]) -> str:
+    """The first few of the different values, each cut to a readable length."""
+    texts = dict.fromkeys(map(str, values))
+    shown = [text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…" for text in texts]
+    return ", ".join(shown[:SHOWN]) + (", …" if len(shown) > SHOWN else "")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence what Great Expectations and its dependencies log and warn about; its findings are in the result."""
+    logger = logging.getLogger("great_expectations")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

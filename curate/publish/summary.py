@@ -1,0 +1,96 @@
+"""What is told of a data set version, of its check and of its index, in tables made from what is published."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from curate.pipeline import Curated
+from curate.publish.check import Check
+from curate.read.shapes import SHAPES
+from curate.sets.index import Index
+from curate.sets.split import SPLITS
+from curate.table import Table
+
+
+def curation_tables(curated: Curated) -> list[Table]:
+    """The data set in numbers, its quarantine by reason if there is any, and its stages."""
+    manifest = curated.manifest
+    quarantined = [_quarantine(manifest)] if manifest["counts"]["quarantined"] else []
+    return [_counts(manifest), *quarantined, _stages(curated)]
+
+
+def _counts(manifest: Mapping[str, Any]) -> Table:
+    counts = manifest["counts"]
+    read = manifest["stages"][0]["counters"]
+    rows = [
+        ("rows in", counts["in"]),
+        *((f"  read as {shape}", read[shape]) for shape in SHAPES if shape in read),
+        *([("made by dividing others", counts["made"])] if counts["made"] else []),
+        ("kept", counts["kept"]),
+        *((f"  {name}", counts["splits"][name]) for name in SPLITS),
+        ("quarantined", counts["quarantined"]),
+        ("clusters of near-duplicates, and rows alone", counts["clusters"]),
+        ("conflicts: equal prompts, different answers", counts["conflicts"]),
+    ]
+    title = f"Data set {manifest['name']}/{manifest['version']}"
+    return Table("data-set", title, ["", "rows"], [[name, f"{number:,}"] for name, number in rows])
+
+
+def _quarantine(manifest: Mapping[str, Any]) -> Table:
+    reasons = [
+        (rows, stage["name"], reason) for stage in manifest["stages"] for reason, rows in stage["reasons"].items()
+    ]
+    reasons.sort(key=lambda each: (-each[0], each[1], each[2]))
+    rows = [[reason, stage, f"{number:,}"] for number, stage, reason in reasons]
+    return Table("quarantine", "Quarantine", ["reason", "stage", "rows"], rows)
+
+
+def _stages(curated: Curated) -> Table:
+    columns = ["stage", "rows in", "kept", "quarantined", "seconds", "shards from cache"]
+    rows = [
+        [
+            stage["name"],
+            f"{stage['rows_in']:,}",
+            f"{stage['kept']:,}",
+            f"{stage['rejected']:,}",
+            f"{curated.seconds[stage['name']]:.1f}",
+            "{} of {}".format(*curated.cached[stage["name"]]),
+        ]
+        for stage in curated.manifest["stages"]
+    ]
+    rows += [
+        [step, "", "", "", f"{curated.seconds[step]:.1f}", ""]
+        for step in ("gate", "publish", "index")
+        if step in curated.seconds
+    ]
+    return Table("stages", "Stages", columns, rows)
+
+
+def check_tables(folder: Path, checks: Sequence[Check]) -> list[Table]:
+    """What was checked of a version, how much of it, and whether it holds."""
+    columns = ["it holds that", "law", "compared", "which", "result"]
+    rows = [
+        [
+            each.claim,
+            each.law,
+            f"{each.compared:,} {each.what}",
+            each.how,
+            f"FAILS: {each.failures:,}" if each.failures else "yes",
+        ]
+        for each in checks
+    ]
+    return [Table("check", f"Check of {folder.parent.name}/{folder.name}", columns, rows)]
+
+
+def index_tables(index: Index) -> list[Table]:
+    """An index in numbers, and what it was made with."""
+    segments = index.segments()
+    size = sum(path.stat().st_size for path in (index.folder / "segments").glob("*")) / 2**20
+    rows = [
+        ["versions", f"{sum(len(segment.versions) for segment in segments):,}"],
+        ["rows", f"{sum(segment.rows.num_rows for segment in segments):,}"],
+        ["segments", f"{len(segments):,}"],
+        ["MiB", f"{size:,.1f}"],
+        *([key, str(value)] for key, value in index.parameters.items()),
+    ]
+    return [Table("index", f"Index of {index.name}", ["", "value"], rows)]

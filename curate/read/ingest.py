@@ -1,0 +1,316 @@
+"""Ingest: the files of a drop -> shards of records, and a quarantine of what cannot be read or mapped."""
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import astuple, dataclass, replace
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import xxhash
+
+from curate.errors import AssayError
+from curate.hashing import digest
+from curate.read.encoding import SAMPLE, encoding_of, is_utf8
+from curate.read.files import ARCHIVE, InputFile, find_files, hashed, list_files, unopened
+from curate.read.formats import LONGEST_ROW, Row, Unread
+from curate.read.mapping import Mapper, RecordMapping, RowError, build_lookup, raw_json
+from curate.read.raw import OPENERS, UNREADABLE, Part, parse, read_part, read_rows
+from curate.recipe import Recipe
+from curate.record import QUARANTINE_SCHEMA, SCHEMA
+from curate.stage import MapShards, Outcome, Shard, cache_folder, cached_outcome, evidence_json, installed, keyed_folder
+
+VERSION = 7
+LIBRARIES = ("charset-normalizer", "jinja2")
+"""Packages whose versions the records depend on."""
+SHARD_BYTES = 8 << 20
+"""Raw bytes of a shard: enough shards to keep every core busy, few enough for a shard to be worth its start."""
+FILE_BYTES = 1 << 10
+"""Bytes that are read in the time that a file takes to be opened, about."""
+ROW_BYTES = 200
+"""Bytes of a row beside its texts, about."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """A lookup of the recipe with the files it is read from."""
+
+    name: str
+    key: str
+    files: tuple[InputFile, ...]
+
+
+@dataclass(frozen=True)
+class ScanTask:
+    """Finding where a long file of JSON lines may be cut."""
+
+    file: InputFile
+    whole_trees: bool
+    """Whether rows may be messages of trees, which must not be cut."""
+    shard_bytes: int
+    unit: str = "bytes"
+
+    @property
+    def size(self) -> int:
+        return self.file.size
+
+
+@dataclass(frozen=True)
+class ReadTask:
+    """Reading some files, or a part of one."""
+
+    files: tuple[InputFile, ...]
+    """Hashed if there is a part; else they are hashed as they are read."""
+    part: Part | None
+    mapping: str
+    """The recipe's `record` as JSON."""
+    lookups: tuple[Side, ...]
+    cache: Path
+    shard_bytes: int
+    unit: str = "bytes"
+
+    @property
+    def size(self) -> int:
+        return self.part.end - self.part.begin if self.part else sum(file.size for file in self.files)
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """A drop that has been read, or a part of it."""
+
+    files: list[InputFile]
+    """Those of all sources, by name, hashed."""
+    lookups: dict[str, dict[str, str]]
+    """Name -> file name -> SHA-256 of each side table."""
+    shards: list[Shard]
+
+
+def ingest(recipe: Recipe, cache: Path, map_shards: MapShards, shard_bytes: int) -> Ingested:
+    """Read a recipe's sources into shards of records.
+
+    Args:
+        recipe: what to read, and how a row becomes a record.
+        cache: the store's.
+        map_shards: runs a stage over shards.
+        shard_bytes: raw bytes of a shard; no more of a file is held in memory, but for a row that is longer.
+
+    Raises:
+        AssayError: files cannot be found or opened, or a lookup has holes.
+    """
+    files = _each_once(file for source in recipe.sources for file in list_files(source, recipe.drop, cache))
+    lookups = tuple(
+        Side(name, lookup.key, tuple(find_files(lookup, recipe.drop, cache))) for name, lookup in recipe.lookups.items()
+    )
+    long = [file for file in files if file.size > shard_bytes and _is_plain_jsonl(file)]
+    scans = [ScanTask(file, recipe.record.turns is None, shard_bytes) for file in long]
+    cut = dict(zip(long, map_shards("scan", run_scan, scans) if scans else [], strict=True))
+    mapping = recipe.record.model_dump_json()
+    tasks: list[ReadTask] = []
+    for group in _grouped(files, shard_bytes):
+        hash_, parts = cut.get(group[0], ("", [None]))
+        group = (replace(group[0], sha256=hash_), *group[1:])
+        tasks += [ReadTask(group, part, mapping, lookups, cache, shard_bytes) for part in parts or [None]]
+    done = map_shards("read", run_read, tasks)
+    found = {file.name: file for each in done for file in each.files}
+    named = {side.name: {file.name: file.sha256 for file in side.files} for side in lookups}
+    return Ingested([found[file.name] for file in files], named, [shard for each in done for shard in each.shards])
+
+
+def _each_once(files: Iterable[InputFile]) -> list[InputFile]:
+    """Files by name, in order: one that two sources name alike is read once.
+
+    Raises:
+        AssayError: two files have one name, or two sources read one file in different ways.
+    """
+    found: dict[str, InputFile] = {}
+    for file in files:
+        if found.setdefault(file.name, file) != file:
+            raise AssayError(
+                f"Two of the recipe's sources have a file {file.name!r}, which differs in where it lies or how it is "
+                "read.",
+                remedy="A row is known by its file's name: let one source name it, or move one of the two files.",
+            )
+    return [found[name] for name in sorted(found)]
+
+
+def _is_plain_jsonl(file: InputFile) -> bool:
+    return file.format == "jsonl" and file.path.suffix.lower() not in OPENERS and not ARCHIVE.search(file.path.name)
+
+
+def _grouped(files: list[InputFile], size: int) -> list[tuple[InputFile, ...]]:
+    """Files in groups of about `size` bytes, in their order; a larger file is a group of its own."""
+    groups: list[list[InputFile]] = []
+    room = 0
+    for file in files:
+        cost = file.size + FILE_BYTES
+        if not groups or cost > room:
+            groups.append([])
+            room = size
+        groups[-1].append(file)
+        room -= cost
+    return [tuple(group) for group in groups]
+
+
+BLANK = re.compile(rb"\n[ \t\r\x0b\x0c]*(?=\n)")
+
+
+def run_scan(task: ScanTask) -> tuple[str, list[Part]]:
+    """A file's SHA-256 and its parts of about `shard_bytes` bytes, which end where lines end.
+
+    There are none where the file must be read in one go: it is not surely in UTF-8, or has trees whose messages are
+    rows.
+    """
+    whole = hashlib.sha256()
+    parts: list[Part] = []
+    begin = line = row = 0
+    cut = True
+    try:
+        with task.file.path.open("rb") as file:
+            encoding = task.file.options.encoding or encoding_of(file.read(SAMPLE))
+            cut = encoding is not None and is_utf8(encoding)
+            file.seek(0)
+            while block := file.read(task.shard_bytes):
+                hash_ = xxhash.xxh3_128(block)
+                whole.update(block)
+                lines = block.count(b"\n")
+                rows = lines - len(BLANK.findall(b"\n" + block))
+                last = block[block.rfind(b"\n") + 1 :]
+                size = len(block)
+                while last and not last.endswith(b"\n") and (rest := file.readline(1 << 20)):
+                    hash_.update(rest)
+                    whole.update(rest)
+                    size += len(rest)
+                    last = last + rest if len(last) <= LONGEST_ROW else last[: LONGEST_ROW + 1] + rest[-1:]
+                lines += last.endswith(b"\n")
+                rows += bool(last) and (len(last) > LONGEST_ROW or not last.isspace())
+                cut = cut and not (task.whole_trees and (b"parent_id" in block or b"message_tree_id" in block))
+                parts.append(Part(begin, begin + size, line, row, hash_.hexdigest()))
+                begin, line, row = begin + size, line + lines, row + rows
+    except OSError as error:
+        raise unopened(task.file.path, error) from None
+    return whole.hexdigest(), parts if cut else []
+
+
+@cache
+def _mapper(mapping: str, lookups: tuple[Side, ...]) -> Mapper:
+    """The mapping, compiled, and its side tables, read once a process."""
+    tables = {
+        side.name: build_lookup(side.name, side.key, (row for file in side.files for row in read_rows(file)))
+        for side in lookups
+    }
+    return Mapper(RecordMapping.model_validate_json(mapping), tables)
+
+
+def run_read(task: ReadTask) -> Ingested:
+    """Read files into shards of records, or find them in the cache. Small files are opened once."""
+    contents: dict[str, bytes] = {}
+    files: list[InputFile] = []
+    for file in task.files:
+        if task.part is None and file.size <= task.shard_bytes:
+            try:
+                data = file.path.read_bytes()
+            except OSError as error:
+                raise unopened(file.path, error) from None
+            contents[file.name] = data
+            file = replace(file, sha256=hashlib.sha256(data).hexdigest(), size=len(data))
+        elif not file.sha256:
+            file = hashed(file)
+        files.append(file)
+
+    def rows(file: InputFile) -> Iterator[Row | Unread]:
+        if task.part is not None:
+            return read_part(file, task.part)
+        return parse(file, contents[file.name]) if file.name in contents else read_rows(file)
+
+    def named(files: Iterable[InputFile]) -> list[list[Any]]:
+        return [[file.name, file.sha256, file.format, file.options.model_dump()] for file in files]
+
+    part = astuple(task.part) if task.part else None
+    sides = [[side.name, side.key, named(side.files)] for side in task.lookups]
+    key = digest(["read", VERSION, installed(LIBRARIES), task.mapping, named(files), part, sides])
+    # How many shards there are is known only once all is read: it is noted last.
+    note = keyed_folder(task.cache / "stages", key)
+    shards: list[Shard] = []
+    if note.is_dir():
+        for number in range(int((note / "shards").read_text())):
+            shards.append(cached_outcome(task.cache, [key, number], None, _gone))
+    else:
+        mapper = _mapper(task.mapping, task.lookups)
+        first = task.part.row if task.part else 0
+        made = ((file, first, mapper.rows(rows(file))) for file in files)
+        for number, outcome in enumerate(_outcomes(mapper, made, task.shard_bytes)):
+            shards.append(cached_outcome(task.cache, [key, number], None, partial(_same, outcome)))
+        cache_folder(note, lambda draft: note_shards(draft, len(shards)))
+    return Ingested(files, {}, shards)
+
+
+def note_shards(folder: Path, count: int) -> None:
+    (folder / "shards").write_text(str(count))
+
+
+def _same(outcome: Outcome) -> Outcome:
+    return outcome
+
+
+def _gone() -> Outcome:
+    raise AssayError("The store's cache has lost a shard.", remedy="Remove the store's cache/ folder and run again.")
+
+
+def _outcomes(
+    mapper: Mapper, files: Iterable[tuple[InputFile, int, Iterator[tuple[int, Row | Unread]]]], size: int
+) -> Iterator[Outcome]:
+    """Records and what gives none, about `size` bytes at a time; one outcome at least.
+
+    Args:
+        files: each with the number of its first row, and its rows numbered from 0.
+    """
+    records: list[dict[str, Any]] = []
+    rejected: list[dict[str, Any]] = []
+    counters: Counter[str] = Counter()
+    more = held = told = 0
+
+    def outcome() -> Outcome:
+        kept = pa.Table.from_pylist(records, schema=SCHEMA)
+        return Outcome(kept, pa.Table.from_pylist(rejected, schema=QUARANTINE_SCHEMA), dict(counters), made=more)
+
+    for file, first, rows in files:
+        for number, row in rows:
+            if held >= size:
+                yield outcome()
+                records, rejected, counters = [], [], Counter()
+                more = held = 0
+                told += 1
+            source = {"drop": None, "file": file.name, "row": first + number}
+            if isinstance(row, Unread):
+                seen = {"message": row.message, "line": row.line}
+                rejected.append(_unmade(source, UNREADABLE, seen, row.raw))
+                held += ROW_BYTES + len(row.raw)
+                continue
+            try:
+                made = mapper.records(row, file.name)
+            except RowError as problem:
+                rejected.append(_unmade(source, problem.reason, problem.evidence, raw_json(row)))
+                held += ROW_BYTES + len(rejected[-1]["raw"])
+                continue
+            more += len(made) - 1
+            for record in made:
+                counters.update(record.pop("told"))
+                if isinstance(row.get("_encoding"), str):
+                    record["meta"] = {"encoding": row["_encoding"]} | record["meta"]
+                records.append(record | {"source": source})
+                texts = [
+                    *(turn["content"] for turn in record["turns"]),
+                    record["target"] or "",
+                    *record["meta"].values(),
+                ]
+                held += ROW_BYTES + sum(map(len, texts))
+    if records or rejected or not told:
+        yield outcome()
+
+
+def _unmade(source: dict[str, Any], reason: str, evidence: dict[str, Any], raw: str) -> dict[str, Any]:
+    """A quarantined row of which no record was made."""
+    return {"source": source, "stage": "read", "reason": reason, "evidence": evidence_json(evidence), "raw": raw}

@@ -1,0 +1,425 @@
+"""Mapping: raw rows -> records, by the recipe's expressions."""
+
+import json
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator
+from datetime import date, datetime, time
+from numbers import Number
+from typing import Annotated, Any, Literal
+
+import orjson
+from jinja2 import StrictUndefined, TemplateError, Undefined, nodes
+from jinja2.exceptions import SecurityError
+from jinja2.parser import Parser
+from jinja2.runtime import Context
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
+
+from curate.errors import AssayError
+from curate.read.raw import Files, Row, Unread
+from curate.read.shapes import (
+    Conversation,
+    Paths,
+    Shape,
+    ShapeError,
+    Turn,
+    gathered,
+    guanaco_turns,
+    recognise,
+)
+from curate.record import content_id
+from curate.stage import Settings
+
+UNDERIVABLE = "label_underivable"
+"""Reason: the recipe's `underivable` says that no record can be made of the row; the evidence says why."""
+UNRECOGNISED = "unrecognised"
+"""Reason: the row fits no known shape, or not the one that its columns tell; the evidence says what was looked for."""
+UNMAPPABLE = "unmappable"
+"""Reason: an expression of the recipe failed on the row, or gave something else than text; the evidence names it."""
+
+
+def iso_date(text: str, format: str) -> str | None:
+    """A date as YYYY-MM-DD, or None where `text` is no date of that format (strptime's codes; %y also takes %Y)."""
+    for each in (format, format.replace("%y", "%Y")):
+        try:
+            return datetime.strptime(text.strip(), each).date().isoformat()
+        except ValueError:
+            continue
+    return None
+
+
+def fold(text: str) -> str:
+    """A text without regard to case and accents: NFKD, marks dropped, case folded."""
+    decomposed = unicodedata.normalize("NFKD", text)
+    return "".join(char for char in decomposed if not unicodedata.combining(char)).casefold()
+
+
+def pluck(keys: Iterable[str], table: dict[str, Row], column: str) -> list[Any]:
+    """Column `column` of a lookup's rows for each key; None for a key it does not have."""
+    return [table[key].get(column) if key in table else None for key in keys]
+
+
+FILTERS: dict[str, Callable[..., Any]] = {
+    "findall": lambda text, pattern: re.findall(pattern, text),
+    "sub": lambda text, pattern, replacement: re.sub(pattern, replacement, text),
+    "guanaco_turns": guanaco_turns,
+    "fold": fold,
+    "iso_date": iso_date,
+    "pluck": pluck,
+}
+"""What expressions may use beside Jinja's own filters."""
+
+
+class _Environment(ImmutableSandboxedEnvironment):
+    """Jinja's sandbox, and no arithmetic by which a few characters make a value that fills the memory."""
+
+    intercepted_binops = frozenset({"*", "**"})
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        if operator == "**" or not (isinstance(left, Number) and isinstance(right, Number)):
+            raise SecurityError(f"{operator}: expressions multiply numbers only, and take no powers")
+        return super().call_binop(context, operator, left, right)
+
+
+ENVIRONMENT = _Environment(undefined=StrictUndefined)
+ENVIRONMENT.filters |= FILTERS
+ENVIRONMENT.globals = {}
+
+Expression = Callable[[Row], Any]
+
+
+def compile_expression(source: str) -> Expression:
+    """A Jinja expression as a function of the row's columns; an undefined result is an error there.
+
+    Raises:
+        ValueError: `source` is no Jinja expression, or names a filter that there is not.
+    """
+    try:
+        compiled = ENVIRONMENT.compile_expression(source, undefined_to_none=False)
+        names = [name.name for name in ENVIRONMENT.parse("{{" + source + "}}").find_all(nodes.Name)]
+    except TemplateError as error:
+        raise ValueError(f"no Jinja expression: {error}") from None
+    if "self" in names:
+        raise ValueError("`self` is Jinja's own; write _row['self'] for a column of that name")
+
+    def evaluate(columns: Row) -> Any:
+        value = compiled(columns)
+        if isinstance(value, Undefined):
+            str(value)  # which raises, and says what is undefined
+        return value
+
+    return evaluate
+
+
+def _checked(source: str) -> str:
+    compile_expression(source)
+    return source
+
+
+Source = Annotated[str, AfterValidator(_checked)]
+"""An expression as the recipe has it; one that cannot be compiled is an error of the recipe."""
+Name = Annotated[str, StringConstraints(pattern="^[A-Za-z][A-Za-z0-9_]*$")]
+"""A name that expressions can say; those that begin with an underscore are Assay's."""
+
+
+class Lookup(Files):
+    """A side table that expressions can ask by key, e.g. `licence[key].category`."""
+
+    key: Source = Field(description="Expression over the side table's own columns that gives a row's key.")
+
+
+class Underivable(Settings):
+    """A condition under which no record can be made of a row; the row is quarantined as `label_underivable`."""
+
+    when: Source = Field(description="Expression; the row is quarantined where it is true.")
+    because: str = Field(description="Said in the quarantine's evidence.")
+
+
+class TurnMapping(Settings):
+    role: Literal["system", "user", "assistant"]
+    content: Source = Field(description="Expression giving the turn's text; a turn whose text is none is left out.")
+
+
+class RecordMapping(Settings):
+    """How a raw row becomes a record: by the shape it is recognised to have, or by `turns`.
+
+    Values are Jinja expressions (sandboxed, no statements) over the row's columns; `_row` holds them all, for names
+    that are no identifiers, and `_file` is the file's name. Where names are equal, `let` hides a lookup or a column,
+    and a lookup a column. What is not there is an error: ask `x is defined`, or write `x | default(none)`.
+    """
+
+    let: dict[Name, Source] = Field(default={}, description="Named expressions, in order; each sees those above it.")
+    underivable: list[Underivable] = []
+    shape: Shape | None = Field(None, description="The one shape that rows have; by default each row's is recognised.")
+    paths: Paths = Field("all", description="Of a tree of messages: every path to a leaf, or the best-ranked one.")
+    turns: Source | Annotated[list[TurnMapping], Field(min_length=1)] | None = Field(
+        None,
+        description="One expression giving a list of {role, content}, or the turns. Without it the row's shape tells "
+        "them, and the other expressions see them as `turns`.",
+    )
+    target: dict[str, Source] | Source | None = Field(
+        None,
+        description="Key -> expression, or one expression giving an object, or its JSON text. It takes the place of "
+        "the answer that a row's shape tells.",
+    )
+    group: Source | None = Field(
+        None, description="Rows with equal values share a split; by default, conversations that begin alike."
+    )
+    label: Source | None = Field(None, description="What the split is stratified by.")
+    meta: dict[str, Source] = {}
+
+    @model_validator(mode="after")
+    def _one_origin_of_turns(self) -> "RecordMapping":
+        if self.turns is not None and (self.shape is not None or self.paths != "all"):
+            raise ValueError("either `turns`, or `shape` and `paths` for rows whose turns are recognised")
+        return self
+
+
+class RowError(Exception):
+    """A row of which no record can be made: reason and evidence for the quarantine."""
+
+    def __init__(self, reason: str, evidence: dict[str, Any]) -> None:
+        super().__init__(reason, evidence)
+        self.reason = reason
+        self.evidence = evidence
+
+
+class Mapper:
+    """Makes records of raw rows.
+
+    All expressions of a mapping are compiled into one function, which sets their values one after the other; where it
+    fails, the first value that is not set tells which expression it was.
+
+    Args:
+        mapping: the recipe's `record`.
+        lookups: side tables by name, each a dict from key to row.
+    """
+
+    def __init__(self, mapping: RecordMapping, lookups: dict[str, dict[str, Row]]) -> None:
+        self.mapping = mapping
+        self.lookups = lookups
+        self._keys: dict[str, str] = {}
+        """Name of each value -> the recipe's key, in the order they are set. The names but those of `let` are numbers,
+        which no expression can say."""
+        self._body: list[nodes.Assign] = []
+        for name, source in mapping.let.items():
+            self._step(f"let.{name}", source, name=name)
+        for index, rule in enumerate(mapping.underivable):
+            self._step(f"underivable.{index}.when", rule.when, "refuse it", f"underivable.{index}.when", rule.because)
+        self._turns: str | list[tuple[str, str, str]] | None = None
+        if isinstance(mapping.turns, str):
+            self._turns = self._step("turns", mapping.turns, "as turns")
+        elif mapping.turns is not None:
+            self._turns = [
+                (turn.role, self._step(f"turns.{index}.content", turn.content), f"turns.{index}.content")
+                for index, turn in enumerate(mapping.turns)
+            ]
+        self._target: str | list[tuple[str, str]] | None = None
+        if isinstance(mapping.target, dict):
+            self._target = [
+                (_as_json(key), self._step(f"target.{key}", source, "as JSON"))
+                for key, source in mapping.target.items()
+            ]
+        elif mapping.target is not None:
+            self._target = self._step("target", mapping.target, "as JSON text")
+        self._meta = [(key, self._step(f"meta.{key}", source, "as text")) for key, source in mapping.meta.items()]
+        self._group = self._step("group", mapping.group, "as text") if mapping.group is not None else None
+        self._label = self._step("label", mapping.label, "as text") if mapping.label is not None else None
+        self._template = ENVIRONMENT.from_string(nodes.Template(list(self._body), lineno=1))
+
+    def _step(self, key: str, source: str, form: str = "as it is", *args: str, name: str | None = None) -> str:
+        """Add an expression, its value brought into one of FORMS; gives back the value's name."""
+        name = name or str(len(self._keys))
+        expression = Parser(ENVIRONMENT, source, state="variable").parse_expression()
+        formed = nodes.Filter(expression, form, [nodes.Const(each) for each in args], [], None, None)
+        formed.set_environment(ENVIRONMENT)
+        self._body.append(nodes.Assign(nodes.Name(name, "store"), formed, lineno=1))
+        self._keys[name] = f"record.{key}"
+        return name
+
+    def rows(self, rows: Iterator[Row | Unread]) -> Iterator[tuple[int, Row | Unread]]:
+        """A file's rows with their 0-based numbers; where shapes are recognised, a tree of messages that are rows of
+        their own counts as one."""
+        return enumerate(gathered(rows) if self.mapping.turns is None else rows)
+
+    def records(self, row: Row, file: str) -> list[dict[str, Any]]:
+        """The records of a row, at least one, without their source.
+
+        Beside its columns each has `told`: what to count of it, e.g. {"alpaca": 1} for its shape.
+
+        Args:
+            row: its columns, which expressions see by name, and all of them as `_row`.
+            file: name of the file it was read from, which expressions see as `_file`.
+
+        Raises:
+            RowError: no record can be made of this row.
+        """
+        columns = row | self.lookups | {"_row": row, "_file": file}
+        if self.mapping.turns is not None:
+            values = self._values(columns)
+            return [self._record(values, self._mapped_turns(values), None, {}) | {"told": {}}]
+        shape, conversations = _recognised(row, self.mapping)
+        records: list[dict[str, Any]] = []
+        for each in conversations:
+            values = self._values(columns | {"turns": each.turns})
+            turns = each.turns
+            if self._target is not None and len(turns) > 1 and turns[-1]["role"] == "assistant":
+                turns = turns[:-1]
+            told = {shape: 1} | ({"turns_left_out": each.left_out} if each.left_out else {})
+            records.append(self._record(values, turns, each.group, each.meta) | {"told": told})
+        return records
+
+    def _record(self, values: Row, turns: list[Turn], group: str | None, meta: dict[str, str]) -> dict[str, Any]:
+        target: str | None = None
+        if isinstance(self._target, list):
+            target = "{" + ", ".join([f"{key}: {values[name]}" for key, name in self._target]) + "}"
+        elif self._target is not None:
+            target = values[self._target]
+        mapped = {key: values[name] for key, name in self._meta if values[name] is not None}
+        return {
+            "id": content_id(turns, target),
+            "turns": turns,
+            "target": target,
+            "group": values[self._group] if self._group else group,
+            "label": values[self._label] if self._label else None,
+            "language": None,
+            "meta": meta | mapped,
+        }
+
+    def _mapped_turns(self, values: Row) -> list[Turn]:
+        if isinstance(self._turns, list):
+            turns = [
+                {"role": role, "content": _checked_text(key, values[name])}
+                for role, name, key in self._turns
+                if values[name] is not None
+            ]
+        else:
+            turns = values[str(self._turns)]
+        if not turns:
+            raise RowError(UNMAPPABLE, {"key": "record.turns", "message": "no turns"})
+        return turns
+
+    def _values(self, columns: Row) -> Row:
+        """What each expression gives."""
+        context = self._template.new_context(columns, shared=True)
+        try:
+            for _ in self._template.root_render_func(context):
+                pass
+        except RowError:
+            raise
+        except Exception as error:  # whatever a row's values do to an expression is the row's problem
+            key = next(key for name, key in self._keys.items() if name not in context.vars)
+            raise RowError(UNMAPPABLE, {"key": key, "message": f"{type(error).__name__}: {error}"}) from None
+        return context.vars
+
+
+def _recognised(row: Row, mapping: RecordMapping) -> tuple[Shape, list[Conversation]]:
+    try:
+        return recognise(row, mapping.shape, mapping.paths)
+    except ShapeError as problem:
+        raise RowError(UNRECOGNISED, {"message": str(problem)}) from None
+    except Exception as error:  # whatever a row's values are
+        raise RowError(UNRECOGNISED, {"message": f"{type(error).__name__}: {error}"}) from None
+
+
+def _defined(value: Any) -> Any:
+    if isinstance(value, Undefined):
+        str(value)  # which raises, and says what is undefined
+    return value
+
+
+def _refuse(value: Any, key: str, because: str) -> None:
+    if _defined(value):
+        raise RowError(UNDERIVABLE, {"because": because, "rule": f"record.{key}"})
+
+
+def _as_turns(value: Any) -> list[Turn]:
+    turns = [(turn["role"], turn["content"]) for turn in _defined(value)]
+    return [
+        {"role": _checked_text("turns", role), "content": _checked_text("turns", content)} for role, content in turns
+    ]
+
+
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+
+
+def _as_json(value: Any) -> str:
+    return _encode(_defined(value))
+
+
+def _as_json_text(value: Any) -> str | None:
+    value = _defined(value)
+    return value if value is None or isinstance(value, str) else _encode(value)
+
+
+def _as_text(value: Any) -> str | None:
+    value = _defined(value)
+    if value is None or type(value) is str:
+        return value
+    if not isinstance(value, (str, Number, date, time)):
+        raise TypeError(f"expected text, a number or a date, found {type(value).__name__}")
+    return str(value)
+
+
+def _checked_text(key: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise RowError(UNMAPPABLE, {"key": f"record.{key}", "message": f"expected text, found {type(value).__name__}"})
+    return value
+
+
+FORMS: dict[str, Callable[..., Any]] = {
+    "as it is": _defined,
+    "refuse it": _refuse,
+    "as turns": _as_turns,
+    "as JSON": _as_json,
+    "as JSON text": _as_json_text,
+    "as text": _as_text,
+}
+"""What is done to an expression's value: filters of names that no expression can say."""
+ENVIRONMENT.filters |= FORMS
+
+
+def build_lookup(name: str, key: str, rows: Iterator[Row | Unread]) -> dict[str, Row]:
+    """A lookup's rows by key; rows whose key is none are left out.
+
+    Args:
+        name: the lookup's, for messages.
+        key: expression that gives a row's key.
+        rows: of the side table.
+
+    Raises:
+        AssayError: a row cannot be read or has no key, or two rows have the same.
+    """
+    key_of = compile_expression(key)
+    table: dict[str, Row] = {}
+    for number, row in enumerate(rows):
+        if isinstance(row, Unread):
+            raise AssayError(
+                f"lookups.{name}: row {number} cannot be read: {row.message}",
+                remedy="Mend the file; rows that ask a side table with holes would be judged wrongly.",
+            )
+        try:
+            value = key_of(row)
+        except Exception as error:  # whatever a row's values do to an expression
+            raise AssayError(
+                f"lookups.{name}.key: row {number}: {type(error).__name__}: {error}",
+                remedy=f"Mend the expression; the row's columns are {', '.join(map(str, row))}.",
+            ) from None
+        if value is None:
+            continue
+        if str(value) in table:
+            raise AssayError(f"lookups.{name}: two rows have the key {value!r}.", remedy="Choose a key that is unique.")
+        table[str(value)] = row
+    return table
+
+
+def raw_json(row: Row) -> str:
+    """A raw row as JSON text, for the quarantine; what JSON cannot hold (dates, bytes) as text.
+
+    A row that has integers beyond 64 bits, or keys that are tuples, is shown as Python shows it.
+    """
+    try:
+        return orjson.dumps(row, default=str, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS).decode()
+    except TypeError:
+        return ascii(row)

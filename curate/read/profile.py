@@ -1,0 +1,232 @@
+"""Profile: what raw rows are like before anything is known of them, and which of their columns look like what."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from curate.read.raw import Row
+from curate.text import strict_json
+
+MOST_VALUES = 20
+"""Different values that a class may have: with more of them it is no class to be listed."""
+LONGEST_VALUE = 80
+"""Characters of a class's name."""
+REPEATED = 5
+"""How often each value of a class is met on average: names and numbers that happen to repeat are met less often."""
+MOST_KEYS = 100
+"""Keys of an object; one with more maps things to things, and its keys are no fields."""
+TYPES = ("string", "integer", "number", "boolean", "array", "object", "null")
+
+
+@dataclass
+class Seen:
+    """What a place in JSON-like values has held: a column, or a key of the objects in it."""
+
+    count: int = 0
+    types: Counter[str] = field(default_factory=Counter)
+    values: Counter[str] | None = field(default_factory=Counter)
+    """Texts and how often they were met; None once there are too many, or too long ones, for a class."""
+    keys: "dict[str, Seen] | None" = field(default_factory=dict)
+    """Of objects; None once there are too many."""
+    items: "Seen | None" = None
+    """Of lists, all their items together."""
+    characters: int = 0
+    """Of all texts."""
+    example: Any = None
+    """The first value that is not null, nor empty."""
+
+    def add(self, value: Any) -> None:
+        self.count += 1
+        kind = json_type(value)
+        self.types[kind] += 1
+        if self.example in (None, "", [], {}):
+            self.example = value
+        if kind == "string":
+            self.characters += len(value)
+            if self.values is not None:
+                self.values[value] += 1
+                if len(self.values) > MOST_VALUES or len(value) > LONGEST_VALUE:
+                    self.values = None
+        if kind == "array":
+            self.items = self.items or Seen()
+            for item in value:
+                self.items.add(item)
+        elif kind == "object":
+            for key, inner in value.items() if self.keys is not None else ():
+                self.keys.setdefault(str(key), Seen()).add(inner)  # type: ignore[union-attr]
+            if self.keys is not None and len(self.keys) > MOST_KEYS:
+                self.keys = None
+
+    @property
+    def filled(self) -> int:
+        """How many values were neither null nor empty text."""
+        empty = self.values[""] if self.values is not None else 0
+        return self.count - self.types["null"] - empty
+
+    def is_text(self) -> bool:
+        return self.filled > 0 and set(self.types) <= {"string", "null"}
+
+    def is_class(self) -> bool:
+        """Whether the values are texts of a few kinds."""
+        return self.is_text() and bool(self.values) and self.filled >= REPEATED * len(self.values or ())
+
+    def schema(self) -> dict[str, Any]:
+        """JSON Schema (2020-12) of what was seen: types, keys that are always there, and the values of a class."""
+        types = [name for name in TYPES if self.types[name] and not (name == "integer" and self.types["number"])]
+        if self.is_class():
+            return {"enum": [*sorted(self.values or ()), *([None] if self.types["null"] else [])]}
+        schema: dict[str, Any] = {"type": types[0] if len(types) == 1 else types}
+        if self.items is not None and self.items.count:
+            schema["items"] = self.items.schema()
+        if self.types["object"] and self.keys:
+            schema["properties"] = {key: seen.schema() for key, seen in self.keys.items()}
+            schema["required"] = [key for key, seen in self.keys.items() if seen.count == self.types["object"]]
+            schema["additionalProperties"] = False
+        return schema
+
+
+def json_type(value: Any) -> str:
+    """The name that JSON Schema has for a value's type; of what JSON does not know, that of its text."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, int):
+        return "integer"
+    if isinstance(value, float):
+        return "number"
+    if isinstance(value, (list, tuple)):
+        return "array"
+    return "object" if isinstance(value, dict) else "string"
+
+
+def plain(value: Any) -> Any:
+    """A value of a raw row with what JSON does not know (dates, decimals, bytes) as text."""
+    if isinstance(value, dict):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(inner) for inner in value]
+    return value if value is None or isinstance(value, (str, bool, int, float)) else str(value)
+
+
+def json_object(value: Any) -> dict[str, Any] | None:
+    """The JSON object that a value is, or that is written in it."""
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        try:
+            value = strict_json.loads(value)
+        except ValueError:
+            return None
+    return value if isinstance(value, dict) else None
+
+
+@dataclass
+class Profile:
+    """The columns of rows."""
+
+    rows: int = 0
+    columns: dict[str, Seen] = field(default_factory=dict)
+    objects: dict[str, Seen] = field(default_factory=dict)
+    """Of columns in which JSON objects are written: the objects."""
+    distinct: dict[str, set[str]] = field(default_factory=dict)
+    """The different values of columns of text and numbers."""
+
+    def add(self, row: Row) -> None:
+        self.rows += 1
+        for key, value in plain(row).items():
+            self.columns.setdefault(key, Seen()).add(value)
+            if isinstance(value, (str, int, float)):
+                self.distinct.setdefault(key, set()).add(str(value))
+            if (found := json_object(value)) is not None:
+                self.objects.setdefault(key, Seen()).add(found)
+
+    def holds_objects(self, name: str) -> bool:
+        """Whether a column has JSON objects, nearly always."""
+        return name in self.objects and self.objects[name].count >= MOSTLY * max(1, self.columns[name].filled)
+
+
+MOSTLY = 0.9
+PROMPTS = (
+    *("prompt", "instruction", "question", "query", "input", "text", "full_text", "content", "body", "document"),
+    *("article", "passage", "facts", "context", "sentence", "abstract", "description"),
+    *("frage", "anweisung", "consigne", "pregunta", "pergunta", "domanda", "问题", "指令", "質問", "질문"),
+)
+ANSWERS = (
+    *("answer", "output", "response", "completion", "target", "reply", "generation", "summary", "translation"),
+    *("headline", "code", "sql", "masked", "label", "labels", "category", "class", "entities", "spans"),
+    *("antwort", "réponse", "respuesta", "resposta", "risposta", "回答", "答案", "답변"),
+)
+LABELS = ("label", "category", "class", "kind", "type", "topic", "task", "lang", "language")
+GROUPS = (
+    *("group", "conversation_id", "thread_id", "session_id", "case_id", "case", "document_id", "doc_id", "template_id"),
+    *("cluster", "user_id", "author"),
+)
+"""Names that columns commonly have, the most telling first."""
+LAST_WORDS = frozenset(PROMPTS[:4] + ANSWERS[:9])
+"""Those that tell as much as the last word of a name: `agent_reply`, `User Prompt`."""
+PROSE = 15
+"""Characters that the texts of a column have on average, at least, if people wrote them."""
+
+
+@dataclass(frozen=True)
+class Guess:
+    """Which columns look like what; a guess to be looked at, not a finding."""
+
+    prompt: str | None
+    answers: tuple[str, ...]
+    """One, or where no column has an answer's name all classes together."""
+    target: bool
+    """Whether the answer is structured: an object, a list, a number or one of a few values."""
+    label: str | None
+    group: str | None
+    id: str | None
+
+
+def guess(profile: Profile) -> Guess:
+    """Guess by names first, then by what the columns hold."""
+    named = {name: seen for name, seen in profile.columns.items() if not name.startswith("_")}
+    distinct = {name: len(profile.distinct.get(name, ())) for name in named}
+    group = _named(GROUPS, [name for name, seen in named.items() if distinct[name] < seen.filled])
+    columns = {name: seen for name, seen in named.items() if name != group and 2 * seen.filled > profile.rows}
+    texts = {name: seen for name, seen in columns.items() if seen.is_text() and not profile.holds_objects(name)}
+    free = {name: seen for name, seen in texts.items() if not seen.is_class()}
+    written = [name for name in columns if profile.holds_objects(name)]
+    mean = {name: seen.characters / seen.count for name, seen in free.items()}
+    prompt = _named(PROMPTS, free) or max(
+        (name for name in free if _named(ANSWERS, [name]) is None), key=lambda name: (mean[name], name), default=None
+    )
+    others = [name for name in columns if name != prompt]
+    classes = {name: seen for name, seen in columns.items() if seen.is_class() and len(seen.values or ()) > 1}
+    answer = _named(ANSWERS, written) or next(iter(written), None) or _named(ANSWERS, others)
+    prose = [name for name in free if mean[name] >= PROSE]
+    if answer is None and not classes and len(prose) == 2:
+        prompt, answer = prose  # in the order in which people write them
+    answers = (answer,) if answer is not None else tuple(classes)
+    unique = [name for name in others if profile.rows > 1 and distinct[name] == profile.rows]
+    return Guess(
+        prompt,
+        answers,
+        bool(answers) and answers[0] not in free,
+        _named(LABELS, classes) or next((name for name in answers if name in classes), None),
+        group,
+        next((name for name in unique if name.lower() in ("id", "uuid") or name.lower().endswith("_id")), None),
+    )
+
+
+def _named(names: Iterable[str], columns: Collection[str]) -> str | None:
+    by_name: dict[str, str] = {}
+    for column in columns:
+        words = re.findall(r"[^\W_]+", column.lower())
+        if words and words[-1] in LAST_WORDS:
+            by_name.setdefault(words[-1], column)
+    by_name |= {column.lower(): column for column in columns}
+    return next((by_name[name] for name in names if name in by_name), None)
+
+
+def example(value: Any, width: int) -> str:
+    """A value on one line of at most `width` characters."""
+    text = value if isinstance(value, str) else json.dumps(plain(value), ensure_ascii=False)
+    line = " ".join(text[: 4 * width].split())
+    return line if len(line) <= width else line[: width - 1] + "…"

@@ -1,0 +1,1 @@
+"""Stages that judge each row by itself."""

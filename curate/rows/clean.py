@@ -1,0 +1,261 @@
+"""Clean: the same words in one normal form."""
+
+import json
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from functools import cache, reduce
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import Field
+
+from curate.record import map_contents
+from curate.stage import EXAMPLES, Example, Outcome, Reject, RowStage, divide, example_of
+from curate.text.markup import pages_to_text
+
+LINE_ENDS = "\r\n?|[\v\f\u0085\u2028\u2029]"
+ESCAPES = r"\x1b\[[0-?]*[ -/]*[@-~]"
+"""Control sequences of terminals (ECMA-48, 5.4): colours, cursor movements."""
+CONTROLS = (
+    "[\u0000-\u0008\u000e-\u001f\u007f-\u009f\u00ad\u180e\u200b\u2060-\u2064\ufeff"
+    "\u202a-\u202e\u2066-\u206f\ufff9-\ufffb]"
+)
+"""C0 and C1 controls, soft hyphen, zero-width space, word joiner and invisible operators, byte order mark, annotation
+marks, bidirectional embeddings, overrides and isolates (Unicode 16, ch. 23). Joiners (U+200C, U+200D) stay: Persian,
+Indic scripts and emoji need them. With `mojibake` on, ftfy has by then taken C1 controls for what Windows-1252 has in
+their place, where it has anything."""
+TAGS = "(\U0001f3f4[\U000e0020-\U000e007e]+\U000e007f)|[\U000e0000-\U000e007f]"
+"""Invisible copies of ASCII, in which a text can hide another; flags of regions are made of them, and stay."""
+LINE_TAILS = "[ \t\u00a0]+\n"
+BLANK_LINES = "\n{3,}"
+
+
+OPENING = r"<s>|<bos>|<\|begin_of_text\|>"
+STOPS = r"</s>|<eos>|<end_of_turn>|<\|(?:im_end|endoftext|end_of_text|eot_id|end)\|>"
+TEMPLATE_EDGES = rf"^(?:\s*(?:{OPENING}))+|(?:(?:{STOPS})\s*)+$"
+"""What a rendered turn begins and ends with: in a turn it is a leftover, and says nothing."""
+STRUCK = r"(?s)\S.*<s>|</s>\s*[^\s<]"
+"""HTML that strikes text out, which no rule of templates touches."""
+TEMPLATE_MARKERS = (
+    r"(?m)(?:^|[^`])(<\|(?:im_start|im_end|endoftext|begin_of_text|end_of_text|start_header_id|eot_id)\|>"
+    r"|<(?:start|end)_of_turn>|\[/?INST\]|<</?SYS>>|</s>\s*<s>)|^(### ?(?:Human|Assistant|Instruction|Response):)"
+)
+"""Where the templates ChatML, Llama 2 and 3, Gemma, Guanaco and Alpaca divide turns; between backticks it is talk of
+them. Within a turn: a conversation that was read wrongly, or a text that would speak for somebody else."""
+
+JSON_STRING = re.compile(r'("(?:[^"\\\x00-\x1f]|\\.)*+")(\s*+:)?')
+"""A string of JSON, and the colon behind a key."""
+SUSPECT = r"\|>|_of_turn>|INST\]|SYS>>|</s>|###"
+"""What every template marker holds: only such texts are searched for one."""
+
+
+class Clean(RowStage):
+    """Every turn in one normal form. Counters and examples: rows changed by each rule.
+
+    The target and `meta` stay as they are, for an answer is the data's word; but what a target copies from a turn is
+    still a copy afterwards (`copied`). Cleaning twice changes no more than once.
+
+    Reason: `template_markers` (a turn holds what divides turns in a chat template; the evidence names turn and marker).
+    """
+
+    version: ClassVar[int] = 5
+    libraries: ClassVar[tuple[str, ...]] = ("ftfy", "resiliparse")
+
+    unicode: Literal["NFC", "NFKC"] = Field("NFC", description="Unicode normalisation form.")
+    mojibake: bool = Field(True, description="Mend mis-decoded text with ftfy where a line looks broken.")
+    html: Literal["text", "keep"] = Field(
+        "keep", description="Whether turns that are HTML from beginning to end become the text that a reader sees."
+    )
+    template_markers: Literal["quarantine", "keep"] = Field(
+        "quarantine", description="What becomes of rows in which a turn holds a chat template's turn markers."
+    )
+
+    def run(self, table: pa.Table) -> Outcome:
+        rules: dict[str, Callable[[pa.Array], pa.Array]] = {
+            "mojibake": mend_mojibake,
+            "template": _edges,
+            "html": pages_to_text,
+            "controls": _controls,
+            "unicode": lambda texts: pc.utf8_normalize(texts, self.unicode),
+            "whitespace": _whitespace,
+        }
+        if not self.mojibake:
+            del rules["mojibake"]
+        if self.html == "keep":
+            del rules["html"]
+        rows = pc.list_parent_indices(table["turns"].combine_chunks()).to_numpy()
+        ids = table["id"].combine_chunks()
+        changed: dict[str, set[int]] = {name: set() for name in rules}
+        examples: dict[str, list[Example]] = {name: [] for name in rules}
+
+        def apply(contents: pa.Array) -> pa.Array:
+            # What one rule took away may have hidden what another looks for: a text that changed is looked at again.
+            texts, places = contents, np.arange(len(contents))
+            while len(places):
+                before = texts
+                for name, rule in rules.items():
+                    mended = rule(texts)
+                    differ = np.flatnonzero(pc.not_equal(mended, texts).to_numpy(zero_copy_only=False))
+                    if len(differ):
+                        changed[name].update(rows[places[differ]].tolist())
+                        examples[name] += _examples(ids, rows[places[differ]], texts, mended, differ)
+                    texts = mended
+                differ = np.flatnonzero(pc.not_equal(before, texts).to_numpy(zero_copy_only=False))
+                texts, places = texts.take(pa.array(differ)), places[differ]
+                mask = np.zeros(len(contents), dtype=bool)
+                mask[places] = True
+                contents = pc.replace_with_mask(contents, pa.array(mask), texts)
+            return contents
+
+        def settle(texts: pa.Array) -> pa.Array:
+            mended = reduce(lambda texts, rule: rule(texts), rules.values(), texts)
+            return mended if mended.equals(texts) else settle(mended)
+
+        cleaned = map_contents(table, apply)
+        targets = _copied(table, cleaned, settle)
+        if targets:
+            old, places = cleaned["target"].combine_chunks(), np.array(list(targets))
+            mask = np.zeros(len(old), dtype=bool)
+            mask[places] = True
+            new = pc.replace_with_mask(old, pa.array(mask), pa.array(targets.values(), pa.string()))
+            examples["copied"] = _examples(ids, places, old, new, places)
+            cleaned = cleaned.set_column(cleaned.schema.get_field_index("target"), cleaned.schema.field("target"), new)
+        changed["copied"] = set(targets)
+        rejects = _marked(cleaned) if self.template_markers == "quarantine" else []
+        gone = {reject.row for reject in rejects}
+        counters = {name: len(found - gone) for name, found in changed.items()}
+        return replace(divide(cleaned, "clean", rejects, counters), examples=examples)
+
+
+def _examples(ids: pa.Array, rows: Any, before: pa.Array, after: pa.Array, places: Any) -> list[Example]:
+    """Examples of the changed rows with the smallest ids.
+
+    Args:
+        rows: the row of each text at `places`.
+    """
+    changed = ids.take(pa.array(rows))
+    first = changed.unique().drop_null().sort()[:EXAMPLES]
+    return [
+        example_of(id_.as_py(), before[place].as_py(), after[place].as_py())
+        for id_ in first
+        for place in [int(places[pc.index(changed, id_).as_py()])]
+    ]
+
+
+def _copied(table: pa.Table, cleaned: pa.Table, settle: Callable[[pa.Array], pa.Array]) -> dict[int, str]:
+    """The targets, by row, whose strings were copied from a turn: cleaned as the turn was.
+
+    A string of a JSON target is one if it stood in a turn, does so no more, and its cleaned form does.
+
+    Args:
+        table, cleaned: the rows before and after their turns were cleaned.
+        settle: cleans texts.
+    """
+    turns, now = table["turns"].combine_chunks(), cleaned["turns"].combine_chunks()
+    before, after = (pc.struct_field(said.flatten(), "content") for said in (turns, now))
+    differ = pc.not_equal(before, after)
+    targets = cleaned["target"].combine_chunks()
+    found: list[tuple[int, int, int, str]] = []
+    said_now: dict[int, str] = {}
+    for row in pc.unique(pc.list_parent_indices(turns).filter(differ)).to_pylist():
+        target = targets[row].as_py()
+        if target is None:
+            continue
+        said = "\0".join(turn["content"] for turn in turns[row].as_py())
+        said_now[row] = "\0".join(turn["content"] for turn in now[row].as_py())
+        for string in JSON_STRING.finditer(target):
+            with suppress(ValueError):
+                text = json.loads(string[1])
+                if not string[2] and text in said and text not in said_now[row]:
+                    found.append((row, *string.span(1), text))
+    mended: dict[int, str] = {}
+    cleaner = settle(pa.array([text for *_, text in found], pa.string())).to_pylist()
+    for (row, begin, end, _), text in reversed(list(zip(found, cleaner, strict=True))):
+        if text and text in said_now[row]:
+            target = mended.get(row) or targets[row].as_py()
+            mended[row] = f"{target[:begin]}{json.dumps(text, ensure_ascii=False)}{target[end:]}"
+    return dict(sorted(mended.items()))
+
+
+def _marked(table: pa.Table) -> list[Reject]:
+    """The rows in which a turn holds a template's markers."""
+    turns = table["turns"].combine_chunks()
+    contents = pc.struct_field(turns.flatten(), "content")
+    rows = pc.list_parent_indices(turns).to_numpy()
+    begins = np.searchsorted(rows, np.arange(len(turns)))
+    found: dict[int, Reject] = {}
+    for place in np.flatnonzero(pc.match_substring_regex(contents, SUSPECT).to_numpy(zero_copy_only=False)):
+        row, match = int(rows[place]), re.search(TEMPLATE_MARKERS, contents[int(place)].as_py())
+        if match is None:
+            continue
+        seen = {"turn": int(place - begins[row]), "marker": match[1] or match[2]}
+        found.setdefault(row, Reject(row, "template_markers", seen))
+    return list(found.values())
+
+
+def _edges(texts: pa.Array) -> pa.Array:
+    """Without the leftovers of a template at either end."""
+    suspects = np.flatnonzero(pc.match_substring_regex(texts, "[>]\\s*$|^\\s*<").to_numpy(zero_copy_only=False))
+    few = texts.take(pa.array(suspects))
+    mended = pc.if_else(pc.match_substring_regex(few, STRUCK), few, _replace(few, TEMPLATE_EDGES, ""))
+    mask = np.zeros(len(texts), dtype=bool)
+    mask[suspects] = True
+    return pc.replace_with_mask(texts, pa.array(mask), mended) if len(suspects) else texts
+
+
+def _controls(texts: pa.Array) -> pa.Array:
+    """One kind of line end; no terminal escapes, controls, invisible or reordering characters."""
+    texts = _replace(texts, LINE_ENDS, "\n")
+    texts = _replace(texts, ESCAPES, "")
+    return _replace(_replace(texts, CONTROLS, ""), TAGS, r"\1")
+
+
+def _replace(texts: pa.Array, pattern: str, by: str) -> pa.Array:
+    """`replace_substring_regex`, of the texts that match alone: the others are not copied."""
+    found = pc.match_substring_regex(texts, pattern)
+    if not pc.any(found).as_py():
+        return texts
+    return pc.replace_with_mask(texts, found, pc.replace_substring_regex(texts.filter(found), pattern, by))
+
+
+def _whitespace(texts: pa.Array) -> pa.Array:
+    """No spaces at line ends, at most one blank line in a row, none at either end; indentation stays."""
+    return pc.utf8_trim_whitespace(_replace(_replace(texts, LINE_TAILS, "\n"), BLANK_LINES, "\n\n"))
+
+
+def mend_mojibake(texts: pa.Array) -> pa.Array:
+    """Undo wrong decodings, line by line, with ftfy's `fix_encoding`.
+
+    ftfy leaves text alone that is ASCII or that its badness heuristic does not mark, so asking it only about the
+    lines it marks gives the same result as asking it about every line.
+    """
+    foreign = np.flatnonzero(pc.invert(pc.string_is_ascii(texts)).to_numpy(zero_copy_only=False))
+    if not len(foreign):
+        return texts
+    suspects = foreign[
+        pc.match_substring_regex(texts.take(pa.array(foreign)), _badness()).to_numpy(zero_copy_only=False)
+    ]
+    import ftfy
+    from ftfy.badness import is_bad
+
+    rows, mended = [], []
+    for row in suspects:
+        text = texts[int(row)].as_py()
+        rows.append(row)
+        mended.append("\n".join(ftfy.fix_encoding(line) if is_bad(line) else line for line in text.split("\n")))
+    mask = np.zeros(len(texts), dtype=bool)
+    mask[rows] = True
+    return pc.replace_with_mask(texts, pa.array(mask), pa.array(mended, pa.string()))
+
+
+@cache
+def _badness() -> str:
+    """ftfy's expression of what looks mis-decoded, for RE2, without a verbose one's spaces and comments."""
+    from ftfy.badness import BADNESS_RE
+
+    kept = re.findall(r"\[[^\]]*\]|\\.|#[^\n]*|\s+|[^\s#\[\\]+", BADNESS_RE.pattern)
+    return "".join(part for part in kept if not part.isspace() and part[0] != "#")

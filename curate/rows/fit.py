@@ -1,0 +1,205 @@
+"""Fit: every row's length in tokens of the base model, as it will be trained, and what becomes of rows too long for it.
+
+By policy such a row goes to quarantine; or the user's text is cut as little as need be, which a mark shows
+(`truncate_input`); or a conversation becomes several, of whole turns (`split_turns`). What neither can bring within the
+bound goes to quarantine all the same. An answer is never cut, nor is an instruction: of the user's text only what the
+task template puts its own words around is cut or, where it has none, what comes after the first paragraph.
+
+Reasons: `too_many_tokens` (longer than the recipe's `max_tokens`; the evidence says how long), `refused` (the chat
+template has words for the whole conversation, but none for its beginning up to one of the answers; the evidence holds
+what it says).
+"""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import Field
+
+from curate.record import SCHEMA, TURNS, content_id, dicts
+from curate.rows.render import Message, Refusal, Renderer, Span, TaskTemplate
+from curate.stage import Example, Outcome, Reject, Settings, divide, example_of
+
+VERSION = 5
+MARK = " […] "
+"""Stands where the user's text was cut."""
+TRIES = 8
+"""Neighbouring cuts whose lengths are found together."""
+
+Row = dict[str, Any]
+
+
+class Fit(Settings):
+    model: str = Field(description="Base model: package:NAME, a local folder or a hub id; its tokenizer counts.")
+    max_tokens: int = Field(1024, ge=8, description="Longest row in tokens: prompt, answer and stop token.")
+    policy: Literal["quarantine", "truncate_input", "split_turns"] = Field(
+        "quarantine", description="What becomes of a longer row."
+    )
+    cut: Literal["middle", "end"] = Field("middle", description="Where truncate_input takes from the user's text.")
+
+
+def fit(table: pa.Table, task: TaskTemplate, renderer: Renderer, settings: Fit) -> Outcome:
+    """Count each row's tokens into the column `tokens`; shorten or quarantine the rows that are too long.
+
+    Counters: rows of which the user's text was cut (`truncated_input`), conversations that were split (`split_turns`).
+
+    Args:
+        table: with the columns `messages` and `text`.
+        task: makes the messages of rows that are shortened.
+        renderer: of the base model.
+        settings: the bound and the policy.
+    """
+    spans: list[list[Span]] = []
+    refused: dict[int, Reject] = {}
+    for row, (messages, text) in enumerate(zip(table["messages"].to_pylist(), table["text"].to_pylist(), strict=True)):
+        try:
+            spans.append(renderer.spans(messages, text))
+        except Refusal as refusal:
+            refused[row] = Reject(row, "refused", {"message": refusal.message})
+    counted = iter(renderer.lengths_of(spans))
+    lengths = [0 if row in refused else next(counted) for row in range(table.num_rows)]
+    table = table.append_column("tokens", pa.array(lengths, pa.int32()))
+    bound = settings.max_tokens
+    long = [row for row, tokens in enumerate(lengths) if tokens > bound]
+    shorten = {"quarantine": None, "truncate_input": truncated, "split_turns": split}[settings.policy]
+    made: dict[int, list[Row]] = {}
+    if long and shorten is not None:
+        records = dicts(table.select(SCHEMA.names).take(pa.array(long)))
+        for row, record in zip(long, records, strict=True):
+            with suppress(Refusal):  # of a part or of a cut text, where the whole was not refused
+                made[row] = shorten(record, task, renderer, settings)
+    rejects = [
+        Reject(row, "too_many_tokens", {"tokens": lengths[row], "bound": bound}) for row in long if not made.get(row)
+    ]
+    outcome = divide(table, "fit", [*refused.values(), *rejects])
+    changed = [(row, record) for row, records in made.items() for record in records]
+    if not changed:
+        return outcome
+    short = outcome.kept.filter(pc.less_equal(outcome.kept["tokens"], bound))
+    whole = table.take(pa.array([row for row, _ in changed]))
+    kept = pa.concat_tables([short, _replaced(whole, [record for _, record in changed], task, renderer)])
+    name = {"truncate_input": "truncated_input"}.get(settings.policy, settings.policy)
+    rows = sum(bool(records) for records in made.values())
+    examples: list[Example] = []
+    if settings.policy == "truncate_input":
+        before = whole["turns"].to_pylist()
+        examples = [_example(old, record) for old, (_, record) in zip(before, changed, strict=True)]
+    return Outcome(kept, outcome.rejected, {name: rows}, {name: examples} if examples else {}, len(changed) - rows)
+
+
+def _replaced(table: pa.Table, records: list[Row], task: TaskTemplate, renderer: Renderer) -> pa.Table:
+    """A table with what changes in a row that is shortened; one record for each row."""
+    messages = [task.messages(record) for record in records]
+    spans = [renderer.spans(each) for each in messages]
+    columns: dict[str, pa.Array] = {
+        "id": pa.array([record["id"] for record in records], pa.string()),
+        "turns": pa.array([record["turns"] for record in records], TURNS),
+        "group": pa.array([record["group"] for record in records], pa.string()),
+        "meta": pa.array([list(record["meta"].items()) for record in records], SCHEMA.field("meta").type),
+        "messages": pa.array(messages, TURNS),
+        "text": pa.array(["".join(span.text for span in each) for each in spans], pa.string()),
+        "tokens": pa.array(renderer.lengths_of(spans), pa.int32()),
+    }
+    for name, column in columns.items():
+        table = table.set_column(table.schema.get_field_index(name), table.schema.field(name), column)
+    return table
+
+
+def _example(before: list[Message], record: Row) -> Example:
+    at = next(at for at, turn in enumerate(before) if turn != record["turns"][at])
+    return example_of(record["id"], before[at]["content"], record["turns"][at]["content"])
+
+
+def truncated(record: Row, task: TaskTemplate, renderer: Renderer, settings: Fit) -> list[Row]:
+    """The record with its longest user's text cut so that it fits, and as long as it then can be; none if it cannot.
+
+    The text is cut between two of its tokens, and of what remains (half before the mark and half after it, where it is
+    cut in the middle) as many are kept as the bound allows, counted when all is rendered and tokenised again.
+    """
+    users = [at for at, turn in enumerate(record["turns"]) if turn["role"] == "user"]
+    at = max(users, key=lambda each: len(record["turns"][each]["content"]), default=None)
+    if at is None:
+        return []
+    content = record["turns"][at]["content"]
+    begin = 0 if task.instructs else _after_first_paragraph(content)
+    spans = sorted(set(renderer.tokenizer.encode(content[begin:], add_special_tokens=False).offsets))
+
+    def cut(keep: int) -> Row:
+        tail = keep // 2 if settings.cut == "middle" else 0
+        head = keep - tail
+        left = content[: begin + spans[head - 1][1]].rstrip()
+        right = content[begin + spans[len(spans) - tail][0] :].lstrip() if tail else ""
+        turn = {"role": "user", "content": (left + MARK + right).rstrip()}
+        return record | {"turns": [*record["turns"][:at], turn, *record["turns"][at + 1 :]]}
+
+    def longest(first: int) -> int | None:
+        """The most tokens of `first` and its next neighbours that may be kept."""
+        tried = range(max(first, 1), min(first + TRIES, len(spans)))
+        lengths = renderer.lengths([task.messages(cut(keep)) for keep in tried])
+        return max((keep for keep, tokens in zip(tried, lengths, strict=True) if tokens <= bound), default=None)
+
+    bound = settings.max_tokens
+    (tokens,) = renderer.lengths([task.messages(record)])
+    first = max(len(spans) - (tokens - bound), 1)  # near it; what is cut is tokenised a little differently
+    best = longest(first)
+    while best is None and first > 1:
+        first -= TRIES
+        best = longest(first)
+    above = first + TRIES
+    while best is not None and (more := longest(above)) is not None:
+        best, above = more, above + TRIES
+    return [] if best is None else [cut(best)]
+
+
+def _after_first_paragraph(text: str) -> int:
+    """Where the second paragraph begins: after the first blank line."""
+    found = text.find("\n\n", len(text) - len(text.lstrip()))
+    return len(text) if found < 0 else found
+
+
+def split(record: Row, task: TaskTemplate, renderer: Renderer, settings: Fit) -> list[Row]:
+    """The conversation as several that each fit, of as many whole exchanges as go in; none where one does not fit.
+
+    Each begins with the system message, if there is one, and ends with an answer. They share a group, so they share a
+    split; `meta` says what they are part of. Their ids are those of their content. A row with a target is not split:
+    the target answers all of it.
+    """
+    if record["target"] is not None:
+        return []
+    turns = record["turns"]
+    opening = [turns[0]] if turns[0]["role"] == "system" else []
+    parts: list[list[Message]] = []
+    for exchange in _exchanges(turns[len(opening) :]):
+        longer = [*parts[-1], *exchange] if parts else exchange
+        tries = [longer, exchange] if parts else [longer]
+        lengths = renderer.lengths([task.messages(record | {"turns": opening + each}) for each in tries])
+        if lengths[-1] > settings.max_tokens:
+            return []
+        if parts and lengths[0] <= settings.max_tokens:
+            parts[-1] = longer
+        else:
+            parts.append(exchange)
+    made = []
+    for number, part in enumerate(parts, start=1):
+        said = opening + part
+        meta = record["meta"] | {"part_of": record["id"], "part": f"{number} of {len(parts)}"}
+        group = record["group"] if record["group"] is not None else record["id"]
+        made.append(record | {"id": content_id(said, None), "turns": said, "group": group, "meta": meta})
+    return made
+
+
+def _exchanges(turns: list[Message]) -> Iterator[list[Message]]:
+    """The turns from one that is not an answer nor a tool's, behind an answer, to the next such turn.
+
+    So a tool's result stays with the call before it and the answer to it, and what nobody has answered at the end with
+    what comes before.
+    """
+    begin = 0
+    answers = [at for at, turn in enumerate(turns) if turn["role"] == "assistant"]
+    for at in answers[:-1]:
+        if turns[at + 1]["role"] not in ("assistant", "tool"):
+            yield turns[begin : at + 1]
+            begin = at + 1
+    yield turns[begin:]

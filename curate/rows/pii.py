@@ -1,0 +1,265 @@
+"""PII: personal data and secrets become typed placeholders, in turns, targets and meta alike, or quarantine the row.
+
+The same value becomes the same placeholder within a row (`[EMAIL_1]`, `[EMAIL_2]`), however it is written, so that who
+is who stays told. What counts as what is `curate.text.personal_data`; names of people and places are
+`curate.text.names`.
+
+JSON stays JSON: in a target, and in a turn that is a JSON object or array, only what is within strings changes, and
+not a byte else. Its keys are never changed, as others rely on them; a key is also what its value is called ("phone":
+...). A number that is a payment card's becomes a string; if the contract wants a number there, `validate` says so. A
+`group` or a `label` that holds personal data becomes its hash: they are compared and counted, over all rows.
+
+Reason: `personal_data`: a kind that the recipe quarantines; the evidence says which kinds, how many values, where the
+first stands and its shape: never what it says.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import xxhash
+from pydantic import Field, model_validator
+
+from curate.record import SCHEMA, TURN
+from curate.stage import Outcome, Reject, RowStage, divide
+from curate.text.names import ENTITIES, NameKind, Names
+from curate.text.personal_data import FINDERS, ODD, SUSPECT, Found, Kind, find, masked, plain
+
+META_ENTRIES = pa.list_(pa.struct([pa.field("key", pa.string(), nullable=False), pa.field("value", pa.string())]))
+COLUMNS = ("turns", "target", "meta", "group", "label")
+"""Where personal data is looked for, in the order in which a row's values are numbered."""
+PLACEHOLDER = re.compile(rf"\[({'|'.join(kind.upper() for kind in (*FINDERS, *ENTITIES.values()))})_([0-9]{{1,6}})\]")
+ESCAPES = r"\\u[0-9A-Fa-f]{4}"
+"""RE2: JSON escapes that may hide anything."""
+JSON_TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+"|-?[0-9][0-9.eE+-]*+|[][{}:,]', re.DOTALL)
+
+
+class Place(NamedTuple):
+    """A text of the table that may hold personal data, or placeholders of an earlier run."""
+
+    row: int
+    column: int
+    """Of COLUMNS."""
+    position: int
+    """Within the column's texts."""
+    kinds: tuple[str, ...]
+    """What it may hold."""
+
+
+class Pii(RowStage):
+    """Personal data and secrets to placeholders, or the row to quarantine, by kind.
+
+    Counters: for each kind that is replaced, the rows in which it was; `in_keys`: kept rows with personal data in a key
+    of their JSON, which stays.
+    """
+
+    version: ClassVar[int] = 4
+    libraries: ClassVar[tuple[str, ...]] = ("phonenumbers", "presidio-analyzer", "python-stdnum", "spacy")
+
+    replace: list[Literal[Kind, NameKind]] = Field(list(FINDERS), description="Kinds that become placeholders.")
+    quarantine: list[Literal[Kind, NameKind]] = Field([], description="Kinds for which a row goes to quarantine.")
+    names: Names | None = Field(None, description="A model that finds `person` and `place` (extra `pii`).")
+
+    @model_validator(mode="after")
+    def _kinds_are_told_apart(self) -> "Pii":
+        if both := sorted({*self.replace} & {*self.quarantine}):
+            raise ValueError(f"{both[0]} is both replaced and quarantined: name it once")
+        if self.names is None and (unknown := sorted({*ENTITIES.values()} & self.kinds)):
+            raise ValueError(f"{unknown[0]} is found by a model: name its folder as pii.names.model")
+        return self
+
+    @property
+    def kinds(self) -> set[str]:
+        return {*self.replace, *self.quarantine}
+
+    def replacing(self) -> "Pii":
+        """The same stage, but one that keeps every row: what it quarantines is replaced too."""
+        return self.model_copy(update={"replace": [*self.replace, *self.quarantine], "quarantine": []})
+
+    def run(self, table: pa.Table) -> Outcome:
+        turns, meta = table["turns"].combine_chunks(), table["meta"].combine_chunks().cast(META_ENTRIES)
+        said, entries, every = turns.flatten(), meta.flatten(), pa.array(np.arange(table.num_rows))
+        target, group, label = (table[name].combine_chunks() for name in ("target", "group", "label"))
+        keys, values = pc.struct_field(entries, "key"), pc.struct_field(entries, "value")
+        texts = [pc.struct_field(said, "content"), target, values, group, label]
+        rows = [pc.list_parent_indices(turns), every, pc.list_parent_indices(meta), every, every]
+        called = [texts[0], target, pc.binary_join_element_wise(keys, values, ": "), group, label]
+        places = [
+            Place(rows[column][position].as_py(), column, position, kinds)
+            for column in range(len(COLUMNS))
+            for position, kinds in self._suspects(called[column])
+        ]
+        counters: dict[str, int] = dict.fromkeys([*self.replace, "in_keys"], 0)
+        rejects: list[Reject] = []
+        changed: list[dict[int, str]] = [{} for _ in COLUMNS]
+        for row, of_row in groupby(sorted(places), key=lambda place: place.row):
+            mine = list(of_row)
+            work = _Row(self, [texts[place.column][place.position].as_py() for place in mine])
+            new = [
+                work.protect(text, place, keys[place.position].as_py() if place.column == 2 else "")
+                for text, place in zip(work.texts, mine, strict=True)
+            ]
+            if work.quarantined:
+                rejects.append(Reject(row, "personal_data", {"kinds": dict(work.quarantined), **work.first}))
+                continue
+            for place, text, was in zip(mine, new, work.texts, strict=True):
+                if text != was:
+                    changed[place.column][place.position] = text
+            for counter in {kind for kind, _ in work.placeholders} | work.counters:
+                counters[counter] += 1
+        arrays = [_changed(column, new) for column, new in zip(texts, changed, strict=True)]
+        if changed[0]:
+            arrays[0] = pa.StructArray.from_arrays([pc.struct_field(said, "role"), arrays[0]], fields=list(TURN))
+            arrays[0] = pa.ListArray.from_arrays(_offsets(turns), arrays[0])
+        if changed[2]:
+            arrays[2] = pa.MapArray.from_arrays(_offsets(meta), keys, arrays[2])
+        for name, array, of_column in zip(COLUMNS, arrays, changed, strict=True):
+            if of_column:
+                table = table.set_column(table.schema.get_field_index(name), SCHEMA.field(name), array)
+        return divide(table, "pii", rejects, counters)
+
+    def _suspects(self, texts: pa.Array) -> Iterator[tuple[int, tuple[str, ...]]]:
+        """Positions of the texts that may hold personal data or placeholders, with the kinds that it may be."""
+        patterns = {kind: SUSPECT[kind] for kind in FINDERS if kind in self.kinds}
+        named = tuple(sorted(self.kinds - patterns.keys()))
+        if not self.kinds:
+            return
+        odd = _matches(texts, f"{ODD}|{ESCAPES}")
+        pick = [
+            *(f"(?:{pattern})" for pattern in patterns.values()),
+            r"\[[A-Z_]+_[0-9]+\]",
+            *([r"\pL"] if named else []),
+        ]
+        positions = np.flatnonzero(odd | _matches(texts, "|".join(pick)))
+        if not len(positions):
+            return
+        some = texts.take(pa.array(positions))
+        read = _changed(some, {at: plain(some[at].as_py())[0] for at in np.flatnonzero(odd[positions]).tolist()})
+        escaped = _matches(read, ESCAPES)
+        marks = [escaped | _matches(read, pattern) for pattern in patterns.values()]
+        for at, position in enumerate(positions.tolist()):
+            yield position, tuple(kind for kind, mark in zip(patterns, marks, strict=True) if mark[at]) + named
+
+
+class _Row:
+    """The work on one row: the placeholders it has so far, and what sends it to quarantine."""
+
+    def __init__(self, stage: Pii, texts: Sequence[str]) -> None:
+        self.stage = stage
+        self.texts = texts
+        self.placeholders: dict[tuple[str, str], str] = {}
+        self.quarantined = Counter[str]()
+        self.first: dict[str, str] = {}
+        """Where the first value that is to be quarantined stands, and its shape."""
+        self.counters: set[str] = set()
+        self.numbers = Counter[str]()
+        """The highest number of each kind's placeholders; those that the row came with are somebody else's."""
+        for kind, number in (match.groups() for text in texts for match in PLACEHOLDER.finditer(text)):
+            self.numbers[kind.lower()] = max(self.numbers[kind.lower()], int(number))
+
+    def protect(self, text: str, place: Place, called: str) -> str:
+        """The text with placeholders, valid JSON if it was; `called` is the text's key, if it has one."""
+        column = COLUMNS[place.column]
+        if column in ("group", "label"):
+            return xxhash.xxh3_128_hexdigest(text.encode()) if self._find(text, place, "") else text
+        if column == "target" or (column == "turns" and text.lstrip()[:1] in ("{", "[")):
+            try:
+                json.loads(text)
+            except (ValueError, RecursionError):
+                pass
+            else:
+                return self._protect_json(text, place)
+        return self._replaced(text, place, called)
+
+    def _protect_json(self, text: str, place: Place) -> str:
+        out: list[str] = []
+        at, called = 0, ""
+        tokens = list(JSON_TOKEN.finditer(text))
+        for token, after in zip(tokens, [*tokens[1:], None], strict=True):
+            new = token[0]
+            if new[0] == '"':
+                said = json.loads(new, strict=False)
+                if after is not None and after[0] == ":":
+                    called = said
+                    if self._find(said, place, ""):
+                        self.counters.add("in_keys")
+                elif (mended := self._replaced(said, place, called)) != said:
+                    new = _json_string(mended)
+            elif "credit_card" in place.kinds and len(new) >= 12 and new.isdigit():
+                only = place._replace(kinds=("credit_card",))
+                if (mended := self._replaced(new, only, called)) != new:
+                    new = _json_string(mended)
+            out += [text[at : token.start()], new]
+            at = token.end()
+        return "".join([*out, text[at:]])
+
+    def _replaced(self, text: str, place: Place, called: str) -> str:
+        out, at = [], 0
+        for found in self._find(text, place, called):
+            out += [text[at : found.begin], self._placeholder(found)]
+            at = found.end
+        return "".join([*out, text[at:]])
+
+    def _placeholder(self, found: Found) -> str:
+        if (found.kind, found.value) not in self.placeholders:
+            self.numbers[found.kind] += 1
+            number = self.numbers[found.kind]
+            self.placeholders[found.kind, found.value] = f"[{found.kind.upper()}_{number}]"
+        return self.placeholders[found.kind, found.value]
+
+    def _find(self, text: str, place: Place, called: str) -> list[Found]:
+        """What is found in a text and is to be replaced; what is to be quarantined is noted."""
+        found = find(text, place.kinds, called)
+        if self.stage.names is not None and not {*ENTITIES.values()}.isdisjoint(place.kinds):
+            taken = [*((each.begin, each.end) for each in found), *(each.span() for each in PLACEHOLDER.finditer(text))]
+            for kind, begin, end in self.stage.names.find(text):
+                if kind in place.kinds and all(end <= other[0] or begin >= other[1] for other in taken):
+                    taken.append((begin, end))
+                    found.append(Found(kind, begin, end, " ".join(text[begin:end].casefold().split())))
+            found.sort(key=lambda each: each.begin)
+        keep: list[Found] = []
+        for each in found:
+            if each.kind in self.stage.quarantine:
+                self.quarantined[each.kind] += 1
+                self.first = self.first or {
+                    "kind": each.kind,
+                    "column": COLUMNS[place.column],
+                    "shape": masked(text[each.begin : each.end]),
+                }
+            else:
+                keep.append(each)
+        return keep
+
+
+def _matches(texts: pa.Array, pattern: str) -> Any:
+    """Whether each text matches an RE2 pattern, False where it is null: a NumPy array."""
+    return pc.fill_null(pc.match_substring_regex(texts, pattern), False).to_numpy(zero_copy_only=False)
+
+
+def _changed(texts: pa.Array, new: dict[int, str]) -> pa.Array:
+    """The texts, some of them replaced."""
+    if not new:
+        return texts
+    mask = np.zeros(len(texts), dtype=bool)
+    mask[list(new)] = True
+    return pc.replace_with_mask(texts, pa.array(mask), pa.array([new[at] for at in sorted(new)], pa.string()))
+
+
+def _offsets(lists: pa.Array) -> pa.Array:
+    lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
+    return pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
+
+
+def _json_string(text: str) -> str:
+    """A JSON string; escaped all through where UTF-8 cannot hold it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(text)
+    return json.dumps(text, ensure_ascii=False)

@@ -1,0 +1,67 @@
+"""The row contract: every record is held to the JSON Schema that its contract derives.
+
+Reasons: `target_not_json` (not strict JSON: RFC 8259 without duplicate keys), `target_schema` (the answer breaks
+target.schema.json), `record_schema` (any other field breaks the contract). The evidence holds the validator's message,
+where in the record, by which rule of the schema, and how many rules were broken in all.
+"""
+
+from typing import Any
+
+import jsonschema_rs
+import pyarrow as pa
+
+from curate.contract import Contract
+from curate.record import dicts, roles_text
+from curate.stage import Outcome, Reject, divide
+from curate.text import strict_json
+
+STAGE = "validate"
+MESSAGE_CHARACTERS = 500
+"""A validator's message repeats the offending value, which may be a whole document."""
+
+
+def validate(table: pa.Table, contract: Contract) -> Outcome:
+    """Hold each record to the row contract.
+
+    Args:
+        table: records; other columns are kept and not looked at.
+        contract: whose `row_schema` the records must satisfy.
+
+    Returns:
+        The outcome; a record that breaks several rules is rejected once, its target's faults first.
+    """
+    validator = jsonschema_rs.validator_for(contract.row_schema, validate_formats=True)
+    fields = contract.row_schema["properties"]
+    records = table.append_column("roles", roles_text(table)).select(list(fields))
+    rejects: list[Reject] = []
+    for row, record in enumerate(dicts(records)):
+        if record.get("target") is not None:
+            try:
+                record["target"] = strict_json.loads(record["target"])
+            except ValueError as error:
+                evidence = {"message": _short(str(error)), "target": _short(record["target"])}
+                rejects.append(Reject(row, "target_not_json", evidence))
+                continue
+        if not validator.is_valid(record):
+            rejects.append(_reject(row, list(validator.iter_errors(record))))
+    return divide(table, STAGE, rejects)
+
+
+def _reject(row: int, errors: list[jsonschema_rs.ValidationError]) -> Reject:
+    """The reject for a record's errors, of which the target's come first and then the first by its place."""
+    first = min(errors, key=lambda error: (error.instance_path[:1] != ["target"], _pointer(error)))
+    evidence: dict[str, Any] = {
+        "message": _short(first.message),
+        "instance_path": "/".join(map(str, first.instance_path)),
+        "schema_path": "/".join(map(str, first.schema_path)),
+        "errors": len(errors),
+    }
+    return Reject(row, "target_schema" if first.instance_path[:1] == ["target"] else "record_schema", evidence)
+
+
+def _pointer(error: jsonschema_rs.ValidationError) -> tuple[str, str]:
+    return "/".join(map(str, error.instance_path)), "/".join(map(str, error.schema_path))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= MESSAGE_CHARACTERS else f"{text[:MESSAGE_CHARACTERS]}…"

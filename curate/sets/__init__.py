@@ -1,0 +1,1 @@
+"""Stages that judge all rows at once, and what they need."""

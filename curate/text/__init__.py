@@ -1,0 +1,1 @@
+"""Kernels over text, and what is known of it."""

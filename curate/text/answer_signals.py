@@ -1,0 +1,193 @@
+"""Answer signals: what goes wrong with instructions and their answers, a column for each.
+
+All are flags but `open_brackets`, a number, and all are of rows in which an answer is said. Patterns are RE2's.
+"""
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curate.record import answer_text, prompt_text
+from curate.rows.language import ANCESTOR
+from curate.text.kernel import kernel
+from curate.text.words import split_words
+
+Flags = npt.NDArray[np.bool_]
+
+CODE = r"{}<>=;$|\\_`"
+"""Characters of code and tables: a line with one of them is not taken for prose."""
+FENCE = r"(?m)^[ \t]*```[^`\n]*$"
+SENTENCE_END = r"[.!?…][\"”’»)]*[ \n]|[。！？｡؟۔।]"
+GO_ON = (
+    "a an the and or of to with from into your their its our his my because although which whose "
+    "el la los las del una und oder der des dem den ein eine einen weil le les du et dont une "
+    "il gli della delle dei degli ed os das dos uma het een и или что чтобы"
+)
+"""Articles, conjunctions and prepositions that do not end sentences (English, Spanish, German, French, Italian,
+Portuguese, Dutch, Russian), but for those that another of these languages may end one with."""
+BROKEN_OFF = (
+    rf"(?:^|\n)(?:[^\s{CODE}]+[ ]+){{5,}}(?:(?i:{GO_ON.replace(' ', '|')})|[^\s{CODE}]+,)$"
+    r"|[。！？][^。！？\n]{6,}[，、]$"
+)
+"""The last line is prose that ends in a comma or in a word that no sentence ends with."""
+OPEN_END = (
+    rf"\pL\pL[.!?…][\"”’)]*[ ]+(?:[^\s.!?…{CODE}]+[ ]+){{2,}}(?:\p{{Ll}}|\p{{Lo}})[\pL\pM’'-]*$"
+    rf"|(?:^|\n)(?:[^\s{CODE}]+[ ]+){{5,}}[^\n{CODE}]*(?:\([^()\n{CODE}]*|“[^”\n{CODE}]*|«[^»\n{CODE}]*)"
+    r"[ ](?:\p{Ll}|\p{Lo})[\pL\pM’'-]*$"
+    r"|[。！？][^。！？\n]{6,}[\p{Han}\p{Hiragana}\p{Katakana}]$"
+)
+"""After the end of a sentence the last line begins another one, or it opens a bracket or quotation, and ends in a word
+without a capital, for a name or a signature may well stand at the end."""
+TAIL = 600
+"""Characters of an answer's end that are looked at for its last line."""
+
+PERSONA = "|".join(
+    [
+        r"\b[Aa]s an? (?:(?:AI|artificial intelligence)(?: language)?(?: model| assistant| chatbot)?"
+        r"|(?:large )?language model),? (?:I|it|my)\b",
+        r"\bI(?:'m|’m| am)(?: just| only| merely)? an? (?:AI (?:language )?(?:model|chatbot|assistant)"
+        r"|(?:large )?language model)\b",
+        r"\bmy (?:knowledge cut-?off|training data|last knowledge update)\b|\b(?:trained|developed) by OpenAI\b",
+        r"[Cc]omo (?:un |uma? |una )?(?:modelo de (?:lenguaje|linguagem)|inteligencia artificial|inteligência "
+        r"artificial|IA\b)",
+        r"[Ee]n tant qu[e'’] ?(?:un |une )?(?:modèle de langage|intelligence artificielle|IA\b|assistant IA)",
+        r"[Aa]ls (?:eine? )?(?:KI\b|künstliche Intelligenz|Sprachmodell)|[Ii]n quanto (?:modello di linguaggio|IA\b)",
+        r"[Кк]ак (?:языковая модель|искусственный интеллект|ИИ\b|модель ИИ)",
+        r"作为(?:一个|一款|一名)?(?:AI|人工智能|语言模型|大型语言模型)|(?:AI|言語モデル)として",
+        r"(?:AI|인공지능|언어 모델)(?:로서|으로서)",
+    ]
+)
+"""An assistant that speaks of itself, in ten languages."""
+REFUSAL = "|".join(
+    [
+        r"^(?:(?i:i['’]m|i am|we are|we['’]re) (?:\w+ )?(?i:sorry)|(?i:sorry|unfortunately|apologies|i apologi[sz]e"
+        r"|my apologies))\b[^.!?\n]{0,80}\b(?:I|we) (?:\w+ )?(?:cannot|can['’]?t|can not|am unable|am not able|won['’]t"
+        r"|don['’]t have|do not have|could not|couldn['’]t)\b",
+        r"^I(?: am|['’]m) (?:sorry, )?(?:unable|not able) to (?:assist|help|provide|answer|fulfil|comply|generate"
+        r"|create|access|browse|complete|process)",
+        r"^I (?:cannot|can['’]?t|can not|won['’]t|will not) (?:assist|help|provide|answer|fulfil|comply|generate|create"
+        r"|access|browse|engage|complete|do that|write)",
+        r"^(?:Lo siento|Perdón)[^.!?\n]{0,60}no (?:puedo|tengo)",
+        r"^(?:Désolé|Je suis désolé)[^.!?\n]{0,60}je ne (?:peux|suis)",
+        r"^Es tut mir leid[^.!?\n]{0,60}(?:kann|nicht)|^(?:Desculpe|Sinto muito)[^.!?\n]{0,60}não (?:posso|consigo)",
+        r"^(?:Извините|К сожалению|Простите)[^.!?\n]{0,60}(?:не могу|не имею)",
+        r"^(?:很?抱歉|对不起)[^。！？\n]{0,40}(?:无法|不能|没有)",
+        r"^申し訳[^。！？\n]{0,60}(?:できません|ありません)|^죄송[^.!?\n]{0,60}(?:없습니다|못합니다)",
+    ]
+)
+"""An answer that begins by saying that it will not be one, in nine languages."""
+
+MARKER = r"(?i:<no[ _]?(?:in|out)put>)"
+"""What Alpaca's makers wrote where there was nothing to write."""
+BLANK = (
+    r"(?i:\[(?:insert|enter|add|your|put|fill in)\b[^\[\]\n]{0,80}\]|<(?:insert|enter|add|your|put)[ _][^<>\n]{0,80}>"
+    r"|lorem ipsum)|\{\{ ?[A-Za-z_ ]{1,60} ?\}\}|\b(?:TODO|FIXME|TBD)\b"
+)
+"""A place that somebody was to fill in; `lorem ipsum` is C4's."""
+ONLY_BLANK = rf"^[\s\"'*_]*(?:{MARKER}|(?:{BLANK})|(?i:<blank>|\[blank\]))[\s\"'*_.:]*$"
+
+LANGUAGE = (
+    r"(?i:translat|traduc|traduz|tradui|tradut|übersetz|vertaal|перевед|перевод|переклад|tłumacz|çevir|terjemah)"
+    r"|(?i:\b(?:english|spanish|french|german|italian|portuguese|dutch|russian|polish|ukrainian|turkish|arabic|hindi"
+    r"|chinese|mandarin|japanese|korean|thai|vietnamese|indonesian|swedish|danish|norwegian|finnish|greek|hebrew|latin"
+    r"|catalan|czech|hungarian|romanian|inglés|español|francés|alemán|italiano|portugués|anglais|espagnol|français"
+    r"|allemand|italien|englisch|deutsch|spanisch|französisch|italienisch|inglês|espanhol|francês|alemão|inglese"
+    r"|spagnolo|francese|tedesco|català|castellano|languages?|idiomas?|langues?|sprachen?)\b)"
+    r"|английск|русск|немецк|французск|испанск|китайск|языке|ترجم|अनुवाद|ภาษา|แปล"
+    r"|翻译|翻譯|翻訳|译成|訳して|英语|英文|中文|法语|德语|西班牙语|日语|英語|日本語|フランス語|번역|영어|한국어"
+)
+"""A prompt that asks for a translation or names a language: its answer may well be in another one."""
+SURE_WORDS = 20
+"""Words from which an answer's language is taken as told: in shorter ones a name (Albert Einstein) decides it."""
+
+
+def answer_signals(table: pa.Table) -> dict[str, pa.Array]:
+    """The signals of each row, by name: bool or float32 arrays of length `table.num_rows`.
+
+    Args:
+        table: records whose last turn is an answer; prompt and answer are held to one language where the language stage
+            has told theirs.
+    """
+    prompts, answers = (pc.utf8_trim_whitespace(text(table)) for text in (prompt_text, answer_text))
+
+    def matches(texts: pa.Array, pattern: str) -> Flags:
+        found: Flags = pc.match_substring_regex(texts, pattern).to_numpy(zero_copy_only=False)
+        return found
+
+    tails = pc.utf8_slice_codeunits(answers, -TAIL)
+    prose = matches(answers, SENTENCE_END)
+    in_fence = pc.count_substring_regex(answers, FENCE).to_numpy(zero_copy_only=False) % 2 == 1
+    marker = matches(prompts, MARKER) | matches(answers, MARKER)
+    task = pc.replace_substring_regex(prompts, f"{MARKER}|{BLANK}", " ")
+    words = _words(answers)
+    signals = {
+        "echo": _echo(*_words(_questions(table)), *words),
+        "cut_off": in_fence | (prose & matches(tails, BROKEN_OFF)),
+        "open_end": prose & ~in_fence & matches(tails, OPEN_END),
+        "open_brackets": np.max([_excess(answers, *pair) for pair in ("()", "[]", "{}")], axis=0),
+        "refusal": matches(answers, REFUSAL),
+        "persona": matches(answers, PERSONA) & ~matches(prompts, PERSONA),
+        "placeholder": marker | (matches(answers, BLANK) & ~matches(prompts, BLANK)),
+        "only_placeholder": matches(answers, ONLY_BLANK),
+        "no_task": np.diff(_words(task)[0]) == 0,
+        "other_language": _other_language(table) & (np.diff(words[0]) >= SURE_WORDS) & ~matches(prompts, LANGUAGE),
+    }
+    return {name: pa.array(values) for name, values in signals.items()}
+
+
+def _excess(texts: pa.Array, opening: str, closing: str) -> npt.NDArray[np.float32]:
+    """How many more opening brackets than closing ones stand in each text."""
+    more = pc.subtract(pc.count_substring(texts, opening), pc.count_substring(texts, closing))
+    excess: npt.NDArray[np.float32] = np.maximum(more.to_numpy(zero_copy_only=False), 0).astype(np.float32)
+    return excess
+
+
+def _words(texts: pa.Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
+    words = split_words(texts)
+    return words.offsets, words.hashes
+
+
+def _questions(table: pa.Table) -> pa.Array:
+    """The turn before each answer, or "" where there is none."""
+    turns = table["turns"].combine_chunks()
+    lengths = pc.list_value_length(turns).to_numpy(zero_copy_only=False)
+    asked = lengths > 1
+    at = pa.array(np.cumsum(lengths) - 2, mask=~asked)
+    return pc.fill_null(pc.struct_field(turns.flatten(), "content").take(at), "")
+
+
+def _other_language(table: pa.Table) -> Flags:
+    """Whether prompt and answer are told to be in two languages that are not easily taken for each other."""
+    if not {"language", "answer_language", "mixed_language"} <= set(table.column_names):
+        return np.zeros(table.num_rows, np.bool_)
+    prompt, answer = (
+        pc.replace_with_mask(codes, pc.equal(codes, "und"), pa.scalar(None, pa.string()))
+        for codes in (_kin(table["language"]), _kin(table["answer_language"]))
+    )
+    mixed = pc.fill_null(table["mixed_language"].combine_chunks(), False)
+    differs = pc.and_(pc.fill_null(pc.not_equal(prompt, answer), False), pc.invert(mixed))
+    found: Flags = differs.to_numpy(zero_copy_only=False)
+    return found
+
+
+def _kin(codes: pa.ChunkedArray) -> pa.Array:
+    """Language codes, the first of its kin for each."""
+    known = pc.dictionary_encode(codes.combine_chunks())
+    names = [ANCESTOR.get(code, code) for code in known.dictionary.to_pylist()]
+    return pa.array(names, pa.string()).take(known.indices)
+
+
+@kernel
+def _echo(question_offsets, questions, answer_offsets, answers):  # type: ignore[no-untyped-def]
+    """Whether each answer's words are those of the question, once or several times over, and nothing else."""
+    out = np.zeros(len(answer_offsets) - 1, np.bool_)
+    for row in range(len(out)):
+        asked, said = question_offsets[row], answer_offsets[row]
+        size, count = question_offsets[row + 1] - asked, answer_offsets[row + 1] - said
+        if size and count and count % size == 0:
+            at = 0
+            while at < count and answers[said + at] == questions[asked + at % size]:
+                at += 1
+            out[row] = at == count
+    return out

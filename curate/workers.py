@@ -1,0 +1,84 @@
+"""Processes that work on shards, one machine's worth."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import connection, forkserver, get_context, parent_process
+
+from curate.errors import AssayError
+from curate.progress import Progress
+from curate.stage import MapShards, Result, TaskT
+
+
+def available_cores() -> int:
+    """How many CPUs this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def follow_parent() -> None:
+    """Set up a worker process: leave ^C to the parent, and end when the parent ends, even by SIGKILL."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = parent_process()
+    if parent is not None:
+
+        def watch() -> None:
+            connection.wait([parent.sentinel])
+            os._exit(1)
+
+        threading.Thread(target=watch, daemon=True).start()
+
+
+def _set_up(workers: int) -> None:
+    """Set up one of so many workers: the tokenizer, which has threads of its own, gets its share of the cores."""
+    os.environ.setdefault("RAYON_NUM_THREADS", str(max(1, available_cores() // workers)))
+    follow_parent()
+
+
+@contextmanager
+def process_pool(workers: int, progress: Progress) -> Iterator[MapShards]:
+    """A MapShards that runs tasks in up to `workers` processes, kept from one stage to the next.
+
+    They are started when a stage has more than one task; with one worker everything runs here.
+
+    Raises:
+        AssayError: a worker was killed, most often for want of memory.
+    """
+    # Not by a fork of this process: it has threads (progress bars, Arrow's pool) whose locks a fork copies. A server
+    # without any imports what workers need once for all of them, while this process finds out what there is to do.
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["curate.preload"])
+    if workers > 1:
+        forkserver.ensure_running()
+    pool = ProcessPoolExecutor(workers, context, initializer=_set_up, initargs=(workers,))
+
+    def map_shards(stage: str, function: Callable[[TaskT], Result], tasks: Sequence[TaskT], /) -> list[Result]:
+        total = sum(task.size for task in tasks)
+        done = 0
+        results: dict[int, Result] = {}
+        if workers == 1 or len(tasks) < 2:
+            for index, task in enumerate(tasks):
+                results[index] = function(task)
+                done += task.size
+                progress(stage, done, total, task.unit)
+        else:
+            futures = {pool.submit(function, task): index for index, task in enumerate(tasks)}
+            for future in as_completed(futures):
+                index = futures[future]
+                results[index] = future.result()
+                done += tasks[index].size
+                progress(stage, done, total, tasks[index].unit)
+        return [results[index] for index in range(len(tasks))]
+
+    try:
+        yield map_shards
+    except BrokenProcessPool:
+        raise AssayError(
+            "A worker process was killed, most often for want of memory; nothing was published.",
+            remedy="Run it again with fewer --workers: what was finished is kept.",
+        ) from None
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

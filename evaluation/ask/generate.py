@@ -1,0 +1,124 @@
+"""Greedy generation in batches, as exact as one by one."""
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from curate.progress import Progress, silent
+from curate.rows.render import Renderer
+from evaluation.ask.constrained import Constraint
+from evaluation.judge.answer import Generated
+from train.batches import forward, lay_out
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
+
+
+def generate(
+    model: "PreTrainedModel | PeftModel",
+    renderer: Renderer,
+    prompts: Sequence[Sequence[int]],
+    *,
+    max_new_tokens: int,
+    batch_size: int,
+    constraint: Constraint | None = None,
+    progress: Progress = silent,
+    what: str = "generate",
+) -> list[Generated]:
+    """The most likely next token, again and again, until the stop token.
+
+    Prompts of like length share a batch, padded on the left and masked; what all of them begin with is computed once.
+    Rows that are done leave the batch when they are half of it.
+
+    Args:
+        model: a causal language model in eval mode.
+        renderer: knows the token that ends an answer, and the text of the others.
+        prompts: token ids, none empty.
+        max_new_tokens: the most tokens an answer may have, its stop token among them.
+        batch_size: prompts to a batch.
+        constraint: of the answers; the stop token after one that can only end there is not waited for.
+        progress: told in rows.
+        what: the name to tell it.
+
+    Returns:
+        The answers in the order of the prompts; one that reaches `max_new_tokens` first is truncated under a constraint
+        too.
+
+    Raises:
+        AssayError: an answer is beyond what the constraint's grammar can follow.
+    """
+    answers: dict[int, Generated] = {}
+    order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
+    for begin in range(0, len(order), batch_size):
+        rows = order[begin : begin + batch_size]
+        batch = _generate_batch(model, renderer, [prompts[row] for row in rows], max_new_tokens, constraint)
+        answers.update(zip(rows, batch, strict=True))
+        progress(what, len(answers), len(prompts), "rows")
+    return [answers[index] for index in range(len(prompts))]
+
+
+def _generate_batch(
+    model: "PreTrainedModel | PeftModel",
+    renderer: Renderer,
+    prompts: Sequence[Sequence[int]],
+    max_new_tokens: int,
+    constraint: Constraint | None,
+) -> list[Generated]:
+    import torch
+
+    began = time.perf_counter()
+    tokens: list[list[int]] = [[] for _ in prompts]
+    logprobs = [0.0] * len(prompts)
+    seconds: dict[int, float] = {}
+    matchers = [constraint.matcher() for _ in prompts] if constraint else []
+    alive = list(range(len(prompts)))  # the rows that the tensors hold
+    with torch.inference_mode():
+        batch = lay_out(prompts, [1] * len(prompts)).to(model.device)
+        mask, positions = batch.attention_mask, batch.position_ids[:, -1:]
+        logits, cache = forward(model, batch, keep=1)
+        for step in range(1, max_new_tokens + 1):
+            scores = logits[:, -1].float()
+            if constraint:
+                asked = [None if row in seconds else matchers[row] for row in alive]
+                allowed = torch.from_numpy(constraint.allowed(asked, scores.shape[1]))
+                scores = scores.masked_fill(~allowed.to(model.device), -torch.inf)
+            best, chosen = scores.max(dim=-1)
+            logprob = -(scores - best[:, None]).exp().sum(dim=-1, dtype=torch.float64).log()
+            for row, token, each in zip(alive, chosen.tolist(), logprob.tolist(), strict=True):
+                if row in seconds:
+                    continue
+                logprobs[row] += each
+                if token != renderer.stop_token_id:
+                    tokens[row].append(token)
+                if token == renderer.stop_token_id or (constraint and constraint.ends(matchers[row], token)):
+                    seconds[row] = time.perf_counter() - began
+            if len(seconds) == len(prompts) or step == max_new_tokens:
+                break
+            going = [index for index, row in enumerate(alive) if row not in seconds]
+            if len(going) <= len(alive) // 2:
+                alive = [alive[index] for index in going]
+                kept = torch.tensor(going, device=model.device)
+                cache.batch_select_indices(kept)
+                chosen, mask, positions = chosen[kept], mask[kept], positions[kept]
+            mask = torch.cat([mask, mask.new_ones((len(alive), 1))], dim=-1)
+            positions = positions + 1
+            logits = model(
+                input_ids=chosen[:, None],
+                attention_mask=mask,
+                position_ids=positions,
+                past_key_values=cache,
+                use_cache=True,
+            ).logits
+    ended = time.perf_counter() - began
+    return [
+        Generated(
+            renderer.decode(ids),
+            len(ids),
+            truncated=row not in seconds,
+            seconds=round(seconds.get(row, ended), 4),
+            tokens_in=len(prompts[row]),
+            logprob=round(logprobs[row], 6),
+        )
+        for row, ids in enumerate(tokens)
+    ]

@@ -1,0 +1,1 @@
+"""What is said of systems: counts, intervals, tests, pages."""

@@ -1,0 +1,200 @@
+"""Fields that are classes: macro F1, each label by itself, confusion matrix, agreement of ordered labels, calibration.
+
+A row whose output gives no label of the class (it is no JSON, the key is missing, the value is none of the labels)
+counts as a miss of the right label, never as a hit of another.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from evaluation.card.statistics import Floats, Ints, Rows, compared_by, statistic
+
+BINS = 10
+"""Of the reliability table, of equal width: Guo et al. (2017) take 15, for more rows than there are here."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Right and given labels of one field as numbers."""
+
+    names: tuple[str, ...]
+    """The labels, those that the schema allows first, in its order."""
+    wanted: Ints
+    """The right label of each row: shape (rows,); -1 where the field is not expected."""
+
+    @staticmethod
+    def of(allowed: Sequence[str], wanted: Sequence[str | None]) -> "Labels":
+        """The labels of a field: those allowed and, besides, those that are expected."""
+        names = (*allowed, *sorted({label for label in wanted if label is not None} - set(allowed)))
+        return Labels(names, numbers(names, wanted))
+
+    def given(self, labels: Sequence[str | None]) -> Ints:
+        """A system's labels as numbers, -1 for none of `names`."""
+        return numbers(self.names, labels)
+
+
+def numbers(names: Sequence[str], labels: Sequence[str | None]) -> Ints:
+    number: dict[str | None, int] = {name: index for index, name in enumerate(names)}
+    return np.array([number.get(label, -1) for label in labels], dtype=np.int64)
+
+
+def scores(labels: Labels, given: Ints, rows: Rows, ordered: Sequence[str]) -> dict[str, Any]:
+    """What is said of a class: `macro_f1` over the labels that are expected of some row, `labels`, `confusion`
+    ([expected, given, rows], null for none), and for ordered labels `kappa`, weighted by the square of the distance.
+
+    `kappa` is over the rows that have a label at all; `kappa.rows` says how many these are.
+    """
+    here = labels.wanted >= 0
+    wanted, answered = labels.wanted[here], given[here]
+    within = rows.some(here)
+    if not len(wanted):
+        return {"macro_f1": {"value": None, "low": None, "high": None}, "labels": {}, "confusion": []}
+    cells, kinds = np.unique(_cells(labels, wanted, answered), return_inverse=True)
+    found = {
+        "macro_f1": statistic(kinds, lambda counts: macro_f1(counts, *_sides(labels, cells)), within),
+        "labels": _by_label(labels, wanted, answered),
+        "confusion": [
+            [labels.names[want], labels.names[give] if give >= 0 else None, int(count)]
+            for (want, give), count in zip(
+                zip(*(side.tolist() for side in _sides(labels, cells)), strict=True), np.bincount(kinds), strict=True
+            )
+        ],
+    }
+    if ordered:
+        found["kappa"] = _kappa(labels, wanted, answered, within, ordered)
+    return found
+
+
+def compared_macro_f1(labels: Labels, one: Ints, other: Ints, rows: Rows) -> dict[str, Any]:
+    """Two systems by their macro F1 on the same rows; see `statistics.compared`."""
+    here = labels.wanted >= 0
+    first, second = (_cells(labels, labels.wanted[here], given[here]) for given in (one, other))
+    many = len(labels.names) * (len(labels.names) + 1)
+    pairs, kinds = np.unique(first * many + second, return_inverse=True)
+    sides = [_sides(labels, part) for part in (pairs // many, pairs % many)]
+    counts = np.bincount(kinds)
+
+    def difference(counted: Floats) -> Floats:
+        return macro_f1(counted, *sides[0]) - macro_f1(counted, *sides[1])
+
+    def swapped(moved: Floats) -> Floats:
+        both = [np.concatenate(each) for each in zip(*sides, strict=True)]
+        stayed = counts - moved
+        return macro_f1(np.hstack([stayed, moved]), *both) - macro_f1(np.hstack([moved, stayed]), *both)
+
+    return compared_by(kinds, difference, swapped, rows.some(here))
+
+
+def _cells(labels: Labels, wanted: Ints, given: Ints) -> Ints:
+    """Each row's cell of the confusion matrix, whose first column is no label."""
+    return wanted * (len(labels.names) + 1) + given + 1
+
+
+def _sides(labels: Labels, cells: Ints) -> tuple[Ints, Ints]:
+    return cells // (len(labels.names) + 1), cells % (len(labels.names) + 1) - 1
+
+
+def macro_f1(counts: Floats, wanted: Ints, given: Ints) -> Floats:
+    """Mean F1 over the labels that are expected of some row.
+
+    Args:
+        counts: rows in each cell of the confusion matrix: shape (samples, cells).
+        wanted: the right label of each cell: shape (cells,).
+        given: its given label, -1 for none.
+
+    Returns:
+        One number for each sample. A label that a sample neither expects nor gives is left out of its mean.
+    """
+    present = np.unique(wanted)
+    expects, gives = wanted[:, None] == present, given[:, None] == present  # (cells, labels)
+    total = counts @ expects.astype(np.float64) + counts @ gives.astype(np.float64)
+    right = 2 * (counts @ (expects & gives).astype(np.float64))
+    with np.errstate(invalid="ignore"):
+        each = np.where(total > 0, right / np.maximum(total, 1), np.nan)
+    seen = np.maximum((total > 0).sum(axis=1), 1)
+    mean: Floats = np.nansum(each, axis=1) / seen
+    return mean
+
+
+def _by_label(labels: Labels, wanted: Ints, given: Ints) -> dict[str, Any]:
+    found = {}
+    for number in np.unique(wanted).tolist():
+        expects, gives = int((wanted == number).sum()), int((given == number).sum())
+        right = int(((wanted == number) & (given == number)).sum())
+        found[labels.names[number]] = {
+            "rows": expects,
+            "precision": round(right / gives, 6) if gives else None,
+            "recall": round(right / expects, 6),
+            "f1": round(2 * right / (expects + gives), 6),
+        }
+    return found
+
+
+def _kappa(labels: Labels, wanted: Ints, given: Ints, rows: Rows, ordered: Sequence[str]) -> dict[str, Any]:
+    rank = numbers(ordered, labels.names)
+    both = (given >= 0) & (rank[wanted] >= 0) & (rank[given] >= 0)
+    if not both.any():
+        return {"value": None, "low": None, "high": None, "rows": 0}
+    size = len(ordered)
+    cells, kinds = np.unique(rank[wanted[both]] * size + rank[given[both]], return_inverse=True)
+    found = statistic(kinds, lambda counts: weighted_kappa(counts, cells // size, cells % size, size), rows.some(both))
+    return found | {"rows": int(both.sum())}
+
+
+def weighted_kappa(counts: Floats, wanted: Ints, given: Ints, size: int) -> Floats:
+    """Cohen's kappa with quadratic weights (1968) for each sample; NaN where all agree by necessity.
+
+    Args:
+        counts: rows in each cell: shape (samples, cells).
+        wanted: rank of each cell's right label, 0 to size - 1: shape (cells,).
+        given: rank of its given label.
+    """
+    ranks = np.arange(size)
+    total = np.maximum(counts.sum(axis=1), 1)
+    rows_ = counts @ (wanted[:, None] == ranks).astype(np.float64) / total[:, None]
+    columns = counts @ (given[:, None] == ranks).astype(np.float64) / total[:, None]
+    seen = counts @ ((wanted - given) ** 2) / total
+    # The mean squared distance of two independent draws, from the margins' first and second moments.
+    chance = rows_ @ ranks**2 + columns @ ranks**2 - 2 * (rows_ @ ranks) * (columns @ ranks)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        kappa: Floats = np.where(chance > 1e-12, 1 - seen / chance, np.nan)
+    return kappa
+
+
+def calibration(confidence: Floats, right: "np.ndarray[Any, np.dtype[np.bool_]]") -> dict[str, Any]:
+    """How far a system's confidence in its answers is from how often they are right.
+
+    Args:
+        confidence: 0 to 1 for each row; NaN where there is none.
+        right: whether the row's answer is right.
+
+    Returns:
+        `rows`, `ece` (expected calibration error: the mean distance over BINS of equal width, Guo et al. 2017),
+        `brier`, and `bins`: [from, to, rows, mean confidence, share right].
+    """
+    known = ~np.isnan(confidence)
+    confidence, hit = confidence[known], right[known].astype(np.float64)
+    if not len(confidence):
+        return {"rows": 0, "ece": None, "brier": None, "bins": []}
+    number = np.minimum((np.clip(confidence, 0, 1) * BINS).astype(np.int64), BINS - 1)
+    counts = np.bincount(number, minlength=BINS)
+    sure = np.bincount(number, confidence, BINS) / np.maximum(counts, 1)
+    hits = np.bincount(number, hit, BINS) / np.maximum(counts, 1)
+    return {
+        "rows": len(confidence),
+        "ece": round(float(np.sum(counts * np.abs(sure - hits)) / len(confidence)), 6),
+        "brier": round(float(np.mean((confidence - hit) ** 2)), 6),
+        "bins": [
+            [
+                index / BINS,
+                (index + 1) / BINS,
+                int(counts[index]),
+                round(float(sure[index]), 6),
+                round(float(hits[index]), 6),
+            ]
+            for index in np.flatnonzero(counts).tolist()
+        ],
+    }

@@ -1,0 +1,204 @@
+"""What is told of a scorecard and of a comparison, in tables made from what is published."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+from curate.store import read_manifest
+from curate.table import Table
+from evaluation.card.report import FIELD_MEASURES, MEASURES, PLOTTED, best, costs, field_measures, headline
+from evaluation.judge.form import Class
+
+MOST_COLUMNS = 4
+"""Systems, or measures, that stand side by side in a terminal of 100 columns."""
+FEW = ("schema_valid", "whole_match", "extracted_match", "exact_match")
+"""Measures that are shown of many systems: those that say most."""
+
+
+def evaluation_tables(scorecard: Path) -> list[Table]:
+    """The systems of a scorecard side by side, their forms, the systems compared, and the gate."""
+    manifest = read_manifest(scorecard)
+    card = json.loads((scorecard / "scorecard.json").read_text(encoding="utf-8"))
+    systems = card["systems"]
+    title = f"Scorecard {manifest['name']}/{manifest['version']}: {card['rows']:,} rows, % with 95% interval"
+    if any(best(card, each["measure"], each["field"]) for each in card["comparisons"]):
+        title += "; *: shown to be better than each of the others"
+    classes = [kind for kind in get_args(Class) if any(kind in system["form"] for system in systems.values())]
+    if len(systems) > MOST_COLUMNS:
+        tables = _by_system(title, card)
+        forms = [
+            [name, ", ".join(f"{kind.replace('_', ' ')} {count:,}" for kind, count in system["form"].items())]
+            for name, system in systems.items()
+        ]
+        tables += [Table("form", FORM_TITLE, ["system", "rows by class"], forms, texts=2)] if classes else []
+    else:
+        rows = [
+            *((MEASURES[measure], _shares(card, measure)) for measure in _told(card)),
+            *(
+                (f"{field} {FIELD_MEASURES[measure]}", _shares(card, measure, field))
+                for field, measure in field_measures(systems)
+            ),
+            *_official(systems),
+            *_costs(systems),
+        ]
+        tables = [Table("scorecard", title, ["", *systems], [[name, *cells] for name, cells in rows])]
+        forms = [
+            [kind.replace("_", " "), *(f"{system['form'].get(kind, 0):,}" for system in systems.values())]
+            for kind in classes
+        ]
+        tables += [Table("form", FORM_TITLE, ["", *systems], forms)] if forms else []
+    tables += _compared(card)
+    if card["gate"] is not None:
+        held = [
+            [each["rule"], "holds" if each["passed"] else "DOES NOT HOLD", each["why"]]
+            for each in card["gate"]["rules"]
+        ]
+        passed = "passed" if card["gate"]["passed"] else "NOT PASSED"
+        tables.append(Table("gate", f"Gate: {passed}", ["rule", "", "why"], held, texts=3))
+    return tables
+
+
+FORM_TITLE = "Form: answers by the one class of each"
+
+
+def _told(card: Mapping[str, Any]) -> list[str]:
+    """Measures of the whole answer, without what no system ever does."""
+    systems = card["systems"].values()
+    return [
+        measure
+        for measure in MEASURES
+        if all(measure in system for system in systems)
+        and (measure in PLOTTED or any(system[measure]["value"] for system in systems))
+    ]
+
+
+def _shares(card: Mapping[str, Any], measure: str, field: str | None = None) -> list[str]:
+    """A measure of each system, marked if it is the best."""
+    leader = best(card, measure, field)
+    return [
+        percent(system[measure] if field is None else system["fields"][field][measure]) + "*" * (name == leader)
+        for name, system in card["systems"].items()
+    ]
+
+
+def _official(systems: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+    if not all("official" in system for system in systems.values()):
+        return []
+    return [("official score", [f"{100 * system['official']['score']:.2f}" for system in systems.values()])]
+
+
+def _costs(systems: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+    return [
+        (each["title"], [cell["text"] if (cell := each["values"][name]) else "" for name in systems])
+        for each in costs(systems)
+    ]
+
+
+def _by_system(title: str, card: Mapping[str, Any]) -> list[Table]:
+    """A line for each system: the measures that say most, the fields, what it cost."""
+    systems = card["systems"]
+    whole = [(MEASURES[measure], _shares(card, measure)) for measure in FEW if measure in _told(card)]
+    fields = [(name, _shares(card, headline(card, name), name)) for name in card["fields"]]
+    parts = [("scorecard", title, [*whole, *_official(systems)])]
+    parts += [
+        (f"fields-{begin}" if begin else "fields", "Fields: % right", fields[begin : begin + MOST_COLUMNS + 1])
+        for begin in range(0, len(fields), MOST_COLUMNS + 1)
+    ]
+    parts.append(("cost", "Cost", _costs(systems)))
+    return [
+        Table(
+            key,
+            heading,
+            ["system", *(name for name, _ in columns)],
+            [[system, *(cells[place] for _, cells in columns)] for place, system in enumerate(systems)],
+        )
+        for key, heading, columns in parts
+        if columns
+    ]
+
+
+def _compared(card: Mapping[str, Any]) -> list[Table]:
+    """The first system against the others, and then other pairs: what is said of each measure; of many only the few."""
+    pairs: dict[tuple[str, str], dict[str, str]] = {}
+    for pair in card["comparisons"]:
+        if pair["field"] is None and pair["measure"] in FEW:
+            pairs.setdefault((pair["a"], pair["b"]), {})[MEASURES[pair["measure"]]] = _said(pair, card["rows"])
+    if not pairs:
+        return []
+    first = next(iter(pairs))[0]
+    columns = list(next(iter(pairs.values())))
+    against = [[two, *cells.values()] for (one, two), cells in pairs.items() if one == first]
+    others = [[one, two, *cells.values()] for (one, two), cells in pairs.items() if one != first]
+    title = f"in points of 100; p adjusted for {card['tests']:,} tests (Holm), all of them in report.html"
+    tables = [Table("compared", f"{first} against each other system, {title}", ["against", *columns], against)]
+    if others:
+        tables.append(
+            Table("compared-others", f"Other pairs, {title}", ["system", "against", *columns], others, texts=2)
+        )
+    return tables
+
+
+def _said(pair: Mapping[str, Any], rows: int) -> str:
+    """`better +11.6, p < 0.001`, or how many rows it would take to tell, if it is their number that is lacking."""
+    points = f"{100 * pair['difference']:+.1f}"
+    if pair["verdict"] == "no difference shown":
+        return f"not shown {points}" + (
+            f", {pair['rows_needed']:,} rows needed" if (pair["rows_needed"] or 0) > rows else ""
+        )
+    return f"{pair['verdict']} {points}, {_p(pair)}"
+
+
+def _p(pair: Mapping[str, Any]) -> str:
+    return "p < 0.001" if pair["p_adjusted"] < 0.001 else f"p = {pair['p_adjusted']:.3f}"
+
+
+def compared_tables(found: Mapping[str, Any]) -> list[Table]:
+    """Two systems of one or two scorecards: the measures in which they differ, and the rows."""
+    sides = [found[key] for key in ("a", "b")]
+    same = sides[0]["scorecard"] == sides[1]["scorecard"]
+    names = [each["system"] if same else f"{each['system']} of {Path(each['scorecard']).name[:8]}" for each in sides]
+    differ = [
+        [
+            f"{pair['field']} {FIELD_MEASURES[pair['measure']]}" if pair["field"] else MEASURES[pair["measure"]],
+            f"{100 * pair['difference']:+.1f} ({100 * pair['low']:+.1f} to {100 * pair['high']:+.1f})",
+            "" if pair["only_a"] is None else f"{pair['only_a']:,} : {pair['only_b']:,}",
+            _p(pair).removeprefix("p ").removeprefix("= "),
+            pair["verdict"].replace("no difference ", "not "),
+            "" if pair["rows_needed"] is None else f"{pair['rows_needed']:,}",
+        ]
+        for pair in found["comparisons"]
+    ]
+    equal = "; ".join(
+        f"{field} {FIELD_MEASURES[measure]}" if field else MEASURES[measure] for measure, field in found["equal"]
+    )
+    rows = [
+        [each["id"], *(_outcome(each, side) for side in (0, 1)), ", ".join(each["fields"])]
+        for each in found["examples"]
+    ]
+    first = f", the first {len(rows)}" if len(rows) < found["differing"] else ""
+    alone = f"{found['only_in_a']:,} only in the first, {found['only_in_b']:,} only in the second"
+    return [
+        Table(
+            "comparisons",
+            f"{names[0]} against {names[1]}: {found['rows']:,} rows in both, {alone}; "
+            f"p adjusted for {len(differ)} tests (Holm)",
+            ["measure", "points of 100", "rows", "p", f"{names[0]} is", "rows needed"],
+            [*differ, *[[equal, "equal in every row", "", "", "", ""]] * bool(equal)],
+        ),
+        Table("rows", f"Rows that differ: {found['differing']:,}{first}", ["row", *names, "fields"], rows, texts=4),
+    ]
+
+
+def _outcome(example: Mapping[str, Any], side: int) -> str:
+    """Whether one side is right in a row; if not, the class of its form, or that its content is wrong."""
+    form = example["forms"][side]
+    return "right" if example["right"][side] else "wrong" if form in (None, "valid") else form.replace("_", " ")
+
+
+def percent(rate: Mapping[str, float | None]) -> str:
+    """A rate with its interval: `97.9 (93–99)`; nothing where there was nothing to rate."""
+    value, low, high = rate["value"], rate["low"], rate["high"]
+    if value is None or low is None or high is None:
+        return ""
+    return f"{100 * value:.1f} ({100 * low:.0f}–{100 * high:.0f})"

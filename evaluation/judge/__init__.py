@@ -1,0 +1,1 @@
+"""Is it the JSON that was asked for, and is it right?"""

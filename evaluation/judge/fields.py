@@ -1,0 +1,287 @@
+"""What a structured answer is made of, and how each part is compared.
+
+A field is a leaf of the answer's JSON Schema, named by its path (`party.address.city`). How it is compared follows from
+the schema; a recipe's `evaluation.fields` may say otherwise:
+
+    enum, const, boolean -> class      number, integer -> number       string with format date or date-time -> date
+    any other string     -> text       array -> set if its items are unique, else list        anything else -> value
+"""
+
+import json
+import re
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from fractions import Fraction
+from typing import Any
+
+from curate.errors import AssayError
+from curate.recipe import FieldRule
+from evaluation.judge.form import ABSENT
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field of the answer and how it is compared."""
+
+    path: tuple[str, ...]
+    rule: FieldRule
+    labels: tuple[str, ...] = ()
+    """Of a class: the labels that the schema allows."""
+
+    @property
+    def name(self) -> str:
+        return ".".join(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A field of an output compared with what is expected of it."""
+
+    exact: bool
+    """Equal in type and value, or absent in both."""
+    match: bool
+    """Equal by the field's rule: text without regard to case, width and space, a number within its tolerance, a date
+    however it is written, the same set, the same list."""
+    score: float
+    """F1 of a set's or list's items; else 1 for a match and 0 for none."""
+
+
+def fields_of(schema: Mapping[str, Any], rules: Mapping[str, FieldRule]) -> list[Field]:
+    """The fields of an answer in the order of its schema.
+
+    Args:
+        schema: JSON Schema of the answer.
+        rules: by path, in place of what the schema suggests. The rule of an object or array takes it as one field.
+
+    Raises:
+        AssayError: a rule names a path that the schema does not have.
+    """
+    found = list(_walk(schema, schema, (), rules, ()))
+    unknown = sorted(rules.keys() - {field.name for field in found})
+    if unknown:
+        known = ", ".join(field.name for field in found) or "none"
+        raise AssayError(
+            f"evaluation.fields.{unknown[0]}: the target schema has no such field.",
+            remedy=f"Its fields: {known}.",
+        )
+    return found
+
+
+def _walk(
+    root: Mapping[str, Any],
+    schema: Any,
+    path: tuple[str, ...],
+    rules: Mapping[str, FieldRule],
+    within: tuple[str, ...],
+) -> Iterator[Field]:
+    schema, within = _resolved(root, schema, within)
+    rule = rules.get(".".join(path)) if path else None
+    properties = schema.get("properties")
+    if rule is None and isinstance(properties, dict) and len(path) < 16:
+        for name, inner in properties.items():
+            yield from _walk(root, inner, (*path, name), rules, within)
+    elif path:
+        rule = rule or FieldRule.model_validate({"as": _kind(schema)})
+        yield _field(path, rule, _allowed(schema))
+
+
+def _field(path: tuple[str, ...], rule: FieldRule, allowed: list[Any]) -> Field:
+    if rule.kind != "class":
+        return Field(path, rule)
+    numbers = [value for value in allowed if isinstance(value, int | float) and not isinstance(value, bool)]
+    if not rule.order and len(numbers) > 2 and len(numbers) == len(allowed):  # levels
+        rule = rule.model_copy(update={"order": [label_of(value) for value in sorted(numbers)]})
+    labels = rule.order or [label for value in allowed if (label := label_of(value)) is not None]
+    return Field(path, rule, tuple(labels))
+
+
+def _resolved(
+    root: Mapping[str, Any], schema: Any, within: tuple[str, ...]
+) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+    """A schema behind its local references, and without the alternative null; {} where it refers to itself."""
+    while isinstance(schema, dict):
+        reference = schema.get("$ref")
+        if isinstance(reference, str) and reference.startswith("#/"):
+            if reference in within:
+                return {}, within
+            within = (*within, reference)
+            target: Any = root
+            for part in reference[2:].split("/"):
+                part = part.replace("~1", "/").replace("~0", "~")
+                target = target.get(part) if isinstance(target, dict) else None
+            schema = target
+            continue
+        branches: list[Any] = next((schema[key] for key in ("anyOf", "oneOf") if isinstance(schema.get(key), list)), [])
+        others = [branch for branch in branches if branch != {"type": "null"}]
+        if len(others) == 1 and len(branches) == 2:
+            schema = others[0]
+            continue
+        return schema, within
+    return {}, within
+
+
+def _allowed(schema: Mapping[str, Any]) -> list[Any]:
+    if "const" in schema:
+        return [schema["const"]]
+    if isinstance(schema.get("enum"), list):
+        return list(schema["enum"])
+    return [False, True] if "boolean" in _types(schema) else []
+
+
+def _types(schema: Mapping[str, Any]) -> set[str]:
+    named = schema.get("type", [])
+    return set([named] if isinstance(named, str) else named) - {"null"}
+
+
+def _kind(schema: Mapping[str, Any]) -> str:
+    if "enum" in schema or "const" in schema:
+        return "class"
+    match sorted(_types(schema)):
+        case ["boolean"]:
+            return "class"
+        case ["number"] | ["integer"] | ["integer", "number"]:
+            return "number"
+        case ["string"]:
+            return "date" if schema.get("format") in ("date", "date-time") else "text"
+        case ["array"] if "prefixItems" not in schema:
+            return "set" if schema.get("uniqueItems") else "list"
+    return "value"
+
+
+def at(value: Any, path: tuple[str, ...]) -> Any:
+    """What stands at a path of a JSON value; ABSENT where nothing does."""
+    for part in path:
+        if not isinstance(value, dict) or part not in value:
+            return ABSENT
+        value = value[part]
+    return value
+
+
+def compare(field: Field, given: Any, wanted: Any) -> Compared:
+    """Compare a field of an output with what is expected; either may be ABSENT."""
+    if given is ABSENT or wanted is ABSENT:
+        return RIGHT if given is wanted else WRONG
+    if equal(given, wanted):
+        return RIGHT
+    kind = field.rule.kind
+    if kind in ("set", "list") and isinstance(given, list) and isinstance(wanted, list):
+        return _items(given, wanted, ordered=kind == "list")
+    same = MATCHES.get(kind)
+    return MATCHED if same is not None and same(given, wanted, field.rule) else WRONG
+
+
+RIGHT, MATCHED, WRONG = Compared(True, True, 1.0), Compared(False, True, 1.0), Compared(False, False, 0.0)
+
+
+def _items(given: list[Any], wanted: list[Any], ordered: bool) -> Compared:
+    """F1 of items, by their longest common subsequence where their order counts."""
+    one, other = ([_item_key(item) for item in items] for items in (given, wanted))
+    if ordered:
+        common, total = _common_subsequence(one, other), len(one) + len(other)
+    else:
+        common, total = len(set(one) & set(other)), len(set(one)) + len(set(other))
+    score = 2 * common / total if total else 1.0
+    return Compared(False, 2 * common == total, score)
+
+
+def _item_key(item: Any) -> Any:
+    return ("text", normalised(item)) if isinstance(item, str) else ("json", _key(item))
+
+
+def _key(value: Any) -> Any:
+    """Equal for values that `equal` calls equal."""
+    if isinstance(value, dict):
+        return frozenset((name, _key(inner)) for name, inner in value.items())
+    if isinstance(value, list):
+        return tuple(_key(inner) for inner in value)
+    return (type(value) is bool, value)
+
+
+def _common_subsequence(one: list[Any], other: list[Any]) -> int:
+    """Length of the longest common subsequence, a row of the table at a time as one integer (Hyyrö 2004)."""
+    if len(one) > len(other):
+        one, other = other, one
+    places: dict[Any, int] = {}
+    for place, item in enumerate(one):
+        places[item] = places.get(item, 0) | 1 << place
+    full = (1 << len(one)) - 1
+    row = full
+    for item in other:
+        here = row & places.get(item, 0)
+        row = ((row + here) | (row - here)) & full
+    return len(one) - row.bit_count()
+
+
+def equal(one: Any, other: Any) -> bool:
+    """Whether two JSON values are equal as JSON Schema has it: 1 is 1.0, and neither is true."""
+    return bool(one == other) and _alike(one, other)
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Whether of two values that Python calls equal none is a boolean where the other is a number."""
+    kind = type(one)
+    if kind is str:
+        return True
+    if kind is dict:
+        return all(_alike(value, other[key]) for key, value in one.items())
+    if kind is list:
+        return all(map(_alike, one, other))
+    return (kind is bool) == (type(other) is bool)
+
+
+def normalised(text: str) -> str:
+    """A text without regard to case, to full and half width (NFKC), and to how much white space it has."""
+    if text.isascii():
+        return " ".join(text.lower().split())
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def _same_text(given: Any, wanted: Any, rule: FieldRule) -> bool:
+    return isinstance(given, str) and isinstance(wanted, str) and normalised(given) == normalised(wanted)
+
+
+def _near(given: Any, wanted: Any, rule: FieldRule) -> bool:
+    """Whether two numbers differ by no more than the tolerance; reckoned in fractions, so no number is too large."""
+    if any(isinstance(each, bool) or not isinstance(each, int | float) for each in (given, wanted)):
+        return False
+    allowed = max(Fraction(rule.tolerance), Fraction(rule.relative) * abs(Fraction(wanted)))
+    return abs(Fraction(given) - Fraction(wanted)) <= allowed
+
+
+def _same_date(given: Any, wanted: Any, rule: FieldRule) -> bool:
+    if not isinstance(given, str) or not isinstance(wanted, str):
+        return False
+    one, other = moment(given), moment(wanted)
+    return one is not None and one == other
+
+
+MATCHES: dict[str, Callable[[Any, Any, FieldRule], bool]] = {"text": _same_text, "number": _near, "date": _same_date}
+"""By kind, whether two values match that are not equal; kinds that are not here have no other way to match."""
+
+YEAR_FIRST = re.compile(r"(\d{4})[-/.年](\d{1,2})[-/.月](\d{1,2})日?")
+
+
+def moment(text: str) -> datetime | None:
+    """The day or moment that a text names: ISO 8601, or year, month and day in this order, the only one that is read
+    alike everywhere. None where it names none. A time without an offset is taken as UTC's."""
+    text = unicodedata.normalize("NFKC", text).strip()
+    try:
+        if day := YEAR_FIRST.fullmatch(text):
+            return datetime(*map(int, day.groups()), tzinfo=UTC)  # type: ignore[arg-type, misc]
+        found = datetime.fromisoformat(text)
+        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def label_of(value: Any) -> str | None:
+    """A value of a class as a label: a text as it is, another scalar as JSON, 1.0 as 1; None for what is no scalar."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1 << 53:
+        value = int(value)
+    if type(value) is int:
+        return str(value)
+    return None if value is ABSENT or isinstance(value, dict | list) else json.dumps(value)

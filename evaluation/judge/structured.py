@@ -1,0 +1,138 @@
+"""One structured answer judged: its form, and each of its fields against what is expected."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from curate.recipe import FieldRule
+from evaluation.judge.fields import RIGHT, WRONG, Compared, at, compare, equal, fields_of, label_of
+from evaluation.judge.form import ABSENT, Class, Flag, Form, form_of, validator_of
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What is to be said of one output. Its content is that of the output as it is, strictly read."""
+
+    form: Class
+    detail: str
+    """What is wrong in form, in words; "" where nothing is."""
+    flags: frozenset[Flag]
+    parses: bool
+    """Whether it is strict JSON and nothing else."""
+    extracts: bool
+    """Whether it is, or holds within other text, a JSON object or array."""
+    schema_valid: bool
+    extracted_valid: bool
+    """Whether it, or what is found within it, fits the schema."""
+    whole_match: bool
+    """Equal to what is expected."""
+    rules_match: bool
+    """Every field matches by its rule, and no key is missing or invented."""
+    extracted_match: bool
+    """What is found within it is equal to what is expected."""
+    missing_keys: tuple[str, ...]
+    """Keys of the expected object, by path, that the output, an object, lacks."""
+    invented_keys: tuple[str, ...]
+    """Keys of the output, by path, that the expected object does not have."""
+    fields: tuple[Compared, ...]
+    """In the order of the judge's fields; all wrong where the output is not an object."""
+    given: tuple[str | None, ...]
+    """Labels of the fields that are classes; None for no such label, `"true"` in place of `true` among them."""
+
+    @property
+    def wrong_but_valid(self) -> bool:
+        """What no check of form catches."""
+        return self.schema_valid and not self.whole_match
+
+
+class Judge:
+    """Judges outputs that should be answers of one schema.
+
+    Args:
+        schema: JSON Schema of the answer.
+        rules: of the fields, by path.
+
+    Raises:
+        AssayError: the schema is none, or a rule names a field that it does not have.
+    """
+
+    def __init__(self, schema: Mapping[str, Any], rules: Mapping[str, FieldRule] | None = None) -> None:
+        self.validator = validator_of(schema)
+        self.fields = fields_of(schema, rules or {})
+        self.classes = tuple(number for number, field in enumerate(self.fields) if field.rule.kind == "class")
+        self._right = (RIGHT,) * len(self.fields)
+        self._wrong = (WRONG,) * len(self.fields)
+        self._no_labels = (None,) * len(self.classes)
+        self._known: dict[tuple[str, bool, int], tuple[Judgement, Any]] = {}
+
+    def __call__(self, output: str, expected: Any, cut_off: bool = False) -> Judgement:
+        """Judge an output; any text whatever gives a judgement.
+
+        Systems that are asked the same rows often say the same: what is said to one expected value, the same object, is
+        judged once.
+
+        Args:
+            output: the generated text.
+            expected: the right answer as a Python value, which does not change.
+            cut_off: whether the generator stopped the output at its limit of tokens.
+        """
+        key = output, cut_off, id(expected)
+        known = self._known.get(key)
+        if known is None:  # with the value itself, so that no other can come to have its id
+            known = self._known[key] = self.judge(form_of(output, self.validator, cut_off), expected), expected
+        return known[0]
+
+    def judge(self, form: Form, expected: Any) -> Judgement:
+        """Judge the content of an output whose form is known."""
+        value = form.value
+        whole = form.parses and equal(value, expected)
+        compared: tuple[Compared, ...] = self._wrong
+        given: tuple[str | None, ...] = self._no_labels
+        missing: tuple[str, ...] = ()
+        invented: tuple[str, ...] = ()
+        if isinstance(value, dict):
+            given = tuple([label_of(at(value, self.fields[number].path)) for number in self.classes])
+            if whole:
+                compared = self._right
+            else:
+                compared = tuple([compare(each, at(value, each.path), at(expected, each.path)) for each in self.fields])
+                missing, invented = _keys(expected, value), _keys(value, expected)
+                given = tuple(
+                    [
+                        None if label == right and not compared[number].exact else label
+                        for label, right, number in zip(
+                            given, self.expected_labels(expected), self.classes, strict=True
+                        )
+                    ]
+                )
+        rules = bool(compared) and not missing + invented and all(each.match for each in compared)
+        return Judgement(
+            form.kind,
+            form.detail,
+            form.flags,
+            form.parses,
+            form.extracted is not ABSENT,
+            form.valid,
+            form.extracted_valid,
+            whole,
+            whole or rules,
+            whole or (not form.parses and form.extracted is not ABSENT and equal(form.extracted, expected)),
+            missing,
+            invented,
+            compared,
+            given,
+        )
+
+    def expected_labels(self, expected: Any) -> tuple[str | None, ...]:
+        """The right labels of the fields that are classes; None where the field is not there."""
+        return tuple(label_of(at(expected, self.fields[number].path)) for number in self.classes)
+
+
+def _keys(one: Any, other: Any, within: str = "") -> tuple[str, ...]:
+    """Paths of keys that `one` has and `other` has not, of objects that both have."""
+    if not isinstance(one, dict) or not isinstance(other, dict):
+        return ()
+    found: tuple[str, ...] = ()
+    for key in sorted(one):
+        found += (within + key,) if key not in other else _keys(one[key], other[key], f"{within}{key}.")
+    return found

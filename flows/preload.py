@@ -1,8 +1,0 @@
-"""What workers begin with: imported once, by the server that they are forked from."""
-
-import curate.near_dedup
-import curate.pipeline
-import curate.prose  # noqa: F401
-from curate.arrow import do_without_pandas
-
-do_without_pandas()

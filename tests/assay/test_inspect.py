@@ -1,0 +1,329 @@
+"""Inspect: what a newcomer is shown of files without a recipe, and the recipe that they get."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from assay.cli import app
+from assay.console import UNSAFE
+from assay.inspect import Group, inspect
+from assay.preview import previews
+from assay.starter import write_starter
+from curate.contract import Contract
+from curate.errors import AssayError
+from curate.pipeline import curate
+from curate.publish.summary import curation_tables
+from curate.read.profile import Seen
+from curate.read.shapes import SHAPES
+from curate.recipe import Recipe
+from curate.sets.split import SPLITS
+from curate.stage import map_in_process
+from curate.store import Store
+from tests.project import Project, make_rows
+
+HOSTILE = "\x1b[2J\x1b]0;x\x07 [red]r[/red] [link=http://example.org]l[/link] {{ 7 * 7 }} {% raw %} \u202e"
+
+
+def write(path: Path, rows: list[Any]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def only(path: Path) -> Group:
+    [group] = inspect(path, 1000).groups
+    return group
+
+
+def started(path: Path, folder: Path, tokenizer: Path) -> Recipe:
+    """The starter recipe of a file, with a tokenizer that is there."""
+    write_starter(inspect(path, 1000), folder)
+    recipe = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
+    recipe["fit"]["model"] = str(tokenizer)
+    (folder / "tested.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
+    return Recipe.load(folder / "tested.yaml")
+
+
+# What columns look like
+
+
+def group_of(rows: list[dict[str, Any]]) -> Group:
+    group = Group("jsonl", False)
+    for row in rows:
+        group.profile.add(row)
+    return group
+
+
+@pytest.mark.parametrize(
+    ("rows", "mapping"),
+    [
+        (
+            [{"id": n, "text": f"word {n}", "answer": f"free {n}", "case_id": n // 2} for n in range(20)],
+            {
+                "turns": [{"role": "user", "content": "text"}, {"role": "assistant", "content": "answer"}],
+                "group": "case_id",
+            },
+        ),
+        (
+            [{"index": n, "answer": ["Yes", "No"][n % 2], "text": f"word {n}"} for n in range(20)],
+            {"turns": [{"role": "user", "content": "text"}], "target": {"answer": "answer"}, "label": "answer"},
+        ),
+        (
+            [{"the text": f"word {n}", "fields": json.dumps({"n": n})} for n in range(20)],
+            {"turns": [{"role": "user", "content": '_row["the text"]'}], "target": "fields"},
+        ),
+        (
+            [{"body": f"word {n}", "lang": "en"} | ({"out": {"n": n}} if n else {}) for n in range(20)],
+            {"turns": [{"role": "user", "content": "body"}], "target": "out | default(none)"},
+        ),
+        (
+            [{"short": "a", "long": f"words {n}", "not": n, "is": "pq"[n % 2], "kind": "pq"[n % 2]} for n in range(20)],
+            {
+                "turns": [{"role": "user", "content": "long"}],
+                "target": {"is": '_row["is"]', "kind": "kind"},
+                "label": "kind",
+            },
+        ),
+        (
+            [{"Agent reply": f"yes {n}", "customer_message": f"words {n}", "priority": "ab"[n % 2]} for n in range(20)],
+            {"turns": [{"role": "user", "content": "customer_message"},
+                       {"role": "assistant", "content": '_row["Agent reply"]'}]},
+        ),
+        (
+            [{"Frage": f"Wie {n}?", "Antwort": f"So geht die Nummer {n}.", "Größe": str(n)} for n in range(20)],
+            {"turns": [{"role": "user", "content": "Frage"}, {"role": "assistant", "content": "Antwort"}]},
+        ),
+        (
+            [{"key": f"k{n}", "first": f"What was written first {n}", "then": f"and what then {n}"} for n in range(20)],
+            {"turns": [{"role": "user", "content": "first"}, {"role": "assistant", "content": "then"}]},
+        ),
+    ],
+)  # fmt: skip
+def test_a_mapping_is_guessed(rows: list[dict[str, Any]], mapping: dict[str, Any]) -> None:
+    assert group_of(rows).mapping() == mapping
+
+
+def test_an_id_is_told_and_what_cannot_be_guessed_is_said() -> None:
+    group = group_of([{"uid_id": f"u{n}", "page": f"word {n} and more"} for n in range(20)])
+    assert (group.guess.id, group.guess.prompt, group.guess.answers) == ("uid_id", "page", ())
+    with pytest.raises(AssayError, match="No column looks like an answer; there are uid_id, page"):
+        group.mapping()
+    with pytest.raises(AssayError, match="No column looks like a prompt; there are n"):
+        group_of([{"n": 1}]).mapping()
+
+
+def test_why_rows_are_not_read_is_said(tmp_path: Path) -> None:
+    image = {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}
+    write(tmp_path / "image.jsonl", [image] * 3)
+    shown = " ".join(CliRunner().invoke(app, ["inspect", str(tmp_path / "image.jsonl")]).output.split())
+    assert "a part of type 'image_url'; only text can be learned" in shown
+    (tmp_path / "header.csv").write_text("question,answer\n")
+    (tmp_path / "broken.jsonl").write_text("{\n" * 3)
+    for name, why in {"header.csv": "there is no row in it", "broken.jsonl": "none of its rows can be read"}.items():
+        with pytest.raises(AssayError, match=f"{name}: {why}"):
+            write_starter(inspect(tmp_path / name, 10), tmp_path / "out")
+
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-5, 5)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.sampled_from(["a", "b", ""]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("xyz"), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(st.lists(st.dictionaries(st.sampled_from("xyz"), VALUES, max_size=3), min_size=1, max_size=12))
+def test_a_schema_holds_for_all_that_it_was_derived_from(values: list[Any]) -> None:
+    import jsonschema_rs
+
+    seen = Seen()
+    for value in values:
+        seen.add(value)
+    schema = seen.schema()
+    validator = jsonschema_rs.validator_for({"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema)
+    for value in values:
+        validator.validate(value)
+    # And not for an object of another key.
+    if schema.get("properties"):
+        assert not validator.is_valid({**{key: values[0].get(key) for key in schema["required"]}, "another": 1})
+
+
+def test_a_schema_has_types_required_keys_and_classes() -> None:
+    seen = Seen()
+    for number in range(20):
+        seen.add({"kind": "ab"[number % 2], "n": number, "x": number / 2, "tags": ["t"], "name": f"n{number}"})
+    seen.add({"kind": None, "n": 1, "x": 1, "tags": []})
+    assert seen.schema() == {
+        "type": "object",
+        "properties": {
+            "kind": {"enum": ["a", "b", None]},
+            "n": {"type": "integer"},
+            "x": {"type": "number"},
+            "tags": {"type": "array", "items": {"enum": ["t"]}},
+            "name": {"type": "string"},
+        },
+        "required": ["kind", "n", "x", "tags"],
+        "additionalProperties": False,
+    }
+
+
+# Files
+
+
+def test_files_of_one_kind_are_taken_together_and_the_largest_kind_comes_first(tmp_path: Path) -> None:
+    asked = [{"instruction": f"q {n}", "output": "a"} for n in range(30)]
+    write(tmp_path / "in/a.jsonl", asked)
+    write(tmp_path / "in/deep/b.jsonl", asked)
+    (tmp_path / "in/c.csv").write_text("x,y\n1,2\n")
+    (tmp_path / "in/LICENSE").write_text("MIT")
+    (tmp_path / "in/.hidden.jsonl").write_text("{}")
+    write(tmp_path / "in/unnamed.rows", [{"x": 1, "y": 2}])
+    found = inspect(tmp_path / "in", 40)
+    assert found.passed_over == ["LICENSE"]
+    assert [[file.name for file in group.files] for group in found.groups] == [
+        ["a.jsonl", "deep/b.jsonl"], ["unnamed.rows"], ["c.csv"],
+    ]  # fmt: skip
+    first, unnamed, _ = found.groups
+    assert (first.format, first.stated, first.profile.rows, first.shapes) == ("jsonl", False, 40, {"alpaca": 40})
+    assert (unnamed.format, unnamed.stated) == ("jsonl", True)
+
+
+def test_encodings_are_told(tmp_path: Path) -> None:
+    for name in ("utf-8", "utf-16", "latin-1"):
+        (tmp_path / f"{name}.csv").write_text("x\né\n", encoding=name)
+    found = {name for group in inspect(tmp_path, 9).groups for name in group.encodings}
+    assert found == {"utf-8", "utf-16", "not UTF-8"}
+
+
+@pytest.mark.parametrize("content", [b"", b"{broken", b"\xff\xfe\x00", b"[" * 100_000, b"\x00" * 50, b"---\n: :\n"])
+@pytest.mark.parametrize("suffix", ["jsonl", "json", "csv", "parquet", "json.gz", "zip", "txt", "strange"])
+def test_broken_files_are_shown_for_what_they_are(tmp_path: Path, suffix: str, content: bytes) -> None:
+    path = tmp_path / f"file.{suffix}"
+    path.write_bytes(content)
+    done = CliRunner().invoke(app, ["inspect", str(path)])
+    assert done.exit_code in (0, 1)
+    assert "Unexpected" not in done.output
+    assert ("Files of" in done.stdout) or done.exit_code == 1
+
+
+def test_what_cannot_be_read_is_told_of_every_kind_of_files(tmp_path: Path) -> None:
+    write(tmp_path / "good.jsonl", [{"instruction": f"q {n}", "output": "a"} for n in range(9)])
+    (tmp_path / "torn.jsonl").write_text('{"x": 1}\n{"x"\n')
+    (tmp_path / "wide.csv").write_text("a,b\n1,2,3\n")
+    done = CliRunner().invoke(app, ["inspect", str(tmp_path)])
+    shown = " ".join(done.stdout.split())
+    assert "Cannot be read: torn.jsonl, line 2: " in shown
+    assert "Cannot be read: wide.csv, line 2: " in shown
+
+
+@pytest.mark.parametrize(("name", "words"), [("nothing", "no such file or folder"), ("", "an empty folder")])
+def test_nothing_to_inspect(tmp_path: Path, name: str, words: str) -> None:
+    done = CliRunner().invoke(app, ["inspect", str(tmp_path / name)])
+    assert done.exit_code == 1
+    assert words in done.output
+
+
+@pytest.mark.parametrize("width", ["80", "120"])
+def test_hostile_content_is_shown_and_steers_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, width: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", width)
+    rows = [{"instruction": f"{HOSTILE} {n}", HOSTILE: HOSTILE, "output": HOSTILE} for n in range(3)]
+    path = write(tmp_path / "[red]rows[red].jsonl", [*rows, 7])
+    done = CliRunner().invoke(app, ["inspect", str(path)])
+    assert done.exit_code == 0, done.output
+    assert not UNSAFE.search(done.stdout)
+    shown = "".join(done.stdout.replace("│", "").split())
+    assert shown.count("[red]rows[red].jsonl") == 3  # title, file, and the row that is none
+    assert "[red]r[/red]" in shown
+    assert "{{7*7}}" in shown
+
+
+# Starters
+
+
+def test_a_starter_of_answers_in_json_works_unchanged(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    rows = [row for row in make_rows(200) if row["colour"] != "purple" and str(row["text"]).strip()]
+    path = write(tmp_path / "raw/things.jsonl", rows)
+    recipe = started(path, tmp_path / "mine", project.tokenizer)
+    assert json.loads((tmp_path / "mine/contract/target.schema.json").read_text())["properties"] == {
+        "colour": {"enum": ["blue", "green", "red"]}
+    }
+    shown = list(previews(recipe, Store(tmp_path / "store"), project.tokenizer, 2))
+    asked = next(each.messages[0]["content"] for each in shown if each.messages)
+    assert asked.endswith('"colour": "blue"|"green"|"red"')
+    done = curate(recipe, Store(tmp_path / "store"), tokenizer_folder=project.tokenizer, map_shards=map_in_process)
+    reasons = {reason for stage in done.manifest["stages"] for reason in stage["reasons"]}
+    assert done.manifest["counts"]["in"] == len(rows)
+    assert not reasons & {"unmappable", "unrecognised", "record_schema", "target_schema"}
+    assert done.manifest["counts"]["kept"] > 50
+
+
+def test_a_starter_of_conversations_works_unchanged(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+
+    def said(*contents: str) -> dict[str, Any]:
+        roles = ["user", "assistant"] * len(contents)
+        return {"messages": [{"role": role, "content": text} for role, text in zip(roles, contents, strict=False)]}
+
+    rows = [said(f"ask {n} of the {n * n} things", f"answer {n}", "why so", f"for {n} and {n + 1}") for n in range(30)]
+    rows.append({"messages": [{"role": "system", "content": "Be kind."}, *said("hi", "ho")["messages"]]})
+    call = {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}
+    result = {"role": "tool", "name": "f", "content": "1"}
+    [question, answer] = said("how many", "one")["messages"]
+    rows.append({"messages": [question, call, result, answer], "tools": [{"function": {"name": "f"}}]})
+    recipe = started(write(tmp_path / "raw/chat.jsonl", rows), tmp_path / "mine", project.tokenizer)
+    assert recipe.record.turns is None
+    done = curate(recipe, Store(tmp_path / "store"), tokenizer_folder=project.tokenizer, map_shards=map_in_process)
+    counts = done.manifest["counts"]
+    assert (counts["in"], counts["kept"]) == (32, 32)
+    assert done.manifest["stages"][0]["counters"] == {"messages": 32}
+    assert ["  read as messages", "32"] in curation_tables(done)[0].rows
+    texts = [row["text"] for name in SPLITS for row in pq.read_table(done.folder / f"{name}.parquet").to_pylist()]
+    [with_tool] = [text for text in texts if "<|im_start|>tool" in text]
+    assert with_tool == (
+        '<|im_start|>system\n[{"function": {"name": "f"}}]<|im_end|>\n<|im_start|>user\nhow many<|im_end|>\n'
+        '<|im_start|>assistant\n{"name": "f", "arguments": {}}<|im_end|>\n'
+        '<|im_start|>tool\n{"name": "f", "content": "1"}<|im_end|>\n<|im_start|>assistant\none<|im_end|>\n'
+    )
+
+
+def test_a_recipe_that_is_there_is_not_touched(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", [{"instruction": "q", "output": "a"}])
+    (tmp_path / "mine/contract").mkdir(parents=True)
+    (tmp_path / "mine/contract/contract.yaml").write_text("mine")
+    done = CliRunner().invoke(app, ["inspect", str(path), "--write", str(tmp_path / "mine")])
+    assert done.exit_code == 1
+    assert "nothing is overwritten" in done.output
+    assert [file.name for file in (tmp_path / "mine").rglob("*") if file.is_file()] == ["contract.yaml"]
+    assert (tmp_path / "mine/contract/contract.yaml").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("path", "shape"),
+    [
+        ("ins_guanaco_oa/prompts/oa_questions.jsonl", "guanaco"),
+        ("ins_oasst_trees/en_100_tree.jsonl", "oasst"),
+        ("ins_self_instruct/data", "alpaca"),
+        ("legal_legalbench/tasks/abercrombie", None),
+        ("messy_presidio/tests", None),
+    ],
+)
+def test_real_data(shared_data: Path, tmp_path: Path, path: str, shape: str | None) -> None:
+    inspection = inspect(shared_data / path, 300)
+    assert list(inspection.groups[0].shapes) == ([shape] if shape in SHAPES else [])
+    write_starter(inspection, tmp_path / "mine")
+    recipe = Recipe.load(tmp_path / "mine/recipe.yaml")
+    assert Contract.load(recipe.contract).target_schema is None
+    assert (recipe.record.turns is None) == (shape is not None)

@@ -1,0 +1,53 @@
+"""Reading into shards: the same records, rows and lines wherever a file is cut."""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from curate.errors import AssayError
+from curate.read.files import Files
+from curate.read.ingest import ingest
+from curate.stage import map_in_process
+from tests.project import Project, make_rows
+
+
+def test_records_do_not_depend_on_where_files_are_cut(tmp_path: Path) -> None:
+    project = Project(tmp_path / "project")
+    project.add("a.jsonl", make_rows(40, 1))
+    lines = (project.drop / "a.jsonl").read_text()
+    (project.drop / "b.jsonl").write_text("\n \n" + lines[:3000] + "\n\r\n{bad")
+    (project.drop / "c.jsonl").write_bytes(lines[:500].encode() + b"\n\xe9\n" + lines[:400].encode())
+    found = []
+    for size in (1 << 23, 1, 97, 2000):
+        read = ingest(project.recipe, tmp_path / str(size), map_in_process, size)
+        kept = pa.concat_tables([shard.kept() for shard in read.shards]).to_pylist()
+        quarantined = pa.concat_tables([shard.quarantine() for shard in read.shards]).to_pylist()
+        found.append((kept, quarantined, [(file.name, file.sha256, file.size) for file in read.files]))
+        assert len(kept) + len(quarantined) == sum(
+            bool(line.strip()) for file in project.drop.iterdir() for line in file.read_bytes().split(b"\n")
+        )
+        assert size > 1 or len(read.shards) > len(kept)
+    assert all(each == found[0] for each in found)
+
+
+def test_a_file_that_two_sources_name_is_read_once_and_in_one_way(tmp_path: Path) -> None:
+    project = Project(tmp_path / "project")
+    project.add("a.jsonl", make_rows(4, 1))
+
+    def rows(*sources: Files) -> int:
+        recipe = project.recipe.model_copy(update={"sources": [*project.recipe.sources, *sources]})
+        return sum(shard.rows for shard in ingest(recipe, tmp_path / "cache", map_in_process, 1 << 20).shards)
+
+    assert rows(Files(files=["a.jsonl"])) == 4
+    with pytest.raises(AssayError, match=r"Two of the recipe's sources have a file 'a\.jsonl'"):
+        rows(Files(files=["a.jsonl"], encoding="ascii"))
+
+
+def test_a_shard_is_bounded_where_the_targets_are_long(tmp_path: Path) -> None:
+    record = {"turns": [{"role": "user", "content": "text"}], "target": {"colour": "big"}}
+    project = Project(tmp_path / "long", sources=[{"files": ["a.json"]}], record=record)
+    project.drop.joinpath("a.json").write_text(json.dumps([{"text": "q", "big": "x" * 10_000}] * 50))
+    shards = ingest(project.recipe, tmp_path / "cache", map_in_process, 100_000).shards
+    assert [shard.rows for shard in shards] == [10] * 5

@@ -1,0 +1,97 @@
+"""The process pool: order, progress, and workers that die or are left alone."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from curate.errors import AssayError
+from curate.progress import silent
+from curate.workers import process_pool
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Sleep:
+    """A task that lasts a while; its size is its number."""
+
+    size: int
+    seconds: float
+    unit: str = "naps"
+
+
+def nap(task: Sleep) -> tuple[int, int]:
+    time.sleep(task.seconds)
+    return task.size, os.getpid()
+
+
+def die(task: Sleep) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def refuse(task: Sleep) -> None:
+    raise AssayError(f"nap {task.size} is refused", remedy="Do not nap.")
+
+
+def test_results_come_in_the_order_of_the_tasks_from_other_processes() -> None:
+    told: list[tuple[str, int, int, str]] = []
+    tasks = [Sleep(1, 0.6), Sleep(2, 0.0), Sleep(3, 0.0)]
+    with process_pool(2, lambda *call: told.append(call)) as map_shards:
+        first = map_shards("naps", nap, tasks)
+        second = map_shards("more naps", nap, tasks[1:])
+    assert [size for size, _ in first] == [1, 2, 3]
+    processes = {pid for _, pid in first}
+    assert os.getpid() not in processes
+    assert len(processes) == 2
+    assert {pid for _, pid in second} <= processes, "the processes are kept from one stage to the next"
+    assert [call[1] for call in told[:3]] == sorted(call[1] for call in told[:3])
+    assert told[2] == ("naps", 6, 6, "naps")
+    assert told[-1] == ("more naps", 5, 5, "naps")
+
+
+@pytest.mark.parametrize(("workers", "tasks"), [(1, [Sleep(1, 0), Sleep(2, 0)]), (4, [Sleep(1, 0)])])
+def test_what_gains_nothing_from_processes_runs_here(workers: int, tasks: list[Sleep]) -> None:
+    with process_pool(workers, silent) as map_shards:
+        assert map_shards("naps", nap, tasks) == [(task.size, os.getpid()) for task in tasks]
+
+
+def test_a_killed_worker_is_one_readable_error() -> None:
+    with pytest.raises(AssayError, match="worker process was killed") as caught, process_pool(2, silent) as map_shards:
+        map_shards("naps", die, [Sleep(1, 0), Sleep(2, 0)])
+    assert "--workers" in caught.value.remedy
+
+
+def test_an_error_of_a_shard_comes_back_with_its_remedy() -> None:
+    with pytest.raises(AssayError) as caught, process_pool(2, silent) as map_shards:
+        map_shards("naps", refuse, [Sleep(1, 0), Sleep(2, 0)])
+    assert caught.value.message.startswith("nap ")
+    assert caught.value.remedy == "Do not nap."
+
+
+def test_workers_end_when_their_parent_is_killed() -> None:
+    code = (
+        "from tests.curate.test_workers import Sleep, nap\n"
+        "from curate.progress import silent\n"
+        "from curate.workers import process_pool\n"
+        "if __name__ == '__main__':\n"
+        "    with process_pool(2, silent) as map_shards:\n"
+        "        pids = {pid for _, pid in map_shards('naps', nap, [Sleep(1, 0.3), Sleep(2, 0.3)])}\n"
+        "        print(*pids, flush=True)\n"
+        "        map_shards('naps', nap, [Sleep(1, 600), Sleep(2, 600)])\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    workers = [int(pid) for pid in parent.stdout.readline().split()]
+    assert workers
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 60
+    while any(Path(f"/proc/{pid}/stat").exists() for pid in workers):
+        assert time.monotonic() < deadline, "the workers outlive their parent"
+        time.sleep(0.05)
