@@ -27,6 +27,7 @@ from curate.record import SCHEMA, dicts
 from curate.rows import decontaminate, fit, render
 from curate.rows.validate import validate
 from curate.sets import balance, duplicates, select, semantic, split
+from curate.sets import keys as compared_by
 from curate.sets.earlier import Earlier, before, cluster_splits, earlier_rows, recorded_splits, tied_splits
 from curate.sets.index import Index
 from curate.sets.rows import Rows, in_order
@@ -117,10 +118,10 @@ class KeyTask:
 def run_keys(task: KeyTask) -> Path:
     """The folder of the cache that holds a shard's key table."""
     compared = task.settings.model_dump(include={"scope", "boilerplate", "shingle_words"})
-    key = digest(["keys", duplicates.KEYS_VERSION, compared, task.shard.key])
+    key = digest(["keys", compared_by.VERSION, compared, task.shard.key])
     folder = keyed_folder(task.cache / "stages", key)
     if not folder.is_dir():
-        table = duplicates.key_table(task.shard.kept(), task.settings)
+        table = compared_by.key_table(task.shard.kept(), task.settings)
         cache_folder(folder, lambda draft: write_arrow(table, draft / "keys.arrow"))
     return folder
 
@@ -164,7 +165,7 @@ def run_embed(task: EmbedTask) -> Path:
         task.cache / "stages", digest(["embed", semantic.VERSION, compared, task.sha256, task.shard.key])
     )
     if not folder.is_dir():
-        texts = duplicates.compared_text(task.shard.kept(), task.settings).to_pylist()
+        texts = compared_by.compared_text(task.shard.kept(), task.settings).to_pylist()
         vectors = semantic.embed(texts, task.model)
         cache_folder(folder, lambda draft: np.save(draft / "vectors.npy", vectors))
     return folder
@@ -173,7 +174,7 @@ def run_embed(task: EmbedTask) -> Path:
 def compared_texts(shards: Sequence[Shard], settings: duplicates.Duplicates) -> Callable[[Any], pa.Array]:
     """What gives the compared text of rows, numbered through all shards; the numbers ascend."""
     rows = Rows([shard.kept().select(["turns", "target"]) for shard in shards])
-    return lambda numbers: duplicates.compared_text(rows.take(numbers), settings)
+    return lambda numbers: compared_by.compared_text(rows.take(numbers), settings)
 
 
 @cache
@@ -522,7 +523,7 @@ class _Run:
         def words() -> tuple[Any, Any]:
             from curate.text.words import shingle_sets
 
-            sets = [shingle_sets(duplicates.compared_text(shard.kept(), compared), 1) for shard in shards]
+            sets = [shingle_sets(compared_by.compared_text(shard.kept(), compared), 1) for shard in shards]
             ends = np.cumsum([0, *(offsets[-1] for offsets, _ in sets)])
             offsets = np.concatenate([[0], *(each[1:] + end for (each, _), end in zip(sets, ends, strict=False))])
             return offsets, np.concatenate([words for _, words in sets])

@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from curate.arrow import do_without_pandas, whole
 from curate.sets import duplicates
 from curate.sets.duplicates import Duplicates
+from curate.sets.keys import key_table
 
 HELD = 256 << 20
 PARTS = ("band_tables", "have_rivals", "band_buckets", "prefix_buckets", "remove_near_duplicates", "link")
@@ -68,9 +69,7 @@ class Drop:
         with ThreadPoolExecutor(processes) as threads:
             threads.map(self.read, self.files[: 4 * processes])
             load(settings.shingle_words)
-            return pa.concat_tables(
-                threads.map(lambda file: duplicates.key_table(self.records(file), settings), self.files)
-            )
+            return pa.concat_tables(threads.map(lambda file: key_table(self.records(file), settings), self.files))
 
     def texts(self, rows: Any) -> pa.Array:
         """The texts of rows, numbered through all files; the numbers ascend."""

@@ -9,30 +9,22 @@ Reasons: `conflict` (equal prompts, different answers), `exact_duplicate`, `near
 row (`kept`, `file`, `row`, and `version` where an earlier version holds it), the similarity, and the cluster.
 """
 
-import json
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
-import xxhash
 from pydantic import Field, model_validator
 
-from curate.arrow import whole
-from curate.hashing import canonical_json
-from curate.record import answer_is_last_turn, answer_text, prompt_form, prompt_text, said_text
-from curate.sets.earlier import Earlier, Flags, Halves, Numbers, fixed, hexadecimal
-from curate.stage import Settings, evidence_json
+from curate.sets.earlier import Earlier
+from curate.sets.keys import Compared, Flags, Halves, Numbers, fixed, hexadecimal, priority
+from curate.stage import evidence_json
 
-KEYS_VERSION = 4
-"""Raised whenever `key_table` would give another result for the same rows; the index is then to be rebuilt."""
 VERSION = 6
 """Raised whenever `judge` would give another result for the same keys."""
 BATCH = 8192
@@ -42,15 +34,7 @@ NAMED = 20
 """Earlier rows that the evidence of a conflict names at most; conflicts.parquet holds all of them."""
 
 
-class Duplicates(Settings):
-    scope: Literal["prompt", "answer", "both"] = Field("prompt", description="Which text is compared.")
-    boilerplate: list[str] = Field(
-        [], description="Texts left out of what is compared, such as an instruction that the data repeats in every row."
-    )
-    threshold: float = Field(
-        0.8, ge=0.1, le=1, description="True Jaccard similarity from which rows are near-duplicates."
-    )
-    shingle_words: int = Field(5, ge=1, description="Words per shingle (characters, in scripts without spaces).")
+class Duplicates(Compared):
     same_target: bool = Field(True, description="Remove a near-duplicate only if its answer is the same.")
     conflicts: Literal["quarantine", "majority", "keep_and_flag"] = Field(
         "quarantine", description="What becomes of rows with equal prompts and different answers."
@@ -68,83 +52,6 @@ class Duplicates(Settings):
         if self.conflict_similarity is not None and self.conflict_similarity < self.threshold:
             raise ValueError(f"conflict_similarity must be at least the threshold, {self.threshold:g}")
         return self
-
-
-def compared_text(table: pa.Table, settings: Duplicates) -> pa.Array:
-    """What a row is compared by, as a string array: what was said in it, without system turns, boilerplate or template.
-
-    A system turn says how to answer and is often the same in all rows; it counts only where nothing else is said.
-    """
-    texts = {
-        "prompt": lambda: said_text(table),
-        "answer": lambda: answer_text(table),
-        "both": lambda: pc.binary_join_element_wise(said_text(table), answer_text(table), "\n\n"),
-    }[settings.scope]()
-    for text in settings.boilerplate:
-        texts = pc.replace_substring(texts, text, "")
-    return texts
-
-
-def key_table(table: pa.Table, settings: Duplicates) -> pa.Table:
-    """What rows are compared by: one row each, in the order of `table`.
-
-    Columns: id; file, row (source); prompt, answer (128-bit hashes; an answer that is JSON in canonical form); form
-    (64-bit hash of who says what of the prompt); quality (0 where no stage has judged it); chars (of the compared
-    text); signature (128 uint32, datasketch's affine32).
-    """
-    from curate.text.minhash import PERMUTATIONS, text_signatures
-
-    texts = compared_text(table, settings)
-    signatures = text_signatures(texts, settings.shingle_words)
-    answers = answer_text(table)
-    spoken = answer_is_last_turn(table)
-    if pc.any(spoken).as_py():
-        answers = pc.if_else(spoken, pa.array([_canonical(text) for text in answers.to_pylist()], pa.string()), answers)
-    answer = answers.dictionary_encode()
-    form = prompt_form(table).dictionary_encode()
-    source = whole(table["source"])
-    judged = "quality" in table.column_names
-    return pa.table(
-        {
-            "id": whole(table["id"]),
-            "file": pc.struct_field(source, "file"),
-            "row": pc.struct_field(source, "row"),
-            "prompt": _hashes(prompt_text(table)),
-            "answer": _hashes(answer.dictionary).take(answer.indices),
-            "form": pa.array(
-                map(xxhash.xxh3_64_intdigest, form.dictionary.cast(pa.binary()).to_pylist()), pa.uint64()
-            ).take(form.indices),
-            "quality": whole(table["quality"]) if judged else pa.array(np.zeros(len(texts), np.float32)),
-            "chars": pc.utf8_length(texts),
-            "signature": pa.FixedSizeBinaryArray.from_buffers(
-                pa.binary(4 * PERMUTATIONS), len(signatures), [None, pa.py_buffer(signatures)]
-            ),
-        }
-    )
-
-
-def _hashes(texts: pa.Array) -> pa.Array:
-    """128-bit XXH3 of each text: fixed-size binary."""
-    from curate.text.words import utf8
-
-    data, bounds = utf8(texts)
-    view = memoryview(data.data)
-    digests = b"".join([xxhash.xxh3_128_digest(view[a:b]) for a, b in pairwise(bounds.tolist())])
-    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(texts), [None, pa.py_buffer(digests)])
-
-
-def _canonical(answer: str) -> str:
-    """A JSON object with sorted keys; any other text as it is."""
-    if not answer.startswith("{"):
-        return answer
-    try:
-        return canonical_json(json.loads(answer, parse_constant=_no_constant)).decode()
-    except (ValueError, TypeError, RecursionError):
-        return answer
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")  # else it would be written, and so compared, as null
 
 
 @dataclass
@@ -502,15 +409,6 @@ class _Judge:
             earlier[root] = min(earlier.get(root, name), name)
         least |= earlier
         return [least[root] for root in root_of_place.tolist()]
-
-
-def priority(keys: pa.Table) -> Numbers:
-    """The rows' numbers, the highest priority first: the better, the longer, the lesser id, the first in the drop."""
-    ids = hexadecimal(keys["id"], 32)
-    files = whole(keys["file"]).dictionary_encode()
-    rank = np.argsort(np.argsort(np.array(files.dictionary.to_pylist(), object)))[files.indices.to_numpy()]
-    chars = keys["chars"].to_numpy().astype(np.int64)
-    return np.lexsort((keys["row"].to_numpy(), rank, ids[:, 1], ids[:, 0], -chars, -keys["quality"].to_numpy()))
 
 
 def _gathered(column: pa.ChunkedArray, rows: Numbers) -> npt.NDArray[np.uint32]:

@@ -16,15 +16,11 @@ import pyarrow.compute as pc
 import xxhash
 
 from curate.arrow import whole
+from curate.sets.keys import Flags, Halves, Numbers, fixed, hexadecimal
 
 if TYPE_CHECKING:
     from curate.sets.index import Segment
     from curate.sets.near_dedup import Side
-
-Flags = npt.NDArray[np.bool_]
-Numbers = npt.NDArray[np.int64]
-Halves = npt.NDArray[np.uint64]
-"""128-bit hashes as two 64-bit numbers: shape (rows, 2)."""
 
 
 @dataclass(frozen=True)
@@ -185,14 +181,6 @@ def _cluster_hashes(names: pa.ChunkedArray) -> tuple[npt.NDArray[np.uint64], dic
     return hashes, torn
 
 
-def fixed(column: pa.ChunkedArray | pa.Array, dtype: type[np.generic]) -> npt.NDArray[Any]:
-    """A column of fixed-size binary values as numbers, without a copy: shape (rows, bytes / size of `dtype`)."""
-    array = whole(column) if isinstance(column, pa.ChunkedArray) else column
-    width = array.type.byte_width
-    data = np.frombuffer(array.buffers()[1] or b"", np.uint8)[: (array.offset + len(array)) * width]
-    return data[array.offset * width :].view(dtype).reshape(len(array), width // np.dtype(dtype).itemsize)
-
-
 def _assigned(each: Earlier, column: str, values: pa.ChunkedArray) -> list[tuple[str, str]]:
     """(value, split) of the assigned rows whose `column` is one of `values`."""
     wanted = pc.is_in(each.rows[column], values.drop_null().combine_chunks().unique()).to_numpy() & each.assigned
@@ -207,18 +195,3 @@ def _by_value(column: pa.ChunkedArray, number: Any) -> Numbers:
     indices = array.indices.fill_null(len(numbers) - 1) if array.null_count else array.indices
     found: Numbers = numbers[indices.to_numpy()]
     return found
-
-
-def hexadecimal(names: pa.ChunkedArray, digits: int) -> npt.NDArray[np.uint64]:
-    """The first `digits` hex digits (a multiple of 16) of each name as numbers: shape (rows, digits / 16)."""
-    array = whole(names)
-    lengths = pc.min_max(pc.binary_length(array))
-    if len(array) and lengths["min"] == lengths["max"]:  # else shortened, which takes ten times as long
-        width = lengths["min"].as_py()
-        data = np.frombuffer(array.buffers()[2], np.uint8)
-        begin = np.frombuffer(array.buffers()[1], np.int32)[array.offset]
-        heads = data[begin : begin + width * len(array)].reshape(len(array), width)[:, :digits].tobytes()
-    else:
-        heads = (pc.utf8_slice_codeunits(array, 0, digits).buffers()[2] or b"")[: digits * len(array)]
-    numbers = np.frombuffer(bytes.fromhex(bytes(heads).decode()), ">u8").astype(np.uint64)
-    return numbers.reshape(len(array), digits // 16)

@@ -33,9 +33,8 @@ from pydantic import ValidationError
 from curate.errors import AssayError
 from curate.hashing import digest, file_digest
 from curate.progress import Progress, silent
-from curate.sets import duplicates
-from curate.sets.duplicates import Duplicates
-from curate.sets.earlier import fixed
+from curate.sets import keys as compared_by
+from curate.sets.keys import Compared, compared_text, fixed, key_table
 from curate.sets.split import SPLITS
 from curate.stage import read_arrow, write_arrow
 from curate.store import MANIFEST, Store, fsync, read_manifest
@@ -81,7 +80,7 @@ ROWS = pa.schema(
 """Columns of an indexed row: one for each prompt, form and answer of a file in a version.
 
 id: the record's; version: that it is of; file, row: its source; file_sha256: null where the version has no
-sources.parquet; prompt, answer, form: hashes as `duplicates.key_table` gives them; votes: how many rows of that file
+sources.parquet; prompt, answer, form: hashes as `key_table` gives them; votes: how many rows of that file
 have these three; chars: of the compared text; kept: whether it was published, else the stage `duplicates`
 removed it; conflict: whether it was removed as one; cluster: null where a removed row's evidence names none;
 group: the record's; split: null where it was not published.
@@ -122,7 +121,7 @@ Entry = dict[str, Any]
 """A segment in the manifest: {"name", "versions", "drops", "rows", "files": {part: {"bytes", "sha256"}}}."""
 
 
-def parameters(settings: Duplicates) -> dict[str, Any]:
+def parameters(settings: Compared) -> dict[str, Any]:
     """Everything that what the index holds depends on, besides the published versions."""
     from curate.sets.near_dedup import bands_for
     from curate.text.minhash import PERMUTATIONS
@@ -133,12 +132,12 @@ def parameters(settings: Duplicates) -> dict[str, Any]:
         "scheme": "affine32",
         "bands": bands,
         "rows_per_band": PERMUTATIONS // bands,
-        "keys": duplicates.KEYS_VERSION,
+        "keys": compared_by.VERSION,
         "unicode": unicodedata.unidata_version,
     }
 
 
-def recorded_settings(store: Store, name: str) -> Duplicates:
+def recorded_settings(store: Store, name: str) -> Compared:
     """The settings a data set was last indexed under, or, where no index tells, last published under.
 
     Raises:
@@ -149,7 +148,7 @@ def recorded_settings(store: Store, name: str) -> Duplicates:
     else:
         known = read_manifest(_some_published(store, name)[-1])["recipe"]["duplicates"]
     try:
-        return Duplicates(**{key: value for key, value in known.items() if key in Duplicates.model_fields})
+        return Compared(**{key: value for key, value in known.items() if key in Compared.model_fields})
     except ValidationError as error:
         raise AssayError(
             f"{name}: its recorded settings are no longer possible: {error}",
@@ -189,7 +188,7 @@ def _some_published(store: Store, name: str) -> list[Path]:
     raise AssayError(f"{name}: no version in {store.root / 'datasets'}.", remedy=f"Published there: {known}.")
 
 
-def read_version(folder: Path, settings: Duplicates) -> Iterator[Keys]:
+def read_version(folder: Path, settings: Compared) -> Iterator[Keys]:
     """What the rows of a published version are compared by, from its files alone, some thousands of rows at a time.
 
     These are the published rows, in the order of the splits, and then those that the stage `duplicates` removed. Rows
@@ -198,10 +197,10 @@ def read_version(folder: Path, settings: Duplicates) -> Iterator[Keys]:
     from curate.text.words import shingle_sets
 
     def keys_of(table: pa.Table) -> pa.Table:
-        return duplicates.key_table(table, settings)
+        return key_table(table, settings)
 
     def all_of(part: tuple[str | None, pa.Table]) -> "tuple[str | None, pa.Table, pa.Table, Offsets, Hashes]":
-        texts = duplicates.compared_text(part[1], settings)
+        texts = compared_text(part[1], settings)
         return *part, keys_of(part[1]), *shingle_sets(texts, settings.shingle_words)
 
     sources = folder / "sources.parquet"
@@ -278,7 +277,7 @@ def _removed(folder: Path) -> Iterator[pa.Table]:
 
 
 def _batches(path: Path, columns: list[str]) -> Iterator[pa.Table]:
-    """The rows of a published file: what `duplicates.key_table` reads of them, the group, and `columns`."""
+    """The rows of a published file: what `key_table` reads of them, the group, and `columns`."""
     try:
         with pq.ParquetFile(path) as file:
             groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
@@ -302,7 +301,7 @@ class Index:
         settings: what rows are compared by; an index made with other `parameters` is an error wherever it is read.
     """
 
-    def __init__(self, store: Store, name: str, settings: Duplicates) -> None:
+    def __init__(self, store: Store, name: str, settings: Compared) -> None:
         self.store = store
         self.name = name
         self.settings = settings

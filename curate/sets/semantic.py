@@ -21,8 +21,7 @@ from pydantic import Field
 
 from curate.errors import AssayError
 from curate.hashing import file_digest, files_digest
-from curate.sets.duplicates import priority
-from curate.sets.earlier import fixed
+from curate.sets.keys import fixed, priority
 from curate.stage import Settings, evidence_json
 
 Vectors = npt.NDArray[np.float32]

@@ -19,7 +19,8 @@ from curate.errors import AssayError
 from curate.hashing import digest, file_digest
 from curate.publish import check
 from curate.publish.check import Check, check_version, shingles, words
-from curate.sets.duplicates import Duplicates, compared_text
+from curate.sets.duplicates import Duplicates
+from curate.sets.keys import compared_text
 from curate.text.words import shingle_sets, split_words
 from tests.project import Project, make_rows
 from tests.records import RECORDS, table_of

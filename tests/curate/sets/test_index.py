@@ -26,8 +26,9 @@ from hypothesis import strategies as st
 from curate.errors import AssayError
 from curate.hashing import digest
 from curate.record import QUARANTINE_SCHEMA, content_id
-from curate.sets.duplicates import Duplicates, compared_text, key_table
+from curate.sets.duplicates import Duplicates
 from curate.sets.index import GROWTH, PARTS, ROWS, Index, Keys, published, read_version, recorded_settings
+from curate.sets.keys import compared_text, key_table
 from curate.sets.near_dedup import band_tables
 from curate.sets.split import SPLITS
 from curate.store import Store, read_manifest

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from tests.curate.sets.test_duplicates import table
 
 from curate.publish.check import shingles
-from curate.sets.duplicates import Duplicates, Verdict, compared_text, judge, key_table
+from curate.sets.duplicates import Duplicates, Verdict, judge
+from curate.sets.keys import compared_text, key_table
+from tests.curate.sets.test_duplicates import table
 
 
 @dataclass

@@ -5,10 +5,10 @@ import pyarrow as pa
 from datasketch import MinHash
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.curate.text.test_words import TEXTS
 
 from curate.text.minhash import PERMUTATIONS, signatures, text_signatures
 from curate.text.words import shingle_sets
+from tests.curate.text.test_words import TEXTS
 
 
 def reference(values: list[int]) -> np.ndarray:

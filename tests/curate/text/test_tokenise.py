@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.curate.rows.test_render import SPECIAL, TOKENIZER
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from curate.text.tokenise import tokenise
+from tests.curate.rows.test_render import SPECIAL, TOKENIZER
 
 MORSELS = [
     *("'", "'re", "'s", "r", "ve", " ", "  ", "\n", "\n\n", " \n", "\t", "\r", "\u00a0", "\u2028", "\u0301"),

@@ -1,0 +1,147 @@
+"""What rows are compared by: the text, its hashes and its signature, row by row; and the order of priority."""
+
+import json
+from itertools import pairwise
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import xxhash
+from pydantic import Field
+
+from curate.arrow import whole
+from curate.hashing import canonical_json
+from curate.record import answer_is_last_turn, answer_text, prompt_form, prompt_text, said_text
+from curate.stage import Settings
+
+VERSION = 4
+"""Raised whenever `key_table` would give another result for the same rows; the index is then to be rebuilt."""
+
+Flags = npt.NDArray[np.bool_]
+Numbers = npt.NDArray[np.int64]
+Halves = npt.NDArray[np.uint64]
+"""128-bit hashes as two 64-bit numbers: shape (rows, 2)."""
+
+
+class Compared(Settings):
+    """Which text of a row is compared, and by what."""
+
+    scope: Literal["prompt", "answer", "both"] = Field("prompt", description="Which text is compared.")
+    boilerplate: list[str] = Field(
+        [], description="Texts left out of what is compared, such as an instruction that the data repeats in every row."
+    )
+    threshold: float = Field(
+        0.8, ge=0.1, le=1, description="True Jaccard similarity from which rows are near-duplicates."
+    )
+    shingle_words: int = Field(5, ge=1, description="Words per shingle (characters, in scripts without spaces).")
+
+
+def compared_text(table: pa.Table, settings: Compared) -> pa.Array:
+    """What a row is compared by, as a string array: what was said in it, without system turns, boilerplate or template.
+
+    A system turn says how to answer and is often the same in all rows; it counts only where nothing else is said.
+    """
+    texts = {
+        "prompt": lambda: said_text(table),
+        "answer": lambda: answer_text(table),
+        "both": lambda: pc.binary_join_element_wise(said_text(table), answer_text(table), "\n\n"),
+    }[settings.scope]()
+    for text in settings.boilerplate:
+        texts = pc.replace_substring(texts, text, "")
+    return texts
+
+
+def key_table(table: pa.Table, settings: Compared) -> pa.Table:
+    """What rows are compared by: one row each, in the order of `table`.
+
+    Columns: id; file, row (source); prompt, answer (128-bit hashes; an answer that is JSON in canonical form); form
+    (64-bit hash of who says what of the prompt); quality (0 where no stage has judged it); chars (of the compared
+    text); signature (128 uint32, datasketch's affine32).
+    """
+    from curate.text.minhash import PERMUTATIONS, text_signatures
+
+    texts = compared_text(table, settings)
+    signatures = text_signatures(texts, settings.shingle_words)
+    answers = answer_text(table)
+    spoken = answer_is_last_turn(table)
+    if pc.any(spoken).as_py():
+        answers = pc.if_else(spoken, pa.array([_canonical(text) for text in answers.to_pylist()], pa.string()), answers)
+    answer = answers.dictionary_encode()
+    form = prompt_form(table).dictionary_encode()
+    source = whole(table["source"])
+    judged = "quality" in table.column_names
+    return pa.table(
+        {
+            "id": whole(table["id"]),
+            "file": pc.struct_field(source, "file"),
+            "row": pc.struct_field(source, "row"),
+            "prompt": _hashes(prompt_text(table)),
+            "answer": _hashes(answer.dictionary).take(answer.indices),
+            "form": pa.array(
+                map(xxhash.xxh3_64_intdigest, form.dictionary.cast(pa.binary()).to_pylist()), pa.uint64()
+            ).take(form.indices),
+            "quality": whole(table["quality"]) if judged else pa.array(np.zeros(len(texts), np.float32)),
+            "chars": pc.utf8_length(texts),
+            "signature": pa.FixedSizeBinaryArray.from_buffers(
+                pa.binary(4 * PERMUTATIONS), len(signatures), [None, pa.py_buffer(signatures)]
+            ),
+        }
+    )
+
+
+def _hashes(texts: pa.Array) -> pa.Array:
+    """128-bit XXH3 of each text: fixed-size binary."""
+    from curate.text.words import utf8
+
+    data, bounds = utf8(texts)
+    view = memoryview(data.data)
+    digests = b"".join([xxhash.xxh3_128_digest(view[a:b]) for a, b in pairwise(bounds.tolist())])
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(texts), [None, pa.py_buffer(digests)])
+
+
+def _canonical(answer: str) -> str:
+    """A JSON object with sorted keys; any other text as it is."""
+    if not answer.startswith("{"):
+        return answer
+    try:
+        return canonical_json(json.loads(answer, parse_constant=_no_constant)).decode()
+    except (ValueError, TypeError, RecursionError):
+        return answer
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")  # else it would be written, and so compared, as null
+
+
+def priority(keys: pa.Table) -> Numbers:
+    """The rows' numbers, the highest priority first: the better, the longer, the lesser id, the first in the drop."""
+    ids = hexadecimal(keys["id"], 32)
+    files = whole(keys["file"]).dictionary_encode()
+    rank = np.argsort(np.argsort(np.array(files.dictionary.to_pylist(), object)))[files.indices.to_numpy()]
+    chars = keys["chars"].to_numpy().astype(np.int64)
+    return np.lexsort((keys["row"].to_numpy(), rank, ids[:, 1], ids[:, 0], -chars, -keys["quality"].to_numpy()))
+
+
+def fixed(column: pa.ChunkedArray | pa.Array, dtype: type[np.generic]) -> npt.NDArray[Any]:
+    """A column of fixed-size binary values as numbers, without a copy: shape (rows, bytes / size of `dtype`)."""
+    array = whole(column) if isinstance(column, pa.ChunkedArray) else column
+    width = array.type.byte_width
+    data = np.frombuffer(array.buffers()[1] or b"", np.uint8)[: (array.offset + len(array)) * width]
+    return data[array.offset * width :].view(dtype).reshape(len(array), width // np.dtype(dtype).itemsize)
+
+
+def hexadecimal(names: pa.ChunkedArray, digits: int) -> npt.NDArray[np.uint64]:
+    """The first `digits` hex digits (a multiple of 16) of each name as numbers: shape (rows, digits / 16)."""
+    array = whole(names)
+    lengths = pc.min_max(pc.binary_length(array))
+    if len(array) and lengths["min"] == lengths["max"]:  # else shortened, which takes ten times as long
+        width = lengths["min"].as_py()
+        data = np.frombuffer(array.buffers()[2], np.uint8)
+        begin = np.frombuffer(array.buffers()[1], np.int32)[array.offset]
+        heads = data[begin : begin + width * len(array)].reshape(len(array), width)[:, :digits].tobytes()
+    else:
+        heads = (pc.utf8_slice_codeunits(array, 0, digits).buffers()[2] or b"")[: digits * len(array)]
+    numbers = np.frombuffer(bytes.fromhex(bytes(heads).decode()), ">u8").astype(np.uint64)
+    return numbers.reshape(len(array), digits // 16)
