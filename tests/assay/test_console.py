@@ -11,8 +11,8 @@ from rich.console import Console
 
 from assay.console import UNSAFE, Bars, harmless, print_places, print_preview, print_tables, rate
 from assay.preview import Preview
-from curate.pipeline import Curated
 from curate.publish.summary import curation_tables
+from curate.publish.version import Curated
 from curate.table import Table
 
 HOSTILE = (
