@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 import yaml
 
-from curate.recipe import Recipe
+from evaluation.settings import FullRecipe
 from curate.record import SCHEMA
 from curate.stage import RowStage
 from tests.project import Project, make_rows
@@ -49,7 +49,7 @@ def test_every_reason_that_a_run_gives_is_documented(tmp_path: Path) -> None:
 
 def test_the_recipe_explained_in_the_readme_is_one(tmp_path: Path) -> None:
     text = code_block("README.md", "yaml", "# What a recipe says")
-    assert set(yaml.safe_load(text)) == set(Recipe.model_fields), "it explains every section"
+    assert set(yaml.safe_load(text)) == set(FullRecipe.model_fields), "it explains every section"
     (tmp_path / "recipe.yaml").write_text(text)
-    recipe = Recipe.load(tmp_path / "recipe.yaml", "long")
+    recipe = FullRecipe.load(tmp_path / "recipe.yaml", "long")
     assert recipe.training.epochs == 3
