@@ -21,7 +21,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from curate.arrow import whole
 from curate.sets.balance import best_first
@@ -46,6 +46,13 @@ DIGITS = 3
 """Of the similarity and the quality that the evidence tells."""
 
 
+def _or_a_number(schema: dict[str, Any]) -> None:
+    """The JSON Schema of the section, which may be written as a number alone."""
+    whole = dict(schema)
+    schema.clear()
+    schema |= {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "null"}, whole]}
+
+
 class Select(Stage):
     """Written `select: 1000`, or with its options."""
 
@@ -61,6 +68,8 @@ class Select(Stage):
     model: Annotated[str | None, BESIDE] = Field(
         None, description="Folder of a model, as `semantic` takes it: rows are compared by embeddings, not by words."
     )
+
+    model_config = ConfigDict(json_schema_extra=_or_a_number)
 
     @model_validator(mode="before")
     @classmethod

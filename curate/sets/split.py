@@ -43,9 +43,9 @@ class Split(SetStage):
     }
     looks_back: ClassVar[Literal["never", "at rows", "at splits"]] = "at splits"
 
-    train: float = Field(0.8, gt=0, le=1)
-    validation: float = Field(0.1, ge=0, lt=1)
-    test: float = Field(0.1, ge=0, lt=1)
+    train: float = Field(0.8, gt=0, le=1, description="Share of the rows, as all three; together they are 1.")
+    validation: float = Field(0.1, ge=0, lt=1, description="Share of the rows that tell when training goes wrong.")
+    test: float = Field(0.1, ge=0, lt=1, description="Share of the rows that are asked in the end.")
     time: str | None = Field(None, description="Key of `meta` with each row's time: the newest rows are then the test.")
     named: str | None = Field(
         None, description="Key of `meta` with each row's split: train, validation or test. No ratio is then aimed at."
