@@ -344,7 +344,7 @@ def test_quarantine_tells_the_shape_and_never_the_value() -> None:
     assert json.loads(rejected[1]["evidence"])["kinds"] == {"secret": 1, "ssn": 1}
     assert not any("4399" in row["evidence"] or "AKIA" in row["evidence"] for row in rejected)
     assert rejected[0]["turns"][1]["content"] == "SSN 536-90-4399 and joe@x.org"
-    assert Pii(quarantine=["ssn"], replace=["email"]).replacing().run(table_of(rows)).rejected.num_rows == 0
+    assert Pii(quarantine=["ssn"], replace=["email"]).rewriting().run(table_of(rows)).rejected.num_rows == 0
 
 
 def test_settings_that_contradict_each_other() -> None:
