@@ -1,4 +1,4 @@
-"""Raw files for tests, and their rows."""
+"""Raw files for tests, and what is read of them: rows, and the records they make."""
 
 import bz2
 import gzip
@@ -14,6 +14,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from curate.read.conversation import Turn
+from curate.read.mapping import Mapper, RecordMapping, RowError
 from curate.read.raw import Files, InputFile, Options, Row, Unread, find_files, parse, read_rows
 
 
@@ -69,3 +71,28 @@ def parquet_of(table: pa.Table) -> bytes:
 
 def messages(rows: Iterable[Row | Unread]) -> list[str]:
     return [row.message for row in rows if isinstance(row, Unread)]
+
+
+def said(*turns: tuple[str, str]) -> list[Turn]:
+    return [{"role": role, "content": content} for role, content in turns]
+
+
+def attempt(mapper: Mapper, row: Row) -> tuple[list[dict[str, Any]], RowError | None]:
+    """A row's records, or why there are none."""
+    try:
+        return mapper.records(row, "f"), None
+    except RowError as problem:
+        return [], problem
+
+
+def read(folder: Path, pattern: str, **mapping: Any) -> tuple[list[dict[str, Any]], list[RowError]]:
+    mapper = Mapper(RecordMapping.model_validate(mapping), {})
+    records: list[dict[str, Any]] = []
+    problems: list[RowError] = []
+    for file in find_files(Files(files=[pattern]), folder, folder):
+        for _, row in mapper.rows(read_rows(file)):
+            assert isinstance(row, dict)
+            made, problem = attempt(mapper, row)
+            records += made
+            problems += [problem] if problem else []
+    return records, problems
