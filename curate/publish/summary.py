@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from curate.pipeline import Curated
-from curate.publish.check import Check
+from curate.publish.check_result import Check
 from curate.read.shapes import SHAPES
 from curate.sets.index import Index
 from curate.sets.split import SPLITS

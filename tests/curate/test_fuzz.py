@@ -21,7 +21,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from curate.pipeline import Curated
-from curate.publish.check import check_version, shingles
+from curate.publish.check import check_version
+from curate.publish.check_text import shingles
 from curate.publish.gate import GateResult
 from curate.sets.index import Index
 from curate.sets.split import SPLITS
