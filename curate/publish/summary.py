@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from curate.publish.check import Check
+from curate.publish.check_result import Check
 from curate.publish.version import Curated
 from curate.read.shapes import SHAPES
 from curate.record import SPLITS

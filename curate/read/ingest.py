@@ -18,9 +18,9 @@ from curate.errors import AssayError
 from curate.hashing import digest
 from curate.read.encoding import SAMPLE, encoding_of, is_utf8
 from curate.read.files import ARCHIVE, Files, InputFile, find_files, hashed, list_files, unopened
-from curate.read.formats import LONGEST_ROW, Row, Unread
 from curate.read.mapping import Lookup, Mapper, RecordMapping, RowError, build_lookup, raw_json
 from curate.read.raw import OPENERS, UNREADABLE, Part, parse, read_part, read_rows
+from curate.read.raw_row import LONGEST_ROW, Row, Unread
 from curate.record import QUARANTINE_SCHEMA, SCHEMA
 from curate.stage import Outcome, evidence_json, installed
 

@@ -29,7 +29,8 @@ from pydantic import Field, model_validator
 from curate.record import SCHEMA, TURN
 from curate.stage import Outcome, Reject, RowStage, divide
 from curate.text.names import ENTITIES, NameKind, Names
-from curate.text.personal_data import FINDERS, ODD, SUSPECT, Found, Kind, find, masked, plain
+from curate.text.personal_data import FINDERS, SUSPECT, Found, Kind, find, masked
+from curate.text.plain_text import ODD, plain
 
 META_ENTRIES = pa.list_(pa.struct([pa.field("key", pa.string(), nullable=False), pa.field("value", pa.string())]))
 COLUMNS = ("turns", "target", "meta", "group", "label")

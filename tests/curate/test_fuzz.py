@@ -20,7 +20,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from curate.publish.check import check_version, shingles
+from curate.publish.check import check_version
+from curate.publish.check_text import shingles
 from curate.publish.gate import GateResult
 from curate.publish.version import Curated
 from curate.record import SPLITS

@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from curate.publish.check import shingles
+from curate.publish.check_text import shingles
 from curate.sets.duplicates import Duplicates, Judgement, judge
 from curate.sets.keys import compared_text, key_table
 from tests.curate.sets.test_duplicates import table
