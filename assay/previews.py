@@ -1,7 +1,7 @@
 """A few rows on their way from the raw file to the tokens that are trained, without the store."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import groupby, islice
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from assay.result import Result
 from curate.contract import Contract
 from curate.read.mapping import Mapper, RowError, build_lookup
 from curate.read.raw import InputFile, Unread, find_files, read_rows
@@ -22,6 +23,7 @@ from curate.rows.render import IGNORED, ChatTemplate, Message, Renderer, TaskTem
 from curate.rows.validate import validate
 from curate.stage import Outcome
 from curate.store import Store
+from curate.table import Table
 
 TRIES = 10
 """Raw rows read for each row that is to be shown, at most: some of them go to quarantine."""
@@ -41,6 +43,34 @@ class Preview:
     messages: list[Message] = field(default_factory=list)
     pieces: list[tuple[str, bool]] = field(default_factory=list)
     """The rendered text, cut where training begins and ends: (text, whether its tokens are trained)."""
+
+
+@dataclass(frozen=True)
+class Previews(Result):
+    """A few rows, those that go to quarantine among them."""
+
+    rows: list[Preview]
+
+    def __repr__(self) -> str:
+        lost = sum(row.rejected is not None for row in self.rows)
+        return f"Previews({len(self.rows) - lost} rows that stay, {lost} quarantined)"
+
+    def tables(self) -> list[Table]:
+        shown = [
+            [row.source, row.rejected or "", "".join(f"⟦{text}⟧" if trained else text for text, trained in row.pieces)]
+            for row in self.rows
+        ]
+        columns = ["row", "quarantined by", "text (trained tokens in brackets)"]
+        return [Table("preview", "Preview", columns, shown, texts=3)]
+
+    def data(self) -> dict[str, Any]:
+        return {"rows": [asdict(row) for row in self.rows]}
+
+    def show(self) -> None:
+        from assay.show import print_preview
+
+        for row in self.rows:
+            print_preview(row)
 
 
 def previews(recipe: Recipe, store: Store, tokenizer_folder: Path, rows: int) -> Iterator[Preview]:
