@@ -116,10 +116,9 @@ def command(example: str, group: typer.Typer = app, name: str | None = None) -> 
                     traceback.print_exc()
                 message, remedy = explain(error)
                 status = 1
-            if status and as_json:
-                document |= error_data(message, remedy)
-            elif status:
+            if status:
                 say_error(message, remedy)
+                document |= error_data(message, remedy)
             if as_json:
                 write_json(document)
             if status:

@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from assay.inspection import Inspection
-from assay.previews import Previews
 from assay.results import (
     Adapter,
     Assayed,
@@ -29,6 +27,8 @@ from curate.progress import Progress, silent
 from curate.store import Store
 
 if TYPE_CHECKING:
+    from assay.inspection import Inspection
+    from assay.previews import Previews
     from curate.recipe import Recipe
 
 __all__ = [
@@ -38,8 +38,6 @@ __all__ = [
     "Checks",
     "Comparison",
     "IndexState",
-    "Inspection",
-    "Previews",
     "Scorecard",
     "Scorecards",
     "Version",
@@ -311,7 +309,7 @@ def compare(
     return Comparison(compare_scorecards(first, second, system, other_system or system))
 
 
-def inspect(path: Place, *, rows: int = 1000, write: Place | None = None) -> Inspection:
+def inspect(path: Place, *, rows: int = 1000, write: Place | None = None) -> "Inspection":
     """Look at files that have no recipe yet: what would be read of them.
 
     Args:
@@ -338,7 +336,7 @@ def preview(
     drop: Place | None = None,
     store: Place | None = None,
     variant: str | None = None,
-) -> Previews:
+) -> "Previews":
     """A few rows as record, messages and rendered text, the trained tokens marked. Publishes nothing.
 
     Args:
@@ -351,7 +349,7 @@ def preview(
     Raises:
         AssayError: as of `curate`.
     """
-    from assay.previews import previews
+    from assay.previews import Previews, previews
     from train.base_model import prepare_tokenizer
 
     loaded = _recipe(recipe, variant, drop)

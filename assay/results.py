@@ -361,7 +361,13 @@ class IndexState(Result):
 
 def read_dataset(path: Path) -> "Dataset":
     """A Parquet file as a data set in memory; none of its rows is copied into a cache."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
     from datasets import Dataset
 
-    return Dataset(pq.read_table(path))
+    table = pq.read_table(path)
+    for number, column in enumerate(table.schema):
+        if pa.types.is_map(column.type):  # which `datasets` cannot hold: a list of {key, value}, as in the splits
+            entry = pa.struct([pa.field("key", column.type.key_type), pa.field("value", column.type.item_type)])
+            table = table.set_column(number, column.name, table[column.name].cast(pa.list_(entry)))
+    return Dataset(table)
