@@ -104,7 +104,7 @@ class Version(Published):
 
     def gist(self) -> str:
         counts = self.manifest["counts"]
-        splits = ", ".join(f"{rows:,} {split}" for split, rows in counts["splits"].items())
+        splits = ", ".join(f"{counts['splits'][name]:,} {name}" for name in ("train", "validation", "test"))
         return f"{splits}, {counts['quarantined']:,} quarantined"
 
     def tables(self) -> "list[Table]":
