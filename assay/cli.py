@@ -103,7 +103,9 @@ def command(example: str, group: typer.Typer = app, name: str | None = None) -> 
                     if as_json:
                         document = result.data()
                 if not as_json:
-                    result.show()
+                    from assay.show import show
+
+                    show(result)
                 result.require()
             except KeyboardInterrupt:
                 message, remedy = (

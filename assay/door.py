@@ -29,7 +29,7 @@ from curate.store import Store
 if TYPE_CHECKING:
     from assay.inspection import Inspection
     from assay.previews import Previews
-    from curate.recipe import Recipe
+    from evaluation.settings import FullRecipe
 
 __all__ = [
     "Adapter",
@@ -411,15 +411,16 @@ def _store(store: Place | None) -> Store:
     return Store(Path(os.environ.get("ASSAY_STORE", "store") if store is None else store))
 
 
-def _recipe(recipe: Place, variant: str | None = None, drop: Place | None = None) -> "Recipe":
-    from curate.recipe import Recipe, find_recipe
+def _recipe(recipe: Place, variant: str | None = None, drop: Place | None = None) -> "FullRecipe":
+    from curate.recipe import find_recipe
+    from evaluation.settings import FullRecipe
 
-    return Recipe.load(find_recipe(str(recipe)), variant, drop or None)
+    return FullRecipe.load(find_recipe(str(recipe)), variant, drop or None)
 
 
 def _recipe_of(
     given: Published, recipe: Place | None, variant: str | None, store: Place | None
-) -> "tuple[Made, Recipe]":
+) -> "tuple[Made, FullRecipe]":
     """The recipe that is named, else the one that something was made by, else the packaged one of its name."""
     if recipe is None:
         recipe, variant = given.made.recipe or given.name, variant or given.made.variant

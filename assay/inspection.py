@@ -153,13 +153,6 @@ class Inspection(Result):
             "written": self.written,
         }
 
-    def show(self) -> None:
-        from assay.console import print_places
-        from assay.show import print_inspection
-
-        print_inspection(self)
-        print_places(self.places())
-
 
 def inspect(path: Path, rows: int) -> Inspection:
     """Read a sample of a file's or a folder's rows.

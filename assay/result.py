@@ -30,13 +30,6 @@ class Result:
             AssayError: says what is not, and what to do.
         """
 
-    def show(self) -> None:
-        """Print it."""
-        from assay.console import print_places, print_tables
-
-        print_tables(self.tables())
-        print_places(self.places())
-
     def _repr_html_(self) -> str:
         """For notebooks."""
         return "\n".join(table.html() for table in self.tables())

@@ -108,8 +108,8 @@ class Version(Published):
         return f"{splits}, {counts['quarantined']:,} quarantined"
 
     def tables(self) -> "list[Table]":
-        from curate.pipeline import Curated
         from curate.publish.summary import curation_tables
+        from curate.publish.version import Curated
 
         return curation_tables(Curated(self.folder, self.manifest, self.seconds, self.cached))
 

@@ -1,4 +1,4 @@
-"""What the terminal shows of an inspection and of a previewed row."""
+"""What the terminal shows of a result: of most their tables and places, of an inspection and of previewed rows more."""
 
 import json
 
@@ -7,10 +7,24 @@ from rich.panel import Panel
 from rich.rule import Rule
 from rich.text import Text
 
-from assay.console import harmless, print_tables, standard_output
+from assay.console import harmless, print_places, print_tables, standard_output
 from assay.inspection import MOST_GROUPS, Group, Inspection, named
-from assay.previews import Preview
+from assay.previews import Preview, Previews
+from assay.result import Result
 from curate.errors import AssayError
+
+
+def show(result: Result) -> None:
+    """Print a result on standard output."""
+    if isinstance(result, Previews):
+        for row in result.rows:
+            print_preview(row)
+        return
+    if isinstance(result, Inspection):
+        print_inspection(result)
+    else:
+        print_tables(result.tables())
+    print_places(result.places())
 
 
 def print_preview(preview: Preview) -> None:

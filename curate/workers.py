@@ -9,9 +9,9 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import connection, forkserver, get_context, parent_process
 
+from curate.engine import MapShards, Result, TaskT
 from curate.errors import AssayError
 from curate.progress import Progress
-from curate.stage import MapShards, Result, TaskT
 
 
 def available_cores() -> int:

@@ -13,8 +13,8 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.futures import as_completed
 from prefect.runtime import flow_run
 
+from curate.engine import Result, TaskT
 from curate.progress import Lines, Progress, silent
-from curate.stage import Result, TaskT
 from curate.table import Table
 
 

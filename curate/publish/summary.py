@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from curate.pipeline import Curated
 from curate.publish.check import Check
+from curate.publish.version import Curated
 from curate.read.shapes import SHAPES
+from curate.record import SPLITS
 from curate.sets.index import Index
-from curate.sets.split import SPLITS
 from curate.table import Table
 
 

@@ -59,8 +59,11 @@ class Pii(RowStage):
     of their JSON, which stays.
     """
 
+    name: ClassVar[str] = "pii"
     version: ClassVar[int] = 4
     libraries: ClassVar[tuple[str, ...]] = ("phonenumbers", "presidio-analyzer", "python-stdnum", "spacy")
+    reasons: ClassVar[dict[str, str]] = {"personal_data": "a kind that `pii.quarantine` names"}
+    protects: ClassVar[bool] = True
 
     replace: list[Literal[Kind, NameKind]] = Field(list(FINDERS), description="Kinds that become placeholders.")
     quarantine: list[Literal[Kind, NameKind]] = Field([], description="Kinds for which a row goes to quarantine.")
@@ -78,7 +81,7 @@ class Pii(RowStage):
     def kinds(self) -> set[str]:
         return {*self.replace, *self.quarantine}
 
-    def replacing(self) -> "Pii":
+    def rewriting(self) -> "Pii":
         """The same stage, but one that keeps every row: what it quarantines is replaced too."""
         return self.model_copy(update={"replace": [*self.replace, *self.quarantine], "quarantine": []})
 

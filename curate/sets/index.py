@@ -30,13 +30,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
+from curate.cache import read_arrow, write_arrow
 from curate.errors import AssayError
 from curate.hashing import digest, file_digest
 from curate.progress import Progress, silent
+from curate.record import SPLITS
 from curate.sets import keys as compared_by
 from curate.sets.keys import Compared, compared_text, fixed, key_table
-from curate.sets.split import SPLITS
-from curate.stage import read_arrow, write_arrow
 from curate.store import MANIFEST, Store, fsync, read_manifest
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from assay.cli import app
 from assay.console import UNSAFE
-from curate.sets.split import SPLITS
+from curate.record import SPLITS
 from tests.curate.test_hostile import Page
 from tests.project import Project
 

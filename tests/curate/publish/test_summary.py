@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from curate.pipeline import Curated
 from curate.publish.summary import curation_tables
+from curate.publish.version import Curated
 
 
 def test_of_a_data_set_only_what_there_is_is_shown() -> None:

@@ -13,12 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.record import QUARANTINE_SCHEMA, SCHEMA, content_id
+from curate.record import QUARANTINE_SCHEMA, SCHEMA, SPLITS, content_id
 from curate.sets.duplicates import NAMED, Duplicates, Verdict, judge
 from curate.sets.earlier import Earlier, before, earlier_rows, recorded_splits, tied_splits
 from curate.sets.index import Index
 from curate.sets.keys import compared_text, key_table
-from curate.sets.split import SPLITS
 from curate.store import Store
 
 Row = tuple[str, str]

@@ -25,12 +25,11 @@ from hypothesis import strategies as st
 
 from curate.errors import AssayError
 from curate.hashing import digest
-from curate.record import QUARANTINE_SCHEMA, content_id
+from curate.record import QUARANTINE_SCHEMA, SPLITS, content_id
 from curate.sets.duplicates import Duplicates
 from curate.sets.index import GROWTH, PARTS, ROWS, Index, Keys, published, read_version, recorded_settings
 from curate.sets.keys import compared_text, key_table
 from curate.sets.near_dedup import band_tables
-from curate.sets.split import SPLITS
 from curate.store import Store, read_manifest
 from curate.text.minhash import signatures
 from curate.text.words import shingle_sets
@@ -447,7 +446,8 @@ def test_a_damaged_manifest_is_noticed_and_mended(filled: Store, kind: str) -> N
         assert "assay index rebuild demo" in caught.value.remedy
     (problem,) = index.check()
     assert problem.startswith(f"{path}: ")
-    assert recorded_settings(filled, "demo").model_dump().items() <= SETTINGS.model_dump().items(), "the last published version tells"
+    told = recorded_settings(filled, "demo").model_dump().items()
+    assert told <= SETTINGS.model_dump().items(), "the last published version tells"
     index.rebuild()
     assert contents(filled) == before
 

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.errors import AssayError
+from curate.record import SPLITS
 from curate.sets import split
-from curate.sets.split import SPLITS, Assignment, Split, assign, splits_named, times
+from curate.sets.split import Assignment, Split, assign, splits_named, times
 from tests.records import record, table_of
 
 rows_of = st.lists(

@@ -8,23 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from curate.cache import StageTask, cache_folder, cached_outcome, clear_drafts, run_stage
 from curate.errors import AssayError
+from curate.examples import EXCERPT, NEAR, example_of, excerpt, first_examples
 from curate.record import QUARANTINE_SCHEMA, SCHEMA
-from curate.stage import (
-    EXCERPT,
-    NEAR,
-    Outcome,
-    Reject,
-    StageTask,
-    cache_folder,
-    cached_outcome,
-    clear_drafts,
-    divide,
-    example_of,
-    excerpt,
-    first_examples,
-    run_stage,
-)
+from curate.stage import Outcome, Reject, divide
 
 
 def table(rows: int) -> pa.Table:
