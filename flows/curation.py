@@ -41,12 +41,8 @@ def curation(
     """
     loaded = FullRecipe.load(find_recipe(recipe), variant, drop or None)
     target = Store(Path(store).resolve())
-    curated = curate(
-        loaded,
-        target,
-        tokenizer_folder=get_tokenizer(loaded.fit.model, target.cache),
-        map_shards=map_shards,
-        progress=progress_of_run(),
-    )
+    with progress_of_run() as progress:
+        tokenizer = get_tokenizer(loaded.fit.model, target.cache)
+        curated = curate(loaded, target, tokenizer_folder=tokenizer, map_shards=map_shards, progress=progress)
     publish_tables(loaded.name, curation_tables(curated), str(curated.folder))
     return curated

@@ -38,7 +38,8 @@ def evaluation(
     loaded = FullRecipe.load(find_recipe(recipe), variant)
     target = Store(Path(store).resolve())
     version = target.resolve("datasets", dataset or loaded.name)
-    scorecard = score(version, adapter_for(loaded, target, adapter), loaded, target, progress_of_run())
+    with progress_of_run() as progress:
+        scorecard = score(version, adapter_for(loaded, target, adapter), loaded, target, progress)
     publish_tables(loaded.name, evaluation_tables(scorecard), str(scorecard))
     require(scorecard)
     return scorecard

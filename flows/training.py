@@ -29,6 +29,7 @@ def training(
     loaded = FullRecipe.load(find_recipe(recipe), variant)
     target = Store(Path(store).resolve())
     version = target.resolve("datasets", dataset or loaded.name)
-    adapter = train_adapter(version, loaded, target, progress_of_run())
+    with progress_of_run() as progress:
+        adapter = train_adapter(version, loaded, target, progress)
     publish_tables(loaded.name, training_tables(adapter, target), str(adapter))
     return adapter

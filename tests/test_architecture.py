@@ -128,6 +128,12 @@ def test_import_curate_is_light() -> None:
     assert loaded & HEAVY == set()
 
 
+def test_import_assay_is_light() -> None:
+    loaded = modules_loaded_by("import assay\nassert callable(assay.curate)\nassert assay.Version.__doc__")
+    assert {"assay", "curate"} <= loaded
+    assert loaded & (HEAVY | {"numpy", "pyarrow"}) == set()
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["curate", "--help"], ["evaluate", "--help"]])
 def test_help_imports_only_what_draws_it(arguments: list[str]) -> None:
     loaded = modules_loaded_by(
@@ -139,7 +145,7 @@ def test_help_imports_only_what_draws_it(arguments: list[str]) -> None:
     assert loaded & (HEAVY | {"numpy", "pyarrow", "yaml"}) == set()
 
 
-def test_an_installed_wheel_carries_its_data_folders(tmp_path: Path) -> None:
+def test_an_installed_wheel_carries_its_data_folders_and_says_that_it_is_typed(tmp_path: Path) -> None:
     """Recipes, contracts and templates are read through importlib.resources from an installed copy, not from here."""
     installed = tmp_path / "site"
     subprocess.run(
@@ -151,6 +157,7 @@ def test_an_installed_wheel_carries_its_data_folders(tmp_path: Path) -> None:
         check=True,
         timeout=240,
     )
+    assert [name for name in ORDER if not (installed / name / "py.typed").is_file()] == []
     folders = ("data_contracts", "recipes", "templates")
     code = (
         "from importlib.resources import files\n"

@@ -52,6 +52,21 @@ def test_every_reason_that_a_run_gives_is_documented(tmp_path: Path) -> None:
     assert given <= REASONS
 
 
+def test_the_session_in_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = Project(tmp_path / "made", fit={"model": str(tmp_path / "made/tokenizer"), "max_tokens": 150})
+    project.add("rows.jsonl", make_rows(60))
+    monkeypatch.setenv("ASSAY_STORE", str(tmp_path / "store"))
+    session: dict[str, Any] = {}
+    exec(
+        code_block("README.md", "python", "import assay").replace('"licences"', repr(str(project.recipe_path))), session
+    )
+    version, text = session["version"], (ROOT / "README.md").read_text()
+    said = re.findall(r"`(\w+)`", text[text.index("`version.train`") : text.index("say the rest")])
+    assert len(said) >= 8
+    assert [name for name in said if not hasattr(version, name)] == []
+    assert len(version.train) == version.manifest["counts"]["splits"]["train"]
+
+
 def test_the_recipe_explained_in_the_readme_is_one(tmp_path: Path) -> None:
     text = code_block("README.md", "yaml", "# What a recipe says")
     assert set(yaml.safe_load(text)) == set(FullRecipe.model_fields), "it explains every section"

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 from assay.cli import app
 from assay.console import UNSAFE
-from assay.inspect import Group, inspect
-from assay.preview import previews
+from assay.inspection import Group, inspect
+from assay.previews import previews
 from assay.starter import write_starter
 from curate.contract import Contract
 from curate.engine import map_in_process

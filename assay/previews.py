@@ -1,7 +1,7 @@
 """A few rows on their way from the raw file to the tokens that are trained, without the store."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby, islice, takewhile
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from assay.result import Result
 from curate.contract import Contract
 from curate.read.mapping import Mapper, RowError, build_lookup
 from curate.read.raw import InputFile, Unread, find_files, read_rows
@@ -18,6 +19,7 @@ from curate.rows.render import IGNORED, Message, Renderer, Rendering
 from curate.sets.stage import SetStage
 from curate.stage import Context, RowStage
 from curate.store import Store
+from curate.table import Table
 from evaluation.settings import FullRecipe
 
 TRIES = 10
@@ -38,6 +40,28 @@ class Preview:
     messages: list[Message] = field(default_factory=list)
     pieces: list[tuple[str, bool]] = field(default_factory=list)
     """The rendered text, cut where training begins and ends: (text, whether its tokens are trained)."""
+
+
+@dataclass(frozen=True)
+class Previews(Result):
+    """A few rows, those that go to quarantine among them."""
+
+    rows: list[Preview]
+
+    def __repr__(self) -> str:
+        lost = sum(row.rejected is not None for row in self.rows)
+        return f"Previews({len(self.rows) - lost} rows that stay, {lost} quarantined)"
+
+    def tables(self) -> list[Table]:
+        shown = [
+            [row.source, row.rejected or "", "".join(f"⟦{text}⟧" if trained else text for text, trained in row.pieces)]
+            for row in self.rows
+        ]
+        columns = ["row", "quarantined by", "text (trained tokens in brackets)"]
+        return [Table("preview", "Preview", columns, shown, texts=3)]
+
+    def data(self) -> dict[str, Any]:
+        return {"rows": [asdict(row) for row in self.rows]}
 
 
 def previews(recipe: FullRecipe, store: Store, tokenizer_folder: Path, rows: int) -> Iterator[Preview]:
