@@ -14,7 +14,7 @@ from curate.store import Store, read_manifest
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from curate.publish.check import Check
+    from curate.publish.check_result import Check
     from curate.sets.index import Index
     from curate.table import Table
 
