@@ -9,10 +9,12 @@ The command `assay` is a skin over these functions.
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from assay.contracts import WholeContract
     from assay.door import (
         check,
         check_index,
         compare,
+        contract,
         curate,
         evaluate,
         inspect,
@@ -20,12 +22,15 @@ if TYPE_CHECKING:
         preview,
         rebuild_index,
         run,
+        schema,
         score,
+        stages,
         train,
     )
     from assay.inspection import Inspection
     from assay.previews import Previews
     from assay.results import Adapter, Assayed, Checks, Comparison, IndexState, Scorecard, Scorecards, Version
+    from assay.stage_list import RecipeSchema, Stages
     from curate.errors import AssayError
 
 __all__ = [
@@ -37,12 +42,16 @@ __all__ = [
     "IndexState",
     "Inspection",
     "Previews",
+    "RecipeSchema",
     "Scorecard",
     "Scorecards",
+    "Stages",
     "Version",
+    "WholeContract",
     "check",
     "check_index",
     "compare",
+    "contract",
     "curate",
     "evaluate",
     "inspect",
@@ -50,9 +59,20 @@ __all__ = [
     "preview",
     "rebuild_index",
     "run",
+    "schema",
     "score",
+    "stages",
     "train",
 ]
+
+HOMES = {
+    "Inspection": "assay.inspection",
+    "Previews": "assay.previews",
+    "RecipeSchema": "assay.stage_list",
+    "Stages": "assay.stage_list",
+    "WholeContract": "assay.contracts",
+}
+"""Of what `assay.door` does not hold."""
 
 if not TYPE_CHECKING:
 
@@ -64,5 +84,5 @@ if not TYPE_CHECKING:
         require_own_packages()
         from importlib import import_module
 
-        home = {"Inspection": "assay.inspection", "Previews": "assay.previews"}.get(name, "assay.door")
+        home = HOMES.get(name, "assay.door")
         return getattr(import_module(home), name)

@@ -297,6 +297,29 @@ def inspect(
     return assay.inspect(path, rows=rows, write=write)
 
 
+@command("assay contract licences")
+def contract(
+    name: Annotated[
+        str,
+        typer.Argument(metavar="CONTRACT", help="A packaged contract's name, a contract's folder, or a recipe's file."),
+    ],
+) -> Result:
+    """Show a contract with what is common to all, and the row schema and the suite that are derived from it."""
+    return assay.contract(name)
+
+
+@command("assay stages")
+def stages() -> Result:
+    """List the stages, their settings with the defaults, and why each quarantines rows."""
+    return assay.stages()
+
+
+@command("assay schema > recipe.schema.json")
+def schema() -> Result:
+    """Write the JSON Schema of a recipe, by which an editor completes and checks one."""
+    return assay.schema()
+
+
 @command("assay preview licences --rows 5")
 def preview(
     recipe: RecipeName,

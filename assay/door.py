@@ -27,8 +27,10 @@ from curate.progress import Progress, silent
 from curate.store import Store
 
 if TYPE_CHECKING:
+    from assay.contracts import WholeContract
     from assay.inspection import Inspection
     from assay.previews import Previews
+    from assay.stage_list import RecipeSchema, Stages
     from evaluation.settings import FullRecipe
 
 __all__ = [
@@ -405,6 +407,42 @@ def rebuild_index(
     index = Index(target, name, settings)
     index.rebuild(progress)
     return IndexState(index)
+
+
+def contract(name: Place) -> "WholeContract":
+    """A contract with what is common to all, and the row schema and the suite that are derived from it.
+
+    Args:
+        name: a packaged contract's name, a folder that holds one, or a recipe's YAML file, whose contract is meant.
+
+    Raises:
+        AssayError: there is no such contract or recipe, or it is wrong.
+    """
+    from assay.contracts import whole_contract
+
+    return whole_contract(str(name))
+
+
+def stages() -> "Stages":
+    """Every stage there is, in the order they run: its settings with their defaults, and why it quarantines rows.
+
+    Raises:
+        AssayError: another package's entry point of the group `assay.stages` is wrong.
+    """
+    from assay import stage_list
+
+    return stage_list.stages()
+
+
+def schema() -> "RecipeSchema":
+    """The JSON Schema of a recipe, with the stages of other packages that are installed here.
+
+    Raises:
+        AssayError: another package's entry point of the group `assay.stages` is wrong.
+    """
+    from assay.stage_list import recipe_schema
+
+    return recipe_schema()
 
 
 def _store(store: Place | None) -> Store:

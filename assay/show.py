@@ -8,9 +8,11 @@ from rich.rule import Rule
 from rich.text import Text
 
 from assay.console import harmless, print_places, print_tables, standard_output
+from assay.contracts import WholeContract
 from assay.inspection import MOST_GROUPS, Group, Inspection, named
 from assay.previews import Preview, Previews
 from assay.result import Result
+from assay.stage_list import RecipeSchema
 from curate.errors import AssayError
 
 
@@ -20,7 +22,12 @@ def show(result: Result) -> None:
         for row in result.rows:
             print_preview(row)
         return
-    if isinstance(result, Inspection):
+    if isinstance(result, RecipeSchema):
+        standard_output().print(Text(json.dumps(result.schema, indent=1)), soft_wrap=True)
+        return
+    if isinstance(result, WholeContract):
+        print_contract(result)
+    elif isinstance(result, Inspection):
         print_inspection(result)
     else:
         print_tables(result.tables())
@@ -48,6 +55,31 @@ def print_preview(preview: Preview) -> None:
         else:
             text.append(shown)
     console.print(Panel(text, title="text (trained tokens marked)"))
+
+
+SECTIONS = {
+    "contract": "The contract, merged with what is common to all (Open Data Contract Standard)",
+    "target_schema": "What an answer must be (JSON Schema)",
+    "row_schema": "What a row must be, or it goes to quarantine (JSON Schema)",
+    "suite": "What the whole set must be, or nothing is published (Great Expectations)",
+    "sha256": "What the contract is known by",
+}
+
+
+class _Whole(yaml.SafeDumper):
+    """YAML in which nothing is an alias of something above."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+def print_contract(whole: WholeContract) -> None:
+    """Print a contract's sections, each below its heading; all of it is one YAML document."""
+    console = standard_output()
+    for key, value in whole.data().items():
+        console.print(Text(f"# {SECTIONS[key]}", style="bold"), soft_wrap=True)
+        written = yaml.dump({key: value}, Dumper=_Whole, sort_keys=False, allow_unicode=True, width=100)
+        console.print(Text(harmless(written)), soft_wrap=True)
 
 
 MOST_UNREAD, LONGEST_TURN = 3, 400

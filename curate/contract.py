@@ -4,6 +4,9 @@ A contract is a folder with `contract.yaml` and, where the answer is structured,
 schema objects of contract.yaml, `record` documents the fields of a row and `set` those of the flattened whole. The JSON
 Schema of a row and the Great Expectations suite of a set are derived from them, so neither can disagree with what is
 documented.
+
+What holds of every data set is written once, in data_contracts/common.yaml; a contract says what is particular to its
+own, and is merged into that.
 """
 
 import json
@@ -20,9 +23,11 @@ from curate.errors import AssayError
 from curate.hashing import file_digest, files_digest
 from curate.record import SCHEMA
 
-FILE, TARGET_FILE = "contract.yaml", "target.schema.json"
-RECORD_FIELDS = frozenset(SCHEMA.names) | {"roles"}
-"""What a contract's `record` may constrain: the record's columns and `roles`, the turns' roles joined by spaces."""
+FILE, TARGET_FILE, COMMON_FILE = "contract.yaml", "target.schema.json", "common.yaml"
+RECORD_FIELDS = (*SCHEMA.names[:3], "roles", *SCHEMA.names[3:])
+"""What `record` may constrain, in order: the record's columns and `roles`, the turns' roles joined by spaces."""
+WITHOUT = "withoutRules"
+"""Custom property of `set`: names of the common rules that the set is not held to."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,8 @@ class Contract:
     """JSON Schema (2020-12) of a record as JSON, its target parsed and its turns' roles joined in `roles`."""
     expectations: tuple[dict[str, Any], ...]
     """Great Expectations configurations: {"type", "kwargs", "meta": {"name", "dimension", "description"}}."""
+    document: dict[str, Any]
+    """contract.yaml, merged with what is common to all contracts: full ODCS."""
     sha256: str
     """Hash of the contract's files."""
 
@@ -83,7 +90,9 @@ class Contract:
                 remedy=f"Name a folder that holds one, or one of: {', '.join(packaged)}.",
             )
         document = _read_document(folder / FILE)
-        record, whole = (_schema_object(document, name, folder / FILE) for name in ("record", "set"))
+        record, whole = (_schema_object(document, name) for name in ("record", "set"))
+        _put_in_order(record, folder / FILE)
+        _leave_out(whole, folder / FILE)
         target_schema = _target_schema(folder / TARGET_FILE, record)
         row_schema = _row_schema(document["name"], record, target_schema, folder / FILE)
         about = document.get("description", {})
@@ -99,6 +108,7 @@ class Contract:
             target_schema=target_schema,
             row_schema=row_schema,
             expectations=tuple(_expectations(whole, folder / FILE)),
+            document=document,
             sha256=files_digest((p.name, file_digest(p)) for p in (folder / FILE, folder / TARGET_FILE) if p.is_file()),
         )
 
@@ -115,20 +125,60 @@ def _odcs() -> jsonschema_rs.Validator:
 
 
 def _read_document(path: Path) -> dict[str, Any]:
-    """contract.yaml, valid against the standard's own JSON Schema."""
+    """contract.yaml merged with what is common; that is valid against the standard's own JSON Schema."""
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        own = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise _wrong(path, "(whole file)", f"not readable as YAML: {error}") from None
-    if not isinstance(document, dict):
-        raise _wrong(path, "(whole file)", f"expected keys and values, found {type(document).__name__}")
+    if not isinstance(own, dict):
+        raise _wrong(path, "(whole file)", f"expected keys and values, found {type(own).__name__}")
+    if "name" not in own:
+        raise _wrong(path, "name", "expected the contract's name")
+    document = merged(common(), {"id": f"urn:assay:contract:{own['name']}"} | own)
+    document["schema"] = document.pop("schema")  # last, for who reads it
     violations = list(_odcs().iter_errors(document))
     if violations:  # the deepest is the cause: what fails inside is then "unevaluated" further out
         cause = max(violations, key=lambda violation: len(violation.instance_path))
         raise _wrong(path, _dotted(document, cause.instance_path), cause.message)
-    if "name" not in document:
-        raise _wrong(path, "name", "expected the contract's name")
     return document
+
+
+def common() -> dict[str, Any]:
+    """What holds of every data set, as a contract without name and version."""
+    return merged({}, yaml.safe_load((files("data_contracts") / COMMON_FILE).read_text(encoding="utf-8")))
+
+
+def merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """A part of a contract merged into the common one, neither of them changed.
+
+    Objects, properties and rules are merged by name. They stand in the order of `own`, and each that it does not name
+    after the one that it follows in `base`. Of any other key that `own` has, its whole value is taken. What a rule need
+    not say is added: it is one of Great Expectations.
+    """
+    whole = base | own
+    for key in ("schema", "properties", "quality"):
+        if isinstance(own.get(key), list):  # else the standard's JSON Schema says what is wrong
+            whole[key] = _merged_by_name(base.get(key, []), own[key])
+    if isinstance(own.get("items"), dict):
+        whole["items"] = merged(base.get("items", {}), own["items"])
+    if "implementation" in whole:
+        whole.setdefault("type", "custom")
+        whole.setdefault("engine", "greatExpectations")
+    return whole
+
+
+def _merged_by_name(base: list[Any], own: list[Any]) -> list[Any]:
+    both = [merged({}, item) if isinstance(item, dict) else item for item in own]
+    at = 0
+    for item in base:
+        names = [other.get("name") if isinstance(other, dict) else None for other in both]
+        if item["name"] in names:
+            at = names.index(item["name"])
+            both[at] = merged(item, both[at])
+        else:
+            both.insert(at, item)
+        at += 1
+    return both
 
 
 def _dotted(document: Any, path: list[str | int]) -> str:
@@ -141,12 +191,31 @@ def _dotted(document: Any, path: list[str | int]) -> str:
     return ".".join(parts) or "(top)"
 
 
-def _schema_object(document: dict[str, Any], name: str, file: Path) -> dict[str, Any]:
-    for item in document.get("schema", []):
-        if item["name"] == name and item.get("properties"):
-            found: dict[str, Any] = item
-            return found
-    raise _wrong(file, "schema", f"expected an object named `{name}` with properties")
+def _schema_object(document: dict[str, Any], name: str) -> dict[str, Any]:
+    found: dict[str, Any] = next(item for item in document["schema"] if item["name"] == name)
+    return found
+
+
+def _put_in_order(record: dict[str, Any], file: Path) -> None:
+    """Let the record's fields stand in the order of RECORD_FIELDS."""
+    for item in record["properties"]:
+        if item["name"] not in RECORD_FIELDS:
+            known = ", ".join(sorted(RECORD_FIELDS))
+            raise _wrong(file, f"schema.record.{item['name']}", f"no such field; expected some of {known}")
+    record["properties"] = sorted(record["properties"], key=lambda item: RECORD_FIELDS.index(item["name"]))
+
+
+def _leave_out(whole: dict[str, Any], file: Path) -> None:
+    """Take out the common rules that the contract says its set is not held to."""
+    named = [item["value"] for item in whole.get("customProperties", []) if item["property"] == WITHOUT]
+    owners = [whole, *whole["properties"]]
+    known = [rule.get("name") for owner in owners for rule in owner.get("quality", [])]
+    for without in named:
+        if not isinstance(without, list) or [name for name in without if name not in known]:
+            raise _wrong(file, f"schema.set.{WITHOUT}", f"expected a list of some of {', '.join(map(str, known))}")
+        for owner in owners:
+            if "quality" in owner:
+                owner["quality"] = [rule for rule in owner["quality"] if rule.get("name") not in without]
 
 
 def _target_schema(path: Path, record: dict[str, Any]) -> dict[str, Any] | None:
@@ -178,17 +247,10 @@ def _target_schema(path: Path, record: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _row_schema(name: str, record: dict[str, Any], target_schema: dict[str, Any] | None, file: Path) -> dict[str, Any]:
-    unknown = [item["name"] for item in record["properties"] if item["name"] not in RECORD_FIELDS]
-    if unknown:
-        raise _wrong(
-            file, f"schema.record.{unknown[0]}", f"no such field; expected some of {', '.join(sorted(RECORD_FIELDS))}"
-        )
     schema = _json_schema(record, "schema.record", file)
-    if target_schema is not None:
-        # Its own $id keeps the schema's inner references (`#/$defs/...`) pointing into itself.
-        schema["properties"]["target"] = {"$id": f"urn:assay:target:{name}"} | target_schema
-    elif "target" in schema["properties"]:
-        schema["properties"]["target"] = {"type": "null"}
+    # Its own $id keeps the target schema's inner references (`#/$defs/...`) pointing into itself.
+    inner = {"$id": f"urn:assay:target:{name}"}
+    schema["properties"]["target"] = {"type": "null"} if target_schema is None else inner | target_schema
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": f"record of {name}"} | schema
 
 

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pytest
 import yaml
 
-from assay.stages import recipe_schema, stage_tables, stages
+from assay.stage_list import recipe_schema, stages
+from curate.contract import Contract, common
 from curate.errors import AssayError
 from curate.record import SCHEMA
 from curate.stage import RowStage
@@ -77,7 +78,7 @@ def test_the_recipe_explained_in_the_readme_is_one(tmp_path: Path) -> None:
 
 def test_the_page_of_stages_is_what_the_command_prints() -> None:
     page = (ROOT / "docs/stages.md").read_text()
-    assert page.endswith("\n".join(table.markdown() for table in stage_tables(stages())))
+    assert page.endswith("\n".join(table.markdown() for table in stages().tables()))
 
 
 def test_every_reason_of_every_stage_is_documented_as_it_is() -> None:
@@ -97,12 +98,12 @@ def test_the_recipe_explained_in_the_readme_has_every_stage_in_order() -> None:
 
 def test_the_shipped_schema_is_what_the_command_prints() -> None:
     shipped = ROOT / "recipes/recipe.schema.json"
-    assert json.loads(shipped.read_text()) == recipe_schema()
+    assert json.loads(shipped.read_text()) == recipe_schema().schema
     for path in sorted((ROOT / "recipes").glob("*.yaml")):
         text = path.read_text()
         assert text.startswith("# yaml-language-server: $schema=recipe.schema.json\n"), path.name
-        jsonschema.validate(yaml.safe_load(text), recipe_schema())
-    jsonschema.validate(yaml.safe_load(code_block("README.md", "yaml", "# What a recipe says")), recipe_schema())
+        jsonschema.validate(yaml.safe_load(text), recipe_schema().schema)
+    jsonschema.validate(yaml.safe_load(code_block("README.md", "yaml", "# What a recipe says")), recipe_schema().schema)
 
 
 @pytest.mark.parametrize(
@@ -112,9 +113,44 @@ def test_the_shipped_schema_is_what_the_command_prints() -> None:
 )
 def test_the_schema_refuses_what_loading_refuses(wrong: dict[str, Any], tmp_path: Path) -> None:
     recipe = yaml.safe_load((ROOT / "recipes/licences.yaml").read_text())
-    jsonschema.validate(recipe, recipe_schema())
+    jsonschema.validate(recipe, recipe_schema().schema)
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(recipe | wrong, recipe_schema())
+        jsonschema.validate(recipe | wrong, recipe_schema().schema)
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe | wrong))
     with pytest.raises(AssayError):
         FullRecipe.load(tmp_path / "recipe.yaml")
+
+
+def test_the_contract_explained_is_one(tmp_path: Path) -> None:
+    (tmp_path / "contract.yaml").write_text(code_block("data_contracts/README.md", "yaml", "name: tickets"))
+    schema = {"type": "object", "properties": {"product": {"type": "string"}, "urgent": {"type": "boolean"}}}
+    (tmp_path / "target.schema.json").write_text(json.dumps(schema))
+    contract = Contract.load(tmp_path)
+    assert contract.properties["license"] == "cc-by-4.0"
+    rules = [rule["meta"]["name"] for rule in contract.expectations]
+    assert rules[0] == "enough_rows"
+    assert rules[-1] == "products_present"
+    assert len(rules) > 4
+    document = yaml.safe_load((tmp_path / "contract.yaml").read_text())
+    _, whole = document["schema"]
+    [changed] = yaml.safe_load(code_block("data_contracts/README.md", "yaml", "for no validation split"))
+    whole["properties"].append(changed)
+    whole |= yaml.safe_load(code_block("data_contracts/README.md", "yaml", "property: withoutRules"))
+    (tmp_path / "contract.yaml").write_text(yaml.safe_dump(document))
+    by_name = {rule["meta"]["name"]: rule for rule in Contract.load(tmp_path).expectations}
+    assert by_name.keys() == set(rules) - {"clusters_whole"}
+    assert by_name["splits_present"]["kwargs"]["value_set"] == ["train", "test"]
+
+
+def test_the_common_rules_and_columns_are_listed() -> None:
+    text = (ROOT / "data_contracts/README.md").read_text()
+    columns = common()["schema"][1]["properties"]
+    listed = re.findall(r"^\| `(\w+)` \| `(\w+)` \| (.+) \|$", text, re.MULTILINE)
+    assert listed == [
+        (rule["name"], column["name"], rule["description"]) for column in columns for rule in column.get("quality", [])
+    ]
+    table = text.partition("| column | is |")[2]
+    named = {
+        name for first in re.findall(r"^\| (`.+?`) \| ", table, re.MULTILINE) for name in re.findall(r"`(.+?)`", first)
+    }
+    assert named == {column["name"] for column in columns} | {"target.KEY"}

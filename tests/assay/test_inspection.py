@@ -299,6 +299,24 @@ def test_a_starter_of_conversations_works_unchanged(tmp_path: Path) -> None:
     )
 
 
+def test_the_contract_of_a_starter_is_short_and_loads(tmp_path: Path) -> None:
+    odd = "a: [b] # {c}\n'd\" \u2028é"
+    answers = [{odd: f"{n}", "yes": True, "n": n} for n in range(30)]
+    rows = [{"text": f"word {n}", "out": answer} for n, answer in enumerate(answers)]
+    write_starter(inspect(write(tmp_path / "2024.jsonl", rows), 100), tmp_path / "mine")
+    recipe = Recipe.load(tmp_path / "mine/recipe.yaml")
+    text = (tmp_path / "mine/contract/contract.yaml").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 42
+    contract = Contract.load(recipe.contract)
+    assert contract.name == "2024"
+    assert {field.name for field in contract.fields} > {"id", "language", "target", f"target.{odd}", "target.n"}
+    rules = {rule["meta"]["name"]: rule["kwargs"] for rule in contract.expectations}
+    assert rules["rows_fit"]["max_value"] == recipe.fit.max_tokens
+    assert {"ids_unique", "clusters_whole"} < rules.keys()
+    stated = yaml.safe_load(text.replace("# quality", "quality").replace("#   -", "  -").replace("#     i", "    i"))
+    assert stated["schema"][1]["quality"][0]["name"] == "enough_rows", "the remark is a rule when it is made one"
+
+
 def test_a_recipe_that_is_there_is_not_touched(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", [{"instruction": "q", "output": "a"}])
     (tmp_path / "mine/contract").mkdir(parents=True)

@@ -1,5 +1,6 @@
 """Contracts: what is derived from them, that the packaged ones are sound, and that a wrong one says what is wrong."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from copy import deepcopy
@@ -10,7 +11,7 @@ import jsonschema_rs
 import pytest
 import yaml
 
-from curate.contract import Contract
+from curate.contract import Contract, common
 from curate.errors import AssayError
 from tests.project import CONTRACT, TARGET_SCHEMA
 
@@ -46,6 +47,108 @@ def test_every_packaged_contract_loads_by_name_and_by_folder() -> None:
         assert all(rule["meta"]["description"] and rule["meta"]["dimension"] for rule in contract.expectations)
 
 
+@pytest.mark.parametrize("name", PACKAGED)
+def test_what_is_derived_of_a_packaged_contract_stays_as_it_was(name: str) -> None:
+    golden = json.loads((Path(__file__).parent / "golden/contracts.json").read_text(encoding="utf-8"))[name]
+    contract = Contract.load(name)
+    assert contract.row_schema == golden["row_schema"]
+    assert [dataclasses.asdict(field) for field in contract.fields] == golden["fields"]
+    assert list(contract.expectations) == golden["expectations"]
+
+
+SHORT = {"name": "short", "version": "1.0.0"}
+
+
+def short(record: list[Any] | None = None, whole: list[Any] | None = None, **of_set: Any) -> dict[str, Any]:
+    """A contract that says no more than this of its `record` and its `set`."""
+    objects = [{"name": "record", "properties": record or []}, {"name": "set", "properties": whole or [], **of_set}]
+    return SHORT | {"schema": objects}
+
+
+def names(contract: Contract) -> list[str]:
+    return [rule["meta"]["name"] for rule in contract.expectations]
+
+
+def common_rules() -> list[str]:
+    return [rule["name"] for column in common()["schema"][1]["properties"] for rule in column.get("quality", [])]
+
+
+def test_a_contract_that_says_nothing_is_held_to_what_is_common(tmp_path: Path) -> None:
+    contract = Contract.load(write(tmp_path, SHORT, target=None))
+    assert names(contract) == common_rules()
+    assert {"ids_unique", "splits_present", "clusters_whole"} <= set(names(contract))
+    assert all(rule["meta"]["description"] and rule["meta"]["dimension"] for rule in contract.expectations)
+    fields = [field.name for field in contract.fields if "." not in field.name]
+    assert fields == ["id", "turns", "target", "group", "label", "language"]
+    assert all(field.description for field in contract.fields)
+    assert contract.row_schema["properties"]["target"] == {"type": "null"}
+    turn = {"role": "user", "content": "?"}
+    record = {"id": "0" * 32, "turns": [turn], "target": None, "group": None, "label": None, "language": "en"}
+    validator = jsonschema_rs.validator_for(contract.row_schema)
+    assert validator.is_valid(record)
+    for key, bad in {"id": "x", "turns": [], "target": {}, "language": None}.items():
+        assert not validator.is_valid(record | {key: bad})
+    assert not validator.is_valid(record | {"turns": [turn | {"content": " "}]})
+
+
+def test_the_merged_document_is_full_odcs(tmp_path: Path) -> None:
+    for contract in (Contract.load(write(tmp_path, SHORT, target=None)), *map(Contract.load, PACKAGED)):
+        for key in ("apiVersion", "kind", "status", "version", "schema"):
+            assert contract.document[key]
+        assert contract.document["id"] == f"urn:assay:contract:{contract.name}"
+        (tmp_path / "contract.yaml").write_text(yaml.safe_dump(contract.document), encoding="utf-8")
+        again = Contract.load(write(tmp_path, contract.document, contract.target_schema))
+        assert dataclasses.replace(again, sha256=contract.sha256) == contract, "merged once more, it stays as it is"
+        (tmp_path / "target.schema.json").unlink(missing_ok=True)
+
+
+def test_its_own_word_takes_the_place_of_the_common_one(tmp_path: Path) -> None:
+    rows = {"name": "rows", "implementation": {"type": "expect_table_row_count_to_be_between", "kwargs": {}}}
+    splits = {"name": "splits_present", "implementation": {"type": "expect_x", "kwargs": {"value_set": ["train"]}}}
+    language = {"name": "language", "description": "Korean.", "logicalTypeOptions": {"pattern": "^ko$"}}
+    role = {"name": "role", "logicalTypeOptions": {"pattern": "^user$"}}
+    roles = {"name": "roles", "logicalType": "string"}
+    document = short(
+        record=[{"name": "turns", "items": {"properties": [role]}}, language, roles],
+        whole=[{"name": "split", "quality": [splits]}, {"name": "target.x", "quality": [rule()]}],
+        quality=[rows],
+    )
+    contract = Contract.load(write(tmp_path, document, target=None))
+    assert names(contract) == ["rows", *common_rules(), "a_rule"]
+    by_name = {each["meta"]["name"]: each for each in contract.expectations}
+    assert by_name["splits_present"]["type"] == "expect_x"
+    assert by_name["splits_present"]["kwargs"] == {"column": "split", "value_set": ["train"]}
+    assert by_name["splits_present"]["meta"]["description"] == "All three splits have rows, and there is no fourth."
+    assert by_name["a_rule"]["kwargs"] == {"column": "target.x"}
+    fields = {field.name: field for field in contract.fields}
+    assert list(fields)[-5:] == ["target", "roles", "group", "label", "language"]
+    assert (fields["language"].description, fields["language"].nullable) == ("Korean.", False)
+    properties = contract.row_schema["properties"]
+    assert properties["language"] == {"type": "string", "pattern": "^ko$"}
+    assert properties["turns"]["minItems"] == 1
+    assert properties["turns"]["items"]["properties"] == {
+        "role": {"type": "string", "pattern": "^user$"},
+        "content": {"type": "string", "pattern": "\\S"},
+    }
+
+
+def without(value: Any) -> dict[str, Any]:
+    return short(customProperties=[{"property": "withoutRules", "value": value, "description": "As a test."}])
+
+
+def test_a_set_is_not_held_to_the_common_rules_that_it_names(tmp_path: Path) -> None:
+    contract = Contract.load(write(tmp_path, without(["splits_present"]), target=None))
+    assert names(contract) == [name for name in common_rules() if name != "splits_present"]
+
+
+@pytest.mark.parametrize("value", [["split_present"], "splits_present", [1]])
+def test_a_rule_to_be_left_out_must_be_there(tmp_path: Path, value: Any) -> None:
+    with pytest.raises(
+        AssayError, match=r"schema\.set\.withoutRules: expected a list of some of ids_unique, .*splits_pre"
+    ):
+        Contract.load(write(tmp_path, without(value), target=None))
+
+
 def test_row_schema_is_derived_from_the_properties(tmp_path: Path) -> None:
     properties = [
         {"name": "id", "logicalType": "string", "required": True, "logicalTypeOptions": {"pattern": "^x"}},
@@ -58,7 +161,10 @@ def test_row_schema_is_derived_from_the_properties(tmp_path: Path) -> None:
             "items": {
                 "logicalType": "object",
                 "required": True,
-                "properties": [{"name": "role", "logicalType": "string", "required": True}],
+                "properties": [
+                    {"name": "role", "logicalType": "string", "required": True},
+                    {"name": "content", "logicalType": "string", "logicalTypeOptions": {}},
+                ],
             },
         },
     ]
@@ -74,20 +180,23 @@ def test_row_schema_is_derived_from_the_properties(tmp_path: Path) -> None:
         "type": "object",
         "properties": {
             "id": {"type": "string", "pattern": "^x"},
-            "group": {"type": ["string", "null"]},
             "turns": {
                 "type": "array",
                 "minItems": 1,
                 "maxItems": 3,
                 "items": {
                     "type": "object",
-                    "properties": {"role": {"type": "string"}},
-                    "required": ["role"],
+                    "properties": {"role": {"type": "string"}, "content": {"type": "string"}},
+                    "required": ["role", "content"],
                     "additionalProperties": False,
                 },
             },
+            "target": {"type": "null"},
+            "group": {"type": ["string", "null"]},
+            "label": {"type": ["string", "null"]},
+            "language": {"type": "string", "pattern": "^[a-z]{2,3}$"},
         },
-        "required": ["id", "group", "turns"],
+        "required": ["id", "turns", "target", "group", "label", "language"],
         "additionalProperties": False,
     }
 
@@ -96,9 +205,15 @@ def test_a_target_schema_may_refer_into_itself(tmp_path: Path) -> None:
     target = deepcopy(TARGET_SCHEMA)
     target |= {"properties": {"colour": {"$ref": "#/$defs/paint"}, "count": {}}, "$defs": {"paint": {"enum": ["red"]}}}
     validator = jsonschema_rs.validator_for(Contract.load(write(tmp_path, CONTRACT, target)).row_schema)
-    turns = [{"role": "user", "content": "?"}]
-    assert validator.is_valid({"turns": turns, "target": {"colour": "red", "count": 1}})
-    assert not validator.is_valid({"turns": turns, "target": {"colour": "green", "count": 1}})
+    record = {
+        "id": "0" * 32,
+        "turns": [{"role": "user", "content": "?"}],
+        "group": None,
+        "label": None,
+        "language": "en",
+    }
+    assert validator.is_valid(record | {"target": {"colour": "red", "count": 1}})
+    assert not validator.is_valid(record | {"target": {"colour": "green", "count": 1}})
 
 
 def test_a_contract_without_answer_schema_wants_no_target() -> None:
@@ -158,7 +273,13 @@ WRONG: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "unknown key": (lambda d: d.update(descripton={}), r"\(top\): .*'descripton' was unexpected"),
     "missing key": (lambda d: d.pop("version"), r"\(top\): \"version\" is a required property"),
     "no name": (lambda d: d.pop("name"), "name: expected the contract's name"),
-    "no set": (lambda d: d["schema"].pop(), "schema: expected an object named `set`"),
+    "no list": (lambda d: d.update(schema="record"), r"schema: .*is not of type \"array\""),
+    "no object": (lambda d: d["schema"].append("set"), r"schema\.2: .*is not of type \"object\""),
+    "no properties": (lambda d: d["schema"][1].update(properties=None), r"set\.properties: null is not of type"),
+    "no names": (
+        lambda d: d["schema"][0]["properties"][0].pop("name"),
+        r"record\.properties\..*\"name\" is a required",
+    ),
     "unknown option": (
         lambda d: d["schema"][0]["properties"][0]["logicalTypeOptions"].update(minimumItems=1),
         r"schema\.record\.properties\.turns\.logicalTypeOptions: .*minimumItems",
