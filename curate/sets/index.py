@@ -110,7 +110,7 @@ class Segment(Keys):
     drops: list[str]
     """The hash of each version's drop."""
     bands: npt.NDArray[np.uint64]
-    """`near_dedup.band_tables`: shape (bands, rows)."""
+    """`bands.band_tables`: shape (bands, rows)."""
     prompts: npt.NDArray[np.uint64]
     """First 4 bytes of the prompt's hash, little-endian, << 32 | row, sorted: shape (rows,)."""
 
@@ -123,7 +123,7 @@ Entry = dict[str, Any]
 
 def parameters(settings: Compared) -> dict[str, Any]:
     """Everything that what the index holds depends on, besides the published versions."""
-    from curate.sets.near_dedup import bands_for
+    from curate.sets.bands import bands_for
     from curate.text.minhash import PERMUTATIONS
 
     bands = bands_for(settings.threshold)
@@ -436,7 +436,7 @@ class Index:
 
     def _contradictions(self, entry: Entry, segment: Segment) -> Iterator[str]:
         """What of a segment's files does not follow from its shingles and rows."""
-        from curate.sets.near_dedup import band_tables
+        from curate.sets.bands import band_tables
         from curate.text.minhash import signatures
 
         rows, offsets, shingles = segment.rows.num_rows, segment.offsets, segment.shingles
@@ -526,7 +526,7 @@ class Index:
 
     def _write(self, versions: list[str], drops: list[str], parts: Iterable[Keys]) -> Entry:
         """Write a segment's files; they count once the manifest names them."""
-        from curate.sets.near_dedup import band_tables
+        from curate.sets.bands import band_tables
 
         drafts = {part: self._files / f".draft-{part}" for part in PARTS}
         tables = [ROWS.empty_table()]
