@@ -246,23 +246,51 @@ def _against(earlier, buckets, new, threshold, least, by, similarity, first_row,
     """Compare the new rows from `first_row` on until, with all of one, `most` comparisons are made in long buckets.
 
     Returns the pairs, and the first row that was not compared."""
-    clusters, members = earlier.clusters, buckets.members
-    seen = np.full(len(clusters), -1, np.int64)
-    apart = np.full(len(clusters), -1, np.int64)  # the last new row that is known not to be similar to each
-    rivals = np.empty(len(clusters), np.int64)
+    # Taken apart only once: each time that an array is taken out of a tuple its references are counted.
+    (signatures, begins, ends, values), tables, kept, live, answers, clusters = earlier
+    offsets, own, _, _, _, remover_begins, removers, remover_answers = buckets
+    (new_signatures, new_begins, new_ends, new_values), keys, positions, new_answers, runs = new
+    seen = np.full(len(signatures), -1, np.int64)
+    apart = np.full(len(signatures), -1, np.int64)  # the last new row that is known not to be similar to each
+    rivals = np.empty(len(signatures), np.int64)
     pairs = np.empty((len(by), 2), np.int64)
     pairs_count, compared, row = 0, 0, first_row
     while row < len(by) and compared < most:
-        count, more = _rivals(row, earlier, buckets, new, least, seen, rivals)
-        compared += more
+        count = 0
+        for run in own[offsets[row] : offsets[row + 1]]:
+            at, end = remover_begins[run], remover_begins[run + 1]
+            at = _first(remover_answers, at, end, new_answers[row])
+            while at < end and remover_answers[at] == new_answers[row]:
+                other = removers[at]
+                if seen[other] != row:
+                    seen[other] = row
+                    compared += 1
+                    if equal_places(new_signatures[row], signatures[other]) >= least:
+                        rivals[count] = other
+                        count += 1
+                at += 1
+        for band in range(len(tables)):
+            if runs[band, row] >= 0:
+                continue
+            at = positions[band, row]
+            while at < tables.shape[1] and (tables[band, at] ^ keys[band, row]) >> np.uint64(32) == 0:
+                other = np.int64(tables[band, at] & np.uint64(0xFFFFFFFF))
+                if other >= len(seen):
+                    raise IndexError(DAMAGED)
+                if seen[other] != row:
+                    seen[other] = row
+                    if live[other] and equal_places(new_signatures[row], signatures[other]) >= least:
+                        rivals[count] = other
+                        count += 1
+                at += 1
         first_pair = pairs_count
-        mine = shingles_of(new.side, row)
+        mine = new_values[new_begins[row] : new_ends[row]]
         for other in np.sort(rivals[:count]):
-            removes = by[row] < 0 and earlier.kept[other] and earlier.answers[other] == new.answers[row]
+            removes = by[row] < 0 and kept[other] and answers[other] == new_answers[row]
             tied = _is_tied(clusters[other], clusters, pairs[first_pair:pairs_count])
             if tied and not removes:
                 continue
-            true = jaccard(mine, shingles_of(earlier.side, other), threshold)
+            true = jaccard(mine, values[begins[other] : ends[other]], threshold)
             if true < threshold:
                 continue
             if removes:
@@ -270,63 +298,44 @@ def _against(earlier, buckets, new, threshold, least, by, similarity, first_row,
             if not tied:
                 pairs = _with_pair(pairs, pairs_count, row, other)
                 pairs_count += 1
-        for run in buckets.own[buckets.offsets[row] : buckets.offsets[row + 1]]:
-            at = buckets.member_begins[run]
-            while at < buckets.member_begins[run + 1]:
-                end = buckets.member_ends[at]  # of the members of one cluster
-                tied = _is_tied(clusters[members[at]], clusters, pairs[first_pair:pairs_count])
-                while at < end and not tied:
-                    other = members[at]
-                    if apart[other] != row:
-                        compared += 1
-                        if equal_places(new.side.signatures[row], earlier.side.signatures[other]) >= least:
-                            tied = jaccard(mine, shingles_of(earlier.side, other), threshold) >= threshold
-                            if tied:
-                                pairs = _with_pair(pairs, pairs_count, row, other)
-                                pairs_count += 1
-                    apart[other] = row
-                    at += 1
-                at = end
+        if offsets[row] < offsets[row + 1]:
+            pairs, pairs_count, more = _tie(
+                row, earlier, buckets, new, threshold, least, apart, pairs, first_pair, pairs_count
+            )
+            compared += more
         row += 1
     return pairs[:pairs_count].copy(), row
 
 
 @kernel
-def _rivals(row, earlier, buckets, new, least, seen, rivals):  # type: ignore[no-untyped-def]
-    """Put the earlier rows that a new one is worth comparing with into `rivals`; of its long buckets those that may
-    remove it.
+def _tie(row, earlier, buckets, new, threshold, least, apart, pairs, first, count):  # type: ignore[no-untyped-def]
+    """Pair a new row with one similar row of each cluster in its long buckets, but of those that `pairs` ties it to.
 
-    Returns how many they are, and how many were looked at in long buckets."""
-    signatures, tables, live = earlier.side.signatures, earlier.tables, earlier.live
-    mine, answers = new.side.signatures[row], buckets.remover_answers
-    count, compared = 0, 0
+    Args:
+        first, count: where in `pairs` its own begin, and all of them end.
+
+    Returns the pairs, how many they are, and how many comparisons were made."""
+    clusters, members, signatures = earlier.clusters, buckets.members, earlier.side.signatures
+    mine, compared = new.side.signatures[row], 0
     for run in buckets.own[buckets.offsets[row] : buckets.offsets[row + 1]]:
-        at, end = buckets.remover_begins[run], buckets.remover_begins[run + 1]
-        at = _first(answers, at, end, new.answers[row])
-        while at < end and answers[at] == new.answers[row]:
-            other = buckets.removers[at]
-            if seen[other] != row:
-                seen[other] = row
-                compared += 1
-                if equal_places(mine, signatures[other]) >= least:
-                    rivals[count] = other
-                    count += 1
-            at += 1
-    for band in range(len(tables)):
-        if new.runs[band, row] >= 0:
-            continue
-        at, key = new.positions[band, row], new.keys[band, row]
-        while at < tables.shape[1] and (tables[band, at] ^ key) >> np.uint64(32) == 0:
-            other = np.int64(tables[band, at] & np.uint64(0xFFFFFFFF))
-            if other >= len(seen):
-                raise IndexError(DAMAGED)
-            if seen[other] != row:
-                seen[other] = row
-                if live[other] and equal_places(mine, signatures[other]) >= least:
-                    rivals[count] = other
-                    count += 1
-            at += 1
-    return count, compared
+        at = buckets.member_begins[run]
+        while at < buckets.member_begins[run + 1]:
+            end = buckets.member_ends[at]  # of the members of one cluster
+            tied = _is_tied(clusters[members[at]], clusters, pairs[first:count])
+            while at < end and not tied:
+                other = members[at]
+                if apart[other] != row:
+                    compared += 1
+                    if equal_places(mine, signatures[other]) >= least:
+                        true = jaccard(shingles_of(new.side, row), shingles_of(earlier.side, other), threshold)
+                        tied = true >= threshold
+                        if tied:
+                            pairs = _with_pair(pairs, count, row, other)
+                            count += 1
+                apart[other] = row
+                at += 1
+            at = end
+    return pairs, count, compared
 
 
 @kernel
