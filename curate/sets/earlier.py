@@ -19,7 +19,7 @@ from curate.arrow import whole
 from curate.sets.keys import Flags, Halves, Numbers, fixed, hexadecimal
 
 if TYPE_CHECKING:
-    from curate.sets.index import Segment
+    from curate.sets.segments import Segment
     from curate.sets.similarity import Side
 
 
@@ -28,7 +28,7 @@ class Earlier:
     """A segment of the index, as far as it counts for a drop."""
 
     rows: pa.Table
-    """See `index.ROWS`."""
+    """See `segments.ROWS`."""
     side: "Side"
     """What the rows are compared by."""
     tables: npt.NDArray[np.uint64]

@@ -28,8 +28,10 @@ from curate.hashing import digest
 from curate.record import QUARANTINE_SCHEMA, content_id
 from curate.sets.bands import band_tables
 from curate.sets.duplicates import Duplicates
-from curate.sets.index import GROWTH, PARTS, ROWS, Index, Keys, published, read_version, recorded_settings
+from curate.sets.index import Index, recorded_settings
 from curate.sets.keys import compared_text, key_table
+from curate.sets.published import published, read_version
+from curate.sets.segments import GROWTH, PARTS, ROWS, Keys
 from curate.sets.split import SPLITS
 from curate.store import Store, read_manifest
 from curate.text.minhash import signatures
@@ -222,7 +224,7 @@ def test_how_many_rows_are_read_at_a_time_changes_nothing(
     publish(store, [*rows, row("twin", place="b.txt:0")])
     index_of(store).catch_up()
     before = contents(store)
-    monkeypatch.setattr(f"curate.sets.index.{name}", size)
+    monkeypatch.setattr(f"curate.sets.published.{name}", size)
     index_of(store).rebuild()
     assert contents(store) == before
 
@@ -516,7 +518,7 @@ def test_check_derives_what_can_be_derived(store: Store, change: Callable[[Keys]
 @pytest.mark.parametrize("part", ["bands.npy", "prompts.npy"])
 def test_check_derives_the_tables(store: Store, part: str, monkeypatch: pytest.MonkeyPatch) -> None:
     publish(store, numbered(20))
-    name = {"bands.npy": "curate.sets.bands.band_tables", "prompts.npy": "curate.sets.index._prompt_table"}[part]
+    name = {"bands.npy": "curate.sets.bands.band_tables", "prompts.npy": "curate.sets.segments.prompt_table"}[part]
     with monkeypatch.context() as patch:
         wrong = {
             "bands.npy": lambda given, bands: np.zeros((bands, len(given)), np.uint64),
@@ -546,7 +548,8 @@ from itertools import count
 from pathlib import Path
 import curate.sets.index
 from curate.sets.duplicates import Duplicates
-from curate.sets.index import Index, published, read_version
+from curate.sets.index import Index
+from curate.sets.published import published, read_version
 from curate.store import Store
 
 SETTINGS = Duplicates(threshold=0.7, shingle_words=2)
