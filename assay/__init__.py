@@ -1,1 +1,68 @@
-"""The command and the Python door: a thin skin over the packages."""
+"""Assay as a Python library: two lines do the main job, and nothing heavy is imported before it is needed.
+
+    import assay
+    version = assay.curate("licences")
+
+The command `assay` is a skin over these functions.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from assay.door import (
+        check,
+        check_index,
+        compare,
+        curate,
+        evaluate,
+        inspect,
+        load,
+        preview,
+        rebuild_index,
+        run,
+        score,
+        train,
+    )
+    from assay.inspection import Inspection
+    from assay.previews import Previews
+    from assay.results import Adapter, Assayed, Checks, Comparison, IndexState, Scorecard, Scorecards, Version
+    from curate.errors import AssayError
+
+__all__ = [
+    "Adapter",
+    "AssayError",
+    "Assayed",
+    "Checks",
+    "Comparison",
+    "IndexState",
+    "Inspection",
+    "Previews",
+    "Scorecard",
+    "Scorecards",
+    "Version",
+    "check",
+    "check_index",
+    "compare",
+    "curate",
+    "evaluate",
+    "inspect",
+    "load",
+    "preview",
+    "rebuild_index",
+    "run",
+    "score",
+    "train",
+]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name):
+        if name not in __all__:
+            raise AttributeError(f"module 'assay' has no attribute {name!r}")
+        from assay.shadows import require_own_packages
+
+        require_own_packages()
+        from importlib import import_module
+
+        home = {"Inspection": "assay.inspection", "Previews": "assay.previews"}.get(name, "assay.door")
+        return getattr(import_module(home), name)

@@ -1,23 +1,54 @@
-"""The `assay` command.
+"""The `assay` command: a skin over the functions of `import assay`.
 
-Only Typer is imported here, so that help comes at once; each command imports what it needs.
+Only Typer is imported here, so that help comes at once; the functions import what they need.
 """
 
+import contextlib
 import errno
 import functools
+import inspect as signatures
+import json
 import os
-from collections.abc import Callable
+import sys
+import traceback
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
+from typer.core import TyperGroup
 
-app = typer.Typer(name="assay", no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich")
+import assay
+from assay.result import Result, plain
+from assay.shadows import ShadowedError, require_own_packages
+
+if TYPE_CHECKING:
+    from assay.bars import Bars
+
+
+class Commands(TyperGroup):
+    """The commands; where JSON is asked for by a command line that is wrong, this too is said in JSON."""
+
+    def main(self, args: Any = None, *others: Any, **options: Any) -> Any:
+        try:
+            return super().main(args, *others, **options)
+        except SystemExit as left:
+            if left.code == WRONG_USAGE and "--json" in (sys.argv if args is None else args):
+                write_json(error_data("The command line is wrong; standard error says how.", "See --help."))
+            raise
+
+
+WRONG_USAGE = 2
+"""Exit status of a command line that is wrong."""
+
+app = typer.Typer(
+    name="assay", cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich"
+)
 index_commands = typer.Typer(
     name="index", no_args_is_help=True, help="What every version is compared by: check, rebuild."
 )
 
-Command = TypeVar("Command", bound=Callable[..., None])
+Command = TypeVar("Command", bound=Callable[..., Result])
 
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's YAML file, or a packaged one's name.")]
 StoreFolder = Annotated[Path, typer.Option("--store", envvar="ASSAY_STORE", help="Folder that Assay writes to.")]
@@ -27,6 +58,9 @@ Drop = Annotated[
 Variant = Annotated[str | None, typer.Option(help="One of the recipe's variants, e.g. `long`.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes to curate with; by default one per core.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Write one JSON document to standard output, and nothing else there.")
+]
 Dataset = Annotated[
     str | None, typer.Option(help="Data set version: a folder, NAME/VERSION or NAME; by default the recipe's latest.")
 ]
@@ -34,46 +68,97 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of a data set: i
 STORE = Path("store")
 
 
+def print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"assay {version('assay-curation')}")
+        raise typer.Exit
+
+
 @app.callback()
-def main() -> None:
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=print_version, help="Show the version and exit.")
+    ] = False,
+) -> None:
     """From a drop of raw files to a curated data set, an adapter and an honest score."""
 
 
 def command(example: str, group: typer.Typer = app, name: str | None = None) -> Callable[[Command], Command]:
-    """Register a command whose help shows `example`, and whose errors end as one message and exit status 1."""
+    """Register a command whose help shows `example`, whose result is printed, or written as JSON, and whose errors end
+    as one message and exit status 1. It gets the options --json and --debug."""
 
     def register(function: Command) -> Command:
         @functools.wraps(function)
-        def guarded(*args: Any, debug: bool, **kwargs: Any) -> None:
-            stay_local()
+        def guarded(*args: Any, as_json: bool, debug: bool, **kwargs: Any) -> None:
+            if debug:
+                os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "INFO")
+            document: dict[str, Any] = {}
+            status = 0
             try:
-                function(*args, debug=debug, **kwargs)
+                with output_kept() if as_json else contextlib.nullcontext():
+                    require_own_packages()
+                    result = function(*args, **kwargs)
+                    if as_json:
+                        document = result.data()
+                if not as_json:
+                    from assay.show import show
+
+                    show(result)
+                result.require()
             except KeyboardInterrupt:
-                fail(
-                    "Interrupted; nothing half-made was published.", "The same command goes on where this one was.", 130
+                message, remedy = (
+                    "Interrupted; nothing half-made was published.",
+                    "The same command goes on where this one was.",
                 )
+                status = 130
             except Exception as error:
                 if debug:
-                    raise
-                fail(*explain(error))
+                    traceback.print_exc()
+                message, remedy = explain(error)
+                status = 1
+            if status:
+                say_error(message, remedy)
+                document |= error_data(message, remedy)
+            if as_json:
+                write_json(document)
+            if status:
+                raise typer.Exit(status)
 
+        options = {"as_json": AsJson, "debug": Debug}
+        guarded.__annotations__ = function.__annotations__ | options | {"return": None}
+        signature = signatures.signature(function)
+        added = [
+            signatures.Parameter(key, signatures.Parameter.KEYWORD_ONLY, default=False, annotation=kind)
+            for key, kind in options.items()
+        ]
+        guarded.__signature__ = signature.replace(  # type: ignore[attr-defined]
+            parameters=[*signature.parameters.values(), *added]
+        )
         group.command(name, epilog=f"Example:  [bold]{example}[/bold]")(guarded)
         return function
 
     return register
 
 
-def stay_local() -> None:
-    """Switch off what libraries report to their makers, unless the user has said otherwise."""
-    os.environ.setdefault("DO_NOT_TRACK", "1")
-    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
-    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+@contextlib.contextmanager
+def output_kept() -> Iterator[None]:
+    """Whatever is printed meanwhile, also by libraries and worker processes, goes to standard error."""
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def explain(error: Exception) -> tuple[str, str]:
     """(what went wrong, what to do about it) for any error."""
+    if isinstance(error, ShadowedError):
+        return error.message, error.remedy
     from curate.errors import AssayError
 
     if isinstance(error, AssayError):
@@ -93,8 +178,18 @@ def explain(error: Exception) -> tuple[str, str]:
     )
 
 
-def fail(message: str, remedy: str, status: int = 1) -> None:
-    """Say what is wrong and what to do, and leave."""
+def error_data(message: str, remedy: str) -> dict[str, Any]:
+    """An error as `--json` tells it."""
+    return {"error": {"message": message, "remedy": remedy}}
+
+
+def write_json(document: dict[str, Any]) -> None:
+    """Write a document on standard output, in ASCII: nothing in it can steer a terminal."""
+    typer.echo(json.dumps(plain(document), indent=2).replace("\x7f", "\\u007f"))
+
+
+def say_error(message: str, remedy: str) -> None:
+    """Say on standard error what is wrong and what to do."""
     from rich.console import Console
     from rich.text import Text
 
@@ -104,7 +199,13 @@ def fail(message: str, remedy: str, status: int = 1) -> None:
     console.print(Text("Error: ", style="bold red") + Text(harmless(message)), soft_wrap=True)
     if remedy:
         console.print(Text("Remedy: ", style="bold") + Text(harmless(remedy)), soft_wrap=True)
-    raise typer.Exit(status) from None
+
+
+def progress_bars() -> "Bars":
+    """What shows on standard error how far the work is."""
+    from assay.bars import Bars
+
+    return Bars()
 
 
 @command("assay run licences --store ./store")
@@ -114,35 +215,10 @@ def run(
     variant: Variant = None,
     drop: Drop = None,
     workers: Workers = None,
-    debug: Debug = False,
-) -> None:
+) -> Result:
     """Curate, train and evaluate: the whole pipeline, as a Prefect flow."""
-    # Read by Prefect when it is imported. The log still goes to the server; the terminal has the bars.
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "INFO" if debug else "CRITICAL")
-    from assay.console import Bars, print_places, print_tables
-    from curate.publish.summary import curation_tables
-    from curate.store import Store
-    from evaluation.card.summary import evaluation_tables
-    from flows.pipeline import pipeline
-    from flows.server import prefect_api
-    from flows.tasks import report_to
-    from train.summary import training_tables
-
-    with Bars() as bars, prefect_api(bars):
-        report_to(bars)
-        done = pipeline(recipe, str(store), variant=variant, drop=drop, workers=workers)
-    print_tables(curation_tables(done.curated))
-    print_tables(training_tables(done.adapter, Store(store)))
-    print_tables(evaluation_tables(done.scorecard))
-    print_places(
-        {
-            "data set": done.curated.folder,
-            "data report": done.curated.folder / "report.html",
-            "adapter": done.adapter,
-            "scorecard": done.scorecard,
-            "score report": done.scorecard / "report.html",
-        }
-    )
+    with progress_bars() as bars:
+        return assay.run(recipe, drop=drop, store=store, variant=variant, workers=workers, progress=bars)
 
 
 @command("assay curate licences --workers 4")
@@ -152,24 +228,10 @@ def curate(
     variant: Variant = None,
     drop: Drop = None,
     workers: Workers = None,
-    debug: Debug = False,
-) -> None:
+) -> Result:
     """Make a data set version of a drop."""
-    from assay.console import Bars, print_places, print_tables
-    from curate.pipeline import curate as curate_drop
-    from curate.publish.summary import curation_tables
-    from curate.recipe import Recipe, find_recipe
-    from curate.store import Store
-    from curate.workers import available_cores, process_pool
-    from train.base_model import prepare_tokenizer
-
-    loaded = Recipe.load(find_recipe(recipe), variant, drop)
-    target = Store(store)
-    with Bars() as bars, process_pool(workers or available_cores(), bars) as map_shards:
-        tokenizer_folder = prepare_tokenizer(loaded.fit.model, target.cache)
-        curated = curate_drop(loaded, target, tokenizer_folder=tokenizer_folder, map_shards=map_shards, progress=bars)
-    print_tables(curation_tables(curated))
-    print_places({"data set": curated.folder, "report": curated.folder / "report.html"})
+    with progress_bars() as bars:
+        return assay.curate(recipe, drop=drop, store=store, variant=variant, workers=workers, progress=bars)
 
 
 @command("assay train licences --dataset licences/0123456789abcdef")
@@ -178,22 +240,10 @@ def train(
     dataset: Dataset = None,
     store: StoreFolder = STORE,
     variant: Variant = None,
-    debug: Debug = False,
-) -> None:
+) -> Result:
     """Train an adapter on a published data set version."""
-    from assay.console import Bars, print_places, print_tables
-    from curate.recipe import Recipe, find_recipe
-    from curate.store import Store
-    from train.qlora import train as train_adapter
-    from train.summary import training_tables
-
-    loaded = Recipe.load(find_recipe(recipe), variant)
-    target = Store(store)
-    version = target.resolve("datasets", dataset or loaded.name)
-    with Bars() as bars:
-        adapter = train_adapter(version, loaded, target, bars)
-    print_tables(training_tables(adapter, target))
-    print_places({"adapter": adapter})
+    with progress_bars() as bars:
+        return assay.train(dataset, recipe, store=store, variant=variant, progress=bars)
 
 
 @command("assay evaluate licences --adapter licences/0123456789abcdef")
@@ -211,42 +261,16 @@ def evaluate(
     ] = None,
     store: StoreFolder = STORE,
     variant: Variant = None,
-    debug: Debug = False,
-) -> None:
+) -> Result:
     """Ask the recipe's systems the rows of the test split and score them; or score replies from files.
 
     By default the majority class, the untuned model and, where there is one, the adapter.
 
     Exit status 1 says that the recipe's gate is not passed."""
-    from assay.console import Bars, print_places, print_tables
-    from curate.errors import AssayError
-    from curate.recipe import Recipe, find_recipe
-    from curate.store import Store
-    from evaluation.card.gate import require
-    from evaluation.card.summary import evaluation_tables
-
-    loaded = Recipe.load(find_recipe(recipe), variant) if recipe else None
-    target = Store(store)
     if from_file:
-        from assay.replies import score_files
-
-        scorecards = score_files(from_file, loaded, target)
-        places = {each.parent.name: each / "report.html" for each in scorecards}
-    elif loaded is None:
-        raise AssayError("Nothing to evaluate.", remedy="Name a recipe, or files of replies with --from-file.")
-    else:
-        from evaluation.evaluate import adapter_for
-        from evaluation.evaluate import evaluate as score
-
-        version = target.resolve("datasets", dataset or loaded.name)
-        with Bars() as bars:
-            scorecards = [score(version, adapter_for(loaded, target, adapter), loaded, target, bars)]
-        places = {"scorecard": scorecards[0], "report": scorecards[0] / "report.html"}
-    for scorecard in scorecards:
-        print_tables(evaluation_tables(scorecard))
-    print_places(places)
-    for scorecard in scorecards:
-        require(scorecard)
+        return assay.score(from_file, recipe, store=store, variant=variant)
+    with progress_bars() as bars:
+        return assay.evaluate(adapter, recipe, dataset=dataset, store=store, variant=variant, progress=bars)
 
 
 @command("assay compare licences/0123456789abcdef licences/fedcba9876543210")
@@ -256,18 +280,9 @@ def compare(
     system: Annotated[str | None, typer.Option(help="System of A; by default the tuned one, or the only one.")] = None,
     other_system: Annotated[str | None, typer.Option(help="System of B; by default the same.")] = None,
     store: StoreFolder = STORE,
-    debug: Debug = False,
-) -> None:
+) -> Result:
     """Compare two scorecards row by row: what differs, whether by chance, and how many rows would tell."""
-    from assay.console import print_tables
-    from curate.store import Store
-    from evaluation.card.compare import compare as compare_scorecards
-    from evaluation.card.summary import compared_tables
-
-    target = Store(store)
-    first, second = (target.resolve("scorecards", name) for name in (one, other))
-    found = compare_scorecards(first, second, system, other_system or system)
-    print_tables(compared_tables(found))
+    return assay.compare(one, other, system, other_system, store=store)
 
 
 @command("assay inspect drop --write recipes/mine")
@@ -277,20 +292,9 @@ def inspect(
     write: Annotated[
         Path | None, typer.Option(help="New folder for a starter recipe and its contract; nothing is overwritten.")
     ] = None,
-    debug: Debug = False,
-) -> None:
+) -> Result:
     """Show what would be read of files that have no recipe yet, and write a recipe and a contract to start with."""
-    from assay.console import print_inspection, print_places
-    from assay.inspect import inspect as inspect_path
-    from assay.starter import write_starter
-
-    inspection = inspect_path(path, rows)
-    print_inspection(inspection)
-    if write is None and inspection.groups[0].record is not None:
-        typer.echo("With --write FOLDER, a recipe and a contract to start with are written there.")
-    if write is not None:
-        written = write_starter(inspection, write)
-        print_places({"recipe": written[0], "contract": written[1].parent})
+    return assay.inspect(path, rows=rows, write=write)
 
 
 @command("assay preview licences --rows 5")
@@ -300,20 +304,9 @@ def preview(
     store: StoreFolder = STORE,
     variant: Variant = None,
     drop: Drop = None,
-    debug: Debug = False,
-) -> None:
+) -> Result:
     """Show a few rows as record, messages and rendered text, the trained tokens marked. Publishes nothing."""
-    from assay.console import print_preview
-    from assay.preview import previews
-    from curate.recipe import Recipe, find_recipe
-    from curate.store import Store
-    from train.base_model import prepare_tokenizer
-
-    loaded = Recipe.load(find_recipe(recipe), variant, drop)
-    target = Store(store)
-    tokenizer_folder = prepare_tokenizer(loaded.fit.model, target.cache)
-    for shown in previews(loaded, target, tokenizer_folder, rows):
-        print_preview(shown)
+    return assay.preview(recipe, rows=rows, drop=drop, store=store, variant=variant)
 
 
 @command("assay check licences/0123456789abcdef")
@@ -322,43 +315,17 @@ def check(
         str, typer.Argument(metavar="VERSION", help="Data set version: a folder, NAME/VERSION or NAME.")
     ],
     store: StoreFolder = STORE,
-    debug: Debug = False,
-) -> None:
+) -> Result:
     """Read a published version again and prove from its files: no row lost, no leak, nothing cut."""
-    from assay.console import Bars, print_tables
-    from curate.errors import AssayError
-    from curate.publish.check import check_version
-    from curate.publish.summary import check_tables
-    from curate.store import Store
-
-    folder = Store(store).resolve("datasets", version)
-    with Bars() as bars:
-        checks = check_version(folder, bars)
-    print_tables(check_tables(folder, checks))
-    if failed := [each for each in checks if each.failures]:
-        named = [line for each in failed for line in (f"It does not hold that {each.claim}:", *each.told())]
-        raise AssayError(
-            f"{len(failed)} of {len(checks)} checks fail.\n" + "\n".join(named),
-            remedy="Use another version, or remove this one's folder and curate its drop again.",
-        )
+    with progress_bars() as bars:
+        return assay.check(version, store=store, progress=bars)
 
 
 @command("assay index check licences", index_commands, "check")
-def check_index(name: Name, store: StoreFolder = STORE, debug: Debug = False) -> None:
+def check_index(name: Name, store: StoreFolder = STORE) -> Result:
     """Read the whole index of a data set again, and say what is wrong with it."""
-    from assay.console import Bars, print_tables
-    from curate.errors import AssayError
-    from curate.publish.summary import index_tables
-    from curate.sets.index import Index, recorded_settings
-    from curate.store import Store
-
-    target = Store(store)
-    index = Index(target, name, recorded_settings(target, name))
-    with Bars() as bars:
-        problems = index.check(bars)
-    if problems:
-        raise AssayError("\n".join(problems), remedy=f"`assay index rebuild {name}` makes the index again.")
-    print_tables(index_tables(index))
+    with progress_bars() as bars:
+        return assay.check_index(name, store=store, progress=bars)
 
 
 @command("assay index rebuild licences --recipe licences", index_commands, "rebuild")
@@ -368,30 +335,10 @@ def rebuild_index(
     recipe: Annotated[
         str | None, typer.Option(help="Recipe whose parameters it gets; by default it keeps those it has.")
     ] = None,
-    debug: Debug = False,
-) -> None:
+) -> Result:
     """Make the index of a data set again from its published versions."""
-    from assay.console import Bars, print_tables
-    from curate.errors import AssayError
-    from curate.publish.summary import index_tables
-    from curate.recipe import Recipe, find_recipe
-    from curate.sets.index import Index, recorded_settings
-    from curate.store import Store
-
-    target = Store(store)
-    if recipe is None:
-        settings = recorded_settings(target, name)
-    else:
-        loaded = Recipe.load(find_recipe(recipe))
-        if loaded.name != name:
-            raise AssayError(
-                f"{recipe} is the recipe of {loaded.name}, not of {name}.", remedy=f"Name the recipe of {name}."
-            )
-        settings = loaded.duplicates
-    index = Index(target, name, settings)
-    with Bars() as bars:
-        index.rebuild(bars)
-    print_tables(index_tables(index))
+    with progress_bars() as bars:
+        return assay.rebuild_index(name, recipe=recipe, store=store, progress=bars)
 
 
 app.add_typer(index_commands)

@@ -5,12 +5,12 @@ from pathlib import Path
 
 from curate.contract import Contract
 from curate.errors import AssayError
-from curate.recipe import EvaluationSettings, Recipe
 from curate.store import Store
 from evaluation import lawbench, replies
+from evaluation.settings import EvaluationSettings, FullRecipe
 
 
-def score_files(patterns: Sequence[str], recipe: Recipe | None, store: Store) -> list[Path]:
+def score_files(patterns: Sequence[str], recipe: FullRecipe | None, store: Store) -> list[Path]:
     """Score files of replies; gives a scorecard's folder for each task.
 
     Args:

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from assay.inspect import Group, Inspection, answer_of, mapped_rows
+from assay.inspection import Group, Inspection, answer_of, mapped_rows
 from curate.contract import FILE, TARGET_FILE
 from curate.errors import AssayError
 from curate.read.mapping import Mapper, RecordMapping, RowError
@@ -25,6 +25,7 @@ TASK = """\
 
 Answer with one JSON object and nothing else, of these keys:
 {%- for name, field in (schema.properties | default({})).items() %}
+
 {{ name | tojson }}: {{ field.enum | map("tojson") | join("|") if field.enum is defined else field.type | tojson }}
 {%- endfor %}
 {%- endblock %}

@@ -21,8 +21,9 @@ import pyarrow as pa
 import xxhash
 
 from curate.read.files import InputFile, hashed
+from curate.read.message_tree import gathered
 from curate.read.raw import read_rows
-from curate.read.shapes import gathered, recognise
+from curate.read.shapes import recognise
 from curate.record import SCHEMA, answer_text, prompt_text
 from curate.rows.language import Language
 from curate.rows.quality import RULES, Quality, measure

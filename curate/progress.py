@@ -1,6 +1,10 @@
-"""How long work tells its caller how far it is."""
+"""How long work tells its caller how far it is, and the lines that a log is told of it."""
 
+import threading
+import time
 from collections.abc import Callable
+from types import TracebackType
+from typing import Self
 
 Progress = Callable[[str, int, int, str], None]
 """Called as ``progress(what, done, total, unit)``, e.g. ``progress("clean", 5000, 34873, "rows")``."""
@@ -8,3 +12,104 @@ Progress = Callable[[str, int, int, str], None]
 
 def silent(what: str, done: int, total: int, unit: str) -> None:
     """The progress that tells nobody."""
+
+
+def rate(done: float, seconds: float, unit: str) -> str:
+    """`1,234 rows/s`; nothing where there is not more than one to count."""
+    if done <= 1 or seconds <= 0:
+        return ""
+    pace = done / seconds
+    return f"{pace:,.0f} {unit}/s" if pace >= 10 else f"{pace:.1f} {unit}/s"
+
+
+def minutes(seconds: float) -> str:
+    """`0:45`, `12:03`, `1:00:09`."""
+    whole, left = divmod(int(seconds), 60)
+    hours, whole = divmod(whole, 60)
+    return f"{hours}:{whole:02}:{left:02}" if hours else f"{whole}:{left:02}"
+
+
+class Lines:
+    """A progress that writes a line for each finished stage and, as long as it is entered, one whenever none has been
+    written for a while: a step that says nothing for minutes does not look like one that hangs.
+
+    Args:
+        write: takes a line, also from another thread.
+        interval: seconds without a line after which one is written; None for never.
+        clock: seconds, ascending.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[str], None],
+        interval: float | None = 30.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.seconds: dict[str, float] = {}
+        """Seconds that each finished stage took, in the order they finished."""
+        self._write = write
+        self._clock = clock
+        self._running: dict[str, tuple[float, int, int, str]] = {}
+        """By stage: when it began, done, total, unit."""
+        self._told = self._written = clock()
+        self._lock = threading.Lock()
+        self._left = threading.Event()
+        self._timer = (
+            None
+            if interval is None
+            else threading.Thread(target=self._watch, args=(interval,), name="lines", daemon=True)
+        )
+
+    def __enter__(self) -> Self:
+        self._told = self._written = self._clock()
+        if self._timer is not None:
+            self._timer.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._left.set()
+        if self._timer is not None:
+            self._timer.join()
+
+    def __call__(self, what: str, done: int, total: int, unit: str) -> None:
+        with self._lock:
+            now = self._clock()
+            # A stage that first speaks when part of it is done began when the one before it last spoke.
+            began = self._running[what][0] if what in self._running else now if done == 0 else self._told
+            self._told = now
+            self._running[what] = (began, done, total, unit)
+            if done < total:
+                return
+            del self._running[what]
+            took = now - began
+            self.seconds[what] = self.seconds.get(what, 0.0) + took
+            if total:
+                self._say(f"{what:<24} {f'{total:,} {unit}':>18} {rate(total, took, unit):>18} {took:>8.1f} s")
+
+    def tell(self) -> None:
+        """Write where every running stage is; between two stages, how long ago the last one spoke."""
+        with self._lock:
+            now = self._clock()
+            for what, (began, done, total, unit) in self._running.items():
+                self._say(f"{what}: {_how_far(done, total, unit, now - began)}, {minutes(now - began)}")
+            if not self._running:
+                after = f"after {next(reversed(self.seconds))}" if self.seconds else "since the start"
+                self._say(f"at work, {minutes(now - self._told)} {after}")
+
+    def _say(self, line: str) -> None:
+        self._written = self._clock()
+        self._write(line)
+
+    def _watch(self, interval: float) -> None:
+        while not self._left.wait(max(0.0, self._written + interval - self._clock())):
+            if self._clock() >= self._written + interval:
+                self.tell()
+
+
+def _how_far(done: int, total: int, unit: str, seconds: float) -> str:
+    if done == 0:
+        return f"at work on {total:,} {unit}"
+    pace = rate(done, seconds, unit)
+    return f"{done:,} of {total:,} {unit}" + (f", {pace}" if pace else "")

@@ -12,6 +12,8 @@ import xxhash
 
 from curate.arrow import whole
 
+SPLITS = ("train", "validation", "test")
+
 TURN = pa.struct([pa.field("role", pa.string()), pa.field("content", pa.string())])
 TURNS = pa.list_(TURN)
 SOURCE = pa.struct([pa.field("drop", pa.string()), pa.field("file", pa.string()), pa.field("row", pa.int64())])

@@ -9,9 +9,9 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import connection, forkserver, get_context, parent_process
 
+from curate.engine import MapShards, Result, TaskT
 from curate.errors import AssayError
 from curate.progress import Progress
-from curate.stage import MapShards, Result, TaskT
 
 
 def available_cores() -> int:
@@ -39,6 +39,21 @@ def _set_up(workers: int) -> None:
 
 
 @contextmanager
+def _safe_path() -> Iterator[None]:
+    """Python processes started inside do not look for modules in the working directory, where another `curate` may lie:
+    the server is told where this process finds them only after it has imported what it begins with."""
+    before = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = before
+
+
+@contextmanager
 def process_pool(workers: int, progress: Progress) -> Iterator[MapShards]:
     """A MapShards that runs tasks in up to `workers` processes, kept from one stage to the next.
 
@@ -52,12 +67,15 @@ def process_pool(workers: int, progress: Progress) -> Iterator[MapShards]:
     context = get_context("forkserver")
     context.set_forkserver_preload(["curate.preload"])
     if workers > 1:
-        forkserver.ensure_running()
+        with _safe_path():
+            forkserver.ensure_running()
     pool = ProcessPoolExecutor(workers, context, initializer=_set_up, initargs=(workers,))
 
     def map_shards(stage: str, function: Callable[[TaskT], Result], tasks: Sequence[TaskT], /) -> list[Result]:
         total = sum(task.size for task in tasks)
         done = 0
+        if total:
+            progress(stage, 0, total, tasks[0].unit)
         results: dict[int, Result] = {}
         if workers == 1 or len(tasks) < 2:
             for index, task in enumerate(tasks):

@@ -11,7 +11,6 @@ from curate.contract import Contract
 from curate.errors import AssayError
 from curate.hashing import digest
 from curate.progress import Progress, silent
-from curate.recipe import EvaluationSettings, Recipe
 from curate.rows.render import ChatTemplate, Renderer, load_tokenizer
 from curate.stage import installed
 from curate.store import Store, read_manifest
@@ -25,6 +24,7 @@ from evaluation.card.statistics import Rows
 from evaluation.judge import ljp_criminal
 from evaluation.judge.answer import Answer
 from evaluation.judge.structured import Judge
+from evaluation.settings import EvaluationSettings, FullRecipe
 from train.adapter import check_parents, parents
 from train.base_model import BaseTokenizer, prepare
 from train.examples import Row, read_split, select
@@ -33,7 +33,9 @@ VERSION = 4
 """Of the method; a scorecard of another one is not taken for the same."""
 
 
-def evaluate(version: Path, adapter: Path | None, recipe: Recipe, store: Store, progress: Progress = silent) -> Path:
+def evaluate(
+    version: Path, adapter: Path | None, recipe: FullRecipe, store: Store, progress: Progress = silent
+) -> Path:
     """Ask the recipe's systems the same rows of the test split, or find the scorecard of the same inputs.
 
     Args:
@@ -134,7 +136,7 @@ def evaluate(version: Path, adapter: Path | None, recipe: Recipe, store: Store, 
     return folder
 
 
-def adapter_for(recipe: Recipe, store: Store, named: str | None = None) -> Path | None:
+def adapter_for(recipe: FullRecipe, store: Store, named: str | None = None) -> Path | None:
     """The adapter to evaluate; None where the recipe's systems need none, or by default there is none.
 
     Args:

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from curate.errors import AssayError
-from curate.recipe import FieldRule
 from evaluation.judge.answer import Generated
 from evaluation.judge.form import ABSENT, Class, Flag, Form, short, signs
 from evaluation.replies import Replies
+from evaluation.settings import FieldRule
 
 NUMERAL = "零〇一二两三四五六七八九十百千"
 NUMBER = rf"(?:\d+|[{NUMERAL}]+)"

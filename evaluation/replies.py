@@ -17,7 +17,6 @@ import pyarrow.parquet as pq
 
 from curate.errors import AssayError
 from curate.hashing import digest, file_digest
-from curate.recipe import EvaluationSettings
 from curate.store import Store
 from curate.text import strict_json
 from evaluation.card import gate
@@ -30,6 +29,7 @@ from evaluation.judge import ljp_criminal
 from evaluation.judge.answer import Answer, Generated
 from evaluation.judge.form import short
 from evaluation.judge.structured import Judge
+from evaluation.settings import EvaluationSettings
 
 VERSION = 3
 """Of the way that replies from files are scored."""

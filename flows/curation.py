@@ -6,11 +6,13 @@ from typing import Any
 from prefect import flow, task
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner
 
-from curate.pipeline import Curated, curate
+from curate.pipeline import curate
 from curate.publish.summary import curation_tables
-from curate.recipe import Recipe, find_recipe
+from curate.publish.version import Curated
+from curate.recipe import find_recipe
 from curate.store import Store
 from curate.workers import available_cores, follow_parent
+from evaluation.settings import FullRecipe
 from flows.tasks import RETRIED, map_shards, progress_of_run, publish_tables, run_name
 from train.base_model import prepare_tokenizer
 
@@ -37,14 +39,10 @@ def curation(
     Raises:
         AssayError: bad input, or a set that breaks its contract; the run fails and nothing is published.
     """
-    loaded = Recipe.load(find_recipe(recipe), variant, drop or None)
+    loaded = FullRecipe.load(find_recipe(recipe), variant, drop or None)
     target = Store(Path(store).resolve())
-    curated = curate(
-        loaded,
-        target,
-        tokenizer_folder=get_tokenizer(loaded.fit.model, target.cache),
-        map_shards=map_shards,
-        progress=progress_of_run(),
-    )
+    with progress_of_run() as progress:
+        tokenizer = get_tokenizer(loaded.fit.model, target.cache)
+        curated = curate(loaded, target, tokenizer_folder=tokenizer, map_shards=map_shards, progress=progress)
     publish_tables(loaded.name, curation_tables(curated), str(curated.folder))
     return curated

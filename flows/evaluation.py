@@ -4,11 +4,12 @@ from pathlib import Path
 
 from prefect import flow, task
 
-from curate.recipe import Recipe, find_recipe
+from curate.recipe import find_recipe
 from curate.store import Store
 from evaluation.card.gate import require
 from evaluation.card.summary import evaluation_tables
 from evaluation.evaluate import adapter_for, evaluate
+from evaluation.settings import FullRecipe
 from flows.tasks import RETRIED, progress_of_run, publish_tables, run_name
 
 score = task(name="evaluate", task_run_name="evaluate", **RETRIED)(evaluate)
@@ -34,10 +35,11 @@ def evaluation(
     Raises:
         AssayError: the adapter does not pass the recipe's gate; the scorecard is published all the same.
     """
-    loaded = Recipe.load(find_recipe(recipe), variant)
+    loaded = FullRecipe.load(find_recipe(recipe), variant)
     target = Store(Path(store).resolve())
     version = target.resolve("datasets", dataset or loaded.name)
-    scorecard = score(version, adapter_for(loaded, target, adapter), loaded, target, progress_of_run())
+    with progress_of_run() as progress:
+        scorecard = score(version, adapter_for(loaded, target, adapter), loaded, target, progress)
     publish_tables(loaded.name, evaluation_tables(scorecard), str(scorecard))
     require(scorecard)
     return scorecard

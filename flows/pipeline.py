@@ -5,7 +5,7 @@ from pathlib import Path
 
 from prefect import flow, tags
 
-from curate.pipeline import Curated
+from curate.publish.version import Curated
 from flows.curation import curation, processes
 from flows.evaluation import evaluation
 from flows.tasks import run_name

@@ -16,6 +16,8 @@ from curate.progress import Progress
 START_SECONDS = 120
 """The first start on a machine creates the database and takes longest: 20 s were seen on an idle one."""
 
+SERVE = "from flows.server import serve; serve(int(sys.argv[1]))"
+
 TRIES = 3
 """It ends at once where another process took its port, or holds the lock of Prefect's database."""
 
@@ -53,7 +55,8 @@ def _start() -> str:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         server = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-m", "flows.server", str(port)],
+            # It finds modules where this process does: by -m it would look into the working directory first.
+            [sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}; {SERVE}", str(port)],
             # The other end of this pipe closes with our process, however it ends; `serve` waits for that.
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
@@ -88,7 +91,3 @@ def serve(port: int) -> None:
 
     threading.Thread(target=follow_run, daemon=True).start()
     uvicorn.run("prefect.server.api.server:create_app", factory=True, host="127.0.0.1", port=port, log_level="error")
-
-
-if __name__ == "__main__":
-    serve(int(sys.argv[1]))

@@ -1,6 +1,7 @@
 """What the flows share: how shards become task runs, how progress is told, when a task is tried again."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.futures import as_completed
 from prefect.runtime import flow_run
 
-from curate.progress import Progress
-from curate.stage import Result, TaskT
+from curate.engine import Result, TaskT
+from curate.progress import Lines, Progress, silent
 from curate.table import Table
 
 
@@ -22,23 +23,29 @@ def run_name() -> str:
     return f"{flow_run.flow_name} {Path(flow_run.parameters['recipe']).stem}"
 
 
-def log_stages(what: str, done: int, total: int, unit: str) -> None:
-    """The progress of a run without a terminal: one log line per finished stage."""
-    if done >= total:
-        get_run_logger().info("%s: %s %s", what, f"{total:,}", unit)
+_progress: ContextVar[Progress | None] = ContextVar("progress", default=None)
 
 
-_progress: ContextVar[Progress] = ContextVar("progress", default=log_stages)
+@contextmanager
+def report_to(progress: Progress) -> Iterator[None]:
+    """Have the flows called inside report to `progress`; a flow's parameters could not carry it, being JSON."""
+    before = _progress.set(progress)
+    try:
+        yield
+    finally:
+        _progress.reset(before)
 
 
-def report_to(progress: Progress) -> None:
-    """Have the flows called from here report to `progress`; a flow's parameters could not carry it, being JSON."""
-    _progress.set(progress)
-
-
-def progress_of_run() -> Progress:
-    """Where the flow at work reports to: the log, unless `report_to` has said otherwise."""
-    return _progress.get()
+@contextmanager
+def progress_of_run() -> Iterator[Progress]:
+    """Where the flow at work reports to: what `report_to` says, else the run's log, by a line for each finished stage
+    and one at least every half minute."""
+    told = _progress.get()
+    if told is not None:
+        yield told
+        return
+    with Lines(get_run_logger().info) as lines, report_to(lines):
+        yield lines
 
 
 def is_transient(task: Task[Any, Any], run: TaskRun, state: State[Any]) -> bool:
@@ -64,7 +71,7 @@ def run_shard(stage: str, shard: str, function: Callable[[Any], Any], work: Any)
 
 def map_shards(stage: str, function: Callable[[TaskT], Result], tasks: Sequence[TaskT], /) -> list[Result]:
     """The MapShards that submits each shard to the task runner of the flow it is called in."""
-    progress = progress_of_run()
+    progress = _progress.get() or silent
     named = run_shard.with_options(name=stage)
     futures = {
         named.submit(stage, f"{number} of {len(tasks)}", function, work): number - 1
@@ -72,6 +79,8 @@ def map_shards(stage: str, function: Callable[[TaskT], Result], tasks: Sequence[
     }
     total = sum(work.size for work in tasks)
     done = 0
+    if total:
+        progress(stage, 0, total, tasks[0].unit)
     results: dict[int, Result] = {}
     for future in as_completed(list(futures)):
         index = futures[future]

@@ -4,8 +4,9 @@ from pathlib import Path
 
 from prefect import flow, task
 
-from curate.recipe import Recipe, find_recipe
+from curate.recipe import find_recipe
 from curate.store import Store
+from evaluation.settings import FullRecipe
 from flows.tasks import RETRIED, progress_of_run, publish_tables, run_name
 from train.qlora import train
 from train.summary import training_tables
@@ -25,9 +26,10 @@ def training(
         variant: one of the recipe's variants.
         dataset: version to train on: a folder, NAME/VERSION or NAME; by default the recipe's latest.
     """
-    loaded = Recipe.load(find_recipe(recipe), variant)
+    loaded = FullRecipe.load(find_recipe(recipe), variant)
     target = Store(Path(store).resolve())
     version = target.resolve("datasets", dataset or loaded.name)
-    adapter = train_adapter(version, loaded, target, progress_of_run())
+    with progress_of_run() as progress:
+        adapter = train_adapter(version, loaded, target, progress)
     publish_tables(loaded.name, training_tables(adapter, target), str(adapter))
     return adapter

@@ -9,9 +9,10 @@ from typing import Any
 import yaml
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from curate.pipeline import Curated, curate
+from curate.engine import map_in_process
+from curate.pipeline import curate
+from curate.publish.version import Curated
 from curate.recipe import Recipe
-from curate.stage import map_in_process
 from curate.store import Store
 
 CONTRACT: dict[str, Any] = {

@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -13,13 +14,41 @@ ORDER = ["curate", "train", "evaluation", "flows", "assay"]  # a package may imp
 HEAVY = {"bitsandbytes", "datasets", "great_expectations", "pandas", "peft", "prefect", "torch", "transformers", "trl"}
 
 
+CURATE = ["(ground)", "text", "read", "rows", "sets", "publish", "recipe", "pipeline", "workers", "preload"]
+EVALUATION = ["settings", "judge", "card", "ask", "(top)"]
+"""Floors inside a package, the lowest first: its folders, and modules beside them; those not named share one floor."""
+
+
 def imports(file: Path) -> Iterator[tuple[int, str]]:
-    """(line, top-level package) of every import of a file, also those inside functions."""
+    """(line, module or name in it) of every import of a file, also of those inside functions and for types alone."""
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            yield from ((node.lineno, alias.name.partition(".")[0]) for alias in node.names)
+            yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            yield node.lineno, node.module.partition(".")[0]
+            yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+
+
+def modules() -> dict[str, Path]:
+    """Every module of ours by its dotted name."""
+    found = {}
+    for package in ORDER:
+        for file in sorted((ROOT / package).rglob("*.py")):
+            parts = file.relative_to(ROOT).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = file
+    return found
+
+
+def graph() -> dict[str, set[str]]:
+    """Each of our modules -> those of ours that it imports."""
+    known = modules()
+
+    def module_of(name: str) -> str | None:
+        return name if name in known else (name.rpartition(".")[0] if name.rpartition(".")[0] in known else None)
+
+    return {
+        name: {module for _, each in imports(file) if (module := module_of(each)) is not None} - {name}
+        for name, file in known.items()
+    }
 
 
 def offences(package: str, forbidden: set[str]) -> list[str]:
@@ -29,13 +58,42 @@ def offences(package: str, forbidden: set[str]) -> list[str]:
         f"{file.relative_to(ROOT)}:{line} imports {name}"
         for file in files
         for line, name in imports(file)
-        if name in forbidden
+        if name.partition(".")[0] in forbidden
     ]
 
 
 @pytest.mark.parametrize("package", ORDER)
 def test_imports_run_one_way(package: str) -> None:
     assert offences(package, set(ORDER[ORDER.index(package) + 1 :])) == []
+
+
+def floor(module: str, floors: list[str]) -> int:
+    """The floor of a module of a package, by its folder or its own name, or else the one in brackets."""
+    second = f"{module}.".split(".")[1]
+    if second in floors:
+        return floors.index(second)
+    return next(at for at, name in enumerate(floors) if name.startswith("("))
+
+
+@pytest.mark.parametrize(("package", "floors"), [("curate", CURATE), ("evaluation", EVALUATION)])
+def test_a_floor_imports_only_those_below_it(package: str, floors: list[str]) -> None:
+    folders = {path.name for path in (ROOT / package).iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert folders <= set(floors)
+    upwards = [
+        f"{module} imports {other}"
+        for module, others in graph().items()
+        for other in others
+        if module.partition(".")[0] == other.partition(".")[0] == package
+        and floor(other, floors) > floor(module, floors)
+    ]
+    assert upwards == []
+
+
+def test_nothing_imports_in_a_circle() -> None:
+    try:
+        TopologicalSorter(graph()).prepare()
+    except CycleError as error:
+        pytest.fail(f"a circle: {' <- '.join(error.args[1])}")
 
 
 @pytest.mark.parametrize("package", ["curate", "train", "evaluation"])
@@ -50,7 +108,7 @@ def test_curation_knows_no_training_library() -> None:
 def test_the_rule_sees_an_import_inside_a_function(tmp_path: Path) -> None:
     file = tmp_path / "stage.py"
     file.write_text("import os\ndef f():\n    from torch.nn import Linear\n    from .near import x\n")
-    assert list(imports(file)) == [(1, "os"), (3, "torch")]
+    assert list(imports(file)) == [(1, "os"), (3, "torch.nn.Linear")]
 
 
 def modules_loaded_by(code: str) -> set[str]:
@@ -70,6 +128,12 @@ def test_import_curate_is_light() -> None:
     assert loaded & HEAVY == set()
 
 
+def test_import_assay_is_light() -> None:
+    loaded = modules_loaded_by("import assay\nassert callable(assay.curate)\nassert assay.Version.__doc__")
+    assert {"assay", "curate"} <= loaded
+    assert loaded & (HEAVY | {"numpy", "pyarrow"}) == set()
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["curate", "--help"], ["evaluate", "--help"]])
 def test_help_imports_only_what_draws_it(arguments: list[str]) -> None:
     loaded = modules_loaded_by(
@@ -81,7 +145,7 @@ def test_help_imports_only_what_draws_it(arguments: list[str]) -> None:
     assert loaded & (HEAVY | {"numpy", "pyarrow", "yaml"}) == set()
 
 
-def test_an_installed_wheel_carries_its_data_folders(tmp_path: Path) -> None:
+def test_an_installed_wheel_carries_its_data_folders_and_says_that_it_is_typed(tmp_path: Path) -> None:
     """Recipes, contracts and templates are read through importlib.resources from an installed copy, not from here."""
     installed = tmp_path / "site"
     subprocess.run(
@@ -93,6 +157,7 @@ def test_an_installed_wheel_carries_its_data_folders(tmp_path: Path) -> None:
         check=True,
         timeout=240,
     )
+    assert [name for name in ORDER if not (installed / name / "py.typed").is_file()] == []
     folders = ("data_contracts", "recipes", "templates")
     code = (
         "from importlib.resources import files\n"

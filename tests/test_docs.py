@@ -1,17 +1,22 @@
 """What the documents show is true: the example of a stage runs, the recipe explained loads, every reason is listed."""
 
+import json
 import re
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
+import jsonschema
 import pyarrow as pa
 import pytest
 import yaml
 
-from curate.recipe import Recipe
+from assay.stages import recipe_schema, stage_tables, stages
+from curate.errors import AssayError
 from curate.record import SCHEMA
 from curate.stage import RowStage
+from evaluation.settings import FullRecipe
 from tests.project import Project, make_rows
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,9 +52,69 @@ def test_every_reason_that_a_run_gives_is_documented(tmp_path: Path) -> None:
     assert given <= REASONS
 
 
+def test_the_session_in_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = Project(tmp_path / "made", fit={"model": str(tmp_path / "made/tokenizer"), "max_tokens": 150})
+    project.add("rows.jsonl", make_rows(60))
+    monkeypatch.setenv("ASSAY_STORE", str(tmp_path / "store"))
+    session: dict[str, Any] = {}
+    exec(
+        code_block("README.md", "python", "import assay").replace('"licences"', repr(str(project.recipe_path))), session
+    )
+    version, text = session["version"], (ROOT / "README.md").read_text()
+    said = re.findall(r"`(\w+)`", text[text.index("`version.train`") : text.index("say the rest")])
+    assert len(said) >= 8
+    assert [name for name in said if not hasattr(version, name)] == []
+    assert len(version.train) == version.manifest["counts"]["splits"]["train"]
+
+
 def test_the_recipe_explained_in_the_readme_is_one(tmp_path: Path) -> None:
     text = code_block("README.md", "yaml", "# What a recipe says")
-    assert set(yaml.safe_load(text)) == set(Recipe.model_fields), "it explains every section"
+    assert set(yaml.safe_load(text)) == set(FullRecipe.model_fields), "it explains every section"
     (tmp_path / "recipe.yaml").write_text(text)
-    recipe = Recipe.load(tmp_path / "recipe.yaml", "long")
+    recipe = FullRecipe.load(tmp_path / "recipe.yaml", "long")
     assert recipe.training.epochs == 3
+
+
+def test_the_page_of_stages_is_what_the_command_prints() -> None:
+    page = (ROOT / "docs/stages.md").read_text()
+    assert page.endswith("\n".join(table.markdown() for table in stage_tables(stages())))
+
+
+def test_every_reason_of_every_stage_is_documented_as_it_is() -> None:
+    lines = re.findall(
+        r"^\| `(\w+)` \| (\w+) \| (.*) \| .+ \|$", (ROOT / "docs/quarantine.md").read_text(), re.MULTILINE
+    )
+    told = [(stage.name, code, meaning) for stage in stages() for code, meaning in stage.reasons.items()]
+    assert [(stage, code, meaning) for code, stage, meaning in lines] == told
+
+
+def test_the_recipe_explained_in_the_readme_has_every_stage_in_order() -> None:
+    text = code_block("README.md", "yaml", "# What a recipe says")
+    shown = list(yaml.safe_load(text))
+    named = [stage.name for stage in stages() if stage.settings]
+    assert [key for key in shown if key in named] == named
+
+
+def test_the_shipped_schema_is_what_the_command_prints() -> None:
+    shipped = ROOT / "recipes/recipe.schema.json"
+    assert json.loads(shipped.read_text()) == recipe_schema()
+    for path in sorted((ROOT / "recipes").glob("*.yaml")):
+        text = path.read_text()
+        assert text.startswith("# yaml-language-server: $schema=recipe.schema.json\n"), path.name
+        jsonschema.validate(yaml.safe_load(text), recipe_schema())
+    jsonschema.validate(yaml.safe_load(code_block("README.md", "yaml", "# What a recipe says")), recipe_schema())
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"select": 0}, {"select": {"rowz": 3}}, {"duplicates": {"threshold": 2}}, {"colour": "red"}, {"fit": {}}],
+    ids=str,
+)
+def test_the_schema_refuses_what_loading_refuses(wrong: dict[str, Any], tmp_path: Path) -> None:
+    recipe = yaml.safe_load((ROOT / "recipes/licences.yaml").read_text())
+    jsonschema.validate(recipe, recipe_schema())
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(recipe | wrong, recipe_schema())
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe | wrong))
+    with pytest.raises(AssayError):
+        FullRecipe.load(tmp_path / "recipe.yaml")

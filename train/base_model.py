@@ -12,11 +12,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from curate.cache import cache_folder
 from curate.errors import AssayError
 from curate.hashing import digest, file_digest, files_digest
 from curate.progress import Progress, silent
 from curate.rows.render import TOKENIZER_FILES
-from curate.stage import cache_folder
 
 if TYPE_CHECKING:
     import torch

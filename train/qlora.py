@@ -6,12 +6,12 @@ from pathlib import Path
 from curate.errors import AssayError
 from curate.hashing import digest
 from curate.progress import Progress, silent
-from curate.recipe import Recipe
 from curate.rows.render import ChatTemplate, Renderer, load_tokenizer
 from curate.store import Store, read_manifest
 from train.adapter import check_parents, parents, save
 from train.base_model import compute_dtype, prepare, quiet
 from train.examples import encode, read_split, select
+from train.settings import TrainingRecipe
 
 VERSION = 1
 """Of the method; an adapter of another one is not taken for the same."""
@@ -22,7 +22,7 @@ VALIDATION_ROWS = 64
 LIBRARIES = ("accelerate", "bitsandbytes", "peft", "torch", "transformers", "trl")
 
 
-def train(version: Path, recipe: Recipe, store: Store, progress: Progress = silent) -> Path:
+def train(version: Path, recipe: TrainingRecipe, store: Store, progress: Progress = silent) -> Path:
     """Train an adapter, or find the one that the same inputs gave before.
 
     Args:

@@ -18,11 +18,11 @@ from transformers import PreTrainedTokenizerFast, PrinterCallback, TrainerCallba
 from trl import SFTConfig, SFTTrainer
 
 from curate.progress import Progress, silent
-from curate.recipe import TrainingSettings
 from curate.rows.render import IGNORED
 from train.base_model import BaseModel, compute_dtype, load_model, quiet
 from train.batches import Batch, forward, lay_out, length_grouped
 from train.examples import Example
+from train.settings import TrainingSettings
 
 WARMUP = 0.05
 """Share of the steps in which the learning rate rises; then it falls in a straight line to zero."""

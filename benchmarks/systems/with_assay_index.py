@@ -17,11 +17,11 @@ import pyarrow.parquet as pq
 from benchmarks.systems.with_assay import Drop, Profile, load
 from curate.arrow import do_without_pandas
 from curate.hashing import digest, file_digest
+from curate.record import SPLITS
 from curate.sets import duplicates
 from curate.sets.duplicates import Duplicates
 from curate.sets.earlier import Earlier, earlier_rows
 from curate.sets.index import Index
-from curate.sets.split import SPLITS
 from curate.store import Store
 
 NAME = "texts"

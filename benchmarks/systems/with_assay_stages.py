@@ -17,12 +17,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.systems.with_assay import Profile
+from curate.cache import Shard, StageTask, read_arrow, run_stage, write_arrow
 from curate.pipeline import KeyTask, apply_verdict, compared_texts, run_keys
 from curate.progress import silent
 from curate.read.ingest import SHARD_BYTES, ingest
 from curate.recipe import Recipe
 from curate.sets import duplicates
-from curate.stage import Shard, StageTask, read_arrow, run_stage, write_arrow
 from curate.workers import process_pool
 
 RECIPE = {

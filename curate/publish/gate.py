@@ -17,9 +17,8 @@ from curate.contract import Contract
 from curate.errors import AssayError
 from curate.hashing import canonical_json
 from curate.publish.data_docs import write_docs
-from curate.record import answer_text, prompt_text, roles_text
+from curate.record import SPLITS, answer_text, prompt_text, roles_text
 
-SPLITS = ("train", "validation", "test")
 SHOWN, SHOWN_CHARACTERS = 5, 60
 ROW = "row"
 RESULT_FORMAT = {

@@ -22,7 +22,7 @@ from jinja2.sandbox import SandboxedEnvironment
 
 from curate.contract import Contract
 from curate.distribution import quantiles
-from curate.sets.split import SPLITS
+from curate.record import SPLITS
 
 EXAMPLES = 3
 """Rows shown for each reason and for the conflicts."""

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from curate.pipeline import Curated
-from curate.publish.check import Check
+from curate.publish.check_result import Check
+from curate.publish.version import Curated
 from curate.read.shapes import SHAPES
+from curate.record import SPLITS
 from curate.sets.index import Index
-from curate.sets.split import SPLITS
 from curate.table import Table
 
 
@@ -53,8 +53,7 @@ def _stages(curated: Curated) -> Table:
             f"{stage['rows_in']:,}",
             f"{stage['kept']:,}",
             f"{stage['rejected']:,}",
-            f"{curated.seconds[stage['name']]:.1f}",
-            "{} of {}".format(*curated.cached[stage["name"]]),
+            *_how(curated, stage["name"]),
         ]
         for stage in curated.manifest["stages"]
     ]
@@ -64,6 +63,13 @@ def _stages(curated: Curated) -> Table:
         if step in curated.seconds
     ]
     return Table("stages", "Stages", columns, rows)
+
+
+def _how(curated: Curated, stage: str) -> tuple[str, str]:
+    """Seconds of a stage, and its shards from the cache; nothing of a version that was made some other time."""
+    if stage not in curated.seconds:
+        return "", ""
+    return f"{curated.seconds[stage]:.1f}", "{} of {}".format(*curated.cached[stage])
 
 
 def check_tables(folder: Path, checks: Sequence[Check]) -> list[Table]:

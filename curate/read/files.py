@@ -15,9 +15,10 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_serializer, field_validator, model_validator
 
+from curate.cache import cache_folder, keyed_folder
 from curate.errors import AssayError
 from curate.hashing import digest, file_digest
-from curate.stage import Settings, cache_folder, keyed_folder
+from curate.stage import Settings
 
 FORMATS = {
     ".jsonl": "jsonl",

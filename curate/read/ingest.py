@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -12,18 +12,27 @@ from typing import Any
 import pyarrow as pa
 import xxhash
 
+from curate.cache import Shard, cache_folder, cached_outcome, keyed_folder
+from curate.engine import MapShards
 from curate.errors import AssayError
 from curate.hashing import digest
 from curate.read.encoding import SAMPLE, encoding_of, is_utf8
-from curate.read.files import ARCHIVE, InputFile, find_files, hashed, list_files, unopened
-from curate.read.formats import LONGEST_ROW, Row, Unread
-from curate.read.mapping import Mapper, RecordMapping, RowError, build_lookup, raw_json
+from curate.read.files import ARCHIVE, Files, InputFile, find_files, hashed, list_files, unopened
+from curate.read.mapping import Lookup, Mapper, RecordMapping, RowError, build_lookup, raw_json
 from curate.read.raw import OPENERS, UNREADABLE, Part, parse, read_part, read_rows
-from curate.recipe import Recipe
+from curate.read.raw_row import LONGEST_ROW, Row, Unread
 from curate.record import QUARANTINE_SCHEMA, SCHEMA
-from curate.stage import MapShards, Outcome, Shard, cache_folder, cached_outcome, evidence_json, installed, keyed_folder
+from curate.stage import Outcome, evidence_json, installed
 
+NAME = "read"
 VERSION = 7
+REASONS = {
+    UNREADABLE: "the file or line cannot be read",
+    "unrecognised": "the recipe maps no `turns`, and the row fits no known shape",
+    "unmappable": "an expression of `record` failed, or gave something else than text",
+    "label_underivable": "a condition of `record.underivable` holds",
+}
+"""What reading quarantines rows for, and what it means."""
 LIBRARIES = ("charset-normalizer", "jinja2")
 """Packages whose versions the records depend on."""
 SHARD_BYTES = 8 << 20
@@ -88,11 +97,20 @@ class Ingested:
     shards: list[Shard]
 
 
-def ingest(recipe: Recipe, cache: Path, map_shards: MapShards, shard_bytes: int) -> Ingested:
+def ingest(
+    sources: Sequence[Files],
+    lookups: Mapping[str, Lookup],
+    record: RecordMapping,
+    drop: str | Path,
+    cache: Path,
+    map_shards: MapShards,
+    shard_bytes: int = SHARD_BYTES,
+) -> Ingested:
     """Read a recipe's sources into shards of records.
 
     Args:
-        recipe: what to read, and how a row becomes a record.
+        sources, lookups, record: what to read, and how a row becomes a record.
+        drop: folder of the raw files, or its URL.
         cache: the store's.
         map_shards: runs a stage over shards.
         shard_bytes: raw bytes of a shard; no more of a file is held in memory, but for a row that is longer.
@@ -100,22 +118,20 @@ def ingest(recipe: Recipe, cache: Path, map_shards: MapShards, shard_bytes: int)
     Raises:
         AssayError: files cannot be found or opened, or a lookup has holes.
     """
-    files = _each_once(file for source in recipe.sources for file in list_files(source, recipe.drop, cache))
-    lookups = tuple(
-        Side(name, lookup.key, tuple(find_files(lookup, recipe.drop, cache))) for name, lookup in recipe.lookups.items()
-    )
+    files = _each_once(file for source in sources for file in list_files(source, drop, cache))
+    sides = tuple(Side(name, lookup.key, tuple(find_files(lookup, drop, cache))) for name, lookup in lookups.items())
     long = [file for file in files if file.size > shard_bytes and _is_plain_jsonl(file)]
-    scans = [ScanTask(file, recipe.record.turns is None, shard_bytes) for file in long]
+    scans = [ScanTask(file, record.turns is None, shard_bytes) for file in long]
     cut = dict(zip(long, map_shards("scan", run_scan, scans) if scans else [], strict=True))
-    mapping = recipe.record.model_dump_json()
+    mapping = record.model_dump_json()
     tasks: list[ReadTask] = []
     for group in _grouped(files, shard_bytes):
         hash_, parts = cut.get(group[0], ("", [None]))
         group = (replace(group[0], sha256=hash_), *group[1:])
-        tasks += [ReadTask(group, part, mapping, lookups, cache, shard_bytes) for part in parts or [None]]
+        tasks += [ReadTask(group, part, mapping, sides, cache, shard_bytes) for part in parts or [None]]
     done = map_shards("read", run_read, tasks)
     found = {file.name: file for each in done for file in each.files}
-    named = {side.name: {file.name: file.sha256 for file in side.files} for side in lookups}
+    named = {side.name: {file.name: file.sha256 for file in side.files} for side in sides}
     return Ingested([found[file.name] for file in files], named, [shard for each in done for shard in each.shards])
 
 

@@ -17,17 +17,11 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from curate.errors import AssayError
+from curate.read.chat_markup import guanaco_turns
+from curate.read.conversation import Conversation, Paths, ShapeError, Turn
+from curate.read.message_tree import gathered
 from curate.read.raw import Files, Row, Unread
-from curate.read.shapes import (
-    Conversation,
-    Paths,
-    Shape,
-    ShapeError,
-    Turn,
-    gathered,
-    guanaco_turns,
-    recognise,
-)
+from curate.read.shapes import Shape, recognise
 from curate.record import content_id
 from curate.stage import Settings
 

@@ -32,7 +32,8 @@ from curate.read.files import (
     list_files,
     unopened,
 )
-from curate.read.formats import LONGEST_ROW, Row, Unread, rows_of
+from curate.read.formats import rows_of
+from curate.read.raw_row import LONGEST_ROW, Row, Unread
 
 __all__ = [
     "LONGEST_ROW",

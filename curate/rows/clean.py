@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
+from curate.examples import EXAMPLES, Example, example_of
 from curate.record import map_contents
-from curate.stage import EXAMPLES, Example, Outcome, Reject, RowStage, divide, example_of
+from curate.stage import Outcome, Reject, RowStage, divide
 from curate.text.markup import pages_to_text
 
 LINE_ENDS = "\r\n?|[\v\f\u0085\u2028\u2029]"
@@ -62,8 +63,14 @@ class Clean(RowStage):
     Reason: `template_markers` (a turn holds what divides turns in a chat template; the evidence names turn and marker).
     """
 
+    name: ClassVar[str] = "clean"
     version: ClassVar[int] = 5
     libraries: ClassVar[tuple[str, ...]] = ("ftfy", "resiliparse")
+    reasons: ClassVar[dict[str, str]] = {
+        "template_markers": (
+            "a turn holds what divides turns in a chat template (`clean.template_markers: keep` lets it)"
+        )
+    }
 
     unicode: Literal["NFC", "NFKC"] = Field("NFC", description="Unicode normalisation form.")
     mojibake: bool = Field(True, description="Mend mis-decoded text with ftfy where a line looks broken.")
@@ -73,6 +80,9 @@ class Clean(RowStage):
     template_markers: Literal["quarantine", "keep"] = Field(
         "quarantine", description="What becomes of rows in which a turn holds a chat template's turn markers."
     )
+
+    def rewriting(self) -> "Clean":
+        return self
 
     def run(self, table: pa.Table) -> Outcome:
         rules: dict[str, Callable[[pa.Array], pa.Array]] = {

@@ -19,9 +19,9 @@ it is (`prompt`, `answer`, or `prompt and answer`).
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import cache, partial, reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -30,13 +30,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, model_validator
 
+from curate.cache import cache_folder, keyed_folder, read_arrow, write_arrow
 from curate.errors import AssayError
+from curate.hashing import digest
 from curate.read.raw import Files, InputFile, Unread, find_files, read_rows
 from curate.record import SCHEMA, TURN, answer_is_last_turn, answer_text
-from curate.stage import Outcome, Reject, RowStage, Settings, divide, read_arrow, write_arrow
+from curate.stage import Context, Outcome, Reject, RowStage, Stage, divide
 from curate.store import Store
 
-VERSION = 2
 SHORTEST = 4
 """A reference of fewer words counts only together with its answer."""
 COMMON = 10
@@ -70,7 +71,13 @@ class Reference(Files):
         return self
 
 
-class Decontaminate(Settings):
+class Decontaminate(Stage):
+    """Without references no row is looked at."""
+
+    name: ClassVar[str] = "decontaminate"
+    version: ClassVar[int] = 2
+    reasons: ClassVar[dict[str, str]] = {"contaminated": "shares words with a reference"}
+
     references: list[Reference] = Field([], description="What must not be trained on; every text in its rows counts.")
     ngram_words: int = Field(
         13, ge=SHORTEST, description="Successive words that make a contamination (GPT-3's most; Brown et al., 2020)."
@@ -84,6 +91,52 @@ class Decontaminate(Settings):
         if self.short_ngram_words > self.ngram_words:
             raise ValueError("short_ngram_words must not be more than ngram_words")
         return self
+
+    def prepare(self, context: Context) -> "Decontaminating":
+        files = reference_files(self, context.drop, context.store)
+        preparing = [
+            rewriting
+            for stage in context.before
+            if isinstance(stage, RowStage) and (rewriting := stage.rewriting()) is not None
+        ]
+        key = [
+            [[file.name, file.sha256, file.format] for file in files],
+            [stage.key() for stage in preparing],
+        ]
+        words = self.model_dump(exclude={"references"})
+        folder = keyed_folder(context.cache / "stages", digest(["references", self.version, words, key]))
+        if not folder.is_dir():
+            size = sum(file.size for file in files)
+            context.progress("references", 0, size, "bytes")
+            cache_folder(folder, partial(write_references, files, self, preparing))
+            context.progress("references", size, size, "bytes")
+        return Decontaminating(
+            **dict(self), files={file.name: file.sha256 for file in files}, read_as=key, folder=folder
+        )
+
+
+class Decontaminating(Decontaminate, RowStage):
+    """The stage `decontaminate` with its references."""
+
+    references: list[Reference] = Field(exclude=True)
+    files: dict[str, str] = Field(exclude=True)
+    """SHA-256 of each reference's file, by its name."""
+    read_as: list[Any]
+    """The files' contents and formats, and the stages that they have gone through."""
+    folder: Path = Field(exclude=True)
+    """See `write_references`."""
+
+    def prepared_from(self) -> dict[str, Any]:
+        return {"references": self.files}
+
+    def run(self, table: pa.Table) -> Outcome:
+        return decontaminate(table, _opened(self.folder))
+
+
+@cache
+def _opened(folder: Path) -> "References":
+    """The references, opened once a process."""
+    return References.open(folder)
 
 
 def reference_files(settings: Decontaminate, drop: str | Path, store: Store) -> tuple[InputFile, ...]:

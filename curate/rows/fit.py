@@ -10,19 +10,22 @@ template has words for the whole conversation, but none for its beginning up to 
 what it says).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
+from curate.distribution import quantiles
+from curate.examples import Example, example_of
 from curate.record import SCHEMA, TURNS, content_id, dicts
-from curate.rows.render import Message, Refusal, Renderer, Span, TaskTemplate
-from curate.stage import Example, Outcome, Reject, Settings, divide, example_of
+from curate.rows.render import Message, Refusal, Renderer, Rendering, Span, TaskTemplate
+from curate.stage import Beside, Context, Outcome, Reject, RowStage, Stage, divide
 
-VERSION = 5
 MARK = " […] "
 """Stands where the user's text was cut."""
 TRIES = 8
@@ -31,13 +34,49 @@ TRIES = 8
 Row = dict[str, Any]
 
 
-class Fit(Settings):
-    model: str = Field(description="Base model: package:NAME, a local folder or a hub id; its tokenizer counts.")
+class Fit(Stage):
+    """Adds the column `tokens`."""
+
+    name: ClassVar[str] = "fit"
+    version: ClassVar[int] = 5
+    reasons: ClassVar[dict[str, str]] = {
+        "too_many_tokens": (
+            "longer than `fit.max_tokens`, and `fit.policy` cannot bring it within; an answer is never cut"
+        ),
+        "refused": "the chat template has no words for the row's beginning up to one of the answers",
+    }
+
+    model: Beside = Field(description="Base model: package:NAME, a local folder or a hub id; its tokenizer counts.")
     max_tokens: int = Field(1024, ge=8, description="Longest row in tokens: prompt, answer and stop token.")
     policy: Literal["quarantine", "truncate_input", "split_turns"] = Field(
         "quarantine", description="What becomes of a longer row."
     )
     cut: Literal["middle", "end"] = Field("middle", description="Where truncate_input takes from the user's text.")
+
+    def prepare(self, context: Context) -> "Fitting":
+        (rendering,) = (stage for stage in context.before if isinstance(stage, Rendering))
+        return Fitting(**dict(self), rendering=rendering)
+
+
+class Fitting(Fit, RowStage):
+    """The stage `fit` with what renders its rows."""
+
+    model: str = Field(exclude=True)
+    rendering: Rendering
+
+    def prepared_from(self) -> dict[str, Any]:
+        return {"base": {"model": Path(self.model).name}}
+
+    def run(self, table: pa.Table) -> Outcome:
+        return fit(table, self.rendering.template, self.rendering.renderer, self)
+
+    def summary(self, kept: Sequence[pa.Table], rejected: Sequence[pa.Table]) -> dict[str, Any]:
+        """Least, 10%, median, 90% and greatest of the tokens of rows that fit, and of those that are too long."""
+        long = pa.concat_tables([table.select(["reason", "evidence"]) for table in rejected])
+        evidence = long.filter(pc.equal(long["reason"], "too_many_tokens"))["evidence"].to_pylist()
+        tokens = pa.concat_tables([table.select(["tokens"]) for table in kept])["tokens"]
+        too_long = pa.array([orjson.loads(each)["tokens"] for each in evidence], pa.int32())
+        return {"tokens": {"kept": quantiles(tokens), "too_long": quantiles(too_long)}}
 
 
 def fit(table: pa.Table, task: TaskTemplate, renderer: Renderer, settings: Fit) -> Outcome:

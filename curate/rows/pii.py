@@ -29,7 +29,8 @@ from pydantic import Field, model_validator
 from curate.record import SCHEMA, TURN
 from curate.stage import Outcome, Reject, RowStage, divide
 from curate.text.names import ENTITIES, NameKind, Names
-from curate.text.personal_data import FINDERS, ODD, SUSPECT, Found, Kind, find, masked, plain
+from curate.text.personal_data import FINDERS, SUSPECT, Found, Kind, find, masked
+from curate.text.plain_text import ODD, plain
 
 META_ENTRIES = pa.list_(pa.struct([pa.field("key", pa.string(), nullable=False), pa.field("value", pa.string())]))
 COLUMNS = ("turns", "target", "meta", "group", "label")
@@ -59,8 +60,11 @@ class Pii(RowStage):
     of their JSON, which stays.
     """
 
+    name: ClassVar[str] = "pii"
     version: ClassVar[int] = 4
     libraries: ClassVar[tuple[str, ...]] = ("phonenumbers", "presidio-analyzer", "python-stdnum", "spacy")
+    reasons: ClassVar[dict[str, str]] = {"personal_data": "a kind that `pii.quarantine` names"}
+    protects: ClassVar[bool] = True
 
     replace: list[Literal[Kind, NameKind]] = Field(list(FINDERS), description="Kinds that become placeholders.")
     quarantine: list[Literal[Kind, NameKind]] = Field([], description="Kinds for which a row goes to quarantine.")
@@ -78,7 +82,7 @@ class Pii(RowStage):
     def kinds(self) -> set[str]:
         return {*self.replace, *self.quarantine}
 
-    def replacing(self) -> "Pii":
+    def rewriting(self) -> "Pii":
         """The same stage, but one that keeps every row: what it quarantines is replaced too."""
         return self.model_copy(update={"replace": [*self.replace, *self.quarantine], "quarantine": []})
 

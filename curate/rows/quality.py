@@ -99,7 +99,21 @@ class Rating(Settings):
 class Quality(RowStage):
     """Adds the columns `signals` and `quality`. Counters: rows kept whose quality each rule has halved, and `rated`."""
 
+    name: ClassVar[str] = "quality"
     version: ClassVar[int] = 5
+    reasons: ClassVar[dict[str, str]] = {
+        "empty": "the prompt is empty",
+        "too_short": "the prompt is shorter than `min_chars`",
+        "too_long": "prompt and answer are longer than `max_chars`",
+        "no_answer": "there is nothing to learn",
+        "answer_too_short": "the answer is shorter than `min_answer_chars`",
+        "target_not_json": "the target is not strict JSON",
+        "echo": "the answer is the question and nothing else",
+        "loop": "the answer says the same over and over",
+        "cut_off": "the answer breaks off: a code block is left open, or prose ends in a comma or in a word like `and`",
+        "only_placeholder": "the answer is `[insert ...]`, `<nooutput>`, `TODO` or the like, and nothing else",
+    }
+    """Those of the rules that reject by default; any other rule may, and the reason is then its name."""
 
     min_chars: int = Field(1, ge=1, description="Shortest prompt, in characters.")
     max_chars: int = Field(1_000_000, ge=1, description="Longest prompt and answer together, in characters.")

@@ -11,21 +11,23 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from jinja2 import StrictUndefined, Template, TemplateError
-from jinja2.runtime import Context
+from jinja2.runtime import Context as TemplateContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from pydantic import Field
 
 from curate.errors import AssayError
+from curate.hashing import digest, file_digest
 from curate.record import TURNS, dicts
-from curate.stage import Outcome, Reject, divide
+from curate.stage import Beside, Context, Outcome, Reject, RowStage, Stage, divide
 from curate.text.tokenise import Tokens, tokenise
 
 if TYPE_CHECKING:
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
 Message = dict[str, str]
 """{"role": "system" | "user" | "assistant", "content": text}."""
 
-VERSION = 2
 LIBRARIES = ("jinja2", "tokenizers")
 """Packages whose versions text and tokens depend on."""
 TOKENIZER_FILES = ["tokenizer.json", "tokenizer_config.json"]
@@ -140,12 +141,12 @@ class TaskTemplate:
         except AssayError:
             return False
 
-    def _context(self, record: dict[str, Any]) -> Context:
+    def _context(self, record: dict[str, Any]) -> TemplateContext:
         return self._template.new_context(
             {"language": record["language"], "meta": record["meta"], "schema": self.schema}
         )
 
-    def _block(self, block: str, content: str, context: Context, record: dict[str, Any]) -> str:
+    def _block(self, block: str, content: str, context: TemplateContext, record: dict[str, Any]) -> str:
         if block not in self._template.blocks:
             return content
         context.vars["content"] = content
@@ -412,6 +413,76 @@ class Renderer:
         return ids
 
 
+class Render(Stage):
+    """Adds the columns `messages` and `text`."""
+
+    name: ClassVar[str] = "render"
+    version: ClassVar[int] = 2
+    libraries: ClassVar[tuple[str, ...]] = LIBRARIES
+    reasons: ClassVar[dict[str, str]] = {
+        "special_token": "the row's own words hold the model's special tokens",
+        "refused": "the chat template has no words for the row's turns (a tool's, or one role twice in turn)",
+    }
+
+    task: Beside = Field(description="Task template: templates/tasks/NAME.jinja, or a path beside the recipe.")
+    chat: Beside = Field(description="Chat template: chatml, llama2, guanaco, or a path beside the recipe.")
+    answers: Literal["last", "all"] = Field("last", description="Which assistant turns are trained.")
+
+    def prepare(self, context: Context) -> "Rendering":
+        folder = context.tokenizer_folder
+        return Rendering(
+            task=self.task,
+            chat=self.chat,
+            answers=self.answers,
+            task_source=read_template("tasks", self.task),
+            chat_source=read_template("chat", self.chat),
+            target_schema=context.contract.target_schema,
+            tokenizer_folder=folder,
+            tokenizer_sha256={name: file_digest(folder / name) for name in TOKENIZER_FILES},
+        )
+
+
+class Rendering(Render, RowStage):
+    """The stage `render` with its templates and the base model's tokenizer."""
+
+    task: str = Field(exclude=True)
+    chat: str = Field(exclude=True)
+    task_source: str
+    chat_source: str
+    target_schema: dict[str, Any] | None
+    """The contract's, which the task template may quote."""
+    tokenizer_folder: Path = Field(exclude=True)
+    tokenizer_sha256: dict[str, str]
+    """By file of the tokenizer."""
+
+    def prepared_from(self) -> dict[str, Any]:
+        return {
+            "base": {
+                **{f"{name.removesuffix('.json')}_sha256": sha256 for name, sha256 in self.tokenizer_sha256.items()},
+                "chat_template_sha256": self.renderer.template.sha256,
+                "task_template_sha256": digest(self.task_source),
+            }
+        }
+
+    @property
+    def template(self) -> TaskTemplate:
+        """Makes the messages."""
+        return TaskTemplate(self.task, self.target_schema)
+
+    @property
+    def renderer(self) -> Renderer:
+        """Makes text and tokens of them; loaded once a process."""
+        return _renderer(self.chat, self.tokenizer_folder, self.answers)
+
+    def run(self, table: pa.Table) -> Outcome:
+        return render(table, self.template, self.renderer)
+
+
+@cache
+def _renderer(chat: str, folder: Path, answers: Literal["last", "all"]) -> Renderer:
+    return Renderer(ChatTemplate(chat), *load_tokenizer(folder), answers)
+
+
 def render(table: pa.Table, task: TaskTemplate, renderer: Renderer) -> Outcome:
     """Add the columns `messages` and `text`.
 
@@ -433,7 +504,7 @@ def render(table: pa.Table, task: TaskTemplate, renderer: Renderer) -> Outcome:
         except Refusal as refusal:
             rejects.append(Reject(row, "refused", {"message": refusal.message}))
     table = table.append_column("messages", column).append_column("text", pa.array(rendered, pa.string()))
-    return divide(table, "render", rejects)
+    return divide(table, Render.name, rejects)
 
 
 def _rows_with_any(messages: pa.ListArray, texts: Sequence[str]) -> list[int]:

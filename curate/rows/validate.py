@@ -5,33 +5,51 @@ target.schema.json), `record_schema` (any other field breaks the contract). The 
 where in the record, by which rule of the schema, and how many rules were broken in all.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import jsonschema_rs
 import pyarrow as pa
+from pydantic import Field
 
-from curate.contract import Contract
 from curate.record import dicts, roles_text
-from curate.stage import Outcome, Reject, divide
+from curate.stage import Context, Outcome, Reject, RowStage, divide
 from curate.text import strict_json
 
-STAGE = "validate"
 MESSAGE_CHARACTERS = 500
 """A validator's message repeats the offending value, which may be a whole document."""
 
 
-def validate(table: pa.Table, contract: Contract) -> Outcome:
+class Validate(RowStage):
+    """The contract of a recipe is all its settings."""
+
+    name: ClassVar[str] = "validate"
+    reasons: ClassVar[dict[str, str]] = {
+        "target_not_json": "the target is not strict JSON",
+        "target_schema": "the target breaks target.schema.json",
+        "record_schema": "another field breaks the contract",
+    }
+
+    row_schema: dict[str, Any] = Field({}, description="JSON Schema of a record: the contract's.")
+
+    def prepare(self, context: Context) -> "Validate":
+        return Validate(row_schema=context.contract.row_schema)
+
+    def run(self, table: pa.Table) -> Outcome:
+        return validate(table, self.row_schema)
+
+
+def validate(table: pa.Table, row_schema: dict[str, Any]) -> Outcome:
     """Hold each record to the row contract.
 
     Args:
         table: records; other columns are kept and not looked at.
-        contract: whose `row_schema` the records must satisfy.
+        row_schema: JSON Schema that the records must satisfy, see `Contract.row_schema`.
 
     Returns:
         The outcome; a record that breaks several rules is rejected once, its target's faults first.
     """
-    validator = jsonschema_rs.validator_for(contract.row_schema, validate_formats=True)
-    fields = contract.row_schema["properties"]
+    validator = jsonschema_rs.validator_for(row_schema, validate_formats=True)
+    fields = row_schema["properties"]
     records = table.append_column("roles", roles_text(table)).select(list(fields))
     rejects: list[Reject] = []
     for row, record in enumerate(dicts(records)):
@@ -44,7 +62,7 @@ def validate(table: pa.Table, contract: Contract) -> Outcome:
                 continue
         if not validator.is_valid(record):
             rejects.append(_reject(row, list(validator.iter_errors(record))))
-    return divide(table, STAGE, rejects)
+    return divide(table, Validate.name, rejects)
 
 
 def _reject(row: int, errors: list[jsonschema_rs.ValidationError]) -> Reject:

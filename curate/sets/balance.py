@@ -8,7 +8,7 @@ Reason: `over_cap`; the evidence is the label, its rows, the cap, the row's rank
 """
 
 from collections.abc import Collection, Iterator
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -17,10 +17,8 @@ from pydantic import Field
 
 from curate.errors import AssayError
 from curate.sets.rows import in_order
-from curate.stage import Settings, evidence_json
-
-VERSION = 1
-"""Raised whenever `judge` would give another result for the same rows."""
+from curate.sets.stage import Seen, SetStage, Verdict
+from curate.stage import Context, evidence_json
 
 MOST_NAMED = 20
 """Labels that an error names."""
@@ -28,13 +26,36 @@ MOST_NAMED = 20
 Cap = Annotated[int, Field(ge=1)]
 
 
-class Balance(Settings):
+class Balance(SetStage):
+    name: ClassVar[str] = "balance"
+    reasons: ClassVar[dict[str, str]] = {
+        "over_cap": "the label has more rows than `balance.cap`, and this one is of the lesser quality"
+    }
+
     cap: Cap | dict[str, Cap] | None = Field(
         None, description="The most rows of each label: one number for all of them, or by label."
     )
     weights: dict[str, Annotated[float, Field(gt=0, le=100)]] = Field(
         {}, description="By label, how many times each of its rows counts in training (1 where it is not named)."
     )
+
+    @property
+    def runs(self) -> bool:
+        return self.cap is not None
+
+    def prepare(self, context: Context) -> "Balance":
+        if self.named():
+            check_labels(self, context.labels() | {*enumerated(context.contract.row_schema)})
+        return self
+
+    def keys(self, table: pa.Table) -> pa.Table:
+        return table.select(["id", "label", *({"quality"} & set(table.column_names))])
+
+    def judge(self, keys: pa.Table, seen: Seen) -> Verdict:
+        return Verdict(judge(keys, self))
+
+    def key(self) -> Any:
+        return [self.name, self.version, self.cap]
 
     def named(self) -> set[str]:
         """The labels that the recipe names."""
@@ -80,11 +101,11 @@ def judge(rows: pa.Table, settings: Balance) -> pa.Table:
     """Find the rows over their label's cap; the result does not depend on the rows' order.
 
     Args:
-        rows: with the columns id, label and cluster, and quality where there is one.
+        rows: with the columns id and label, and quality where there is one.
         settings: the caps.
 
     Returns:
-        Columns reason, evidence (JSON) and cluster (unchanged), in the order of the rows.
+        Columns reason and evidence (JSON), in the order of the rows.
     """
     reason: list[str | None] = [None] * rows.num_rows
     evidence: list[str | None] = [None] * rows.num_rows
@@ -101,8 +122,7 @@ def judge(rows: pa.Table, settings: Balance) -> pa.Table:
             if "quality" in rows.column_names:
                 seen["quality"] = round(rows["quality"][int(row)].as_py(), 2)
             reason[row], evidence[row] = "over_cap", evidence_json(seen)
-    columns = {"reason": pa.array(reason, pa.string()), "evidence": pa.array(evidence, pa.string())}
-    return pa.table(columns | {"cluster": rows["cluster"]})
+    return pa.table({"reason": pa.array(reason, pa.string()), "evidence": pa.array(evidence, pa.string())})
 
 
 def best_first(rows: pa.Table) -> Any:

@@ -14,19 +14,21 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import Field, model_validator
 
+from curate.sets.conflicts import conflict_table
 from curate.sets.earlier import Earlier
-from curate.sets.keys import Compared, Flags, Halves, Numbers, fixed, hexadecimal, priority
-from curate.stage import evidence_json
+from curate.sets.keys import VERSION as KEYS_VERSION
+from curate.sets.keys import Compared, Flags, Halves, Numbers, compared_text, fixed, hexadecimal, key_table, priority
+from curate.sets.stage import Seen, SetStage, Verdict
+from curate.stage import Context, evidence_json
 
-VERSION = 6
-"""Raised whenever `judge` would give another result for the same keys."""
 BATCH = 8192
 BATCH_CHARS = 64 << 20
 """Rows whose shingles one thread computes at a time, and about how many characters of them at most."""
@@ -34,7 +36,18 @@ NAMED = 20
 """Earlier rows that the evidence of a conflict names at most; conflicts.parquet holds all of them."""
 
 
-class Duplicates(Compared):
+class Duplicates(Compared, SetStage):
+    """Sets the column `cluster`."""
+
+    name: ClassVar[str] = "duplicates"
+    version: ClassVar[int] = 6
+    reasons: ClassVar[dict[str, str]] = {
+        "exact_duplicate": "a kept row has the same prompt, turn by turn, and the same answer",
+        "near_duplicate": "a kept row is as similar as `threshold` and has the same answer",
+        "conflict": "equal prompts (or, with `conflict_similarity`, similar ones) have different answers",
+    }
+    looks_back: ClassVar[Literal["never", "at rows", "at splits"]] = "at rows"
+
     same_target: bool = Field(True, description="Remove a near-duplicate only if its answer is the same.")
     conflicts: Literal["quarantine", "majority", "keep_and_flag"] = Field(
         "quarantine", description="What becomes of rows with equal prompts and different answers."
@@ -53,9 +66,40 @@ class Duplicates(Compared):
             raise ValueError(f"conflict_similarity must be at least the threshold, {self.threshold:g}")
         return self
 
+    def keys(self, table: pa.Table) -> pa.Table:
+        return key_table(table, self)
+
+    def keys_key(self) -> Any:
+        return [KEYS_VERSION, self.model_dump(include={"scope", "boilerplate", "shingle_words"})]
+
+    def judge(self, keys: pa.Table, seen: Seen) -> Verdict:
+        rows = seen.rows.select(["turns", "target"])
+        earlier = seen.past.rows
+        found = judge(keys, self, lambda numbers: compared_text(rows.take(numbers), self), earlier)
+        # By the earlier cluster, not the row: segments may have been merged when this is read from the cache.
+        ties = [(row, int(earlier[number].clusters[other])) for row, number, other in found.ties]
+        conflicts = conflict_table(
+            found.conflicts, found.reason, seen.rows, found.earlier_conflicts, earlier, seen.past.published
+        )
+        counts = {"conflicts": pc.count_distinct(conflicts["conflict"]).as_py(), "rows_in_conflict": conflicts.num_rows}
+        return Verdict(
+            pa.table({name: pa.array(getattr(found, name), pa.string()) for name in ("reason", "evidence", "cluster")}),
+            beside={
+                "ids": keys.select(["id"]),
+                "ties": pa.table(
+                    {
+                        "row": pa.array([row for row, _ in ties], pa.int64()),
+                        "cluster": pa.array([tag for _, tag in ties], pa.uint64()),
+                    }
+                ),
+            },
+            published={"conflicts": conflicts},
+            manifest={"counts": counts},
+        )
+
 
 @dataclass
-class Verdict:
+class Judgement:
     """The judgement over all rows; arrays are in the order of the key table."""
 
     reason: list[str | None]
@@ -73,9 +117,15 @@ class Verdict:
     earlier cluster."""
 
 
+def compared_by(context: Context) -> Compared:
+    """Which text of a row the recipe has compared: stages that look at the same text say so once, in `duplicates`."""
+    (duplicates,) = (stage for stage in context.before if isinstance(stage, Duplicates))
+    return Compared(**duplicates.model_dump(include=set(Compared.model_fields)))
+
+
 def judge(
     keys: pa.Table, settings: Duplicates, texts: Callable[[Numbers], pa.Array], earlier: Sequence[Earlier] = ()
-) -> Verdict:
+) -> Judgement:
     """Judge all rows at once; the result does not depend on their order.
 
     Priority: earlier versions first, then the better by the column `quality`, then the longer, then the lesser id; rows
@@ -109,7 +159,7 @@ class _Judge:
         self.reason: list[str | None] = [None] * self.total
         self.evidence: list[dict[str, Any] | None] = [None] * self.total
 
-    def verdict(self) -> Verdict:
+    def verdict(self) -> Judgement:
         # Stable: each group in order of priority.
         by_content = np.lexsort((self.forms, self.answers[:, 0], self.prompts[:, 0]))
         new_prompt = _begins(self.prompts[by_content])
@@ -129,7 +179,7 @@ class _Judge:
         reason, evidence, cluster = (
             _unordered(each, self.order) for each in (self.reason, self.evidence, self._clusters())
         )
-        return Verdict(
+        return Judgement(
             reason,
             [
                 None if seen is None else evidence_json(seen | {"cluster": name})

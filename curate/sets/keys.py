@@ -56,20 +56,38 @@ def compared_text(table: pa.Table, settings: Compared) -> pa.Array:
 def key_table(table: pa.Table, settings: Compared) -> pa.Table:
     """What rows are compared by: one row each, in the order of `table`.
 
-    Columns: id; file, row (source); prompt, answer (128-bit hashes; an answer that is JSON in canonical form); form
-    (64-bit hash of who says what of the prompt); quality (0 where no stage has judged it); chars (of the compared
-    text); signature (128 uint32, datasketch's affine32).
+    Columns: those of `identities`; form (64-bit hash of who says what of the prompt); signature (128 uint32,
+    datasketch's affine32).
     """
     from curate.text.minhash import PERMUTATIONS, text_signatures
 
     texts = compared_text(table, settings)
     signatures = text_signatures(texts, settings.shingle_words)
+    form = prompt_form(table).dictionary_encode()
+    forms = pa.array(map(xxhash.xxh3_64_intdigest, form.dictionary.cast(pa.binary()).to_pylist()), pa.uint64())
+    signature = pa.FixedSizeBinaryArray.from_buffers(
+        pa.binary(4 * PERMUTATIONS), len(signatures), [None, pa.py_buffer(signatures)]
+    )
+    return (
+        identities(table, texts).append_column("form", forms.take(form.indices)).append_column("signature", signature)
+    )
+
+
+def identities(table: pa.Table, texts: pa.Array) -> pa.Table:
+    """What rows are told apart and put in order of priority by: one row each, in the order of `table`.
+
+    Columns: id; file, row (source); prompt, answer (128-bit hashes; an answer that is JSON in canonical form); quality
+    (0 where no stage has judged it); chars (of the compared text).
+
+    Args:
+        table: records.
+        texts: see `compared_text`.
+    """
     answers = answer_text(table)
     spoken = answer_is_last_turn(table)
     if pc.any(spoken).as_py():
         answers = pc.if_else(spoken, pa.array([_canonical(text) for text in answers.to_pylist()], pa.string()), answers)
     answer = answers.dictionary_encode()
-    form = prompt_form(table).dictionary_encode()
     source = whole(table["source"])
     judged = "quality" in table.column_names
     return pa.table(
@@ -79,14 +97,8 @@ def key_table(table: pa.Table, settings: Compared) -> pa.Table:
             "row": pc.struct_field(source, "row"),
             "prompt": _hashes(prompt_text(table)),
             "answer": _hashes(answer.dictionary).take(answer.indices),
-            "form": pa.array(
-                map(xxhash.xxh3_64_intdigest, form.dictionary.cast(pa.binary()).to_pylist()), pa.uint64()
-            ).take(form.indices),
             "quality": whole(table["quality"]) if judged else pa.array(np.zeros(len(texts), np.float32)),
             "chars": pc.utf8_length(texts),
-            "signature": pa.FixedSizeBinaryArray.from_buffers(
-                pa.binary(4 * PERMUTATIONS), len(signatures), [None, pa.py_buffer(signatures)]
-            ),
         }
     )
 

@@ -16,9 +16,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curate.errors import AssayError
+from curate.record import SPLITS
 from curate.sets.keys import Compared, compared_text, fixed, key_table
 from curate.sets.segments import ROWS, Keys
-from curate.sets.split import SPLITS
 from curate.store import Store, read_manifest
 
 if TYPE_CHECKING:

@@ -26,6 +26,10 @@ class Rows:
         self.tables = tables
         self.begins = np.cumsum([0, *(table.num_rows for table in tables)])
 
+    def select(self, columns: Sequence[str]) -> "Rows":
+        """The same rows, of these columns."""
+        return Rows([table.select(columns) for table in self.tables])
+
     def take(self, numbers: npt.NDArray[np.int64]) -> pa.Table:
         """Those rows, in that order: one chunk a column."""
         order = np.argsort(numbers, kind="stable")

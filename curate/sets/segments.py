@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from curate.cache import read_arrow, write_arrow
 from curate.errors import AssayError
 from curate.hashing import digest, file_digest
 from curate.sets.keys import fixed
-from curate.stage import read_arrow, write_arrow
 from curate.store import fsync
 
 GROWTH = 2

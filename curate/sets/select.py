@@ -13,17 +13,23 @@ Reason: `not_selected`; the evidence is the chosen row that stands for it and th
 import heapq
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
+from curate.arrow import whole
 from curate.sets.balance import best_first
-from curate.stage import Settings, evidence_json
+from curate.sets.duplicates import compared_by
+from curate.sets.keys import Compared, compared_text, fixed
+from curate.sets.semantic import embed, model_digest, vector_column
+from curate.sets.stage import Seen, SetStage, Verdict
+from curate.stage import BESIDE, Context, Stage, evidence_json
 
 if TYPE_CHECKING:
     from curate.text.words import Hashes, Offsets
@@ -34,16 +40,24 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
-VERSION = 1
-"""Raised whenever another choice would be made of the same rows."""
 SAMPLE = 8192
 """Rows of a label that are to be covered at most; of more, those with the least hashes of their ids."""
 DIGITS = 3
 """Of the similarity and the quality that the evidence tells."""
 
 
-class Select(Settings):
+def _or_a_number(schema: dict[str, Any]) -> None:
+    """The JSON Schema of the section, which may be written as a number alone."""
+    whole = dict(schema)
+    schema.clear()
+    schema |= {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "null"}, whole]}
+
+
+class Select(Stage):
     """Written `select: 1000`, or with its options."""
+
+    name: ClassVar[str] = "select"
+    reasons: ClassVar[dict[str, str]] = {"not_selected": "`select` rows stand better for all rows"}
 
     rows: int | None = Field(None, ge=1, description="How many rows to choose; by default all that are left.")
     labels: Literal["proportional", "equal"] = Field(
@@ -51,9 +65,11 @@ class Select(Settings):
     )
     best: float = Field(0.5, gt=0, le=1, description="Share of each label's rows, the best first, to choose from.")
 
-    model: str | None = Field(
+    model: Annotated[str | None, BESIDE] = Field(
         None, description="Folder of a model, as `semantic` takes it: rows are compared by embeddings, not by words."
     )
+
+    model_config = ConfigDict(json_schema_extra=_or_a_number)
 
     @model_validator(mode="before")
     @classmethod
@@ -61,6 +77,50 @@ class Select(Settings):
         if value is None:
             return {}
         return {"rows": value} if isinstance(value, int) and not isinstance(value, bool) else value
+
+    @property
+    def runs(self) -> bool:
+        return self.rows is not None
+
+    def prepare(self, context: Context) -> Stage:
+        if self.rows is None:
+            return self
+        sha256 = None if self.model is None else model_digest(Path(self.model))
+        return Choosing(**self.model_dump(), sha256=sha256, compared=compared_by(context))
+
+    def prepared_from(self) -> dict[str, Any]:
+        return {"embedding_sha256": {}}
+
+
+class Choosing(Select, SetStage):
+    """The stage `select` with what rows are compared by."""
+
+    model: str | None = Field(exclude=True)
+    sha256: str | None
+    """Hash of the model's folder, where there is one."""
+    compared: Compared
+
+    def prepared_from(self) -> dict[str, Any]:
+        return {"embedding_sha256": {} if self.sha256 is None else {self.name: self.sha256}}
+
+    def keys_key(self) -> Any:
+        return [self.name, self.version, self.sha256, self.compared.model_dump(include={"scope", "boilerplate"})]
+
+    def keys(self, table: pa.Table) -> pa.Table:
+        texts = compared_text(table, self.compared)
+        found = table.select(["id", "label", "source", *({"quality"} & set(table.column_names))])
+        if self.model is not None:
+            return found.append_column("vector", vector_column(embed(texts.to_pylist(), Path(self.model))))
+        from curate.text.words import shingle_sets
+
+        offsets, words = shingle_sets(texts, 1)
+        return found.append_column("words", pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(words)))
+
+    def judge(self, keys: pa.Table, seen: Seen) -> Verdict:
+        if self.model is not None:
+            return Verdict(judge(keys, fixed(keys["vector"], np.float32), self))
+        words = whole(keys["words"])
+        return Verdict(judge(keys, (words.offsets.to_numpy(), words.values.to_numpy()), self))
 
 
 class Choice(NamedTuple):
@@ -77,13 +137,13 @@ def judge(rows: pa.Table, said: "Said", settings: Select) -> pa.Table:
     """Choose among all rows at once; the choice does not depend on their order.
 
     Args:
-        rows: with the columns id, label, source and cluster, and quality where there is one.
+        rows: with the columns id, label and source, and quality where there is one.
         said: the distinct words of each row's text, see `curate.text.words.shingle_sets`; or its embedding, see
             `curate.sets.semantic.embed`.
         settings: how many, and of what.
 
     Returns:
-        Columns reason, evidence (JSON) and cluster (unchanged), in the order of the rows.
+        Columns reason and evidence (JSON), in the order of the rows.
     """
     quality = np.ones(rows.num_rows, np.float32)
     if "quality" in rows.column_names:
@@ -103,8 +163,7 @@ def judge(rows: pa.Table, said: "Said", settings: Select) -> pa.Table:
         if "quality" in rows.column_names:
             seen["quality"] = round(float(quality[row]), DIGITS)
         reason[row], evidence[row] = "not_selected", evidence_json(seen)
-    columns = {"reason": pa.array(reason, pa.string()), "evidence": pa.array(evidence, pa.string())}
-    return pa.table(columns | {"cluster": rows["cluster"]})
+    return pa.table({"reason": pa.array(reason, pa.string()), "evidence": pa.array(evidence, pa.string())})
 
 
 def choose(rows: pa.Table, quality: npt.NDArray[np.float32], said: "Said", settings: Select) -> Choice:

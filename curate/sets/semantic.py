@@ -12,7 +12,7 @@ Reason: `semantic_duplicate`; the evidence is the kept row and the cosine.
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,13 +21,13 @@ from pydantic import Field
 
 from curate.errors import AssayError
 from curate.hashing import file_digest, files_digest
-from curate.sets.keys import fixed, priority
-from curate.stage import Settings, evidence_json
+from curate.sets.duplicates import compared_by
+from curate.sets.keys import Compared, compared_text, fixed, identities, priority
+from curate.sets.stage import Seen, SetStage, Verdict
+from curate.stage import BESIDE, Context, Stage, evidence_json
 
 Vectors = npt.NDArray[np.float32]
 
-VERSION = 1
-"""Raised whenever `embed` or `compare` would give another result for the same rows."""
 ROWS, OTHERS = 1024, 4096
 """Rows compared at a time, and with how many others: 16 MiB of products."""
 PAIRS = 8192
@@ -37,10 +37,63 @@ DIGITS = 6
 threshold: the order in which a processor adds decides nothing."""
 
 
-class Semantic(Settings):
-    model: str | None = Field(None, description="Folder of a model: model2vec, or static embeddings.")
+class Semantic(Stage):
+    name: ClassVar[str] = "semantic"
+    reasons: ClassVar[dict[str, str]] = {"semantic_duplicate": "a kept row means the same and has the same answer"}
+
+    model: Annotated[str | None, BESIDE] = Field(
+        None, description="Folder of a model: model2vec, or static embeddings."
+    )
     threshold: float = Field(0.95, gt=0, le=1, description="Cosine from which two rows are near-duplicates.")
     same_target: bool = Field(True, description="Remove a near-duplicate only if its answer is the same.")
+
+    @property
+    def runs(self) -> bool:
+        return self.model is not None
+
+    def prepare(self, context: Context) -> Stage:
+        if self.model is None:
+            return self
+        return Comparing(
+            threshold=self.threshold,
+            same_target=self.same_target,
+            model=self.model,
+            sha256=model_digest(Path(self.model)),
+            compared=compared_by(context),
+        )
+
+    def prepared_from(self) -> dict[str, Any]:
+        return {"embedding_sha256": {}}
+
+
+class Comparing(Semantic, SetStage):
+    """The stage `semantic` with its model. Sets the column `cluster`."""
+
+    model: str = Field(exclude=True)
+    sha256: str
+    """Hash of the model's folder."""
+    compared: Compared
+    """Which text is embedded."""
+
+    def prepared_from(self) -> dict[str, Any]:
+        return {"embedding_sha256": {self.name: self.sha256}}
+
+    def keys_key(self) -> Any:
+        return [self.name, self.version, self.sha256, self.compared.model_dump(include={"scope", "boilerplate"})]
+
+    def keys(self, table: pa.Table) -> pa.Table:
+        texts = compared_text(table, self.compared)
+        found = identities(table, texts).append_column("cluster", table["cluster"])
+        return found.append_column("vector", vector_column(embed(texts.to_pylist(), Path(self.model))))
+
+    def judge(self, keys: pa.Table, seen: Seen) -> Verdict:
+        return Verdict(judge(keys, keys["cluster"].to_pylist(), fixed(keys["vector"], np.float32), self))
+
+
+def vector_column(vectors: "Vectors") -> pa.Array:
+    """Vectors of shape (rows, dimensions) as a column of bytes, for `keys.fixed`."""
+    width = vectors.shape[1] * vectors.itemsize
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(vectors), [None, pa.py_buffer(vectors)])
 
 
 class Removal(NamedTuple):
@@ -92,7 +145,7 @@ def judge(keys: pa.Table, clusters: Sequence[str], vectors: Vectors, settings: S
     """Judge all rows at once, in the order of priority of the stage `duplicates`.
 
     Args:
-        keys: see `duplicates.key_table`.
+        keys: see `keys.identities`.
         clusters: the name of each row's cluster.
         vectors: see `embed`.
         settings: what is a duplicate.

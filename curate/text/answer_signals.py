@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.record import answer_text, prompt_text
-from curate.rows.language import ANCESTOR
 from curate.text.kernel import kernel
+from curate.text.languages import ANCESTOR
 from curate.text.words import split_words
 
 Flags = npt.NDArray[np.bool_]

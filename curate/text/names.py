@@ -14,7 +14,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from curate.errors import AssayError
 from curate.hashing import file_digest, files_digest
-from curate.stage import Settings
+from curate.stage import Beside, Settings
 
 NameKind = Literal["person", "place"]
 ENTITIES: dict[str, NameKind] = {"PERSON": "person", "LOCATION": "place"}
@@ -36,7 +36,7 @@ class Name(NamedTuple):
 class Names(Settings):
     """Which model finds names."""
 
-    model: str = Field(description="Folder of a spaCy pipeline, or of a transformers token classifier.")
+    model: Beside = Field(description="Folder of a spaCy pipeline, or of a transformers token classifier.")
     language: str = Field("en", description="The model's language (ISO 639-1).")
     threshold: float = Field(0.5, ge=0, le=1, description="Lowest score of a name (spaCy's are all 0.85).")
 

@@ -12,6 +12,7 @@ Compiled by numba over Arrow's buffers; a plain Python version in the tests is t
 """
 
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -92,6 +93,15 @@ def _classes() -> npt.NDArray[np.uint8]:
     return classes
 
 
+class _Table(NamedTuple):
+    """Keys by open addressing; those of an earlier stamp count as none, so that nothing is cleared between texts."""
+
+    keys: npt.NDArray[np.uint64]
+    stamps: npt.NDArray[np.int64]
+    last: np.uint64
+    """The last slot: one less than a power of two."""
+
+
 @kernel
 def _count(data, bounds, classes, short_line, counts):  # type: ignore[no-untyped-def]
     """Count COUNTS, one row a text."""
@@ -101,10 +111,7 @@ def _count(data, bounds, classes, short_line, counts):  # type: ignore[no-untype
         for at in range(bounds[text], bounds[text + 1]):
             lines += data[at] == 10
         most = max(most, lines)
-    size = 2
-    while size < 2 * most:
-        size *= 2
-    keys, stamps, slots = np.empty(size, np.uint64), np.zeros(size, np.int64), np.uint64(size - 1)
+    table = _table(most)
     for text in range(len(bounds) - 1):
         tokens = token_chars = alphabetic = hashes = ellipses = 0
         lines = line_chars = bullets = trailing = closed = short = again = again_chars = 0
@@ -139,14 +146,14 @@ def _count(data, bounds, classes, short_line, counts):  # type: ignore[no-untype
                         closed += (classes[last] & END) > 0 if last < PLANES else 0
                         trailing += ellipsis
                         short += length <= short_line
-                        if _claim(keys, stamps, slots, line, text + 1)[1]:
+                        if _claim(table, line, text + 1)[1]:
                             again += 1
                             again_chars += length
                         paragraph = (paragraph ^ line) * WORD_PRIME + np.uint64(1)
                         paragraph_chars += length
                     if (not length or at > end) and paragraph_chars:
                         paragraphs += 1
-                        if _claim(keys, stamps, slots, paragraph, text + 1)[1]:
+                        if _claim(table, paragraph, text + 1)[1]:
                             paragraphs_again += 1
                             paragraphs_again_chars += paragraph_chars
                         paragraph, paragraph_chars = WORD_SEED, 0
@@ -187,11 +194,8 @@ def _repetition(data, bounds, offsets, words, begins, ends, stops, found, grams)
     most = 1
     for text in range(len(offsets) - 1):
         most = max(most, offsets[text + 1] - offsets[text])
-    size = 2
-    while size < 2 * most:
-        size *= 2
-    keys, stamps, slots = np.empty(size, np.uint64), np.zeros(size, np.int64), np.uint64(size - 1)
-    times = np.empty(size, np.int64)
+    table = _table(most)
+    times = np.empty(len(table.keys), np.int64)
     gram, slot = np.empty(most, np.uint64), np.empty(most, np.int64)
     alive, again, covered = np.empty(most, np.bool_), np.empty(most, np.bool_), np.empty(most, np.bool_)
     before = np.empty(most + 1, np.int64)
@@ -214,7 +218,7 @@ def _repetition(data, bounds, offsets, words, begins, ends, stops, found, grams)
             for at in range(count - n + 1):
                 if alive[at]:
                     gram[at] = gram[at] * MULTIPLIER + words[begin + at + n - 1]
-                    place, known = _claim(keys, stamps, slots, gram[at], stamp)
+                    place, known = _claim(table, gram[at], stamp)
                     slot[at], again[at] = place, known
                     times[place] = times[place] + 1 if known else 1
                     repeats += known
@@ -250,11 +254,20 @@ def _repetition(data, bounds, offsets, words, begins, ends, stops, found, grams)
 
 
 @kernel
-def _claim(keys, stamps, slots, key, stamp):  # type: ignore[no-untyped-def]
-    """The slot of a key in an open-addressing table, and whether it was there already under this stamp."""
-    slot = (key * MULTIPLIER) >> np.uint64(32) & slots
-    while stamps[slot] == stamp and keys[slot] != key:
-        slot = (slot + np.uint64(1)) & slots
-    known = stamps[slot] == stamp
-    keys[slot], stamps[slot] = key, stamp
+def _table(most):  # type: ignore[no-untyped-def]
+    """An empty table for up to `most` keys of one stamp, at most half of it filled."""
+    size = 2
+    while size < 2 * most:
+        size *= 2
+    return _Table(np.empty(size, np.uint64), np.zeros(size, np.int64), np.uint64(size - 1))
+
+
+@kernel
+def _claim(table, key, stamp):  # type: ignore[no-untyped-def]
+    """The slot of a key, and whether it was there already under this stamp."""
+    slot = (key * MULTIPLIER) >> np.uint64(32) & table.last
+    while table.stamps[slot] == stamp and table.keys[slot] != key:
+        slot = (slot + np.uint64(1)) & table.last
+    known = table.stamps[slot] == stamp
+    table.keys[slot], table.stamps[slot] = key, stamp
     return slot, known

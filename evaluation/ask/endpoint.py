@@ -17,14 +17,14 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from curate.cache import keyed_folder
 from curate.errors import AssayError
 from curate.hashing import digest
 from curate.progress import Progress, silent
-from curate.recipe import Endpoint
 from curate.rows.render import Message
-from curate.stage import keyed_folder
 from curate.store import locked
 from evaluation.judge.answer import Generated
+from evaluation.settings import Endpoint
 
 if TYPE_CHECKING:
     from httpx2 import AsyncClient, Response

@@ -16,12 +16,12 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from curate.cache import cache_folder, keyed_folder
 from curate.errors import AssayError
 from curate.hashing import canonical_json, digest, file_digest
 from curate.progress import Progress
-from curate.recipe import Endpoint, Recipe, SystemSettings
 from curate.rows.render import Renderer
-from curate.stage import cache_folder, installed, keyed_folder
+from curate.stage import installed
 from curate.store import read_manifest
 from evaluation.ask import baselines, endpoint
 from evaluation.ask.constrained import Constraint
@@ -32,6 +32,7 @@ from evaluation.card.scorecard import BASE, MAJORITY, TUNED, About
 from evaluation.judge.answer import Generated
 from evaluation.judge.fields import Field
 from evaluation.judge.structured import Judge
+from evaluation.settings import Endpoint, FullRecipe, SystemSettings
 from train.adapter import MERGED, load, merge, parents
 from train.base_model import BaseModel, Quantization, arithmetic, load_model
 from train.examples import Row, select
@@ -53,7 +54,7 @@ HERE = ("base", "adapter", "merged")
 Systems = Mapping[str, SystemSettings]
 
 
-def systems_of(recipe: Recipe, structured: bool, trained: Mapping[str, Any] | None) -> dict[str, SystemSettings]:
+def systems_of(recipe: FullRecipe, structured: bool, trained: Mapping[str, Any] | None) -> dict[str, SystemSettings]:
     """The systems to ask, by name, with the quantization of each model that runs here.
 
     Args:
@@ -149,7 +150,7 @@ class Asking:
     rows: Sequence[Row]
     """Of the test split."""
     train: Sequence[Row]
-    recipe: Recipe
+    recipe: FullRecipe
     renderer: Renderer
     judge: Judge | None
     """Knows the fields of the structured answer; None for plain chat."""

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from curate.errors import AssayError
-from curate.recipe import GATE
 from evaluation.card.scorecard import TUNED
+from evaluation.settings import GATE
 
 SIGNS: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,

@@ -15,13 +15,13 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from curate.recipe import Price
 from evaluation.card import classes
 from evaluation.card.statistics import CONFIDENCE, Floats, Rows, compared, holm, mean, share, verdict
 from evaluation.judge.answer import Answer, Generated
 from evaluation.judge.fields import Field
 from evaluation.judge.form import Flag, Form
 from evaluation.judge.structured import Judge
+from evaluation.settings import Price
 
 SCHEMA_VERSION = 3
 """Of scorecard.json; scorecard.schema.json, beside this module, describes it."""

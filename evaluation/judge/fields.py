@@ -17,8 +17,8 @@ from fractions import Fraction
 from typing import Any
 
 from curate.errors import AssayError
-from curate.recipe import FieldRule
 from evaluation.judge.form import ABSENT
+from evaluation.settings import FieldRule
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from curate.recipe import FieldRule
 from evaluation.judge.fields import RIGHT, WRONG, Compared, at, compare, equal, fields_of, label_of
 from evaluation.judge.form import ABSENT, Class, Flag, Form, form_of, validator_of
+from evaluation.settings import FieldRule
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,11 +20,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from curate.pipeline import Curated
-from curate.publish.check import check_version, shingles
+from curate.publish.check import check_version
+from curate.publish.check_text import shingles
 from curate.publish.gate import GateResult
+from curate.publish.version import Curated
+from curate.record import SPLITS
 from curate.sets.index import Index
-from curate.sets.split import SPLITS
 from curate.store import Store
 from tests.project import RECIPE, Project
 

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from curate.publish.report import write_report
-from curate.sets.split import SPLITS
+from curate.record import SPLITS
 from curate.store import read_manifest
 from tests.project import CONTRACT, Project
 from tests.records import record, table_of

@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from curate.errors import AssayError
-from curate.pipeline import Curated, GateError
+from curate.publish.version import Curated, GateError
+from curate.record import SPLITS
 from curate.rows.render import ChatTemplate, Renderer, load_tokenizer
-from curate.sets.split import SPLITS
 from curate.store import read_manifest
 from tests.project import CONTRACT, Project, make_rows
 

@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 from curate.errors import AssayError
-from curate.recipe import Recipe
 from curate.rows.clean import Clean
 from curate.text.personal_data import FINDERS
+from evaluation.settings import FullRecipe as Recipe
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
 
@@ -66,7 +66,8 @@ def test_defaults(loaded: Loaded) -> None:
     assert recipe.clean == Clean(unicode="NFC", mojibake=True)
     assert (recipe.split.train, recipe.split.validation, recipe.split.test) == (0.8, 0.1, 0.1)
     assert recipe.pii.replace == list(FINDERS)
-    assert list(recipe.row_stages()) == ["clean", "language", "quality", "pii"]
+    order = "clean language quality pii decontaminate validate render fit duplicates semantic balance select split"
+    assert [stage.name for stage in recipe.stages()] == order.split()
     with pytest.raises(ValueError, match="frozen"):
         recipe.name = "other"
 

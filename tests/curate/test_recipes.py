@@ -9,10 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from curate.pipeline import Curated, curate
+from curate.engine import map_in_process
+from curate.pipeline import curate
+from curate.publish.version import Curated
 from curate.recipe import Recipe
-from curate.sets.split import SPLITS
-from curate.stage import map_in_process
+from curate.record import SPLITS
 from curate.store import Store
 from train.base_model import prepare_tokenizer
 

@@ -23,8 +23,8 @@ from assay.cli import app, explain
 from curate.contract import Contract
 from curate.errors import AssayError
 from curate.hashing import file_digest
-from curate.pipeline import Curated
 from curate.publish.gate import GateResult
+from curate.publish.version import Curated
 from curate.read.raw import InputFile, read_rows
 from curate.sets.index import Index
 from curate.store import Store, read_manifest

@@ -50,8 +50,9 @@ def test_results_come_in_the_order_of_the_tasks_from_other_processes() -> None:
     assert os.getpid() not in processes
     assert len(processes) == 2
     assert {pid for _, pid in second} <= processes, "the processes are kept from one stage to the next"
-    assert [call[1] for call in told[:3]] == sorted(call[1] for call in told[:3])
-    assert told[2] == ("naps", 6, 6, "naps")
+    assert told[0] == ("naps", 0, 6, "naps"), "a stage tells that it begins"
+    assert [call[1] for call in told[:4]] == sorted(call[1] for call in told[:4])
+    assert told[3] == ("naps", 6, 6, "naps")
     assert told[-1] == ("more naps", 5, 5, "naps")
 
 
@@ -95,3 +96,27 @@ def test_workers_end_when_their_parent_is_killed() -> None:
     while any(Path(f"/proc/{pid}/stat").exists() for pid in workers):
         assert time.monotonic() < deadline, "the workers outlive their parent"
         time.sleep(0.05)
+
+
+def test_a_folder_of_the_same_name_in_the_working_directory_is_not_imported(tmp_path: Path) -> None:
+    code = (
+        "from curate.progress import silent\n"
+        "from curate.workers import process_pool\n"
+        "from tests.curate.test_workers import Sleep, nap\n"
+        "if __name__ == '__main__':\n"
+        "    with process_pool(2, silent) as map_shards:\n"
+        "        print(*(size for size, _ in map_shards('naps', nap, [Sleep(1, 0), Sleep(2, 0)])))\n"
+    )
+    (tmp_path / "program").mkdir()
+    (tmp_path / "program/main.py").write_text(code)
+    (tmp_path / "work/curate").mkdir(parents=True)
+    (tmp_path / "work/curate/__init__.py").write_text("raise SystemExit('another curate')")
+    done = subprocess.run(
+        [sys.executable, tmp_path / "program/main.py"],
+        cwd=tmp_path / "work",
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.stdout == "1 2\n", done.stderr

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.errors import AssayError
-from curate.recipe import EvaluationSettings
 from curate.store import Store
 from evaluation import replies
 from evaluation.judge.form import ABSENT
 from evaluation.lawbench import TASKS, load, number_of, read
+from evaluation.settings import EvaluationSettings
 
 ARTICLES, CHARGES, TERM = TASKS
 

@@ -9,9 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from curate.contract import Contract
-from curate.pipeline import Curated, curate
+from curate.engine import map_in_process
+from curate.pipeline import curate
+from curate.publish.version import Curated
 from curate.recipe import Recipe
-from curate.stage import map_in_process
 from curate.store import Store
 from evaluation.card.scorecard import schema
 from evaluation.judge.ljp_criminal import FIELDS

@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from curate.errors import AssayError
-from curate.recipe import EvaluationSettings
 from curate.store import Store
 from evaluation.card.compare import compare
 from evaluation.card.scorecard import schema
 from evaluation.replies import find, read, score
+from evaluation.settings import EvaluationSettings
 
 SCHEMA = {
     "type": "object",

@@ -12,7 +12,7 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 from prefect.client.schemas.objects import State
 
 from curate.errors import AssayError
-from curate.pipeline import Curated
+from curate.publish.version import Curated
 from flows.curation import curation
 from flows.tasks import is_transient
 from tests.project import CONTRACT, Project, make_rows

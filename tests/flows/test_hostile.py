@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from assay.cli import app
 from assay.console import UNSAFE
-from curate.sets.split import SPLITS
+from curate.record import SPLITS
 from tests.curate.test_hostile import Page
 from tests.project import Project
 
@@ -63,6 +63,19 @@ def test_no_command_lets_a_row_steer_the_terminal(project: Project, command: str
     if command in ("inspect", "preview"):
         assert "[red]" in done.output
         assert "{{ 7 * 7 }}" in done.output
+
+
+@pytest.mark.parametrize("command", ["inspect", "preview"])
+def test_json_holds_rows_as_they_are_and_steers_no_terminal(project: Project, command: str) -> None:
+    given = [str(project.drop)] if command == "inspect" else [str(project.recipe_path), "--rows", "40"]
+    done = CliRunner().invoke(app, [command, *given, "--json"])
+    assert done.exit_code == 0, done.output
+    assert not UNSAFE.search(done.stdout)
+    assert done.stdout.isascii()
+    document = json.loads(done.stdout)
+    if command == "preview":
+        texts = {row["record"]["turns"][0]["content"] for row in document["rows"] if row["rejected"] is None}
+        assert "<script>alert(1)</script><img src=x onerror=alert(2)>" in texts
 
 
 def test_files_hold_rows_as_values_that_nothing_evaluates(project: Project) -> None:

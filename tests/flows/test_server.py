@@ -36,9 +36,15 @@ def test_the_temporary_server_listens_on_loopback_and_ends_with_its_run(tmp_path
         "    sys.stdin.read()\n"
     )
     environment = {"PATH": "/usr/bin:/bin", "PREFECT_HOME": str(tmp_path), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+    environment["PYTHONPATH"] = str(ROOT)
+    # The server is not to import what is called `flows` in the working directory, which is not on this program's path.
+    (tmp_path / "work/flows").mkdir(parents=True)
+    (tmp_path / "work/flows/__init__.py").write_text("raise SystemExit('another flows')")
+    (tmp_path / "program").mkdir()
+    (tmp_path / "program/main.py").write_text(code)
     run = subprocess.Popen(
-        [sys.executable, "-c", code],
-        cwd=ROOT,
+        [sys.executable, tmp_path / "program/main.py"],
+        cwd=tmp_path / "work",
         env=environment,
         text=True,
         stdin=subprocess.PIPE,

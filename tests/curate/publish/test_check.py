@@ -1,5 +1,6 @@
 """The checker: silent about what the pipeline publishes, and every check fails when its law is broken."""
 
+import ast
 import json
 import shutil
 from collections.abc import Callable
@@ -17,14 +18,18 @@ from hypothesis import strategies as st
 
 from curate.errors import AssayError
 from curate.hashing import digest, file_digest
-from curate.publish import check
-from curate.publish.check import Check, check_version, shingles, words
+from curate.publish.check import check_version
+from curate.publish.check_leaks import _Inner, _Member
+from curate.publish.check_result import Check
+from curate.publish.check_text import shingles, shingles_of, words
+from curate.publish.published import SPLITS
 from curate.sets.duplicates import Duplicates
 from curate.sets.keys import compared_text
 from curate.text.words import shingle_sets, split_words
 from tests.project import Project, make_rows
 from tests.records import RECORDS, table_of
 
+ROOT = Path(__file__).resolve().parents[3]
 NAMES = {
     *("files", "version", "stages", "sources", "json_lines", "groups", "clusters", "prompts", "near_duplicates"),
     *("lengths", "texts", "duplicates"),
@@ -69,9 +74,7 @@ def forge(folder: Path, change: Change = lambda manifest: None) -> None:
     """Make the manifest agree with the files and with itself, so that only what it stands for can be wrong."""
     path = folder / "manifest.json"
     manifest = json.loads(path.read_text())
-    manifest["counts"]["splits"] = {
-        name: pq.read_metadata(folder / f"{name}.parquet").num_rows for name in check.SPLITS
-    }
+    manifest["counts"]["splits"] = {name: pq.read_metadata(folder / f"{name}.parquet").num_rows for name in SPLITS}
     manifest["files"] = {name: file_digest(folder / name) for name in manifest["files"] if (folder / name).is_file()}
     change(manifest)
     manifest["version"] = digest({key: value for key, value in manifest.items() if key != "version"})[:16]
@@ -93,7 +96,7 @@ def test_what_is_published_passes_every_check(published: Path) -> None:
     assert [each.name for each in checks if each.failures] == []
     assert all(each.compared > 0 and each.how == "all" for each in checks)
     compared = {each.name: each.compared for each in checks}
-    sizes = [len(rows_of(published, name)) for name in check.SPLITS]
+    sizes = [len(rows_of(published, name)) for name in SPLITS]
     assert compared["near_duplicates"] == sizes[0] * (sizes[1] + sizes[2]) + sizes[1] * sizes[2]
     assert compared["sources"] == 400
 
@@ -170,6 +173,95 @@ def test_a_row_twice(version: Path) -> None:
 def test_arithmetic_that_does_not_add_up(version: Path, change: Change) -> None:
     forge(version, change)
     assert set(failing(version)) == {"stages"}
+
+
+def cap_sources(folder: Path, before: str, found: int, told: int) -> list[dict[str, Any]]:
+    """Make a version in which a stage that nobody knows stood before another one and turned rows of train away.
+
+    The first of them is one in whose favour duplicates were removed. `found` rows are moved to the quarantine; the
+    manifest tells of `told`, and is else as if the stage had been there.
+    """
+    quarantine, train = rows_of(folder, "quarantine"), rows_of(folder, "train")
+    kept = {json.loads(row["evidence"])["kept"] for row in quarantine if row["reason"] == "near_duplicate"}
+    train.sort(key=lambda row: row["id"] not in kept)
+    assert train[0]["id"] in kept
+    turned_away = [
+        {name: row.get(name) for name in quarantine[0]}
+        | {"meta": [(entry["key"], entry["value"]) for entry in row["meta"]]}
+        | {"stage": "source_cap", "reason": "over_source_cap", "evidence": '{"cap": 100}'}
+        for row in train[:found]
+    ]
+    write(folder, "quarantine", [*quarantine, *turned_away])
+    write(folder, "train", train[found:])
+
+    def stage(manifest: dict[str, Any]) -> None:
+        stages = manifest["stages"]
+        at = [each["name"] for each in stages].index(before)
+        rows = stages[at]["rows_in"]
+        for each in stages[at:]:
+            each["rows_in"] -= told
+            each["kept"] -= told
+        capped = {"name": "source_cap", "rows_in": rows, "kept": rows - told, "rejected": told}
+        stages.insert(at, stages[at] | capped | {"reasons": {"over_source_cap": told}})
+        manifest["counts"]["kept"] -= found
+        manifest["counts"]["quarantined"] += found
+
+    forge(folder, stage)
+    return turned_away
+
+
+def test_a_stage_that_only_the_manifest_knows(version: Path) -> None:
+    before = {each.name: each for each in check_version(version)}
+    cap_sources(version, before="split", found=3, told=3)
+    assert failing(version) == {}
+    after = {each.name: each for each in check_version(version)}
+    assert after["duplicates"].compared == before["duplicates"].compared
+    assert after["sources"].compared == before["sources"].compared
+
+
+def test_counts_of_a_stage_that_do_not_agree_with_the_quarantine(version: Path) -> None:
+    cap_sources(version, before="split", found=3, told=2)
+    failures = failing(version)
+    assert set(failures) == {"stages"}
+    told = "quarantine.parquet: 3 rows source_cap/over_source_cap, 2 by the stage"
+    assert failures["stages"].offences[-1] == told
+
+
+def test_a_duplicate_of_a_row_that_an_earlier_stage_had_turned_away(version: Path) -> None:
+    first, *_ = cap_sources(version, before="duplicates", found=3, told=3)
+    failures = failing(version)
+    assert set(failures) == {"duplicates"}
+    assert any(first["id"] in offence and "did not stay" in offence for offence in failures["duplicates"].offences)
+
+
+def test_a_quarantined_row_of_a_stage_that_did_not_run(version: Path) -> None:
+    quarantine = rows_of(version, "quarantine")
+    quarantine[0]["stage"] = "nowhere"
+    write(version, "quarantine", quarantine)
+    forge(version)
+    failures = failing(version)
+    assert "quarantine.parquet: 1 rows of nowhere, no stage of the manifest" in failures["stages"].offences
+
+
+def test_two_stages_of_one_name(version: Path) -> None:
+    def twice(manifest: dict[str, Any]) -> None:
+        manifest["stages"][-1]["name"] = manifest["stages"][1]["name"]
+
+    forge(version, twice)
+    assert failing(version)["stages"].offences == ["manifest.json: two stages of one name"]
+
+
+def test_nothing_of_the_stages_is_used() -> None:
+    """What checks them shares no code with them, but for the ground floor."""
+    folder = ROOT / "curate" / "publish"
+    modules = {f"curate.publish.{path.stem}": path for path in (folder / "published.py", *folder.glob("check*.py"))}
+    imported = {
+        node.module
+        for path in modules.values()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("curate.")
+    }
+    assert imported - modules.keys() == {"curate.errors", "curate.hashing", "curate.progress", "curate.store"}
 
 
 def test_a_row_of_a_cluster_moved_to_another_split(version: Path) -> None:
@@ -393,15 +485,16 @@ def test_words_and_shingles_are_those_of_the_kernel(texts: list[str], size: int)
 def test_the_join_finds_what_comparing_every_pair_finds(
     inner: list[frozenset[str]], others: list[frozenset[str]], threshold: float
 ) -> None:
-    members = [check._Member("test", str(number), each) for number, each in enumerate(inner)]
-    found = check._Inner(members, threshold)
+    members = [_Member("test", str(number), each) for number, each in enumerate(inner)]
+    found = _Inner(members, threshold)
     for other in others:
         expected = {
             (str(number), len(each & other) / len(each | other))
             for number, each in enumerate(inner)
             if len(each & other) / len(each | other) >= threshold
         }
-        assert {(member.name, sim) for member, sim in found.similar(check._Member("train", "", other))} == expected
+        similar = found.similar(_Member("train", "", other))
+        assert {(member.name, similarity) for member, similarity in similar} == expected
 
 
 @given(RECORDS, st.sampled_from(["prompt", "answer", "both"]), st.lists(TEXT.filter(bool), max_size=2))
@@ -410,5 +503,5 @@ def test_what_is_compared_is_what_the_stage_compares(
 ) -> None:
     settings = Duplicates(scope=scope, boilerplate=boilerplate, shingle_words=2)
     offsets, _ = shingle_sets(compared_text(table_of(records), settings), 2)
-    ours = [check._shingles_of(row, settings.model_dump()) for row in records]
+    ours = [shingles_of(row, settings.model_dump()) for row in records]
     assert [len(each) for each in ours] == np.diff(offsets).tolist()

@@ -15,7 +15,7 @@ import yaml
 from curate.contract import Contract
 from curate.distribution import quantiles
 from curate.publish.report import _by_length, _by_size, _by_value, _parts, write_card, write_report
-from curate.sets.split import SPLITS
+from curate.record import SPLITS
 from curate.store import read_manifest
 from tests.browser import DESKTOP, PHONE, Browser, assert_printable, assert_readable
 from tests.project import Project, make_rows

@@ -6,10 +6,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from curate.engine import map_in_process
 from curate.errors import AssayError
 from curate.read.files import Files
 from curate.read.ingest import ingest
-from curate.stage import map_in_process
 from tests.project import Project, make_rows
 
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.errors import AssayError
-from curate.record import SCHEMA
+from curate.record import SCHEMA, SPLITS
 from curate.rows.clean import Clean
 from curate.rows.decontaminate import (
     Decontaminate,
@@ -25,7 +25,6 @@ from curate.rows.decontaminate import (
     write_references,
 )
 from curate.rows.pii import Pii
-from curate.sets.split import SPLITS
 from curate.stage import Outcome, RowStage
 from curate.store import Store
 from tests.project import RECIPE, Project, make_rows

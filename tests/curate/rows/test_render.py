@@ -104,7 +104,7 @@ def test_rows_that_a_template_has_no_words_for_are_quarantined(name: str) -> Non
 
 
 def test_guanaco_equals_the_real_rows(shared_data: Path) -> None:
-    from curate.read.shapes import guanaco_turns
+    from curate.read.chat_markup import guanaco_turns
 
     template, seen = ChatTemplate("guanaco"), 0
     for line in (shared_data / "ins_guanaco_oa/prompts/oa_questions.jsonl").open(encoding="utf-8"):

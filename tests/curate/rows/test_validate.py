@@ -34,7 +34,7 @@ def table(*records: dict[str, Any]) -> pa.Table:
 
 
 def rejected(name: str, *records: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    outcome = validate(table(*records), Contract.load(name))
+    outcome = validate(table(*records), Contract.load(name).row_schema)
     assert outcome.kept.num_rows + outcome.rejected.num_rows == len(records)
     assert set(outcome.rejected["stage"].to_pylist()) <= {"validate"}
     return [(row["reason"], json.loads(row["evidence"])) for row in outcome.rejected.to_pylist()]
@@ -51,7 +51,7 @@ def talk(*roles: str, **changes: Any) -> dict[str, Any]:
 
 def test_good_records_are_kept_with_all_their_columns() -> None:
     rows = table(record(), target(license=None)).append_column("cluster", pa.array(["a", "b"]))
-    outcome = validate(rows, Contract.load("licences"))
+    outcome = validate(rows, Contract.load("licences").row_schema)
     assert outcome.kept.equals(rows)
     assert outcome.rejected.num_rows == 0
 
@@ -62,7 +62,7 @@ def test_no_records() -> None:
 
 def test_a_rejected_record_is_quarantined_whole() -> None:
     bad = target(kind="poem")
-    outcome = validate(table(record(), bad), Contract.load("licences"))
+    outcome = validate(table(record(), bad), Contract.load("licences").row_schema)
     assert outcome.kept.num_rows == 1
     assert outcome.rejected.select(SCHEMA.names).equals(table(bad))
 
@@ -176,7 +176,7 @@ def test_dates_are_days_of_the_calendar() -> None:
     }
     cases = {"2020-02-29": True, "2019-02-29": False, "2020-2-29": False, "29/02/2020": False, None: True}
     records = [record(target=json.dumps(answer | {"agreement_date": day})) for day in cases]
-    found = validate(table(*records), Contract.load("contracts"))
+    found = validate(table(*records), Contract.load("contracts").row_schema)
     kept = [json.loads(text)["agreement_date"] for text in found.kept["target"].to_pylist()]
     assert kept == [day for day, fine in cases.items() if fine]
 
@@ -192,6 +192,6 @@ def test_agrees_with_the_reference_validator(found: list[dict[str, Any]]) -> Non
     contract = Contract.load("licences")
     assert contract.target_schema is not None
     reference = jsonschema.Draft202012Validator(contract.target_schema)
-    outcome = validate(table(*(record(target=json.dumps(answer)) for answer in found)), contract)
+    outcome = validate(table(*(record(target=json.dumps(answer)) for answer in found)), contract.row_schema)
     kept = [json.loads(text) for text in outcome.kept["target"].to_pylist()]
     assert kept == [answer for answer in found if reference.is_valid(answer)]

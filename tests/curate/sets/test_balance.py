@@ -23,7 +23,6 @@ def rows_of(labels: list[str | None], quality: list[float] | None = None) -> pa.
     columns = {
         "id": [f"{row:04}" for row in range(len(labels))],
         "label": pa.array(labels, pa.string()),
-        "cluster": ["c"] * len(labels),
     }
     table = pa.table(columns)
     return table if quality is None else table.append_column("quality", pa.array(quality, pa.float32()))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from curate.record import SCHEMA, content_id
 from curate.sets import duplicates
-from curate.sets.duplicates import Duplicates, Verdict, judge
+from curate.sets.duplicates import Duplicates, Judgement, judge
 from curate.sets.keys import compared_text, key_table
 from curate.sets.similarity import jaccard
 from curate.text.words import shingle_sets
@@ -30,12 +30,12 @@ def table(rows: list[tuple[str, str]]) -> pa.Table:
     return pa.Table.from_pylist(records, schema=SCHEMA)
 
 
-def verdict_of(rows: list[tuple[str, str]], **settings: Any) -> tuple[pa.Table, Verdict]:
+def verdict_of(rows: list[tuple[str, str]], **settings: Any) -> tuple[pa.Table, Judgement]:
     data, chosen = table(rows), Duplicates(**settings)
     return data, judged(data, chosen)
 
 
-def judged(data: pa.Table, settings: Duplicates) -> Verdict:
+def judged(data: pa.Table, settings: Duplicates) -> Judgement:
     texts = compared_text(data, settings)
     return judge(key_table(data, settings), settings, lambda rows: texts.take(pa.array(rows)))
 
@@ -47,7 +47,7 @@ def sets_of(data: pa.Table) -> list[Any]:
     return [values[begin:end] for begin, end in itertools.pairwise(offsets)]
 
 
-def check_against_brute_force(data: pa.Table, verdict: Verdict, threshold: float) -> tuple[int, int]:
+def check_against_brute_force(data: pa.Table, verdict: Judgement, threshold: float) -> tuple[int, int]:
     """Soundness of every removal, and how many pairs with equal answers at the threshold are both kept, of how many."""
     ids, answers = data["id"].to_pylist(), data["target"].to_pylist()
     sets = sets_of(data)

@@ -13,12 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.record import QUARANTINE_SCHEMA, SCHEMA, content_id
-from curate.sets.duplicates import NAMED, Duplicates, Verdict, judge
+from curate.record import QUARANTINE_SCHEMA, SCHEMA, SPLITS, content_id
+from curate.sets.duplicates import NAMED, Duplicates, Judgement, judge
 from curate.sets.earlier import Earlier, before, earlier_rows, recorded_splits, tied_splits
 from curate.sets.index import Index
 from curate.sets.keys import compared_text, key_table
-from curate.sets.split import SPLITS
 from curate.store import Store
 
 Row = tuple[str, str]
@@ -35,7 +34,7 @@ def table_of(rows: list[Row], file: str = "f", groups: list[str | None] | None =
     return pa.Table.from_pylist(records, schema=SCHEMA)
 
 
-def publish(store: Store, table: pa.Table, verdict: Verdict, drop: str, file: str, split: str = "train") -> str:
+def publish(store: Store, table: pa.Table, verdict: Judgement, drop: str, file: str, split: str = "train") -> str:
     """A version with as much of its files as the index reads."""
     reason = pa.array(verdict.reason, pa.string())
     removed = pc.is_valid(reason)
@@ -68,7 +67,7 @@ class Run:
     """What became of one drop."""
 
     table: pa.Table
-    verdict: Verdict
+    verdict: Judgement
     earlier: list[Earlier]
     version: str
 
@@ -280,7 +279,7 @@ def test_rows_tied_to_a_cluster_of_several_segments_are_of_one(store: Store, ans
 def test_a_removed_row_of_which_no_cluster_is_told_is_one_of_its_own(store: Store) -> None:
     chosen = Duplicates()
     data = table_of([(LONG, "{}"), (LONG + " here", "{}")], "drop 0")
-    told = Verdict([None, "near_duplicate"], [None, "{}"], data["id"].to_pylist(), [], [], [])
+    told = Judgement([None, "near_duplicate"], [None, "{}"], data["id"].to_pylist(), [], [], [])
     publish(store, data, told, "0" * 64, "drop 0")
     index = Index(store, "demo", chosen)
     index.catch_up()
@@ -337,7 +336,7 @@ def test_of_versions_with_the_same_file_the_latest_counts(store: Store) -> None:
     chosen = Duplicates()
     for rows in ([("a b", "{}"), ("c d", "{}")], [("a b", "{}")]):
         table = table_of(rows, "same")
-        verdict = Verdict([None] * len(rows), [None] * len(rows), table["id"].to_pylist(), [], [], [])
+        verdict = Judgement([None] * len(rows), [None] * len(rows), table["id"].to_pylist(), [], [], [])
         publish(store, table, verdict, f"{len(rows):064x}", "same")
     index = Index(store, "demo", chosen)
     index.catch_up()
@@ -353,7 +352,7 @@ def test_of_versions_with_the_same_file_the_latest_counts(store: Store) -> None:
 
 def test_groups_bind_a_drop_to_the_splits_given_before(store: Store) -> None:
     table = table_of([("a b", "{}"), ("c d", "{}")], groups=["case 1", None])
-    verdict = Verdict([None, None], [None, None], table["id"].to_pylist(), [], [], [])
+    verdict = Judgement([None, None], [None, None], table["id"].to_pylist(), [], [], [])
     publish(store, table, verdict, "a" * 64, "f", split="test")
     index = Index(store, "demo", Duplicates())
     index.catch_up()
@@ -367,7 +366,7 @@ def test_a_row_is_bound_to_the_part_of_a_torn_cluster_that_it_is_like(store: Sto
     parts = {"train": LONG, "test": "none of those words but some others that are of no account here"}
     for number, (split, text) in enumerate(parts.items()):
         table = table_of([(text, "{}")], f"f{number}")
-        publish(store, table, Verdict([None], [None], [f"{whole}/{split}"], [], [], []), f"{number:064x}", "f", split)
+        publish(store, table, Judgement([None], [None], [f"{whole}/{split}"], [], [], []), f"{number:064x}", "f", split)
     chosen = Duplicates()
     index = Index(store, "demo", chosen)
     index.catch_up()

@@ -25,14 +25,13 @@ from hypothesis import strategies as st
 
 from curate.errors import AssayError
 from curate.hashing import digest
-from curate.record import QUARANTINE_SCHEMA, content_id
+from curate.record import QUARANTINE_SCHEMA, SPLITS, content_id
 from curate.sets.bands import band_tables
 from curate.sets.duplicates import Duplicates
 from curate.sets.index import Index, recorded_settings
 from curate.sets.keys import compared_text, key_table
 from curate.sets.published import published, read_version
 from curate.sets.segments import GROWTH, PARTS, ROWS, Keys
-from curate.sets.split import SPLITS
 from curate.store import Store, read_manifest
 from curate.text.minhash import signatures
 from curate.text.words import shingle_sets

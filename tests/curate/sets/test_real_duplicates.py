@@ -12,8 +12,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from curate.publish.check import shingles
-from curate.sets.duplicates import Duplicates, Verdict, judge
+from curate.publish.check_text import shingles
+from curate.sets.duplicates import Duplicates, Judgement, judge
 from curate.sets.keys import compared_text, key_table
 from tests.curate.sets.test_duplicates import table
 
@@ -24,7 +24,7 @@ class Judged:
 
     rows: list[tuple[str, str]]
     ids: list[str]
-    verdict: Verdict
+    verdict: Judgement
     sets: list[frozenset[str]]
     pairs: dict[tuple[int, int], float]
 

@@ -137,7 +137,6 @@ def table_of(texts: list[str], labels: list[str | None], quality: list[float] | 
         "id": pa.array([f"{row:032x}" for row in range(len(texts))]),
         "label": pa.array(labels, pa.string()),
         "source": pa.array([{"file": "f", "row": row} for row in range(len(texts))]),
-        "cluster": pa.array([f"c{row}" for row in range(len(texts))]),
         "text": pa.array(texts),
     }
     if quality is not None:
@@ -166,7 +165,6 @@ def test_depends_on_the_rows_and_not_on_their_order(rows: int, count: int, seed:
     again = judged(table.take(order), rows=count)
     assert again.to_pylist() == verdict.take(order).to_pylist()
     assert len(chosen_ids(table, verdict)) == min(count, rows)
-    assert verdict["cluster"].to_pylist() == table["cluster"].to_pylist()
     for row, evidence in enumerate(verdict["evidence"].to_pylist()):
         if evidence is not None and "kept" in json.loads(evidence):
             stands = int(json.loads(evidence)["kept"], 16)

@@ -15,10 +15,10 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from curate.errors import AssayError
 from curate.publish.check import check_version
+from curate.record import SPLITS
 from curate.sets import semantic
 from curate.sets.components import Components
 from curate.sets.semantic import Removal, Semantic, Vectors, compare, embed, model_digest
-from curate.sets.split import SPLITS
 from curate.store import read_manifest
 from tests.project import Project
 

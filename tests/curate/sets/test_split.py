@@ -7,13 +7,15 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.errors import AssayError
-from curate.sets import split
-from curate.sets.split import SPLITS, Assignment, Split, assign, splits_named, times
+from curate.record import SPLITS
+from curate.sets import split_balance
+from curate.sets.split import Assignment, Split, assign, splits_named, times
 from tests.records import record, table_of
 
 rows_of = st.lists(
@@ -259,7 +261,7 @@ def test_the_bound_is_below_every_assignment_however_few_components_it_tries(
     components: list[list[str]], ratios: tuple[float, float, float], fixed: list[tuple[str, str]], tried: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(split, "CELLS", 5 * 3**tried)
+        patch.setattr(split_balance, "CELLS", 5 * 3**tried)
         labels, _, result = deal(components, ratios, fixed)
     bound = list(result.balance["least_possible"].values())
     for splits in every_assignment(components, ratios, fixed):
@@ -446,14 +448,19 @@ def test_an_earlier_version_stands_before_what_is_named() -> None:
     assert found.bridges[2]["splits"] == ["test", "train"]
 
 
+def split_keys(rows: list[dict[str, Any]]) -> pa.Table:
+    return table_of(rows).append_column("cluster", pa.array([row["id"] for row in rows], pa.string()))
+
+
 def test_named_splits_are_splits() -> None:
     rows = [
         record("x", source={"drop": None, "file": "a.jsonl", "row": row}, meta={"part": name})
         for row, name in enumerate(["train", "test2"])
     ]
-    assert splits_named(table_of(rows[:1]), "part") == ["train"]
+    keys = Split(named="part").keys(split_keys(rows))
+    assert splits_named(keys.slice(0, 1), "part") == ["train"]
     with pytest.raises(AssayError, match=r"a\.jsonl, row 1: meta\.part is 'test2'; split\.named expects one of train"):
-        splits_named(table_of(rows), "part")
+        splits_named(keys, "part")
     with pytest.raises(ValueError, match="a time or the splits, not both"):
         Split(time="at", named="part")
 
@@ -466,7 +473,7 @@ def test_times_are_numbers_or_iso_8601() -> None:
             )
             for row, value in enumerate(values)
         ]
-        return times(table_of(rows), "at").tolist()
+        return times(Split(time="at").keys(split_keys(rows)), "at").tolist()
 
     assert read("2020", "-1.5") == [2020, -1.5]
     assert read("1970-01-02", "1970-01-01T00:00:01Z", "1970-01-01T01:00:00+01:00") == [86400, 1, 0]

@@ -26,7 +26,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from curate.errors import AssayError
-from curate.recipe import Endpoint, EvaluationSettings, Recipe
+from curate.recipe import Recipe
 from curate.rows.render import Message
 from curate.store import Store
 from evaluation.ask import endpoint as module
@@ -35,6 +35,7 @@ from evaluation.ask.generate import generate
 from evaluation.card.scorecard import schema
 from evaluation.evaluate import evaluate
 from evaluation.judge.answer import Generated
+from evaluation.settings import Endpoint, EvaluationSettings
 from tests.tiny import ANSWERS, NOTICES, QUESTION, recipe_for, renderer_of, write_version
 
 SECRET = "sk-never-to-be-seen-0123456789"

@@ -11,13 +11,14 @@ import pytest
 
 import evaluation.ask.endpoint
 from curate.errors import AssayError
-from curate.recipe import Endpoint, EvaluationSettings, Recipe, SystemSettings
+from curate.recipe import Recipe
 from curate.store import Store, read_manifest
 from evaluation.ask import systems as module
 from evaluation.ask.systems import pairs, systems_of
 from evaluation.card.scorecard import schema
 from evaluation.evaluate import adapter_for, evaluate
 from evaluation.judge.answer import Generated
+from evaluation.settings import Endpoint, EvaluationSettings, SystemSettings
 from tests.tiny import recipe_for
 from train.adapter import merge
 from train.base_model import load_model, prepare

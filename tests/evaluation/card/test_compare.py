@@ -9,12 +9,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from curate.errors import AssayError
-from curate.recipe import EvaluationSettings
 from curate.store import Store
 from evaluation.card.compare import FAULTS, LISTED, compare
 from evaluation.card.statistics import mcnemar
 from evaluation.judge.answer import Generated
 from evaluation.replies import Replies, score
+from evaluation.settings import EvaluationSettings
 from tests.evaluation.made import SCHEMA, SKILLS, systems, wanted
 
 ROWS = 120

@@ -8,8 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from curate.errors import AssayError
-from curate.recipe import EvaluationSettings
 from evaluation.card.gate import check, require
+from evaluation.settings import EvaluationSettings
 
 CARD: dict[str, Any] = {
     "systems": {

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from curate.recipe import Price
 from evaluation.card.scorecard import About, Asked, judged, schema, scorecard
 from evaluation.card.statistics import Rows
 from evaluation.judge.answer import Answer, Generated
 from evaluation.judge.structured import Judge
+from evaluation.settings import Price
 
 SCHEMA = {
     "type": "object",

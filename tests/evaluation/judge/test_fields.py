@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.errors import AssayError
-from curate.recipe import FieldRule
 from evaluation.judge.fields import Field, _common_subsequence, compare, equal, fields_of, moment
 from evaluation.judge.form import ABSENT
+from evaluation.settings import FieldRule
 
 SCHEMA = {
     "type": "object",

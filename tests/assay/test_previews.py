@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from assay.preview import Preview, previews
+from assay.previews import Preview, previews
 from curate.store import Store
 from tests.project import Project
 

@@ -13,18 +13,18 @@ from typer.testing import CliRunner
 
 from assay.cli import app
 from assay.console import UNSAFE
-from assay.inspect import Group, inspect
-from assay.preview import previews
+from assay.inspection import Group, inspect
+from assay.previews import previews
 from assay.starter import write_starter
 from curate.contract import Contract
+from curate.engine import map_in_process
 from curate.errors import AssayError
 from curate.pipeline import curate
 from curate.publish.summary import curation_tables
 from curate.read.profile import Seen
 from curate.read.shapes import SHAPES
 from curate.recipe import Recipe
-from curate.sets.split import SPLITS
-from curate.stage import map_in_process
+from curate.record import SPLITS
 from curate.store import Store
 from tests.project import Project, make_rows
 

@@ -11,12 +11,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from assay.result import Result
 from curate.errors import AssayError
 from curate.read.encoding import SAMPLE, encoding_of
 from curate.read.mapping import Mapper, RecordMapping, RowError
-from curate.read.profile import MOSTLY, Guess, Profile, Seen, guess, json_object
+from curate.read.profile import MOSTLY, Guess, Profile, Seen, example, guess, json_object
 from curate.read.raw import Files, InputFile, Row, Unread, find_files, read_rows
 from curate.record import SCHEMA
+from curate.table import Table
 
 IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 RESERVED = {"and", "or", "not", "in", "is", "if", "else", "true", "false", "none", "self", "turns", "loop", "for"}
@@ -26,6 +28,8 @@ MOST_FILES = 200
 """Files of a group that are sampled, at equal distances."""
 MOST_SHOWN = 5
 """Rows that cannot be read of which the reasons are kept."""
+MOST_GROUPS, MOST_COLUMNS, LONGEST_EXAMPLE = 8, 40, 60
+"""What tables show: groups, columns, characters of an example."""
 
 
 @dataclass
@@ -115,8 +119,8 @@ class Group:
         return (name if plain else f"_row[{json.dumps(name)}]") + (" | default(none)" if missing else "")
 
 
-@dataclass
-class Inspection:
+@dataclass(repr=False)
+class Inspection(Result):
     """What was found."""
 
     path: Path
@@ -126,6 +130,28 @@ class Inspection:
     """The largest first; a starter recipe reads that one."""
     passed_over: list[str]
     """Names of files of no known format."""
+    written: list[Path] = field(default_factory=list)
+    """The files of a starter, the recipe first."""
+
+    def __repr__(self) -> str:
+        group = self.groups[0]
+        what = ", ".join(group.shapes) or "no known shape"
+        return f"Inspection({self.path}: {group.profile.rows:,} rows of {group.format} looked at, {what})"
+
+    def tables(self) -> list[Table]:
+        """The files by how they would be read, and the columns of the largest group."""
+        return [_files(self), *([_columns(self.groups[0])] if self.groups[0].profile.rows else [])]
+
+    def places(self) -> dict[str, Path]:
+        return {"recipe": self.written[0], "contract": self.written[1].parent} if self.written else {}
+
+    def data(self) -> dict[str, Any]:
+        return {
+            "path": self.path,
+            "groups": [_told(group) for group in self.groups],
+            "passed_over": self.passed_over,
+            "written": self.written,
+        }
 
 
 def inspect(path: Path, rows: int) -> Inspection:
@@ -319,3 +345,86 @@ def _sample(group: Group, rows: int) -> None:
 
 def _packed(path: Path) -> bool:
     return path.suffix.lower() in (".gz", ".xz", ".bz2", ".zst", ".tgz", ".zip", ".tar")
+
+
+def _files(inspection: Inspection) -> Table:
+    """The files, by how they would be read."""
+    found = [
+        [
+            _label(group),
+            ", ".join([group.format or "archive", *group.encodings]),
+            ", ".join(f"{shape} ({rows:,})" for shape, rows in group.shapes.most_common()) or "unknown",
+            f"{group.size / 2**20:,.1f}",
+            f"{group.profile.rows:,}",
+            f"{group.unreadable:,}",
+        ]
+        for group in inspection.groups[:MOST_GROUPS]
+    ]
+    if len(inspection.groups) > MOST_GROUPS:
+        found.append([f"... and {len(inspection.groups) - MOST_GROUPS:,} other kinds of files", *[""] * 5])
+    columns = ["files", "format", "shape", "MiB", "rows", "unreadable"]
+    return Table("files", f"Files of {inspection.path}", columns, found, texts=3)
+
+
+def _label(group: Group) -> str:
+    first = group.files[0].name
+    return first if len(group.files) == 1 else f"{first} and {len(group.files) - 1:,} more"
+
+
+def _columns(group: Group) -> Table:
+    """The columns of a group's rows; those that look like something say so."""
+    roles = _roles(group)
+    rows = []
+    for name, seen in list(group.profile.columns.items())[:MOST_COLUMNS]:
+        types = [kind for kind, _ in seen.types.most_common() if kind != "null"] or ["null"]
+        kinds = (
+            f"JSON in {types[0]}" if group.profile.holds_objects(name) and types[0] == "string" else " or ".join(types)
+        )
+        if seen.is_class():
+            kinds += f", {len(seen.values or ())} values" if len(seen.values or ()) > 1 else ", always the same"
+        filled = f"{100 * seen.filled // group.profile.rows}%" if 100 * seen.filled >= group.profile.rows else "<1%"
+        rows.append([name, kinds, filled, roles.get(name, ""), example(seen.example, LONGEST_EXAMPLE)])
+    if len(group.profile.columns) > MOST_COLUMNS:
+        rows.append([f"... and {len(group.profile.columns) - MOST_COLUMNS:,} more", *[""] * 4])
+    return Table("columns", "Columns", ["column", "type", "filled", "looks like", "example"], rows, texts=5)
+
+
+def _roles(group: Group) -> dict[str | None, str]:
+    """What columns look like."""
+    found = group.guess
+    roles: dict[str | None, str] = {found.id: "id", found.group: "group", found.label: "label"}
+    if not group.recognised:
+        roles |= {found.prompt: "prompt"}
+        roles.update(dict.fromkeys(found.answers, "target" if found.target else "answer"))
+    return roles
+
+
+def _told(group: Group) -> dict[str, Any]:
+    """A group as data."""
+    try:
+        mapping, problem = group.mapping(), None
+    except AssayError as error:
+        mapping, problem = None, error.message
+    roles = _roles(group) if group.profile.rows else {}
+    return {
+        "files": [file.name for file in group.files],
+        "format": group.format,
+        "encodings": group.encodings,
+        "bytes": group.size,
+        "rows": group.profile.rows,
+        "shapes": group.shapes,
+        "columns": {
+            name: {
+                "types": seen.types,
+                "filled": seen.filled,
+                "looks_like": roles.get(name),
+                "example": example(seen.example, LONGEST_EXAMPLE),
+            }
+            for name, seen in group.profile.columns.items()
+        },
+        "record": mapping,
+        "problem": problem,
+        "first": group.record,
+        "unreadable": group.unreadable,
+        "unread": [{"where": where, "why": why} for where, why in group.unread],
+    }

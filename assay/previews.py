@@ -1,27 +1,26 @@
 """A few rows on their way from the raw file to the tokens that are trained, without the store."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from functools import partial
-from itertools import groupby, islice
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import groupby, islice, takewhile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyarrow as pa
 
+from assay.result import Result
 from curate.contract import Contract
 from curate.read.mapping import Mapper, RowError, build_lookup
 from curate.read.raw import InputFile, Unread, find_files, read_rows
 from curate.read.shapes import SHAPES
-from curate.recipe import Recipe
 from curate.record import SCHEMA, dicts
-from curate.rows.decontaminate import References, decontaminate, reference_files, write_references
-from curate.rows.fit import fit
-from curate.rows.render import IGNORED, ChatTemplate, Message, Renderer, TaskTemplate, load_tokenizer, render
-from curate.rows.validate import validate
-from curate.stage import Outcome
+from curate.rows.render import IGNORED, Message, Renderer, Rendering
+from curate.sets.stage import SetStage
+from curate.stage import Context, RowStage
 from curate.store import Store
+from curate.table import Table
+from evaluation.settings import FullRecipe
 
 TRIES = 10
 """Raw rows read for each row that is to be shown, at most: some of them go to quarantine."""
@@ -43,7 +42,29 @@ class Preview:
     """The rendered text, cut where training begins and ends: (text, whether its tokens are trained)."""
 
 
-def previews(recipe: Recipe, store: Store, tokenizer_folder: Path, rows: int) -> Iterator[Preview]:
+@dataclass(frozen=True)
+class Previews(Result):
+    """A few rows, those that go to quarantine among them."""
+
+    rows: list[Preview]
+
+    def __repr__(self) -> str:
+        lost = sum(row.rejected is not None for row in self.rows)
+        return f"Previews({len(self.rows) - lost} rows that stay, {lost} quarantined)"
+
+    def tables(self) -> list[Table]:
+        shown = [
+            [row.source, row.rejected or "", "".join(f"⟦{text}⟧" if trained else text for text, trained in row.pieces)]
+            for row in self.rows
+        ]
+        columns = ["row", "quarantined by", "text (trained tokens in brackets)"]
+        return [Table("preview", "Preview", columns, shown, texts=3)]
+
+    def data(self) -> dict[str, Any]:
+        return {"rows": [asdict(row) for row in self.rows]}
+
+
+def previews(recipe: FullRecipe, store: Store, tokenizer_folder: Path, rows: int) -> Iterator[Preview]:
     """Rows from places spread over the drop, through every stage that looks at one row alone.
 
     Args:
@@ -55,18 +76,18 @@ def previews(recipe: Recipe, store: Store, tokenizer_folder: Path, rows: int) ->
     Raises:
         AssayError: as curation does.
     """
-    contract = Contract.load(recipe.contract)
-    task = TaskTemplate(recipe.render.task, contract.target_schema)
-    tokenizer, tokens = load_tokenizer(tokenizer_folder)
-    renderer = Renderer(ChatTemplate(recipe.render.chat), tokenizer, tokens, recipe.render.answers)
-    stages: list[Callable[[pa.Table], Outcome]] = [stage.run for stage in recipe.row_stages().values()]
-    if recipe.decontaminate.references:
-        stages.append(partial(decontaminate, references=_references(recipe, store)))
-    stages += [
-        partial(validate, contract=contract),
-        partial(render, task=task, renderer=renderer),
-        partial(fit, task=task, renderer=renderer, settings=recipe.fit),
-    ]
+    with TemporaryDirectory() as cache:
+        context = Context(recipe.drop, Contract.load(recipe.contract), store, Path(cache), tokenizer_folder)
+        stages: list[RowStage] = []
+        for stage in takewhile(lambda stage: not isinstance(stage, SetStage), recipe.stages()):
+            ready = stage.prepare(replace(context, before=tuple(stages)))
+            assert isinstance(ready, RowStage)  # noqa: S101  those over all rows come last
+            stages.append(ready)
+        yield from _through(stages, recipe, rows)
+
+
+def _through(stages: Sequence[RowStage], recipe: FullRecipe, rows: int) -> Iterator[Preview]:
+    (renderer,) = (stage.renderer for stage in stages if isinstance(stage, Rendering))
     kept = 0
     for record in _records(recipe, TRIES * rows):
         if kept == rows:
@@ -77,7 +98,7 @@ def previews(recipe: Recipe, store: Store, tokenizer_folder: Path, rows: int) ->
         source = f"{record['source']['file']}, row {record['source']['row']}"
         table = pa.Table.from_pylist([record], schema=SCHEMA)
         for stage in stages:
-            outcome = stage(table)
+            outcome = stage.run(table)
             if outcome.kept.num_rows == 0:
                 why = outcome.rejected.to_pylist()[0]
                 yield Preview(source, f"{why['stage']}: {why['reason']} {why['evidence']}")
@@ -91,15 +112,7 @@ def previews(recipe: Recipe, store: Store, tokenizer_folder: Path, rows: int) ->
                 yield Preview(source, None, record["shape"], known, row["messages"], pieces)
 
 
-def _references(recipe: Recipe, store: Store) -> References:
-    """What rows are kept apart from; made anew each time, in a folder that is gone once the tables are in memory."""
-    files = reference_files(recipe.decontaminate, recipe.drop, store)
-    with TemporaryDirectory() as folder:
-        write_references(files, recipe.decontaminate, [recipe.clean, recipe.pii.replacing()], Path(folder))
-        return References.open(Path(folder))  # mapped files can be read for as long as they are open
-
-
-def _records(recipe: Recipe, rows: int) -> Iterator[dict[str, Any] | Preview]:
+def _records(recipe: FullRecipe, rows: int) -> Iterator[dict[str, Any] | Preview]:
     """Records, or what is said of raw rows that give none."""
     with TemporaryDirectory() as cache:
         files = [file for source in recipe.sources for file in find_files(source, recipe.drop, Path(cache))]

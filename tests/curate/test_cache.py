@@ -2,29 +2,18 @@
 
 import json
 from pathlib import Path
+from typing import ClassVar
 
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from curate.cache import StageTask, cache_folder, cached_outcome, clear_drafts, run_stage
 from curate.errors import AssayError
+from curate.examples import EXCERPT, NEAR, example_of, excerpt, first_examples
 from curate.record import QUARANTINE_SCHEMA, SCHEMA
-from curate.stage import (
-    EXCERPT,
-    NEAR,
-    Outcome,
-    Reject,
-    StageTask,
-    cache_folder,
-    cached_outcome,
-    clear_drafts,
-    divide,
-    example_of,
-    excerpt,
-    first_examples,
-    run_stage,
-)
+from curate.stage import Outcome, Reject, RowStage, divide
 
 
 def table(rows: int) -> pa.Table:
@@ -61,15 +50,23 @@ def test_an_outcome_is_computed_once(tmp_path: Path) -> None:
 def test_rows_that_a_stage_leaves_as_they_were_are_not_written_again(tmp_path: Path) -> None:
     before = cached_outcome(tmp_path, ["before"], 3, lambda: divide(table(3), "before", []))
 
-    def rebuilt(rows: pa.Table) -> Outcome:
-        return divide(pa.Table.from_pylist(rows.to_pylist(maps_as_pydicts="strict"), schema=rows.schema), "same", [])
+    class Same(RowStage):
+        name: ClassVar[str] = "same"
 
-    same = run_stage(StageTask("same", 1, None, rebuilt, before, tmp_path))
+        def run(self, rows: pa.Table) -> Outcome:
+            copied = pa.Table.from_pylist(rows.to_pylist(maps_as_pydicts="strict"), schema=rows.schema)
+            return divide(copied, self.name, [])
+
+    class Other(RowStage):
+        name: ClassVar[str] = "other"
+
+        def run(self, rows: pa.Table) -> Outcome:
+            return divide(rows, self.name, [Reject(0, "why", {})])
+
+    same = run_stage(StageTask(Same(), before, tmp_path))
     assert (same.folder / "kept.arrow").samefile(before.folder / "kept.arrow")
     assert same.kept().equals(table(3))
-    other = run_stage(
-        StageTask("other", 1, None, lambda rows: divide(rows, "o", [Reject(0, "why", {})]), same, tmp_path)
-    )
+    other = run_stage(StageTask(Other(), same, tmp_path))
     assert other.kept()["id"].to_pylist() == ["1", "2"]
     assert same.kept().num_rows == 3
 

@@ -1,0 +1,428 @@
+"""The door for programs: what the command does, as functions that give results.
+
+A recipe is the path of a YAML file or the name of one that comes with Assay. The store is the folder that Assay writes
+to: by default the environment's ASSAY_STORE, else ./store. `progress` is told how far the work is, in the form of
+`curate.progress.Progress`: `progress=print` will do. Errors that users can mend are `AssayError`.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from assay.results import (
+    Adapter,
+    Assayed,
+    Checks,
+    Comparison,
+    IndexState,
+    Made,
+    Published,
+    Scorecard,
+    Scorecards,
+    Version,
+)
+from curate.errors import AssayError
+from curate.progress import Progress, silent
+from curate.store import Store
+
+if TYPE_CHECKING:
+    from assay.inspection import Inspection
+    from assay.previews import Previews
+    from evaluation.settings import FullRecipe
+
+__all__ = [
+    "Adapter",
+    "AssayError",
+    "Assayed",
+    "Checks",
+    "Comparison",
+    "IndexState",
+    "Scorecard",
+    "Scorecards",
+    "Version",
+    "check",
+    "check_index",
+    "compare",
+    "curate",
+    "evaluate",
+    "inspect",
+    "load",
+    "preview",
+    "rebuild_index",
+    "run",
+    "score",
+    "train",
+]
+
+# What libraries report to their makers is off, unless the user has said otherwise; they read it when imported.
+for _key, _value in {
+    "DO_NOT_TRACK": "1",
+    "GX_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}.items():
+    os.environ.setdefault(_key, _value)
+
+Place = str | Path
+
+
+def curate(
+    recipe: Place,
+    *,
+    drop: Place | None = None,
+    store: Place | None = None,
+    variant: str | None = None,
+    workers: int | None = None,
+    progress: Progress = silent,
+) -> Version:
+    """Make a data set version of a drop, or find that of the same drop and recipe.
+
+    Args:
+        recipe: a recipe's YAML file, or a packaged one's name.
+        drop: folder of the raw files, or its URL, instead of the recipe's own.
+        store: folder that Assay writes to.
+        variant: one of the recipe's variants.
+        workers: processes; by default one per core. Where there are several, a script keeps its own work under
+            `if __name__ == "__main__"`, as for any pool of processes.
+        progress: told how far it is.
+
+    Raises:
+        AssayError: bad input, or a set that breaks its contract; nothing is published.
+    """
+    from curate.pipeline import curate as curate_drop
+    from curate.workers import available_cores, process_pool
+    from train.base_model import prepare_tokenizer
+
+    loaded = _recipe(recipe, variant, drop)
+    target = _store(store)
+    with process_pool(workers or available_cores(), progress) as map_shards:
+        tokenizer = prepare_tokenizer(loaded.fit.model, target.cache)
+        curated = curate_drop(loaded, target, tokenizer_folder=tokenizer, map_shards=map_shards, progress=progress)
+    return Version(curated.folder, Made(target, str(recipe), variant), curated.seconds, curated.cached)
+
+
+def load(version: Place, *, store: Place | None = None) -> Version:
+    """A published data set version: a folder, NAME/VERSION or NAME (the one published last).
+
+    Raises:
+        AssayError: nothing of that name is published.
+    """
+    target = _store(store)
+    return Version(target.resolve("datasets", str(version)), Made(target))
+
+
+def train(
+    version: Version | Place | None = None,
+    recipe: Place | None = None,
+    *,
+    store: Place | None = None,
+    variant: str | None = None,
+    progress: Progress = silent,
+) -> Adapter:
+    """Train an adapter on a data set version, or find the one that the same inputs gave before.
+
+    Args:
+        version: a version, or the name of one as `load` takes it; by default the recipe's latest.
+        recipe: names base model, chat template and training settings; by default the one the version was curated by
+            here, else the packaged one of the version's name.
+        store: folder that Assay writes to; by default the version's.
+        variant: one of the recipe's variants; by default the one the version was curated by here.
+        progress: told in tokens.
+
+    Raises:
+        AssayError: the version was made for another tokenizer or chat template, or no row can be trained on.
+    """
+    from train.qlora import train as train_adapter
+
+    if version is None:
+        if recipe is None:
+            raise AssayError("Nothing to train on.", remedy="Name a data set version, or a recipe.")
+        version = _recipe(recipe, variant).name
+    if not isinstance(version, Version):
+        version = load(version, store=store)
+    made, loaded = _recipe_of(version, recipe, variant, store)
+    return Adapter(train_adapter(version.folder, loaded, made.store, progress), made)
+
+
+def evaluate(
+    adapter: Adapter | Place | None = None,
+    recipe: Place | None = None,
+    *,
+    dataset: Version | Place | None = None,
+    store: Place | None = None,
+    variant: str | None = None,
+    progress: Progress = silent,
+) -> Scorecard:
+    """Ask the recipe's systems the rows of the test split, or find the scorecard of the same inputs.
+
+    Whether the recipe's gate is passed says `Scorecard.passed`; `Scorecard.require()` stops where it is not.
+
+    Args:
+        adapter: one that was trained, or a folder, NAME/VERSION or NAME; by default the recipe's latest, where there
+            is one and a system needs it.
+        recipe: names the systems and how they are judged; by default the one the adapter was trained by here.
+        dataset: version whose test split is asked; by default the one that the given adapter was trained on, else the
+            recipe's latest.
+        store: folder that Assay writes to; by default the adapter's.
+        variant: one of the recipe's variants; by default the one the adapter was trained by here.
+        progress: told in rows.
+
+    Raises:
+        AssayError: base model, tokenizer or chat template are not those of data set and adapter, or there is no row.
+    """
+    from evaluation.evaluate import adapter_for
+    from evaluation.evaluate import evaluate as ask
+
+    if isinstance(adapter, Adapter):
+        made, loaded = _recipe_of(adapter, recipe, variant, store)
+        dataset, adapter = dataset or adapter.dataset, adapter.folder
+    elif recipe is None:
+        raise AssayError("Nothing to evaluate.", remedy="Name a recipe, or files of replies with --from-file.")
+    else:
+        made, loaded = Made(_store(store), str(recipe), variant), _recipe(recipe, variant)
+    named = loaded.name if dataset is None else dataset
+    version = named.folder if isinstance(named, Version) else made.store.resolve("datasets", str(named))
+    folder = adapter_for(loaded, made.store, None if adapter is None else str(adapter))
+    return Scorecard(ask(version, folder, loaded, made.store, progress), made)
+
+
+def score(
+    files: Place | Sequence[Place],
+    recipe: Place | None = None,
+    *,
+    store: Place | None = None,
+    variant: str | None = None,
+) -> Scorecards:
+    """Score replies that come from files; gives a scorecard for each task among them.
+
+    Args:
+        files: files, folders or globs.
+        recipe: whose contract says what is asked for; none is needed where the files are LawBench's.
+        store: folder that Assay writes to.
+        variant: one of the recipe's variants.
+
+    Raises:
+        AssayError: there is no such file, it cannot be read, or nothing says what is asked for.
+    """
+    from assay.replies import score_files
+
+    loaded = None if recipe is None else _recipe(recipe, variant)
+    target = _store(store)
+    patterns = [files] if isinstance(files, str | Path) else files
+    folders = score_files([str(each) for each in patterns], loaded, target)
+    return Scorecards([Scorecard(each, Made(target)) for each in folders])
+
+
+def run(
+    recipe: Place = "licences",
+    *,
+    drop: Place | None = None,
+    store: Place | None = None,
+    variant: str | None = None,
+    workers: int | None = None,
+    progress: Progress = silent,
+) -> Assayed:
+    """Curate, train and evaluate: the whole pipeline, as a Prefect flow.
+
+    Args:
+        recipe: a recipe's YAML file, or a packaged one's name.
+        drop: folder of the raw files, or its URL, instead of the recipe's own.
+        store: folder that Assay writes to.
+        variant: one of the recipe's variants.
+        workers: processes to curate with; by default one per core.
+        progress: told how far it is.
+
+    Raises:
+        AssayError: as of `curate`, `train` and `evaluate`; or the adapter does not pass the recipe's gate.
+    """
+    # Read by Prefect when it is imported. The log still goes to the server; `progress` tells how far it is.
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    from flows.pipeline import pipeline
+    from flows.server import prefect_api
+    from flows.tasks import report_to
+
+    target = _store(store)
+    with prefect_api(progress), report_to(progress):
+        done = pipeline(
+            str(recipe),
+            str(target.root),
+            variant=variant,
+            drop=None if drop is None else str(drop),
+            workers=workers,
+        )
+    made = Made(target, str(recipe), variant)
+    curated = done.curated
+    return Assayed(
+        Version(curated.folder, made, curated.seconds, curated.cached),
+        Adapter(done.adapter, made),
+        Scorecard(done.scorecard, made),
+    )
+
+
+def check(version: Version | Place, *, store: Place | None = None, progress: Progress = silent) -> Checks:
+    """Read a published version again and prove from its files that no row is lost, nothing leaks, nothing is cut.
+
+    Whether everything holds says `Checks.passed`; `Checks.require()` stops where something does not.
+
+    Args:
+        version: a version, or the name of one as `load` takes it.
+        store: folder that Assay writes to.
+        progress: told how far the comparison of all rows is.
+
+    Raises:
+        AssayError: there is no such version.
+    """
+    from curate.publish.check import check_version
+
+    folder = (version if isinstance(version, Version) else load(version, store=store)).folder
+    return Checks(folder, check_version(folder, progress))
+
+
+def compare(
+    one: Scorecard | Place,
+    other: Scorecard | Place,
+    system: str | None = None,
+    other_system: str | None = None,
+    *,
+    store: Place | None = None,
+) -> Comparison:
+    """Compare two scorecards row by row: what differs, whether by chance, and how many rows would tell.
+
+    Args:
+        one: a scorecard, or its folder, NAME/VERSION or NAME.
+        other: another, or the same with other systems.
+        system: of the first; by default the tuned one, or the only one.
+        other_system: of the second; by default the same.
+        store: folder that Assay writes to.
+
+    Raises:
+        AssayError: there is no such scorecard or system, or they share no row.
+    """
+    from evaluation.card.compare import compare as compare_scorecards
+
+    first, second = (
+        each.folder if isinstance(each, Scorecard) else _store(store).resolve("scorecards", str(each))
+        for each in (one, other)
+    )
+    return Comparison(compare_scorecards(first, second, system, other_system or system))
+
+
+def inspect(path: Place, *, rows: int = 1000, write: Place | None = None) -> "Inspection":
+    """Look at files that have no recipe yet: what would be read of them.
+
+    Args:
+        path: a file, or a folder of files.
+        rows: how many rows of each kind of files to look at.
+        write: new folder for a starter recipe and its contract; nothing is overwritten.
+
+    Raises:
+        AssayError: there is nothing to read, or no mapping can be guessed to write.
+    """
+    from assay.inspection import inspect as inspect_path
+    from assay.starter import write_starter
+
+    inspection = inspect_path(Path(path), rows)
+    if write is not None:
+        inspection.written = write_starter(inspection, Path(write))
+    return inspection
+
+
+def preview(
+    recipe: Place,
+    *,
+    rows: int = 3,
+    drop: Place | None = None,
+    store: Place | None = None,
+    variant: str | None = None,
+) -> "Previews":
+    """A few rows as record, messages and rendered text, the trained tokens marked. Publishes nothing.
+
+    Args:
+        recipe: a recipe's YAML file, or a packaged one's name.
+        rows: how many that stay; those quarantined on the way come too.
+        drop: folder of the raw files, or its URL, instead of the recipe's own.
+        store: folder that Assay writes to.
+        variant: one of the recipe's variants.
+
+    Raises:
+        AssayError: as of `curate`.
+    """
+    from assay.previews import Previews, previews
+    from train.base_model import prepare_tokenizer
+
+    loaded = _recipe(recipe, variant, drop)
+    target = _store(store)
+    tokenizer = prepare_tokenizer(loaded.fit.model, target.cache)
+    return Previews(list(previews(loaded, target, tokenizer, rows)))
+
+
+def check_index(name: str, *, store: Place | None = None, progress: Progress = silent) -> IndexState:
+    """Read the whole index of a data set again: what every version is compared by.
+
+    Args:
+        name: of the data set: its recipe's `name`.
+        store: folder that Assay writes to.
+        progress: told how far it is.
+
+    Raises:
+        AssayError: nothing of that name is published.
+    """
+    from curate.sets.index import Index, recorded_settings
+
+    target = _store(store)
+    index = Index(target, name, recorded_settings(target, name))
+    return IndexState(index, index.check(progress))
+
+
+def rebuild_index(
+    name: str, *, recipe: Place | None = None, store: Place | None = None, progress: Progress = silent
+) -> IndexState:
+    """Make the index of a data set again from its published versions.
+
+    Args:
+        name: of the data set: its recipe's `name`.
+        recipe: whose parameters it gets; by default it keeps those it has.
+        store: folder that Assay writes to.
+        progress: told how far it is.
+
+    Raises:
+        AssayError: nothing of that name is published, or the recipe is another data set's.
+    """
+    from curate.sets.index import Index, recorded_settings
+
+    target = _store(store)
+    if recipe is None:
+        settings = recorded_settings(target, name)
+    else:
+        loaded = _recipe(recipe)
+        if loaded.name != name:
+            raise AssayError(
+                f"{recipe} is the recipe of {loaded.name}, not of {name}.", remedy=f"Name the recipe of {name}."
+            )
+        settings = loaded.duplicates
+    index = Index(target, name, settings)
+    index.rebuild(progress)
+    return IndexState(index)
+
+
+def _store(store: Place | None) -> Store:
+    return Store(Path(os.environ.get("ASSAY_STORE", "store") if store is None else store))
+
+
+def _recipe(recipe: Place, variant: str | None = None, drop: Place | None = None) -> "FullRecipe":
+    from curate.recipe import find_recipe
+    from evaluation.settings import FullRecipe
+
+    return FullRecipe.load(find_recipe(str(recipe)), variant, drop or None)
+
+
+def _recipe_of(
+    given: Published, recipe: Place | None, variant: str | None, store: Place | None
+) -> "tuple[Made, FullRecipe]":
+    """The recipe that is named, else the one that something was made by, else the packaged one of its name."""
+    if recipe is None:
+        recipe, variant = given.made.recipe or given.name, variant or given.made.variant
+    target = given.made.store if store is None else _store(store)
+    return Made(target, str(recipe), variant), _recipe(recipe, variant)

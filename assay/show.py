@@ -1,0 +1,111 @@
+"""What the terminal shows of a result: of most their tables and places, of an inspection and of previewed rows more."""
+
+import json
+
+import yaml
+from rich.panel import Panel
+from rich.rule import Rule
+from rich.text import Text
+
+from assay.console import harmless, print_places, print_tables, standard_output
+from assay.inspection import MOST_GROUPS, Group, Inspection, named
+from assay.previews import Preview, Previews
+from assay.result import Result
+from curate.errors import AssayError
+
+
+def show(result: Result) -> None:
+    """Print a result on standard output."""
+    if isinstance(result, Previews):
+        for row in result.rows:
+            print_preview(row)
+        return
+    if isinstance(result, Inspection):
+        print_inspection(result)
+    else:
+        print_tables(result.tables())
+    print_places(result.places())
+
+
+def print_preview(preview: Preview) -> None:
+    """Print one row: its record, its messages, and the text with what is trained marked (in brackets, too, where the
+    output has no colours)."""
+    console = standard_output()
+    read_as = f", read as {preview.shape}" if preview.shape else ""
+    console.print(Rule(Text(harmless(preview.source + read_as))))
+    if preview.rejected is not None:
+        console.print(Text("Quarantined by ", style="bold yellow") + Text(harmless(preview.rejected)))
+        return
+    record = json.dumps(preview.record, ensure_ascii=False, indent=1)
+    console.print(Panel(Text(harmless(record)), title="record"))
+    for message in preview.messages:
+        console.print(Panel(Text(harmless(message["content"])), title=f"message: {message['role']}"))
+    text = Text()
+    for piece, trained in preview.pieces:
+        shown = harmless(piece)
+        if trained:
+            text.append(shown if console.color_system else f"⟦{shown}⟧", style="black on green")
+        else:
+            text.append(shown)
+    console.print(Panel(text, title="text (trained tokens marked)"))
+
+
+MOST_UNREAD, LONGEST_TURN = 3, 400
+"""What is shown of an inspection: rows of a group that cannot be read, characters of a text."""
+
+
+def print_inspection(inspection: Inspection) -> None:
+    """Print what would be read: the files, and of the largest group its columns, how they are read, and one row."""
+    console = standard_output()
+    files, *columns = inspection.tables()
+    print_tables([files])
+    if inspection.passed_over:
+        passed_over = named(inspection.passed_over, MOST_GROUPS)
+        console.print(Text(harmless(f"Passed over, of no known format: {passed_over}")))
+    group = inspection.groups[0]
+    unread = [each for other in inspection.groups for each in other.unread[:MOST_UNREAD]]
+    for where, why in unread[:MOST_GROUPS]:
+        console.print(Text("Cannot be read: ", style="bold yellow") + Text(harmless(f"{where}: {why}")))
+    if not group.profile.rows:
+        return
+    if len(inspection.groups) > 1:
+        console.print(Text(harmless(f"Below: {files.rows[0][0]}. Inspect the others by themselves.")))
+    print_tables(columns)
+    console.print(Text(harmless(_reading(group))))
+    try:
+        mapping = group.mapping()
+    except AssayError as error:
+        console.print(Text(harmless(error.message), style="yellow"))
+    else:
+        if mapping:
+            written = yaml.safe_dump({"record": mapping}, sort_keys=False, allow_unicode=True)
+            console.print(Panel(Text(harmless(written.rstrip())), title="in a recipe"))
+    if group.record is not None:
+        record = json.dumps(_shortened(group.record), ensure_ascii=False, indent=1)
+        console.print(Panel(Text(harmless(record)), title="the first row as a record"))
+    if inspection.written:
+        recipe = inspection.written[0]
+        next_step = f"Next: `assay preview {recipe}` shows rows as they will be trained; then `assay curate {recipe}`."
+        console.print(Text(harmless(next_step)), soft_wrap=True)
+    elif group.record is not None:
+        console.print("With --write FOLDER, a recipe and a contract to start with are written there.")
+
+
+def _reading(group: Group) -> str:
+    """How a starter recipe would read the rows."""
+    if group.recognised:
+        known = ", ".join(shape for shape, _ in group.shapes.most_common())
+        ends = ", whose answers are JSON: they become the target" if group.structured else ""
+        return f"Read as {known}{ends}. The recipe needs no mapping of turns."
+    return f"No known shape; what the columns look like is a guess. Of the first row: {group.unrecognised}."
+
+
+def _shortened(value: object) -> object:
+    """A record with its long texts cut, and how much was cut."""
+    if isinstance(value, dict):
+        return {key: _shortened(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_shortened(inner) for inner in value]
+    if isinstance(value, str) and len(value) > LONGEST_TURN:
+        return f"{value[:LONGEST_TURN]}… ({len(value) - LONGEST_TURN:,} more characters)"
+    return value

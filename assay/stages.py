@@ -1,0 +1,104 @@
+"""What can be curated with: the stages, their settings and reasons; and the JSON Schema of a recipe."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from pydantic import Field, create_model
+from pydantic.fields import FieldInfo
+
+from curate.read import ingest
+from curate.recipe import Recipe, outside_stages
+from curate.rows.validate import Validate
+from curate.sets.stage import SetStage
+from curate.stage import Stage
+from curate.table import Table
+from evaluation.settings import FullRecipe
+
+SHOWN = 60
+"""Characters of a default that a table shows."""
+
+
+@dataclass(frozen=True)
+class StageInfo:
+    """A stage, as people need to know it."""
+
+    name: str
+    judges: str
+    """ "files", "a row" or "all rows"."""
+    settings: dict[str, tuple[str, str]]
+    """Key -> (default as JSON, "" where there is none; what it means)."""
+    reasons: dict[str, str]
+    """Why it quarantines rows: code -> meaning."""
+    package: str
+    """Where it is from."""
+
+
+def stages() -> list[StageInfo]:
+    """Every stage there is, in the order they run; those of other packages at their places.
+
+    Raises:
+        AssayError: an entry point of the group `assay.stages` is wrong.
+    """
+    read = StageInfo(ingest.NAME, "files", {}, ingest.REASONS, "curate.read")
+    found: list[type[Stage]] = []
+    for key, field in Recipe.model_fields.items():
+        kind = Validate if key == "contract" else field.annotation
+        if isinstance(kind, type) and issubclass(kind, Stage):
+            found.append(kind)
+    first_of_sets = next(at for at, kind in enumerate(found) if issubclass(kind, SetStage))
+    over_all = {kind.name for kind in found[first_of_sets:]}
+    for kind in outside_stages().values():
+        found.insert(next(at for at, each in enumerate(found) if each.name == kind.place), kind)
+    return [
+        read,
+        *(
+            StageInfo(
+                kind.name,
+                "all rows" if kind.name in over_all or issubclass(kind, SetStage) else "a row",
+                {key: (_default(field), field.description or "") for key, field in _settings(kind).items()},
+                kind.reasons,
+                kind.__module__,
+            )
+            for kind in found
+        ),
+    ]
+
+
+def _settings(kind: type[Stage]) -> dict[str, FieldInfo]:
+    return {} if kind is Validate else kind.model_fields  # its one field is the contract's
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return ""
+    value = field.get_default(call_default_factory=True)
+    return orjson.dumps(value, default=lambda each: each.model_dump(mode="json")).decode()
+
+
+def stage_tables(found: list[StageInfo]) -> list[Table]:
+    """The stages in two tables: their settings, and their reasons."""
+    settings = [
+        [each.name, key, default if len(default) <= SHOWN else f"{default[:SHOWN]}…", about]
+        for each in found
+        for key, (default, about) in each.settings.items()
+    ]
+    reasons = [[each.name, each.judges, code, about] for each in found for code, about in each.reasons.items()]
+    return [
+        Table("settings", "Settings", ["stage", "key", "default", "what it means"], settings, texts=4),
+        Table("reasons", "Why rows go", ["stage", "judges", "reason", "what it means"], reasons, texts=4),
+    ]
+
+
+def recipe_schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of a recipe, with the stages of other packages that are installed here.
+
+    Raises:
+        AssayError: an entry point of the group `assay.stages` is wrong.
+    """
+    outside: dict[str, Any] = {name: (kind | None, Field(None)) for name, kind in outside_stages().items()}
+    model = create_model("Recipe", __base__=FullRecipe, **outside)
+    schema = model.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "A recipe of Assay"} | {
+        key: value for key, value in schema.items() if key != "title"
+    }

@@ -1,0 +1,159 @@
+"""The cache: a stage's work on a shard, kept in a folder that is named by all it depends on."""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+
+from curate.distribution import Counts, distributions
+from curate.errors import AssayError
+from curate.examples import Example, first_examples
+from curate.hashing import digest
+from curate.stage import Outcome, RowStage
+from curate.store import DRAFT, drafted, locked, remove_abandoned
+
+SUMMARY = 3
+"""Raised whenever the cache is to hold something else about a shard."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A stage's finished work on one shard: a folder of the cache."""
+
+    folder: Path
+    key: str
+    """Hash of everything the content depends on: input, stage, its version and its settings."""
+    rows: int
+    rejected: int
+    reasons: dict[str, int]
+    counters: dict[str, int]
+    cached: bool
+    """Whether it was there already."""
+    examples: dict[str, list[Example]] = field(default_factory=dict)
+    made: int = 0
+    distributions: Counts = field(default_factory=dict)
+    """Of the rows kept."""
+
+    def kept(self) -> pa.Table:
+        return read_arrow(self.folder / "kept.arrow")
+
+    def quarantine(self) -> pa.Table:
+        return read_arrow(self.folder / "rejected.arrow")
+
+
+def cached_outcome(
+    cache: Path, key_of: Any, rows_in: int | None, compute: Callable[[], Outcome], before: Shard | None = None
+) -> Shard:
+    """The shard of the cache that `key_of` names, computed if it is not there.
+
+    Args:
+        cache: the store's cache folder.
+        key_of: JSON-like value that determines the outcome; its hash is the shard's key.
+        rows_in: how many rows the outcome must account for (None where the stage itself finds out: reading).
+        compute: makes the outcome.
+        before: the shard it is made of; if its rows are left as they were, they are linked to and not written again.
+
+    Raises:
+        AssayError: the outcome has lost or invented rows (law 1).
+    """
+    key = digest([SUMMARY, key_of])
+    folder = keyed_folder(cache / "stages", key)
+    if (folder / "summary.json").is_file():
+        return Shard(folder, key, **json.loads((folder / "summary.json").read_bytes()), cached=True)
+    outcome = compute()
+    if rows_in is not None and outcome.kept.num_rows + outcome.rejected.num_rows != rows_in + outcome.made:
+        raise AssayError(
+            f"{rows_in} rows in, {outcome.made} made, {outcome.kept.num_rows} kept and {outcome.rejected.num_rows} "
+            "quarantined: rows are not conserved.",
+            remedy="This is a defect of the stage; nothing was published.",
+        )
+    summary = {
+        "rows": outcome.kept.num_rows,
+        "rejected": outcome.rejected.num_rows,
+        "reasons": dict(Counter(outcome.rejected["reason"].to_pylist())),
+        "counters": outcome.counters,
+        "examples": {rule: first_examples(found) for rule, found in outcome.examples.items()},
+        "made": outcome.made,
+        "distributions": distributions(outcome.kept),
+    }
+
+    def write(draft: Path) -> None:
+        if before is not None and outcome.kept.equals(before.kept()):
+            os.link(before.folder / "kept.arrow", draft / "kept.arrow")
+        else:
+            write_arrow(outcome.kept, draft / "kept.arrow")
+        write_arrow(outcome.rejected, draft / "rejected.arrow")
+        (draft / "summary.json").write_bytes(orjson.dumps(summary))
+
+    cache_folder(folder, write)
+    return Shard(folder, key, **summary, cached=False)
+
+
+@dataclass(frozen=True)
+class StageTask:
+    """A stage over a shard."""
+
+    stage: RowStage
+    shard: Shard
+    cache: Path
+    unit: str = "rows"
+
+    @property
+    def size(self) -> int:
+        return self.shard.rows
+
+
+def run_stage(task: StageTask) -> Shard:
+    """Run a stage over a shard, or find its outcome in the cache."""
+    return cached_outcome(
+        task.cache,
+        [task.stage.key(), task.shard.key],
+        task.shard.rows,
+        lambda: task.stage.run(task.shard.kept()),
+        task.shard,
+    )
+
+
+def keyed_folder(root: Path, key: str) -> Path:
+    """Where the cache keeps what `key` names: below its first two digits, so that no folder grows too long."""
+    return root / key[:2] / key
+
+
+def cache_folder(folder: Path, write: Callable[[Path], None]) -> None:
+    """Fill a folder of the cache aside and rename it into place, so that it is there whole or not at all.
+
+    The system writes it to the disk when it will: to wait for that would take a tenth of a run. After a power failure
+    the cache is best removed; what is published has been waited for.
+    """
+    with drafted(folder.parent) as draft:
+        try:
+            write(draft)
+            draft.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # else another run has just made the same folder
+                raise
+
+
+def clear_drafts(cache: Path) -> None:
+    """Remove what killed runs have left half-made in a store's cache; what a live run is at work on stays."""
+    for parent in {draft.parent for draft in cache.glob(f"*/*/{DRAFT}*")}:
+        with locked(parent):
+            remove_abandoned(parent)
+
+
+def write_arrow(table: pa.Table, path: Path) -> None:
+    """Write a table as an Arrow IPC file."""
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+
+
+def read_arrow(path: Path) -> pa.Table:
+    """Read an Arrow IPC file, memory-mapped."""
+    with pa.memory_map(str(path)) as source:
+        return pa.ipc.open_file(source).read_all()

@@ -1,0 +1,136 @@
+"""Checks of what is there: the files are those that were published, and every row is in one of them, once."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from curate.hashing import digest, file_digest
+from curate.publish.check_result import NAMED, Check
+from curate.publish.published import SPLITS, read_rows, row_count, row_name
+
+
+def check_files(folder: Path, manifest: dict[str, Any]) -> Check:
+    check = Check(
+        "files", "files are as the manifest says (SHA-256), and readable", "", len(manifest["files"]), "files"
+    )
+    for name, sha256 in manifest["files"].items():
+        path = folder / name
+        if not path.is_file():
+            check.fail(f"{name}: not readable: it is not there")
+            continue
+        if file_digest(path) != sha256:
+            check.fail(f"{name}: changed since it was published")
+        if path.suffix == ".parquet":
+            try:
+                with pq.ParquetFile(path) as file:
+                    for _ in file.iter_batches():
+                        pass
+            except (pa.ArrowException, OSError) as error:
+                check.fail(f"{name}: not readable: {str(error).splitlines()[0]}")
+    present = {path.name for path in folder.iterdir() if path.suffix in (".parquet", ".jsonl")}
+    for name in sorted(present - manifest["files"].keys()):
+        check.fail(f"{name}: not in the manifest")
+    return check
+
+
+def check_version_id(manifest: dict[str, Any]) -> Check:
+    check = Check("version", "the version is the manifest's hash", "", 1, "manifest")
+    found = digest({key: value for key, value in manifest.items() if key != "version"})[:16]
+    if found != manifest["version"]:
+        check.fail(f"manifest.json: says version {manifest['version']}, its content is {found}")
+    return check
+
+
+def check_stages(folder: Path, manifest: dict[str, Any]) -> Check:
+    """Stage by stage and in all, against the rows that the files hold."""
+    counts, stages = manifest["counts"], manifest["stages"]
+    claim = "rows in (and made of others) = rows kept + rows quarantined, at every stage and in all"
+    check = Check("stages", claim, "1", counts["in"])
+    if len({stage["name"] for stage in stages}) < len(stages):
+        check.fail("manifest.json: two stages of one name")
+    rows = counts["in"]
+    for stage in stages:
+        made = stage.get("made", 0)
+        if not stage["rows_in"] == rows == stage["kept"] + stage["rejected"] - made:
+            check.fail(
+                f"stage {stage['name']}: {rows} rows come, {stage['kept']} kept + {stage['rejected']} rejected"
+                + (f", {made} made" if made else "")
+            )
+        if sum(stage["reasons"].values()) != stage["rejected"]:
+            check.fail(f"stage {stage['name']}: {stage['rejected']} rejected, for reasons {stage['reasons']}")
+        rows = stage["kept"]
+    held = {name: row_count(folder / f"{name}.parquet") for name in SPLITS}
+    for name, count in held.items():
+        if count != counts["splits"][name]:
+            check.fail(f"{name}.parquet: {count} rows, {counts['splits'][name]} by the manifest")
+    if not sum(held.values()) == counts["kept"] == rows:
+        check.fail(f"{sum(held.values())} rows in the splits, {counts['kept']} kept, {rows} left by the last stage")
+    quarantined = row_count(folder / "quarantine.parquet")
+    total = counts["in"] + sum(stage.get("made", 0) for stage in stages)
+    if quarantined != counts["quarantined"] or quarantined + sum(held.values()) != total:
+        check.fail(f"{sum(held.values())} rows in the splits and {quarantined} in quarantine, of {total}")
+    _check_reasons(check, folder, stages)
+    return check
+
+
+def _check_reasons(check: Check, folder: Path, stages: list[dict[str, Any]]) -> None:
+    """Every quarantined row names a stage of the manifest, and each of its reasons is found as often as it says."""
+    found = Counter(
+        (row["stage"], row["reason"]) for row in read_rows(folder / "quarantine.parquet", ["stage", "reason"])
+    )
+    told = Counter({(stage["name"], reason): n for stage in stages for reason, n in stage["reasons"].items()})
+    names = {stage["name"] for stage in stages}
+    for stage, reason in sorted(found.keys() | told.keys()):
+        if stage not in names:
+            check.fail(f"quarantine.parquet: {found[stage, reason]} rows of {stage}, no stage of the manifest")
+        elif found[stage, reason] != told[stage, reason]:
+            check.fail(
+                f"quarantine.parquet: {found[stage, reason]} rows {stage}/{reason}, {told[stage, reason]} by the stage"
+            )
+
+
+def check_sources(folder: Path, manifest: dict[str, Any]) -> Check:
+    """Rows of a file are numbered from 0, so a number that is missing is a row that was lost.
+
+    Of rows that are made of others, as many are there more than once as the stages say they made.
+    """
+    check = Check("sources", "each row of each file is published or quarantined, once", "1")
+    made = sum(stage.get("made", 0) for stage in manifest["stages"])
+    numbers: dict[str, list[int]] = {}
+    for name in (*SPLITS, "quarantine"):
+        for row in read_rows(folder / f"{name}.parquet", ["source"]):
+            check.compared += 1
+            numbers.setdefault(row["source"]["file"], []).append(row["source"]["row"])
+    more = sum(len(found) - len(set(found)) for found in numbers.values())
+    if made and more != made:
+        check.fail(f"{more} rows are there again, {made} were made of others")
+    for file, found in sorted(numbers.items()):
+        if sorted(set(found) if made else found) == list(range(len(set(found)))):
+            continue
+        twice = sorted(number for number, times in Counter(found).items() if times > 1)
+        lost = sorted(set(range(max(found) + 1)) - set(found))
+        check.fail(f"{file}: rows there twice {twice[:NAMED]}, rows lost {lost[:NAMED]}")
+    return check
+
+
+def check_json_lines(folder: Path) -> Check:
+    check = Check("json_lines", "the JSON lines hold the same rows as the Parquet files, but for `signals`", "1")
+    for name in SPLITS:
+        with (folder / f"{name}.jsonl").open("rb") as lines:
+            for number, row in enumerate(read_rows(folder / f"{name}.parquet")):
+                check.compared += 1
+                row["meta"] = {entry["key"]: entry["value"] for entry in row["meta"]}
+                row.pop("signals", None)
+                try:
+                    same = orjson.loads(next(lines, b"null")) == row
+                except orjson.JSONDecodeError:
+                    same = False
+                if not same:
+                    check.fail(row_name(f"{name}.jsonl, line {number + 1}", row))
+            if more := sum(1 for _ in lines):
+                check.fail(f"{name}.jsonl: {more} more lines than rows")
+    return check

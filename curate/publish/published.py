@@ -1,0 +1,89 @@
+"""A published version as it lies on the disk: its manifest, its rows, and the versions that it was compared with."""
+
+from collections.abc import Iterator
+from itertools import dropwhile
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from curate.errors import AssayError
+from curate.store import read_manifest
+
+SPLITS = ("train", "validation", "test")
+
+Row = dict[str, Any]
+
+
+def manifest_of(folder: Path) -> dict[str, Any]:
+    """The manifest of a data set version; AssayError where there is none, or not one of a data set version."""
+    try:
+        manifest = read_manifest(folder)
+    except ValueError as error:
+        raise AssayError(f"{folder}/manifest.json: not readable: {error}.", remedy="Curate the drop again.") from None
+    if not {"counts", "stages", "recipe", "files"} <= manifest.keys():
+        raise AssayError(f"{folder}: not a data set version.", remedy="Name a folder below the store's datasets/.")
+    return manifest
+
+
+def read_rows(path: Path, columns: list[str] | None = None) -> Iterator[Row]:
+    """The rows of a Parquet file, all columns of each or those named."""
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(2048, columns=columns):
+            yield from batch.to_pylist()
+
+
+def split_rows(folder: Path, columns: list[str]) -> Iterator[tuple[str, Row]]:
+    """Every published row with its split."""
+    for name in SPLITS:
+        yield from ((name, row) for row in read_rows(folder / f"{name}.parquet", columns))
+
+
+def row_count(path: Path) -> int:
+    """How many rows a Parquet file has, by its footer."""
+    return int(pq.read_metadata(path).num_rows)
+
+
+def row_name(where: str, row: Row) -> str:
+    """How an offence names a row."""
+    return f"{where}: {row['source']['file']}, row {row['source']['row']}"
+
+
+def stages_after(manifest: dict[str, Any], name: str) -> set[str]:
+    """The names of the stages that ran after the one called `name`."""
+    names = [stage["name"] for stage in manifest["stages"]]
+    return set(dropwhile(lambda each: each != name, names)) - {name}
+
+
+class EarlierVersions:
+    """The versions that a version was compared with when it was made, and with those of the same drop the ones whose
+    splits stand; as far as they lie beside it."""
+
+    def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
+        names = manifest.get("index", {}).get("compared_with", [])
+        self.folders, self.standing = (
+            [folder.parent / name for name in each if (folder.parent / name / "manifest.json").is_file()]
+            for each in (names, [*names, *manifest.get("splits_of", [])])
+        )
+        self.absent = len(names) - len(self.folders)
+        self._own = self._hashes(folder)
+
+    @staticmethod
+    def _hashes(folder: Path) -> dict[str, str]:
+        path = folder / "sources.parquet"
+        return {row["file"]: row["sha256"] for row in read_rows(path, ["file", "sha256"])} if path.is_file() else {}
+
+    def rows(self, columns: list[str]) -> Iterator[tuple[Path, str, Row]]:
+        """Published rows that count: none of a file (by its hash) that the version itself or one in between holds."""
+        seen = set(self._own.values())
+        for folder in reversed(self.folders):
+            hashes = self._hashes(folder)
+            for name, row in split_rows(folder, columns):
+                if hashes.get(row["source"]["file"]) not in seen:
+                    yield folder, name, row
+            seen |= set(hashes.values())
+
+    def how(self) -> str:
+        """What to add to how a check was made."""
+        found = f", and {len(self.folders)} earlier versions" if self.folders else ""
+        return found + (f" ({self.absent} more are not at hand)" if self.absent else "")

@@ -1,0 +1,181 @@
+"""Publishing: the rows that are left, all that are not, and what is told of both become a version, or nothing does."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from curate.account import Account
+from curate.cache import Shard
+from curate.contract import Contract
+from curate.errors import AssayError
+from curate.progress import Progress
+from curate.read.files import InputFile
+from curate.record import SCHEMA, SPLITS, dicts
+from curate.sets.rows import Rows, in_order
+from curate.store import Store
+
+VERSION = 6
+"""Raised whenever the same rows would be published in other bytes."""
+LISTED_META = pa.list_(pa.struct([pa.field("key", pa.string()), pa.field("value", pa.string())]))
+SOURCES = {"file": "name", "sha256": "sha256", "bytes": "size"}
+"""Columns of sources.parquet, and what they are called in `InputFile`."""
+
+
+@dataclass(frozen=True)
+class Curated:
+    """What a run of curation gave."""
+
+    folder: Path
+    """The published version."""
+    manifest: dict[str, Any]
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Wall time by stage."""
+    cached: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """By stage: shards that came from the cache, of how many."""
+
+
+class GateError(AssayError):
+    """The set contract does not hold; nothing was published."""
+
+
+def publish(
+    name: str,
+    shards: Sequence[Shard],
+    account: Account,
+    tables: Mapping[str, pa.Table],
+    manifest: Mapping[str, Any],
+    files: Sequence[InputFile],
+    contract: Contract,
+    store: Store,
+    progress: Progress,
+) -> Path:
+    """Publish a version.
+
+    Args:
+        name: the data set's.
+        shards: the rows that are left, with the column `split`.
+        account: tells of the stages, and holds the rows that are not left.
+        tables: published beside the rows, by name.
+        manifest: what the version was made from; `counts` may hold some already.
+        files: of the drop.
+        contract: the set is held to it, and the card quotes it.
+        store: where to publish.
+        progress: told of the gate.
+
+    Returns:
+        The version's folder.
+
+    Raises:
+        GateError: the set breaks its contract; nothing is published.
+        AssayError: rows have been lost or invented (law 1).
+    """
+    from curate.publish.gate import check_set
+    from curate.publish.report import write_card, write_report
+
+    drop = manifest["drop"]["sha256"]
+    named = partial(_with_drop, drop=drop)
+    kept = Rows([shard.kept() for shard in shards])
+    rejected = Rows([shard.quarantine() for shard in account.quarantined])
+    table, quarantine = pa.concat_tables(kept.tables), pa.concat_tables(rejected.tables)
+    counts = _counts(table, quarantine, account) | manifest["counts"]
+    with store.publishing("datasets", name, unhashed=frozenset({"data_docs"})) as draft:
+        progress("gate", 0, table.num_rows, "rows")
+        with account.timed("gate"):
+            gate = check_set(table, contract, draft.folder / "data_docs")
+        progress("gate", table.num_rows, table.num_rows, "rows")
+        if not gate.success:
+            raise GateError(gate.message(), remedy="Mend the drop, the recipe or the contract; nothing was published.")
+        by_id = in_order(table.select(["id"]))
+        split_of = table["split"].to_numpy()[by_id]
+        for split in SPLITS:
+            pieces = kept.pieces(by_id[split_of == split])
+            schema = table.schema.remove(table.schema.get_field_index("split"))
+            _write_split(map(named, pieces), schema, draft.folder / split)
+        pieces = map(named, rejected.pieces(_source_order(quarantine)))
+        _write_parquet(pieces, quarantine.schema, draft.folder / "quarantine.parquet")
+        for title, beside in tables.items():
+            pieces = map(named, map(_table, beside.to_batches()))
+            _write_parquet(pieces, beside.schema, draft.folder / f"{title}.parquet")
+        sources = pa.table({column: [getattr(file, each) for file in files] for column, each in SOURCES.items()})
+        pq.write_table(sources, draft.folder / "sources.parquet", compression="zstd")
+
+        def describe(folder: Path, published: dict[str, Any]) -> None:
+            write_card(folder, published, contract)
+            write_report(folder, published)
+
+        folder = draft.publish({**manifest, "counts": counts, "gate": gate.summary()}, describe)
+    store.record({"event": "datasets", "name": name, "version": folder.name, "drop": drop, "counts": counts})
+    return folder
+
+
+def _counts(table: pa.Table, quarantine: pa.Table, account: Account) -> dict[str, Any]:
+    """What the manifest counts of all rows; in the end none is lost (law 1)."""
+    rows_in = account.stages[0]["rows_in"]
+    made = sum(stage["made"] for stage in account.stages)
+    if table.num_rows + quarantine.num_rows != rows_in + made:
+        raise AssayError(f"{rows_in} rows in, {made} made, {table.num_rows} kept, {quarantine.num_rows} quarantined.")
+    sizes = Counter(table["split"].to_pylist())
+    return {
+        "in": rows_in,
+        "made": made,
+        "kept": table.num_rows,
+        "quarantined": quarantine.num_rows,
+        "splits": {name: sizes[name] for name in SPLITS},
+        "clusters": pc.count_distinct(table["cluster"]).as_py(),
+    }
+
+
+def _with_drop(table: pa.Table, drop: str) -> pa.Table:
+    """Name the drop in every row's source; only here, so that a shard's cache outlives a drop that has grown."""
+    source = table["source"].combine_chunks()
+    named = pa.StructArray.from_arrays(
+        [pa.repeat(drop, len(source)), pc.struct_field(source, "file"), pc.struct_field(source, "row")],
+        fields=list(SCHEMA.field("source").type),
+    )
+    return table.set_column(table.schema.get_field_index("source"), SCHEMA.field("source"), named)
+
+
+def _source_order(table: pa.Table) -> Any:
+    """The numbers of a table's rows in the order of their files and rows."""
+    source = table["source"]
+    keys = pa.table({name: pc.struct_field(source, name) for name in ("file", "row")} | {"id": table["id"]})
+    return in_order(keys)
+
+
+def _table(batch: pa.RecordBatch) -> pa.Table:
+    return pa.Table.from_batches([batch])
+
+
+def _write_split(pieces: Iterator[pa.Table], schema: pa.Schema, stem: Path) -> None:
+    """One split as Parquet, with `meta` as a list of {key, value} (`datasets` reads no maps), and as JSON lines.
+
+    The JSON lines leave out the many `signals` of a row: they are what trains a model, not what tells of it.
+    """
+    with stem.with_suffix(".jsonl").open("wb") as file:
+
+        def listed() -> Iterator[pa.Table]:
+            for piece in pieces:
+                piece = piece.select(schema.names)
+                for batch in piece.drop_columns(unread).to_batches(max_chunksize=4096):
+                    file.writelines(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in dicts(_table(batch)))
+                meta = piece["meta"].combine_chunks()
+                entries = pa.StructArray.from_arrays([meta.keys, meta.items], fields=list(LISTED_META.value_type))
+                yield piece.set_column(at, "meta", pa.ListArray.from_arrays(meta.offsets, entries))
+
+        at, unread = schema.get_field_index("meta"), [name for name in ("signals",) if name in schema.names]
+        _write_parquet(listed(), schema.set(at, pa.field("meta", LISTED_META)), stem.with_suffix(".parquet"))
+
+
+def _write_parquet(pieces: Iterator[pa.Table], schema: pa.Schema, path: Path) -> None:
+    """A Parquet file with a row group for each piece."""
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for piece in pieces:
+            writer.write_table(piece, row_group_size=max(1, piece.num_rows))

@@ -1,0 +1,110 @@
+"""A file of text, with or without YAML front matter -> one raw row."""
+
+import re
+from typing import Any
+
+import yaml
+
+from curate.read.encoding import encoding_of, is_utf8
+from curate.read.json_value import check_depth, check_text
+from curate.read.raw_row import LONGEST_ROW, Row, Unread, not_decoded, shown, too_long
+
+YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""Safe either way; libyaml's is eight times faster, where PyYAML was built with it."""
+FRONT_MATTER = re.compile(r"\A---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
+
+
+def document(data: bytes, format: str, name: str, stated: str | None) -> Row | Unread:
+    """A file of text as one row."""
+    if len(data) > LONGEST_ROW:
+        return Unread(too_long(), 1, shown(data[:1000]))
+    encoding = stated
+    try:
+        text = data.decode("utf-8-sig" if stated is None or is_utf8(stated) else stated)
+    except UnicodeError as problem:
+        encoding = encoding_of(data) if stated is None else None
+        if encoding is None or is_utf8(encoding):
+            words = str(problem) if stated or encoding else not_decoded(None, problem)
+            return Unread(words, 1, shown(data))
+        try:
+            text = data.decode(encoding)
+        except UnicodeError as error:
+            return Unread(str(error), 1, shown(data))
+    row = _front_matter(text) if format == "front_matter" else {"text": text, "name": name}
+    if isinstance(row, dict) and encoding is not None and not is_utf8(encoding):
+        row["_encoding"] = encoding
+    return row
+
+
+def _front_matter(text: str) -> Row | Unread:
+    """A file of YAML between `---` lines and text below: the YAML's keys, and `text`."""
+    match = FRONT_MATTER.match(text)
+    if match is None:
+        return Unread("no YAML front matter between two --- lines", 1, text)
+    keys = plain_yaml(match[1])
+    if keys is None:
+        try:
+            keys = _yaml_value(match[1])
+        except Exception as error:  # PyYAML's constructors raise whatever int(), datetime() and the like do
+            return Unread(f"{type(error).__name__}: {error}", 1, text)
+        if not isinstance(keys, dict):
+            return Unread(f"front matter is a {type(keys).__name__}, expected keys and values", 1, text)
+        keys = {str(key): value for key, value in keys.items()}
+    if "text" in keys:
+        return Unread("front matter has the key `text`, which is the name of the text below it", 1, text)
+    return keys | {"text": text[match.end() :]}
+
+
+def _yaml_value(text: str) -> Any:
+    if "*" in text and any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=YAML_LOADER)):
+        raise ValueError("aliases are not read: a few lines of them can stand for terabytes")
+    value = yaml.load(text, Loader=YAML_LOADER)  # noqa: S506
+    check_depth(value)
+    if "\\" in text:
+        check_text(value)
+    return {} if value is None else value
+
+
+_PLAIN = r"(?:[A-Za-z/(](?:[!-9;-~]| +(?=[!\"$-~])|:(?=[!-~]))*|0|[1-9][0-9]{0,17})"
+_PLAIN_LINE = re.compile(rf"(?:([A-Za-z_][A-Za-z0-9_]{{0,99}}):(?: +({_PLAIN}))?|( *)- ({_PLAIN}))\n")
+_WORDS: dict[str, Any] = {
+    form: value
+    for words, value in (("true yes on", True), ("false no off", False), ("null", None))
+    for word in words.split()
+    for form in (word, word.capitalize(), word.upper())
+}
+"""What is no text in YAML 1.1 although it is made of letters."""
+
+
+def plain_yaml(text: str) -> Row | None:
+    """The value of YAML that has only lines `key: value` and `key:` with a list `- value` below, each value a plain
+    word, phrase or natural number; None where there is anything else, and YAML itself must say what it means."""
+    row: Row = {}
+    at = 0
+    items: list[Any] | None = None
+    indent, key = "", ""
+    while match := _PLAIN_LINE.match(text, at):
+        at = match.end()
+        name, value, dash, item = match.groups()
+        if name is not None:
+            if name in _WORDS:
+                return None
+            key, items = name, None
+            if value is None:
+                items = []
+                row[key] = None
+            else:
+                row[key] = _plain_value(value)
+        elif items is None or (items and dash != indent):
+            return None
+        else:
+            indent = dash
+            items.append(_plain_value(item))
+            row[key] = items
+    return row if at == len(text) else None
+
+
+def _plain_value(text: str) -> Any:
+    if text[0] <= "9" and text[0] >= "0":
+        return int(text)
+    return _WORDS.get(text, text)

@@ -1,0 +1,222 @@
+"""JSON -> raw rows: JSON lines, an array of rows, or an object that holds them."""
+
+import io
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import IO, Any
+
+from curate.read.encoding import Rejoined, head_of, is_utf8
+from curate.read.json_value import DECODER, check_value, json_value
+from curate.read.raw_row import DEEPEST, LONGEST_ROW, Row, Unread, not_decoded, shown, shown_text, too_long
+
+
+def _lines(stream: IO[bytes]) -> Iterator[bytes]:
+    """Lines with their ends; of one longer than LONGEST_ROW its first LONGEST_ROW + 1 bytes."""
+    while line := stream.readline(LONGEST_ROW + 1):
+        rest = line
+        while len(rest) >= LONGEST_ROW and not rest.endswith(b"\n"):
+            rest = stream.readline(LONGEST_ROW)
+        yield line
+
+
+def json_lines(stream: IO[bytes], encoding: str | None, line: int) -> Iterator[Row | Unread]:
+    """One row for each line that is not blank; `line` lines of the file come before, `encoding` is what it was in."""
+    for number, text in enumerate(_lines(stream), line + 1):
+        if len(text) > LONGEST_ROW:
+            yield Unread(too_long(), number, shown(text[:1000]))
+        elif not text.isspace():
+            try:
+                value = json_value(text)
+            except UnicodeDecodeError as error:
+                utf8 = encoding is not None and is_utf8(encoding)
+                words = str(error) if utf8 else not_decoded(encoding, error)
+                yield Unread(words, number, shown(text))
+                continue
+            except ValueError as error:
+                yield Unread(str(error), number, shown(text))
+                continue
+            yield value if isinstance(value, dict) else Unread("expected a JSON object", number, shown(text))
+
+
+ROWS_KEYS = ("data", "rows", "examples", "instances", "records")
+"""Keys under which a JSON object's rows are looked for."""
+
+
+def json_rows(stream: IO[bytes], rows: str | None, encoding: str | None) -> Iterator[Row | Unread]:
+    """One row for each element of an array or of an object of rows, or one for the object."""
+    head = head_of(stream, LONGEST_ROW)
+    if len(head) < LONGEST_ROW:
+        try:
+            value = json_value(head)
+        except ValueError:
+            pass  # read element by element, up to where it breaks
+        else:
+            for row in value if isinstance(value, list) else _object_rows(value, rows):
+                yield row if isinstance(row, dict) else _no_object(row)
+            stream.read(1)  # nothing, or the error of a stream that breaks just behind it
+            return
+    chained = io.BufferedReader(Rejoined(head, stream))
+    yield from _JsonText(io.TextIOWrapper(chained, "utf-8-sig", "surrogateescape", newline=""), encoding).rows(rows)
+
+
+def _no_object(value: Any, line: int | None = None) -> Unread:
+    return Unread("expected a JSON object", line, json.dumps(value))
+
+
+def _object_rows(value: Any, rows: str | None) -> Iterable[Any]:
+    """The rows of a JSON text that is not an array.
+
+    Rows are what `rows` says. Untold, a list of objects under one of ROWS_KEYS, no other value being a list or an
+    object; or the values, where they are two or more objects with the same keys; or the object itself.
+    """
+    if not isinstance(value, dict) or rows == ".":
+        return [value]
+    if rows not in (None, "*"):
+        inner = value.get(rows)
+        return inner if isinstance(inner, list) else [Unread(f"expected a list under the key {rows!r}", 1, "")]
+    nested = {key: each for key, each in value.items() if isinstance(each, (dict, list))}
+    if rows is None and len(nested) == 1:
+        [(key, inner)] = nested.items()
+        if key in ROWS_KEYS and isinstance(inner, list) and all(isinstance(each, dict) for each in inner):
+            return inner
+    alike = len(value) > 1 and all(isinstance(each, dict) for each in value.values())
+    alike = alike and len({frozenset(each) for each in value.values()}) == 1 and bool(next(iter(value.values())))
+    if rows == "*" or alike:
+        return [each | {"_key": key} if isinstance(each, dict) else each for key, each in value.items()]
+    return [value]
+
+
+_SPACE = re.compile(r"[ \t\r\n]*")
+
+
+class _JsonText:
+    """JSON text read value by value, so that an array of any length is read in the memory of one element."""
+
+    def __init__(self, text: IO[str], encoding: str | None) -> None:
+        self._text = text
+        self._encoding = encoding
+        self._buffer = ""
+        self._at = 0
+        self._lines = 0
+        """Lines before `_counted`, a place in the buffer."""
+        self._counted = 0
+
+    def rows(self, rows: str | None) -> Iterator[Row | Unread]:
+        """The rows, and one Unread for all that follows where the text is broken."""
+        try:
+            if self._peek() == "[":
+                yield from self._elements(self._element)
+            elif self._peek() == "{" and rows not in (None, "."):
+                yield from self._members(str(rows))
+            else:
+                found = _object_rows(self._value(), rows)
+                if not self._peek():
+                    yield from (row if isinstance(row, (dict, Unread)) else _no_object(row) for row in found)
+            if self._peek():
+                raise self._problem("Extra data")
+        except ValueError as error:
+            yield Unread(str(error), self._line(), shown_text(self._buffer[self._at : self._at + 1000]))
+
+    def _members(self, rows: str) -> Iterator[Row | Unread]:
+        """The rows of an object too long to be read at once: under one key, or all values."""
+
+        def member() -> Iterator[Row | Unread]:
+            if self._peek() != '"':
+                raise self._problem("Expecting property name enclosed in double quotes")
+            key = self._value()
+            if self._peek() != ":":
+                raise self._problem("Expecting ':' delimiter")
+            self._at += 1
+            if rows == "*":
+                yield from (row | {"_key": key} if isinstance(row, dict) else row for row in self._element())
+            elif key == rows and self._peek() == "[":
+                yield from self._elements(self._element)
+            else:
+                self._value()
+
+        yield from self._elements(member)
+
+    def _elements(self, element: Callable[[], Iterator[Row | Unread]]) -> Iterator[Row | Unread]:
+        """What is between brackets or braces, separated by commas."""
+        close = {"[": "]", "{": "}"}[self._peek()]
+        self._at += 1
+        if self._peek() != close:
+            yield from element()
+            while self._peek() == ",":
+                self._at += 1
+                yield from element()
+        if self._peek() != close:
+            raise self._problem("Expecting ',' delimiter")
+        self._at += 1
+
+    def _element(self) -> Iterator[Row | Unread]:
+        self._peek()
+        line = self._line()
+        value, text = self._value_text()
+        try:
+            check_value(value, text)
+            text.encode()
+        except UnicodeEncodeError:
+            yield Unread(not_decoded(self._encoding), line, shown_text(text))
+        except ValueError as error:
+            yield Unread(str(error), line, shown_text(text))
+        else:
+            yield value if isinstance(value, dict) else _no_object(value, line)
+
+    def _value(self) -> Any:
+        value, text = self._value_text()
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise ValueError(not_decoded(self._encoding)) from None
+        check_value(value, text)
+        return value
+
+    def _value_text(self) -> tuple[Any, str]:
+        """The next value and its text."""
+        self._peek()
+        while True:
+            try:
+                value, end = DECODER.raw_decode(self._buffer, self._at)
+            except (ValueError, RecursionError) as error:
+                is_long = len(self._buffer) - self._at > LONGEST_ROW
+                if not is_long and self._more():
+                    continue
+                if isinstance(error, RecursionError):
+                    raise ValueError(f"nested deeper than {DEEPEST} levels") from None
+                if isinstance(error, json.JSONDecodeError):
+                    raise (ValueError(too_long()) if is_long else self._problem(error.msg, error.pos)) from None
+                raise
+            if end < len(self._buffer) or not self._more():  # else a number may go on
+                text = self._buffer[self._at : end]
+                self._at = end
+                return value, text
+
+    def _peek(self) -> str:
+        """The next character that is no space, or none at the end."""
+        while True:
+            match = _SPACE.match(self._buffer, self._at)
+            self._at = match.end() if match else self._at
+            if self._at < len(self._buffer):
+                return self._buffer[self._at]
+            if not self._more():
+                return ""
+
+    def _more(self) -> bool:
+        """Read on, as much again as is held, so that a long value is not tried too often."""
+        chunk = self._text.read(max(1 << 13, len(self._buffer) - self._at))
+        if chunk:
+            self._line()
+            self._buffer, self._at, self._counted = self._buffer[self._at :] + chunk, 0, 0
+        return bool(chunk)
+
+    def _line(self) -> int:
+        """The line that comes next, counted on from where it was last asked."""
+        self._lines += self._buffer.count("\n", self._counted, self._at)
+        self._counted = self._at
+        return 1 + self._lines
+
+    def _problem(self, words: str, at: int | None = None) -> ValueError:
+        at = self._at if at is None else at
+        return ValueError(f"{words}: line {self._line() + self._buffer.count(chr(10), self._at, at)}")

@@ -1,0 +1,78 @@
+"""A JSON value: strict, within bounds of depth and size of numbers, and such that it can be written back as UTF-8."""
+
+import json
+import math
+from typing import Any
+
+import orjson
+
+from curate.read.raw_row import DEEPEST
+
+_ZEROS = bytes.maketrans(b"123456789", b"000000000")
+
+
+def json_value(data: bytes) -> Any:
+    """A JSON text's value, which has only finite numbers, at most DEEPEST levels, and can be written back as UTF-8.
+
+    orjson's, where it is sure to be the same as the standard library's: orjson makes floats of integers beyond 64
+    bits (20 digits, or 19 and a sign), and has another limit of depth. Of a key given twice both take the last.
+
+    Raises:
+        ValueError: it is not strict JSON in these bounds, in the standard library's words.
+    """
+    if data.count(b"[") + data.count(b"{") <= DEEPEST and b"0" * 19 not in data.translate(_ZEROS):
+        try:
+            return orjson.loads(data)
+        except orjson.JSONDecodeError:
+            pass  # or a byte order mark; the words below are the ones people know
+    return strict_value(data.decode("utf-8-sig"))
+
+
+def strict_value(text: str) -> Any:
+    """What `json_value` means, by the standard library alone."""
+    try:
+        value = DECODER.decode(text)
+    except RecursionError:
+        raise ValueError(f"nested deeper than {DEEPEST} levels") from None
+    check_value(value, text)
+    return value
+
+
+def check_value(value: Any, text: str) -> None:
+    """Hold a value that the standard library has read from `text` to the bounds; ValueError where it breaks them."""
+    if text.count("[") + text.count("{") > DEEPEST:
+        check_depth(value)
+    if "\\ud" in text.lower():
+        check_text(value)
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"{text:.40} is too large for a number")
+    return value
+
+
+DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
+
+
+def check_depth(value: Any) -> None:
+    """ValueError where lists and dicts are nested deeper than DEEPEST."""
+    layer, depth = [value], 0
+    while layer:
+        if depth > DEEPEST:
+            raise ValueError(f"nested deeper than {DEEPEST} levels")
+        inner = [each.values() if isinstance(each, dict) else each for each in layer if isinstance(each, (dict, list))]
+        layer, depth = [child for children in inner for child in children], depth + 1
+
+
+def check_text(value: Any) -> None:
+    """ValueError where a text holds a lone surrogate, which UTF-8 cannot write."""
+    try:
+        json.dumps(value, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"lone surrogate \\u{ord(error.object[error.start]):04x}") from None

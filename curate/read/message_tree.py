@@ -1,0 +1,126 @@
+"""Trees of messages, as OpenAssistant exports them, nested or flat -> conversations, one a path."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from curate.read.conversation import Conversation, Paths, ShapeError, Turn, answered, speaker, text_of
+from curate.read.raw_row import Row, Unread
+
+DEEPEST_TREE = 100
+"""Messages of a path: far more than people write, and few enough for what walks a nested value level by level."""
+MESSAGE = ("message_id", "text", "role")
+
+
+def gathered(rows: Iterator[Row | Unread]) -> Iterator[Row | Unread]:
+    """Rows, in which rows that are the messages of one tree have become one: the tree.
+
+    A tree's messages follow one another in the file. A message whose parent is not among them comes by itself.
+    """
+    tree: list[Row] = []
+    ids: set[str] = set()
+    for row in rows:
+        if isinstance(row, dict) and _is_flat_message(row):
+            named = row.get("message_tree_id")
+            if named != tree[0].get("message_tree_id") if tree and named else row.get("parent_id") not in ids:
+                yield from _planted(tree)
+                tree, ids = [], set()
+            tree.append(row)
+            ids.add(row["message_id"])
+        else:
+            yield from _planted(tree)
+            tree, ids = [], set()
+            yield row
+    yield from _planted(tree)
+
+
+def _is_flat_message(row: Row) -> bool:
+    """Whether a row is a message of a tree whose other messages are other rows."""
+    return (
+        all(isinstance(row.get(name), str) for name in MESSAGE)
+        and ("parent_id" in row or "message_tree_id" in row)
+        and all(isinstance(row.get(name), (str, type(None))) for name in ("parent_id", "message_tree_id"))
+        and row.get("replies") is None
+    )
+
+
+def _planted(tree: list[Row]) -> Iterator[Row]:
+    """Flat messages as nested trees, then those that hang on none of the others, or too deep, as they are."""
+    replies: dict[Any, list[int]] = {}
+    for place, message in enumerate(tree):
+        replies.setdefault(message.get("parent_id"), []).append(place)
+    nested = [message | {"replies": []} for message in tree]
+    roots = replies.pop(None, [])
+    depth = dict.fromkeys(roots, 1)
+    reached = list(roots)
+    for place in reached:
+        for child in replies.pop(nested[place]["message_id"], ()) if depth[place] < DEEPEST_TREE else ():
+            nested[place]["replies"].append(nested[child])
+            depth[child] = depth[place] + 1
+            reached.append(child)
+    yield from (nested[place] for place in roots)
+    yield from (message for place, message in enumerate(tree) if place not in depth)
+
+
+def oasst(row: Row, paths: Paths) -> list[Conversation]:
+    """Rows that are a tree, {prompt}, or its root message."""
+    root = row.get("prompt")
+    if not (isinstance(root, dict) and "text" in root and "role" in root):
+        if not all(isinstance(row.get(name), str) for name in MESSAGE):
+            return []
+        if row.get("parent_id") is not None:
+            raise ShapeError(
+                f"oasst: the message {row['parent_id']!r} that this one replies to is not in the rows beside it, or "
+                f"more than {DEEPEST_TREE} messages came before: those of a tree must follow one another"
+            )
+        root = row
+    group = str(row.get("message_tree_id") or root.get("message_id") or "") or None
+    kept, left_out = _paths(root, paths)
+    return [
+        Conversation([_message_turn(message) for message in path], group, 0 if number else left_out)
+        for number, path in enumerate(kept)
+    ]
+
+
+def _paths(root: Row, paths: Paths) -> tuple[list[list[Row]], int]:
+    """The paths from the root to its leaves, each up to its last answer; and how many messages are on none of them.
+
+    Left out are deleted messages with all that replies to them, and questions that nobody has answered unless the
+    tree has no answer at all. The best path is that of the lowest rank at each step; what has no rank comes last.
+    """
+    found: list[list[tuple[Any, Row]]] = []
+    stack: list[list[tuple[Any, Row]]] = [[((), root)]]
+    count = 0
+    while stack:
+        path = stack.pop()
+        count += 1
+        replies = path[-1][1].get("replies") or []
+        if not isinstance(replies, list) or not all(isinstance(reply, dict) for reply in replies):
+            raise ShapeError("oasst: expected replies to be a list of messages")
+        ranked = [((reply.get("rank") is None, reply.get("rank") or 0, n), reply) for n, reply in enumerate(replies)]
+        alive = [each for each in ranked if not each[1].get("deleted")]
+        count += sum(_size(reply) for _, reply in ranked if reply.get("deleted"))
+        stack += [[*path, each] for each in reversed(alive)]
+        if not alive:
+            found.append(path[: answered([speaker(message.get("role")) for _, message in path])])
+    begun = {tuple(id(message) for _, message in path[:end]) for path in found for end in range(1, len(path))}
+    whole = {tuple(id(message) for _, message in path): path for path in found}
+    kept = [path for key, path in whole.items() if key not in begun]
+    if any(speaker(path[-1][1].get("role")) == "assistant" for path in kept):
+        kept = [path for path in kept if speaker(path[-1][1].get("role")) == "assistant"]
+    if paths == "best":
+        kept = [min(kept, key=lambda path: [rank for rank, _ in path])]
+    on_them = {id(message) for path in kept for _, message in path}
+    return [[message for _, message in path] for path in kept], count - len(on_them)
+
+
+def _size(message: Row) -> int:
+    """How many messages a tree has."""
+    found = [message]
+    for each in found:
+        replies = each.get("replies")
+        found += [reply for reply in replies if isinstance(reply, dict)] if isinstance(replies, list) else []
+    return len(found)
+
+
+def _message_turn(message: Row) -> Turn:
+    return {"role": speaker(message.get("role")), "content": text_of("oasst: text", message.get("text"))}

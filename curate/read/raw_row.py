@@ -1,0 +1,62 @@
+"""A raw row: what every reader of a file gives, or, in its place, what could not be read."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from curate.read.encoding import BROKEN, is_utf8
+
+Row = dict[str, Any]
+"""A file's own columns. Those that begin with an underscore may be Assay's: `_member` names the member of an archive,
+`_encoding` how the text was encoded where that was not UTF-8, `_key` a row's key in a JSON object of rows."""
+
+LONGEST_ROW = 16 << 20
+"""Bytes of a line, a file of text, or an element of JSON, or characters of a CSV cell, beyond which it is no row."""
+DEEPEST = 200
+"""Levels of a row's nesting. Python's own limit depends on who calls the parser; this one does not."""
+
+
+@dataclass(frozen=True)
+class Unread:
+    """A row that could not be read."""
+
+    message: str
+    """The parser's words."""
+    line: int | None
+    """1-based line of the file on which the row begins, where that is known."""
+    raw: str
+    """The row's text, with `\\x..` for bytes that are not UTF-8; only the beginning of one longer than LONGEST_ROW."""
+
+
+def not_decoded(encoding: str | None, words: object = "not UTF-8") -> str:
+    """What is said of bytes that are not in a file's encoding."""
+    if encoding is None:
+        return f"{words}; no other encoding is sure: state `encoding` in the recipe's source"
+    return f"not {encoding}" if not is_utf8(encoding) else "not UTF-8"
+
+
+def shown(data: bytes) -> str:
+    """A row's bytes as text, for `Unread.raw`."""
+    return data.replace(BROKEN, b"\xef\xbf\xbd").decode("utf-8", "backslashreplace")
+
+
+def shown_text(text: str) -> str:
+    """The same of text that was decoded with `surrogateescape`."""
+    return shown(text.encode("utf-8", "surrogateescape"))
+
+
+def too_long() -> str:
+    """What is said of a row beyond LONGEST_ROW."""
+    return f"longer than {LONGEST_ROW >> 20} MiB"
+
+
+def distinct(columns: list[str]) -> list[str]:
+    """Column names, a repeated one numbered as pandas does it: `a`, `a.1`."""
+    found: dict[str, None] = {}
+    copies: dict[str, int] = {}
+    for name in columns:
+        numbered = name
+        while numbered in found:
+            copies[name] = copies.get(name, 0) + 1
+            numbered = f"{name}.{copies[name]}"
+        found[numbered] = None
+    return list(found)

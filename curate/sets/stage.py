@@ -1,0 +1,208 @@
+"""The form of a stage over all rows at once: what rows are judged by is found shard by shard, then judged in one place.
+
+The two halves are cached separately: `keys` by the shard, `judge` by all shards and whatever else it looks at. What a
+stage says of a row is applied to the shards, counted and published in one place for all stages (`curate.pipeline`).
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import orjson
+import pyarrow as pa
+
+from curate.cache import Shard, StageTask, cache_folder, keyed_folder, read_arrow, run_stage, write_arrow
+from curate.engine import MapShards
+from curate.hashing import digest
+from curate.progress import Progress
+from curate.sets.earlier import Earlier
+from curate.sets.rows import Rows
+from curate.stage import Outcome, RowStage, Stage, divide_by
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a stage says of all rows."""
+
+    rows: pa.Table
+    """One row for each, in the order of the keys: `reason` and `evidence` (JSON), null where the row is kept, and the
+    columns that the stage sets, such as `cluster`."""
+    beside: Mapping[str, pa.Table] = field(default_factory=dict)
+    """Tables that later stages read, by name."""
+    published: Mapping[str, pa.Table] = field(default_factory=dict)
+    """Tables that are published with the version, as NAME.parquet: a record's columns and others."""
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+    """What the manifest says beside the counts of rows and reasons: JSON-like, by key; mappings under one key join."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A verdict that has been reached, as the cache holds it."""
+
+    folder: Path
+    key: str
+    """Hash of everything the verdict depends on."""
+
+    @staticmethod
+    def write(verdict: Verdict, folder: Path) -> None:
+        write_arrow(verdict.rows, folder / "rows.arrow")
+        for kind, tables in (("beside", verdict.beside), ("published", verdict.published)):
+            (folder / kind).mkdir()
+            for name, table in tables.items():
+                write_arrow(table, folder / kind / f"{name}.arrow")
+        (folder / "manifest.json").write_bytes(orjson.dumps(verdict.manifest))
+
+    def rows(self) -> pa.Table:
+        """See `Verdict.rows`; memory-mapped, as all tables of it."""
+        return read_arrow(self.folder / "rows.arrow")
+
+    def beside(self, name: str) -> pa.Table:
+        return read_arrow(self.folder / "beside" / f"{name}.arrow")
+
+    def published(self) -> dict[str, pa.Table]:
+        return {path.stem: read_arrow(path) for path in sorted((self.folder / "published").iterdir())}
+
+    def manifest(self) -> dict[str, Any]:
+        found: dict[str, Any] = orjson.loads((self.folder / "manifest.json").read_bytes())
+        return found
+
+
+@dataclass(frozen=True)
+class Past:
+    """What earlier versions hold."""
+
+    rows: Sequence[Earlier]
+    """The oldest first."""
+    versions: list[str]
+    """The versions that the drop is compared with, in order."""
+    bound_by: list[str]
+    """The versions of the same drop whose splits stand."""
+    files: list[str]
+    """SHA-256 of each file of the drop: rows of these are judged anew."""
+    published: Callable[[str], Path]
+    """Gives the folder of a version; one that has been deleted is not there."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a stage over all rows may look at beside their keys."""
+
+    rows: Rows
+    """The rows, whole, in the order of the keys."""
+    past: Past
+    before: Mapping[str, Judged]
+    """The verdicts of the stages that came before, by their names, in order."""
+
+
+class SetStage(Stage, ABC):
+    """A stage that judges all rows at once: `keys` for each shard, then `judge` over all of them."""
+
+    place: ClassVar[str] = "split"
+    looks_back: ClassVar[Literal["never", "at rows", "at splits"]] = "never"
+    """What of earlier versions the verdict depends on: nothing, their rows, or also the splits these are in."""
+
+    @abstractmethod
+    def keys(self, table: pa.Table) -> pa.Table:
+        """What the rows of a shard are judged by: one row for each, in their order. Computed by any worker, and kept;
+        must not depend on the rows' order."""
+
+    def keys_key(self) -> Any:
+        """All that the keys of given rows depend on, JSON-like: the whole stage, unless it knows better."""
+        return self.key()
+
+    @abstractmethod
+    def judge(self, keys: pa.Table, seen: Seen) -> Verdict:
+        """Judge all rows; the verdict must not depend on their order."""
+
+
+@dataclass(frozen=True)
+class KeysTask:
+    """Finding what a shard's rows are judged by."""
+
+    stage: SetStage
+    shard: Shard
+    cache: Path
+    unit: str = "rows"
+
+    @property
+    def size(self) -> int:
+        return self.shard.rows
+
+
+def run_keys(task: KeysTask) -> Path:
+    """The file of the cache that holds a shard's keys."""
+    folder = keyed_folder(task.cache / "stages", digest(["keys", task.stage.keys_key(), task.shard.key]))
+    if not folder.is_dir():
+        table = task.stage.keys(task.shard.kept())
+        cache_folder(folder, lambda draft: write_arrow(table, draft / "keys.arrow"))
+    return folder / "keys.arrow"
+
+
+class Apply(RowStage):
+    """A verdict, applied to the rows of one shard."""
+
+    stage: str
+    verdict: str
+    """Its key."""
+    path: Path
+    begin: int
+    """Position of the shard's first row in it."""
+
+    def key(self) -> Any:
+        return ["apply", 1, self.stage, self.verdict]  # a shard has its place among all shards, which are in that key
+
+    def run(self, table: pa.Table) -> Outcome:
+        mine = read_arrow(self.path).slice(self.begin, table.num_rows).combine_chunks()
+        for name in mine.column_names:
+            if name in table.column_names:
+                table = table.set_column(table.schema.get_field_index(name), mine.schema.field(name), mine[name])
+            elif name not in ("reason", "evidence"):
+                table = table.append_column(mine.schema.field(name), mine[name])
+        return divide_by(table, self.stage, *(mine[name].combine_chunks() for name in ("reason", "evidence")))
+
+
+def judge_rows(
+    stage: SetStage,
+    shards: Sequence[Shard],
+    past: Past,
+    before: Mapping[str, Judged],
+    cache: Path,
+    map_shards: MapShards,
+    progress: Progress,
+) -> tuple[list[Shard], Judged]:
+    """Judge all rows at once, or find the verdict in the cache, and apply it to each shard.
+
+    Args:
+        stage: prepared.
+        shards: the rows that are left.
+        past, before: see `Seen`.
+        cache: the store's.
+        map_shards: runs what is done shard by shard.
+        progress: told of the rest.
+    """
+    looked_at = {
+        "never": [],
+        "at rows": [past.versions, past.files],
+        "at splits": [past.versions, past.files, past.bound_by],
+    }[stage.looks_back]
+    key = digest(["verdict", 1, stage.key(), looked_at, [shard.key for shard in shards]])
+    folder = keyed_folder(cache / "stages", key)
+    if not folder.is_dir():
+        files = map_shards(f"{stage.name}: keys", run_keys, [KeysTask(stage, shard, cache) for shard in shards])
+        keys = pa.concat_tables([read_arrow(file) for file in files])
+        what = f"{stage.name}: judge"
+        progress(what, 0, keys.num_rows, "rows")
+        verdict = stage.judge(keys, Seen(Rows([shard.kept() for shard in shards]), past, before))
+        cache_folder(folder, partial(Judged.write, verdict))
+        progress(what, keys.num_rows, keys.num_rows, "rows")
+    judged = Judged(folder, key)
+    begins = np.cumsum([0, *(shard.rows for shard in shards)]).tolist()
+    tasks = [
+        StageTask(Apply(stage=stage.name, verdict=key, path=folder / "rows.arrow", begin=begin), shard, cache)
+        for shard, begin in zip(shards, begins, strict=False)
+    ]
+    return map_shards(stage.name, run_stage, tasks), judged

@@ -1,0 +1,80 @@
+"""Untying: components of rows in which several splits are fixed are taken apart, at the price of the rows between."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from curate.sets.deal import Ints
+
+
+def untie(
+    component: Ints,
+    cluster: Ints,
+    group: Ints,
+    ids: Sequence[str],
+    fixed: dict[int, frozenset[str]],
+    recorded: set[int],
+    first: set[int],
+) -> dict[int, dict[str, Any]]:
+    """Take apart, in place, the components in which several splits are fixed; gives back the rows that must go.
+
+    A row joins its cluster with its group. As in Kruskal's algorithm the rows of such a component are put back one by
+    one, and one that would join two splits stays out: recorded rows first, which all stand, then those of `first`, then
+    the rows that touch one split only, the split that most rows touch first, then the others; of equals the least id
+    first. No row that stayed out could be put back, so none goes that did not have to once the others were in.
+
+    Args:
+        component: -1 is written for the rows that go, and a number of its own for each part that remains.
+        fixed: row -> the splits it is fixed to.
+        recorded: rows of `fixed` that an earlier version published.
+        first: rows that come before all that are not recorded.
+    """
+    from curate.sets.components import Components
+
+    splits_of: dict[int, frozenset[str]] = {}
+    for row, ties in fixed.items():
+        splits_of[int(component[row])] = splits_of.get(int(component[row]), frozenset()) | ties
+    torn = [root for root, splits in splits_of.items() if len(splits) > 1]
+    rows = np.flatnonzero(np.isin(component, torn)).tolist()
+    nodes = {row: [("cluster", int(cluster[row])), ("group", int(group[row]))][: 1 + (group[row] >= 0)] for row in rows}
+    least: dict[int, str] = {}
+    at_node: dict[tuple[str, int], frozenset[str]] = {}
+    for row in rows:
+        root = int(component[row])
+        least[root] = min(ids[row], least.get(root, ids[row]))
+        if row in recorded:
+            at_node |= {node: at_node.get(node, frozenset()) | fixed[row] for node in nodes[row]}
+    touched = {
+        row: frozenset().union(fixed.get(row, ()), *(at_node.get(node, ()) for node in nodes[row])) for row in rows
+    }
+    votes = Counter((int(component[row]), touched[row]) for row in rows)
+
+    def turn(row: int) -> tuple[bool, bool, bool, int, list[str], str]:
+        touches_one = len(touched[row]) == 1
+        most = -votes[int(component[row]), touched[row]] if touches_one else 0
+        return row not in recorded, row not in first, not touches_one, most, sorted(touched[row]), ids[row]
+
+    position = {row: at for at, row in enumerate(rows)}
+    parts = Components(len(rows))
+    split_of: dict[int, str | None] = {}
+    present: dict[tuple[str, int], set[int]] = {}
+    bridges: dict[int, dict[str, Any]] = {}
+    for row in sorted(rows, key=turn):
+        here = position[row]
+        beside = {parts.find(part) for node in nodes[row] for part in present.get(node, ())}
+        if row in recorded:
+            beside = {part for part in beside if split_of[part] in fixed[row]}
+        splits = set(fixed.get(row, ())) | {split for part in beside if (split := split_of[part]) is not None}
+        if len(splits) > 1:
+            bridges[row] = {"cluster": least[int(component[row])], "splits": sorted(splits)}
+            continue
+        for part in beside:
+            parts.union(here, part)
+        split_of[parts.find(here)] = next(iter(splits), None)
+        for node in nodes[row]:
+            present[node] = {parts.find(part) for part in (here, *present.get(node, ()))}
+    for row in rows:
+        component[row] = -1 if row in bridges else len(component) + parts.find(position[row])
+    return bridges

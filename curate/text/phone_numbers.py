@@ -1,0 +1,74 @@
+"""Telephone numbers in text: written as such, or called so by a word beside them."""
+
+import re
+from collections.abc import Iterator
+
+_RUN = re.compile(r"[0-9+(](?:[ ().+/-]{0,3}[0-9]){5,}+")
+_PHONE = re.compile(
+    r"""(?<![\w.+/=#-])(?<![0-9][ .-])(?:
+        \+(?!(?:19|20)[0-9]{2}-)[1-9][0-9]{0,2}[ .-]?(?:\([0-9]{1,4}\)[ .-]?)?[0-9]{1,4}(?:[ .-]?[0-9]{2,4}){1,4}
+                                                                                        # +41 (0)85 806 98 67
+      | 00[1-9][0-9]{0,2}([ .-])[0-9]{2,4}(?:\1[0-9]{2,4}){1,3}                         # 001-253-366-9781
+      | (?:1[ .-])?\((?:0[0-9]{1,4}|[1-9][0-9]{1,2})\)[ ]?(?!(?:19|20)[0-9]{2}-)[0-9]{3,4}[ .-][0-9]{3,4}
+                                                                                        # (212) 555-0100
+      | (?:1[ .-])?[0-9]{3}([.-])[0-9]{3}\2[0-9]{4}                                     # 212-555-0100
+      | (?![0-9]{3}-[0-9]{2}-)0[1-9][0-9]{0,3}([ .-])[0-9]{2,4}(?:\3[0-9]{2,4}){1,3}    # 0496 46 46 70; no SSN
+      | 0[1-9][0-9]{0,3}[ /-][0-9]{6,8}                                                 # 06-24312407
+      | 01[016789][0-9]{7,8}                                                            # 01012345678
+    )(?:[ ]?(?:x|ext\.?[ ]?)[0-9]{1,5})?(?!\w|[ .-][0-9])""",
+    re.VERBOSE | re.ASCII,
+)
+_EXTENSION = re.compile(r"[ ]?(?:x|ext\.?[ ]?)[0-9]{1,5}(?![0-9A-Za-z])")
+_CALLED_PHONE = re.compile(
+    r"(?:\b(?:tel|telephone|telefono|teléfono|téléphone|telefon|phone|handy|mobile?|móvil|cell|cellphone|call(?:ing)?"
+    r"|contact|fax|facsimile|telefax|dial|text|sms|whatsapp|hotline|desk:|office:|reach|answering|messages?)(?<=[\w:])(?!\w)"
+    r"[^0-9+(\n]{0,20}\n?[ ]{0,8}|(?:전화|연락처|휴대폰|핸드폰|팩스|电话|電話|手机|手機|携帯|传真)[^0-9+(\n]{0,12})\Z",
+    re.IGNORECASE,
+)
+_CALLED_AFTER = re.compile(
+    r"[ -]{0,2}\(?(?:office|fax|mobile|cell|phone|home|work|tel)\b[ ]?(?:$|[)\\,;\n])", re.IGNORECASE
+)
+_BOOK = re.compile(
+    r"(?:isbn|issn|ismn|doi|ean|upc|gtin|pmid|oclc|lccn|asin)(?:-?1[03])?\b[^0-9\n]{0,8}\Z", re.IGNORECASE
+)
+_DATE = re.compile(
+    r"(?:19|20)[0-9]{2}[ ]?[./ -][ ]?(?:[0-9]{1,2}\b|(?:19|20)[0-9]{2}\b)"
+    r"|[0-9]{1,2}[ ]?[./ -][ ]?[0-9]{1,2}[ ]?[./ -][ ]?(?:19|20)[0-9]{2}\b|(?:19|20)[0-9]{6}\b"
+)
+
+
+def phones(text: str) -> Iterator[tuple[int, int]]:
+    """Numbers written as telephone numbers are, and any run of digits that a word beside it calls one."""
+    for run in _RUN.finditer(text):
+        begin, end = run.span()
+        before = text[max(0, begin - 48) : begin]
+        if _DATE.match(text, begin, end) or _BOOK.search(before):
+            continue
+        written = [match.span() for match in _PHONE.finditer(text, begin, end + 9) if _is_phone(match[0])]
+        if written:
+            yield from written
+        elif not re.search(r"[\w.$€£¥=#&%/]\Z", before) and not re.match(r"[\w%€]|[.,][0-9]", text[end : end + 2]):
+            number = run[0]
+            if number.startswith("(") and number.count("(") > number.count(")"):
+                number, begin = number[1:], begin + 1
+            called_after = _CALLED_AFTER.match(text, end, end + 24) is not None
+            least = 6 if called_after else 7
+            called = called_after or _CALLED_PHONE.search(before)
+            if called and not _DATE.match(number) and least <= sum(map(str.isdigit, number)) <= 15:
+                extension = _EXTENSION.match(text, end)
+                yield begin, extension.end() if extension else end
+
+
+def _is_phone(text: str) -> bool:
+    """Whether `text` has as many digits as its country's numbers have, or, without a country, 9 to 11 after a trunk
+    prefix and 7 to 15 else (E.164)."""
+    number: str = re.split("x|ext", text)[0]
+    if number.startswith("+"):
+        import phonenumbers
+
+        try:
+            return phonenumbers.is_possible_number(phonenumbers.parse(number))
+        except phonenumbers.NumberParseException:
+            return False
+    digits = sum(map(str.isdigit, number))
+    return 9 <= digits <= 11 if re.match("0[1-9]", text) else 7 <= digits <= 15

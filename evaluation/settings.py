@@ -1,0 +1,119 @@
+"""The recipe's section `evaluation`, and the whole recipe."""
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
+
+from curate.read.mapping import Name
+from curate.stage import Settings
+from train.settings import TrainingRecipe
+
+
+class FieldRule(Settings):
+    """How a field of the answer is compared, in place of what its JSON Schema suggests."""
+
+    kind: Literal["class", "number", "date", "text", "set", "list", "value"] = Field(
+        alias="as", description="What the field is; `value` takes nothing but the very same JSON value."
+    )
+    tolerance: float = Field(0.0, ge=0, description="By how much a number may differ.")
+    relative: float = Field(0.0, ge=0, description="By what share of the expected number it may differ.")
+    order: list[str] = Field([], description="Labels of an ordered class, the lowest first.")
+
+
+GATE = re.compile(
+    r"(?P<measure>[\w.-]+?)(?P<bound>\.low|\.high)?\s*"
+    r"(?:(?P<sign>>=|<=|>|<)\s*(?P<number>\d+(?:\.\d+)?)"
+    r"|\s(?P<claim>better than|not worse than)\s+(?P<other>[\w-]+)\s*,\s*p\s*<\s*(?P<p>0?\.\d+))"
+)
+"""A rule of the gate: `schema_valid >= 0.98`, `schema_valid.low >= 0.95` (its interval's lower end),
+`category.macro_f1 not worse than majority, p < 0.05`."""
+
+
+def _gate_rule(text: str) -> str:
+    if GATE.fullmatch(text.strip()) is None:
+        raise ValueError(
+            "expected `MEASURE >= NUMBER`, `MEASURE better than SYSTEM, p < NUMBER` or `MEASURE not worse than ...`"
+        )
+    return text.strip()
+
+
+class Price(Settings):
+    """What a hosted model costs, in whatever currency, per million tokens."""
+
+    input: float = Field(0.0, ge=0)
+    output: float = Field(0.0, ge=0)
+
+
+def _server(url: str) -> str:
+    if not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#@]*)?", url):
+        raise ValueError(
+            "expected http(s)://HOST/v1 with neither user nor query; a key stands in the environment (see `key`)"
+        )
+    return url.rstrip("/")
+
+
+class Endpoint(Settings):
+    """A server that speaks OpenAI's chat completions: vLLM, llama.cpp, `transformers serve`, or a hosted model."""
+
+    url: Annotated[str, AfterValidator(_server)] = Field(
+        description="Up to and with /v1, e.g. http://127.0.0.1:8000/v1."
+    )
+    model: str = Field(description="The model's name there.")
+    key: str | None = Field(None, description="Environment variable that holds the API key.")
+    concurrency: int = Field(8, ge=1, description="Requests under way at once.")
+    requests_per_minute: int | None = Field(None, ge=1, description="The most requests that are begun in a minute.")
+    timeout: float = Field(120.0, gt=0, description="Seconds until a request is given up and tried again.")
+    retries: int = Field(5, ge=0, description="Further tries of a request that fails for a passing reason.")
+    price: Price = Price()
+
+
+class SystemSettings(Settings):
+    """One system that is asked the test rows."""
+
+    model: Annotated[
+        Annotated[Literal["majority", "tfidf", "base", "adapter", "merged"], Tag("str")]
+        | Annotated[Endpoint, Tag("Endpoint")],
+        Discriminator(lambda value: "str" if isinstance(value, str) else "Endpoint"),
+    ] = Field(description="Whose answer it is: a baseline's, a model's that runs here, or an endpoint's.")
+    shots: int = Field(0, ge=0, description="Training rows shown before the question, with their answers.")
+    choose: Literal["fixed", "nearest"] = Field(
+        "fixed", description="Which: the same for every row, by the seed; or those most like the row (BM25)."
+    )
+    constrained: bool = Field(False, description="Only tokens that the answer's JSON Schema allows are generated.")
+    quantization: Literal["nf4", "none"] | None = Field(
+        None, description="Of the weights, if not as the adapter was trained (`merged`: if not none)."
+    )
+
+    @model_validator(mode="after")
+    def _means_something(self) -> "SystemSettings":
+        if self.model in ("majority", "tfidf") and (self.shots or self.constrained or self.quantization):
+            raise ValueError(f"{self.model} takes no shots, no constraint and no quantization")
+        if isinstance(self.model, Endpoint) and self.quantization:
+            raise ValueError("an endpoint's weights are not here: it takes no quantization")
+        if self.choose == "nearest" and not self.shots:
+            raise ValueError("choose: nearest chooses shots; say how many (shots: 4)")
+        return self
+
+
+class EvaluationSettings(Settings):
+    rows: int = Field(96, ge=1, description="How many rows of the test split are asked.")
+    max_tokens: int = Field(1024, ge=8, description="Only rows of at most this many tokens are chosen.")
+    max_new_tokens: int = Field(96, ge=1)
+    batch_size: int = Field(32, ge=1)
+    seed: int = 0
+    systems: dict[Name, SystemSettings] = Field(
+        {}, description="Who is asked; by default the majority class, the base model and the adapter (`tuned`)."
+    )
+    fields: dict[str, FieldRule] = Field({}, description="By path: how a field of the answer is compared.")
+    resamples: int = Field(2000, ge=100, description="Resamples of a bootstrap interval or a randomisation test.")
+    scorer: Literal["ljp_criminal"] | None = Field(None, description="A data set's official scorer, beside ours.")
+    gate: list[Annotated[str, AfterValidator(_gate_rule)]] = Field(
+        [], description="What the tuned system must satisfy to pass."
+    )
+
+
+class FullRecipe(TrainingRecipe):
+    """Everything about one data set: from its raw files to the score of what is trained on it."""
+
+    evaluation: EvaluationSettings = EvaluationSettings()

@@ -1,0 +1,137 @@
+"""`--json`: one document on standard output and nothing else, of every command, whether it succeeds or fails."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.core import TyperGroup
+
+from assay.cli import app
+from assay.result import plain
+from tests.assay.conftest import Finished
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def names(group: TyperGroup, before: str = "") -> Iterator[str]:
+    for name, command in group.commands.items():
+        if isinstance(command, TyperGroup):
+            yield from names(command, f"{before}{name} ")
+        else:
+            yield before + name
+
+
+COMMANDS = list(names(typer.main.get_group(app)))
+
+
+def arguments(command: str, finished: Finished, folder: Path) -> list[str]:
+    """Of a command that succeeds."""
+    recipe = str(finished.project.recipe_path)
+    scorecard = str(finished.scorecard.folder)
+    return {
+        "run": [recipe],
+        "curate": [recipe],
+        "train": [recipe],
+        "evaluate": [recipe],
+        "compare": [scorecard, scorecard, "--other-system", "base"],
+        "inspect": [str(finished.project.drop), "--write", str(folder / "new")],
+        "preview": [recipe],
+        "check": ["demo"],
+        "index check": ["demo"],
+        "index rebuild": ["demo", "--recipe", recipe],
+    }[command]
+
+
+def run(command: str, *given: str, store: Path, prefect: Path) -> tuple[int, Any, str]:
+    """Exit status, the document on standard output, and standard error."""
+    done = subprocess.run(
+        [sys.executable, "-c", "from assay.cli import app; app()", *command.split(), *given, "--json"],
+        cwd=ROOT,
+        env=os.environ | {"ASSAY_STORE": str(store), "PREFECT_HOME": str(prefect)},
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert done.stdout.endswith("}\n"), done.stderr
+    return done.returncode, json.loads(done.stdout), done.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_result_is_one_document(command: str, finished: Finished, tmp_path: Path) -> None:
+    given = arguments(command, finished, tmp_path)
+    status, document, errors = run(command, *given, store=finished.store, prefect=tmp_path / "prefect")
+    assert status == 0, errors
+    assert "error" not in document
+    version = finished.version.id
+    expected: dict[str, Any] = {
+        "run": lambda: (document["dataset"]["version"], document["adapter"]["version"]) == (
+            version, finished.adapter.id
+        ) and document["scorecard"]["version"] == finished.scorecard.id,
+        "curate": lambda: document["version"] == version and document["counts"]["in"] == 240,
+        "train": lambda: document["version"] == finished.adapter.id and document["dataset"] == f"demo/{version}",
+        "evaluate": lambda: document["systems"].keys() == {"majority", "base", "tuned"} and document["rows"] == 6,
+        "compare": lambda: document["a"]["system"] == "tuned" and document["b"]["system"] == "base",
+        "inspect": lambda: document["groups"][0]["files"] == ["rows.jsonl"] and len(document["written"]) >= 3,
+        "preview": lambda: any(row["pieces"] for row in document["rows"]),
+        "check": lambda: document["passed"] and len(document["checks"]) == 12,
+        "index check": lambda: document["versions"] == [version] and document["problems"] == [],
+        "index rebuild": lambda: document["rows"] > 0,
+    }  # fmt: skip
+    assert expected[command]()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_error_is_one_document(command: str, finished: Finished, tmp_path: Path) -> None:
+    given = ["no-such-thing"] * (2 if command == "compare" else 1)
+    status, document, errors = run(command, *given, store=finished.store, prefect=tmp_path / "prefect")
+    assert status == 1
+    assert document.keys() == {"error"}
+    assert "no-such-thing" in document["error"]["message"]
+    assert document["error"]["remedy"]
+    assert "Remedy: " in errors, "people are told too"
+
+
+def test_a_command_line_that_is_wrong_is_told_in_a_document_too(finished: Finished, tmp_path: Path) -> None:
+    status, document, errors = run("curate", "--no-such-option", store=finished.store, prefect=tmp_path)
+    assert status == 2
+    assert "standard error says how" in document["error"]["message"]
+    assert "--no-such-option" in errors
+
+
+def test_what_does_not_pass_is_told_with_what_was_found(finished: Finished, tmp_path: Path) -> None:
+    given = [str(finished.project.recipe_path), "--variant", "strict"]
+    status, document, _ = run("evaluate", *given, store=finished.store, prefect=tmp_path)
+    assert status == 1
+    assert document["gate"]["passed"] is False
+    assert document["rows"] == 6
+    assert "does not pass the gate" in document["error"]["message"]
+
+
+def test_what_libraries_and_processes_print_stays_out_of_it(finished: Finished) -> None:
+    code = (
+        "import os, assay.door, assay.cli\n"
+        "check = assay.door.check\n"
+        "def noisy(*given, **options):\n"
+        "    print('a library')\n"
+        "    os.system('echo a process')\n"
+        "    return check(*given, **options)\n"
+        "assay.door.check = noisy\n"
+        "assay.cli.app(['check', 'demo', '--json'])\n"
+    )
+    environment = os.environ | {"ASSAY_STORE": str(finished.store)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    assert json.loads(done.stdout)["passed"]
+    assert "a library\n" in done.stderr
+    assert "a process\n" in done.stderr
+
+
+def test_what_json_cannot_hold() -> None:
+    given = {"path": Path("a/b"), 1: (float("nan"), float("inf"), 0.5, None, True), "text": "\ud800\x7f"}
+    assert plain(given) == {"path": "a/b", "1": [None, None, 0.5, None, True], "text": "\ud800\x7f"}

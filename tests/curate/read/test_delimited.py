@@ -1,0 +1,88 @@
+"""CSV and its like: what is written reads back, and no byte of what is broken is lost."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from curate.read.raw import Row, Unread
+from tests.curate.read.made import UNSURE, Written, messages, parsed
+
+
+def test_cells_may_hold_delimiters_quotes_and_line_ends(written: Written) -> None:
+    rows = [["a", "b"], ['say "x"', "one, two\r\nthree"], ["\0", " "]]
+    quoted = "\r\n".join(",".join('"' + cell.replace('"', '""') + '"' for cell in row) for row in rows)
+    assert written("f.csv", quoted) == [{"a": 'say "x"', "b": "one, two\r\nthree"}, {"a": "\0", "b": " "}]
+
+
+def test_repeated_columns_are_numbered(written: Written) -> None:
+    assert written("f.csv", "a,a,a.1,,\n1,2,3,4,5\n") == [{"a": "1", "a.1": "2", "a.1.1": "3", "": "4", ".1": "5"}]
+
+
+def test_thousands_of_columns_without_a_name(written: Written) -> None:
+    [row] = written("f.csv", "," * 16383 + "\n" + "," * 16383 + "\n")
+    assert len(row) == 16384
+    assert list(row)[-1] == ".16383"
+
+
+def test_broken_csv_rows(written: Written) -> None:
+    content = b'a,b\n1\n2,x\n"3,"y\n4,\xff\n5,6,7\n"8\n9",ok\n"10,z\n11,z\n'
+    rows = written("f.csv", content)
+    assert [row for row in rows if isinstance(row, dict)] == [{"a": "2", "b": "x"}, {"a": "8\n9", "b": "ok"}]
+    assert [(row.message, row.line, row.raw) for row in rows if isinstance(row, Unread)] == [
+        ("1 cells, expected 2", 2, "1\n"),
+        ("',' expected after '\"'", 4, '"3,"y\n'),
+        (f"not UTF-8{UNSURE}", 5, "4,\\xff\n"),
+        ("3 cells, expected 2", 6, "5,6,7\n"),
+        ("unexpected end of data", 9, '"10,z\n11,z\n'),
+    ]
+
+
+def test_a_broken_csv_header_names_no_columns(written: Written) -> None:
+    assert messages(written("f.csv", b"a,\xff\n1,2\n3,4\n")) == [f"not UTF-8{UNSURE}"] * 2
+    assert messages(written("f.csv", b'"a"x,b\n1,2\n')) == ["',' expected after '\"'", "the header could not be read"]
+
+
+CELLS = st.text(st.sampled_from('ab,"\n\r\t \0é'), max_size=5)
+
+
+@given(st.lists(st.lists(CELLS, min_size=2, max_size=2), max_size=6))
+def test_written_csv_reads_back(rows: list[list[str]]) -> None:
+    quoted = "\r\n".join(",".join('"' + cell.replace('"', '""') + '"' for cell in row) for row in [["a", "b"], *rows])
+    found = parsed(quoted.encode(), "csv")
+    assert found == [{"a": row[0], "b": row[1]} for row in rows]
+
+
+@given(st.lists(st.binary(max_size=6).map(lambda line: line.translate(None, b'"\r\n')), max_size=12))
+def test_every_line_of_unquoted_csv_gives_exactly_one_row(lines: list[bytes]) -> None:
+    rows = parsed(b"\n".join([b"a,b", *lines]), "csv", encoding="utf-8", delimiter=",")
+    assert len(rows) == sum(bool(line) for line in lines)
+    for row, line in zip(rows, filter(None, lines), strict=True):
+        if isinstance(row, Unread):
+            assert row.raw.rstrip("\n") == line.decode("utf-8", "backslashreplace")
+        else:
+            assert f"{row['a']},{row['b']}".encode() == line
+
+
+@given(st.binary(max_size=60))
+def test_no_byte_of_any_csv_is_lost(content: bytes) -> None:
+    rows = parsed(b"a,b\n" + content, "csv", encoding="utf-8", delimiter=",")
+    kept = "".join("".join(row.values()) if isinstance(row, dict) else row.raw for row in rows)
+    shown = content.decode("utf-8", "backslashreplace")
+    ignored = dict.fromkeys(map(ord, '",\r\n'))
+    assert kept.translate(ignored) == shown.translate(ignored)
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "row"),
+    [
+        ("a;b\n1,5;x\n2,5;y\n", {}, {"a": "1,5", "b": "x"}),
+        ("a|b\n1|x\n", {}, {"a": "1", "b": "x"}),
+        ("a\tb\n1\tx\n", {}, {"a": "1", "b": "x"}),
+        ("text\nx;y\n", {}, {"text": "x;y"}),
+        ("'a','b'\n'1','x,y'\n", {}, {"a": "1", "b": "x,y"}),
+        ("a:b\n1:x\n", {"delimiter": ":"}, {"a": "1", "b": "x"}),
+        ('a,b\n1,"x\n', {"quote": ""}, {"a": "1", "b": '"x'}),
+    ],
+)
+def test_delimiters_and_quotes_are_stated_or_told(content: str, options: dict[str, str], row: Row) -> None:
+    assert parsed(content.encode(), "csv", **options)[0] == row

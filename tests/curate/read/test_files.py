@@ -1,0 +1,245 @@
+"""Files: which a source names, on this machine, in a package, in a storage, of a data set."""
+
+import gzip
+import hashlib
+import json
+import shutil
+import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from fsspec.registry import _registry
+
+from curate.errors import AssayError
+from curate.read.raw import Files, InputFile, drop_digest, find_files, read_rows
+
+
+def test_files_of_a_bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("s3fs")
+    server = pytest.importorskip("moto.server").ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        for name, value in {
+            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+            "AWS_ACCESS_KEY_ID": "key",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }.items():
+            monkeypatch.setenv(name, value)
+        import s3fs
+
+        storage = s3fs.S3FileSystem(skip_instance_cache=True)
+        storage.mkdir("drop")
+        storage.pipe("drop/in/a.jsonl", b'{"a": 1}\n')
+        storage.pipe("drop/in/b.csv.gz", gzip.compress(b"a\n2\n"))
+        for source, drop in (("s3://drop/in/*", str(tmp_path)), ("in/*", "s3://drop")):
+            found = find_files(Files(files=[source]), drop, tmp_path / "cache")
+            assert [file.name for file in found] == ["s3://drop/in/a.jsonl", "s3://drop/in/b.csv.gz"]
+            assert [row for file in found for row in read_rows(file)] == [{"a": 1}, {"a": "2"}]
+        with pytest.raises(AssayError, match=r"s3://drop/none\.jsonl"):
+            find_files(Files(files=["s3://drop/none.jsonl"]), tmp_path, tmp_path / "cache")
+    finally:
+        server.stop()
+
+
+def test_a_drop_may_be_the_root_of_all_files(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text("{}\n")
+    name = (tmp_path / "rows.jsonl").as_posix().lstrip("/")
+    assert [file.name for file in find_files(Files(files=[name]), Path("/"), tmp_path)] == [name]
+
+
+class CloudStorage(BaseHTTPRequestHandler):
+    """As much of Google's storage as is asked of it: a bucket's list, an object's description and its bytes."""
+
+    objects = {"in/a.jsonl": b'{"a": 1}\n', "in/b.csv.gz": gzip.compress(b"a\n2\n", mtime=0)}
+
+    def do_GET(self) -> None:
+        url = urlsplit(self.path)
+        query, name = parse_qs(url.query), unquote(url.path.partition("/o/")[2])
+        told = {
+            key: {"name": key, "bucket": "drop", "size": str(len(value)), "generation": "1", "etag": key, "md5Hash": ""}
+            | dict.fromkeys(("updated", "timeCreated"), "2026-01-01T00:00:00Z")
+            for key, value in self.objects.items()
+        }
+        status, body = 404, json.dumps({"error": {"code": 404, "message": "none"}}).encode()
+        if url.path.endswith("/o"):
+            listed = [each for key, each in told.items() if key.startswith(query.get("prefix", [""])[0])]
+            status, body = 200, json.dumps({"items": listed}).encode()
+        elif name in told:
+            media = query.get("alt") == ["media"]
+            status, body = 200, self.objects[name] if media else json.dumps(told[name]).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """No line for each request."""
+
+
+def test_files_of_a_bucket_of_google(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")  # asks what kind a bucket is, of another server
+    pytest.importorskip("gcsfs")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), CloudStorage)
+    Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setitem(fsspec.config.conf, "gs", {"token": "anon", "skip_instance_cache": True})
+        for source, drop in (("gs://drop/in/*", str(tmp_path)), ("in/*", "gs://drop")):
+            found = find_files(Files(files=[source]), drop, tmp_path / "cache")
+            assert [file.name for file in found] == ["gs://drop/in/a.jsonl", "gs://drop/in/b.csv.gz"]
+            assert [row for file in found for row in read_rows(file)] == [{"a": 1}, {"a": "2"}]
+        with pytest.raises(AssayError, match=r"gs://drop/none\.jsonl: FileNotFoundError"):
+            find_files(Files(files=["gs://drop/none.jsonl"]), tmp_path, tmp_path / "cache")
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize(("scheme", "package", "extra"), [("gs", "gcsfs", "gs"), ("s3", "s3fs", "s3")])
+def test_a_storage_without_its_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str, package: str, extra: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.delitem(_registry, scheme, raising=False)
+    with pytest.raises(AssayError) as error:
+        find_files(Files(files=[f"{scheme}://drop/a.jsonl"]), tmp_path, tmp_path / "cache")
+    assert error.value.message.startswith(f"{scheme}://drop/a.jsonl: ImportError")
+    assert error.value.remedy == f"pip install 'assay-curation[{extra}]'"
+
+
+def test_secrets_of_urls_are_not_told(tmp_path: Path) -> None:
+    source = Files(files=["http://user:pass@127.0.0.1:9/a.jsonl?key=hidden"])
+    assert source.model_dump(mode="json")["files"] == ["http://127.0.0.1:9/a.jsonl"]
+    with pytest.raises(AssayError) as error:
+        find_files(source, tmp_path, tmp_path / "cache")
+    assert "http://127.0.0.1:9/a.jsonl" in str(error.value)
+    assert not {"user", "pass", "hidden"} & set(str(error.value).replace(":", " ").replace("=", " ").split())
+
+
+def test_files_by_glob_are_sorted_and_known_by_their_content(tmp_path: Path) -> None:
+    for name in ("b/2.jsonl", "b/1.jsonl", "a.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    found = find_files(Files(files=["**/*.jsonl", "b/1.*", "a.csv"]), tmp_path, tmp_path)
+    assert [(file.name, file.format, file.size) for file in found] == [
+        ("a.csv", "csv", 5),
+        ("b/1.jsonl", "jsonl", 9),
+        ("b/2.jsonl", "jsonl", 9),
+    ]
+    assert [file.sha256 for file in found] == [hashlib.sha256(file.name.encode()).hexdigest() for file in found]
+    assert drop_digest(found) == drop_digest(found[::-1])
+    (tmp_path / "a.csv").write_text("other")
+    assert drop_digest(find_files(Files(files=["a.csv"]), tmp_path, tmp_path)) != drop_digest(found[:1])
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message", "remedy"),
+    [
+        ("none-*.jsonl", "No file matches 'none-*.jsonl' below", "--drop"),
+        ("../x.jsonl", "'../x.jsonl' leaves the drop", "relative to the drop"),
+        ("a/../../x.jsonl", "leaves the drop", "relative to the drop"),
+        ("/etc/passwd", "'/etc/passwd' leaves the drop", "--drop"),
+        ("", "'' is no glob", "Mend it in the recipe"),
+        ("f.dat", "f.dat: cannot tell the format", "Set `format`"),
+        ("f.dat.gz", "f.dat.gz: cannot tell the format", "Set `format`"),
+    ],
+)
+def test_files_that_cannot_be_found(tmp_path: Path, pattern: str, message: str, remedy: str) -> None:
+    for name in ("f.dat", "f.dat.gz"):
+        (tmp_path / name).touch()
+    with pytest.raises(AssayError) as error:
+        find_files(Files(files=[pattern]), tmp_path, tmp_path)
+    assert message in error.value.message
+    assert remedy in error.value.remedy
+
+
+def test_a_package_that_is_not_installed(tmp_path: Path) -> None:
+    with pytest.raises(AssayError, match=r"Package 'no-such-package' is not installed\.\npip install no-such-package"):
+        find_files(Files(files=["*"], package="no-such-package"), tmp_path, tmp_path)
+
+
+def test_files_of_an_installed_package(tmp_path: Path) -> None:
+    [found] = find_files(Files(files=["orjson/__init__.py"], package="orjson", format="text"), tmp_path, tmp_path)
+    [row] = read_rows(found)
+    assert isinstance(row, dict)
+    assert "orjson" in row["text"]
+
+
+def test_a_file_that_is_gone_is_an_error(tmp_path: Path) -> None:
+    for name in ("gone.jsonl", "gone.zip", "gone.tar.gz", "gone.parquet"):
+        with pytest.raises(AssayError, match=r"gone.*: No such file or directory\.\nMake the file readable\."):
+            list(read_rows(InputFile(tmp_path / name, name, "", 0, "jsonl")))
+
+
+@pytest.mark.parametrize("kind", ["parquet", "jsonl"])
+def test_a_datasets_folder(tmp_path: Path, kind: str) -> None:
+    drop, cache = tmp_path / "drop", tmp_path / "cache"
+    rows: dict[str, list[Any]] = {
+        "train": [{"q": "a", "n": 1, "turns": [{"role": "user", "content": "é"}]}, {"q": None, "n": 2, "turns": []}],
+        "test": [{"q": "t", "n": 3, "turns": []}],
+    }
+    (drop / "mine/data").mkdir(parents=True)
+    for split, content in rows.items():
+        path = drop / f"mine/data/{split}-00000.{kind}"
+        if kind == "parquet":
+            pq.write_table(pa.Table.from_pylist(content), path)
+        else:
+            path.write_text("\n".join(json.dumps(row) for row in content))
+    for split, content in rows.items():
+        [file] = find_files(Files(dataset="mine", split=split), drop, cache)
+        assert (file.name, file.format) == (f"mine/{split}", "parquet")
+        assert list(read_rows(file)) == content
+    [before] = find_files(Files(dataset="mine"), drop, cache)
+    assert before.path.parent == cache / "hub"
+    (drop / "mine/data" / f"train-00000.{kind}").rename(drop / "mine/data" / f"train-00001.{kind}")
+    [after] = find_files(Files(dataset="mine"), drop, cache)
+    assert after.path != before.path
+    assert after.sha256 == before.sha256
+
+
+def test_what_save_to_disk_left(tmp_path: Path) -> None:
+    import datasets
+
+    rows = {"train": [{"q": "é", "n": 1}, {"q": None, "n": 2}], "test": [{"q": "t", "n": 3}]}
+    whole = datasets.DatasetDict({split: datasets.Dataset.from_list(content) for split, content in rows.items()})
+    whole.save_to_disk(tmp_path / "whole")
+    whole["test"].save_to_disk(tmp_path / "one")
+    for name, split in (("whole", "train"), ("whole", "test"), ("one", "test")):
+        [file] = find_files(Files(dataset=name, split=split), tmp_path, tmp_path / "cache")
+        assert list(read_rows(file)) == rows[split]
+
+
+def test_a_dataset_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a network, of what `datasets` keeps of an earlier download; here it is made by hand."""
+    import datasets
+
+    rows = [{"q": "é", "n": 1}, {"q": "b", "n": 2}]
+    (tmp_path / "train.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    files = {"train": [str(tmp_path / "train.jsonl")]}
+    builder = datasets.load_dataset_builder("json", data_files=files, cache_dir=str(tmp_path / "made"))
+    builder.download_and_prepare()
+    kept = tmp_path / "hub/me___mine/default/0.0.0" / ("0" * 64)
+    shutil.copytree(builder.cache_dir, kept)
+    (kept / "json-train.arrow").rename(kept / "mine-train.arrow")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "hub")
+    [file] = find_files(Files(dataset="me/mine"), tmp_path / "drop", tmp_path / "cache")
+    assert (file.name, file.format) == ("me/mine/train", "parquet")
+    assert list(read_rows(file)) == rows
+
+
+def test_a_dataset_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(AssayError) as error:
+        find_files(Files(dataset="nobody/no-such-dataset"), tmp_path, tmp_path / "cache")
+    assert "datasets.load_dataset('nobody/no-such-dataset', split='train') failed" in error.value.message
+    assert "Check the name, the split and the network" in error.value.remedy
+    assert not list(tmp_path.rglob("*.parquet"))

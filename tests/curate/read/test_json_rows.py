@@ -1,0 +1,160 @@
+"""JSON: lines, arrays and objects of rows, broken in every way, and nothing lost on the way."""
+
+import json
+from pathlib import Path
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from curate.read import json_rows, raw_row
+from curate.read.raw import Unread
+from tests.curate.read.made import Written, messages, parsed, rows_of
+
+
+def test_a_json_object_is_one_row(written: Written) -> None:
+    assert written("f.json", '{"a": {"b": [1, null]}}') == [{"a": {"b": [1, None]}}]
+
+
+def test_a_broken_line_is_set_aside_and_the_rest_read(written: Written) -> None:
+    deep = '{"a": ' + "[" * 100_000 + "]" * 100_000 + "}"
+    lines = {
+        b"{": "Expecting property name",
+        b'{"a": "\xff"}': "can't decode byte 0xff",
+        b'{"a": "\\ud800"}': "lone surrogate",
+        b'{"a": NaN}': "NaN is not JSON",
+        b'{"a": -Infinity}': "-Infinity is not JSON",
+        b'{"a": "\x00"}': "Invalid control character",
+        b'["a"]': "expected a JSON object",
+        b"null": "expected a JSON object",
+        b'{"a": 1}{"a": 2}': "Extra data",
+        b'{"a": ' + b"9" * 5000 + b"}": "Exceeds the limit",
+        deep.encode(): "nested deeper than 200 levels",
+        ('{"a": ' + "[" * 201 + "]" * 201 + "}").encode(): "nested deeper than 200 levels",
+    }
+    rows = written("f.jsonl", b"\n".join([b'{"n": 0}', *lines, b'{"n": 1}']))
+    assert (rows[0], rows[-1]) == ({"n": 0}, {"n": 1})
+    assert len(rows) == len(lines) + 2
+    for number, (row, (line, words)) in enumerate(zip(rows[1:-1], lines.items(), strict=True), start=2):
+        assert isinstance(row, Unread)
+        assert words in row.message
+        assert row.line == number
+        assert row.raw == line.decode("utf-8", "backslashreplace") + "\n"
+
+
+def test_depth_is_counted_in_brackets_not_in_text(written: Written) -> None:
+    value = {"a": "[" * 500, "b": json.loads("[" * 199 + "]" * 199), "c": [[]] * 300}
+    assert written("f.jsonl", json.dumps(value)) == [value]
+
+
+def test_an_endless_line_is_set_aside(written: Written, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (json_rows, raw_row):
+        monkeypatch.setattr(module, "LONGEST_ROW", 1 << 20)
+    long = json.dumps({"a": "x" * (3 << 20)})
+    rows = written("f.jsonl", f'{{"n": 0}}\n{long}\n{{"n": 1}}\n{long}')
+    assert [row for row in rows if isinstance(row, dict)] == [{"n": 0}, {"n": 1}]
+    assert [(row.message, row.line, row.raw) for row in rows if isinstance(row, Unread)] == [
+        ("longer than 1 MiB", 2, long[:1000]),
+        ("longer than 1 MiB", 4, long[:1000]),
+    ]
+
+
+def test_broken_elements_of_an_array(written: Written) -> None:
+    rows = written("f.json", '[{"a": 1}, 2, ["é"], {"a": 3}]')
+    assert [row for row in rows if isinstance(row, dict)] == [{"a": 1}, {"a": 3}]
+    assert [row.raw for row in rows if isinstance(row, Unread)] == ["2", '["\\u00e9"]']
+    assert messages(written("f.json", '[{"a": 1}')[1:]) == ["Expecting ',' delimiter: line 1"]
+
+
+def test_the_json_suite_never_crashes_the_readers(shared_data: Path, tmp_path: Path) -> None:
+    files = sorted((shared_data / "json_nst_testsuite/test_parsing").glob("*.json"))
+    assert len(files) == 318
+    read_rows_of = 0
+    for path in files:
+        content = path.read_bytes()
+        rows = rows_of(path)
+        lines = parsed(content, "jsonl", encoding="utf-8")
+        assert len(lines) == sum(bool(line.strip()) for line in content.split(b"\n")), path.name
+        if path.name.startswith("n_"):
+            *before, broken = rows
+            assert isinstance(broken, Unread), path.name
+            whole = [{}] if path.name == "n_array_unclosed_with_object_inside.json" else []
+            assert [row for row in before if isinstance(row, dict)] == whole, path.name
+        elif path.name.startswith("y_"):
+            value = json.loads(content)
+            expected = value if isinstance(value, list) else [value]
+            assert len(rows) == len(expected), path.name
+            for row, wanted in zip(rows, expected, strict=True):
+                assert (row == wanted) if isinstance(wanted, dict) else isinstance(row, Unread), path.name
+                read_rows_of += isinstance(wanted, dict)
+    assert read_rows_of > 10
+
+
+JSON_LINES = st.one_of(
+    st.builds(
+        orjson.dumps,
+        st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), max_size=3), st.integers(-5, 5), max_size=3),
+    ),
+    st.binary(max_size=8),
+    st.sampled_from([b"", b" ", b"[]", b"{", b"\xef\xbb\xbf", b'{"a":"\\udfff"}', b"\r", b"[" * 300, b'{"a":1e999}']),
+)
+
+
+@given(st.lists(JSON_LINES, max_size=12), st.sampled_from([b"\n", b"\r\n"]))
+def test_every_line_gives_exactly_one_row(lines: list[bytes], end: bytes) -> None:
+    content = end.join(lines)
+    rows = parsed(content, "jsonl", encoding="utf-8")
+    kept = [(number, line) for number, line in enumerate(content.split(b"\n"), start=1) if line.strip()]
+    assert len(rows) == len(kept)
+    for row, (number, line) in zip(rows, kept, strict=True):
+        if isinstance(row, Unread):
+            assert row.line == number
+            assert row.raw.rstrip("\n") == line.decode("utf-8", "backslashreplace")
+        else:
+            assert row == json.loads(line.decode("utf-8-sig"))
+
+
+def test_objects_of_rows() -> None:
+    rows = [{"a": 1}, {"a": 2}]
+    keyed = {"x": rows[0], "y": rows[1]}
+    assert parsed(orjson.dumps({"version": "1", "data": rows}), "json") == rows
+    assert parsed(orjson.dumps(keyed), "json") == [{"a": 1, "_key": "x"}, {"a": 2, "_key": "y"}]
+    assert parsed(orjson.dumps(keyed), "json", rows=".") == [keyed]
+    assert parsed(orjson.dumps({"only": rows, "b": []}), "json", rows="only") == rows
+    assert parsed(orjson.dumps({"messages": rows}), "json") == [{"messages": rows}]
+    assert parsed(orjson.dumps({"k": rows[0]}), "json", rows="*") == [{"a": 1, "_key": "k"}]
+
+
+def test_a_long_array_is_read_element_by_element(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_rows, "LONGEST_ROW", 1 << 12)
+    rows = [{"n": number, "x": "é[" * (number % 50)} for number in range(2000)]
+    content = json.dumps(rows, ensure_ascii=False, indent=1).encode()
+    assert parsed(content, "json") == rows
+    assert parsed(b'{"a": 1, "data": ' + content + b', "b": []}', "json", rows="data") == rows
+    *whole, broken = parsed(content[: len(content) // 2], "json")
+    assert whole == rows[: len(whole)]
+    assert isinstance(broken, Unread)
+    assert broken.line is not None
+    assert broken.line > len(whole)
+
+
+def test_an_endless_element_of_an_array_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (json_rows, raw_row):
+        monkeypatch.setattr(module, "LONGEST_ROW", 1 << 20)
+    first, endless = parsed(b'[{"a": 1},\n{"a": "' + b"x" * (3 << 20) + b'"}, {"a": 2}]', "json")
+    assert first == {"a": 1}
+    assert isinstance(endless, Unread)
+    assert (endless.message, endless.line, endless.raw[:9]) == ("longer than 1 MiB", 2, '{"a": "xx')
+
+
+def test_lines_are_told_behind_a_long_element(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_rows, "LONGEST_ROW", 1 << 21)
+    content = b'[{"a": "' + b"x" * (1 << 20) + b'"}' + b',\n{"a": 1}' * 100_000 + b",\n\n3, 4 5]"
+    *whole, number, other, broken = parsed(content, "json")  # quadratic, it took minutes
+    assert len(whole) == 100_001
+    assert [(row.message, row.line) for row in (number, other, broken) if isinstance(row, Unread)] == [
+        ("expected a JSON object", 100_003),
+        ("expected a JSON object", 100_003),
+        ("Expecting ',' delimiter: line 100003", 100_003),
+    ]

@@ -1,0 +1,164 @@
+"""Stages from outside the package, one of each kind: the examples of CONTRIBUTING, found by their entry points."""
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from curate.errors import AssayError
+from curate.publish.check import check_version
+from curate.recipe import Recipe, outside_stages
+from curate.workers import process_pool
+from tests.project import Project
+from tests.test_docs import code_block
+
+EXAMPLES = {"shouting": "class Shouting", "source_cap": "class SourceCap"}
+"""Module and entry point -> what marks its block in CONTRIBUTING."""
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An installed package that adds both stages."""
+    site = tmp_path / "site"
+    site.mkdir()
+    for module, mark in EXAMPLES.items():
+        (site / f"outside_{module}.py").write_text(code_block("CONTRIBUTING.md", "python", mark))
+    declare(site, {"shouting": "outside_shouting:Shouting", "source_cap": "outside_source_cap:SourceCap"})
+    monkeypatch.syspath_prepend(site)
+    yield site
+    for module in EXAMPLES:
+        sys.modules.pop(f"outside_{module}", None)
+
+
+def declare(site: Path, entries: dict[str, str]) -> None:
+    """What `pip install` would write of a package's entry points."""
+    info = site / "outside-1.0.dist-info"
+    info.mkdir(exist_ok=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: outside\nVersion: 1.0\n")
+    lines = "".join(f"{name} = {value}\n" for name, value in entries.items())
+    (info / "entry_points.txt").write_text(f"[assay.stages]\n{lines}")
+
+
+def project_of(folder: Path, **sections: Any) -> Project:
+    """Two files of 40 rows each that differ, every tenth of them in capitals."""
+    project = Project(folder, **sections)
+    for number, file in enumerate(("one", "two")):
+        said = [f"{file} asks for box {row} with {row * row} green parts of kind {row % 7}" for row in range(40)]
+        texts = [text.upper() if row % 10 == 0 else text for row, text in enumerate(said)]
+        project.add(
+            f"{file}.jsonl",
+            [{"text": text, "colour": "red", "count": 2 * at + number} for at, text in enumerate(texts)],
+        )
+    return project
+
+
+def test_both_kinds_run_where_the_recipe_names_them(package: Path, tmp_path: Path) -> None:
+    project = project_of(tmp_path / "project", shouting={"max_share": 0.5}, source_cap={"rows": 30})
+    with process_pool(2, lambda *_: None) as pool:
+        curated = project.curate(map_shards=pool, shard_bytes=2000)
+    manifest = curated.manifest
+    names = [stage["name"] for stage in manifest["stages"]]
+    assert names[names.index("shouting") + 1] == "decontaminate"
+    assert names[names.index("source_cap") + 1] == "split"
+    told = {stage["name"]: stage for stage in manifest["stages"]}
+    assert told["shouting"]["reasons"] == {"shouting": 8}
+    assert told["source_cap"]["reasons"] == {"over_source_cap": 12}
+    assert manifest["code"]["shouting"] == manifest["code"]["source_cap"] == 1
+    assert manifest["recipe"]["source_cap"] == {"rows": 30}
+    quarantine = pq.read_table(curated.folder / "quarantine.parquet").to_pylist()
+    reasons = Counter((row["stage"], row["reason"]) for row in quarantine)
+    assert reasons["shouting", "shouting"] == 8
+    assert reasons["source_cap", "over_source_cap"] == 12
+    capped = [json.loads(row["evidence"]) for row in quarantine if row["stage"] == "source_cap"]
+    assert {(seen["file"], seen["rank"]) for seen in capped} == {
+        (file, rank) for file in ("one.jsonl", "two.jsonl") for rank in range(31, 37)
+    }
+    report = (curated.folder / "report.html").read_text()
+    assert "over_source_cap" in report
+    assert "shouting" in report
+    checks = check_version(curated.folder)
+    assert checks
+    assert [each.claim for each in checks if each.failures] == []
+    again = project.curate()
+    assert again.folder == curated.folder
+    second = project.curate()
+    assert all(hit == of for hit, of in second.cached.values())
+
+
+def test_a_change_of_their_settings_redoes_only_what_comes_after(package: Path, tmp_path: Path) -> None:
+    project = project_of(tmp_path / "project", shouting={"max_share": 0.5}, source_cap={"rows": 30})
+    project.curate()
+    path = project.recipe_path
+    path.write_text(path.read_text().replace("rows: 30", "rows: 20"))
+    cached = project.curate().cached
+    assert cached["shouting"][0] == cached["duplicates"][0] == 1
+    assert cached["source_cap"][0] == cached["split"][0] == 0
+
+
+def test_a_recipe_that_names_none_knows_nothing_of_them(package: Path, tmp_path: Path) -> None:
+    with_them = project_of(tmp_path / "with").curate()
+    assert not {"shouting", "source_cap"} & with_them.manifest["recipe"].keys()
+    declare(package, {})
+    assert outside_stages() == {}
+    assert project_of(tmp_path / "without").curate().folder.name == with_them.folder.name
+
+
+def test_their_settings_are_checked_as_any(package: Path, tmp_path: Path) -> None:
+    project = project_of(tmp_path / "project", source_cap={"rows": 0, "colour": 1})
+    with pytest.raises(AssayError) as error:
+        Recipe.load(project.recipe_path)
+    assert "source_cap.rows: Input should be greater than or equal to 1 (found 0)" in error.value.message
+    assert "source_cap.colour: no such key" in error.value.message
+
+
+def test_a_section_without_its_package_is_no_key(tmp_path: Path) -> None:
+    assert not list(metadata.entry_points(group="assay.stages"))
+    project = project_of(tmp_path / "project", source_cap={"rows": 3})
+    with pytest.raises(AssayError, match="source_cap: no such key"):
+        Recipe.load(project.recipe_path)
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ({"clean": "outside_shouting:Shouting"}, "outside_shouting:Shouting: its `name` must be 'clean'"),
+        ({"shouting": "outside_missing:Shouting"}, "The stage 'shouting' cannot be loaded: ModuleNotFoundError"),
+        ({"shouting": "outside_shouting:pa"}, "outside_shouting:pa is no stage: expected a RowStage or a SetStage"),
+        ({"fit": "outside_clash:Clash"}, "There is a stage or a section 'fit' already"),
+        ({"training": "outside_clash:Training"}, "There is a stage or a section 'training' already"),
+        ({"astray": "outside_clash:Astray"}, "outside_clash:Astray: there is no stage 'nowhere' to come before"),
+    ],
+)
+def test_an_entry_point_that_cannot_be_is_a_clear_error(
+    package: Path, tmp_path: Path, entries: dict[str, str], message: str
+) -> None:
+    (package / "outside_clash.py").write_text(
+        "from outside_shouting import Shouting\n"
+        "class Clash(Shouting):\n    name = 'fit'\n"
+        "class Training(Shouting):\n    name = 'training'\n"
+        "class Astray(Shouting):\n    name, place = 'astray', 'nowhere'\n"
+    )
+    declare(package, entries)
+    (name,) = entries
+    sections = {name: {}} if name in ("shouting", "astray") else {"unknown": {}}
+    project = project_of(tmp_path / "project", **sections)
+    with pytest.raises(AssayError) as error:
+        Recipe.load(project.recipe_path)
+    assert message in error.value.message
+    assert "assay.stages" in error.value.remedy
+
+
+def test_two_packages_that_add_one_name_are_a_clear_error(package: Path, tmp_path: Path) -> None:
+    other = package / "other-1.0.dist-info"
+    other.mkdir()
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 1.0\n")
+    (other / "entry_points.txt").write_text("[assay.stages]\nshouting = outside_shouting:Shouting\n")
+    project = project_of(tmp_path / "project", shouting={})
+    with pytest.raises(AssayError, match="There is a stage or a section 'shouting' already"):
+        Recipe.load(project.recipe_path)
