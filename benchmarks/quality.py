@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from numba import njit
 
-from curate.sets.near_dedup import jaccard
+from curate.sets.similarity import jaccard
 from curate.text.words import Hashes, Offsets, ngrams, shingle_sets
 
 Sets = tuple[Offsets, npt.NDArray[np.int64]]

@@ -2,6 +2,7 @@
 
 import curate.pipeline
 import curate.sets.near_dedup
+import curate.sets.near_earlier
 import curate.text.prose  # noqa: F401
 from curate.arrow import do_without_pandas
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, wraps
+from importlib import import_module
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -27,7 +28,13 @@ from curate.sets.duplicates import Duplicates
 from curate.sets.keys import key_table
 
 HELD = 256 << 20
-PARTS = ("band_tables", "have_rivals", "band_buckets", "prefix_buckets", "remove_near_duplicates", "link")
+PARTS = {
+    "bands": ["band_tables"],
+    "buckets": ["have_rivals", "band_buckets"],
+    "prefix_filter": ["prefix_buckets"],
+    "near_dedup": ["remove_near_duplicates", "link"],
+}
+"""What is timed, by module of curate.sets."""
 
 
 class Drop:
@@ -136,11 +143,12 @@ def main() -> None:
     keys = profile.timed("read and sign", drop.keys)(settings, int(processes), loaded)
 
     # By now numba is loaded, while the first files were read.
-    from curate.sets import near_dedup
     from curate.text import words
 
-    for name in PARTS:
-        setattr(near_dedup, name, profile.timed(f"  {name}", getattr(near_dedup, name)))
+    for module, names in PARTS.items():
+        part = import_module(f"curate.sets.{module}")
+        for name in names:
+            setattr(part, name, profile.timed(f"  {name}", getattr(part, name)))
     words.shingle_sets = profile.timed("  shingle_sets", words.shingle_sets)
     texts = profile.timed("  texts read again", drop.texts)
     verdict = profile.timed("judge", duplicates.judge)(keys, settings, texts)

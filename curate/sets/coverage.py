@@ -11,7 +11,7 @@ their embeddings; below 0 counts as 0. Weights are integers, so no sum depends o
 
 import heapq
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -57,14 +57,21 @@ class Similar(Protocol):
         """For each row the place in `chosen` of the one it is most like, -1 where it is like none; and how much."""
 
 
-@dataclass(frozen=True)
-class Vectors:
-    """Rows as sparse vectors: row i has the weights [offsets[i] : offsets[i + 1]] at these words."""
+class Sparse(NamedTuple):
+    """A matrix in compressed sparse rows: row i has values[offsets[i] : offsets[i + 1]] in the columns there."""
 
     offsets: Ints
-    words: Numbers
-    weights: Numbers
-    total: int
+    columns: Numbers
+    values: Numbers
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Rows as sparse vectors."""
+
+    weights: Sparse
+    """Of shape (rows, words)."""
+    words: int
     """How many different words there are."""
 
     @staticmethod
@@ -86,25 +93,26 @@ class Vectors:
         rounded = np.rint(LENGTH * weights / lengths[row_of]).astype(np.int32)
         kept = (rounded > 0) & (counts > 1)[word]  # a word that one row alone has is like no other's
         bounds = np.concatenate([[0], np.cumsum(np.bincount(row_of[kept], minlength=len(rows)))])
-        return Vectors(bounds, word[kept].astype(np.int32), rounded[kept], len(counts))
+        return Vectors(Sparse(bounds, word[kept].astype(np.int32), rounded[kept]), len(counts))
 
     @property
     def rows(self) -> int:
-        return len(self.offsets) - 1
+        return len(self.weights.offsets) - 1
 
     def covering(self, sample: Ints) -> Covering:
         return _CoveredWords(self, sample)
 
     def nearest(self, chosen: Ints) -> tuple[Ints, Ints]:
-        found: tuple[Ints, Ints] = _nearest(self.offsets, self.words, self.weights, *self.postings(chosen), len(chosen))
+        found: tuple[Ints, Ints] = _nearest(self.weights, self.postings(chosen), len(chosen))
         return found
 
-    def postings(self, rows: Ints) -> tuple[Ints, Numbers, Numbers]:
-        """Which of these rows have a word: offsets by word, places in `rows`, weights there."""
-        place, at = _entries(self.offsets, rows)
-        by_word = np.argsort(self.words[at], kind="stable")
-        counts = np.bincount(self.words[at], minlength=self.total)
-        return np.concatenate([[0], np.cumsum(counts)]), place[by_word].astype(np.int32), self.weights[at][by_word]
+    def postings(self, rows: Ints) -> Sparse:
+        """Which of these rows have a word, and its weight there: of shape (words, len(rows))."""
+        place, at = _entries(self.weights.offsets, rows)
+        words = self.weights.columns[at]
+        by_word = np.argsort(words, kind="stable")
+        offsets = np.concatenate([[0], np.cumsum(np.bincount(words, minlength=self.words))])
+        return Sparse(offsets, place[by_word].astype(np.int32), self.weights.values[at][by_word])
 
 
 @dataclass(frozen=True)
@@ -221,9 +229,8 @@ class _CoveredWords(_Covered):
 
     def __init__(self, vectors: Vectors, sample: Ints) -> None:
         super().__init__(vectors.rows, sample)
-        sparse = vectors.offsets, vectors.words, vectors.weights
         work = np.zeros(len(sample), np.int64), np.empty(len(sample), np.int64)
-        self._fixed = *sparse, *vectors.postings(sample), *work, self.place, self.best, self.taken, self.rest
+        self._fixed = vectors.weights, vectors.postings(sample), *work, self.place, self.best, self.taken, self.rest
 
     def gains(self, rows: Ints) -> Ints:
         found: Ints = _gains(rows, *self._fixed)
@@ -262,27 +269,29 @@ class _CoveredEmbeddings(_Covered):
 
 
 @kernel
-def _products(begin, end, words, weights, bounds, places, others, sums, touched):  # type: ignore[no-untyped-def]
+def _products(row, weights, postings, sums, touched):  # type: ignore[no-untyped-def]
     """Add a row's products with the rows of the postings to `sums`; gives how many it has any with: `touched`."""
+    _, words, mine = weights
+    bounds, places, others = postings
     count = 0
-    for at in range(begin, end):
+    for at in range(weights.offsets[row], weights.offsets[row + 1]):
         for entry in range(bounds[words[at]], bounds[words[at] + 1]):
             place = places[entry]
             if sums[place] == 0:
                 touched[count] = place
                 count += 1
-            sums[place] += np.int64(weights[at]) * others[entry]
+            sums[place] += np.int64(mine[at]) * others[entry]
     return count
 
 
 @kernel
-def _gains(rows, offsets, words, weights, bounds, places, others, sums, touched, place, best, taken, rest):  # type: ignore[no-untyped-def]
+def _gains(rows, weights, postings, sums, touched, place, best, taken, rest):  # type: ignore[no-untyped-def]
     """What each of the rows adds to the coverage; leaves `sums` at 0."""
     one, size = LENGTH * LENGTH, len(best)
     gains = np.zeros(len(rows), np.int64)
     for number in range(len(rows)):
         row = rows[number]
-        found = _products(offsets[row], offsets[row + 1], words, weights, bounds, places, others, sums, touched)
+        found = _products(row, weights, postings, sums, touched)
         for at in range(found):
             other = touched[at]
             more = min(sums[other], one) - best[other]
@@ -295,9 +304,9 @@ def _gains(rows, offsets, words, weights, bounds, places, others, sums, touched,
 
 
 @kernel
-def _take(row, offsets, words, weights, bounds, places, others, sums, touched, place, best, taken, rest):  # type: ignore[no-untyped-def]
+def _take(row, weights, postings, sums, touched, place, best, taken, rest):  # type: ignore[no-untyped-def]
     one = LENGTH * LENGTH
-    found = _products(offsets[row], offsets[row + 1], words, weights, bounds, places, others, sums, touched)
+    found = _products(row, weights, postings, sums, touched)
     for at in range(found):
         other = touched[at]
         if other != place[row]:
@@ -308,14 +317,14 @@ def _take(row, offsets, words, weights, bounds, places, others, sums, touched, p
 
 
 @kernel
-def _nearest(offsets, words, weights, bounds, places, others, size):  # type: ignore[no-untyped-def]
-    one = LENGTH * LENGTH
+def _nearest(weights, postings, size):  # type: ignore[no-untyped-def]
+    one, rows = LENGTH * LENGTH, len(weights.offsets) - 1
     sums = np.zeros(size, np.int64)
     touched = np.empty(size, np.int64)
-    nearest = np.full(len(offsets) - 1, -1, np.int64)
-    scores = np.zeros(len(offsets) - 1, np.int64)
-    for row in range(len(offsets) - 1):
-        found = _products(offsets[row], offsets[row + 1], words, weights, bounds, places, others, sums, touched)
+    nearest = np.full(rows, -1, np.int64)
+    scores = np.zeros(rows, np.int64)
+    for row in range(rows):
+        found = _products(row, weights, postings, sums, touched)
         for entry in range(found):
             other = touched[entry]
             score = min(sums[other], one)

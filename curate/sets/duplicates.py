@@ -193,15 +193,11 @@ class _Judge:
 
     def _compare(self) -> None:
         """Find what is worth comparing, and the shingles of those rows; only the first of equal rows are compared."""
-        from curate.sets.near_dedup import (
-            Side,
-            band_buckets,
-            band_tables,
-            bands_for,
-            have_rivals,
-            have_rivals_in,
-            prefix_buckets,
-        )
+        from curate.sets.bands import band_tables, bands_for
+        from curate.sets.buckets import band_buckets, have_rivals
+        from curate.sets.near_earlier import have_rivals_in
+        from curate.sets.prefix_filter import prefix_buckets
+        from curate.sets.similarity import Side
 
         threshold = self.settings.threshold
         rows = self.order[self.firsts]
@@ -291,7 +287,8 @@ class _Judge:
     ) -> list[tuple[list[int], list[tuple[int, int]]]]:
         """Groups over all pairs of prompts at the conflict similarity; those of equal prompts are parts of them."""
         from curate.sets.components import join, roots
-        from curate.sets.near_dedup import link, link_earlier
+        from curate.sets.near_dedup import link
+        from curate.sets.near_earlier import link_earlier
 
         least = self.settings.conflict_similarity
         assert least is not None  # noqa: S101  the caller has asked
@@ -382,7 +379,8 @@ class _Judge:
 
     def _near_duplicates(self) -> None:
         from curate.sets.components import join
-        from curate.sets.near_dedup import link, remove_duplicates_of, remove_near_duplicates
+        from curate.sets.near_dedup import link, remove_near_duplicates
+        from curate.sets.near_earlier import remove_duplicates_of
 
         threshold = self.settings.threshold
         there = np.array([self.reason[place] is None for place in self.firsts.tolist()], np.bool_)

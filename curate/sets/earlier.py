@@ -19,8 +19,8 @@ from curate.arrow import whole
 from curate.sets.keys import Flags, Halves, Numbers, fixed, hexadecimal
 
 if TYPE_CHECKING:
-    from curate.sets.index import Segment
-    from curate.sets.near_dedup import Side
+    from curate.sets.segments import Segment
+    from curate.sets.similarity import Side
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,11 @@ class Earlier:
     """A segment of the index, as far as it counts for a drop."""
 
     rows: pa.Table
-    """See `index.ROWS`."""
+    """See `segments.ROWS`."""
     side: "Side"
     """What the rows are compared by."""
     tables: npt.NDArray[np.uint64]
-    """Their `near_dedup.band_tables`."""
+    """Their `bands.band_tables`."""
     prompts: Halves
     answers: Halves
     forms: npt.NDArray[np.uint64]
@@ -75,7 +75,7 @@ def earlier_rows(
         files: SHA-256 of each of its files.
         standing: versions of the same drop whose splits stand, by default all.
     """
-    from curate.sets.near_dedup import Side
+    from curate.sets.similarity import Side
 
     versions = [version for segment in segments for version in segment.versions]
     drops = [each for segment in segments for each in segment.drops]

@@ -28,7 +28,8 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
 
     What is compiled is kept beside the module, or else in the user's cache folder (NUMBA_CACHE_DIR names another);
     where none can be written it is compiled in each process. It is known by the module's own source: what changes in
-    another module that it calls is not noticed, so only what hardly ever changes is called across modules.
+    another module that it calls, or whose named tuples it takes, is not noticed, so only what hardly ever changes is
+    shared by modules.
     """
     compiled: Callable[..., Any] = njit(nogil=True)(function)
     with suppress(RuntimeError):

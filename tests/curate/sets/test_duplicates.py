@@ -14,7 +14,7 @@ from curate.record import SCHEMA, content_id
 from curate.sets import duplicates
 from curate.sets.duplicates import Duplicates, Judgement, judge
 from curate.sets.keys import compared_text, key_table
-from curate.sets.near_dedup import jaccard
+from curate.sets.similarity import jaccard
 from curate.text.words import shingle_sets
 
 

@@ -26,10 +26,12 @@ from hypothesis import strategies as st
 from curate.errors import AssayError
 from curate.hashing import digest
 from curate.record import QUARANTINE_SCHEMA, SPLITS, content_id
+from curate.sets.bands import band_tables
 from curate.sets.duplicates import Duplicates
-from curate.sets.index import GROWTH, PARTS, ROWS, Index, Keys, published, read_version, recorded_settings
+from curate.sets.index import Index, recorded_settings
 from curate.sets.keys import compared_text, key_table
-from curate.sets.near_dedup import band_tables
+from curate.sets.published import published, read_version
+from curate.sets.segments import GROWTH, PARTS, ROWS, Keys
 from curate.store import Store, read_manifest
 from curate.text.minhash import signatures
 from curate.text.words import shingle_sets
@@ -221,7 +223,7 @@ def test_how_many_rows_are_read_at_a_time_changes_nothing(
     publish(store, [*rows, row("twin", place="b.txt:0")])
     index_of(store).catch_up()
     before = contents(store)
-    monkeypatch.setattr(f"curate.sets.index.{name}", size)
+    monkeypatch.setattr(f"curate.sets.published.{name}", size)
     index_of(store).rebuild()
     assert contents(store) == before
 
@@ -446,8 +448,8 @@ def test_a_damaged_manifest_is_noticed_and_mended(filled: Store, kind: str) -> N
         assert "assay index rebuild demo" in caught.value.remedy
     (problem,) = index.check()
     assert problem.startswith(f"{path}: ")
-    told = recorded_settings(filled, "demo").model_dump().items()
-    assert told <= SETTINGS.model_dump().items(), "the last published version tells"
+    told = recorded_settings(filled, "demo").model_dump()
+    assert told.items() <= SETTINGS.model_dump().items(), "the last published version tells"
     index.rebuild()
     assert contents(filled) == before
 
@@ -515,7 +517,7 @@ def test_check_derives_what_can_be_derived(store: Store, change: Callable[[Keys]
 @pytest.mark.parametrize("part", ["bands.npy", "prompts.npy"])
 def test_check_derives_the_tables(store: Store, part: str, monkeypatch: pytest.MonkeyPatch) -> None:
     publish(store, numbered(20))
-    name = {"bands.npy": "curate.sets.near_dedup.band_tables", "prompts.npy": "curate.sets.index._prompt_table"}[part]
+    name = {"bands.npy": "curate.sets.bands.band_tables", "prompts.npy": "curate.sets.segments.prompt_table"}[part]
     with monkeypatch.context() as patch:
         wrong = {
             "bands.npy": lambda given, bands: np.zeros((bands, len(given)), np.uint64),
@@ -545,7 +547,8 @@ from itertools import count
 from pathlib import Path
 import curate.sets.index
 from curate.sets.duplicates import Duplicates
-from curate.sets.index import Index, published, read_version
+from curate.sets.index import Index
+from curate.sets.published import published, read_version
 from curate.store import Store
 
 SETTINGS = Duplicates(threshold=0.7, shingle_words=2)
@@ -666,7 +669,7 @@ def test_processes_that_add_at_once_all_end_up_in_it(store: Store) -> None:
             os.read(read, 1)  # until all are there
             Index(store, "demo", SETTINGS).add(folder.name, "drop", read_version(folder, SETTINGS))
 
-        import curate.text.minhash, curate.sets.near_dedup, curate.text.words
+        import curate.text.minhash, curate.sets.bands, curate.text.words
         children = [in_child(lambda folder=Path(name): add(folder)) for name in sys.argv[2:]]
         os.close(write)
         assert [os.waitpid(child, 0)[1] for child in children] == [0] * 4

@@ -50,10 +50,11 @@ def similarities(vectors: Vectors | Embeddings) -> Any:
     if isinstance(vectors, Embeddings):
         dense = vectors.vectors.astype(np.int64)
     else:
-        dense = np.zeros((len(vectors.offsets) - 1, vectors.total), np.int64)
+        offsets, words, weights = vectors.weights
+        dense = np.zeros((vectors.rows, vectors.words), np.int64)
         for row in range(len(dense)):
-            mine = slice(vectors.offsets[row], vectors.offsets[row + 1])
-            dense[row, vectors.words[mine]] = vectors.weights[mine]
+            mine = slice(offsets[row], offsets[row + 1])
+            dense[row, words[mine]] = weights[mine]
     products = np.clip(dense @ dense.T, 0, ONE)
     np.fill_diagonal(products, ONE)
     return products

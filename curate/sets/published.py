@@ -1,0 +1,175 @@
+"""What is published of a data set: its versions in their order, and what the rows of each are compared by."""
+
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from graphlib import TopologicalSorter
+from heapq import heappop, heappush
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from curate.errors import AssayError
+from curate.record import SPLITS
+from curate.sets.keys import Compared, compared_text, fixed, key_table
+from curate.sets.segments import ROWS, Keys
+from curate.store import Store, read_manifest
+
+if TYPE_CHECKING:
+    from curate.text.words import Hashes, Offsets
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+BATCH = 8192
+BATCH_BYTES = 16 << 20
+"""Rows of a version that are read at a time, and about how many bytes of them at most."""
+
+
+def published(store: Store, name: str) -> list[Path]:
+    """The published versions of a data set, each after those it was made with regard to; else in the ledger's order."""
+    folders = {folder.name: folder for folder in store.versions("datasets", name)}
+    told = [event["version"] for event in store.events() if event["event"] == "datasets" and event["name"] == name]
+    rank = {version: told.index(version) if version in told else len(told) for version in folders}
+    sorter = TopologicalSorter(
+        {
+            version: {*manifest.get("index", {}).get("compared_with", []), *manifest.get("splits_of", [])}
+            & folders.keys()
+            for version, manifest in ((version, read_manifest(folder)) for version, folder in folders.items())
+        }
+    )
+    sorter.prepare()
+    ready: list[tuple[int, str]] = []
+    ordered: list[Path] = []
+    while sorter.is_active():
+        for version in sorter.get_ready():
+            heappush(ready, (rank[version], version))
+        _, version = heappop(ready)
+        ordered.append(folders[version])
+        sorter.done(version)
+    return ordered
+
+
+def some_published(store: Store, name: str) -> list[Path]:
+    """`published`, or an error where nothing is."""
+    if folders := published(store, name):
+        return folders
+    known = ", ".join(sorted(path.name for path in (store.root / "datasets").glob("*"))) or "nothing yet"
+    raise AssayError(f"{name}: no version in {store.root / 'datasets'}.", remedy=f"Published there: {known}.")
+
+
+def compared_rows(folder: Path) -> int:
+    """How many rows of a version are compared: those published and those that the stage `duplicates` removed."""
+    manifest = read_manifest(folder)
+    removed = sum(stage["rejected"] for stage in manifest["stages"] if stage["name"] == "duplicates")
+    return int(manifest["counts"]["kept"] + removed)
+
+
+def read_version(folder: Path, settings: Compared) -> Iterator[Keys]:
+    """What the rows of a published version are compared by, from its files alone, some thousands of rows at a time.
+
+    These are the published rows, in the order of the splits, and then those that the stage `duplicates` removed. Rows
+    of one file with the same prompt, form and answer are one, the published one if there is one.
+    """
+    from curate.text.words import shingle_sets
+
+    def keys_of(table: pa.Table) -> pa.Table:
+        return key_table(table, settings)
+
+    def all_of(part: tuple[str | None, pa.Table]) -> "tuple[str | None, pa.Table, pa.Table, Offsets, Hashes]":
+        texts = compared_text(part[1], settings)
+        return *part, keys_of(part[1]), *shingle_sets(texts, settings.shingle_words)
+
+    sources = folder / "sources.parquet"
+    listed = pq.read_table(sources, columns=["file", "sha256"]).to_pylist() if sources.is_file() else []
+    sha256 = {source["file"]: source["sha256"] for source in listed}
+    twins: Counter[tuple[str, bytes, bytes, int]] = Counter()
+    for keys in _ahead(keys_of, _removed(folder)):
+        twins.update(_identities(keys))
+    for split, table, keys, offsets, shingles in _ahead(all_of, _tables(folder)):
+        votes = np.array([twins.pop(each, 0) + (split is not None) for each in _identities(keys)], np.int32)
+        first = votes > 0
+        lengths = np.diff(offsets)
+        table, keys = table.filter(pa.array(first)), keys.filter(pa.array(first))
+        files = keys["file"].combine_chunks().dictionary_encode()
+        hashes = pa.array([sha256.get(file) for file in files.dictionary.to_pylist()], pa.string())
+        columns = {
+            "id": keys["id"],
+            "version": pa.repeat(folder.name, keys.num_rows).dictionary_encode(),
+            "file": files,
+            "row": keys["row"],
+            "file_sha256": hashes.take(files.indices).dictionary_encode(),
+            "prompt": keys["prompt"],
+            "answer": keys["answer"],
+            "form": keys["form"],
+            "votes": votes[first],
+            "chars": keys["chars"].cast(pa.int64()),
+            "kept": pa.repeat(split is not None, keys.num_rows),
+            "conflict": table["conflict"],
+            "cluster": table["cluster"],
+            "group": table["group"],
+            "split": pa.array([split] * keys.num_rows, pa.string()).dictionary_encode(),
+        }
+        yield Keys(
+            pa.table(columns, schema=ROWS),
+            fixed(keys["signature"], np.uint32),
+            np.concatenate([[0], np.cumsum(lengths[first])]),
+            shingles[np.repeat(first, lengths)],
+        )
+
+
+def _identities(keys: pa.Table) -> Iterator[tuple[str, bytes, bytes, int]]:
+    """What rows of a version that are stored as one have in common."""
+    return zip(*(keys[name].to_pylist() for name in ("file", "prompt", "answer", "form")), strict=True)
+
+
+def _ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """`function` of each item, in their order; computed ahead by as many threads as there are cores."""
+    cores = len(os.sched_getaffinity(0))
+    with ThreadPoolExecutor(cores) as threads:
+        running: deque[Future[Result]] = deque()
+        for item in items:
+            running.append(threads.submit(function, item))
+            if len(running) > cores:
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()
+
+
+def _tables(folder: Path) -> Iterator[tuple[str | None, pa.Table]]:
+    """The rows of a version that are compared, by split (None: removed), with the columns cluster and conflict."""
+    for split in SPLITS:
+        for table in _batches(folder / f"{split}.parquet", ["cluster"]):
+            yield split, table.append_column("conflict", pa.repeat(False, table.num_rows))
+    for table in _removed(folder):
+        yield None, table
+
+
+def _removed(folder: Path) -> Iterator[pa.Table]:
+    for table in _batches(folder / "quarantine.parquet", ["stage", "reason", "evidence"]):
+        table = table.filter(pc.equal(table["stage"], "duplicates"))
+        clusters = [orjson.loads(evidence).get("cluster") for evidence in table["evidence"].to_pylist()]
+        table = table.append_column("cluster", pa.array(clusters, pa.string()))
+        yield table.append_column("conflict", pc.equal(table["reason"], "conflict"))
+
+
+def _batches(path: Path, columns: list[str]) -> Iterator[pa.Table]:
+    """The rows of a published file: what `key_table` reads of them, the group, and `columns`."""
+    try:
+        with pq.ParquetFile(path) as file:
+            groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
+            size = max(1, sum(group.total_byte_size for group in groups))
+            rows = min(BATCH, max(1, BATCH_BYTES * file.metadata.num_rows // size))
+            for batch in file.iter_batches(rows, columns=["id", "turns", "target", "group", "source", *columns]):
+                yield pa.table(batch)
+    except pa.ArrowInvalid as error:
+        raise AssayError(
+            f"{path}: not readable as Parquet: {error}",
+            remedy="Restore the version from a copy, or delete its folder: then nothing is compared with it.",
+        ) from None
