@@ -13,7 +13,7 @@ from curate.pipeline import Curated, curate
 from curate.recipe import Recipe
 from curate.stage import map_in_process
 from curate.store import Store
-from evaluation.card.scorecard import schema
+from evaluation.card.format import schema
 from evaluation.judge.ljp_criminal import FIELDS
 from evaluation.replies import read, score
 from tests.project import byte_tokenizer

@@ -14,7 +14,7 @@ from curate.errors import AssayError
 from curate.recipe import EvaluationSettings
 from curate.store import Store
 from evaluation.card.compare import compare
-from evaluation.card.scorecard import schema
+from evaluation.card.format import schema
 from evaluation.replies import find, read, score
 
 SCHEMA = {
