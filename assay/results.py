@@ -1,7 +1,7 @@
 """Results: what was published, checked and compared, as values that a program can go on with."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from curate.publish.check_result import Check
     from curate.sets.index import Index
     from curate.table import Table
+    from evaluation.card.compare import Compared
 
 
 @dataclass(frozen=True)
@@ -309,7 +310,7 @@ class Checks(Result):
 class Comparison(Result):
     """Two systems, row by row."""
 
-    found: Mapping[str, Any]
+    found: "Compared"
     """As `evaluation.card.compare.compare` gives it."""
 
     def __repr__(self) -> str:

@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.contract import Contract
@@ -15,10 +17,13 @@ from curate.rows.render import ChatTemplate, Renderer, load_tokenizer
 from curate.stage import installed
 from curate.store import Store, read_manifest
 from evaluation.ask.shots import asked
-from evaluation.ask.systems import DECIDING, HERE, Asking, needs, pairs, systems_of, told
-from evaluation.card import gate, report
+from evaluation.ask.systems import DECIDING, HERE, Answers, Asking, described, needs, pairs, systems_of
+from evaluation.card import gate
+from evaluation.card.format import SCHEMA_VERSION, Scorecard
 from evaluation.card.predictions import predictions
-from evaluation.card.scorecard import SCHEMA_VERSION, Asked, Masks, judged, scorecard
+from evaluation.card.report import write_report
+from evaluation.card.scorecard import Masks, TestRows, judged, scorecard
+from evaluation.card.side_by_side import Questions, question
 from evaluation.card.slices import Names, slices_of
 from evaluation.card.statistics import Rows
 from evaluation.judge import ljp_criminal
@@ -31,6 +36,8 @@ from train.examples import Row, read_split, select
 
 VERSION = 4
 """Of the method; a scorecard of another one is not taken for the same."""
+COLUMNS = ("id", "label", "cluster", "tokens", "messages", "target")
+"""Of a split, that systems are asked, shown and judged by."""
 
 
 def evaluate(
@@ -72,7 +79,7 @@ def evaluate(
         "base": {"model": base.name} | parents(base, template),
         "contract_sha256": contract.sha256,
         "settings": settings.model_dump(mode="json", exclude={"systems"}),
-        "systems": {name: told(each) for name, each in asking.items()},
+        "systems": {name: described(each) for name, each in asking.items()},
         "libraries": installed(DECIDING),
     }
     event = {"event": "scorecards", "name": recipe.name}
@@ -82,22 +89,47 @@ def evaluate(
         store.record(event | {"version": found.name, "found": True})
         return found
 
-    columns = ["id", "label", "cluster", "tokens", "messages", "target"]
-    train = read_split(version, "train", columns, store.cache)
-    told_of = [name for name in ("language", "source") if name in pq.read_schema(version / "test.parquet").names]
-    rows = _rows(version, [*columns, *told_of], settings, store.cache)
+    train = read_split(version, "train", COLUMNS, store.cache)
+    sliced = [name for name in ("language", "source") if name in pq.read_schema(version / "test.parquet").names]
+    rows = _rows(version, [*COLUMNS, *sliced], settings, store.cache)
     renderer = Renderer(template, *load_tokenizer(base.folder), recipe.render.answers)
     judge = None if contract.target_schema is None else Judge(contract.target_schema, settings.fields)
     answers = Asking(
         rows, train, recipe, renderer, judge, contract.target_schema, model, adapter, store.cache, progress
     ).answers(asking)
+    scored = _score(rows, answers, pairs(asking), renderer, judge, settings, _slices(rows, train, sliced))
+    folder = _publish(scored, inputs, trained["loss"] if trained else None, recipe.name, store)
+    gate = scored.card["gate"]
+    store.record(event | {"version": folder.name, "found": False, "promoted": gate and gate["passed"]})
+    return folder
+
+
+@dataclass(frozen=True)
+class Scored:
+    """All systems' answers to the test rows, judged and counted."""
+
+    card: Scorecard
+    questions: Questions
+    predictions: pa.Table
+    systems: Mapping[str, Sequence[Answer]]
+
+
+def _score(
+    rows: Sequence[Row],
+    answers: Mapping[str, Answers],
+    compared: Sequence[tuple[str, str]],
+    renderer: Renderer,
+    judge: Judge | None,
+    settings: EvaluationSettings,
+    slices: Masks,
+) -> Scored:
+    """Judge the answers; `compared` are the pairs of systems that are tested."""
     groups = [row["cluster"] or row["id"] for row in rows]
     together = Rows(groups, len(rows), settings.resamples, settings.seed)
-    slices = _slices(rows, train, told_of)
     official: dict[str, Any] | None = None
     if judge is None:
         expected = [renderer.answer(row["messages"]) for row in rows]
-        asked_rows = Asked(together, slices=slices)
+        test_rows = TestRows(together, slices=slices)
         systems = {
             name: [Answer(each, None, each.text == right) for each, right in zip(its.generated, expected, strict=True)]
             for name, its in answers.items()
@@ -105,35 +137,40 @@ def evaluate(
     else:
         expected = [row["target"] for row in rows]
         right_answers = [json.loads(right) for right in expected]
-        asked_rows = Asked.of(together, judge, right_answers, slices)
+        test_rows = TestRows.of(together, judge, right_answers, slices)
         systems = {name: judged(its.generated, right_answers, judge) for name, its in answers.items()}
         if settings.scorer == "ljp_criminal":
             official = {
                 name: ljp_criminal.score([each.text for each in its.generated], expected)
                 for name, its in answers.items()
             }
-    about = {name: its.about for name, its in answers.items()}
-    card = scorecard(systems, asked_rows, pairs(asking), official, about=about)
+    info = {name: its.info for name, its in answers.items()}
+    card = scorecard(systems, test_rows, compared, official, info=info)
     card["gate"] = gate.check(settings.gate, card)
+    ids = [row["id"] for row in rows]
+    prompts = [renderer.decode(renderer.prompt_ids(row["messages"])) for row in rows]
+    shots = {name: its.shots for name, its in answers.items()}
+    return Scored(
+        card,
+        Questions(ids, [question(row["messages"]) for row in rows], expected, slices),
+        predictions(ids, groups, prompts, expected, systems, test_rows, shots),
+        systems,
+    )
 
+
+def _publish(
+    scored: Scored, inputs: Mapping[str, Any], loss: Mapping[str, Sequence[float]] | None, name: str, store: Store
+) -> Path:
     def describe(folder: Path, published: dict[str, Any]) -> None:
-        (folder / "scorecard.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
-        loss = trained["loss"] if trained else None
-        ids = [row["id"] for row in rows]
-        shown = report.Questions(ids, [report.question(row["messages"]) for row in rows], expected, slices)
-        report.write_report(folder, published, card, loss, shown, systems)
+        (folder / "scorecard.json").write_text(json.dumps(scored.card, indent=2) + "\n", encoding="utf-8")
+        write_report(folder, published, scored.card, loss, scored.questions, scored.systems)
 
-    with store.publishing("scorecards", recipe.name) as draft:
-        prompts = [renderer.decode(renderer.prompt_ids(row["messages"])) for row in rows]
-        shots = {name: its.shots for name, its in answers.items()}
-        table = predictions([row["id"] for row in rows], groups, prompts, expected, systems, asked_rows, shots)
-        pq.write_table(table, draft.folder / "predictions.parquet")
-        folder = draft.publish(
-            {"name": recipe.name, "schema_version": SCHEMA_VERSION, "inputs": inputs, "scores": _timeless(card)},
-            describe,
+    with store.publishing("scorecards", name) as draft:
+        pq.write_table(scored.predictions, draft.folder / "predictions.parquet")
+        scores = _timeless(scored.card)
+        return draft.publish(
+            {"name": name, "schema_version": SCHEMA_VERSION, "inputs": inputs, "scores": scores}, describe
         )
-    store.record(event | {"version": folder.name, "found": False, "promoted": card["gate"] and card["gate"]["passed"]})
-    return folder
 
 
 def adapter_for(recipe: FullRecipe, store: Store, named: str | None = None) -> Path | None:
@@ -174,17 +211,17 @@ def _rows(version: Path, columns: Sequence[str], settings: EvaluationSettings, c
     return rows
 
 
-def _slices(rows: Sequence[Row], train: Sequence[Row], told: Sequence[str]) -> Masks:
+def _slices(rows: Sequence[Row], train: Sequence[Row], columns: Sequence[str]) -> Masks:
     """The slices of the test rows, those by a column only where the version has it."""
     by_column: dict[str, Names] = {"label": [row["label"] for row in rows]}
-    if "language" in told:
+    if "language" in columns:
         by_column["language"] = [row["language"] for row in rows]
-    if "source" in told:
+    if "source" in columns:
         by_column["source"] = [(row["source"] or {}).get("file") for row in rows]
     return slices_of([asked(row) for row in rows], [asked(row) for row in train], by_column)
 
 
-def _timeless(card: Mapping[str, Any]) -> dict[str, Any]:
+def _timeless(card: Scorecard) -> dict[str, Any]:
     """The scorecard without what a clock gave."""
     systems = {
         name: {key: value for key, value in system.items() if key not in ("latency_seconds", "tokens_per_second")}

@@ -20,9 +20,11 @@ from curate.hashing import digest, file_digest
 from curate.store import Store
 from curate.text import strict_json
 from evaluation.card import gate
+from evaluation.card.format import SCHEMA_VERSION
 from evaluation.card.predictions import predictions, writable
-from evaluation.card.report import Questions, write_report
-from evaluation.card.scorecard import SCHEMA_VERSION, TUNED, Asked, FormOf, judged, scorecard
+from evaluation.card.report import write_report
+from evaluation.card.scorecard import TUNED, FormOf, TestRows, judged, scorecard
+from evaluation.card.side_by_side import Questions
 from evaluation.card.slices import Names, slices_of
 from evaluation.card.statistics import Floats, Rows
 from evaluation.judge import ljp_criminal
@@ -89,7 +91,7 @@ def score(
         judge = Judge(schema, settings.fields)
         rows = Rows(replies.groups, len(replies.ids), settings.resamples, settings.seed)
         slices = slices_of(replies.prompts, None, replies.columns)
-        asked = Asked.of(rows, judge, replies.expected, slices)
+        test_rows = TestRows.of(rows, judge, replies.expected, slices)
         systems = {
             name: judged(given, replies.expected, judge, replies.form_of) for name, given in replies.systems.items()
         }
@@ -106,9 +108,9 @@ def score(
                 for name, given in replies.systems.items()
             }
         pairs, chosen_from = _against_the_best(systems)
-        card = scorecard(systems, asked, pairs, official, replies.confidence, chosen_from=chosen_from)
+        card = scorecard(systems, test_rows, pairs, official, replies.confidence, chosen_from=chosen_from)
         card["gate"] = gate.check(settings.gate, card)
-        table = predictions(replies.ids, replies.groups, replies.prompts, wanted, systems, asked)
+        table = predictions(replies.ids, replies.groups, replies.prompts, wanted, systems, test_rows)
 
         def describe(folder: Path, published: dict[str, Any]) -> None:
             (folder / "scorecard.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")

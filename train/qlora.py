@@ -1,6 +1,7 @@
 """QLoRA: a published data set version -> an adapter that knows its parents."""
 
 import importlib.metadata
+from collections.abc import Mapping
 from pathlib import Path
 
 from curate.errors import AssayError
@@ -10,8 +11,8 @@ from curate.rows.render import ChatTemplate, Renderer, load_tokenizer
 from curate.store import Store, read_manifest
 from train.adapter import check_parents, parents, save
 from train.base_model import compute_dtype, prepare, quiet
-from train.examples import encode, read_split, select
-from train.settings import TrainingRecipe
+from train.examples import Example, encode, read_split, select
+from train.settings import TrainingRecipe, TrainingSettings
 
 VERSION = 1
 """Of the method; an adapter of another one is not taken for the same."""
@@ -57,18 +58,9 @@ def train(version: Path, recipe: TrainingRecipe, store: Store, progress: Progres
         return found
 
     renderer = Renderer(template, *load_tokenizer(base.folder), recipe.render.answers)
-    columns = ["id", "label", "cluster", "tokens", "messages"]
-    chosen = {}
     weights = manifest.get("recipe", {}).get("balance", {}).get("weights", {})
-    for split, count, weighed in (("train", settings.rows, weights), ("validation", VALIDATION_ROWS, {})):
-        rows = read_split(version, split, columns, store.cache)
-        chosen[split] = encode(select(rows, count, settings.max_tokens, settings.seed, weighed), renderer)
-        if not chosen[split]:
-            raise AssayError(
-                f"{version}: no row of the {split} split has {settings.max_tokens} tokens or fewer.",
-                remedy="Raise training.max_tokens in the recipe.",
-            )
-    examples, validation = chosen["train"], chosen["validation"]
+    examples = _examples(version, "train", settings.rows, settings, renderer, store, weights)
+    validation = _examples(version, "validation", VALIDATION_ROWS, settings, renderer, store)
     with quiet():
         from train.trainer import adapted, fit
 
@@ -105,3 +97,27 @@ def train(version: Path, recipe: TrainingRecipe, store: Store, progress: Progres
         }
     )
     return folder
+
+
+def _examples(
+    version: Path,
+    split: str,
+    count: int,
+    settings: TrainingSettings,
+    renderer: Renderer,
+    store: Store,
+    weights: Mapping[str, float] | None = None,
+) -> list[Example]:
+    """Up to so many rows of a split, encoded.
+
+    Raises:
+        AssayError: no row is short enough, or one cannot be trained.
+    """
+    rows = read_split(version, split, ["id", "label", "cluster", "tokens", "messages"], store.cache)
+    examples = encode(select(rows, count, settings.max_tokens, settings.seed, weights), renderer)
+    if not examples:
+        raise AssayError(
+            f"{version}: no row of the {split} split has {settings.max_tokens} tokens or fewer.",
+            remedy="Raise training.max_tokens in the recipe.",
+        )
+    return examples

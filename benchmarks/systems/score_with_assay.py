@@ -5,7 +5,7 @@ import sys
 import time
 from pathlib import Path
 
-from evaluation.card.scorecard import Asked, judged, scorecard
+from evaluation.card.scorecard import TestRows, judged, scorecard
 from evaluation.card.statistics import Rows
 from evaluation.judge.answer import Generated
 from evaluation.judge.structured import Judge
@@ -19,8 +19,8 @@ def main(data: Path, schema: Path) -> None:
     expected = [row["expected"] for row in rows]
     systems = {name: judged([Generated(row[name]) for row in rows], expected, judge) for name in ("first", "second")}
     clock.append(time.perf_counter())
-    asked = Asked.of(Rows([row["group"] for row in rows], len(rows)), judge, expected)
-    card = scorecard(systems, asked)
+    test_rows = TestRows.of(Rows([row["group"] for row in rows], len(rows)), judge, expected)
+    card = scorecard(systems, test_rows)
     clock.append(time.perf_counter())
     steps = ("read", "judge", "count, resample, compare")
     told = {

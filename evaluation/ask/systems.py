@@ -28,7 +28,7 @@ from evaluation.ask.constrained import Constraint
 from evaluation.ask.generate import generate
 from evaluation.ask.shots import Shots, asked, conversation, fitting
 from evaluation.card.gate import others
-from evaluation.card.scorecard import BASE, MAJORITY, TUNED, About
+from evaluation.card.scorecard import BASE, MAJORITY, TUNED, SystemInfo
 from evaluation.judge.answer import Generated
 from evaluation.judge.fields import Field
 from evaluation.judge.structured import Judge
@@ -138,7 +138,7 @@ class Answers:
     """What one system said to all rows."""
 
     generated: list[Generated]
-    about: About
+    info: SystemInfo
     shots: list[list[str]]
     """For each row the ids of the training rows it was shown."""
 
@@ -210,7 +210,7 @@ class Asking:
             questions = [asked(row) for row in self.rows]
             values = baselines.tfidf([asked(row) for row in rows], targets, questions, fields, seed)
         texts = [json.dumps(value, ensure_ascii=False) for value in values]
-        return Answers([Generated(text) for text in texts], About(told(system)), [[] for _ in texts])
+        return Answers([Generated(text) for text in texts], SystemInfo(described(system)), [[] for _ in texts])
 
     def _here(self, base: BaseModel, systems: Systems) -> dict[str, Answers]:
         """Answers of the models that run here, from the cache if the same was asked before."""
@@ -254,8 +254,8 @@ class Asking:
             shots = [[row["id"] for row in shown] for _, shown in asked_of[name]]
             fewer = sum(len(shown) < each.shots for shown in shots)
             relaxed = {"relaxed": list(self._constraint.relaxed)} if each.constrained else {}
-            about = About(told(each) | relaxed, kept["seconds"], fewer_shots=fewer)
-            found[name] = Answers([Generated(**answer) for answer in kept["answers"]], about, shots)
+            info = SystemInfo(described(each) | relaxed, kept["seconds"], fewer_shots=fewer)
+            found[name] = Answers([Generated(**answer) for answer in kept["answers"]], info, shots)
         return found
 
     def _file(self, base: BaseModel, system: SystemSettings, prompts: Sequence[Sequence[int]]) -> Path:
@@ -300,14 +300,14 @@ class Asking:
             what=f"ask {name}",
         )
         price = model.price if model.price.input or model.price.output else None
-        settings = told(system)
+        settings = described(system)
         if refused := endpoint.refused(model, self.cache):
             settings["model"]["refused"] = refused
-        about = About(settings, sum(each.seconds or 0 for each in given), price)
-        return Answers(given, about, [[row["id"] for row in shown] for shown in shots])
+        info = SystemInfo(settings, sum(each.seconds or 0 for each in given), price)
+        return Answers(given, info, [[row["id"] for row in shown] for shown in shots])
 
 
-def told(system: SystemSettings) -> dict[str, Any]:
+def described(system: SystemSettings) -> dict[str, Any]:
     """What scorecard.json says of a system."""
     dumped = system.model_dump(mode="json")
     if isinstance(system.model, Endpoint):

@@ -4,12 +4,13 @@ A row whose output gives no label of the class (it is no JSON, the key is missin
 counts as a miss of the right label, never as a hit of another.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from evaluation.card.format import Calibration, ClassScores, Difference, Kappa, LabelScores
 from evaluation.card.statistics import Floats, Ints, Rows, compared_by, statistic
 
 BINS = 10
@@ -41,7 +42,7 @@ def numbers(names: Sequence[str], labels: Sequence[str | None]) -> Ints:
     return np.array([number.get(label, -1) for label in labels], dtype=np.int64)
 
 
-def scores(labels: Labels, given: Ints, rows: Rows, ordered: Sequence[str]) -> dict[str, Any]:
+def scores(labels: Labels, given: Ints, rows: Rows, ordered: Sequence[str]) -> ClassScores:
     """What is said of a class: `macro_f1` over the labels that are expected of some row, `labels`, `confusion`
     ([expected, given, rows], null for none), and for ordered labels `kappa`, weighted by the square of the distance.
 
@@ -53,7 +54,7 @@ def scores(labels: Labels, given: Ints, rows: Rows, ordered: Sequence[str]) -> d
     if not len(wanted):
         return {"macro_f1": {"value": None, "low": None, "high": None}, "labels": {}, "confusion": []}
     cells, kinds = np.unique(_cells(labels, wanted, answered), return_inverse=True)
-    found = {
+    found: ClassScores = {
         "macro_f1": statistic(kinds, lambda counts: macro_f1(counts, *_sides(labels, cells)), within),
         "labels": _by_label(labels, wanted, answered),
         "confusion": [
@@ -68,24 +69,34 @@ def scores(labels: Labels, given: Ints, rows: Rows, ordered: Sequence[str]) -> d
     return found
 
 
-def compared_macro_f1(labels: Labels, one: Ints, other: Ints, rows: Rows) -> dict[str, Any]:
-    """Two systems by their macro F1 on the same rows; see `statistics.compared`."""
+def compared_macro_f1(labels: Labels, one: Ints, other: Ints, rows: Rows, draws: int = 2000) -> Difference:
+    """Two systems by their macro F1 on the same rows; see `statistics.compared`. Its p is drawn: no sum over rows."""
     here = labels.wanted >= 0
+    within = rows.some(here)
     first, second = (_cells(labels, labels.wanted[here], given[here]) for given in (one, other))
     many = len(labels.names) * (len(labels.names) + 1)
     pairs, kinds = np.unique(first * many + second, return_inverse=True)
     sides = [_sides(labels, part) for part in (pairs // many, pairs % many)]
-    counts = np.bincount(kinds)
+    counts = np.bincount(kinds).astype(np.float64)
 
     def difference(counted: Floats) -> Floats:
         return macro_f1(counted, *sides[0]) - macro_f1(counted, *sides[1])
 
-    def swapped(moved: Floats) -> Floats:
-        both = [np.concatenate(each) for each in zip(*sides, strict=True)]
-        stayed = counts - moved
-        return macro_f1(np.hstack([stayed, moved]), *both) - macro_f1(np.hstack([moved, stayed]), *both)
+    def by_chance() -> Iterable[Floats]:
+        mine, its = (np.hstack([each.toarray() for each in _hits(*side)]) for side in sides)
+        have, both = counts @ mine, counts @ (mine + its)
+        for moved in within.swapped((its - mine)[kinds], draws):
+            changed = have + moved
+            yield _mean_f1(changed) - _mean_f1(both - changed)
 
-    return compared_by(kinds, difference, swapped, rows.some(here))
+    return compared_by(kinds, difference, by_chance(), within)
+
+
+def _mean_f1(hits: Floats) -> Floats:
+    """Macro F1 from `_hits` summed up, side by side, of labels that are all expected: shape (samples, 2 * labels)."""
+    right, total = np.split(hits, 2, axis=1)
+    mean: Floats = (right / total).mean(axis=1)
+    return mean
 
 
 def _cells(labels: Labels, wanted: Ints, given: Ints) -> Ints:
@@ -108,10 +119,7 @@ def macro_f1(counts: Floats, wanted: Ints, given: Ints) -> Floats:
     Returns:
         One number for each sample. A label that a sample neither expects nor gives is left out of its mean.
     """
-    present = np.unique(wanted)
-    expects, gives = wanted[:, None] == present, given[:, None] == present  # (cells, labels)
-    total = counts @ expects.astype(np.float64) + counts @ gives.astype(np.float64)
-    right = 2 * (counts @ (expects & gives).astype(np.float64))
+    right, total = (counts @ each for each in _hits(wanted, given))
     with np.errstate(invalid="ignore"):
         each = np.where(total > 0, right / np.maximum(total, 1), np.nan)
     seen = np.maximum((total > 0).sum(axis=1), 1)
@@ -119,8 +127,20 @@ def macro_f1(counts: Floats, wanted: Ints, given: Ints) -> Floats:
     return mean
 
 
-def _by_label(labels: Labels, wanted: Ints, given: Ints) -> dict[str, Any]:
-    found = {}
+def _hits(wanted: Ints, given: Ints) -> tuple[Any, Any]:
+    """What a row of each cell adds to 2 TP, and to 2 TP + FP + FN, of each label that is expected of some row.
+
+    Sparse, of shape (cells, labels).
+    """
+    from scipy.sparse import csr_array
+
+    present = np.unique(wanted)
+    expects, gives = wanted[:, None] == present, given[:, None] == present
+    return csr_array(2.0 * (expects & gives)), csr_array(expects.astype(np.float64) + gives)
+
+
+def _by_label(labels: Labels, wanted: Ints, given: Ints) -> dict[str, LabelScores]:
+    found: dict[str, LabelScores] = {}
     for number in np.unique(wanted).tolist():
         expects, gives = int((wanted == number).sum()), int((given == number).sum())
         right = int(((wanted == number) & (given == number)).sum())
@@ -133,7 +153,7 @@ def _by_label(labels: Labels, wanted: Ints, given: Ints) -> dict[str, Any]:
     return found
 
 
-def _kappa(labels: Labels, wanted: Ints, given: Ints, rows: Rows, ordered: Sequence[str]) -> dict[str, Any]:
+def _kappa(labels: Labels, wanted: Ints, given: Ints, rows: Rows, ordered: Sequence[str]) -> Kappa:
     rank = numbers(ordered, labels.names)
     both = (given >= 0) & (rank[wanted] >= 0) & (rank[given] >= 0)
     if not both.any():
@@ -141,7 +161,7 @@ def _kappa(labels: Labels, wanted: Ints, given: Ints, rows: Rows, ordered: Seque
     size = len(ordered)
     cells, kinds = np.unique(rank[wanted[both]] * size + rank[given[both]], return_inverse=True)
     found = statistic(kinds, lambda counts: weighted_kappa(counts, cells // size, cells % size, size), rows.some(both))
-    return found | {"rows": int(both.sum())}
+    return {**found, "rows": int(both.sum())}
 
 
 def weighted_kappa(counts: Floats, wanted: Ints, given: Ints, size: int) -> Floats:
@@ -164,7 +184,7 @@ def weighted_kappa(counts: Floats, wanted: Ints, given: Ints, size: int) -> Floa
     return kappa
 
 
-def calibration(confidence: Floats, right: "np.ndarray[Any, np.dtype[np.bool_]]") -> dict[str, Any]:
+def calibration(confidence: Floats, right: "np.ndarray[Any, np.dtype[np.bool_]]") -> Calibration:
     """How far a system's confidence in its answers is from how often they are right.
 
     Args:

@@ -11,13 +11,13 @@
 below it, so that few rows let much pass: `rows_needed` in the scorecard says how many would tell.
 """
 
-import json
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from curate.errors import AssayError
+from evaluation.card.format import Gate, GateRule, Scorecard, read_scorecard
 from evaluation.card.scorecard import TUNED
 from evaluation.settings import GATE
 
@@ -35,11 +35,10 @@ def others(rules: Sequence[str]) -> list[str]:
     return [each["other"] for each in found if each is not None and each["other"]]
 
 
-def check(rules: Sequence[str], card: Mapping[str, Any]) -> dict[str, Any] | None:
+def check(rules: Sequence[str], card: Scorecard) -> Gate | None:
     """Hold the tuned system of a scorecard to the rules; None where there are no rules or there is no such system.
 
-    Returns:
-        {"passed": bool, "rules": [{"rule", "passed", "why"}]}; a rule about a measure that is not there is not passed.
+    A rule about a measure that is not there is not passed.
     """
     if not rules or TUNED not in card["systems"]:
         return None
@@ -53,7 +52,7 @@ def require(scorecard: Path) -> None:
     Raises:
         AssayError: names each rule that does not hold, and why.
     """
-    gate = json.loads((scorecard / "scorecard.json").read_bytes())["gate"]
+    gate = read_scorecard(scorecard)["gate"]
     if gate is not None and not gate["passed"]:
         failed = [f"  {each['rule']}: {each['why']}" for each in gate["rules"] if not each["passed"]]
         raise AssayError(
@@ -62,7 +61,7 @@ def require(scorecard: Path) -> None:
         )
 
 
-def _check(rule: str, card: Mapping[str, Any]) -> dict[str, Any]:
+def _check(rule: str, card: Scorecard) -> GateRule:
     parts = GATE.fullmatch(rule)
     if parts is None:
         raise AssayError(f"Gate: {rule!r} is no rule.", remedy="docs/evaluation.md shows what one looks like.")
@@ -72,9 +71,10 @@ def _check(rule: str, card: Mapping[str, Any]) -> dict[str, Any]:
     return {"rule": rule, "passed": passed, "why": why}
 
 
-def _bound(parts: Any, field: str | None, measure: str, card: Mapping[str, Any]) -> tuple[bool, str]:
+def _bound(parts: Any, field: str | None, measure: str, card: Scorecard) -> tuple[bool, str]:
     system = card["systems"][TUNED]
-    found = (system["fields"].get(field, {}) if field is not None else system).get(measure)
+    measures: Mapping[str, Any] = system if field is None else system["fields"].get(field, {})
+    found = measures.get(measure)
     if not isinstance(found, dict) or "value" not in found:
         return False, f"{TUNED} has no measure {parts['measure']}"
     value = found[(parts["bound"] or ".value")[1:]]
@@ -83,7 +83,7 @@ def _bound(parts: Any, field: str | None, measure: str, card: Mapping[str, Any])
     return SIGNS[parts["sign"]](value, float(parts["number"])), f"it is {value:.4g}"
 
 
-def _against(parts: Any, field: str | None, measure: str, card: Mapping[str, Any]) -> tuple[bool, str]:
+def _against(parts: Any, field: str | None, measure: str, card: Scorecard) -> tuple[bool, str]:
     wanted = {"a": TUNED, "b": parts["other"], "measure": measure, "field": field}
     pair = next((each for each in card["comparisons"] if wanted.items() <= each.items()), None)
     if pair is None:

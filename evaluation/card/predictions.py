@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from evaluation.card.scorecard import Asked
+from evaluation.card.scorecard import TestRows
 from evaluation.judge.answer import Answer
 
 SCHEMA = pa.schema(
@@ -59,13 +59,13 @@ def predictions(
     prompts: Sequence[str],
     expected: Sequence[str],
     systems: Mapping[str, Sequence[Answer]],
-    asked: Asked,
+    test_rows: TestRows,
     shots: Mapping[str, Sequence[Sequence[str]]] | None = None,
 ) -> pa.Table:
     """One row per row and system. What UTF-8 cannot hold (a lone surrogate) is written as `\\ud800`."""
     schema = SCHEMA
-    if asked.fields:
-        schema = schema.append(pa.field("fields", pa.struct([(each.name, COMPARED) for each in asked.fields])))
+    if test_rows.fields:
+        schema = schema.append(pa.field("fields", pa.struct([(each.name, COMPARED) for each in test_rows.fields])))
     columns: dict[str, list[Any]] = {name: [] for name in schema.names}
     for system, answers in systems.items():
         columns["id"] += ids
@@ -84,23 +84,23 @@ def predictions(
         columns["flags"] += [None if each is None else sorted(each.flags) for each in judged]
         for name in JUDGED:
             columns[name] += [None if each is None else getattr(each, name) for each in judged]
-        if asked.fields:
-            columns["fields"] += [_fields(row, answer, asked) for row, answer in enumerate(answers)]
+        if test_rows.fields:
+            columns["fields"] += [_fields(row, answer, test_rows) for row, answer in enumerate(answers)]
     return pa.table([pa.array(columns[field.name], field.type) for field in schema], schema=schema)
 
 
-def _fields(row: int, answer: Answer, asked: Asked) -> dict[str, Any]:
+def _fields(row: int, answer: Answer, test_rows: TestRows) -> dict[str, Any]:
     judgement = answer.judgement
     if judgement is None:
         return {}
-    given = dict(zip(asked.wanted, judgement.given, strict=True))
+    given = dict(zip(test_rows.wanted, judgement.given, strict=True))
     return {
         each.name: asdict(compared)
         | {
             "given": given.get(each.name),
-            "wanted": asked.wanted[each.name][row] if each.name in given else None,
+            "wanted": test_rows.wanted[each.name][row] if each.name in given else None,
         }
-        for each, compared in zip(asked.fields or (), judgement.fields, strict=True)
+        for each, compared in zip(test_rows.fields or (), judgement.fields, strict=True)
     }
 
 

@@ -4,50 +4,60 @@ import gc
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from functools import cache
-from importlib.resources import files
+from dataclasses import dataclass, field
 from itertools import combinations
-from typing import Any
+from typing import Any, cast
 
-import jsonschema_rs
 import numpy as np
 import numpy.typing as npt
-import orjson
 
 from evaluation.card import classes
+from evaluation.card.format import (
+    SCHEMA_VERSION,
+    Comparison,
+    Difference,
+    FieldMeasure,
+    FieldScores,
+    Latency,
+    Rate,
+    Scorecard,
+    SliceScores,
+    SystemScores,
+    WholeMeasure,
+)
 from evaluation.card.statistics import CONFIDENCE, Floats, Rows, compared, holm, mean, share, verdict
 from evaluation.judge.answer import Answer, Generated
 from evaluation.judge.fields import Field
-from evaluation.judge.form import Flag, Form
+from evaluation.judge.form import Form
 from evaluation.judge.structured import Judge
 from evaluation.settings import Price
 
-SCHEMA_VERSION = 3
-"""Of scorecard.json; scorecard.schema.json, beside this module, describes it."""
-
 MAJORITY, BASE, TUNED = "majority", "base", "tuned"
 
-Measure = tuple[str, str | None]
+Measure = tuple[WholeMeasure | FieldMeasure, str | None]
 """What is measured, and the field it is measured in, if any."""
 FormOf = Callable[[str, bool], Form]
-Masks = Mapping[str, Mapping[str, npt.NDArray[np.bool_]]]
+Mask = npt.NDArray[np.bool_]
+"""Of the rows: shape (rows,)."""
+Masks = Mapping[str, Mapping[str, Mask]]
 
-JUDGED = (
+JUDGED: tuple[WholeMeasure, ...] = (
     *("parses", "extracts", "schema_valid", "extracted_valid", "whole_match", "rules_match", "extracted_match"),
     *("wrong_but_valid", "missing_keys", "invented_keys"),
 )
 """Measures that are a judgement's attributes of these names."""
-FLAGGED: tuple[Flag, ...] = ("wrong_type", "wrong_enum", "wrong_value", "empty", "refusal", "repetition", "truncated")
+FLAGGED: tuple[WholeMeasure, ...] = (
+    *("wrong_type", "wrong_enum", "wrong_value", "empty", "refusal", "repetition", "truncated"),
+)
 """Flags of a form that are measures."""
 SLICED = ("schema_valid", "whole_match", "rules_match", "exact_match")
-"""Measures that are also told for each slice."""
+"""Measures that each slice has too."""
 COMPARED = ("schema_valid", "whole_match", "rules_match", "exact_match")
 """Measures of the whole answer in which systems are compared."""
 
 DRAWS = 40
-"""Resamples for each of the tests that p is adjusted for, at least: the least p of a randomisation test, 1 in as many,
-is half of 0.05 after the adjustment."""
+"""Swaps that are drawn for each of the tests that p is adjusted for, at least, where p is not exact: the least p, 1 in
+as many, is half of 0.05 after the adjustment."""
 
 
 @contextmanager
@@ -64,7 +74,7 @@ def _uncollected() -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class About:
+class SystemInfo:
     """What is known of a system beside its answers."""
 
     settings: Mapping[str, Any]
@@ -75,10 +85,23 @@ class About:
     fewer_shots: int = 0
     """Rows that were shown fewer shots than the settings say, because more would not have fitted."""
 
+    def add_to(self, system: SystemScores) -> None:
+        """Add what the system is, how fast it was and what it cost."""
+        cost = None
+        if self.price is not None:
+            paid = system["tokens_in"] * self.price.input + system["tokens_out"] * self.price.output
+            cost = round(paid / 1e6, 6)
+        system["settings"] = dict(self.settings)
+        system["tokens_per_second"] = round(system["tokens_out"] / self.seconds, 2) if self.seconds else None
+        system["cost"] = cost
+        system["fewer_shots"] = self.fewer_shots
+
 
 @dataclass(frozen=True)
-class Asked:
-    """The rows that the systems were asked."""
+class TestRows:
+    """The rows that all systems are asked."""
+
+    __test__ = False  # for pytest
 
     rows: Rows
     fields: Sequence[Field] | None = None
@@ -90,7 +113,7 @@ class Asked:
 
     @staticmethod
     @_uncollected()
-    def of(rows: Rows, judge: Judge, expected: Sequence[Any], slices: Masks | None = None) -> "Asked":
+    def of(rows: Rows, judge: Judge, expected: Sequence[Any], slices: Masks | None = None) -> "TestRows":
         """The rows of structured answers.
 
         Args:
@@ -103,7 +126,17 @@ class Asked:
         wanted = {
             judge.fields[number].name: [each[place] for each in labels] for place, number in enumerate(judge.classes)
         }
-        return Asked(rows, judge.fields, wanted, slices or {})
+        return TestRows(rows, judge.fields, wanted, slices or {})
+
+    def labels(self) -> dict[str, classes.Labels]:
+        """Right labels as numbers of each field that is a class."""
+        allowed = {each.name: each.labels for each in self.fields or ()}
+        return {name: classes.Labels.of(allowed[name], wanted) for name, wanted in self.wanted.items()}
+
+    def given(self, answers: Sequence[Answer]) -> dict[str, list[str | None]]:
+        """A system's labels of each field that is a class, by row."""
+        judged = [answer.judgement for answer in answers if answer.judgement is not None]
+        return {name: [each.given[place] for each in judged] for place, name in enumerate(self.wanted)}
 
 
 @_uncollected()
@@ -132,7 +165,7 @@ def judged(
 class Outcomes:
     """What became of each row of one system, by measure, as columns of shape (rows,)."""
 
-    rates: Mapping[Measure, npt.NDArray[np.bool_]]
+    rates: Mapping[Measure, Mask]
     """Measures that happen or not."""
     means: Mapping[Measure, Floats]
     """Measures from 0 to 1."""
@@ -145,7 +178,7 @@ class Outcomes:
             cut = _flags(answer.generated.truncated for answer in answers)
             return Outcomes({("exact_match", None): exact, ("truncated", None): cut}, {})
         judged = [answer.judgement for answer in answers if answer.judgement is not None]
-        rates: dict[Measure, npt.NDArray[np.bool_]] = {
+        rates: dict[Measure, Mask] = {
             (name, None): _flags(bool(getattr(each, name)) for each in judged) for name in JUDGED
         }
         rates |= {(flag, None): _flags(flag in each.flags for each in judged) for flag in FLAGGED}
@@ -163,57 +196,57 @@ class Outcomes:
         return self.means[measure] if measure in self.means else self.rates[measure].astype(np.float64)
 
 
-def _flags(values: Iterable[bool]) -> npt.NDArray[np.bool_]:
+def _flags(values: Iterable[bool]) -> Mask:
     return np.fromiter(values, np.bool_)
 
 
 @_uncollected()
 def scorecard(
     systems: Mapping[str, Sequence[Answer]],
-    asked: Asked,
+    test_rows: TestRows,
     pairs: Sequence[tuple[str, str]] | None = None,
     official: Mapping[str, Any] | None = None,
     confidence: Mapping[str, Floats] | None = None,
-    about: Mapping[str, About] | None = None,
+    info: Mapping[str, SystemInfo] | None = None,
     chosen_from: Sequence[tuple[str, str]] | None = None,
-) -> dict[str, Any]:
-    """What scorecard.json holds.
+) -> Scorecard:
+    """What scorecard.json holds, but for the gate.
 
     Every rate is a share of all rows. `missing_keys` and `invented_keys` count the rows whose output is an object that
     lacks a key, or has one that is not expected. Plain chat has `exact_match` and `truncated` only.
 
     Args:
         systems: answers by system, in the order of the rows.
-        asked: the rows.
+        test_rows: the rows.
         pairs: of systems to compare; by default the tuned one with each other or, without one, each with each.
         official: what a data set's official scorer says, by system.
         confidence: of answers, 0 to 1 and NaN where there is none, by system; by default the probability of all that
             was generated, where it is known.
-        about: what the systems are and what they cost, by system.
+        info: what the systems are and what they cost, by system.
         chosen_from: all the pairs that could have been compared, where `pairs` were chosen from them by the answers: p
             is adjusted for the tests of all.
     """
-    outcomes = {name: Outcomes.of(answers, asked.fields) for name, answers in systems.items()}
-    given = {name: _given(answers, asked) for name, answers in systems.items()}
-    labels = {name: classes.Labels.of(_labels(asked, name), wanted) for name, wanted in asked.wanted.items()}
+    outcomes = {name: Outcomes.of(answers, test_rows.fields) for name, answers in systems.items()}
+    given = {name: test_rows.given(answers) for name, answers in systems.items()}
+    labels = test_rows.labels()
     pairs = _pairs(systems) if pairs is None else pairs
-    tested = comparisons(outcomes, given, labels, asked.rows, pairs if chosen_from is None else chosen_from)
-    card: dict[str, Any] = {
+    tested = comparisons(outcomes, given, labels, test_rows.rows, pairs if chosen_from is None else chosen_from)
+    card: Scorecard = {
         "schema_version": SCHEMA_VERSION,
         "confidence": CONFIDENCE,
-        "rows": asked.rows.count,
-        "groups": asked.rows.total,
-        "resamples": asked.rows.resamples,
-        "seed": asked.rows.seed,
+        "rows": test_rows.rows.count,
+        "groups": test_rows.rows.total,
+        "resamples": test_rows.rows.resamples,
+        "seed": test_rows.rows.seed,
         "fields": {
             each.name: {
                 "kind": each.rule.kind,
                 "labels": list(labels[each.name].names) if each.name in labels else None,
             }
-            for each in asked.fields or ()
+            for each in test_rows.fields or ()
         },
         "systems": {
-            name: _system(answers, outcomes[name], given[name], labels, asked) for name, answers in systems.items()
+            name: _system(answers, outcomes[name], given[name], labels, test_rows) for name, answers in systems.items()
         },
         "comparisons": [each for each in tested if (each["a"], each["b"]) in pairs],
         "tests": len(tested),
@@ -222,12 +255,12 @@ def scorecard(
     for name, system in card["systems"].items():
         sure = (confidence or {}).get(name, _confidence(systems[name]))
         if not np.isnan(sure).all():
-            right = outcomes[name].rates["exact_match" if asked.fields is None else "whole_match", None]
+            right = outcomes[name].rates["exact_match" if test_rows.fields is None else "whole_match", None]
             system["calibration"] = classes.calibration(sure, right)
         if official:
             system["official"] = official[name]
-        if about and name in about:
-            system |= _told(about[name], system)
+        if info and name in info:
+            info[name].add_to(system)
     return card
 
 
@@ -243,30 +276,6 @@ def _confidence(answers: Sequence[Answer]) -> Floats:
     return np.exp(np.array([np.nan if each is None else each for each in known], dtype=np.float64))
 
 
-def _told(about: About, system: Mapping[str, Any]) -> dict[str, Any]:
-    """What a system is, how fast it was and what it cost."""
-    cost = None
-    if about.price is not None:
-        paid = system["tokens_in"] * about.price.input + system["tokens_out"] * about.price.output
-        cost = round(paid / 1e6, 6)
-    return {
-        "settings": dict(about.settings),
-        "tokens_per_second": round(system["tokens_out"] / about.seconds, 2) if about.seconds else None,
-        "cost": cost,
-        "fewer_shots": about.fewer_shots,
-    }
-
-
-def _labels(asked: Asked, name: str) -> Sequence[str]:
-    return next(each.labels for each in asked.fields or () if each.name == name)
-
-
-def _given(answers: Sequence[Answer], asked: Asked) -> dict[str, list[str | None]]:
-    """A system's labels of each field that is a class, by row."""
-    judged = [answer.judgement for answer in answers if answer.judgement is not None]
-    return {name: [each.given[place] for each in judged] for place, name in enumerate(asked.wanted)}
-
-
 def comparisons(
     outcomes: Mapping[str, Outcomes],
     given: Mapping[str, Mapping[str, Sequence[str | None]]],
@@ -274,31 +283,40 @@ def comparisons(
     rows: Rows,
     pairs: Sequence[tuple[str, str]],
     every: bool = False,
-) -> list[dict[str, Any]]:
+) -> list[Comparison]:
     """Pairs of systems in the measures that say most, or in every one; p is adjusted for the number of tests by Holm's
     method."""
-    found: list[dict[str, Any]] = []
     if not rows.count:
-        return found
+        return []
+    by_macro_f1: list[Measure] = [("macro_f1", name) for name, known in labels.items() if (known.wanted >= 0).any()]
     tests = [
         (one, other, measure, name)
         for one, other in pairs
-        for measure, name in [*outcomes[one].rates, *outcomes[one].means, *(("macro_f1", name) for name in labels)]
+        for measure, name in [*outcomes[one].rates, *outcomes[one].means, *by_macro_f1]
         if every or measure in (COMPARED if name is None else ("accuracy", "f1", "macro_f1"))
-        if measure != "macro_f1" or (labels[str(name)].wanted >= 0).any()
     ]
-    rows = replace(rows, resamples=max(rows.resamples, DRAWS * len(tests)))
+    draws = max(rows.resamples, DRAWS * len(tests))
+    numbers = {system: {name: each.given(given[system][name]) for name, each in labels.items()} for system in given}
+    tested: list[Difference] = []
     for one, other, measure, name in tests:
-        if measure == "macro_f1":
-            known = labels[str(name)]
-            first, second = (known.given(given[system][str(name)]) for system in (one, other))
-            tested = classes.compared_macro_f1(known, first, second, rows)
+        if name is not None and measure == "macro_f1":
+            first, second = (numbers[system][name] for system in (one, other))
+            tested.append(classes.compared_macro_f1(labels[name], first, second, rows, draws))
         else:
             mine, its = (outcomes[system].numbers((measure, name)) for system in (one, other))
-            tested = compared(mine, its, rows)
-        found.append({"a": one, "b": other, "measure": measure, "field": name} | tested)
-    for each, p in zip(found, holm([each["p"] for each in found]), strict=True):
-        each |= {"p_adjusted": p, "verdict": verdict(each["difference"], p)}
+            tested.append(compared(mine, its, rows, draws))
+    found: list[Comparison] = []
+    for (one, other, measure, name), each, p in zip(tests, tested, holm([each["p"] for each in tested]), strict=True):
+        comparison: Comparison = {
+            "a": one,
+            "b": other,
+            "measure": measure,
+            "field": name,
+            **each,
+            "p_adjusted": p,
+            "verdict": verdict(each["difference"], p),
+        }
+        found.append(comparison)
     return found
 
 
@@ -307,49 +325,52 @@ def _system(
     outcomes: Outcomes,
     given: Mapping[str, Sequence[str | None]],
     labels: Mapping[str, classes.Labels],
-    asked: Asked,
-) -> dict[str, Any]:
-    rates = {key: share(values, asked.rows) for key, values in outcomes.rates.items()}
-    fields: dict[str, dict[str, Any]] = {}
-    for (measure, name), value in rates.items():
-        if name is not None:
-            fields.setdefault(name, {})[measure] = value
-    for (measure, name), numbers in outcomes.means.items():
-        fields[str(name)][measure] = mean(numbers, asked.rows)
-    for each in asked.fields or ():
-        if each.name in labels:
-            one = labels[each.name]
-            fields[each.name] |= classes.scores(one, one.given(given[each.name]), asked.rows, each.rule.order)
+    test_rows: TestRows,
+) -> SystemScores:
     form = Counter(answer.judgement.form for answer in answers if answer.judgement is not None)
-    seconds = [each.generated.seconds for each in answers if each.generated.seconds is not None]
-    return {
-        **{measure: value for (measure, name), value in rates.items() if name is None},
-        "fields": fields,
+    whole = {measure: values for (measure, name), values in outcomes.rates.items() if name is None}
+    rates: dict[str, Rate] = {measure: share(values, test_rows.rows) for measure, values in whole.items()}
+    scores: dict[str, Any] = {
+        **rates,
+        "fields": {each.name: _field(each, outcomes, given, labels, test_rows.rows) for each in test_rows.fields or ()},
         "form": dict(sorted(form.items(), key=lambda each: (-each[1], each[0]))),
         "slices": {
-            kind: {
-                name: {"rows": int(mask.sum())}
-                | {
-                    measure: share(values[mask], asked.rows.some(mask))
-                    for (measure, field_name), values in outcomes.rates.items()
-                    if field_name is None and measure in SLICED
-                }
-                for name, mask in masks.items()
-            }
-            for kind, masks in asked.slices.items()
+            kind: {name: _slice(mask, whole, test_rows.rows) for name, mask in masks.items()}
+            for kind, masks in test_rows.slices.items()
         },
         "tokens_in": sum(answer.generated.tokens_in for answer in answers),
         "tokens_out": sum(answer.generated.tokens for answer in answers),
-        "latency_seconds": {
-            "p50": round(float(np.percentile(seconds, 50)), 4),
-            "p95": round(float(np.percentile(seconds, 95)), 4),
-        }
-        if seconds
-        else None,
+        "latency_seconds": _latency(answers),
     }
+    return cast(SystemScores, scores)  # measures are keys like any other
 
 
-@cache
-def schema() -> jsonschema_rs.Validator:
-    """The JSON Schema of scorecard.json."""
-    return jsonschema_rs.validator_for(orjson.loads((files("evaluation.card") / "scorecard.schema.json").read_bytes()))
+def _field(
+    field: Field,
+    outcomes: Outcomes,
+    given: Mapping[str, Sequence[str | None]],
+    labels: Mapping[str, classes.Labels],
+    rows: Rows,
+) -> FieldScores:
+    name = field.name
+    found: FieldScores = {
+        "accuracy": share(outcomes.rates["accuracy", name], rows),
+        "match": share(outcomes.rates["match", name], rows),
+    }
+    if ("f1", name) in outcomes.means:
+        found["f1"] = mean(outcomes.means["f1", name], rows)
+    if name in labels:
+        return {**found, **classes.scores(labels[name], labels[name].given(given[name]), rows, field.rule.order)}
+    return found
+
+
+def _slice(mask: Mask, whole: Mapping[WholeMeasure | FieldMeasure, Mask], rows: Rows) -> SliceScores:
+    shares = {measure: share(values[mask], rows.some(mask)) for measure, values in whole.items() if measure in SLICED}
+    return cast(SliceScores, {"rows": int(mask.sum()), **shares})
+
+
+def _latency(answers: Sequence[Answer]) -> Latency | None:
+    seconds = [each.generated.seconds for each in answers if each.generated.seconds is not None]
+    if not seconds:
+        return None
+    return {"p50": round(float(np.percentile(seconds, 50)), 4), "p95": round(float(np.percentile(seconds, 95)), 4)}

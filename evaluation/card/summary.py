@@ -1,25 +1,33 @@
 """What is told of a scorecard and of a comparison, in tables made from what is published."""
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 from curate.store import read_manifest
 from curate.table import Table
-from evaluation.card.report import FIELD_MEASURES, MEASURES, PLOTTED, best, costs, field_measures, headline
+from evaluation.card.compare import Compared, Example
+from evaluation.card.format import (
+    WHOLE_MEASURES,
+    Comparison,
+    FieldMeasure,
+    Interval,
+    Scorecard,
+    WholeMeasure,
+    read_scorecard,
+)
+from evaluation.card.measures import PLOTTED, WORDS, Systems, best, costs, field_measures, headline, in_words
 from evaluation.judge.form import Class
 
 MOST_COLUMNS = 4
 """Systems, or measures, that stand side by side in a terminal of 100 columns."""
-FEW = ("schema_valid", "whole_match", "extracted_match", "exact_match")
+FEW: tuple[WholeMeasure, ...] = ("schema_valid", "whole_match", "extracted_match", "exact_match")
 """Measures that are shown of many systems: those that say most."""
 
 
 def evaluation_tables(scorecard: Path) -> list[Table]:
     """The systems of a scorecard side by side, their forms, the systems compared, and the gate."""
     manifest = read_manifest(scorecard)
-    card = json.loads((scorecard / "scorecard.json").read_text(encoding="utf-8"))
+    card = read_scorecard(scorecard)
     systems = card["systems"]
     title = f"Scorecard {manifest['name']}/{manifest['version']}: {card['rows']:,} rows, % with 95% interval"
     if any(best(card, each["measure"], each["field"]) for each in card["comparisons"]):
@@ -34,11 +42,8 @@ def evaluation_tables(scorecard: Path) -> list[Table]:
         tables += [Table("form", FORM_TITLE, ["system", "rows by class"], forms, texts=2)] if classes else []
     else:
         rows = [
-            *((MEASURES[measure], _shares(card, measure)) for measure in _told(card)),
-            *(
-                (f"{field} {FIELD_MEASURES[measure]}", _shares(card, measure, field))
-                for field, measure in field_measures(systems)
-            ),
+            *((WORDS[measure], _shares(card, measure)) for measure in _seen(card)),
+            *((in_words(by, field), _field_shares(card, by, field)) for field, by in field_measures(systems)),
             *_official(systems),
             *_costs(systems),
         ]
@@ -62,44 +67,49 @@ def evaluation_tables(scorecard: Path) -> list[Table]:
 FORM_TITLE = "Form: answers by the one class of each"
 
 
-def _told(card: Mapping[str, Any]) -> list[str]:
+def _seen(card: Scorecard) -> list[WholeMeasure]:
     """Measures of the whole answer, without what no system ever does."""
     systems = card["systems"].values()
     return [
         measure
-        for measure in MEASURES
+        for measure in WHOLE_MEASURES
         if all(measure in system for system in systems)
         and (measure in PLOTTED or any(system[measure]["value"] for system in systems))
     ]
 
 
-def _shares(card: Mapping[str, Any], measure: str, field: str | None = None) -> list[str]:
+def _shares(card: Scorecard, measure: WholeMeasure) -> list[str]:
     """A measure of each system, marked if it is the best."""
+    leader = best(card, measure)
+    return [percent(system[measure]) + "*" * (name == leader) for name, system in card["systems"].items()]
+
+
+def _field_shares(card: Scorecard, measure: FieldMeasure, field: str) -> list[str]:
+    """A field's measure of each system, marked if it is the best."""
     leader = best(card, measure, field)
     return [
-        percent(system[measure] if field is None else system["fields"][field][measure]) + "*" * (name == leader)
-        for name, system in card["systems"].items()
+        percent(system["fields"][field][measure]) + "*" * (name == leader) for name, system in card["systems"].items()
     ]
 
 
-def _official(systems: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+def _official(systems: Systems) -> list[tuple[str, list[str]]]:
     if not all("official" in system for system in systems.values()):
         return []
     return [("official score", [f"{100 * system['official']['score']:.2f}" for system in systems.values()])]
 
 
-def _costs(systems: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+def _costs(systems: Systems) -> list[tuple[str, list[str]]]:
     return [
         (each["title"], [cell["text"] if (cell := each["values"][name]) else "" for name in systems])
         for each in costs(systems)
     ]
 
 
-def _by_system(title: str, card: Mapping[str, Any]) -> list[Table]:
+def _by_system(title: str, card: Scorecard) -> list[Table]:
     """A line for each system: the measures that say most, the fields, what it cost."""
     systems = card["systems"]
-    whole = [(MEASURES[measure], _shares(card, measure)) for measure in FEW if measure in _told(card)]
-    fields = [(name, _shares(card, headline(card, name), name)) for name in card["fields"]]
+    whole = [(WORDS[measure], _shares(card, measure)) for measure in FEW if measure in _seen(card)]
+    fields = [(name, _field_shares(card, headline(card, name), name)) for name in card["fields"]]
     parts = [("scorecard", title, [*whole, *_official(systems)])]
     parts += [
         (f"fields-{begin}" if begin else "fields", "Fields: % right", fields[begin : begin + MOST_COLUMNS + 1])
@@ -118,12 +128,12 @@ def _by_system(title: str, card: Mapping[str, Any]) -> list[Table]:
     ]
 
 
-def _compared(card: Mapping[str, Any]) -> list[Table]:
+def _compared(card: Scorecard) -> list[Table]:
     """The first system against the others, and then other pairs: what is said of each measure; of many only the few."""
     pairs: dict[tuple[str, str], dict[str, str]] = {}
     for pair in card["comparisons"]:
         if pair["field"] is None and pair["measure"] in FEW:
-            pairs.setdefault((pair["a"], pair["b"]), {})[MEASURES[pair["measure"]]] = _said(pair, card["rows"])
+            pairs.setdefault((pair["a"], pair["b"]), {})[WORDS[pair["measure"]]] = _said(pair, card["rows"])
     if not pairs:
         return []
     first = next(iter(pairs))[0]
@@ -139,7 +149,7 @@ def _compared(card: Mapping[str, Any]) -> list[Table]:
     return tables
 
 
-def _said(pair: Mapping[str, Any], rows: int) -> str:
+def _said(pair: Comparison, rows: int) -> str:
     """`better +11.6, p < 0.001`, or how many rows it would take to tell, if it is their number that is lacking."""
     points = f"{100 * pair['difference']:+.1f}"
     if pair["verdict"] == "no difference shown":
@@ -149,19 +159,19 @@ def _said(pair: Mapping[str, Any], rows: int) -> str:
     return f"{pair['verdict']} {points}, {_p(pair)}"
 
 
-def _p(pair: Mapping[str, Any]) -> str:
+def _p(pair: Comparison) -> str:
     return "p < 0.001" if pair["p_adjusted"] < 0.001 else f"p = {pair['p_adjusted']:.3f}"
 
 
-def compared_tables(found: Mapping[str, Any]) -> list[Table]:
+def compared_tables(found: Compared) -> list[Table]:
     """Two systems of one or two scorecards: the measures in which they differ, and the rows."""
-    sides = [found[key] for key in ("a", "b")]
+    sides = [found["a"], found["b"]]
     same = sides[0]["scorecard"] == sides[1]["scorecard"]
     names = [each["system"] if same else f"{each['system']} of {Path(each['scorecard']).name[:8]}" for each in sides]
     differ = [
         [
-            f"{pair['field']} {FIELD_MEASURES[pair['measure']]}" if pair["field"] else MEASURES[pair["measure"]],
-            f"{100 * pair['difference']:+.1f} ({100 * pair['low']:+.1f} to {100 * pair['high']:+.1f})",
+            in_words(pair["measure"], pair["field"]),
+            f"{100 * pair['difference']:+.1f}{_range(pair)}",
             "" if pair["only_a"] is None else f"{pair['only_a']:,} : {pair['only_b']:,}",
             _p(pair).removeprefix("p ").removeprefix("= "),
             pair["verdict"].replace("no difference ", "not "),
@@ -169,9 +179,7 @@ def compared_tables(found: Mapping[str, Any]) -> list[Table]:
         ]
         for pair in found["comparisons"]
     ]
-    equal = "; ".join(
-        f"{field} {FIELD_MEASURES[measure]}" if field else MEASURES[measure] for measure, field in found["equal"]
-    )
+    equal = "; ".join(in_words(measure, field) for measure, field in found["equal"])
     rows = [
         [each["id"], *(_outcome(each, side) for side in (0, 1)), ", ".join(each["fields"])]
         for each in found["examples"]
@@ -190,13 +198,19 @@ def compared_tables(found: Mapping[str, Any]) -> list[Table]:
     ]
 
 
-def _outcome(example: Mapping[str, Any], side: int) -> str:
+def _outcome(example: Example, side: int) -> str:
     """Whether one side is right in a row; if not, the class of its form, or that its content is wrong."""
     form = example["forms"][side]
     return "right" if example["right"][side] else "wrong" if form in (None, "valid") else form.replace("_", " ")
 
 
-def percent(rate: Mapping[str, float | None]) -> str:
+def _range(pair: Comparison) -> str:
+    if pair["low"] is None or pair["high"] is None:
+        return ""
+    return f" ({100 * pair['low']:+.1f} to {100 * pair['high']:+.1f})"
+
+
+def percent(rate: Interval) -> str:
     """A rate with its interval: `97.9 (93–99)`; nothing where there was nothing to rate."""
     value, low, high = rate["value"], rate["low"], rate["high"]
     if value is None or low is None or high is None:

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from evaluation.card import gate
-from evaluation.card.report import Questions, write_report
-from evaluation.card.scorecard import About, Asked, judged, scorecard
+from evaluation.card.report import write_report
+from evaluation.card.scorecard import SystemInfo, TestRows, judged, scorecard
+from evaluation.card.side_by_side import Questions
 from evaluation.card.statistics import Rows
 from evaluation.judge.answer import Answer, Generated
 from evaluation.judge.structured import Judge
@@ -134,14 +135,16 @@ def write(
         "language": {"en": near > 0, "de": near == 0},
         "similarity to train": {"below 0.2": near == 0, "from 0.2": near == 1, "from 0.8": near == 2},
     }
-    asked = Asked.of(Rows(None, count, 200), judge, expected, slices)
+    test_rows = TestRows.of(Rows(None, count, 200), judge, expected, slices)
     answers: dict[str, list[Answer]] = {name: judged(each, expected, judge) for name, each in given.items()}
-    about = {
-        name: About({"model": "base", "shots": 0, "choose": "fixed", "constrained": False, "quantization": "nf4"}, 40.0)
+    info = {
+        name: SystemInfo(
+            {"model": "base", "shots": 0, "choose": "fixed", "constrained": False, "quantization": "nf4"}, 40.0
+        )
         for name in given
     }
     pairs = [("tuned", each) for each in given if each != "tuned"] if "tuned" in given else [*combinations(given, 2)]
-    card = scorecard(answers, asked, pairs, about=about)
+    card = scorecard(answers, test_rows, pairs, info=info)
     card["gate"] = gate.check(["schema_valid >= 0.9", "whole_match better than base, p < 0.05"], card)
     manifest = {
         "name": "licences",

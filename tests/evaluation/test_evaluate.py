@@ -10,7 +10,7 @@ from curate.errors import AssayError
 from curate.recipe import Recipe
 from curate.store import Store, read_manifest
 from evaluation.card.compare import compare
-from evaluation.card.scorecard import schema
+from evaluation.card.format import schema
 from evaluation.evaluate import evaluate
 from tests.tiny import recipe_for, write_model, write_version
 from train.qlora import train

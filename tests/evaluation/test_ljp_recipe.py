@@ -14,7 +14,7 @@ from curate.pipeline import curate
 from curate.publish.version import Curated
 from curate.recipe import Recipe
 from curate.store import Store
-from evaluation.card.scorecard import schema
+from evaluation.card.format import schema
 from evaluation.judge.ljp_criminal import FIELDS
 from evaluation.replies import read, score
 from tests.project import byte_tokenizer

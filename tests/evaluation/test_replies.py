@@ -13,7 +13,7 @@ import pytest
 from curate.errors import AssayError
 from curate.store import Store
 from evaluation.card.compare import compare
-from evaluation.card.scorecard import schema
+from evaluation.card.format import schema
 from evaluation.replies import find, read, score
 from evaluation.settings import EvaluationSettings
 

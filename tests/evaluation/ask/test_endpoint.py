@@ -32,7 +32,7 @@ from curate.store import Store
 from evaluation.ask import endpoint as module
 from evaluation.ask.endpoint import ask
 from evaluation.ask.generate import generate
-from evaluation.card.scorecard import schema
+from evaluation.card.format import schema
 from evaluation.evaluate import evaluate
 from evaluation.judge.answer import Generated
 from evaluation.settings import Endpoint, EvaluationSettings

@@ -15,7 +15,7 @@ from curate.recipe import Recipe
 from curate.store import Store, read_manifest
 from evaluation.ask import systems as module
 from evaluation.ask.systems import pairs, systems_of
-from evaluation.card.scorecard import schema
+from evaluation.card.format import schema
 from evaluation.evaluate import adapter_for, evaluate
 from evaluation.judge.answer import Generated
 from evaluation.settings import Endpoint, EvaluationSettings, SystemSettings

@@ -1,6 +1,7 @@
 """Measures of classes against scikit-learn."""
 
 import warnings
+from itertools import product
 
 import numpy as np
 import pytest
@@ -74,6 +75,31 @@ def test_systems_are_compared_by_macro_f1() -> None:
     assert compared_macro_f1(labels, good, good, rows)["p"] == 1.0
     back = compared_macro_f1(labels, bad, good, rows)
     assert (back["difference"], back["p"]) == (-found["difference"], pytest.approx(found["p"], abs=0.01))
+
+
+def test_p_of_macro_f1_is_that_of_all_ways_to_swap() -> None:
+    """Brute force: scikit-learn's macro F1 of all 2^9 ways to swap two systems' rows, rows of a group together."""
+    wanted = ["a", "a", "a", "a", "b", "b", "b", "c", "c", "c", "a", "b"]
+    one = ["a", "a", "a", "b", "b", "b", "c", "c", None, "c", "a", "b"]
+    other = ["b", "a", None, "b", "a", "d", "c", "b", "c", "a", "a", "a"]
+    groups = np.array([0, 0, 1, 1, 2, 3, 4, 4, 5, 6, 7, 8])
+
+    def apart(swap: tuple[bool, ...]) -> float:
+        sides = [[*zip(one, other, strict=True)], [*zip(other, one, strict=True)]]
+        mine, its = zip(*(sides[swap[group]][row] for row, group in enumerate(groups)), strict=True)
+        first, second = (
+            f1_score(wanted, [each or "-" for each in side], labels=["a", "b", "c"], average="macro", zero_division=0)
+            for side in (mine, its)
+        )
+        return abs(first - second)
+
+    seen = apart((False,) * 9)
+    exact = np.mean([apart(swap) >= seen - 1e-12 for swap in product([False, True], repeat=9)])
+    labels = Labels.of(NAMES, wanted)
+    rows = Rows(groups.tolist(), len(wanted), 200)
+    found = compared_macro_f1(labels, labels.given(one), labels.given(other), rows, draws=40_000)
+    assert 0.02 < exact < 0.9
+    assert found["p"] == pytest.approx(exact, abs=4 * np.sqrt(exact * (1 - exact) / 40_000))
 
 
 def test_a_field_that_no_row_expects() -> None:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from evaluation.card.report import LARGEST, best, leading, shown
+from evaluation.card.measures import best, leading
+from evaluation.card.side_by_side import LARGEST, shown
 from evaluation.judge.answer import Generated
 from tests.evaluation.made import HOSTILE, SKILLS, systems, wanted, write
 
@@ -148,13 +149,14 @@ def test_many_rows_of_many_systems_fit_or_it_is_said_how_many_do(tmp_path: Path)
 
 
 def test_plain_text_has_its_differences_marked(tmp_path: Path, made: tuple[str, dict[str, Any]]) -> None:
-    from evaluation.card.report import Questions, write_report
-    from evaluation.card.scorecard import Asked, scorecard
+    from evaluation.card.report import write_report
+    from evaluation.card.scorecard import TestRows, scorecard
+    from evaluation.card.side_by_side import Questions
     from evaluation.card.statistics import Rows
     from evaluation.judge.answer import Answer
 
     given = {"base": [Answer(Generated("the red fox", 3), None, False)], "b": [Answer(Generated("a fox"), None, True)]}
-    card = scorecard(given, Asked(Rows(None, 1, 100)))
+    card = scorecard(given, TestRows(Rows(None, 1, 100)))
     manifest = {"name": "chat", "version": "0" * 16, "inputs": {}}
     write_report(tmp_path, manifest, card, None, Questions(["1"], ["Which?"], ["the brown fox"]), given)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evaluation.card.scorecard import About, Asked, judged, schema, scorecard
+from evaluation.card.format import schema
+from evaluation.card.scorecard import SystemInfo, TestRows, judged, scorecard
 from evaluation.card.statistics import Rows
 from evaluation.judge.answer import Answer, Generated
 from evaluation.judge.structured import Judge
@@ -43,8 +44,8 @@ def answers(*outputs: Any, seconds: float | None = 1.0) -> list[Answer]:
     return made
 
 
-def asked(rows: Rows | None = None, **more: Any) -> Asked:
-    return Asked.of(rows or Rows(None, 4, 200), JUDGE, RIGHT, **more)
+def rows_of(rows: Rows | None = None, **more: Any) -> TestRows:
+    return TestRows.of(rows or Rows(None, 4, 200), JUDGE, RIGHT, **more)
 
 
 TUNED = answers(RIGHT[0], RIGHT[1] | {"tags": ["b"]}, f"Sure: {json.dumps(RIGHT[2])}", '{"kind": "y", …')
@@ -56,7 +57,7 @@ def counts(system: dict[str, Any]) -> dict[str, int]:
 
 
 def test_systems() -> None:
-    card = scorecard({"base": BASE, "tuned": TUNED}, asked())
+    card = scorecard({"base": BASE, "tuned": TUNED}, rows_of())
     assert list(schema().iter_errors(card)) == []
     assert card["rows"] == card["groups"] == 4
     tuned = card["systems"]["tuned"]
@@ -77,7 +78,7 @@ def test_systems() -> None:
 
 
 def test_comparisons_are_adjusted_and_claim_nothing_of_four_rows() -> None:
-    card = scorecard({"majority": BASE, "base": BASE, "tuned": TUNED}, asked())
+    card = scorecard({"majority": BASE, "base": BASE, "tuned": TUNED}, rows_of())
     pairs = {(each["a"], each["b"]) for each in card["comparisons"]}
     assert pairs == {("tuned", "majority"), ("tuned", "base")}
     names = {(each["measure"], each["field"]) for each in card["comparisons"]}
@@ -101,7 +102,7 @@ def test_however_many_systems_are_compared_chance_is_drawn_often_enough_to_tell(
     systems = {
         name: judged([Generated(json.dumps(value)) for value in values], wanted, JUDGE) for name, values in said.items()
     }
-    everyone = Asked.of(Rows(None, 40, 100), JUDGE, wanted)
+    everyone = TestRows.of(Rows(None, 40, 100), JUDGE, wanted)
     card = scorecard(systems, everyone, pairs=[("right", name) for name in said if name != "right"])
     assert card["tests"] > 40, "by 100 draws no p could be below 0.05 after the adjustment"
     by_f1 = [each for each in card["comparisons"] if (each["measure"], each["field"]) == ("macro_f1", "kind")]
@@ -113,7 +114,7 @@ def test_slices_calibration_groups_and_official() -> None:
     masks = {"language": {"ko": np.array([True, True, False, False]), "de": np.array([False, False, True, True])}}
     card = scorecard(
         {"tuned": TUNED},
-        asked(Rows(["g", "g", "h", "h"], 4, 200), slices=masks),
+        rows_of(Rows(["g", "g", "h", "h"], 4, 200), slices=masks),
         official={"tuned": {"score": 0.5}},
         confidence={"tuned": np.array([0.9, 0.8, 0.2, np.nan])},
     )
@@ -128,21 +129,21 @@ def test_slices_calibration_groups_and_official() -> None:
 
 
 def test_the_same_whatever_the_order_of_systems() -> None:
-    one = scorecard({"tuned": TUNED, "base": BASE}, asked())
-    other = scorecard({"base": BASE, "tuned": TUNED}, asked())
+    one = scorecard({"tuned": TUNED, "base": BASE}, rows_of())
+    other = scorecard({"base": BASE, "tuned": TUNED}, rows_of())
     assert one["systems"] == other["systems"]
     assert one["comparisons"] == other["comparisons"]
 
 
 def test_no_rows() -> None:
-    card = scorecard({"tuned": []}, Asked.of(Rows(None, 0, 100), JUDGE, []))
+    card = scorecard({"tuned": []}, TestRows.of(Rows(None, 0, 100), JUDGE, []))
     assert list(schema().iter_errors(card)) == []
     assert card["systems"]["tuned"]["parses"] == {"value": None, "low": None, "high": None, "count": 0}
 
 
 def test_plain_chat_has_no_form() -> None:
     made = [Answer(Generated("yes", 1, False, 0.5), None, True), Answer(Generated("no", 1, True, 0.5), None, False)]
-    card = scorecard({"base": made, "tuned": made}, Asked(Rows(None, 2, 100)))
+    card = scorecard({"base": made, "tuned": made}, TestRows(Rows(None, 2, 100)))
     assert list(schema().iter_errors(card)) == []
     system = card["systems"]["base"]
     assert set(system) == {
@@ -168,8 +169,8 @@ def test_what_a_system_is_and_costs() -> None:
         Answer(replace(each.generated, tokens_in=1000, logprob=math.log(sure)), each.judgement, each.exact)
         for each, sure in zip(TUNED, (0.9, 0.9, 0.1, 0.1), strict=True)
     ]
-    about = {"tuned": About(SETTINGS, 2.0, Price(input=10, output=30), 1), "base": About(SETTINGS)}
-    card = scorecard({"tuned": made, "base": BASE}, asked(), about=about)
+    info = {"tuned": SystemInfo(SETTINGS, 2.0, Price(input=10, output=30), 1), "base": SystemInfo(SETTINGS)}
+    card = scorecard({"tuned": made, "base": BASE}, rows_of(), info=info)
     assert list(schema().iter_errors(card)) == []
     tuned, base = card["systems"]["tuned"], card["systems"]["base"]
     assert (tuned["tokens_in"], tuned["tokens_out"], tuned["tokens_per_second"]) == (4000, 20, 10.0)
@@ -185,7 +186,7 @@ def test_what_a_system_is_and_costs() -> None:
 
 
 def test_the_schema_is_strict() -> None:
-    card = scorecard({"tuned": TUNED}, asked())
+    card = scorecard({"tuned": TUNED}, rows_of())
     for broken in (card | {"more": 1}, card | {"schema_version": 2}, card | {"rows": -1}):
         assert not schema().is_valid(broken)
     system = card["systems"]["tuned"]

@@ -1,11 +1,26 @@
 """Intervals, tests and adjustments against published numbers, brute force and other libraries."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.card.statistics import Rows, compared, holm, mcnemar, mean, rate, rows_needed, share, verdict
+from evaluation.card.statistics import (
+    EXACT,
+    Floats,
+    Rows,
+    compared,
+    exact_p,
+    holm,
+    mcnemar,
+    mean,
+    rate,
+    rows_needed,
+    share,
+    verdict,
+)
 
 
 @pytest.mark.parametrize(
@@ -107,9 +122,9 @@ def test_mcnemar_is_exact() -> None:
 def test_randomisation_with_rows_alone_is_mcnemar() -> None:
     """Halved outcomes are no longer 0 or 1, so the groups are swapped by chance: the same p, but for that."""
     one, other = np.array([1.0] * 4 + [0] * 13 + [1] * 30), np.array([0.0] * 4 + [1] * 13 + [1] * 30)
-    found = compared(one / 2, other / 2, Rows(None, 47, resamples=50_000))
+    found = compared(one / 2, other / 2, Rows(None, 47))
     assert found["test"] == "randomisation"
-    assert found["p"] == pytest.approx(mcnemar(4, 13), abs=0.005)
+    assert found["p"] == pytest.approx(mcnemar(4, 13), rel=1e-2)
 
 
 def test_groups_are_swapped_whole() -> None:
@@ -117,12 +132,80 @@ def test_groups_are_swapped_whole() -> None:
     one = np.array([1.0, 1, 1, 0, 1, 1, 0, 1, 1, 0])
     other = np.array([0.0, 0, 0, 0, 1, 0, 1, 0, 0, 1])
     groups = np.array([0, 0, 0, 1, 1, 2, 2, 3, 4, 4])
-    seen = (one - other).mean()
-    signs = np.array(np.meshgrid(*[[1, -1]] * 5)).reshape(5, -1).T
-    all_ways = [abs(((one - other) * sign[groups]).mean()) >= abs(seen) - 1e-12 for sign in signs]
-    found = compared(one, other, Rows(groups.tolist(), 10, resamples=50_000))
-    assert found["p"] == pytest.approx(np.mean(all_ways), abs=0.01)
+    by_group = np.bincount(groups, one - other)
+    found = compared(one, other, Rows(groups.tolist(), 10))
+    assert found["p"] == pytest.approx(of_all_ways(by_group), rel=1e-2)
     assert found["test"] == "randomisation"
+
+
+def of_all_ways(differences: Floats) -> float:
+    """p by all 2^n ways to swap n groups, those that tie with what was seen counted."""
+    signs = np.array(list(product([1, -1], repeat=len(differences)))).reshape(2 ** len(differences), -1)
+    sums = signs @ np.asarray(differences, dtype=np.float64)
+    return float(np.mean(np.abs(sums) >= abs(np.sum(differences)) - 1e-9))
+
+
+UNITS = st.lists(st.integers(-4, 4), max_size=10)
+SHARES = st.lists(st.sampled_from([0.0, 1.0, -1.0, 0.5, 2 / 3, -0.8, 0.2, -1 / 3, 0.8 - 2 / 3]), max_size=10)
+
+
+@given(st.one_of(UNITS, SHARES))
+def test_exact_p_is_that_of_all_ways_to_swap(differences: list[float]) -> None:
+    found = exact_p(np.array(differences, dtype=np.float64))
+    assert found == pytest.approx(of_all_ways(np.array(differences)), rel=1e-12)
+
+
+def test_differences_of_one_size_are_those_of_the_sign_test() -> None:
+    """2 / 2^400, which no number of draws would find; and more groups than could be counted up one by one."""
+    assert exact_p(np.full(400, 0.25)) == pytest.approx(2.0**-399, rel=1e-6)
+    many = np.where(np.arange(20_000) < 10_200, 3.0, -3.0)
+    assert len(many) * 3 * len(many) > EXACT
+    assert exact_p(many) == pytest.approx(0.00481, rel=1e-2)  # the normal's, 2 * (1 - Phi(399 / sqrt(20000)))
+
+
+def test_differences_that_have_no_unit_have_no_exact_p() -> None:
+    draw = np.random.default_rng(4)
+    assert exact_p(draw.normal(size=30)) is None
+    assert exact_p(np.array([np.sqrt(2), 1.0])) is None
+    assert exact_p(draw.integers(1, 1_000_000, size=100).astype(np.float64)) is None, "too many sums"
+
+
+@pytest.mark.parametrize("groups", [None, np.repeat(np.arange(40), 3).tolist()])
+def test_exact_p_is_what_drawn_swaps_come_to(groups: list[int] | None) -> None:
+    draw = np.random.default_rng(8)
+    one, other = draw.choice([0, 0.5, 2 / 3, 1], p=[0.2, 0.2, 0.2, 0.4], size=120), draw.choice([0, 0.5, 1], size=120)
+    rows = Rows(groups, 120)
+    exact = compared(one, other, rows)
+    seen = (one - other).sum()
+    swaps = np.concatenate(list(rows.swapped(-2 * (one - other)[:, None], 40_000)))
+    drawn = np.mean(np.abs(seen + swaps) >= abs(seen) - 1e-9)
+    assert 0.001 < exact["p"] < 0.5
+    assert drawn == pytest.approx(exact["p"], abs=4 * np.sqrt(exact["p"] / 40_000))
+    assert compared(one, other, rows, draws=10)["p"] == exact["p"], "draws have no part in it"
+    assert compared(other, one, rows)["p"] == exact["p"]
+
+
+def test_where_there_is_no_exact_p_swaps_are_drawn() -> None:
+    """Against all ways to swap ten groups of two rows."""
+    draw = np.random.default_rng(6)
+    one, other = draw.random(20) + 0.2, draw.random(20)
+    groups = np.repeat(np.arange(10), 2)
+    assert exact_p(np.bincount(groups, one - other)) is None
+    found = compared(one, other, Rows(groups.tolist(), 20), draws=40_000)
+    wanted = of_all_ways(np.bincount(groups, one - other))
+    assert 0.001 < wanted < 0.9
+    assert found["p"] == pytest.approx(wanted, abs=4 * np.sqrt(wanted / 40_000))
+
+
+def test_swaps_are_drawn_by_fair_coins() -> None:
+    """Ten groups of three rows alike, five of one row, and one that changes nothing: by mean, variance and range."""
+    changes = np.array([[1.0, 2.0]] * 30 + [[-1.0, 0.5]] * 5 + [[0.0, 0.0]])
+    groups = [*np.repeat(np.arange(10), 3).tolist(), *range(10, 16)]
+    drawn = np.concatenate(list(Rows(groups, 36, seed=3).swapped(changes, 100_000)))
+    assert drawn.shape == (100_000, 2)
+    assert drawn.mean(axis=0) == pytest.approx([15 - 2.5, 30 + 1.25], abs=0.1)
+    assert drawn.var(axis=0) == pytest.approx([(10 * 9 + 5) / 4, (10 * 36 + 5 * 0.25) / 4], rel=0.02)
+    assert (drawn[:, 0].min(), drawn[:, 0].max()) == (-5, 30)
 
 
 def test_equal_systems_are_not_told_apart() -> None:

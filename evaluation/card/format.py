@@ -1,0 +1,242 @@
+"""The format of scorecard.json: the types of what it holds, its JSON Schema, and reading it."""
+
+import json
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal, NotRequired, TypedDict, get_args
+
+import jsonschema_rs
+import orjson
+
+from curate.errors import AssayError
+
+SCHEMA_VERSION = 3
+"""Of scorecard.json; scorecard.schema.json, beside this module, describes it."""
+
+WholeMeasure = Literal[
+    "parses",
+    "extracts",
+    "schema_valid",
+    "whole_match",
+    "rules_match",
+    "extracted_valid",
+    "extracted_match",
+    "wrong_but_valid",
+    "missing_keys",
+    "invented_keys",
+    "wrong_type",
+    "wrong_enum",
+    "wrong_value",
+    "refusal",
+    "repetition",
+    "empty",
+    "exact_match",
+    "truncated",
+]
+FieldMeasure = Literal["accuracy", "match", "f1", "macro_f1", "kappa"]
+WHOLE_MEASURES: tuple[WholeMeasure, ...] = get_args(WholeMeasure)
+"""Measures of the whole answer in the order they are shown."""
+FIELD_MEASURES: tuple[FieldMeasure, ...] = get_args(FieldMeasure)
+"""Measures of a field in the order they are shown."""
+
+Test = Literal["exact McNemar", "randomisation"]
+Verdict = Literal["better", "worse", "no difference shown"]
+
+
+class Interval(TypedDict):
+    """A number with its interval; None where there is nothing to measure."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+class Rate(Interval):
+    """A share of rows, and in how many it happened."""
+
+    count: int
+
+
+class Kappa(Interval):
+    """Of ordered labels, over the rows that have a label."""
+
+    rows: int
+
+
+class LabelScores(TypedDict):
+    """One label by itself; `precision` is None where it is never given."""
+
+    rows: int
+    precision: float | None
+    recall: float
+    f1: float
+
+
+class ClassScores(TypedDict):
+    """What is said of a field that is a class."""
+
+    macro_f1: Interval
+    labels: dict[str, LabelScores]
+    confusion: list[list[Any]]
+    """[expected label, given label or None, rows]."""
+    kappa: NotRequired[Kappa]
+
+
+class FieldScores(TypedDict):
+    """What is said of one field: of a set or list also `f1`, of a class what `ClassScores` says."""
+
+    accuracy: Rate
+    match: Rate
+    f1: NotRequired[Interval]
+    macro_f1: NotRequired[Interval]
+    labels: NotRequired[dict[str, LabelScores]]
+    confusion: NotRequired[list[list[Any]]]
+    kappa: NotRequired[Kappa]
+
+
+class SliceScores(TypedDict):
+    """Some of the rows by themselves."""
+
+    rows: int
+    schema_valid: NotRequired[Rate]
+    whole_match: NotRequired[Rate]
+    rules_match: NotRequired[Rate]
+    exact_match: NotRequired[Rate]
+
+
+class Calibration(TypedDict):
+    """How far confidence is from how often answers are right."""
+
+    rows: int
+    ece: float | None
+    brier: float | None
+    bins: list[list[float]]
+    """[from, to, rows, mean confidence, share right]."""
+
+
+class Latency(TypedDict):
+    """Seconds of an answer."""
+
+    p50: float
+    p95: float
+
+
+class SystemScores(TypedDict):
+    """One system: the measures of the whole answer by name, those of its fields, and what it took."""
+
+    parses: NotRequired[Rate]
+    extracts: NotRequired[Rate]
+    schema_valid: NotRequired[Rate]
+    whole_match: NotRequired[Rate]
+    rules_match: NotRequired[Rate]
+    extracted_valid: NotRequired[Rate]
+    extracted_match: NotRequired[Rate]
+    wrong_but_valid: NotRequired[Rate]
+    missing_keys: NotRequired[Rate]
+    invented_keys: NotRequired[Rate]
+    wrong_type: NotRequired[Rate]
+    wrong_enum: NotRequired[Rate]
+    wrong_value: NotRequired[Rate]
+    refusal: NotRequired[Rate]
+    repetition: NotRequired[Rate]
+    empty: NotRequired[Rate]
+    exact_match: NotRequired[Rate]
+    truncated: Rate
+    fields: dict[str, FieldScores]
+    form: dict[str, int]
+    slices: dict[str, dict[str, SliceScores]]
+    calibration: NotRequired[Calibration]
+    official: NotRequired[dict[str, Any]]
+    settings: NotRequired[dict[str, Any]]
+    fewer_shots: NotRequired[int]
+    tokens_in: int
+    tokens_out: int
+    tokens_per_second: NotRequired[float | None]
+    cost: NotRequired[float | None]
+    latency_seconds: Latency | None
+
+
+class Difference(TypedDict):
+    """Two systems in one measure; see `statistics.compared`."""
+
+    only_a: int | None
+    only_b: int | None
+    difference: float
+    low: float | None
+    high: float | None
+    test: Test
+    p: float
+    rows_needed: int | None
+
+
+class Comparison(Difference):
+    """A difference of two systems, named, and what it comes to among all the tests."""
+
+    a: str
+    b: str
+    measure: WholeMeasure | FieldMeasure
+    field: str | None
+    p_adjusted: float
+    verdict: Verdict
+
+
+class GateRule(TypedDict):
+    """One rule of the gate, and whether the tuned system holds it."""
+
+    rule: str
+    passed: bool
+    why: str
+
+
+class Gate(TypedDict):
+    """Whether the tuned system is promoted."""
+
+    passed: bool
+    rules: list[GateRule]
+
+
+class FieldKind(TypedDict):
+    """How a field is compared, and the labels of a class."""
+
+    kind: str
+    labels: list[str] | None
+
+
+class Scorecard(TypedDict):
+    """What scorecard.json holds; its JSON Schema says what each key means."""
+
+    schema_version: int
+    confidence: float
+    rows: int
+    groups: int
+    resamples: int
+    seed: int
+    fields: dict[str, FieldKind]
+    systems: dict[str, SystemScores]
+    comparisons: list[Comparison]
+    tests: int
+    gate: Gate | None
+
+
+def read_scorecard(folder: Path) -> Scorecard:
+    """The scorecard of a folder.
+
+    Raises:
+        AssayError: there is none, or it is of another version.
+    """
+    if not (folder / "scorecard.json").is_file():
+        raise AssayError(f"{folder}: no scorecard.", remedy="Name one that `assay evaluate` has published.")
+    card: Scorecard = json.loads((folder / "scorecard.json").read_bytes())
+    if card["schema_version"] != SCHEMA_VERSION:
+        raise AssayError(
+            f"{folder}: a scorecard of version {card['schema_version']}, expected {SCHEMA_VERSION}.",
+            remedy="Evaluate again; answers come from the cache.",
+        )
+    return card
+
+
+@cache
+def schema() -> jsonschema_rs.Validator:
+    """The JSON Schema of scorecard.json."""
+    return jsonschema_rs.validator_for(orjson.loads((files("evaluation.card") / "scorecard.schema.json").read_bytes()))

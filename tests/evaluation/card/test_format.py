@@ -1,0 +1,51 @@
+"""The types of scorecard.json are those of its JSON Schema, and a scorecard that cannot be read says why."""
+
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from curate.errors import AssayError
+from evaluation.card import format as layout
+from evaluation.card.format import SCHEMA_VERSION, read_scorecard
+
+SCHEMA = json.loads((files("evaluation.card") / "scorecard.schema.json").read_bytes())
+DEFS = SCHEMA["$defs"]
+
+
+@pytest.mark.parametrize(
+    ("of", "described"),
+    [
+        (layout.Scorecard, SCHEMA),
+        (layout.FieldKind, SCHEMA["properties"]["fields"]["additionalProperties"]),
+        (layout.Gate, SCHEMA["properties"]["gate"]),
+        (layout.GateRule, SCHEMA["properties"]["gate"]["properties"]["rules"]["items"]),
+        (layout.Comparison, DEFS["comparison"]),
+        (layout.FieldScores, DEFS["field"]),
+        (layout.LabelScores, DEFS["field"]["properties"]["labels"]["additionalProperties"]),
+        (layout.Calibration, DEFS["system"]["properties"]["calibration"]),
+    ],
+)
+def test_types_are_those_of_the_schema(of: Any, described: dict[str, Any]) -> None:
+    assert of.__annotations__.keys() == described["properties"].keys()
+    assert of.__required_keys__ == set(described["required"])
+
+
+def test_a_system_has_every_measure_besides() -> None:
+    measures = set(layout.WHOLE_MEASURES)
+    assert layout.SystemScores.__annotations__.keys() - measures == DEFS["system"]["properties"].keys() - measures
+    assert measures <= layout.SystemScores.__annotations__.keys()
+    assert layout.SystemScores.__required_keys__ == set(DEFS["system"]["required"])
+    assert set(layout.FIELD_MEASURES) < layout.FieldScores.__annotations__.keys()
+    assert set(get_args(layout.Verdict)) == set(DEFS["comparison"]["properties"]["verdict"]["enum"])
+    assert set(get_args(layout.Test)) == set(DEFS["comparison"]["properties"]["test"]["enum"])
+
+
+def test_a_scorecard_of_another_version_is_not_read(tmp_path: Path) -> None:
+    with pytest.raises(AssayError, match="no scorecard"):
+        read_scorecard(tmp_path)
+    (tmp_path / "scorecard.json").write_text(json.dumps({"schema_version": SCHEMA_VERSION - 1}))
+    with pytest.raises(AssayError, match="a scorecard of version 2, expected 3"):
+        read_scorecard(tmp_path)
