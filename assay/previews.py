@@ -15,7 +15,8 @@ from curate.read.mapping import Mapper, RowError, build_lookup
 from curate.read.raw import InputFile, Unread, find_files, read_rows
 from curate.read.shapes import SHAPES
 from curate.record import SCHEMA, dicts
-from curate.rows.render import IGNORED, Message, Renderer, Rendering
+from curate.rows.render import Rendering
+from curate.rows.renderer import IGNORED, Message, Renderer
 from curate.sets.stage import SetStage
 from curate.stage import Context, RowStage
 from curate.store import Store

@@ -27,7 +27,7 @@ import numpy as np
 from benchmarks.measure import show
 from curate.contract import Contract
 from curate.recipe import Recipe
-from curate.rows.render import ChatTemplate, Renderer, load_tokenizer
+from curate.rows.renderer import ChatTemplate, Renderer, load_tokenizer
 from curate.store import Store
 from evaluation.ask.constrained import Constraint
 from evaluation.ask.generate import generate

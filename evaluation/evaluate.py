@@ -13,7 +13,7 @@ from curate.contract import Contract
 from curate.errors import AssayError
 from curate.hashing import digest
 from curate.progress import Progress, silent
-from curate.rows.render import ChatTemplate, Renderer, load_tokenizer
+from curate.rows.renderer import ChatTemplate, Renderer, load_tokenizer
 from curate.stage import installed
 from curate.store import Store, read_manifest
 from evaluation.ask.shots import asked

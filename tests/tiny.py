@@ -12,7 +12,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from curate.hashing import digest, file_digest
 from curate.recipe import Recipe
-from curate.rows.render import TURNS, ChatTemplate, Renderer, load_tokenizer
+from curate.record import TURNS
+from curate.rows.renderer import ChatTemplate, Renderer, load_tokenizer
 from curate.store import Store
 
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]

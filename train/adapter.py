@@ -12,7 +12,7 @@ from curate.cache import cache_folder, keyed_folder
 from curate.errors import AssayError
 from curate.hashing import digest
 from curate.progress import Progress, silent
-from curate.rows.render import TOKENIZER_FILES, ChatTemplate
+from curate.rows.renderer import TOKENIZER_FILES, ChatTemplate
 from curate.stage import installed
 from curate.store import read_manifest
 from train.base_model import BaseModel, BaseTokenizer, Quantization, load_model, model_of, quiet

@@ -16,7 +16,7 @@ from curate.cache import cache_folder
 from curate.errors import AssayError
 from curate.hashing import digest, file_digest, files_digest
 from curate.progress import Progress, silent
-from curate.rows.render import TOKENIZER_FILES
+from curate.rows.renderer import TOKENIZER_FILES
 
 if TYPE_CHECKING:
     import torch

@@ -9,7 +9,7 @@ from typing import Any
 
 from curate.errors import AssayError
 from curate.hashing import digest
-from curate.rows.render import IGNORED, Renderer
+from curate.rows.renderer import IGNORED, Renderer
 
 MILLI = 1000
 """Weights count in thousandths, so that shares are found by whole numbers."""

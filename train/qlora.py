@@ -7,7 +7,7 @@ from pathlib import Path
 from curate.errors import AssayError
 from curate.hashing import digest
 from curate.progress import Progress, silent
-from curate.rows.render import ChatTemplate, Renderer, load_tokenizer
+from curate.rows.renderer import ChatTemplate, Renderer, load_tokenizer
 from curate.store import Store, read_manifest
 from train.adapter import check_parents, parents, save
 from train.base_model import compute_dtype, prepare, quiet

@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerFast, PrinterCallback, TrainerCallba
 from trl import SFTConfig, SFTTrainer
 
 from curate.progress import Progress, silent
-from curate.rows.render import IGNORED
+from curate.rows.renderer import IGNORED
 from train.base_model import BaseModel, compute_dtype, load_model, quiet
 from train.batches import Batch, forward, lay_out, length_grouped
 from train.examples import Example

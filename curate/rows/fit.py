@@ -23,7 +23,8 @@ from pydantic import Field
 from curate.distribution import quantiles
 from curate.examples import Example, example_of
 from curate.record import SCHEMA, TURNS, content_id, dicts
-from curate.rows.render import Message, Refusal, Renderer, Rendering, Span, TaskTemplate
+from curate.rows.render import Rendering
+from curate.rows.renderer import Message, Refusal, Renderer, Span, TaskTemplate
 from curate.stage import Beside, Context, Outcome, Reject, RowStage, Stage, divide
 
 MARK = " […] "

@@ -270,13 +270,7 @@ def assign(
     """
     cluster, group = _codes(clusters), _codes(groups)
     component = _components(cluster, group)
-    fixed = {row: ties for row, ties in enumerate(tied) if ties}
-    fixed |= {row: frozenset((recorded[name],)) for row, name in enumerate(ids) if name in recorded}
-    standing_test: set[int] = set()
-    if named is not None:
-        new = [row for row, name in enumerate(ids) if name not in recorded]
-        fixed |= {row: fixed.get(row, frozenset()) | {named[row]} for row in new}
-        standing_test = {row for row in new if named[row] == "test"}
+    fixed, standing_test = _fixed(ids, recorded, tied, named)
     recorded_rows = {row for row in fixed if ids[row] in recorded}
     bridges = untie(component, cluster, group, ids, fixed, recorded_rows, standing_test)
 
@@ -289,10 +283,8 @@ def assign(
     known = [None, *sorted({label for label in labels if label is not None})]
     code = {label: at for at, label in enumerate(known)}
     label = np.array([code[labels[row]] for row in kept.tolist()], dtype=np.int64)
-    held = np.zeros((len(SPLITS), len(known) + 1), dtype=np.int64)
     standing = given[number] >= 0
-    np.add.at(held, (given[number[standing]], label[standing]), 1)
-    held[:, -1] = held[:, :-1].sum(axis=1)
+    held = _table(given[number[standing]], label[standing], len(known))
     ratios = settings.millionths()
     kinds = Kinds.of(number[~standing], label[~standing], len(known))
     rows = held.sum(axis=0) + kinds.in_all()
@@ -309,9 +301,7 @@ def assign(
         newest = np.full(len(sizes), -np.inf)
         np.maximum.at(newest, number, times[kept])
         given[free] = by_time(newest[free], sizes[free], ratios)
-    counts = np.zeros_like(held)
-    np.add.at(counts, (given[number], label), 1)
-    counts[:, -1] = counts[:, :-1].sum(axis=1)
+    counts = _table(given[number], label, len(known))
     result = Assignment([None] * len(ids), bridges, balance(counts, wanted, ratios, known, least))
     for row, at in zip(kept.tolist(), given[number].tolist(), strict=True):
         result.split[row] = SPLITS[at]
@@ -319,6 +309,22 @@ def assign(
         border = newest[given > 0].min(initial=np.inf)
         result.balance["train_rows_after_border"] = int(np.sum(times[kept][given[number] == 0] > border))
     return result
+
+
+def _fixed(
+    ids: Sequence[str], recorded: dict[str, str], tied: Sequence[frozenset[str]], named: Sequence[str] | None
+) -> tuple[dict[int, frozenset[str]], set[int]]:
+    """The splits that each row is fixed to, if any; and the rows that come first among those not recorded.
+
+    Args: see `assign`.
+    """
+    fixed = {row: ties for row, ties in enumerate(tied) if ties}
+    fixed |= {row: frozenset((recorded[name],)) for row, name in enumerate(ids) if name in recorded}
+    if named is None:
+        return fixed, set()
+    new = [row for row, name in enumerate(ids) if name not in recorded]
+    fixed |= {row: fixed.get(row, frozenset()) | {named[row]} for row in new}
+    return fixed, {row for row in new if named[row] == "test"}
 
 
 def _numbered(component: Ints, rows: Ints, ids: Sequence[str]) -> tuple[Ints, Ints]:
@@ -337,6 +343,14 @@ def _numbered(component: Ints, rows: Ints, ids: Sequence[str]) -> tuple[Ints, In
     hashes = np.array([xxhash.xxh3_64_intdigest(ids[row].encode()) for row in order[least].tolist()], dtype=np.uint64)
     dealing = np.lexsort((least, hashes, -sizes))
     return np.argsort(dealing)[number], sizes[dealing]
+
+
+def _table(split: Ints, label: Ints, labels: int) -> Ints:
+    """How many rows of each split have each label, and in all: shape (3, labels + 1)."""
+    counts = np.zeros((len(SPLITS), labels + 1), dtype=np.int64)
+    np.add.at(counts, (split, label), 1)
+    counts[:, -1] = counts[:, :-1].sum(axis=1)
+    return counts
 
 
 def _codes(names: Sequence[str | None]) -> Ints:

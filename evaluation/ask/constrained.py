@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from curate.errors import AssayError
-from curate.rows.render import Renderer
+from curate.rows.renderer import Renderer
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher

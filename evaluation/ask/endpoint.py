@@ -21,7 +21,7 @@ from curate.cache import keyed_folder
 from curate.errors import AssayError
 from curate.hashing import digest
 from curate.progress import Progress, silent
-from curate.rows.render import Message
+from curate.rows.renderer import Message
 from curate.store import locked
 from evaluation.judge.answer import Generated
 from evaluation.settings import Endpoint

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from curate.progress import Progress, silent
-from curate.rows.render import Renderer
+from curate.rows.renderer import Renderer
 from evaluation.ask.constrained import Constraint
 from evaluation.judge.answer import Generated
 from train.batches import forward, lay_out

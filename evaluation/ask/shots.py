@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from curate.errors import AssayError
-from curate.rows.render import Message, Renderer
+from curate.rows.renderer import Message, Renderer
 from evaluation.ask.baselines import words
 from train.examples import Row, select
 

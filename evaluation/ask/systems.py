@@ -20,7 +20,7 @@ from curate.cache import cache_folder, keyed_folder
 from curate.errors import AssayError
 from curate.hashing import canonical_json, digest, file_digest
 from curate.progress import Progress
-from curate.rows.render import Renderer
+from curate.rows.renderer import Renderer
 from curate.stage import installed
 from curate.store import read_manifest
 from evaluation.ask import baselines, endpoint

@@ -15,7 +15,7 @@ import pytest
 from curate.errors import AssayError
 from curate.publish.version import Curated, GateError
 from curate.record import SPLITS
-from curate.rows.render import ChatTemplate, Renderer, load_tokenizer
+from curate.rows.renderer import ChatTemplate, Renderer, load_tokenizer
 from curate.store import read_manifest
 from tests.project import CONTRACT, Project, make_rows
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from curate.errors import AssayError
-from curate.rows.render import ChatTemplate
+from curate.rows.renderer import ChatTemplate
 from curate.store import Store, read_manifest
 from tests.tiny import recipe_for, renderer_of, write_model, write_version
 from train.adapter import check_parents, load, parents

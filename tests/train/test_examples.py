@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.errors import AssayError
-from curate.rows.render import IGNORED, Encoded, Message, Renderer
+from curate.rows.renderer import IGNORED, Encoded, Message, Renderer
 from curate.store import Store
 from tests.tiny import renderer_of, write_version
 from train.examples import encode, read_split, select

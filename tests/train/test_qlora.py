@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 
 from curate.errors import AssayError
 from curate.hashing import digest
-from curate.rows.render import IGNORED
+from curate.rows.renderer import IGNORED
 from curate.store import Store, read_manifest
 from tests.tiny import QUESTION, recipe_for, renderer_of, write_model, write_version
 from train.base_model import prepare

@@ -16,15 +16,9 @@ from hypothesis import strategies as st
 from curate.errors import AssayError
 from curate.record import SCHEMA, SPLITS
 from curate.rows.clean import Clean
-from curate.rows.decontaminate import (
-    Decontaminate,
-    Reference,
-    References,
-    decontaminate,
-    reference_files,
-    write_references,
-)
+from curate.rows.decontaminate import Decontaminate, decontaminate
 from curate.rows.pii import Pii
+from curate.rows.references import Reference, References, reference_files, write_references
 from curate.stage import Outcome, RowStage
 from curate.store import Store
 from tests.project import RECIPE, Project, make_rows
@@ -84,7 +78,13 @@ class Benchmark:
         settings = Decontaminate(references=[Reference(files=["bench.jsonl"])], **options)
         tables = folder / "tables"
         tables.mkdir(exist_ok=True)
-        write_references(reference_files(settings, folder, Store(folder / "store")), settings, preparing, tables)
+        write_references(
+            reference_files(settings.references, folder, Store(folder / "store")),
+            settings.ngram_words,
+            settings.short_ngram_words,
+            preparing,
+            tables,
+        )
         self.references = References.open(tables)
 
     def run(self, *pairs: tuple[Any, Any]) -> Outcome:
@@ -412,14 +412,14 @@ def test_json_within_a_text_is_looked_into(tmp_path: Path) -> None:
 def test_a_row_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "bench.jsonl").write_text('{"a": 1}\n{"a": \n')
     settings = Decontaminate(references=[Reference(files=["*.jsonl"])])
-    files = reference_files(settings, tmp_path, Store(tmp_path / "store"))
+    files = reference_files(settings.references, tmp_path, Store(tmp_path / "store"))
     with pytest.raises(AssayError, match=r"Reference bench\.jsonl, row 1"):
-        write_references(files, settings, [], tmp_path)
+        write_references(files, settings.ngram_words, settings.short_ngram_words, [], tmp_path)
 
 
 def test_without_references_nothing_is_rejected(tmp_path: Path) -> None:
     table = rows(("x", "{}"))
-    write_references([], Decontaminate(), [], tmp_path)
+    write_references([], 13, 8, [], tmp_path)
     assert decontaminate(table, References.open(tmp_path)).kept.equals(table)
 
 
@@ -469,7 +469,7 @@ def test_a_published_test_split_is_kept_out_of_another_data_set(tmp_path: Path) 
 def test_a_published_version_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     settings = Decontaminate(references=[Reference(published="demo/0123456789abcdef")])
     with pytest.raises(AssayError, match="no such version"):
-        reference_files(settings, tmp_path, Store(tmp_path / "store"))
+        reference_files(settings.references, tmp_path, Store(tmp_path / "store"))
 
 
 def test_real_instructions_planted_and_clean(tmp_path: Path, shared_data: Path) -> None:

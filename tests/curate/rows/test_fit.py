@@ -14,7 +14,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from curate.record import content_id
 from curate.rows.fit import MARK, Fit, fit
-from curate.rows.render import ChatTemplate, Renderer, SpecialTokens, TaskTemplate, render
+from curate.rows.render import render
+from curate.rows.renderer import ChatTemplate, Renderer, SpecialTokens, TaskTemplate
 from curate.stage import Outcome
 from tests.records import record, table_of
 

@@ -12,7 +12,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from curate.errors import AssayError
 from curate.record import SCHEMA, TURNS
-from curate.rows.render import IGNORED, ChatTemplate, Renderer, SpecialTokens, TaskTemplate, load_tokenizer, render
+from curate.rows.render import render
+from curate.rows.renderer import IGNORED, ChatTemplate, Renderer, SpecialTokens, TaskTemplate, load_tokenizer
 from tests import records
 
 # The chat templates that the models were published with, as their tokenizer_config.json holds them.

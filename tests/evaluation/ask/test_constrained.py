@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.errors import AssayError
-from curate.rows.render import Renderer
+from curate.rows.renderer import Renderer
 from curate.text import strict_json
 from evaluation.ask.constrained import Constraint, by_case
 from evaluation.judge.form import validator_of

@@ -27,7 +27,7 @@ from transformers import AutoModelForCausalLM
 
 from curate.errors import AssayError
 from curate.recipe import Recipe
-from curate.rows.render import Message
+from curate.rows.renderer import Message
 from curate.store import Store
 from evaluation.ask import endpoint as module
 from evaluation.ask.endpoint import ask

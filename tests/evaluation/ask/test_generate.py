@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from curate.rows.render import Renderer
+from curate.rows.renderer import Renderer
 from evaluation.ask.constrained import Constraint
 from evaluation.ask.generate import generate
 from evaluation.judge.answer import Generated

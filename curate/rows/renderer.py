@@ -1,0 +1,405 @@
+"""Record to messages, messages to text, text to token ids and labels: the one way for training, evaluation and serving.
+
+A *task template* (templates/tasks) turns a record into messages: it may define the blocks `system`, `user` and
+`assistant`; each is rendered with the turn's `content`, the record's `language` and `meta`, and the contract's target
+`schema`. A *chat template* (templates/chat) turns messages into text, by the conventions of Hugging Face's chat
+templates, and sets `stop`, the text that ends an answer.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
+
+from jinja2 import StrictUndefined, Template, TemplateError
+from jinja2.runtime import Context as TemplateContext
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from curate.errors import AssayError
+from curate.text.tokenise import Tokens, tokenise
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+Message = dict[str, str]
+"""{"role": "system" | "user" | "assistant", "content": text}."""
+
+LIBRARIES = ("jinja2", "tokenizers")
+"""Packages whose versions text and tokens depend on."""
+TOKENIZER_FILES = ["tokenizer.json", "tokenizer_config.json"]
+
+ASKED = ["id", "turns", "target", "language", "meta"]
+"""Columns of a record that its messages are made of; the id is for errors."""
+
+IGNORED = -100
+"""Label of a token that is not trained: torch's cross-entropy ignores it."""
+
+
+class Refusal(AssayError):
+    """A chat template has no words for a conversation: its `raise_exception` says why."""
+
+
+class _Refused(TemplateError):
+    """What a template's `raise_exception` raises; any other error is the template's own."""
+
+
+def _raise(message: str) -> NoReturn:
+    raise _Refused(message)
+
+
+def _environment() -> ImmutableSandboxedEnvironment:
+    """Jinja as transformers sets it up for chat templates, but strict: rows are data, never code."""
+    environment = ImmutableSandboxedEnvironment(
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
+    )
+    environment.globals = {"raise_exception": _raise}
+    return environment
+
+
+def read_template(kind: Literal["tasks", "chat"], name: str) -> str:
+    """Source of a packaged template, or of the file that `name` is a path to.
+
+    Raises:
+        AssayError: there is no such template.
+    """
+    if name.endswith(".jinja"):
+        path = Path(name)
+        if not path.is_file():
+            raise AssayError(f"{name}: no such template.", remedy="Name a .jinja file, or a packaged template.")
+        return path.read_text(encoding="utf-8")
+    packaged = files("templates") / kind / f"{name}.jinja"
+    if not packaged.is_file():
+        known = sorted(entry.name.removesuffix(".jinja") for entry in (files("templates") / kind).iterdir())
+        raise AssayError(
+            f"No {kind} template {name!r}.", remedy=f"There are: {', '.join(known)}; or name a .jinja file."
+        )
+    return packaged.read_text(encoding="utf-8")
+
+
+def _compile(kind: str, name: str, source: str) -> Template:
+    try:
+        return _environment().from_string(source)
+    except TemplateError as error:
+        raise AssayError(f"{kind} template {name!r}: {error}", remedy="Mend the template's syntax.") from None
+
+
+class TaskTemplate:
+    """Records to messages.
+
+    Args:
+        name: templates/tasks/NAME.jinja, or the path of a .jinja file.
+        schema: the contract's target schema, which the template may quote; None for plain chat.
+    """
+
+    def __init__(self, name: str, schema: dict[str, Any] | None) -> None:
+        self.name = name
+        self.source = read_template("tasks", name)
+        self.schema = schema
+        self._template = _compile("task", name, self.source)
+
+    def messages(self, record: dict[str, Any]) -> list[Message]:
+        """The messages of one record, the answer last where it has one.
+
+        Args:
+            record: a row of the record's schema; `meta` as a dict.
+
+        Raises:
+            AssayError: the template asks for what the record does not have; names template, field and row.
+        """
+        context = self._context(record)
+        system = self._block("system", "", context, record)
+        messages = [{"role": "system", "content": system}] if system else []
+        turns = list(record["turns"])
+        if record["target"] is not None:
+            turns.append({"role": "assistant", "content": record["target"]})
+        for turn in turns:
+            content = self._block(turn["role"], turn["content"], context, record)
+            messages.append({"role": turn["role"], "content": content})
+        return messages
+
+    @cached_property
+    def instructs(self) -> bool:
+        """Whether the template has words of its own to say what is asked: a system message, or around a user's text.
+
+        It is asked with an empty text, and has none where it cannot answer without a row's `meta`.
+        """
+        nobody: dict[str, Any] = {"id": "(none)", "language": None, "meta": {}}
+        try:
+            return any(self._block(role, "", self._context(nobody), nobody).strip() for role in ("system", "user"))
+        except AssayError:
+            return False
+
+    def _context(self, record: dict[str, Any]) -> TemplateContext:
+        return self._template.new_context(
+            {"language": record["language"], "meta": record["meta"], "schema": self.schema}
+        )
+
+    def _block(self, block: str, content: str, context: TemplateContext, record: dict[str, Any]) -> str:
+        if block not in self._template.blocks:
+            return content
+        context.vars["content"] = content
+        try:
+            return "".join(self._template.blocks[block](context))
+        except TemplateError as error:
+            raise AssayError(
+                f"Task template {self.name!r}, block {block!r}, row {record['id']}: {error.message}.",
+                remedy="The template may use content, language, meta and schema; put other fields into record.meta.",
+            ) from None
+
+
+@dataclass(frozen=True)
+class SpecialTokens:
+    """What the tokenizer calls its first and last token; "" where it has none."""
+
+    bos: str
+    eos: str
+
+
+class ChatTemplate:
+    """Messages to text.
+
+    Args:
+        name: templates/chat/NAME.jinja, or the path of a .jinja file.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.source = read_template("chat", name)
+        self._template = _compile("chat", name, self.source)
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.source.encode()).hexdigest()
+
+    def render(self, messages: Sequence[Message], tokens: SpecialTokens, add_generation_prompt: bool = False) -> str:
+        """The text of a conversation.
+
+        Raises:
+            AssayError: the template refuses the messages (a Refusal), or asks for a field they do not have.
+        """
+        return self._module(messages, tokens, add_generation_prompt)[0]
+
+    def stop(self, tokens: SpecialTokens) -> str:
+        """The text that ends an answer."""
+        return self._module([{"role": "user", "content": ""}], tokens, False)[1]
+
+    def _module(self, messages: Sequence[Message], tokens: SpecialTokens, prompt: bool) -> tuple[str, str]:
+        try:
+            module = self._template.make_module(
+                {
+                    "messages": messages,
+                    "bos_token": tokens.bos,
+                    "eos_token": tokens.eos,
+                    "add_generation_prompt": prompt,
+                }
+            )
+        except TemplateError as error:
+            kind = Refusal if isinstance(error, _Refused) else AssayError
+            raise kind(f"Chat template {self.name!r}: {error.message}.", remedy="See the row's messages.") from None
+        return str(module), str(vars(module)["stop"])
+
+
+def load_tokenizer(folder: Path) -> "tuple[Tokenizer, SpecialTokens]":
+    """The tokenizer of a model folder (tokenizer.json, tokenizer_config.json).
+
+    Raises:
+        AssayError: the folder has no fast tokenizer.
+    """
+    from tokenizers import Tokenizer
+
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        raise AssayError(f"{folder}: no tokenizer.json.", remedy="Save the model's fast tokenizer there.")
+    config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+
+    def token(key: str) -> str:
+        value = config.get(key) or ""
+        return value["content"] if isinstance(value, dict) else value
+
+    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer.no_truncation()  # some are saved with what their model was trained with
+    tokenizer.no_padding()
+    return tokenizer, SpecialTokens(bos=token("bos_token"), eos=token("eos_token"))
+
+
+@dataclass(frozen=True)
+class Span:
+    """A piece of a rendered text that is tokenised by itself."""
+
+    text: str
+    answer: bool
+    """Whether an assistant's turn stands here (with its stop text, where the template writes one)."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    input_ids: list[int]
+    labels: list[int]
+    """As long as `input_ids`: the id where the token is trained, IGNORED elsewhere."""
+
+
+class Renderer:
+    """The one function of training, evaluation and serving.
+
+    A text is tokenised in spans, cut where each answer begins and ends. What a model is asked with is therefore, to
+    the token, what it was trained to continue.
+
+    Args:
+        template: the chat template.
+        tokenizer: the base model's.
+        tokens: the tokenizer's special tokens.
+        answers: train the last answer only, or all of them.
+
+    Raises:
+        AssayError: the template's stop text is not one token of this tokenizer.
+    """
+
+    def __init__(
+        self,
+        template: ChatTemplate,
+        tokenizer: "Tokenizer",
+        tokens: SpecialTokens,
+        answers: Literal["last", "all"] = "last",
+    ) -> None:
+        self.template = template
+        self.tokenizer = tokenizer
+        self.tokens = tokens
+        self.answers = answers
+        self.stop = template.stop(tokens)
+        stop_id = tokenizer.token_to_id(self.stop)
+        if stop_id is None:
+            raise AssayError(
+                f"Chat template {template.name!r} ends answers with {self.stop!r}; the base model has no token for it.",
+                remedy="Choose a chat template that fits the base model, or a base model that has this token.",
+            )
+        self.stop_token_id: int = stop_id
+
+    def text(self, messages: Sequence[Message]) -> str:
+        """The conversation as one text."""
+        return self.template.render(messages, self.tokens)
+
+    def spans(self, messages: Sequence[Message], text: str | None = None) -> list[Span]:
+        """The text cut at each answer's beginning and end; joined, they are `text(messages)`.
+
+        Args:
+            messages: a conversation.
+            text: `text(messages)`, where it is known.
+
+        Raises:
+            AssayError: the template does not render a conversation's beginning as the beginning of its text.
+        """
+        whole = self.text(messages) if text is None else text
+        spans: list[Span] = []
+        at = 0
+        for index, message in enumerate(messages):
+            if message["role"] != "assistant":
+                continue
+            begin = self.template.render(messages[:index], self.tokens, add_generation_prompt=True)
+            last = index + 1 == len(messages)
+            end = whole if last else self.template.render(messages[: index + 1], self.tokens)
+            if not whole.startswith(end):  # a template may write the stop text after the last answer only
+                end = end.removesuffix(self.stop)
+            if not (whole.startswith(end) and end.startswith(begin)):
+                raise AssayError(
+                    f"Chat template {self.template.name!r} changes what it wrote before when a turn is added.",
+                    remedy="With add_generation_prompt, the text must be the beginning of the text with the answer.",
+                )
+            stop_at = whole.find(self.stop, len(begin), len(end))
+            stop = len(end) if stop_at < 0 else stop_at + len(self.stop)
+            spans += [Span(whole[at : len(begin)], False), Span(whole[len(begin) : stop], True)]
+            at = stop
+        if at < len(whole):
+            spans.append(Span(whole[at:], False))
+        return [span for span in spans if span.text]
+
+    def encode(self, messages: Sequence[Message]) -> Encoded:
+        """Token ids and labels of a conversation that ends with an answer; what follows its stop token is left out.
+
+        Raises:
+            AssayError: there is no answer to train, or a trained answer does not end with the stop token.
+        """
+        return next(self.encode_all([messages]))
+
+    def encode_all(self, conversations: Iterable[Sequence[Message]]) -> Iterator[Encoded]:
+        """`encode` for each, tokenised together over all cores.
+
+        Raises:
+            AssayError: as `encode`, when it comes to the conversation in question.
+        """
+        for pieces in self._tokenized(map(self.spans, conversations)):
+            ids: list[int] = []
+            labels: list[int] = []
+            for tokens, trained in pieces:
+                of_span = tokens.ids
+                ids += of_span
+                labels += of_span if trained else [IGNORED] * len(of_span)
+            yield Encoded(ids, labels)
+
+    def lengths(self, conversations: Iterable[Sequence[Message]]) -> list[int]:
+        """How many tokens `encode` gives for each conversation, found without making lists of them.
+
+        Args:
+            conversations: each ends with an answer.
+
+        Raises:
+            AssayError: as `encode`.
+        """
+        return self.lengths_of(map(self.spans, conversations))
+
+    def lengths_of(self, spans: Iterable[list[Span]]) -> list[int]:
+        """`lengths` of conversations whose spans are known.
+
+        Raises:
+            AssayError: as `encode`.
+        """
+        return [sum(tokens.count for tokens, _ in pieces) for pieces in self._tokenized(spans)]
+
+    def _tokenized(self, conversations: Iterable[list[Span]]) -> Iterator[list[tuple[Tokens, bool]]]:
+        """The spans of each conversation up to the last one that is trained: the tokens, and whether they are."""
+        listed = list(conversations)
+        texts = list(dict.fromkeys(span.text for spans in listed for span in spans))
+        tokens_of = dict(zip(texts, tokenise(self.tokenizer, texts), strict=True))
+        for spans in listed:
+            answers = [index for index, span in enumerate(spans) if span.answer]
+            trained = set(answers if self.answers == "all" else answers[-1:])
+            if not trained:
+                raise AssayError("A row without an answer cannot be trained.", remedy="Quarantine it before training.")
+            pieces = [(tokens_of[span.text], index in trained) for index, span in enumerate(spans[: max(trained) + 1])]
+            if any(last and tokens.last != self.stop_token_id for tokens, last in pieces):
+                raise AssayError(
+                    f"Chat template {self.template.name!r} writes no stop token after an answer that is to be trained.",
+                    remedy="Set render.answers to `last`, or use a template that ends every answer.",
+                )
+            yield pieces
+
+    def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
+        """Token ids to generate the last answer from; the messages may end with that answer or before it."""
+        asked = messages[:-1] if messages[-1]["role"] == "assistant" else messages
+        spans = self.spans([*asked, {"role": "assistant", "content": ""}])
+        last = max(index for index, span in enumerate(spans) if span.answer)
+        return [token for span in spans[:last] for token in self._ids(span.text)]
+
+    def answer(self, messages: Sequence[Message]) -> str:
+        """The last answer as the template writes it, without the stop text: what a perfect model generates."""
+        return [span.text for span in self.spans(messages) if span.answer][-1].removesuffix(self.stop)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of generated tokens, special ones included."""
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=False))
+
+    @cached_property
+    def special_texts(self) -> list[str]:
+        """Every text that the tokenizer takes for a special token."""
+        return sorted(token.content for token in self.tokenizer.get_added_tokens_decoder().values() if token.special)
+
+    def foreign_tokens(self, contents: Sequence[str]) -> list[str]:
+        """Special tokens that stand in the words of messages: they would be taken for the template's."""
+        return [text for text in self.special_texts if any(text in content for content in contents)]
+
+    def _ids(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
+        return ids
