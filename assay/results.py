@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from assay.result import Result
 from curate.errors import AssayError
-from curate.store import Store, read_manifest
+from curate.store import Store
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
+    from curate.manifest import DatasetManifest, Manifest
     from curate.publish.check_result import Check
     from curate.sets.index import Index
     from curate.table import Table
     from evaluation.card.compare import Compared
+    from evaluation.card.manifest import ScorecardManifest
+    from train.manifest import AdapterManifest
 
 
 @dataclass(frozen=True)
@@ -38,19 +41,19 @@ class Published(Result):
     made: Made
 
     @cached_property
-    def manifest(self) -> dict[str, Any]:
+    def manifest(self) -> "Manifest":
         """The content of manifest.json."""
-        return read_manifest(self.folder)
+        raise NotImplementedError
 
     @property
     def name(self) -> str:
         """Name of the series: the recipe's."""
-        return str(self.manifest["name"])
+        return self.manifest.name
 
     @property
     def id(self) -> str:
         """The version: 16 hex digits that its content gives."""
-        return str(self.manifest["version"])
+        return self.manifest.version
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name}/{self.id}: {self.gist()})"
@@ -72,6 +75,13 @@ class Version(Published):
     """Wall time by stage, where it has just been curated."""
     cached: dict[str, tuple[int, int]] = field(default_factory=dict)
     """By stage: shards that came from the cache, of how many; where it has just been curated."""
+
+    @cached_property
+    def manifest(self) -> "DatasetManifest":
+        """The content of manifest.json."""
+        from curate.manifest import DatasetManifest
+
+        return DatasetManifest.read(self.folder)
 
     @cached_property
     def train(self) -> "Dataset":
@@ -104,9 +114,9 @@ class Version(Published):
         return self.folder / "report.html"
 
     def gist(self) -> str:
-        counts = self.manifest["counts"]
-        splits = ", ".join(f"{counts['splits'][name]:,} {name}" for name in ("train", "validation", "test"))
-        return f"{splits}, {counts['quarantined']:,} quarantined"
+        counts = self.manifest.counts
+        splits = ", ".join(f"{counts.splits[name]:,} {name}" for name in ("train", "validation", "test"))
+        return f"{splits}, {counts.quarantined:,} quarantined"
 
     def tables(self) -> "list[Table]":
         from curate.publish.summary import curation_tables
@@ -118,11 +128,11 @@ class Version(Published):
         return {"data set": self.folder, "report": self.report}
 
     def data(self) -> dict[str, Any]:
-        told = ("name", "rows_in", "kept", "rejected", "reasons")
-        stages = [{key: stage[key] for key in told} for stage in self.manifest["stages"]]
+        told = {"name", "rows_in", "kept", "rejected", "reasons"}
+        stages = [stage.model_dump(include=told) for stage in self.manifest.stages]
         return self.named() | {
             "report": self.report,
-            "counts": self.manifest["counts"],
+            "counts": self.manifest.counts.content(),
             "stages": stages,
             "seconds": self.seconds,
             "cached": self.cached,
@@ -139,19 +149,26 @@ class Version(Published):
 class Adapter(Published):
     """A trained adapter."""
 
+    @cached_property
+    def manifest(self) -> "AdapterManifest":
+        """The content of manifest.json."""
+        from train.manifest import AdapterManifest
+
+        return AdapterManifest.read(self.folder)
+
     @property
     def dataset(self) -> str:
         """The data set version it was trained on, as NAME/VERSION."""
-        return "{name}/{version}".format(**self.manifest["inputs"]["dataset"])
+        return str(self.manifest.inputs.dataset)
 
     @property
     def validation_loss(self) -> list[float]:
         """Mean loss of an answer's token over the validation rows: before training, and after each epoch."""
-        return list(self.manifest["loss"]["validation"])
+        return self.manifest.loss.validation
 
     def gist(self) -> str:
         before, *_, after = self.validation_loss
-        return f"trained on {self.manifest['rows']['train']:,} rows, validation loss {before:.3f} to {after:.3f}"
+        return f"trained on {self.manifest.rows.train:,} rows, validation loss {before:.3f} to {after:.3f}"
 
     def tables(self) -> "list[Table]":
         from train.summary import training_tables
@@ -162,13 +179,20 @@ class Adapter(Published):
         return {"adapter": self.folder}
 
     def data(self) -> dict[str, Any]:
-        told = {key: self.manifest[key] for key in ("rows", "tokens", "loss", "compute")}
+        told = self.manifest.model_dump(include={"rows", "tokens", "loss", "compute"}, exclude_unset=True)
         return self.named() | {"dataset": self.dataset} | told
 
 
 @dataclass(frozen=True, repr=False)
 class Scorecard(Published):
     """What a set of systems scored on the same rows."""
+
+    @cached_property
+    def manifest(self) -> "ScorecardManifest":
+        """The content of manifest.json."""
+        from evaluation.card.manifest import ScorecardManifest
+
+        return ScorecardManifest.read(self.folder)
 
     @cached_property
     def card(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from curate.cache import Shard
 from curate.distribution import summed
 from curate.errors import AssayError
 from curate.examples import Example, excerpt, first_examples
+from curate.manifest import StageAccount
 from curate.record import SCHEMA
 from curate.stage import RowStage
 
@@ -23,8 +24,8 @@ class Account:
 
     protecting: RowStage | None
     """The stage that takes out what must not be shown, if there is one."""
-    stages: list[dict[str, Any]] = field(default_factory=list)
-    """As the manifest lists them, see `record_stage`."""
+    stages: list[StageAccount] = field(default_factory=list)
+    """As the manifest lists them."""
     quarantined: list[Shard] = field(default_factory=list)
     """The outcomes that hold all rejected rows."""
     seconds: dict[str, float] = field(default_factory=dict)
@@ -67,25 +68,25 @@ class Account:
             for rule, found in shard.examples.items():
                 examples.setdefault(rule, []).extend(found)
         told = summed(shard.distributions for shard in shards)
-        judged = [*(stage["name"] for stage in self.stages), name]
+        judged = [*(stage.name for stage in self.stages), name]
         if self.protecting is not None and self.protecting.name not in judged:
             values = told["label"]["values"]
             told["label"]["values"] = dict(zip(self.protected_labels(list(values)), values.values(), strict=True))
         self.stages.append(
-            {
-                "name": name,
-                "rows_in": rows_in,
-                "made": made,
-                "kept": kept,
-                "rejected": rejected,
-                "reasons": dict(sorted(reasons.items())),
-                "counters": dict(sorted(counters.items())),
-                "examples": {
+            StageAccount(
+                name=name,
+                rows_in=rows_in,
+                made=made,
+                kept=kept,
+                rejected=rejected,
+                reasons=dict(sorted(reasons.items())),
+                counters=dict(sorted(counters.items())),
+                examples={
                     rule: self._protected(first_examples(found)) for rule, found in sorted(examples.items()) if found
                 },
-                "distributions": told,
+                distributions=told,
                 **(summary or {}),
-            }
+            )
         )
         self.quarantined += shards
         self.cached[name] = (sum(shard.cached for shard in shards), len(shards))

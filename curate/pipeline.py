@@ -15,6 +15,7 @@ from curate.distribution import NONE
 from curate.engine import MapShards
 from curate.errors import AssayError
 from curate.hashing import digest
+from curate.manifest import ContractInfo, DatasetInputs, DatasetManifest, Drop, IndexInfo
 from curate.progress import Progress, silent
 from curate.publish import version
 from curate.publish.version import Curated
@@ -26,7 +27,7 @@ from curate.sets.index import Index
 from curate.sets.keys import Compared
 from curate.sets.stage import Judged, Past, SetStage, judge_rows
 from curate.stage import Context, RowStage, Settings, Stage, installed
-from curate.store import MANIFEST, Store, read_manifest
+from curate.store import MANIFEST, Store
 
 
 @dataclass(frozen=True)
@@ -94,9 +95,9 @@ def curate(
         for stage in stages:
             if isinstance(stage, SetStage) and stage.runs:
                 shards = _judge_all(run, stage, shards, past, judged)
-        published = _publish(run, drop, shards, judged, inputs | {"splits_of": past.bound_by})
+        published = _publish(run, drop, shards, judged, inputs.content() | {"splits_of": past.bound_by})
         _catch_up(run)
-    return Curated(published, read_manifest(published), run.account.seconds, run.account.cached)
+    return Curated(published, DatasetManifest.read(published), run.account.seconds, run.account.cached)
 
 
 def _read(run: _Run, shard_bytes: int) -> ingest.Ingested:
@@ -122,8 +123,8 @@ def _labels(run: _Run, drop: ingest.Ingested) -> set[str]:
     labels = set(run.account.protected_labels(sorted(read)))
     for name in run.index.versions():
         if (run.published(name) / MANIFEST).is_file():
-            first, *_ = read_manifest(run.published(name))["stages"]
-            labels |= {*first["distributions"]["label"]["values"]}
+            first, *_ = DatasetManifest.read(run.published(name)).stages
+            labels |= {*first.distributions["label"].values}
     return labels
 
 
@@ -161,29 +162,25 @@ def _catch_up(run: _Run) -> None:
         run.index.catch_up(run.progress)
 
 
-def _inputs(run: _Run, drop: ingest.Ingested, stages: Sequence[Stage]) -> dict[str, Any]:
+def _inputs(run: _Run, drop: ingest.Ingested, stages: Sequence[Stage]) -> DatasetInputs:
     """The part of the manifest that, with what the rows are compared with, determines all the rest."""
     contract = run.contract
     libraries = {"pyarrow", *ingest.LIBRARIES}.union(*(stage.libraries for stage in stages))
-    return {
-        "name": run.recipe.name,
-        "schema_version": 1,
-        "drop": {
-            "sha256": drop_digest(drop.files),
-            "files": len(drop.files),
-            "bytes": sum(file.size for file in drop.files),
-        },
-        "lookups": drop.lookups,
-        "recipe": run.recipe.settings(),
-        "contract": {"name": contract.name, "version": contract.version, "sha256": contract.sha256},
+    return DatasetInputs(
+        name=run.recipe.name,
+        schema_version=1,
+        drop=Drop(sha256=drop_digest(drop.files), files=len(drop.files), bytes=sum(file.size for file in drop.files)),
+        lookups=drop.lookups,
+        recipe=run.recipe.settings(),
+        contract=ContractInfo(name=contract.name, version=contract.version, sha256=contract.sha256),
         **_joined(stage.prepared_from() for stage in stages),
-        "code": {
+        code={
             ingest.NAME: ingest.VERSION,
             **{stage.name: stage.version for stage in stages},
             "publish": version.VERSION,
         },
-        "libraries": installed(libraries),
-    }
+        libraries=installed(libraries),
+    )
 
 
 def _joined(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -195,7 +192,7 @@ def _joined(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     return joined
 
 
-def _past(run: _Run, drop: ingest.Ingested, inputs: dict[str, Any]) -> tuple[dict[str, Any], Past]:
+def _past(run: _Run, drop: ingest.Ingested, inputs: DatasetInputs) -> tuple[DatasetInputs, Past]:
     """What earlier versions hold; and the inputs with those of them that count.
 
     The splits of all versions of the same drop stand, unless this very run has been published already: then of those
@@ -204,15 +201,18 @@ def _past(run: _Run, drop: ingest.Ingested, inputs: dict[str, Any]) -> tuple[dic
     segments = run.index.segments()
     versions = [version for segment in segments for version in segment.versions]
     drops = [each for segment in segments for each in segment.drops]
-    sha256 = inputs["drop"]["sha256"]
+    sha256 = inputs.drop.sha256
     compared_with = before(versions, drops, sha256)
-    inputs = inputs | {"index": {"parameters": run.index.parameters, "compared_with": compared_with}}
+    index = IndexInfo(parameters=run.index.parameters, compared_with=compared_with)
+    inputs = inputs.model_copy(update={"index": index})
+    wanted = inputs.content()
     bound_by = own = [version for version, each in zip(versions, drops, strict=True) if each == sha256]
     for name in own:
         if (run.published(name) / MANIFEST).is_file():
-            known = read_manifest(run.published(name))
-            if digest({key: known.get(key) for key in inputs}) == digest(inputs):
-                bound_by = list(known["splits_of"])
+            known = DatasetManifest.read(run.published(name))
+            told = known.content()
+            if digest({key: told.get(key) for key in wanted}) == digest(wanted):
+                bound_by = known.splits_of
                 break
     files = [file.sha256 for file in drop.files]
     rows = earlier_rows(segments, sha256, files, bound_by)
@@ -224,10 +224,11 @@ def _publish(
     drop: ingest.Ingested,
     shards: Sequence[Shard],
     judged: Mapping[str, Judged],
-    manifest: dict[str, Any],
+    made_from: dict[str, Any],
 ) -> Path:
     """Publish the version, unless it is there."""
-    manifest = manifest | {"stages": run.account.stages} | _joined(verdict.manifest() for verdict in judged.values())
+    stages = [stage.content() for stage in run.account.stages]
+    manifest = made_from | {"stages": stages} | _joined(verdict.manifest() for verdict in judged.values())
     note = run.store.cache / "published" / digest([version.VERSION, manifest, [shard.key for shard in shards]])
     with run.account.timed("publish"):
         known = run.published(note.read_text()) if note.is_file() else None

@@ -21,8 +21,8 @@ DRAFT = ".draft-"
 """What the names of folders begin with that are being filled."""
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a published folder.
+def manifest_bytes(folder: Path) -> bytes:
+    """The manifest of a published folder, as it lies there; `curate.manifest` reads it.
 
     Raises:
         AssayError: there is none, so the folder is not a published one.
@@ -30,8 +30,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     if not path.is_file():
         raise AssayError(f"{folder}: no {MANIFEST}, so nothing published is there.", remedy="Name a published version.")
-    manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return manifest
+    return path.read_bytes()
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,8 @@ class Store:
 
     def made_from(self, kind: Kind, name: str, inputs: dict[str, Any]) -> Path | None:
         """The published version whose manifest's `inputs` are these, if there is one."""
-        return next((path for path in self.versions(kind, name) if read_manifest(path)["inputs"] == inputs), None)
+        versions = self.versions(kind, name)
+        return next((path for path in versions if json.loads(manifest_bytes(path))["inputs"] == inputs), None)
 
     def resolve(self, kind: Kind, name: str) -> Path:
         """The folder meant by a path, `NAME/VERSION` or `NAME` (the one published last, by the ledger).

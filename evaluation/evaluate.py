@@ -11,15 +11,16 @@ import pyarrow.parquet as pq
 
 from curate.contract import Contract
 from curate.errors import AssayError
-from curate.hashing import digest
+from curate.manifest import DatasetManifest
 from curate.progress import Progress, silent
 from curate.rows.renderer import ChatTemplate, Renderer, load_tokenizer
 from curate.stage import installed
-from curate.store import Store, read_manifest
+from curate.store import Store
 from evaluation.ask.shots import asked
 from evaluation.ask.systems import DECIDING, HERE, Answers, Asking, described, needs, pairs, systems_of
 from evaluation.card import gate
 from evaluation.card.format import SCHEMA_VERSION, Scorecard
+from evaluation.card.manifest import AdapterParent, EvaluationInputs, ScorecardManifest
 from evaluation.card.predictions import predictions
 from evaluation.card.report import write_report
 from evaluation.card.scorecard import Masks, TestRows, judged, scorecard
@@ -33,6 +34,7 @@ from evaluation.settings import EvaluationSettings, FullRecipe
 from train.adapter import check_parents, parents
 from train.base_model import BaseTokenizer, prepare
 from train.examples import Row, read_split, select
+from train.manifest import AdapterManifest, BaseParent, DatasetParent, Loss
 
 VERSION = 4
 """Of the method; a scorecard of another one is not taken for the same."""
@@ -62,26 +64,26 @@ def evaluate(
             no row to ask; or a system cannot be asked: what others have answered is kept for the next run.
     """
     settings = recipe.evaluation
-    manifest = read_manifest(version)
-    trained = None if adapter is None else read_manifest(adapter)
+    manifest = DatasetManifest.read(version)
+    trained = None if adapter is None else AdapterManifest.read(adapter)
     contract = Contract.load(recipe.contract)
     asking = systems_of(recipe, contract.target_schema is not None, trained)
     template = ChatTemplate(recipe.render.chat)
     model = prepare(recipe.fit.model, store.cache, progress) if needs(asking, *HERE) else None
     base = model or BaseTokenizer.of(recipe.fit.model, store.cache)
-    check_parents(f"Data set {version}", manifest["base"], base, template)
+    check_parents(f"Data set {version}", manifest.base.content(), base, template)
     if trained is not None:
-        check_parents(f"Adapter {adapter}", trained["inputs"]["base"], base, template)
-    inputs = {
-        "method": VERSION,
-        "dataset": {"name": manifest["name"], "version": manifest["version"], "manifest_sha256": digest(manifest)},
-        "adapter": trained and {"name": trained["name"], "version": trained["version"]},
-        "base": {"model": base.name} | parents(base, template),
-        "contract_sha256": contract.sha256,
-        "settings": settings.model_dump(mode="json", exclude={"systems"}),
-        "systems": {name: described(each) for name, each in asking.items()},
-        "libraries": installed(DECIDING),
-    }
+        check_parents(f"Adapter {adapter}", trained.inputs.base.content(), base, template)
+    inputs = EvaluationInputs(
+        method=VERSION,
+        dataset=DatasetParent.of(manifest),
+        adapter=trained and AdapterParent(name=trained.name, version=trained.version),
+        base=BaseParent(model=base.name, **parents(base, template)),
+        contract_sha256=contract.sha256,
+        settings=settings.model_dump(mode="json", exclude={"systems"}),
+        systems={name: described(each) for name, each in asking.items()},
+        libraries=installed(DECIDING),
+    ).content()
     event = {"event": "scorecards", "name": recipe.name}
     found = store.made_from("scorecards", recipe.name, inputs)
     if found is not None:
@@ -98,7 +100,7 @@ def evaluate(
         rows, train, recipe, renderer, judge, contract.target_schema, model, adapter, store.cache, progress
     ).answers(asking)
     scored = _score(rows, answers, pairs(asking), renderer, judge, settings, _slices(rows, train, sliced))
-    folder = _publish(scored, inputs, trained["loss"] if trained else None, recipe.name, store)
+    folder = _publish(scored, inputs, trained.loss if trained else None, recipe.name, store)
     gate = scored.card["gate"]
     store.record(event | {"version": folder.name, "found": False, "promoted": gate and gate["passed"]})
     return folder
@@ -158,10 +160,9 @@ def _score(
     )
 
 
-def _publish(
-    scored: Scored, inputs: Mapping[str, Any], loss: Mapping[str, Sequence[float]] | None, name: str, store: Store
-) -> Path:
-    def describe(folder: Path, published: dict[str, Any]) -> None:
+def _publish(scored: Scored, inputs: Mapping[str, Any], loss: Loss | None, name: str, store: Store) -> Path:
+    def describe(folder: Path, content: dict[str, Any]) -> None:
+        published = ScorecardManifest.model_validate(content)
         (folder / "scorecard.json").write_text(json.dumps(scored.card, indent=2) + "\n", encoding="utf-8")
         write_report(folder, published, scored.card, loss, scored.questions, scored.systems)
 

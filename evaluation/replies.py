@@ -21,6 +21,7 @@ from curate.store import Store
 from curate.text import strict_json
 from evaluation.card import gate
 from evaluation.card.format import SCHEMA_VERSION
+from evaluation.card.manifest import RepliesInputs, ScorecardManifest
 from evaluation.card.predictions import predictions, writable
 from evaluation.card.report import write_report
 from evaluation.card.scorecard import TUNED, FormOf, TestRows, judged, scorecard
@@ -79,13 +80,13 @@ def score(
     Returns:
         The scorecard's folder: scorecard.json, predictions.parquet, report.html and manifest.json.
     """
-    inputs = {
-        "method": VERSION,
-        "files": sorted(file_digest(path) for path in files),
-        "systems": {name: digest([writable(each.text) for each in given]) for name, given in replies.systems.items()},
-        "schema_sha256": digest(schema),
-        "settings": settings.model_dump(mode="json"),
-    }
+    inputs = RepliesInputs(
+        method=VERSION,
+        files=sorted(file_digest(path) for path in files),
+        systems={name: digest([writable(each.text) for each in given]) for name, given in replies.systems.items()},
+        schema_sha256=digest(schema),
+        settings=settings.model_dump(mode="json"),
+    ).content()
     found = store.made_from("scorecards", replies.name, inputs)
     if found is None:
         judge = Judge(schema, settings.fields)
@@ -112,7 +113,8 @@ def score(
         card["gate"] = gate.check(settings.gate, card)
         table = predictions(replies.ids, replies.groups, replies.prompts, wanted, systems, test_rows)
 
-        def describe(folder: Path, published: dict[str, Any]) -> None:
+        def describe(folder: Path, content: dict[str, Any]) -> None:
+            published = ScorecardManifest.model_validate(content)
             (folder / "scorecard.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
             form_of = replies.form_of
             value_of = json.loads if form_of is None else lambda text: form_of(text, False).value

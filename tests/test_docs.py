@@ -48,7 +48,7 @@ def test_the_example_of_a_stage_works(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_reason_that_a_run_gives_is_documented(tmp_path: Path) -> None:
     project = Project(tmp_path)
     project.add("rows.jsonl", make_rows(240))
-    given = {reason for stage in project.curate().manifest["stages"] for reason in stage["reasons"]}
+    given = {reason for stage in project.curate().manifest.stages for reason in stage.reasons}
     assert len(given) >= 7
     assert given <= REASONS
 
@@ -65,7 +65,7 @@ def test_the_session_in_the_readme_runs(tmp_path: Path, monkeypatch: pytest.Monk
     said = re.findall(r"`(\w+)`", text[text.index("`version.train`") : text.index("say the rest")])
     assert len(said) >= 8
     assert [name for name in said if not hasattr(version, name)] == []
-    assert len(version.train) == version.manifest["counts"]["splits"]["train"]
+    assert len(version.train) == version.manifest.counts.splits["train"]
 
 
 def test_the_recipe_explained_in_the_readme_is_one(tmp_path: Path) -> None:

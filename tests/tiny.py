@@ -15,6 +15,7 @@ from curate.recipe import Recipe
 from curate.record import TURNS
 from curate.rows.renderer import ChatTemplate, Renderer, load_tokenizer
 from curate.store import Store
+from tests.manifests import dataset_manifest
 
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 QUESTION = "Which licence does this notice name? Answer with one JSON object and nothing else.\n\n"
@@ -106,7 +107,7 @@ def write_version(store: Store, model: Path, rows: int = 48, chat: bool = False)
             "tokenizer_sha256": file_digest(model / "tokenizer.json"),
             "chat_template_sha256": renderer.template.sha256,
         }
-        return draft.publish({"name": "tiny", "base": base})
+        return draft.publish(dataset_manifest(name="tiny", base=base))
 
 
 def recipe_for(model: Path, **training: object) -> Recipe:

@@ -6,7 +6,7 @@ import json
 import shutil
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from curate.cache import cache_folder, keyed_folder
 from curate.errors import AssayError
@@ -14,8 +14,8 @@ from curate.hashing import digest
 from curate.progress import Progress, silent
 from curate.rows.renderer import TOKENIZER_FILES, ChatTemplate
 from curate.stage import installed
-from curate.store import read_manifest
 from train.base_model import BaseModel, BaseTokenizer, Quantization, load_model, model_of, quiet
+from train.manifest import AdapterManifest
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -83,12 +83,12 @@ def load(
     Raises:
         AssayError: base weights, tokenizer or chat template are not those it was trained on.
     """
-    inputs: dict[str, Any] = read_manifest(folder)["inputs"]
-    check_parents(f"Adapter {folder}", inputs["base"], base, template)
+    inputs = AdapterManifest.read(folder).inputs
+    check_parents(f"Adapter {folder}", inputs.base.content(), base, template)
     with quiet():
         from peft import PeftModel
 
-        loaded = load_model(base, quantization or inputs["settings"]["quantization"])
+        loaded = load_model(base, quantization or inputs.settings["quantization"])
         model = PeftModel.from_pretrained(loaded, folder)
     return model.eval()
 
@@ -109,16 +109,16 @@ def merge(folder: Path, base: BaseModel, template: ChatTemplate, cache: Path, pr
     Raises:
         AssayError: as `load`.
     """
-    manifest = read_manifest(folder)
-    check_parents(f"Adapter {folder}", manifest["inputs"]["base"], base, template)
+    manifest = AdapterManifest.read(folder)
+    check_parents(f"Adapter {folder}", manifest.inputs.base.content(), base, template)
     libraries = installed(["peft", "transformers"])
-    key = digest([MERGED, base.weights_sha256, base.tokenizer_sha256, manifest["version"], libraries])
+    key = digest([MERGED, base.weights_sha256, base.tokenizer_sha256, manifest.version, libraries])
     merged = keyed_folder(cache / "merged", key)
     if not merged.is_dir():
         progress("merge the adapter", 0, 1, "models")
         cache_folder(merged, partial(_merge, folder, base, template))
         progress("merge the adapter", 1, 1, "models")
-    return model_of(f"{base.name} with {manifest['name']}/{manifest['version']}", merged)
+    return model_of(f"{base.name} with {manifest.name}/{manifest.version}", merged)
 
 
 def _merge(adapter: Path, base: BaseModel, template: ChatTemplate, folder: Path) -> None:

@@ -6,12 +6,22 @@ from pathlib import Path
 
 from curate.errors import AssayError
 from curate.hashing import digest
+from curate.manifest import DatasetManifest
 from curate.progress import Progress, silent
 from curate.rows.renderer import ChatTemplate, Renderer, load_tokenizer
-from curate.store import Store, read_manifest
+from curate.store import Store
 from train.adapter import check_parents, parents, save
 from train.base_model import compute_dtype, prepare, quiet
 from train.examples import Example, encode, read_split, select
+from train.manifest import (
+    AdapterInputs,
+    BaseParent,
+    Compute,
+    DatasetParent,
+    Loss,
+    TrainedRows,
+    TrainedTokens,
+)
 from train.settings import TrainingRecipe, TrainingSettings
 
 VERSION = 1
@@ -39,17 +49,17 @@ def train(version: Path, recipe: TrainingRecipe, store: Store, progress: Progres
         AssayError: the data set was made for another tokenizer or chat template, or a row cannot be trained.
     """
     settings = recipe.training
-    manifest = read_manifest(version)
+    manifest = DatasetManifest.read(version)
     base = prepare(recipe.fit.model, store.cache, progress)
     template = ChatTemplate(recipe.render.chat)
-    check_parents(f"Data set {version}", manifest["base"], base, template)
-    inputs = {
-        "method": VERSION,
-        "dataset": {"name": manifest["name"], "version": manifest["version"], "manifest_sha256": digest(manifest)},
-        "base": {"model": base.name} | parents(base, template),
-        "answers": recipe.render.answers,
-        "settings": settings.model_dump(mode="json"),
-    }
+    check_parents(f"Data set {version}", manifest.base.content(), base, template)
+    inputs = AdapterInputs(
+        method=VERSION,
+        dataset=DatasetParent.of(manifest),
+        base=BaseParent(model=base.name, **parents(base, template)),
+        answers=recipe.render.answers,
+        settings=settings.model_dump(mode="json"),
+    ).content()
     event = {"event": "adapters", "name": recipe.name}
     found = store.made_from("adapters", recipe.name, inputs)
     if found is not None:
@@ -58,7 +68,7 @@ def train(version: Path, recipe: TrainingRecipe, store: Store, progress: Progres
         return found
 
     renderer = Renderer(template, *load_tokenizer(base.folder), recipe.render.answers)
-    weights = manifest.get("recipe", {}).get("balance", {}).get("weights", {})
+    weights = manifest.recipe.get("balance", {}).get("weights", {})
     examples = _examples(version, "train", settings.rows, settings, renderer, store, weights)
     validation = _examples(version, "validation", VALIDATION_ROWS, settings, renderer, store)
     with quiet():
@@ -73,17 +83,19 @@ def train(version: Path, recipe: TrainingRecipe, store: Store, progress: Progres
                 "name": recipe.name,
                 "schema_version": 1,
                 "inputs": inputs,
-                "rows": {
-                    "train": len(examples),
-                    "train_ids_sha256": digest(sorted(example.id for example in examples)),
-                    "validation": len(validation),
-                },
-                "tokens": {
-                    "seen": settings.epochs * sum(len(example.input_ids) for example in examples),
-                    "trained": settings.epochs * sum(example.trained for example in examples),
-                },
-                "loss": {"train": losses.train, "validation": losses.validation},
-                "compute": {"device": model.device.type, "dtype": str(compute_dtype()).removeprefix("torch.")},
+                "rows": TrainedRows(
+                    train=len(examples),
+                    train_ids_sha256=digest(sorted(example.id for example in examples)),
+                    validation=len(validation),
+                ).content(),
+                "tokens": TrainedTokens(
+                    seen=settings.epochs * sum(len(example.input_ids) for example in examples),
+                    trained=settings.epochs * sum(example.trained for example in examples),
+                ).content(),
+                "loss": Loss(train=losses.train, validation=losses.validation).content(),
+                "compute": Compute(
+                    device=model.device.type, dtype=str(compute_dtype()).removeprefix("torch.")
+                ).content(),
                 "libraries": {library: importlib.metadata.version(library) for library in LIBRARIES},
             }
         )

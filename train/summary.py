@@ -2,29 +2,30 @@
 
 from pathlib import Path
 
-from curate.store import Store, read_manifest
+from curate.store import Store
 from curate.table import Table
+from train.manifest import AdapterManifest
 
 
 def training_tables(adapter: Path, store: Store) -> list[Table]:
     """What the adapter of a folder was trained on, what it did to the loss, and how fast it went."""
-    manifest = read_manifest(adapter)
-    loss = manifest["loss"]
-    before, *after = loss["validation"]
+    manifest = AdapterManifest.read(adapter)
+    loss = manifest.loss
+    before, *after = loss.validation
     told = [event for event in store.events() if event["event"] == "adapters" and event["version"] == adapter.name]
     trained = [event for event in told if not event["found"]]
     rows = [
-        ["data set", "{name}/{version}".format(**manifest["inputs"]["dataset"])],
-        ["base model", manifest["inputs"]["base"]["model"]],
-        ["rows", f"{manifest['rows']['train']:,}"],
-        ["epochs", f"{len(loss['train'])}"],
-        ["tokens seen", f"{manifest['tokens']['seen']:,}"],
-        ["of them trained", f"{manifest['tokens']['trained']:,}"],
+        ["data set", str(manifest.inputs.dataset)],
+        ["base model", manifest.inputs.base.model],
+        ["rows", f"{manifest.rows.train:,}"],
+        ["epochs", f"{len(loss.train)}"],
+        ["tokens seen", f"{manifest.tokens.seen:,}"],
+        ["of them trained", f"{manifest.tokens.trained:,}"],
         ["validation loss before", f"{before:.3f}"],
         ["validation loss after each epoch", ", ".join(f"{value:.3f}" for value in after)],
-        ["training loss of each epoch", ", ".join(f"{value:.3f}" for value in loss["train"])],
+        ["training loss of each epoch", ", ".join(f"{value:.3f}" for value in loss.train)],
         ["seconds", f"{trained[-1]['seconds']:,.1f}"],
         ["tokens per second", f"{trained[-1]['tokens_per_second']:,.0f}"],
         ["found in the store", "yes" if told[-1]["found"] else "no"],
     ]
-    return [Table("adapter", f"Adapter {manifest['name']}/{manifest['version']}", ["", "value"], rows)]
+    return [Table("adapter", f"Adapter {manifest.name}/{manifest.version}", ["", "value"], rows)]

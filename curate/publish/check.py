@@ -8,13 +8,14 @@ each result.
 
 from pathlib import Path
 
+from curate.manifest import DatasetManifest
 from curate.progress import Progress, silent
 from curate.publish.check_conserved import check_files, check_json_lines, check_sources, check_stages, check_version_id
 from curate.publish.check_duplicates import check_duplicates
 from curate.publish.check_leaks import check_near_duplicates, check_shared, check_splits_stand
 from curate.publish.check_result import Check
 from curate.publish.check_truncated import check_lengths, check_texts
-from curate.publish.published import EarlierVersions, manifest_of
+from curate.publish.published import EarlierVersions
 
 SAMPLE = 10_000
 """Rows of validation and test that are compared with all others; of more, a sample of this size (seed 0)."""
@@ -34,8 +35,8 @@ def check_version(folder: Path, progress: Progress = silent, sample: int = SAMPL
     Raises:
         AssayError: the folder holds no data set version.
     """
-    manifest = manifest_of(folder)
-    files = [check_files(folder, manifest), check_version_id(manifest)]
+    manifest = DatasetManifest.read(folder)
+    files = [check_files(folder, manifest), check_version_id(folder)]
     if files[0].failures and any("not readable" in offence for offence in files[0].offences):
         return files
     checks = [*files, check_stages(folder, manifest), check_sources(folder, manifest), check_json_lines(folder)]

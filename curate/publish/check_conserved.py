@@ -2,22 +2,21 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.hashing import digest, file_digest
+from curate.manifest import DatasetManifest, StageAccount
 from curate.publish.check_result import NAMED, Check
 from curate.publish.published import SPLITS, read_rows, row_count, row_name
+from curate.store import manifest_bytes
 
 
-def check_files(folder: Path, manifest: dict[str, Any]) -> Check:
-    check = Check(
-        "files", "files are as the manifest says (SHA-256), and readable", "", len(manifest["files"]), "files"
-    )
-    for name, sha256 in manifest["files"].items():
+def check_files(folder: Path, manifest: DatasetManifest) -> Check:
+    check = Check("files", "files are as the manifest says (SHA-256), and readable", "", len(manifest.files), "files")
+    for name, sha256 in manifest.files.items():
         path = folder / name
         if not path.is_file():
             check.fail(f"{name}: not readable: it is not there")
@@ -32,58 +31,58 @@ def check_files(folder: Path, manifest: dict[str, Any]) -> Check:
             except (pa.ArrowException, OSError) as error:
                 check.fail(f"{name}: not readable: {str(error).splitlines()[0]}")
     present = {path.name for path in folder.iterdir() if path.suffix in (".parquet", ".jsonl")}
-    for name in sorted(present - manifest["files"].keys()):
+    for name in sorted(present - manifest.files.keys()):
         check.fail(f"{name}: not in the manifest")
     return check
 
 
-def check_version_id(manifest: dict[str, Any]) -> Check:
+def check_version_id(folder: Path) -> Check:
     check = Check("version", "the version is the manifest's hash", "", 1, "manifest")
+    manifest = orjson.loads(manifest_bytes(folder))
     found = digest({key: value for key, value in manifest.items() if key != "version"})[:16]
     if found != manifest["version"]:
         check.fail(f"manifest.json: says version {manifest['version']}, its content is {found}")
     return check
 
 
-def check_stages(folder: Path, manifest: dict[str, Any]) -> Check:
+def check_stages(folder: Path, manifest: DatasetManifest) -> Check:
     """Stage by stage and in all, against the rows that the files hold."""
-    counts, stages = manifest["counts"], manifest["stages"]
+    counts, stages = manifest.counts, manifest.stages
     claim = "rows in (and made of others) = rows kept + rows quarantined, at every stage and in all"
-    check = Check("stages", claim, "1", counts["in"])
-    if len({stage["name"] for stage in stages}) < len(stages):
+    check = Check("stages", claim, "1", counts.rows_in)
+    if len({stage.name for stage in stages}) < len(stages):
         check.fail("manifest.json: two stages of one name")
-    rows = counts["in"]
+    rows = counts.rows_in
     for stage in stages:
-        made = stage.get("made", 0)
-        if not stage["rows_in"] == rows == stage["kept"] + stage["rejected"] - made:
+        if not stage.rows_in == rows == stage.kept + stage.rejected - stage.made:
             check.fail(
-                f"stage {stage['name']}: {rows} rows come, {stage['kept']} kept + {stage['rejected']} rejected"
-                + (f", {made} made" if made else "")
+                f"stage {stage.name}: {rows} rows come, {stage.kept} kept + {stage.rejected} rejected"
+                + (f", {stage.made} made" if stage.made else "")
             )
-        if sum(stage["reasons"].values()) != stage["rejected"]:
-            check.fail(f"stage {stage['name']}: {stage['rejected']} rejected, for reasons {stage['reasons']}")
-        rows = stage["kept"]
+        if sum(stage.reasons.values()) != stage.rejected:
+            check.fail(f"stage {stage.name}: {stage.rejected} rejected, for reasons {stage.reasons}")
+        rows = stage.kept
     held = {name: row_count(folder / f"{name}.parquet") for name in SPLITS}
     for name, count in held.items():
-        if count != counts["splits"][name]:
-            check.fail(f"{name}.parquet: {count} rows, {counts['splits'][name]} by the manifest")
-    if not sum(held.values()) == counts["kept"] == rows:
-        check.fail(f"{sum(held.values())} rows in the splits, {counts['kept']} kept, {rows} left by the last stage")
+        if count != counts.splits[name]:
+            check.fail(f"{name}.parquet: {count} rows, {counts.splits[name]} by the manifest")
+    if not sum(held.values()) == counts.kept == rows:
+        check.fail(f"{sum(held.values())} rows in the splits, {counts.kept} kept, {rows} left by the last stage")
     quarantined = row_count(folder / "quarantine.parquet")
-    total = counts["in"] + sum(stage.get("made", 0) for stage in stages)
-    if quarantined != counts["quarantined"] or quarantined + sum(held.values()) != total:
+    total = counts.rows_in + sum(stage.made for stage in stages)
+    if quarantined != counts.quarantined or quarantined + sum(held.values()) != total:
         check.fail(f"{sum(held.values())} rows in the splits and {quarantined} in quarantine, of {total}")
     _check_reasons(check, folder, stages)
     return check
 
 
-def _check_reasons(check: Check, folder: Path, stages: list[dict[str, Any]]) -> None:
+def _check_reasons(check: Check, folder: Path, stages: list[StageAccount]) -> None:
     """Every quarantined row names a stage of the manifest, and each of its reasons is found as often as it says."""
     found = Counter(
         (row["stage"], row["reason"]) for row in read_rows(folder / "quarantine.parquet", ["stage", "reason"])
     )
-    told = Counter({(stage["name"], reason): n for stage in stages for reason, n in stage["reasons"].items()})
-    names = {stage["name"] for stage in stages}
+    told = Counter({(stage.name, reason): n for stage in stages for reason, n in stage.reasons.items()})
+    names = {stage.name for stage in stages}
     for stage, reason in sorted(found.keys() | told.keys()):
         if stage not in names:
             check.fail(f"quarantine.parquet: {found[stage, reason]} rows of {stage}, no stage of the manifest")
@@ -93,13 +92,13 @@ def _check_reasons(check: Check, folder: Path, stages: list[dict[str, Any]]) -> 
             )
 
 
-def check_sources(folder: Path, manifest: dict[str, Any]) -> Check:
+def check_sources(folder: Path, manifest: DatasetManifest) -> Check:
     """Rows of a file are numbered from 0, so a number that is missing is a row that was lost.
 
     Of rows that are made of others, as many are there more than once as the stages say they made.
     """
     check = Check("sources", "each row of each file is published or quarantined, once", "1")
-    made = sum(stage.get("made", 0) for stage in manifest["stages"])
+    made = sum(stage.made for stage in manifest.stages)
     numbers: dict[str, list[int]] = {}
     for name in (*SPLITS, "quarantine"):
         for row in read_rows(folder / f"{name}.parquet", ["source"]):

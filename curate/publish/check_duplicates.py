@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from curate.manifest import DatasetManifest
 from curate.publish.check_result import Check
 from curate.publish.check_text import asked_turns, jaccard, same_answer, shingles_of
 from curate.publish.published import (
     EarlierVersions,
     Row,
-    manifest_of,
     read_rows,
     row_name,
     split_rows,
@@ -30,13 +30,13 @@ class _Place(NamedTuple):
     row: int
 
 
-def check_duplicates(folder: Path, manifest: dict[str, Any], earlier: EarlierVersions) -> Check:
+def check_duplicates(folder: Path, manifest: DatasetManifest, earlier: EarlierVersions) -> Check:
     """Every quarantined duplicate names a row that stayed, with its true similarity and, where asked for, its answer.
 
     A row that stayed is a published one, of this version or of the earlier one that the evidence names; or one that
     only a later stage turned away.
     """
-    settings = manifest["recipe"]["duplicates"]
+    settings = manifest.recipe["duplicates"]
     check = Check(
         "duplicates",
         "every duplicate removed is one, of a row that stayed and with the similarity told",
@@ -75,7 +75,7 @@ def _place(seen: dict[str, Any]) -> _Place:
 
 def _rows_that_stayed(folder: Path) -> Iterator[Row]:
     """The rows of a version that its search for duplicates has kept: published, or turned away by a later stage."""
-    later = stages_after(manifest_of(folder), "duplicates")
+    later = stages_after(DatasetManifest.read(folder), "duplicates")
     yield from (row for _, row in split_rows(folder, COLUMNS))
     quarantine = read_rows(folder / "quarantine.parquet", [*COLUMNS, "stage"])
     yield from (row for row in quarantine if row["stage"] in later)

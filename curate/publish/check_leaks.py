@@ -5,8 +5,9 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from curate.manifest import DatasetManifest
 from curate.progress import Progress
 from curate.publish.check_result import ALL, Check
 from curate.publish.check_text import jaccard, prompt_of, shingles_of
@@ -69,10 +70,10 @@ class _Member(NamedTuple):
 
 
 def check_near_duplicates(
-    folder: Path, manifest: dict[str, Any], earlier: EarlierVersions, progress: Progress, sample: int
+    folder: Path, manifest: DatasetManifest, earlier: EarlierVersions, progress: Progress, sample: int
 ) -> Check:
     """Rows of validation and test against every row of the other splits, by their true similarity."""
-    settings = manifest["recipe"]["duplicates"]
+    settings = manifest.recipe["duplicates"]
     columns = ["turns", "target", "source"]
 
     def member(split: str, row: Row, version: str = "") -> _Member:

@@ -2,15 +2,15 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
+from curate.manifest import DatasetManifest
 from curate.publish.check_result import Check
 from curate.publish.check_text import answer_of
 from curate.publish.published import read_rows, row_name, split_rows
 
 
-def check_lengths(folder: Path, manifest: dict[str, Any]) -> Check:
-    longest = manifest["recipe"]["fit"]["max_tokens"]
+def check_lengths(folder: Path, manifest: DatasetManifest) -> Check:
+    longest = manifest.recipe["fit"]["max_tokens"]
     check = Check("lengths", f"no published row has more than {longest} tokens, every one quarantined for it has", "5")
     for name, row in split_rows(folder, ["source", "tokens"]):
         check.compared += 1

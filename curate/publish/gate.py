@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from curate.contract import Contract
 from curate.errors import AssayError
 from curate.hashing import canonical_json
+from curate.manifest import GateInfo, GateRule
 from curate.publish.data_docs import write_docs
 from curate.record import SPLITS, answer_text, prompt_text, roles_text
 
@@ -78,11 +79,19 @@ class GateResult:
         lines = [f"{len(self.failed)} of {self.evaluated} expectations of the set contract fail:"]
         return "\n".join([*lines, *(f"  {finding}" for finding in self.failed)])
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> GateInfo:
         """The outcome for the manifest; rows are counted, not named."""
-        keys = ("name", "column", "success", "observed", "expected")
-        rules = [{key: getattr(finding, key) for key in keys} for finding in self.findings]
-        return {"evaluated": self.evaluated, "failed": [finding.name for finding in self.failed], "rules": rules}
+        rules = [
+            GateRule(
+                name=each.name,
+                column=each.column,
+                success=each.success,
+                observed=each.observed,
+                expected=each.expected,
+            )
+            for each in self.findings
+        ]
+        return GateInfo(evaluated=self.evaluated, failed=[each.name for each in self.failed], rules=rules)
 
 
 def check_set(table: pa.Table, contract: Contract, docs_folder: Path) -> GateResult:

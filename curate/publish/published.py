@@ -1,4 +1,4 @@
-"""A published version as it lies on the disk: its manifest, its rows, and the versions that it was compared with."""
+"""A published version as it lies on the disk: its rows, and the versions that it was compared with."""
 
 from collections.abc import Iterator
 from itertools import dropwhile
@@ -7,23 +7,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from curate.errors import AssayError
-from curate.store import read_manifest
+from curate.manifest import DatasetManifest
 
 SPLITS = ("train", "validation", "test")
 
 Row = dict[str, Any]
-
-
-def manifest_of(folder: Path) -> dict[str, Any]:
-    """The manifest of a data set version; AssayError where there is none, or not one of a data set version."""
-    try:
-        manifest = read_manifest(folder)
-    except ValueError as error:
-        raise AssayError(f"{folder}/manifest.json: not readable: {error}.", remedy="Curate the drop again.") from None
-    if not {"counts", "stages", "recipe", "files"} <= manifest.keys():
-        raise AssayError(f"{folder}: not a data set version.", remedy="Name a folder below the store's datasets/.")
-    return manifest
 
 
 def read_rows(path: Path, columns: list[str] | None = None) -> Iterator[Row]:
@@ -49,9 +37,9 @@ def row_name(where: str, row: Row) -> str:
     return f"{where}: {row['source']['file']}, row {row['source']['row']}"
 
 
-def stages_after(manifest: dict[str, Any], name: str) -> set[str]:
+def stages_after(manifest: DatasetManifest, name: str) -> set[str]:
     """The names of the stages that ran after the one called `name`."""
-    names = [stage["name"] for stage in manifest["stages"]]
+    names = [stage.name for stage in manifest.stages]
     return set(dropwhile(lambda each: each != name, names)) - {name}
 
 
@@ -59,11 +47,11 @@ class EarlierVersions:
     """The versions that a version was compared with when it was made, and with those of the same drop the ones whose
     splits stand; as far as they lie beside it."""
 
-    def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
-        names = manifest.get("index", {}).get("compared_with", [])
+    def __init__(self, folder: Path, manifest: DatasetManifest) -> None:
+        names = manifest.index.compared_with
         self.folders, self.standing = (
             [folder.parent / name for name in each if (folder.parent / name / "manifest.json").is_file()]
-            for each in (names, [*names, *manifest.get("splits_of", [])])
+            for each in (names, [*names, *manifest.splits_of])
         )
         self.absent = len(names) - len(self.folders)
         self._own = self._hashes(folder)

@@ -22,6 +22,7 @@ from jinja2.sandbox import SandboxedEnvironment
 
 from curate.contract import Contract
 from curate.distribution import quantiles
+from curate.manifest import DatasetManifest, StageAccount
 from curate.record import SPLITS
 
 EXAMPLES = 3
@@ -34,12 +35,12 @@ BARS = 12
 """Values of a distribution that get a bar of their own; the rarer ones share the last."""
 
 
-def write_card(folder: Path, manifest: dict[str, Any], contract: Contract) -> None:
+def write_card(folder: Path, manifest: DatasetManifest, contract: Contract) -> None:
     """Write README.md: the data set card, with front matter that `datasets.load_dataset(folder)` reads.
 
     Args:
         folder: holds train, validation and test.parquet.
-        manifest: of the version, with `version`.
+        manifest: of the version.
         contract: documents the fields.
     """
     rows = pa.concat_tables([pq.read_table(folder / f"{split}.parquet", columns=["language"]) for split in SPLITS])
@@ -60,23 +61,23 @@ def write_card(folder: Path, manifest: dict[str, Any], contract: Contract) -> No
     }
     header = yaml.safe_dump({key: value for key, value in front.items() if value}, sort_keys=False, allow_unicode=True)
     page = report_environment().get_template("card.md.jinja")
-    text = page.render(header=header, manifest=manifest, contract=contract, splits=SPLITS)
+    text = page.render(header=header, manifest=manifest.content(), contract=contract, splits=SPLITS)
     (folder / "README.md").write_text(text, encoding="utf-8")
 
 
-def write_report(folder: Path, manifest: dict[str, Any]) -> None:
+def write_report(folder: Path, manifest: DatasetManifest) -> None:
     """Write report.html: the data-quality report, in one file.
 
     Args:
         folder: holds the splits' Parquet files, quarantine.parquet and conflicts.parquet.
-        manifest: of the version, with `version`.
+        manifest: of the version.
     """
     columns = ["label", "language", "tokens", "cluster", "group"]
     rows = {split: pq.read_table(folder / f"{split}.parquet", columns=columns) for split in SPLITS}
     whole = pa.concat_tables(rows.values())
     page = report_environment().get_template("report.html.jinja")
     text = page.render(
-        manifest=manifest,
+        manifest=manifest.content(),
         splits=SPLITS,
         reasons=_reasons(folder),
         distributions=[
@@ -85,7 +86,7 @@ def write_report(folder: Path, manifest: dict[str, Any]) -> None:
             {"name": "Length", "note": "Tokens of the rendered row, answer included.", "bars": _by_length(rows)},
         ],
         quantiles={split: quantiles(table["tokens"]) for split, table in rows.items()},
-        changes=_changes(manifest["stages"]),
+        changes=_changes(manifest.stages),
         rare=RARE,
         sizes=[
             {"name": name, "plural": plural, "bars": _by_size(whole[column])}
@@ -165,33 +166,33 @@ def _bars(counts: list[tuple[str, dict[str, int]]], rows: dict[str, pa.Table]) -
     ]
 
 
-def _changes(stages: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _changes(stages: Sequence[StageAccount]) -> dict[str, Any]:
     """How the stages changed what there is of each label, language, source and length.
 
     Only stages that turned rows away or made some are told of, after what was read. `parts` holds for each column its
     values with their rows and share of all rows after the first and the last of these stages, and `heights`: the share
     after each, against the largest, 0 to 100. `rare` are labels that few of the rows kept have, or none any more.
     """
-    told = [stages[0], *(stage for stage in stages[1:] if stage["rejected"] or stage["made"])]
-    parts = []
+    told = [stages[0], *(stage for stage in stages[1:] if stage.rejected or stage.made)]
+    parts: list[dict[str, Any]] = []
     for column, title in (("label", "Label"), ("language", "Language"), ("source", "Source"), ("length", "Characters")):
-        found = [stage["distributions"][column]["values"] for stage in told]
+        found = [stage.distributions[column].values for stage in told]
         by_rows = sorted(found[0], key=lambda value: (-found[0][value], value))
         ranked = sorted(found[0], key=int) if column == "length" else by_rows[:BARS]
         values = []
         for value in ranked:
-            shares = [counts.get(value, 0) / max(stage["kept"], 1) for counts, stage in zip(found, told, strict=True)]
+            shares = [counts.get(value, 0) / max(stage.kept, 1) for counts, stage in zip(found, told, strict=True)]
             name = f"{value}–{max(2 * int(value) - 1, 0)}" if column == "length" else value
             heights = [round(100 * share / (max(shares) or 1), 1) for share in shares]
             rows = [counts.get(value, 0) for counts in (found[0], found[-1])]
             values.append({"name": name, "rows": rows, "shares": [shares[0], shares[-1]], "heights": heights})
-        more = len(found[0]) - len(ranked) + told[0]["distributions"][column]["others"][0]
+        more = len(found[0]) - len(ranked) + told[0].distributions[column].others[0]
         parts.append({"name": title, "values": values, "more": more})
-    before, after = (stage["distributions"]["label"]["values"] for stage in (told[0], told[-1]))
-    kept = told[-1]["kept"]
+    before, after = (stage.distributions["label"].values for stage in (told[0], told[-1]))
+    kept = told[-1].kept
     rare = {label: after.get(label, 0) for label in before if after.get(label, 0) < RARE * kept}
     return {
-        "stages": [stage["name"] for stage in told],
+        "stages": [stage.name for stage in told],
         "parts": [part for part in parts if len(part["values"]) > 1],
         "rare": sorted(rare.items(), key=lambda item: (item[1], item[0])),
     }
@@ -302,12 +303,12 @@ def _conflicts(folder: Path) -> list[dict[str, Any]]:
     ]
 
 
-def _examples(manifest: dict[str, Any]) -> list[dict[str, Any]]:
+def _examples(manifest: DatasetManifest) -> list[dict[str, Any]]:
     """What each rule changed: pairs of texts in parts, each a pair (whether it is what changed, text)."""
     return [
-        {"stage": stage["name"], "rule": rule, "pairs": [_parts(each["before"], each["after"]) for each in found]}
-        for stage in manifest["stages"]
-        for rule, found in stage.get("examples", {}).items()
+        {"stage": stage.name, "rule": rule, "pairs": [_parts(each["before"], each["after"]) for each in found]}
+        for stage in manifest.stages
+        for rule, found in stage.examples.items()
         if found
     ]
 

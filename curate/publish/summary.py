@@ -1,9 +1,9 @@
 """What is told of a data set version, of its check and of its index, in tables made from what is published."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from curate.manifest import DatasetManifest
 from curate.publish.check_result import Check
 from curate.publish.version import Curated
 from curate.read.shapes import SHAPES
@@ -15,31 +15,29 @@ from curate.table import Table
 def curation_tables(curated: Curated) -> list[Table]:
     """The data set in numbers, its quarantine by reason if there is any, and its stages."""
     manifest = curated.manifest
-    quarantined = [_quarantine(manifest)] if manifest["counts"]["quarantined"] else []
+    quarantined = [_quarantine(manifest)] if manifest.counts.quarantined else []
     return [_counts(manifest), *quarantined, _stages(curated)]
 
 
-def _counts(manifest: Mapping[str, Any]) -> Table:
-    counts = manifest["counts"]
-    read = manifest["stages"][0]["counters"]
+def _counts(manifest: DatasetManifest) -> Table:
+    counts = manifest.counts
+    read = manifest.stages[0].counters
     rows = [
-        ("rows in", counts["in"]),
+        ("rows in", counts.rows_in),
         *((f"  read as {shape}", read[shape]) for shape in SHAPES if shape in read),
-        *([("made by dividing others", counts["made"])] if counts["made"] else []),
-        ("kept", counts["kept"]),
-        *((f"  {name}", counts["splits"][name]) for name in SPLITS),
-        ("quarantined", counts["quarantined"]),
-        ("clusters of near-duplicates, and rows alone", counts["clusters"]),
-        ("conflicts: equal prompts, different answers", counts["conflicts"]),
+        *([("made by dividing others", counts.made)] if counts.made else []),
+        ("kept", counts.kept),
+        *((f"  {name}", counts.splits[name]) for name in SPLITS),
+        ("quarantined", counts.quarantined),
+        ("clusters of near-duplicates, and rows alone", counts.clusters),
+        ("conflicts: equal prompts, different answers", counts.conflicts),
     ]
-    title = f"Data set {manifest['name']}/{manifest['version']}"
+    title = f"Data set {manifest.name}/{manifest.version}"
     return Table("data-set", title, ["", "rows"], [[name, f"{number:,}"] for name, number in rows])
 
 
-def _quarantine(manifest: Mapping[str, Any]) -> Table:
-    reasons = [
-        (rows, stage["name"], reason) for stage in manifest["stages"] for reason, rows in stage["reasons"].items()
-    ]
+def _quarantine(manifest: DatasetManifest) -> Table:
+    reasons = [(rows, stage.name, reason) for stage in manifest.stages for reason, rows in stage.reasons.items()]
     reasons.sort(key=lambda each: (-each[0], each[1], each[2]))
     rows = [[reason, stage, f"{number:,}"] for number, stage, reason in reasons]
     return Table("quarantine", "Quarantine", ["reason", "stage", "rows"], rows)
@@ -49,13 +47,13 @@ def _stages(curated: Curated) -> Table:
     columns = ["stage", "rows in", "kept", "quarantined", "seconds", "shards from cache"]
     rows = [
         [
-            stage["name"],
-            f"{stage['rows_in']:,}",
-            f"{stage['kept']:,}",
-            f"{stage['rejected']:,}",
-            *_how(curated, stage["name"]),
+            stage.name,
+            f"{stage.rows_in:,}",
+            f"{stage.kept:,}",
+            f"{stage.rejected:,}",
+            *_how(curated, stage.name),
         ]
-        for stage in curated.manifest["stages"]
+        for stage in curated.manifest.stages
     ]
     rows += [
         [step, "", "", "", f"{curated.seconds[step]:.1f}", ""]

@@ -16,6 +16,7 @@ from curate.account import Account
 from curate.cache import Shard
 from curate.contract import Contract
 from curate.errors import AssayError
+from curate.manifest import Counts, DatasetManifest
 from curate.progress import Progress
 from curate.read.files import InputFile
 from curate.record import SCHEMA, SPLITS, dicts
@@ -35,7 +36,7 @@ class Curated:
 
     folder: Path
     """The published version."""
-    manifest: dict[str, Any]
+    manifest: DatasetManifest
     seconds: dict[str, float] = field(default_factory=dict)
     """Wall time by stage."""
     cached: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -64,7 +65,7 @@ def publish(
         shards: the rows that are left, with the column `split`.
         account: tells of the stages, and holds the rows that are not left.
         tables: published beside the rows, by name.
-        manifest: what the version was made from; `counts` may hold some already.
+        manifest: what the version was made from and its stages said, as JSON; `counts` may hold some already.
         files: of the drop.
         contract: the set is held to it, and the card quotes it.
         store: where to publish.
@@ -85,7 +86,7 @@ def publish(
     kept = Rows([shard.kept() for shard in shards])
     rejected = Rows([shard.quarantine() for shard in account.quarantined])
     table, quarantine = pa.concat_tables(kept.tables), pa.concat_tables(rejected.tables)
-    counts = _counts(table, quarantine, account) | manifest["counts"]
+    counts = _counts(table, quarantine, account, manifest["counts"]).content()
     with store.publishing("datasets", name, unhashed=frozenset({"data_docs"})) as draft:
         progress("gate", 0, table.num_rows, "rows")
         with account.timed("gate"):
@@ -107,30 +108,32 @@ def publish(
         sources = pa.table({column: [getattr(file, each) for file in files] for column, each in SOURCES.items()})
         pq.write_table(sources, draft.folder / "sources.parquet", compression="zstd")
 
-        def describe(folder: Path, published: dict[str, Any]) -> None:
+        def describe(folder: Path, content: dict[str, Any]) -> None:
+            published = DatasetManifest.model_validate(content)
             write_card(folder, published, contract)
             write_report(folder, published)
 
-        folder = draft.publish({**manifest, "counts": counts, "gate": gate.summary()}, describe)
+        folder = draft.publish({**manifest, "counts": counts, "gate": gate.summary().content()}, describe)
     store.record({"event": "datasets", "name": name, "version": folder.name, "drop": drop, "counts": counts})
     return folder
 
 
-def _counts(table: pa.Table, quarantine: pa.Table, account: Account) -> dict[str, Any]:
-    """What the manifest counts of all rows; in the end none is lost (law 1)."""
-    rows_in = account.stages[0]["rows_in"]
-    made = sum(stage["made"] for stage in account.stages)
+def _counts(table: pa.Table, quarantine: pa.Table, account: Account, told: Mapping[str, int]) -> Counts:
+    """What the manifest counts of all rows, with what stages have told; in the end none is lost (law 1)."""
+    rows_in = account.stages[0].rows_in
+    made = sum(stage.made for stage in account.stages)
     if table.num_rows + quarantine.num_rows != rows_in + made:
         raise AssayError(f"{rows_in} rows in, {made} made, {table.num_rows} kept, {quarantine.num_rows} quarantined.")
     sizes = Counter(table["split"].to_pylist())
-    return {
-        "in": rows_in,
-        "made": made,
-        "kept": table.num_rows,
-        "quarantined": quarantine.num_rows,
-        "splits": {name: sizes[name] for name in SPLITS},
-        "clusters": pc.count_distinct(table["cluster"]).as_py(),
-    }
+    return Counts(
+        rows_in=rows_in,
+        made=made,
+        kept=table.num_rows,
+        quarantined=quarantine.num_rows,
+        splits={name: sizes[name] for name in SPLITS},
+        clusters=pc.count_distinct(table["cluster"]).as_py(),
+        **told,
+    )
 
 
 def _with_drop(table: pa.Table, drop: str) -> pa.Table:

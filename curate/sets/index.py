@@ -22,13 +22,14 @@ from pydantic import ValidationError
 
 from curate.errors import AssayError
 from curate.hashing import digest
+from curate.manifest import DatasetManifest
 from curate.progress import Progress, silent
 from curate.sets import keys as compared_by
 from curate.sets.index_check import contradictions, rows_by_version, unlike_published
 from curate.sets.keys import Compared
 from curate.sets.published import compared_rows, published, read_version, some_published
 from curate.sets.segments import Entry, Keys, Segment, SegmentFiles
-from curate.store import MANIFEST, Store, fsync, read_manifest
+from curate.store import MANIFEST, Store, fsync
 
 FORMAT = 1
 """Raised whenever the files are laid out in another way."""
@@ -59,7 +60,7 @@ def recorded_settings(store: Store, name: str) -> Compared:
     if (content := _authentic(store.index / name / MANIFEST)) is not None:
         known = content["parameters"]
     else:
-        known = read_manifest(some_published(store, name)[-1])["recipe"]["duplicates"]
+        known = DatasetManifest.read(some_published(store, name)[-1]).recipe["duplicates"]
     try:
         return Compared(**{key: value for key, value in known.items() if key in Compared.model_fields})
     except ValidationError as error:
@@ -150,7 +151,7 @@ class Index:
             known = set(self.versions())
             missing = [folder for folder in published(self.store, self.name) if folder.name not in known]
             for folder, parts in self._read(missing, progress):
-                self.add(folder.name, read_manifest(folder)["drop"]["sha256"], parts)
+                self.add(folder.name, DatasetManifest.read(folder).drop.sha256, parts)
         return [folder.name for folder in missing]
 
     def add(self, version: str, drop: str, parts: Iterable[Keys]) -> None:
@@ -177,7 +178,7 @@ class Index:
         with self.lock(progress), self._writing():
             old, new = self._referenced(), list[Entry]()
             for folder, parts in self._read(published(self.store, self.name), progress):
-                new = self._files.append(new, folder.name, read_manifest(folder)["drop"]["sha256"], parts)
+                new = self._files.append(new, folder.name, DatasetManifest.read(folder).drop.sha256, parts)
                 self._files.sweep([*old, *new])
             self._commit(new)
 

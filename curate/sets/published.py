@@ -16,10 +16,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curate.errors import AssayError
+from curate.manifest import DatasetManifest
 from curate.record import SPLITS
 from curate.sets.keys import Compared, compared_text, fixed, key_table
 from curate.sets.segments import ROWS, Keys
-from curate.store import Store, read_manifest
+from curate.store import Store
 
 if TYPE_CHECKING:
     from curate.text.words import Hashes, Offsets
@@ -39,9 +40,8 @@ def published(store: Store, name: str) -> list[Path]:
     rank = {version: told.index(version) if version in told else len(told) for version in folders}
     sorter = TopologicalSorter(
         {
-            version: {*manifest.get("index", {}).get("compared_with", []), *manifest.get("splits_of", [])}
-            & folders.keys()
-            for version, manifest in ((version, read_manifest(folder)) for version, folder in folders.items())
+            version: {*manifest.index.compared_with, *manifest.splits_of} & folders.keys()
+            for version, manifest in ((version, DatasetManifest.read(folder)) for version, folder in folders.items())
         }
     )
     sorter.prepare()
@@ -66,9 +66,8 @@ def some_published(store: Store, name: str) -> list[Path]:
 
 def compared_rows(folder: Path) -> int:
     """How many rows of a version are compared: those published and those that the stage `duplicates` removed."""
-    manifest = read_manifest(folder)
-    removed = sum(stage["rejected"] for stage in manifest["stages"] if stage["name"] == "duplicates")
-    return int(manifest["counts"]["kept"] + removed)
+    manifest = DatasetManifest.read(folder)
+    return manifest.counts.kept + sum(stage.rejected for stage in manifest.stages if stage.name == "duplicates")
 
 
 def read_version(folder: Path, settings: Compared) -> Iterator[Keys]:

@@ -22,7 +22,6 @@ from curate.hashing import canonical_json, digest, file_digest
 from curate.progress import Progress
 from curate.rows.renderer import Renderer
 from curate.stage import installed
-from curate.store import read_manifest
 from evaluation.ask import baselines, endpoint
 from evaluation.ask.constrained import Constraint
 from evaluation.ask.generate import generate
@@ -36,6 +35,7 @@ from evaluation.settings import Endpoint, FullRecipe, SystemSettings
 from train.adapter import MERGED, load, merge, parents
 from train.base_model import BaseModel, Quantization, arithmetic, load_model
 from train.examples import Row, select
+from train.manifest import AdapterManifest
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -54,7 +54,7 @@ HERE = ("base", "adapter", "merged")
 Systems = Mapping[str, SystemSettings]
 
 
-def systems_of(recipe: FullRecipe, structured: bool, trained: Mapping[str, Any] | None) -> dict[str, SystemSettings]:
+def systems_of(recipe: FullRecipe, structured: bool, trained: AdapterManifest | None) -> dict[str, SystemSettings]:
     """The systems to ask, by name, with the quantization of each model that runs here.
 
     Args:
@@ -93,7 +93,7 @@ def systems_of(recipe: FullRecipe, structured: bool, trained: Mapping[str, Any] 
                     f"evaluation.gate: no system {name!r}; the gate holds `{TUNED}` to its rules.",
                     remedy=f"The recipe's systems: {', '.join(chosen)}.",
                 )
-    training = trained["inputs"]["settings"] if trained else recipe.training.model_dump()
+    training = trained.inputs.settings if trained else recipe.training.model_dump()
     usual = dict.fromkeys(HERE, training["quantization"]) | {"merged": "none"}
     return {
         name: each.model_copy(update={"quantization": each.quantization or usual[str(each.model)]})
@@ -274,7 +274,7 @@ class Asking:
         """What a model is made of."""
         if self.adapter is None or system.model == "base":
             return [parents(base, self.renderer.template)]
-        return [parents(base, self.renderer.template), read_manifest(self.adapter)["version"], system.model, MERGED]
+        return [parents(base, self.renderer.template), AdapterManifest.read(self.adapter).version, system.model, MERGED]
 
     def _load(
         self, base: BaseModel, merged: bool, quantization: Quantization, tuned: bool

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from curate.errors import AssayError
-from curate.store import read_manifest
+from curate.store import manifest_bytes
 from evaluation.card.classes import Labels
 from evaluation.card.format import Comparison, Scorecard, WholeMeasure, read_scorecard
 from evaluation.card.scorecard import FLAGGED, TUNED, Measure, Outcomes, comparisons
@@ -121,7 +121,7 @@ def compare(one: Path, other: Path, system: str | None = None, other_system: str
 
 
 def _card(folder: Path) -> Scorecard:
-    read_manifest(folder)
+    manifest_bytes(folder)
     return read_scorecard(folder)
 
 

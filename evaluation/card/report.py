@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from curate.publish.report import report_environment
 from evaluation.card.format import WHOLE_MEASURES, Comparison, Scorecard, Verdict, WholeMeasure
+from evaluation.card.manifest import ScorecardManifest
 from evaluation.card.measures import (
     FIELD_WORDS,
     PLOTTED,
@@ -29,6 +30,7 @@ from evaluation.card.side_by_side import Questions, ShownRows, shown
 from evaluation.card.statistics import verdict
 from evaluation.judge.answer import Answer
 from evaluation.judge.form import Class
+from train.manifest import Loss
 
 MOST_LABELS = 10
 """Labels of a confusion matrix that stand by themselves: those of most rows."""
@@ -40,9 +42,9 @@ MOST_FIELDS = 12
 
 def write_report(
     folder: Path,
-    manifest: Mapping[str, Any],
+    manifest: ScorecardManifest,
     card: Scorecard,
-    loss: Mapping[str, Sequence[float]] | None,
+    loss: Loss | None,
     questions: Questions,
     systems: Mapping[str, Sequence[Answer]],
     value_of: Callable[[str], Any] = json.loads,
@@ -51,7 +53,7 @@ def write_report(
 
     Args:
         folder: the scorecard's.
-        manifest: of the scorecard, with `version`.
+        manifest: of the scorecard.
         card: what scorecard.json holds.
         loss: of the adapter's manifest; None without an adapter.
         questions: the rows.
@@ -72,8 +74,8 @@ def write_report(
         "form-action 'none'",
         style=style,
         script=script,
-        manifest=manifest,
-        provenance=list(_flat(manifest["inputs"])),
+        manifest=manifest.content(),
+        provenance=list(_flat(manifest.inputs.content())),
         card=card,
         systems=card["systems"],
         measures=WORDS,

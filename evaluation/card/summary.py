@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import get_args
 
-from curate.store import read_manifest
 from curate.table import Table
 from evaluation.card.compare import Compared, Example
 from evaluation.card.format import (
@@ -15,6 +14,7 @@ from evaluation.card.format import (
     WholeMeasure,
     read_scorecard,
 )
+from evaluation.card.manifest import ScorecardManifest
 from evaluation.card.measures import PLOTTED, WORDS, Systems, best, costs, field_measures, headline, in_words
 from evaluation.judge.form import Class
 
@@ -26,10 +26,10 @@ FEW: tuple[WholeMeasure, ...] = ("schema_valid", "whole_match", "extracted_match
 
 def evaluation_tables(scorecard: Path) -> list[Table]:
     """The systems of a scorecard side by side, their forms, the systems compared, and the gate."""
-    manifest = read_manifest(scorecard)
+    manifest = ScorecardManifest.read(scorecard)
     card = read_scorecard(scorecard)
     systems = card["systems"]
-    title = f"Scorecard {manifest['name']}/{manifest['version']}: {card['rows']:,} rows, % with 95% interval"
+    title = f"Scorecard {manifest.name}/{manifest.version}: {card['rows']:,} rows, % with 95% interval"
     if any(best(card, each["measure"], each["field"]) for each in card["comparisons"]):
         title += "; *: shown to be better than each of the others"
     classes = [kind for kind in get_args(Class) if any(kind in system["form"] for system in systems.values())]

@@ -6,7 +6,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import assay
-from curate.store import read_manifest
+from curate.manifest import DatasetManifest
+from evaluation.card.manifest import ScorecardManifest
 from tests.assay.conftest import Finished
 from tests.project import Project
 
@@ -15,7 +16,7 @@ def test_two_lines_make_the_same_version_as_the_package(finished: Finished) -> N
     version = finished.version
     assert version.folder == finished.store / "datasets/demo" / version.id
     assert version.name == "demo"
-    assert version.manifest == read_manifest(version.folder)
+    assert version.manifest == DatasetManifest.read(version.folder)
     plain = finished.project.curate("plain store")
     assert (version.folder / "manifest.json").read_bytes() == (plain.folder / "manifest.json").read_bytes()
     assert version.report.is_file()
@@ -33,9 +34,9 @@ def test_the_tables_of_a_version_are_data_sets_with_the_rows_of_its_files(finish
             {key: value for key, value in row.items() if key != "meta"} for row in rows
         ]
         assert getattr(version, name) is loaded, "read once"
-    counts = version.manifest["counts"]
-    assert len(version.train) == counts["splits"]["train"]
-    assert len(version.quarantine) == counts["quarantined"]
+    counts = version.manifest.counts
+    assert len(version.train) == counts.splits["train"]
+    assert len(version.quarantine) == counts.quarantined
 
 
 def test_a_version_is_loaded_by_name_by_name_and_version_or_by_folder(finished: Finished) -> None:
@@ -62,9 +63,9 @@ def test_an_adapter_knows_what_it_was_trained_on_and_is_evaluated_on_that(finish
     assert adapter.dataset == f"demo/{finished.version.id}"
     before, after = adapter.validation_loss
     assert before > after > 0
-    inputs = read_manifest(scorecard.folder)["inputs"]
-    assert inputs["adapter"]["version"] == adapter.id
-    assert inputs["dataset"]["version"] == finished.version.id
+    inputs = ScorecardManifest.read(scorecard.folder).inputs
+    assert inputs.adapter.version == adapter.id
+    assert inputs.dataset.version == finished.version.id
     assert list(scorecard.systems) == ["majority", "base", "tuned"]
     assert scorecard.rows == 6
     assert len(scorecard.predictions) == 18
@@ -148,9 +149,9 @@ def test_every_result_has_one_line_at_a_prompt(finished: Finished) -> None:
         assert line.startswith(begin)
         assert "\n" not in line
         assert len(line) < 200
-    counts = finished.version.manifest["counts"]
-    assert f"{counts['splits']['train']} train" in repr(finished.version)
-    assert f"{counts['quarantined']} quarantined" in repr(finished.version)
+    counts = finished.version.manifest.counts
+    assert f"{counts.splits['train']} train" in repr(finished.version)
+    assert f"{counts.quarantined} quarantined" in repr(finished.version)
 
 
 def test_a_notebook_shows_the_tables_of_the_terminal_and_nothing_that_a_row_says_runs(tmp_path: Path) -> None:
@@ -165,7 +166,7 @@ def test_a_notebook_shows_the_tables_of_the_terminal_and_nothing_that_a_row_says
 
 def test_a_notebook_shows_numbers(finished: Finished) -> None:
     for result, number in (
-        (finished.version, f"{finished.version.manifest['counts']['quarantined']}"),
+        (finished.version, f"{finished.version.manifest.counts.quarantined}"),
         (assay.load("demo", store=finished.store), "240"),
         (finished.adapter, f"{finished.adapter.validation_loss[-1]:.3f}"),
         (finished.scorecard, "tuned"),

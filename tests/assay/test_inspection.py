@@ -264,10 +264,10 @@ def test_a_starter_of_answers_in_json_works_unchanged(tmp_path: Path) -> None:
     asked = next(each.messages[0]["content"] for each in shown if each.messages)
     assert asked.endswith('"colour": "blue"|"green"|"red"')
     done = curate(recipe, Store(tmp_path / "store"), tokenizer_folder=project.tokenizer, map_shards=map_in_process)
-    reasons = {reason for stage in done.manifest["stages"] for reason in stage["reasons"]}
-    assert done.manifest["counts"]["in"] == len(rows)
+    reasons = {reason for stage in done.manifest.stages for reason in stage.reasons}
+    assert done.manifest.counts.rows_in == len(rows)
     assert not reasons & {"unmappable", "unrecognised", "record_schema", "target_schema"}
-    assert done.manifest["counts"]["kept"] > 50
+    assert done.manifest.counts.kept > 50
 
 
 def test_a_starter_of_conversations_works_unchanged(tmp_path: Path) -> None:
@@ -286,9 +286,9 @@ def test_a_starter_of_conversations_works_unchanged(tmp_path: Path) -> None:
     recipe = started(write(tmp_path / "raw/chat.jsonl", rows), tmp_path / "mine", project.tokenizer)
     assert recipe.record.turns is None
     done = curate(recipe, Store(tmp_path / "store"), tokenizer_folder=project.tokenizer, map_shards=map_in_process)
-    counts = done.manifest["counts"]
-    assert (counts["in"], counts["kept"]) == (32, 32)
-    assert done.manifest["stages"][0]["counters"] == {"messages": 32}
+    counts = done.manifest.counts
+    assert (counts.rows_in, counts.kept) == (32, 32)
+    assert done.manifest.stages[0].counters == {"messages": 32}
     assert ["  read as messages", "32"] in curation_tables(done)[0].rows
     texts = [row["text"] for name in SPLITS for row in pq.read_table(done.folder / f"{name}.parquet").to_pylist()]
     [with_tool] = [text for text in texts if "<|im_start|>tool" in text]

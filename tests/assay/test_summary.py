@@ -2,13 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from assay.console import print_tables
 from evaluation.card.summary import evaluation_tables
 from tests.evaluation.made import SKILLS, systems, write
+from tests.manifests import scorecard_manifest
 
 
 @pytest.fixture(scope="module")
@@ -19,8 +19,7 @@ def cards(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
         folder = tmp_path_factory.mktemp("card")
         card = write(folder, systems(60, {name: SKILLS.get(name, (0.5, 0.1)) for name in names}))
         (folder / "scorecard.json").write_text(json.dumps(card))
-        manifest: dict[str, Any] = {"name": "made", "version": "0" * 16, "files": {}, "format": 1}
-        (folder / "manifest.json").write_text(json.dumps(manifest))
+        (folder / "manifest.json").write_text(json.dumps(scorecard_manifest()))
         folders[len(names)] = folder
     return folders
 

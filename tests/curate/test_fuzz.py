@@ -186,16 +186,16 @@ def published(folder: Path) -> list[Row]:
 
 def rows_are_conserved(version: Curated, files: dict[str, File]) -> None:
     rows = sum(map(len, files.values()))
-    assert version.manifest["counts"]["in"] == rows
-    for stage in version.manifest["stages"]:
-        assert stage["rows_in"] == rows == stage["kept"] + stage["rejected"]
-        rows = stage["kept"]
+    assert version.manifest.counts.rows_in == rows
+    for stage in version.manifest.stages:
+        assert stage.rows_in == rows == stage.kept + stage.rejected
+        rows = stage.kept
     quarantine = pq.read_table(version.folder / "quarantine.parquet").to_pylist()
     places = [(row["source"]["file"], row["source"]["row"]) for row in published(version.folder) + quarantine]
     assert Counter(places) == Counter((name, at) for name, file in files.items() for at in range(len(file)))
     told = Counter((row["stage"], row["reason"]) for row in quarantine)
     assert told == Counter(
-        {(stage["name"], why): n for stage in version.manifest["stages"] for why, n in stage["reasons"].items()}
+        {(stage.name, why): n for stage in version.manifest.stages for why, n in stage.reasons.items()}
     )
 
 

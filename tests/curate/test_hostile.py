@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from curate.manifest import DatasetManifest
 from curate.publish.report import write_report
 from curate.record import SPLITS
-from curate.store import read_manifest
 from tests.project import CONTRACT, Project
 from tests.records import record, table_of
 
@@ -138,12 +138,12 @@ def test_the_report_shows_each_and_runs_none(
     """All strings as examples of a rule; a report shows but a few of them otherwise."""
     for name in ("quarantine", "conflicts", *SPLITS):
         shutil.copy(published[1] / f"{name}.parquet", tmp_path)
-    manifest = read_manifest(published[1])
-    stage = next(stage for stage in manifest["stages"] if stage["name"] == "clean")
+    content = DatasetManifest.read(published[1]).content()
+    stage = next(stage for stage in content["stages"] if stage["name"] == "clean")
 
     def page_of(examples: list[str]) -> Page:
         stage["examples"] = {"controls": [{"id": "0", "before": text, "after": text} for text in examples]}
-        write_report(tmp_path, manifest)
+        write_report(tmp_path, DatasetManifest.model_validate(content))
         return Page((tmp_path / "report.html").read_text(encoding="utf-8"))
 
     plain, page = page_of(["plain"] * len(strings)), page_of(strings)

@@ -63,14 +63,14 @@ def test_both_kinds_run_where_the_recipe_names_them(package: Path, tmp_path: Pat
     with process_pool(2, lambda *_: None) as pool:
         curated = project.curate(map_shards=pool, shard_bytes=2000)
     manifest = curated.manifest
-    names = [stage["name"] for stage in manifest["stages"]]
+    names = [stage.name for stage in manifest.stages]
     assert names[names.index("shouting") + 1] == "decontaminate"
     assert names[names.index("source_cap") + 1] == "split"
-    told = {stage["name"]: stage for stage in manifest["stages"]}
-    assert told["shouting"]["reasons"] == {"shouting": 8}
-    assert told["source_cap"]["reasons"] == {"over_source_cap": 12}
-    assert manifest["code"]["shouting"] == manifest["code"]["source_cap"] == 1
-    assert manifest["recipe"]["source_cap"] == {"rows": 30}
+    told = {stage.name: stage for stage in manifest.stages}
+    assert told["shouting"].reasons == {"shouting": 8}
+    assert told["source_cap"].reasons == {"over_source_cap": 12}
+    assert manifest.code["shouting"] == manifest.code["source_cap"] == 1
+    assert manifest.recipe["source_cap"] == {"rows": 30}
     quarantine = pq.read_table(curated.folder / "quarantine.parquet").to_pylist()
     reasons = Counter((row["stage"], row["reason"]) for row in quarantine)
     assert reasons["shouting", "shouting"] == 8
@@ -103,7 +103,7 @@ def test_a_change_of_their_settings_redoes_only_what_comes_after(package: Path, 
 
 def test_a_recipe_that_names_none_knows_nothing_of_them(package: Path, tmp_path: Path) -> None:
     with_them = project_of(tmp_path / "with").curate()
-    assert not {"shouting", "source_cap"} & with_them.manifest["recipe"].keys()
+    assert not {"shouting", "source_cap"} & with_them.manifest.recipe.keys()
     declare(package, {})
     assert outside_stages() == {}
     assert project_of(tmp_path / "without").curate().folder.name == with_them.folder.name

@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from curate.errors import AssayError
+from curate.manifest import DatasetManifest
 from curate.publish.version import Curated, GateError
 from curate.record import SPLITS
 from curate.rows.renderer import ChatTemplate, Renderer, load_tokenizer
-from curate.store import read_manifest
 from tests.project import CONTRACT, Project, make_rows
 
 
@@ -43,15 +43,15 @@ def test_rows_are_conserved_at_every_stage_and_in_all(project: Project) -> None:
         file.write('{"text": "broken\n[1]\n{"text": 7, "colour": "red", "count": 1}\n')
         file.write('{"text": "a stop `<|im_end|>` in the words", "colour": "red", "count": 1}\n')
     curated = project.curate()
-    counts, stages = curated.manifest["counts"], curated.manifest["stages"]
-    assert counts["in"] == 244 == counts["kept"] + counts["quarantined"]
+    counts, stages = curated.manifest.counts, curated.manifest.stages
+    assert counts.rows_in == 244 == counts.kept + counts.quarantined
     rows = 244
     for stage in stages:
-        assert stage["rows_in"] == rows == stage["kept"] + stage["rejected"]
-        assert stage["rejected"] == sum(stage["reasons"].values())
-        rows = stage["kept"]
+        assert stage.rows_in == rows == stage.kept + stage.rejected
+        assert stage.rejected == sum(stage.reasons.values())
+        rows = stage.kept
     order = "read clean language quality pii decontaminate validate render fit duplicates split"
-    assert [stage["name"] for stage in stages] == order.split()
+    assert [stage.name for stage in stages] == order.split()
     quarantine = pq.read_table(curated.folder / "quarantine.parquet")
     reasons = Counter(quarantine["reason"].to_pylist())
     assert {"unreadable", "unmappable", "too_long", "empty", "conflict", "exact_duplicate", "near_duplicate"} < set(
@@ -62,7 +62,7 @@ def test_rows_are_conserved_at_every_stage_and_in_all(project: Project) -> None:
     published = [source for table in rows_of(curated).values() for source in table["source"].to_pylist()]
     sources = published + quarantine["source"].to_pylist()
     assert len({(source["file"], source["row"]) for source in sources}) == 244
-    assert {source["drop"] for source in sources} == {curated.manifest["drop"]["sha256"]}
+    assert {source["drop"] for source in sources} == {curated.manifest.drop.sha256}
     broken = quarantine.filter(pc.equal(quarantine["reason"], "unreadable")).to_pylist()
     assert [row["raw"] for row in broken] == ['{"text": "broken\n', "[1]\n"]
     assert all(row["evidence"] for row in quarantine.to_pylist())
@@ -142,8 +142,8 @@ def test_nothing_is_cut(project: Project) -> None:
             assert row["text"] == renderer.text(row["messages"])
             assert row["messages"][-1] == {"role": "assistant", "content": row["target"]}
             assert row["tokens"] == len(renderer.encode(row["messages"]).input_ids) <= 150
-    fit = next(stage for stage in curated.manifest["stages"] if stage["name"] == "fit")
-    assert fit["reasons"]["too_many_tokens"] == fit["rejected"] > 0
+    fit = next(stage for stage in curated.manifest.stages if stage.name == "fit")
+    assert fit.reasons["too_many_tokens"] == fit.rejected > 0
 
 
 def test_personal_data_does_not_reach_the_published_rows(project: Project) -> None:
@@ -171,9 +171,9 @@ def test_the_manifest_holds_neither_clock_nor_path(project: Project) -> None:
     curated = project.curate()
     text = (curated.folder / "manifest.json").read_text()
     assert str(project.folder) not in text
-    manifest = read_manifest(curated.folder)
-    assert set(manifest["files"]) >= {"train.parquet", "test.jsonl", "quarantine.parquet", "conflicts.parquet"}
-    assert manifest["drop"]["files"] == 6
+    manifest = DatasetManifest.read(curated.folder)
+    assert set(manifest.files) >= {"train.parquet", "test.jsonl", "quarantine.parquet", "conflicts.parquet"}
+    assert manifest.drop.files == 6
     event = json.loads((project.folder / "store/ledger/events.jsonl").read_text())
     assert event["version"] == curated.folder.name
     assert event["time"]
@@ -185,7 +185,7 @@ def test_conflicts_are_listed_whole(project: Project) -> None:
     groups: dict[int, list[dict[str, Any]]] = {}
     for row in table:
         groups.setdefault(row["conflict"], []).append(row)
-    assert len(groups) == curated.manifest["counts"]["conflicts"] > 0
+    assert len(groups) == curated.manifest.counts.conflicts > 0
     for rows in groups.values():
         assert len({json.dumps(row["turns"]) for row in rows}) == 1
         assert len({row["target"] for row in rows}) > 1
@@ -209,8 +209,8 @@ def test_a_drop_without_rows_is_a_clear_error(tmp_path: Path) -> None:
 def test_examples_show_no_part_of_a_number_that_lies_across_their_edge(project: Project) -> None:
     edge = "card 4111 1111 1111 1111 " + "x" * 40 + "\u200b or " + "y" * 36 + " 5555 5555 5555 4444 then"
     project.add("secret.jsonl", [{"text": edge, "colour": "red", "count": 1}])
-    clean = next(stage for stage in project.curate().manifest["stages"] if stage["name"] == "clean")
-    shown = [text for found in clean["examples"].values() for each in found for text in each.values()]
+    clean = next(stage for stage in project.curate().manifest.stages if stage.name == "clean")
+    shown = [text for found in clean.examples.values() for each in found for text in each.values()]
     ours = [text for text in shown if "xxxxx" in text]
     assert len(ours) >= 2
     assert not [text for text in ours if any(part in text for part in ("1111", "5555", "4444"))]

@@ -29,8 +29,8 @@ def run(name: str, store: Store, drop: Path | None = None, variant: str | None =
     recipe = Recipe.load(RECIPES / f"{name}.yaml", variant, drop)
     tokenizer = prepare_tokenizer(recipe.fit.model, store.cache)
     curated = curate(recipe, store, tokenizer_folder=tokenizer, map_shards=map_in_process)
-    counts = curated.manifest["counts"]
-    assert counts["in"] == counts["kept"] + counts["quarantined"]
+    counts = curated.manifest.counts
+    assert counts.rows_in == counts.kept + counts.quarantined
     return curated
 
 
@@ -42,8 +42,8 @@ def rows_of(curated: Curated, *splits: str) -> list[dict[str, Any]]:
 
 def test_contracts(shared_data: Path, store: Store) -> None:
     curated = run("contracts", store, shared_data / "legal_cuad")
-    assert curated.manifest["counts"]["in"] == 510
-    assert not curated.manifest["stages"][0]["reasons"].get("unmappable")
+    assert curated.manifest.counts.rows_in == 510
+    assert not curated.manifest.stages[0].reasons.get("unmappable")
     rows = {row["meta"]["file"]: row for row in rows_of(curated)}
     assert len(rows) > 400
     name = "2ThemartComInc_19990826_10-12G_EX-10.10_6700288_EX-10.10_Co-Branding Agreement_ Agency Agreement.pdf"
@@ -64,7 +64,7 @@ def test_contracts(shared_data: Path, store: Store) -> None:
 @pytest.mark.parametrize(("variant", "opening"), [(None, "### Human: "), ("llama2", "<|im_start|>[INST] ")])
 def test_guanaco(shared_data: Path, store: Store, variant: str | None, opening: str) -> None:
     curated = run("guanaco", store, shared_data / "ins_guanaco_oa", variant)
-    assert curated.manifest["counts"]["in"] == 953
+    assert curated.manifest.counts.rows_in == 953
     rows = rows_of(curated)
     assert all(row["text"].startswith(opening) for row in rows)
     assert {len(row["turns"]) for row in rows} == {2, 4, 6}
@@ -78,7 +78,7 @@ def test_guanaco(shared_data: Path, store: Store, variant: str | None, opening: 
 
 def test_instructions(shared_data: Path, store: Store) -> None:
     curated = run("instructions", store, shared_data / "ins_gpteacher")
-    assert curated.manifest["counts"]["in"] == 14_131
+    assert curated.manifest.counts.rows_in == 14_131
     rows = rows_of(curated)
     assert {row["label"] for row in rows} == {"Codegen", "Roleplay", "Toolformer"}
     assert all([turn["role"] for turn in row["turns"]] == ["user", "assistant"] for row in rows)
@@ -89,10 +89,10 @@ def test_instructions(shared_data: Path, store: Store) -> None:
 
 def test_licences(licence_data: Path, store: Store) -> None:
     curated = run("licences", store)
-    counts = curated.manifest["counts"]
-    assert counts["in"] == 34_873
-    assert counts["kept"] > 20_000
-    reasons = curated.manifest["stages"][0]["reasons"]
+    counts = curated.manifest.counts
+    assert counts.rows_in == 34_873
+    assert counts.kept > 20_000
+    reasons = curated.manifest.stages[0].reasons
     assert reasons == {"label_underivable": 3_661}
     rows = rows_of(curated)
     strength = {"Copyleft": "strong", "Copyleft Limited": "weak"}
@@ -103,8 +103,8 @@ def test_licences(licence_data: Path, store: Store) -> None:
         assert row["label"] == target["category"]
         assert target["license"] == (None if " " in row["meta"]["expression"] else row["meta"]["expression"])
     sizes = Counter(name for name in SPLITS for _ in rows_of(curated, name))
-    assert sizes["train"] / counts["kept"] == pytest.approx(0.8, abs=0.01)
-    assert sizes["test"] / counts["kept"] == pytest.approx(0.1, abs=0.01)
+    assert sizes["train"] / counts.kept == pytest.approx(0.8, abs=0.01)
+    assert sizes["test"] / counts.kept == pytest.approx(0.1, abs=0.01)
     # One-word notices live on: peers lose or merge rows that are shorter than a shingle.
     assert sum(len(row["turns"][0]["content"].split()) == 1 for row in rows) > 1_000
     quarantine = pq.read_table(curated.folder / "quarantine.parquet")

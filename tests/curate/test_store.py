@@ -1,5 +1,6 @@
 """The store publishes whole things or nothing."""
 
+import json
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ import pytest
 
 from curate.errors import AssayError
 from curate.hashing import canonical_json, digest, file_digest
-from curate.store import Store, read_manifest
+from curate.store import Store, manifest_bytes
 
 
 def publish(store: Store, text: str, note: str = "") -> Path:
@@ -30,7 +31,7 @@ def test_a_version_is_named_by_its_content(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     first, again, other = publish(store, "a"), publish(store, "a", note="told apart by nothing"), publish(store, "b")
     assert first == again != other
-    manifest = read_manifest(first)
+    manifest = json.loads(manifest_bytes(first))
     assert manifest["files"] == {"deep/data.txt": file_digest(first / "deep/data.txt")}
     assert manifest["version"] == first.name == digest({k: v for k, v in manifest.items() if k != "version"})[:16]
     assert (first / "README.md").read_text() == first.name
@@ -56,7 +57,7 @@ def test_a_kill_leaves_no_version_behind(tmp_path: Path) -> None:
     code = """
         import os, signal, sys
         from pathlib import Path
-        from curate.store import Store
+        from curate.store import Store, manifest_bytes
         with Store(Path(sys.argv[1])).publishing("datasets", "demo") as draft:
             (draft.folder / "half.txt").write_text("half")
             draft.publish({}, lambda folder, manifest: os.kill(os.getpid(), signal.SIGKILL))
@@ -83,7 +84,7 @@ def test_resolve(tmp_path: Path) -> None:
     with pytest.raises(AssayError, match=r"(?s)no such version.*Published there: demo"):
         store.resolve("datasets", "nothing")
     with pytest.raises(AssayError, match=r"no manifest\.json"):
-        read_manifest(tmp_path)
+        manifest_bytes(tmp_path)
 
 
 def test_the_ledger_keeps_events_in_order(tmp_path: Path) -> None:

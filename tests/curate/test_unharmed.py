@@ -23,11 +23,12 @@ from assay.cli import app, explain
 from curate.contract import Contract
 from curate.errors import AssayError
 from curate.hashing import file_digest
+from curate.manifest import DatasetManifest
 from curate.publish.gate import GateResult
 from curate.publish.version import Curated
 from curate.read.raw import InputFile, read_rows
 from curate.sets.index import Index
-from curate.store import Store, read_manifest
+from curate.store import Store
 from tests.project import Project, make_rows
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,8 +65,8 @@ def result(store: Path) -> dict[str, bytes]:
 def assert_whole(project: Project, store: str) -> None:
     """Every version is whole, and the index sound; at most it lacks a version that is published."""
     for folder in (project.folder / store / "datasets/demo").glob("[!.]*"):
-        manifest = read_manifest(folder)
-        assert {name: file_digest(folder / name) for name in manifest["files"]} == manifest["files"]
+        manifest = DatasetManifest.read(folder)
+        assert {name: file_digest(folder / name) for name in manifest.files} == manifest.files
     index = Index(Store(project.folder / store), "demo", project.recipe.duplicates)
     index.segments()
     problems = index.check()
@@ -147,7 +148,7 @@ def kill_at_every_step(folder: Path) -> None:
     run(project, "first", "template")
     shutil.copytree(folder / "template", folder / "undisturbed")
     second = run(project, "second", "undisturbed")
-    assert {"near_duplicate", "exact_duplicate", "conflict"} <= second.manifest["stages"][-2]["reasons"].keys()
+    assert {"near_duplicate", "exact_duplicate", "conflict"} <= second.manifest.stages[-2].reasons.keys()
     expected = result(folder / "undisturbed")
     held: list[tuple[int, int]] = []
     place = 0
@@ -174,7 +175,7 @@ def kill_at_every_step(folder: Path) -> None:
             break
     # Published, then indexed, and never the other way; and it was killed in every part of the run.
     assert held == sorted(held)
-    assert held.count((1, 1)) > len(second.manifest["stages"]) + 8
+    assert held.count((1, 1)) > len(second.manifest.stages) + 8
     assert held.count((2, 1)) > 9
     assert (2, 2) in held
 
@@ -375,9 +376,9 @@ def test_a_link_to_nothing_is_not_passed_over(project: Project) -> None:
 
 
 def test_a_folder_that_is_called_like_a_file_is_none(project: Project) -> None:
-    expected = project.curate("one").manifest["drop"]
+    expected = project.curate("one").manifest.drop
     (project.drop / "folder.jsonl").mkdir()
-    assert project.curate("two").manifest["drop"] == expected
+    assert project.curate("two").manifest.drop == expected
 
 
 @pytest.mark.parametrize("change", ["gone", "longer", "as long"])

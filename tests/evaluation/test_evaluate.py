@@ -8,9 +8,10 @@ import pytest
 
 from curate.errors import AssayError
 from curate.recipe import Recipe
-from curate.store import Store, read_manifest
+from curate.store import Store
 from evaluation.card.compare import compare
 from evaluation.card.format import schema
+from evaluation.card.manifest import ScorecardManifest
 from evaluation.evaluate import evaluate
 from tests.tiny import recipe_for, write_model, write_version
 from train.qlora import train
@@ -77,8 +78,8 @@ def test_its_version_is_that_of_inputs_and_answers(
     """Another store, nothing cached, other latencies: the same version."""
     again = evaluate(version, adapter, recipe, Store(tmp_path / "other"))
     assert again.name == scored.name
-    assert read_manifest(again) == read_manifest(scored)
-    assert set(read_manifest(again)["files"]) == {"predictions.parquet"}
+    assert ScorecardManifest.read(again) == ScorecardManifest.read(scored)
+    assert set(ScorecardManifest.read(again).files) == {"predictions.parquet"}
 
 
 def test_answers_are_not_asked_for_twice(store: Store, version: Path, recipe: Recipe, scored: Path) -> None:

@@ -85,7 +85,7 @@ def curated(tmp_path_factory: pytest.TempPathFactory) -> Curated:
 
 
 def test_the_test_split_is_of_test2_and_test_is_never_read(curated: Curated) -> None:
-    assert curated.manifest["counts"]["in"] == 198, "test2 lies within test: pooled, there would be 20 more"
+    assert curated.manifest.counts.rows_in == 198, "test2 lies within test: pooled, there would be 20 more"
     official = {
         split: {
             entry["value"]

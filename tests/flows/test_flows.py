@@ -63,10 +63,10 @@ def test_the_server_keeps_the_tables(state: "State[Curated]") -> None:
     with get_client(sync_client=True) as client:
         kept = {artifact.key: artifact for artifact in client.read_artifacts(artifact_filter=of_run)}
     assert set(kept) == {"demo-data-set", "demo-quarantine", "demo-stages"}
-    counts = state.result().manifest["counts"]
-    assert f"| rows in | {counts['in']} |" in str(kept["demo-data-set"].data)
+    counts = state.result().manifest.counts
+    assert f"| rows in | {counts.rows_in} |" in str(kept["demo-data-set"].data)
     rows = json.loads(str(kept["demo-quarantine"].data))
-    assert sum(int(row["rows"]) for row in rows) == counts["quarantined"]
+    assert sum(int(row["rows"]) for row in rows) == counts.quarantined
     assert {"reason": "target_schema", "stage": "validate"}.items() <= rows[
         [row["reason"] for row in rows].index("target_schema")
     ].items()

@@ -10,9 +10,12 @@ import pytest
 from typer.testing import CliRunner
 
 from assay.cli import app
-from curate.store import Store, read_manifest
+from curate.manifest import DatasetManifest
+from curate.store import Store
+from evaluation.card.manifest import ScorecardManifest
 from tests.project import Project, make_rows
 from tests.tiny import write_model
+from train.manifest import AdapterManifest
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -59,9 +62,9 @@ def test_one_command_publishes_all_three_and_they_name_each_other(
     assert first.returncode == 0, first.stderr
     found = published(project)
     ((dataset,), (adapter,), (scorecard,)) = found.values()
-    trained, scored = read_manifest(adapter)["inputs"], read_manifest(scorecard)["inputs"]
-    assert trained["dataset"]["version"] == scored["dataset"]["version"] == dataset.name
-    assert scored["adapter"]["version"] == adapter.name
+    trained, scored = AdapterManifest.read(adapter).inputs, ScorecardManifest.read(scorecard).inputs
+    assert trained.dataset.version == scored.dataset.version == dataset.name
+    assert scored.adapter.version == adapter.name
     for folder in (dataset, adapter, scorecard):
         assert str(folder) in first.stdout
 
@@ -69,9 +72,9 @@ def test_one_command_publishes_all_three_and_they_name_each_other(
 def test_the_closing_tables_hold_what_was_published(project: Project, first: subprocess.CompletedProcess[str]) -> None:
     ((dataset,), (adapter,), (scorecard,)) = published(project).values()
     lines = [" ".join(line.replace("│", " ").split()) for line in first.stdout.splitlines()]
-    counts = read_manifest(dataset)["counts"]
-    assert f"kept {counts['kept']}" in lines
-    before, after = read_manifest(adapter)["loss"]["validation"]
+    counts = DatasetManifest.read(dataset).counts
+    assert f"kept {counts.kept}" in lines
+    before, after = AdapterManifest.read(adapter).loss.validation
     assert f"validation loss before {before:.3f}" in lines
     assert f"validation loss after each epoch {after:.3f}" in lines
     systems = json.loads((scorecard / "scorecard.json").read_text())["systems"]

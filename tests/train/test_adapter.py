@@ -8,11 +8,12 @@ import torch
 
 from curate.errors import AssayError
 from curate.rows.renderer import ChatTemplate
-from curate.store import Store, read_manifest
+from curate.store import Store
 from tests.tiny import recipe_for, renderer_of, write_model, write_version
 from train.adapter import check_parents, load, parents
 from train.base_model import load_model, prepare
 from train.batches import forward, lay_out
+from train.manifest import AdapterManifest
 from train.qlora import train
 
 
@@ -64,4 +65,4 @@ def test_the_config_is_peft_s_and_names_no_place(adapter: Path, model_folder: Pa
     linear = {"down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"}
     assert {name.rpartition(".")[2] for name in config["target_modules"]} == linear
     assert config["target_modules"] == sorted(config["target_modules"]), "the order of a set is no run's own"
-    assert config["base_model_name_or_path"] == read_manifest(adapter)["inputs"]["base"]["model"]
+    assert config["base_model_name_or_path"] == AdapterManifest.read(adapter).inputs.base.model

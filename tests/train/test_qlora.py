@@ -1,5 +1,6 @@
 """Training: the loss is the plain one, the adapter is a function of its inputs, and nothing is half-published."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -13,10 +14,11 @@ from transformers import AutoModelForCausalLM
 from curate.errors import AssayError
 from curate.hashing import digest
 from curate.rows.renderer import IGNORED
-from curate.store import Store, read_manifest
+from curate.store import Store
 from tests.tiny import QUESTION, recipe_for, renderer_of, write_model, write_version
 from train.base_model import prepare
 from train.examples import Example, encode
+from train.manifest import AdapterManifest
 from train.qlora import train
 from train.trainer import adapted, answer_loss, collate, mean_loss
 
@@ -87,15 +89,15 @@ def test_training(quantization: str, model_folder_64: Path, tmp_path: Path) -> N
     told: list[tuple[str, int, int, str]] = []
     folder = train(version, recipe, store, lambda *each: told.append(each))
 
-    manifest = read_manifest(folder)
-    before, *after = manifest["loss"]["validation"]
-    assert len(after) == len(manifest["loss"]["train"]) == 2
+    manifest = AdapterManifest.read(folder)
+    before, *after = manifest.loss.validation
+    assert len(after) == len(manifest.loss.train) == 2
     assert after[1] < after[0] < before
-    assert manifest["rows"]["train"] == 16
-    assert manifest["inputs"]["dataset"]["version"] == version.name
-    assert manifest["inputs"]["dataset"]["manifest_sha256"] == digest(read_manifest(version))
-    assert set(manifest["files"]) == {"adapter_config.json", "adapter_model.safetensors"}
-    seen = manifest["tokens"]["seen"]
+    assert manifest.rows.train == 16
+    assert manifest.inputs.dataset.version == version.name
+    assert manifest.inputs.dataset.manifest_sha256 == digest(json.loads((version / "manifest.json").read_bytes()))
+    assert set(manifest.files) == {"adapter_config.json", "adapter_model.safetensors"}
+    seen = manifest.tokens.seen
     assert ("train", seen, seen, "tokens") in told
     assert told[-1] == ("validate", 12, 12, "rows")
     weights = load_file(folder / "adapter_model.safetensors")

@@ -14,9 +14,9 @@ import yaml
 
 from curate.contract import Contract
 from curate.distribution import quantiles
+from curate.manifest import DatasetManifest
 from curate.publish.report import _by_length, _by_size, _by_value, _parts, write_card, write_report
 from curate.record import SPLITS
-from curate.store import read_manifest
 from tests.browser import DESKTOP, PHONE, Browser, assert_printable, assert_readable
 from tests.project import Project, make_rows
 
@@ -65,22 +65,22 @@ def test_the_report_loads_nothing_and_escapes_rows(published: Path) -> None:
 
 
 def test_the_report_says_what_became_of_every_row(published: Path) -> None:
-    manifest = read_manifest(published)
+    manifest = DatasetManifest.read(published)
     text = (published / "report.html").read_text(encoding="utf-8")
     words = re.sub(r"\s+", " ", Page(text).words)
-    counts = manifest["counts"]
-    assert f"Rows in{counts['in']}1 file" in words
-    assert f"Kept{counts['kept']}" in words
-    assert f"Quarantined{counts['quarantined']}" in words
-    for stage in manifest["stages"]:
-        for reason, count in stage["reasons"].items():
-            assert f'id="{stage["name"]}-{reason}"' in text
-            assert f"{reason} {stage['name']} · {count} rows" in words
+    counts = manifest.counts
+    assert f"Rows in{counts.rows_in}1 file" in words
+    assert f"Kept{counts.kept}" in words
+    assert f"Quarantined{counts.quarantined}" in words
+    for stage in manifest.stages:
+        for reason, count in stage.reasons.items():
+            assert f'id="{stage.name}-{reason}"' in text
+            assert f"{reason} {stage.name} · {count} rows" in words
     quarantine = pq.read_table(published / "quarantine.parquet").to_pylist()
     assert {row["reason"] for row in quarantine} >= {"near_duplicate", "conflict", "target_schema", "too_many_tokens"}
     evidence = [json.loads(row["evidence"]) for row in quarantine if row["reason"] == "target_schema"]
     assert any(seen["message"] in words for seen in evidence)
-    for rule in manifest["gate"]["rules"]:
+    for rule in manifest.gate.rules:
         assert rule["name"] in words
 
 
@@ -99,7 +99,7 @@ def test_a_duplicate_is_shown_beside_the_row_it_is_like(published: Path) -> None
 def test_the_same_version_gives_the_same_bytes(published: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(published, copy)
-    manifest = read_manifest(copy)
+    manifest = DatasetManifest.read(copy)
     project = published.parents[3]
     write_card(copy, manifest, Contract.load(project / "contract"))
     write_report(copy, manifest)
@@ -111,8 +111,8 @@ def test_the_card_loads_with_datasets(published: Path, tmp_path: Path) -> None:
     from datasets import List, Value, load_dataset
 
     loaded = load_dataset(str(published), cache_dir=str(tmp_path))
-    manifest = read_manifest(published)
-    assert {name: split.num_rows for name, split in loaded.items()} == manifest["counts"]["splits"]
+    manifest = DatasetManifest.read(published)
+    assert {name: split.num_rows for name, split in loaded.items()} == manifest.counts.splits
     turn = List({"role": Value("string"), "content": Value("string")})
     features = loaded["train"].features
     assert {name: features[name] for name in ("id", "turns", "target", "messages", "tokens", "meta")} == {
@@ -136,7 +136,7 @@ def front_matter(folder: Path) -> dict[str, Any]:
 def test_the_card_of_a_packaged_contract(published: Path, tmp_path: Path) -> None:
     for name in SPLITS:
         shutil.copy(published / f"{name}.parquet", tmp_path)
-    manifest = read_manifest(published)
+    manifest = DatasetManifest.read(published)
     write_card(tmp_path, manifest, Contract.load("licences"))
     front = front_matter(tmp_path)
     assert front["license"] == "cc-by-4.0"
@@ -145,7 +145,7 @@ def test_the_card_of_a_packaged_contract(published: Path, tmp_path: Path) -> Non
     assert [each["split"] for each in front["configs"][0]["data_files"]] == list(SPLITS)
     body = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert "| `target.copyleft` | string | How far the licence reaches into derived works. | Wholly given by" in body
-    assert manifest["version"] in body
+    assert manifest.version in body
     fields = [line for line in body.splitlines() if line.startswith("| `")]
     assert all(line.count("|") - line.count("\\|") == 5 for line in fields)
 

@@ -2,23 +2,26 @@
 
 from pathlib import Path
 
+from curate.manifest import DatasetManifest
 from curate.publish.summary import curation_tables
 from curate.publish.version import Curated
+from tests.manifests import dataset_manifest
 
 
 def test_of_a_data_set_only_what_there_is_is_shown() -> None:
     read = {"name": "read", "counters": {}, "reasons": {}, "rows_in": 1, "kept": 1, "rejected": 0}
     counts = {"in": 1, "made": 0, "kept": 1, "quarantined": 0, "clusters": 1, "conflicts": 0}
-    splits = {"train": 1, "validation": 0, "test": 0}
-    manifest = {"name": "n", "version": "v", "stages": [read], "counts": counts | {"splits": splits}}
+    counts |= {"splits": {"train": 1, "validation": 0, "test": 0}}
+    content = dataset_manifest(name="n", version="v", files={}, stages=[read], counts=counts)
+    manifest = DatasetManifest.model_validate(content)
     plain = Curated(Path("n/v"), manifest, {"read": 1.0}, {"read": (0, 1)})
     assert [table.title for table in curation_tables(plain)] == ["Data set n/v", "Stages"]
     assert curation_tables(plain)[-1].rows == [["read", "1", "1", "0", "1.0", "0 of 1"]]
     assert curation_tables(Curated(Path("n/v"), manifest))[-1].rows == [["read", "1", "1", "0", "", ""]], "made before"
 
     divided = read | {"name": "fit", "reasons": {"too_many_tokens": 1}, "kept": 3, "rejected": 1}
-    counts |= {"made": 3, "kept": 3, "quarantined": 1, "splits": splits}
-    manifest |= {"stages": [read, divided], "counts": counts}
+    counts |= {"made": 3, "kept": 3, "quarantined": 1}
+    manifest = DatasetManifest.model_validate(content | {"stages": [read, divided], "counts": counts})
     seconds, cached = {"read": 1.0, "fit": 1.0}, {"read": (0, 1), "fit": (0, 1)}
     data_set, quarantine, _ = curation_tables(Curated(Path("n/v"), manifest, seconds, cached))
     assert ["made by dividing others", "3"] in data_set.rows

@@ -70,7 +70,7 @@ def test_a_label_that_no_row_has_is_said(tmp_path: Path) -> None:
     assert error.value.message == "balance: no row has the label 'rad', 'violet'."
     assert "Labels of this data set: 'blue', 'green', 'red'." in error.value.remedy, "those of the schema too"
     schema.write_text(schema.read_text().replace('"blue"', '"rad", "violet", "blue"'))
-    assert project.curate().manifest["counts"]["kept"] == 6
+    assert project.curate().manifest.counts.kept == 6
     schema.write_text(schema.read_text().replace('"rad", ', ""))
     project.recipe_path.write_text(project.recipe_path.read_text().replace("rad:", "red:"))
     first = project.curate().manifest
@@ -78,7 +78,7 @@ def test_a_label_that_no_row_has_is_said(tmp_path: Path) -> None:
     schema.write_text(schema.read_text().replace('"red", ', ""))
     project.drop = tmp_path / "later"
     project.add("b.jsonl", [{"text": "the ball of a later day", "colour": "blue", "count": 1}])
-    assert project.curate().manifest["counts"]["kept"] == 1, "an earlier version had it"
+    assert project.curate().manifest.counts.kept == 1, "an earlier version had it"
 
 
 def test_personal_data_of_labels_is_in_no_distribution(tmp_path: Path) -> None:
@@ -92,9 +92,9 @@ def test_personal_data_of_labels_is_in_no_distribution(tmp_path: Path) -> None:
         project.curate()
     project.recipe_path.write_text(project.recipe_path.read_text().replace("jane.doe@example.org", hashes[0]))
     version = project.curate()
-    for stage in version.manifest["stages"]:
-        of_jane = 1 if stage["name"] in ("balance", "split") else 3
-        assert stage["distributions"]["label"]["values"] == {hashes[0]: of_jane, hashes[1]: 3, "nobody": 3}
+    for stage in version.manifest.stages:
+        of_jane = 1 if stage.name in ("balance", "split") else 3
+        assert stage.distributions["label"].values == {hashes[0]: of_jane, hashes[1]: 3, "nobody": 3}
     for name in ("manifest.json", "report.html", "README.md", "train.jsonl"):
         assert "@example.org" not in (version.folder / name).read_text()
 

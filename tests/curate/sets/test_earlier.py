@@ -19,6 +19,7 @@ from curate.sets.earlier import Earlier, before, earlier_rows, recorded_splits, 
 from curate.sets.index import Index
 from curate.sets.keys import compared_text, key_table
 from curate.store import Store
+from tests.manifests import dataset_manifest
 
 Row = tuple[str, str]
 """Prompt and answer."""
@@ -55,9 +56,7 @@ def publish(store: Store, table: pa.Table, verdict: Judgement, drop: str, file: 
             pq.write_table(kept if name == split else kept.slice(0, 0), draft.folder / f"{name}.parquet")
         pq.write_table(quarantine, draft.folder / "quarantine.parquet")
         pq.write_table(pa.table({"file": [file], "sha256": [drop], "bytes": [0]}), draft.folder / "sources.parquet")
-        stages = [{"name": "duplicates", "rejected": gone.num_rows}]
-        manifest = {"drop": {"sha256": drop}, "counts": {"kept": kept.num_rows}, "stages": stages}
-        folder = draft.publish(manifest)
+        folder = draft.publish(dataset_manifest(drop, kept.num_rows, gone.num_rows))
     store.record({"event": "datasets", "name": "demo", "version": folder.name})
     return folder.name
 

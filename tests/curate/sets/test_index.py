@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 
 from curate.errors import AssayError
 from curate.hashing import digest
+from curate.manifest import DatasetManifest
 from curate.record import QUARANTINE_SCHEMA, SPLITS, content_id
 from curate.sets.bands import band_tables
 from curate.sets.duplicates import Duplicates
@@ -32,9 +33,10 @@ from curate.sets.index import Index, recorded_settings
 from curate.sets.keys import compared_text, key_table
 from curate.sets.published import published, read_version
 from curate.sets.segments import GROWTH, PARTS, ROWS, Keys
-from curate.store import Store, read_manifest
+from curate.store import Store
 from curate.text.minhash import signatures
 from curate.text.words import shingle_sets
+from tests.manifests import dataset_manifest
 from tests.project import Project, make_rows
 from tests.records import record, table_of
 
@@ -83,12 +85,7 @@ def publish(
             listed = {"file": pa.array(files, pa.string()), "sha256": pa.array([f"sha of {file}" for file in files])}
             pq.write_table(pa.table(listed), draft.folder / "sources.parquet")
         rejected = sum(each["stage"] == "duplicates" for each in removed)
-        manifest: dict[str, Any] = {
-            "drop": {"sha256": drop},
-            "counts": {"kept": len(kept)},
-            "stages": [{"name": "duplicates", "rejected": rejected}],
-            "recipe": {"duplicates": SETTINGS.model_dump()},
-        }
+        manifest = dataset_manifest(drop, len(kept), rejected, recipe={"duplicates": SETTINGS.model_dump()})
         if earlier is not None:
             manifest["index"] = {"compared_with": [folder.name for folder in earlier]}
         folder = draft.publish(manifest)
@@ -162,7 +159,7 @@ def test_a_version_s_rows_are_stored_with_what_they_are_compared_by(store: Store
     assert index_of(store).versions() == [folder.name]
     (segment,) = index_of(store).segments()
     assert segment.rows.schema == ROWS
-    assert (segment.versions, segment.drops) == ([folder.name], [read_manifest(folder)["drop"]["sha256"]])
+    assert (segment.versions, segment.drops) == ([folder.name], [DatasetManifest.read(folder).drop.sha256])
     told = ["version", "file", "row", "file_sha256", "votes", "chars", "kept", "conflict", "cluster", "group", "split"]
     assert [tuple(each.values()) for each in segment.rows.select(told).to_pylist()] == [
         (folder.name, "a.txt", 0, "sha of a.txt", 1, 13, True, False, "c1", "g", "train"),
@@ -261,9 +258,9 @@ def test_what_the_pipeline_publishes_is_indexed_whole(tmp_path: Path) -> None:
             assert [(each["id"], each["cluster"], each["group"]) for each in own if each["split"] == split] == list(
                 zip(*columns, strict=True)
             )
-        (stage,) = [stage for stage in curated.manifest["stages"] if stage["name"] == "duplicates"]
-        assert sum(each["votes"] for each in own) == curated.manifest["counts"]["kept"] + stage["rejected"]
-        assert sum(each["votes"] for each in own if each["conflict"]) == stage["reasons"]["conflict"]
+        (stage,) = [stage for stage in curated.manifest.stages if stage.name == "duplicates"]
+        assert sum(each["votes"] for each in own) == curated.manifest.counts.kept + stage.rejected
+        assert sum(each["votes"] for each in own if each["conflict"]) == stage.reasons["conflict"]
 
 
 @settings(max_examples=8)
@@ -477,7 +474,7 @@ def test_check_compares_the_index_with_what_is_published(filled: Store) -> None:
     shutil.rmtree(gone)
     late = publish(filled, [row("late")])
     changed = published(filled, "demo")[0]
-    manifest = read_manifest(changed)
+    manifest = json.loads((changed / "manifest.json").read_bytes())
     manifest["counts"]["kept"] = 41
     (changed / "manifest.json").write_text(json.dumps(manifest))
     assert index_of(filled).check() == [

@@ -243,18 +243,18 @@ def test_the_stages_in_a_run(tmp_path: Path) -> None:
     project.add("b.jsonl", make_rows(120, 1))
     first, again = project.curate("one"), project.curate("two", shard_bytes=4000)
     assert first.folder.name == again.folder.name
-    assert first.manifest["counts"]["kept"] == 40
-    told = {stage["name"]: stage for stage in first.manifest["stages"]}
+    assert first.manifest.counts.kept == 40
+    told = {stage.name: stage for stage in first.manifest.stages}
     assert [name for name in told if name in ("duplicates", "balance", "select", "split")] == [
         "duplicates",
         "balance",
         "select",
         "split",
     ]
-    assert told["balance"]["distributions"]["label"]["values"]["red"] == 20
-    assert told["balance"]["reasons"] == {"over_cap": told["balance"]["rejected"]}
-    assert told["select"]["reasons"] == {"not_selected": told["select"]["rejected"]}
-    assert first.manifest["recipe"]["balance"]["weights"] == {"blue": 2.0}
+    assert told["balance"].distributions["label"].values["red"] == 20
+    assert told["balance"].reasons == {"over_cap": told["balance"].rejected}
+    assert told["select"].reasons == {"not_selected": told["select"].rejected}
+    assert first.manifest.recipe["balance"]["weights"] == {"blue": 2.0}
     quarantine = pq.read_table(first.folder / "quarantine.parquet").to_pylist()
     over = [json.loads(row["evidence"]) for row in quarantine if row["reason"] == "over_cap"]
     assert sorted(seen["rank"] for seen in over) == list(range(21, 21 + len(over)))

@@ -14,12 +14,12 @@ from safetensors.numpy import save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from curate.errors import AssayError
+from curate.manifest import DatasetManifest
 from curate.publish.check import check_version
 from curate.record import SPLITS
 from curate.sets import semantic
 from curate.sets.components import Components
 from curate.sets.semantic import Removal, Semantic, Vectors, compare, embed, model_digest
-from curate.store import read_manifest
 from tests.project import Project
 
 
@@ -209,7 +209,7 @@ def test_rows_chosen_by_embeddings(model: Path, tmp_path: Path) -> None:
     assert "dog" in chosen
     assert all(json.loads(row["evidence"])["similarity"] > 0.99 for row in quarantine)
     assert str(tmp_path) not in (folder / "manifest.json").read_text()
-    manifest = read_manifest(folder)
-    assert manifest["embedding_sha256"] == {"select": model_digest(model)}
-    assert manifest["recipe"]["select"]["model"] == "model"
+    manifest = DatasetManifest.read(folder)
+    assert manifest.embedding_sha256 == {"select": model_digest(model)}
+    assert manifest.recipe["select"]["model"] == "model"
     assert [check.name for check in check_version(folder) if check.failures] == []

@@ -12,10 +12,11 @@ import pytest
 import evaluation.ask.endpoint
 from curate.errors import AssayError
 from curate.recipe import Recipe
-from curate.store import Store, read_manifest
+from curate.store import Store
 from evaluation.ask import systems as module
 from evaluation.ask.systems import pairs, systems_of
 from evaluation.card.format import schema
+from evaluation.card.manifest import ScorecardManifest
 from evaluation.evaluate import adapter_for, evaluate
 from evaluation.judge.answer import Generated
 from evaluation.settings import Endpoint, EvaluationSettings, SystemSettings
@@ -93,7 +94,7 @@ def test_all_systems_in_one_run(all_scored: tuple[Path, list[Any]]) -> None:
     assert card["systems"]["tuned_constrained"]["schema_valid"]["value"] == 1.0
     assert card["systems"]["tfidf"]["fields"]["category"]["accuracy"]["value"] == 1.0, "three notices, told by a word"
     assert card["systems"]["tfidf"]["fields"]["license"] == card["systems"]["majority"]["fields"]["license"]
-    scores = read_manifest(folder)["scores"]["systems"]["base"]
+    scores = ScorecardManifest.read(folder).scores["systems"]["base"]
     assert base.keys() - scores.keys() == {"latency_seconds", "tokens_per_second"}, "what a clock gave"
 
 
@@ -188,7 +189,7 @@ def test_an_endpoint_needs_neither_weights_nor_an_adapter(
     assert [turn["role"] for turn in calls[0]["conversations"][0]] == ["user"]
     assert [turn["role"] for turn in calls[1]["conversations"][0]] == ["user", "assistant"] * 3 + ["user"]
     assert {(each["a"], each["b"]) for each in card["comparisons"]} == {("big", "shown"), ("big", "majority")}
-    assert "weights_sha256" not in read_manifest(folder)["inputs"]["base"]
+    assert "weights_sha256" not in ScorecardManifest.read(folder).inputs.content()["base"]
     faster = {name: each | {"model": SERVER.model_dump() | {"concurrency": 64}} for name, each in systems.items()}
     faster["majority"] = systems["majority"]
     assert evaluate(version, None, asking(recipe, faster), store) == folder, "found: speed changes no answer"

@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
+from evaluation.card.manifest import ScorecardManifest
 from evaluation.card.measures import best, leading
 from evaluation.card.side_by_side import LARGEST, shown
 from evaluation.judge.answer import Generated
 from tests.evaluation.made import HOSTILE, SKILLS, systems, wanted, write
+from tests.manifests import scorecard_manifest
 
 
 class Page(HTMLParser):
@@ -157,7 +159,7 @@ def test_plain_text_has_its_differences_marked(tmp_path: Path, made: tuple[str, 
 
     given = {"base": [Answer(Generated("the red fox", 3), None, False)], "b": [Answer(Generated("a fox"), None, True)]}
     card = scorecard(given, TestRows(Rows(None, 1, 100)))
-    manifest = {"name": "chat", "version": "0" * 16, "inputs": {}}
+    manifest = ScorecardManifest.model_validate(scorecard_manifest(name="chat"))
     write_report(tmp_path, manifest, card, None, Questions(["1"], ["Which?"], ["the brown fox"]), given)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert '<pre tabindex="0">the <mark>red</mark> fox</pre>' in page

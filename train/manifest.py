@@ -1,0 +1,99 @@
+"""The manifest of an adapter: what it was trained on, how, and what came of it.
+
+manifest.schema.json, beside this module, is its JSON Schema.
+"""
+
+from typing import Any, ClassVar, Literal, Self
+
+from curate.hashing import digest
+from curate.manifest import DatasetManifest, Manifest, Part
+
+
+class DatasetParent(Part):
+    """The data set version that something was made from."""
+
+    name: str
+    version: str
+    manifest_sha256: str
+    """Hash of all that its manifest says."""
+
+    @classmethod
+    def of(cls, manifest: DatasetManifest) -> Self:
+        return cls(name=manifest.name, version=manifest.version, manifest_sha256=digest(manifest.content()))
+
+    def __str__(self) -> str:
+        return f"{self.name}/{self.version}"
+
+
+class BaseParent(Part):
+    """The base model and chat template that something was made with."""
+
+    model: str
+    weights_sha256: str | None = None
+    """Hash of the weights; none where nothing was asked of them."""
+    tokenizer_sha256: str
+    chat_template_sha256: str
+
+
+class AdapterInputs(Part):
+    """From what an adapter is trained: it is trained once with the same."""
+
+    method: int
+    """Version of the way to train."""
+    dataset: DatasetParent
+    base: BaseParent
+    answers: str | None = None
+    """Which answers of a conversation are trained, as `render.answers` of the recipe says."""
+    settings: dict[str, Any]
+    """`training` of the recipe."""
+
+
+class TrainedRows(Part):
+    """How many rows it was trained on."""
+
+    train: int
+    train_ids_sha256: str
+    """Hash of their ids."""
+    validation: int
+    """Rows that the validation loss is taken over."""
+
+
+class TrainedTokens(Part):
+    """Over all epochs."""
+
+    seen: int
+    trained: int
+    """Those of answers, which the loss is taken over."""
+
+
+class Loss(Part):
+    """Mean loss of an answer's token."""
+
+    train: list[float]
+    """Of each epoch, while it was learning."""
+    validation: list[float]
+    """Before training and after each epoch."""
+
+
+class Compute(Part):
+    """What it was computed on."""
+
+    device: str
+    dtype: str
+
+
+class AdapterManifest(Manifest):
+    """The manifest of an adapter."""
+
+    kind: ClassVar[str] = "an adapter"
+    remedy: ClassVar[str] = "Name a folder below the store's adapters/. If it is one, restore it, or train again."
+
+    schema_version: Literal[1]
+    """Of the manifest's form."""
+    inputs: AdapterInputs
+    rows: TrainedRows
+    tokens: TrainedTokens
+    loss: Loss
+    compute: Compute
+    libraries: dict[str, str]
+    """Versions of the packages that trained it."""
