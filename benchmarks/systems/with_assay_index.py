@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from benchmarks.systems.with_assay import Drop, Profile, load
 from curate.arrow import do_without_pandas
 from curate.hashing import digest, file_digest
+from curate.manifest import BaseInfo, ContractInfo, Counts, DatasetInputs, DropInfo, IndexInfo, StageAccount
 from curate.record import SPLITS
 from curate.sets import duplicates
 from curate.sets.duplicates import Duplicates
@@ -57,14 +58,24 @@ def publish(
                 table = pa.table([*table.columns, stage, reason, evidence], schema=removed)
                 quarantine.write_table(table.filter(reason.is_valid()))
         rejected = sum(each is not None for each in verdict.reason)
-        draft.publish(
-            {
-                "drop": {"sha256": digest(sha256)},
-                "counts": {"kept": begin - rejected},
-                "stages": [{"name": "duplicates", "rejected": rejected}],
-                "index": {"compared_with": compared_with},
-            }
+        kept = begin - rejected
+        inputs = DatasetInputs(
+            name=NAME,
+            schema_version=1,
+            drop=DropInfo(
+                sha256=digest(sha256), files=len(sha256), bytes=sum(file.stat().st_size for file in drop.files)
+            ),
+            recipe={},
+            contract=ContractInfo(name=NAME, version="", sha256=""),
+            base=BaseInfo(tokenizer_sha256="", chat_template_sha256=""),
+            libraries={},
+            index=IndexInfo(compared_with=compared_with),
         )
+        stage = StageAccount(name="duplicates", rows_in=begin, kept=kept, rejected=rejected, reasons={})
+        splits = dict.fromkeys(SPLITS, 0) | {"train": kept}
+        counts = Counts(rows_in=begin, kept=kept, quarantined=rejected, splits=splits, clusters=kept, conflicts=0)
+        told = {"stages": [stage.content()], "counts": counts.content(), "gate": {"evaluated": 0, "failed": []}}
+        draft.publish(inputs.content() | told)
 
 
 def main() -> None:

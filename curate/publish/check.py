@@ -1,9 +1,9 @@
 """Check: read a published version again and prove from its files that the laws hold.
 
 Written a second time, in plain Python, so that a mistake in the stages is not made here as well: it shares with them
-the store's manifest and hash, and otherwise only definitions, of the record and of a shingle. Which stages ran, and in
-which order, the manifest says. What is compared with what, and whether every pair was or a sample of them, is part of
-each result.
+the hash, and otherwise only definitions, of the manifest, the record and a shingle. Which stages ran, and in which
+order, the manifest says. What is compared with what, and whether every pair was or a sample of them, is part of each
+result.
 """
 
 from pathlib import Path

@@ -255,7 +255,7 @@ def test_findings_name_the_rows_and_what_was_seen(tmp_path: Path) -> None:
     lines = result.message().splitlines()
     assert lines[0] == f"{len(found)} of {result.evaluated} expectations of the set contract fail:"
     assert [line.split()[0].rstrip(":") for line in lines[1:]] == list(found)
-    summary = result.summary()
+    summary = result.summary().content()
     assert summary["failed"] == list(found)
     assert json.loads(json.dumps(summary)) == summary
 

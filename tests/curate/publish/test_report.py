@@ -81,7 +81,7 @@ def test_the_report_says_what_became_of_every_row(published: Path) -> None:
     evidence = [json.loads(row["evidence"]) for row in quarantine if row["reason"] == "target_schema"]
     assert any(seen["message"] in words for seen in evidence)
     for rule in manifest.gate.rules:
-        assert rule["name"] in words
+        assert rule.name in words
 
 
 def test_a_duplicate_is_shown_beside_the_row_it_is_like(published: Path) -> None:
