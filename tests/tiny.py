@@ -11,10 +11,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from curate.hashing import digest, file_digest
-from evaluation.settings import FullRecipe
 from curate.record import TURNS
 from curate.rows.renderer import ChatTemplate, Renderer, load_tokenizer
 from curate.store import Store
+from evaluation.settings import FullRecipe
 from tests.manifests import dataset_manifest
 
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
