@@ -74,7 +74,7 @@ def test_a_label_that_no_row_has_is_said(tmp_path: Path) -> None:
     schema.write_text(schema.read_text().replace('"rad", ', ""))
     project.recipe_path.write_text(project.recipe_path.read_text().replace("rad:", "red:"))
     first = project.curate().manifest
-    assert first["stages"][-2]["reasons"] == {"over_cap": 4}
+    assert first.stages[-2].reasons == {"over_cap": 4}
     schema.write_text(schema.read_text().replace('"red", ', ""))
     project.drop = tmp_path / "later"
     project.add("b.jsonl", [{"text": "the ball of a later day", "colour": "blue", "count": 1}])
