@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,17 +65,18 @@ RETRIED: dict[str, Any] = {
 
 
 @task(task_run_name="{stage} {shard}", **RETRIED)
-def run_shard(stage: str, shard: str, function: Callable[[Any], Any], work: Any) -> Any:
-    """One stage over one shard: `function(work)`. Paths and hashes come in and go out; rows stay in the store."""
-    return function(work)
+def run_shard(stage: str, shard: str, work: Callable[[], Any]) -> Any:
+    """One stage over one shard. Paths and hashes come in and go out; rows stay in the store."""
+    return work()
 
 
 def map_shards(stage: str, function: Callable[[TaskT], Result], tasks: Sequence[TaskT], /) -> list[Result]:
     """The MapShards that submits each shard to the task runner of the flow it is called in."""
     progress = _progress.get() or silent
     named = run_shard.with_options(name=stage)
+    # As a function, in which Prefect looks for no futures: a set stage, having a method `keys`, it takes for a dict.
     futures = {
-        named.submit(stage, f"{number} of {len(tasks)}", function, work): number - 1
+        named.submit(stage, f"{number} of {len(tasks)}", partial(function, work)): number - 1
         for number, work in enumerate(tasks, start=1)
     }
     total = sum(work.size for work in tasks)
