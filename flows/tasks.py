@@ -12,6 +12,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.futures import as_completed
 from prefect.runtime import flow_run
+from prefect.utilities.annotations import quote
 
 from curate.engine import Result, TaskT
 from curate.progress import Lines, Progress, silent
@@ -74,7 +75,7 @@ def map_shards(stage: str, function: Callable[[TaskT], Result], tasks: Sequence[
     progress = _progress.get() or silent
     named = run_shard.with_options(name=stage)
     futures = {
-        named.submit(stage, f"{number} of {len(tasks)}", function, work): number - 1
+        named.submit(stage, f"{number} of {len(tasks)}", function, quote(work)): number - 1
         for number, work in enumerate(tasks, start=1)
     }
     total = sum(work.size for work in tasks)

@@ -11,10 +11,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from curate.hashing import digest, file_digest
-from curate.recipe import Recipe
 from curate.record import TURNS
 from curate.rows.renderer import ChatTemplate, Renderer, load_tokenizer
 from curate.store import Store
+from evaluation.settings import FullRecipe
 
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 QUESTION = "Which licence does this notice name? Answer with one JSON object and nothing else.\n\n"
@@ -109,9 +109,9 @@ def write_version(store: Store, model: Path, rows: int = 48, chat: bool = False)
         return draft.publish({"name": "tiny", "base": base})
 
 
-def recipe_for(model: Path, **training: object) -> Recipe:
+def recipe_for(model: Path, **training: object) -> FullRecipe:
     """The licence recipe with the tiny model, and settings that train it in seconds."""
-    recipe = Recipe.load(Path(__file__).parent.parent / "recipes/licences.yaml")
+    recipe = FullRecipe.load(Path(__file__).parent.parent / "recipes/licences.yaml")
     settings = {"rows": 16, "epochs": 1, "batch_size": 4, "rank": 4, "alpha": 8, "quantization": "none"} | training
     return recipe.model_copy(
         update={
