@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.futures import as_completed
 from prefect.runtime import flow_run
-from prefect.utilities.annotations import quote
 
 from curate.engine import Result, TaskT
 from curate.progress import Lines, Progress, silent
@@ -65,9 +65,12 @@ RETRIED: dict[str, Any] = {
 
 
 @task(task_run_name="{stage} {shard}", **RETRIED)
-def run_shard(stage: str, shard: str, function: Callable[[Any], Any], work: Any) -> Any:
-    """One stage over one shard: `function(work)`. Paths and hashes come in and go out; rows stay in the store."""
-    return function(work)
+def run_shard(stage: str, shard: str, work: Callable[[], Any]) -> Any:
+    """One stage over one shard. Paths and hashes come in and go out; rows stay in the store.
+
+    The work comes as a call, into which Prefect does not look: it would walk through every setting of the stage.
+    """
+    return work()
 
 
 def map_shards(stage: str, function: Callable[[TaskT], Result], tasks: Sequence[TaskT], /) -> list[Result]:
@@ -75,7 +78,7 @@ def map_shards(stage: str, function: Callable[[TaskT], Result], tasks: Sequence[
     progress = _progress.get() or silent
     named = run_shard.with_options(name=stage)
     futures = {
-        named.submit(stage, f"{number} of {len(tasks)}", function, quote(work)): number - 1
+        named.submit(stage, f"{number} of {len(tasks)}", partial(function, work)): number - 1
         for number, work in enumerate(tasks, start=1)
     }
     total = sum(work.size for work in tasks)
