@@ -208,3 +208,9 @@ def test_a_variant_that_there_is_not(loaded: Loaded) -> None:
         loaded(variants={"b": {}, "a": {}}, variant="short")
     with pytest.raises(AssayError, match=r"Variants of this recipe: none\."):
         loaded(variant="short")
+
+
+def test_a_recipe_can_be_looked_through(loaded: Loaded) -> None:
+    recipe = loaded()
+    assert dict(recipe).keys() == type(recipe).model_fields.keys()
+    assert all(dict(stage) is not None for stage in recipe.stages()), "no stage looks like a mapping"
