@@ -122,6 +122,7 @@ class Version(Published):
         stages = [{key: stage[key] for key in told} for stage in self.manifest["stages"]]
         return self.named() | {
             "report": self.report,
+            "quarantine": self.folder / "quarantine.parquet",
             "counts": self.manifest["counts"],
             "stages": stages,
             "seconds": self.seconds,

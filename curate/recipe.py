@@ -249,9 +249,10 @@ def _validated(model: type[Model], path: Path, raw: dict[str, Any], within: str 
     try:
         return model.model_validate(mine)
     except ValidationError as error:
-        raise AssayError(_explain(path, error, within), remedy="The README explains each key of a recipe.") from None
+        raise AssayError(_explain(path, error, within), remedy=EXPLAINED) from None
 
 
+EXPLAINED = "The README explains each key of a recipe; `assay stages` lists those of every stage, `assay schema` all."
 UNION_BRANCH = re.compile(r"(str|Endpoint|(dict|list|function-\w+)\[.*)")
 """What pydantic adds to a key's path where a value may be of several types: no key of the recipe."""
 

@@ -82,7 +82,7 @@ class Comparing(Semantic, SetStage):
     def keys_key(self) -> Any:
         return [self.name, self.version, self.sha256, self.compared.model_dump(include={"scope", "boilerplate"})]
 
-    def keys(self, table: pa.Table) -> pa.Table:
+    def keys_of(self, table: pa.Table) -> pa.Table:
         texts = compared_text(table, self.compared)
         found = identities(table, texts).append_column("cluster", table["cluster"])
         return found.append_column("vector", vector_column(embed(texts.to_pylist(), Path(self.model))))

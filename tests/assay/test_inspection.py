@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -313,6 +314,9 @@ def test_the_contract_of_a_starter_is_short_and_loads(tmp_path: Path) -> None:
     rules = {rule["meta"]["name"]: rule["kwargs"] for rule in contract.expectations}
     assert rules["rows_fit"]["max_value"] == recipe.fit.max_tokens
     assert {"ids_unique", "clusters_whole"} < rules.keys()
+    written = (tmp_path / "mine/recipe.yaml").read_text(encoding="utf-8")
+    assert written.startswith("# yaml-language-server: $schema=recipe.schema.json\n"), "editors complete it"
+    jsonschema.validate(yaml.safe_load(written), json.loads((tmp_path / "mine/recipe.schema.json").read_text()))
     stated = yaml.safe_load(text.replace("# quality", "quality").replace("#   -", "  -").replace("#     i", "    i"))
     assert stated["schema"][1]["quality"][0]["name"] == "enough_rows", "the remark is a rule when it is made one"
 
