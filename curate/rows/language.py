@@ -207,9 +207,9 @@ def _without_code(texts: pa.Array, ascii_words: Numbers, is_prose: Numbers) -> t
 @cache
 def _codes() -> tuple[str, ...]:
     """The languages that can be told, by number."""
-    from curate.text.fasttext_model import model
+    from curate.text.fasttext_model import languages
 
-    return model().languages
+    return languages()
 
 
 @cache
@@ -241,15 +241,6 @@ def _small_letters(texts: pa.Array, which: Numbers) -> pa.Array:
     return pc.replace_with_mask(texts, mask, pc.utf8_lower(texts.filter(mask))) if which.any() else texts
 
 
-def _guesses(texts: pa.Array) -> Numbers:
-    """The fast model's probability of each language: shape (texts, languages)."""
-    from curate.text.fasttext_model import probabilities
-    from curate.text.words import utf8
-
-    data, bounds = utf8(texts)
-    return probabilities(data, bounds[:-1], bounds[1:])
-
-
 def _by_models(heads: pa.Array, script: Numbers, letters: Numbers) -> tuple[Numbers, Numbers]:
     """Languages by both models, and the confidence in them.
 
@@ -258,10 +249,10 @@ def _by_models(heads: pa.Array, script: Numbers, letters: Numbers) -> tuple[Numb
         script, letters: the number of each one's script, and how many letters it has.
     """
     from curate.text import langdetect_model
+    from curate.text.fasttext_model import probabilities
     from curate.text.prose import NAMES
 
-    guesses = _guesses(heads)
-    guesses *= _allowed()[script]
+    guesses = probabilities(heads, UNSEEN) * _allowed()[script]
     told, confidence = guesses.argmax(axis=1), guesses.max(axis=1, initial=0).astype(np.float64)
     few = _of_script(FEW)[script]
     for name, codes in FEW.items():
@@ -270,7 +261,7 @@ def _by_models(heads: pa.Array, script: Numbers, letters: Numbers) -> tuple[Numb
     if not len(unsure):
         return told, confidence  # without loading langdetect's model
     odds, known = langdetect_model.posterior(heads.take(pa.array(unsure)), SECOND_HEAD)
-    theirs = np.array([_codes().index(code) for code in langdetect_model.model().languages])
+    theirs = np.array([_codes().index(code) for code in langdetect_model.languages()])
     others = np.full((len(unsure), guesses.shape[1]), UNKNOWN, np.float32)
     others[np.ix_(known, theirs)] = np.maximum(odds[known], DOUBTED)
     scores = np.sqrt(np.maximum(guesses[unsure], UNSEEN) * others) * _allowed()[script[unsure]]
@@ -288,6 +279,7 @@ def _have_another(texts: pa.Array, seen: pa.Array, told: Numbers) -> Numbers:
         texts, seen: the texts, and what was seen of them; of longer ones the last piece is looked at too.
         told: the number of each one's language.
     """
+    from curate.text.fasttext_model import probabilities
     from curate.text.prose import heads, pieces, prose
 
     longer = np.flatnonzero(pc.greater(pc.utf8_length(texts), HEAD + PIECE).to_numpy(zero_copy_only=False))
@@ -298,8 +290,9 @@ def _have_another(texts: pa.Array, seen: pa.Array, told: Numbers) -> Numbers:
     parts = pa.concat_arrays([parts, tails.take(pa.array(last))])
     rows = np.concatenate([rows, longer[of_tail[last]]])
     found = prose(parts, HEAD)
-    guesses = _guesses(_small_letters(parts, found.shouted >= SHOUTED_SHARE * np.maximum(found.tokens, 1)))
-    sure = guesses.max(axis=1, initial=0) >= SURE_OF_PIECE
+    parts = _small_letters(parts, found.shouted >= SHOUTED_SHARE * np.maximum(found.tokens, 1))
+    guesses = probabilities(parts, SURE_OF_PIECE)
+    sure = guesses.any(axis=1)
     ancestors = np.array([_codes().index(ANCESTOR.get(code, code)) for code in _codes()])
     own = ancestors[guesses.argmax(axis=1)] == ancestors[told[rows]]
     has: Numbers = np.zeros((2, len(texts)), np.bool_)
