@@ -200,19 +200,14 @@ def inspect(path: Path, rows: int) -> Inspection:
     return Inspection(path, drop, ordered, passed_over)
 
 
-def mapped_rows(group: Group, files: list[InputFile], rows: int | None = None) -> Iterator[Row]:
-    """Rows of files of a group, messages of one tree put together; from each file as many, if no more than `rows`."""
+def mapped_rows(files: list[InputFile], rows: int | None = None) -> Iterator[tuple[InputFile, int, Row | Unread]]:
+    """Rows of files, each with its file and number, messages of one tree put together; from each file as many, if no
+    more than `rows`."""
     mapper = Mapper(RecordMapping(), {})
     each = None if rows is None else max(1, rows // len(files))
     for file in files:
         for number, row in islice(mapper.rows(read_rows(file)), each):
-            if isinstance(row, Unread):
-                group.unreadable += 1
-                if len(group.unread) < MOST_SHOWN:
-                    where = f"{file.name}, line {row.line}" if row.line is not None else f"{file.name}, row {number}"
-                    group.unread.append((where, row.message))
-            else:
-                yield row
+            yield file, number, row
 
 
 def record_of(row: Row) -> list[dict[str, Any]]:
@@ -322,7 +317,13 @@ def _sample(group: Group, rows: int) -> None:
         if file.format in ("jsonl", "json", "csv", "tsv", "text", "front_matter") and not _packed(file.path):
             group.encodings[_encoding(file.path)] += 1
     first: Row | None = None
-    for row in mapped_rows(group, files, rows):
+    for file, number, row in mapped_rows(files, rows):
+        if isinstance(row, Unread):
+            group.unreadable += 1
+            if len(group.unread) < MOST_SHOWN:
+                where = f"{file.name}, line {row.line}" if row.line is not None else f"{file.name}, row {number}"
+                group.unread.append((where, row.message))
+            continue
         first = first or row
         group.profile.add(row)
         records = record_of(row)

@@ -132,6 +132,7 @@ class Version(Published):
         stages = [stage.model_dump(include=told) for stage in self.manifest.stages]
         return self.named() | {
             "report": self.report,
+            "quarantine": self.folder / "quarantine.parquet",
             "counts": self.manifest.counts.content(),
             "stages": stages,
             "seconds": self.seconds,

@@ -11,11 +11,14 @@ from typing import Any
 import yaml
 
 from assay.inspection import Group, Inspection, answer_of, mapped_rows
+from assay.stage_list import recipe_schema
 from curate.contract import FILE, TARGET_FILE
 from curate.errors import AssayError
 from curate.read.mapping import Mapper, RecordMapping, RowError
 from curate.read.profile import MOSTLY, Seen, json_object
+from curate.read.raw import Unread
 
+RECIPE_SCHEMA = "recipe.schema.json"
 CHARACTERS_OF_A_TOKEN = 3
 MOST_NAMED = 20
 """Files that are named one by one."""
@@ -78,7 +81,8 @@ Answer with one JSON object and nothing else, of these keys:
 def write_starter(inspection: Inspection, folder: Path) -> list[Path]:
     """Write a recipe, its contract and, for structured answers, its target's schema; nothing that is there is touched.
 
-    The schema is derived from all rows, not from the sample.
+    The target's schema is derived from all rows, not from the sample. The schema of recipes lies beside the recipe,
+    which names it for editors: a copy works offline and wherever the folder goes.
 
     Args:
         inspection: of which the first group is meant.
@@ -112,7 +116,8 @@ def write_starter(inspection: Inspection, folder: Path) -> list[Path]:
     recipe["training"] = {"rows": 256, "max_tokens": 512}
     read_as = ", ".join(sorted(group.shapes)) if group.recognised else "a guessed mapping"
     texts = {
-        "recipe.yaml": f"# A starter, written by `assay inspect`: rows are read as {read_as}.\n"
+        "recipe.yaml": f"# yaml-language-server: $schema={RECIPE_SCHEMA}\n"
+        f"# A starter, written by `assay inspect`: rows are read as {read_as}.\n"
         "# Look at it with `assay preview`, mend what was guessed wrongly, then run `assay curate`.\n" + _yaml(recipe),
         f"contract/{FILE}": _contract(name, roles, schema, max_tokens),
     }
@@ -120,6 +125,7 @@ def write_starter(inspection: Inspection, folder: Path) -> list[Path]:
         texts[f"contract/{TARGET_FILE}"] = json.dumps(schema, ensure_ascii=False, indent=2) + "\n"
     if with_words:
         texts["task.jinja"] = TASK
+    texts[RECIPE_SCHEMA] = json.dumps(recipe_schema().schema, indent=2) + "\n"
     for each in texts:
         if (folder / each).exists():
             raise AssayError(f"{folder / each} is there already.", remedy="Name a new folder; nothing is overwritten.")
@@ -136,7 +142,9 @@ def _all_rows(group: Group, mapping: dict[str, Any]) -> tuple[set[str], Seen | N
     roles: set[str] = set()
     targets = Seen()
     lengths: list[int] = []
-    for row in mapped_rows(group, group.files):
+    for _, _, row in mapped_rows(group.files):
+        if isinstance(row, Unread):
+            continue
         try:
             records = mapper.records(row, "")
         except RowError:

@@ -26,12 +26,12 @@ import numpy as np
 
 from benchmarks.measure import show
 from curate.contract import Contract
-from curate.recipe import Recipe
 from curate.rows.renderer import ChatTemplate, Renderer, load_tokenizer
 from curate.store import Store
 from evaluation.ask.constrained import Constraint
 from evaluation.ask.generate import generate
 from evaluation.judge.answer import Generated
+from evaluation.settings import FullRecipe
 from train.adapter import load
 from train.base_model import prepare
 from train.examples import read_split, select
@@ -123,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     import torch
     from bitsandbytes.nn import Linear4bit
 
-    recipe, store = Recipe.load(options.recipe), Store(options.store)
+    recipe, store = FullRecipe.load(options.recipe), Store(options.store)
     settings = recipe.evaluation
     version, adapter = (store.resolve(kind, recipe.name) for kind in ("datasets", "adapters"))
     base, template = prepare(recipe.fit.model, store.cache), ChatTemplate(recipe.render.chat)

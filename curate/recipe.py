@@ -31,8 +31,7 @@ from curate.sets.duplicates import Duplicates
 from curate.sets.select import Select
 from curate.sets.semantic import Semantic
 from curate.sets.split import Split
-from curate.sets.stage import SetStage
-from curate.stage import BESIDE, Beside, RowStage, Settings, Stage
+from curate.stage import BESIDE, Beside, Settings, Stage
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -152,14 +151,14 @@ def outside_stages() -> dict[str, type[Stage]]:
             stage = entry.load()
         except Exception as error:  # whatever the foreign module does as it is imported
             raise AssayError(f"The stage {entry.name!r} cannot be loaded: {error!r}", remedy=remedy) from None
-        if not (isinstance(stage, type) and issubclass(stage, RowStage | SetStage)):
+        if not (isinstance(stage, type) and issubclass(stage, Stage)):
             raise AssayError(f"{entry.value} is no stage: expected a RowStage or a SetStage.", remedy=remedy)
         if getattr(stage, "name", None) != entry.name:
             raise AssayError(f"{entry.value}: its `name` must be {entry.name!r}, as the entry point's is.", remedy)
         if entry.name in {*Recipe.model_fields, *ELSEWHERE, Validate.name, "read", *found}:
             raise AssayError(f"There is a stage or a section {entry.name!r} already.", remedy=remedy)
-        if stage.place not in _places():
-            raise AssayError(f"{entry.value}: there is no stage {stage.place!r} to come before.", remedy=remedy)
+        if (place := getattr(stage, "place", None)) not in _places():
+            raise AssayError(f"{entry.value}: there is no stage {place!r} to come before.", remedy=remedy)
         found[entry.name] = stage
     return found
 
@@ -250,9 +249,10 @@ def _validated(model: type[Model], path: Path, raw: dict[str, Any], within: str 
     try:
         return model.model_validate(mine)
     except ValidationError as error:
-        raise AssayError(_explain(path, error, within), remedy="The README explains each key of a recipe.") from None
+        raise AssayError(_explain(path, error, within), remedy=EXPLAINED) from None
 
 
+EXPLAINED = "The README explains each key of a recipe; `assay stages` lists those of every stage, `assay schema` all."
 UNION_BRANCH = re.compile(r"(str|Endpoint|(dict|list|function-\w+)\[.*)")
 """What pydantic adds to a key's path where a value may be of several types: no key of the recipe."""
 

@@ -66,7 +66,10 @@ RETRIED: dict[str, Any] = {
 
 @task(task_run_name="{stage} {shard}", **RETRIED)
 def run_shard(stage: str, shard: str, work: Callable[[], Any]) -> Any:
-    """One stage over one shard. Paths and hashes come in and go out; rows stay in the store."""
+    """One stage over one shard. Paths and hashes come in and go out; rows stay in the store.
+
+    The work comes as a call, into which Prefect does not look: it would walk through every setting of the stage.
+    """
     return work()
 
 
@@ -74,7 +77,6 @@ def map_shards(stage: str, function: Callable[[TaskT], Result], tasks: Sequence[
     """The MapShards that submits each shard to the task runner of the flow it is called in."""
     progress = _progress.get() or silent
     named = run_shard.with_options(name=stage)
-    # As a function, in which Prefect looks for no futures: a set stage, having a method `keys`, it takes for a dict.
     futures = {
         named.submit(stage, f"{number} of {len(tasks)}", partial(function, work)): number - 1
         for number, work in enumerate(tasks, start=1)

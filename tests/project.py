@@ -12,8 +12,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from curate.engine import map_in_process
 from curate.pipeline import curate
 from curate.publish.version import Curated
-from curate.recipe import Recipe
 from curate.store import Store
+from evaluation.settings import FullRecipe
 
 CONTRACT: dict[str, Any] = {
     "apiVersion": "v3.1.0",
@@ -163,8 +163,8 @@ class Project:
         (self.tokenizer / "tokenizer_config.json").write_text(json.dumps(special))
 
     @property
-    def recipe(self) -> Recipe:
-        return Recipe.load(self.recipe_path, drop=self.drop)
+    def recipe(self) -> FullRecipe:
+        return FullRecipe.load(self.recipe_path, drop=self.drop)
 
     def add(self, name: str, rows: list[dict[str, Any]]) -> None:
         """Write a file of the drop; `drop` may be set to another folder beside the first."""

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import curation, growth, incremental, measure, near_dedup, quality, scoring, texts
+from benchmarks import curation, growth, incremental, measure, near_dedup, quality, scoring, texts, tokenise
+from tests.curate.rows.test_render import TOKENIZER
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +156,13 @@ def test_scoring(capsys: pytest.CaptureFixture[str]) -> None:
     assert result["input"] == {"rows": 60, "outputs": 120}
     assert set(result["ratio"]) == {"jsonschema", "jsonschema-rs"}
     assert "do not agree" not in printed
+
+
+def test_tokenise() -> None:
+    pieces = list(islice(tokenise.code(), 20))
+    assert {len(piece) for piece in pieces} == {tokenise.CUT}
+    seconds = tokenise.compare(TOKENIZER, pieces, 2)
+    assert {system: len(times) for system, times in seconds.items()} == {"assay": 2, "library": 2}
 
 
 def test_curation(inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,6 @@ last line printed is a profile: seconds by step.
 
 import json
 import sys
-from functools import partial
 from pathlib import Path
 
 import orjson
@@ -17,12 +16,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.systems.with_assay import Profile
-from curate.cache import Shard, StageTask, read_arrow, run_stage, write_arrow
-from curate.pipeline import KeyTask, apply_verdict, compared_texts, run_keys
+from curate.cache import Shard, StageTask, run_stage
 from curate.progress import silent
-from curate.read.ingest import SHARD_BYTES, ingest
+from curate.read.ingest import ingest
 from curate.recipe import Recipe
-from curate.sets import duplicates
+from curate.sets.stage import Past, judge_rows
 from curate.workers import process_pool
 
 RECIPE = {
@@ -35,7 +33,6 @@ RECIPE = {
     "render": {"task": "unused", "chat": "unused"},
     "fit": {"model": "unused"},
 }
-STAGES = ("clean", "quality", "pii")
 
 
 def write(shards: list[Shard], folder: Path) -> None:
@@ -61,32 +58,16 @@ def main() -> None:
     recipe = Recipe.model_validate(RECIPE | {"drop": source, "duplicates": settings})
     profile, cache = Profile(), Path(output).with_name("cache")
     with process_pool(int(processes), silent) as map_shards:
-        shards = profile.timed("read", ingest)(recipe, cache, map_shards, SHARD_BYTES).shards
+        drop = profile.timed("read", ingest)(recipe.sources, recipe.lookups, recipe.record, source, cache, map_shards)
+        shards = drop.shards
         done = list(shards)
-        for name in STAGES:
-            stage = getattr(recipe, name)
-            tasks = [StageTask(name, stage.version, stage.model_dump(), stage.run, shard, cache) for shard in shards]
-            shards = profile.timed(name, map_shards)(name, run_stage, tasks)
+        for stage in (recipe.clean, recipe.quality, recipe.pii):
+            tasks = [StageTask(stage, shard, cache) for shard in shards]
+            shards = profile.timed(stage.name, map_shards)(stage.name, run_stage, tasks)
             done += shards
-
-        def remove_duplicates() -> list[Shard]:
-            tasks = [KeyTask(shard, recipe.duplicates, cache) for shard in shards]
-            keys = pa.concat_tables(
-                [read_arrow(each / "keys.arrow") for each in map_shards("compare", run_keys, tasks)]
-            )
-            verdict = duplicates.judge(keys, recipe.duplicates, compared_texts(shards, recipe.duplicates))
-            columns = {
-                name: pa.array(getattr(verdict, name), pa.string()) for name in ("reason", "evidence", "cluster")
-            }
-            write_arrow(pa.table(columns), cache / "verdict.arrow")
-            tasks, begin = [], 0
-            for shard in shards:
-                run = partial(apply_verdict, stage="duplicates", path=cache / "verdict.arrow", begin=begin)
-                tasks.append(StageTask("duplicates", 1, None, run, shard, cache))
-                begin += shard.rows
-            return map_shards("duplicates", run_stage, tasks)
-
-        shards = profile.timed("duplicates", remove_duplicates)()
+        past = Past([], [], [], [], Path)
+        judge = profile.timed("duplicates", judge_rows)
+        shards, _ = judge(recipe.duplicates, shards, past, {}, cache, map_shards, silent)
         done += shards
         profile.timed("write", write)(shards, Path(output))
         pq.write_table(

@@ -93,7 +93,11 @@ def publish(
             gate = check_set(table, contract, draft.folder / "data_docs")
         progress("gate", table.num_rows, table.num_rows, "rows")
         if not gate.success:
-            raise GateError(gate.message(), remedy="Mend the drop, the recipe or the contract; nothing was published.")
+            raise GateError(
+                f"{gate.message()}\n{_reasons(counts, account)}",
+                remedy="Mend the drop, the recipe or the contract; nothing was published. `assay preview` shows "
+                "why rows go.",
+            )
         by_id = in_order(table.select(["id"]))
         split_of = table["split"].to_numpy()[by_id]
         for split in SPLITS:
@@ -134,6 +138,12 @@ def _counts(table: pa.Table, quarantine: pa.Table, account: Account, told: Mappi
         clusters=pc.count_distinct(table["cluster"]).as_py(),
         **told,
     )
+
+
+def _reasons(counts: Mapping[str, Any], account: Account) -> str:
+    """Why rows are not in a set that is not published: no other place tells."""
+    found = [f"{rows:,} {reason} ({stage.name})" for stage in account.stages for reason, rows in stage.reasons.items()]
+    return f"{counts['kept']:,} rows are kept; quarantined: {', '.join(found) or 'none'}."
 
 
 def _with_drop(table: pa.Table, drop: str) -> pa.Table:

@@ -9,7 +9,7 @@ Reason: `language` (not one of those kept; the evidence names it and the confide
 
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,10 +19,10 @@ from pydantic import Field, StringConstraints
 
 from curate.record import SCHEMA, answer_is_last_turn, answer_text, prompt_text
 from curate.stage import Outcome, Reject, RowStage, divide
+from curate.text import langdetect_model
+from curate.text.fasttext_model import languages, probabilities
 from curate.text.languages import ANCESTOR
-
-if TYPE_CHECKING:
-    from curate.text.prose import Prose
+from curate.text.prose import NAMES, Prose, heads, pieces, prose
 
 Numbers = npt.NDArray[Any]
 
@@ -132,8 +132,6 @@ class Detected:
 
 def detect(texts: pa.Array) -> Detected:
     """Tell the language of each text: string array without nulls; each is told the same whatever others are there."""
-    from curate.text.prose import NAMES, heads, prose
-
     found = prose(texts, HEAD)
     letters = found.letters.copy()
     # Kana or Hangul among Chinese characters tell whose they are.
@@ -155,7 +153,7 @@ def detect(texts: pa.Array) -> Detected:
     seen, prosaic = _without_code(seen, ascii_words[rows], (is_prose | few)[rows])
     rows, seen = rows[prosaic], seen.filter(pa.array(prosaic))
 
-    codes = np.array([*_codes(), UNDETERMINED])
+    codes = np.array([*languages(), UNDETERMINED])
     told = np.full(len(texts), len(codes) - 1)
     told[hinted] = [np.flatnonzero(codes == ONLY[NAMES[number]])[0] for number in script[hinted]]
     confidence = np.where(hinted, main / np.maximum(total, 1), 0.0)
@@ -174,7 +172,7 @@ def detect(texts: pa.Array) -> Detected:
     return Detected(codes[told].tolist(), confidence, mixed)
 
 
-def _is_prose(texts: pa.Array, found: "Prose") -> tuple[Numbers, Numbers]:
+def _is_prose(texts: pa.Array, found: Prose) -> tuple[Numbers, Numbers]:
     """Whether each text is prose or plain words, and whether it is in capitals."""
     shouted = found.shouted >= SHOUTED_SHARE * np.maximum(found.tokens, 1)
     small = np.where(shouted, found.shouted, found.small)
@@ -191,8 +189,6 @@ def _is_prose(texts: pa.Array, found: "Prose") -> tuple[Numbers, Numbers]:
 def _without_code(texts: pa.Array, ascii_words: Numbers, is_prose: Numbers) -> tuple[pa.Array, Numbers]:
     """The texts without lines of code, where they are in ASCII and have some; and whether what is left is prose: of
     code a sentence that speaks of it, without operators."""
-    from curate.text.prose import prose
-
     lines = np.flatnonzero(ascii_words & _matches(texts, "\n"))
     statements = pc.count_substring_regex(texts.take(pa.array(lines)), STATEMENT).to_numpy(zero_copy_only=False)
     coded = lines[statements >= STATEMENTS]
@@ -205,29 +201,17 @@ def _without_code(texts: pa.Array, ascii_words: Numbers, is_prose: Numbers) -> t
 
 
 @cache
-def _codes() -> tuple[str, ...]:
-    """The languages that can be told, by number."""
-    from curate.text.fasttext_model import model
-
-    return model().languages
-
-
-@cache
 def _allowed() -> Numbers:
     """Whether each script writes each language: shape (scripts, languages)."""
-    from curate.text.prose import NAMES
-
     of = {name: (code,) for name, code in ONLY.items()} | FEW | {name: tuple(c.split()) for name, c in MANY.items()}
     elsewhere = {code for codes in of.values() for code in codes} - LATIN_TOO
     return np.array(
-        [[code in of[name] if name in of else code not in elsewhere for code in _codes()] for name in NAMES]
+        [[code in of[name] if name in of else code not in elsewhere for code in languages()] for name in NAMES]
     )
 
 
 def _of_script(names: Any) -> Numbers:
     """Whether each script is one of these."""
-    from curate.text.prose import NAMES
-
     return np.array([name in names for name in NAMES])
 
 
@@ -241,36 +225,23 @@ def _small_letters(texts: pa.Array, which: Numbers) -> pa.Array:
     return pc.replace_with_mask(texts, mask, pc.utf8_lower(texts.filter(mask))) if which.any() else texts
 
 
-def _guesses(texts: pa.Array) -> Numbers:
-    """The fast model's probability of each language: shape (texts, languages)."""
-    from curate.text.fasttext_model import probabilities
-    from curate.text.words import utf8
-
-    data, bounds = utf8(texts)
-    return probabilities(data, bounds[:-1], bounds[1:])
-
-
-def _by_models(heads: pa.Array, script: Numbers, letters: Numbers) -> tuple[Numbers, Numbers]:
+def _by_models(texts: pa.Array, script: Numbers, letters: Numbers) -> tuple[Numbers, Numbers]:
     """Languages by both models, and the confidence in them.
 
     Args:
-        heads: texts.
+        texts: as the models are to see them.
         script, letters: the number of each one's script, and how many letters it has.
     """
-    from curate.text import langdetect_model
-    from curate.text.prose import NAMES
-
-    guesses = _guesses(heads)
-    guesses *= _allowed()[script]
+    guesses = probabilities(texts, UNSEEN) * _allowed()[script]
     told, confidence = guesses.argmax(axis=1), guesses.max(axis=1, initial=0).astype(np.float64)
     few = _of_script(FEW)[script]
     for name, codes in FEW.items():
-        told[(script == NAMES.index(name)) & (confidence == 0)] = _codes().index(codes[0])
+        told[(script == NAMES.index(name)) & (confidence == 0)] = languages().index(codes[0])
     unsure = np.flatnonzero((confidence < SURE) & ~few)
     if not len(unsure):
         return told, confidence  # without loading langdetect's model
-    odds, known = langdetect_model.posterior(heads.take(pa.array(unsure)), SECOND_HEAD)
-    theirs = np.array([_codes().index(code) for code in langdetect_model.model().languages])
+    odds, known = langdetect_model.posterior(texts.take(pa.array(unsure)), SECOND_HEAD)
+    theirs = np.array([languages().index(code) for code in langdetect_model.languages()])
     others = np.full((len(unsure), guesses.shape[1]), UNKNOWN, np.float32)
     others[np.ix_(known, theirs)] = np.maximum(odds[known], DOUBTED)
     scores = np.sqrt(np.maximum(guesses[unsure], UNSEEN) * others) * _allowed()[script[unsure]]
@@ -288,8 +259,6 @@ def _have_another(texts: pa.Array, seen: pa.Array, told: Numbers) -> Numbers:
         texts, seen: the texts, and what was seen of them; of longer ones the last piece is looked at too.
         told: the number of each one's language.
     """
-    from curate.text.prose import heads, pieces, prose
-
     longer = np.flatnonzero(pc.greater(pc.utf8_length(texts), HEAD + PIECE).to_numpy(zero_copy_only=False))
     ends = pc.utf8_slice_codeunits(pc.utf8_slice_codeunits(texts.take(pa.array(longer)), HEAD), -HEAD)
     parts, rows = pieces(seen, PIECE)
@@ -298,9 +267,10 @@ def _have_another(texts: pa.Array, seen: pa.Array, told: Numbers) -> Numbers:
     parts = pa.concat_arrays([parts, tails.take(pa.array(last))])
     rows = np.concatenate([rows, longer[of_tail[last]]])
     found = prose(parts, HEAD)
-    guesses = _guesses(_small_letters(parts, found.shouted >= SHOUTED_SHARE * np.maximum(found.tokens, 1)))
-    sure = guesses.max(axis=1, initial=0) >= SURE_OF_PIECE
-    ancestors = np.array([_codes().index(ANCESTOR.get(code, code)) for code in _codes()])
+    parts = _small_letters(parts, found.shouted >= SHOUTED_SHARE * np.maximum(found.tokens, 1))
+    guesses = probabilities(parts, SURE_OF_PIECE)
+    sure = guesses.any(axis=1)
+    ancestors = np.array([languages().index(ANCESTOR.get(code, code)) for code in languages()])
     own = ancestors[guesses.argmax(axis=1)] == ancestors[told[rows]]
     has: Numbers = np.zeros((2, len(texts)), np.bool_)
     has[0, rows[sure & ~own]] = True

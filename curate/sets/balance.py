@@ -48,7 +48,7 @@ class Balance(SetStage):
             check_labels(self, context.labels() | {*enumerated(context.contract.row_schema)})
         return self
 
-    def keys(self, table: pa.Table) -> pa.Table:
+    def keys_of(self, table: pa.Table) -> pa.Table:
         return table.select(["id", "label", *({"quality"} & set(table.column_names))])
 
     def judge(self, keys: pa.Table, seen: Seen) -> Verdict:

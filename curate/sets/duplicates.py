@@ -66,7 +66,7 @@ class Duplicates(Compared, SetStage):
             raise ValueError(f"conflict_similarity must be at least the threshold, {self.threshold:g}")
         return self
 
-    def keys(self, table: pa.Table) -> pa.Table:
+    def keys_of(self, table: pa.Table) -> pa.Table:
         return key_table(table, self)
 
     def keys_key(self) -> Any:

@@ -106,7 +106,7 @@ class Choosing(Select, SetStage):
     def keys_key(self) -> Any:
         return [self.name, self.version, self.sha256, self.compared.model_dump(include={"scope", "boilerplate"})]
 
-    def keys(self, table: pa.Table) -> pa.Table:
+    def keys_of(self, table: pa.Table) -> pa.Table:
         texts = compared_text(table, self.compared)
         found = table.select(["id", "label", "source", *({"quality"} & set(table.column_names))])
         if self.model is not None:

@@ -32,6 +32,7 @@ ROWS, OTHERS = 1024, 4096
 """Rows compared at a time, and with how many others: 16 MiB of products."""
 PAIRS = 8192
 """Pairs whose cosine is computed exactly at a time."""
+REMEDY = "Name a folder of model2vec, or of sentence-transformers' static embeddings, in `model`."
 DIGITS = 6
 """Digits after the point to which a cosine, computed in double precision, is rounded before it is held against the
 threshold: the order in which a processor adds decides nothing."""
@@ -81,7 +82,7 @@ class Comparing(Semantic, SetStage):
     def keys_key(self) -> Any:
         return [self.name, self.version, self.sha256, self.compared.model_dump(include={"scope", "boilerplate"})]
 
-    def keys(self, table: pa.Table) -> pa.Table:
+    def keys_of(self, table: pa.Table) -> pa.Table:
         texts = compared_text(table, self.compared)
         found = identities(table, texts).append_column("cluster", table["cluster"])
         return found.append_column("vector", vector_column(embed(texts.to_pylist(), Path(self.model))))
@@ -110,7 +111,7 @@ def embed(texts: Sequence[str], folder: Path) -> Vectors:
     Texts are read to their end, however long they are.
 
     Raises:
-        AssayError: the folder is not there or holds no such model; nothing is ever fetched.
+        AssayError: the folder holds no such model.
     """
     try:
         from model2vec import StaticModel
@@ -118,13 +119,10 @@ def embed(texts: Sequence[str], folder: Path) -> Vectors:
         raise AssayError(
             "`semantic.model` needs the package model2vec.", remedy="pip install 'assay-curation[semantic]'"
         ) from None
-    remedy = "Name a folder of model2vec, or of sentence-transformers' static embeddings, in `semantic.model`."
-    if not folder.is_dir():
-        raise AssayError(f"{folder}: no such folder.", remedy=remedy)
     try:
         model = StaticModel.from_pretrained(folder)
     except Exception as error:  # of its own, or of the libraries by which it reads its files
-        raise AssayError(f"{folder}: not a model that model2vec opens: {error}", remedy=remedy) from None
+        raise AssayError(f"{folder}: not a model that model2vec opens: {error}", remedy=REMEDY) from None
     if not texts:
         return np.empty((0, model.dim), np.float32)
     vectors: npt.NDArray[np.float64] = model.encode(list(texts), max_length=None, use_multiprocessing=False).astype(
@@ -135,7 +133,13 @@ def embed(texts: Sequence[str], folder: Path) -> Vectors:
 
 
 def model_digest(folder: Path) -> str:
-    """Content hash of a model's folder."""
+    """Content hash of a model's folder.
+
+    Raises:
+        AssayError: it is not there; nothing is ever fetched.
+    """
+    if not folder.is_dir():
+        raise AssayError(f"{folder}: no such folder.", remedy=REMEDY)
     return files_digest(
         (path.relative_to(folder).as_posix(), file_digest(path)) for path in folder.rglob("*") if path.is_file()
     )

@@ -64,7 +64,7 @@ class Split(SetStage):
         validation, test = round(self.validation * MILLION), round(self.test * MILLION)
         return np.array([MILLION - validation - test, validation, test])
 
-    def keys(self, table: pa.Table) -> pa.Table:
+    def keys_of(self, table: pa.Table) -> pa.Table:
         columns = ["id", "group", "cluster", "label"]
         if (key := self.time or self.named) is None:
             return table.select(columns)

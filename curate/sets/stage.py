@@ -1,7 +1,7 @@
 """The form of a stage over all rows at once: what rows are judged by is found shard by shard, then judged in one place.
 
-The two halves are cached separately: `keys` by the shard, `judge` by all shards and whatever else it looks at. What a
-stage says of a row is applied to the shards, counted and published in one place for all stages (`curate.pipeline`).
+The two halves are cached separately: `keys_of` by the shard, `judge` by all shards and whatever else it looks at. What
+a stage says of a row is applied to the shards, counted and published in one place for all stages (`curate.pipeline`).
 """
 
 from abc import ABC, abstractmethod
@@ -99,16 +99,17 @@ class Seen:
 
 
 class SetStage(Stage, ABC):
-    """A stage that judges all rows at once: `keys` for each shard, then `judge` over all of them."""
+    """A stage that judges all rows at once: `keys_of` for each shard, then `judge` over all of them."""
 
     place: ClassVar[str] = "split"
     looks_back: ClassVar[Literal["never", "at rows", "at splits"]] = "never"
     """What of earlier versions the verdict depends on: nothing, their rows, or also the splits these are in."""
 
     @abstractmethod
-    def keys(self, table: pa.Table) -> pa.Table:
+    def keys_of(self, table: pa.Table) -> pa.Table:
         """What the rows of a shard are judged by: one row for each, in their order. Computed by any worker, and kept;
-        must not depend on the rows' order."""
+        must not depend on the rows' order. (Called `keys`, it would make the stage a mapping to `dict`, by which
+        Prefect looks through a recipe.)"""
 
     def keys_key(self) -> Any:
         """All that the keys of given rows depend on, JSON-like: the whole stage, unless it knows better."""
@@ -137,7 +138,7 @@ def run_keys(task: KeysTask) -> Path:
     """The file of the cache that holds a shard's keys."""
     folder = keyed_folder(task.cache / "stages", digest(["keys", task.stage.keys_key(), task.shard.key]))
     if not folder.is_dir():
-        table = task.stage.keys(task.shard.kept())
+        table = task.stage.keys_of(task.shard.kept())
         cache_folder(folder, lambda draft: write_arrow(table, draft / "keys.arrow"))
     return folder / "keys.arrow"
 

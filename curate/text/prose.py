@@ -1,68 +1,72 @@
 """Prose: how much of a text is words of sentences, how much names, tags and code, and in which scripts it is written;
 and its pieces that may be in a language of their own.
 
-Passes over the bytes, compiled by numba.
+By Arrow's regular expressions (RE2), each distinct token once.
 """
 
-import unicodedata
+import re
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from curate.text.kernel import kernel
-from curate.text.words import PLANES, decode, utf8
+Counts = npt.NDArray[np.int64]
 
-Counts = npt.NDArray[np.int32]
-Offsets = npt.NDArray[np.int64]
-
-SCRIPTS: dict[str, tuple[tuple[int, int], ...]] = {
-    "Hangul": ((0x1100, 0x11FF), (0x3130, 0x318F), (0xAC00, 0xD7AF)),
-    "Kana": ((0x3041, 0x30FF), (0x31F0, 0x31FF), (0xFF66, 0xFF9F)),
-    "Han": ((0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF)),
-    "Cyrillic": ((0x0400, 0x052F),),
-    "Arabic": ((0x0600, 0x06FF), (0x0750, 0x077F), (0x08A0, 0x08FF), (0xFB50, 0xFDFF), (0xFE70, 0xFEFF)),
-    "Devanagari": ((0x0900, 0x097F),),
-    "Greek": ((0x0370, 0x03E1), (0x03F0, 0x03FF), (0x1F00, 0x1FFF)),
-    "Hebrew": ((0x0590, 0x05FF), (0xFB1D, 0xFB4F)),
-    "Armenian": ((0x0530, 0x058F),),
-    "Georgian": ((0x10A0, 0x10FF), (0x1C90, 0x1CBF), (0x2D00, 0x2D2F)),
-    "Thai": ((0x0E00, 0x0E7F),),
-    "Lao": ((0x0E80, 0x0EFF),),
-    "Khmer": ((0x1780, 0x17FF),),
-    "Myanmar": ((0x1000, 0x109F),),
-    "Tibetan": ((0x0F00, 0x0FFF),),
-    "Bengali": ((0x0980, 0x09FF),),
-    "Gurmukhi": ((0x0A00, 0x0A7F),),
-    "Gujarati": ((0x0A80, 0x0AFF),),
-    "Oriya": ((0x0B00, 0x0B7F),),
-    "Tamil": ((0x0B80, 0x0BFF),),
-    "Telugu": ((0x0C00, 0x0C7F),),
-    "Kannada": ((0x0C80, 0x0CFF),),
-    "Malayalam": ((0x0D00, 0x0D7F),),
-    "Sinhala": ((0x0D80, 0x0DFF),),
-    "Ethiopic": ((0x1200, 0x139F),),
-    "Thaana": ((0x0780, 0x07BF),),
+SCRIPTS = {
+    "Hangul": r"\x{1100}-\x{11FF}\x{3130}-\x{318F}\x{AC00}-\x{D7AF}",
+    "Kana": r"\x{3041}-\x{30FF}\x{31F0}-\x{31FF}\x{FF66}-\x{FF9F}",
+    "Han": r"\x{3400}-\x{4DBF}\x{4E00}-\x{9FFF}\x{F900}-\x{FAFF}\x{20000}-\x{3FFFF}",
+    "Cyrillic": r"\x{0400}-\x{052F}",
+    "Arabic": r"\x{0600}-\x{06FF}\x{0750}-\x{077F}\x{08A0}-\x{08FF}\x{FB50}-\x{FDFF}\x{FE70}-\x{FEFF}",
+    "Devanagari": r"\x{0900}-\x{097F}",
+    "Greek": r"\x{0370}-\x{03E1}\x{03F0}-\x{03FF}\x{1F00}-\x{1FFF}",
+    "Hebrew": r"\x{0590}-\x{05FF}\x{FB1D}-\x{FB4F}",
+    "Armenian": r"\x{0530}-\x{058F}",
+    "Georgian": r"\x{10A0}-\x{10FF}\x{1C90}-\x{1CBF}\x{2D00}-\x{2D2F}",
+    "Thai": r"\x{0E00}-\x{0E7F}",
+    "Lao": r"\x{0E80}-\x{0EFF}",
+    "Khmer": r"\x{1780}-\x{17FF}",
+    "Myanmar": r"\x{1000}-\x{109F}",
+    "Tibetan": r"\x{0F00}-\x{0FFF}",
+    "Bengali": r"\x{0980}-\x{09FF}",
+    "Gurmukhi": r"\x{0A00}-\x{0A7F}",
+    "Gujarati": r"\x{0A80}-\x{0AFF}",
+    "Oriya": r"\x{0B00}-\x{0B7F}",
+    "Tamil": r"\x{0B80}-\x{0BFF}",
+    "Telugu": r"\x{0C00}-\x{0C7F}",
+    "Kannada": r"\x{0C80}-\x{0CFF}",
+    "Malayalam": r"\x{0D00}-\x{0D7F}",
+    "Sinhala": r"\x{0D80}-\x{0DFF}",
+    "Ethiopic": r"\x{1200}-\x{139F}",
+    "Thaana": r"\x{0780}-\x{07BF}",
 }
-"""Scripts by their blocks (Unicode 16, Blocks.txt), code points inclusive; every other letter counts as Latin."""
+"""Scripts by their blocks (Unicode 16, Blocks.txt): Unicode's scripts leave out the marks that several share, as the
+vowels of Arabic. Every other letter counts as Latin."""
 NAMES = ("Latin", *SCRIPTS)
 
-OTHER, LOWER, UPPER, CASELESS, MARK, SPACE, MARGIN, JOINER, SYMBOL, BRACKET = range(10)
-JOINERS = "'’ʼ-\u2010\u2011"
-"""What may stand between a word's letters."""
-DASHES = "–—\u2026"
+UNKNOWN = r"[\x{10000}-\x{1FFFF}\x{40000}-\x{10FFFF}]"
+"""Styled letters, and those of scripts that the models do not know: signs, as what cannot be printed."""
+UNPRINTED = "\x7f"
+DASHES = "[–—…]"
 """What divides words though no space does."""
-ASCII_MARGINS = '.,:!?"*'
-"""What may stand before and after a word; of other punctuation all may."""
-
-
-SYMBOLS = "{}<>=;_$|\\&^~`"
-"""What code is full of, to be counted; no word holds them."""
-BRACKETS = "()[]"
-"""Counted too, but words stand in them."""
+JOINERS = "'’ʼ\u2010\u2011-"
+"""What may stand between a word's letters."""
+NO_LETTER = r"[^\pL\pM]+|ʼ"
+CAPITAL = r"[\p{Lu}\p{Lt}]"
+FOREIGN = r"[^\x00-\x7F]"
+NOT_LATIN = r"[^\x00-\x{36F}]"
+"""What may be a letter of a block above."""
+MARGIN = rf"""(?:[.,!?:"*()\[\]{JOINERS}]|[^\x00-\x7F\PP])"""
+"""What may stand before and after a word: of ASCII's punctuation these, of other punctuation all."""
+WORD = rf"^{MARGIN}*[\pL\pM][\pL\pM{JOINERS}]*{MARGIN}*$"
+SYMBOL = "|".join(rf"\x{ord(symbol):02x}+" for symbol in r"{}<>=;_$|\&^~`()[]")
+"""What code is full of; no word holds them, brackets aside."""
+ADDRESS = r"[^\x00-\x20]+@[^\x00-\x20]*|https?:(?://[^\x00-\x20]*|/?$)"
+"""Of mail, or of http, though the head end within."""
+PIECE = r"(?s).{%d,}?(?:[.!?:;\n…。！？]|.\Z)"
+"""So many characters and more, to the end of a sentence, a line or the text."""
 
 
 @dataclass(frozen=True)
@@ -87,179 +91,51 @@ class Prose:
 
 def prose(texts: pa.Array, head: int) -> Prose:
     """Count what the first `head` characters of each text are made of: string or large_string array without nulls."""
-    data, bounds = utf8(texts)
-    words = np.zeros((len(texts), 6), np.int32)
-    letters = np.zeros((len(texts), len(NAMES)), np.int32)
-    _count(data, bounds, head, *_tables(), words, letters)
-    return Prose(words[:, 0], words[:, 1], words[:, 2], words[:, 3], words[:, 4], words[:, 5], letters)
+    seen = pc.replace_substring_regex(pc.utf8_slice_codeunits(texts, 0, head), DASHES, " ")
+    tokens = pc.utf8_split_whitespace(seen)
+    which = tokens.flatten().dictionary_encode()
+    indices = which.indices.to_numpy()
+    ends = np.cumsum([0, *pc.list_value_length(tokens).to_pylist()])
+    of_token = _counts(pc.replace_substring_regex(which.dictionary, UNKNOWN, UNPRINTED))
+    found = np.zeros((len(of_token), len(texts)), np.int64)
+    for row, counts in enumerate(of_token):
+        if counts.any():
+            # Differences of a running total, for a text may have no token.
+            found[row] = np.diff(np.concatenate([[0], np.cumsum(counts[indices])])[ends])
+    return Prose(found[0], found[1], found[2], found[3], found[4], found[5], found[6:].T)
+
+
+def _counts(tokens: pa.Array) -> Counts:
+    """What each token adds to each count and script: shape (6 + scripts, tokens)."""
+    letters = pc.replace_substring_regex(tokens, NO_LETTER, "")
+    size, capitals = _number(letters, r"\pL"), _number(letters, CAPITAL)
+    begins_small = _number(letters, rf"^\pM*{CAPITAL}") == 0
+    is_token = (size > 0) & (_number(tokens, "@") == 0)
+    is_word = is_token & (_number(tokens, WORD) > 0)
+    scripts = np.zeros((len(NAMES), len(tokens)), np.int64)
+    other = np.flatnonzero(_number(letters, NOT_LATIN))
+    for row, blocks in enumerate(SCRIPTS.values(), start=1):
+        scripts[row, other] = _number(letters.take(pa.array(other)), f"[{blocks}]")
+    scripts[0] = pc.utf8_length(letters).to_numpy() - scripts.sum(axis=0)
+    small, titled = is_word & (capitals == 0), is_word & ~begins_small & (capitals == 1)
+    shouted = is_word & (capitals == size) & (size > 1)
+    return np.vstack([is_token, small, titled, shouted, _number(letters, FOREIGN), _number(tokens, SYMBOL), scripts])
+
+
+def _number(texts: pa.Array, pattern: str) -> Counts:
+    """How often each text matches."""
+    found: Counts = pc.count_substring_regex(texts, pattern).to_numpy()
+    return found
 
 
 def heads(texts: pa.Array, head: int) -> pa.Array:
     """The first `head` characters of each text, without addresses: of http from there to the next space, of mail the
     word. String or large_string array without nulls."""
-    data, bounds = utf8(texts)
-    out = np.empty(min(int(bounds[-1] - bounds[0]), 4 * head * len(texts)), np.uint8)
-    ends = np.zeros(len(bounds), np.int32)
-    _copy_heads(data, bounds, head, out, ends)
-    return pa.StringArray.from_buffers(len(texts), pa.py_buffer(ends), pa.py_buffer(out[: ends[-1]]))
+    return pc.replace_substring_regex(pc.utf8_slice_codeunits(texts, 0, head), ADDRESS, "")
 
 
-def pieces(texts: pa.Array, size: int) -> tuple[pa.Array, Offsets]:
+def pieces(texts: pa.Array, size: int) -> tuple[pa.Array, Counts]:
     """Each text's pieces of `size` characters or more, cut where sentences or lines end; and the text of each."""
-    data, bounds = utf8(texts)
-    room = int(bounds[-1] - bounds[0])
-    begins, ends, rows = (np.empty(room // size + len(texts), np.int64) for _ in range(3))
-    count = _cut(data, bounds, size, begins, ends, rows)
-    # With the gaps between them taken for strings too, the pieces are every other one of an array over the same bytes.
-    offsets = np.column_stack([begins[:count], ends[:count]]).reshape(-1)
-    found = pa.LargeStringArray.from_buffers(
-        max(len(offsets) - 1, 0), pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(data))
-    )
-    return found.take(pa.array(np.arange(0, len(found), 2))), rows[:count]
-
-
-@cache
-def _tables() -> tuple[Any, Any]:
-    """By code point below PLANES: its class, and the number of its script."""
-    classes = np.zeros(PLANES, np.uint8)
-    scripts = np.zeros(PLANES, np.uint8)
-    of_category = {"Ll": LOWER, "Lu": UPPER, "Lt": UPPER, "Lo": CASELESS, "Lm": CASELESS}
-    for code in range(0x10000):  # letters above are styled ones, or of scripts that the models do not know
-        char = chr(code)
-        category = unicodedata.category(char)
-        if char.isspace() or char in DASHES:
-            classes[code] = SPACE
-        elif char in JOINERS:
-            classes[code] = JOINER
-        elif category[0] == "M":
-            classes[code] = MARK
-        elif category in of_category:
-            classes[code] = of_category[category]
-        elif char in BRACKETS:
-            classes[code] = BRACKET
-        elif char in SYMBOLS:
-            classes[code] = SYMBOL
-        elif char in ASCII_MARGINS or (code > 0x7F and category[0] == "P"):
-            classes[code] = MARGIN
-    for number, ranges in enumerate(SCRIPTS.values(), start=1):
-        for first, last in ranges:
-            scripts[first : last + 1] = number
-    return classes, scripts
-
-
-@kernel
-def _count(data, bounds, head, classes, scripts, words, letters):  # type: ignore[no-untyped-def]
-    last = np.uint8(len(classes) >> 16)  # only so that the planes above are known to be none of the table's
-    for row in range(len(bounds) - 1):
-        at, end = bounds[row], bounds[row + 1]
-        seen = 0
-        previous = np.uint32(0)
-        # Of the token: 0 before its letters, 1 within, 2 after them, 3 no word; letters, capitals, the first's kind.
-        phase, size, capitals, first = 0, 0, 0, OTHER
-        address = False
-        while True:
-            over = at >= end or seen >= head
-            kind, code = SPACE, np.uint32(32)
-            if not over:
-                code, width = decode(data, at)
-                at += width
-                seen += 1
-                if (code >> np.uint32(16)) < last:
-                    kind = classes[code]
-                elif code < np.uint32(0x40000):
-                    kind = CASELESS
-                else:
-                    kind = OTHER
-            if (kind in (SYMBOL, BRACKET)) and code != previous:
-                words[row, 5] += 1
-            previous = code
-            if kind == SPACE:
-                if size > 0 and not address:
-                    words[row, 0] += 1
-                    if phase == 1 or phase == 2:
-                        if first != UPPER:
-                            words[row, 1] += capitals == 0  # camelCase is code
-                        elif capitals == 1:
-                            words[row, 2] += 1
-                        elif capitals == size:
-                            words[row, 3] += 1
-                phase, size, capitals, first = 0, 0, 0, OTHER
-                address = False
-                if over:
-                    break
-            elif kind in (LOWER, UPPER, CASELESS, MARK):
-                if (code >> np.uint32(16)) < last:
-                    letters[row, scripts[code]] += 1
-                else:
-                    letters[row, 3] += 1  # Han, of the planes above
-                if code >= np.uint32(0x80):
-                    words[row, 4] += 1
-                if kind != MARK:
-                    if size == 0:
-                        first = kind
-                    size += 1
-                    if kind == UPPER:
-                        capitals += 1
-                if phase == 0:
-                    phase = 1
-                elif phase == 2:
-                    phase = 3
-            elif kind in (OTHER, SYMBOL):
-                phase = 3
-                if code == np.uint32(0x40):
-                    address = True
-            elif kind in (MARGIN, BRACKET):
-                phase = 2 if phase == 1 else phase
-            # A joiner changes nothing: before, within or after a word.
-
-
-@kernel
-def _copy_heads(data, bounds, head, out, ends):  # type: ignore[no-untyped-def]
-    to = 0
-    for row in range(len(bounds) - 1):
-        at, end = bounds[row], bounds[row + 1]
-        word = to  # where the present word begins
-        seen = 0
-        address = False
-        while at < end and seen < head:
-            byte = data[at]
-            if byte <= 32:
-                word, address = to + 1, False
-            elif byte == 64 and to > word:  # @
-                to, address = word, True
-            elif byte == 58 and at + 2 < end and data[at + 1] == 47 and data[at + 2] == 47:  # ://
-                scheme = 5 if to - word >= 5 and out[to - 1] == 115 else 4  # https, http
-                if to - word >= scheme and out[to - scheme] == 104 and out[to - scheme + 3] == 112:
-                    to, address = to - scheme, True
-            seen += (byte & 0xC0) != 0x80
-            if not address:
-                out[to] = byte
-                to += 1
-            at += 1
-        while at < end and data[at] & 0xC0 == 0x80:  # the rest of the last character
-            if not address:
-                out[to] = data[at]
-                to += 1
-            at += 1
-        ends[row + 1] = to
-
-
-@kernel
-def _cut(data, bounds, size, begins, ends, rows):  # type: ignore[no-untyped-def]
-    count = 0
-    for row in range(len(bounds) - 1):
-        begin = at = bounds[row]
-        end = bounds[row + 1]
-        chars = 0
-        while at < end:
-            code, width = decode(data, at)
-            at += width
-            chars += 1
-            # . ! ? : ; line end, ellipsis, and the full-width ones
-            stop = code in (10, 33, 46, 58, 59, 63, 0x2026, 0x3002, 0xFF01, 0xFF1F)
-            if chars >= size and (stop or at >= end):
-                begins[count], ends[count], rows[count] = begin, at, row
-                count += 1
-            if (stop and chars >= size) or at >= end:
-                begin, chars = at, 0
-    return count
+    found = [re.findall(PIECE % (size - 1), text) for text in texts.to_pylist()]
+    parts = pa.array([part for of_text in found for part in of_text], pa.string())
+    return parts, np.repeat(np.arange(len(found)), list(map(len, found)))

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -23,9 +24,9 @@ from curate.pipeline import curate
 from curate.publish.summary import curation_tables
 from curate.read.profile import Seen
 from curate.read.shapes import SHAPES
-from curate.recipe import Recipe
 from curate.record import SPLITS
 from curate.store import Store
+from evaluation.settings import FullRecipe
 from tests.project import Project, make_rows
 
 HOSTILE = "\x1b[2J\x1b]0;x\x07 [red]r[/red] [link=http://example.org]l[/link] {{ 7 * 7 }} {% raw %} \u202e"
@@ -42,13 +43,13 @@ def only(path: Path) -> Group:
     return group
 
 
-def started(path: Path, folder: Path, tokenizer: Path) -> Recipe:
+def started(path: Path, folder: Path, tokenizer: Path) -> FullRecipe:
     """The starter recipe of a file, with a tokenizer that is there."""
     write_starter(inspect(path, 1000), folder)
     recipe = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
     recipe["fit"]["model"] = str(tokenizer)
     (folder / "tested.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
-    return Recipe.load(folder / "tested.yaml")
+    return FullRecipe.load(folder / "tested.yaml")
 
 
 # What columns look like
@@ -304,7 +305,7 @@ def test_the_contract_of_a_starter_is_short_and_loads(tmp_path: Path) -> None:
     answers = [{odd: f"{n}", "yes": True, "n": n} for n in range(30)]
     rows = [{"text": f"word {n}", "out": answer} for n, answer in enumerate(answers)]
     write_starter(inspect(write(tmp_path / "2024.jsonl", rows), 100), tmp_path / "mine")
-    recipe = Recipe.load(tmp_path / "mine/recipe.yaml")
+    recipe = FullRecipe.load(tmp_path / "mine/recipe.yaml")
     text = (tmp_path / "mine/contract/contract.yaml").read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 42
     contract = Contract.load(recipe.contract)
@@ -313,6 +314,9 @@ def test_the_contract_of_a_starter_is_short_and_loads(tmp_path: Path) -> None:
     rules = {rule["meta"]["name"]: rule["kwargs"] for rule in contract.expectations}
     assert rules["rows_fit"]["max_value"] == recipe.fit.max_tokens
     assert {"ids_unique", "clusters_whole"} < rules.keys()
+    written = (tmp_path / "mine/recipe.yaml").read_text(encoding="utf-8")
+    assert written.startswith("# yaml-language-server: $schema=recipe.schema.json\n"), "editors complete it"
+    jsonschema.validate(yaml.safe_load(written), json.loads((tmp_path / "mine/recipe.schema.json").read_text()))
     stated = yaml.safe_load(text.replace("# quality", "quality").replace("#   -", "  -").replace("#     i", "    i"))
     assert stated["schema"][1]["quality"][0]["name"] == "enough_rows", "the remark is a rule when it is made one"
 
@@ -342,6 +346,6 @@ def test_real_data(shared_data: Path, tmp_path: Path, path: str, shape: str | No
     inspection = inspect(shared_data / path, 300)
     assert list(inspection.groups[0].shapes) == ([shape] if shape in SHAPES else [])
     write_starter(inspection, tmp_path / "mine")
-    recipe = Recipe.load(tmp_path / "mine/recipe.yaml")
+    recipe = FullRecipe.load(tmp_path / "mine/recipe.yaml")
     assert Contract.load(recipe.contract).target_schema is None
     assert (recipe.record.turns is None) == (shape is not None)

@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 from assay.cli import app
 from assay.result import plain
 from tests.assay.conftest import Finished
+from tests.documented import KEYS, missing
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -90,6 +91,7 @@ def test_a_result_is_one_document(command: str, finished: Finished, tmp_path: Pa
         "index rebuild": lambda: document["rows"] > 0,
     }  # fmt: skip
     assert expected[command]()
+    assert command not in KEYS or missing(command, document) == [], "as AGENTS.md says"
 
 
 @pytest.mark.parametrize("command", [name for name in COMMANDS if name not in ("stages", "schema")])

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -162,8 +163,9 @@ def test_a_failed_gate_publishes_nothing_and_names_the_expectation(project: Proj
     record, whole = CONTRACT["schema"]
     document = CONTRACT | {"schema": [record, whole | {"quality": quality}]}
     (project.folder / "contract/contract.yaml").write_text(yaml.safe_dump(document))
-    with pytest.raises(GateError, match="enough_rows"):
+    with pytest.raises(GateError, match="enough_rows") as error:
         project.curate()
+    assert re.search(r"\n\d+ rows are kept; quarantined: .*\d+ near_duplicate \(duplicates\)", error.value.message)
     assert not list((project.folder / "store/datasets").rglob("*.parquet"))
 
 

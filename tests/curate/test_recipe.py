@@ -45,7 +45,7 @@ def problems_of(loaded: Loaded, **changes: Any) -> list[str]:
         loaded(**changes)
     first, *lines = error.value.message.split("\n")
     assert first.endswith(f"mine.yaml: {len(lines)} problem(s):")
-    assert error.value.remedy == "The README explains each key of a recipe."
+    assert error.value.remedy.startswith("The README explains each key of a recipe; `assay stages` lists")
     return [line.strip() for line in lines]
 
 
@@ -208,3 +208,9 @@ def test_a_variant_that_there_is_not(loaded: Loaded) -> None:
         loaded(variants={"b": {}, "a": {}}, variant="short")
     with pytest.raises(AssayError, match=r"Variants of this recipe: none\."):
         loaded(variant="short")
+
+
+def test_a_recipe_can_be_looked_through(loaded: Loaded) -> None:
+    recipe = loaded()
+    assert dict(recipe).keys() == type(recipe).model_fields.keys()
+    assert all(dict(stage) is not None for stage in recipe.stages()), "no stage looks like a mapping"

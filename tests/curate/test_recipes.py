@@ -12,9 +12,9 @@ import pytest
 from curate.engine import map_in_process
 from curate.pipeline import curate
 from curate.publish.version import Curated
-from curate.recipe import Recipe
 from curate.record import SPLITS
 from curate.store import Store
+from evaluation.settings import FullRecipe
 from train.base_model import prepare_tokenizer
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -26,7 +26,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 def run(name: str, store: Store, drop: Path | None = None, variant: str | None = None) -> Curated:
-    recipe = Recipe.load(RECIPES / f"{name}.yaml", variant, drop)
+    recipe = FullRecipe.load(RECIPES / f"{name}.yaml", variant, drop)
     tokenizer = prepare_tokenizer(recipe.fit.model, store.cache)
     curated = curate(recipe, store, tokenizer_folder=tokenizer, map_shards=map_in_process)
     counts = curated.manifest.counts

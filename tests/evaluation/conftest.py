@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from curate.recipe import Recipe
 from curate.store import Store
+from evaluation.settings import FullRecipe
 from tests.tiny import write_version
 from tests.train.conftest import model_folder, model_folder_64, one_thread
 from train.qlora import train
@@ -27,5 +27,5 @@ def version(store: Store, model_folder_64: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def adapter(store: Store, version: Path, recipe: Recipe) -> Path:
+def adapter(store: Store, version: Path, recipe: FullRecipe) -> Path:
     return train(version, recipe, store)

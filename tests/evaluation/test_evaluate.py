@@ -7,25 +7,25 @@ import pyarrow.parquet as pq
 import pytest
 
 from curate.errors import AssayError
-from curate.recipe import Recipe
 from curate.store import Store
 from evaluation.card.compare import compare
 from evaluation.card.format import schema
 from evaluation.card.manifest import ScorecardManifest
 from evaluation.evaluate import evaluate
+from evaluation.settings import FullRecipe
 from tests.tiny import recipe_for, write_model, write_version
 from train.qlora import train
 
 
 @pytest.fixture(scope="module")
-def recipe(model_folder_64: Path) -> Recipe:
+def recipe(model_folder_64: Path) -> FullRecipe:
     """Enough steps for the three answers to be learned by heart."""
     recipe = recipe_for(model_folder_64, rows=24, epochs=16, learning_rate=0.02, rank=16, quantization="nf4")
     return recipe.model_copy(update={"evaluation": recipe.evaluation.model_copy(update={"max_new_tokens": 120})})
 
 
 @pytest.fixture(scope="module")
-def scored(store: Store, version: Path, recipe: Recipe, adapter: Path) -> Path:
+def scored(store: Store, version: Path, recipe: FullRecipe, adapter: Path) -> Path:
     return evaluate(version, adapter, recipe, store)
 
 
@@ -66,14 +66,14 @@ def test_predictions(scored: Path) -> None:
     assert len({row["id"] for row in rows}) == 8
 
 
-def test_it_is_found_again(store: Store, version: Path, recipe: Recipe, adapter: Path, scored: Path) -> None:
+def test_it_is_found_again(store: Store, version: Path, recipe: FullRecipe, adapter: Path, scored: Path) -> None:
     told: list[str] = []
     assert evaluate(version, adapter, recipe, store, lambda what, *_: told.append(what)) == scored
     assert told == ["evaluate (found in the store)"]
 
 
 def test_its_version_is_that_of_inputs_and_answers(
-    version: Path, recipe: Recipe, adapter: Path, scored: Path, tmp_path: Path
+    version: Path, recipe: FullRecipe, adapter: Path, scored: Path, tmp_path: Path
 ) -> None:
     """Another store, nothing cached, other latencies: the same version."""
     again = evaluate(version, adapter, recipe, Store(tmp_path / "other"))
@@ -82,7 +82,7 @@ def test_its_version_is_that_of_inputs_and_answers(
     assert set(ScorecardManifest.read(again).files) == {"predictions.parquet"}
 
 
-def test_answers_are_not_asked_for_twice(store: Store, version: Path, recipe: Recipe, scored: Path) -> None:
+def test_answers_are_not_asked_for_twice(store: Store, version: Path, recipe: FullRecipe, scored: Path) -> None:
     """The base model's answers are in the cache, so without an adapter nothing is generated."""
     told: list[str] = []
     alone = evaluate(version, None, recipe, store, lambda what, *_: told.append(what))
@@ -94,7 +94,7 @@ def test_answers_are_not_asked_for_twice(store: Store, version: Path, recipe: Re
 
 
 def test_a_gate_is_told_and_a_scorecard_compared_with_another(
-    store: Store, version: Path, recipe: Recipe, adapter: Path, scored: Path
+    store: Store, version: Path, recipe: FullRecipe, adapter: Path, scored: Path
 ) -> None:
     """Other settings, so another scorecard, of the same answers: every difference is nought."""
     settings = recipe.evaluation.model_copy(update={"gate": ["parses >= 0", "schema_valid better than base, p < 0.05"]})
@@ -118,7 +118,7 @@ def test_a_gate_is_told_and_a_scorecard_compared_with_another(
         compare(scored, gated, "few-shot")
 
 
-def test_plain_chat(store: Store, model_folder_64: Path, recipe: Recipe) -> None:
+def test_plain_chat(store: Store, model_folder_64: Path, recipe: FullRecipe) -> None:
     chat = recipe.model_copy(
         update={
             "contract": "guanaco",
@@ -136,7 +136,7 @@ def test_plain_chat(store: Store, model_folder_64: Path, recipe: Recipe) -> None
 
 
 def test_an_adapter_of_another_base_is_an_error(
-    store: Store, version: Path, recipe: Recipe, adapter: Path, tmp_path: Path
+    store: Store, version: Path, recipe: FullRecipe, adapter: Path, tmp_path: Path
 ) -> None:
     other = write_model(tmp_path / "other", hidden=64, seed=1)
     foreign = recipe.model_copy(update={"fit": recipe.fit.model_copy(update={"model": str(other)})})
@@ -144,13 +144,13 @@ def test_an_adapter_of_another_base_is_an_error(
         evaluate(version, adapter, foreign, store)
 
 
-def test_no_test_rows_are_an_error(store: Store, model_folder_64: Path, recipe: Recipe) -> None:
+def test_no_test_rows_are_an_error(store: Store, model_folder_64: Path, recipe: FullRecipe) -> None:
     empty = write_version(store, model_folder_64, rows=3)
     with pytest.raises(AssayError, match="the test split has no rows"):
         evaluate(empty, None, recipe, store)
 
 
-def test_no_row_short_enough_is_an_error(store: Store, version: Path, recipe: Recipe) -> None:
+def test_no_row_short_enough_is_an_error(store: Store, version: Path, recipe: FullRecipe) -> None:
     short = recipe.model_copy(update={"evaluation": recipe.evaluation.model_copy(update={"max_tokens": 8})})
     with pytest.raises(AssayError, match="no row of the test split has 8 tokens or fewer"):
         evaluate(version, None, short, store)

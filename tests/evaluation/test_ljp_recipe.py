@@ -12,11 +12,11 @@ from curate.contract import Contract
 from curate.engine import map_in_process
 from curate.pipeline import curate
 from curate.publish.version import Curated
-from curate.recipe import Recipe
 from curate.store import Store
 from evaluation.card.format import schema
 from evaluation.judge.ljp_criminal import FIELDS
 from evaluation.replies import read, score
+from evaluation.settings import FullRecipe
 from tests.project import byte_tokenizer
 
 RECIPE = Path(__file__).parents[2] / "recipes/ljp_criminal.yaml"
@@ -79,7 +79,7 @@ def curated(tmp_path_factory: pytest.TempPathFactory) -> Curated:
     byte_tokenizer().save(str(tokenizer / "tokenizer.json"))
     special = {"bos_token": "<|im_start|>", "eos_token": "<|im_end|>"}
     (tokenizer / "tokenizer_config.json").write_text(json.dumps(special))
-    recipe = Recipe.load(RECIPE, drop=folder / "drop")
+    recipe = FullRecipe.load(RECIPE, drop=folder / "drop")
     recipe = recipe.model_copy(update={"fit": recipe.fit.model_copy(update={"model": str(tokenizer)})})
     return curate(recipe, Store(folder / "store"), tokenizer_folder=tokenizer, map_shards=map_in_process)
 
@@ -114,7 +114,7 @@ def test_both_scorers_stand_side_by_side(curated: Curated, tmp_path: Path) -> No
         made = [{"output": each, "expected": target} for each, target in zip(outputs, targets, strict=True)]
         files.append(tmp_path / f"{system}.jsonl")
         files[-1].write_text("".join(json.dumps(row) + "\n" for row in made))
-    recipe = Recipe.load(RECIPE)
+    recipe = FullRecipe.load(RECIPE)
     schema_ = Contract.load(recipe.contract).target_schema
     assert schema_ is not None
     folder = score(read(files, "ljp_criminal"), schema_, recipe.evaluation, files, Store(tmp_path / "store"))

@@ -9,8 +9,14 @@ import pytest
 from curate.engine import map_in_process
 from curate.errors import AssayError
 from curate.read.files import Files
-from curate.read.ingest import ingest
+from curate.read.ingest import Ingested, ingest
+from curate.recipe import Recipe
 from tests.project import Project, make_rows
+
+
+def read_drop(recipe: Recipe, cache: Path, shard_bytes: int) -> Ingested:
+    """What is read for a recipe, in shards of so many bytes."""
+    return ingest(recipe.sources, recipe.lookups, recipe.record, recipe.drop, cache, map_in_process, shard_bytes)
 
 
 def test_records_do_not_depend_on_where_files_are_cut(tmp_path: Path) -> None:
@@ -21,7 +27,7 @@ def test_records_do_not_depend_on_where_files_are_cut(tmp_path: Path) -> None:
     (project.drop / "c.jsonl").write_bytes(lines[:500].encode() + b"\n\xe9\n" + lines[:400].encode())
     found = []
     for size in (1 << 23, 1, 97, 2000):
-        read = ingest(project.recipe, tmp_path / str(size), map_in_process, size)
+        read = read_drop(project.recipe, tmp_path / str(size), size)
         kept = pa.concat_tables([shard.kept() for shard in read.shards]).to_pylist()
         quarantined = pa.concat_tables([shard.quarantine() for shard in read.shards]).to_pylist()
         found.append((kept, quarantined, [(file.name, file.sha256, file.size) for file in read.files]))
@@ -38,7 +44,7 @@ def test_a_file_that_two_sources_name_is_read_once_and_in_one_way(tmp_path: Path
 
     def rows(*sources: Files) -> int:
         recipe = project.recipe.model_copy(update={"sources": [*project.recipe.sources, *sources]})
-        return sum(shard.rows for shard in ingest(recipe, tmp_path / "cache", map_in_process, 1 << 20).shards)
+        return sum(shard.rows for shard in read_drop(recipe, tmp_path / "cache", 1 << 20).shards)
 
     assert rows(Files(files=["a.jsonl"])) == 4
     with pytest.raises(AssayError, match=r"Two of the recipe's sources have a file 'a\.jsonl'"):
@@ -49,5 +55,5 @@ def test_a_shard_is_bounded_where_the_targets_are_long(tmp_path: Path) -> None:
     record = {"turns": [{"role": "user", "content": "text"}], "target": {"colour": "big"}}
     project = Project(tmp_path / "long", sources=[{"files": ["a.json"]}], record=record)
     project.drop.joinpath("a.json").write_text(json.dumps([{"text": "q", "big": "x" * 10_000}] * 50))
-    shards = ingest(project.recipe, tmp_path / "cache", map_in_process, 100_000).shards
+    shards = read_drop(project.recipe, tmp_path / "cache", 100_000).shards
     assert [shard.rows for shard in shards] == [10] * 5

@@ -13,8 +13,7 @@ import pyarrow as pa
 import pytest
 
 from curate.rows.language import UNDETERMINED, Language, detect
-from curate.text.fasttext_model import model, probabilities
-from curate.text.words import utf8
+from curate.text.fasttext_model import languages, probabilities
 from tests.records import layouts, record, table_of
 
 COMMON = (
@@ -49,8 +48,7 @@ def test_right_at_least_as_often_as_the_fast_model_alone(shared_data: Path, kind
                 texts += lines
                 expected += [Path(member.name).stem.replace("nb", "no")] * len(lines)
     assert len(set(expected)) == 75
-    data, bounds = utf8(pa.array(texts))
-    alone = np.array(model().languages)[probabilities(data, bounds[:-1], bounds[1:]).argmax(axis=1)]
+    alone = np.array(languages())[probabilities(pa.array(texts), 1e-4).argmax(axis=1)]
     found = np.array(codes(*texts))
     right, told = found == np.array(expected), found != UNDETERMINED
     assert right.mean() >= (alone == np.array(expected)).mean()

@@ -158,7 +158,7 @@ def test_the_same_in_other_words_is_a_duplicate(model: Path) -> None:
 
 def test_a_model_that_is_not_there_is_an_error_and_is_not_fetched(tmp_path: Path) -> None:
     with pytest.raises(AssayError, match="no such folder"):
-        embed(["x"], tmp_path / "potion-base-8M")
+        model_digest(tmp_path / "potion-base-8M")
     with pytest.raises(AssayError, match="not a model that model2vec opens"):
         embed(["x"], tmp_path)
 

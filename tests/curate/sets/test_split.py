@@ -457,7 +457,7 @@ def test_named_splits_are_splits() -> None:
         record("x", source={"drop": None, "file": "a.jsonl", "row": row}, meta={"part": name})
         for row, name in enumerate(["train", "test2"])
     ]
-    keys = Split(named="part").keys(split_keys(rows))
+    keys = Split(named="part").keys_of(split_keys(rows))
     assert splits_named(keys.slice(0, 1), "part") == ["train"]
     with pytest.raises(AssayError, match=r"a\.jsonl, row 1: meta\.part is 'test2'; split\.named expects one of train"):
         splits_named(keys, "part")
@@ -473,7 +473,7 @@ def test_times_are_numbers_or_iso_8601() -> None:
             )
             for row, value in enumerate(values)
         ]
-        return times(Split(time="at").keys(split_keys(rows)), "at").tolist()
+        return times(Split(time="at").keys_of(split_keys(rows)), "at").tolist()
 
     assert read("2020", "-1.5") == [2020, -1.5]
     assert read("1970-01-02", "1970-01-01T00:00:01Z", "1970-01-01T01:00:00+01:00") == [86400, 1, 0]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from curate.text.tokenise import tokenise
+from curate.text.tokenise import DISTINCT_SHARE, tokenise
 from tests.curate.rows.test_render import SPECIAL, TOKENIZER
 
 MORSELS = [
@@ -55,16 +55,29 @@ TOKENIZERS = {
 }
 
 
+@pytest.mark.parametrize("share", [0.0, DISTINCT_SHARE, 1.0])
 @pytest.mark.parametrize("name", TOKENIZERS)
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(texts=st.lists(st.lists(st.sampled_from(MORSELS), max_size=8).map("".join) | st.text(max_size=9), max_size=6))
-def test_texts_have_the_tokens_that_each_has_by_itself(name: str, texts: list[str]) -> None:
+def test_texts_have_the_tokens_that_each_has_by_itself(name: str, share: float, texts: list[str]) -> None:
+    """Cut at all words, at none, and as is chosen."""
     tokenizer = TOKENIZERS[name]
     alone = [tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
-    together = tokenise(tokenizer, texts)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("curate.text.tokenise.DISTINCT_SHARE", share)
+        together = tokenise(tokenizer, texts)
     assert [tokens.ids for tokens in together] == alone
     assert [tokens.count for tokens in together] == list(map(len, alone))
     assert [tokens.last for tokens in together if tokens.count] == [ids[-1] for ids in alone if ids]
+
+
+def test_texts_are_cut_where_words_are_met_again() -> None:
+    tokenizer = TOKENIZERS["GPT-2"]
+    said = " ".join(["the same words again and again"] * 100)
+    new = " ".join(f"word{number}" for number in range(10))
+    for texts, words in (([said, new], 610), ([said], 600), ([new], 1), ([new, f"{new} more"], 2)):
+        for order in (texts, texts[::-1]):
+            assert sum(len(tokens.words) for tokens in tokenise(tokenizer, order)) == words
 
 
 def test_real_texts_have_the_tokens_that_each_has_by_itself(shared_data: Path) -> None:

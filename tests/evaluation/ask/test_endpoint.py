@@ -26,7 +26,6 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from curate.errors import AssayError
-from curate.recipe import Recipe
 from curate.rows.renderer import Message
 from curate.store import Store
 from evaluation.ask import endpoint as module
@@ -35,7 +34,7 @@ from evaluation.ask.generate import generate
 from evaluation.card.format import schema
 from evaluation.evaluate import evaluate
 from evaluation.judge.answer import Generated
-from evaluation.settings import Endpoint, EvaluationSettings
+from evaluation.settings import Endpoint, EvaluationSettings, FullRecipe
 from tests.tiny import ANSWERS, NOTICES, QUESTION, recipe_for, renderer_of, write_version
 
 SECRET = "sk-never-to-be-seen-0123456789"
@@ -420,7 +419,7 @@ def test_urls_that_are_none_or_hold_a_secret(tmp_path: Path, url: str) -> None:
     assert "\nevaluation:\n" in recipe
     path.write_text(recipe.replace("\nevaluation:\n", f"\n{system}", 1), encoding="utf-8")
     with pytest.raises(AssayError) as error:
-        Recipe.load(path)
+        FullRecipe.load(path)
     _, problem = error.value.message.split("\n")
     assert problem.startswith("  evaluation.systems.served.model.url: expected http(s)://HOST/v1 with neither user nor")
 

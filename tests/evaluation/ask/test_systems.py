@@ -11,7 +11,6 @@ import pytest
 
 import evaluation.ask.endpoint
 from curate.errors import AssayError
-from curate.recipe import Recipe
 from curate.store import Store
 from evaluation.ask import systems as module
 from evaluation.ask.systems import pairs, systems_of
@@ -19,7 +18,7 @@ from evaluation.card.format import schema
 from evaluation.card.manifest import ScorecardManifest
 from evaluation.evaluate import adapter_for, evaluate
 from evaluation.judge.answer import Generated
-from evaluation.settings import Endpoint, EvaluationSettings, SystemSettings
+from evaluation.settings import Endpoint, EvaluationSettings, FullRecipe, SystemSettings
 from tests.tiny import recipe_for
 from train.adapter import merge
 from train.base_model import load_model, prepare
@@ -27,7 +26,7 @@ from train.base_model import load_model, prepare
 SERVER = Endpoint(url="http://127.0.0.1:9/v1", model="big", price={"input": 2, "output": 8})
 
 
-def asking(recipe: Recipe, systems: Mapping[str, Any], **more: Any) -> Recipe:
+def asking(recipe: FullRecipe, systems: Mapping[str, Any], **more: Any) -> FullRecipe:
     """The recipe with other systems."""
     known = recipe.evaluation.model_dump(by_alias=True) | {"resamples": 100, "batch_size": 8}
     settings = EvaluationSettings.model_validate(known | {"systems": dict(systems)} | more)
@@ -35,7 +34,7 @@ def asking(recipe: Recipe, systems: Mapping[str, Any], **more: Any) -> Recipe:
 
 
 @pytest.fixture(scope="module")
-def recipe(model_folder_64: Path) -> Recipe:
+def recipe(model_folder_64: Path) -> FullRecipe:
     return recipe_for(model_folder_64, rows=24, epochs=4, learning_rate=0.02, quantization="nf4")
 
 
@@ -54,7 +53,7 @@ ALL: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def all_scored(store: Store, version: Path, recipe: Recipe, adapter: Path) -> tuple[Path, list[Any]]:
+def all_scored(store: Store, version: Path, recipe: FullRecipe, adapter: Path) -> tuple[Path, list[Any]]:
     """The scorecard of all systems, and which models were loaded for it."""
     loaded: list[Any] = []
     with pytest.MonkeyPatch.context() as patch:
@@ -114,7 +113,7 @@ def test_predictions_tell_shots_and_costs(all_scored: tuple[Path, list[Any]], ve
 
 
 def test_each_other_order_gives_the_same_answers(
-    all_scored: tuple[Path, list[Any]], store: Store, version: Path, recipe: Recipe, adapter: Path
+    all_scored: tuple[Path, list[Any]], store: Store, version: Path, recipe: FullRecipe, adapter: Path
 ) -> None:
     """Nothing is asked again, whatever else is asked beside it."""
     told: list[str] = []
@@ -127,7 +126,7 @@ def test_each_other_order_gives_the_same_answers(
 
 
 def test_the_merged_model_is_the_adapter_on_full_weights(
-    store: Store, version: Path, recipe: Recipe, adapter: Path
+    store: Store, version: Path, recipe: FullRecipe, adapter: Path
 ) -> None:
     """Not on its 4-bit weights: merged and unmerged say the same, to float32's last digits."""
     import torch
@@ -151,7 +150,7 @@ def test_the_merged_model_is_the_adapter_on_full_weights(
 
 
 def test_shots_that_do_not_fit_are_left_out_and_told(
-    store: Store, version: Path, recipe: Recipe, adapter: Path
+    store: Store, version: Path, recipe: FullRecipe, adapter: Path
 ) -> None:
     """The tiny model's context is 512 tokens: of 20 shots few fit."""
     folder = evaluate(version, adapter, asking(recipe, {"many": {"model": "base", "shots": 20}}), store)
@@ -163,7 +162,7 @@ def test_shots_that_do_not_fit_are_left_out_and_told(
 
 
 def test_an_endpoint_needs_neither_weights_nor_an_adapter(
-    version: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    version: Path, recipe: FullRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is given the messages, shots as earlier turns, the schema if it is to be held to it; and it is paid."""
     calls: list[dict[str, Any]] = []
@@ -197,7 +196,7 @@ def test_an_endpoint_needs_neither_weights_nor_an_adapter(
 
 
 def test_what_died_half_way_leaves_nothing_and_goes_on(
-    version: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    version: Path, recipe: FullRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was asked before the endpoint gave out, locally too, is not asked again."""
 
@@ -245,7 +244,7 @@ def test_pairs() -> None:
 TRAINED = {"inputs": {"settings": {"quantization": "nf4"}}}
 
 
-def test_default_systems(recipe: Recipe) -> None:
+def test_default_systems(recipe: FullRecipe) -> None:
     assert list(systems_of(recipe, True, TRAINED)) == ["majority", "base", "tuned"]
     assert list(systems_of(recipe, False, None)) == ["base"]
     plain = recipe.model_copy(update={"training": recipe.training.model_copy(update={"quantization": "none"})})
@@ -266,12 +265,12 @@ def test_default_systems(recipe: Recipe) -> None:
         ({"whole": {"model": "merged"}}, r"systems.whole: merged needs an adapter"),
     ],
 )
-def test_systems_that_cannot_be_asked(recipe: Recipe, systems: dict[str, Any], message: str) -> None:
+def test_systems_that_cannot_be_asked(recipe: FullRecipe, systems: dict[str, Any], message: str) -> None:
     with pytest.raises(AssayError, match=message):
         systems_of(asking(recipe, systems), False, None)
 
 
-def test_a_gate_that_names_no_system(recipe: Recipe) -> None:
+def test_a_gate_that_names_no_system(recipe: FullRecipe) -> None:
     rule = "schema_valid better than few_shot, p < 0.05"
     with pytest.raises(AssayError, match=r"evaluation.gate: no system 'few_shot'; the gate holds `tuned`"):
         systems_of(asking(recipe, {}, gate=[rule]), True, TRAINED)
@@ -284,7 +283,7 @@ def test_a_gate_that_names_no_system(recipe: Recipe) -> None:
     )
 
 
-def test_a_schema_that_is_no_schema(version: Path, recipe: Recipe, tmp_path: Path) -> None:
+def test_a_schema_that_is_no_schema(version: Path, recipe: FullRecipe, tmp_path: Path) -> None:
     packaged = Path(str(files("data_contracts"))) / recipe.contract
     (tmp_path / "contract.yaml").write_bytes((packaged / "contract.yaml").read_bytes())
     schema_ = json.loads((packaged / "target.schema.json").read_bytes())
@@ -294,7 +293,7 @@ def test_a_schema_that_is_no_schema(version: Path, recipe: Recipe, tmp_path: Pat
         evaluate(version, None, broken, Store(tmp_path / "store"))
 
 
-def test_more_shots_than_rows(store: Store, version: Path, recipe: Recipe) -> None:
+def test_more_shots_than_rows(store: Store, version: Path, recipe: FullRecipe) -> None:
     with pytest.raises(AssayError, match=r"evaluation.systems.few: 25 shots, but the train split has 24 rows"):
         evaluate(version, None, asking(recipe, {"few": {"model": "base", "shots": 25}}), store)
 
@@ -312,7 +311,7 @@ def test_settings_that_mean_nothing(system: dict[str, Any], message: str) -> Non
         SystemSettings.model_validate(system)
 
 
-def test_the_adapter_to_evaluate(store: Store, recipe: Recipe, adapter: Path, tmp_path: Path) -> None:
+def test_the_adapter_to_evaluate(store: Store, recipe: FullRecipe, adapter: Path, tmp_path: Path) -> None:
     assert adapter_for(recipe, store) == adapter
     assert adapter_for(recipe, store, f"tiny/{adapter.name}") == adapter
     assert adapter_for(asking(recipe, {"base": {"model": "base"}}), store) is None
