@@ -58,7 +58,10 @@ class Account:
         kept, rejected = sum(shard.rows for shard in shards), sum(shard.rejected for shard in shards)
         made = sum(shard.made for shard in shards)
         if kept + rejected != rows_in + made:
-            raise AssayError(f"Stage {name}: {rows_in} rows in, {made} made, {kept} kept, {rejected} quarantined.")
+            raise AssayError(
+                f"Stage {name}: {rows_in} rows in, {made} made, {kept} kept, {rejected} quarantined.",
+                remedy="This is a defect of the stage; nothing was published.",
+            )
         reasons: Counter[str] = Counter()
         counters: Counter[str] = Counter()
         examples: dict[str, list[Example]] = {}

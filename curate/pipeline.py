@@ -3,7 +3,7 @@
 read -> each row by itself, stage after stage in the recipe's order -> all rows at once, likewise -> gate -> publish
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,15 @@ from curate.sets.stage import Judged, Past, SetStage, judge_rows
 from curate.stage import Context, RowStage, Settings, Stage, installed
 from curate.store import MANIFEST, Store
 
+OWN = frozenset(
+    {"name", "schema_version", "drop", "lookups", "recipe", "contract", "code", "libraries", "index"}
+    | {"splits_of", "stages", "gate", "files", "version"}
+)
+"""Keys of the manifest of which stages tell nothing."""
+
 
 @dataclass(frozen=True)
-class _Run:
+class _Work:
     """What stays the same from the first stage of a run to the last."""
 
     recipe: Recipe
@@ -76,35 +82,35 @@ def curate(
     contract = Contract.load(recipe.contract)
     index = Index(store, recipe.name, compared)
     index.versions()  # an index of other parameters, or a damaged one, is better told now than after an hour
-    run = _Run(recipe, store, contract, index, map_shards, progress, Account(protecting))
+    work = _Work(recipe, store, contract, index, map_shards, progress, Account(protecting))
     clear_drafts(store.cache)
-    drop = _read(run, shard_bytes)
+    drop = _read(work, shard_bytes)
     context = Context(
-        recipe.drop, contract, store, store.cache, tokenizer_folder, (), lambda: _labels(run, drop), progress
+        recipe.drop, contract, store, store.cache, tokenizer_folder, (), lambda: _labels(work, drop), progress
     )
-    stages = _prepared(run, stages, context)
+    stages = _prepared(work, stages, context)
     shards: Sequence[Shard] = drop.shards
     for stage in stages:
-        if isinstance(stage, RowStage):
-            shards = _judge_each(run, stage, shards)
+        if isinstance(stage, RowStage) and stage.runs:
+            shards = _judge_each(work, stage, shards)
     # From here to the end no other run may publish a version that this one would have to be compared with.
     with index.lock(progress):
-        _catch_up(run)
-        inputs, past = _past(run, drop, _inputs(run, drop, stages))
+        _catch_up(work)
+        inputs, past = _past(work, drop, _inputs(work, drop, stages))
         judged: dict[str, Judged] = {}
         for stage in stages:
             if isinstance(stage, SetStage) and stage.runs:
-                shards = _judge_all(run, stage, shards, past, judged)
-        published = _publish(run, drop, shards, judged, inputs.content() | {"splits_of": past.bound_by})
-        _catch_up(run)
-    return Curated(published, DatasetManifest.read(published), run.account.seconds, run.account.cached)
+                shards = _judge_all(work, stage, shards, past, judged)
+        published = _publish(work, drop, shards, judged, inputs.content() | {"splits_of": past.bound_by})
+        _catch_up(work)
+    return Curated(published, DatasetManifest.read(published), work.account.seconds, work.account.cached)
 
 
-def _read(run: _Run, shard_bytes: int) -> ingest.Ingested:
-    recipe = run.recipe
-    with run.account.timed(ingest.NAME):
+def _read(work: _Work, shard_bytes: int) -> ingest.Ingested:
+    recipe = work.recipe
+    with work.account.timed(ingest.NAME):
         drop = ingest.ingest(
-            recipe.sources, recipe.lookups, recipe.record, recipe.drop, run.store.cache, run.map_shards, shard_bytes
+            recipe.sources, recipe.lookups, recipe.record, recipe.drop, work.store.cache, work.map_shards, shard_bytes
         )
     rows = sum(shard.rows + shard.rejected - shard.made for shard in drop.shards)
     if not rows:
@@ -113,69 +119,69 @@ def _read(run: _Run, shard_bytes: int) -> ingest.Ingested:
             f"The drop holds no rows: {len(drop.files)} file(s) of {size:,} bytes.",
             remedy="Name the folder of the raw files with --drop, or mend `sources` in the recipe.",
         )
-    run.account.record_stage(ingest.NAME, rows, drop.shards)
+    work.account.record_stage(ingest.NAME, rows, drop.shards)
     return drop
 
 
-def _labels(run: _Run, drop: ingest.Ingested) -> set[str]:
+def _labels(work: _Work, drop: ingest.Ingested) -> set[str]:
     """The labels of the drop's rows and of those of earlier versions, as they are published."""
     read = {label for shard in drop.shards for label in shard.distributions["label"]} - {NONE}
-    labels = set(run.account.protected_labels(sorted(read)))
-    for name in run.index.versions():
-        if (run.published(name) / MANIFEST).is_file():
-            first, *_ = DatasetManifest.read(run.published(name)).stages
+    labels = set(work.account.protected_labels(sorted(read)))
+    for name in work.index.versions():
+        if (work.published(name) / MANIFEST).is_file():
+            first, *_ = DatasetManifest.read(work.published(name)).stages
             labels |= {*first.distributions["label"].values}
     return labels
 
 
-def _prepared(run: _Run, stages: Sequence[Stage], context: Context) -> list[Stage]:
+def _prepared(work: _Work, stages: Sequence[Stage], context: Context) -> list[Stage]:
     """The stages with all that they need, each told of those before it."""
     ready: list[Stage] = []
     for stage in stages:
-        with run.account.timed(stage.name):
+        with work.account.timed(stage.name):
             ready.append(stage.prepare(replace(context, before=tuple(ready))))
     return ready
 
 
-def _judge_each(run: _Run, stage: RowStage, shards: Sequence[Shard]) -> list[Shard]:
+def _judge_each(work: _Work, stage: RowStage, shards: Sequence[Shard]) -> list[Shard]:
     """A stage over a row, over all shards."""
-    with run.account.timed(stage.name):
-        done = run.map_shards(stage.name, run_stage, [StageTask(stage, shard, run.store.cache) for shard in shards])
+    with work.account.timed(stage.name):
+        done = work.map_shards(stage.name, run_stage, [StageTask(stage, shard, work.store.cache) for shard in shards])
         summary = stage.summary([shard.kept() for shard in done], [shard.quarantine() for shard in done])
-    run.account.record_stage(stage.name, sum(shard.rows for shard in shards), done, summary)
+    work.account.record_stage(stage.name, sum(shard.rows for shard in shards), done, summary)
     return done
 
 
 def _judge_all(
-    run: _Run, stage: SetStage, shards: Sequence[Shard], past: Past, judged: dict[str, Judged]
+    work: _Work, stage: SetStage, shards: Sequence[Shard], past: Past, judged: dict[str, Judged]
 ) -> list[Shard]:
     """A stage over all rows; its verdict joins those that are there."""
-    with run.account.timed(stage.name):
-        done, verdict = judge_rows(stage, shards, past, dict(judged), run.store.cache, run.map_shards, run.progress)
+    with work.account.timed(stage.name):
+        done, verdict = judge_rows(stage, shards, past, dict(judged), work.store.cache, work.map_shards, work.progress)
     judged[stage.name] = verdict
-    run.account.record_stage(stage.name, sum(shard.rows for shard in shards), done)
+    work.account.record_stage(stage.name, sum(shard.rows for shard in shards), done)
     return done
 
 
-def _catch_up(run: _Run) -> None:
-    with run.account.timed("index"):
-        run.index.catch_up(run.progress)
+def _catch_up(work: _Work) -> None:
+    with work.account.timed("index"):
+        work.index.catch_up(work.progress)
 
 
-def _inputs(run: _Run, drop: ingest.Ingested, stages: Sequence[Stage]) -> DatasetInputs:
+def _inputs(work: _Work, drop: ingest.Ingested, stages: Sequence[Stage]) -> DatasetInputs:
     """The part of the manifest that, with what the rows are compared with, determines all the rest."""
-    contract = run.contract
+    contract = work.contract
     libraries = {"pyarrow", *ingest.LIBRARIES}.union(*(stage.libraries for stage in stages))
     return DatasetInputs(
-        name=run.recipe.name,
+        name=work.recipe.name,
         schema_version=1,
         drop=DropInfo(
             sha256=drop_digest(drop.files), files=len(drop.files), bytes=sum(file.size for file in drop.files)
         ),
         lookups=drop.lookups,
-        recipe=run.recipe.settings(),
+        recipe=work.recipe.settings(),
         contract=ContractInfo(name=contract.name, version=contract.version, sha256=contract.sha256),
-        **_joined(stage.prepared_from() for stage in stages),
+        **_joined(((stage.name, stage.prepared_from()) for stage in stages), OWN),
         code={
             ingest.NAME: ingest.VERSION,
             **{stage.name: stage.version for stage in stages},
@@ -185,63 +191,86 @@ def _inputs(run: _Run, drop: ingest.Ingested, stages: Sequence[Stage]) -> Datase
     )
 
 
-def _joined(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Mappings of mappings as one: what stands under one key in several is joined."""
+def _joined(told: Iterable[tuple[str, Mapping[str, Any]]], taken: Collection[str]) -> dict[str, Any]:
+    """What stages tell the manifest, as one: mappings under one key are joined.
+
+    Args:
+        told: the name of each stage, and what it tells.
+        taken: keys of the manifest that are not theirs.
+
+    Raises:
+        AssayError: a stage tells under a key that is taken.
+    """
     joined: dict[str, Any] = {}
-    for part in parts:
+    for stage, part in told:
         for key, value in part.items():
-            joined[key] = joined.get(key, {}) | value
+            both = isinstance(value, Mapping) and isinstance(joined.get(key, {}), Mapping)
+            if key in taken or (key in joined and not both):
+                raise AssayError(
+                    f"Stage {stage}: the manifest has a key {key!r} already.",
+                    remedy="This is a defect of the stage: what it tells needs a name of its own.",
+                )
+            joined[key] = {**joined.get(key, {}), **value} if both else value
     return joined
 
 
-def _past(run: _Run, drop: ingest.Ingested, inputs: DatasetInputs) -> tuple[DatasetInputs, Past]:
+def _past(work: _Work, drop: ingest.Ingested, inputs: DatasetInputs) -> tuple[DatasetInputs, Past]:
     """What earlier versions hold; and the inputs with those of them that count.
 
     The splits of all versions of the same drop stand, unless this very run has been published already: then of those
     that bound it, so that it gives the same bytes again.
     """
-    segments = run.index.segments()
+    segments = work.index.segments()
     versions = [version for segment in segments for version in segment.versions]
     drops = [each for segment in segments for each in segment.drops]
     sha256 = inputs.drop.sha256
     compared_with = before(versions, drops, sha256)
-    index = IndexInfo(parameters=run.index.parameters, compared_with=compared_with)
+    index = IndexInfo(parameters=work.index.parameters, compared_with=compared_with)
     inputs = inputs.model_copy(update={"index": index})
     wanted = inputs.content()
     bound_by = own = [version for version, each in zip(versions, drops, strict=True) if each == sha256]
     for name in own:
-        if (run.published(name) / MANIFEST).is_file():
-            known = DatasetManifest.read(run.published(name))
+        if (work.published(name) / MANIFEST).is_file():
+            known = DatasetManifest.read(work.published(name))
             told = known.content()
             if digest({key: told.get(key) for key in wanted}) == digest(wanted):
                 bound_by = known.splits_of
                 break
     files = [file.sha256 for file in drop.files]
     rows = earlier_rows(segments, sha256, files, bound_by)
-    return inputs, Past(rows, compared_with, bound_by, files, run.published)
+    return inputs, Past(rows, compared_with, bound_by, files, work.published)
 
 
 def _publish(
-    run: _Run,
+    work: _Work,
     drop: ingest.Ingested,
     shards: Sequence[Shard],
     judged: Mapping[str, Judged],
     made_from: dict[str, Any],
 ) -> Path:
     """Publish the version, unless it is there."""
-    stages = [stage.content() for stage in run.account.stages]
-    manifest = made_from | {"stages": stages} | _joined(verdict.manifest() for verdict in judged.values())
-    note = run.store.cache / "published" / digest([version.VERSION, manifest, [shard.key for shard in shards]])
-    with run.account.timed("publish"):
-        known = run.published(note.read_text()) if note.is_file() else None
+    stages = [stage.content() for stage in work.account.stages]
+    told = _joined(((name, verdict.manifest()) for name, verdict in judged.items()), {*made_from, *OWN})
+    manifest = made_from | {"stages": stages} | told
+    note = work.store.cache / "published" / digest([version.VERSION, manifest, [shard.key for shard in shards]])
+    with work.account.timed("publish"):
+        known = work.published(note.read_text()) if note.is_file() else None
         if known is not None and (known / MANIFEST).is_file():
-            run.account.cached["publish"] = (1, 1)
+            work.account.cached["publish"] = (1, 1)
             return known
         tables = {name: table for verdict in judged.values() for name, table in verdict.published().items()}
         folder = version.publish(
-            run.recipe.name, shards, run.account, tables, manifest, drop.files, run.contract, run.store, run.progress
+            work.recipe.name,
+            shards,
+            work.account,
+            tables,
+            manifest,
+            drop.files,
+            work.contract,
+            work.store,
+            work.progress,
         )
-        run.account.cached["publish"] = (0, 1)
+        work.account.cached["publish"] = (0, 1)
         note.parent.mkdir(parents=True, exist_ok=True)
         note.write_text(folder.name)
     return folder

@@ -31,12 +31,15 @@ from curate.sets.duplicates import Duplicates
 from curate.sets.select import Select
 from curate.sets.semantic import Semantic
 from curate.sets.split import Split
+from curate.sets.stage import SetStage
 from curate.stage import BESIDE, Beside, Settings, Stage
 
 Model = TypeVar("Model", bound=BaseModel)
 
 GROUP = "assay.stages"
 """Entry points that name stages from outside."""
+RESERVED = frozenset({"read", "index", "gate", "publish"})
+"""What else a run is told to do, and so no stage's name."""
 ELSEWHERE = frozenset({"training", "evaluation"})
 """Sections that other packages read."""
 
@@ -155,18 +158,24 @@ def outside_stages() -> dict[str, type[Stage]]:
             raise AssayError(f"{entry.value} is no stage: expected a RowStage or a SetStage.", remedy=remedy)
         if getattr(stage, "name", None) != entry.name:
             raise AssayError(f"{entry.value}: its `name` must be {entry.name!r}, as the entry point's is.", remedy)
-        if entry.name in {*Recipe.model_fields, *ELSEWHERE, Validate.name, "read", *found}:
+        if entry.name in {*Recipe.model_fields, *ELSEWHERE, Validate.name, *RESERVED, *found}:
             raise AssayError(f"There is a stage or a section {entry.name!r} already.", remedy=remedy)
-        if (place := getattr(stage, "place", None)) not in _places():
-            raise AssayError(f"{entry.value}: there is no stage {place!r} to come before.", remedy=remedy)
+        if (place := getattr(stage, "place", None)) not in _places(issubclass(stage, SetStage)):
+            raise AssayError(
+                f"{entry.value}: there is no stage {place!r} to come before; one that judges each row by itself comes "
+                f"before {', '.join(_places(False))}, one that judges all rows before {', '.join(_places(True))}.",
+                remedy=remedy,
+            )
         found[entry.name] = stage
     return found
 
 
-def _places() -> set[str]:
-    """The names of the stages that another may come before."""
-    kinds = (field.annotation for field in Recipe.model_fields.values())
-    return {Validate.name, *(kind.name for kind in kinds if isinstance(kind, type) and issubclass(kind, Stage))}
+def _places(over_all: bool) -> list[str]:
+    """The names of the stages that another may come before: one over all rows, or one over a row."""
+    kinds = [Validate if key == "contract" else field.annotation for key, field in Recipe.model_fields.items()]
+    stages = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Stage)]
+    first = next(at for at, kind in enumerate(stages) if issubclass(kind, SetStage))
+    return [kind.name for kind in (stages[first + 1 :] if over_all else stages[: first + 1])]
 
 
 def _with_outside(model: type[Model], raw: Mapping[str, Any]) -> type[Model]:

@@ -89,6 +89,24 @@ def test_a_floor_imports_only_those_below_it(package: str, floors: list[str]) ->
     assert upwards == []
 
 
+@pytest.mark.parametrize("package", ORDER)
+def test_nothing_is_longer_than_can_be_taken_in(package: str) -> None:
+    """Modules of 500 lines, functions of 80, and what is compiled with 12 arguments, at most."""
+    too_long = []
+    for file in sorted((ROOT / package).rglob("*.py")):
+        text = file.read_text(encoding="utf-8")
+        if (lines := text.count("\n")) > 500:
+            too_long.append(f"{file.relative_to(ROOT)}: {lines} lines")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = (node.end_lineno or node.lineno) - node.lineno + 1
+                compiled = any("kernel" in ast.unparse(each) for each in node.decorator_list)
+                arguments = len([*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs])
+                if lines > 80 or (compiled and arguments > 12):
+                    too_long.append(f"{file.relative_to(ROOT)}: {node.name}, {lines} lines, {arguments} arguments")
+    assert too_long == []
+
+
 def test_nothing_imports_in_a_circle() -> None:
     try:
         TopologicalSorter(graph()).prepare()

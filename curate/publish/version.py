@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -107,8 +108,9 @@ def publish(
         pieces = map(named, rejected.pieces(_source_order(quarantine)))
         _write_parquet(pieces, quarantine.schema, draft.folder / "quarantine.parquet")
         for title, beside in tables.items():
-            pieces = map(named, map(_table, beside.to_batches()))
-            _write_parquet(pieces, beside.schema, draft.folder / f"{title}.parquet")
+            whole = Rows([pa.Table.from_batches([batch]) for batch in beside.to_batches()] or [beside])
+            pieces = whole.pieces(np.arange(beside.num_rows))
+            _write_parquet(map(named, pieces), beside.schema, draft.folder / f"{title}.parquet")
         sources = pa.table({column: [getattr(file, each) for file in files] for column, each in SOURCES.items()})
         pq.write_table(sources, draft.folder / "sources.parquet", compression="zstd")
 
@@ -127,7 +129,10 @@ def _counts(table: pa.Table, quarantine: pa.Table, account: Account, told: Mappi
     rows_in = account.stages[0].rows_in
     made = sum(stage.made for stage in account.stages)
     if table.num_rows + quarantine.num_rows != rows_in + made:
-        raise AssayError(f"{rows_in} rows in, {made} made, {table.num_rows} kept, {quarantine.num_rows} quarantined.")
+        raise AssayError(
+            f"{rows_in} rows in, {made} made, {table.num_rows} kept, {quarantine.num_rows} quarantined.",
+            remedy="This is a defect of a stage; nothing was published.",
+        )
     sizes = Counter(table["split"].to_pylist())
     return Counts(
         rows_in=rows_in,
@@ -148,6 +153,8 @@ def _reasons(counts: Mapping[str, Any], account: Account) -> str:
 
 def _with_drop(table: pa.Table, drop: str) -> pa.Table:
     """Name the drop in every row's source; only here, so that a shard's cache outlives a drop that has grown."""
+    if "source" not in table.column_names:
+        return table
     source = table["source"].combine_chunks()
     named = pa.StructArray.from_arrays(
         [pa.repeat(drop, len(source)), pc.struct_field(source, "file"), pc.struct_field(source, "row")],

@@ -31,6 +31,7 @@ from pydantic import Field, model_validator
 
 from curate.cache import cache_folder, keyed_folder
 from curate.hashing import digest
+from curate.read import ingest
 from curate.record import answer_is_last_turn, answer_text
 from curate.rows.references import (
     SHORTEST,
@@ -43,7 +44,7 @@ from curate.rows.references import (
     whole_hashes,
     write_references,
 )
-from curate.stage import Context, Outcome, Reject, RowStage, Stage, divide
+from curate.stage import Context, Outcome, Reject, RowStage, Stage, divide, installed
 
 LONGEST_SPAN = 1000
 """Characters of the row that the evidence shows."""
@@ -78,7 +79,8 @@ class Decontaminate(Stage):
             if isinstance(stage, RowStage) and (rewriting := stage.rewriting()) is not None
         ]
         key = [
-            [[file.name, file.sha256, file.format] for file in files],
+            [[file.name, file.sha256, file.format, file.options.model_dump(mode="json")] for file in files],
+            [ingest.VERSION, installed(ingest.LIBRARIES)],
             [stage.key() for stage in preparing],
         ]
         words = self.model_dump(exclude={"references"})

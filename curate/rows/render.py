@@ -1,5 +1,6 @@
 """Render: every row as the messages and the text that a model is trained and asked with, see `curate.rows.renderer`."""
 
+import json
 import re
 from collections.abc import Sequence
 from functools import cache
@@ -50,7 +51,7 @@ class Render(Stage):
             answers=self.answers,
             task_source=read_template("tasks", self.task),
             chat_source=read_template("chat", self.chat),
-            target_schema=context.contract.target_schema,
+            target_schema=json.dumps(context.contract.target_schema),
             tokenizer_folder=folder,
             tokenizer_sha256={name: file_digest(folder / name) for name in TOKENIZER_FILES},
         )
@@ -63,8 +64,8 @@ class Rendering(Render, RowStage):
     chat: str = Field(exclude=True)
     task_source: str
     chat_source: str
-    target_schema: dict[str, Any] | None
-    """The contract's, which the task template may quote."""
+    target_schema: str
+    """The contract's as JSON, in which the order of keys counts: the task template may quote it."""
     tokenizer_folder: Path = Field(exclude=True)
     tokenizer_sha256: dict[str, str]
     """By file of the tokenizer."""
@@ -81,20 +82,24 @@ class Rendering(Render, RowStage):
     @property
     def template(self) -> TaskTemplate:
         """Makes the messages."""
-        return TaskTemplate(self.task, self.target_schema)
+        return TaskTemplate(self.task, json.loads(self.target_schema), self.task_source)
 
     @property
     def renderer(self) -> Renderer:
         """Makes text and tokens of them; loaded once a process."""
-        return _renderer(self.chat, self.tokenizer_folder, self.answers)
+        tokenizer = tuple(sorted(self.tokenizer_sha256.items()))
+        return _renderer(self.chat, self.chat_source, self.tokenizer_folder, tokenizer, self.answers)
 
     def run(self, table: pa.Table) -> Outcome:
         return render(table, self.template, self.renderer)
 
 
 @cache
-def _renderer(chat: str, folder: Path, answers: Literal["last", "all"]) -> Renderer:
-    return Renderer(ChatTemplate(chat), *load_tokenizer(folder), answers)
+def _renderer(
+    chat: str, source: str, folder: Path, _tokenizer: tuple[tuple[str, str], ...], answers: Literal["last", "all"]
+) -> Renderer:
+    """By content: in a long-lived process, files of the same names may have changed."""
+    return Renderer(ChatTemplate(chat, source), *load_tokenizer(folder), answers)
 
 
 def render(table: pa.Table, task: TaskTemplate, renderer: Renderer) -> Outcome:

@@ -93,11 +93,12 @@ class TaskTemplate:
     Args:
         name: templates/tasks/NAME.jinja, or the path of a .jinja file.
         schema: the contract's target schema, which the template may quote; None for plain chat.
+        source: the template's text, where it has been read.
     """
 
-    def __init__(self, name: str, schema: dict[str, Any] | None) -> None:
+    def __init__(self, name: str, schema: dict[str, Any] | None, source: str | None = None) -> None:
         self.name = name
-        self.source = read_template("tasks", name)
+        self.source = read_template("tasks", name) if source is None else source
         self.schema = schema
         self._template = _compile("task", name, self.source)
 
@@ -164,11 +165,12 @@ class ChatTemplate:
 
     Args:
         name: templates/chat/NAME.jinja, or the path of a .jinja file.
+        source: the template's text, where it has been read.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, source: str | None = None) -> None:
         self.name = name
-        self.source = read_template("chat", name)
+        self.source = read_template("chat", name) if source is None else source
         self._template = _compile("chat", name, self.source)
 
     @property

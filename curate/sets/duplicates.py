@@ -24,9 +24,8 @@ from pydantic import Field, model_validator
 
 from curate.sets.conflicts import conflict_table
 from curate.sets.earlier import Earlier
-from curate.sets.keys import VERSION as KEYS_VERSION
 from curate.sets.keys import Compared, Flags, Halves, Numbers, compared_text, fixed, hexadecimal, key_table, priority
-from curate.sets.stage import Seen, SetStage, Verdict
+from curate.sets.stage import LooksBack, Seen, SetStage, Verdict
 from curate.stage import Context, evidence_json
 
 BATCH = 8192
@@ -46,7 +45,7 @@ class Duplicates(Compared, SetStage):
         "near_duplicate": "a kept row is as similar as `threshold` and has the same answer",
         "conflict": "equal prompts (or, with `conflict_similarity`, similar ones) have different answers",
     }
-    looks_back: ClassVar[Literal["never", "at rows", "at splits"]] = "at rows"
+    looks_back: ClassVar[LooksBack] = "at rows"
 
     same_target: bool = Field(True, description="Remove a near-duplicate only if its answer is the same.")
     conflicts: Literal["quarantine", "majority", "keep_and_flag"] = Field(
@@ -70,7 +69,7 @@ class Duplicates(Compared, SetStage):
         return key_table(table, self)
 
     def keys_key(self) -> Any:
-        return [KEYS_VERSION, self.model_dump(include={"scope", "boilerplate", "shingle_words"})]
+        return [*self.text_key(), self.shingle_words]
 
     def judge(self, keys: pa.Table, seen: Seen) -> Verdict:
         rows = seen.rows.select(["turns", "target"])

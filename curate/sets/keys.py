@@ -37,6 +37,10 @@ class Compared(Settings):
     )
     shingle_words: int = Field(5, ge=1, description="Words per shingle (characters, in scripts without spaces).")
 
+    def text_key(self) -> Any:
+        """All that the compared text of given rows, and what they are told apart by, depends on: JSON-like."""
+        return [VERSION, self.scope, self.boilerplate]
+
 
 def compared_text(table: pa.Table, settings: Compared) -> pa.Array:
     """What a row is compared by, as a string array: what was said in it, without system turns, boilerplate or template.

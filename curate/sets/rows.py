@@ -75,6 +75,8 @@ def _text_bytes(table: pa.Table) -> npt.NDArray[np.int64]:
     for name, kind in zip(table.schema.names, table.schema.types, strict=True):
         if pa.types.is_string(kind):
             total += _lengths(pc.binary_length(table[name]))
+    if "turns" not in table.schema.names:
+        return total
     counts = _lengths(pc.list_value_length(table["turns"]))
     contents = pc.struct_field(pc.list_flatten(table["turns"]), "content")
     ends = np.concatenate([[0], np.cumsum(_lengths(pc.binary_length(contents)))])[

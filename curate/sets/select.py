@@ -104,7 +104,7 @@ class Choosing(Select, SetStage):
         return {"embedding_sha256": {} if self.sha256 is None else {self.name: self.sha256}}
 
     def keys_key(self) -> Any:
-        return [self.name, self.version, self.sha256, self.compared.model_dump(include={"scope", "boilerplate"})]
+        return [self.name, self.version, self.sha256, self.compared.text_key()]
 
     def keys_of(self, table: pa.Table) -> pa.Table:
         texts = compared_text(table, self.compared)

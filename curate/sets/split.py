@@ -11,7 +11,7 @@ Reason: `bridges_splits` (a row ties together rows that earlier versions, or the
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,7 @@ from curate.record import SPLITS
 from curate.sets.deal import MILLION, Flags, Ints, Kinds, by_time, deal, improve, rounded_up
 from curate.sets.earlier import cluster_splits, recorded_splits, tied_splits
 from curate.sets.split_balance import balance, bound
-from curate.sets.stage import Seen, SetStage, Verdict
+from curate.sets.stage import LooksBack, Seen, SetStage, Verdict
 from curate.sets.untie import untie
 from curate.stage import evidence_json
 
@@ -41,7 +41,7 @@ class Split(SetStage):
             "`split.named`, rows by what the data says"
         )
     }
-    looks_back: ClassVar[Literal["never", "at rows", "at splits"]] = "at splits"
+    looks_back: ClassVar[LooksBack] = "at splits"
 
     train: float = Field(0.8, gt=0, le=1, description="Share of the rows, as all three; together they are 1.")
     validation: float = Field(0.1, ge=0, lt=1, description="Share of the rows that tell when training goes wrong.")
@@ -175,7 +175,7 @@ def times(keys: pa.Table, key: str) -> npt.NDArray[np.float64]:
     """Each row's time, for `assign`: shape (rows,); numbers as they are, dates and times as seconds since 1970.
 
     Args:
-        keys: see `Split.keys`.
+        keys: see `Split.keys_of`.
         key: of `meta`. Its values are all numbers, or all ISO 8601 dates or times (UTC where they name no zone).
 
     Raises:
@@ -199,7 +199,7 @@ def splits_named(keys: pa.Table, key: str) -> list[str]:
     """Each row's split, for `assign`.
 
     Args:
-        keys: see `Split.keys`.
+        keys: see `Split.keys_of`.
         key: of `meta`.
 
     Raises:

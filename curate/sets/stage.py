@@ -6,7 +6,7 @@ a stage says of a row is applied to the shards, counted and published in one pla
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -17,11 +17,15 @@ import pyarrow as pa
 
 from curate.cache import Shard, StageTask, cache_folder, keyed_folder, read_arrow, run_stage, write_arrow
 from curate.engine import MapShards
+from curate.errors import AssayError
 from curate.hashing import digest
 from curate.progress import Progress
+from curate.record import SCHEMA, SPLITS
 from curate.sets.earlier import Earlier
 from curate.sets.rows import Rows
 from curate.stage import Outcome, RowStage, Stage, divide_by
+
+LooksBack = Literal["never", "at rows", "at splits"]
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,16 @@ class Past:
     published: Callable[[str], Path]
     """Gives the folder of a version; one that has been deleted is not there."""
 
+    def shown(self, looks_back: LooksBack) -> tuple["Past", list[Any]]:
+        """As much of it as a stage asks for, and what that depends on: nothing else can decide a verdict."""
+        if looks_back == "never":
+            return replace(self, rows=[], versions=[], bound_by=[], files=[]), []
+        there = [version for version in self.versions if self.published(version).is_dir()]
+        if looks_back == "at splits":
+            return self, [self.versions, there, self.files, self.bound_by]
+        rows = [replace(each, assigned=np.zeros_like(each.assigned)) for each in self.rows]
+        return replace(self, rows=rows, bound_by=[]), [self.versions, there, self.files]
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -102,7 +116,7 @@ class SetStage(Stage, ABC):
     """A stage that judges all rows at once: `keys_of` for each shard, then `judge` over all of them."""
 
     place: ClassVar[str] = "split"
-    looks_back: ClassVar[Literal["never", "at rows", "at splits"]] = "never"
+    looks_back: ClassVar[LooksBack] = "never"
     """What of earlier versions the verdict depends on: nothing, their rows, or also the splits these are in."""
 
     @abstractmethod
@@ -139,6 +153,11 @@ def run_keys(task: KeysTask) -> Path:
     folder = keyed_folder(task.cache / "stages", digest(["keys", task.stage.keys_key(), task.shard.key]))
     if not folder.is_dir():
         table = task.stage.keys_of(task.shard.kept())
+        if table.num_rows != task.size:
+            raise AssayError(
+                f"Stage {task.stage.name}: {table.num_rows} keys of {task.size} rows.",
+                remedy="This is a defect of the stage: it gives one row of keys for each row, in their order.",
+            )
         cache_folder(folder, lambda draft: write_arrow(table, draft / "keys.arrow"))
     return folder / "keys.arrow"
 
@@ -166,6 +185,29 @@ class Apply(RowStage):
         return divide_by(table, self.stage, *(mine[name].combine_chunks() for name in ("reason", "evidence")))
 
 
+def _require_whole(stage: SetStage, verdict: Verdict, rows: int, before: Mapping[str, Judged]) -> None:
+    """See to it that a verdict says of every row what it must, before it is kept.
+
+    Raises:
+        AssayError: it does not, or publishes a table under a name that is taken.
+    """
+    remedy = f"This is a defect of the stage {stage.name}; nothing was published."
+    missing = {"reason", "evidence"} - {*verdict.rows.column_names}
+    if missing or verdict.rows.num_rows != rows:
+        raise AssayError(
+            f"Stage {stage.name}: a verdict of {verdict.rows.num_rows} rows with "
+            f"{', '.join(verdict.rows.column_names)}, expected one for each of {rows} with reason and evidence.",
+            remedy=remedy,
+        )
+    others = {name for each in before.values() for name in each.published()}
+    if taken := sorted(verdict.published.keys() & {*SPLITS, "quarantine", "sources", *others}):
+        raise AssayError(f"Stage {stage.name}: a version has a table {taken[0]!r} already.", remedy=remedy)
+    if own := sorted({*verdict.rows.column_names} & {*SCHEMA.names}):
+        raise AssayError(
+            f"Stage {stage.name}: its verdict sets {own[0]!r}, which is what the data says.", remedy=remedy
+        )
+
+
 def judge_rows(
     stage: SetStage,
     shards: Sequence[Shard],
@@ -185,19 +227,16 @@ def judge_rows(
         map_shards: runs what is done shard by shard.
         progress: told of the rest.
     """
-    looked_at = {
-        "never": [],
-        "at rows": [past.versions, past.files],
-        "at splits": [past.versions, past.files, past.bound_by],
-    }[stage.looks_back]
-    key = digest(["verdict", 1, stage.key(), looked_at, [shard.key for shard in shards]])
+    shown, looked_at = past.shown(stage.looks_back)
+    key = digest(["verdict", 2, stage.key(), stage.keys_key(), looked_at, [shard.key for shard in shards]])
     folder = keyed_folder(cache / "stages", key)
     if not folder.is_dir():
         files = map_shards(f"{stage.name}: keys", run_keys, [KeysTask(stage, shard, cache) for shard in shards])
         keys = pa.concat_tables([read_arrow(file) for file in files])
         what = f"{stage.name}: judge"
         progress(what, 0, keys.num_rows, "rows")
-        verdict = stage.judge(keys, Seen(Rows([shard.kept() for shard in shards]), past, before))
+        verdict = stage.judge(keys, Seen(Rows([shard.kept() for shard in shards]), shown, before))
+        _require_whole(stage, verdict, keys.num_rows, before)
         cache_folder(folder, partial(Judged.write, verdict))
         progress(what, keys.num_rows, keys.num_rows, "rows")
     judged = Judged(folder, key)

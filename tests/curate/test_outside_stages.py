@@ -133,6 +133,8 @@ def test_a_section_without_its_package_is_no_key(tmp_path: Path) -> None:
         ({"fit": "outside_clash:Clash"}, "There is a stage or a section 'fit' already"),
         ({"training": "outside_clash:Training"}, "There is a stage or a section 'training' already"),
         ({"astray": "outside_clash:Astray"}, "outside_clash:Astray: there is no stage 'nowhere' to come before"),
+        ({"late": "outside_clash:Late"}, "outside_clash:Late: there is no stage 'balance' to come before"),
+        ({"gate": "outside_clash:Gate"}, "There is a stage or a section 'gate' already"),
     ],
 )
 def test_an_entry_point_that_cannot_be_is_a_clear_error(
@@ -143,10 +145,12 @@ def test_an_entry_point_that_cannot_be_is_a_clear_error(
         "class Clash(Shouting):\n    name = 'fit'\n"
         "class Training(Shouting):\n    name = 'training'\n"
         "class Astray(Shouting):\n    name, place = 'astray', 'nowhere'\n"
+        "class Late(Shouting):\n    name, place = 'late', 'balance'\n"
+        "class Gate(Shouting):\n    name = 'gate'\n"
     )
     declare(package, entries)
     (name,) = entries
-    sections = {name: {}} if name in ("shouting", "astray") else {"unknown": {}}
+    sections = {name: {}} if name in ("shouting", "astray", "late") else {"unknown": {}}
     project = project_of(tmp_path / "project", **sections)
     with pytest.raises(AssayError) as error:
         Recipe.load(project.recipe_path)
@@ -162,3 +166,89 @@ def test_two_packages_that_add_one_name_are_a_clear_error(package: Path, tmp_pat
     project = project_of(tmp_path / "project", shouting={})
     with pytest.raises(AssayError, match="There is a stage or a section 'shouting' already"):
         Recipe.load(project.recipe_path)
+
+
+WRONG = {
+    "short": (
+        "Verdict(said.slice(1))",
+        "Stage wrong: a verdict of 79 rows with reason, evidence, expected one for each of 80",
+    ),
+    "bare": ("Verdict(said.select(['reason']))", "Stage wrong: a verdict of 80 rows with reason, expected"),
+    "taken": ("Verdict(said, published={'train': said})", "Stage wrong: a version has a table 'train' already"),
+    "sets": ("Verdict(said.append_column('label', said['reason']))", "Stage wrong: its verdict sets 'label'"),
+    "tells": ("Verdict(said, manifest={'drop': {'sha256': ''}})", "Stage wrong: the manifest has a key 'drop' already"),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_a_verdict_that_cannot_be_is_told_and_not_kept(package: Path, tmp_path: Path, kind: str) -> None:
+    given, message = WRONG[kind]
+    source = (
+        "import pyarrow as pa\n"
+        "from curate.sets.stage import SetStage, Verdict\n"
+        "class Wrong(SetStage):\n"
+        "    name = 'wrong'\n"
+        "    def keys_of(self, table):\n"
+        "        return table.select(['id'])\n"
+        "    def judge(self, keys, seen):\n"
+        "        none = pa.nulls(keys.num_rows, pa.string())\n"
+        "        said = pa.table({'reason': none, 'evidence': none})\n"
+        f"        return {given}\n"
+    )
+    (package / f"outside_wrong_{kind}.py").write_text(source)
+    declare(package, {"wrong": f"outside_wrong_{kind}:Wrong"})
+    project = project_of(tmp_path / "project", wrong={})
+    for _ in range(2):  # what is wrong has not been kept
+        with pytest.raises(AssayError) as error:
+            project.curate()
+        assert message in error.value.message
+    assert not list((project.folder / "store/datasets").rglob("*.parquet"))
+
+
+def test_keys_of_another_number_are_told(package: Path, tmp_path: Path) -> None:
+    (package / "outside_few.py").write_text(
+        code_block("CONTRIBUTING.md", "python", "class SourceCap")
+        .replace('"id": table["id"]', '"id": table["id"][1:]')
+        .replace('"file": files', '"file": files[1:]')
+    )
+    declare(package, {"source_cap": "outside_few:SourceCap"})
+    project = project_of(tmp_path / "project", source_cap={"rows": 30})
+    with pytest.raises(AssayError, match="Stage source_cap: 79 keys of 80 rows"):
+        project.curate()
+
+
+def test_a_stage_that_does_not_run_judges_nothing(package: Path, tmp_path: Path) -> None:
+    (package / "outside_idle.py").write_text(
+        "from outside_shouting import Shouting\n"
+        "class Idle(Shouting):\n"
+        "    name = 'idle'\n"
+        "    @property\n"
+        "    def runs(self):\n"
+        "        return False\n"
+    )
+    declare(package, {"idle": "outside_idle:Idle"})
+    curated = project_of(tmp_path / "project", idle={"max_share": 0.0}).curate()
+    assert "idle" not in [stage.name for stage in curated.manifest.stages]
+    assert curated.manifest.counts.rows_in == 80
+
+
+def test_what_a_stage_publishes_has_the_same_bytes_however_rows_are_cut(package: Path, tmp_path: Path) -> None:
+    (package / "outside_listed.py").write_text(
+        "import pyarrow as pa\n"
+        "from curate.sets.stage import SetStage, Verdict\n"
+        "class Listed(SetStage):\n"
+        "    name = 'listed'\n"
+        "    def keys_of(self, table):\n"
+        "        return table.select(['id'])\n"
+        "    def judge(self, keys, seen):\n"
+        "        none = pa.nulls(keys.num_rows, pa.string())\n"
+        "        rows = pa.concat_tables(seen.rows.tables)\n"
+        "        said = pa.table({'reason': none, 'evidence': none})\n"
+        "        return Verdict(said, published={'whole': rows, 'ids': keys}, manifest={'listed': keys.num_rows})\n"
+    )
+    declare(package, {"listed": "outside_listed:Listed"})
+    project = project_of(tmp_path / "project", listed={})
+    one, other = project.curate("one"), project.curate("two", shard_bytes=1500)
+    assert one.folder.name == other.folder.name
+    assert pq.read_table(one.folder / "whole.parquet").num_rows == pq.read_table(one.folder / "ids.parquet").num_rows
+    assert one.manifest.model_dump()["listed"] == 80

@@ -12,12 +12,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from curate.errors import AssayError
 from curate.manifest import DatasetManifest
 from curate.publish.version import Curated, GateError
 from curate.record import SPLITS
-from curate.rows.renderer import ChatTemplate, Renderer, load_tokenizer
+from curate.rows.renderer import ChatTemplate, Renderer, load_tokenizer, read_template
 from tests.project import CONTRACT, Project, make_rows
 
 
@@ -216,3 +217,40 @@ def test_examples_show_no_part_of_a_number_that_lies_across_their_edge(project: 
     ours = [text for text in shown if "xxxxx" in text]
     assert len(ours) >= 2
     assert not [text for text in ours if any(part in text for part in ("1111", "5555", "4444"))]
+
+
+def test_a_template_or_a_schema_that_has_changed_is_rendered_anew_in_the_same_process(project: Project) -> None:
+    chat, task = project.folder / "mine.jinja", project.folder / "task.jinja"
+    chat.write_text(read_template("chat", "chatml"))
+    task.write_text("{% block user %}{{ schema.properties | join(', ') }}: {{ content }}{% endblock %}")
+    recipe = yaml.safe_load(project.recipe_path.read_text()) | {"render": {"task": "task.jinja", "chat": "mine.jinja"}}
+    project.recipe_path.write_text(yaml.safe_dump(recipe))
+
+    def text() -> str:
+        return str(rows_of(project.curate())["train"]["text"][0])
+
+    first = text()
+    assert "colour, count: " in first
+    chat.write_text("{{ 'Hello. ' }}" + chat.read_text())
+    assert text() == f"Hello. {first}"
+    path = project.folder / "contract/target.schema.json"
+    schema = json.loads(path.read_text())
+    schema["properties"] = dict(reversed(schema["properties"].items()))
+    path.write_text(json.dumps(schema))
+    assert "count, colour: " in text()
+
+
+def test_a_reference_that_is_read_in_another_way_is_compared_anew(project: Project) -> None:
+    (project.drop / "reference.csv").write_bytes("слово за словом идёт строка о коробках на полке".encode("koi8-r"))
+    said = "слово за словом идёт строка о коробках на полке"
+    project.add("russian.jsonl", [{"text": said, "colour": "red", "count": 3}])
+
+    def contaminated(encoding: str) -> int:
+        recipe = yaml.safe_load(project.recipe_path.read_text())
+        reference = {"files": ["reference.csv"], "format": "text", "encoding": encoding}
+        project.recipe_path.write_text(yaml.safe_dump(recipe | {"decontaminate": {"references": [reference]}}))
+        stages = {stage.name: stage for stage in project.curate().manifest.stages}
+        return stages["decontaminate"].rejected
+
+    assert contaminated("cp1251") == 0
+    assert contaminated("koi8-r") == 1

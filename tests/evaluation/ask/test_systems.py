@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -241,7 +242,7 @@ def test_pairs() -> None:
     assert pairs(named(a={"model": "base"})) == []
 
 
-TRAINED = {"inputs": {"settings": {"quantization": "nf4"}}}
+TRAINED = SimpleNamespace(inputs=SimpleNamespace(settings={"quantization": "nf4"}))
 
 
 def test_default_systems(recipe: FullRecipe) -> None:
