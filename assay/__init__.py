@@ -86,3 +86,6 @@ if not TYPE_CHECKING:
 
         home = HOMES.get(name, "assay.door")
         return getattr(import_module(home), name)
+
+    def __dir__():
+        return __all__

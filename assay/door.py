@@ -446,7 +446,7 @@ def schema() -> "RecipeSchema":
 
 
 def _store(store: Place | None) -> Store:
-    return Store(Path(os.environ.get("ASSAY_STORE", "store") if store is None else store))
+    return Store(Path(os.environ.get("ASSAY_STORE", "store") if store is None else store).absolute())
 
 
 def _recipe(recipe: Place, variant: str | None = None, drop: Place | None = None) -> "FullRecipe":

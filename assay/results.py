@@ -33,7 +33,7 @@ class Made:
     variant: str | None = None
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Published(Result):
     """A published folder."""
 
@@ -67,7 +67,7 @@ class Published(Result):
         return {"name": self.name, "version": self.id, "folder": self.folder}
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Version(Published):
     """A data set version. Its splits are read when they are first asked for."""
 
@@ -146,7 +146,7 @@ class Version(Published):
         return read_dataset(path)
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Adapter(Published):
     """A trained adapter."""
 
@@ -184,7 +184,7 @@ class Adapter(Published):
         return self.named() | {"dataset": self.dataset} | told
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Scorecard(Published):
     """What a set of systems scored on the same rows."""
 

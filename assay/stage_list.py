@@ -152,7 +152,7 @@ def recipe_schema() -> RecipeSchema:
     Raises:
         AssayError: an entry point of the group `assay.stages` is wrong.
     """
-    outside: dict[str, Any] = {name: (kind | None, Field(None)) for name, kind in outside_stages().items()}
+    outside: dict[str, Any] = {name: (kind, Field(None)) for name, kind in outside_stages().items()}
     model = create_model("Recipe", __base__=FullRecipe, **outside)
     schema = model.model_json_schema()
     return RecipeSchema(

@@ -3,21 +3,25 @@
 import json
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from curate.distribution import Counts, distributions
 from curate.errors import AssayError
 from curate.examples import Example, first_examples
 from curate.hashing import digest
-from curate.stage import Outcome, RowStage
+from curate.record import QUARANTINE_SCHEMA, SCHEMA
+from curate.stage import Outcome, RowStage, Stage
 from curate.store import DRAFT, drafted, locked, remove_abandoned
 
+DEFECT = "This is a defect of the stage; nothing was published. --debug shows where."
 SUMMARY = 3
 """Raised whenever the cache is to hold something else about a shard."""
 
@@ -110,14 +114,61 @@ class StageTask:
 
 
 def run_stage(task: StageTask) -> Shard:
-    """Run a stage over a shard, or find its outcome in the cache."""
+    """Run a stage over a shard, or find its outcome in the cache.
+
+    Raises:
+        AssayError: the stage has failed, has lost a row, or gives what is no outcome.
+    """
     return cached_outcome(
         task.cache,
         [task.stage.key(), task.shard.key],
         task.shard.rows,
-        lambda: task.stage.run(task.shard.kept()),
+        lambda: _outcome(task.stage, task.shard.kept()),
         task.shard,
     )
+
+
+def _outcome(stage: RowStage, rows: pa.Table) -> Outcome:
+    with blamed(stage):
+        outcome = stage.run(rows)
+        told = pc.unique(outcome.rejected["stage"]).to_pylist()
+        kept = outcome.kept.schema
+        lost = [field.name for field in SCHEMA if field.name not in kept.names or kept.field(field.name) != field]
+    problem = None
+    if outcome.made < 0 or (not outcome.made and _ids(rows) != _ids(outcome.kept, outcome.rejected)):
+        problem = "the rows kept and quarantined are not those that it was given: rows are not conserved"
+    elif [name for name in told if name != stage.told_as]:
+        problem = f"it quarantines rows as {told[0]!r}"
+    elif outcome.rejected.schema != QUARANTINE_SCHEMA or lost:
+        problem = (
+            f"the column {lost[0]!r} is not as in a record" if lost else "its quarantine is not as in QUARANTINE_SCHEMA"
+        )
+    if problem is not None:
+        raise AssayError(f"Stage {stage.told_as}: {problem}.", remedy=DEFECT)
+    return outcome
+
+
+def _ids(*tables: pa.Table) -> pa.ChunkedArray:
+    """The ids of rows, in their order."""
+    ids = pa.chunked_array([chunk for table in tables for chunk in table["id"].chunks], pa.string())
+    return ids.take(pc.sort_indices(ids)).combine_chunks()
+
+
+@contextmanager
+def blamed(stage: Stage) -> Iterator[None]:
+    """Whatever goes wrong in a stage's own code is told as the stage's, but for what the system refuses it.
+
+    Raises:
+        AssayError: names the stage and where it is from.
+    """
+    try:
+        yield
+    except (AssayError, OSError, MemoryError, KeyboardInterrupt):
+        raise
+    except (Exception, SystemExit) as error:
+        raise AssayError(
+            f"Stage {stage.told_as} ({type(stage).__module__}) failed: {type(error).__name__}: {error}", remedy=DEFECT
+        ) from error
 
 
 def keyed_folder(root: Path, key: str) -> Path:

@@ -22,6 +22,7 @@ import yaml
 from curate.errors import AssayError
 from curate.hashing import file_digest, files_digest
 from curate.record import SCHEMA
+from curate.strict_yaml import load_yaml
 
 FILE, TARGET_FILE, COMMON_FILE = "contract.yaml", "target.schema.json", "common.yaml"
 RECORD_FIELDS = (*SCHEMA.names[:3], "roles", *SCHEMA.names[3:])
@@ -127,8 +128,8 @@ def _odcs() -> jsonschema_rs.Validator:
 def _read_document(path: Path) -> dict[str, Any]:
     """contract.yaml merged with what is common; that is valid against the standard's own JSON Schema."""
     try:
-        own = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        own = load_yaml(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, ValueError) as error:
         raise _wrong(path, "(whole file)", f"not readable as YAML: {error}") from None
     if not isinstance(own, dict):
         raise _wrong(path, "(whole file)", f"expected keys and values, found {type(own).__name__}")
@@ -136,11 +137,37 @@ def _read_document(path: Path) -> dict[str, Any]:
         raise _wrong(path, "name", "expected the contract's name")
     document = merged(common(), {"id": f"urn:assay:contract:{own['name']}"} | own)
     document["schema"] = document.pop("schema")  # last, for who reads it
+    _require_known(own, path)
     violations = list(_odcs().iter_errors(document))
     if violations:  # the deepest is the cause: what fails inside is then "unevaluated" further out
         cause = max(violations, key=lambda violation: len(violation.instance_path))
         raise _wrong(path, _dotted(document, cause.instance_path), cause.message)
     return document
+
+
+def _require_known(own: dict[str, Any], path: Path) -> None:
+    """See to it that nothing of a contract is passed over: its objects are `record` and `set`, no name comes twice.
+
+    Raises:
+        AssayError: an object is neither, or something is named twice.
+    """
+    objects = own.get("schema") if isinstance(own.get("schema"), list) else []
+    for item in objects or []:
+        if isinstance(item, dict) and item.get("name") not in ("record", "set"):
+            raise _wrong(path, f"schema.{item.get('name')}", "expected the objects `record` and `set`, and no other")
+    _require_once(objects, path, "schema")
+
+
+def _require_once(items: Any, path: Path, key: str) -> None:
+    """See to it that no two of some objects or properties, nor of those in them, have one name."""
+    named = [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+    names = [item.get("name") for item in named if item.get("name") is not None]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise _wrong(path, f"{key}.{twice}", "named twice")
+    for item in named:
+        _require_once(item.get("properties"), path, f"{key}.{item.get('name')}.properties")
+        if isinstance(item.get("items"), dict):
+            _require_once([{"name": "items"} | item["items"]], path, f"{key}.{item.get('name')}")
 
 
 def common() -> dict[str, Any]:

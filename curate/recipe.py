@@ -6,7 +6,7 @@ them. A stage may come from outside: an entry point of the group `assay.stages` 
 """
 
 import re
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from importlib.resources import files
 from pathlib import Path
@@ -33,6 +33,7 @@ from curate.sets.semantic import Semantic
 from curate.sets.split import Split
 from curate.sets.stage import SetStage
 from curate.stage import BESIDE, Beside, Settings, Stage
+from curate.strict_yaml import load_yaml
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -117,7 +118,7 @@ class Recipe(Settings):
                 f"{path}: no such recipe.", remedy="Name a recipe's YAML file, e.g. recipes/licences.yaml."
             )
         try:
-            raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506
+            raw = load_yaml(path.read_text(encoding="utf-8"))
         except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date that there is not
             raise AssayError(f"{path}: not readable as YAML: {error}", remedy="Mend the line it names.") from None
         if not isinstance(raw, dict):
@@ -150,6 +151,8 @@ def outside_stages() -> dict[str, type[Stage]]:
     found: dict[str, type[Stage]] = {}
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: (entry.name, entry.value)):
         remedy = f"Mend the entry point {entry.name!r} ({entry.value}) of the group {GROUP}, or uninstall its package."
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", entry.name) or hasattr(Recipe, entry.name):
+            raise AssayError(f"{entry.name!r} cannot be a stage's name: small letters, digits and _.", remedy=remedy)
         try:
             stage = entry.load()
         except Exception as error:  # whatever the foreign module does as it is imported
@@ -233,19 +236,6 @@ def find_recipe(recipe: str) -> Path:
         f"{recipe}: no such recipe.",
         remedy=f"Name a YAML file, or one of the packaged recipes: {', '.join(packaged_recipes())}.",
     )
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML in which a key given twice is an error: by itself PyYAML silently takes the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for index, key in enumerate(keys):
-            if key in keys[:index]:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} is given twice", node.value[index][0].start_mark
-                )
-        return super().construct_mapping(node, deep)
 
 
 def _merged(raw: dict[str, Any], changes: Variant) -> dict[str, Any]:

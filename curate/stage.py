@@ -86,6 +86,11 @@ class Stage(Settings):
     """Of a stage from outside the package: the stage that comes after it."""
 
     @property
+    def told_as(self) -> str:
+        """The name under which rows go to quarantine."""
+        return self.name
+
+    @property
     def runs(self) -> bool:
         """Whether the recipe asks for the stage at all."""
         return True

@@ -2,12 +2,14 @@
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import connection, forkserver, get_context, parent_process
+from types import ModuleType
 
 from curate.engine import MapShards, Result, TaskT
 from curate.errors import AssayError
@@ -54,6 +56,18 @@ def _safe_path() -> Iterator[None]:
 
 
 @contextmanager
+def _caller_unknown() -> Iterator[None]:
+    """Processes started meanwhile do not import the script that called: nothing of it is their work, and one that does
+    its own under no `if __name__ == "__main__":` would begin all over again in each of them."""
+    caller = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = caller
+
+
+@contextmanager
 def process_pool(workers: int, progress: Progress) -> Iterator[MapShards]:
     """A MapShards that runs tasks in up to `workers` processes, kept from one stage to the next.
 
@@ -83,7 +97,8 @@ def process_pool(workers: int, progress: Progress) -> Iterator[MapShards]:
                 done += task.size
                 progress(stage, done, total, task.unit)
         else:
-            futures = {pool.submit(function, task): index for index, task in enumerate(tasks)}
+            with _caller_unknown():
+                futures = {pool.submit(function, task): index for index, task in enumerate(tasks)}
             for future in as_completed(futures):
                 index = futures[future]
                 results[index] = future.result()

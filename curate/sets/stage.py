@@ -4,6 +4,7 @@ The two halves are cached separately: `keys_of` by the shard, `judge` by all sha
 a stage says of a row is applied to the shards, counted and published in one place for all stages (`curate.pipeline`).
 """
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,8 +15,19 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from curate.cache import Shard, StageTask, cache_folder, keyed_folder, read_arrow, run_stage, write_arrow
+from curate.cache import (
+    DEFECT,
+    Shard,
+    StageTask,
+    blamed,
+    cache_folder,
+    keyed_folder,
+    read_arrow,
+    run_stage,
+    write_arrow,
+)
 from curate.engine import MapShards
 from curate.errors import AssayError
 from curate.hashing import digest
@@ -25,6 +37,7 @@ from curate.sets.earlier import Earlier
 from curate.sets.rows import Rows
 from curate.stage import Outcome, RowStage, Stage, divide_by
 
+NAME = re.compile(r"[a-z][a-z0-9_]*")
 LooksBack = Literal["never", "at rows", "at splits"]
 
 
@@ -152,11 +165,12 @@ def run_keys(task: KeysTask) -> Path:
     """The file of the cache that holds a shard's keys."""
     folder = keyed_folder(task.cache / "stages", digest(["keys", task.stage.keys_key(), task.shard.key]))
     if not folder.is_dir():
-        table = task.stage.keys_of(task.shard.kept())
+        with blamed(task.stage):
+            table = task.stage.keys_of(task.shard.kept())
         if table.num_rows != task.size:
             raise AssayError(
                 f"Stage {task.stage.name}: {table.num_rows} keys of {task.size} rows.",
-                remedy="This is a defect of the stage: it gives one row of keys for each row, in their order.",
+                remedy="This is a defect of the stage: it is to give one row of keys for each row, in their order.",
             )
         cache_folder(folder, lambda draft: write_arrow(table, draft / "keys.arrow"))
     return folder / "keys.arrow"
@@ -171,6 +185,10 @@ class Apply(RowStage):
     path: Path
     begin: int
     """Position of the shard's first row in it."""
+
+    @property
+    def told_as(self) -> str:
+        return self.stage
 
     def key(self) -> Any:
         return ["apply", 1, self.stage, self.verdict]  # a shard has its place among all shards, which are in that key
@@ -191,20 +209,31 @@ def _require_whole(stage: SetStage, verdict: Verdict, rows: int, before: Mapping
     Raises:
         AssayError: it does not, or publishes a table under a name that is taken.
     """
-    remedy = f"This is a defect of the stage {stage.name}; nothing was published."
-    missing = {"reason", "evidence"} - {*verdict.rows.column_names}
-    if missing or verdict.rows.num_rows != rows:
+    columns = [
+        verdict.rows.schema.field(name).type for name in ("reason", "evidence") if name in verdict.rows.column_names
+    ]
+    if columns != [pa.string()] * 2 or verdict.rows.num_rows != rows:
         raise AssayError(
             f"Stage {stage.name}: a verdict of {verdict.rows.num_rows} rows with "
             f"{', '.join(verdict.rows.column_names)}, expected one for each of {rows} with reason and evidence.",
-            remedy=remedy,
+            remedy=DEFECT,
         )
+    why = verdict.rows.filter(pc.is_valid(verdict.rows["reason"]))
+    if unknown := sorted({*pc.unique(why["reason"]).to_pylist()} - {*stage.reasons}):
+        raise AssayError(f"Stage {stage.name}: {unknown[0]!r} is none of its `reasons`.", remedy=DEFECT)
+    for evidence in why["evidence"].to_pylist():
+        try:
+            orjson.loads(evidence or "")
+        except orjson.JSONDecodeError:
+            raise AssayError(f"Stage {stage.name}: evidence that is no JSON: {evidence!r:.80}", remedy=DEFECT) from None
+    if odd := [name for name in (*verdict.published, *verdict.beside) if not NAME.fullmatch(name)]:
+        raise AssayError(f"Stage {stage.name}: {odd[0]!r} is no name of a table.", remedy=DEFECT)
     others = {name for each in before.values() for name in each.published()}
     if taken := sorted(verdict.published.keys() & {*SPLITS, "quarantine", "sources", *others}):
-        raise AssayError(f"Stage {stage.name}: a version has a table {taken[0]!r} already.", remedy=remedy)
+        raise AssayError(f"Stage {stage.name}: a version has a table {taken[0]!r} already.", remedy=DEFECT)
     if own := sorted({*verdict.rows.column_names} & {*SCHEMA.names}):
         raise AssayError(
-            f"Stage {stage.name}: its verdict sets {own[0]!r}, which is what the data says.", remedy=remedy
+            f"Stage {stage.name}: its verdict sets {own[0]!r}, which is what the data says.", remedy=DEFECT
         )
 
 
@@ -235,7 +264,8 @@ def judge_rows(
         keys = pa.concat_tables([read_arrow(file) for file in files])
         what = f"{stage.name}: judge"
         progress(what, 0, keys.num_rows, "rows")
-        verdict = stage.judge(keys, Seen(Rows([shard.kept() for shard in shards]), shown, before))
+        with blamed(stage):
+            verdict = stage.judge(keys, Seen(Rows([shard.kept() for shard in shards]), shown, before))
         _require_whole(stage, verdict, keys.num_rows, before)
         cache_folder(folder, partial(Judged.write, verdict))
         progress(what, keys.num_rows, keys.num_rows, "rows")

@@ -348,3 +348,27 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(AssayError, match="licenses: no such contract") as caught:
         Contract.load("licenses")
     assert "contracts, guanaco, instructions, licences, ljp_criminal" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        ("[{name: sets, quality: []}]", "schema.sets: expected the objects `record` and `set`, and no other"),
+        ("[{name: set}, {name: set}]", "schema.set: named twice"),
+        (
+            "[{name: record, properties: [{name: group, logicalType: string}, {name: group, logicalType: string}]}]",
+            "schema.record.properties.group: named twice",
+        ),
+    ],
+)
+def test_nothing_that_a_contract_says_is_passed_over(tmp_path: Path, schema: str, message: str) -> None:
+    (tmp_path / "contract.yaml").write_text(f'name: mine\nversion: "1"\nschema: {schema}\n')
+    with pytest.raises(AssayError) as error:
+        Contract.load(tmp_path)
+    assert message in error.value.message
+
+
+def test_a_key_given_twice_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "contract.yaml").write_text('name: mine\nversion: "1"\nname: yours\n')
+    with pytest.raises(AssayError, match="the key 'name' is given twice"):
+        Contract.load(tmp_path)

@@ -134,6 +134,8 @@ def test_a_section_without_its_package_is_no_key(tmp_path: Path) -> None:
         ({"training": "outside_clash:Training"}, "There is a stage or a section 'training' already"),
         ({"astray": "outside_clash:Astray"}, "outside_clash:Astray: there is no stage 'nowhere' to come before"),
         ({"late": "outside_clash:Late"}, "outside_clash:Late: there is no stage 'balance' to come before"),
+        ({"model_config": "outside_clash:Gate"}, "'model_config' cannot be a stage's name"),
+        ({"Has Space": "outside_clash:Gate"}, "'Has Space' cannot be a stage's name"),
         ({"gate": "outside_clash:Gate"}, "There is a stage or a section 'gate' already"),
     ],
 )
@@ -174,6 +176,13 @@ WRONG = {
         "Stage wrong: a verdict of 79 rows with reason, evidence, expected one for each of 80",
     ),
     "bare": ("Verdict(said.select(['reason']))", "Stage wrong: a verdict of 80 rows with reason, expected"),
+    "word": (
+        "Verdict(said.set_column(0, 'reason', pa.array(['odd'] * 80)))",
+        "Stage wrong: 'odd' is none of its `reasons`",
+    ),
+    "path": ("Verdict(said, published={'../../evil': said})", "Stage wrong: '../../evil' is no name of a table"),
+    "raises": ("1 / 0", "failed: ZeroDivisionError"),
+    "leaves": ("__import__('sys').exit(0)", "failed: SystemExit: 0"),
     "taken": ("Verdict(said, published={'train': said})", "Stage wrong: a version has a table 'train' already"),
     "sets": ("Verdict(said.append_column('label', said['reason']))", "Stage wrong: its verdict sets 'label'"),
     "tells": ("Verdict(said, manifest={'drop': {'sha256': ''}})", "Stage wrong: the manifest has a key 'drop' already"),
@@ -203,6 +212,40 @@ def test_a_verdict_that_cannot_be_is_told_and_not_kept(package: Path, tmp_path: 
             project.curate()
         assert message in error.value.message
     assert not list((project.folder / "store/datasets").rglob("*.parquet"))
+
+
+ASTRAY = {
+    "lost": ("divide(table.take([1, 1, *range(2, n)]), 'astray', [])", "rows are not conserved"),
+    "renamed": ("divide(table.set_column(0, 'id', pa.array(['x'] * n)), 'astray', [])", "rows are not conserved"),
+    "owed": ("replace(divide(table.slice(2), 'astray', []), made=-2)", "rows are not conserved"),
+    "other": ("divide(table, 'fit', [Reject(0, 'shouting', {})])", "it quarantines rows as 'fit'"),
+    "typed": (
+        "replace(divide(table, 'astray', []), kept=table.set_column(4, 'label', pa.array([1] * n)))",
+        "the column 'label' is not as in a record",
+    ),
+    "none": ("None", "failed: AttributeError"),
+}
+
+
+@pytest.mark.parametrize("kind", ASTRAY)
+def test_a_row_stage_that_goes_astray_is_told_by_its_name(package: Path, tmp_path: Path, kind: str) -> None:
+    given, message = ASTRAY[kind]
+    (package / f"outside_astray_{kind}.py").write_text(
+        "from dataclasses import replace\n"
+        "import pyarrow as pa\n"
+        "from curate.stage import Reject, RowStage, divide\n"
+        "class Astray(RowStage):\n"
+        "    name = 'astray'\n"
+        "    def run(self, table):\n"
+        "        n = table.num_rows\n"
+        f"        return {given}\n"
+    )
+    declare(package, {"astray": f"outside_astray_{kind}:Astray"})
+    project = project_of(tmp_path / "project", astray={})
+    with pytest.raises(AssayError) as error:
+        project.curate()
+    assert error.value.message.startswith("Stage astray")
+    assert message in error.value.message
 
 
 def test_keys_of_another_number_are_told(package: Path, tmp_path: Path) -> None:

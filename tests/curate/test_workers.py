@@ -120,3 +120,25 @@ def test_a_folder_of_the_same_name_in_the_working_directory_is_not_imported(tmp_
         timeout=120,
     )
     assert done.stdout == "1 2\n", done.stderr
+
+
+def test_a_script_is_not_begun_again_in_its_workers(tmp_path: Path) -> None:
+    """The two lines that the README shows, without a guard, as they stand in a notebook or a script."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "print('begun')\n"
+        "from curate.progress import silent\n"
+        "from curate.workers import process_pool\n"
+        "from tests.curate.test_workers import Sleep, nap\n"
+        "with process_pool(2, silent) as map_shards:\n"
+        "    print(map_shards('nap', nap, [Sleep(1, 0.0), Sleep(2, 0.0)]))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("begun") == 1

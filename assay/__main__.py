@@ -1,0 +1,5 @@
+"""`python -m assay`: the command."""
+
+from assay.cli import app
+
+app()
