@@ -20,7 +20,7 @@ import jsonschema_rs
 import yaml
 
 from curate.errors import AssayError
-from curate.hashing import file_digest, files_digest
+from curate.hashing import digest, file_digest, files_digest
 from curate.record import SCHEMA
 from curate.strict_yaml import load_yaml
 
@@ -69,7 +69,7 @@ class Contract:
     document: dict[str, Any]
     """contract.yaml, merged with what is common to all contracts: full ODCS."""
     sha256: str
-    """Hash of the contract's files."""
+    """Hash of what is said: the merged document, and target.schema.json as it stands."""
 
     @staticmethod
     def load(name_or_path: str | Path) -> "Contract":
@@ -110,8 +110,15 @@ class Contract:
             row_schema=row_schema,
             expectations=tuple(_expectations(whole, folder / FILE)),
             document=document,
-            sha256=files_digest((p.name, file_digest(p)) for p in (folder / FILE, folder / TARGET_FILE) if p.is_file()),
+            sha256=_known_by(document, folder / TARGET_FILE),
         )
+
+
+def _known_by(document: dict[str, Any], target: Path) -> str:
+    said = {FILE: digest(document)}
+    if target.is_file():  # by its bytes: prompts may list its keys in their order
+        said[TARGET_FILE] = file_digest(target)
+    return files_digest(said.items())
 
 
 def _wrong(file: Path, key: str, message: str) -> AssayError:

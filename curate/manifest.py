@@ -12,6 +12,9 @@ from curate.errors import AssayError
 from curate.examples import Example
 from curate.store import MANIFEST, manifest_bytes
 
+SCHEMA_VERSION = 2
+"""Of what is written; see `DatasetInputs.schema_version`."""
+
 
 class Part(BaseModel):
     """A part of a manifest.
@@ -229,8 +232,8 @@ class DatasetInputs(Part):
 
     name: str
     """The recipe's."""
-    schema_version: Literal[1]
-    """Of the manifest's form."""
+    schema_version: Literal[1, 2]
+    """1: `contract.sha256` is of the contract's own files; 2: of all that it says, the common part included."""
     drop: DropInfo
     lookups: dict[str, dict[str, str]] = {}
     """By lookup: SHA-256 of each of its files."""

@@ -15,7 +15,7 @@ from curate.distribution import NONE
 from curate.engine import MapShards
 from curate.errors import AssayError
 from curate.hashing import digest
-from curate.manifest import ContractInfo, DatasetInputs, DatasetManifest, DropInfo, IndexInfo
+from curate.manifest import SCHEMA_VERSION, ContractInfo, DatasetInputs, DatasetManifest, DropInfo, IndexInfo
 from curate.progress import Progress, silent
 from curate.publish import version
 from curate.publish.version import Curated
@@ -174,7 +174,7 @@ def _inputs(work: _Work, drop: ingest.Ingested, stages: Sequence[Stage]) -> Data
     libraries = {"pyarrow", *ingest.LIBRARIES}.union(*(stage.libraries for stage in stages))
     return DatasetInputs(
         name=work.recipe.name,
-        schema_version=1,
+        schema_version=SCHEMA_VERSION,
         drop=DropInfo(
             sha256=drop_digest(drop.files), files=len(drop.files), bytes=sum(file.size for file in drop.files)
         ),

@@ -56,7 +56,10 @@ CONTRACT: dict[str, Any] = {
             "name": "set",
             "logicalType": "object",
             "customProperties": [  # versions of a few rows are made here, too few for every split
-                {"property": "withoutRules", "value": ["splits_present"]}
+                {
+                    "property": "withoutRules",
+                    "value": ["splits_present", "train_share", "validation_share", "test_share"],
+                }
             ],
             "properties": [
                 {

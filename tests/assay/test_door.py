@@ -53,7 +53,7 @@ def test_the_store_is_the_environment_s_where_none_is_named(
     assert assay.load("demo").folder == finished.version.folder
     monkeypatch.delenv("ASSAY_STORE")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(assay.AssayError, match="demo: no such version in .*store/datasets"):
+    with pytest.raises(assay.AssayError, match=r"demo: no such version in .*store/datasets"):
         assay.load("demo")
 
 

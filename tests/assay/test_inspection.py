@@ -313,7 +313,7 @@ def test_the_contract_of_a_starter_is_short_and_loads(tmp_path: Path) -> None:
     assert {field.name for field in contract.fields} > {"id", "language", "target", f"target.{odd}", "target.n"}
     rules = {rule["meta"]["name"]: rule["kwargs"] for rule in contract.expectations}
     assert rules["rows_fit"]["max_value"] == recipe.fit.max_tokens
-    assert {"ids_unique", "clusters_whole"} < rules.keys()
+    assert {"ids_unique", "groups_whole", "clusters_whole"} < rules.keys()
     written = (tmp_path / "mine/recipe.yaml").read_text(encoding="utf-8")
     assert written.startswith("# yaml-language-server: $schema=recipe.schema.json\n"), "editors complete it"
     jsonschema.validate(yaml.safe_load(written), json.loads((tmp_path / "mine/recipe.schema.json").read_text()))

@@ -76,7 +76,9 @@ def common_rules() -> list[str]:
 def test_a_contract_that_says_nothing_is_held_to_what_is_common(tmp_path: Path) -> None:
     contract = Contract.load(write(tmp_path, SHORT, target=None))
     assert names(contract) == common_rules()
-    assert {"ids_unique", "splits_present", "clusters_whole"} <= set(names(contract))
+    shares = ["train_share", "validation_share", "test_share"]
+    of_all = ["ids_unique", "prompts_not_null", "rows_fit", "splits_present", *shares, "groups_whole", "clusters_whole"]
+    assert names(contract) == of_all
     assert all(rule["meta"]["description"] and rule["meta"]["dimension"] for rule in contract.expectations)
     fields = [field.name for field in contract.fields if "." not in field.name]
     assert fields == ["id", "turns", "target", "group", "label", "language"]
@@ -227,11 +229,19 @@ def test_an_expectation_takes_its_column_from_the_property_it_stands_under() -> 
     assert by_name["test_has_kinds"]["kwargs"]["row_condition"] == 'split == "test"'
 
 
-def test_the_hash_covers_both_files(tmp_path: Path) -> None:
+def test_the_hash_covers_both_files_and_what_is_common(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hashes = {Contract.load(write(tmp_path, CONTRACT)).sha256}
+    (tmp_path / "contract.yaml").write_text("# A remark.\n" + (tmp_path / "contract.yaml").read_text())
+    assert {Contract.load(tmp_path).sha256} == hashes
     hashes.add(Contract.load(write(tmp_path, CONTRACT | {"version": "1.0.1"})).sha256)
     hashes.add(Contract.load(write(tmp_path, CONTRACT, TARGET_SCHEMA | {"title": "other"})).sha256)
-    assert len(hashes) == 3
+    reordered = dict(reversed(TARGET_SCHEMA.items()))
+    hashes.add(Contract.load(write(tmp_path, CONTRACT, reordered)).sha256)
+    changed_rule = common()
+    changed_rule["schema"][1]["properties"][-1]["quality"][0]["description"] = "Another."
+    monkeypatch.setattr("curate.contract.common", lambda: changed_rule)
+    hashes.add(Contract.load(write(tmp_path, CONTRACT)).sha256)
+    assert len(hashes) == 5
 
 
 @pytest.mark.parametrize(

@@ -133,7 +133,7 @@ def test_what_it_does_not_know_it_keeps(more: dict[str, Any], at: str) -> None:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"schema_version": 2, "stages": "elsewhere"}, "schema_version 2, expected 1."),
+        ({"schema_version": 3, "stages": "elsewhere"}, "schema_version 3, expected 1 or 2."),
         ({"counts": {"in": 1}}, "not a data set version's manifest: `counts.kept`: Field required."),
         ({"stages": []}, "not a data set version's manifest: `stages`: List should have at least 1 item"),
         ({"files": {"train.parquet": 7}}, "`files.train.parquet`: Input should be a valid string."),
@@ -189,4 +189,4 @@ def test_the_schema_holds_of_real_ones_and_describes_every_key(version: Path) ->
     jsonschema.validate(json.loads((version / "manifest.json").read_bytes()), schema)
     jsonschema.validate(OLD, schema)
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(OLD | {"schema_version": 2}, schema)
+        jsonschema.validate(OLD | {"schema_version": 3}, schema)
