@@ -122,7 +122,13 @@ def command(example: str, group: typer.Typer = app, name: str | None = None) -> 
                 say_error(message, remedy)
                 document |= error_data(message, remedy)
             if as_json:
-                write_json(document)
+                try:
+                    write_json(document)
+                except OSError as error:
+                    say_error(
+                        f"Standard output: {error.strerror}.", "What was asked for is done; its result is not told."
+                    )
+                    status = 1
             if status:
                 raise typer.Exit(status)
 

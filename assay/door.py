@@ -99,7 +99,8 @@ def curate(
 
     loaded = _recipe(recipe, variant, drop)
     target = _store(store)
-    with process_pool(workers or available_cores(), progress) as map_shards:
+    processes = available_cores() if workers is None else _positive("workers", workers)
+    with process_pool(processes, progress) as map_shards:
         tokenizer = prepare_tokenizer(loaded.fit.model, target.cache)
         curated = curate_drop(loaded, target, tokenizer_folder=tokenizer, map_shards=map_shards, progress=progress)
     return Version(curated.folder, Made(target, str(recipe), variant), curated.seconds, curated.cached)
@@ -325,7 +326,7 @@ def inspect(path: Place, *, rows: int = 1000, write: Place | None = None) -> "In
     from assay.inspection import inspect as inspect_path
     from assay.starter import write_starter
 
-    inspection = inspect_path(Path(path), rows)
+    inspection = inspect_path(Path(path), _positive("rows", rows))
     if write is not None:
         inspection.written = write_starter(inspection, Path(write))
     return inspection
@@ -357,7 +358,7 @@ def preview(
     loaded = _recipe(recipe, variant, drop)
     target = _store(store)
     tokenizer = prepare_tokenizer(loaded.fit.model, target.cache)
-    return Previews(list(previews(loaded, target, tokenizer, rows)))
+    return Previews(list(previews(loaded, target, tokenizer, _positive("rows", rows))))
 
 
 def check_index(name: str, *, store: Place | None = None, progress: Progress = silent) -> IndexState:
@@ -443,6 +444,12 @@ def schema() -> "RecipeSchema":
     from assay.stage_list import recipe_schema
 
     return recipe_schema()
+
+
+def _positive(what: str, number: int) -> int:
+    if number < 1:
+        raise AssayError(f"{what} is {number}; expected 1 or more.", remedy="Name another number, or leave it out.")
+    return number
 
 
 def _store(store: Place | None) -> Store:

@@ -3,6 +3,7 @@
 manifest.schema.json, beside this module, is its JSON Schema.
 """
 
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -267,3 +268,33 @@ class DatasetManifest(DatasetInputs, Manifest):
     counts: Counts
     balance: Balance | None = None
     gate: GateInfo
+
+
+OWN = frozenset(
+    {"name", "schema_version", "drop", "lookups", "recipe", "contract", "code", "libraries", "index"}
+    | {"splits_of", "stages", "gate", "files", "version"}
+)
+"""Keys of the manifest of which stages tell nothing."""
+
+
+def joined(told: Iterable[tuple[str, Mapping[str, Any]]], taken: Collection[str] = ()) -> dict[str, Any]:
+    """What stages tell the manifest, as one: mappings under one key are joined.
+
+    Args:
+        told: the name of each stage, and what it tells.
+        taken: keys of the manifest that are there already, beside its own.
+
+    Raises:
+        AssayError: a stage tells under a key that is taken.
+    """
+    whole: dict[str, Any] = {}
+    for stage, part in told:
+        for key, value in part.items():
+            both = isinstance(value, Mapping) and isinstance(whole.get(key, {}), Mapping)
+            if key in OWN or key in taken or (key in whole and not both):
+                raise AssayError(
+                    f"Stage {stage}: the manifest has a key {key!r} already.",
+                    remedy="This is a defect of the stage: what it tells needs a name of its own.",
+                )
+            whole[key] = {**whole.get(key, {}), **value} if both else value
+    return whole

@@ -3,7 +3,7 @@
 read -> each row by itself, stage after stage in the recipe's order -> all rows at once, likewise -> gate -> publish
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from curate.distribution import NONE
 from curate.engine import MapShards
 from curate.errors import AssayError
 from curate.hashing import digest
-from curate.manifest import SCHEMA_VERSION, ContractInfo, DatasetInputs, DatasetManifest, DropInfo, IndexInfo
+from curate.manifest import SCHEMA_VERSION, ContractInfo, DatasetInputs, DatasetManifest, DropInfo, IndexInfo, joined
 from curate.progress import Progress, silent
 from curate.publish import version
 from curate.publish.version import Curated
@@ -28,12 +28,6 @@ from curate.sets.keys import Compared
 from curate.sets.stage import Judged, Past, SetStage, judge_rows
 from curate.stage import Context, RowStage, Settings, Stage, installed
 from curate.store import MANIFEST, Store
-
-OWN = frozenset(
-    {"name", "schema_version", "drop", "lookups", "recipe", "contract", "code", "libraries", "index"}
-    | {"splits_of", "stages", "gate", "files", "version"}
-)
-"""Keys of the manifest of which stages tell nothing."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +175,7 @@ def _inputs(work: _Work, drop: ingest.Ingested, stages: Sequence[Stage]) -> Data
         lookups=drop.lookups,
         recipe=work.recipe.settings(),
         contract=ContractInfo(name=contract.name, version=contract.version, sha256=contract.sha256),
-        **_joined(((stage.name, stage.prepared_from()) for stage in stages), OWN),
+        **joined((stage.name, stage.prepared_from()) for stage in stages),
         code={
             ingest.NAME: ingest.VERSION,
             **{stage.name: stage.version for stage in stages},
@@ -189,29 +183,6 @@ def _inputs(work: _Work, drop: ingest.Ingested, stages: Sequence[Stage]) -> Data
         },
         libraries=installed(libraries),
     )
-
-
-def _joined(told: Iterable[tuple[str, Mapping[str, Any]]], taken: Collection[str]) -> dict[str, Any]:
-    """What stages tell the manifest, as one: mappings under one key are joined.
-
-    Args:
-        told: the name of each stage, and what it tells.
-        taken: keys of the manifest that are not theirs.
-
-    Raises:
-        AssayError: a stage tells under a key that is taken.
-    """
-    joined: dict[str, Any] = {}
-    for stage, part in told:
-        for key, value in part.items():
-            both = isinstance(value, Mapping) and isinstance(joined.get(key, {}), Mapping)
-            if key in taken or (key in joined and not both):
-                raise AssayError(
-                    f"Stage {stage}: the manifest has a key {key!r} already.",
-                    remedy="This is a defect of the stage: what it tells needs a name of its own.",
-                )
-            joined[key] = {**joined.get(key, {}), **value} if both else value
-    return joined
 
 
 def _past(work: _Work, drop: ingest.Ingested, inputs: DatasetInputs) -> tuple[DatasetInputs, Past]:
@@ -250,7 +221,7 @@ def _publish(
 ) -> Path:
     """Publish the version, unless it is there."""
     stages = [stage.content() for stage in work.account.stages]
-    told = _joined(((name, verdict.manifest()) for name, verdict in judged.items()), {*made_from, *OWN})
+    told = joined(((name, verdict.manifest()) for name, verdict in judged.items()), made_from)
     manifest = made_from | {"stages": stages} | told
     note = work.store.cache / "published" / digest([version.VERSION, manifest, [shard.key for shard in shards]])
     with work.account.timed("publish"):
