@@ -551,7 +551,7 @@ def test_what_is_under_way_when_another_fails_is_heard_out(server: Scripted, tmp
 KILLED = """
 import sys
 from pathlib import Path
-from curate.recipe import Endpoint
+from evaluation.settings import Endpoint
 from evaluation.ask.endpoint import ask
 from evaluation.evaluate import evaluate
 talks = [[{"role": "system", "content": "Be brief."}, {"role": "user", "content": f"question {n}"}] for n in range(20)]
