@@ -574,7 +574,7 @@ def test_a_killed_run_goes_on_where_it_was(server: Scripted, tmp_path: Path, blo
     run = subprocess.Popen(arguments, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     assert enough.wait(120)
     run.send_signal(blow)
-    _, errors = run.communicate(timeout=30)
+    _, errors = run.communicate(timeout=120)  # a busy machine may take its time to let it go
     assert run.returncode == -blow
     assert ("KeyboardInterrupt" in errors) is (blow == signal.SIGINT)
     assert "never retrieved" not in errors
