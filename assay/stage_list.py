@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 
 from assay.result import Result
 from curate.read import ingest
-from curate.recipe import Recipe, outside_stages
+from curate.recipe import built_in_stages, in_order, outside_stages
 from curate.rows.validate import Validate
 from curate.sets.stage import SetStage
 from curate.stage import Stage
@@ -110,26 +110,18 @@ def stages() -> Stages:
         AssayError: an entry point of the group `assay.stages` is wrong.
     """
     read = StageInfo(ingest.NAME, "files", {}, ingest.REASONS, "curate.read")
-    found: list[type[Stage]] = []
-    for key, field in Recipe.model_fields.items():
-        kind = Validate if key == "contract" else field.annotation
-        if isinstance(kind, type) and issubclass(kind, Stage):
-            found.append(kind)
-    first_of_sets = next(at for at, kind in enumerate(found) if issubclass(kind, SetStage))
-    over_all = {kind.name for kind in found[first_of_sets:]}
-    for kind in outside_stages().values():
-        found.insert(next(at for at, each in enumerate(found) if each.name == kind.place), kind)
+    _, over_all = built_in_stages()
     listed = [
         read,
         *(
             StageInfo(
                 kind.name,
-                "all rows" if kind.name in over_all or issubclass(kind, SetStage) else "a row",
+                "all rows" if kind in over_all or issubclass(kind, SetStage) else "a row",
                 {key: (_default(field), field.description or "") for key, field in _settings(kind).items()},
                 kind.reasons,
                 kind.__module__,
             )
-            for kind in found
+            for kind in in_order(outside_stages().values())
         ),
     ]
     return Stages(listed)

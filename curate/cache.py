@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import orjson
 import pyarrow as pa
@@ -22,6 +22,8 @@ from curate.stage import Outcome, RowStage, Stage
 from curate.store import DRAFT, drafted, locked, remove_abandoned
 
 DEFECT = "This is a defect of the stage; nothing was published. --debug shows where."
+StageT = TypeVar("StageT", bound=Stage)
+
 SUMMARY = 3
 """Raised whenever the cache is to hold something else about a shard."""
 
@@ -100,10 +102,10 @@ def cached_outcome(
 
 
 @dataclass(frozen=True)
-class StageTask:
-    """A stage over a shard."""
+class StageTask(Generic[StageT]):
+    """What a stage does with a shard."""
 
-    stage: RowStage
+    stage: StageT
     shard: Shard
     cache: Path
     unit: str = "rows"
@@ -113,7 +115,7 @@ class StageTask:
         return self.shard.rows
 
 
-def run_stage(task: StageTask) -> Shard:
+def run_stage(task: StageTask[RowStage]) -> Shard:
     """Run a stage over a shard, or find its outcome in the cache.
 
     Raises:
@@ -135,7 +137,7 @@ def _outcome(stage: RowStage, rows: pa.Table) -> Outcome:
         kept = outcome.kept.schema
         lost = [field.name for field in SCHEMA if field.name not in kept.names or kept.field(field.name) != field]
     problem = None
-    if outcome.made < 0 or (not outcome.made and _ids(rows) != _ids(outcome.kept, outcome.rejected)):
+    if outcome.made < 0 or (not outcome.made and not _same_rows(rows, outcome)):
         problem = "the rows kept and quarantined are not those that it was given: rows are not conserved"
     elif [name for name in told if name != stage.told_as]:
         problem = f"it quarantines rows as {told[0]!r}"
@@ -146,6 +148,13 @@ def _outcome(stage: RowStage, rows: pa.Table) -> Outcome:
     if problem is not None:
         raise AssayError(f"Stage {stage.told_as}: {problem}.", remedy=DEFECT)
     return outcome
+
+
+def _same_rows(rows: pa.Table, outcome: Outcome) -> bool:
+    """Whether an outcome holds these rows, by their ids; most stages leave most shards as they were."""
+    if rows["id"].equals(outcome.kept["id"]):
+        return not outcome.rejected.num_rows
+    return bool(_ids(rows) == _ids(outcome.kept, outcome.rejected))
 
 
 def _ids(*tables: pa.Table) -> pa.ChunkedArray:

@@ -6,7 +6,7 @@ them. A stage may come from outside: an entry point of the group `assay.stages` 
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import entry_points
 from importlib.resources import files
 from pathlib import Path
@@ -84,16 +84,10 @@ class Recipe(Settings):
 
     def stages(self) -> list[Stage]:
         """The stages in the order they run; what the contract says of a row is the stage `validate`."""
-        found: list[Stage] = []
-        outside: list[Stage] = []
-        for key in type(self).model_fields:
-            value = Validate() if key == "contract" else getattr(self, key)
-            if isinstance(value, Stage):
-                (found if key in Recipe.model_fields else outside).append(value)
-        for stage in outside:
-            place = next(at for at, each in enumerate(found) if each.name == stage.place)
-            found.insert(place, stage)
-        return found
+        values = {key: getattr(self, key) for key in type(self).model_fields}
+        stages = {key: value for key, value in values.items() if isinstance(value, Stage)}
+        outside = [type(stage) for key, stage in stages.items() if key not in Recipe.model_fields]
+        return [stages.get(kind.name) or Validate() for kind in in_order(outside)]
 
     def settings(self) -> dict[str, Any]:
         """What the data depends on, as JSON: no path, nor training and evaluation."""
@@ -173,12 +167,27 @@ def outside_stages() -> dict[str, type[Stage]]:
     return found
 
 
-def _places(over_all: bool) -> list[str]:
-    """The names of the stages that another may come before: one over all rows, or one over a row."""
+def built_in_stages() -> tuple[list[type[Stage]], list[type[Stage]]]:
+    """The kinds of stages that come with Assay, in the order they run: those over a row, and those over all rows."""
     kinds = [Validate if key == "contract" else field.annotation for key, field in Recipe.model_fields.items()]
     stages = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Stage)]
     first = next(at for at, kind in enumerate(stages) if issubclass(kind, SetStage))
-    return [kind.name for kind in (stages[first + 1 :] if over_all else stages[: first + 1])]
+    return stages[:first], stages[first:]
+
+
+def in_order(outside: Iterable[type[Stage]]) -> list[type[Stage]]:
+    """All kinds of stages in the order they run, those from outside before the ones that their `place` names."""
+    over_a_row, over_all = built_in_stages()
+    kinds = [*over_a_row, *over_all]
+    for stage in outside:
+        kinds.insert(next(at for at, kind in enumerate(kinds) if kind.name == stage.place), stage)
+    return kinds
+
+
+def _places(over_all: bool) -> list[str]:
+    """The names of the stages that another may come before: one over all rows, or one over a row."""
+    rows, sets = built_in_stages()
+    return [kind.name for kind in (sets[1:] if over_all else [*rows, sets[0]])]
 
 
 def _with_outside(model: type[Model], raw: Mapping[str, Any]) -> type[Model]:

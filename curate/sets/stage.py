@@ -147,21 +147,7 @@ class SetStage(Stage, ABC):
         """Judge all rows; the verdict must not depend on their order."""
 
 
-@dataclass(frozen=True)
-class KeysTask:
-    """Finding what a shard's rows are judged by."""
-
-    stage: SetStage
-    shard: Shard
-    cache: Path
-    unit: str = "rows"
-
-    @property
-    def size(self) -> int:
-        return self.shard.rows
-
-
-def run_keys(task: KeysTask) -> Path:
+def run_keys(task: StageTask[SetStage]) -> Path:
     """The file of the cache that holds a shard's keys."""
     folder = keyed_folder(task.cache / "stages", digest(["keys", task.stage.keys_key(), task.shard.key]))
     if not folder.is_dir():
@@ -260,7 +246,7 @@ def judge_rows(
     key = digest(["verdict", 2, stage.key(), stage.keys_key(), looked_at, [shard.key for shard in shards]])
     folder = keyed_folder(cache / "stages", key)
     if not folder.is_dir():
-        files = map_shards(f"{stage.name}: keys", run_keys, [KeysTask(stage, shard, cache) for shard in shards])
+        files = map_shards(f"{stage.name}: keys", run_keys, [StageTask(stage, shard, cache) for shard in shards])
         keys = pa.concat_tables([read_arrow(file) for file in files])
         what = f"{stage.name}: judge"
         progress(what, 0, keys.num_rows, "rows")
@@ -271,7 +257,7 @@ def judge_rows(
         progress(what, keys.num_rows, keys.num_rows, "rows")
     judged = Judged(folder, key)
     begins = np.cumsum([0, *(shard.rows for shard in shards)]).tolist()
-    tasks = [
+    tasks: list[StageTask[RowStage]] = [
         StageTask(Apply(stage=stage.name, verdict=key, path=folder / "rows.arrow", begin=begin), shard, cache)
         for shard, begin in zip(shards, begins, strict=False)
     ]
