@@ -36,7 +36,7 @@ from train.base_model import BaseTokenizer, prepare
 from train.examples import Row, read_split, select
 from train.manifest import AdapterManifest, BaseParent, DatasetParent, Loss
 
-VERSION = 4
+VERSION = 5
 """Of the method; a scorecard of another one is not taken for the same."""
 COLUMNS = ("id", "label", "cluster", "tokens", "messages", "target")
 """Of a split, that systems are asked, shown and judged by."""
