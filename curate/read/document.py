@@ -8,6 +8,7 @@ import yaml
 from curate.read.encoding import encoding_of, is_utf8
 from curate.read.json_value import check_depth, check_text
 from curate.read.raw_row import LONGEST_ROW, Row, Unread, not_decoded, shown, too_long
+from curate.read.typed_values import nested
 
 YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """Safe either way; libyaml's is eight times faster, where PyYAML was built with it."""
@@ -49,7 +50,7 @@ def _front_matter(text: str) -> Row | Unread:
             return Unread(f"{type(error).__name__}: {error}", 1, text)
         if not isinstance(keys, dict):
             return Unread(f"front matter is a {type(keys).__name__}, expected keys and values", 1, text)
-        keys = {str(key): value for key, value in keys.items()}
+        keys = {str(key): nested(value) for key, value in keys.items()}
     if "text" in keys:
         return Unread("front matter has the key `text`, which is the name of the text below it", 1, text)
     return keys | {"text": text[match.end() :]}
