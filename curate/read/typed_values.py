@@ -1,10 +1,10 @@
 """Typed values: what Arrow and YAML hold and JSON does not -> JSON, by one rule for every reader (docs/reading.md).
 
-A field of a struct that is null is left out: Arrow gives every struct the fields of all, so that most nulls are padding.
+A field of a struct that is null is left out: Arrow gives every struct the fields of all, so most nulls are padding.
 Decimals are integers where their scale is 0, else the float of the same digits, or text where no float has them all.
-Dates, times and durations are ISO 8601, maps are objects, and `arrow.json` is the value that is written in it. Binary is
-text where it is UTF-8; other bytes stay what they are, and no record can hold them. A float that is no number (NaN) is
-null, which is how pandas writes null.
+Dates, times and durations are ISO 8601, maps are objects, and `arrow.json` is the value that is written in it. Binary
+is text where it is UTF-8; other bytes stay what they are, and no record can hold them. A float that is no number (NaN)
+is null, which is how pandas writes null.
 """
 
 import math
