@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.curate.read.made import read
+from curate.read.delimited import looks_like_data
+from tests.curate.read.made import parsed, read, rows_of
 
 
 @pytest.fixture
@@ -49,3 +50,31 @@ def test_23_binary_columns_that_are_utf8_are_text(cases: Path) -> None:
     records, problems = read(cases / "23-binary-text-columns/13b-parquet-binary/input", "*.parquet")
     assert problems == []
     assert contents(records)[0] == ["Explain stop 0 of the line to Lisbon.", "Stop 0 lies 0 minutes before Lisbon."]
+
+
+def test_11_excels_first_line_states_the_delimiter(cases: Path) -> None:
+    [file] = (cases / "11-excel-sep-line/09-csv-excel-sep/input").iterdir()
+    rows = rows_of(file)
+    assert len(rows) == 16
+    assert rows[0] == {
+        "Frage": "Was kostet der Versand nach Lisbon; mit Zoll?",
+        "Antwort": "Der Versand nach Lisbon kostet 3,50 Euro.",
+        "Betrag": "3,50",
+    }
+
+
+def test_24_quotes_escaped_by_backslashes(cases: Path) -> None:
+    [file] = (cases / "24-csv-backslash/28-csv-backslash/input").iterdir()
+    rows = rows_of(file)
+    assert len(rows) == 16
+    assert rows[0] == {"instruction": 'He said "go to Lisbon" at 0', "output": 'Line 0 it is, "ok"', "note": None}
+
+
+def test_drop_09_a_table_without_a_header(cases: Path) -> None:
+    [file] = (cases / "drops/09-tsv-without-header/raw").iterdir()
+    with_header = rows_of(file)
+    assert looks_like_data([row for row in with_header if isinstance(row, dict)]) == "0"
+    names = ("id", "first", "second", "alike")
+    rows = parsed(file.read_bytes(), "tsv", header=False, columns=names)
+    assert len(rows) == len(with_header) + 1
+    assert rows[0] == {"id": "0", "first": "Is question 0 alike?", "second": "Are these alike, 0?", "alike": "0"}
