@@ -78,3 +78,10 @@ def test_drop_09_a_table_without_a_header(cases: Path) -> None:
     rows = parsed(file.read_bytes(), "tsv", header=False, columns=names)
     assert len(rows) == len(with_header) + 1
     assert rows[0] == {"id": "0", "first": "Is question 0 alike?", "second": "Are these alike, 0?", "alike": "0"}
+
+
+def test_07_messages_held_as_json_text(cases: Path) -> None:
+    folder = cases / "07-messages-as-json-text/10-messages-as-text/input"
+    records, problems = read(folder, "*.csv", turns="messages | from_json")
+    assert (len(records), problems) == (16, [])
+    assert contents(records)[0] == ["Is the road to Lisbon open?", "Yes, the road to Lisbon is open, 0 km."]

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.read.mapping import compile_expression
+from curate.read.expressions import compile_expression
 from curate.read.typed_values import Struct, column_values, nested
 
 MOMENT = datetime(2024, 1, 2, 9, 30, tzinfo=UTC)
