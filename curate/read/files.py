@@ -43,6 +43,10 @@ class Options(Settings):
     encoding: str | None = Field(
         None, description="Python's name of the text's encoding; by default UTF-8, or what the bytes show."
     )
+    fallback_encoding: str | None = Field(
+        None,
+        description="Encoding of files that are not UTF-8 and declare none, in place of a guess; Python's name of it.",
+    )
     delimiter: str | None = Field(
         None, min_length=1, description="What is between a CSV's cells; by default told by its first rows."
     )
@@ -67,7 +71,7 @@ class Options(Settings):
         "column _key; . if the object is a row itself. By default told by its form.",
     )
 
-    @field_validator("encoding")
+    @field_validator("encoding", "fallback_encoding")
     @classmethod
     def _known(cls, name: str | None) -> str | None:
         if name is not None:

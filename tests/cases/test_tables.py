@@ -85,3 +85,22 @@ def test_07_messages_held_as_json_text(cases: Path) -> None:
     records, problems = read(folder, "*.csv", turns="messages | from_json")
     assert (len(records), problems) == (16, [])
     assert contents(records)[0] == ["Is the road to Lisbon open?", "Yes, the road to Lisbon is open, 0 km."]
+
+
+def test_drop_03_what_mail_declares_is_tried_first_and_windows_1252_before_its_elders(cases: Path) -> None:
+    found: dict[str, tuple[str, str | None, str | None]] = {}
+    for file in sorted((cases / "drops/03-encoding/raw").iterdir()):
+        [row] = rows_of(file)
+        assert isinstance(row, dict)
+        found[file.stem] = row["text"], row.get("_encoding"), row.get("_guessed")
+    endings = {
+        "a": ("last year’s stock says “no”.", "cp1252", None),
+        "b": ("außerdem fehlt die Überweisung für März.", "cp1252", None),
+        "c": ("12 € par boîte, livraison à Mâcon comprise.", "iso8859-15", None),
+        "d": ("store it where we can’t see it.", "cp1252", "unsure"),
+        "e": ("Smørrebrød, jalapeño and 東京 in one mail.", None, None),
+        "f": ("мы отправим ящики на склад номер семь.", "cp1251", None),
+    }
+    for name, (ending, encoding, guessed) in endings.items():
+        assert found[name][0].rstrip().endswith(ending)
+        assert found[name][1:] == (encoding, guessed)
