@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_serializer, field_validator, model_validator
@@ -43,11 +43,26 @@ class Options(Settings):
     encoding: str | None = Field(
         None, description="Python's name of the text's encoding; by default UTF-8, or what the bytes show."
     )
+    fallback_encoding: str | None = Field(
+        None,
+        description="Encoding of files that are not UTF-8 and declare none, in place of a guess; Python's name of it.",
+    )
     delimiter: str | None = Field(
-        None, min_length=1, max_length=1, description="Character between a CSV's cells; by default told by its header."
+        None, min_length=1, description="What is between a CSV's cells; by default told by its first rows."
     )
     quote: str | None = Field(
         None, max_length=1, description="Character around a CSV's cells, by default \"; empty where quotes are text."
+    )
+    escape: str | None = Field(
+        None,
+        min_length=1,
+        max_length=1,
+        description="Character in a CSV before a quote, a delimiter or itself that is text, and before the N of a null "
+        "cell; by default none, or the backslash where the first rows show it.",
+    )
+    header: bool = Field(True, description="Whether a CSV's first row names its columns.")
+    columns: tuple[str, ...] | None = Field(
+        None, min_length=1, description="Names of a CSV's columns without `header`; by default column_1, column_2, ..."
     )
     rows: str | None = Field(
         None,
@@ -56,7 +71,7 @@ class Options(Settings):
         "column _key; . if the object is a row itself. By default told by its form.",
     )
 
-    @field_validator("encoding")
+    @field_validator("encoding", "fallback_encoding")
     @classmethod
     def _known(cls, name: str | None) -> str | None:
         if name is not None:
@@ -67,6 +82,12 @@ class Options(Settings):
             if not known:
                 raise ValueError(f"{name!r} is no encoding that Python knows")
         return name
+
+    @model_validator(mode="after")
+    def _named_once(self) -> Self:
+        if self.columns and self.header:
+            raise ValueError("`columns` name a table without a header line: state `header: false` beside them")
+        return self
 
 
 UNSTATED = Options()

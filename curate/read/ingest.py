@@ -25,7 +25,7 @@ from curate.record import QUARANTINE_SCHEMA, SCHEMA
 from curate.stage import Outcome, evidence_json, installed
 
 NAME = "read"
-VERSION = 7
+VERSION = 8
 REASONS = {
     UNREADABLE: "the file or line cannot be read",
     "unrecognised": "the recipe maps no `turns`, and the row fits no known shape",
@@ -315,7 +315,7 @@ def _outcomes(
             for record in made:
                 counters.update(record.pop("told"))
                 if isinstance(row.get("_encoding"), str):
-                    record["meta"] = {"encoding": row["_encoding"]} | record["meta"]
+                    record["meta"] = _how_encoded(row, counters) | record["meta"]
                 records.append(record | {"source": source})
                 texts = [
                     *(turn["content"] for turn in record["turns"]),
@@ -325,6 +325,14 @@ def _outcomes(
                 held += ROW_BYTES + sum(map(len, texts))
     if records or rejected or not told:
         yield outcome()
+
+
+def _how_encoded(row: Row, counters: Counter[str]) -> dict[str, str]:
+    """What a record's meta says of how its text was encoded; a guess is counted."""
+    guessed = row.get("_guessed")
+    if guessed is not None:
+        counters["encoding_guessed"] += 1
+    return {"encoding": row["_encoding"]} | ({"encoding_guess": "unsure"} if guessed == "unsure" else {})
 
 
 def _unmade(source: dict[str, Any], reason: str, evidence: dict[str, Any], raw: str) -> dict[str, Any]:
