@@ -19,7 +19,7 @@ def parquet_rows(stream: IO[bytes]) -> Iterator[Row | Unread]:
     import pyarrow.parquet as pq
 
     try:
-        with _at_hand(stream) as source, pq.ParquetFile(source, buffer_size=1 << 20, pre_buffer=False) as file:
+        with at_hand(stream) as source, pq.ParquetFile(source, buffer_size=1 << 20, pre_buffer=False) as file:
             for batch in file.iter_batches(batch_size=1024):
                 yield from _batch_rows(batch)
     except (pa.ArrowException, ValueError) as error:  # ValueError: a schema that is not UTF-8
@@ -31,7 +31,7 @@ def arrow_rows(stream: IO[bytes]) -> Iterator[Row | Unread]:
     import pyarrow as pa
 
     try:
-        with _at_hand(stream) as source:
+        with at_hand(stream) as source:
             is_file = source.read(6) == b"ARROW1"
             source.seek(0)
             reader = pa.ipc.open_file(source) if is_file else pa.ipc.open_stream(source)
@@ -44,7 +44,7 @@ def arrow_rows(stream: IO[bytes]) -> Iterator[Row | Unread]:
         yield Unread(f"{type(error).__name__}: {error}", None, "")
 
 
-def _at_hand(stream: IO[bytes]) -> Any:
+def at_hand(stream: IO[bytes]) -> Any:
     """A stream that can be read in any order: a file itself, or what is unpacked in a file without a name."""
     if isinstance(stream, (io.BytesIO, io.BufferedReader)) and stream.seekable():
         return stream

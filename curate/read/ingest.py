@@ -17,9 +17,9 @@ from curate.engine import MapShards
 from curate.errors import AssayError
 from curate.hashing import digest
 from curate.read.encoding import SAMPLE, encoding_of, is_utf8
-from curate.read.files import ARCHIVE, Files, InputFile, find_files, hashed, list_files, unopened
+from curate.read.files import Files, InputFile, find_files, hashed, list_files, unopened
 from curate.read.mapping import Lookup, Mapper, RecordMapping, RowError, build_lookup, raw_json
-from curate.read.raw import OPENERS, UNREADABLE, Part, parse, read_part, read_rows
+from curate.read.raw import UNREADABLE, Part, is_plain_json_lines, parse, read_part, read_rows
 from curate.read.raw_row import LONGEST_ROW, Row, Unread
 from curate.record import QUARANTINE_SCHEMA, SCHEMA
 from curate.stage import Outcome, evidence_json, installed
@@ -120,7 +120,7 @@ def ingest(
     """
     files = _each_once(file for source in sources for file in list_files(source, drop, cache))
     sides = tuple(Side(name, lookup.key, tuple(find_files(lookup, drop, cache))) for name, lookup in lookups.items())
-    long = [file for file in files if file.size > shard_bytes and _is_plain_jsonl(file)]
+    long = [file for file in files if file.size > shard_bytes and is_plain_json_lines(file)]
     scans = [ScanTask(file, record.turns is None, shard_bytes) for file in long]
     cut = dict(zip(long, map_shards("scan", run_scan, scans) if scans else [], strict=True))
     mapping = record.model_dump_json()
@@ -150,10 +150,6 @@ def _each_once(files: Iterable[InputFile]) -> list[InputFile]:
                 remedy="A row is known by its file's name: let one source name it, or move one of the two files.",
             )
     return [found[name] for name in sorted(found)]
-
-
-def _is_plain_jsonl(file: InputFile) -> bool:
-    return file.format == "jsonl" and file.path.suffix.lower() not in OPENERS and not ARCHIVE.search(file.path.name)
 
 
 def _grouped(files: list[InputFile], size: int) -> list[tuple[InputFile, ...]]:
@@ -312,6 +308,8 @@ def _outcomes(
                 held += ROW_BYTES + len(rejected[-1]["raw"])
                 continue
             more += len(made) - 1
+            if "_repeated_key" in row:
+                counters["repeated_key"] += 1
             for record in made:
                 counters.update(record.pop("told"))
                 if isinstance(row.get("_encoding"), str):

@@ -197,7 +197,7 @@ def test_files_of_one_kind_are_taken_together_and_the_largest_kind_comes_first(t
     ]  # fmt: skip
     first, unnamed, _ = found.groups
     assert (first.format, first.stated, first.profile.rows, first.shapes) == ("jsonl", False, 40, {"alpaca": 40})
-    assert (unnamed.format, unnamed.stated) == ("jsonl", True)
+    assert (unnamed.format, unnamed.stated) == ("json", False)
 
 
 def test_encodings_are_told(tmp_path: Path) -> None:
