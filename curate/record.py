@@ -25,6 +25,8 @@ TURN = pa.struct(
 """role: system, user, assistant or tool; content: what is said; reasoning: what was thought before, or null; trained:
 false where an assistant's turn stays in the conversation and is not trained, else null."""
 TURNS = pa.list_(TURN)
+MESSAGES = pa.list_(pa.struct([TURN.field("role"), TURN.field("content"), TURN.field("trained")]))
+"""What a template makes of turns: what is thought is written in what is said, if anywhere."""
 SOURCE = pa.struct([pa.field("drop", pa.string()), pa.field("file", pa.string()), pa.field("row", pa.int64())])
 
 SCHEMA = pa.schema(
@@ -233,7 +235,7 @@ def _filled(known: pa.Array, values: pa.Array) -> pa.Array:
 
 
 def map_contents(table: pa.Table, change: Any) -> pa.Table:
-    """`table` with all that was said or thought changed: `change` makes of one string array, see `texts_of`, another."""
+    """`table` with all that was said or thought changed: `change` makes a string array of one, see `texts_of`."""
     return with_texts(table, change(texts_of(table)))
 
 
