@@ -132,7 +132,7 @@ def said_text(table: pa.Table) -> pa.Array:
 def _asked(table: pa.Table) -> Any:
     """Whether each turn, row after row, is part of what is asked: those before an answer that is a turn."""
     lengths = pc.list_value_length(whole(table["turns"])).to_numpy(zero_copy_only=False)
-    answers = _answer_places(table)
+    answers = answer_places(table)
     asked = np.ones(lengths.sum(), dtype=bool)
     if (answers >= 0).any():
         of_row = np.repeat(answers, lengths)
@@ -155,7 +155,7 @@ def _joined(table: pa.Table, keep: Any, texts: pa.Array, separator: str) -> pa.A
     return pc.binary_join(_lists(np.diff(kept), texts), separator)
 
 
-def _answer_places(table: pa.Table) -> Any:
+def answer_places(table: pa.Table) -> Any:
     """Where among all turns each row's answer is, -1 where it is none of them: an int64 NumPy array.
 
     It is the last trained turn of the assistant, where there is no target and the assistant speaks last.
@@ -178,7 +178,7 @@ def _answer_places(table: pa.Table) -> Any:
 def answer_is_last_turn(table: pa.Table) -> pa.Array:
     """Whether each row's answer is its last turn (no target, and the assistant speaks last), or before those of its
     turns that are not trained: boolean array."""
-    return pa.array(_answer_places(table) >= 0)
+    return pa.array(answer_places(table) >= 0)
 
 
 def answer_text(table: pa.Table) -> pa.Array:
@@ -187,9 +187,16 @@ def answer_text(table: pa.Table) -> pa.Array:
 
     Returns a string array of length `table.num_rows`.
     """
-    places = _answer_places(table)
+    places = answer_places(table)
     spoken = _contents(table).take(pa.array(places, mask=places < 0))
     return pc.fill_null(pc.coalesce(whole(table["target"]), spoken), "")
+
+
+def untrained_turns(table: pa.Table) -> Any:
+    """How many of each row's turns are not trained though the assistant says them: an int64 NumPy array."""
+    turns = whole(table["turns"])
+    rows = pc.list_parent_indices(turns).filter(pc.equal(pc.struct_field(turns.flatten(), "trained"), False))
+    return np.bincount(rows.to_numpy(), minlength=table.num_rows)
 
 
 def texts_of(table: pa.Table) -> pa.Array:

@@ -24,7 +24,6 @@ from curate.rows.renderer import (
     Refusal,
     Renderer,
     TaskTemplate,
-    is_trained,
     load_tokenizer,
     read_template,
 )
@@ -39,7 +38,6 @@ class Render(Stage):
     libraries: ClassVar[tuple[str, ...]] = LIBRARIES
     reasons: ClassVar[dict[str, str]] = {
         "special_token": "the row's own words hold the model's special tokens, or its reasoning the tags around it",
-        "nothing_trained": "the row has no answer, or none that may be trained",
         "refused": "the chat template has no words for the row's turns (a tool's, or one role twice in turn)",
     }
 
@@ -125,9 +123,8 @@ def render(table: pa.Table, task: TaskTemplate, renderer: Renderer) -> Outcome:
 
     Reasons: `special_token` (the row's own words hold text that the base model's tokenizer takes for a special token,
     which would end or begin a turn where none does, or what was thought holds a tag that is written around it; the
-    evidence names it), `nothing_trained` (there is no answer, or none that may be trained; the evidence says how many
-    there are), `refused` (the chat template has no words for these turns, such as a tool's, or one role twice in turn;
-    the evidence holds what it says).
+    evidence names it), `refused` (the chat template has no words for these turns, such as a tool's, or one role twice
+    in turn; the evidence holds what it says).
     """
     records = dicts(table.select(ASKED))
     messages = [task.messages(record) for record in records]
@@ -143,9 +140,6 @@ def render(table: pa.Table, task: TaskTemplate, renderer: Renderer) -> Outcome:
         written = [text for text in thought if any(each["content"].startswith(opening(text)) for each in said)]
         if tags := [tag for tag in task.thoughts.tags if any(tag in text for text in written)]:
             found.setdefault(row, Reject(row, "special_token", {"tokens": tags}))
-        if not any(map(is_trained, said)):
-            answers = sum(message["role"] == "assistant" for message in said)
-            found.setdefault(row, Reject(row, "nothing_trained", {"answers": answers}))
         if row not in found:
             counters["reasoning"] += bool(thought)
             counters["reasoning_not_written"] += len(thought) - len(written)

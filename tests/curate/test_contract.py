@@ -85,7 +85,8 @@ def test_a_contract_that_says_nothing_is_held_to_what_is_common(tmp_path: Path) 
     assert all(field.description for field in contract.fields)
     assert contract.row_schema["properties"]["target"] == {"type": "null"}
     turn = {"role": "user", "content": "?", "reasoning": None, "trained": None}
-    record = {"id": "0" * 32, "turns": [turn], "target": None, "group": None, "label": None, "language": "en"}
+    record = {"id": "0" * 32, "turns": [turn], "target": None, "reasoning": None, "group": None}
+    record |= {"label": None, "language": "en"}
     validator = jsonschema_rs.validator_for(contract.row_schema)
     assert validator.is_valid(record)
     for key, bad in {"id": "x", "turns": [], "target": {}, "language": None}.items():
@@ -131,6 +132,8 @@ def test_its_own_word_takes_the_place_of_the_common_one(tmp_path: Path) -> None:
     assert properties["turns"]["items"]["properties"] == {
         "role": {"type": "string", "pattern": "^user$"},
         "content": {"type": "string", "pattern": "\\S"},
+        "reasoning": {"type": ["string", "null"]},
+        "trained": {"type": ["boolean", "null"]},
     }
 
 
