@@ -121,7 +121,7 @@ def _stands(sign: str, run: int, before: str, after: str) -> bool:
         case "~":
             return run == 1 and not after.startswith("/")
         case "*":
-            return run <= 2 and (spaced or tight)
+            return run <= 2 and ((spaced and not left.endswith("*")) or tight)
         case "/":
             numbers = re.search(r"[0-9)\]}]$", before) and re.match(r"[0-9(\[{]", after)
             return run <= 2 and (spaced or bool(numbers))

@@ -3,9 +3,8 @@
 A word is a letter, digit or underscore and all such characters and combining marks that follow it, without regard to
 case. A script that writes words without spaces gives one word per character.
 
-In shingles, a sign that carries meaning is a word too: a symbol of mathematics, a currency, a degree, a picture, and an
-ASCII operator where it stands as one, see `_sign_run`. `1 < 5` is not `1 != 5`, nor -30 the same as 30; but hyphens and
-dashes between words, bullets, quotes, emphasis, tags and the lines of a table are no signs.
+In shingles, a sign that carries meaning is a word too (`curate.text.signs`): `1 < 5` is not `1 != 5`, nor -30 the same
+as 30.
 
 A text of fewer words than a shingle has gives one shingle of all its words; a text without any word gives one shingle
 of its characters, spaces aside: no text is without shingles.
@@ -23,6 +22,7 @@ import pyarrow as pa
 from numba import njit
 
 from curate.text.kernel import kernel
+from curate.text.signs import MINUS, is_sign, sign_run
 
 Hashes = npt.NDArray[np.uint64]
 Offsets = npt.NDArray[np.int64]
@@ -48,14 +48,6 @@ WORD_PRIME = np.uint64(0x100000001B3)
 """Offset basis and prime of 64-bit FNV-1a (Fowler, Noll, Vo), here over code points."""
 
 OTHER, WORD, SINGLE, SPACE, MARK, SIGN = range(6)
-ASCII_SIGNS = "!#$%&*+-/<=>^|~"
-"""Characters that are signs where they stand as operators."""
-OTHER_SIGNS = "°‰′″"
-PICTURES = ((0x2600, 0x2793), (0x1F000, 0x1FAFF))
-"""Where characters of the categories So and Sk are signs: dice, cards, chess, ticks and crosses, faces and hands, but
-no bullets, boxes or trade marks. Code points, inclusive."""
-MINUS = 0x2212
-"""The minus of mathematics: the same sign as a hyphen that stands for one."""
 PLANES = 0x20000
 """Code points below have their class in a table; those above are Han (see NO_SPACES) or no part of a word."""
 MANY = 0x110000
@@ -148,7 +140,7 @@ def tables() -> Tables:
             classes[code] = SPACE
         elif unicodedata.category(char)[0] == "M":
             classes[code] = MARK
-        elif char in ASCII_SIGNS if code < 0x80 else _is_sign(char):
+        elif is_sign(char):
             classes[code] = SIGN
         folded = char.casefold()
         if folded != char:
@@ -163,12 +155,6 @@ def tables() -> Tables:
     ascii_words = np.zeros(256, np.uint8)
     ascii_words[:128] = np.where(classes[:128] == WORD, folds[:128], 0)
     return ascii_words, classes, folds, np.array(many, np.uint32)
-
-
-def _is_sign(char: str) -> bool:
-    category = unicodedata.category(char)
-    picture = category in ("So", "Sk") and any(first <= ord(char) <= last for first, last in PICTURES)
-    return category in ("Sm", "Sc") or char in OTHER_SIGNS or picture
 
 
 @njit(nogil=True, inline="always")
@@ -195,124 +181,13 @@ def _mix(value):  # type: ignore[no-untyped-def]
     return value ^ (value >> np.uint64(31))
 
 
-@njit(nogil=True, inline="always")
-def _is_blank(byte):  # type: ignore[no-untyped-def]
-    return byte == 32 or byte == 9
-
-
-@njit(nogil=True, inline="always")
-def _is_end(byte):  # type: ignore[no-untyped-def]
-    """Of a line."""
-    return byte == 10 or byte == 13
-
-
-@njit(nogil=True, inline="always")
-def _is_digit(byte):  # type: ignore[no-untyped-def]
-    return 48 <= byte <= 57
-
-
-@njit(nogil=True, inline="always")
-def _is_letter(byte):  # type: ignore[no-untyped-def]
-    return 65 <= byte <= 90 or 97 <= byte <= 122
-
-
-@njit(nogil=True, inline="always")
-def _in_word(byte):  # type: ignore[no-untyped-def]
-    return _is_digit(byte) or _is_letter(byte) or byte == 95 or byte >= 0x80
-
-
-@njit(nogil=True, inline="always")
-def _opens(byte):  # type: ignore[no-untyped-def]
-    return byte == 40 or byte == 91 or byte == 123  # ( [ {
-
-
-@njit(nogil=True, inline="always")
-def _closes(byte):  # type: ignore[no-untyped-def]
-    return byte == 41 or byte == 93 or byte == 125  # ) ] }
-
-
-@njit(nogil=True, inline="always")
-def _begins_tag(byte):  # type: ignore[no-untyped-def]
-    return _is_letter(byte) or byte == 47 or byte == 33 or byte == 63  # / ! ?
-
-
-@kernel
-def _sign_run(data, begin, end, at):  # type: ignore[no-untyped-def]
-    """How often an ASCII sign is repeated from `at` on, and whether it stands as an operator there.
-
-    `curate.publish.check_text` says the same in plain Python, a line for each sign.
-    """
-    sign, last = data[at], at + 1
-    while last < end and data[last] == sign:
-        last += 1
-    run, newline = last - at, np.uint8(10)
-    before = data[at - 1] if at > begin else newline
-    after = data[last] if last < end else newline
-    left, right = at - 1, last
-    while left >= begin and _is_blank(data[left]):
-        left -= 1
-    while right < end and _is_blank(data[right]):
-        right += 1
-    near = data[left] if left >= begin else newline
-    far = data[right] if right < end else newline
-    spaced = _is_blank(before) and _is_blank(after) and not _is_end(near) and not _is_end(far)
-    tight = (_in_word(before) or _closes(before)) and (_in_word(after) or _opens(after))
-    stands = False
-    if sign == 61:  # =
-        stands = run <= 3
-    elif sign == 43 or sign == 94:  # + ^
-        stands = run <= 3 and not (_is_end(near) and (_is_blank(after) or _is_end(after)))
-    elif sign == 126:  # ~
-        stands = run == 1 and after != 47
-    elif sign == 42:  # *
-        stands = run <= 2 and (spaced or tight)
-    elif sign == 47:  # /
-        numbers = (_is_digit(before) or _closes(before)) and (_is_digit(after) or _opens(after))
-        stands = run <= 2 and (spaced or numbers)
-    elif sign == 37:  # %
-        stands = run == 1 and (spaced or _is_digit(near))
-    elif sign == 38:  # &
-        stands = run == 2 or (run == 1 and spaced)
-    elif sign == 124:  # |
-        stands = run == 2 or (run == 1 and tight)
-    elif sign == 36:  # $
-        stands = run == 1 and _is_digit(after)
-    elif sign == 35:  # #
-        stands = run == 1 and _is_letter(before) and not _in_word(after)
-    elif sign == 33:  # !
-        negates = (_is_letter(after) or after == 40) and not (_in_word(before) or _closes(before) or before == 60)
-        stands = run == 1 and (after == 61 or negates or (_is_digit(before) and not _is_digit(after)))
-    elif sign == 45:  # -
-        number = _is_digit(after) or (after == 46 and last + 1 < end and _is_digit(data[last + 1]))
-        signed = number and not (_in_word(before) or _closes(before))
-        alone = _is_letter(near) and not (left > begin and _in_word(data[left - 1]))
-        other = _is_letter(far) and not (right + 1 < end and _in_word(data[right + 1]))
-        first = _is_digit(near) or _closes(near) or alone
-        second = _is_digit(far) or _opens(far) or far == 45 or far == 46 or other
-        stands = run == 1 and (after == 61 or signed or (spaced and first and second))
-    elif sign == 60:  # <
-        stop = last
-        while stop < end and data[stop] != 60 and data[stop] != 62 and not _is_end(data[stop]):
-            stop += 1
-        tag = run == 1 and _begins_tag(after) and stop < end and data[stop] == 62
-        stands = run <= 3 and not tag
-    else:  # >
-        stop = at - 1
-        while stop >= begin and data[stop] != 60 and data[stop] != 62 and not _is_end(data[stop]):
-            stop -= 1
-        tag = run == 1 and stop >= begin and data[stop] == 60 and stop + 1 < at and _begins_tag(data[stop + 1])
-        quote = _is_end(near) or (near == 62 and _is_blank(before))
-        stands = run <= 3 and not tag and not quote
-    return run, stands
-
-
 @kernel
 def _has_sign(data, begin, end, classes):  # type: ignore[no-untyped-def]
     """Whether a text of ASCII characters alone has a sign that stands as an operator."""
     at = begin
     while at < end:
         if classes[data[at]] == SIGN:
-            run, stands = _sign_run(data, begin, end, at)
+            run, stands = sign_run(data, begin, end, at)
             if stands:
                 return True
             at += run
@@ -348,7 +223,7 @@ def _split(data, begin, end, ascii_words, classes, folds, many, signs, hashes, b
                 count += 1
                 within = False
             if signs and classes[data[at]] == SIGN:
-                run, stands = _sign_run(data, begin, end, at)
+                run, stands = sign_run(data, begin, end, at)
                 if stands:
                     hashes[count : count + run] = _mix((WORD_SEED ^ np.uint64(data[at])) * WORD_PRIME)
                     count += run
