@@ -75,6 +75,7 @@ class Recipe(Settings):
     balance: Balance = Balance()
     select: Select = Select()
     split: Split = Split()
+    min_rows: int = Field(1, ge=1, description="The least rows of a version; with fewer nothing is published.")
     variants: dict[str, Variant] = {}
 
     @model_validator(mode="after")
