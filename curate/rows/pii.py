@@ -1,7 +1,9 @@
 """PII: personal data and secrets become typed placeholders, in turns, targets and meta alike, or quarantine the row.
 
 The same value becomes the same placeholder within a row (`[EMAIL_1]`, `[EMAIL_2]`), however it is written, so that who
-is who stays told. What counts as what is `curate.text.personal_data`; names of people and places are
+is who stays told. Of a target a telephone number becomes one only where it does in the turns, or is surely one: its key or a
+word before calls it so, or it is written with a country's or an area's code; and a whole string that a turn holds as
+personal data always does: a model can answer only what it reads. What counts as what is `curate.text.personal_data`; names of people and places are
 `curate.text.names`.
 
 JSON stays JSON: in a target, and in a turn that is a JSON object or array, only what is within strings changes, and
@@ -29,7 +31,8 @@ from pydantic import Field, model_validator
 from curate.record import SCHEMA, TURN
 from curate.stage import Outcome, Reject, RowStage, divide
 from curate.text.names import ENTITIES, NameKind, Names
-from curate.text.personal_data import FINDERS, SUSPECT, Found, Kind, find, masked
+from curate.text.personal_data import FINDERS, SUSPECT, Found, Kind, find, masked, value
+from curate.text.phone_numbers import is_called
 from curate.text.plain_text import ODD, plain
 
 META_ENTRIES = pa.list_(pa.struct([pa.field("key", pa.string(), nullable=False), pa.field("value", pa.string())]))
@@ -61,7 +64,7 @@ class Pii(RowStage):
     """
 
     name: ClassVar[str] = "pii"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     libraries: ClassVar[tuple[str, ...]] = ("phonenumbers", "presidio-analyzer", "python-stdnum", "spacy")
     reasons: ClassVar[dict[str, str]] = {"personal_data": "a kind that `pii.quarantine` names"}
     protects: ClassVar[bool] = True
@@ -193,7 +196,7 @@ class _Row:
                     called = said
                     if self._find(said, place, ""):
                         self.counters.add("in_keys")
-                elif (mended := self._replaced(said, place, called)) != said:
+                elif (mended := self._known(said, place) or self._replaced(said, place, called)) != said:
                     new = _json_string(mended)
             elif "credit_card" in place.kinds and len(new) >= 12 and new.isdigit():
                 only = place._replace(kinds=("credit_card",))
@@ -210,6 +213,11 @@ class _Row:
             at = found.end
         return "".join([*out, text[at:]])
 
+    def _known(self, said: str, place: Place) -> str | None:
+        """The placeholder of a text that is, as a whole, a value found before."""
+        known = (self.placeholders.get((kind, value(kind, said))) for kind in FINDERS if kind in place.kinds)
+        return next(filter(None, known), None) if COLUMNS[place.column] == "target" else None
+
     def _placeholder(self, found: Found) -> str:
         if (found.kind, found.value) not in self.placeholders:
             self.numbers[found.kind] += 1
@@ -220,6 +228,15 @@ class _Row:
     def _find(self, text: str, place: Place, called: str) -> list[Found]:
         """What is found in a text and is to be replaced; what is to be quarantined is noted."""
         found = find(text, place.kinds, called)
+        if COLUMNS[place.column] == "target":
+            found = [
+                each
+                for each in found
+                if each.kind != "phone"
+                or (each.kind, each.value) in self.placeholders
+                or text[each.begin] in "+("
+                or is_called(f"{called}: {text[: each.begin]}")
+            ]
         if self.stage.names is not None and not {*ENTITIES.values()}.isdisjoint(place.kinds):
             taken = [*((each.begin, each.end) for each in found), *(each.span() for each in PLACEHOLDER.finditer(text))]
             for kind, begin, end in self.stage.names.find(text):
