@@ -1,9 +1,9 @@
 """PII: personal data and secrets become typed placeholders, in turns, targets and meta alike, or quarantine the row.
 
 The same value becomes the same placeholder within a row (`[EMAIL_1]`, `[EMAIL_2]`), however it is written, so that who
-is who stays told. Of a target a telephone number becomes one only where it does in the turns, or is surely one: its key or a
-word before calls it so, or it is written with a country's or an area's code; and a whole string that a turn holds as
-personal data always does: a model can answer only what it reads. What counts as what is `curate.text.personal_data`; names of people and places are
+is who stays told. In a target a telephone number that a turn holds is one only if it is one there (not so a docket's
+number, whatever key it has), and a string that a turn holds as personal data always is: a model can answer only what it
+reads. What counts as what is `curate.text.personal_data`; names of people and places are
 `curate.text.names`.
 
 JSON stays JSON: in a target, and in a turn that is a JSON object or array, only what is within strings changes, and
@@ -32,7 +32,6 @@ from curate.record import SCHEMA, TURN
 from curate.stage import Outcome, Reject, RowStage, divide
 from curate.text.names import ENTITIES, NameKind, Names
 from curate.text.personal_data import FINDERS, SUSPECT, Found, Kind, find, masked, value
-from curate.text.phone_numbers import is_called
 from curate.text.plain_text import ODD, plain
 
 META_ENTRIES = pa.list_(pa.struct([pa.field("key", pa.string(), nullable=False), pa.field("value", pa.string())]))
@@ -160,6 +159,8 @@ class _Row:
     def __init__(self, stage: Pii, texts: Sequence[str]) -> None:
         self.stage = stage
         self.texts = texts
+        self.said: list[str] = []
+        """The turns with placeholders."""
         self.placeholders: dict[tuple[str, str], str] = {}
         self.quarantined = Counter[str]()
         self.first: dict[str, str] = {}
@@ -175,6 +176,13 @@ class _Row:
         column = COLUMNS[place.column]
         if column in ("group", "label"):
             return xxhash.xxh3_128_hexdigest(text.encode()) if self._find(text, place, "") else text
+        mended = self._protected(text, place, called)
+        if column == "turns":
+            self.said.append(mended)
+        return mended
+
+    def _protected(self, text: str, place: Place, called: str) -> str:
+        column = COLUMNS[place.column]
         if column == "target" or (column == "turns" and text.lstrip()[:1] in ("{", "[")):
             try:
                 json.loads(text)
@@ -215,8 +223,15 @@ class _Row:
 
     def _known(self, said: str, place: Place) -> str | None:
         """The placeholder of a text that is, as a whole, a value found before."""
+        if COLUMNS[place.column] != "target" or not re.fullmatch(r"[\w+(](?:.*\w)?", said):
+            return None
         known = (self.placeholders.get((kind, value(kind, said))) for kind in FINDERS if kind in place.kinds)
-        return next(filter(None, known), None) if COLUMNS[place.column] == "target" else None
+        return next(filter(None, known), None)
+
+    def _is_told(self, found: Found, text: str) -> bool:
+        """Whether what is found in a target does not stand in the turns, which come first, as something else."""
+        written = text[found.begin : found.end]
+        return (found.kind, found.value) in self.placeholders or not any(written in said for said in self.said)
 
     def _placeholder(self, found: Found) -> str:
         if (found.kind, found.value) not in self.placeholders:
@@ -229,14 +244,7 @@ class _Row:
         """What is found in a text and is to be replaced; what is to be quarantined is noted."""
         found = find(text, place.kinds, called)
         if COLUMNS[place.column] == "target":
-            found = [
-                each
-                for each in found
-                if each.kind != "phone"
-                or (each.kind, each.value) in self.placeholders
-                or text[each.begin] in "+("
-                or is_called(f"{called}: {text[: each.begin]}")
-            ]
+            found = [each for each in found if each.kind != "phone" or self._is_told(each, text)]
         if self.stage.names is not None and not {*ENTITIES.values()}.isdisjoint(place.kinds):
             taken = [*((each.begin, each.end) for each in found), *(each.span() for each in PLACEHOLDER.finditer(text))]
             for kind, begin, end in self.stage.names.find(text):

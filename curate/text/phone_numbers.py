@@ -78,11 +78,6 @@ def phones(text: str) -> Iterator[tuple[int, int]]:
                 yield begin, extension.end() if extension else end
 
 
-def is_called(before: str) -> bool:
-    """Whether the words that end here call what follows a telephone number."""
-    return _CALLED_PHONE.search(before[-48:]) is not None
-
-
 def _is_phone(text: str) -> bool:
     """Whether `text` has as many digits as its country's numbers have, or, without a country, 9 to 11 after a trunk
     prefix and 7 to 15 else (E.164)."""

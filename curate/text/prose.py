@@ -81,7 +81,9 @@ QUOTED = r"(?m)^[ \t]*>[> \t]*|^(?:From|To|Cc|Bcc|Date|Sent|Subject|Message-ID|R
 """Marks of what a mail quotes, and its header."""
 SPAN = r"`[^`\n]+`|\{\{[^{}\n]*\}\}"
 """Code within a line, and a template's variable."""
-ASIDE = rf"```|~~~|{SPAN}|{BLANKS}|{KEY}|{QUERY}|{QUOTED}"
+TAG = r"</?[A-Za-z][^<>@\n]{0,200}>"
+"""A tag of markup."""
+ASIDE = rf"```|~~~|{SPAN}|{BLANKS}|{TAG}|{KEY}|{QUERY}|{QUOTED}"
 """What texts hold that `readable` takes away."""
 PIECE = r"(?s).{%d,}?(?:[.!?:;\n…。！？]|.\Z)"
 """So many characters and more, to the end of a sentence, a line or the text."""
@@ -103,6 +105,8 @@ class Prose:
     """Letters beyond ASCII: tags and code have hardly any."""
     symbols: Counts
     """Brackets, operators and the like that code is full of; a run of the same one counts once."""
+    latin: Counts
+    """Latin letters of words: those of names of code are none."""
     letters: Counts
     """By script, shape (texts, len(NAMES))."""
 
@@ -120,11 +124,11 @@ def prose(texts: pa.Array, head: int) -> Prose:
         if counts.any():
             # Differences of a running total, for a text may have no token.
             found[row] = np.diff(np.concatenate([[0], np.cumsum(counts[indices])])[ends])
-    return Prose(found[0], found[1], found[2], found[3], found[4], found[5], found[6:].T)
+    return Prose(found[0], found[1], found[2], found[3], found[4], found[5], found[6], found[7:].T)
 
 
 def _counts(tokens: pa.Array) -> Counts:
-    """What each token adds to each count and script: shape (6 + scripts, tokens)."""
+    """What each token adds to each count and script: shape (7 + scripts, tokens)."""
     letters = pc.replace_substring_regex(tokens, NO_LETTER, "")
     size, capitals = _number(letters, r"\pL"), _number(letters, CAPITAL)
     begins_small = _number(letters, rf"^\pM*{CAPITAL}") == 0
@@ -137,7 +141,9 @@ def _counts(tokens: pa.Array) -> Counts:
     scripts[0] = pc.utf8_length(letters).to_numpy() - scripts.sum(axis=0)
     small, titled = is_word & (capitals == 0), is_word & ~begins_small & (capitals == 1)
     shouted = is_word & (capitals == size) & (size > 1)
-    return np.vstack([is_token, small, titled, shouted, _number(letters, FOREIGN), _number(tokens, SYMBOL), scripts])
+    latin = scripts[0] * is_word
+    counts = [is_token, small, titled, shouted, _number(letters, FOREIGN), _number(tokens, SYMBOL), latin, scripts]
+    return np.vstack(counts)
 
 
 def _number(texts: pa.Array, pattern: str) -> Counts:
@@ -167,7 +173,7 @@ def readable(texts: pa.Array) -> pa.Array:
         return texts
     few = texts.take(pa.array(rows))
     read = [_without_blocks(text) if "```" in text or "~~~" in text else text for text in few.to_pylist()]
-    rest = pc.replace_substring_regex(pa.array(read, texts.type), f"{SPAN}|{BLANKS}|{QUERY}|{QUOTED}", " ")
+    rest = pc.replace_substring_regex(pa.array(read, texts.type), f"{SPAN}|{BLANKS}|{TAG}|{QUERY}|{QUOTED}", " ")
     keys = pc.match_substring_regex(rest, KEY)
     plain = pc.replace_substring_regex(pc.replace_substring_regex(rest, KEY, " "), JSON, " ")
     rest = pc.if_else(keys, plain, rest)
