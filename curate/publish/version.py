@@ -58,6 +58,7 @@ def publish(
     contract: Contract,
     store: Store,
     progress: Progress,
+    where: str,
 ) -> Path:
     """Publish a version.
 
@@ -71,6 +72,7 @@ def publish(
         contract: the set is held to it, and the card quotes it.
         store: where to publish.
         progress: told of the gate.
+        where: the drop lies, for the ledger.
 
     Returns:
         The version's folder.
@@ -120,7 +122,8 @@ def publish(
             write_report(folder, published)
 
         folder = draft.publish({**manifest, "counts": counts, "gate": gate.summary().content()}, describe)
-    store.record({"event": "datasets", "name": name, "version": folder.name, "drop": drop, "counts": counts})
+    event = {"event": "datasets", "name": name, "version": folder.name}
+    store.record(event | {"drop": drop, "where": where, "counts": counts})
     return folder
 
 

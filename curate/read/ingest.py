@@ -289,6 +289,8 @@ def _outcomes(
         return Outcome(kept, pa.Table.from_pylist(rejected, schema=QUARANTINE_SCHEMA), dict(counters), made=more)
 
     for file, first, rows in files:
+        if not file.size:
+            counters["empty_files"] += 1
         for number, row in rows:
             if held >= size:
                 yield outcome()
@@ -301,6 +303,8 @@ def _outcomes(
                 rejected.append(_unmade(source, UNREADABLE, seen, row.raw))
                 held += ROW_BYTES + len(row.raw)
                 continue
+            if "_duplicate_key" in row:
+                counters["duplicate_key"] += 1
             try:
                 made = mapper.records(row, file.name)
             except RowError as problem:
@@ -308,12 +312,11 @@ def _outcomes(
                 held += ROW_BYTES + len(rejected[-1]["raw"])
                 continue
             more += len(made) - 1
-            if "_repeated_key" in row:
-                counters["repeated_key"] += 1
             for record in made:
                 counters.update(record.pop("told"))
-                if isinstance(row.get("_encoding"), str):
-                    record["meta"] = {"encoding": row["_encoding"]} | record["meta"]
+                for column in ("_encoding", "_duplicate_key"):
+                    if isinstance(row.get(column), str):
+                        record["meta"] = {column[1:]: row[column]} | record["meta"]
                 records.append(record | {"source": source})
                 texts = [
                     *(turn["content"] for turn in record["turns"]),
@@ -321,7 +324,7 @@ def _outcomes(
                     *record["meta"].values(),
                 ]
                 held += ROW_BYTES + sum(map(len, texts))
-    if records or rejected or not told:
+    if records or rejected or counters or not told:
         yield outcome()
 
 

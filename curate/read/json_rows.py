@@ -1,4 +1,4 @@
-"""JSON -> raw rows: JSON lines; or texts one after the other, each an array of rows, an object that holds them, or one."""
+"""JSON -> raw rows: JSON lines; or texts one after the other, each an array of rows, an object of them, or one row."""
 
 import io
 import json
@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import IO, Any
 
 from curate.read.encoding import Rejoined, head_of, is_utf8
-from curate.read.json_value import DECODER, check_value, json_value, repeated_key
+from curate.read.json_value import DECODER, check_value, duplicate_key, json_value
 from curate.read.raw_row import DEEPEST, LONGEST_ROW, Row, Unread, not_decoded, shown, shown_text, too_long
 
 
@@ -45,8 +45,8 @@ NO_OBJECT = "expected a JSON object"
 
 def _told(row: Row, text: bytes) -> Row:
     """A row that tells of a key that its text gives twice."""
-    key = repeated_key(text.removeprefix(b"\x1e"), row)
-    return row if key is None else row | {"_repeated_key": key}
+    key = duplicate_key(text.removeprefix(b"\x1e"), row)
+    return row if key is None else row | {"_duplicate_key": key}
 
 
 ROWS_KEYS = ("data", "rows", "examples", "instances", "records")
@@ -60,7 +60,7 @@ def json_rows(stream: IO[bytes], rows: str | None, encoding: str | None) -> Iter
     if len(head) < LONGEST_ROW:
         try:
             value = json_value(head)
-            plain = repeated_key(head, value) is None
+            plain = duplicate_key(head, value) is None
         except ValueError:
             plain = False
         if plain:  # else it is read element by element, up to where it breaks

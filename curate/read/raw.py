@@ -165,7 +165,7 @@ def form_of(file: InputFile) -> tuple[str | None, str | None]:
         AssayError: it cannot be opened.
     """
     packing, named, found = _looked_at(file)
-    return packing, file.format or (None if found.foreign else found.decides(named))
+    return packing, file.format or _told(found, named, file.options)
 
 
 def is_plain_json_lines(file: InputFile) -> bool:
@@ -177,7 +177,7 @@ def is_plain_json_lines(file: InputFile) -> bool:
     if file.format not in (None, "jsonl"):
         return False
     packing, named, found = _looked_at(file)
-    format = None if found.foreign else found.decides(named)
+    format = _told(found, named, file.options)
     return packing is None and format == "jsonl" and (not file.format or _against(found, "jsonl") is None)
 
 
@@ -231,7 +231,7 @@ def _content_rows(stream: IO[bytes], name: str, file: InputFile) -> Iterator[Row
         text = stream.read(LONGEST_ROW + 1)
         raw = shown(text if len(text) <= LONGEST_ROW else text[:1000]) if is_text(text[:BLOCK]) else ""
         yield Unread(f"{found.foreign}; expected {TITLES[named] if named else 'a file of rows'}", 1, raw)
-    elif (format := found.decides(named)) is not None:
+    elif (format := _told(found, named, file.options)) is not None:
         yield from rows_of(stream, format, name, file.options)
     elif (archive := archive_by_name(name)) is not None:
         yield Unread(f"no {archive} archive, and nothing else that is known by its content", None, "")
@@ -242,11 +242,20 @@ def _content_rows(stream: IO[bytes], name: str, file: InputFile) -> Iterator[Row
         )
 
 
+def _told(found: Content, named: str | None, options: Options) -> str | None:
+    """The format that a file's content tells, or else its name; None if it has no rows."""
+    if found.foreign:
+        return None
+    format = found.decides(named)
+    # Where it is said which of an object's keys has the rows, a line is no row, unless the name says so.
+    return "json" if format == "jsonl" != named and options.rows not in (None, ".") else format
+
+
 def _against(found: Content, stated: str) -> str | None:
     """What is said where the content is plainly not in the stated format."""
     if found.said() in ("", TITLES[stated]) or {stated, found.format} <= {"csv", "tsv"}:
         return None
-    return f"; the file is {found.said()} by its content, and the recipe states `format: {stated}`"
+    return f"; the recipe states `format: {stated}`, the content is {found.said()}"
 
 
 class UnpackedSizeError(Exception):

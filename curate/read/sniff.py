@@ -206,7 +206,7 @@ def _content(head: bytes, ended: bool, named: str | None, encoding: str | None) 
     encoding = encoding or next((name for bom, name in BOMS if head.startswith(bom)), "utf-8")
     text = head.decode(encoding, "replace")
     if HTML.match(text) and named not in ("text", "front_matter"):
-        return Content(None, foreign="an HTML page, such as servers send in place of a file")
+        return Content(None, foreign="an HTML page (such as servers send in place of a file)")
     if "{" in text:
         found = _json(text, ended, named)
         if found is None or found.format is not None:

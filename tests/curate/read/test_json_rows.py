@@ -98,7 +98,7 @@ def test_the_json_suite_never_crashes_the_readers(shared_data: Path, tmp_path: P
             expected = value if isinstance(value, list) else [value]
             assert len(rows) == len(expected), path.name
             for row, wanted in zip(rows, expected, strict=True):
-                wanted = wanted | {"_repeated_key": "a"} if "duplicated_key" in path.name else wanted
+                wanted = wanted | {"_duplicate_key": "a"} if "duplicated_key" in path.name else wanted
                 assert (row == wanted) if isinstance(wanted, dict) else isinstance(row, Unread), path.name
                 read_rows_of += isinstance(wanted, dict)
     assert read_rows_of > 10
