@@ -194,7 +194,8 @@ def _count(data: bytes, name: str, file: RawFile, gathered: bool, broken: bool) 
 def _is_even(text: str) -> bool:
     """Whether a text may be a table."""
     lines = [line for line in text.splitlines() if line.strip()]
-    return any(len({line.count(mark) for line in lines} | {0}) == 2 for mark in ",;\t|")
+    counts = [{line.count(mark) for line in lines} for mark in ",;\t|"]
+    return any(len(each) == 1 and each != {0} for each in counts)
 
 
 def _csv_rows(text: str, delimiter: str | None, file: RawFile) -> int | None:

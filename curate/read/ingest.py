@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
@@ -188,7 +189,7 @@ def run_scan(task: ScanTask) -> tuple[str, list[Part]]:
                 hash_ = xxhash.xxh3_128(block)
                 whole.update(block)
                 lines = block.count(b"\n")
-                rows = lines - len(BLANK.findall(b"\n" + block))
+                rows = lines - len(BLANK.findall(b"\n" + (block if begin else block.removeprefix(BOM_UTF8))))
                 last = block[block.rfind(b"\n") + 1 :]
                 size = len(block)
                 while last and not last.endswith(b"\n") and (rest := file.readline(1 << 20)):
@@ -196,6 +197,7 @@ def run_scan(task: ScanTask) -> tuple[str, list[Part]]:
                     whole.update(rest)
                     size += len(rest)
                     last = last + rest if len(last) <= LONGEST_ROW else last[: LONGEST_ROW + 1] + rest[-1:]
+                last = last if begin or lines else last.removeprefix(BOM_UTF8)
                 lines += last.endswith(b"\n")
                 rows += bool(last) and (len(last) > LONGEST_ROW or not last.isspace())
                 cut = cut and not (task.whole_trees and (b"parent_id" in block or b"message_tree_id" in block))

@@ -33,6 +33,7 @@ from curate.read.sniff import (
     archive_by_name,
     beginning,
     format_by_name,
+    has_magic,
     is_text,
     packing_by_name,
     packing_of,
@@ -301,9 +302,9 @@ class _Bounded(io.RawIOBase):
 
 
 def _packing(stream: IO[bytes], name: str) -> tuple[str | None, IO[bytes]]:
-    """How a stream is packed: by its first bytes, or by its name if they are not text; and the stream from there."""
+    """How a stream is packed: by its first bytes, or by its name if they tell nothing; and the stream from there."""
     head, stream = beginning(stream, BLOCK)
-    return packing_of(head) or (None if is_text(head) else packing_by_name(name)), stream
+    return packing_of(head) or (None if is_text(head) or has_magic(head) else packing_by_name(name)), stream
 
 
 def _unpacked(stream: IO[bytes], name: str, budget: _Budget) -> tuple[str | None, IO[bytes]]:
