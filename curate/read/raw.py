@@ -29,6 +29,7 @@ from curate.read.sniff import (
     BLOCK,
     TITLES,
     UNKNOWN,
+    UNLIKE,
     Content,
     archive_by_name,
     beginning,
@@ -179,7 +180,7 @@ def is_plain_json_lines(file: InputFile) -> bool:
         return False
     packing, named, found = _looked_at(file)
     format = _told(found, named, file.options)
-    return packing is None and format == "jsonl" and (not file.format or _against(found, "jsonl") is None)
+    return packing is None and format == "jsonl" and _against(found, format, file.format is not None) is None
 
 
 def _looked_at(file: InputFile) -> tuple[str | None, str | None, Content]:
@@ -224,16 +225,15 @@ def _content_rows(stream: IO[bytes], name: str, file: InputFile) -> Iterator[Row
         return
     named = stated or format_by_name(name)
     found, stream = sniff(stream, named, file.options.encoding)
-    if stated:
-        against = _against(found, stated)
-        for row in rows_of(stream, stated, name, file.options):
+    format = stated or _told(found, named, file.options)
+    if format is not None:
+        against = _against(found, format, stated is not None)
+        for row in rows_of(stream, format, name, file.options):
             yield replace(row, message=row.message + against) if against and isinstance(row, Unread) else row
     elif found.foreign:
         text = stream.read(LONGEST_ROW + 1)
         raw = shown(text if len(text) <= LONGEST_ROW else text[:1000]) if is_text(text[:BLOCK]) else ""
         yield Unread(f"{found.foreign}; expected {TITLES[named] if named else 'a file of rows'}", 1, raw)
-    elif (format := _told(found, named, file.options)) is not None:
-        yield from rows_of(stream, format, name, file.options)
     elif (archive := archive_by_name(name)) is not None:
         yield Unread(f"no {archive} archive, and nothing else that is known by its content", None, "")
     else:
@@ -252,11 +252,13 @@ def _told(found: Content, named: str | None, options: Options) -> str | None:
     return "json" if format == "jsonl" != named and options.rows not in (None, ".") else format
 
 
-def _against(found: Content, stated: str) -> str | None:
-    """What is said where the content is plainly not in the stated format."""
-    if found.said() in ("", TITLES[stated]) or {stated, found.format} <= {"csv", "tsv"}:
-        return None
-    return f"; the recipe states `format: {stated}`, the content is {found.said()}"
+def _against(found: Content, format: str, stated: bool) -> str | None:
+    """What is said of rows that cannot be read where the content is plainly not in the format."""
+    if stated and found.said() not in ("", TITLES[format]) and not {format, found.format} <= {"csv", "tsv"}:
+        return f"; the recipe states `format: {format}`, the content is {found.said()}"
+    if found == UNLIKE:
+        return "; the content does not begin like JSON: state `format` in the recipe's source if it is something else"
+    return None
 
 
 class UnpackedSizeError(Exception):

@@ -121,6 +121,8 @@ class Content:
 
 
 UNKNOWN = Content(None)
+UNLIKE = Content(None, sure=False)
+"""What is called JSON and begins like none."""
 
 
 def format_by_name(name: str) -> str | None:
@@ -219,7 +221,9 @@ def _content(head: bytes, ended: bool, named: str | None, encoding: str | None) 
         found = _json(text, ended, named)
         if found is None or found.format is not None:
             return found
-    return Content("csv") if named not in ("csv", "tsv") and _is_table(text, ended) else UNKNOWN
+    if named not in ("csv", "tsv") and _is_table(text, ended):
+        return Content("csv")
+    return UNLIKE if _named_json(named) and re.match(f'[{_BLANK}]*[^{_BLANK}{{["0-9tfn-]', text) else UNKNOWN
 
 
 def _json(text: str, ended: bool, named: str | None) -> Content | None:

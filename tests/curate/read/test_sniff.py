@@ -256,3 +256,11 @@ def test_forms_are_told_before_a_file_is_read(written: Written, tmp_path: Any) -
         assert is_plain_json_lines(file_of(tmp_path / name)) == (name == "a.json")
     assert not is_plain_json_lines(file_of(tmp_path / "c.jsonl", "jsonl"))  # whose rows say that it is not
     assert is_plain_json_lines(file_of(tmp_path / "a.json", "jsonl"))
+
+
+def test_what_is_called_json_and_is_not_says_so() -> None:
+    for name in ("f.json", "f.jsonl"):
+        for content in ("a,b\n", "key: value\n", "<DOC>\n", "var rows = [\n"):
+            assert all("does not begin like JSON: state `format`" in words for words in messages(read(content, name)))
+            assert len(read(content, name)) == 1
+    assert messages(read('["a"]\n["b"]\n', "f.jsonl")) == ["expected a JSON object"] * 2
