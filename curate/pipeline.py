@@ -20,7 +20,7 @@ from curate.progress import Progress, silent
 from curate.publish import version
 from curate.publish.version import Curated
 from curate.read import ingest
-from curate.read.raw import drop_digest
+from curate.read.files import drop_digest, place_of
 from curate.recipe import Recipe
 from curate.sets.earlier import before, earlier_rows
 from curate.sets.index import Index
@@ -249,6 +249,7 @@ def _publish(
             work.store,
             work.progress,
             past.splits(),
+            place_of(work.recipe.drop),
         )
         work.account.cached["publish"] = (0, 1)
         note.parent.mkdir(parents=True, exist_ok=True)

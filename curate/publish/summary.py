@@ -11,6 +11,9 @@ from curate.record import SPLITS
 from curate.sets.index import Index
 from curate.table import Table
 
+COUNTED = {"duplicate_key": "with a key given twice, of which the last value counts"}
+"""What reading counts of rows beside their shapes, and what it is called."""
+
 
 def curation_tables(curated: Curated) -> list[Table]:
     """The data set in numbers, its quarantine by reason if there is any, and its stages."""
@@ -25,6 +28,7 @@ def _counts(manifest: DatasetManifest) -> Table:
     rows = [
         ("rows in", counts.rows_in),
         *((f"  read as {shape}", read[shape]) for shape in SHAPES if shape in read),
+        *((f"  {said}", read[told]) for told, said in COUNTED.items() if told in read),
         *([("made by dividing others", counts.made)] if counts.made else []),
         ("kept", counts.kept),
         *((f"  {name}", counts.splits[name]) for name in SPLITS),

@@ -63,6 +63,7 @@ def publish(
     store: Store,
     progress: Progress,
     held_before: Collection[str],
+    where: str,
 ) -> Path:
     """Publish a version.
 
@@ -77,6 +78,7 @@ def publish(
         store: where to publish.
         progress: told of the gate.
         held_before: the splits that rows of earlier versions are in.
+        where: the drop lies, for the ledger.
 
     Returns:
         The version's folder.
@@ -140,7 +142,8 @@ def publish(
             write_report(folder, published)
 
         folder = draft.publish({**manifest, "counts": counts, "gate": gate.summary().content()}, describe)
-    store.record({"event": "datasets", "name": name, "version": folder.name, "drop": drop, "counts": counts})
+    event = {"event": "datasets", "name": name, "version": folder.name}
+    store.record(event | {"drop": drop, "where": where, "counts": counts})
     return folder
 
 
