@@ -8,7 +8,7 @@ import re
 from functools import lru_cache
 from typing import Any
 
-from curate.read.conversation import REJECTED_ANSWER, UNGRADED_ANSWER, Rejection, ShapeError
+from curate.read.conversation import REJECTED_ANSWER, UNGRADED_ANSWER, AskingError, Rejection
 from curate.read.raw_row import Row
 
 GOOD = frozenset(
@@ -60,7 +60,7 @@ DISLIKED = {"negative", "dislike", "disliked", "fail", "failed", "low", "terribl
 NUMBER = re.compile(r"\s*[-+]?\.?\d")
 MEND = (
     "state `record.accept` in the recipe, an expression that is true for answers to be learned and false for bad ones, "
-    "e.g. `{} >= 4`; `true` takes all"
+    "e.g. `{}`; `true` takes all"
 )
 
 
@@ -161,12 +161,12 @@ def message_verdict(key: str, value: Any) -> bool | None:
     """Whether a message is to be learned by one of its keys; None where the key or its value says nothing of that.
 
     Raises:
-        ShapeError: the key says so of a part of the message, or in a word that nobody knows.
+        AskingError: the key says so of a part of the message, or in a word that nobody knows.
         UnknownVerdict: the key grades the message.
     """
     known = normal(key)
     if known in SPANS:
-        raise ShapeError(f"messages: {key} says which parts of a message are trained; map `turns` to say what to do")
+        raise AskingError(f"messages: {key} says which parts of a message are trained; map `turns` to say what to do")
     if known in GRADES:
         return _said(known, value)
     if known == WEIGHT:
@@ -176,12 +176,13 @@ def message_verdict(key: str, value: Any) -> bool | None:
     try:
         return truth(value, known in BAD)
     except UnknownVerdict:
-        raise ShapeError(f"messages: {key} is {shown(value)!r}: nobody knows whether the message is trained") from None
+        raise AskingError(f"messages: {key} is {shown(value)!r}: nobody knows whether the message is trained") from None
 
 
 def evidence(name: str, value: Any) -> dict[str, Any]:
     """Evidence of a grade."""
-    message = f"{name} grades the answer, or judges it in a word that nobody knows: {MEND.format(name)}"
+    example = f"{name} >= 4" if number(value) is not None else f"{name} == 'good'"
+    message = f"{name} grades the answer, or judges it in words that nobody knows: {MEND.format(example)}"
     return {"column": name, "value": shown(value), "message": message}
 
 
