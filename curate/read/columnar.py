@@ -1,11 +1,16 @@
 """Parquet and Arrow -> raw rows, batch by batch."""
 
 import io
+import re
 import tempfile
 from collections.abc import Iterator
 from typing import IO, Any
 
 from curate.read.raw_row import Row, Unread, distinct
+from curate.read.typed_values import column_values
+
+INDEX = re.compile(r"__index_level_\d+__")
+"""The name under which pandas writes the numbers of rows, which are no data."""
 
 
 def parquet_rows(stream: IO[bytes]) -> Iterator[Row | Unread]:
@@ -52,11 +57,19 @@ def _at_hand(stream: IO[bytes]) -> Any:
 
 def _batch_rows(batch: Any) -> Iterator[Row | Unread]:
     """A batch's rows; if Python has no value for one (a date beyond the year 9999, say), that one is set aside."""
+    columns: dict[str, list[Any]] = {}
+    name = ""
     try:
-        yield from batch.rename_columns(distinct(batch.schema.names)).to_pylist()
+        for name, column in zip(distinct(batch.schema.names), batch.columns, strict=True):
+            if not INDEX.fullmatch(name):
+                columns[name] = column_values(column)
     except (ValueError, OverflowError) as error:
         if batch.num_rows == 1:
-            yield Unread(f"{type(error).__name__}: {error}", None, str(batch))
+            yield Unread(f"column {name!r}: {type(error).__name__}: {error}", None, str(batch))
         else:
             for row in range(batch.num_rows):
                 yield from _batch_rows(batch.slice(row, 1))
+        return
+    rows = zip(*columns.values(), strict=True) if columns else ((),) * batch.num_rows
+    for values in rows:
+        yield dict(zip(columns, values, strict=True))

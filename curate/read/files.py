@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_serializer, field_validator, model_validator
@@ -43,11 +43,26 @@ class Options(Settings):
     encoding: str | None = Field(
         None, description="Python's name of the text's encoding; by default UTF-8, or what the bytes show."
     )
+    fallback_encoding: str | None = Field(
+        None,
+        description="Encoding of files that are not UTF-8 and declare none, in place of a guess; Python's name of it.",
+    )
     delimiter: str | None = Field(
-        None, min_length=1, max_length=1, description="Character between a CSV's cells; by default told by its header."
+        None, min_length=1, description="What is between a CSV's cells; by default told by its first rows."
     )
     quote: str | None = Field(
         None, max_length=1, description="Character around a CSV's cells, by default \"; empty where quotes are text."
+    )
+    escape: str | None = Field(
+        None,
+        min_length=1,
+        max_length=1,
+        description="Character in a CSV before a quote, a delimiter or itself that is text, and before the N of a null "
+        "cell; by default none, or the backslash where the first rows show it.",
+    )
+    header: bool = Field(True, description="Whether a CSV's first row names its columns.")
+    columns: tuple[str, ...] | None = Field(
+        None, min_length=1, description="Names of a CSV's columns without `header`; by default column_1, column_2, ..."
     )
     rows: str | None = Field(
         None,
@@ -56,7 +71,17 @@ class Options(Settings):
         "column _key; . if the object is a row itself. By default told by its form.",
     )
 
-    @field_validator("encoding")
+    record_start: str | None = Field(
+        None,
+        min_length=1,
+        description="Pattern of the lines with which the rows of a text file begin, matched at a line's beginning; its "
+        "named groups become columns. By default a file is one row.",
+    )
+    record_separator: str | None = Field(
+        None, description="Pattern of whole lines between the rows of a text file; empty for blank lines."
+    )
+
+    @field_validator("encoding", "fallback_encoding")
     @classmethod
     def _known(cls, name: str | None) -> str | None:
         if name is not None:
@@ -67,6 +92,30 @@ class Options(Settings):
             if not known:
                 raise ValueError(f"{name!r} is no encoding that Python knows")
         return name
+
+    @field_validator("record_start", "record_separator")
+    @classmethod
+    def _pattern(cls, pattern: str | None) -> str | None:
+        try:
+            groups = re.compile(pattern or "").groupindex
+        except re.error as error:
+            raise ValueError(f"no regular expression: {error}") from None
+        if taken := {"text", "name", "number"} & groups.keys():
+            raise ValueError(f"a group named {min(taken)!r}, which every row of text has: give it another name")
+        return pattern
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.columns and self.header:
+            raise ValueError("`columns` name a table without a header line: state `header: false` beside them")
+        if self.record_start is not None and self.record_separator is not None:
+            raise ValueError("either `record_start` or `record_separator`")
+        return self
+
+    @property
+    def cuts_text(self) -> bool:
+        """Whether a file of text has several rows."""
+        return self.record_start is not None or self.record_separator is not None
 
 
 UNSTATED = Options()
@@ -96,6 +145,8 @@ class Files(Options):
     def _one_origin(self) -> "Files":
         if bool(self.files) == (self.dataset is not None):
             raise ValueError("name either `files` (globs) or `dataset` (hub id or local folder)")
+        if self.cuts_text and self.format not in (None, "text"):
+            raise ValueError(f"`record_start` and `record_separator` cut text, and `format` is {self.format!r}")
         return self
 
     @field_serializer("files", when_used="json")

@@ -319,7 +319,7 @@ def _outcomes(
             for record in made:
                 counted = record.pop("told")
                 if isinstance(row.get("_encoding"), str):
-                    record["meta"] = {"encoding": row["_encoding"]} | record["meta"]
+                    record["meta"] = _how_encoded(row, counters) | record["meta"]
                 record["source"] = source
                 if record["rejected"] is None:
                     counters.update(counted)
@@ -336,6 +336,14 @@ def _outcomes(
                 held += ROW_BYTES + sum(map(len, texts))
     if records or rejected or not told:
         yield outcome()
+
+
+def _how_encoded(row: Row, counters: Counter[str]) -> dict[str, str]:
+    """What a record's meta says of how its text was encoded; a guess is counted."""
+    guessed = row.get("_guessed")
+    if guessed is not None:
+        counters["encoding_guessed"] += 1
+    return {"encoding": row["_encoding"]} | ({"encoding_guess": "unsure"} if guessed == "unsure" else {})
 
 
 def _unmade(source: dict[str, Any], reason: str, evidence: dict[str, Any], raw: str) -> dict[str, Any]:

@@ -28,6 +28,11 @@ def json_value(data: bytes) -> Any:
     return strict_value(data.decode("utf-8-sig"))
 
 
+def text_value(text: str) -> Any:
+    """The value of JSON that is held as text, as strictly; ValueError says where the text is none."""
+    return json_value(text.encode())
+
+
 def strict_value(text: str) -> Any:
     """What `json_value` means, by the standard library alone."""
     try:

@@ -1,23 +1,16 @@
 """Mapping: raw rows -> records, by the recipe's expressions."""
 
 import json
-import re
-import unicodedata
-from collections.abc import Callable, Iterable, Iterator
-from datetime import date, datetime, time
+from collections.abc import Callable, Iterator
 from numbers import Number
 from typing import Annotated, Any, Literal
 
 import orjson
-from jinja2 import StrictUndefined, TemplateError, Undefined, nodes
-from jinja2.exceptions import SecurityError
+from jinja2 import Undefined, nodes
 from jinja2.parser import Parser
-from jinja2.runtime import Context
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import Field, model_validator
 
 from curate.errors import AssayError
-from curate.read.chat_markup import guanaco_turns
 from curate.read.conversation import (
     REJECTED_ANSWER,
     UNRECOGNISED,
@@ -27,6 +20,7 @@ from curate.read.conversation import (
     ShapeError,
     Turn,
 )
+from curate.read.expressions import ENVIRONMENT, Name, Source, compile_expression, from_json
 from curate.read.message_tree import gathered
 from curate.read.raw import Files, Row, Unread
 from curate.read.shapes import Recognised, Shape, recognise
@@ -37,90 +31,6 @@ UNDERIVABLE = "label_underivable"
 """Reason: the recipe's `underivable` says that no record can be made of the row; the evidence says why."""
 UNMAPPABLE = "unmappable"
 """Reason: an expression of the recipe failed on the row, or gave something else than text; the evidence names it."""
-
-
-def iso_date(text: str, format: str) -> str | None:
-    """A date as YYYY-MM-DD, or None where `text` is no date of that format (strptime's codes; %y also takes %Y)."""
-    for each in (format, format.replace("%y", "%Y")):
-        try:
-            return datetime.strptime(text.strip(), each).date().isoformat()
-        except ValueError:
-            continue
-    return None
-
-
-def fold(text: str) -> str:
-    """A text without regard to case and accents: NFKD, marks dropped, case folded."""
-    decomposed = unicodedata.normalize("NFKD", text)
-    return "".join(char for char in decomposed if not unicodedata.combining(char)).casefold()
-
-
-def pluck(keys: Iterable[str], table: dict[str, Row], column: str) -> list[Any]:
-    """Column `column` of a lookup's rows for each key; None for a key it does not have."""
-    return [table[key].get(column) if key in table else None for key in keys]
-
-
-FILTERS: dict[str, Callable[..., Any]] = {
-    "findall": lambda text, pattern: re.findall(pattern, text),
-    "sub": lambda text, pattern, replacement: re.sub(pattern, replacement, text),
-    "guanaco_turns": guanaco_turns,
-    "fold": fold,
-    "iso_date": iso_date,
-    "pluck": pluck,
-}
-"""What expressions may use beside Jinja's own filters."""
-
-
-class _Environment(ImmutableSandboxedEnvironment):
-    """Jinja's sandbox, and no arithmetic by which a few characters make a value that fills the memory."""
-
-    intercepted_binops = frozenset({"*", "**"})
-
-    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        if operator == "**" or not (isinstance(left, Number) and isinstance(right, Number)):
-            raise SecurityError(f"{operator}: expressions multiply numbers only, and take no powers")
-        return super().call_binop(context, operator, left, right)
-
-
-ENVIRONMENT = _Environment(undefined=StrictUndefined)
-ENVIRONMENT.filters |= FILTERS
-ENVIRONMENT.globals = {}
-
-Expression = Callable[[Row], Any]
-
-
-def compile_expression(source: str) -> Expression:
-    """A Jinja expression as a function of the row's columns; an undefined result is an error there.
-
-    Raises:
-        ValueError: `source` is no Jinja expression, or names a filter that there is not.
-    """
-    try:
-        compiled = ENVIRONMENT.compile_expression(source, undefined_to_none=False)
-        names = [name.name for name in ENVIRONMENT.parse("{{" + source + "}}").find_all(nodes.Name)]
-    except TemplateError as error:
-        raise ValueError(f"no Jinja expression: {error}") from None
-    if "self" in names:
-        raise ValueError("`self` is Jinja's own; write _row['self'] for a column of that name")
-
-    def evaluate(columns: Row) -> Any:
-        value = compiled(columns)
-        if isinstance(value, Undefined):
-            str(value)  # which raises, and says what is undefined
-        return value
-
-    return evaluate
-
-
-def _checked(source: str) -> str:
-    compile_expression(source)
-    return source
-
-
-Source = Annotated[str, AfterValidator(_checked)]
-"""An expression as the recipe has it; one that cannot be compiled is an error of the recipe."""
-Name = Annotated[str, StringConstraints(pattern="^[A-Za-z][A-Za-z0-9_]*$")]
-"""A name that expressions can say; those that begin with an underscore are Assay's."""
 
 
 class Lookup(Files):
@@ -164,8 +74,8 @@ class RecordMapping(Settings):
     )
     turns: Source | Annotated[list[TurnMapping], Field(min_length=1)] | None = Field(
         None,
-        description="One expression giving a list of {role, content}, or the turns. Without it the row's shape tells "
-        "them, and the other expressions see them as `turns`.",
+        description="One expression giving a list of {role, content}, or its JSON text; or the turns. Without it the "
+        "row's shape tells them, and the other expressions see them as `turns`.",
     )
     target: dict[str, Source] | Source | None = Field(
         None,
@@ -397,7 +307,7 @@ def _refuse(value: Any, key: str, because: str) -> None:
 def _as_turns(value: Any) -> list[Turn]:
     """Turns of {role, content}, and `reasoning` and `trained` where they have them."""
     turns: list[Turn] = []
-    for each in _defined(value):
+    for each in from_json(value) if isinstance(value, str) else _defined(value):
         turn: Turn = {key: _checked_text("turns", each[key]) for key in ("role", "content")}
         if each.get("reasoning"):
             turn["reasoning"] = _checked_text("turns", each["reasoning"])
@@ -430,8 +340,8 @@ def _as_text(value: Any) -> str | None:
     value = _defined(value)
     if value is None or type(value) is str:
         return value
-    if not isinstance(value, (str, Number, date, time)):
-        raise TypeError(f"expected text, a number or a date, found {type(value).__name__}")
+    if not isinstance(value, (str, Number)):
+        raise TypeError(f"expected text or a number, found {type(value).__name__}")
     return str(value)
 
 

@@ -1,13 +1,15 @@
 """A raw row: what every reader of a file gives, or, in its place, what could not be read."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
-from curate.read.encoding import BROKEN, is_utf8
+from curate.read.encoding import BROKEN, Encoding, is_utf8
 
 Row = dict[str, Any]
 """A file's own columns. Those that begin with an underscore may be Assay's: `_member` names the member of an archive,
-`_encoding` how the text was encoded where that was not UTF-8, `_key` a row's key in a JSON object of rows."""
+`_encoding` how the text was encoded where that was not UTF-8, `_guessed` whether that is a guess, "sure" or "unsure",
+`_key` a row's key in a JSON object of rows."""
 
 LONGEST_ROW = 16 << 20
 """Bytes of a line, a file of text, or an element of JSON, or characters of a CSV cell, beyond which it is no row."""
@@ -27,11 +29,28 @@ class Unread:
     """The row's text, with `\\x..` for bytes that are not UTF-8; only the beginning of one longer than LONGEST_ROW."""
 
 
+def bounded_lines(stream: IO[bytes]) -> Iterator[bytes]:
+    """Lines with their ends; of one longer than LONGEST_ROW its first LONGEST_ROW + 1 bytes."""
+    while line := stream.readline(LONGEST_ROW + 1):
+        rest = line
+        while len(rest) >= LONGEST_ROW and not rest.endswith(b"\n"):
+            rest = stream.readline(LONGEST_ROW)
+        yield line
+
+
 def not_decoded(encoding: str | None, words: object = "not UTF-8") -> str:
     """What is said of bytes that are not in a file's encoding."""
     if encoding is None:
         return f"{words}; no other encoding is sure: state `encoding` in the recipe's source"
     return f"not {encoding}" if not is_utf8(encoding) else "not UTF-8"
+
+
+def how_encoded(encoding: Encoding | None) -> Row:
+    """What rows say of how their text was encoded; nothing of UTF-8."""
+    if encoding is None or is_utf8(encoding.name):
+        return {}
+    guess = {"_guessed": "sure" if encoding.sure else "unsure"} if encoding.guessed else {}
+    return {"_encoding": encoding.name} | guess
 
 
 def shown(data: bytes) -> str:

@@ -5,7 +5,6 @@ structured before what is text, and the more particular names before the more ge
 and `text` is therefore read from `messages`, of which its `text` is commonly a rendering.
 """
 
-import re
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple, get_args
@@ -28,9 +27,10 @@ from curate.read.conversation import (
     Rejection,
     ShapeError,
 )
-from curate.read.json_value import json_value
+from curate.read.json_value import text_value
 from curate.read.message_list import are_messages, is_message, messages, sharegpt
 from curate.read.message_tree import oasst
+from curate.read.python_value import is_python
 from curate.read.question_answer import alpaca, prompt
 from curate.read.raw_row import Row
 from curate.read.reasoning import REASONING, add_thought, set_apart, thought_text
@@ -187,13 +187,12 @@ def _unfolded(name: Any, value: Any) -> Any:
     """
     if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
         try:
-            found = json_value(value.encode())
+            found = text_value(value)
         except ValueError as error:
             if name not in CONVERSATIONS:
                 return value
-            repr_ = re.match(r"\s*[\[{]+\s*'", value) is not None
-            what = "a list as Python shows it, not JSON: write it with json.dumps" if repr_ else f"no JSON: {error}"
-            raise AskingError(f"{name}: text that is {what}") from None
+            mend = f"in Python's notation, not JSON: map `turns` to `{name} | from_python`"
+            raise AskingError(f"{name}: text that is {mend if is_python(value) else f'no JSON: {error}'}") from None
         return found if name in CONVERSATIONS or is_message(found) or are_messages(found) else value
     if isinstance(value, dict) and name in CONVERSATIONS and value.keys() & {"role", "from"}:
         lists = list(value.values())
