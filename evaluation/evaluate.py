@@ -36,7 +36,7 @@ from train.base_model import BaseTokenizer, prepare
 from train.examples import Row, read_split, select
 from train.manifest import AdapterManifest, BaseParent, DatasetParent, Loss
 
-VERSION = 4
+VERSION = 5
 """Of the method; a scorecard of another one is not taken for the same."""
 COLUMNS = ("id", "label", "cluster", "tokens", "messages", "target")
 """Of a split, that systems are asked, shown and judged by."""
@@ -94,7 +94,7 @@ def evaluate(
     train = read_split(version, "train", COLUMNS, store.cache)
     sliced = [name for name in ("language", "source") if name in pq.read_schema(version / "test.parquet").names]
     rows = _rows(version, [*COLUMNS, *sliced], settings, store.cache)
-    renderer = Renderer(template, *load_tokenizer(base.folder), recipe.render.answers)
+    renderer = Renderer(template, *load_tokenizer(base.folder), recipe.render.answers, recipe.render.reasoning)
     judge = None if contract.target_schema is None else Judge(contract.target_schema, settings.fields)
     answers = Asking(
         rows, train, recipe, renderer, judge, contract.target_schema, model, adapter, store.cache, progress
@@ -133,7 +133,10 @@ def _score(
         expected = [renderer.answer(row["messages"]) for row in rows]
         test_rows = TestRows(together, slices=slices)
         systems = {
-            name: [Answer(each, None, each.text == right) for each, right in zip(its.generated, expected, strict=True)]
+            name: [
+                Answer(each, None, renderer.said(each.text) == right)
+                for each, right in zip(its.generated, expected, strict=True)
+            ]
             for name, its in answers.items()
         }
     else:

@@ -8,14 +8,18 @@ from typing import Any
 from curate.publish.published import Row
 
 
-def _answers_last(row: Row) -> bool:
-    return row["target"] is None and bool(row["turns"]) and row["turns"][-1]["role"] == "assistant"
+def _answer_at(row: Row) -> int | None:
+    """Which turn is the answer: without a target, where the assistant speaks last, the last that is trained."""
+    turns = row["turns"]
+    if row["target"] is not None or not turns or turns[-1]["role"] != "assistant":
+        return None
+    answers = [at for at, turn in enumerate(turns) if turn["role"] == "assistant" and turn.get("trained") is not False]
+    return answers[-1] if answers else None
 
 
 def asked_turns(row: Row) -> list[dict[str, str]]:
-    """The turns that make the prompt: all but an answer that is the last one."""
-    turns: list[dict[str, str]] = row["turns"]
-    return turns[:-1] if _answers_last(row) else turns
+    """The turns that make the prompt, as who says what: those before an answer that is a turn, or all."""
+    return [{"role": turn["role"], "content": turn["content"]} for turn in row["turns"][: _answer_at(row)]]
 
 
 def prompt_of(row: Row) -> str:
@@ -24,9 +28,15 @@ def prompt_of(row: Row) -> str:
 
 
 def answer_of(row: Row) -> str:
-    """The target, or the last turn where the assistant speaks last, or else ""."""
-    answer = row["turns"][-1]["content"] if _answers_last(row) else row["target"]
-    return answer or ""
+    """The target, or the turn that is the answer, or else ""."""
+    at = _answer_at(row)
+    return row["target"] or "" if at is None else str(row["turns"][at]["content"])
+
+
+def reasoning_of(row: Row) -> str:
+    """What was thought before the answer, or "" where nothing was."""
+    at = _answer_at(row)
+    return (row if at is None else row["turns"][at]).get("reasoning") or ""
 
 
 def same_answer(first: Row, second: Row) -> bool:

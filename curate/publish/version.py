@@ -24,7 +24,7 @@ from curate.record import SCHEMA, SPLITS, dicts
 from curate.sets.rows import Rows, in_order
 from curate.store import Store
 
-VERSION = 6
+VERSION = 7
 """Raised whenever the same rows would be published in other bytes."""
 LISTED_META = pa.list_(pa.struct([pa.field("key", pa.string()), pa.field("value", pa.string())]))
 SOURCES = {"file": "name", "sha256": "sha256", "bytes": "size"}

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from curate.examples import EXAMPLES, Example, example_of
-from curate.record import map_contents
+from curate.record import map_contents, rows_of_texts
 from curate.stage import Outcome, Reject, RowStage, divide
 from curate.text.markup import pages_to_text
 
@@ -97,7 +97,7 @@ class Clean(RowStage):
             del rules["mojibake"]
         if self.html == "keep":
             del rules["html"]
-        rows = pc.list_parent_indices(table["turns"].combine_chunks()).to_numpy()
+        rows = rows_of_texts(table)
         ids = table["id"].combine_chunks()
         changed: dict[str, set[int]] = {name: set() for name in rules}
         examples: dict[str, list[Example]] = {name: [] for name in rules}

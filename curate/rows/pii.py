@@ -26,7 +26,7 @@ import pyarrow.compute as pc
 import xxhash
 from pydantic import Field, model_validator
 
-from curate.record import SCHEMA, TURN
+from curate.record import SCHEMA, rows_of_texts, texts_of, with_texts
 from curate.stage import Outcome, Reject, RowStage, divide
 from curate.text.names import ENTITIES, NameKind, Names
 from curate.text.personal_data import FINDERS, SUSPECT, Found, Kind, find, masked
@@ -87,15 +87,15 @@ class Pii(RowStage):
         return self.model_copy(update={"replace": [*self.replace, *self.quarantine], "quarantine": []})
 
     def run(self, table: pa.Table) -> Outcome:
-        turns, meta = table["turns"].combine_chunks(), table["meta"].combine_chunks().cast(META_ENTRIES)
-        said, entries, every = turns.flatten(), meta.flatten(), pa.array(np.arange(table.num_rows))
+        meta = table["meta"].combine_chunks().cast(META_ENTRIES)
+        entries, every = meta.flatten(), np.arange(table.num_rows)
         target, group, label = (table[name].combine_chunks() for name in ("target", "group", "label"))
         keys, values = pc.struct_field(entries, "key"), pc.struct_field(entries, "value")
-        texts = [pc.struct_field(said, "content"), target, values, group, label]
-        rows = [pc.list_parent_indices(turns), every, pc.list_parent_indices(meta), every, every]
-        called = [texts[0], target, pc.binary_join_element_wise(keys, values, ": "), group, label]
+        found = [texts_of(table), target, values, group, label]
+        rows = [rows_of_texts(table), every, pc.list_parent_indices(meta).to_numpy(), every, every]
+        called = [found[0], target, pc.binary_join_element_wise(keys, values, ": "), group, label]
         places = [
-            Place(rows[column][position].as_py(), column, position, kinds)
+            Place(int(rows[column][position]), column, position, kinds)
             for column in range(len(COLUMNS))
             for position, kinds in self._suspects(called[column])
         ]
@@ -104,7 +104,7 @@ class Pii(RowStage):
         changed: list[dict[int, str]] = [{} for _ in COLUMNS]
         for row, of_row in groupby(sorted(places), key=lambda place: place.row):
             mine = list(of_row)
-            work = _Row(self, [texts[place.column][place.position].as_py() for place in mine])
+            work = _Row(self, [found[place.column][place.position].as_py() for place in mine])
             new = [
                 work.protect(text, place, keys[place.position].as_py() if place.column == 2 else "")
                 for text, place in zip(work.texts, mine, strict=True)
@@ -117,13 +117,12 @@ class Pii(RowStage):
                     changed[place.column][place.position] = text
             for counter in {kind for kind, _ in work.placeholders} | work.counters:
                 counters[counter] += 1
-        arrays = [_changed(column, new) for column, new in zip(texts, changed, strict=True)]
+        arrays = [_changed(column, new) for column, new in zip(found, changed, strict=True)]
         if changed[0]:
-            arrays[0] = pa.StructArray.from_arrays([pc.struct_field(said, "role"), arrays[0]], fields=list(TURN))
-            arrays[0] = pa.ListArray.from_arrays(_offsets(turns), arrays[0])
+            table = with_texts(table, arrays[0])
         if changed[2]:
             arrays[2] = pa.MapArray.from_arrays(_offsets(meta), keys, arrays[2])
-        for name, array, of_column in zip(COLUMNS, arrays, changed, strict=True):
+        for name, array, of_column in list(zip(COLUMNS, arrays, changed, strict=True))[1:]:
             if of_column:
                 table = table.set_column(table.schema.get_field_index(name), SCHEMA.field(name), array)
         return divide(table, "pii", rejects, counters)

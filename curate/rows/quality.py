@@ -5,9 +5,9 @@ its prompt, where the answer is a target: its form is judged by the contract, in
 `curate.text.answer_signals`, null where no answer is said. A rule holds the signal of its name to bounds; a row out of
 them is quarantined (`reject`), its quality halved (`score`), or neither (`ignore`), as the recipe says.
 
-Reasons: `empty` (no prompt), `too_short`, `too_long`, `no_answer`, `answer_too_short`, `target_not_json`, and the names
-of the rules. The first that holds is named; the evidence says what was measured and the bound, and of a flag how the
-answer begins and ends.
+Reasons: `empty` (no prompt), `too_short`, `too_long`, `nothing_trained`, `no_answer`, `answer_too_short`,
+`target_not_json`, and the names of the rules. The first that holds is named; the evidence says what was measured and
+the bound, and of a flag how the answer begins and ends.
 
 The column `quality` (0 to 1, two decimals) is the recipe's quality of a row: its rating, where the recipe names one and
 the row has it; else (1 + sqrt(least(words / enough_words, 1))) / 2 of its answer, 1 for a target, halved by every rule
@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, field_validator, model_validator
 
-from curate.record import answer_is_last_turn, answer_text, prompt_text
+from curate.record import answer_is_last_turn, answer_text, prompt_text, untrained_turns
 from curate.stage import Outcome, Reject, RowStage, Settings, divide
 from curate.text import strict_json
 
@@ -100,11 +100,12 @@ class Quality(RowStage):
     """Adds the columns `signals` and `quality`. Counters: rows kept whose quality each rule has halved, and `rated`."""
 
     name: ClassVar[str] = "quality"
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     reasons: ClassVar[dict[str, str]] = {
         "empty": "the prompt is empty",
         "too_short": "the prompt is shorter than `min_chars`",
         "too_long": "prompt and answer are longer than `max_chars`",
+        "nothing_trained": "the row's answers are all marked as not to be trained",
         "no_answer": "there is nothing to learn",
         "answer_too_short": "the answer is shorter than `min_answer_chars`",
         "target_not_json": "the target is not strict JSON",
@@ -163,6 +164,7 @@ class Quality(RowStage):
             ("empty", prompt == 0, prompt, 1),
             ("too_short", prompt < self.min_chars, prompt, self.min_chars),
             ("too_long", prompt + answer > self.max_chars, prompt + answer, self.max_chars),
+            ("nothing_trained", (answer == 0) & (untrained_turns(table) > 0), answer, 1),
             ("no_answer", answer == 0, answer, 1),
             ("answer_too_short", answer < self.min_answer_chars, answer, self.min_answer_chars),
         ]

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.record import answer_text, prompt_text
+from curate.record import answer_places, answer_text, prompt_text
 from curate.text.kernel import kernel
 from curate.text.languages import ANCESTOR
 from curate.text.words import split_words
@@ -152,8 +152,8 @@ def _questions(table: pa.Table) -> pa.Array:
     """The turn before each answer, or "" where there is none."""
     turns = table["turns"].combine_chunks()
     lengths = pc.list_value_length(turns).to_numpy(zero_copy_only=False)
-    asked = lengths > 1
-    at = pa.array(np.cumsum(lengths) - 2, mask=~asked)
+    places = answer_places(table)
+    at = pa.array(places - 1, mask=places == np.cumsum(lengths) - lengths)
     return pc.fill_null(pc.struct_field(turns.flatten(), "content").take(at), "")
 
 
