@@ -14,9 +14,8 @@ from curate.distribution import summed
 from curate.errors import AssayError
 from curate.examples import Example, excerpt, first_examples
 from curate.manifest import StageAccount
-from curate.read.message_list import UNREAD_KEY
 from curate.record import SCHEMA
-from curate.stage import RowStage
+from curate.stage import UNREAD_KEY, RowStage
 
 MOST_KEYS = 20
 """Keys of messages that are counted by name."""

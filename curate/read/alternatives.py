@@ -87,8 +87,10 @@ def layout_of(columns: tuple[Any, ...]) -> Layout | None:
         if better in named and worse in named and (answer is None or (better, worse) not in WORDS[3:]):
             names = named[better], named[worse]
             return Layout(partial(_pair, *names), dict(zip(names, ("answer", "rejected answer"), strict=True)))
-    if "chosen" in named and answer is None:
-        return Layout(partial(_pair, named["chosen"], None), {named["chosen"]: "answer"})
+    if answer is None and (alone := [named[name] for name in ("chosen", "rejected") if name in named]):
+        # The other one is null in this row, or nowhere.
+        use = "answer" if "chosen" in named else "rejected answer"
+        return Layout(partial(_pair, named.get("chosen"), named.get("rejected")), {alone[0]: use})
     if answer is not None and "rejected" in named:
         return Layout(
             partial(_pair, answer, named["rejected"]), {answer: "answer", named["rejected"]: "rejected answer"}
@@ -108,11 +110,11 @@ def layout_of(columns: tuple[Any, ...]) -> Layout | None:
     return None
 
 
-def _pair(better: str, worse: str | None, row: Row) -> list[Alternative] | None:
+def _pair(better: str | None, worse: str | None, row: Row) -> list[Alternative] | None:
     names = [name for name in (better, worse) if name is not None and name in row]
     if not names or not all(_is_answer(row[name]) for name in names):
         return None
-    if worse is not None and len(names) == 2 and row[better] == row[worse]:
+    if len(names) == 2 and row[names[0]] == row[names[1]]:
         raise AskingError(f"{better} and {worse} are the same answer: which is it?")
     left = {name: value for name, value in row.items() if name not in (better, worse)}
     evidence = {"better": better, "worse": worse}

@@ -193,9 +193,8 @@ class Mapper:
             columns["turns"] = each.turns
             values = self._values(columns)
             cut = self._target is not None and len(each.turns) > 1 and each.turns[-1]["role"] == "assistant"
-            record = self._record(values, each.turns[:-1] if cut else each.turns, each.group, each.meta)
-            if cut and "reasoning" in each.turns[-1]:
-                record["reasoning"] = each.turns[-1]["reasoning"]
+            thought = each.turns[-1].get("reasoning") if cut else None
+            record = self._record(values, each.turns[:-1] if cut else each.turns, each.group, each.meta, thought)
             record["told"] = {shape: 1, **each.told}
             if each.left_out:
                 record["told"]["turns_left_out"] = each.left_out
@@ -216,7 +215,9 @@ class Mapper:
             return Rejection(REJECTED_ANSWER, {"rule": "record.accept"})
         return None
 
-    def _record(self, values: Row, turns: list[Turn], group: str | None, meta: dict[str, str]) -> dict[str, Any]:
+    def _record(
+        self, values: Row, turns: list[Turn], group: str | None, meta: dict[str, str], thought: str | None = None
+    ) -> dict[str, Any]:
         target: str | None = None
         if isinstance(self._target, list):
             target = "{" + ", ".join([f"{key}: {values[name]}" for key, name in self._target]) + "}"
@@ -224,9 +225,10 @@ class Mapper:
             target = values[self._target]
         mapped = {key: values[name] for key, name in self._meta if values[name] is not None}
         return {
-            "id": content_id(turns, target),
+            "id": content_id(turns, target, thought),
             "turns": turns,
             "target": target,
+            "reasoning": thought,
             "group": values[self._group] if self._group else group,
             "label": values[self._label] if self._label else None,
             "language": None,

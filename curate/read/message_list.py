@@ -22,14 +22,13 @@ from curate.read.conversation import (
 from curate.read.raw_row import Row
 from curate.read.reasoning import PARTS, REASONING, add_thought, thought_text
 from curate.read.verdicts import WEIGHT, UnknownVerdict, evidence, message_verdict, number
+from curate.stage import UNREAD_KEY
 
 READ = {"role", "content", "from", "value", "refusal", "tool_calls", "function_call", "channel"}
 """Keys of a message that are read by themselves, whoever speaks."""
 ROLE_KEYS, FROM_KEYS = ("role", "content"), ("from", "value")
 NOT_TEXT_TYPES = ("image", "audio", "video", "file", "document", "media")
 """What the types of parts that are no text have in their names."""
-UNREAD_KEY = "message_key_not_read."
-"""Counter of rows, by a key of their messages that holds something and of which no notice is taken."""
 
 
 def messages(row: Row, paths: Paths) -> list[Conversation]:
