@@ -34,9 +34,9 @@ GRADES = frozenset(
     | {"overall_rating", "user_rating", "human_rating"}
 )
 """Columns whose numbers grade an answer."""
-LABEL, WEIGHT = "label", "weight"
+LABEL, WEIGHT, RANK = "label", "weight", "rank"
 """A label is feedback where it is true or false, or one of the words that judge; a grade where it is a number; a class
-else. A weight of 0 is not to be learned."""
+else. A weight of 0 is not to be learned. A rank of 0 is the best, whatever the ranks beside it begin with."""
 MESSAGE = GOOD | {WEIGHT, "learn", "train_on_turn"}
 """Keys that say that a message is to be learned, where they are true."""
 SPANS = ("train_detail", "training_detail", "train_spans", "loss_spans")
@@ -138,6 +138,8 @@ def _said(known: str, value: Any) -> bool | None:
         return None if (weight := number(value)) is None else weight > 0
     if isinstance(value, bool):
         return value
+    if known == RANK and number(value) == 0:
+        return True
     if isinstance(value, (int, float)):
         if math.isnan(value):
             return None
@@ -182,6 +184,7 @@ def message_verdict(key: str, value: Any) -> bool | None:
 def evidence(name: str, value: Any) -> dict[str, Any]:
     """Evidence of a grade."""
     example = f"{name} >= 4" if number(value) is not None else f"{name} == 'good'"
+    example = f"{name} == 1" if normal(name) == RANK else example
     message = f"{name} grades the answer, or judges it in words that nobody knows: {MEND.format(example)}"
     return {"column": name, "value": shown(value), "message": message}
 

@@ -73,6 +73,7 @@ ASKED = {"conversations": [{"from": "human", "value": "q"}]}
         (ALPACA | {"quality": "low"}, BAD_ONE),
         (ALPACA | {"quality": "medium"}, KEPT),
         (CHAT | {"rank": 1}, ASKS),
+        (CHAT | {"rank": 0}, KEPT),
         (ALPACA | {"weight": 0}, BAD_ONE),
         (ALPACA | {"weight": 0.5}, KEPT),
         (ALPACA | {"difficulty": 3, "id": 7, "category": "x"}, KEPT),
