@@ -56,6 +56,8 @@ class Group:
     unreadable: int = 0
     unrecognised: str | None = None
     """Why the first of the rows without a shape has none."""
+    asks: str | None = None
+    """What the first of the rows asks of which only the recipe can say what is to be learned."""
 
     @property
     def size(self) -> int:
@@ -86,6 +88,11 @@ class Group:
             raise AssayError(
                 f"{self.files[0].name}: {what}.",
                 remedy="Mend the file, or state in a recipe how it is written (`format`, `encoding`, `delimiter`).",
+            )
+        if self.asks is not None and not self.recognised:
+            raise AssayError(
+                f"{self.files[0].name}: {self.asks}.",
+                remedy="Write the recipe's `record` by hand: nothing is guessed of answers that may be bad ones.",
             )
         found = self.guess
         if self.recognised:
@@ -218,13 +225,13 @@ def record_of(row: Row) -> list[dict[str, Any]]:
         return []
 
 
-def why_unrecognised(row: Row) -> str:
-    """What is said of a row whose shape is not recognised."""
+def why_unrecognised(row: Row) -> dict[str, Any]:
+    """What is said of a row whose shape is not recognised: the quarantine's evidence."""
     try:
         _RECOGNISE.records(row, "")
     except RowError as problem:
-        return str(problem.evidence["message"])
-    return ""
+        return problem.evidence
+    return {"message": ""}
 
 
 _RECOGNISE = Mapper(RecordMapping(), {})
@@ -307,7 +314,9 @@ def _sample(group: Group, rows: int) -> None:
         group.profile.add(row)
         records = record_of(row)
         if not records:
-            group.unrecognised = group.unrecognised or why_unrecognised(row)
+            problem = why_unrecognised(row)
+            group.unrecognised = group.unrecognised or str(problem["message"])
+            group.asks = group.asks or (str(problem["message"]) if "asks" in problem else None)
         for name in list(records[0]["told"])[:1] if records else ():
             group.shapes[name] += 1
         for record in records:
