@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import xxhash
 
 from curate.arrow import whole
+from curate.record import group_keys
 from curate.sets.keys import Flags, Halves, Numbers, fixed, hexadecimal
 
 if TYPE_CHECKING:
@@ -151,10 +152,15 @@ def tied_splits(
         groups: the group of each row, or null.
         ties: (row, cluster of an earlier near-duplicate, as in `Earlier.clusters`).
     """
-    of_group: dict[str, set[str]] = {}
+    rows, keys = group_keys(groups)
+    wanted_keys = keys.unique()
+    of_key: dict[str, set[str]] = {}
     for each in earlier:
-        for group, split in _assigned(each, "group", groups):
-            of_group.setdefault(group, set()).add(split)
+        theirs, given = group_keys(each.rows["group"])
+        hits = np.flatnonzero(pc.is_in(given, wanted_keys).to_numpy(zero_copy_only=False) & each.assigned[theirs])
+        splits = each.rows["split"].take(pa.array(theirs[hits])).to_pylist()
+        for key, split in zip(given.take(pa.array(hits)).to_pylist(), splits, strict=True):
+            of_key.setdefault(key, set()).add(split)
     wanted = np.array(sorted({tag for _, tag in ties}), np.uint64)
     of_cluster: dict[int, set[str]] = {}
     for each in earlier:
@@ -165,7 +171,9 @@ def tied_splits(
         for tag in each.torn.keys() & set(wanted.tolist()):
             whole = np.array([row for row in each.torn[tag] if each.assigned[row]], np.int64)
             of_cluster.setdefault(tag, set()).update(each.rows["split"].take(pa.array(whole)).to_pylist())
-    found = [frozenset(of_group.get(group, ())) for group in groups.to_pylist()]
+    found: list[frozenset[str]] = [frozenset()] * len(groups)
+    for row, key in zip(rows.tolist(), keys.to_pylist(), strict=True):
+        found[row] |= of_key.get(key, set())
     for row, tag in ties:
         found[row] |= of_cluster.get(tag, set())
     return found

@@ -21,7 +21,7 @@ import xxhash
 from pydantic import Field, model_validator
 
 from curate.errors import AssayError
-from curate.record import SPLITS
+from curate.record import SPLITS, group_keys
 from curate.sets.deal import MILLION, Flags, Ints, Kinds, by_time, deal, give_each, improve, rounded_up
 from curate.sets.earlier import Earlier, cluster_splits, recorded_splits, tied_splits
 from curate.sets.split_balance import balance, bound
@@ -363,7 +363,7 @@ def _untied(
 
     Args: see `assign`.
     """
-    cluster, group = _codes(clusters), _codes(groups)
+    cluster, group = _codes(clusters), _key_codes(groups)
     component = _components(cluster, group)
     fixed = {row: ties for row, ties in enumerate(tied) if ties}
     fixed |= {row: frozenset((recorded[name],)) for row, name in enumerate(ids) if name in recorded}
@@ -409,13 +409,30 @@ def _codes(names: Sequence[str | None]) -> Ints:
     return numbers
 
 
+def _key_codes(groups: Sequence[str | None]) -> Ints:
+    """A number for each distinct key of the rows' groups, from 0: shape (rows, most keys of a row), filled with -1."""
+    rows, keys = group_keys(pa.chunked_array([groups], pa.string()))
+    numbers = keys.dictionary_encode().indices.to_numpy()
+    first = np.searchsorted(rows, rows)
+    place = np.arange(len(rows)) - first
+    codes = np.full((len(groups), place.max(initial=0) + 1), -1)
+    codes[rows, place] = numbers
+    return codes
+
+
 def _components(cluster: Ints, group: Ints) -> Ints:
-    """The connected components of rows that share a cluster or a group (-1: none): one number for each row."""
+    """The connected components of rows that share a cluster or a key of a group: one number for each row.
+
+    Args:
+        cluster: shape (rows,).
+        group: shape (rows, keys); -1 is no key.
+    """
     from curate.sets.components import Components
 
     count = int(cluster.max(initial=-1)) + 1
     parents = Components(count)
     first: dict[int, int] = {}
-    for pair in np.unique(group[group >= 0] * count + cluster[group >= 0]).tolist():
+    clusters = np.broadcast_to(cluster[:, None], group.shape)
+    for pair in np.unique(group[group >= 0] * count + clusters[group >= 0]).tolist():
         parents.union(pair % count, first.setdefault(pair // count, pair % count))
     return parents.roots()[cluster]

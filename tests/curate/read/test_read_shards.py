@@ -60,6 +60,24 @@ def test_a_file_that_two_sources_name_is_read_once_and_in_one_way(tmp_path: Path
         rows(Files(files=["a.jsonl"], encoding="ascii"))
 
 
+def test_a_guess_of_an_encoding_is_counted_and_marked_where_it_is_unsure(tmp_path: Path) -> None:
+    record = {"turns": [{"role": "user", "content": "text"}]}
+    project = Project(tmp_path / "mixed", sources=[{"files": ["*.txt"]}], record=record)
+    texts = {"a": "Größe", "b": "Größe für März, " * 9, "c": "# coding: latin-1\nGröße", "d": "plain"}
+    for name, text in texts.items():
+        (project.drop / f"{name}.txt").write_bytes(text.encode("cp1252"))
+    [shard] = read_drop(project.recipe, tmp_path / "cache", 1 << 20).shards
+    kept = shard.kept().to_pylist(maps_as_pydicts="strict")
+    assert {row["source"]["file"][0]: row["turns"][0]["content"] for row in kept} == texts
+    assert [row["meta"] for row in kept] == [
+        {"encoding": "cp1252", "encoding_guess": "unsure"},
+        {"encoding": "cp1252"},
+        {"encoding": "cp1252"},
+        {},
+    ]
+    assert shard.counters["encoding_guessed"] == 2
+
+
 def test_a_shard_is_bounded_where_the_targets_are_long(tmp_path: Path) -> None:
     record = {"turns": [{"role": "user", "content": "text"}], "target": {"colour": "big"}}
     project = Project(tmp_path / "long", sources=[{"files": ["a.json"]}], record=record)
