@@ -269,7 +269,7 @@ def test_no_rows() -> None:
 def test_a_part_of_a_conversation_has_an_answer_that_is_trained() -> None:
     wrong = turn("assistant", "wrong " * 8, trained=False)
     row = record("one", wrong, "no", ("assistant", "right " * 8), "two", ("assistant", "also " * 8), "three", wrong)
-    outcome = fitted([row], BARE, 70, "split_turns")
+    outcome = fitted([row], BARE, 130, "split_turns")
     assert outcome.rejected.num_rows == 0
     kept = outcome.kept.to_pylist()
     assert len(kept) == 2
