@@ -5,7 +5,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,7 +16,7 @@ from curate.errors import AssayError
 from curate.read.encoding import SAMPLE, encoding_of
 from curate.read.mapping import Mapper, RecordMapping, RowError
 from curate.read.profile import MOSTLY, Guess, Profile, Seen, example, guess, json_object
-from curate.read.raw import Files, InputFile, Row, Unread, find_files, read_rows
+from curate.read.raw import Files, InputFile, Row, Unread, find_files, form_of, read_rows
 from curate.record import SCHEMA
 from curate.table import Table
 
@@ -256,41 +256,20 @@ def _listed(path: Path) -> tuple[Path, list[str]]:
 
 def _found(drop: Path, name: str, cache: Path) -> tuple[InputFile, bool] | None:
     """A file as a source would find it, and whether its format must be stated; None where nothing tells a format."""
-    pattern = glob.escape(name)
-    format = _sniffed(drop / name)
     try:
-        [file] = find_files(Files(files=[pattern]), drop, cache)
+        [file] = find_files(Files(files=[glob.escape(name)]), drop, cache)
     except AssayError:
-        if format is None or not (drop / name).is_file():
-            return None
-        [file] = find_files(Files.model_validate({"files": [pattern], "format": format}), drop, cache)
-        return file, True
-    if file.format == "text" and format == "front_matter":
-        [file] = find_files(Files.model_validate({"files": [pattern], "format": format}), drop, cache)
-        return file, True
-    return file, False
-
-
-def _sniffed(path: Path) -> str | None:
-    """The format that a file's first bytes tell."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(1 << 16)
-    except OSError:
         return None
-    if start.startswith(b"PAR1"):
-        return "parquet"
-    if start.startswith(b"---\n"):
-        return "front_matter"
-    if start.lstrip()[:1] == b"[":
-        return "json"
-    if start.lstrip()[:1] == b"{":
-        try:
-            json.loads(start.splitlines()[0])
-        except ValueError:
-            return "json"
-        return "jsonl"
-    return None
+    packing, format = form_of(file)
+    if format is None and packing not in ("zip", "tar"):
+        return None
+    stated = format == "text" and packing is None and _has_front_matter(file.path)
+    return replace(file, format="front_matter" if stated else format), stated
+
+
+def _has_front_matter(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) == b"---\n"
 
 
 def _encoding(path: Path) -> str:

@@ -1,5 +1,6 @@
 """A few rows on their way from the raw file to the tokens that are trained, without the store."""
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby, islice, takewhile
@@ -12,7 +13,7 @@ import pyarrow as pa
 from assay.result import Result
 from curate.contract import Contract
 from curate.read.mapping import Mapper, RowError, build_lookup
-from curate.read.raw import InputFile, Unread, find_files, read_rows
+from curate.read.raw import UNREADABLE, InputFile, Unread, find_files, read_rows
 from curate.read.shapes import SHAPES
 from curate.record import SCHEMA, dicts
 from curate.rows.render import Rendering
@@ -28,13 +29,25 @@ TRIES = 10
 
 
 @dataclass(frozen=True)
+class Rejected:
+    """Why a row goes to quarantine, as the quarantine says it."""
+
+    stage: str
+    reason: str
+    evidence: dict[str, Any]
+
+    def __str__(self) -> str:
+        return f"{self.stage}: {self.reason} {json.dumps(self.evidence, ensure_ascii=False, default=str)}"
+
+
+@dataclass(frozen=True)
 class Preview:
     """What becomes of one raw row."""
 
     source: str
     """File and 0-based row."""
-    rejected: str | None
-    """Stage, reason and evidence, where it goes to quarantine; nothing else is known then."""
+    rejected: Rejected | None
+    """Where it goes to quarantine; nothing else is known then."""
     shape: str | None = None
     """The shape that the raw row was recognised to have; None where the recipe maps it."""
     record: dict[str, Any] = field(default_factory=dict)
@@ -55,7 +68,11 @@ class Previews(Result):
 
     def tables(self) -> list[Table]:
         shown = [
-            [row.source, row.rejected or "", "".join(f"⟦{text}⟧" if trained else text for text, trained in row.pieces)]
+            [
+                row.source,
+                str(row.rejected or ""),
+                "".join(f"⟦{text}⟧" if trained else text for text, trained in row.pieces),
+            ]
             for row in self.rows
         ]
         columns = ["row", "quarantined by", "text (trained tokens in brackets)"]
@@ -102,7 +119,7 @@ def _through(stages: Sequence[RowStage], recipe: FullRecipe, rows: int) -> Itera
             outcome = stage.run(table)
             if outcome.kept.num_rows == 0:
                 why = outcome.rejected.to_pylist()[0]
-                yield Preview(source, f"{why['stage']}: {why['reason']} {why['evidence']}")
+                yield Preview(source, Rejected(why["stage"], why["reason"], json.loads(why["evidence"])))
                 break
             table = outcome.kept
         else:
@@ -134,14 +151,18 @@ def _records(recipe: FullRecipe, rows: int) -> Iterator[dict[str, Any] | Preview
         for file, number, row in _spread(files, mapper, rows):
             source = {"drop": None, "file": file.name, "row": number}
             if isinstance(row, Unread):
-                yield Preview(f"{file.name}, row {number}", f"read: unreadable {row.message}")
+                why = {"message": row.message} | ({} if row.line is None else {"line": row.line})
+                yield Preview(f"{file.name}, row {number}", Rejected("read", UNREADABLE, why))
                 continue
             try:
                 made = mapper.records(row, file.name)
             except RowError as problem:
-                yield Preview(f"{file.name}, row {number}", f"read: {problem.reason} {problem.evidence}")
+                yield Preview(f"{file.name}, row {number}", Rejected("read", problem.reason, problem.evidence))
                 continue
             for record in made:
+                if record.get("rejected"):
+                    yield Preview(f"{file.name}, row {number}", Rejected("read", *record["rejected"]))
+                    continue
                 shape = next((shape for shape in SHAPES if shape in record["told"]), None)
                 yield record | {"source": source, "shape": shape}
 

@@ -41,7 +41,7 @@ def print_preview(preview: Preview) -> None:
     read_as = f", read as {preview.shape}" if preview.shape else ""
     console.print(Rule(Text(harmless(preview.source + read_as))))
     if preview.rejected is not None:
-        console.print(Text("Quarantined by ", style="bold yellow") + Text(harmless(preview.rejected)))
+        console.print(Text("Quarantined by ", style="bold yellow") + Text(harmless(str(preview.rejected))))
         return
     record = json.dumps(preview.record, ensure_ascii=False, indent=1)
     console.print(Panel(Text(harmless(record)), title="record"))

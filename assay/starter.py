@@ -5,6 +5,7 @@ import json
 import math
 import os
 import re
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -15,8 +16,9 @@ from assay.stage_list import recipe_schema
 from curate.contract import FILE, TARGET_FILE
 from curate.errors import AssayError
 from curate.read.mapping import Mapper, RecordMapping, RowError
-from curate.read.profile import MOSTLY, Seen, json_object
+from curate.read.profile import MOSTLY, Seen
 from curate.read.raw import Unread
+from curate.text import strict_json
 
 RECIPE_SCHEMA = "recipe.schema.json"
 CHARACTERS_OF_A_TOKEN = 3
@@ -71,10 +73,15 @@ TASK = """\
 
 Answer with one JSON object and nothing else, of these keys:
 {%- for name, field in (schema.properties | default({})).items() %}
-
-{{ name | tojson }}: {{ field.enum | map("tojson") | join("|") if field.enum is defined else field.type | tojson }}
+{%- set values = field.enum | map("tojson") | join("|") if field.enum is defined else field.type | tojson %}
+{{- "\\n" ~ (name | tojson) ~ ": " ~ values }}
 {%- endfor %}
 {%- endblock %}
+"""
+PII = """\
+# By default e-mail addresses, phone numbers, keys and the like become placeholders ([EMAIL_1]) before anything is
+# trained: in what is said, and in the answers and targets too. Where such values are what is to be answered, say so:
+# pii: {replace: []}  # or those kinds alone that are to be replaced: `assay stages` lists them
 """
 
 
@@ -93,7 +100,7 @@ def write_starter(inspection: Inspection, folder: Path) -> list[Path]:
     """
     group = inspection.groups[0]
     mapping = group.mapping()
-    roles, targets, longest = _all_rows(group, mapping)
+    spoken, targets, longest = _all_rows(group, mapping)
     name = _slug(inspection.path)
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema"} | targets.schema() if targets else None
     with_words = schema is not None and not group.recognised
@@ -118,8 +125,10 @@ def write_starter(inspection: Inspection, folder: Path) -> list[Path]:
     texts = {
         "recipe.yaml": f"# yaml-language-server: $schema={RECIPE_SCHEMA}\n"
         f"# A starter, written by `assay inspect`: rows are read as {read_as}.\n"
-        "# Look at it with `assay preview`, mend what was guessed wrongly, then run `assay curate`.\n" + _yaml(recipe),
-        f"contract/{FILE}": _contract(name, roles, schema, max_tokens),
+        "# Look at it with `assay preview`, mend what was guessed wrongly, then run `assay curate`.\n"
+        + _yaml(recipe)
+        + PII,
+        f"contract/{FILE}": _contract(name, spoken, schema, max_tokens),
     }
     if schema is not None:
         texts[f"contract/{TARGET_FILE}"] = json.dumps(schema, ensure_ascii=False, indent=2) + "\n"
@@ -136,10 +145,14 @@ def write_starter(inspection: Inspection, folder: Path) -> list[Path]:
     return [folder / each for each in texts]
 
 
-def _all_rows(group: Group, mapping: dict[str, Any]) -> tuple[set[str], Seen | None, int]:
-    """The roles in all rows, what their targets are if they have any, and the tokens of a long one, about."""
+Spoken = set[tuple[str, ...]]
+"""Who speaks when: the roles of conversations, in order."""
+
+
+def _all_rows(group: Group, mapping: dict[str, Any]) -> tuple[Spoken, Seen | None, int]:
+    """Who speaks when in all rows, what their targets are if they have any, and the tokens of a long one, about."""
     mapper = Mapper(RecordMapping.model_validate(mapping), {})
-    roles: set[str] = set()
+    spoken: Spoken = set()
     targets = Seen()
     lengths: list[int] = []
     for _, _, row in mapped_rows(group.files):
@@ -150,15 +163,16 @@ def _all_rows(group: Group, mapping: dict[str, Any]) -> tuple[set[str], Seen | N
         except RowError:
             continue
         for record in records:
-            roles |= {turn["role"] for turn in record["turns"]}
+            spoken.add(tuple(turn["role"] for turn in record["turns"]))
             answer = record["target"] if "target" in mapping else answer_of(record)
-            if "target" in mapping and (found := json_object(answer)) is not None:
-                targets.add(found)
+            if "target" in mapping and answer is not None:
+                with suppress(ValueError):  # what is no JSON goes to quarantine for that
+                    targets.add(strict_json.loads(answer))
             lengths.append(sum(len(turn["content"]) for turn in record["turns"]) + len(answer or ""))
     if not lengths:
         raise AssayError("No row gives a record.", remedy="See what `assay inspect` says of the rows.")
     long = sorted(lengths)[int(MOSTLY * (len(lengths) - 1))]
-    return roles, targets if "target" in mapping else None, long // CHARACTERS_OF_A_TOKEN
+    return spoken, targets if "target" in mapping else None, long // CHARACTERS_OF_A_TOKEN
 
 
 def _patterns(inspection: Inspection, group: Group) -> list[str]:
@@ -187,17 +201,29 @@ def _yaml(value: Any) -> str:
     return str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=110))
 
 
-def _contract(name: str, roles: set[str], schema: dict[str, Any] | None, max_tokens: int) -> str:
+def orders(spoken: Spoken, answered: bool) -> str:
+    """A pattern that all these orders of roles match: who begins behind a system turn, who goes on, and where answers
+    are turns, an assistant's at the end."""
+    after_system = [roles[1:] if roles[0] == "system" else roles for roles in spoken]
+    first = {"user", *(roles[0] for roles in after_system if roles)}
+    others = {"user", *(role for roles in after_system for role in roles[1:])}
+    begin = "user" if first == {"user"} else f"({'|'.join(sorted(first))})"
+    pattern = f"^(system )?{begin}( ({'|'.join(sorted(others))}))*?{' assistant' if answered else ''}$"
+    if all(re.search(pattern, " ".join(roles)) for roles in spoken):
+        return pattern
+    every = "|".join(sorted({role for roles in spoken for role in roles}))
+    return f"^({every})( ({every}))*$"
+
+
+def _contract(name: str, spoken: Spoken, schema: dict[str, Any] | None, max_tokens: int) -> str:
     """A contract, with remarks, that says no more than was seen."""
-    speakers = "|".join(sorted(roles))
-    middle = "|".join(sorted((roles - {"system"}) | {"user"}))
-    end = "" if schema is not None else " assistant"
+    speakers = "|".join(sorted({role for roles in spoken for role in roles}))
     fields = [_documented(key, field) for key, field in (schema or {}).get("properties", {}).items()]
     target = "".join(f"          - {_flow(field)}\n" for field in fields)
     return CONTRACT.format(
         name=_flow(name),
         role=_flow({"name": "role", "logicalTypeOptions": {"pattern": f"^({speakers})$"}}),
-        roles=_flow({"pattern": f"^(system )?user( ({middle}))*?{end}$"}),
+        roles=_flow({"pattern": orders(spoken, schema is None)}),
         target="" if schema is None else TARGET + (f"        properties:\n{target}" if target else ""),
         max_tokens=max_tokens,
     )

@@ -16,8 +16,9 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, create_model, model_validator
 
 from curate.errors import AssayError
+from curate.read.expressions import Name
 from curate.read.files import Files
-from curate.read.mapping import Lookup, Name, RecordMapping
+from curate.read.mapping import Lookup, RecordMapping
 from curate.rows.clean import Clean
 from curate.rows.decontaminate import Decontaminate
 from curate.rows.fit import Fit
@@ -74,6 +75,7 @@ class Recipe(Settings):
     balance: Balance = Balance()
     select: Select = Select()
     split: Split = Split()
+    min_rows: int = Field(1, ge=1, description="The least rows of a version; with fewer nothing is published.")
     variants: dict[str, Variant] = {}
 
     @model_validator(mode="after")

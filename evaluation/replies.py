@@ -30,11 +30,11 @@ from evaluation.card.slices import Names, slices_of
 from evaluation.card.statistics import Floats, Rows
 from evaluation.judge import ljp_criminal
 from evaluation.judge.answer import Answer, Generated
-from evaluation.judge.form import short
+from evaluation.judge.form import short, value_of
 from evaluation.judge.structured import Judge
 from evaluation.settings import EvaluationSettings
 
-VERSION = 3
+VERSION = 4
 """Of the way that replies from files are scored."""
 MANY = 4
 """Systems of which each is still compared with each."""
@@ -117,9 +117,9 @@ def score(
             published = ScorecardManifest.model_validate(content)
             (folder / "scorecard.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
             form_of = replies.form_of
-            value_of = json.loads if form_of is None else lambda text: form_of(text, False).value
+            answer_of = value_of if form_of is None else lambda text: form_of(text, False).value
             questions = Questions(replies.ids, replies.prompts, wanted, slices)
-            write_report(folder, published, card, None, questions, systems, value_of)
+            write_report(folder, published, card, None, questions, systems, answer_of)
 
         with store.publishing("scorecards", replies.name) as draft:
             pq.write_table(table, draft.folder / "predictions.parquet")

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
-from curate.read.mapping import Name
+from curate.read.expressions import Name
 from curate.stage import Settings
 from train.settings import TrainingRecipe
 

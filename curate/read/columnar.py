@@ -1,11 +1,16 @@
 """Parquet and Arrow -> raw rows, batch by batch."""
 
 import io
+import re
 import tempfile
 from collections.abc import Iterator
 from typing import IO, Any
 
 from curate.read.raw_row import Row, Unread, distinct
+from curate.read.typed_values import column_values
+
+INDEX = re.compile(r"__index_level_\d+__")
+"""The name under which pandas writes the numbers of rows, which are no data."""
 
 
 def parquet_rows(stream: IO[bytes]) -> Iterator[Row | Unread]:
@@ -14,7 +19,7 @@ def parquet_rows(stream: IO[bytes]) -> Iterator[Row | Unread]:
     import pyarrow.parquet as pq
 
     try:
-        with _at_hand(stream) as source, pq.ParquetFile(source, buffer_size=1 << 20, pre_buffer=False) as file:
+        with at_hand(stream) as source, pq.ParquetFile(source, buffer_size=1 << 20, pre_buffer=False) as file:
             for batch in file.iter_batches(batch_size=1024):
                 yield from _batch_rows(batch)
     except (pa.ArrowException, ValueError) as error:  # ValueError: a schema that is not UTF-8
@@ -26,7 +31,7 @@ def arrow_rows(stream: IO[bytes]) -> Iterator[Row | Unread]:
     import pyarrow as pa
 
     try:
-        with _at_hand(stream) as source:
+        with at_hand(stream) as source:
             is_file = source.read(6) == b"ARROW1"
             source.seek(0)
             reader = pa.ipc.open_file(source) if is_file else pa.ipc.open_stream(source)
@@ -39,7 +44,7 @@ def arrow_rows(stream: IO[bytes]) -> Iterator[Row | Unread]:
         yield Unread(f"{type(error).__name__}: {error}", None, "")
 
 
-def _at_hand(stream: IO[bytes]) -> Any:
+def at_hand(stream: IO[bytes]) -> Any:
     """A stream that can be read in any order: a file itself, or what is unpacked in a file without a name."""
     if isinstance(stream, (io.BytesIO, io.BufferedReader)) and stream.seekable():
         return stream
@@ -52,11 +57,19 @@ def _at_hand(stream: IO[bytes]) -> Any:
 
 def _batch_rows(batch: Any) -> Iterator[Row | Unread]:
     """A batch's rows; if Python has no value for one (a date beyond the year 9999, say), that one is set aside."""
+    columns: dict[str, list[Any]] = {}
+    name = ""
     try:
-        yield from batch.rename_columns(distinct(batch.schema.names)).to_pylist()
+        for name, column in zip(distinct(batch.schema.names), batch.columns, strict=True):
+            if not INDEX.fullmatch(name):
+                columns[name] = column_values(column)
     except (ValueError, OverflowError) as error:
         if batch.num_rows == 1:
-            yield Unread(f"{type(error).__name__}: {error}", None, str(batch))
+            yield Unread(f"column {name!r}: {type(error).__name__}: {error}", None, str(batch))
         else:
             for row in range(batch.num_rows):
                 yield from _batch_rows(batch.slice(row, 1))
+        return
+    rows = zip(*columns.values(), strict=True) if columns else ((),) * batch.num_rows
+    for values in rows:
+        yield dict(zip(columns, values, strict=True))

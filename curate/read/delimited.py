@@ -2,14 +2,17 @@
 
 import csv
 import io
-from collections.abc import Iterator
-from typing import IO, Any
+import re
+from collections.abc import Iterable, Iterator
+from typing import IO
 
+from curate.read.dialect import Cells, Dialect, dialect_of, stated_line
 from curate.read.encoding import Rejoined, head_of
 from curate.read.files import Options
 from curate.read.raw_row import LONGEST_ROW, Row, Unread, distinct, not_decoded, shown_text, too_long
 
-DELIMITERS = ",;\t|"
+HEAD = 1 << 16
+"""Bytes of a file's beginning by which its dialect is told."""
 
 
 class _TooLong(Exception):
@@ -21,10 +24,11 @@ def csv_rows(
 ) -> Iterator[Row | Unread]:
     """Rows of RFC 4180, blank lines passed over. A row that breaks its rules is set aside with all its lines."""
     csv.field_size_limit(LONGEST_ROW)
-    head = head_of(stream, 1 << 16)
+    head = head_of(stream, HEAD)
     chained = io.BufferedReader(Rejoined(head, stream), 1 << 16)
     text = io.TextIOWrapper(chained, encoding="utf-8-sig", errors="surrogateescape", newline="")
-    dialect = _dialect(head.decode("utf-8-sig", "replace"), options, delimiter)
+    beginning = head.decode("utf-8-sig", "replace")
+    dialect = dialect_of(beginning, options, delimiter, len(head) == HEAD)
     taken: list[str] = []
 
     def lines() -> Iterator[str]:
@@ -37,76 +41,79 @@ def csv_rows(
                 raise _TooLong
             yield line
 
+    if stated_line(beginning) is not None:
+        taken.append(text.readline())
     number = 0
-    rows = csv.reader(lines(), strict=True, **dialect)
-    columns: list[str] | None = None
+    rows = dialect.rows(lines())
+    columns = distinct(list(options.columns)) if options.columns else None
     while True:
         number += len(taken)
         taken.clear()
         begin = number + 1
+        cells: Cells | None
         try:
             cells, problem = next(rows, None), None
         except csv.Error as error:
             cells, problem = [], str(error)
         except _TooLong:  # which has ended the generator
             cells, problem = [], too_long()
-            rows = csv.reader(lines(), strict=True, **dialect)
+            rows = dialect.rows(lines())
         if cells is None:
             return
         if problem is None and not cells:
             continue
         if columns is None:
-            columns = distinct(cells)
-            if problem is None:
+            header = cells if options.header else [f"column_{at}" for at in range(1, len(cells) + 1)]
+            columns = distinct([name or "" for name in header])
+            if problem is None and options.header:
                 continue
         problem = problem or _csv_problem(columns, cells, encoding)
+        raw = "" if problem is None else "".join(taken)
         if problem is not None:
-            raw = "".join(taken)
             raw = raw if len(raw) <= LONGEST_ROW else raw[:1000]
-            yield Unread(problem, begin, shown_text(raw))
+            yield Unread(problem + _cause(raw, dialect), begin, shown_text(raw))
         else:
             yield dict(zip(columns, cells, strict=True))
 
 
-def _dialect(head: str, options: Options, delimiter: str | None) -> dict[str, Any]:
-    """The delimiter and the quotes that are stated, or that the file's beginning shows."""
-    first = next((line for line in head.splitlines() if line.strip()), "")
-    quote = options.quote
-    if quote is None:
-        quote = "'" if first.startswith("'") and '"' not in head else '"'
-    quoting: dict[str, Any] = {"quotechar": quote} if quote else {"quoting": csv.QUOTE_NONE}
-    return {"delimiter": options.delimiter or delimiter or _delimiter(head, quoting)} | quoting
-
-
-def _delimiter(head: str, quoting: dict[str, Any]) -> str:
-    """The delimiter of DELIMITERS by which most of the first rows have as many cells as the header, of which it makes
-    two or more; the comma if there is none."""
-    best, most = ",", 0.0
-    for delimiter in DELIMITERS:
-        counts = []
-        try:
-            for cells in csv.reader(io.StringIO(head, newline=""), delimiter=delimiter, **quoting):
-                if cells:
-                    counts.append(len(cells))
-                if len(counts) == 50:
-                    break
-        except csv.Error:
-            continue
-        if len(head) >= 1 << 16 and len(counts) > 1:
-            counts.pop()  # perhaps cut
-        share = sum(count == counts[0] for count in counts) / len(counts) if counts and counts[0] > 1 else 0.0
-        if share > most:
-            best, most = delimiter, share
-    return best
-
-
-def _csv_problem(columns: list[str], cells: list[str], encoding: str | None) -> str | None:
+def _csv_problem(columns: list[str], cells: Cells, encoding: str | None) -> str | None:
     if not columns:
         return "the header could not be read"
     try:
-        "".join([*columns, *cells]).encode("utf-8")
+        "".join([*columns, *(cell for cell in cells if cell is not None)]).encode("utf-8")
     except UnicodeEncodeError:
         return not_decoded(encoding)
     if len(cells) != len(columns):
         return f"{len(cells)} cells, expected {len(columns)}"
+    if len(columns) > 1 and cells == columns:
+        return "the header once more"
+    return None
+
+
+def _cause(raw: str, dialect: Dialect) -> str:
+    """What a row that breaks the rules of its dialect may keep to, and how to state that."""
+    if dialect.escape is None and dialect.quote and f"\\{dialect.quote}" in raw:
+        return f'; where \\{dialect.quote} is a quote within a cell, state `escape: "\\\\"`'
+    return ""
+
+
+NUMBER = re.compile(r"[-+]?\d+(?:[.,:/-]\d+)*%?")
+SENTENCE = re.compile(r"\w+\W+\w+.*[.!?…。！？]\W*", re.DOTALL)
+LONGEST_NAME = 60
+"""Characters of a column's name."""
+
+
+def looks_like_data(rows: Iterable[Row]) -> str | None:
+    """The column's name, of rows of a table of text, that looks as if the header were a row: a number, a date, a
+    sentence, a text longer than LONGEST_NAME, or a value that the column has again. None where all look like names."""
+    values: dict[str, set[str]] = {}
+    for row in rows:
+        for name, value in row.items():
+            if isinstance(value, str):
+                values.setdefault(name, set()).add(value)
+    for name, found in values.items():
+        if not name.startswith("_") and (
+            NUMBER.fullmatch(name) or SENTENCE.fullmatch(name) or len(name) > LONGEST_NAME or name in found
+        ):
+            return name
     return None

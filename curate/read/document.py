@@ -5,35 +5,29 @@ from typing import Any
 
 import yaml
 
-from curate.read.encoding import encoding_of, is_utf8
+from curate.read.encoding import Encoding, decoded, is_utf8, told
+from curate.read.files import Options
 from curate.read.json_value import check_depth, check_text
-from curate.read.raw_row import LONGEST_ROW, Row, Unread, not_decoded, shown, too_long
+from curate.read.raw_row import LONGEST_ROW, Row, Unread, how_encoded, not_decoded, shown, too_long
+from curate.read.typed_values import nested
 
 YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """Safe either way; libyaml's is eight times faster, where PyYAML was built with it."""
 FRONT_MATTER = re.compile(r"\A---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
 
 
-def document(data: bytes, format: str, name: str, stated: str | None) -> Row | Unread:
+def document(data: bytes, format: str, name: str, options: Options) -> Row | Unread:
     """A file of text as one row."""
     if len(data) > LONGEST_ROW:
         return Unread(too_long(), 1, shown(data[:1000]))
-    encoding = stated
+    stated = options.encoding
+    encoding = told(data, options.fallback_encoding, True) if stated is None else Encoding(stated)
     try:
-        text = data.decode("utf-8-sig" if stated is None or is_utf8(stated) else stated)
+        text = decoded(data, "utf-8-sig" if encoding is None or is_utf8(encoding.name) else encoding.name)
     except UnicodeError as problem:
-        encoding = encoding_of(data) if stated is None else None
-        if encoding is None or is_utf8(encoding):
-            words = str(problem) if stated or encoding else not_decoded(None, problem)
-            return Unread(words, 1, shown(data))
-        try:
-            text = data.decode(encoding)
-        except UnicodeError as error:
-            return Unread(str(error), 1, shown(data))
+        return Unread(str(problem) if encoding else not_decoded(None, problem), 1, shown(data))
     row = _front_matter(text) if format == "front_matter" else {"text": text, "name": name}
-    if isinstance(row, dict) and encoding is not None and not is_utf8(encoding):
-        row["_encoding"] = encoding
-    return row
+    return row | how_encoded(encoding) if isinstance(row, dict) else row
 
 
 def _front_matter(text: str) -> Row | Unread:
@@ -49,7 +43,7 @@ def _front_matter(text: str) -> Row | Unread:
             return Unread(f"{type(error).__name__}: {error}", 1, text)
         if not isinstance(keys, dict):
             return Unread(f"front matter is a {type(keys).__name__}, expected keys and values", 1, text)
-        keys = {str(key): value for key, value in keys.items()}
+        keys = {str(key): nested(value) for key, value in keys.items()}
     if "text" in keys:
         return Unread("front matter has the key `text`, which is the name of the text below it", 1, text)
     return keys | {"text": text[match.end() :]}

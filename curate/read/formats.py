@@ -1,15 +1,15 @@
 """Formats: a stream of bytes -> raw rows, one by one, by the reader of its format."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import IO
 
 from curate.read.columnar import arrow_rows, parquet_rows
 from curate.read.delimited import csv_rows
 from curate.read.document import document
-from curate.read.encoding import in_utf8, is_utf8
+from curate.read.encoding import in_utf8
 from curate.read.files import Options
 from curate.read.json_rows import json_lines, json_rows
-from curate.read.raw_row import LONGEST_ROW, Row, Unread
+from curate.read.raw_row import LONGEST_ROW, Row, Unread, how_encoded
 
 
 def rows_of(
@@ -29,19 +29,15 @@ def rows_of(
     elif format == "arrow":
         yield from arrow_rows(stream)
     elif format in ("front_matter", "text"):
-        yield document(stream.read(LONGEST_ROW + 1), format, name, options.encoding)
+        yield document(stream.read(LONGEST_ROW + 1), format, name, options)
     else:
-        stream, encoding = in_utf8(stream, options.encoding)
+        stream, encoding = in_utf8(stream, options.encoding, options.fallback_encoding)
+        known = encoding and encoding.name
         if format == "jsonl":
-            rows = json_lines(stream, encoding, line)
+            rows = json_lines(stream, known, line)
         elif format == "json":
-            rows = json_rows(stream, options.rows, encoding)
+            rows = json_rows(stream, options.rows, known)
         else:
-            rows = csv_rows(stream, options, "\t" if format == "tsv" else None, encoding)
-        yield from rows if encoding is None or is_utf8(encoding) else _told(rows, encoding)
-
-
-def _told(rows: Iterable[Row | Unread], encoding: str) -> Iterator[Row | Unread]:
-    """Rows that say how their text was encoded."""
-    for row in rows:
-        yield row | {"_encoding": encoding} if isinstance(row, dict) else row
+            rows = csv_rows(stream, options, "\t" if format == "tsv" else None, known)
+        said = how_encoded(encoding)
+        yield from rows if not said else (row | said if isinstance(row, dict) else row for row in rows)

@@ -16,21 +16,25 @@ from curate.cache import Shard, cache_folder, cached_outcome, keyed_folder
 from curate.engine import MapShards
 from curate.errors import AssayError
 from curate.hashing import digest
+from curate.read.conversation import NOT_TEXT, REJECTED_ANSWER, UNGRADED_ANSWER
 from curate.read.encoding import SAMPLE, encoding_of, is_utf8
-from curate.read.files import ARCHIVE, Files, InputFile, find_files, hashed, list_files, unopened
+from curate.read.files import Files, InputFile, find_files, hashed, list_files, unopened
 from curate.read.mapping import Lookup, Mapper, RecordMapping, RowError, build_lookup, raw_json
-from curate.read.raw import OPENERS, UNREADABLE, Part, parse, read_part, read_rows
+from curate.read.raw import UNREADABLE, Part, is_plain_json_lines, parse, read_part, read_rows
 from curate.read.raw_row import LONGEST_ROW, Row, Unread
 from curate.record import QUARANTINE_SCHEMA, SCHEMA
 from curate.stage import Outcome, evidence_json, installed
 
 NAME = "read"
-VERSION = 7
+VERSION = 8
 REASONS = {
     UNREADABLE: "the file or line cannot be read",
     "unrecognised": "the recipe maps no `turns`, and the row fits no known shape",
     "unmappable": "an expression of `record` failed, or gave something else than text",
     "label_underivable": "a condition of `record.underivable` holds",
+    NOT_TEXT: "pictures, sound or the like are part of what is said",
+    REJECTED_ANSWER: "the row says that the answer is bad, or that another one is better",
+    UNGRADED_ANSWER: "the row grades the answer, and the recipe does not say which grades are good (`record.accept`)",
 }
 """What reading quarantines rows for, and what it means."""
 LIBRARIES = ("charset-normalizer", "jinja2")
@@ -120,7 +124,7 @@ def ingest(
     """
     files = _each_once(file for source in sources for file in list_files(source, drop, cache))
     sides = tuple(Side(name, lookup.key, tuple(find_files(lookup, drop, cache))) for name, lookup in lookups.items())
-    long = [file for file in files if file.size > shard_bytes and _is_plain_jsonl(file)]
+    long = [file for file in files if file.size > shard_bytes and is_plain_json_lines(file)]
     scans = [ScanTask(file, record.turns is None, shard_bytes) for file in long]
     cut = dict(zip(long, map_shards("scan", run_scan, scans) if scans else [], strict=True))
     mapping = record.model_dump_json()
@@ -150,10 +154,6 @@ def _each_once(files: Iterable[InputFile]) -> list[InputFile]:
                 remedy="A row is known by its file's name: let one source name it, or move one of the two files.",
             )
     return [found[name] for name in sorted(found)]
-
-
-def _is_plain_jsonl(file: InputFile) -> bool:
-    return file.format == "jsonl" and file.path.suffix.lower() not in OPENERS and not ARCHIVE.search(file.path.name)
 
 
 def _grouped(files: list[InputFile], size: int) -> list[tuple[InputFile, ...]]:
@@ -278,7 +278,7 @@ def _gone() -> Outcome:
 def _outcomes(
     mapper: Mapper, files: Iterable[tuple[InputFile, int, Iterator[tuple[int, Row | Unread]]]], size: int
 ) -> Iterator[Outcome]:
-    """Records and what gives none, about `size` bytes at a time; one outcome at least.
+    """Records, those of bad answers rejected, and what gives none, about `size` bytes at a time; one outcome at least.
 
     Args:
         files: each with the number of its first row, and its rows numbered from 0.
@@ -312,19 +312,36 @@ def _outcomes(
                 held += ROW_BYTES + len(rejected[-1]["raw"])
                 continue
             more += len(made) - 1
+            if "_repeated_key" in row:
+                counters["repeated_key"] += 1
             for record in made:
-                counters.update(record.pop("told"))
+                counted = record.pop("told")
                 if isinstance(row.get("_encoding"), str):
-                    record["meta"] = {"encoding": row["_encoding"]} | record["meta"]
-                records.append(record | {"source": source})
+                    record["meta"] = _how_encoded(row, counters) | record["meta"]
+                record["source"] = source
+                if record["rejected"] is None:
+                    counters.update(counted)
+                    records.append(record)
+                else:
+                    reason, evidence = record["rejected"]
+                    seen = {"stage": NAME, "reason": reason, "evidence": evidence_json(evidence)}
+                    rejected.append(record | seen)
                 texts = [
-                    *(turn["content"] for turn in record["turns"]),
+                    *(turn["content"] + turn.get("reasoning", "") for turn in record["turns"]),
                     record["target"] or "",
                     *record["meta"].values(),
                 ]
                 held += ROW_BYTES + sum(map(len, texts))
     if records or rejected or not told:
         yield outcome()
+
+
+def _how_encoded(row: Row, counters: Counter[str]) -> dict[str, str]:
+    """What a record's meta says of how its text was encoded; a guess is counted."""
+    guessed = row.get("_guessed")
+    if guessed is not None:
+        counters["encoding_guessed"] += 1
+    return {"encoding": row["_encoding"]} | ({"encoding_guess": "unsure"} if guessed == "unsure" else {})
 
 
 def _unmade(source: dict[str, Any], reason: str, evidence: dict[str, Any], raw: str) -> dict[str, Any]:

@@ -1,13 +1,14 @@
-"""JSON -> raw rows: JSON lines, an array of rows, or an object that holds them."""
+"""JSON -> raw rows: JSON lines; or texts one after the other, each an array of rows, an object that holds them, or one."""
 
 import io
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import IO, Any
 
 from curate.read.encoding import Rejoined, head_of, is_utf8
-from curate.read.json_value import DECODER, check_value, json_value
+from curate.read.json_value import DECODER, check_value, json_value, repeated_key
 from curate.read.raw_row import DEEPEST, LONGEST_ROW, Row, Unread, not_decoded, shown, shown_text, too_long
 
 
@@ -27,7 +28,7 @@ def json_lines(stream: IO[bytes], encoding: str | None, line: int) -> Iterator[R
             yield Unread(too_long(), number, shown(text[:1000]))
         elif not text.isspace():
             try:
-                value = json_value(text)
+                value = json_value(text.removeprefix(b"\x1e"))  # by which RFC 7464 has records begin
             except UnicodeDecodeError as error:
                 utf8 = encoding is not None and is_utf8(encoding)
                 words = str(error) if utf8 else not_decoded(encoding, error)
@@ -36,7 +37,16 @@ def json_lines(stream: IO[bytes], encoding: str | None, line: int) -> Iterator[R
             except ValueError as error:
                 yield Unread(str(error), number, shown(text))
                 continue
-            yield value if isinstance(value, dict) else Unread("expected a JSON object", number, shown(text))
+            yield _told(value, text) if isinstance(value, dict) else Unread(NO_OBJECT, number, shown(text))
+
+
+NO_OBJECT = "expected a JSON object"
+
+
+def _told(row: Row, text: bytes) -> Row:
+    """A row that tells of a key that its text gives twice."""
+    key = repeated_key(text.removeprefix(b"\x1e"), row)
+    return row if key is None else row | {"_repeated_key": key}
 
 
 ROWS_KEYS = ("data", "rows", "examples", "instances", "records")
@@ -44,16 +54,18 @@ ROWS_KEYS = ("data", "rows", "examples", "instances", "records")
 
 
 def json_rows(stream: IO[bytes], rows: str | None, encoding: str | None) -> Iterator[Row | Unread]:
-    """One row for each element of an array or of an object of rows, or one for the object."""
+    """One row for each element of an array or of an object of rows, or one for the object; of texts one after the other
+    likewise, but that each object is a row."""
     head = head_of(stream, LONGEST_ROW)
     if len(head) < LONGEST_ROW:
         try:
             value = json_value(head)
+            plain = repeated_key(head, value) is None
         except ValueError:
-            pass  # read element by element, up to where it breaks
-        else:
-            for row in value if isinstance(value, list) else _object_rows(value, rows):
-                yield row if isinstance(row, dict) else _no_object(row)
+            plain = False
+        if plain:  # else it is read element by element, up to where it breaks
+            for row in value if isinstance(value, list) else _object_rows(value, rows or place_of_rows(value)):
+                yield row if isinstance(row, (dict, Unread)) else _no_object(row)
             stream.read(1)  # nothing, or the error of a stream that breaks just behind it
             return
     chained = io.BufferedReader(Rejoined(head, stream))
@@ -61,33 +73,43 @@ def json_rows(stream: IO[bytes], rows: str | None, encoding: str | None) -> Iter
 
 
 def _no_object(value: Any, line: int | None = None) -> Unread:
-    return Unread("expected a JSON object", line, json.dumps(value))
+    return Unread(NO_OBJECT, line, json.dumps(value))
 
 
-def _object_rows(value: Any, rows: str | None) -> Iterable[Any]:
-    """The rows of a JSON text that is not an array.
+def _no_list(rows: str, line: int) -> Unread:
+    return Unread(f"expected a list under the key {rows!r}", line, "")
 
-    Rows are what `rows` says. Untold, a list of objects under one of ROWS_KEYS, no other value being a list or an
-    object; or the values, where they are two or more objects with the same keys; or the object itself.
+
+def place_of_rows(value: Any) -> str:
+    """Where a JSON object has its rows, as `Options.rows` says it, told by its form.
+
+    A list of objects under one of ROWS_KEYS, no other value being a list or an object; or the values, where they are
+    two or more objects with the same keys; or the object itself.
     """
-    if not isinstance(value, dict) or rows == ".":
-        return [value]
-    if rows not in (None, "*"):
-        inner = value.get(rows)
-        return inner if isinstance(inner, list) else [Unread(f"expected a list under the key {rows!r}", 1, "")]
+    if not isinstance(value, dict):
+        return "."
     nested = {key: each for key, each in value.items() if isinstance(each, (dict, list))}
-    if rows is None and len(nested) == 1:
+    if len(nested) == 1:
         [(key, inner)] = nested.items()
         if key in ROWS_KEYS and isinstance(inner, list) and all(isinstance(each, dict) for each in inner):
-            return inner
+            return str(key)
     alike = len(value) > 1 and all(isinstance(each, dict) for each in value.values())
     alike = alike and len({frozenset(each) for each in value.values()}) == 1 and bool(next(iter(value.values())))
-    if rows == "*" or alike:
+    return "*" if alike else "."
+
+
+def _object_rows(value: Any, rows: str) -> Iterable[Any]:
+    """The rows of a JSON text that is not an array."""
+    if not isinstance(value, dict) or rows == ".":
+        return [value]
+    if rows == "*":
         return [each | {"_key": key} if isinstance(each, dict) else each for key, each in value.items()]
-    return [value]
+    inner = value.get(rows)
+    return inner if isinstance(inner, list) else [_no_list(rows, 1)]
 
 
-_SPACE = re.compile(r"[ \t\r\n]*")
+_SPACE = re.compile(r"[ \t\r\n\x1e]*")
+"""RFC 7464 begins each JSON text with \\x1e."""
 
 
 class _JsonText:
@@ -103,25 +125,47 @@ class _JsonText:
         self._counted = 0
 
     def rows(self, rows: str | None) -> Iterator[Row | Unread]:
-        """The rows, and one Unread for all that follows where the text is broken."""
+        """The rows of one text after the other, and one Unread for all that follows where one is broken."""
         try:
-            if self._peek() == "[":
-                yield from self._elements(self._element)
-            elif self._peek() == "{" and rows not in (None, "."):
-                yield from self._members(str(rows))
-            else:
-                found = _object_rows(self._value(), rows)
-                if not self._peek():
-                    yield from (row if isinstance(row, (dict, Unread)) else _no_object(row) for row in found)
-            if self._peek():
-                raise self._problem("Extra data")
+            yield from self._text_rows(rows, first=True)
+            while self._peek():
+                yield from self._text_rows(rows, first=False)
         except ValueError as error:
-            yield Unread(str(error), self._line(), shown_text(self._buffer[self._at : self._at + 1000]))
+            line = self._line()
+            yield Unread(str(error), line, self._rest())
+
+    def _text_rows(self, rows: str | None, first: bool) -> Iterator[Row | Unread]:
+        """The rows of the next text; an object is a row where others come before or after it."""
+        if self._peek() == "[":
+            yield from self._elements(self._element)
+        elif self._peek() == "{" and rows not in (None, "."):
+            yield from self._members(str(rows))
+        elif not first:
+            yield from self._element()
+        else:
+            line = self._line()
+            value, text = self._value_text()
+            place = "." if rows or self._peek() else place_of_rows(value)
+            if place == ".":
+                yield self._row(value, text, line)
+            else:
+                yield from _JsonText(io.StringIO(text), self._encoding).rows(place)
+
+    def _rest(self) -> str:
+        """All that follows, for an Unread; of more than LONGEST_ROW characters the first."""
+        rest = self._buffer[self._at :]
+        with suppress(Exception):  # of a stream that breaks here too, what comes before that
+            while len(rest) <= LONGEST_ROW and (more := self._text.read(1 << 16)):
+                rest += more
+        return shown_text(rest if len(rest) <= LONGEST_ROW else rest[:1000])
 
     def _members(self, rows: str) -> Iterator[Row | Unread]:
         """The rows of an object too long to be read at once: under one key, or all values."""
 
+        there = rows == "*"
+
         def member() -> Iterator[Row | Unread]:
+            nonlocal there
             if self._peek() != '"':
                 raise self._problem("Expecting property name enclosed in double quotes")
             key = self._value()
@@ -131,11 +175,15 @@ class _JsonText:
             if rows == "*":
                 yield from (row | {"_key": key} if isinstance(row, dict) else row for row in self._element())
             elif key == rows and self._peek() == "[":
+                there = True
                 yield from self._elements(self._element)
             else:
                 self._value()
 
+        line = self._line()
         yield from self._elements(member)
+        if not there:
+            yield _no_list(rows, line)
 
     def _elements(self, element: Callable[[], Iterator[Row | Unread]]) -> Iterator[Row | Unread]:
         """What is between brackets or braces, separated by commas."""
@@ -153,16 +201,17 @@ class _JsonText:
     def _element(self) -> Iterator[Row | Unread]:
         self._peek()
         line = self._line()
-        value, text = self._value_text()
+        yield self._row(*self._value_text(), line)
+
+    def _row(self, value: Any, text: str, line: int) -> Row | Unread:
         try:
             check_value(value, text)
-            text.encode()
+            data = text.encode()
         except UnicodeEncodeError:
-            yield Unread(not_decoded(self._encoding), line, shown_text(text))
+            return Unread(not_decoded(self._encoding), line, shown_text(text))
         except ValueError as error:
-            yield Unread(str(error), line, shown_text(text))
-        else:
-            yield value if isinstance(value, dict) else _no_object(value, line)
+            return Unread(str(error), line, shown_text(text))
+        return _told(value, data) if isinstance(value, dict) else _no_object(value, line)
 
     def _value(self) -> Any:
         value, text = self._value_text()

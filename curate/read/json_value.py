@@ -2,6 +2,8 @@
 
 import json
 import math
+from collections import Counter
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -15,7 +17,8 @@ def json_value(data: bytes) -> Any:
     """A JSON text's value, which has only finite numbers, at most DEEPEST levels, and can be written back as UTF-8.
 
     orjson's, where it is sure to be the same as the standard library's: orjson makes floats of integers beyond 64
-    bits (20 digits, or 19 and a sign), and has another limit of depth. Of a key given twice both take the last.
+    bits (20 digits, or 19 and a sign), and has another limit of depth. Of a key given twice both take the last, which
+    `repeated_key` tells.
 
     Raises:
         ValueError: it is not strict JSON in these bounds, in the standard library's words.
@@ -26,6 +29,11 @@ def json_value(data: bytes) -> Any:
         except orjson.JSONDecodeError:
             pass  # or a byte order mark; the words below are the ones people know
     return strict_value(data.decode("utf-8-sig"))
+
+
+def text_value(text: str) -> Any:
+    """The value of JSON that is held as text, as strictly; ValueError says where the text is none."""
+    return json_value(text.encode())
 
 
 def strict_value(text: str) -> Any:
@@ -76,3 +84,32 @@ def check_text(value: Any) -> None:
         json.dumps(value, ensure_ascii=False, default=str).encode()
     except UnicodeEncodeError as error:
         raise ValueError(f"lone surrogate \\u{ord(error.object[error.start]):04x}") from None
+
+
+def repeated_key(data: bytes, value: Any) -> str | None:
+    """The first key that an object within a JSON text has twice, if there is one.
+
+    A text has as many colons as its value when that is written again, one behind each key and those of its texts,
+    unless more keys were given than there are (or a text has its colons as \\u003a). Only then is it parsed again.
+
+    Args:
+        data: JSON text.
+        value: what was read from it.
+    """
+    given = data.count(b":")
+    with suppress(AttributeError, TypeError):  # quick for the many objects of texts alone
+        if given == len(value) + "".join(value.values()).count(":"):
+            return None
+    with suppress(TypeError):  # of an integer beyond 64 bits
+        if given == orjson.dumps(value).count(b":"):
+            return None
+    repeated: list[str] = []
+
+    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(items)
+        if len(found) < len(items):
+            repeated.extend(key for key, times in Counter(key for key, _ in items).items() if times > 1)
+        return found
+
+    json.loads(data.decode("utf-8-sig"), object_pairs_hook=pairs)
+    return repeated[0] if repeated else None

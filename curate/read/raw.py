@@ -1,7 +1,8 @@
 """Read: a file of a drop -> raw rows, one by one, with what cannot be read set aside.
 
-A raw row is a dict of the file's own columns. Files may be compressed (.gz, .xz, .bz2, .zst) or members of a .tar.* or
-.zip archive, which is read as a stream, within bounds of size, and never unpacked to a path that it names.
+A raw row is a dict of the file's own columns. Files may be compressed (gzip, xz, bzip2, Zstandard) or members of a tar
+or zip archive, which is read as a stream, within bounds of size, and never unpacked to a path that it names. How a file
+is packed and what it holds is told by its bytes; by its name only where they do not tell.
 """
 
 import bz2
@@ -20,20 +21,24 @@ import xxhash
 
 from curate.errors import AssayError
 from curate.hashing import file_digest
-from curate.read.files import (
-    ARCHIVE,
-    Files,
-    InputFile,
-    Options,
-    drop_digest,
-    find_files,
-    format_of,
-    hashed,
-    list_files,
-    unopened,
-)
+from curate.read.columnar import at_hand
+from curate.read.files import Files, InputFile, Options, drop_digest, find_files, hashed, list_files, unopened
 from curate.read.formats import rows_of
-from curate.read.raw_row import LONGEST_ROW, Row, Unread
+from curate.read.raw_row import LONGEST_ROW, Row, Unread, shown
+from curate.read.sniff import (
+    BLOCK,
+    TITLES,
+    UNKNOWN,
+    Content,
+    archive_by_name,
+    beginning,
+    format_by_name,
+    is_text,
+    packing_by_name,
+    packing_of,
+    sniff,
+    unpacked_name,
+)
 
 __all__ = [
     "LONGEST_ROW",
@@ -46,7 +51,9 @@ __all__ = [
     "Unread",
     "drop_digest",
     "find_files",
+    "form_of",
     "hashed",
+    "is_plain_json_lines",
     "list_files",
     "parse",
     "read_part",
@@ -60,6 +67,8 @@ UNPACKED_BYTES = 1 << 30
 UNPACKED_RATIO = 100
 """A file may unpack to UNPACKED_BYTES and UNPACKED_RATIO times its size: text packs ten- to thirtyfold, bombs
 a thousandfold and more."""
+MOST_PACKINGS = 4
+"""A file may be packed three times over; one that unpacks to itself has no end."""
 PIECE = 1 << 13
 """Bytes unpacked at a time: so many are lost, at most, of a file that turns out to be broken behind them."""
 
@@ -148,15 +157,96 @@ class _Window(io.RawIOBase):
         return len(data)
 
 
+def form_of(file: InputFile) -> tuple[str | None, str | None]:
+    """How a file is packed ("zip" or "tar", else how it is compressed, else None), and the format that it will be read
+    in; None of an archive, and of what has no rows.
+
+    Raises:
+        AssayError: it cannot be opened.
+    """
+    packing, named, found = _looked_at(file)
+    return packing, file.format or (None if found.foreign else found.decides(named))
+
+
+def is_plain_json_lines(file: InputFile) -> bool:
+    """Whether a file is to be read as JSON lines, and lies there as such: it may be cut where a line ends.
+
+    Raises:
+        AssayError: it cannot be opened.
+    """
+    if file.format not in (None, "jsonl"):
+        return False
+    packing, named, found = _looked_at(file)
+    format = None if found.foreign else found.decides(named)
+    return packing is None and format == "jsonl" and (not file.format or _against(found, "jsonl") is None)
+
+
+def _looked_at(file: InputFile) -> tuple[str | None, str | None, Content]:
+    """How a file is packed, the format that its name or the recipe tells, and what it holds."""
+    name = file.path.name
+    named = file.format or format_by_name(name)
+    packing = None
+    try:
+        with file.path.open("rb") as stream:
+            packing, _ = _packing(stream, name)
+            archive, inner = _unpacked(stream, name, _Budget(UNPACKED_BYTES))
+            if archive is not None:
+                return archive, file.format, UNKNOWN
+            return packing, named, sniff(inner, named, file.options.encoding)[0]
+    except BROKEN as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise unopened(file.path, error) from None
+        return packing, named, UNKNOWN
+
+
 def _file_rows(stream: IO[bytes], file: InputFile) -> Iterator[Row | Unread]:
     budget = _Budget(UNPACKED_BYTES + UNPACKED_RATIO * file.size)
-    if not ARCHIVE.search(file.path.name):
-        unpacked = _decompressed(stream, file.path.name, budget)
-        yield from _until_broken(rows_of(unpacked, file.format, file.path.name, file.options))
-    elif file.path.suffix.lower() == ".zip":
-        yield from _until_broken(_zip(stream, file, budget))
+    yield from _until_broken(_rows(stream, file.path.name, file, budget))
+
+
+def _rows(stream: IO[bytes], name: str, file: InputFile, budget: "_Budget") -> Iterator[Row | Unread]:
+    """The rows of a file, or of all members if it is an archive."""
+    archive, stream = _unpacked(stream, name, budget)
+    if archive == "zip":
+        yield from _zip(at_hand(stream), file, budget)
+    elif archive == "tar":
+        yield from _tar(stream, file, budget)
     else:
-        yield from _until_broken(_tar(_decompressed(stream, file.path.name, budget), file, budget))
+        yield from _content_rows(stream, name, file)
+
+
+def _content_rows(stream: IO[bytes], name: str, file: InputFile) -> Iterator[Row | Unread]:
+    """The rows of what is unpacked, in the stated format, or in the one that the content or else the name tells."""
+    stated = file.format
+    if stated in ("text", "front_matter"):  # which anything may be
+        yield from rows_of(stream, stated, name, file.options)
+        return
+    named = stated or format_by_name(name)
+    found, stream = sniff(stream, named, file.options.encoding)
+    if stated:
+        against = _against(found, stated)
+        for row in rows_of(stream, stated, name, file.options):
+            yield replace(row, message=row.message + against) if against and isinstance(row, Unread) else row
+    elif found.foreign:
+        text = stream.read(LONGEST_ROW + 1)
+        raw = shown(text if len(text) <= LONGEST_ROW else text[:1000]) if is_text(text[:BLOCK]) else ""
+        yield Unread(f"{found.foreign}; expected {TITLES[named] if named else 'a file of rows'}", 1, raw)
+    elif (format := found.decides(named)) is not None:
+        yield from rows_of(stream, format, name, file.options)
+    elif (archive := archive_by_name(name)) is not None:
+        yield Unread(f"no {archive} archive, and nothing else that is known by its content", None, "")
+    else:
+        raise AssayError(
+            f"{name}: cannot tell the format by its content, nor by its suffix.",
+            remedy="Set `format` in the recipe's source.",
+        )
+
+
+def _against(found: Content, stated: str) -> str | None:
+    """What is said where the content is plainly not in the stated format."""
+    if found.said() in ("", TITLES[stated]) or {stated, found.format} <= {"csv", "tsv"}:
+        return None
+    return f"; the file is {found.said()} by its content, and the recipe states `format: {stated}`"
 
 
 class UnpackedSizeError(Exception):
@@ -201,10 +291,21 @@ class _Bounded(io.RawIOBase):
         return len(data)
 
 
-def _decompressed(stream: IO[bytes], name: str, budget: _Budget) -> IO[bytes]:
-    """The stream itself, or decompressed if the name's suffix says so."""
-    opener = OPENERS.get(PurePosixPath(name).suffix.lower())
-    return stream if opener is None else io.BufferedReader(_Bounded(opener(stream), budget), 1 << 16)
+def _packing(stream: IO[bytes], name: str) -> tuple[str | None, IO[bytes]]:
+    """How a stream is packed: by its first bytes, or by its name if they are not text; and the stream from there."""
+    head, stream = beginning(stream, BLOCK)
+    return packing_of(head) or (None if is_text(head) else packing_by_name(name)), stream
+
+
+def _unpacked(stream: IO[bytes], name: str, budget: _Budget) -> tuple[str | None, IO[bytes]]:
+    """What is packed in a stream; and "zip" or "tar" if that is an archive."""
+    for _ in range(MOST_PACKINGS):
+        packing, stream = _packing(stream, name)
+        if packing not in OPENERS:
+            return packing, stream
+        name = unpacked_name(name)
+        stream = io.BufferedReader(_Bounded(OPENERS[packing](stream), budget), 1 << 16)
+    raise UnpackedSizeError(f"packed more than {MOST_PACKINGS - 1} times over")
 
 
 def _zstd(stream: IO[bytes]) -> Any:
@@ -214,11 +315,10 @@ def _zstd(stream: IO[bytes]) -> Any:
 
 
 OPENERS: dict[str, Callable[[IO[bytes]], Any]] = {
-    ".gz": gzip.open,
-    ".tgz": gzip.open,
-    ".xz": lzma.open,
-    ".bz2": bz2.open,
-    ".zst": _zstd,
+    "gzip": gzip.open,
+    "xz": lzma.open,
+    "bzip2": bz2.open,
+    "zstd": _zstd,
 }
 
 
@@ -247,6 +347,9 @@ def _until_broken(rows: Iterator[Row | Unread]) -> Iterator[Row | Unread]:
 
 def _zip(stream: IO[bytes], file: InputFile, budget: _Budget) -> Iterator[Row | Unread]:
     with zipfile.ZipFile(stream) as archive:
+        if "[Content_Types].xml" in archive.namelist():
+            yield Unread("an Office file (.xlsx, .docx, ...): save its sheet as CSV, its words as text", None, "")
+            return
         for info in archive.infolist():
             if not info.is_dir():
                 yield from _until_broken(_zip_member(archive, info, file, budget))
@@ -256,9 +359,7 @@ def _zip_member(
     archive: zipfile.ZipFile, info: zipfile.ZipInfo, file: InputFile, budget: _Budget
 ) -> Iterator[Row | Unread]:
     with archive.open(info) as stream:
-        # Before anything is unpacked: zipfile reads no more than the size that the archive states.
-        budget.spend(info.file_size)
-        yield from _member(io.BufferedReader(stream, 1 << 16), info.filename, file, budget)  # type: ignore[type-var]
+        yield from _member(io.BufferedReader(_Bounded(stream, budget), 1 << 16), info.filename, file, budget)
 
 
 class _TarHeader(tarfile.TarInfo):
@@ -290,16 +391,19 @@ def _member(stream: IO[bytes], name: str, file: InputFile, budget: _Budget) -> I
     if any(path.anchor or ".." in path.parts for path in paths):
         yield Unread(f"{name}: a path that leaves the archive", None, "")
         return
-    try:
-        format = file.format or format_of(name)
-    except AssayError as error:
-        yield Unread(error.message, None, "")
-        return
-    if format is None:
-        yield Unread(f"{name}: an archive within an archive", None, "")
-        return
-    for row in _until_broken(rows_of(_decompressed(stream, name, budget), format, name, file.options)):
+    for row in _until_broken(_member_rows(stream, name, file, budget)):
         if isinstance(row, dict):
             yield row | {"_member": name}
         else:
             yield replace(row, message=f"{name}: {row.message}")
+
+
+def _member_rows(stream: IO[bytes], name: str, file: InputFile, budget: _Budget) -> Iterator[Row | Unread]:
+    archive, stream = _unpacked(stream, name, budget)
+    if archive is not None:
+        yield Unread("an archive within an archive", None, "")
+        return
+    try:
+        yield from _content_rows(stream, name, file)
+    except AssayError as error:
+        yield Unread(error.message.removeprefix(f"{name}: "), None, "")

@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 from typing import Any
 
-from curate.read.encoding import BROKEN, is_utf8
+from curate.read.encoding import BROKEN, Encoding, is_utf8
 
 Row = dict[str, Any]
 """A file's own columns. Those that begin with an underscore may be Assay's: `_member` names the member of an archive,
-`_encoding` how the text was encoded where that was not UTF-8, `_key` a row's key in a JSON object of rows."""
+`_encoding` how the text was encoded where that was not UTF-8, `_guessed` whether that is a guess, "sure" or "unsure",
+`_key` a row's key in a JSON object of rows, `_repeated_key` a key that its JSON gives twice, of which the last value
+counts."""
 
 LONGEST_ROW = 16 << 20
 """Bytes of a line, a file of text, or an element of JSON, or characters of a CSV cell, beyond which it is no row."""
@@ -32,6 +34,14 @@ def not_decoded(encoding: str | None, words: object = "not UTF-8") -> str:
     if encoding is None:
         return f"{words}; no other encoding is sure: state `encoding` in the recipe's source"
     return f"not {encoding}" if not is_utf8(encoding) else "not UTF-8"
+
+
+def how_encoded(encoding: Encoding | None) -> Row:
+    """What rows say of how their text was encoded; nothing of UTF-8."""
+    if encoding is None or is_utf8(encoding.name):
+        return {}
+    guess = {"_guessed": "sure" if encoding.sure else "unsure"} if encoding.guessed else {}
+    return {"_encoding": encoding.name} | guess
 
 
 def shown(data: bytes) -> str:

@@ -1,7 +1,9 @@
 """PII: personal data and secrets become typed placeholders, in turns, targets and meta alike, or quarantine the row.
 
 The same value becomes the same placeholder within a row (`[EMAIL_1]`, `[EMAIL_2]`), however it is written, so that who
-is who stays told. What counts as what is `curate.text.personal_data`; names of people and places are
+is who stays told. In a target a telephone number that a turn holds is one only if it is one there (not so a docket's
+number, whatever key it has), and a string that a turn holds as personal data always is: a model can answer only what it
+reads. What counts as what is `curate.text.personal_data`; names of people and places are
 `curate.text.names`.
 
 JSON stays JSON: in a target, and in a turn that is a JSON object or array, only what is within strings changes, and
@@ -29,7 +31,7 @@ from pydantic import Field, model_validator
 from curate.record import SCHEMA, rows_of_texts, texts_of, with_texts
 from curate.stage import Outcome, Reject, RowStage, divide
 from curate.text.names import ENTITIES, NameKind, Names
-from curate.text.personal_data import FINDERS, SUSPECT, Found, Kind, find, masked
+from curate.text.personal_data import FINDERS, SUSPECT, Found, Kind, find, masked, value
 from curate.text.plain_text import ODD, plain
 
 META_ENTRIES = pa.list_(pa.struct([pa.field("key", pa.string(), nullable=False), pa.field("value", pa.string())]))
@@ -61,7 +63,7 @@ class Pii(RowStage):
     """
 
     name: ClassVar[str] = "pii"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     libraries: ClassVar[tuple[str, ...]] = ("phonenumbers", "presidio-analyzer", "python-stdnum", "spacy")
     reasons: ClassVar[dict[str, str]] = {"personal_data": "a kind that `pii.quarantine` names"}
     protects: ClassVar[bool] = True
@@ -156,6 +158,8 @@ class _Row:
     def __init__(self, stage: Pii, texts: Sequence[str]) -> None:
         self.stage = stage
         self.texts = texts
+        self.said: list[str] = []
+        """The turns with placeholders."""
         self.placeholders: dict[tuple[str, str], str] = {}
         self.quarantined = Counter[str]()
         self.first: dict[str, str] = {}
@@ -171,6 +175,13 @@ class _Row:
         column = COLUMNS[place.column]
         if column in ("group", "label"):
             return xxhash.xxh3_128_hexdigest(text.encode()) if self._find(text, place, "") else text
+        mended = self._protected(text, place, called)
+        if column == "turns":
+            self.said.append(mended)
+        return mended
+
+    def _protected(self, text: str, place: Place, called: str) -> str:
+        column = COLUMNS[place.column]
         if column == "target" or (column == "turns" and text.lstrip()[:1] in ("{", "[")):
             try:
                 json.loads(text)
@@ -192,7 +203,7 @@ class _Row:
                     called = said
                     if self._find(said, place, ""):
                         self.counters.add("in_keys")
-                elif (mended := self._replaced(said, place, called)) != said:
+                elif (mended := self._known(said, place) or self._replaced(said, place, called)) != said:
                     new = _json_string(mended)
             elif "credit_card" in place.kinds and len(new) >= 12 and new.isdigit():
                 only = place._replace(kinds=("credit_card",))
@@ -209,6 +220,18 @@ class _Row:
             at = found.end
         return "".join([*out, text[at:]])
 
+    def _known(self, said: str, place: Place) -> str | None:
+        """The placeholder of a text that is, as a whole, a value found before."""
+        if COLUMNS[place.column] != "target" or not re.fullmatch(r"[\w+(](?:.*\w)?", said):
+            return None
+        known = (self.placeholders.get((kind, value(kind, said))) for kind in FINDERS if kind in place.kinds)
+        return next(filter(None, known), None)
+
+    def _is_told(self, found: Found, text: str) -> bool:
+        """Whether what is found in a target does not stand in the turns, which come first, as something else."""
+        written = text[found.begin : found.end]
+        return (found.kind, found.value) in self.placeholders or not any(written in said for said in self.said)
+
     def _placeholder(self, found: Found) -> str:
         if (found.kind, found.value) not in self.placeholders:
             self.numbers[found.kind] += 1
@@ -219,6 +242,8 @@ class _Row:
     def _find(self, text: str, place: Place, called: str) -> list[Found]:
         """What is found in a text and is to be replaced; what is to be quarantined is noted."""
         found = find(text, place.kinds, called)
+        if COLUMNS[place.column] == "target":
+            found = [each for each in found if each.kind != "phone" or self._is_told(each, text)]
         if self.stage.names is not None and not {*ENTITIES.values()}.isdisjoint(place.kinds):
             taken = [*((each.begin, each.end) for each in found), *(each.span() for each in PLACEHOLDER.finditer(text))]
             for kind, begin, end in self.stage.names.find(text):

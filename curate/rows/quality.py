@@ -39,6 +39,9 @@ def _ignored(low: float | None = None, high: float | None = None) -> Rule:
     return Rule(low=low, high=high, then="ignore")
 
 
+REPETITIVE = 0.75
+"""Share of an answer's words that stand in repeated runs of ten from which it says little but one thing: four copies of
+a text. Such an answer is a loop if they are its end, and unasked."""
 RULES: dict[str, Rule] = {
     "words": _ignored(50, 100_000),
     "mean_word_length": _ignored(3, 10),
@@ -65,6 +68,8 @@ RULES: dict[str, Rule] = {
     "echo": Rule(high=0, then="reject"),
     "loop": Rule(high=0, then="reject"),
     "cut_off": Rule(high=0, then="reject"),
+    "same_words": Rule(high=0),
+    "repetitive": Rule(high=REPETITIVE),
     "open_end": Rule(high=0),
     "open_brackets": Rule(high=0),
     "refusal": Rule(high=0),
@@ -79,9 +84,6 @@ RULES: dict[str, Rule] = {
 Bounds of text signals are Gopher's, of `punctuated_lines` and `short_lines` FineWeb's; what they find in answers are
 lists, code and short replies, so they are ignored.
 """
-LOOP = 0.75
-"""Share of an answer's words that stand in repeated runs of ten from which it says the same over and over: four copies
-of one text and little else."""
 
 
 class Rating(Settings):
@@ -109,8 +111,8 @@ class Quality(RowStage):
         "no_answer": "there is nothing to learn",
         "answer_too_short": "the answer is shorter than `min_answer_chars`",
         "target_not_json": "the target is not strict JSON",
-        "echo": "the answer is the question and nothing else",
-        "loop": "the answer says the same over and over",
+        "echo": "the answer is the question and nothing else, and no other turn sets a task",
+        "loop": "the answer ends in copies of one text, unasked",
         "cut_off": "the answer breaks off: a code block is left open, or prose ends in a comma or in a word like `and`",
         "only_placeholder": "the answer is `[insert ...]`, `<nooutput>`, `TODO` or the like, and nothing else",
     }
@@ -225,8 +227,9 @@ def measure(table: pa.Table) -> dict[str, pa.Array]:
     at = np.cumsum(said.to_numpy(zero_copy_only=False)) - 1
     rows = pa.array(at, mask=pc.invert(said).to_numpy(zero_copy_only=False))
     signals |= {name: values.take(rows) for name, values in answer_signals(table.filter(said)).items()}
-    looped = pc.greater(signals["duplicate_10gram"], LOOP)
-    signals["loop"] = pc.if_else(said, pc.fill_null(looped, False), None)
+    signals["repetitive"] = pc.if_else(said, signals["duplicate_10gram"], None)
+    repeats = pc.fill_null(pc.greater(signals["repetitive"], REPETITIVE), False)
+    signals["loop"] = pc.and_kleene(signals["loop"], repeats)
     return {name: signals[name] for name in RULES}
 
 

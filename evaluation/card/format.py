@@ -33,6 +33,7 @@ WholeMeasure = Literal[
     "empty",
     "exact_match",
     "truncated",
+    "thought",
 ]
 FieldMeasure = Literal["accuracy", "match", "f1", "macro_f1", "kappa"]
 WHOLE_MEASURES: tuple[WholeMeasure, ...] = get_args(WholeMeasure)
@@ -143,6 +144,7 @@ class SystemScores(TypedDict):
     empty: NotRequired[Rate]
     exact_match: NotRequired[Rate]
     truncated: Rate
+    thought: NotRequired[Rate]
     fields: dict[str, FieldScores]
     form: dict[str, int]
     slices: dict[str, dict[str, SliceScores]]

@@ -25,6 +25,7 @@ WORDS: Mapping[str, str] = {
     "empty": "says nothing",
     "exact_match": "exactly the expected text",
     "truncated": "cut off",
+    "thought": "thinks before it answers",
 }
 """Measures of the whole answer."""
 FIELD_WORDS: Mapping[str, str] = {

@@ -29,7 +29,7 @@ from evaluation.card.measures import (
 from evaluation.card.side_by_side import Questions, ShownRows, shown
 from evaluation.card.statistics import verdict
 from evaluation.judge.answer import Answer
-from evaluation.judge.form import Class
+from evaluation.judge.form import Class, value_of
 from train.manifest import Loss
 
 MOST_LABELS = 10
@@ -47,7 +47,7 @@ def write_report(
     loss: Loss | None,
     questions: Questions,
     systems: Mapping[str, Sequence[Answer]],
-    value_of: Callable[[str], Any] = json.loads,
+    value_of: Callable[[str], Any] = value_of,
 ) -> None:
     """Write report.html.
 

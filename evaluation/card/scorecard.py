@@ -47,7 +47,7 @@ JUDGED: tuple[WholeMeasure, ...] = (
 )
 """Measures that are a judgement's attributes of these names."""
 FLAGGED: tuple[WholeMeasure, ...] = (
-    *("wrong_type", "wrong_enum", "wrong_value", "empty", "refusal", "repetition", "truncated"),
+    *("wrong_type", "wrong_enum", "wrong_value", "empty", "refusal", "repetition", "truncated", "thought"),
 )
 """Flags of a form that are measures."""
 SLICED = ("schema_valid", "whole_match", "rules_match", "exact_match")

@@ -1,12 +1,11 @@
 """The form of an output: is it the JSON that was asked for, and if not, in which one way does it first fail.
 
-Every output has exactly one class. What else is wrong with it stands in its flags. Nothing is repaired silently: where
-a JSON value can be found inside other text, that is told apart from an output that is one.
+Every output has exactly one class. What else is to be said of it stands in its flags. A think part before the answer is
+set aside first, and flagged. Nothing is repaired silently: where a JSON value can be found inside other text, that is
+told apart from an output that is one.
 """
 
-import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal, get_args
@@ -15,6 +14,8 @@ import jsonschema_rs
 
 from curate.errors import AssayError
 from curate.text import strict_json
+from evaluation.judge.extract import Place, ends_early, places
+from evaluation.judge.thinking import set_aside
 
 Class = Literal[
     "valid",
@@ -44,17 +45,9 @@ order, if it breaks several); `wrong_value` is any rule the others do not name. 
 takes; `refusal`, `repetition` (the text runs in circles), `truncated` (JSON that ends too early), `syntax` (JSON that
 is broken within) and `no_answer` (no object or array begins anywhere) where no value can be found."""
 
-Flag = Literal[
-    "wrong_type",
-    "missing_key",
-    "invented_key",
-    "wrong_enum",
-    "wrong_value",
-    "empty",
-    "refusal",
-    "repetition",
-    "truncated",
-]
+Rule = Literal["wrong_type", "missing_key", "invented_key", "wrong_enum", "wrong_value"]
+BROKEN: tuple[Rule, ...] = get_args(Rule)
+Flag = Literal[Rule, "empty", "refusal", "repetition", "truncated", "thought"]
 FLAGS: tuple[Flag, ...] = get_args(Flag)
 RULES: dict[str, Flag] = {
     "type": "wrong_type",
@@ -74,8 +67,6 @@ DEEPEST = 200
 """Levels of nesting that are read. Python's own limit depends on who calls the parser; this one does not."""
 VIOLATIONS = 100
 """Violations of one output that are looked at."""
-STARTS = 32
-"""Places at which a JSON value is looked for within other text."""
 MESSAGE = 300
 """Characters of a message that are kept: a validator's repeats the offending value, which may be a whole document."""
 
@@ -126,16 +117,38 @@ def form_of(output: str, validator: jsonschema_rs.Validator, cut_off: bool = Fal
         validator: of the answer's schema.
         cut_off: whether the generator stopped it at its limit of tokens.
     """
-    cut: set[Flag] = {"truncated"} if cut_off else set()
+    flags: set[Flag] = {"truncated"} if cut_off else set()
     try:
         value = _read(output)
     except strict_json.InvalidJson as error:
-        return _not_json(output, error, validator, cut)
-    flags, detail = violations(value, validator)
-    if not flags:
-        return Form("valid", "", frozenset(cut), value, value, True)
-    first = next(flag for flag in FLAGS if flag in flags)
-    return Form(first, detail, frozenset(flags | cut), value, value)
+        answer, thought = set_aside(output)
+        flags |= {"thought"} if thought else set()
+        if answer is None:
+            return Form("truncated", "a think part that does not end", frozenset[Flag]({"truncated", *flags}))
+        if answer == output:
+            return _not_json(output, error, validator, flags)
+        try:
+            value = _read(answer)
+        except strict_json.InvalidJson as within:
+            return _not_json(answer, within, validator, flags)
+    broken, detail = violations(value, validator)
+    if not broken:
+        return Form("valid", "", frozenset(flags), value, value, True)
+    first = next(rule for rule in BROKEN if rule in broken)
+    return Form(first, detail, frozenset(broken | flags), value, value)
+
+
+def value_of(output: str) -> Any:
+    """The JSON value that an output is, its think part aside.
+
+    Raises:
+        InvalidJson: it is none.
+    """
+    try:
+        return _read(output)
+    except strict_json.InvalidJson:
+        answer, _ = set_aside(output)
+        return _read(answer or "")
 
 
 def violations(value: Any, validator: jsonschema_rs.Validator) -> tuple[set[Flag], str]:
@@ -182,30 +195,28 @@ def _deeper(value: Any, levels: int) -> bool:
     return bool(inside)
 
 
-def _not_json(output: str, error: strict_json.InvalidJson, validator: jsonschema_rs.Validator, cut: set[Flag]) -> Form:
-    text = output.strip()
+def _not_json(answer: str, error: strict_json.InvalidJson, validator: jsonschema_rs.Validator, cut: set[Flag]) -> Form:
+    text = answer.strip()
     detail = short(str(error))
     if not text:
         return Form("empty", "nothing but white space", frozenset[Flag]({"empty", *cut}))
     if error.kind != "syntax":
         return Form(error.kind, detail, frozenset(cut | signs(text)))
-    begin, end, value, fits = _extract(text, validator)
+    found = places(text)
+    begin, end, value, fits = _extract(text, found, validator)
     if value is not ABSENT:
         kind = _around(text, begin, end)
         circles: set[Flag] = {"repetition"} if runs_in_circles(text) else set()
         return Form(kind, detail, frozenset(cut | circles), ABSENT, value, fits)
     flags = cut | signs(text)
-    opened = re.search(r"[{\[]", text)
-    if opened is not None and "{" in text and text[opened.start()] == "[":
-        opened = re.search("{", text)
     if "refusal" in flags:
         return Form("refusal", detail, frozenset(flags))
-    early = opened is not None and ends_early(text[opened.start() :])
+    early = bool(found) and not found[-1].complete and ends_early(text[found[-1].begin : found[-1].end].rstrip())
     if early:
         flags.add("truncated")
     if "repetition" in flags:
         return Form("repetition", detail, frozenset(flags))
-    if opened is None:
+    if not found:
         return Form("no_answer", detail, frozenset(flags))
     return Form("truncated" if early else "syntax", detail, frozenset(flags))
 
@@ -216,38 +227,32 @@ def signs(text: str) -> set[Flag]:
     return found | {"repetition"} if runs_in_circles(text) else found
 
 
-def _extract(text: str, validator: jsonschema_rs.Validator) -> tuple[int, int, Any, bool]:
-    """The first object or array within a text that fits the schema, else the first: (begin, end, value, whether)."""
-    found: tuple[int, int, Any, bool] = (0, 0, ABSENT, False)
-    for begin, end in _values(text):
+def _extract(text: str, found: list[Place], validator: jsonschema_rs.Validator) -> tuple[int, int, Any, bool]:
+    """Of the complete values in a text that are strict JSON, the last of those that fit the schema best: (begin, end,
+    value, whether it fits). Best is to fit; then to have the type that is asked for, and its keys."""
+    best: tuple[int, int, Any, bool] = (0, 0, ABSENT, False)
+    best_fit = (False, False, False)
+    for place in found:
+        if not place.complete:
+            continue
         try:
-            value = _read(text[begin:end])
+            value = _read(text[place.begin : place.end])
         except strict_json.InvalidJson:
             continue
-        if not violations(value, validator)[0]:
-            return begin, end, value, True
-        if found[2] is ABSENT or (isinstance(value, dict) and not isinstance(found[2], dict)):
-            found = begin, end, value, False
-    return found
+        flags, _ = violations(value, validator)
+        fit = not flags, not _wrong_kind(value, validator), not flags & {"missing_key", "invented_key"}
+        if fit >= best_fit:
+            best, best_fit = (place.begin, place.end, value, not flags), fit
+    return best
 
 
-_DECODER = json.JSONDecoder()
-
-
-def _values(text: str) -> Iterator[tuple[int, int]]:
-    """Where objects and arrays stand in a text, one after the other."""
-    at = 0
-    for _ in range(STARTS):
-        opened = re.compile(r"[{\[]").search(text, at)
-        if opened is None:
-            return
-        try:
-            _, end = _DECODER.raw_decode(text, opened.start())
-        except (ValueError, RecursionError):
-            at = opened.start() + 1
-            continue
-        yield opened.start(), end
-        at = end
+def _wrong_kind(value: Any, validator: jsonschema_rs.Validator) -> bool:
+    """Whether a value itself, not one within it, has another type than is asked for."""
+    try:
+        errors = islice(validator.iter_errors(value), VIOLATIONS)
+        return any(error.kind.name == "type" and not error.instance_path for error in errors)
+    except (ValueError, TypeError, RecursionError):
+        return False
 
 
 def _around(text: str, begin: int, end: int) -> Class:
@@ -260,24 +265,6 @@ def _around(text: str, begin: int, end: int) -> Class:
     if before and after:
         return "text_around"
     return "text_before" if before else "text_after"
-
-
-def ends_early(text: str) -> bool:
-    """Whether a text that begins as JSON ends before the JSON does, so that more text could have made it whole."""
-    try:
-        _DECODER.raw_decode(text)
-    except json.JSONDecodeError as error:
-        rest = text[error.pos :].strip()
-        return (
-            not rest
-            or error.msg.startswith("Unterminated string")
-            or (error.msg.startswith("Invalid \\") and len(text) - error.pos <= 6)
-            or any(word.startswith(rest) for word in ("true", "false", "null", "-", "NaN", "Infinity", "-Infinity"))
-            or re.fullmatch(r"[.eE][+-]?", rest) is not None
-        )
-    except RecursionError:
-        return True
-    return False
 
 
 REFUSAL = re.compile(

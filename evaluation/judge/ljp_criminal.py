@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from curate.text import strict_json
+from evaluation.judge.form import value_of
 
 FIELDS = ("fine_lv", "imprisonment_with_labor_lv", "imprisonment_without_labor_lv")
 WORDS = ("벌금", "징역", "금고")
@@ -42,7 +43,7 @@ def render(answer: Any) -> str | None:
 def text_of(output: str) -> str:
     """An output as the text to be scored: rendered if it is JSON of levels, else as it stands."""
     try:
-        rendered = render(strict_json.loads(output))
+        rendered = render(value_of(output))
     except strict_json.InvalidJson:
         rendered = None
     return output if rendered is None else rendered

@@ -1,6 +1,7 @@
 """Inspect: what a newcomer is shown of files without a recipe, and the recipe that they get."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from assay.cli import app
 from assay.console import UNSAFE
 from assay.inspection import Group, inspect
 from assay.previews import previews
-from assay.starter import write_starter
+from assay.starter import orders, write_starter
 from curate.contract import Contract
 from curate.engine import map_in_process
 from curate.errors import AssayError
@@ -196,7 +197,7 @@ def test_files_of_one_kind_are_taken_together_and_the_largest_kind_comes_first(t
     ]  # fmt: skip
     first, unnamed, _ = found.groups
     assert (first.format, first.stated, first.profile.rows, first.shapes) == ("jsonl", False, 40, {"alpaca": 40})
-    assert (unnamed.format, unnamed.stated) == ("jsonl", True)
+    assert (unnamed.format, unnamed.stated) == ("json", False)
 
 
 def test_encodings_are_told(tmp_path: Path) -> None:
@@ -319,6 +320,21 @@ def test_the_contract_of_a_starter_is_short_and_loads(tmp_path: Path) -> None:
     jsonschema.validate(yaml.safe_load(written), json.loads((tmp_path / "mine/recipe.schema.json").read_text()))
     stated = yaml.safe_load(text.replace("# quality", "quality").replace("#   -", "  -").replace("#     i", "    i"))
     assert stated["schema"][1]["quality"][0]["name"] == "enough_rows", "the remark is a rule when it is made one"
+
+
+@given(st.sets(st.lists(st.sampled_from(["system", "user", "assistant", "tool"]), min_size=1).map(tuple), min_size=1))
+def test_a_contract_admits_the_orders_that_it_was_written_from(spoken: set[tuple[str, ...]]) -> None:
+    for answered in (True, False):
+        assert all(re.search(orders(spoken, answered), " ".join(roles)) for roles in spoken)
+
+
+def test_a_contract_admits_no_other_orders() -> None:
+    said = {("user", "assistant"), ("system", "user", "assistant", "user", "assistant")}
+    assert orders(said, True) == "^(system )?user( (assistant|user))*? assistant$"
+    assert (
+        orders({("assistant", "user", "assistant")}, True)
+        == "^(system )?(assistant|user)( (assistant|user))*? assistant$"
+    )
 
 
 def test_a_recipe_that_is_there_is_not_touched(tmp_path: Path) -> None:

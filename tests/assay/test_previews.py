@@ -27,7 +27,9 @@ def test_the_shape_of_a_row_is_told(tmp_path: Path) -> None:
     assert json.loads(seen.messages[-1]["content"]) == {"colour": "red", "count": 2}
     assert unseen.shape is None
     assert unseen.rejected is not None
-    assert unseen.rejected.startswith("read: unrecognised {'message': 'columns txet; looked for")
+    assert (unseen.rejected.stage, unseen.rejected.reason) == ("read", "unrecognised")
+    assert unseen.rejected.evidence["message"].startswith("columns txet; looked for")
+    assert str(unseen.rejected).startswith('read: unrecognised {"message": "columns txet; looked for')
 
 
 def test_a_row_of_the_test_set_is_shown_to_be_one(tmp_path: Path) -> None:
@@ -40,8 +42,8 @@ def test_a_row_of_the_test_set_is_shown_to_be_one(tmp_path: Path) -> None:
     (project.drop / "test.json").write_text(json.dumps([{"question": secret}]))
     first, second = shown(project, 2)
     assert first.rejected is not None
-    assert first.rejected.startswith("decontaminate: ")
-    assert "test.json" in first.rejected
+    assert first.rejected.stage == "decontaminate"
+    assert "test.json" in str(first.rejected)
     assert second.rejected is None
 
 

@@ -4,6 +4,7 @@ import io
 from datetime import date
 from decimal import Decimal
 
+import pandas as pd
 import pyarrow as pa
 
 from curate.read.raw import Unread
@@ -14,7 +15,15 @@ def test_parquet_values(written: Written) -> None:
     row = {"t": date(2020, 1, 2), "d": Decimal("1.50"), "x": b"\xff", "l": [{"k": None}], "m": [("a", 1)], "n": None}
     types = {"m": pa.map_(pa.string(), pa.int64()), "n": pa.int64()}
     table = pa.table({name: pa.array([value], types.get(name)) for name, value in row.items()})
-    assert written("f.parquet", parquet_of(table)) == [row]
+    read = {"t": "2020-01-02", "d": 1.5, "x": b"\xff", "l": [{}], "m": {"a": 1}, "n": None}
+    assert written("f.parquet", parquet_of(table)) == [read]
+
+
+def test_the_index_that_pandas_adds_is_no_data(written: Written) -> None:
+    frame = pd.DataFrame({"a": [1, 2, 3]})
+    buffer = io.BytesIO()
+    frame[frame["a"] > 1].to_parquet(buffer)
+    assert written("f.parquet", buffer.getvalue()) == [{"a": 2}, {"a": 3}]
 
 
 def test_a_parquet_value_that_python_does_not_have(written: Written) -> None:

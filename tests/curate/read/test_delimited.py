@@ -3,8 +3,10 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from curate.read.raw import Row, Unread
+from curate.read.delimited import looks_like_data
+from curate.read.raw import Options, Row, Unread
 from tests.curate.read.made import UNSURE, Written, messages, parsed
 
 
@@ -39,7 +41,10 @@ def test_broken_csv_rows(written: Written) -> None:
 
 def test_a_broken_csv_header_names_no_columns(written: Written) -> None:
     assert messages(written("f.csv", b"a,\xff\n1,2\n3,4\n")) == [f"not UTF-8{UNSURE}"] * 2
-    assert messages(written("f.csv", b'"a"x,b\n1,2\n')) == ["',' expected after '\"'", "the header could not be read"]
+    assert messages(written("f.csv", b'"a"x,b\n"1,5",2\n')) == [
+        "',' expected after '\"'",
+        "the header could not be read",
+    ]
 
 
 CELLS = st.text(st.sampled_from('ab,"\n\r\t \0é'), max_size=5)
@@ -82,7 +87,85 @@ def test_no_byte_of_any_csv_is_lost(content: bytes) -> None:
         ("'a','b'\n'1','x,y'\n", {}, {"a": "1", "b": "x,y"}),
         ("a:b\n1:x\n", {"delimiter": ":"}, {"a": "1", "b": "x"}),
         ('a,b\n1,"x\n', {"quote": ""}, {"a": "1", "b": '"x'}),
+        ("sep=;\na;b\n1,5;x\n", {}, {"a": "1,5", "b": "x"}),
+        ("SEP=\\t\r\na\tb,c\r\n1,5\tx\r\n", {}, {"a": "1,5", "b,c": "x"}),
+        ('"sep=|"\na|b\n1,5|x\n', {}, {"a": "1,5", "b": "x"}),
+        ("sep=,\na;b\n1,5;x\n", {"delimiter": ";"}, {"a": "1,5", "b": "x"}),
+        ("a||b\n1|5||x\n", {}, {"a": "1|5", "b": "x"}),
+        ('a||b\n1||"x||y\nz"\n', {}, {"a": "1", "b": "x||y\nz"}),
+        ("a|||b\n1||x\n", {"delimiter": "|"}, None),
+        ("a::b\n1:5::x\n", {}, {"a": "1:5", "b": "x"}),
+        ("a<>b\n1<>x\n", {"delimiter": "<>"}, {"a": "1", "b": "x"}),
+        ("a\x01b\n1,5\x01x\n", {}, {"a": "1,5", "b": "x"}),
+        ("a~b\n1~x\n", {}, {"a": "1", "b": "x"}),
+        ("a^b\n1^x\n", {}, {"a": "1", "b": "x"}),
+        ("a,b\r1,x\r2,y\r", {}, {"a": "1", "b": "x"}),
+        ('a,b\n1, "x, y"\n', {}, {"a": "1", "b": "x, y"}),
+        ('a,b\n"say \\"x\\", y",\\N\n', {}, {"a": 'say "x", y', "b": None}),
+        ('a,b\n"C:\\new \\\\ \\"x",1\n', {}, {"a": 'C:\\new \\ "x', "b": "1"}),
+        ("a\tb\n\\N\tx\\\ty\n", {}, {"a": None, "b": "x\ty"}),
+        ("a,b\n1~,5,x\n", {"escape": "~"}, {"a": "1,5", "b": "x"}),
+        ('a,b\n"x ""\\"" y",\\Nothing\n', {}, {"a": 'x "\\" y', "b": "\\Nothing"}),
+        ('a\tb\n"Yes," he said.\tx\n"No,\t"y"\n', {}, {"a": '"Yes," he said.', "b": "x"}),
     ],
 )
-def test_delimiters_and_quotes_are_stated_or_told(content: str, options: dict[str, str], row: Row) -> None:
-    assert parsed(content.encode(), "csv", **options)[0] == row
+def test_delimiters_and_quotes_are_stated_or_told(content: str, options: dict[str, str], row: Row | None) -> None:
+    [found, *_] = parsed(content.encode(), "csv", **options)
+    assert found == row or (row is None and isinstance(found, Unread))
+
+
+@pytest.mark.parametrize(("delimiter", "escape"), [("||", None), (",", "\\"), ("::", "\\"), ("<|>", None)])
+@given(
+    rows=st.lists(st.lists(st.text(st.sampled_from('ab,:|"\\\n N'), max_size=6), min_size=2, max_size=2), max_size=6)
+)
+def test_what_is_written_with_long_delimiters_or_escapes_reads_back(
+    delimiter: str, escape: str | None, rows: list[list[str]]
+) -> None:
+    def quoted(cell: str) -> str:
+        cell = cell.replace("\\", "\\\\").replace('"', '\\"') if escape else cell.replace('"', '""')
+        return f'"{cell}"'
+
+    content = "".join(delimiter.join(map(quoted, row)) + "\n" for row in [["x", "y"], *rows])
+    found = parsed(content.encode(), "csv", delimiter=delimiter, escape=escape, quote='"')
+    assert found == [{"x": row[0], "y": row[1]} for row in rows]
+
+
+def test_a_table_without_a_header() -> None:
+    content = b"0\tIs it?\tNo.\n1\tAre they?\n2\tWas it?\tYes.\n"
+    rows = parsed(content, "tsv", header=False)
+    assert rows[0] == {"column_1": "0", "column_2": "Is it?", "column_3": "No."}
+    assert messages(rows) == ["2 cells, expected 3"]
+    assert parsed(content, "tsv", header=False, columns=("a", "b", "c"))[2] == {"a": "2", "b": "Was it?", "c": "Yes."}
+    assert len(messages(parsed(content, "tsv", header=False, columns=("a", "b")))) == 2
+    with pytest.raises(ValidationError, match="header: false"):
+        Options(columns=("a",))
+
+
+def test_a_header_in_the_middle_is_no_row(written: Written) -> None:
+    rows = written("f.csv", "a,b\n1,x\na,b\n2,y\n")
+    assert [row for row in rows if isinstance(row, dict)] == [{"a": "1", "b": "x"}, {"a": "2", "b": "y"}]
+    assert messages(rows) == ["the header once more"]
+    assert written("f.csv", "text\ntext\n") == [{"text": "text"}]
+
+
+def test_a_row_that_escapes_would_mend_says_so(written: Written) -> None:
+    sound = "".join(f'{number},"say ""x"""\n' for number in range(60))
+    assert messages(written("f.csv", f'a,b\n{sound}1,"say \\"x\\", y"\n')) == [
+        "',' expected after '\"'; where \\\" is a quote within a cell, state `escape: \"\\\\\"`"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("names", "rows", "seen"),
+    [
+        (["id", "question", "answer 1"], [["1", "Is it?", "No."]], None),
+        (["0", "Is it so?"], [["1", "Is it not?"]], "0"),
+        (["Is it so?", "yes"], [["Is it not?", "no"], ["Was it?", "yes"]], "Is it so?"),
+        (["fine", "good"], [["bad", "good"]], "good"),
+        (["2024-01-02", "x"], [["2024-01-03", "y"]], "2024-01-02"),
+        (["word " * 20, "x"], [["other", "y"]], "word " * 20),
+        (["Frage", "Antwort"], [["Was?", "Nichts."]], None),
+    ],
+)
+def test_a_first_row_that_looks_like_data(names: list[str], rows: list[list[str]], seen: str | None) -> None:
+    assert looks_like_data([dict(zip(names, row, strict=True)) for row in rows]) == seen

@@ -18,7 +18,7 @@ import pytest
 from fsspec.registry import _registry
 
 from curate.errors import AssayError
-from curate.read.raw import Files, InputFile, drop_digest, find_files, read_rows
+from curate.read.raw import Files, InputFile, drop_digest, find_files, form_of, read_rows
 
 
 def test_files_of_a_bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,10 +132,11 @@ def test_files_by_glob_are_sorted_and_known_by_their_content(tmp_path: Path) -> 
         (tmp_path / name).write_text(name)
     found = find_files(Files(files=["**/*.jsonl", "b/1.*", "a.csv"]), tmp_path, tmp_path)
     assert [(file.name, file.format, file.size) for file in found] == [
-        ("a.csv", "csv", 5),
-        ("b/1.jsonl", "jsonl", 9),
-        ("b/2.jsonl", "jsonl", 9),
+        ("a.csv", None, 5),
+        ("b/1.jsonl", None, 9),
+        ("b/2.jsonl", None, 9),
     ]
+    assert [form_of(file) for file in found] == [(None, "csv"), (None, "jsonl"), (None, "jsonl")]
     assert [file.sha256 for file in found] == [hashlib.sha256(file.name.encode()).hexdigest() for file in found]
     assert drop_digest(found) == drop_digest(found[::-1])
     (tmp_path / "a.csv").write_text("other")
@@ -150,17 +151,30 @@ def test_files_by_glob_are_sorted_and_known_by_their_content(tmp_path: Path) -> 
         ("a/../../x.jsonl", "leaves the drop", "relative to the drop"),
         ("/etc/passwd", "'/etc/passwd' leaves the drop", "--drop"),
         ("", "'' is no glob", "Mend it in the recipe"),
-        ("f.dat", "f.dat: cannot tell the format", "Set `format`"),
-        ("f.dat.gz", "f.dat.gz: cannot tell the format", "Set `format`"),
     ],
 )
 def test_files_that_cannot_be_found(tmp_path: Path, pattern: str, message: str, remedy: str) -> None:
-    for name in ("f.dat", "f.dat.gz"):
-        (tmp_path / name).touch()
     with pytest.raises(AssayError) as error:
         find_files(Files(files=[pattern]), tmp_path, tmp_path)
     assert message in error.value.message
     assert remedy in error.value.remedy
+
+
+@pytest.mark.parametrize(("name", "content"), [("f.dat", b""), ("f.dat.gz", gzip.compress(b"words")), ("f", b"a b\n")])
+def test_a_format_that_nothing_tells_is_asked_for(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    [file] = find_files(Files(files=[name]), tmp_path, tmp_path)
+    assert form_of(file)[1] is None
+    with pytest.raises(AssayError, match=rf"{name}: cannot tell the format by its content.*\nSet `format`"):
+        list(read_rows(file))
+
+
+def test_a_folder_named_by_a_url_is_the_same_drop(tmp_path: Path) -> None:
+    (tmp_path / "in a").mkdir()
+    (tmp_path / "in a" / "f.jsonl").write_text("{}\n")
+    source = Files(files=["in a/*"])
+    assert find_files(source, tmp_path.as_uri(), tmp_path) == find_files(source, tmp_path, tmp_path)
+    assert find_files(Files(files=["*"]), (tmp_path / "in a").as_uri(), tmp_path)[0].name == "f.jsonl"
 
 
 def test_a_package_that_is_not_installed(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Mapping: expressions make records of rows, rows cannot make expressions do anything else."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from datetime import date
 from decimal import Decimal
@@ -16,18 +17,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from curate.errors import AssayError
-from curate.read.mapping import (
-    UNDERIVABLE,
-    UNMAPPABLE,
-    Mapper,
-    RecordMapping,
-    RowError,
-    build_lookup,
-    compile_expression,
-    fold,
-    iso_date,
-    raw_json,
-)
+from curate.read.expressions import compile_expression, fold, iso_date
+from curate.read.mapping import UNDERIVABLE, UNMAPPABLE, Mapper, RecordMapping, RowError, build_lookup, raw_json
 from curate.read.raw import Files, Row, Unread, find_files, read_rows
 from curate.record import SCHEMA, content_id
 
@@ -37,7 +28,7 @@ ASKED = [{"role": "user", "content": "question"}]
 def mapped(mapping: dict[str, Any], row: Row, lookups: dict[str, dict[str, Row]] | None = None) -> dict[str, Any]:
     mapper = Mapper(RecordMapping.model_validate({"turns": ASKED} | mapping), lookups or {})
     [record] = mapper.records({"question": "q"} | row, "folder/file.csv")
-    return {name: value for name, value in record.items() if name != "told"}
+    return {name: record[name] for name in SCHEMA.names if name in record}
 
 
 def value_of(expression: str, row: Row | None = None, lookups: dict[str, dict[str, Row]] | None = None) -> Any:
@@ -116,6 +107,23 @@ def test_a_target_from_one_expression(expression: str, target: str | None) -> No
         ("'2019-02-30' | iso_date('%Y-%m-%d')", None),
         ("['k', 'none'] | pluck(table, 'v')", [1, None]),
         ("[1, 2, 2] | unique | list", [1, 2]),
+        ("['Acme', 'ACME', 'Acme'] | unique | list", ["Acme", "ACME"]),
+        ("['Acme', 'ACME', 'Acme'] | unique(false) | list", ["Acme"]),
+        ("[{'k': 'A'}, {'k': 'a'}] | groupby('k') | map('first') | list", ["A", "a"]),
+        ("""'{"a": [1, null]}' | from_json""", {"a": [1, None]}),
+        ("\"{'a': (1, None), 2: True}\" | from_python", {"a": [1, None], "2": True}),
+        ("['q', 'r'] | zip(['a', 'b'])", [["q", "a"], ["r", "b"]]),
+        (
+            "['q', 'r'] | zip(['a', 'b']) | map('object', 'ask', 'say') | list",
+            [{"ask": "q", "say": "a"}, {"ask": "r", "say": "b"}],
+        ),
+        ("['q', 'r'] | zip([1, 2]) | object", {"q": 1, "r": 2}),
+        ("{'a': 1, 'b': 2, 'c': 3} | pick('a', x='b')", {"a": 1, "x": 2}),
+        ("{'a': 1, 'b': 2} | omit('b', 'z')", {"a": 1}),
+        (
+            "['q', 'a', 'r'] | spoken_by('user', 'assistant') | map(attribute='role') | list",
+            ["user", "assistant", "user"],
+        ),
         ("table['k'].v if 'k' in table else none", 1),
         ("'k' in table and 'z' not in table", True),
         ("3 * 4 + 0.5", 12.5),
@@ -124,6 +132,59 @@ def test_a_target_from_one_expression(expression: str, target: str | None) -> No
 )
 def test_filters_and_lookups(expression: str, value: Any) -> None:
     assert value_of(expression, lookups={"table": {"k": {"v": 1}}}) == value
+
+
+def test_turns_of_two_lists_and_of_objects_with_other_keys() -> None:
+    turns = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+    two = "asked | zip(said) | sum(start=[]) | spoken_by('user', 'assistant')"
+    assert mapped({"turns": two}, {"asked": ["q"], "said": ["a"]})["turns"] == turns
+    other = "dialogue | map('pick', role='who', content='text')"
+    said = [{"who": turn["role"], "text": turn["content"], "at": 1} for turn in turns]
+    assert mapped({"turns": other}, {"dialogue": said})["turns"] == turns
+
+
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        ("'[1' | from_json", "from_json: Expecting ',' delimiter"),
+        ("'[NaN]' | from_json", "NaN is not JSON"),
+        ("[1] | from_json", "expected text, found list"),
+        ("\"[{'a': 'it'}]\" | from_json", "it is Python's notation, which from_python reads"),
+        ("\"['a' 'b']\" | from_python", "as numpy prints an array"),
+        ("\"['a'\\n 'b']\" | from_python", "as numpy prints an array"),
+        ("'open(1)' | from_python", "no literal of Python"),
+        ("'{1, 2}' | from_python", "a set, which JSON does not have"),
+        ("brackets | from_python", "no literal of Python"),
+        ("signs | from_python", "no literal of Python"),
+        ("['q'] | zip([])", "argument 2 is shorter"),
+        ("[['a', 1], ['a', 2]] | object", "object: a key twice"),
+        ("{'a': 1} | pick('b')", "KeyError: 'b'"),
+    ],
+)
+def test_filters_say_what_is_wrong(expression: str, message: str) -> None:
+    row = {"brackets": "[" * 5000, "signs": "-" * 100_000 + "1"}
+    reason, evidence = problem_of({"target": {"x": expression}}, row)
+    assert reason == UNMAPPABLE
+    assert message in evidence["message"]
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("group: [a, b]", "YAML takes this for a list: put an expression that begins with"),
+        ("label: {a: b}", "YAML takes this for a mapping"),
+        ("target: {x: [a, b]}", "YAML takes this for a list"),
+        ("label: '{{ a }}'", "write it without {{ and }}"),
+    ],
+)
+def test_what_yaml_takes_for_something_else(written: str, message: str) -> None:
+    with pytest.raises(ValidationError, match=re.escape(message)):
+        RecordMapping.model_validate(yaml.safe_load(written))
+
+
+def test_expressions_that_yaml_takes_for_numbers_and_truths() -> None:
+    written = "underivable: [{when: false, because: never}]\ntarget: {n: 5, x: '[1, {\"a\": 2}]'}"
+    assert mapped(yaml.safe_load(written), {})["target"] == '{"n": 5, "x": [1, {"a": 2}]}'
 
 
 @given(st.text(st.characters(max_codepoint=127)))
@@ -227,8 +288,8 @@ def test_underivable() -> None:
         ({"target": {"a": "[n] | map(attribute='x') | list"}}, "target.a", "not JSON serializable"),
         ({"target": {"a": "big"}}, "target.a", "Out of range float values are not JSON compliant"),
         ({"target": "missing"}, "target", "'missing' is undefined"),
-        ({"group": "[n]"}, "group", "expected text, a number or a date, found list"),
-        ({"label": "[question] | map('upper')"}, "label", "expected text, a number or a date, found generator"),
+        ({"group": "[n]"}, "group", "expected text or a number, found list"),
+        ({"label": "[question] | map('upper')"}, "label", "expected text or a number, found generator"),
         ({"group": "missing"}, "group", "'missing' is undefined"),
         ({"label": "question.nothing"}, "label", "has no attribute 'nothing'"),
         ({"meta": {"a": "n / 0"}}, "meta.a", "ZeroDivisionError: division by zero"),
@@ -242,17 +303,6 @@ def test_errors_name_the_key_and_what_is_wrong(mapping: dict[str, Any], key: str
     assert reason == UNMAPPABLE
     assert evidence["key"] == f"record.{key}"
     assert message in evidence["message"]
-
-
-def test_values_of_parquet_can_be_made_text() -> None:
-    row = {"when": date(2020, 1, 2), "price": Decimal("1.50"), "raw": b"\xc3\xa9"}
-    assert value_of("[when | string, when.isoformat(), price | float, raw.decode()]", row) == [
-        "2020-01-02",
-        "2020-01-02",
-        1.5,
-        "é",
-    ]
-    assert mapped({"group": "when", "label": "price"}, row)["group"] == "2020-01-02"
 
 
 VALUES = st.recursive(

@@ -61,7 +61,7 @@ def test_members_of_an_archive(written: Written, name: str, pack: Callable[[byte
     broken, unknown, nested = (row for row in rows if isinstance(row, Unread))
     assert broken.message == "in/a.jsonl: Expecting value: line 1 column 1 (char 0)"
     assert (broken.line, broken.raw) == (2, "broken\n")
-    assert unknown.message == "LICENSE: cannot tell the format by its suffix."
+    assert unknown.message == "LICENSE: cannot tell the format by its content, nor by its suffix."
     assert nested.message == "d.zip: an archive within an archive"
 
 
@@ -127,12 +127,14 @@ def test_of_a_small_truncated_file_little_is_lost(written: Written, packing: str
             assert len(written(name + packing, packed[:-6])) - 1 == 2000 - (name != "f.json")
 
 
-def test_a_file_that_is_not_what_its_suffix_says(written: Written) -> None:
+def test_a_file_that_is_nothing_known(written: Written) -> None:
+    """Neither what its suffix says nor anything else."""
     for name in ("f.jsonl.gz", "f.jsonl.xz", "f.jsonl.bz2", "f.zip", "f.tar", "f.tar.gz", "f.parquet", "f.parquet.gz"):
-        for content in (b"this is text\n" * 100, b""):
+        for content in (b"this is text\n" * 100, bytes(range(256)), b""):
             rows = written(name, content)
+            lines = ".jsonl" in name and content[:1] == b"t"  # each line is one that cannot be read
             if content or name in ("f.zip", "f.tar", "f.parquet"):
-                assert len(rows) == 1, name
+                assert len(rows) == (100 if lines else 1), name
             assert all(isinstance(row, Unread) for row in rows), name
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.errors import AssayError
-from evaluation.judge.form import ABSENT, FLAGS, Class, ends_early, form_of, runs_in_circles, validator_of
+from evaluation.judge.form import ABSENT, FLAGS, Class, form_of, runs_in_circles, validator_of, value_of
 
 SCHEMA = {
     "type": "object",
@@ -49,7 +49,10 @@ GOOD = '{"name": null, "count": 1}'
         (f"Sure! {GOOD}", "text_before"),
         (f"see [1]: {GOOD}", "text_before"),
         (f"{GOOD} I hope this helps", "text_after"),
-        (f"{GOOD}{GOOD}", "text_after"),
+        (f"{GOOD}{GOOD}", "text_before"),
+        (f"<think>so it is {GOOD}</think>\n{GOOD}", "valid"),
+        (f"<think>so it is {GOOD}", "truncated"),
+        ("Take {name} as it is.", "no_answer"),
         (f"{GOOD}<|im_start|>", "text_after"),
         (f"Here:\n```json\n{GOOD}\n```\nDone.", "text_around"),
         (f"I'm sorry, I cannot be sure, but: {GOOD}", "text_before"),
@@ -102,9 +105,14 @@ def test_all_that_is_wrong_is_flagged() -> None:
     assert form.detail.startswith("at /")
 
 
-def test_extraction_takes_what_fits_and_else_the_first_object() -> None:
+def test_extraction_takes_the_last_that_fits_best() -> None:
     assert form_of(f"such as {{}} or {GOOD}.", VALIDATOR).extracted == json.loads(GOOD)
-    assert form_of('[1] and {"a": 1} and {"b": 2}', VALIDATOR).extracted == {"a": 1}
+    assert form_of('{"name": "draft", "count": 0} no: {"name": "last", "count": 1} [2]', VALIDATOR).extracted == {
+        "name": "last",
+        "count": 1,
+    }
+    assert form_of('[1] and {"a": 1} and {"b": 2} and ["c"]', VALIDATOR).extracted == {"b": 2}
+    assert form_of('{"name": 1, "count": 2} and {"b": 2}', VALIDATOR).extracted == {"name": 1, "count": 2}
     assert form_of("[1] and {nothing}", VALIDATOR).extracted == [1]
     assert form_of('so {"a": NaN} it is', VALIDATOR).extracted is ABSENT
 
@@ -124,16 +132,9 @@ def test_numbers_of_any_size(number: str) -> None:
     assert form_of(f'{{"name": null, "count": {number}}}', VALIDATOR).parses
 
 
-@given(st.text('{}[]",:\\tfn0 1.-eu') | st.sampled_from([GOOD, '{"a": [true, {"b": "x\\n\\u00e9"}, -1.5e3, null]}']))
-def test_what_ends_early_can_be_made_whole(text: str) -> None:
-    """Oracle: each proper beginning of an object ends early."""
-    try:
-        whole = isinstance(json.loads(text), dict)
-    except (ValueError, RecursionError):
-        return
-    if whole:
-        assert all(ends_early(text[:end]) for end in range(1, len(text.rstrip())) if text[:end].strip())
-        assert not ends_early(text)
+def test_the_value_of_an_output_is_without_its_think_part() -> None:
+    assert value_of(f"<think>{{}}</think> {GOOD}") == value_of(GOOD) == json.loads(GOOD)
+    assert value_of('"</think>"') == "</think>"
 
 
 def test_circles() -> None:

@@ -1,0 +1,160 @@
+"""Dialect: how a table of text is written, as it is stated or as its beginning shows."""
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from curate.read.files import Options
+
+DELIMITERS = (",", ";", "\t", "||", "::", "|~|", "|", "\x01", "\x1f", "~", "^")
+"""What a delimiter is told among: the usual ones, those of exports that fear the usual ones, Hive's. One of several
+characters comes before the one that it is made of, by which a table has empty cells everywhere."""
+LOOKED_AT = 50
+"""Rows by which a dialect is told."""
+STATEMENT = re.compile(r"\"?sep=(\\t|[^\"\r\n]+)\"?(?:\r\n?|\n)", re.IGNORECASE)
+"""Excel's first line, by which a file states its delimiter."""
+DELIMITER, NULL = "\ud800", "\ud801"
+"""What stands for a delimiter of several characters, and for a null cell: lone surrogates, which no text has."""
+
+Cells = list[str | None]
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How cells are written."""
+
+    delimiter: str
+    quote: str = '"'
+    """Character around a cell; none where quotes are text."""
+    escape: str | None = None
+    """Character before a quote, a delimiter or itself that is text, and before N, which is a null cell."""
+    spaced: bool = False
+    """Whether a space may stand before a quote."""
+
+    def rows(self, lines: Iterator[str]) -> Iterator[Cells]:
+        """The cells of each row; after a csv.Error the next row can be asked for."""
+        single = len(self.delimiter) == 1
+        quoting: dict[str, Any] = {"quotechar": self.quote} if self.quote else {"quoting": csv.QUOTE_NONE}
+        rows: Iterator[Any] = csv.reader(
+            lines if single and self.escape is None else map(self._marked, lines),
+            strict=True,
+            delimiter=self.delimiter if single else DELIMITER,
+            escapechar=self.escape,
+            skipinitialspace=self.spaced,
+            **quoting,
+        )
+        return rows if single and self.escape is None else map(self._unmarked, rows)
+
+    def _marked(self, line: str) -> str:
+        """A line as the reader of the csv module understands it: it would take any character behind an escape for
+        itself, and knows neither null nor a delimiter of several characters."""
+        if self.escape is not None and self.escape in line:
+            cell = re.escape(self.delimiter)
+            line = re.sub(rf"(^|{cell}){re.escape(self.escape)}N(?={cell}|[\r\n]|$)", rf"\1{NULL}", line)
+            meant = {self.escape, self.quote, self.delimiter[0], "\r", "\n"}
+            line = re.sub(
+                rf"{re.escape(self.escape)}(.)",
+                lambda pair: pair[0] if pair[1] in meant else f"{self.escape}{pair[0]}",
+                line,
+                flags=re.DOTALL,
+            )
+        return line if len(self.delimiter) == 1 else line.replace(self.delimiter, DELIMITER)
+
+    def _unmarked(self, cells: list[str]) -> Cells:
+        return [
+            None if cell == NULL else cell.replace(DELIMITER, self.delimiter).replace(NULL, f"{self.escape}N")
+            for cell in cells
+        ]
+
+
+def stated_line(head: str) -> str | None:
+    """The line at the file's beginning that states the delimiter, with its end."""
+    match = STATEMENT.match(head)
+    return match and match[0]
+
+
+def dialect_of(head: str, options: Options, usual: str | None, cut: bool) -> Dialect:
+    """What is stated; what the first line states; else what the first rows show, of which most must have as many
+    cells as the first, and that two or more.
+
+    Quotes are text where that alone gives every row as many cells as the first, and a quarter of the cells that begin
+    with one do not end with one. An escape is told by cells that are null (`\\N`), or where `\\"` is met and more rows
+    can be read with it than without.
+
+    Args:
+        head: the file's beginning.
+        options: what the recipe states.
+        usual: the delimiter of files of this name, taken if the header has it.
+        cut: whether the file goes on behind `head`.
+    """
+    delimiter = options.delimiter
+    if statement := STATEMENT.match(head):
+        head = head[statement.end() :]
+        delimiter = delimiter or statement[1].replace("\\t", "\t")
+    first = next((line for line in head.splitlines() if line.strip()), "")
+    if delimiter is None and usual is not None and usual in first:
+        delimiter = usual
+    quote = options.quote
+    if quote is None:
+        quote = "'" if first.startswith("'") and '"' not in head else '"'
+    escape = options.escape
+    best, most = Dialect(delimiter or usual or DELIMITERS[0], quote, escape), 0.0
+    for each in DELIMITERS if delimiter is None else (delimiter,):
+        plain = Dialect(each, quote, escape)
+        variants = [plain]
+        if escape is None and _has_null(head, each):
+            variants = [replace(plain, escape="\\")]
+        elif escape is None and "\\" + (quote or '"') in head:
+            variants.append(replace(plain, escape="\\"))
+        if quote and f"{each} {quote}" in head:
+            variants.append(replace(plain, spaced=True))
+        for variant in variants:
+            share = _share(head, variant, cut)
+            if share > most:
+                best, most = variant, share
+    unquoted = replace(best, quote="")
+    if options.quote is None and most < 1 and _share(head, unquoted, cut) == 1 and _quotes_are_text(head, unquoted):
+        return unquoted
+    return best
+
+
+def _has_null(head: str, delimiter: str) -> bool:
+    cell = re.escape(delimiter)
+    return re.search(rf"(?:^|{cell})\\N(?={cell}|\r|$)", head, re.MULTILINE) is not None
+
+
+def _read(head: str, dialect: Dialect) -> Iterator[Cells | None]:
+    """The first rows that are not blank; None for one that breaks the rules."""
+    rows = dialect.rows(iter(io.StringIO(head, newline="")))
+    found = 0
+    while found < LOOKED_AT:
+        try:
+            cells = next(rows, None)
+        except csv.Error:
+            cells, broken = None, True
+        else:
+            broken = False
+            if cells is None:
+                return
+        if broken or cells:
+            found += 1
+            yield cells
+
+
+def _share(head: str, dialect: Dialect, cut: bool) -> float:
+    """The share of the first rows that have as many cells as the first; none where that has one."""
+    counts = [None if cells is None else len(cells) for cells in _read(head, dialect)]
+    if cut and 1 < len(counts) < LOOKED_AT:
+        counts.pop()
+    return sum(count == counts[0] for count in counts) / len(counts) if counts and (counts[0] or 0) > 1 else 0.0
+
+
+def _quotes_are_text(head: str, unquoted: Dialect) -> bool:
+    """Whether a quarter of the cells that begin with a quote do not end with one."""
+    begun = [
+        cell for cells in _read(head, unquoted) for cell in cells or () if cell is not None and cell.startswith('"')
+    ]
+    return bool(begun) and 4 * sum(len(cell) < 2 or not cell.endswith('"') for cell in begun) >= len(begun)

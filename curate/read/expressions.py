@@ -1,0 +1,182 @@
+"""Expressions: what a recipe may say about a row, in Jinja's sandbox, and the filters it may use."""
+
+import json
+import re
+import unicodedata
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from itertools import cycle
+from numbers import Number
+from typing import Annotated, Any
+
+from jinja2 import Environment, StrictUndefined, TemplateError, Undefined, nodes, pass_environment
+from jinja2.exceptions import SecurityError
+from jinja2.filters import do_unique, sync_do_groupby
+from jinja2.runtime import Context
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from pydantic import AfterValidator, BeforeValidator, StringConstraints
+
+from curate.read.chat_markup import guanaco_turns
+from curate.read.json_value import text_value
+from curate.read.python_value import is_python, python_value
+from curate.read.raw_row import Row
+
+
+def iso_date(text: str, format: str) -> str | None:
+    """A date as YYYY-MM-DD, or None where `text` is no date of that format (strptime's codes; %y also takes %Y)."""
+    for each in (format, format.replace("%y", "%Y")):
+        try:
+            return datetime.strptime(text.strip(), each).date().isoformat()
+        except ValueError:
+            continue
+    return None
+
+
+def fold(text: str) -> str:
+    """A text without regard to case and accents: NFKD, marks dropped, case folded."""
+    decomposed = unicodedata.normalize("NFKD", text)
+    return "".join(char for char in decomposed if not unicodedata.combining(char)).casefold()
+
+
+def pluck(keys: Iterable[str], table: dict[str, Row], column: str) -> list[Any]:
+    """Column `column` of a lookup's rows for each key; None for a key it does not have."""
+    return [table[key].get(column) if key in table else None for key in keys]
+
+
+def from_json(text: str) -> Any:
+    """The value of JSON that is held as text, strictly."""
+    _expect_text(text)
+    try:
+        return text_value(text)
+    except ValueError as error:
+        hint = "; it is Python's notation, which from_python reads" if is_python(text) else ""
+        raise ValueError(f"from_json: {error}{hint}") from None
+
+
+def from_python(text: str) -> Any:
+    """The value of a literal of Python that is held as text, as pandas writes lists into CSV."""
+    _expect_text(text)
+    try:
+        return python_value(text)
+    except ValueError as error:
+        raise ValueError(f"from_python: {error}") from None
+
+
+def _expect_text(value: Any) -> None:
+    if not isinstance(value, str):
+        raise TypeError(f"expected text, found {type(value).__name__}")
+
+
+def as_object(values: Iterable[Any], *keys: str) -> Row:
+    """An object of values and their keys; without keys of pairs {key, value}, each key once."""
+    pairs = list(zip(keys, values, strict=True) if keys else ((key, value) for key, value in values))
+    if len(found := dict(pairs)) < len(pairs):
+        raise ValueError("object: a key twice")
+    return found
+
+
+def pick(value: Row, *keys: str, **renamed: str) -> Row:
+    """Some keys of an object: those named, and under new names `new="old"`; the others are left out."""
+    return {key: value[key] for key in keys} | {new: value[old] for new, old in renamed.items()}
+
+
+def spoken_by(texts: Iterable[str], *roles: str) -> list[Row]:
+    """Texts as turns, their roles again and again in this order."""
+    return [{"role": role, "content": text} for role, text in zip(cycle(roles), texts, strict=False)]
+
+
+@pass_environment
+def unique(environment: Environment, values: Any, case_sensitive: bool = True, attribute: Any = None) -> Any:
+    """Jinja's `unique`, for which texts that differ in case differ."""
+    return do_unique(environment, values, case_sensitive, attribute)
+
+
+@pass_environment
+def groupby(
+    environment: Environment, values: Any, attribute: Any, default: Any = None, case_sensitive: bool = True
+) -> Any:
+    """Jinja's `groupby`, for which texts that differ in case differ."""
+    return sync_do_groupby(environment, values, attribute, default, case_sensitive)
+
+
+FILTERS: dict[str, Callable[..., Any]] = {
+    "findall": lambda text, pattern: re.findall(pattern, text),
+    "sub": lambda text, pattern, replacement: re.sub(pattern, replacement, text),
+    "guanaco_turns": guanaco_turns,
+    "fold": fold,
+    "iso_date": iso_date,
+    "pluck": pluck,
+    "from_json": from_json,
+    "from_python": from_python,
+    "zip": lambda values, *others: [list(each) for each in zip(values, *others, strict=True)],
+    "object": as_object,
+    "pick": pick,
+    "omit": lambda value, *keys: {key: inner for key, inner in value.items() if key not in keys},
+    "spoken_by": spoken_by,
+    "unique": unique,
+    "groupby": groupby,
+}
+"""What expressions may use beside Jinja's own filters."""
+
+
+class _Environment(ImmutableSandboxedEnvironment):
+    """Jinja's sandbox, and no arithmetic by which a few characters make a value that fills the memory."""
+
+    intercepted_binops = frozenset({"*", "**"})
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        if operator == "**" or not (isinstance(left, Number) and isinstance(right, Number)):
+            raise SecurityError(f"{operator}: expressions multiply numbers only, and take no powers")
+        return super().call_binop(context, operator, left, right)
+
+
+ENVIRONMENT = _Environment(undefined=StrictUndefined)
+ENVIRONMENT.filters |= FILTERS
+ENVIRONMENT.globals = {}
+
+Expression = Callable[[Row], Any]
+
+
+def compile_expression(source: str) -> Expression:
+    """A Jinja expression as a function of the row's columns; an undefined result is an error there.
+
+    Raises:
+        ValueError: `source` is no Jinja expression, or names a filter that there is not.
+    """
+    try:
+        compiled = ENVIRONMENT.compile_expression(source, undefined_to_none=False)
+        names = [name.name for name in ENVIRONMENT.parse("{{" + source + "}}").find_all(nodes.Name)]
+    except TemplateError as error:
+        hint = "; write it without {{ and }}" if source.lstrip().startswith("{{") else ""
+        raise ValueError(f"no Jinja expression: {error}{hint}") from None
+    if "self" in names:
+        raise ValueError("`self` is Jinja's own; write _row['self'] for a column of that name")
+
+    def evaluate(columns: Row) -> Any:
+        value = compiled(columns)
+        if isinstance(value, Undefined):
+            str(value)  # which raises, and says what is undefined
+        return value
+
+    return evaluate
+
+
+def _checked(source: str) -> str:
+    compile_expression(source)
+    return source
+
+
+def _as_written(source: Any) -> Any:
+    """What YAML has read as something else than text."""
+    if isinstance(source, (list, dict)):
+        raise ValueError(
+            f"YAML takes this for a {'list' if isinstance(source, list) else 'mapping'}: put an expression that begins "
+            "with [ or { in single quotes, or write it below >-"
+        )
+    return json.dumps(source) if isinstance(source, (bool, int, float)) else source
+
+
+Source = Annotated[str, BeforeValidator(_as_written), AfterValidator(_checked)]
+"""An expression as the recipe has it; one that cannot be compiled is an error of the recipe."""
+Name = Annotated[str, StringConstraints(pattern="^[A-Za-z][A-Za-z0-9_]*$")]
+"""A name that expressions can say; those that begin with an underscore are Assay's."""

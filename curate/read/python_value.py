@@ -1,0 +1,51 @@
+"""A value in Python's own notation, as pandas writes lists and dicts into CSV: read as data, never as code."""
+
+import ast
+import io
+import tokenize
+from itertools import pairwise
+from typing import Any
+
+from curate.read.json_value import check_depth
+
+LONGEST = 1 << 20
+"""Characters, beyond which the parser's own tree could fill the memory."""
+
+
+def python_value(text: str) -> Any:
+    """A literal of Python as JSON has it: tuples are lists, keys are text.
+
+    Raises:
+        ValueError: it is none within bounds; or it is what numpy prints of an array, whose texts stand side by side
+            without commas and would run into one.
+    """
+    if len(text) > LONGEST:
+        raise ValueError(f"longer than {LONGEST >> 20} Mi characters")
+    try:
+        tokens = [token.type for token in tokenize.generate_tokens(io.StringIO(text.strip()).readline)]
+        value = ast.literal_eval(text.strip())
+    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError, tokenize.TokenError) as error:
+        raise ValueError(f"no literal of Python: {error}") from None
+    said = [token for token in tokens if token != tokenize.NL]
+    if (tokenize.STRING, tokenize.STRING) in pairwise(said):
+        raise ValueError("texts without commas between them, as numpy prints an array: write its .tolist()")
+    check_depth(value)
+    return _plain(value)
+
+
+def is_python(text: str) -> bool:
+    """Whether a text that is no JSON is a list or dict of Python's."""
+    try:
+        return isinstance(python_value(text), (list, dict))
+    except ValueError:
+        return False
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key if isinstance(key, str) else str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return value
+    raise ValueError(f"a {type(value).__name__}, which JSON does not have")

@@ -1,0 +1,154 @@
+"""Typed values: what Arrow and YAML hold and JSON does not -> JSON, by one rule for every reader (docs/reading.md).
+
+A field of a struct that is null is left out: Arrow gives every struct the fields of all, so most nulls are padding.
+Decimals are integers where their scale is 0, else the float of the same digits, or text where no float has them all.
+Dates, times and durations are ISO 8601, maps are objects, and `arrow.json` is the value that is written in it. Binary
+is text where it is UTF-8; other bytes stay what they are, and no record can hold them. A float that is no number (NaN)
+is null, which is how pandas writes null.
+"""
+
+import math
+from collections.abc import Iterable
+from contextlib import suppress
+from datetime import date, time, timedelta
+from decimal import Decimal
+from functools import singledispatch
+from itertools import accumulate, pairwise
+from typing import Any
+from uuid import UUID
+
+from curate.read.json_value import text_value
+
+
+class Struct(dict[str, Any]):
+    """A struct's fields that are not null. The others are not in it, but where one is asked for it is none."""
+
+    __slots__ = ("_fields",)
+
+    def __init__(self, items: Iterable[tuple[str, Any]], fields: frozenset[str]) -> None:
+        super().__init__(items)
+        self._fields = fields
+
+    def __missing__(self, name: str) -> None:
+        if name not in self._fields:
+            raise KeyError(name)
+
+
+def column_values(array: Any) -> list[Any]:
+    """An Arrow array's values by the rule above.
+
+    Raises:
+        ValueError, OverflowError, pyarrow.ArrowException: Python has no such value, JSON text is none, or a map has a
+            key twice.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    types = pa.types
+    kind = array.type
+    if isinstance(kind, pa.BaseExtensionType):
+        if isinstance(kind, pa.JsonType):
+            return [None if text is None else text_value(text) for text in array.storage.to_pylist()]
+        if not isinstance(kind, pa.UuidType):
+            return column_values(array.storage)
+    elif types.is_dictionary(kind):
+        return column_values(array.dictionary_decode())
+    elif types.is_run_end_encoded(kind):
+        return column_values(pc.run_end_decode(array))
+    elif types.is_struct(kind):
+        return _structs(array)
+    elif types.is_map(kind):
+        keys = [key if isinstance(key, str) else str(key) for key in column_values(array.keys)]
+        pairs = list(zip(keys, column_values(array.items), strict=True))
+        cuts = pairwise(array.offsets.to_pylist())
+        return _with_nulls(array, [_object(pairs[begin:end]) for begin, end in cuts])
+    elif types.is_nested(kind) and not types.is_union(kind):
+        items = column_values(array.flatten())
+        ends = accumulate((length or 0 for length in pc.list_value_length(array).to_pylist()), initial=0)
+        return _with_nulls(array, [items[begin:end] for begin, end in pairwise(ends)])
+    values: list[Any] = array.to_pylist()
+    if types.is_interval(kind):
+        return [v and f"P{v.months}M{v.days}DT{v.nanoseconds / 1e9:.9g}S" for v in values]
+    if types.is_string(kind) or types.is_large_string(kind) or types.is_integer(kind) or types.is_boolean(kind):
+        return values
+    return [scalar(value) for value in values]
+
+
+def _structs(array: Any) -> list[Any]:
+    fields = [field.name for field in array.type]
+    known = frozenset(fields)
+    columns = [column_values(column) for column in array.flatten()]
+    rows = zip(*columns, strict=True) if columns else ((),) * len(array)
+    found = [
+        Struct([(name, value) for name, value in zip(fields, row, strict=True) if value is not None], known)
+        for row in rows
+    ]
+    return _with_nulls(array, found)
+
+
+def _with_nulls(array: Any, values: list[Any]) -> list[Any]:
+    if not array.null_count:
+        return values
+    return [value if valid else None for value, valid in zip(values, array.is_valid().to_pylist(), strict=True)]
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a map has a key twice")
+    return found
+
+
+@singledispatch
+def scalar(value: Any) -> Any:
+    """A value that is no list and no object, by the rule above."""
+    return value
+
+
+@scalar.register
+def _(value: Decimal) -> int | float | str:
+    if value.as_tuple().exponent == 0:
+        return int(value)
+    near = float(value)
+    return near if math.isfinite(near) and Decimal(repr(near)) == value else str(value)
+
+
+@scalar.register
+def _(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+@scalar.register(date)  # and so datetime
+@scalar.register(time)
+def _(value: date | time) -> str:
+    return value.isoformat()
+
+
+@scalar.register
+def _(value: timedelta) -> str:
+    sign, value = ("-", -value) if value < timedelta() else ("", value)
+    hours, rest = divmod(value.seconds, 3600)
+    minutes, seconds = divmod(rest, 60)
+    fraction = f".{value.microseconds:06}".rstrip("0").rstrip(".")
+    clock = (f"{hours}H" if hours else "") + (f"{minutes}M" if minutes else "")
+    clock += f"{seconds}{fraction}S" if seconds or fraction or not (clock or value.days) else ""
+    return f"{sign}P" + (f"{value.days}D" if value.days else "") + (f"T{clock}" if clock else "")
+
+
+@scalar.register
+def _(value: bytes) -> str | bytes:
+    with suppress(UnicodeDecodeError):
+        return value.decode()
+    return value
+
+
+@scalar.register
+def _(value: UUID) -> str:
+    return str(value)
+
+
+def nested(value: Any) -> Any:
+    """A value of Python's own types, by the rule above."""
+    if isinstance(value, dict):
+        return {key: nested(inner) for key, inner in value.items()}
+    return [nested(inner) for inner in value] if isinstance(value, list) else scalar(value)
