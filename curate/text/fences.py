@@ -36,7 +36,11 @@ def blocks(text: str) -> tuple[list[tuple[int, int]], bool]:
             end = outside.start()
         mark, size = opening["fence"][0], len(opening["fence"])
         closing = next(
-            (line for line in _CLOSING.finditer(text, at, end) if line["fence"][0] == mark and len(line["fence"]) >= size),
+            (
+                line
+                for line in _CLOSING.finditer(text, at, end)
+                if line["fence"][0] == mark and len(line["fence"]) >= size
+            ),
             None,
         )
         if closing is None and end == len(text):

@@ -42,7 +42,7 @@ def test_03_reasoning_is_trained_before_its_answer_and_counted(cases: Path) -> N
 def test_15_a_tokenizer_larger_than_the_model_is_found_before_work_begins(cases: Path, tmp_path: Path) -> None:
     model = str(cases / "15-tokenizer-larger-than-model/model")
     for find in (prepare, prepare_tokenizer):
-        with pytest.raises(AssayError, match="ids for 317 tokens, its embeddings .* have 314 rows"):
+        with pytest.raises(AssayError, match=r"ids for 317 tokens, its embeddings .* have 314 rows"):
             find(model, tmp_path)
 
 
