@@ -348,10 +348,7 @@ def test_an_answer_cut_in_the_messages(version: Path) -> None:
     write(version, "train", rows)
     forge(version)
     (offence,) = failing(version)["texts"].offences
-    assert (
-        offence
-        == f"train: rows.jsonl, row {rows[5]['source']['row']}: the last trained message does not hold the answer"
-    )
+    assert offence == f"train: rows.jsonl, row {rows[5]['source']['row']}: the last message does not hold the answer"
 
 
 def test_a_row_too_long_and_one_that_was_not(version: Path) -> None:

@@ -23,6 +23,17 @@ def protected(*rows: dict[str, Any], **settings: Any) -> list[dict[str, Any]]:
     return kept
 
 
+def test_what_is_thought_is_protected_with_what_is_said() -> None:
+    talk = record("I am a@x.org", turn("assistant", "Hello", "b@x.org wrote, not a@x.org"))
+    asked = record("I am a@x.org", target='{"to": "a@x.org"}', reasoning="it is a@x.org")
+    kept = protected(talk, asked)
+    assert kept[0]["turns"] == [
+        turn("user", "I am [EMAIL_1]"),
+        turn("assistant", "Hello", "[EMAIL_2] wrote, not [EMAIL_1]"),
+    ]
+    assert (kept[1]["reasoning"], kept[1]["target"]) == ("it is [EMAIL_1]", '{"to": "[EMAIL_1]"}')
+
+
 def test_the_same_value_is_the_same_placeholder_in_a_row() -> None:
     row = record(
         "From a@x.org to b@x.org, cc a@x.org; 10.1.2.3",
