@@ -37,7 +37,7 @@ MENDS = {
     "too_many_tokens": "Raise `fit.max_tokens`, or let `fit.policy` divide long rows.",
     "exact_duplicate": "If an earlier version holds them, there is nothing new; `drop_is: all` replaces it.",
     "near_duplicate": "Raise `duplicates.threshold`, or name what all rows repeat in `duplicates.boilerplate`.",
-    "conflict": "`duplicates.conflicts: keep_and_flag` keeps them; `drop_is: all` lets a drop mend an earlier one.",
+    "conflict": "If the drop mends an earlier one, `drop_is: all`; `duplicates.conflicts: keep_and_flag` keeps both.",
     "bridges_splits": "See whether `record.group` ties together what is to be in different splits.",
 }
 """By reason, what most likely keeps such rows."""

@@ -221,7 +221,10 @@ class _Judge:
             for other in others
         ]
         groups = [
-            (sorted(by_content[begins[group] : ends[group]].tolist()), found.get(group, []))
+            (
+                sorted(by_content[begins[group] : ends[group]].tolist()),
+                [(number, row) for number, row in found.get(group, []) if self.earlier[number].counts[row]],
+            )
             for group in sorted({*np.flatnonzero(suspect).tolist(), *found})
         ]
         if self.settings.conflict_similarity is not None:
@@ -248,7 +251,7 @@ class _Judge:
             (mine, (number, row))
             for number, each in enumerate(self.earlier)
             for mine, row in link_earlier(
-                each.side, each.tables, each.live, self.side, self.tables, parents, least
+                each.side, each.tables, each.counts, self.side, self.tables, parents, least
             ).tolist()
         ]
         root_of = roots(parents)[numbers]

@@ -135,10 +135,9 @@ def _tied(keys: pa.Table, clusters: Sequence[str], seen: Seen) -> tuple[list[fro
 
 
 def _held(earlier: Sequence[Earlier]) -> set[str]:
-    """The splits that rows of earlier versions are in."""
-    return {
-        split for each in earlier for split in each.rows["split"].filter(pa.array(each.assigned)).unique().to_pylist()
-    }
+    """The splits that rows are in of earlier versions that the drop adds to."""
+    kept = [each.rows["split"].filter(pa.array(each.kept)) for each in earlier]
+    return {split for splits in kept for split in splits.unique().to_pylist()}
 
 
 def _left(seen: Seen) -> tuple[Flags, list[str]]:
