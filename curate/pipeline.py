@@ -18,6 +18,7 @@ from curate.hashing import digest
 from curate.manifest import SCHEMA_VERSION, ContractInfo, DatasetInputs, DatasetManifest, DropInfo, IndexInfo, joined
 from curate.progress import Progress, silent
 from curate.publish import version
+from curate.publish.enough import Wanted
 from curate.publish.version import Curated
 from curate.read import ingest
 from curate.read.raw import drop_digest
@@ -253,7 +254,7 @@ def _publish(
             return known
         tables = {name: table for verdict in judged.values() for name, table in verdict.published().items()}
         folder = version.publish(
-            work.recipe,
+            Wanted(work.recipe.name, work.recipe.min_rows, work.recipe.split, past.splits()),
             shards,
             work.account,
             tables,
@@ -262,7 +263,6 @@ def _publish(
             work.contract,
             work.store,
             work.progress,
-            past.splits(),
         )
         work.account.cached["publish"] = (0, 1)
         note.parent.mkdir(parents=True, exist_ok=True)

@@ -43,7 +43,7 @@ def _is_changed_file(curated: Curated) -> bool:
     kept = [orjson.loads(evidence) for evidence in rows["evidence"].to_pylist()]
     files = pc.struct_field(rows["source"], "file").to_pylist()
     same = sum(seen["version"] is not None and seen["file"] == file for seen, file in zip(kept, files, strict=True))
-    return same > counts.rows_in / 2
+    return bool(same > counts.rows_in / 2)
 
 
 def _counts(manifest: DatasetManifest) -> Table:
