@@ -299,3 +299,12 @@ def test_case_16_a_drop_in_place_of_the_one_before(cases: Path, run: Run) -> Non
     assert (last.manifest.counts.kept, last.manifest.counts.conflicts) == (1, 0)
     assert {json.loads(row["evidence"])["version"] for row in rows_of(last, "quarantine")} == {third.folder.name}
     assert run({"a.jsonl": mended}, **sections, drop_is="all").folder == third.folder, "the same bytes"
+
+
+def test_every_mend_is_of_a_reason_that_there_is() -> None:
+    from curate.publish.enough import MENDS
+    from curate.read import ingest
+    from curate.recipe import built_in_stages
+
+    kinds = [kind for floor in built_in_stages() for kind in floor]
+    assert {*MENDS} <= {*ingest.REASONS, *(reason for kind in kinds for reason in kind.reasons)}
