@@ -2,7 +2,8 @@
 
 A drop is compared with the versions before the first one that was made from the same drop, so that running it again
 gives the same version. An earlier row counts unless the drop holds its file itself: then it is judged anew, as part of
-the drop. Of versions that hold the same file only the latest counts. Splits were given for good: of these all count.
+the drop. Of versions that hold the same file only the latest counts. Splits were given for good: of these all count,
+and they are all that counts of versions in whose place a later one stands (`drop_is: all`).
 """
 
 from collections.abc import Iterable, Sequence
@@ -47,7 +48,9 @@ class Earlier:
     torn: dict[int, list[int]]
     """Hash of CLUSTER -> the rows that are of "CLUSTER/SPLIT", whatever the split."""
     live: Flags
-    """Whether the row counts as a duplicate or conflict of rows of the drop."""
+    """Whether the row ties to its split what is like it."""
+    counts: Flags
+    """Whether it also counts as a duplicate or conflict of rows of the drop."""
     kept: Flags
     """Whether it counts and is published, so that it removes what is like it."""
     assigned: Flags
@@ -66,7 +69,11 @@ def before(versions: Sequence[str], drops: Sequence[str], drop: str) -> list[str
 
 
 def earlier_rows(
-    segments: Sequence["Segment"], drop: str, files: Iterable[str], standing: Iterable[str] | None = None
+    segments: Sequence["Segment"],
+    drop: str,
+    files: Iterable[str],
+    standing: Iterable[str] | None = None,
+    replaced: int = 0,
 ) -> list[Earlier]:
     """The segments of the index as they count for a drop.
 
@@ -75,6 +82,7 @@ def earlier_rows(
         drop: hash of the drop.
         files: SHA-256 of each of its files.
         standing: versions of the same drop whose splits stand, by default all.
+        replaced: how many versions, the oldest, another stands in place of.
     """
     from curate.sets.similarity import Side
 
@@ -116,7 +124,8 @@ def earlier_rows(
                 rows["votes"].to_numpy().astype(np.int64),
                 *_cluster_hashes(rows["cluster"]),
                 live,
-                live & published,
+                live & (at >= replaced),
+                live & (at >= replaced) & published,
                 published & ((at < compared) | ours),
             )
         )
