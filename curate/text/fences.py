@@ -18,18 +18,24 @@ _CLOSING = re.compile(r"(?m)^[ \t>]*(?P<fence>`{3,}|~{3,})[ \t]*$")
 _INFO = re.compile(r"\S*(?:[ \t]+[^\n]*[={}\[][^\n]*)?")
 """What says the language: a word, and attributes; several words are a sentence that begins with a fence."""
 
+_UNDER_TEXT = re.compile(r"\S[ \t]*\n\Z")
+"""Where a line of tildes rather underlines a heading, or is part of a drawing."""
+
 
 def blocks(text: str) -> tuple[list[tuple[int, int]], bool]:
     """The spans of a text's fenced blocks, and whether the last one is left open.
 
     A block is closed by at least as many of the character that opened it, alone on a line, or where the quotation ends
-    that it stands in. Backticks within a line, and a fence in a block of code that is indented, open nothing.
+    that it stands in. Backticks within a line, a fence in a block of code that is indented, and tildes right below a
+    line of text open nothing.
     """
     found: list[tuple[int, int]] = []
     at = 0
     while opening := _FENCE.search(text, at):
         at = opening.end()
-        if not _INFO.fullmatch(opening["info"].rstrip()):
+        info = opening["info"].rstrip()
+        drawn = opening["fence"][0] == "~" and not info and _UNDER_TEXT.search(text, 0, opening.start())
+        if drawn or not _INFO.fullmatch(info):
             continue
         end = len(text)
         if ">" in opening["within"] and (outside := re.compile(r"(?m)^(?!>|[ ]{1,3}>)").search(text, at + 1)):
