@@ -13,10 +13,12 @@ from curate.table import Table
 
 
 def curation_tables(curated: Curated) -> list[Table]:
-    """The data set in numbers, its quarantine by reason if there is any, and its stages."""
+    """The data set in numbers, its quarantine by reason and warnings if there are any, and its stages."""
     manifest = curated.manifest
     quarantined = [_quarantine(manifest)] if manifest.counts.quarantined else []
-    return [_counts(manifest), *quarantined, _stages(curated)]
+    warned = [[stage.name, warning] for stage in manifest.stages for warning in stage.warnings]
+    warnings = [Table("warnings", "Warnings", ["stage", "what to look at"], warned, texts=2)] if warned else []
+    return [_counts(manifest), *quarantined, *warnings, _stages(curated)]
 
 
 def _counts(manifest: DatasetManifest) -> Table:

@@ -14,7 +14,7 @@ _FENCE = re.compile(
     r"(?P<fence>`{3,}(?=[^`\n]*$)|~{3,})[ \t]*(?P<info>[^\n]*)$"
 )
 """A line that may open a block, also within a list or a quotation."""
-_CLOSING = re.compile(r"(?m)^[ \t>]*(?P<fence>`{3,}|~{3,})[ \t]*$")
+_CLOSING = re.compile(r"(?m)^(?P<within>[ \t>]*)(?P<fence>`{3,}|~{3,})[ \t]*$")
 _INFO = re.compile(r"\S*(?:[ \t]+[^\n]*[={}\[][^\n]*)?")
 """What says the language: a word, and attributes; several words are a sentence that begins with a fence."""
 
@@ -40,16 +40,17 @@ def blocks(text: str) -> tuple[list[tuple[int, int]], bool]:
         end = len(text)
         if ">" in opening["within"] and (outside := re.compile(r"(?m)^(?!>|[ ]{1,3}>)").search(text, at + 1)):
             end = outside.start()
-        mark, size = opening["fence"][0], len(opening["fence"])
-        closing = next(
-            (line for line in _CLOSING.finditer(text, at, end) if line["fence"][0] == mark and len(line["fence"]) >= size),
-            None,
-        )
+        closing = next((line for line in _CLOSING.finditer(text, at, end) if _closes(line, opening)), None)
         if closing is None and end == len(text):
             return [*found, (opening.start(), end)], True
         at = closing.end() if closing else end
         found.append((opening.start(), at))
     return found, False
+
+
+def _closes(line: re.Match[str], opening: re.Match[str]) -> bool:
+    """Whether the fence of a line is as long as that of an opening one, and hardly more indented."""
+    return line["fence"].startswith(opening["fence"]) and len(line["within"]) <= len(opening["within"]) + 3
 
 
 def open_fences(texts: pa.Array) -> npt.NDArray[np.bool_]:
