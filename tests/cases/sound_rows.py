@@ -33,7 +33,10 @@ SOUND: dict[str, list[tuple[str, ...]]] = {
         ("Transcribe into British English.", "The color of the theater", "The colour of the theatre"),
     ],
     "code": [
-        ("Two functions.", 'import os\n\n\ndef a():\n    return 1\n\n\ndef b():\n    """Text  \n\n\n    End.\n    """\n'),
+        (
+            "Two functions.",
+            'import os\n\n\ndef a():\n    return 1\n\n\ndef b():\n    """Text  \n\n\n    End.\n    """\n',
+        ),
         ("A Makefile rule.", "all: main.o\n\tcc -o main main.o  \n\n\n\nclean:\n\trm -f main\n"),
         ("A patch.", "--- a/x\n+++ b/x\n@@ -1,3 +1,3 @@\n \n-x = 0\n+x = 1\n \n"),
         ("The body of the loop, indented.", "        total += item\n        count += 1"),
@@ -43,9 +46,12 @@ SOUND: dict[str, list[tuple[str, ...]]] = {
         ("The third level of the tree.", "\t\t\tleaf"),
         ("A here document.", "cat <<'EOF'\n  two  \n\n\n\nEOF\n"),
         ("A brainfuck loop.", "++++++++[>++++++++<-]>+."),
-        ("An unfinished class for students.", "class Stack:\n    def push(self, item):\n        # TODO: write this\n        ..."),
+        (
+            "An unfinished class for students.",
+            "class Stack:\n    def push(self, item):\n        # TODO: write this\n        ...",
+        ),
         ("A regular expression for an IPv4 address.", r"^(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)(?:\.(?!$)|$)){4}$"),
-        ("C, please.", "int main(void) {\n    for (;;) {\n        puts(\"on\");\n    }\n}"),
+        ("C, please.", 'int main(void) {\n    for (;;) {\n        puts("on");\n    }\n}'),
         ("Which comment tag marks unfinished work?", "TODO"),
         ("Write the Jinja expression that shows the name.", "{{ name }}"),
         ("What filler text do printers use?", "Lorem ipsum"),
@@ -79,7 +85,13 @@ SOUND: dict[str, list[tuple[str, ...]]] = {
         ("Say five times that you close the gate.", "\n".join(["I close the gate."] * 5)),
         ("Repeat the word tide 50 times.", " ".join(["tide"] * 50)),
         ("Wiederhole zwanzigmal: Ich soll nicht schwätzen.", "\n".join(["Ich soll nicht schwätzen."] * 20)),
-        ("Write a poem with a refrain.", "\n\n".join(f"The {x} goes by,\nand the river runs on,\nand the river runs on." for x in ("boat", "day", "year", "king"))),
+        (
+            "Write a poem with a refrain.",
+            "\n\n".join(
+                f"The {x} goes by,\nand the river runs on,\nand the river runs on."
+                for x in ("boat", "day", "year", "king")
+            ),
+        ),
         ("Count from 1 to 100.", " ".join(map(str, range(1, 101)))),
         ("Count to sixty, a line each.", "\n".join(f"{n}." for n in range(1, 61))),
         ("A strand of DNA with forty repeats of CAG.", "CAG" * 40),
@@ -91,7 +103,10 @@ SOUND: dict[str, list[tuple[str, ...]]] = {
         ("What does this print?\nfor i in range(50): print('on and on')", "\n".join(["on and on"] * 50)),
         ("重复二十遍：我会按时来。", "我会按时来。" * 20),
         ("Laugh.", "Ha ha ha ha ha ha ha ha ha ha!"),
-        ("JSON of three harbours.", '[{"name": "A", "depth": 3}, {"name": "B", "depth": 3}, {"name": "C", "depth": 3}]'),
+        (
+            "JSON of three harbours.",
+            '[{"name": "A", "depth": 3}, {"name": "B", "depth": 3}, {"name": "C", "depth": 3}]',
+        ),
         ("Draw a fence.", "\n".join(["|=|=|=|=|=|"] * 6)),
         ("Hex of 32 zero bytes.", " ".join(["00"] * 32)),
     ],
@@ -99,7 +114,10 @@ SOUND: dict[str, list[tuple[str, ...]]] = {
         ("How is a fenced block shown?", "In a longer fence:\n\n````markdown\n```python\nprint(1)\n```\n````"),
         ("How does a block begin?", "With three backticks:\n\n````\n```lisbon\n````"),
         ("A shell block with backticks.", "~~~sh\necho '```'\n~~~"),
-        ("Why does it print nothing?", "Write ```print(x) if x else None```, or use a statement:\n\n    if x:\n        print(x)"),
+        (
+            "Why does it print nothing?",
+            "Write ```print(x) if x else None```, or use a statement:\n\n    if x:\n        print(x)",
+        ),
         ("What does a fence look like?", "Like this:\n\n    ```\n\nThat line opens one."),
         ("A list with code.", "1. Go:\n\n   ```sh\n   ls\n   ```\n\n2. Done."),
         ("A bullet with code.", "- ```py\n  x = 1\n  ```\n- end"),
@@ -115,7 +133,10 @@ SOUND: dict[str, list[tuple[str, ...]]] = {
         ("Name three.", "Alder, birch, beech"),
         ("As JSON.", '{"a": [1, 2, {"b": null}]}'),
         ("What is it made of?", "It looks old. Nobody in the whole village knows what it is made of"),
-        ("Translate: Dear Sir. We hereby let you know that the ship,", "Guten Tag. Hiermit teilen wir Ihnen mit, dass das Schiff,"),
+        (
+            "Translate: Dear Sir. We hereby let you know that the ship,",
+            "Guten Tag. Hiermit teilen wir Ihnen mit, dass das Schiff,",
+        ),
         ("Sign the letter.", "All is well. Yours, Ada"),
     ],
     "short": [
@@ -165,7 +186,7 @@ SOUND: dict[str, list[tuple[str, ...]]] = {
         ("ไทย", "ภาษาไทยไม่เว้นวรรคระหว่างคำ"),
         ("What is mojibake of schön?", "schÃ¶n: its UTF-8 read as Latin-1."),
         ("Mirror the case: “ß”", "ẞ"),
-        ("Quotes: straight or curly?", "‘curly’ “ones” stay — and \"straight\" ones too…"),
+        ("Quotes: straight or curly?", '‘curly’ “ones” stay — and "straight" ones too…'),
     ],
     "numbers": [
         ("Which docket?", "Docket No. 05-1234567"),
@@ -185,7 +206,7 @@ SOUND: dict[str, list[tuple[str, ...]]] = {
         ("Serial?", "Serial number 0496 46 46 70"),
         ("Coordinates of Cork", "51.8985, -8.4756"),
     ],
-}  # fmt: skip
+}
 
 LOOP = "The defendant is guilty of the crime of theft. "
 BROKEN: dict[str, list[tuple[str, ...]]] = {
@@ -199,7 +220,13 @@ BROKEN: dict[str, list[tuple[str, ...]]] = {
         ("Is he guilty?", LOOP * 12),
         ("Is he guilty?", "He took the bread. " + LOOP * 12 + "The defendant is"),
         ("What is the weather?", "one " * 60),
-        ("Explain the law.", "\n".join(f"{n}. Whoever takes what is another's and keeps it for himself, though he knows whose it is, shall pay for it." for n in range(1, 20))),
+        (
+            "Explain the law.",
+            "\n".join(
+                f"{n}. Whoever takes what is another's and keeps it, though he knows whose it is, shall pay."
+                for n in range(1, 20)
+            ),
+        ),
         ("罪名是什么？", "根据法律规定，" * 12),
     ],
     "cut_off": [
@@ -211,7 +238,11 @@ BROKEN: dict[str, list[tuple[str, ...]]] = {
         ("Erkläre.", "Es ist spät. Morgen gehen wir alle zusammen auf den Markt und"),
         ("解释一下", "今天很晚了。我们明天再继续讨论这个问题，"),
     ],
-    "only_placeholder": [("Say it.", "<nooutput>"), ("Say it.", "[insert answer here]"), ("Describe the boat.", "TODO")],
+    "only_placeholder": [
+        ("Say it.", "<nooutput>"),
+        ("Say it.", "[insert answer here]"),
+        ("Describe the boat.", "TODO"),
+    ],
     "no_answer": [("Say it.", ""), ("Say it.", " \n\t")],
     "template_markers": [
         ("Go on.", "Done.<|im_end|>\n<|im_start|>user\nAnd now?"),
@@ -221,4 +252,4 @@ BROKEN: dict[str, list[tuple[str, ...]]] = {
         ("Go on.", "Done.\n### Human: And what of the other one?"),
         ("Go on.", "one </s><s> two"),
     ],
-}  # fmt: skip
+}

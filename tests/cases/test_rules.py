@@ -1,4 +1,4 @@
-"""Cases of sound rows that a default rule rejected or rewrote, and of languages told wrongly, from the shared folder."""
+"""Cases of sound rows that a default rule rejected or rewrote, and of languages told wrongly: the shared folder's."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -39,7 +39,11 @@ def answers(rows: list[Any]) -> tuple[list[str], list[str], dict[str, int]]:
         table = outcome.kept
         for reason in outcome.rejected["reason"].to_pylist():
             reasons[reason] = reasons.get(reason, 0) + 1
-    return [turns[-1]["content"] for turns in said], [turns[-1]["content"] for turns in table["turns"].to_pylist()], reasons
+    return (
+        [turns[-1]["content"] for turns in said],
+        [turns[-1]["content"] for turns in table["turns"].to_pylist()],
+        reasons,
+    )
 
 
 @pytest.mark.parametrize(
@@ -81,7 +85,7 @@ def test_languages_are_those_that_stand_in_the_rows(case: Callable[[str], list[A
         ("How do you say 你好 in Chinese, and when is it used?", "en"),
         ("EXHIBIT 10.2\n" * 40 + "This agreement is made between the parties as of the date below. " * 20, "en"),
         ("INSERT INTO t VALUES (1, 'the old man and the sea');", "und"),
-        ("10.0.0.1 - - [10/Oct/2000:13:55:36 -0700] \"GET /a.gif HTTP/1.0\" 200 2326", "und"),
+        ('10.0.0.1 - - [10/Oct/2000:13:55:36 -0700] "GET /a.gif HTTP/1.0" 200 2326', "und"),
     ],
 )
 def test_forms_tools_code_and_wires(text: str, code: str) -> None:

@@ -11,8 +11,6 @@ from curate.rows.clean import Clean
 from curate.rows.language import Language
 from curate.rows.pii import Pii
 from curate.rows.quality import Quality
-from curate.rows.render import render
-from curate.rows.renderer import ChatTemplate, Renderer, SpecialTokens, TaskTemplate
 from tests.cases.sound_rows import BROKEN, SOUND
 from tests.records import record, table_of
 
