@@ -360,7 +360,8 @@ class Language(RowStage):
             return {}
         warning = (
             f"{untold:,} of the {len(codes):,} rows that `language.keep` leaves out are `{UNDETERMINED}`: told no "
-            f"language, rather than another. Look at the examples; add `{UNDETERMINED}` to `language.keep` to keep such rows."
+            f"language, rather than another. Look at the examples; to keep such rows, add `{UNDETERMINED}` to "
+            "`language.keep`."
         )
         return {"warnings": [warning]}
 
