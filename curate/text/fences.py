@@ -54,20 +54,22 @@ def _closes(line: re.Match[str], opening: re.Match[str]) -> bool:
 
 
 def open_fences(texts: pa.Array) -> npt.NDArray[np.bool_]:
-    """Whether each text leaves a fenced block open: string array without nulls.
+    """Whether each text surely leaves a fenced block open: string array without nulls.
 
-    Where fences as long as that block's are even in number, their writer took each second one for the end of one.
+    It does not where a closing fence is merely indented too much, nor where fences as long as that block's are even in
+    number: their writer took each second one for the end of one.
     """
     left: npt.NDArray[np.bool_] = pc.match_substring_regex(texts, HINT).to_numpy(zero_copy_only=False)
     for row in np.flatnonzero(left).tolist():
         text = texts[row].as_py()
         found, is_open = blocks(text)
-        left[row] = is_open and _written(text, found[-1][0]) % 2 == 1
+        left[row] = is_open and not _meant_to_close(text, found[-1][0])
     return left
 
 
-def _written(text: str, begin: int) -> int:
-    """How many lines are fences as long as the one that begins at `begin`, and of its character."""
-    mine = _FENCE.match(text, begin)["fence"]  # type: ignore[index]
-    lines = (line["fence"] for line in _FENCE.finditer(text))
-    return sum(fence.startswith(mine) for fence in lines)
+def _meant_to_close(text: str, begin: int) -> bool:
+    """Whether the writer of a text seems to have closed the block that begins at `begin`."""
+    opening = next(_FENCE.finditer(text, begin))
+    mine = opening["fence"]
+    closed = any(line["fence"].startswith(mine) for line in _CLOSING.finditer(text, opening.end()))
+    return closed or sum(line["fence"].startswith(mine) for line in _FENCE.finditer(text)) % 2 == 0

@@ -90,3 +90,22 @@ def test_languages_are_those_that_stand_in_the_rows(case: Callable[[str], list[A
 )
 def test_forms_tools_code_and_wires(text: str, code: str) -> None:
     assert detect(pa.array([text])).languages == [code]
+
+
+def test_most_of_what_keep_leaves_out_being_und_is_warned_of_with_examples() -> None:
+    said = ["MIT", "x = f(y) + g(z)", "BSD-3-Clause", "Dieser Satz ist offensichtlich auf Deutsch geschrieben."]
+    table = table_of(
+        [
+            record(text, id=str(number))
+            for number, text in enumerate([*said, "This sentence is plainly written in English."])
+        ]
+    )
+    stage = Language(keep=["en"])
+    outcome = stage.run(table)
+    [warning] = stage.summary([outcome.kept], [outcome.rejected])["warnings"]
+    assert warning.startswith("3 of the 4 rows that `language.keep` leaves out are `und`: told no language")
+    assert [example["before"] for example in outcome.examples["und"]] == said[:3]
+    for keep in (["en", "und"], None):
+        other = Language(keep=keep)
+        assert other.summary([outcome.kept], [other.run(table).rejected]) == {}
+        assert other.run(table).examples == {}

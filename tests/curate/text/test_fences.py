@@ -26,6 +26,7 @@ def test_blocks_are_those_of_markdown_it(lines: list[str]) -> None:
         ("```python\nprint(1)", True),
         ("```python\nprint(1)\n```", False),
         ("````\n```\n````", False),
+        ("```cpp\nint a;\n    ```", False),
         ("````markdown\n```python\nprint(1)\n```", True),
         ("~~~sh\necho '```'\n~~~", False),
         ("~~~sh\necho 1\n```", True),
