@@ -25,11 +25,14 @@ CHANGED_FILE = (
 
 
 def curation_tables(curated: Curated) -> list[Table]:
-    """The data set in numbers, its quarantine by reason if there is any, its stages, and what is odd if anything is."""
+    """The data set in numbers, its quarantine by reason and warnings if there are any, its stages, and what is odd if
+    anything is."""
     manifest = curated.manifest
     quarantined = [_quarantine(manifest)] if manifest.counts.quarantined else []
+    warned = [[stage.name, warning] for stage in manifest.stages for warning in stage.warnings]
+    warnings = [Table("warnings", "Warnings", ["stage", "what to look at"], warned, texts=2)] if warned else []
     notes = [Table("notes", "Note", [""], [[CHANGED_FILE]])] if _is_changed_file(curated) else []
-    return [_counts(manifest), *quarantined, _stages(curated), *notes]
+    return [_counts(manifest), *quarantined, *warnings, _stages(curated), *notes]
 
 
 def _is_changed_file(curated: Curated) -> bool:
