@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 
 from assay.cli import app
 from assay.console import UNSAFE
-from assay.inspection import Group, inspect
+from assay.file_group import Group
+from assay.inspection import inspect
 from assay.previews import previews
 from assay.starter import orders, write_starter
 from curate.contract import Contract
@@ -57,7 +58,7 @@ def started(path: Path, folder: Path, tokenizer: Path) -> FullRecipe:
 
 
 def group_of(rows: list[dict[str, Any]]) -> Group:
-    group = Group("jsonl", False)
+    group = Group("jsonl")
     for row in rows:
         group.profile.add(row)
     return group
@@ -196,8 +197,15 @@ def test_files_of_one_kind_are_taken_together_and_the_largest_kind_comes_first(t
         ["a.jsonl", "deep/b.jsonl"], ["unnamed.rows"], ["c.csv"],
     ]  # fmt: skip
     first, unnamed, _ = found.groups
-    assert (first.format, first.stated, first.profile.rows, first.shapes) == ("jsonl", False, 40, {"alpaca": 40})
-    assert (unnamed.format, unnamed.stated) == ("json", False)
+    assert (first.format, first.options, first.profile.rows, first.shapes) == ("jsonl", {}, 40, {"alpaca": 40})
+    assert (first.total, first.exact) == (60, True)
+    assert found.hidden == [".hidden.jsonl"]
+    assert found.left_out() == [
+        "Other kinds of files, each to be inspected by itself: unnamed.rows, c.csv",
+        "Passed over, of no known format: LICENSE",
+        "Hidden, and left alone: .hidden.jsonl",
+    ]
+    assert (unnamed.format, unnamed.options) == ("json", {})
 
 
 def test_encodings_are_told(tmp_path: Path) -> None:
