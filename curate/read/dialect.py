@@ -87,7 +87,7 @@ def dialect_of(head: str, options: Options, usual: str | None, cut: bool) -> Dia
     Args:
         head: the file's beginning.
         options: what the recipe states.
-        usual: the delimiter of files of this name, taken if the header has it.
+        usual: the delimiter of files of this name, taken if the header has it, or no other gives every row its cells.
         cut: whether the file goes on behind `head`.
     """
     delimiter = options.delimiter
@@ -115,6 +115,8 @@ def dialect_of(head: str, options: Options, usual: str | None, cut: bool) -> Dia
             share = _share(head, variant, cut)
             if share > most:
                 best, most = variant, share
+    if usual is not None and delimiter is None and most < 1:
+        best, most = Dialect(usual, quote, escape), 0.0
     unquoted = replace(best, quote="")
     if options.quote is None and most < 1 and _share(head, unquoted, cut) == 1 and _quotes_are_text(head, unquoted):
         return unquoted

@@ -58,6 +58,16 @@ class Options(Settings):
         "form.",
     )
 
+    record_start: str | None = Field(
+        None,
+        min_length=1,
+        description="Pattern of the lines with which the rows of a text file begin, matched at a line's beginning; its "
+        "named groups become columns. By default a file is one row.",
+    )
+    record_separator: str | None = Field(
+        None, description="Pattern of whole lines between the rows of a text file; empty for blank lines."
+    )
+
     @field_validator("encoding", "fallback_encoding")
     @classmethod
     def _known(cls, name: str | None) -> str | None:
@@ -70,11 +80,29 @@ class Options(Settings):
                 raise ValueError(f"{name!r} is no encoding that Python knows")
         return name
 
+    @field_validator("record_start", "record_separator")
+    @classmethod
+    def _pattern(cls, pattern: str | None) -> str | None:
+        try:
+            groups = re.compile(pattern or "").groupindex
+        except re.error as error:
+            raise ValueError(f"no regular expression: {error}") from None
+        if taken := {"text", "name", "number"} & groups.keys():
+            raise ValueError(f"a group named {min(taken)!r}, which every row of text has: give it another name")
+        return pattern
+
     @model_validator(mode="after")
-    def _named_once(self) -> Self:
+    def _agree(self) -> Self:
         if self.columns and self.header:
             raise ValueError("`columns` name a table without a header line: state `header: false` beside them")
+        if self.record_start is not None and self.record_separator is not None:
+            raise ValueError("either `record_start` or `record_separator`")
         return self
+
+    @property
+    def cuts_text(self) -> bool:
+        """Whether a file of text has several rows."""
+        return self.record_start is not None or self.record_separator is not None
 
 
 UNSTATED = Options()
@@ -104,6 +132,8 @@ class Files(Options):
     def _one_origin(self) -> "Files":
         if bool(self.files) == (self.dataset is not None):
             raise ValueError("name either `files` (globs) or `dataset` (hub id or local folder)")
+        if self.cuts_text and self.format not in (None, "text"):
+            raise ValueError(f"`record_start` and `record_separator` cut text, and `format` is {self.format!r}")
         return self
 
     @field_serializer("files", when_used="json")

@@ -9,21 +9,22 @@ from typing import IO, Any
 
 from curate.read.encoding import Rejoined, head_of, is_utf8
 from curate.read.json_value import DECODER, check_value, json_value, repeated_key
-from curate.read.raw_row import DEEPEST, LONGEST_ROW, Row, Unread, not_decoded, shown, shown_text, too_long
-
-
-def _lines(stream: IO[bytes]) -> Iterator[bytes]:
-    """Lines with their ends; of one longer than LONGEST_ROW its first LONGEST_ROW + 1 bytes."""
-    while line := stream.readline(LONGEST_ROW + 1):
-        rest = line
-        while len(rest) >= LONGEST_ROW and not rest.endswith(b"\n"):
-            rest = stream.readline(LONGEST_ROW)
-        yield line
+from curate.read.raw_row import (
+    DEEPEST,
+    LONGEST_ROW,
+    Row,
+    Unread,
+    bounded_lines,
+    not_decoded,
+    shown,
+    shown_text,
+    too_long,
+)
 
 
 def json_lines(stream: IO[bytes], encoding: str | None, line: int) -> Iterator[Row | Unread]:
     """One row for each line that is not blank; `line` lines of the file come before, `encoding` is what it was in."""
-    for number, text in enumerate(_lines(stream), line + 1):
+    for number, text in enumerate(bounded_lines(stream), line + 1):
         if len(text) > LONGEST_ROW:
             yield Unread(too_long(), number, shown(text[:1000]))
         elif not text.isspace():

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from curate.errors import AssayError
 from curate.read.conversation import Conversation, Paths, ShapeError, Turn
-from curate.read.expressions import ENVIRONMENT, Name, Source, compile_expression
+from curate.read.expressions import ENVIRONMENT, Name, Source, compile_expression, from_json
 from curate.read.message_tree import gathered
 from curate.read.raw import Files, Row, Unread
 from curate.read.shapes import Shape, recognise
@@ -59,8 +59,8 @@ class RecordMapping(Settings):
     paths: Paths = Field("all", description="Of a tree of messages: every path to a leaf, or the best-ranked one.")
     turns: Source | Annotated[list[TurnMapping], Field(min_length=1)] | None = Field(
         None,
-        description="One expression giving a list of {role, content}, or the turns. Without it the row's shape tells "
-        "them, and the other expressions see them as `turns`.",
+        description="One expression giving a list of {role, content}, or its JSON text; or the turns. Without it the "
+        "row's shape tells them, and the other expressions see them as `turns`.",
     )
     target: dict[str, Source] | Source | None = Field(
         None,
@@ -239,7 +239,8 @@ def _refuse(value: Any, key: str, because: str) -> None:
 
 
 def _as_turns(value: Any) -> list[Turn]:
-    turns = [(turn["role"], turn["content"]) for turn in _defined(value)]
+    said = from_json(value) if isinstance(value, str) else _defined(value)
+    turns = [(turn["role"], turn["content"]) for turn in said]
     return [
         {"role": _checked_text("turns", role), "content": _checked_text("turns", content)} for role, content in turns
     ]

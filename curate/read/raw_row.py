@@ -1,7 +1,8 @@
 """A raw row: what every reader of a file gives, or, in its place, what could not be read."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 from curate.read.encoding import BROKEN, Encoding, is_utf8
 
@@ -27,6 +28,15 @@ class Unread:
     """1-based line of the file on which the row begins, where that is known."""
     raw: str
     """The row's text, with `\\x..` for bytes that are not UTF-8; only the beginning of one longer than LONGEST_ROW."""
+
+
+def bounded_lines(stream: IO[bytes]) -> Iterator[bytes]:
+    """Lines with their ends; of one longer than LONGEST_ROW its first LONGEST_ROW + 1 bytes."""
+    while line := stream.readline(LONGEST_ROW + 1):
+        rest = line
+        while len(rest) >= LONGEST_ROW and not rest.endswith(b"\n"):
+            rest = stream.readline(LONGEST_ROW)
+        yield line
 
 
 def not_decoded(encoding: str | None, words: object = "not UTF-8") -> str:

@@ -84,6 +84,7 @@ def test_07_messages_held_as_json_text(cases: Path) -> None:
     folder = cases / "07-messages-as-json-text/10-messages-as-text/input"
     records, problems = read(folder, "*.csv", turns="messages | from_json")
     assert (len(records), problems) == (16, [])
+    assert (records, problems) == read(folder, "*.csv", turns="messages")
     assert contents(records)[0] == ["Is the road to Lisbon open?", "Yes, the road to Lisbon is open, 0 km."]
 
 

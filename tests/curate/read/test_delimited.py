@@ -130,6 +130,12 @@ def test_what_is_written_with_long_delimiters_or_escapes_reads_back(
     assert found == [{"x": row[0], "y": row[1]} for row in rows]
 
 
+def test_a_tsv_is_one_in_tabs_unless_it_surely_is_none() -> None:
+    assert parsed(b"text, long\nx\ny, z\n", "tsv") == [{"text, long": "x"}, {"text, long": "y, z"}]
+    assert parsed(b"q,a\nx,1\ny,2\n", "tsv") == [{"q": "x", "a": "1"}, {"q": "y", "a": "2"}]
+    assert parsed(b"q,r\ta\nx\t1,2\n", "tsv") == [{"q,r": "x", "a": "1,2"}]
+
+
 def test_a_table_without_a_header() -> None:
     content = b"0\tIs it?\tNo.\n1\tAre they?\n2\tWas it?\tYes.\n"
     rows = parsed(content, "tsv", header=False)

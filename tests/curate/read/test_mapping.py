@@ -275,6 +275,7 @@ def test_underivable() -> None:
         ({"turns": "[{'role': none, 'content': 'x'}]"}, "turns", "expected text, found NoneType"),
         ({"turns": "[n] | map('upper') | map(attribute='x')"}, "turns", "UndefinedError"),
         ({"turns": "[]"}, "turns", "no turns"),
+        ({"turns": "\"[{'role': 'user'}]\""}, "turns", "it is Python's notation, which from_python reads"),
         ({"turns": [{"role": "user", "content": "none"}]}, "turns", "no turns"),
         ({"turns": [*ASKED, {"role": "assistant", "content": "missing"}]}, "turns.1.content", "'missing' is undefined"),
         ({"turns": [{"role": "user", "content": "when"}]}, "turns.0.content", "expected text, found date"),
