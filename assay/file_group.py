@@ -23,6 +23,8 @@ MOST_FILES = 200
 """Files of a group that are sampled, at equal distances."""
 MOST_SHOWN = 5
 """Rows that cannot be read of which the reasons are kept."""
+OF_TEXT = frozenset({"name", "number"})
+"""Columns that a row of a text file has beside its text: which file's, and which of it."""
 COUNTED = 1 << 30
 """Bytes of JSON lines that are counted line by line; of more the number of rows is an estimate."""
 
@@ -82,7 +84,7 @@ class Group:
 
     @property
     def guess(self) -> Guess:
-        return guess(self.profile)
+        return guess(self.profile, OF_TEXT if self.format == "text" else frozenset())
 
     def mapping(self) -> dict[str, Any]:
         """The recipe's `record`: nothing where a shape tells all, else by what columns look like.

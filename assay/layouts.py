@@ -19,13 +19,15 @@ MOSTLY = 0.9
 DEEPEST = 3
 """Levels of keys at which rows are looked for."""
 MANY = 5
-"""Objects in a list, at least, that are taken for rows though they lie deep within another object."""
+"""Rows, at least, that are taken for such where nothing else tells that they are."""
 MAIL_HEADER = re.compile(
     r"(From|To|Date|Subject|Message-ID|Received|Return-Path|Delivered-To|MIME-Version): ", re.IGNORECASE
 )
 MBOX = re.compile(r"^From \S+ .*\d{4}[^\n]*\n[\w-]+: ", re.MULTILINE)
 TAG = re.compile(r"^[ \t]*<([A-Za-z][\w.-]*)[\s>]", re.MULTILINE)
-RULE = re.compile(r"^[ \t]*([^\w\s`])\1+[ \t]*$", re.MULTILINE)
+RULE = re.compile(r"^[ \t]*(?:%|([^\w\s`])\1+)[ \t]*$", re.MULTILINE)
+LABEL = re.compile(r"[A-Za-z][\w -]{0,20}:(?=\s)")
+NUMBERED = re.compile(r"^\d{1,6}[.)](?=\s)", re.MULTILINE)
 
 
 def layout(file: InputFile, packed: bool) -> tuple[dict[str, Any], str]:
@@ -76,6 +78,12 @@ def text_layout(text: str) -> tuple[dict[str, Any], str]:
         most, times = cells.most_common(1)[0] if cells else (1, 0)
         if len(blocks) > 1 and most > 1 and times >= MOSTLY * len(lines) and len(lines) > 2 * len(blocks):
             return {"record_separator": ""}, f"{most} columns a line and blank lines between rows (CoNLL)"
+    label = LABEL.match(text)
+    starts = label and re.findall(rf"^{re.escape(label[0])}(?=\s)", text, re.MULTILINE)
+    if label and starts and len(starts) >= MANY:
+        return {"record_start": re.escape(label[0])}, f"rows that begin with {label[0]}"
+    if NUMBERED.match(text) and len(NUMBERED.findall(text)) >= MANY:
+        return {"record_start": r"\d+[.)]\s"}, "rows that begin with a number"
     rules = Counter(match[0].strip() for match in RULE.finditer(text))
     if rules and (rule := rules.most_common(1)[0])[1] > 2:
         return {"record_separator": re.escape(rule[0])}, f"lines of {rule[0]} between rows"

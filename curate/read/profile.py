@@ -233,9 +233,9 @@ class Guess:
     id: str | None
 
 
-def guess(profile: Profile) -> Guess:
-    """Guess by names first, then by what the columns hold."""
-    named = {name: seen for name, seen in profile.columns.items() if not name.startswith("_")}
+def guess(profile: Profile, aside: frozenset[str] = frozenset()) -> Guess:
+    """Guess by names first, then by what the columns hold; those `aside` are nothing."""
+    named = {name: seen for name, seen in profile.columns.items() if name not in aside and not name.startswith("_")}
     distinct = {name: len(profile.distinct.get(name, ())) for name in named}
     group = _named(GROUPS, [name for name, seen in named.items() if distinct[name] < seen.filled])
     columns = {name: seen for name, seen in named.items() if name != group and 2 * seen.filled > profile.rows}
