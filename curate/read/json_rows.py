@@ -1,4 +1,4 @@
-"""JSON -> raw rows: JSON lines; or texts one after the other, each an array of rows, an object that holds them, or one."""
+"""JSON -> raw rows: JSON lines, or texts one after the other: an array of rows, an object that holds them, or one."""
 
 import io
 import json
