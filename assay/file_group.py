@@ -43,6 +43,8 @@ class Group:
     """What was seen of how the rows are written, in words, where a source must state it."""
     files: list[InputFile] = field(default_factory=list)
     encodings: Counter[str] = field(default_factory=Counter)
+    opened: int = 0
+    """How many of the files were sampled."""
     profile: Profile = field(default_factory=Profile)
     total: int | None = None
     """Rows of all files, as far as they can be told without reading them."""
@@ -84,7 +86,8 @@ class Group:
 
     @property
     def guess(self) -> Guess:
-        return guess(self.profile, OF_TEXT if self.format == "text" else frozenset())
+        columns = {name for name in self.profile.columns if not name.startswith("_")}
+        return guess(self.profile, OF_TEXT if columns <= OF_TEXT | {"text"} else frozenset())
 
     def mapping(self) -> dict[str, Any]:
         """The recipe's `record`: nothing where a shape tells all, else by what columns look like.
@@ -148,6 +151,8 @@ class Group:
         read = self.read_as()
         columns = [name for name in self.profile.columns if name not in read and not name.startswith("_")]
         said = [f"No notice is taken of {named(columns, MOST_NAMED)}."] if columns else []
+        if self.opened < len(self.files):
+            said.append(f"Of {len(self.files):,} files {self.opened:,} were opened, at equal distances.")
         if self.recognised:
             _, keys = self._noticed()
             keys |= {name.partition(".")[2] for name in self.told if name.startswith("message_key_not_read.")}
@@ -180,6 +185,7 @@ class Group:
     def sample(self, rows: int) -> None:
         """Look at some rows of all files, as many of each."""
         files = self.files[:: max(1, -(-len(self.files) // min(MOST_FILES, rows)))]
+        self.opened = len(files)
         for file in files:
             if self.format not in (None, "parquet", "arrow") and not self.packed:
                 self.encodings[_encoding(file)] += 1

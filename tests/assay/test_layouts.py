@@ -69,3 +69,11 @@ def test_rows_below_keys(value: dict[str, Any], keys: str | None) -> None:
 )
 def test_what_shows_nothing(text: str) -> None:
     assert text_layout(text) == ({}, "")
+
+
+def test_the_name_of_a_file_is_no_answer(tmp_path: Path) -> None:
+    for number in range(9):
+        (tmp_path / f"a file of {number}.txt").write_text(f"The text of file {number}, which says this and that.")
+    [group] = inspect(tmp_path, 100).groups
+    assert group.guess.answers == ()
+    assert "name" in group.notes()[0]
