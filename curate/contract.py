@@ -10,7 +10,8 @@ own, and is merged into that.
 """
 
 import json
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -21,7 +22,7 @@ import yaml
 
 from curate.errors import AssayError
 from curate.hashing import digest, file_digest, files_digest
-from curate.record import SCHEMA
+from curate.record import SCHEMA, SPLITS
 from curate.strict_yaml import load_yaml
 
 FILE, TARGET_FILE, COMMON_FILE = "contract.yaml", "target.schema.json", "common.yaml"
@@ -112,6 +113,23 @@ class Contract:
             document=document,
             sha256=_known_by(document, folder / TARGET_FILE),
         )
+
+    def of_splits(self, held: Collection[str], shares: bool) -> "Contract":
+        """The contract without the common rules about splits that hold no rows: whether they are to is the recipe's
+        to say. A rule that the contract states itself stands.
+
+        Args:
+            held: the splits that hold rows.
+            shares: whether the common rules say something about the shares of these.
+        """
+        if {*SPLITS} <= {*held} and shares:
+            return self
+        shared = {*held} if shares and len({*held}) > 1 else set()
+        absent = {f"{split}_share" for split in {*SPLITS} - shared}
+        absent |= {"splits_present"} if {*SPLITS} - {*held} else set()
+        theirs = _expectations(_schema_object(common(), "set"), Path(COMMON_FILE))
+        kept = (rule for rule in self.expectations if rule["meta"]["name"] not in absent or rule not in theirs)
+        return replace(self, expectations=tuple(kept))
 
 
 def _known_by(document: dict[str, Any], target: Path) -> str:

@@ -80,7 +80,14 @@ def curate(
     clear_drafts(store.cache)
     drop = _read(work, shard_bytes)
     context = Context(
-        recipe.drop, contract, store, store.cache, tokenizer_folder, (), lambda: _labels(work, drop), progress
+        recipe.drop,
+        contract,
+        store,
+        store.cache,
+        tokenizer_folder,
+        stages=tuple(stages),
+        labels=lambda: _labels(work, drop),
+        progress=progress,
     )
     stages = _prepared(work, stages, context)
     shards: Sequence[Shard] = drop.shards
@@ -95,7 +102,7 @@ def curate(
         for stage in stages:
             if isinstance(stage, SetStage) and stage.runs:
                 shards = _judge_all(work, stage, shards, past, judged)
-        published = _publish(work, drop, shards, judged, inputs.content() | {"splits_of": past.bound_by})
+        published = _publish(work, drop, shards, judged, inputs.content() | {"splits_of": past.bound_by}, past)
         _catch_up(work)
     return Curated(published, DatasetManifest.read(published), work.account.seconds, work.account.cached)
 
@@ -218,6 +225,7 @@ def _publish(
     shards: Sequence[Shard],
     judged: Mapping[str, Judged],
     made_from: dict[str, Any],
+    past: Past,
 ) -> Path:
     """Publish the version, unless it is there."""
     stages = [stage.content() for stage in work.account.stages]
@@ -231,7 +239,7 @@ def _publish(
             return known
         tables = {name: table for verdict in judged.values() for name, table in verdict.published().items()}
         folder = version.publish(
-            work.recipe.name,
+            work.recipe,
             shards,
             work.account,
             tables,
@@ -240,6 +248,7 @@ def _publish(
             work.contract,
             work.store,
             work.progress,
+            past.splits(),
         )
         work.account.cached["publish"] = (0, 1)
         note.parent.mkdir(parents=True, exist_ok=True)

@@ -75,6 +75,7 @@ class Recipe(Settings):
     balance: Balance = Balance()
     select: Select = Field(Select(), description="How many rows to choose of those left (`select: 1000`), or its keys.")
     split: Split = Split()
+    min_rows: int = Field(1, ge=1, description="The least rows of a version; with fewer nothing is published.")
     variants: dict[str, Variant] = Field({}, description="Changes to sections, by the names that `--variant` takes.")
 
     @model_validator(mode="after")

@@ -14,8 +14,19 @@ from curate.arrow import whole
 
 SPLITS = ("train", "validation", "test")
 
-TURN = pa.struct([pa.field("role", pa.string()), pa.field("content", pa.string())])
+TURN = pa.struct(
+    [
+        pa.field("role", pa.string()),
+        pa.field("content", pa.string()),
+        pa.field("reasoning", pa.string()),
+        pa.field("trained", pa.bool_()),
+    ]
+)
+"""role: system, user, assistant or tool; content: what is said; reasoning: what was thought before, or null; trained:
+false where an assistant's turn stays in the conversation and is not trained, else null."""
 TURNS = pa.list_(TURN)
+MESSAGES = pa.list_(pa.struct([TURN.field("role"), TURN.field("content"), TURN.field("trained")]))
+"""What a template makes of turns: what is thought is written in what is said, if anywhere."""
 SOURCE = pa.struct([pa.field("drop", pa.string()), pa.field("file", pa.string()), pa.field("row", pa.int64())])
 
 SCHEMA = pa.schema(
@@ -23,6 +34,7 @@ SCHEMA = pa.schema(
         pa.field("id", pa.string()),
         pa.field("turns", TURNS),
         pa.field("target", pa.string()),
+        pa.field("reasoning", pa.string()),
         pa.field("group", pa.string()),
         pa.field("label", pa.string()),
         pa.field("language", pa.string()),
@@ -32,11 +44,11 @@ SCHEMA = pa.schema(
 )
 """Columns of a record.
 
-id: 128-bit hash (32 hex digits) of the turns and the target as they were read; it never changes after.
-turns: what was said, as {role, content}; target: the expected structured answer as canonical JSON text, or null;
-group: rows of one group share a split; label: what the split is stratified by; language: ISO 639 code or "und";
-source: drop (its hash), file (relative to the source's root), row (0-based within the file, where a tree of messages
-that are rows of their own counts as one); meta: any other strings.
+id: 128-bit hash (32 hex digits) of the turns, the target and its reasoning as they were read; it never changes after.
+turns: what was said, see TURN; target: the expected structured answer as canonical JSON text, or null; reasoning: what
+was thought before the target, or null; group: rows of one group share a split; label: what the split is stratified by;
+language: ISO 639 code or "und"; source: drop (its hash), file (relative to the source's root), row (0-based within the
+file, where a tree of messages that are rows of their own counts as one); meta: any other strings.
 """
 
 QUARANTINE_SCHEMA = pa.schema(
@@ -67,13 +79,28 @@ def _values(column: pa.ChunkedArray) -> list[Any]:
     return [dict(zip(keys[begin:end], items[begin:end], strict=True)) for begin, end in pairwise(ends)]
 
 
-def content_id(turns: Sequence[dict[str, str]], target: str | None) -> str:
-    """128-bit XXH3 (32 hex digits) of a row's canonical content."""
-    return xxhash.xxh3_128_hexdigest(orjson.dumps([[[t["role"], t["content"]] for t in turns], target]))
+def content_id(turns: Sequence[dict[str, Any]], target: str | None, reasoning: str | None = None) -> str:
+    """128-bit XXH3 (32 hex digits) of a row's canonical content.
+
+    Args:
+        turns: see TURN; what may be null may be absent, and counts only where it is not.
+        target: the structured answer.
+        reasoning: what was thought before it.
+    """
+    content = [[_said(turn) for turn in turns], target]
+    return xxhash.xxh3_128_hexdigest(orjson.dumps(content if reasoning is None else [*content, reasoning]))
+
+
+def _said(turn: dict[str, Any]) -> list[Any]:
+    said = [turn["role"], turn["content"]]
+    reasoning = turn.get("reasoning")
+    if turn.get("trained") is False:
+        return [*said, reasoning, False]
+    return said if reasoning is None else [*said, reasoning]
 
 
 def prompt_text(table: pa.Table) -> pa.Array:
-    """What each row asks, as one string: every turn but the answer, separated by blank lines.
+    """What each row asks, as one string: the turns before the answer, or all of them; separated by blank lines.
 
     Returns a string array of length `table.num_rows`. The template's own words are never part of it.
     """
@@ -103,14 +130,18 @@ def said_text(table: pa.Table) -> pa.Array:
 
 
 def _asked(table: pa.Table) -> Any:
-    """Whether each turn, row after row, is part of what is asked: all but an answer that is the last one."""
-    ends = np.cumsum(pc.list_value_length(whole(table["turns"])).to_numpy(zero_copy_only=False))
-    asked = np.ones(ends[-1] if len(ends) else 0, dtype=bool)
-    asked[ends[answer_is_last_turn(table).to_numpy(zero_copy_only=False)] - 1] = False
+    """Whether each turn, row after row, is part of what is asked: those before an answer that is a turn."""
+    lengths = pc.list_value_length(whole(table["turns"])).to_numpy(zero_copy_only=False)
+    answers = answer_places(table)
+    asked = np.ones(lengths.sum(), dtype=bool)
+    if (answers >= 0).any():
+        of_row = np.repeat(answers, lengths)
+        asked[(of_row >= 0) & (np.arange(len(asked)) >= of_row)] = False
     return asked
 
 
 def _contents(table: pa.Table) -> pa.Array:
+    """What is said in each turn, row after row."""
     return pc.struct_field(whole(table["turns"]).flatten(), "content")
 
 
@@ -124,40 +155,95 @@ def _joined(table: pa.Table, keep: Any, texts: pa.Array, separator: str) -> pa.A
     return pc.binary_join(_lists(np.diff(kept), texts), separator)
 
 
-def answer_is_last_turn(table: pa.Table) -> pa.Array:
-    """Whether each row's answer is its last turn (no target, and the assistant speaks last): boolean array."""
+def answer_places(table: pa.Table) -> Any:
+    """Where among all turns each row's answer is, -1 where it is none of them: an int64 NumPy array.
+
+    It is the last trained turn of the assistant, where there is no target and the assistant speaks last.
+    """
     turns = whole(table["turns"])
-    roles = pc.struct_field(turns.flatten(), "role")
+    said = turns.flatten()
     lengths = pc.list_value_length(turns).to_numpy(zero_copy_only=False)
     ends = np.cumsum(lengths)
-    last = np.zeros(len(lengths), dtype=bool)
-    nonempty = lengths > 0
-    last[nonempty] = pc.equal(roles.take(pa.array(ends[nonempty] - 1)), "assistant").to_numpy(zero_copy_only=False)
-    return pa.array(last & pc.is_null(table["target"]).to_numpy())
+    spoken = pc.fill_null(pc.equal(pc.struct_field(said, "role"), "assistant"), False).to_numpy(zero_copy_only=False)
+    trained = pc.fill_null(pc.struct_field(said, "trained"), True).to_numpy(zero_copy_only=False)
+    latest = np.maximum.accumulate(np.where(spoken & trained, np.arange(len(said)), -1))
+    places = np.full(len(lengths), -1)
+    open_ = (lengths > 0) & pc.is_null(whole(table["target"])).to_numpy(zero_copy_only=False)
+    lasts = ends[open_] - 1
+    places[open_] = np.where(spoken[lasts], latest[lasts], -1)
+    places[places < ends - lengths] = -1
+    return places
+
+
+def answer_is_last_turn(table: pa.Table) -> pa.Array:
+    """Whether each row's answer is its last turn (no target, and the assistant speaks last), or before those of its
+    turns that are not trained: boolean array."""
+    return pa.array(answer_places(table) >= 0)
 
 
 def answer_text(table: pa.Table) -> pa.Array:
-    """What the model is to answer: the target, or else the last turn where the assistant speaks last, or else "".
+    """What the model is to answer: the target, or else the last trained turn where the assistant speaks last, or else
+    "". What was thought before is no part of it.
 
     Returns a string array of length `table.num_rows`.
     """
-    turns = whole(table["turns"])
-    contents = pc.struct_field(turns.flatten(), "content")
-    lengths = pc.list_value_length(turns).to_numpy(zero_copy_only=False)
-    last_is_answer = answer_is_last_turn(table).to_numpy(zero_copy_only=False)
-    index = np.where(last_is_answer, np.cumsum(lengths) - 1, 0)
-    spoken = contents.take(pa.array(index, mask=~last_is_answer))
+    places = answer_places(table)
+    spoken = _contents(table).take(pa.array(places, mask=places < 0))
     return pc.fill_null(pc.coalesce(whole(table["target"]), spoken), "")
 
 
-def map_contents(table: pa.Table, change: Any) -> pa.Table:
-    """`table` with every turn's content replaced by `change(contents)`, a function of one string array to another."""
+def untrained_turns(table: pa.Table) -> Any:
+    """How many of each row's turns are not trained though the assistant says them: an int64 NumPy array."""
     turns = whole(table["turns"])
-    flat = turns.flatten()
-    contents = change(pc.struct_field(flat, "content"))
-    changed = pa.StructArray.from_arrays([pc.struct_field(flat, "role"), contents], fields=list(TURN))
-    rebuilt = _lists(pc.list_value_length(turns).to_numpy(zero_copy_only=False), changed)
-    return table.set_column(table.schema.get_field_index("turns"), SCHEMA.field("turns"), rebuilt)
+    rows = pc.list_parent_indices(turns).filter(pc.equal(pc.struct_field(turns.flatten(), "trained"), False))
+    return np.bincount(rows.to_numpy(), minlength=table.num_rows)
+
+
+def texts_of(table: pa.Table) -> pa.Array:
+    """All that was said or thought in some rows, but for targets and `meta`: the contents of all turns, then what was
+    thought before turns, then before targets. See `rows_of_texts`, `with_texts`."""
+    thought = [pc.drop_null(each) for each in _reasonings(table)]
+    return pa.concat_arrays([_contents(table), *thought]) if any(map(len, thought)) else _contents(table)
+
+
+def rows_of_texts(table: pa.Table) -> Any:
+    """The row of each of `texts_of`: an int64 NumPy array."""
+    of_turn = pc.list_parent_indices(whole(table["turns"]))
+    before_turns, before_targets = _reasonings(table)
+    thought = [of_turn.filter(pc.is_valid(before_turns)), pc.indices_nonzero(pc.is_valid(before_targets))]
+    return np.concatenate([each.to_numpy() for each in (of_turn, *thought)]).astype(np.int64)
+
+
+def with_texts(table: pa.Table, changed: pa.Array) -> pa.Table:
+    """`table` with other texts in place of those that `texts_of` gives."""
+    turns = whole(table["turns"])
+    said = turns.flatten()
+    before_turns, before_targets = _reasonings(table)
+    ends = np.cumsum([len(said), len(before_turns) - before_turns.null_count])
+    reasoning = _filled(before_turns, changed[ends[0] : ends[1]])
+    columns = [pc.struct_field(said, "role"), changed[: ends[0]], reasoning, pc.struct_field(said, "trained")]
+    rebuilt = _lists(
+        pc.list_value_length(turns).to_numpy(zero_copy_only=False),
+        pa.StructArray.from_arrays(columns, fields=list(TURN)),
+    )
+    for name, column in {"turns": rebuilt, "reasoning": _filled(before_targets, changed[ends[1] :])}.items():
+        table = table.set_column(table.schema.get_field_index(name), SCHEMA.field(name), column)
+    return table
+
+
+def _reasonings(table: pa.Table) -> tuple[pa.Array, pa.Array]:
+    """What was thought before each turn, and before each row's target; null where nothing was."""
+    return pc.struct_field(whole(table["turns"]).flatten(), "reasoning"), whole(table["reasoning"])
+
+
+def _filled(known: pa.Array, values: pa.Array) -> pa.Array:
+    """`known` with these values where it is not null."""
+    return pc.replace_with_mask(known, pc.is_valid(known), values) if len(values) else known
+
+
+def map_contents(table: pa.Table, change: Any) -> pa.Table:
+    """`table` with all that was said or thought changed: `change` makes a string array of one, see `texts_of`."""
+    return with_texts(table, change(texts_of(table)))
 
 
 def roles_text(table: pa.Table) -> pa.Array:

@@ -61,6 +61,8 @@ class Context:
     """Where a stage may keep what it prepares, under a name that all it depends on gives (`cache.keyed_folder`)."""
     tokenizer_folder: Path
     """Holds the base model's tokenizer.json and tokenizer_config.json."""
+    stages: tuple["Stage", ...] = ()
+    """All stages of the recipe, in their order, as it states them."""
     before: tuple["Stage", ...] = ()
     """The stages that come before, prepared."""
     labels: Callable[[], set[str]] = set

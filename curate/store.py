@@ -77,7 +77,7 @@ class Draft:
 
 
 class Store:
-    """Folders of a store: `datasets`, `adapters`, `scorecards`, `index`, `cache` and `ledger`.
+    """Folders of a store: `datasets`, `adapters`, `scorecards`, `index`, `cache`, `ledger` and `failed`.
 
     Args:
         root: the folder; it is made when something is first written.
@@ -88,6 +88,8 @@ class Store:
         self.cache = root / "cache"
         self.index = root / "index"
         self.ledger = root / "ledger"
+        self.failed = root / "failed"
+        """Of each data set the quarantine of the last run that published nothing."""
 
     @contextmanager
     def publishing(self, kind: Kind, name: str, unhashed: frozenset[str] = frozenset()) -> Iterator[Draft]:

@@ -133,7 +133,10 @@ def _score(
         expected = [renderer.answer(row["messages"]) for row in rows]
         test_rows = TestRows(together, slices=slices)
         systems = {
-            name: [Answer(each, None, each.text == right) for each, right in zip(its.generated, expected, strict=True)]
+            name: [
+                Answer(each, None, renderer.said(each.text) == right)
+                for each, right in zip(its.generated, expected, strict=True)
+            ]
             for name, its in answers.items()
         }
     else:

@@ -9,11 +9,17 @@ from hypothesis import strategies as st
 from curate.record import SCHEMA
 
 
-def record(*said: tuple[str, str] | str, **known: Any) -> dict[str, Any]:
-    """A record of turns, each a pair (role, content), or the content of a user's turn; other columns by name."""
-    turns = [("user", turn) if isinstance(turn, str) else turn for turn in said]
+def turn(role: str, content: str, reasoning: str | None = None, trained: bool | None = None) -> dict[str, Any]:
+    """A turn with all its fields, as a table gives it back."""
+    return {"role": role, "content": content, "reasoning": reasoning, "trained": trained}
+
+
+def record(*said: dict[str, Any] | tuple[str, str] | str, **known: Any) -> dict[str, Any]:
+    """A record of turns, each as `turn` makes it, a pair (role, content), or the content of a user's turn; other
+    columns by name."""
+    pairs = [("user", each) if isinstance(each, str) else each for each in said]
     empty = dict.fromkeys(SCHEMA.names) | {"meta": {}}
-    return empty | {"turns": [{"role": role, "content": content} for role, content in turns]} | known
+    return empty | {"turns": [each if isinstance(each, dict) else turn(*each) for each in pairs]} | known
 
 
 def table_of(records: Sequence[dict[str, Any]]) -> pa.Table:
@@ -36,10 +42,19 @@ def layouts(records: Sequence[dict[str, Any]]) -> list[pa.Table]:
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 """Any text that UTF-8 can hold."""
 
+TURNS = st.builds(
+    turn,
+    st.sampled_from(["system", "user", "assistant"]),
+    TEXTS,
+    st.none() | TEXTS,
+    st.sampled_from([None, None, False]),
+)
+
 RECORDS = st.lists(
     st.builds(
-        lambda turns, target: record(*turns, target=target),
-        st.lists(st.tuples(st.sampled_from(["system", "user", "assistant"]), TEXTS), max_size=4),
+        lambda turns, target, reasoning: record(*turns, target=target, reasoning=reasoning),
+        st.lists(TURNS, max_size=4),
+        st.none() | TEXTS,
         st.none() | TEXTS,
     ),
     max_size=6,

@@ -128,8 +128,7 @@ def _example(row: Row, renderer: Renderer) -> Example:
         raise AssayError(f"Row {row['id']}: {error.message}", remedy=error.remedy) from None
     example = Example(row["id"], encoded.input_ids, encoded.labels)
     runs = [list(run) for trained, run in groupby(example.labels, lambda label: label != IGNORED) if trained]
-    answers = [span.text for span in renderer.spans(row["messages"]) if span.answer]
-    wanted = answers if renderer.answers == "all" else answers[-1:]
+    wanted = [span.text for span in renderer.spans(row["messages"]) if span.trained]
     for run, answer in zip(runs, wanted, strict=True):
         if renderer.decode(run) != answer or run[-1] != renderer.stop_token_id:
             raise AssayError(

@@ -45,5 +45,6 @@ def check_version(folder: Path, progress: Progress = silent, sample: int = SAMPL
     if earlier.standing:
         checks.append(check_splits_stand(folder, earlier))
     checks.append(check_near_duplicates(folder, manifest, earlier, progress, sample))
-    checks += [check_lengths(folder, manifest), check_texts(folder), check_duplicates(folder, manifest, earlier)]
+    checks += [check_lengths(folder, manifest), check_texts(folder, manifest)]
+    checks.append(check_duplicates(folder, manifest, earlier))
     return checks

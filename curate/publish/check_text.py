@@ -3,19 +3,24 @@
 import json
 import re
 import unicodedata
+from collections.abc import Iterator
 from typing import Any
 
 from curate.publish.published import Row
 
 
-def _answers_last(row: Row) -> bool:
-    return row["target"] is None and bool(row["turns"]) and row["turns"][-1]["role"] == "assistant"
+def _answer_at(row: Row) -> int | None:
+    """Which turn is the answer: the last one that is trained, where there is no target and the assistant speaks last."""
+    turns = row["turns"]
+    if row["target"] is not None or not turns or turns[-1]["role"] != "assistant":
+        return None
+    answers = [at for at, turn in enumerate(turns) if turn["role"] == "assistant" and turn.get("trained") is not False]
+    return answers[-1] if answers else None
 
 
 def asked_turns(row: Row) -> list[dict[str, str]]:
-    """The turns that make the prompt: all but an answer that is the last one."""
-    turns: list[dict[str, str]] = row["turns"]
-    return turns[:-1] if _answers_last(row) else turns
+    """The turns that make the prompt, as who says what: those before an answer that is a turn, or all."""
+    return [{"role": turn["role"], "content": turn["content"]} for turn in row["turns"][: _answer_at(row)]]
 
 
 def prompt_of(row: Row) -> str:
@@ -24,9 +29,15 @@ def prompt_of(row: Row) -> str:
 
 
 def answer_of(row: Row) -> str:
-    """The target, or the last turn where the assistant speaks last, or else ""."""
-    answer = row["turns"][-1]["content"] if _answers_last(row) else row["target"]
-    return answer or ""
+    """The target, or the turn that is the answer, or else ""."""
+    at = _answer_at(row)
+    return row["target"] or "" if at is None else str(row["turns"][at]["content"])
+
+
+def reasoning_of(row: Row) -> str:
+    """What was thought before the answer, or "" where nothing was."""
+    at = _answer_at(row)
+    return (row if at is None else row["turns"][at]).get("reasoning") or ""
 
 
 def same_answer(first: Row, second: Row) -> bool:
@@ -63,26 +74,91 @@ def shingles(text: str, size: int) -> frozenset[str]:
 
 def words(text: str) -> list[str]:
     """The words of a text, case folded: runs of letters, digits, underscores and the marks on them; single characters
-    in scripts without spaces."""
-    if text.isascii():
-        return re.findall(r"\w+", text.lower())
+    in scripts without spaces; and the signs that stand as operators."""
+    signs = {at for first, last in _signs(text) for at in range(first, last)}
     found: list[str] = []
     within = False
-    for char in text.casefold():
-        part = char.isalnum() or char == "_"
-        mark = not part and unicodedata.category(char)[0] == "M"
-        if _spaceless(ord(char)) and (part or mark or ord(char) >= 0x20000):
-            found.append(char)
-            within = False
-        elif part or (mark and within and ord(char) < 0x20000):
-            if within:
-                found[-1] += char
-            else:
+    for at, original in enumerate(text):
+        for char in original.casefold():
+            part = char.isalnum() or char == "_"
+            mark = not part and unicodedata.category(char)[0] == "M"
+            if at in signs or _is_sign(char):
+                found.append("-" if char == "−" else char)
+                within = False
+            elif _spaceless(ord(char)) and (part or mark or ord(char) >= 0x20000):
                 found.append(char)
-            within = True
-        else:
-            within = False
+                within = False
+            elif part or (mark and within and ord(char) < 0x20000):
+                if within:
+                    found[-1] += char
+                else:
+                    found.append(char)
+                within = True
+            else:
+                within = False
     return found
+
+
+def _is_sign(char: str) -> bool:
+    """Whether a character beyond ASCII is a sign wherever it stands."""
+    category = unicodedata.category(char)
+    picture = 0x2600 <= ord(char) <= 0x2793 or 0x1F000 <= ord(char) <= 0x1FAFF
+    return char > "\x7f" and (category in ("Sm", "Sc") or char in "°‰′″" or (category in ("So", "Sk") and picture))
+
+
+def _signs(text: str) -> Iterator[tuple[int, int]]:
+    """Where signs of ASCII stand as operators: the first, and after the last of equal ones."""
+    begin = 0
+    for line in re.split(r"(?<=[\r\n])", text):
+        bare = line.rstrip("\r\n")
+        for match in re.finditer(r"([!#$%&*+\-/<=>^|~])\1*", bare):
+            if _stands(match[1], len(match[0]), bare[: match.start()], bare[match.end() :]):
+                yield begin + match.start(), begin + match.end()
+        begin += len(line)
+
+
+def _stands(sign: str, run: int, before: str, after: str) -> bool:
+    """Whether a sign, so often repeated, is an operator between what is before and after it on its line."""
+    left, right = before.rstrip(" \t"), after.lstrip(" \t")
+    spaced = bool(left and right) and left != before and right != after
+    tight = bool(re.search(r"[\w)\]}\x80-\U0010ffff]$", before) and re.match(r"[\w(\[{\x80-\U0010ffff]", after))
+    free = not re.search(r"[\w)\]}\x80-\U0010ffff]$", before)
+    match sign:
+        case "=":
+            return run <= 3
+        case "+" | "^":
+            return run <= 3 and not (not left and (not after or right != after))
+        case "~":
+            return run == 1 and not after.startswith("/")
+        case "*":
+            return run <= 2 and ((spaced and not left.endswith("*")) or tight)
+        case "/":
+            numbers = re.search(r"[0-9)\]}]$", before) and re.match(r"[0-9(\[{]", after)
+            return run <= 2 and (spaced or bool(numbers))
+        case "%":
+            return run == 1 and (spaced or bool(re.search("[0-9]$", left)))
+        case "&":
+            return run == 2 or (run == 1 and spaced)
+        case "|":
+            return run == 2 or (run == 1 and tight)
+        case "$":
+            return run == 1 and bool(re.match("[0-9]", after))
+        case "#":
+            return run == 1 and bool(re.search("[A-Za-z]$", before)) and not re.match(r"[\w\x80-\U0010ffff]", after)
+        case "!":
+            negates = free and not before.endswith("<") and re.match(r"[A-Za-z(]", after)
+            factorial = re.search("[0-9]$", before) and not re.match("[0-9]", after)
+            return run == 1 and (after.startswith("=") or bool(negates or factorial))
+        case "-":
+            signed = free and re.match(r"\.?[0-9]", after)
+            first = re.search(r"([0-9)\]}]|(?<![\w\x80-\U0010ffff])[A-Za-z])$", left)
+            second = re.match(r"[0-9(\[{.\-]|[A-Za-z](?![\w\x80-\U0010ffff])", right)
+            return run == 1 and (after.startswith("=") or bool(signed or (spaced and first and second)))
+        case "<":
+            return run <= 3 and not (run == 1 and re.match(r"[A-Za-z/!?][^<>]*>", after))
+        case _:
+            tag = run == 1 and re.search(r"<[A-Za-z/!?][^<>]*$", before)
+            return run <= 3 and not tag and bool(left) and not (left.endswith(">") and left != before)
 
 
 def _spaceless(code: int) -> bool:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from curate.manifest import DatasetManifest
 from curate.publish.check_result import Check
-from curate.publish.check_text import answer_of
+from curate.publish.check_text import answer_of, reasoning_of
 from curate.publish.published import read_rows, row_name, split_rows
 
 
@@ -24,13 +24,18 @@ def check_lengths(folder: Path, manifest: DatasetManifest) -> Check:
     return check
 
 
-def check_texts(folder: Path) -> Check:
+def check_texts(folder: Path, manifest: DatasetManifest) -> Check:
     """Nothing is cut on the way from the record to the text; a chat template may strip what is around a message."""
     check = Check("texts", "the answer stands whole in the messages, and every message whole in the text", "5")
-    for name, row in split_rows(folder, ["turns", "target", "source", "messages", "text"]):
+    thinks = manifest.recipe["render"].get("reasoning", "omit") != "omit"
+    columns = ["turns", "target", "source", "messages", "text", *(["reasoning"] if thinks else [])]
+    for name, row in split_rows(folder, columns):
         check.compared += 1
-        if not row["messages"] or answer_of(row).strip() not in row["messages"][-1]["content"]:
-            check.fail(f"{row_name(name, row)}: the last message does not hold the answer")
+        said = [message for message in row["messages"] if message["role"] == "assistant"]
+        trained = [message["content"] for message in said if message.get("trained") is not False]
+        wanted = [answer_of(row).strip(), *([reasoning_of(row)] if thinks else [])]
+        if not trained or not all(each in trained[-1] for each in wanted):
+            check.fail(f"{row_name(name, row)}: the last trained message does not hold the answer")
         at = 0
         for number, message in enumerate(row["messages"]):
             content = message["content"].strip()

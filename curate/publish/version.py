@@ -1,7 +1,7 @@
 """Publishing: the rows that are left, all that are not, and what is told of both become a version, or nothing does."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,12 +20,16 @@ from curate.errors import AssayError
 from curate.manifest import Counts, DatasetManifest
 from curate.progress import Progress
 from curate.read.files import InputFile
+from curate.recipe import Recipe
 from curate.record import SCHEMA, SPLITS, dicts
 from curate.sets.rows import Rows, in_order
-from curate.store import Store
+from curate.store import Store, drafted
 
-VERSION = 6
+VERSION = 7
 """Raised whenever the same rows would be published in other bytes."""
+QUARANTINE = "quarantine.parquet"
+FEW = 10
+"""Rows from which a split's share says something: of fewer, one is more than a tenth."""
 LISTED_META = pa.list_(pa.struct([pa.field("key", pa.string()), pa.field("value", pa.string())]))
 SOURCES = {"file": "name", "sha256": "sha256", "bytes": "size"}
 """Columns of sources.parquet, and what they are called in `InputFile`."""
@@ -49,7 +53,7 @@ class GateError(AssayError):
 
 
 def publish(
-    name: str,
+    recipe: Recipe,
     shards: Sequence[Shard],
     account: Account,
     tables: Mapping[str, pa.Table],
@@ -58,11 +62,12 @@ def publish(
     contract: Contract,
     store: Store,
     progress: Progress,
+    held_before: Collection[str],
 ) -> Path:
     """Publish a version.
 
     Args:
-        name: the data set's.
+        recipe: names the data set, and says what it must hold.
         shards: the rows that are left, with the column `split`.
         account: tells of the stages, and holds the rows that are not left.
         tables: published beside the rows, by name.
@@ -71,23 +76,38 @@ def publish(
         contract: the set is held to it, and the card quotes it.
         store: where to publish.
         progress: told of the gate.
+        held_before: the splits that rows of earlier versions are in.
 
     Returns:
         The version's folder.
 
     Raises:
-        GateError: the set breaks its contract; nothing is published.
+        GateError: the set breaks its contract; nothing is published, and the quarantine is kept aside.
+        EmptyError: no row is left, or none of a split that the recipe asks for; likewise.
         AssayError: rows have been lost or invented (law 1).
     """
+    from curate.publish.enough import require_enough
     from curate.publish.gate import check_set
     from curate.publish.report import write_card, write_report
 
-    drop = manifest["drop"]["sha256"]
+    name, drop = recipe.name, manifest["drop"]["sha256"]
     named = partial(_with_drop, drop=drop)
     kept = Rows([shard.kept() for shard in shards])
     rejected = Rows([shard.quarantine() for shard in account.quarantined])
     table, quarantine = pa.concat_tables(kept.tables), pa.concat_tables(rejected.tables)
     counts = _counts(table, quarantine, account, manifest["counts"]).content()
+
+    def kept_aside() -> Path:
+        """Write the quarantine where it can be looked at although nothing is published."""
+        with drafted(store.failed / name) as folder:
+            pieces = map(named, rejected.pieces(_source_order(quarantine)))
+            _write_parquet(pieces, quarantine.schema, folder / QUARANTINE)
+            return (folder / QUARANTINE).replace(store.failed / name / QUARANTINE)
+
+    require_enough(recipe, table, quarantine, account.stages, held_before, kept_aside)
+    contract = contract.of_splits(
+        pc.unique(table["split"]).to_pylist(), shares=recipe.split.named is None and table.num_rows >= FEW
+    )
     with store.publishing("datasets", name, unhashed=frozenset({"data_docs"})) as draft:
         progress("gate", 0, table.num_rows, "rows")
         with account.timed("gate"):
@@ -96,8 +116,8 @@ def publish(
         if not gate.success:
             raise GateError(
                 f"{gate.message()}\n{_reasons(counts, account)}",
-                remedy="Mend the drop, the recipe or the contract; nothing was published. `assay preview` shows "
-                "why rows go.",
+                remedy=f"Mend the drop, the recipe or the contract; nothing was published. Why rows go stands in "
+                f"{kept_aside()}.",
             )
         by_id = in_order(table.select(["id"]))
         split_of = table["split"].to_numpy()[by_id]
@@ -106,7 +126,7 @@ def publish(
             schema = table.schema.remove(table.schema.get_field_index("split"))
             _write_split(map(named, pieces), schema, draft.folder / split)
         pieces = map(named, rejected.pieces(_source_order(quarantine)))
-        _write_parquet(pieces, quarantine.schema, draft.folder / "quarantine.parquet")
+        _write_parquet(pieces, quarantine.schema, draft.folder / QUARANTINE)
         for title, beside in tables.items():
             whole = Rows([pa.Table.from_batches([batch]) for batch in beside.to_batches()] or [beside])
             pieces = whole.pieces(np.arange(beside.num_rows))

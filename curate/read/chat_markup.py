@@ -12,10 +12,9 @@ from curate.read.conversation import (
     Turn,
     conversation_of,
     first_of,
-    is_preference,
     speaker,
-    text_of,
 )
+from curate.read.question_answer import answer_text
 from curate.read.raw_row import Row
 
 GUANACO = re.compile(r"(?<!#)###\s*(Human|Assistant):")
@@ -78,12 +77,12 @@ def markup_reader(opening: str, closing: str, turns_of: Callable[[str], list[Tur
 
     def read(row: Row, paths: Paths) -> list[Conversation]:
         answer = first_of(row, ANSWERS)
-        for name in (*PROMPTS, "text") if answer and not is_preference(row) else ("text",):
+        for name in (*PROMPTS, "text") if answer else ("text",):
             text = row.get(name)
             if isinstance(text, str) and (begin := begins.search(text)) and ends.search(text, begin.end()):
                 turns = turns_of(text)
                 if answer and name != "text":
-                    turns.append({"role": "assistant", "content": text_of(answer, row[answer])})
+                    turns.append({"role": "assistant", "content": answer_text(answer, row[answer])})
                 return [conversation_of(row, turns)] if turns else []
         return []
 

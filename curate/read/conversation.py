@@ -8,8 +8,10 @@ from typing import Any, Literal
 from curate.read.raw_row import Row
 from curate.record import content_id
 
-Turn = dict[str, str]
-Paths = Literal["all", "best"]
+Turn = dict[str, Any]
+"""{role, content}, and where it has them: `reasoning`, the text thought before the content, and `trained`, false where
+the turn stays in the conversation and is not to be learned."""
+Paths = Literal["preferred", "best", "all"]
 
 CONVERSATIONS = ("messages", "conversations", "conversation")
 INPUTS = ("input", "context", "question")
@@ -17,7 +19,6 @@ PROMPTS = ("input", "prompt", "question", "query")
 ANSWERS = ("output", "response", "completion", "answer")
 SYSTEMS = ("system", "system_prompt")
 TOOLS = ("tools", "functions")
-PREFERENCES = ("chosen", "rejected")
 ROLES = {
     "system": "system",
     "developer": "system",
@@ -39,8 +40,30 @@ ROLES = {
 """Who speaks, by the names that data sets have for them."""
 
 
+REJECTED_ANSWER = "rejected_answer"
+"""Reason: the row says that the answer is bad, or that another one is better; the evidence names where."""
+UNGRADED_ANSWER = "ungraded_answer"
+"""Reason: the row grades the answer, and only the recipe can say which grades are good: `record.accept`."""
+NOT_TEXT = "not_text"
+"""Reason: pictures, sound or the like are part of what is said."""
+
+
 class ShapeError(Exception):
     """A row that fits no shape, or does not keep to the one that its columns tell."""
+
+
+class NotTextError(ShapeError):
+    """A row of which a part is no text."""
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """Why an answer is not to be learned."""
+
+    reason: str
+    evidence: dict[str, Any]
+    preferred: "Conversation | None" = None
+    """The one with the better answer, where there is one."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +76,11 @@ class Conversation:
     left_out: int = 0
     """Turns behind the last answer, which nobody has answered; and of a tree, all messages that are on no path."""
     meta: dict[str, str] = field(default_factory=dict)
+    told: dict[str, int] = field(default_factory=dict)
+    """What else is counted of it."""
+    rejected: Rejection | None = None
+    judged: Rejection | None = None
+    """The same by columns that judge or grade the answer; the recipe's `accept` takes their place."""
 
 
 Reader = Callable[[Row, Paths], list[Conversation]]
@@ -60,13 +88,18 @@ Reader = Callable[[Row, Paths], list[Conversation]]
 
 
 def conversation_of(row: Row, turns: list[Turn], meta: dict[str, str] | None = None) -> Conversation:
-    """What the turns of a row make: up to the last answer, behind the row's own system prompt, in its group."""
+    """What the turns of a row make: up to the last answer to be learned, behind the row's own system prompt, in its
+    group."""
     turns = [turn for turn in turns if turn["role"] != "system" or turn["content"].strip()]
     if not turns:
         raise ShapeError("no turns")
-    end = answered([turn["role"] for turn in turns])
+    end = answered([turn["role"] if turn.get("trained", True) else "untrained" for turn in turns])
     group = named_group(row) or beginning(turns)
-    return Conversation(with_system(row, turns[:end]), group, len(turns) - end, meta or {})
+    rejected: Rejection | None = None
+    last = turns[end - 1]
+    if (last["role"] != "assistant" or not last.get("trained", True)) and any("trained" in turn for turn in turns):
+        rejected = Rejection(REJECTED_ANSWER, {"message": "its messages say that none of its answers is trained"})
+    return Conversation(with_system(row, turns[:end]), group, len(turns) - end, meta or {}, rejected=rejected)
 
 
 def answered(roles: list[str]) -> int:
@@ -102,11 +135,6 @@ def with_system(row: Row, turns: list[Turn]) -> list[Turn]:
 def first_of(row: Row, names: tuple[str, ...]) -> str | None:
     """The first of some names that is a column of the row."""
     return next((name for name in names if row.get(name) is not None), None)
-
-
-def is_preference(row: Row) -> bool:
-    """Whether a row holds two answers, of which one was preferred."""
-    return all(name in row for name in PREFERENCES)
 
 
 def speaker(role: Any) -> str:

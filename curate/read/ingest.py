@@ -16,6 +16,7 @@ from curate.cache import Shard, cache_folder, cached_outcome, keyed_folder
 from curate.engine import MapShards
 from curate.errors import AssayError
 from curate.hashing import digest
+from curate.read.conversation import NOT_TEXT, REJECTED_ANSWER, UNGRADED_ANSWER
 from curate.read.encoding import SAMPLE, encoding_of, is_utf8
 from curate.read.files import Files, InputFile, find_files, hashed, list_files, unopened
 from curate.read.mapping import Lookup, Mapper, RecordMapping, RowError, build_lookup, raw_json
@@ -31,6 +32,9 @@ REASONS = {
     "unrecognised": "the recipe maps no `turns`, and the row fits no known shape",
     "unmappable": "an expression of `record` failed, or gave something else than text",
     "label_underivable": "a condition of `record.underivable` holds",
+    NOT_TEXT: "pictures, sound or the like are part of what is said",
+    REJECTED_ANSWER: "the row says that the answer is bad, or that another one is better",
+    UNGRADED_ANSWER: "the row grades the answer, and the recipe does not say which grades are good (`record.accept`)",
 }
 """What reading quarantines rows for, and what it means."""
 LIBRARIES = ("charset-normalizer", "jinja2")
@@ -274,7 +278,7 @@ def _gone() -> Outcome:
 def _outcomes(
     mapper: Mapper, files: Iterable[tuple[InputFile, int, Iterator[tuple[int, Row | Unread]]]], size: int
 ) -> Iterator[Outcome]:
-    """Records and what gives none, about `size` bytes at a time; one outcome at least.
+    """Records, those of bad answers rejected, and what gives none, about `size` bytes at a time; one outcome at least.
 
     Args:
         files: each with the number of its first row, and its rows numbered from 0.
@@ -311,12 +315,19 @@ def _outcomes(
             if "_repeated_key" in row:
                 counters["repeated_key"] += 1
             for record in made:
-                counters.update(record.pop("told"))
+                counted = record.pop("told")
                 if isinstance(row.get("_encoding"), str):
                     record["meta"] = _how_encoded(row, counters) | record["meta"]
-                records.append(record | {"source": source})
+                record["source"] = source
+                if record["rejected"] is None:
+                    counters.update(counted)
+                    records.append(record)
+                else:
+                    reason, evidence = record["rejected"]
+                    seen = {"stage": NAME, "reason": reason, "evidence": evidence_json(evidence)}
+                    rejected.append(record | seen)
                 texts = [
-                    *(turn["content"] for turn in record["turns"]),
+                    *(turn["content"] + turn.get("reasoning", "") for turn in record["turns"]),
                     record["target"] or "",
                     *record["meta"].values(),
                 ]

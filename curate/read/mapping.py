@@ -11,11 +11,20 @@ from jinja2.parser import Parser
 from pydantic import Field, model_validator
 
 from curate.errors import AssayError
-from curate.read.conversation import Conversation, Paths, ShapeError, Turn
+from curate.read.conversation import (
+    NOT_TEXT,
+    REJECTED_ANSWER,
+    Conversation,
+    NotTextError,
+    Paths,
+    Rejection,
+    ShapeError,
+    Turn,
+)
 from curate.read.expressions import ENVIRONMENT, Name, Source, compile_expression, from_json
 from curate.read.message_tree import gathered
 from curate.read.raw import Files, Row, Unread
-from curate.read.shapes import Shape, recognise
+from curate.read.shapes import Recognised, Shape, recognise
 from curate.record import content_id
 from curate.stage import Settings
 
@@ -56,7 +65,16 @@ class RecordMapping(Settings):
     let: dict[Name, Source] = Field(default={}, description="Named expressions, in order; each sees those above it.")
     underivable: list[Underivable] = Field([], description="Rows of which no record is to be made, and why.")
     shape: Shape | None = Field(None, description="The one shape that rows have; by default each row's is recognised.")
-    paths: Paths = Field("all", description="Of a tree of messages: every path to a leaf, or the best-ranked one.")
+    paths: Paths = Field(
+        "preferred",
+        description="Of a tree of messages: every path to a leaf but those through a reply beside which another is "
+        "ranked better, the one best-ranked path, or all.",
+    )
+    accept: Source | None = Field(
+        None,
+        description="Whether an answer is learned: false rejects it, true and none keep it. With it the columns that "
+        "judge or grade answers (`label`, `score`, ...) are not looked at by themselves; `true` takes all.",
+    )
     turns: Source | Annotated[list[TurnMapping], Field(min_length=1)] | None = Field(
         None,
         description="One expression giving a list of {role, content}, or its JSON text; or the turns. Without it the "
@@ -75,7 +93,7 @@ class RecordMapping(Settings):
 
     @model_validator(mode="after")
     def _one_origin_of_turns(self) -> "RecordMapping":
-        if self.turns is not None and (self.shape is not None or self.paths != "all"):
+        if self.turns is not None and (self.shape is not None or self.paths != "preferred"):
             raise ValueError("either `turns`, or `shape` and `paths` for rows whose turns are recognised")
         return self
 
@@ -111,6 +129,7 @@ class Mapper:
             self._step(f"let.{name}", source, name=name)
         for index, rule in enumerate(mapping.underivable):
             self._step(f"underivable.{index}.when", rule.when, "refuse it", f"underivable.{index}.when", rule.because)
+        self._accept = self._step("accept", mapping.accept, "as a verdict") if mapping.accept is not None else None
         self._turns: str | list[tuple[str, str, str]] | None = None
         if isinstance(mapping.turns, str):
             self._turns = self._step("turns", mapping.turns, "as turns")
@@ -130,6 +149,7 @@ class Mapper:
         self._meta = [(key, self._step(f"meta.{key}", source, "as text")) for key, source in mapping.meta.items()]
         self._group = self._step("group", mapping.group, "as text") if mapping.group is not None else None
         self._label = self._step("label", mapping.label, "as text") if mapping.label is not None else None
+        self._named = _columns_named(mapping)
         self._template = ENVIRONMENT.from_string(nodes.Template(list(self._body), lineno=1))
 
     def _step(self, key: str, source: str, form: str = "as it is", *args: str, name: str | None = None) -> str:
@@ -150,7 +170,9 @@ class Mapper:
     def records(self, row: Row, file: str) -> list[dict[str, Any]]:
         """The records of a row, at least one, without their source.
 
-        Beside its columns each has `told`: what to count of it, e.g. {"alpaca": 1} for its shape.
+        Beside its columns each has `told`: what to count of it, e.g. {"alpaca": 1} for its shape; `taken`: column of
+        the row -> what it was taken for; and `rejected`: reason and evidence where its answer is not to be learned,
+        None else.
 
         Args:
             row: its columns, which expressions see by name, and all of them as `_row`.
@@ -160,19 +182,37 @@ class Mapper:
             RowError: no record can be made of this row.
         """
         columns = row | self.lookups | {"_row": row, "_file": file}
+        named = {name: use for name, use in self._named.items() if name in row}
         if self.mapping.turns is not None:
             values = self._values(columns)
-            return [self._record(values, self._mapped_turns(values), None, {}) | {"told": {}}]
-        shape, conversations = _recognised(row, self.mapping)
+            why = self._verdict(values, None)
+            made = self._record(values, self._mapped_turns(values), None, {})
+            return [made | {"told": {}, "taken": named, "rejected": why and (why.reason, why.evidence)}]
+        shape, conversations, taken = _recognised(row, self.mapping)
         records: list[dict[str, Any]] = []
+        ids: dict[int, str] = {}
         for each in conversations:
             values = self._values(columns | {"turns": each.turns})
-            turns = each.turns
-            if self._target is not None and len(turns) > 1 and turns[-1]["role"] == "assistant":
-                turns = turns[:-1]
-            told = {shape: 1} | ({"turns_left_out": each.left_out} if each.left_out else {})
-            records.append(self._record(values, turns, each.group, each.meta) | {"told": told})
+            cut = self._target is not None and len(each.turns) > 1 and each.turns[-1]["role"] == "assistant"
+            turns = each.turns[:-1] if cut else each.turns
+            told = {shape: 1} | each.told | ({"turns_left_out": each.left_out} if each.left_out else {})
+            record = self._record(values, turns, each.group, each.meta)
+            rejected = None
+            if (why := self._verdict(values, each)) is not None:
+                preferred = ids.get(id(why.preferred))
+                rejected = why.reason, why.evidence | ({"preferred": preferred} if preferred else {})
+            ids[id(each)] = record["id"]
+            beside = {"told": told, "taken": taken | named, "rejected": rejected}
+            records.append(record | {"reasoning": each.turns[-1].get("reasoning") if cut else None} | beside)
         return records
+
+    def _verdict(self, values: Row, made: Conversation | None) -> Rejection | None:
+        """Why an answer is not to be learned: by where it stands, then by the recipe, or else by columns beside it."""
+        if made is not None and (made.rejected is not None or self._accept is None):
+            return made.rejected or made.judged
+        if self._accept is not None and values[self._accept] is False:
+            return Rejection(REJECTED_ANSWER, {"rule": "record.accept"})
+        return None
 
     def _record(self, values: Row, turns: list[Turn], group: str | None, meta: dict[str, str]) -> dict[str, Any]:
         target: str | None = None
@@ -218,13 +258,39 @@ class Mapper:
         return context.vars
 
 
-def _recognised(row: Row, mapping: RecordMapping) -> tuple[Shape, list[Conversation]]:
+def _recognised(row: Row, mapping: RecordMapping) -> Recognised:
     try:
         return recognise(row, mapping.shape, mapping.paths)
+    except NotTextError as problem:
+        raise RowError(NOT_TEXT, {"message": str(problem)}) from None
     except ShapeError as problem:
         raise RowError(UNRECOGNISED, {"message": str(problem)}) from None
     except Exception as error:  # whatever a row's values are
         raise RowError(UNRECOGNISED, {"message": f"{type(error).__name__}: {error}"}) from None
+
+
+def _columns_named(mapping: RecordMapping) -> dict[str, str]:
+    """What the columns that expressions name are taken for, the first use of each."""
+    sources: list[tuple[str, str]] = []
+    turns = mapping.turns if isinstance(mapping.turns, list) else []
+    sources += [("answer" if turn.role == "assistant" else "prompt", turn.content) for turn in turns]
+    sources += [("conversation", mapping.turns)] if isinstance(mapping.turns, str) else []
+    target = mapping.target.values() if isinstance(mapping.target, dict) else [mapping.target]
+    sources += [("target", source) for source in target if source is not None]
+    beside = {"feedback": mapping.accept, "group": mapping.group, "label": mapping.label}
+    sources += [(use, source) for use, source in beside.items() if source is not None]
+    sources += [("meta", source) for source in mapping.meta.values()]
+    sources += [("underivable", rule.when) for rule in mapping.underivable]
+    sources += [("let", source) for source in mapping.let.values()]
+    return {name: use for use, source in reversed(sources) for name in _names_in(source)}
+
+
+def _names_in(source: str) -> list[str]:
+    """The names of an expression, and the keys and attributes that it takes of values such as `_row`."""
+    parsed = ENVIRONMENT.parse("{{" + source + "}}")
+    keys = [each.arg.value for each in parsed.find_all(nodes.Getitem) if isinstance(each.arg, nodes.Const)]
+    attributes = [each.attr for each in parsed.find_all(nodes.Getattr)]
+    return [name.name for name in parsed.find_all(nodes.Name)] + attributes + [str(key) for key in keys]
 
 
 def _defined(value: Any) -> Any:
@@ -239,11 +305,23 @@ def _refuse(value: Any, key: str, because: str) -> None:
 
 
 def _as_turns(value: Any) -> list[Turn]:
-    said = from_json(value) if isinstance(value, str) else _defined(value)
-    turns = [(turn["role"], turn["content"]) for turn in said]
-    return [
-        {"role": _checked_text("turns", role), "content": _checked_text("turns", content)} for role, content in turns
-    ]
+    """Turns of {role, content}, and `reasoning` and `trained` where they have them."""
+    turns: list[Turn] = []
+    for each in from_json(value) if isinstance(value, str) else _defined(value):
+        turn: Turn = {key: _checked_text("turns", each[key]) for key in ("role", "content")}
+        if each.get("reasoning"):
+            turn["reasoning"] = _checked_text("turns", each["reasoning"])
+        if each.get("trained") is False:
+            turn["trained"] = False
+        turns.append(turn)
+    return turns
+
+
+def _as_verdict(value: Any) -> bool | None:
+    value = _defined(value)
+    if value is None or isinstance(value, bool):
+        return value
+    raise TypeError(f"expected true, false or none, found {type(value).__name__}")
 
 
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
@@ -280,6 +358,7 @@ FORMS: dict[str, Callable[..., Any]] = {
     "as JSON": _as_json,
     "as JSON text": _as_json_text,
     "as text": _as_text,
+    "as a verdict": _as_verdict,
 }
 """What is done to an expression's value: filters of names that no expression can say."""
 ENVIRONMENT.filters |= FORMS

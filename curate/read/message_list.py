@@ -1,12 +1,17 @@
 """Lists of messages, in OpenAI's format and in ShareGPT's -> conversations."""
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from curate.read.conversation import (
     CONVERSATIONS,
+    UNGRADED_ANSWER,
     Conversation,
+    NotTextError,
     Paths,
+    Rejection,
     ShapeError,
     Turn,
     conversation_of,
@@ -15,24 +20,45 @@ from curate.read.conversation import (
     text_of,
 )
 from curate.read.raw_row import Row
+from curate.read.reasoning import PARTS, REASONING, add_thought, thought_text
+from curate.read.verdicts import WEIGHT, UnknownVerdict, evidence, message_verdict, number
+
+READ = {"role", "content", "from", "value", "refusal", "tool_calls", "function_call", "channel"}
+"""Keys of a message that are read by themselves, whoever speaks."""
+ROLE_KEYS, FROM_KEYS = ("role", "content"), ("from", "value")
+NOT_TEXT_TYPES = ("image", "audio", "video", "file", "document", "media")
+"""What the types of parts that are no text have in their names."""
+UNREAD_KEY = "message_key_not_read."
+"""Counter of rows, by a key of their messages that holds something and of which no notice is taken."""
 
 
 def messages(row: Row, paths: Paths) -> list[Conversation]:
     """Rows whose messages are {role, content}, with calls of tools: OpenAI's format."""
     said = _said(row, "role", "content")
-    return [] if said is None else [conversation_of(row, [_openai_turn(message) for message in said], _names(said))]
+    return [] if said is None else [_conversation(row, said, "role", _openai_content)]
 
 
 def sharegpt(row: Row, paths: Paths) -> list[Conversation]:
     """Rows whose messages are {from, value}."""
     said = _said(row, "from", "value")
-    if said is None:
-        return []
-    turns = [
-        {"role": speaker(message["from"]), "content": text_of("sharegpt: value", message.get("value"))}
-        for message in said
-    ]
-    return [conversation_of(row, turns)]
+    return [] if said is None else [_conversation(row, said, "from", _sharegpt_content)]
+
+
+def is_message(value: Any) -> bool:
+    """Whether a value is one message, of either format."""
+    return isinstance(value, dict) and ("from" in value or ("role" in value and "text" not in value))
+
+
+def are_messages(value: Any) -> bool:
+    """Whether a value is a list of messages."""
+    return isinstance(value, list) and bool(value) and all(map(is_message, value))
+
+
+def in_keys_of(example: Row, said: list[Row]) -> list[Row]:
+    """Messages with the keys that `example` has for who speaks and what is said."""
+    to, was = (FROM_KEYS, ROLE_KEYS) if "from" in example else (ROLE_KEYS, FROM_KEYS)
+    renamed = dict(zip(was, to, strict=True))
+    return [{renamed.get(key, key): value for key, value in message.items()} for message in said]
 
 
 def _said(row: Row, who: str, what: str) -> list[Row] | None:
@@ -47,14 +73,75 @@ def _said(row: Row, who: str, what: str) -> list[Row] | None:
     return None
 
 
-def _openai_turn(message: Row) -> Turn:
-    """One message of OpenAI's format.
+Content = Callable[[Row, Turn, dict[str, int]], str]
+"""A message's content as text; what was thought goes into the turn, what is not read is counted."""
+
+
+def _conversation(row: Row, said: list[Row], who: str, content_of: Content) -> Conversation:
+    told: dict[str, int] = {}
+    turns: list[Turn] = []
+    names: list[Any] = []
+    analysis: list[str] = []
+    graded: Rejection | None = None
+    for message in said:
+        turn: Turn = {"role": speaker(message[who])}
+        turn["content"] = content_of(message, turn, told)
+        if not message.keys() <= READ:
+            try:
+                _read_beside(message, turn, told)
+            except UnknownVerdict as grade:
+                graded = Rejection(UNGRADED_ANSWER, evidence(*grade.args))
+        if message.get("channel") == "analysis" and turn["role"] == "assistant":
+            analysis.append(turn["content"])
+            continue
+        if analysis and turn["role"] == "assistant":
+            add_thought(turn, "\n".join(analysis).strip())
+            analysis = []
+        turns.append(turn)
+        names.append(message.get("name") if turn["role"] != "tool" and who == "role" else None)
+    meta = {"names": json_text(names)} if any(name is not None for name in names) else {}
+    made = conversation_of(row, turns, meta)
+    if told or graded or analysis:
+        made = replace(made, told=told, judged=graded, left_out=made.left_out + len(analysis))
+    return made
+
+
+def _read_beside(message: Row, turn: Turn, told: dict[str, int]) -> None:
+    """What a message holds beside who speaks and what is said: thoughts, whether it is to be learned, or unread.
+
+    Raises:
+        UnknownVerdict: with key and value, where the message's answer is graded.
+    """
+    answers = turn["role"] == "assistant"
+    for key, value in message.items():
+        if key in READ or value is None or value in ("", [], {}):
+            continue
+        if key in ("name", "tool_call_id") and "role" in message and (key == "name" or turn["role"] == "tool"):
+            continue
+        if answers and key in REASONING and (thought := thought_text(value)):
+            add_thought(turn, thought)
+            continue
+        try:
+            learned = message_verdict(key, value)
+        except UnknownVerdict:
+            if answers:
+                raise UnknownVerdict(key, value) from None
+            continue
+        if learned is None:
+            told[UNREAD_KEY + str(key)[:60]] = 1
+        elif answers and not learned:
+            turn["trained"] = False
+        elif answers and key == WEIGHT and number(value) != 1:
+            told["weighted_messages"] = 1
+
+
+def _openai_content(message: Row, turn: Turn, told: dict[str, int]) -> str:
+    """The content of one message of OpenAI's format.
 
     Calls of tools stand in the content as JSON, one object {(id), name, arguments} or a list of several, behind the
     text if there is any. So does a tool's result that names its tool or its call: {name, tool_call_id, content}.
     """
-    role = speaker(message["role"])
-    content = _parts(message.get("content"))
+    content = _parts(message.get("content"), turn, told)
     if not content and isinstance(message.get("refusal"), str):
         content = message["refusal"]
     calls = [_call(call) for call in message.get("tool_calls") or ()]
@@ -63,20 +150,32 @@ def _openai_turn(message: Row) -> Turn:
     if calls:
         written = calls[0] if len(calls) == 1 else f"[{', '.join(calls)}]"
         content = f"{content}\n{written}" if content else written
-    if role == "tool" and (named := [key for key in ("name", "tool_call_id") if message.get(key) is not None]):
-        content = json_text({key: message[key] for key in named} | {"content": content})
-    return {"role": role, "content": content}
+    named = [key for key in ("name", "tool_call_id") if message.get(key) is not None] if turn["role"] == "tool" else []
+    return json_text({key: message[key] for key in named} | {"content": content}) if named else content
 
 
-def _parts(content: Any) -> str:
-    """A message's content: text, or a list of parts of which each is text."""
-    if not isinstance(content, list):
-        return text_of("messages: content", content)
+def _sharegpt_content(message: Row, turn: Turn, told: dict[str, int]) -> str:
+    return _parts(message.get("value"), turn, told, "sharegpt: value")
+
+
+def _parts(content: Any, turn: Turn, told: dict[str, int], name: str = "messages: content") -> str:
+    """A message's content: text, or a list of parts of which each is text or thought."""
+    if not isinstance(content, list) or (name != "messages: content" and not all(isinstance(p, dict) for p in content)):
+        return text_of(name, content)
+    texts: list[str] = []
     for part in content:
-        if not (isinstance(part, dict) and isinstance(part.get("text"), str)):
-            kind = part.get("type") if isinstance(part, dict) else type(part).__name__
-            raise ShapeError(f"messages: a part of type {kind!r}; only text can be learned")
-    return "\n".join(part["text"] for part in content)
+        kind = part.get("type") if isinstance(part, dict) else type(part).__name__
+        if kind in PARTS and turn["role"] == "assistant":
+            add_thought(turn, thought_text(part))
+        elif isinstance(part, dict) and isinstance(text := part.get("text", part.get("refusal")), str):
+            texts.append(text)
+            for key in part.keys() - {"type", "text", "refusal", "cache_control"}:
+                if part[key] not in (None, "", [], {}):
+                    told[UNREAD_KEY + str(key)[:60]] = 1
+        else:
+            wrong = f"messages: a part of type {kind!r}; only text can be learned"
+            raise NotTextError(wrong) if any(word in str(kind) for word in NOT_TEXT_TYPES) else ShapeError(wrong)
+    return "\n".join(texts)
 
 
 def _call(call: Any) -> str:
@@ -94,9 +193,3 @@ def _call(call: Any) -> str:
         arguments = json_text(arguments)
     identity = f'"id": {json_text(call["id"])}, ' if call.get("id") is not None else ""
     return f'{{{identity}"name": {json_text(function["name"])}, "arguments": {arguments}}}'
-
-
-def _names(said: list[Row]) -> dict[str, str]:
-    """Who of several speakers of one role said each message, where the messages say so."""
-    names = [message.get("name") if speaker(message["role"]) != "tool" else None for message in said]
-    return {"names": json_text(names)} if any(name is not None for name in names) else {}

@@ -1,5 +1,8 @@
 """Columns of question and answer, as Alpaca has them and by other names -> conversations."""
 
+from dataclasses import replace
+from typing import Any
+
 from curate.read.conversation import (
     ANSWERS,
     CONVERSATIONS,
@@ -11,13 +14,13 @@ from curate.read.conversation import (
     Turn,
     beginning,
     first_of,
-    is_preference,
     named_group,
     text_of,
     with_system,
 )
-from curate.read.message_list import messages
+from curate.read.message_list import are_messages, in_keys_of, is_message, messages, sharegpt
 from curate.read.raw_row import Row
+from curate.read.verdicts import judge
 from curate.record import content_id
 
 
@@ -31,7 +34,11 @@ def alpaca(row: Row, paths: Paths) -> list[Conversation]:
         each_asked = [alpaca(row | {"instances": None} | each, paths) for each in instances]
         if not all(each_asked):
             raise ShapeError(f"alpaca: instances.{each_asked.index([])} has no output")
-        return [Conversation(one.turns, task) for each in each_asked for one in each]
+        return [
+            replace(one, group=task, judged=judge(each)[0])
+            for each, asked in zip(instances, each_asked, strict=True)
+            for one in asked
+        ]
     answer = first_of(row, ANSWERS)
     if answer is None:
         return []
@@ -44,13 +51,12 @@ def alpaca(row: Row, paths: Paths) -> list[Conversation]:
 def prompt(row: Row, paths: Paths) -> list[Conversation]:
     """Rows of what is asked and what is answered, each under one of its names."""
     prompt, answer = first_of(row, PROMPTS), first_of(row, ANSWERS)
-    if prompt is None or answer is None or is_preference(row):
+    if prompt is None or answer is None:
         return []
     if len(several := [name for name in PROMPTS if name in row]) > 1:
         raise ShapeError(f"prompt: {' or '.join(several)} may be what is asked; map `turns` to say which")
-    if isinstance(row[prompt], list):
-        said = row[answer] if isinstance(row[answer], list) else [{"role": "assistant", "content": row[answer]}]
-        return messages(row | {CONVERSATIONS[0]: row[prompt] + said}, paths)
+    if are_messages(row[prompt]):
+        return [_conversation(row, row[prompt], row[answer])]
     if not isinstance(row[answer], (str, list, dict)):  # a number is the place of a choice, more often than an answer
         return []
     question, context = text_of(prompt, row[prompt]), text_of("context", row.get("context"))
@@ -67,6 +73,30 @@ def _asked(row: Row, question: str, answer: str) -> Conversation:
             {"role": role, "content": text_of("history", said)}
             for role, said in zip(("user", "assistant"), pair, strict=True)
         ]
-    turns += [{"role": "user", "content": question}, {"role": "assistant", "content": text_of(answer, row[answer])}]
+    turns.append({"role": "user", "content": question})
+    given = row[answer]
+    if not isinstance(given, str) and (is_message(given) or are_messages(given)):
+        return _conversation(row, turns, given)
+    turns.append({"role": "assistant", "content": answer_text(answer, given)})
     group = beginning(turns) if len(turns) > 2 else None
     return Conversation(with_system(row, turns), named_group(row) or group)
+
+
+def _conversation(row: Row, asked: list[Row], answer: Any) -> Conversation:
+    """Messages, and behind them the answer: messages too, or a text."""
+    said = [answer] if is_message(answer) else answer
+    if not are_messages(said):
+        said = [{"role": "assistant", "content": answer}]
+    said = asked + in_keys_of(asked[0], said)
+    [made] = (sharegpt if "from" in said[0] else messages)(row | {CONVERSATIONS[0]: said}, "all")
+    return made
+
+
+def answer_text(name: str, value: Any) -> str:
+    """An answer as text; ShapeError where it is several texts, of which nobody knows the one to be learned."""
+    if isinstance(value, list) and value and all(isinstance(each, str) for each in value):
+        raise ShapeError(
+            f"{name} is a list of {len(value)} texts: a pair or several answers, and nothing says which is the better; "
+            f"map `turns`, e.g. `{name}[0]` for the first, or `{name} | join` for all as one"
+        )
+    return text_of(name, value)

@@ -5,14 +5,35 @@ structured before what is text, and the more particular names before the more ge
 and `text` is therefore read from `messages`, of which its `text` is commonly a rendering.
 """
 
-from typing import Literal, get_args
+import re
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple, get_args
 
+from curate.read.alternatives import Layout, layout_of
 from curate.read.chat_markup import chatml_turns, guanaco_turns, llama2_turns, markup_reader
-from curate.read.conversation import Conversation, Paths, Reader, ShapeError, is_preference
-from curate.read.message_list import messages, sharegpt
+from curate.read.conversation import (
+    ANSWERS,
+    CONVERSATIONS,
+    INPUTS,
+    PROMPTS,
+    REJECTED_ANSWER,
+    SYSTEMS,
+    TOOLS,
+    Conversation,
+    NotTextError,
+    Paths,
+    Reader,
+    Rejection,
+    ShapeError,
+)
+from curate.read.json_value import json_value
+from curate.read.message_list import are_messages, is_message, messages, sharegpt
 from curate.read.message_tree import oasst
 from curate.read.question_answer import alpaca, prompt
 from curate.read.raw_row import Row
+from curate.read.reasoning import REASONING, add_thought, set_apart, thought_text
+from curate.read.verdicts import GRADES, WEIGHT, judge, judging
 
 Shape = Literal["oasst", "messages", "sharegpt", "alpaca", "guanaco", "llama2", "chatml", "prompt"]
 
@@ -31,6 +52,9 @@ SHAPES: tuple[Shape, ...] = get_args(Shape)
 
 MOST_COLUMNS = 20
 """Columns named when a row fits no shape."""
+MEDIA = ("image", "images", "audio", "audios", "video", "videos", "pixel_values", "picture", "pictures")
+"""Columns of pictures and the like, which belong to what is said where the text has a place for them."""
+PLACES = ("<image>", "<audio>", "<video>", "<|image|>", "<|image_pad|>", "<|audio|>")
 
 READERS: dict[Shape, Reader] = {
     "oasst": oasst,
@@ -44,24 +68,178 @@ READERS: dict[Shape, Reader] = {
 }
 
 
-def recognise(row: Row, only: Shape | None = None, paths: Paths = "all") -> tuple[Shape, list[Conversation]]:
-    """A row's shape and its conversations, at least one.
+@dataclass
+class Columns:
+    """What has to be looked at in rows of these columns, beside what the shapes' readers read."""
+
+    names: tuple[Any, ...]
+    nested: tuple[Any, ...]
+    """Those that may hold messages or lists as JSON text."""
+    layout: Layout | None
+    thoughts: tuple[Any, ...]
+    media: tuple[Any, ...]
+    judging: bool
+    taken: dict[Shape, dict[str, str]] = field(default_factory=dict)
+
+
+class Recognised(NamedTuple):
+    """What a row was recognised to be."""
+
+    shape: Shape
+    conversations: list[Conversation]
+    """At least one; good answers come first."""
+    taken: dict[str, str]
+    """Column -> what it was taken for; a column that is not there was not looked at."""
+
+
+@lru_cache(maxsize=1024)
+def columns_of(names: tuple[Any, ...]) -> Columns:
+    """What rows of these columns, in this order, are looked at for."""
+    layout = layout_of(names)
+    nested = {*CONVERSATIONS, "history", "instances", *(layout.taken if layout else ())}
+    return Columns(
+        names,
+        tuple(name for name in names if name in nested or (layout and name in PROMPTS)),
+        layout,
+        tuple(name for name in names if name in REASONING),
+        tuple(name for name in names if name in MEDIA),
+        bool(judging(names)),
+    )
+
+
+def recognise(row: Row, only: Shape | None = None, paths: Paths = "preferred") -> Recognised:
+    """A row's shape and its conversations.
 
     Args:
         row: a raw row.
         only: the one shape that it may have; any, if None.
-        paths: of a tree of messages, every path from the root to a leaf, or the one of the best-ranked replies.
+        paths: of a tree of messages, the paths of preferred replies, the one of the best-ranked replies, or all.
 
     Raises:
         ShapeError: says what was looked for and which columns the row has, or what is wrong within.
     """
     known = {name: value for name, value in row.items() if value is not None}
+    columns = columns_of(tuple(known))
+    for name in columns.nested:
+        known[name] = _unfolded(name, known[name])
+    if columns.layout is not None and (several := columns.layout.read(known)):
+        answers = [(recognise(each.row, only, paths), each.evidence) for each in several]
+        return _of_several(known, columns.layout, answers)
     for shape in SHAPES if only is None else (only,):
         if found := READERS[shape](known, paths):
-            return shape, found
+            for each in found:
+                for turn in each.turns:
+                    if turn["role"] == "assistant" and set_apart(turn):
+                        each.told["reasoning_not_ended"] = 1
+            if columns.judging or columns.thoughts or columns.media:
+                found = _with_columns(shape, known, columns, found)
+            return Recognised(shape, found, columns.taken.get(shape) or _taken(shape, columns))
+    raise ShapeError(_unrecognised(row, known, only))
+
+
+def _of_several(row: Row, layout: Layout, answers: list[tuple[Recognised, dict[str, Any] | None]]) -> Recognised:
+    """Of several answers each as a conversation, the worse ones rejected for the first of the good ones."""
+    shape, [kept, *_], taken = answers[0][0]
+    preferred = kept if answers[0][1] is None else None
+    found: list[Conversation] = []
+    for (_, made, _), evidence in answers:
+        rejected = None if evidence is None else Rejection(REJECTED_ANSWER, evidence, preferred)
+        found += [replace(each, rejected=rejected or each.rejected) for each in made]
+    return Recognised(shape, found, {name: use for name, use in taken.items() if name in row} | layout.taken)
+
+
+def _with_columns(shape: Shape, row: Row, columns: Columns, found: list[Conversation]) -> list[Conversation]:
+    """The conversations with what columns say of their answers: verdicts, grades and thoughts."""
+    for name in columns.media:
+        if (place := _place(found, row[name])) is not None:
+            raise NotTextError(f"{name}: what is said has {place}; only text can be learned")
+    for name in columns.thoughts if shape in ("alpaca", "prompt") else ():
+        for each in found:
+            if each.turns[-1]["role"] == "assistant":
+                add_thought(each.turns[-1], thought_text(row[name]))
+    if not columns.judging or shape == "oasst":
+        return found
+    judged, grades = judge(row)
+    weighted = {"weighted": 1} if judged is None and "weight" in grades and float(grades["weight"]) != 1 else {}
+    return [
+        replace(each, judged=judged or each.judged, meta=each.meta | grades, told=each.told | weighted)
+        for each in found
+    ]
+
+
+def _place(found: list[Conversation], value: Any) -> str | None:
+    """What of a column of pictures or the like belongs to what is said."""
+    if value in ("", [], {}):
+        return None
+    held = value if isinstance(value, list) else [value]
+    if any(isinstance(each, bytes) or (isinstance(each, dict) and each.keys() & {"bytes", "path"}) for each in held):
+        return "pictures or sound beside it"
+    texts = [turn["content"] for each in found for turn in each.turns]
+    return next((place for place in PLACES if any(place in text for text in texts)), None)
+
+
+def _unfolded(name: Any, value: Any) -> Any:
+    """A value of messages or a list, where it is one as JSON text, or as lists by key.
+
+    Raises:
+        ShapeError: the column can hold nothing else, and its text is no JSON.
+    """
+    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+        try:
+            found = json_value(value.encode())
+        except ValueError as error:
+            if name not in CONVERSATIONS:
+                return value
+            repr_ = re.match(r"\s*[\[{]+\s*'", value) is not None
+            what = "a list as Python shows it, not JSON: write it with json.dumps" if repr_ else f"no JSON: {error}"
+            raise ShapeError(f"{name}: text that is {what}") from None
+        return found if name in CONVERSATIONS or is_message(found) or are_messages(found) else value
+    if isinstance(value, dict) and name in CONVERSATIONS and value.keys() & {"role", "from"}:
+        lists = list(value.values())
+        if all(isinstance(each, list) and len(each) == len(lists[0]) for each in lists):
+            return [dict(zip(value, each, strict=True)) for each in zip(*lists, strict=True)]
+    return value
+
+
+def _unrecognised(row: Row, known: Row, only: Shape | None) -> str:
+    """What is said of a row that fits no shape."""
+    empty = [name for name, value in row.items() if value is None and name in NAMES]
     columns = [str(name) for name in known]
     more = f" and {len(columns) - MOST_COLUMNS} more" if len(columns) > MOST_COLUMNS else ""
+    having = f"columns {', '.join(columns[:MOST_COLUMNS]) or '(none)'}{more}"
+    if empty and known.keys() & NAMES:
+        return f"null in {', '.join(empty)}; {having}"
     wanted = "; ".join(f"{shape}: {LOOKED_FOR[shape]}" for shape in (SHAPES if only is None else (only,)))
-    pair = "; a preference pair is no answer: map `turns` to the side that is to be learned"
-    hint = pair if is_preference(row) else ""
-    raise ShapeError(f"columns {', '.join(columns[:MOST_COLUMNS]) or '(none)'}{more}; looked for {wanted}{hint}")
+    return f"{having}; looked for {wanted}"
+
+
+NAMES = {"instruction", *PROMPTS, *ANSWERS, *CONVERSATIONS, "text", "chosen"}
+"""Columns of which a shape needs one."""
+
+
+def _taken(shape: Shape, columns: Columns) -> dict[str, str]:
+    """What each column is taken for in rows of a shape; kept for the next row of these columns."""
+
+    def first(names: tuple[str, ...], use: str) -> dict[Any, str]:
+        return next(({name: use} for name in names if name in columns.names), {})
+
+    taken = first(SYSTEMS, "system") | first(TOOLS, "tools") | first(("conversation_id",), "group")
+    if shape == "oasst":
+        tree = ("text", "role", "message_id", "parent_id", "replies", "rank", "deleted", "review_result", "labels")
+        taken = first(("prompt",), "conversation") or dict.fromkeys(
+            (n for n in tree if n in columns.names), "conversation"
+        )
+        taken |= first(("message_tree_id",), "group")
+    elif shape in ("messages", "sharegpt"):
+        taken |= first(CONVERSATIONS, "conversation") or first(PROMPTS, "prompt") | first(ANSWERS, "answer")
+    elif shape in ("alpaca", "prompt"):
+        asked = first(("instruction",), "prompt") | first(INPUTS, "prompt")
+        asked = asked if shape == "alpaca" else first(PROMPTS, "prompt") | first(("context",), "prompt")
+        answered = first(ANSWERS, "answer") if "instances" not in columns.names else {"instances": "answer"}
+        taken |= asked | answered | first(("history",), "history") | dict.fromkeys(columns.thoughts, "reasoning")
+    else:
+        taken |= first(("text", *PROMPTS), "conversation") | first(ANSWERS, "answer")
+    if shape != "oasst":
+        taken |= {name: "grade" if known in GRADES | {WEIGHT} else "feedback" for name, known in judging(columns.names)}
+    columns.taken[shape] = taken
+    return taken

@@ -9,16 +9,20 @@ from functools import cache, reduce
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
 from curate.examples import EXAMPLES, Example, example_of
-from curate.record import map_contents
+from curate.record import map_contents, rows_of_texts
 from curate.stage import Outcome, Reject, RowStage, divide
+from curate.text.fences import blocks
 from curate.text.markup import pages_to_text
 
-LINE_ENDS = "\r\n?|[\v\f\u0085\u2028\u2029]"
+LINE_ENDS = "\r\n?|[\u0085\u2028\u2029]"
+PAGE_ENDS = "[\v\f]"
+"""White space of code, which begins pages and columns with them; elsewhere line ends."""
 ESCAPES = r"\x1b\[[0-?]*[ -/]*[@-~]"
 """Control sequences of terminals (ECMA-48, 5.4): colours, cursor movements."""
 CONTROLS = (
@@ -33,29 +37,52 @@ TAGS = "(\U0001f3f4[\U000e0020-\U000e007e]+\U000e007f)|[\U000e0000-\U000e007f]"
 """Invisible copies of ASCII, in which a text can hide another; flags of regions are made of them, and stay."""
 LINE_TAILS = "[ \t\u00a0]+\n"
 BLANK_LINES = "\n{3,}"
+ENCODINGS = (
+    r"(?i)mojibake|garbled|encod|decod|charset|character set|utf-?8|latin-?1|iso-?8859|(?:windows|cp)-?125|unicode"
+    r"|кодировк|编码|乱码|文字化け|文字コード|인코딩"
+)
+"""Talk of how text is encoded: what looks broken beside it may be its example."""
 
 
 OPENING = r"<s>|<bos>|<\|begin_of_text\|>"
 STOPS = r"</s>|<eos>|<end_of_turn>|<\|(?:im_end|endoftext|end_of_text|eot_id|end)\|>"
-TEMPLATE_EDGES = rf"^(?:\s*(?:{OPENING}))+|(?:(?:{STOPS})\s*)+$"
-"""What a rendered turn begins and ends with: in a turn it is a leftover, and says nothing."""
+TEMPLATE_OPENING = rf"^(?:\s*(?:{OPENING}))+(?:\s*$|\s*([^\s\p{{Ll}}])|(\p{{Ll}}))"
+TEMPLATE_STOPS = (
+    rf"^(?:\s*(?:{STOPS}))+\s*$|(?:(\S)|([.!?…。！？:)\"”’»*`])[ \t]+|\s*\n\s*)(?:(?:{STOPS})\s*)+$"
+)
+"""What a rendered turn begins and ends with: in a turn it is a leftover, and says nothing. Where the token is a
+sentence's first or last word, apart from the others and without a full stop between, the sentence is about it."""
 STRUCK = r"(?s)\S.*<s>|</s>\s*[^\s<]"
 """HTML that strikes text out, which no rule of templates touches."""
 TEMPLATE_MARKERS = (
-    r"(?m)(?:^|[^`])(<\|(?:im_start|im_end|endoftext|begin_of_text|end_of_text|start_header_id|eot_id)\|>"
-    r"|<(?:start|end)_of_turn>|\[/?INST\]|<</?SYS>>|</s>\s*<s>)|^(### ?(?:Human|Assistant|Instruction|Response):)"
+    r"(?m)(?:^|[^`'\"‘’“”«])(<\|(?:im_start|im_end|endoftext|begin_of_text|end_of_text|start_header_id|eot_id)\|>"
+    r"|<(?:start|end)_of_turn>|</s>\s*<s>)"
 )
-"""Where the templates ChatML, Llama 2 and 3, Gemma, Guanaco and Alpaca divide turns; between backticks it is talk of
-them. Within a turn: a conversation that was read wrongly, or a text that would speak for somebody else."""
+"""Where the templates ChatML, Llama 2 and 3 and Gemma divide turns, by tokens that no text has; between quotation marks
+it is talk of them."""
+PAIRED_MARKERS = (
+    (r"\[INST\]", r"\[/INST\]"),
+    (r"<<SYS>>", r"<</SYS>>"),
+    (r"(?m)^### ?Human:", r"### ?Assistant:"),
+    (r"(?m)^### ?Instruction:", r"### ?Response:"),
+)
+"""What Llama 2, Guanaco and Alpaca put before a question and before its answer. One of them is a heading or talk, as in
+the documentation of an interface (`### Response:`); the second behind the first is a conversation."""
+ALONE = r"\S\s*\n(### ?Human:)[ \t]*\S"
+"""A next question in an answer, where its model went on for somebody else: no heading, for the text has no other."""
+HEADING = re.compile(r"(?m)^#{1,6} ")
 
 JSON_STRING = re.compile(r'("(?:[^"\\\x00-\x1f]|\\.)*+")(\s*+:)?')
 """A string of JSON, and the colon behind a key."""
-SUSPECT = r"\|>|_of_turn>|INST\]|SYS>>|</s>|###"
+SUSPECT = r"\|>|_of_turn>|INST\]|SYS>>|</s>|### ?[HI]"
 """What every template marker holds: only such texts are searched for one."""
+SPAN = re.compile(r"(`+)[^`](?:[^\n]*?[^`])?\1(?!`)")
+"""Code within a line."""
 
 
 class Clean(RowStage):
-    """Every turn in one normal form. Counters and examples: rows changed by each rule.
+    """Every turn in one normal form: by default what no reader sees is mended, and not a letter or blank else. Counters
+    and examples: rows changed by each rule.
 
     The target and `meta` stay as they are, for an answer is the data's word; but what a target copies from a turn is
     still a copy afterwards (`copied`). Cleaning twice changes no more than once.
@@ -64,7 +91,7 @@ class Clean(RowStage):
     """
 
     name: ClassVar[str] = "clean"
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     libraries: ClassVar[tuple[str, ...]] = ("ftfy", "resiliparse")
     reasons: ClassVar[dict[str, str]] = {
         "template_markers": (
@@ -76,6 +103,10 @@ class Clean(RowStage):
     mojibake: bool = Field(True, description="Mend mis-decoded text with ftfy where a line looks broken.")
     html: Literal["text", "keep"] = Field(
         "keep", description="Whether turns that are HTML from beginning to end become the text that a reader sees."
+    )
+    whitespace: Literal["keep", "tidy"] = Field(
+        "keep",
+        description="Whether turns lose blanks at line ends, blank lines after the first, and white space at either end.",
     )
     template_markers: Literal["quarantine", "keep"] = Field(
         "quarantine", description="What becomes of rows in which a turn holds a chat template's turn markers."
@@ -91,14 +122,17 @@ class Clean(RowStage):
             "html": pages_to_text,
             "controls": _controls,
             "unicode": lambda texts: pc.utf8_normalize(texts, self.unicode),
-            "whitespace": _whitespace,
+            "whitespace": _tidy,
         }
         if not self.mojibake:
             del rules["mojibake"]
         if self.html == "keep":
             del rules["html"]
-        rows = pc.list_parent_indices(table["turns"].combine_chunks()).to_numpy()
+        if self.whitespace == "keep":
+            del rules["whitespace"]
+        rows = rows_of_texts(table)
         ids = table["id"].combine_chunks()
+        spoken_of = _speak_of_encodings(table)[rows]
         changed: dict[str, set[int]] = {name: set() for name in rules}
         examples: dict[str, list[Example]] = {name: [] for name in rules}
 
@@ -109,6 +143,8 @@ class Clean(RowStage):
                 before = texts
                 for name, rule in rules.items():
                     mended = rule(texts)
+                    if name == "mojibake":
+                        mended = pc.if_else(pa.array(spoken_of[places]), texts, mended)
                     differ = np.flatnonzero(pc.not_equal(mended, texts).to_numpy(zero_copy_only=False))
                     if len(differ):
                         changed[name].update(rows[places[differ]].tolist())
@@ -191,6 +227,18 @@ def _copied(table: pa.Table, cleaned: pa.Table, settle: Callable[[pa.Array], pa.
     return dict(sorted(mended.items()))
 
 
+def _speak_of_encodings(table: pa.Table) -> npt.NDArray[np.bool_]:
+    """Whether a turn of each row speaks of how text is encoded, and one looks mis-decoded."""
+    turns = table["turns"].combine_chunks()
+    contents, rows = pc.struct_field(turns.flatten(), "content"), pc.list_parent_indices(turns).to_numpy()
+    spoken_of = np.zeros(len(turns), np.bool_)
+    foreign = np.flatnonzero(pc.invert(pc.string_is_ascii(contents)).to_numpy(zero_copy_only=False))
+    some = np.flatnonzero(np.isin(rows, rows[foreign]))
+    talk = pc.match_substring_regex(contents.take(pa.array(some)), ENCODINGS).to_numpy(zero_copy_only=False)
+    spoken_of[rows[some[talk]]] = True
+    return spoken_of
+
+
 def _marked(table: pa.Table) -> list[Reject]:
     """The rows in which a turn holds a template's markers."""
     turns = table["turns"].combine_chunks()
@@ -199,19 +247,34 @@ def _marked(table: pa.Table) -> list[Reject]:
     begins = np.searchsorted(rows, np.arange(len(turns)))
     found: dict[int, Reject] = {}
     for place in np.flatnonzero(pc.match_substring_regex(contents, SUSPECT).to_numpy(zero_copy_only=False)):
-        row, match = int(rows[place]), re.search(TEMPLATE_MARKERS, contents[int(place)].as_py())
-        if match is None:
-            continue
-        seen = {"turn": int(place - begins[row]), "marker": match[1] or match[2]}
-        found.setdefault(row, Reject(row, "template_markers", seen))
+        row, marker = int(rows[place]), _marker(contents[int(place)].as_py())
+        if marker is not None:
+            seen = {"turn": int(place - begins[row]), "marker": marker}
+            found.setdefault(row, Reject(row, "template_markers", seen))
     return list(found.values())
+
+
+def _marker(text: str) -> str | None:
+    """The first marker by which a template divides turns, outside of code."""
+    for begin, end in reversed(blocks(text)[0]):
+        text = f"{text[:begin]}\n{text[end:]}"
+    text = SPAN.sub("` `", text)
+    if match := re.search(TEMPLATE_MARKERS, text):
+        return match[1]
+    for asks, answers in PAIRED_MARKERS:
+        if (match := re.search(asks, text)) and re.search(answers, text[match.end() :]):
+            return match[0]
+    if (match := re.search(ALONE, text)) and len(HEADING.findall(text)) == 1:
+        return match[1]
+    return None
 
 
 def _edges(texts: pa.Array) -> pa.Array:
     """Without the leftovers of a template at either end."""
     suspects = np.flatnonzero(pc.match_substring_regex(texts, "[>]\\s*$|^\\s*<").to_numpy(zero_copy_only=False))
     few = texts.take(pa.array(suspects))
-    mended = pc.if_else(pc.match_substring_regex(few, STRUCK), few, _replace(few, TEMPLATE_EDGES, ""))
+    bare = _replace(_replace(few, TEMPLATE_OPENING, r"\1\2"), TEMPLATE_STOPS, r"\1\2")
+    mended = pc.if_else(pc.match_substring_regex(few, STRUCK), few, bare)
     mask = np.zeros(len(texts), dtype=bool)
     mask[suspects] = True
     return pc.replace_with_mask(texts, pa.array(mask), mended) if len(suspects) else texts
@@ -232,8 +295,9 @@ def _replace(texts: pa.Array, pattern: str, by: str) -> pa.Array:
     return pc.replace_with_mask(texts, found, pc.replace_substring_regex(texts.filter(found), pattern, by))
 
 
-def _whitespace(texts: pa.Array) -> pa.Array:
+def _tidy(texts: pa.Array) -> pa.Array:
     """No spaces at line ends, at most one blank line in a row, none at either end; indentation stays."""
+    texts = _replace(texts, PAGE_ENDS, "\n")
     return pc.utf8_trim_whitespace(_replace(_replace(texts, LINE_TAILS, "\n"), BLANK_LINES, "\n\n"))
 
 

@@ -32,7 +32,7 @@ from pydantic import Field, model_validator
 from curate.cache import cache_folder, keyed_folder
 from curate.hashing import digest
 from curate.read import ingest
-from curate.record import answer_is_last_turn, answer_text
+from curate.record import answer_places, answer_text, rows_of_texts, texts_of
 from curate.rows.references import (
     SHORTEST,
     Integers,
@@ -147,15 +147,15 @@ class _Said:
     def of(table: pa.Table) -> "_Said":
         from curate.text.words import split_words
 
-        turns = table["turns"].combine_chunks()
-        contents = pc.struct_field(turns.flatten(), "content")
-        rows = pc.list_parent_indices(turns).to_numpy()
-        last = np.append(rows[1:] != rows[:-1], True)[: len(rows)]
-        is_answer = last & answer_is_last_turn(table).to_numpy(zero_copy_only=False)[rows]
-        system = pc.fill_null(pc.equal(pc.struct_field(turns.flatten(), "role"), "system"), False)
-        asks = ~is_answer & ~system.to_numpy(zero_copy_only=False)
+        roles = pc.struct_field(table["turns"].combine_chunks().flatten(), "role")
+        contents, rows = pc.fill_null(texts_of(table), ""), rows_of_texts(table)
+        places = answer_places(table)
+        is_answer = np.arange(len(rows)) >= len(roles)  # what was thought before one counts as part of it
+        is_answer[places[places >= 0]] = True
+        system = np.zeros(len(rows), bool)
+        system[: len(roles)] = pc.fill_null(pc.equal(roles, "system"), False).to_numpy(zero_copy_only=False)
+        asks = ~is_answer & ~system
         alone = np.bincount(rows[asks], minlength=table.num_rows) == 1
-        contents = pc.fill_null(contents, "")
         targets = _spelt_out(pc.fill_null(table["target"].combine_chunks(), ""))
         return _Said(
             pa.concat_arrays([contents, targets]),

@@ -22,9 +22,9 @@ from pydantic import Field
 
 from curate.distribution import quantiles
 from curate.examples import Example, example_of
-from curate.record import SCHEMA, TURNS, content_id, dicts
+from curate.record import MESSAGES, SCHEMA, TURNS, content_id, dicts
 from curate.rows.render import Rendering
-from curate.rows.renderer import Message, Refusal, Renderer, Span, TaskTemplate
+from curate.rows.renderer import Message, Refusal, Renderer, Span, TaskTemplate, is_trained
 from curate.stage import Beside, Context, Outcome, Reject, RowStage, Stage, divide
 
 MARK = " […] "
@@ -39,7 +39,7 @@ class Fit(Stage):
     """Adds the column `tokens`."""
 
     name: ClassVar[str] = "fit"
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     reasons: ClassVar[dict[str, str]] = {
         "too_many_tokens": (
             "longer than `fit.max_tokens`, and `fit.policy` cannot bring it within; an answer is never cut"
@@ -138,7 +138,7 @@ def _replaced(table: pa.Table, records: list[Row], task: TaskTemplate, renderer:
         "turns": pa.array([record["turns"] for record in records], TURNS),
         "group": pa.array([record["group"] for record in records], pa.string()),
         "meta": pa.array([list(record["meta"].items()) for record in records], SCHEMA.field("meta").type),
-        "messages": pa.array(messages, TURNS),
+        "messages": pa.array(messages, MESSAGES),
         "text": pa.array(["".join(span.text for span in each) for each in spans], pa.string()),
         "tokens": pa.array(renderer.lengths_of(spans), pa.int32()),
     }
@@ -171,7 +171,7 @@ def truncated(record: Row, task: TaskTemplate, renderer: Renderer, settings: Fit
         head = keep - tail
         left = content[: begin + spans[head - 1][1]].rstrip()
         right = content[begin + spans[len(spans) - tail][0] :].lstrip() if tail else ""
-        turn = {"role": "user", "content": (left + MARK + right).rstrip()}
+        turn = record["turns"][at] | {"content": (left + MARK + right).rstrip()}
         return record | {"turns": [*record["turns"][:at], turn, *record["turns"][at + 1 :]]}
 
     def longest(first: int) -> int | None:
@@ -234,10 +234,10 @@ def _exchanges(turns: list[Message]) -> Iterator[list[Message]]:
     """The turns from one that is not an answer nor a tool's, behind an answer, to the next such turn.
 
     So a tool's result stays with the call before it and the answer to it, and what nobody has answered at the end with
-    what comes before.
+    what comes before. An answer that is not trained ends nothing: each exchange has one that is.
     """
     begin = 0
-    answers = [at for at, turn in enumerate(turns) if turn["role"] == "assistant"]
+    answers = [at for at, turn in enumerate(turns) if is_trained(turn)]
     for at in answers[:-1]:
         if turns[at + 1]["role"] not in ("assistant", "tool"):
             yield turns[begin : at + 1]

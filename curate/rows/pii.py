@@ -1,7 +1,9 @@
 """PII: personal data and secrets become typed placeholders, in turns, targets and meta alike, or quarantine the row.
 
 The same value becomes the same placeholder within a row (`[EMAIL_1]`, `[EMAIL_2]`), however it is written, so that who
-is who stays told. What counts as what is `curate.text.personal_data`; names of people and places are
+is who stays told. In a target a telephone number that a turn holds is one only if it is one there (not so a docket's
+number, whatever key it has), and a string that a turn holds as personal data always is: a model can answer only what it
+reads. What counts as what is `curate.text.personal_data`; names of people and places are
 `curate.text.names`.
 
 JSON stays JSON: in a target, and in a turn that is a JSON object or array, only what is within strings changes, and
@@ -26,10 +28,10 @@ import pyarrow.compute as pc
 import xxhash
 from pydantic import Field, model_validator
 
-from curate.record import SCHEMA, TURN
+from curate.record import SCHEMA, rows_of_texts, texts_of, with_texts
 from curate.stage import Outcome, Reject, RowStage, divide
 from curate.text.names import ENTITIES, NameKind, Names
-from curate.text.personal_data import FINDERS, SUSPECT, Found, Kind, find, masked
+from curate.text.personal_data import FINDERS, SUSPECT, Found, Kind, find, masked, value
 from curate.text.plain_text import ODD, plain
 
 META_ENTRIES = pa.list_(pa.struct([pa.field("key", pa.string(), nullable=False), pa.field("value", pa.string())]))
@@ -61,7 +63,7 @@ class Pii(RowStage):
     """
 
     name: ClassVar[str] = "pii"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     libraries: ClassVar[tuple[str, ...]] = ("phonenumbers", "presidio-analyzer", "python-stdnum", "spacy")
     reasons: ClassVar[dict[str, str]] = {"personal_data": "a kind that `pii.quarantine` names"}
     protects: ClassVar[bool] = True
@@ -87,15 +89,15 @@ class Pii(RowStage):
         return self.model_copy(update={"replace": [*self.replace, *self.quarantine], "quarantine": []})
 
     def run(self, table: pa.Table) -> Outcome:
-        turns, meta = table["turns"].combine_chunks(), table["meta"].combine_chunks().cast(META_ENTRIES)
-        said, entries, every = turns.flatten(), meta.flatten(), pa.array(np.arange(table.num_rows))
+        meta = table["meta"].combine_chunks().cast(META_ENTRIES)
+        entries, every = meta.flatten(), np.arange(table.num_rows)
         target, group, label = (table[name].combine_chunks() for name in ("target", "group", "label"))
         keys, values = pc.struct_field(entries, "key"), pc.struct_field(entries, "value")
-        texts = [pc.struct_field(said, "content"), target, values, group, label]
-        rows = [pc.list_parent_indices(turns), every, pc.list_parent_indices(meta), every, every]
-        called = [texts[0], target, pc.binary_join_element_wise(keys, values, ": "), group, label]
+        found = [texts_of(table), target, values, group, label]
+        rows = [rows_of_texts(table), every, pc.list_parent_indices(meta).to_numpy(), every, every]
+        called = [found[0], target, pc.binary_join_element_wise(keys, values, ": "), group, label]
         places = [
-            Place(rows[column][position].as_py(), column, position, kinds)
+            Place(int(rows[column][position]), column, position, kinds)
             for column in range(len(COLUMNS))
             for position, kinds in self._suspects(called[column])
         ]
@@ -104,7 +106,7 @@ class Pii(RowStage):
         changed: list[dict[int, str]] = [{} for _ in COLUMNS]
         for row, of_row in groupby(sorted(places), key=lambda place: place.row):
             mine = list(of_row)
-            work = _Row(self, [texts[place.column][place.position].as_py() for place in mine])
+            work = _Row(self, [found[place.column][place.position].as_py() for place in mine])
             new = [
                 work.protect(text, place, keys[place.position].as_py() if place.column == 2 else "")
                 for text, place in zip(work.texts, mine, strict=True)
@@ -117,13 +119,12 @@ class Pii(RowStage):
                     changed[place.column][place.position] = text
             for counter in {kind for kind, _ in work.placeholders} | work.counters:
                 counters[counter] += 1
-        arrays = [_changed(column, new) for column, new in zip(texts, changed, strict=True)]
+        arrays = [_changed(column, new) for column, new in zip(found, changed, strict=True)]
         if changed[0]:
-            arrays[0] = pa.StructArray.from_arrays([pc.struct_field(said, "role"), arrays[0]], fields=list(TURN))
-            arrays[0] = pa.ListArray.from_arrays(_offsets(turns), arrays[0])
+            table = with_texts(table, arrays[0])
         if changed[2]:
             arrays[2] = pa.MapArray.from_arrays(_offsets(meta), keys, arrays[2])
-        for name, array, of_column in zip(COLUMNS, arrays, changed, strict=True):
+        for name, array, of_column in list(zip(COLUMNS, arrays, changed, strict=True))[1:]:
             if of_column:
                 table = table.set_column(table.schema.get_field_index(name), SCHEMA.field(name), array)
         return divide(table, "pii", rejects, counters)
@@ -157,6 +158,8 @@ class _Row:
     def __init__(self, stage: Pii, texts: Sequence[str]) -> None:
         self.stage = stage
         self.texts = texts
+        self.said: list[str] = []
+        """The turns with placeholders."""
         self.placeholders: dict[tuple[str, str], str] = {}
         self.quarantined = Counter[str]()
         self.first: dict[str, str] = {}
@@ -172,6 +175,13 @@ class _Row:
         column = COLUMNS[place.column]
         if column in ("group", "label"):
             return xxhash.xxh3_128_hexdigest(text.encode()) if self._find(text, place, "") else text
+        mended = self._protected(text, place, called)
+        if column == "turns":
+            self.said.append(mended)
+        return mended
+
+    def _protected(self, text: str, place: Place, called: str) -> str:
+        column = COLUMNS[place.column]
         if column == "target" or (column == "turns" and text.lstrip()[:1] in ("{", "[")):
             try:
                 json.loads(text)
@@ -193,7 +203,7 @@ class _Row:
                     called = said
                     if self._find(said, place, ""):
                         self.counters.add("in_keys")
-                elif (mended := self._replaced(said, place, called)) != said:
+                elif (mended := self._known(said, place) or self._replaced(said, place, called)) != said:
                     new = _json_string(mended)
             elif "credit_card" in place.kinds and len(new) >= 12 and new.isdigit():
                 only = place._replace(kinds=("credit_card",))
@@ -210,6 +220,18 @@ class _Row:
             at = found.end
         return "".join([*out, text[at:]])
 
+    def _known(self, said: str, place: Place) -> str | None:
+        """The placeholder of a text that is, as a whole, a value found before."""
+        if COLUMNS[place.column] != "target" or not re.fullmatch(r"[\w+(](?:.*\w)?", said):
+            return None
+        known = (self.placeholders.get((kind, value(kind, said))) for kind in FINDERS if kind in place.kinds)
+        return next(filter(None, known), None)
+
+    def _is_told(self, found: Found, text: str) -> bool:
+        """Whether what is found in a target does not stand in the turns, which come first, as something else."""
+        written = text[found.begin : found.end]
+        return (found.kind, found.value) in self.placeholders or not any(written in said for said in self.said)
+
     def _placeholder(self, found: Found) -> str:
         if (found.kind, found.value) not in self.placeholders:
             self.numbers[found.kind] += 1
@@ -220,6 +242,8 @@ class _Row:
     def _find(self, text: str, place: Place, called: str) -> list[Found]:
         """What is found in a text and is to be replaced; what is to be quarantined is noted."""
         found = find(text, place.kinds, called)
+        if COLUMNS[place.column] == "target":
+            found = [each for each in found if each.kind != "phone" or self._is_told(each, text)]
         if self.stage.names is not None and not {*ENTITIES.values()}.isdisjoint(place.kinds):
             taken = [*((each.begin, each.end) for each in found), *(each.span() for each in PLACEHOLDER.finditer(text))]
             for kind, begin, end in self.stage.names.find(text):

@@ -5,9 +5,9 @@ its prompt, where the answer is a target: its form is judged by the contract, in
 `curate.text.answer_signals`, null where no answer is said. A rule holds the signal of its name to bounds; a row out of
 them is quarantined (`reject`), its quality halved (`score`), or neither (`ignore`), as the recipe says.
 
-Reasons: `empty` (no prompt), `too_short`, `too_long`, `no_answer`, `answer_too_short`, `target_not_json`, and the names
-of the rules. The first that holds is named; the evidence says what was measured and the bound, and of a flag how the
-answer begins and ends.
+Reasons: `empty` (no prompt), `too_short`, `too_long`, `nothing_trained`, `no_answer`, `answer_too_short`,
+`target_not_json`, and the names of the rules. The first that holds is named; the evidence says what was measured and
+the bound, and of a flag how the answer begins and ends.
 
 The column `quality` (0 to 1, two decimals) is the recipe's quality of a row: its rating, where the recipe names one and
 the row has it; else (1 + sqrt(least(words / enough_words, 1))) / 2 of its answer, 1 for a target, halved by every rule
@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, field_validator, model_validator
 
-from curate.record import answer_is_last_turn, answer_text, prompt_text
+from curate.record import answer_is_last_turn, answer_text, prompt_text, untrained_turns
 from curate.stage import Outcome, Reject, RowStage, Settings, divide
 from curate.text import strict_json
 
@@ -39,6 +39,9 @@ def _ignored(low: float | None = None, high: float | None = None) -> Rule:
     return Rule(low=low, high=high, then="ignore")
 
 
+REPETITIVE = 0.75
+"""Share of an answer's words that stand in repeated runs of ten from which it says little but one thing: four copies of
+a text. Such an answer is a loop if they are its end, and unasked."""
 RULES: dict[str, Rule] = {
     "words": _ignored(50, 100_000),
     "mean_word_length": _ignored(3, 10),
@@ -65,6 +68,8 @@ RULES: dict[str, Rule] = {
     "echo": Rule(high=0, then="reject"),
     "loop": Rule(high=0, then="reject"),
     "cut_off": Rule(high=0, then="reject"),
+    "same_words": Rule(high=0),
+    "repetitive": Rule(high=REPETITIVE),
     "open_end": Rule(high=0),
     "open_brackets": Rule(high=0),
     "refusal": Rule(high=0),
@@ -79,9 +84,6 @@ RULES: dict[str, Rule] = {
 Bounds of text signals are Gopher's, of `punctuated_lines` and `short_lines` FineWeb's; what they find in answers are
 lists, code and short replies, so they are ignored.
 """
-LOOP = 0.75
-"""Share of an answer's words that stand in repeated runs of ten from which it says the same over and over: four copies
-of one text and little else."""
 
 
 class Rating(Settings):
@@ -100,16 +102,17 @@ class Quality(RowStage):
     """Adds the columns `signals` and `quality`. Counters: rows kept whose quality each rule has halved, and `rated`."""
 
     name: ClassVar[str] = "quality"
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     reasons: ClassVar[dict[str, str]] = {
         "empty": "the prompt is empty",
         "too_short": "the prompt is shorter than `min_chars`",
         "too_long": "prompt and answer are longer than `max_chars`",
+        "nothing_trained": "the row's answers are all marked as not to be trained",
         "no_answer": "there is nothing to learn",
         "answer_too_short": "the answer is shorter than `min_answer_chars`",
         "target_not_json": "the target is not strict JSON",
-        "echo": "the answer is the question and nothing else",
-        "loop": "the answer says the same over and over",
+        "echo": "the answer is the question and nothing else, and no other turn sets a task",
+        "loop": "the answer ends in copies of one text, unasked",
         "cut_off": "the answer breaks off: a code block is left open, or prose ends in a comma or in a word like `and`",
         "only_placeholder": "the answer is `[insert ...]`, `<nooutput>`, `TODO` or the like, and nothing else",
     }
@@ -163,6 +166,7 @@ class Quality(RowStage):
             ("empty", prompt == 0, prompt, 1),
             ("too_short", prompt < self.min_chars, prompt, self.min_chars),
             ("too_long", prompt + answer > self.max_chars, prompt + answer, self.max_chars),
+            ("nothing_trained", (answer == 0) & (untrained_turns(table) > 0), answer, 1),
             ("no_answer", answer == 0, answer, 1),
             ("answer_too_short", answer < self.min_answer_chars, answer, self.min_answer_chars),
         ]
@@ -223,8 +227,9 @@ def measure(table: pa.Table) -> dict[str, pa.Array]:
     at = np.cumsum(said.to_numpy(zero_copy_only=False)) - 1
     rows = pa.array(at, mask=pc.invert(said).to_numpy(zero_copy_only=False))
     signals |= {name: values.take(rows) for name, values in answer_signals(table.filter(said)).items()}
-    looped = pc.greater(signals["duplicate_10gram"], LOOP)
-    signals["loop"] = pc.if_else(said, pc.fill_null(looped, False), None)
+    signals["repetitive"] = pc.if_else(said, signals["duplicate_10gram"], None)
+    repeats = pc.fill_null(pc.greater(signals["repetitive"], REPETITIVE), False)
+    signals["loop"] = pc.and_kleene(signals["loop"], repeats)
     return {name: signals[name] for name in RULES}
 
 

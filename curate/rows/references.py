@@ -169,7 +169,7 @@ def leaves(row: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
     Of a record, only what it says: its turns and its target.
     """
-    if row.keys() >= set(SCHEMA.names):
+    if row.keys() >= {*SCHEMA.names} - {"reasoning"}:  # which versions of before do not have
         row = {"turns": [turn["content"] for turn in row["turns"]], "target": row["target"]}
     waiting: list[tuple[str, Any]] = [("", row)]
     while waiting:
@@ -216,7 +216,10 @@ def _read(files: Sequence[InputFile]) -> tuple[pa.Table, pa.Array]:
 def _prepared(texts: pa.Array, owners: Integers, stages: Sequence[RowStage]) -> pa.Array:
     """The texts as these stages leave the turns of a row; what a stage would quarantine is compared like all others."""
     offsets = np.searchsorted(owners, np.arange(owners.max(initial=-1) + 2))
-    said = pa.StructArray.from_arrays([pa.repeat("user", len(texts)), texts], fields=list(TURN))
+    said = pa.StructArray.from_arrays(
+        [pa.repeat("user", len(texts)), texts, *(pa.nulls(len(texts), field.type) for field in list(TURN)[2:])],
+        fields=list(TURN),
+    )
     columns = {field.name: pa.nulls(len(offsets) - 1, field.type) for field in SCHEMA}
     columns["id"] = pa.array([f"{row:032x}" for row in range(len(offsets) - 1)], pa.string())
     columns["turns"] = pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), said)

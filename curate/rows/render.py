@@ -2,8 +2,9 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -13,12 +14,13 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from curate.hashing import digest, file_digest
-from curate.record import TURNS, dicts
+from curate.record import MESSAGES, dicts
 from curate.rows.renderer import (
     ASKED,
     LIBRARIES,
     TOKENIZER_FILES,
     ChatTemplate,
+    Reasoning,
     Refusal,
     Renderer,
     TaskTemplate,
@@ -32,16 +34,21 @@ class Render(Stage):
     """Adds the columns `messages` and `text`."""
 
     name: ClassVar[str] = "render"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     libraries: ClassVar[tuple[str, ...]] = LIBRARIES
     reasons: ClassVar[dict[str, str]] = {
-        "special_token": "the row's own words hold the model's special tokens",
+        "special_token": "the row's own words hold the model's special tokens, or its reasoning the tags around it",
         "refused": "the chat template has no words for the row's turns (a tool's, or one role twice in turn)",
     }
 
     task: Beside = Field(description="Task template: templates/tasks/NAME.jinja, or a path beside the recipe.")
     chat: Beside = Field(description="Chat template: chatml, llama2, guanaco, or a path beside the recipe.")
     answers: Literal["last", "all"] = Field("last", description="Which assistant turns are trained.")
+    reasoning: Reasoning = Field(
+        "train",
+        description="What was thought before an answer: written before it and trained, written as context and not "
+        "trained, or not written (the record keeps it). With `answers: last`, only the last answer's is written.",
+    )
 
     def prepare(self, context: Context) -> "Rendering":
         folder = context.tokenizer_folder
@@ -49,6 +56,7 @@ class Render(Stage):
             task=self.task,
             chat=self.chat,
             answers=self.answers,
+            reasoning=self.reasoning,
             task_source=read_template("tasks", self.task),
             chat_source=read_template("chat", self.chat),
             target_schema=json.dumps(context.contract.target_schema),
@@ -82,13 +90,13 @@ class Rendering(Render, RowStage):
     @property
     def template(self) -> TaskTemplate:
         """Makes the messages."""
-        return TaskTemplate(self.task, json.loads(self.target_schema), self.task_source)
+        return TaskTemplate(self.task, json.loads(self.target_schema), self.task_source, self.renderer.thoughts)
 
     @property
     def renderer(self) -> Renderer:
         """Makes text and tokens of them; loaded once a process."""
         tokenizer = tuple(sorted(self.tokenizer_sha256.items()))
-        return _renderer(self.chat, self.chat_source, self.tokenizer_folder, tokenizer, self.answers)
+        return _renderer(self.chat, self.chat_source, self.tokenizer_folder, tokenizer, self.answers, self.reasoning)
 
     def run(self, table: pa.Table) -> Outcome:
         return render(table, self.template, self.renderer)
@@ -96,34 +104,55 @@ class Rendering(Render, RowStage):
 
 @cache
 def _renderer(
-    chat: str, source: str, folder: Path, _tokenizer: tuple[tuple[str, str], ...], answers: Literal["last", "all"]
+    chat: str,
+    source: str,
+    folder: Path,
+    _tokenizer: tuple[tuple[str, str], ...],
+    answers: Literal["last", "all"],
+    reasoning: Reasoning,
 ) -> Renderer:
     """By content: in a long-lived process, files of the same names may have changed."""
-    return Renderer(ChatTemplate(chat, source), *load_tokenizer(folder), answers)
+    return Renderer(ChatTemplate(chat, source), *load_tokenizer(folder), answers, reasoning)
 
 
 def render(table: pa.Table, task: TaskTemplate, renderer: Renderer) -> Outcome:
     """Add the columns `messages` and `text`.
 
+    Counters: rows with anything thought before an answer (`reasoning`), thoughts that are not written
+    (`reasoning_not_written`), answers that stay in a conversation and are not trained (`untrained_turns`).
+
     Reasons: `special_token` (the row's own words hold text that the base model's tokenizer takes for a special token,
-    which would end or begin a turn where none does; the evidence names it), `refused` (the chat template has no words
-    for these turns, such as a tool's, or one role twice in turn; the evidence holds what it says).
+    which would end or begin a turn where none does, or what was thought holds a tag that is written around it; the
+    evidence names it), `refused` (the chat template has no words for these turns, such as a tool's, or one role twice
+    in turn; the evidence holds what it says).
     """
-    messages = [task.messages(row) for row in dicts(table.select(ASKED))]
-    column = pa.array(messages, TURNS)
-    rejects = []
+    records = dicts(table.select(ASKED))
+    messages = [task.messages(record) for record in records]
+    column = pa.array(messages, MESSAGES)
+    found: dict[int, Reject] = {}
     for row in _rows_with_any(column, renderer.special_texts):
         tokens = renderer.foreign_tokens([message["content"] for message in messages[row]])
-        rejects.append(Reject(row, "special_token", {"tokens": tokens}))
-        messages[row] = []
+        found[row] = Reject(row, "special_token", {"tokens": tokens})
+    opening = partial(task.thoughts.before, "")
+    counters: Counter[str] = Counter()
+    for row, (record, said) in enumerate(zip(records, messages, strict=True)):
+        thought = [each["reasoning"] for each in (*record["turns"], record) if each["reasoning"]]
+        written = [text for text in thought if any(each["content"].startswith(opening(text)) for each in said)]
+        if tags := [tag for tag in task.thoughts.tags if any(tag in text for text in written)]:
+            found.setdefault(row, Reject(row, "special_token", {"tokens": tags}))
+        if row not in found:
+            counters["reasoning"] += bool(thought)
+            counters["reasoning_not_written"] += len(thought) - len(written)
+            counters["untrained_turns"] += sum(turn["trained"] is False for turn in record["turns"])
     rendered = [""] * len(messages)
     for row, each in enumerate(messages):
-        try:
-            rendered[row] = renderer.text(each) if each else ""
-        except Refusal as refusal:
-            rejects.append(Reject(row, "refused", {"message": refusal.message}))
+        if row not in found:
+            try:
+                rendered[row] = renderer.text(each)
+            except Refusal as refusal:
+                found[row] = Reject(row, "refused", {"message": refusal.message})
     table = table.append_column("messages", column).append_column("text", pa.array(rendered, pa.string()))
-    return divide(table, Render.name, rejects)
+    return divide(table, Render.name, list(found.values()), dict(+counters))
 
 
 def _rows_with_any(messages: pa.ListArray, texts: Sequence[str]) -> list[int]:

@@ -3,7 +3,8 @@
 A *task template* (templates/tasks) turns a record into messages: it may define the blocks `system`, `user` and
 `assistant`; each is rendered with the turn's `content`, the record's `language` and `meta`, and the contract's target
 `schema`. A *chat template* (templates/chat) turns messages into text, by the conventions of Hugging Face's chat
-templates, and sets `stop`, the text that ends an answer.
+templates. It sets `stop`, the text that ends an answer, and may set `think_open` and `think_close`, which stand around
+what was thought before an answer.
 """
 
 import hashlib
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from jinja2 import StrictUndefined, Template, TemplateError
+from jinja2.environment import TemplateModule
 from jinja2.runtime import Context as TemplateContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -25,15 +27,17 @@ from curate.text.tokenise import Tokens, tokenise
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-Message = dict[str, str]
-"""{"role": "system" | "user" | "assistant", "content": text}."""
+Message = dict[str, Any]
+"""{"role": "system" | "user" | "assistant" | "tool", "content": text}, and perhaps "trained": false for an answer that is not, else null."""
 
 LIBRARIES = ("jinja2", "tokenizers")
 """Packages whose versions text and tokens depend on."""
 TOKENIZER_FILES = ["tokenizer.json", "tokenizer_config.json"]
 
-ASKED = ["id", "turns", "target", "language", "meta"]
+ASKED = ["id", "turns", "target", "reasoning", "language", "meta"]
 """Columns of a record that its messages are made of; the id is for errors."""
+
+Reasoning = Literal["train", "context", "omit"]
 
 IGNORED = -100
 """Label of a token that is not trained: torch's cross-entropy ignores it."""
@@ -87,6 +91,41 @@ def _compile(kind: str, name: str, source: str) -> Template:
         raise AssayError(f"{kind} template {name!r}: {error}", remedy="Mend the template's syntax.") from None
 
 
+@dataclass(frozen=True)
+class Thoughts:
+    """How an answer says what was thought before it."""
+
+    open: str = "<think>\n"
+    close: str = "\n</think>\n\n"
+    written: Literal["last", "all", "none"] = "last"
+    """Before which answers."""
+
+    def before(self, content: str, reasoning: str) -> str:
+        """The answer with what was thought before it."""
+        return self.open + reasoning + self.close + content
+
+    def end(self, text: str) -> int:
+        """Where an answer begins in a text: behind what was thought, if that is how the text begins; else 0."""
+        if not text.lstrip().startswith(self.open.strip()):
+            return 0
+        close = text.find(self.close.strip())
+        if close < 0:
+            return 0
+        end = close + len(self.close.strip())
+        tail = self.close[len(self.close.rstrip()) :]
+        return end + len(tail) if text.startswith(tail, end) else end
+
+    @property
+    def tags(self) -> list[str]:
+        """What neither an answer's thoughts nor anything within them may hold."""
+        return [self.open.strip(), self.close.strip()]
+
+
+def is_trained(message: Message) -> bool:
+    """Whether a turn or message is an answer that may be trained."""
+    return message["role"] == "assistant" and message.get("trained") is not False
+
+
 class TaskTemplate:
     """Records to messages.
 
@@ -94,12 +133,20 @@ class TaskTemplate:
         name: templates/tasks/NAME.jinja, or the path of a .jinja file.
         schema: the contract's target schema, which the template may quote; None for plain chat.
         source: the template's text, where it has been read.
+        thoughts: how what was thought is written.
     """
 
-    def __init__(self, name: str, schema: dict[str, Any] | None, source: str | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        schema: dict[str, Any] | None,
+        source: str | None = None,
+        thoughts: Thoughts = Thoughts(),
+    ) -> None:
         self.name = name
         self.source = read_template("tasks", name) if source is None else source
         self.schema = schema
+        self.thoughts = thoughts
         self._template = _compile("task", name, self.source)
 
     def messages(self, record: dict[str, Any]) -> list[Message]:
@@ -113,13 +160,17 @@ class TaskTemplate:
         """
         context = self._context(record)
         system = self._block("system", "", context, record)
-        messages = [{"role": "system", "content": system}] if system else []
+        messages: list[Message] = [{"role": "system", "content": system, "trained": None}] if system else []
         turns = list(record["turns"])
         if record["target"] is not None:
-            turns.append({"role": "assistant", "content": record["target"]})
-        for turn in turns:
+            turns.append({"role": "assistant", "content": record["target"], "reasoning": record.get("reasoning")})
+        last = max((at for at, turn in enumerate(turns) if is_trained(turn)), default=None)
+        for at, turn in enumerate(turns):
             content = self._block(turn["role"], turn["content"], context, record)
-            messages.append({"role": turn["role"], "content": content})
+            reasoning = turn.get("reasoning")
+            if reasoning and (self.thoughts.written == "all" or (self.thoughts.written == "last" and at == last)):
+                content = self.thoughts.before(content, reasoning)
+            messages.append({"role": turn["role"], "content": content, "trained": turn.get("trained")})
         return messages
 
     @cached_property
@@ -183,15 +234,15 @@ class ChatTemplate:
         Raises:
             AssayError: the template refuses the messages (a Refusal), or asks for a field they do not have.
         """
-        return self._module(messages, tokens, add_generation_prompt)[0]
+        return str(self._module(messages, tokens, add_generation_prompt))
 
-    def stop(self, tokens: SpecialTokens) -> str:
-        """The text that ends an answer."""
-        return self._module([{"role": "user", "content": ""}], tokens, False)[1]
+    def words(self, tokens: SpecialTokens) -> dict[str, str]:
+        """What the template sets: `stop`, the text that ends an answer, and perhaps `think_open` and `think_close`."""
+        return vars(self._module([{"role": "user", "content": ""}], tokens, False))
 
-    def _module(self, messages: Sequence[Message], tokens: SpecialTokens, prompt: bool) -> tuple[str, str]:
+    def _module(self, messages: Sequence[Message], tokens: SpecialTokens, prompt: bool) -> TemplateModule:
         try:
-            module = self._template.make_module(
+            return self._template.make_module(
                 {
                     "messages": messages,
                     "bos_token": tokens.bos,
@@ -202,7 +253,6 @@ class ChatTemplate:
         except TemplateError as error:
             kind = Refusal if isinstance(error, _Refused) else AssayError
             raise kind(f"Chat template {self.name!r}: {error.message}.", remedy="See the row's messages.") from None
-        return str(module), str(vars(module)["stop"])
 
 
 def load_tokenizer(folder: Path) -> "tuple[Tokenizer, SpecialTokens]":
@@ -235,6 +285,8 @@ class Span:
     text: str
     answer: bool
     """Whether an assistant's turn stands here (with its stop text, where the template writes one)."""
+    trained: bool = False
+    """Whether it is trained: only of an answer."""
 
 
 @dataclass(frozen=True)
@@ -254,7 +306,9 @@ class Renderer:
         template: the chat template.
         tokenizer: the base model's.
         tokens: the tokenizer's special tokens.
-        answers: train the last answer only, or all of them.
+        answers: train the last answer only, or all of them; never one that is marked as not trained.
+        reasoning: what becomes of what was thought before an answer: `train`, written and trained with it; `context`,
+            written and not trained; `omit`, not written.
 
     Raises:
         AssayError: the template's stop text is not one token of this tokenizer.
@@ -266,12 +320,20 @@ class Renderer:
         tokenizer: "Tokenizer",
         tokens: SpecialTokens,
         answers: Literal["last", "all"] = "last",
+        reasoning: Reasoning = "train",
     ) -> None:
         self.template = template
         self.tokenizer = tokenizer
         self.tokens = tokens
         self.answers = answers
-        self.stop = template.stop(tokens)
+        self.reasoning = reasoning
+        words = template.words(tokens)
+        self.stop = str(words["stop"])
+        self.thoughts = Thoughts(
+            str(words.get("think_open", Thoughts.open)),
+            str(words.get("think_close", Thoughts.close)),
+            "none" if reasoning == "omit" else answers,
+        )
         stop_id = tokenizer.token_to_id(self.stop)
         if stop_id is None:
             raise AssayError(
@@ -295,6 +357,9 @@ class Renderer:
             AssayError: the template does not render a conversation's beginning as the beginning of its text.
         """
         whole = self.text(messages) if text is None else text
+        trained = [index for index, message in enumerate(messages) if is_trained(message)]
+        if self.answers == "last":
+            trained = trained[-1:]
         spans: list[Span] = []
         at = 0
         for index, message in enumerate(messages):
@@ -312,14 +377,17 @@ class Renderer:
                 )
             stop_at = whole.find(self.stop, len(begin), len(end))
             stop = len(end) if stop_at < 0 else stop_at + len(self.stop)
-            spans += [Span(whole[at : len(begin)], False), Span(whole[len(begin) : stop], True)]
+            cut = len(begin)
+            if self.reasoning == "context" and index in trained:
+                cut += self.thoughts.end(whole[cut:stop])
+            spans += [Span(whole[at:cut], False), Span(whole[cut:stop], True, index in trained)]
             at = stop
         if at < len(whole):
             spans.append(Span(whole[at:], False))
         return [span for span in spans if span.text]
 
     def encode(self, messages: Sequence[Message]) -> Encoded:
-        """Token ids and labels of a conversation that ends with an answer; what follows its stop token is left out.
+        """Token ids and labels of a conversation; what follows the last trained answer's stop token is left out.
 
         Raises:
             AssayError: there is no answer to train, or a trained answer does not end with the stop token.
@@ -345,7 +413,7 @@ class Renderer:
         """How many tokens `encode` gives for each conversation, found without making lists of them.
 
         Args:
-            conversations: each ends with an answer.
+            conversations: each with an answer that is trained.
 
         Raises:
             AssayError: as `encode`.
@@ -366,12 +434,11 @@ class Renderer:
         texts = list(dict.fromkeys(span.text for spans in listed for span in spans))
         tokens_of = dict(zip(texts, tokenise(self.tokenizer, texts), strict=True))
         for spans in listed:
-            answers = [index for index, span in enumerate(spans) if span.answer]
-            trained = set(answers if self.answers == "all" else answers[-1:])
-            if not trained:
+            last = max((index for index, span in enumerate(spans) if span.trained), default=None)
+            if last is None:
                 raise AssayError("A row without an answer cannot be trained.", remedy="Quarantine it before training.")
-            pieces = [(tokens_of[span.text], index in trained) for index, span in enumerate(spans[: max(trained) + 1])]
-            if any(last and tokens.last != self.stop_token_id for tokens, last in pieces):
+            pieces = [(tokens_of[span.text], span.trained) for span in spans[: last + 1]]
+            if any(trained and tokens.last != self.stop_token_id for tokens, trained in pieces):
                 raise AssayError(
                     f"Chat template {self.template.name!r} writes no stop token after an answer that is to be trained.",
                     remedy="Set render.answers to `last`, or use a template that ends every answer.",
@@ -379,15 +446,23 @@ class Renderer:
             yield pieces
 
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
-        """Token ids to generate the last answer from; the messages may end with that answer or before it."""
+        """Token ids to generate the last answer from; the messages may end with that answer or before it.
+
+        Nothing of what was thought before that answer is in them: whoever asks does not know it.
+        """
         asked = messages[:-1] if messages[-1]["role"] == "assistant" else messages
         spans = self.spans([*asked, {"role": "assistant", "content": ""}])
         last = max(index for index, span in enumerate(spans) if span.answer)
         return [token for span in spans[:last] for token in self._ids(span.text)]
 
     def answer(self, messages: Sequence[Message]) -> str:
-        """The last answer as the template writes it, without the stop text: what a perfect model generates."""
-        return [span.text for span in self.spans(messages) if span.answer][-1].removesuffix(self.stop)
+        """The last answer as the template writes it, without the stop text: what a perfect model generates, but for
+        what it thinks before."""
+        return self.said([span.text for span in self.spans(messages) if span.answer][-1].removesuffix(self.stop))
+
+    def said(self, reply: str) -> str:
+        """A reply without what was thought before, if it begins with that."""
+        return reply[self.thoughts.end(reply) :]
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of generated tokens, special ones included."""
@@ -395,8 +470,9 @@ class Renderer:
 
     @cached_property
     def special_texts(self) -> list[str]:
-        """Every text that the tokenizer takes for a special token."""
-        return sorted(token.content for token in self.tokenizer.get_added_tokens_decoder().values() if token.special)
+        """Every text that the tokenizer takes for a special token, but those around what is thought."""
+        added = self.tokenizer.get_added_tokens_decoder().values()
+        return sorted(token.content for token in added if token.special and token.content not in self.thoughts.tags)
 
     def foreign_tokens(self, contents: Sequence[str]) -> list[str]:
         """Special tokens that stand in the words of messages: they would be taken for the template's."""

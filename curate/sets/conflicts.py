@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from curate.record import SPLITS
+from curate.record import SPLITS, TURNS
 from curate.sets.earlier import Earlier
 from curate.sets.rows import Rows, in_order
 
@@ -73,4 +73,5 @@ def _earlier_conflicts(
             numbers = pa.array([conflict_of[id_] for id_ in table["id"].to_pylist()], pa.int64())
             table = table.add_column(0, "conflict", numbers)
             table = table.add_column(1, "version", pa.repeat(version, table.num_rows))
+            table = table.set_column(table.schema.get_field_index("turns"), "turns", table["turns"].cast(TURNS))
             yield table.append_column("kept", pa.repeat(name != "quarantine", table.num_rows))

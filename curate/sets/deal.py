@@ -194,7 +194,29 @@ def improve(kinds: Kinds, dealt: Ints, held: Ints, wanted: Ints, open_to: Flags)
         move(in_kind, target, source, 1)
 
 
-def by_time(newest: npt.NDArray[np.float64], sizes: Ints, ratios: Ints) -> Ints:
+def give_each(kinds: Kinds, dealt: Ints, held: Ints, wanting: Flags, open_to: Flags) -> None:
+    """Give each split that wants rows and was dealt none one component, as long as there is one to spare; in place.
+
+    It is the smallest that the split is open to, of equals one of the kind that there are most of, and comes from the
+    split of most rows.
+
+    Args:
+        dealt, held: as `deal` and `improve` leave them.
+        wanting: splits that are not to stay without rows, shape (3,).
+    """
+    for split in np.flatnonzero(wanting & (held[:, -1] == 0)).tolist():
+        source = int(held[:, -1].argmax())
+        spare = np.flatnonzero((dealt[:, source] > 0) & open_to[:, split] & (kinds.sizes < held[source, -1]))
+        if len(spare):
+            kind = int(spare[np.lexsort((-dealt[spare, source], kinds.sizes[spare]))[0]])
+            column, rows = kinds.content(kind)
+            dealt[kind, source] -= 1
+            dealt[kind, split] += 1
+            held[source, column] -= rows
+            held[split, column] += rows
+
+
+def by_time(newest: npt.NDArray[np.float64], sizes: Ints, ratios: Ints, wanting: Flags) -> Ints:
     """The split of every component that is dealt, the newest to test, then validation, then train: shape (components,).
 
     Of all pairs of borders the one whose deviation is least, found exactly: with i components in test, the deviation
@@ -202,6 +224,7 @@ def by_time(newest: npt.NDArray[np.float64], sizes: Ints, ratios: Ints) -> Ints:
 
     Args:
         newest: time of each component's newest row; equal ones in the order of the components.
+        wanting: splits that are not to stay without rows where there are components enough, shape (3,).
     """
     wanted = ratios * sizes.sum()
     balanced = sizes * MILLION <= rounded_up(np.where(ratios > 0, wanted, wanted.max())).min()
@@ -213,7 +236,10 @@ def by_time(newest: npt.NDArray[np.float64], sizes: Ints, ratios: Ints) -> Ints:
     first, second = np.tile(first, 2), np.append(above, above - 1)
     second = np.clip(second, first, len(until) - 1 if ratios[1] else first)
     off = np.abs(until[first] - wanted[2]) + np.abs(until[second] - until[first] - wanted[1])
-    best = int(np.argmin(off + np.abs(until[second] - wanted[1:].sum())))
+    off += np.abs(until[second] - wanted[1:].sum())
+    last = len(until) - 1 if balanced.all() else len(until)  # else train has components in any case
+    empty = np.stack([second >= last, second == first, first == 0])[wanting].any(axis=0)
+    best = int(np.lexsort((off, empty))[0])
     split = np.zeros(len(sizes), dtype=np.int64)
     split[ordered[: second[best]]] = 1
     split[ordered[: first[best]]] = 2

@@ -16,7 +16,7 @@ from curate.hashing import canonical_json
 from curate.record import answer_is_last_turn, answer_text, prompt_form, prompt_text, said_text
 from curate.stage import Settings
 
-VERSION = 4
+VERSION = 5
 """Raised whenever `key_table` would give another result for the same rows; the index is then to be rebuilt."""
 
 Flags = npt.NDArray[np.bool_]
@@ -131,13 +131,19 @@ def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")  # else it would be written, and so compared, as null
 
 
-def priority(keys: pa.Table) -> Numbers:
-    """The rows' numbers, the highest priority first: the better, the longer, the lesser id, the first in the drop."""
+def priority(keys: pa.Table, rank: Numbers | None = None) -> Numbers:
+    """The rows' numbers, the highest priority first: the better, the longer, the lesser id, the first in the drop.
+
+    Args:
+        keys: see `identities`.
+        rank: of each row, what goes before all that: the lesser first.
+    """
     ids = hexadecimal(keys["id"], 32)
     files = whole(keys["file"]).dictionary_encode()
-    rank = np.argsort(np.argsort(np.array(files.dictionary.to_pylist(), object)))[files.indices.to_numpy()]
+    order = np.argsort(np.argsort(np.array(files.dictionary.to_pylist(), object)))[files.indices.to_numpy()]
     chars = keys["chars"].to_numpy().astype(np.int64)
-    return np.lexsort((keys["row"].to_numpy(), rank, ids[:, 1], ids[:, 0], -chars, -keys["quality"].to_numpy()))
+    by = (keys["row"].to_numpy(), order, ids[:, 1], ids[:, 0], -chars, -keys["quality"].to_numpy())
+    return np.lexsort(by if rank is None else (*by, rank))
 
 
 def fixed(column: pa.ChunkedArray | pa.Array, dtype: type[np.generic]) -> npt.NDArray[Any]:

@@ -18,7 +18,7 @@ from curate.text.words import Hashes
 
 
 def remove_near_duplicates(
-    side: Side, buckets: Buckets, answers: Hashes, candidates: Flags, threshold: float
+    side: Side, buckets: Buckets, answers: Hashes, candidates: Flags, removing: Flags, threshold: float
 ) -> tuple[Numbers, npt.NDArray[np.float64]]:
     """The greedy rule: a row goes if a kept row before it with an equal answer is at least as similar as the threshold.
 
@@ -27,6 +27,7 @@ def remove_near_duplicates(
         buckets: where similar rows are found.
         answers: a hash of each row's answer; rows of different ones never remove each other.
         candidates: rows that are still there; others neither remove nor are removed.
+        removing: which of these may remove others.
         threshold: Jaccard similarity, in (0, 1].
 
     Returns:
@@ -35,7 +36,7 @@ def remove_near_duplicates(
     by = np.full(len(answers), -1, np.int64)
     similarity = np.zeros(len(answers))
     shared = by_row(*_same_answer(buckets.begins, buckets.rows, buckets.weak, answers), len(answers))
-    _remove(side, answers, *shared, candidates, threshold, least_equal(threshold), by, similarity)
+    _remove(side, answers, *shared, candidates, removing, threshold, least_equal(threshold), by, similarity)
     return by, similarity
 
 
@@ -91,7 +92,7 @@ def _share_before(first, second, bucket):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _remove(side, answers, offsets, buckets, candidates, threshold, least, by, similarity):  # type: ignore[no-untyped-def]
+def _remove(side, answers, offsets, buckets, candidates, removing, threshold, least, by, similarity):  # type: ignore[no-untyped-def]
     signatures = side.signatures
     last = np.full(len(buckets) + 2, -1, np.int64)  # entry of the row kept last in each bucket, strong and weak ones
     before = np.full(len(buckets), -1, np.int64)  # entry of the row kept before that one
@@ -120,7 +121,7 @@ def _remove(side, answers, offsets, buckets, candidates, threshold, least, by, s
             if true >= threshold:
                 by[row], similarity[row] = other, true
                 break
-        if by[row] < 0:
+        if by[row] < 0 and removing[row]:
             for at in range(offsets[row], offsets[row + 1]):
                 row_of[at] = row
                 before[at] = last[buckets[at]]

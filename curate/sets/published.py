@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from curate.errors import AssayError
 from curate.manifest import DatasetManifest
-from curate.record import SPLITS
+from curate.record import SCHEMA, SPLITS, TURNS
 from curate.sets.keys import Compared, compared_text, fixed, key_table
 from curate.sets.segments import ROWS, Keys
 from curate.store import Store
@@ -166,7 +166,7 @@ def _batches(path: Path, columns: list[str]) -> Iterator[pa.Table]:
             size = max(1, sum(group.total_byte_size for group in groups))
             rows = min(BATCH, max(1, BATCH_BYTES * file.metadata.num_rows // size))
             for batch in file.iter_batches(rows, columns=["id", "turns", "target", "group", "source", *columns]):
-                yield pa.table(batch)
+                yield pa.table(batch.set_column(1, SCHEMA.field("turns"), batch["turns"].cast(TURNS)))
     except pa.ArrowInvalid as error:
         raise AssayError(
             f"{path}: not readable as Parquet: {error}",

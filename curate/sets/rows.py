@@ -78,10 +78,9 @@ def _text_bytes(table: pa.Table) -> npt.NDArray[np.int64]:
     if "turns" not in table.schema.names:
         return total
     counts = _lengths(pc.list_value_length(table["turns"]))
-    contents = pc.struct_field(pc.list_flatten(table["turns"]), "content")
-    ends = np.concatenate([[0], np.cumsum(_lengths(pc.binary_length(contents)))])[
-        np.concatenate([[0], np.cumsum(counts)])
-    ]
+    said = pc.list_flatten(table["turns"])
+    sizes = sum(_lengths(pc.binary_length(pc.struct_field(said, name))) for name in ("content", "reasoning"))
+    ends = np.concatenate([[0], np.cumsum(sizes)])[np.concatenate([[0], np.cumsum(counts)])]
     total += np.diff(ends)
     return total
 

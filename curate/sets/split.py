@@ -8,7 +8,7 @@ Where the recipe names the splits, as a benchmark with a test split of its own d
 Reason: `bridges_splits` (a row ties together rows that earlier versions, or the recipe, put into different splits).
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, ClassVar
@@ -22,19 +22,22 @@ from pydantic import Field, model_validator
 
 from curate.errors import AssayError
 from curate.record import SPLITS
-from curate.sets.deal import MILLION, Flags, Ints, Kinds, by_time, deal, improve, rounded_up
-from curate.sets.earlier import cluster_splits, recorded_splits, tied_splits
+from curate.sets.deal import MILLION, Flags, Ints, Kinds, by_time, deal, give_each, improve, rounded_up
+from curate.sets.earlier import Earlier, cluster_splits, recorded_splits, tied_splits
 from curate.sets.split_balance import balance, bound
 from curate.sets.stage import LooksBack, Seen, SetStage, Verdict
 from curate.sets.untie import untie
 from curate.stage import evidence_json
+
+HELD_BACK_FIRST = ("test", "validation", "train")
+"""Of copies in several splits that the data names, which one stays."""
 
 
 class Split(SetStage):
     """Sets the columns `split` and `cluster`: a cluster that lies in several splits has a name in each of them."""
 
     name: ClassVar[str] = "split"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     reasons: ClassVar[dict[str, str]] = {
         "bridges_splits": (
             "a row ties together rows that stand in different splits: a new row by those published before; with "
@@ -72,6 +75,7 @@ class Split(SetStage):
 
     def judge(self, keys: pa.Table, seen: Seen) -> Verdict:
         earlier, clusters = seen.past.rows, keys["cluster"].to_pylist()
+        tied, yielding = _tied(keys, clusters, seen)
         given = assign(
             keys["id"].to_pylist(),
             keys["group"].to_pylist(),
@@ -79,9 +83,11 @@ class Split(SetStage):
             keys["label"].to_pylist(),
             self,
             recorded_splits(earlier, keys["id"]),
-            _tied(keys, clusters, seen),
+            tied,
             times(keys, self.time) if self.time else None,
             splits_named(keys, self.named) if self.named else None,
+            _held(earlier),
+            yielding,
         )
         rows = {
             "reason": ["bridges_splits" if row in given.bridges else None for row in range(len(clusters))],
@@ -97,8 +103,8 @@ class Split(SetStage):
         )
 
 
-def _tied(keys: pa.Table, clusters: Sequence[str], seen: Seen) -> list[frozenset[str]]:
-    """For each row the splits that it is bound to by earlier rows, see `assign`."""
+def _tied(keys: pa.Table, clusters: Sequence[str], seen: Seen) -> tuple[list[frozenset[str]], list[int]]:
+    """For each row the splits that it is bound to by earlier rows; and the rows that yield: see `assign`."""
     earlier = seen.past.rows
     kept, cluster_of = _left(seen)
     place = np.cumsum(kept) - 1  # of the rows judged by `duplicates` among those kept
@@ -109,10 +115,11 @@ def _tied(keys: pa.Table, clusters: Sequence[str], seen: Seen) -> list[frozenset
     bound: set[tuple[str, int]] = set()
     # What ties a row that was removed ties all that are left of its cluster, once for each earlier cluster.
     ties = seen.before["duplicates"].beside("ties")
+    yielding = set(seen.before["duplicates"].beside("yielding")["row"].to_pylist())
     for row, tag in zip(*(column.to_pylist() for column in ties.columns), strict=True):
         if kept[row]:
             among.append((int(place[row]), tag))
-        elif (cluster_of[row], tag) not in bound:
+        elif row not in yielding and (cluster_of[row], tag) not in bound:
             bound.add((cluster_of[row], tag))
             among += [(each, tag) for each in members.get(cluster_of[row], ())]
     tied = tied_splits(earlier, keys["group"], among)
@@ -124,7 +131,14 @@ def _tied(keys: pa.Table, clusters: Sequence[str], seen: Seen) -> list[frozenset
         if id_ in given_before:
             for each in members.get(cluster_of[row], ()):
                 tied[each] |= {given_before[id_]}
-    return tied
+    return tied, [int(place[row]) for row in yielding if kept[row]]
+
+
+def _held(earlier: Sequence[Earlier]) -> set[str]:
+    """The splits that rows of earlier versions are in."""
+    return {
+        split for each in earlier for split in each.rows["split"].filter(pa.array(each.assigned)).unique().to_pylist()
+    }
 
 
 def _left(seen: Seen) -> tuple[Flags, list[str]]:
@@ -242,12 +256,15 @@ def assign(
     tied: Sequence[frozenset[str]] = (),
     times: npt.NDArray[np.float64] | None = None,
     named: Sequence[str] | None = None,
+    held_before: Collection[str] = (),
+    yielding: Collection[int] = (),
 ) -> Assignment:
     """Assign rows to splits; the result does not depend on their order.
 
     Components are dealt the largest first, ties by the hash of their least id, each to the split that its labels need
     most; single components are then moved and exchanged as long as that lessens the deviation (see `balance`). A
-    component of more rows than a split's whole share never goes there: one too large to balance goes to train.
+    component of more rows than a split's whole share never goes there: one too large to balance goes to train. Of few
+    rows, each split that the recipe asks for and no earlier version holds gets one component in any case.
 
     With `times`, the components are ordered by their newest row, and the two borders are laid where the ratios of the
     rows that are dealt are met best: the newest components are the test split, those before them validation. What
@@ -256,8 +273,8 @@ def assign(
     newer rows come to train. The balance counts these exceptions.
 
     With `named`, every row that no earlier version recorded has the split that is named. Of a component with rows of
-    several splits those of the test split stay, and rows of the others go that are tied to them: what is to be
-    compared with published scores remains whole.
+    several splits those of the test split stay, else those of validation, and rows of the others go that are tied to
+    them: what is to be compared with published scores remains whole.
 
     Args:
         ids, groups, clusters, labels: one for each row; a group of None stands alone.
@@ -267,13 +284,10 @@ def assign(
             with; empty where nothing is tied.
         times: for each row, when it is from, in any unit.
         named: for each row, its split.
+        held_before: the splits that rows of earlier versions are in.
+        yielding: rows that go before any other does, see `yielding_rows`.
     """
-    cluster, group = _codes(clusters), _codes(groups)
-    component = _components(cluster, group)
-    fixed, standing_test = _fixed(ids, recorded, tied, named)
-    recorded_rows = {row for row in fixed if ids[row] in recorded}
-    bridges = untie(component, cluster, group, ids, fixed, recorded_rows, standing_test)
-
+    component, fixed, bridges = _untied(ids, groups, clusters, recorded, tied, named, yielding)
     kept = np.flatnonzero(component >= 0)
     number, sizes = _numbered(component[kept], kept, ids)
     given = np.full(len(sizes), -1)
@@ -291,16 +305,18 @@ def assign(
     wanted = ratios[:, None] * rows
     free = np.flatnonzero(given < 0)
     least = bound(kinds, held, wanted, ratios > 0)
+    wanting = (ratios > 0) & [split not in held_before for split in SPLITS]
     if times is None:
         open_to = (ratios > 0) & (kinds.sizes[:, None] * MILLION <= rounded_up(ratios * len(kept)))
         open_to[:, 0] = True
         dealt = deal(kinds, held, ratios, open_to)
         improve(kinds, dealt, held, wanted, open_to)
+        give_each(kinds, dealt, held, wanting, open_to)
         given[kinds.members] = np.repeat(np.tile(np.arange(3), len(dealt)), dealt.ravel())
     else:
         newest = np.full(len(sizes), -np.inf)
         np.maximum.at(newest, number, times[kept])
-        given[free] = by_time(newest[free], sizes[free], ratios)
+        given[free] = by_time(newest[free], sizes[free], ratios, wanting & (held[:, -1] == 0))
     counts = _table(given[number], label, len(known))
     result = Assignment([None] * len(ids), bridges, balance(counts, wanted, ratios, known, least))
     for row, at in zip(kept.tolist(), given[number].tolist(), strict=True):
@@ -311,20 +327,53 @@ def assign(
     return result
 
 
-def _fixed(
-    ids: Sequence[str], recorded: dict[str, str], tied: Sequence[frozenset[str]], named: Sequence[str] | None
-) -> tuple[dict[int, frozenset[str]], set[int]]:
-    """The splits that each row is fixed to, if any; and the rows that come first among those not recorded.
+def yielding_rows(
+    ids: pa.ChunkedArray,
+    groups: pa.ChunkedArray,
+    clusters: Sequence[str],
+    ties: Sequence[tuple[int, int]],
+    earlier: Sequence[Earlier],
+    named: Sequence[str] | None,
+) -> list[int]:
+    """The rows that would bridge splits if none were removed as a duplicate.
+
+    No row is to be removed in favour of one of these. If that is kept, and `assign` is told which they are, it finds no
+    other row to bridge splits: those that are left are a part of what stays together here.
+
+    Args:
+        ids, groups, clusters: one for each row, in order of priority.
+        ties: see `tied_splits`.
+        named: see `assign`.
+    """
+    tied = tied_splits(earlier, groups, ties)
+    recorded = recorded_splits(earlier, ids)
+    return sorted(_untied(ids.to_pylist(), groups.to_pylist(), clusters, recorded, tied, named)[2])
+
+
+def _untied(
+    ids: Sequence[str],
+    groups: Sequence[str | None],
+    clusters: Sequence[str],
+    recorded: dict[str, str],
+    tied: Sequence[frozenset[str]],
+    named: Sequence[str] | None,
+    yielding: Collection[int] = (),
+) -> tuple[Ints, dict[int, frozenset[str]], dict[int, dict[str, Any]]]:
+    """Each row's component (-1: it bridges splits), the splits that rows are fixed to, and the evidence of bridges.
 
     Args: see `assign`.
     """
+    cluster, group = _codes(clusters), _codes(groups)
+    component = _components(cluster, group)
     fixed = {row: ties for row, ties in enumerate(tied) if ties}
     fixed |= {row: frozenset((recorded[name],)) for row, name in enumerate(ids) if name in recorded}
-    if named is None:
-        return fixed, set()
-    new = [row for row, name in enumerate(ids) if name not in recorded]
-    fixed |= {row: fixed.get(row, frozenset()) | {named[row]} for row in new}
-    return fixed, {row for row in new if named[row] == "test"}
+    rank = dict.fromkeys(yielding, len(SPLITS))
+    if named is not None:
+        new = [row for row, name in enumerate(ids) if name not in recorded]
+        fixed |= {row: fixed.get(row, frozenset()) | {named[row]} for row in new}
+        rank |= {row: rank.get(row, 0) + HELD_BACK_FIRST.index(named[row]) for row in new}
+    recorded_rows = {row for row in fixed if ids[row] in recorded}
+    return component, fixed, untie(component, cluster, group, ids, fixed, recorded_rows, rank)
 
 
 def _numbered(component: Ints, rows: Ints, ids: Sequence[str]) -> tuple[Ints, Ints]:

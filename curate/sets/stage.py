@@ -31,6 +31,7 @@ from curate.cache import (
 from curate.engine import MapShards
 from curate.errors import AssayError
 from curate.hashing import digest
+from curate.manifest import DatasetManifest
 from curate.progress import Progress
 from curate.record import SCHEMA, SPLITS
 from curate.sets.earlier import Earlier
@@ -102,6 +103,12 @@ class Past:
     """SHA-256 of each file of the drop: rows of these are judged anew."""
     published: Callable[[str], Path]
     """Gives the folder of a version; one that has been deleted is not there."""
+
+    def splits(self) -> set[str]:
+        """The splits that rows of the versions are in that the drop is compared with."""
+        there = [self.published(version) for version in self.versions]
+        counted = [DatasetManifest.read(folder).counts.splits for folder in there if folder.is_dir()]
+        return {split for rows in counted for split, number in rows.items() if number}
 
     def shown(self, looks_back: LooksBack) -> tuple["Past", list[Any]]:
         """As much of it as a stage asks for, and what that depends on: nothing else can decide a verdict."""

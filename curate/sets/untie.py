@@ -16,20 +16,20 @@ def untie(
     ids: Sequence[str],
     fixed: dict[int, frozenset[str]],
     recorded: set[int],
-    first: set[int],
+    rank: dict[int, int],
 ) -> dict[int, dict[str, Any]]:
     """Take apart, in place, the components in which several splits are fixed; gives back the rows that must go.
 
     A row joins its cluster with its group. As in Kruskal's algorithm the rows of such a component are put back one by
-    one, and one that would join two splits stays out: recorded rows first, which all stand, then those of `first`, then
-    the rows that touch one split only, the split that most rows touch first, then the others; of equals the least id
-    first. No row that stayed out could be put back, so none goes that did not have to once the others were in.
+    one, and one that would join two splits stays out: recorded rows first, which all stand, then the others in the
+    order of `rank`, of equals those first that touch one split only, the split that most rows touch first; then the
+    least id first. No row that stayed out could be put back, so none goes that did not have to once the others were in.
 
     Args:
         component: -1 is written for the rows that go, and a number of its own for each part that remains.
         fixed: row -> the splits it is fixed to.
         recorded: rows of `fixed` that an earlier version published.
-        first: rows that come before all that are not recorded.
+        rank: of each row that is not recorded, when it is its turn: the least first, 0 where none is told.
     """
     from curate.sets.components import Components
 
@@ -51,10 +51,10 @@ def untie(
     }
     votes = Counter((int(component[row]), touched[row]) for row in rows)
 
-    def turn(row: int) -> tuple[bool, bool, bool, int, list[str], str]:
+    def turn(row: int) -> tuple[bool, int, bool, int, list[str], str]:
         touches_one = len(touched[row]) == 1
         most = -votes[int(component[row]), touched[row]] if touches_one else 0
-        return row not in recorded, row not in first, not touches_one, most, sorted(touched[row]), ids[row]
+        return row not in recorded, rank.get(row, 0), not touches_one, most, sorted(touched[row]), ids[row]
 
     position = {row: at for at, row in enumerate(rows)}
     parts = Components(len(rows))

@@ -3,34 +3,46 @@
 All are flags but `open_brackets`, a number, and all are of rows in which an answer is said. Patterns are RE2's.
 """
 
+import re
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.record import answer_text, prompt_text
+from curate.record import answer_places, answer_text, prompt_text
+from curate.text.fences import open_fences
 from curate.text.kernel import kernel
 from curate.text.languages import ANCESTOR
-from curate.text.words import split_words
+from curate.text.words import Words, split_words, utf8
 
 Flags = npt.NDArray[np.bool_]
 
 CODE = r"{}<>=;$|\\_`"
 """Characters of code and tables: a line with one of them is not taken for prose."""
-FENCE = r"(?m)^[ \t]*```[^`\n]*$"
 SENTENCE_END = r"[.!?…][\"”’»)]*[ \n]|[。！？｡؟۔।]"
 GO_ON = (
-    "a an the and or of to with from into your their its our his my because although which whose "
+    "a an the and or your their its our his my because although which whose "
     "el la los las del una und oder der des dem den ein eine einen weil le les du et dont une "
     "il gli della delle dei degli ed os das dos uma het een и или что чтобы"
 )
 """Articles, conjunctions and prepositions that do not end sentences (English, Spanish, German, French, Italian,
 Portuguese, Dutch, Russian), but for those that another of these languages may end one with."""
-BROKEN_OFF = (
-    rf"(?:^|\n)(?:[^\s{CODE}]+[ ]+){{5,}}(?:(?i:{GO_ON.replace(' ', '|')})|[^\s{CODE}]+,)$"
-    r"|[。！？][^。！？\n]{6,}[，、]$"
-)
+PREPOSITIONS = "of to with from into"
+"""English ones that do so in talk (what it is made of): they count in long answers alone."""
+LONG = 100
+"""Words that make a long answer."""
+
+
+def _last_line(words: str) -> str:
+    """A last line that is prose and ends in one of these words."""
+    return rf"(?:^|\n)(?:[^\s{CODE}]+[ ]+){{5,}}(?:(?i:{words.replace(' ', '|')}))$"
+
+
+BROKEN_OFF = rf"{_last_line(GO_ON)}|(?:^|\n)(?:[^\s{CODE}]+[ ]+){{5,}}[^\s{CODE}]+,$|[。！？][^。！？\n]{{6,}}[，、]$"
 """The last line is prose that ends in a comma or in a word that no sentence ends with."""
+FRAGMENT = rf"(?:[,，、]|\s(?i:{GO_ON.replace(' ', '|')}))$"
+"""A prompt that ends so asks about a piece of a sentence: its answer may be one too."""
 OPEN_END = (
     rf"\pL\pL[.!?…][\"”’)]*[ ]+(?:[^\s.!?…{CODE}]+[ ]+){{2,}}(?:\p{{Ll}}|\p{{Lo}})[\pL\pM’'-]*$"
     rf"|(?:^|\n)(?:[^\s{CODE}]+[ ]+){{5,}}[^\n{CODE}]*(?:\([^()\n{CODE}]*|“[^”\n{CODE}]*|«[^»\n{CODE}]*)"
@@ -86,6 +98,31 @@ BLANK = (
 )
 """A place that somebody was to fill in; `lorem ipsum` is C4's."""
 ONLY_BLANK = rf"^[\s\"'*_]*(?:{MARKER}|(?:{BLANK})|(?i:<blank>|\[blank\]))[\s\"'*_.:]*$"
+ABOUT_BLANKS = (
+    r"(?i:comment|\btags?\b|marker|label|classif|categor|status|template|jinja|mustache|handlebars|placeholder"
+    r"|expression|variable|syntax|dummy|filler|noinput|nooutput|kommentar|commentaire|comentario|注释|标记|占位)"
+)
+"""A prompt that speaks of them: which tag says that work is unfinished?"""
+
+GENERIC = (
+    r"(?i)^\s*you are an? (?:(?:helpful|harmless|honest|friendly|kind|polite|useful|concise|smart|very|and|ai)[\s,]+)*"
+    r"(?:assistant|chatbot|language model|ai)\.?\s*$"
+)
+"""A turn that says who answers, and no task."""
+COPIES = 4
+"""Copies of one text, up to the answer's end, that make a loop ..."""
+LOOP_SHARE, LOOP_WORDS = 0.5, 40
+"""... if they are so much of the answer, and so many words."""
+ASKS_TO_REPEAT = (
+    r"(?i:\brepeat|\b(?:over and over|again and again|times|copies|duplicat\w+|lyrics|song|poem|verse|chorus|refrain"
+    r"|chant|mantra|litany|rhyme|lines? of|rows?|columns?|matri(?:x|ces)|grid|tables?|pattern|ascii|zero(?:e?s)?|padding|filler"
+    r"|dummy|placeholder|sequence|loop|echo|yes\b.{0,20}command|stutter|echolalia|concatenat\w*|multipl\w+)\b"
+    r"|range\(|\bfor ?\(|\bwhile\b|\* ?[0-9]+"
+    r"|wiederhol|\b[0-9]+[ -]?mal\b|\bmal\b|strophe|gedicht|\blied\b|répèt|répét|\bfois\b|poème|chanson|repit|repet|repítelo"
+    r"|\bveces\b|poema|canción|canção|\bvezes\b|ripet|\bvolte\b|poesia|canzone|herhaal|\bkeer\b|powtórz|\brazy\b)"
+    r"|повтор|\bраз\b|стих|песн|重复|重複|[0-9一二三四五六七八九十百两幾几]\s?[次遍回]|诗|歌词|繰り返|반복|번 (?:말|써|적|쓰)|كرر|مرات|दोहरा|बार"
+)
+"""A prompt that asks for the same over and over, or for what has refrains and equal rows by its nature."""
 
 LANGUAGE = (
     r"(?i:translat|traduc|traduz|tradui|tradut|übersetz|vertaal|перевед|перевод|переклад|tłumacz|çevir|terjemah)"
@@ -117,21 +154,26 @@ def answer_signals(table: pa.Table) -> dict[str, pa.Array]:
 
     tails = pc.utf8_slice_codeunits(answers, -TAIL)
     prose = matches(answers, SENTENCE_END)
-    in_fence = pc.count_substring_regex(answers, FENCE).to_numpy(zero_copy_only=False) % 2 == 1
+    in_fence = open_fences(answers)
+    words = split_words(answers)
+    count = np.diff(words.offsets)
+    broken_off = matches(tails, BROKEN_OFF) | ((count >= LONG) & matches(tails, _last_line(PREPOSITIONS)))
     marker = matches(prompts, MARKER) | matches(answers, MARKER)
     task = pc.replace_substring_regex(prompts, f"{MARKER}|{BLANK}", " ")
-    words = _words(answers)
+    same_words = _echo(*_words(_questions(table)), words.offsets, words.hashes)
     signals = {
-        "echo": _echo(*_words(_questions(table)), *words),
-        "cut_off": in_fence | (prose & matches(tails, BROKEN_OFF)),
+        "echo": same_words & _echoes(table, same_words),
+        "same_words": same_words,
+        "loop": _loops(answers, words) & ~matches(prompts, ASKS_TO_REPEAT),
+        "cut_off": in_fence | (prose & broken_off & ~matches(prompts, FRAGMENT)),
         "open_end": prose & ~in_fence & matches(tails, OPEN_END),
         "open_brackets": np.max([_excess(answers, *pair) for pair in ("()", "[]", "{}")], axis=0),
         "refusal": matches(answers, REFUSAL),
         "persona": matches(answers, PERSONA) & ~matches(prompts, PERSONA),
         "placeholder": marker | (matches(answers, BLANK) & ~matches(prompts, BLANK)),
-        "only_placeholder": matches(answers, ONLY_BLANK),
+        "only_placeholder": matches(answers, ONLY_BLANK) & ~matches(prompts, ABOUT_BLANKS),
         "no_task": np.diff(_words(task)[0]) == 0,
-        "other_language": _other_language(table) & (np.diff(words[0]) >= SURE_WORDS) & ~matches(prompts, LANGUAGE),
+        "other_language": _other_language(table) & (count >= SURE_WORDS) & ~matches(prompts, LANGUAGE),
     }
     return {name: pa.array(values) for name, values in signals.items()}
 
@@ -148,12 +190,33 @@ def _words(texts: pa.Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint6
     return words.offsets, words.hashes
 
 
+def _echoes(table: pa.Table, candidates: Flags) -> Flags:
+    """Which of the candidates' answers are the question, once or several times over, but for white space, where no
+    other turn sets a task: a sentence without an error is rightly given back by who was told to correct it."""
+    echoes = np.zeros(table.num_rows, np.bool_)
+    rows = np.flatnonzero(candidates)
+    for row, turns in zip(rows.tolist(), table["turns"].take(pa.array(rows)).to_pylist(), strict=True):
+        *others, asked, said = ("".join(turn["content"].split()) for turn in turns)
+        told = [turn["content"] for turn in turns[: len(others)]]
+        repeated = said == asked * (len(said) // len(asked))
+        echoes[row] = repeated and all(re.search(GENERIC, text) for text in told)
+    return echoes
+
+
+def _loops(answers: pa.Array, words: Words) -> Flags:
+    """Which answers end in copies of one text, numbers in it aside, without an end of their own."""
+    loops = np.zeros(len(answers), np.bool_)
+    data, bounds = utf8(answers)
+    _tails(data, bounds, words.offsets, words.hashes, words.begins, words.ends, loops)
+    return loops
+
+
 def _questions(table: pa.Table) -> pa.Array:
     """The turn before each answer, or "" where there is none."""
     turns = table["turns"].combine_chunks()
     lengths = pc.list_value_length(turns).to_numpy(zero_copy_only=False)
-    asked = lengths > 1
-    at = pa.array(np.cumsum(lengths) - 2, mask=~asked)
+    places = answer_places(table)
+    at = pa.array(places - 1, mask=places == np.cumsum(lengths) - lengths)
     return pc.fill_null(pc.struct_field(turns.flatten(), "content").take(at), "")
 
 
@@ -191,3 +254,37 @@ def _echo(question_offsets, questions, answer_offsets, answers):  # type: ignore
                 at += 1
             out[row] = at == count
     return out
+
+
+@kernel
+def _tails(data, bounds, offsets, words, begins, ends, loops):  # type: ignore[no-untyped-def]
+    """Whether each text ends in a loop: its longest end that is COPIES or more of one piece, and that piece no number.
+
+    By the failure function of Knuth, Morris and Pratt (1977) over the words from the last to the first, all numbers as
+    one: the shortest period of every end, in linear time.
+    """
+    for text in range(len(loops)):
+        begin, count = offsets[text], offsets[text + 1] - offsets[text]
+        if count < LOOP_WORDS:
+            continue
+        said = np.empty(count, np.uint64)
+        for at in range(count):
+            word = begin + count - 1 - at
+            number = True
+            for byte in range(bounds[text] + begins[word], bounds[text] + ends[word]):
+                number = number and 48 <= data[byte] <= 57
+            said[at] = 0 if number else words[word]
+        border = np.empty(count + 1, np.int64)
+        border[0] = -1
+        longest, period = 0, 1
+        back = -1
+        for at in range(count):
+            while back >= 0 and said[at] != said[back]:
+                back = border[back]
+            back += 1
+            border[at + 1] = back
+            if at + 1 >= COPIES * (at + 1 - back):
+                longest, period = at + 1, at + 1 - back
+        if longest >= max(LOOP_WORDS, LOOP_SHARE * count):
+            for at in range(period):
+                loops[text] = loops[text] or said[at] != 0

@@ -8,6 +8,7 @@ those that are told are of the text as it is.
 
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from ipaddress import ip_address
 from typing import Literal, NamedTuple
 
@@ -79,18 +80,20 @@ def find(text: str, kinds: Collection[str], called: str = "") -> list[Found]:
                 at = bisect_left(found, begin, key=lambda each: each.begin)
                 before_next = at == len(found) or end <= found[at].begin
                 if begin >= len(lead) and before_next and (not at or begin >= found[at - 1].end):
-                    found.insert(at, Found(kind, begin, end, _value(kind, read[begin:end])))
+                    found.insert(at, Found(kind, begin, end, value(kind, read[begin:end])))
     if places is None:
         return [each._replace(begin=each.begin - len(lead), end=each.end - len(lead)) for each in found]
     place = [*([0] * len(lead)), *places]
     return [each._replace(begin=place[each.begin], end=place[each.end - 1] + 1) for each in found]
 
 
-def _value(kind: Kind, text: str) -> str:
+def value(kind: str, text: str) -> str:
+    """What a piece of personal data says, however it is written."""
     if kind == "email":
         return text.lower()
     if kind == "ip":
-        return str(ip_address(text))
+        with suppress(ValueError):
+            return str(ip_address(text))
     if kind in ("secret", "credentials"):
         return text
     return "".join(filter(str.isalnum, text)).upper()

@@ -18,13 +18,29 @@ _PHONE = re.compile(
     )(?:[ ]?(?:x|ext\.?[ ]?)[0-9]{1,5})?(?!\w|[ .-][0-9])""",
     re.VERBOSE | re.ASCII,
 )
+_NEXT = re.compile(r"(?<=[0-9]{3}[ .-][0-9]{4})[ ]+[0-9]{1,2}(?:[.][0-9]{1,2})?$")
+"""What stands behind a whole number of North America: a page's or a section's."""
 _EXTENSION = re.compile(r"[ ]?(?:x|ext\.?[ ]?)[0-9]{1,5}(?![0-9A-Za-z])")
 _CALLED_PHONE = re.compile(
-    r"(?:\b(?:tel|telephone|telefono|teléfono|téléphone|telefon|phone|handy|mobile?|móvil|cell|cellphone|call(?:ing)?"
+    r"(?:\b(?:tel(?! aviv)|telephone|telefono|teléfono|téléphone|telefon|phone|handy|mobile?|móvil|cell|cellphone|call(?:ing)?"
     r"|contact|fax|facsimile|telefax|dial|text|sms|whatsapp|hotline|desk:|office:|reach|answering|messages?)(?<=[\w:])(?!\w)"
-    r"[^0-9+(\n]{0,20}\n?[ ]{0,8}|(?:전화|연락처|휴대폰|핸드폰|팩스|电话|電話|手机|手機|携帯|传真)[^0-9+(\n]{0,12})\Z",
+    r"[^0-9+({\n]{0,20}\n?[ ]{0,8}|(?:전화|연락처|휴대폰|핸드폰|팩스|电话|電話|手机|手機|携帯|传真)[^0-9+(\n]{0,12})\Z",
     re.IGNORECASE,
 )
+_MARK = r"(?:[ ]?(?:nos?|nrs?|num|numbers?|núm|n[°º]|№|id|code)\b)"
+_OTHER_NUMBER = re.compile(
+    rf"(?:\b(?:cases?|docket|dkt|civil(?: action)?|criminal|index|cause|matter|appeal|patent|pat|serial|imei|ein|tin|vin|vat"
+    rf"|policy|account|acct|tracking|invoice|bates|sku|isin|aktenzeichen|geschäftszeichen|rechnung|expediente|factura"
+    rf"|dossier|facture|pourvoi|fattura|processo|zaak|sygn|дело|счет|счёт)\b{_MARK}?[.:]?[ ]{{0,2}}[#(]?"
+    rf"|\b(?:application|appl|petition|complaint|claim|file|record|order|purchase|receipt|booking|reservation|confirmation"
+    rf"|shipment|ref|reference|reg|registration|trademark|ticket|permit|licen[cs]e|certificate|batch|lot|part|model|item"
+    rf"|report|release|project|contract|agreement|member|customer|student|employee|product|bestell\w*|kunden\w*|vorgangs?"
+    rf"|pedido|asunto|commande|affaire|ordine|заказ)\b(?:{_MARK}[.:]?|[ ]?[#:])[ ]{{0,2}}#?"
+    r"|(?:案号|编号|單號|订单|訂單|单号|串号|序列号|账号|帐号|卡号|注文番号|受付番号|사건번호|사건|주문번호|등록번호)[^0-9+(\n]{0,4})\Z",
+    re.IGNORECASE,
+)
+"""What calls a number something else: a case, an order, a patent, a device."""
+_NUMBERED = re.compile(r"(?:\b(?:no|nos|nr)\.|№|\bn[°º])[ ]{0,2}\Z", re.IGNORECASE)
 _CALLED_AFTER = re.compile(
     r"[ -]{0,2}\(?(?:office|fax|mobile|cell|phone|home|work|tel)\b[ ]?(?:$|[)\\,;\n])", re.IGNORECASE
 )
@@ -44,17 +60,20 @@ def phones(text: str) -> Iterator[tuple[int, int]]:
         before = text[max(0, begin - 48) : begin]
         if _DATE.match(text, begin, end) or _BOOK.search(before):
             continue
+        other, called = _OTHER_NUMBER.search(before), _CALLED_PHONE.search(before)
+        if (other and not (called and called.start() > other.start())) or (_NUMBERED.search(before) and not called):
+            continue
         written = [match.span() for match in _PHONE.finditer(text, begin, end + 9) if _is_phone(match[0])]
         if written:
             yield from written
         elif not re.search(r"[\w.$€£¥=#&%/]\Z", before) and not re.match(r"[\w%€]|[.,][0-9]", text[end : end + 2]):
-            number = run[0]
+            number = _NEXT.sub("", run[0])
+            end = begin + len(number)
             if number.startswith("(") and number.count("(") > number.count(")"):
                 number, begin = number[1:], begin + 1
             called_after = _CALLED_AFTER.match(text, end, end + 24) is not None
             least = 6 if called_after else 7
-            called = called_after or _CALLED_PHONE.search(before)
-            if called and not _DATE.match(number) and least <= sum(map(str.isdigit, number)) <= 15:
+            if (called or called_after) and not _DATE.match(number) and least <= sum(map(str.isdigit, number)) <= 15:
                 extension = _EXTENSION.match(text, end)
                 yield begin, extension.end() if extension else end
 

@@ -12,6 +12,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curate.text.fences import blocks
+
 Counts = npt.NDArray[np.int64]
 
 SCRIPTS = {
@@ -65,6 +67,24 @@ SYMBOL = "|".join(rf"\x{ord(symbol):02x}+" for symbol in r"{}<>=;_$|\&^~`()[]")
 """What code is full of; no word holds them, brackets aside."""
 ADDRESS = r"[^\x00-\x20]+@[^\x00-\x20]*|https?:(?://[^\x00-\x20]*|/?$)"
 """Of mail, or of http, though the head end within."""
+BLANKS = r"_{3,}|#{7,}|\.{4,}|[*]{3,}|-{3,}|={3,}|\[[\s_*•●]*\]"
+"""What stands in a form for what is to be filled in, and what draws lines."""
+KEY = r"\"[^\"\n]{1,60}\"\s*:"
+JSON = r"[\[\]{}\"]"
+"""Keys of JSON, and what else it is made of besides texts."""
+QUERY = (
+    r"\b(?:SELECT\s[^;]+?\sFROM\s|INSERT\s+INTO\s|UPDATE\s+\w+\s+SET\s|DELETE\s+FROM\s"
+    r"|(?:CREATE|ALTER|DROP)\s+(?:TABLE|VIEW|INDEX|DATABASE)\s)[^;]*?(?:;(?:[ \t]*--[^\n]*)?|\n[ \t]*\n|\z)"
+)
+"""A statement of SQL, with the comment behind it."""
+QUOTED = r"(?m)^[ \t]*>[> \t]*|^(?:From|To|Cc|Bcc|Date|Sent|Subject|Message-ID|Reply-To|X-[\w-]+|Content-[\w-]+):.*$"
+"""Marks of what a mail quotes, and its header."""
+SPAN = r"`[^`\n]+`|\{\{[^{}\n]*\}\}"
+"""Code within a line, and a template's variable."""
+TAG = r"</?[A-Za-z][^<>@\n]{0,200}>"
+"""A tag of markup."""
+ASIDE = rf"```|~~~|{SPAN}|{BLANKS}|{TAG}|{KEY}|{QUERY}|{QUOTED}"
+"""What texts hold that `readable` takes away."""
 PIECE = r"(?s).{%d,}?(?:[.!?:;\n…。！？]|.\Z)"
 """So many characters and more, to the end of a sentence, a line or the text."""
 
@@ -85,6 +105,8 @@ class Prose:
     """Letters beyond ASCII: tags and code have hardly any."""
     symbols: Counts
     """Brackets, operators and the like that code is full of; a run of the same one counts once."""
+    latin: Counts
+    """Latin letters of words: those of names of code are none."""
     letters: Counts
     """By script, shape (texts, len(NAMES))."""
 
@@ -102,11 +124,11 @@ def prose(texts: pa.Array, head: int) -> Prose:
         if counts.any():
             # Differences of a running total, for a text may have no token.
             found[row] = np.diff(np.concatenate([[0], np.cumsum(counts[indices])])[ends])
-    return Prose(found[0], found[1], found[2], found[3], found[4], found[5], found[6:].T)
+    return Prose(found[0], found[1], found[2], found[3], found[4], found[5], found[6], found[7:].T)
 
 
 def _counts(tokens: pa.Array) -> Counts:
-    """What each token adds to each count and script: shape (6 + scripts, tokens)."""
+    """What each token adds to each count and script: shape (7 + scripts, tokens)."""
     letters = pc.replace_substring_regex(tokens, NO_LETTER, "")
     size, capitals = _number(letters, r"\pL"), _number(letters, CAPITAL)
     begins_small = _number(letters, rf"^\pM*{CAPITAL}") == 0
@@ -119,7 +141,9 @@ def _counts(tokens: pa.Array) -> Counts:
     scripts[0] = pc.utf8_length(letters).to_numpy() - scripts.sum(axis=0)
     small, titled = is_word & (capitals == 0), is_word & ~begins_small & (capitals == 1)
     shouted = is_word & (capitals == size) & (size > 1)
-    return np.vstack([is_token, small, titled, shouted, _number(letters, FOREIGN), _number(tokens, SYMBOL), scripts])
+    latin = scripts[0] * is_word
+    counts = [is_token, small, titled, shouted, _number(letters, FOREIGN), _number(tokens, SYMBOL), latin, scripts]
+    return np.vstack(counts)
 
 
 def _number(texts: pa.Array, pattern: str) -> Counts:
@@ -139,3 +163,52 @@ def pieces(texts: pa.Array, size: int) -> tuple[pa.Array, Counts]:
     found = [re.findall(PIECE % (size - 1), text) for text in texts.to_pylist()]
     parts = pa.array([part for of_text in found for part in of_text], pa.string())
     return parts, np.repeat(np.arange(len(found)), list(map(len, found)))
+
+
+def readable(texts: pa.Array) -> pa.Array:
+    """Each text without what is no language: code between backticks, keys and brackets of JSON, statements of SQL, the blanks of
+    forms, headers of mail. String or large_string array without nulls."""
+    rows = np.flatnonzero(pc.match_substring_regex(texts, ASIDE).to_numpy(zero_copy_only=False))
+    if not len(rows):
+        return texts
+    few = texts.take(pa.array(rows))
+    read = [_without_blocks(text) if "```" in text or "~~~" in text else text for text in few.to_pylist()]
+    rest = pc.replace_substring_regex(pa.array(read, texts.type), f"{SPAN}|{BLANKS}|{TAG}|{QUERY}|{QUOTED}", " ")
+    keys = pc.match_substring_regex(rest, KEY)
+    plain = pc.replace_substring_regex(pc.replace_substring_regex(rest, KEY, " "), JSON, " ")
+    rest = pc.if_else(keys, plain, rest)
+    mask = np.zeros(len(texts), np.bool_)
+    mask[rows] = True
+    return pc.replace_with_mask(texts, pa.array(mask), rest)
+
+
+def _without_blocks(text: str) -> str:
+    for begin, end in reversed(blocks(text)[0]):
+        text = f"{text[:begin]}\n{text[end:]}"
+    return text
+
+
+def sampled(texts: pa.Array, head: int) -> pa.Array:
+    """Of each text that is longer than `head` about so many characters, whole words: a third of them at its beginning,
+    in its middle and near its end, white space aside. String or large_string array without nulls."""
+    rows = np.flatnonzero(pc.greater(pc.utf8_length(texts), head).to_numpy(zero_copy_only=False))
+    if not len(rows):
+        return texts
+    some = [_sample(text, head // 3) for text in texts.take(pa.array(rows)).to_pylist()]
+    mask = np.zeros(len(texts), np.bool_)
+    mask[rows] = True
+    return pc.replace_with_mask(texts, pa.array(mask), pa.array(some, texts.type))
+
+
+def _sample(text: str, size: int) -> str:
+    width = min(4 * size, len(text) // 3)
+    windows = []
+    for begin in (0, (len(text) - width) // 2, len(text) - width):
+        window = text[begin : begin + width]
+        if begin and (space := re.search(r"\s", window[:30])):
+            window = window[space.end() :]
+        window = re.sub(r"[^\S\n]{2,}", " ", window)
+        if len(window) > size and (space := re.search(r"\s\S{0,30}\Z", window[:size])):
+            window = window[: space.start()]
+        windows.append(window[:size])
+    return "\n".join(windows)

@@ -1,9 +1,13 @@
 """Words and shingles: a text as a sequence of word hashes, and as a set of hashes of its word n-grams.
 
 A word is a letter, digit or underscore and all such characters and combining marks that follow it, without regard to
-case. A script that writes words without spaces gives one word per character. A text of fewer words than a shingle has
-gives one shingle of all its words; a text without any word gives one shingle of its characters, spaces aside: no text
-is without shingles.
+case. A script that writes words without spaces gives one word per character.
+
+In shingles, a sign that carries meaning is a word too (`curate.text.signs`): `1 < 5` is not `1 != 5`, nor -30 the same
+as 30.
+
+A text of fewer words than a shingle has gives one shingle of all its words; a text without any word gives one shingle
+of its characters, spaces aside: no text is without shingles.
 
 Compiled by numba over Arrow's buffers; a plain Python version in the tests is the definition they are held to.
 """
@@ -18,6 +22,7 @@ import pyarrow as pa
 from numba import njit
 
 from curate.text.kernel import kernel
+from curate.text.signs import MINUS, is_sign, sign_run
 
 Hashes = npt.NDArray[np.uint64]
 Offsets = npt.NDArray[np.int64]
@@ -42,7 +47,7 @@ WORD_SEED = np.uint64(0xCBF29CE484222325)
 WORD_PRIME = np.uint64(0x100000001B3)
 """Offset basis and prime of 64-bit FNV-1a (Fowler, Noll, Vo), here over code points."""
 
-OTHER, WORD, SINGLE, SPACE, MARK = range(5)
+OTHER, WORD, SINGLE, SPACE, MARK, SIGN = range(6)
 PLANES = 0x20000
 """Code points below have their class in a table; those above are Han (see NO_SPACES) or no part of a word."""
 MANY = 0x110000
@@ -135,6 +140,8 @@ def tables() -> Tables:
             classes[code] = SPACE
         elif unicodedata.category(char)[0] == "M":
             classes[code] = MARK
+        elif is_sign(char):
+            classes[code] = SIGN
         folded = char.casefold()
         if folded != char:
             if len(folded) == 1:
@@ -175,8 +182,24 @@ def _mix(value):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _split(data, begin, end, ascii_words, classes, folds, many, hashes, begins, ends, count):  # type: ignore[no-untyped-def]
-    """Append the words of one text to `hashes` (and `begins`, `ends`, unless these are empty); gives the new count."""
+def _has_sign(data, begin, end, classes):  # type: ignore[no-untyped-def]
+    """Whether a text of ASCII characters alone has a sign that stands as an operator."""
+    at = begin
+    while at < end:
+        if classes[data[at]] == SIGN:
+            run, stands = sign_run(data, begin, end, at)
+            if stands:
+                return True
+            at += run
+        else:
+            at += 1
+    return False
+
+
+@kernel
+def _split(data, begin, end, ascii_words, classes, folds, many, signs, hashes, begins, ends, count):  # type: ignore[no-untyped-def]
+    """Append the words of one text, its signs too if `signs`, to `hashes` (and `begins`, `ends`, unless these are
+    empty: as they must be with `signs`); gives the new count."""
     keep = len(begins) > 0
     within = False
     word = WORD_SEED
@@ -199,7 +222,14 @@ def _split(data, begin, end, ascii_words, classes, folds, many, hashes, begins, 
                 hashes[count] = _mix(word)
                 count += 1
                 within = False
-            at += 1
+            if signs and classes[data[at]] == SIGN:
+                run, stands = sign_run(data, begin, end, at)
+                if stands:
+                    hashes[count : count + run] = _mix((WORD_SEED ^ np.uint64(data[at])) * WORD_PRIME)
+                    count += run
+                at += run
+            else:
+                at += 1
             continue
         code, width = decode(data, at)
         folded, parts, first_part = code, np.int64(1), np.int64(0)
@@ -226,7 +256,9 @@ def _split(data, begin, end, ascii_words, classes, folds, many, hashes, begins, 
                     hashes[count] = _mix(word)
                     count += 1
                     within = False
-                if kind == SINGLE:
+                if kind == SINGLE or (kind == SIGN and signs):
+                    if folded == MINUS:
+                        folded = np.uint32(45)
                     hashes[count] = _mix((WORD_SEED ^ np.uint64(folded)) * WORD_PRIME)
                     if keep:
                         begins[count] = at - begin
@@ -244,7 +276,7 @@ def _split_all(data, bounds, ascii_words, classes, folds, many, hashes, begins, 
     count = 0
     for text in range(len(bounds) - 1):
         count = _split(
-            data, bounds[text], bounds[text + 1], ascii_words, classes, folds, many, hashes, begins, ends, count
+            data, bounds[text], bounds[text + 1], ascii_words, classes, folds, many, False, hashes, begins, ends, count
         )
         offsets[text + 1] = count
 
@@ -315,11 +347,11 @@ def _shingle_text(data, begin, end, ascii_words, classes, folds, many, size, wor
     every = np.uint8(0)
     for at in range(np.uint64(begin), np.uint64(end)):
         every |= data[at]
-    if every < 0x80:
+    if every < 0x80 and not _has_sign(data, begin, end, classes):
         count = _split_ascii(data, begin, end, ascii_words, words)
     else:
         nothing = np.empty(0, np.int64)
-        count = _split(data, begin, end, ascii_words, classes, folds, many, words, nothing, nothing, 0)
+        count = _split(data, begin, end, ascii_words, classes, folds, many, True, words, nothing, nothing, 0)
     if count:
         size = min(size, count)
         _ngrams(words, count, size, out)

@@ -104,8 +104,9 @@ def fitting(row: Row, shots: Sequence[Row], renderer: Renderer, most: int | None
 
 
 def _parted(messages: Sequence[Message]) -> tuple[list[Message], list[Message]]:
-    """The system's turns, and the others."""
+    """The system's messages, and the others; of each, what anybody is asked with: role and content."""
+    told = [{"role": message["role"], "content": message["content"]} for message in messages]
     return (
-        [turn for turn in messages if turn["role"] == "system"],
-        [turn for turn in messages if turn["role"] != "system"],
+        [message for message in told if message["role"] == "system"],
+        [message for message in told if message["role"] != "system"],
     )

@@ -40,7 +40,7 @@ def question(messages: Sequence[Message]) -> str:
     """What a conversation asks, as one text: the turns before the last answer."""
     turns = messages[:-1]
     if len(turns) == 1:
-        return turns[0]["content"]
+        return str(turns[0]["content"])
     return "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in turns)
 
 

@@ -81,11 +81,12 @@ def test_a_contract_that_says_nothing_is_held_to_what_is_common(tmp_path: Path) 
     assert names(contract) == of_all
     assert all(rule["meta"]["description"] and rule["meta"]["dimension"] for rule in contract.expectations)
     fields = [field.name for field in contract.fields if "." not in field.name]
-    assert fields == ["id", "turns", "target", "group", "label", "language"]
+    assert fields == ["id", "turns", "target", "reasoning", "group", "label", "language"]
     assert all(field.description for field in contract.fields)
     assert contract.row_schema["properties"]["target"] == {"type": "null"}
-    turn = {"role": "user", "content": "?"}
-    record = {"id": "0" * 32, "turns": [turn], "target": None, "group": None, "label": None, "language": "en"}
+    turn = {"role": "user", "content": "?", "reasoning": None, "trained": None}
+    record = {"id": "0" * 32, "turns": [turn], "target": None, "reasoning": None, "group": None}
+    record |= {"label": None, "language": "en"}
     validator = jsonschema_rs.validator_for(contract.row_schema)
     assert validator.is_valid(record)
     for key, bad in {"id": "x", "turns": [], "target": {}, "language": None}.items():
@@ -123,7 +124,7 @@ def test_its_own_word_takes_the_place_of_the_common_one(tmp_path: Path) -> None:
     assert by_name["splits_present"]["meta"]["description"] == "All three splits have rows, and there is no fourth."
     assert by_name["a_rule"]["kwargs"] == {"column": "target.x"}
     fields = {field.name: field for field in contract.fields}
-    assert list(fields)[-5:] == ["target", "roles", "group", "label", "language"]
+    assert list(fields)[-6:] == ["target", "roles", "reasoning", "group", "label", "language"]
     assert (fields["language"].description, fields["language"].nullable) == ("Korean.", False)
     properties = contract.row_schema["properties"]
     assert properties["language"] == {"type": "string", "pattern": "^ko$"}
@@ -131,6 +132,8 @@ def test_its_own_word_takes_the_place_of_the_common_one(tmp_path: Path) -> None:
     assert properties["turns"]["items"]["properties"] == {
         "role": {"type": "string", "pattern": "^user$"},
         "content": {"type": "string", "pattern": "\\S"},
+        "reasoning": {"type": ["string", "null"]},
+        "trained": {"type": ["boolean", "null"]},
     }
 
 
@@ -188,17 +191,23 @@ def test_row_schema_is_derived_from_the_properties(tmp_path: Path) -> None:
                 "maxItems": 3,
                 "items": {
                     "type": "object",
-                    "properties": {"role": {"type": "string"}, "content": {"type": "string"}},
-                    "required": ["role", "content"],
+                    "properties": {
+                        "role": {"type": "string"},
+                        "content": {"type": "string"},
+                        "reasoning": {"type": ["string", "null"]},
+                        "trained": {"type": ["boolean", "null"]},
+                    },
+                    "required": ["role", "content", "reasoning", "trained"],
                     "additionalProperties": False,
                 },
             },
             "target": {"type": "null"},
+            "reasoning": {"type": ["string", "null"]},
             "group": {"type": ["string", "null"]},
             "label": {"type": ["string", "null"]},
             "language": {"type": "string", "pattern": "^[a-z]{2,3}$"},
         },
-        "required": ["id", "turns", "target", "group", "label", "language"],
+        "required": ["id", "turns", "target", "reasoning", "group", "label", "language"],
         "additionalProperties": False,
     }
 
@@ -209,7 +218,8 @@ def test_a_target_schema_may_refer_into_itself(tmp_path: Path) -> None:
     validator = jsonschema_rs.validator_for(Contract.load(write(tmp_path, CONTRACT, target)).row_schema)
     record = {
         "id": "0" * 32,
-        "turns": [{"role": "user", "content": "?"}],
+        "turns": [{"role": "user", "content": "?", "reasoning": None, "trained": None}],
+        "reasoning": None,
         "group": None,
         "label": None,
         "language": "en",

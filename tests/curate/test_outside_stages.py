@@ -220,7 +220,7 @@ ASTRAY = {
     "owed": ("replace(divide(table.slice(2), 'astray', []), made=-2)", "rows are not conserved"),
     "other": ("divide(table, 'fit', [Reject(0, 'shouting', {})])", "it quarantines rows as 'fit'"),
     "typed": (
-        "replace(divide(table, 'astray', []), kept=table.set_column(4, 'label', pa.array([1] * n)))",
+        "replace(divide(table, 'astray', []), kept=table.set_column(5, 'label', pa.array([1] * n)))",
         "the column 'label' is not as in a record",
     ),
     "none": ("None", "failed: AttributeError"),

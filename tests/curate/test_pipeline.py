@@ -142,7 +142,7 @@ def test_nothing_is_cut(project: Project) -> None:
     for table in rows_of(curated).values():
         for row in table.to_pylist():
             assert row["text"] == renderer.text(row["messages"])
-            assert row["messages"][-1] == {"role": "assistant", "content": row["target"]}
+            assert row["messages"][-1] == {"role": "assistant", "content": row["target"], "trained": None}
             assert row["tokens"] == len(renderer.encode(row["messages"]).input_ids) <= 150
     fit = next(stage for stage in curated.manifest.stages if stage.name == "fit")
     assert fit.reasons["too_many_tokens"] == fit.rejected > 0

@@ -78,6 +78,6 @@ def test_what_our_templates_write_is_read_back(
     text = ChatTemplate(template).render(turns, SpecialTokens("<s>", "</s>"))
     assert turns_of_text(text) == turns
     if len(turns) - bool(system) > 1:
-        shape, [conversation] = recognise({"text": text})
+        shape, [conversation], _ = recognise({"text": text})
         answered = turns[:-1] if prompted else turns
         assert (shape, conversation.turns) == (template, answered)

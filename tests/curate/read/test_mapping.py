@@ -28,7 +28,7 @@ ASKED = [{"role": "user", "content": "question"}]
 def mapped(mapping: dict[str, Any], row: Row, lookups: dict[str, dict[str, Row]] | None = None) -> dict[str, Any]:
     mapper = Mapper(RecordMapping.model_validate({"turns": ASKED} | mapping), lookups or {})
     [record] = mapper.records({"question": "q"} | row, "folder/file.csv")
-    return {name: value for name, value in record.items() if name != "told"}
+    return {name: record[name] for name in SCHEMA.names if name in record}
 
 
 def value_of(expression: str, row: Row | None = None, lookups: dict[str, dict[str, Row]] | None = None) -> Any:

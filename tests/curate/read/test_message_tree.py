@@ -58,19 +58,49 @@ def flat(message: dict[str, Any], tree: str | None, parent: str | None = None) -
         yield from flat(reply, tree, message["message_id"])
 
 
+def preferred_paths(message: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Every path that leads through none of an assistant's replies beside which another is ranked better."""
+    path = (*above, message["text"])
+    alive = [reply for reply in message["replies"] if not reply["deleted"]]
+    ranks = [reply["rank"] for reply in alive if reply["rank"] is not None]
+    through = [reply for reply in alive if not ranks or reply["rank"] == min(ranks) or reply["role"] == "prompter"]
+    yield path
+    for reply in through:
+        yield from preferred_paths(reply, path)
+
+
 @given(trees())
 def test_every_path_of_a_tree(root: dict[str, Any]) -> None:
     for row in ({"message_tree_id": "t", "prompt": root}, {"message_tree_id": "t"} | root):
-        shape, conversations = recognise(row)
+        shape, conversations, _ = recognise(row, paths="all")
         texts = [tuple(turn["content"] for turn in each.turns) for each in conversations]
+        kept = {text for text, each in zip(texts, conversations, strict=True) if each.rejected is None}
         assert shape == "oasst"
         assert len(texts) == len(set(texts))
-        assert set(texts) == expected_paths(root)
+        assert kept == {path for path in expected_paths(root) if len(path) > 1 or len(kept) == len(texts)}
         assert {each.group for each in conversations} == {"t"}
         total = sum(1 for _ in flat(root, None))
         assert sum(each.left_out for each in conversations) == total - len({text for path in texts for text in path})
-        _, [best] = recognise(row, paths="best")
-        assert tuple(turn["content"] for turn in best.turns) in set(texts)
+        best = [each for each in recognise(row, paths="best").conversations if each.rejected is None]
+        assert {tuple(turn["content"] for turn in each.turns) for each in best} <= kept
+        assert len(best) == min(1, len(kept))
+
+
+@given(trees())
+def test_a_reply_beside_a_better_one_is_rejected_for_it(root: dict[str, Any]) -> None:
+    conversations = recognise({"message_tree_id": "t", "prompt": root}).conversations
+    through = set(preferred_paths(root))
+    total = sum(1 for _ in flat(root, None))
+    said = {turn["content"] for each in conversations for turn in each.turns}
+    assert sum(each.left_out for each in conversations) == total - len(said)
+    for each in conversations:
+        texts = tuple(turn["content"] for turn in each.turns)
+        assert (texts in through) == (each.rejected is None)
+        if each.rejected is not None:
+            assert texts[:-1] in through
+            if (better := each.rejected.preferred) is not None:
+                assert tuple(turn["content"] for turn in better.turns[: len(texts) - 1]) == texts[:-1]
+                assert each.rejected.evidence["column"] == "rank"
 
 
 def test_the_best_path_follows_the_ranks() -> None:
@@ -84,7 +114,7 @@ def test_the_best_path_follows_the_ranks() -> None:
         reply("a second", 1),
         reply("a first", 0, reply("q unanswered", 0), reply("q answered", 1, reply("a last", None), reply("a end", 3))),
     )  # fmt: skip
-    _, [best] = recognise({"prompt": root, "message_tree_id": "t"}, paths="best")
+    _, [best], _ = recognise({"prompt": root, "message_tree_id": "t"}, paths="best")
     assert [turn["content"] for turn in best.turns] == ["q", "a first", "q answered", "a end"]
     assert best.left_out == 4
 
@@ -108,10 +138,12 @@ def test_flat_messages_give_what_the_nested_tree_gives(
     assert found[-1] == rows[-1]
     for row, root in zip(found[:-1], roots, strict=True):
         assert isinstance(row, dict)
-        paths = {tuple(turn["content"] for turn in each.turns) for each in recognise(row)[1]}
+        _, found_in_row, _ = recognise(row, paths="all")
+        _, expected, _ = recognise({"prompt": root}, paths="all")
+        paths = {tuple(turn["content"] for turn in each.turns) for each in found_in_row}
         if named:
-            assert paths == expected_paths(root)
-        assert len(paths) == len(expected_paths(root))
+            assert paths == {tuple(turn["content"] for turn in each.turns) for each in expected}
+        assert len(paths) == len(expected)
 
 
 def test_messages_without_their_tree_come_by_themselves() -> None:
@@ -141,14 +173,22 @@ def test_messages_without_their_tree_come_by_themselves() -> None:
 def test_oasst_trees(shared_data: Path) -> None:
     folder = shared_data / "ins_oasst_trees"
     rows = [json.loads(line) for line in (folder / "en_100_tree.jsonl").read_text().splitlines()]
-    records, problems = read(folder, "en_100_tree.jsonl")
+    records, problems = read(folder, "en_100_tree.jsonl", paths="all")
     assert problems == []
     expected = {path for row in rows for path in expected_paths(row["prompt"])}
     assert {tuple(turn["content"] for turn in record["turns"]) for record in records} == expected
     assert len({record["group"] for record in records}) == 100
     # The other file holds the same trees, each as its first message with replies.
-    others, _ = read(folder, "en_100_message.jsonl")
+    others, _ = read(folder, "en_100_message.jsonl", paths="all")
     assert {record["id"] for record in others} == {record["id"] for record in records}
     best, _ = read(folder, "en_100_tree.jsonl", paths="best")
     assert len(best) == 100
     assert {record["id"] for record in best} <= {record["id"] for record in records}
+    # By default a reply beside which another is ranked better is not learned, and nothing else is lost.
+    preferred, _ = read(folder, "en_100_tree.jsonl")
+    kept = {record["id"] for record in preferred if record["rejected"] is None}
+    worse = [record["rejected"] for record in preferred if record["rejected"] is not None]
+    assert kept <= {record["id"] for record in records}
+    assert {record["id"] for record in best} <= kept
+    assert {reason for reason, _ in worse} == {"rejected_answer"}
+    assert {evidence["preferred"] for _, evidence in worse} <= kept

@@ -18,7 +18,7 @@ ASKED = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}
 
 def turns_of(row: Row, shape: str) -> list[Turn]:
     """The turns of a row that is one conversation of this shape."""
-    found, [conversation] = recognise(row)
+    found, [conversation], _ = recognise(row)
     assert found == shape
     return conversation.turns
 
@@ -124,7 +124,7 @@ def test_ids_names_and_several_calls_are_kept() -> None:
             {"role": "assistant", "content": None, "function_call": {"name": "h", "arguments": "{}"}},
         ]
     }
-    _, [conversation] = recognise(row)
+    _, [conversation], _ = recognise(row)
     assert [turn["content"] for turn in conversation.turns[1:]] == [
         'Let me see.\n[{"id": "c1", "name": "f", "arguments": { "n": 1.0 }}, '
         '{"id": "c2", "name": "g", "arguments": "not JSON"}]',
@@ -136,9 +136,9 @@ def test_ids_names_and_several_calls_are_kept() -> None:
 
 
 def test_what_nobody_answered_is_left_out_and_counted() -> None:
-    _, [cut] = recognise({"messages": [*ASKED, {"role": "user", "content": "and?"}]})
+    _, [cut], _ = recognise({"messages": [*ASKED, {"role": "user", "content": "and?"}]})
     assert (cut.turns, cut.left_out) == (ASKED, 1)
-    _, [whole] = recognise({"messages": ASKED[:1]})
+    _, [whole], _ = recognise({"messages": ASKED[:1]})
     assert (whole.turns, whole.left_out) == (ASKED[:1], 0)
 
 
@@ -165,7 +165,8 @@ def test_conversations_that_begin_alike_share_a_group() -> None:
         ({"a": 1, "b": None}, "columns a; looked for"),
         ({str(n): n for n in range(30)}, "18, 19 and 10 more; looked for"),
         ({"instruction": "q"}, "columns instruction; looked for"),
-        ({"prompt": "q", "chosen": "a", "rejected": "b", "output": "a"}, "a preference pair is no answer"),
+        ({"instruction": "q", "output": None}, "null in output; columns instruction"),
+        ({"prompt": "q", "chosen": "a", "rejected": "a"}, "chosen and rejected are the same answer"),
         ({"prompt": "q", "input": "p", "output": "a"}, "input or prompt may be what is asked"),
         ({"question": "q", "choices": ["a", "b"], "answer": 1}, "columns question, choices, answer; looked for"),
         ({"text": "Of the markers ### Human: and [INST]"}, "columns text; looked for"),
@@ -215,7 +216,7 @@ COLUMNS = [
 
 @given(
     st.lists(st.dictionaries(st.sampled_from(COLUMNS), VALUES, max_size=6), max_size=4),
-    st.sampled_from(["all", "best"]),
+    st.sampled_from(["preferred", "best", "all"]),
 )
 def test_any_row_gives_records_or_a_reason(rows: list[Row], paths: str) -> None:
     mapper = Mapper(RecordMapping.model_validate({"paths": paths}), {})

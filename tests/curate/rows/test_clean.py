@@ -31,7 +31,7 @@ def cleaned(*texts: str, **settings: Any) -> list[str]:
     [
         ("plain text, as it is", "plain text, as it is"),
         ("", ""),
-        ("one\r\ntwo\rthree\u2028four\u2029five\x0bsix\x0cseven", "one\ntwo\nthree\nfour\nfive\nsix\nseven"),
+        ("one\r\ntwo\rthree\u2028four\u2029five\x0bsix\x0cseven", "one\ntwo\nthree\nfour\nfive\x0bsix\x0cseven"),
         ("a\x00b\x01c\x1b[31md\x7fe", "abcde"),
         ("soft\u00adhyphen, hidden \U000e0041\U000e0042 tags", "softhyphen, hidden  tags"),
         ("\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e007f", "\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e007f"),
@@ -49,8 +49,12 @@ def cleaned(*texts: str, **settings: Any) -> list[str]:
         ("left-to-right\u200e mark", "left-to-right\u200e mark"),
         ("cafe\u0301 \u1100\u1161 \u212b", "café 가 Å"),
         ("ﬁne ½ Ⅳ ｆｕｌｌ", "ﬁne ½ Ⅳ ｆｕｌｌ"),
-        ("  indent\n    more  \n\t\ntail \t\u00a0\n", "indent\n    more\n\ntail"),
-        ("a\n\n\n\n\nb\n \n \n \nc", "a\n\nb\n\nc"),
+        ("  indent\n    more  \n\t\ntail \t\u00a0\n", "  indent\n    more  \n\t\ntail \t\u00a0\n"),
+        ("The token of its end is </s>", "The token of its end is </s>"),
+        ("<s> begins a text of Llama", "<s> begins a text of Llama"),
+        ("The answer.\n</s>\n", "The answer."),
+        ("The answer. </s>", "The answer."),
+        ("schÃ¶n is UTF-8 taken for Latin-1", "schÃ¶n is UTF-8 taken for Latin-1"),
         ("no-break\u00a0space", "no-break\u00a0space"),
         ("schÃ¶n â€“ naÃ¯ve\nfaÃ§ade", "schön – naïve\nfaçade"),
         ("The Mona Lisa doesnÃƒÂ¢Ã¢â€šÂ¬Ã¢â€žÂ¢t have eyebrows.", "The Mona Lisa doesn’t have eyebrows."),
@@ -63,8 +67,10 @@ def test_golden(text: str, expected: str) -> None:
 
 
 def test_settings() -> None:
-    assert cleaned("ﬁne ½ ｆｕｌｌ\u3000", unicode="NFKC") == ["fine 1⁄2 full"]
-    assert cleaned("schÃ¶n ", mojibake=False) == ["schÃ¶n"]
+    assert cleaned("ﬁne ½ ｆｕｌｌ", unicode="NFKC") == ["fine 1⁄2 full"]
+    assert cleaned("schÃ¶n", mojibake=False) == ["schÃ¶n"]
+    tidy = cleaned("  indent\n    more  \n\t\ntail \t\u00a0\n", "a\n\n\f\n\nb\n \n \n \nc", whitespace="tidy")
+    assert tidy == ["indent\n    more\n\ntail", "a\n\nb\n\nc"]
     assert cleaned("next\x85line, C1\x92 control", mojibake=False) == ["next\nline, C1 control"]
 
 
@@ -77,7 +83,7 @@ def test_counters_are_of_rows() -> None:
         record(),
     ]
     for table in layouts(rows):
-        outcome = Clean().run(table)
+        outcome = Clean(whitespace="tidy").run(table)
         assert outcome.counters == {
             "mojibake": 1,
             "template": 0,
@@ -95,6 +101,8 @@ def test_counters_are_of_rows() -> None:
         ("Hello.<|im_end|>\n<|im_start|>user\nAnd now?", "<|im_end|>"),
         ("[INST] Do it. [/INST] Done.", "[INST]"),
         ("Done.\n### Human: more", "### Human:"),
+        ("### Human: Do it.### Assistant: Done.", "### Human:"),
+        ("Below is a task.\n\n### Instruction:\nDo it.\n\n### Response:", "### Instruction:"),
         ("one </s><s> two", "</s><s>"),
     ],
 )
@@ -111,7 +119,7 @@ def test_a_turn_that_holds_turns_is_quarantined(text: str, marker: str) -> None:
 
 def test_examples_show_each_rule() -> None:
     rows = [record("schÃ¶n", id="b"), record("tail \nof a line", id="a"), record("clean", id="c")]
-    examples = Clean().run(table_of(rows)).examples
+    examples = Clean(whitespace="tidy").run(table_of(rows)).examples
     assert examples["mojibake"] == [{"id": "b", "before": "schÃ¶n", "after": "schön"}]
     assert examples["whitespace"] == [{"id": "a", "before": "tail \nof a line", "after": "tail\nof a line"}]
     assert examples["controls"] == []
@@ -127,8 +135,10 @@ MESSY = st.text(
 
 @given(st.lists(MESSY, max_size=8), st.sampled_from(["NFC", "NFKC"]))
 def test_cleaning_twice_is_cleaning_once(texts: list[str], form: str) -> None:
-    once = cleaned(*texts, unicode=form)
-    assert cleaned(*once, unicode=form) == once
+    kept = cleaned(*texts, unicode=form)
+    assert cleaned(*kept, unicode=form) == kept
+    once = cleaned(*texts, unicode=form, whitespace="tidy")
+    assert cleaned(*once, unicode=form, whitespace="tidy") == once
     for text in once:
         assert text == unicodedata.normalize(form, text).strip()
         assert not any(unicodedata.category(char) == "Cc" and char not in "\t\n" for char in text)
@@ -233,7 +243,7 @@ def test_naughty_strings_lose_no_letter_by_any_shipped_recipe(shared_data: Path,
 def test_contents_are_all_that_changes() -> None:
     rows = [record(" x ", ("assistant", "y\r\n"), target='{"a": " "}', group=" g ", meta={"k": " v "})]
     table = table_of(rows)
-    kept = Clean().run(table).kept
+    kept = Clean(whitespace="tidy").run(table).kept
     assert kept.equals(map_contents(table, pc.utf8_trim_whitespace))
 
 
@@ -252,7 +262,7 @@ def test_contents_are_all_that_changes() -> None:
 )
 def test_a_copy_in_the_target_stays_one(text: str, target: str | None, expected: str | None) -> None:
     for table in layouts([record("another ", target='"another "'), record(text, target=target, id="x")]):
-        outcome = Clean().run(table)
+        outcome = Clean(whitespace="tidy").run(table)
         assert outcome.kept["target"].to_pylist() == ['"another"', expected or target]
         assert outcome.counters["copied"] == 1 + bool(expected)
-        assert Clean().run(outcome.kept).kept.equals(outcome.kept)
+        assert Clean(whitespace="tidy").run(outcome.kept).kept.equals(outcome.kept)

@@ -198,7 +198,7 @@ def test_naughty_strings_are_hardly_guessed(shared_data: Path) -> None:
         *("울란바토르", "magna cum laude", "medieval erection of parapets", "shitake mushrooms", "జ్ఞ\u200cా"),
     }
     assert known <= {text for text, code in told.items() if code != UNDETERMINED}
-    assert list(told.values()).count(UNDETERMINED) >= len(told) - 27
+    assert list(told.values()).count(UNDETERMINED) >= len(told) - 29
 
 
 def _without_words(tree: ast.AST) -> ast.AST:

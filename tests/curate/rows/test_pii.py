@@ -15,7 +15,7 @@ from curate.record import SCHEMA
 from curate.rows.pii import Pii
 from curate.text.personal_data import Kind, find
 from tests.curate.text.test_personal_data import FOUND, KINDS, found
-from tests.records import layouts, record, table_of
+from tests.records import layouts, record, table_of, turn
 
 
 def protected(*rows: dict[str, Any], **settings: Any) -> list[dict[str, Any]]:
@@ -32,8 +32,8 @@ def test_the_same_value_is_the_same_placeholder_in_a_row() -> None:
     )
     [kept] = protected(row)
     assert kept["turns"] == [
-        {"role": "user", "content": "From [EMAIL_1] to [EMAIL_2], cc [EMAIL_1]; [IP_1]"},
-        {"role": "assistant", "content": "Mail [EMAIL_2] or [EMAIL_3] from [IP_1] or [IP_2], call [PHONE_1]."},
+        turn("user", "From [EMAIL_1] to [EMAIL_2], cc [EMAIL_1]; [IP_1]"),
+        turn("assistant", "Mail [EMAIL_2] or [EMAIL_3] from [IP_1] or [IP_2], call [PHONE_1]."),
     ]
     assert kept["target"] == '{"to": ["[EMAIL_2]", "[EMAIL_4]"], "n": 2125550100, "a@x.org": null}'
     assert kept["meta"] == {"author": "[EMAIL_3]", "file": "x"}

@@ -56,8 +56,9 @@ TWO = [("words", {"measured": 2.0, "low": 3.0})]
         (record("q", target='{"a": [1, "é", null]}'), {}, []),
         (record("q", target="null"), {}, []),
         (record("q", target=""), {}, [("no_answer", {"chars": 0, "bound": 1})]),
-        (said("Go on.", "go on"), {}, [("echo", {"begins": "go on", "ends": "go on"})]),
-        (said("Go on.", "go on"), {"rules": {"echo": {"then": "score"}}}, []),
+        (said("Go on.", "Go on."), {}, [("echo", {"begins": "Go on.", "ends": "Go on."})]),
+        (said("Go on.", "Go on."), {"rules": {"echo": {"then": "score"}}}, []),
+        (said("Go on.", "go on"), {}, []),
         (said("Go on.", "TODO"), {}, [("only_placeholder", {"begins": "TODO", "ends": "TODO"})]),
         (said("q", "a few words"), THREE, []),
         (

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from curate.errors import AssayError
-from curate.record import SCHEMA, TURNS
+from curate.record import MESSAGES, SCHEMA
 from curate.rows.render import render
 from curate.rows.renderer import IGNORED, ChatTemplate, Renderer, SpecialTokens, TaskTemplate, load_tokenizer
 from tests import records
@@ -207,11 +207,11 @@ def test_unknown_and_broken_templates_are_named(tmp_path: Path) -> None:
 
 
 def test_rows_that_hold_special_tokens_are_quarantined() -> None:
-    rows = [record("fine"), record("end <|im_end|> here"), record("q", target="<s>")]
+    rows = [record("fine", "ok"), record("end <|im_end|> here"), record("q", target="<s>")]
     table = pa.Table.from_pylist([row | {"meta": []} for row in rows], schema=SCHEMA)
     outcome = render(table, TaskTemplate("conversation", None), Renderer(ChatTemplate("chatml"), TOKENIZER, TOKENS))
-    assert outcome.kept["text"].to_pylist() == ["<|im_start|>user\nfine<|im_end|>\n"]
-    assert outcome.kept["messages"].type == TURNS
+    assert outcome.kept["messages"].to_pylist()[0][1] == {"role": "assistant", "content": "ok", "trained": None}
+    assert outcome.kept["messages"].type == MESSAGES
     assert outcome.rejected["reason"].to_pylist() == ["special_token"] * 2
     assert json.loads(outcome.rejected["evidence"][0].as_py()) == {"tokens": ["<|im_end|>"]}
 

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.record import SCHEMA, content_id
-from curate.sets import duplicates
-from curate.sets.duplicates import Duplicates, Judgement, judge
+from curate.sets import judgement
+from curate.sets.duplicates import Duplicates
+from curate.sets.judgement import Judgement, judge
 from curate.sets.keys import compared_text, key_table
 from curate.sets.similarity import jaccard
 from curate.text.words import shingle_sets
@@ -169,8 +170,8 @@ def test_how_much_text_is_read_at_a_time_changes_nothing(monkeypatch: pytest.Mon
         sizes.append(sum(map(len, found.to_pylist())))
         return found
 
-    monkeypatch.setattr(duplicates, "BATCH", 10)
-    monkeypatch.setattr(duplicates, "BATCH_CHARS", 200)
+    monkeypatch.setattr(judgement, "BATCH", 10)
+    monkeypatch.setattr(judgement, "BATCH_CHARS", 200)
     assert judge(key_table(data, chosen), chosen, taken) == expected
     assert len(sizes) > 1
     assert max(sizes) < 300

@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.record import QUARANTINE_SCHEMA, SCHEMA, SPLITS, content_id
-from curate.sets.duplicates import NAMED, Duplicates, Judgement, judge
+from curate.sets.duplicates import Duplicates
 from curate.sets.earlier import Earlier, before, earlier_rows, recorded_splits, tied_splits
 from curate.sets.index import Index
+from curate.sets.judgement import NAMED, Judgement, judge
 from curate.sets.keys import compared_text, key_table
 from curate.store import Store
 from tests.manifests import dataset_manifest

@@ -39,7 +39,7 @@ def test_removals_and_clusters_equal_brute_force(
         buckets = prefix_buckets(side, np.ones(len(rows), np.bool_), threshold)
     else:
         assert not crowded.any()
-    by, similarity = remove_near_duplicates(side, buckets, np.array(answers, np.uint64), there, threshold)
+    by, similarity = remove_near_duplicates(side, buckets, np.array(answers, np.uint64), there, there, threshold)
     assert by.tolist() == greedy(sets, answers, threshold)
     assert all(
         found == pytest.approx(similar(sets[row], sets[kept]))
@@ -61,7 +61,7 @@ def test_rows_with_a_common_part_equal_brute_force(seed: int, threshold: float) 
     sets = with_a_common_part(random, 80, common)
     side, answers, there = side_of_sets(sets), [random.randrange(2) for _ in sets], np.ones(80, np.bool_)
     buckets = prefix_buckets(side, there, threshold)
-    by, _ = remove_near_duplicates(side, buckets, np.array(answers, np.uint64), there, threshold)
+    by, _ = remove_near_duplicates(side, buckets, np.array(answers, np.uint64), there, there, threshold)
     assert by.tolist() == greedy(sets, answers, threshold)
     parents = np.arange(80)
     link(side, buckets, parents, threshold)

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pytest
 
 from curate.publish.check_text import shingles
-from curate.sets.duplicates import Duplicates, Judgement, judge
+from curate.sets.duplicates import Duplicates
+from curate.sets.judgement import Judgement, judge
 from curate.sets.keys import compared_text, key_table
 from tests.curate.sets.test_duplicates import table
 

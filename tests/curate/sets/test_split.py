@@ -218,7 +218,7 @@ def deal(
     ids = [f"{cluster}-{number:03}" for number, cluster in enumerate(clusters)]
     recorded = {name: split for name, (_, split) in zip(ids[len(ids) - len(fixed) :], fixed, strict=True)}
     chosen = Split(train=ratios[0], validation=ratios[1], test=ratios[2])
-    return labels, clusters, assign(ids, [None] * len(ids), clusters, labels, chosen, recorded)
+    return labels, clusters, assign(ids, [None] * len(ids), clusters, labels, chosen, recorded, held_before=SPLITS)
 
 
 def deviations(
@@ -353,15 +353,17 @@ def test_the_balance_says_what_was_given() -> None:
 
 
 def timed(
-    rows: list[tuple[int, str]], ratios: tuple[float, float, float], recorded: dict[str, str] | None = None
+    rows: list[tuple[int, str]],
+    ratios: tuple[float, float, float],
+    recorded: dict[str, str] | None = None,
+    held_before: Sequence[str] = SPLITS,
 ) -> Assignment:
     """Rows as (time, cluster)."""
     ids = [f"id{number:03}" for number in range(len(rows))]
     chosen = Split(train=ratios[0], validation=ratios[1], test=ratios[2], time="date")
     moments = np.array([row[0] for row in rows], dtype=np.float64)
-    return assign(
-        ids, [None] * len(ids), [row[1] for row in rows], [None] * len(ids), chosen, recorded or {}, times=moments
-    )
+    alone, clusters = [None] * len(ids), [row[1] for row in rows]
+    return assign(ids, alone, clusters, alone, chosen, recorded or {}, times=moments, held_before=held_before)
 
 
 def test_the_newest_rows_are_the_test_split() -> None:
@@ -483,3 +485,30 @@ def test_times_are_numbers_or_iso_8601() -> None:
         read(None, "2020-01-01")
     with pytest.raises(AssayError, match=r"row 1: meta\.at is 'nan'"):
         read("2020-01-01", "nan")
+
+
+@pytest.mark.parametrize("by_time", [False, True])
+@pytest.mark.parametrize(("rows", "sizes"), [(3, [1, 1, 1]), (4, [2, 1, 1]), (5, [3, 1, 1]), (10, [8, 1, 1])])
+def test_few_rows_are_in_every_split(rows: int, sizes: list[int], by_time: bool) -> None:
+    ids = [f"id{number}" for number in range(rows)]
+    if by_time:
+        found = timed([(number, id_) for number, id_ in enumerate(ids)], (0.8, 0.1, 0.1), held_before=())
+        assert found.split[-1] == "test"
+        assert found.split[-2] == "validation"
+    else:
+        found = assign(ids, [None] * rows, ids, ["x"] * rows, Split(), {})
+    assert [found.split.count(name) for name in SPLITS] == sizes
+
+
+def test_a_split_is_not_filled_at_the_price_of_another_nor_where_earlier_rows_are_in_it() -> None:
+    def sizes(rows: int, settings: Split, held: Sequence[str] = ()) -> list[int]:
+        ids = [f"id{number}" for number in range(rows)]
+        found = assign(ids, [None] * rows, ids, ["x"] * rows, settings, {}, held_before=held)
+        return [found.split.count(name) for name in SPLITS]
+
+    assert sizes(1, Split()) == [1, 0, 0]
+    assert sorted(sizes(2, Split())) == [0, 1, 1]
+    assert sizes(3, Split(train=1.0, validation=0, test=0)) == [3, 0, 0]
+    assert sizes(3, Split(), SPLITS) == [3, 0, 0]
+    large = assign([str(n) for n in range(9)], [None] * 9, ["a"] * 5 + ["b"] * 4, ["x"] * 9, Split(), {})
+    assert [large.split.count(name) for name in SPLITS] == [9, 0, 0], "a cluster larger than a share goes to train"

@@ -34,8 +34,10 @@ def raised(prompt: str, answer: str, **languages: Any) -> set[str]:
     [
         ("Say hello.", "Hello, how are you today?", set()),
         ("Name the capital.", "Paris", set()),
-        ("Name the capital of France.", "Name the CAPITAL of France!", {"echo"}),
-        ("Hi there", "hi there, hi there", {"echo"}),
+        ("Name the capital of France.", "Name the CAPITAL of France!", {"same_words"}),
+        ("Name the capital of France.", "Name the capital\nof France. ", {"echo", "same_words"}),
+        ("Hi there", "hi there, hi there", {"same_words"}),
+        ("Hi there", "Hi there Hi there", {"echo", "same_words"}),
         ("Hi there", "hi there hi", set()),
         ("Write code.", "Here it is.\n```python\nprint(1)", {"cut_off"}),
         ("Write code.", "Here it is.\n```python\nprint(1)\n```", set()),
@@ -121,7 +123,10 @@ def test_columns_are_those_of_plain_python(rows: list[tuple[str, str, str]]) -> 
         asked, told = "\n\n".join(filter(None, [first, prompt])).strip(), answer.strip()
         question, reply = words(prompt), words(told)
         times = len(reply) // len(question) if question else 0
-        assert found["echo"][row] == (bool(reply) and times > 0 and reply == question * times)
+        assert found["same_words"][row] == (bool(reply) and times > 0 and reply == question * times)
+        bare, given = "".join(told.split()), "".join(prompt.split())
+        echoed = bool(given) and bare == given * (len(bare) // len(given))
+        assert found["echo"][row] == (found["same_words"][row] and echoed and not first)
         opened = max(told.count(pair[0]) - told.count(pair[1]) for pair in ("()", "[]", "{}"))
         assert found["open_brackets"][row] == max(opened, 0)
         assert found["refusal"][row] == bool(re.search(REFUSAL, told))
@@ -129,8 +134,8 @@ def test_columns_are_those_of_plain_python(rows: list[tuple[str, str, str]]) -> 
         blank = bool(re.search(BLANK, told)) and not re.search(BLANK, asked)
         assert found["placeholder"][row] == (marked or blank)
         assert found["no_task"][row] == (not words(re.sub(f"{MARKER}|{BLANK}", " ", asked)))
-        fences = [line for line in told.split("\n") if re.fullmatch(r"[ \t]*```[^`]*", line)]
-        if len(fences) % 2:
+        fences = [line for line in told.split("\n") if re.match(r"[ >*\t-]*```", line)]
+        if len(fences) == 1 and re.fullmatch(r" {0,3}```[ \t]*[^\s`]*[ \t]*", fences[0]):
             assert found["cut_off"][row]
             assert not found["open_end"][row]
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from curate.publish.check_text import words as words_and_signs
 from curate.text.words import NO_SPACES, ngrams, shingle_sets, split_words
 
 MASK = (1 << 64) - 1
@@ -45,7 +46,7 @@ def plain_words(text: str) -> list[str]:
 
 
 def plain_shingles(text: str, size: int) -> list[int]:
-    hashes = [fnv([ord(char) for char in word]) for word in plain_words(text)]
+    hashes = [fnv([ord(char) for char in word]) for word in words_and_signs(text)]
     if not hashes:
         return [fnv([ord(char) for char in text if not char.isspace()])]
     size = min(size, len(hashes))
@@ -77,6 +78,7 @@ TEXTS = [
     "e\u0301te\u0301 \u0301 alone",
     "❤️ 👩‍👩‍👧 snake_case x86_64",
     "\U00020000\U0002a6df\U000e0100 \U0010ffff",
+    "Does -1.5 ≤ x != 5? 50% of a<b && **not** <b>that</b>",
 ]
 
 
@@ -131,3 +133,43 @@ def test_a_megabyte_row() -> None:
     text = " ".join(f"w{number % 50_021}" for number in range(170_000))
     assert sets_of([text, "x"])[1] == plain_shingles("x", 5)
     assert len(sets_of([text])[0]) == 50_021
+
+
+SIGNED = st.lists(
+    st.sampled_from([*'ab1x \t\n()[]<>=!+*/^%&|~-_.,$#"', "\r\n", "é", "−", "≤", "°", "👍", "中", "ﬁ", "<b>", "</b>"]),
+    max_size=16,
+).map("".join)
+
+
+@given(st.lists(SIGNED, max_size=6), st.integers(1, 3))
+def test_any_text_with_signs(texts: list[str], size: int) -> None:
+    assert sets_of(texts, size) == [plain_shingles(text, size) for text in texts]
+
+
+@pytest.mark.parametrize(
+    ("text", "signs"),
+    [
+        ("Does 1 < 5 hold?", "<"),
+        ("Does 1 != 5 hold?", "!="),
+        ("if (a<=b && !c || d->e) { i++; x -= 1 }", "<=&&!||>++-="),
+        ("-30 degrees, (-3), 3 - -4, x - y, +7, −2, -.5", "-----+--"),
+        ("3*4, 3 * 4, 2**8, f(x) * 2, 6/3, 6 / 3, 2^8, 17 % 5", "*****//^%"),
+        ("50% or 50 %, $5, 5€, 20°C, 5!, ~7", "%%$€°!~"),
+        ("C++ and C# and F#", "++##"),
+        ("P(A|B), A ∪ B ≠ ∅, ¬p → q, f′", "|∪≠∅¬→′"),
+        ("SELECT a WHERE b >= 3 AND c <> 'x'", ">=<>"),
+        ("I like it 👍 ♞", "👍♞"),
+        # Prose and its dress are not signs.
+        ("A well-known, state-of-the-art idea - or two -- or so – and/or “more”, Tom&Jerry's!", ""),
+        ("- one\n* two\n+ three\n  - four\n> quoted\n> > twice", ""),
+        ("*emphasis* and **more** of ***it***, ~~gone~~, _so_", ""),
+        ("| a | b |\n| --- | --- |\n====\n----\n# Title #\n~~~", ""),
+        ("<p>Hello!</p><br/> &amp; &#39; <!-- no --> <me@example.com>", ""),
+        ("2020-01-31, pages 3-4, +49-30-1234, https://example.com/a-b?c, ~/path --flag", "+"),
+        ("Hello! What? Yes... © ® ™ • ■", ""),
+    ],
+)
+def test_a_sign_is_one_where_it_stands_as_an_operator(text: str, signs: str) -> None:
+    found = "".join(word for word in words_and_signs(text) if not any(char.isalnum() or char == "_" for char in word))
+    assert found == signs
+    assert sets_of([text], 1) == [plain_shingles(text, 1)]

@@ -1,0 +1,149 @@
+"""Enough rows: nothing empty is published, and who asked for it is told why the rows went and what mends it."""
+
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curate.errors import AssayError
+from curate.manifest import StageAccount
+from curate.recipe import Recipe
+from curate.record import SPLITS, prompt_text
+
+SHOWN = 5
+"""Reasons that an error names, those of most rows."""
+EVIDENCE = 200
+"""Characters of a row's evidence that an error shows."""
+LARGE = 0.5
+"""Share of the rows from which one cluster or group is named as what leaves the other splits empty."""
+MENDS = {
+    "unreadable": "Mend the line it names, or state `format` and `encoding` of the source.",
+    "unrecognised": "State `record.turns` or `record.target`; `assay inspect` shows the columns.",
+    "unmappable": "Mend the expression that it names; `assay preview` tries it on a few rows.",
+    "label_underivable": "See whether the condition of `record.underivable` says what is meant.",
+    "template_markers": "`clean.template_markers: keep`, if the markers are part of what is said.",
+    "language": "Name the language in `language.keep`, or keep `und` too: short texts are often not told.",
+    "empty": "See whether `record` takes the prompt from the right column.",
+    "no_answer": "See whether `record` takes the answer from the right column.",
+    "too_short": "Lower `quality.min_chars`.",
+    "too_long": "Raise `quality.max_chars`.",
+    "answer_too_short": "Lower `quality.min_answer_chars`.",
+    "target_not_json": "Let `record.target` give an object, or let the answer be a turn.",
+    "target_schema": "Mend the contract's target.schema.json, or what `record.target` gives.",
+    "record_schema": "Mend the contract, or what `record` gives.",
+    "contaminated": "See whether the file named in `decontaminate` is this very data.",
+    "refused": "Name a chat template that has words for these turns in `render.chat`.",
+    "too_many_tokens": "Raise `fit.max_tokens`, or let `fit.policy` divide long rows.",
+    "exact_duplicate": "If an earlier version holds them, there is nothing new; `drop_is: all` replaces it.",
+    "near_duplicate": "Raise `duplicates.threshold`, or name what all rows repeat in `duplicates.boilerplate`.",
+    "conflict": "`duplicates.conflicts: keep_and_flag` keeps them; `drop_is: all` lets a drop mend an earlier one.",
+    "bridges_splits": "See whether `record.group` ties together what is to be in different splits.",
+}
+"""By reason, what most likely keeps such rows."""
+
+
+class EmptyError(AssayError):
+    """A version would hold too few rows, or none of a split that is asked for; nothing was published."""
+
+
+def require_enough(
+    recipe: Recipe,
+    table: pa.Table,
+    quarantine: pa.Table,
+    stages: Sequence[StageAccount],
+    held_before: Collection[str],
+    kept_aside: Callable[[], Path],
+) -> None:
+    """See to it that a version holds rows, of every split that the recipe asks for.
+
+    A split is asked for by its share or, with `split.named`, by a row that names it. One that rows of earlier versions
+    are in may stay without new ones.
+
+    Args:
+        table: the rows that are left.
+        quarantine: those that are not.
+        stages: the account of the run.
+        held_before: the splits that rows of earlier versions are in.
+        kept_aside: keeps the quarantine where it can be looked at, and says where.
+
+    Raises:
+        EmptyError: names the reasons by their rows, and the most likely mend.
+    """
+    present = {*pc.unique(table["split"]).to_pylist(), *held_before}
+    lacking = [split for split in _asked_for(recipe, table, quarantine) if split not in present]
+    if table.num_rows >= recipe.min_rows and not lacking:
+        return
+    reasons = [(rows, stage.name, reason) for stage in stages for reason, rows in stage.reasons.items()]
+    reasons.sort(key=lambda each: (-each[0], each[1:]))
+    lines = [f"  {rows:,} {reason} ({stage}){_first(quarantine, stage, reason)}" for rows, stage, reason in reasons]
+    if len(lines) > SHOWN:
+        lines[SHOWN:] = [f"  and {len(lines) - SHOWN} more reasons"]
+    where = f"The quarantine is kept in {kept_aside()}."
+    gone = "\n".join(["Quarantined:", *lines, where]) if lines else "No row was quarantined."
+    mend = next((MENDS[reason] for _, _, reason in reasons if reason in MENDS), "The evidence says why rows went.")
+    left = f"{recipe.name}: {table.num_rows:,} of {stages[0].rows_in:,} rows would be left"
+    if table.num_rows < recipe.min_rows:
+        least = f", `min_rows` asks for {recipe.min_rows:,}" if recipe.min_rows > 1 else ""
+        raise EmptyError(f"{left}{least}: nothing was published.\n{gone}", remedy=mend)
+    tied = _tied(table)
+    because, mend = tied or (f"; too few for every split:\n{gone}", mend if reasons else "Add rows.")
+    raise EmptyError(
+        f"{left}, and none for {' and '.join(lacking)}, which the recipe asks for: nothing was published{because}",
+        remedy=mend
+        if recipe.split.named
+        else f"{mend} To do without that split: `split: {_without(recipe, lacking)}`.",
+    )
+
+
+def _asked_for(recipe: Recipe, table: pa.Table, quarantine: pa.Table) -> list[str]:
+    """The splits that are to have rows."""
+    if recipe.split.named is None:
+        return [split for split in SPLITS if getattr(recipe.split, split) > 0]
+    said = [pc.map_lookup(each["meta"], recipe.split.named, "first").unique() for each in (table, quarantine)]
+    return [split for split in SPLITS if any(split in names.to_pylist() for names in said)]
+
+
+def _first(quarantine: pa.Table, stage: str, reason: str) -> str:
+    """The first row that went for a reason, and what was seen."""
+    gone = pc.and_(pc.equal(quarantine["stage"], stage), pc.equal(quarantine["reason"], reason))
+    if (at := pc.index(gone, True).as_py()) < 0:  # a stage may reject under a name of its own
+        return ""
+    source, evidence = (quarantine[name][at].as_py() for name in ("source", "evidence"))
+    shown = evidence if len(evidence) <= EVIDENCE else f"{evidence[:EVIDENCE]}…"
+    return f", as {source['file']}, row {source['row']}: {shown}"
+
+
+def _tied(table: pa.Table) -> tuple[str, str] | None:
+    """What ties most of the rows together, so that they must share a split, and the mend; None where nothing does."""
+    prompts = pc.count_distinct(pa.chunked_array([prompt_text(batch) for batch in map(_table, table.to_batches())]))
+    if prompts.as_py() == 1:
+        return (
+            ": all rows have the same prompt, and rows of one prompt share a split.",
+            "Let the text that differs be asked: if all rows are given one task, put the task into a system turn and "
+            "the row's own text into the user's (record.turns).",
+        )
+    for name, mend in (
+        (
+            "cluster",
+            "`duplicates.scope: answer` or a higher `threshold`, or name in `boilerplate` what all rows repeat.",
+        ),
+        ("group", "See whether `record.group` is what ties rows together."),
+    ):
+        counts = pc.value_counts(table[name].drop_null())
+        most = pc.max(counts.field("counts")).as_py() if len(counts) else 0
+        if most > LARGE * table.num_rows:
+            share = f"{most / table.num_rows:.0%}"
+            return f": one {name} holds {share} of the rows, and rows of one {name} share a split.", mend
+    return None
+
+
+def _without(recipe: Recipe, lacking: Collection[str]) -> str:
+    """The shares without some splits, in what YAML calls a flow mapping."""
+    shares = {split: 0 if split in lacking else getattr(recipe.split, split) for split in SPLITS}
+    shares["train"] = 1 - sum(share for split, share in shares.items() if split != "train")
+    return "{" + ", ".join(f"{split}: {share:g}" for split, share in shares.items()) + "}"
+
+
+def _table(batch: pa.RecordBatch) -> pa.Table:
+    return pa.Table.from_batches([batch])

@@ -1,0 +1,297 @@
+"""Several answers to one question, of which the row says which is the better -> a row for each of them.
+
+A pair under two names (`chosen`, `rejected`), answers under numbered or lettered names (`response_a`, `response_b`)
+with a verdict beside them, and lists of answers with scores, ranks or labels. Where nothing says which is the better,
+or two are equally good, a row asks by a ShapeError.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any
+
+from curate.read.conversation import ANSWERS, CONVERSATIONS, PROMPTS, ShapeError, first_of
+from curate.read.message_list import are_messages, in_keys_of, is_message
+from curate.read.raw_row import Row
+from curate.read.verdicts import UnknownVerdict, normal, number, shown, truth
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """One of several answers."""
+
+    row: Row
+    """The row as if this were its only answer."""
+    evidence: dict[str, Any] | None
+    """What says that it is the worse; None of a good one."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a row's answers stand."""
+
+    read: Callable[[Row], list[Alternative] | None]
+    """The answers of a row without nulls, the good ones first; None where the columns hold something else."""
+    taken: dict[str, str]
+    """Column -> what it is taken for."""
+
+
+WORDS = (
+    *(("chosen", "rejected"), ("chosen", "reject"), ("accepted", "rejected"), ("preferred", "rejected")),
+    *(("preferred", "dispreferred"), ("preferred", "non_preferred"), ("better", "worse"), ("best", "worst")),
+    *(("winner", "loser"), ("winning", "losing"), ("win", "lose"), ("good", "bad"), ("positive", "negative")),
+)
+NOUNS = ("response", "answer", "completion", "output", "message", "messages", "conversation", "text", "reply")
+PAIRS = (
+    *WORDS,
+    *((f"{better}_{noun}", f"{worse}_{noun}") for better, worse in WORDS for noun in NOUNS),
+    *((f"{noun}_{better}", f"{noun}_{worse}") for better, worse in WORDS for noun in NOUNS),
+    ("response_j", "response_k"),
+)
+"""Names of the better and of the worse answer."""
+NUMBERED = re.compile(r"(response|answer|completion|output|generation|conversation|reply|candidate)_?([a-d]|\d)")
+ONE_HOT = re.compile(r"(?:winner|preferred|chosen)_(?:model_)?(\w)")
+GRADE = re.compile(r"(?:score|rating|rank|reward)_?(\w)")
+"""Columns that are 1 where one of the answers is the better, and that grade one of them."""
+VERDICTS = frozenset(
+    {"winner", "preference", "preferred", "choice", "better", "better_response_id", "safer_response_id"}
+    | {"better_response", "best_response", "chosen", "label", "overall_preference", "human_preference"}
+)
+"""Columns that name one of several answers."""
+LISTS = ("completions", "responses", "candidates", "answers", "outputs", "generations", "replies")
+TEXTS = ("text", "response", "content", "answer", "output", "completion", "generated_text", "value", "message")
+"""Keys of an object that is one of several answers, of which one holds it."""
+HIGHER = ("overall_score", "score", "rating", "reward", "stars", "votes", "upvotes", "quality")
+LOWER = ("rank", "ranking")
+FLAGS = (
+    "label",
+    "chosen",
+    "preferred",
+    "is_preferred",
+    "is_chosen",
+    "correct",
+    "is_correct",
+    "accepted",
+    "is_accepted",
+)
+"""Keys of such an object, and with an s columns beside the list, by which answers are compared."""
+
+
+@lru_cache(maxsize=1024)
+def layout_of(columns: tuple[Any, ...]) -> Layout | None:
+    """Where rows of these columns may have several answers; None where they have none."""
+    named = {normal(name): name for name in columns}
+    answer = next((name for name in ANSWERS if name in columns), None)
+    for better, worse in PAIRS:
+        if better in named and worse in named and (answer is None or (better, worse) not in WORDS[3:]):
+            names = named[better], named[worse]
+            return Layout(partial(_pair, *names), dict(zip(names, ("answer", "rejected answer"), strict=True)))
+    if "chosen" in named and answer is None:
+        return Layout(partial(_pair, named["chosen"], None), {named["chosen"]: "answer"})
+    if answer is not None and "rejected" in named:
+        return Layout(
+            partial(_pair, answer, named["rejected"]), {answer: "answer", named["rejected"]: "rejected answer"}
+        )
+    numbered = {known: match for known in named if (match := NUMBERED.fullmatch(known))}
+    bases = [match[1] for match in numbered.values()]
+    if answer is None and (base := next((base for base in bases if bases.count(base) > 1), None)):
+        places = {match[2]: named[known] for known, match in numbered.items() if match[1] == base}
+        verdicts = {known: name for known, name in named.items() if _may_name(known, places)}
+        taken = dict.fromkeys(places.values(), "answer") | dict.fromkeys(verdicts.values(), "feedback")
+        return Layout(partial(_numbered, places, verdicts), taken)
+    name = answer or next((named[name] for name in LISTS if name in named), None)
+    if name is not None:
+        beside = {key: named[each] for key in (*HIGHER, *LOWER, *FLAGS) for each in (f"{key}s", key) if each in named}
+        if name != answer or beside:
+            return Layout(partial(_list, name, beside), {name: "answer"} | dict.fromkeys(beside.values(), "feedback"))
+    return None
+
+
+def _pair(better: str, worse: str | None, row: Row) -> list[Alternative] | None:
+    names = [name for name in (better, worse) if name is not None and name in row]
+    if not names or not all(_is_answer(row[name]) for name in names):
+        return None
+    if worse is not None and len(names) == 2 and row[better] == row[worse]:
+        raise ShapeError(f"{better} and {worse} are the same answer: which is it?")
+    left = {name: value for name, value in row.items() if name not in (better, worse)}
+    evidence = {"better": better, "worse": worse}
+    return [Alternative(_answered(left, name, row[name]), None if name == better else evidence) for name in names]
+
+
+def _may_name(known: str, places: dict[str, str]) -> bool:
+    """Whether a column says which of several answers is the better, or grades one of them."""
+    of_one = ONE_HOT.fullmatch(known) or GRADE.fullmatch(known)
+    return known in VERDICTS or (of_one is not None and of_one[1] in places)
+
+
+def _numbered(places: dict[str, str], verdicts: dict[str, str], row: Row) -> list[Alternative] | None:
+    held = {place: row[name] for place, name in places.items() if name in row}
+    if not held or not _is_open(row) or not all(map(_is_answer, held.values())):
+        return None
+    said = {known: row[name] for known, name in verdicts.items() if name in row}
+    best = {place for known, value in said.items() if known in VERDICTS and (place := _named(value, places))}
+    flagged = {
+        known[-1]
+        for known, value in said.items()
+        if known.startswith(("winner_", "preferred_", "chosen_")) and value == 1
+    }
+    best |= flagged & places.keys()
+    if not best:
+        grades = {
+            known[-1]: number(value) for known, value in said.items() if known not in VERDICTS and known[-1] in held
+        }
+        lower = any(known.startswith("rank") for known in said)
+        best = set(_best(grades, lower)) if grades.keys() == held.keys() else set()
+    if len(best) != 1 or not best <= held.keys():
+        found = (
+            ", ".join(f"{verdicts[known]}: {value!r}"[:80] for known, value in said.items()) or "no column beside them"
+        )
+        raise ShapeError(
+            f"{', '.join(places.values())} are several answers, and nothing says for sure which is the better "
+            f"({found}); map `turns` to the one that is to be learned"
+        )
+    [good] = best
+    gone = {*places.values(), *verdicts.values()}
+    left = {name: value for name, value in row.items() if name not in gone}
+    evidence = {"better": places[good], "by": {verdicts[known]: shown(value) for known, value in said.items()}}
+    return [
+        Alternative(
+            _answered(left, places[place], held[place]),
+            None if place == good else evidence | {"worse": places[place]},
+        )
+        for place in sorted(held, key=lambda place: (place != good, place))
+    ]
+
+
+def _named(value: Any, places: dict[str, str]) -> str | None:
+    """Which place a verdict names: by a number, a letter, a column, or a word before either (`model_a`)."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    text = normal(value)
+    match = re.fullmatch(r"(?:model_?|assistant_?|option_?|[a-z]+_)?(\w)", text)
+    return match[1] if match is not None and match[1] in places else None
+
+
+def _list(name: str, beside: dict[str, str], row: Row) -> list[Alternative] | None:
+    several = row.get(name)
+    if not (isinstance(several, list) and several and _is_open(row)) or (are_messages(several) and name in ANSWERS):
+        return None
+    graded = {key: row[each] for key, each in beside.items() if isinstance(row.get(each), list)}
+    if name in ANSWERS and not graded:
+        return None
+    gone = {name, *(beside[key] for key in graded)}
+    left = {each: value for each, value in row.items() if each not in gone}
+    steps = graded.get("label")
+    if normal(name) == "completions" and steps is not None and all(isinstance(each, str) for each in several):
+        return [_stepwise(name, several, beside["label"], steps, left)]
+    if all(isinstance(each, dict) and not is_message(each) for each in several):
+        graded |= {key: [each.get(key) for each in several] for key in (*HIGHER, *LOWER, *FLAGS) if key in several[0]}
+        texts = [next((each[key] for key in TEXTS if each.get(key) is not None), None) for each in several]
+    else:
+        texts = several
+    if not all(map(_is_answer, texts)):
+        return None
+    key, good = _good(graded, len(texts), name)
+    return [
+        Alternative(
+            _answered(left, name, texts[place]),
+            None if place in good else {"column": name, "place": place, "by": {key: shown(graded[key][place])}},
+        )
+        for place in sorted(range(len(texts)), key=lambda place: (place not in good, place))
+    ]
+
+
+def _good(graded: dict[str, list[Any]], count: int, name: str) -> tuple[str, set[int]]:
+    """By which key, and at which places, answers of a list are good; ShapeError where that is not known."""
+    for key in (*FLAGS, *LOWER, *HIGHER):
+        values = graded.get(key, [])
+        if len(values) != count:
+            continue
+        if key in FLAGS:
+            try:
+                said = [truth(value) for value in values]
+            except UnknownVerdict:
+                continue
+            if None not in said:
+                return key, {place for place, good in enumerate(said) if good}
+        elif (
+            len(best := _best({place: number(value) for place, value in enumerate(values)}, key in LOWER)) == 1 < count
+        ):
+            return key, set(best)
+    raise ShapeError(
+        f"{name} is a list of {count} answers, and nothing says for sure which is the better (looked for scores, ranks "
+        f"or labels, in a list beside it or in each); map `turns`, e.g. to `{name}[0]`"
+    )
+
+
+def _best(grades: dict[Any, float | None], lower: bool) -> list[Any]:
+    """The places of the best grade; none where one has no grade."""
+    known = [grade for grade in grades.values() if grade is not None]
+    if not known or len(known) < len(grades):
+        return []
+    best = min(known) if lower else max(known)
+    return [place for place, grade in grades.items() if grade == best]
+
+
+def _stepwise(name: str, steps: list[str], column: str, labels: list[Any], left: Row) -> Alternative:
+    """trl's step-wise supervision: an answer in steps, of which each was judged."""
+    try:
+        wrong = [place for place, label in enumerate(labels) if truth(label) is not True]
+    except UnknownVerdict:
+        wrong = list(range(len(labels)))
+    if len(labels) != len(steps):
+        raise ShapeError(f"{name} has {len(steps)} steps, {column} {len(labels)}")
+    evidence = {"column": column, "value": [shown(label) for label in labels], "wrong_steps": wrong} if wrong else None
+    return Alternative(left | {"completion": "\n".join(steps)}, evidence)
+
+
+def _is_open(row: Row) -> bool:
+    """Whether a row asks for an answer: it has a question, or a conversation that does not end with an answer."""
+    conversation = first_of(row, CONVERSATIONS)
+    if conversation is not None and are_messages(row[conversation]):
+        return _speaks(row[conversation][-1]) not in ANSWERERS
+    return first_of(row, (*PROMPTS, "instruction")) is not None
+
+
+def _is_answer(value: Any) -> bool:
+    return (isinstance(value, str) and bool(value.strip())) or is_message(value) or are_messages(value)
+
+
+TRANSCRIPT = re.compile(r"(?:\A|\n\n)(Human|Assistant): ?")
+
+
+def _answered(left: Row, name: str, answer: Any) -> Row:
+    """A row without its answers, with this one as its only."""
+    row = {each: value for each, value in left.items() if each not in ANSWERS}
+    if isinstance(row.get("input"), dict) and are_messages(row["input"].get(CONVERSATIONS[0])):
+        row |= row.pop("input")
+    said = [answer] if is_message(answer) else answer
+    conversation = first_of(row, CONVERSATIONS)
+    asks = first_of(row, PROMPTS) or first_of(row, ("instruction",))
+    if isinstance(said, str) and asks is None and conversation is None:
+        pieces = TRANSCRIPT.split(said)
+        if len(pieces) < 3 or pieces[0].strip():
+            raise ShapeError(f"{name}: an answer without a question; columns {', '.join(map(str, row)) or '(none)'}")
+        said = [
+            {"role": who.lower(), "content": text.strip()} for who, text in zip(pieces[1::2], pieces[2::2], strict=True)
+        ]
+    if are_messages(said) and _speaks(said[0]) not in ANSWERERS:
+        asked = {*PROMPTS, *CONVERSATIONS, "instruction"}
+        return {each: value for each, value in row.items() if each not in asked} | {CONVERSATIONS[0]: said}
+    if conversation is not None and are_messages(row[conversation]):
+        before = row[conversation]
+        if _speaks(before[-1]) in ANSWERERS:
+            raise ShapeError(f"{conversation} ends with an answer, and {name} is another one; map `turns` to say which")
+        said = [{"role": "assistant", "content": said}] if isinstance(said, str) else said
+        return row | {conversation: before + in_keys_of(before[0], said)}
+    return row | {"output": said}
+
+
+ANSWERERS = ("assistant", "gpt", "model", "chatgpt", "function_call", "bing", "bard")
+
+
+def _speaks(message: Row) -> str:
+    return str(message.get("role", message.get("from"))).strip().lower()

@@ -1,0 +1,207 @@
+"""Verdicts: what columns and keys of messages say of an answer: that it is good, that it is bad, or a grade.
+
+A grade does not say which of its values are good; only the recipe can (`record.accept`).
+"""
+
+import math
+import re
+from functools import lru_cache
+from typing import Any
+
+from curate.read.conversation import REJECTED_ANSWER, UNGRADED_ANSWER, Rejection, ShapeError
+from curate.read.raw_row import Row
+
+GOOD = frozenset(
+    {"kto_tag", "good", "is_good", "accept", "accepted", "is_accepted", "approved", "is_approved", "correct"}
+    | {"is_correct", "valid", "is_valid", "verified", "is_verified", "thumbs", "thumbs_up", "feedback"}
+    | {"preferred", "is_preferred", "is_chosen", "desirable", "is_desirable", "acceptable", "train"}
+    | {"training", "trainable", "trained", "is_trained", "loss", "use", "keep", "include", "included"}
+    | {"passed", "vote", "verdict", "safe", "is_safe", "helpful", "is_helpful", "selected", "is_selected"}
+)
+"""Columns that call an answer good where they are true, and bad where they are false."""
+BAD = frozenset(
+    {"rejected", "is_rejected", "exclude", "excluded", "deleted", "is_deleted", "spam", "is_spam", "toxic"}
+    | {"is_toxic", "bad", "is_bad", "wrong", "is_wrong", "incorrect", "is_incorrect", "invalid", "is_invalid"}
+    | {"thumbs_down", "undesirable", "unsafe", "is_unsafe", "harmful", "is_harmful", "discard", "discarded"}
+    | {"skip", "skipped", "mask", "masked", "flagged", "is_flagged", "hallucination", "hallucinated"}
+    | {"is_hallucination"}
+)
+"""Columns that call an answer bad where they are true."""
+GRADES = frozenset(
+    {"score", "rank", "rating", "reward", "stars", "grade", "quality", "votes", "upvotes", "likes"}
+    | {"helpfulness", "correctness", "quality_score", "overall_score", "answer_score", "response_score"}
+    | {"reward_score", "preference_score", "human_score", "llm_score", "answer_rating", "response_rating"}
+    | {"overall_rating", "user_rating", "human_rating"}
+)
+"""Columns whose numbers grade an answer."""
+LABEL, WEIGHT = "label", "weight"
+"""A label is feedback where it is true or false, or one of the words that judge; a grade where it is a number; a class
+else. A weight of 0 is not to be learned."""
+MESSAGE = GOOD | {WEIGHT, "learn", "train_on_turn"}
+"""Keys that say that a message is to be learned, where they are true."""
+SPANS = ("train_detail", "training_detail", "train_spans", "loss_spans")
+"""Keys of a message that say which of its characters are to be learned."""
+
+TRUE, FALSE = {"true", "yes", "y", "t", "1", "1.0"}, {"false", "no", "n", "f", "0", "0.0"}
+PRAISE = (
+    {"good", "desirable", "accept", "accepted", "approve", "approved", "correct", "chosen", "preferred", "keep"}
+    | {"thumbs_up", "thumbsup", "thumb_up", "up", "upvote", "upvoted", "+1", "👍", "valid", "right", "acceptable"}
+    | {"safe", "excellent"}
+)
+BLAME = (
+    {"bad", "undesirable", "reject", "rejected", "disapproved", "incorrect", "wrong", "discard", "drop", "exclude"}
+    | {"thumbs_down", "thumbsdown", "thumb_down", "down", "downvote", "downvoted", "-1", "-1.0", "👎", "invalid"}
+    | {"unacceptable", "unsafe", "poor"}
+)
+LIKED = {"positive", "like", "liked", "pass", "passed", "ok", "high"}
+DISLIKED = {"negative", "dislike", "disliked", "fail", "failed", "low", "terrible", "spam"}
+"""Words that judge in a column that is there for it; as a label they are as often a class."""
+
+NUMBER = re.compile(r"\s*[-+]?\.?\d")
+MEND = (
+    "state `record.accept` in the recipe, an expression that is true for answers to be learned and false for bad ones, "
+    "e.g. `{} >= 4`; `true` takes all"
+)
+
+
+class UnknownVerdict(Exception):
+    """A value of which nobody knows what it says of the answer."""
+
+
+def normal(name: Any) -> str:
+    """A column's name as the tables have it: `isCorrect` and `Is-Correct` as `is_correct`."""
+    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", str(name).strip())
+    return re.sub(r"[\s\-.]+", "_", spaced).lower()
+
+
+def truth(value: Any, reverse: bool = False) -> bool | None:
+    """Whether a value calls an answer good; None where it says nothing, as null, NaN and nothing do.
+
+    Args:
+        value: of a column that judges.
+        reverse: whether the column calls bad what it is true of.
+
+    Raises:
+        UnknownVerdict: nobody knows.
+    """
+    if (
+        value is None
+        or (isinstance(value, str) and not value.strip())
+        or (isinstance(value, float) and math.isnan(value))
+    ):
+        return None
+    if isinstance(value, (bool, int, float, str)):
+        word = _word(value)
+        if word in TRUE or word in FALSE:
+            return (word in TRUE) is not reverse
+        if word in PRAISE or word in LIKED:
+            return True
+        if word in BLAME or word in DISLIKED:
+            return False
+    raise UnknownVerdict
+
+
+@lru_cache(maxsize=1024)
+def judging(columns: tuple[Any, ...]) -> tuple[tuple[str, str], ...]:
+    """The columns that judge or grade an answer, each with its normal name."""
+    named = [(name, normal(name)) for name in columns]
+    return tuple((name, known) for name, known in named if known in GOOD | BAD | GRADES | {LABEL, WEIGHT})
+
+
+def judge(row: Row) -> tuple[Rejection | None, dict[str, str]]:
+    """What a row's columns say against its one answer, and its grades as `meta`.
+
+    A column that calls it bad comes before one that only grades it; nothing is said against what is called good.
+    """
+    found: list[Rejection] = []
+    grades: dict[str, str] = {}
+    for name, known in judging(tuple(row)):
+        value = row[name]
+        graded = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if known == WEIGHT or (known in GRADES | {LABEL} and (graded or _is_number(value))):
+            grades[name] = str(value)
+        try:
+            good = _said(known, value)
+        except UnknownVerdict:
+            found.append(Rejection(UNGRADED_ANSWER, evidence(name, value)))
+            continue
+        if good is False:
+            return Rejection(REJECTED_ANSWER, {"column": name, "value": shown(value)}), grades
+    return (found[0] if found else None), grades
+
+
+def _said(known: str, value: Any) -> bool | None:
+    """What the column says whose normal name is `known`; UnknownVerdict where it grades, or nobody knows."""
+    if known in GOOD or known in BAD:
+        return truth(value, known in BAD)
+    if known == WEIGHT:
+        return None if (weight := number(value)) is None else weight > 0
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, (int, float)):
+        if math.isnan(value):
+            return None
+        raise UnknownVerdict
+    if not isinstance(value, str):
+        return None
+    if known == LABEL:
+        if _word(value) in {"true", "false"} | PRAISE | BLAME:
+            return truth(value)
+    elif not _is_number(value):
+        try:
+            return truth(value)
+        except UnknownVerdict:  # the name of a class
+            return None
+    if _is_number(value):
+        raise UnknownVerdict
+    return None
+
+
+def message_verdict(key: str, value: Any) -> bool | None:
+    """Whether a message is to be learned by one of its keys; None where the key or its value says nothing of that.
+
+    Raises:
+        ShapeError: the key says so of a part of the message, or in a word that nobody knows.
+        UnknownVerdict: the key grades the message.
+    """
+    known = normal(key)
+    if known in SPANS:
+        raise ShapeError(f"messages: {key} says which parts of a message are trained; map `turns` to say what to do")
+    if known in GRADES:
+        return _said(known, value)
+    if known == WEIGHT:
+        return _said(WEIGHT, value)
+    if known not in MESSAGE and known not in BAD:
+        return None
+    try:
+        return truth(value, known in BAD)
+    except UnknownVerdict:
+        raise ShapeError(f"messages: {key} is {shown(value)!r}: nobody knows whether the message is trained") from None
+
+
+def evidence(name: str, value: Any) -> dict[str, Any]:
+    """Evidence of a grade."""
+    message = f"{name} grades the answer, or judges it in a word that nobody knows: {MEND.format(name)}"
+    return {"column": name, "value": shown(value), "message": message}
+
+
+def shown(value: Any) -> Any:
+    """A value as evidence has it."""
+    return value if isinstance(value, (bool, int, float)) else str(value)[:200]
+
+
+def _word(value: Any) -> str:
+    return re.sub(r"(?<=\w)[\s-]+(?=\w)", "_", str(value).strip().lower())
+
+
+def number(value: Any) -> float | None:
+    """A value as a finite number, if it is one or says one."""
+    try:
+        found = float(value)
+    except (TypeError, ValueError):
+        return None
+    return found if math.isfinite(found) else None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, str) and NUMBER.match(value) is not None

@@ -1,0 +1,139 @@
+"""Signs: characters that are no part of a word and carry meaning all the same, where they do.
+
+Beyond ASCII those are the symbols of mathematics, currencies, degrees and pictures, wherever they stand. Of ASCII it is
+an operator where it stands as one: `1 < 5`, `-30`, `a && b`, `50%`, `C++`. Hyphens and dashes between words, bullets,
+quotes, emphasis, tags, entities and the lines of a table are none.
+"""
+
+import unicodedata
+
+import numpy as np
+from numba import njit
+
+from curate.text.kernel import kernel
+
+ASCII = "!#$%&*+-/<=>^|~"
+OTHERS = "°‰′″"
+PICTURES = ((0x2600, 0x2793), (0x1F000, 0x1FAFF))
+"""Where characters of the categories So and Sk are signs: dice, cards, chess, ticks and crosses, faces and hands, but
+no bullets, boxes or trade marks. Code points, inclusive."""
+MINUS = 0x2212
+"""The minus of mathematics: the same sign as a hyphen that stands for one."""
+
+
+def is_sign(char: str) -> bool:
+    """Whether a character is a sign, if it is one of ASCII as far as `sign_run` says so."""
+    category = unicodedata.category(char)
+    picture = category in ("So", "Sk") and any(first <= ord(char) <= last for first, last in PICTURES)
+    return char in ASCII if char.isascii() else category in ("Sm", "Sc") or char in OTHERS or picture
+
+
+@njit(nogil=True, inline="always")
+def _is_blank(byte):  # type: ignore[no-untyped-def]
+    return byte == 32 or byte == 9
+
+
+@njit(nogil=True, inline="always")
+def _is_end(byte):  # type: ignore[no-untyped-def]
+    """Of a line."""
+    return byte == 10 or byte == 13
+
+
+@njit(nogil=True, inline="always")
+def _is_digit(byte):  # type: ignore[no-untyped-def]
+    return 48 <= byte <= 57
+
+
+@njit(nogil=True, inline="always")
+def _is_letter(byte):  # type: ignore[no-untyped-def]
+    return 65 <= byte <= 90 or 97 <= byte <= 122
+
+
+@njit(nogil=True, inline="always")
+def _in_word(byte):  # type: ignore[no-untyped-def]
+    return _is_digit(byte) or _is_letter(byte) or byte == 95 or byte >= 0x80
+
+
+@njit(nogil=True, inline="always")
+def _opens(byte):  # type: ignore[no-untyped-def]
+    return byte == 40 or byte == 91 or byte == 123  # ( [ {
+
+
+@njit(nogil=True, inline="always")
+def _closes(byte):  # type: ignore[no-untyped-def]
+    return byte == 41 or byte == 93 or byte == 125  # ) ] }
+
+
+@njit(nogil=True, inline="always")
+def _begins_tag(byte):  # type: ignore[no-untyped-def]
+    return _is_letter(byte) or byte == 47 or byte == 33 or byte == 63  # / ! ?
+
+
+@kernel
+def sign_run(data, begin, end, at):  # type: ignore[no-untyped-def]
+    """How often an ASCII sign is repeated from `at` on, and whether it stands as an operator there.
+
+    `curate.publish.check_text` says the same in plain Python, a line for each sign.
+    """
+    sign, last = data[at], at + 1
+    while last < end and data[last] == sign:
+        last += 1
+    run, newline = last - at, np.uint8(10)
+    before = data[at - 1] if at > begin else newline
+    after = data[last] if last < end else newline
+    left, right = at - 1, last
+    while left >= begin and _is_blank(data[left]):
+        left -= 1
+    while right < end and _is_blank(data[right]):
+        right += 1
+    near = data[left] if left >= begin else newline
+    far = data[right] if right < end else newline
+    spaced = _is_blank(before) and _is_blank(after) and not _is_end(near) and not _is_end(far)
+    tight = (_in_word(before) or _closes(before)) and (_in_word(after) or _opens(after))
+    stands = False
+    if sign == 61:  # =
+        stands = run <= 3
+    elif sign == 43 or sign == 94:  # + ^
+        stands = run <= 3 and not (_is_end(near) and (_is_blank(after) or _is_end(after)))
+    elif sign == 126:  # ~
+        stands = run == 1 and after != 47
+    elif sign == 42:  # *
+        stands = run <= 2 and ((spaced and near != 42) or tight)
+    elif sign == 47:  # /
+        numbers = (_is_digit(before) or _closes(before)) and (_is_digit(after) or _opens(after))
+        stands = run <= 2 and (spaced or numbers)
+    elif sign == 37:  # %
+        stands = run == 1 and (spaced or _is_digit(near))
+    elif sign == 38:  # &
+        stands = run == 2 or (run == 1 and spaced)
+    elif sign == 124:  # |
+        stands = run == 2 or (run == 1 and tight)
+    elif sign == 36:  # $
+        stands = run == 1 and _is_digit(after)
+    elif sign == 35:  # #
+        stands = run == 1 and _is_letter(before) and not _in_word(after)
+    elif sign == 33:  # !
+        negates = (_is_letter(after) or after == 40) and not (_in_word(before) or _closes(before) or before == 60)
+        stands = run == 1 and (after == 61 or negates or (_is_digit(before) and not _is_digit(after)))
+    elif sign == 45:  # -
+        number = _is_digit(after) or (after == 46 and last + 1 < end and _is_digit(data[last + 1]))
+        signed = number and not (_in_word(before) or _closes(before))
+        alone = _is_letter(near) and not (left > begin and _in_word(data[left - 1]))
+        other = _is_letter(far) and not (right + 1 < end and _in_word(data[right + 1]))
+        first = _is_digit(near) or _closes(near) or alone
+        second = _is_digit(far) or _opens(far) or far == 45 or far == 46 or other
+        stands = run == 1 and (after == 61 or signed or (spaced and first and second))
+    elif sign == 60:  # <
+        stop = last
+        while stop < end and data[stop] != 60 and data[stop] != 62 and not _is_end(data[stop]):
+            stop += 1
+        tag = run == 1 and _begins_tag(after) and stop < end and data[stop] == 62
+        stands = run <= 3 and not tag
+    else:  # >
+        stop = at - 1
+        while stop >= begin and data[stop] != 60 and data[stop] != 62 and not _is_end(data[stop]):
+            stop -= 1
+        tag = run == 1 and stop >= begin and data[stop] == 60 and stop + 1 < at and _begins_tag(data[stop + 1])
+        quote = _is_end(near) or (near == 62 and _is_blank(before))
+        stands = run <= 3 and not tag and not quote
+    return run, stands
