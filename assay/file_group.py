@@ -11,8 +11,9 @@ from typing import Any
 from curate.errors import AssayError
 from curate.read.encoding import SAMPLE, encoding_of
 from curate.read.mapping import Mapper, RecordMapping, RowError
-from curate.read.profile import MOSTLY, VERDICTS, Guess, Profile, Seen, guess, json_object
+from curate.read.profile import MOSTLY, Guess, Profile, Seen, guess, json_object
 from curate.read.raw import InputFile, Row, Unread, read_rows
+from curate.read.verdicts import BAD, GOOD, GRADES
 from curate.record import SCHEMA
 
 IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -69,6 +70,8 @@ class Group:
     unreadable: int = 0
     unrecognised: str | None = None
     """Why the first of the rows without a shape has none."""
+    asks: str | None = None
+    """What the first of the rows asks of which only the recipe can say what is to be learned."""
 
     @property
     def size(self) -> int:
@@ -100,6 +103,11 @@ class Group:
             raise AssayError(
                 f"{self.files[0].name}: {what}.",
                 remedy="Mend the file, or state in a recipe how it is written (`format`, `encoding`, `delimiter`).",
+            )
+        if self.asks is not None and not self.recognised:
+            raise AssayError(
+                f"{self.files[0].name}: {self.asks}.",
+                remedy="Write the recipe's `record` by hand: nothing is guessed of answers that may be bad ones.",
             )
         found = self.guess
         if self.recognised:
@@ -157,11 +165,11 @@ class Group:
             _, keys = self._noticed()
             keys |= {name.partition(".")[2] for name in self.told if name.startswith("message_key_not_read.")}
             said += [f"Of messages these keys are not read: {named(sorted(keys), MOST_NAMED)}."] if keys else []
-        verdicts = [name for name in columns if name.lower() in VERDICTS]
+        verdicts = [name for name in columns if name.lower() in GOOD | BAD | GRADES]
         if verdicts:
             said.append(
                 f"Whether an answer is good may stand in {named(verdicts, MOST_NAMED)}, of which no notice is taken. "
-                "If it does, let the recipe reject bad answers: `record.underivable` with `when` and `because`."
+                "If it does, say in the recipe which answers are learned: `record.accept`."
             )
         said += [f"{count:,} of the rows looked at go to quarantine as {why}." for why, count in self.rejected.items()]
         return said
@@ -212,7 +220,9 @@ class Group:
         self.profile.add(row)
         records = record_of(row)
         if not records:
-            self.unrecognised = self.unrecognised or why_unrecognised(row)
+            why = why_unrecognised(row)
+            self.unrecognised = self.unrecognised or str(why["message"])
+            self.asks = self.asks or (str(why["message"]) if "asks" in why else None)
             return
         shape, *others = records[0]["told"]
         self.shapes[shape] += 1
@@ -264,13 +274,13 @@ def record_of(row: Row) -> list[dict[str, Any]]:
         return []
 
 
-def why_unrecognised(row: Row) -> str:
-    """What is said of a row whose shape is not recognised."""
+def why_unrecognised(row: Row) -> dict[str, Any]:
+    """What is said of a row whose shape is not recognised: the quarantine's evidence."""
     try:
         _RECOGNISE.records(row, "")
     except RowError as problem:
-        return str(problem.evidence["message"])
-    return ""
+        return problem.evidence
+    return {"message": ""}
 
 
 def rows_recognised(file: InputFile) -> Iterator[tuple[int, Row | Unread]]:

@@ -164,12 +164,14 @@ class Adapter(Published):
 
     @property
     def validation_loss(self) -> list[float]:
-        """Mean loss of an answer's token over the validation rows: before training, and after each epoch."""
+        """Mean loss of an answer's token over the validation rows: before training, and after each epoch; empty where
+        there are no such rows."""
         return self.manifest.loss.validation
 
     def gist(self) -> str:
-        before, *_, after = self.validation_loss
-        return f"trained on {self.manifest.rows.train:,} rows, validation loss {before:.3f} to {after:.3f}"
+        losses = self.validation_loss
+        told = f"{losses[0]:.3f} to {losses[-1]:.3f}" if losses else "not known (no validation rows)"
+        return f"trained on {self.manifest.rows.train:,} rows, validation loss {told}"
 
     def tables(self) -> "list[Table]":
         from train.summary import training_tables

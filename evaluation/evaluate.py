@@ -94,7 +94,7 @@ def evaluate(
     train = read_split(version, "train", COLUMNS, store.cache)
     sliced = [name for name in ("language", "source") if name in pq.read_schema(version / "test.parquet").names]
     rows = _rows(version, [*COLUMNS, *sliced], settings, store.cache)
-    renderer = Renderer(template, *load_tokenizer(base.folder), recipe.render.answers)
+    renderer = Renderer(template, *load_tokenizer(base.folder), recipe.render.answers, recipe.render.reasoning)
     judge = None if contract.target_schema is None else Judge(contract.target_schema, settings.fields)
     answers = Asking(
         rows, train, recipe, renderer, judge, contract.target_schema, model, adapter, store.cache, progress

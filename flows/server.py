@@ -9,6 +9,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 from curate.errors import AssayError
 from curate.progress import Progress
@@ -30,12 +31,13 @@ def prefect_api(progress: Progress) -> Iterator[None]:
     Ours serves to the end of the process: Prefect sends its last log lines when the interpreter exits.
 
     Raises:
-        AssayError: the server does not come up.
+        AssayError: at the user's URL no API answers that Prefect can work with, or our server does not come up.
     """
     from prefect.context import refresh_global_settings_context
     from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-    if PREFECT_API_URL.value():
+    if url := PREFECT_API_URL.value():
+        _check(url)
         yield
         return
     progress("start Prefect", 0, 1, "server")
@@ -46,6 +48,33 @@ def prefect_api(progress: Progress) -> Iterator[None]:
     # Nobody watches this server for heartbeats, and ending them takes a second of each flow.
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         yield
+
+
+def _check(url: str) -> None:
+    """See to it that an API answers, and takes what Prefect is told to identify itself with."""
+    from httpx import HTTPStatusError
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}), get_client(sync_client=True) as client:
+        try:
+            client.raise_for_api_version_mismatch()
+            failure = client.api_healthcheck()
+        except Exception as error:
+            failure = error.__cause__ if isinstance(error.__cause__, Exception) else error
+    if failure is None:
+        return
+    status = failure.response.status_code if isinstance(failure, HTTPStatusError) else None
+    why = f"it answers {status}" if status else str(failure) or type(failure).__name__
+    parts = urlsplit(url)
+    place = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+    key = "Set PREFECT_API_KEY or PREFECT_API_AUTH_STRING to what the server expects" if status in (401, 403) else None
+    raise AssayError(
+        f"PREFECT_API_URL names {place}, and no Prefect API answers there: {why}.",
+        remedy=f"{key or 'Start that server (`prefect server start`), or mend the URL (it ends in /api)'}; or unset "
+        "PREFECT_API_URL (`prefect config unset PREFECT_API_URL`, where a profile sets it), and a temporary server is "
+        "started for the run.",
+    )
 
 
 def _start() -> str:

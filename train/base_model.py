@@ -3,6 +3,7 @@
 import contextlib
 import importlib.metadata
 import io
+import json
 import logging
 import shutil
 import warnings
@@ -16,7 +17,7 @@ from curate.cache import cache_folder
 from curate.errors import AssayError
 from curate.hashing import digest, file_digest, files_digest
 from curate.progress import Progress, silent
-from curate.rows.renderer import TOKENIZER_FILES
+from curate.rows.renderer import TOKENIZER_FILES, load_tokenizer
 
 if TYPE_CHECKING:
     import torch
@@ -93,7 +94,8 @@ def model_of(name: str, folder: Path) -> BaseModel:
     """The model in a folder, hashed.
 
     Raises:
-        AssayError: there are no safetensors, or there is no fast tokenizer.
+        AssayError: there are no safetensors, there is no fast tokenizer, or it has more tokens than there are
+            embeddings.
     """
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
@@ -116,7 +118,7 @@ def prepare_tokenizer(name: str, cache: Path) -> Path:
         cache: folder for what is downloaded and converted.
 
     Raises:
-        AssayError: there is no such model, or it has no fast tokenizer.
+        AssayError: there is no such model, it has no fast tokenizer, or one with more tokens than embeddings.
     """
     source = _source(name, cache, TOKENIZER_FILES)
     gguf = _gguf(source, name)
@@ -280,4 +282,30 @@ def _tokenizer_folder(folder: Path, name: str) -> Path:
                 f"Base model {name}: no {file} in {folder}.",
                 remedy="Save its fast tokenizer there: AutoTokenizer.from_pretrained(MODEL).save_pretrained(FOLDER).",
             )
+    _check_embeddings(folder, name)
     return folder
+
+
+def _check_embeddings(folder: Path, name: str) -> None:
+    """See to it that every token of the tokenizer has an embedding; a model may have more of them, for padding.
+
+    Raises:
+        AssayError: names both sizes, and tokens without one.
+    """
+    path = folder / "config.json"
+    config = json.loads(path.read_bytes()) if path.is_file() else {}
+    rows = config.get("vocab_size", config.get("text_config", {}).get("vocab_size"))
+    if rows is None:
+        return
+    tokenizer, _ = load_tokenizer(folder)
+    vocabulary = tokenizer.get_vocab()
+    size = max(vocabulary.values()) + 1
+    if size > rows:
+        beyond = sorted((number, token) for token, number in vocabulary.items() if number >= rows)
+        named = ", ".join(repr(token) for _, token in beyond[:3]) + (", …" if len(beyond) > 3 else "")
+        raise AssayError(
+            f"Base model {name}: its tokenizer has ids for {size:,} tokens, its embeddings (vocab_size in {path.name}) "
+            f"have {rows:,} rows: there is none for {named}.",
+            remedy=f"Tokens were added and the model was not made larger. Load it, call "
+            f"model.resize_token_embeddings({size}) and save it again; or save the tokenizer that the model came with.",
+        )

@@ -44,6 +44,8 @@ class AdapterInputs(Part):
     base: BaseParent
     answers: str | None = None
     """Which answers of a conversation are trained, as `render.answers` of the recipe says."""
+    reasoning: str | None = None
+    """What becomes of what is thought before an answer, as `render.reasoning` of the recipe says."""
     settings: dict[str, Any]
     """`training` of the recipe."""
 
@@ -72,7 +74,7 @@ class Loss(Part):
     train: list[float]
     """Of each epoch, while it was learning."""
     validation: list[float]
-    """Before training and after each epoch."""
+    """Before training and after each epoch; empty where the validation split has no rows."""
 
 
 class Compute(Part):

@@ -28,7 +28,7 @@ VERSION = 1
 """Of the method; an adapter of another one is not taken for the same."""
 
 VALIDATION_ROWS = 64
-"""Rows of the validation split that the loss is taken over, before training and after each epoch."""
+"""Rows of the validation split that the loss is taken over, before training and after each epoch, where it has any."""
 
 LIBRARIES = ("accelerate", "bitsandbytes", "peft", "torch", "transformers", "trl")
 
@@ -58,6 +58,7 @@ def train(version: Path, recipe: TrainingRecipe, store: Store, progress: Progres
         dataset=DatasetParent.of(manifest),
         base=BaseParent(model=base.name, **parents(base, template)),
         answers=recipe.render.answers,
+        reasoning=recipe.render.reasoning,
         settings=settings.model_dump(mode="json"),
     ).content()
     event = {"event": "adapters", "name": recipe.name}
@@ -67,7 +68,7 @@ def train(version: Path, recipe: TrainingRecipe, store: Store, progress: Progres
         store.record(event | {"version": found.name, "found": True})
         return found
 
-    renderer = Renderer(template, *load_tokenizer(base.folder), recipe.render.answers)
+    renderer = Renderer(template, *load_tokenizer(base.folder), recipe.render.answers, recipe.render.reasoning)
     weights = manifest.recipe.get("balance", {}).get("weights", {})
     examples = _examples(version, "train", settings.rows, settings, renderer, store, weights)
     validation = _examples(version, "validation", VALIDATION_ROWS, settings, renderer, store)
@@ -120,14 +121,16 @@ def _examples(
     store: Store,
     weights: Mapping[str, float] | None = None,
 ) -> list[Example]:
-    """Up to so many rows of a split, encoded.
+    """Up to so many rows of a split, encoded; none where the validation split has none.
 
     Raises:
-        AssayError: no row is short enough, or one cannot be trained.
+        AssayError: there is no row to train on, or no row is short enough, or one cannot be trained.
     """
     rows = read_split(version, split, ["id", "label", "cluster", "tokens", "messages"], store.cache)
+    if not rows and split == "train":
+        raise AssayError(f"{version}: the train split has no rows.", remedy="Give it some: split.train in the recipe.")
     examples = encode(select(rows, count, settings.max_tokens, settings.seed, weights), renderer)
-    if not examples:
+    if rows and not examples:
         raise AssayError(
             f"{version}: no row of the {split} split has {settings.max_tokens} tokens or fewer.",
             remedy="Raise training.max_tokens in the recipe.",

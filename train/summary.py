@@ -11,7 +11,6 @@ def training_tables(adapter: Path, store: Store) -> list[Table]:
     """What the adapter of a folder was trained on, what it did to the loss, and how fast it went."""
     manifest = AdapterManifest.read(adapter)
     loss = manifest.loss
-    before, *after = loss.validation
     told = [event for event in store.events() if event["event"] == "adapters" and event["version"] == adapter.name]
     trained = [event for event in told if not event["found"]]
     rows = [
@@ -21,11 +20,20 @@ def training_tables(adapter: Path, store: Store) -> list[Table]:
         ["epochs", f"{len(loss.train)}"],
         ["tokens seen", f"{manifest.tokens.seen:,}"],
         ["of them trained", f"{manifest.tokens.trained:,}"],
-        ["validation loss before", f"{before:.3f}"],
-        ["validation loss after each epoch", ", ".join(f"{value:.3f}" for value in after)],
+        *_validation(loss.validation),
         ["training loss of each epoch", ", ".join(f"{value:.3f}" for value in loss.train)],
         ["seconds", f"{trained[-1]['seconds']:,.1f}"],
         ["tokens per second", f"{trained[-1]['tokens_per_second']:,.0f}"],
         ["found in the store", "yes" if told[-1]["found"] else "no"],
     ]
     return [Table("adapter", f"Adapter {manifest.name}/{manifest.version}", ["", "value"], rows)]
+
+
+def _validation(losses: list[float]) -> list[list[str]]:
+    if not losses:
+        return [["validation loss", "not known: the validation split has no rows"]]
+    before, *after = losses
+    return [
+        ["validation loss before", f"{before:.3f}"],
+        ["validation loss after each epoch", ", ".join(f"{value:.3f}" for value in after)],
+    ]

@@ -35,7 +35,7 @@ class Losses:
     train: list[float] = field(default_factory=list)
     """Over each epoch, while it was being trained."""
     validation: list[float] = field(default_factory=list)
-    """Before training and after each epoch."""
+    """Before training and after each epoch; none without rows to validate on."""
     tokens: int = 0
     """Seen in training, prompts included, padding not."""
     seconds: float = 0.0
@@ -71,7 +71,7 @@ def fit(
         model: what `adapted` gave.
         base: the model it was made of.
         examples: at least one.
-        validation: at least one; the loss over them is taken before training and after each epoch.
+        validation: the loss over them, if there are any, is taken before training and after each epoch.
         settings: of the recipe.
         progress: told in tokens.
     """
@@ -177,8 +177,10 @@ class Validate(TrainerCallback):
         self._validate()
 
     def _validate(self) -> None:
-        batch_size = self.trainer.args.per_device_train_batch_size
-        self.trainer.losses.validation.append(mean_loss(self.trainer.model, self.validation, batch_size, self.progress))
+        if self.validation:
+            batch_size = self.trainer.args.per_device_train_batch_size
+            loss = mean_loss(self.trainer.model, self.validation, batch_size, self.progress)
+            self.trainer.losses.validation.append(loss)
         self.begin = time.perf_counter()
 
 

@@ -10,7 +10,7 @@ from curate.publish.published import Row
 
 
 def _answer_at(row: Row) -> int | None:
-    """Which turn is the answer: the last one that is trained, where there is no target and the assistant speaks last."""
+    """Which turn is the answer: without a target, where the assistant speaks last, the last that is trained."""
     turns = row["turns"]
     if row["target"] is not None or not turns or turns[-1]["role"] != "assistant":
         return None

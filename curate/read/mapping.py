@@ -12,10 +12,9 @@ from pydantic import Field, model_validator
 
 from curate.errors import AssayError
 from curate.read.conversation import (
-    NOT_TEXT,
     REJECTED_ANSWER,
+    UNRECOGNISED,
     Conversation,
-    NotTextError,
     Paths,
     Rejection,
     ShapeError,
@@ -30,8 +29,6 @@ from curate.stage import Settings
 
 UNDERIVABLE = "label_underivable"
 """Reason: the recipe's `underivable` says that no record can be made of the row; the evidence says why."""
-UNRECOGNISED = "unrecognised"
-"""Reason: the row fits no known shape, or not the one that its columns tell; the evidence says what was looked for."""
 UNMAPPABLE = "unmappable"
 """Reason: an expression of the recipe failed on the row, or gave something else than text; the evidence names it."""
 
@@ -182,28 +179,32 @@ class Mapper:
             RowError: no record can be made of this row.
         """
         columns = row | self.lookups | {"_row": row, "_file": file}
-        named = {name: use for name, use in self._named.items() if name in row}
+        named = {name: use for name, use in self._named.items() if name in row} if self._named else {}
         if self.mapping.turns is not None:
             values = self._values(columns)
             why = self._verdict(values, None)
             made = self._record(values, self._mapped_turns(values), None, {})
             return [made | {"told": {}, "taken": named, "rejected": why and (why.reason, why.evidence)}]
         shape, conversations, taken = _recognised(row, self.mapping)
+        taken = taken | named if named else taken
         records: list[dict[str, Any]] = []
         ids: dict[int, str] = {}
         for each in conversations:
-            values = self._values(columns | {"turns": each.turns})
+            columns["turns"] = each.turns
+            values = self._values(columns)
             cut = self._target is not None and len(each.turns) > 1 and each.turns[-1]["role"] == "assistant"
-            turns = each.turns[:-1] if cut else each.turns
-            told = {shape: 1} | each.told | ({"turns_left_out": each.left_out} if each.left_out else {})
-            record = self._record(values, turns, each.group, each.meta)
-            rejected = None
-            if (why := self._verdict(values, each)) is not None:
-                preferred = ids.get(id(why.preferred))
-                rejected = why.reason, why.evidence | ({"preferred": preferred} if preferred else {})
+            thought = each.turns[-1].get("reasoning") if cut else None
+            record = self._record(values, each.turns[:-1] if cut else each.turns, each.group, each.meta, thought)
+            record["told"] = {shape: 1, **each.told}
+            if each.left_out:
+                record["told"]["turns_left_out"] = each.left_out
+            record["taken"] = taken
+            why = self._verdict(values, each)
+            if why is not None and (preferred := ids.get(id(why.preferred))) is not None:
+                why.evidence["preferred"] = preferred
+            record["rejected"] = why and (why.reason, why.evidence)
             ids[id(each)] = record["id"]
-            beside = {"told": told, "taken": taken | named, "rejected": rejected}
-            records.append(record | {"reasoning": each.turns[-1].get("reasoning") if cut else None} | beside)
+            records.append(record)
         return records
 
     def _verdict(self, values: Row, made: Conversation | None) -> Rejection | None:
@@ -214,7 +215,9 @@ class Mapper:
             return Rejection(REJECTED_ANSWER, {"rule": "record.accept"})
         return None
 
-    def _record(self, values: Row, turns: list[Turn], group: str | None, meta: dict[str, str]) -> dict[str, Any]:
+    def _record(
+        self, values: Row, turns: list[Turn], group: str | None, meta: dict[str, str], thought: str | None = None
+    ) -> dict[str, Any]:
         target: str | None = None
         if isinstance(self._target, list):
             target = "{" + ", ".join([f"{key}: {values[name]}" for key, name in self._target]) + "}"
@@ -222,9 +225,10 @@ class Mapper:
             target = values[self._target]
         mapped = {key: values[name] for key, name in self._meta if values[name] is not None}
         return {
-            "id": content_id(turns, target),
+            "id": content_id(turns, target, thought),
             "turns": turns,
             "target": target,
+            "reasoning": thought,
             "group": values[self._group] if self._group else group,
             "label": values[self._label] if self._label else None,
             "language": None,
@@ -261,10 +265,8 @@ class Mapper:
 def _recognised(row: Row, mapping: RecordMapping) -> Recognised:
     try:
         return recognise(row, mapping.shape, mapping.paths)
-    except NotTextError as problem:
-        raise RowError(NOT_TEXT, {"message": str(problem)}) from None
     except ShapeError as problem:
-        raise RowError(UNRECOGNISED, {"message": str(problem)}) from None
+        raise RowError(problem.reason, {"message": str(problem)} | problem.more) from None
     except Exception as error:  # whatever a row's values are
         raise RowError(UNRECOGNISED, {"message": f"{type(error).__name__}: {error}"}) from None
 
@@ -277,8 +279,8 @@ def _columns_named(mapping: RecordMapping) -> dict[str, str]:
     sources += [("conversation", mapping.turns)] if isinstance(mapping.turns, str) else []
     target = mapping.target.values() if isinstance(mapping.target, dict) else [mapping.target]
     sources += [("target", source) for source in target if source is not None]
-    beside = {"feedback": mapping.accept, "group": mapping.group, "label": mapping.label}
-    sources += [(use, source) for use, source in beside.items() if source is not None]
+    beside = [("feedback", mapping.accept), ("group", mapping.group), ("label", mapping.label)]
+    sources += [(use, source) for use, source in beside if source is not None]
     sources += [("meta", source) for source in mapping.meta.values()]
     sources += [("underivable", rule.when) for rule in mapping.underivable]
     sources += [("let", source) for source in mapping.let.values()]
@@ -286,7 +288,7 @@ def _columns_named(mapping: RecordMapping) -> dict[str, str]:
 
 
 def _names_in(source: str) -> list[str]:
-    """The names of an expression, and the keys and attributes that it takes of values such as `_row`."""
+    """The names, keys and attributes that an expression has."""
     parsed = ENVIRONMENT.parse("{{" + source + "}}")
     keys = [each.arg.value for each in parsed.find_all(nodes.Getitem) if isinstance(each.arg, nodes.Const)]
     attributes = [each.attr for each in parsed.find_all(nodes.Getattr)]

@@ -208,13 +208,6 @@ REFERENCE = re.compile(
     re.IGNORECASE,
 )
 """A checksum, a UUID, a date or a timestamp, a path or a URL."""
-VERDICTS = frozenset(
-    """label kto_tag is_good good bad accepted accept is_accepted approved correct is_correct verified valid thumbs
-    thumbs_up thumbs_down feedback preferred preference desirable train training trainable loss exclude excluded
-    include deleted spam is_toxic weight score scores rank rating ratings reward stars quality votes upvotes grade
-    chosen rejected winner better""".split()  # noqa: SIM905
-)
-"""Names of columns that may say whether an answer is good; what is known to say it is obeyed where rows are read."""
 PROSE = 15
 """Characters that the texts of a column have on average, at least, if people wrote them."""
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 Message = dict[str, Any]
-"""{"role": "system" | "user" | "assistant" | "tool", "content": text}, and perhaps "trained": false for an answer that is not, else null."""
+"""{"role": "system" | "user" | "assistant" | "tool", "content": text, "trained": False | None, or absent}."""
 
 LIBRARIES = ("jinja2", "tokenizers")
 """Packages whose versions text and tokens depend on."""
@@ -124,6 +124,11 @@ class Thoughts:
 def is_trained(message: Message) -> bool:
     """Whether a turn or message is an answer that may be trained."""
     return message["role"] == "assistant" and message.get("trained") is not False
+
+
+def up_to_answer(messages: Sequence[Message]) -> Sequence[Message]:
+    """The messages up to the last answer that is trained; there must be one."""
+    return messages[: max(at for at, message in enumerate(messages) if is_trained(message)) + 1]
 
 
 class TaskTemplate:

@@ -295,8 +295,8 @@ def test_an_equal_prompt_and_a_near_duplicate_in_another_split(version: Path) ->
     assert {"prompts", "near_duplicates"} <= set(failing(version)) <= {"prompts", "near_duplicates", "duplicates"}
 
     content = copied["turns"][0]["content"] + " end"
-    rows[0]["turns"] = [{"role": "user", "content": content}]
-    rows[0]["messages"] = [{"role": "user", "content": content}, copied["messages"][-1]]
+    rows[0]["turns"] = [copied["turns"][0] | {"content": content}]
+    rows[0]["messages"] = [copied["messages"][0] | {"content": content}, copied["messages"][-1]]
     rows[0]["text"] = copied["text"].replace(copied["turns"][0]["content"], content)
     write(version, "test", rows)
     forge(version)

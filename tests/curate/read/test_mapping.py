@@ -61,6 +61,7 @@ def test_a_record() -> None:
         "id": content_id(turns, '{"b": 6, "a": "é"}'),
         "turns": turns,
         "target": '{"b": 6, "a": "é"}',
+        "reasoning": None,
         "group": "2",
         "label": None,
         "language": None,
