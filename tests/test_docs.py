@@ -84,6 +84,20 @@ def test_the_page_of_stages_is_what_the_command_prints() -> None:
     assert page.endswith("\n".join(table.markdown() for table in stages().tables()))
 
 
+def test_the_page_of_the_recipe_has_every_key_with_its_meaning() -> None:
+    [table] = recipe_schema().tables()
+    assert (ROOT / "docs/recipe.md").read_text().endswith(table.markdown())
+    keys = [key for key, _, _ in table.rows]
+    assert len(keys) == len(set(keys))
+    assert [key for key, _, about in table.rows if not about] == []
+    schema = recipe_schema().schema
+    named = {name for each in [schema, *schema["$defs"].values()] for name in each.get("properties", {})}
+    assert named <= {key.rpartition(".")[2].removesuffix("[]") for key in keys}
+    assert {"sources[].record_start", "record.turns[].role", "select.rows", "variants.NAME.training"} <= {*keys}
+    filters = (ROOT / "docs/expressions.md").read_text()
+    assert [name for name in FILTERS if not re.search(rf"\b{name}\b", filters)] == []
+
+
 def test_every_reason_of_every_stage_is_documented_as_it_is() -> None:
     lines = re.findall(
         r"^\| `(\w+)` \| (\w+) \| (.*) \| .+ \|$", (ROOT / "docs/quarantine.md").read_text(), re.MULTILINE

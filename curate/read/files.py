@@ -53,8 +53,9 @@ class Options(Settings):
     rows: str | None = Field(
         None,
         min_length=1,
-        description="Where a JSON object has its rows: a key's name; * for the values of all keys, which become the "
-        "column _key; . if the object is a row itself. By default told by its form.",
+        description="Where a JSON object has its rows: a key's name, or several from the outside in, as data.items; * "
+        "for the values of all keys, which become the column _key; . if the object is a row. By default told by its "
+        "form.",
     )
 
     record_start: str | None = Field(

@@ -108,6 +108,9 @@ def _object_rows(value: Any, rows: str) -> Iterable[Any]:
         return [value]
     if rows == "*":
         return [each | {"_key": key} if isinstance(each, dict) else each for key, each in value.items()]
+    if rows not in value and "." in rows:
+        key, _, below = rows.partition(".")
+        return _object_rows(value[key], below) if isinstance(value.get(key), dict) else [_no_list(rows, 1)]
     inner = value.get(rows)
     return inner if isinstance(inner, list) else [_no_list(rows, 1)]
 
@@ -181,6 +184,9 @@ class _JsonText:
             elif key == rows and self._peek() == "[":
                 there = True
                 yield from self._elements(self._element)
+            elif rows.startswith(f"{key}.") and self._peek() == "{":
+                there = True
+                yield from self._members(rows.removeprefix(f"{key}."))
             else:
                 self._value()
 

@@ -47,7 +47,7 @@ class Underivable(Settings):
 
 
 class TurnMapping(Settings):
-    role: Literal["system", "user", "assistant"]
+    role: Literal["system", "user", "assistant"] = Field(description="Who says it.")
     content: Source = Field(description="Expression giving the turn's text; a turn whose text is none is left out.")
 
 
@@ -60,7 +60,7 @@ class RecordMapping(Settings):
     """
 
     let: dict[Name, Source] = Field(default={}, description="Named expressions, in order; each sees those above it.")
-    underivable: list[Underivable] = []
+    underivable: list[Underivable] = Field([], description="Rows of which no record is to be made, and why.")
     shape: Shape | None = Field(None, description="The one shape that rows have; by default each row's is recognised.")
     paths: Paths = Field(
         "preferred",
@@ -88,7 +88,7 @@ class RecordMapping(Settings):
         "default, conversations that begin alike.",
     )
     label: Source | None = Field(None, description="What the split is stratified by.")
-    meta: dict[str, Source] = {}
+    meta: dict[str, Source] = Field({}, description="Anything else that a template may want, by names of your own.")
 
     @model_validator(mode="after")
     def _one_origin_of_turns(self) -> "RecordMapping":

@@ -143,6 +143,11 @@ def test_objects_of_rows() -> None:
     assert parsed(orjson.dumps({"only": rows, "b": []}), "json", rows="only") == rows
     assert parsed(orjson.dumps({"messages": rows}), "json") == [{"messages": rows}]
     assert parsed(orjson.dumps({"k": rows[0]}), "json", rows="*") == [{"a": 1, "_key": "k"}]
+    assert parsed(orjson.dumps({"a": 1, "b": {"c.d": rows, "e": {"f": rows}}}), "json", rows="b.e.f") == rows
+    assert parsed(orjson.dumps({"a.b": rows, "a": {"b": []}}), "json", rows="a.b") == rows
+    for absent in ("b.e", "a.e", "x.y"):
+        [row] = parsed(orjson.dumps({"a": 1, "b": {"e": {}}}), "json", rows=absent)
+        assert isinstance(row, Unread)
 
 
 def test_a_long_array_is_read_element_by_element(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,6 +156,8 @@ def test_a_long_array_is_read_element_by_element(monkeypatch: pytest.MonkeyPatch
     content = json.dumps(rows, ensure_ascii=False, indent=1).encode()
     assert parsed(content, "json") == rows
     assert parsed(b'{"a": 1, "data": ' + content + b', "b": []}', "json", rows="data") == rows
+    deep = b'{"a": {"x": 1}, "data": {"n": 2, "page": {"items": ' + content + b', "m": {}}}}'
+    assert parsed(deep, "json", rows="data.page.items") == rows
     *whole, broken = parsed(content[: len(content) // 2], "json")
     assert whole == rows[: len(whole)]
     assert isinstance(broken, Unread)
