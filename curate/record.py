@@ -48,10 +48,10 @@ SCHEMA = pa.schema(
 
 id: 128-bit hash (32 hex digits) of the turns, the target and its reasoning as they were read; it never changes after.
 turns: what was said, see TURN; target: the expected structured answer as canonical JSON text, or null; reasoning: what
-was thought before the target, or null; group: rows of one group share a split (of several keys, with
-KEYS between them, those that share one); label: what the split is stratified by;
-language: ISO 639 code or "und"; source: drop (its hash), file (relative to the source's root), row (0-based within the
-file, where a tree of messages that are rows of their own counts as one); meta: any other strings.
+was thought before the target, or null; group: rows of one group share a split (of several keys, with KEYS between them,
+those that share one); label: what the split is stratified by; language: ISO 639 code or "und"; source: drop (its hash),
+file (relative to the source's root), row (0-based within the file, where a tree of messages that are rows of their own
+counts as one); meta: any other strings.
 """
 
 QUARANTINE_SCHEMA = pa.schema(

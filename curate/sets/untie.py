@@ -20,9 +20,9 @@ def untie(
 ) -> dict[int, dict[str, Any]]:
     """Take apart, in place, the components in which several splits are fixed; gives back the rows that must go.
 
-    A row joins its cluster with its group's keys. As in Kruskal's algorithm the rows of such a component are put back one by
-    one, and one that would join two splits stays out: recorded rows first, which all stand, then the others in the
-    order of `rank`, of equals those first that touch one split only, the split that most rows touch first; then the
+    A row joins its cluster with its group's keys. As in Kruskal's algorithm the rows of such a component are put back
+    one by one, and one that would join two splits stays out: recorded rows first, which all stand, then the others in
+    the order of `rank`, of equals those first that touch one split only, the split that most rows touch first; then the
     least id first. No row that stayed out could be put back, so none goes that did not have to once the others were in.
 
     Args:
