@@ -104,7 +104,7 @@ class Clean(RowStage):
     )
     whitespace: Literal["keep", "tidy"] = Field(
         "keep",
-        description="Whether turns lose blanks at line ends, blank lines after the first, and white space at either end.",
+        description="Whether turns lose blanks at line ends and at either end, and blank lines but one in a row.",
     )
     template_markers: Literal["quarantine", "keep"] = Field(
         "quarantine", description="What becomes of rows in which a turn holds a chat template's turn markers."
