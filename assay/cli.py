@@ -294,13 +294,19 @@ def compare(
 @command("assay inspect drop --write recipes/mine")
 def inspect(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="A file, or a folder of files.")],
-    rows: Annotated[int, typer.Option(min=1, help="How many rows of each kind of files to look at.")] = 1000,
+    sample: Annotated[int, typer.Option(min=1, help="How many rows of each kind of files to look at.")] = 1000,
+    format: Annotated[str | None, typer.Option(help="Format of the files: jsonl, csv ...; else they tell it.")] = None,
+    encoding: Annotated[str | None, typer.Option(help="Encoding of the text, e.g. cp1252.")] = None,
+    delimiter: Annotated[str | None, typer.Option(help="What is between a table's cells.")] = None,
+    rows: Annotated[str | None, typer.Option(help="Where a JSON object has its rows, e.g. data.items.")] = None,
     write: Annotated[
         Path | None, typer.Option(help="New folder for a starter recipe and its contract; nothing is overwritten.")
     ] = None,
 ) -> Result:
     """Show what would be read of files that have no recipe yet, and write a recipe and a contract to start with."""
-    return assay.inspect(path, rows=rows, write=write)
+    return assay.inspect(
+        path, sample=sample, format=format, encoding=encoding, delimiter=delimiter, rows=rows, write=write
+    )
 
 
 @command("assay contract licences")

@@ -312,21 +312,36 @@ def compare(
     return Comparison(compare_scorecards(first, second, system, other_system or system))
 
 
-def inspect(path: Place, *, rows: int = 1000, write: Place | None = None) -> "Inspection":
+def inspect(
+    path: Place,
+    *,
+    sample: int = 1000,
+    format: str | None = None,
+    encoding: str | None = None,
+    delimiter: str | None = None,
+    rows: str | None = None,
+    write: Place | None = None,
+) -> "Inspection":
     """Look at files that have no recipe yet: what would be read of them.
 
     Args:
         path: a file, or a folder of files.
-        rows: how many rows of each kind of files to look at.
+        sample: how many rows of each kind of files to look at.
+        format: of all files, as a recipe's source states it; so are the next three. By default told by the files.
+        encoding: Python's name of the text's encoding.
+        delimiter: what is between a table's cells.
+        rows: where a JSON object has its rows.
         write: new folder for a starter recipe and its contract; nothing is overwritten.
 
     Raises:
-        AssayError: there is nothing to read, or no mapping can be guessed to write.
+        AssayError: there is nothing to read, an option makes no sense, or no mapping can be guessed to write.
     """
     from assay.inspection import inspect as inspect_path
     from assay.starter import write_starter
 
-    inspection = inspect_path(Path(path), _positive("rows", rows))
+    stated = {"format": format, "encoding": encoding, "delimiter": delimiter, "rows": rows}
+    options = {name: value for name, value in stated.items() if value is not None}
+    inspection = inspect_path(Path(path), _positive("sample", sample), options)
     if write is not None:
         inspection.written = write_starter(inspection, Path(write))
     return inspection

@@ -1,122 +1,25 @@
 """Inspect: what would be read of a file or folder, before there is a recipe for it."""
 
 import glob
-import json
-import re
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from pydantic import ValidationError
+
+from assay.file_group import MOST_FILES, Group, named, record_of, rows_recognised
+from assay.layouts import layout
 from assay.result import Result
 from curate.errors import AssayError
-from curate.read.encoding import SAMPLE, encoding_of
-from curate.read.mapping import Mapper, RecordMapping, RowError
-from curate.read.profile import MOSTLY, Guess, Profile, Seen, example, guess, json_object
-from curate.read.raw import Files, InputFile, Row, Unread, find_files, form_of, read_rows
-from curate.record import SCHEMA
+from curate.read.profile import example
+from curate.read.raw import Files, InputFile, Unread, find_files, form_of
 from curate.table import Table
 
-IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-RESERVED = {"and", "or", "not", "in", "is", "if", "else", "true", "false", "none", "self", "turns", "loop", "for"}
-MOST_NAMED = 10
-"""Columns that an error names."""
-MOST_FILES = 200
-"""Files of a group that are sampled, at equal distances."""
-MOST_SHOWN = 5
-"""Rows that cannot be read of which the reasons are kept."""
 MOST_GROUPS, MOST_COLUMNS, LONGEST_EXAMPLE = 8, 40, 60
 """What tables show: groups, columns, characters of an example."""
-
-
-@dataclass
-class Group:
-    """Files that would be read in one way: of one format and one shape, or of one set of columns."""
-
-    format: str | None
-    """None for archives."""
-    stated: bool
-    """Whether a recipe must state the format, because the files' names do not tell it."""
-    files: list[InputFile] = field(default_factory=list)
-    encodings: Counter[str] = field(default_factory=Counter)
-    profile: Profile = field(default_factory=Profile)
-    shapes: Counter[str] = field(default_factory=Counter)
-    """Rows by the shape that they were recognised to have."""
-    answers: Seen = field(default_factory=Seen)
-    """The JSON objects that recognised rows have for their answers."""
-    answered: int = 0
-    """Recognised records that have an answer."""
-    record: dict[str, Any] | None = None
-    """The first row as a record, where one can be made of it."""
-    unread: list[tuple[str, str]] = field(default_factory=list)
-    """Where and why, of the first rows that cannot be read."""
-    unreadable: int = 0
-    unrecognised: str | None = None
-    """Why the first of the rows without a shape has none."""
-
-    @property
-    def size(self) -> int:
-        return sum(file.size for file in self.files)
-
-    @property
-    def recognised(self) -> bool:
-        """Whether nearly all rows have a shape."""
-        return sum(self.shapes.values()) >= MOSTLY * max(1, self.profile.rows)
-
-    @property
-    def structured(self) -> bool:
-        """Whether nearly all answers of recognised rows are JSON objects."""
-        return self.answered > 0 and self.answers.count >= MOSTLY * self.answered
-
-    @property
-    def guess(self) -> Guess:
-        return guess(self.profile)
-
-    def mapping(self) -> dict[str, Any]:
-        """The recipe's `record`: nothing where a shape tells all, else by what columns look like.
-
-        Raises:
-            AssayError: nothing looks like a question, or like an answer.
-        """
-        if not self.profile.rows:
-            what = "none of its rows can be read" if self.unreadable else "there is no row in it"
-            raise AssayError(
-                f"{self.files[0].name}: {what}.",
-                remedy="Mend the file, or state in a recipe how it is written (`format`, `encoding`, `delimiter`).",
-            )
-        found = self.guess
-        if self.recognised:
-            mapping: dict[str, Any] = {"target": "turns[-1].content"} if self.structured else {}
-        else:
-            if found.prompt is None or not found.answers:
-                what = "a prompt" if found.prompt is None else "an answer"
-                columns = named(self.profile.columns, MOST_NAMED)
-                raise AssayError(
-                    f"No column looks like {what}; there are {columns}.",
-                    remedy="Write the recipe's `record` by hand: `turns` for what is said, `target` for a JSON answer.",
-                )
-            turns = [{"role": "user", "content": self.expression(found.prompt)}]
-            mapping = {"turns": turns}
-            if not found.target:
-                turns.append({"role": "assistant", "content": self.expression(found.answers[0])})
-            elif self.profile.holds_objects(found.answers[0]):
-                mapping["target"] = self.expression(found.answers[0])
-            else:
-                mapping["target"] = {name: self.expression(name) for name in found.answers}
-            if found.group is not None:
-                mapping["group"] = self.expression(found.group)
-        if found.label is not None:
-            mapping["label"] = self.expression(found.label)
-        return mapping
-
-    def expression(self, name: str) -> str:
-        """A column as the recipe's expressions name it, where some rows lack it with none in its place."""
-        plain = IDENTIFIER.fullmatch(name) and name.lower() not in RESERVED
-        missing = self.profile.columns[name].count < self.profile.rows
-        return (name if plain else f"_row[{json.dumps(name)}]") + (" | default(none)" if missing else "")
 
 
 @dataclass(repr=False)
@@ -130,6 +33,8 @@ class Inspection(Result):
     """The largest first; a starter recipe reads that one."""
     passed_over: list[str]
     """Names of files of no known format."""
+    hidden: list[str]
+    """Names of hidden files, and of files in hidden folders: they are left alone."""
     written: list[Path] = field(default_factory=list)
     """The files of a starter, the recipe first."""
 
@@ -150,121 +55,115 @@ class Inspection(Result):
             "path": self.path,
             "groups": [_told(group) for group in self.groups],
             "passed_over": self.passed_over,
+            "hidden": self.hidden,
             "written": self.written,
         }
 
+    def left_out(self) -> list[str]:
+        """What a starter recipe does not read, a sentence each."""
+        others = [label(group) for group in self.groups[1:]]
+        return [
+            f"{what}: {named(names, MOST_GROUPS)}"
+            for what, names in (
+                ("Other kinds of files, each to be inspected by itself", others),
+                ("Passed over, of no known format", self.passed_over),
+                ("Hidden, and left alone", self.hidden),
+            )
+            if names
+        ]
 
-def inspect(path: Path, rows: int) -> Inspection:
+
+def inspect(path: Path, sample: int, options: Mapping[str, Any] | None = None) -> Inspection:
     """Read a sample of a file's or a folder's rows.
 
     Args:
         path: what to look at.
-        rows: raw rows of each group to read at most.
+        sample: raw rows of each group to read at most.
+        options: what is known of how the files are written, by the names that a recipe's source has for it: `format`,
+            `encoding`, `delimiter`, `rows` ...
 
     Raises:
-        AssayError: there is nothing, or nothing that can be opened.
+        AssayError: there is nothing, nothing that can be opened, or an option makes no sense.
     """
-    drop, names = _listed(path)
-    groups: dict[Any, Group] = {}
+    options = dict(options or {})
+    try:
+        Files.model_validate({"files": ["*"], **options})
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"])) or ", ".join(options)
+        raise AssayError(
+            f"{key}: {first['msg'].removeprefix('Value error, ')}.", remedy="`assay inspect --help` says what it takes."
+        ) from None
+    drop, names, hidden = _listed(path)
     passed_over: list[str] = []
+    found: list[_Found] = []
     with TemporaryDirectory() as cache:
-        files: list[tuple[InputFile, bool]] = []
         for name in names:
-            found = _found(drop, name, Path(cache))
-            if found is None:
+            file = _found(drop, name, Path(cache), options)
+            if file is None:
                 passed_over.append(name)
             else:
-                files.append(found)
-    looked_at = files[:: max(1, -(-len(files) // MOST_FILES))]
-    keys = {file.name: (file.format, stated, _kind(file)) for file, stated in looked_at}
-    likely: dict[tuple[str | None, bool, str], Any] = {}
-    for file, stated in files:
-        alike = file.format, stated, file.path.suffix
-        key = keys.get(file.name) or likely.get(alike, alike)
-        likely.setdefault(alike, key)
-        groups.setdefault(key, Group(file.format, stated)).files.append(file)
+                found.append(file)
+    groups = _grouped(found)
     if not groups:
         raise AssayError(
             f"{path}: no file of a known format.",
-            remedy="Assay reads JSON, JSON lines, CSV, TSV, Parquet, Arrow, text and text with YAML front matter.",
+            remedy="Assay reads JSON, JSON lines, CSV, TSV, Parquet, Arrow, text and text with YAML front matter; "
+            "state `--format` if it is one of these.",
         )
-    for group in groups.values():
-        _sample(group, rows)
+    for group in groups:
+        group.sample(sample)
 
     def order(group: Group) -> tuple[bool, bool, int, str]:
         # Text beside data is mostly what is said about the data, or what it was made of.
-        only_text = group.profile.columns.keys() <= {"text", "name", "_member"}
+        only_text = group.profile.columns.keys() <= {"text", "name", "number", "_member"}
         return not group.profile.rows, only_text, -group.size, group.files[0].name
 
-    ordered = sorted(groups.values(), key=order)
-    return Inspection(path, drop, ordered, passed_over)
+    return Inspection(path, drop, sorted(groups, key=order), passed_over, hidden)
 
 
-def mapped_rows(files: list[InputFile], rows: int | None = None) -> Iterator[tuple[InputFile, int, Row | Unread]]:
-    """Rows of files, each with its file and number, messages of one tree put together; from each file as many, if no
-    more than `rows`."""
-    mapper = Mapper(RecordMapping(), {})
-    each = None if rows is None else max(1, rows // len(files))
-    for file in files:
-        for number, row in islice(mapper.rows(read_rows(file)), each):
-            yield file, number, row
-
-
-def record_of(row: Row) -> list[dict[str, Any]]:
-    """The records of a row whose shape is recognised; none of another."""
-    try:
-        return _RECOGNISE.records(row, "")
-    except RowError:
-        return []
-
-
-def why_unrecognised(row: Row) -> str:
-    """What is said of a row whose shape is not recognised."""
-    try:
-        _RECOGNISE.records(row, "")
-    except RowError as problem:
-        return str(problem.evidence["message"])
-    return ""
-
-
-_RECOGNISE = Mapper(RecordMapping(), {})
-
-
-def answer_of(record: dict[str, Any]) -> str | None:
-    last = record["turns"][-1]
-    return str(last["content"]) if last["role"] == "assistant" else None
-
-
-def named(names: Iterable[str], most: int) -> str:
-    """Names one after the other, no more than `most` of them."""
-    every = list(names)
-    return (", ".join(every[:most]) or "none") + (f" and {len(every) - most:,} more" if len(every) > most else "")
-
-
-def _listed(path: Path) -> tuple[Path, list[str]]:
-    """The drop, and the names of the files in it; hidden ones are left alone."""
+def _listed(path: Path) -> tuple[Path, list[str], list[str]]:
+    """The drop, and the names of the files in it, and of the hidden ones."""
     if path.is_file():
-        return path.parent, [path.name]
+        return path.parent, [path.name], []
     if not path.is_dir():
         raise AssayError(f"{path}: no such file or folder.", remedy="Name a file, or a folder of files.")
-    found = (file.relative_to(path) for file in path.rglob("*") if file.is_file())
-    names = sorted(name.as_posix() for name in found if not any(part.startswith(".") for part in name.parts))
+    found = sorted(file.relative_to(path) for file in path.rglob("*") if file.is_file())
+    hidden = [file.as_posix() for file in found if any(part.startswith(".") for part in file.parts)]
+    names = [name for file in found if (name := file.as_posix()) not in set(hidden)]
     if not names:
         raise AssayError(f"{path}: an empty folder.", remedy="Name a file, or a folder of files.")
-    return path, names
+    return path, names, hidden
 
 
-def _found(drop: Path, name: str, cache: Path) -> tuple[InputFile, bool] | None:
-    """A file as a source would find it, and whether its format must be stated; None where nothing tells a format."""
+@dataclass(frozen=True)
+class _Found:
+    """A file, and how it would be read."""
+
+    file: InputFile
+    packed: bool
+    options: dict[str, Any]
+    """What a source must state."""
+    layout: str
+    """See `Group`."""
+
+
+def _found(drop: Path, name: str, cache: Path, options: dict[str, Any]) -> _Found | None:
+    """A file as a source would find it; None where nothing tells a format."""
+    source = {"files": [glob.escape(name)], **options}
     try:
-        [file] = find_files(Files(files=[glob.escape(name)]), drop, cache)
+        [file] = find_files(Files.model_validate(source), drop, cache)
     except AssayError:
         return None
     packing, format = form_of(file)
-    if format is None and packing not in ("zip", "tar"):
+    if format == "text" and packing is None and "format" not in options and _has_front_matter(file.path):
+        return _Found(replace(file, format="front_matter"), False, {"format": "front_matter"} | options, "")
+    added, words = layout(replace(file, format=format), packing is not None)
+    if format is None and packing not in ("zip", "tar") and not words:
         return None
-    stated = format == "text" and packing is None and _has_front_matter(file.path)
-    return replace(file, format="front_matter" if stated else format), stated
+    if added:
+        [file] = find_files(Files.model_validate(source | added), drop, cache)
+    return _Found(replace(file, format=file.format or format), packing is not None, options | added, words)
 
 
 def _has_front_matter(path: Path) -> bool:
@@ -272,9 +171,19 @@ def _has_front_matter(path: Path) -> bool:
         return file.read(4) == b"---\n"
 
 
-def _encoding(path: Path) -> str:
-    with path.open("rb") as file:
-        return encoding_of(file.read(SAMPLE)) or "not UTF-8"
+def _grouped(found: list[_Found]) -> list[Group]:
+    """Files by how they would be read; of more than MOST_FILES some are opened, and others taken to be as those are."""
+    looked_at = {each.file.name: each for each in found[:: max(1, -(-len(found) // MOST_FILES))]}
+    groups: dict[Any, Group] = {}
+    likely: dict[Any, Any] = {}
+    for each in found:
+        known = each.file.format, each.packed, repr(each.options)
+        like = *known, each.file.path.suffix
+        key = (*known, _kind(each.file)) if each.file.name in looked_at else likely.get(like, like)
+        likely.setdefault(like, key)
+        group = groups.setdefault(key, Group(each.file.format, each.packed, each.options, each.layout))
+        group.files.append(each.file)
+    return list(groups.values())
 
 
 def _kind(file: InputFile) -> Any:
@@ -282,7 +191,7 @@ def _kind(file: InputFile) -> Any:
     the suffix."""
     if file.format in ("text", "front_matter"):
         return file.path.suffix
-    for _, row in islice(_RECOGNISE.rows(read_rows(file)), 1):
+    for _, row in islice(rows_recognised(file), 1):
         if isinstance(row, Unread):
             return None
         made = record_of(row)
@@ -290,70 +199,41 @@ def _kind(file: InputFile) -> Any:
     return None
 
 
-def _sample(group: Group, rows: int) -> None:
-    files = group.files[:: max(1, -(-len(group.files) // min(MOST_FILES, rows)))]
-    for file in files:
-        if file.format in ("jsonl", "json", "csv", "tsv", "text", "front_matter") and not _packed(file.path):
-            group.encodings[_encoding(file.path)] += 1
-    first: Row | None = None
-    for file, number, row in mapped_rows(files, rows):
-        if isinstance(row, Unread):
-            group.unreadable += 1
-            if len(group.unread) < MOST_SHOWN:
-                where = f"{file.name}, line {row.line}" if row.line is not None else f"{file.name}, row {number}"
-                group.unread.append((where, row.message))
-            continue
-        first = first or row
-        group.profile.add(row)
-        records = record_of(row)
-        if not records:
-            group.unrecognised = group.unrecognised or why_unrecognised(row)
-        for name in list(records[0]["told"])[:1] if records else ():
-            group.shapes[name] += 1
-        for record in records:
-            if (answer := answer_of(record)) is not None:
-                group.answered += 1
-                if (found := json_object(answer)) is not None:
-                    group.answers.add(found)
-    if first is not None:
-        try:
-            made = Mapper(RecordMapping.model_validate(group.mapping()), {}).records(first, files[0].name)
-        except (AssayError, RowError):
-            return
-        group.record = {name: made[0][name] for name in SCHEMA.names if made[0].get(name)}
-
-
-def _packed(path: Path) -> bool:
-    return path.suffix.lower() in (".gz", ".xz", ".bz2", ".zst", ".tgz", ".zip", ".tar")
-
-
 def _files(inspection: Inspection) -> Table:
     """The files, by how they would be read."""
     found = [
         [
-            _label(group),
+            label(group),
             ", ".join([group.format or "archive", *group.encodings]),
             ", ".join(f"{shape} ({rows:,})" for shape, rows in group.shapes.most_common()) or "unknown",
             f"{group.size / 2**20:,.1f}",
             f"{group.profile.rows:,}",
+            _total(group),
             f"{group.unreadable:,}",
         ]
         for group in inspection.groups[:MOST_GROUPS]
     ]
     if len(inspection.groups) > MOST_GROUPS:
-        found.append([f"... and {len(inspection.groups) - MOST_GROUPS:,} other kinds of files", *[""] * 5])
-    columns = ["files", "format", "shape", "MiB", "rows", "unreadable"]
+        found.append([f"... and {len(inspection.groups) - MOST_GROUPS:,} other kinds of files", *[""] * 6])
+    columns = ["files", "format", "shape", "MiB", "rows looked at", "of", "unreadable"]
     return Table("files", f"Files of {inspection.path}", columns, found, texts=3)
 
 
-def _label(group: Group) -> str:
+def _total(group: Group) -> str:
+    if group.total is None:
+        return "?"
+    return f"{'' if group.exact else 'about '}{group.total:,}"
+
+
+def label(group: Group) -> str:
+    """A group's files, in few words."""
     first = group.files[0].name
     return first if len(group.files) == 1 else f"{first} and {len(group.files) - 1:,} more"
 
 
 def _columns(group: Group) -> Table:
-    """The columns of a group's rows; those that look like something say so."""
-    roles = _roles(group)
+    """The columns of a group's rows, and what each would be read as."""
+    roles = group.read_as()
     rows = []
     for name, seen in list(group.profile.columns.items())[:MOST_COLUMNS]:
         types = [kind for kind, _ in seen.types.most_common() if kind != "null"] or ["null"]
@@ -363,20 +243,10 @@ def _columns(group: Group) -> Table:
         if seen.is_class():
             kinds += f", {len(seen.values or ())} values" if len(seen.values or ()) > 1 else ", always the same"
         filled = f"{100 * seen.filled // group.profile.rows}%" if 100 * seen.filled >= group.profile.rows else "<1%"
-        rows.append([name, kinds, filled, roles.get(name, ""), example(seen.example, LONGEST_EXAMPLE)])
+        rows.append([name, kinds, filled, roles.get(name, "-"), example(seen.example, LONGEST_EXAMPLE)])
     if len(group.profile.columns) > MOST_COLUMNS:
         rows.append([f"... and {len(group.profile.columns) - MOST_COLUMNS:,} more", *[""] * 4])
-    return Table("columns", "Columns", ["column", "type", "filled", "looks like", "example"], rows, texts=5)
-
-
-def _roles(group: Group) -> dict[str | None, str]:
-    """What columns look like."""
-    found = group.guess
-    roles: dict[str | None, str] = {found.id: "id", found.group: "group", found.label: "label"}
-    if not group.recognised:
-        roles |= {found.prompt: "prompt"}
-        roles.update(dict.fromkeys(found.answers, "target" if found.target else "answer"))
-    return roles
+    return Table("columns", "Columns", ["column", "type", "filled", "read as", "example"], rows, texts=5)
 
 
 def _told(group: Group) -> dict[str, Any]:
@@ -385,25 +255,29 @@ def _told(group: Group) -> dict[str, Any]:
         mapping, problem = group.mapping(), None
     except AssayError as error:
         mapping, problem = None, error.message
-    roles = _roles(group) if group.profile.rows else {}
+    roles = group.read_as() if group.profile.rows else {}
     return {
         "files": [file.name for file in group.files],
         "format": group.format,
+        "options": group.options,
+        "layout": group.layout,
         "encodings": group.encodings,
         "bytes": group.size,
         "rows": group.profile.rows,
+        "total": {"rows": group.total, "exact": group.exact},
         "shapes": group.shapes,
         "columns": {
             name: {
                 "types": seen.types,
                 "filled": seen.filled,
-                "looks_like": roles.get(name),
+                "read_as": roles.get(name),
                 "example": example(seen.example, LONGEST_EXAMPLE),
             }
             for name, seen in group.profile.columns.items()
         },
         "record": mapping,
         "problem": problem,
+        "notes": group.notes(),
         "first": group.record,
         "unreadable": group.unreadable,
         "unread": [{"where": where, "why": why} for where, why in group.unread],

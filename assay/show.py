@@ -9,7 +9,8 @@ from rich.text import Text
 
 from assay.console import harmless, print_places, print_tables, standard_output
 from assay.contracts import WholeContract
-from assay.inspection import MOST_GROUPS, Group, Inspection, named
+from assay.file_group import Group
+from assay.inspection import MOST_GROUPS, Inspection
 from assay.previews import Preview, Previews
 from assay.result import Result
 from assay.stage_list import RecipeSchema
@@ -91,9 +92,8 @@ def print_inspection(inspection: Inspection) -> None:
     console = standard_output()
     files, *columns = inspection.tables()
     print_tables([files])
-    if inspection.passed_over:
-        passed_over = named(inspection.passed_over, MOST_GROUPS)
-        console.print(Text(harmless(f"Passed over, of no known format: {passed_over}")))
+    for sentence in inspection.left_out():
+        console.print(Text(harmless(f"{sentence}.")))
     group = inspection.groups[0]
     unread = [each for other in inspection.groups for each in other.unread[:MOST_UNREAD]]
     for where, why in unread[:MOST_GROUPS]:
@@ -101,16 +101,19 @@ def print_inspection(inspection: Inspection) -> None:
     if not group.profile.rows:
         return
     if len(inspection.groups) > 1:
-        console.print(Text(harmless(f"Below: {files.rows[0][0]}. Inspect the others by themselves.")))
+        console.print(Text(harmless(f"Below: {files.rows[0][0]}.")))
     print_tables(columns)
     console.print(Text(harmless(_reading(group))))
+    for note in group.notes():
+        console.print(Text(harmless(note), style="yellow"))
     try:
         mapping = group.mapping()
     except AssayError as error:
         console.print(Text(harmless(error.message), style="yellow"))
     else:
-        if mapping:
-            written = yaml.safe_dump({"record": mapping}, sort_keys=False, allow_unicode=True)
+        known = {"sources": [{"files": ["..."], **group.options}]} if group.options else {}
+        if told := known | ({"record": mapping} if mapping else {}):
+            written = yaml.safe_dump(told, sort_keys=False, allow_unicode=True)
             console.print(Panel(Text(harmless(written.rstrip())), title="in a recipe"))
     if group.record is not None:
         record = json.dumps(_shortened(group.record), ensure_ascii=False, indent=1)
@@ -125,11 +128,12 @@ def print_inspection(inspection: Inspection) -> None:
 
 def _reading(group: Group) -> str:
     """How a starter recipe would read the rows."""
+    seen = f"Seen: {group.layout}. " if group.layout else ""
     if group.recognised:
         known = ", ".join(shape for shape, _ in group.shapes.most_common())
         ends = ", whose answers are JSON: they become the target" if group.structured else ""
-        return f"Read as {known}{ends}. The recipe needs no mapping of turns."
-    return f"No known shape; what the columns look like is a guess. Of the first row: {group.unrecognised}."
+        return f"{seen}Read as {known}{ends}. The recipe needs no mapping of turns."
+    return f"{seen}No known shape; what the columns look like is a guess. Of the first row: {group.unrecognised}."
 
 
 def _shortened(value: object) -> object:

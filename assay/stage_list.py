@@ -95,9 +95,40 @@ class RecipeSchema(Result):
         return f"RecipeSchema({len(self.schema['properties'])} sections)"
 
     def tables(self) -> list[Table]:
-        """The sections."""
-        rows = [[key, each.get("description", "")] for key, each in self.schema["properties"].items()]
-        return [Table("sections", "Sections of a recipe", ["section", "what it means"], rows, texts=2)]
+        """Every key, by its path: `[]` stands for each of a list, `NAME` for a name of your own."""
+        return [
+            Table("keys", "Keys of a recipe", ["key", "default", "what it means"], [*self._keys("", self.schema)], 3)
+        ]
+
+    def _keys(self, within: str, node: dict[str, Any]) -> Iterator[list[str]]:
+        """The keys below a path, each with its default and its meaning."""
+        for key, each in node.get("properties", {}).items():
+            default = orjson.dumps(each["default"]).decode() if "default" in each else ""
+            if "$ref" in each or len(default) > SHOWN:
+                default = "" if "$ref" in each else f"{default[:SHOWN]}…"
+            yield [within + key, default, self._about(each)]
+            yield from self._below(within + key, each)
+
+    def _below(self, path: str, node: dict[str, Any]) -> Iterator[list[str]]:
+        """The keys of what may stand at a path."""
+        node = self._definition(node)
+        for each in node.get("anyOf", node.get("oneOf", [])):
+            yield from self._below(path, each)
+        yield from self._keys(f"{path}.", node)
+        if "items" in node:
+            yield from self._below(f"{path}[]", node["items"])
+        for inner in (node.get("additionalProperties"), *node.get("patternProperties", {}).values()):
+            if isinstance(inner, dict):
+                yield from self._below(f"{path}.NAME", inner)
+
+    def _about(self, node: dict[str, Any]) -> str:
+        described = node if "description" in node else self._definition(node)
+        return " ".join(str(described.get("description", "")).partition("\n\n")[0].split())
+
+    def _definition(self, node: dict[str, Any]) -> dict[str, Any]:
+        """What a schema refers to, or itself."""
+        found: dict[str, Any] = self.schema["$defs"][node["$ref"].rpartition("/")[2]] if "$ref" in node else node
+        return found
 
     def data(self) -> dict[str, Any]:
         return self.schema

@@ -5,13 +5,15 @@ import json
 import math
 import os
 import re
+import textwrap
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
 
-from assay.inspection import Group, Inspection, answer_of, mapped_rows
+from assay.file_group import Group, answer_of, mapped_rows
+from assay.inspection import Inspection
 from assay.stage_list import recipe_schema
 from curate.contract import FILE, TARGET_FILE
 from curate.errors import AssayError
@@ -22,7 +24,7 @@ from curate.text import strict_json
 
 RECIPE_SCHEMA = "recipe.schema.json"
 CHARACTERS_OF_A_TOKEN = 3
-MOST_NAMED = 20
+MOST_NAMED = 5
 """Files that are named one by one."""
 CONTRACT = """\
 # What the rows of this data set, and the set as a whole, must be. Only what is particular to it is said here; what
@@ -104,9 +106,7 @@ def write_starter(inspection: Inspection, folder: Path) -> list[Path]:
     name = _slug(inspection.path)
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema"} | targets.schema() if targets else None
     with_words = schema is not None and not group.recognised
-    sources: dict[str, Any] = {"files": _patterns(inspection, group)}
-    if group.stated:
-        sources["format"] = group.format
+    sources = {"files": _patterns(inspection, group, folder), **group.options}
     recipe: dict[str, Any] = {
         "name": name,
         "contract": "contract",
@@ -125,7 +125,8 @@ def write_starter(inspection: Inspection, folder: Path) -> list[Path]:
     texts = {
         "recipe.yaml": f"# yaml-language-server: $schema={RECIPE_SCHEMA}\n"
         f"# A starter, written by `assay inspect`: rows are read as {read_as}.\n"
-        "# Look at it with `assay preview`, mend what was guessed wrongly, then run `assay curate`.\n"
+        + "".join(_remark(f"{sentence}.") for sentence in inspection.left_out())
+        + "# Look at it with `assay preview`, mend what was guessed wrongly, then run `assay curate`.\n"
         + _yaml(recipe)
         + PII,
         f"contract/{FILE}": _contract(name, spoken, schema, max_tokens),
@@ -175,21 +176,35 @@ def _all_rows(group: Group, mapping: dict[str, Any]) -> tuple[Spoken, Seen | Non
     return spoken, targets if "target" in mapping else None, long // CHARACTERS_OF_A_TOKEN
 
 
-def _patterns(inspection: Inspection, group: Group) -> list[str]:
-    """Globs that name the group's files and no other: one for each folder and suffix where there are many."""
+def _patterns(inspection: Inspection, group: Group, folder: Path) -> list[str]:
+    """Globs that name the group's files and no other, nor the starter's: where there are many, the widest that do."""
     names = [file.name for file in group.files]
     if len(names) <= MOST_NAMED:
         return [glob.escape(name) for name in names]
-    others = {file.name for other in inspection.groups if other is not group for file in other.files}
-    others |= set(inspection.passed_over)
-    ends = {_place(name) for name in names}
-    if ends & {_place(name) for name in others}:
-        return [glob.escape(name) for name in names]
-    return sorted(f"{glob.escape(folder)}/*{end}".removeprefix("./") for folder, end in ends)
+    others = [file.name for other in inspection.groups if other is not group for file in other.files]
+    others += [*inspection.passed_over, *inspection.hidden]
+    if folder.resolve().is_relative_to(inspection.drop.resolve()):
+        begin = folder.resolve().relative_to(inspection.drop.resolve())
+        others += [
+            str(begin / name) for name in ("recipe.yaml", RECIPE_SCHEMA, f"contract/{TARGET_FILE}", "task.jinja")
+        ]
+    taken = {pattern for name in others for pattern in _globs(name)}
+    return sorted({next((each for each in _globs(name) if each not in taken), glob.escape(name)) for name in names})
 
 
-def _place(name: str) -> tuple[str, str]:
-    return str(PurePosixPath(name).parent), PurePosixPath(name).suffix
+def _globs(name: str) -> list[str]:
+    """Globs that a file is one of, the widest first."""
+    path = PurePosixPath(glob.escape(name))
+    suffix, folders = path.suffix, path.parts[:-1]
+    top = [f"{folders[0]}/**/*{suffix}"] if folders else []
+    wide = [f"**/*{suffix}", *top, f"{path.parent}/*{suffix}".removeprefix("./")] if suffix else []
+    return [*wide, f"**/{path.name}", *([f"{folders[0]}/**/{path.name}"] if folders else [])]
+
+
+def _remark(sentence: str) -> str:
+    """A sentence as remarks in YAML."""
+    printable = "".join(char if char.isprintable() else "?" for char in sentence)
+    return textwrap.fill(printable, 110, initial_indent="# ", subsequent_indent="#   ", break_on_hyphens=False) + "\n"
 
 
 def _slug(path: Path) -> str:

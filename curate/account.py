@@ -15,7 +15,10 @@ from curate.errors import AssayError
 from curate.examples import Example, excerpt, first_examples
 from curate.manifest import StageAccount
 from curate.record import SCHEMA
-from curate.stage import RowStage
+from curate.stage import UNREAD_KEY, RowStage
+
+MOST_KEYS = 20
+"""Keys of messages that are counted by name."""
 
 
 @dataclass
@@ -83,7 +86,7 @@ class Account:
                 kept=kept,
                 rejected=rejected,
                 reasons=dict(sorted(reasons.items())),
-                counters=dict(sorted(counters.items())),
+                counters=dict(sorted(_few(counters).items())),
                 examples={
                     rule: self._protected(first_examples(found)) for rule, found in sorted(examples.items()) if found
                 },
@@ -113,3 +116,11 @@ class Account:
             return list(labels)
         rows = [{"turns": [], "meta": {}, "label": label} for label in labels]
         return list(rewriting.run(pa.Table.from_pylist(rows, schema=SCHEMA)).kept["label"].to_pylist())
+
+
+def _few(counters: Counter[str]) -> dict[str, int]:
+    """Counters, of which those by unread keys are the largest: data may have as many keys as it likes."""
+    keys = [name for name in counters if name.startswith(UNREAD_KEY)]
+    rare = set(sorted(keys, key=lambda name: (-counters[name], name))[MOST_KEYS:])
+    few = {name: count for name, count in counters.items() if name not in rare}
+    return few | {f"{UNREAD_KEY}other": sum(counters[name] for name in rare)} if rare else few

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import entry_points
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, create_model, model_validator
@@ -49,9 +49,9 @@ ELSEWHERE = frozenset({"training", "evaluation"})
 class Variant(Settings):
     """Overrides by section. Stages that an override does not touch are shared, so they come from the cache."""
 
-    render: dict[str, Any] = {}
-    training: dict[str, Any] = {}
-    evaluation: dict[str, Any] = {}
+    render: dict[str, Any] = Field({}, description="Keys of `render` that change.")
+    training: dict[str, Any] = Field({}, description="Keys of `training` that change.")
+    evaluation: dict[str, Any] = Field({}, description="Keys of `evaluation` that change.")
 
 
 class Recipe(Settings):
@@ -59,8 +59,13 @@ class Recipe(Settings):
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="Name of the data set in the store.")]
     drop: str = Field(".", description="Folder of the raw files, relative to the recipe, or its URL.")
-    sources: list[Files] = Field(min_length=1)
-    lookups: dict[Name, Lookup] = {}
+    drop_is: Literal["more", "all"] = Field(
+        "more",
+        description="What a drop is to the versions before: more rows, compared with theirs; or all rows there are, "
+        "in place of theirs, of which only the splits stand.",
+    )
+    sources: list[Files] = Field(min_length=1, description="Which files are read, and how they are written.")
+    lookups: dict[Name, Lookup] = Field({}, description="Side tables that expressions may ask by key.")
     record: RecordMapping = RecordMapping()
     clean: Clean = Clean()
     language: Language = Language()
@@ -73,10 +78,10 @@ class Recipe(Settings):
     duplicates: Duplicates = Duplicates()
     semantic: Semantic = Semantic()
     balance: Balance = Balance()
-    select: Select = Select()
+    select: Select = Field(Select(), description="How many rows to choose of those left (`select: 1000`), or its keys.")
     split: Split = Split()
     min_rows: int = Field(1, ge=1, description="The least rows of a version; with fewer nothing is published.")
-    variants: dict[str, Variant] = {}
+    variants: dict[str, Variant] = Field({}, description="Changes to sections, by the names that `--variant` takes.")
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:

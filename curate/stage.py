@@ -37,6 +37,8 @@ class Outcome:
     """How many rows more there are because some were divided: kept + rejected = rows in + made."""
 
 
+UNREAD_KEY = "message_key_not_read."
+"""Counter of rows, by a key of their messages that holds something and of which no notice is taken."""
 BESIDE = "beside"
 Beside = Annotated[str, BESIDE]
 """A setting that is a name, or the path of a file or folder beside the recipe. Manifests tell its last part alone."""

@@ -41,8 +41,8 @@ def _gate_rule(text: str) -> str:
 class Price(Settings):
     """What a hosted model costs, in whatever currency, per million tokens."""
 
-    input: float = Field(0.0, ge=0)
-    output: float = Field(0.0, ge=0)
+    input: float = Field(0.0, ge=0, description="Of a prompt's tokens.")
+    output: float = Field(0.0, ge=0, description="Of an answer's tokens.")
 
 
 def _server(url: str) -> str:
@@ -97,11 +97,13 @@ class SystemSettings(Settings):
 
 
 class EvaluationSettings(Settings):
+    """Who is asked the test rows, and how their answers are judged."""
+
     rows: int = Field(96, ge=1, description="How many rows of the test split are asked.")
     max_tokens: int = Field(1024, ge=8, description="Only rows of at most this many tokens are chosen.")
-    max_new_tokens: int = Field(96, ge=1)
-    batch_size: int = Field(32, ge=1)
-    seed: int = 0
+    max_new_tokens: int = Field(96, ge=1, description="Tokens at which an answer is cut off.")
+    batch_size: int = Field(32, ge=1, description="Rows that are answered at once.")
+    seed: int = Field(0, description="Of the choice of rows and shots, and of resamples.")
     systems: dict[Name, SystemSettings] = Field(
         {}, description="Who is asked; by default the majority class, the base model and the adapter (`tuned`)."
     )

@@ -15,6 +15,9 @@ import yaml
 from assay.stage_list import recipe_schema, stages
 from curate.contract import Contract, common
 from curate.errors import AssayError
+from curate.read.expressions import FILTERS, compile_expression
+from curate.read.files import Files, Options
+from curate.read.mapping import Mapper, RecordMapping
 from curate.record import SCHEMA
 from curate.stage import RowStage
 from evaluation.settings import FullRecipe
@@ -79,6 +82,20 @@ def test_the_recipe_explained_in_the_readme_is_one(tmp_path: Path) -> None:
 def test_the_page_of_stages_is_what_the_command_prints() -> None:
     page = (ROOT / "docs/stages.md").read_text()
     assert page.endswith("\n".join(table.markdown() for table in stages().tables()))
+
+
+def test_the_page_of_the_recipe_has_every_key_with_its_meaning() -> None:
+    [table] = recipe_schema().tables()
+    assert (ROOT / "docs/recipe.md").read_text().endswith(table.markdown())
+    keys = [key for key, _, _ in table.rows]
+    assert len(keys) == len(set(keys))
+    assert [key for key, _, about in table.rows if not about] == []
+    schema = recipe_schema().schema
+    named = {name for each in [schema, *schema["$defs"].values()] for name in each.get("properties", {})}
+    assert named <= {key.rpartition(".")[2].removesuffix("[]") for key in keys}
+    assert {"sources[].record_start", "record.turns[].role", "select.rows", "variants.NAME.training"} <= {*keys}
+    filters = (ROOT / "docs/expressions.md").read_text()
+    assert [name for name in FILTERS if not re.search(rf"\b{name}\b", filters)] == []
 
 
 def test_every_reason_of_every_stage_is_documented_as_it_is() -> None:
@@ -154,3 +171,25 @@ def test_the_common_rules_and_columns_are_listed() -> None:
         name for first in re.findall(r"^\| (`.+?`) \| ", table, re.MULTILINE) for name in re.findall(r"`(.+?)`", first)
     }
     assert named == {column["name"] for column in columns} | {"target.KEY"}
+
+
+def test_what_the_page_of_expressions_shows_is_one() -> None:
+    page = (ROOT / "docs/expressions.md").read_text()
+    for name in FILTERS:
+        assert re.search(rf"\b{name}\b", page.partition("## Filters")[2]), name
+    for expression in re.findall(r"^\w+:  (.*?)   ", page, re.MULTILINE):
+        compile_expression(expression)
+    record = yaml.safe_load(code_block("docs/expressions.md", "yaml", "low"))["record"]
+    shown = RecordMapping.model_validate(record | {"turns": [{"role": "user", "content": "name"}]})
+    row = {"score": 5, "name": "q", "tags": ["a", "a"], "code": "a"}
+    [made] = Mapper(shown, {}).records(row, "f")
+    assert (made["label"], made["target"]) == ("high", '{"name": "q", "tags": ["a"]}')
+    assert made["meta"] == {"where": "office: main"}
+
+
+def test_the_sources_that_the_page_of_reading_shows_are_some() -> None:
+    for source in yaml.safe_load(code_block("docs/reading.md", "yaml", "record_start"))["sources"]:
+        assert Files.model_validate(source).options.cuts_text
+    page = (ROOT / "docs/reading.md").read_text()
+    for option in Options.model_fields:
+        assert f"`{option}" in page, option

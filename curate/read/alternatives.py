@@ -2,7 +2,7 @@
 
 A pair under two names (`chosen`, `rejected`), answers under numbered or lettered names (`response_a`, `response_b`)
 with a verdict beside them, and lists of answers with scores, ranks or labels. Where nothing says which is the better,
-or two are equally good, a row asks by a ShapeError.
+or two are equally good, a row asks by an AskingError.
 """
 
 import re
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
-from curate.read.conversation import ANSWERS, CONVERSATIONS, PROMPTS, ShapeError, first_of
+from curate.read.conversation import ANSWERS, CONVERSATIONS, PROMPTS, AskingError, ShapeError, first_of
 from curate.read.message_list import are_messages, in_keys_of, is_message
 from curate.read.raw_row import Row
 from curate.read.verdicts import UnknownVerdict, normal, number, shown, truth
@@ -87,8 +87,10 @@ def layout_of(columns: tuple[Any, ...]) -> Layout | None:
         if better in named and worse in named and (answer is None or (better, worse) not in WORDS[3:]):
             names = named[better], named[worse]
             return Layout(partial(_pair, *names), dict(zip(names, ("answer", "rejected answer"), strict=True)))
-    if "chosen" in named and answer is None:
-        return Layout(partial(_pair, named["chosen"], None), {named["chosen"]: "answer"})
+    if answer is None and (alone := [named[name] for name in ("chosen", "rejected") if name in named]):
+        # The other one is null in this row, or nowhere.
+        use = "answer" if "chosen" in named else "rejected answer"
+        return Layout(partial(_pair, named.get("chosen"), named.get("rejected")), {alone[0]: use})
     if answer is not None and "rejected" in named:
         return Layout(
             partial(_pair, answer, named["rejected"]), {answer: "answer", named["rejected"]: "rejected answer"}
@@ -108,15 +110,21 @@ def layout_of(columns: tuple[Any, ...]) -> Layout | None:
     return None
 
 
-def _pair(better: str, worse: str | None, row: Row) -> list[Alternative] | None:
-    names = [name for name in (better, worse) if name is not None and name in row]
-    if not names or not all(_is_answer(row[name]) for name in names):
+def _pair(better: str | None, worse: str | None, row: Row) -> list[Alternative] | None:
+    good = [row[better]] if better in row else []
+    bad = [row[worse]] if worse in row else []
+    if bad and isinstance(bad[0], list) and not are_messages(bad[0]):
+        [bad] = bad
+    if not good + bad or not all(map(_is_answer, good + bad)):
         return None
-    if worse is not None and len(names) == 2 and row[better] == row[worse]:
-        raise ShapeError(f"{better} and {worse} are the same answer: which is it?")
+    if good and good[0] in bad:
+        raise AskingError(f"{better} and {worse} are the same answer: which is it?")
     left = {name: value for name, value in row.items() if name not in (better, worse)}
     evidence = {"better": better, "worse": worse}
-    return [Alternative(_answered(left, name, row[name]), None if name == better else evidence) for name in names]
+    return [
+        *(Alternative(_answered(left, str(better), each), None) for each in good),
+        *(Alternative(_answered(left, str(worse), each), dict(evidence)) for each in bad),
+    ]
 
 
 def _may_name(known: str, places: dict[str, str]) -> bool:
@@ -127,7 +135,9 @@ def _may_name(known: str, places: dict[str, str]) -> bool:
 
 def _numbered(places: dict[str, str], verdicts: dict[str, str], row: Row) -> list[Alternative] | None:
     held = {place: row[name] for place, name in places.items() if name in row}
-    if not held or not _is_open(row) or not all(map(_is_answer, held.values())):
+    if not held or not all(map(_is_answer, held.values())):
+        return None
+    if not _is_open(row) and not all(map(are_messages, held.values())):
         return None
     said = {known: row[name] for known, name in verdicts.items() if name in row}
     best = {place for known, value in said.items() if known in VERDICTS and (place := _named(value, places))}
@@ -147,7 +157,7 @@ def _numbered(places: dict[str, str], verdicts: dict[str, str], row: Row) -> lis
         found = (
             ", ".join(f"{verdicts[known]}: {value!r}"[:80] for known, value in said.items()) or "no column beside them"
         )
-        raise ShapeError(
+        raise AskingError(
             f"{', '.join(places.values())} are several answers, and nothing says for sure which is the better "
             f"({found}); map `turns` to the one that is to be learned"
         )
@@ -221,7 +231,7 @@ def _good(graded: dict[str, list[Any]], count: int, name: str) -> tuple[str, set
             len(best := _best({place: number(value) for place, value in enumerate(values)}, key in LOWER)) == 1 < count
         ):
             return key, set(best)
-    raise ShapeError(
+    raise AskingError(
         f"{name} is a list of {count} answers, and nothing says for sure which is the better (looked for scores, ranks "
         f"or labels, in a list beside it or in each); map `turns`, e.g. to `{name}[0]`"
     )
@@ -284,7 +294,9 @@ def _answered(left: Row, name: str, answer: Any) -> Row:
     if conversation is not None and are_messages(row[conversation]):
         before = row[conversation]
         if _speaks(before[-1]) in ANSWERERS:
-            raise ShapeError(f"{conversation} ends with an answer, and {name} is another one; map `turns` to say which")
+            raise AskingError(
+                f"{conversation} ends with an answer, and {name} is another one; map `turns` to say which"
+            )
         said = [{"role": "assistant", "content": said}] if isinstance(said, str) else said
         return row | {conversation: before + in_keys_of(before[0], said)}
     return row | {"output": said}

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from curate.read.raw_row import Row
 from curate.record import content_id
@@ -40,6 +40,8 @@ ROLES = {
 """Who speaks, by the names that data sets have for them."""
 
 
+UNRECOGNISED = "unrecognised"
+"""Reason: the row fits no known shape, or not the one that its columns tell; the evidence says what was looked for."""
 REJECTED_ANSWER = "rejected_answer"
 """Reason: the row says that the answer is bad, or that another one is better; the evidence names where."""
 UNGRADED_ANSWER = "ungraded_answer"
@@ -51,9 +53,21 @@ NOT_TEXT = "not_text"
 class ShapeError(Exception):
     """A row that fits no shape, or does not keep to the one that its columns tell."""
 
+    reason = UNRECOGNISED
+    more: ClassVar[dict[str, Any]] = {}
+    """What the evidence says beside the message."""
+
+
+class AskingError(ShapeError):
+    """A row of which only the recipe can say what is to be learned: nothing is to be guessed of it."""
+
+    more: ClassVar[dict[str, Any]] = {"asks": True}
+
 
 class NotTextError(ShapeError):
     """A row of which a part is no text."""
+
+    reason = NOT_TEXT
 
 
 @dataclass(frozen=True)
@@ -93,12 +107,15 @@ def conversation_of(row: Row, turns: list[Turn], meta: dict[str, str] | None = N
     turns = [turn for turn in turns if turn["role"] != "system" or turn["content"].strip()]
     if not turns:
         raise ShapeError("no turns")
-    end = answered([turn["role"] if turn.get("trained", True) else "untrained" for turn in turns])
+    end = len(turns)
+    while end and not (turns[end - 1]["role"] == "assistant" and turns[end - 1].get("trained", True)):
+        end -= 1
     group = named_group(row) or beginning(turns)
     rejected: Rejection | None = None
-    last = turns[end - 1]
-    if (last["role"] != "assistant" or not last.get("trained", True)) and any("trained" in turn for turn in turns):
-        rejected = Rejection(REJECTED_ANSWER, {"message": "its messages say that none of its answers is trained"})
+    if not end:
+        end = len(turns)
+        if any("trained" in turn for turn in turns):
+            rejected = Rejection(REJECTED_ANSWER, {"message": "its messages say that none of its answers is trained"})
     return Conversation(with_system(row, turns[:end]), group, len(turns) - end, meta or {}, rejected=rejected)
 
 

@@ -22,12 +22,19 @@ def document(data: bytes, format: str, name: str, options: Options) -> Row | Unr
         return Unread(too_long(), 1, shown(data[:1000]))
     stated = options.encoding
     encoding = told(data, options.fallback_encoding, True) if stated is None else Encoding(stated)
-    try:
-        text = decoded(data, "utf-8-sig" if encoding is None or is_utf8(encoding.name) else encoding.name)
-    except UnicodeError as problem:
-        return Unread(str(problem) if encoding else not_decoded(None, problem), 1, shown(data))
+    text = text_of(data, encoding, 1)
+    if isinstance(text, Unread):
+        return text
     row = _front_matter(text) if format == "front_matter" else {"text": text, "name": name}
     return row | how_encoded(encoding) if isinstance(row, dict) else row
+
+
+def text_of(data: bytes, encoding: Encoding | None, line: int) -> str | Unread:
+    """Text that begins on a line of a file; that of no known encoding is read as UTF-8."""
+    try:
+        return decoded(data, "utf-8-sig" if encoding is None or is_utf8(encoding.name) else encoding.name)
+    except UnicodeError as problem:
+        return Unread(str(problem) if encoding else not_decoded(None, problem), line, shown(data))
 
 
 def _front_matter(text: str) -> Row | Unread:

@@ -59,7 +59,7 @@ WEB = {
     "tis-620": "cp874",
 }
 """What browsers read under the names of narrower encodings (WHATWG's Encoding Standard), by Python's names."""
-MULTIBYTE = ("gb18030", "cp949", "cp932", "big5hkscs", "euc_jp", "iso2022_jp", "iso2022_kr", "hz", "utf-7")
+MULTIBYTE = ("gb18030", "cp949", "cp932", "big5hkscs", "euc_jp", "iso2022_jp", "iso2022_kr", "hz")
 """Encodings of which a text may look like ASCII, or like UTF-8 of two bytes a character."""
 
 
@@ -88,10 +88,13 @@ def told(data: bytes, fallback: str | None, declares: bool) -> Encoding | None:
     whole = data[:SAMPLE]
     if len(whole) == SAMPLE:  # it may end within a character
         whole = whole[: max(whole.rfind(b"\n"), SAMPLE - 3)]
+    if whole.isascii() and b"\x1b" not in whole and b"~{" not in whole:  # nor ISO 2022 or HZ, which are ASCII too
+        return UTF8
     text = whole.decode(errors="replace")
     broken = text.count("\ufffd") - whole.count("\ufffd".encode())
-    if declares and (name := _declared(whole)) and (broken or (name in MULTIBYTE and max(text) < "\u0800")):
-        return Encoding(name)
+    said = _declared(whole) if declares else None
+    if said and (broken or (said in MULTIBYTE and max(text) < "\u0800")):
+        return Encoding(said)
     if not broken or sum(not char.isascii() for char in text) - broken > broken:
         return UTF8
     if fallback is not None:

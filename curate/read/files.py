@@ -53,8 +53,19 @@ class Options(Settings):
     rows: str | None = Field(
         None,
         min_length=1,
-        description="Where a JSON object has its rows: a key's name; * for the values of all keys, which become the "
-        "column _key; . if the object is a row itself. By default told by its form.",
+        description="Where a JSON object has its rows: a key's name, or several from the outside in, as data.items; * "
+        "for the values of all keys, which become the column _key; . if the object is a row. By default told by its "
+        "form.",
+    )
+
+    record_start: str | None = Field(
+        None,
+        min_length=1,
+        description="Pattern of the lines with which the rows of a text file begin, matched at a line's beginning; its "
+        "named groups become columns. By default a file is one row.",
+    )
+    record_separator: str | None = Field(
+        None, description="Pattern of whole lines between the rows of a text file; empty for blank lines."
     )
 
     @field_validator("encoding", "fallback_encoding")
@@ -69,11 +80,29 @@ class Options(Settings):
                 raise ValueError(f"{name!r} is no encoding that Python knows")
         return name
 
+    @field_validator("record_start", "record_separator")
+    @classmethod
+    def _pattern(cls, pattern: str | None) -> str | None:
+        try:
+            groups = re.compile(pattern or "").groupindex
+        except re.error as error:
+            raise ValueError(f"no regular expression: {error}") from None
+        if taken := {"text", "name", "number"} & groups.keys():
+            raise ValueError(f"a group named {min(taken)!r}, which every row of text has: give it another name")
+        return pattern
+
     @model_validator(mode="after")
-    def _named_once(self) -> Self:
+    def _agree(self) -> Self:
         if self.columns and self.header:
             raise ValueError("`columns` name a table without a header line: state `header: false` beside them")
+        if self.record_start is not None and self.record_separator is not None:
+            raise ValueError("either `record_start` or `record_separator`")
         return self
+
+    @property
+    def cuts_text(self) -> bool:
+        """Whether a file of text has several rows."""
+        return self.record_start is not None or self.record_separator is not None
 
 
 UNSTATED = Options()
@@ -103,6 +132,8 @@ class Files(Options):
     def _one_origin(self) -> "Files":
         if bool(self.files) == (self.dataset is not None):
             raise ValueError("name either `files` (globs) or `dataset` (hub id or local folder)")
+        if self.cuts_text and self.format not in (None, "text"):
+            raise ValueError(f"`record_start` and `record_separator` cut text, and `format` is {self.format!r}")
         return self
 
     @field_serializer("files", when_used="json")
@@ -155,8 +186,7 @@ def hashed(file: InputFile) -> InputFile:
 
 def list_files(files: Files, drop: str | Path, cache: Path) -> list[InputFile]:
     """What `find_files` finds, not hashed yet."""
-    if str(drop).startswith("file:"):  # the same folder by another name: its files keep theirs
-        drop = url2pathname(urlsplit(str(drop)).path)
+    drop = _local(drop)
     if files.dataset is not None:
         path = _dataset_as_parquet(files, Path(drop), cache)
         return [InputFile(path, f"{files.dataset}/{files.split}", "", path.stat().st_size, "parquet")]
@@ -170,6 +200,18 @@ def list_files(files: Files, drop: str | Path, cache: Path) -> list[InputFile]:
         found |= matches
     options = files.options
     return [InputFile(path, name, "", size, files.format, options) for name, (path, size) in sorted(found.items())]
+
+
+def _local(drop: str | Path) -> str | Path:
+    """A drop; a folder of this machine as its path, so that its files have the same names however it is written."""
+    parts = urlsplit(str(drop))
+    return url2pathname(parts.path) if parts.scheme == "file" else drop
+
+
+def place_of(drop: str | Path) -> str:
+    """Where a drop lies: a folder's whole path, or a URL without secrets."""
+    drop = _local(drop)
+    return without_secrets(str(drop)) if "://" in str(drop) else str(Path(drop).resolve())
 
 
 def _matches(root: Path, pattern: str) -> dict[str, tuple[Path, int]]:

@@ -9,6 +9,7 @@ from curate.read.document import document
 from curate.read.encoding import in_utf8
 from curate.read.files import Options
 from curate.read.json_rows import json_lines, json_rows
+from curate.read.passages import passages
 from curate.read.raw_row import LONGEST_ROW, Row, Unread, how_encoded
 
 
@@ -28,6 +29,8 @@ def rows_of(
         yield from parquet_rows(stream)
     elif format == "arrow":
         yield from arrow_rows(stream)
+    elif format == "text" and options.cuts_text:
+        yield from passages(stream, name, options)
     elif format in ("front_matter", "text"):
         yield document(stream.read(LONGEST_ROW + 1), format, name, options)
     else:

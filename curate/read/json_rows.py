@@ -1,5 +1,6 @@
-"""JSON -> raw rows: JSON lines; or texts one after the other, each an array of rows, an object that holds them, or one."""
+"""JSON -> raw rows: JSON lines; or texts one after the other, each an array of rows, an object of them, or one row."""
 
+import codecs
 import io
 import json
 import re
@@ -8,27 +9,30 @@ from contextlib import suppress
 from typing import IO, Any
 
 from curate.read.encoding import Rejoined, head_of, is_utf8
-from curate.read.json_value import DECODER, check_value, json_value, repeated_key
-from curate.read.raw_row import DEEPEST, LONGEST_ROW, Row, Unread, not_decoded, shown, shown_text, too_long
-
-
-def _lines(stream: IO[bytes]) -> Iterator[bytes]:
-    """Lines with their ends; of one longer than LONGEST_ROW its first LONGEST_ROW + 1 bytes."""
-    while line := stream.readline(LONGEST_ROW + 1):
-        rest = line
-        while len(rest) >= LONGEST_ROW and not rest.endswith(b"\n"):
-            rest = stream.readline(LONGEST_ROW)
-        yield line
+from curate.read.json_value import DECODER, check_value, duplicate_key, json_value
+from curate.read.raw_row import (
+    DEEPEST,
+    LONGEST_ROW,
+    Row,
+    Unread,
+    bounded_lines,
+    not_decoded,
+    shown,
+    shown_text,
+    too_long,
+)
 
 
 def json_lines(stream: IO[bytes], encoding: str | None, line: int) -> Iterator[Row | Unread]:
     """One row for each line that is not blank; `line` lines of the file come before, `encoding` is what it was in."""
-    for number, text in enumerate(_lines(stream), line + 1):
+    for number, text in enumerate(bounded_lines(stream), line + 1):
+        bare = text.removeprefix(codecs.BOM_UTF8) if number == 1 else text
         if len(text) > LONGEST_ROW:
             yield Unread(too_long(), number, shown(text[:1000]))
-        elif not text.isspace():
+        elif bare and not bare.isspace():
+            bare = bare.removeprefix(b"\x1e")  # by which RFC 7464 has records begin
             try:
-                value = json_value(text.removeprefix(b"\x1e"))  # by which RFC 7464 has records begin
+                value = json_value(bare)
             except UnicodeDecodeError as error:
                 utf8 = encoding is not None and is_utf8(encoding)
                 words = str(error) if utf8 else not_decoded(encoding, error)
@@ -37,7 +41,7 @@ def json_lines(stream: IO[bytes], encoding: str | None, line: int) -> Iterator[R
             except ValueError as error:
                 yield Unread(str(error), number, shown(text))
                 continue
-            yield _told(value, text) if isinstance(value, dict) else Unread(NO_OBJECT, number, shown(text))
+            yield _told(value, bare) if isinstance(value, dict) else Unread(NO_OBJECT, number, shown(text))
 
 
 NO_OBJECT = "expected a JSON object"
@@ -45,8 +49,8 @@ NO_OBJECT = "expected a JSON object"
 
 def _told(row: Row, text: bytes) -> Row:
     """A row that tells of a key that its text gives twice."""
-    key = repeated_key(text.removeprefix(b"\x1e"), row)
-    return row if key is None else row | {"_repeated_key": key}
+    key = duplicate_key(text, row)
+    return row if key is None else row | {"_duplicate_key": key}
 
 
 ROWS_KEYS = ("data", "rows", "examples", "instances", "records")
@@ -60,7 +64,7 @@ def json_rows(stream: IO[bytes], rows: str | None, encoding: str | None) -> Iter
     if len(head) < LONGEST_ROW:
         try:
             value = json_value(head)
-            plain = repeated_key(head, value) is None
+            plain = duplicate_key(head, value) is None
         except ValueError:
             plain = False
         if plain:  # else it is read element by element, up to where it breaks
@@ -104,6 +108,9 @@ def _object_rows(value: Any, rows: str) -> Iterable[Any]:
         return [value]
     if rows == "*":
         return [each | {"_key": key} if isinstance(each, dict) else each for key, each in value.items()]
+    if rows not in value and "." in rows:
+        key, _, below = rows.partition(".")
+        return _object_rows(value[key], below) if isinstance(value.get(key), dict) else [_no_list(rows, 1)]
     inner = value.get(rows)
     return inner if isinstance(inner, list) else [_no_list(rows, 1)]
 
@@ -177,6 +184,9 @@ class _JsonText:
             elif key == rows and self._peek() == "[":
                 there = True
                 yield from self._elements(self._element)
+            elif rows.startswith(f"{key}.") and self._peek() == "{":
+                there = True
+                yield from self._members(rows.removeprefix(f"{key}."))
             else:
                 self._value()
 

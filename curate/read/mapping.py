@@ -12,26 +12,23 @@ from pydantic import Field, model_validator
 
 from curate.errors import AssayError
 from curate.read.conversation import (
-    NOT_TEXT,
     REJECTED_ANSWER,
+    UNRECOGNISED,
     Conversation,
-    NotTextError,
     Paths,
     Rejection,
     ShapeError,
     Turn,
 )
-from curate.read.expressions import ENVIRONMENT, Name, Source, compile_expression
+from curate.read.expressions import ENVIRONMENT, Name, Source, compile_expression, from_json
 from curate.read.message_tree import gathered
 from curate.read.raw import Files, Row, Unread
 from curate.read.shapes import Recognised, Shape, recognise
-from curate.record import content_id
+from curate.record import KEYS, content_id
 from curate.stage import Settings
 
 UNDERIVABLE = "label_underivable"
 """Reason: the recipe's `underivable` says that no record can be made of the row; the evidence says why."""
-UNRECOGNISED = "unrecognised"
-"""Reason: the row fits no known shape, or not the one that its columns tell; the evidence says what was looked for."""
 UNMAPPABLE = "unmappable"
 """Reason: an expression of the recipe failed on the row, or gave something else than text; the evidence names it."""
 
@@ -50,7 +47,7 @@ class Underivable(Settings):
 
 
 class TurnMapping(Settings):
-    role: Literal["system", "user", "assistant"]
+    role: Literal["system", "user", "assistant"] = Field(description="Who says it.")
     content: Source = Field(description="Expression giving the turn's text; a turn whose text is none is left out.")
 
 
@@ -63,7 +60,7 @@ class RecordMapping(Settings):
     """
 
     let: dict[Name, Source] = Field(default={}, description="Named expressions, in order; each sees those above it.")
-    underivable: list[Underivable] = []
+    underivable: list[Underivable] = Field([], description="Rows of which no record is to be made, and why.")
     shape: Shape | None = Field(None, description="The one shape that rows have; by default each row's is recognised.")
     paths: Paths = Field(
         "preferred",
@@ -77,19 +74,21 @@ class RecordMapping(Settings):
     )
     turns: Source | Annotated[list[TurnMapping], Field(min_length=1)] | None = Field(
         None,
-        description="One expression giving a list of {role, content}, or the turns. Without it the row's shape tells "
-        "them, and the other expressions see them as `turns`.",
+        description="One expression giving a list of {role, content}, or its JSON text; or the turns. Without it the "
+        "row's shape tells them, and the other expressions see them as `turns`.",
     )
     target: dict[str, Source] | Source | None = Field(
         None,
         description="Key -> expression, or one expression giving an object, or its JSON text. It takes the place of "
         "the answer that a row's shape tells.",
     )
-    group: Source | None = Field(
-        None, description="Rows with equal values share a split; by default, conversations that begin alike."
+    group: Source | Annotated[list[Source], Field(min_length=1)] | None = Field(
+        None,
+        description="Rows with equal values share a split, of several expressions rows with an equal value of one; by "
+        "default, conversations that begin alike.",
     )
     label: Source | None = Field(None, description="What the split is stratified by.")
-    meta: dict[str, Source] = {}
+    meta: dict[str, Source] = Field({}, description="Anything else that a template may want, by names of your own.")
 
     @model_validator(mode="after")
     def _one_origin_of_turns(self) -> "RecordMapping":
@@ -147,7 +146,13 @@ class Mapper:
         elif mapping.target is not None:
             self._target = self._step("target", mapping.target, "as JSON text")
         self._meta = [(key, self._step(f"meta.{key}", source, "as text")) for key, source in mapping.meta.items()]
-        self._group = self._step("group", mapping.group, "as text") if mapping.group is not None else None
+        self._group: str | list[str] | None = None
+        if isinstance(mapping.group, str):
+            self._group = self._step("group", mapping.group, "as text")
+        elif mapping.group is not None:
+            self._group = [
+                self._step(f"group.{index}", source, "as text") for index, source in enumerate(mapping.group)
+            ]
         self._label = self._step("label", mapping.label, "as text") if mapping.label is not None else None
         self._named = _columns_named(mapping)
         self._template = ENVIRONMENT.from_string(nodes.Template(list(self._body), lineno=1))
@@ -182,28 +187,32 @@ class Mapper:
             RowError: no record can be made of this row.
         """
         columns = row | self.lookups | {"_row": row, "_file": file}
-        named = {name: use for name, use in self._named.items() if name in row}
+        named = {name: use for name, use in self._named.items() if name in row} if self._named else {}
         if self.mapping.turns is not None:
             values = self._values(columns)
             why = self._verdict(values, None)
             made = self._record(values, self._mapped_turns(values), None, {})
             return [made | {"told": {}, "taken": named, "rejected": why and (why.reason, why.evidence)}]
         shape, conversations, taken = _recognised(row, self.mapping)
+        taken = taken | named if named else taken
         records: list[dict[str, Any]] = []
         ids: dict[int, str] = {}
         for each in conversations:
-            values = self._values(columns | {"turns": each.turns})
+            columns["turns"] = each.turns
+            values = self._values(columns)
             cut = self._target is not None and len(each.turns) > 1 and each.turns[-1]["role"] == "assistant"
-            turns = each.turns[:-1] if cut else each.turns
-            told = {shape: 1} | each.told | ({"turns_left_out": each.left_out} if each.left_out else {})
-            record = self._record(values, turns, each.group, each.meta)
-            rejected = None
-            if (why := self._verdict(values, each)) is not None:
-                preferred = ids.get(id(why.preferred))
-                rejected = why.reason, why.evidence | ({"preferred": preferred} if preferred else {})
+            thought = each.turns[-1].get("reasoning") if cut else None
+            record = self._record(values, each.turns[:-1] if cut else each.turns, each.group, each.meta, thought)
+            record["told"] = {shape: 1, **each.told}
+            if each.left_out:
+                record["told"]["turns_left_out"] = each.left_out
+            record["taken"] = taken
+            why = self._verdict(values, each)
+            if why is not None and (preferred := ids.get(id(why.preferred))) is not None:
+                why.evidence["preferred"] = preferred
+            record["rejected"] = why and (why.reason, why.evidence)
             ids[id(each)] = record["id"]
-            beside = {"told": told, "taken": taken | named, "rejected": rejected}
-            records.append(record | {"reasoning": each.turns[-1].get("reasoning") if cut else None} | beside)
+            records.append(record)
         return records
 
     def _verdict(self, values: Row, made: Conversation | None) -> Rejection | None:
@@ -214,7 +223,9 @@ class Mapper:
             return Rejection(REJECTED_ANSWER, {"rule": "record.accept"})
         return None
 
-    def _record(self, values: Row, turns: list[Turn], group: str | None, meta: dict[str, str]) -> dict[str, Any]:
+    def _record(
+        self, values: Row, turns: list[Turn], group: str | None, meta: dict[str, str], thought: str | None = None
+    ) -> dict[str, Any]:
         target: str | None = None
         if isinstance(self._target, list):
             target = "{" + ", ".join([f"{key}: {values[name]}" for key, name in self._target]) + "}"
@@ -222,14 +233,25 @@ class Mapper:
             target = values[self._target]
         mapped = {key: values[name] for key, name in self._meta if values[name] is not None}
         return {
-            "id": content_id(turns, target),
+            "id": content_id(turns, target, thought),
             "turns": turns,
             "target": target,
-            "group": values[self._group] if self._group else group,
+            "reasoning": thought,
+            "group": self._grouped(values, group),
             "label": values[self._label] if self._label else None,
             "language": None,
             "meta": meta | mapped,
         }
+
+    def _grouped(self, values: Row, recognised: str | None) -> str | None:
+        """The recipe's group, whose several keys are told apart by their places; or the one that the shape tells."""
+        if self._group is None:
+            return recognised
+        if isinstance(self._group, str):
+            group: str | None = values[self._group]
+            return group
+        keys = [f"{place}:{values[name]}" for place, name in enumerate(self._group) if values[name] is not None]
+        return KEYS.join(keys) if keys else None
 
     def _mapped_turns(self, values: Row) -> list[Turn]:
         if isinstance(self._turns, list):
@@ -261,10 +283,8 @@ class Mapper:
 def _recognised(row: Row, mapping: RecordMapping) -> Recognised:
     try:
         return recognise(row, mapping.shape, mapping.paths)
-    except NotTextError as problem:
-        raise RowError(NOT_TEXT, {"message": str(problem)}) from None
     except ShapeError as problem:
-        raise RowError(UNRECOGNISED, {"message": str(problem)}) from None
+        raise RowError(problem.reason, {"message": str(problem)} | problem.more) from None
     except Exception as error:  # whatever a row's values are
         raise RowError(UNRECOGNISED, {"message": f"{type(error).__name__}: {error}"}) from None
 
@@ -277,8 +297,8 @@ def _columns_named(mapping: RecordMapping) -> dict[str, str]:
     sources += [("conversation", mapping.turns)] if isinstance(mapping.turns, str) else []
     target = mapping.target.values() if isinstance(mapping.target, dict) else [mapping.target]
     sources += [("target", source) for source in target if source is not None]
-    beside = {"feedback": mapping.accept, "group": mapping.group, "label": mapping.label}
-    sources += [(use, source) for use, source in beside.items() if source is not None]
+    beside = [("feedback", mapping.accept), ("group", mapping.group), ("label", mapping.label)]
+    sources += [(use, source) for use, source in beside if source is not None]
     sources += [("meta", source) for source in mapping.meta.values()]
     sources += [("underivable", rule.when) for rule in mapping.underivable]
     sources += [("let", source) for source in mapping.let.values()]
@@ -286,7 +306,7 @@ def _columns_named(mapping: RecordMapping) -> dict[str, str]:
 
 
 def _names_in(source: str) -> list[str]:
-    """The names of an expression, and the keys and attributes that it takes of values such as `_row`."""
+    """The names, keys and attributes that an expression has."""
     parsed = ENVIRONMENT.parse("{{" + source + "}}")
     keys = [each.arg.value for each in parsed.find_all(nodes.Getitem) if isinstance(each.arg, nodes.Const)]
     attributes = [each.attr for each in parsed.find_all(nodes.Getattr)]
@@ -307,7 +327,7 @@ def _refuse(value: Any, key: str, because: str) -> None:
 def _as_turns(value: Any) -> list[Turn]:
     """Turns of {role, content}, and `reasoning` and `trained` where they have them."""
     turns: list[Turn] = []
-    for each in _defined(value):
+    for each in from_json(value) if isinstance(value, str) else _defined(value):
         turn: Turn = {key: _checked_text("turns", each[key]) for key in ("role", "content")}
         if each.get("reasoning"):
             turn["reasoning"] = _checked_text("turns", each["reasoning"])

@@ -22,26 +22,25 @@ from curate.read.conversation import (
 from curate.read.raw_row import Row
 from curate.read.reasoning import PARTS, REASONING, add_thought, thought_text
 from curate.read.verdicts import WEIGHT, UnknownVerdict, evidence, message_verdict, number
+from curate.stage import UNREAD_KEY
 
 READ = {"role", "content", "from", "value", "refusal", "tool_calls", "function_call", "channel"}
 """Keys of a message that are read by themselves, whoever speaks."""
 ROLE_KEYS, FROM_KEYS = ("role", "content"), ("from", "value")
 NOT_TEXT_TYPES = ("image", "audio", "video", "file", "document", "media")
 """What the types of parts that are no text have in their names."""
-UNREAD_KEY = "message_key_not_read."
-"""Counter of rows, by a key of their messages that holds something and of which no notice is taken."""
 
 
 def messages(row: Row, paths: Paths) -> list[Conversation]:
     """Rows whose messages are {role, content}, with calls of tools: OpenAI's format."""
     said = _said(row, "role", "content")
-    return [] if said is None else [_conversation(row, said, "role", _openai_content)]
+    return [] if said is None else [_conversation(row, said, ROLE_KEYS, _openai_content)]
 
 
 def sharegpt(row: Row, paths: Paths) -> list[Conversation]:
     """Rows whose messages are {from, value}."""
     said = _said(row, "from", "value")
-    return [] if said is None else [_conversation(row, said, "from", _sharegpt_content)]
+    return [] if said is None else [_conversation(row, said, FROM_KEYS, _sharegpt_content)]
 
 
 def is_message(value: Any) -> bool:
@@ -77,29 +76,33 @@ Content = Callable[[Row, Turn, dict[str, int]], str]
 """A message's content as text; what was thought goes into the turn, what is not read is counted."""
 
 
-def _conversation(row: Row, said: list[Row], who: str, content_of: Content) -> Conversation:
+def _conversation(row: Row, said: list[Row], keys: tuple[str, str], content_of: Content) -> Conversation:
+    who, what = keys
     told: dict[str, int] = {}
     turns: list[Turn] = []
-    names: list[Any] = []
+    names: dict[int, Any] = {}
     analysis: list[str] = []
     graded: Rejection | None = None
     for message in said:
+        if len(message) == 2 and isinstance(content := message.get(what), str) and not analysis:
+            turns.append({"role": speaker(message[who]), "content": content})
+            continue
         turn: Turn = {"role": speaker(message[who])}
         turn["content"] = content_of(message, turn, told)
-        if not message.keys() <= READ:
-            try:
-                _read_beside(message, turn, told)
-            except UnknownVerdict as grade:
-                graded = Rejection(UNGRADED_ANSWER, evidence(*grade.args))
-        if message.get("channel") == "analysis" and turn["role"] == "assistant":
-            analysis.append(turn["content"])
-            continue
-        if analysis and turn["role"] == "assistant":
+        try:
+            _read_beside(message, turn, told)
+        except UnknownVerdict as grade:
+            graded = Rejection(UNGRADED_ANSWER, evidence(*grade.args))
+        if turn["role"] == "assistant":
+            if message.get("channel") == "analysis":
+                analysis.append(turn["content"])
+                continue
             add_thought(turn, "\n".join(analysis).strip())
             analysis = []
+        if message.get("name") is not None and turn["role"] != "tool" and who == "role":
+            names[len(turns)] = message["name"]
         turns.append(turn)
-        names.append(message.get("name") if turn["role"] != "tool" and who == "role" else None)
-    meta = {"names": json_text(names)} if any(name is not None for name in names) else {}
+    meta = {"names": json_text([names.get(place) for place in range(len(turns))])} if names else {}
     made = conversation_of(row, turns, meta)
     if told or graded or analysis:
         made = replace(made, told=told, judged=graded, left_out=made.left_out + len(analysis))

@@ -3,14 +3,14 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from curate.read.raw import Row
 from curate.text import strict_json
 
-MOST_VALUES = 20
+MOST_VALUES = 50
 """Different values that a class may have: with more of them it is no class to be listed."""
 LONGEST_VALUE = 80
 """Characters of a class's name."""
@@ -132,9 +132,13 @@ class Profile:
     """Of columns in which JSON objects are written: the objects."""
     distinct: dict[str, set[str]] = field(default_factory=dict)
     """The different values of columns of text and numbers."""
+    first: list[Row] = field(default_factory=list)
+    """A few rows, as they were read."""
 
     def add(self, row: Row) -> None:
         self.rows += 1
+        if len(self.first) < FIRST:
+            self.first.append(row)
         for key, value in plain(row).items():
             self.columns.setdefault(key, Seen()).add(value)
             if isinstance(value, (str, int, float)):
@@ -142,11 +146,37 @@ class Profile:
             if (found := json_object(value)) is not None:
                 self.objects.setdefault(key, Seen()).add(found)
 
+    def grounded(self, name: str, prompt: str | None) -> bool:
+        """Whether what the JSON objects in a column say recurs, or stands in the prompt, mostly."""
+        leaves = [
+            (key, str(value).lower(), str(row.get(prompt or "", "")).lower())
+            for row in self.first
+            for key, value in _leaves(json_object(row.get(name)))
+            if value not in (None, "")
+        ]
+        met = Counter((key, value) for key, value, _ in leaves)
+        good = sum(met[key, value] > 1 or value in text for key, value, text in leaves)
+        return 2 * good >= len(leaves)
+
     def holds_objects(self, name: str) -> bool:
         """Whether a column has JSON objects, nearly always."""
         return name in self.objects and self.objects[name].count >= MOSTLY * max(1, self.columns[name].filled)
 
 
+def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """What is no object or list in a value, by its path."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _leaves(inner, f"{key}.{name}")
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _leaves(inner, key)
+    else:
+        yield key, value
+
+
+FIRST = 20
+"""Rows that a profile keeps."""
 MOSTLY = 0.9
 PROMPTS = (
     *("prompt", "instruction", "question", "query", "input", "text", "full_text", "content", "body", "document"),
@@ -166,6 +196,18 @@ GROUPS = (
 """Names that columns commonly have, the most telling first."""
 LAST_WORDS = frozenset(PROMPTS[:4] + ANSWERS[:9])
 """Those that tell as much as the last word of a name: `agent_reply`, `User Prompt`."""
+UNLEARNABLE = frozenset(
+    """id uuid guid hash checksum md5 sha sha1 sha256 sha512 digest crc crc32 etag signature path file filename folder
+    mailbox maildir directory dir url uri href link split fold partition date time datetime timestamp created updated
+    modified version revision commit index idx row line offset""".split()  # noqa: SIM905
+)
+"""Words of a name by which a column says where, when or under which number its row is, and not what it says."""
+REFERENCE = re.compile(
+    r"[0-9a-f]{16,}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d{4}-\d\d-\d\d([T ]\d\d:.*)?|\d{9,}"
+    r"|([a-z]:|~|\.{1,2})?[/\\]\S*|\w+://\S*|[\w.-]+([/\\][\w.-]+){2,}",
+    re.IGNORECASE,
+)
+"""A checksum, a UUID, a date or a timestamp, a path or a URL."""
 PROSE = 15
 """Characters that the texts of a column have on average, at least, if people wrote them."""
 
@@ -184,23 +226,28 @@ class Guess:
     id: str | None
 
 
-def guess(profile: Profile) -> Guess:
-    """Guess by names first, then by what the columns hold."""
-    named = {name: seen for name, seen in profile.columns.items() if not name.startswith("_")}
+def guess(profile: Profile, aside: frozenset[str] = frozenset()) -> Guess:
+    """Guess by names first, then by what the columns hold; those `aside` are nothing."""
+    named = {name: seen for name, seen in profile.columns.items() if name not in aside and not name.startswith("_")}
     distinct = {name: len(profile.distinct.get(name, ())) for name in named}
     group = _named(GROUPS, [name for name, seen in named.items() if distinct[name] < seen.filled])
     columns = {name: seen for name, seen in named.items() if name != group and 2 * seen.filled > profile.rows}
+    telling = {name for name in columns if learnable(name, profile)}
     texts = {name: seen for name, seen in columns.items() if seen.is_text() and not profile.holds_objects(name)}
     free = {name: seen for name, seen in texts.items() if not seen.is_class()}
     written = [name for name in columns if profile.holds_objects(name)]
     mean = {name: seen.characters / seen.count for name, seen in free.items()}
     prompt = _named(PROMPTS, free) or max(
-        (name for name in free if _named(ANSWERS, [name]) is None), key=lambda name: (mean[name], name), default=None
+        (name for name in free if name in telling and _named(ANSWERS, [name]) is None),
+        key=lambda name: (mean[name], name),
+        default=None,
     )
     others = [name for name in columns if name != prompt]
     classes = {name: seen for name, seen in columns.items() if seen.is_class() and len(seen.values or ()) > 1}
-    answer = _named(ANSWERS, written) or next(iter(written), None) or _named(ANSWERS, others)
-    prose = [name for name in free if mean[name] >= PROSE]
+    classes = {name: seen for name, seen in classes.items() if name in telling}
+    said = next((name for name in written if name in telling and profile.grounded(name, prompt)), None)
+    answer = _named(ANSWERS, written) or said or _named(ANSWERS, others)
+    prose = [name for name in free if name in telling and mean[name] >= PROSE]
     if answer is None and not classes and len(prose) == 2:
         prompt, answer = prose  # in the order in which people write them
     answers = (answer,) if answer is not None else tuple(classes)
@@ -213,6 +260,13 @@ def guess(profile: Profile) -> Guess:
         group,
         next((name for name in unique if name.lower() in ("id", "uuid") or name.lower().endswith("_id")), None),
     )
+
+
+def learnable(name: str, profile: Profile) -> bool:
+    """Whether a column may be something to be said, or a class: it is no checksum, id, date, path or the like."""
+    values = sorted(profile.distinct.get(name, ()))[:FIRST]
+    words = re.findall(r"[^\W_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
+    return not (UNLEARNABLE & {*words}) and not (values and all(REFERENCE.fullmatch(value) for value in values))
 
 
 def _named(names: Iterable[str], columns: Collection[str]) -> str | None:

@@ -8,6 +8,7 @@ from curate.read.conversation import (
     CONVERSATIONS,
     INPUTS,
     PROMPTS,
+    AskingError,
     Conversation,
     Paths,
     ShapeError,
@@ -93,9 +94,9 @@ def _conversation(row: Row, asked: list[Row], answer: Any) -> Conversation:
 
 
 def answer_text(name: str, value: Any) -> str:
-    """An answer as text; ShapeError where it is several texts, of which nobody knows the one to be learned."""
+    """An answer as text; AskingError where it is several texts, of which nobody knows the one to be learned."""
     if isinstance(value, list) and value and all(isinstance(each, str) for each in value):
-        raise ShapeError(
+        raise AskingError(
             f"{name} is a list of {len(value)} texts: a pair or several answers, and nothing says which is the better; "
             f"map `turns`, e.g. `{name}[0]` for the first, or `{name} | join` for all as one"
         )

@@ -1,14 +1,15 @@
 """A raw row: what every reader of a file gives, or, in its place, what could not be read."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 from curate.read.encoding import BROKEN, Encoding, is_utf8
 
 Row = dict[str, Any]
 """A file's own columns. Those that begin with an underscore may be Assay's: `_member` names the member of an archive,
 `_encoding` how the text was encoded where that was not UTF-8, `_guessed` whether that is a guess, "sure" or "unsure",
-`_key` a row's key in a JSON object of rows, `_repeated_key` a key that its JSON gives twice, of which the last value
+`_key` a row's key in a JSON object of rows, `_duplicate_key` a key that its JSON gives twice, of which the last value
 counts."""
 
 LONGEST_ROW = 16 << 20
@@ -27,6 +28,15 @@ class Unread:
     """1-based line of the file on which the row begins, where that is known."""
     raw: str
     """The row's text, with `\\x..` for bytes that are not UTF-8; only the beginning of one longer than LONGEST_ROW."""
+
+
+def bounded_lines(stream: IO[bytes]) -> Iterator[bytes]:
+    """Lines with their ends; of one longer than LONGEST_ROW its first LONGEST_ROW + 1 bytes."""
+    while line := stream.readline(LONGEST_ROW + 1):
+        rest = line
+        while len(rest) >= LONGEST_ROW and not rest.endswith(b"\n"):
+            rest = stream.readline(LONGEST_ROW)
+        yield line
 
 
 def not_decoded(encoding: str | None, words: object = "not UTF-8") -> str:

@@ -5,7 +5,6 @@ structured before what is text, and the more particular names before the more ge
 and `text` is therefore read from `messages`, of which its `text` is commonly a rendering.
 """
 
-import re
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple, get_args
@@ -20,6 +19,7 @@ from curate.read.conversation import (
     REJECTED_ANSWER,
     SYSTEMS,
     TOOLS,
+    AskingError,
     Conversation,
     NotTextError,
     Paths,
@@ -27,9 +27,10 @@ from curate.read.conversation import (
     Rejection,
     ShapeError,
 )
-from curate.read.json_value import json_value
+from curate.read.json_value import text_value
 from curate.read.message_list import are_messages, is_message, messages, sharegpt
 from curate.read.message_tree import oasst
+from curate.read.python_value import is_python
 from curate.read.question_answer import alpaca, prompt
 from curate.read.raw_row import Row
 from curate.read.reasoning import REASONING, add_thought, set_apart, thought_text
@@ -96,7 +97,7 @@ class Recognised(NamedTuple):
 def columns_of(names: tuple[Any, ...]) -> Columns:
     """What rows of these columns, in this order, are looked at for."""
     layout = layout_of(names)
-    nested = {*CONVERSATIONS, "history", "instances", *(layout.taken if layout else ())}
+    nested = {*CONVERSATIONS, "prompt", "completion", "history", "instances", *(layout.taken if layout else ())}
     return Columns(
         names,
         tuple(name for name in names if name in nested or (layout and name in PROMPTS)),
@@ -129,12 +130,13 @@ def recognise(row: Row, only: Shape | None = None, paths: Paths = "preferred") -
         if found := READERS[shape](known, paths):
             for each in found:
                 for turn in each.turns:
-                    if turn["role"] == "assistant" and set_apart(turn):
+                    if turn["role"] == "assistant" and "<" in turn["content"] and set_apart(turn):
                         each.told["reasoning_not_ended"] = 1
             if columns.judging or columns.thoughts or columns.media:
                 found = _with_columns(shape, known, columns, found)
             return Recognised(shape, found, columns.taken.get(shape) or _taken(shape, columns))
-    raise ShapeError(_unrecognised(row, known, only))
+    has_worse = columns.layout is not None and "rejected answer" in columns.layout.taken.values()
+    raise (AskingError if has_worse else ShapeError)(_unrecognised(row, known, only))
 
 
 def _of_several(row: Row, layout: Layout, answers: list[tuple[Recognised, dict[str, Any] | None]]) -> Recognised:
@@ -144,7 +146,7 @@ def _of_several(row: Row, layout: Layout, answers: list[tuple[Recognised, dict[s
     found: list[Conversation] = []
     for (_, made, _), evidence in answers:
         rejected = None if evidence is None else Rejection(REJECTED_ANSWER, evidence, preferred)
-        found += [replace(each, rejected=rejected or each.rejected) for each in made]
+        found += made if rejected is None else [replace(each, rejected=rejected) for each in made]
     return Recognised(shape, found, {name: use for name, use in taken.items() if name in row} | layout.taken)
 
 
@@ -182,17 +184,16 @@ def _unfolded(name: Any, value: Any) -> Any:
     """A value of messages or a list, where it is one as JSON text, or as lists by key.
 
     Raises:
-        ShapeError: the column can hold nothing else, and its text is no JSON.
+        AskingError: the column can hold nothing else, and its text is no JSON.
     """
     if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
         try:
-            found = json_value(value.encode())
+            found = text_value(value)
         except ValueError as error:
             if name not in CONVERSATIONS:
                 return value
-            repr_ = re.match(r"\s*[\[{]+\s*'", value) is not None
-            what = "a list as Python shows it, not JSON: write it with json.dumps" if repr_ else f"no JSON: {error}"
-            raise ShapeError(f"{name}: text that is {what}") from None
+            mend = f"in Python's notation, not JSON: map `turns` to `{name} | from_python`"
+            raise AskingError(f"{name}: text that is {mend if is_python(value) else f'no JSON: {error}'}") from None
         return found if name in CONVERSATIONS or is_message(found) or are_messages(found) else value
     if isinstance(value, dict) and name in CONVERSATIONS and value.keys() & {"role", "from"}:
         lists = list(value.values())

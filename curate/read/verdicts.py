@@ -8,7 +8,7 @@ import re
 from functools import lru_cache
 from typing import Any
 
-from curate.read.conversation import REJECTED_ANSWER, UNGRADED_ANSWER, Rejection, ShapeError
+from curate.read.conversation import REJECTED_ANSWER, UNGRADED_ANSWER, AskingError, Rejection
 from curate.read.raw_row import Row
 
 GOOD = frozenset(
@@ -34,9 +34,9 @@ GRADES = frozenset(
     | {"overall_rating", "user_rating", "human_rating"}
 )
 """Columns whose numbers grade an answer."""
-LABEL, WEIGHT = "label", "weight"
+LABEL, WEIGHT, RANK = "label", "weight", "rank"
 """A label is feedback where it is true or false, or one of the words that judge; a grade where it is a number; a class
-else. A weight of 0 is not to be learned."""
+else. A weight of 0 is not to be learned. A rank of 0 is the best, whatever the ranks beside it begin with."""
 MESSAGE = GOOD | {WEIGHT, "learn", "train_on_turn"}
 """Keys that say that a message is to be learned, where they are true."""
 SPANS = ("train_detail", "training_detail", "train_spans", "loss_spans")
@@ -60,7 +60,7 @@ DISLIKED = {"negative", "dislike", "disliked", "fail", "failed", "low", "terribl
 NUMBER = re.compile(r"\s*[-+]?\.?\d")
 MEND = (
     "state `record.accept` in the recipe, an expression that is true for answers to be learned and false for bad ones, "
-    "e.g. `{} >= 4`; `true` takes all"
+    "e.g. `{}`; `true` takes all"
 )
 
 
@@ -138,6 +138,8 @@ def _said(known: str, value: Any) -> bool | None:
         return None if (weight := number(value)) is None else weight > 0
     if isinstance(value, bool):
         return value
+    if known == RANK and number(value) == 0:
+        return True
     if isinstance(value, (int, float)):
         if math.isnan(value):
             return None
@@ -161,27 +163,27 @@ def message_verdict(key: str, value: Any) -> bool | None:
     """Whether a message is to be learned by one of its keys; None where the key or its value says nothing of that.
 
     Raises:
-        ShapeError: the key says so of a part of the message, or in a word that nobody knows.
+        AskingError: the key says so of a part of the message, or in a word that nobody knows.
         UnknownVerdict: the key grades the message.
     """
     known = normal(key)
     if known in SPANS:
-        raise ShapeError(f"messages: {key} says which parts of a message are trained; map `turns` to say what to do")
-    if known in GRADES:
+        raise AskingError(f"messages: {key} says which parts of a message are trained; map `turns` to say what to do")
+    if known in GRADES or known in (WEIGHT, LABEL):
         return _said(known, value)
-    if known == WEIGHT:
-        return _said(WEIGHT, value)
     if known not in MESSAGE and known not in BAD:
         return None
     try:
         return truth(value, known in BAD)
     except UnknownVerdict:
-        raise ShapeError(f"messages: {key} is {shown(value)!r}: nobody knows whether the message is trained") from None
+        raise AskingError(f"messages: {key} is {shown(value)!r}: nobody knows whether the message is trained") from None
 
 
 def evidence(name: str, value: Any) -> dict[str, Any]:
     """Evidence of a grade."""
-    message = f"{name} grades the answer, or judges it in a word that nobody knows: {MEND.format(name)}"
+    example = f"{name} >= 4" if number(value) is not None else f"{name} == 'good'"
+    example = f"{name} == 1" if normal(name) == RANK else example
+    message = f"{name} grades the answer, or judges it in words that nobody knows: {MEND.format(example)}"
     return {"column": name, "value": shown(value), "message": message}
 
 

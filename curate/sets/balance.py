@@ -27,6 +27,8 @@ Cap = Annotated[int, Field(ge=1)]
 
 
 class Balance(SetStage):
+    """How many rows a label may have, and how often they count in training."""
+
     name: ClassVar[str] = "balance"
     reasons: ClassVar[dict[str, str]] = {
         "over_cap": "the label has more rows than `balance.cap`, and this one is of the lesser quality"

@@ -39,6 +39,8 @@ threshold: the order in which a processor adds decides nothing."""
 
 
 class Semantic(Stage):
+    """Without a model no row is compared by what it means."""
+
     name: ClassVar[str] = "semantic"
     reasons: ClassVar[dict[str, str]] = {"semantic_duplicate": "a kept row means the same and has the same answer"}
 

@@ -1,11 +1,14 @@
 """Inspect: what a newcomer is shown of files without a recipe, and the recipe that they get."""
 
+import gzip
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import jsonschema
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -15,7 +18,8 @@ from typer.testing import CliRunner
 
 from assay.cli import app
 from assay.console import UNSAFE
-from assay.inspection import Group, inspect
+from assay.file_group import Group
+from assay.inspection import inspect
 from assay.previews import previews
 from assay.starter import orders, write_starter
 from curate.contract import Contract
@@ -57,7 +61,7 @@ def started(path: Path, folder: Path, tokenizer: Path) -> FullRecipe:
 
 
 def group_of(rows: list[dict[str, Any]]) -> Group:
-    group = Group("jsonl", False)
+    group = Group("jsonl")
     for row in rows:
         group.profile.add(row)
     return group
@@ -196,8 +200,15 @@ def test_files_of_one_kind_are_taken_together_and_the_largest_kind_comes_first(t
         ["a.jsonl", "deep/b.jsonl"], ["unnamed.rows"], ["c.csv"],
     ]  # fmt: skip
     first, unnamed, _ = found.groups
-    assert (first.format, first.stated, first.profile.rows, first.shapes) == ("jsonl", False, 40, {"alpaca": 40})
-    assert (unnamed.format, unnamed.stated) == ("json", False)
+    assert (first.format, first.options, first.profile.rows, first.shapes) == ("jsonl", {}, 40, {"alpaca": 40})
+    assert (first.total, first.exact) == (60, True)
+    assert found.hidden == [".hidden.jsonl"]
+    assert found.left_out() == [
+        "Other kinds of files, each to be inspected by itself: unnamed.rows, c.csv",
+        "Passed over, of no known format: LICENSE",
+        "Hidden, and left alone: .hidden.jsonl",
+    ]
+    assert (unnamed.format, unnamed.options) == ("json", {})
 
 
 def test_encodings_are_told(tmp_path: Path) -> None:
@@ -365,3 +376,129 @@ def test_real_data(shared_data: Path, tmp_path: Path, path: str, shape: str | No
     recipe = FullRecipe.load(tmp_path / "mine/recipe.yaml")
     assert Contract.load(recipe.contract).target_schema is None
     assert (recipe.record.turns is None) == (shape is not None)
+
+
+# What is said
+
+
+def test_what_is_known_of_the_files_is_stated(tmp_path: Path) -> None:
+    rows = "".join(f"Is {n} even, or not?;{'yes' if n % 2 == 0 else 'nö'}\n" for n in range(30))
+    (tmp_path / "a.dat").write_text(f"body;parity\n{rows}", encoding="cp850")
+    arguments = ["--format", "csv", "--encoding", "cp850", "--delimiter", ";", "--sample", "20"]
+    done = CliRunner().invoke(app, ["inspect", str(tmp_path), *arguments, "--write", str(tmp_path / "mine"), "--json"])
+    [group] = json.loads(done.stdout)["groups"]
+    assert (group["rows"], group["total"]) == (20, {"rows": 30, "exact": False})
+    assert group["columns"]["parity"]["read_as"] == "target"
+    assert FullRecipe.load(tmp_path / "mine/recipe.yaml").sources[0].options.encoding == "cp850"
+    assert json.loads((tmp_path / "mine/contract/target.schema.json").read_text())["properties"] == {
+        "parity": {"enum": ["nö", "yes"]}
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "words"), [(["--encoding", "runes"], "encoding: 'runes' is no"), (["--format", "doc"], "format: Input")]
+)
+def test_an_option_that_makes_no_sense(tmp_path: Path, options: list[str], words: str) -> None:
+    done = CliRunner().invoke(app, ["inspect", str(write(tmp_path / "a.jsonl", [{"a": 1}])), *options])
+    assert done.exit_code == 1
+    assert words in " ".join(done.output.split())
+
+
+def test_totals_are_told_beside_the_sample(tmp_path: Path) -> None:
+    rows = [{"instruction": f"q {n}", "output": "a" * 50} for n in range(500)]
+    lines = write(tmp_path / "a.jsonl", rows)
+    (tmp_path / "a.json").write_text(json.dumps(rows))
+    (tmp_path / "a.csv").write_text("instruction,output\n" + "".join(f"q {n},a\n" for n in range(500)))
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(lines.read_bytes()))
+    found = {
+        name: inspect(tmp_path / name, 100).groups[0]
+        for name in ("a.jsonl", "a.csv", "a.parquet", "a.jsonl.gz", "a.json")
+    }
+    assert {name: (group.total, group.exact) for name, group in found.items() if name != "a.json"} == {
+        "a.jsonl": (500, True), "a.csv": (500, False), "a.parquet": (500, True), "a.jsonl.gz": (None, False),
+    }  # fmt: skip
+    assert found["a.json"].total == pytest.approx(500, rel=0.1)
+    assert inspect(tmp_path / "a.json", 1000).groups[0].total == 500
+
+
+def test_what_is_not_read_is_named(tmp_path: Path) -> None:
+    said = [
+        {"role": "user", "content": "hi", "mood": "gay"},
+        {"role": "assistant", "content": "ho", "audio": {"id": 1}},
+    ]
+    rows = [{"messages": said, "stars": n % 5, "note": "x", "id": n} for n in range(30)]
+    group = only(write(tmp_path / "chat.jsonl", rows))
+    notes = " ".join(group.notes())
+    assert "messages" in group.read_as()
+    assert "mood" in notes
+    assert "audio" in notes
+    assert "note" in notes
+    shown = " ".join(CliRunner().invoke(app, ["inspect", str(tmp_path)]).output.split())
+    assert "Of messages these keys are not read: audio, mood." in shown
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        {"sha1": [f"{n:040x}" for n in range(2)]},
+        {"folder": ["inbox", "sent"]},
+        {"source_path": ["/a/b", "/a/c"]},
+        {"split": ["train", "test"]},
+        {"when": ["2024-01-01", "2024-01-02"]},
+        {"kept": ["same", "same"]},
+        {"createdAt": ["noon", "night"]},
+    ],
+)
+def test_what_cannot_be_learned_is_neither_label_nor_target(column: dict[str, list[str]]) -> None:
+    [(name, values)] = column.items()
+    rows = [
+        {"body": f"The text number {n} of all.", name: values[n % 2], "mood": ["sad", "glad"][n % 2]} for n in range(40)
+    ]
+    mapping = group_of(rows).mapping()
+    assert (mapping["target"], mapping["label"]) == ({"mood": "mood"}, "mood")
+    with pytest.raises(AssayError, match="No column looks like an answer"):
+        group_of([{key: row[key] for key in ("body", name)} for row in rows]).mapping()
+
+
+def test_json_in_a_column_is_a_target_where_it_recurs_or_stands_in_the_text() -> None:
+    def column(make: Any) -> dict[str, Any]:
+        return group_of(
+            [{"body": f"On day {n * 7919} it rained.", "extra": json.dumps(make(n))} for n in range(40)]
+        ).mapping()
+
+    assert column(lambda n: {"day": n * 7919})["target"] == "extra"
+    assert column(lambda n: {"kind": "ab"[n % 2], "weather": "rain"})["target"] == "extra"
+    with pytest.raises(AssayError, match="No column looks like an answer"):
+        column(lambda n: {"crawl": f"x{n}", "took": n / 7})
+
+
+def test_a_recipe_names_many_files_by_patterns(tmp_path: Path) -> None:
+    for n in range(12):
+        write(tmp_path / f"in/p{n % 2}/f{n}.jsonl", [{"instruction": f"q {n}", "output": "a"}])
+    written = write_starter(inspect(tmp_path / "in", 100), tmp_path / "in/mine")
+    assert FullRecipe.load(written[0]).sources[0].files == ["**/*.jsonl"]
+    shutil.rmtree(tmp_path / "in/mine")
+    write(tmp_path / "in/p1/other.jsonl", [{"x": 1}])
+    (tmp_path / "in/.hidden.jsonl").write_text("{}")
+    written = write_starter(inspect(tmp_path / "in", 100), tmp_path / "mine")
+    assert sorted(FullRecipe.load(written[0]).sources[0].files) == [
+        *(f"**/f{n}.jsonl" for n in (1, 11, 3, 5, 7, 9)), "p0/**/*.jsonl",
+    ]  # fmt: skip
+    remarks = [line for line in written[0].read_text(encoding="utf-8").splitlines() if line.startswith("#")]
+    assert any("other.jsonl" in line for line in remarks)
+    assert any(".hidden.jsonl" in line for line in remarks)
+
+
+def test_a_name_cannot_write_into_the_recipe(tmp_path: Path) -> None:
+    write(tmp_path / "in/a.jsonl", [{"instruction": f"q {n}", "output": "a"} for n in range(9)])
+    (tmp_path / "in/x\nevaluation: {}\u2028\x1b.bin").write_bytes(b"\x00\x01")
+    [recipe, *_] = write_starter(inspect(tmp_path / "in", 100), tmp_path / "mine")
+    assert "evaluation" not in yaml.safe_load(recipe.read_text(encoding="utf-8"))
+
+
+def test_a_json_text_has_its_rows_below_keys(tmp_path: Path) -> None:
+    items = [{"question": f"What is {n}?", "answer": str(n)} for n in range(9)]
+    (tmp_path / "a.json").write_text(json.dumps({"meta": {"n": 9}, "data": {"page": 1, "items": items}}))
+    [recipe, *_] = write_starter(inspect(tmp_path / "a.json", 100), tmp_path / "mine")
+    assert FullRecipe.load(recipe).sources[0].options.rows == "data.items"

@@ -8,7 +8,8 @@ import pyarrow as pa
 import pytest
 import yaml
 
-from assay.inspection import inspect, mapped_rows
+from assay.file_group import mapped_rows
+from assay.inspection import inspect
 from assay.previews import previews
 from assay.starter import write_starter
 from curate.contract import Contract

@@ -32,8 +32,19 @@ from tests.records import RECORDS, table_of
 
 ROOT = Path(__file__).resolve().parents[3]
 NAMES = {
-    *("files", "version", "stages", "sources", "json_lines", "groups", "clusters", "prompts", "near_duplicates"),
-    *("lengths", "texts", "duplicates"),
+    *(
+        "files",
+        "version",
+        "stages",
+        "sources",
+        "drop",
+        "json_lines",
+        "groups",
+        "clusters",
+        "prompts",
+        "near_duplicates",
+    ),
+    *("near_duplicates", "lengths", "texts", "duplicates"),
 }
 Change = Callable[[dict[str, Any]], None]
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.read.conversation import ShapeError, Turn
-from curate.read.mapping import UNMAPPABLE, UNRECOGNISED, Mapper, RecordMapping, RowError
+from curate.read.conversation import UNRECOGNISED, ShapeError, Turn
+from curate.read.mapping import UNMAPPABLE, Mapper, RecordMapping, RowError
 from curate.read.raw import Row
 from curate.read.shapes import LOOKED_FOR, READERS, SHAPES, recognise
 from tests.curate.read.made import attempt, read, said

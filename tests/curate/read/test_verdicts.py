@@ -1,0 +1,276 @@
+"""What rows say of their answers: kept, rejected, asked about; in every shape that the field uses."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from curate.read.conversation import NOT_TEXT, REJECTED_ANSWER, UNGRADED_ANSWER, UNRECOGNISED
+from curate.read.mapping import UNMAPPABLE, Mapper, RecordMapping
+from curate.read.raw import Row
+from curate.read.verdicts import BAD, BLAME, GOOD, GRADES, PRAISE, UnknownVerdict, normal, truth
+from tests.curate.read.made import attempt
+
+Q: Row = {"role": "user", "content": "q"}
+Q2: Row = {"role": "user", "content": "q2"}
+
+
+def a(content: str, **more: Any) -> Row:
+    return {"role": "assistant", "content": content} | more
+
+
+def outcome(row: Row, **mapping: Any) -> list[tuple[str, str | None]] | str:
+    """Each record's last content and the reason it is rejected for; or the reason that there are none."""
+    records, problem = attempt(Mapper(RecordMapping.model_validate(mapping), {}), row)
+    if problem is not None:
+        return problem.reason
+    return [(record["turns"][-1]["content"], record["rejected"] and record["rejected"][0]) for record in records]
+
+
+KEPT, BAD_ONE, ASKS = [("a", None)], [("a", REJECTED_ANSWER)], [("a", UNGRADED_ANSWER)]
+PAIR = [("a", None), ("b", REJECTED_ANSWER)]
+PROMPT = {"prompt": "q", "completion": "a"}
+ALPACA = {"instruction": "q", "input": "", "output": "a"}
+CHAT = {"messages": [Q, a("a")]}
+SHAREGPT = {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]}
+ASKED = {"conversations": [{"from": "human", "value": "q"}]}
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        # Feedback on one answer
+        (PROMPT | {"label": True}, KEPT),
+        (PROMPT | {"label": False}, BAD_ONE),
+        (PROMPT | {"label": "False"}, BAD_ONE),
+        (PROMPT | {"label": None}, KEPT),
+        (PROMPT | {"label": "undesirable"}, BAD_ONE),
+        (PROMPT | {"label": "negative"}, KEPT),  # a class
+        (PROMPT | {"label": "geography"}, KEPT),
+        (PROMPT | {"label": 0}, ASKS),
+        (PROMPT | {"label": "1"}, ASKS),
+        ({"prompt": [Q], "completion": [a("a")], "label": False}, BAD_ONE),
+        (ALPACA | {"kto_tag": False}, BAD_ONE),
+        (SHAREGPT | {"kto_tag": "false"}, BAD_ONE),
+        (CHAT | {"thumbs_up": 0}, BAD_ONE),
+        (CHAT | {"feedback": "thumbs-down"}, BAD_ONE),
+        (CHAT | {"feedback": "too short, but true"}, ASKS),
+        (ALPACA | {"isCorrect": "no"}, BAD_ONE),
+        (ALPACA | {"Is Accepted": 1}, KEPT),
+        (ALPACA | {"train": False}, BAD_ONE),
+        (ALPACA | {"rejected": True}, BAD_ONE),
+        (ALPACA | {"rejected": False}, KEPT),
+        (ALPACA | {"deleted": "yes"}, BAD_ONE),
+        (ALPACA | {"good": True, "spam": True}, BAD_ONE),
+        ({"text": "### Human: q ### Assistant: a", "label": False}, BAD_ONE),
+        ({"text": "<s>[INST] q [/INST] a </s>", "is_good": "n"}, BAD_ONE),
+        ({"instruction": "q", "instances": [{"input": "", "output": "a", "label": False}]}, BAD_ONE),
+        # Grades
+        (PROMPT | {"score": 0.3}, ASKS),
+        (ALPACA | {"rating": "4/5"}, ASKS),
+        (ALPACA | {"quality": "low"}, BAD_ONE),
+        (ALPACA | {"quality": "medium"}, KEPT),
+        (CHAT | {"rank": 1}, ASKS),
+        (CHAT | {"rank": 0}, KEPT),
+        (ALPACA | {"weight": 0}, BAD_ONE),
+        (ALPACA | {"weight": 0.5}, KEPT),
+        (ALPACA | {"difficulty": 3, "id": 7, "category": "x"}, KEPT),
+        # Pairs
+        ({"prompt": "q", "chosen": "a", "rejected": "b"}, PAIR),
+        ({"prompt": "q", "rejected": "b", "chosen": "a"}, PAIR),
+        ({"prompt": "q", "chosen": "a", "rejected": None}, KEPT),
+        ({"prompt": "q", "chosen": None, "rejected": "b"}, [("b", REJECTED_ANSWER)]),
+        ({"prompt": "q", "chosen": "a", "rejected": ["b", "c"]}, [*PAIR, ("c", REJECTED_ANSWER)]),
+        ({"prompt": "q", "chosen": ["a", "c"], "rejected": "b"}, UNRECOGNISED),
+        ({"prompt": "q", "chosen": [a("a")], "rejected": [a("b")]}, PAIR),
+        ({"prompt": [Q], "chosen": a("a"), "rejected": a("b")}, PAIR),
+        ({"prompt": "q", "chosen": [Q, a("a")], "rejected": [Q, a("b")], "messages": [Q, a("a")]}, PAIR),
+        ({"chosen": [Q, a("a")], "rejected": [Q, a("b")]}, PAIR),
+        ({"chosen": "\n\nHuman: q\n\nAssistant: a", "rejected": "\n\nHuman: q\n\nAssistant: b"}, PAIR),
+        ({"chosen": "a", "rejected": "b"}, UNRECOGNISED),
+        ({"prompt": "q", "chosen": json.dumps([a("a")]), "rejected": json.dumps([a("b")])}, PAIR),
+        (ASKED | {"chosen": {"from": "gpt", "value": "a"}, "rejected": {"from": "gpt", "value": "b"}}, PAIR),
+        (ASKED | {"chosen": a("a"), "rejected": "b"}, PAIR),
+        (SHAREGPT | {"chosen": "a", "rejected": "b"}, UNRECOGNISED),
+        (ALPACA | {"rejected": "b"}, PAIR),
+        ({"input": {"messages": [Q]}, "preferred_output": [a("a")], "non_preferred_output": [a("b")]}, PAIR),
+        ({"question": "q", "response_j": "a", "response_k": "b"}, PAIR),
+        ({"prompt": "q", "winner": "a", "loser": "b"}, PAIR),
+        ({"prompt": "q", "chosen_response": "a", "rejected_response": "b"}, PAIR),
+        ({"prompt": "q", "response_chosen": "a", "response_rejected": "b"}, PAIR),
+        # Several answers, and a verdict beside them
+        ({"prompt": "q", "response_0": "b", "response_1": "a", "better_response_id": 1}, PAIR),
+        ({"prompt": "q", "response_0": "b", "response_1": "a", "better_response_id": 1, "safer_response_id": 0},
+         UNRECOGNISED),
+        ({"prompt": "q", "response_a": "b", "response_b": "a", "winner": "model_b"}, PAIR),
+        ({"prompt": "q", "response_a": "a", "response_b": "b", "winner": "tie"}, UNRECOGNISED),
+        ({"prompt": "q", "response_a": "a", "response_b": "b"}, UNRECOGNISED),
+        ({"prompt": "q", "response_a": "b", "response_b": "a", "winner_model_a": 0, "winner_model_b": 1}, PAIR),
+        ({"conversation_a": [Q, a("a")], "conversation_b": [Q, a("b")], "winner": "model_a"}, PAIR),
+        ({"instruction": "q", "output_1": "b", "output_2": "a", "preference": 2.0}, PAIR),
+        ({"question": "q", "answer_0": "a", "answer_1": "b", "score_0": 0.5, "score_1": -0.5}, PAIR),
+        ({"question": "q", "answer_0": "a", "answer_1": "b", "score_0": 0.0, "score_1": 0.0}, UNRECOGNISED),
+        # Lists of answers
+        (ALPACA | {"output": ["a", "b"]}, UNRECOGNISED),
+        (ALPACA | {"output": ["a"]}, UNRECOGNISED),
+        (ALPACA | {"output": ["b", "a"], "scores": [1, 4.5]}, PAIR),
+        ({"prompt": "q", "responses": ["a", "b"]}, UNRECOGNISED),
+        ({"prompt": "q", "responses": ["a", "b"], "ranks": [1, 2]}, PAIR),
+        ({"prompt": "q", "responses": ["b", "a"], "labels": [0, 1]}, PAIR),
+        ({"prompt": "q", "responses": ["a", "b"], "scores": [3, 3]}, UNRECOGNISED),
+        ({"instruction": "q", "completions": [{"response": "a", "overall_score": 5}, {"response": "b"}]}, UNRECOGNISED),
+        ({"prompt": "q", "completions": [{"response": "b", "rating": "2"}, {"response": "a", "rating": "5"}]}, PAIR),
+        ({"prompt": "q", "answers": [{"answer": "b", "rank": 2}, {"answer": "a", "rank": 1}]}, PAIR),
+        (CHAT | {"answers": ["x", "y"]}, KEPT),
+        # Steps
+        ({"prompt": "q", "completions": ["a", "b"], "labels": [True, True]}, [("a\nb", None)]),
+        ({"prompt": "q", "completions": ["a", "b"], "labels": [True, False]}, [("a\nb", REJECTED_ANSWER)]),
+        # Messages with a flag of their own
+        ({"messages": [Q, a("a", weight=1)]}, KEPT),
+        ({"messages": [Q, a("a", weight=0)]}, BAD_ONE),
+        ({"messages": [Q, a("a", train=False)]}, BAD_ONE),
+        ({"messages": [Q, a("a", mask=1)]}, BAD_ONE),
+        ({"messages": [Q, a("a", label=False)]}, BAD_ONE),
+        ({"messages": [Q, a("a", label="greeting")]}, KEPT),
+        ({"messages": [Q, a("a", masked=False)]}, KEPT),
+        ({"messages": [Q | {"train": False}, a("a")]}, KEPT),
+        ({"messages": [Q, a("a"), Q2, a("b", weight=0)]}, KEPT),
+        ({"messages": [Q, a("b", loss=False), Q2, a("a", loss=True)]}, KEPT),
+        ({"messages": [Q, a("a", train="perhaps")]}, UNRECOGNISED),
+        ({"messages": [Q, a("a", train_detail=[{"begin_offset": 0, "end_offset": 1, "train": False}])]}, UNRECOGNISED),
+        ({"messages": [Q, a("a", score=2)]}, ASKS),
+        ({"conversations": [ASKED["conversations"][0], {"from": "gpt", "value": "a", "weight": 0}]}, BAD_ONE),
+        # What is no text
+        ({"messages": [{"role": "user", "content": [{"type": "image_url"}, {"type": "text", "text": "q"}]}, a("a")]},
+         NOT_TEXT),
+        ({"conversations": [{"from": "human", "value": "<image>\nq"}, {"from": "gpt", "value": "a"}], "image": "x.png"},
+         NOT_TEXT),
+        ({"question": "q", "answer": "a", "image": {"bytes": None, "path": "x.png"}}, NOT_TEXT),
+        ({"question": "q", "answer": "a", "image": "https://example.org/logo.png"}, KEPT),
+        # As text, and as lists by key
+        ({"messages": json.dumps([Q, a("a")])}, KEPT),
+        ({"conversations": json.dumps(SHAREGPT["conversations"]), "kto_tag": "False"}, BAD_ONE),
+        ({"prompt": json.dumps([Q]), "completion": json.dumps([a("a")]), "label": "True"}, KEPT),
+        ({"messages": str([Q, a("a")])}, UNRECOGNISED),
+        ({"messages": '[{"role": "user"'}, UNRECOGNISED),
+        ({"messages": {"role": ["user", "assistant"], "content": ["q", "a"]}}, KEPT),
+        (PROMPT | {"completion": '["a", "b"]'}, [('["a", "b"]', None)]),
+    ],
+    ids=lambda value: json.dumps(value, default=str)[:80],
+)  # fmt: skip
+def test_what_becomes_of_a_row(row: Row, expected: Any) -> None:
+    assert outcome(row) == expected
+
+
+# Whoever grades says which grades are good
+
+
+def test_accept_takes_the_place_of_what_columns_say() -> None:
+    good, poor = PROMPT | {"score": 5}, PROMPT | {"score": 2}
+    assert outcome(good, accept="score >= 4") == KEPT
+    assert outcome(poor, accept="score >= 4") == BAD_ONE
+    assert outcome(poor, accept="true") == KEPT
+    assert outcome(PROMPT | {"score": None}, accept="score >= 4 if score is not none else none") == KEPT
+    assert outcome(PROMPT | {"label": False}, accept="none") == KEPT
+    assert outcome(poor, accept="score") == UNMAPPABLE
+    assert outcome({"messages": [Q, a("a", score=2)]}, accept="true") == KEPT
+    # Of a pair the worse one stays it, and so does an answer whose messages are not trained.
+    assert outcome({"prompt": "q", "chosen": "a", "rejected": "b"}, accept="true") == PAIR
+    assert outcome({"messages": [Q, a("a", weight=0)]}, accept="true") == BAD_ONE
+    turns = [{"role": "user", "content": "prompt"}, {"role": "assistant", "content": "completion"}]
+    assert outcome(poor, turns=turns) == KEPT
+    assert outcome(poor, turns=turns, accept="score > 2") == BAD_ONE
+
+
+def test_a_grade_is_kept_and_the_evidence_says_what_to_do() -> None:
+    [record] = Mapper(RecordMapping(), {}).records(ALPACA | {"score": 3.5}, "f")
+    assert record["meta"] == {"score": "3.5"}
+    reason, evidence = record["rejected"]
+    assert (reason, evidence["column"], evidence["value"]) == (UNGRADED_ANSWER, "score", 3.5)
+    assert "record.accept" in evidence["message"]
+    assert "`score >= 4`" in evidence["message"]
+    [record] = Mapper(RecordMapping(), {}).records(ALPACA | {"weight": 0.5}, "f")
+    assert (record["meta"], record["told"]) == ({"weight": "0.5"}, {"alpaca": 1, "weighted": 1})
+
+
+def test_the_worse_answer_names_the_record_of_the_better() -> None:
+    better, worse = Mapper(RecordMapping(), {}).records({"prompt": "q", "chosen": "a", "rejected": "b"}, "f")
+    assert better["rejected"] is None
+    assert worse["rejected"] == (
+        REJECTED_ANSWER,
+        {"better": "chosen", "worse": "rejected", "preferred": better["id"]},
+    )
+
+
+TALK = st.lists(st.tuples(st.text(min_size=1).filter(str.strip), st.sampled_from([None, 0, 1])), min_size=1, max_size=5)
+
+
+@given(TALK)
+def test_no_untrained_answer_is_the_last(talk: list[tuple[str, int | None]]) -> None:
+    """By brute force: the conversation ends with its last trained answer, and before it nothing is lost."""
+    said: list[Row] = []
+    for content, weight in talk:
+        said += [Q, a(f"a {content}") | ({} if weight is None else {"weight": weight})]
+    [record] = Mapper(RecordMapping(), {}).records({"messages": said}, "f")
+    trained = [place for place, (_, weight) in enumerate(talk) if weight != 0]
+    assert (record["rejected"] is None) == bool(trained)
+    kept = talk[: trained[-1] + 1] if trained else talk
+    assert [turn["content"] for turn in record["turns"][1::2]] == [f"a {content}" for content, _ in kept]
+    assert [turn.get("trained") for turn in record["turns"][1::2]] == [None if w != 0 else False for _, w in kept]
+
+
+# The tables
+
+
+def test_names_and_words_mean_one_thing() -> None:
+    assert not GOOD & BAD
+    assert not (GOOD | BAD) & GRADES
+    assert not PRAISE & BLAME
+    assert {normal(name) for name in GOOD | BAD | GRADES} == GOOD | BAD | GRADES
+
+
+@pytest.mark.parametrize("value", [True, 1, 1.0, "1", "Yes", " TRUE ", "thumbs-up", "Good", "👍", "+1"])
+def test_true_and_false(value: Any) -> None:
+    assert truth(value) is True
+    assert truth(value, reverse=True) is (str(value).lower() in ("thumbs-up", "good", "👍", "+1"))
+
+
+@pytest.mark.parametrize("value", [2, 0.5, "perhaps", [], {}, b"1"])
+def test_what_nobody_knows(value: Any) -> None:
+    with pytest.raises(UnknownVerdict):
+        truth(value)
+
+
+@pytest.mark.parametrize("value", [None, "", "  ", float("nan")])
+def test_what_says_nothing(value: Any) -> None:
+    assert truth(value) is None
+
+
+# What columns were taken for
+
+
+@pytest.mark.parametrize(
+    ("row", "taken"),
+    [
+        (PROMPT | {"label": True, "split": "x"}, {"prompt": "prompt", "completion": "answer", "label": "feedback"}),
+        (ALPACA | {"score": 1}, {"instruction": "prompt", "input": "prompt", "output": "answer", "score": "grade"}),
+        (CHAT | {"tools": [], "source": "x"}, {"messages": "conversation", "tools": "tools"}),
+        ({"prompt": "q", "chosen": "a", "rejected": "b", "margin": 2},
+         {"prompt": "prompt", "chosen": "answer", "rejected": "rejected answer"}),
+        ({"question": "q", "rationale": "r", "answer": "a", "system": "s"},
+         {"question": "prompt", "rationale": "reasoning", "answer": "answer", "system": "system"}),
+    ],
+)  # fmt: skip
+def test_what_columns_are_taken_for(row: Row, taken: dict[str, str]) -> None:
+    assert Mapper(RecordMapping(), {}).records(row, "f")[0]["taken"] == taken
+
+
+def test_columns_that_expressions_name_are_taken() -> None:
+    mapping = {"label": "kind", "meta": {"n": "_row['a b']"}, "accept": "score > 1"}
+    [record] = Mapper(RecordMapping.model_validate(mapping), {}).records(
+        ALPACA | {"kind": "k", "a b": "1", "score": 2, "rest": 0}, "f"
+    )
+    more = {name: record["taken"].get(name) for name in ("kind", "a b", "score", "rest")}
+    assert more == {"kind": "label", "a b": "meta", "score": "feedback", "rest": None}
