@@ -13,9 +13,15 @@ from curate.publish.version import Curated
 from curate.read.shapes import SHAPES
 from curate.record import SPLITS
 from curate.sets.index import Index
+from curate.stage import UNREAD_KEY
 from curate.table import Table
 
-COUNTED = {"duplicate_key": "with a key given twice, of which the last value counts"}
+COUNTED = {
+    "duplicate_key": "with a key given twice, of which the last value counts",
+    "reasoning_not_ended": "with reasoning that is begun and not ended",
+    "weighted": "with a weight other than 1, which is not used",
+    "weighted_messages": "with a weight of a message other than 1, which is not used",
+}
 """What reading counts of rows beside their shapes, and what it is called."""
 CHANGED_FILE = (
     "Most rows are in an earlier version already, from a file of the same name: the file has grown or was mended. This "
@@ -58,6 +64,11 @@ def _counts(manifest: DatasetManifest) -> Table:
         ("rows in", counts.rows_in),
         *((f"  read as {shape}", read[shape]) for shape in SHAPES if shape in read),
         *((f"  {said}", read[told]) for told, said in COUNTED.items() if told in read),
+        *(
+            (f"  with `{name.removeprefix(UNREAD_KEY)}` in messages, which is not read", count)
+            for name, count in read.items()
+            if name.startswith(UNREAD_KEY)
+        ),
         *([("made by dividing others", counts.made)] if counts.made else []),
         ("kept", counts.kept),
         *((f"  {name}", counts.splits[name]) for name in SPLITS),

@@ -27,6 +27,38 @@ BAD = frozenset(
     | {"is_hallucination"}
 )
 """Columns that call an answer bad where they are true."""
+LOOSE = frozenset(
+    {
+        "train",
+        "training",
+        "trained",
+        "loss",
+        "use",
+        "keep",
+        "include",
+        "included",
+        "valid",
+        "verified",
+        "passed",
+        "safe",
+    }
+    | {
+        "helpful",
+        "correct",
+        "wrong",
+        "incorrect",
+        "invalid",
+        "good",
+        "bad",
+        "mask",
+        "masked",
+        "skip",
+        "exclude",
+        "spam",
+    }
+)
+"""Of these, columns whose names mean other things as well: what is no verdict there (a date, a file, the letter of an
+option) says nothing, where elsewhere it asks."""
 GRADES = frozenset(
     {"score", "rank", "rating", "reward", "stars", "grade", "quality", "votes", "upvotes", "likes"}
     | {"helpfulness", "correctness", "quality_score", "overall_score", "answer_score", "response_score"}
@@ -57,7 +89,7 @@ LIKED = {"positive", "like", "liked", "pass", "passed", "ok", "high"}
 DISLIKED = {"negative", "dislike", "disliked", "fail", "failed", "low", "terrible", "spam"}
 """Words that judge in a column that is there for it; as a label they are as often a class."""
 
-NUMBER = re.compile(r"\s*[-+]?\.?\d")
+NUMBER = re.compile(r"\s*[-+]?(\d+[.,]?\d*|\.\d+)\s*(%|(/|of|out of)\s*\d+|stars?|points?)?\s*", re.IGNORECASE)
 MEND = (
     "state `record.accept` in the recipe, an expression that is true for answers to be learned and false for bad ones, "
     "e.g. `{}`; `true` takes all"
@@ -133,7 +165,12 @@ def judge(row: Row) -> tuple[Rejection | None, dict[str, str]]:
 def _said(known: str, value: Any) -> bool | None:
     """What the column says whose normal name is `known`; UnknownVerdict where it grades, or nobody knows."""
     if known in GOOD or known in BAD:
-        return truth(value, known in BAD)
+        try:
+            return truth(value, known in BAD)
+        except UnknownVerdict:
+            if known in LOOSE:
+                return None
+            raise
     if known == WEIGHT:
         return None if (weight := number(value)) is None else weight > 0
     if isinstance(value, bool):
@@ -206,4 +243,4 @@ def number(value: Any) -> float | None:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, str) and NUMBER.match(value) is not None
+    return isinstance(value, str) and NUMBER.fullmatch(value) is not None

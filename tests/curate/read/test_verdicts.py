@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from curate.read.conversation import NOT_TEXT, REJECTED_ANSWER, UNGRADED_ANSWER, UNRECOGNISED
 from curate.read.mapping import UNMAPPABLE, Mapper, RecordMapping
 from curate.read.raw import Row
-from curate.read.verdicts import BAD, BLAME, GOOD, GRADES, PRAISE, UnknownVerdict, normal, truth
+from curate.read.verdicts import BAD, BLAME, GOOD, GRADES, LOOSE, PRAISE, UnknownVerdict, normal, truth
 from tests.curate.read.made import attempt
 
 Q: Row = {"role": "user", "content": "q"}
@@ -77,6 +77,14 @@ ASKED = {"conversations": [{"from": "human", "value": "q"}]}
         (ALPACA | {"weight": 0}, BAD_ONE),
         (ALPACA | {"weight": 0.5}, KEPT),
         (ALPACA | {"difficulty": 3, "id": 7, "category": "x"}, KEPT),
+        # Columns of such names that are there for something else
+        (ALPACA | {"use": "commercial"}, KEPT),
+        (ALPACA | {"include": "stdio.h", "valid": "2024-01-01", "mask": "[MASK]"}, KEPT),
+        (ALPACA | {"correct": "B"}, KEPT),
+        (ALPACA | {"loss": 0.35}, KEPT),
+        (ALPACA | {"grade": "5th"}, KEPT),
+        (ALPACA | {"grade": "4 out of 5"}, ASKS),
+        (ALPACA | {"verdict": "acquitted"}, ASKS),
         # Pairs
         ({"prompt": "q", "chosen": "a", "rejected": "b"}, PAIR),
         ({"prompt": "q", "rejected": "b", "chosen": "a"}, PAIR),
@@ -227,6 +235,7 @@ def test_no_untrained_answer_is_the_last(talk: list[tuple[str, int | None]]) -> 
 def test_names_and_words_mean_one_thing() -> None:
     assert not GOOD & BAD
     assert not (GOOD | BAD) & GRADES
+    assert LOOSE <= GOOD | BAD
     assert not PRAISE & BLAME
     assert {normal(name) for name in GOOD | BAD | GRADES} == GOOD | BAD | GRADES
 
