@@ -129,7 +129,7 @@ def _stands(sign: str, run: int, before: str, after: str) -> bool:
         case "+" | "^":
             return run <= 3 and not (not left and (not after or right != after))
         case "~":
-            return run == 1 and not after.startswith("/")
+            return run == 1 and not after.startswith("/") and not (not left and right != after)
         case "*":
             return run <= 2 and ((spaced and not left.endswith("*")) or tight)
         case "/":

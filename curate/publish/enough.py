@@ -98,7 +98,7 @@ def require_enough(
     if table.num_rows < wanted.min_rows:
         least = f", `min_rows` asks for {wanted.min_rows:,}" if wanted.min_rows > 1 else ""
         raise EmptyError(f"{left}{least}: nothing was published.\n{gone}", remedy=mend)
-    tied = _tied(table)
+    tied = _tied(table) if table.num_rows >= len(SPLITS) else None
     because, mend = tied or (f"; too few for every split:\n{gone}", mend if reasons else "Add rows.")
     raise EmptyError(
         f"{left}, and none for {' and '.join(lacking)}, which the recipe asks for: nothing was published{because}",

@@ -96,7 +96,7 @@ def sign_run(data, begin, end, at):  # type: ignore[no-untyped-def]
     elif sign == 43 or sign == 94:  # + ^
         stands = run <= 3 and not (_is_end(near) and (_is_blank(after) or _is_end(after)))
     elif sign == 126:  # ~
-        stands = run == 1 and after != 47
+        stands = run == 1 and after != 47 and not (_is_end(near) and _is_blank(after))
     elif sign == 42:  # *
         stands = run <= 2 and ((spaced and near != 42) or tight)
     elif sign == 47:  # /

@@ -161,7 +161,7 @@ def test_any_text_with_signs(texts: list[str], size: int) -> None:
         ("I like it 👍 ♞", "👍♞"),
         # Prose and its dress are not signs.
         ("A well-known, state-of-the-art idea - or two -- or so – and/or “more”, Tom&Jerry's!", ""),
-        ("- one\n* two\n+ three\n  - four\n> quoted\n> > twice", ""),
+        ("- one\n* two\n+ three\n  - four\n> quoted\n> > twice\n~ five", ""),
         ("*emphasis* and **more** of ***it***, ~~gone~~, _so_", ""),
         ("| a | b |\n| --- | --- |\n====\n----\n# Title #\n~~~", ""),
         ("<p>Hello!</p><br/> &amp; &#39; <!-- no --> <me@example.com>", ""),
