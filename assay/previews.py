@@ -125,9 +125,14 @@ def _through(stages: Sequence[RowStage], recipe: FullRecipe, rows: int) -> Itera
         else:
             kept += 1
             for row in dicts(table):  # several, where a long one was divided
-                known = {name: row[name] for name in SCHEMA.names if name != "source" and row[name] is not None}
+                row["turns"] = list(map(_known, row["turns"]))
+                known = _known({name: row[name] for name in SCHEMA.names if name != "source"})
                 pieces = _pieces(renderer, row["messages"])
                 yield Preview(source, None, record["shape"], known, row["messages"], pieces)
+
+
+def _known(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _records(recipe: FullRecipe, rows: int) -> Iterator[dict[str, Any] | Preview]:

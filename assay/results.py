@@ -128,7 +128,7 @@ class Version(Published):
         return {"data set": self.folder, "report": self.report}
 
     def data(self) -> dict[str, Any]:
-        told = {"name", "rows_in", "kept", "rejected", "reasons"}
+        told = {"name", "rows_in", "kept", "rejected", "reasons", "warnings"}
         stages = [stage.model_dump(include=told) for stage in self.manifest.stages]
         return self.named() | {
             "report": self.report,

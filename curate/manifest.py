@@ -143,6 +143,8 @@ class StageAccount(Part):
     """What else the stage counts, such as the rows that each of its rules changed."""
     examples: dict[str, list[Example]] = {}
     """A few changes by each rule that made any: {"id", "before", "after"}."""
+    warnings: list[str] = []
+    """What somebody should look at before the version is used."""
     distributions: dict[str, Distribution] = {}
     """Of the rows kept: label, language, source (folder), and length (characters, in bins that double)."""
 

@@ -18,9 +18,10 @@ from curate.hashing import digest
 from curate.manifest import SCHEMA_VERSION, ContractInfo, DatasetInputs, DatasetManifest, DropInfo, IndexInfo, joined
 from curate.progress import Progress, silent
 from curate.publish import version
+from curate.publish.enough import Wanted
 from curate.publish.version import Curated
 from curate.read import ingest
-from curate.read.raw import drop_digest
+from curate.read.files import drop_digest, place_of
 from curate.recipe import Recipe
 from curate.sets.earlier import before, earlier_rows
 from curate.sets.index import Index
@@ -215,8 +216,22 @@ def _past(work: _Work, drop: ingest.Ingested, inputs: DatasetInputs) -> tuple[Da
                 bound_by = known.splits_of
                 break
     files = [file.sha256 for file in drop.files]
-    rows = earlier_rows(segments, sha256, files, bound_by)
-    return inputs, Past(rows, compared_with, bound_by, files, work.published)
+    replaced = _replaced(work, compared_with)
+    rows = earlier_rows(segments, sha256, files, bound_by, replaced)
+    return inputs, Past(rows, compared_with, bound_by, files, work.published, replaced)
+
+
+def _replaced(work: _Work, versions: Sequence[str]) -> int:
+    """How many of the versions, the oldest, this drop or the last of those that were all rows stands in place of."""
+    if work.recipe.drop_is == "all":
+        return len(versions)
+    folders = [(number, work.published(name)) for number, name in enumerate(versions)]
+    whole = [number for number, folder in folders if (folder / MANIFEST).is_file() and _is_all(folder)]
+    return max(whole, default=0)
+
+
+def _is_all(folder: Path) -> bool:
+    return DatasetManifest.read(folder).recipe.get("drop_is") == "all"
 
 
 def _publish(
@@ -239,7 +254,7 @@ def _publish(
             return known
         tables = {name: table for verdict in judged.values() for name, table in verdict.published().items()}
         folder = version.publish(
-            work.recipe,
+            Wanted(work.recipe.name, work.recipe.min_rows, work.recipe.split, past.splits()),
             shards,
             work.account,
             tables,
@@ -248,7 +263,7 @@ def _publish(
             work.contract,
             work.store,
             work.progress,
-            past.splits(),
+            place_of(work.recipe.drop),
         )
         work.account.cached["publish"] = (0, 1)
         note.parent.mkdir(parents=True, exist_ok=True)

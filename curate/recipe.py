@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import entry_points
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, create_model, model_validator
@@ -59,6 +59,11 @@ class Recipe(Settings):
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="Name of the data set in the store.")]
     drop: str = Field(".", description="Folder of the raw files, relative to the recipe, or its URL.")
+    drop_is: Literal["more", "all"] = Field(
+        "more",
+        description="What a drop is to the versions before: more rows, compared with theirs; or all rows there are, "
+        "in place of theirs, of which only the splits stand.",
+    )
     sources: list[Files] = Field(min_length=1, description="Which files are read, and how they are written.")
     lookups: dict[Name, Lookup] = Field({}, description="Side tables that expressions may ask by key.")
     record: RecordMapping = RecordMapping()

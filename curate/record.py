@@ -13,6 +13,8 @@ import xxhash
 from curate.arrow import whole
 
 SPLITS = ("train", "validation", "test")
+KEYS = "\x1f"
+"""What is between the keys of a group: the separator of units in ASCII."""
 
 TURN = pa.struct(
     [
@@ -46,9 +48,10 @@ SCHEMA = pa.schema(
 
 id: 128-bit hash (32 hex digits) of the turns, the target and its reasoning as they were read; it never changes after.
 turns: what was said, see TURN; target: the expected structured answer as canonical JSON text, or null; reasoning: what
-was thought before the target, or null; group: rows of one group share a split; label: what the split is stratified by;
-language: ISO 639 code or "und"; source: drop (its hash), file (relative to the source's root), row (0-based within the
-file, where a tree of messages that are rows of their own counts as one); meta: any other strings.
+was thought before the target, or null; group: rows of one group share a split (of several keys, with KEYS between them,
+those that share one); label: what the split is stratified by; language: ISO 639 code or "und"; source: drop (its hash),
+file (relative to the source's root), row (0-based within the file, where a tree of messages that are rows of their own
+counts as one); meta: any other strings.
 """
 
 QUARANTINE_SCHEMA = pa.schema(
@@ -256,3 +259,12 @@ def roles_text(table: pa.Table) -> pa.Array:
 def _lists(lengths: Any, values: pa.Array) -> pa.ListArray:
     """`values` cut into lists of these lengths, none of them null."""
     return pa.ListArray.from_arrays(pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)), values)
+
+
+def group_keys(groups: pa.ChunkedArray) -> tuple[Any, pa.Array]:
+    """The keys of rows' groups, of which each row has none, one, or several with KEYS between them.
+
+    Returns the number of the row of each key, ascending, and the keys.
+    """
+    lists = pc.split_pattern(whole(groups), KEYS)
+    return pc.list_parent_indices(lists).to_numpy(), lists.flatten()

@@ -9,7 +9,7 @@ from typing import Any
 
 from curate.errors import AssayError
 from curate.hashing import digest
-from curate.rows.renderer import IGNORED, Renderer, up_to_answer
+from curate.rows.renderer import IGNORED, Renderer
 
 MILLI = 1000
 """Weights count in thousandths, so that shares are found by whole numbers."""
@@ -34,7 +34,7 @@ class Example:
 
 
 def read_split(version: Path, split: str, columns: Sequence[str], cache: Path) -> list[Row]:
-    """Rows of one split; their messages end with the last answer that is trained, as what follows it teaches nothing.
+    """Rows of one split.
 
     Args:
         version: folder of a published data set version.
@@ -51,8 +51,6 @@ def read_split(version: Path, split: str, columns: Sequence[str], cache: Path) -
     datasets.disable_progress_bars()
     loaded = datasets.Dataset.from_parquet(str(path), columns=list(columns), cache_dir=str(cache / "datasets"))
     rows: list[Row] = loaded.to_list()
-    if "messages" in columns:
-        rows = [row | {"messages": up_to_answer(row["messages"])} for row in rows]
     return rows
 
 

@@ -33,8 +33,8 @@ class _Place(NamedTuple):
 def check_duplicates(folder: Path, manifest: DatasetManifest, earlier: EarlierVersions) -> Check:
     """Every quarantined duplicate names a row that stayed, with its true similarity and, where asked for, its answer.
 
-    A row that stayed is a published one, of this version or of the earlier one that the evidence names; or one that
-    only a later stage turned away.
+    A row that stayed is a published one, of this version or of the earlier one that the evidence names; or one that a
+    later stage left out by choice (`semantic`, `balance`, `select`), but none that may not be published at all.
     """
     settings = manifest.recipe["duplicates"]
     check = Check(
@@ -74,8 +74,8 @@ def _place(seen: dict[str, Any]) -> _Place:
 
 
 def _rows_that_stayed(folder: Path) -> Iterator[Row]:
-    """The rows of a version that its search for duplicates has kept: published, or turned away by a later stage."""
-    later = stages_after(DatasetManifest.read(folder), "duplicates")
+    """The rows of a version that its search for duplicates has kept: published, or left out by choice later."""
+    later = stages_after(DatasetManifest.read(folder), "duplicates") - {"split"}
     yield from (row for _, row in split_rows(folder, COLUMNS))
     quarantine = read_rows(folder / "quarantine.parquet", [*COLUMNS, "stage"])
     yield from (row for row in quarantine if row["stage"] in later)

@@ -13,6 +13,9 @@ from curate.publish.check_result import ALL, Check
 from curate.publish.check_text import jaccard, prompt_of, shingles_of
 from curate.publish.published import SPLITS, EarlierVersions, Row, read_rows, row_count, row_name, split_rows
 
+KEYS = "\x1f"
+"""What is between the keys of a group."""
+
 
 def check_shared(folder: Path, earlier: EarlierVersions) -> list[Check]:
     """Group, cluster and prompt of every row: no two splits may share one."""
@@ -27,7 +30,7 @@ def check_shared(folder: Path, earlier: EarlierVersions) -> list[Check]:
         yield clusters, row["cluster"]
         yield prompts, prompt_of(row)
         if row["group"] is not None:
-            yield groups, row["group"]
+            yield from ((groups, key) for key in row["group"].split(KEYS))
 
     for name, row in split_rows(folder, columns):
         for check, key in keys(row):

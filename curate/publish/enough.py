@@ -1,6 +1,7 @@
 """Enough rows: nothing empty is published, and who asked for it is told why the rows went and what mends it."""
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -8,8 +9,8 @@ import pyarrow.compute as pc
 
 from curate.errors import AssayError
 from curate.manifest import StageAccount
-from curate.recipe import Recipe
 from curate.record import SPLITS, prompt_text
+from curate.sets.split import Split
 
 SHOWN = 5
 """Reasons that an error names, those of most rows."""
@@ -37,7 +38,7 @@ MENDS = {
     "too_many_tokens": "Raise `fit.max_tokens`, or let `fit.policy` divide long rows.",
     "exact_duplicate": "If an earlier version holds them, there is nothing new; `drop_is: all` replaces it.",
     "near_duplicate": "Raise `duplicates.threshold`, or name what all rows repeat in `duplicates.boilerplate`.",
-    "conflict": "`duplicates.conflicts: keep_and_flag` keeps them; `drop_is: all` lets a drop mend an earlier one.",
+    "conflict": "If the drop mends an earlier one, `drop_is: all`; `duplicates.conflicts: keep_and_flag` keeps both.",
     "bridges_splits": "See whether `record.group` ties together what is to be in different splits.",
 }
 """By reason, what most likely keeps such rows."""
@@ -47,12 +48,24 @@ class EmptyError(AssayError):
     """A version would hold too few rows, or none of a split that is asked for; nothing was published."""
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What a version is to hold."""
+
+    name: str
+    """The data set's."""
+    min_rows: int
+    split: Split
+    """Which splits are asked for."""
+    held_before: Collection[str]
+    """The splits that rows are in of the earlier versions that it adds to."""
+
+
 def require_enough(
-    recipe: Recipe,
+    wanted: Wanted,
     table: pa.Table,
     quarantine: pa.Table,
     stages: Sequence[StageAccount],
-    held_before: Collection[str],
     kept_aside: Callable[[], Path],
 ) -> None:
     """See to it that a version holds rows, of every split that the recipe asks for.
@@ -64,15 +77,14 @@ def require_enough(
         table: the rows that are left.
         quarantine: those that are not.
         stages: the account of the run.
-        held_before: the splits that rows of earlier versions are in.
         kept_aside: keeps the quarantine where it can be looked at, and says where.
 
     Raises:
         EmptyError: names the reasons by their rows, and the most likely mend.
     """
-    present = {*pc.unique(table["split"]).to_pylist(), *held_before}
-    lacking = [split for split in _asked_for(recipe, table, quarantine) if split not in present]
-    if table.num_rows >= recipe.min_rows and not lacking:
+    present = {*pc.unique(table["split"]).to_pylist(), *wanted.held_before}
+    lacking = [split for split in _asked_for(wanted, table, quarantine) if split not in present]
+    if table.num_rows >= wanted.min_rows and not lacking:
         return
     reasons = [(rows, stage.name, reason) for stage in stages for reason, rows in stage.reasons.items()]
     reasons.sort(key=lambda each: (-each[0], each[1:]))
@@ -82,25 +94,25 @@ def require_enough(
     where = f"The quarantine is kept in {kept_aside()}."
     gone = "\n".join(["Quarantined:", *lines, where]) if lines else "No row was quarantined."
     mend = next((MENDS[reason] for _, _, reason in reasons if reason in MENDS), "The evidence says why rows went.")
-    left = f"{recipe.name}: {table.num_rows:,} of {stages[0].rows_in:,} rows would be left"
-    if table.num_rows < recipe.min_rows:
-        least = f", `min_rows` asks for {recipe.min_rows:,}" if recipe.min_rows > 1 else ""
+    left = f"{wanted.name}: {table.num_rows:,} of {stages[0].rows_in:,} rows would be left"
+    if table.num_rows < wanted.min_rows:
+        least = f", `min_rows` asks for {wanted.min_rows:,}" if wanted.min_rows > 1 else ""
         raise EmptyError(f"{left}{least}: nothing was published.\n{gone}", remedy=mend)
     tied = _tied(table)
     because, mend = tied or (f"; too few for every split:\n{gone}", mend if reasons else "Add rows.")
     raise EmptyError(
         f"{left}, and none for {' and '.join(lacking)}, which the recipe asks for: nothing was published{because}",
         remedy=mend
-        if recipe.split.named
-        else f"{mend} To do without that split: `split: {_without(recipe, lacking)}`.",
+        if wanted.split.named
+        else f"{mend} To do without that split: `split: {_without(wanted, lacking)}`.",
     )
 
 
-def _asked_for(recipe: Recipe, table: pa.Table, quarantine: pa.Table) -> list[str]:
+def _asked_for(wanted: Wanted, table: pa.Table, quarantine: pa.Table) -> list[str]:
     """The splits that are to have rows."""
-    if recipe.split.named is None:
-        return [split for split in SPLITS if getattr(recipe.split, split) > 0]
-    said = [pc.map_lookup(each["meta"], recipe.split.named, "first").unique() for each in (table, quarantine)]
+    if wanted.split.named is None:
+        return [split for split in SPLITS if getattr(wanted.split, split) > 0]
+    said = [pc.map_lookup(each["meta"], wanted.split.named, "first").unique() for each in (table, quarantine)]
     return [split for split in SPLITS if any(split in names.to_pylist() for names in said)]
 
 
@@ -138,9 +150,9 @@ def _tied(table: pa.Table) -> tuple[str, str] | None:
     return None
 
 
-def _without(recipe: Recipe, lacking: Collection[str]) -> str:
+def _without(wanted: Wanted, lacking: Collection[str]) -> str:
     """The shares without some splits, in what YAML calls a flow mapping."""
-    shares = {split: 0 if split in lacking else getattr(recipe.split, split) for split in SPLITS}
+    shares = {split: 0 if split in lacking else getattr(wanted.split, split) for split in SPLITS}
     shares["train"] = 1 - sum(share for split, share in shares.items() if split != "train")
     return "{" + ", ".join(f"{split}: {share:g}" for split, share in shares.items()) + "}"
 

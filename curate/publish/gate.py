@@ -18,7 +18,7 @@ from curate.errors import AssayError
 from curate.hashing import canonical_json
 from curate.manifest import GateInfo, GateRule
 from curate.publish.data_docs import write_docs
-from curate.record import SPLITS, answer_text, prompt_text, roles_text
+from curate.record import SPLITS, answer_text, group_keys, prompt_text, roles_text
 
 SHOWN, SHOWN_CHARACTERS = 5, 60
 ROW = "row"
@@ -172,14 +172,15 @@ def flatten(table: pa.Table) -> pa.Table:
 
 
 def _splits_of(names: pa.ChunkedArray, splits: pa.ChunkedArray) -> pa.Array:
-    """For each row, in how many splits its name occurs: int64, 1 where it has none."""
-    codes = pc.fill_null(pc.dictionary_encode(names).combine_chunks().indices, -1).to_numpy(zero_copy_only=False)
-    seen = np.zeros((int(codes.max(initial=-1)) + 2, len(SPLITS)), dtype=bool)  # the last row is that of null names
+    """For each row, in how many splits its name, or a key of its group, occurs at most: int64, 1 where it has none."""
+    rows, keys = group_keys(names)
+    codes = keys.dictionary_encode().indices.to_numpy()
+    seen = np.zeros((int(codes.max(initial=-1)) + 1, len(SPLITS)), dtype=bool)
     for column, split in enumerate(SPLITS):
-        seen[codes[pc.equal(splits, split).to_numpy()], column] = True
-    counts = seen.sum(axis=1)
-    counts[-1] = 1
-    return pa.array(counts[codes], pa.int64())
+        seen[codes[pc.equal(splits, split).to_numpy()[rows]], column] = True
+    counts = np.ones(len(names), np.int64)
+    np.maximum.at(counts, rows, seen.sum(axis=1)[codes])
+    return pa.array(counts)
 
 
 def _expectations(contract: Contract) -> list[Any]:

@@ -3,6 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import orjson
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
 from curate.manifest import DatasetManifest
 from curate.publish.check_result import Check
 from curate.publish.version import Curated
@@ -11,12 +15,40 @@ from curate.record import SPLITS
 from curate.sets.index import Index
 from curate.table import Table
 
+COUNTED = {"duplicate_key": "with a key given twice, of which the last value counts"}
+"""What reading counts of rows beside their shapes, and what it is called."""
+CHANGED_FILE = (
+    "Most rows are in an earlier version already, from a file of the same name: the file has grown or was mended. This "
+    "version holds what is new in it. If the drop is all the rows there are, say `drop_is: all` in the recipe: the "
+    "version then holds all of them, each in the split it was in."
+)
+
 
 def curation_tables(curated: Curated) -> list[Table]:
-    """The data set in numbers, its quarantine by reason if there is any, and its stages."""
+    """The data set in numbers, its quarantine by reason and warnings if there are any, its stages, and what is odd if
+    anything is."""
     manifest = curated.manifest
     quarantined = [_quarantine(manifest)] if manifest.counts.quarantined else []
-    return [_counts(manifest), *quarantined, _stages(curated)]
+    warned = [[stage.name, warning] for stage in manifest.stages for warning in stage.warnings]
+    warnings = [Table("warnings", "Warnings", ["stage", "what to look at"], warned, texts=2)] if warned else []
+    notes = [Table("notes", "Note", [""], [[CHANGED_FILE]])] if _is_changed_file(curated) else []
+    return [_counts(manifest), *quarantined, *warnings, _stages(curated), *notes]
+
+
+def _is_changed_file(curated: Curated) -> bool:
+    """Whether most rows went in favour of those that an earlier version has from a file of the same name."""
+    counts = curated.manifest.counts
+    if sum(stage.rejected for stage in curated.manifest.stages if stage.name == "duplicates") <= counts.rows_in / 2:
+        return False
+    rows = pq.read_table(
+        curated.folder / "quarantine.parquet",
+        columns=["source", "evidence"],
+        filters=(pc.field("stage") == "duplicates") & pc.field("reason").isin(["exact_duplicate", "near_duplicate"]),
+    )
+    kept = [orjson.loads(evidence) for evidence in rows["evidence"].to_pylist()]
+    files = pc.struct_field(rows["source"], "file").to_pylist()
+    same = sum(seen["version"] is not None and seen["file"] == file for seen, file in zip(kept, files, strict=True))
+    return bool(same > counts.rows_in / 2)
 
 
 def _counts(manifest: DatasetManifest) -> Table:
@@ -25,6 +57,7 @@ def _counts(manifest: DatasetManifest) -> Table:
     rows = [
         ("rows in", counts.rows_in),
         *((f"  read as {shape}", read[shape]) for shape in SHAPES if shape in read),
+        *((f"  {said}", read[told]) for told, said in COUNTED.items() if told in read),
         *([("made by dividing others", counts.made)] if counts.made else []),
         ("kept", counts.kept),
         *((f"  {name}", counts.splits[name]) for name in SPLITS),

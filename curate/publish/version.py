@@ -1,7 +1,7 @@
 """Publishing: the rows that are left, all that are not, and what is told of both become a version, or nothing does."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,8 +19,8 @@ from curate.contract import Contract
 from curate.errors import AssayError
 from curate.manifest import Counts, DatasetManifest
 from curate.progress import Progress
+from curate.publish.enough import Wanted, require_enough
 from curate.read.files import InputFile
-from curate.recipe import Recipe
 from curate.record import SCHEMA, SPLITS, dicts
 from curate.sets.rows import Rows, in_order
 from curate.store import Store, drafted
@@ -53,7 +53,7 @@ class GateError(AssayError):
 
 
 def publish(
-    recipe: Recipe,
+    wanted: Wanted,
     shards: Sequence[Shard],
     account: Account,
     tables: Mapping[str, pa.Table],
@@ -62,12 +62,12 @@ def publish(
     contract: Contract,
     store: Store,
     progress: Progress,
-    held_before: Collection[str],
+    where: str,
 ) -> Path:
     """Publish a version.
 
     Args:
-        recipe: names the data set, and says what it must hold.
+        wanted: names the data set, and says what it is to hold.
         shards: the rows that are left, with the column `split`.
         account: tells of the stages, and holds the rows that are not left.
         tables: published beside the rows, by name.
@@ -76,7 +76,7 @@ def publish(
         contract: the set is held to it, and the card quotes it.
         store: where to publish.
         progress: told of the gate.
-        held_before: the splits that rows of earlier versions are in.
+        where: the drop lies, for the ledger.
 
     Returns:
         The version's folder.
@@ -86,11 +86,10 @@ def publish(
         EmptyError: no row is left, or none of a split that the recipe asks for; likewise.
         AssayError: rows have been lost or invented (law 1).
     """
-    from curate.publish.enough import require_enough
     from curate.publish.gate import check_set
     from curate.publish.report import write_card, write_report
 
-    name, drop = recipe.name, manifest["drop"]["sha256"]
+    name, drop = wanted.name, manifest["drop"]["sha256"]
     named = partial(_with_drop, drop=drop)
     kept = Rows([shard.kept() for shard in shards])
     rejected = Rows([shard.quarantine() for shard in account.quarantined])
@@ -104,10 +103,9 @@ def publish(
             _write_parquet(pieces, quarantine.schema, folder / QUARANTINE)
             return (folder / QUARANTINE).replace(store.failed / name / QUARANTINE)
 
-    require_enough(recipe, table, quarantine, account.stages, held_before, kept_aside)
-    contract = contract.of_splits(
-        pc.unique(table["split"]).to_pylist(), shares=recipe.split.named is None and table.num_rows >= FEW
-    )
+    require_enough(wanted, table, quarantine, account.stages, kept_aside)
+    shares = wanted.split.named is None and table.num_rows >= FEW
+    contract = contract.of_splits(pc.unique(table["split"]).to_pylist(), shares)
     with store.publishing("datasets", name, unhashed=frozenset({"data_docs"})) as draft:
         progress("gate", 0, table.num_rows, "rows")
         with account.timed("gate"):
@@ -116,8 +114,7 @@ def publish(
         if not gate.success:
             raise GateError(
                 f"{gate.message()}\n{_reasons(counts, account)}",
-                remedy=f"Mend the drop, the recipe or the contract; nothing was published. Why rows go stands in "
-                f"{kept_aside()}.",
+                remedy=f"Mend the drop, the recipe or the contract. Nothing was published; why rows go: {kept_aside()}",
             )
         by_id = in_order(table.select(["id"]))
         split_of = table["split"].to_numpy()[by_id]
@@ -127,12 +124,7 @@ def publish(
             _write_split(map(named, pieces), schema, draft.folder / split)
         pieces = map(named, rejected.pieces(_source_order(quarantine)))
         _write_parquet(pieces, quarantine.schema, draft.folder / QUARANTINE)
-        for title, beside in tables.items():
-            whole = Rows([pa.Table.from_batches([batch]) for batch in beside.to_batches()] or [beside])
-            pieces = whole.pieces(np.arange(beside.num_rows))
-            _write_parquet(map(named, pieces), beside.schema, draft.folder / f"{title}.parquet")
-        sources = pa.table({column: [getattr(file, each) for file in files] for column, each in SOURCES.items()})
-        pq.write_table(sources, draft.folder / "sources.parquet", compression="zstd")
+        _write_beside(draft.folder, tables, files, named)
 
         def describe(folder: Path, content: dict[str, Any]) -> None:
             published = DatasetManifest.model_validate(content)
@@ -140,8 +132,21 @@ def publish(
             write_report(folder, published)
 
         folder = draft.publish({**manifest, "counts": counts, "gate": gate.summary().content()}, describe)
-    store.record({"event": "datasets", "name": name, "version": folder.name, "drop": drop, "counts": counts})
+    event = {"event": "datasets", "name": name, "version": folder.name}
+    store.record(event | {"drop": drop, "where": where, "counts": counts})
     return folder
+
+
+def _write_beside(
+    folder: Path, tables: Mapping[str, pa.Table], files: Sequence[InputFile], named: Callable[[pa.Table], pa.Table]
+) -> None:
+    """The tables that are published beside the rows, and the list of the drop's files."""
+    for title, beside in tables.items():
+        whole = Rows([pa.Table.from_batches([batch]) for batch in beside.to_batches()] or [beside])
+        pieces = whole.pieces(np.arange(beside.num_rows))
+        _write_parquet(map(named, pieces), beside.schema, folder / f"{title}.parquet")
+    sources = pa.table({column: [getattr(file, each) for file in files] for column, each in SOURCES.items()})
+    pq.write_table(sources, folder / "sources.parquet", compression="zstd")
 
 
 def _counts(table: pa.Table, quarantine: pa.Table, account: Account, told: Mapping[str, int]) -> Counts:

@@ -111,14 +111,20 @@ def layout_of(columns: tuple[Any, ...]) -> Layout | None:
 
 
 def _pair(better: str | None, worse: str | None, row: Row) -> list[Alternative] | None:
-    names = [name for name in (better, worse) if name is not None and name in row]
-    if not names or not all(_is_answer(row[name]) for name in names):
+    good = [row[better]] if better in row else []
+    bad = [row[worse]] if worse in row else []
+    if bad and isinstance(bad[0], list) and not are_messages(bad[0]):
+        [bad] = bad
+    if not good + bad or not all(map(_is_answer, good + bad)):
         return None
-    if len(names) == 2 and row[names[0]] == row[names[1]]:
+    if good and good[0] in bad:
         raise AskingError(f"{better} and {worse} are the same answer: which is it?")
     left = {name: value for name, value in row.items() if name not in (better, worse)}
     evidence = {"better": better, "worse": worse}
-    return [Alternative(_answered(left, name, row[name]), None if name == better else evidence) for name in names]
+    return [
+        *(Alternative(_answered(left, str(better), each), None) for each in good),
+        *(Alternative(_answered(left, str(worse), each), dict(evidence)) for each in bad),
+    ]
 
 
 def _may_name(known: str, places: dict[str, str]) -> bool:

@@ -12,6 +12,8 @@ from curate.read.files import Options
 DELIMITERS = (",", ";", "\t", "||", "::", "|~|", "|", "\x01", "\x1f", "~", "^")
 """What a delimiter is told among: the usual ones, those of exports that fear the usual ones, Hive's. One of several
 characters comes before the one that it is made of, by which a table has empty cells everywhere."""
+USUAL, SURE = (",", ";", "\t", "|"), 0.9
+"""Delimiters that a header would hardly have by chance; the share of rows that the others must fit."""
 LOOKED_AT = 50
 """Rows by which a dialect is told."""
 STATEMENT = re.compile(r"\"?sep=(\\t|[^\"\r\n]+)\"?(?:\r\n?|\n)", re.IGNORECASE)
@@ -113,7 +115,7 @@ def dialect_of(head: str, options: Options, usual: str | None, cut: bool) -> Dia
             variants.append(replace(plain, spaced=True))
         for variant in variants:
             share = _share(head, variant, cut)
-            if share > most:
+            if share > most and (share >= SURE or delimiter or each in USUAL):
                 best, most = variant, share
     if usual is not None and delimiter is None and most < 1:
         best, most = Dialect(usual, quote, escape), 0.0

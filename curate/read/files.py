@@ -186,8 +186,7 @@ def hashed(file: InputFile) -> InputFile:
 
 def list_files(files: Files, drop: str | Path, cache: Path) -> list[InputFile]:
     """What `find_files` finds, not hashed yet."""
-    if str(drop).startswith("file:"):  # the same folder by another name: its files keep theirs
-        drop = url2pathname(urlsplit(str(drop)).path)
+    drop = _local(drop)
     if files.dataset is not None:
         path = _dataset_as_parquet(files, Path(drop), cache)
         return [InputFile(path, f"{files.dataset}/{files.split}", "", path.stat().st_size, "parquet")]
@@ -201,6 +200,18 @@ def list_files(files: Files, drop: str | Path, cache: Path) -> list[InputFile]:
         found |= matches
     options = files.options
     return [InputFile(path, name, "", size, files.format, options) for name, (path, size) in sorted(found.items())]
+
+
+def _local(drop: str | Path) -> str | Path:
+    """A drop; a folder of this machine as its path, so that its files have the same names however it is written."""
+    parts = urlsplit(str(drop))
+    return url2pathname(parts.path) if parts.scheme == "file" else drop
+
+
+def place_of(drop: str | Path) -> str:
+    """Where a drop lies: a folder's whole path, or a URL without secrets."""
+    drop = _local(drop)
+    return without_secrets(str(drop)) if "://" in str(drop) else str(Path(drop).resolve())
 
 
 def _matches(root: Path, pattern: str) -> dict[str, tuple[Path, int]]:

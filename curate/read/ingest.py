@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
@@ -192,7 +193,7 @@ def run_scan(task: ScanTask) -> tuple[str, list[Part]]:
                 hash_ = xxhash.xxh3_128(block)
                 whole.update(block)
                 lines = block.count(b"\n")
-                rows = lines - len(BLANK.findall(b"\n" + block))
+                rows = lines - len(BLANK.findall(b"\n" + (block if begin else block.removeprefix(BOM_UTF8))))
                 last = block[block.rfind(b"\n") + 1 :]
                 size = len(block)
                 while last and not last.endswith(b"\n") and (rest := file.readline(1 << 20)):
@@ -200,6 +201,7 @@ def run_scan(task: ScanTask) -> tuple[str, list[Part]]:
                     whole.update(rest)
                     size += len(rest)
                     last = last + rest if len(last) <= LONGEST_ROW else last[: LONGEST_ROW + 1] + rest[-1:]
+                last = last if begin or lines else last.removeprefix(BOM_UTF8)
                 lines += last.endswith(b"\n")
                 rows += bool(last) and (len(last) > LONGEST_ROW or not last.isspace())
                 cut = cut and not (task.whole_trees and (b"parent_id" in block or b"message_tree_id" in block))
@@ -293,6 +295,8 @@ def _outcomes(
         return Outcome(kept, pa.Table.from_pylist(rejected, schema=QUARANTINE_SCHEMA), dict(counters), made=more)
 
     for file, first, rows in files:
+        if not file.size:
+            counters["empty_files"] += 1
         for number, row in rows:
             if held >= size:
                 yield outcome()
@@ -305,6 +309,8 @@ def _outcomes(
                 rejected.append(_unmade(source, UNREADABLE, seen, row.raw))
                 held += ROW_BYTES + len(row.raw)
                 continue
+            if "_duplicate_key" in row:
+                counters["duplicate_key"] += 1
             try:
                 made = mapper.records(row, file.name)
             except RowError as problem:
@@ -312,12 +318,12 @@ def _outcomes(
                 held += ROW_BYTES + len(rejected[-1]["raw"])
                 continue
             more += len(made) - 1
-            if "_repeated_key" in row:
-                counters["repeated_key"] += 1
             for record in made:
                 counted = record.pop("told")
                 if isinstance(row.get("_encoding"), str):
                     record["meta"] = _how_encoded(row, counters) | record["meta"]
+                if "_duplicate_key" in row:
+                    record["meta"] = {"duplicate_key": row["_duplicate_key"]} | record["meta"]
                 record["source"] = source
                 if record["rejected"] is None:
                     counters.update(counted)
@@ -332,7 +338,7 @@ def _outcomes(
                     *record["meta"].values(),
                 ]
                 held += ROW_BYTES + sum(map(len, texts))
-    if records or rejected or not told:
+    if records or rejected or counters or not told:
         yield outcome()
 
 

@@ -1,5 +1,6 @@
-"""JSON -> raw rows: JSON lines, or texts one after the other: an array of rows, an object that holds them, or one."""
+"""JSON -> raw rows: JSON lines; or texts one after the other, each an array of rows, an object of them, or one row."""
 
+import codecs
 import io
 import json
 import re
@@ -8,7 +9,7 @@ from contextlib import suppress
 from typing import IO, Any
 
 from curate.read.encoding import Rejoined, head_of, is_utf8
-from curate.read.json_value import DECODER, check_value, json_value, repeated_key
+from curate.read.json_value import DECODER, check_value, duplicate_key, json_value
 from curate.read.raw_row import (
     DEEPEST,
     LONGEST_ROW,
@@ -25,11 +26,13 @@ from curate.read.raw_row import (
 def json_lines(stream: IO[bytes], encoding: str | None, line: int) -> Iterator[Row | Unread]:
     """One row for each line that is not blank; `line` lines of the file come before, `encoding` is what it was in."""
     for number, text in enumerate(bounded_lines(stream), line + 1):
+        bare = text.removeprefix(codecs.BOM_UTF8) if number == 1 else text
         if len(text) > LONGEST_ROW:
             yield Unread(too_long(), number, shown(text[:1000]))
-        elif not text.isspace():
+        elif bare and not bare.isspace():
+            bare = bare.removeprefix(b"\x1e")  # by which RFC 7464 has records begin
             try:
-                value = json_value(text.removeprefix(b"\x1e"))  # by which RFC 7464 has records begin
+                value = json_value(bare)
             except UnicodeDecodeError as error:
                 utf8 = encoding is not None and is_utf8(encoding)
                 words = str(error) if utf8 else not_decoded(encoding, error)
@@ -38,7 +41,7 @@ def json_lines(stream: IO[bytes], encoding: str | None, line: int) -> Iterator[R
             except ValueError as error:
                 yield Unread(str(error), number, shown(text))
                 continue
-            yield _told(value, text) if isinstance(value, dict) else Unread(NO_OBJECT, number, shown(text))
+            yield _told(value, bare) if isinstance(value, dict) else Unread(NO_OBJECT, number, shown(text))
 
 
 NO_OBJECT = "expected a JSON object"
@@ -46,8 +49,8 @@ NO_OBJECT = "expected a JSON object"
 
 def _told(row: Row, text: bytes) -> Row:
     """A row that tells of a key that its text gives twice."""
-    key = repeated_key(text.removeprefix(b"\x1e"), row)
-    return row if key is None else row | {"_repeated_key": key}
+    key = duplicate_key(text, row)
+    return row if key is None else row | {"_duplicate_key": key}
 
 
 ROWS_KEYS = ("data", "rows", "examples", "instances", "records")
@@ -61,7 +64,7 @@ def json_rows(stream: IO[bytes], rows: str | None, encoding: str | None) -> Iter
     if len(head) < LONGEST_ROW:
         try:
             value = json_value(head)
-            plain = repeated_key(head, value) is None
+            plain = duplicate_key(head, value) is None
         except ValueError:
             plain = False
         if plain:  # else it is read element by element, up to where it breaks

@@ -18,7 +18,7 @@ def json_value(data: bytes) -> Any:
 
     orjson's, where it is sure to be the same as the standard library's: orjson makes floats of integers beyond 64
     bits (20 digits, or 19 and a sign), and has another limit of depth. Of a key given twice both take the last, which
-    `repeated_key` tells.
+    `duplicate_key` tells.
 
     Raises:
         ValueError: it is not strict JSON in these bounds, in the standard library's words.
@@ -86,7 +86,7 @@ def check_text(value: Any) -> None:
         raise ValueError(f"lone surrogate \\u{ord(error.object[error.start]):04x}") from None
 
 
-def repeated_key(data: bytes, value: Any) -> str | None:
+def duplicate_key(data: bytes, value: Any) -> str | None:
     """The first key that an object within a JSON text has twice, if there is one.
 
     A text has as many colons as its value when that is written again, one behind each key and those of its texts,

@@ -24,7 +24,7 @@ from curate.read.expressions import ENVIRONMENT, Name, Source, compile_expressio
 from curate.read.message_tree import gathered
 from curate.read.raw import Files, Row, Unread
 from curate.read.shapes import Recognised, Shape, recognise
-from curate.record import content_id
+from curate.record import KEYS, content_id
 from curate.stage import Settings
 
 UNDERIVABLE = "label_underivable"
@@ -82,8 +82,10 @@ class RecordMapping(Settings):
         description="Key -> expression, or one expression giving an object, or its JSON text. It takes the place of "
         "the answer that a row's shape tells.",
     )
-    group: Source | None = Field(
-        None, description="Rows with equal values share a split; by default, conversations that begin alike."
+    group: Source | Annotated[list[Source], Field(min_length=1)] | None = Field(
+        None,
+        description="Rows with equal values share a split, of several expressions rows with an equal value of one; by "
+        "default, conversations that begin alike.",
     )
     label: Source | None = Field(None, description="What the split is stratified by.")
     meta: dict[str, Source] = Field({}, description="Anything else that a template may want, by names of your own.")
@@ -144,7 +146,13 @@ class Mapper:
         elif mapping.target is not None:
             self._target = self._step("target", mapping.target, "as JSON text")
         self._meta = [(key, self._step(f"meta.{key}", source, "as text")) for key, source in mapping.meta.items()]
-        self._group = self._step("group", mapping.group, "as text") if mapping.group is not None else None
+        self._group: str | list[str] | None = None
+        if isinstance(mapping.group, str):
+            self._group = self._step("group", mapping.group, "as text")
+        elif mapping.group is not None:
+            self._group = [
+                self._step(f"group.{index}", source, "as text") for index, source in enumerate(mapping.group)
+            ]
         self._label = self._step("label", mapping.label, "as text") if mapping.label is not None else None
         self._named = _columns_named(mapping)
         self._template = ENVIRONMENT.from_string(nodes.Template(list(self._body), lineno=1))
@@ -229,11 +237,21 @@ class Mapper:
             "turns": turns,
             "target": target,
             "reasoning": thought,
-            "group": values[self._group] if self._group else group,
+            "group": self._grouped(values, group),
             "label": values[self._label] if self._label else None,
             "language": None,
             "meta": meta | mapped,
         }
+
+    def _grouped(self, values: Row, recognised: str | None) -> str | None:
+        """The recipe's group, whose several keys are told apart by their places; or the one that the shape tells."""
+        if self._group is None:
+            return recognised
+        if isinstance(self._group, str):
+            group: str | None = values[self._group]
+            return group
+        keys = [f"{place}:{values[name]}" for place, name in enumerate(self._group) if values[name] is not None]
+        return KEYS.join(keys) if keys else None
 
     def _mapped_turns(self, values: Row) -> list[Turn]:
         if isinstance(self._turns, list):

@@ -29,10 +29,12 @@ from curate.read.sniff import (
     BLOCK,
     TITLES,
     UNKNOWN,
+    UNLIKE,
     Content,
     archive_by_name,
     beginning,
     format_by_name,
+    has_magic,
     is_text,
     packing_by_name,
     packing_of,
@@ -165,7 +167,7 @@ def form_of(file: InputFile) -> tuple[str | None, str | None]:
         AssayError: it cannot be opened.
     """
     packing, named, found = _looked_at(file)
-    return packing, file.format or (None if found.foreign else found.decides(named))
+    return packing, file.format or _told(found, named, file.options)
 
 
 def is_plain_json_lines(file: InputFile) -> bool:
@@ -177,8 +179,8 @@ def is_plain_json_lines(file: InputFile) -> bool:
     if file.format not in (None, "jsonl"):
         return False
     packing, named, found = _looked_at(file)
-    format = None if found.foreign else found.decides(named)
-    return packing is None and format == "jsonl" and (not file.format or _against(found, "jsonl") is None)
+    format = _told(found, named, file.options)
+    return packing is None and format == "jsonl" and _against(found, format, file.format is not None) is None
 
 
 def _looked_at(file: InputFile) -> tuple[str | None, str | None, Content]:
@@ -223,16 +225,15 @@ def _content_rows(stream: IO[bytes], name: str, file: InputFile) -> Iterator[Row
         return
     named = stated or format_by_name(name)
     found, stream = sniff(stream, named, file.options.encoding)
-    if stated:
-        against = _against(found, stated)
-        for row in rows_of(stream, stated, name, file.options):
+    format = stated or _told(found, named, file.options)
+    if format is not None:
+        against = _against(found, format, stated is not None)
+        for row in rows_of(stream, format, name, file.options):
             yield replace(row, message=row.message + against) if against and isinstance(row, Unread) else row
     elif found.foreign:
         text = stream.read(LONGEST_ROW + 1)
         raw = shown(text if len(text) <= LONGEST_ROW else text[:1000]) if is_text(text[:BLOCK]) else ""
         yield Unread(f"{found.foreign}; expected {TITLES[named] if named else 'a file of rows'}", 1, raw)
-    elif (format := found.decides(named)) is not None:
-        yield from rows_of(stream, format, name, file.options)
     elif (archive := archive_by_name(name)) is not None:
         yield Unread(f"no {archive} archive, and nothing else that is known by its content", None, "")
     else:
@@ -242,11 +243,22 @@ def _content_rows(stream: IO[bytes], name: str, file: InputFile) -> Iterator[Row
         )
 
 
-def _against(found: Content, stated: str) -> str | None:
-    """What is said where the content is plainly not in the stated format."""
-    if found.said() in ("", TITLES[stated]) or {stated, found.format} <= {"csv", "tsv"}:
+def _told(found: Content, named: str | None, options: Options) -> str | None:
+    """The format that a file's content tells, or else its name; None if it has no rows."""
+    if found.foreign:
         return None
-    return f"; the file is {found.said()} by its content, and the recipe states `format: {stated}`"
+    format = found.decides(named)
+    # Where it is said which of an object's keys has the rows, a line is no row, unless the name says so.
+    return "json" if format == "jsonl" != named and options.rows not in (None, ".") else format
+
+
+def _against(found: Content, format: str, stated: bool) -> str | None:
+    """What is said of rows that cannot be read where the content is plainly not in the format."""
+    if stated and found.said() not in ("", TITLES[format]) and not {format, found.format} <= {"csv", "tsv"}:
+        return f"; the recipe states `format: {format}`, the content is {found.said()}"
+    if found == UNLIKE:
+        return "; the content does not begin like JSON: state `format` in the recipe's source if it is something else"
+    return None
 
 
 class UnpackedSizeError(Exception):
@@ -292,9 +304,9 @@ class _Bounded(io.RawIOBase):
 
 
 def _packing(stream: IO[bytes], name: str) -> tuple[str | None, IO[bytes]]:
-    """How a stream is packed: by its first bytes, or by its name if they are not text; and the stream from there."""
+    """How a stream is packed: by its first bytes, or by its name if they tell nothing; and the stream from there."""
     head, stream = beginning(stream, BLOCK)
-    return packing_of(head) or (None if is_text(head) else packing_by_name(name)), stream
+    return packing_of(head) or (None if is_text(head) or has_magic(head) else packing_by_name(name)), stream
 
 
 def _unpacked(stream: IO[bytes], name: str, budget: _Budget) -> tuple[str | None, IO[bytes]]:

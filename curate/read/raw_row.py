@@ -9,7 +9,7 @@ from curate.read.encoding import BROKEN, Encoding, is_utf8
 Row = dict[str, Any]
 """A file's own columns. Those that begin with an underscore may be Assay's: `_member` names the member of an archive,
 `_encoding` how the text was encoded where that was not UTF-8, `_guessed` whether that is a guess, "sure" or "unsure",
-`_key` a row's key in a JSON object of rows, `_repeated_key` a key that its JSON gives twice, of which the last value
+`_key` a row's key in a JSON object of rows, `_duplicate_key` a key that its JSON gives twice, of which the last value
 counts."""
 
 LONGEST_ROW = 16 << 20

@@ -97,7 +97,7 @@ class Recognised(NamedTuple):
 def columns_of(names: tuple[Any, ...]) -> Columns:
     """What rows of these columns, in this order, are looked at for."""
     layout = layout_of(names)
-    nested = {*CONVERSATIONS, "history", "instances", *(layout.taken if layout else ())}
+    nested = {*CONVERSATIONS, "prompt", "completion", "history", "instances", *(layout.taken if layout else ())}
     return Columns(
         names,
         tuple(name for name in names if name in nested or (layout and name in PROMPTS)),
@@ -135,7 +135,8 @@ def recognise(row: Row, only: Shape | None = None, paths: Paths = "preferred") -
             if columns.judging or columns.thoughts or columns.media:
                 found = _with_columns(shape, known, columns, found)
             return Recognised(shape, found, columns.taken.get(shape) or _taken(shape, columns))
-    raise ShapeError(_unrecognised(row, known, only))
+    has_worse = columns.layout is not None and "rejected answer" in columns.layout.taken.values()
+    raise (AskingError if has_worse else ShapeError)(_unrecognised(row, known, only))
 
 
 def _of_several(row: Row, layout: Layout, answers: list[tuple[Recognised, dict[str, Any] | None]]) -> Recognised:

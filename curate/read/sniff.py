@@ -49,6 +49,9 @@ PACKINGS = {
     "zstd": re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"),
     "zip": re.compile(rb"PK(?:\x03\x04|\x05\x06|\x07\x08)"),
 }
+PARQUET = b"PAR1"
+ARROW = (b"ARROW1", b"\xff\xff\xff\xff")
+"""Of a file, and of a stream."""
 FOREIGN = {
     b"%PDF-": "a PDF file",
     b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": "an old Office file (.xls, .doc)",
@@ -118,6 +121,8 @@ class Content:
 
 
 UNKNOWN = Content(None)
+UNLIKE = Content(None, sure=False)
+"""What is called JSON and begins like none."""
 
 
 def format_by_name(name: str) -> str | None:
@@ -163,6 +168,11 @@ def packing_of(head: bytes) -> str | None:
     return None
 
 
+def has_magic(head: bytes) -> bool:
+    """Whether a stream's first bytes are those of a kind of file that is not packed."""
+    return head.startswith((PARQUET, *ARROW, *FOREIGN))
+
+
 def is_text(head: bytes) -> bool:
     """Whether bytes may be text: no control characters that text does not have, or a byte order mark."""
     marked = any(head.startswith(bom) for bom, _ in BOMS)
@@ -199,19 +209,21 @@ def _content(head: bytes, ended: bool, named: str | None, encoding: str | None) 
     for magic, words in FOREIGN.items():
         if head.startswith(magic):
             return Content(None, foreign=words)
-    if head.startswith(b"PAR1"):
+    if head.startswith(PARQUET):
         return Content("parquet")
-    if head.startswith((b"ARROW1", b"\xff\xff\xff\xff")):
+    if head.startswith(ARROW):
         return Content("arrow")
     encoding = encoding or next((name for bom, name in BOMS if head.startswith(bom)), "utf-8")
     text = head.decode(encoding, "replace")
     if HTML.match(text) and named not in ("text", "front_matter"):
-        return Content(None, foreign="an HTML page, such as servers send in place of a file")
-    if "{" in text:
+        return Content(None, foreign="an HTML page (such as servers send in place of a file)")
+    if "{" in text or "[" in text:
         found = _json(text, ended, named)
         if found is None or found.format is not None:
             return found
-    return Content("csv") if named not in ("csv", "tsv") and _is_table(text, ended) else UNKNOWN
+    if named not in ("csv", "tsv") and _is_table(text, ended):
+        return Content("csv")
+    return UNLIKE if _named_json(named) and re.match(f'[{_BLANK}]*[^{_BLANK}{{["0-9tfn-]', text) else UNKNOWN
 
 
 def _json(text: str, ended: bool, named: str | None) -> Content | None:

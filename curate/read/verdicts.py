@@ -169,10 +169,8 @@ def message_verdict(key: str, value: Any) -> bool | None:
     known = normal(key)
     if known in SPANS:
         raise AskingError(f"messages: {key} says which parts of a message are trained; map `turns` to say what to do")
-    if known in GRADES:
+    if known in GRADES or known in (WEIGHT, LABEL):
         return _said(known, value)
-    if known == WEIGHT:
-        return _said(WEIGHT, value)
     if known not in MESSAGE and known not in BAD:
         return None
     try:

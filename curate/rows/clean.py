@@ -47,9 +47,7 @@ ENCODINGS = (
 OPENING = r"<s>|<bos>|<\|begin_of_text\|>"
 STOPS = r"</s>|<eos>|<end_of_turn>|<\|(?:im_end|endoftext|end_of_text|eot_id|end)\|>"
 TEMPLATE_OPENING = rf"^(?:\s*(?:{OPENING}))+(?:\s*$|\s*([^\s\p{{Ll}}])|(\p{{Ll}}))"
-TEMPLATE_STOPS = (
-    rf"^(?:\s*(?:{STOPS}))+\s*$|(?:(\S)|([.!?…。！？:)\"”’»*`])[ \t]+|\s*\n\s*)(?:(?:{STOPS})\s*)+$"
-)
+TEMPLATE_STOPS = rf"^(?:\s*(?:{STOPS}))+\s*$|(?:(\S)|([.!?…。！？:)\"”’»*`])[ \t]+|\s*\n\s*)(?:(?:{STOPS})\s*)+$"
 """What a rendered turn begins and ends with: in a turn it is a leftover, and says nothing. Where the token is a
 sentence's first or last word, apart from the others and without a full stop between, the sentence is about it."""
 STRUCK = r"(?s)\S.*<s>|</s>\s*[^\s<]"
@@ -106,7 +104,7 @@ class Clean(RowStage):
     )
     whitespace: Literal["keep", "tidy"] = Field(
         "keep",
-        description="Whether turns lose blanks at line ends, blank lines after the first, and white space at either end.",
+        description="Whether turns lose blanks at line ends and at either end, and blank lines but one in a row.",
     )
     template_markers: Literal["quarantine", "keep"] = Field(
         "quarantine", description="What becomes of rows in which a turn holds a chat template's turn markers."

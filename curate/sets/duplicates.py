@@ -10,23 +10,22 @@ row (`kept`, `file`, `row`, and `version` where an earlier version holds it), th
 """
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import Field, model_validator
 
 from curate.sets.conflicts import conflict_table
-from curate.sets.judgement import judge
+from curate.sets.judgement import Rules, judge
 from curate.sets.keys import Compared, Numbers, compared_text, key_table
 from curate.sets.rows import Rows
-from curate.sets.split import HELD_BACK_FIRST, Split, splits_named, yielding_rows
+from curate.sets.split import HELD_BACK_FIRST, Split, bridging_rows, splits_named
 from curate.sets.stage import LooksBack, Seen, SetStage, Verdict
-from curate.stage import Context
+from curate.stage import Context, evidence_json
 
 
-class Duplicates(Compared, SetStage):
+class Duplicates(Rules, SetStage):
     """Sets the column `cluster`."""
 
     name: ClassVar[str] = "duplicates"
@@ -37,37 +36,6 @@ class Duplicates(Compared, SetStage):
         "conflict": "equal prompts (or, with `conflict_similarity`, similar ones) have different answers",
     }
     looks_back: ClassVar[LooksBack] = "at splits"
-
-    same_target: bool = Field(
-        True,
-        description="Remove a near-duplicate only if its answer is the same. Where `scope` has answers compared, they "
-        "are near like all that is compared, and this is false unless it is stated.",
-    )
-    conflicts: Literal["quarantine", "majority", "keep_and_flag"] = Field(
-        "quarantine", description="What becomes of rows with equal prompts and different answers."
-    )
-    conflict_similarity: float | None = Field(
-        None,
-        le=1,
-        description="Also prompts of at least this true Jaccard similarity conflict; without it, equal ones only.",
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _answers_compared_are_near(cls, stated: Any) -> Any:
-        if isinstance(stated, dict) and stated.get("scope", "prompt") != "prompt":
-            return {"same_target": False} | stated
-        return stated
-
-    @model_validator(mode="after")
-    def _near_conflicts_are_compared(self) -> "Duplicates":
-        if self.conflict_similarity is not None and self.scope != "prompt":
-            raise ValueError("conflict_similarity compares prompts, so scope must be prompt")
-        if self.scope == "answer" and self.same_target:
-            raise ValueError("scope answer with same_target would remove equal answers only: leave same_target out")
-        if self.conflict_similarity is not None and self.conflict_similarity < self.threshold:
-            raise ValueError(f"conflict_similarity must be at least the threshold, {self.threshold:g}")
-        return self
 
     def keys_of(self, table: pa.Table) -> pa.Table:
         return key_table(table, self)
@@ -90,15 +58,18 @@ class Duplicates(Compared, SetStage):
         rank = None if named is None else np.array([HELD_BACK_FIRST.index(split) for split in named], np.int64)
         groups = pa.chunked_array([chunk for table in seen.rows.tables for chunk in table["group"].chunks], pa.string())
 
-        def yielding(order: Numbers, clusters: Sequence[str], ties: Sequence[tuple[int, int, int]]) -> list[int]:
+        def bridging(
+            order: Numbers, clusters: Sequence[str], ties: Sequence[tuple[int, int, int]], gone: Sequence[bool]
+        ) -> dict[int, dict[str, Any]]:
             if named is None and not earlier:
-                return []  # no split stands yet
+                return {}  # no split stands yet
             tags = [(row, int(earlier[number].clusters[other])) for row, number, other in ties]
-            splits = None if named is None else [named[row] for row in order.tolist()]
+            placed = zip(order.tolist(), gone, strict=True)
+            splits = None if named is None else [None if going else named[row] for row, going in placed]
             rows = pa.array(order)
-            return yielding_rows(keys["id"].take(rows), groups.take(rows), clusters, tags, earlier, splits)
+            return bridging_rows(keys["id"].take(rows), groups.take(rows), clusters, tags, earlier, splits)
 
-        found = judge(keys, self, lambda numbers: compared_text(rows.take(numbers), self), earlier, rank, yielding)
+        found = judge(keys, self, lambda numbers: compared_text(rows.take(numbers), self), earlier, rank, bridging)
         # By the earlier cluster, not the row: segments may have been merged when this is read from the cache.
         ties = [(row, int(earlier[number].clusters[other])) for row, number, other in found.ties]
         conflicts = conflict_table(
@@ -115,7 +86,12 @@ class Duplicates(Compared, SetStage):
                         "cluster": pa.array([tag for _, tag in ties], pa.uint64()),
                     }
                 ),
-                "yielding": pa.table({"row": pa.array(found.yielding, pa.int64())}),
+                "bridges": pa.table(
+                    {
+                        "row": pa.array([*found.bridges], pa.int64()),
+                        "evidence": pa.array(map(evidence_json, found.bridges.values()), pa.string()),
+                    }
+                ),
             },
             published={"conflicts": conflicts},
             manifest={"counts": counts},

@@ -2,7 +2,8 @@
 
 A drop is compared with the versions before the first one that was made from the same drop, so that running it again
 gives the same version. An earlier row counts unless the drop holds its file itself: then it is judged anew, as part of
-the drop. Of versions that hold the same file only the latest counts. Splits were given for good: of these all count.
+the drop. Of versions that hold the same file only the latest counts. Splits were given for good: of these all count,
+and they are all that counts of versions in whose place a later one stands (`drop_is: all`).
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,6 +17,7 @@ import pyarrow.compute as pc
 import xxhash
 
 from curate.arrow import whole
+from curate.record import group_keys
 from curate.sets.keys import Flags, Halves, Numbers, fixed, hexadecimal
 
 if TYPE_CHECKING:
@@ -46,7 +48,9 @@ class Earlier:
     torn: dict[int, list[int]]
     """Hash of CLUSTER -> the rows that are of "CLUSTER/SPLIT", whatever the split."""
     live: Flags
-    """Whether the row counts as a duplicate or conflict of rows of the drop."""
+    """Whether the row ties to its split what is like it."""
+    counts: Flags
+    """Whether it also counts as a duplicate or conflict of rows of the drop."""
     kept: Flags
     """Whether it counts and is published, so that it removes what is like it."""
     assigned: Flags
@@ -65,7 +69,11 @@ def before(versions: Sequence[str], drops: Sequence[str], drop: str) -> list[str
 
 
 def earlier_rows(
-    segments: Sequence["Segment"], drop: str, files: Iterable[str], standing: Iterable[str] | None = None
+    segments: Sequence["Segment"],
+    drop: str,
+    files: Iterable[str],
+    standing: Iterable[str] | None = None,
+    replaced: int = 0,
 ) -> list[Earlier]:
     """The segments of the index as they count for a drop.
 
@@ -74,6 +82,7 @@ def earlier_rows(
         drop: hash of the drop.
         files: SHA-256 of each of its files.
         standing: versions of the same drop whose splits stand, by default all.
+        replaced: how many versions, the oldest, another stands in place of.
     """
     from curate.sets.similarity import Side
 
@@ -115,7 +124,8 @@ def earlier_rows(
                 rows["votes"].to_numpy().astype(np.int64),
                 *_cluster_hashes(rows["cluster"]),
                 live,
-                live & published,
+                live & (at >= replaced),
+                live & (at >= replaced) & published,
                 published & ((at < compared) | ours),
             )
         )
@@ -151,10 +161,15 @@ def tied_splits(
         groups: the group of each row, or null.
         ties: (row, cluster of an earlier near-duplicate, as in `Earlier.clusters`).
     """
-    of_group: dict[str, set[str]] = {}
+    rows, keys = group_keys(groups)
+    wanted_keys = keys.unique()
+    of_key: dict[str, set[str]] = {}
     for each in earlier:
-        for group, split in _assigned(each, "group", groups):
-            of_group.setdefault(group, set()).add(split)
+        theirs, given = group_keys(each.rows["group"])
+        hits = np.flatnonzero(pc.is_in(given, wanted_keys).to_numpy(zero_copy_only=False) & each.assigned[theirs])
+        splits = each.rows["split"].take(pa.array(theirs[hits])).to_pylist()
+        for key, split in zip(given.take(pa.array(hits)).to_pylist(), splits, strict=True):
+            of_key.setdefault(key, set()).add(split)
     wanted = np.array(sorted({tag for _, tag in ties}), np.uint64)
     of_cluster: dict[int, set[str]] = {}
     for each in earlier:
@@ -165,7 +180,9 @@ def tied_splits(
         for tag in each.torn.keys() & set(wanted.tolist()):
             whole = np.array([row for row in each.torn[tag] if each.assigned[row]], np.int64)
             of_cluster.setdefault(tag, set()).update(each.rows["split"].take(pa.array(whole)).to_pylist())
-    found = [frozenset(of_group.get(group, ())) for group in groups.to_pylist()]
+    found: list[frozenset[str]] = [frozenset()] * len(groups)
+    for row, key in zip(rows.tolist(), keys.to_pylist(), strict=True):
+        found[row] |= of_key.get(key, set())
     for row, tag in ties:
         found[row] |= of_cluster.get(tag, set())
     return found

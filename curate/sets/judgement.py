@@ -6,27 +6,60 @@ is a duplicate of a row that stays.
 
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from pydantic import Field, model_validator
 
 from curate.sets.earlier import Earlier
-from curate.sets.keys import Flags, Halves, Numbers, fixed, hexadecimal, priority
+from curate.sets.keys import Compared, Flags, Halves, Numbers, fixed, gathered, hexadecimal, priority
 from curate.stage import evidence_json
-
-if TYPE_CHECKING:
-    from curate.sets.duplicates import Duplicates
 
 BATCH = 8192
 BATCH_CHARS = 64 << 20
 """Rows whose shingles one thread computes at a time, and about how many characters of them at most."""
 NAMED = 20
 """Earlier rows that the evidence of a conflict names at most; conflicts.parquet holds all of them."""
+
+
+class Rules(Compared):
+    """What is a duplicate, and what becomes of conflicts."""
+
+    same_target: bool = Field(
+        True,
+        description="Remove a near-duplicate only if its answer is the same. Where `scope` has answers compared, they "
+        "are near like all that is compared, and this is false unless it is stated.",
+    )
+    conflicts: Literal["quarantine", "majority", "keep_and_flag"] = Field(
+        "quarantine", description="What becomes of rows with equal prompts and different answers."
+    )
+    conflict_similarity: float | None = Field(
+        None,
+        le=1,
+        description="Also prompts of at least this true Jaccard similarity conflict; without it, equal ones only.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _answers_compared_are_near(cls, stated: Any) -> Any:
+        if isinstance(stated, dict) and stated.get("scope", "prompt") != "prompt":
+            return {"same_target": False} | stated
+        return stated
+
+    @model_validator(mode="after")
+    def _near_conflicts_are_compared(self) -> "Rules":
+        if self.conflict_similarity is not None and self.scope != "prompt":
+            raise ValueError("conflict_similarity compares prompts, so scope must be prompt")
+        if self.scope == "answer" and self.same_target:
+            raise ValueError("scope answer with same_target would remove equal answers only: leave same_target out")
+        if self.conflict_similarity is not None and self.conflict_similarity < self.threshold:
+            raise ValueError(f"conflict_similarity must be at least the threshold, {self.threshold:g}")
+        return self
 
 
 @dataclass
@@ -46,20 +79,22 @@ class Judgement:
     ties: list[tuple[int, int, int]]
     """(row, number of the `Earlier`, earlier row): which rows are near-duplicates of earlier ones. One for each row and
     earlier cluster."""
-    yielding: list[int] = field(default_factory=list)
-    """Rows that stay only if no other row of their split goes for it: none was removed in favour of them."""
+    bridges: dict[int, dict[str, Any]] = field(default_factory=dict)
+    """Rows that the split is to turn away, and the evidence: none is removed in favour of them."""
 
 
-Yielding = Callable[[Numbers, Sequence[str], Sequence[tuple[int, int, int]]], Sequence[int]]
+Bridging = Callable[
+    [Numbers, Sequence[str], Sequence[tuple[int, int, int]], Sequence[bool]], Mapping[int, dict[str, Any]]
+]
 
 
 def judge(
     keys: pa.Table,
-    settings: "Duplicates",
+    settings: Rules,
     texts: Callable[[Numbers], pa.Array],
     earlier: Sequence[Earlier] = (),
     rank: Numbers | None = None,
-    yielding: Yielding = lambda order, clusters, ties: (),
+    bridging: Bridging = lambda order, clusters, ties, gone: {},
 ) -> Judgement:
     """Judge all rows at once; the result does not depend on their order.
 
@@ -73,10 +108,11 @@ def judge(
         texts: gives the compared text of rows, by their numbers in `keys`, which ascend; called by several threads.
         earlier: what was seen before, the oldest first.
         rank: of each row, the lesser first.
-        yielding: given the rows in order of priority, their clusters, and the ties (place in that order, number of the
-            `Earlier`, earlier row), the places of those rows that the split turns away (see `split.yielding_rows`).
+        bridging: given the rows in order of priority, their clusters, the ties (place in that order, number of the
+            `Earlier`, earlier row), and which go as conflicts, the places of those rows that bridge splits, with the
+            evidence (see `split.bridging_rows`).
     """
-    return _Judge(keys, settings, texts, earlier, rank, yielding).verdict()
+    return _Judge(keys, settings, texts, earlier, rank, bridging).verdict()
 
 
 class _Judge:
@@ -85,13 +121,13 @@ class _Judge:
     def __init__(
         self,
         keys: pa.Table,
-        settings: "Duplicates",
+        settings: Rules,
         texts: Callable[[Numbers], pa.Array],
         earlier: Sequence[Earlier],
         rank: Numbers | None,
-        yielding: Yielding,
+        bridging: Bridging,
     ) -> None:
-        self.yielding_of = yielding
+        self.bridging = bridging
         self.keys, self.settings, self.texts, self.earlier = keys, settings, texts, earlier
         self.total = keys.num_rows
         self.order = priority(keys, rank)
@@ -118,8 +154,8 @@ class _Judge:
         self._compare_with_earlier()
         link(self.side, self.buckets, self.parents, self.settings.threshold)
         clusters = self._clusters()
-        self._find_heads(clusters)
         self._conflicts(groups)
+        self._find_heads(clusters)
         self._exact_duplicates_of_earlier()
         self._near_duplicates()
         self._twins()
@@ -135,7 +171,7 @@ class _Judge:
             conflicts,
             [others for _, others in groups],
             [(int(self.order[place]), number, row) for place, number, row in self.ties_of_places],
-            sorted(self.order[self.yielding].tolist()),
+            {int(self.order[place]): seen for place, seen in sorted(self.bridges.items())},
         )
 
     def _compare(self) -> None:
@@ -148,7 +184,7 @@ class _Judge:
 
         threshold = self.settings.threshold
         rows = self.order[self.firsts]
-        signatures = _gathered(self.keys["signature"], rows)
+        signatures = gathered(self.keys["signature"], rows)
         tables = band_tables(signatures, bands_for(threshold))
         self.buckets, crowded = band_buckets(tables)
         needed = crowded | have_rivals(signatures, self.buckets, threshold)
@@ -221,7 +257,10 @@ class _Judge:
             for other in others
         ]
         groups = [
-            (sorted(by_content[begins[group] : ends[group]].tolist()), found.get(group, []))
+            (
+                sorted(by_content[begins[group] : ends[group]].tolist()),
+                [(number, row) for number, row in found.get(group, []) if self.earlier[number].counts[row]],
+            )
             for group in sorted({*np.flatnonzero(suspect).tolist(), *found})
         ]
         if self.settings.conflict_similarity is not None:
@@ -248,7 +287,7 @@ class _Judge:
             (mine, (number, row))
             for number, each in enumerate(self.earlier)
             for mine, row in link_earlier(
-                each.side, each.tables, each.live, self.side, self.tables, parents, least
+                each.side, each.tables, each.counts, self.side, self.tables, parents, least
             ).tolist()
         ]
         root_of = roots(parents)[numbers]
@@ -352,7 +391,7 @@ class _Judge:
         join(self.parents, tied, tied[first[cluster]])
 
     def _find_heads(self, clusters: list[str]) -> None:
-        """Which of equal rows stands for all: the first that does not yield, or the first where all do."""
+        """Which of equal rows stands for all: the first that bridges no splits, or the first where all do."""
         tied: dict[int, list[tuple[int, int]]] = {}
         for mine, number, row in self.ties:
             tied.setdefault(mine, []).append((number, row))
@@ -360,10 +399,12 @@ class _Judge:
         self.ties_of_places = [
             (place, *other) for place in places.tolist() for other in tied[int(self.number_of[place])]
         ]
-        self.yielding = np.zeros(self.total, np.bool_)
-        self.yielding[np.array(self.yielding_of(self.order, clusters, self.ties_of_places), np.int64)] = True
+        gone = [reason is not None for reason in self.reason]
+        self.bridges = self.bridging(self.order, clusters, self.ties_of_places, gone)
+        self.standing = np.ones(self.total, np.bool_)
+        self.standing[[*self.bridges]] = False
         self.heads = self.firsts.copy()
-        standing = np.flatnonzero(~self.yielding)[::-1]
+        standing = np.flatnonzero(self.standing)[::-1]
         self.heads[self.number_of[standing]] = standing  # of equal ones the first is written last
         self.head_of = self.heads[self.number_of]
 
@@ -377,7 +418,7 @@ class _Judge:
                 self._duplicate(int(self.heads[mine]), "near_duplicate", where, similarity[mine])
             there &= by < 0
         answers = self._answers(self.answers[self.firsts])
-        removing = ~self.yielding[self.heads]
+        removing = self.standing[self.heads]
         by, similarity = remove_near_duplicates(
             self.side, self.buckets, answers, there, removing, self.settings.threshold
         )
@@ -404,7 +445,7 @@ class _Judge:
                 continue
             if self.reason[head] is not None:
                 self.reason[place], self.evidence[place] = self.reason[head], self.evidence[head]
-            elif not self.yielding[head]:
+            elif self.standing[head]:
                 self._duplicate(place, "exact_duplicate", where, 1.0)
 
     def _clusters(self) -> list[str]:
@@ -427,24 +468,6 @@ class _Judge:
             earlier[root] = min(earlier.get(root, name), name)
         least |= earlier
         return [least[root] for root in root_of_place.tolist()]
-
-
-def _gathered(column: pa.ChunkedArray, rows: Numbers) -> npt.NDArray[np.uint32]:
-    """Rows of a column of signatures, chunk by chunk, so that the column is never there twice: shape (rows, 128)."""
-    from curate.text.kernel import in_threads
-    from curate.text.minhash import copy_rows
-
-    out = np.empty((len(rows), column.type.byte_width // 4), np.uint32)
-    order = np.argsort(rows)
-    begins = np.cumsum([0, *(len(chunk) for chunk in column.chunks)])
-    cuts = np.searchsorted(rows[order], begins)
-
-    def copy(number: int) -> None:
-        places = order[cuts[number] : cuts[number + 1]]
-        copy_rows(fixed(column.chunk(number), np.uint32), rows[places] - begins[number], out, places)
-
-    in_threads(copy, range(column.num_chunks))
-    return out
 
 
 def _begins(values: Halves) -> Flags:

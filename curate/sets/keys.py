@@ -154,6 +154,24 @@ def fixed(column: pa.ChunkedArray | pa.Array, dtype: type[np.generic]) -> npt.ND
     return data[array.offset * width :].view(dtype).reshape(len(array), width // np.dtype(dtype).itemsize)
 
 
+def gathered(column: pa.ChunkedArray, rows: Numbers) -> npt.NDArray[np.uint32]:
+    """Rows of a column of signatures, chunk by chunk, so that the column is never there twice: shape (rows, 128)."""
+    from curate.text.kernel import in_threads
+    from curate.text.minhash import copy_rows
+
+    out = np.empty((len(rows), column.type.byte_width // 4), np.uint32)
+    order = np.argsort(rows)
+    begins = np.cumsum([0, *(len(chunk) for chunk in column.chunks)])
+    cuts = np.searchsorted(rows[order], begins)
+
+    def copy(number: int) -> None:
+        places = order[cuts[number] : cuts[number + 1]]
+        copy_rows(fixed(column.chunk(number), np.uint32), rows[places] - begins[number], out, places)
+
+    in_threads(copy, range(column.num_chunks))
+    return out
+
+
 def hexadecimal(names: pa.ChunkedArray, digits: int) -> npt.NDArray[np.uint64]:
     """The first `digits` hex digits (a multiple of 16) of each name as numbers: shape (rows, digits / 16)."""
     array = whole(names)

@@ -57,6 +57,7 @@ class Select(Stage):
     """Written `select: 1000`, or with its options."""
 
     name: ClassVar[str] = "select"
+    version: ClassVar[int] = 2
     reasons: ClassVar[dict[str, str]] = {"not_selected": "`select` rows stand better for all rows"}
 
     rows: int | None = Field(None, ge=1, description="How many rows to choose; by default all that are left.")

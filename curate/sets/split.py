@@ -15,13 +15,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 from pydantic import Field, model_validator
 
 from curate.errors import AssayError
-from curate.record import SPLITS
+from curate.record import SPLITS, group_keys
 from curate.sets.deal import MILLION, Flags, Ints, Kinds, by_time, deal, give_each, improve, rounded_up
 from curate.sets.earlier import Earlier, cluster_splits, recorded_splits, tied_splits
 from curate.sets.split_balance import balance, bound
@@ -75,36 +76,41 @@ class Split(SetStage):
 
     def judge(self, keys: pa.Table, seen: Seen) -> Verdict:
         earlier, clusters = seen.past.rows, keys["cluster"].to_pylist()
-        tied, yielding = _tied(keys, clusters, seen)
+        tied, bridges = _tied(keys, clusters, seen)
+        splits: list[str | None] = [None] * keys.num_rows
+        rows = [row for row in range(keys.num_rows) if row not in bridges]
+        staying = keys.take(pa.array(rows, pa.int64())) if bridges else keys
         given = assign(
-            keys["id"].to_pylist(),
-            keys["group"].to_pylist(),
-            clusters,
-            keys["label"].to_pylist(),
+            staying["id"].to_pylist(),
+            staying["group"].to_pylist(),
+            staying["cluster"].to_pylist(),
+            staying["label"].to_pylist(),
             self,
-            recorded_splits(earlier, keys["id"]),
-            tied,
-            times(keys, self.time) if self.time else None,
-            splits_named(keys, self.named) if self.named else None,
+            recorded_splits(earlier, staying["id"]),
+            [tied[row] for row in rows],
+            times(staying, self.time) if self.time else None,
+            splits_named(staying, self.named) if self.named else None,
             _held(earlier),
-            yielding,
         )
-        rows = {
-            "reason": ["bridges_splits" if row in given.bridges else None for row in range(len(clusters))],
-            "evidence": [
-                evidence_json(given.bridges[row]) if row in given.bridges else None for row in range(len(clusters))
-            ],
-            "cluster": _within_splits(clusters, given.split, cluster_splits(earlier, keys["cluster"])),
-            "split": given.split,
+        bridges |= {rows[at]: evidence for at, evidence in given.bridges.items()}
+        for row, split in zip(rows, given.split, strict=True):
+            splits[row] = split
+        columns = {
+            "reason": ["bridges_splits" if row in bridges else None for row in range(len(clusters))],
+            "evidence": [evidence_json(bridges[row]) if row in bridges else None for row in range(len(clusters))],
+            "cluster": _within_splits(clusters, splits, cluster_splits(earlier, keys["cluster"])),
+            "split": splits,
         }
         return Verdict(
-            pa.table({name: pa.array(values, pa.string()) for name, values in rows.items()}),
+            pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()}),
             manifest={"balance": given.balance},
         )
 
 
-def _tied(keys: pa.Table, clusters: Sequence[str], seen: Seen) -> tuple[list[frozenset[str]], list[int]]:
-    """For each row the splits that it is bound to by earlier rows; and the rows that yield: see `assign`."""
+def _tied(
+    keys: pa.Table, clusters: Sequence[str], seen: Seen
+) -> tuple[list[frozenset[str]], dict[int, dict[str, Any]]]:
+    """For each row the splits that it is bound to by earlier rows, see `assign`; and the rows of `bridging_rows`."""
     earlier = seen.past.rows
     kept, cluster_of = _left(seen)
     place = np.cumsum(kept) - 1  # of the rows judged by `duplicates` among those kept
@@ -115,11 +121,12 @@ def _tied(keys: pa.Table, clusters: Sequence[str], seen: Seen) -> tuple[list[fro
     bound: set[tuple[str, int]] = set()
     # What ties a row that was removed ties all that are left of its cluster, once for each earlier cluster.
     ties = seen.before["duplicates"].beside("ties")
-    yielding = set(seen.before["duplicates"].beside("yielding")["row"].to_pylist())
+    found = seen.before["duplicates"].beside("bridges").to_pydict()
+    bridges = dict(zip(found["row"], map(orjson.loads, found["evidence"]), strict=True))
     for row, tag in zip(*(column.to_pylist() for column in ties.columns), strict=True):
         if kept[row]:
             among.append((int(place[row]), tag))
-        elif row not in yielding and (cluster_of[row], tag) not in bound:
+        elif row not in bridges and (cluster_of[row], tag) not in bound:
             bound.add((cluster_of[row], tag))
             among += [(each, tag) for each in members.get(cluster_of[row], ())]
     tied = tied_splits(earlier, keys["group"], among)
@@ -131,14 +138,13 @@ def _tied(keys: pa.Table, clusters: Sequence[str], seen: Seen) -> tuple[list[fro
         if id_ in given_before:
             for each in members.get(cluster_of[row], ()):
                 tied[each] |= {given_before[id_]}
-    return tied, [int(place[row]) for row in yielding if kept[row]]
+    return tied, {int(place[row]): evidence for row, evidence in bridges.items() if kept[row]}
 
 
 def _held(earlier: Sequence[Earlier]) -> set[str]:
-    """The splits that rows of earlier versions are in."""
-    return {
-        split for each in earlier for split in each.rows["split"].filter(pa.array(each.assigned)).unique().to_pylist()
-    }
+    """The splits that rows are in of earlier versions that the drop adds to."""
+    kept = [each.rows["split"].filter(pa.array(each.kept)) for each in earlier]
+    return {split for splits in kept for split in splits.unique().to_pylist()}
 
 
 def _left(seen: Seen) -> tuple[Flags, list[str]]:
@@ -257,7 +263,6 @@ def assign(
     times: npt.NDArray[np.float64] | None = None,
     named: Sequence[str] | None = None,
     held_before: Collection[str] = (),
-    yielding: Collection[int] = (),
 ) -> Assignment:
     """Assign rows to splits; the result does not depend on their order.
 
@@ -285,9 +290,8 @@ def assign(
         times: for each row, when it is from, in any unit.
         named: for each row, its split.
         held_before: the splits that rows of earlier versions are in.
-        yielding: rows that go before any other does, see `yielding_rows`.
     """
-    component, fixed, bridges = _untied(ids, groups, clusters, recorded, tied, named, yielding)
+    component, fixed, bridges = _untied(ids, groups, clusters, recorded, tied, named)
     kept = np.flatnonzero(component >= 0)
     number, sizes = _numbered(component[kept], kept, ids)
     given = np.full(len(sizes), -1)
@@ -327,27 +331,24 @@ def assign(
     return result
 
 
-def yielding_rows(
+def bridging_rows(
     ids: pa.ChunkedArray,
     groups: pa.ChunkedArray,
     clusters: Sequence[str],
     ties: Sequence[tuple[int, int]],
     earlier: Sequence[Earlier],
-    named: Sequence[str] | None,
-) -> list[int]:
-    """The rows that would bridge splits if none were removed as a duplicate.
-
-    No row is to be removed in favour of one of these. If that is kept, and `assign` is told which they are, it finds no
-    other row to bridge splits: those that are left are a part of what stays together here.
+    named: Sequence[str | None] | None,
+) -> dict[int, dict[str, Any]]:
+    """The rows that bridge splits, and the evidence, before any is removed as a duplicate: so none is removed in favour
+    of one that goes itself. Without them `assign` finds none: what is left then stays together here.
 
     Args:
         ids, groups, clusters: one for each row, in order of priority.
         ties: see `tied_splits`.
-        named: see `assign`.
+        named: see `assign`; None for a row that goes in any case.
     """
     tied = tied_splits(earlier, groups, ties)
-    recorded = recorded_splits(earlier, ids)
-    return sorted(_untied(ids.to_pylist(), groups.to_pylist(), clusters, recorded, tied, named)[2])
+    return _untied(ids.to_pylist(), groups.to_pylist(), clusters, recorded_splits(earlier, ids), tied, named)[2]
 
 
 def _untied(
@@ -356,22 +357,21 @@ def _untied(
     clusters: Sequence[str],
     recorded: dict[str, str],
     tied: Sequence[frozenset[str]],
-    named: Sequence[str] | None,
-    yielding: Collection[int] = (),
+    named: Sequence[str | None] | None,
 ) -> tuple[Ints, dict[int, frozenset[str]], dict[int, dict[str, Any]]]:
     """Each row's component (-1: it bridges splits), the splits that rows are fixed to, and the evidence of bridges.
 
     Args: see `assign`.
     """
-    cluster, group = _codes(clusters), _codes(groups)
+    cluster, group = _codes(clusters), _key_codes(groups)
     component = _components(cluster, group)
     fixed = {row: ties for row, ties in enumerate(tied) if ties}
     fixed |= {row: frozenset((recorded[name],)) for row, name in enumerate(ids) if name in recorded}
-    rank = dict.fromkeys(yielding, len(SPLITS))
+    rank: dict[int, int] = {}
     if named is not None:
-        new = [row for row, name in enumerate(ids) if name not in recorded]
-        fixed |= {row: fixed.get(row, frozenset()) | {named[row]} for row in new}
-        rank |= {row: rank.get(row, 0) + HELD_BACK_FIRST.index(named[row]) for row in new}
+        new = {row: split for row, split in enumerate(named) if split is not None and ids[row] not in recorded}
+        fixed |= {row: fixed.get(row, frozenset()) | {split} for row, split in new.items()}
+        rank = {row: HELD_BACK_FIRST.index(split) for row, split in new.items()}
     recorded_rows = {row for row in fixed if ids[row] in recorded}
     return component, fixed, untie(component, cluster, group, ids, fixed, recorded_rows, rank)
 
@@ -409,13 +409,30 @@ def _codes(names: Sequence[str | None]) -> Ints:
     return numbers
 
 
+def _key_codes(groups: Sequence[str | None]) -> Ints:
+    """A number for each distinct key of the rows' groups, from 0: shape (rows, most keys of a row), filled with -1."""
+    rows, keys = group_keys(pa.chunked_array([groups], pa.string()))
+    numbers = keys.dictionary_encode().indices.to_numpy()
+    first = np.searchsorted(rows, rows)
+    place = np.arange(len(rows)) - first
+    codes = np.full((len(groups), place.max(initial=0) + 1), -1)
+    codes[rows, place] = numbers
+    return codes
+
+
 def _components(cluster: Ints, group: Ints) -> Ints:
-    """The connected components of rows that share a cluster or a group (-1: none): one number for each row."""
+    """The connected components of rows that share a cluster or a key of a group: one number for each row.
+
+    Args:
+        cluster: shape (rows,).
+        group: shape (rows, keys); -1 is no key.
+    """
     from curate.sets.components import Components
 
     count = int(cluster.max(initial=-1)) + 1
     parents = Components(count)
     first: dict[int, int] = {}
-    for pair in np.unique(group[group >= 0] * count + cluster[group >= 0]).tolist():
+    clusters = np.broadcast_to(cluster[:, None], group.shape)
+    for pair in np.unique(group[group >= 0] * count + clusters[group >= 0]).tolist():
         parents.union(pair % count, first.setdefault(pair // count, pair % count))
     return parents.roots()[cluster]

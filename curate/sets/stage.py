@@ -103,10 +103,12 @@ class Past:
     """SHA-256 of each file of the drop: rows of these are judged anew."""
     published: Callable[[str], Path]
     """Gives the folder of a version; one that has been deleted is not there."""
+    replaced: int = 0
+    """How many of the versions, the oldest, this drop or a later version stands in place of."""
 
     def splits(self) -> set[str]:
-        """The splits that rows of the versions are in that the drop is compared with."""
-        there = [self.published(version) for version in self.versions]
+        """The splits that rows of the versions are in that the drop is compared with and adds to."""
+        there = [self.published(version) for version in self.versions[self.replaced :]]
         counted = [DatasetManifest.read(folder).counts.splits for folder in there if folder.is_dir()]
         return {split for rows in counted for split, number in rows.items() if number}
 
@@ -116,9 +118,9 @@ class Past:
             return replace(self, rows=[], versions=[], bound_by=[], files=[]), []
         there = [version for version in self.versions if self.published(version).is_dir()]
         if looks_back == "at splits":
-            return self, [self.versions, there, self.files, self.bound_by]
+            return self, [self.versions, there, self.files, self.bound_by, self.replaced]
         rows = [replace(each, assigned=np.zeros_like(each.assigned)) for each in self.rows]
-        return replace(self, rows=rows, bound_by=[]), [self.versions, there, self.files]
+        return replace(self, rows=rows, bound_by=[]), [self.versions, there, self.files, self.replaced]
 
 
 @dataclass(frozen=True)

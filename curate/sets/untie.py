@@ -20,13 +20,14 @@ def untie(
 ) -> dict[int, dict[str, Any]]:
     """Take apart, in place, the components in which several splits are fixed; gives back the rows that must go.
 
-    A row joins its cluster with its group. As in Kruskal's algorithm the rows of such a component are put back one by
-    one, and one that would join two splits stays out: recorded rows first, which all stand, then the others in the
-    order of `rank`, of equals those first that touch one split only, the split that most rows touch first; then the
+    A row joins its cluster with its group's keys. As in Kruskal's algorithm the rows of such a component are put back
+    one by one, and one that would join two splits stays out: recorded rows first, which all stand, then the others in
+    the order of `rank`, of equals those first that touch one split only, the split that most rows touch first; then the
     least id first. No row that stayed out could be put back, so none goes that did not have to once the others were in.
 
     Args:
         component: -1 is written for the rows that go, and a number of its own for each part that remains.
+        cluster, group: of each row its cluster, and its group's keys (-1: none), shape (rows, keys).
         fixed: row -> the splits it is fixed to.
         recorded: rows of `fixed` that an earlier version published.
         rank: of each row that is not recorded, when it is its turn: the least first, 0 where none is told.
@@ -38,7 +39,9 @@ def untie(
         splits_of[int(component[row])] = splits_of.get(int(component[row]), frozenset()) | ties
     torn = [root for root, splits in splits_of.items() if len(splits) > 1]
     rows = np.flatnonzero(np.isin(component, torn)).tolist()
-    nodes = {row: [("cluster", int(cluster[row])), ("group", int(group[row]))][: 1 + (group[row] >= 0)] for row in rows}
+    nodes = {
+        row: [("cluster", int(cluster[row])), *(("group", int(key)) for key in group[row] if key >= 0)] for row in rows
+    }
     least: dict[int, str] = {}
     at_node: dict[tuple[str, int], frozenset[str]] = {}
     for row in rows:

@@ -115,12 +115,13 @@ LOOP_SHARE, LOOP_WORDS = 0.5, 40
 """... if they are so much of the answer, and so many words."""
 ASKS_TO_REPEAT = (
     r"(?i:\brepeat|\b(?:over and over|again and again|times|copies|duplicat\w+|lyrics|song|poem|verse|chorus|refrain"
-    r"|chant|mantra|litany|rhyme|lines? of|rows?|columns?|matri(?:x|ces)|grid|tables?|pattern|ascii|zero(?:e?s)?|padding|filler"
-    r"|dummy|placeholder|sequence|loop|echo|yes\b.{0,20}command|stutter|echolalia|concatenat\w*|multipl\w+)\b"
+    r"|chant|mantra|litany|rhyme|lines? of|rows?|columns?|matri(?:x|ces)|grid|tables?|ascii|zero(?:e?s)?|padding"
+    r"|pattern|filler|dummy|placeholder|sequence|loop|echo|yes\b.{0,20}command|stutter|echolalia|concatenat\w*|multipl\w+)\b"
     r"|range\(|\bfor ?\(|\bwhile\b|\* ?[0-9]+"
-    r"|wiederhol|\b[0-9]+[ -]?mal\b|\bmal\b|strophe|gedicht|\blied\b|répèt|répét|\bfois\b|poème|chanson|repit|repet|repítelo"
-    r"|\bveces\b|poema|canción|canção|\bvezes\b|ripet|\bvolte\b|poesia|canzone|herhaal|\bkeer\b|powtórz|\brazy\b)"
-    r"|повтор|\bраз\b|стих|песн|重复|重複|[0-9一二三四五六七八九十百两幾几]\s?[次遍回]|诗|歌词|繰り返|반복|번 (?:말|써|적|쓰)|كرر|مرات|दोहरा|बार"
+    r"|wiederhol|\b[0-9]+[ -]?mal\b|\bmal\b|strophe|gedicht|\blied\b|répèt|répét|\bfois\b|poème|chanson|repit|repet"
+    r"|repítelo|\bveces\b|poema|canción|canção|\bvezes\b|ripet|\bvolte\b|poesia|canzone|herhaal|\bkeer\b|powtórz|\brazy\b)"
+    r"|повтор|\bраз\b|стих|песн|重复|重複|[0-9一二三四五六七八九十百两幾几]\s?[次遍回]"
+    r"|诗|歌词|繰り返|반복|번 (?:말|써|적|쓰)|كرر|مرات|दोहरा|बार"
 )
 """A prompt that asks for the same over and over, or for what has refrains and equal rows by its nature."""
 

@@ -22,15 +22,15 @@ _NEXT = re.compile(r"(?<=[0-9]{3}[ .-][0-9]{4})[ ]+[0-9]{1,2}(?:[.][0-9]{1,2})?$
 """What stands behind a whole number of North America: a page's or a section's."""
 _EXTENSION = re.compile(r"[ ]?(?:x|ext\.?[ ]?)[0-9]{1,5}(?![0-9A-Za-z])")
 _CALLED_PHONE = re.compile(
-    r"(?:\b(?:tel(?! aviv)|telephone|telefono|teléfono|téléphone|telefon|phone|handy|mobile?|móvil|cell|cellphone|call(?:ing)?"
-    r"|contact|fax|facsimile|telefax|dial|text|sms|whatsapp|hotline|desk:|office:|reach|answering|messages?)(?<=[\w:])(?!\w)"
+    r"(?:\b(?:tel(?! aviv)|telephone|telefono|teléfono|téléphone|telefon|phone|handy|mobile?|móvil|cell|cellphone"
+    r"|call(?:ing)?|contact|fax|facsimile|telefax|dial|text|sms|whatsapp|hotline|desk:|office:|reach|answering|messages?)(?<=[\w:])(?!\w)"
     r"[^0-9+({\n]{0,20}\n?[ ]{0,8}|(?:전화|연락처|휴대폰|핸드폰|팩스|电话|電話|手机|手機|携帯|传真)[^0-9+(\n]{0,12})\Z",
     re.IGNORECASE,
 )
 _MARK = r"(?:[ ]?(?:nos?|nrs?|num|numbers?|núm|n[°º]|№|id|code)\b)"
 _OTHER_NUMBER = re.compile(
-    rf"(?:\b(?:cases?|docket|dkt|civil(?: action)?|criminal|index|cause|matter|appeal|patent|pat|serial|imei|ein|tin|vin|vat"
-    rf"|policy|account|acct|tracking|invoice|bates|sku|isin|aktenzeichen|geschäftszeichen|rechnung|expediente|factura"
+    rf"(?:\b(?:cases?|docket|dkt|civil(?: action)?|criminal|index|cause|matter|appeal|patent|pat|serial|imei|ein|tin"
+    rf"|vin|vat|policy|account|acct|tracking|invoice|bates|sku|isin|aktenzeichen|geschäftszeichen|rechnung|expediente|factura"
     rf"|dossier|facture|pourvoi|fattura|processo|zaak|sygn|дело|счет|счёт)\b{_MARK}?[.:]?[ ]{{0,2}}[#(]?"
     rf"|\b(?:application|appl|petition|complaint|claim|file|record|order|purchase|receipt|booking|reservation|confirmation"
     rf"|shipment|ref|reference|reg|registration|trademark|ticket|permit|licen[cs]e|certificate|batch|lot|part|model|item"

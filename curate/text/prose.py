@@ -136,8 +136,8 @@ def _counts(tokens: pa.Array) -> Counts:
     is_word = is_token & (_number(tokens, WORD) > 0)
     scripts = np.zeros((len(NAMES), len(tokens)), np.int64)
     other = np.flatnonzero(_number(letters, NOT_LATIN))
-    for row, blocks in enumerate(SCRIPTS.values(), start=1):
-        scripts[row, other] = _number(letters.take(pa.array(other)), f"[{blocks}]")
+    for row, block in enumerate(SCRIPTS.values(), start=1):
+        scripts[row, other] = _number(letters.take(pa.array(other)), f"[{block}]")
     scripts[0] = pc.utf8_length(letters).to_numpy() - scripts.sum(axis=0)
     small, titled = is_word & (capitals == 0), is_word & ~begins_small & (capitals == 1)
     shouted = is_word & (capitals == size) & (size > 1)
@@ -166,8 +166,8 @@ def pieces(texts: pa.Array, size: int) -> tuple[pa.Array, Counts]:
 
 
 def readable(texts: pa.Array) -> pa.Array:
-    """Each text without what is no language: code between backticks, keys and brackets of JSON, statements of SQL, the blanks of
-    forms, headers of mail. String or large_string array without nulls."""
+    """Each text without what is no language: code between backticks, tags, keys and brackets of JSON, statements of
+    SQL, the blanks of forms, headers of mail. String or large_string array without nulls."""
     rows = np.flatnonzero(pc.match_substring_regex(texts, ASIDE).to_numpy(zero_copy_only=False))
     if not len(rows):
         return texts

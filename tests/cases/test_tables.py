@@ -1,13 +1,18 @@
 """Tables, texts and typed values: each case as it should come out."""
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
+from curate.publish.check import check_version
 from curate.read.delimited import looks_like_data
+from curate.record import KEYS, SPLITS
 from tests.curate.read.made import parsed, read, rows_of
+from tests.project import RECIPE, Project, make_rows
 
 
 @pytest.fixture
@@ -105,3 +110,19 @@ def test_drop_03_what_mail_declares_is_tried_first_and_windows_1252_before_its_e
     for name, (ending, encoding, guessed) in endings.items():
         assert found[name][0].rstrip().endswith(ending)
         assert found[name][1:] == (encoding, guessed)
+
+
+def test_rows_that_share_one_of_two_keys_are_in_one_split(tmp_path: Path) -> None:
+    draw = random.Random(1)
+    rows = [row | {"customer": draw.randrange(200), "ticket": draw.randrange(200)} for row in make_rows(120)]
+    project = Project(tmp_path, record=RECIPE["record"] | {"group": ["customer", "ticket"]})
+    project.add("rows.jsonl", rows)
+    version = project.curate()
+    splits: dict[str, set[str]] = {}
+    for split in SPLITS:
+        for group in pq.read_table(version.folder / f"{split}.parquet")["group"].to_pylist():
+            for key in group.split(KEYS):
+                splits.setdefault(key, set()).add(split)
+    assert len(splits) > 40
+    assert all(len(found) == 1 for found in splits.values())
+    assert not [check for check in check_version(version.folder) if check.failures]

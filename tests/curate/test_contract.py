@@ -13,6 +13,7 @@ import yaml
 
 from curate.contract import Contract, common
 from curate.errors import AssayError
+from curate.record import SPLITS
 from tests.project import CONTRACT, TARGET_SCHEMA
 
 PACKAGED = ["contracts", "guanaco", "instructions", "licences", "ljp_criminal"]
@@ -144,6 +145,18 @@ def without(value: Any) -> dict[str, Any]:
 def test_a_set_is_not_held_to_the_common_rules_that_it_names(tmp_path: Path) -> None:
     contract = Contract.load(write(tmp_path, without(["splits_present"]), target=None))
     assert names(contract) == [name for name in common_rules() if name != "splits_present"]
+
+
+def test_the_common_rules_are_about_splits_that_hold_rows(tmp_path: Path) -> None:
+    contract = Contract.load(write(tmp_path, short(), target=None))
+    assert contract.of_splits(SPLITS, shares=True) is contract
+
+    def left_out(held: list[str], shares: bool) -> list[str]:
+        return [name for name in names(contract) if name not in names(contract.of_splits(held, shares))]
+
+    assert left_out(["train", "test"], True) == ["splits_present", "validation_share"]
+    assert left_out(["train"], True) == ["splits_present", "train_share", "validation_share", "test_share"]
+    assert left_out([*SPLITS], False) == ["train_share", "validation_share", "test_share"]
 
 
 @pytest.mark.parametrize("value", [["split_present"], "splits_present", [1]])

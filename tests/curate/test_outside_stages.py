@@ -97,7 +97,7 @@ def test_a_change_of_their_settings_redoes_only_what_comes_after(package: Path, 
     path = project.recipe_path
     path.write_text(path.read_text().replace("rows: 30", "rows: 20"))
     cached = project.curate().cached
-    assert cached["shouting"][0] == cached["duplicates"][0] == 1
+    assert cached["shouting"][0] == cached["fit"][0] == 1
     assert cached["source_cap"][0] == cached["split"][0] == 0
 
 

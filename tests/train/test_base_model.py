@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer
 
 from curate.errors import AssayError
 from curate.hashing import file_digest, files_digest
@@ -104,3 +105,42 @@ def test_the_packaged_model_gives_its_tokenizer(tmp_path: Path) -> None:
         check=True,
     )
     assert again.stdout.strip() == str(folder)
+
+
+def with_tokens(model: Path, folder: Path, *added: str, rows: int | None = None) -> Path:
+    """The model with more tokens in its tokenizer, and with another number of embeddings in its configuration."""
+    shutil.copytree(model, folder)
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.add_tokens(list(added))
+    tokenizer.save(str(folder / "tokenizer.json"))
+    config = json.loads((folder / "config.json").read_text())
+    if rows is not None:
+        config["vocab_size"] = rows
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def test_a_token_without_an_embedding_is_found_before_work_begins(model_folder: Path, tmp_path: Path) -> None:
+    rows = json.loads((model_folder / "config.json").read_text())["vocab_size"]
+    other = with_tokens(model_folder, tmp_path / "other", "<think>", "</think>")
+    for find in (prepare, prepare_tokenizer):
+        with pytest.raises(AssayError) as error:
+            find(str(other), tmp_path)
+        assert f"ids for {rows + 2} tokens" in error.value.message
+        assert f"have {rows} rows" in error.value.message
+        assert "'<think>', '</think>'" in error.value.message
+        assert f"resize_token_embeddings({rows + 2})" in str(error.value)
+
+
+def test_the_sizes_of_a_configuration_within_another_are_held_too(model_folder: Path, tmp_path: Path) -> None:
+    other = with_tokens(model_folder, tmp_path / "other")
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps({"text_config": {"vocab_size": config["vocab_size"] - 1}}))
+    with pytest.raises(AssayError, match="its tokenizer has ids for"):
+        prepare_tokenizer(str(other), tmp_path)
+
+
+def test_more_embeddings_than_tokens_are_padding(model_folder: Path, tmp_path: Path) -> None:
+    rows = json.loads((model_folder / "config.json").read_text())["vocab_size"]
+    padded = with_tokens(model_folder, tmp_path / "padded", "<think>", rows=rows + 64)
+    assert prepare_tokenizer(str(padded), tmp_path) == prepare(str(padded), tmp_path).folder == padded

@@ -6,34 +6,41 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+from assay.results import Adapter, Made
 from curate.errors import AssayError
 from curate.hashing import digest
 from curate.rows.renderer import IGNORED
 from curate.store import Store
+from evaluation.evaluate import evaluate
 from tests.tiny import QUESTION, recipe_for, renderer_of, write_model, write_version
 from train.base_model import prepare
 from train.examples import Example, encode
 from train.manifest import AdapterManifest
 from train.qlora import train
+from train.summary import training_tables
 from train.trainer import adapted, answer_loss, collate, mean_loss
 
 
 def examples(model: Path, answers: str) -> list[Example]:
+    """Rows with the same beginning; of `some` of them, the first of two answers is not trained."""
     turns = [("MIT", "yes"), ("GPL", '{"a": [1, 2]}'), ("", ""), ("what " * 9, "no " * 12)]
     rows = []
     for number, (asked, answered) in enumerate(turns):
         first = [{"role": "user", "content": QUESTION + asked}, {"role": "assistant", "content": answered}]
+        if answers == "some" and number % 2:
+            first[1]["trained"] = False  # type: ignore[assignment]
         again = [{"role": "user", "content": "sure?"}, {"role": "assistant", "content": "quite"}] * (number % 2)
         rows.append({"id": str(number), "messages": first + again})
-    return encode(rows, renderer_of(model, answers))
+    return encode(rows, renderer_of(model, "last" if answers == "last" else "all"))
 
 
-@pytest.mark.parametrize("answers", ["last", "all"])
+@pytest.mark.parametrize("answers", ["last", "all", "some"])
 def test_loss_and_gradients_are_those_of_the_plain_computation(model_folder: Path, answers: str) -> None:
     """Against each row by itself through the model's own forward: no padding, nothing shared, all logits."""
     rows = examples(model_folder, answers)
@@ -130,6 +137,39 @@ def test_a_data_set_for_another_tokenizer_is_an_error(model_folder: Path, tmp_pa
     (other / "tokenizer.json").write_text(text + "\n")
     with pytest.raises(AssayError, match=f"Data set {version} was made with another tokenizer"):
         train(version, recipe_for(other), store)
+
+
+def without(version: Path, *splits: str) -> Path:
+    """The version as though it had been published with these splits empty."""
+    for split in splits:
+        path = version / f"{split}.parquet"
+        path.chmod(0o644)
+        pq.write_table(pq.read_table(path).slice(0, 0), path)
+    return version
+
+
+def test_without_rows_to_validate_on_the_loss_is_not_known(model_folder: Path, tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    version = without(write_version(store, model_folder), "validation", "test")
+    told: list[str] = []
+    folder = train(version, recipe_for(model_folder), store, lambda what, *_: told.append(what))
+    manifest = AdapterManifest.read(folder)
+    assert manifest.loss.validation == []
+    assert len(manifest.loss.train) == 1
+    assert (manifest.rows.train, manifest.rows.validation) == (16, 0)
+    assert "validate" not in told
+    rows = dict(row for row in training_tables(folder, store)[0].rows)
+    assert rows["validation loss"] == "not known: the validation split has no rows"
+    assert "validation loss not known" in Adapter(folder, Made(store)).gist()
+    with pytest.raises(AssayError, match="the test split has no rows"):
+        evaluate(version, folder, recipe_for(model_folder), store)
+
+
+def test_without_rows_to_train_on_the_split_is_named(model_folder: Path, tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    version = without(write_version(store, model_folder), "train")
+    with pytest.raises(AssayError, match="the train split has no rows"):
+        train(version, recipe_for(model_folder), store)
 
 
 def test_no_row_short_enough_is_an_error(model_folder: Path, tmp_path: Path) -> None:

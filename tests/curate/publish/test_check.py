@@ -32,8 +32,19 @@ from tests.records import RECORDS, table_of
 
 ROOT = Path(__file__).resolve().parents[3]
 NAMES = {
-    *("files", "version", "stages", "sources", "json_lines", "groups", "clusters", "prompts", "near_duplicates"),
-    *("lengths", "texts", "duplicates"),
+    *(
+        "files",
+        "version",
+        "stages",
+        "sources",
+        "drop",
+        "json_lines",
+        "groups",
+        "clusters",
+        "prompts",
+        "near_duplicates",
+    ),
+    *("near_duplicates", "lengths", "texts", "duplicates"),
 }
 Change = Callable[[dict[str, Any]], None]
 
@@ -337,10 +348,7 @@ def test_an_answer_cut_in_the_messages(version: Path) -> None:
     write(version, "train", rows)
     forge(version)
     (offence,) = failing(version)["texts"].offences
-    assert (
-        offence
-        == f"train: rows.jsonl, row {rows[5]['source']['row']}: the last trained message does not hold the answer"
-    )
+    assert offence == f"train: rows.jsonl, row {rows[5]['source']['row']}: the last message does not hold the answer"
 
 
 def test_a_row_too_long_and_one_that_was_not(version: Path) -> None:

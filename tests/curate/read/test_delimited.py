@@ -54,7 +54,9 @@ CELLS = st.text(st.sampled_from('ab,"\n\r\t \0é'), max_size=5)
 def test_written_csv_reads_back(rows: list[list[str]]) -> None:
     quoted = "\r\n".join(",".join('"' + cell.replace('"', '""') + '"' for cell in row) for row in [["a", "b"], *rows])
     found = parsed(quoted.encode(), "csv")
-    assert found == [{"a": row[0], "b": row[1]} for row in rows]
+    assert len(found) == len(rows)
+    for made, row in zip(found, rows, strict=True):
+        assert made == {"a": row[0], "b": row[1]} or (row == ["a", "b"] and isinstance(made, Unread))
 
 
 @given(st.lists(st.binary(max_size=6).map(lambda line: line.translate(None, b'"\r\n')), max_size=12))
@@ -99,6 +101,7 @@ def test_no_byte_of_any_csv_is_lost(content: bytes) -> None:
         ("a\x01b\n1,5\x01x\n", {}, {"a": "1,5", "b": "x"}),
         ("a~b\n1~x\n", {}, {"a": "1", "b": "x"}),
         ("a^b\n1^x\n", {}, {"a": "1", "b": "x"}),
+        ("a~b\nx\ny\n", {}, {"a~b": "x"}),
         ("a,b\r1,x\r2,y\r", {}, {"a": "1", "b": "x"}),
         ('a,b\n1, "x, y"\n', {}, {"a": "1", "b": "x, y"}),
         ('a,b\n"say \\"x\\", y",\\N\n', {}, {"a": 'say "x", y', "b": None}),

@@ -135,6 +135,14 @@ def test_filters_and_lookups(expression: str, value: Any) -> None:
     assert value_of(expression, lookups={"table": {"k": {"v": 1}}}) == value
 
 
+def test_a_group_of_several_keys() -> None:
+    keys = {"group": ["customer", "case"]}
+    assert mapped(keys, {"customer": "a", "case": 7})["group"] == "0:a\x1f1:7"
+    assert mapped(keys, {"customer": None, "case": 7})["group"] == "1:7"
+    assert mapped(keys, {"customer": None, "case": None})["group"] is None
+    assert problem_of(keys, {"customer": "a"})[1]["key"] == "record.group.1"
+
+
 def test_turns_of_two_lists_and_of_objects_with_other_keys() -> None:
     turns = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
     two = "asked | zip(said) | sum(start=[]) | spoken_by('user', 'assistant')"
@@ -172,7 +180,7 @@ def test_filters_say_what_is_wrong(expression: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("written", "message"),
     [
-        ("group: [a, b]", "YAML takes this for a list: put an expression that begins with"),
+        ("label: [a, b]", "YAML takes this for a list: put an expression that begins with"),
         ("label: {a: b}", "YAML takes this for a mapping"),
         ("target: {x: [a, b]}", "YAML takes this for a list"),
         ("label: '{{ a }}'", "write it without {{ and }}"),

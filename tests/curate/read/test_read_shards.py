@@ -1,6 +1,8 @@
 """Reading into shards: the same records, rows and lines wherever a file is cut."""
 
 import json
+from codecs import BOM_UTF8
+from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,19 +22,26 @@ def read_drop(recipe: Recipe, cache: Path, shard_bytes: int) -> Ingested:
 
 
 def test_records_do_not_depend_on_where_files_are_cut(tmp_path: Path) -> None:
-    project = Project(tmp_path / "project")
+    project = Project(tmp_path / "project", sources=[{"files": ["*"]}])
     project.add("a.jsonl", make_rows(40, 1))
     lines = (project.drop / "a.jsonl").read_text()
     (project.drop / "b.jsonl").write_text("\n \n" + lines[:3000] + "\n\r\n{bad")
     (project.drop / "c.jsonl").write_bytes(lines[:500].encode() + b"\n\xe9\n" + lines[:400].encode())
+    twice = lines.replace('{"', '{"text": "", "', 3)
+    (project.drop / "d.json").write_text("".join(f"\x1e{line}\n" for line in twice.splitlines()))
+    (project.drop / "e.jsonl").write_text("\ufeff \n\n" + lines[:2000] + "\n\ufeff\n\x1e\n" + lines[:100])
     found = []
     for size in (1 << 23, 1, 97, 2000):
         read = read_drop(project.recipe, tmp_path / str(size), size)
         kept = pa.concat_tables([shard.kept() for shard in read.shards]).to_pylist()
         quarantined = pa.concat_tables([shard.quarantine() for shard in read.shards]).to_pylist()
-        found.append((kept, quarantined, [(file.name, file.sha256, file.size) for file in read.files]))
+        counted = sum((Counter(shard.counters) for shard in read.shards), Counter[str]())
+        assert counted["duplicate_key"] == 3
+        found.append((kept, quarantined, counted, [(file.name, file.sha256, file.size) for file in read.files]))
         assert len(kept) + len(quarantined) == sum(
-            bool(line.strip()) for file in project.drop.iterdir() for line in file.read_bytes().split(b"\n")
+            bool(line.strip())
+            for file in project.drop.iterdir()
+            for line in file.read_bytes().removeprefix(BOM_UTF8).split(b"\n")
         )
         assert size > 1 or len(read.shards) > len(kept)
     assert all(each == found[0] for each in found)
@@ -49,6 +58,24 @@ def test_a_file_that_two_sources_name_is_read_once_and_in_one_way(tmp_path: Path
     assert rows(Files(files=["a.jsonl"])) == 4
     with pytest.raises(AssayError, match=r"Two of the recipe's sources have a file 'a\.jsonl'"):
         rows(Files(files=["a.jsonl"], encoding="ascii"))
+
+
+def test_a_guess_of_an_encoding_is_counted_and_marked_where_it_is_unsure(tmp_path: Path) -> None:
+    record = {"turns": [{"role": "user", "content": "text"}]}
+    project = Project(tmp_path / "mixed", sources=[{"files": ["*.txt"]}], record=record)
+    texts = {"a": "Größe", "b": "Größe für März, " * 9, "c": "# coding: latin-1\nGröße", "d": "plain"}
+    for name, text in texts.items():
+        (project.drop / f"{name}.txt").write_bytes(text.encode("cp1252"))
+    [shard] = read_drop(project.recipe, tmp_path / "cache", 1 << 20).shards
+    kept = shard.kept().to_pylist(maps_as_pydicts="strict")
+    assert {row["source"]["file"][0]: row["turns"][0]["content"] for row in kept} == texts
+    assert [row["meta"] for row in kept] == [
+        {"encoding": "cp1252", "encoding_guess": "unsure"},
+        {"encoding": "cp1252"},
+        {"encoding": "cp1252"},
+        {},
+    ]
+    assert shard.counters["encoding_guessed"] == 2
 
 
 def test_a_shard_is_bounded_where_the_targets_are_long(tmp_path: Path) -> None:

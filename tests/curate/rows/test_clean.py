@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from curate.recipe import Recipe
 from curate.record import SCHEMA, map_contents
 from curate.rows.clean import ESCAPES, Clean, mend_mojibake
-from tests.records import RECORDS, layouts, record, table_of
+from tests.records import RECORDS, layouts, record, table_of, turn
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -238,6 +238,14 @@ def test_naughty_strings_lose_no_letter_by_any_shipped_recipe(shared_data: Path,
         letters = [char for char in every_line(re.sub(ESCAPES, "", before)) if char.isalnum()]
         after = [char for char in row["turns"][0]["content"] if char.isalnum()]
         assert after == [char for char in unicodedata.normalize(clean.unicode, "".join(letters)) if char.isalnum()]
+
+
+def test_what_is_thought_is_cleaned_as_what_is_said() -> None:
+    row = record("q", turn("assistant", "a", "JosÃ© \u200bthinks"), reasoning="Ana\x07", target="{}")
+    outcome = Clean().run(table_of([record("plain"), row]))
+    [_, kept] = outcome.kept.to_pylist()
+    assert (kept["turns"][1]["reasoning"], kept["reasoning"]) == ("José thinks", "Ana")
+    assert outcome.counters["mojibake"] == outcome.counters["controls"] == 1
 
 
 def test_contents_are_all_that_changes() -> None:

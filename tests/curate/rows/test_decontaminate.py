@@ -21,6 +21,7 @@ from curate.rows.pii import Pii
 from curate.rows.references import Reference, References, reference_files, write_references
 from curate.stage import Outcome, RowStage
 from curate.store import Store
+from tests import records
 from tests.project import RECIPE, Project, make_rows
 
 QUESTION = (
@@ -401,6 +402,16 @@ def test_only_what_a_record_says_counts(tmp_path: Path) -> None:
     assert made.seen(QUESTION, QUESTION) is None
     assert (made.seen(SHORT, "{}") or {})["field"] == "turns.0"
     assert (made.seen(SOLUTION, "{}") or {})["field"] == "target.text"
+
+
+def test_what_is_thought_is_compared_too(tmp_path: Path) -> None:
+    made = Benchmark(tmp_path, [{"q": SOLUTION}])
+    talk_ = records.record("hello", records.turn("assistant", "hi", SOLUTION), id="1")
+    asked = records.record("hello", target="{}", reasoning=SOLUTION, id="2")
+    clean = records.record("hello", records.turn("assistant", "hi", "nothing much"), id="3")
+    outcome = decontaminate(records.table_of([talk_, asked, clean]), made.references)
+    assert outcome.kept["id"].to_pylist() == ["3"]
+    assert [json.loads(each)["where"] for each in outcome.rejected["evidence"].to_pylist()] == ["answer"] * 2
 
 
 def test_json_within_a_text_is_looked_into(tmp_path: Path) -> None:

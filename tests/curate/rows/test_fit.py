@@ -17,7 +17,7 @@ from curate.rows.fit import MARK, Fit, fit
 from curate.rows.render import render
 from curate.rows.renderer import ChatTemplate, Renderer, SpecialTokens, TaskTemplate
 from curate.stage import Outcome
-from tests.records import record, table_of
+from tests.records import record, table_of, turn
 
 SPECIAL = ["<|im_start|>", "<|im_end|>"]
 TOKENS = SpecialTokens("<|im_start|>", "<|im_end|>")
@@ -264,3 +264,22 @@ def test_in_batches_is_one_by_one(chats: list[list[tuple[str, str]]], answers: A
 
 def test_no_rows() -> None:
     assert fitted([], BARE, 10, "split_turns").kept.schema.field("tokens").type == pa.int32()
+
+
+def test_a_part_of_a_conversation_has_an_answer_that_is_trained() -> None:
+    wrong = turn("assistant", "wrong " * 8, trained=False)
+    row = record("one", wrong, "no", ("assistant", "right " * 8), "two", ("assistant", "also " * 8), "three", wrong)
+    outcome = fitted([row], BARE, 130, "split_turns")
+    assert outcome.rejected.num_rows == 0
+    kept = outcome.kept.to_pylist()
+    assert len(kept) == 2
+    assert [said for part in kept for said in part["turns"]] == row["turns"]
+    for part in kept:
+        assert any(each["role"] == "assistant" and each["trained"] is None for each in part["turns"])
+        assert part["id"] == content_id(part["turns"], None)
+
+
+def test_the_length_counts_what_is_thought() -> None:
+    row = record("one", turn("assistant", "1", "on the whole " * 10))
+    assert fitted([row], BARE, 40, "quarantine").rejected["reason"].to_pylist() == ["too_many_tokens"]
+    assert fitted([record("one", ("assistant", "1"))], BARE, 40, "quarantine").kept.num_rows == 1

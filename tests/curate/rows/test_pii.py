@@ -23,6 +23,17 @@ def protected(*rows: dict[str, Any], **settings: Any) -> list[dict[str, Any]]:
     return kept
 
 
+def test_what_is_thought_is_protected_with_what_is_said() -> None:
+    talk = record("I am a@x.org", turn("assistant", "Hello", "b@x.org wrote, not a@x.org"))
+    asked = record("I am a@x.org", target='{"to": "a@x.org"}', reasoning="it is a@x.org")
+    kept = protected(talk, asked)
+    assert kept[0]["turns"] == [
+        turn("user", "I am [EMAIL_1]"),
+        turn("assistant", "Hello", "[EMAIL_2] wrote, not [EMAIL_1]"),
+    ]
+    assert (kept[1]["reasoning"], kept[1]["target"]) == ("it is [EMAIL_1]", '{"to": "[EMAIL_1]"}')
+
+
 def test_the_same_value_is_the_same_placeholder_in_a_row() -> None:
     row = record(
         "From a@x.org to b@x.org, cc a@x.org; 10.1.2.3",
@@ -132,8 +143,12 @@ def test_the_pick_never_misses_a_row(text: str, place: str) -> None:
 def test_nothing_is_found_twice_and_json_stays_json(rows: list[tuple[str, str, bool]]) -> None:
     before = [record(text, target=json.dumps({"a": other}, ensure_ascii=escaped)) for text, other, escaped in rows]
     for row, (text, other, _) in zip(protected(*before), rows, strict=True):
-        for mine, was in ((row["turns"][0]["content"], text), (json.loads(row["target"])["a"], other)):
-            assert (mine == was) == (not found(was))
+        said, given = row["turns"][0]["content"], json.loads(row["target"])["a"]
+        assert (said == text) == (not found(text))
+        if given == other:  # what is found in it stands in the turn, where it is none
+            assert all(kind == "phone" and value in said for kind, value in found(other))
+        else:  # or it is, as a whole, what is found in the turn
+            assert found(other) or given in said
 
 
 def test_the_pick_misses_nothing_in_the_licence_notices(licence_data: Path) -> None:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from benchmarks.quality_rules import found
 from curate.rows.quality import RULES, Quality, measure
-from tests.records import RECORDS, layouts, record, table_of
+from tests.records import RECORDS, layouts, record, table_of, turn
 
 
 def reasons(row: dict[str, Any], **settings: Any) -> list[tuple[str, dict[str, Any]]]:
@@ -107,6 +107,16 @@ def test_a_target_that_is_not_strict_json(target: str, words: str) -> None:
     assert reason == "target_not_json"
     assert words in evidence["message"]
     assert evidence["target"] == target
+
+
+def test_answers_that_are_not_trained_are_not_judged_and_one_must_be_trained() -> None:
+    wrong = turn("assistant", "no", trained=False)
+    assert reasons(record("q", wrong)) == [("nothing_trained", {"chars": 0, "bound": 1})]
+    assert reasons(record("q", wrong, "really?")) == [("nothing_trained", {"chars": 0, "bound": 1})]
+    assert reasons(record("q", "and?")) == [("no_answer", {"chars": 0, "bound": 1})]
+    good = record("q", ("assistant", "yes it is"), "sure?", wrong)
+    assert reasons(good, **THREE) == []
+    assert reasons(record("q", ("assistant", "it is"), "sure?", wrong), **THREE) == TWO
 
 
 def test_rules_of_a_recipe_go_over_the_default() -> None:

@@ -1,6 +1,7 @@
 """Templates are exact, and what is trained is what is asked for."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from curate.errors import AssayError
 from curate.record import MESSAGES, SCHEMA
 from curate.rows.render import render
 from curate.rows.renderer import IGNORED, ChatTemplate, Renderer, SpecialTokens, TaskTemplate, load_tokenizer
+from curate.stage import Outcome
 from tests import records
 
 # The chat templates that the models were published with, as their tokenizer_config.json holds them.
@@ -140,6 +142,130 @@ def test_all_answers_are_trained_where_asked_for(messages: list[dict[str, str]])
     trained = renderer.decode([label for label in renderer.encode(messages).labels if label != IGNORED])
     answers = [message["content"] for message in messages if message["role"] == "assistant"]
     assert trained == "".join(answer + "<|im_end|>" for answer in answers)
+
+
+@st.composite
+def records_that_think(draw: st.DrawFn) -> dict[str, Any]:
+    """Conversations, or questions with a target, of which some answers are not trained and some were thought about."""
+    plain = texts.filter(lambda text: "think>" not in text)
+    thought = st.none() | plain.filter(bool)
+    turns = []
+    for _ in range(draw(st.integers(1, 4))):
+        turns.append(records.turn("user", draw(plain)))
+        answer = [draw(plain), draw(thought), draw(st.sampled_from([None, False]))]
+        turns.append(records.turn("assistant", *answer))
+    target = draw(st.none() | plain)
+    if target is None:
+        turns[2 * draw(st.integers(0, len(turns) // 2 - 1)) + 1]["trained"] = None
+        return records.record(*turns)
+    return records.record(*turns[:1], target=target, reasoning=draw(thought))
+
+
+SPOKEN = {
+    "chatml": lambda text: f"{text}<|im_end|>",
+    "llama2": lambda text: f" {text.strip()} </s>",
+    "guanaco": lambda text: f" {text}</s>",
+}
+"""How a template writes what an answer says, up to its stop token."""
+
+
+@pytest.mark.parametrize("reasoning", ["train", "context", "omit"])
+@pytest.mark.parametrize(
+    ("name", "answers"),
+    [("chatml", "last"), ("chatml", "all"), ("llama2", "last"), ("llama2", "all"), ("guanaco", "last")],
+)
+@given(row=records_that_think())
+def test_what_is_trained_is_the_trained_answers_and_what_was_thought_before(
+    name: str, answers: str, reasoning: str, row: dict[str, Any]
+) -> None:
+    renderer = Renderer(ChatTemplate(name), TOKENIZER, TOKENS, answers, reasoning)  # type: ignore[arg-type]
+    messages = TaskTemplate("conversation", None, thoughts=renderer.thoughts).messages(row)
+    said = [turn for turn in row["turns"] if turn["role"] == "assistant" and turn["trained"] is None]
+    if row["target"] is not None:
+        said.append(records.turn("assistant", row["target"], row["reasoning"]))
+    wanted, thoughts = [], 0
+    for turn in said if answers == "all" else said[-1:]:
+        if turn["reasoning"] is None or reasoning == "omit":
+            wanted.append(SPOKEN[name](turn["content"]))
+            continue
+        thoughts += 1
+        whole = SPOKEN[name](f"<think>\n{turn['reasoning']}\n</think>\n\n{turn['content']}")
+        if reasoning == "context":
+            whole = whole.partition("</think>")[2]
+            whole = whole.removeprefix("\n\n")
+        wanted.append(whole)
+    encoded = renderer.encode(messages)
+    assert renderer.decode([label for label in encoded.labels if label != IGNORED]) == "".join(wanted)
+    assert encoded.labels[-1] == renderer.stop_token_id
+    assert renderer.lengths([messages]) == [len(encoded.input_ids)]
+    text = renderer.text(messages)
+    assert text.startswith(renderer.decode(encoded.input_ids))
+    if answers == "last":
+        assert text.count("<think>") == thoughts, "with `last`, nothing is written that was thought before"
+    assert renderer.answer(messages).strip() == said[-1]["content"].strip()
+    assert renderer.said(renderer.decode(encoded.input_ids)[len(renderer.decode(renderer.prompt_ids(messages))) :])
+
+
+def rendered(*rows: dict[str, Any], **settings: Any) -> Outcome:
+    renderer = Renderer(ChatTemplate("chatml"), TOKENIZER, TOKENS, **settings)
+    return render(records.table_of(rows), TaskTemplate("conversation", None, thoughts=renderer.thoughts), renderer)
+
+
+THOUGHT = records.record(
+    "one",
+    records.turn("assistant", "1", "first"),
+    "two",
+    records.turn("assistant", "3", "badly", trained=False),
+    "no",
+    records.turn("assistant", "2", "again"),
+    "more",
+    records.turn("assistant", "9", trained=False),
+)
+
+
+def test_reasoning_is_written_as_the_recipe_says_and_counted() -> None:
+    plain = records.record("q", ("assistant", "a"))
+    for settings, written, left in [
+        ({}, ["again"], 2),
+        ({"reasoning": "context"}, ["again"], 2),
+        ({"answers": "all"}, ["first", "badly", "again"], 0),
+        ({"reasoning": "omit"}, [], 3),
+    ]:
+        outcome = rendered(THOUGHT, plain, **settings)
+        text = outcome.kept["text"][0].as_py()
+        assert re.findall(r"<think>\n(.*)\n</think>\n\n", text) == written
+        assert text.endswith("2<|im_end|>\n"), "what follows the last trained answer teaches nothing"
+        assert "3<|im_end|>" in text, "the untrained answer before it is what the user objects to"
+        counted = {"reasoning": 1, "untrained_turns": 2} | ({"reasoning_not_written": left} if left else {})
+        assert outcome.counters == counted
+        assert outcome.kept["turns"].to_pylist()[0] == THOUGHT["turns"], "the record keeps all"
+    assert rendered(plain).counters == {}
+
+
+def test_a_target_is_thought_about_too() -> None:
+    outcome = rendered(records.record("q", target="{}", reasoning="so"))
+    assert outcome.kept["text"][0].as_py().endswith("assistant\n<think>\nso\n</think>\n\n{}<|im_end|>\n")
+
+
+def test_a_thought_that_holds_its_own_tag_is_quarantined() -> None:
+    row = records.record("q", records.turn("assistant", "a", "a </think> b"))
+    outcome = rendered(row)
+    assert outcome.rejected["reason"].to_pylist() == ["special_token"]
+    assert json.loads(outcome.rejected["evidence"][0].as_py()) == {"tokens": ["</think>"]}
+    assert rendered(row, reasoning="omit").kept.num_rows == 1
+
+
+def test_a_template_has_its_own_words_around_what_is_thought(tmp_path: Path) -> None:
+    path = tmp_path / "own.jinja"
+    source = ChatTemplate("chatml").source
+    path.write_text("{%- set think_open = '[THINK]' -%}{%- set think_close = '[/THINK]' -%}" + source)
+    renderer = Renderer(ChatTemplate(str(path)), TOKENIZER, TOKENS, reasoning="context")
+    row = records.record("q", records.turn("assistant", "a", "why"))
+    messages = TaskTemplate("conversation", None, thoughts=renderer.thoughts).messages(row)
+    assert renderer.text(messages).endswith("assistant\n[THINK]why[/THINK]a<|im_end|>\n")
+    assert [span.text for span in renderer.spans(messages) if span.trained] == ["a<|im_end|>"]
+    assert renderer.said("[THINK]other[/THINK]a") == renderer.said("a") == renderer.answer(messages) == "a"
+    assert renderer.said("[THINK]never ended") == "[THINK]never ended"
 
 
 def test_guanaco_has_one_stop_token_so_all_answers_cannot_be_trained() -> None:

@@ -5,17 +5,19 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.record import SCHEMA, content_id
+from curate.record import SCHEMA, SPLITS, content_id
 from curate.sets import judgement
 from curate.sets.duplicates import Duplicates
 from curate.sets.judgement import Judgement, judge
 from curate.sets.keys import compared_text, key_table
 from curate.sets.similarity import jaccard
+from curate.sets.split import HELD_BACK_FIRST, Split, assign, bridging_rows
 from curate.text.words import shingle_sets
 
 
@@ -358,3 +360,50 @@ def test_the_better_row_stays(quality: list[float], kept: int) -> None:
     reasons = [None, None]
     reasons[1 - kept] = "near_duplicate"
     assert judged(data, Duplicates()).reason == reasons
+
+
+ASKED = st.tuples(
+    st.lists(st.sampled_from("abcd"), min_size=1, max_size=5),
+    st.sampled_from(["yes", "no"]),
+    st.sampled_from(SPLITS),
+    st.none() | st.sampled_from(["g", "h"]),
+)
+
+
+@settings(max_examples=200)
+@given(st.lists(ASKED, min_size=1, max_size=14), st.sampled_from([0.3, 0.5, 0.8]))
+def test_what_goes_as_a_duplicate_names_a_row_that_stays(
+    rows: list[tuple[list[str], str, str, str | None]], threshold: float
+) -> None:
+    """Rows of splits that the data names, some of them in groups: the split turns no row away that another went for."""
+    data = table([(" ".join(words), json.dumps({"is": answer})) for words, answer, _, _ in rows])
+    chosen = Duplicates(threshold=threshold, shingle_words=1, conflicts="keep_and_flag")
+    keys = key_table(data, chosen)
+    named = [split for _, _, split, _ in rows]
+    groups = pa.chunked_array([pa.array([group for *_, group in rows], pa.string())])
+
+    def bridging(order: Any, clusters: Any, ties: Any, gone: Any) -> Any:
+        placed, splits = pa.array(order), [named[row] for row in order.tolist()]
+        return bridging_rows(keys["id"].take(placed), groups.take(placed), clusters, [], [], splits)
+
+    rank = np.array([HELD_BACK_FIRST.index(split) for split in named])
+    texts = compared_text(data, chosen)
+    found = judge(keys, chosen, lambda numbers: texts.take(pa.array(numbers)), rank=rank, bridging=bridging)
+    left = [row for row in range(len(rows)) if found.reason[row] is None and row not in found.bridges]
+    given = assign(
+        keys["id"].take(pa.array(left, pa.int64())).to_pylist(),
+        [rows[row][3] for row in left],
+        [found.cluster[row] for row in left],
+        [None] * len(left),
+        Split(named="part"),
+        {},
+        named=[named[row] for row in left],
+    )
+    assert not given.bridges
+    assert len({data["id"][row].as_py() for row in left}) == len(left), "no row is there twice"
+    stayed = {(keys["file"][row].as_py(), keys["row"][row].as_py()): row for row in left}
+    for row, (reason, evidence) in enumerate(zip(found.reason, found.evidence, strict=True)):
+        if reason is not None:
+            seen = json.loads(str(evidence))
+            kept = stayed[seen["file"], seen["row"]]
+            assert named[row] != "test" or named[kept] == "test"

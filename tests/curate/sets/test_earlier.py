@@ -351,14 +351,15 @@ def test_of_versions_with_the_same_file_the_latest_counts(store: Store) -> None:
 
 
 def test_groups_bind_a_drop_to_the_splits_given_before(store: Store) -> None:
-    table = table_of([("a b", "{}"), ("c d", "{}")], groups=["case 1", None])
+    table = table_of([("a b", "{}"), ("c d", "{}")], groups=["case 1\x1fcase 3", None])
     verdict = Judgement([None, None], [None, None], table["id"].to_pylist(), [], [], [])
     publish(store, table, verdict, "a" * 64, "f", split="test")
     index = Index(store, "demo", Duplicates())
     index.catch_up()
     earlier = earlier_rows(index.segments(), "b" * 64, [])
-    groups = pa.chunked_array([["case 2", "case 1", None]], pa.string())
-    assert tied_splits(earlier, groups, []) == [frozenset(), frozenset({"test"}), frozenset()]
+    groups = pa.chunked_array([["case 2", "case 1", None, "case 2\x1fcase 3"]], pa.string())
+    tied = frozenset({"test"})
+    assert tied_splits(earlier, groups, []) == [frozenset(), tied, frozenset(), tied]
 
 
 def test_a_row_is_bound_to_the_part_of_a_torn_cluster_that_it_is_like(store: Store) -> None:

@@ -212,6 +212,24 @@ def test_an_old_version_without_sources_or_clusters_is_indexed(store: Store) -> 
     assert segment.rows["cluster"].to_pylist() == [segment.rows["id"][0].as_py(), None]
 
 
+def test_a_version_from_before_turns_could_think_is_indexed_as_the_same(store: Store) -> None:
+    version = publish(store, [row("a"), row("b", reason="near_duplicate")])
+    before = keys_of(version)
+    for path in version.glob("*.parquet"):
+        table = pq.read_table(path)
+        if "turns" in table.column_names:
+            said = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+            at = table.column_names.index("turns")
+            table = table.set_column(at, "turns", pa.array(table["turns"].to_pylist(), said))
+            path.chmod(0o644)
+            pq.write_table(table.drop_columns("reasoning"), path)
+    assert keys_of(version) == before
+
+
+def keys_of(version: Path) -> list[dict[str, Any]]:
+    return [each for keys in read_version(version, SETTINGS) for each in keys.rows.to_pylist()]
+
+
 @pytest.mark.parametrize(("name", "size"), [("BATCH", 3), ("BATCH_BYTES", 1)])
 def test_how_many_rows_are_read_at_a_time_changes_nothing(
     store: Store, name: str, size: int, monkeypatch: pytest.MonkeyPatch

@@ -54,6 +54,9 @@ def same_as_brute_force(vectors: Vectors, answers: list[Any], threshold: float) 
     return removals
 
 
+TRAIN = {"train": 1.0, "validation": 0, "test": 0}
+
+
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"ROWS": 4, "OTHERS": 6, "PAIRS": 3}.items():
@@ -178,7 +181,7 @@ def test_a_model_is_known_by_its_content(model: Path, tmp_path: Path) -> None:
 
 
 def test_the_stage_in_a_run(model: Path, tmp_path: Path) -> None:
-    project = Project(tmp_path / "project", semantic={"model": str(model)})
+    project = Project(tmp_path / "project", semantic={"model": str(model)}, split=TRAIN)
     texts = ["the cat", "a feline", "one dog"]
     project.add("a.jsonl", [{"text": text, "colour": "red", "count": 1} for text in texts])
     project.add("b.jsonl", [{"text": "feline", "colour": "blue", "count": 1}])  # another answer is an example
@@ -198,7 +201,7 @@ def test_the_stage_in_a_run(model: Path, tmp_path: Path) -> None:
 
 def test_rows_chosen_by_embeddings(model: Path, tmp_path: Path) -> None:
     """Of four rows two are wanted: by their words none is like another, by their embeddings three say the same."""
-    project = Project(tmp_path / "project", select={"rows": 2, "model": str(model)}, quality={})
+    project = Project(tmp_path / "project", select={"rows": 2, "model": str(model)}, quality={}, split=TRAIN)
     project.add(
         "a.jsonl", [{"text": text, "colour": "red", "count": 1} for text in ("cat", "feline", "the cat", "dog")]
     )

@@ -13,14 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.errors import AssayError
-from curate.record import SPLITS
+from curate.record import KEYS, SPLITS
 from curate.sets import split_balance
 from curate.sets.split import Assignment, Split, assign, splits_named, times
 from tests.records import record, table_of
 
 rows_of = st.lists(
     st.tuples(
-        st.sampled_from(["c1", "c2", "c3", "c4", ""]), st.sampled_from([None, "g1", "g2"]), st.sampled_from("xyz")
+        st.sampled_from(["c1", "c2", "c3", "c4", ""]),
+        st.sampled_from([None, "g1", "g2", "g1\x1fg3", "g3\x1fg4"]),
+        st.sampled_from("xyz"),
     ),
     max_size=40,
 )
@@ -34,11 +36,12 @@ def given_split(rows: list[tuple[str, str | None, str]], recorded: dict[str, str
 
 
 def check_no_leak(rows: list[tuple[str, str | None, str]], result: Assignment) -> None:
-    for key in (0, 1):
+    for at in (0, 1):
         where: dict[Any, set[str]] = {}
         for row, name in zip(rows, result.split, strict=True):
-            if row[key] and name is not None:
-                where.setdefault(row[key], set()).add(name)
+            for key in (row[at] or "").split(KEYS):
+                if key and name is not None:
+                    where.setdefault(key, set()).add(name)
         assert all(len(names) == 1 for names in where.values())
 
 
@@ -432,11 +435,12 @@ def test_splits_that_are_named(rows: list[tuple[str, str | None, str]], named: l
     for row, name in enumerate(result.split):
         assert name == (None if row in result.bridges else named[row])
         assert row not in result.bridges or named[row] != "test"
+    keys = [set((group or own).split(KEYS)) for group, own in zip(groups, ids, strict=True)]
     for row in result.bridges:
         tied = {
             result.split[other]
             for other in range(len(rows))
-            if clusters[other] == clusters[row] or (groups[row] is not None and groups[other] == groups[row])
+            if clusters[other] == clusters[row] or keys[other] & keys[row]
         }
         assert tied - {None, named[row]}, "put back, it would leak"
 
