@@ -58,7 +58,7 @@ class Group:
     told: Counter[str] = field(default_factory=Counter)
     """What is counted of recognised rows beside their shapes."""
     rejected: Counter[str] = field(default_factory=Counter)
-    """Recognised rows that go to quarantine for what they say of their answers, by reason."""
+    """Records that go to quarantine for what their rows say of the answers, by reason."""
     answers: Seen = field(default_factory=Seen)
     """The JSON objects that recognised rows have for their answers."""
     answered: int = 0
@@ -144,12 +144,12 @@ class Group:
         """What columns are read as; those that a recipe would take no notice of are not there."""
         found = self.guess
         roles: dict[str | None, str] = {found.label: "label"}
-        if not self.recognised:
-            roles |= {found.group: "group", found.prompt: "prompt"}
-            roles.update(dict.fromkeys(found.answers, "target" if found.target else "answer"))
-        else:
+        if self.recognised:
             noticed, _ = self._noticed()
             roles.update(dict.fromkeys(noticed, "read") | self.taken)
+        elif self.asks is None:
+            roles |= {found.group: "group", found.prompt: "prompt"}
+            roles.update(dict.fromkeys(found.answers, "target" if found.target else "answer"))
         return {name: role for name, role in roles.items() if name is not None}
 
     def notes(self) -> list[str]:
@@ -171,7 +171,10 @@ class Group:
                 f"Whether an answer is good may stand in {named(verdicts, MOST_NAMED)}, of which no notice is taken. "
                 "If it does, say in the recipe which answers are learned: `record.accept`."
             )
-        said += [f"{count:,} of the rows looked at go to quarantine as {why}." for why, count in self.rejected.items()]
+        said += [
+            f"{count:,} records of the rows looked at go to quarantine as {why}."
+            for why, count in self.rejected.items()
+        ]
         return said
 
     def _noticed(self) -> tuple[set[str], set[str]]:

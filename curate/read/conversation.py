@@ -125,9 +125,11 @@ def answered(roles: list[str]) -> int:
 
 
 def beginning(turns: list[Turn]) -> str:
-    """What a conversation and its continuations have in common: a hash of the first turn that is not the system's."""
-    first = next((turn for turn in turns if turn["role"] != "system"), turns[0])
-    return content_id([first], None)
+    """What a conversation and its continuations have in common: a hash of its turns, but the system's, up to the user's
+    first. An assistant that speaks first greets everybody alike."""
+    said = [turn for turn in turns if turn["role"] != "system"] or turns[:1]
+    end = next((number for number, turn in enumerate(said) if turn["role"] == "user"), 0)
+    return content_id(said[: end + 1], None)
 
 
 def named_group(row: Row) -> str | None:

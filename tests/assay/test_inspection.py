@@ -502,3 +502,22 @@ def test_a_json_text_has_its_rows_below_keys(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps({"meta": {"n": 9}, "data": {"page": 1, "items": items}}))
     [recipe, *_] = write_starter(inspect(tmp_path / "a.json", 100), tmp_path / "mine")
     assert FullRecipe.load(recipe).sources[0].options.rows == "data.items"
+
+
+def test_nothing_is_guessed_of_a_row_that_asks(tmp_path: Path) -> None:
+    rows = [{"instruction": f"q {n}", "output": ["one answer", f"another {n}"]} for n in range(20)]
+    group = only(write(tmp_path / "pairs.jsonl", rows))
+    assert group.read_as() == {}
+    with pytest.raises(AssayError, match="nothing says which is the better"):
+        group.mapping()
+
+
+def test_what_columns_say_of_answers_is_shown(tmp_path: Path) -> None:
+    rows = [{"prompt": f"Is {n} even?", "completion": "It is.", "label": n % 2 == 0} for n in range(20)]
+    group = only(write(tmp_path / "feedback.jsonl", rows))
+    assert group.read_as() == {"prompt": "prompt", "completion": "answer", "label": "feedback"}
+    assert group.notes() == ["10 records of the rows looked at go to quarantine as rejected_answer."]
+    assert "label" not in group.mapping()
+    rows = [{"mail": f"Is {n} even, please?", "our_reply": f"It is, number {n}.", "is_good": n % 2} for n in range(20)]
+    notes = only(write(tmp_path / "mails.jsonl", rows)).notes()
+    assert any("may stand in is_good, of which no notice is taken" in note for note in notes)

@@ -77,6 +77,7 @@ def test_the_prompt_has_a_line_for_each_key(shared_data: Path, tmp_path: Path, c
 def test_conversations_in_any_order_start(shared_data: Path, tmp_path: Path) -> None:
     shown = _previewed(shared_data.parent / "cases/20-assistant-first/18-odd-turn-order/input", tmp_path)
     assert [row.rejected for row in shown] == [None] * 3
+    assert len({row.record["group"] for row in shown}) == 3, "the greeting alone ties no rows together"
     roles = [message["role"] for message in shown[0].messages]
     assert roles == ["assistant", "user", "user", "assistant", "system", "user", "assistant"]
 
