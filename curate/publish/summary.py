@@ -18,6 +18,8 @@ from curate.table import Table
 
 COUNTED = {
     "duplicate_key": "with a key given twice, of which the last value counts",
+    "empty_files": "(files of no bytes)",
+    "encoding_guessed": "whose encoding is a guess",
     "reasoning_not_ended": "with reasoning that is begun and not ended",
     "weighted": "with a weight other than 1, which is not used",
     "weighted_messages": "with a weight of a message other than 1, which is not used",

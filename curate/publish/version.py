@@ -116,12 +116,7 @@ def publish(
                 f"{gate.message()}\n{_reasons(counts, account)}",
                 remedy=f"Mend the drop, the recipe or the contract. Nothing was published; why rows go: {kept_aside()}",
             )
-        by_id = in_order(table.select(["id"]))
-        split_of = table["split"].to_numpy()[by_id]
-        for split in SPLITS:
-            pieces = kept.pieces(by_id[split_of == split])
-            schema = table.schema.remove(table.schema.get_field_index("split"))
-            _write_split(map(named, pieces), schema, draft.folder / split)
+        _write_splits(draft.folder, table, kept, named)
         pieces = map(named, rejected.pieces(_source_order(quarantine)))
         _write_parquet(pieces, quarantine.schema, draft.folder / QUARANTINE)
         _write_beside(draft.folder, tables, files, named)
@@ -135,6 +130,19 @@ def publish(
     event = {"event": "datasets", "name": name, "version": folder.name}
     store.record(event | {"drop": drop, "where": where, "counts": counts})
     return folder
+
+
+def _write_splits(folder: Path, table: pa.Table, kept: Rows, named: Callable[[pa.Table], pa.Table]) -> None:
+    """The rows of each split, in the order of their ids.
+
+    Args:
+        table: all of `kept`.
+    """
+    by_id = in_order(table.select(["id"]))
+    split_of = table["split"].to_numpy()[by_id]
+    schema = table.schema.remove(table.schema.get_field_index("split"))
+    for split in SPLITS:
+        _write_split(map(named, kept.pieces(by_id[split_of == split])), schema, folder / split)
 
 
 def _write_beside(

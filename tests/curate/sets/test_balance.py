@@ -62,7 +62,8 @@ def test_what_is_no_cap_or_weight_is_refused(wrong: dict[str, object]) -> None:
 
 
 def test_a_label_that_no_row_has_is_said(tmp_path: Path) -> None:
-    project = Project(tmp_path, balance={"cap": {"rad": 2}, "weights": {"blue": 2.0, "violet": 1.5}})
+    every = {"train": 1.0, "validation": 0, "test": 0}
+    project = Project(tmp_path, split=every, balance={"cap": {"rad": 2}, "weights": {"blue": 2.0, "violet": 1.5}})
     schema = tmp_path / "contract/target.schema.json"
     project.add("a.jsonl", [{"text": f"the ball number {n}", "colour": "red", "count": n} for n in range(6)])
     with pytest.raises(AssayError) as error:
