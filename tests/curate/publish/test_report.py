@@ -113,13 +113,14 @@ def test_the_card_loads_with_datasets(published: Path, tmp_path: Path) -> None:
     loaded = load_dataset(str(published), cache_dir=str(tmp_path))
     manifest = DatasetManifest.read(published)
     assert {name: split.num_rows for name, split in loaded.items()} == manifest.counts.splits
-    turn = List({"role": Value("string"), "content": Value("string")})
+    said = {"role": Value("string"), "content": Value("string")}
+    trained = {"trained": Value("bool")}
     features = loaded["train"].features
     assert {name: features[name] for name in ("id", "turns", "target", "messages", "tokens", "meta")} == {
         "id": Value("string"),
-        "turns": turn,
+        "turns": List(said | {"reasoning": Value("string")} | trained),
         "target": Value("string"),
-        "messages": turn,
+        "messages": List(said | trained),
         "tokens": Value("int32"),
         "meta": List({"key": Value("string"), "value": Value("string")}),
     }

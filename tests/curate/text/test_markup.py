@@ -116,7 +116,7 @@ def test_pages_are_left_unless_asked_for_and_then_counted() -> None:
     assert outcome.counters["html"] == 1
     assert [turn["content"] for row in outcome.kept["turns"].to_pylist() for turn in row] == [
         "Summarise:",
-        "a\u00a0b",
+        "a\u00a0b ",
         "<p>",
     ]
     assert outcome.examples["html"] == [
