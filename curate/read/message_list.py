@@ -15,6 +15,7 @@ from curate.read.conversation import (
     ShapeError,
     Turn,
     conversation_of,
+    first_of,
     json_text,
     speaker,
     text_of,
@@ -92,7 +93,7 @@ def _conversation(row: Row, said: list[Row], keys: tuple[str, str], content_of: 
         try:
             _read_beside(message, turn, told)
         except UnknownVerdict as grade:
-            graded = Rejection(UNGRADED_ANSWER, evidence(*grade.args))
+            graded = Rejection(UNGRADED_ANSWER, evidence(*grade.args, f"{first_of(row, CONVERSATIONS)}[-1].{grade.args[0]}"))
         if turn["role"] == "assistant":
             if message.get("channel") == "analysis":
                 analysis.append(turn["content"])

@@ -34,7 +34,7 @@ from curate.read.python_value import is_python
 from curate.read.question_answer import alpaca, prompt
 from curate.read.raw_row import Row
 from curate.read.reasoning import REASONING, add_thought, set_apart, thought_text
-from curate.read.verdicts import GRADES, WEIGHT, judge, judging
+from curate.read.verdicts import BESIDE, GRADES, WEIGHT, judge, judging
 
 Shape = Literal["oasst", "messages", "sharegpt", "alpaca", "guanaco", "llama2", "chatml", "prompt"]
 
@@ -241,6 +241,6 @@ def _taken(shape: Shape, columns: Columns) -> dict[str, str]:
     else:
         taken |= first(("text", *PROMPTS), "conversation") | first(ANSWERS, "answer")
     if shape != "oasst":
-        taken |= {name: "grade" if known in GRADES | {WEIGHT} else "feedback" for name, known in judging(columns.names)}
+        taken |= {name: "grade" if known in GRADES | {WEIGHT} else "feedback" for name, known in judging(columns.names) if known not in BESIDE}
     columns.taken[shape] = taken
     return taken

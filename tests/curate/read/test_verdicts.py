@@ -197,8 +197,7 @@ def test_a_grade_is_kept_and_the_evidence_says_what_to_do() -> None:
     assert record["meta"] == {"score": "3.5"}
     reason, evidence = record["rejected"]
     assert (reason, evidence["column"], evidence["value"]) == (UNGRADED_ANSWER, "score", 3.5)
-    assert "record.accept" in evidence["message"]
-    assert "`score >= 4`" in evidence["message"]
+    assert "`accept: score >= 4`" in evidence["message"]
     [record] = Mapper(RecordMapping(), {}).records(ALPACA | {"weight": 0.5}, "f")
     assert (record["meta"], record["told"]) == ({"weight": "0.5"}, {"alpaca": 1, "weighted": 1})
 
