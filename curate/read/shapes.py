@@ -19,6 +19,7 @@ from curate.read.conversation import (
     REJECTED_ANSWER,
     SYSTEMS,
     TOOLS,
+    UNGRADED_ANSWER,
     AskingError,
     Conversation,
     NotTextError,
@@ -26,6 +27,7 @@ from curate.read.conversation import (
     Reader,
     Rejection,
     ShapeError,
+    first_of,
 )
 from curate.read.json_value import text_value
 from curate.read.message_list import are_messages, is_message, messages, sharegpt
@@ -145,9 +147,16 @@ def _of_several(row: Row, layout: Layout, answers: list[tuple[Recognised, dict[s
     preferred = kept if answers[0][1] is None else None
     found: list[Conversation] = []
     for (_, made, _), evidence in answers:
-        rejected = None if evidence is None else Rejection(REJECTED_ANSWER, evidence, preferred)
-        found += made if rejected is None else [replace(each, rejected=rejected) for each in made]
+        if evidence is None:  # what grades the row does not ask: it says which answer is the better
+            found += [replace(each, judged=None) if _is_graded(each) else each for each in made]
+        else:
+            rejected = Rejection(REJECTED_ANSWER, evidence, preferred)
+            found += [replace(each, rejected=rejected) for each in made]
     return Recognised(shape, found, {name: use for name, use in taken.items() if name in row} | layout.taken)
+
+
+def _is_graded(made: Conversation) -> bool:
+    return made.judged is not None and made.judged.reason == UNGRADED_ANSWER
 
 
 def _with_columns(shape: Shape, row: Row, columns: Columns, found: list[Conversation]) -> list[Conversation]:
@@ -155,7 +164,8 @@ def _with_columns(shape: Shape, row: Row, columns: Columns, found: list[Conversa
     for name in columns.media:
         if (place := _place(found, row[name])) is not None:
             raise NotTextError(f"{name}: what is said has {place}; only text can be learned")
-    for name in columns.thoughts if shape in ("alpaca", "prompt") else ():
+    beside = shape in ("alpaca", "prompt") or first_of(row, ANSWERS) is not None
+    for name in columns.thoughts if beside else ():
         for each in found:
             if each.turns[-1]["role"] == "assistant":
                 add_thought(each.turns[-1], thought_text(row[name]))
@@ -194,12 +204,30 @@ def _unfolded(name: Any, value: Any) -> Any:
                 return value
             mend = f"in Python's notation, not JSON: map `turns` to `{name} | from_python`"
             raise AskingError(f"{name}: text that is {mend if is_python(value) else f'no JSON: {error}'}") from None
-        return found if name in CONVERSATIONS or is_message(found) or are_messages(found) else value
+        if name in CONVERSATIONS:
+            return _spoken(found) if isinstance(found, list) and found else found
+        return found if is_message(found) or are_messages(found) else value
+    if isinstance(value, list) and name in CONVERSATIONS and value:
+        return _spoken(value)
     if isinstance(value, dict) and name in CONVERSATIONS and value.keys() & {"role", "from"}:
         lists = list(value.values())
         if all(isinstance(each, list) and len(each) == len(lists[0]) for each in lists):
             return [dict(zip(value, each, strict=True)) for each in zip(*lists, strict=True)]
     return value
+
+
+def _spoken(value: list[Any]) -> list[Any]:
+    """A conversation as messages, where it is texts in turn, as LIMA has it, or pairs of input and output."""
+    if isinstance(value[0], str) and all(isinstance(each, str) for each in value):
+        return [{"role": ("user", "assistant")[n % 2], "content": text} for n, text in enumerate(value)]
+    if isinstance(value[0], dict) and "input" in value[0] and all(_is_exchange(each) for each in value):
+        roles = (("system", "system"), ("user", "input"), ("assistant", "output"))
+        return [{"role": role, "content": each[key]} for each in value for role, key in roles if key in each]
+    return value
+
+
+def _is_exchange(value: Any) -> bool:
+    return isinstance(value, dict) and {"input", "output"} <= value.keys() <= {"input", "output", "system"}
 
 
 def _unrecognised(row: Row, known: Row, only: Shape | None) -> str:
