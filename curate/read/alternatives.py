@@ -164,6 +164,9 @@ def _may_name(known: str, places: dict[str, str]) -> bool:
 def _numbered(places: dict[str, str], verdicts: dict[str, str], row: Row) -> list[Alternative] | None:
     row = _opened(row)
     held = {place: row[name] for place, name in places.items() if name in row}
+    asked = first_of(row, PROMPTS)
+    if asked is not None and all(isinstance(said, str) and said.startswith("[") for said in (row[asked], *held.values())):
+        row, held = _by_turns(row, asked, held)
     if not held or not all(map(_is_answer, held.values())):
         return None
     if not _is_open(row) and not all(map(are_messages, held.values())):
@@ -194,6 +197,26 @@ def _numbered(places: dict[str, str], verdicts: dict[str, str], row: Row) -> lis
         )
         for place in sorted(held, key=lambda place: (place != good, place))
     ]
+
+
+def _by_turns(row: Row, asked: str, held: dict[str, Any]) -> tuple[Row, dict[str, Any]]:
+    """Answers as conversations, where what is asked and each of them is the JSON text of a list, a text for each turn."""
+    try:
+        questions, *answers = [text_value(said) for said in (row[asked], *held.values())]
+    except ValueError:
+        return row, held
+    if not all(isinstance(each, list) and len(each) == len(questions) for each in answers):
+        return row, held
+    row = {name: value for name, value in row.items() if name != asked}
+    said = [
+        [
+            {"role": role, "content": text}
+            for pair in zip(questions, each, strict=True)
+            for role, text in zip(("user", "assistant"), pair, strict=True)
+        ]
+        for each in answers
+    ]
+    return row, dict(zip(held, said, strict=True))
 
 
 def _best_place(said: Row, held: dict[str, Any]) -> set[str]:

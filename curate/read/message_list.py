@@ -150,7 +150,7 @@ def _read_beside(message: Row, turn: Turn, told: dict[str, int]) -> None:
     for key, value in message.items():
         if key in READ or value is None or value in ("", [], {}):
             continue
-        if key in NOT_TEXT_KEYS:
+        if key in NOT_TEXT_KEYS and not (key == "audio" and turn["content"]):  # which text is the transcript of
             raise NotTextError(f"messages: {key}; only text can be learned")
         if key in SAID and value is _held(message, "value" if "from" in message else "content"):
             continue

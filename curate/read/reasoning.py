@@ -7,7 +7,7 @@ from curate.read.conversation import Turn
 
 REASONING = (
     *("reasoning_content", "reasoning", "reasoning_text", "reasoning_details", "thinking", "thinking_blocks"),
-    *("thinking_content", "think", "thought", "thoughts", "chain_of_thought", "cot", "rationale"),
+    *("thinking_content", "think", "thought", "thoughts", "chain_of_thought", "cot", "complex_cot", "rationale"),
 )
 """Keys of an answer's message, or columns beside an answer, that hold what was thought before it."""
 PARTS = ("thinking", "reasoning", "reasoning_content", "thought", "reasoning_text", "summary_text")

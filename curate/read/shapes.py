@@ -5,6 +5,7 @@ structured before what is text, and the more particular names before the more ge
 and `text` is therefore read from `messages`, of which its `text` is commonly a rendering.
 """
 
+import re
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple, get_args
@@ -82,6 +83,10 @@ class Columns:
     thoughts: tuple[Any, ...]
     media: tuple[Any, ...]
     judging: bool
+    renamed: dict[Any, str]
+    """Names in another case, to the names that the shapes have."""
+    aliases: dict[Any, str]
+    """Names of a question and its answer that say so together only, and of texts, to those that the shapes have."""
     taken: dict[Shape, dict[str, str]] = field(default_factory=dict)
 
 
@@ -95,9 +100,24 @@ class Recognised(NamedTuple):
     """Column -> what it was taken for; a column that is not there was not looked at."""
 
 
+TOGETHER = (
+    *(("inputs", "targets"), ("user", "assistant"), ("human", "assistant"), ("human", "bot"), ("problem", "solution")),
+    *(("prompt", "generation"), ("instruction", "generation")),
+)
+"""Names that are those of a question and its answer where both are there, and nothing is that says so by itself."""
+
+
 @lru_cache(maxsize=1024)
 def columns_of(names: tuple[Any, ...]) -> Columns:
     """What rows of these columns, in this order, are looked at for."""
+    plain = {name: re.sub(r"[\s-]+", "_", str(name).strip().lower()) for name in names}
+    renamed = {name: known for name, known in plain.items() if known != name and known in CORE and known not in names}
+    there = {known: name for name, known in plain.items()}
+    aliases: dict[Any, str] = {}
+    if not there.keys() & {*ANSWERS, *CONVERSATIONS}:
+        asked, answered = next(((q, a) for q, a in TOGETHER if q in there and a in there), ("", ""))
+        if asked in (*PROMPTS, "instruction") or (asked and not there.keys() & {*PROMPTS, "instruction"}):
+            aliases = {there[answered]: "completion"} | ({there[asked]: "prompt"} if asked not in CORE else {})
     layout = layout_of(names)
     nested = {*CONVERSATIONS, "prompt", "completion", "history", "instances", *(layout.taken if layout else ())}
     return Columns(
@@ -107,6 +127,8 @@ def columns_of(names: tuple[Any, ...]) -> Columns:
         tuple(name for name in names if name in REASONING),
         tuple(name for name in names if name in MEDIA),
         bool(judging(names)),
+        renamed,
+        aliases,
     )
 
 
@@ -123,22 +145,35 @@ def recognise(row: Row, only: Shape | None = None, paths: Paths = "preferred") -
     """
     known = {name: value for name, value in row.items() if value is not None}
     columns = columns_of(tuple(known))
+    if names := _other_names(known, columns):
+        found = recognise({names.get(name, name): value for name, value in known.items()}, only, paths)
+        back = {known_as: name for name, known_as in names.items()}
+        return found._replace(taken={back.get(name, name): use for name, use in found.taken.items()})
     for name in columns.nested:
         known[name] = _unfolded(name, known[name])
     if columns.layout is not None and (several := columns.layout.read(known)):
         answers = [(recognise(each.row, only, paths), each.evidence) for each in several]
         return _of_several(known, columns.layout, answers)
     for shape in SHAPES if only is None else (only,):
-        if found := READERS[shape](known, paths):
-            for each in found:
+        if made := READERS[shape](known, paths):
+            for each in made:
                 for turn in each.turns:
                     if turn["role"] == "assistant" and "<" in turn["content"] and set_apart(turn):
                         each.told["reasoning_not_ended"] = 1
             if columns.judging or columns.thoughts or columns.media:
-                found = _with_columns(shape, known, columns, found)
-            return Recognised(shape, found, columns.taken.get(shape) or _taken(shape, columns))
+                made = _with_columns(shape, known, columns, made)
+            return Recognised(shape, made, columns.taken.get(shape) or _taken(shape, columns))
+    if "segments" in known:
+        raise AskingError("segments: texts of which a label says whether they are learned; map `turns` to say who says them")
     has_worse = columns.layout is not None and "rejected answer" in columns.layout.taken.values()
     raise (AskingError if has_worse else ShapeError)(_unrecognised(row, known, only))
+
+
+def _other_names(row: Row, columns: Columns) -> dict[Any, str]:
+    """The columns that the shapes have by other names."""
+    if columns.aliases and all(isinstance(row[name], str) for name in columns.aliases):
+        return columns.renamed | columns.aliases
+    return columns.renamed
 
 
 def _of_several(row: Row, layout: Layout, answers: list[tuple[Recognised, dict[str, Any] | None]]) -> Recognised:
@@ -162,6 +197,8 @@ def _is_graded(made: Conversation) -> bool:
 def _with_columns(shape: Shape, row: Row, columns: Columns, found: list[Conversation]) -> list[Conversation]:
     """The conversations with what columns say of their answers: verdicts, grades and thoughts."""
     for name in columns.media:
+        if shape in ("messages", "sharegpt") and isinstance(row[name], list) and any(row[name]):
+            raise NotTextError(f"{name}: pictures or sound beside a conversation; only text can be learned")
         if (place := _place(found, row[name])) is not None:
             raise NotTextError(f"{name}: what is said has {place}; only text can be learned")
     beside = shape in ("alpaca", "prompt") or first_of(row, ANSWERS) is not None
@@ -244,6 +281,8 @@ def _unrecognised(row: Row, known: Row, only: Shape | None) -> str:
 
 NAMES = {"instruction", *PROMPTS, *ANSWERS, *CONVERSATIONS, "text", "chosen"}
 """Columns of which a shape needs one."""
+CORE = (NAMES - {"text", "chosen"}) | {*SYSTEMS, *TOOLS, *INPUTS, *REASONING, "history", "instances", "context"}
+"""Columns that are known in any case."""
 
 
 def _taken(shape: Shape, columns: Columns) -> dict[str, str]:
