@@ -9,10 +9,10 @@ from itertools import islice
 from typing import Any
 
 from curate.errors import AssayError
+from curate.read.conversation import UNGRADED_ANSWER
 from curate.read.encoding import SAMPLE, encoding_of
 from curate.read.mapping import Mapper, RecordMapping, RowError
-from curate.read.conversation import UNGRADED_ANSWER
-from curate.read.profile import LAST_WORDS, MOSTLY, WORD, Guess, Profile, Seen, guess, json_object
+from curate.read.profile import LAST_WORDS, MOSTLY, OFFERED, WORD, Guess, Profile, Seen, guess, json_object
 from curate.read.raw import InputFile, Row, Unread, read_rows
 from curate.read.verdicts import BAD, GOOD, GRADES, JUDGING, MESSAGE, evidence, judge, normal
 from curate.record import SCHEMA
@@ -148,13 +148,23 @@ class Group:
         """
         answer = found.answers[0]
         last = WORD.findall(answer.lower())[-1:]
-        same = [name for name in self.profile.columns if WORD.findall(name.lower())[-1:] == last and name != found.prompt]
+        same = [
+            name for name in self.profile.columns if WORD.findall(name.lower())[-1:] == last and name != found.prompt
+        ]
         if len(same) > 1 and last and last[0] in LAST_WORDS and answer.lower() not in LAST_WORDS:
             raise AssayError(
                 f"{self.files[0].name}: {named(same, MOST_NAMED)} may each be the answer.",
                 remedy="Write the recipe's `record` by hand: nothing is guessed of answers that may be bad ones.",
             )
         if found.target:
+            offers = [
+                name for name in self.profile.columns if OFFERED & {*WORD.findall(name.lower())} and name != answer
+            ]
+            if offers:
+                raise AssayError(
+                    f"{self.files[0].name}: {named(offers, MOST_NAMED)} offers answers, which {answer} chooses from.",
+                    remedy="Write the recipe's `record` by hand: in `turns` the question, and what is offered.",
+                )
             return
         used = {found.prompt, found.label, *found.answers}
         for row in self.profile.first:
@@ -210,7 +220,9 @@ class Group:
             f"{count:,} records of the rows looked at go to quarantine as {why}."
             for why, count in self.rejected.items()
         ]
-        said += [f"Only the recipe can say which grades are good: {self.grades}."] if self.grades else []
+        said += (
+            [f"{self.rejected[UNGRADED_ANSWER]:,} of them wait for the recipe: {self.grades}."] if self.grades else []
+        )
         return said
 
     def _noticed(self) -> tuple[set[str], set[str]]:

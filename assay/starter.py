@@ -128,7 +128,7 @@ def write_starter(inspection: Inspection, folder: Path) -> list[Path]:
         f"# A starter, written by `assay inspect`: rows are read as {read_as}.\n"
         + "".join(_remark(f"{sentence}.") for sentence in inspection.left_out())
         + "# Look at it with `assay preview`, mend what was guessed wrongly, then run `assay curate`.\n"
-        + (_remark(f"Nothing is learned before it is said which grades are good: {group.grades}.") if group.grades else "")
+        + (_remark(f"Of rows with grades nothing is learned as yet: {group.grades}.") if group.grades else "")
         + _yaml(recipe)
         + PII,
         f"contract/{FILE}": _contract(name, spoken, schema, max_tokens),

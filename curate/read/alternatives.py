@@ -105,8 +105,8 @@ def layout_of(columns: tuple[Any, ...]) -> Layout | None:
         if better in named and worse in named and (answer is None or (better, worse) not in WORDS[BARE:]):
             names = named[better], named[worse]
             return Layout(partial(_pair, *names), dict(zip(names, ("answer", "rejected answer"), strict=True)))
-    if answer is not None and (worse := next((known for known in WORSE if known in named), None)) is not None:
-        names = answer, named[worse]
+    if answer is not None and (below := next((known for known in WORSE if known in named), None)) is not None:
+        names = answer, named[below]
         return Layout(partial(_pair, *names), dict(zip(names, ("answer", "rejected answer"), strict=True)))
     if answer is not None and (mended := next((known for known in named if CORRECTED.fullmatch(known)), None)):
         return Layout(partial(_corrected, answer, named[mended]), {answer: "answer", named[mended]: "corrected answer"})
@@ -129,7 +129,7 @@ def layout_of(columns: tuple[Any, ...]) -> Layout | None:
     return None
 
 
-def _pair(better: str | None, worse: str | None, row: Row) -> list[Alternative] | None:
+def _pair(better: Any, worse: Any, row: Row) -> list[Alternative] | None:
     row = _opened(row)
     good = [row[better]] if row.get(better, "") != "" else []
     bad = [row[worse]] if row.get(worse, "") != "" else []
@@ -165,7 +165,9 @@ def _numbered(places: dict[str, str], verdicts: dict[str, str], row: Row) -> lis
     row = _opened(row)
     held = {place: row[name] for place, name in places.items() if name in row}
     asked = first_of(row, PROMPTS)
-    if asked is not None and all(isinstance(said, str) and said.startswith("[") for said in (row[asked], *held.values())):
+    if asked is not None and all(
+        isinstance(said, str) and said.startswith("[") for said in (row[asked], *held.values())
+    ):
         row, held = _by_turns(row, asked, held)
     if not held or not all(map(_is_answer, held.values())):
         return None
@@ -200,7 +202,7 @@ def _numbered(places: dict[str, str], verdicts: dict[str, str], row: Row) -> lis
 
 
 def _by_turns(row: Row, asked: str, held: dict[str, Any]) -> tuple[Row, dict[str, Any]]:
-    """Answers as conversations, where what is asked and each of them is the JSON text of a list, a text for each turn."""
+    """Answers as conversations, where what is asked and each of them is a list as JSON text, a text for each turn."""
     try:
         questions, *answers = [text_value(said) for said in (row[asked], *held.values())]
     except ValueError:

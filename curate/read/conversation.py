@@ -71,6 +71,7 @@ class NotTextError(ShapeError):
     """A row of which a part is no text."""
 
     reason = NOT_TEXT
+    more: ClassVar[dict[str, Any]] = {"asks": True}
 
 
 @dataclass(frozen=True)

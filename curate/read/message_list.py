@@ -93,7 +93,9 @@ def _conversation(row: Row, said: list[Row], keys: tuple[str, str], content_of: 
     names: dict[int, Any] = {}
     analysis: list[str] = []
     graded: Rejection | None = None
-    for message in _flattened(said, what):
+    if any([isinstance(message.get(what), list) for message in said]):
+        said = list(_flattened(said, what))
+    for message in said:
         if len(message) == 2 and isinstance(content := message.get(what), str) and not analysis:
             turns.append({"role": speaker(message[who]), "content": content})
             continue
@@ -102,7 +104,8 @@ def _conversation(row: Row, said: list[Row], keys: tuple[str, str], content_of: 
         try:
             _read_beside(message, turn, told)
         except UnknownVerdict as grade:
-            graded = Rejection(UNGRADED_ANSWER, evidence(*grade.args, f"{first_of(row, CONVERSATIONS)}[-1].{grade.args[0]}"))
+            key, value = grade.args
+            graded = Rejection(UNGRADED_ANSWER, evidence(key, value, f"{first_of(row, CONVERSATIONS)}[-1].{key}"))
         if turn["role"] == "assistant":
             if message.get("channel") == "analysis":
                 analysis.append(turn["content"])
@@ -120,10 +123,11 @@ def _conversation(row: Row, said: list[Row], keys: tuple[str, str], content_of: 
 
 
 def _flattened(said: list[Row], what: str) -> Iterator[Row]:
-    """Messages, of which those with Anthropic's parts that call tools, or give their results, are as OpenAI has them."""
+    """Messages, of which those with Anthropic's parts that call tools or give their results are as OpenAI has them."""
     for message in said:
-        parts = message.get(what)
-        kinds = {part.get("type") for part in parts if isinstance(part, dict)} if isinstance(parts, list) else set()
+        held = message.get(what)
+        parts = [part for part in held if isinstance(part, dict)] if isinstance(held, list) else []
+        kinds = {part.get("type") for part in parts}
         if not kinds & {"tool_use", "tool_result"}:
             yield message
             continue
@@ -135,7 +139,7 @@ def _flattened(said: list[Row], what: str) -> Iterator[Row]:
             for part in parts
             if part.get("type") == "tool_use"
         ]
-        left = [part for part in parts if part.get("type") not in ("tool_use", "tool_result")]
+        left = [part for part in held or () if part not in parts or part.get("type") not in ("tool_use", "tool_result")]
         if calls or left:
             yield message | {what: left} | ({"tool_calls": calls} if calls else {})
 

@@ -273,7 +273,11 @@ def learnable(name: str, profile: Profile) -> bool:
     words = WORD.findall(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
     keys = profile.objects[name].keys if name in profile.objects else None
     offered = OFFERED & {*words, *(keys or ())}
-    return not offered and not (UNLEARNABLE & {*words}) and not (values and all(REFERENCE.fullmatch(value) for value in values))
+    return (
+        not offered
+        and not (UNLEARNABLE & {*words})
+        and not (values and all(REFERENCE.fullmatch(value) for value in values))
+    )
 
 
 def _named(names: Iterable[str], columns: Collection[str]) -> str | None:

@@ -60,8 +60,8 @@ def prompt(row: Row, paths: Paths) -> list[Conversation]:
         return [_conversation(row, row[prompt], row[answer])]
     if (choices := _choices(row)) and len(str(row[answer]).strip("(). ")) <= 1:
         raise AskingError(
-            f"{answer} is {row[answer]!r}, one of what {choices} offers, which is not read by itself: map `turns`, and put "
-            f"what is offered into the question, e.g. `question ~ '\\n' ~ {choices} | join('\\n')`"
+            f"{answer} is {row[answer]!r}, one of what {choices} offers, which is not read by itself: map `turns`, and "
+            f"put what is offered into the question, e.g. `{prompt} ~ '\\n' ~ {OFFERED[choices]}`"
         )
     if not isinstance(row[answer], (str, list, dict)):  # a number is the place of a choice, more often than an answer
         return []
@@ -69,13 +69,14 @@ def prompt(row: Row, paths: Paths) -> list[Conversation]:
     return [_asked(row, f"{question}\n\n{context}" if context.strip() else question, answer)]
 
 
-CHOICES = ("choices", "options", "endings")
-"""Columns of what a question offers."""
+LETTERS = "A, B ..."
+OFFERED = {name: f"{name} | join('\\n')" for name in ("choices", "options", "endings")} | {LETTERS: "A ~ '\\n' ~ B"}
+"""Columns of what a question offers -> what is offered, as an expression."""
 
 
 def _choices(row: Row) -> str | None:
     """The column, or columns, of what a question offers to choose from."""
-    return first_of(row, CHOICES) or ("A, B ..." if first_of(row, ("A",)) and first_of(row, ("B",)) else None)
+    return first_of(row, tuple(OFFERED)) or (LETTERS if first_of(row, ("A",)) and first_of(row, ("B",)) else None)
 
 
 def _asked(row: Row, question: str, answer: str) -> Conversation:

@@ -164,7 +164,9 @@ def recognise(row: Row, only: Shape | None = None, paths: Paths = "preferred") -
                 made = _with_columns(shape, known, columns, made)
             return Recognised(shape, made, columns.taken.get(shape) or _taken(shape, columns))
     if "segments" in known:
-        raise AskingError("segments: texts of which a label says whether they are learned; map `turns` to say who says them")
+        raise AskingError(
+            "segments: texts of which a label says whether they are learned; map `turns` to say who says them"
+        )
     has_worse = columns.layout is not None and "rejected answer" in columns.layout.taken.values()
     raise (AskingError if has_worse else ShapeError)(_unrecognised(row, known, only))
 
@@ -308,6 +310,10 @@ def _taken(shape: Shape, columns: Columns) -> dict[str, str]:
     else:
         taken |= first(("text", *PROMPTS), "conversation") | first(ANSWERS, "answer")
     if shape != "oasst":
-        taken |= {name: "grade" if known in GRADES | {WEIGHT} else "feedback" for name, known in judging(columns.names) if known not in BESIDE}
+        taken |= {
+            name: "grade" if known in GRADES | {WEIGHT} else "feedback"
+            for name, known in judging(columns.names)
+            if known not in BESIDE
+        }
     columns.taken[shape] = taken
     return taken

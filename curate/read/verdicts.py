@@ -105,8 +105,8 @@ DISLIKED = {"negative", "dislike", "disliked", "low", "spam"}
 
 NUMBER = re.compile(r"\s*[-+]?(\d+[.,]?\d*|\.\d+)\s*(%|(/|of|out of)\s*\d+|stars?|points?)?\s*", re.IGNORECASE)
 MEND = (
-    "write in the recipe, below `record:`, which answers are learned (true) and which are bad (false), e.g. "
-    '`accept: {}`; `accept: "true"` takes all'
+    "write e.g. `accept: {}` below `record:` in the recipe (true for answers to be learned, false for bad ones); "
+    '`accept: "true"` takes all'
 )
 
 
@@ -286,7 +286,7 @@ def evidence(name: str, value: Any, expression: str | None = None) -> dict[str, 
         example = f"{said} >= 4"
     else:
         example = f"{said} | float >= 4" if number(value) is not None else f"{said} == 'good'"
-    message = f"{name} grades the answer, or judges it in words that nobody knows: {MEND.format(example)}"
+    message = f"{name} grades the answer, and only the recipe can say which grades are good: {MEND.format(example)}"
     return {"column": name, "value": shown(value), "message": message}
 
 
