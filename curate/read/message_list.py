@@ -93,7 +93,7 @@ def _conversation(row: Row, said: list[Row], keys: tuple[str, str], content_of: 
     names: dict[int, Any] = {}
     analysis: list[str] = []
     graded: Rejection | None = None
-    if any([isinstance(message.get(what), list) for message in said]):
+    if any(isinstance(message.get(what), list) for message in said):
         said = list(_flattened(said, what))
     for message in said:
         if len(message) == 2 and isinstance(content := message.get(what), str) and not analysis:
