@@ -9,11 +9,12 @@ from itertools import islice
 from typing import Any
 
 from curate.errors import AssayError
+from curate.read.conversation import UNGRADED_ANSWER
 from curate.read.encoding import SAMPLE, encoding_of
 from curate.read.mapping import Mapper, RecordMapping, RowError
-from curate.read.profile import MOSTLY, Guess, Profile, Seen, guess, json_object
+from curate.read.profile import LAST_WORDS, MOSTLY, OFFERED, WORD, Guess, Profile, Seen, guess, json_object
 from curate.read.raw import InputFile, Row, Unread, read_rows
-from curate.read.verdicts import BAD, GOOD, GRADES
+from curate.read.verdicts import BAD, GOOD, GRADES, JUDGING, MESSAGE, evidence, judge, normal
 from curate.record import SCHEMA
 
 IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -24,6 +25,8 @@ MOST_FILES = 200
 """Files of a group that are sampled, at equal distances."""
 MOST_SHOWN = 5
 """Rows that cannot be read of which the reasons are kept."""
+GRADED = ("_score", "_rating", "_reward", "_votes", "_correct")
+"""Ends of names of columns that may grade an answer, or something else."""
 OF_TEXT = frozenset({"name", "number"})
 """Columns that a row of a text file has beside its text: which file's, and which of it."""
 COUNTED = 1 << 30
@@ -70,6 +73,8 @@ class Group:
     unreadable: int = 0
     unrecognised: str | None = None
     """Why the first of the rows without a shape has none."""
+    grades: str | None = None
+    """What the first of the answers that are graded is to be told by."""
     asks: str | None = None
     """What the first of the rows asks of which only the recipe can say what is to be learned."""
 
@@ -120,6 +125,7 @@ class Group:
                     f"No column looks like {what}; there are {columns}.",
                     remedy="Write the recipe's `record` by hand: `turns` for what is said, `target` for a JSON answer.",
                 )
+            self._certain(found)
             turns = [{"role": "user", "content": self.expression(found.prompt)}]
             mapping = {"turns": turns}
             if not found.target:
@@ -133,6 +139,44 @@ class Group:
         if found.label is not None and self.taken.get(found.label) in (None, "label"):
             mapping["label"] = self.expression(found.label)
         return mapping
+
+    def _certain(self, found: Guess) -> None:
+        """That nothing says otherwise of the answers that were guessed.
+
+        Raises:
+            AssayError: several columns have the answer's name, or one judges written answers.
+        """
+        answer = found.answers[0]
+        last = WORD.findall(answer.lower())[-1:]
+        same = [
+            name for name in self.profile.columns if WORD.findall(name.lower())[-1:] == last and name != found.prompt
+        ]
+        if len(same) > 1 and last and last[0] in LAST_WORDS and answer.lower() not in LAST_WORDS:
+            raise AssayError(
+                f"{self.files[0].name}: {named(same, MOST_NAMED)} may each be the answer.",
+                remedy="Write the recipe's `record` by hand: nothing is guessed of answers that may be bad ones.",
+            )
+        if found.target:
+            offers = [
+                name for name in self.profile.columns if OFFERED & {*WORD.findall(name.lower())} and name != answer
+            ]
+            if offers:
+                raise AssayError(
+                    f"{self.files[0].name}: {named(offers, MOST_NAMED)} offers answers, which {answer} chooses from.",
+                    remedy="Write the recipe's `record` by hand: in `turns` the question, and what is offered.",
+                )
+            return
+        used = {found.prompt, found.label, *found.answers}
+        for row in self.profile.first:
+            why, _ = judge({name: value for name, value in row.items() if name not in used})
+            if why is not None:
+                column, value = why.evidence["column"], why.evidence["value"]
+                raise AssayError(
+                    f"{self.files[0].name}: {column} is {value!r}, which may say that an answer is bad.",
+                    remedy="Write the recipe's `record` by hand: `turns`, and below it "
+                    + why.evidence.get("message", evidence(column, value)["message"]).partition(": ")[2]
+                    + ".",
+                )
 
     def expression(self, name: str) -> str:
         """A column as the recipe's expressions name it, where some rows lack it with none in its place."""
@@ -163,9 +207,10 @@ class Group:
             said.append(f"Of {len(self.files):,} files {self.opened:,} were opened, at equal distances.")
         if self.recognised:
             _, keys = self._noticed()
+            keys = {key for key in keys if normal(key) not in MESSAGE | JUDGING}
             keys |= {name.partition(".")[2] for name in self.told if name.startswith("message_key_not_read.")}
             said += [f"Of messages these keys are not read: {named(sorted(keys), MOST_NAMED)}."] if keys else []
-        verdicts = [name for name in columns if name.lower() in GOOD | BAD | GRADES]
+        verdicts = [name for name in columns if normal(name) in GOOD | BAD | GRADES or normal(name).endswith(GRADED)]
         if verdicts:
             said.append(
                 f"Whether an answer is good may stand in {named(verdicts, MOST_NAMED)}, of which no notice is taken. "
@@ -175,6 +220,9 @@ class Group:
             f"{count:,} records of the rows looked at go to quarantine as {why}."
             for why, count in self.rejected.items()
         ]
+        said += (
+            [f"{self.rejected[UNGRADED_ANSWER]:,} of them wait for the recipe: {self.grades}."] if self.grades else []
+        )
         return said
 
     def _noticed(self) -> tuple[set[str], set[str]]:
@@ -233,7 +281,10 @@ class Group:
         for record in records:
             self.taken |= record.get("taken") or {}
             if record.get("rejected"):
-                self.rejected[record["rejected"][0]] += 1
+                reason, why = record["rejected"]
+                self.rejected[reason] += 1
+                if reason == UNGRADED_ANSWER:
+                    self.grades = self.grades or str(why["message"])
             elif (answer := answer_of(record)) is not None:
                 self.answered += 1
                 if (found := json_object(answer)) is not None:

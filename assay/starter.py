@@ -17,6 +17,7 @@ from assay.inspection import Inspection
 from assay.stage_list import recipe_schema
 from curate.contract import FILE, TARGET_FILE
 from curate.errors import AssayError
+from curate.read.conversation import REJECTED_ANSWER
 from curate.read.mapping import Mapper, RecordMapping, RowError
 from curate.read.profile import MOSTLY, Seen
 from curate.read.raw import Unread
@@ -127,6 +128,7 @@ def write_starter(inspection: Inspection, folder: Path) -> list[Path]:
         f"# A starter, written by `assay inspect`: rows are read as {read_as}.\n"
         + "".join(_remark(f"{sentence}.") for sentence in inspection.left_out())
         + "# Look at it with `assay preview`, mend what was guessed wrongly, then run `assay curate`.\n"
+        + (_remark(f"Of rows with grades nothing is learned as yet: {group.grades}.") if group.grades else "")
         + _yaml(recipe)
         + PII,
         f"contract/{FILE}": _contract(name, spoken, schema, max_tokens),
@@ -164,6 +166,8 @@ def _all_rows(group: Group, mapping: dict[str, Any]) -> tuple[Spoken, Seen | Non
         except RowError:
             continue
         for record in records:
+            if record["rejected"] is not None and record["rejected"][0] == REJECTED_ANSWER:
+                continue
             spoken.add(tuple(turn["role"] for turn in record["turns"]))
             answer = record["target"] if "target" in mapping else answer_of(record)
             if "target" in mapping and answer is not None:
@@ -171,7 +175,7 @@ def _all_rows(group: Group, mapping: dict[str, Any]) -> tuple[Spoken, Seen | Non
                     targets.add(strict_json.loads(answer))
             lengths.append(sum(len(turn["content"]) for turn in record["turns"]) + len(answer or ""))
     if not lengths:
-        raise AssayError("No row gives a record.", remedy="See what `assay inspect` says of the rows.")
+        raise AssayError("No row gives an answer to be learned.", remedy="See what `assay inspect` says of the rows.")
     long = sorted(lengths)[int(MOSTLY * (len(lengths) - 1))]
     return spoken, targets if "target" in mapping else None, long // CHARACTERS_OF_A_TOKEN
 

@@ -22,6 +22,7 @@ MENDS = {
     "unreadable": "Mend the line it names, or state `format` and `encoding` of the source.",
     "unrecognised": "State `record.turns` or `record.target`; `assay inspect` shows the columns.",
     "unmappable": "Mend the expression that it names; `assay preview` tries it on a few rows.",
+    "ungraded_answer": "Say which grades are good: `accept` below `record:`, e.g. `accept: score >= 4`.",
     "label_underivable": "See whether the condition of `record.underivable` says what is meant.",
     "template_markers": "`clean.template_markers: keep`, if the markers are part of what is said.",
     "language": "Name the language in `language.keep`, or keep `und` too: short texts are often not told.",

@@ -11,9 +11,20 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
-from curate.read.conversation import ANSWERS, CONVERSATIONS, PROMPTS, AskingError, ShapeError, first_of
+from curate.read.conversation import (
+    ANSWERS,
+    CONVERSATIONS,
+    PROMPTS,
+    ROLES,
+    AskingError,
+    ShapeError,
+    first_of,
+    json_text,
+)
+from curate.read.json_value import text_value
 from curate.read.message_list import are_messages, in_keys_of, is_message
 from curate.read.raw_row import Row
+from curate.read.reasoning import REASONING
 from curate.read.verdicts import UnknownVerdict, normal, number, shown, truth
 
 
@@ -41,40 +52,47 @@ WORDS = (
     *(("chosen", "rejected"), ("chosen", "reject"), ("accepted", "rejected"), ("preferred", "rejected")),
     *(("preferred", "dispreferred"), ("preferred", "non_preferred"), ("better", "worse"), ("best", "worst")),
     *(("winner", "loser"), ("winning", "losing"), ("win", "lose"), ("good", "bad"), ("positive", "negative")),
+    *(("correct", "incorrect"), ("correct", "wrong"), ("right", "wrong"), ("right", "hallucinated")),
 )
+BARE = 3
+"""So many of them say alone, beside an answer under a name of its own, that there is a pair."""
 NOUNS = ("response", "answer", "completion", "output", "message", "messages", "conversation", "text", "reply")
 PAIRS = (
     *WORDS,
     *((f"{better}_{noun}", f"{worse}_{noun}") for better, worse in WORDS for noun in NOUNS),
     *((f"{noun}_{better}", f"{noun}_{worse}") for better, worse in WORDS for noun in NOUNS),
-    ("response_j", "response_k"),
+    *(("response_j", "response_k"), ("best_answer", "incorrect_answers")),
 )
 """Names of the better and of the worse answer."""
-NUMBERED = re.compile(r"(response|answer|completion|output|generation|conversation|reply|candidate)_?([a-d]|\d)")
+WORSE = ("rejected", *(f"{worse}_{noun}" for _, worse in WORDS for noun in NOUNS))
+WORSE += tuple(f"{noun}_{worse}" for _, worse in WORDS for noun in NOUNS)
+"""Names of a worse answer than the one that stands under a plain name beside it."""
+MENDED = "corrected|revised|improved|edited|fixed"
+CORRECTED = re.compile(rf"({'|'.join(NOUNS)}_)?({MENDED})|({MENDED})(_{'|_'.join(NOUNS)})?|revision|correction")
+"""Names of what was made of an answer that was not good enough."""
+NUMBERED = re.compile(
+    r"(response|answer|completion|output|generation|conversation|reply|candidate|human_ref|assistant|summary)_?([a-d]|\d)"
+    r"|(model|assistant)_([a-d]|\d)_(?:response|answer|completion|output)"
+)
 ONE_HOT = re.compile(r"(?:winner|preferred|chosen)_(?:model_)?(\w)")
 GRADE = re.compile(r"(?:score|rating|rank|reward)_?(\w)")
 """Columns that are 1 where one of the answers is the better, and that grade one of them."""
 VERDICTS = frozenset(
     {"winner", "preference", "preferred", "choice", "better", "better_response_id", "safer_response_id"}
-    | {"better_response", "best_response", "chosen", "label", "overall_preference", "human_preference"}
+    | {"better_response", "best_response", "chosen", "label", "human_preference"}
 )
 """Columns that name one of several answers."""
-LISTS = ("completions", "responses", "candidates", "answers", "outputs", "generations", "replies")
+SIGNED = frozenset({"overall_preference", "preference_strength"})
+"""Columns that are below 0 where the first of two answers is the better, and above it where the second is."""
+JUDGED = re.compile(r"is_[a-z]+_(\w)_(?:safe|correct|good|valid|acceptable)")
+"""Columns that are false where one of the answers is bad by itself."""
+LISTS = ("completions", "responses", "candidates", "answers", "outputs", "generations", "replies", "summaries")
 TEXTS = ("text", "response", "content", "answer", "output", "completion", "generated_text", "value", "message")
 """Keys of an object that is one of several answers, of which one holds it."""
-HIGHER = ("overall_score", "score", "rating", "reward", "stars", "votes", "upvotes", "quality")
+HIGHER = ("overall_score", "score", "rating", "reward", "stars", "votes", "upvotes", "quality", "pm_score")
 LOWER = ("rank", "ranking")
-FLAGS = (
-    "label",
-    "chosen",
-    "preferred",
-    "is_preferred",
-    "is_chosen",
-    "correct",
-    "is_correct",
-    "accepted",
-    "is_accepted",
-)
+ONE_OF = ("chosen", "preferred", "is_preferred", "is_chosen", "accepted", "is_accepted", "selected", "is_selected")
+FLAGS = ("label", "correct", "is_correct", *ONE_OF)
 """Keys of such an object, and with an s columns beside the list, by which answers are compared."""
 
 
@@ -84,24 +102,25 @@ def layout_of(columns: tuple[Any, ...]) -> Layout | None:
     named = {normal(name): name for name in columns}
     answer = next((name for name in ANSWERS if name in columns), None)
     for better, worse in PAIRS:
-        if better in named and worse in named and (answer is None or (better, worse) not in WORDS[3:]):
+        if better in named and worse in named and (answer is None or (better, worse) not in WORDS[BARE:]):
             names = named[better], named[worse]
             return Layout(partial(_pair, *names), dict(zip(names, ("answer", "rejected answer"), strict=True)))
+    if answer is not None and (below := next((known for known in WORSE if known in named), None)) is not None:
+        names = answer, named[below]
+        return Layout(partial(_pair, *names), dict(zip(names, ("answer", "rejected answer"), strict=True)))
+    if answer is not None and (mended := next((known for known in named if CORRECTED.fullmatch(known)), None)):
+        return Layout(partial(_corrected, answer, named[mended]), {answer: "answer", named[mended]: "corrected answer"})
+    numbered = {known: match for known in named if (match := NUMBERED.fullmatch(known))}
+    bases = [match[1] or match[3] for match in numbered.values()]
+    if answer is None and (base := next((base for base in bases if bases.count(base) > 1), None)):
+        places = {m[2] or m[4]: named[known] for known, m in numbered.items() if (m[1] or m[3]) == base}
+        verdicts = {known: name for known, name in named.items() if _may_name(known, places)}
+        taken = dict.fromkeys(places.values(), "answer") | dict.fromkeys(verdicts.values(), "feedback")
+        return Layout(partial(_numbered, places, verdicts), taken)
     if answer is None and (alone := [named[name] for name in ("chosen", "rejected") if name in named]):
         # The other one is null in this row, or nowhere.
         use = "answer" if "chosen" in named else "rejected answer"
         return Layout(partial(_pair, named.get("chosen"), named.get("rejected")), {alone[0]: use})
-    if answer is not None and "rejected" in named:
-        return Layout(
-            partial(_pair, answer, named["rejected"]), {answer: "answer", named["rejected"]: "rejected answer"}
-        )
-    numbered = {known: match for known in named if (match := NUMBERED.fullmatch(known))}
-    bases = [match[1] for match in numbered.values()]
-    if answer is None and (base := next((base for base in bases if bases.count(base) > 1), None)):
-        places = {match[2]: named[known] for known, match in numbered.items() if match[1] == base}
-        verdicts = {known: name for known, name in named.items() if _may_name(known, places)}
-        taken = dict.fromkeys(places.values(), "answer") | dict.fromkeys(verdicts.values(), "feedback")
-        return Layout(partial(_numbered, places, verdicts), taken)
     name = answer or next((named[name] for name in LISTS if name in named), None)
     if name is not None:
         beside = {key: named[each] for key in (*HIGHER, *LOWER, *FLAGS) for each in (f"{key}s", key) if each in named}
@@ -110,9 +129,10 @@ def layout_of(columns: tuple[Any, ...]) -> Layout | None:
     return None
 
 
-def _pair(better: str | None, worse: str | None, row: Row) -> list[Alternative] | None:
-    good = [row[better]] if better in row else []
-    bad = [row[worse]] if worse in row else []
+def _pair(better: Any, worse: Any, row: Row) -> list[Alternative] | None:
+    row = _opened(row)
+    good = [row[better]] if row.get(better, "") != "" else []
+    bad = [row[worse]] if row.get(worse, "") != "" else []
     if bad and isinstance(bad[0], list) and not are_messages(bad[0]):
         [bad] = bad
     if not good + bad or not all(map(_is_answer, good + bad)):
@@ -127,32 +147,34 @@ def _pair(better: str | None, worse: str | None, row: Row) -> list[Alternative] 
     ]
 
 
+def _corrected(answer: str, mended: str, row: Row) -> None:
+    """Nothing to read: a row whose answer was corrected asks."""
+    if _is_answer(row.get(mended)) and row.get(answer) not in (None, row[mended]):
+        raise AskingError(
+            f"{mended} stands beside {answer}, as if that were not good enough: map `turns` to say which is learned"
+        )
+
+
 def _may_name(known: str, places: dict[str, str]) -> bool:
     """Whether a column says which of several answers is the better, or grades one of them."""
-    of_one = ONE_HOT.fullmatch(known) or GRADE.fullmatch(known)
-    return known in VERDICTS or (of_one is not None and of_one[1] in places)
+    of_one = ONE_HOT.fullmatch(known) or GRADE.fullmatch(known) or JUDGED.fullmatch(known)
+    return known in VERDICTS | SIGNED or (of_one is not None and of_one[1] in places)
 
 
 def _numbered(places: dict[str, str], verdicts: dict[str, str], row: Row) -> list[Alternative] | None:
+    row = _opened(row)
     held = {place: row[name] for place, name in places.items() if name in row}
+    asked = first_of(row, PROMPTS)
+    if asked is not None and all(
+        isinstance(said, str) and said.startswith("[") for said in (row[asked], *held.values())
+    ):
+        row, held = _by_turns(row, asked, held)
     if not held or not all(map(_is_answer, held.values())):
         return None
     if not _is_open(row) and not all(map(are_messages, held.values())):
         return None
     said = {known: row[name] for known, name in verdicts.items() if name in row}
-    best = {place for known, value in said.items() if known in VERDICTS and (place := _named(value, places))}
-    flagged = {
-        known[-1]
-        for known, value in said.items()
-        if known.startswith(("winner_", "preferred_", "chosen_")) and value == 1
-    }
-    best |= flagged & places.keys()
-    if not best:
-        grades = {
-            known[-1]: number(value) for known, value in said.items() if known not in VERDICTS and known[-1] in held
-        }
-        lower = any(known.startswith("rank") for known in said)
-        best = set(_best(grades, lower)) if grades.keys() == held.keys() else set()
+    best = _best_place(said, held)
     if len(best) != 1 or not best <= held.keys():
         found = (
             ", ".join(f"{verdicts[known]}: {value!r}"[:80] for known, value in said.items()) or "no column beside them"
@@ -165,28 +187,73 @@ def _numbered(places: dict[str, str], verdicts: dict[str, str], row: Row) -> lis
     gone = {*places.values(), *verdicts.values()}
     left = {name: value for name, value in row.items() if name not in gone}
     evidence = {"better": places[good], "by": {verdicts[known]: shown(value) for known, value in said.items()}}
+    faults = {
+        match[1]: {"column": verdicts[known], "value": shown(value)}
+        for known, value in said.items()
+        if (match := JUDGED.fullmatch(known)) and not value
+    }
     return [
         Alternative(
             _answered(left, places[place], held[place]),
-            None if place == good else evidence | {"worse": places[place]},
+            faults.get(good) if place == good else evidence | {"worse": places[place]},
         )
         for place in sorted(held, key=lambda place: (place != good, place))
     ]
 
 
-def _named(value: Any, places: dict[str, str]) -> str | None:
-    """Which place a verdict names: by a number, a letter, a column, or a word before either (`model_a`)."""
+def _by_turns(row: Row, asked: str, held: dict[str, Any]) -> tuple[Row, dict[str, Any]]:
+    """Answers as conversations, where what is asked and each of them is a list as JSON text, a text for each turn."""
+    try:
+        questions, *answers = [text_value(said) for said in (row[asked], *held.values())]
+    except ValueError:
+        return row, held
+    if not all(isinstance(each, list) and len(each) == len(questions) for each in answers):
+        return row, held
+    row = {name: value for name, value in row.items() if name != asked}
+    said = [
+        [
+            {"role": role, "content": text}
+            for pair in zip(questions, each, strict=True)
+            for role, text in zip(("user", "assistant"), pair, strict=True)
+        ]
+        for each in answers
+    ]
+    return row, dict(zip(held, said, strict=True))
+
+
+def _best_place(said: Row, held: dict[str, Any]) -> set[str]:
+    """The places that columns, each by its normal name, say to be the better, by whatever way they say it first."""
+    best = {
+        place for known, value in said.items() if known in VERDICTS | SIGNED and (place := _named(known, value, held))
+    }
+    best |= {match[1] for known, value in said.items() if (match := ONE_HOT.fullmatch(known)) and value == 1}
+    if best:
+        return best
+    grades = {match[1]: number(value) for known, value in said.items() if (match := GRADE.fullmatch(known))}
+    lower = any(known.startswith("rank") for known in said)
+    return set(_best(grades, lower)) if grades.keys() == held.keys() else set()
+
+
+def _named(known: str, value: Any, held: dict[str, Any]) -> str | None:
+    """Which place a verdict names: by a number, a letter, a column, a word before either (`model_a`), or its text."""
     if isinstance(value, bool):
         return None
+    if known in SIGNED and (signed := number(value)) is not None:
+        return sorted(held)[signed > 0] if signed and len(held) == 2 else None
+    if isinstance(value, str) and (same := [place for place, text in held.items() if text == value]):
+        return same[0]
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     text = normal(value)
     match = re.fullmatch(r"(?:model_?|assistant_?|option_?|[a-z]+_)?(\w)", text)
-    return match[1] if match is not None and match[1] in places else None
+    return match[1] if match is not None and match[1] in held else None
 
 
 def _list(name: str, beside: dict[str, str], row: Row) -> list[Alternative] | None:
+    row = _opened(row)
     several = row.get(name)
+    if name not in ANSWERS and _is_open(row) and (one := _one_of(name, several)) is not None:
+        return [Alternative(_answered({each: row[each] for each in row if each != name}, name, one), None)]
     if not (isinstance(several, list) and several and _is_open(row)) or (are_messages(several) and name in ANSWERS):
         return None
     graded = {key: row[each] for key, each in beside.items() if isinstance(row.get(each), list)}
@@ -214,6 +281,28 @@ def _list(name: str, beside: dict[str, str], row: Row) -> list[Alternative] | No
     ]
 
 
+def _one_of(name: str, several: Any) -> Any:
+    """The one answer that a column of several names is: a text, calls of tools, or the one span that SQuAD has."""
+    found: Any = several
+    if isinstance(several, str) and several.lstrip().startswith("["):
+        try:
+            found = text_value(several)
+        except ValueError:
+            return several
+    if isinstance(found, list) and found and all(isinstance(each, dict) and "arguments" in each for each in found):
+        return several if isinstance(several, str) else json_text(found)
+    if isinstance(found, dict) and isinstance(spans := found.get("text"), list) and "answer_start" in found:
+        if len({*spans}) == 1:
+            return spans[0]
+        found = spans
+        name = f"{name}.text"
+    elif not isinstance(several, str):
+        return None
+    if isinstance(found, list):
+        raise AskingError(f"{name} has {len(found)} answers, not one; map `turns`, e.g. to `{name}[0]`")
+    return several
+
+
 def _good(graded: dict[str, list[Any]], count: int, name: str) -> tuple[str, set[int]]:
     """By which key, and at which places, answers of a list are good; ShapeError where that is not known."""
     for key in (*FLAGS, *LOWER, *HIGHER):
@@ -225,7 +314,7 @@ def _good(graded: dict[str, list[Any]], count: int, name: str) -> tuple[str, set
                 said = [truth(value) for value in values]
             except UnknownVerdict:
                 continue
-            if None not in said:
+            if None not in said and (key not in ONE_OF or any(said)):
                 return key, {place for place, good in enumerate(said) if good}
         elif (
             len(best := _best({place: number(value) for place, value in enumerate(values)}, key in LOWER)) == 1 < count
@@ -258,11 +347,23 @@ def _stepwise(name: str, steps: list[str], column: str, labels: list[Any], left:
     return Alternative(left | {"completion": "\n".join(steps)}, evidence)
 
 
+def _opened(row: Row) -> Row:
+    """A row with what it asks under one of the names for it: a `history` may be a text, a `context` a conversation.
+    What was thought is left out: of which of several answers nobody knows."""
+    row = {name: value for name, value in row.items() if name not in REASONING}
+    if first_of(row, (*PROMPTS, "instruction", *CONVERSATIONS)) is None:
+        if isinstance(row.get("history"), str):
+            row["prompt"] = row.pop("history")
+        elif are_messages(row.get("context")):
+            row[CONVERSATIONS[0]] = row.pop("context")
+    return row
+
+
 def _is_open(row: Row) -> bool:
     """Whether a row asks for an answer: it has a question, or a conversation that does not end with an answer."""
     conversation = first_of(row, CONVERSATIONS)
     if conversation is not None and are_messages(row[conversation]):
-        return _speaks(row[conversation][-1]) not in ANSWERERS
+        return not _answers(row[conversation][-1])
     return first_of(row, (*PROMPTS, "instruction")) is not None
 
 
@@ -284,16 +385,16 @@ def _answered(left: Row, name: str, answer: Any) -> Row:
     if isinstance(said, str) and asks is None and conversation is None:
         pieces = TRANSCRIPT.split(said)
         if len(pieces) < 3 or pieces[0].strip():
-            raise ShapeError(f"{name}: an answer without a question; columns {', '.join(map(str, row)) or '(none)'}")
+            raise AskingError(f"{name}: an answer without a question; columns {', '.join(map(str, row)) or '(none)'}")
         said = [
             {"role": who.lower(), "content": text.strip()} for who, text in zip(pieces[1::2], pieces[2::2], strict=True)
         ]
-    if are_messages(said) and _speaks(said[0]) not in ANSWERERS:
+    if are_messages(said) and not _answers(said[0]):
         asked = {*PROMPTS, *CONVERSATIONS, "instruction"}
         return {each: value for each, value in row.items() if each not in asked} | {CONVERSATIONS[0]: said}
     if conversation is not None and are_messages(row[conversation]):
         before = row[conversation]
-        if _speaks(before[-1]) in ANSWERERS:
+        if _answers(before[-1]):
             raise AskingError(
                 f"{conversation} ends with an answer, and {name} is another one; map `turns` to say which"
             )
@@ -302,8 +403,6 @@ def _answered(left: Row, name: str, answer: Any) -> Row:
     return row | {"output": said}
 
 
-ANSWERERS = ("assistant", "gpt", "model", "chatgpt", "function_call", "bing", "bard")
-
-
-def _speaks(message: Row) -> str:
-    return str(message.get("role", message.get("from"))).strip().lower()
+def _answers(message: Row) -> bool:
+    """Whether an assistant says a message."""
+    return ROLES.get(str(message.get("role", message.get("from"))).strip().lower()) == "assistant"

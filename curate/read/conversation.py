@@ -31,6 +31,9 @@ ROLES = {
     "bing": "assistant",
     "bard": "assistant",
     "model": "assistant",
+    "bot": "assistant",
+    "chatbot": "assistant",
+    "ai": "assistant",
     "function_call": "assistant",
     "tool": "tool",
     "function": "tool",
@@ -68,6 +71,7 @@ class NotTextError(ShapeError):
     """A row of which a part is no text."""
 
     reason = NOT_TEXT
+    more: ClassVar[dict[str, Any]] = {"asks": True}
 
 
 @dataclass(frozen=True)

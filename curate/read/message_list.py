@@ -1,12 +1,14 @@
 """Lists of messages, in OpenAI's format and in ShareGPT's -> conversations."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 from curate.read.conversation import (
+    ANSWERS,
     CONVERSATIONS,
+    ROLES,
     UNGRADED_ANSWER,
     Conversation,
     NotTextError,
@@ -15,6 +17,7 @@ from curate.read.conversation import (
     ShapeError,
     Turn,
     conversation_of,
+    first_of,
     json_text,
     speaker,
     text_of,
@@ -27,6 +30,10 @@ from curate.stage import UNREAD_KEY
 READ = {"role", "content", "from", "value", "refusal", "tool_calls", "function_call", "channel"}
 """Keys of a message that are read by themselves, whoever speaks."""
 ROLE_KEYS, FROM_KEYS = ("role", "content"), ("from", "value")
+SAID = ("content", "value", "text", "markdown", "parts")
+"""Keys of what is said, by whatever key says who speaks; the first that holds something is read."""
+NOT_TEXT_KEYS = ("image", "images", "audio", "audios", "video", "videos", "image_url", "input_audio")
+"""Keys of a message that hold what is no text."""
 NOT_TEXT_TYPES = ("image", "audio", "video", "file", "document", "media")
 """What the types of parts that are no text have in their names."""
 
@@ -68,6 +75,9 @@ def _said(row: Row, who: str, what: str) -> list[Row] | None:
             wrong = [number for number, each in enumerate(said) if not (isinstance(each, dict) and who in each)]
             if wrong:
                 raise ShapeError(f"{name}.{wrong[0]}: expected {{{who}, {what}}}")
+            answer = row.get(first_of(row, ANSWERS) or "")
+            if isinstance(answer, str) and answer.strip() and ROLES.get(str(said[-1][who]).strip().lower()) == "user":
+                return [*said, {who: "assistant", what: answer}]
             return said
     return None
 
@@ -83,6 +93,8 @@ def _conversation(row: Row, said: list[Row], keys: tuple[str, str], content_of: 
     names: dict[int, Any] = {}
     analysis: list[str] = []
     graded: Rejection | None = None
+    if any(isinstance(message.get(what), list) for message in said):
+        said = list(_flattened(said, what))
     for message in said:
         if len(message) == 2 and isinstance(content := message.get(what), str) and not analysis:
             turns.append({"role": speaker(message[who]), "content": content})
@@ -92,7 +104,8 @@ def _conversation(row: Row, said: list[Row], keys: tuple[str, str], content_of: 
         try:
             _read_beside(message, turn, told)
         except UnknownVerdict as grade:
-            graded = Rejection(UNGRADED_ANSWER, evidence(*grade.args))
+            key, value = grade.args
+            graded = Rejection(UNGRADED_ANSWER, evidence(key, value, f"{first_of(row, CONVERSATIONS)}[-1].{key}"))
         if turn["role"] == "assistant":
             if message.get("channel") == "analysis":
                 analysis.append(turn["content"])
@@ -109,6 +122,28 @@ def _conversation(row: Row, said: list[Row], keys: tuple[str, str], content_of: 
     return made
 
 
+def _flattened(said: list[Row], what: str) -> Iterator[Row]:
+    """Messages, of which those with Anthropic's parts that call tools or give their results are as OpenAI has them."""
+    for message in said:
+        held = message.get(what)
+        parts = [part for part in held if isinstance(part, dict)] if isinstance(held, list) else []
+        kinds = {part.get("type") for part in parts}
+        if not kinds & {"tool_use", "tool_result"}:
+            yield message
+            continue
+        for part in parts:
+            if part.get("type") == "tool_result":
+                yield {"role": "tool", "tool_call_id": part.get("tool_use_id"), "content": part.get("content")}
+        calls = [
+            {"id": part.get("id"), "name": part.get("name"), "arguments": part.get("input")}
+            for part in parts
+            if part.get("type") == "tool_use"
+        ]
+        left = [part for part in held or () if part not in parts or part.get("type") not in ("tool_use", "tool_result")]
+        if calls or left:
+            yield message | {what: left} | ({"tool_calls": calls} if calls else {})
+
+
 def _read_beside(message: Row, turn: Turn, told: dict[str, int]) -> None:
     """What a message holds beside who speaks and what is said: thoughts, whether it is to be learned, or unread.
 
@@ -118,6 +153,10 @@ def _read_beside(message: Row, turn: Turn, told: dict[str, int]) -> None:
     answers = turn["role"] == "assistant"
     for key, value in message.items():
         if key in READ or value is None or value in ("", [], {}):
+            continue
+        if key in NOT_TEXT_KEYS and not (key == "audio" and turn["content"]):  # which text is the transcript of
+            raise NotTextError(f"messages: {key}; only text can be learned")
+        if key in SAID and value is _held(message, "value" if "from" in message else "content"):
             continue
         if key in ("name", "tool_call_id") and "role" in message and (key == "name" or turn["role"] == "tool"):
             continue
@@ -144,7 +183,7 @@ def _openai_content(message: Row, turn: Turn, told: dict[str, int]) -> str:
     Calls of tools stand in the content as JSON, one object {(id), name, arguments} or a list of several, behind the
     text if there is any. So does a tool's result that names its tool or its call: {name, tool_call_id, content}.
     """
-    content = _parts(message.get("content"), turn, told)
+    content = _parts(_held(message, "content"), turn, told)
     if not content and isinstance(message.get("refusal"), str):
         content = message["refusal"]
     calls = [_call(call) for call in message.get("tool_calls") or ()]
@@ -158,7 +197,14 @@ def _openai_content(message: Row, turn: Turn, told: dict[str, int]) -> str:
 
 
 def _sharegpt_content(message: Row, turn: Turn, told: dict[str, int]) -> str:
-    return _parts(message.get("value"), turn, told, "sharegpt: value")
+    return _parts(_held(message, "value"), turn, told, "sharegpt: value")
+
+
+def _held(message: Row, key: str) -> Any:
+    """What a message says under a key or, where that holds nothing, under one of the others."""
+    if message.get(key) not in (None, ""):
+        return message[key]
+    return next((message[other] for other in SAID if message.get(other) not in (None, "", [])), message.get(key))
 
 
 def _parts(content: Any, turn: Turn, told: dict[str, int], name: str = "messages: content") -> str:

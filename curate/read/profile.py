@@ -202,6 +202,9 @@ UNLEARNABLE = frozenset(
     modified version revision commit index idx row line offset""".split()  # noqa: SIM905
 )
 """Words of a name by which a column says where, when or under which number its row is, and not what it says."""
+OFFERED = frozenset({"choices", "options", "endings", "distractors", "candidates", "incorrect", "wrong", "rejected"})
+"""Words of a name, or keys of an object, by which a column offers answers, wrong ones too."""
+WORD = re.compile(r"[^\W_]+")
 REFERENCE = re.compile(
     r"[0-9a-f]{16,}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d{4}-\d\d-\d\d([T ]\d\d:.*)?|\d{9,}"
     r"|([a-z]:|~|\.{1,2})?[/\\]\S*|\w+://\S*|[\w.-]+([/\\][\w.-]+){2,}",
@@ -246,7 +249,9 @@ def guess(profile: Profile, aside: frozenset[str] = frozenset()) -> Guess:
     classes = {name: seen for name, seen in columns.items() if seen.is_class() and len(seen.values or ()) > 1}
     classes = {name: seen for name, seen in classes.items() if name in telling}
     said = next((name for name in written if name in telling and profile.grounded(name, prompt)), None)
-    answer = _named(ANSWERS, written) or said or _named(ANSWERS, others)
+    offering = {name for name in others if name not in telling and OFFERED & {*WORD.findall(name.lower())}}
+    others = [name for name in others if name not in offering]
+    answer = _named(ANSWERS, [name for name in written if name in others]) or said or _named(ANSWERS, others)
     prose = [name for name in free if name in telling and mean[name] >= PROSE]
     if answer is None and not classes and len(prose) == 2:
         prompt, answer = prose  # in the order in which people write them
@@ -265,14 +270,20 @@ def guess(profile: Profile, aside: frozenset[str] = frozenset()) -> Guess:
 def learnable(name: str, profile: Profile) -> bool:
     """Whether a column may be something to be said, or a class: it is no checksum, id, date, path or the like."""
     values = sorted(profile.distinct.get(name, ()))[:FIRST]
-    words = re.findall(r"[^\W_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
-    return not (UNLEARNABLE & {*words}) and not (values and all(REFERENCE.fullmatch(value) for value in values))
+    words = WORD.findall(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
+    keys = profile.objects[name].keys if name in profile.objects else None
+    offered = OFFERED & {*words, *(keys or ())}
+    return (
+        not offered
+        and not (UNLEARNABLE & {*words})
+        and not (values and all(REFERENCE.fullmatch(value) for value in values))
+    )
 
 
 def _named(names: Iterable[str], columns: Collection[str]) -> str | None:
     by_name: dict[str, str] = {}
     for column in columns:
-        words = re.findall(r"[^\W_]+", column.lower())
+        words = WORD.findall(column.lower())
         if words and words[-1] in LAST_WORDS:
             by_name.setdefault(words[-1], column)
     by_name |= {column.lower(): column for column in columns}

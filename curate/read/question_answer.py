@@ -58,10 +58,25 @@ def prompt(row: Row, paths: Paths) -> list[Conversation]:
         raise ShapeError(f"prompt: {' or '.join(several)} may be what is asked; map `turns` to say which")
     if are_messages(row[prompt]):
         return [_conversation(row, row[prompt], row[answer])]
+    if (choices := _choices(row)) and len(str(row[answer]).strip("(). ")) <= 1:
+        raise AskingError(
+            f"{answer} is {row[answer]!r}, one of what {choices} offers, which is not read by itself: map `turns`, and "
+            f"put what is offered into the question, e.g. `{prompt} ~ '\\n' ~ {OFFERED[choices]}`"
+        )
     if not isinstance(row[answer], (str, list, dict)):  # a number is the place of a choice, more often than an answer
         return []
     question, context = text_of(prompt, row[prompt]), text_of("context", row.get("context"))
     return [_asked(row, f"{question}\n\n{context}" if context.strip() else question, answer)]
+
+
+LETTERS = "A, B ..."
+OFFERED = {name: f"{name} | join('\\n')" for name in ("choices", "options", "endings")} | {LETTERS: "A ~ '\\n' ~ B"}
+"""Columns of what a question offers -> what is offered, as an expression."""
+
+
+def _choices(row: Row) -> str | None:
+    """The column, or columns, of what a question offers to choose from."""
+    return first_of(row, tuple(OFFERED)) or (LETTERS if first_of(row, ("A",)) and first_of(row, ("B",)) else None)
 
 
 def _asked(row: Row, question: str, answer: str) -> Conversation:

@@ -7,11 +7,14 @@ from curate.read.conversation import Turn
 
 REASONING = (
     *("reasoning_content", "reasoning", "reasoning_text", "reasoning_details", "thinking", "thinking_blocks"),
-    *("thinking_content", "think", "thought", "thoughts", "chain_of_thought", "cot", "rationale"),
+    *("thinking_content", "think", "thought", "thoughts", "chain_of_thought", "cot", "complex_cot", "rationale"),
 )
 """Keys of an answer's message, or columns beside an answer, that hold what was thought before it."""
 PARTS = ("thinking", "reasoning", "reasoning_content", "thought", "reasoning_text", "summary_text")
 """Types of a content's parts that are thought."""
+
+MODES = ("on", "off", "yes", "no", "true", "false", "none", "low", "medium", "high", "auto", "n/a")
+"""What a column of such a name says where it is no thought but how much was to be thought."""
 
 BEFORE = re.compile(
     r"\s*<(think|thinking|thought|reasoning)>(.*?)</\1>\s*"
@@ -26,7 +29,7 @@ END = re.compile(r"\s*\n</think>[ \t]*\n\s*")
 def thought_text(value: Any) -> str:
     """What was thought, by any of its forms: a text, or a list of texts or of parts that hold one; "" for others."""
     if isinstance(value, str):
-        return value.strip()
+        return "" if value.strip().lower() in MODES else value.strip()
     if isinstance(value, dict):
         held = (value.get(key) for key in ("text", *PARTS, "content", "summary"))
         return next((text for each in held if (text := thought_text(each))), "")

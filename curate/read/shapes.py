@@ -5,6 +5,7 @@ structured before what is text, and the more particular names before the more ge
 and `text` is therefore read from `messages`, of which its `text` is commonly a rendering.
 """
 
+import re
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple, get_args
@@ -19,6 +20,7 @@ from curate.read.conversation import (
     REJECTED_ANSWER,
     SYSTEMS,
     TOOLS,
+    UNGRADED_ANSWER,
     AskingError,
     Conversation,
     NotTextError,
@@ -26,6 +28,7 @@ from curate.read.conversation import (
     Reader,
     Rejection,
     ShapeError,
+    first_of,
 )
 from curate.read.json_value import text_value
 from curate.read.message_list import are_messages, is_message, messages, sharegpt
@@ -34,7 +37,7 @@ from curate.read.python_value import is_python
 from curate.read.question_answer import alpaca, prompt
 from curate.read.raw_row import Row
 from curate.read.reasoning import REASONING, add_thought, set_apart, thought_text
-from curate.read.verdicts import GRADES, WEIGHT, judge, judging
+from curate.read.verdicts import BESIDE, GRADES, WEIGHT, judge, judging
 
 Shape = Literal["oasst", "messages", "sharegpt", "alpaca", "guanaco", "llama2", "chatml", "prompt"]
 
@@ -80,6 +83,10 @@ class Columns:
     thoughts: tuple[Any, ...]
     media: tuple[Any, ...]
     judging: bool
+    renamed: dict[Any, str]
+    """Names in another case, to the names that the shapes have."""
+    aliases: dict[Any, str]
+    """Names of a question and its answer that say so together only, and of texts, to those that the shapes have."""
     taken: dict[Shape, dict[str, str]] = field(default_factory=dict)
 
 
@@ -93,9 +100,24 @@ class Recognised(NamedTuple):
     """Column -> what it was taken for; a column that is not there was not looked at."""
 
 
+TOGETHER = (
+    *(("inputs", "targets"), ("user", "assistant"), ("human", "assistant"), ("human", "bot"), ("problem", "solution")),
+    *(("prompt", "generation"), ("instruction", "generation")),
+)
+"""Names that are those of a question and its answer where both are there, and nothing is that says so by itself."""
+
+
 @lru_cache(maxsize=1024)
 def columns_of(names: tuple[Any, ...]) -> Columns:
     """What rows of these columns, in this order, are looked at for."""
+    plain = {name: re.sub(r"[\s-]+", "_", str(name).strip().lower()) for name in names}
+    renamed = {name: known for name, known in plain.items() if known != name and known in CORE and known not in names}
+    there = {known: name for name, known in plain.items()}
+    aliases: dict[Any, str] = {}
+    if not there.keys() & {*ANSWERS, *CONVERSATIONS}:
+        asked, answered = next(((q, a) for q, a in TOGETHER if q in there and a in there), ("", ""))
+        if asked in (*PROMPTS, "instruction") or (asked and not there.keys() & {*PROMPTS, "instruction"}):
+            aliases = {there[answered]: "completion"} | ({there[asked]: "prompt"} if asked not in CORE else {})
     layout = layout_of(names)
     nested = {*CONVERSATIONS, "prompt", "completion", "history", "instances", *(layout.taken if layout else ())}
     return Columns(
@@ -105,6 +127,8 @@ def columns_of(names: tuple[Any, ...]) -> Columns:
         tuple(name for name in names if name in REASONING),
         tuple(name for name in names if name in MEDIA),
         bool(judging(names)),
+        renamed,
+        aliases,
     )
 
 
@@ -121,22 +145,37 @@ def recognise(row: Row, only: Shape | None = None, paths: Paths = "preferred") -
     """
     known = {name: value for name, value in row.items() if value is not None}
     columns = columns_of(tuple(known))
+    if names := _other_names(known, columns):
+        found = recognise({names.get(name, name): value for name, value in known.items()}, only, paths)
+        back = {known_as: name for name, known_as in names.items()}
+        return found._replace(taken={back.get(name, name): use for name, use in found.taken.items()})
     for name in columns.nested:
         known[name] = _unfolded(name, known[name])
     if columns.layout is not None and (several := columns.layout.read(known)):
         answers = [(recognise(each.row, only, paths), each.evidence) for each in several]
         return _of_several(known, columns.layout, answers)
     for shape in SHAPES if only is None else (only,):
-        if found := READERS[shape](known, paths):
-            for each in found:
+        if made := READERS[shape](known, paths):
+            for each in made:
                 for turn in each.turns:
                     if turn["role"] == "assistant" and "<" in turn["content"] and set_apart(turn):
                         each.told["reasoning_not_ended"] = 1
             if columns.judging or columns.thoughts or columns.media:
-                found = _with_columns(shape, known, columns, found)
-            return Recognised(shape, found, columns.taken.get(shape) or _taken(shape, columns))
+                made = _with_columns(shape, known, columns, made)
+            return Recognised(shape, made, columns.taken.get(shape) or _taken(shape, columns))
+    if "segments" in known:
+        raise AskingError(
+            "segments: texts of which a label says whether they are learned; map `turns` to say who says them"
+        )
     has_worse = columns.layout is not None and "rejected answer" in columns.layout.taken.values()
     raise (AskingError if has_worse else ShapeError)(_unrecognised(row, known, only))
+
+
+def _other_names(row: Row, columns: Columns) -> dict[Any, str]:
+    """The columns that the shapes have by other names."""
+    if columns.aliases and all(isinstance(row[name], str) for name in columns.aliases):
+        return columns.renamed | columns.aliases
+    return columns.renamed
 
 
 def _of_several(row: Row, layout: Layout, answers: list[tuple[Recognised, dict[str, Any] | None]]) -> Recognised:
@@ -145,17 +184,27 @@ def _of_several(row: Row, layout: Layout, answers: list[tuple[Recognised, dict[s
     preferred = kept if answers[0][1] is None else None
     found: list[Conversation] = []
     for (_, made, _), evidence in answers:
-        rejected = None if evidence is None else Rejection(REJECTED_ANSWER, evidence, preferred)
-        found += made if rejected is None else [replace(each, rejected=rejected) for each in made]
+        if evidence is None:  # what grades the row does not ask: it says which answer is the better
+            found += [replace(each, judged=None) if _is_graded(each) else each for each in made]
+        else:
+            rejected = Rejection(REJECTED_ANSWER, evidence, preferred)
+            found += [replace(each, rejected=rejected) for each in made]
     return Recognised(shape, found, {name: use for name, use in taken.items() if name in row} | layout.taken)
+
+
+def _is_graded(made: Conversation) -> bool:
+    return made.judged is not None and made.judged.reason == UNGRADED_ANSWER
 
 
 def _with_columns(shape: Shape, row: Row, columns: Columns, found: list[Conversation]) -> list[Conversation]:
     """The conversations with what columns say of their answers: verdicts, grades and thoughts."""
     for name in columns.media:
+        if shape in ("messages", "sharegpt") and isinstance(row[name], list) and any(row[name]):
+            raise NotTextError(f"{name}: pictures or sound beside a conversation; only text can be learned")
         if (place := _place(found, row[name])) is not None:
             raise NotTextError(f"{name}: what is said has {place}; only text can be learned")
-    for name in columns.thoughts if shape in ("alpaca", "prompt") else ():
+    beside = shape in ("alpaca", "prompt") or first_of(row, ANSWERS) is not None
+    for name in columns.thoughts if beside else ():
         for each in found:
             if each.turns[-1]["role"] == "assistant":
                 add_thought(each.turns[-1], thought_text(row[name]))
@@ -194,12 +243,30 @@ def _unfolded(name: Any, value: Any) -> Any:
                 return value
             mend = f"in Python's notation, not JSON: map `turns` to `{name} | from_python`"
             raise AskingError(f"{name}: text that is {mend if is_python(value) else f'no JSON: {error}'}") from None
-        return found if name in CONVERSATIONS or is_message(found) or are_messages(found) else value
+        if name in CONVERSATIONS:
+            return _spoken(found) if isinstance(found, list) and found else found
+        return found if is_message(found) or are_messages(found) else value
+    if isinstance(value, list) and name in CONVERSATIONS and value:
+        return _spoken(value)
     if isinstance(value, dict) and name in CONVERSATIONS and value.keys() & {"role", "from"}:
         lists = list(value.values())
         if all(isinstance(each, list) and len(each) == len(lists[0]) for each in lists):
             return [dict(zip(value, each, strict=True)) for each in zip(*lists, strict=True)]
     return value
+
+
+def _spoken(value: list[Any]) -> list[Any]:
+    """A conversation as messages, where it is texts in turn, as LIMA has it, or pairs of input and output."""
+    if isinstance(value[0], str) and all(isinstance(each, str) for each in value):
+        return [{"role": ("user", "assistant")[n % 2], "content": text} for n, text in enumerate(value)]
+    if isinstance(value[0], dict) and "input" in value[0] and all(_is_exchange(each) for each in value):
+        roles = (("system", "system"), ("user", "input"), ("assistant", "output"))
+        return [{"role": role, "content": each[key]} for each in value for role, key in roles if key in each]
+    return value
+
+
+def _is_exchange(value: Any) -> bool:
+    return isinstance(value, dict) and {"input", "output"} <= value.keys() <= {"input", "output", "system"}
 
 
 def _unrecognised(row: Row, known: Row, only: Shape | None) -> str:
@@ -216,6 +283,8 @@ def _unrecognised(row: Row, known: Row, only: Shape | None) -> str:
 
 NAMES = {"instruction", *PROMPTS, *ANSWERS, *CONVERSATIONS, "text", "chosen"}
 """Columns of which a shape needs one."""
+CORE = (NAMES - {"text", "chosen"}) | {*SYSTEMS, *TOOLS, *INPUTS, *REASONING, "history", "instances", "context"}
+"""Columns that are known in any case."""
 
 
 def _taken(shape: Shape, columns: Columns) -> dict[str, str]:
@@ -241,6 +310,10 @@ def _taken(shape: Shape, columns: Columns) -> dict[str, str]:
     else:
         taken |= first(("text", *PROMPTS), "conversation") | first(ANSWERS, "answer")
     if shape != "oasst":
-        taken |= {name: "grade" if known in GRADES | {WEIGHT} else "feedback" for name, known in judging(columns.names)}
+        taken |= {
+            name: "grade" if known in GRADES | {WEIGHT} else "feedback"
+            for name, known in judging(columns.names)
+            if known not in BESIDE
+        }
     columns.taken[shape] = taken
     return taken

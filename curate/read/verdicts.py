@@ -5,6 +5,7 @@ A grade does not say which of its values are good; only the recipe can (`record.
 
 import math
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -17,6 +18,7 @@ GOOD = frozenset(
     | {"preferred", "is_preferred", "is_chosen", "desirable", "is_desirable", "acceptable", "train"}
     | {"training", "trainable", "trained", "is_trained", "loss", "use", "keep", "include", "included"}
     | {"passed", "vote", "verdict", "safe", "is_safe", "helpful", "is_helpful", "selected", "is_selected"}
+    | {"exact_match", "success", "is_success", "successful", "resolved", "solved", "is_solved"}
 )
 """Columns that call an answer good where they are true, and bad where they are false."""
 BAD = frozenset(
@@ -41,6 +43,10 @@ LOOSE = frozenset(
         "verified",
         "passed",
         "safe",
+        "success",
+        "resolved",
+        "solved",
+        "exact_match",
     }
     | {
         "helpful",
@@ -66,7 +72,14 @@ GRADES = frozenset(
     | {"overall_rating", "user_rating", "human_rating"}
 )
 """Columns whose numbers grade an answer."""
-LABEL, WEIGHT, RANK = "label", "weight", "rank"
+CLASSES = frozenset({"quality", "grade", "rank"})
+"""Of these, columns whose words are as often the names of classes (`medium`, `5th`): a word that nobody knows says
+nothing there, where elsewhere it asks."""
+STATUS = frozenset({"status", "review_status", "annotation_status", "review", "response_status"})
+"""Columns that call an answer bad by a word, and are there for much else."""
+BESIDE = frozenset({"metadata", "meta", "annotation", "annotations", "info", "evaluation", "scores", "ratings"})
+"""Columns in whose objects the columns above may stand, and lists of such objects, one for each who judged."""
+LABEL, LABELS, WEIGHT, RANK = "label", "labels", "weight", "rank"
 """A label is feedback where it is true or false, or one of the words that judge; a grade where it is a number; a class
 else. A weight of 0 is not to be learned. A rank of 0 is the best, whatever the ranks beside it begin with."""
 MESSAGE = GOOD | {WEIGHT, "learn", "train_on_turn"}
@@ -78,21 +91,22 @@ TRUE, FALSE = {"true", "yes", "y", "t", "1", "1.0"}, {"false", "no", "n", "f", "
 PRAISE = (
     {"good", "desirable", "accept", "accepted", "approve", "approved", "correct", "chosen", "preferred", "keep"}
     | {"thumbs_up", "thumbsup", "thumb_up", "up", "upvote", "upvoted", "+1", "👍", "valid", "right", "acceptable"}
-    | {"safe", "excellent"}
+    | {"safe", "excellent", "pass", "passed"}
 )
 BLAME = (
     {"bad", "undesirable", "reject", "rejected", "disapproved", "incorrect", "wrong", "discard", "drop", "exclude"}
     | {"thumbs_down", "thumbsdown", "thumb_down", "down", "downvote", "downvoted", "-1", "-1.0", "👎", "invalid"}
-    | {"unacceptable", "unsafe", "poor"}
+    | {"unacceptable", "unsafe", "poor", "very_poor", "very_bad", "terrible", "fail", "failed", "discarded"}
+    | {"hallucinated", "hallucination"}
 )
-LIKED = {"positive", "like", "liked", "pass", "passed", "ok", "high"}
-DISLIKED = {"negative", "dislike", "disliked", "fail", "failed", "low", "terrible", "spam"}
+LIKED = {"positive", "like", "liked", "ok", "high"}
+DISLIKED = {"negative", "dislike", "disliked", "low", "spam"}
 """Words that judge in a column that is there for it; as a label they are as often a class."""
 
 NUMBER = re.compile(r"\s*[-+]?(\d+[.,]?\d*|\.\d+)\s*(%|(/|of|out of)\s*\d+|stars?|points?)?\s*", re.IGNORECASE)
 MEND = (
-    "state `record.accept` in the recipe, an expression that is true for answers to be learned and false for bad ones, "
-    "e.g. `{}`; `true` takes all"
+    "write e.g. `accept: {}` below `record:` in the recipe (true for answers to be learned, false for bad ones); "
+    '`accept: "true"` takes all'
 )
 
 
@@ -135,9 +149,12 @@ def truth(value: Any, reverse: bool = False) -> bool | None:
 
 @lru_cache(maxsize=1024)
 def judging(columns: tuple[Any, ...]) -> tuple[tuple[str, str], ...]:
-    """The columns that judge or grade an answer, each with its normal name."""
+    """The columns that judge or grade an answer, or may hold such, each with its normal name."""
     named = [(name, normal(name)) for name in columns]
-    return tuple((name, known) for name, known in named if known in GOOD | BAD | GRADES | {LABEL, WEIGHT})
+    return tuple((name, known) for name, known in named if known in JUDGING | BESIDE)
+
+
+JUDGING = GOOD | BAD | GRADES | STATUS | {LABEL, LABELS, WEIGHT}
 
 
 def judge(row: Row) -> tuple[Rejection | None, dict[str, str]]:
@@ -147,8 +164,7 @@ def judge(row: Row) -> tuple[Rejection | None, dict[str, str]]:
     """
     found: list[Rejection] = []
     grades: dict[str, str] = {}
-    for name, known in judging(tuple(row)):
-        value = row[name]
+    for name, known, value in _judgements(row):
         graded = isinstance(value, (int, float)) and not isinstance(value, bool)
         if known == WEIGHT or (known in GRADES | {LABEL} and (graded or _is_number(value))):
             grades[name] = str(value)
@@ -162,8 +178,42 @@ def judge(row: Row) -> tuple[Rejection | None, dict[str, str]]:
     return (found[0] if found else None), grades
 
 
+def _judgements(row: Row) -> Iterator[tuple[str, str, Any]]:
+    """What may judge a row's answer: (where it stands, normal name, value)."""
+    for name, known in judging(tuple(row)):
+        value = row[name]
+        if known not in BESIDE:
+            yield name, known, value
+        elif isinstance(value, dict):
+            yield from ((f"{name}.{key}", inner, value[key]) for key, inner in _held(value))
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            for key, inner in _held(value[0]):
+                yield f"{name}.{key}", inner, [each.get(key) for each in value if isinstance(each, dict)]
+
+
+def _held(value: Row) -> list[tuple[str, str]]:
+    """The keys of an object that judge; a number under `label` is a class there."""
+    named = judging(tuple(value))
+    return [
+        (name, known)
+        for name, known in named
+        if known not in BESIDE and not (known in (LABEL, LABELS) and number(value[name]) is not None)
+    ]
+
+
 def _said(known: str, value: Any) -> bool | None:
     """What the column says whose normal name is `known`; UnknownVerdict where it grades, or nobody knows."""
+    if isinstance(value, dict) and "value" in value:
+        value = value["value"]
+    if isinstance(value, list):  # of several who judged
+        if known == LABELS and not all(isinstance(each, bool) for each in value):
+            return None
+        said = {_said(known, each) for each in value}
+        if False in said and len(said) > 1:
+            raise UnknownVerdict
+        return None if said <= {None} else False not in said
+    if known in STATUS:
+        return False if isinstance(value, str) and _word(value) in BLAME | {"deleted", "spam"} else None
     if known in GOOD or known in BAD:
         try:
             return truth(value, known in BAD)
@@ -183,14 +233,16 @@ def _said(known: str, value: Any) -> bool | None:
         raise UnknownVerdict
     if not isinstance(value, str):
         return None
-    if known == LABEL:
+    if known in (LABEL, LABELS):
         if _word(value) in {"true", "false"} | PRAISE | BLAME:
             return truth(value)
     elif not _is_number(value):
         try:
             return truth(value)
-        except UnknownVerdict:  # the name of a class
-            return None
+        except UnknownVerdict:
+            if known in CLASSES:
+                return None
+            raise
     if _is_number(value):
         raise UnknownVerdict
     return None
@@ -216,11 +268,25 @@ def message_verdict(key: str, value: Any) -> bool | None:
         raise AskingError(f"messages: {key} is {shown(value)!r}: nobody knows whether the message is trained") from None
 
 
-def evidence(name: str, value: Any) -> dict[str, Any]:
-    """Evidence of a grade."""
-    example = f"{name} >= 4" if number(value) is not None else f"{name} == 'good'"
-    example = f"{name} == 1" if normal(name) == RANK else example
-    message = f"{name} grades the answer, or judges it in words that nobody knows: {MEND.format(example)}"
+def evidence(name: str, value: Any, expression: str | None = None) -> dict[str, Any]:
+    """Evidence of a grade, with an example of what the recipe may say of it.
+
+    Args:
+        name: where it stands.
+        expression: how the recipe's expressions name it; as `name` does, if None.
+    """
+    said = expression or (name if re.fullmatch(r"[A-Za-z_][\w.]*", name) else f"_row[{name!r}]")
+    if isinstance(value, list):
+        column, _, key = name.partition(".")
+        said = f"{column} | map(attribute='{key}') | min" if key else f"{said} | min"
+        value = next((each for each in value if each is not None), None)
+    if normal(name) == RANK:
+        example = f"{said} == 1"
+    elif isinstance(value, (int, float)):
+        example = f"{said} >= 4"
+    else:
+        example = f"{said} | float >= 4" if number(value) is not None else f"{said} == 'good'"
+    message = f"{name} grades the answer, and only the recipe can say which grades are good: {MEND.format(example)}"
     return {"column": name, "value": shown(value), "message": message}
 
 

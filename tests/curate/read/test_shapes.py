@@ -168,7 +168,7 @@ def test_conversations_that_begin_alike_share_a_group() -> None:
         ({"instruction": "q", "output": None}, "null in output; columns instruction"),
         ({"prompt": "q", "chosen": "a", "rejected": "a"}, "chosen and rejected are the same answer"),
         ({"prompt": "q", "input": "p", "output": "a"}, "input or prompt may be what is asked"),
-        ({"question": "q", "choices": ["a", "b"], "answer": 1}, "columns question, choices, answer; looked for"),
+        ({"question": "q", "choices": ["a", "b"], "answer": 1}, "answer is 1, one of what choices offers"),
         ({"text": "Of the markers ### Human: and [INST]"}, "columns text; looked for"),
         ({"messages": []}, "columns messages; looked for"),
         ({"messages": [{"role": "narrator", "content": "x"}]}, "nobody knows who speaks as 'narrator'"),

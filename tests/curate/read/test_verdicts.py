@@ -17,7 +17,7 @@ Q: Row = {"role": "user", "content": "q"}
 Q2: Row = {"role": "user", "content": "q2"}
 
 
-def a(content: str, **more: Any) -> Row:
+def a(content: Any, **more: Any) -> Row:
     return {"role": "assistant", "content": content} | more
 
 
@@ -150,6 +150,61 @@ ASKED = {"conversations": [{"from": "human", "value": "q"}]}
         ({"messages": [Q, a("a", train_detail=[{"begin_offset": 0, "end_offset": 1, "train": False}])]}, UNRECOGNISED),
         ({"messages": [Q, a("a", score=2)]}, ASKS),
         ({"conversations": [ASKED["conversations"][0], {"from": "gpt", "value": "a", "weight": 0}]}, BAD_ONE),
+        # The field's own names and spellings
+        ({"Prompt": "q", "Completion": "a", "Label": False}, BAD_ONE),
+        ({"Prompt": "q", "Chosen": "a", "Rejected": "b"}, PAIR),
+        ({"INSTRUCTION": "q", "RESPONSE": "a"}, KEPT),
+        ({"inputs": "q", "targets": "a", "language": "English"}, KEPT),
+        ({"inputs": [1, 2], "targets": [3]}, UNRECOGNISED),
+        ({"problem": "q", "solution": "a", "success": False}, BAD_ONE),
+        ({"user": "q", "assistant": "a", "exact_match": 0}, BAD_ONE),
+        (ALPACA | {"rating": "very bad"}, BAD_ONE),
+        (ALPACA | {"rating": "A"}, ASKS),
+        (ALPACA | {"label": "hallucinated"}, BAD_ONE),
+        (ALPACA | {"status": "discarded"}, BAD_ONE),
+        (ALPACA | {"status": "married"}, KEPT),
+        (ALPACA | {"labels": ["x", "y"]}, KEPT),
+        (ALPACA | {"labels": [False]}, BAD_ONE),
+        (ALPACA | {"metadata": {"is_correct": False}}, BAD_ONE),
+        (ALPACA | {"metadata": {"score": 3}}, ASKS),
+        (ALPACA | {"metadata": {"label": 3, "source": "x"}}, KEPT),
+        (ALPACA | {"annotations": [{"rating": 1}, {"rating": 5}]}, ASKS),
+        (ALPACA | {"annotations": [{"correct": False}, {"correct": False}]}, BAD_ONE),
+        (ALPACA | {"annotations": [{"correct": True}, {"correct": False}]}, ASKS),
+        (ALPACA | {"quality": [{"user_id": "u", "value": "bad"}]}, BAD_ONE),
+        (PROMPT | {"rejected_response": "b"}, PAIR),
+        (ALPACA | {"negative_answer": "b"}, PAIR),
+        (ALPACA | {"corrected": "b"}, UNRECOGNISED),
+        (ALPACA | {"corrected": "a"}, KEPT),
+        ({"question": "q", "best_answer": "a", "incorrect_answers": ["b"]}, PAIR),
+        ({"question": "q", "correct_answer": "a", "incorrect_answer": "b"}, PAIR),
+        ({"prompt": "q", "chosen": "a", "rejected": ""}, KEPT),
+        ({"prompt": "q", "chosen": "a", "rejected": "b", "rating": [9, 1], "rationale": "better"}, PAIR),
+        ({"prompt": "q", "response_1": "b", "response_2": "a", "chosen": "response_2"}, PAIR),
+        ({"prompt": "q", "response_a": "b", "response_b": "a", "winner": "a"}, PAIR),
+        ({"prompt": "q", "model_a_response": "b", "model_b_response": "a", "winner": "model_b"}, PAIR),
+        ({"history": "q", "human_ref_A": "b", "human_ref_B": "a", "labels": 0, "score_A": 1, "score_B": 9}, PAIR),
+        ({"context": [Q], "response1": "b", "response2": "a", "overall_preference": 1}, PAIR),
+        ({"prompt": "q", "response_1": "a", "response_2": "b", "preference_strength": -2}, PAIR),
+        ({"prompt": "q", "response_1": "a", "response_2": "b", "preference_strength": 0}, UNRECOGNISED),
+        ({"prompt": "q", "response_0": "a", "response_1": "b", "better_response_id": 0, "is_response_0_safe": False},
+         [("a", REJECTED_ANSWER), ("b", REJECTED_ANSWER)]),
+        ({"prompt": '["q"]', "response_a": '["b"]', "response_b": '["a"]', "winner_model_a": 0, "winner_model_b": 1},
+         PAIR),
+        ({"question": "q", "answers": [{"text": "b", "pm_score": 3, "selected": False},
+                                       {"text": "a", "pm_score": 2, "selected": True}]}, PAIR),
+        ({"query": "q", "answers": '[{"name": "f", "arguments": {}}]', "tools": "[]"},
+         [('[{"name": "f", "arguments": {}}]', None)]),
+        ({"question": "q", "answers": {"text": ["a"], "answer_start": [0]}}, KEPT),
+        ({"question": "q", "answers": {"text": [], "answer_start": []}}, UNRECOGNISED),
+        ({"question": "q", "choices": ["x", "y"], "answer": "B"}, UNRECOGNISED),
+        ({"segments": [{"label": False, "text": "q"}, {"label": True, "text": "a"}]}, UNRECOGNISED),
+        ({"conversations": ["q", "a"]}, KEPT),
+        ({"conversation": [{"input": "q", "output": "a"}]}, KEPT),
+        ({"messages": [Q], "answer": "a", "reasoning": "r"}, KEPT),
+        ({"conversations": [{"from": "human", "text": "q"}, {"from": "gpt", "text": "a", "markdown": None}]}, KEPT),
+        ({"messages": [Q, {"role": "assistant", "content": None, "audio": {"id": "x"}}]}, NOT_TEXT),
+        ({"messages": [Q, a("a")], "images": ["x.png"]}, NOT_TEXT),
         # What is no text
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}, {"type": "text", "text": "q"}]}, a("a")]},
          NOT_TEXT),
@@ -197,8 +252,7 @@ def test_a_grade_is_kept_and_the_evidence_says_what_to_do() -> None:
     assert record["meta"] == {"score": "3.5"}
     reason, evidence = record["rejected"]
     assert (reason, evidence["column"], evidence["value"]) == (UNGRADED_ANSWER, "score", 3.5)
-    assert "record.accept" in evidence["message"]
-    assert "`score >= 4`" in evidence["message"]
+    assert "`accept: score >= 4`" in evidence["message"]
     [record] = Mapper(RecordMapping(), {}).records(ALPACA | {"weight": 0.5}, "f")
     assert (record["meta"], record["told"]) == ({"weight": "0.5"}, {"alpaca": 1, "weighted": 1})
 
@@ -227,6 +281,29 @@ def test_no_untrained_answer_is_the_last(talk: list[tuple[str, int | None]]) -> 
     kept = talk[: trained[-1] + 1] if trained else talk
     assert [turn["content"] for turn in record["turns"][1::2]] == [f"a {content}" for content, _ in kept]
     assert [turn.get("trained") for turn in record["turns"][1::2]] == [None if w != 0 else False for _, w in kept]
+
+
+def test_what_was_thought_is_not_how_much() -> None:
+    [record] = Mapper(RecordMapping(), {}).records(
+        {"input": "q", "output": "<think>t</think>a", "reasoning": "on"}, "f"
+    )
+    assert (record["turns"][-1]["reasoning"], record["turns"][-1]["content"]) == ("t", "a")
+    better, _ = Mapper(RecordMapping(), {}).records(
+        {"prompt": "q", "chosen": "a", "rejected": "b", "rationale": "the judge's"}, "f"
+    )
+    assert "reasoning" not in better["turns"][-1]
+
+
+def test_calls_as_anthropic_has_them_are_read() -> None:
+    said = [
+        Q,
+        a([{"type": "text", "text": "so"}, {"type": "tool_use", "id": "1", "name": "f", "input": {"x": 1}}]),
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "1", "content": "r"}]},
+        a("a"),
+    ]
+    [record] = Mapper(RecordMapping(), {}).records({"messages": said}, "f")
+    assert [turn["role"] for turn in record["turns"]] == ["user", "assistant", "tool", "assistant"]
+    assert record["turns"][1]["content"] == 'so\n{"id": "1", "name": "f", "arguments": {"x": 1}}'
 
 
 # The tables
