@@ -9,11 +9,13 @@ from itertools import islice
 from typing import Any
 
 from curate.errors import AssayError
+from curate.read.conversation import UNGRADED_ANSWER
 from curate.read.encoding import SAMPLE, encoding_of
 from curate.read.mapping import Mapper, RecordMapping, RowError
+from curate.read.message_tree import TREE_KEYS
 from curate.read.profile import MOSTLY, Guess, Profile, Seen, guess, json_object
 from curate.read.raw import InputFile, Row, Unread, read_rows
-from curate.read.verdicts import BAD, GOOD, GRADES
+from curate.read.verdicts import BAD, GOOD, GRADES, JUDGING, normal
 from curate.record import SCHEMA
 
 IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -57,14 +59,20 @@ class Group:
     """Columns of recognised rows, and what each was taken for."""
     told: Counter[str] = field(default_factory=Counter)
     """What is counted of recognised rows beside their shapes."""
+    records: int = 0
+    """Of recognised rows."""
     rejected: Counter[str] = field(default_factory=Counter)
     """Records that go to quarantine for what their rows say of the answers, by reason."""
+    ungraded: str | None = None
+    """What the first of the records asks whose answer is graded."""
     answers: Seen = field(default_factory=Seen)
     """The JSON objects that recognised rows have for their answers."""
     answered: int = 0
     """Recognised records that have an answer."""
     record: dict[str, Any] | None = None
     """The first row as a record, where one can be made of it."""
+    record_goes: str | None = None
+    """Why that record goes to quarantine, if it does."""
     unread: list[tuple[str, str]] = field(default_factory=list)
     """Where and why, of the first rows that cannot be read."""
     unreadable: int = 0
@@ -86,6 +94,17 @@ class Group:
     def structured(self) -> bool:
         """Whether nearly all answers of recognised rows are JSON objects."""
         return self.answered > 0 and self.answers.count >= MOSTLY * self.answered
+
+    @property
+    def lone(self) -> bool:
+        """Whether all there is is one object of no shape: mostly settings, and nothing to learn what columns are from."""
+        return self.format == "json" and self.profile.rows == self.total == 1 and not self.recognised
+
+    @property
+    def has_mapping(self) -> bool:
+        """Whether a mapping is known or guessed, or the rows ask for one."""
+        found = self.guess
+        return self.recognised or self.asks is not None or (found.prompt is not None and bool(found.answers))
 
     @property
     def guess(self) -> Guess:
@@ -157,7 +176,11 @@ class Group:
         if not self.profile.rows:
             return []
         read = self.read_as()
-        columns = [name for name in self.profile.columns if name not in read and not name.startswith("_")]
+        columns = [
+            name
+            for name, seen in self.profile.columns.items()
+            if seen.filled and name not in read and not name.startswith("_")
+        ]
         said = [f"No notice is taken of {named(columns, MOST_NAMED)}."] if columns else []
         if self.opened < len(self.files):
             said.append(f"Of {len(self.files):,} files {self.opened:,} were opened, at equal distances.")
@@ -165,16 +188,17 @@ class Group:
             _, keys = self._noticed()
             keys |= {name.partition(".")[2] for name in self.told if name.startswith("message_key_not_read.")}
             said += [f"Of messages these keys are not read: {named(sorted(keys), MOST_NAMED)}."] if keys else []
-        verdicts = [name for name in columns if name.lower() in GOOD | BAD | GRADES]
+        verdicts = [name for name in columns if normal(name) in GOOD | BAD | GRADES]
         if verdicts:
             said.append(
                 f"Whether an answer is good may stand in {named(verdicts, MOST_NAMED)}, of which no notice is taken. "
                 "If it does, say in the recipe which answers are learned: `record.accept`."
             )
         said += [
-            f"{count:,} records of the rows looked at go to quarantine as {why}."
+            f"{count:,} of the {self.records:,} records of these rows would go to quarantine as {why}."
             for why, count in self.rejected.items()
         ]
+        said += [f"{self.ungraded}."] if self.ungraded else []
         return said
 
     def _noticed(self) -> tuple[set[str], set[str]]:
@@ -191,7 +215,8 @@ class Group:
                 for key in {key for each in value for key in each if each[key] is not None}:
                     without = [{other: each[other] for other in each if other != key} for each in value]
                     keys[key] = keys.get(key, False) or _made(row | {name: without}) != made
-        return columns, {key for key, read in keys.items() if not read}
+        known = {key for key in keys if normal(key) in JUDGING} | ({*TREE_KEYS} if "oasst" in self.shapes else set())
+        return columns, {key for key, read in keys.items() if not read} - known
 
     def sample(self, rows: int) -> None:
         """Look at some rows of all files, as many of each."""
@@ -218,6 +243,7 @@ class Group:
             except (AssayError, RowError):
                 return
             self.record = {name: made[0][name] for name in SCHEMA.names if made[0].get(name)}
+            self.record_goes = f"to quarantine as {made[0]['rejected'][0]}" if made[0].get("rejected") else None
 
     def _add(self, row: Row) -> None:
         self.profile.add(row)
@@ -230,10 +256,14 @@ class Group:
         shape, *others = records[0]["told"]
         self.shapes[shape] += 1
         self.told.update(others)
+        self.records += len(records)
         for record in records:
             self.taken |= record.get("taken") or {}
             if record.get("rejected"):
-                self.rejected[record["rejected"][0]] += 1
+                why, evidence = record["rejected"]
+                self.rejected[why] += 1
+                if why == UNGRADED_ANSWER:
+                    self.ungraded = self.ungraded or str(evidence["message"])
             elif (answer := answer_of(record)) is not None:
                 self.answered += 1
                 if (found := json_object(answer)) is not None:
@@ -241,10 +271,11 @@ class Group:
 
     def _count(self, read: Counter[str], sampled: list[InputFile], rows: int) -> tuple[int | None, bool]:
         """The rows of all files: (number or None, whether it is a count)."""
-        if self.format in ("text", "front_matter") and not self.layout:
+        if self.format in ("text", "front_matter") and not self.layout and not self.packed:
             return len(self.files), True
-        if all(read[file.name] < max(1, rows // len(sampled)) for file in self.files):
-            return read.total(), True
+        if all(read[file.name] < max(1, rows // len(sampled)) for file in sampled):
+            exact = len(sampled) == len(self.files)
+            return round(read.total() * len(self.files) / len(sampled)), exact
         if self.format == "parquet":
             import pyarrow.parquet as pq
 

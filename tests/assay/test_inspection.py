@@ -197,14 +197,14 @@ def test_files_of_one_kind_are_taken_together_and_the_largest_kind_comes_first(t
     found = inspect(tmp_path / "in", 40)
     assert found.passed_over == ["LICENSE"]
     assert [[file.name for file in group.files] for group in found.groups] == [
-        ["a.jsonl", "deep/b.jsonl"], ["unnamed.rows"], ["c.csv"],
+        ["a.jsonl", "deep/b.jsonl"], ["c.csv"], ["unnamed.rows"],
     ]  # fmt: skip
-    first, unnamed, _ = found.groups
+    first, _, unnamed = found.groups
     assert (first.format, first.options, first.profile.rows, first.shapes) == ("jsonl", {}, 40, {"alpaca": 40})
     assert (first.total, first.exact) == (60, True)
     assert found.hidden == [".hidden.jsonl"]
     assert found.left_out() == [
-        "Other kinds of files, each to be inspected by itself: unnamed.rows, c.csv",
+        "Other kinds of files, each to be inspected by itself: c.csv, unnamed.rows",
         "Passed over, of no known format: LICENSE",
         "Hidden, and left alone: .hidden.jsonl",
     ]
@@ -516,7 +516,7 @@ def test_what_columns_say_of_answers_is_shown(tmp_path: Path) -> None:
     rows = [{"prompt": f"Is {n} even?", "completion": "It is.", "label": n % 2 == 0} for n in range(20)]
     group = only(write(tmp_path / "feedback.jsonl", rows))
     assert group.read_as() == {"prompt": "prompt", "completion": "answer", "label": "feedback"}
-    assert group.notes() == ["10 records of the rows looked at go to quarantine as rejected_answer."]
+    assert group.notes() == ["10 of the 20 records of these rows would go to quarantine as rejected_answer."]
     assert "label" not in group.mapping()
     rows = [{"mail": f"Is {n} even, please?", "our_reply": f"It is, number {n}.", "is_good": n % 2} for n in range(20)]
     notes = only(write(tmp_path / "mails.jsonl", rows)).notes()
