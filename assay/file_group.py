@@ -97,7 +97,7 @@ class Group:
 
     @property
     def lone(self) -> bool:
-        """Whether all there is is one object of no shape: mostly settings, and nothing to learn what columns are from."""
+        """Whether all there is is one object of no shape: settings, mostly."""
         return self.format == "json" and self.profile.rows == self.total == 1 and not self.recognised
 
     @property

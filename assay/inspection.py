@@ -174,7 +174,7 @@ def _has_front_matter(path: Path) -> bool:
 
 
 def _grouped(found: list[_Found]) -> list[Group]:
-    """Files by how they would be read; of more than MOST_OPENED some are opened, and others taken to be as those are."""
+    """Files by how they would be read; where there are too many some are opened, and others taken to be alike."""
     looked_at = {each.file.name: each for each in found[:: max(1, -(-len(found) // MOST_OPENED))]}
     groups: dict[Any, Group] = {}
     likely: dict[Any, Any] = {}

@@ -185,21 +185,8 @@ PROMPTS = (
 )
 ANSWERS = (
     *("answer", "output", "response", "completion", "target", "reply", "generation", "summary", "translation"),
-    *(
-        "headline",
-        "code",
-        "sql",
-        "masked",
-        "corrected",
-        "correction",
-        "fixed",
-        "label",
-        "labels",
-        "category",
-        "class",
-        "entities",
-        "spans",
-    ),
+    *("corrected", "correction", "fixed"),
+    *("headline", "code", "sql", "masked", "label", "labels", "category", "class", "entities", "spans"),
     *("antwort", "réponse", "respuesta", "resposta", "risposta", "回答", "答案", "답변"),
 )
 LABELS = ("label", "category", "class", "kind", "type", "topic", "task", "lang", "language")
