@@ -23,7 +23,7 @@ MENDS = {
     "unrecognised": "State `record.turns` or `record.target`; `assay inspect` shows the columns.",
     "unmappable": "Mend the expression that it names; `assay preview` tries it on a few rows.",
     "not_text": "Pictures and sound cannot be trained; map what of such rows is text (`record.turns`).",
-    "ungraded_answer": 'Say which answers are learned, e.g. `record: {accept: score >= 4}`; `{accept: "true"}` takes all.',
+    "ungraded_answer": 'Say which are learned, e.g. `record: {accept: score >= 4}`; `{accept: "true"}` takes all.',
     "rejected_answer": 'If the column that it names does not judge the answer, say so: `record: {accept: "true"}`.',
     "nothing_trained": "The messages themselves say that they are not trained; map `record.turns` if they are to be.",
     "label_underivable": "See whether the condition of `record.underivable` says what is meant.",
