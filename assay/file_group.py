@@ -4,6 +4,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -15,7 +16,7 @@ from curate.read.mapping import Mapper, RecordMapping, RowError
 from curate.read.message_tree import TREE_KEYS
 from curate.read.profile import MOSTLY, Guess, Profile, Seen, guess, json_object
 from curate.read.raw import InputFile, Row, Unread, read_rows
-from curate.read.verdicts import BAD, GOOD, GRADES, JUDGING, normal
+from curate.read.verdicts import BAD, GOOD, GRADES, JUDGING, UnknownVerdict, normal, truth
 from curate.record import SCHEMA
 
 IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -126,7 +127,7 @@ class Group:
         if self.asks is not None and not self.recognised:
             raise AssayError(
                 f"{self.files[0].name}: {self.asks}.",
-                remedy="Write the recipe's `record` by hand: nothing is guessed of answers that may be bad ones.",
+                remedy="Write that into the recipe's `record`: only you can know it.",
             )
         found = self.guess
         if self.recognised:
@@ -149,6 +150,8 @@ class Group:
                 mapping["target"] = {name: self.expression(name) for name in found.answers}
             if found.group is not None:
                 mapping["group"] = self.expression(found.group)
+            if verdicts := self._verdicts():
+                mapping["accept"] = " and ".join(verdicts.values())
         if found.label is not None and self.taken.get(found.label) in (None, "label"):
             mapping["label"] = self.expression(found.label)
         return mapping
@@ -167,7 +170,7 @@ class Group:
             noticed, _ = self._noticed()
             roles.update(dict.fromkeys(noticed, "read") | self.taken)
         elif self.asks is None:
-            roles |= {found.group: "group", found.prompt: "prompt"}
+            roles |= dict.fromkeys(self._verdicts(), "feedback") | {found.group: "group", found.prompt: "prompt"}
             roles.update(dict.fromkeys(found.answers, "target" if found.target else "answer"))
         return {name: role for name, role in roles.items() if name is not None}
 
@@ -188,17 +191,45 @@ class Group:
             _, keys = self._noticed()
             keys |= {name.partition(".")[2] for name in self.told if name.startswith("message_key_not_read.")}
             said += [f"Of messages these keys are not read: {named(sorted(keys), MOST_NAMED)}."] if keys else []
-        verdicts = [name for name in columns if normal(name) in GOOD | BAD | GRADES]
-        if verdicts:
-            said.append(
-                f"Whether an answer is good may stand in {named(verdicts, MOST_NAMED)}, of which no notice is taken. "
-                "If it does, say in the recipe which answers are learned: `record.accept`."
-            )
         said += [
             f"{count:,} of the {self.records:,} records of these rows would go to quarantine as {why}."
             for why, count in self.rejected.items()
         ]
-        said += [f"{self.ungraded}."] if self.ungraded else []
+        return said + self.questions()
+
+    def questions(self) -> list[str]:
+        """What only the reader can know: which answers are good, a sentence each."""
+        read = self.read_as()
+        columns = {name: seen for name, seen in self.profile.columns.items() if seen.filled and name not in read}
+        verdicts = [
+            name
+            for name, seen in columns.items()
+            if normal(name) in GOOD | BAD | GRADES or seen.types.keys() <= {"boolean", "null"}
+        ]
+        asked = [f"{self.ungraded}."] if self.ungraded else []
+        if verdicts:
+            first = self.expression(verdicts[0]) + (" >= 4" if normal(verdicts[0]) in GRADES else "")
+            asked.append(
+                f"Whether an answer is good may stand in {named(verdicts, MOST_NAMED)}, of which no notice is taken. "
+                f"If it does, say in the recipe which answers are learned, such as `record: {{accept: {first}}}`."
+            )
+        return asked
+
+    def _verdicts(self) -> dict[str, str]:
+        """Columns of a guessed mapping that call answers good or bad, and the expression that is true of the good."""
+        found = self.guess
+        taken = {found.prompt, found.label, found.group, *found.answers}
+        said: dict[str, str] = {}
+        for name, seen in self.profile.columns.items():
+            known = normal(name)
+            if known not in GOOD | BAD or name in taken or not seen.filled:
+                continue
+            if seen.types.keys() <= {"boolean", "null"}:
+                said[name] = f"{self.expression(name)} is not {'true' if known in BAD else 'false'}"
+                continue
+            with suppress(UnknownVerdict):  # what it says is no verdict
+                good = [value for value in sorted(self.profile.distinct.get(name, ())) if truth(value, known in BAD)]
+                said[name] = f"({self.expression(name)} | string) in {json.dumps(good, ensure_ascii=False)}"
         return said
 
     def _noticed(self) -> tuple[set[str], set[str]]:

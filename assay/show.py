@@ -135,6 +135,8 @@ def _reading(group: Group) -> str:
         known = ", ".join(shape for shape, _ in group.shapes.most_common())
         ends = ", whose answers are JSON: they become the target" if group.structured else ""
         return f"{seen}Read as {known}{ends}. The recipe needs no mapping of turns."
+    if group.asks is not None:
+        return f"{seen}Rows of no known shape, of which nothing is guessed."
     # What was looked for stands in docs/shapes.md, and the columns above: what is left is what the row has amiss.
     amiss = (group.unrecognised or "").partition("; looked for ")[0]
     why = f" ({amiss})" if amiss and not amiss.startswith("columns ") else ""

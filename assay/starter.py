@@ -125,7 +125,8 @@ def write_starter(inspection: Inspection, folder: Path) -> list[Path]:
     texts = {
         "recipe.yaml": f"# yaml-language-server: $schema={RECIPE_SCHEMA}\n"
         f"# A starter, written by `assay inspect`: rows are read as {read_as}.\n"
-        + "".join(_remark(f"{sentence}.") for sentence in [*inspection.left_out(), *filter(None, [group.ungraded])])
+        + "".join(_remark(f"{sentence}.") for sentence in inspection.left_out())
+        + "".join(map(_remark, group.questions()))
         + "# Look at it with `assay preview`, mend what was guessed wrongly, then run `assay curate`.\n"
         + _yaml(recipe)
         + PII,
