@@ -15,7 +15,7 @@ from curate.read.encoding import SAMPLE, encoding_of
 from curate.read.mapping import Mapper, RecordMapping, RowError
 from curate.read.message_tree import TREE_KEYS
 from curate.read.profile import MOSTLY, Guess, Profile, Seen, guess, json_object
-from curate.read.raw import InputFile, Row, Unread, read_rows
+from curate.read.raw import InputFile, Row, Unread, form_of, read_rows
 from curate.read.verdicts import BAD, GOOD, GRADES, JUDGING, UnknownVerdict, normal, truth
 from curate.record import SCHEMA
 
@@ -38,9 +38,7 @@ class Group:
     """Files that would be read in one way: of one format and one shape, or of one set of columns."""
 
     format: str | None
-    """None for archives."""
-    packed: bool = False
-    """Whether the files are compressed, or archives."""
+    """The first file's; None for archives."""
     options: dict[str, Any] = field(default_factory=dict)
     """What a recipe's source must state beside the files' names."""
     layout: str = ""
@@ -81,6 +79,11 @@ class Group:
     """Why the first of the rows without a shape has none."""
     asks: str | None = None
     """What the first of the rows asks of which only the recipe can say what is to be learned."""
+
+    @property
+    def formats(self) -> list[str]:
+        """The formats of its files: what is in a file decides, so rows alike are one group in whatever format."""
+        return list(dict.fromkeys(file.format or "archive" for file in self.files))
 
     @property
     def size(self) -> int:
@@ -170,7 +173,8 @@ class Group:
             noticed, _ = self._noticed()
             roles.update(dict.fromkeys(noticed, "read") | self.taken)
         elif self.asks is None:
-            roles |= dict.fromkeys(self._verdicts(), "feedback") | {found.group: "group", found.prompt: "prompt"}
+            roles.update(dict.fromkeys(self._verdicts(), "feedback"))
+            roles |= {found.group: "group", found.prompt: "prompt"}
             roles.update(dict.fromkeys(found.answers, "target" if found.target else "answer"))
         return {name: role for name, role in roles.items() if name is not None}
 
@@ -254,7 +258,7 @@ class Group:
         files = self.files[:: max(1, -(-len(self.files) // min(MOST_FILES, rows)))]
         self.opened = len(files)
         for file in files:
-            if self.format not in (None, "parquet", "arrow") and not self.packed:
+            if file.format not in (None, "parquet", "arrow") and form_of(file)[0] is None:
                 self.encodings[_encoding(file)] += 1
         read: Counter[str] = Counter()
         for file, number, row in mapped_rows(files, rows):
@@ -302,23 +306,31 @@ class Group:
 
     def _count(self, read: Counter[str], sampled: list[InputFile], rows: int) -> tuple[int | None, bool]:
         """The rows of all files: (number or None, whether it is a count)."""
-        if self.format in ("text", "front_matter") and not self.layout and not self.packed:
+        if self.format in ("text", "front_matter") and not self.layout:
             return len(self.files), True
         if all(read[file.name] < max(1, rows // len(sampled)) for file in sampled):
             exact = len(sampled) == len(self.files)
             return round(read.total() * len(self.files) / len(sampled)), exact
-        if self.format == "parquet":
-            import pyarrow.parquet as pq
+        first = self.profile.first
+        each = sum(len(json.dumps(row, default=str, ensure_ascii=False).encode()) for row in first) / max(1, len(first))
+        counts = [_rows_of(file, each) for file in self.files] if self.size <= COUNTED else []
+        if not counts or None in counts:
+            known = each and all(form_of(file)[0] is None and file.format is not None for file in self.files)
+            return (round(self.size / each), False) if known else (None, False)
+        return sum(number for number, _ in filter(None, counts)), all(exact for _, exact in filter(None, counts))
 
-            return sum(pq.ParquetFile(file.path).metadata.num_rows for file in self.files), True
-        if self.format is None or self.packed:
-            return None, False
-        if self.format in ("jsonl", "csv", "tsv") and self.size <= COUNTED:
-            lines = sum(_lines(file) for file in self.files)
-            header = self.format != "jsonl" and self.options.get("header", True)
-            return lines - len(self.files) * header, self.format == "jsonl"
-        seen = sum(len(json.dumps(row, default=str, ensure_ascii=False).encode()) for row in self.profile.first)
-        return (round(self.size * len(self.profile.first) / seen), False) if seen else (None, False)
+
+def _rows_of(file: InputFile, size: float) -> tuple[int, bool] | None:
+    """The rows of a file of rows of about `size` bytes (number, whether it is a count); None where it is packed."""
+    if file.format is None or form_of(file)[0] is not None:
+        return None
+    if file.format == "parquet":
+        import pyarrow.parquet as pq
+
+        return pq.ParquetFile(file.path).metadata.num_rows, True
+    if file.format in ("jsonl", "csv", "tsv"):
+        return _lines(file) - (file.format != "jsonl" and file.options.header), file.format == "jsonl"
+    return (round(file.size / size), False) if size else None
 
 
 def mapped_rows(files: list[InputFile], rows: int | None = None) -> Iterator[tuple[InputFile, int, Row | Unread]]:
@@ -366,10 +378,10 @@ def answer_of(record: dict[str, Any]) -> str | None:
     return str(last["content"]) if last["role"] == "assistant" else None
 
 
-def named(names: Iterable[str], most: int) -> str:
-    """Names one after the other, no more than `most` of them."""
+def named(names: Iterable[str], most: int, rest: str = "more") -> str:
+    """Names one after the other, no more than `most` of them, and how many the `rest` are."""
     every = list(names)
-    return (", ".join(every[:most]) or "none") + (f" and {len(every) - most:,} more" if len(every) > most else "")
+    return (", ".join(every[:most]) or "none") + (f" and {len(every) - most:,} {rest}" if len(every) > most else "")
 
 
 def _encoding(file: InputFile) -> str:

@@ -43,7 +43,9 @@ class Inspection(Result):
     def __repr__(self) -> str:
         group = self.groups[0]
         what = ", ".join(group.shapes) or "no known shape"
-        return f"Inspection({self.path}: {group.profile.rows:,} rows of {group.format} looked at, {what})"
+        return (
+            f"Inspection({self.path}: {group.profile.rows:,} rows of {' and '.join(group.formats)} looked at, {what})"
+        )
 
     def tables(self) -> list[Table]:
         """The files by how they would be read, and the columns of the largest group."""
@@ -65,11 +67,11 @@ class Inspection(Result):
         """What a starter recipe does not read, a sentence each."""
         others = [label(group) for group in self.groups[1:]]
         return [
-            f"{what}: {named(names, MOST_GROUPS)}"
-            for what, names in (
-                ("Other kinds of files, each to be inspected by itself", others),
-                ("Passed over, of no known format", self.passed_over),
-                ("Hidden, and left alone", self.hidden),
+            f"{what}: {named(names, MOST_GROUPS, rest)}"
+            for what, names, rest in (
+                ("Other kinds of files, each to be inspected by itself", others, "more kinds"),
+                ("Passed over, of no known format", self.passed_over, "more"),
+                ("Hidden, and left alone", self.hidden, "more"),
             )
             if names
         ]
@@ -181,9 +183,13 @@ def _grouped(found: list[_Found]) -> list[Group]:
     for each in found:
         known = each.file.format, each.packed, repr(each.options)
         like = *known, each.file.path.suffix
-        key = (*known, _kind(each.file)) if each.file.name in looked_at else likely.get(like, like)
+        key: Any = likely.get(like, like)
+        if each.file.name in looked_at:
+            kind = _kind(each.file)
+            alike = each.file.format not in (None, "text", "front_matter") and kind is not None
+            key = (repr(each.options), kind) if alike else (*known, kind)
         likely.setdefault(like, key)
-        group = groups.setdefault(key, Group(each.file.format, each.packed, each.options, each.layout))
+        group = groups.setdefault(key, Group(each.file.format, each.options, each.layout))
         group.files.append(each.file)
     return list(groups.values())
 
@@ -206,7 +212,7 @@ def _files(inspection: Inspection) -> Table:
     found = [
         [
             label(group),
-            ", ".join([group.format or "archive", *group.encodings]),
+            ", ".join([*group.formats, *group.encodings]),
             _shapes(group),
             f"{group.size / 2**20:,.1f}",
             f"{group.profile.rows:,}",
@@ -267,6 +273,7 @@ def _told(group: Group) -> dict[str, Any]:
     return {
         "files": [file.name for file in group.files],
         "format": group.format,
+        "formats": group.formats,
         "options": group.options,
         "layout": group.layout,
         "encodings": group.encodings,

@@ -194,7 +194,7 @@ def test_files_of_one_kind_are_taken_together_and_the_largest_kind_comes_first(t
     (tmp_path / "in/c.csv").write_text("x,y\n1,2\n")
     (tmp_path / "in/LICENSE").write_text("MIT")
     (tmp_path / "in/.hidden.jsonl").write_text("{}")
-    write(tmp_path / "in/unnamed.rows", [{"x": 1, "y": 2}])
+    write(tmp_path / "in/unnamed.rows", [{"x": 1, "z": 2}])
     found = inspect(tmp_path / "in", 40)
     assert found.passed_over == ["LICENSE"]
     assert [[file.name for file in group.files] for group in found.groups] == [
@@ -576,3 +576,20 @@ def test_rows_of_files_that_are_not_opened_are_an_estimate(tmp_path: Path) -> No
         (tmp_path / f"deep/{n}.json").write_text('[{"question": "q"}]')
     group = next(group for group in inspect(tmp_path / "deep", 1000).groups)
     assert (group.opened, group.total, group.exact) == (150, 450, False)
+
+
+def test_rows_alike_are_one_kind_in_whatever_format_and_the_starter_reads_them_all(tmp_path: Path) -> None:
+    rows = [{"prompt": f"Is {n} even?", "completion": f"Divide {n} by two."} for n in range(10)]
+    write(tmp_path / "in/a.json", rows[:2])
+    (tmp_path / "in/b.json").write_text(json.dumps(rows[2:4]))
+    (tmp_path / "in/c.jsonl.gz").write_bytes(gzip.compress(write(tmp_path / "packed", rows[4:6]).read_bytes()))
+    pq.write_table(pa.Table.from_pylist(rows[6:8]), tmp_path / "in/d.parquet")
+    (tmp_path / "in/e.csv").write_text(
+        "prompt,completion\n" + "".join(f"{r['prompt']},{r['completion']}\n" for r in rows[8:])
+    )
+    found = inspect(tmp_path / "in", 1000)
+    [group] = found.groups
+    assert group.formats == ["jsonl", "json", "parquet", "csv"]
+    assert (group.total, group.exact, group.shapes) == (10, True, {"prompt": 10})
+    recipe, *_ = write_starter(found, tmp_path / "mine")
+    assert len(yaml.safe_load(recipe.read_text("utf-8"))["sources"][0]["files"]) == 5
