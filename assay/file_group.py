@@ -108,7 +108,8 @@ class Group:
     def has_mapping(self) -> bool:
         """Whether a mapping is known or guessed, or the rows ask for one."""
         found = self.guess
-        return self.recognised or self.asks is not None or (found.prompt is not None and bool(found.answers))
+        guessed = found.prompt is not None and bool(found.answers) and not self.lone
+        return self.recognised or self.asks is not None or guessed
 
     @property
     def guess(self) -> Guess:
@@ -132,13 +133,18 @@ class Group:
                 f"{self.files[0].name}: {self.asks}.",
                 remedy="Write that into the recipe's `record`: only you can know it.",
             )
+        if self.lone:
+            raise AssayError(
+                f"{self.files[0].name}: one object, of no known shape; nothing tells what its columns are.",
+                remedy="If rows lie below a key, name it with `--rows KEY`; else write the recipe's `record` by hand.",
+            )
         found = self.guess
         if self.recognised:
             mapping: dict[str, Any] = {"target": "turns[-1].content"} if self.structured else {}
         else:
             if found.prompt is None or not found.answers:
                 what = "a prompt" if found.prompt is None else "an answer"
-                columns = named(self.profile.columns, MOST_NAMED)
+                columns = named((name for name in self.profile.columns if not name.startswith("_")), MOST_NAMED)
                 raise AssayError(
                     f"No column looks like {what}; there are {columns}.",
                     remedy="Write the recipe's `record` by hand: `turns` for what is said, `target` for a JSON answer.",
@@ -172,7 +178,7 @@ class Group:
         if self.recognised:
             noticed, _ = self._noticed()
             roles.update(dict.fromkeys(noticed, "read") | self.taken)
-        elif self.asks is None:
+        elif self.asks is None and not self.lone:
             roles.update(dict.fromkeys(self._verdicts(), "feedback"))
             roles |= {found.group: "group", found.prompt: "prompt"}
             roles.update(dict.fromkeys(found.answers, "target" if found.target else "answer"))
@@ -211,7 +217,7 @@ class Group:
             if normal(name) in GOOD | BAD | GRADES or seen.types.keys() <= {"boolean", "null"}
         ]
         asked = [f"{self.ungraded}."] if self.ungraded else []
-        if verdicts:
+        if verdicts and self.has_mapping:
             first = self.expression(verdicts[0]) + (" >= 4" if normal(verdicts[0]) in GRADES else "")
             asked.append(
                 f"Whether an answer is good may stand in {named(verdicts, MOST_NAMED)}, of which no notice is taken. "
