@@ -4,6 +4,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -12,9 +13,10 @@ from curate.errors import AssayError
 from curate.read.conversation import UNGRADED_ANSWER
 from curate.read.encoding import SAMPLE, encoding_of
 from curate.read.mapping import Mapper, RecordMapping, RowError
+from curate.read.message_tree import TREE_KEYS
 from curate.read.profile import LAST_WORDS, MOSTLY, OFFERED, WORD, Guess, Profile, Seen, guess, json_object
-from curate.read.raw import InputFile, Row, Unread, read_rows
-from curate.read.verdicts import BAD, GOOD, GRADES, JUDGING, MESSAGE, evidence, judge, normal
+from curate.read.raw import InputFile, Row, Unread, form_of, read_rows
+from curate.read.verdicts import BAD, GOOD, GRADES, JUDGING, MESSAGE, UnknownVerdict, evidence, judge, normal, truth
 from curate.record import SCHEMA
 
 IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -38,9 +40,7 @@ class Group:
     """Files that would be read in one way: of one format and one shape, or of one set of columns."""
 
     format: str | None
-    """None for archives."""
-    packed: bool = False
-    """Whether the files are compressed, or archives."""
+    """The first file's; None for archives."""
     options: dict[str, Any] = field(default_factory=dict)
     """What a recipe's source must state beside the files' names."""
     layout: str = ""
@@ -60,23 +60,32 @@ class Group:
     """Columns of recognised rows, and what each was taken for."""
     told: Counter[str] = field(default_factory=Counter)
     """What is counted of recognised rows beside their shapes."""
+    records: int = 0
+    """Of recognised rows."""
     rejected: Counter[str] = field(default_factory=Counter)
     """Records that go to quarantine for what their rows say of the answers, by reason."""
+    ungraded: str | None = None
+    """What the first of the records asks whose answer is graded."""
     answers: Seen = field(default_factory=Seen)
     """The JSON objects that recognised rows have for their answers."""
     answered: int = 0
     """Recognised records that have an answer."""
     record: dict[str, Any] | None = None
     """The first row as a record, where one can be made of it."""
+    record_goes: str | None = None
+    """Why that record goes to quarantine, if it does."""
     unread: list[tuple[str, str]] = field(default_factory=list)
     """Where and why, of the first rows that cannot be read."""
     unreadable: int = 0
     unrecognised: str | None = None
     """Why the first of the rows without a shape has none."""
-    grades: str | None = None
-    """What the first of the answers that are graded is to be told by."""
     asks: str | None = None
     """What the first of the rows asks of which only the recipe can say what is to be learned."""
+
+    @property
+    def formats(self) -> list[str]:
+        """The formats of its files: what is in a file decides, so rows alike are one group in whatever format."""
+        return list(dict.fromkeys(file.format or "archive" for file in self.files))
 
     @property
     def size(self) -> int:
@@ -91,6 +100,18 @@ class Group:
     def structured(self) -> bool:
         """Whether nearly all answers of recognised rows are JSON objects."""
         return self.answered > 0 and self.answers.count >= MOSTLY * self.answered
+
+    @property
+    def lone(self) -> bool:
+        """Whether all there is is one object of no shape: settings, mostly."""
+        return self.format == "json" and self.profile.rows == self.total == 1 and not self.recognised
+
+    @property
+    def has_mapping(self) -> bool:
+        """Whether a mapping is known or guessed, or the rows ask for one."""
+        found = self.guess
+        guessed = found.prompt is not None and bool(found.answers) and not self.lone
+        return self.recognised or self.asks is not None or guessed
 
     @property
     def guess(self) -> Guess:
@@ -112,7 +133,12 @@ class Group:
         if self.asks is not None and not self.recognised:
             raise AssayError(
                 f"{self.files[0].name}: {self.asks}.",
-                remedy="Write the recipe's `record` by hand: nothing is guessed of answers that may be bad ones.",
+                remedy="Write that into the recipe's `record`: only you can know it.",
+            )
+        if self.lone:
+            raise AssayError(
+                f"{self.files[0].name}: one object, of no known shape; nothing tells what its columns are.",
+                remedy="If rows lie below a key, name it with `--rows KEY`; else write the recipe's `record` by hand.",
             )
         found = self.guess
         if self.recognised:
@@ -120,7 +146,7 @@ class Group:
         else:
             if found.prompt is None or not found.answers:
                 what = "a prompt" if found.prompt is None else "an answer"
-                columns = named(self.profile.columns, MOST_NAMED)
+                columns = named((name for name in self.profile.columns if not name.startswith("_")), MOST_NAMED)
                 raise AssayError(
                     f"No column looks like {what}; there are {columns}.",
                     remedy="Write the recipe's `record` by hand: `turns` for what is said, `target` for a JSON answer.",
@@ -136,6 +162,8 @@ class Group:
                 mapping["target"] = {name: self.expression(name) for name in found.answers}
             if found.group is not None:
                 mapping["group"] = self.expression(found.group)
+            if verdicts := self._verdicts():
+                mapping["accept"] = " and ".join(verdicts.values())
         if found.label is not None and self.taken.get(found.label) in (None, "label"):
             mapping["label"] = self.expression(found.label)
         return mapping
@@ -166,7 +194,7 @@ class Group:
                     remedy="Write the recipe's `record` by hand: in `turns` the question, and what is offered.",
                 )
             return
-        used = {found.prompt, found.label, *found.answers}
+        used = {found.prompt, found.label, *found.answers, *self._verdicts()}
         for row in self.profile.first:
             why, _ = judge({name: value for name, value in row.items() if name not in used})
             if why is not None:
@@ -191,7 +219,8 @@ class Group:
         if self.recognised:
             noticed, _ = self._noticed()
             roles.update(dict.fromkeys(noticed, "read") | self.taken)
-        elif self.asks is None:
+        elif self.asks is None and not self.lone:
+            roles.update(dict.fromkeys(self._verdicts(), "feedback"))
             roles |= {found.group: "group", found.prompt: "prompt"}
             roles.update(dict.fromkeys(found.answers, "target" if found.target else "answer"))
         return {name: role for name, role in roles.items() if name is not None}
@@ -201,7 +230,11 @@ class Group:
         if not self.profile.rows:
             return []
         read = self.read_as()
-        columns = [name for name in self.profile.columns if name not in read and not name.startswith("_")]
+        columns = [
+            name
+            for name, seen in self.profile.columns.items()
+            if seen.filled and name not in read and not name.startswith("_")
+        ]
         said = [f"No notice is taken of {named(columns, MOST_NAMED)}."] if columns else []
         if self.opened < len(self.files):
             said.append(f"Of {len(self.files):,} files {self.opened:,} were opened, at equal distances.")
@@ -210,19 +243,47 @@ class Group:
             keys = {key for key in keys if normal(key) not in MESSAGE | JUDGING}
             keys |= {name.partition(".")[2] for name in self.told if name.startswith("message_key_not_read.")}
             said += [f"Of messages these keys are not read: {named(sorted(keys), MOST_NAMED)}."] if keys else []
-        verdicts = [name for name in columns if normal(name) in GOOD | BAD | GRADES or normal(name).endswith(GRADED)]
-        if verdicts:
-            said.append(
-                f"Whether an answer is good may stand in {named(verdicts, MOST_NAMED)}, of which no notice is taken. "
-                "If it does, say in the recipe which answers are learned: `record.accept`."
-            )
         said += [
-            f"{count:,} records of the rows looked at go to quarantine as {why}."
+            f"{count:,} of the {self.records:,} records of these rows would go to quarantine as {why}."
             for why, count in self.rejected.items()
         ]
-        said += (
-            [f"{self.rejected[UNGRADED_ANSWER]:,} of them wait for the recipe: {self.grades}."] if self.grades else []
-        )
+        return said + self.questions()
+
+    def questions(self) -> list[str]:
+        """What only the reader can know: which answers are good, a sentence each."""
+        read = self.read_as()
+        columns = {name: seen for name, seen in self.profile.columns.items() if seen.filled and name not in read}
+        verdicts = [
+            name
+            for name, seen in columns.items()
+            if normal(name) in GOOD | BAD | GRADES
+            or normal(name).endswith(GRADED)
+            or seen.types.keys() <= {"boolean", "null"}
+        ]
+        asked = [f"{self.ungraded}."] if self.ungraded else []
+        if verdicts and self.has_mapping:
+            first = self.expression(verdicts[0]) + (" >= 4" if normal(verdicts[0]) in GRADES else "")
+            asked.append(
+                f"Whether an answer is good may stand in {named(verdicts, MOST_NAMED)}, of which no notice is taken. "
+                f"If it does, say in the recipe which answers are learned, such as `record: {{accept: {first}}}`."
+            )
+        return asked
+
+    def _verdicts(self) -> dict[str, str]:
+        """Columns of a guessed mapping that call answers good or bad, and the expression that is true of the good."""
+        found = self.guess
+        taken = {found.prompt, found.label, found.group, *found.answers}
+        said: dict[str, str] = {}
+        for name, seen in self.profile.columns.items():
+            known = normal(name)
+            if known not in GOOD | BAD or name in taken or not seen.filled:
+                continue
+            if seen.types.keys() <= {"boolean", "null"}:
+                said[name] = f"{self.expression(name)} is not {'true' if known in BAD else 'false'}"
+                continue
+            with suppress(UnknownVerdict):  # what it says is no verdict
+                good = [value for value in sorted(self.profile.distinct.get(name, ())) if truth(value, known in BAD)]
+                said[name] = f"({self.expression(name)} | string) in {json.dumps(good, ensure_ascii=False)}"
         return said
 
     def _noticed(self) -> tuple[set[str], set[str]]:
@@ -239,14 +300,15 @@ class Group:
                 for key in {key for each in value for key in each if each[key] is not None}:
                     without = [{other: each[other] for other in each if other != key} for each in value]
                     keys[key] = keys.get(key, False) or _made(row | {name: without}) != made
-        return columns, {key for key, read in keys.items() if not read}
+        known = {key for key in keys if normal(key) in JUDGING} | ({*TREE_KEYS} if "oasst" in self.shapes else set())
+        return columns, {key for key, read in keys.items() if not read} - known
 
     def sample(self, rows: int) -> None:
         """Look at some rows of all files, as many of each."""
         files = self.files[:: max(1, -(-len(self.files) // min(MOST_FILES, rows)))]
         self.opened = len(files)
         for file in files:
-            if self.format not in (None, "parquet", "arrow") and not self.packed:
+            if file.format not in (None, "parquet", "arrow") and form_of(file)[0] is None:
                 self.encodings[_encoding(file)] += 1
         read: Counter[str] = Counter()
         for file, number, row in mapped_rows(files, rows):
@@ -266,6 +328,7 @@ class Group:
             except (AssayError, RowError):
                 return
             self.record = {name: made[0][name] for name in SCHEMA.names if made[0].get(name)}
+            self.record_goes = f"to quarantine as {made[0]['rejected'][0]}" if made[0].get("rejected") else None
 
     def _add(self, row: Row) -> None:
         self.profile.add(row)
@@ -278,13 +341,14 @@ class Group:
         shape, *others = records[0]["told"]
         self.shapes[shape] += 1
         self.told.update(others)
+        self.records += len(records)
         for record in records:
             self.taken |= record.get("taken") or {}
             if record.get("rejected"):
                 reason, why = record["rejected"]
                 self.rejected[reason] += 1
                 if reason == UNGRADED_ANSWER:
-                    self.grades = self.grades or str(why["message"])
+                    self.ungraded = self.ungraded or str(why["message"])
             elif (answer := answer_of(record)) is not None:
                 self.answered += 1
                 if (found := json_object(answer)) is not None:
@@ -294,20 +358,29 @@ class Group:
         """The rows of all files: (number or None, whether it is a count)."""
         if self.format in ("text", "front_matter") and not self.layout:
             return len(self.files), True
-        if all(read[file.name] < max(1, rows // len(sampled)) for file in self.files):
-            return read.total(), True
-        if self.format == "parquet":
-            import pyarrow.parquet as pq
+        if all(read[file.name] < max(1, rows // len(sampled)) for file in sampled):
+            exact = len(sampled) == len(self.files)
+            return round(read.total() * len(self.files) / len(sampled)), exact
+        first = self.profile.first
+        each = sum(len(json.dumps(row, default=str, ensure_ascii=False).encode()) for row in first) / max(1, len(first))
+        counts = [_rows_of(file, each) for file in self.files] if self.size <= COUNTED else []
+        if not counts or None in counts:
+            known = each and all(form_of(file)[0] is None and file.format is not None for file in self.files)
+            return (round(self.size / each), False) if known else (None, False)
+        return sum(number for number, _ in filter(None, counts)), all(exact for _, exact in filter(None, counts))
 
-            return sum(pq.ParquetFile(file.path).metadata.num_rows for file in self.files), True
-        if self.format is None or self.packed:
-            return None, False
-        if self.format in ("jsonl", "csv", "tsv") and self.size <= COUNTED:
-            lines = sum(_lines(file) for file in self.files)
-            header = self.format != "jsonl" and self.options.get("header", True)
-            return lines - len(self.files) * header, self.format == "jsonl"
-        seen = sum(len(json.dumps(row, default=str, ensure_ascii=False).encode()) for row in self.profile.first)
-        return (round(self.size * len(self.profile.first) / seen), False) if seen else (None, False)
+
+def _rows_of(file: InputFile, size: float) -> tuple[int, bool] | None:
+    """The rows of a file of rows of about `size` bytes (number, whether it is a count); None where it is packed."""
+    if file.format is None or form_of(file)[0] is not None:
+        return None
+    if file.format == "parquet":
+        import pyarrow.parquet as pq
+
+        return pq.ParquetFile(file.path).metadata.num_rows, True
+    if file.format in ("jsonl", "csv", "tsv"):
+        return _lines(file) - (file.format != "jsonl" and file.options.header), file.format == "jsonl"
+    return (round(file.size / size), False) if size else None
 
 
 def mapped_rows(files: list[InputFile], rows: int | None = None) -> Iterator[tuple[InputFile, int, Row | Unread]]:
@@ -355,10 +428,10 @@ def answer_of(record: dict[str, Any]) -> str | None:
     return str(last["content"]) if last["role"] == "assistant" else None
 
 
-def named(names: Iterable[str], most: int) -> str:
-    """Names one after the other, no more than `most` of them."""
+def named(names: Iterable[str], most: int, rest: str = "more") -> str:
+    """Names one after the other, no more than `most` of them, and how many the `rest` are."""
     every = list(names)
-    return (", ".join(every[:most]) or "none") + (f" and {len(every) - most:,} more" if len(every) > most else "")
+    return (", ".join(every[:most]) or "none") + (f" and {len(every) - most:,} {rest}" if len(every) > most else "")
 
 
 def _encoding(file: InputFile) -> str:

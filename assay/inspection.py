@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from assay.file_group import MOST_FILES, Group, named, record_of, rows_recognised
+from assay.file_group import Group, named, record_of, rows_recognised
 from assay.layouts import layout
 from assay.result import Result
 from curate.errors import AssayError
@@ -18,6 +18,8 @@ from curate.read.profile import example
 from curate.read.raw import Files, InputFile, Unread, find_files, form_of
 from curate.table import Table
 
+MOST_OPENED = 2_000
+"""Files whose first row is looked at for what they have in common, at equal distances."""
 MOST_GROUPS, MOST_COLUMNS, LONGEST_EXAMPLE = 8, 40, 60
 """What tables show: groups, columns, characters of an example."""
 
@@ -41,7 +43,9 @@ class Inspection(Result):
     def __repr__(self) -> str:
         group = self.groups[0]
         what = ", ".join(group.shapes) or "no known shape"
-        return f"Inspection({self.path}: {group.profile.rows:,} rows of {group.format} looked at, {what})"
+        return (
+            f"Inspection({self.path}: {group.profile.rows:,} rows of {' and '.join(group.formats)} looked at, {what})"
+        )
 
     def tables(self) -> list[Table]:
         """The files by how they would be read, and the columns of the largest group."""
@@ -63,11 +67,11 @@ class Inspection(Result):
         """What a starter recipe does not read, a sentence each."""
         others = [label(group) for group in self.groups[1:]]
         return [
-            f"{what}: {named(names, MOST_GROUPS)}"
-            for what, names in (
-                ("Other kinds of files, each to be inspected by itself", others),
-                ("Passed over, of no known format", self.passed_over),
-                ("Hidden, and left alone", self.hidden),
+            f"{what}: {named(names, MOST_GROUPS, rest)}"
+            for what, names, rest in (
+                ("Other kinds of files, each to be inspected by itself", others, "more kinds"),
+                ("Passed over, of no known format", self.passed_over, "more"),
+                ("Hidden, and left alone", self.hidden, "more"),
             )
             if names
         ]
@@ -107,17 +111,17 @@ def inspect(path: Path, sample: int, options: Mapping[str, Any] | None = None) -
     groups = _grouped(found)
     if not groups:
         raise AssayError(
-            f"{path}: no file of a known format.",
+            f"{path}: no file of a known format, among {named(passed_over, MOST_GROUPS)}.",
             remedy="Assay reads JSON, JSON lines, CSV, TSV, Parquet, Arrow, text and text with YAML front matter; "
             "state `--format` if it is one of these.",
         )
     for group in groups:
         group.sample(sample)
 
-    def order(group: Group) -> tuple[bool, bool, int, str]:
-        # Text beside data is mostly what is said about the data, or what it was made of.
-        only_text = group.profile.columns.keys() <= {"text", "name", "number", "_member"}
-        return not group.profile.rows, only_text, -group.size, group.files[0].name
+    def order(group: Group) -> tuple[bool, bool, bool, int, str]:
+        # Text and lone objects beside data are mostly what is said about the data, or what it was made of.
+        beside = group.profile.columns.keys() <= {"text", "name", "number", "_member"} or group.lone
+        return not group.profile.rows, beside, not group.has_mapping, -group.size, group.files[0].name
 
     return Inspection(path, drop, sorted(groups, key=order), passed_over, hidden)
 
@@ -172,16 +176,20 @@ def _has_front_matter(path: Path) -> bool:
 
 
 def _grouped(found: list[_Found]) -> list[Group]:
-    """Files by how they would be read; of more than MOST_FILES some are opened, and others taken to be as those are."""
-    looked_at = {each.file.name: each for each in found[:: max(1, -(-len(found) // MOST_FILES))]}
+    """Files by how they would be read; where there are too many some are opened, and others taken to be alike."""
+    looked_at = {each.file.name: each for each in found[:: max(1, -(-len(found) // MOST_OPENED))]}
     groups: dict[Any, Group] = {}
     likely: dict[Any, Any] = {}
     for each in found:
         known = each.file.format, each.packed, repr(each.options)
         like = *known, each.file.path.suffix
-        key = (*known, _kind(each.file)) if each.file.name in looked_at else likely.get(like, like)
+        key: Any = likely.get(like, like)
+        if each.file.name in looked_at:
+            kind = _kind(each.file)
+            alike = each.file.format not in (None, "text", "front_matter") and kind is not None
+            key = (repr(each.options), kind) if alike else (*known, kind)
         likely.setdefault(like, key)
-        group = groups.setdefault(key, Group(each.file.format, each.packed, each.options, each.layout))
+        group = groups.setdefault(key, Group(each.file.format, each.options, each.layout))
         group.files.append(each.file)
     return list(groups.values())
 
@@ -204,8 +212,8 @@ def _files(inspection: Inspection) -> Table:
     found = [
         [
             label(group),
-            ", ".join([group.format or "archive", *group.encodings]),
-            ", ".join(f"{shape} ({rows:,})" for shape, rows in group.shapes.most_common()) or "unknown",
+            ", ".join([*group.formats, *group.encodings]),
+            _shapes(group),
             f"{group.size / 2**20:,.1f}",
             f"{group.profile.rows:,}",
             _total(group),
@@ -217,6 +225,12 @@ def _files(inspection: Inspection) -> Table:
         found.append([f"... and {len(inspection.groups) - MOST_GROUPS:,} other kinds of files", *[""] * 6])
     columns = ["files", "format", "shape", "MiB", "rows looked at", "of", "unreadable"]
     return Table("files", f"Files of {inspection.path}", columns, found, texts=3)
+
+
+def _shapes(group: Group) -> str:
+    rest = group.profile.rows - sum(group.shapes.values())
+    found = [f"{shape} ({rows:,})" for shape, rows in group.shapes.most_common()]
+    return ", ".join([*found, *([f"unknown ({rest:,})"] if rest else [])] if found else ["unknown"])
 
 
 def _total(group: Group) -> str:
@@ -259,6 +273,7 @@ def _told(group: Group) -> dict[str, Any]:
     return {
         "files": [file.name for file in group.files],
         "format": group.format,
+        "formats": group.formats,
         "options": group.options,
         "layout": group.layout,
         "encodings": group.encodings,

@@ -1,6 +1,7 @@
 """What the terminal shows of a result: of most their tables and places, of an inspection and of previewed rows more."""
 
 import json
+from typing import Any
 
 import yaml
 from rich.panel import Panel
@@ -106,18 +107,19 @@ def print_inspection(inspection: Inspection) -> None:
     console.print(Text(harmless(_reading(group))))
     for note in group.notes():
         console.print(Text(harmless(note), style="yellow"))
+    told: dict[str, Any] = {"sources": [{"files": ["..."], **group.options}]} if group.options else {}
     try:
-        mapping = group.mapping()
+        if mapping := group.mapping():
+            told["record"] = mapping
     except AssayError as error:
-        console.print(Text(harmless(error.message), style="yellow"))
-    else:
-        known = {"sources": [{"files": ["..."], **group.options}]} if group.options else {}
-        if told := known | ({"record": mapping} if mapping else {}):
-            written = yaml.safe_dump(told, sort_keys=False, allow_unicode=True)
-            console.print(Panel(Text(harmless(written.rstrip())), title="in a recipe"))
+        console.print(Text(harmless(f"{error.message} {error.remedy}"), style="yellow"))
+    if told:
+        written = yaml.safe_dump(told, sort_keys=False, allow_unicode=True)
+        console.print(Panel(Text(harmless(written.rstrip())), title="in a recipe"))
     if group.record is not None:
         record = json.dumps(_shortened(group.record), ensure_ascii=False, indent=1)
-        console.print(Panel(Text(harmless(record)), title="the first row as a record"))
+        title = f"the first row as a record, {group.record_goes}" if group.record_goes else "the first row as a record"
+        console.print(Panel(Text(harmless(record)), title=title))
     if inspection.written:
         recipe = inspection.written[0]
         next_step = f"Next: `assay preview {recipe}` shows rows as they will be trained; then `assay curate {recipe}`."
@@ -133,7 +135,12 @@ def _reading(group: Group) -> str:
         known = ", ".join(shape for shape, _ in group.shapes.most_common())
         ends = ", whose answers are JSON: they become the target" if group.structured else ""
         return f"{seen}Read as {known}{ends}. The recipe needs no mapping of turns."
-    return f"{seen}No known shape; what the columns look like is a guess. Of the first row: {group.unrecognised}."
+    if group.asks is not None:
+        return f"{seen}Rows of no known shape, of which nothing is guessed."
+    # What was looked for stands in docs/shapes.md, and the columns above: what is left is what the row has amiss.
+    amiss = (group.unrecognised or "").partition("; looked for ")[0]
+    why = f" ({amiss})" if amiss and not amiss.startswith("columns ") else ""
+    return f"{seen}Rows of no known shape{why}; what the columns look like is a guess."
 
 
 def _shortened(value: object) -> object:

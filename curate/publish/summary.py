@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from curate.manifest import DatasetManifest
 from curate.publish.check_result import Check
+from curate.publish.report import COUNTED, RENDERED, in_words
 from curate.publish.version import Curated
 from curate.read.shapes import SHAPES
 from curate.record import SPLITS
@@ -16,15 +17,6 @@ from curate.sets.index import Index
 from curate.stage import UNREAD_KEY
 from curate.table import Table
 
-COUNTED = {
-    "duplicate_key": "with a key given twice, of which the last value counts",
-    "empty_files": "(files of no bytes)",
-    "encoding_guessed": "whose encoding is a guess",
-    "reasoning_not_ended": "with reasoning that is begun and not ended",
-    "weighted": "with a weight other than 1, which is not used",
-    "weighted_messages": "with a weight of a message other than 1, which is not used",
-}
-"""What reading counts of rows beside their shapes, and what it is called."""
 CHANGED_FILE = (
     "Most rows are in an earlier version already, from a file of the same name: the file has grown or was mended. This "
     "version holds what is new in it. If the drop is all the rows there are, say `drop_is: all` in the recipe: the "
@@ -62,17 +54,15 @@ def _is_changed_file(curated: Curated) -> bool:
 def _counts(manifest: DatasetManifest) -> Table:
     counts = manifest.counts
     read = manifest.stages[0].counters
+    rendered = next((stage.counters for stage in manifest.stages if stage.name == "render"), {})
     rows = [
         ("rows in", counts.rows_in),
         *((f"  read as {shape}", read[shape]) for shape in SHAPES if shape in read),
         *((f"  {said}", read[told]) for told, said in COUNTED.items() if told in read),
-        *(
-            (f"  with `{name.removeprefix(UNREAD_KEY)}` in messages, which is not read", count)
-            for name, count in read.items()
-            if name.startswith(UNREAD_KEY)
-        ),
+        *((f"  {in_words(name)}", count) for name, count in read.items() if name.startswith(UNREAD_KEY)),
         *([("made by dividing others", counts.made)] if counts.made else []),
         ("kept", counts.kept),
+        *((f"  {said}", rendered[told]) for told, said in RENDERED.items() if rendered.get(told)),
         *((f"  {name}", counts.splits[name]) for name in SPLITS),
         ("quarantined", counts.quarantined),
         ("clusters of near-duplicates, and rows alone", counts.clusters),

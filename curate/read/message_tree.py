@@ -19,6 +19,8 @@ from curate.read.raw_row import Row, Unread
 DEEPEST_TREE = 100
 """Messages of a path: far more than people write, and few enough for what walks a nested value level by level."""
 MESSAGE = ("message_id", "text", "role")
+TREE_KEYS = (*MESSAGE, "parent_id", "message_tree_id", "replies", "rank", "deleted", "review_result", "labels")
+"""What is read of a message."""
 SPAM = 0.5
 """Share of the people who looked at a message and called it spam, from which on it is."""
 

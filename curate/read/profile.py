@@ -185,6 +185,7 @@ PROMPTS = (
 )
 ANSWERS = (
     *("answer", "output", "response", "completion", "target", "reply", "generation", "summary", "translation"),
+    *("corrected", "correction", "fixed"),
     *("headline", "code", "sql", "masked", "label", "labels", "category", "class", "entities", "spans"),
     *("antwort", "réponse", "respuesta", "resposta", "risposta", "回答", "答案", "답변"),
 )

@@ -84,6 +84,8 @@ LABEL, LABELS, WEIGHT, RANK = "label", "labels", "weight", "rank"
 else. A weight of 0 is not to be learned. A rank of 0 is the best, whatever the ranks beside it begin with."""
 MESSAGE = GOOD | {WEIGHT, "learn", "train_on_turn"}
 """Keys that say that a message is to be learned, where they are true."""
+JUDGING = MESSAGE | BAD | GRADES | {LABEL}
+"""Every name by which a column or a key of a message judges or grades."""
 SPANS = ("train_detail", "training_detail", "train_spans", "loss_spans")
 """Keys of a message that say which of its characters are to be learned."""
 

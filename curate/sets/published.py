@@ -60,8 +60,7 @@ def some_published(store: Store, name: str) -> list[Path]:
     """`published`, or an error where nothing is."""
     if folders := published(store, name):
         return folders
-    known = ", ".join(sorted(path.name for path in (store.root / "datasets").glob("*"))) or "nothing yet"
-    raise AssayError(f"{name}: no version in {store.root / 'datasets'}.", remedy=f"Published there: {known}.")
+    raise AssayError(f"{name}: no version in {store.root / 'datasets'}.", remedy=store.published_names("datasets"))
 
 
 def compared_rows(folder: Path) -> int:

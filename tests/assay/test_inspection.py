@@ -27,6 +27,7 @@ from curate.engine import map_in_process
 from curate.errors import AssayError
 from curate.pipeline import curate
 from curate.publish.summary import curation_tables
+from curate.read.mapping import Mapper, RecordMapping
 from curate.read.profile import Seen
 from curate.read.shapes import SHAPES
 from curate.record import SPLITS
@@ -193,18 +194,18 @@ def test_files_of_one_kind_are_taken_together_and_the_largest_kind_comes_first(t
     (tmp_path / "in/c.csv").write_text("x,y\n1,2\n")
     (tmp_path / "in/LICENSE").write_text("MIT")
     (tmp_path / "in/.hidden.jsonl").write_text("{}")
-    write(tmp_path / "in/unnamed.rows", [{"x": 1, "y": 2}])
+    write(tmp_path / "in/unnamed.rows", [{"x": 1, "z": 2}])
     found = inspect(tmp_path / "in", 40)
     assert found.passed_over == ["LICENSE"]
     assert [[file.name for file in group.files] for group in found.groups] == [
-        ["a.jsonl", "deep/b.jsonl"], ["unnamed.rows"], ["c.csv"],
+        ["a.jsonl", "deep/b.jsonl"], ["c.csv"], ["unnamed.rows"],
     ]  # fmt: skip
-    first, unnamed, _ = found.groups
+    first, _, unnamed = found.groups
     assert (first.format, first.options, first.profile.rows, first.shapes) == ("jsonl", {}, 40, {"alpaca": 40})
     assert (first.total, first.exact) == (60, True)
     assert found.hidden == [".hidden.jsonl"]
     assert found.left_out() == [
-        "Other kinds of files, each to be inspected by itself: unnamed.rows, c.csv",
+        "Other kinds of files, each to be inspected by itself: c.csv, unnamed.rows",
         "Passed over, of no known format: LICENSE",
         "Hidden, and left alone: .hidden.jsonl",
     ]
@@ -516,8 +517,79 @@ def test_what_columns_say_of_answers_is_shown(tmp_path: Path) -> None:
     rows = [{"prompt": f"Is {n} even?", "completion": "It is.", "label": n % 2 == 0} for n in range(20)]
     group = only(write(tmp_path / "feedback.jsonl", rows))
     assert group.read_as() == {"prompt": "prompt", "completion": "answer", "label": "feedback"}
-    assert group.notes() == ["10 records of the rows looked at go to quarantine as rejected_answer."]
+    assert group.notes() == ["10 of the 20 records of these rows would go to quarantine as rejected_answer."]
     assert "label" not in group.mapping()
-    rows = [{"mail": f"Is {n} even, please?", "our_reply": f"It is, number {n}.", "is_good": n % 2} for n in range(20)]
-    notes = only(write(tmp_path / "mails.jsonl", rows)).notes()
-    assert any("may stand in is_good, of which no notice is taken" in note for note in notes)
+    assert group.record_goes is None
+    rows = [{"prompt": f"Is {n} even?", "response": "It is.", "score": n % 5} for n in range(20)]
+    group = only(write(tmp_path / "graded.jsonl", rows))
+    assert group.record_goes == "to quarantine as ungraded_answer"
+    assert [note for note in group.notes() if note.startswith("score grades the answer")] == group.questions()
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "accept", "kept"),
+    [
+        ("is_good", [0, 1], '(is_good | string) in ["1"]', {1}),
+        ("Approved", ["yes", "no", ""], '(Approved | string) in ["yes"]', {"yes"}),
+        ("is_toxic", [True, False, None], "is_toxic is not true", {False, None}),
+        ("liked", [True, False], None, None),
+        ("score", [1, 5], None, None),
+        ("valid", ["2024-01-01", "2025-01-01"], None, None),
+    ],
+)
+def test_of_a_guessed_mapping_bad_answers_are_not_accepted(
+    column: str, values: list[Any], accept: str | None, kept: set[Any] | None, tmp_path: Path
+) -> None:
+    """What judges by its name is in the mapping; what may judge is asked for, and so is it in the starter."""
+    rows = [
+        {"mail": f"Is {n} even, please?", "our_reply": f"It is, number {n}.", column: values[n % len(values)]}
+        for n in range(30)
+    ]
+    found = inspect(write(tmp_path / "in/mails.jsonl", rows), 1000)
+    [group] = found.groups
+    assert group.mapping().get("accept") == accept
+    asked = [f"may stand in {column}, of which no notice is taken" in note for note in group.questions()]
+    assert asked == [True] * (accept is None)
+    recipe, *_ = write_starter(found, tmp_path / "mine")
+    assert "# Whether an answer is good" in recipe.read_text("utf-8") or accept is not None
+    if accept is not None:
+        mapper = Mapper(RecordMapping.model_validate(group.mapping()), {})
+        assert {row[column] for row in rows if not mapper.records(row, "")[0]["rejected"]} == kept
+
+
+def test_lone_settings_and_files_without_a_mapping_come_behind_what_can_be_learned(tmp_path: Path) -> None:
+    write(tmp_path / "z.jsonl", [{"instruction": f"q {n}", "output": "a"} for n in range(3)])
+    (tmp_path / "package.json").write_text(json.dumps({"author": "a " * 900, "description": "d" * 900}))
+    (tmp_path / "tokens.json").write_text(json.dumps([{"id": n, "special": True} for n in range(90)]))
+    assert [group.files[0].name for group in inspect(tmp_path, 1000).groups] == [
+        "z.jsonl", "tokens.json", "package.json",
+    ]  # fmt: skip
+
+
+def test_rows_of_files_that_are_not_opened_are_an_estimate(tmp_path: Path) -> None:
+    for n in range(20):
+        write(tmp_path / f"{n}.jsonl", [{"instruction": "q", "output": "a"}] * 2)
+    group = inspect(tmp_path, 10).groups[0]
+    assert (group.opened, group.exact) == (10, True), "lines are counted"
+    for n in range(450):
+        (tmp_path / "deep").mkdir(exist_ok=True)
+        (tmp_path / f"deep/{n}.json").write_text('[{"question": "q"}]')
+    group = next(group for group in inspect(tmp_path / "deep", 1000).groups)
+    assert (group.opened, group.total, group.exact) == (150, 450, False)
+
+
+def test_rows_alike_are_one_kind_in_whatever_format_and_the_starter_reads_them_all(tmp_path: Path) -> None:
+    rows = [{"prompt": f"Is {n} even?", "completion": f"Divide {n} by two."} for n in range(10)]
+    write(tmp_path / "in/a.json", rows[:2])
+    (tmp_path / "in/b.json").write_text(json.dumps(rows[2:4]))
+    (tmp_path / "in/c.jsonl.gz").write_bytes(gzip.compress(write(tmp_path / "packed", rows[4:6]).read_bytes()))
+    pq.write_table(pa.Table.from_pylist(rows[6:8]), tmp_path / "in/d.parquet")
+    (tmp_path / "in/e.csv").write_text(
+        "prompt,completion\n" + "".join(f"{r['prompt']},{r['completion']}\n" for r in rows[8:])
+    )
+    found = inspect(tmp_path / "in", 1000)
+    [group] = found.groups
+    assert group.formats == ["jsonl", "json", "parquet", "csv"]
+    assert (group.total, group.exact, group.shapes) == (10, True, {"prompt": 10})
+    recipe, *_ = write_starter(found, tmp_path / "mine")
+    assert len(yaml.safe_load(recipe.read_text("utf-8"))["sources"][0]["files"]) == 5
