@@ -39,7 +39,7 @@ def csv_rows(
             taken.append(line)
             if len(line) > LONGEST_ROW:
                 raise _TooLong
-            yield line
+            yield line.removeprefix("\ufeff")  # of a file that was put behind another
 
     if stated_line(beginning) is not None:
         taken.append(text.readline())
