@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import IO, Any
 
-from curate.read.encoding import BOMS, Rejoined, head_of
+from curate.read.encoding import BOMS, CONTROL, Rejoined, head_of, unmarked
 from curate.read.raw_row import LONGEST_ROW
 
 SIZES = (1 << 16, 1 << 20, LONGEST_ROW)
@@ -174,9 +174,9 @@ def has_magic(head: bytes) -> bool:
 
 
 def is_text(head: bytes) -> bool:
-    """Whether bytes may be text: no control characters that text does not have, or a byte order mark."""
+    """Whether bytes may be text: no control characters that text does not have, or those of UTF-16 or UTF-32."""
     marked = any(head.startswith(bom) for bom, _ in BOMS)
-    return bool(head) and (marked or re.search(rb"[\x00-\x08\x0e-\x1a\x1c\x1d\x1f]", head) is None)
+    return bool(head) and (marked or CONTROL.search(head) is None or unmarked(head) is not None)
 
 
 def beginning(stream: IO[bytes], size: int) -> tuple[bytes, IO[bytes]]:
@@ -213,7 +213,7 @@ def _content(head: bytes, ended: bool, named: str | None, encoding: str | None) 
         return Content("parquet")
     if head.startswith(ARROW):
         return Content("arrow")
-    encoding = encoding or next((name for bom, name in BOMS if head.startswith(bom)), "utf-8")
+    encoding = encoding or next((name for bom, name in BOMS if head.startswith(bom)), unmarked(head) or "utf-8")
     text = head.decode(encoding, "replace")
     if HTML.match(text) and named not in ("text", "front_matter"):
         return Content(None, foreign="an HTML page (such as servers send in place of a file)")
