@@ -221,14 +221,16 @@ def _csv_rows(text: str, delimiter: str | None, file: RawFile) -> int | None:
     from pandas.errors import ParserError
 
     text = STATEMENT.sub("", text, count=1) if STATEMENT.match(text) else text
-    lines = [line for line in text.splitlines() if line.strip(SPACE)]
-    first = lines[0] if lines else ""
+    first = text.lstrip(SPACE).split("\n", 1)[0]
     delimiter = file.delimiter or delimiter or max(",;\t|", key=first.count)
     escaped = file.escape is not None or re.search(r"\\(?:[\"'\r\n]|N\b)", text)
     if escaped or len(delimiter) > 1 or (first.startswith("'") and file.quote is None):
         return None
     quoting: dict[str, Any] = {"quoting": csv.QUOTE_NONE} if file.quote == "" else {"quotechar": file.quote or '"'}
     try:
+        rows = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter, **quoting)
+        if len({len(row) for row in rows if row}) > 1:
+            return None  # the reader, to which no row was broken, knew better
         # No column is an index, and no row is skipped but a blank line.
         table = read_csv(
             io.StringIO(text),
@@ -239,11 +241,7 @@ def _csv_rows(text: str, delimiter: str | None, file: RawFile) -> int | None:
             header=0 if file.header else None,
             **quoting,
         )
-    except (ParserError, ValueError):
-        return None
-    # Where each line has as many cells as the others, its quotes may be text.
-    even = len({line.count(delimiter) for line in lines}) == 1
-    if even and file.quote is None and len(table) != len(lines) - file.header:
+    except (csv.Error, ParserError, ValueError):
         return None
     return len(table)
 
@@ -256,7 +254,7 @@ def _json_rows(text: str, file: RawFile, broken: bool) -> int | None:
         judged = [_value(line.removesuffix(",")) for line in lines[:JUDGED]]
     objects = sum(isinstance(value, dict) for value in judged)
     arrays = any(isinstance(value, list) for value in judged)
-    several = len(lines) > 1 and 2 * objects >= len(judged) and not arrays and file.rows in (None, ".")
+    several = len(lines) > 1 and lines[0] != "[" and 2 * objects >= len(judged) and not arrays and file.rows in (None, ".")
     if file.format == "jsonl" or (file.format is None and several):
         return len(lines)
     if broken:
@@ -274,7 +272,8 @@ def _json_rows(text: str, file: RawFile, broken: bool) -> int | None:
             return None
         values.append(value)
     objects = sum(isinstance(value, dict) for value in values)
-    if not values or (objects and file.rows != "." and (len(values) == 1 or file.rows is not None)):
+    texts = any(isinstance(value, str) for value in values)
+    if not values or texts or (objects and file.rows != "." and (len(values) == 1 or file.rows is not None)):
         return None
     return sum(len(value) if isinstance(value, list) else 1 for value in values)
 

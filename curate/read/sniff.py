@@ -232,11 +232,15 @@ def _json(text: str, ended: bool, named: str | None) -> Content | None:
     if not ended:
         lines.pop()
     lines = [line for each in lines if (line := each.strip(_BLANK))]
+    if lines and isinstance(_value(lines[0].removesuffix(",")), dict):  # then each line may end in a comma
+        lines = [line.removesuffix(",") for line in lines]
     values = [_value(line) for line in lines if line[0] in "{["]
+    if len(values) == len(lines) and {type(value) for value in values} == {dict, list}:  # an array with lines behind it
+        return Content("json")
     objects = sum(isinstance(value, dict) for value in values)
     if named == "jsonl" and (len(lines) > 1 or not ended):
         objects += sum(isinstance(value, list) for value in values)
-    if lines and 2 * objects >= len(lines):
+    if lines and lines[0] != "[" and 2 * objects >= len(lines):
         alone = ended and len(lines) == 1 and named != "jsonl"
         return Content("json" if alone else "jsonl")
     text = text.strip(_BLANK)

@@ -96,7 +96,7 @@ def test_a_reader_that_takes_a_file_for_one_row_is_found_out(tmp_path: Path, mon
     monkeypatch.setattr(formats, "json_rows", lambda *args: iter([Unread("Extra data", 1, "")]))
     assert checked(project_of(tmp_path)).offences == []  # of an array that breaks, how far it is read is not told
     monkeypatch.setattr(formats, "json_lines", lambda *args: iter([Unread("Extra data", 1, "")]))
-    again = project_of(tmp_path / "again")
+    again = project_of(tmp_path / "again", min_rows=0)
     assert checked(again).offences == [
         "a.jsonl: 40 rows in the file, 1 in the version",
         "b.jsonl: 20 rows in the file, 1 in the version",
