@@ -99,9 +99,9 @@ class Group:
             AssayError: nothing looks like a question, or like an answer.
         """
         if not self.profile.rows:
-            what = "none of its rows can be read" if self.unreadable else "there is no row in it"
+            where, why = self.unread[0] if self.unread else (self.files[0].name, "there is no row in it")
             raise AssayError(
-                f"{self.files[0].name}: {what}.",
+                f"{where}: {why}." + (" None of its rows can be read." if self.unreadable else ""),
                 remedy="Mend the file, or state in a recipe how it is written (`format`, `encoding`, `delimiter`).",
             )
         if self.asks is not None and not self.recognised:

@@ -22,6 +22,7 @@ COUNTED = {
     "encoding_guessed": "whose encoding is a guess",
     "reasoning_not_ended": "with reasoning that is begun and not ended",
     "weighted": "with a weight other than 1, which is not used",
+    "null_arguments": "with arguments of calls that are null, which are left out",
     "weighted_messages": "with a weight of a message other than 1, which is not used",
 }
 """What reading counts of rows beside their shapes, and what it is called."""

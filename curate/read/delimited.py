@@ -64,7 +64,7 @@ def csv_rows(
             continue
         if columns is None:
             header = cells if options.header else [f"column_{at}" for at in range(1, len(cells) + 1)]
-            columns = distinct([name or "" for name in header])
+            columns = distinct([name or f"column_{at}" for at, name in enumerate(header, 1)])
             if problem is None and options.header:
                 continue
         problem = problem or _csv_problem(columns, cells, encoding)

@@ -9,9 +9,9 @@ from typing import Any
 
 from curate.read.files import Options
 
-DELIMITERS = (",", ";", "\t", "||", "::", "|~|", "|", "\x01", "\x1f", "~", "^")
-"""What a delimiter is told among: the usual ones, those of exports that fear the usual ones, Hive's. One of several
-characters comes before the one that it is made of, by which a table has empty cells everywhere."""
+DELIMITERS = ("\x01", "\x1f", ",", ";", "\t", "||", "::", "|~|", "|", "~", "^")
+"""What a delimiter is told among: Hive's, which texts do not have; the usual ones; those of exports that fear these. One
+of several characters comes before the one that it is made of, by which a table has empty cells everywhere."""
 USUAL, SURE = (",", ";", "\t", "|"), 0.9
 """Delimiters that a header would hardly have by chance; the share of rows that the others must fit."""
 LOOKED_AT = 50
@@ -110,7 +110,7 @@ def dialect_of(head: str, options: Options, usual: str | None, cut: bool) -> Dia
     if quote is None:
         quote = "'" if first.startswith("'") and '"' not in head else '"'
     escape = options.escape
-    best, most = Dialect(delimiter or usual or DELIMITERS[0], quote, escape), 0.0
+    best, most = Dialect(delimiter or usual or USUAL[0], quote, escape), 0.0
     for each in DELIMITERS if delimiter is None else (delimiter,):
         plain = Dialect(each, quote, escape)
         variants = [plain]

@@ -69,6 +69,8 @@ FOREIGN = {
     b"\x80\x03}": "a pickle",
     b"\x80\x04\x95": "a pickle",
     b"\x80\x05\x95": "a pickle",
+    b"\x00\x05\x16\x07": "what macOS keeps beside a file (._name)",
+    b"\x00\x00\x00\x01Bud1": "a folder's view of macOS (.DS_Store)",
     b"version https://git-lfs.github.com/spec/": "a pointer of Git LFS (`git lfs pull` fetches the file)",
 }
 """First bytes of files in which no rows are looked for."""
