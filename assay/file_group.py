@@ -99,9 +99,11 @@ class Group:
             AssayError: nothing looks like a question, or like an answer.
         """
         if not self.profile.rows:
-            where, why = self.unread[0] if self.unread else (self.files[0].name, "there is no row in it")
+            what = "there is no row in it"
+            if self.unread:
+                what = "none of its rows can be read. " + ": ".join(self.unread[0])
             raise AssayError(
-                f"{where}: {why}." + (" None of its rows can be read." if self.unreadable else ""),
+                f"{self.files[0].name}: {what}.",
                 remedy="Mend the file, or state in a recipe how it is written (`format`, `encoding`, `delimiter`).",
             )
         if self.asks is not None and not self.recognised:

@@ -254,7 +254,9 @@ def _json_rows(text: str, file: RawFile, broken: bool) -> int | None:
         judged = [_value(line.removesuffix(",")) for line in lines[:JUDGED]]
     objects = sum(isinstance(value, dict) for value in judged)
     arrays = any(isinstance(value, list) for value in judged)
-    several = len(lines) > 1 and lines[0] != "[" and 2 * objects >= len(judged) and not arrays and file.rows in (None, ".")
+    several = (
+        len(lines) > 1 and lines[0] != "[" and 2 * objects >= len(judged) and not arrays and file.rows in (None, ".")
+    )
     if file.format == "jsonl" or (file.format is None and several):
         return len(lines)
     if broken:

@@ -65,8 +65,9 @@ def _batch_rows(batch: Any) -> Iterator[Row | Unread]:
     try:
         for name, column in zip(distinct(batch.schema.names), batch.columns, strict=True):
             if not INDEX.fullmatch(name):
-                values = column_values(column)
-                columns[name] = [class_named(value, features[name]) for value in values] if name in features else values
+                columns[name] = column_values(column)
+                if name in features:
+                    columns[name] = [class_named(value, features[name]) for value in columns[name]]
     except (ValueError, OverflowError) as error:
         if batch.num_rows == 1:
             yield Unread(f"column {name!r}: {type(error).__name__}: {error}", None, str(batch))

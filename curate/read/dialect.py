@@ -10,8 +10,8 @@ from typing import Any
 from curate.read.files import Options
 
 DELIMITERS = ("\x01", "\x1f", ",", ";", "\t", "||", "::", "|~|", "|", "~", "^")
-"""What a delimiter is told among: Hive's, which texts do not have; the usual ones; those of exports that fear these. One
-of several characters comes before the one that it is made of, by which a table has empty cells everywhere."""
+"""What a delimiter is told among: Hive's, which texts do not have; the usual ones; those of exports that fear these.
+One of several characters comes before the one that it is made of, by which a table has empty cells everywhere."""
 USUAL, SURE = (",", ";", "\t", "|"), 0.9
 """Delimiters that a header would hardly have by chance; the share of rows that the others must fit."""
 LOOKED_AT = 50

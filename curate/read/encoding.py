@@ -92,10 +92,10 @@ def unmarked(head: bytes) -> str | None:
 def told(data: bytes, fallback: str | None, declares: bool) -> Encoding | None:
     """The encoding of a file by its beginning.
 
-    What is trusted, in this order: a byte order mark; the bytes that are none in UTF-16 and UTF-32; what the text declares, where that decodes it, unless it is all
-    UTF-8 beside the declaration of an encoding of single bytes; UTF-8; the recipe's `fallback_encoding`; windows-1252
-    where the text makes sense in it; what charset-normalizer says of enough text. A file most of whose bytes beyond
-    ASCII are UTF-8 is UTF-8 with broken lines.
+    What is trusted, in this order: a byte order mark; the bytes that are none in UTF-16 and UTF-32; what the text
+    declares, where that decodes it, unless it is all UTF-8 beside the declaration of an encoding of single bytes;
+    UTF-8; the recipe's `fallback_encoding`; windows-1252 where the text makes sense in it; what charset-normalizer says
+    of enough text. A file most of whose bytes beyond ASCII are UTF-8 is UTF-8 with broken lines.
 
     Args:
         data: the file's beginning.

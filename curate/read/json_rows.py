@@ -174,10 +174,9 @@ def _frame(value: Any) -> list[Row] | None:
             return [dict(zip(names, each, strict=True)) for each in cells]
     if value and all(isinstance(each, dict) and each for each in value.values()):
         numbers = next(iter(value.values())).keys()
-        named = not all(name.isdecimal() for name in value)
-        if named and all(number.isdecimal() for number in numbers):
-            if all(each.keys() == numbers for each in value.values()):
-                return [{name: each[number] for name, each in value.items()} for number in numbers]
+        transposed = all(map(str.isdecimal, numbers)) and not all(map(str.isdecimal, value))
+        if transposed and all(each.keys() == numbers for each in value.values()):
+            return [{name: each[number] for name, each in value.items()} for number in numbers]
     return None
 
 
@@ -302,8 +301,8 @@ class _JsonText:
         self._at += 1
 
     def _array(self) -> Iterator[Row | Unread]:
-        """The rows of an array. Where each begins on a line of its own, one that is broken is set aside alone, and commas
-        between them may be missing, or one too many."""
+        """The rows of an array. Where each begins on a line of its own, one that is broken is set aside alone, and
+        commas between them may be missing, or one too many."""
         self._at += 1
         self._space = ""
         while self._peek() not in ("]", ""):

@@ -20,19 +20,6 @@ from uuid import UUID
 from curate.read.json_value import text_value
 
 
-EXTENDED: dict[str, Callable[[Any], Any]] = {
-    "$oid": str,
-    "$uuid": str,
-    "$symbol": str,
-    "$numberInt": int,
-    "$numberLong": int,
-    "$numberDouble": lambda text: float(text) if math.isfinite(float(text)) else None,
-    "$numberDecimal": lambda text: scalar(Decimal(text)) if Decimal(text).is_finite() else None,
-    "$date": lambda when: when if isinstance(when, str) else _since_1970(int(from_mongodb(when))),
-}
-"""MongoDB's types in its Extended JSON (version 2, canonical and relaxed), and what is made of each."""
-
-
 class Struct(dict[str, Any]):
     """A struct's fields that are not null. The others are not in it, but where one is asked for it is none."""
 
@@ -182,6 +169,31 @@ def _(value: UUID) -> str:
     return str(value)
 
 
+def _decimal(text: str) -> Any:
+    value = Decimal(text)
+    return scalar(value) if value.is_finite() else None
+
+
+def _date(when: Any) -> str:
+    """Text, or milliseconds since 1970, as a number or typed."""
+    if isinstance(when, str):
+        return when
+    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=from_mongodb(when))).isoformat()
+
+
+EXTENDED: dict[str, Callable[[Any], Any]] = {
+    "$oid": str,
+    "$uuid": str,
+    "$symbol": str,
+    "$numberInt": int,
+    "$numberLong": int,
+    "$numberDouble": _decimal,
+    "$numberDecimal": _decimal,
+    "$date": _date,
+}
+"""MongoDB's types in its Extended JSON (version 2, canonical and relaxed), and what is made of each."""
+
+
 def from_mongodb(value: Any) -> Any:
     """A value of MongoDB's Extended JSON, by the rule above; one that is none of its types stays as it is."""
     if isinstance(value, list):
@@ -192,10 +204,6 @@ def from_mongodb(value: Any) -> Any:
         with suppress(ValueError, TypeError, ArithmeticError):
             return made(next(iter(value.values())))
     return {key: from_mongodb(each) for key, each in value.items()}
-
-
-def _since_1970(milliseconds: int) -> str:
-    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=milliseconds)).isoformat()
 
 
 def nested(value: Any) -> Any:

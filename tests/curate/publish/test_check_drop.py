@@ -74,7 +74,9 @@ def test_rows_are_counted_as_they_are_read(tmp_path: Path, name: str) -> None:
         ({"fallback_encoding": "cp1251"}, "a,b\n1,2\n", 1),
     ],
 )
-def test_what_a_source_states_is_known(tmp_path: Path, options: dict[str, Any], content: str, count: int | None) -> None:
+def test_what_a_source_states_is_known(
+    tmp_path: Path, options: dict[str, Any], content: str, count: int | None
+) -> None:
     (tmp_path / "a.csv").write_text(content)
     assert count_rows(RawFile(tmp_path / "a.csv", **options)) == count
 
@@ -141,8 +143,12 @@ def test_what_has_changed_or_is_gone_is_not_a_failure(tmp_path: Path) -> None:
 
 
 def test_files_of_a_package_are_found_without_a_drop(tmp_path: Path) -> None:
-    record = {"turns": [{"role": "user", "content": "text[:300]"}], "target": '"{\\"colour\\": \\"red\\", \\"count\\": 1}"'}
+    record = {
+        "turns": [{"role": "user", "content": "text[:100]"}],
+        "target": '"{\\"colour\\": \\"red\\", \\"count\\": 1}"',
+    }
     sources = [{"files": ["orjson/__init__.py*"], "package": "orjson", "format": "text"}]
-    project = Project(tmp_path, sources=sources, record=record)
+    split = {"train": 1.0, "validation": 0, "test": 0}
+    project = Project(tmp_path, sources=sources, record=record, split=split)
     check = checked(project)
     assert (check.failures, check.compared) == (0, 2)

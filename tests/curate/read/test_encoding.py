@@ -163,7 +163,9 @@ WIDE = ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
 
 
 @pytest.mark.parametrize("encoding", WIDE)
-@pytest.mark.parametrize("text", ["id,text\n1,x\n", "Grüße aus Zürich", "Привет, как дела?", '{"a": "שלום"}\n', "สวัสดี ครับ"])
+@pytest.mark.parametrize(
+    "text", ["id,text\n1,x\n", "Grüße aus Zürich", "Привет, как дела?", '{"a": "שלום"}\n', "สวัสดี ครับ"]
+)
 def test_wide_encodings_of_alphabets_need_no_mark(text: str, encoding: str) -> None:
     assert told(text.encode(encoding), None, True) == Encoding(encoding, guessed=True)
     assert told(text.encode(), None, True) == Encoding("utf-8")

@@ -14,7 +14,10 @@ TOOLS = [
 
 
 def test_of_a_tool_only_a_default_is_null() -> None:
-    schema = {"properties": {"a": {"type": "string", "enum": None, "default": None}, "b": None}, "required": ["a", None]}
+    schema = {
+        "properties": {"a": {"type": "string", "enum": None, "default": None}, "b": None},
+        "required": ["a", None],
+    }
     plain = {"properties": {"a": {"type": "string", "default": None}}, "required": ["a", None]}
     assert unpadded(schema, MEANT) == plain
 
@@ -44,7 +47,10 @@ def test_a_schema_allows_null_in_several_ways(schema: dict[str, Any]) -> None:
 def test_padded_calls_are_counted_and_equal_those_that_are_not() -> None:
     def row(**arguments: Any) -> dict[str, Any]:
         call = {"function": {"name": "weather", "arguments": arguments}}
-        return {"messages": [{"role": "user", "content": "?"}, {"role": "assistant", "tool_calls": [call]}], "tools": TOOLS}
+        return {
+            "messages": [{"role": "user", "content": "?"}, {"role": "assistant", "tool_calls": [call]}],
+            "tools": TOOLS,
+        }
 
     _, [padded], _ = recognise(row(city="Ulm", sku=None))
     _, [plain], _ = recognise(row(city="Ulm"))
