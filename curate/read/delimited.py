@@ -15,6 +15,9 @@ HEAD = 1 << 16
 """Bytes of a file's beginning by which its dialect is told."""
 
 
+TITLE = "; if the first line is a title or a remark, take it out; if cells are divided otherwise, state `delimiter`"
+
+
 class _TooLong(Exception):
     """A line longer than LONGEST_ROW."""
 
@@ -71,7 +74,8 @@ def csv_rows(
         raw = "" if problem is None else "".join(taken)
         if problem is not None:
             raw = raw if len(raw) <= LONGEST_ROW else raw[:1000]
-            yield Unread(problem + _cause(raw, dialect), begin, shown_text(raw))
+            cause = TITLE if len(columns) == 1 and cells else _cause(raw, dialect)
+            yield Unread(problem + cause, begin, shown_text(raw))
         else:
             yield dict(zip(columns, cells, strict=True))
 

@@ -145,14 +145,21 @@ def _no_list(rows: str, line: int) -> Unread:
     return Unread(f"expected a list under the key {rows!r}", line, "")
 
 
+SPLITS = frozenset(("train", "training", "validation", "valid", "val", "dev", "eval", "test", "testing"))
+"""Keys under which a JSON object has the rows of each split."""
+
+
 def place_of_rows(value: Any) -> str:
     """Where a JSON object has its rows, as `Options.rows` says it, told by its form.
 
     A list of objects under one of ROWS_KEYS, no other value but a `schema` being a list or an object; or the values,
-    where they are two or more objects with the same keys; or the object itself.
+    where they are two or more objects with the same keys, or lists of objects, the keys being SPLITS; or the object
+    itself.
     """
     if not isinstance(value, dict):
         return "."
+    if SPLITS.issuperset(value) and all(isinstance(each, list) for each in value.values()):
+        return "*" if all(isinstance(row, dict) for each in value.values() for row in each) and value else "."
     nested = {key: each for key, each in value.items() if isinstance(each, (dict, list)) and key != "schema"}
     if len(nested) == 1:
         [(key, inner)] = nested.items()
@@ -187,7 +194,8 @@ def _object_rows(value: Any, rows: str | None) -> Iterable[Any]:
     if not isinstance(value, dict) or rows == ".":
         return [value]
     if rows == "*":
-        return [each | {"_key": key} if isinstance(each, dict) else each for key, each in value.items()]
+        rows_of = {key: each if isinstance(each, list) else [each] for key, each in value.items()}
+        return [row | {"_key": key} if isinstance(row, dict) else row for key, each in rows_of.items() for row in each]
     if rows not in value and "." in rows:
         key, _, below = rows.partition(".")
         return _object_rows(value[key], below) if isinstance(value.get(key), dict) else [_no_list(rows, 1)]
@@ -269,7 +277,8 @@ class _JsonText:
                 raise self._problem("Expecting ':' delimiter")
             self._at += 1
             if rows == "*":
-                yield from (row | {"_key": key} if isinstance(row, dict) else row for row in self._element())
+                found = self._array() if self._peek() == "[" else self._element()
+                yield from (row | {"_key": key} if isinstance(row, dict) else row for row in found)
             elif key == rows and self._peek() == "[":
                 there = True
                 yield from self._array()

@@ -206,3 +206,9 @@ def test_letters_behind_backslashes_in_exports_of_databases(written: Written, ce
 
 def test_hives_delimiter_is_one_whatever_texts_hold(written: Written) -> None:
     assert written("f.csv", "a,b\x01c\n1,2\x013\n4,5\x016\n") == [{"a,b": "1,2", "c": "3"}, {"a,b": "4,5", "c": "6"}]
+
+
+def test_a_title_above_the_header_is_told_of(written: Written) -> None:
+    for row in written("f.csv", "# made by hand\na,b\n1,2\n"):
+        assert isinstance(row, Unread)
+        assert "if the first line is a title or a remark, take it out" in row.message

@@ -258,3 +258,12 @@ def test_documents_of_mongodb_have_plain_values(written: Written) -> None:
     for content in (json.dumps({"_id": {"$oid": "0a"}} | typed), json.dumps([{"_id": {"$oid": "0a"}} | typed])):
         assert written("f.json", content) == [{"_id": "0a"} | plain]
     assert written("f.json", json.dumps(typed)) == [typed]  # a query, say, not a document
+
+
+def test_the_splits_of_an_object_are_all_read(written: Written) -> None:
+    rows = [{"a": 1, "_key": "train"}, {"a": 2, "_key": "train"}, {"a": 3, "_key": "test"}]
+    assert written("f.json", '{"train": [{"a": 1}, {"a": 2}], "test": [{"a": 3}]}') == rows
+    repeated = written("f.json", '{"train": [{"a": 1}, {"a": 0, "a": 2}], "test": [{"a": 3}]}')
+    assert repeated == [rows[0], rows[1] | {"_duplicate_key": "a"}, rows[2]]
+    pair = {"chosen": [{"role": "user"}], "rejected": [{"role": "user"}]}
+    assert written("f.json", json.dumps(pair)) == [pair]
