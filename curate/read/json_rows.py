@@ -34,16 +34,21 @@ def json_lines(stream: IO[bytes], encoding: str | None, line: int) -> Iterator[R
         elif bare and not bare.isspace():
             bare = bare.removeprefix(b"\x1e")  # by which RFC 7464 has records begin
             try:
-                value = _unwrapped(_line_value(bare))
+                value = json_value(bare)
             except UnicodeDecodeError as error:
                 utf8 = encoding is not None and is_utf8(encoding)
                 words = str(error) if utf8 else not_decoded(encoding, error)
                 yield Unread(words, number, shown(text))
                 continue
             except ValueError as error:
-                raw = shown(text)
-                yield Unread(f"{error}{_cause(raw)}", number, raw)
-                continue
+                bare = bare.rstrip().removesuffix(b",")
+                value = _object(bare)
+                if value is None:
+                    raw = shown(text)
+                    yield Unread(f"{error}{_cause(raw)}", number, raw)
+                    continue
+            if not isinstance(value, dict):
+                value = _unwrapped(value)
             if isinstance(value, dict):
                 yield _told(value, bare)
             else:
@@ -53,17 +58,12 @@ def json_lines(stream: IO[bytes], encoding: str | None, line: int) -> Iterator[R
 NO_OBJECT = "expected a JSON object"
 
 
-def _line_value(text: bytes) -> Any:
-    """The value of a line, which may end in a comma."""
-    try:
-        return json_value(text)
-    except ValueError:
-        bare = text.rstrip()
-        if not bare.endswith(b"},"):
-            raise
-        with suppress(ValueError):
-            return json_value(bare[:-1])
-        raise
+def _object(text: bytes) -> Row | None:
+    """The object of a line whose comma is off, if there is one."""
+    with suppress(ValueError):
+        value = json_value(text)
+        return value if isinstance(value, dict) else None
+    return None
 
 
 def _unwrapped(value: Any) -> Any:

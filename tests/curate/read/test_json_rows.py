@@ -202,6 +202,8 @@ def test_what_pandas_writes_is_read_back(written: Written, orient: str) -> None:
 
 def test_lines_may_end_in_commas_and_be_json_in_json(written: Written) -> None:
     assert written("f.jsonl", '{"a": 1},\n{"a": 2},\r\n{"a": 3}\n') == [{"a": 1}, {"a": 2}, {"a": 3}]
+    repeated = written("f.jsonl", '{"a": 1},\n{"a": 1, "a": 2},\n')
+    assert repeated == [{"a": 1}, {"a": 2, "_duplicate_key": "a"}]
     twice = [json.dumps(json.dumps(row)) for row in FRAME]
     assert written("f.jsonl", "\n".join(twice)) == FRAME
     assert written("f.json", json.dumps(json.dumps(FRAME))) == FRAME
