@@ -100,12 +100,9 @@ def _cause(text: str) -> str:
 def _told(row: Row, text: bytes) -> Row:
     """A row that tells of a key that its text gives twice, and that has plain values where MongoDB wrote typed ones."""
     key = duplicate_key(text, row)
-    if OBJECT_ID in text:
+    if "_id" in row:
         row = _plain(row)
     return row if key is None else row | {"_duplicate_key": key}
-
-
-OBJECT_ID = b'"$oid"'
 
 
 def _plain(row: Row) -> Row:
