@@ -125,7 +125,9 @@ class Group:
             AssayError: nothing looks like a question, or like an answer.
         """
         if not self.profile.rows:
-            what = "none of its rows can be read" if self.unreadable else "there is no row in it"
+            what = "there is no row in it"
+            if self.unread:
+                what = "none of its rows can be read. " + ": ".join(self.unread[0])
             raise AssayError(
                 f"{self.files[0].name}: {what}.",
                 remedy="Mend the file, or state in a recipe how it is written (`format`, `encoding`, `delimiter`).",

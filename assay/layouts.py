@@ -2,12 +2,14 @@
 
 import re
 from collections import Counter
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
 from curate.read.conversation import ShapeError
 from curate.read.delimited import looks_like_data
 from curate.read.encoding import encoding_of
+from curate.read.json_rows import SPLITS
 from curate.read.raw import InputFile, Row, Unread, read_rows
 from curate.read.shapes import recognise
 from curate.read.sniff import is_text
@@ -44,7 +46,15 @@ def layout(file: InputFile, packed: bool) -> tuple[dict[str, Any], str]:
             return {"header": False}, f"the first line is a row, not names: {name!r}"
     if file.format == "json" and file.options.rows is None:
         first = list(islice(read_rows(file), 2))
+        if first and isinstance(first[0], dict) and first[0].get("_key") in SPLITS:
+            return (
+                {},
+                "rows of splits, which `_key` names: `record.meta: {split: _key}`, `split.named: split` keep them",
+            )
         row = first[0] if len(first) == 1 else None
+        if isinstance(row, dict) and not _recognised(row):
+            whole = replace(file, options=file.options.model_copy(update={"rows": "."}))
+            row = next(read_rows(whole))  # not what the reader took for the rows
         if isinstance(row, dict) and not _recognised(row) and (keys := rows_below(row)):
             return {"rows": keys}, f"the rows lie at {keys}"
     if file.format in (None, "text") and not packed and file.path.suffix.lower() != ".md":

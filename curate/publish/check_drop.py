@@ -9,6 +9,7 @@ import gzip
 import io
 import json
 import lzma
+import re
 import tarfile
 import zipfile
 from collections import Counter
@@ -18,6 +19,8 @@ from fnmatch import fnmatchcase
 from importlib import metadata
 from pathlib import Path, PurePosixPath
 from typing import Any
+
+import pyarrow as pa
 
 from curate.hashing import file_digest
 from curate.manifest import DatasetManifest
@@ -30,8 +33,16 @@ LARGEST = 1 << 28
 JUDGED = 1000
 """Lines by which JSON lines are told from one JSON text."""
 SPACE = " \t\r\n\x0b\x0c\x1e\ufeff"
-PACKED: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"\xfd7zXZ": lzma.open, b"BZh": bz2.open}
-OPTIONS = ("format", "encoding", "delimiter", "quote", "rows")
+PACKED: dict[bytes, Callable[..., Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"\xfd7zXZ": lzma.open,
+    b"BZh": bz2.open,
+    b"\x28\xb5\x2f\xfd": lambda data: pa.CompressedInputStream(data, "zstd"),
+}
+OPTIONS = """format encoding fallback_encoding delimiter quote escape header rows record_start
+record_separator""".split()  # noqa: SIM905
+STATEMENT = re.compile(r"\"?sep=.+\s*\n", re.IGNORECASE)
+"""A first line by which Excel is told the delimiter."""
 
 
 def check_drop(folder: Path, manifest: DatasetManifest) -> Check:
@@ -77,9 +88,14 @@ class RawFile:
     path: Path
     format: str | None = None
     encoding: str | None = None
+    fallback_encoding: str | None = None
     delimiter: str | None = None
     quote: str | None = None
+    escape: str | None = None
+    header: bool = True
     rows: str | None = None
+    record_start: str | None = None
+    record_separator: str | None = None
 
 
 def _raw_file(name: str, sources: list[dict[str, Any]], where: str | None) -> RawFile | None:
@@ -97,7 +113,7 @@ def _raw_file(name: str, sources: list[dict[str, Any]], where: str | None) -> Ra
                 return None
         if root is None or "://" in root:
             return None
-        found.add(RawFile(Path(root) / name, **{option: source[option] for option in OPTIONS}))
+        found.add(RawFile(Path(root) / name, **{key: source[key] for key in OPTIONS if key in source}))
     return found.pop() if len(found) == 1 else None
 
 
@@ -109,8 +125,6 @@ def count_rows(file: RawFile, gathered: bool = False, broken: bool = False) -> i
         gathered: whether rows that are messages of a tree are put together.
         broken: whether some of its rows could not be read.
     """
-    import pyarrow as pa
-
     try:
         with file.path.open("rb") as stream:
             if file.path.stat().st_size > LARGEST:
@@ -164,11 +178,12 @@ def _members(data: bytes) -> Iterator[tuple[str, bytes]]:
 
 def _count(data: bytes, name: str, file: RawFile, gathered: bool, broken: bool) -> int | None:
     """The rows of what is not packed."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     suffixes = PurePosixPath(name.lower()).suffixes
     format = file.format or next((each[1:] for each in reversed(suffixes) if each[1:] in ("csv", "tsv")), None)
+    if (file.record_start, file.record_separator) != (None, None):
+        return None
     if file.format in ("text", "front_matter"):
         return 1
     if gathered and (b"parent_id" in data or b"message_tree_id" in data):
@@ -183,6 +198,8 @@ def _count(data: bytes, name: str, file: RawFile, gathered: bool, broken: bool) 
         return int(reader.read_all().num_rows)
     marked = "utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
     text = data.decode(file.encoding or marked, "replace")
+    if "\0" in text[:JUDGED] or (file.fallback_encoding or "").lower().startswith(("utf-16", "utf-32")):
+        return None
     if (count := _json_rows(text, file, broken)) is not None or text.lstrip(SPACE)[:1] in ("{", "["):
         return count
     if format in ("csv", "tsv"):
@@ -199,16 +216,32 @@ def _is_even(text: str) -> bool:
 
 
 def _csv_rows(text: str, delimiter: str | None, file: RawFile) -> int | None:
+    """The records of a table, where no escape and no delimiter of several characters decides where they end."""
     from pandas import read_csv
     from pandas.errors import ParserError
 
+    text = STATEMENT.sub("", text, count=1) if STATEMENT.match(text) else text
     first = text.lstrip(SPACE).split("\n", 1)[0]
     delimiter = file.delimiter or delimiter or max(",;\t|", key=first.count)
+    escaped = file.escape is not None or re.search(r"\\(?:[\"'\r\n]|N\b)", text)
+    if escaped or len(delimiter) > 1 or (first.startswith("'") and file.quote is None):
+        return None
     quoting: dict[str, Any] = {"quoting": csv.QUOTE_NONE} if file.quote == "" else {"quotechar": file.quote or '"'}
     try:
+        rows = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter, **quoting)
+        if len({len(row) for row in rows if row}) > 1:
+            return None  # the reader, to which no row was broken, knew better
         # No column is an index, and no row is skipped but a blank line.
-        table = read_csv(io.StringIO(text), sep=delimiter, dtype=str, index_col=False, engine="c", **quoting)
-    except (ParserError, ValueError):
+        table = read_csv(
+            io.StringIO(text),
+            sep=delimiter,
+            dtype=str,
+            index_col=False,
+            engine="c",
+            header=0 if file.header else None,
+            **quoting,
+        )
+    except (csv.Error, ParserError, ValueError):
         return None
     return len(table)
 
@@ -217,8 +250,13 @@ def _json_rows(text: str, file: RawFile, broken: bool) -> int | None:
     """The rows of JSON; of an object that is alone, the reader tells them."""
     lines = [line for each in text.split("\n") if (line := each.strip(SPACE))]
     judged = [_value(line) for line in lines[:JUDGED]]
+    if lines and lines[0] != "[" and not isinstance(judged[0], dict):
+        judged = [_value(line.removesuffix(",")) for line in lines[:JUDGED]]
     objects = sum(isinstance(value, dict) for value in judged)
-    several = len(lines) > 1 and 2 * objects >= len(judged) and file.rows in (None, ".")
+    arrays = any(isinstance(value, list) for value in judged)
+    several = (
+        len(lines) > 1 and lines[0] != "[" and 2 * objects >= len(judged) and not arrays and file.rows in (None, ".")
+    )
     if file.format == "jsonl" or (file.format is None and several):
         return len(lines)
     if broken:
@@ -236,7 +274,8 @@ def _json_rows(text: str, file: RawFile, broken: bool) -> int | None:
             return None
         values.append(value)
     objects = sum(isinstance(value, dict) for value in values)
-    if not values or (objects and file.rows != "." and (len(values) == 1 or file.rows is not None)):
+    texts = any(isinstance(value, str) for value in values)
+    if not values or texts or (objects and file.rows != "." and (len(values) == 1 or file.rows is not None)):
         return None
     return sum(len(value) if isinstance(value, list) else 1 for value in values)
 

@@ -31,6 +31,7 @@ COUNTED = {
     "empty_files": "(files of no bytes)",
     "encoding_guessed": "whose encoding is a guess",
     "reasoning_not_ended": "with reasoning that is begun and not ended",
+    "null_arguments": "with arguments of calls that are null, which are left out",
     "weighted": "with a weight other than 1, which is not used",
     "weighted_messages": "with a weight of a message other than 1, which is not used",
 }

@@ -1,13 +1,15 @@
 """Parquet and Arrow -> raw rows, batch by batch."""
 
 import io
+import json
 import re
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import IO, Any
 
 from curate.read.raw_row import Row, Unread, distinct
-from curate.read.typed_values import column_values
+from curate.read.typed_values import class_named, column_values
 
 INDEX = re.compile(r"__index_level_\d+__")
 """The name under which pandas writes the numbers of rows, which are no data."""
@@ -58,11 +60,14 @@ def at_hand(stream: IO[bytes]) -> Any:
 def _batch_rows(batch: Any) -> Iterator[Row | Unread]:
     """A batch's rows; if Python has no value for one (a date beyond the year 9999, say), that one is set aside."""
     columns: dict[str, list[Any]] = {}
+    features = _features(batch.schema)
     name = ""
     try:
         for name, column in zip(distinct(batch.schema.names), batch.columns, strict=True):
             if not INDEX.fullmatch(name):
                 columns[name] = column_values(column)
+                if name in features:
+                    columns[name] = [class_named(value, features[name]) for value in columns[name]]
     except (ValueError, OverflowError) as error:
         if batch.num_rows == 1:
             yield Unread(f"column {name!r}: {type(error).__name__}: {error}", None, str(batch))
@@ -73,3 +78,14 @@ def _batch_rows(batch: Any) -> Iterator[Row | Unread]:
     rows = zip(*columns.values(), strict=True) if columns else ((),) * batch.num_rows
     for values in rows:
         yield dict(zip(columns, values, strict=True))
+
+
+def _features(schema: Any) -> dict[str, Any]:
+    """What `datasets` writes of those of its columns that hold numbers of classes."""
+    text = (schema.metadata or {}).get(b"huggingface", b"")
+    if b'"ClassLabel"' not in text:
+        return {}
+    with suppress(ValueError, KeyError, TypeError):
+        features = json.loads(text)["info"]["features"]
+        return {name: each for name, each in features.items() if "ClassLabel" in json.dumps(each)}
+    return {}

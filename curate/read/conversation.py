@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
+from curate.read.padding import MEANT, unpadded
 from curate.read.raw_row import Row
 from curate.record import content_id
 
@@ -150,7 +151,7 @@ def with_system(row: Row, turns: list[Turn]) -> list[Turn]:
     if turns[0]["role"] == "system":
         said, turns = [turns[0]["content"]], turns[1:]
     if tools and row[tools] not in ("", [], "[]"):
-        said.append(text_of(tools, row[tools]))
+        said.append(text_of(tools, unpadded(row[tools], MEANT)))
     content = "\n\n".join(each for each in said if each.strip())
     return [{"role": "system", "content": content}, *turns] if content else turns
 

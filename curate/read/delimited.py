@@ -15,6 +15,9 @@ HEAD = 1 << 16
 """Bytes of a file's beginning by which its dialect is told."""
 
 
+TITLE = "; if the first line is a title or a remark, take it out; if cells are divided otherwise, state `delimiter`"
+
+
 class _TooLong(Exception):
     """A line longer than LONGEST_ROW."""
 
@@ -39,7 +42,7 @@ def csv_rows(
             taken.append(line)
             if len(line) > LONGEST_ROW:
                 raise _TooLong
-            yield line
+            yield line.removeprefix("\ufeff")  # of a file that was put behind another
 
     if stated_line(beginning) is not None:
         taken.append(text.readline())
@@ -64,14 +67,15 @@ def csv_rows(
             continue
         if columns is None:
             header = cells if options.header else [f"column_{at}" for at in range(1, len(cells) + 1)]
-            columns = distinct([name or "" for name in header])
+            columns = distinct([name or f"column_{at}" for at, name in enumerate(header, 1)])
             if problem is None and options.header:
                 continue
         problem = problem or _csv_problem(columns, cells, encoding)
         raw = "" if problem is None else "".join(taken)
         if problem is not None:
             raw = raw if len(raw) <= LONGEST_ROW else raw[:1000]
-            yield Unread(problem + _cause(raw, dialect), begin, shown_text(raw))
+            cause = TITLE if len(columns) == 1 and cells else _cause(raw, dialect)
+            yield Unread(problem + cause, begin, shown_text(raw))
         else:
             yield dict(zip(columns, cells, strict=True))
 

@@ -9,15 +9,19 @@ from typing import Any
 
 from curate.read.files import Options
 
-DELIMITERS = (",", ";", "\t", "||", "::", "|~|", "|", "\x01", "\x1f", "~", "^")
-"""What a delimiter is told among: the usual ones, those of exports that fear the usual ones, Hive's. One of several
-characters comes before the one that it is made of, by which a table has empty cells everywhere."""
+DELIMITERS = ("\x01", "\x1f", ",", ";", "\t", "||", "::", "|~|", "|", "~", "^")
+"""What a delimiter is told among: Hive's, which texts do not have; the usual ones; those of exports that fear these.
+One of several characters comes before the one that it is made of, by which a table has empty cells everywhere."""
 USUAL, SURE = (",", ";", "\t", "|"), 0.9
 """Delimiters that a header would hardly have by chance; the share of rows that the others must fit."""
 LOOKED_AT = 50
 """Rows by which a dialect is told."""
 STATEMENT = re.compile(r"\"?sep=(\\t|[^\"\r\n]+)\"?(?:\r\n?|\n)", re.IGNORECASE)
 """Excel's first line, by which a file states its delimiter."""
+LETTERS = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "v": "\v"}
+"""What databases write behind a backslash for control characters."""
+EXPORTED = re.compile(r"\\(?:[NntrbfvZ0\\\"',;|\r\n\t]|$)")
+"""A backslash of an export, whose texts have theirs doubled."""
 DELIMITER, NULL = "\ud800", "\ud801"
 """What stands for a delimiter of several characters, and for a null cell: lone surrogates, which no text has."""
 
@@ -33,6 +37,8 @@ class Dialect:
     """Character around a cell; none where quotes are text."""
     escape: str | None = None
     """Character before a quote, a delimiter or itself that is text, and before N, which is a null cell."""
+    letters: bool = False
+    """Whether a letter of LETTERS behind an escape stands for a control character."""
     spaced: bool = False
     """Whether a space may stand before a quote."""
 
@@ -57,9 +63,10 @@ class Dialect:
             cell = re.escape(self.delimiter)
             line = re.sub(rf"(^|{cell}){re.escape(self.escape)}N(?={cell}|[\r\n]|$)", rf"\1{NULL}", line)
             meant = {self.escape, self.quote, self.delimiter[0], "\r", "\n"}
+            named = LETTERS if self.letters else {}
             line = re.sub(
                 rf"{re.escape(self.escape)}(.)",
-                lambda pair: pair[0] if pair[1] in meant else f"{self.escape}{pair[0]}",
+                lambda pair: pair[0] if pair[1] in meant else f"{self.escape}{named.get(pair[1], pair[0])}",
                 line,
                 flags=re.DOTALL,
             )
@@ -103,12 +110,13 @@ def dialect_of(head: str, options: Options, usual: str | None, cut: bool) -> Dia
     if quote is None:
         quote = "'" if first.startswith("'") and '"' not in head else '"'
     escape = options.escape
-    best, most = Dialect(delimiter or usual or DELIMITERS[0], quote, escape), 0.0
+    best, most = Dialect(delimiter or usual or USUAL[0], quote, escape), 0.0
     for each in DELIMITERS if delimiter is None else (delimiter,):
         plain = Dialect(each, quote, escape)
         variants = [plain]
         if escape is None and _has_null(head, each):
-            variants = [replace(plain, escape="\\")]
+            letters = len(EXPORTED.findall(head)) == len(re.findall(r"\\\\|\\", head))
+            variants = [replace(plain, escape="\\", letters=letters)]
         elif escape is None and "\\" + (quote or '"') in head:
             variants.append(replace(plain, escape="\\"))
         if quote and f"{each} {quote}" in head:

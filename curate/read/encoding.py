@@ -23,6 +23,10 @@ BOMS = [
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 ]
+ALPHABETS, MOSTLY = 0x10, 0.7
+"""The upper half of the characters of alphabets in UTF-16, at most; and the share of a text that is in them."""
+CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c\x1d\x1f]")
+"""Control characters that text does not have."""
 BROKEN = "\udcff".encode("utf-8", "surrogatepass")
 """What stands, after recoding, for bytes that the encoding does not know: no UTF-8, so that the line is refused."""
 
@@ -69,13 +73,29 @@ def encoding_of(sample: bytes) -> str | None:
     return found and found.name
 
 
+def unmarked(head: bytes) -> str | None:
+    """UTF-16 or UTF-32 without a byte order mark, of alphabets: the upper half of each character is small, that of a
+    space is none, no lower half is, and what they spell has no control characters that text does not have."""
+    head = head[:DECLARATION]
+    if 0 not in head:
+        return None
+    head = head[: len(head) & -4] if len(head) > 4 else head
+    for name, width, first in (("utf-32-le", 4, 0), ("utf-32-be", 4, 3), ("utf-16-le", 2, 0), ("utf-16-be", 2, 1)):
+        lowest = head[first::width]
+        high = head[width - 1 - first :: width]
+        if 0 in high and 0 not in lowest and sum(byte <= ALPHABETS for byte in high) >= MOSTLY * len(high):
+            with suppress(UnicodeDecodeError):
+                return None if CONTROL.search(codecs.getincrementaldecoder(name)().decode(head).encode()) else name
+    return None
+
+
 def told(data: bytes, fallback: str | None, declares: bool) -> Encoding | None:
     """The encoding of a file by its beginning.
 
-    What is trusted, in this order: a byte order mark; what the text declares, where that decodes it, unless it is all
-    UTF-8 beside the declaration of an encoding of single bytes; UTF-8; the recipe's `fallback_encoding`; windows-1252
-    where the text makes sense in it; what charset-normalizer says of enough text. A file most of whose bytes beyond
-    ASCII are UTF-8 is UTF-8 with broken lines.
+    What is trusted, in this order: a byte order mark; the bytes that are none in UTF-16 and UTF-32; what the text
+    declares, where that decodes it, unless it is all UTF-8 beside the declaration of an encoding of single bytes;
+    UTF-8; the recipe's `fallback_encoding`; windows-1252 where the text makes sense in it; what charset-normalizer says
+    of enough text. A file most of whose bytes beyond ASCII are UTF-8 is UTF-8 with broken lines.
 
     Args:
         data: the file's beginning.
@@ -85,6 +105,8 @@ def told(data: bytes, fallback: str | None, declares: bool) -> Encoding | None:
     for bom, name in BOMS:
         if data.startswith(bom):
             return Encoding(name)
+    if (wide := unmarked(data)) is not None:
+        return Encoding(wide, guessed=True)
     whole = data[:SAMPLE]
     if len(whole) == SAMPLE:  # it may end within a character
         whole = whole[: max(whole.rfind(b"\n"), SAMPLE - 3)]

@@ -9,6 +9,7 @@ from curate.read.conversation import (
     ANSWERS,
     CONVERSATIONS,
     ROLES,
+    TOOLS,
     UNGRADED_ANSWER,
     Conversation,
     NotTextError,
@@ -22,6 +23,7 @@ from curate.read.conversation import (
     speaker,
     text_of,
 )
+from curate.read.padding import unpadded_arguments
 from curate.read.raw_row import Row
 from curate.read.reasoning import PARTS, REASONING, add_thought, thought_text
 from curate.read.verdicts import WEIGHT, UnknownVerdict, evidence, message_verdict, number
@@ -82,8 +84,8 @@ def _said(row: Row, who: str, what: str) -> list[Row] | None:
     return None
 
 
-Content = Callable[[Row, Turn, dict[str, int]], str]
-"""A message's content as text; what was thought goes into the turn, what is not read is counted."""
+Content = Callable[[Row, Row, Turn, dict[str, int]], str]
+"""A row's message's content as text; what was thought goes into the turn, what is not read is counted."""
 
 
 def _conversation(row: Row, said: list[Row], keys: tuple[str, str], content_of: Content) -> Conversation:
@@ -100,7 +102,7 @@ def _conversation(row: Row, said: list[Row], keys: tuple[str, str], content_of: 
             turns.append({"role": speaker(message[who]), "content": content})
             continue
         turn: Turn = {"role": speaker(message[who])}
-        turn["content"] = content_of(message, turn, told)
+        turn["content"] = content_of(row, message, turn, told)
         try:
             _read_beside(message, turn, told)
         except UnknownVerdict as grade:
@@ -177,7 +179,7 @@ def _read_beside(message: Row, turn: Turn, told: dict[str, int]) -> None:
             told["weighted_messages"] = 1
 
 
-def _openai_content(message: Row, turn: Turn, told: dict[str, int]) -> str:
+def _openai_content(row: Row, message: Row, turn: Turn, told: dict[str, int]) -> str:
     """The content of one message of OpenAI's format.
 
     Calls of tools stand in the content as JSON, one object {(id), name, arguments} or a list of several, behind the
@@ -186,9 +188,9 @@ def _openai_content(message: Row, turn: Turn, told: dict[str, int]) -> str:
     content = _parts(_held(message, "content"), turn, told)
     if not content and isinstance(message.get("refusal"), str):
         content = message["refusal"]
-    calls = [_call(call) for call in message.get("tool_calls") or ()]
+    calls = [_call(call, row, told) for call in message.get("tool_calls") or ()]
     if message.get("function_call") is not None:
-        calls.append(_call(message["function_call"]))
+        calls.append(_call(message["function_call"], row, told))
     if calls:
         written = calls[0] if len(calls) == 1 else f"[{', '.join(calls)}]"
         content = f"{content}\n{written}" if content else written
@@ -196,7 +198,7 @@ def _openai_content(message: Row, turn: Turn, told: dict[str, int]) -> str:
     return json_text({key: message[key] for key in named} | {"content": content}) if named else content
 
 
-def _sharegpt_content(message: Row, turn: Turn, told: dict[str, int]) -> str:
+def _sharegpt_content(row: Row, message: Row, turn: Turn, told: dict[str, int]) -> str:
     return _parts(_held(message, "value"), turn, told, "sharegpt: value")
 
 
@@ -227,8 +229,9 @@ def _parts(content: Any, turn: Turn, told: dict[str, int], name: str = "messages
     return "\n".join(texts)
 
 
-def _call(call: Any) -> str:
-    """A tool's call as JSON; its arguments as the model wrote them, where those are JSON."""
+def _call(call: Any, row: Row, told: dict[str, int]) -> str:
+    """A tool's call as JSON; its arguments as the model wrote them, where those are JSON in text, else without what
+    pads them."""
     function = call.get("function", call) if isinstance(call, dict) else None
     if not isinstance(function, dict) or "name" not in function:
         raise ShapeError("messages: expected a call {function: {name, arguments}}")
@@ -239,6 +242,12 @@ def _call(call: Any) -> str:
         except ValueError:
             arguments = json_text(arguments)
     else:
+        if isinstance(arguments, dict):
+            tools = first_of(row, TOOLS)
+            plain = unpadded_arguments(function["name"], arguments, tools and row[tools])
+            if plain != arguments:
+                told["null_arguments"] = 1
+                arguments = plain
         arguments = json_text(arguments)
     identity = f'"id": {json_text(call["id"])}, ' if call.get("id") is not None else ""
     return f'{{{identity}"name": {json_text(function["name"])}, "arguments": {arguments}}}'

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import IO, Any
 
-from curate.read.encoding import BOMS, Rejoined, head_of
+from curate.read.encoding import BOMS, CONTROL, Rejoined, head_of, unmarked
 from curate.read.raw_row import LONGEST_ROW
 
 SIZES = (1 << 16, 1 << 20, LONGEST_ROW)
@@ -69,6 +69,8 @@ FOREIGN = {
     b"\x80\x03}": "a pickle",
     b"\x80\x04\x95": "a pickle",
     b"\x80\x05\x95": "a pickle",
+    b"\x00\x05\x16\x07": "what macOS keeps beside a file (._name)",
+    b"\x00\x00\x00\x01Bud1": "a folder's view of macOS (.DS_Store)",
     b"version https://git-lfs.github.com/spec/": "a pointer of Git LFS (`git lfs pull` fetches the file)",
 }
 """First bytes of files in which no rows are looked for."""
@@ -174,9 +176,9 @@ def has_magic(head: bytes) -> bool:
 
 
 def is_text(head: bytes) -> bool:
-    """Whether bytes may be text: no control characters that text does not have, or a byte order mark."""
+    """Whether bytes may be text: no control characters that text does not have, or those of UTF-16 or UTF-32."""
     marked = any(head.startswith(bom) for bom, _ in BOMS)
-    return bool(head) and (marked or re.search(rb"[\x00-\x08\x0e-\x1a\x1c\x1d\x1f]", head) is None)
+    return bool(head) and (marked or CONTROL.search(head) is None or unmarked(head) is not None)
 
 
 def beginning(stream: IO[bytes], size: int) -> tuple[bytes, IO[bytes]]:
@@ -213,7 +215,7 @@ def _content(head: bytes, ended: bool, named: str | None, encoding: str | None) 
         return Content("parquet")
     if head.startswith(ARROW):
         return Content("arrow")
-    encoding = encoding or next((name for bom, name in BOMS if head.startswith(bom)), "utf-8")
+    encoding = encoding or next((name for bom, name in BOMS if head.startswith(bom)), unmarked(head) or "utf-8")
     text = head.decode(encoding, "replace")
     if HTML.match(text) and named not in ("text", "front_matter"):
         return Content(None, foreign="an HTML page (such as servers send in place of a file)")
@@ -232,11 +234,15 @@ def _json(text: str, ended: bool, named: str | None) -> Content | None:
     if not ended:
         lines.pop()
     lines = [line for each in lines if (line := each.strip(_BLANK))]
+    if lines and isinstance(_value(lines[0].removesuffix(",")), dict):  # then each line may end in a comma
+        lines = [line.removesuffix(",") for line in lines]
     values = [_value(line) for line in lines if line[0] in "{["]
+    if len(values) == len(lines) and {type(value) for value in values} == {dict, list}:  # an array with lines behind it
+        return Content("json")
     objects = sum(isinstance(value, dict) for value in values)
     if named == "jsonl" and (len(lines) > 1 or not ended):
         objects += sum(isinstance(value, list) for value in values)
-    if lines and 2 * objects >= len(lines):
+    if lines and lines[0] != "[" and 2 * objects >= len(lines):
         alone = ended and len(lines) == 1 and named != "jsonl"
         return Content("json" if alone else "jsonl")
     text = text.strip(_BLANK)

@@ -8,9 +8,9 @@ is null, which is how pandas writes null.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from datetime import date, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from functools import singledispatch
 from itertools import accumulate, pairwise
@@ -72,6 +72,28 @@ def column_values(array: Any) -> list[Any]:
     if types.is_string(kind) or types.is_large_string(kind) or types.is_integer(kind) or types.is_boolean(kind):
         return values
     return [scalar(value) for value in values]
+
+
+def class_named(value: Any, feature: Any) -> Any:
+    """A value in which the number of a class is its name, and -1, which is none, is null.
+
+    Args:
+        value: of a column, or within one.
+        feature: what `datasets` says of it: an object with `_type`; of a list with that of its items as `feature`; of
+            a struct an object of its fields.
+    """
+    if isinstance(feature, list):  # as older releases write a list
+        feature = feature[0]
+    items = feature["feature"] if isinstance(feature.get("_type"), str) and "feature" in feature else feature
+    if isinstance(value, list):
+        return [class_named(each, items) for each in value]
+    if isinstance(value, dict):
+        for key in value.keys() & items.keys():
+            value[key] = class_named(value[key], items[key])
+    elif feature.get("_type") == "ClassLabel" and isinstance(value, int):
+        names = feature["names"]
+        return names[value] if 0 <= value < len(names) else None if value == -1 else value
+    return value
 
 
 def _structs(array: Any) -> list[Any]:
@@ -145,6 +167,43 @@ def _(value: bytes) -> str | bytes:
 @scalar.register
 def _(value: UUID) -> str:
     return str(value)
+
+
+def _decimal(text: str) -> Any:
+    value = Decimal(text)
+    return scalar(value) if value.is_finite() else None
+
+
+def _date(when: Any) -> str:
+    """Text, or milliseconds since 1970, as a number or typed."""
+    if isinstance(when, str):
+        return when
+    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=from_mongodb(when))).isoformat()
+
+
+EXTENDED: dict[str, Callable[[Any], Any]] = {
+    "$oid": str,
+    "$uuid": str,
+    "$symbol": str,
+    "$numberInt": int,
+    "$numberLong": int,
+    "$numberDouble": _decimal,
+    "$numberDecimal": _decimal,
+    "$date": _date,
+}
+"""MongoDB's types in its Extended JSON (version 2, canonical and relaxed), and what is made of each."""
+
+
+def from_mongodb(value: Any) -> Any:
+    """A value of MongoDB's Extended JSON, by the rule above; one that is none of its types stays as it is."""
+    if isinstance(value, list):
+        return [from_mongodb(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    if len(value) == 1 and (made := EXTENDED.get(next(iter(value)))) is not None:
+        with suppress(ValueError, TypeError, ArithmeticError):
+            return made(next(iter(value.values())))
+    return {key: from_mongodb(each) for key, each in value.items()}
 
 
 def nested(value: Any) -> Any:

@@ -4,6 +4,7 @@ import bz2
 import gzip
 import json
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,13 @@ FILES: dict[str, tuple[bytes, int | None]] = {
     "q.json": (json.dumps(ROWS).encode()[:-9], None),
     "r.jsonl.gz": (gzip.compress(LINES.encode())[:-9], None),
     "s.jsonl": (b"<html>", None),
+    "t.jsonl.zst": (bytes(pa.compress(LINES.encode(), "zstd", asbytes=True)), 7),
+    "u.csv": (b"sep=;\n" + CSV.replace(",", ";").encode(), 7),
+    "v.csv": (b'a,b\n"x\n\\"y\\"",1\n"x\n\\"y\\"",1\n', None),  # what escapes is the reader's to say
+    "w.tsv": (b'a\tb\n"x\ty\n"z\ty\n', None),  # quotes are text
+    "x.jsonl": (LINES.replace("\n", ",\n").encode(), 7),
+    "y.json": (b"[\n" + LINES.encode() + b"]", None),  # without commas
+    "z.jsonl": ((json.dumps(ROWS) + "\n" + LINES).encode(), 14),
 }
 
 
@@ -53,6 +61,24 @@ def test_rows_are_counted_as_they_are_read(tmp_path: Path, name: str) -> None:
     assert count_rows(RawFile(path), broken=broken) == count
     if count is not None:
         assert len(rows) == count
+
+
+@pytest.mark.parametrize(
+    ("options", "content", "count"),
+    [
+        ({"header": False}, "1,2\n3,4\n", 2),
+        ({"delimiter": "||"}, "a||b\n1||2\n", None),
+        ({"escape": "\\"}, "a,b\n1,2\n", None),
+        ({"format": "text", "record_separator": ""}, "a\n\nb\n", None),
+        ({"fallback_encoding": "utf-16-le"}, "a,b\n1,2\n", None),
+        ({"fallback_encoding": "cp1251"}, "a,b\n1,2\n", 1),
+    ],
+)
+def test_what_a_source_states_is_known(
+    tmp_path: Path, options: dict[str, Any], content: str, count: int | None
+) -> None:
+    (tmp_path / "a.csv").write_text(content)
+    assert count_rows(RawFile(tmp_path / "a.csv", **options)) == count
 
 
 def test_messages_that_are_put_together_are_not_counted(tmp_path: Path) -> None:
@@ -95,12 +121,11 @@ def test_a_reader_that_loses_a_row_is_found_out(tmp_path: Path, monkeypatch: pyt
 def test_a_reader_that_takes_a_file_for_one_row_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(formats, "json_rows", lambda *args: iter([Unread("Extra data", 1, "")]))
     assert checked(project_of(tmp_path)).offences == []  # of an array that breaks, how far it is read is not told
-    monkeypatch.setattr(formats, "json_lines", lambda *args: iter([Unread("Extra data", 1, "")]))
-    monkeypatch.setattr("curate.publish.version.require_enough", lambda *_: None)  # which would find it out at once
-    again = project_of(tmp_path / "again")
-    assert checked(again).offences == [
-        "a.jsonl: 40 rows in the file, 1 in the version",
-        "b.jsonl: 20 rows in the file, 1 in the version",
+    json_lines = formats.json_lines
+    monkeypatch.setattr(formats, "json_lines", lambda *args: islice(json_lines(*args), 15))
+    assert checked(project_of(tmp_path / "again")).offences == [
+        "a.jsonl: 40 rows in the file, 15 in the version",
+        "b.jsonl: 20 rows in the file, 15 in the version",
     ]
 
 
@@ -117,10 +142,13 @@ def test_what_has_changed_or_is_gone_is_not_a_failure(tmp_path: Path) -> None:
     assert (check.failures, check.compared, check.how) == (0, 0, "0; not counted: 3 not at hand")
 
 
-def test_files_of_a_package_are_found_without_a_drop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("curate.publish.version.require_enough", lambda *_: None)  # all is too long
-    record = {"turns": [{"role": "user", "content": "text"}], "target": '"{\\"colour\\": \\"red\\", \\"count\\": 1}"'}
+def test_files_of_a_package_are_found_without_a_drop(tmp_path: Path) -> None:
+    record = {
+        "turns": [{"role": "user", "content": "text[:100]"}],
+        "target": '"{\\"colour\\": \\"red\\", \\"count\\": 1}"',
+    }
     sources = [{"files": ["orjson/__init__.py*"], "package": "orjson", "format": "text"}]
-    project = Project(tmp_path, sources=sources, record=record)
+    split = {"train": 1.0, "validation": 0, "test": 0}
+    project = Project(tmp_path, sources=sources, record=record, split=split)
     check = checked(project)
     assert (check.failures, check.compared) == (0, 2)

@@ -1,6 +1,7 @@
 """Parquet and Arrow: values, repeated columns, and what Python has no value for."""
 
 import io
+import json
 from datetime import date
 from decimal import Decimal
 
@@ -49,3 +50,24 @@ def test_arrow_files_and_streams(written: Written) -> None:
         assert written("f.arrow", content) == table.to_pylist()
         assert written("f.arrow.zst", pa.compress(content, "zstd", asbytes=True)) == table.to_pylist()
         assert isinstance(written("f.arrow", content[: len(content) // 2])[-1], Unread)
+
+
+def test_classes_of_datasets_are_their_names(written: Written) -> None:
+    kind = {"_type": "ClassLabel", "names": ["neg", "pos"]}
+    features = {
+        "label": kind,
+        "tags": {"_type": "List", "feature": kind},
+        "spans": [{"kind": kind, "n": {"_type": "Value", "dtype": "int64"}}],
+        "one": {"feature": kind},
+        "n": {"_type": "Value", "dtype": "int64"},
+    }
+    row = {"label": 1, "tags": [0, 1, None], "spans": [{"kind": 0, "n": 0}], "one": {"feature": 1}, "n": 1}
+    table = pa.Table.from_pylist([row, row | {"label": -1}, row | {"label": 5}])
+    table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    read = {"label": "pos", "tags": ["neg", "pos", None], "spans": [{"kind": "neg", "n": 0}], "one": {"feature": "pos"}}
+    rows = [read | {"n": 1}, read | {"label": None, "n": 1}, read | {"label": 5, "n": 1}]
+    assert written("f.parquet", parquet_of(table)) == rows
+    buffer = io.BytesIO()
+    with pa.ipc.new_stream(buffer, table.schema) as writer:
+        writer.write_table(table)
+    assert written("f.arrow", buffer.getvalue()) == rows

@@ -17,13 +17,15 @@ def test_cells_may_hold_delimiters_quotes_and_line_ends(written: Written) -> Non
 
 
 def test_repeated_columns_are_numbered(written: Written) -> None:
-    assert written("f.csv", "a,a,a.1,,\n1,2,3,4,5\n") == [{"a": "1", "a.1": "2", "a.1.1": "3", "": "4", ".1": "5"}]
+    assert written("f.csv", "a,a,a.1,,\n1,2,3,4,5\n") == [
+        {"a": "1", "a.1": "2", "a.1.1": "3", "column_4": "4", "column_5": "5"}
+    ]
 
 
 def test_thousands_of_columns_without_a_name(written: Written) -> None:
     [row] = written("f.csv", "," * 16383 + "\n" + "," * 16383 + "\n")
     assert len(row) == 16384
-    assert list(row)[-1] == ".16383"
+    assert list(row)[-1] == "column_16384"
 
 
 def test_broken_csv_rows(written: Written) -> None:
@@ -178,3 +180,35 @@ def test_a_row_that_escapes_would_mend_says_so(written: Written) -> None:
 )
 def test_a_first_row_that_looks_like_data(names: list[str], rows: list[list[str]], seen: str | None) -> None:
     assert looks_like_data([dict(zip(names, row, strict=True)) for row in rows]) == seen
+
+
+def test_a_mark_of_a_file_put_behind_another_is_no_cells(written: Written) -> None:
+    one, two = (b"\xef\xbb\xbfa,b\n" + cells for cells in (b"1,2\n", b'"3",4\n'))
+    rows = written("f.csv", one + two)
+    assert [row for row in rows if isinstance(row, dict)] == [{"a": "1", "b": "2"}, {"a": "3", "b": "4"}]
+    assert messages(rows) == ["the header once more"]
+    assert written("f.csv", one[3:] + b"\xef\xbb\xbf5,6\n")[1] == {"a": "5", "b": "6"}
+
+
+@pytest.mark.parametrize(
+    ("cell", "text"),
+    [
+        (r"one\ntwo\tthree", "one\ntwo\tthree"),  # PostgreSQL's COPY, MySQL's OUTFILE
+        (r"C:\\new", r"C:\new"),
+        ("one\\\ntwo", "one\ntwo"),
+        (r"$\nu$, \alpha", r"$\nu$, \alpha"),  # a backslash before what no export writes: none is an escape
+    ],
+)
+def test_letters_behind_backslashes_in_exports_of_databases(written: Written, cell: str, text: str) -> None:
+    rows = written("f.tsv", f"a\tb\n{cell}\t1\nx\t\\N\n")
+    assert rows == [{"a": text, "b": "1"}, {"a": "x", "b": None}]
+
+
+def test_hives_delimiter_is_one_whatever_texts_hold(written: Written) -> None:
+    assert written("f.csv", "a,b\x01c\n1,2\x013\n4,5\x016\n") == [{"a,b": "1,2", "c": "3"}, {"a,b": "4,5", "c": "6"}]
+
+
+def test_a_title_above_the_header_is_told_of(written: Written) -> None:
+    for row in written("f.csv", "# made by hand\na,b\n1,2\n"):
+        assert isinstance(row, Unread)
+        assert "if the first line is a title or a remark, take it out" in row.message

@@ -157,3 +157,29 @@ def test_whatever_bytes_are_they_are_read_or_shown(data: bytes) -> None:
     [row] = parsed(data, "text")
     if isinstance(row, dict) and "_encoding" in row:
         assert decoded(data, row["_encoding"]) == row["text"]
+
+
+WIDE = ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
+
+
+@pytest.mark.parametrize("encoding", WIDE)
+@pytest.mark.parametrize(
+    "text", ["id,text\n1,x\n", "Grüße aus Zürich", "Привет, как дела?", '{"a": "שלום"}\n', "สวัสดี ครับ"]
+)
+def test_wide_encodings_of_alphabets_need_no_mark(text: str, encoding: str) -> None:
+    assert told(text.encode(encoding), None, True) == Encoding(encoding, guessed=True)
+    assert told(text.encode(), None, True) == Encoding("utf-8")
+
+
+@pytest.mark.parametrize("encoding", WIDE)
+def test_tables_and_lines_in_wide_encodings_are_read(encoding: str) -> None:
+    said = {"_encoding": encoding, "_guessed": "sure"}
+    assert parsed("a,b\n1,ü\n".encode(encoding), "csv") == [{"a": "1", "b": "ü"} | said]
+    assert parsed('{"a": 1}\n{"a": 2}\n'.encode(encoding), "jsonl") == [{"a": 1} | said, {"a": 2} | said]
+    assert parsed("Ein Wort.".encode(encoding), "text") == [{"text": "Ein Wort.", "name": "f"} | said]
+
+
+def test_bytes_that_are_none_make_no_wide_encoding() -> None:
+    for data in (b"a\tb\n\0\0\0\0" * 9, bytes(range(256)) * 9, b"\0" * 64, "日本語の文章".encode("utf-16-le")):
+        found = told(data, None, True)
+        assert found is None or found.name == "utf-8"

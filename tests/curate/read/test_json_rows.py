@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import orjson
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -65,7 +66,7 @@ def test_broken_elements_of_an_array(written: Written) -> None:
     rows = written("f.json", '[{"a": 1}, 2, ["é"], {"a": 3}]')
     assert [row for row in rows if isinstance(row, dict)] == [{"a": 1}, {"a": 3}]
     assert [row.raw for row in rows if isinstance(row, Unread)] == ["2", '["\\u00e9"]']
-    assert messages(written("f.json", '[{"a": 1}')[1:]) == ["Expecting ',' delimiter: line 1"]
+    assert messages(written("f.json", '[{"a": 1}')[1:]) == ["cut off before its ]: line 1"]
 
 
 WHOLE: dict[str, list[Row]] = {
@@ -184,3 +185,87 @@ def test_lines_are_told_behind_a_long_element(monkeypatch: pytest.MonkeyPatch) -
         ("expected a JSON object", 100_003),
         ("Expecting ',' delimiter: line 100003", 100_003),
     ]
+
+
+FRAME = [{"a": "x", "b": 1}, {"a": "y", "b": None}]
+
+
+@pytest.mark.parametrize("orient", ["records", "split", "columns", "table"])
+def test_what_pandas_writes_is_read_back(written: Written, orient: str) -> None:
+    frame = pd.DataFrame(FRAME)
+    rows = written("f.json", frame.to_json(orient=orient))  # type: ignore[call-overload]
+    assert [{key: row[key] for key in "ab"} for row in rows if isinstance(row, dict)] == FRAME
+    assert len(rows) == 2
+    keyed = written("f.json", frame.to_json(orient="index"))
+    assert keyed == [row | {"_key": str(at)} for at, row in enumerate(FRAME)]
+
+
+def test_lines_may_end_in_commas_and_be_json_in_json(written: Written) -> None:
+    assert written("f.jsonl", '{"a": 1},\n{"a": 2},\r\n{"a": 3}\n') == [{"a": 1}, {"a": 2}, {"a": 3}]
+    repeated = written("f.jsonl", '{"a": 1},\n{"a": 1, "a": 2},\n')
+    assert repeated == [{"a": 1}, {"a": 2, "_duplicate_key": "a"}]
+    twice = [json.dumps(json.dumps(row)) for row in FRAME]
+    assert written("f.jsonl", "\n".join(twice)) == FRAME
+    assert written("f.json", json.dumps(json.dumps(FRAME))) == FRAME
+    assert written("f.jsonl", f'{json.dumps(FRAME)}\n{{"c": 1}}\n{{"c": 2}}\n') == [*FRAME, {"c": 1}, {"c": 2}]
+
+
+@pytest.mark.parametrize("indent", ["", "  ", "\t"])
+@pytest.mark.parametrize("between", [",\n", "\n"])
+@pytest.mark.parametrize("end", ["\n]", ",\n]\n"])
+def test_a_broken_row_of_an_array_on_lines_is_set_aside_alone(
+    written: Written, indent: str, between: str, end: str
+) -> None:
+    lines = [json.dumps({"a": n, "l": [{"x": n}]}) for n in range(9)]
+    whole = "[\n" + between.join(indent + line for line in lines) + end
+    assert written("f.json", whole) == [json.loads(line) for line in lines]
+    broken = lines[4][:-3] + "\n"
+    rows = written("f.json", whole.replace(lines[4], broken))
+    assert [row for row in rows if isinstance(row, dict)] == [json.loads(line) for line in lines if line != lines[4]]
+    [unread] = [row for row in rows if isinstance(row, Unread)]
+    assert unread.line == 6
+    assert unread.raw.startswith(lines[4][:-3])
+
+
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        ("{'a': 1}", "it looks like Python's notation: write it with json.dumps"),
+        ('{"a": None}', "it looks like Python's notation: write it with json.dumps"),
+        ('{"a": NaN}', "write null in its place"),
+        ('{"a": 1}{"a": 2}', "it looks like several objects on one line: end each with a line end"),
+        ('{"a": 1 2}', None),
+    ],
+)
+def test_broken_json_says_what_it_may_be(written: Written, text: str, remedy: str | None) -> None:
+    [words] = messages(written("f.jsonl", f'{{"b": 1}}\n{text}\n{{"b": 1}}\n'))
+    assert words.endswith(f"; {remedy}") if remedy else ";" not in words
+
+
+def test_documents_of_mongodb_have_plain_values(written: Written) -> None:
+    typed = {
+        "n": {"$numberLong": "7"},
+        "p": {"$numberDecimal": "3.50"},
+        "when": [{"$date": "2024-01-01T00:00:00Z"}, {"$date": {"$numberLong": "1704067200000"}}],
+        "odd": {"$numberInt": "x"},
+        "ref": {"$ref": "#/a"},
+    }
+    plain = {
+        "n": 7,
+        "p": 3.5,
+        "when": ["2024-01-01T00:00:00Z", "2024-01-01T00:00:00+00:00"],
+        "odd": {"$numberInt": "x"},
+        "ref": {"$ref": "#/a"},
+    }
+    for content in (json.dumps({"_id": {"$oid": "0a"}} | typed), json.dumps([{"_id": {"$oid": "0a"}} | typed])):
+        assert written("f.json", content) == [{"_id": "0a"} | plain]
+    assert written("f.json", json.dumps(typed)) == [typed]  # a query, say, not a document
+
+
+def test_the_splits_of_an_object_are_all_read(written: Written) -> None:
+    rows = [{"a": 1, "_key": "train"}, {"a": 2, "_key": "train"}, {"a": 3, "_key": "test"}]
+    assert written("f.json", '{"train": [{"a": 1}, {"a": 2}], "test": [{"a": 3}]}') == rows
+    repeated = written("f.json", '{"train": [{"a": 1}, {"a": 0, "a": 2}], "test": [{"a": 3}]}')
+    assert repeated == [rows[0], rows[1] | {"_duplicate_key": "a"}, rows[2]]
+    pair = {"chosen": [{"role": "user"}], "rejected": [{"role": "user"}]}
+    assert written("f.json", json.dumps(pair)) == [pair]

@@ -263,4 +263,5 @@ def test_what_is_called_json_and_is_not_says_so() -> None:
         for content in ("a,b\n", "key: value\n", "<DOC>\n", "var rows = [\n"):
             assert all("does not begin like JSON: state `format`" in words for words in messages(read(content, name)))
             assert len(read(content, name)) == 1
-    assert messages(read('["a"]\n["b"]\n', "f.jsonl")) == ["expected a JSON object"] * 2
+    words = "expected a JSON object; a list's values have no names: write objects, or CSV with a header"
+    assert messages(read('["a"]\n["b"]\n', "f.jsonl")) == [words] * 2

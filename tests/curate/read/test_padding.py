@@ -1,0 +1,58 @@
+"""Padding of tools and of their calls' arguments, in JSON as in Arrow."""
+
+from typing import Any
+
+import pytest
+
+from curate.read.padding import MEANT, unpadded, unpadded_arguments
+from curate.read.shapes import recognise
+
+TOOLS = [
+    {"type": "function", "function": {"name": "weather", "parameters": {"properties": {"city": {"type": "string"}}}}},
+    {"name": "stock", "parameters": {"properties": {"sku": {"type": ["string", "null"]}, "size": None}}},
+]
+
+
+def test_of_a_tool_only_a_default_is_null() -> None:
+    schema = {
+        "properties": {"a": {"type": "string", "enum": None, "default": None}, "b": None},
+        "required": ["a", None],
+    }
+    plain = {"properties": {"a": {"type": "string", "default": None}}, "required": ["a", None]}
+    assert unpadded(schema, MEANT) == plain
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "plain"),
+    [
+        ("weather", {"city": "Ulm", "sku": None}, {"city": "Ulm"}),
+        ("weather", {"city": None}, {}),
+        ("stock", {"city": None, "sku": None, "size": None}, {"sku": None}),
+        ("other", {"a": {"b": None, "c": 0}, "d": [None]}, {"a": {"c": 0}, "d": [None]}),
+    ],
+)
+def test_arguments_are_null_where_their_tool_says_that_they_may_be(
+    name: str, arguments: dict[str, Any], plain: dict[str, Any]
+) -> None:
+    assert unpadded_arguments(name, arguments, TOOLS) == plain
+    assert unpadded_arguments(name, {"x": None}, "no JSON") == {}
+
+
+@pytest.mark.parametrize("schema", [{"nullable": True}, {"anyOf": [{"type": "null"}]}, {"enum": ["a", None]}])
+def test_a_schema_allows_null_in_several_ways(schema: dict[str, Any]) -> None:
+    tools = [{"name": "f", "parameters": {"properties": {"x": schema}}}]
+    assert unpadded_arguments("f", {"x": None, "y": None}, tools) == {"x": None}
+
+
+def test_padded_calls_are_counted_and_equal_those_that_are_not() -> None:
+    def row(**arguments: Any) -> dict[str, Any]:
+        call = {"function": {"name": "weather", "arguments": arguments}}
+        return {
+            "messages": [{"role": "user", "content": "?"}, {"role": "assistant", "tool_calls": [call]}],
+            "tools": TOOLS,
+        }
+
+    _, [padded], _ = recognise(row(city="Ulm", sku=None))
+    _, [plain], _ = recognise(row(city="Ulm"))
+    assert padded.turns == plain.turns
+    assert (padded.told, plain.told) == ({"null_arguments": 1}, {})
