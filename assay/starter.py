@@ -236,7 +236,7 @@ def orders(spoken: Spoken, answered: bool) -> str:
 
 def _contract(name: str, spoken: Spoken, schema: dict[str, Any] | None, max_tokens: int) -> str:
     """A contract, with remarks, that says no more than was seen."""
-    speakers = "|".join(sorted({role for roles in spoken for role in roles}))
+    speakers = "|".join(sorted({"system", *(role for roles in spoken for role in roles)}))
     fields = [_documented(key, field) for key, field in (schema or {}).get("properties", {}).items()]
     target = "".join(f"          - {_flow(field)}\n" for field in fields)
     return CONTRACT.format(

@@ -144,7 +144,7 @@ def _stands(sign: str, run: int, before: str, after: str) -> bool:
         case "$":
             return run == 1 and bool(re.match("[0-9]", after))
         case "#":
-            return run == 1 and bool(re.search("[A-Za-z]$", before)) and not re.match(r"[\w\x80-\U0010ffff]", after)
+            return run == 1 and bool(re.search("[A-Za-z0-9]$", before)) and not re.match(r"[\w\x80-\U0010ffff]", after)
         case "!":
             negates = free and not before.endswith("<") and re.match(r"[A-Za-z(]", after)
             factorial = re.search("[0-9]$", before) and not re.match("[0-9]", after)
@@ -153,7 +153,14 @@ def _stands(sign: str, run: int, before: str, after: str) -> bool:
             signed = free and re.match(r"\.?[0-9]", after)
             first = re.search(r"([0-9)\]}]|(?<![\w\x80-\U0010ffff])[A-Za-z])$", left)
             second = re.match(r"[0-9(\[{.\-]|[A-Za-z](?![\w\x80-\U0010ffff])", right)
-            return run == 1 and (after.startswith("=") or bool(signed or (spaced and first and second)))
+            negated = free and re.match(r"[A-Za-z](?![\w\x80-\U0010ffff])", after)
+            formula = (
+                r"(?<![\w\x80-\U0010ffff])"
+                r"([A-Z][A-Za-z0-9]?|[A-Z][A-Za-z0-9]*[0-9]|(?<=\^)[A-Za-z0-9]*[0-9][A-Za-z0-9]*)$"
+            )
+            charged = re.search(formula, before) and not re.match(r"[\w(\[{\x80-\U0010ffff]", after)
+            operates = signed or negated or charged or (spaced and first and second)
+            return run == 1 and (after.startswith("=") or bool(operates))
         case "<":
             return run <= 3 and not (run == 1 and re.match(r"[A-Za-z/!?][^<>]*>", after))
         case _:

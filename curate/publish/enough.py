@@ -18,6 +18,8 @@ EVIDENCE = 200
 """Characters of a row's evidence that an error shows."""
 LARGE = 0.5
 """Share of the rows from which one cluster or group is named as what leaves the other splits empty."""
+ASKED = "If what differs stands in the system turn, put it into the user's (record.turns)."
+"""A mend where rows are tied together: rows are compared, and grouped, by what the user says."""
 MENDS = {
     "unreadable": "Mend the line it names, or state `format` and `encoding` of the source.",
     "unrecognised": "State `record.turns` or `record.target`; `assay inspect` shows the columns.",
@@ -40,7 +42,7 @@ MENDS = {
     "contaminated": "See whether the file named in `decontaminate` is this very data.",
     "refused": "Name a chat template that has words for these turns in `render.chat`.",
     "too_many_tokens": "Raise `fit.max_tokens`, or let `fit.policy` divide long rows.",
-    "exact_duplicate": "If an earlier version holds them, there is nothing new; `drop_is: all` replaces it.",
+    "exact_duplicate": "If an earlier version holds them, there is nothing new (or `drop_is: all`). Else add others.",
     "near_duplicate": "Raise `duplicates.threshold`, or name what all rows repeat in `duplicates.boilerplate`.",
     "conflict": "If the drop mends an earlier one, `drop_is: all`; `duplicates.conflicts: keep_and_flag` keeps both.",
     "bridges_splits": "See whether `record.group` ties together what is to be in different splits.",
@@ -97,13 +99,15 @@ def require_enough(
         lines[SHOWN:] = [f"  and {len(lines) - SHOWN} more reasons"]
     where = f"The quarantine is kept in {kept_aside()}."
     gone = "\n".join(["Quarantined:", *lines, where]) if lines else "No row was quarantined."
-    mend = next((MENDS[reason] for _, _, reason in reasons if reason in MENDS), "The evidence says why rows went.")
+    known = [MENDS[reason] for _, _, reason in reasons if reason in MENDS]
+    mend = known[0] if known else "The evidence says why rows went." if reasons else "Add rows."
     left = f"{wanted.name}: {table.num_rows:,} of {stages[0].rows_in:,} rows would be left"
     if table.num_rows < wanted.min_rows:
         least = f", `min_rows` asks for {wanted.min_rows:,}" if wanted.min_rows > 1 else ""
-        raise EmptyError(f"{left}{least}: nothing was published.\n{gone}", remedy=mend)
+        lower = " To do with fewer, lower `min_rows`." if wanted.min_rows > 1 else ""
+        raise EmptyError(f"{left}{least}: nothing was published.\n{gone}", remedy=f"{mend}{lower}")
     tied = _tied(table) if table.num_rows >= len(SPLITS) else None
-    because, mend = tied or (f"; too few for every split:\n{gone}", mend if reasons else "Add rows.")
+    because, mend = tied or (f"; too few for every split.\n{gone}", mend)
     raise EmptyError(
         f"{left}, and none for {' and '.join(lacking)}, which the recipe asks for: nothing was published{because}",
         remedy=mend
@@ -144,13 +148,17 @@ def _tied(table: pa.Table) -> tuple[str, str] | None:
             "cluster",
             "`duplicates.scope: answer` or a higher `threshold`, or name in `boilerplate` what all rows repeat.",
         ),
-        ("group", "See whether `record.group` is what ties rows together."),
+        (
+            "group",
+            "See whether `record.group` is what ties rows together: without it, conversations whose user begins alike "
+            "are one group.",
+        ),
     ):
         counts = pc.value_counts(table[name].drop_null())
         most = pc.max(counts.field("counts")).as_py() if len(counts) else 0
         if most > LARGE * table.num_rows:
             share = f"{most / table.num_rows:.0%}"
-            return f": one {name} holds {share} of the rows, and rows of one {name} share a split.", mend
+            return f": one {name} holds {share} of the rows, and rows of one {name} share a split.", f"{mend} {ASKED}"
     return None
 
 

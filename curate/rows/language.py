@@ -347,7 +347,8 @@ class Language(RowStage):
     reasons: ClassVar[dict[str, str]] = {"language": "not a language to keep"}
 
     keep: list[Annotated[str, StringConstraints(pattern="^[a-z]{2,3}$")]] | None = Field(
-        None, description="ISO 639 codes to keep (`und`: not told); by default all."
+        None,
+        description="ISO 639 codes to keep (`und`: not told), the answer's where the prompt has none; by default all.",
     )
 
     def summary(self, kept: Sequence[pa.Table], rejected: Sequence[pa.Table]) -> dict[str, Any]:
@@ -376,10 +377,13 @@ class Language(RowStage):
         table = table.set_column(at, SCHEMA.field("language"), pa.array(codes, pa.string()))
         table = table.append_column("answer_language", pa.array(found.languages[rows:], pa.string()))
         table = table.append_column("mixed_language", pa.array(mixed, pa.bool_()))
+        told = [
+            answer if code == UNDETERMINED else code for code, answer in zip(codes, found.languages[rows:], strict=True)
+        ]
         rejects = [
             Reject(row, "language", {"language": code, "confidence": round(float(found.confidence[row]), 3)})
             for row, code in enumerate(codes)
-            if self.keep is not None and code not in self.keep
+            if self.keep is not None and code not in self.keep and told[row] not in self.keep
         ]
         counters = {code: codes.count(code) for code in sorted(set(codes))}
         counters |= {"mixed": int(mixed.sum())} if mixed.any() else {}

@@ -15,7 +15,8 @@ _PHONE = re.compile(
       | (?![0-9]{3}-[0-9]{2}-)0[1-9][0-9]{0,3}([ .-])[0-9]{2,4}(?:\3[0-9]{2,4}){1,3}    # 0496 46 46 70; no SSN
       | 0[1-9][0-9]{0,3}[ /-][0-9]{6,8}                                                 # 06-24312407
       | 01[016789][0-9]{7,8}                                                            # 01012345678
-    )(?:[ ]?(?:x|ext\.?[ ]?)[0-9]{1,5})?(?!\w|[ .-][0-9])""",
+    )(?:[ ]?(?:x|ext\.?[ ]?)[0-9]{1,5})?(?!\w|[ .-][0-9]|[ ]?=[ ]?-?[0-9])                  # nor a difference: = -443
+    """,
     re.VERBOSE | re.ASCII,
 )
 _NEXT = re.compile(r"(?<=[0-9]{3}[ .-][0-9]{4})[ ]+[0-9]{1,2}(?:[.][0-9]{1,2})?$")
@@ -36,10 +37,13 @@ _OTHER_NUMBER = re.compile(
     rf"|shipment|ref|reference|reg|registration|trademark|ticket|permit|licen[cs]e|certificate|batch|lot|part|model|item"
     rf"|report|release|project|contract|agreement|member|customer|student|employee|product|bestell\w*|kunden\w*|vorgangs?"
     rf"|pedido|asunto|commande|affaire|ordine|заказ)\b(?:{_MARK}[.:]?|[ ]?[#:])[ ]{{0,2}}#?"
+    r"|\b(?:[ps]/n|(?-i:Order|Ticket|Reference|Booking|Claim|Permit|Part|Item))[ ]{1,2}"
+    r"|\b(?:compute|calculate|evaluate|simplify|subtract)[ ]{1,2}"
     r"|(?:案号|编号|單號|订单|訂單|单号|串号|序列号|账号|帐号|卡号|注文番号|受付番号|사건번호|사건|주문번호|등록번호)[^0-9+(\n]{0,4})\Z",
     re.IGNORECASE,
 )
-"""What calls a number something else: a case, an order, a patent, a device."""
+"""What calls a number something else: a case, an order, a patent, a device, a sum. Without a mark some do with a
+capital alone: `to order 800-555-0100` is a call."""
 _NUMBERED = re.compile(r"(?:\b(?:no|nos|nr)\.|№|\bn[°º])[ ]{0,2}\Z", re.IGNORECASE)
 _CALLED_AFTER = re.compile(
     r"[ -]{0,2}\(?(?:office|fax|mobile|cell|phone|home|work|tel)\b[ ]?(?:$|[)\\,;\n])", re.IGNORECASE

@@ -1,8 +1,8 @@
 """Signs: characters that are no part of a word and carry meaning all the same, where they do.
 
 Beyond ASCII those are the symbols of mathematics, currencies, degrees and pictures, wherever they stand. Of ASCII it is
-an operator where it stands as one: `1 < 5`, `-30`, `a && b`, `50%`, `C++`. Hyphens and dashes between words, bullets,
-quotes, emphasis, tags, entities and the lines of a table are none.
+an operator where it stands as one: `1 < 5`, `-30`, `-x`, `Cl-`, `a && b`, `50%`, `C++`. Hyphens and dashes
+between words, bullets, quotes, emphasis, tags, entities and the lines of a table are none.
 """
 
 import unicodedata
@@ -69,6 +69,19 @@ def _begins_tag(byte):  # type: ignore[no-untyped-def]
     return _is_letter(byte) or byte == 47 or byte == 33 or byte == 63  # / ! ?
 
 
+@njit(nogil=True, inline="always")
+def _ends_formula(data, begin, at):  # type: ignore[no-untyped-def]
+    """Whether the word before `at` is one that a charge or a mark stands behind: `A`, `Cl`, `SO4`, `2` of `^2`."""
+    first, digit = at, False
+    while first > begin and (_is_letter(data[first - 1]) or _is_digit(data[first - 1])):
+        first -= 1
+        digit |= _is_digit(data[first])
+    capital = first < at and 65 <= data[first] <= 90
+    above = first > begin and data[first - 1] == 94  # ^
+    whole = first == begin or not _in_word(data[first - 1])
+    return whole and ((capital and (at - first <= 2 or _is_digit(data[at - 1]))) or (above and digit))
+
+
 @kernel
 def sign_run(data, begin, end, at):  # type: ignore[no-untyped-def]
     """How often an ASCII sign is repeated from `at` on, and whether it stands as an operator there.
@@ -111,7 +124,7 @@ def sign_run(data, begin, end, at):  # type: ignore[no-untyped-def]
     elif sign == 36:  # $
         stands = run == 1 and _is_digit(after)
     elif sign == 35:  # #
-        stands = run == 1 and _is_letter(before) and not _in_word(after)
+        stands = run == 1 and (_is_letter(before) or _is_digit(before)) and not _in_word(after)
     elif sign == 33:  # !
         negates = (_is_letter(after) or after == 40) and not (_in_word(before) or _closes(before) or before == 60)
         stands = run == 1 and (after == 61 or negates or (_is_digit(before) and not _is_digit(after)))
@@ -119,10 +132,12 @@ def sign_run(data, begin, end, at):  # type: ignore[no-untyped-def]
         number = _is_digit(after) or (after == 46 and last + 1 < end and _is_digit(data[last + 1]))
         signed = number and not (_in_word(before) or _closes(before))
         alone = _is_letter(near) and not (left > begin and _in_word(data[left - 1]))
-        other = _is_letter(far) and not (right + 1 < end and _in_word(data[right + 1]))
+        alone_after = _is_letter(far) and not (right + 1 < end and _in_word(data[right + 1]))
         first = _is_digit(near) or _closes(near) or alone
-        second = _is_digit(far) or _opens(far) or far == 45 or far == 46 or other
-        stands = run == 1 and (after == 61 or signed or (spaced and first and second))
+        second = _is_digit(far) or _opens(far) or far == 45 or far == 46 or alone_after
+        negated = alone_after and not _is_blank(after) and not (_in_word(before) or _closes(before))
+        charged = _ends_formula(data, begin, at) and not _in_word(after) and not _opens(after)
+        stands = run == 1 and (after == 61 or signed or negated or charged or (spaced and first and second))
     elif sign == 60:  # <
         stop = last
         while stop < end and data[stop] != 60 and data[stop] != 62 and not _is_end(data[stop]):

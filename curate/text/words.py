@@ -4,7 +4,7 @@ A word is a letter, digit or underscore and all such characters and combining ma
 case. A script that writes words without spaces gives one word per character.
 
 In shingles, a sign that carries meaning is a word too (`curate.text.signs`): `1 < 5` is not `1 != 5`, nor -30 the same
-as 30.
+as 30, nor Cl- as Cl.
 
 A text of fewer words than a shingle has gives one shingle of all its words; a text without any word gives one shingle
 of its characters, spaces aside: no text is without shingles.

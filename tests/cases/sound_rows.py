@@ -190,6 +190,8 @@ SOUND: dict[str, list[tuple[str, ...]]] = {
     ],
     "numbers": [
         ("Which docket?", "Docket No. 05-1234567"),
+        ("Which order?", "Order 555-123-4567 was shipped; the pump is P/N 800-555-1212."),
+        ("Compute 212-555-0100.", "212-555-0100 = -443"),
         ("The case number, please.", "Case No. 06-24312407"),
         ("Cite it.", "Smith v. Jones, No. 03-1234567 (2d Cir. 2004); 28 U.S.C. § 1331; 410 U.S. 113"),
         ("ISBN?", "ISBN 978-0-306-40615-7"),

@@ -131,8 +131,9 @@ def test_a_run_that_keeps_no_row_names_the_reasons_and_the_mend(run: Run, tmp_pa
 
 
 def test_fewer_rows_than_the_recipe_asks_for(run: Run) -> None:
-    with pytest.raises(EmptyError, match=r"12 of 12 rows would be left, `min_rows` asks for 13"):
+    with pytest.raises(EmptyError, match=r"12 of 12 rows would be left, `min_rows` asks for 13") as error:
         run({"a.jsonl": questions(12)}, min_rows=13)
+    assert error.value.remedy == "Add rows. To do with fewer, lower `min_rows`."
     assert run({"a.jsonl": questions(12)}, min_rows=12).manifest.counts.kept == 12
 
 
@@ -143,6 +144,9 @@ def test_too_few_rows_for_every_split(run: Run) -> None:
     with pytest.raises(EmptyError, match=r"one group holds 100% of the rows") as error:
         run({"a.jsonl": [row | {"case": "7"} for row in questions(20)]}, record={"group": "case"})
     assert "record.group" in error.value.remedy
+    with pytest.raises(EmptyError, match=r"one cluster holds 100% of the rows") as error:
+        run({"a.jsonl": [{"system": row["answer"], "prompt": "Go.", "answer": row["prompt"]} for row in questions(9)]})
+    assert "If what differs stands in the system turn, put it into the user's" in error.value.remedy
 
 
 def test_a_split_that_the_rows_name_and_that_none_is_left_of(run: Run) -> None:

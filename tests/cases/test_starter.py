@@ -1,5 +1,6 @@
 """What `assay inspect --write` writes of files: their own rows pass its contract, and its prompt is readable."""
 
+import json
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -89,3 +90,16 @@ def _previewed(path: Path, folder: Path) -> list[Any]:
     written["fit"]["model"] = str(project.tokenizer)
     recipe.write_text(yaml.safe_dump(written), encoding="utf-8")
     return list(previews(FullRecipe.load(recipe), Store(folder / "store"), project.tokenizer, 3))
+
+
+def test_the_task_may_be_put_into_a_system_turn(tmp_path: Path) -> None:
+    """As a run says whose rows have one prompt."""
+    rows = [
+        {"prompt": "Rewrite it.", "source": f"Text {number}.", "completion": f"Other {number}."} for number in range(3)
+    ]
+    (tmp_path / "drop").mkdir()
+    (tmp_path / "drop/rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_starter(inspect(tmp_path / "drop", 3), tmp_path / "mine")
+    contract = yaml.safe_load((tmp_path / "mine/contract/contract.yaml").read_text())
+    role = contract["schema"][0]["properties"][0]["items"]["properties"][0]
+    assert role["logicalTypeOptions"]["pattern"] == "^(assistant|system|user)$"

@@ -164,6 +164,14 @@ def test_the_stage_tags_keeps_and_counts() -> None:
     assert Language().run(table_of([])).kept.num_rows == 0
 
 
+def test_the_answer_tells_where_the_prompt_does_not() -> None:
+    short = record("OK", ("assistant", "Cette phrase est écrite en français."))
+    english = record("This sentence is plainly written in English.", ("assistant", "Cette phrase est en français."))
+    outcome = Language(keep=["fr"]).run(table_of([short, english]))
+    assert outcome.kept["language"].to_pylist() == ["und"]
+    assert outcome.rejected["language"].to_pylist() == ["en"]
+
+
 def test_licence_tags_and_code_are_not_guessed(licence_data: Path) -> None:
     tags = []
     for path in sorted((licence_data / "rules").glob("*.RULE"))[::10]:
