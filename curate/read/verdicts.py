@@ -89,7 +89,7 @@ LIKED = {"positive", "like", "liked", "pass", "passed", "ok", "high"}
 DISLIKED = {"negative", "dislike", "disliked", "fail", "failed", "low", "terrible", "spam"}
 """Words that judge in a column that is there for it; as a label they are as often a class."""
 
-NUMBER = re.compile(r"\s*[-+]?(\d+[.,]?\d*|\.\d+)\s*(%|(/|of|out of)\s*\d+|stars?|points?)?\s*", re.IGNORECASE)
+NUMBER = re.compile(r"\s*[-+]?(\d++(?:[.,]\d*)?|\.\d+)\s*+(%|(/|of|out of)\s*\d+|stars?|points?)?\s*", re.IGNORECASE)
 MEND = (
     "state `record.accept` in the recipe, an expression that is true for answers to be learned and false for bad ones, "
     "e.g. `{}`; `true` takes all"
@@ -150,7 +150,8 @@ def judge(row: Row) -> tuple[Rejection | None, dict[str, str]]:
     for name, known in judging(tuple(row)):
         value = row[name]
         graded = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if known == WEIGHT or (known in GRADES | {LABEL} and (graded or _is_number(value))):
+        weighs = known == WEIGHT and number(value) is not None
+        if weighs or (known in GRADES | {LABEL} and (graded or _is_number(value))):
             grades[name] = str(value)
         try:
             good = _said(known, value)

@@ -15,11 +15,8 @@ _FENCE = re.compile(
 )
 """A line that may open a block, also within a list or a quotation."""
 _CLOSING = re.compile(r"(?m)^(?P<within>[ \t>]*)(?P<fence>`{3,}|~{3,})[ \t]*$")
-_INFO = re.compile(r"\S*(?:[ \t]+[^\n]*[={}\[][^\n]*)?")
+_INFO = re.compile(r"\S*(?:[ \t][^\n]*[={}\[][^\n]*)?")
 """What says the language: a word, and attributes; several words are a sentence that begins with a fence."""
-
-_UNDER_TEXT = re.compile(r"\S[ \t]*\n\Z")
-"""Where a line of tildes rather underlines a heading, or is part of a drawing."""
 
 
 def blocks(text: str) -> tuple[list[tuple[int, int]], bool]:
@@ -34,7 +31,7 @@ def blocks(text: str) -> tuple[list[tuple[int, int]], bool]:
     while opening := _FENCE.search(text, at):
         at = opening.end()
         info = opening["info"].rstrip()
-        drawn = opening["fence"][0] == "~" and not info and _UNDER_TEXT.search(text, 0, opening.start())
+        drawn = opening["fence"][0] == "~" and not info and _is_under_text(text, opening.start())
         if drawn or not _INFO.fullmatch(info):
             continue
         end = len(text)
@@ -46,6 +43,20 @@ def blocks(text: str) -> tuple[list[tuple[int, int]], bool]:
         at = closing.end() if closing else end
         found.append((opening.start(), at))
     return found, False
+
+
+def without_blocks(text: str) -> str:
+    """A text with a line's end in place of each of its fenced blocks."""
+    spans = blocks(text)[0]
+    begins = [0, *(end for _, end in spans)]
+    return "\n".join(text[begin:end] for begin, end in zip(begins, [*(begin for begin, _ in spans), None], strict=True))
+
+
+def _is_under_text(text: str, begin: int) -> bool:
+    """Whether the line before is not blank: a line of tildes rather underlines a heading there, or is part of a
+    drawing."""
+    before = text.rfind("\n", 0, max(0, begin - 1)) + 1
+    return bool(text[before:begin].strip())
 
 
 def _closes(line: re.Match[str], opening: re.Match[str]) -> bool:
