@@ -31,7 +31,7 @@ JUDGED = 1000
 """Lines by which JSON lines are told from one JSON text."""
 SPACE = " \t\r\n\x0b\x0c\x1e\ufeff"
 PACKED: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"\xfd7zXZ": lzma.open, b"BZh": bz2.open}
-OPTIONS = ("format", "encoding", "delimiter", "quote", "escape", "header", "rows", "record_start", "record_separator")
+OPTIONS = ("format", "encoding", "delimiter", "quote", "rows")
 
 
 def check_drop(folder: Path, manifest: DatasetManifest) -> Check:
@@ -79,16 +79,7 @@ class RawFile:
     encoding: str | None = None
     delimiter: str | None = None
     quote: str | None = None
-    escape: str | None = None
-    header: bool = True
     rows: str | None = None
-    record_start: str | None = None
-    record_separator: str | None = None
-
-    @property
-    def cuts_text(self) -> bool:
-        """Whether a file of text has several rows, as patterns say."""
-        return self.record_start is not None or self.record_separator is not None
 
 
 def _raw_file(name: str, sources: list[dict[str, Any]], where: str | None) -> RawFile | None:
@@ -179,7 +170,7 @@ def _count(data: bytes, name: str, file: RawFile, gathered: bool, broken: bool) 
     suffixes = PurePosixPath(name.lower()).suffixes
     format = file.format or next((each[1:] for each in reversed(suffixes) if each[1:] in ("csv", "tsv")), None)
     if file.format in ("text", "front_matter"):
-        return None if file.cuts_text else 1
+        return 1
     if gathered and (b"parent_id" in data or b"message_tree_id" in data):
         return None
     if data.startswith((b"PAR1", b"ARROW1", b"\xff\xff\xff\xff")):
@@ -196,7 +187,7 @@ def _count(data: bytes, name: str, file: RawFile, gathered: bool, broken: bool) 
         return count
     if format in ("csv", "tsv"):
         return None if broken else _csv_rows(text, "\t" if format == "tsv" else None, file)
-    texts = not broken and not file.cuts_text and any(suffix in (".txt", ".md") for suffix in suffixes)
+    texts = not broken and any(suffix in (".txt", ".md") for suffix in suffixes)
     return 1 if texts and not _is_even(text) else None
 
 
@@ -211,15 +202,12 @@ def _csv_rows(text: str, delimiter: str | None, file: RawFile) -> int | None:
     from pandas import read_csv
     from pandas.errors import ParserError
 
-    if file.escape is not None or "\\" in text:  # by which the reader may take quotes for text
-        return None
     first = text.lstrip(SPACE).split("\n", 1)[0]
     delimiter = file.delimiter or delimiter or max(",;\t|", key=first.count)
     quoting: dict[str, Any] = {"quoting": csv.QUOTE_NONE} if file.quote == "" else {"quotechar": file.quote or '"'}
     try:
         # No column is an index, and no row is skipped but a blank line.
-        shape: dict[str, Any] = {"index_col": False, "header": 0 if file.header else None}
-        table = read_csv(io.StringIO(text), sep=delimiter, dtype=str, engine="c", **shape, **quoting)
+        table = read_csv(io.StringIO(text), sep=delimiter, dtype=str, index_col=False, engine="c", **quoting)
     except (ParserError, ValueError):
         return None
     return len(table)

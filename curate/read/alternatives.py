@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
-from curate.read.conversation import ANSWERS, CONVERSATIONS, PROMPTS, ROLES, AskingError, ShapeError, first_of
+from curate.read.conversation import ANSWERS, CONVERSATIONS, PROMPTS, AskingError, ShapeError, first_of
 from curate.read.message_list import are_messages, in_keys_of, is_message
 from curate.read.raw_row import Row
 from curate.read.verdicts import UnknownVerdict, normal, number, shown, truth
@@ -262,7 +262,7 @@ def _is_open(row: Row) -> bool:
     """Whether a row asks for an answer: it has a question, or a conversation that does not end with an answer."""
     conversation = first_of(row, CONVERSATIONS)
     if conversation is not None and are_messages(row[conversation]):
-        return not _is_said_by_assistant(row[conversation][-1])
+        return _speaks(row[conversation][-1]) not in ANSWERERS
     return first_of(row, (*PROMPTS, "instruction")) is not None
 
 
@@ -288,12 +288,12 @@ def _answered(left: Row, name: str, answer: Any) -> Row:
         said = [
             {"role": who.lower(), "content": text.strip()} for who, text in zip(pieces[1::2], pieces[2::2], strict=True)
         ]
-    if are_messages(said) and not _is_said_by_assistant(said[0]):
+    if are_messages(said) and _speaks(said[0]) not in ANSWERERS:
         asked = {*PROMPTS, *CONVERSATIONS, "instruction"}
         return {each: value for each, value in row.items() if each not in asked} | {CONVERSATIONS[0]: said}
     if conversation is not None and are_messages(row[conversation]):
         before = row[conversation]
-        if _is_said_by_assistant(before[-1]):
+        if _speaks(before[-1]) in ANSWERERS:
             raise AskingError(
                 f"{conversation} ends with an answer, and {name} is another one; map `turns` to say which"
             )
@@ -302,5 +302,8 @@ def _answered(left: Row, name: str, answer: Any) -> Row:
     return row | {"output": said}
 
 
-def _is_said_by_assistant(message: Row) -> bool:
-    return ROLES.get(str(message.get("role", message.get("from"))).strip().lower()) == "assistant"
+ANSWERERS = ("assistant", "gpt", "model", "chatgpt", "function_call", "bing", "bard")
+
+
+def _speaks(message: Row) -> str:
+    return str(message.get("role", message.get("from"))).strip().lower()

@@ -14,7 +14,10 @@ _FENCE = re.compile(
     r"(?P<fence>`{3,}(?=[^`\n]*$)|~{3,})[ \t]*(?P<info>[^\n]*)$"
 )
 """A line that may open a block, also within a list or a quotation."""
-_CLOSING = re.compile(r"(?m)^(?P<within>[ \t>]*)(?P<fence>`{3,}|~{3,})[ \t]*$")
+_ALONE = r"^(?P<within>[ \t>]*)(?P<fence>`{3,}|~{3,})[ \t]*$"
+_CLOSING = re.compile(_ALONE, re.MULTILINE)
+_CLOSING_QUOTED = re.compile(rf"^(?![ ]{{0,3}}>)|{_ALONE}", re.MULTILINE)
+"""The same within a quotation, or the beginning of the line where that ends."""
 _INFO = re.compile(r"\S*(?:[ \t][^\n]*[={}\[][^\n]*)?")
 """What says the language: a word, and attributes; several words are a sentence that begins with a fence."""
 
@@ -34,13 +37,11 @@ def blocks(text: str) -> tuple[list[tuple[int, int]], bool]:
         drawn = opening["fence"][0] == "~" and not info and _is_under_text(text, opening.start())
         if drawn or not _INFO.fullmatch(info):
             continue
-        end = len(text)
-        if ">" in opening["within"] and (outside := re.compile(r"(?m)^(?!>|[ ]{1,3}>)").search(text, at + 1)):
-            end = outside.start()
-        closing = next((line for line in _CLOSING.finditer(text, at, end) if _closes(line, opening)), None)
-        if closing is None and end == len(text):
-            return [*found, (opening.start(), end)], True
-        at = closing.end() if closing else end
+        lines = (_CLOSING_QUOTED if ">" in opening["within"] else _CLOSING).finditer(text, at)
+        closing = next((line for line in lines if line["fence"] is None or _closes(line, opening)), None)
+        if closing is None or closing.start() == len(text):
+            return [*found, (opening.start(), len(text))], True
+        at = closing.end()
         found.append((opening.start(), at))
     return found, False
 
