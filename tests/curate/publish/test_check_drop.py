@@ -93,9 +93,11 @@ def test_a_reader_that_loses_a_row_is_found_out(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_reader_that_takes_a_file_for_one_row_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    true = formats.json_rows
     monkeypatch.setattr(formats, "json_rows", lambda *args: iter([Unread("Extra data", 1, "")]))
     assert checked(project_of(tmp_path)).offences == []  # of an array that breaks, how far it is read is not told
     monkeypatch.setattr(formats, "json_lines", lambda *args: iter([Unread("Extra data", 1, "")]))
+    monkeypatch.setattr(formats, "json_rows", true)
     again = project_of(tmp_path / "again")
     assert checked(again).offences == [
         "a.jsonl: 40 rows in the file, 1 in the version",
@@ -119,6 +121,8 @@ def test_what_has_changed_or_is_gone_is_not_a_failure(tmp_path: Path) -> None:
 def test_files_of_a_package_are_found_without_a_drop(tmp_path: Path) -> None:
     record = {"turns": [{"role": "user", "content": "text"}], "target": '"{\\"colour\\": \\"red\\", \\"count\\": 1}"'}
     sources = [{"files": ["orjson/__init__.py*"], "package": "orjson", "format": "text"}]
-    project = Project(tmp_path, sources=sources, record=record)
+    split = {"train": 1, "validation": 0, "test": 0}
+    fit = {"model": "tokenizer", "max_tokens": 5000}
+    project = Project(tmp_path, sources=sources, record=record, quality={}, fit=fit, split=split)
     check = checked(project)
     assert (check.failures, check.compared) == (0, 2)
