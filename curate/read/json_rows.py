@@ -49,6 +49,8 @@ NO_OBJECT = "expected a JSON object"
 
 def _told(row: Row, text: bytes) -> Row:
     """A row that tells of a key that its text gives twice."""
+    if text.count(b":") == len(row):  # one for each key
+        return row
     key = duplicate_key(text, row)
     return row if key is None else row | {"_duplicate_key": key}
 
