@@ -264,3 +264,7 @@ def test_what_is_called_json_and_is_not_says_so() -> None:
             assert all("does not begin like JSON: state `format`" in words for words in messages(read(content, name)))
             assert len(read(content, name)) == 1
     assert messages(read('["a"]\n["b"]\n', "f.jsonl")) == ["expected a JSON object"] * 2
+
+
+def test_comments_are_looked_at_once() -> None:
+    assert sniff.sniff(io.BytesIO(b"<!-- -->" * 10_000 + b"text"), None, None)[0].foreign == ""
