@@ -388,10 +388,9 @@ def _rows_of(file: InputFile, size: float) -> tuple[int, bool] | None:
 def mapped_rows(files: list[InputFile], rows: int | None = None) -> Iterator[tuple[InputFile, int, Row | Unread]]:
     """Rows of files, each with its file and number, messages of one tree put together; from each file as many, if no
     more than `rows`."""
-    mapper = Mapper(RecordMapping(), {})
     each = None if rows is None else max(1, rows // len(files))
     for file in files:
-        for number, row in islice(mapper.rows(read_rows(file)), each):
+        for number, row in islice(rows_recognised(file), each):
             yield file, number, row
 
 

@@ -96,6 +96,8 @@ def content_id(turns: Sequence[dict[str, Any]], target: str | None, reasoning: s
 
 def _said(turn: dict[str, Any]) -> list[Any]:
     said = [turn["role"], turn["content"]]
+    if len(turn) == 2:  # as nearly all are
+        return said
     reasoning = turn.get("reasoning")
     if turn.get("trained") is False:
         return [*said, reasoning, False]

@@ -158,7 +158,10 @@ def with_system(row: Row, turns: list[Turn]) -> list[Turn]:
 
 def first_of(row: Row, names: tuple[str, ...]) -> str | None:
     """The first of some names that is a column of the row."""
-    return next((name for name in names if row.get(name) is not None), None)
+    for name in names:  # a generator's set-up would be felt: every row is asked several times
+        if row.get(name) is not None:
+            return name
+    return None
 
 
 def speaker(role: Any) -> str:

@@ -117,7 +117,7 @@ def looks_like_data(rows: Iterable[Row]) -> str | None:
                 values.setdefault(name, set()).add(value)
     for name, found in values.items():
         if not name.startswith("_") and (
-            NUMBER.fullmatch(name) or SENTENCE.fullmatch(name) or len(name) > LONGEST_NAME or name in found
+            len(name) > LONGEST_NAME or NUMBER.fullmatch(name) or SENTENCE.fullmatch(name) or name in found
         ):
             return name
     return None

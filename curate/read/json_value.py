@@ -97,9 +97,12 @@ def duplicate_key(data: bytes, value: Any) -> str | None:
         value: what was read from it.
     """
     given = data.count(b":")
-    with suppress(AttributeError, TypeError):  # quick for the many objects of texts alone
-        if given == len(value) + "".join(value.values()).count(":"):
-            return None
+    if isinstance(value, dict):  # quick for the many objects of texts alone
+        try:
+            if given == len(value) + "".join(value.values()).count(":"):
+                return None
+        except TypeError:
+            pass
     with suppress(TypeError):  # of an integer beyond 64 bits
         if given == orjson.dumps(value).count(b":"):
             return None

@@ -154,7 +154,6 @@ class Mapper:
                 self._step(f"group.{index}", source, "as text") for index, source in enumerate(mapping.group)
             ]
         self._label = self._step("label", mapping.label, "as text") if mapping.label is not None else None
-        self._named = _columns_named(mapping)
         self._template = ENVIRONMENT.from_string(nodes.Template(list(self._body), lineno=1))
 
     def _step(self, key: str, source: str, form: str = "as it is", *args: str, name: str | None = None) -> str:
@@ -176,8 +175,8 @@ class Mapper:
         """The records of a row, at least one, without their source.
 
         Beside its columns each has `told`: what to count of it, e.g. {"alpaca": 1} for its shape; `taken`: column of
-        the row -> what it was taken for; and `rejected`: reason and evidence where its answer is not to be learned,
-        None else.
+        the row -> what its shape takes it for; and `rejected`: reason and evidence where its answer is not to be
+        learned, None else.
 
         Args:
             row: its columns, which expressions see by name, and all of them as `_row`.
@@ -187,14 +186,13 @@ class Mapper:
             RowError: no record can be made of this row.
         """
         columns = row | self.lookups | {"_row": row, "_file": file}
-        named = {name: use for name, use in self._named.items() if name in row} if self._named else {}
         if self.mapping.turns is not None:
             values = self._values(columns)
             why = self._verdict(values, None)
             made = self._record(values, self._mapped_turns(values), None, {})
-            return [made | {"told": {}, "taken": named, "rejected": why and (why.reason, why.evidence)}]
+            made["told"], made["taken"], made["rejected"] = {}, {}, why and (why.reason, why.evidence)
+            return [made]
         shape, conversations, taken = _recognised(row, self.mapping)
-        taken = taken | named if named else taken
         records: list[dict[str, Any]] = []
         ids: dict[int, str] = {}
         for each in conversations:
@@ -287,31 +285,6 @@ def _recognised(row: Row, mapping: RecordMapping) -> Recognised:
         raise RowError(problem.reason, {"message": str(problem)} | problem.more) from None
     except Exception as error:  # whatever a row's values are
         raise RowError(UNRECOGNISED, {"message": f"{type(error).__name__}: {error}"}) from None
-
-
-def _columns_named(mapping: RecordMapping) -> dict[str, str]:
-    """What the columns that expressions name are taken for, the first use of each."""
-    sources: list[tuple[str, str]] = []
-    turns = mapping.turns if isinstance(mapping.turns, list) else []
-    sources += [("answer" if turn.role == "assistant" else "prompt", turn.content) for turn in turns]
-    sources += [("conversation", mapping.turns)] if isinstance(mapping.turns, str) else []
-    target = mapping.target.values() if isinstance(mapping.target, dict) else [mapping.target]
-    sources += [("target", source) for source in target if source is not None]
-    groups = mapping.group if isinstance(mapping.group, list) else [mapping.group]
-    beside = [("feedback", mapping.accept), *(("group", key) for key in groups), ("label", mapping.label)]
-    sources += [(use, source) for use, source in beside if source is not None]
-    sources += [("meta", source) for source in mapping.meta.values()]
-    sources += [("underivable", rule.when) for rule in mapping.underivable]
-    sources += [("let", source) for source in mapping.let.values()]
-    return {name: use for use, source in reversed(sources) for name in _names_in(source)}
-
-
-def _names_in(source: str) -> list[str]:
-    """The names, keys and attributes that an expression has."""
-    parsed = ENVIRONMENT.parse("{{" + source + "}}")
-    keys = [each.arg.value for each in parsed.find_all(nodes.Getitem) if isinstance(each.arg, nodes.Const)]
-    attributes = [each.attr for each in parsed.find_all(nodes.Getattr)]
-    return [name.name for name in parsed.find_all(nodes.Name)] + attributes + [str(key) for key in keys]
 
 
 def _defined(value: Any) -> Any:

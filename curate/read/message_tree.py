@@ -41,8 +41,9 @@ def gathered(rows: Iterator[Row | Unread]) -> Iterator[Row | Unread]:
             tree.append(row)
             ids.add(row["message_id"])
         else:
-            yield from _planted(tree)
-            tree, ids = [], set()
+            if tree:
+                yield from _planted(tree)
+                tree, ids = [], set()
             yield row
     yield from _planted(tree)
 
@@ -50,8 +51,8 @@ def gathered(rows: Iterator[Row | Unread]) -> Iterator[Row | Unread]:
 def _is_flat_message(row: Row) -> bool:
     """Whether a row is a message of a tree whose other messages are other rows."""
     return (
-        all(isinstance(row.get(name), str) for name in MESSAGE)
-        and ("parent_id" in row or "message_tree_id" in row)
+        ("parent_id" in row or "message_tree_id" in row)
+        and all(isinstance(row.get(name), str) for name in MESSAGE)
         and all(isinstance(row.get(name), (str, type(None))) for name in ("parent_id", "message_tree_id"))
         and row.get("replies") is None
     )

@@ -22,8 +22,8 @@ def python_value(text: str) -> Any:
     if len(text) > LONGEST:
         raise ValueError(f"longer than {LONGEST >> 20} Mi characters")
     try:
+        value = ast.literal_eval(text.strip())  # before the tokens, for tokenize takes long over what is none
         tokens = [token.type for token in tokenize.generate_tokens(io.StringIO(text.strip()).readline)]
-        value = ast.literal_eval(text.strip())
     except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError, tokenize.TokenError) as error:
         raise ValueError(f"no literal of Python: {error}") from None
     said = [token for token in tokens if token != tokenize.NL]

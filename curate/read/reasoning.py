@@ -22,7 +22,7 @@ BEFORE = re.compile(
     re.DOTALL,
 )
 BEGUN = re.compile(r"\s*<(?:think(?:ing)?>|thought>|reasoning>|\|begin_of_thought\|>)")
-END = re.compile(r"\s*\n</think>[ \t]*\n\s*")
+END = re.compile(r"\n</think>[ \t]*\n")
 """Some templates have written the opening tag into the prompt."""
 
 
@@ -47,7 +47,7 @@ def set_apart(turn: Turn) -> bool:
     if BEGUN.match(content) is None:
         if "</think>" not in content or "<think>" in content or len(pieces := END.split(content)) != 2:
             return False
-        thought, rest = pieces
+        thought, rest = pieces[0], pieces[1].lstrip()
     elif (found := BEFORE.match(content)) is not None:
         thought = found[2] or found[3] or ""
         rest = (found[4] or "").strip() + content[found.end() :]

@@ -37,7 +37,7 @@ from curate.read.python_value import is_python
 from curate.read.question_answer import alpaca, prompt
 from curate.read.raw_row import Row
 from curate.read.reasoning import REASONING, add_thought, set_apart, thought_text
-from curate.read.verdicts import BESIDE, GRADES, WEIGHT, judge, judging
+from curate.read.verdicts import BESIDE, GRADES, WEIGHT, judge, judging, normal, number
 
 Shape = Literal["oasst", "messages", "sharegpt", "alpaca", "guanaco", "llama2", "chatml", "prompt"]
 
@@ -211,7 +211,8 @@ def _with_columns(shape: Shape, row: Row, columns: Columns, found: list[Conversa
     if not columns.judging or shape == "oasst":
         return found
     judged, grades = judge(row)
-    weighted = {"weighted": 1} if judged is None and "weight" in grades and float(grades["weight"]) != 1 else {}
+    weighs = any(normal(name) == WEIGHT and number(grade) != 1 for name, grade in grades.items())
+    weighted = {"weighted": 1} if judged is None and weighs else {}
     return [
         replace(each, judged=judged or each.judged, meta=each.meta | grades, told=each.told | weighted)
         for each in found

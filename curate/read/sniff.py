@@ -85,7 +85,7 @@ TITLES = {
     "text": "text",
 }
 HTML = re.compile(
-    r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body|Error)\b", re.IGNORECASE | re.DOTALL
+    r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*+<(?:!doctype\s+html|html|head|body|Error)\b", re.IGNORECASE | re.DOTALL
 )
 """A page, or a storage's refusal in XML."""
 COLUMNS = frozenset(

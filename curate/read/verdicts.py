@@ -105,7 +105,7 @@ LIKED = {"positive", "like", "liked", "ok", "high"}
 DISLIKED = {"negative", "dislike", "disliked", "low", "spam"}
 """Words that judge in a column that is there for it; as a label they are as often a class."""
 
-NUMBER = re.compile(r"\s*[-+]?(\d+[.,]?\d*|\.\d+)\s*(%|(/|of|out of)\s*\d+|stars?|points?)?\s*", re.IGNORECASE)
+NUMBER = re.compile(r"\s*[-+]?(\d++(?:[.,]\d*)?|\.\d+)\s*+(%|(/|of|out of)\s*\d+|stars?|points?)?\s*", re.IGNORECASE)
 MEND = (
     "write e.g. `accept: {}` below `record:` in the recipe (true for answers to be learned, false for bad ones); "
     '`accept: "true"` takes all'
@@ -168,7 +168,8 @@ def judge(row: Row) -> tuple[Rejection | None, dict[str, str]]:
     grades: dict[str, str] = {}
     for name, known, value in _judgements(row):
         graded = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if known == WEIGHT or (known in GRADES | {LABEL} and (graded or _is_number(value))):
+        weighs = known == WEIGHT and number(value) is not None
+        if weighs or (known in GRADES | {LABEL} and (graded or _is_number(value))):
             grades[name] = str(value)
         try:
             good = _said(known, value)

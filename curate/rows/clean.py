@@ -17,7 +17,7 @@ from pydantic import Field
 from curate.examples import EXAMPLES, Example, example_of
 from curate.record import map_contents, rows_of_texts
 from curate.stage import Outcome, Reject, RowStage, divide
-from curate.text.fences import blocks
+from curate.text.fences import without_blocks
 from curate.text.markup import pages_to_text
 
 LINE_ENDS = "\r\n?|[\u0085\u2028\u2029]"
@@ -74,8 +74,8 @@ JSON_STRING = re.compile(r'("(?:[^"\\\x00-\x1f]|\\.)*+")(\s*+:)?')
 """A string of JSON, and the colon behind a key."""
 SUSPECT = r"\|>|_of_turn>|INST\]|SYS>>|</s>|### ?[HI]"
 """What every template marker holds: only such texts are searched for one."""
-SPAN = re.compile(r"(`+)[^`](?:[^\n]*?[^`])?\1(?!`)")
-"""Code within a line."""
+SPAN = re.compile(r"(?<!`)(`++)[^\n]{1,1000}?(?<!`)\1(?!`)")
+"""Code within a line; bounded, for a backtick that nothing closes would be sought to the end of each line."""
 
 
 class Clean(RowStage):
@@ -254,9 +254,7 @@ def _marked(table: pa.Table) -> list[Reject]:
 
 def _marker(text: str) -> str | None:
     """The first marker by which a template divides turns, outside of code."""
-    for begin, end in reversed(blocks(text)[0]):
-        text = f"{text[:begin]}\n{text[end:]}"
-    text = SPAN.sub("` `", text)
+    text = SPAN.sub("` `", without_blocks(text))
     if match := re.search(TEMPLATE_MARKERS, text):
         return match[1]
     for asks, answers in PAIRED_MARKERS:

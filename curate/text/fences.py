@@ -14,12 +14,12 @@ _FENCE = re.compile(
     r"(?P<fence>`{3,}(?=[^`\n]*$)|~{3,})[ \t]*(?P<info>[^\n]*)$"
 )
 """A line that may open a block, also within a list or a quotation."""
-_CLOSING = re.compile(r"(?m)^(?P<within>[ \t>]*)(?P<fence>`{3,}|~{3,})[ \t]*$")
-_INFO = re.compile(r"\S*(?:[ \t]+[^\n]*[={}\[][^\n]*)?")
+_ALONE = r"^(?P<within>[ \t>]*)(?P<fence>`{3,}|~{3,})[ \t]*$"
+_CLOSING = re.compile(_ALONE, re.MULTILINE)
+_CLOSING_QUOTED = re.compile(rf"^(?![ ]{{0,3}}>)|{_ALONE}", re.MULTILINE)
+"""The same within a quotation, or the beginning of the line where that ends."""
+_INFO = re.compile(r"\S*(?:[ \t][^\n]*[={}\[][^\n]*)?")
 """What says the language: a word, and attributes; several words are a sentence that begins with a fence."""
-
-_UNDER_TEXT = re.compile(r"\S[ \t]*\n\Z")
-"""Where a line of tildes rather underlines a heading, or is part of a drawing."""
 
 
 def blocks(text: str) -> tuple[list[tuple[int, int]], bool]:
@@ -34,18 +34,30 @@ def blocks(text: str) -> tuple[list[tuple[int, int]], bool]:
     while opening := _FENCE.search(text, at):
         at = opening.end()
         info = opening["info"].rstrip()
-        drawn = opening["fence"][0] == "~" and not info and _UNDER_TEXT.search(text, 0, opening.start())
+        drawn = opening["fence"][0] == "~" and not info and _is_under_text(text, opening.start())
         if drawn or not _INFO.fullmatch(info):
             continue
-        end = len(text)
-        if ">" in opening["within"] and (outside := re.compile(r"(?m)^(?!>|[ ]{1,3}>)").search(text, at + 1)):
-            end = outside.start()
-        closing = next((line for line in _CLOSING.finditer(text, at, end) if _closes(line, opening)), None)
-        if closing is None and end == len(text):
-            return [*found, (opening.start(), end)], True
-        at = closing.end() if closing else end
+        lines = (_CLOSING_QUOTED if ">" in opening["within"] else _CLOSING).finditer(text, at)
+        closing = next((line for line in lines if line["fence"] is None or _closes(line, opening)), None)
+        if closing is None or closing.start() == len(text):
+            return [*found, (opening.start(), len(text))], True
+        at = closing.end()
         found.append((opening.start(), at))
     return found, False
+
+
+def without_blocks(text: str) -> str:
+    """A text with a line's end in place of each of its fenced blocks."""
+    spans = blocks(text)[0]
+    begins = [0, *(end for _, end in spans)]
+    return "\n".join(text[begin:end] for begin, end in zip(begins, [*(begin for begin, _ in spans), None], strict=True))
+
+
+def _is_under_text(text: str, begin: int) -> bool:
+    """Whether the line before is not blank: a line of tildes rather underlines a heading there, or is part of a
+    drawing."""
+    before = text.rfind("\n", 0, max(0, begin - 1)) + 1
+    return bool(text[before:begin].strip())
 
 
 def _closes(line: re.Match[str], opening: re.Match[str]) -> bool:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.text.fences import blocks
+from curate.text.fences import without_blocks
 
 Counts = npt.NDArray[np.int64]
 
@@ -172,7 +172,7 @@ def readable(texts: pa.Array) -> pa.Array:
     if not len(rows):
         return texts
     few = texts.take(pa.array(rows))
-    read = [_without_blocks(text) if "```" in text or "~~~" in text else text for text in few.to_pylist()]
+    read = [without_blocks(text) if "```" in text or "~~~" in text else text for text in few.to_pylist()]
     rest = pc.replace_substring_regex(pa.array(read, texts.type), f"{SPAN}|{BLANKS}|{TAG}|{QUERY}|{QUOTED}", " ")
     keys = pc.match_substring_regex(rest, KEY)
     plain = pc.replace_substring_regex(pc.replace_substring_regex(rest, KEY, " "), JSON, " ")
@@ -180,12 +180,6 @@ def readable(texts: pa.Array) -> pa.Array:
     mask = np.zeros(len(texts), np.bool_)
     mask[rows] = True
     return pc.replace_with_mask(texts, pa.array(mask), rest)
-
-
-def _without_blocks(text: str) -> str:
-    for begin, end in reversed(blocks(text)[0]):
-        text = f"{text[:begin]}\n{text[end:]}"
-    return text
 
 
 def sampled(texts: pa.Array, head: int) -> pa.Array:

@@ -66,6 +66,7 @@ def _end(text: str, begin: int) -> int | None:
     right before it, at the fence's end; None where nothing ends it."""
     fenced = re.search(r"```[\w-]*\s*\Z", text[:begin]) is not None
     opened: list[str] = []
+    count = {"{": 0, "[": 0}
     within = False
     for token in _TOKEN.finditer(text, begin):
         char = token[0]
@@ -75,10 +76,14 @@ def _end(text: str, begin: int) -> int | None:
             continue
         elif char in "{[":
             opened.append(char)
+            count[char] += 1
         elif char in _CLOSES:
-            if _CLOSES[char] in opened:  # a missing bracket between the two is what is broken
-                while opened.pop() != _CLOSES[char]:
-                    pass
+            begun = _CLOSES[char]
+            while count[begun]:  # a missing bracket between the two is what is broken
+                last = opened.pop()
+                count[last] -= 1
+                if last == begun:
+                    break
             if not opened and not _GOES_ON.match(text, token.end()):
                 return token.end()
         elif fenced:

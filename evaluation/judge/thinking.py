@@ -24,6 +24,8 @@ FINAL = re.compile(
     re.DOTALL,
 )
 """gpt-oss's answer."""
+MOST = 256
+"""Think parts of one reply that are set aside."""
 
 
 def set_aside(output: str) -> tuple[str | None, bool]:
@@ -33,7 +35,7 @@ def set_aside(output: str) -> tuple[str | None, bool]:
     is that value's. The answer is None where a think part does not end.
     """
     thought = False
-    while True:
+    for _ in range(MOST):
         before = re.match(r'[^{"\[]*\[?', output)
         found = [match for each in OPENED if (match := each.search(output)) and match.start() <= before.end()]  # type: ignore[union-attr]
         part = min(found, key=lambda match: match.start(), default=None) or CLOSED.match(output)

@@ -19,8 +19,8 @@ from curate.read.mapping import Mapper, RecordMapping, RowError
 from curate.read.raw import Files, InputFile, Options, Row, Unread, find_files, parse, read_rows
 
 
-def file_of(path: Path, format: str | None = None) -> InputFile:
-    [found] = find_files(Files(files=[path.name], format=format), path.parent, path.parent / "cache")
+def file_of(path: Path, format: str | None = None, **options: Any) -> InputFile:
+    [found] = find_files(Files(files=[path.name], format=format, **options), path.parent, path.parent / "cache")
     return found
 
 
@@ -29,8 +29,8 @@ def parsed(content: bytes, format: str, name: str = "f", **options: Any) -> list
     return list(parse(InputFile(Path(name), name, "", len(content), format, Options(**options)), content))
 
 
-def rows_of(path: Path, format: str | None = None) -> list[Row | Unread]:
-    return list(read_rows(file_of(path, format)))
+def rows_of(path: Path, format: str | None = None, **options: Any) -> list[Row | Unread]:
+    return list(read_rows(file_of(path, format, **options)))
 
 
 Written = Callable[..., list[Row | Unread]]

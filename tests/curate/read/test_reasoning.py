@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.account import MOST_KEYS, _few
+from curate.read.conversation import Turn
 from curate.read.mapping import Mapper, RecordMapping
 from curate.read.raw import Row
+from curate.read.reasoning import set_apart
 from curate.stage import UNREAD_KEY
 
 Q: Row = {"role": "user", "content": "q"}
@@ -101,3 +103,9 @@ def test_many_unread_keys_are_few_counters() -> None:
     assert few["none"] == 0
     assert few[UNREAD_KEY + "other"] == 1 + 2 + 3 + 4 + 5
     assert len(few) == MOST_KEYS + 3
+
+
+def test_blank_lines_around_an_end_without_beginning_are_looked_at_once() -> None:
+    turn: Turn = {"role": "assistant", "content": "why" + "\n" * 10**6 + "</think>\n" + "\n" * 10**6 + "so"}
+    set_apart(turn)
+    assert (turn["reasoning"], turn["content"]) == ("why", "so")

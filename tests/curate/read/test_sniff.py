@@ -265,3 +265,7 @@ def test_what_is_called_json_and_is_not_says_so() -> None:
             assert len(read(content, name)) == 1
     words = "expected a JSON object; a list's values have no names: write objects, or CSV with a header"
     assert messages(read('["a"]\n["b"]\n', "f.jsonl")) == [words] * 2
+
+
+def test_comments_are_looked_at_once() -> None:
+    assert sniff.sniff(io.BytesIO(b"<!-- -->" * 10_000 + b"text"), None, None)[0].foreign == ""

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from curate.read.conversation import NOT_TEXT, REJECTED_ANSWER, UNGRADED_ANSWER, UNRECOGNISED
 from curate.read.mapping import UNMAPPABLE, Mapper, RecordMapping
 from curate.read.raw import Row
-from curate.read.verdicts import BAD, BLAME, GOOD, GRADES, LOOSE, PRAISE, UnknownVerdict, normal, truth
+from curate.read.verdicts import BAD, BLAME, GOOD, GRADES, LOOSE, PRAISE, UnknownVerdict, judge, normal, truth
 from tests.curate.read.made import attempt
 
 Q: Row = {"role": "user", "content": "q"}
@@ -353,10 +353,13 @@ def test_what_columns_are_taken_for(row: Row, taken: dict[str, str]) -> None:
     assert Mapper(RecordMapping(), {}).records(row, "f")[0]["taken"] == taken
 
 
-def test_columns_that_expressions_name_are_taken() -> None:
-    mapping = {"label": "kind", "meta": {"n": "_row['a b']"}, "accept": "score > 1"}
-    [record] = Mapper(RecordMapping.model_validate(mapping), {}).records(
-        ALPACA | {"kind": "k", "a b": "1", "score": 2, "rest": 0}, "f"
-    )
-    more = {name: record["taken"].get(name) for name in ("kind", "a b", "score", "rest")}
-    assert more == {"kind": "label", "a b": "meta", "score": "feedback", "rest": None}
+@pytest.mark.parametrize(("weight", "told"), [("5 kg", None), ([1, 2], None), ("0.5", 1), (2, 1), (1, None)])
+def test_a_weight_that_is_no_number_says_nothing(weight: Any, told: int | None) -> None:
+    [record] = Mapper(RecordMapping(), {}).records(ALPACA | {"Weight": weight}, "f")
+    assert record["rejected"] is None
+    assert record["told"].get("weighted") == told
+
+
+def test_a_million_digits_are_looked_at_once() -> None:
+    for value in ("1" * 10**6 + "x", "1" + " " * 10**6 + "x"):
+        assert judge(ALPACA | {"score": value})[0] is None

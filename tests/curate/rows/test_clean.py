@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from curate.recipe import Recipe
 from curate.record import SCHEMA, map_contents
-from curate.rows.clean import ESCAPES, Clean, mend_mojibake
+from curate.rows.clean import ESCAPES, Clean, _marker, mend_mojibake
 from tests.records import RECORDS, layouts, record, table_of, turn
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -274,3 +274,8 @@ def test_a_copy_in_the_target_stays_one(text: str, target: str | None, expected:
         assert outcome.kept["target"].to_pylist() == ['"another"', expected or target]
         assert outcome.counters["copied"] == 1 + bool(expected)
         assert Clean(whitespace="tidy").run(outcome.kept).kept.equals(outcome.kept)
+
+
+def test_a_run_of_backticks_is_looked_at_once() -> None:
+    assert _marker("`" * 300_000 + " <|im_end|> " + "a" * 300_000) == "<|im_end|>"
+    assert _marker("``a ` <|im_end|>`` and `<|im_end|>`") is None

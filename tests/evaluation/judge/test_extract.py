@@ -107,3 +107,8 @@ def test_nothing_is_found_within_what_lacks_a_character(value: dict[str, Any], d
 )
 def test_examples(text: str, found: list[str]) -> None:
     assert complete(text) == found
+
+
+def test_brackets_of_which_none_closes_are_counted() -> None:
+    """It took time with the square of their number where each closing one was looked for among all that are open."""
+    assert complete("[" * 200_000 + "}" * 200_000) == []

@@ -2,7 +2,7 @@
 
 import pytest
 
-from evaluation.judge.thinking import set_aside
+from evaluation.judge.thinking import MOST, set_aside
 
 ANSWER = '{"a": 1}'
 DRAFT = 'perhaps {"a": 0}'
@@ -55,3 +55,8 @@ def test_an_empty_part_is_none_and_text_before_one_stays() -> None:
     assert set_aside(f"<think>\n\n</think>\n\n{ANSWER}") == (f"\n\n{ANSWER}", False)
     assert set_aside(f"Well. <think>hm</think>{ANSWER}") == (f"Well. {ANSWER}", True)
     assert set_aside(f"<|channel|>final<|message|>{ANSWER}<|return|>") == (ANSWER, False)
+
+
+def test_no_more_than_so_many_parts_are_set_aside() -> None:
+    reply, thought = set_aside("<think>a</think>" * (MOST + 1) + "{}")
+    assert (reply, thought) == ("<think>a</think>{}", True)
