@@ -203,7 +203,7 @@ class Group:
                 column, value = why.evidence["column"], why.evidence["value"]
                 raise AssayError(
                     f"{self.files[0].name}: {column} is {value!r}, which may say that an answer is bad.",
-                    remedy="Write the recipe's `record` by hand: `turns`, and below it "
+                    remedy="Write the recipe's `record` by hand (`turns`), and "
                     + why.evidence.get("message", evidence(column, value)["message"]).partition(": ")[2]
                     + ".",
                 )

@@ -19,7 +19,7 @@ from curate.errors import AssayError
 from curate.hashing import digest
 from curate.read.conversation import NOT_TEXT, REJECTED_ANSWER, UNGRADED_ANSWER
 from curate.read.encoding import SAMPLE, encoding_of, is_utf8
-from curate.read.files import Files, InputFile, find_files, hashed, list_files, unopened
+from curate.read.files import Files, InputFile, Options, find_files, hashed, list_files, unopened
 from curate.read.mapping import Lookup, Mapper, RecordMapping, RowError, build_lookup, raw_json
 from curate.read.raw import UNREADABLE, Part, is_plain_json_lines, parse, read_part, read_rows
 from curate.read.raw_row import LONGEST_ROW, Row, Unread
@@ -243,8 +243,10 @@ def run_read(task: ReadTask) -> Ingested:
             return read_part(file, task.part)
         return parse(file, contents[file.name]) if file.name in contents else read_rows(file)
 
+    stated = cache(Options.model_dump)  # of a source with many files they are the same
+
     def named(files: Iterable[InputFile]) -> list[list[Any]]:
-        return [[file.name, file.sha256, file.format, file.options.model_dump()] for file in files]
+        return [[file.name, file.sha256, file.format, stated(file.options)] for file in files]
 
     part = astuple(task.part) if task.part else None
     sides = [[side.name, side.key, named(side.files)] for side in task.lookups]

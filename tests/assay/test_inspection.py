@@ -533,7 +533,6 @@ def test_what_columns_say_of_answers_is_shown(tmp_path: Path) -> None:
         ("Approved", ["yes", "no", ""], '(Approved | string) in ["yes"]', {"yes"}),
         ("is_toxic", [True, False, None], "is_toxic is not true", {False, None}),
         ("liked", [True, False], None, None),
-        ("score", [1, 5], None, None),
         ("valid", ["2024-01-01", "2025-01-01"], None, None),
     ],
 )
@@ -555,6 +554,14 @@ def test_of_a_guessed_mapping_bad_answers_are_not_accepted(
     if accept is not None:
         mapper = Mapper(RecordMapping.model_validate(group.mapping()), {})
         assert {row[column] for row in rows if not mapper.records(row, "")[0]["rejected"]} == kept
+
+
+def test_a_guess_is_not_made_beside_a_grade(tmp_path: Path) -> None:
+    rows = [{"mail": f"Is {n} even, please?", "our_reply": f"It is, number {n}.", "score": n % 5} for n in range(30)]
+    with pytest.raises(AssayError) as error:
+        only(write(tmp_path / "mails.jsonl", rows)).mapping()
+    assert "score is 0, which may say that an answer is bad" in error.value.message
+    assert "`accept: score >= 4`" in error.value.remedy
 
 
 def test_lone_settings_and_files_without_a_mapping_come_behind_what_can_be_learned(tmp_path: Path) -> None:

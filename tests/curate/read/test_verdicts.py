@@ -362,4 +362,6 @@ def test_a_weight_that_is_no_number_says_nothing(weight: Any, told: int | None) 
 
 def test_a_million_digits_are_looked_at_once() -> None:
     for value in ("1" * 10**6 + "x", "1" + " " * 10**6 + "x"):
-        assert judge(ALPACA | {"score": value})[0] is None
+        asked, grades = judge(ALPACA | {"score": value})
+        assert asked is not None
+        assert (asked.reason, grades) == (UNGRADED_ANSWER, {})
