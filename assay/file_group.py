@@ -16,7 +16,20 @@ from curate.read.mapping import Mapper, RecordMapping, RowError
 from curate.read.message_tree import TREE_KEYS
 from curate.read.profile import LAST_WORDS, MOSTLY, OFFERED, WORD, Guess, Profile, Seen, guess, json_object
 from curate.read.raw import InputFile, Row, Unread, form_of, read_rows
-from curate.read.verdicts import BAD, GOOD, GRADES, JUDGING, MESSAGE, UnknownVerdict, evidence, judge, normal, truth
+from curate.read.verdicts import (
+    BAD,
+    GOOD,
+    GRADES,
+    JUDGING,
+    MESSAGE,
+    PRODIGY,
+    PRODIGYS,
+    UnknownVerdict,
+    evidence,
+    judge,
+    normal,
+    truth,
+)
 from curate.record import SCHEMA
 
 IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -176,6 +189,12 @@ class Group:
         Raises:
             AssayError: several columns have the answer's name, or one judges written answers.
         """
+        annotated = any(name in self.profile.columns for name in PRODIGYS)
+        if annotated and any(row.get("answer") in PRODIGY for row in self.profile.first):
+            raise AssayError(
+                f"{self.files[0].name}: answer is Prodigy's verdict on an annotation, no answer.",
+                remedy='Write the recipe\'s `record` by hand: `turns`, `target`, and `accept: answer == "accept"`.',
+            )
         answer = found.answers[0]
         last = WORD.findall(answer.lower())[-1:]
         same = [

@@ -37,7 +37,7 @@ from curate.read.python_value import is_python
 from curate.read.question_answer import alpaca, prompt
 from curate.read.raw_row import Row
 from curate.read.reasoning import REASONING, add_thought, set_apart, thought_text
-from curate.read.verdicts import BESIDE, GRADES, WEIGHT, judge, judging, normal, number
+from curate.read.verdicts import BESIDE, GRADES, PRODIGY, PRODIGYS, WEIGHT, judge, judging, normal, number
 
 Shape = Literal["oasst", "messages", "sharegpt", "alpaca", "guanaco", "llama2", "chatml", "prompt"]
 
@@ -87,6 +87,8 @@ class Columns:
     """Names in another case, to the names that the shapes have."""
     aliases: dict[Any, str]
     """Names of a question and its answer that say so together only, and of texts, to those that the shapes have."""
+    annotated: bool
+    """Whether `answer` may be what Prodigy says of an annotation."""
     taken: dict[Shape, dict[str, str]] = field(default_factory=dict)
 
 
@@ -129,6 +131,7 @@ def columns_of(names: tuple[Any, ...]) -> Columns:
         bool(judging(names)),
         renamed,
         aliases,
+        "answer" in names and any(name in names for name in (*PRODIGYS, *ANSWERS) if name != "answer"),
     )
 
 
@@ -173,6 +176,8 @@ def recognise(row: Row, only: Shape | None = None, paths: Paths = "preferred") -
 
 def _other_names(row: Row, columns: Columns) -> dict[Any, str]:
     """The columns that the shapes have by other names."""
+    if columns.annotated and row["answer"] in PRODIGY:
+        return columns.renamed | {"answer": "verdict"}
     if columns.aliases and all(isinstance(row[name], str) for name in columns.aliases):
         return columns.renamed | columns.aliases
     return columns.renamed

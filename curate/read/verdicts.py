@@ -86,6 +86,8 @@ MESSAGE = GOOD | {WEIGHT, "learn", "train_on_turn"}
 """Keys that say that a message is to be learned, where they are true."""
 JUDGING = MESSAGE | BAD | GRADES | {LABEL}
 """Every name by which a column or a key of a message judges or grades."""
+PRODIGY, PRODIGYS = ("accept", "reject", "ignore"), ("_task_hash", "_input_hash")
+"""What Prodigy's `answer` says of an annotation, and columns by which a row is known to be one."""
 SPANS = ("train_detail", "training_detail", "train_spans", "loss_spans")
 """Keys of a message that say which of its characters are to be learned."""
 

@@ -564,6 +564,21 @@ def test_a_guess_is_not_made_beside_a_grade(tmp_path: Path) -> None:
     assert "`accept: score >= 4`" in error.value.remedy
 
 
+def test_a_verdict_of_prodigy_is_no_answer(tmp_path: Path) -> None:
+    rows = [
+        {
+            "text": f"Shop {n} sells bread.",
+            "label": "AB"[n % 2],
+            "answer": ("accept", "reject")[n % 3 > 0],
+            "_task_hash": n,
+        }
+        for n in range(30)
+    ]
+    with pytest.raises(AssayError) as error:
+        only(write(tmp_path / "annotated.jsonl", rows)).mapping()
+    assert "answer is Prodigy's verdict" in error.value.message
+
+
 def test_lone_settings_and_files_without_a_mapping_come_behind_what_can_be_learned(tmp_path: Path) -> None:
     write(tmp_path / "z.jsonl", [{"instruction": f"q {n}", "output": "a"} for n in range(3)])
     (tmp_path / "package.json").write_text(json.dumps({"author": "a " * 900, "description": "d" * 900}))

@@ -365,3 +365,19 @@ def test_a_million_digits_are_looked_at_once() -> None:
         asked, grades = judge(ALPACA | {"score": value})
         assert asked is not None
         assert (asked.reason, grades) == (UNGRADED_ANSWER, {})
+
+
+@pytest.mark.parametrize(
+    ("more", "answer", "reason"),
+    [
+        ({"response": "a"}, "accept", None),
+        ({"response": "a"}, "reject", REJECTED_ANSWER),
+        ({"response": "a"}, "ignore", UNGRADED_ANSWER),
+        ({"_task_hash": 7, "completion": "a"}, "reject", REJECTED_ANSWER),
+        ({}, "reject", None),  # what is asked may be whether to accept
+    ],
+)
+def test_what_prodigy_says_of_an_annotation(more: Row, answer: str, reason: str | None) -> None:
+    [record] = Mapper(RecordMapping(), {}).records({"prompt": "q", "answer": answer} | more, "")
+    assert record["turns"][-1]["content"] == ("a" if more else answer)
+    assert (record["rejected"] or (None,))[0] == reason
