@@ -549,11 +549,13 @@ def test_what_is_under_way_when_another_fails_is_heard_out(server: Scripted, tmp
 
 
 KILLED = """
+import signal
 import sys
 from pathlib import Path
 from evaluation.settings import Endpoint
 from evaluation.ask.endpoint import ask
 from evaluation.evaluate import evaluate
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell has what it runs in the background ignore
 talks = [[{"role": "system", "content": "Be brief."}, {"role": "user", "content": f"question {n}"}] for n in range(20)]
 ask(Endpoint(url=sys.argv[1], model="scripted", concurrency=2), talks, max_new_tokens=9, cache=Path(sys.argv[2]))
 """
