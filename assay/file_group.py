@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
@@ -31,6 +32,7 @@ from curate.read.verdicts import (
     truth,
 )
 from curate.record import SCHEMA
+from curate.stage import UNREAD_KEY
 
 IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 RESERVED = {"and", "or", "not", "in", "is", "if", "else", "true", "false", "none", "self", "turns", "loop", "for"}
@@ -238,7 +240,7 @@ class Group:
         found = self.guess
         roles: dict[str | None, str] = {found.label: "label"}
         if self.recognised:
-            noticed, _ = self._noticed()
+            noticed, _ = self._noticed
             roles.update(dict.fromkeys(noticed, "read") | self.taken)
         elif self.asks is None and not self.lone:
             roles.update(dict.fromkeys(self._verdicts(), "feedback"))
@@ -260,9 +262,9 @@ class Group:
         if self.opened < len(self.files):
             said.append(f"Of {len(self.files):,} files {self.opened:,} were opened, at equal distances.")
         if self.recognised:
-            _, keys = self._noticed()
+            _, keys = self._noticed
             keys = {key for key in keys if normal(key) not in MESSAGE | JUDGING}
-            keys |= {name.partition(".")[2] for name in self.told if name.startswith("message_key_not_read.")}
+            keys |= {name.removeprefix(UNREAD_KEY) for name in self.told if name.startswith(UNREAD_KEY)}
             said += [f"Of messages these keys are not read: {named(sorted(keys), MOST_NAMED)}."] if keys else []
         said += [
             f"{count:,} of the {self.records:,} records of these rows would go to quarantine as {why}."
@@ -307,6 +309,7 @@ class Group:
                 said[name] = f"({self.expression(name)} | string) in {json.dumps(good, ensure_ascii=False)}"
         return said
 
+    @cached_property
     def _noticed(self) -> tuple[set[str], set[str]]:
         """By trial: the columns of the first rows without one of which another record would be made, and the keys of
         their messages without which none would."""
@@ -349,13 +352,14 @@ class Group:
             except (AssayError, RowError):
                 return
             self.record = {name: made[0][name] for name in SCHEMA.names if made[0].get(name)}
-            self.record_goes = f"to quarantine as {made[0]['rejected'][0]}" if made[0].get("rejected") else None
+            self.record_goes = f"to quarantine as {made[0]['rejected'][0]}" if made[0]["rejected"] else None
 
     def _add(self, row: Row) -> None:
         self.profile.add(row)
-        records = record_of(row)
-        if not records:
-            why = why_unrecognised(row)
+        try:
+            records = _RECOGNISE.records(row, "")
+        except RowError as problem:
+            why = problem.evidence
             self.unrecognised = self.unrecognised or str(why["message"])
             self.asks = self.asks or (str(why["message"]) if "asks" in why else None)
             return
@@ -364,8 +368,8 @@ class Group:
         self.told.update(others)
         self.records += len(records)
         for record in records:
-            self.taken |= record.get("taken") or {}
-            if record.get("rejected"):
+            self.taken |= record["taken"]
+            if record["rejected"]:
                 reason, why = record["rejected"]
                 self.rejected[reason] += 1
                 if reason == UNGRADED_ANSWER:
@@ -419,15 +423,6 @@ def record_of(row: Row) -> list[dict[str, Any]]:
         return _RECOGNISE.records(row, "")
     except RowError:
         return []
-
-
-def why_unrecognised(row: Row) -> dict[str, Any]:
-    """What is said of a row whose shape is not recognised: the quarantine's evidence."""
-    try:
-        _RECOGNISE.records(row, "")
-    except RowError as problem:
-        return problem.evidence
-    return {"message": ""}
 
 
 def rows_recognised(file: InputFile) -> Iterator[tuple[int, Row | Unread]]:

@@ -160,7 +160,7 @@ def _records(recipe: FullRecipe, rows: int) -> Iterator[dict[str, Any] | Preview
                 yield Preview(f"{file.name}, row {number}", Rejected("read", problem.reason, problem.evidence))
                 continue
             for record in made:
-                if record.get("rejected"):
+                if record["rejected"]:
                     yield Preview(f"{file.name}, row {number}", Rejected("read", *record["rejected"]))
                     continue
                 shape = next((shape for shape in SHAPES if shape in record["told"]), None)
