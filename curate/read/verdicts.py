@@ -30,38 +30,9 @@ BAD = frozenset(
 )
 """Columns that call an answer bad where they are true."""
 LOOSE = frozenset(
-    {
-        "train",
-        "training",
-        "trained",
-        "loss",
-        "use",
-        "keep",
-        "include",
-        "included",
-        "valid",
-        "verified",
-        "passed",
-        "safe",
-        "success",
-        "resolved",
-        "solved",
-        "exact_match",
-    }
-    | {
-        "helpful",
-        "correct",
-        "wrong",
-        "incorrect",
-        "invalid",
-        "good",
-        "bad",
-        "mask",
-        "masked",
-        "skip",
-        "exclude",
-        "spam",
-    }
+    {"train", "training", "trained", "loss", "use", "keep", "include", "included", "valid"}
+    | {"verified", "passed", "safe", "success", "resolved", "solved", "exact_match", "helpful", "correct"}
+    | {"wrong", "incorrect", "invalid", "good", "bad", "mask", "masked", "skip", "exclude", "spam"}
 )
 """Of these, columns whose names mean other things as well: what is no verdict there (a date, a file, the letter of an
 option) says nothing, where elsewhere it asks."""
