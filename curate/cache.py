@@ -234,6 +234,15 @@ def cache_folder(folder: Path, write: Callable[[Path], None]) -> None:
             _discard(folder)
 
 
+def cache_text(folder: Path, name: str, text: str) -> None:
+    """Make an entry of one file."""
+
+    def write(draft: Path) -> None:
+        (draft / name).write_text(text)
+
+    cache_folder(folder, write)
+
+
 def is_kept(folder: Path) -> bool:
     """Whether an entry is there; whether it is sound shows when it is read."""
     return (folder / SEAL).is_file()

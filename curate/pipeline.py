@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from curate.account import Account
-from curate.cache import Shard, StageTask, cache_folder, clear_drafts, intact, is_kept, keyed_folder, mended, run_stage
+from curate.cache import Shard, StageTask, cache_text, clear_drafts, intact, is_kept, keyed_folder, mended, run_stage
 from curate.contract import Contract
 from curate.distribution import NONE
 from curate.engine import MapShards
@@ -279,9 +279,5 @@ def _publish(
             place_of(work.recipe.drop),
         )
         work.account.cached["publish"] = (0, 1)
-        cache_folder(note, lambda draft: note_version(draft, folder))
+        cache_text(note, "version", folder.name)
     return folder
-
-
-def note_version(note: Path, folder: Path) -> None:
-    (note / "version").write_text(folder.name)

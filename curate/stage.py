@@ -60,7 +60,8 @@ class Context:
     store: Store
     """Holds the published versions."""
     cache: Path
-    """Where a stage may keep what it prepares, under a name that all it depends on gives (`cache.keyed_folder`)."""
+    """Where a stage may keep what it prepares, under a name that all it depends on gives (`cache.keyed_folder`),
+    filled by `cache.cache_folder` and used where it is `cache.sound`."""
     tokenizer_folder: Path
     """Holds the base model's tokenizer.json and tokenizer_config.json."""
     stages: tuple["Stage", ...] = ()
