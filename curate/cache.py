@@ -100,7 +100,8 @@ def cached_outcome(
     }
 
     def write(draft: Path) -> None:
-        if before is not None and outcome.kept.equals(before.kept()):
+        # Which has just been read, and so compared with its checksum.
+        if before is not None and outcome.kept.equals(read_arrow(before.folder / "kept.arrow")):
             os.link(before.folder / "kept.arrow", draft / "kept.arrow")
         else:
             write_arrow(outcome.kept, draft / "kept.arrow")

@@ -161,7 +161,7 @@ def _judge_each(work: _Work, stage: RowStage, shards: Sequence[Shard]) -> list[S
     """A stage over a row, over all shards."""
     with work.account.timed(stage.name):
         done = work.map_shards(stage.name, run_stage, [StageTask(stage, shard, work.store.cache) for shard in shards])
-        summary = stage.summary([shard.kept() for shard in done], [shard.quarantine() for shard in done])
+        summary = stage.summary(map(Shard.kept, done), map(Shard.quarantine, done))
     work.account.record_stage(stage.name, sum(shard.rows for shard in shards), done, summary)
     return done
 

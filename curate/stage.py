@@ -135,8 +135,8 @@ class RowStage(Stage, ABC):
         """The stage as far as it changes what rows say, keeping them all; None where it changes nothing."""
         return None
 
-    def summary(self, kept: Sequence[pa.Table], rejected: Sequence[pa.Table]) -> dict[str, Any]:
-        """What else the manifest says of the stage, by the outcomes of all shards (memory-mapped tables)."""
+    def summary(self, kept: Iterable[pa.Table], rejected: Iterable[pa.Table]) -> dict[str, Any]:
+        """What else the manifest says of the stage, by the outcomes of all shards; read as they are looked at."""
         return {}
 
 
