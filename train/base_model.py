@@ -13,9 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from curate.cache import cache_folder
+from curate.cache import cache_folder, cache_text, keyed_folder, sound
 from curate.errors import AssayError
-from curate.hashing import digest, file_digest, files_digest
+from curate.hashing import checksum, digest, file_digest, files_digest
 from curate.progress import Progress, silent
 from curate.rows.renderer import TOKENIZER_FILES, load_tokenizer
 
@@ -83,9 +83,9 @@ def prepare(name: str, cache: Path, progress: Progress = silent) -> BaseModel:
         folder = source
     else:
         folder = cache / "models" / _key(gguf) / "model"
-        if not folder.is_dir():
+        if not sound(folder, progress):
             progress("dequantise the base model", 0, 1, "models")
-            cache_folder(folder, partial(_dequantise, gguf, prepare_tokenizer(name, cache)))
+            cache_folder(folder, partial(_dequantise, gguf, prepare_tokenizer(name, cache, progress)))
             progress("dequantise the base model", 1, 1, "models")
     return model_of(name, folder)
 
@@ -108,7 +108,7 @@ def model_of(name: str, folder: Path) -> BaseModel:
     )
 
 
-def prepare_tokenizer(name: str, cache: Path) -> Path:
+def prepare_tokenizer(name: str, cache: Path, progress: Progress = silent) -> Path:
     """The folder that holds the base model's tokenizer.json and tokenizer_config.json; its weights are not touched.
 
     The same files as in the folder of `prepare`.
@@ -116,6 +116,7 @@ def prepare_tokenizer(name: str, cache: Path) -> Path:
     Args:
         name: as for `prepare`.
         cache: folder for what is downloaded and converted.
+        progress: told of a conversion that is damaged.
 
     Raises:
         AssayError: there is no such model, it has no fast tokenizer, or one with more tokens than embeddings.
@@ -125,7 +126,7 @@ def prepare_tokenizer(name: str, cache: Path) -> Path:
     if gguf is None:
         return _tokenizer_folder(source, name)
     folder = cache / "models" / _key(gguf) / "tokenizer"
-    if not folder.is_dir():
+    if not sound(folder, progress):
         cache_folder(folder, partial(_convert_tokenizer, gguf))
     return folder
 
@@ -210,12 +211,33 @@ def _source(name: str, cache: Path, patterns: list[str]) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(name, cache_dir=cache / "hub", allow_patterns=patterns))
+        folder = Path(snapshot_download(name, cache_dir=cache / "hub", allow_patterns=patterns))
     except (OSError, ValueError) as error:  # not there, no network, or not a hub id
         raise AssayError(
             f"Base model {name!r}: no such folder, and the Hugging Face Hub does not give it: {error}",
             remedy="Name package:NAME, a local folder or a hub id; a hub id needs the network the first time.",
         ) from None
+    _require_as_downloaded(folder, cache)
+    return folder
+
+
+def _require_as_downloaded(folder: Path, cache: Path) -> None:
+    """Compare a snapshot's files with their checksums when they were first used.
+
+    Raises:
+        AssayError: one has changed since.
+    """
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    found = {name: checksum(path) for name, path in files.items()}
+    known = keyed_folder(cache / "downloads", digest([folder.parent.parent.name, folder.name, sorted(files)]))
+    if not sound(known):
+        cache_text(known, "files.json", json.dumps(found))
+    for name, wanted in json.loads((known / "files.json").read_bytes()).items():
+        if found[name] != wanted:
+            raise AssayError(
+                f"{files[name]}: its bytes are not those that were downloaded.",
+                remedy=f"Remove {files[name]} and {files[name].resolve()}: they are downloaded again.",
+            )
 
 
 def _package_folder(package: str) -> Path:
