@@ -1,5 +1,6 @@
 """Checks of what is there: the files are those that were published, and every row is in one of them, once."""
 
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -7,22 +8,23 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate.hashing import digest, file_digest
 from curate.manifest import DatasetManifest, StageAccount
 from curate.publish.check_result import NAMED, Check
 from curate.publish.published import SPLITS, read_rows, row_count, row_name
-from curate.store import manifest_bytes
+from curate.store import changed, hashes, manifest_bytes, strangers, version_of
 
 
 def check_files(folder: Path, manifest: DatasetManifest) -> Check:
-    check = Check("files", "files are as the manifest says (SHA-256), and readable", "", len(manifest.files), "files")
-    for name, sha256 in manifest.files.items():
+    check = Check("files", "files are those that were published (SHA-256), and readable", "", what="files")
+    for name, sha256 in hashes(folder, manifest.files).items():
+        check.compared += 1
         path = folder / name
+        problem = changed(folder, name, sha256)
         if not path.is_file():
             check.fail(f"{name}: not readable: it is not there")
             continue
-        if file_digest(path) != sha256:
-            check.fail(f"{name}: changed since it was published")
+        if problem:
+            check.fail(f"{name}: {problem}")
         if path.suffix == ".parquet":
             try:
                 with pq.ParquetFile(path) as file:
@@ -30,16 +32,15 @@ def check_files(folder: Path, manifest: DatasetManifest) -> Check:
                         pass
             except (pa.ArrowException, OSError) as error:
                 check.fail(f"{name}: not readable: {str(error).splitlines()[0]}")
-    present = {path.name for path in folder.iterdir() if path.suffix in (".parquet", ".jsonl")}
-    for name in sorted(present - manifest.files.keys()):
-        check.fail(f"{name}: not in the manifest")
+    for name in strangers(folder, manifest.files):
+        check.fail(f"{name}: not one of the files that were published")
     return check
 
 
 def check_version_id(folder: Path) -> Check:
     check = Check("version", "the version is the manifest's hash", "", 1, "manifest")
-    manifest = orjson.loads(manifest_bytes(folder))
-    found = digest({key: value for key, value in manifest.items() if key != "version"})[:16]
+    manifest = json.loads(manifest_bytes(folder))
+    found = version_of(manifest)
     if found != manifest["version"]:
         check.fail(f"manifest.json: says version {manifest['version']}, its content is {found}")
     return check
