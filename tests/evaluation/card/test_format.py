@@ -10,6 +10,7 @@ import pytest
 from curate.errors import AssayError
 from evaluation.card import format as layout
 from evaluation.card.format import SCHEMA_VERSION, read_scorecard
+from tests.manifests import scorecard_manifest, sealed
 
 SCHEMA = json.loads((files("evaluation.card") / "scorecard.schema.json").read_bytes())
 DEFS = SCHEMA["$defs"]
@@ -44,6 +45,9 @@ def test_a_system_has_every_measure_besides() -> None:
 
 
 def test_a_scorecard_of_another_version_is_not_read(tmp_path: Path) -> None:
+    with pytest.raises(AssayError, match=r"no manifest\.json"):
+        read_scorecard(tmp_path)
+    (tmp_path / "manifest.json").write_text(json.dumps(sealed(scorecard_manifest())))
     with pytest.raises(AssayError, match="no scorecard"):
         read_scorecard(tmp_path)
     (tmp_path / "scorecard.json").write_text(json.dumps({"schema_version": SCHEMA_VERSION - 1}))
