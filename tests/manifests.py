@@ -21,9 +21,10 @@ def forge(folder: Path, change: Callable[[dict[str, Any]], None] = lambda manife
     manifest["files"] = {name: file_digest(folder / name) for name in manifest["files"] if (folder / name).is_file()}
     change(manifest)
     (folder / "manifest.json").write_text(json.dumps(sealed(manifest)))
-    names = [line.partition("  ")[2] for line in (folder / SUMS).read_text().splitlines()]
-    told = [f"{file_digest(folder / name)}  {name}\n" for name in names if (folder / name).is_file()]
-    (folder / SUMS).write_text("".join(told))
+    if (folder / SUMS).is_file():
+        names = [line.partition("  ")[2] for line in (folder / SUMS).read_text().splitlines()]
+        told = [f"{file_digest(folder / name)}  {name}\n" for name in names if (folder / name).is_file()]
+        (folder / SUMS).write_text("".join(told))
 
 
 def dataset_manifest(drop: str = "0" * 64, kept: int = 0, removed: int = 0, **known: Any) -> dict[str, Any]:

@@ -459,7 +459,7 @@ def test_files_that_the_later_version_holds_itself_are_not_compared(later: Path)
         pq.write_table(sources, folder / "sources.parquet")
         forge(
             folder,
-            lambda manifest: manifest["files"].update({"sources.parquet": file_digest(earlier / "sources.parquet")}),
+            lambda manifest: manifest["files"].update({"sources.parquet": file_digest(later / "sources.parquet")}),
         )
     assert set(failing(later)) == {"standing"}
 
