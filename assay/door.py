@@ -101,7 +101,7 @@ def curate(
     target = _store(store)
     processes = available_cores() if workers is None else _positive("workers", workers)
     with process_pool(processes, progress) as map_shards:
-        tokenizer = prepare_tokenizer(loaded.fit.model, target.cache)
+        tokenizer = prepare_tokenizer(loaded.fit.model, target.cache, progress)
         curated = curate_drop(loaded, target, tokenizer_folder=tokenizer, map_shards=map_shards, progress=progress)
     return Version(curated.folder, Made(target, str(recipe), variant), curated.seconds, curated.cached)
 

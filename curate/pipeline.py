@@ -5,11 +5,12 @@ read -> each row by itself, stage after stage in the recipe's order -> all rows 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from curate.account import Account
-from curate.cache import Shard, StageTask, clear_drafts, run_stage
+from curate.cache import Shard, StageTask, cache_folder, clear_drafts, intact, is_kept, keyed_folder, mended, run_stage
 from curate.contract import Contract
 from curate.distribution import NONE
 from curate.engine import MapShards
@@ -69,6 +70,17 @@ def curate(
 
     Raises:
         AssayError: bad input, a broken law, or (GateError) a set that breaks its contract; nothing is published.
+    """
+    return mended(partial(_curate, recipe, store, tokenizer_folder, map_shards, progress, shard_bytes), progress)
+
+
+def _curate(
+    recipe: Recipe, store: Store, tokenizer_folder: Path, map_shards: MapShards, progress: Progress, shard_bytes: int
+) -> Curated:
+    """See `curate`.
+
+    Raises:
+        RotError: an entry of the cache is damaged.
     """
     stages = recipe.stages()
     settings: Sequence[Settings] = stages
@@ -246,9 +258,10 @@ def _publish(
     stages = [stage.content() for stage in work.account.stages]
     told = joined(((name, verdict.manifest()) for name, verdict in judged.items()), made_from)
     manifest = made_from | {"stages": stages} | told
-    note = work.store.cache / "published" / digest([version.VERSION, manifest, [shard.key for shard in shards]])
+    key = digest([version.VERSION, manifest, [shard.key for shard in shards]])
+    note = keyed_folder(work.store.cache / "published", key)
     with work.account.timed("publish"):
-        known = work.published(note.read_text()) if note.is_file() else None
+        known = work.published(intact(note, "version").read_text()) if is_kept(note) else None
         if known is not None and (known / MANIFEST).is_file():
             work.account.cached["publish"] = (1, 1)
             return verified_whole(known)
@@ -266,6 +279,9 @@ def _publish(
             place_of(work.recipe.drop),
         )
         work.account.cached["publish"] = (0, 1)
-        note.parent.mkdir(parents=True, exist_ok=True)
-        note.write_text(folder.name)
+        cache_folder(note, lambda draft: note_version(draft, folder))
     return folder
+
+
+def note_version(note: Path, folder: Path) -> None:
+    (note / "version").write_text(folder.name)

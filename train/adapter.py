@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from curate.cache import cache_folder, keyed_folder
+from curate.cache import cache_folder, keyed_folder, sound
 from curate.errors import AssayError
 from curate.hashing import digest
 from curate.progress import Progress, silent
@@ -152,7 +152,7 @@ def merge(folder: Path, base: BaseModel, template: ChatTemplate, cache: Path, pr
     libraries = installed(["peft", "transformers"])
     key = digest([MERGED, base.weights_sha256, base.tokenizer_sha256, manifest.version, libraries])
     merged = keyed_folder(cache / "merged", key)
-    if not merged.is_dir():
+    if not sound(merged, progress):
         progress("merge the adapter", 0, 1, "models")
         cache_folder(merged, partial(_merge, folder, base, template))
         progress("merge the adapter", 1, 1, "models")

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from curate.cache import cache_folder
+from curate.cache import cache_folder, sound
 from curate.errors import AssayError
 from curate.hashing import digest, file_digest, files_digest
 from curate.progress import Progress, silent
@@ -83,9 +83,9 @@ def prepare(name: str, cache: Path, progress: Progress = silent) -> BaseModel:
         folder = source
     else:
         folder = cache / "models" / _key(gguf) / "model"
-        if not folder.is_dir():
+        if not sound(folder, progress):
             progress("dequantise the base model", 0, 1, "models")
-            cache_folder(folder, partial(_dequantise, gguf, prepare_tokenizer(name, cache)))
+            cache_folder(folder, partial(_dequantise, gguf, prepare_tokenizer(name, cache, progress)))
             progress("dequantise the base model", 1, 1, "models")
     return model_of(name, folder)
 
@@ -108,7 +108,7 @@ def model_of(name: str, folder: Path) -> BaseModel:
     )
 
 
-def prepare_tokenizer(name: str, cache: Path) -> Path:
+def prepare_tokenizer(name: str, cache: Path, progress: Progress = silent) -> Path:
     """The folder that holds the base model's tokenizer.json and tokenizer_config.json; its weights are not touched.
 
     The same files as in the folder of `prepare`.
@@ -116,6 +116,7 @@ def prepare_tokenizer(name: str, cache: Path) -> Path:
     Args:
         name: as for `prepare`.
         cache: folder for what is downloaded and converted.
+        progress: told of a conversion that is damaged.
 
     Raises:
         AssayError: there is no such model, it has no fast tokenizer, or one with more tokens than embeddings.
@@ -125,7 +126,7 @@ def prepare_tokenizer(name: str, cache: Path) -> Path:
     if gguf is None:
         return _tokenizer_folder(source, name)
     folder = cache / "models" / _key(gguf) / "tokenizer"
-    if not folder.is_dir():
+    if not sound(folder, progress):
         cache_folder(folder, partial(_convert_tokenizer, gguf))
     return folder
 

@@ -16,7 +16,7 @@ from urllib.request import url2pathname
 
 from pydantic import Field, field_serializer, field_validator, model_validator
 
-from curate.cache import cache_folder, keyed_folder
+from curate.cache import cache_folder, keyed_folder, sound
 from curate.errors import AssayError
 from curate.hashing import digest, file_digest
 from curate.read.sniff import format_by_name
@@ -314,7 +314,7 @@ def _copy(storage: Any, path: str, cache: Path) -> Path:
     """A remote file's copy in the cache, made anew when the storage shows another state of it."""
     folder = keyed_folder(cache / "remote", digest([storage.unstrip_protocol(path), storage.ukey(path)]))
     name = PurePosixPath(without_secrets(path)).name  # whose suffixes tell what its content may not
-    if not folder.is_dir():
+    if not sound(folder):
         cache_folder(folder, lambda draft: storage.get_file(path, str(draft / name)))
     return folder / name
 
@@ -330,8 +330,8 @@ def _dataset_as_parquet(files: Files, drop: Path, cache: Path) -> Path:
         if local.is_dir()
         else None
     )
-    path = cache / "hub" / f"{digest([files.model_dump(), content])}.parquet"
-    if not path.is_file():
+    folder = keyed_folder(cache / "hub", digest([files.model_dump(), content]))
+    if not sound(folder):
         try:
             if (local / "dataset_dict.json").is_file():
                 loaded = datasets.load_from_disk(name)[files.split]
@@ -344,11 +344,8 @@ def _dataset_as_parquet(files: Files, drop: Path, cache: Path) -> Path:
                 f"datasets.load_dataset({name!r}, split={files.split!r}) failed: {error}",
                 remedy="Check the name, the split and the network; or name a local folder.",
             ) from None
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_suffix(".draft")
-        loaded.to_parquet(str(draft))
-        draft.rename(path)
-    return path
+        cache_folder(folder, lambda draft: loaded.to_parquet(str(draft / "rows.parquet")))
+    return folder / "rows.parquet"
 
 
 def drop_digest(files: list[InputFile]) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import xxhash
 
-from curate.cache import Shard, cache_folder, cached_outcome, keyed_folder
+from curate.cache import Shard, cache_folder, cached_outcome, find_outcome, intact, is_kept, keyed_folder
 from curate.engine import MapShards
 from curate.errors import AssayError
 from curate.hashing import digest
@@ -253,11 +253,10 @@ def run_read(task: ReadTask) -> Ingested:
     key = digest(["read", VERSION, installed(LIBRARIES), task.mapping, named(files), part, sides])
     # How many shards there are is known only once all is read: it is noted last.
     note = keyed_folder(task.cache / "stages", key)
-    shards: list[Shard] = []
-    if note.is_dir():
-        for number in range(int((note / "shards").read_text())):
-            shards.append(cached_outcome(task.cache, [key, number], None, _gone))
-    else:
+    count = int(intact(note, "shards").read_text()) if is_kept(note) else 0
+    shards = [shard for number in range(count) if (shard := find_outcome(task.cache, [key, number])) is not None]
+    if not count or len(shards) < count:
+        shards = []
         mapper = _mapper(task.mapping, task.lookups)
         first = task.part.row if task.part else 0
         made = ((file, first, mapper.rows(rows(file))) for file in files)
@@ -273,10 +272,6 @@ def note_shards(folder: Path, count: int) -> None:
 
 def _same(outcome: Outcome) -> Outcome:
     return outcome
-
-
-def _gone() -> Outcome:
-    raise AssayError("The store's cache has lost a shard.", remedy="Remove the store's cache/ folder and run again.")
 
 
 def _outcomes(

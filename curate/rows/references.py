@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, model_validator
 
-from curate.cache import read_arrow, write_arrow
+from curate.cache import intact, read_arrow, write_arrow
 from curate.errors import AssayError
 from curate.read.raw import Files, InputFile, Unread, find_files, read_rows
 from curate.record import SCHEMA, TURN
@@ -137,7 +137,7 @@ class References:
     def open(folder: Path) -> "References":
         """Memory-map what `write_references` wrote."""
         texts, runs, bits, wholes = (
-            read_arrow(folder / f"{name}.arrow") for name in ("texts", "runs", "filter", "wholes")
+            read_arrow(intact(folder, f"{name}.arrow")) for name in ("texts", "runs", "filter", "wholes")
         )
         return References(texts, runs, bits["bits"].to_numpy(), wholes)
 

@@ -82,6 +82,31 @@ def test_incomplete_folders(model_folder: Path, tmp_path: Path) -> None:
         prepare_tokenizer(str(folder), tmp_path)
 
 
+def test_a_conversion_that_has_rotted_is_told_and_made_anew(
+    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def convert(*given: Path) -> None:
+        shutil.copytree(model_folder, given[-1], dirs_exist_ok=True)
+
+    monkeypatch.setattr("train.base_model._dequantise", convert)
+    monkeypatch.setattr("train.base_model._convert_tokenizer", convert)
+    (tmp_path / "delivered").mkdir()
+    (tmp_path / "delivered/a.gguf").touch()
+    cache, told = tmp_path / "cache", list[str]()
+    base = prepare(str(tmp_path / "delivered"), cache)
+    for name in ("model.safetensors", "tokenizer.json", "config.json"):
+        raw = bytearray((base.folder / name).read_bytes())
+        raw[len(raw) // 2] ^= 1
+        (base.folder / name).write_bytes(raw)
+        assert prepare(str(tmp_path / "delivered"), cache, lambda what, *_: told.append(what)) == base
+        assert f"{base.folder} is damaged (the bytes of {name} are not those that were written): made anew" in told
+    tokenizer = prepare_tokenizer(str(tmp_path / "delivered"), cache)
+    (tokenizer / "tokenizer.json").write_text("{}")
+    prepare_tokenizer(str(tmp_path / "delivered"), cache, lambda what, *_: told.append(what))
+    assert told[-1].startswith(f"{tokenizer} is damaged")
+    assert file_digest(tokenizer / "tokenizer.json") == base.tokenizer_sha256
+
+
 @needs_smollm2
 def test_the_packaged_model_gives_its_tokenizer(tmp_path: Path) -> None:
     """Converted once, without importing the package, whose own dependencies are not there."""
