@@ -7,6 +7,7 @@ holds its own.
 
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -27,11 +28,17 @@ SUMS = "SHA256SUMS"
 """Of the files of a version that its manifest does not name: its card, its report."""
 MADE_BY: dict[str, str] = {"datasets": "curate RECIPE", "adapters": "train RECIPE", "scorecards": "evaluate RECIPE"}
 """The command that publishes each kind."""
+OWN_SUM = b"# "
+"""What the last line of SHA256SUMS begins with, the hash of the lines above: sha256sum(1) passes over it."""
 TELLING = ("README.md", "report.html", "data_docs", "scorecard.json")
 """What only tells of a version, and so was not hashed before there was a SHA256SUMS."""
 EVENTS = "events.jsonl"
 CHECK = "check"
 """Key of the hash that each line of the ledger holds of the rest of itself."""
+OLD_KEYS = frozenset(
+    "time event name version drop where counts found seconds tokens_per_second promoted".split()  # noqa: SIM905
+)
+"""Those of lines that were written before each held its hash."""
 DRAFT = ".draft-"
 """What the names of folders begin with that are being filled."""
 
@@ -107,19 +114,42 @@ def hashes(folder: Path, files: Mapping[str, str]) -> dict[str, str]:
         files: of its manifest.
 
     Raises:
-        AssayError: SHA256SUMS is no longer a text, or a path leads out of the folder.
+        AssayError: SHA256SUMS has changed, or a path leads out of the folder.
     """
-    path = folder / SUMS
-    try:
-        text = path.read_bytes().decode() if path.is_file() else ""
-    except UnicodeDecodeError:
-        raise damaged(folder, SUMS, "changed since it was written: it is no text") from None
-    listed = (line.partition("  ") for line in text.split("\n") if line)
-    known = {**files, **{name: sha256 for sha256, _, name in listed}}
+    known = {**files, **_sums(folder)}
     for name in known:
         if ".." in Path(name).parts or Path(name).is_absolute():
             raise damaged(folder, MANIFEST, f"it names {name!r}, which is not in its folder")
     return known
+
+
+def _sums(folder: Path) -> dict[str, str]:
+    """What SHA256SUMS says."""
+    path = folder / SUMS
+    if not path.is_file():
+        return {}
+    lines, _, own = path.read_bytes().rpartition(OWN_SUM)
+    if own != _own_sum(lines):
+        raise damaged(folder, SUMS, "changed since it was published")
+    listed = (line.partition("  ") for line in lines.decode().splitlines())
+    return {name: sha256 for sha256, _, name in listed}
+
+
+def write_sums(folder: Path, files: Mapping[str, str]) -> None:
+    """Write SHA256SUMS, if there is any file that the manifest does not name; last in it is the hash of its own lines.
+
+    Args:
+        folder: to be published.
+        files: of its manifest.
+    """
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    lines = "".join(f"{file_digest(folder / name)}  {name}\n" for name in names if name not in files).encode()
+    if lines:
+        (folder / SUMS).write_bytes(lines + OWN_SUM + _own_sum(lines))
+
+
+def _own_sum(lines: bytes) -> bytes:
+    return hashlib.sha256(lines).hexdigest().encode() + b"\n"
 
 
 def changed(folder: Path, name: str, sha256: str) -> str | None:
@@ -197,11 +227,7 @@ class Draft:
         content = content | {"version": version}
         if describe is not None:
             describe(self.folder, content)
-        others = sorted(path for path in self.folder.rglob("*") if path.is_file())
-        told = {path.relative_to(self.folder).as_posix(): path for path in others}
-        lines = [f"{file_digest(path)}  {name}\n" for name, path in told.items() if name not in hashed]
-        if lines:
-            (self.folder / SUMS).write_text("".join(lines), encoding="utf-8")
+        write_sums(self.folder, hashed)
         for path in [*self.folder.rglob("*"), self.folder]:
             fsync(path)
         draft_manifest = self.folder / MANIFEST
@@ -329,7 +355,8 @@ class Store:
             event: dict[str, Any] = {}
             try:
                 event = json.loads(line)
-                sound = event.pop(CHECK, None) in (None, _check_value(event))
+                given = event.pop(CHECK, None)
+                sound = given == _check_value(event) if given else event.keys() <= OLD_KEYS
             except (ValueError, TypeError, AttributeError, RecursionError):
                 sound = False
             yield event, "" if sound else f"{path}, line {number}: not as it was written."

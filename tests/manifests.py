@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from curate.hashing import file_digest
-from curate.store import SUMS, version_of
+from curate.store import SUMS, version_of, write_sums
 
 
 def sealed(content: dict[str, Any]) -> dict[str, Any]:
@@ -22,9 +22,8 @@ def forge(folder: Path, change: Callable[[dict[str, Any]], None] = lambda manife
     change(manifest)
     (folder / "manifest.json").write_text(json.dumps(sealed(manifest)))
     if (folder / SUMS).is_file():
-        names = [line.partition("  ")[2] for line in (folder / SUMS).read_text().splitlines()]
-        told = [f"{file_digest(folder / name)}  {name}\n" for name in names if (folder / name).is_file()]
-        (folder / SUMS).write_text("".join(told))
+        (folder / SUMS).unlink()
+        write_sums(folder, {"manifest.json": "", **manifest["files"]})
 
 
 def dataset_manifest(drop: str = "0" * 64, kept: int = 0, removed: int = 0, **known: Any) -> dict[str, Any]:
