@@ -116,16 +116,18 @@ def _configuration(folder: Path) -> "LoraConfig":
     from peft import LoraConfig
 
     said = json.loads(verified(folder, CONFIG).read_bytes())
-    config = LoraConfig(**{key: said[key] for key in TRAINED})
+    config = LoraConfig(**{key: said.get(key) for key in TRAINED})
     plain = config.to_dict()
     other = [
         key
         for key, value in said.items()
         if key not in (*TRAINED, *TELLING) and value not in (None, False, [], {}) and value != plain.get(key)
     ]
-    if other or not isinstance(said["target_modules"], list):
+    # Of a text peft makes a regular expression.
+    other += [key for key in TRAINED if key not in said or (key == "target_modules" and isinstance(said[key], str))]
+    if other:
         raise AssayError(
-            f"{folder / CONFIG}: not a plain LoRA adapter: {', '.join(sorted(other)) or 'target_modules'}.",
+            f"{folder / CONFIG}: not a plain LoRA adapter: {', '.join(sorted(other))}.",
             remedy="Only adapters as `assay train` makes them are loaded.",
         )
     return config
