@@ -20,10 +20,12 @@ from hypothesis import strategies as st
 from curate.errors import AssayError
 from curate.hashing import file_digest
 from curate.publish.check import check_version
+from curate.publish.check_conserved import _id
 from curate.publish.check_leaks import _Inner, _Member
 from curate.publish.check_result import Check
 from curate.publish.check_text import shingles, shingles_of, words
 from curate.publish.published import SPLITS
+from curate.record import content_id
 from curate.sets.duplicates import Duplicates
 from curate.sets.keys import compared_text
 from curate.text.words import shingle_sets
@@ -41,6 +43,7 @@ NAMES = {
         "sources",
         "drop",
         "json_lines",
+        "ids",
         "groups",
         "clusters",
         "prompts",
@@ -127,6 +130,47 @@ def test_a_flipped_byte(version: Path) -> None:
         f"train.jsonl: changed since it was published: its SHA-256 is {file_digest(path)}, it was "
     )
     assert failures["json_lines"].offences[0].startswith("train.jsonl, line 1: rows.jsonl, row ")
+
+
+@given(
+    turns=st.lists(
+        st.fixed_dictionaries(
+            {"role": st.sampled_from(["user", "assistant"]), "content": st.text()}
+            | {"reasoning": st.none() | st.text(), "trained": st.sampled_from([None, True, False])}
+        )
+    ),
+    target=st.none() | st.text(),
+    reasoning=st.none() | st.text(),
+)
+def test_the_id_is_the_one_that_reading_gives(turns: list[dict[str, Any]], target: Any, reasoning: Any) -> None:
+    assert _id({"turns": turns, "target": target, "reasoning": reasoning}) == content_id(turns, target, reasoning)
+
+
+def test_ids_that_are_not_of_what_rows_say(version: Path) -> None:
+    """As many rows may say something else as stages have changed; what rot has changed nobody has counted."""
+    train = rows_of(version, "train")
+    manifest = json.loads((version / "manifest.json").read_bytes())
+    told = sum(sum(each["counters"].values()) for each in manifest["stages"] if each["name"] in ("clean", "pii", "fit"))
+    assert 0 < told < len(train)
+    for row in train:
+        row["turns"][0]["content"] += "."
+    write(version, "train", train)
+    forge(version)
+    failures = failing(version)
+    assert failures["ids"].failures > told
+    assert f"its id is not that of what it says ({told} rows were changed)" in failures["ids"].offences[0]
+
+    def unchanged(manifest: dict[str, Any]) -> None:
+        for stage in manifest["stages"]:
+            stage["counters"] = {}
+
+    train[1:] = rows_of(version, "train")[1:]
+    forge(version, unchanged)
+    assert "ids" in failing(version)
+    forge(version, lambda manifest: manifest["stages"][2].update(name="of_another_package"))
+    assert "ids" not in failing(version)
+    (ids,) = (each for each in check_version(version) if each.name == "ids")
+    assert ids.how == "none: of_another_package may change rows"
 
 
 def test_an_unreadable_or_missing_file_ends_the_checks(version: Path) -> None:
