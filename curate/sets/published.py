@@ -20,7 +20,7 @@ from curate.manifest import DatasetManifest
 from curate.record import SCHEMA, SPLITS, TURNS
 from curate.sets.keys import Compared, compared_text, fixed, key_table
 from curate.sets.segments import ROWS, Keys
-from curate.store import Store, verified_whole
+from curate.store import Store, verified
 
 if TYPE_CHECKING:
     from curate.text.words import Hashes, Offsets
@@ -87,10 +87,12 @@ def read_version(folder: Path, settings: Compared) -> Iterator[Keys]:
         texts = compared_text(part[1], settings)
         return *part, keys_of(part[1]), *shingle_sets(texts, settings.shingle_words)
 
-    verified_whole(folder)
-    sources = folder / "sources.parquet"
-    listed = pq.read_table(sources, columns=["file", "sha256"]).to_pylist() if sources.is_file() else []
-    sha256 = {source["file"]: source["sha256"] for source in listed}
+    for name in (*SPLITS, "quarantine"):
+        verified(folder, f"{name}.parquet")
+    sha256: dict[str, str] = {}
+    if "sources.parquet" in DatasetManifest.read(folder).files:  # as it is not of the first versions
+        listed = pq.read_table(verified(folder, "sources.parquet"), columns=["file", "sha256"]).to_pylist()
+        sha256 = {source["file"]: source["sha256"] for source in listed}
     twins: Counter[tuple[str, bytes, bytes, int]] = Counter()
     for keys in _ahead(keys_of, _removed(folder)):
         twins.update(_identities(keys))

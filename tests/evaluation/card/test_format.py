@@ -53,3 +53,20 @@ def test_a_scorecard_of_another_version_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "scorecard.json").write_text(json.dumps({"schema_version": SCHEMA_VERSION - 1}))
     with pytest.raises(AssayError, match="a scorecard of version 2, expected 3"):
         read_scorecard(tmp_path)
+
+
+def test_a_scorecard_is_what_its_manifest_says_that_was_scored(tmp_path: Path) -> None:
+    """Also of one from before there was a SHA256SUMS; of that what a clock gave is known to scorecard.json only."""
+    system = {"schema_valid": {"value": 0.5}, "tokens_per_second": 9.0, "latency_seconds": None}
+    card = {"schema_version": SCHEMA_VERSION, "gate": None, "systems": {"base": system}}
+    scores = {**card, "systems": {"base": {"schema_valid": {"value": 0.5}}}}
+    (tmp_path / "scorecard.json").write_text(json.dumps(card))
+    (tmp_path / "manifest.json").write_text(json.dumps(sealed(scorecard_manifest(scores=scores))))
+    assert read_scorecard(tmp_path) == card
+    for text, problem in (
+        (json.dumps(card).replace("0.5", "0.7"), "not what manifest.json says that was scored"),
+        (json.dumps(card)[:-1], "not readable as JSON"),
+    ):
+        (tmp_path / "scorecard.json").write_text(text)
+        with pytest.raises(AssayError, match=rf"scorecard\.json: {problem}"):
+            read_scorecard(tmp_path)
