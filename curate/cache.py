@@ -100,7 +100,8 @@ def cached_outcome(
     }
 
     def write(draft: Path) -> None:
-        if before is not None and outcome.kept.equals(before.kept()):
+        # Which has just been read, and so compared with its checksum.
+        if before is not None and outcome.kept.equals(read_arrow(before.folder / "kept.arrow")):
             os.link(before.folder / "kept.arrow", draft / "kept.arrow")
         else:
             write_arrow(outcome.kept, draft / "kept.arrow")
@@ -232,6 +233,15 @@ def cache_folder(folder: Path, write: Callable[[Path], None]) -> None:
                 if not folder.is_dir():
                     raise
             _discard(folder)
+
+
+def cache_text(folder: Path, name: str, text: str) -> None:
+    """Make an entry of one file."""
+
+    def write(draft: Path) -> None:
+        (draft / name).write_text(text)
+
+    cache_folder(folder, write)
 
 
 def is_kept(folder: Path) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from curate.account import Account
-from curate.cache import Shard, StageTask, cache_folder, clear_drafts, intact, is_kept, keyed_folder, mended, run_stage
+from curate.cache import Shard, StageTask, cache_text, clear_drafts, intact, is_kept, keyed_folder, mended, run_stage
 from curate.contract import Contract
 from curate.distribution import NONE
 from curate.engine import MapShards
@@ -161,7 +161,7 @@ def _judge_each(work: _Work, stage: RowStage, shards: Sequence[Shard]) -> list[S
     """A stage over a row, over all shards."""
     with work.account.timed(stage.name):
         done = work.map_shards(stage.name, run_stage, [StageTask(stage, shard, work.store.cache) for shard in shards])
-        summary = stage.summary([shard.kept() for shard in done], [shard.quarantine() for shard in done])
+        summary = stage.summary(map(Shard.kept, done), map(Shard.quarantine, done))
     work.account.record_stage(stage.name, sum(shard.rows for shard in shards), done, summary)
     return done
 
@@ -279,9 +279,5 @@ def _publish(
             place_of(work.recipe.drop),
         )
         work.account.cached["publish"] = (0, 1)
-        cache_folder(note, lambda draft: note_version(draft, folder))
+        cache_text(note, "version", folder.name)
     return folder
-
-
-def note_version(note: Path, folder: Path) -> None:
-    (note / "version").write_text(folder.name)

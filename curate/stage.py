@@ -60,7 +60,8 @@ class Context:
     store: Store
     """Holds the published versions."""
     cache: Path
-    """Where a stage may keep what it prepares, under a name that all it depends on gives (`cache.keyed_folder`)."""
+    """Where a stage may keep what it prepares, under a name that all it depends on gives (`cache.keyed_folder`),
+    filled by `cache.cache_folder` and used where it is `cache.sound`."""
     tokenizer_folder: Path
     """Holds the base model's tokenizer.json and tokenizer_config.json."""
     stages: tuple["Stage", ...] = ()
@@ -134,8 +135,8 @@ class RowStage(Stage, ABC):
         """The stage as far as it changes what rows say, keeping them all; None where it changes nothing."""
         return None
 
-    def summary(self, kept: Sequence[pa.Table], rejected: Sequence[pa.Table]) -> dict[str, Any]:
-        """What else the manifest says of the stage, by the outcomes of all shards (memory-mapped tables)."""
+    def summary(self, kept: Iterable[pa.Table], rejected: Iterable[pa.Table]) -> dict[str, Any]:
+        """What else the manifest says of the stage, by the outcomes of all shards; read as they are looked at."""
         return {}
 
 

@@ -13,9 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from curate.cache import cache_folder, sound
+from curate.cache import cache_folder, cache_text, keyed_folder, sound
 from curate.errors import AssayError
-from curate.hashing import digest, file_digest, files_digest
+from curate.hashing import checksum, digest, file_digest, files_digest
 from curate.progress import Progress, silent
 from curate.rows.renderer import TOKENIZER_FILES, load_tokenizer
 
@@ -211,12 +211,33 @@ def _source(name: str, cache: Path, patterns: list[str]) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(name, cache_dir=cache / "hub", allow_patterns=patterns))
+        folder = Path(snapshot_download(name, cache_dir=cache / "hub", allow_patterns=patterns))
     except (OSError, ValueError) as error:  # not there, no network, or not a hub id
         raise AssayError(
             f"Base model {name!r}: no such folder, and the Hugging Face Hub does not give it: {error}",
             remedy="Name package:NAME, a local folder or a hub id; a hub id needs the network the first time.",
         ) from None
+    _require_as_downloaded(folder, cache)
+    return folder
+
+
+def _require_as_downloaded(folder: Path, cache: Path) -> None:
+    """Compare a snapshot's files with their checksums when they were first used.
+
+    Raises:
+        AssayError: one has changed since.
+    """
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    found = {name: checksum(path) for name, path in files.items()}
+    known = keyed_folder(cache / "downloads", digest([folder.parent.parent.name, folder.name, sorted(files)]))
+    if not sound(known):
+        cache_text(known, "files.json", json.dumps(found))
+    for name, wanted in json.loads((known / "files.json").read_bytes()).items():
+        if found[name] != wanted:
+            raise AssayError(
+                f"{files[name]}: its bytes are not those that were downloaded.",
+                remedy=f"Remove {files[name]} and {files[name].resolve()}: they are downloaded again.",
+            )
 
 
 def _package_folder(package: str) -> Path:

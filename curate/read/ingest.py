@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import xxhash
 
-from curate.cache import Shard, cache_folder, cached_outcome, find_outcome, intact, is_kept, keyed_folder
+from curate.cache import Shard, cache_text, cached_outcome, find_outcome, intact, is_kept, keyed_folder
 from curate.engine import MapShards
 from curate.errors import AssayError
 from curate.hashing import digest
@@ -262,12 +262,8 @@ def run_read(task: ReadTask) -> Ingested:
         made = ((file, first, mapper.rows(rows(file))) for file in files)
         for number, outcome in enumerate(_outcomes(mapper, made, task.shard_bytes)):
             shards.append(cached_outcome(task.cache, [key, number], None, partial(_same, outcome)))
-        cache_folder(note, lambda draft: note_shards(draft, len(shards)))
+        cache_text(note, "shards", str(len(shards)))
     return Ingested(files, {}, shards)
-
-
-def note_shards(folder: Path, count: int) -> None:
-    (folder / "shards").write_text(str(count))
 
 
 def _same(outcome: Outcome) -> Outcome:

@@ -10,7 +10,7 @@ template has words for the whole conversation, but none for its beginning up to 
 what it says).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -71,7 +71,7 @@ class Fitting(Fit, RowStage):
     def run(self, table: pa.Table) -> Outcome:
         return fit(table, self.rendering.template, self.rendering.renderer, self)
 
-    def summary(self, kept: Sequence[pa.Table], rejected: Sequence[pa.Table]) -> dict[str, Any]:
+    def summary(self, kept: Iterable[pa.Table], rejected: Iterable[pa.Table]) -> dict[str, Any]:
         """Least, 10%, median, 90% and greatest of the tokens of rows that fit, and of those that are too long."""
         long = pa.concat_tables([table.select(["reason", "evidence"]) for table in rejected])
         evidence = long.filter(pc.equal(long["reason"], "too_many_tokens"))["evidence"].to_pylist()

@@ -14,8 +14,10 @@ import yaml
 from curate.cache import SEAL
 from curate.errors import AssayError
 from curate.hashing import checksum
+from curate.progress import silent
 from curate.sets.segments import PARTS
 from curate.store import MANIFEST
+from curate.workers import process_pool
 from tests.curate.test_unharmed import lighten, result, run, two_drops
 from tests.project import Project
 
@@ -85,14 +87,8 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stores]:
         yield Stores(tmp_path_factory.mktemp("stores"))
 
 
-def curated(project: Project, told: list[str]) -> dict[str, bytes]:
-    run(
-        project,
-        "second",
-        "store",
-        shard_bytes=SHARD_BYTES,
-        progress=lambda what, done, total, unit: told.append(what),
-    )
+def curated(project: Project, told: list[str], **how: Any) -> dict[str, bytes]:
+    run(project, "second", "store", shard_bytes=SHARD_BYTES, progress=lambda what, *_: told.append(what), **how)
     return result(project.folder / "store")
 
 
@@ -149,6 +145,20 @@ def test_a_rotten_cache_is_told_and_made_anew(stores: Stores, changes: dict[str,
         assert all(line.endswith(": made anew") for line in told)
 
 
+def test_rot_that_another_process_finds_is_told_here(stores: Stores) -> None:
+    changes = {"duplicates": {"same_target": False}}
+    stores.write(**changes)
+    kinds, expected = read_by(stores)
+    path = stores.copy() / kinds["kept.arrow"][0]
+    damage(path, "flipped", random.Random(0))
+    told: list[str] = []
+    with process_pool(2, silent) as map_shards:
+        assert curated(stores.project, told, map_shards=map_shards) == expected
+    assert [line for line in told if "damaged" in line] == [
+        f"{entry_of(path)} is damaged (the bytes of kept.arrow are not those that were written): made anew"
+    ]
+
+
 def test_a_rotten_index_is_an_error_that_names_the_file(stores: Stores) -> None:
     stores.write()
     stores.copy()
@@ -156,8 +166,8 @@ def test_a_rotten_index_is_an_error_that_names_the_file(stores: Stores) -> None:
     draw = random.Random(0)
     names = [path.relative_to(stores.template) for path in sorted((stores.template / "index").rglob("*.*"))]
     assert len(names) == 1 + len(PARTS)
-    for name in names:
-        for how in DAMAGE:
+    for number, name in enumerate(names):
+        for how in ("flipped", sorted({*DAMAGE} - {"flipped"})[number % 4]):
             path = stores.copy() / name
             if not damage(path, how, draw) or (how, name.name) == ("deleted", MANIFEST):
                 assert curated(stores.project, []) == expected, "it is made again"

@@ -1,6 +1,7 @@
 """The flows against a real Prefect server: states, task runs, artifacts, and the same bytes as without Prefect."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -14,7 +15,7 @@ from prefect.client.schemas.objects import State
 from curate.errors import AssayError
 from curate.publish.version import Curated
 from flows.curation import curation
-from flows.tasks import is_transient
+from flows.tasks import is_transient, report_to
 from tests.project import CONTRACT, Project, make_rows
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -46,6 +47,18 @@ def test_the_flow_publishes_the_same_version_as_the_package(state: "State[Curate
     plain = project.curate("plain-store")
     assert curated.folder == project.folder / "flow-store/datasets/demo" / plain.folder.name
     assert (curated.folder / "manifest.json").read_bytes() == (plain.folder / "manifest.json").read_bytes()
+
+
+def test_a_rotten_cache_is_told_and_made_anew(state: "State[Curated]", project: Project, tmp_path: Path) -> None:
+    first = state.result()
+    store = shutil.copytree(project.folder / "flow-store", tmp_path / "store")
+    path = min((store / "cache").rglob("summary.json"))
+    path.write_bytes(path.read_bytes().replace(b'"rows":', b'"rowz":'))
+    told: list[str] = []
+    with report_to(lambda what, *_: told.append(what)):
+        again = curation(str(project.recipe_path), str(store))
+    assert again.folder.name == first.folder.name
+    assert [line for line in told if line.startswith(f"{path.parent} is damaged (the bytes of summary.json")]
 
 
 def test_the_server_knows_a_task_run_for_each_stage_and_shard(state: "State[Curated]") -> None:
