@@ -60,12 +60,8 @@ class StoreState(Result):
         return f"StoreState({self.folder}: {len(self.problems)} problems)"
 
     def tables(self) -> list[Table]:
-        rows = [[kind, f"{count:,}"] for kind, count in self.read.items()]
-        told = [[each.where, each.what, each.remedy] for each in self.problems]
-        problems = (
-            [Table("problems", "Not as it was written", ["file", "what", "remedy"], told, texts=3)] if told else []
-        )
-        return [Table("store", f"Store {self.folder}, read again", ["", "there"], rows), *problems]
+        rows = [[kind, f"{count:,}"] for kind, count in [*self.read.items(), ("problems", len(self.problems))]]
+        return [Table("store", f"Store {self.folder}, read again", ["", "there"], rows)]
 
     def data(self) -> dict[str, Any]:
         return {
@@ -78,7 +74,7 @@ class StoreState(Result):
     def require(self) -> None:
         if self.problems:
             raise AssayError(
-                f"{len(self.problems)} problems in {self.folder}.\n"
+                f"{self.folder} is not as it was written:\n"
                 + "\n".join(f"  {each.where}: {each.what} {each.remedy}" for each in self.problems),
                 remedy="What is named is best restored from a copy of the store; all the rest is as it was written.",
             )
