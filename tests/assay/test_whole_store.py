@@ -35,8 +35,10 @@ def command(*arguments: str | Path) -> Result:
 
 @pytest.fixture(scope="module")
 def whole(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the store."""
-    return Path(shutil.copytree(finished.store, tmp_path_factory.mktemp("whole") / "store"))
+    """A store with one of each: other tests add to that of the project."""
+    store = tmp_path_factory.mktemp("whole") / "store"
+    assay.evaluate(assay.train(assay.curate(finished.project.recipe_path, store=store, workers=1)))
+    return store
 
 
 @pytest.fixture(scope="module")
