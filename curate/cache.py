@@ -258,7 +258,7 @@ def intact(folder: Path, name: str) -> Path:
     wanted = sealed(folder).get(name)
     try:
         found = checksum(folder / name)
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         found = None
     if found is None or wanted is None:
         raise RotError(folder, f"{name} is missing")

@@ -162,6 +162,11 @@ def without_a_file(made: Path) -> None:
     (made / "a").unlink()
 
 
+def with_a_folder_in_place_of_a_file(made: Path) -> None:
+    (made / "a").unlink()
+    (made / "a").mkdir()
+
+
 def with_another_file(made: Path) -> None:
     (made / "model-00002.safetensors").write_text("more")
 
@@ -176,6 +181,7 @@ def in_place_of_another(made: Path) -> None:
     ("harm", "problem"),
     [
         (without_a_file, "a is missing"),
+        (with_a_folder_in_place_of_a_file, "a is missing"),
         (with_another_file, "model-00002.safetensors was added to it"),
         (in_place_of_another, "it holds what was written as aa/other"),
     ],
