@@ -347,12 +347,23 @@ def preview(
 @command("assay check licences/0123456789abcdef")
 def check(
     version: Annotated[
-        str, typer.Argument(metavar="VERSION", help="Data set version: a folder, NAME/VERSION or NAME.")
-    ],
+        str | None, typer.Argument(metavar="VERSION", help="Data set version: a folder, NAME/VERSION or NAME.")
+    ] = None,
+    whole: Annotated[
+        bool, typer.Option("--all", help="Instead, hash every file of the store again: is it as it was written?")
+    ] = False,
     store: StoreFolder = STORE,
 ) -> Result:
-    """Read a published version again and prove from its files: no row lost, no leak, nothing cut."""
+    """Read a published version again and prove from its files: no row lost, no leak, nothing cut.
+
+    With --all read every version, adapter and scorecard, the index, the ledger and the cache."""
     with progress_bars() as bars:
+        if whole and version is None:
+            return assay.check_store(store=store, progress=bars)
+        if whole or version is None:
+            raise assay.AssayError(
+                "Check a version or all of the store?", remedy="Name a version, or the whole store with --all."
+            )
         return assay.check(version, store=store, progress=bars)
 
 

@@ -31,31 +31,8 @@ if TYPE_CHECKING:
     from assay.inspection import Inspection
     from assay.previews import Previews
     from assay.stage_list import RecipeSchema, Stages
+    from assay.whole_store import StoreState
     from evaluation.settings import FullRecipe
-
-__all__ = [
-    "Adapter",
-    "AssayError",
-    "Assayed",
-    "Checks",
-    "Comparison",
-    "IndexState",
-    "Scorecard",
-    "Scorecards",
-    "Version",
-    "check",
-    "check_index",
-    "compare",
-    "curate",
-    "evaluate",
-    "inspect",
-    "load",
-    "preview",
-    "rebuild_index",
-    "run",
-    "score",
-    "train",
-]
 
 # What libraries report to their makers is off, unless the user has said otherwise; they read it when imported.
 for _key, _value in {
@@ -281,6 +258,21 @@ def check(version: Version | Place, *, store: Place | None = None, progress: Pro
 
     folder = (version if isinstance(version, Version) else load(version, store=store)).folder
     return Checks(folder, check_version(folder, progress))
+
+
+def check_store(*, store: Place | None = None, progress: Progress = silent) -> "StoreState":
+    """Read a whole store again: every file of every version, adapter and scorecard against the hash that was published
+    with it, what each was made from, the index, the ledger and the cache.
+
+    Whether all is as it was written says `StoreState.passed`; `StoreState.require()` stops where something is not.
+
+    Args:
+        store: folder that Assay writes to.
+        progress: told how far it is.
+    """
+    from assay.whole_store import check_store as read_again
+
+    return read_again(_store(store), progress)
 
 
 def compare(

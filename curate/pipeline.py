@@ -29,7 +29,7 @@ from curate.sets.index import Index
 from curate.sets.keys import Compared
 from curate.sets.stage import Judged, Past, SetStage, judge_rows
 from curate.stage import Context, RowStage, Settings, Stage, installed
-from curate.store import MANIFEST, Store
+from curate.store import MANIFEST, Store, verified_whole
 
 
 @dataclass(frozen=True)
@@ -264,7 +264,7 @@ def _publish(
         known = work.published(intact(note, "version").read_text()) if is_kept(note) else None
         if known is not None and (known / MANIFEST).is_file():
             work.account.cached["publish"] = (1, 1)
-            return known
+            return verified_whole(known)
         tables = {name: table for verdict in judged.values() for name, table in verdict.published().items()}
         folder = version.publish(
             Wanted(work.recipe.name, work.recipe.min_rows, work.recipe.split, past.splits()),

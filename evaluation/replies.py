@@ -20,7 +20,7 @@ from curate.hashing import digest, file_digest
 from curate.store import Store
 from curate.text import strict_json
 from evaluation.card import gate
-from evaluation.card.format import SCHEMA_VERSION
+from evaluation.card.format import CARD, SCHEMA_VERSION
 from evaluation.card.manifest import RepliesInputs, ScorecardManifest
 from evaluation.card.predictions import predictions, writable
 from evaluation.card.report import write_report
@@ -115,7 +115,7 @@ def score(
 
         def describe(folder: Path, content: dict[str, Any]) -> None:
             published = ScorecardManifest.model_validate(content)
-            (folder / "scorecard.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+            (folder / CARD).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
             form_of = replies.form_of
             answer_of = value_of if form_of is None else lambda text: form_of(text, False).value
             questions = Questions(replies.ids, replies.prompts, wanted, slices)
