@@ -222,6 +222,9 @@ def answering(first: bytes, then: Callable[[int], bytes] = lambda number: b"", *
                         connection.sendall(more)
                         sent[0] += len(more)
                         number += 1
+                    connection.shutdown(socket.SHUT_WR)
+                    while connection.recv(1 << 16):
+                        """What is left unread would have the connection reset."""
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
