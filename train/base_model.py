@@ -140,6 +140,7 @@ def load_model(base: BaseModel, quantization: Quantization) -> "PreTrainedModel"
     Raises:
         AssayError: transformers cannot open it, or it lacks weights.
     """
+    config = configuration(base.folder)
     with opening(base.folder), quiet():
         import torch
         from bitsandbytes.nn import Linear4bit
@@ -155,7 +156,7 @@ def load_model(base: BaseModel, quantization: Quantization) -> "PreTrainedModel"
         model: PreTrainedModel
         model, told = AutoModelForCausalLM.from_pretrained(
             base.folder,
-            config=configuration(base.folder),
+            config=config,
             dtype=compute_dtype() if gpu else torch.float32,
             quantization_config=nf4 if quantization == "nf4" else None,
             device_map={"": 0} if gpu else None,

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from curate.errors import AssayError
 from curate.rows.renderer import load_tokenizer
@@ -224,27 +225,30 @@ def test_an_index_names_files_of_its_folder_alone(folder: Path, tmp_path: Path, 
     [
         {"model_type": "nothing-known"},
         {"model_type": None},
+        {"auto_map": 7},
         {"model_type": ["llama"]},
         {"hidden_size": "many"},
         {"hidden_size": -1},
         {"hidden_size": 1 << 40},
         {"num_attention_heads": 0},
-        {"num_hidden_layers": -3},
         {"vocab_size": "x"},
-        {"quantization_config": {"quant_method": "evil"}},
         {"quantization_config": 7},
-        {"torch_dtype": "os.system"},
         {"rope_scaling": {"rope_type": "__import__"}},
         {"hidden_act": "__import__('os').system"},
     ],
 )
 def test_configurations_that_are_none(folder: Path, tmp_path: Path, values: dict[str, Any]) -> None:
     change(folder / "config.json", **values)
-    try:
+    with pytest.raises(AssayError) as error:
         load_model(prepare(str(folder), tmp_path), "none")
-    except AssayError as error:
-        assert str(folder) in error.message
-        assert error.remedy
+    assert str(folder) in error.value.message
+    assert error.value.remedy
+
+
+@pytest.mark.parametrize("values", [{"quantization_config": {"quant_method": "evil"}}, {"torch_dtype": "os.system"}])
+def test_configurations_that_do_nothing(folder: Path, tmp_path: Path, values: dict[str, Any]) -> None:
+    change(folder / "config.json", **values)
+    assert load_model(prepare(str(folder), tmp_path), "none").dtype == torch.float32
 
 
 @pytest.mark.parametrize(
