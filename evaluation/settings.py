@@ -61,7 +61,7 @@ def _key_name(name: str) -> str:
     allowed = os.environ.get(ALLOWED, "").split(",")
     if not re.fullmatch(r"\w*(_API_KEY|_TOKEN)", name, re.ASCII) and name not in map(str.strip, allowed):
         raise ValueError(
-            "expected an environment variable that ends in _API_KEY or _TOKEN, so that a recipe can send no other secret "
+            "expected an environment variable that ends in _API_KEY or _TOKEN, so that a recipe sends no other secret "
             f"away; allow another by `export {ALLOWED}=NAME,NAME`"
         )
     return name
