@@ -273,7 +273,9 @@ class Index:
         if content is None:
             raise self._files.damaged(f"{self._manifest}: not as it was written.")
         if content["format"] != FORMAT:
-            raise self._files.damaged(f"{self._manifest}: format {content['format']}, expected {FORMAT}.")
+            raise self._files.to_rebuild(
+                f"{self._manifest}: format {content['format']}, expected {FORMAT}: another release of Assay made it."
+            )
         known = content["parameters"]
         differing = sorted(key for key in known | self.parameters if known.get(key) != self.parameters.get(key))
         if differing:

@@ -196,9 +196,12 @@ class SegmentFiles:
 
     def damaged(self, problem: str) -> AssayError:
         """The error that tells of a problem, and how the index is made again."""
+        return self.to_rebuild(f"{problem} The index is damaged.")
+
+    def to_rebuild(self, problem: str) -> AssayError:
+        """The error that tells why the index is to be made again, and how that is done."""
         return AssayError(
-            f"{problem} The index is damaged.",
-            remedy=f"`assay index rebuild {self.name}` makes it again from the published versions.",
+            problem, remedy=f"`assay index rebuild {self.name}` makes it again from the published versions."
         )
 
 
