@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from curate.cache import cache_folder, cache_text, keyed_folder, sound
 from curate.errors import AssayError
@@ -154,8 +154,7 @@ def load_model(base: BaseModel, quantization: Quantization) -> "PreTrainedModel"
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=compute_dtype(),
         )
-        model: PreTrainedModel
-        model, told = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             base.folder,
             config=config,
             dtype=compute_dtype() if gpu else torch.float32,
@@ -165,6 +164,8 @@ def load_model(base: BaseModel, quantization: Quantization) -> "PreTrainedModel"
             use_safetensors=True,
             output_loading_info=True,
         )
+    model: PreTrainedModel
+    model, told = loaded
     if missing := sorted(told["missing_keys"]):  # transformers would make them up, at random
         raise AssayError(
             f"{base.folder}: of the model's weights {len(missing)} are missing, {missing[0]} among them.",

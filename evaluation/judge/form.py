@@ -178,12 +178,12 @@ def _read(text: str) -> Any:
         if error.kind == "syntax" and re.search(r"\d{4301}", text):  # more than Python reads; a double holds 309
             raise strict_json.InvalidJson("not_finite", "a number of more digits than can be read") from None
         raise
-    if text.count("[") + text.count("{") > DEEPEST and _deeper(value, DEEPEST):
+    if text.count("[") + text.count("{") > DEEPEST and deeper(value, DEEPEST):
         raise strict_json.InvalidJson("too_deep", f"nested more than {DEEPEST} levels deep")
     return value
 
 
-def _deeper(value: Any, levels: int) -> bool:
+def deeper(value: Any, levels: int) -> bool:
     """Whether a value holds anything below so many levels."""
     inside = [value]
     for _ in range(levels + 1):
