@@ -403,12 +403,16 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def getattr(self, obj: Any, attribute: str) -> Any:
         """An object's key, or an attribute of the list; never a method."""
         if isinstance(obj, dict):
-            return obj[attribute] if attribute in obj else self.undefined(obj=obj, name=attribute)
+            try:
+                return obj[attribute]
+            except KeyError:
+                pass
         if isinstance(obj, Undefined):
             str(obj)  # which raises, and says what is undefined
         if any(attribute in names for kind, names in ATTRIBUTES.items() if isinstance(obj, kind)):
             return getattr(obj, attribute, self.undefined(obj=obj, name=attribute))
-        return self.undefined(obj=obj, name=attribute)
+        unsafe = attribute.startswith("_") and not isinstance(obj, dict)
+        return self.unsafe_undefined(obj, attribute) if unsafe else self.undefined(obj=obj, name=attribute)
 
     def getitem(self, obj: Any, argument: Any) -> Any:
         """What stands at a key or place."""
@@ -465,7 +469,7 @@ class _Checked(NodeTransformer):
         if name not in names:
             near = get_close_matches(name, names, 1, 0.7)
             said = f"; did you mean {near[0]}?" if near else ""
-            raise self._refused(node, f"no {kind} {name!r} may be used{said} (docs/expressions.md has them all)")
+            raise self._refused(node, f"No {kind} named {name!r} may be used{said}; docs/expressions.md has them all")
 
     def visit_Template(self, node: nodes.Template) -> nodes.Node:
         self.functions |= {macro.name for macro in node.find_all(nodes.Macro)}
