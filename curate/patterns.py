@@ -47,6 +47,15 @@ def compile_pattern(pattern: str) -> "re2._Regexp":
         ) from None
 
 
+def compile_start(pattern: str) -> "re2._Regexp":
+    """A pattern to be matched at the beginning of a line with its line break, before which `$` is, as in `re`.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return compile_pattern(f"(?m){pattern}")
+
+
 def _as_in_re(token: re.Match[str]) -> str:
     """A piece of a pattern of `re` that RE2 takes otherwise."""
     if token[0] == "{,":
