@@ -143,11 +143,8 @@ _PLAIN: dict[str, Any] = {
     "spoken_by": spoken_by,
     "groupby": groupby,
 }
-FILTERS: dict[str, Callable[..., Any]] = {
-    "findall": findall,
-    "sub": sub,
-    "unique": unique,
-} | {name: counted(function) for name, function in _PLAIN.items()}
+FILTERS = {name: counted(function) for name, function in _PLAIN.items()}
+FILTERS |= {"findall": findall, "sub": sub, "unique": unique}
 """What expressions may use beside Jinja's own filters."""
 
 
