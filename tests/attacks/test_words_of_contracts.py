@@ -19,7 +19,8 @@ from tests.project import CONTRACT, TARGET_SCHEMA, Project, make_rows
 
 EVIL = (
     "<script>alert(1)</script><img src=http://evil.test/a.png onerror=alert(1)>\n\n# Theirs\n\n---\nconfigs: []\n---\n"
-    "![seen](http://evil.test/b.png) [click](javascript:alert(1)) <http://evil.test/c> https://evil.test/d www.evil.test\n"
+    "![seen](http://evil.test/b.png)\n"
+    "[click](javascript:alert(1)) <http://evil.test/c> https://evil.test/d www.evil.test\n"
     "```\n| a | b |\n|---|---|\n`$column` {{ 7 * 7 }} \\<b> &lt;i&gt; \u202egnp\x9b31m\x07 - x\n1. y\n* z\n[r]: http://evil.test/e"
 )
 MARKDOWN = MarkdownIt("commonmark").enable("table")
