@@ -16,6 +16,7 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import jsonschema_rs
 import yaml
@@ -302,7 +303,7 @@ def _target_schema(path: Path, record: dict[str, Any]) -> dict[str, Any] | None:
 def _row_schema(name: str, record: dict[str, Any], target_schema: dict[str, Any] | None, file: Path) -> dict[str, Any]:
     schema = _json_schema(record, "schema.record", file)
     # Its own $id keeps the target schema's inner references (`#/$defs/...`) pointing into itself.
-    inner = {"$id": f"urn:assay:target:{name}"}
+    inner = {"$id": f"urn:assay:target:{quote(name, safe='')}"}
     schema["properties"]["target"] = {"type": "null"} if target_schema is None else inner | target_schema
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": f"record of {name}"} | schema
 
