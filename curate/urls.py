@@ -1,7 +1,7 @@
 """URLs as they may be written down: without what gives access to what they name.
 
-The URL may be one that no library would open: a password with a slash, a quote or a space in it, which ends the host for
-every parser, is a secret all the same. Where it is not sure what is a secret, it is taken for one.
+A URL may be one that no library opens: a password with a slash, a quote or a space, which ends the host for every
+parser, is a secret all the same. What may be one is taken for one.
 """
 
 import re
@@ -20,7 +20,7 @@ HIDDEN = "..."
 
 
 def without_secrets(url: str) -> str:
-    """A URL, chained or not, without user, password, query and fragment, which may hold keys; any other name as it is."""
+    """A URL, chained or not, without user, password, query and fragment, which may be keys; other names as they are."""
     return _told(url, NEVER)
 
 
@@ -39,16 +39,18 @@ def _told(text: str, ends: re.Pattern[str]) -> str:
             continue  # part of what has been left out
         if stop < after:
             stop = _search(ends, text, after)
+        if line < after:
+            line = text.find("\n", after) if ends is END else -1
+            line = len(text) if line < 0 else line
         following = _next(text, after, stop)
-        body = _unchained(text[after:following])
+        body = text[after:following] if following == stop else _unchained(text[after:following])
         told.append(text[max(done, 0) : after])
         done = after + len(body)
-        if _has_secret(text[begin:after], body, whole=following == stop):
+        at = text.rfind("@", after, line) if after < last else -1
+        if _has_secret(text[begin:after], body, whole=following == stop, may=at >= 0):
             cut = text.rfind("@", after, done)
             if cut < 0:  # a password goes on behind a space, a quote, or what looks like another scheme
-                if line < after and ends is END:
-                    line = text.find("\n", after)
-                cut = text.rfind("@", after, line if line >= 0 else len(text)) if after < last else -1
+                cut = at
                 done = stop if cut < stop else _search(ends, text, cut)
             body = text[cut + 1 : done] if cut >= 0 else HIDDEN
         elif following < stop and not text.startswith("::", done) and re.search("[?#]", body):
@@ -96,17 +98,18 @@ def _unchained(body: str) -> str:
     return body
 
 
-def _has_secret(scheme: str, body: str, whole: bool) -> bool:
+def _has_secret(scheme: str, body: str, whole: bool, may: bool) -> bool:
     """Whether something stands before the host, or what stands where the host should cannot be one.
 
     Args:
         scheme: with its `://`.
         body: what follows.
         whole: whether nothing stands behind it.
+        may: whether there is an @ behind the scheme, on its line.
     """
     authority = re.split(r"[/?#\\]", body, maxsplit=1)[0]
-    host = HOST.fullmatch(authority.rstrip(".,:;)") if whole else authority)
+    punctuation = whole and authority == body
+    host = HOST.fullmatch(authority) or (HOST.fullmatch(authority.rstrip(".,:;)")) if punctuation else None)
     if host is None:
         return CONTAINER.fullmatch(f"{scheme}{authority}") is None
-    broken = host["port"] == ":" and not whole
-    return broken or (bool(host["port"]) and "@" in body and KNOWN_HOST.fullmatch(host["name"]) is None)
+    return ":" in authority and ((may and KNOWN_HOST.fullmatch(host["name"]) is None) or (host["port"] == ":" and not whole))

@@ -1,8 +1,8 @@
 """The folder of a data set: which of its files a split has.
 
 What `Dataset.save_to_disk` left says so itself, in state.json. Of any other folder the names of its files decide, as
-they do for `datasets` (its data_files.py) where there is no card. Cards and loading scripts are not looked at: what they
-name may lie anywhere.
+they do for `datasets` (its data_files.py) where there is no card. Cards and loading scripts are not looked at: what
+they name may lie anywhere.
 """
 
 import re
@@ -89,8 +89,9 @@ def _by_name(folder: Path) -> dict[str, list[str]]:
     shards = {name: shard[1] for name in names if (shard := SHARD.fullmatch(name))}
     if shards:
         return {split: [name for name in shards if shards[name] == split] for split in shards.values()}
-    for named in (lambda path: path.parent.as_posix(), lambda path: path.name):
-        words = {name: {*BETWEEN_WORDS.split(named(PurePosixPath(name)))} for name in names}
+    paths = {name: PurePosixPath(name) for name in names}
+    for parts in ({name: str(path.parent) for name, path in paths.items()}, {n: p.name for n, p in paths.items()}):
+        words = {name: {*BETWEEN_WORDS.split(part)} for name, part in parts.items()}
         splits = {split: [name for name in names if words[name] & WORDS[split]] for split in WORDS}
         if any(splits.values()):
             return splits
