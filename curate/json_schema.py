@@ -34,9 +34,7 @@ def validator_of(schema: Any) -> jsonschema_rs.Validator:
             raise ValueError(f"it refers to {outside[1]!r}, which is not in it, and nothing is fetched") from None
         raise
     if steps > MOST_STEPS:
-        raise ValueError(
-            f"it holds one value to {steps:.2g} subschemas by references; at most {MOST_STEPS:,} may be"
-        )
+        raise ValueError(f"it holds one value to {steps:.2g} subschemas by references; at most {MOST_STEPS:,} may be")
     return validator
 
 

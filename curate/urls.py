@@ -80,12 +80,15 @@ def _urls(text: str) -> list[tuple[int, int]]:
 
 def _next(text: str, after: int, stop: int) -> int:
     """Where the next URL begins before `stop`; that if there is none."""
-    following = text.find("://", after, stop)
-    if following < 0:
-        return stop
-    while following > after and text[following - 1] in SCHEME:
-        following -= 1
-    return following
+    at = text.find("://", after, stop)
+    while at >= 0:
+        begin = at
+        while begin > after and text[begin - 1] in SCHEME:
+            begin -= 1
+        if begin < at or at == after:
+            return begin
+        at = text.find("://", at + 1, stop)
+    return stop
 
 
 def _unchained(body: str) -> str:
@@ -112,4 +115,6 @@ def _has_secret(scheme: str, body: str, whole: bool, may: bool) -> bool:
     host = HOST.fullmatch(authority) or (HOST.fullmatch(authority.rstrip(".,:;)")) if punctuation else None)
     if host is None:
         return CONTAINER.fullmatch(f"{scheme}{authority}") is None
-    return ":" in authority and ((may and KNOWN_HOST.fullmatch(host["name"]) is None) or (host["port"] == ":" and not whole))
+    if not whole and (not body or host["port"] == ":"):
+        return True
+    return ":" in authority and may and KNOWN_HOST.fullmatch(host["name"]) is None

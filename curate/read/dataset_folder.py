@@ -70,7 +70,7 @@ def _saved_files(state: Path, below: Below) -> list[str]:
         names = [file["filename"] for file in orjson.loads(state.read_bytes())["_data_files"]]
     except (ValueError, TypeError, LookupError):
         raise wrong from None
-    if not all(isinstance(name, str) and PurePosixPath(name).name == name != ".." for name in names):
+    if not all(isinstance(name, str) and PurePosixPath(name).name == name not in ("", "..") for name in names):
         raise wrong
     return names
 
