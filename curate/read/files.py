@@ -125,7 +125,7 @@ class Files(Options):
         None, description="Format of the files; by default told by their content, or else by their suffix."
     )
     dataset: str | None = Field(
-        None, description="Hub id, or folder for datasets.load_dataset or load_from_disk, instead of files."
+        None, description="Hub id, or folder below the drop, by the names of its files or as `save_to_disk` left it."
     )
     config: str | None = Field(None, description="Configuration name of `dataset`.")
     split: str = Field("train", description="Split of `dataset`.")
@@ -150,6 +150,12 @@ class Files(Options):
     def named(self) -> list[str]:
         """All that it names below the drop or the package's root, or by a URL; a hub's id too."""
         return self.files if self.dataset is None else [self.dataset]
+
+    def fetched(self, drop: str | Path) -> list[str]:
+        """What it names, apart from the drop itself, that a network would have to give."""
+        if self.dataset is not None:
+            return [] if (Path(_local(drop)) / self.dataset).is_dir() else [self.dataset]
+        return [name for name in self.files if is_url(name)]
 
     @property
     def options(self) -> Options:

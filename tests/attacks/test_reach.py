@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -16,6 +17,8 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from assay.cli import app
+from curate.errors import AssayError
+from curate.read.files import Files, find_files
 from tests.curate.test_unharmed import lighten
 from tests.project import RECIPE, Project, make_rows
 
@@ -288,3 +291,53 @@ def test_no_secret_of_a_url_is_written_down(project: Project, asked: tuple[str, 
     done.append(run("curate", project, "--debug", sources=[{"files": url}]))
     assert SECRET not in "".join(each.output for each in done)
     assert SECRET.encode() not in written(project)
+
+
+@pytest.mark.parametrize("key", ["drop", "files", "dataset", "lookups", "references", "model"])
+def test_a_preview_fetches_nothing_that_a_recipe_names(
+    project: Project, asked: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    for name in ("huggingface_hub.constants.HF_HUB_OFFLINE", "datasets.config.HF_HUB_OFFLINE"):
+        monkeypatch.setattr(name, False)
+    for name in ("huggingface_hub.constants.ENDPOINT", "datasets.config.HF_ENDPOINT"):
+        monkeypatch.setattr(name, f"http://{asked[0]}")
+    url = f"http://{asked[0]}/rows.jsonl"
+    changes: dict[str, Any] = {
+        "drop": {"drop": f"http://{asked[0]}"},
+        "files": {"sources": [{"files": [url]}]},
+        "dataset": {"sources": [{"dataset": "me/mine"}]},
+        "lookups": {"lookups": {"side": {"files": [url], "key": "text"}}},
+        "references": {"decontaminate": {"references": [{"files": [url]}]}},
+        "model": {"fit": {"model": "me/mine", "max_tokens": 64}},
+    }[key]
+    done = run("preview", project, **changes)
+    assert done.exit_code == 1
+    assert ("Base model 'me/mine': no such folder" if key == "model" else "a preview fetches nothing") in done.output
+    assert not asked[1]
+    if key == "files":
+        CliRunner().invoke(app, ["curate", str(project.recipe_path), "--store", str(project.folder / "store")])
+        assert asked[1]
+
+
+def test_a_card_of_the_hub_names_files_of_its_repository(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without a network: what `datasets` has resolved of the card is looked at before any of it is fetched."""
+
+    class Builder:
+        def __init__(self, *files: str) -> None:
+            self.config = SimpleNamespace(data_files={"train": list(files)})
+
+        def download_and_prepare(self) -> None:
+            raise OSError("fetched")
+
+    own = "hf://datasets/me/mine@0123/data/train.jsonl"
+    for other in ("/etc/passwd", "http://h/x", "hf://datasets/me/other@1/x", f"zip://x::{own}", f"{own}/../../../x"):
+        monkeypatch.setattr("datasets.load_dataset_builder", lambda *_, other=other, **__: Builder(own, other))
+        with pytest.raises(AssayError, match=r"The card of the data set me/mine names .* not in its repository"):
+            find_files(Files(dataset="me/mine"), tmp_path, tmp_path / "cache")
+    monkeypatch.setattr("datasets.load_dataset_builder", lambda *_, **__: Builder(own))
+    with pytest.raises(AssayError, match="failed: fetched"):
+        find_files(Files(dataset="me/mine"), tmp_path, tmp_path / "cache")
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(AssayError, match="`datasets` would take for it what is called so where the command runs"):
+        find_files(Files(dataset="mine"), tmp_path / "drop", tmp_path / "cache")

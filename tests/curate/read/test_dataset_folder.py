@@ -20,7 +20,7 @@ FOLDERS = {
         },
     ),
     "folders": (["train/a.csv", "dev/test.csv"], {"train": ["train/a.csv"], "validation": ["dev/test.csv"]}),
-    "words": (["my_train.jsonl.gz", "eval-1.jsonl", "latest.jsonl"], {"train": ["my_train.jsonl.gz"], "test": ["eval-1.jsonl"]}),
+    "words": (["a_train.json", "eval-1.json", "latest.json"], {"train": ["a_train.json"], "test": ["eval-1.json"]}),
     "one": (["rows.json", ".cache/train.json", "__x/test.json", "dataset_infos.json"], {"train": ["rows.json"]}),
 }  # fmt: skip
 
