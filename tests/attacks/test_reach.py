@@ -172,6 +172,11 @@ def test_links_that_leave_the_drop_are_quarantined_and_not_read(project: Project
         "a link that leads out of the drop: what it leads to is not read",
     )
     assert SENTINEL.encode() not in written(project)
+    checked = CliRunner().invoke(
+        app, ["check", "demo", "--store", str(project.folder / "store")], env={"COLUMNS": "300"}
+    )
+    assert checked.exit_code == 0, checked.output
+    assert "4 not at hand" in checked.output
     assert run("curate", project).exit_code == 0
     for command in ("preview", "inspect"):
         arguments = [str(project.drop)] if command == "inspect" else [str(project.recipe_path)]
