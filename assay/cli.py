@@ -115,7 +115,9 @@ def command(example: str, group: typer.Typer = app, name: str | None = None) -> 
                 status = 130
             except Exception as error:
                 if debug:
-                    traceback.print_exc()
+                    from curate.urls import masked
+
+                    sys.stderr.write(masked(traceback.format_exc()))
                 message, remedy = explain(error)
                 status = 1
             if status:
@@ -178,8 +180,10 @@ def explain(error: Exception) -> tuple[str, str]:
         )
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename or 'The system'}: {error.strerror}.", "Mend that and run the same command again."
+    from curate.urls import masked
+
     return (
-        f"Unexpected {type(error).__name__}: {error}",
+        f"Unexpected {type(error).__name__}: {masked(str(error))}",
         "This is a defect of Assay; --debug shows where. Nothing half-made was published.",
     )
 

@@ -349,6 +349,8 @@ def preview(
 ) -> "Previews":
     """A few rows as record, messages and rendered text, the trained tokens marked. Publishes nothing.
 
+    Nothing that the recipe names is fetched: it may come from elsewhere.
+
     Args:
         recipe: a recipe's YAML file, or a packaged one's name.
         rows: how many that stay; those quarantined on the way come too.
@@ -359,12 +361,15 @@ def preview(
     Raises:
         AssayError: as of `curate`.
     """
-    from assay.previews import Previews, previews
+    from assay.previews import Previews, not_fetched, previews
+    from curate.reach import is_url
     from train.base_model import prepare_tokenizer
 
     loaded = _recipe(recipe, variant, drop)
     target = _store(store)
-    tokenizer = prepare_tokenizer(loaded.fit.model, target.cache)
+    if drop is None and is_url(loaded.drop):
+        raise not_fetched(loaded.drop)
+    tokenizer = prepare_tokenizer(loaded.fit.model, target.cache, fetch=False)
     return Previews(list(previews(loaded, target, tokenizer, _positive("rows", rows))))
 
 

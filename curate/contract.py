@@ -24,6 +24,7 @@ import yaml
 from curate.errors import AssayError
 from curate.expectations import about_a_column, named_columns, wrong_with
 from curate.hashing import digest, file_digest, files_digest
+from curate.json_schema import validator_of
 from curate.record import SCHEMA, SPLITS
 from curate.strict_yaml import load_yaml
 
@@ -286,8 +287,10 @@ def _target_schema(path: Path, record: dict[str, Any]) -> dict[str, Any] | None:
         return None
     try:
         schema: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        jsonschema_rs.validator_for(schema)
-    except ValueError as error:  # not JSON, or not a schema: ValidationError is one too
+        validator_of(schema)
+        if not isinstance(schema, dict):
+            raise ValueError(f"found {schema!r:.80}, which is not an object's")
+    except (ValueError, RecursionError) as error:  # not JSON, or not a schema
         raise _wrong(path, "(whole file)", f"expected a JSON Schema: {error}") from None
     properties = set(schema.get("properties", {}))
     if properties != documented:
@@ -305,7 +308,12 @@ def _row_schema(name: str, record: dict[str, Any], target_schema: dict[str, Any]
     # Its own $id keeps the target schema's inner references (`#/$defs/...`) pointing into itself.
     inner = {"$id": f"urn:assay:target:{quote(name, safe='')}"}
     schema["properties"]["target"] = {"type": "null"} if target_schema is None else inner | target_schema
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": f"record of {name}"} | schema
+    row_schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": f"record of {name}"} | schema
+    try:
+        validator_of(row_schema)
+    except ValueError as error:
+        raise _wrong(file, "schema.record", f"expected what makes a JSON Schema: {error}") from None
+    return row_schema
 
 
 def _json_schema(prop: dict[str, Any], key: str, file: Path) -> dict[str, Any]:

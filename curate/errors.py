@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+from curate.urls import masked
+
 
 class AssayError(Exception):
-    """Something the user can mend: says what is wrong, where, and what to do about it.
+    """Something the user can mend: says what is wrong, where, and what to do about it, and no secret of a URL.
 
     Args:
         message: what is wrong and where (file, row, key), and what was expected.
@@ -13,8 +15,8 @@ class AssayError(Exception):
 
     def __init__(self, message: str, remedy: str = "") -> None:
         super().__init__(message, remedy)
-        self.message = message
-        self.remedy = remedy
+        self.message = masked(message)
+        self.remedy = masked(remedy)
 
     def __str__(self) -> str:
         return f"{self.message}\n{self.remedy}" if self.remedy else self.message

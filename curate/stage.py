@@ -42,6 +42,8 @@ UNREAD_KEY = "message_key_not_read."
 BESIDE = "beside"
 Beside = Annotated[str, BESIDE]
 """A setting that is a name, or the path of a file or folder beside the recipe. Manifests tell its last part alone."""
+ANYWHERE = "anywhere"
+"""Of a setting of that kind: it may be any path."""
 
 
 class Settings(BaseModel):

@@ -107,7 +107,7 @@ def model_of(name: str, folder: Path) -> BaseModel:
     )
 
 
-def prepare_tokenizer(name: str, cache: Path, progress: Progress = silent) -> Path:
+def prepare_tokenizer(name: str, cache: Path, progress: Progress = silent, fetch: bool = True) -> Path:
     """The folder that holds the base model's tokenizer.json and tokenizer_config.json; its weights are not touched.
 
     The same files as in the folder of `prepare`.
@@ -116,11 +116,12 @@ def prepare_tokenizer(name: str, cache: Path, progress: Progress = silent) -> Pa
         name: as for `prepare`.
         cache: folder for what is downloaded and converted.
         progress: told of a conversion that is damaged.
+        fetch: whether a hub id may be downloaded.
 
     Raises:
         AssayError: there is no such model, it has no fast tokenizer, or one with more tokens than embeddings.
     """
-    source = _source(name, cache, TOKENIZER_FILES)
+    source = _source(name, cache, TOKENIZER_FILES, fetch)
     gguf = _gguf(source, name)
     if gguf is None:
         return _tokenizer_folder(source, name)
@@ -281,7 +282,7 @@ def quiet() -> Iterator[None]:
         bitsandbytes_logger.setLevel(level)
 
 
-def _source(name: str, cache: Path, patterns: list[str]) -> Path:
+def _source(name: str, cache: Path, patterns: list[str], fetch: bool = True) -> Path:
     """The folder where a model lies as it was delivered."""
     if name.startswith(PACKAGE):
         return _package_folder(name.removeprefix(PACKAGE))
@@ -290,7 +291,8 @@ def _source(name: str, cache: Path, patterns: list[str]) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        folder = Path(snapshot_download(name, cache_dir=cache / "hub", allow_patterns=patterns))
+        hub = cache / "hub"
+        folder = Path(snapshot_download(name, cache_dir=hub, allow_patterns=patterns, local_files_only=not fetch))
     except (OSError, ValueError) as error:  # not there, no network, or not a hub id
         raise AssayError(
             f"Base model {name!r}: no such folder, and the Hugging Face Hub does not give it: {error}",

@@ -227,7 +227,7 @@ def run_read(task: ReadTask) -> Ingested:
     contents: dict[str, bytes] = {}
     files: list[InputFile] = []
     for file in task.files:
-        if task.part is None and file.size <= task.shard_bytes:
+        if task.part is None and file.size <= task.shard_bytes and not file.unread:
             try:
                 data = file.path.read_bytes()
             except OSError as error:
@@ -246,7 +246,7 @@ def run_read(task: ReadTask) -> Ingested:
     stated = cache(Options.model_dump)  # of a source with many files they are the same
 
     def named(files: Iterable[InputFile]) -> list[list[Any]]:
-        return [[file.name, file.sha256, file.format, stated(file.options)] for file in files]
+        return [[file.name, file.sha256, file.format, stated(file.options), file.unread] for file in files]
 
     part = astuple(task.part) if task.part else None
     sides = [[side.name, side.key, named(side.files)] for side in task.lookups]
@@ -288,7 +288,7 @@ def _outcomes(
         return Outcome(kept, pa.Table.from_pylist(rejected, schema=QUARANTINE_SCHEMA), dict(counters), made=more)
 
     for file, first, rows in files:
-        if not file.size:
+        if not file.size and not file.unread:
             counters["empty_files"] += 1
         for number, row in rows:
             if held >= size:

@@ -85,6 +85,9 @@ def read_rows(file: InputFile) -> Iterator[Row | Unread]:
     Raises:
         AssayError: the file itself cannot be opened, or is no longer what it was when its hash was taken.
     """
+    if file.unread:
+        yield Unread(file.unread, None, "")
+        return
     try:
         with file.path.open("rb") as stream:
             yield from _file_rows(stream, file)

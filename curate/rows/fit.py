@@ -13,7 +13,7 @@ what it says).
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import orjson
 import pyarrow as pa
@@ -25,7 +25,7 @@ from curate.examples import Example, example_of
 from curate.record import MESSAGES, SCHEMA, TURNS, content_id, dicts
 from curate.rows.render import Rendering
 from curate.rows.renderer import Message, Refusal, Renderer, Span, TaskTemplate, is_trained
-from curate.stage import Beside, Context, Outcome, Reject, RowStage, Stage, divide
+from curate.stage import ANYWHERE, BESIDE, Context, Outcome, Reject, RowStage, Stage, divide
 
 MARK = " […] "
 """Stands where the user's text was cut."""
@@ -47,7 +47,9 @@ class Fit(Stage):
         "refused": "the chat template has no words for the row's beginning up to one of the answers",
     }
 
-    model: Beside = Field(description="Base model: package:NAME, a local folder or a hub id; its tokenizer counts.")
+    model: Annotated[str, BESIDE, ANYWHERE] = Field(
+        description="Base model: package:NAME, a local folder or a hub id; its tokenizer counts."
+    )
     max_tokens: int = Field(1024, ge=8, description="Longest row in tokens: prompt, answer and stop token.")
     policy: Literal["quarantine", "truncate_input", "split_turns"] = Field(
         "quarantine", description="What becomes of a longer row."

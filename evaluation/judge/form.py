@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 
 import jsonschema_rs
 
+from curate import json_schema
 from curate.errors import AssayError
 from curate.text import strict_json
 from evaluation.judge.extract import Place, ends_early, places
@@ -97,14 +98,14 @@ class Form:
 
 
 def validator_of(schema: Any) -> jsonschema_rs.Validator:
-    """The validator of a JSON Schema, Draft 2020-12 where it names no other; formats are checked, nothing is fetched.
+    """The validator of a JSON Schema: see `curate.json_schema`.
 
     Raises:
-        AssayError: it is no schema.
+        AssayError: it is no schema, or one that is not followed.
     """
     try:
-        return jsonschema_rs.validator_for(schema, validate_formats=True, offline=True)
-    except (ValueError, TypeError, RecursionError) as error:
+        return json_schema.validator_of(schema)
+    except ValueError as error:
         raise AssayError(
             f"The target schema is no JSON Schema: {short(str(error))}", remedy="Mend target.schema.json."
         ) from None

@@ -209,16 +209,14 @@ def test_a_datasets_folder(tmp_path: Path, kind: str) -> None:
             pq.write_table(pa.Table.from_pylist(content), path)
         else:
             path.write_text("\n".join(json.dumps(row) for row in content))
+    (drop / "mine/README.md").write_text("---\nconfigs: [{config_name: default, data_files: ../other.jsonl}]\n---\n")
+    (drop / "other.jsonl").write_text('{"other": 1}\n')
     for split, content in rows.items():
         [file] = find_files(Files(dataset="mine", split=split), drop, cache)
-        assert (file.name, file.format) == (f"mine/{split}", "parquet")
+        assert file.name == f"mine/data/{split}-00000.{kind}"
         assert list(read_rows(file)) == content
-    [before] = find_files(Files(dataset="mine"), drop, cache)
-    assert before.path.is_relative_to(cache / "hub")
-    (drop / "mine/data" / f"train-00000.{kind}").rename(drop / "mine/data" / f"train-00001.{kind}")
-    [after] = find_files(Files(dataset="mine"), drop, cache)
-    assert after.path != before.path
-    assert after.sha256 == before.sha256
+    with pytest.raises(AssayError, match="mine: no files of a split 'validation'"):
+        find_files(Files(dataset="mine", split="validation"), drop, cache)
 
 
 def test_what_save_to_disk_left(tmp_path: Path) -> None:
