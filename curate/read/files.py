@@ -143,13 +143,22 @@ class Files(Options):
         """As JSON a recipe goes into manifests."""
         return [without_secrets(name) for name in files]
 
-    @property
-    def named(self) -> list[str]:
-        """All that it names below the drop or the package's root, or by a URL; a hub's id too."""
-        return self.files if self.dataset is None else [self.dataset]
+    def require_reachable(self) -> None:
+        """See to it that a recipe may name them.
+
+        Raises:
+            AssayError: one leaves the drop or the package's root, or is of a storage that a recipe may not reach.
+        """
+        for name in self.files if self.dataset is None else [self.dataset]:
+            require_reachable(name, "Source", "the drop", "Write it relative to the drop; name that with --drop.")
 
     def fetched(self, drop: str | Path) -> list[str]:
-        """What it names, apart from the drop itself, that a network would have to give."""
+        """What it names, apart from the drop itself, that a network would have to give.
+
+        Raises:
+            AssayError: see `require_reachable`.
+        """
+        self.require_reachable()
         if self.dataset is not None:
             return [] if (Path(_local(drop)) / self.dataset).is_dir() else [self.dataset]
         return [name for name in self.files if is_url(name)]
@@ -204,8 +213,7 @@ def hashed(file: InputFile) -> InputFile:
 def list_files(files: Files, drop: str | Path, cache: Path) -> list[InputFile]:
     """What `find_files` finds, not hashed yet."""
     drop = _local(drop)
-    for name in files.named:
-        require_reachable(name, "Source", "the drop", "Write it relative to the drop; name that with --drop.")
+    files.require_reachable()
     options = files.options
     if files.dataset is not None:
         local = Path(drop) / files.dataset

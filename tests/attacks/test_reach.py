@@ -10,6 +10,7 @@ from threading import Thread
 from types import SimpleNamespace
 from typing import Any
 
+import fsspec
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -172,9 +173,8 @@ def test_links_that_leave_the_drop_are_quarantined_and_not_read(project: Project
         "a link that leads out of the drop: what it leads to is not read",
     )
     assert SENTINEL.encode() not in written(project)
-    checked = CliRunner().invoke(
-        app, ["check", "demo", "--store", str(project.folder / "store")], env={"COLUMNS": "300"}
-    )
+    store = ["--store", str(project.folder / "store")]
+    checked = CliRunner().invoke(app, ["check", "demo", *store], env={"COLUMNS": "300"})
     assert checked.exit_code == 0, checked.output
     assert "4 not at hand" in checked.output
     assert run("curate", project).exit_code == 0
@@ -287,7 +287,11 @@ FORMS = [
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_no_secret_of_a_url_is_written_down(project: Project, asked: tuple[str, list[str]], form: str) -> None:
+def test_no_secret_of_a_url_is_written_down(
+    project: Project, asked: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setitem(fsspec.config.conf, "s3", {"skip_instance_cache": True})
     url = form.format(secret=SECRET, server=asked[0])
     done = [run(command, project, "--debug", sources=[{"files": [url]}]) for command in ("preview", "curate")]
     done.append(
