@@ -3,6 +3,7 @@
 import re
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -281,3 +282,10 @@ def test_the_bound_leaves_room_for_the_longest_row() -> None:
     assert 16 * len(text) == MOST_MADE
     assert len(compile_expression("text | trim | replace('x', 'y') | lower ~ '!'")({"text": text})) == len(text) + 1
     assert sys.getsizeof(text) < MOST_MADE
+
+
+def test_the_page_names_all_that_may_be_named() -> None:
+    page = (Path(__file__).parents[2] / "docs/expressions.md").read_text()
+    named = {*re.findall(r"`(\w+)`", page.partition("## What may be named")[2].partition("**Templates**")[0])}
+    words = {name for name in (*sandbox.FILTERS, *sandbox.TESTS, *sandbox.METHODS) if name.isidentifier()}
+    assert words - {"cycle", "changed"} <= named
