@@ -57,9 +57,13 @@ def test_results_come_in_the_order_of_the_tasks_from_other_processes() -> None:
 
 
 @pytest.mark.parametrize(("workers", "tasks"), [(1, [Sleep(1, 0), Sleep(2, 0)]), (4, [Sleep(1, 0)])])
-def test_what_gains_nothing_from_processes_runs_here(workers: int, tasks: list[Sleep]) -> None:
+def test_even_a_single_task_runs_in_another_process(workers: int, tasks: list[Sleep]) -> None:
+    """What kills it then kills no more."""
     with process_pool(workers, silent) as map_shards:
-        assert map_shards("naps", nap, tasks) == [(task.size, os.getpid()) for task in tasks]
+        done = map_shards("naps", nap, tasks)
+    assert [size for size, _ in done] == [task.size for task in tasks]
+    (process,) = {pid for _, pid in done}
+    assert process != os.getpid()
 
 
 def test_a_killed_worker_is_one_readable_error() -> None:
