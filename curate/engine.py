@@ -1,7 +1,6 @@
 """Engines: whatever runs work on shards, in this process, in others, or on other machines."""
 
 from collections.abc import Callable, Sequence
-from functools import cache
 from typing import Any, Protocol, Self, TypeVar, cast
 
 from curate.errors import AssayError
@@ -64,7 +63,7 @@ class Narrowable:
     """Base of tasks that can do without the data that ends their worker."""
 
     def emptied(self) -> Self | None:
-        """The same work on no data: what ends a worker even so is not the data's doing. None if there is no such work."""
+        """The same work on no data, if there is such: what ends a worker even so is not the data's doing."""
         return None
 
     def divided(self, alone: Alone) -> Sequence[Self]:
@@ -95,27 +94,30 @@ def narrowed(stage: str, function: Callable[[TaskT], Result], task: TaskT, alone
             remedy=died.remedy,
         )
 
-    @cache
-    def nothing() -> Any:
-        empty = task.emptied() if isinstance(task, Narrowable) else None
-        if empty is None:
-            return None
-        try:
-            return alone(function, empty)
-        except WorkerDied as died:
-            raise told(empty, died) from None
+    whole: Any = task
+    try:
+        return alone(function, task)
+    except WorkerDied as died:
+        if not isinstance(whole, Narrowable):
+            raise told(task, died) from None
+        again = died
+    empty: Any = whole.emptied()
+    try:
+        nothing = None if empty is None else alone(function, empty)
+    except WorkerDied as died:
+        raise told(empty, died) from None
+
+    def lessened(task: Any, died: WorkerDied) -> Any:
+        if parts := task.divided(alone):
+            return task.joined([tried(part) for part in parts])
+        if died.killed:
+            raise told(task, died)
+        return task.without(died, nothing)
 
     def tried(task: Any) -> Any:
         try:
             return alone(function, task)
         except WorkerDied as died:
-            if not isinstance(task, Narrowable):
-                raise told(task, died) from None
-            empty = nothing()
-            if parts := task.divided(alone):
-                return task.joined([tried(part) for part in parts])
-            if died.killed:
-                raise told(task, died) from None
-            return task.without(died, empty)
+            return lessened(task, died)
 
-    return cast(Result, tried(task))
+    return cast(Result, lessened(whole, again))

@@ -148,7 +148,9 @@ def _prepared(work: _Work, stages: Sequence[Stage], context: Context) -> list[St
 def _judge_each(work: _Work, stage: RowStage, shards: Sequence[Shard]) -> list[Shard]:
     """A stage over a row, over all shards."""
     with work.account.timed(stage.name):
-        done = work.map_shards(stage.name, run_stage, [RowStageTask(stage, shard, work.store.cache) for shard in shards])
+        done = work.map_shards(
+            stage.name, run_stage, [RowStageTask(stage, shard, work.store.cache) for shard in shards]
+        )
         summary = stage.summary([shard.kept() for shard in done], [shard.quarantine() for shard in done])
     work.account.record_stage(stage.name, sum(shard.rows for shard in shards), done, summary)
     return done

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import pickle
 import re
 import resource
 import signal
@@ -48,7 +47,7 @@ def worker_memory() -> int:
     found = re.fullmatch(r"([0-9]{1,9}) ?(MiB|GiB)", stated)
     if found is None or (size := int(found[1]) << UNITS[found[2]]) < LEAST_MEMORY:
         raise AssayError(
-            f"{MEMORY}={stated!r} is no size of a worker, which takes {_as_text(LEAST_MEMORY)} or more.",
+            f"{MEMORY}={stated!r:.80} is no size of a worker, which takes {_as_text(LEAST_MEMORY)} or more.",
             remedy=f"State it in MiB or GiB, e.g. {MEMORY}=4GiB; without it a worker may take 2 GiB.",
         )
     return size
@@ -102,13 +101,12 @@ def serve(pipe: "connection.Connection[Any, Any]", workers: int, memory: int) ->
 
 
 def _portable(error: Exception) -> Exception:
-    """An error that the parent can be sent, with what its traceback says; some libraries' cannot be made again."""
-    error.add_note("".join(traceback.format_exception(error)))
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:
-        return RuntimeError(f"{type(error).__name__}: {error}")
-    return error
+    """An error that the parent can be sent, with what its traceback says: some libraries' cannot be made again."""
+    sent = error
+    if not isinstance(error, AssayError) and type(error).__module__ != "builtins":
+        sent = RuntimeError(f"{type(error).__name__}: {error}")
+    sent.add_note("".join(traceback.format_exception(error)))
+    return sent
 
 
 @contextmanager

@@ -5,7 +5,6 @@ import re
 from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import astuple, dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -127,9 +126,10 @@ class ReadTask(Narrowable):
         if middle:
             return [replace(self, files=files) for files in (self.files[:middle], self.files[middle:])]
         trees = RecordMapping.model_validate_json(self.mapping).turns is None
-        sha256, parts = "", []
-        with suppress(WorkerDied):
+        try:
             sha256, parts = alone(run_halve, ScanTask(self.files[0], trees, self.size, self.part))
+        except WorkerDied:
+            return []
         files = (replace(self.files[0], sha256=sha256),)
         return [replace(self, files=files, part=part) for part in parts]
 
