@@ -171,21 +171,19 @@ class _Worker:
 
     def _died(self) -> WorkerDied:
         code, bound = self.process.exitcode or 0, _as_text(self.memory)
-        more = f"Give workers more memory than {bound}, e.g. {MEMORY}=4GiB, and fewer --workers if there is no more."
+        more = f"Give workers more memory, e.g. {MEMORY}=4GiB, with fewer --workers where there is no more."
         if code == OUT_OF_MEMORY:
             return WorkerDied(f"its worker process ran out of memory, of which it has {bound}", more, False)
+        out = "Take it out of the drop. What was finished is kept."
         if code >= 0:
-            return WorkerDied(f"its worker process ended with exit status {code}", "--debug says more.", False)
-        name = f"signal {-code} ({signal.strsignal(-code)})"
+            return WorkerDied(f"its worker process ended with exit status {code}", out, False)
+        how = f"signal {-code} ({signal.strsignal(-code)})"
         if -code in FROM_OUTSIDE:
-            fewer = (
-                f"If it was for want of memory: fewer --workers, or {MEMORY} at most what the machine has for each. "
-                "What was finished is kept."
-            )
-            return WorkerDied(f"its worker process was killed: {name}", fewer, True)
+            fewer = f"If it was for want of memory: fewer --workers, or a lower {MEMORY}. What was finished is kept."
+            return WorkerDied(f"its worker process was killed: {how}", fewer, True)
         if -code == signal.SIGABRT:
-            name += f", as libraries end that get no memory; it has {bound}"
-        return WorkerDied(f"its worker process ended: {name}", more, False)
+            how, out = f"{how}, as libraries end that get no memory; it has {bound}", more
+        return WorkerDied(f"its worker process ended: {how}", out, False)
 
     def close(self) -> None:
         """End it once it has done what it is at."""

@@ -270,12 +270,12 @@ def run_scan(task: ScanTask) -> tuple[str, list[Part]]:
 
 
 def run_halve(task: ScanTask) -> tuple[str, list[Part]]:
-    """As `run_scan`, in two or three parts, about halves; none of a single line."""
+    """As `run_scan`, in about two parts: at least one of a file that may be cut, none of a part that is one line."""
     step = task.size
     while step > 1:
         step = -(-step // 2)  # long lines at the end are cut off from short ones before them by a shorter step
         sha256, parts = run_scan(replace(task, shard_bytes=step))
-        if len(parts) != 1:
+        if len(parts) != 1 or task.part is None:
             return sha256, parts
     return task.file.sha256, []
 

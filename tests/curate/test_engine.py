@@ -34,7 +34,9 @@ class Numbers(Narrowable):
 
     def divided(self, alone: Any) -> list["Numbers"]:
         middle = self.size // 2
-        return [replace(self, numbers=each) for each in (self.numbers[:middle], self.numbers[middle:])] if middle else []
+        return (
+            [replace(self, numbers=each) for each in (self.numbers[:middle], self.numbers[middle:])] if middle else []
+        )
 
     def joined(self, results: Sequence[list[object]]) -> list[object]:
         return [each for result in results for each in result]
