@@ -13,10 +13,12 @@ from curate.read import ingest
 from curate.recipe import built_in_stages, in_order, outside_stages
 from curate.rows.validate import Validate
 from curate.sets.stage import SetStage
-from curate.stage import Stage
+from curate.stage import WORKER_DIED, Stage
 from curate.table import Table
 from evaluation.settings import FullRecipe
 
+LETHAL = {WORKER_DIED: "the process that judged the row ended, also with this row alone"}
+"""Why every stage over a row quarantines rows."""
 SHOWN = 60
 """Characters of a default that a table shows."""
 
@@ -142,19 +144,18 @@ def stages() -> Stages:
     """
     read = StageInfo(ingest.NAME, "files", {}, ingest.REASONS, "curate.read")
     _, over_all = built_in_stages()
-    listed = [
-        read,
-        *(
+    listed = [read]
+    for kind in in_order(outside_stages().values()):
+        by_row = kind not in over_all and not issubclass(kind, SetStage)
+        listed.append(
             StageInfo(
                 kind.name,
-                "all rows" if kind in over_all or issubclass(kind, SetStage) else "a row",
+                "a row" if by_row else "all rows",
                 {key: (_default(field), field.description or "") for key, field in _settings(kind).items()},
-                kind.reasons,
+                kind.reasons | (LETHAL if by_row else {}),
                 kind.__module__,
             )
-            for kind in in_order(outside_stages().values())
-        ),
-    ]
+        )
     return Stages(listed)
 
 

@@ -1,5 +1,6 @@
 """Processes that work on shards, one machine's worth."""
 
+import ctypes
 import errno
 import os
 import re
@@ -24,6 +25,10 @@ DEFAULT_MEMORY = 2 << 30
 LEAST_MEMORY = 512 << 20
 """Bytes. Workers take 200 MiB before their first row, and models up to as much again."""
 UNITS = {"MiB": 20, "GiB": 30}
+LEAST_ADDRESSES = 1200 << 20
+"""Bytes of addresses (`ulimit -v`) that the libraries take beside the rows, in the process that starts the others."""
+M_ARENA_MAX = -8
+"""Of glibc's mallopt."""
 OUT_OF_MEMORY = 97
 """Exit status of a worker that got no more memory; no library's."""
 FROM_OUTSIDE = {signal.SIGHUP, signal.SIGINT, signal.SIGKILL, signal.SIGTERM}
@@ -54,7 +59,29 @@ def worker_memory() -> int:
 
 
 def _as_text(size: int) -> str:
-    return f"{size / (1 << 30):g} GiB" if size >= 1 << 30 else f"{size / (1 << 20):g} MiB"
+    return f"{size >> 20:,} MiB" if size % (1 << 30) else f"{size >> 30} GiB"
+
+
+def spare_addresses() -> None:
+    """Where this process may have so many addresses and no more (`ulimit -v`), keep glibc from reserving 64 MiB of them
+    for every thread, here and in the processes that it starts.
+
+    Raises:
+        AssayError: there are fewer than the libraries take, which would end the run by a crash in one of them.
+    """
+    most, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if most == resource.RLIM_INFINITY:
+        return
+    if most < LEAST_ADDRESSES:
+        raise AssayError(
+            f"This process may use {_as_text(most)} of addresses (ulimit -v); "
+            f"to curate takes {_as_text(LEAST_ADDRESSES)} and what the rows take.",
+            remedy=f"Run `ulimit -v unlimited` first, or allow more; what workers take is bounded by {MEMORY}.",
+        )
+    os.environ.setdefault("MALLOC_ARENA_MAX", "2")
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(M_ARENA_MAX, 2)
 
 
 def set_up(workers: int, memory: int) -> None:
@@ -257,9 +284,10 @@ def process_pool(workers: int, progress: Progress, memory: int | None = None) ->
         memory: bytes that each may take; by default `worker_memory`.
 
     Raises:
-        AssayError: a worker dies each time at what cannot be left out.
+        AssayError: a worker dies each time at what cannot be left out; or the machine's bounds are too narrow.
     """
     memory = worker_memory() if memory is None else memory
+    spare_addresses()
     # The server has no threads, and imports what workers need once for all of them, while this process finds out what
     # there is to do.
     get_context("forkserver").set_forkserver_preload(["curate.preload"])

@@ -118,9 +118,7 @@ def others(curated: Curated) -> set[str]:
     return {row["id"] for row in rows if "its worker process" not in row.get("evidence", "")}
 
 
-@pytest.mark.parametrize(
-    ("stage", "end"), [*(("read", end) for end in ENDS), ("quality", "segfault"), ("fit", "memory")]
-)
+@pytest.mark.parametrize(("stage", "end"), [*(("read", end) for end in ENDS), ("clean", "segfault"), ("fit", "memory")])
 def test_only_the_row_is_lost_that_ends_its_worker(stage: str, end: str, project: Project, pool: MapShards) -> None:
     harmless = project.curate("harmless")
     add_line(project)
@@ -140,7 +138,7 @@ def test_only_the_row_is_lost_that_ends_its_worker(stage: str, end: str, project
     assert curated.manifest.counts.rows_in == harmless.manifest.counts.rows_in + 1
 
 
-@pytest.mark.parametrize("stage", ["read", "quality"])
+@pytest.mark.parametrize("stage", ["read", "clean"])
 def test_what_is_left_out_does_not_depend_on_shards(stage: str, project: Project, pool: MapShards) -> None:
     add_line(project)
     (project.drop / "one.jsonl").write_text(json.dumps({"text": f"{LETHAL} either", "colour": "red", "count": 3}))
@@ -170,7 +168,7 @@ def test_of_what_cannot_be_cut_the_file_is_lost_and_no_other(project: Project, p
 
 def test_a_run_again_gives_the_same(project: Project, pool: MapShards) -> None:
     add_line(project)
-    lethal = lethal_at("quality", ENDS["segfault"][0], pool)
+    lethal = lethal_at("clean", ENDS["segfault"][0], pool)
     first = project.curate(map_shards=lethal)
     assert project.curate(map_shards=lethal).folder == first.folder
     assert len(left_out(first)) == 1
@@ -189,9 +187,9 @@ def test_nothing_is_published_where_all_rows_are_compared_and_one_is_lethal(proj
 
 def test_a_library_that_dies_of_anything_costs_no_row(project: Project, pool: MapShards) -> None:
     def broken(name: str, function: Callable[[Any], Any], tasks: Any, /) -> list[Any]:
-        return pool(name, leave_for, tasks) if name == "quality" else map_in_process(name, function, tasks)
+        return pool(name, leave_for, tasks) if name == "clean" else map_in_process(name, function, tasks)
 
-    with pytest.raises(AssayError, match=r"Stage quality, no rows: its worker process ended with exit status 3"):
+    with pytest.raises(AssayError, match=r"Stage clean, no rows: its worker process ended with exit status 3"):
         project.curate(map_shards=broken)
     assert not (project.folder / "store/datasets/demo").exists()
 

@@ -15,6 +15,7 @@ import pytest
 from curate.errors import AssayError
 from curate.progress import silent
 from curate.workers import MEMORY, process_pool, worker_memory
+from tests.project import Project, make_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -152,6 +153,28 @@ def test_a_size_that_is_none_is_refused_before_any_work(stated: str, monkeypatch
     with pytest.raises(AssayError, match=MEMORY) as caught, process_pool(1, silent):
         pass
     assert "ASSAY_WORKER_MEMORY=4GiB" in caught.value.remedy
+
+
+def in_addresses(size: int, folder: Path) -> subprocess.CompletedProcess[str]:
+    """`assay curate` of a few rows by a process that may have so many bytes of addresses."""
+    project = Project(folder)
+    project.add("a.jsonl", make_rows(40))
+    command = [sys.executable, "-m", "assay", "curate", str(project.recipe_path), "--store", str(folder / "store")]
+    limited = ["bash", "-c", f'ulimit -v {size >> 10}; exec "$@"', "bash", *command, "--workers", "2"]
+    return subprocess.run(limited, cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+def test_curating_does_with_the_addresses_that_it_asks_for(tmp_path: Path) -> None:
+    done = in_addresses(1500 << 20, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "demo/" in done.stdout
+
+
+def test_where_there_are_fewer_addresses_no_work_is_begun(tmp_path: Path) -> None:
+    done = in_addresses(1000 << 20, tmp_path)
+    assert done.returncode == 1
+    assert "may use 1,000 MiB of addresses (ulimit -v); to curate takes 1,200 MiB" in " ".join(done.stderr.split())
+    assert not (tmp_path / "store/cache/stages").exists()
 
 
 def test_an_error_of_a_shard_comes_back_with_its_remedy() -> None:
