@@ -17,8 +17,8 @@ from curate.stage import WORKER_DIED, Stage
 from curate.table import Table
 from evaluation.settings import FullRecipe
 
-LETHAL = {WORKER_DIED: "the process that judged the row ended, also with this row alone"}
-"""Why every stage over a row quarantines rows."""
+OF_EVERY = {WORKER_DIED: "the process that judged the row ended, also with this row alone"}
+"""Why any stage over a row quarantines rows, beside its own reasons."""
 SHOWN = 60
 """Characters of a default that a table shows."""
 
@@ -59,7 +59,7 @@ class Stages(Result):
         ]
         reasons = [
             [each.name, each.judges, code, about] for each in self.stages for code, about in each.reasons.items()
-        ]
+        ] + [["every", "a row", code, about] for code, about in OF_EVERY.items()]
         return [
             Table("settings", "Settings", ["stage", "key", "default", "what it means"], settings, texts=4),
             Table("reasons", "Why rows go", ["stage", "judges", "reason", "what it means"], reasons, texts=4),
@@ -83,7 +83,8 @@ class Stages(Result):
                     "reasons": each.reasons,
                 }
                 for each in self.stages
-            ]
+            ],
+            "reasons_of_every": OF_EVERY,
         }
 
 
@@ -144,18 +145,19 @@ def stages() -> Stages:
     """
     read = StageInfo(ingest.NAME, "files", {}, ingest.REASONS, "curate.read")
     _, over_all = built_in_stages()
-    listed = [read]
-    for kind in in_order(outside_stages().values()):
-        by_row = kind not in over_all and not issubclass(kind, SetStage)
-        listed.append(
+    listed = [
+        read,
+        *(
             StageInfo(
                 kind.name,
-                "a row" if by_row else "all rows",
+                "all rows" if kind in over_all or issubclass(kind, SetStage) else "a row",
                 {key: (_default(field), field.description or "") for key, field in _settings(kind).items()},
-                kind.reasons | (LETHAL if by_row else {}),
+                kind.reasons,
                 kind.__module__,
             )
-        )
+            for kind in in_order(outside_stages().values())
+        ),
+    ]
     return Stages(listed)
 
 
