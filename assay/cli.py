@@ -163,6 +163,15 @@ def output_kept() -> Iterator[None]:
         os.close(kept)
 
 
+NO_MEMORY = (
+    "Cannot allocate memory",
+    "failed to map segment",
+    "Failed to launch worker thread",
+    "can't start new thread",
+)
+"""Words of the system, of its loader, of Arrow and of Python where there is no more memory."""
+
+
 def explain(error: Exception) -> tuple[str, str]:
     """(what went wrong, what to do about it) for any error."""
     if isinstance(error, ShadowedError):
@@ -177,6 +186,11 @@ def explain(error: Exception) -> tuple[str, str]:
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{os.strerror(errno.ENOSPC)}. Nothing half-made was published.", (
             "Make room on the disk of the store (its cache/ may go) and run the same command again."
+        )
+    if isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY):
+        return f"This process gets no more memory ({error}). Nothing half-made was published.", (
+            "Allow it more (`ulimit -v unlimited`, the container's limit), or use a machine that has more, and run the "
+            "same command again: what was finished is kept."
         )
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename or 'The system'}: {error.strerror}.", "Mend that and run the same command again."

@@ -8,11 +8,11 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import orjson
 import pyarrow as pa
@@ -20,12 +20,13 @@ import pyarrow.compute as pc
 import xxhash
 
 from curate.distribution import Counts, distributions
+from curate.engine import Alone, Narrowable, WorkerDied
 from curate.errors import AssayError, RotError
 from curate.examples import Example, first_examples
 from curate.hashing import canonical_json, checksum, digest
 from curate.progress import Progress, silent
 from curate.record import QUARANTINE_SCHEMA, SCHEMA
-from curate.stage import Outcome, RowStage, Stage
+from curate.stage import WORKER_DIED, Outcome, Reject, RowStage, Stage, divide
 from curate.store import DRAFT, drafted, locked, remove_abandoned
 
 DEFECT = "This is a defect of the stage; nothing was published. --debug shows where."
@@ -142,6 +143,52 @@ class StageTask(Generic[StageT]):
     @property
     def size(self) -> int:
         return self.shard.rows
+
+    def __str__(self) -> str:
+        if not self.size:
+            return "no rows"
+        begin, end = (self.shard.kept()["source"][at].as_py() for at in (0, self.size - 1))
+        more = f" to row {end['row']} of {end['file']} ({self.size} rows)" if self.size > 1 else ""
+        return f"row {begin['row']} of {begin['file']}{more}"
+
+
+@dataclass(frozen=True)
+class RowStageTask(StageTask[RowStage], Narrowable):
+    """What a stage over a row does with a shard; it can do without a row."""
+
+    def emptied(self) -> Self:
+        return self._of(0, 0)
+
+    def divided(self, alone: Alone) -> list[Self]:
+        middle = self.size // 2
+        return [self._of(0, middle), self._of(middle, self.size)] if middle else []
+
+    def _of(self, begin: int, end: int) -> Self:
+        outcome = Outcome(self.shard.kept().slice(begin, end - begin), QUARANTINE_SCHEMA.empty_table())
+        key = ["rows", self.shard.key, begin, end]
+        return replace(self, shard=cached_outcome(self.cache, key, end - begin, lambda: outcome))
+
+    def joined(self, results: Sequence[Shard]) -> Shard:
+        counters: Counter[str] = Counter()
+        examples: dict[str, list[Example]] = {}
+        for result in results:
+            counters.update(result.counters)
+            for rule, found in result.examples.items():
+                examples.setdefault(rule, []).extend(found)
+        outcome = Outcome(
+            pa.concat_tables([result.kept() for result in results]),
+            pa.concat_tables([result.quarantine() for result in results]),
+            dict(counters),
+            examples,
+            sum(result.made for result in results),
+        )
+        return cached_outcome(self.cache, ["joined", [result.key for result in results]], self.size, lambda: outcome)
+
+    def without(self, died: WorkerDied, nothing: Shard) -> Shard:
+        reject = Reject(0, WORKER_DIED, {"message": died.how})
+        rejected = divide(self.shard.kept(), self.stage.told_as, [reject]).rejected
+        key = ["left out", self.stage.key(), self.shard.key, died.how]
+        return cached_outcome(self.cache, key, self.size, lambda: Outcome(nothing.kept(), rejected))
 
 
 def run_stage(task: StageTask[RowStage]) -> Shard:

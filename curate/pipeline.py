@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from curate.account import Account
-from curate.cache import Shard, StageTask, cache_text, clear_drafts, intact, is_kept, keyed_folder, mended, run_stage
+from curate.cache import RowStageTask, Shard, cache_text, clear_drafts, intact, is_kept, keyed_folder, mended, run_stage
 from curate.contract import Contract
 from curate.distribution import NONE
 from curate.engine import MapShards
@@ -160,7 +160,9 @@ def _prepared(work: _Work, stages: Sequence[Stage], context: Context) -> list[St
 def _judge_each(work: _Work, stage: RowStage, shards: Sequence[Shard]) -> list[Shard]:
     """A stage over a row, over all shards."""
     with work.account.timed(stage.name):
-        done = work.map_shards(stage.name, run_stage, [StageTask(stage, shard, work.store.cache) for shard in shards])
+        done = work.map_shards(
+            stage.name, run_stage, [RowStageTask(stage, shard, work.store.cache) for shard in shards]
+        )
         summary = stage.summary(map(Shard.kept, done), map(Shard.quarantine, done))
     work.account.record_stage(stage.name, sum(shard.rows for shard in shards), done, summary)
     return done

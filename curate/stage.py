@@ -40,6 +40,8 @@ class Outcome:
 UNREAD_KEY = "message_key_not_read."
 """Counter of rows, by a key of their messages that holds something and of which no notice is taken."""
 BESIDE = "beside"
+WORKER_DIED = "worker_died"
+"""Reason of every stage over a row; see `engine.narrowed`."""
 Beside = Annotated[str, BESIDE]
 """A setting that is a name, or the path of a file or folder beside the recipe. Manifests tell its last part alone."""
 ANYWHERE = "anywhere"

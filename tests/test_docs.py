@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 import yaml
 
-from assay.stage_list import recipe_schema, stages
+from assay.stage_list import OF_EVERY, recipe_schema, stages
 from curate.contract import Contract, common
 from curate.errors import AssayError
 from curate.read.expressions import FILTERS, compile_expression
@@ -104,6 +104,8 @@ def test_every_reason_of_every_stage_is_documented_as_it_is() -> None:
     )
     told = [(stage.name, code, meaning) for stage in stages() for code, meaning in stage.reasons.items()]
     assert [(stage, code, meaning) for code, stage, meaning in lines] == told
+    page = (ROOT / "docs/quarantine.md").read_text()
+    assert all(f"| `{code}` | every stage over a row | {meaning} |" in page for code, meaning in OF_EVERY.items())
 
 
 def test_the_recipe_explained_in_the_readme_has_every_stage_in_order() -> None:
