@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import IO
 
+from curate.read.budget import Budget
 from curate.read.columnar import arrow_rows, parquet_rows
 from curate.read.delimited import csv_rows
 from curate.read.document import document
@@ -14,7 +15,7 @@ from curate.read.raw_row import LONGEST_ROW, Row, Unread, how_encoded
 
 
 def rows_of(
-    stream: IO[bytes], format: str | None, name: str, options: Options, line: int = 0
+    stream: IO[bytes], format: str | None, name: str, options: Options, budget: Budget, line: int = 0
 ) -> Iterator[Row | Unread]:
     """Every row of a file's bytes.
 
@@ -23,12 +24,13 @@ def rows_of(
         format: one of `Files.format`.
         name: the file's.
         options: how it is written.
+        budget: what formats that pack may unpack to.
         line: how many lines of the file come before.
     """
     if format == "parquet":
-        yield from parquet_rows(stream)
+        yield from parquet_rows(stream, budget)
     elif format == "arrow":
-        yield from arrow_rows(stream)
+        yield from arrow_rows(stream, budget)
     elif format == "text" and options.cuts_text:
         yield from passages(stream, name, options)
     elif format in ("front_matter", "text"):
