@@ -26,7 +26,8 @@ def value_sizes(array: Any) -> Sizes:
     if isinstance(kind, pa.BaseExtensionType):
         return value_sizes(array.storage)
     if types.is_dictionary(kind):
-        return _taken(value_sizes(array.dictionary), array.indices.fill_null(0).to_numpy(zero_copy_only=False))
+        places = array.indices.fill_null(0).to_numpy(zero_copy_only=False)
+        return np.where(_valid(array), _taken(value_sizes(array.dictionary), places), 1)
     if types.is_run_end_encoded(kind):
         at = np.arange(array.offset, array.offset + count)
         return _taken(value_sizes(array.values), np.searchsorted(array.run_ends.to_numpy(), at, side="right"))
@@ -36,7 +37,12 @@ def value_sizes(array: Any) -> Sizes:
         members = [value_sizes(array.field(at)) for at in range(kind.num_fields)]
         if kind.mode == "sparse":
             return sum(members, _ones(count))
-        sizes, codes, places = _ones(count), array.type_codes.to_numpy(), array.offsets.to_numpy()
+        here = slice(array.offset, array.offset + count)  # where pyarrow's own `type_codes` and `offsets` are not
+        codes, places = (
+            np.frombuffer(buffer, form)[here] if buffer else np.zeros(0, form)
+            for buffer, form in zip(array.buffers()[1:3], (np.int8, np.int32), strict=True)
+        )
+        sizes = _ones(count)
         for code, member in zip(kind.type_codes, members, strict=True):
             sizes[codes == code] += member[places[codes == code]]
         return sizes
@@ -66,6 +72,11 @@ def _ones(count: int) -> Sizes:
     return np.ones(count, np.int64)
 
 
+def _valid(array: Any) -> NDArray[np.bool_]:
+    valid: NDArray[np.bool_] = array.is_valid().to_numpy(zero_copy_only=False)
+    return valid
+
+
 def _width(kind: Any) -> int:
     """Bytes of a number, or of binary of one size."""
     import pyarrow as pa
@@ -74,7 +85,7 @@ def _width(kind: Any) -> int:
 
 
 def _taken(sizes: Sizes, places: Any) -> Sizes:
-    return sizes[places] if len(sizes) else _ones(len(places))  # all are null
+    return sizes[places] if len(sizes) else _ones(len(places))  # of which none is one of them
 
 
 def _between(items: Any, begins: Any, ends: Any) -> Sizes:

@@ -10,7 +10,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from curate.read.arrow_sizes import message_sizes, value_sizes
+from curate.read.arrow_sizes import Sizes, message_sizes, value_sizes
 from curate.read.budget import ROW_BYTES, Budget
 from curate.read.raw_row import LONGEST_ROW, MOST_COLUMNS, Row, Unread, distinct, too_long, too_wide
 from curate.read.typed_values import class_named, column_values
@@ -147,7 +147,10 @@ def arrow_rows(stream: IO[bytes], budget: Budget) -> Iterator[Row | Unread]:
                 return
             batches = (reader.get_batch(at) for at in range(reader.num_record_batches)) if is_file else reader
             for batch in batches:
-                batch.validate(full=True)  # offsets of a spoilt file may point anywhere
+                batch.validate()
+                with suppress(IndexError):  # offsets of a spoilt file may point anywhere, as is found below
+                    budget.allow(int(_sizes(batch).sum()))
+                batch.validate(full=True)  # which reads what many views share once for each of them
                 yield from _batch_rows(batch, budget)
     except (pa.ArrowException, ValueError) as error:
         yield Unread(f"{type(error).__name__}: {error}", None, "")
@@ -166,7 +169,7 @@ def at_hand(stream: IO[bytes]) -> Any:
 
 def _batch_rows(batch: Any, budget: Budget) -> Iterator[Row | Unread]:
     """A batch's rows, of which no more are made at a time than one may be long; one that is longer is set aside."""
-    sizes = sum((value_sizes(column) for column in batch.columns), np.zeros(batch.num_rows, np.int64))
+    sizes = _sizes(batch)
     budget.spend(int(sizes.sum()))
     ends = np.cumsum(sizes)
     begin = 0
@@ -179,6 +182,10 @@ def _batch_rows(batch: Any, budget: Budget) -> Iterator[Row | Unread]:
         else:
             yield from _rows(batch.slice(begin, end - begin))
         begin = end
+
+
+def _sizes(batch: Any) -> Sizes:
+    return sum((value_sizes(column) for column in batch.columns), np.zeros(batch.num_rows, np.int64))
 
 
 def _rows(batch: Any) -> Iterator[Row | Unread]:

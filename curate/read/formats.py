@@ -1,5 +1,6 @@
 """Formats: a stream of bytes -> raw rows, one by one, by the reader of its format."""
 
+import json
 from collections.abc import Iterator
 from typing import IO
 
@@ -11,7 +12,7 @@ from curate.read.encoding import in_utf8
 from curate.read.files import Options
 from curate.read.json_rows import json_lines, json_rows
 from curate.read.passages import passages
-from curate.read.raw_row import LONGEST_ROW, Row, Unread, how_encoded
+from curate.read.raw_row import LONGEST_ROW, MOST_COLUMNS, Row, Unread, how_encoded, too_wide
 
 
 def rows_of(
@@ -39,10 +40,19 @@ def rows_of(
         stream, encoding = in_utf8(stream, options.encoding, options.fallback_encoding)
         known = encoding and encoding.name
         if format == "jsonl":
-            rows = json_lines(stream, known, line)
+            rows = _within(json_lines(stream, known, line))
         elif format == "json":
-            rows = json_rows(stream, options.rows, known)
+            rows = _within(json_rows(stream, options.rows, known))
         else:
             rows = csv_rows(stream, options, "\t" if format == "tsv" else None, known)
         said = how_encoded(encoding)
         yield from rows if not said else (row | said if isinstance(row, dict) else row for row in rows)
+
+
+def _within(rows: Iterator[Row | Unread]) -> Iterator[Row | Unread]:
+    """Rows of JSON, one of more than MOST_COLUMNS keys set aside."""
+    for row in rows:
+        if isinstance(row, dict) and len(row) > MOST_COLUMNS:
+            yield Unread(too_wide(len(row)), None, json.dumps(row)[:LONGEST_ROW])
+        else:
+            yield row
