@@ -389,6 +389,8 @@ class _JsonText:
             if match:
                 self._space += match[0]
                 self._at = match.end()
+                if len(self._space) > LONGEST_ROW:
+                    raise ValueError(f"white space {too_long()}")
             if self._at < len(self._buffer):
                 return self._buffer[self._at]
             if not self._more():
