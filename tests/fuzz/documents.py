@@ -15,7 +15,7 @@ from curate.errors import AssayError
 from curate.rows.renderer import ChatTemplate, SpecialTokens, TaskTemplate
 from evaluation.settings import FullRecipe
 from tests.fuzz.readers import YAML_WORDS
-from tests.fuzz.target import Target, told
+from tests.fuzz.target import Choices, Target, altered, told
 from tests.project import CONTRACT, RECIPE, TARGET_SCHEMA
 
 BETWEEN = b"\n=====\n"
@@ -38,6 +38,13 @@ def recipe(data: bytes) -> None:
         assert FullRecipe.load(path).settings() == read.settings()
 
 
+def recipe_values(data: bytes) -> None:
+    """The same of recipes that are sound YAML."""
+    choices = Choices(data)
+    document = yaml.safe_load(choices.one_of([yaml.safe_dump(RECIPE).encode(), *packaged("recipes", ".yaml")]))
+    recipe(yaml.safe_dump(altered(document, choices)).encode())
+
+
 def contract(data: bytes) -> None:
     """A contract's schema holds for a row, as the schema says."""
     written, _, schema = data.partition(BETWEEN)
@@ -52,6 +59,17 @@ def contract(data: bytes) -> None:
         jsonschema_rs.validator_for(read.row_schema).is_valid({"turns": []})
         json.dumps(read.document).encode()
         assert Contract.load(folder).sha256 == read.sha256
+
+
+def contract_values(data: bytes) -> None:
+    """The same of contracts that are sound YAML, and schemas that are sound JSON."""
+    choices = Choices(data)
+    document, schema = CONTRACT, TARGET_SCHEMA
+    if choices.one_of((True, True, False)):
+        document = altered(document, choices)
+    else:
+        schema = altered(schema, choices)
+    contract(yaml.safe_dump(document).encode() + BETWEEN + json.dumps(schema).encode())
 
 
 TURNS = [{"role": "user", "content": "a {{ b }}"}, {"role": "assistant", "content": "<|im_end|>", "reasoning": "r"}]
@@ -134,6 +152,8 @@ TARGETS = (
             b"1e999",
         ),
     ),
+    Target("recipe_values", recipe_values, lambda: [bytes(9), bytes(range(9))], led=True),
+    Target("contract_values", contract_values, lambda: [bytes(9), bytes(range(9))], led=True),
     Target("task_template", task_template, lambda: packaged("templates/tasks", ".jinja"), JINJA_WORDS),
     Target("chat_template", chat_template, lambda: packaged("templates/chat", ".jinja"), JINJA_WORDS),
 )

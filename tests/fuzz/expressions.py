@@ -40,11 +40,10 @@ LITERALS = (
     "'%999999999d'",
     "'%Y'",
     "'{:999999999}'",
-    "'a'..'b'",
 )
 KEYS = ("a", "k", "__class__", "format", "upper", "items", "0", "_x", "__init__", "mro")
 OPERATORS = ("+", "-", "*", "/", "//", "%", "**", "~", "and", "or", "==", "<", "in", "not in", "is")
-NAMES = (*ROW, "_row", "_file", "range", "lipsum", "cycler", "namespace", "joiner", "dict", "self", "loop", "caller")
+NAMES = (*ROW, *ROW, *ROW, "_row", "_file", "range", "lipsum", "cycler", "namespace", "dict", "self", "loop", "caller")
 EVERY_FILTER = sorted({*DEFAULT_FILTERS, *FILTERS})
 EVERY_TEST = sorted(name for name in DEFAULT_TESTS if name.isidentifier())
 LONGEST_VALUE = 1 << 20
@@ -53,7 +52,7 @@ LONGEST_VALUE = 1 << 20
 
 def expression(choices: Choices, depth: int = 4) -> str:
     """An expression of Jinja, valid more often than not."""
-    kind = choices.one_of("nnnlffffffaictoqsdm") if depth else "n"
+    kind = choices.one_of("nnlffffffffffaictoqsdm") if depth else choices.one_of("nl")
     inner = depth - 1
     if kind == "n":
         return choices.one_of(NAMES)
@@ -61,7 +60,7 @@ def expression(choices: Choices, depth: int = 4) -> str:
         return choices.one_of(LITERALS)
     left = expression(choices, inner)
     if kind == "f":
-        return f"{left} | {choices.one_of(EVERY_FILTER)}{_arguments(choices, inner)}"
+        return f"({left} | {choices.one_of(EVERY_FILTER)}{_arguments(choices, inner)})"
     if kind == "a":
         return f"{left}.{choices.one_of(KEYS)}"
     if kind == "i":
@@ -69,7 +68,7 @@ def expression(choices: Choices, depth: int = 4) -> str:
     if kind == "c":
         return f"({left}){_arguments(choices, inner)}"
     if kind == "t":
-        return f"{left} is {choices.one_of(EVERY_TEST)}{_arguments(choices, 0)}"
+        return f"({left} is {choices.one_of(EVERY_TEST)}{_arguments(choices, 0)})"
     if kind == "q":
         return f"({left} if {expression(choices, inner)} else {expression(choices, inner)})"
     if kind == "s":
@@ -82,12 +81,14 @@ def expression(choices: Choices, depth: int = 4) -> str:
 
 
 def _arguments(choices: Choices, depth: int) -> str:
-    count = choices.one_of((0, 0, 1, 2, 3))
-    return "(" + ", ".join(expression(choices, min(depth, 1)) for _ in range(count)) + ")" if count else ""
+    count = choices.one_of((0, 0, 0, 1, 1, 2))
+    depth = choices.one_of((0, 0, 0, min(depth, 1)))
+    return "(" + ", ".join(expression(choices, depth) for _ in range(count)) + ")" if count else ""
 
 
 def grammar(data: bytes) -> None:
-    evaluated(expression(Choices(data)))
+    choices = Choices(data)
+    evaluated(expression(choices, choices.one_of((1, 2, 3, 4))))
 
 
 def text(data: bytes) -> None:
@@ -146,6 +147,6 @@ WORDS = tuple(
 )
 
 TARGETS = (
-    Target("expression_grammar", grammar, lambda: [bytes(range(at, at + 24)) for at in range(0, 240, 24)]),
+    Target("expression_grammar", grammar, lambda: [bytes(range(at, at + 24)) for at in range(0, 240, 24)], led=True),
     Target("expression_text", text, lambda: [source.encode() for source in SOURCES], WORDS),
 )

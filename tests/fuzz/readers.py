@@ -29,7 +29,7 @@ from curate.read.ingest import Ingested, ingest
 from curate.read.mapping import Mapper, RecordMapping, raw_json
 from curate.read.raw import parse
 from curate.read.raw_row import Unread
-from tests.fuzz.target import Target, told
+from tests.fuzz.target import Choices, Target, altered, told
 
 ROWS: list[dict[str, Any]] = [
     {"instruction": "Name a colour.", "input": "", "output": "Red."},
@@ -208,7 +208,16 @@ YAML_WORDS = (
 CSV_WORDS = (b'"', b'""', b",", b";", b"\t", b"\r", b"\r\n", b"\\", b"|", b"sep=;\n", b"\xef\xbb\xbf", b"\xff\xfe")
 """What files of text may begin with and hold."""
 
+
+def shapes(data: bytes) -> None:
+    """Rows that are nearly of a shape."""
+    choices = Choices(data)
+    rows = [altered(choices.one_of(ROWS), choices) for _ in range(choices.one_of((1, 2, 3, 4)))]
+    read("a.jsonl", b"".join(json.dumps(row).encode() + b"\n" for row in rows))
+
+
 TARGETS = (
+    Target("shapes", shapes, lambda: [bytes(9), bytes(range(9))], led=True),
     target("jsonl", "a.jsonl", lambda: [lines(), b"[1]\n"], JSON_WORDS),
     target(
         "json",

@@ -110,8 +110,6 @@ def _fuzz(name: str, keep: Path, seconds: float, seed: int, engine: str) -> None
         from tests.fuzz.targets import TARGETS
     target = TARGETS[name]
     seeds = list(target.seeds())
-    for each in seeds:
-        target.check(each)  # compiled, loaded and cached is what it needs before anything is measured
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
     signal.signal(signal.SIGPROF, _slow)
     tried = 0
@@ -134,6 +132,8 @@ def _fuzz(name: str, keep: Path, seconds: float, seed: int, engine: str) -> None
         tried += 1
         (keep / "tried").write_text(str(tried))
 
+    for each in seeds:
+        check(each)
     if engine == "hypothesis":
         _by_hypothesis(target.inputs(), check, seed, lambda: time.monotonic() - began < seconds)
         return

@@ -1,8 +1,9 @@
 """A fuzz target: a check that any bytes must pass, and what its inputs are made of."""
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from hypothesis import strategies as st
 
@@ -27,9 +28,13 @@ class Target:
     """Sound inputs, which are changed a little to make others."""
     words: tuple[bytes, ...] = ()
     """Pieces that mean something in such an input."""
+    led: bool = False
+    """Whether an input means nothing by itself, but leads `Choices`."""
 
     def inputs(self) -> st.SearchStrategy[bytes]:
         """Seeds with pieces replaced, left out, repeated, or taken from another seed."""
+        if self.led:
+            return st.binary(min_size=24, max_size=120)
         return _changed(tuple(self.seeds()), (*self.words, b"\0", b"\xff", b"\n"))
 
 
@@ -46,6 +51,61 @@ def _changed(draw: st.DrawFn, seeds: tuple[bytes, ...], words: tuple[bytes, ...]
     return data[:LONGEST_INPUT]
 
 
+ODD: tuple[Any, ...] = (
+    *(
+        None,
+        True,
+        False,
+        0,
+        -1,
+        1,
+        2**53 + 1,
+        10**25,
+        -0.0,
+        0.5,
+        1e308,
+        "",
+        " ",
+        "a",
+        "0",
+        "é\u0301日",
+        "\0",
+        "\x1b[2J",
+        "<|im_end|>",
+    ),
+    *(
+        [],
+        {},
+        [None],
+        [[]],
+        [{}],
+        {"": None},
+        {"a": "b"},
+        ["a", 1],
+        [["a"], {"b": 1}],
+        "null",
+        "[1]",
+        '{"a": 1}',
+        "['a']",
+        "2020-01-01",
+    ),
+    *(
+        "a" * 5000,
+        [0] * 500,
+        {"a": {"a": {"a": {"a": []}}}},
+        "user",
+        "assistant",
+        "http://127.0.0.1:9/",
+        "../../etc/passwd",
+        "/",
+        "(",
+        "{{",
+        "%s",
+    ),
+)
+"""What nobody expects in a place."""
+
+
 class Choices:
     """What leads a grammar: one of an input's bytes for each choice, zeros once they are used up."""
 
@@ -54,6 +114,35 @@ class Choices:
 
     def one_of(self, options: Sequence[Option]) -> Option:
         return options[next(self._data, 0) % len(options)]
+
+
+def altered(document: Any, choices: Choices, odd: Sequence[Any] = ODD) -> Any:
+    """A JSON-like document in which one value or more are others, or their keys are."""
+    document = deepcopy(document)
+    for _ in range(choices.one_of((1, 1, 1, 2, 3))):
+        within = document
+        while True:
+            keys = list(within) if isinstance(within, dict) else list(range(len(within)))
+            if not keys:
+                break
+            key = choices.one_of(keys)
+            inner = within[key]
+            if isinstance(inner, (dict, list)) and inner and choices.one_of((True, True, True, False)):
+                within = inner
+                continue
+            how = choices.one_of(("replace", "replace", "replace", "remove", "wrap", "repeat", "rename"))
+            if how == "replace":
+                within[key] = deepcopy(choices.one_of(odd))
+            elif how == "remove":
+                del within[key]
+            elif how == "wrap":
+                within[key] = [inner]
+            elif how == "repeat" and isinstance(within, list):
+                within.append(deepcopy(inner))
+            elif isinstance(within, dict):
+                within[str(choices.one_of(odd))[:20]] = within.pop(key)
+            break
+    return document
 
 
 def told(error: Exception) -> str:

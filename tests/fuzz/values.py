@@ -188,6 +188,6 @@ TARGETS = (
             b"a.",
         ),
     ),
-    Target("url", url, lambda: [bytes(range(20)), bytes(20), b"\1\0\1" * 5]),
+    Target("url", url, lambda: [bytes(range(20)), bytes(20), b"\1\0\1" * 5], led=True),
     Target("rows", rows, seeded(*TEXTS, "\0".join(TEXTS)), TEXT_WORDS),
 )
