@@ -21,6 +21,7 @@ import jsonschema_rs
 import yaml
 
 from curate.errors import AssayError
+from curate.expectations import about_a_column, named_columns, wrong_with
 from curate.hashing import digest, file_digest, files_digest
 from curate.record import SCHEMA, SPLITS
 from curate.strict_yaml import load_yaml
@@ -338,15 +339,22 @@ def _expectations(whole: dict[str, Any], file: Path) -> list[dict[str, Any]]:
                 raise _wrong(file, f"{key}.implementation", "expected `type: expect_...` and `kwargs`")
             if "name" not in rule or rule["name"] in (other["meta"]["name"] for other in found):
                 raise _wrong(file, f"{key}.name", "expected a name that no other rule has")
-            kwargs = ({"column": column} if column else {}) | implementation["kwargs"]
-            named = [kwargs[name] for name in ("column", "column_A", "column_B") if name in kwargs]
-            for unknown in [name for name in [*named, *kwargs.get("column_list", [])] if name not in columns]:
+            type_, kwargs = implementation["type"], implementation["kwargs"]
+            if column and isinstance(kwargs, dict):
+                if not about_a_column(type_):
+                    raise _wrong(file, f"{key}.implementation.type", f"{type_} is not about the one column {column!r}")
+                if kwargs.get("column", column) != column:
+                    raise _wrong(file, f"{key}.implementation.kwargs.column", f"expected the property's, {column!r}")
+                kwargs = {"column": column} | kwargs
+            if problem := wrong_with(type_, kwargs):
+                raise _wrong(file, f"{key}.implementation", problem)
+            for unknown in [name for name in named_columns(kwargs) if name not in columns]:
                 raise _wrong(
                     file, f"{key}.implementation.kwargs", f"column {unknown!r} is none of {', '.join(columns)}"
                 )
             found.append(
                 {
-                    "type": implementation["type"],
+                    "type": type_,
                     "kwargs": kwargs,
                     "meta": {key: rule.get(key, "") for key in ("name", "dimension", "description")},
                 }

@@ -1,25 +1,23 @@
 """Expressions: what a recipe may say about a row, in Jinja's sandbox, and the filters it may use."""
 
 import json
-import re
 import unicodedata
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from functools import lru_cache
 from itertools import cycle
-from numbers import Number
 from typing import Annotated, Any
 
-from jinja2 import Environment, StrictUndefined, TemplateError, Undefined, nodes, pass_environment
-from jinja2.exceptions import SecurityError
+from jinja2 import TemplateError, Undefined, nodes, pass_context
 from jinja2.filters import do_unique, sync_do_groupby
-from jinja2.runtime import Context
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import AfterValidator, BeforeValidator, StringConstraints
 
+from curate.patterns import compile_pattern, matches
 from curate.read.chat_markup import guanaco_turns
 from curate.read.json_value import text_value
 from curate.read.python_value import is_python, python_value
 from curate.read.raw_row import Row
+from curate.sandbox import Bounded, Sandbox, counted
 
 
 def iso_date(text: str, format: str) -> str | None:
@@ -85,54 +83,79 @@ def spoken_by(texts: Iterable[str], *roles: str) -> list[Row]:
     return [{"role": role, "content": text} for role, text in zip(cycle(roles), texts, strict=False)]
 
 
-@pass_environment
-def unique(environment: Environment, values: Any, case_sensitive: bool = True, attribute: Any = None) -> Any:
+@pass_context
+def unique(context: Bounded, values: Any, case_sensitive: bool = True, attribute: Any = None) -> Any:
     """Jinja's `unique`, for which texts that differ in case differ."""
-    return do_unique(environment, values, case_sensitive, attribute)
+    return do_unique(context.environment, values, case_sensitive, attribute)
 
 
-@pass_environment
+@pass_context
 def groupby(
-    environment: Environment, values: Any, attribute: Any, default: Any = None, case_sensitive: bool = True
+    context: Bounded, values: Any, attribute: Any, default: Any = None, case_sensitive: bool = True
 ) -> Any:
     """Jinja's `groupby`, for which texts that differ in case differ."""
-    return sync_do_groupby(environment, values, attribute, default, case_sensitive)
+    return sync_do_groupby(context.environment, values, attribute, default, case_sensitive)
 
+
+@pass_context
+def findall(context: Bounded, text: str, pattern: str) -> list[Any]:
+    """What `re.findall` gives: each match, its group, or a tuple of its groups."""
+    compiled = _compiled(pattern)
+    groups = compiled.groups
+    found: list[Any] = []
+    for match in matches(compiled, text):
+        context.tick()  # and a place in the list
+        if groups > 1:
+            value: Any = tuple(group.decode() for group in match.groups(b""))
+        else:
+            value = (match[groups] or b"").decode()
+        found.append(context.made(value))
+    return found
+
+
+@pass_context
+def sub(context: Bounded, text: str, pattern: str, replacement: str) -> str:
+    """What `re.sub` gives."""
+    data, pieces, end = text.encode(), [], 0
+    by = replacement.encode()
+    plain = b"\\" not in by
+    for match in matches(_compiled(pattern), text):
+        context.tick()
+        start, stop = match.span()
+        pieces += [data[end:start], by if plain else match.expand(by)]
+        context.spend(len(pieces[-1]))
+        end = stop
+    context.spend(len(text))
+    return (b"".join(pieces) + data[end:]).decode()
+
+
+_compiled = lru_cache(compile_pattern)
 
 FILTERS: dict[str, Callable[..., Any]] = {
-    "findall": lambda text, pattern: re.findall(pattern, text),
-    "sub": lambda text, pattern, replacement: re.sub(pattern, replacement, text),
-    "guanaco_turns": guanaco_turns,
-    "fold": fold,
-    "iso_date": iso_date,
-    "pluck": pluck,
-    "from_json": from_json,
-    "from_python": from_python,
-    "zip": lambda values, *others: [list(each) for each in zip(values, *others, strict=True)],
-    "object": as_object,
-    "pick": pick,
-    "omit": lambda value, *keys: {key: inner for key, inner in value.items() if key not in keys},
-    "spoken_by": spoken_by,
+    "findall": findall,
+    "sub": sub,
     "unique": unique,
-    "groupby": groupby,
+} | {
+    name: counted(function)
+    for name, function in {
+        "guanaco_turns": guanaco_turns,
+        "fold": fold,
+        "iso_date": iso_date,
+        "pluck": pluck,
+        "from_json": from_json,
+        "from_python": from_python,
+        "zip": lambda values, *others: [list(each) for each in zip(values, *others, strict=True)],
+        "object": as_object,
+        "pick": pick,
+        "omit": lambda value, *keys: {key: inner for key, inner in value.items() if key not in keys},
+        "spoken_by": spoken_by,
+        "groupby": groupby,
+    }.items()
 }
 """What expressions may use beside Jinja's own filters."""
 
 
-class _Environment(ImmutableSandboxedEnvironment):
-    """Jinja's sandbox, and no arithmetic by which a few characters make a value that fills the memory."""
-
-    intercepted_binops = frozenset({"*", "**"})
-
-    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        if operator == "**" or not (isinstance(left, Number) and isinstance(right, Number)):
-            raise SecurityError(f"{operator}: expressions multiply numbers only, and take no powers")
-        return super().call_binop(context, operator, left, right)
-
-
-ENVIRONMENT = _Environment(undefined=StrictUndefined)
-ENVIRONMENT.filters |= FILTERS
-ENVIRONMENT.globals = {}
+ENVIRONMENT = Sandbox(FILTERS)
 
 Expression = Callable[[Row], Any]
 
@@ -145,12 +168,13 @@ def compile_expression(source: str) -> Expression:
     """
     try:
         compiled = ENVIRONMENT.compile_expression(source, undefined_to_none=False)
-        names = [name.name for name in ENVIRONMENT.parse("{{" + source + "}}").find_all(nodes.Name)]
+        for told in ENVIRONMENT.parse("{{" + source + "}}").find_all(nodes.Filter):
+            _expect_pattern(told)
     except TemplateError as error:
         hint = "; write it without {{ and }}" if source.lstrip().startswith("{{") else ""
         raise ValueError(f"no Jinja expression: {error}{hint}") from None
-    if "self" in names:
-        raise ValueError("`self` is Jinja's own; write _row['self'] for a column of that name")
+    except (RecursionError, MemoryError, SyntaxError):  # whichever of Jinja's and Python's parsers comes to it first
+        raise ValueError("an expression nested so deeply cannot be read; name its parts by `let`") from None
 
     def evaluate(columns: Row) -> Any:
         value = compiled(columns)
@@ -159,6 +183,14 @@ def compile_expression(source: str) -> Expression:
         return value
 
     return evaluate
+
+
+def _expect_pattern(told: nodes.Filter) -> None:
+    """Refuse `findall`, `sub`, or `map` of one of them, with a pattern that is none."""
+    words = [each.value if isinstance(each, nodes.Const) else None for each in told.args]
+    name, *rest = words if told.name == "map" and words else [told.name, *words]
+    if name in ("findall", "sub") and rest and isinstance(rest[0], str):
+        compile_pattern(rest[0])
 
 
 def _checked(source: str) -> str:

@@ -27,7 +27,7 @@ from curate.record import QUARANTINE_SCHEMA, SCHEMA
 from curate.stage import Outcome, evidence_json, installed
 
 NAME = "read"
-VERSION = 8
+VERSION = 9
 REASONS = {
     UNREADABLE: "the file or line cannot be read",
     "unrecognised": "the recipe maps no `turns`, and the row fits no known shape",
@@ -38,7 +38,7 @@ REASONS = {
     UNGRADED_ANSWER: "the row grades the answer, and the recipe does not say which grades are good (`record.accept`)",
 }
 """What reading quarantines rows for, and what it means."""
-LIBRARIES = ("charset-normalizer", "jinja2")
+LIBRARIES = ("charset-normalizer", "google-re2", "jinja2")
 """Packages whose versions the records depend on."""
 SHARD_BYTES = 8 << 20
 """Raw bytes of a shard: enough shards to keep every core busy, few enough for a shard to be worth its start."""

@@ -25,6 +25,7 @@ from curate.read.message_tree import gathered
 from curate.read.raw import Files, Row, Unread
 from curate.read.shapes import Recognised, Shape, recognise
 from curate.record import KEYS, content_id
+from curate.sandbox import counted
 from curate.stage import Settings
 
 UNDERIVABLE = "label_underivable"
@@ -270,10 +271,11 @@ class Mapper:
         try:
             for _ in self._template.root_render_func(context):
                 pass
+            context.spend(sum([len(value) for value in context.vars.values() if value.__class__ is str]))
         except RowError:
             raise
         except Exception as error:  # whatever a row's values do to an expression is the row's problem
-            key = next(key for name, key in self._keys.items() if name not in context.vars)
+            key = next((key for name, key in self._keys.items() if name not in context.vars), "record")
             raise RowError(UNMAPPABLE, {"key": key, "message": f"{type(error).__name__}: {error}"}) from None
         return context.vars
 
@@ -348,9 +350,9 @@ def _checked_text(key: str, value: Any) -> str:
 FORMS: dict[str, Callable[..., Any]] = {
     "as it is": _defined,
     "refuse it": _refuse,
-    "as turns": _as_turns,
-    "as JSON": _as_json,
-    "as JSON text": _as_json_text,
+    "as turns": counted(_as_turns),
+    "as JSON": counted(_as_json),
+    "as JSON text": counted(_as_json_text),
     "as text": _as_text,
     "as a verdict": _as_verdict,
 }

@@ -20,6 +20,7 @@ from curate.rows.renderer import (
     LIBRARIES,
     TOKENIZER_FILES,
     ChatTemplate,
+    Message,
     Reasoning,
     Refusal,
     Renderer,
@@ -34,11 +35,12 @@ class Render(Stage):
     """Adds the columns `messages` and `text`."""
 
     name: ClassVar[str] = "render"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     libraries: ClassVar[tuple[str, ...]] = LIBRARIES
     reasons: ClassVar[dict[str, str]] = {
         "special_token": "the row's own words hold the model's special tokens, or its reasoning the tags around it",
-        "refused": "the chat template has no words for the row's turns (a tool's, or one role twice in turn)",
+        "refused": "the chat template has no words for the row's turns (a tool's, or one role twice in turn), or a template makes "
+        "more of it than it may",
     }
 
     task: Beside = Field(description="Task template: templates/tasks/NAME.jinja, or a path beside the recipe.")
@@ -124,12 +126,18 @@ def render(table: pa.Table, task: TaskTemplate, renderer: Renderer) -> Outcome:
     Reasons: `special_token` (the row's own words hold text that the base model's tokenizer takes for a special token,
     which would end or begin a turn where none does, or what was thought holds a tag that is written around it; the
     evidence names it), `refused` (the chat template has no words for these turns, such as a tool's, or one role twice
-    in turn; the evidence holds what it says).
+    in turn, or a template makes more of the row than it may; the evidence holds what is said).
     """
     records = dicts(table.select(ASKED))
-    messages = [task.messages(record) for record in records]
-    column = pa.array(messages, MESSAGES)
     found: dict[int, Reject] = {}
+    messages: list[list[Message]] = []
+    for row, record in enumerate(records):
+        try:
+            messages.append(task.messages(record))
+        except Refusal as refusal:
+            messages.append([])
+            found[row] = Reject(row, "refused", {"message": refusal.message})
+    column = pa.array(messages, MESSAGES)
     for row in _rows_with_any(column, renderer.special_texts):
         tokens = renderer.foreign_tokens([message["content"] for message in messages[row]])
         found[row] = Reject(row, "special_token", {"tokens": tokens})

@@ -16,12 +16,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
-from jinja2 import StrictUndefined, Template, TemplateError
+from jinja2 import Template, TemplateError
 from jinja2.environment import TemplateModule
 from jinja2.runtime import Context as TemplateContext
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from curate.errors import AssayError
+from curate.sandbox import Overrun, Sandbox
 from curate.text.tokenise import Tokens, tokenise
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ IGNORED = -100
 
 
 class Refusal(AssayError):
-    """A chat template has no words for a conversation: its `raise_exception` says why."""
+    """A template has no words for a row, as its `raise_exception` says, or makes more of it than `curate.sandbox` lets it."""
 
 
 class _Refused(TemplateError):
@@ -53,15 +53,6 @@ class _Refused(TemplateError):
 
 def _raise(message: str) -> NoReturn:
     raise _Refused(message)
-
-
-def _environment() -> ImmutableSandboxedEnvironment:
-    """Jinja as transformers sets it up for chat templates, but strict: rows are data, never code."""
-    environment = ImmutableSandboxedEnvironment(
-        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
-    )
-    environment.globals = {"raise_exception": _raise}
-    return environment
 
 
 def read_template(kind: Literal["tasks", "chat"], name: str) -> str:
@@ -84,11 +75,26 @@ def read_template(kind: Literal["tasks", "chat"], name: str) -> str:
     return packaged.read_text(encoding="utf-8")
 
 
+ENVIRONMENT = Sandbox(functions={"raise_exception": _raise}, trim_blocks=True, lstrip_blocks=True)
+"""Jinja as transformers sets it up for chat templates, but strict: rows are data, never code."""
+
+
 def _compile(kind: str, name: str, source: str) -> Template:
     try:
-        return _environment().from_string(source)
-    except TemplateError as error:
-        raise AssayError(f"{kind} template {name!r}: {error}", remedy="Mend the template's syntax.") from None
+        return ENVIRONMENT.from_string(source)
+    except (TemplateError, RecursionError, MemoryError, SyntaxError) as error:
+        said = error if isinstance(error, TemplateError) else "nested too deeply to be read"
+        raise AssayError(
+            f"{kind.capitalize()} template {name!r}: {said}.",
+            remedy="Mend the template; docs/expressions.md says what one may name.",
+        ) from None
+
+
+def _failure(what: str, error: Exception, remedy: str) -> AssayError:
+    """What is said where a template fails on a row."""
+    kind = Refusal if isinstance(error, (_Refused, Overrun, RecursionError)) else AssayError
+    said = error.message if isinstance(error, TemplateError) else f"{type(error).__name__}: {error}"
+    return kind(f"{what}: {said}.", remedy=remedy)
 
 
 @dataclass(frozen=True)
@@ -196,10 +202,11 @@ class TaskTemplate:
         context.vars["content"] = content
         try:
             return "".join(self._template.blocks[block](context))
-        except TemplateError as error:
-            raise AssayError(
-                f"Task template {self.name!r}, block {block!r}, row {record['id']}: {error.message}.",
-                remedy="The template may use content, language, meta and schema; put other fields into record.meta.",
+        except Exception as error:  # whatever a row does to a template
+            raise _failure(
+                f"Task template {self.name!r}, block {block!r}, row {record['id']}",
+                error,
+                "The template may use content, language, meta and schema; put other fields into record.meta.",
             ) from None
 
 
@@ -250,9 +257,8 @@ class ChatTemplate:
                     "add_generation_prompt": prompt,
                 }
             )
-        except TemplateError as error:
-            kind = Refusal if isinstance(error, _Refused) else AssayError
-            raise kind(f"Chat template {self.name!r}: {error.message}.", remedy="See the row's messages.") from None
+        except Exception as error:  # whatever a row does to a template
+            raise _failure(f"Chat template {self.name!r}", error, "See the row's messages.") from None
 
 
 def load_tokenizer(folder: Path) -> "tuple[Tokenizer, SpecialTokens]":

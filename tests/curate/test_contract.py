@@ -107,8 +107,12 @@ def test_the_merged_document_is_full_odcs(tmp_path: Path) -> None:
 
 
 def test_its_own_word_takes_the_place_of_the_common_one(tmp_path: Path) -> None:
-    rows = {"name": "rows", "implementation": {"type": "expect_table_row_count_to_be_between", "kwargs": {}}}
-    splits = {"name": "splits_present", "implementation": {"type": "expect_x", "kwargs": {"value_set": ["train"]}}}
+    rows = {
+        "name": "rows",
+        "implementation": {"type": "expect_table_row_count_to_be_between", "kwargs": {"min_value": 1}},
+    }
+    contain = "expect_column_distinct_values_to_contain_set"
+    splits = {"name": "splits_present", "implementation": {"type": contain, "kwargs": {"value_set": ["train"]}}}
     language = {"name": "language", "description": "Korean.", "logicalTypeOptions": {"pattern": "^ko$"}}
     role = {"name": "role", "logicalTypeOptions": {"pattern": "^user$"}}
     roles = {"name": "roles", "logicalType": "string"}
@@ -120,7 +124,7 @@ def test_its_own_word_takes_the_place_of_the_common_one(tmp_path: Path) -> None:
     contract = Contract.load(write(tmp_path, document, target=None))
     assert names(contract) == ["rows", *common_rules(), "a_rule"]
     by_name = {each["meta"]["name"]: each for each in contract.expectations}
-    assert by_name["splits_present"]["type"] == "expect_x"
+    assert by_name["splits_present"]["type"] == contain
     assert by_name["splits_present"]["kwargs"] == {"column": "split", "value_set": ["train"]}
     assert by_name["splits_present"]["meta"]["description"] == "All three splits have rows, and there is no fourth."
     assert by_name["a_rule"]["kwargs"] == {"column": "target.x"}
@@ -340,8 +344,15 @@ WRONG: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "no kwargs": (with_rules(rule(implementation={"type": "expect_x"})), r"a_rule\.implementation: expected `type"),
     "name taken": (with_rules(rule(), rule()), r"a_rule\.name: expected a name that no other rule has"),
     "column of another set": (
-        with_rules(rule(implementation={"type": "expect_x", "kwargs": {"column": "tokns"}})),
-        r"a_rule\.implementation\.kwargs: column 'tokns' is none of id",
+        with_rules(
+            rule(
+                implementation={
+                    "type": "expect_column_pair_values_to_be_equal",
+                    "kwargs": {"column_A": "tokns", "column_B": "id"},
+                }
+            )
+        ),
+        r"a_rule\.implementation\.type: expect_column_pair_values_to_be_equal is not about the one column",
     ),
 }
 

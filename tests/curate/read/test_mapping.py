@@ -247,13 +247,12 @@ def test_columns_that_are_no_names_are_found_in_row(name: str) -> None:
     assert value_of(f"_row[{name!r}]", {name: "the column"}) == "the column"
 
 
-def test_a_row_changes_nothing_for_the_next() -> None:
-    row, table = {"items": [1]}, {"k": {"v": 1}}
-    for expression in ("items.append(2)", "_row.update({'a': 1})", "_row.clear()", "table.pop('k')", "items.sort()"):
-        reason, evidence = problem_of({"meta": {"x": expression}}, row)
-        assert (reason, evidence["key"]) == (UNMAPPABLE, "record.meta.x")
-        assert "SecurityError" in evidence["message"] or "undefined" in evidence["message"]
-    assert (row, table) == ({"items": [1]}, {"k": {"v": 1}})
+@pytest.mark.parametrize(
+    "expression", ["items.append(2)", "_row.update({'a': 1})", "_row.clear()", "table.pop('k')", "items.sort()"]
+)
+def test_a_row_changes_nothing_for_the_next(expression: str) -> None:
+    with pytest.raises(ValidationError, match="No method named '(append|update|clear|pop|sort)' may be used"):
+        mapped({"meta": {"x": expression}}, {"items": [1]}, {"table": {"k": {"v": 1}}})
 
 
 # What cannot be mapped
@@ -303,7 +302,7 @@ def test_underivable() -> None:
         ({"group": "missing"}, "group", "'missing' is undefined"),
         ({"label": "question.nothing"}, "label", "has no attribute 'nothing'"),
         ({"meta": {"a": "n / 0"}}, "meta.a", "ZeroDivisionError: division by zero"),
-        ({"meta": {"a": "question | sub('(', '')"}}, "meta.a", "error: missing ), unterminated subpattern"),
+        ({"meta": {"a": "question | sub(question ~ '(', '')"}}, "meta.a", "missing ): q("),
         ({"underivable": [{"when": "missing", "because": ""}]}, "underivable.0.when", "'missing' is undefined"),
     ],
 )
@@ -488,9 +487,8 @@ def test_any_mapping_gives_what_one_expression_at_a_time_gives(
     ],
 )
 def test_attributes_that_lead_out_of_the_sandbox_are_refused(attack: str) -> None:
-    reason, evidence = problem_of({"meta": {"x": attack}})
-    assert reason == UNMAPPABLE
-    assert evidence["key"] == "record.meta.x"
+    with pytest.raises((ValidationError, RowError), match="meta.x"):
+        mapped({"meta": {"x": attack}}, {"question": "q"})
 
 
 @pytest.mark.parametrize(
@@ -507,9 +505,9 @@ def test_attributes_that_lead_out_of_the_sandbox_are_refused(attack: str) -> Non
     ],
 )
 def test_what_would_fill_the_memory_is_refused(loop: str) -> None:
-    reason, evidence = problem_of({"meta": {"x": loop}}, {"n": 10**9})
-    assert reason == UNMAPPABLE
-    assert "SecurityError" in evidence["message"] or "'range' is undefined" in evidence["message"]
+    words = r"no powers|of numbers only|numbers only, and|No function named 'range' may be used"
+    with pytest.raises((ValidationError, RowError), match=words):
+        mapped({"meta": {"x": loop}}, {"n": 10**9, "question": "q"})
 
 
 def test_text_of_a_row_is_never_an_expression() -> None:
@@ -531,6 +529,7 @@ def test_text_of_a_row_is_never_an_expression() -> None:
         ({"label": "a | nothing"}, ("label",), "No filter named 'nothing'"),
         ({"label": "self.__init__.__globals__"}, ("label",), "`self` is Jinja's own"),
         ({"label": "a is nothing"}, ("label",), "No test named 'nothing'"),
+        ({"label": "a | sub('(', '')"}, ("label",), "missing ): ("),
         ({"let": {"x": "("}}, ("let", "x"), "no Jinja expression"),
         ({"meta": {"x": "("}}, ("meta", "x"), "no Jinja expression"),
         ({"group": "("}, ("group",), "no Jinja expression"),

@@ -1,0 +1,608 @@
+"""Jinja as recipes and templates may speak it: a list of what they may call, and a bound on what they may make.
+
+Expressions and templates come from elsewhere as data does. What they may name stands in a list: filters, tests, methods
+of text, objects and lists, and a few attributes; anything else is refused when they are read, not when a row comes.
+What they make is counted, and none of what they may call takes longer than what it is given and what it makes are
+long. So a row costs a bounded time and memory, whatever is asked of it, and gives the same on every machine: nothing
+is random, and nothing shows a clock or an address.
+"""
+
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator
+from datetime import date, datetime
+from datetime import time as time_of_day
+from difflib import get_close_matches
+from functools import wraps
+from numbers import Number
+from typing import Any
+
+from jinja2 import StrictUndefined, TemplateError, Undefined, nodes, pass_context
+from jinja2 import filters as jinja_filters
+from jinja2.environment import Environment
+from jinja2.exceptions import SecurityError
+from jinja2.runtime import Context, LoopContext, Macro
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import _PassArg
+from jinja2.tests import TESTS as JINJA_TESTS
+from jinja2.visitor import NodeTransformer
+
+MOST_MADE = 256 << 20
+"""Characters that the expressions of one row, or one rendering, may make; a value counts as NODE of them."""
+NODE = 64
+MOST_BITS = 4096
+"""Of a whole number that is multiplied."""
+LONGEST_NEEDLE = 1000
+"""Characters of what is sought by ways that go over a text again for each of them."""
+LONGEST_TIME = 10.0
+"""Seconds of the processor for matching patterns; RE2 is linear a match, not for all matches of a text."""
+
+METHODS: dict[str, tuple[type, ...]] = (
+    dict.fromkeys(
+        "capitalize casefold endswith find isalnum isalpha isascii isdecimal isdigit islower isnumeric isspace "
+        "istitle isupper join lower lstrip partition removeprefix removesuffix replace rfind rindex rpartition rsplit "
+        "rstrip split splitlines startswith strip swapcase title upper".split(),
+        (str,),
+    )
+    | dict.fromkeys("get items keys values".split(), (dict,))
+    | dict.fromkeys(["count", "index"], (str, list, tuple))
+    | {"isoformat": (date, time_of_day), "cycle": (LoopContext,), "changed": (LoopContext,)}
+)
+"""Methods that may be called, and of which values."""
+BACKWARDS = {"strip", "lstrip", "rstrip", "rfind", "rindex", "rsplit", "rpartition"}
+"""Methods that go over the text again for each character of what is sought."""
+ATTRIBUTES: dict[type, frozenset[str]] = {
+    date: frozenset({"year", "month", "day"}),
+    datetime: frozenset({"hour", "minute", "second", "microsecond"}),
+    time_of_day: frozenset({"hour", "minute", "second", "microsecond"}),
+    tuple: frozenset({"grouper", "list"}),  # of what `groupby` gives
+    LoopContext: frozenset(
+        "index index0 revindex revindex0 first last length depth depth0 previtem nextitem".split()
+    ),
+}
+"""Attributes that may be read, beside an object's own keys."""
+DIRECTIVE = re.compile(r"%(?:\([^)]*\))?[-+ #0]*([0-9.]*(?:\*|[0-9]{3})[0-9.*]*)?")
+"""Of `format`; its group is a width or precision that is too large."""
+STATEMENTS = (
+    nodes.Template,
+    nodes.Output,
+    nodes.For,
+    nodes.If,
+    nodes.Assign,
+    nodes.AssignBlock,
+    nodes.With,
+    nodes.Block,
+    nodes.Macro,
+    nodes.CallBlock,
+    nodes.FilterBlock,
+    nodes.ExprStmt,
+)
+
+
+SCALARS = {int, float, bool, type(None)}
+
+
+class Overrun(SecurityError):
+    """More was made of a row than may be."""
+
+
+class Bounded(Context):
+    """The names of one row or rendering, and what it may still make."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.left = MOST_MADE
+        self._until: float | None = None
+
+    def spend(self, characters: int) -> None:
+        """Count what is made.
+
+        Raises:
+            Overrun: it is more than is left.
+        """
+        self.left -= characters
+        if self.left < 0:
+            raise Overrun(
+                f"makes more than {MOST_MADE >> 20} MiB of text of one row, or {MOST_MADE // NODE:,} values: a bound that "
+                "holds for all of its expressions together, and for a template"
+            )
+
+    def tick(self) -> None:
+        """Count a match of a pattern, by the clock too.
+
+        Raises:
+            Overrun: patterns have taken too long.
+        """
+        self.spend(NODE)
+        now = time.thread_time()
+        if self._until is None:
+            self._until = now + LONGEST_TIME
+        if now > self._until:
+            raise Overrun(f"patterns took more than {LONGEST_TIME:g} s of processor time on one row")
+
+    def made(self, value: Any) -> Any:
+        """A value, counted with all that is in it; what stands in it twice counts twice."""
+        kind = value.__class__
+        if kind is str:
+            self.spend(len(value))
+        elif kind in SCALARS:
+            pass
+        elif isinstance(value, (list, tuple)):
+            self.spend(NODE * (1 + len(value)))
+            for each in value:
+                if each.__class__ not in SCALARS:
+                    self.made(each)
+        elif isinstance(value, dict):
+            self.spend(NODE * (1 + len(value)))
+            for key, each in value.items():
+                self.made(key)
+                self.made(each)
+        elif isinstance(value, (str, bytes)):
+            self.spend(len(value))
+        return value
+
+    def text(self, value: Any) -> str:
+        """A value as text, counted.
+
+        Raises:
+            TypeError: it has none that is the same each time, as what `map` gives before `list`.
+        """
+        if type(value) is not str:
+            if isinstance(value, (list, tuple, dict)):
+                self.made(value)
+                _expect_data(value)
+            elif not isinstance(value, Undefined):  # which raises, and says what is undefined
+                _expect_data(value)
+            value = str(value)
+        self.spend(len(value))
+        return value
+
+
+def _expect_data(value: Any) -> None:
+    if isinstance(value, (Iterator, Macro, LoopContext)) or callable(value):
+        raise TypeError("expected data, found what gives values one after the other; write `| list` behind it")
+    if isinstance(value, (list, tuple)):
+        for each in value:
+            _expect_data(each)
+    elif isinstance(value, dict):
+        for each in value.values():
+            _expect_data(each)
+
+
+PASSED = {_PassArg.eval_context: "eval_ctx", _PassArg.environment: "environment"}
+
+
+def counted(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A filter whose value is counted as made; a `pass_context` or `pass_environment` of its own holds."""
+    wants = _PassArg.from_obj(function)
+
+    @pass_context
+    @wraps(function)
+    def counting(context: Bounded, *args: Any, **kwargs: Any) -> Any:
+        if wants is None:
+            value = function(*args, **kwargs)
+        else:
+            value = function(context if wants is _PassArg.context else getattr(context, PASSED[wants]), *args, **kwargs)
+        return value if value.__class__ in SCALARS else context.made(value)
+
+    return counting
+
+
+@pass_context
+def default(context: Bounded, value: Any, default_value: Any = "", boolean: bool = False) -> Any:
+    """Jinja's `default`."""
+    if isinstance(value, Undefined) or (boolean and not value):
+        value = default_value
+    return value if value.__class__ in SCALARS else context.made(value)
+
+
+@pass_context
+def join(context: Bounded, values: Iterable[Any], d: Any = "", attribute: str | int | None = None) -> str:
+    """Jinja's `join`."""
+    if attribute is not None:
+        values = map(jinja_filters.make_attrgetter(context.environment, attribute), values)
+    return _joined(context, context.text(d), [context.text(each) for each in values])
+
+
+def _joined(context: Bounded, between: str, texts: list[str]) -> str:
+    context.spend(len(between) * len(texts) + sum(map(len, texts)))
+    return between.join(texts)
+
+
+@pass_context
+def replace(context: Bounded, text: Any, old: Any, new: Any, count: int | None = None) -> str:
+    """Jinja's `replace`."""
+    text, old, new = context.text(text), context.text(old), context.text(new)
+    times = text.count(old) if count is None or count < 0 else min(count, text.count(old))
+    context.spend(max(0, len(text) + times * (len(new) - len(old))))
+    return text.replace(old, new, times)
+
+
+@pass_context
+def add_up(context: Bounded, values: Iterable[Any], attribute: str | int | None = None, start: Any = 0) -> Any:
+    """Jinja's `sum`, which takes lists in linear time."""
+    if attribute is not None:
+        values = map(jinja_filters.make_attrgetter(context.environment, attribute), values)
+    if isinstance(start, list):
+        found = start.copy()
+        for each in values:
+            if not isinstance(each, list):
+                raise TypeError(f"sum: expected a list, found {type(each).__name__}")
+            context.made(each)
+            found += each
+        return found
+    for each in values:
+        start = context.environment.call_binop(context, "+", start, each)  # type: ignore[attr-defined]
+    return start
+
+
+@pass_context
+def formatted(context: Bounded, text: Any, *args: Any, **kwargs: Any) -> str:
+    """Jinja's `format`, with widths and precisions of two digits at most."""
+    text = context.text(text)
+    directives = DIRECTIVE.findall(text)
+    if any(wide for wide in directives):
+        raise ValueError(f"format: a width or precision of more than two digits, or of `*`: {text[:100]!r}")
+    longest = max([len(context.text(value)) for value in (*args, *kwargs.values())], default=0)
+    context.spend(len(directives) * (longest + 2 * 99))
+    return jinja_filters.do_format(text, *args, **kwargs)
+
+
+def rounded(value: float, precision: int = 0, method: str = "common") -> float:
+    """Jinja's `round`, to 100 digits at most."""
+    if not -100 <= precision <= 100:
+        raise ValueError("round: a precision from -100 to 100 is expected")
+    return jinja_filters.do_round(value, precision, method)  # type: ignore[arg-type]
+
+
+@pass_context
+def to_json(context: Bounded, value: Any, indent: int | None = None) -> Any:
+    """Jinja's `tojson`, indented by 8 at most."""
+    if indent is not None:
+        if not 0 <= indent <= 8:
+            raise ValueError("tojson: an indent from 0 to 8 is expected")
+        before = context.left
+        context.made(value)
+        context.spend((before - context.left) // NODE * indent * _depth(value))
+    else:
+        context.made(value)
+    return jinja_filters.do_tojson(context.eval_ctx, value, indent)
+
+
+def _depth(value: Any) -> int:
+    inner = value if isinstance(value, (list, tuple)) else value.values() if isinstance(value, dict) else ()
+    return 1 + max(map(_depth, inner), default=0)
+
+
+def _trim(text: Any, chars: str | None = None) -> str:
+    _expect_short(chars)
+    return jinja_filters.do_trim(text, chars)
+
+
+def _expect_short(needle: Any) -> None:
+    if isinstance(needle, str) and len(needle) > LONGEST_NEEDLE:
+        raise ValueError(f"expected at most {LONGEST_NEEDLE} characters to look for, found {len(needle)}")
+
+
+def _jinjas(name: str) -> Callable[..., Any]:
+    """A filter of Jinja's; where there are two, that for what is not asynchronous."""
+    filter_: Callable[..., Any] = getattr(jinja_filters, f"sync_do_{name}", jinja_filters.FILTERS[name])
+    return filter_
+
+
+LAZY = "map select selectattr reject rejectattr".split()
+"""Filters that are told another filter or a test by its name."""
+FILTERS: dict[str, Callable[..., Any]] = (
+    {name: _jinjas(name) for name in [*LAZY, *"abs count float int length".split()]}
+    | {
+        name: counted(_jinjas(name))
+        for name in "capitalize dictsort first groupby items last list lower max min reverse sort title "
+        "truncate unique upper wordcount".split()
+    }
+    | {"d": default, "default": default, "join": counted(join), "replace": replace, "format": formatted, "round": rounded, "sum": counted(add_up), "tojson": counted(to_json)}
+    | {"string": pass_context(lambda context, value: context.text(value)), "trim": counted(_trim)}
+)
+"""Jinja's filters that may be used."""
+
+
+@pass_context
+def _within(context: Bounded, value: Any, container: Any) -> bool:
+    if not isinstance(container, dict):
+        context.made(container)
+    return value in container
+
+
+def _comparing(test: Callable[[Any, Any], Any]) -> Callable[..., Any]:
+    @pass_context
+    def comparing(context: Bounded, left: Any, right: Any) -> Any:
+        return test(left, context.made(right))
+
+    return comparing
+
+
+ORDERS = ("== eq equalto != ne > gt greaterthan >= ge < lt lessthan <= le").split()
+TESTS: dict[str, Callable[..., Any]] = (
+    {
+        name: JINJA_TESTS[name]
+        for name in "boolean defined divisibleby even false float integer iterable lower mapping none number odd "
+        "sequence string true undefined upper".split()
+    }
+    | {name: _comparing(JINJA_TESTS[name]) for name in ORDERS}
+    | {"in": _within}
+)
+"""Jinja's tests that may be used."""
+
+
+def _method(name: str) -> Callable[..., Any]:
+    """A method as a filter of the name `.name`, which nothing but a call of it can say."""
+
+    @pass_context
+    def call(context: Bounded, value: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(value, Undefined):
+            str(value)  # which raises, and says what is undefined
+        if not isinstance(value, METHODS[name]):
+            raise TypeError(f"{type(value).__name__} has no {name}()")
+        if name == "join":
+            return context.made(_joined(context, value, list(*args)))
+        if name == "replace":
+            return replace(context, value, *args, **kwargs)
+        if name in BACKWARDS and args:
+            _expect_short(args[0])
+        return context.made(getattr(value, name)(*args, **kwargs))
+
+    return call
+
+
+@pass_context
+def _concatenated(context: Bounded, *parts: Any) -> str:
+    return "".join([context.text(part) for part in parts])
+
+
+@pass_context
+def _looped(context: Bounded, values: Any, size: int) -> Any:
+    values = values if isinstance(values, (str, list, tuple, dict, Undefined)) else list(values)
+    context.spend(len(values) * size * NODE)
+    return values
+
+
+HIDDEN: dict[str, Callable[..., Any]] = {f".{name}": _method(name) for name in METHODS} | {
+    " made": pass_context(lambda context, value: context.made(value)),
+    " concatenated": _concatenated,
+    " looped": _looped,
+    " spent": pass_context(lambda context, _, size: context.spend(size * NODE)),
+}
+"""Filters of names that no expression can say: what stands for calls, literals, slices, `~` and loops."""
+
+
+class Sandbox(ImmutableSandboxedEnvironment):
+    """Jinja's sandbox with a list of what may be named, and a bound on what is made.
+
+    Args:
+        filters: beside FILTERS.
+        functions: that templates may call.
+        options: Jinja's.
+    """
+
+    context_class = Bounded
+    intercepted_binops = frozenset({"+", "*", "**", "%"})
+
+    def __init__(
+        self,
+        filters: dict[str, Callable[..., Any]] | None = None,
+        functions: dict[str, Callable[..., Any]] | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(undefined=StrictUndefined, autoescape=False, finalize=_finalized, **options)
+        self.filters = FILTERS | (filters or {}) | HIDDEN
+        self.tests = dict(TESTS)
+        self.globals = dict(functions or {})
+
+    def _generate(self, source: nodes.Template, *args: Any, **kwargs: Any) -> str:
+        return super()._generate(_Checked(self).visit(source), *args, **kwargs)
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """An object's key, or an attribute of the list; never a method."""
+        if isinstance(obj, dict):
+            try:
+                return obj[attribute]
+            except KeyError:
+                pass
+        if isinstance(obj, Undefined):
+            str(obj)  # which raises, and says what is undefined
+        if any(attribute in names for kind, names in ATTRIBUTES.items() if isinstance(obj, kind)):
+            return getattr(obj, attribute, self.undefined(obj=obj, name=attribute))
+        unsafe = attribute.startswith("_") and not isinstance(obj, dict)
+        return self.unsafe_undefined(obj, attribute) if unsafe else self.undefined(obj=obj, name=attribute)
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        """What stands at a key or place."""
+        try:
+            return obj[argument]
+        except (TypeError, LookupError):
+            return self.getattr(obj, argument) if isinstance(argument, str) else self.undefined(obj=obj, name=argument)
+
+    def is_safe_callable(self, obj: Any) -> bool:
+        return isinstance(obj, Macro) or obj in self.globals.values()
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        numbers = isinstance(left, Number) and isinstance(right, Number)
+        if operator == "+":
+            return left + right if numbers else context.made(left + right)  # type: ignore[attr-defined]
+        if operator == "**" or not (numbers or isinstance(left, Undefined) or isinstance(right, Undefined)):
+            raise SecurityError(f"{operator}: expressions multiply and divide numbers only, and take no powers")
+        if operator == "*" and isinstance(left, int) and isinstance(right, int):
+            if left.bit_length() + right.bit_length() > MOST_BITS:
+                raise Overrun(f"*: makes a number of more than {MOST_BITS} bits")
+        return super().call_binop(context, operator, left, right)
+
+
+@pass_context
+def _finalized(context: Bounded, value: Any) -> str:
+    return context.text(value)
+
+
+class _Checked(NodeTransformer):
+    """Refuses what may not be named, and has counted what is made."""
+
+    def __init__(self, environment: Environment) -> None:
+        self.environment = environment
+        self.repeated = False
+        """Whether within what may run several times."""
+        self.within_literal = False
+        """Whether within a list, tuple or object that is counted with all that is in it."""
+        self.functions = {"caller", *environment.globals}
+
+    def _filter(self, node: nodes.Expr, name: str, args: Iterable[nodes.Expr] = ()) -> nodes.Filter:
+        made = nodes.Filter(node, name, list(args), [], None, None, lineno=node.lineno)
+        return made.set_environment(self.environment)  # type: ignore[return-value]
+
+    def generic_visit(self, node: nodes.Node, *args: Any, **kwargs: Any) -> nodes.Node:
+        if isinstance(node, nodes.Stmt) and not isinstance(node, STATEMENTS):
+            raise self._refused(node, f"{type(node).__name__.lower()} is no statement that templates have here")
+        return super().generic_visit(node, *args, **kwargs)
+
+    def _refused(self, node: nodes.Node, message: str) -> TemplateError:
+        return TemplateError(message if node.lineno in (None, 1) else f"line {node.lineno}: {message}")
+
+    def _expect(self, node: nodes.Node, kind: str, name: str, known: Iterable[str]) -> None:
+        names = [each for each in known if each.isidentifier() or each in ORDERS]
+        if name not in names:
+            near = get_close_matches(name, names, 1, 0.7)
+            said = f"; did you mean {near[0]}?" if near else ""
+            raise self._refused(node, f"No {kind} named {name!r} may be used{said}; docs/expressions.md has them all")
+
+    def visit_Template(self, node: nodes.Template) -> nodes.Node:
+        self.functions |= {macro.name for macro in node.find_all(nodes.Macro)}
+        return self.generic_visit(node)
+
+    def visit_Filter(self, node: nodes.Filter) -> nodes.Node:
+        if node.name.isidentifier() or "." in node.name:
+            self._expect(node, "filter", node.name, self.environment.filters)
+        if node.name in LAZY:
+            place = int(node.name in ("selectattr", "rejectattr"))
+            if node.dyn_args is not None:
+                raise self._refused(node, f"{node.name} takes its arguments one by one, not as *list")
+            if len(node.args) > place:
+                told = node.args[place]
+                if not (isinstance(told, nodes.Const) and isinstance(told.value, str)):
+                    if node.name == "map" or not isinstance(told, nodes.Const):
+                        raise self._refused(node, f"{node.name} takes a name in quotes, not a value")
+                elif node.name == "map":
+                    self._expect(node, "filter", told.value, self.environment.filters)
+                else:
+                    self._expect(node, "test", told.value, self.environment.tests)
+        return self.generic_visit(node)
+
+    def visit_Test(self, node: nodes.Test) -> nodes.Node:
+        self._expect(node, "test", node.name, self.environment.tests)
+        return self.generic_visit(node)
+
+    def visit_Name(self, node: nodes.Name) -> nodes.Node:
+        if node.name in ("self", "super"):
+            raise self._refused(node, f"`{node.name}` is Jinja's own; write _row[{node.name!r}] for a column of that name")
+        return node
+
+    def visit_Call(self, node: nodes.Call) -> nodes.Node:
+        if isinstance(node.node, nodes.Getattr):
+            name = node.node.attr
+            self._expect(node, "method", name, METHODS)
+            args = [self.visit(each) for each in (node.node.node, *node.args)]
+            call = self._filter(args[0], f".{name}", args[1:])
+            call.kwargs = [self.visit(each) for each in node.kwargs]
+            if node.dyn_args is not None or node.dyn_kwargs is not None:
+                raise self._refused(node, f"{name}() takes its arguments one by one, not as *list or **object")
+            return call
+        if not isinstance(node.node, nodes.Name):
+            raise self._refused(node, "only methods that are named can be called, as text.strip()")
+        self._expect(node, "function", node.node.name, self.functions)
+        return self.generic_visit(node)
+
+    def visit_Pow(self, node: nodes.Pow) -> nodes.Node:
+        raise self._refused(node, "**: expressions take no powers")
+
+    def visit_Mul(self, node: nodes.Mul) -> nodes.Node:
+        return self._numbers(node)
+
+    def visit_Mod(self, node: nodes.Mod) -> nodes.Node:
+        return self._numbers(node)
+
+    def _numbers(self, node: nodes.BinExpr) -> nodes.Node:
+        for side in (node.left, node.right):
+            if isinstance(side, (nodes.List, nodes.Tuple, nodes.Dict, nodes.Concat)) or (
+                isinstance(side, nodes.Const) and isinstance(side.value, str)
+            ):
+                raise self._refused(node, f"{node.operator}: of numbers only; join texts by ~")
+        return self.generic_visit(node)
+
+    def visit_List(self, node: nodes.List) -> nodes.Node:
+        return self._literal(node)
+
+    def visit_Dict(self, node: nodes.Dict) -> nodes.Node:
+        return self._literal(node)
+
+    def visit_Tuple(self, node: nodes.Tuple) -> nodes.Node:
+        return self._literal(node) if node.ctx == "load" else node
+
+    def _literal(self, node: nodes.Expr) -> nodes.Node:
+        outermost, self.within_literal = not self.within_literal, True
+        self.generic_visit(node)
+        self.within_literal = not outermost
+        if not outermost or all(isinstance(leaf, (nodes.Const, nodes.Filter)) for leaf in _leaves(node)):
+            return node  # what a filter gives has been counted
+        return self._filter(node, " made")
+
+    def visit_Concat(self, node: nodes.Concat) -> nodes.Node:
+        parts = [self.visit(each) for each in node.nodes]
+        return self._filter(parts[0], " concatenated", parts[1:])
+
+    def visit_Getitem(self, node: nodes.Getitem) -> nodes.Node:
+        sliced = isinstance(node.arg, nodes.Slice)
+        self.generic_visit(node)
+        return self._filter(node, " made") if sliced else node
+
+    def visit_Compare(self, node: nodes.Compare) -> nodes.Node:
+        self.generic_visit(node)
+        if self.repeated:
+            node.expr = self._filter(node.expr, " made")
+            for operand in node.ops:
+                operand.expr = self._filter(operand.expr, " made")
+        return node
+
+    def visit_For(self, node: nodes.For) -> nodes.Node:
+        if node.recursive:
+            raise self._refused(node, "for: loops cannot be recursive here")
+        size = nodes.Const(_size(node))
+        self._repeat(node)
+        node.iter = self._filter(node.iter, " looped", [size])
+        return node
+
+    def visit_Macro(self, node: nodes.Macro) -> nodes.Node:
+        return self._macro(node)
+
+    def visit_CallBlock(self, node: nodes.CallBlock) -> nodes.Node:
+        return self._macro(node)
+
+    def _macro(self, node: nodes.Macro | nodes.CallBlock) -> nodes.Node:
+        size = nodes.Const(_size(node))
+        self._repeat(node)
+        node.body.insert(0, nodes.ExprStmt(self._filter(nodes.Const(None), " spent", [size]), lineno=node.lineno))
+        return node
+
+    def _repeat(self, node: nodes.Node) -> None:
+        within, self.repeated = self.repeated, True
+        self.generic_visit(node)
+        self.repeated = within
+
+
+def _leaves(node: nodes.Node) -> Iterator[nodes.Node]:
+    if isinstance(node, (nodes.List, nodes.Tuple, nodes.Dict, nodes.Pair)):
+        for each in node.iter_child_nodes():
+            yield from _leaves(each)
+    else:
+        yield node
+
+
+def _size(node: nodes.Node) -> int:
+    """What one pass through a statement costs, in nodes."""
+    text = sum(len(each.data) for each in node.find_all(nodes.TemplateData))
+    return sum(1 for _ in node.find_all(nodes.Node)) + text // NODE
