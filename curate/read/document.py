@@ -7,12 +7,18 @@ import yaml
 
 from curate.read.encoding import Encoding, decoded, is_utf8, told
 from curate.read.files import Options
-from curate.read.json_value import check_depth, check_text
-from curate.read.raw_row import LONGEST_ROW, Row, Unread, how_encoded, not_decoded, shown, too_long
+from curate.read.json_value import check_text
+from curate.read.raw_row import DEEPEST, LONGEST_ROW, Row, Unread, how_encoded, not_decoded, shown, too_long
 from curate.read.typed_values import nested
+from curate.strict_yaml import FAST_LOADER, bounded_events
 
-YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""Safe either way; libyaml's is eight times faster, where PyYAML was built with it."""
+LONGEST_YAML = 1 << 20
+"""Characters of front matter, each of which may cost PyYAML 300 bytes."""
+LONGEST_NUMBER = 4300
+"""Characters of a number: Python's own bound, which it does not hold YAML's other notations to. One of a million digits
+in base 60 (`1:1:1`) takes minutes."""
+OPENING = "[{-?:"
+"""Characters without one of which no list and no mapping begins."""
 FRONT_MATTER = re.compile(r"\A---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
 
 
@@ -56,11 +62,23 @@ def _front_matter(text: str) -> Row | Unread:
     return keys | {"text": text[match.end() :]}
 
 
+class _Loader(FAST_LOADER):  # type: ignore[misc, valid-type]
+    """YAML whose numbers are bounded."""
+
+    def construct_scalar(self, node: yaml.ScalarNode) -> Any:
+        if len(node.value) > LONGEST_NUMBER and node.tag.endswith((":int", ":float")):
+            raise ValueError(f"a number of more than {LONGEST_NUMBER} digits")
+        return super().construct_scalar(node)
+
+
 def _yaml_value(text: str) -> Any:
-    if "*" in text and any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=YAML_LOADER)):
-        raise ValueError("aliases are not read: a few lines of them can stand for terabytes")
-    value = yaml.load(text, Loader=YAML_LOADER)  # noqa: S506
-    check_depth(value)
+    if len(text) > LONGEST_YAML:
+        raise ValueError(f"front matter longer than {LONGEST_YAML >> 20} MiB")
+    if "*" in text or sum(map(text.count, OPENING)) > DEEPEST:
+        for event in bounded_events(text, DEEPEST):
+            if isinstance(event, yaml.AliasEvent):
+                raise ValueError("aliases are not read: a few lines of them can stand for terabytes")
+    value = yaml.load(text, Loader=_Loader)  # noqa: S506
     if "\\" in text:
         check_text(value)
     return {} if value is None else value

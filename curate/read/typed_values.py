@@ -210,4 +210,6 @@ def nested(value: Any) -> Any:
     """A value of Python's own types, by the rule above."""
     if isinstance(value, dict):
         return {key: nested(inner) for key, inner in value.items()}
-    return [nested(inner) for inner in value] if isinstance(value, list) else scalar(value)
+    if isinstance(value, set):  # which Python has in another order each time
+        value = sorted(value, key=repr)
+    return [nested(inner) for inner in value] if isinstance(value, (list, tuple)) else scalar(value)

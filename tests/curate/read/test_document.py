@@ -1,5 +1,6 @@
 """Text and front matter: what it says, what is refused, and the fast path of YAML held to YAML."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,13 @@ def test_front_matter(written: Written) -> None:
     assert written("mit.RULE", "\ufeff---\r\n--- \r\ntext", "front_matter") == [{"text": "text"}]
 
 
+def test_front_matter_within_bounds(written: Written) -> None:
+    deep = "[" * 199 + "]" * 199
+    assert json.dumps(written("f.RULE", f"---\na: {deep}\n---\nx", "front_matter")[0]).count("[") == 199
+    [row] = written("f.RULE", "---\na: !!set {c, b, a}\nb: !!omap [c: 1, d: 2]\n---\nx", "front_matter")
+    assert row == {"a": ["a", "b", "c"], "b": [["c", 1], ["d", 2]], "text": "x"}
+
+
 def test_text(written: Written) -> None:
     assert written("a.b.txt", "\ufeffone\r\ntwo") == [{"text": "one\r\ntwo", "name": "a.b.txt"}]
     assert written("empty.md", "") == [{"text": "", "name": "empty.md"}]
@@ -36,6 +44,14 @@ def test_text(written: Written) -> None:
         (b"---\na: &x [*x]\n---\nx", "aliases are not read"),
         (b"---\na: &a [1]\nb: [*a, *a]\n---\nx", "aliases are not read"),
         (b"---\na: " + b"[" * 300 + b"]" * 300 + b"\n---\nx", "nested deeper than 200 levels"),
+        (b"---\na: " + b"[" * 50_000 + b"\n---\nx", "nested deeper than 200 levels, on line 1"),
+        (b"---\na: " + b"{a: " * 50_000 + b"\n---\nx", "nested deeper than 200 levels"),
+        (b"---\n" + b"- " * 50_000 + b"\n---\nx", "nested deeper than 200 levels"),
+        (b"---\n" + b"? " * 50_000 + b"\n---\nx", "nested deeper than 200 levels"),
+        (b"---\n" + b"".join(b" " * at + b"a:\n" for at in range(300)) + b"---\nx", "on line 201"),
+        (b"---\na: 1" + b":1" * 300_000 + b"\n---\nx", "a number of more than 4300 digits"),
+        (b"---\na: 0x" + b"f" * 300_000 + b"\n---\nx", "a number of more than 4300 digits"),
+        (b"---\na: [" + b"a," * 600_000 + b"]\n---\nx", "front matter longer than 1 MiB"),
         (b"---\na: \xff\n---\nx", "can't decode byte 0xff"),
     ],
 )
