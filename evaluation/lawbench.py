@@ -21,6 +21,8 @@ from evaluation.settings import FieldRule
 
 NUMERAL = "零〇一二两三四五六七八九十百千"
 NUMBER = rf"(?:\d+|[{NUMERAL}]+)"
+BEGINS = rf"(?:(?<!\d)(?=\d)|(?<![{NUMERAL}])(?=[{NUMERAL}]))"
+"""Where a number begins, so that none is looked at from each of its digits."""
 DIGITS = {char: value for value, char in enumerate("零一二三四五六七八九")} | {"〇": 0, "两": 2}
 UNITS = {"十": 10, "百": 100, "千": 1000}
 PENALTY = math.log(216)
@@ -85,9 +87,10 @@ class Task:
 
 
 def number_of(text: str) -> int:
-    """The number that digits or Chinese numerals write."""
+    """The number that digits or Chinese numerals write, by the first 15 of them."""
+    text = text[:15]
     if text.isdecimal():
-        return int(text[:15])
+        return int(text)
     total, digit = 0, 0
     for char in text:
         if char in UNITS:
@@ -105,7 +108,11 @@ ARTICLE = re.compile(
 
 def read_articles(text: str) -> Any:
     """`刑法第266、159条` -> [159, 266]."""
-    pieces = [ARTICLE.fullmatch(piece) for piece in re.split(r"[、，,;；\s]+|(?<=条)[和及与]", text) if piece]
+    pieces = [
+        ARTICLE.fullmatch(piece) if len(piece) <= LONGEST_ARTICLE else None
+        for piece in re.split(r"[、，,;；\s]+|(?<=条)[和及与]", text)
+        if piece
+    ]
     if (
         not pieces
         or any(piece is None for piece in pieces)
@@ -113,6 +120,10 @@ def read_articles(text: str) -> Any:
     ):
         return ABSENT
     return sorted({number_of(piece[2]) for piece in pieces if piece})
+
+
+LONGEST_ARTICLE = 60
+"""Characters of an article's name, with its paragraph and item; what is longer is prose."""
 
 
 def find_articles(text: str) -> Any:
@@ -147,7 +158,7 @@ def read_months(text: str) -> Any:
 
 def find_months(text: str) -> Any:
     """The first term that a text names, years among them."""
-    term = re.search(rf"({NUMBER})\s*年(?:零|又)?(?:({NUMBER})\s*个月)?|({NUMBER})\s*个?月", text)
+    term = re.search(rf"{BEGINS}(?:({NUMBER})\s*年(?:零|又)?(?:({NUMBER})\s*个月)?|({NUMBER})\s*个?月)", text)
     if term is None:
         return next((word for word in FOR_LIFE if word in text), ABSENT)
     return number_of(term[3]) if term[3] else 12 * number_of(term[1]) + (number_of(term[2]) if term[2] else 0)
@@ -156,6 +167,20 @@ def find_months(text: str) -> Any:
 def in_digits(text: str) -> str:
     """A text with its Chinese numerals as digits."""
     return re.sub(f"[{NUMERAL}]+", lambda match: str(number_of(match[0])), text)
+
+
+def within_marks(text: str, end: str, said: Callable[[str], str]) -> str:
+    """`re.sub(f"第(.*?){end}", ...)` in linear time: what stands within each 第 and the next `end` of its line, as
+    `said` gives it."""
+    lines = []
+    for line in text.split("\n"):
+        *parts, rest = line.split(end)
+        made = []
+        for part in parts:
+            before, mark, name = part.partition("第")
+            made.append(before + said(name) if mark else part + end)
+        lines.append("".join([*made, rest]))
+    return "\n".join(lines)
 
 
 def _mean_f1(given: Sequence[set[Any]], expected: Sequence[set[Any]]) -> dict[str, Any]:
@@ -170,8 +195,8 @@ def official_articles(outputs: Sequence[str], expected: Sequence[Any]) -> dict[s
     """Mean F1 of the first number of each piece between `、`, whatever it numbers; `第...款` is dropped before."""
     given = []
     for output in outputs:
-        pieces = (re.sub("第(.*?)款", "", piece.replace("万元", "元")) for piece in output.split("、"))
-        numbers = (re.search(r"\d+", in_digits(re.sub("第(.*?)条", r"\1", piece))) for piece in pieces)
+        pieces = (within_marks(piece.replace("万元", "元"), "款", lambda _: "") for piece in output.split("、"))
+        numbers = (re.search(r"\d+", in_digits(within_marks(piece, "条", lambda name: name))) for piece in pieces)
         given.append({int(number[0][:15]) for number in numbers if number})
     return _mean_f1(given, [set(right["articles"]) for right in expected])
 
@@ -194,8 +219,8 @@ def official_months(outputs: Sequence[str], expected: Sequence[Any]) -> dict[str
         if right["months"] in FOR_LIFE:
             continue
         text = in_digits(output)
-        months = re.search(r"(\d+)个月", text) or re.search(r"(\d+)月", text)
-        years = re.search(r"(\d+)年", text)
+        months = re.search(r"(?<!\d)(\d+)个月", text) or re.search(r"(?<!\d)(\d+)月", text)
+        years = re.search(r"(?<!\d)(\d+)年", text)
         if months or years:
             named = int(months[1][:15]) if months else 12 * int(years[1][:15]) if years else 0
             distances.append(abs(math.log(right["months"] + 1) - math.log(named + 1)))

@@ -1,7 +1,10 @@
 """The recipe's section `evaluation`, and the whole recipe."""
 
+import os
 import re
+from ipaddress import IPv4Network, IPv6Address, ip_address
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
@@ -46,11 +49,27 @@ class Price(Settings):
 
 
 def _server(url: str) -> str:
-    if not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#@]*)?", url):
+    if not re.fullmatch(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]+)?(/[^\s?#@]*)?", url):
         raise ValueError(
             "expected http(s)://HOST/v1 with neither user nor query; a key stands in the environment (see `key`)"
         )
+    _ = urlsplit(url).port  # raises where it, or an address in brackets, is none
     return url.rstrip("/")
+
+
+def _key_name(name: str) -> str:
+    allowed = os.environ.get(ALLOWED, "").split(",")
+    if not re.fullmatch(r"\w*(_API_KEY|_TOKEN)", name, re.ASCII) and name not in map(str.strip, allowed):
+        raise ValueError(
+            "expected an environment variable that ends in _API_KEY or _TOKEN, so that a recipe sends no other secret "
+            f"away; allow another by `export {ALLOWED}=NAME,NAME`"
+        )
+    return name
+
+
+ALLOWED = "ASSAY_KEYS"
+"""Environment variable with the names, divided by commas, of others that may hold a key. It is the user's: a recipe may
+come from elsewhere."""
 
 
 class Endpoint(Settings):
@@ -60,12 +79,32 @@ class Endpoint(Settings):
         description="Up to and with /v1, e.g. http://127.0.0.1:8000/v1."
     )
     model: str = Field(description="The model's name there.")
-    key: str | None = Field(None, description="Environment variable that holds the API key.")
+    key: Annotated[str, AfterValidator(_key_name)] | None = Field(
+        None, description="Environment variable that holds the API key: ends in _API_KEY or _TOKEN."
+    )
     concurrency: int = Field(8, ge=1, description="Requests under way at once.")
     requests_per_minute: int | None = Field(None, ge=1, description="The most requests that are begun in a minute.")
     timeout: float = Field(120.0, gt=0, description="Seconds until a request is given up and tried again.")
     retries: int = Field(5, ge=0, description="Further tries of a request that fails for a passing reason.")
     price: Price = Price()
+
+    @property
+    def loopback(self) -> bool:
+        """Whether the URL names this machine, by the host as it is written: nothing is looked up."""
+        host = urlsplit(self.url).hostname or ""
+        try:
+            address = ip_address(host)
+        except ValueError:
+            return host == "localhost"
+        return address == IPv6Address("::1") or address in IPv4Network("127.0.0.0/8")
+
+    @model_validator(mode="after")
+    def _sends_its_key_unseen(self) -> "Endpoint":
+        if self.key and self.url.startswith("http:") and not self.loopback:
+            raise ValueError(
+                "a key is sent over https only; over plain http only to localhost, 127.0.0.0/8 or [::1], so written"
+            )
+        return self
 
 
 class SystemSettings(Settings):

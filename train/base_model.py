@@ -21,7 +21,7 @@ from curate.rows.renderer import TOKENIZER_FILES, load_tokenizer
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 Quantization = Literal["nf4", "none"]
 
@@ -56,10 +56,7 @@ class BaseModel(BaseTokenizer):
 
     def context(self) -> int | None:
         """The most tokens that the model was made for; None where its configuration names no bound."""
-        from transformers import AutoConfig
-
-        config = AutoConfig.from_pretrained(self.folder).get_text_config()
-        most: int | None = getattr(config, "max_position_embeddings", None)
+        most: int | None = getattr(configuration(self.folder).get_text_config(), "max_position_embeddings", None)
         return most
 
 
@@ -94,12 +91,14 @@ def model_of(name: str, folder: Path) -> BaseModel:
     """The model in a folder, hashed.
 
     Raises:
-        AssayError: there are no safetensors, there is no fast tokenizer, or it has more tokens than there are
-            embeddings.
+        AssayError: there are no safetensors, or they name others outside of the folder; the architecture is not one of
+            transformers' own; there is no fast tokenizer, or it has more tokens than there are embeddings.
     """
-    weights = sorted(folder.glob("*.safetensors"))
+    weights = sorted(path for path in folder.glob("*.safetensors") if path.is_file())
     if not weights:
         raise AssayError(f"{name}: no *.safetensors in {folder}.", remedy="Save the model's weights as safetensors.")
+    _check_index(folder, {path.name for path in weights})
+    configuration(folder)
     return BaseModel(
         name=name,
         folder=folder,
@@ -137,8 +136,12 @@ def load_model(base: BaseModel, quantization: Quantization) -> "PreTrainedModel"
         base: what `prepare` gave.
         quantization: `nf4` (4-bit NormalFloat with double quantisation, Dettmers et al. 2023, arXiv 2305.14314) or
             `none`.
+
+    Raises:
+        AssayError: transformers cannot open it, or it lacks weights.
     """
-    with quiet():
+    config = configuration(base.folder)
+    with opening(base.folder), quiet():
         import torch
         from bitsandbytes.nn import Linear4bit
         from transformers import AutoModelForCausalLM, BitsAndBytesConfig
@@ -150,11 +153,21 @@ def load_model(base: BaseModel, quantization: Quantization) -> "PreTrainedModel"
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=compute_dtype(),
         )
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+        model: PreTrainedModel
+        model, told = AutoModelForCausalLM.from_pretrained(
             base.folder,
+            config=config,
             dtype=compute_dtype() if gpu else torch.float32,
             quantization_config=nf4 if quantization == "nf4" else None,
             device_map={"": 0} if gpu else None,
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    if missing := sorted(told["missing_keys"]):  # transformers would make them up, at random
+        raise AssayError(
+            f"{base.folder}: of the model's weights {len(missing)} are missing, {missing[0]} among them.",
+            remedy="Save the whole model again, or fetch it again.",
         )
     for module in model.modules():
         if isinstance(module, Linear4bit):
@@ -162,6 +175,71 @@ def load_model(base: BaseModel, quantization: Quantization) -> "PreTrainedModel"
             # leaves them so: after one validation no gradient would pass the layer any more, without a word.
             module.support_avx512bf16_for_cpu = False
     return model
+
+
+def configuration(folder: Path) -> "PreTrainedConfig":
+    """What config.json says, without the implementations it may name: some are fetched from the hub, and are code.
+
+    Raises:
+        AssayError: it is none, or of an architecture that is not built into transformers. A model's own code (the key
+            `auto_map`) is neither run nor asked about.
+    """
+    with opening(folder), quiet():
+        from transformers import AutoConfig, PreTrainedConfig
+
+        config: PreTrainedConfig = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        config._attn_implementation = config._experts_implementation = None
+    return config
+
+
+@contextlib.contextmanager
+def opening(folder: Path) -> Iterator[None]:
+    """Say of a model's folder that it cannot be opened; the libraries that read its files fail in all ways.
+
+    Raises:
+        AssayError: names the folder, and what a library says.
+    """
+    try:
+        yield
+    except (AssayError, ModuleNotFoundError, MemoryError):
+        raise
+    except Exception as error:
+        if type(error).__name__ == "OutOfMemoryError":  # torch's, of a GPU
+            raise
+        own = _own_code(folder / "config.json")
+        why = f"config.json wants code of the model's own run (auto_map: {own}), which Assay never does" if own else ""
+        said = " ".join(str(error).split())[:300]
+        raise AssayError(
+            f"{folder}: no model that transformers opens: {why or f'{type(error).__name__}: {said}'}.",
+            remedy="Name a model whose architecture is built into transformers, with its files as they were saved.",
+        ) from error
+
+
+def _own_code(path: Path) -> str:
+    """The classes of its own that a config.json names, in words; "" where it names none, or cannot be read."""
+    try:
+        named = json.loads(path.read_bytes())["auto_map"]
+        return ", ".join(sorted(map(str, named.values())))[:200]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return ""
+
+
+def _check_index(folder: Path, weights: set[str]) -> None:
+    """See to it that what is loaded is what is hashed: an index of shards names files of the folder alone.
+
+    Raises:
+        AssayError: names the file that it names.
+    """
+    path = folder / "model.safetensors.index.json"
+    if not path.is_file():
+        return
+    with opening(folder):
+        named = set(json.loads(path.read_bytes())["weight_map"].values())
+    if outside := sorted(map(str, named - weights)):
+        raise AssayError(
+            f"{path}: weight_map names {outside[0]!r}, which is no *.safetensors of this folder.",
+            remedy="Save the model again, with all its weights in its folder.",
+        )
 
 
 def arithmetic() -> tuple[str, str]:
@@ -255,13 +333,15 @@ def _key(gguf: Path) -> str:
 def _convert_tokenizer(gguf: Path, folder: Path) -> None:
     from transformers import PreTrainedTokenizerFast
 
-    with quiet():
-        PreTrainedTokenizerFast.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(folder)
+    with opening(gguf), quiet():
+        PreTrainedTokenizerFast.from_pretrained(
+            gguf.parent, gguf_file=gguf.name, trust_remote_code=False
+        ).save_pretrained(folder)
 
 
 def _dequantise(gguf: Path, tokenizer: Path, folder: Path) -> None:
     # The conversion draws a bar that no setting of transformers hides.
-    with quiet(), contextlib.redirect_stderr(io.StringIO()):
+    with opening(gguf), quiet(), contextlib.redirect_stderr(io.StringIO()):
         import torch
         from transformers import AutoModelForCausalLM, GgufConfig
 
@@ -270,6 +350,7 @@ def _dequantise(gguf: Path, tokenizer: Path, folder: Path) -> None:
             gguf_file=gguf.name,
             dtype=torch.float32,
             quantization_config=GgufConfig(dequantize=True),
+            trust_remote_code=False,
         ).save_pretrained(folder)
     for file in tokenizer.iterdir():
         shutil.copyfile(file, folder / file.name)
@@ -293,9 +374,10 @@ def _check_embeddings(folder: Path, name: str) -> None:
         AssayError: names both sizes, and tokens without one.
     """
     path = folder / "config.json"
-    config = json.loads(path.read_bytes()) if path.is_file() else {}
-    rows = config.get("vocab_size", config.get("text_config", {}).get("vocab_size"))
-    if rows is None:
+    with opening(folder):
+        config = json.loads(path.read_bytes()) if path.is_file() else {}
+        rows = config.get("vocab_size", config.get("text_config", {}).get("vocab_size"))
+    if not isinstance(rows, int):
         return
     tokenizer, _ = load_tokenizer(folder)
     vocabulary = tokenizer.get_vocab()

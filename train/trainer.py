@@ -104,7 +104,7 @@ def fit(
             ),
             data_collator=lambda rows: collate([row["input_ids"] for row in rows], [row["labels"] for row in rows]),
             train_dataset=Dataset.from_list([{"input_ids": e.input_ids, "labels": e.labels} for e in examples]),
-            processing_class=PreTrainedTokenizerFast.from_pretrained(base.folder),
+            processing_class=PreTrainedTokenizerFast.from_pretrained(base.folder, trust_remote_code=False),
         )
         for parameter in model.parameters():
             if parameter.requires_grad:  # trl has made them bfloat16, too coarse for small steps

@@ -8,7 +8,6 @@ what was thought before an answer.
 """
 
 import hashlib
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +22,7 @@ from jinja2.runtime import Context as TemplateContext
 from curate.errors import AssayError
 from curate.sandbox import Overrun, Sandbox
 from curate.text.tokenise import Tokens, tokenise
+from curate.text.tokenizer_file import read_tokenizer
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -265,23 +265,12 @@ def load_tokenizer(folder: Path) -> "tuple[Tokenizer, SpecialTokens]":
     """The tokenizer of a model folder (tokenizer.json, tokenizer_config.json).
 
     Raises:
-        AssayError: the folder has no fast tokenizer.
+        AssayError: the folder has no fast tokenizer, or one that is not read (`tokenizer_file`).
     """
-    from tokenizers import Tokenizer
-
-    path = folder / "tokenizer.json"
-    if not path.is_file():
-        raise AssayError(f"{folder}: no tokenizer.json.", remedy="Save the model's fast tokenizer there.")
-    config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-
-    def token(key: str) -> str:
-        value = config.get(key) or ""
-        return value["content"] if isinstance(value, dict) else value
-
-    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer, tokens = read_tokenizer(folder)
     tokenizer.no_truncation()  # some are saved with what their model was trained with
     tokenizer.no_padding()
-    return tokenizer, SpecialTokens(bos=token("bos_token"), eos=token("eos_token"))
+    return tokenizer, SpecialTokens(bos=tokens.get("bos_token", ""), eos=tokens.get("eos_token", ""))
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from curate.errors import AssayError
+
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
@@ -48,7 +50,11 @@ class Tokens:
 
 
 def tokenise(tokenizer: "Tokenizer", texts: Sequence[str]) -> list[Tokens]:
-    """The tokens of each text, as `tokenizer.encode(text, add_special_tokens=False)` gives them."""
+    """The tokens of each text, as `tokenizer.encode(text, add_special_tokens=False)` gives them.
+
+    Raises:
+        AssayError: the tokenizer gives up, as on a pattern that goes back too often.
+    """
     column = pa.array(texts, pa.large_string())
     cuts = ends = np.frombuffer(column.buffers()[1], np.int64, len(column) + 1)
     pieces, which = texts, np.arange(len(column))
@@ -59,7 +65,15 @@ def tokenise(tokenizer: "Tokenizer", texts: Sequence[str]) -> list[Tokens]:
         ).dictionary_encode()
         if _size(words.dictionary) <= DISTINCT_SHARE * ends[-1]:
             cuts, pieces, which = begins, words.dictionary.to_pylist(), words.indices.to_numpy()
-    ids_of = [each.ids for each in tokenizer.encode_batch_fast(pieces, add_special_tokens=False)]
+    try:
+        encodings = tokenizer.encode_batch_fast(pieces, add_special_tokens=False)
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # Rust's, which is no Exception
+            raise
+        raise AssayError(
+            f"The base model's tokenizer fails on a text: {error}", remedy="Name another model, or mend its tokenizer."
+        ) from None
+    ids_of = [each.ids for each in encodings]
     tokens = np.concatenate([[0], np.cumsum(np.array(list(map(len, ids_of)), np.int64)[which])])
     first = np.searchsorted(cuts, ends)
     counts = np.diff(tokens[first]).tolist()

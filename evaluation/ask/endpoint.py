@@ -3,17 +3,12 @@
 import asyncio
 import fcntl
 import json
-import math
-import os
 import re
-import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager, nullcontext
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,15 +18,18 @@ from curate.hashing import digest
 from curate.progress import Progress, silent
 from curate.rows.renderer import Message
 from curate.store import locked
+from evaluation.ask.kept import kept_in
+from evaluation.ask.reply import NotTaken, Reply
+from evaluation.ask.secret import secret_of
 from evaluation.judge.answer import Generated
 from evaluation.settings import Endpoint
 
 if TYPE_CHECKING:
-    from httpx2 import AsyncClient, Response
+    from httpx2 import AsyncClient
     from tenacity import RetryCallState
 
-VERSION = 1
-"""Of the request and of how an answer is read; what another one asked is asked, and paid for, again."""
+VERSION = 2
+"""Of the request and of how an answer is read and kept; what another one asked is asked, and paid for, again."""
 SEED = 0
 PASSING = frozenset({408, 409, 425, 429})
 """Status codes below 500 of failures that may pass."""
@@ -44,8 +42,6 @@ OPTIONAL = ("max_tokens", "temperature", "seed", "logprobs")
 """Parameters that some servers refuse, and without which an answer is still an answer. OpenAI's reasoning models, which
 refuse `max_tokens`, are then given `max_completion_tokens`; not all servers know that one, and some ignore in silence
 what they do not know."""
-MOST = 1 << 31
-"""More tokens than an answer can have."""
 UNFIT = frozenset({400, 403, 422})
 """Status codes with which a parameter is refused (403: OpenAI's answer to `logprobs` of a reasoning model)."""
 
@@ -87,10 +83,10 @@ def ask(
             `endpoint.retries` further tries. What it had answered is kept.
     """
     wanted = _parameters(max_new_tokens, schema)
-    keys = [digest([VERSION, endpoint.url, endpoint.model, list(messages), wanted]) for messages in conversations]
+    keys = [digest([list(messages), wanted]) for messages in conversations]
     rows = Counter(keys)  # equal conversations are asked once
     folder = _folder(endpoint, cache)
-    with _turn(folder, lambda done: progress(f"{what} (another run's turn)", done, 1, "runs")), _kept(folder) as kept:
+    with _turn(folder, lambda done: progress(f"{what} (another run's turn)", done, 1, "runs")), kept_in(folder) as kept:
         questions = {key: talk for key, talk in zip(keys, conversations, strict=True) if key not in kept}
         done = len(keys) - sum(rows[key] for key in questions)
         progress(what, done, len(keys), "rows")
@@ -119,13 +115,13 @@ def ask(
 
 def refused(endpoint: Endpoint, cache: Path) -> list[str]:
     """Parameters that the endpoint has refused, so that answers which are kept were asked for without them."""
-    with _kept(_folder(endpoint, cache)) as kept:
+    with kept_in(_folder(endpoint, cache)) as kept:
         return kept.refused()
 
 
 def _folder(endpoint: Endpoint, cache: Path) -> Path:
     """Where the answers of a model of a server are kept."""
-    folder = keyed_folder(cache / "endpoints", digest([endpoint.url, endpoint.model]))
+    folder = keyed_folder(cache / "endpoints", digest([VERSION, endpoint.url, endpoint.model]))
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -150,52 +146,6 @@ def _turn(folder: Path, tell: Callable[[int], None]) -> Iterator[None]:
             held.enter_context(locked(folder))
             tell(1)
         yield
-
-
-class _Kept:
-    """Answers on disk: a row each of an SQLite table, written by a transaction each, so that no crash can halve one."""
-
-    def __init__(self, database: sqlite3.Connection) -> None:
-        self._database = database
-        database.execute("PRAGMA journal_mode = WAL")
-        database.execute(
-            "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, answer TEXT NOT NULL, refused TEXT NOT NULL)"
-        )
-
-    def __contains__(self, key: str) -> bool:
-        return self._database.execute("SELECT 1 FROM answers WHERE key = ?", [key]).fetchone() is not None
-
-    def __getitem__(self, key: str) -> Generated:
-        [answer] = self._database.execute("SELECT answer FROM answers WHERE key = ?", [key]).fetchone()
-        return Generated(**json.loads(answer))
-
-    def add(self, key: str, answer: Generated, refused: Iterable[str]) -> None:
-        """Keep an answer, and which parameters it was asked without."""
-        row = [key, json.dumps(asdict(answer)), json.dumps(sorted(refused))]  # ASCII: half a character is escaped
-        self._database.execute("INSERT INTO answers VALUES (?, ?, ?)", row)
-
-    def refused(self) -> list[str]:
-        """All the parameters that answers were asked without."""
-        rows = self._database.execute("SELECT DISTINCT refused FROM answers").fetchall()
-        return sorted({name for [names] in rows for name in json.loads(names)})
-
-
-@contextmanager
-def _kept(folder: Path) -> Iterator[_Kept]:
-    """The answers kept in a folder.
-
-    Raises:
-        AssayError: the disk is full, or the file is not as it was written.
-    """
-    file = folder / "answers.sqlite"
-    try:
-        with closing(sqlite3.connect(file, isolation_level=None)) as database:
-            yield _Kept(database)
-    except sqlite3.Error as error:
-        raise AssayError(
-            f"{file}: {error}.",
-            remedy="Make room on the disk. A file that is broken may be deleted: its rows are then asked again.",
-        ) from None
 
 
 @dataclass(eq=False)
@@ -237,7 +187,7 @@ class _Client:
         self._refuses = refuses
         self._refused: set[str] = set()
         self._sent: set[asyncio.Task[None]] = set()  # requests that the server is at work on
-        self._secret = _api_key(endpoint)
+        self._secret = secret_of(endpoint)
 
     async def ask(self, questions: Mapping[str, Sequence[Message]]) -> None:
         """Ask all questions, given by their keys.
@@ -248,14 +198,16 @@ class _Client:
         from aiolimiter import AsyncLimiter
         from httpx2 import AsyncClient, Limits
 
-        endpoint, secret = self._endpoint, self._secret
+        endpoint = self._endpoint
+        key = {"Authorization": f"Bearer {self._secret.value}"} if self._secret else {}
         # A bucket of one: begun evenly, so that no minute has more of them, its burst included.
         pace = AsyncLimiter(1, 60 / endpoint.requests_per_minute) if endpoint.requests_per_minute else nullcontext()
         async with AsyncClient(
-            headers={"Authorization": f"Bearer {secret}"} if secret else {},
+            headers={"Accept-Encoding": "identity", **key},
             limits=Limits(max_connections=endpoint.concurrency),
             timeout=None,  # each request has one, for all of it
             follow_redirects=False,  # the key is for this server
+            trust_env=not endpoint.loopback,  # nor is it for a proxy; over https, one sees nothing
         ) as http:
             waiting = iter(questions.items())
             workers = [
@@ -318,36 +270,51 @@ class _Client:
         body = json.dumps({"model": endpoint.model, "messages": list(messages), **sent})
         began = time.perf_counter()
         try:
-            async with asyncio.timeout(endpoint.timeout):
-                response = await http.post(
-                    f"{endpoint.url}/chat/completions", content=body, headers={"Content-Type": "application/json"}
-                )
+            async with (
+                asyncio.timeout(endpoint.timeout),
+                http.stream(
+                    "POST",
+                    f"{endpoint.url}/chat/completions",
+                    content=body,
+                    headers={"Content-Type": "application/json"},
+                ) as response,
+            ):
+                reply = await Reply.receive(response)
         except TimeoutError:
             raise self._passing(f"no answer within {endpoint.timeout:g} s") from None
+        except NotTaken as error:
+            raise _Failure(f"{error}; it was not read to its end", "Mend the server, or ask another one.") from None
         except InvalidURL as error:
             raise _Failure(f"no URL: {error}", "Mend `url`.") from None
         except RequestError as error:
             raise self._passing(f"no connection: {type(error).__name__} {self._inert(str(error))}") from None
-        seconds = round(time.perf_counter() - began, 4)
-        if response.status_code == 200:
+        self._keep(key, self._answer(reply, sent, round(time.perf_counter() - began, 4)), refused)
+
+    def _answer(self, reply: Reply, sent: Mapping[str, Any], seconds: float) -> Generated:
+        """The answer in a reply, without the key.
+
+        Raises:
+            _ParameterRefused, _Failure: as `_request`.
+        """
+        if reply.status == 200:
             try:
-                answer = _read(response.content, seconds)
+                answer = reply.answer(seconds)
             except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError):
-                raise self._passing(f"no chat completion, but: {self._words(response)}") from None
-        else:
-            complaint = _complaint(response)
-            if response.status_code == 400 and complaint.get("code") == "content_filter":  # Azure's, of a prompt
-                answer = Generated("", seconds=seconds)
-            else:
-                named = complaint.get("param") or self._words(response)
-                unfit = [name for name in OPTIONAL if name in sent and re.search(rf"\b{name}\b", str(named))]
-                if response.status_code in UNFIT and unfit:
-                    for name in set(unfit) - self._refused:
-                        self._refused.add(name)
-                        self._refuses(name)
-                    raise _ParameterRefused
-                raise self._refusal(response)
-        self._keep(key, answer, refused)
+                raise self._passing(f"no chat completion, but: {self._words(reply)}") from None
+            if self._secret is None or self._secret.may_be_a_word:
+                return answer
+            return replace(answer, text=self._secret.masked(answer.text))
+        complaint = reply.complaint()
+        if reply.status == 400 and complaint.get("code") == "content_filter":  # Azure's, of a prompt
+            return Generated("", seconds=seconds)
+        named = complaint.get("param") or reply.words()
+        unfit = [name for name in OPTIONAL if name in sent and re.search(rf"\b{name}\b", named)]
+        if reply.status in UNFIT and unfit:
+            for name in set(unfit) - self._refused:
+                self._refused.add(name)
+                self._refuses(name)
+            raise _ParameterRefused
+        raise self._refusal(reply)
 
     def _passing(self, why: str, after: float = 0.0) -> _Failure:
         tries = f"after {1 + self._endpoint.retries} tries, " if after <= PATIENCE else ""
@@ -359,12 +326,12 @@ class _Client:
             after=after,
         )
 
-    def _refusal(self, response: "Response") -> _Failure:
-        """What an answer of another status than 200 means."""
-        status = response.status_code
-        why = f"status {status} {response.reason_phrase}: {self._words(response)}"
+    def _refusal(self, reply: Reply) -> _Failure:
+        """What a reply of another status than 200 means."""
+        status = reply.status
+        why = f"status {status} {self._inert(reply.phrase)}: {self._words(reply)}"
         if status in PASSING or status >= 500:
-            after = _retry_after(response)
+            after = reply.retry_after()
             return self._passing(f"{why} (to be asked again after {after:g} s)" if after > PATIENCE else why, after)
         if status in (401, 403):
             name = self._endpoint.key
@@ -372,99 +339,29 @@ class _Client:
                 why,
                 f"Set the environment variable {name} to a key that may use this model."
                 if name
-                else "Name the environment variable that holds the key: `key: NAME`.",
+                else "Name the environment variable that holds the key: `key: NAME_API_KEY`.",
             )
         if status == 404:
             return _Failure(why, "Mend `url` (up to and with /v1) or `model` (as the server lists it at /v1/models).")
-        if response.is_redirect:
+        if status < 400:
+            location = self._inert(reply.headers.get("location", ""))
             return _Failure(
-                why, f"Redirects are not followed. Name as `url` where it is: {response.headers['location']}"
+                why,
+                f"Redirects are not followed. Name as `url` where it is: {location}"
+                if location
+                else "Mend `url` (up to and with /v1): chat completions are answered with status 200.",
             )
         if "response_format" in self._wanted:
             return _Failure(why, "A server that cannot hold answers to this schema is asked with `constrained: false`.")
         return _Failure(why, "Mend what the server objects to.")
 
-    def _words(self, response: "Response") -> str:
+    def _words(self, reply: Reply) -> str:
         """What the server says, as a short text that does nothing and does not hold the key."""
-        complaint = _complaint(response)
-        said = complaint.get("message") or complaint.get("detail") or response.text
-        text = said if isinstance(said, str) else json.dumps(said)
-        if text.lstrip().startswith("<"):
-            from resiliparse.extract.html2text import extract_plain_text
-
-            text = extract_plain_text(text)
-        return self._inert(text) or "(nothing)"
+        return self._inert(reply.words()) or "(nothing)"
 
     def _inert(self, text: str) -> str:
         """A server's text on one short line, without the key and what could steer a terminal."""
         if self._secret:
-            text = text.replace(self._secret, "(the key)")
+            text = self._secret.masked(text)
         text = " ".join("".join(each if each.isprintable() else " " for each in text).split())
         return f"{text[:300]}…" if len(text) > 300 else text
-
-
-def _api_key(endpoint: Endpoint) -> str | None:
-    """The key from the environment.
-
-    Raises:
-        AssayError: the variable is not set, or holds what no header can.
-    """
-    if endpoint.key is None:
-        return None
-    secret = os.environ.get(endpoint.key, "").strip()
-    if not secret or not secret.isascii() or not secret.isprintable():
-        wrong = "holds characters that no key has" if secret else "is not set"
-        raise AssayError(
-            f"{endpoint.url}, model {endpoint.model!r}: the environment variable {endpoint.key} {wrong}.",
-            remedy=f"export {endpoint.key}=...; the recipe names the variable, never the key.",
-        )
-    return secret
-
-
-def _read(content: bytes, seconds: float) -> Generated:
-    """The answer that a chat completion holds. What a model was thinking (`reasoning_content`) is not part of it.
-
-    Raises:
-        ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError: it is no chat completion.
-    """
-    body = json.loads(content)
-    choice = body["choices"][0]
-    message = choice["message"]
-    text = message.get("content") or message.get("refusal") or ""
-    if not isinstance(text, str):
-        raise TypeError
-    usage = body.get("usage") or {}
-    tokens, tokens_in = (int(usage.get(name) or 0) for name in ("completion_tokens", "prompt_tokens"))
-    if not 0 <= min(tokens, tokens_in) <= max(tokens, tokens_in) < MOST:
-        raise ValueError
-    logprobs = [float(token["logprob"]) for token in (choice.get("logprobs") or {}).get("content") or []]
-    return Generated(
-        text,
-        tokens=tokens,
-        truncated=choice.get("finish_reason") == "length",
-        seconds=seconds,
-        tokens_in=tokens_in,
-        # Rounding makes a probability of one a little more; what is no number is no probability.
-        logprob=min(math.fsum(logprobs), 0.0) if logprobs and all(map(math.isfinite, logprobs)) else None,
-    )
-
-
-def _complaint(response: "Response") -> dict[str, Any]:
-    """The error of a body: OpenAI's `{"error": {"message", "param", "code"}}`, or FastAPI's `{"detail"}`."""
-    try:
-        body = json.loads(response.content)
-    except (ValueError, RecursionError):
-        return {}
-    error = body.get("error", body) if isinstance(body, dict) else body
-    return error if isinstance(error, dict) else {"message": error}
-
-
-def _retry_after(response: "Response") -> float:
-    """Seconds that the server wants to be left alone: Retry-After, a number or a date (RFC 9110, 10.2.3)."""
-    value = response.headers.get("retry-after", "")
-    try:
-        if re.fullmatch(r"\d+(\.\d+)?", value):
-            return float(value)
-        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):  # nothing of either, or a date without a zone
-        return 0.0

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 STARTS = 256
 """Places at which a JSON value is looked for within a text."""
+SCANNED = 8 << 20
+"""Characters that are read in all to find where broken values end; what comes then is taken for one that does not."""
 
 _DECODER = json.JSONDecoder()
 _BRACKET = re.compile(r"[{\[]")
@@ -20,6 +22,9 @@ _SCALARS = re.compile(r"\[\s*(?:-?\d|true|false|null)")
 _TOKEN = re.compile(r'\\.|["{}\[\]]|^[ \t]*```[ \t]*$', re.DOTALL | re.MULTILINE)
 _GOES_ON = re.compile(r"""\s*(?:[}\]]|,\s*["'{\[])""")
 """What follows a bracket that cannot be the last one of a broken value."""
+_KEY_ENDS = re.compile(r'\s*(?:[}\]]|,\s*")')
+LABEL = 64
+"""Characters of a fence with its language that are looked at."""
 _CLOSES = {"}": "{", "]": "["}
 
 
@@ -36,7 +41,7 @@ class Place:
 def places(text: str) -> list[Place]:
     """The outermost objects and arrays of a text, complete or not, in order."""
     found: list[Place] = []
-    at = 0
+    at = scanned = 0
     for _ in range(STARTS):
         opened = _BRACKET.search(text, at)
         if opened is None:
@@ -49,9 +54,10 @@ def places(text: str) -> list[Place]:
             if not _AS_JSON.match(text, begin):
                 at = begin + 1
                 continue
-            end = _end(text, begin)
+            end = _end(text, begin) if scanned < SCANNED else None
+            scanned += (len(text) if end is None else end) - begin
             interval = _SCALARS.match(text, begin) and not _BRACKET.search(text, begin + 1, reached)
-            if end is None and interval and not ends_early(text[begin:]):  # prose: [0, 1)
+            if end is None and interval and scanned < SCANNED and not ends_early(text[begin:]):  # prose: [0, 1)
                 at = reached
                 continue
             at = len(text) if end is None else end
@@ -64,7 +70,7 @@ def places(text: str) -> list[Place]:
 def _end(text: str, begin: int) -> int | None:
     """Where the broken value that begins at a bracket ends: at the bracket that closes it or, where a code fence begins
     right before it, at the fence's end; None where nothing ends it."""
-    fenced = re.search(r"```[\w-]*\s*\Z", text[:begin]) is not None
+    fenced = re.search(r"```[\w-]*\Z", text[:begin].rstrip()[-LABEL:]) is not None
     opened: list[str] = []
     count = {"{": 0, "[": 0}
     within = False
@@ -93,7 +99,9 @@ def _end(text: str, begin: int) -> int | None:
 
 def _inside(text: str, begin: int, end: int) -> bool:
     """Whether a value is a key's in an object of which the opening bracket is missing."""
-    return bool(re.search(r'"\s*:\s*\Z', text[:begin]) and re.match(r'\s*(?:[}\]]|,\s*")', text[end:]))
+    before = text[:begin].rstrip()
+    key = before.endswith(":") and before[:-1].rstrip().endswith('"')
+    return key and _KEY_ENDS.match(text, end) is not None
 
 
 def ends_early(text: str) -> bool:

@@ -15,7 +15,7 @@ import jsonschema_rs
 from curate.errors import AssayError
 from curate.text import strict_json
 from evaluation.judge.extract import Place, ends_early, places
-from evaluation.judge.thinking import set_aside
+from evaluation.judge.thinking import LONGEST, set_aside
 
 Class = Literal[
     "valid",
@@ -43,7 +43,8 @@ Class = Literal[
 order, if it breaks several); `wrong_value` is any rule the others do not name. The rest is not JSON and nothing else:
 `code_fence`, `text_*`: a JSON value with other text around it; `duplicate_key` to `too_deep`: what only a lax reader
 takes; `refusal`, `repetition` (the text runs in circles), `truncated` (JSON that ends too early), `syntax` (JSON that
-is broken within) and `no_answer` (no object or array begins anywhere) where no value can be found."""
+is broken within) and `no_answer` (no object or array begins anywhere, or the text is too long to be looked through)
+where no value can be found."""
 
 Rule = Literal["wrong_type", "missing_key", "invented_key", "wrong_enum", "wrong_value"]
 BROKEN: tuple[Rule, ...] = get_args(Rule)
@@ -202,7 +203,9 @@ def _not_json(answer: str, error: strict_json.InvalidJson, validator: jsonschema
         return Form("empty", "nothing but white space", frozenset[Flag]({"empty", *cut}))
     if error.kind != "syntax":
         return Form(error.kind, detail, frozenset(cut | signs(text)))
-    found = places(text)
+    found = places(text) if len(text) <= LONGEST else []
+    if len(text) > LONGEST:
+        detail += f"; of more than {LONGEST:,} characters, so no value is looked for within"
     begin, end, value, fits = _extract(text, found, validator)
     if value is not ABSENT:
         kind = _around(text, begin, end)

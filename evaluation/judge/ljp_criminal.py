@@ -8,6 +8,7 @@ one that is not is scored as it stands.
 """
 
 import re
+from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any
 
@@ -52,7 +53,13 @@ def text_of(output: str) -> str:
 def segments(text: str) -> Segments:
     """The values of each field in a text: by position between commas that are no number's, then between `|`."""
     inside = [match.span() for match in re.finditer(r"\d[\d|,.]+\d", text)]
-    commas = [at for at, char in enumerate(text) if char == "," and not any(a <= at <= b for a, b in inside)]
+    begins = [begin for begin, _ in inside]
+
+    def divides(at: int) -> bool:
+        before = bisect_right(begins, at) - 1
+        return before < 0 or at > inside[before][1]
+
+    commas = [match.start() for match in re.finditer(",", text) if divides(match.start())]
     parts = [text[begin:end] for begin, end in zip([0, *(at + 1 for at in commas)], [*commas, len(text)], strict=True)]
     found = [None if EMPTY in part else tuple(re.sub(r"\s", "", value) for value in part.split("|")) for part in parts]
     return tuple(found[place] if place < len(found) else None for place in range(len(FIELDS)))

@@ -24,6 +24,8 @@ FINAL = re.compile(
     re.DOTALL,
 )
 """gpt-oss's answer."""
+LONGEST = 1 << 20
+"""Characters of a reply that is not JSON alone in which anything is looked for; what is longer is no answer."""
 MOST = 256
 """Think parts of one reply that are set aside."""
 
@@ -35,6 +37,8 @@ def set_aside(output: str) -> tuple[str | None, bool]:
     is that value's. The answer is None where a think part does not end.
     """
     thought = False
+    if len(output) > LONGEST:
+        return output, thought
     for _ in range(MOST):
         before = re.match(r'[^{"\[]*\[?', output)
         found = [match for each in OPENED if (match := each.search(output)) and match.start() <= before.end()]  # type: ignore[union-attr]

@@ -86,8 +86,8 @@ def lighten(patch: pytest.MonkeyPatch) -> None:
 
 
 def in_fresh_process(work: Callable[[Path], None], folder: Path) -> None:
-    """Call a function of this module in a process of its own, which may fork: nothing else runs in it."""
-    code = f"import sys, pathlib, {__name__} as tests; tests.{work.__name__}(pathlib.Path(sys.argv[1]))"
+    """Call a function of a module of tests in a process of its own, which may fork: nothing else runs in it."""
+    code = f"import sys, pathlib, {work.__module__} as tests; tests.{work.__name__}(pathlib.Path(sys.argv[1]))"
     threads = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
     command = [sys.executable, "-c", code, str(folder)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=os.environ | threads, timeout=300)

@@ -10,13 +10,12 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -35,126 +34,11 @@ from evaluation.card.format import schema
 from evaluation.evaluate import evaluate
 from evaluation.judge.answer import Generated
 from evaluation.settings import Endpoint, EvaluationSettings, FullRecipe
+from tests.evaluation.scripted import Reply, Request, Script, Scripted, completion, conversations, echo, reply, serving
 from tests.tiny import ANSWERS, NOTICES, QUESTION, recipe_for, renderer_of, write_version
 
 SECRET = "sk-never-to-be-seen-0123456789"
 ROOT = Path(__file__).resolve().parents[3]
-
-
-@dataclass(frozen=True)
-class Request:
-    """One entry of the scripted server's log."""
-
-    question: str
-    body: dict[str, Any]
-    headers: dict[str, str]
-    path: str
-    time: float
-    tries: int
-    """Of this question, this one among them."""
-
-
-Reply = tuple[int, dict[str, str], bytes]
-Script = Callable[[Request], Reply | None]
-"""Says what is answered; None drops the connection."""
-
-
-def reply(body: Any, status: int = 200, **headers: str) -> Reply:
-    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return status, {name.replace("_", "-"): value for name, value in headers.items()}, raw
-
-
-def completion(text: str | None, finish_reason: str = "stop", **message: Any) -> dict[str, Any]:
-    said = {"role": "assistant", "content": text} | message
-    return {
-        "choices": [{"index": 0, "message": said, "finish_reason": finish_reason}],
-        "usage": {"prompt_tokens": 7, "completion_tokens": 3},
-    }
-
-
-def echo(request: Request) -> Reply:
-    return reply(completion(f"re: {request.question}"))
-
-
-class Scripted(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def __init__(self, script: Script) -> None:
-        self.script = script
-        self.log: list[Request] = []
-        self.answered: Counter[str] = Counter()
-        """How often each question was answered with status 200."""
-        self._lock = threading.Lock()
-        super().__init__(("127.0.0.1", 0), Handler)
-
-    def endpoint(self, **settings: Any) -> Endpoint:
-        return Endpoint(url=f"http://127.0.0.1:{self.server_address[1]}/v1", model="scripted", **settings)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that has left is no news."""
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Scripted
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        question = body["messages"][-1]["content"]
-        server = self.server
-        with server._lock:
-            tries = 1 + sum(request.question == question for request in server.log)
-            headers = {name.lower(): value for name, value in self.headers.items()}
-            request = Request(question, body, headers, self.path, time.monotonic(), tries)
-            server.log.append(request)
-        replied = server.script(request)
-        if replied is None:
-            self.close_connection = True
-            self.connection.shutdown(socket.SHUT_RDWR)
-            return
-        status, headers, raw = replied
-        if status == 200:
-            with server._lock:
-                server.answered[question] += 1
-        self.send_response(status)
-        for name, value in ({"content-type": "application/json"} | headers).items():
-            self.send_header(name, value)
-        self.send_header("content-length", str(len(raw)))
-        self.end_headers()
-        self.wfile.write(raw)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """The log is `Scripted.log`."""
-
-
-@contextmanager
-def serving(script: Script) -> Iterator[Scripted]:
-    server = Scripted(script)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
-@pytest.fixture
-def server() -> Iterator[Scripted]:
-    """It echoes, until a test gives it another script."""
-    with serving(echo) as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hardly any backoff."""
-    monkeypatch.setattr(module, "FIRST_WAIT", 0.001)
-
-
-def conversations(*questions: str) -> list[list[Message]]:
-    return [[{"role": "system", "content": "Be brief."}, {"role": "user", "content": each}] for each in questions]
 
 
 def numbered(count: int) -> list[list[Message]]:
@@ -187,10 +71,15 @@ def failure(server: Scripted, cache: Path, **settings: Any) -> AssayError:
 
 
 def test_what_is_asked_and_what_is_read(server: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SCRIPTED_KEY", f" {SECRET}\n")
+    monkeypatch.setenv("MOCK_API_KEY", f" {SECRET}\n")
     told = Told()
     answers = ask(
-        server.endpoint(key="SCRIPTED_KEY"), numbered(5), max_new_tokens=9, cache=tmp_path, progress=told, what="ask it"
+        server.endpoint(key="MOCK_API_KEY"),
+        numbered(5),
+        max_new_tokens=9,
+        cache=tmp_path,
+        progress=told,
+        what="ask it",
     )
     assert [answer.text for answer in answers] == [f"re: question {number}" for number in range(5)]
     assert {(answer.tokens, answer.tokens_in, answer.truncated, answer.logprob) for answer in answers} == {
@@ -283,7 +172,6 @@ PASSING: dict[str, Script] = {
         b'{"choices": [{"message": {"content": ""}}], "usage": {"prompt_tokens": 1e12}}'
     ),
     "error in a 200": lambda request: reply({"error": {"message": "upstream is busy", "code": 502}}),
-    "broken gzip": lambda request: reply(b"not gzip", content_encoding="gzip"),
 }
 
 
@@ -356,8 +244,13 @@ PAGE = (
 @pytest.mark.parametrize(
     ("status", "body", "said", "remedy"),
     [
-        (401, {"error": {"message": f"Incorrect API key: {SECRET}"}}, "Incorrect API key: (the key)", "SCRIPTED_KEY"),
-        (403, {"error": {"message": "Not for you."}}, "Not for you.", "SCRIPTED_KEY"),
+        (
+            401,
+            {"error": {"message": f"Incorrect API key: {SECRET}"}},
+            "Incorrect API key: (the key)",
+            "MOCK_API_KEY",
+        ),
+        (403, {"error": {"message": "Not for you."}}, "Not for you.", "MOCK_API_KEY"),
         (404, {"error": {"message": "The model `scripted` does not exist"}}, "does not exist", "`model`"),
         (404, PAGE, "Not [31mhere a a", "`url`"),
         (400, {"object": "error", "message": "maximum context length is 64"}, "length is 64", "objects"),
@@ -375,9 +268,9 @@ def test_a_refusal_ends_the_run_at_once(
     said: str,
     remedy: str,
 ) -> None:
-    monkeypatch.setenv("SCRIPTED_KEY", SECRET)
+    monkeypatch.setenv("MOCK_API_KEY", SECRET)
     server.script = lambda request: reply(body, status)
-    error = failure(server, tmp_path, key="SCRIPTED_KEY", concurrency=1)
+    error = failure(server, tmp_path, key="MOCK_API_KEY", concurrency=1)
     assert f"status {status} " in error.message
     assert said in error.message
     assert remedy in error.remedy
@@ -387,11 +280,11 @@ def test_a_refusal_ends_the_run_at_once(
 
 
 def test_redirects_are_not_followed(server: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SCRIPTED_KEY", SECRET)
+    monkeypatch.setenv("MOCK_API_KEY", SECRET)
     with serving(echo) as other:
         elsewhere = f"http://127.0.0.1:{other.server_address[1]}/v1/chat/completions"
         server.script = lambda request: reply(b"", 307, location=elsewhere)
-        error = failure(server, tmp_path, key="SCRIPTED_KEY", concurrency=1)
+        error = failure(server, tmp_path, key="MOCK_API_KEY", concurrency=1)
         assert elsewhere in error.remedy
         assert other.log == []
 
@@ -399,12 +292,12 @@ def test_redirects_are_not_followed(server: Scripted, tmp_path: Path, monkeypatc
 def test_a_key_that_is_missing_is_said_before_anything_is_asked(
     server: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("SCRIPTED_KEY", raising=False)
+    monkeypatch.delenv("MOCK_API_KEY", raising=False)
     for value, wrong in ((None, "is not set"), ("", "is not set"), (f"{SECRET}\nX-Evil: 1", "holds characters")):
         if value is not None:
-            monkeypatch.setenv("SCRIPTED_KEY", value)
-        with pytest.raises(AssayError, match=f"environment variable SCRIPTED_KEY {wrong}") as error:
-            one(server, tmp_path, key="SCRIPTED_KEY")
+            monkeypatch.setenv("MOCK_API_KEY", value)
+        with pytest.raises(AssayError, match=f"environment variable MOCK_API_KEY {wrong}") as error:
+            one(server, tmp_path, key="MOCK_API_KEY")
         assert SECRET not in str(error.value)
     assert server.log == []
 
@@ -510,8 +403,8 @@ def test_equal_questions_are_asked_once_and_others_anew(server: Scripted, tmp_pa
 
 
 def test_a_server_that_dies_half_way(server: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SCRIPTED_KEY", SECRET)
-    settings = {"concurrency": 3, "retries": 1, "key": "SCRIPTED_KEY"}
+    monkeypatch.setenv("MOCK_API_KEY", SECRET)
+    settings = {"concurrency": 3, "retries": 1, "key": "MOCK_API_KEY"}
     left = iter(range(5))
     server.script = lambda request: echo(request) if next(left, None) is not None else reply(b"", 503)
     with pytest.raises(AssayError, match="5 of 12 rows are answered and kept; the same command goes on"):
@@ -523,7 +416,7 @@ def test_a_server_that_dies_half_way(server: Scripted, tmp_path: Path, monkeypat
     assert [answer.text for answer in answers] == [f"re: question {number}" for number in range(12)]
     assert [done for _, done, _, _ in told.calls] == list(range(5, 13))
     assert server.answered == Counter(f"question {number}" for number in range(12)), "none is answered twice"
-    monkeypatch.delenv("SCRIPTED_KEY")
+    monkeypatch.delenv("MOCK_API_KEY")
     asked = len(server.log)
     assert ask(server.endpoint(**settings), numbered(12), max_new_tokens=9, cache=tmp_path) == answers
     assert len(server.log) == asked
@@ -663,7 +556,7 @@ def test_an_evaluation_that_the_server_leaves_half_way(
     server: Scripted, tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The whole way, free and constrained: gone on with, nothing asked twice, and the key nowhere in the store."""
-    monkeypatch.setenv("SCRIPTED_KEY", SECRET)
+    monkeypatch.setenv("MOCK_API_KEY", SECRET)
     right = json.dumps(ANSWERS[0])
 
     def takes_no_logprobs(request: Request) -> Reply:
@@ -673,7 +566,7 @@ def test_an_evaluation_that_the_server_leaves_half_way(
 
     left = iter(range(11))
     server.script = lambda request: takes_no_logprobs(request) if next(left, None) is not None else reply(b"", 502)
-    endpoint = server.endpoint(key="SCRIPTED_KEY", concurrency=1, retries=1, price={"input": 1, "output": 10})
+    endpoint = server.endpoint(key="MOCK_API_KEY", concurrency=1, retries=1, price={"input": 1, "output": 10})
     systems = {"free": {"model": endpoint.model_dump()}, "held": {"model": endpoint.model_dump(), "constrained": True}}
     recipe = recipe_for(model_folder)
     settings = EvaluationSettings.model_validate({"rows": 8, "systems": systems, "resamples": 100})

@@ -1,0 +1,113 @@
+"""A model folder's tokenizer, read as what comes from elsewhere: within bounds, with patterns that end."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from curate.errors import AssayError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+LARGEST = 256 << 20
+"""Bytes of tokenizer.json that are read; those of 260,000 tokens have 33 MB."""
+REMEDY = "Save the model's fast tokenizer there: AutoTokenizer.from_pretrained(MODEL).save_pretrained(FOLDER)."
+
+
+def read_tokenizer(folder: Path) -> "tuple[Tokenizer, dict[str, str]]":
+    """The tokenizer of tokenizer.json, and the special tokens that tokenizer_config.json names, `eos_token` say.
+
+    Raises:
+        AssayError: a file is not there or cannot be read, is larger than LARGEST, or has a pattern that may take time
+            exponential in a text (`repeats_a_choice`).
+    """
+    from tokenizers import Tokenizer
+
+    path, config = folder / "tokenizer.json", folder / "tokenizer_config.json"
+    if not path.is_file():
+        raise AssayError(f"{folder}: no tokenizer.json.", remedy="Save the model's fast tokenizer there.")
+    if (size := path.stat().st_size) > LARGEST:
+        raise AssayError(f"{path}: {size:,} bytes; a tokenizer of at most {LARGEST:,} is read.", remedy=REMEDY)
+    try:
+        said = json.loads(config.read_bytes())
+        tokens = {name: _content(value) for name, value in said.items() if name.endswith("_token") and value}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise AssayError(f"{config}: cannot be read: {type(error).__name__}: {error}", remedy=REMEDY) from None
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises no narrower one
+        raise AssayError(f"{path}: no tokenizer: {error}", remedy=REMEDY) from None
+    parts = (tokenizer.normalizer, tokenizer.pre_tokenizer, tokenizer.decoder)
+    for pattern in _patterns([json.loads(part.__getstate__()) for part in parts if part is not None]):
+        if repeats_a_choice(pattern):
+            raise AssayError(
+                f"{path}: the pattern {pattern[:200]!r} repeats a group that matches in more than one way, so that a "
+                "text can keep it busy for ever.",
+                remedy="Write it without such a group, or name another model.",
+            )
+    return tokenizer, tokens
+
+
+def _content(token: Any) -> str:
+    """The text of a special token, which may be an object."""
+    text = token["content"] if isinstance(token, dict) else token
+    if not isinstance(text, str):
+        raise TypeError(f"{text!r} is no token")
+    return text
+
+
+def _patterns(part: Any) -> Iterator[str]:
+    """The regular expressions of a part of a tokenizer."""
+    if isinstance(part, dict):
+        if isinstance(part.get("Regex"), str):
+            yield part["Regex"]
+        part = list(part.values())
+    if isinstance(part, list):
+        for each in part:
+            yield from _patterns(each)
+
+
+_TOKEN = re.compile(
+    r"""\\[pPxu]\{[^}]*\}|\\.|(?P<open>\((?:\?(?:<?[=!]|[a-zA-Z-]*:|>|<\w+>|\#[^)]*\)?))?)|(?P<close>\))"""
+    r"""|(?P<many>[*+]|\{\d*,\d*\})|(?P<times>\{\d+\})|(?P<maybe>\?)|(?P<either>\|)|(?P<class>\[)|.""",
+    re.DOTALL,
+)
+
+
+def repeats_a_choice(pattern: str) -> bool:
+    """Whether a pattern repeats a group that may match in more than one way: by a quantifier or an alternative inside.
+
+    The patterns of tokenizers in use do not. Oniguruma goes back over each combination, of which there are as many as
+    2 to the length of a text.
+    """
+    choices = [False]  # for each group that is open, whether it has one
+    closed = False  # whether the group that ended last, right before here, has one
+    at = 0
+    while at < len(pattern):
+        token = _TOKEN.match(pattern, at)
+        assert token is not None  # noqa: S101 - the last alternative matches anything
+        at = _class_end(pattern, token.end()) if token["class"] else token.end()
+        if token["open"]:
+            choices.append(False)
+        elif token["close"] and len(choices) > 1:
+            closed = choices.pop()
+            choices[-1] |= closed
+            continue
+        elif (token["many"] or token["times"]) and closed:
+            return True
+        elif token["many"] or token["maybe"] or token["either"]:
+            choices[-1] = True
+        closed = False
+    return False
+
+
+def _class_end(pattern: str, at: int) -> int:
+    """Where the class of characters ends whose opening bracket stands before `at`; classes stand in classes."""
+    depth = 1
+    while at < len(pattern) and depth:
+        char = pattern[at]
+        at += 2 if char == "\\" else 1
+        depth += (char == "[") - (char == "]")
+    return at
