@@ -16,6 +16,7 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import jsonschema_rs
 import yaml
@@ -284,9 +285,11 @@ def _target_schema(path: Path, record: dict[str, Any]) -> dict[str, Any] | None:
             )
         return None
     try:
-        schema: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        schema = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(schema, dict):
+            raise ValueError(f"expected an object, found {type(schema).__name__}")
         jsonschema_rs.validator_for(schema)
-    except ValueError as error:  # not JSON, or not a schema: ValidationError is one too
+    except (ValueError, RecursionError) as error:  # not JSON, or not a schema: ValidationError is a ValueError
         raise _wrong(path, "(whole file)", f"expected a JSON Schema: {error}") from None
     properties = set(schema.get("properties", {}))
     if properties != documented:
@@ -302,9 +305,14 @@ def _target_schema(path: Path, record: dict[str, Any]) -> dict[str, Any] | None:
 def _row_schema(name: str, record: dict[str, Any], target_schema: dict[str, Any] | None, file: Path) -> dict[str, Any]:
     schema = _json_schema(record, "schema.record", file)
     # Its own $id keeps the target schema's inner references (`#/$defs/...`) pointing into itself.
-    inner = {"$id": f"urn:assay:target:{name}"}
+    inner = {"$id": f"urn:assay:target:{quote(name)}"}
     schema["properties"]["target"] = {"type": "null"} if target_schema is None else inner | target_schema
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": f"record of {name}"} | schema
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": f"record of {name}"} | schema
+    try:
+        jsonschema_rs.validator_for(schema)
+    except ValueError as error:  # of an option of a field, for the target's schema has been looked at
+        raise _wrong(file, "schema.record", f"its options make no JSON Schema: {error}") from None
+    return schema
 
 
 def _json_schema(prop: dict[str, Any], key: str, file: Path) -> dict[str, Any]:

@@ -195,6 +195,13 @@ def test_any_bytes_are_read_by_every_reader(content: bytes) -> None:
             assert isinstance(row, (dict, Unread))
 
 
+def test_an_archive_that_sends_its_reader_before_the_file_begins_is_told_of(written: Written) -> None:
+    """A zip without its first byte: its end says that the files begin one byte before it."""
+    assert messages(written("a.zip", zip_of({"a.jsonl": b'{"a": 1}\n'})[1:])) == [
+        "a header names a place before the file's beginning"
+    ]
+
+
 def test_headers_of_archives_that_make_no_sense(written: Written) -> None:
     packed = zip_of({"é.txt": b"first"})
     assert "UnicodeDecodeError" in messages(written("f.zip", packed.replace("é".encode(), b"\xff\xff")))[0]
