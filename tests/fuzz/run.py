@@ -25,6 +25,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from tests.fuzz.target import INSERTED
+
 ROOT = Path(__file__).parents[2]
 MEMORY = 3 << 30
 """Bytes that the process of a target may have."""
@@ -93,7 +95,8 @@ def _watched(name: str, keep: Path, seconds: float, seed: int, engine: str) -> i
         if child.returncode < 0 and (keep / "input").is_file():
             _keep(keep, f"ended by {signal.Signals(-child.returncode).name}", (keep / "input").read_bytes(), "")
         elif child.returncode:
-            raise SystemExit(f"{name}: the fuzzer itself failed, see {keep / 'log'}")
+            _keep(keep, "the fuzzer itself failed", b"", (keep / "log").read_text(errors="replace"))
+            break
     return tried
 
 
@@ -140,7 +143,8 @@ def _fuzz(name: str, keep: Path, seconds: float, seed: int, engine: str) -> None
     for number, each in enumerate(seeds):
         (keep / "corpus").mkdir(exist_ok=True)
         (keep / "corpus" / f"seed-{number}").write_bytes(each)
-    escaped = ("".join(f"\\x{byte:02x}" for byte in word) for word in target.words if len(word) <= 64)
+    words = [word for word in (*target.words, *INSERTED) if len(word) <= 64]  # more libFuzzer does not take
+    escaped = ("".join(f"\\x{byte:02x}" for byte in word) for word in words)
     (keep / "words").write_text("".join(f'"{word}"\n' for word in escaped))
     flags = [f"-max_total_time={int(seconds)}", f"-seed={seed + 1}", "-max_len=65536", "-rss_limit_mb=0"]
     atheris.Setup([name, *flags, f"-dict={keep / 'words'}", "-print_final_stats=1", str(keep / "corpus")], check)

@@ -13,6 +13,8 @@ Option = TypeVar("Option")
 
 TIMES = (1, 1, 1, 1, 2, 30, 400)
 """How often an inserted piece stands one after the other: what is nested or long is more than most seeds hold."""
+INSERTED = (b"\0", b"\xff", b"\n")
+"""What is tried anywhere."""
 LONGEST_INPUT = 1 << 16
 """Bytes."""
 
@@ -35,7 +37,7 @@ class Target:
         """Seeds with pieces replaced, left out, repeated, or taken from another seed."""
         if self.led:
             return st.binary(min_size=24, max_size=120)
-        return _changed(tuple(self.seeds()), (*self.words, b"\0", b"\xff", b"\n"))
+        return _changed(tuple(self.seeds()), (*self.words, *INSERTED))
 
 
 @st.composite
