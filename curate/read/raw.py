@@ -361,7 +361,8 @@ def _until_broken(rows: Iterator[Row | Unread]) -> Iterator[Row | Unread]:
     except BROKEN as error:
         if _is_the_systems(error):
             raise
-        nowhere = isinstance(error, OSError) and error.errno == errno.EINVAL
+        # Told alike whether the bytes lie on the disk or in memory.
+        nowhere = (isinstance(error, OSError) and error.errno == errno.EINVAL) or "negative seek value" in str(error)
         said = "a header names a place before the file's beginning" if nowhere else f"{type(error).__name__}: {error}"
         yield Unread(said, None, "")
 
