@@ -305,11 +305,11 @@ def _target_schema(path: Path, record: dict[str, Any]) -> dict[str, Any] | None:
 def _row_schema(name: str, record: dict[str, Any], target_schema: dict[str, Any] | None, file: Path) -> dict[str, Any]:
     schema = _json_schema(record, "schema.record", file)
     # Its own $id keeps the target schema's inner references (`#/$defs/...`) pointing into itself.
-    inner = {"$id": f"urn:assay:target:{quote(name)}"}
+    inner = {"$id": f"urn:assay:target:{quote(name, safe='')}"}
     schema["properties"]["target"] = {"type": "null"} if target_schema is None else inner | target_schema
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": f"record of {name}"} | schema
     try:
-        jsonschema_rs.validator_for(schema)
+        jsonschema_rs.validator_for(schema, offline=True)
     except ValueError as error:  # of an option of a field, for the target's schema has been looked at
         raise _wrong(file, "schema.record", f"its options make no JSON Schema: {error}") from None
     return schema

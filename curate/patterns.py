@@ -47,6 +47,15 @@ def compile_pattern(pattern: str) -> "re2._Regexp":
         ) from None
 
 
+def compile_start(pattern: str) -> "re2._Regexp":
+    """A pattern to be matched at the beginning of a line with its line break, before which `$` is, as in `re`.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return compile_pattern(f"(?m){pattern}")
+
+
 def _as_in_re(token: re.Match[str]) -> str:
     """A piece of a pattern of `re` that RE2 takes otherwise."""
     if token[0] == "{,":
@@ -69,7 +78,10 @@ def _as_in_re(token: re.Match[str]) -> str:
 def matches(pattern: "re2._Regexp", text: str) -> Iterator["re2._Match"]:
     """Its matches in a text, one after the other as `re.finditer` gives them; their groups are bytes, UTF-8."""
     data = text.encode()
+    last = None
     for match in pattern.finditer(data):
-        at = match.start()
-        if at == len(data) or data[at] & 0xC0 != 0x80:  # nothing is matched, within a letter
+        start, _ = span = match.span()
+        within = start < len(data) and data[start] & 0xC0 == 0x80  # nothing, found within a letter
+        if not within and span != last:  # the wrapper finds nothing twice, where it lies ahead
             yield match
+        last = span

@@ -12,24 +12,22 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import date, datetime
 from datetime import time as time_of_day
-from difflib import get_close_matches
 from functools import wraps
 from numbers import Number
-from typing import Any
+from typing import Any, cast
 
-from jinja2 import StrictUndefined, TemplateError, Undefined, nodes, pass_context
+from jinja2 import StrictUndefined, Undefined, nodes, pass_context
 from jinja2 import filters as jinja_filters
-from jinja2.environment import Environment
 from jinja2.exceptions import SecurityError
 from jinja2.runtime import Context, LoopContext, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from jinja2.utils import _PassArg
 from jinja2.tests import TESTS as JINJA_TESTS
-from jinja2.visitor import NodeTransformer
+from jinja2.utils import _PassArg
+
+from curate.template_check import LAZY, NODE, ORDERS, Checked
 
 MOST_MADE = 256 << 20
 """Characters that the expressions of one row, or one rendering, may make; a value counts as NODE of them."""
-NODE = 64
 MOST_BITS = 4096
 """Of a whole number that is multiplied."""
 LONGEST_NEEDLE = 1000
@@ -37,14 +35,21 @@ LONGEST_NEEDLE = 1000
 LONGEST_TIME = 10.0
 """Seconds of the processor for matching patterns; RE2 is linear a match, not for all matches of a text."""
 
+
+def _names(text: str) -> list[str]:
+    return text.split()
+
+
 METHODS: dict[str, tuple[type, ...]] = (
     dict.fromkeys(
-        "capitalize casefold endswith find isalnum isalpha isascii isdecimal isdigit islower isnumeric isspace "
-        "istitle isupper join lower lstrip partition removeprefix removesuffix replace rfind rindex rpartition rsplit "
-        "rstrip split splitlines startswith strip swapcase title upper".split(),
+        _names(
+            "capitalize casefold endswith find isalnum isalpha isascii isdecimal isdigit islower isnumeric "
+            "isspace istitle isupper join lower lstrip partition removeprefix removesuffix replace rfind rindex "
+            "rpartition rsplit rstrip split splitlines startswith strip swapcase title upper"
+        ),
         (str,),
     )
-    | dict.fromkeys("get items keys values".split(), (dict,))
+    | dict.fromkeys(["get", "items", "keys", "values"], (dict,))
     | dict.fromkeys(["count", "index"], (str, list, tuple))
     | {"isoformat": (date, time_of_day), "cycle": (LoopContext,), "changed": (LoopContext,)}
 )
@@ -56,29 +61,11 @@ ATTRIBUTES: dict[type, frozenset[str]] = {
     datetime: frozenset({"hour", "minute", "second", "microsecond"}),
     time_of_day: frozenset({"hour", "minute", "second", "microsecond"}),
     tuple: frozenset({"grouper", "list"}),  # of what `groupby` gives
-    LoopContext: frozenset(
-        "index index0 revindex revindex0 first last length depth depth0 previtem nextitem".split()
-    ),
+    LoopContext: frozenset(_names("index index0 revindex revindex0 first last length depth depth0 previtem nextitem")),
 }
 """Attributes that may be read, beside an object's own keys."""
 DIRECTIVE = re.compile(r"%(?:\([^)]*\))?[-+ #0]*([0-9.]*(?:\*|[0-9]{3})[0-9.*]*)?")
 """Of `format`; its group is a width or precision that is too large."""
-STATEMENTS = (
-    nodes.Template,
-    nodes.Output,
-    nodes.For,
-    nodes.If,
-    nodes.Assign,
-    nodes.AssignBlock,
-    nodes.With,
-    nodes.Block,
-    nodes.Macro,
-    nodes.CallBlock,
-    nodes.FilterBlock,
-    nodes.ExprStmt,
-)
-
-
 SCALARS = {int, float, bool, type(None)}
 
 
@@ -103,8 +90,8 @@ class Bounded(Context):
         self.left -= characters
         if self.left < 0:
             raise Overrun(
-                f"makes more than {MOST_MADE >> 20} MiB of text of one row, or {MOST_MADE // NODE:,} values: a bound that "
-                "holds for all of its expressions together, and for a template"
+                f"makes more than {MOST_MADE >> 20} MiB of text of one row, or {MOST_MADE // NODE:,} values: "
+                "a bound for all of its expressions together, and for a template"
             )
 
     def tick(self) -> None:
@@ -147,15 +134,14 @@ class Bounded(Context):
         Raises:
             TypeError: it has none that is the same each time, as what `map` gives before `list`.
         """
-        if type(value) is not str:
-            if isinstance(value, (list, tuple, dict)):
-                self.made(value)
-                _expect_data(value)
-            elif not isinstance(value, Undefined):  # which raises, and says what is undefined
-                _expect_data(value)
-            value = str(value)
-        self.spend(len(value))
-        return value
+        if type(value) is str:
+            said: str = value
+        else:
+            if not isinstance(value, Undefined):  # of which text says what is undefined
+                _expect_data(self.made(value))
+            said = str(value)
+        self.spend(len(said))
+        return said
 
 
 def _expect_data(value: Any) -> None:
@@ -212,10 +198,10 @@ def _joined(context: Bounded, between: str, texts: list[str]) -> str:
 @pass_context
 def replace(context: Bounded, text: Any, old: Any, new: Any, count: int | None = None) -> str:
     """Jinja's `replace`."""
-    text, old, new = context.text(text), context.text(old), context.text(new)
-    times = text.count(old) if count is None or count < 0 else min(count, text.count(old))
-    context.spend(max(0, len(text) + times * (len(new) - len(old))))
-    return text.replace(old, new, times)
+    whole, old, new = context.text(text), context.text(old), context.text(new)
+    times = whole.count(old) if count is None or count < 0 else min(count, whole.count(old))
+    context.spend(max(0, len(whole) + times * (len(new) - len(old))))
+    return whole.replace(old, new, times)
 
 
 @pass_context
@@ -290,16 +276,25 @@ def _jinjas(name: str) -> Callable[..., Any]:
     return filter_
 
 
-LAZY = "map select selectattr reject rejectattr".split()
-"""Filters that are told another filter or a test by its name."""
 FILTERS: dict[str, Callable[..., Any]] = (
-    {name: _jinjas(name) for name in [*LAZY, *"abs count float int length".split()]}
+    {name: _jinjas(name) for name in [*LAZY, "abs", "count", "float", "int", "length"]}
     | {
         name: counted(_jinjas(name))
-        for name in "capitalize dictsort first groupby items last list lower max min reverse sort title "
-        "truncate unique upper wordcount".split()
+        for name in _names(
+            "capitalize dictsort first groupby items last list lower max min reverse sort title truncate unique upper "
+            "wordcount"
+        )
     }
-    | {"d": default, "default": default, "join": counted(join), "replace": replace, "format": formatted, "round": rounded, "sum": counted(add_up), "tojson": counted(to_json)}
+    | {
+        "d": default,
+        "default": default,
+        "join": counted(join),
+        "replace": replace,
+        "format": formatted,
+        "round": rounded,
+        "sum": counted(add_up),
+        "tojson": counted(to_json),
+    }
     | {"string": pass_context(lambda context, value: context.text(value)), "trim": counted(_trim)}
 )
 """Jinja's filters that may be used."""
@@ -312,7 +307,7 @@ def _within(context: Bounded, value: Any, container: Any) -> bool:
     return value in container
 
 
-def _comparing(test: Callable[[Any, Any], Any]) -> Callable[..., Any]:
+def _comparing(test: Any) -> Callable[..., Any]:
     @pass_context
     def comparing(context: Bounded, left: Any, right: Any) -> Any:
         return test(left, context.made(right))
@@ -320,12 +315,13 @@ def _comparing(test: Callable[[Any, Any], Any]) -> Callable[..., Any]:
     return comparing
 
 
-ORDERS = ("== eq equalto != ne > gt greaterthan >= ge < lt lessthan <= le").split()
 TESTS: dict[str, Callable[..., Any]] = (
     {
-        name: JINJA_TESTS[name]
-        for name in "boolean defined divisibleby even false float integer iterable lower mapping none number odd "
-        "sequence string true undefined upper".split()
+        name: cast("Callable[..., Any]", JINJA_TESTS[name])
+        for name in _names(
+            "boolean defined divisibleby even false float integer iterable lower mapping none number odd sequence "
+            "string true undefined upper"
+        )
     }
     | {name: _comparing(JINJA_TESTS[name]) for name in ORDERS}
     | {"in": _within}
@@ -343,7 +339,7 @@ def _method(name: str) -> Callable[..., Any]:
         if not isinstance(value, METHODS[name]):
             raise TypeError(f"{type(value).__name__} has no {name}()")
         if name == "join":
-            return context.made(_joined(context, value, list(*args)))
+            return _joined(context, str(value), list(*args))
         if name == "replace":
             return replace(context, value, *args, **kwargs)
         if name in BACKWARDS and args:
@@ -398,7 +394,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self.globals = dict(functions or {})
 
     def _generate(self, source: nodes.Template, *args: Any, **kwargs: Any) -> str:
-        return super()._generate(_Checked(self).visit(source), *args, **kwargs)
+        return super()._generate(Checked(self).visit(source), *args, **kwargs)
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         """An object's key, or an attribute of the list; never a method."""
@@ -430,179 +426,12 @@ class Sandbox(ImmutableSandboxedEnvironment):
             return left + right if numbers else context.made(left + right)  # type: ignore[attr-defined]
         if operator == "**" or not (numbers or isinstance(left, Undefined) or isinstance(right, Undefined)):
             raise SecurityError(f"{operator}: expressions multiply and divide numbers only, and take no powers")
-        if operator == "*" and isinstance(left, int) and isinstance(right, int):
-            if left.bit_length() + right.bit_length() > MOST_BITS:
-                raise Overrun(f"*: makes a number of more than {MOST_BITS} bits")
+        whole = operator == "*" and isinstance(left, int) and isinstance(right, int)
+        if whole and left.bit_length() + right.bit_length() > MOST_BITS:
+            raise Overrun(f"*: makes a number of more than {MOST_BITS} bits")
         return super().call_binop(context, operator, left, right)
 
 
 @pass_context
 def _finalized(context: Bounded, value: Any) -> str:
     return context.text(value)
-
-
-class _Checked(NodeTransformer):
-    """Refuses what may not be named, and has counted what is made."""
-
-    def __init__(self, environment: Environment) -> None:
-        self.environment = environment
-        self.repeated = False
-        """Whether within what may run several times."""
-        self.within_literal = False
-        """Whether within a list, tuple or object that is counted with all that is in it."""
-        self.functions = {"caller", *environment.globals}
-
-    def _filter(self, node: nodes.Expr, name: str, args: Iterable[nodes.Expr] = ()) -> nodes.Filter:
-        made = nodes.Filter(node, name, list(args), [], None, None, lineno=node.lineno)
-        return made.set_environment(self.environment)  # type: ignore[return-value]
-
-    def generic_visit(self, node: nodes.Node, *args: Any, **kwargs: Any) -> nodes.Node:
-        if isinstance(node, nodes.Stmt) and not isinstance(node, STATEMENTS):
-            raise self._refused(node, f"{type(node).__name__.lower()} is no statement that templates have here")
-        return super().generic_visit(node, *args, **kwargs)
-
-    def _refused(self, node: nodes.Node, message: str) -> TemplateError:
-        return TemplateError(message if node.lineno in (None, 1) else f"line {node.lineno}: {message}")
-
-    def _expect(self, node: nodes.Node, kind: str, name: str, known: Iterable[str]) -> None:
-        names = [each for each in known if each.isidentifier() or each in ORDERS]
-        if name not in names:
-            near = get_close_matches(name, names, 1, 0.7)
-            said = f"; did you mean {near[0]}?" if near else ""
-            raise self._refused(node, f"No {kind} named {name!r} may be used{said}; docs/expressions.md has them all")
-
-    def visit_Template(self, node: nodes.Template) -> nodes.Node:
-        self.functions |= {macro.name for macro in node.find_all(nodes.Macro)}
-        return self.generic_visit(node)
-
-    def visit_Filter(self, node: nodes.Filter) -> nodes.Node:
-        if node.name.isidentifier() or "." in node.name:
-            self._expect(node, "filter", node.name, self.environment.filters)
-        if node.name in LAZY:
-            place = int(node.name in ("selectattr", "rejectattr"))
-            if node.dyn_args is not None:
-                raise self._refused(node, f"{node.name} takes its arguments one by one, not as *list")
-            if len(node.args) > place:
-                told = node.args[place]
-                if not (isinstance(told, nodes.Const) and isinstance(told.value, str)):
-                    if node.name == "map" or not isinstance(told, nodes.Const):
-                        raise self._refused(node, f"{node.name} takes a name in quotes, not a value")
-                elif node.name == "map":
-                    self._expect(node, "filter", told.value, self.environment.filters)
-                else:
-                    self._expect(node, "test", told.value, self.environment.tests)
-        return self.generic_visit(node)
-
-    def visit_Test(self, node: nodes.Test) -> nodes.Node:
-        self._expect(node, "test", node.name, self.environment.tests)
-        return self.generic_visit(node)
-
-    def visit_Name(self, node: nodes.Name) -> nodes.Node:
-        if node.name in ("self", "super"):
-            raise self._refused(node, f"`{node.name}` is Jinja's own; write _row[{node.name!r}] for a column of that name")
-        return node
-
-    def visit_Call(self, node: nodes.Call) -> nodes.Node:
-        if isinstance(node.node, nodes.Getattr):
-            name = node.node.attr
-            self._expect(node, "method", name, METHODS)
-            args = [self.visit(each) for each in (node.node.node, *node.args)]
-            call = self._filter(args[0], f".{name}", args[1:])
-            call.kwargs = [self.visit(each) for each in node.kwargs]
-            if node.dyn_args is not None or node.dyn_kwargs is not None:
-                raise self._refused(node, f"{name}() takes its arguments one by one, not as *list or **object")
-            return call
-        if not isinstance(node.node, nodes.Name):
-            raise self._refused(node, "only methods that are named can be called, as text.strip()")
-        self._expect(node, "function", node.node.name, self.functions)
-        return self.generic_visit(node)
-
-    def visit_Pow(self, node: nodes.Pow) -> nodes.Node:
-        raise self._refused(node, "**: expressions take no powers")
-
-    def visit_Mul(self, node: nodes.Mul) -> nodes.Node:
-        return self._numbers(node)
-
-    def visit_Mod(self, node: nodes.Mod) -> nodes.Node:
-        return self._numbers(node)
-
-    def _numbers(self, node: nodes.BinExpr) -> nodes.Node:
-        for side in (node.left, node.right):
-            if isinstance(side, (nodes.List, nodes.Tuple, nodes.Dict, nodes.Concat)) or (
-                isinstance(side, nodes.Const) and isinstance(side.value, str)
-            ):
-                raise self._refused(node, f"{node.operator}: of numbers only; join texts by ~")
-        return self.generic_visit(node)
-
-    def visit_List(self, node: nodes.List) -> nodes.Node:
-        return self._literal(node)
-
-    def visit_Dict(self, node: nodes.Dict) -> nodes.Node:
-        return self._literal(node)
-
-    def visit_Tuple(self, node: nodes.Tuple) -> nodes.Node:
-        return self._literal(node) if node.ctx == "load" else node
-
-    def _literal(self, node: nodes.Expr) -> nodes.Node:
-        outermost, self.within_literal = not self.within_literal, True
-        self.generic_visit(node)
-        self.within_literal = not outermost
-        if not outermost or all(isinstance(leaf, (nodes.Const, nodes.Filter)) for leaf in _leaves(node)):
-            return node  # what a filter gives has been counted
-        return self._filter(node, " made")
-
-    def visit_Concat(self, node: nodes.Concat) -> nodes.Node:
-        parts = [self.visit(each) for each in node.nodes]
-        return self._filter(parts[0], " concatenated", parts[1:])
-
-    def visit_Getitem(self, node: nodes.Getitem) -> nodes.Node:
-        sliced = isinstance(node.arg, nodes.Slice)
-        self.generic_visit(node)
-        return self._filter(node, " made") if sliced else node
-
-    def visit_Compare(self, node: nodes.Compare) -> nodes.Node:
-        self.generic_visit(node)
-        if self.repeated:
-            node.expr = self._filter(node.expr, " made")
-            for operand in node.ops:
-                operand.expr = self._filter(operand.expr, " made")
-        return node
-
-    def visit_For(self, node: nodes.For) -> nodes.Node:
-        if node.recursive:
-            raise self._refused(node, "for: loops cannot be recursive here")
-        size = nodes.Const(_size(node))
-        self._repeat(node)
-        node.iter = self._filter(node.iter, " looped", [size])
-        return node
-
-    def visit_Macro(self, node: nodes.Macro) -> nodes.Node:
-        return self._macro(node)
-
-    def visit_CallBlock(self, node: nodes.CallBlock) -> nodes.Node:
-        return self._macro(node)
-
-    def _macro(self, node: nodes.Macro | nodes.CallBlock) -> nodes.Node:
-        size = nodes.Const(_size(node))
-        self._repeat(node)
-        node.body.insert(0, nodes.ExprStmt(self._filter(nodes.Const(None), " spent", [size]), lineno=node.lineno))
-        return node
-
-    def _repeat(self, node: nodes.Node) -> None:
-        within, self.repeated = self.repeated, True
-        self.generic_visit(node)
-        self.repeated = within
-
-
-def _leaves(node: nodes.Node) -> Iterator[nodes.Node]:
-    if isinstance(node, (nodes.List, nodes.Tuple, nodes.Dict, nodes.Pair)):
-        for each in node.iter_child_nodes():
-            yield from _leaves(each)
-    else:
-        yield node
-
-
-def _size(node: nodes.Node) -> int:
-    """What one pass through a statement costs, in nodes."""
-    text = sum(len(each.data) for each in node.find_all(nodes.TemplateData))
-    return sum(1 for _ in node.find_all(nodes.Node)) + text // NODE

@@ -8,11 +8,6 @@ import yaml
 FAST_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """Safe either way; libyaml's is eight times faster, where PyYAML was built with it."""
 
-DEEPEST = 50
-"""Levels of what people write by hand."""
-MOST_NODES = 100_000
-"""Values of it: a few lines of aliases can stand for billions."""
-
 
 def bounded_events(text: str, deepest: int) -> Iterator[yaml.Event]:
     """The events of a YAML text, before anything is made of them.
@@ -36,55 +31,85 @@ def bounded_events(text: str, deepest: int) -> Iterator[yaml.Event]:
         yield event
 
 
+LONGEST, DEEPEST, MOST = 1 << 20, 100, 100_000
+"""Characters, levels and values of a document that a person writes."""
+
+
 def load_yaml(text: str) -> Any:
-    """The document that a text holds.
+    """The document that a text holds, of LONGEST characters, DEEPEST levels and MOST values, each alias written out.
 
     Raises:
-        yaml.YAMLError: it holds none, or a key is given twice.
-        ValueError: a date that there is not, nesting deeper than DEEPEST, or more than MOST_NODES values.
+        yaml.YAMLError: it holds none, a key is given twice, or something is no text, number, date, list or mapping.
+        ValueError: it is beyond these bounds, or holds a date that there is not.
     """
-    _require_finite(text)
+    if len(text) > LONGEST:
+        raise ValueError(f"longer than {LONGEST:,} characters")
+    _expect_bounded(text)
     return yaml.load(text, Loader=_Loader)  # noqa: S506
 
 
-def _require_finite(text: str) -> None:
-    """See to it that a text's lists, mappings and scalars, each alias counted as all that it stands for, have an end.
+def _expect_bounded(text: str) -> None:
+    """Count what a document comes to with its aliases written out, as loading shares what they name and using does not.
 
     Raises:
-        ValueError: there are more than MOST_NODES, or an alias stands within what it stands for.
+        ValueError: it is beyond the bounds, or an alias stands in what it names.
     """
-    nodes = 0
-    known: dict[str, int] = {}
-    opened: list[tuple[str | None, int]] = []
+    anchors: dict[str, tuple[int, int]] = {}
+    """Values and levels of what has a name."""
+    open_: list[tuple[str | None, int, int]] = [(None, 0, 0)]
+    """Name, values and levels of each collection around; first the whole."""
     for event in bounded_events(text, DEEPEST):
         if isinstance(event, yaml.AliasEvent):
-            if event.anchor in (anchor for anchor, _ in opened):
-                raise ValueError(f"the alias *{event.anchor} stands within what it stands for")
-            nodes += known.get(event.anchor, 0)
-        elif isinstance(event, yaml.CollectionEndEvent):
-            anchor, begin = opened.pop()
-            known[anchor or ""] = nodes - begin
-        elif isinstance(event, yaml.NodeEvent):
-            nodes += 1
-            known[event.anchor or ""] = 1
-            if isinstance(event, yaml.CollectionStartEvent):
-                opened.append((event.anchor, nodes - 1))
-        if nodes > MOST_NODES:
-            raise ValueError(f"more than {MOST_NODES:,} values, aliases counted as what they stand for")
+            if event.anchor in [name for name, _, _ in open_]:
+                raise ValueError(f"*{event.anchor} stands in what it names, on line {event.start_mark.line + 1}")
+            found = anchors.get(event.anchor, (1, 0))  # loading tells what has no name
+        elif isinstance(event, yaml.ScalarEvent):
+            found = (1, 0)
+            if event.anchor:
+                anchors[event.anchor] = found
+        elif isinstance(event, (yaml.SequenceStartEvent, yaml.MappingStartEvent)):
+            open_.append((event.anchor, 1, 0))
+            continue
+        elif isinstance(event, (yaml.SequenceEndEvent, yaml.MappingEndEvent)):
+            name, values, levels = open_.pop()
+            found = (values, levels + 1)
+            if name:
+                anchors[name] = found
+        else:
+            continue
+        name, values, levels = open_[-1]
+        open_[-1] = (name, values + found[0], max(levels, found[1]))
+        if open_[-1][1] > MOST or len(open_) - 1 + found[1] > DEEPEST:
+            line = event.start_mark.line + 1
+            raise ValueError(
+                f"more than {MOST:,} values or {DEEPEST} levels with its aliases written out, on line {line}"
+            )
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which a key given twice is an error: by itself PyYAML silently takes the last."""
+    """YAML in which a key given twice is an error, as PyYAML silently takes the last; and of its types those of JSON,
+    and dates."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        known: set[Any] = set()
-        for index, key in enumerate(keys):
-            if not isinstance(key, Hashable):
-                break  # which is an error below
-            if key in known:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} is given twice", node.value[index][0].start_mark
-                )
-            known.add(key)
+        seen: set[Hashable] = set()
+        for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, Hashable):
+                if key in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"the key {key!r} is given twice", key_node.start_mark
+                    )
+                seen.add(key)
         return super().construct_mapping(node, deep)
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        if len(node.value) > 100:  # of sixtieths (1:30:00) each takes longer than the one before
+            raise yaml.constructor.ConstructorError(None, None, "a number of more than 100 digits", node.start_mark)
+        return int(super().construct_yaml_int(node))
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
+for _type in ("binary", "omap", "pairs", "set"):
+    del _Loader.yaml_constructors[f"tag:yaml.org,2002:{_type}"]

@@ -5,6 +5,7 @@ bytes. The report is one file that loads nothing, and every text of a row in it 
 """
 
 import json
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -48,6 +49,11 @@ EXCERPT = 300
 """Characters shown of a row's text."""
 RARE = 0.01
 """A label is called rare if a smaller share of the rows kept has it."""
+CODE = re.compile(r"(?<!`)`([^`]+)`(?!`)")
+MARKUP = re.compile(r"[\\`*_\[\]<>#|~$&]|(?<=[A-Za-z]):(?=//)|(?<=\bwww)\.|^[-+=]|^\d+[.)]")
+"""What Markdown takes for more than text."""
+STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Characters that no text shows, and by which it shows another."""
 BARS = 12
 """Values of a distribution that get a bar of their own; the rarer ones share the last."""
 
@@ -63,11 +69,11 @@ def write_card(folder: Path, manifest: DatasetManifest, contract: Contract) -> N
     rows = pa.concat_tables([pq.read_table(folder / f"{split}.parquet", columns=["language"]) for split in SPLITS])
     languages = [code for code, count in _ranked(rows["language"]) if code != "und" and count >= rows.num_rows / 100]
     front = {
-        "pretty_name": contract.name,
-        "license": contract.properties.get("license"),
+        "pretty_name": _one_line(contract.name),
+        "license": _one_line(contract.properties.get("license", "")),
         "language": languages,
         "task_categories": ["text-generation"],
-        "tags": list(contract.tags),
+        "tags": [_one_line(tag) for tag in contract.tags],
         "size_categories": [_size_category(rows.num_rows)],
         "configs": [
             {
@@ -76,7 +82,8 @@ def write_card(folder: Path, manifest: DatasetManifest, contract: Contract) -> N
             }
         ],
     }
-    header = yaml.safe_dump({key: value for key, value in front.items() if value}, sort_keys=False, allow_unicode=True)
+    front = {key: value for key, value in front.items() if value}
+    header = yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=float("inf"))
     page = report_environment().get_template("card.md.jinja")
     text = page.render(header=header, manifest=manifest.content(), contract=contract, splits=SPLITS)
     (folder / "README.md").write_text(text, encoding="utf-8")
@@ -136,9 +143,38 @@ def report_environment() -> SandboxedEnvironment:
     )
     environment.filters["number"] = lambda value: f"{value:,}"
     environment.filters["percent"] = lambda share: "<0.1%" if 0 < share < 0.0005 else f"{100 * share:.1f}%"
-    environment.filters["json"] = lambda value: json.dumps(value, indent=2, ensure_ascii=False)
-    environment.filters["cell"] = lambda text: " ".join(text.split()).replace("|", "\\|")
+    environment.filters["json"] = as_json
+    environment.filters["prose"] = prose
+    environment.filters["code"] = code
     return environment
+
+
+def as_json(value: Any) -> str:
+    """A value as JSON of several lines, in which nothing steers what shows it."""
+    lines = json.dumps(value, indent=2, ensure_ascii=False).split("\n")
+    return "\n".join(STEERING.sub(lambda char: f"\\u{ord(char[0]):04x}", line) for line in lines)
+
+
+def prose(text: str) -> str:
+    """A contract's words as Markdown of one line that is text and nothing else: no tag, link, picture or heading.
+
+    What stands between two backticks stays code, which is as inert.
+    """
+    parts = CODE.split(_one_line(text))
+    return "".join(code(part) if at % 2 else MARKUP.sub(_inert, part) for at, part in enumerate(parts))
+
+
+def code(text: str) -> str:
+    """A contract's words as a piece of code in Markdown, which may stand in a table."""
+    return f"`{_one_line(text).replace('`', chr(0x2019)) or ' '}`".replace("|", "\\|")
+
+
+def _one_line(text: str) -> str:
+    return STEERING.sub(lambda char: f"⟨U+{ord(char[0]):04X}⟩", " ".join(text.split()))
+
+
+def _inert(sign: re.Match[str]) -> str:
+    return {"<": "&lt;", ">": "&gt;", "&": "&amp;"}.get(sign[0], f"{sign[0][:-1]}\\{sign[0][-1]}")
 
 
 def _size_category(rows: int) -> str:

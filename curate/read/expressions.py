@@ -90,9 +90,7 @@ def unique(context: Bounded, values: Any, case_sensitive: bool = True, attribute
 
 
 @pass_context
-def groupby(
-    context: Bounded, values: Any, attribute: Any, default: Any = None, case_sensitive: bool = True
-) -> Any:
+def groupby(context: Bounded, values: Any, attribute: Any, default: Any = None, case_sensitive: bool = True) -> Any:
     """Jinja's `groupby`, for which texts that differ in case differ."""
     return sync_do_groupby(context.environment, values, attribute, default, case_sensitive)
 
@@ -131,27 +129,22 @@ def sub(context: Bounded, text: str, pattern: str, replacement: str) -> str:
 
 _compiled = lru_cache(compile_pattern)
 
-FILTERS: dict[str, Callable[..., Any]] = {
-    "findall": findall,
-    "sub": sub,
-    "unique": unique,
-} | {
-    name: counted(function)
-    for name, function in {
-        "guanaco_turns": guanaco_turns,
-        "fold": fold,
-        "iso_date": iso_date,
-        "pluck": pluck,
-        "from_json": from_json,
-        "from_python": from_python,
-        "zip": lambda values, *others: [list(each) for each in zip(values, *others, strict=True)],
-        "object": as_object,
-        "pick": pick,
-        "omit": lambda value, *keys: {key: inner for key, inner in value.items() if key not in keys},
-        "spoken_by": spoken_by,
-        "groupby": groupby,
-    }.items()
+_PLAIN: dict[str, Any] = {
+    "guanaco_turns": guanaco_turns,
+    "fold": fold,
+    "iso_date": iso_date,
+    "pluck": pluck,
+    "from_json": from_json,
+    "from_python": from_python,
+    "zip": lambda values, *others: [list(each) for each in zip(values, *others, strict=True)],
+    "object": as_object,
+    "pick": pick,
+    "omit": lambda value, *keys: {key: inner for key, inner in value.items() if key not in keys},
+    "spoken_by": spoken_by,
+    "groupby": groupby,
 }
+FILTERS = {name: counted(function) for name, function in _PLAIN.items()}
+FILTERS |= {"findall": findall, "sub": sub, "unique": unique}
 """What expressions may use beside Jinja's own filters."""
 
 

@@ -19,6 +19,7 @@ from pydantic import Field, field_serializer, field_validator, model_validator
 from curate.cache import cache_folder, keyed_folder
 from curate.errors import AssayError
 from curate.hashing import digest, file_digest
+from curate.patterns import compile_start
 from curate.read.sniff import format_by_name
 from curate.stage import Settings
 
@@ -83,10 +84,7 @@ class Options(Settings):
     @field_validator("record_start", "record_separator")
     @classmethod
     def _pattern(cls, pattern: str | None) -> str | None:
-        try:
-            groups = re.compile(pattern or "").groupindex
-        except re.error as error:
-            raise ValueError(f"no regular expression: {error}") from None
+        groups = compile_start(pattern or "").groupindex
         if taken := {"text", "name", "number"} & groups.keys():
             raise ValueError(f"a group named {min(taken)!r}, which every row of text has: give it another name")
         return pattern

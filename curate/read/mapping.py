@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from numbers import Number
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import orjson
 from jinja2 import Undefined, nodes
@@ -25,7 +25,7 @@ from curate.read.message_tree import gathered
 from curate.read.raw import Files, Row, Unread
 from curate.read.shapes import Recognised, Shape, recognise
 from curate.record import KEYS, content_id
-from curate.sandbox import counted
+from curate.sandbox import Bounded, counted
 from curate.stage import Settings
 
 UNDERIVABLE = "label_underivable"
@@ -267,7 +267,7 @@ class Mapper:
 
     def _values(self, columns: Row) -> Row:
         """What each expression gives."""
-        context = self._template.new_context(columns, shared=True)
+        context = cast("Bounded", self._template.new_context(columns, shared=True))
         try:
             for _ in self._template.root_render_func(context):
                 pass

@@ -5,12 +5,16 @@ import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
+from curate.patterns import compile_pattern, compile_start
 from curate.read.document import text_of
 from curate.read.encoding import SAMPLE, UTF8, Encoding, Rejoined, head_of, in_utf8, is_utf8, told
 from curate.read.files import Options
 from curate.read.raw_row import LONGEST_ROW, Row, Unread, bounded_lines, how_encoded, shown, too_long
+
+if TYPE_CHECKING:
+    import re2
 
 WIDE = ("utf-16", "utf-32")
 """Encodings in which a line's end is more than one byte."""
@@ -42,25 +46,29 @@ def passages(stream: IO[bytes], name: str, options: Options) -> Iterator[Row | U
     whole, and which is of no row. What stands before the first start is a row too; what is blank is none, and blank
     lines around a text are not its own.
     """
-    start = None if options.record_start is None else re.compile(options.record_start)
-    separator = None if options.record_separator is None else re.compile(options.record_separator)
+    start = None if options.record_start is None else compile_start(options.record_start)
+    separator = None if options.record_separator is None else compile_pattern(options.record_separator)
     none: dict[str, str | None] = dict.fromkeys(start.groupindex) if start else {}
     reader = _Reader(stream, name, options)
     passage = _Passage(1, none)
     number = 0
     for at, line in enumerate(reader.lines(), 1):
         words = reader.words(line)
-        begins = start.match(words) if start else None
-        ends = separator is not None and separator.fullmatch(words.rstrip()) is not None
+        begins = start.match(words.encode(errors="replace")) if start else None
+        ends = separator is not None and separator.fullmatch(words.rstrip().encode(errors="replace")) is not None
         if begins is not None or ends:
             if row := reader.row(passage, number + 1):
                 number += 1
                 yield row
-            passage = _Passage(at + ends, begins.groupdict() if begins else none)
+            passage = _Passage(at + ends, _groups(begins) if begins else none)
         if not ends:
             passage.add(line)
     if row := reader.row(passage, number + 1):
         yield row
+
+
+def _groups(match: "re2._Match") -> dict[str, str | None]:
+    return {name: None if found is None else found.decode() for name, found in match.groupdict().items()}
 
 
 class _Reader:

@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath, PureWindowsPath
-from typing import IO, Any
+from typing import IO, Any, TypeGuard
 
 import xxhash
 
@@ -348,7 +348,7 @@ BROKEN = (
 )
 
 
-def _is_the_systems(error: Exception) -> bool:
+def _is_the_systems(error: Exception) -> TypeGuard[OSError]:
     """Whether it is no fault of the file's bytes: what gzip and bz2 raise of those has no number, and a place before
     the file's beginning, which an archive's header may name, is an invalid argument."""
     return isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)

@@ -39,8 +39,8 @@ class Render(Stage):
     libraries: ClassVar[tuple[str, ...]] = LIBRARIES
     reasons: ClassVar[dict[str, str]] = {
         "special_token": "the row's own words hold the model's special tokens, or its reasoning the tags around it",
-        "refused": "the chat template has no words for the row's turns (a tool's, or one role twice in turn), or a template makes "
-        "more of it than it may",
+        "refused": "the chat template has no words for the row's turns (a tool's, or one role twice in turn), or a "
+        "template makes more of it than it may",
     }
 
     task: Beside = Field(description="Task template: templates/tasks/NAME.jinja, or a path beside the recipe.")

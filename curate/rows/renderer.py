@@ -44,7 +44,7 @@ IGNORED = -100
 
 
 class Refusal(AssayError):
-    """A template has no words for a row, as its `raise_exception` says, or makes more of it than `curate.sandbox` lets it."""
+    """A template has no words for a row, as its `raise_exception` says, or makes more of it than it may."""
 
 
 class _Refused(TemplateError):

@@ -101,7 +101,7 @@ def test_no_line_is_lost(lines: list[str], starts: bool) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"record_start": "("}, "no regular expression"),
+        ({"record_start": "("}, "is no pattern of RE2"),
         ({"record_start": "(?P<text>x)"}, "a group named 'text'"),
         ({"record_start": "x", "record_separator": ""}, "either `record_start` or `record_separator`"),
     ],
