@@ -118,6 +118,17 @@ def packed() -> list[bytes]:
     return [gzip.compress(content, mtime=0), lzma.compress(content), bz2.compress(content), zstd]
 
 
+def encoded() -> list[bytes]:
+    """A table in encodings that its bytes show, and in such as they can only be guessed by."""
+    text = "question,answer\nÇa va? «Oui» Grüße,日本語 текст\n" * 3
+    names = ("utf-16", "utf-16-le", "utf-32", "utf-8-sig", "gb18030")
+    return [
+        *(text.encode(name) for name in names),
+        "Grüße,ça va\n".encode("cp1252"),
+        "日本語,です\n".encode("shift_jis"),
+    ]
+
+
 FRONT_MATTER = (
     b"---\nlicense: mit\nscore: 1.5\nwhen: 2020-01-01\ntags:\n  - a\n  - 'b: c'\ninner: {a: [1, ~]}\n---\nText\n"
 )
@@ -239,5 +250,6 @@ TARGETS = (
     ),
     target("packed", "a.jsonl", packed),
     target("archives", "a.zip", archives, (b"PK\x03\x04", b"../", b"/", b"ustar")),
+    target("encoded", "a.csv", encoded, (b"\xff\xfe", b"\xef\xbb\xbf", b"\x81", b"\xa4\xa4", b"charset=", b"\0")),
     target("unnamed", "a", lambda: [lines(), table_text(","), TEXT, FRONT_MATTER, *packed(), *tables(), *archives()]),
 )
