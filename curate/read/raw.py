@@ -6,6 +6,7 @@ is packed and what it holds is told by its bytes; by its name only where they do
 """
 
 import bz2
+import errno
 import gzip
 import io
 import lzma
@@ -15,7 +16,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath, PureWindowsPath
-from typing import IO, Any
+from typing import IO, Any, TypeGuard
 
 import xxhash
 
@@ -196,7 +197,7 @@ def _looked_at(file: InputFile) -> tuple[str | None, str | None, Content]:
                 return archive, file.format, UNKNOWN
             return packing, named, sniff(inner, named, file.options.encoding)[0]
     except BROKEN as error:
-        if isinstance(error, OSError) and error.errno is not None:
+        if _is_the_systems(error):
             raise unopened(file.path, error) from None
         return packing, named, UNKNOWN
 
@@ -335,14 +336,23 @@ BROKEN = (
 )
 
 
+def _is_the_systems(error: Exception) -> TypeGuard[OSError]:
+    """Whether it is no fault of the file's bytes: what gzip and bz2 raise of those has no number, and a place before
+    the file's beginning, which an archive's header may name, is an invalid argument."""
+    return isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)
+
+
 def _until_broken(rows: Iterator[Row | Unread]) -> Iterator[Row | Unread]:
     """Rows up to where their bytes turn out to be broken, then one Unread that says how."""
     try:
         yield from rows
     except BROKEN as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # the system's; what gzip and bz2 raise of broken data has no number
-        yield Unread(f"{type(error).__name__}: {error}", None, "")
+        if _is_the_systems(error):
+            raise
+        # Told alike whether the bytes lie on the disk or in memory.
+        nowhere = (isinstance(error, OSError) and error.errno == errno.EINVAL) or "negative seek value" in str(error)
+        said = "a header names a place before the file's beginning" if nowhere else f"{type(error).__name__}: {error}"
+        yield Unread(said, None, "")
 
 
 def _zip(stream: IO[bytes], file: InputFile, budget: Budget) -> Iterator[Row | Unread]:

@@ -383,6 +383,29 @@ def test_an_unreadable_file_is_named(tmp_path: Path, name: str, content: str, me
         Contract.load(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [("true", "expected an object, found bool"), ('{"a":' * 5000 + "1" + "}" * 5000, "maximum recursion depth")],
+)
+def test_a_target_schema_that_is_no_object_or_too_deep_is_named(tmp_path: Path, schema: str, message: str) -> None:
+    (write(tmp_path, CONTRACT) / "target.schema.json").write_text(schema)
+    with pytest.raises(AssayError, match=rf"target\.schema\.json: \(whole file\): .*{message}"):
+        Contract.load(tmp_path)
+
+
+def test_an_option_that_makes_no_schema_is_named(tmp_path: Path) -> None:
+    document = deepcopy(CONTRACT)
+    role = document["schema"][0]["properties"][0]["items"]["properties"][0]
+    role["logicalTypeOptions"] = {"pattern": "("}
+    with pytest.raises(AssayError, match=r"schema\.record: its options make no JSON Schema: .*regex"):
+        Contract.load(write(tmp_path, document))
+
+
+def test_a_contract_may_have_any_name(tmp_path: Path) -> None:
+    schema = Contract.load(write(tmp_path, CONTRACT | {"name": "[1] é"})).row_schema
+    assert not jsonschema_rs.validator_for(schema).is_valid({"turns": []})
+
+
 def test_a_missing_target_schema_is_an_error_not_a_free_answer(tmp_path: Path) -> None:
     with pytest.raises(AssayError, match=r"schema\.record\.target: .*there is no target\.schema\.json"):
         Contract.load(write(tmp_path, CONTRACT, target=None))

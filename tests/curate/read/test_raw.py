@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from curate.hashing import file_digest
 from curate.read import raw as read
-from curate.read.raw import Files, InputFile, Unread, find_files, read_rows
+from curate.read.raw import Files, InputFile, Unread, find_files, parse, read_rows
 from tests.curate.read.made import (
     PACKERS,
     Written,
@@ -193,6 +193,14 @@ def test_any_bytes_are_read_by_every_reader(content: bytes) -> None:
     for format in ("jsonl", "json", "csv", "tsv", "parquet", "arrow", "front_matter", "text"):
         for row in parsed(content, format):
             assert isinstance(row, (dict, Unread))
+
+
+def test_an_archive_that_sends_its_reader_before_the_file_begins_is_told_of(written: Written) -> None:
+    """A zip without its first byte: its end says that the files begin one byte before it."""
+    spoilt = zip_of({"a.jsonl": b'{"a": 1}\n'})[1:]
+    said = ["a header names a place before the file's beginning"]
+    assert messages(written("a.zip", spoilt)) == said
+    assert messages(parse(InputFile(Path("a.zip"), "a.zip", "", len(spoilt), None), spoilt)) == said
 
 
 def test_headers_of_archives_that_make_no_sense(written: Written) -> None:
