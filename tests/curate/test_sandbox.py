@@ -143,6 +143,25 @@ def test_what_is_made_is_bounded(source: str) -> None:
         evaluate({"text": TEXT, "list": LIST, "nones": [None] * 100_000})
 
 
+@pytest.mark.parametrize("filter_", ["map('upper')", "select", "unique", "reject", "list"])
+def test_what_is_gone_over_is_counted_before(filter_: str) -> None:
+    begun = time.thread_time()
+    with pytest.raises(Overrun):
+        compile_expression(f"text | {filter_} | list")({"text": "a" * (16 << 20)})
+    assert time.thread_time() - begun < 5
+
+
+def test_whole_numbers_of_one_hash_are_told_apart_in_linear_time() -> None:
+    numbers = [each * sys.hash_info.modulus for each in range(50_000)] * 2
+    assert compile_expression("n | unique | list")({"n": numbers}) == numbers[:50_000]
+    assert compile_expression("n | unique | list")({"n": [1, 1.0, True, 2**70, 2**70, "a", "A"]}) == [
+        1,
+        2**70,
+        "a",
+        "A",
+    ]
+
+
 def test_doubling_by_let_is_bounded() -> None:
     doubled = "text"
     for _ in range(12):
