@@ -27,7 +27,7 @@ LEAST_MEMORY = 512 << 20
 UNITS = {"MiB": 20, "GiB": 30}
 LEAST_ADDRESSES = 1200 << 20
 """Bytes of addresses (`ulimit -v`) that the libraries take beside the rows, in the process that starts the others."""
-M_ARENA_MAX = -8
+M_ARENA_MAX, M_MMAP_THRESHOLD = -8, -3
 """Of glibc's mallopt."""
 OUT_OF_MEMORY = 97
 """Exit status of a worker that got no more memory; no library's."""
@@ -64,7 +64,7 @@ def _as_text(size: int) -> str:
 
 def spare_addresses() -> None:
     """Where this process may have so many addresses and no more (`ulimit -v`), keep glibc from reserving 64 MiB of them
-    for every thread, here and in the processes that it starts.
+    for every thread, here and in the processes that it starts, and have it give back what large arrays took.
 
     Raises:
         AssayError: there are fewer than the libraries take, which would end the run by a crash in one of them.
@@ -82,6 +82,7 @@ def spare_addresses() -> None:
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
         libc.mallopt(M_ARENA_MAX, 2)
+        libc.mallopt(M_MMAP_THRESHOLD, 1 << 20)
 
 
 def set_up(workers: int, memory: int) -> None:

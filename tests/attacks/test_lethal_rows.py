@@ -90,7 +90,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     lighten(monkeypatch)
     project = Project(tmp_path / "project", sources=[{"files": ["*"]}])
     for number in range(2):
-        project.add(f"{number}.jsonl", make_rows(20, number))
+        project.add(f"{number}.jsonl", make_rows(12, number))
     return project
 
 
@@ -98,7 +98,7 @@ def add_line(project: Project) -> None:
     """A lethal row in the midst of others."""
     path = project.drop / "1.jsonl"
     lines = path.read_text().splitlines()
-    lines.insert(17, json.dumps({"text": LETHAL, "colour": "red", "count": 3}))
+    lines.insert(7, json.dumps({"text": LETHAL, "colour": "red", "count": 3}))
     path.write_text("\n\n" + "\n".join(lines) + "\n")  # two blank lines: the row's number is not the line's
 
 
@@ -125,11 +125,11 @@ def test_only_the_row_is_lost_that_ends_its_worker(stage: str, end: str, project
     how, words = ENDS[end]
     curated = project.curate(map_shards=lethal_at(stage, how, pool))
     (row,) = left_out(curated)
-    assert row["source"] | {"drop": None} == {"drop": None, "file": "1.jsonl", "row": 17}
+    assert row["source"] | {"drop": None} == {"drop": None, "file": "1.jsonl", "row": 7}
     assert row["stage"] == stage
     evidence = json.loads(row["evidence"])
     if stage == "read":
-        assert (row["reason"], evidence) == ("unreadable", {"message": words, "line": 20})
+        assert (row["reason"], evidence) == ("unreadable", {"message": words, "line": 10})
         assert json.loads(row["raw"])["text"] == LETHAL
     else:
         assert (row["reason"], evidence) == ("worker_died", {"message": words})
@@ -179,7 +179,7 @@ def test_a_run_again_gives_the_same(project: Project, pool: MapShards) -> None:
 
 def test_nothing_is_published_where_all_rows_are_compared_and_one_is_lethal(project: Project, pool: MapShards) -> None:
     add_line(project)
-    with pytest.raises(AssayError, match=r"Stage duplicates: keys, row 0 of 0\.jsonl to row 20 of 1\.jsonl") as caught:
+    with pytest.raises(AssayError, match=r"Stage duplicates: keys, row 0 of 0\.jsonl to row 12 of 1\.jsonl") as caught:
         project.curate(map_shards=lethal_at("duplicates: keys", ENDS["segfault"][0], pool))
     assert "signal 11 (Segmentation fault), also when it was tried alone" in caught.value.message
     assert not (project.folder / "store/datasets/demo").exists()
