@@ -24,7 +24,7 @@ def bounded_events(text: str, deepest: int) -> Iterator[yaml.Event]:
         if isinstance(event, (yaml.SequenceStartEvent, yaml.MappingStartEvent)):
             depth += 1
             if depth > deepest:
-                line = event.start_mark.line + 1
+                line = event.start_mark.line + 1  # type: ignore[union-attr] # which what begins has
                 raise ValueError(f"nested deeper than {deepest} levels, on line {line}")
         elif isinstance(event, (yaml.SequenceEndEvent, yaml.MappingEndEvent)):
             depth -= 1
