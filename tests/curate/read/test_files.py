@@ -160,7 +160,9 @@ def test_files_that_cannot_be_found(tmp_path: Path, pattern: str, message: str, 
     assert remedy in error.value.remedy
 
 
-@pytest.mark.parametrize(("name", "content"), [("f.dat", b""), ("f.dat.gz", gzip.compress(b"words", mtime=0)), ("f", b"a b\n")])
+@pytest.mark.parametrize(
+    ("name", "content"), [("f.dat", b""), ("f.dat.gz", gzip.compress(b"words", mtime=0)), ("f", b"a b\n")]
+)
 def test_a_format_that_nothing_tells_is_asked_for(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     [file] = find_files(Files(files=[name]), tmp_path, tmp_path)
