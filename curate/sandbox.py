@@ -113,9 +113,9 @@ class Bounded(Context):
         elif kind in SCALARS:
             pass
         elif isinstance(value, (list, tuple)):
-            self.spend(NODE * (1 + len(value)))
+            self.spend(NODE * (1 + len(value)) + sum([len(each) for each in value if each.__class__ is str]))
             for each in value:
-                if each.__class__ not in SCALARS:
+                if each.__class__ is not str and each.__class__ not in SCALARS:
                     self.made(each)
         elif isinstance(value, dict):
             self.spend(NODE * (1 + len(value)))
