@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from assay.door import (
         check,
         check_index,
+        check_store,
         compare,
         contract,
         curate,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from assay.previews import Previews
     from assay.results import Adapter, Assayed, Checks, Comparison, IndexState, Scorecard, Scorecards, Version
     from assay.stage_list import RecipeSchema, Stages
+    from assay.whole_store import StoreState
     from curate.errors import AssayError
 
 __all__ = [
@@ -46,10 +48,12 @@ __all__ = [
     "Scorecard",
     "Scorecards",
     "Stages",
+    "StoreState",
     "Version",
     "WholeContract",
     "check",
     "check_index",
+    "check_store",
     "compare",
     "contract",
     "curate",
@@ -70,6 +74,7 @@ HOMES = {
     "Previews": "assay.previews",
     "RecipeSchema": "assay.stage_list",
     "Stages": "assay.stage_list",
+    "StoreState": "assay.whole_store",
     "WholeContract": "assay.contracts",
 }
 """Of what `assay.door` does not hold."""

@@ -115,7 +115,9 @@ def command(example: str, group: typer.Typer = app, name: str | None = None) -> 
                 status = 130
             except Exception as error:
                 if debug:
-                    traceback.print_exc()
+                    from curate.urls import masked
+
+                    sys.stderr.write(masked(traceback.format_exc()))
                 message, remedy = explain(error)
                 status = 1
             if status:
@@ -161,6 +163,15 @@ def output_kept() -> Iterator[None]:
         os.close(kept)
 
 
+NO_MEMORY = (
+    "Cannot allocate memory",
+    "failed to map segment",
+    "Failed to launch worker thread",
+    "can't start new thread",
+)
+"""Words of the system, of its loader, of Arrow and of Python where there is no more memory."""
+
+
 def explain(error: Exception) -> tuple[str, str]:
     """(what went wrong, what to do about it) for any error."""
     if isinstance(error, ShadowedError):
@@ -176,10 +187,17 @@ def explain(error: Exception) -> tuple[str, str]:
         return f"{where}{os.strerror(errno.ENOSPC)}. Nothing half-made was published.", (
             "Make room on the disk of the store (its cache/ may go) and run the same command again."
         )
+    if isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY):
+        return f"This process gets no more memory ({error}). Nothing half-made was published.", (
+            "Allow it more (`ulimit -v unlimited`, the container's limit), or use a machine that has more, and run the "
+            "same command again: what was finished is kept."
+        )
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename or 'The system'}: {error.strerror}.", "Mend that and run the same command again."
+    from curate.urls import masked
+
     return (
-        f"Unexpected {type(error).__name__}: {error}",
+        f"Unexpected {type(error).__name__}: {masked(str(error))}",
         "This is a defect of Assay; --debug shows where. Nothing half-made was published.",
     )
 
@@ -347,12 +365,23 @@ def preview(
 @command("assay check licences/0123456789abcdef")
 def check(
     version: Annotated[
-        str, typer.Argument(metavar="VERSION", help="Data set version: a folder, NAME/VERSION or NAME.")
-    ],
+        str | None, typer.Argument(metavar="VERSION", help="Data set version: a folder, NAME/VERSION or NAME.")
+    ] = None,
+    whole: Annotated[
+        bool, typer.Option("--all", help="Instead, hash every file of the store again: is it as it was written?")
+    ] = False,
     store: StoreFolder = STORE,
 ) -> Result:
-    """Read a published version again and prove from its files: no row lost, no leak, nothing cut."""
+    """Read a published version again and prove from its files: no row lost, no leak, nothing cut.
+
+    With --all read every version, adapter and scorecard, the index, the ledger and the cache."""
     with progress_bars() as bars:
+        if whole and version is None:
+            return assay.check_store(store=store, progress=bars)
+        if whole or version is None:
+            raise assay.AssayError(
+                "Check a version or all of the store?", remedy="Name a version, or the whole store with --all."
+            )
         return assay.check(version, store=store, progress=bars)
 
 

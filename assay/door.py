@@ -31,31 +31,8 @@ if TYPE_CHECKING:
     from assay.inspection import Inspection
     from assay.previews import Previews
     from assay.stage_list import RecipeSchema, Stages
+    from assay.whole_store import StoreState
     from evaluation.settings import FullRecipe
-
-__all__ = [
-    "Adapter",
-    "AssayError",
-    "Assayed",
-    "Checks",
-    "Comparison",
-    "IndexState",
-    "Scorecard",
-    "Scorecards",
-    "Version",
-    "check",
-    "check_index",
-    "compare",
-    "curate",
-    "evaluate",
-    "inspect",
-    "load",
-    "preview",
-    "rebuild_index",
-    "run",
-    "score",
-    "train",
-]
 
 # What libraries report to their makers is off, unless the user has said otherwise; they read it when imported.
 for _key, _value in {
@@ -101,7 +78,7 @@ def curate(
     target = _store(store)
     processes = available_cores() if workers is None else _positive("workers", workers)
     with process_pool(processes, progress) as map_shards:
-        tokenizer = prepare_tokenizer(loaded.fit.model, target.cache)
+        tokenizer = prepare_tokenizer(loaded.fit.model, target.cache, progress)
         curated = curate_drop(loaded, target, tokenizer_folder=tokenizer, map_shards=map_shards, progress=progress)
     return Version(curated.folder, Made(target, str(recipe), variant), curated.seconds, curated.cached)
 
@@ -283,6 +260,21 @@ def check(version: Version | Place, *, store: Place | None = None, progress: Pro
     return Checks(folder, check_version(folder, progress))
 
 
+def check_store(*, store: Place | None = None, progress: Progress = silent) -> "StoreState":
+    """Read a whole store again: every file of every version, adapter and scorecard against the hash that was published
+    with it, what each was made from, the index, the ledger and the cache.
+
+    Whether all is as it was written says `StoreState.passed`; `StoreState.require()` stops where something is not.
+
+    Args:
+        store: folder that Assay writes to.
+        progress: told how far it is.
+    """
+    from assay.whole_store import check_store as read_again
+
+    return read_again(_store(store), progress)
+
+
 def compare(
     one: Scorecard | Place,
     other: Scorecard | Place,
@@ -357,6 +349,8 @@ def preview(
 ) -> "Previews":
     """A few rows as record, messages and rendered text, the trained tokens marked. Publishes nothing.
 
+    Nothing that the recipe names is fetched: it may come from elsewhere.
+
     Args:
         recipe: a recipe's YAML file, or a packaged one's name.
         rows: how many that stay; those quarantined on the way come too.
@@ -367,12 +361,15 @@ def preview(
     Raises:
         AssayError: as of `curate`.
     """
-    from assay.previews import Previews, previews
+    from assay.previews import Previews, not_fetched, previews
+    from curate.reach import is_url
     from train.base_model import prepare_tokenizer
 
     loaded = _recipe(recipe, variant, drop)
     target = _store(store)
-    tokenizer = prepare_tokenizer(loaded.fit.model, target.cache)
+    if drop is None and is_url(loaded.drop):
+        raise not_fetched(loaded.drop)
+    tokenizer = prepare_tokenizer(loaded.fit.model, target.cache, fetch=False)
     return Previews(list(previews(loaded, target, tokenizer, _positive("rows", rows))))
 
 

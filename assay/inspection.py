@@ -129,10 +129,11 @@ def inspect(path: Path, sample: int, options: Mapping[str, Any] | None = None) -
 def _listed(path: Path) -> tuple[Path, list[str], list[str]]:
     """The drop, and the names of the files in it, and of the hidden ones."""
     if path.is_file():
+        path = path.resolve() if path.is_symlink() else path
         return path.parent, [path.name], []
     if not path.is_dir():
         raise AssayError(f"{path}: no such file or folder.", remedy="Name a file, or a folder of files.")
-    found = sorted(file.relative_to(path) for file in path.rglob("*") if file.is_file())
+    found = sorted(file.relative_to(path) for file in path.rglob("*") if not file.is_dir())
     hidden = [file.as_posix() for file in found if any(part.startswith(".") for part in file.parts)]
     names = [name for file in found if (name := file.as_posix()) not in set(hidden)]
     if not names:
@@ -158,6 +159,8 @@ def _found(drop: Path, name: str, cache: Path, options: dict[str, Any]) -> _Foun
     try:
         [file] = find_files(Files.model_validate(source), drop, cache)
     except AssayError:
+        return None
+    if file.unread:
         return None
     packing, format = form_of(file)
     if format == "text" and packing is None and "format" not in options and _has_front_matter(file.path):

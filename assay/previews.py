@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from assay.result import Result
 from curate.contract import Contract
+from curate.errors import AssayError
 from curate.read.mapping import Mapper, RowError, build_lookup
 from curate.read.raw import UNREADABLE, InputFile, Unread, find_files, read_rows
 from curate.read.shapes import SHAPES
@@ -22,6 +23,7 @@ from curate.sets.stage import SetStage
 from curate.stage import Context, RowStage
 from curate.store import Store
 from curate.table import Table
+from curate.urls import without_secrets
 from evaluation.settings import FullRecipe
 
 TRIES = 10
@@ -94,6 +96,9 @@ def previews(recipe: FullRecipe, store: Store, tokenizer_folder: Path, rows: int
     Raises:
         AssayError: as curation does.
     """
+    for source in (*recipe.sources, *recipe.lookups.values(), *recipe.decontaminate.references):
+        for name in source.fetched(recipe.drop):
+            raise not_fetched(name)
     with TemporaryDirectory() as cache:
         context = Context(recipe.drop, Contract.load(recipe.contract), store, Path(cache), tokenizer_folder)
         stages: list[RowStage] = []
@@ -102,6 +107,14 @@ def previews(recipe: FullRecipe, store: Store, tokenizer_folder: Path, rows: int
             assert isinstance(ready, RowStage)  # noqa: S101  those over all rows come last
             stages.append(ready)
         yield from _through(stages, recipe, rows)
+
+
+def not_fetched(name: str) -> AssayError:
+    """What is said of what a recipe names, where it is only looked at: it may come from elsewhere."""
+    return AssayError(
+        f"{without_secrets(name)!r} would have to be fetched, and a preview fetches nothing that a recipe names.",
+        remedy="Fetch it and name its folder, curate the recipe once you have read it, or name the drop with --drop.",
+    )
 
 
 def _through(stages: Sequence[RowStage], recipe: FullRecipe, rows: int) -> Iterator[Preview]:

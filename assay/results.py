@@ -1,6 +1,5 @@
 """Results: what was published, checked and compared, as values that a program can go on with."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from assay.result import Result
 from curate.errors import AssayError
-from curate.store import Store
+from curate.store import Store, verified
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -140,10 +139,7 @@ class Version(Published):
         }
 
     def _table(self, name: str) -> "Dataset":
-        path = self.folder / f"{name}.parquet"
-        if not path.is_file():
-            raise AssayError(f"{path}: no such file.", remedy="`assay check` says what else this version lacks.")
-        return read_dataset(path)
+        return read_dataset(verified(self.folder, f"{name}.parquet"))
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -200,8 +196,9 @@ class Scorecard(Published):
     @cached_property
     def card(self) -> dict[str, Any]:
         """The content of scorecard.json."""
-        card: dict[str, Any] = json.loads((self.folder / "scorecard.json").read_bytes())
-        return card
+        from evaluation.card.format import read_scorecard
+
+        return dict(read_scorecard(self.folder))
 
     @property
     def rows(self) -> int:
@@ -222,7 +219,7 @@ class Scorecard(Published):
     @cached_property
     def predictions(self) -> "Dataset":
         """One row per row and system: what was asked, answered and expected, and how it is judged."""
-        return read_dataset(self.folder / "predictions.parquet")
+        return read_dataset(verified(self.folder, "predictions.parquet"))
 
     @property
     def report(self) -> Path:

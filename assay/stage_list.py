@@ -13,10 +13,12 @@ from curate.read import ingest
 from curate.recipe import built_in_stages, in_order, outside_stages
 from curate.rows.validate import Validate
 from curate.sets.stage import SetStage
-from curate.stage import Stage
+from curate.stage import WORKER_DIED, Stage
 from curate.table import Table
 from evaluation.settings import FullRecipe
 
+OF_EVERY = {WORKER_DIED: "the process that judged the row ended, also with this row alone"}
+"""Why any stage over a row quarantines rows, beside its own reasons."""
 SHOWN = 60
 """Characters of a default that a table shows."""
 
@@ -57,7 +59,7 @@ class Stages(Result):
         ]
         reasons = [
             [each.name, each.judges, code, about] for each in self.stages for code, about in each.reasons.items()
-        ]
+        ] + [["every", "a row", code, about] for code, about in OF_EVERY.items()]
         return [
             Table("settings", "Settings", ["stage", "key", "default", "what it means"], settings, texts=4),
             Table("reasons", "Why rows go", ["stage", "judges", "reason", "what it means"], reasons, texts=4),
@@ -81,7 +83,8 @@ class Stages(Result):
                     "reasons": each.reasons,
                 }
                 for each in self.stages
-            ]
+            ],
+            "reasons_of_every": OF_EVERY,
         }
 
 

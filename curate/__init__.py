@@ -1,1 +1,7 @@
 """Raw drop to published data set version. Knows Arrow; knows neither Prefect nor torch."""
+
+import os
+
+# Arrow's own choice, mimalloc, takes a gigabyte of a process's memory as soon as it is asked for a byte: of a worker's
+# bound, or of `ulimit -v`. The system's allocator is as fast here. It is read when pyarrow is imported.
+os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")

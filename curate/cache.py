@@ -1,31 +1,42 @@
-"""The cache: a stage's work on a shard, kept in a folder that is named by all it depends on."""
+"""The cache: work that is kept, each piece in a folder that is named by all it depends on.
 
-import json
+Such an entry is there whole or not at all, and is sealed with the checksums of its files: whatever is read of it is
+compared with them, and an entry that has changed by itself is made anew.
+"""
+
 import os
+import shutil
+import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
+import xxhash
 
 from curate.distribution import Counts, distributions
-from curate.errors import AssayError
+from curate.engine import Alone, Narrowable, WorkerDied
+from curate.errors import AssayError, RotError
 from curate.examples import Example, first_examples
-from curate.hashing import digest
+from curate.hashing import canonical_json, checksum, digest
+from curate.progress import Progress, silent
 from curate.record import QUARANTINE_SCHEMA, SCHEMA
-from curate.stage import Outcome, RowStage, Stage
+from curate.stage import WORKER_DIED, Outcome, Reject, RowStage, Stage, divide
 from curate.store import DRAFT, drafted, locked, remove_abandoned
 
 DEFECT = "This is a defect of the stage; nothing was published. --debug shows where."
 StageT = TypeVar("StageT", bound=Stage)
+Made = TypeVar("Made")
 
 SUMMARY = 3
 """Raised whenever the cache is to hold something else about a shard."""
+SEAL = "checksums"
+"""The file of an entry that says what the others were when they were written: without it there is no entry."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +58,10 @@ class Shard:
     """Of the rows kept."""
 
     def kept(self) -> pa.Table:
-        return read_arrow(self.folder / "kept.arrow")
+        return read_arrow(intact(self.folder, "kept.arrow"))
 
     def quarantine(self) -> pa.Table:
-        return read_arrow(self.folder / "rejected.arrow")
+        return read_arrow(intact(self.folder, "rejected.arrow"))
 
 
 def cached_outcome(
@@ -67,11 +78,11 @@ def cached_outcome(
 
     Raises:
         AssayError: the outcome has lost or invented rows (law 1).
+        RotError: it is there, and its summary is damaged.
     """
-    key = digest([SUMMARY, key_of])
-    folder = keyed_folder(cache / "stages", key)
-    if (folder / "summary.json").is_file():
-        return Shard(folder, key, **json.loads((folder / "summary.json").read_bytes()), cached=True)
+    if (found := find_outcome(cache, key_of)) is not None:
+        return found
+    key = _outcome_key(key_of)
     outcome = compute()
     if rows_in is not None and outcome.kept.num_rows + outcome.rejected.num_rows != rows_in + outcome.made:
         raise AssayError(
@@ -90,15 +101,34 @@ def cached_outcome(
     }
 
     def write(draft: Path) -> None:
-        if before is not None and outcome.kept.equals(before.kept()):
+        # Which has just been read, and so compared with its checksum.
+        if before is not None and outcome.kept.equals(read_arrow(before.folder / "kept.arrow")):
             os.link(before.folder / "kept.arrow", draft / "kept.arrow")
         else:
             write_arrow(outcome.kept, draft / "kept.arrow")
         write_arrow(outcome.rejected, draft / "rejected.arrow")
         (draft / "summary.json").write_bytes(orjson.dumps(summary))
 
+    folder = keyed_folder(cache / "stages", key)
     cache_folder(folder, write)
     return Shard(folder, key, **summary, cached=False)
+
+
+def find_outcome(cache: Path, key_of: Any) -> Shard | None:
+    """The shard of the cache that `key_of` names, if it is there.
+
+    Raises:
+        RotError: its summary is damaged.
+    """
+    key = _outcome_key(key_of)
+    folder = keyed_folder(cache / "stages", key)
+    if not is_kept(folder):
+        return None
+    return Shard(folder, key, **orjson.loads(intact(folder, "summary.json").read_bytes()), cached=True)
+
+
+def _outcome_key(key_of: Any) -> str:
+    return digest([SUMMARY, key_of])
 
 
 @dataclass(frozen=True)
@@ -113,6 +143,52 @@ class StageTask(Generic[StageT]):
     @property
     def size(self) -> int:
         return self.shard.rows
+
+    def __str__(self) -> str:
+        if not self.size:
+            return "no rows"
+        begin, end = (self.shard.kept()["source"][at].as_py() for at in (0, self.size - 1))
+        more = f" to row {end['row']} of {end['file']} ({self.size} rows)" if self.size > 1 else ""
+        return f"row {begin['row']} of {begin['file']}{more}"
+
+
+@dataclass(frozen=True)
+class RowStageTask(StageTask[RowStage], Narrowable):
+    """What a stage over a row does with a shard; it can do without a row."""
+
+    def emptied(self) -> Self:
+        return self._of(0, 0)
+
+    def divided(self, alone: Alone) -> list[Self]:
+        middle = self.size // 2
+        return [self._of(0, middle), self._of(middle, self.size)] if middle else []
+
+    def _of(self, begin: int, end: int) -> Self:
+        outcome = Outcome(self.shard.kept().slice(begin, end - begin), QUARANTINE_SCHEMA.empty_table())
+        key = ["rows", self.shard.key, begin, end]
+        return replace(self, shard=cached_outcome(self.cache, key, end - begin, lambda: outcome))
+
+    def joined(self, results: Sequence[Shard]) -> Shard:
+        counters: Counter[str] = Counter()
+        examples: dict[str, list[Example]] = {}
+        for result in results:
+            counters.update(result.counters)
+            for rule, found in result.examples.items():
+                examples.setdefault(rule, []).extend(found)
+        outcome = Outcome(
+            pa.concat_tables([result.kept() for result in results]),
+            pa.concat_tables([result.quarantine() for result in results]),
+            dict(counters),
+            examples,
+            sum(result.made for result in results),
+        )
+        return cached_outcome(self.cache, ["joined", [result.key for result in results]], self.size, lambda: outcome)
+
+    def without(self, died: WorkerDied, nothing: Shard) -> Shard:
+        reject = Reject(0, WORKER_DIED, {"message": died.how})
+        rejected = divide(self.shard.kept(), self.stage.told_as, [reject]).rejected
+        key = ["left out", self.stage.key(), self.shard.key, died.how]
+        return cached_outcome(self.cache, key, self.size, lambda: Outcome(nothing.kept(), rejected))
 
 
 def run_stage(task: StageTask[RowStage]) -> Shard:
@@ -186,18 +262,157 @@ def keyed_folder(root: Path, key: str) -> Path:
 
 
 def cache_folder(folder: Path, write: Callable[[Path], None]) -> None:
-    """Fill a folder of the cache aside and rename it into place, so that it is there whole or not at all.
+    """Fill an entry aside, seal it and rename it into place, so that it is there whole or not at all.
 
-    The system writes it to the disk when it will: to wait for that would take a tenth of a run. After a power failure
-    the cache is best removed; what is published has been waited for.
+    The system writes it to the disk when it will: to wait for that would take a tenth of a run. What a power failure
+    leaves half-written does not agree with its seal; what is published has been waited for.
     """
     with drafted(folder.parent) as draft:
+        write(draft)
+        _seal(draft, folder)
+        while True:
+            try:
+                draft.rename(folder)
+                return
+            except OSError:
+                if is_kept(folder):  # another run has just made the same entry
+                    return
+                if not folder.is_dir():
+                    raise
+            _discard(folder)
+
+
+def cache_text(folder: Path, name: str, text: str) -> None:
+    """Make an entry of one file."""
+
+    def write(draft: Path) -> None:
+        (draft / name).write_text(text)
+
+    cache_folder(folder, write)
+
+
+def is_kept(folder: Path) -> bool:
+    """Whether an entry is there; whether it is sound shows when it is read."""
+    return (folder / SEAL).is_file()
+
+
+def intact(folder: Path, name: str) -> Path:
+    """A file of an entry, for the caller to read: its bytes are those that were written.
+
+    Raises:
+        RotError: they are not, or the entry's seal is damaged itself.
+    """
+    wanted = sealed(folder).get(name)
+    try:
+        found = checksum(folder / name)
+    except (FileNotFoundError, IsADirectoryError):
+        found = None
+    if found is None or wanted is None:
+        raise RotError(folder, f"{name} is missing")
+    if found != wanted:
+        raise RotError(folder, f"the bytes of {name} are not those that were written")
+    return folder / name
+
+
+def sealed(folder: Path) -> dict[str, str]:
+    """The files of an entry by name, each with its checksum.
+
+    Raises:
+        RotError: the seal is missing or damaged, or that of another entry.
+    """
+    try:
+        own, _, content = (folder / SEAL).read_bytes().partition(b"\n")
+    except FileNotFoundError:
+        raise RotError(folder, f"{SEAL} is missing") from None
+    if own != xxhash.xxh3_128_hexdigest(content).encode():
+        raise RotError(folder, f"the bytes of {SEAL} are not those that were written")
+    name, files = orjson.loads(content)
+    if name != _name(folder):
+        raise RotError(folder, f"it holds what was written as {name}")
+    found: dict[str, str] = files
+    return found
+
+
+def sound(folder: Path, progress: Progress = silent) -> bool:
+    """Whether an entry is there, all of it as it was written; one that is damaged is told and removed."""
+    if not is_kept(folder):
+        return False
+    try:
+        require_sound(folder)
+    except RotError as rot:
+        _remove(rot, progress)
+        return False
+    return True
+
+
+def require_sound(folder: Path) -> None:
+    """Read a whole entry.
+
+    Raises:
+        RotError: something of it is not as it was written, or was added since.
+    """
+    names = sealed(folder).keys()
+    for name in names:
+        intact(folder, name)
+    if added := sorted(_files(folder) - names - {SEAL}):
+        raise RotError(folder, f"{added[0]} was added to it")
+
+
+def mended(run: Callable[[], Made], progress: Progress = silent) -> Made:
+    """What `run` gives. An entry that it finds damaged is told and removed, and it runs again, which makes that anew.
+
+    Raises:
+        RotError: an entry was found damaged twice: the disk or the memory is at fault.
+    """
+    removed: set[Path] = set()
+    while True:
         try:
-            write(draft)
-            draft.rename(folder)
-        except OSError:
-            if not folder.is_dir():  # else another run has just made the same folder
+            return run()
+        except RotError as rot:
+            if rot.folder in removed:
                 raise
+            removed.add(rot.folder)
+            _remove(rot, progress)
+
+
+def damaged(cache: Path) -> Iterator[RotError]:
+    """Read every entry of a store's cache; gives those that are damaged."""
+    for seal in sorted(cache.rglob(SEAL)):
+        try:
+            require_sound(seal.parent)
+        except RotError as rot:
+            yield rot
+
+
+def _seal(draft: Path, folder: Path) -> None:
+    """Seal what is to be the entry `folder`."""
+    content = canonical_json([_name(folder), {name: checksum(draft / name) for name in _files(draft)}])
+    (draft / SEAL).write_bytes(xxhash.xxh3_128_hexdigest(content).encode() + b"\n" + content)
+
+
+def _name(folder: Path) -> str:
+    """What an entry is called wherever the store lies."""
+    return f"{folder.parent.name}/{folder.name}"
+
+
+def _files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def _remove(rot: RotError, progress: Progress) -> None:
+    progress(f"{rot.folder} is damaged ({rot.problem}): made anew", 1, 1, "entries")
+    _discard(rot.folder)
+
+
+def _discard(folder: Path) -> None:
+    """Remove an entry, unless another run has just made it anew; who has a file of it open keeps that."""
+    with suppress(FileNotFoundError), locked(folder.parent):
+        try:
+            require_sound(folder)
+        except RotError:
+            if folder.is_dir():
+                aside = folder.rename(tempfile.mkdtemp(prefix=DRAFT, dir=folder.parent))
+                shutil.rmtree(aside, ignore_errors=True)
 
 
 def clear_drafts(cache: Path) -> None:

@@ -24,6 +24,7 @@ import yaml
 from curate.errors import AssayError
 from curate.expectations import about_a_column, named_columns, wrong_with
 from curate.hashing import digest, file_digest, files_digest
+from curate.json_schema import validator_of
 from curate.record import SCHEMA, SPLITS
 from curate.strict_yaml import load_yaml
 
@@ -285,11 +286,11 @@ def _target_schema(path: Path, record: dict[str, Any]) -> dict[str, Any] | None:
             )
         return None
     try:
-        schema = json.loads(path.read_text(encoding="utf-8"))
+        schema: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        validator_of(schema)
         if not isinstance(schema, dict):
-            raise ValueError(f"expected an object, found {type(schema).__name__}")
-        jsonschema_rs.validator_for(schema)
-    except (ValueError, RecursionError) as error:  # not JSON, or not a schema: ValidationError is a ValueError
+            raise ValueError(f"found {schema!r:.80}, which is not an object's")
+    except (ValueError, RecursionError) as error:  # not JSON, or not a schema
         raise _wrong(path, "(whole file)", f"expected a JSON Schema: {error}") from None
     properties = set(schema.get("properties", {}))
     if properties != documented:
@@ -307,12 +308,12 @@ def _row_schema(name: str, record: dict[str, Any], target_schema: dict[str, Any]
     # Its own $id keeps the target schema's inner references (`#/$defs/...`) pointing into itself.
     inner = {"$id": f"urn:assay:target:{quote(name, safe='')}"}
     schema["properties"]["target"] = {"type": "null"} if target_schema is None else inner | target_schema
-    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": f"record of {name}"} | schema
+    row_schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": f"record of {name}"} | schema
     try:
-        jsonschema_rs.validator_for(schema, offline=True)
-    except ValueError as error:  # of an option of a field, for the target's schema has been looked at
-        raise _wrong(file, "schema.record", f"its options make no JSON Schema: {error}") from None
-    return schema
+        validator_of(row_schema)
+    except ValueError as error:
+        raise _wrong(file, "schema.record", f"expected what makes a JSON Schema: {error}") from None
+    return row_schema
 
 
 def _json_schema(prop: dict[str, Any], key: str, file: Path) -> dict[str, Any]:

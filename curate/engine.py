@@ -1,11 +1,13 @@
 """Engines: whatever runs work on shards, in this process, in others, or on other machines."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, Self, TypeVar, cast
+
+from curate.errors import AssayError
 
 
 class Task(Protocol):
-    """Work on one shard, small enough to send to another process."""
+    """Work on one shard, small enough to send to another process. As text it says what it is at."""
 
     @property
     def size(self) -> int:
@@ -29,3 +31,93 @@ class MapShards(Protocol):
 def map_in_process(stage: str, function: Callable[[TaskT], Result], tasks: Sequence[TaskT], /) -> list[Result]:
     """The MapShards that runs every task here, one after the other."""
     return [function(task) for task in tasks]
+
+
+class WorkerDied(Exception):
+    """A worker process has ended in the middle of a task.
+
+    Args:
+        how: it ended, e.g. "its worker process ended: signal 11 (SIGSEGV)".
+        remedy: what the user may do about it.
+        killed: whether by a signal that only comes from outside, which says nothing of the data.
+    """
+
+    def __init__(self, how: str, remedy: str, killed: bool) -> None:
+        super().__init__(how, remedy, killed)
+        self.how = how
+        self.remedy = remedy
+        self.killed = killed
+
+
+class Alone(Protocol):
+    """Runs `function` over one task in a worker process, while no other is at work.
+
+    Raises:
+        WorkerDied: it has ended the worker.
+    """
+
+    def __call__(self, function: Callable[[TaskT], Result], task: TaskT, /) -> Result: ...
+
+
+class Narrowable:
+    """Base of tasks that can do without the data that ends their worker."""
+
+    def emptied(self) -> Self | None:
+        """The same work on no data, if there is such: what ends a worker even so is not the data's doing."""
+        return None
+
+    def divided(self, alone: Alone) -> Sequence[Self]:
+        """Smaller tasks that are together this one; none if no part of it can be left out by itself."""
+        return ()
+
+    def joined(self, results: Sequence[Any]) -> Any:
+        """The result, by those of the tasks that it was divided into."""
+        raise NotImplementedError
+
+    def without(self, died: WorkerDied, nothing: Any) -> Any:
+        """The result if its data is quarantined for what it does to a worker; `nothing` is that of `emptied`."""
+        raise NotImplementedError
+
+
+def narrowed(stage: str, function: Callable[[TaskT], Result], task: TaskT, alone: Alone) -> Result:
+    """The result of a task at which a worker has died: it is tried again, and if it ends another, part by part, until
+    only what ends a worker alone is left out and quarantined. That does not depend on what else was in the task, and so
+    not on the size of shards.
+
+    Raises:
+        AssayError: the task can do without none of its data, or the data is not to blame.
+    """
+
+    def told(task: object, died: WorkerDied) -> AssayError:
+        return AssayError(
+            f"Stage {stage}, {task}: {died.how}, also when it was tried alone. Nothing was published.",
+            remedy=died.remedy,
+        )
+
+    whole: Any = task
+    try:
+        return alone(function, task)
+    except WorkerDied as died:
+        if not isinstance(whole, Narrowable):
+            raise told(task, died) from None
+        again = died
+    empty: Any = whole.emptied()
+    try:
+        nothing = None if empty is None else alone(function, empty)
+    except WorkerDied as died:
+        raise told(empty, died) from None
+
+    def lessened(task: Any, died: WorkerDied) -> Any:
+        if parts := task.divided(alone):
+            return task.joined([tried(part) for part in parts])
+        if died.killed:
+            raise told(task, died)
+        return task.without(died, nothing)
+
+    def tried(task: Any) -> Any:
+        try:
+            return alone(function, task)
+        except WorkerDied as died:
+            return lessened(task, died)
+
+    return cast(Result, lessened(whole, again))

@@ -1,8 +1,12 @@
 """The one exception that reaches the user as a message rather than a traceback."""
 
+from pathlib import Path
+
+from curate.urls import masked
+
 
 class AssayError(Exception):
-    """Something the user can mend: says what is wrong, where, and what to do about it.
+    """Something the user can mend: says what is wrong, where, and what to do about it, and no secret of a URL.
 
     Args:
         message: what is wrong and where (file, row, key), and what was expected.
@@ -11,8 +15,25 @@ class AssayError(Exception):
 
     def __init__(self, message: str, remedy: str = "") -> None:
         super().__init__(message, remedy)
-        self.message = message
-        self.remedy = remedy
+        self.message = masked(message)
+        self.remedy = masked(remedy)
 
     def __str__(self) -> str:
         return f"{self.message}\n{self.remedy}" if self.remedy else self.message
+
+
+class RotError(AssayError):
+    """An entry of the cache is not as it was written; `curate.cache.mended` makes it anew.
+
+    Args:
+        folder: the entry.
+        problem: which of its files is concerned, and how.
+    """
+
+    def __init__(self, folder: Path, problem: str) -> None:
+        super().__init__(
+            f"{folder}: damaged, {problem}.", remedy="Remove the folder: it is part of the cache and is made anew."
+        )
+        self.args = (folder, problem)  # by which it is pickled
+        self.folder = folder
+        self.problem = problem

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from curate.errors import AssayError
 from curate.examples import Example
-from curate.store import MANIFEST, manifest_bytes
+from curate.store import MANIFEST, manifest_bytes, read_manifest
 
 SCHEMA_VERSION = 2
 """Of what is written; see `DatasetInputs.schema_version`."""
@@ -51,11 +51,19 @@ class Manifest(Part):
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """The manifest of a published folder.
+        """The manifest of a published folder; what it says gives the version that it names.
 
         Raises:
-            AssayError: there is none, it is of another version, or a key of it is missing or wrong.
+            AssayError: there is none, it is of another form, a key of it is missing or wrong, or it has changed since
+                it was published.
         """
+        manifest = cls.unproven(folder)
+        read_manifest(folder)
+        return manifest
+
+    @classmethod
+    def unproven(cls, folder: Path) -> Self:
+        """`read`, whatever version the content gives: for `curate.publish.check`, which tells that too."""
         content = manifest_bytes(folder)
         try:
             return cls.model_validate_json(content, strict=True)

@@ -38,13 +38,18 @@ def compile_pattern(pattern: str) -> "re2._Regexp":
         ValueError: it is none.
     """
     try:
-        return re2.compile(TOKENS.sub(_as_in_re, pattern), OPTIONS)
+        return re2.compile(in_re2(pattern), OPTIONS)
     except re2.error as error:
         said = error.args[0]
         words = said.decode() if isinstance(said, bytes) else said
         raise ValueError(
             f"{pattern!r} is no pattern of RE2, which can neither look around nor refer back: {words}"
         ) from None
+
+
+def in_re2(pattern: str) -> str:
+    """A pattern as RE2 is to be given it, wherever that matches."""
+    return TOKENS.sub(_as_in_re, pattern)
 
 
 def compile_start(pattern: str) -> "re2._Regexp":

@@ -5,11 +5,12 @@ read -> each row by itself, stage after stage in the recipe's order -> all rows 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from curate.account import Account
-from curate.cache import Shard, StageTask, clear_drafts, run_stage
+from curate.cache import RowStageTask, Shard, cache_text, clear_drafts, intact, is_kept, keyed_folder, mended, run_stage
 from curate.contract import Contract
 from curate.distribution import NONE
 from curate.engine import MapShards
@@ -28,7 +29,7 @@ from curate.sets.index import Index
 from curate.sets.keys import Compared
 from curate.sets.stage import Judged, Past, SetStage, judge_rows
 from curate.stage import Context, RowStage, Settings, Stage, installed
-from curate.store import MANIFEST, Store
+from curate.store import MANIFEST, Store, verified_whole
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,17 @@ def curate(
 
     Raises:
         AssayError: bad input, a broken law, or (GateError) a set that breaks its contract; nothing is published.
+    """
+    return mended(partial(_curate, recipe, store, tokenizer_folder, map_shards, progress, shard_bytes), progress)
+
+
+def _curate(
+    recipe: Recipe, store: Store, tokenizer_folder: Path, map_shards: MapShards, progress: Progress, shard_bytes: int
+) -> Curated:
+    """See `curate`.
+
+    Raises:
+        RotError: an entry of the cache is damaged.
     """
     stages = recipe.stages()
     settings: Sequence[Settings] = stages
@@ -148,8 +160,10 @@ def _prepared(work: _Work, stages: Sequence[Stage], context: Context) -> list[St
 def _judge_each(work: _Work, stage: RowStage, shards: Sequence[Shard]) -> list[Shard]:
     """A stage over a row, over all shards."""
     with work.account.timed(stage.name):
-        done = work.map_shards(stage.name, run_stage, [StageTask(stage, shard, work.store.cache) for shard in shards])
-        summary = stage.summary([shard.kept() for shard in done], [shard.quarantine() for shard in done])
+        done = work.map_shards(
+            stage.name, run_stage, [RowStageTask(stage, shard, work.store.cache) for shard in shards]
+        )
+        summary = stage.summary(map(Shard.kept, done), map(Shard.quarantine, done))
     work.account.record_stage(stage.name, sum(shard.rows for shard in shards), done, summary)
     return done
 
@@ -246,12 +260,13 @@ def _publish(
     stages = [stage.content() for stage in work.account.stages]
     told = joined(((name, verdict.manifest()) for name, verdict in judged.items()), made_from)
     manifest = made_from | {"stages": stages} | told
-    note = work.store.cache / "published" / digest([version.VERSION, manifest, [shard.key for shard in shards]])
+    key = digest([version.VERSION, manifest, [shard.key for shard in shards]])
+    note = keyed_folder(work.store.cache / "published", key)
     with work.account.timed("publish"):
-        known = work.published(note.read_text()) if note.is_file() else None
+        known = work.published(intact(note, "version").read_text()) if is_kept(note) else None
         if known is not None and (known / MANIFEST).is_file():
             work.account.cached["publish"] = (1, 1)
-            return known
+            return verified_whole(known)
         tables = {name: table for verdict in judged.values() for name, table in verdict.published().items()}
         folder = version.publish(
             Wanted(work.recipe.name, work.recipe.min_rows, work.recipe.split, past.splits()),
@@ -266,6 +281,5 @@ def _publish(
             place_of(work.recipe.drop),
         )
         work.account.cached["publish"] = (0, 1)
-        note.parent.mkdir(parents=True, exist_ok=True)
-        note.write_text(folder.name)
+        cache_text(note, "version", folder.name)
     return folder

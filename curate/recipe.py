@@ -6,7 +6,7 @@ them. A stage may come from outside: an entry point of the group `assay.stages` 
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import entry_points
 from importlib.resources import files
 from pathlib import Path
@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, create_model, model_validator
 
 from curate.errors import AssayError
+from curate.reach import Below, is_url, require_reachable
 from curate.read.expressions import Name
 from curate.read.files import Files
 from curate.read.mapping import Lookup, RecordMapping
@@ -33,8 +34,9 @@ from curate.sets.select import Select
 from curate.sets.semantic import Semantic
 from curate.sets.split import Split
 from curate.sets.stage import SetStage
-from curate.stage import BESIDE, Beside, Settings, Stage
+from curate.stage import ANYWHERE, BESIDE, Beside, Settings, Stage
 from curate.strict_yaml import load_yaml
+from curate.urls import masked
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -126,7 +128,9 @@ class Recipe(Settings):
             raise AssayError(f"{path}: expected keys and values, found {type(raw).__name__}.", remedy="See README.md.")
         model = _with_outside(cls, raw)
         recipe = _validated(model, path, raw)
-        beside = recipe.drop if "://" in recipe.drop else str(path.parent / recipe.drop)
+        if drop is None and is_url(recipe.drop):
+            require_reachable(recipe.drop, f"{path}: drop", "the recipe's folder", "")
+        beside = recipe.drop if is_url(recipe.drop) else str(path.parent / recipe.drop)
         raw["drop"] = str(drop) if drop is not None else beside
         variants = {
             name: _validated(model, path, raw | _merged(raw, changes), f"variants.{name}.")
@@ -137,10 +141,7 @@ class Recipe(Settings):
             raise AssayError(f"{path}: no variant {variant!r}.", remedy=f"Variants of this recipe: {known}.")
         chosen = _validated(model, path, raw) if variant is None else variants[variant]
 
-        def found(name: str) -> str:
-            return str(path.parent / name) if (path.parent / name).exists() else name
-
-        return _beside(chosen, found)
+        return _beside(chosen, path)
 
 
 def outside_stages() -> dict[str, type[Stage]]:
@@ -214,16 +215,34 @@ def _name_alone(settings: BaseModel, dumped: dict[str, Any]) -> None:
             dumped[key] = Path(dumped[key]).name
 
 
-def _beside(settings: Model, found: Callable[[str], str]) -> Model:
-    """With `found` of every setting that names something beside the recipe, at any depth."""
+def _beside(settings: Model, recipe: Path, within: str = "") -> Model:
+    """With the place of every setting that names something beside the recipe, at any depth."""
     changes: dict[str, Any] = {}
     for key, field in type(settings).model_fields.items():
         value = getattr(settings, key)
         if isinstance(value, BaseModel):
-            changes[key] = _beside(value, found)
+            changes[key] = _beside(value, recipe, f"{within}{key}.")
         elif isinstance(value, str) and BESIDE in field.metadata:
-            changes[key] = found(value)
+            if ANYWHERE not in field.metadata:
+                _require_beside(value, recipe, within + key)
+            changes[key] = str(recipe.parent / value) if (recipe.parent / value).exists() else value
     return settings.model_copy(update=changes)
+
+
+def _require_beside(name: str, recipe: Path, key: str) -> None:
+    """See to it that a file or folder lies beside a recipe, and so does all in the folder.
+
+    Raises:
+        AssayError: it does not.
+    """
+    remedy = "Copy it beside the recipe, or name a packaged one."
+    if is_url(name):
+        raise AssayError(f"{recipe}: {key} {name!r} is a URL.", remedy=remedy)
+    require_reachable(name, f"{recipe}: {key}", "the recipe's folder", remedy)
+    place, below = recipe.parent / name, Below(recipe.parent)
+    for path in [place, *(place.iterdir() if place.is_dir() else ())]:
+        if below.way_out(path) is not None:
+            raise AssayError(f"{recipe}: {key}: {path} is a link that leaves the recipe's folder.", remedy=remedy)
 
 
 def packaged_recipes() -> list[str]:
@@ -279,7 +298,7 @@ def _explain(path: Path, error: ValidationError, within: str) -> str:
         parts = [str(part) for part in problem["loc"] if not (isinstance(part, str) and UNION_BRANCH.fullmatch(part))]
         key = within + ".".join(parts) or "(whole file)"
         shown = parts and problem["type"] not in ("missing", "extra_forbidden")
-        found = f" (found {problem['input']!r:.80})" if shown else ""
+        found = f" (found {masked(repr(problem['input'])):.80})" if shown else ""
         what = "no such key" if problem["type"] == "extra_forbidden" else problem["msg"].removeprefix("Value error, ")
         lines.append(f"  {key}: {what}{found}")
     return "\n".join(lines)

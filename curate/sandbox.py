@@ -9,7 +9,7 @@ is random, and nothing shows a clock or an address.
 
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from datetime import date, datetime
 from datetime import time as time_of_day
 from functools import wraps
@@ -174,6 +174,19 @@ def counted(function: Callable[..., Any]) -> Callable[..., Any]:
     return counting
 
 
+def lazy(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A filter that goes over values one after the other, which are counted; its own `pass_context` holds."""
+
+    @pass_context
+    @wraps(function)
+    def counting(context: Bounded, values: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(values, Sized):
+            context.spend(NODE * len(values))
+        return function(context, values, *args, **kwargs)
+
+    return counting
+
+
 @pass_context
 def default(context: Bounded, value: Any, default_value: Any = "", boolean: bool = False) -> Any:
     """Jinja's `default`."""
@@ -277,7 +290,8 @@ def _jinjas(name: str) -> Callable[..., Any]:
 
 
 FILTERS: dict[str, Callable[..., Any]] = (
-    {name: _jinjas(name) for name in [*LAZY, "abs", "count", "float", "int", "length"]}
+    {name: lazy(_jinjas(name)) for name in LAZY}
+    | {name: _jinjas(name) for name in ["abs", "count", "float", "int", "length"]}
     | {
         name: counted(_jinjas(name))
         for name in _names(

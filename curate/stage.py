@@ -40,8 +40,12 @@ class Outcome:
 UNREAD_KEY = "message_key_not_read."
 """Counter of rows, by a key of their messages that holds something and of which no notice is taken."""
 BESIDE = "beside"
+WORKER_DIED = "worker_died"
+"""Reason of every stage over a row; see `engine.narrowed`."""
 Beside = Annotated[str, BESIDE]
 """A setting that is a name, or the path of a file or folder beside the recipe. Manifests tell its last part alone."""
+ANYWHERE = "anywhere"
+"""Of a setting of that kind: it may be any path."""
 
 
 class Settings(BaseModel):
@@ -60,7 +64,8 @@ class Context:
     store: Store
     """Holds the published versions."""
     cache: Path
-    """Where a stage may keep what it prepares, under a name that all it depends on gives (`cache.keyed_folder`)."""
+    """Where a stage may keep what it prepares, under a name that all it depends on gives (`cache.keyed_folder`),
+    filled by `cache.cache_folder` and used where it is `cache.sound`."""
     tokenizer_folder: Path
     """Holds the base model's tokenizer.json and tokenizer_config.json."""
     stages: tuple["Stage", ...] = ()
@@ -134,8 +139,8 @@ class RowStage(Stage, ABC):
         """The stage as far as it changes what rows say, keeping them all; None where it changes nothing."""
         return None
 
-    def summary(self, kept: Sequence[pa.Table], rejected: Sequence[pa.Table]) -> dict[str, Any]:
-        """What else the manifest says of the stage, by the outcomes of all shards (memory-mapped tables)."""
+    def summary(self, kept: Iterable[pa.Table], rejected: Iterable[pa.Table]) -> dict[str, Any]:
+        """What else the manifest says of the stage, by the outcomes of all shards; read as they are looked at."""
         return {}
 
 

@@ -1,11 +1,18 @@
-"""The store: the one folder Assay writes to, and the only way to publish into it."""
+"""The store: the one folder Assay writes to, the only way to publish into it, and to read what is published.
 
+What is read is held to what was written. A version is the hash of its manifest, which holds the hash of each file;
+SHA256SUMS, in the form of sha256sum(1), holds those of the files that only tell of the version; each line of the ledger
+holds its own.
+"""
+
+import errno
 import fcntl
+import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,14 +24,32 @@ from curate.hashing import canonical_json, digest, file_digest
 
 Kind = Literal["datasets", "adapters", "scorecards"]
 MANIFEST = "manifest.json"
-MADE_BY: dict[Kind, str] = {"datasets": "curate RECIPE", "adapters": "train RECIPE", "scorecards": "evaluate RECIPE"}
+SUMS = "SHA256SUMS"
+"""Of the files of a version that its manifest does not name: its card, its report."""
+MADE_BY: dict[str, str] = {"datasets": "curate RECIPE", "adapters": "train RECIPE", "scorecards": "evaluate RECIPE"}
 """The command that publishes each kind."""
+OWN_SUM = b"# "
+"""What the last line of SHA256SUMS begins with, the hash of the lines above: sha256sum(1) passes over it."""
+TELLING = ("README.md", "report.html", "data_docs", "scorecard.json")
+"""What only tells of a version, and so was not hashed before there was a SHA256SUMS."""
+EVENTS = "events.jsonl"
+CHECK = "check"
+"""Key of the hash that each line of the ledger holds of the rest of itself."""
+OLD_KEYS = frozenset(
+    "time event name version drop where counts found seconds tokens_per_second promoted".split()  # noqa: SIM905
+)
+"""Those of lines that were written before each held its hash."""
 DRAFT = ".draft-"
 """What the names of folders begin with that are being filled."""
 
 
+def version_of(manifest: Mapping[str, Any]) -> str:
+    """The version that a manifest's content gives: the first 16 hex digits of the SHA-256 of all but `version`."""
+    return digest({key: value for key, value in manifest.items() if key != "version"})[:16]
+
+
 def manifest_bytes(folder: Path) -> bytes:
-    """The manifest of a published folder, as it lies there; `curate.manifest` reads it.
+    """The manifest of a published folder, as it lies there; `read_manifest` and `curate.manifest` read it.
 
     Raises:
         AssayError: there is none, so the folder is not a published one.
@@ -33,6 +58,137 @@ def manifest_bytes(folder: Path) -> bytes:
     if not path.is_file():
         raise AssayError(f"{folder}: no {MANIFEST}, so nothing published is there.", remedy="Name a published version.")
     return path.read_bytes()
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a published folder as JSON; what it says gives the version that it names.
+
+    Raises:
+        AssayError: there is none, or it is not as it was published.
+    """
+    content = manifest_bytes(folder)
+    try:
+        manifest: dict[str, Any] = json.loads(content)
+        given, found = manifest["version"], version_of(manifest)
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
+        raise damaged(folder, MANIFEST, "not readable as a manifest") from None
+    if given != found:
+        problem = f"changed since it was published: it says version {given}, its content gives {found}"
+        raise damaged(folder, MANIFEST, problem)
+    return manifest
+
+
+def verified(folder: Path, name: str) -> Path:
+    """The path of a file of a published folder, hashed again: it is as it was published.
+
+    Raises:
+        AssayError: the file is not there or has changed, or it is none that was published; says which, and what to do.
+    """
+    known = hashes(folder, read_manifest(folder)["files"])
+    if name not in known:
+        raise damaged(folder, name, f"neither {MANIFEST} nor {SUMS} names it, so nobody can say whether it is sound")
+    if problem := changed(folder, name, known[name]):
+        raise damaged(folder, name, problem)
+    return folder / name
+
+
+def verified_whole(folder: Path) -> Path:
+    """A published folder of which every file, hashed again, is as it was published.
+
+    Raises:
+        AssayError: as `verified`.
+    """
+    for name, sha256 in hashes(folder, read_manifest(folder)["files"]).items():
+        if problem := changed(folder, name, sha256):
+            raise damaged(folder, name, problem)
+    return folder
+
+
+def hashes(folder: Path, files: Mapping[str, str]) -> dict[str, str]:
+    """The SHA-256 of each file of a published folder, by its path there: of those of its manifest and of SHA256SUMS.
+
+    Versions that were published before there was a SHA256SUMS have no hash of what only tells of them.
+
+    Args:
+        folder: the published folder.
+        files: of its manifest.
+
+    Raises:
+        AssayError: SHA256SUMS has changed, or a path leads out of the folder.
+    """
+    known = {**files, **_sums(folder)}
+    for name in known:
+        if ".." in Path(name).parts or Path(name).is_absolute():
+            raise damaged(folder, MANIFEST, f"it names {name!r}, which is not in its folder")
+    return known
+
+
+def _sums(folder: Path) -> dict[str, str]:
+    """What SHA256SUMS says."""
+    path = folder / SUMS
+    if not path.is_file():
+        return {}
+    lines, _, own = path.read_bytes().rpartition(OWN_SUM)
+    if own != _own_sum(lines):
+        raise damaged(folder, SUMS, "changed since it was published")
+    listed = (line.partition("  ") for line in lines.decode().splitlines())
+    return {name: sha256 for sha256, _, name in listed}
+
+
+def write_sums(folder: Path, files: Mapping[str, str]) -> None:
+    """Write SHA256SUMS, if there is any file that the manifest does not name; last in it is the hash of its own lines.
+
+    Args:
+        folder: to be published.
+        files: of its manifest.
+    """
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    lines = "".join(f"{file_digest(folder / name)}  {name}\n" for name in names if name not in files).encode()
+    if lines:
+        (folder / SUMS).write_bytes(lines + OWN_SUM + _own_sum(lines))
+
+
+def _own_sum(lines: bytes) -> bytes:
+    return hashlib.sha256(lines).hexdigest().encode() + b"\n"
+
+
+def changed(folder: Path, name: str, sha256: str) -> str | None:
+    """What is wrong with a file that had this hash when it was published; None where it still has."""
+    path = folder / name
+    if not path.is_file():
+        return "not there, though it was published"
+    found = file_digest(path)
+    return None if found == sha256 else f"changed since it was published: its SHA-256 is {found}, it was {sha256}"
+
+
+def strangers(folder: Path, files: Mapping[str, str]) -> list[str]:
+    """The files in a published folder that were not published with it; hidden ones, which nothing reads, are left out.
+
+    Args:
+        folder: the published folder.
+        files: of its manifest.
+    """
+    known = {MANIFEST, SUMS, *hashes(folder, files)}
+    found = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+    if not (folder / SUMS).is_file():
+        found = [path for path in found if path.parts[0] not in TELLING]
+    names = (path.as_posix() for path in found if not any(part.startswith(".") for part in path.parts))
+    return sorted(set(names) - known)
+
+
+def damaged(folder: Path, name: str, problem: str) -> AssayError:
+    """What is told of a file of a published folder that is not as it was published."""
+    return AssayError(f"{folder / name}: {problem}.", remedy=mend(folder))
+
+
+def mend(folder: Path) -> str:
+    """What to do about a published folder that is damaged."""
+    series = folder.absolute().parent
+    store, kind = series.parent.parent, series.parent.name
+    if kind not in MADE_BY:
+        return f"Restore {folder} from where it was copied."
+    index = f" and {store / 'index' / series.name}, which is made again" if kind == "datasets" else ""
+    return f"Restore it from a copy. Without one, remove {folder}{index}, and run `assay {MADE_BY[kind]}` again."
 
 
 @dataclass(frozen=True)
@@ -52,22 +208,26 @@ class Draft:
         Args:
             manifest: what the content was made from; no clock, no path.
             describe: writes files that tell of the version (a card, a report), given the folder and the manifest with
-                `version` and `files`; they are not hashed.
+                `version` and `files`; their hashes stand in SHA256SUMS and do not count towards the version.
 
         Returns:
             The published folder.
+
+        Raises:
+            AssayError: the version is there already, and damaged.
         """
         files = sorted(path for path in self.folder.rglob("*") if path.is_file())
         names = {path: path.relative_to(self.folder).as_posix() for path in files}
         hashed = {names[p]: file_digest(p) for p in files if names[p].split("/")[0] not in self.unhashed}
         content = manifest | {"files": hashed}
-        version = digest(content)[:16]
+        version = version_of(content)
         final = self.target / version
         if (final / MANIFEST).is_file():
-            return final
+            return verified_whole(final)
         content = content | {"version": version}
         if describe is not None:
             describe(self.folder, content)
+        write_sums(self.folder, hashed)
         for path in [*self.folder.rglob("*"), self.folder]:
             fsync(path)
         draft_manifest = self.folder / MANIFEST
@@ -112,24 +272,28 @@ class Store:
         return sorted(path.parent for path in (self.root / kind / name).glob(f"[0-9a-f]*/{MANIFEST}"))
 
     def made_from(self, kind: Kind, name: str, inputs: dict[str, Any]) -> Path | None:
-        """The published version whose manifest's `inputs` are these, if there is one."""
-        versions = self.versions(kind, name)
-        return next((path for path in versions if json.loads(manifest_bytes(path))["inputs"] == inputs), None)
+        """The published version whose manifest's `inputs` are these, if there is one, every file hashed again.
+
+        Raises:
+            AssayError: it is damaged, or the manifest of another version is.
+        """
+        found = next((path for path in self.versions(kind, name) if read_manifest(path)["inputs"] == inputs), None)
+        return None if found is None else verified_whole(found)
 
     def resolve(self, kind: Kind, name: str) -> Path:
         """The folder meant by a path, `NAME/VERSION` or `NAME` (the one published last, by the ledger).
 
         Raises:
-            AssayError: nothing of that name is published.
+            AssayError: nothing of that name is published, or of a NAME the ledger is damaged.
         """
         if (Path(name) / MANIFEST).is_file():
             return Path(name)
         if (self.root / kind / name / MANIFEST).is_file():
             return self.root / kind / name
-        present = {path.name: path for path in self.versions(kind, name)}
-        for event in reversed(self.events()):
-            if event["event"] == kind and event["name"] == name and event["version"] in present:
-                return present[event["version"]]
+        for event in reversed(self.told(kind, name)):
+            folder: Path = self.root / kind / name / event["version"]
+            if folder.is_dir():
+                return folder
         raise AssayError(f"{name}: no such version in {self.root / kind}.", remedy=self.published_names(kind))
 
     def published_names(self, kind: Kind) -> str:
@@ -138,21 +302,68 @@ class Store:
         return f"Published there: {names or f'nothing yet; `assay {MADE_BY[kind]}` does it'}."
 
     def record(self, event: dict[str, Any]) -> None:
-        """Append an event, with the time, to the ledger: the one place where a clock is read."""
+        """Append an event, with the time, to the ledger: the one place where a clock is read.
+
+        A line that cannot be written whole is taken back.
+        """
         self.ledger.mkdir(parents=True, exist_ok=True)
-        line = canonical_json({"time": datetime.now(UTC).isoformat(timespec="seconds")} | event) + b"\n"
-        with (self.ledger / "events.jsonl").open("a+b") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
-            file.write(b"\n" + line if file.read(1) not in (b"", b"\n") else line)
+        told = {"time": datetime.now(UTC).isoformat(timespec="seconds")} | event
+        line = canonical_json(told | {CHECK: _check_value(told)}) + b"\n"
+        with locked(self.ledger), (self.ledger / EVENTS).open("a+b", buffering=0) as file:
+            end = file.seek(0, os.SEEK_END)
+            file.seek(max(0, end - 1))
+            line = b"\n" + line if file.read(1) not in (b"", b"\n") else line
+            try:
+                if file.write(line) < len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), file.name)
+            except OSError:
+                file.truncate(end)
+                raise
 
     def events(self) -> list[dict[str, Any]]:
-        """What the ledger holds, oldest first, but for what a full disk has left of a line."""
-        path = self.ledger / "events.jsonl"
-        found: list[dict[str, Any]] = []
-        for line in path.read_bytes().splitlines() if path.is_file() else ():
-            with suppress(ValueError):
-                found.append(json.loads(line))
-        return found
+        """What the ledger holds, oldest first.
+
+        Raises:
+            AssayError: a line is not as it was written; names it.
+        """
+        lines = list(self.ledger_lines())
+        if problems := [problem for _, problem in lines if problem]:
+            raise AssayError(
+                "\n".join(problems),
+                remedy="Restore the file from a copy, or delete the line: a NAME without a version then means what the "
+                "other lines say was published last. NAME/VERSION is read without the ledger.",
+            )
+        return [event for event, _ in lines]
+
+    def told(self, kind: Kind, name: str) -> list[dict[str, Any]]:
+        """The events of one series, oldest first.
+
+        Raises:
+            AssayError: as `events`.
+        """
+        return [event for event in self.events() if (event.get("event"), event.get("name")) == (kind, name)]
+
+    def ledger_lines(self) -> Iterator[tuple[dict[str, Any], str]]:
+        """Each line of the ledger: the event, and what is wrong with the line, "" where nothing is.
+
+        Lines that were written before each had its check value are taken as they are.
+        """
+        path = self.ledger / EVENTS
+        for number, line in enumerate(path.read_bytes().split(b"\n") if path.is_file() else (), 1):
+            if not line:
+                continue
+            event: dict[str, Any] = {}
+            try:
+                event = json.loads(line)
+                given = event.pop(CHECK, None)
+                sound = given == _check_value(event) if given else event.keys() <= OLD_KEYS
+            except (ValueError, TypeError, AttributeError, RecursionError):
+                sound = False
+            yield event, "" if sound else f"{path}, line {number}: not as it was written."
+
+
+def _check_value(event: dict[str, Any]) -> str:
+    return digest(event)[:16]
 
 
 @contextmanager

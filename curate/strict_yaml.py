@@ -24,8 +24,7 @@ def bounded_events(text: str, deepest: int) -> Iterator[yaml.Event]:
         if isinstance(event, (yaml.SequenceStartEvent, yaml.MappingStartEvent)):
             depth += 1
             if depth > deepest:
-                line = event.start_mark.line + 1
-                raise ValueError(f"nested deeper than {deepest} levels, on line {line}")
+                raise ValueError(f"nested deeper than {deepest} levels, {_where(event)}")
         elif isinstance(event, (yaml.SequenceEndEvent, yaml.MappingEndEvent)):
             depth -= 1
         yield event
@@ -61,8 +60,8 @@ def _expect_bounded(text: str) -> None:
     for event in bounded_events(text, DEEPEST):
         if isinstance(event, yaml.AliasEvent):
             if event.anchor in [name for name, _, _ in open_]:
-                raise ValueError(f"*{event.anchor} stands in what it names, on line {event.start_mark.line + 1}")
-            found = anchors.get(event.anchor, (1, 0))  # loading tells what has no name
+                raise ValueError(f"*{event.anchor} stands in what it names, {_where(event)}")
+            found = anchors.get(str(event.anchor), (1, 0))  # loading tells what has no name
         elif isinstance(event, yaml.ScalarEvent):
             found = (1, 0)
             if event.anchor:
@@ -80,10 +79,13 @@ def _expect_bounded(text: str) -> None:
         name, values, levels = open_[-1]
         open_[-1] = (name, values + found[0], max(levels, found[1]))
         if open_[-1][1] > MOST or len(open_) - 1 + found[1] > DEEPEST:
-            line = event.start_mark.line + 1
             raise ValueError(
-                f"more than {MOST:,} values or {DEEPEST} levels with its aliases written out, on line {line}"
+                f"more than {MOST:,} values or {DEEPEST} levels with its aliases written out, {_where(event)}"
             )
+
+
+def _where(event: yaml.Event) -> str:
+    return f"on line {event.start_mark.line + 1}"  # type: ignore[union-attr]
 
 
 class _Loader(yaml.SafeLoader):

@@ -1,19 +1,38 @@
 """Processes that work on shards, one machine's worth."""
 
+import ctypes
+import errno
 import os
+import re
+import resource
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import connection, forkserver, get_context, parent_process
 from types import ModuleType
+from typing import Any
 
-from curate.engine import MapShards, Result, TaskT
+from curate.engine import MapShards, Result, TaskT, WorkerDied, narrowed
 from curate.errors import AssayError
 from curate.progress import Progress
+
+MEMORY = "ASSAY_WORKER_MEMORY"
+"""The environment's bound of a worker's memory, e.g. 4GiB or 1500MiB. It is the machine's, and so not in a recipe."""
+DEFAULT_MEMORY = 2 << 30
+LEAST_MEMORY = 512 << 20
+"""Bytes. Workers take 200 MiB before their first row, and models up to as much again."""
+UNITS = {"MiB": 20, "GiB": 30}
+LEAST_ADDRESSES = 1200 << 20
+"""Bytes of addresses (`ulimit -v`) that the libraries take beside the rows, in the process that starts the others."""
+M_ARENA_MAX, M_MMAP_THRESHOLD = -8, -3
+"""Of glibc's mallopt."""
+OUT_OF_MEMORY = 97
+"""Exit status of a worker that got no more memory; no library's."""
+FROM_OUTSIDE = {signal.SIGHUP, signal.SIGINT, signal.SIGKILL, signal.SIGTERM}
+"""Signals that a process gets from others: from a person, or from the system when all its memory is taken."""
 
 
 def available_cores() -> int:
@@ -21,8 +40,59 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def follow_parent() -> None:
-    """Set up a worker process: leave ^C to the parent, and end when the parent ends, even by SIGKILL."""
+def worker_memory() -> int:
+    """Bytes of memory that a worker may take, by the environment's ASSAY_WORKER_MEMORY.
+
+    Raises:
+        AssayError: it is no size, or less than a worker needs.
+    """
+    stated = os.environ.get(MEMORY)
+    if stated is None:
+        return DEFAULT_MEMORY
+    found = re.fullmatch(r"([0-9]{1,9}) ?(MiB|GiB)", stated)
+    if found is None or (size := int(found[1]) << UNITS[found[2]]) < LEAST_MEMORY:
+        raise AssayError(
+            f"{MEMORY}={stated!r:.80} is no size of a worker, which takes {_as_text(LEAST_MEMORY)} or more.",
+            remedy=f"State it in MiB or GiB, e.g. {MEMORY}=4GiB; without it a worker may take 2 GiB.",
+        )
+    return size
+
+
+def _as_text(size: int) -> str:
+    return f"{size >> 20:,} MiB" if size % (1 << 30) else f"{size >> 30} GiB"
+
+
+def spare_addresses() -> None:
+    """Where this process may have so many addresses and no more (`ulimit -v`), keep glibc from reserving 64 MiB of them
+    for every thread, here and in the processes that it starts, and have it give back what large arrays took.
+
+    Raises:
+        AssayError: there are fewer than the libraries take, which would end the run by a crash in one of them.
+    """
+    most, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if most == resource.RLIM_INFINITY:
+        return
+    if most < LEAST_ADDRESSES:
+        raise AssayError(
+            f"This process may use {_as_text(most)} of addresses (ulimit -v); "
+            f"to curate takes {_as_text(LEAST_ADDRESSES)} and what the rows take.",
+            remedy=f"Run `ulimit -v unlimited` first, or allow more; what workers take is bounded by {MEMORY}.",
+        )
+    os.environ.setdefault("MALLOC_ARENA_MAX", "2")
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(M_ARENA_MAX, 2)
+        libc.mallopt(M_MMAP_THRESHOLD, 1 << 20)
+
+
+def set_up(workers: int, memory: int) -> None:
+    """Set up this process as one of so many workers, with `memory` bytes each: the tokenizer, which has threads of its
+    own, gets its share of the cores; a worker that dies leaves no image of its memory behind; ^C is left to the parent;
+    and when the parent ends, even by SIGKILL, so does the worker."""
+    os.environ.setdefault("RAYON_NUM_THREADS", str(max(1, available_cores() // workers)))
+    # Of data, not of addresses: the cache's files are mapped, and libraries reserve more than they take.
+    _lower(resource.RLIMIT_DATA, memory)
+    _lower(resource.RLIMIT_CORE, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = parent_process()
     if parent is not None:
@@ -34,10 +104,37 @@ def follow_parent() -> None:
         threading.Thread(target=watch, daemon=True).start()
 
 
-def _set_up(workers: int) -> None:
-    """Set up one of so many workers: the tokenizer, which has threads of its own, gets its share of the cores."""
-    os.environ.setdefault("RAYON_NUM_THREADS", str(max(1, available_cores() // workers)))
-    follow_parent()
+def _lower(limit: int, size: int) -> None:
+    """Lower a limit of this process, unless it is as low already."""
+    now, most = resource.getrlimit(limit)
+    if now == resource.RLIM_INFINITY or now > size:
+        resource.setrlimit(limit, (size, most))
+
+
+def serve(pipe: "connection.Connection[Any, Any]", workers: int, memory: int) -> None:
+    """A worker's life: tasks come by the pipe, with what is to be done with them, and results go."""
+    set_up(workers, memory)
+    with suppress(EOFError, ConnectionError):  # the parent wants no more
+        while True:
+            function, task = pipe.recv()
+            try:
+                done = True, function(task)
+            except MemoryError:
+                os._exit(OUT_OF_MEMORY)
+            except Exception as error:
+                if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+                    os._exit(OUT_OF_MEMORY)
+                done = False, _portable(error)
+            pipe.send(done)
+
+
+def _portable(error: Exception) -> Exception:
+    """An error that the parent can be sent, with what its traceback says: some libraries' cannot be made again."""
+    sent = error
+    if not isinstance(error, AssayError) and type(error).__module__ != "builtins":
+        sent = RuntimeError(f"{type(error).__name__}: {error}")
+    sent.add_note("".join(traceback.format_exception(error)))
+    return sent
 
 
 @contextmanager
@@ -67,23 +164,137 @@ def _caller_unknown() -> Iterator[None]:
         sys.modules["__main__"] = caller
 
 
-@contextmanager
-def process_pool(workers: int, progress: Progress) -> Iterator[MapShards]:
-    """A MapShards that runs tasks in up to `workers` processes, kept from one stage to the next.
+class _Worker:
+    """A process that works on one task at a time, so that it is known at which one it dies."""
 
-    They are started when a stage has more than one task; with one worker everything runs here.
+    def __init__(self, workers: int, memory: int) -> None:
+        # Not by a fork of this process: it has threads (progress bars, Arrow's pool) whose locks a fork copies.
+        context = get_context("forkserver")
+        self.pipe, theirs = context.Pipe()
+        self.memory = memory
+        self.process = context.Process(target=serve, args=(theirs, workers, memory))
+        with _caller_unknown():
+            self.process.start()
+        theirs.close()
+
+    def begin(self, function: Callable[[TaskT], Result], task: TaskT) -> None:
+        with suppress(ConnectionError):  # it has died; `result` says so
+            self.pipe.send((function, task))
+
+    def result(self) -> Any:
+        """What has become of the task.
+
+        Raises:
+            WorkerDied: this process has ended.
+            Exception: the task has failed.
+        """
+        try:
+            well, result = self.pipe.recv()
+        except (EOFError, OSError):
+            self.process.join()
+            raise self._died() from None
+        if not well:
+            raise result
+        return result
+
+    def _died(self) -> WorkerDied:
+        code, bound = self.process.exitcode or 0, _as_text(self.memory)
+        more = f"Give workers more memory, e.g. {MEMORY}=4GiB, with fewer --workers where there is no more."
+        if code == OUT_OF_MEMORY:
+            return WorkerDied(f"its worker process ran out of memory, of which it has {bound}", more, False)
+        out = "Take it out of the drop. What was finished is kept."
+        if code >= 0:
+            return WorkerDied(f"its worker process ended with exit status {code}", out, False)
+        how = f"signal {-code} ({signal.strsignal(-code)})"
+        if -code in FROM_OUTSIDE:
+            fewer = f"If it was for want of memory: fewer --workers, or a lower {MEMORY}. What was finished is kept."
+            return WorkerDied(f"its worker process was killed: {how}", fewer, True)
+        if -code == signal.SIGABRT:
+            how, out = f"{how}, as libraries end that get no memory; it has {bound}", more
+        return WorkerDied(f"its worker process ended: {how}", out, False)
+
+    def close(self) -> None:
+        """End it once it has done what it is at."""
+        self.pipe.close()
+
+
+class _Workers:
+    """Worker processes, each started when there is a task for it, and kept from one stage to the next."""
+
+    def __init__(self, number: int, memory: int) -> None:
+        self._number = number
+        self._memory = memory
+        self._all: list[_Worker] = []
+        self._idle: list[_Worker] = []
+
+    def each(
+        self, function: Callable[[TaskT], Result], tasks: Sequence[TaskT]
+    ) -> Iterator[tuple[int, Result | WorkerDied]]:
+        """The result of each task, with its place, as they come; or how its worker died.
+
+        Raises:
+            Exception: a task has failed.
+        """
+        waiting = list(range(len(tasks)))[::-1]
+        busy: dict[Any, tuple[int, _Worker]] = {}
+        while waiting or busy:
+            while waiting and len(busy) < self._number:
+                worker = self._idle.pop() if self._idle else self._started()
+                busy[worker.pipe] = waiting[-1], worker
+                worker.begin(function, tasks[waiting.pop()])
+            for pipe in connection.wait(list(busy)):
+                index, worker = busy.pop(pipe)
+                try:
+                    result = worker.result()
+                except WorkerDied as died:
+                    self._all.remove(worker)
+                    worker.close()
+                    yield index, died
+                else:
+                    self._idle.append(worker)
+                    yield index, result
+
+    def alone(self, function: Callable[[TaskT], Result], task: TaskT, /) -> Result:
+        """See `engine.Alone`."""
+        ((_, result),) = self.each(function, [task])
+        if isinstance(result, WorkerDied):
+            raise result
+        return result
+
+    def _started(self) -> _Worker:
+        self._all.append(_Worker(self._number, self._memory))
+        return self._all[-1]
+
+    def close(self) -> None:
+        """Wait for what they are at, and end them."""
+        for worker in self._all:
+            worker.close()
+        for worker in self._all:
+            worker.process.join()
+
+
+@contextmanager
+def process_pool(workers: int, progress: Progress, memory: int | None = None) -> Iterator[MapShards]:
+    """A MapShards that runs tasks in up to `workers` processes, kept from one stage to the next: nothing is read or
+    judged in this one, which what kills a worker does not harm. A task at which one died is run again, and part by part
+    (`engine.narrowed`).
+
+    Args:
+        workers: processes.
+        progress: told of the tasks that are done.
+        memory: bytes that each may take; by default `worker_memory`.
 
     Raises:
-        AssayError: a worker was killed, most often for want of memory.
+        AssayError: a worker dies each time at what cannot be left out; or the machine's bounds are too narrow.
     """
-    # Not by a fork of this process: it has threads (progress bars, Arrow's pool) whose locks a fork copies. A server
-    # without any imports what workers need once for all of them, while this process finds out what there is to do.
-    context = get_context("forkserver")
-    context.set_forkserver_preload(["curate.preload"])
-    if workers > 1:
-        with _safe_path():
-            forkserver.ensure_running()
-    pool = ProcessPoolExecutor(workers, context, initializer=_set_up, initargs=(workers,))
+    memory = worker_memory() if memory is None else memory
+    spare_addresses()
+    # The server has no threads, and imports what workers need once for all of them, while this process finds out what
+    # there is to do.
+    get_context("forkserver").set_forkserver_preload(["curate.preload"])
+    with _safe_path():
+        forkserver.ensure_running()
+    pool = _Workers(workers, memory)
 
     def map_shards(stage: str, function: Callable[[TaskT], Result], tasks: Sequence[TaskT], /) -> list[Result]:
         total = sum(task.size for task in tasks)
@@ -91,27 +302,24 @@ def process_pool(workers: int, progress: Progress) -> Iterator[MapShards]:
         if total:
             progress(stage, 0, total, tasks[0].unit)
         results: dict[int, Result] = {}
-        if workers == 1 or len(tasks) < 2:
-            for index, task in enumerate(tasks):
-                results[index] = function(task)
-                done += task.size
-                progress(stage, done, total, task.unit)
-        else:
-            with _caller_unknown():
-                futures = {pool.submit(function, task): index for index, task in enumerate(tasks)}
-            for future in as_completed(futures):
-                index = futures[future]
-                results[index] = future.result()
-                done += tasks[index].size
-                progress(stage, done, total, tasks[index].unit)
+        ended: list[int] = []
+
+        def keep(index: int, result: Result) -> None:
+            nonlocal done
+            results[index] = result
+            done += tasks[index].size
+            progress(stage, done, total, tasks[index].unit)
+
+        for index, result in pool.each(function, tasks):
+            if isinstance(result, WorkerDied):
+                ended.append(index)
+            else:
+                keep(index, result)
+        for index in ended:
+            keep(index, narrowed(stage, function, tasks[index], pool.alone))
         return [results[index] for index in range(len(tasks))]
 
     try:
         yield map_shards
-    except BrokenProcessPool:
-        raise AssayError(
-            "A worker process was killed, most often for want of memory; nothing was published.",
-            remedy="Run it again with fewer --workers: what was finished is kept.",
-        ) from None
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        pool.close()

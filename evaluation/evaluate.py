@@ -19,7 +19,7 @@ from curate.store import Store
 from evaluation.ask.shots import asked
 from evaluation.ask.systems import DECIDING, HERE, Answers, Asking, described, needs, pairs, systems_of
 from evaluation.card import gate
-from evaluation.card.format import SCHEMA_VERSION, Scorecard
+from evaluation.card.format import CARD, SCHEMA_VERSION, Scorecard, timeless
 from evaluation.card.manifest import AdapterParent, EvaluationInputs, ScorecardManifest
 from evaluation.card.predictions import predictions
 from evaluation.card.report import write_report
@@ -91,9 +91,9 @@ def evaluate(
         store.record(event | {"version": found.name, "found": True})
         return found
 
-    train = read_split(version, "train", COLUMNS, store.cache)
+    train = read_split(version, "train", COLUMNS)
     sliced = [name for name in ("language", "source") if name in pq.read_schema(version / "test.parquet").names]
-    rows = _rows(version, [*COLUMNS, *sliced], settings, store.cache)
+    rows = _rows(version, [*COLUMNS, *sliced], settings)
     renderer = Renderer(template, *load_tokenizer(base.folder), recipe.render.answers, recipe.render.reasoning)
     judge = None if contract.target_schema is None else Judge(contract.target_schema, settings.fields)
     answers = Asking(
@@ -166,12 +166,12 @@ def _score(
 def _publish(scored: Scored, inputs: Mapping[str, Any], loss: Loss | None, name: str, store: Store) -> Path:
     def describe(folder: Path, content: dict[str, Any]) -> None:
         published = ScorecardManifest.model_validate(content)
-        (folder / "scorecard.json").write_text(json.dumps(scored.card, indent=2) + "\n", encoding="utf-8")
+        (folder / CARD).write_text(json.dumps(scored.card, indent=2) + "\n", encoding="utf-8")
         write_report(folder, published, scored.card, loss, scored.questions, scored.systems)
 
     with store.publishing("scorecards", name) as draft:
         pq.write_table(scored.predictions, draft.folder / "predictions.parquet")
-        scores = _timeless(scored.card)
+        scores = timeless(scored.card)
         return draft.publish(
             {"name": name, "schema_version": SCHEMA_VERSION, "inputs": inputs, "scores": scores}, describe
         )
@@ -201,9 +201,9 @@ def adapter_for(recipe: FullRecipe, store: Store, named: str | None = None) -> P
     return store.resolve("adapters", named or recipe.name)
 
 
-def _rows(version: Path, columns: Sequence[str], settings: EvaluationSettings, cache: Path) -> list[Row]:
+def _rows(version: Path, columns: Sequence[str], settings: EvaluationSettings) -> list[Row]:
     """The rows of the test split to ask."""
-    test = read_split(version, "test", columns, cache)
+    test = read_split(version, "test", columns)
     if not test:
         raise AssayError(f"{version}: the test split has no rows.", remedy="Give it some: split.test in the recipe.")
     rows = select(test, settings.rows, settings.max_tokens, settings.seed)
@@ -223,12 +223,3 @@ def _slices(rows: Sequence[Row], train: Sequence[Row], columns: Sequence[str]) -
     if "source" in columns:
         by_column["source"] = [(row["source"] or {}).get("file") for row in rows]
     return slices_of([asked(row) for row in rows], [asked(row) for row in train], by_column)
-
-
-def _timeless(card: Scorecard) -> dict[str, Any]:
-    """The scorecard without what a clock gave."""
-    systems = {
-        name: {key: value for key, value in system.items() if key not in ("latency_seconds", "tokens_per_second")}
-        for name, system in card["systems"].items()
-    }
-    return {**card, "systems": systems}

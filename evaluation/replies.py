@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.errors import AssayError
@@ -20,7 +21,7 @@ from curate.hashing import digest, file_digest
 from curate.store import Store
 from curate.text import strict_json
 from evaluation.card import gate
-from evaluation.card.format import SCHEMA_VERSION
+from evaluation.card.format import CARD, SCHEMA_VERSION
 from evaluation.card.manifest import RepliesInputs, ScorecardManifest
 from evaluation.card.predictions import predictions, writable
 from evaluation.card.report import write_report
@@ -30,7 +31,7 @@ from evaluation.card.slices import Names, slices_of
 from evaluation.card.statistics import Floats, Rows
 from evaluation.judge import ljp_criminal
 from evaluation.judge.answer import Answer, Generated
-from evaluation.judge.form import short, value_of
+from evaluation.judge.form import DEEPEST, deeper, short, value_of
 from evaluation.judge.structured import Judge
 from evaluation.settings import EvaluationSettings
 
@@ -39,6 +40,8 @@ VERSION = 4
 MANY = 4
 """Systems of which each is still compared with each."""
 SLICED = ("language", "source", "label")
+ROWS, UNPACKED = 1_000_000, 1 << 30
+"""Rows of a file, and bytes of it unpacked, at most."""
 MOST = 1 << 31
 """More tokens, or seconds, than a reply can have."""
 
@@ -115,7 +118,7 @@ def score(
 
         def describe(folder: Path, content: dict[str, Any]) -> None:
             published = ScorecardManifest.model_validate(content)
-            (folder / "scorecard.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+            (folder / CARD).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
             form_of = replies.form_of
             answer_of = value_of if form_of is None else lambda text: form_of(text, False).value
             questions = Questions(replies.ids, replies.prompts, wanted, slices)
@@ -222,17 +225,61 @@ def read(files: Sequence[Path], name: str) -> Replies:
 
 def _rows(path: Path) -> list[dict[str, Any]]:
     try:
+        if path.stat().st_size > UNPACKED:
+            raise _too_much(path)
         if path.suffix == ".parquet":
-            rows = pq.read_table(path).to_pylist()
+            rows = _unpacked(path)
         elif path.suffix == ".json":
             rows = json.loads(path.read_bytes())
         else:
             rows = [json.loads(line) for line in path.read_bytes().splitlines() if line.strip()]
-    except (ValueError, RecursionError) as error:  # of Arrow too
-        raise AssayError(f"{path}: cannot be read: {error}", remedy="JSON Lines, a JSON array or Parquet.") from None
+    except (ValueError, OSError, NotImplementedError, RecursionError) as error:  # of Arrow too
+        raise AssayError(
+            f"{path}: cannot be read: {short(str(error))}", remedy="JSON Lines, a JSON array or Parquet."
+        ) from None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise AssayError(f"{path}: expected rows that are objects.", remedy="JSON Lines, a JSON array or Parquet.")
     return rows
+
+
+def _unpacked(path: Path) -> list[dict[str, Any]]:
+    """The rows of a Parquet file: a few bytes of it can stand for any number of rows, of any length.
+
+    Raises:
+        AssayError: they are more than ROWS, or take more than UNPACKED.
+    """
+    rows: list[dict[str, Any]] = []
+    size = 0
+    file = pq.ParquetFile(path)
+    if file.metadata.num_rows > ROWS:
+        raise _too_much(path)
+    for batch in file.iter_batches(64):  # few, for each may hold the same long text
+        columns = {name: _plain(column) for name, column in zip(batch.schema.names, batch.columns, strict=True)}
+        size += sum(column.nbytes for column in columns.values())
+        if size > UNPACKED:
+            raise _too_much(path)
+        rows += pa.RecordBatch.from_pydict(columns).to_pylist()
+    return rows
+
+
+def _plain(column: pa.Array) -> pa.Array:
+    """A column as long as it is when read, which a dictionary hides.
+
+    Raises:
+        ValueError: a dictionary stands within it.
+    """
+    if pa.types.is_dictionary(column.type):
+        return column.dictionary_decode()
+    if pa.types.is_nested(column.type) and "dictionary" in str(column.type):
+        raise ValueError(f"a column of the type {column.type}")
+    return column
+
+
+def _too_much(path: Path) -> AssayError:
+    return AssayError(
+        f"{path}: more than {ROWS:,} rows or {UNPACKED >> 20:,} MiB of replies.",
+        remedy="Divide it, and score the parts.",
+    )
 
 
 def _expected(row: Mapping[str, Any], where: str) -> Any:
@@ -241,8 +288,11 @@ def _expected(row: Mapping[str, Any], where: str) -> Any:
         raise AssayError(f"{where}: no `expected`.", remedy="Every row needs the right answer, an object or its JSON.")
     try:
         if isinstance(right, str):
-            return strict_json.loads(right)
-        json.dumps(right, allow_nan=False, ensure_ascii=False).encode()
+            right = strict_json.loads(right)
+        else:
+            json.dumps(right, allow_nan=False, ensure_ascii=False).encode()
+        if deeper(right, DEEPEST):
+            raise ValueError(f"nested more than {DEEPEST} levels deep")
     except (ValueError, RecursionError) as error:
         raise AssayError(
             f"{where}: `expected` is not JSON: {short(str(error))}",

@@ -58,8 +58,8 @@ def _server(url: str) -> str:
 
 
 def _key_name(name: str) -> str:
-    allowed = os.environ.get(ALLOWED, "").split(",")
-    if not re.fullmatch(r"\w*(_API_KEY|_TOKEN)", name, re.ASCII) and name not in map(str.strip, allowed):
+    allowed = [each.strip() for each in os.environ.get(ALLOWED, "").split(",")]
+    if not name or not (re.fullmatch(r"\w*(_API_KEY|_TOKEN)", name, re.ASCII) or name in allowed):
         raise ValueError(
             "expected an environment variable that ends in _API_KEY or _TOKEN, so that a recipe sends no other secret "
             f"away; allow another by `export {ALLOWED}=NAME,NAME`"

@@ -11,7 +11,7 @@ from curate.publish.summary import curation_tables
 from curate.publish.version import Curated
 from curate.recipe import find_recipe
 from curate.store import Store
-from curate.workers import available_cores, follow_parent
+from curate.workers import available_cores, set_up, worker_memory
 from evaluation.settings import FullRecipe
 from flows.tasks import RETRIED, map_shards, progress_of_run, publish_tables, run_name
 from train.base_model import prepare_tokenizer
@@ -21,7 +21,12 @@ get_tokenizer = task(name="tokenizer", task_run_name="tokenizer", **RETRIED)(pre
 
 def processes(workers: int | None = None) -> TaskRunner[Any]:
     """The task runner for one machine; by default a process per core."""
-    return ProcessPoolTaskRunner(workers or available_cores(), initializer=follow_parent)
+    number = workers or available_cores()
+    return ProcessPoolTaskRunner(number, initializer=_set_up, initargs=(number,))
+
+
+def _set_up(workers: int) -> None:
+    set_up(workers, worker_memory())
 
 
 @flow(name="curation", flow_run_name=run_name, task_runner=processes(), persist_result=False)

@@ -1,6 +1,7 @@
 """What the flows share: how shards become task runs, how progress is told, when a task is tried again."""
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
@@ -17,6 +18,7 @@ from prefect.runtime import flow_run
 from curate.engine import Result, TaskT
 from curate.progress import Lines, Progress, silent
 from curate.table import Table
+from curate.workers import available_cores, process_pool
 
 
 def run_name() -> str:
@@ -74,8 +76,28 @@ def run_shard(stage: str, shard: str, work: Callable[[], Any]) -> Any:
 
 
 def map_shards(stage: str, function: Callable[[TaskT], Result], tasks: Sequence[TaskT], /) -> list[Result]:
-    """The MapShards that submits each shard to the task runner of the flow it is called in."""
+    """The MapShards that submits each shard to the task runner of the flow it is called in.
+
+    A pool of processes of which one has died takes no more tasks, and does not say at which it died: from then on they
+    are run by a pool of Assay's own, which finds out. What was finished is in the cache.
+    """
     progress = _progress.get() or silent
+    try:
+        return _submitted(stage, function, tasks, progress)
+    except (BrokenProcessPool, MemoryError):
+        get_run_logger().warning(f"{stage}: a process of the task runner has died; its tasks are run again without it")
+        with process_pool(available_cores(), progress) as own:
+            return own(stage, function, tasks)
+
+
+def _submitted(
+    stage: str, function: Callable[[TaskT], Result], tasks: Sequence[TaskT], progress: Progress
+) -> list[Result]:
+    """The results of task runs.
+
+    Raises:
+        BrokenProcessPool, MemoryError: a process of the task runner has died, or run out of memory.
+    """
     named = run_shard.with_options(name=stage)
     futures = {
         named.submit(stage, f"{number} of {len(tasks)}", partial(function, work)): number - 1

@@ -1,6 +1,29 @@
 """Manifests for tests."""
 
+import json
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+from curate.hashing import file_digest
+from curate.store import SUMS, version_of, write_sums
+
+
+def sealed(content: dict[str, Any]) -> dict[str, Any]:
+    """A manifest that names the version which its content gives."""
+    return content | {"version": version_of(content)}
+
+
+def forge(folder: Path, change: Callable[[dict[str, Any]], None] = lambda manifest: None) -> None:
+    """Make the manifest of a tampered version agree with its files and with itself: then only what it stands for can be
+    wrong."""
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    manifest["files"] = {name: file_digest(folder / name) for name in manifest["files"] if (folder / name).is_file()}
+    change(manifest)
+    (folder / "manifest.json").write_text(json.dumps(sealed(manifest)))
+    if (folder / SUMS).is_file():
+        (folder / SUMS).unlink()
+        write_sums(folder, {"manifest.json": "", **manifest["files"]})
 
 
 def dataset_manifest(drop: str = "0" * 64, kept: int = 0, removed: int = 0, **known: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 import yaml
 
-from assay.stage_list import recipe_schema, stages
+from assay.stage_list import OF_EVERY, recipe_schema, stages
 from curate.contract import Contract, common
 from curate.errors import AssayError
 from curate.read.expressions import FILTERS, compile_expression
@@ -104,6 +104,8 @@ def test_every_reason_of_every_stage_is_documented_as_it_is() -> None:
     )
     told = [(stage.name, code, meaning) for stage in stages() for code, meaning in stage.reasons.items()]
     assert [(stage, code, meaning) for code, stage, meaning in lines] == told
+    page = (ROOT / "docs/quarantine.md").read_text()
+    assert all(f"| `{code}` | every stage over a row | {meaning} |" in page for code, meaning in OF_EVERY.items())
 
 
 def test_the_recipe_explained_in_the_readme_has_every_stage_in_order() -> None:
@@ -166,7 +168,7 @@ def test_the_common_rules_and_columns_are_listed() -> None:
     assert listed == [
         (rule["name"], column["name"], rule["description"]) for column in columns for rule in column.get("quality", [])
     ]
-    table = text.partition("| column | is |")[2]
+    table = text.partition("| column | is |")[2].partition("\n## ")[0]
     named = {
         name for first in re.findall(r"^\| (`.+?`) \| ", table, re.MULTILINE) for name in re.findall(r"`(.+?)`", first)
     }
@@ -193,3 +195,13 @@ def test_the_sources_that_the_page_of_reading_shows_are_some() -> None:
     page = (ROOT / "docs/reading.md").read_text()
     for option in Options.model_fields:
         assert f"`{option}" in page, option
+
+
+def test_the_attacks_that_the_page_of_security_names_are_mounted() -> None:
+    page = (ROOT / "docs/security.md").read_text()
+    tests = {path.relative_to(ROOT).as_posix(): path.read_text() for path in (ROOT / "tests").rglob("test_*.py")}
+    mounted = {name for text in tests.values() for name in re.findall(r"^def (test_\w+)", text, re.MULTILINE)}
+    named = set(re.findall(r"`(test_\w+)`", page))
+    assert len(named) >= 15
+    assert named - mounted == set()
+    assert set(re.findall(r"`(tests/[\w/]+\.py)`", page)) - tests.keys() == set()

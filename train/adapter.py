@@ -8,17 +8,18 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from curate.cache import cache_folder, keyed_folder
+from curate.cache import cache_folder, keyed_folder, sound
 from curate.errors import AssayError
 from curate.hashing import digest
 from curate.progress import Progress, silent
 from curate.rows.renderer import TOKENIZER_FILES, ChatTemplate
 from curate.stage import installed
+from curate.store import verified
 from train.base_model import BaseModel, BaseTokenizer, Quantization, load_model, model_of, quiet
 from train.manifest import AdapterManifest
 
 if TYPE_CHECKING:
-    from peft import PeftModel
+    from peft import LoraConfig, PeftModel
 
 PARENTS = {
     "weights_sha256": "base weights",
@@ -29,6 +30,11 @@ PARENTS = {
 
 MERGED = 1
 """Of the way an adapter is merged."""
+WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+TRAINED = ("r", "lora_alpha", "lora_dropout", "target_modules", "task_type")
+"""Keys of an adapter's configuration that training sets."""
+TELLING = ("base_model_name_or_path", "inference_mode", "peft_version", "revision")
+"""Keys that change nothing in what is loaded."""
 
 
 def parents(base: BaseTokenizer, template: ChatTemplate) -> dict[str, str]:
@@ -63,10 +69,10 @@ def save(model: "PeftModel", base: BaseModel, folder: Path) -> None:
     from safetensors.torch import save_file
 
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in get_peft_model_state_dict(model).items()}
-    save_file(state, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
     config = model.peft_config["default"].to_dict() | {"base_model_name_or_path": base.name, "inference_mode": True}
     text = json.dumps(config, indent=2, sort_keys=True, default=lambda value: getattr(value, "value", sorted(value)))
-    (folder / "adapter_config.json").write_text(text + "\n", encoding="utf-8")
+    (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
 
 
 def load(
@@ -81,16 +87,50 @@ def load(
         quantization: of the base model's weights; by default as the adapter was trained.
 
     Raises:
-        AssayError: base weights, tokenizer or chat template are not those it was trained on.
+        AssayError: base weights, tokenizer or chat template are not those it was trained on; a file of it is not as it
+            was published; or it has no safetensors, or is more than a plain LoRA adapter.
     """
-    inputs = AdapterManifest.read(folder).inputs
-    check_parents(f"Adapter {folder}", inputs.base.content(), base, template)
+    manifest = AdapterManifest.read(folder)
+    check_parents(f"Adapter {folder}", manifest.inputs.base.content(), base, template)
+    if WEIGHTS not in manifest.files:  # then peft would load a pickle, which can hold code
+        raise AssayError(
+            f"{folder}: no {WEIGHTS} among its files ({', '.join(manifest.files)}).",
+            remedy="Only safetensors are loaded. Train the adapter again, or name another.",
+        )
+    verified(folder, WEIGHTS)
     with quiet():
         from peft import PeftModel
 
-        loaded = load_model(base, quantization or inputs.settings["quantization"])
-        model = PeftModel.from_pretrained(loaded, folder)
+        config = _configuration(folder)
+        loaded = load_model(base, quantization or manifest.inputs.settings["quantization"])
+        model = PeftModel.from_pretrained(loaded, folder, config=config)
     return model.eval()
+
+
+def _configuration(folder: Path) -> "LoraConfig":
+    """An adapter's configuration: what training sets, and no more. Others of peft's keys import modules or read files.
+
+    Raises:
+        AssayError: it says something else; names the keys.
+    """
+    from peft import LoraConfig
+
+    said = json.loads(verified(folder, CONFIG).read_bytes())
+    config = LoraConfig(**{key: said.get(key) for key in TRAINED})
+    plain = config.to_dict()
+    other = [
+        key
+        for key, value in said.items()
+        if key not in (*TRAINED, *TELLING) and value not in (None, False, [], {}) and value != plain.get(key)
+    ]
+    # Of a text peft makes a regular expression.
+    other += [key for key in TRAINED if key not in said or (key == "target_modules" and isinstance(said[key], str))]
+    if other:
+        raise AssayError(
+            f"{folder / CONFIG}: not a plain LoRA adapter: {', '.join(sorted(other))}.",
+            remedy="Only adapters as `assay train` makes them are loaded.",
+        )
+    return config
 
 
 def merge(folder: Path, base: BaseModel, template: ChatTemplate, cache: Path, progress: Progress = silent) -> BaseModel:
@@ -114,7 +154,7 @@ def merge(folder: Path, base: BaseModel, template: ChatTemplate, cache: Path, pr
     libraries = installed(["peft", "transformers"])
     key = digest([MERGED, base.weights_sha256, base.tokenizer_sha256, manifest.version, libraries])
     merged = keyed_folder(cache / "merged", key)
-    if not merged.is_dir():
+    if not sound(merged, progress):
         progress("merge the adapter", 0, 1, "models")
         cache_folder(merged, partial(_merge, folder, base, template))
         progress("merge the adapter", 1, 1, "models")

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from curate.cache import cache_folder
+from curate.cache import cache_folder, cache_text, keyed_folder, sound
 from curate.errors import AssayError
-from curate.hashing import digest, file_digest, files_digest
+from curate.hashing import checksum, digest, file_digest, files_digest
 from curate.progress import Progress, silent
 from curate.rows.renderer import TOKENIZER_FILES, load_tokenizer
 
@@ -80,9 +80,9 @@ def prepare(name: str, cache: Path, progress: Progress = silent) -> BaseModel:
         folder = source
     else:
         folder = cache / "models" / _key(gguf) / "model"
-        if not folder.is_dir():
+        if not sound(folder, progress):
             progress("dequantise the base model", 0, 1, "models")
-            cache_folder(folder, partial(_dequantise, gguf, prepare_tokenizer(name, cache)))
+            cache_folder(folder, partial(_dequantise, gguf, prepare_tokenizer(name, cache, progress)))
             progress("dequantise the base model", 1, 1, "models")
     return model_of(name, folder)
 
@@ -107,7 +107,7 @@ def model_of(name: str, folder: Path) -> BaseModel:
     )
 
 
-def prepare_tokenizer(name: str, cache: Path) -> Path:
+def prepare_tokenizer(name: str, cache: Path, progress: Progress = silent, fetch: bool = True) -> Path:
     """The folder that holds the base model's tokenizer.json and tokenizer_config.json; its weights are not touched.
 
     The same files as in the folder of `prepare`.
@@ -115,16 +115,18 @@ def prepare_tokenizer(name: str, cache: Path) -> Path:
     Args:
         name: as for `prepare`.
         cache: folder for what is downloaded and converted.
+        progress: told of a conversion that is damaged.
+        fetch: whether a hub id may be downloaded.
 
     Raises:
         AssayError: there is no such model, it has no fast tokenizer, or one with more tokens than embeddings.
     """
-    source = _source(name, cache, TOKENIZER_FILES)
+    source = _source(name, cache, TOKENIZER_FILES, fetch)
     gguf = _gguf(source, name)
     if gguf is None:
         return _tokenizer_folder(source, name)
     folder = cache / "models" / _key(gguf) / "tokenizer"
-    if not folder.is_dir():
+    if not sound(folder, progress):
         cache_folder(folder, partial(_convert_tokenizer, gguf))
     return folder
 
@@ -153,8 +155,7 @@ def load_model(base: BaseModel, quantization: Quantization) -> "PreTrainedModel"
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=compute_dtype(),
         )
-        model: PreTrainedModel
-        model, told = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             base.folder,
             config=config,
             dtype=compute_dtype() if gpu else torch.float32,
@@ -164,6 +165,8 @@ def load_model(base: BaseModel, quantization: Quantization) -> "PreTrainedModel"
             use_safetensors=True,
             output_loading_info=True,
         )
+    model: PreTrainedModel
+    model, told = loaded
     if missing := sorted(told["missing_keys"]):  # transformers would make them up, at random
         raise AssayError(
             f"{base.folder}: of the model's weights {len(missing)} are missing, {missing[0]} among them.",
@@ -279,7 +282,7 @@ def quiet() -> Iterator[None]:
         bitsandbytes_logger.setLevel(level)
 
 
-def _source(name: str, cache: Path, patterns: list[str]) -> Path:
+def _source(name: str, cache: Path, patterns: list[str], fetch: bool = True) -> Path:
     """The folder where a model lies as it was delivered."""
     if name.startswith(PACKAGE):
         return _package_folder(name.removeprefix(PACKAGE))
@@ -288,12 +291,34 @@ def _source(name: str, cache: Path, patterns: list[str]) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(name, cache_dir=cache / "hub", allow_patterns=patterns))
+        hub = cache / "hub"
+        folder = Path(snapshot_download(name, cache_dir=hub, allow_patterns=patterns, local_files_only=not fetch))
     except (OSError, ValueError) as error:  # not there, no network, or not a hub id
         raise AssayError(
             f"Base model {name!r}: no such folder, and the Hugging Face Hub does not give it: {error}",
             remedy="Name package:NAME, a local folder or a hub id; a hub id needs the network the first time.",
         ) from None
+    _require_as_downloaded(folder, cache)
+    return folder
+
+
+def _require_as_downloaded(folder: Path, cache: Path) -> None:
+    """Compare a snapshot's files with their checksums when they were first used.
+
+    Raises:
+        AssayError: one has changed since.
+    """
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    found = {name: checksum(path) for name, path in files.items()}
+    known = keyed_folder(cache / "downloads", digest([folder.parent.parent.name, folder.name, sorted(files)]))
+    if not sound(known):
+        cache_text(known, "files.json", json.dumps(found))
+    for name, wanted in json.loads((known / "files.json").read_bytes()).items():
+        if found[name] != wanted:
+            raise AssayError(
+                f"{files[name]}: its bytes are not those that were downloaded.",
+                remedy=f"Remove {files[name]} and {files[name].resolve()}: they are downloaded again.",
+            )
 
 
 def _package_folder(package: str) -> Path:

@@ -10,6 +10,7 @@ from typing import Any
 from curate.errors import AssayError
 from curate.hashing import digest
 from curate.rows.renderer import IGNORED, Renderer
+from curate.store import verified
 
 MILLI = 1000
 """Weights count in thousandths, so that shares are found by whole numbers."""
@@ -33,24 +34,20 @@ class Example:
         return sum(label != IGNORED for label in self.labels)
 
 
-def read_split(version: Path, split: str, columns: Sequence[str], cache: Path) -> list[Row]:
+def read_split(version: Path, split: str, columns: Sequence[str]) -> list[Row]:
     """Rows of one split.
 
     Args:
         version: folder of a published data set version.
         split: train, validation or test.
         columns: the columns wanted.
-        cache: the store's cache.
+
+    Raises:
+        AssayError: the split is not as it was published.
     """
-    import datasets
     import pyarrow.parquet as pq
 
-    path = version / f"{split}.parquet"
-    if not pq.read_metadata(path).num_rows:  # which datasets cannot read
-        return []
-    datasets.disable_progress_bars()
-    loaded = datasets.Dataset.from_parquet(str(path), columns=list(columns), cache_dir=str(cache / "datasets"))
-    rows: list[Row] = loaded.to_list()
+    rows: list[Row] = pq.read_table(verified(version, f"{split}.parquet"), columns=list(columns)).to_pylist()
     return rows
 
 

@@ -126,7 +126,7 @@ def _examples(
     Raises:
         AssayError: there is no row to train on, or no row is short enough, or one cannot be trained.
     """
-    rows = read_split(version, split, ["id", "label", "cluster", "tokens", "messages"], store.cache)
+    rows = read_split(version, split, ["id", "label", "cluster", "tokens", "messages"])
     if not rows and split == "train":
         raise AssayError(f"{version}: the train split has no rows.", remedy="Give it some: split.train in the recipe.")
     examples = encode(select(rows, count, settings.max_tokens, settings.seed, weights), renderer)

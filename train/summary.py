@@ -1,6 +1,8 @@
 """What is told of an adapter, in tables made from what is published."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from curate.store import Store
 from curate.table import Table
@@ -11,7 +13,7 @@ def training_tables(adapter: Path, store: Store) -> list[Table]:
     """What the adapter of a folder was trained on, what it did to the loss, and how fast it went."""
     manifest = AdapterManifest.read(adapter)
     loss = manifest.loss
-    told = [event for event in store.events() if event["event"] == "adapters" and event["version"] == adapter.name]
+    told = [event for event in store.told("adapters", manifest.name) if event["version"] == adapter.name]
     trained = [event for event in told if not event["found"]]
     rows = [
         ["data set", str(manifest.inputs.dataset)],
@@ -22,11 +24,20 @@ def training_tables(adapter: Path, store: Store) -> list[Table]:
         ["of them trained", f"{manifest.tokens.trained:,}"],
         *_validation(loss.validation),
         ["training loss of each epoch", ", ".join(f"{value:.3f}" for value in loss.train)],
-        ["seconds", f"{trained[-1]['seconds']:,.1f}"],
-        ["tokens per second", f"{trained[-1]['tokens_per_second']:,.0f}"],
-        ["found in the store", "yes" if told[-1]["found"] else "no"],
+        *_speed(trained),
+        ["found in the store", "yes" if told and told[-1]["found"] else "no"],
     ]
     return [Table("adapter", f"Adapter {manifest.name}/{manifest.version}", ["", "value"], rows)]
+
+
+def _speed(trained: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """How fast it was trained, where the ledger tells."""
+    if not trained:
+        return []
+    return [
+        ["seconds", f"{trained[-1]['seconds']:,.1f}"],
+        ["tokens per second", f"{trained[-1]['tokens_per_second']:,.0f}"],
+    ]
 
 
 def _validation(losses: list[float]) -> list[list[str]]:

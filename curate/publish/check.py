@@ -10,7 +10,14 @@ from pathlib import Path
 
 from curate.manifest import DatasetManifest
 from curate.progress import Progress, silent
-from curate.publish.check_conserved import check_files, check_json_lines, check_sources, check_stages, check_version_id
+from curate.publish.check_conserved import (
+    check_files,
+    check_ids,
+    check_json_lines,
+    check_sources,
+    check_stages,
+    check_version_id,
+)
 from curate.publish.check_drop import check_drop
 from curate.publish.check_duplicates import check_duplicates
 from curate.publish.check_leaks import check_near_duplicates, check_shared, check_splits_stand
@@ -36,12 +43,12 @@ def check_version(folder: Path, progress: Progress = silent, sample: int = SAMPL
     Raises:
         AssayError: the folder holds no data set version.
     """
-    manifest = DatasetManifest.read(folder)
+    manifest = DatasetManifest.unproven(folder)
     files = [check_files(folder, manifest), check_version_id(folder)]
     if files[0].failures and any("not readable" in offence for offence in files[0].offences):
         return files
     checks = [*files, check_stages(folder, manifest), check_sources(folder, manifest), check_drop(folder, manifest)]
-    checks.append(check_json_lines(folder))
+    checks += [check_json_lines(folder), check_ids(folder, manifest)]
     earlier = EarlierVersions(folder, manifest)
     checks += check_shared(folder, earlier)
     if earlier.standing:

@@ -1,28 +1,39 @@
 """Checks of what is there: the files are those that were published, and every row is in one of them, once."""
 
+import json
 from collections import Counter
 from pathlib import Path
 
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
+import xxhash
 
-from curate.hashing import digest, file_digest
 from curate.manifest import DatasetManifest, StageAccount
 from curate.publish.check_result import NAMED, Check
-from curate.publish.published import SPLITS, read_rows, row_count, row_name
-from curate.store import manifest_bytes
+from curate.publish.published import SPLITS, Row, read_rows, row_count, row_name
+from curate.store import changed, hashes, manifest_bytes, strangers, version_of
+
+CHANGING = {"clean", "pii", "fit"}
+"""Stages that change what rows say; their counters tell how many."""
+UNCHANGING = {"read", "language", "quality", "decontaminate", "validate", "render", "duplicates", "semantic"} | {
+    *("balance", "select", "split")
+}
+SAID = {"id", "turns", "target", "reasoning", "source"}
+"""Columns by which an id is found again; versions from before rows could think have no `reasoning`."""
 
 
 def check_files(folder: Path, manifest: DatasetManifest) -> Check:
-    check = Check("files", "files are as the manifest says (SHA-256), and readable", "", len(manifest.files), "files")
-    for name, sha256 in manifest.files.items():
+    check = Check("files", "files are those that were published (SHA-256), and readable", "", what="files")
+    for name, sha256 in hashes(folder, manifest.files).items():
+        check.compared += 1
         path = folder / name
+        problem = changed(folder, name, sha256)
         if not path.is_file():
             check.fail(f"{name}: not readable: it is not there")
             continue
-        if file_digest(path) != sha256:
-            check.fail(f"{name}: changed since it was published")
+        if problem:
+            check.fail(f"{name}: {problem}")
         if path.suffix == ".parquet":
             try:
                 with pq.ParquetFile(path) as file:
@@ -30,16 +41,15 @@ def check_files(folder: Path, manifest: DatasetManifest) -> Check:
                         pass
             except (pa.ArrowException, OSError) as error:
                 check.fail(f"{name}: not readable: {str(error).splitlines()[0]}")
-    present = {path.name for path in folder.iterdir() if path.suffix in (".parquet", ".jsonl")}
-    for name in sorted(present - manifest.files.keys()):
-        check.fail(f"{name}: not in the manifest")
+    for name in strangers(folder, manifest.files):
+        check.fail(f"{name}: not one of the files that were published")
     return check
 
 
 def check_version_id(folder: Path) -> Check:
     check = Check("version", "the version is the manifest's hash", "", 1, "manifest")
-    manifest = orjson.loads(manifest_bytes(folder))
-    found = digest({key: value for key, value in manifest.items() if key != "version"})[:16]
+    manifest = json.loads(manifest_bytes(folder))
+    found = version_of(manifest)
     if found != manifest["version"]:
         check.fail(f"manifest.json: says version {manifest['version']}, its content is {found}")
     return check
@@ -114,6 +124,43 @@ def check_sources(folder: Path, manifest: DatasetManifest) -> Check:
         lost = sorted(set(range(max(found) + 1)) - set(found))
         check.fail(f"{file}: rows there twice {twice[:NAMED]}, rows lost {lost[:NAMED]}")
     return check
+
+
+def check_ids(folder: Path, manifest: DatasetManifest) -> Check:
+    """An id is the hash of what a row said when it was read; so where no stage has changed a row, it is still.
+
+    Which rows were changed is not kept, only how many by each rule of a stage: no more may have another id. Stages of
+    other packages may change rows without telling how many: then nothing is known.
+    """
+    check = Check("ids", "an id is the hash of what its row says, but for as many rows as stages have changed", "1")
+    stages = {stage.name: stage.counters for stage in manifest.stages}
+    if stages.keys() - CHANGING - UNCHANGING:
+        check.how = f"none: {', '.join(sorted(stages.keys() - CHANGING - UNCHANGING))} may change rows"
+        return check
+    others: list[str] = []
+    for split in SPLITS:
+        path = folder / f"{split}.parquet"
+        for row in read_rows(path, sorted(SAID & {*pq.read_schema(path).names})):
+            check.compared += 1
+            if _id(row) != row["id"]:
+                others.append(row_name(split, row))
+    changed_rows = sum(sum(stages.get(name, {}).values()) for name in CHANGING)
+    if len(others) > changed_rows:
+        for other in others:
+            check.fail(f"{other}: its id is not that of what it says ({changed_rows} rows were changed)")
+    return check
+
+
+def _id(row: Row) -> str:
+    """XXH3-128 of [turns, target] as JSON, with the target's reasoning where there is one; a turn is [role, content],
+    with its reasoning where there is one, and that and false where it is not trained."""
+    turns = []
+    for turn in row["turns"]:
+        reasoning, untrained = turn.get("reasoning"), turn.get("trained") is False
+        more = [reasoning, False] if untrained else [] if reasoning is None else [reasoning]
+        turns.append([turn["role"], turn["content"], *more])
+    thought = [] if row.get("reasoning") is None else [row["reasoning"]]
+    return xxhash.xxh3_128_hexdigest(orjson.dumps([turns, row["target"], *thought]))
 
 
 def check_json_lines(folder: Path) -> Check:

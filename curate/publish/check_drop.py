@@ -26,6 +26,7 @@ from curate.hashing import file_digest
 from curate.manifest import DatasetManifest
 from curate.publish.check_result import Check
 from curate.publish.published import SPLITS, read_rows
+from curate.reach import Below
 from curate.store import Store
 
 LARGEST = 1 << 28
@@ -113,6 +114,8 @@ def _raw_file(name: str, sources: list[dict[str, Any]], where: str | None) -> Ra
                 return None
         if root is None or "://" in root:
             return None
+        if source["package"] is None and Below(Path(root)).way_out(Path(root) / name) is not None:
+            return None  # it was not read either
         found.add(RawFile(Path(root) / name, **{key: source[key] for key in OPTIONS if key in source}))
     return found.pop() if len(found) == 1 else None
 

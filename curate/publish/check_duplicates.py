@@ -75,7 +75,7 @@ def _place(seen: dict[str, Any]) -> _Place:
 
 def _rows_that_stayed(folder: Path) -> Iterator[Row]:
     """The rows of a version that its search for duplicates has kept: published, or left out by choice later."""
-    later = stages_after(DatasetManifest.read(folder), "duplicates") - {"split"}
+    later = stages_after(DatasetManifest.unproven(folder), "duplicates") - {"split"}
     yield from (row for _, row in split_rows(folder, COLUMNS))
     quarantine = read_rows(folder / "quarantine.parquet", [*COLUMNS, "stage"])
     yield from (row for row in quarantine if row["stage"] in later)

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from curate.contract import Contract
 from curate.hashing import canonical_json
 from curate.manifest import GateInfo, GateRule
+from curate.patterns import in_re2
 from curate.publish.data_docs import write_docs
 from curate.record import SPLITS, answer_text, group_keys, prompt_text, roles_text
 
@@ -206,7 +207,7 @@ def _match_in_linear_time() -> None:
 
     def matches(column: "pd.Series[Any]", regex: str) -> "pd.Series[bool]":
         found: pd.Series[bool] = pc.match_substring_regex(
-            pa.array(column.astype(str), pa.large_string()), regex
+            pa.array(column.astype(str), pa.large_string()), in_re2(regex)
         ).to_pandas()
         return found.set_axis(column.index)
 

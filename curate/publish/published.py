@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from curate.manifest import DatasetManifest
+from curate.store import verified_whole
 
 SPLITS = ("train", "validation", "test")
 
@@ -54,6 +55,8 @@ class EarlierVersions:
             for each in (names, [*names, *manifest.splits_of])
         )
         self.absent = len(names) - len(self.folders)
+        for each in self.standing:
+            verified_whole(each)
         self._own = self._hashes(folder)
 
     @staticmethod

@@ -15,6 +15,7 @@ from curate.read.shapes import SHAPES
 from curate.record import SPLITS
 from curate.sets.index import Index
 from curate.stage import UNREAD_KEY
+from curate.store import verified
 from curate.table import Table
 
 CHANGED_FILE = (
@@ -41,7 +42,7 @@ def _is_changed_file(curated: Curated) -> bool:
     if sum(stage.rejected for stage in curated.manifest.stages if stage.name == "duplicates") <= counts.rows_in / 2:
         return False
     rows = pq.read_table(
-        curated.folder / "quarantine.parquet",
+        verified(curated.folder, "quarantine.parquet"),
         columns=["source", "evidence"],
         filters=(pc.field("stage") == "duplicates") & pc.field("reason").isin(["exact_duplicate", "near_duplicate"]),
     )

@@ -4,8 +4,8 @@ import codecs
 import glob
 import hashlib
 import os
-import re
 import stat
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from importlib import metadata
@@ -16,12 +16,15 @@ from urllib.request import url2pathname
 
 from pydantic import Field, field_serializer, field_validator, model_validator
 
-from curate.cache import cache_folder, keyed_folder
+from curate.cache import cache_folder, keyed_folder, sound
 from curate.errors import AssayError
 from curate.hashing import digest, file_digest
 from curate.patterns import compile_start
+from curate.reach import Below, is_url, require_reachable, unreadable_kind
+from curate.read.dataset_folder import dataset_files
 from curate.read.sniff import format_by_name
 from curate.stage import Settings
+from curate.urls import masked, without_secrets
 
 
 class Options(Settings):
@@ -104,6 +107,7 @@ class Options(Settings):
 
 
 UNSTATED = Options()
+LEAVES = "a link that leads out of the drop: what it leads to is not read"
 
 
 class Files(Options):
@@ -118,7 +122,7 @@ class Files(Options):
         None, description="Format of the files; by default told by their content, or else by their suffix."
     )
     dataset: str | None = Field(
-        None, description="Hub id, or folder for datasets.load_dataset or load_from_disk, instead of files."
+        None, description="Hub id, or folder below the drop, by the names of its files or as `save_to_disk` left it."
     )
     config: str | None = Field(None, description="Configuration name of `dataset`.")
     split: str = Field("train", description="Split of `dataset`.")
@@ -139,6 +143,26 @@ class Files(Options):
         """As JSON a recipe goes into manifests."""
         return [without_secrets(name) for name in files]
 
+    def require_reachable(self) -> None:
+        """See to it that a recipe may name them.
+
+        Raises:
+            AssayError: one leaves the drop or the package's root, or is of a storage that a recipe may not reach.
+        """
+        for name in self.files if self.dataset is None else [self.dataset]:
+            require_reachable(name, "Source", "the drop", "Write it relative to the drop; name that with --drop.")
+
+    def fetched(self, drop: str | Path) -> list[str]:
+        """What it names, apart from the drop itself, that a network would have to give.
+
+        Raises:
+            AssayError: see `require_reachable`.
+        """
+        self.require_reachable()
+        if self.dataset is not None:
+            return [] if (Path(_local(drop)) / self.dataset).is_dir() else [self.dataset]
+        return [name for name in self.files if is_url(name)]
+
     @property
     def options(self) -> Options:
         return Options(**self.model_dump(include=set(Options.model_fields)))
@@ -158,6 +182,8 @@ class InputFile:
     format: str | None
     """As the recipe states it; None where a file's, or each member's, content and name tell it."""
     options: Options = UNSTATED
+    unread: str = ""
+    """Why it is not opened: it leads out of the drop, or is no file."""
 
 
 def find_files(files: Files, drop: str | Path, cache: Path) -> list[InputFile]:
@@ -175,7 +201,9 @@ def find_files(files: Files, drop: str | Path, cache: Path) -> list[InputFile]:
 
 
 def hashed(file: InputFile) -> InputFile:
-    """The file with its content hash."""
+    """The file with its content hash; one that is not opened is known by why."""
+    if file.unread:
+        return replace(file, sha256=digest(file.unread))
     try:
         return replace(file, sha256=file_digest(file.path))
     except OSError as error:
@@ -185,51 +213,79 @@ def hashed(file: InputFile) -> InputFile:
 def list_files(files: Files, drop: str | Path, cache: Path) -> list[InputFile]:
     """What `find_files` finds, not hashed yet."""
     drop = _local(drop)
-    if files.dataset is not None:
-        path = _dataset_as_parquet(files, Path(drop), cache)
-        return [InputFile(path, f"{files.dataset}/{files.split}", "", path.stat().st_size, "parquet")]
-    found: dict[str, tuple[Path, int]] = {}
-    for pattern in files.files:
-        remote = pattern if "://" in pattern else f"{str(drop).rstrip('/')}/{pattern}" if "://" in str(drop) else None
-        if files.package is None and remote is not None:
-            matches = _fetched(remote, cache)
-        else:
-            matches = _matches(_package_root(files.package) if files.package else Path(drop), pattern)
-        found |= matches
+    files.require_reachable()
     options = files.options
-    return [InputFile(path, name, "", size, files.format, options) for name, (path, size) in sorted(found.items())]
+    if files.dataset is not None:
+        local = Path(drop) / files.dataset
+        if is_url(str(drop)) or not local.is_dir():
+            path = _hub_dataset_as_parquet(files, cache)
+            return [InputFile(path, f"{files.dataset}/{files.split}", "", path.stat().st_size, "parquet")]
+        if files.config is not None:
+            raise AssayError(
+                f"Dataset {files.dataset!r}: a folder has no `config`, as its card is not looked at.",
+                remedy="Name the files in `files`.",
+            )
+        patterns = [glob.escape(name) for name in dataset_files(Path(drop), files.dataset, files.split)]
+    else:
+        patterns = files.files
+    found: dict[str, InputFile] = {}
+    for pattern in patterns:
+        if files.package is not None:
+            matches = _matches(_package_root(files.package), pattern, links=True)
+        elif is_url(pattern) or is_url(str(drop)):
+            matches = _fetched(pattern if is_url(pattern) else _joined(str(drop), pattern), cache)
+        else:
+            matches = _matches(Path(drop), pattern)
+        found |= {file.name: replace(file, format=files.format, options=options) for file in matches}
+    return [found[name] for name in sorted(found)]
+
+
+def _joined(drop: str, pattern: str) -> str:
+    """The URL of what a pattern names below a drop that is a URL."""
+    if "::" in pattern:
+        raise AssayError(f"Source {pattern!r} leaves the drop.", remedy="Name what is below the drop's URL.")
+    return f"{drop.rstrip('/')}/{pattern}"
 
 
 def _local(drop: str | Path) -> str | Path:
     """A drop; a folder of this machine as its path, so that its files have the same names however it is written."""
     parts = urlsplit(str(drop))
-    return url2pathname(parts.path) if parts.scheme == "file" else drop
+    return url2pathname(parts.path) if parts.scheme in ("file", "local") else drop
 
 
 def place_of(drop: str | Path) -> str:
     """Where a drop lies: a folder's whole path, or a URL without secrets."""
     drop = _local(drop)
-    return without_secrets(str(drop)) if "://" in str(drop) else str(Path(drop).resolve())
+    return without_secrets(str(drop)) if is_url(str(drop)) else str(Path(drop).resolve())
 
 
-def _matches(root: Path, pattern: str) -> dict[str, tuple[Path, int]]:
-    """Paths and sizes, by name, of what a glob or a folder's name below `root` names."""
-    if pattern.startswith("/") or ".." in PurePosixPath(pattern).parts:
-        raise AssayError(
-            f"Source {pattern!r} leaves the drop.", remedy="Write it relative to the drop; name that with --drop."
-        )
-    if pattern and not glob.has_magic(pattern) and (root / pattern).is_dir():
-        pattern = f"{pattern.rstrip('/')}/**/*"
+def _matches(root: Path, pattern: str, links: bool = False) -> list[InputFile]:
+    """What a glob or a folder's name below `root` names.
+
+    Args:
+        root: a folder.
+        pattern: see `Files.files`.
+        links: whether links may lead out of the folder: those of an installed package are the user's.
+    """
+    below = Below(root)
     begin = len(root.as_posix().rstrip("/")) + 1 if root != Path() else 0
-    found: dict[str, tuple[Path, int]] = {}
+    found: list[InputFile] = []
     try:
-        for path in root.glob(pattern):
+        for path in _globbed(below, pattern):
             try:
-                known = path.stat()
+                known = path.lstat()
+                is_link = stat.S_ISLNK(known.st_mode)
+                out = None if links else below.way_out(path, is_link)
+                if out is None and is_link:
+                    known = path.stat()
             except OSError as error:
                 raise unopened(path, error) from None
-            if stat.S_ISREG(known.st_mode):
-                found[path.as_posix()[begin:]] = path, known.st_size
+            if out is not None:
+                found.append(InputFile(out, out.as_posix()[begin:], "", 0, None, unread=LEAVES))
+            elif (kind := unreadable_kind(known.st_mode)) is not None:
+                found.append(InputFile(path, path.as_posix()[begin:], "", 0, None, unread=f"{kind}: not opened"))
+            elif stat.S_ISREG(known.st_mode):
+                found.append(InputFile(path, path.as_posix()[begin:], "", known.st_size, None))
     except ValueError as error:
         raise AssayError(f"Source {pattern!r} is no glob: {error}.", remedy="Mend it in the recipe.") from None
     _check_folders(root, pattern)
@@ -239,6 +295,14 @@ def _matches(root: Path, pattern: str) -> dict[str, tuple[Path, int]]:
             remedy="Name the folder of the raw files with --drop, or mend `sources` in the recipe.",
         )
     return found
+
+
+def _globbed(below: Below, pattern: str) -> Iterable[Path]:
+    """The paths that a pattern names; of a folder's name all in it, unless it is a link that leads out."""
+    place = below.root / pattern
+    if not pattern or glob.has_magic(pattern) or not place.is_dir():
+        return below.root.glob(pattern)
+    return below.root.glob(f"{pattern.rstrip('/')}/**/*") if below.way_out(place) is None else [place]
 
 
 def _check_folders(root: Path, pattern: str) -> None:
@@ -263,22 +327,16 @@ def _package_root(package: str) -> Path:
         raise AssayError(f"Package {package!r} is not installed.", remedy=f"pip install {package}") from None
 
 
-def without_secrets(name: str) -> str:
-    """A URL without user, password, query and fragment, which may hold keys; any other name as it is."""
-    if "://" not in name:
-        return name
-    parts = urlsplit(name)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+def _told(error: Exception, url: str) -> str:
+    """A storage's error; of a URL with secrets its kind alone, as its words may hold a part of them."""
+    if without_secrets(url) == url:
+        return f"{type(error).__name__}: {masked(str(error))}"
+    status = getattr(error, "status", None)
+    return type(error).__name__ + (f" ({status})" if isinstance(status, int) else "")
 
 
-def _harmless(error: Exception) -> str:
-    """The words of a storage's error, whose URLs may hold keys."""
-    words = re.sub(r"[\w+.-]+://[^\s'\"<>]+", lambda url: without_secrets(url[0]), str(error))
-    return f"{type(error).__name__}: {words}"
-
-
-def _fetched(url: str, cache: Path) -> dict[str, tuple[Path, int]]:
-    """Remote files by name, copied into the cache once for each content that the storage tells apart."""
+def _fetched(url: str, cache: Path) -> list[InputFile]:
+    """Remote files, copied into the cache once for each content that the storage tells apart."""
     import fsspec
 
     shown = without_secrets(url)
@@ -296,57 +354,64 @@ def _fetched(url: str, cache: Path) -> dict[str, tuple[Path, int]]:
         if len(set(names)) < len(names):
             raise ValueError("some URLs differ only in what follows the ?, which is not kept, as it may hold keys")
         with ThreadPoolExecutor(8) as threads:
-            local = list(threads.map(lambda each: _copy(storage, each, cache), paths))
+            local = list(threads.map(lambda path, name: _copy(storage, path, name, cache), paths, names))
     except ImportError as error:
         extra = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}.get(shown.partition("://")[0])
         remedy = f"pip install 'assay-curation[{extra}]'" if extra else "Install the package that it names."
-        raise AssayError(f"{shown}: {_harmless(error)}", remedy=remedy) from None
+        raise AssayError(f"{shown}: {_told(error, url)}", remedy=remedy) from None
     except Exception as error:  # each storage raises its own
         raise AssayError(
-            f"{shown}: {_harmless(error)}", remedy="Check the URL, the storage's keys and the network."
+            f"{shown}: {_told(error, url)}", remedy="Check the URL, the storage's keys and the network."
         ) from None
-    return {name: (path, path.stat().st_size) for name, path in zip(names, local, strict=True)}
+    return [InputFile(path, name, "", path.stat().st_size, None) for name, path in zip(names, local, strict=True)]
 
 
-def _copy(storage: Any, path: str, cache: Path) -> Path:
+def _copy(storage: Any, path: str, name: str, cache: Path) -> Path:
     """A remote file's copy in the cache, made anew when the storage shows another state of it."""
     folder = keyed_folder(cache / "remote", digest([storage.unstrip_protocol(path), storage.ukey(path)]))
-    name = PurePosixPath(without_secrets(path)).name  # whose suffixes tell what its content may not
-    if not folder.is_dir():
+    name = PurePosixPath(name).name  # whose suffixes tell what its content may not
+    if not sound(folder):
         cache_folder(folder, lambda draft: storage.get_file(path, str(draft / name)))
     return folder / name
 
 
-def _dataset_as_parquet(files: Files, drop: Path, cache: Path) -> Path:
-    """A hub id, or a local folder (relative to the drop) as published or as `save_to_disk` left it, as Parquet."""
+def _hub_dataset_as_parquet(files: Files, cache: Path) -> Path:
+    """A data set of the hub, of files in its own repository."""
     import datasets
 
-    local = drop / str(files.dataset)
-    name = str(local) if local.is_dir() else str(files.dataset)
-    content = (
-        sorted((str(path.relative_to(local)), file_digest(path)) for path in local.rglob("*") if path.is_file())
-        if local.is_dir()
-        else None
-    )
-    path = cache / "hub" / f"{digest([files.model_dump(), content])}.parquet"
-    if not path.is_file():
+    name = str(files.dataset)
+    folder = keyed_folder(cache / "hub", digest([files.model_dump(), None]))
+    if not sound(folder):
+        if Path(name).exists():
+            raise AssayError(
+                f"Dataset {name!r} is not below the drop, and `datasets` would take for it what is called so where the "
+                "command runs.",
+                remedy="Name a folder below the drop, or run the command elsewhere.",
+            )
         try:
-            if (local / "dataset_dict.json").is_file():
-                loaded = datasets.load_from_disk(name)[files.split]
-            elif (local / "state.json").is_file():
-                loaded = datasets.load_from_disk(name)
-            else:
-                loaded = datasets.load_dataset(name, files.config, split=files.split, revision=files.revision)
+            builder = datasets.load_dataset_builder(name, files.config, revision=files.revision)
+            _require_own_files(name, [file for each in (builder.config.data_files or {}).values() for file in each])
+            builder.download_and_prepare()
+            loaded = builder.as_dataset(split=files.split)
+        except AssayError:
+            raise
         except Exception as error:  # the library raises its own, the hub's and the network's errors
             raise AssayError(
                 f"datasets.load_dataset({name!r}, split={files.split!r}) failed: {error}",
                 remedy="Check the name, the split and the network; or name a local folder.",
             ) from None
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_suffix(".draft")
-        loaded.to_parquet(str(draft))
-        draft.rename(path)
-    return path
+        cache_folder(folder, lambda draft: loaded.to_parquet(str(draft / "rows.parquet")))
+    return folder / "rows.parquet"
+
+
+def _require_own_files(name: str, files: list[str]) -> None:
+    """See to it that a data set of the hub is of files in its own repository: its card may name any."""
+    for file in files:
+        if not file.startswith((f"hf://datasets/{name}@", f"hf://datasets/{name}/")) or "::" in file or "/../" in file:
+            raise AssayError(
+                f"The card of the data set {name} names {file!r}, which is not in its repository.",
+                remedy="Download the data set, look at it, and name its files in `sources`.",
+            )
 
 
 def drop_digest(files: list[InputFile]) -> str:

@@ -1,8 +1,10 @@
 """Formats: a stream of bytes -> raw rows, one by one, by the reader of its format."""
 
+import json
 from collections.abc import Iterator
 from typing import IO
 
+from curate.read.budget import Budget
 from curate.read.columnar import arrow_rows, parquet_rows
 from curate.read.delimited import csv_rows
 from curate.read.document import document
@@ -10,11 +12,11 @@ from curate.read.encoding import in_utf8
 from curate.read.files import Options
 from curate.read.json_rows import json_lines, json_rows
 from curate.read.passages import passages
-from curate.read.raw_row import LONGEST_ROW, Row, Unread, how_encoded
+from curate.read.raw_row import LONGEST_ROW, MOST_COLUMNS, Row, Unread, how_encoded, too_wide
 
 
 def rows_of(
-    stream: IO[bytes], format: str | None, name: str, options: Options, line: int = 0
+    stream: IO[bytes], format: str | None, name: str, options: Options, budget: Budget, line: int = 0
 ) -> Iterator[Row | Unread]:
     """Every row of a file's bytes.
 
@@ -23,12 +25,13 @@ def rows_of(
         format: one of `Files.format`.
         name: the file's.
         options: how it is written.
+        budget: what formats that pack may unpack to.
         line: how many lines of the file come before.
     """
     if format == "parquet":
-        yield from parquet_rows(stream)
+        yield from parquet_rows(stream, budget)
     elif format == "arrow":
-        yield from arrow_rows(stream)
+        yield from arrow_rows(stream, budget)
     elif format == "text" and options.cuts_text:
         yield from passages(stream, name, options)
     elif format in ("front_matter", "text"):
@@ -37,10 +40,19 @@ def rows_of(
         stream, encoding = in_utf8(stream, options.encoding, options.fallback_encoding)
         known = encoding and encoding.name
         if format == "jsonl":
-            rows = json_lines(stream, known, line)
+            rows = _within(json_lines(stream, known, line))
         elif format == "json":
-            rows = json_rows(stream, options.rows, known)
+            rows = _within(json_rows(stream, options.rows, known))
         else:
             rows = csv_rows(stream, options, "\t" if format == "tsv" else None, known)
         said = how_encoded(encoding)
         yield from rows if not said else (row | said if isinstance(row, dict) else row for row in rows)
+
+
+def _within(rows: Iterator[Row | Unread]) -> Iterator[Row | Unread]:
+    """Rows of JSON, one of more than MOST_COLUMNS keys set aside."""
+    for row in rows:
+        if isinstance(row, dict) and len(row) > MOST_COLUMNS:
+            yield Unread(too_wide(len(row)), None, json.dumps(row)[:LONGEST_ROW])
+        else:
+            yield row

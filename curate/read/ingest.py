@@ -8,13 +8,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pyarrow as pa
 import xxhash
 
-from curate.cache import Shard, cache_folder, cached_outcome, keyed_folder
-from curate.engine import MapShards
+from curate.cache import Shard, cache_text, cached_outcome, find_outcome, intact, is_kept, keyed_folder
+from curate.engine import Alone, MapShards, Narrowable, WorkerDied
 from curate.errors import AssayError
 from curate.hashing import digest
 from curate.read.conversation import NOT_TEXT, REJECTED_ANSWER, UNGRADED_ANSWER
@@ -22,7 +22,8 @@ from curate.read.encoding import SAMPLE, encoding_of, is_utf8
 from curate.read.files import Files, InputFile, Options, find_files, hashed, list_files, unopened
 from curate.read.mapping import Lookup, Mapper, RecordMapping, RowError, build_lookup, raw_json
 from curate.read.raw import UNREADABLE, Part, is_plain_json_lines, parse, read_part, read_rows
-from curate.read.raw_row import LONGEST_ROW, Row, Unread
+from curate.read.raw_row import LONGEST_ROW, Row, Unread, shown
+from curate.read.sniff import BLOCK, is_text
 from curate.record import QUARANTINE_SCHEMA, SCHEMA
 from curate.stage import Outcome, evidence_json, installed
 
@@ -58,23 +59,42 @@ class Side:
 
 
 @dataclass(frozen=True)
-class ScanTask:
-    """Finding where a long file of JSON lines may be cut."""
+class ScanTask(Narrowable):
+    """Finding where a long file may be cut, or a part of one."""
 
     file: InputFile
     whole_trees: bool
     """Whether rows may be messages of trees, which must not be cut."""
     shard_bytes: int
+    part: Part | None = None
     unit: str = "bytes"
 
     @property
     def size(self) -> int:
-        return self.file.size
+        return self.part.end - self.part.begin if self.part else self.file.size
+
+    def __str__(self) -> str:
+        return self.file.name
+
+    def without(self, died: WorkerDied, nothing: None) -> tuple[str, list[Part]]:
+        """It is not cut: whether it can be read is seen when it is."""
+        return "", []
 
 
 @dataclass(frozen=True)
-class ReadTask:
-    """Reading some files, or a part of one."""
+class Ingested:
+    """A drop that has been read, or a part of it."""
+
+    files: list[InputFile]
+    """Those of all sources, by name, hashed."""
+    lookups: dict[str, dict[str, str]]
+    """Name -> file name -> SHA-256 of each side table."""
+    shards: list[Shard]
+
+
+@dataclass(frozen=True)
+class ReadTask(Narrowable):
+    """Reading some files, or a part of one; it can do without a file, and without a line of JSON lines."""
 
     files: tuple[InputFile, ...]
     """Hashed if there is a part; else they are hashed as they are read."""
@@ -90,16 +110,49 @@ class ReadTask:
     def size(self) -> int:
         return self.part.end - self.part.begin if self.part else sum(file.size for file in self.files)
 
+    def __str__(self) -> str:
+        if not self.files:
+            return f"lookups {', '.join(side.name for side in self.lookups)}" if self.lookups else "no file"
+        name = self.files[0].name
+        if self.part is not None:
+            return f"{name} from line {self.part.line + 1}"
+        return name if len(self.files) == 1 else f"{name} to {self.files[-1].name} ({len(self.files)} files)"
 
-@dataclass(frozen=True)
-class Ingested:
-    """A drop that has been read, or a part of it."""
+    def emptied(self) -> Self:
+        return replace(self, files=(), part=None)
 
-    files: list[InputFile]
-    """Those of all sources, by name, hashed."""
-    lookups: dict[str, dict[str, str]]
-    """Name -> file name -> SHA-256 of each side table."""
-    shards: list[Shard]
+    def divided(self, alone: Alone) -> list[Self]:
+        middle = len(self.files) // 2
+        if middle:
+            return [replace(self, files=files) for files in (self.files[:middle], self.files[middle:])]
+        trees = RecordMapping.model_validate_json(self.mapping).turns is None
+        try:
+            sha256, parts = alone(run_halve, ScanTask(self.files[0], trees, self.size, self.part))
+        except WorkerDied:
+            return []
+        files = (replace(self.files[0], sha256=sha256),)
+        return [replace(self, files=files, part=part) for part in parts]
+
+    def joined(self, results: Sequence[Ingested]) -> Ingested:
+        return Ingested(
+            [file for each in results for file in each.files], {}, [shard for each in results for shard in each.shards]
+        )
+
+    def without(self, died: WorkerDied, nothing: Ingested) -> Ingested:
+        file = self.files[0] if self.files[0].sha256 else hashed(self.files[0])
+        line, row = (self.part.line + 1, self.part.row) if self.part else (None, 0)
+        try:
+            with file.path.open("rb") as stream:
+                stream.seek(self.part.begin if self.part else 0)
+                text = stream.read(min(self.size, LONGEST_ROW + 1))
+        except OSError as error:
+            raise unopened(file.path, error) from None
+        source = {"drop": None, "file": file.name, "row": row}
+        raw = shown(text if len(text) <= LONGEST_ROW else text[:1000]) if is_text(text[:BLOCK]) else ""
+        left_out = _unmade(source, UNREADABLE, {"message": died.how, "line": line}, raw)
+        outcome = Outcome(SCHEMA.empty_table(), pa.Table.from_pylist([left_out], schema=QUARANTINE_SCHEMA))
+        key = ["left out", file.name, file.sha256, astuple(self.part) if self.part else None, died.how]
+        return Ingested([file], {}, [cached_outcome(self.cache, key, None, lambda: outcome)])
 
 
 def ingest(
@@ -125,7 +178,7 @@ def ingest(
     """
     files = _each_once(file for source in sources for file in list_files(source, drop, cache))
     sides = tuple(Side(name, lookup.key, tuple(find_files(lookup, drop, cache))) for name, lookup in lookups.items())
-    long = [file for file in files if file.size > shard_bytes and is_plain_json_lines(file)]
+    long = [file for file in files if file.size > shard_bytes]
     scans = [ScanTask(file, record.turns is None, shard_bytes) for file in long]
     cut = dict(zip(long, map_shards("scan", run_scan, scans) if scans else [], strict=True))
     mapping = record.model_dump_json()
@@ -175,21 +228,25 @@ BLANK = re.compile(rb"\n[ \t\r\x0b\x0c]*(?=\n)")
 
 
 def run_scan(task: ScanTask) -> tuple[str, list[Part]]:
-    """A file's SHA-256 and its parts of about `shard_bytes` bytes, which end where lines end.
+    """The SHA-256 of a file and its parts of about `shard_bytes` bytes, which end where lines end.
 
-    There are none where the file must be read in one go: it is not surely in UTF-8, or has trees whose messages are
-    rows.
+    There are none where the file must be read in one go: it is not JSON lines, not surely in UTF-8, or has trees whose
+    messages are rows. Of a part, the parts of it, with the file's SHA-256 as it was known.
     """
+    if task.part is None and not is_plain_json_lines(task.file):
+        return "", []
     whole = hashlib.sha256()
     parts: list[Part] = []
-    begin = line = row = 0
+    begin, line, row = (task.part.begin, task.part.line, task.part.row) if task.part else (0, 0, 0)
+    end = begin + task.size
     cut = True
     try:
         with task.file.path.open("rb") as file:
-            encoding = task.file.options.encoding or encoding_of(file.read(SAMPLE))
-            cut = encoding is not None and is_utf8(encoding)
-            file.seek(0)
-            while block := file.read(task.shard_bytes):
+            if task.part is None:
+                encoding = task.file.options.encoding or encoding_of(file.read(SAMPLE))
+                cut = encoding is not None and is_utf8(encoding)
+            file.seek(begin)
+            while block := file.read(min(task.shard_bytes, end - begin) if task.part else task.shard_bytes):
                 hash_ = xxhash.xxh3_128(block)
                 whole.update(block)
                 lines = block.count(b"\n")
@@ -209,7 +266,18 @@ def run_scan(task: ScanTask) -> tuple[str, list[Part]]:
                 begin, line, row = begin + size, line + lines, row + rows
     except OSError as error:
         raise unopened(task.file.path, error) from None
-    return whole.hexdigest(), parts if cut else []
+    return task.file.sha256 if task.part else whole.hexdigest(), parts if cut else []
+
+
+def run_halve(task: ScanTask) -> tuple[str, list[Part]]:
+    """As `run_scan`, in about two parts: at least one of a file that may be cut, none of a part that is one line."""
+    step = task.size
+    while step > 1:
+        step = -(-step // 2)  # long lines at the end are cut off from short ones before them by a shorter step
+        sha256, parts = run_scan(replace(task, shard_bytes=step))
+        if len(parts) != 1 or task.part is None:
+            return sha256, parts
+    return task.file.sha256, []
 
 
 @cache
@@ -227,7 +295,7 @@ def run_read(task: ReadTask) -> Ingested:
     contents: dict[str, bytes] = {}
     files: list[InputFile] = []
     for file in task.files:
-        if task.part is None and file.size <= task.shard_bytes:
+        if task.part is None and file.size <= task.shard_bytes and not file.unread:
             try:
                 data = file.path.read_bytes()
             except OSError as error:
@@ -246,37 +314,28 @@ def run_read(task: ReadTask) -> Ingested:
     stated = cache(Options.model_dump)  # of a source with many files they are the same
 
     def named(files: Iterable[InputFile]) -> list[list[Any]]:
-        return [[file.name, file.sha256, file.format, stated(file.options)] for file in files]
+        return [[file.name, file.sha256, file.format, stated(file.options), file.unread] for file in files]
 
     part = astuple(task.part) if task.part else None
     sides = [[side.name, side.key, named(side.files)] for side in task.lookups]
     key = digest(["read", VERSION, installed(LIBRARIES), task.mapping, named(files), part, sides])
     # How many shards there are is known only once all is read: it is noted last.
     note = keyed_folder(task.cache / "stages", key)
-    shards: list[Shard] = []
-    if note.is_dir():
-        for number in range(int((note / "shards").read_text())):
-            shards.append(cached_outcome(task.cache, [key, number], None, _gone))
-    else:
+    count = int(intact(note, "shards").read_text()) if is_kept(note) else 0
+    shards = [shard for number in range(count) if (shard := find_outcome(task.cache, [key, number])) is not None]
+    if not count or len(shards) < count:
+        shards = []
         mapper = _mapper(task.mapping, task.lookups)
         first = task.part.row if task.part else 0
         made = ((file, first, mapper.rows(rows(file))) for file in files)
         for number, outcome in enumerate(_outcomes(mapper, made, task.shard_bytes)):
             shards.append(cached_outcome(task.cache, [key, number], None, partial(_same, outcome)))
-        cache_folder(note, lambda draft: note_shards(draft, len(shards)))
+        cache_text(note, "shards", str(len(shards)))
     return Ingested(files, {}, shards)
-
-
-def note_shards(folder: Path, count: int) -> None:
-    (folder / "shards").write_text(str(count))
 
 
 def _same(outcome: Outcome) -> Outcome:
     return outcome
-
-
-def _gone() -> Outcome:
-    raise AssayError("The store's cache has lost a shard.", remedy="Remove the store's cache/ folder and run again.")
 
 
 def _outcomes(
@@ -297,7 +356,7 @@ def _outcomes(
         return Outcome(kept, pa.Table.from_pylist(rejected, schema=QUARANTINE_SCHEMA), dict(counters), made=more)
 
     for file, first, rows in files:
-        if not file.size:
+        if not file.size and not file.unread:
             counters["empty_files"] += 1
         for number, row in rows:
             if held >= size:

@@ -2,14 +2,18 @@
 
 import ast
 import io
+import math
 import tokenize
 from itertools import pairwise
 from typing import Any
 
-from curate.read.json_value import check_depth
+from curate.read.json_value import check_depth, check_text
 
 LONGEST = 1 << 20
 """Characters, beyond which the parser's own tree could fill the memory."""
+
+MOST_BITS = 14_000
+"""Of a number: as many as have the 4300 digits that Python writes, to which it does not hold `0xff...`."""
 
 
 def python_value(text: str) -> Any:
@@ -30,6 +34,8 @@ def python_value(text: str) -> Any:
     if (tokenize.STRING, tokenize.STRING) in pairwise(said):
         raise ValueError("texts without commas between them, as numpy prints an array: write its .tolist()")
     check_depth(value)
+    if "\\" in text:
+        check_text(value)
     return _plain(value)
 
 
@@ -46,6 +52,10 @@ def _plain(value: Any) -> Any:
         return {key if isinstance(key, str) else str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(inner) for inner in value]
+    if isinstance(value, int) and value.bit_length() > MOST_BITS:
+        raise ValueError("a number of more than 4300 digits")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("a number too large, which JSON does not have")
     if value is None or isinstance(value, (str, bool, int, float)):
         return value
     raise ValueError(f"a {type(value).__name__}, which JSON does not have")

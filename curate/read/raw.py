@@ -22,6 +22,7 @@ import xxhash
 
 from curate.errors import AssayError
 from curate.hashing import file_digest
+from curate.read.budget import ROW_BYTES, UNPACKED_BYTES, UNPACKED_RATIO, Budget, UnpackedSizeError
 from curate.read.columnar import at_hand
 from curate.read.files import Files, InputFile, Options, drop_digest, find_files, hashed, list_files, unopened
 from curate.read.formats import rows_of
@@ -66,10 +67,6 @@ __all__ = [
 UNREADABLE = "unreadable"
 """Reason: the row could not be read; the evidence holds the parser's words, the quarantine's `raw` the text."""
 
-UNPACKED_BYTES = 1 << 30
-UNPACKED_RATIO = 100
-"""A file may unpack to UNPACKED_BYTES and UNPACKED_RATIO times its size: text packs ten- to thirtyfold, bombs
-a thousandfold and more."""
 MOST_PACKINGS = 4
 """A file may be packed three times over; one that unpacks to itself has no end."""
 PIECE = 1 << 13
@@ -86,6 +83,9 @@ def read_rows(file: InputFile) -> Iterator[Row | Unread]:
     Raises:
         AssayError: the file itself cannot be opened, or is no longer what it was when its hash was taken.
     """
+    if file.unread:
+        yield Unread(file.unread, None, "")
+        return
     try:
         with file.path.open("rb") as stream:
             yield from _file_rows(stream, file)
@@ -134,7 +134,7 @@ def read_part(file: InputFile, part: Part) -> Iterator[Row | Unread]:
             stream.seek(part.begin)
             window = _Window(stream, part.end - part.begin)
             options = file.options.model_copy(update={"encoding": "utf-8"})
-            yield from rows_of(io.BufferedReader(window, 1 << 20), "jsonl", file.name, options, part.line)
+            yield from rows_of(io.BufferedReader(window, 1 << 20), "jsonl", file.name, options, Budget(0), part.line)
     except OSError as error:
         raise unopened(file.path, error) from None
     if window.hash.hexdigest() != part.xxh3:
@@ -192,7 +192,7 @@ def _looked_at(file: InputFile) -> tuple[str | None, str | None, Content]:
     try:
         with file.path.open("rb") as stream:
             packing, _ = _packing(stream, name)
-            archive, inner = _unpacked(stream, name, _Budget(UNPACKED_BYTES))
+            archive, inner = _unpacked(stream, name, Budget(UNPACKED_BYTES))
             if archive is not None:
                 return archive, file.format, UNKNOWN
             return packing, named, sniff(inner, named, file.options.encoding)[0]
@@ -203,11 +203,17 @@ def _looked_at(file: InputFile) -> tuple[str | None, str | None, Content]:
 
 
 def _file_rows(stream: IO[bytes], file: InputFile) -> Iterator[Row | Unread]:
-    budget = _Budget(UNPACKED_BYTES + UNPACKED_RATIO * file.size)
-    yield from _until_broken(_rows(stream, file.path.name, file, budget))
+    budget = Budget(UNPACKED_BYTES + UNPACKED_RATIO * file.size)
+    yield from _until_broken(_paid(_rows(stream, file.path.name, file, budget), budget))
 
 
-def _rows(stream: IO[bytes], name: str, file: InputFile, budget: "_Budget") -> Iterator[Row | Unread]:
+def _paid(rows: Iterator[Row | Unread], budget: Budget) -> Iterator[Row | Unread]:
+    for row in rows:
+        budget.spend(ROW_BYTES)
+        yield row
+
+
+def _rows(stream: IO[bytes], name: str, file: InputFile, budget: Budget) -> Iterator[Row | Unread]:
     """The rows of a file, or of all members if it is an archive."""
     archive, stream = _unpacked(stream, name, budget)
     if archive == "zip":
@@ -215,21 +221,21 @@ def _rows(stream: IO[bytes], name: str, file: InputFile, budget: "_Budget") -> I
     elif archive == "tar":
         yield from _tar(stream, file, budget)
     else:
-        yield from _content_rows(stream, name, file)
+        yield from _content_rows(stream, name, file, budget)
 
 
-def _content_rows(stream: IO[bytes], name: str, file: InputFile) -> Iterator[Row | Unread]:
+def _content_rows(stream: IO[bytes], name: str, file: InputFile, budget: Budget) -> Iterator[Row | Unread]:
     """The rows of what is unpacked, in the stated format, or in the one that the content or else the name tells."""
     stated = file.format
     if stated in ("text", "front_matter"):  # which anything may be
-        yield from rows_of(stream, stated, name, file.options)
+        yield from rows_of(stream, stated, name, file.options, budget)
         return
     named = stated or format_by_name(name)
     found, stream = sniff(stream, named, file.options.encoding)
     format = stated or _told(found, named, file.options)
     if format is not None:
         against = _against(found, format, stated is not None)
-        for row in rows_of(stream, format, name, file.options):
+        for row in rows_of(stream, format, name, file.options, budget):
             yield replace(row, message=row.message + against) if against and isinstance(row, Unread) else row
     elif found.foreign:
         text = stream.read(LONGEST_ROW + 1)
@@ -262,28 +268,10 @@ def _against(found: Content, format: str, stated: bool) -> str | None:
     return None
 
 
-class UnpackedSizeError(Exception):
-    """A small file unpacks to more than any honest text."""
-
-
-@dataclass
-class _Budget:
-    """Bytes that a file may still unpack to, all its members together."""
-
-    left: int
-
-    def spend(self, count: int) -> None:
-        self.left -= count
-        if self.left < 0:
-            raise UnpackedSizeError(
-                f"unpacks to more than {UNPACKED_BYTES >> 30} GiB and {UNPACKED_RATIO} times its size"
-            )
-
-
 class _Bounded(io.RawIOBase):
     """What a decompressor or an archive gives, within a budget. Once it breaks it stays broken."""
 
-    def __init__(self, stream: Any, budget: _Budget) -> None:
+    def __init__(self, stream: Any, budget: Budget) -> None:
         self._stream = stream
         self._budget = budget
         self._error: Exception | None = None
@@ -310,7 +298,7 @@ def _packing(stream: IO[bytes], name: str) -> tuple[str | None, IO[bytes]]:
     return packing_of(head) or (None if is_text(head) or has_magic(head) else packing_by_name(name)), stream
 
 
-def _unpacked(stream: IO[bytes], name: str, budget: _Budget) -> tuple[str | None, IO[bytes]]:
+def _unpacked(stream: IO[bytes], name: str, budget: Budget) -> tuple[str | None, IO[bytes]]:
     """What is packed in a stream; and "zip" or "tar" if that is an archive."""
     for _ in range(MOST_PACKINGS):
         packing, stream = _packing(stream, name)
@@ -367,7 +355,7 @@ def _until_broken(rows: Iterator[Row | Unread]) -> Iterator[Row | Unread]:
         yield Unread(said, None, "")
 
 
-def _zip(stream: IO[bytes], file: InputFile, budget: _Budget) -> Iterator[Row | Unread]:
+def _zip(stream: IO[bytes], file: InputFile, budget: Budget) -> Iterator[Row | Unread]:
     with zipfile.ZipFile(stream) as archive:
         if "[Content_Types].xml" in archive.namelist():
             yield Unread("an Office file (.xlsx, .docx, ...): save its sheet as CSV, its words as text", None, "")
@@ -378,7 +366,7 @@ def _zip(stream: IO[bytes], file: InputFile, budget: _Budget) -> Iterator[Row | 
 
 
 def _zip_member(
-    archive: zipfile.ZipFile, info: zipfile.ZipInfo, file: InputFile, budget: _Budget
+    archive: zipfile.ZipFile, info: zipfile.ZipInfo, file: InputFile, budget: Budget
 ) -> Iterator[Row | Unread]:
     with archive.open(info) as stream:
         yield from _member(io.BufferedReader(_Bounded(stream, budget), 1 << 16), info.filename, file, budget)
@@ -397,7 +385,7 @@ class _TarHeader(tarfile.TarInfo):
             raise tarfile.ReadError(f"{error} at byte {archive.offset}, where a member or the end should be") from None
 
 
-def _tar(stream: IO[bytes], file: InputFile, budget: _Budget) -> Iterator[Row | Unread]:
+def _tar(stream: IO[bytes], file: InputFile, budget: Budget) -> Iterator[Row | Unread]:
     """Links, devices and folders are passed over: nothing of them is in the archive."""
     with tarfile.open(fileobj=stream, mode="r|", tarinfo=_TarHeader) as archive:
         for entry in archive:
@@ -408,7 +396,7 @@ def _tar(stream: IO[bytes], file: InputFile, budget: _Budget) -> Iterator[Row | 
                 yield from _until_broken(_member(member, entry.name, file, budget))
 
 
-def _member(stream: IO[bytes], name: str, file: InputFile, budget: _Budget) -> Iterator[Row | Unread]:
+def _member(stream: IO[bytes], name: str, file: InputFile, budget: Budget) -> Iterator[Row | Unread]:
     paths = PurePosixPath(name), PureWindowsPath(name)
     if any(path.anchor or ".." in path.parts for path in paths):
         yield Unread(f"{name}: a path that leaves the archive", None, "")
@@ -420,12 +408,12 @@ def _member(stream: IO[bytes], name: str, file: InputFile, budget: _Budget) -> I
             yield replace(row, message=f"{name}: {row.message}")
 
 
-def _member_rows(stream: IO[bytes], name: str, file: InputFile, budget: _Budget) -> Iterator[Row | Unread]:
+def _member_rows(stream: IO[bytes], name: str, file: InputFile, budget: Budget) -> Iterator[Row | Unread]:
     archive, stream = _unpacked(stream, name, budget)
     if archive is not None:
         yield Unread("an archive within an archive", None, "")
         return
     try:
-        yield from _content_rows(stream, name, file)
+        yield from _content_rows(stream, name, file, budget)
     except AssayError as error:
         yield Unread(error.message.removeprefix(f"{name}: "), None, "")

@@ -13,7 +13,10 @@ Row = dict[str, Any]
 counts."""
 
 LONGEST_ROW = 16 << 20
-"""Bytes of a line, a file of text, or an element of JSON, or characters of a CSV cell, beyond which it is no row."""
+"""Bytes of a line, a file of text, an element of JSON, or the values of a row of Arrow, or characters of a row of CSV,
+beyond which it is no row."""
+MOST_COLUMNS = 1 << 14
+"""Columns of a row, as many as a sheet of Excel has."""
 DEEPEST = 200
 """Levels of a row's nesting. Python's own limit depends on who calls the parser; this one does not."""
 
@@ -67,6 +70,11 @@ def shown_text(text: str) -> str:
 def too_long() -> str:
     """What is said of a row beyond LONGEST_ROW."""
     return f"longer than {LONGEST_ROW >> 20} MiB"
+
+
+def too_wide(columns: int) -> str:
+    """What is said of a row beyond MOST_COLUMNS."""
+    return f"{columns:,} columns, more than {MOST_COLUMNS:,}"
 
 
 def distinct(columns: list[str]) -> list[str]:

@@ -58,9 +58,10 @@ def column_values(array: Any) -> list[Any]:
     elif types.is_struct(kind):
         return _structs(array)
     elif types.is_map(kind):
-        keys = [key if isinstance(key, str) else str(key) for key in column_values(array.keys)]
-        pairs = list(zip(keys, column_values(array.items), strict=True))
-        cuts = pairwise(array.offsets.to_pylist())
+        first, *_, last = places = array.offsets.to_pylist() or [0, 0]
+        keys, items = (column_values(part.slice(first, last - first)) for part in (array.keys, array.items))
+        pairs = [(key if isinstance(key, str) else str(key), item) for key, item in zip(keys, items, strict=True)]
+        cuts = pairwise(place - first for place in places)
         return _with_nulls(array, [_object(pairs[begin:end]) for begin, end in cuts])
     elif types.is_nested(kind) and not types.is_union(kind):
         items = column_values(array.flatten())

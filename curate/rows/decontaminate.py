@@ -29,7 +29,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, model_validator
 
-from curate.cache import cache_folder, keyed_folder
+from curate.cache import cache_folder, keyed_folder, sound
 from curate.hashing import digest
 from curate.read import ingest
 from curate.record import answer_places, answer_text, rows_of_texts, texts_of
@@ -85,7 +85,7 @@ class Decontaminate(Stage):
         ]
         words = self.model_dump(exclude={"references"})
         folder = keyed_folder(context.cache / "stages", digest(["references", self.version, words, key]))
-        if not folder.is_dir():
+        if not sound(folder, context.progress):
             size = sum(file.size for file in files)
             context.progress("references", 0, size, "bytes")
             cache_folder(folder, partial(write_references, files, self.ngram_words, self.short_ngram_words, preparing))

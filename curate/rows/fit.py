@@ -10,10 +10,10 @@ template has words for the whole conversation, but none for its beginning up to 
 what it says).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import orjson
 import pyarrow as pa
@@ -25,7 +25,7 @@ from curate.examples import Example, example_of
 from curate.record import MESSAGES, SCHEMA, TURNS, content_id, dicts
 from curate.rows.render import Rendering
 from curate.rows.renderer import Message, Refusal, Renderer, Span, TaskTemplate, is_trained
-from curate.stage import Beside, Context, Outcome, Reject, RowStage, Stage, divide
+from curate.stage import ANYWHERE, BESIDE, Context, Outcome, Reject, RowStage, Stage, divide
 
 MARK = " […] "
 """Stands where the user's text was cut."""
@@ -47,7 +47,9 @@ class Fit(Stage):
         "refused": "the chat template has no words for the row's beginning up to one of the answers",
     }
 
-    model: Beside = Field(description="Base model: package:NAME, a local folder or a hub id; its tokenizer counts.")
+    model: Annotated[str, BESIDE, ANYWHERE] = Field(
+        description="Base model: package:NAME, a local folder or a hub id; its tokenizer counts."
+    )
     max_tokens: int = Field(1024, ge=8, description="Longest row in tokens: prompt, answer and stop token.")
     policy: Literal["quarantine", "truncate_input", "split_turns"] = Field(
         "quarantine", description="What becomes of a longer row."
@@ -71,7 +73,7 @@ class Fitting(Fit, RowStage):
     def run(self, table: pa.Table) -> Outcome:
         return fit(table, self.rendering.template, self.rendering.renderer, self)
 
-    def summary(self, kept: Sequence[pa.Table], rejected: Sequence[pa.Table]) -> dict[str, Any]:
+    def summary(self, kept: Iterable[pa.Table], rejected: Iterable[pa.Table]) -> dict[str, Any]:
         """Least, 10%, median, 90% and greatest of the tokens of rows that fit, and of those that are too long."""
         long = pa.concat_tables([table.select(["reason", "evidence"]) for table in rejected])
         evidence = long.filter(pc.equal(long["reason"], "too_many_tokens"))["evidence"].to_pylist()

@@ -8,7 +8,7 @@ right more often than wrong.
 Reason: `language` (not one of those kept; the evidence names it and the confidence).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Annotated, Any, ClassVar
@@ -351,7 +351,7 @@ class Language(RowStage):
         description="ISO 639 codes to keep (`und`: not told), the answer's where the prompt has none; by default all.",
     )
 
-    def summary(self, kept: Sequence[pa.Table], rejected: Sequence[pa.Table]) -> dict[str, Any]:
+    def summary(self, kept: Iterable[pa.Table], rejected: Iterable[pa.Table]) -> dict[str, Any]:
         """A warning, where most rows that go have no language told, rather than another one."""
         if self.keep is None or UNDETERMINED in self.keep:
             return {}

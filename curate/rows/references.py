@@ -12,12 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, model_validator
 
-from curate.cache import read_arrow, write_arrow
+from curate.cache import intact, read_arrow, write_arrow
 from curate.errors import AssayError
 from curate.read.raw import Files, InputFile, Unread, find_files, read_rows
 from curate.record import SCHEMA, TURN
 from curate.stage import RowStage
-from curate.store import Store
+from curate.store import Store, verified
 
 SHORTEST = 4
 """A reference of fewer words counts only together with its answer."""
@@ -65,6 +65,7 @@ def reference_files(references: Sequence[Reference], drop: str | Path, store: St
             files += find_files(reference, drop, store.cache)
         else:
             folder = store.resolve("datasets", reference.published)
+            verified(folder, f"{reference.split}.parquet")
             split = find_files(Files(files=[f"{reference.split}.parquet"]), folder, store.cache)
             files += [replace(file, name=f"{reference.published}/{file.name}") for file in split]
     return tuple(files)
@@ -136,7 +137,7 @@ class References:
     def open(folder: Path) -> "References":
         """Memory-map what `write_references` wrote."""
         texts, runs, bits, wholes = (
-            read_arrow(folder / f"{name}.arrow") for name in ("texts", "runs", "filter", "wholes")
+            read_arrow(intact(folder, f"{name}.arrow")) for name in ("texts", "runs", "filter", "wholes")
         )
         return References(texts, runs, bits["bits"].to_numpy(), wholes)
 

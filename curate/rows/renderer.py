@@ -474,5 +474,5 @@ class Renderer:
         return [text for text in self.special_texts if any(text in content for content in contents)]
 
     def _ids(self, text: str) -> list[int]:
-        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
-        return ids
+        [tokens] = tokenise(self.tokenizer, [text])
+        return tokens.ids

@@ -11,6 +11,7 @@ import jsonschema_rs
 import pyarrow as pa
 from pydantic import Field
 
+from curate.json_schema import validator_of
 from curate.record import dicts, roles_text
 from curate.stage import Context, Outcome, Reject, RowStage, divide
 from curate.text import strict_json
@@ -48,7 +49,7 @@ def validate(table: pa.Table, row_schema: dict[str, Any]) -> Outcome:
     Returns:
         The outcome; a record that breaks several rules is rejected once, its target's faults first.
     """
-    validator = jsonschema_rs.validator_for(row_schema, validate_formats=True)
+    validator = validator_of(row_schema)
     fields = row_schema["properties"]
     records = table.append_column("roles", roles_text(table)).select(list(fields))
     rejects: list[Reject] = []

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from curate.record import SPLITS, TURNS
 from curate.sets.earlier import Earlier
 from curate.sets.rows import Rows, in_order
+from curate.store import verified
 
 
 def conflict_table(
@@ -69,7 +70,7 @@ def _earlier_conflicts(
         for name in (*SPLITS, "quarantine"):
             conflict_of = wanted[name != "quarantine"]
             of_these = pc.field("id").isin(pa.array(conflict_of, pa.string()))
-            table = pq.read_table(published(version) / f"{name}.parquet", columns=columns, filters=of_these)
+            table = pq.read_table(verified(published(version), f"{name}.parquet"), columns=columns, filters=of_these)
             numbers = pa.array([conflict_of[id_] for id_ in table["id"].to_pylist()], pa.int64())
             table = table.add_column(0, "conflict", numbers)
             table = table.add_column(1, "version", pa.repeat(version, table.num_rows))

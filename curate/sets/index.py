@@ -31,7 +31,7 @@ from curate.sets.published import compared_rows, published, read_version, some_p
 from curate.sets.segments import Entry, Keys, Segment, SegmentFiles
 from curate.store import MANIFEST, Store, fsync
 
-FORMAT = 1
+FORMAT = 2
 """Raised whenever the files are laid out in another way."""
 
 
@@ -97,7 +97,7 @@ class Index:
         """Open every segment; what is opened stays as it is, whatever becomes of the index.
 
         Raises:
-            AssayError: the index has other parameters, or is damaged as far as the manifest and the sizes tell.
+            AssayError: the index has other parameters, or is damaged.
         """
         while True:
             entries = self._entries()
@@ -273,7 +273,9 @@ class Index:
         if content is None:
             raise self._files.damaged(f"{self._manifest}: not as it was written.")
         if content["format"] != FORMAT:
-            raise self._files.damaged(f"{self._manifest}: format {content['format']}, expected {FORMAT}.")
+            raise self._files.to_rebuild(
+                f"{self._manifest}: format {content['format']}, expected {FORMAT}: another release of Assay made it."
+            )
         known = content["parameters"]
         differing = sorted(key for key in known | self.parameters if known.get(key) != self.parameters.get(key))
         if differing:

@@ -15,7 +15,7 @@ from curate.text.kernel import in_threads, kernel
 from curate.text.words import Hashes
 
 DAMAGED = "The band tables name a row that is not there: the index is damaged. `assay index rebuild` makes it again."
-"""Only the sizes of an index's files are looked at when it is opened, and kernels check no bounds."""
+"""Kernels check no bounds; that the files are as they were written says nothing of one that was written wrongly."""
 
 
 def have_rivals_in(own: Tables, tables: Tables, live: Flags) -> Flags:

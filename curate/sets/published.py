@@ -20,7 +20,7 @@ from curate.manifest import DatasetManifest
 from curate.record import SCHEMA, SPLITS, TURNS
 from curate.sets.keys import Compared, compared_text, fixed, key_table
 from curate.sets.segments import ROWS, Keys
-from curate.store import Store
+from curate.store import Store, verified
 
 if TYPE_CHECKING:
     from curate.text.words import Hashes, Offsets
@@ -36,7 +36,7 @@ BATCH_BYTES = 16 << 20
 def published(store: Store, name: str) -> list[Path]:
     """The published versions of a data set, each after those it was made with regard to; else in the ledger's order."""
     folders = {folder.name: folder for folder in store.versions("datasets", name)}
-    told = [event["version"] for event in store.events() if event["event"] == "datasets" and event["name"] == name]
+    told = [event["version"] for event in store.told("datasets", name)]
     rank = {version: told.index(version) if version in told else len(told) for version in folders}
     sorter = TopologicalSorter(
         {
@@ -74,6 +74,9 @@ def read_version(folder: Path, settings: Compared) -> Iterator[Keys]:
 
     These are the published rows, in the order of the splits, and then those that the stage `duplicates` removed. Rows
     of one file with the same prompt, form and answer are one, the published one if there is one.
+
+    Raises:
+        AssayError: a file of the version is not as it was published.
     """
     from curate.text.words import shingle_sets
 
@@ -84,9 +87,12 @@ def read_version(folder: Path, settings: Compared) -> Iterator[Keys]:
         texts = compared_text(part[1], settings)
         return *part, keys_of(part[1]), *shingle_sets(texts, settings.shingle_words)
 
-    sources = folder / "sources.parquet"
-    listed = pq.read_table(sources, columns=["file", "sha256"]).to_pylist() if sources.is_file() else []
-    sha256 = {source["file"]: source["sha256"] for source in listed}
+    for name in (*SPLITS, "quarantine"):
+        verified(folder, f"{name}.parquet")
+    sha256: dict[str, str] = {}
+    if "sources.parquet" in DatasetManifest.read(folder).files:  # as it is not of the first versions
+        listed = pq.read_table(verified(folder, "sources.parquet"), columns=["file", "sha256"]).to_pylist()
+        sha256 = {source["file"]: source["sha256"] for source in listed}
     twins: Counter[tuple[str, bytes, bytes, int]] = Counter()
     for keys in _ahead(keys_of, _removed(folder)):
         twins.update(_identities(keys))

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from curate.cache import read_arrow, write_arrow
 from curate.errors import AssayError
-from curate.hashing import digest, file_digest
+from curate.hashing import checksum, digest
 from curate.sets.keys import fixed
 from curate.store import fsync
 
@@ -70,7 +70,7 @@ class Keys:
 
 @dataclass(frozen=True)
 class Segment(Keys):
-    """Versions that are stored together. Everything is a view of a mapped file: opening reads next to nothing."""
+    """Versions that are stored together. Everything is a view of a mapped file, and takes no memory."""
 
     versions: list[str]
     """In the order they were added."""
@@ -85,7 +85,7 @@ class Segment(Keys):
 PARTS = ("rows.arrow", "signatures.npy", "offsets.npy", "shingles.npy", "bands.npy", "prompts.npy")
 """A segment's files: segments/NAME.PART."""
 Entry = dict[str, Any]
-"""A segment in the manifest: {"name", "versions", "drops", "rows", "files": {part: {"bytes", "sha256"}}}."""
+"""A segment in the manifest: {"name", "versions", "drops", "rows", "files": {part: {"bytes", "xxh3_128"}}}."""
 
 
 class SegmentFiles:
@@ -116,9 +116,6 @@ class SegmentFiles:
         if begin == len(entries):
             return [*entries, entry]
         merged = [*entries[begin:], entry]
-        for each in merged:
-            if (problem := next(self.damage(each), None)) is not None:
-                raise self.damaged(problem)  # else the hash of the merged file would vouch for it
         versions, drops = ([name for each in merged for name in each[kind]] for kind in ("versions", "drops"))
         return [*entries[:begin], self.write(versions, drops, map(self.open, merged))]
 
@@ -145,8 +142,8 @@ class SegmentFiles:
             bands.write(band_tables(_mapped(drafts["signatures.npy"]), self.bands))
         with _Array(drafts["prompts.npy"], np.uint64) as prompts:
             prompts.write(prompt_table(rows))
-        files = {part: {"bytes": path.stat().st_size, "sha256": file_digest(path)} for part, path in drafts.items()}
-        name = digest({part: file["sha256"] for part, file in files.items()})[:16]
+        files = {part: {"bytes": path.stat().st_size, "xxh3_128": checksum(path)} for part, path in drafts.items()}
+        name = digest({part: file["xxh3_128"] for part, file in files.items()})[:16]
         entry = {"name": name, "versions": versions, "drops": drops, "rows": rows.num_rows, "files": files}
         for name, path in drafts.items():
             fsync(path)
@@ -162,29 +159,27 @@ class SegmentFiles:
                 path.unlink()
 
     def open(self, entry: Entry) -> Segment:
-        """Map a segment's files.
+        """Read a segment's files through, and map them.
 
         Raises:
-            AssayError: they are damaged, as far as their sizes and headers tell.
+            AssayError: their bytes are not those that were written.
         """
-        if (problem := next(self._missized(entry), None)) is not None:
+        if (problem := next(self.damage(entry), None)) is not None:
             raise self.damaged(problem)
         path = {part: self.path(entry, part) for part in PARTS}
-        try:
-            return Segment(
-                rows=read_arrow(path["rows.arrow"]),
-                signatures=_mapped(path["signatures.npy"]),
-                offsets=_mapped(path["offsets.npy"]),
-                shingles=_mapped(path["shingles.npy"]),
-                versions=entry["versions"],
-                drops=entry["drops"],
-                bands=_mapped(path["bands.npy"]),
-                prompts=_mapped(path["prompts.npy"]),
-            )
-        except (ValueError, pa.ArrowException) as error:  # a header's bytes are not what they were
-            raise self.damaged(f"{self.folder}/{entry['name']}: {error}.") from None
+        return Segment(
+            rows=read_arrow(path["rows.arrow"]),
+            signatures=_mapped(path["signatures.npy"]),
+            offsets=_mapped(path["offsets.npy"]),
+            shingles=_mapped(path["shingles.npy"]),
+            versions=entry["versions"],
+            drops=entry["drops"],
+            bands=_mapped(path["bands.npy"]),
+            prompts=_mapped(path["prompts.npy"]),
+        )
 
-    def _missized(self, entry: Entry) -> Iterator[str]:
+    def damage(self, entry: Entry) -> Iterator[str]:
+        """The segment's files that are not what was written: all of them are read."""
         for part, file in entry["files"].items():
             path = self.path(entry, part)
             size = path.stat().st_size if path.is_file() else None
@@ -192,13 +187,7 @@ class SegmentFiles:
                 yield f"{path}: missing."
             elif size != file["bytes"]:
                 yield f"{path}: {size} bytes, expected {file['bytes']}."
-
-    def damage(self, entry: Entry) -> Iterator[str]:
-        """The segment's files that are not what was written: all of them are read."""
-        yield from self._missized(entry)
-        for part, file in entry["files"].items():
-            path = self.path(entry, part)
-            if path.is_file() and path.stat().st_size == file["bytes"] and file_digest(path) != file["sha256"]:
+            elif checksum(path) != file["xxh3_128"]:
                 yield f"{path}: its bytes are not those that were written."
 
     def path(self, entry: Entry, part: str) -> Path:
@@ -207,9 +196,12 @@ class SegmentFiles:
 
     def damaged(self, problem: str) -> AssayError:
         """The error that tells of a problem, and how the index is made again."""
+        return self.to_rebuild(f"{problem} The index is damaged.")
+
+    def to_rebuild(self, problem: str) -> AssayError:
+        """The error that tells why the index is to be made again, and how that is done."""
         return AssayError(
-            f"{problem} The index is damaged.",
-            remedy=f"`assay index rebuild {self.name}` makes it again from the published versions.",
+            problem, remedy=f"`assay index rebuild {self.name}` makes it again from the published versions."
         )
 
 

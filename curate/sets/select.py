@@ -29,7 +29,7 @@ from curate.sets.duplicates import compared_by
 from curate.sets.keys import Compared, compared_text, fixed
 from curate.sets.semantic import embed, model_digest, vector_column
 from curate.sets.stage import Seen, SetStage, Verdict
-from curate.stage import BESIDE, Context, Stage, evidence_json
+from curate.stage import ANYWHERE, BESIDE, Context, Stage, evidence_json
 
 if TYPE_CHECKING:
     from curate.text.words import Hashes, Offsets
@@ -66,7 +66,7 @@ class Select(Stage):
     )
     best: float = Field(0.5, gt=0, le=1, description="Share of each label's rows, the best first, to choose from.")
 
-    model: Annotated[str | None, BESIDE] = Field(
+    model: Annotated[str | None, BESIDE, ANYWHERE] = Field(
         None, description="Folder of a model, as `semantic` takes it: rows are compared by embeddings, not by words."
     )
 

@@ -24,7 +24,7 @@ from curate.hashing import file_digest, files_digest
 from curate.sets.duplicates import compared_by
 from curate.sets.keys import Compared, compared_text, fixed, identities, priority
 from curate.sets.stage import Seen, SetStage, Verdict
-from curate.stage import BESIDE, Context, Stage, evidence_json
+from curate.stage import ANYWHERE, BESIDE, Context, Stage, evidence_json
 
 Vectors = npt.NDArray[np.float32]
 
@@ -44,7 +44,7 @@ class Semantic(Stage):
     name: ClassVar[str] = "semantic"
     reasons: ClassVar[dict[str, str]] = {"semantic_duplicate": "a kept row means the same and has the same answer"}
 
-    model: Annotated[str | None, BESIDE] = Field(
+    model: Annotated[str | None, BESIDE, ANYWHERE] = Field(
         None, description="Folder of a model: model2vec, or static embeddings."
     )
     threshold: float = Field(0.95, gt=0, le=1, description="Cosine from which two rows are near-duplicates.")

@@ -23,9 +23,12 @@ from curate.cache import (
     StageTask,
     blamed,
     cache_folder,
+    intact,
+    is_kept,
     keyed_folder,
     read_arrow,
     run_stage,
+    sealed,
     write_arrow,
 )
 from curate.engine import MapShards
@@ -76,16 +79,17 @@ class Judged:
 
     def rows(self) -> pa.Table:
         """See `Verdict.rows`; memory-mapped, as all tables of it."""
-        return read_arrow(self.folder / "rows.arrow")
+        return read_arrow(intact(self.folder, "rows.arrow"))
 
     def beside(self, name: str) -> pa.Table:
-        return read_arrow(self.folder / "beside" / f"{name}.arrow")
+        return read_arrow(intact(self.folder, f"beside/{name}.arrow"))
 
     def published(self) -> dict[str, pa.Table]:
-        return {path.stem: read_arrow(path) for path in sorted((self.folder / "published").iterdir())}
+        names = sorted(name for name in sealed(self.folder) if name.startswith("published/"))
+        return {Path(name).stem: read_arrow(intact(self.folder, name)) for name in names}
 
     def manifest(self) -> dict[str, Any]:
-        found: dict[str, Any] = orjson.loads((self.folder / "manifest.json").read_bytes())
+        found: dict[str, Any] = orjson.loads(intact(self.folder, "manifest.json").read_bytes())
         return found
 
 
@@ -157,9 +161,9 @@ class SetStage(Stage, ABC):
 
 
 def run_keys(task: StageTask[SetStage]) -> Path:
-    """The file of the cache that holds a shard's keys."""
+    """The entry of the cache that holds a shard's keys."""
     folder = keyed_folder(task.cache / "stages", digest(["keys", task.stage.keys_key(), task.shard.key]))
-    if not folder.is_dir():
+    if not is_kept(folder):
         with blamed(task.stage):
             table = task.stage.keys_of(task.shard.kept())
         if table.num_rows != task.size:
@@ -168,7 +172,7 @@ def run_keys(task: StageTask[SetStage]) -> Path:
                 remedy="This is a defect of the stage: it is to give one row of keys for each row, in their order.",
             )
         cache_folder(folder, lambda draft: write_arrow(table, draft / "keys.arrow"))
-    return folder / "keys.arrow"
+    return folder
 
 
 class Apply(RowStage):
@@ -177,7 +181,8 @@ class Apply(RowStage):
     stage: str
     verdict: str
     """Its key."""
-    path: Path
+    folder: Path
+    """See `Judged`."""
     begin: int
     """Position of the shard's first row in it."""
 
@@ -189,7 +194,7 @@ class Apply(RowStage):
         return ["apply", 1, self.stage, self.verdict]  # a shard has its place among all shards, which are in that key
 
     def run(self, table: pa.Table) -> Outcome:
-        mine = read_arrow(self.path).slice(self.begin, table.num_rows).combine_chunks()
+        mine = Judged(self.folder, self.verdict).rows().slice(self.begin, table.num_rows).combine_chunks()
         for name in mine.column_names:
             if name in table.column_names:
                 table = table.set_column(table.schema.get_field_index(name), mine.schema.field(name), mine[name])
@@ -254,9 +259,9 @@ def judge_rows(
     shown, looked_at = past.shown(stage.looks_back)
     key = digest(["verdict", 2, stage.key(), stage.keys_key(), looked_at, [shard.key for shard in shards]])
     folder = keyed_folder(cache / "stages", key)
-    if not folder.is_dir():
-        files = map_shards(f"{stage.name}: keys", run_keys, [StageTask(stage, shard, cache) for shard in shards])
-        keys = pa.concat_tables([read_arrow(file) for file in files])
+    if not is_kept(folder):
+        folders = map_shards(f"{stage.name}: keys", run_keys, [StageTask(stage, shard, cache) for shard in shards])
+        keys = pa.concat_tables([read_arrow(intact(each, "keys.arrow")) for each in folders])
         what = f"{stage.name}: judge"
         progress(what, 0, keys.num_rows, "rows")
         with blamed(stage):
@@ -267,7 +272,7 @@ def judge_rows(
     judged = Judged(folder, key)
     begins = np.cumsum([0, *(shard.rows for shard in shards)]).tolist()
     tasks: list[StageTask[RowStage]] = [
-        StageTask(Apply(stage=stage.name, verdict=key, path=folder / "rows.arrow", begin=begin), shard, cache)
+        StageTask(Apply(stage=stage.name, verdict=key, folder=folder, begin=begin), shard, cache)
         for shard, begin in zip(shards, begins, strict=False)
     ]
     return map_shards(stage.name, run_stage, tasks), judged

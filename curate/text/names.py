@@ -8,13 +8,13 @@ what the stage's cached outcome depends on.
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from curate.errors import AssayError
 from curate.hashing import file_digest, files_digest
-from curate.stage import Beside, Settings
+from curate.stage import ANYWHERE, BESIDE, Settings
 
 NameKind = Literal["person", "place"]
 ENTITIES: dict[str, NameKind] = {"PERSON": "person", "LOCATION": "place"}
@@ -36,7 +36,9 @@ class Name(NamedTuple):
 class Names(Settings):
     """Which model finds names."""
 
-    model: Beside = Field(description="Folder of a spaCy pipeline, or of a transformers token classifier.")
+    model: Annotated[str, BESIDE, ANYWHERE] = Field(
+        description="Folder of a spaCy pipeline, or of a transformers token classifier."
+    )
     language: str = Field("en", description="The model's language (ISO 639-1).")
     threshold: float = Field(0.5, ge=0, le=1, description="Lowest score of a name (spaCy's are all 0.85).")
 

@@ -127,7 +127,7 @@ def by_case(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     if not names or not 0 < prod(map(len, of_names)) <= CASES or references:
         return schema
 
-    validators = [jsonschema_rs.validator_for(each) for each in asked]
+    validators = [jsonschema_rs.validator_for(each, offline=True) for each in asked]
     cases: dict[tuple[Any, ...], list[Any]] = {}
     for first, *others in product(*of_names):
         held = dict(zip(names, [first, *others], strict=True))

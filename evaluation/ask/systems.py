@@ -16,7 +16,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from curate.cache import cache_folder, keyed_folder
+from curate.cache import cache_folder, keyed_folder, sound
 from curate.errors import AssayError
 from curate.hashing import canonical_json, digest, file_digest
 from curate.progress import Progress
@@ -221,10 +221,10 @@ class Asking:
         for name, each in systems.items():
             shown = zip(self.rows, self._chosen(each), strict=True)
             asked_of[name] = [fitting(row, shots, self.renderer, most) for row, shots in shown]
-        files = {name: self._file(base, each, [ids for ids, _ in asked_of[name]]) for name, each in systems.items()}
+        kept = {name: self._folder(base, each, [ids for ids, _ in asked_of[name]]) for name, each in systems.items()}
         loads: dict[tuple[bool, Quantization], list[str]] = {}
         for name, each in systems.items():
-            if not files[name].is_file() and each.quantization is not None:
+            if not sound(kept[name], self.progress) and each.quantization is not None:
                 loads.setdefault((each.model == "merged", each.quantization), []).append(name)
         for (merged, quantization), names in loads.items():
             tuned = any(systems[name].model == "adapter" for name in names)
@@ -245,20 +245,20 @@ class Asking:
                         what=f"ask {name}",
                     )
                 seconds = round(time.perf_counter() - began, 4)
-                cache_folder(files[name].parent, partial(_write, {"seconds": seconds, "answers": given}))
+                cache_folder(kept[name], partial(_write, {"seconds": seconds, "answers": given}))
             del model  # before the next one is loaded
             gc.collect()
         found = {}
         for name, each in systems.items():
-            kept = json.loads(files[name].read_bytes())
+            answers = json.loads((kept[name] / "answers.json").read_bytes())
             shots = [[row["id"] for row in shown] for _, shown in asked_of[name]]
             fewer = sum(len(shown) < each.shots for shown in shots)
             relaxed = {"relaxed": list(self._constraint.relaxed)} if each.constrained else {}
-            info = SystemInfo(described(each) | relaxed, kept["seconds"], fewer_shots=fewer)
-            found[name] = Answers([Generated(**answer) for answer in kept["answers"]], info, shots)
+            info = SystemInfo(described(each) | relaxed, answers["seconds"], fewer_shots=fewer)
+            found[name] = Answers([Generated(**answer) for answer in answers["answers"]], info, shots)
         return found
 
-    def _file(self, base: BaseModel, system: SystemSettings, prompts: Sequence[Sequence[int]]) -> Path:
+    def _folder(self, base: BaseModel, system: SystemSettings, prompts: Sequence[Sequence[int]]) -> Path:
         """Where the answers are kept."""
         settings = self.recipe.evaluation
         key = [
@@ -268,7 +268,7 @@ class Asking:
             self.schema if system.constrained else None,
             installed([*LIBRARIES, "llguidance"] if system.constrained else LIBRARIES),
         ]
-        return keyed_folder(self.cache / "answers", digest(key)) / "answers.json"
+        return keyed_folder(self.cache / "answers", digest(key))
 
     def _parents(self, base: BaseModel, system: SystemSettings) -> list[Any]:
         """What a model is made of."""

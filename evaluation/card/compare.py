@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from curate.errors import AssayError
-from curate.store import manifest_bytes
+from curate.store import verified
 from evaluation.card.classes import Labels
 from evaluation.card.format import Comparison, Scorecard, WholeMeasure, read_scorecard
 from evaluation.card.scorecard import FLAGGED, TUNED, Measure, Outcomes, comparisons
@@ -78,7 +78,7 @@ def compare(one: Path, other: Path, system: str | None = None, other_system: str
             row differs. Fields are compared that both judge as the same kind.
     """
     folders = (one, other)
-    cards = [_card(folder) for folder in folders]
+    cards = [read_scorecard(folder) for folder in folders]
     names = [
         _system(card, folder, name) for card, folder, name in zip(cards, folders, (system, other_system), strict=True)
     ]
@@ -88,7 +88,10 @@ def compare(one: Path, other: Path, system: str | None = None, other_system: str
             remedy=f"Name two systems with --system and --other-system: {', '.join(cards[0]['systems'])}.",
         )
     tables = [
-        {row["id"]: row for row in pq.read_table(folder / PREDICTIONS, filters=[("system", "=", name)]).to_pylist()}
+        {
+            row["id"]: row
+            for row in pq.read_table(verified(folder, PREDICTIONS), filters=[("system", "=", name)]).to_pylist()
+        }
         for folder, name in zip(folders, names, strict=True)
     ]
     sides = _on_the_same_rows(one, other, *tables)
@@ -118,11 +121,6 @@ def compare(one: Path, other: Path, system: str | None = None, other_system: str
         "differing": len(differing),
         "examples": [_example(sides[0][place], sides[1][place], list(kinds)) for place in differing[:LISTED]],
     }
-
-
-def _card(folder: Path) -> Scorecard:
-    manifest_bytes(folder)
-    return read_scorecard(folder)
 
 
 def _system(card: Scorecard, folder: Path, name: str | None) -> str:

@@ -4,13 +4,16 @@ import json
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, NotRequired, TypedDict, get_args
+from typing import Any, Literal, NotRequired, TypedDict, cast, get_args
 
 import jsonschema_rs
 import orjson
 
 from curate.errors import AssayError
+from curate.hashing import digest
+from curate.store import MANIFEST, SUMS, damaged, read_manifest, verified
 
+CARD = "scorecard.json"
 SCHEMA_VERSION = 3
 """Of scorecard.json; scorecard.schema.json, beside this module, describes it."""
 
@@ -225,17 +228,34 @@ def read_scorecard(folder: Path) -> Scorecard:
     """The scorecard of a folder.
 
     Raises:
-        AssayError: there is none, or it is of another version.
+        AssayError: there is none, it is of another version, or it does not say what its manifest says of it.
     """
-    if not (folder / "scorecard.json").is_file():
+    manifest = read_manifest(folder)
+    if not (folder / CARD).is_file():
         raise AssayError(f"{folder}: no scorecard.", remedy="Name one that `assay evaluate` has published.")
-    card: Scorecard = json.loads((folder / "scorecard.json").read_bytes())
+    if (folder / SUMS).is_file():
+        verified(folder, CARD)
+    try:
+        card: Scorecard = json.loads((folder / CARD).read_bytes())
+    except ValueError:
+        raise damaged(folder, CARD, "not readable as JSON") from None
     if card["schema_version"] != SCHEMA_VERSION:
         raise AssayError(
             f"{folder}: a scorecard of version {card['schema_version']}, expected {SCHEMA_VERSION}.",
             remedy="Evaluate again; answers come from the cache.",
         )
+    if digest(timeless(card)) != digest(timeless(manifest["scores"])):
+        raise damaged(folder, CARD, f"not what {MANIFEST} says that was scored")
     return card
+
+
+def timeless(card: Scorecard) -> Scorecard:
+    """A scorecard without what a clock gave."""
+    systems = {
+        name: {key: value for key, value in system.items() if key not in ("latency_seconds", "tokens_per_second")}
+        for name, system in card["systems"].items()
+    }
+    return cast(Scorecard, {**card, "systems": systems})
 
 
 @cache

@@ -56,9 +56,9 @@ def fields_of(schema: Mapping[str, Any], rules: Mapping[str, FieldRule]) -> list
         rules: by path, in place of what the schema suggests. The rule of an object or array takes it as one field.
 
     Raises:
-        AssayError: a rule names a path that the schema does not have.
+        AssayError: a rule names a path that the schema does not have, or it has more than PLACES places.
     """
-    found = list(_walk(schema, schema, (), rules, ()))
+    found = list(_walk(schema, schema, (), rules, (), iter(range(PLACES))))
     unknown = sorted(rules.keys() - {field.name for field in found})
     if unknown:
         known = ", ".join(field.name for field in found) or "none"
@@ -69,19 +69,29 @@ def fields_of(schema: Mapping[str, Any], rules: Mapping[str, FieldRule]) -> list
     return found
 
 
+PLACES = 10_000
+"""Fields and objects of an answer, at most: a few references can describe more than can be walked."""
+
+
 def _walk(
     root: Mapping[str, Any],
     schema: Any,
     path: tuple[str, ...],
     rules: Mapping[str, FieldRule],
     within: tuple[str, ...],
+    places: Iterator[int],
 ) -> Iterator[Field]:
+    if next(places, None) is None:
+        raise AssayError(
+            f"The target schema describes more than {PLACES:,} places of an answer.",
+            remedy="References may multiply them: describe fewer, or fewer levels.",
+        )
     schema, within = _resolved(root, schema, within)
     rule = rules.get(".".join(path)) if path else None
     properties = schema.get("properties")
     if rule is None and isinstance(properties, dict) and len(path) < 16:
         for name, inner in properties.items():
-            yield from _walk(root, inner, (*path, name), rules, within)
+            yield from _walk(root, inner, (*path, name), rules, within, places)
     elif path:
         rule = rule or FieldRule.model_validate({"as": _kind(schema)})
         yield _field(path, rule, _allowed(schema))

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 
 import jsonschema_rs
 
+from curate import json_schema
 from curate.errors import AssayError
 from curate.text import strict_json
 from evaluation.judge.extract import Place, ends_early, places
@@ -97,14 +98,14 @@ class Form:
 
 
 def validator_of(schema: Any) -> jsonschema_rs.Validator:
-    """The validator of a JSON Schema, Draft 2020-12 where it names no other; formats are checked, nothing is fetched.
+    """The validator of a JSON Schema: see `curate.json_schema`.
 
     Raises:
-        AssayError: it is no schema.
+        AssayError: it is no schema, or one that is not followed.
     """
     try:
-        return jsonschema_rs.validator_for(schema, validate_formats=True, offline=True)
-    except (ValueError, TypeError, RecursionError) as error:
+        return json_schema.validator_of(schema)
+    except ValueError as error:
         raise AssayError(
             f"The target schema is no JSON Schema: {short(str(error))}", remedy="Mend target.schema.json."
         ) from None
@@ -178,12 +179,12 @@ def _read(text: str) -> Any:
         if error.kind == "syntax" and re.search(r"\d{4301}", text):  # more than Python reads; a double holds 309
             raise strict_json.InvalidJson("not_finite", "a number of more digits than can be read") from None
         raise
-    if text.count("[") + text.count("{") > DEEPEST and _deeper(value, DEEPEST):
+    if text.count("[") + text.count("{") > DEEPEST and deeper(value, DEEPEST):
         raise strict_json.InvalidJson("too_deep", f"nested more than {DEEPEST} levels deep")
     return value
 
 
-def _deeper(value: Any, levels: int) -> bool:
+def deeper(value: Any, levels: int) -> bool:
     """Whether a value holds anything below so many levels."""
     inside = [value]
     for _ in range(levels + 1):

@@ -50,8 +50,8 @@ def test_a_broken_version_names_the_rows_and_fails(version: Path) -> None:
     done = assay_check(version)
     assert done.exit_code == 1
     assert done.stdout.count("FAILS") == 2
-    assert "2 of 13 checks fail" in done.stderr
-    assert "  test.jsonl: changed since it was published\n" in done.stderr
+    assert "2 of 14 checks fail" in done.stderr
+    assert "  test.jsonl: changed since it was published: its SHA-256 is " in done.stderr
     assert f"  test.jsonl, line 1: rows.jsonl, row {row}\n" in done.stderr
     assert "Remedy: " in done.stderr
     assert "Traceback" not in done.stderr

@@ -6,11 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import yaml
 from typer.testing import CliRunner
 
-from assay.cli import app
+from assay.cli import app, explain
 from tests.project import CONTRACT, Project, make_rows
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -191,3 +192,19 @@ def test_preview_says_what_becomes_of_rows_that_do_not_stay(tmp_path: Path) -> N
     for reason in ("read: unmappable", "validate: target_schema", "quality: too_long", "read: unreadable"):
         assert f"Quarantined by {reason}" in shown
     assert shown.count("text (trained tokens marked)") == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OSError(12, "Cannot allocate memory"),
+        ImportError("libfast.so: failed to map segment from shared object"),
+        RuntimeError("can't start new thread"),
+        pa.ArrowException("Unknown error: Failed to launch worker thread: Resource temporarily unavailable"),
+    ],
+)
+def test_want_of_memory_is_no_defect(error: Exception) -> None:
+    message, remedy = explain(error)
+    assert message.startswith("This process gets no more memory")
+    assert "ulimit -v" in remedy

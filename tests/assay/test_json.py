@@ -83,7 +83,7 @@ def test_a_result_is_one_document(command: str, finished: Finished, tmp_path: Pa
         "compare": lambda: document["a"]["system"] == "tuned" and document["b"]["system"] == "base",
         "inspect": lambda: document["groups"][0]["files"] == ["rows.jsonl"] and len(document["written"]) >= 3,
         "preview": lambda: any(row["pieces"] for row in document["rows"]),
-        "check": lambda: document["passed"] and len(document["checks"]) == 13,
+        "check": lambda: document["passed"] and len(document["checks"]) == 14,
         "contract": lambda: document["contract"]["name"] == "demo" and document["suite"],
         "stages": lambda: document["stages"][0]["name"] == "read" and document["stages"][-1]["name"] == "split",
         "schema": lambda: document["properties"].keys() >= {"sources", "split", "training", "evaluation"},

@@ -8,7 +8,7 @@ import pytest
 from assay.console import print_tables
 from evaluation.card.summary import evaluation_tables
 from tests.evaluation.made import SKILLS, systems, write
-from tests.manifests import scorecard_manifest
+from tests.manifests import scorecard_manifest, sealed
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def cards(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
         folder = tmp_path_factory.mktemp("card")
         card = write(folder, systems(60, {name: SKILLS.get(name, (0.5, 0.1)) for name in names}))
         (folder / "scorecard.json").write_text(json.dumps(card))
-        (folder / "manifest.json").write_text(json.dumps(scorecard_manifest()))
+        (folder / "manifest.json").write_text(json.dumps(sealed(scorecard_manifest(scores=card))))
         folders[len(names)] = folder
     return folders
 

@@ -242,10 +242,9 @@ def evaluations(folder: Path) -> None:
     def work(store: Store) -> Path:
         return evaluate(store.root / version.relative_to(folder / "template"), None, recipe, store)
 
-    held = killed_at_every_step(folder, "scorecards", work, 1)
+    held = killed_at_every_step(folder, "scorecards", work, 2)
     assert held == sorted(held)
-    assert held.count(0) >= 5
-    assert held.count(1) >= 1
+    assert held.count(0) >= 3
 
 
 def test_an_evaluation_that_is_killed_and_run_again_gives_the_same_scorecard(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from curate.hashing import digest
 from curate.manifest import DatasetManifest, Manifest
 from evaluation.card.format import SCHEMA_VERSION
 from evaluation.card.manifest import ScorecardManifest
-from tests.manifests import adapter_manifest, dataset_manifest, scorecard_manifest
+from tests.manifests import adapter_manifest, dataset_manifest, scorecard_manifest, sealed
 from tests.project import Project, make_rows
 from train.manifest import AdapterManifest
 
@@ -100,8 +100,9 @@ def test_what_is_written_is_what_is_read(version: Path) -> None:
 
 
 def test_a_manifest_of_the_first_form_is_read(tmp_path: Path) -> None:
-    manifest = DatasetManifest.read(write(tmp_path, OLD))
-    assert manifest.content() == OLD
+    old = sealed(OLD)
+    manifest = DatasetManifest.read(write(tmp_path, old))
+    assert manifest.content() == old
     assert (manifest.counts.rows_in, manifest.counts.made, manifest.stages[1].reasons) == (3, 0, {"empty": 1})
     assert manifest.index.compared_with == manifest.splits_of == manifest.gate.rules == []
 
@@ -164,7 +165,7 @@ def test_one_kind_is_not_taken_for_another(tmp_path: Path) -> None:
         AdapterManifest: adapter_manifest(),
         ScorecardManifest: scorecard_manifest(),
     }
-    for kind, content in contents.items():
+    for kind, content in zip(contents, map(sealed, contents.values()), strict=True):
         write(tmp_path, content)
         assert kind.read(tmp_path).content() == content
         for other in contents.keys() - {kind}:
@@ -173,7 +174,7 @@ def test_one_kind_is_not_taken_for_another(tmp_path: Path) -> None:
 
 
 def test_the_version_of_a_scorecards_manifest_is_that_of_the_scorecard(tmp_path: Path) -> None:
-    assert ScorecardManifest.read(write(tmp_path, scorecard_manifest())).schema_version == SCHEMA_VERSION
+    assert ScorecardManifest.read(write(tmp_path, sealed(scorecard_manifest()))).schema_version == SCHEMA_VERSION
     with pytest.raises(AssayError, match=r"(?s)schema_version 2, expected 3.*evaluate again"):
         ScorecardManifest.read(write(tmp_path, scorecard_manifest(schema_version=2)))
 

@@ -3,6 +3,7 @@
 import re
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -140,6 +141,25 @@ def test_what_is_made_is_bounded(source: str) -> None:
     evaluate = compile_expression(source)
     with pytest.raises(Overrun, match="makes more than 256 MiB of text of one row, or 4,194,304 values"):
         evaluate({"text": TEXT, "list": LIST, "nones": [None] * 100_000})
+
+
+@pytest.mark.parametrize("filter_", ["map('upper')", "select", "unique", "reject", "list"])
+def test_what_is_gone_over_is_counted_before(filter_: str) -> None:
+    begun = time.thread_time()
+    with pytest.raises(Overrun):
+        compile_expression(f"text | {filter_} | list")({"text": "a" * (16 << 20)})
+    assert time.thread_time() - begun < 5
+
+
+def test_whole_numbers_of_one_hash_are_told_apart_in_linear_time() -> None:
+    numbers = [each * sys.hash_info.modulus for each in range(50_000)] * 2
+    assert compile_expression("n | unique | list")({"n": numbers}) == numbers[:50_000]
+    assert compile_expression("n | unique | list")({"n": [1, 1.0, True, 2**70, 2**70, "a", "A"]}) == [
+        1,
+        2**70,
+        "a",
+        "A",
+    ]
 
 
 def test_doubling_by_let_is_bounded() -> None:
@@ -281,3 +301,10 @@ def test_the_bound_leaves_room_for_the_longest_row() -> None:
     assert 16 * len(text) == MOST_MADE
     assert len(compile_expression("text | trim | replace('x', 'y') | lower ~ '!'")({"text": text})) == len(text) + 1
     assert sys.getsizeof(text) < MOST_MADE
+
+
+def test_the_page_names_all_that_may_be_named() -> None:
+    page = (Path(__file__).parents[2] / "docs/expressions.md").read_text()
+    named = {*re.findall(r"`(\w+)`", page.partition("## What may be named")[2].partition("**Templates**")[0])}
+    words = {name for name in (*sandbox.FILTERS, *sandbox.TESTS, *sandbox.METHODS) if name.isidentifier()}
+    assert words - {"cycle", "changed"} <= named

@@ -12,7 +12,7 @@ import pytest
 
 from curate.errors import AssayError
 from curate.hashing import canonical_json, digest, file_digest
-from curate.store import Store, manifest_bytes
+from curate.store import Store, manifest_bytes, read_manifest, verified, verified_whole, version_of
 
 
 def publish(store: Store, text: str, note: str = "") -> Path:
@@ -96,14 +96,133 @@ def test_the_ledger_keeps_events_in_order(tmp_path: Path) -> None:
     assert all(event["time"].endswith("+00:00") for event in store.events())
 
 
-def test_a_line_that_a_full_disk_cut_costs_no_other(tmp_path: Path) -> None:
+def test_a_line_that_a_full_disk_cuts_is_taken_back(tmp_path: Path) -> None:
+    """A limit on a file's size cuts a write as a full disk does."""
+    code = """
+        import resource, signal, sys
+        from pathlib import Path
+        from curate.store import Store
+        store = Store(Path(sys.argv[1]))
+        store.record({"event": "x", "number": 0})
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        size = (store.ledger / "events.jsonl").stat().st_size
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 9, resource.RLIM_INFINITY))
+        try:
+            store.record({"event": "x", "number": 1})
+        except OSError as error:
+            assert (store.ledger / "events.jsonl").stat().st_size == size, error
+            resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+            store.record({"event": "x", "number": 2})
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code), str(tmp_path)], check=True, env=dict(os.environ))
+    assert [event["number"] for event in Store(tmp_path).events()] == [0, 2]
+
+
+def test_a_line_that_is_not_as_it_was_written_is_told(tmp_path: Path) -> None:
     store, ledger = Store(tmp_path), tmp_path / "ledger/events.jsonl"
-    for number in range(2):
-        store.record({"event": "x", "number": number})
-    os.truncate(ledger, ledger.stat().st_size - 9)
-    assert [event["number"] for event in store.events()] == [0]
-    store.record({"event": "x", "number": 2})
-    assert [event["number"] for event in store.events()] == [0, 2]
+    folders = [publish(store, text) for text in "ab"]
+    for folder in folders:
+        store.record({"event": "datasets", "name": "demo", "version": folder.name})
+    first, second = ledger.read_bytes().splitlines(keepends=True)
+    for damage in (
+        first + second.replace(folders[1].name.encode(), folders[0].name.encode()),
+        first + second[:-9],
+        first + second[:-1] + b"J",
+        first[:-1] + b"J" + second,
+        first + b"[" * 9999 + b"\n" + second,
+    ):
+        ledger.write_bytes(damage)
+        with pytest.raises(AssayError, match=rf"{ledger}, line [12]: not as it was written") as told:
+            store.resolve("datasets", "demo")
+        assert "delete the line" in told.value.remedy
+        assert store.resolve("datasets", f"demo/{folders[1].name}") == folders[1]
+    ledger.write_bytes(first + second[:-9])
+    store.record({"event": "x"})
+    assert len(list(store.ledger_lines())) == 3, "the cut line costs no other"
+
+
+def test_a_ledger_without_check_values_is_read(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    folder = publish(store, "a")
+    store.ledger.mkdir()
+    line = {"time": "2026-01-01T00:00:00+00:00", "event": "datasets", "name": "demo", "version": folder.name}
+    (store.ledger / "events.jsonl").write_text(json.dumps(line) + "\n")
+    assert store.resolve("datasets", "demo") == folder
+    store.record({"event": "x"})
+    assert [event["event"] for event in store.events()] == ["datasets", "x"]
+
+
+def flipped(path: Path, at: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(content)
+
+
+def test_what_is_read_is_what_was_published(tmp_path: Path) -> None:
+    folder = publish(Store(tmp_path), "a" * 99, note="n" * 99)
+    sound = {name: (folder / name).read_bytes() for name in ("deep/data.txt", "note.txt", "README.md")}
+    for name, content in sound.items():
+        assert verified(folder, name) == folder / name
+        flipped(folder / name, len(content) // 2)
+        for reads in (lambda name=name: verified(folder, name), lambda: verified_whole(folder)):
+            with pytest.raises(AssayError, match=rf"{folder / name}: changed since it was published: its SHA-256 is"):
+                reads()
+        (folder / name).unlink()
+        with pytest.raises(AssayError, match=rf"{folder / name}: not there, though it was published") as told:
+            verified(folder, name)
+        index = tmp_path / "index/demo"
+        assert f"remove {folder} and {index}, which is made again, and run `assay curate RECIPE`" in told.value.remedy
+        (folder / name).write_bytes(content)
+    with pytest.raises(AssayError, match=r"other\.txt: neither manifest\.json nor SHA256SUMS names it"):
+        verified(folder, "other.txt")
+    assert verified_whole(folder) == folder
+    done = subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=folder, check=False)
+    assert done.returncode == 0, "it is what sha256sum reads"
+
+
+def test_a_manifest_of_which_any_byte_has_changed_is_told(tmp_path: Path) -> None:
+    """Where the bytes say the same, nothing has changed: a space for another."""
+    store = Store(tmp_path)
+    folder = publish(store, "a")
+    path, sound = folder / "manifest.json", read_manifest(folder)
+    for at in range(path.stat().st_size):
+        flipped(path, at)
+        try:
+            same = read_manifest(folder) == sound
+        except AssayError as error:
+            same = str(path) in error.message and str(folder) in error.remedy
+        assert same, at
+        flipped(path, at)
+    for content in (b"", b"null", b"[]", b"{", b"[" * 9999, b"\xff", b'{"version": "\\ud800"}', b'{"version": 1}'):
+        path.write_bytes(content)
+        with pytest.raises(AssayError, match=rf"{path}: (not readable|changed)"):
+            read_manifest(folder)
+
+
+def test_what_is_found_again_is_read_again(tmp_path: Path) -> None:
+    """Neither publishing the same nor looking for what was made from the same gives a version that is damaged."""
+    store = Store(tmp_path)
+    with store.publishing("adapters", "demo") as draft:
+        (draft.folder / "data.txt").write_text("a")
+        folder = draft.publish({"inputs": {"from": "x"}})
+    assert store.made_from("adapters", "demo", {"from": "x"}) == folder
+    flipped(folder / "data.txt", 0)
+    with pytest.raises(AssayError, match=rf"{folder / 'data.txt'}: changed") as told:
+        store.made_from("adapters", "demo", {"from": "x"})
+    assert f"remove {folder}, and run `assay train RECIPE` again" in told.value.remedy
+    with store.publishing("adapters", "demo") as draft:
+        (draft.folder / "data.txt").write_text("a")
+        with pytest.raises(AssayError, match="changed since"):
+            draft.publish({"inputs": {"from": "x"}})
+
+
+@pytest.mark.parametrize("name", ["../out.txt", "/etc/hostname", "deep/../../out.txt"])
+def test_a_manifest_from_elsewhere_names_no_file_outside_its_folder(name: str, tmp_path: Path) -> None:
+    (tmp_path / "version").mkdir()
+    manifest = {"files": {name: "0" * 64}}
+    (tmp_path / "version/manifest.json").write_text(json.dumps(manifest | {"version": version_of(manifest)}))
+    with pytest.raises(AssayError, match=r"it names '.*', which is not in its folder"):
+        verified(tmp_path / "version", name)
 
 
 def test_a_draft_that_another_process_publishes_meanwhile_is_no_error(tmp_path: Path) -> None:

@@ -5,14 +5,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from curate.errors import AssayError
 from curate.progress import silent
-from curate.workers import process_pool
+from curate.workers import MEMORY, process_pool, worker_memory
+from tests.project import Project, make_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -33,6 +36,32 @@ def nap(task: Sleep) -> tuple[int, int]:
 
 def die(task: Sleep) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+@dataclass(frozen=True)
+class Trap:
+    """A task at which only the first worker dies; its number is its size."""
+
+    size: int
+    sprung: Path
+    unit: str = "traps"
+
+
+def spring(task: Trap) -> int:
+    if task.size == 2 and not task.sprung.exists():
+        task.sprung.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return task.size
+
+
+def fill(task: Sleep) -> int:
+    """Take so many bytes."""
+    return len(bytearray(task.size))
+
+
+def overflow(task: Sleep) -> int:
+    """The same of a library in C, which has another word for want of memory."""
+    return int(np.ones(task.size, np.uint8).size)
 
 
 def refuse(task: Sleep) -> None:
@@ -57,15 +86,95 @@ def test_results_come_in_the_order_of_the_tasks_from_other_processes() -> None:
 
 
 @pytest.mark.parametrize(("workers", "tasks"), [(1, [Sleep(1, 0), Sleep(2, 0)]), (4, [Sleep(1, 0)])])
-def test_what_gains_nothing_from_processes_runs_here(workers: int, tasks: list[Sleep]) -> None:
+def test_even_a_single_task_runs_in_another_process(workers: int, tasks: list[Sleep]) -> None:
+    """What kills it then kills no more."""
     with process_pool(workers, silent) as map_shards:
-        assert map_shards("naps", nap, tasks) == [(task.size, os.getpid()) for task in tasks]
+        done = map_shards("naps", nap, tasks)
+    assert [size for size, _ in done] == [task.size for task in tasks]
+    (process,) = {pid for _, pid in done}
+    assert process != os.getpid()
 
 
 def test_a_killed_worker_is_one_readable_error() -> None:
     with pytest.raises(AssayError, match="worker process was killed") as caught, process_pool(2, silent) as map_shards:
         map_shards("naps", die, [Sleep(1, 0), Sleep(2, 0)])
     assert "--workers" in caught.value.remedy
+
+
+def test_a_task_at_which_a_worker_was_killed_is_run_again(tmp_path: Path) -> None:
+    told: list[int] = []
+    tasks = [Trap(number, tmp_path / "sprung") for number in range(1, 6)]
+    with process_pool(2, lambda *call: told.append(call[1])) as map_shards:
+        assert map_shards("traps", spring, tasks) == [1, 2, 3, 4, 5]
+    assert (tmp_path / "sprung").exists()
+    assert told[-1] == 15
+
+
+def test_a_worker_that_was_killed_between_two_stages_is_replaced() -> None:
+    with process_pool(1, silent) as map_shards:
+        ((_, worker),) = map_shards("naps", nap, [Sleep(1, 0)])
+        os.kill(worker, signal.SIGKILL)
+        ((size, other),) = map_shards("more naps", nap, [Sleep(2, 0)])
+    assert (size, other == worker) == (2, False)
+
+
+def test_what_kills_each_worker_is_named_with_its_stage() -> None:
+    task = Sleep(2, 0)
+    with pytest.raises(AssayError) as caught, process_pool(2, silent) as map_shards:
+        map_shards("naps", die, [task])
+    assert caught.value.message == (
+        f"Stage naps, {task}: its worker process was killed: signal 9 (Killed), also when it was tried alone. "
+        "Nothing was published."
+    )
+
+
+@pytest.mark.parametrize("take", [fill, overflow])
+def test_a_worker_has_so_much_memory_and_no_more(take: Callable[[Sleep], int]) -> None:
+    bound = 512 << 20
+    with process_pool(1, silent, bound) as map_shards:
+        assert map_shards("fill", take, [Sleep(bound // 4, 0)]) == [bound // 4]
+        with pytest.raises(AssayError) as caught:
+            map_shards("fill", take, [Sleep(bound, 0)])
+    assert "its worker process ran out of memory, of which it has 512 MiB, also when" in caught.value.message
+    assert "ASSAY_WORKER_MEMORY=4GiB" in caught.value.remedy
+
+
+@pytest.mark.parametrize(("stated", "size"), [(None, 2 << 30), ("4GiB", 4 << 30), ("1500 MiB", 1500 << 20)])
+def test_the_environment_says_how_much(stated: str | None, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(MEMORY, raising=False)
+    if stated is not None:
+        monkeypatch.setenv(MEMORY, stated)
+    assert worker_memory() == size
+
+
+@pytest.mark.parametrize("stated", ["", "2", "2GB", "-1GiB", "511MiB", "0GiB", "much", "9" * 5000 + "GiB"])
+def test_a_size_that_is_none_is_refused_before_any_work(stated: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(MEMORY, stated)
+    with pytest.raises(AssayError, match=MEMORY) as caught, process_pool(1, silent):
+        pass
+    assert "ASSAY_WORKER_MEMORY=4GiB" in caught.value.remedy
+
+
+def in_addresses(size: int, folder: Path) -> subprocess.CompletedProcess[str]:
+    """`assay curate` of a few rows by a process that may have so many bytes of addresses."""
+    project = Project(folder)
+    project.add("a.jsonl", make_rows(40))
+    command = [sys.executable, "-m", "assay", "curate", str(project.recipe_path), "--store", str(folder / "store")]
+    limited = ["bash", "-c", f'ulimit -v {size >> 10}; exec "$@"', "bash", *command, "--workers", "2"]
+    return subprocess.run(limited, cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+def test_curating_does_with_the_addresses_that_it_asks_for(tmp_path: Path) -> None:
+    done = in_addresses(1500 << 20, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "demo/" in done.stdout
+
+
+def test_where_there_are_fewer_addresses_no_work_is_begun(tmp_path: Path) -> None:
+    done = in_addresses(1000 << 20, tmp_path)
+    assert done.returncode == 1
+    assert "may use 1,000 MiB of addresses (ulimit -v); to curate takes 1,200 MiB" in " ".join(done.stderr.split())
+    assert not (tmp_path / "store/cache/stages").exists()
 
 
 def test_an_error_of_a_shard_comes_back_with_its_remedy() -> None:

@@ -1,17 +1,20 @@
 """Replies from files: read in every format, judged, published, found again; and what is wrong with a file is said."""
 
 import json
+import os
 import random
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from curate.errors import AssayError
 from curate.store import Store
+from evaluation import replies
 from evaluation.card.compare import compare
 from evaluation.card.format import schema
 from evaluation.replies import find, read, score
@@ -193,3 +196,62 @@ def test_a_file_that_is_no_parquet(tmp_path: Path) -> None:
     (tmp_path / "x.parquet").write_bytes(b"nothing")
     with pytest.raises(AssayError, match="cannot be read"):
         read([tmp_path / "x.parquet"], "made")
+
+
+def dictionary_of(value: str, count: int) -> pa.Array:
+    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, np.int32)), pa.array([value]))
+
+
+@pytest.mark.parametrize("attack", ["one long text", "nothing many times", "a long file"])
+def test_a_small_file_that_stands_for_more_than_fits_is_refused(
+    tmp_path: Path, attack: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.parquet"
+    if attack == "one long text":  # 400 GB
+        output = dictionary_of("x" * 4_000_000, 100_000)
+        pq.write_table(pa.table({"output": output, "expected": dictionary_of("{}", 100_000)}), path, compression="zstd")
+        monkeypatch.setattr(replies, "UNPACKED", 600 << 20)
+    elif attack == "nothing many times":
+        pq.write_table(pa.table({"output": pa.nulls(200_000, pa.string())}), path)
+        monkeypatch.setattr(replies, "ROWS", 100_000)
+    else:
+        path = tmp_path / "a.jsonl"
+        path.touch()
+        os.truncate(path, replies.UNPACKED + 1)
+    if attack != "a long file":
+        assert path.stat().st_size < 10_000
+    with pytest.raises(AssayError, match=r"more than [\d,]+ rows or [\d,]+ MiB of replies") as error:
+        read([path], "made")
+    assert error.value.remedy == "Divide it, and score the parts."
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ('{"output": "x", "expected": ' + "[" * 210 + "]" * 210 + "}", "nested more than 200 levels deep"),
+        ('{"output": "x", "expected": "' + "[" * 210 + "]" * 210 + '"}', "nested more than 200 levels deep"),
+        ('{"output": "x", "expected": ' + "[" * 50_000, "cannot be read"),
+        ('{"output": "x", "expected": ' + "9" * 5_000 + "}", "cannot be read"),
+        ('{"output": "x", "expected": 1e400}', "`expected` is not JSON"),
+        ('{"output": "x", "expected": 1, "tokens": 1e400}', "`tokens` is inf"),
+        ('{"output": "x", "expected": 1, "seconds": -1}', "`seconds` is -1"),
+        ('{"output": "x", "expected": "\\ud800"}', "`expected` is not JSON"),
+        ('{"output": ["x"], "expected": 1}', "`output` is no text"),
+    ],
+    ids=range(9),
+)
+def test_rows_that_go_too_far(tmp_path: Path, row: str, said: str) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(row + "\n")
+    with pytest.raises(AssayError) as error:
+        read([path], "made")
+    assert said in error.value.message
+    assert len(error.value.message) < 600
+    assert error.value.remedy
+
+
+@pytest.mark.parametrize("raw", [b"", b"PAR1", b"PAR1" + bytes(99) + b"PAR1", b"PK\x03\x04"])
+def test_parquet_that_is_none(tmp_path: Path, raw: bytes) -> None:
+    (tmp_path / "a.parquet").write_bytes(raw)
+    with pytest.raises(AssayError, match=r"a\.parquet: cannot be read"):
+        read([tmp_path / "a.parquet"], "made")

@@ -1,20 +1,23 @@
 """The flows against a real Prefect server: states, task runs, artifacts, and the same bytes as without Prefect."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
 import yaml
+from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import State
 
 from curate.errors import AssayError
 from curate.publish.version import Curated
-from flows.curation import curation
-from flows.tasks import is_transient
+from flows.curation import curation, processes
+from flows.tasks import is_transient, map_shards, report_to
+from tests.curate.test_workers import Sleep, Trap, die, spring
 from tests.project import CONTRACT, Project, make_rows
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -46,6 +49,18 @@ def test_the_flow_publishes_the_same_version_as_the_package(state: "State[Curate
     plain = project.curate("plain-store")
     assert curated.folder == project.folder / "flow-store/datasets/demo" / plain.folder.name
     assert (curated.folder / "manifest.json").read_bytes() == (plain.folder / "manifest.json").read_bytes()
+
+
+def test_a_rotten_cache_is_told_and_made_anew(state: "State[Curated]", project: Project, tmp_path: Path) -> None:
+    first = state.result()
+    store = shutil.copytree(project.folder / "flow-store", tmp_path / "store")
+    path = min((store / "cache").rglob("summary.json"))
+    path.write_bytes(path.read_bytes().replace(b'"rows":', b'"rowz":'))
+    told: list[str] = []
+    with report_to(lambda what, *_: told.append(what)):
+        again = curation(str(project.recipe_path), str(store))
+    assert again.folder.name == first.folder.name
+    assert [line for line in told if line.startswith(f"{path.parent} is damaged (the bytes of summary.json")]
 
 
 def test_the_server_knows_a_task_run_for_each_stage_and_shard(state: "State[Curated]") -> None:
@@ -97,3 +112,22 @@ def test_only_what_the_disk_or_the_network_did_is_tried_again(error: Exception, 
             return error
 
     assert is_transient(None, None, Failed()) is tried_again  # type: ignore[arg-type]
+
+
+def test_a_flow_outlives_the_processes_of_its_task_runner(tmp_path: Path) -> None:
+    @flow(task_runner=processes(2))
+    def trapped() -> list[int]:
+        first = map_shards("traps", spring, [Trap(number, tmp_path / "sprung") for number in range(1, 4)])
+        return first + map_shards("more traps", spring, [Trap(4, tmp_path / "sprung")])
+
+    assert trapped() == [1, 2, 3, 4]
+    assert (tmp_path / "sprung").exists()
+
+
+def test_what_kills_each_process_is_named_with_its_stage() -> None:
+    @flow(task_runner=processes(1))
+    def deadly() -> list[None]:
+        return map_shards("naps", die, [Sleep(7, 0)])
+
+    with pytest.raises(AssayError, match=r"Stage naps, Sleep\(size=7.*: its worker process was killed: signal 9"):
+        deadly()

@@ -1,7 +1,11 @@
 """An adapter knows its parents."""
 
 import json
+import os
+import pickle
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,6 +13,7 @@ import torch
 from curate.errors import AssayError
 from curate.rows.renderer import ChatTemplate
 from curate.store import Store
+from tests.manifests import forge
 from tests.tiny import recipe_for, renderer_of, write_model, write_version
 from train.adapter import check_parents, load, parents
 from train.base_model import load_model, prepare
@@ -66,3 +71,73 @@ def test_the_config_is_peft_s_and_names_no_place(adapter: Path, model_folder: Pa
     assert {name.rpartition(".")[2] for name in config["target_modules"]} == linear
     assert config["target_modules"] == sorted(config["target_modules"]), "the order of a set is no run's own"
     assert config["base_model_name_or_path"] == AdapterManifest.read(adapter).inputs.base.model
+
+
+def copied(adapter: Path, folder: Path) -> Path:
+    return Path(shutil.copytree(adapter, folder / "copy"))
+
+
+def test_a_flipped_byte_of_its_weights_is_told(adapter: Path, model_folder: Path, tmp_path: Path) -> None:
+    folder = copied(adapter, tmp_path)
+    path = folder / "adapter_model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-9] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(AssayError, match=f"{path}: changed since it was published: its SHA-256 is ") as told:
+        load(folder, prepare(str(model_folder), tmp_path), ChatTemplate("chatml"))
+    assert told.value.remedy == f"Restore {folder} from where it was copied."
+
+
+class Payload:
+    """What is unpickled runs this."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.mark),)
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_pickle_is_never_loaded(listed: bool, adapter: Path, model_folder: Path, tmp_path: Path) -> None:
+    """Not where the manifest names it, and not where somebody has put it in the place of the safetensors."""
+    folder, mark = copied(adapter, tmp_path), tmp_path / "it ran"
+    (folder / "adapter_model.safetensors").unlink()
+    (folder / "adapter_model.bin").write_bytes(pickle.dumps(Payload(mark)))
+    if listed:
+        forge(folder, lambda manifest: manifest["files"].update({"adapter_model.bin": "0" * 64}))
+        forge(folder)
+    with pytest.raises(AssayError, match=r"no adapter_model\.safetensors among|safetensors: not there"):
+        load(folder, prepare(str(model_folder), tmp_path), ChatTemplate("chatml"))
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"megatron_config": {"a": 1}, "megatron_core": "an_evil_module"}, "megatron_config, megatron_core"),
+        ({"peft_type": "IA3"}, "peft_type"),
+        ({"corda_config": {"cache_file": "cache.pt"}}, "corda_config"),
+        ({"auto_mapping": {"parent_library": "an_evil_module", "base_model_class": "x"}}, "auto_mapping"),
+        ({"init_lora_weights": "corda"}, "init_lora_weights"),
+        ({"target_modules": "(.*)*$"}, "target_modules"),
+        ({"no_key_of_peft": 1}, "no_key_of_peft"),
+    ],
+)
+def test_a_configuration_that_does_more_is_refused(
+    change: dict[str, Any],
+    named: str,
+    adapter: Path,
+    model_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = copied(adapter, tmp_path)
+    (tmp_path / "an_evil_module.py").write_text(f"import os\nos.mkdir({str(tmp_path / 'it ran')!r})\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps(config | change))
+    forge(folder)
+    with pytest.raises(AssayError, match=rf"adapter_config\.json: not a plain LoRA adapter: {named}\."):
+        load(folder, prepare(str(model_folder), tmp_path), ChatTemplate("chatml"))
+    assert not (tmp_path / "it ran").exists()

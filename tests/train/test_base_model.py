@@ -68,6 +68,29 @@ def test_no_such_model(name: str, message: str, tmp_path: Path) -> None:
     assert caught.value.remedy
 
 
+def test_a_download_that_has_rotted_is_named(model_folder: Path, tmp_path: Path) -> None:
+    """Laid out as huggingface_hub does: a snapshot of links to blobs."""
+    hub, revision = tmp_path / "hub/models--nobody--tiny", "0" * 40
+    snapshot = hub / "snapshots" / revision
+    for folder in (snapshot, hub / "blobs", hub / "refs"):
+        folder.mkdir(parents=True)
+    (hub / "refs/main").write_text(revision)
+    for path in model_folder.iterdir():
+        shutil.copyfile(path, hub / "blobs" / file_digest(path))
+        (snapshot / path.name).symlink_to(f"../../blobs/{file_digest(path)}")
+    sound = prepare("nobody/tiny", tmp_path)
+    assert sound.weights_sha256 == prepare(str(model_folder), tmp_path).weights_sha256
+    for name in ("model.safetensors", "config.json", "tokenizer.json"):
+        content = (snapshot / name).read_bytes()
+        (snapshot / name).write_bytes(content[:-2] + bytes([content[-2] ^ 1]) + content[-1:])
+        with pytest.raises(AssayError, match="its bytes are not those that were downloaded") as caught:
+            prepare("nobody/tiny", tmp_path)
+        assert caught.value.message.startswith(f"{snapshot / name}: ")
+        assert str((snapshot / name).resolve()) in caught.value.remedy
+        (snapshot / name).write_bytes(content)
+    assert prepare("nobody/tiny", tmp_path) == sound
+
+
 def test_incomplete_folders(model_folder: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(model_folder, tmp_path / "model")
     (folder / "tokenizer.json").unlink()
@@ -80,6 +103,31 @@ def test_incomplete_folders(model_folder: Path, tmp_path: Path) -> None:
         (folder / name).touch()
     with pytest.raises(AssayError, match="holds 2 GGUF files"):
         prepare_tokenizer(str(folder), tmp_path)
+
+
+def test_a_conversion_that_has_rotted_is_told_and_made_anew(
+    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def convert(*given: Path) -> None:
+        shutil.copytree(model_folder, given[-1], dirs_exist_ok=True)
+
+    monkeypatch.setattr("train.base_model._dequantise", convert)
+    monkeypatch.setattr("train.base_model._convert_tokenizer", convert)
+    (tmp_path / "delivered").mkdir()
+    (tmp_path / "delivered/a.gguf").touch()
+    cache, told = tmp_path / "cache", list[str]()
+    base = prepare(str(tmp_path / "delivered"), cache)
+    for name in ("model.safetensors", "tokenizer.json", "config.json"):
+        raw = bytearray((base.folder / name).read_bytes())
+        raw[len(raw) // 2] ^= 1
+        (base.folder / name).write_bytes(raw)
+        assert prepare(str(tmp_path / "delivered"), cache, lambda what, *_: told.append(what)) == base
+        assert f"{base.folder} is damaged (the bytes of {name} are not those that were written): made anew" in told
+    tokenizer = prepare_tokenizer(str(tmp_path / "delivered"), cache)
+    (tokenizer / "tokenizer.json").write_text("{}")
+    prepare_tokenizer(str(tmp_path / "delivered"), cache, lambda what, *_: told.append(what))
+    assert told[-1].startswith(f"{tokenizer} is damaged")
+    assert file_digest(tokenizer / "tokenizer.json") == base.tokenizer_sha256
 
 
 @needs_smollm2

@@ -72,7 +72,7 @@ def test_another_seed_is_another_choice() -> None:
 
 def test_a_published_split_is_read(tmp_path: Path, model_folder: Path) -> None:
     store = Store(tmp_path / "store")
-    rows = read_split(write_version(store, model_folder), "train", ["id", "messages"], store.cache)
+    rows = read_split(write_version(store, model_folder), "train", ["id", "messages"])
     assert len(rows) == 24
     assert set(rows[0]) == {"id", "messages"}
     assert [message["role"] for message in rows[0]["messages"]] == ["user", "assistant"]

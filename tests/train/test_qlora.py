@@ -18,6 +18,7 @@ from curate.hashing import digest
 from curate.rows.renderer import IGNORED
 from curate.store import Store
 from evaluation.evaluate import evaluate
+from tests.manifests import forge
 from tests.tiny import QUESTION, recipe_for, renderer_of, write_model, write_version
 from train.base_model import prepare
 from train.examples import Example, encode
@@ -145,6 +146,7 @@ def without(version: Path, *splits: str) -> Path:
         path = version / f"{split}.parquet"
         path.chmod(0o644)
         pq.write_table(pq.read_table(path).slice(0, 0), path)
+    forge(version)
     return version
 
 

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import shutil
 from collections.abc import Callable
 from itertools import pairwise
@@ -17,16 +18,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.errors import AssayError
-from curate.hashing import digest, file_digest
+from curate.hashing import file_digest
 from curate.publish.check import check_version
+from curate.publish.check_conserved import _id
 from curate.publish.check_leaks import _Inner, _Member
 from curate.publish.check_result import Check
 from curate.publish.check_text import shingles, shingles_of, words
 from curate.publish.published import SPLITS
+from curate.record import content_id
 from curate.sets.duplicates import Duplicates
 from curate.sets.keys import compared_text
 from curate.text.words import shingle_sets
 from curate.text.words import shingles as shingles_in_order
+from tests.manifests import forge as forge_manifest
 from tests.project import Project, make_rows
 from tests.records import RECORDS, table_of
 
@@ -39,6 +43,7 @@ NAMES = {
         "sources",
         "drop",
         "json_lines",
+        "ids",
         "groups",
         "clusters",
         "prompts",
@@ -83,14 +88,13 @@ def write(folder: Path, name: str, rows: list[dict[str, Any]]) -> None:
 
 
 def forge(folder: Path, change: Change = lambda manifest: None) -> None:
-    """Make the manifest agree with the files and with itself, so that only what it stands for can be wrong."""
-    path = folder / "manifest.json"
-    manifest = json.loads(path.read_text())
-    manifest["counts"]["splits"] = {name: pq.read_metadata(folder / f"{name}.parquet").num_rows for name in SPLITS}
-    manifest["files"] = {name: file_digest(folder / name) for name in manifest["files"] if (folder / name).is_file()}
-    change(manifest)
-    manifest["version"] = digest({key: value for key, value in manifest.items() if key != "version"})[:16]
-    path.write_text(json.dumps(manifest))
+    """`tests.manifests.forge`, the rows of the splits counted again."""
+
+    def counted(manifest: dict[str, Any]) -> None:
+        manifest["counts"]["splits"] = {name: pq.read_metadata(folder / f"{name}.parquet").num_rows for name in SPLITS}
+        change(manifest)
+
+    forge_manifest(folder, counted)
 
 
 def move(folder: Path, source: str, target: str, number: int) -> dict[str, Any]:
@@ -121,8 +125,52 @@ def test_a_flipped_byte(version: Path) -> None:
     path.write_bytes(content)
     failures = failing(version)
     assert set(failures) == {"files", "json_lines"}
-    assert failures["files"].offences == ["train.jsonl: changed since it was published"]
+    (offence,) = failures["files"].offences
+    assert offence.startswith(
+        f"train.jsonl: changed since it was published: its SHA-256 is {file_digest(path)}, it was "
+    )
     assert failures["json_lines"].offences[0].startswith("train.jsonl, line 1: rows.jsonl, row ")
+
+
+@given(
+    turns=st.lists(
+        st.fixed_dictionaries(
+            {"role": st.sampled_from(["user", "assistant"]), "content": st.text()}
+            | {"reasoning": st.none() | st.text(), "trained": st.sampled_from([None, True, False])}
+        )
+    ),
+    target=st.none() | st.text(),
+    reasoning=st.none() | st.text(),
+)
+def test_the_id_is_the_one_that_reading_gives(turns: list[dict[str, Any]], target: Any, reasoning: Any) -> None:
+    assert _id({"turns": turns, "target": target, "reasoning": reasoning}) == content_id(turns, target, reasoning)
+
+
+def test_ids_that_are_not_of_what_rows_say(version: Path) -> None:
+    """As many rows may say something else as stages have changed; what rot has changed nobody has counted."""
+    train = rows_of(version, "train")
+    manifest = json.loads((version / "manifest.json").read_bytes())
+    told = sum(sum(each["counters"].values()) for each in manifest["stages"] if each["name"] in ("clean", "pii", "fit"))
+    assert 0 < told < len(train)
+    for row in train:
+        row["turns"][0]["content"] += "."
+    write(version, "train", train)
+    forge(version)
+    failures = failing(version)
+    assert failures["ids"].failures > told
+    assert f"its id is not that of what it says ({told} rows were changed)" in failures["ids"].offences[0]
+
+    def unchanged(manifest: dict[str, Any]) -> None:
+        for stage in manifest["stages"]:
+            stage["counters"] = {}
+
+    train[1:] = rows_of(version, "train")[1:]
+    forge(version, unchanged)
+    assert "ids" in failing(version)
+    forge(version, lambda manifest: manifest["stages"][2].update(name="of_another_package"))
+    assert "ids" not in failing(version)
+    (ids,) = (each for each in check_version(version) if each.name == "ids")
+    assert ids.how == "none: of_another_package may change rows"
 
 
 def test_an_unreadable_or_missing_file_ends_the_checks(version: Path) -> None:
@@ -143,7 +191,7 @@ def test_an_unreadable_or_missing_file_ends_the_checks(version: Path) -> None:
 
 def test_a_file_that_the_manifest_does_not_know(version: Path) -> None:
     shutil.copy(version / "test.parquet", version / "more.parquet")
-    assert failing(version)["files"].offences == ["more.parquet: not in the manifest"]
+    assert failing(version)["files"].offences == ["more.parquet: not one of the files that were published"]
 
 
 def test_a_changed_manifest(version: Path) -> None:
@@ -418,6 +466,9 @@ def test_earlier_versions_are_compared(later: Path) -> None:
     assert checks["standing"].how == "all, and 1 earlier versions (1 more are not at hand)"
     earlier = later.parent / ("0" * 16)
     moved = move(earlier, "test", "train", 0)
+    with pytest.raises(AssayError, match=re.escape(f"{earlier / 'test.jsonl'}: changed since it was published")):
+        check_version(later)
+    forge(earlier)
     failures = failing(later)
     assert {"standing", "clusters", "prompts", "near_duplicates"} <= set(failures)
     named = f"test: rows.jsonl, row {moved['source']['row']}"
@@ -426,6 +477,7 @@ def test_earlier_versions_are_compared(later: Path) -> None:
     # Moved the other way, it is a row of train that meets a row of an earlier test split.
     move(earlier, "train", "test", len(rows_of(earlier, "train")) - 1)
     moved = move(earlier, "train", "test", 0)
+    forge(earlier)
     (offence, *_) = failing(later)["near_duplicates"].offences
     assert f"0000000000000000, test: rows.jsonl, row {moved['source']['row']} and train: " in offence
 
@@ -438,6 +490,7 @@ def test_versions_of_the_same_drop_are_stood_by(later: Path) -> None:
     forge(later, same_drop)
     assert failing(later) == {}
     moved = move(later.parent / ("0" * 16), "test", "train", 0)
+    forge(later.parent / ("0" * 16))
     (offence,) = failing(later)["standing"].offences
     assert offence == f"test: rows.jsonl, row {moved['source']['row']} was in train of {'0' * 16}"
 
@@ -448,7 +501,10 @@ def test_files_that_the_later_version_holds_itself_are_not_compared(later: Path)
     sources = pa.table({"file": ["rows.jsonl"], "sha256": ["ab"], "bytes": [1]})
     for folder in (later, earlier):
         pq.write_table(sources, folder / "sources.parquet")
-    forge(later, lambda manifest: manifest["files"].update({"sources.parquet": file_digest(later / "sources.parquet")}))
+        forge(
+            folder,
+            lambda manifest: manifest["files"].update({"sources.parquet": file_digest(later / "sources.parquet")}),
+        )
     assert set(failing(later)) == {"standing"}
 
 

@@ -4,12 +4,17 @@ import io
 import json
 from datetime import date
 from decimal import Decimal
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
 
+from curate.read import raw
 from curate.read.raw import Unread
-from tests.curate.read.made import Written, parquet_of
+from tests.curate.read.made import Written, messages, parquet_of, parsed
 
 
 def test_parquet_values(written: Written) -> None:
@@ -71,3 +76,169 @@ def test_classes_of_datasets_are_their_names(written: Written) -> None:
     with pa.ipc.new_stream(buffer, table.schema) as writer:
         writer.write_table(table)
     assert written("f.arrow", buffer.getvalue()) == rows
+
+
+LONG = "x" * 4_000_000
+ZEROS = pa.array(np.zeros(100_000, np.int32))
+REPEATED = pa.DictionaryArray.from_arrays(ZEROS, pa.array([LONG]))
+EACH = pa.array(np.arange(100_001, dtype=np.int32))
+
+
+def packed_parquet(column: pa.Array, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    options = {"compression": "zstd", "store_schema": False} | options
+    pq.write_table(pa.table({"a": column}), buffer, **options)
+    return buffer.getvalue()
+
+
+def packed_arrow(column: pa.Array, is_file: bool = True) -> bytes:
+    buffer = io.BytesIO()
+    table = pa.table({"a": column})
+    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    with (pa.ipc.new_file if is_file else pa.ipc.new_stream)(buffer, table.schema, options=options) as writer:
+        writer.write_table(table)
+    return buffer.getvalue()
+
+
+def views(count: int) -> pa.Array:
+    """Texts that share one buffer."""
+    words = np.zeros((count, 4), np.int32)
+    words[:, 0], words[:, 1] = len(LONG), int.from_bytes(LONG[:4].encode(), "little")
+    return pa.Array.from_buffers(
+        pa.string_view(), count, [None, pa.py_buffer(words.tobytes()), pa.py_buffer(LONG.encode())]
+    )
+
+
+PARQUET_BOMBS = {
+    "a text of a dictionary": lambda: packed_parquet(REPEATED),
+    "that text in a dictionary of Arrow": lambda: packed_parquet(REPEATED, store_schema=True),
+    "in a struct": lambda: packed_parquet(pa.StructArray.from_arrays([REPEATED], ["b"])),
+    "in lists": lambda: packed_parquet(pa.ListArray.from_arrays(EACH, REPEATED)),
+    "in lists, the first of them empty": lambda: packed_parquet(
+        pa.ListArray.from_arrays(pa.concat_arrays([pa.array([0, 0], pa.int32()), EACH]), REPEATED)
+    ),
+    "in the list of one row": lambda: packed_parquet(pa.ListArray.from_arrays(EACH[::100_000], REPEATED)),
+    "behind nulls": lambda: packed_parquet(pa.concat_arrays([pa.nulls(5000, REPEATED.type), REPEATED])),
+    "a prefix": lambda: packed_parquet(
+        pa.array([LONG] * 70), use_dictionary=False, column_encoding={"a": "DELTA_BYTE_ARRAY"}
+    ),
+    "binary of one size": lambda: packed_parquet(pa.array([LONG.encode()] * 70, pa.binary(len(LONG)))),
+    "a hundred million rows": lambda: packed_parquet(pa.nulls(100_000_000)),
+}
+ARROW_BOMBS = {
+    "a text of a dictionary": lambda: packed_arrow(REPEATED),
+    "in a stream": lambda: packed_arrow(REPEATED, is_file=False),
+    "a run": lambda: packed_arrow(pa.RunEndEncodedArray.from_arrays(pa.array([100_000]), pa.array([LONG]))),
+    "a view": lambda: packed_arrow(views(100_000)),
+    "lists that overlap": lambda: packed_arrow(
+        pa.ListViewArray.from_arrays(
+            ZEROS, pa.array(np.full(100_000, 10**5, np.int32)), pa.array(np.zeros(10**5, "i1"))
+        )
+    ),
+    "a union": lambda: packed_arrow(
+        pa.UnionArray.from_dense(ZEROS.cast(pa.int8()), ZEROS, [pa.array([LONG]), pa.array([1])])
+    ),
+    "nulls": lambda: packed_arrow(pa.nulls(100_000_000)),
+    "nulls of a stream": lambda: packed_arrow(pa.nulls(100_000_000), is_file=False),
+    "binary of no bytes": lambda: packed_arrow(
+        pa.FixedSizeBinaryArray.from_buffers(pa.binary(0), 100_000_000, [None, pa.py_buffer(b"")])
+    ),
+    "structs of no fields": lambda: packed_arrow(pa.StructArray.from_buffers(pa.struct([]), 100_000_000, [None])),
+    "zeros": lambda: packed_arrow(pa.array(np.zeros(200_000_000, np.int64))),
+}
+BOMBS = {("parquet", name): make for name, make in PARQUET_BOMBS.items()}
+BOMBS |= {("arrow", name): make for name, make in ARROW_BOMBS.items()}
+
+
+@pytest.mark.parametrize(("format", "name"), BOMBS)
+def test_what_a_small_file_repeats_is_held_to_the_budget(
+    format: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = BOMBS[format, name]()
+    assert len(content) < 250_000
+    monkeypatch.setattr(raw, "UNPACKED_BYTES", 1 << 28)
+    default = pa.default_memory_pool()
+    pool = pa.proxy_memory_pool(default)
+    pa.set_memory_pool(pool)
+    try:
+        *rows, last = parsed(content, format)
+    finally:
+        pa.set_memory_pool(default)
+    assert isinstance(last, Unread)
+    assert last.message.startswith("UnpackedSizeError: unpacks to more than 1 GiB and 100 times its size")
+    assert all(isinstance(row, dict) for row in rows)
+    told = sum(row != {"a": None} for row in rows)
+    assert told * len(LONG) <= (1 << 28) + 100 * len(content)
+    assert pool.max_memory() <= 600 << 20
+
+
+def test_a_repeated_text_is_read_up_to_the_bound() -> None:
+    content = packed_parquet(REPEATED)
+    *rows, last = parsed(content, "parquet")
+    assert len(content) < 1000
+    assert len(rows) == 264  # of 4 MB each: the next eight would be more than a GiB
+    assert isinstance(last, Unread)
+
+
+def test_a_length_that_a_buffer_claims_is_not_taken_at_its_word() -> None:
+    content = bytearray(packed_arrow(pa.array(["x" * 5000])))
+    at = content.index(bytes.fromhex("28b52ffd")) - 8  # before the first frame of Zstandard
+    content[at : at + 8] = (1 << 40).to_bytes(8, "little")
+    [row] = parsed(bytes(content), "arrow")
+    assert isinstance(row, Unread)
+    assert "1,099,511,6" in row.message
+
+
+def test_an_honest_file_of_many_short_rows_is_read_whole() -> None:
+    label = pa.DictionaryArray.from_arrays(pa.array(np.zeros(1_000_000, np.int32)), pa.array(["MIT"]))
+    for format, content in (("parquet", packed_parquet(label)), ("arrow", packed_arrow(label))):
+        assert len(content) < 10_000
+        assert sum(row == {"a": "MIT"} for row in parsed(content, format)) == 1_000_000
+
+
+@pytest.mark.parametrize("format", ["parquet", "arrow"])
+def test_a_row_longer_than_the_bound_is_set_aside_alone(format: str) -> None:
+    long = pa.DictionaryArray.from_arrays(pa.array([0, 1, 0], pa.int32()), pa.array(["x", "y" * (17 << 20)]))
+    for column, size in (
+        (long, (17 << 20) + 1),
+        (pa.array([["x"], ["y" * (1 << 20)] * 17, ["x"]]), 17 * ((1 << 20) + 1) + 1),
+        (
+            pa.ListArray.from_arrays(pa.array([0, 1, 10**7, 10**7 + 1], pa.int32()), pa.nulls(10**7 + 1, pa.int8())),
+            None,
+        ),
+    ):
+        content = packed_parquet(column) if format == "parquet" else packed_arrow(column)
+        rows = parsed(content, format)
+        assert [isinstance(row, Unread) for row in rows] == [False, True, False]
+        assert size is None or messages(rows) == [f"longer than 16 MiB: {size:,} bytes"]
+
+
+def test_columns_are_bounded() -> None:
+    names = [f"c{number}" for number in range(16_385)]
+    table = pa.table({name: [1] for name in names})
+    buffer = io.BytesIO()
+    with pa.ipc.new_file(buffer, table.schema) as writer:
+        writer.write_table(table)
+    for format, content in (("parquet", parquet_of(table)), ("arrow", buffer.getvalue())):
+        assert messages(parsed(content, format)) == ["16,385 columns, more than 16,384"]
+    [row] = parsed(parquet_of(table.select(names[1:])), "parquet")
+    assert isinstance(row, dict)
+    assert len(row) == 16_384
+
+
+@pytest.mark.parametrize(("levels", "is_read"), [(60, True), (1000, False)])
+def test_types_are_bounded_in_depth(levels: int, is_read: bool) -> None:
+    kind = pa.string()
+    for _ in range(levels):
+        kind = pa.struct([("f", kind)])
+    [row] = parsed(packed_parquet(pa.nulls(1, kind)), "parquet")
+    assert isinstance(row, dict) == is_read
+    assert is_read or "too deeply nested" in messages([row])[0]
+    if is_read:  # Arrow does not write what it would not read
+        assert parsed(packed_arrow(pa.nulls(1, kind)), "arrow") == [row]
+
+
+def test_maps_of_a_long_batch_are_those_of_their_rows() -> None:
+    rows = [[(f"k{at}", at)] for at in range(3000)]
+    column = pa.array(rows, pa.map_(pa.string(), pa.int64()))
+    assert parsed(packed_arrow(column), "arrow") == [{"a": dict(pairs)} for pairs in rows]

@@ -1,11 +1,14 @@
 """CSV and its like: what is written reads back, and no byte of what is broken is lost."""
 
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from curate.read.delimited import looks_like_data
+from curate.read.delimited import LITERAL, looks_like_data
+from curate.read.dialect import Cells, Dialect
 from curate.read.raw import Options, Row, Unread
 from tests.curate.read.made import UNSURE, Written, messages, parsed
 
@@ -39,6 +42,92 @@ def test_broken_csv_rows(written: Written) -> None:
         ("3 cells, expected 2", 6, "5,6,7\n"),
         ("unexpected end of data", 9, '"10,z\n11,z\n'),
     ]
+
+
+@pytest.mark.parametrize("rows", [20, 2_000, 180_000])
+def test_one_unclosed_quote_costs_its_own_row(rows: int) -> None:
+    begin, behind = b"a,b\n1,x\n" + b'"2\n","y, z"\n', b"t" * 95 + b",12345\n"
+    found = parsed(begin + b'3,"broken\n' + behind * rows, "csv")
+    assert [row for row in found if isinstance(row, Unread)] == [
+        Unread(f"the quote opened on line 5 is not closed{LITERAL}", 5, '3,"broken\n')
+    ]
+    assert found[:2] == [{"a": "1", "b": "x"}, {"a": "2\n", "b": "y, z"}]
+    assert found[3:] == [{"a": "t" * 95, "b": "12345"}] * rows
+
+
+def test_one_unclosed_quote_does_not_make_all_quotes_text() -> None:
+    rows = parsed(b'a,b\n"broken,1\n' + b"text,2\n" * 20 + b'last,"x, y"\n', "csv")
+    assert [(row.line, row.raw) for row in rows if isinstance(row, Unread)] == [(2, '"broken,1\n')]
+    assert rows[-1] == {"a": "last", "b": "x, y"}
+
+
+def test_a_quote_that_the_next_one_closes_far_behind_costs_its_own_row() -> None:
+    quoted = b'q,"r, s"\n' * 60  # which tell that quotes are none of the text
+    rows = parsed(b"a,b\n" + quoted + b'"broken,1\n' + b"text,2\n" * 500 + b'last,"x, y"\n', "csv")
+    assert [(row.message, row.line) for row in rows if isinstance(row, Unread)] == [
+        (f"the quote opened on line 62 is not closed{LITERAL}", 62)
+    ]
+    assert rows[-1] == {"a": "last", "b": "x, y"}
+    assert len(rows) == 60 + 1 + 500 + 1
+
+
+@pytest.mark.parametrize(
+    ("line", "behind"),
+    [("a\n", 30), ("a\n", 200_000), ("one column of text\n", 900_000), ("prose, with, many, commas\n", 700_000)],
+)
+def test_lines_behind_a_quote_that_may_be_text_are_one_row(line: str, behind: int) -> None:
+    [first, row] = parsed(f't\nx\n"y\n{line * behind}'.encode(), "csv", delimiter=",")
+    assert first == {"t": "x"}
+    assert isinstance(row, Unread)
+    opened = "the quote opened on line 3 is not closed up to the end of the file"
+    assert row.message == f"{opened}: {behind + 1} lines are one row{LITERAL}"
+    assert row.line == 3
+
+
+def test_a_cell_beyond_the_bound_is_one_row() -> None:
+    long = '"' + "word word\n" * 1_700_000 + '",1\n'
+    [before, row, after] = parsed(f"a,b\nx,y\n{long}x,z\n".encode(), "csv")
+    assert (before, after) == ({"a": "x", "b": "y"}, {"a": "x", "b": "z"})
+    assert isinstance(row, Unread)
+    assert row.message == "longer than 16 MiB, from the quote opened on line 3 to where it is closed"
+    cells = ",".join(['"' + "x" * (1 << 20) + '\n"'] * 17)  # each of them short enough
+    [row, after] = parsed(f"a,b\n{cells}\nx,z\n".encode(), "csv")
+    assert isinstance(row, Unread)
+    assert row.message.startswith("longer than 16 MiB")
+    assert after == {"a": "x", "b": "z"}
+
+
+@pytest.mark.parametrize(
+    "line", ['x","y\n', "x,y\n" * 9 + 'x","y\n', "x,y\n" * 19 + '"x,y\n' + "x,y\n" * 19 + 'x"",y\n']
+)
+def test_broken_quotes_are_read_in_linear_time(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines_given = 0
+
+    def counted(self: Dialect, lines: Iterator[str]) -> Iterator[Cells]:
+        def counting() -> Iterator[str]:
+            nonlocal lines_given
+            for each in lines:
+                lines_given += 1
+                yield each
+
+        return rows(self, counting())
+
+    rows = Dialect.rows
+    monkeypatch.setattr(Dialect, "rows", counted)
+    content = 'a,b\n"a,1\n' + line * (20_000 // line.count("\n"))
+    parsed(content.encode(), "csv", delimiter=",", quote='"')
+    assert lines_given < 3 * content.count("\n") + 20_000  # those by which the dialect is told
+
+
+def test_a_table_has_bounded_columns() -> None:
+    [header, row] = parsed((",".join(map(str, range(1_000_000))) + "\n1,2\n").encode(), "csv")
+    assert isinstance(header, Unread)
+    assert header.message == "1,000,000 columns, more than 16,384"
+    assert isinstance(row, Unread)
+    [row, after] = parsed(b"a,b\n" + b"," * 1_000_000 + b"\n1,2\n", "csv")
+    assert isinstance(row, Unread)
+    assert row.message == "1,000,001 columns, more than 16,384"
+    assert after == {"a": "1", "b": "2"}
 
 
 def test_a_broken_csv_header_names_no_columns(written: Written) -> None:

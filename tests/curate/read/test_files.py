@@ -160,7 +160,9 @@ def test_files_that_cannot_be_found(tmp_path: Path, pattern: str, message: str, 
     assert remedy in error.value.remedy
 
 
-@pytest.mark.parametrize(("name", "content"), [("f.dat", b""), ("f.dat.gz", gzip.compress(b"words")), ("f", b"a b\n")])
+@pytest.mark.parametrize(
+    ("name", "content"), [("f.dat", b""), ("f.dat.gz", gzip.compress(b"words", mtime=0)), ("f", b"a b\n")]
+)
 def test_a_format_that_nothing_tells_is_asked_for(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     [file] = find_files(Files(files=[name]), tmp_path, tmp_path)
@@ -209,16 +211,14 @@ def test_a_datasets_folder(tmp_path: Path, kind: str) -> None:
             pq.write_table(pa.Table.from_pylist(content), path)
         else:
             path.write_text("\n".join(json.dumps(row) for row in content))
+    (drop / "mine/README.md").write_text("---\nconfigs: [{config_name: default, data_files: ../other.jsonl}]\n---\n")
+    (drop / "other.jsonl").write_text('{"other": 1}\n')
     for split, content in rows.items():
         [file] = find_files(Files(dataset="mine", split=split), drop, cache)
-        assert (file.name, file.format) == (f"mine/{split}", "parquet")
+        assert file.name == f"mine/data/{split}-00000.{kind}"
         assert list(read_rows(file)) == content
-    [before] = find_files(Files(dataset="mine"), drop, cache)
-    assert before.path.parent == cache / "hub"
-    (drop / "mine/data" / f"train-00000.{kind}").rename(drop / "mine/data" / f"train-00001.{kind}")
-    [after] = find_files(Files(dataset="mine"), drop, cache)
-    assert after.path != before.path
-    assert after.sha256 == before.sha256
+    with pytest.raises(AssayError, match="mine: no files of a split 'validation'"):
+        find_files(Files(dataset="mine", split="validation"), drop, cache)
 
 
 def test_what_save_to_disk_left(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import random
 import re
 from collections import Counter
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from curate.cache import cache_folder
 from curate.errors import AssayError
 from curate.record import SCHEMA, SPLITS
 from curate.rows.clean import Clean
@@ -77,15 +79,10 @@ class Benchmark:
         (folder / "bench.jsonl").write_text(lines, encoding="utf-8")
         preparing: list[RowStage] = options.pop("preparing", [])
         settings = Decontaminate(references=[Reference(files=["bench.jsonl"])], **options)
-        tables = folder / "tables"
-        tables.mkdir(exist_ok=True)
-        write_references(
-            reference_files(settings.references, folder, Store(folder / "store")),
-            settings.ngram_words,
-            settings.short_ngram_words,
-            preparing,
-            tables,
-        )
+        files = reference_files(settings.references, folder, Store(folder / "store"))
+        words = settings.ngram_words, settings.short_ngram_words
+        tables = Path(mkdtemp(dir=folder)) / "tables"
+        cache_folder(tables, lambda draft: write_references(files, *words, preparing, draft))
         self.references = References.open(tables)
 
     def run(self, *pairs: tuple[Any, Any]) -> Outcome:
@@ -430,8 +427,8 @@ def test_a_row_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
 
 def test_without_references_nothing_is_rejected(tmp_path: Path) -> None:
     table = rows(("x", "{}"))
-    write_references([], 13, 8, [], tmp_path)
-    assert decontaminate(table, References.open(tmp_path)).kept.equals(table)
+    cache_folder(tmp_path / "tables", lambda draft: write_references([], 13, 8, [], draft))
+    assert decontaminate(table, References.open(tmp_path / "tables")).kept.equals(table)
 
 
 @pytest.mark.parametrize(

@@ -56,9 +56,10 @@ def why(endpoint: Endpoint, cache: Path) -> AssayError:
     ["HOME", "PATH", "AWS_SECRET_ACCESS_KEY", "PGPASSWORD", "_API_KEYS", "X_API_KEY\n", "X API_KEY", "É_TOKEN", ""],
 )
 def test_a_recipe_can_name_no_other_secret(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ASSAY_KEYS", "OTHER, ANOTHER")
-    with pytest.raises(ValidationError, match=r"ends in _API_KEY or _TOKEN.*export ASSAY_KEYS=NAME,NAME"):
-        Endpoint(url="https://host/v1", model="m", key=name)
+    for allowed in ("OTHER, ANOTHER", ""):
+        monkeypatch.setenv("ASSAY_KEYS", allowed)
+        with pytest.raises(ValidationError, match=r"ends in _API_KEY or _TOKEN.*export ASSAY_KEYS=NAME,NAME"):
+            Endpoint(url="https://host/v1", model="m", key=name)
 
 
 @pytest.mark.parametrize("name", ["OPENAI_API_KEY", "HF_TOKEN", "_TOKEN", "OTHER", "ANOTHER"])

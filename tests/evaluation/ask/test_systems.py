@@ -139,6 +139,10 @@ def test_the_merged_model_is_the_adapter_on_full_weights(
     base, template = prepare(recipe.fit.model, store.cache), ChatTemplate("chatml")
     merged = merge(adapter, base, template, store.cache)
     assert merge(adapter, base, template, store.cache) == merged
+    weights = bytearray((merged.folder / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (merged.folder / "model.safetensors").write_bytes(weights)
+    assert merge(adapter, base, template, store.cache) == merged, "what has rotted is made anew"
     assert merged.weights_sha256 != base.weights_sha256
     assert merged.tokenizer_sha256 == base.tokenizer_sha256
     batch = lay_out([list(range(5, 40))], [1])
@@ -218,6 +222,25 @@ def test_what_died_half_way_leaves_nothing_and_goes_on(
     folder = evaluate(version, None, both, store, lambda what, *_: told.append(what))
     assert told == []
     assert list(json.loads((folder / "scorecard.json").read_bytes())["systems"]) == ["big", "base"]
+
+
+def test_answers_that_have_rotted_are_told_and_asked_for_again(
+    version: Path, recipe: FullRecipe, tmp_path: Path
+) -> None:
+    store = Store(tmp_path)
+    base = {"base": {"model": "base", "quantization": "none"}}
+    evaluate(version, None, asking(recipe, base, max_new_tokens=8), store)
+    [kept] = (tmp_path / "cache/answers").rglob("answers.json")
+    whole = json.loads(kept.read_bytes())
+    wrong = whole["answers"][0] | {"text": '{"colour": "red"}'}
+    kept.write_text(json.dumps(whole | {"answers": [wrong, *whole["answers"][1:]]}))
+    told: list[str] = []
+    more = asking(recipe, base | {"majority": {"model": "majority"}}, max_new_tokens=8)
+    evaluate(version, None, more, store, lambda what, *_: told.append(what))
+    why = "the bytes of answers.json are not those that were written"
+    assert {f"{kept.parent} is damaged ({why}): made anew", "ask base"} <= set(told)
+    found = json.loads(kept.read_bytes())
+    assert [each["text"] for each in found["answers"]] == [each["text"] for each in whole["answers"]]
 
 
 def named(**systems: Any) -> dict[str, SystemSettings]:

@@ -16,6 +16,7 @@ from evaluation.judge.answer import Generated
 from evaluation.replies import Replies, score
 from evaluation.settings import EvaluationSettings
 from tests.evaluation.made import SCHEMA, SKILLS, systems, wanted
+from tests.manifests import forge
 
 ROWS = 120
 
@@ -115,6 +116,7 @@ def test_a_field_of_another_kind_is_not_compared(scored: tuple[Path, Path], tmp_
     field = next(name for name, each in card["fields"].items() if each["kind"] == "class")
     card["fields"][field] = {"kind": "text", "labels": None}
     file.write_text(json.dumps(card))
+    forge(other, lambda manifest: manifest.update(scores=card))
     found = compare(scored[0], other, "base", "nearest")
     assert field not in {each["field"] for each in found["comparisons"]}
 
@@ -128,6 +130,9 @@ def test_what_cannot_be_compared_is_said(scored: tuple[Path, Path], tmp_path: Pa
     file.chmod(0o644)
     answers = pq.read_table(file)
     pq.write_table(answers.set_column(answers.column_names.index("form"), "form", [[None] * len(answers)]), file)
+    with pytest.raises(AssayError, match=r"predictions\.parquet: changed since it was published"):
+        compare(scored[0], plain)
+    forge(plain)
     with pytest.raises(AssayError, match="those of the other plain text"):
         compare(scored[0], plain)
     with pytest.raises(AssayError, match="no system 'none'"):

@@ -10,6 +10,7 @@ import pytest
 from curate.errors import AssayError
 from evaluation.card import format as layout
 from evaluation.card.format import SCHEMA_VERSION, read_scorecard
+from tests.manifests import scorecard_manifest, sealed
 
 SCHEMA = json.loads((files("evaluation.card") / "scorecard.schema.json").read_bytes())
 DEFS = SCHEMA["$defs"]
@@ -44,8 +45,28 @@ def test_a_system_has_every_measure_besides() -> None:
 
 
 def test_a_scorecard_of_another_version_is_not_read(tmp_path: Path) -> None:
+    with pytest.raises(AssayError, match=r"no manifest\.json"):
+        read_scorecard(tmp_path)
+    (tmp_path / "manifest.json").write_text(json.dumps(sealed(scorecard_manifest())))
     with pytest.raises(AssayError, match="no scorecard"):
         read_scorecard(tmp_path)
     (tmp_path / "scorecard.json").write_text(json.dumps({"schema_version": SCHEMA_VERSION - 1}))
     with pytest.raises(AssayError, match="a scorecard of version 2, expected 3"):
         read_scorecard(tmp_path)
+
+
+def test_a_scorecard_is_what_its_manifest_says_that_was_scored(tmp_path: Path) -> None:
+    """Also of one from before there was a SHA256SUMS; of that what a clock gave is known to scorecard.json only."""
+    system = {"schema_valid": {"value": 0.5}, "tokens_per_second": 9.0, "latency_seconds": None}
+    card = {"schema_version": SCHEMA_VERSION, "gate": None, "systems": {"base": system}}
+    scores = {**card, "systems": {"base": {"schema_valid": {"value": 0.5}}}}
+    (tmp_path / "scorecard.json").write_text(json.dumps(card))
+    (tmp_path / "manifest.json").write_text(json.dumps(sealed(scorecard_manifest(scores=scores))))
+    assert read_scorecard(tmp_path) == card
+    for text, problem in (
+        (json.dumps(card).replace("0.5", "0.7"), "not what manifest.json says that was scored"),
+        (json.dumps(card)[:-1], "not readable as JSON"),
+    ):
+        (tmp_path / "scorecard.json").write_text(text)
+        with pytest.raises(AssayError, match=rf"scorecard\.json: {problem}"):
+            read_scorecard(tmp_path)

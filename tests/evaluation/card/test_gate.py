@@ -11,6 +11,7 @@ from curate.errors import AssayError
 from evaluation.card.format import SCHEMA_VERSION
 from evaluation.card.gate import check, require
 from evaluation.settings import EvaluationSettings
+from tests.manifests import scorecard_manifest, sealed
 
 CARD: dict[str, Any] = {
     "systems": {
@@ -84,7 +85,9 @@ def test_without_rules_or_a_tuned_system_there_is_no_gate() -> None:
 
 def test_a_gate_not_passed_is_an_error_that_says_why(tmp_path: Path) -> None:
     def hold(gate: Any) -> None:
-        (tmp_path / "scorecard.json").write_text(json.dumps({"schema_version": SCHEMA_VERSION, "gate": gate}))
+        card = {"schema_version": SCHEMA_VERSION, "gate": gate, "systems": {}}
+        (tmp_path / "scorecard.json").write_text(json.dumps(card))
+        (tmp_path / "manifest.json").write_text(json.dumps(sealed(scorecard_manifest(scores=card))))
         require(tmp_path)
 
     with pytest.raises(AssayError, match=r"schema_valid >= 0.98: it is 0.97") as caught:

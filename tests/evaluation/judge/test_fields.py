@@ -177,3 +177,16 @@ def test_moments() -> None:
     assert moment("２０２０年１月５日") == moment("2020-01-05")
     assert moment("today") is None
     assert moment("0001-01-01T00:00:00+23:59") is None
+
+
+@pytest.mark.parametrize("leaf", [{"type": "string"}, {"type": "object", "properties": {}}])
+def test_references_that_multiply_are_bounded(leaf: dict[str, Any]) -> None:
+    """Ten references on each of sixteen levels: 10^16 places in a schema of 2 kB."""
+    levels = {
+        f"l{n}": {"type": "object", "properties": {f"p{k}": {"$ref": f"#/$defs/l{n + 1}"} for k in range(10)}}
+        for n in range(16)
+    }
+    schema = {"$ref": "#/$defs/l0", "$defs": levels | {"l16": leaf}}
+    with pytest.raises(AssayError, match="describes more than 10,000 places") as error:
+        fields_of(schema, {})
+    assert error.value.remedy
