@@ -319,7 +319,7 @@ FILTERS: dict[str, Callable[..., Any]] = (
         "sum": counted(add_up),
         "tojson": counted(to_json),
     }
-    | {"string": pass_context(lambda context, value: context.text(value)), "trim": counted(_trim)}
+    | {"string": pass_context(lambda context, value: context.text(value)), "trim": of_text(_trim)}
 )
 """Jinja's filters that may be used."""
 
