@@ -90,8 +90,8 @@ def dialect_of(head: str, options: Options, usual: str | None, cut: bool) -> Dia
     cells as the first, and that two or more.
 
     Quotes are text where that alone gives every row as many cells as the first, and a quarter of the cells that begin
-    with one, and two or more, do not end with one. An escape is told by cells that are null (`\\N`), or where `\\"` is met and more rows
-    can be read with it than without.
+    with one, and two or more, do not end with one. An escape is told by cells that are null (`\\N`), or where `\\"` is
+    met and more rows can be read with it than without.
 
     Args:
         head: the file's beginning.
