@@ -55,7 +55,7 @@ class Below:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._real = os.path.realpath(root)
-        self._ways_out: dict[Path, Path | None] = {root: None}
+        self._ways_out: dict[Path, Path | None] = {}
 
     def way_out(self, path: Path, is_link: bool = True) -> Path | None:
         """The outermost part of a path below the folder that leads out of it; None where the path stays in it.
@@ -64,6 +64,8 @@ class Below:
             path: begins with the folder as it was given.
             is_link: whether its last part may be a link.
         """
+        if path == self.root:
+            return None
         parent = path.parent
         if parent not in self._ways_out:
             self._ways_out[parent] = self.way_out(parent)
