@@ -69,7 +69,7 @@ class Below:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._real = os.path.realpath(root)
-        self._ways_out: dict[Path, Path | None] = {root: None}
+        self._ways_out: dict[Path, Path | None] = {}
 
     def way_out(self, path: Path, is_link: bool = True) -> Path | None:
         """The outermost part of a path below the folder that leads out of it; None where the path stays in it.
