@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, create_model, model_validator
 
 from curate.errors import AssayError
-from curate.reach import Below, is_url, require_reachable
+from curate.reach import Below, is_url, require_path, require_reachable
 from curate.read.expressions import Name
 from curate.read.files import Files
 from curate.read.mapping import Lookup, RecordMapping
@@ -130,6 +130,8 @@ class Recipe(Settings):
         recipe = _validated(model, path, raw)
         if drop is None and is_url(recipe.drop):
             require_reachable(recipe.drop, f"{path}: drop", "the recipe's folder", "")
+        elif drop is None:
+            require_path(recipe.drop, f"{path}: drop", "Name the folder of the raw files.")
         beside = recipe.drop if is_url(recipe.drop) else str(path.parent / recipe.drop)
         raw["drop"] = str(drop) if drop is not None else beside
         variants = {
@@ -223,7 +225,11 @@ def _beside(settings: Model, recipe: Path, within: str = "") -> Model:
         if isinstance(value, BaseModel):
             changes[key] = _beside(value, recipe, f"{within}{key}.")
         elif isinstance(value, str) and BESIDE in field.metadata:
-            if ANYWHERE not in field.metadata:
+            if ANYWHERE in field.metadata:
+                require_path(
+                    value, f"{recipe}: {within}{key}", "Name a folder, or what `assay stages` tells of the key."
+                )
+            else:
                 _require_beside(value, recipe, within + key)
             changes[key] = str(recipe.parent / value) if (recipe.parent / value).exists() else value
     return settings.model_copy(update=changes)

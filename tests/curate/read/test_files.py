@@ -146,6 +146,7 @@ def test_files_by_glob_are_sorted_and_known_by_their_content(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("pattern", "message", "remedy"),
     [
+        ("**", "No file matches '**' below", "--drop"),
         ("none-*.jsonl", "No file matches 'none-*.jsonl' below", "--drop"),
         ("../x.jsonl", "'../x.jsonl' leaves the drop", "relative to the drop"),
         ("a/../../x.jsonl", "leaves the drop", "relative to the drop"),
