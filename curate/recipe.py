@@ -223,9 +223,14 @@ def _beside(settings: Model, recipe: Path, within: str = "") -> Model:
         if isinstance(value, BaseModel):
             changes[key] = _beside(value, recipe, f"{within}{key}.")
         elif isinstance(value, str) and BESIDE in field.metadata:
-            if ANYWHERE not in field.metadata:
-                _require_beside(value, recipe, within + key)
-            changes[key] = str(recipe.parent / value) if (recipe.parent / value).exists() else value
+            try:
+                if ANYWHERE not in field.metadata:
+                    _require_beside(value, recipe, within + key)
+                changes[key] = str(recipe.parent / value) if (recipe.parent / value).exists() else value
+            except (OSError, ValueError) as error:  # too long, or with a NUL
+                raise AssayError(
+                    f"{recipe}: {within}{key} {value!r:.80} can be no name: {error.args[-1]}.", remedy=EXPLAINED
+                ) from None
     return settings.model_copy(update=changes)
 
 
@@ -239,6 +244,8 @@ def _require_beside(name: str, recipe: Path, key: str) -> None:
     if is_url(name):
         raise AssayError(f"{recipe}: {key} {name!r} is a URL.", remedy=remedy)
     require_reachable(name, f"{recipe}: {key}", "the recipe's folder", remedy)
+    if not Path(name).parts:
+        raise AssayError(f"{recipe}: {key} {name!r} names nothing in the recipe's folder.", remedy=remedy)
     place, below = recipe.parent / name, Below(recipe.parent)
     for path in [place, *(place.iterdir() if place.is_dir() else ())]:
         if below.way_out(path) is not None:
