@@ -313,7 +313,7 @@ def _target_schema(path: Path, record: dict[str, Any]) -> dict[str, Any] | None:
         schema: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         validator_of(schema)
         if not isinstance(schema, dict):
-            raise ValueError(f"expected an object, found {type(schema).__name__}")
+            raise ValueError(f"found {schema!r:.80}, which is not an object's")
     except (ValueError, RecursionError) as error:  # not JSON, or not a schema
         raise _wrong(path, "(whole file)", f"expected a JSON Schema: {error}") from None
     properties = set(schema.get("properties", {}))
@@ -336,7 +336,7 @@ def _row_schema(name: str, record: dict[str, Any], target_schema: dict[str, Any]
     try:
         validator_of(row_schema)
     except ValueError as error:
-        raise _wrong(file, "schema.record", f"its options make no JSON Schema: {error}") from None
+        raise _wrong(file, "schema.record", f"expected what makes a JSON Schema: {error}") from None
     return row_schema
 
 
