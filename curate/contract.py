@@ -12,6 +12,7 @@ own, and is merged into that.
 import json
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from datetime import date
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -22,7 +23,7 @@ import jsonschema_rs
 import yaml
 
 from curate.errors import AssayError
-from curate.expectations import about_a_column, named_columns, wrong_with
+from curate.expectations import about_a_column, compared, named_columns, wrong_with
 from curate.hashing import digest, file_digest, files_digest
 from curate.json_schema import validator_of
 from curate.record import SCHEMA, SPLITS
@@ -161,6 +162,7 @@ def _read_document(path: Path) -> dict[str, Any]:
         raise _wrong(path, "(whole file)", f"not readable as YAML: {error}") from None
     if not isinstance(own, dict):
         raise _wrong(path, "(whole file)", f"expected keys and values, found {type(own).__name__}")
+    _require_json(own, path)
     if "name" not in own:
         raise _wrong(path, "name", "expected the contract's name")
     document = merged(common(), {"id": f"urn:assay:contract:{own['name']}"} | own)
@@ -171,6 +173,28 @@ def _read_document(path: Path) -> dict[str, Any]:
         cause = max(violations, key=lambda violation: len(violation.instance_path))
         raise _wrong(path, _dotted(document, cause.instance_path), cause.message)
     return document
+
+
+def _require_json(value: Any, path: Path, key: str = "") -> None:
+    """See to it that JSON has words for all that a contract says.
+
+    Raises:
+        AssayError: it has none for a date, a key that is no text, or a number that large.
+    """
+    at = key or "(top)"
+    if isinstance(value, dict):
+        for name, each in value.items():
+            if not isinstance(name, str):
+                raise _wrong(path, at, f"the key {name!r} is no text; put it in quotes")
+            _require_json(each, path, f"{key}.{name}".lstrip("."))
+    elif isinstance(value, list):
+        for place, each in enumerate(value):
+            name = each.get("name") if isinstance(each, dict) else None
+            _require_json(each, path, f"{key}.{place if name is None else name}")
+    elif isinstance(value, date):
+        raise _wrong(path, at, f"{value} is read as a date; put it in quotes")
+    elif isinstance(value, (int, float)) and not -(2**63) <= value < 2**63:
+        raise _wrong(path, at, "expected a number between -2^63 and 2^63")
 
 
 def _require_known(own: dict[str, Any], path: Path) -> None:
@@ -334,7 +358,7 @@ def _json_schema(prop: dict[str, Any], key: str, file: Path) -> dict[str, Any]:
 
 
 def _expectations(whole: dict[str, Any], file: Path) -> list[dict[str, Any]]:
-    columns = [item["name"] for item in whole["properties"]]
+    columns = {item["name"]: item.get("logicalType") for item in whole["properties"]}
     found: list[dict[str, Any]] = []
     for column, owner in [(None, whole), *((item["name"], item) for item in whole["properties"])]:
         for rule in owner.get("quality", []):
@@ -361,6 +385,13 @@ def _expectations(whole: dict[str, Any], file: Path) -> list[dict[str, Any]]:
                 raise _wrong(
                     file, f"{key}.implementation.kwargs", f"column {unknown!r} is none of {', '.join(columns)}"
                 )
+            for name, constant in compared(kwargs):  # else no row would be asked, and the rule hold
+                if (columns[name] == "string") != (constant[0] in "\"'"):
+                    raise _wrong(
+                        file,
+                        f"{key}.implementation.kwargs.row_condition",
+                        f"{name!r} is of type {columns[name]}, and cannot be compared with {constant}",
+                    )
             found.append(
                 {
                     "type": type_,

@@ -7,6 +7,7 @@ columns with constants. Nothing else reaches the library.
 """
 
 import re
+from datetime import datetime
 from difflib import get_close_matches
 from typing import Any
 
@@ -17,7 +18,6 @@ from curate.patterns import compile_pattern
 SCALAR = {"type": ["string", "number", "boolean"]}
 SCALARS = {"type": "array", "items": SCALAR, "minItems": 1}
 NUMBER = {"type": ["number", "null"]}
-BOUND = {"type": ["number", "string", "null"]}
 NAMES = {"type": "array", "items": {"type": "string"}, "minItems": 1}
 FLAG = {"type": "boolean"}
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -28,8 +28,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "column_set": NAMES,
     "column_index": {"type": "integer", "minimum": 0},
     "mostly": {"type": "number", "minimum": 0, "maximum": 1},
-    "min_value": BOUND,
-    "max_value": BOUND,
+    "min_value": NUMBER,
+    "max_value": NUMBER,
     "strict_min": FLAG,
     "strict_max": FLAG,
     "strictly": FLAG,
@@ -42,16 +42,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "sum_total": {"type": "number"},
     "regex": {"type": "string"},
     "strftime_format": {"type": "string", "maxLength": 100},
-    "ignore_row_if": {
-        "enum": [
-            "both_values_are_missing",
-            "either_value_is_missing",
-            "neither",
-            "all_values_are_missing",
-            "any_value_is_missing",
-            "never",
-        ]
-    },
+    "ignore_row_if": {"enum": ["both_values_are_missing", "either_value_is_missing", "neither"]},
+    "ignore_row_if of many": {"enum": ["all_values_are_missing", "any_value_is_missing", "never"]},
     "quantile_ranges": {
         "type": "object",
         "properties": {
@@ -65,14 +57,13 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "required": ["quantiles", "value_ranges"],
         "additionalProperties": False,
     },
-    "allow_relative_error": FLAG,
     "row_condition": {"type": "string"},
     "condition_parser": {"const": "pandas"},
 }
-"""JSON Schema of an argument, whatever the expectation."""
+"""JSON Schema of an argument; `of many`, where the expectation is about a list of columns."""
 
 COMPARISON = (
-    r"""([a-z][a-z0-9_]*) *(?:==|!=|<=|>=|<|>) *(?:"[^"\\`@\n]*"|'[^'\\`@\n]*'|-?[0-9]{1,15}(?:\.[0-9]{1,15})?)"""
+    r"""([a-z][a-z0-9_]*) *(?:==|!=|<=|>=|<|>) *("[^"\\`@\n]*"|'[^'\\`@\n]*'|-?[0-9]{1,15}(?:\.[0-9]{1,15})?)"""
 )
 CONDITION = re.compile(f"{COMPARISON}(?: and {COMPARISON})*")
 """`row_condition`: `split == "test"`, `tokens > 100 and language == "en"`."""
@@ -107,7 +98,7 @@ EXPECTATIONS: dict[str, tuple[str, ...]] = {
     ),
     "expect_column_proportion_of_non_null_values_to_be_between": ("column", *BETWEEN, *WHERE),
     "expect_column_proportion_of_unique_values_to_be_between": ("column", *BETWEEN, *WHERE),
-    "expect_column_quantile_values_to_be_between": ("column", "quantile_ranges", "allow_relative_error?", *WHERE),
+    "expect_column_quantile_values_to_be_between": ("column", "quantile_ranges", *WHERE),
     "expect_column_stdev_to_be_between": ("column", *BETWEEN, *WHERE),
     "expect_column_sum_to_be_between": ("column", *BETWEEN, *WHERE),
     "expect_column_to_exist": ("column", "column_index?"),
@@ -139,16 +130,25 @@ EXPECTATIONS: dict[str, tuple[str, ...]] = {
 """The expectations, each with its arguments; those with a question mark may be left out."""
 
 
-def about_a_column(type_: str) -> bool:
+def known_type(type_: Any) -> bool:
+    """Whether there is an expectation that is called so, if it is a name at all."""
+    return isinstance(type_, str) and type_ in EXPECTATIONS
+
+
+def about_a_column(type_: Any) -> bool:
     """Whether an expectation is about the one column that its property names."""
-    return "column" in EXPECTATIONS.get(type_, ())
+    return known_type(type_) and "column" in EXPECTATIONS[type_]
 
 
 def named_columns(arguments: dict[str, Any]) -> list[str]:
     """The columns that an expectation's arguments, which are as they must be, are about."""
     named = [arguments[name] for name in ("column", "column_A", "column_B") if name in arguments]
-    asked = re.findall(COMPARISON, arguments.get("row_condition", ""))
-    return [*named, *arguments.get("column_list", []), *asked]
+    return [*named, *arguments.get("column_list", []), *(column for column, _ in compared(arguments))]
+
+
+def compared(arguments: dict[str, Any]) -> list[tuple[str, str]]:
+    """The columns of an expectation's row condition, each with the constant it is compared with as that is written."""
+    return re.findall(COMPARISON, arguments.get("row_condition", ""))
 
 
 def wrong_with(type_: Any, arguments: Any) -> str | None:
@@ -158,7 +158,7 @@ def wrong_with(type_: Any, arguments: Any) -> str | None:
         type_: as the contract names it.
         arguments: its `kwargs`, `column` among them.
     """
-    if not isinstance(type_, str) or type_ not in EXPECTATIONS:
+    if not known_type(type_):
         near = get_close_matches(str(type_), EXPECTATIONS, 3)
         hint = f"; do you mean {' or '.join(near)}?" if near else ""
         return f"{type_!r} is none of the expectations that a contract may name{hint}"
@@ -172,7 +172,8 @@ def wrong_with(type_: Any, arguments: Any) -> str | None:
         if name not in arguments and not optional:
             return f"{type_} needs {name!r}"
     for name, value in arguments.items():
-        if problem := _unfit(ARGUMENTS[name], value):
+        of_many = f"{name} of many" if "column_list" in known else name
+        if problem := _unfit(ARGUMENTS.get(of_many, ARGUMENTS[name]), value):
             return f"{name!r}: {problem}"
     return _contradiction(type_, arguments)
 
@@ -191,11 +192,10 @@ def _contradiction(type_: str, arguments: dict[str, Any]) -> str | None:
     low, high = arguments.get("min_value"), arguments.get("max_value")
     if "min_value?" in EXPECTATIONS[type_] and low is None and high is None:
         return f"{type_} needs 'min_value' or 'max_value', else it says nothing"
-    if low is not None and high is not None:
-        if isinstance(low, str) != isinstance(high, str):
-            return f"'min_value' {low!r} and 'max_value' {high!r} cannot be compared"
-        if low > high:
-            return f"'min_value' {low!r} is above 'max_value' {high!r}"
+    if low is not None and high is not None and low > high:
+        return f"'min_value' {low!r} is above 'max_value' {high!r}"
+    if re.search("_(count|lengths)_", type_) and any(isinstance(bound, float) for bound in (low, high)):
+        return f"{type_} compares whole numbers; expected bounds without a decimal point"
     ranges = arguments.get("quantile_ranges")
     if ranges is not None and len(ranges["quantiles"]) != len(ranges["value_ranges"]):
         return "'quantile_ranges': expected as many value_ranges as quantiles"
@@ -207,6 +207,12 @@ def _contradiction(type_: str, arguments: dict[str, Any]) -> str | None:
             )
         if "condition_parser" not in arguments:
             return "'row_condition' needs `condition_parser: pandas` beside it"
+    if "strftime_format" in arguments:
+        try:
+            written = datetime(2000, 1, 1).strftime(arguments["strftime_format"])
+            datetime.strptime(written, arguments["strftime_format"])
+        except (ValueError, re.error) as error:
+            return f"'strftime_format': no format of dates: {error}"
     if "regex" in arguments:
         try:
             compile_pattern(arguments["regex"])

@@ -8,6 +8,7 @@ which is mostly not beside it, and a model's folder, of which nothing but number
 """
 
 import os
+import re
 import stat
 from pathlib import Path, PureWindowsPath
 
@@ -61,6 +62,18 @@ def require_reachable(name: str, what: str, folder: str, remedy: str) -> None:
     path = PureWindowsPath(name)  # whose separators are those of every system
     if path.root or ".." in path.parts or (name.startswith("~") and len(path.parts) > 1):
         raise AssayError(f"{what} {name!r} leaves {folder}.", remedy=remedy)
+
+
+def installed_by(package: str, options: str = "") -> str:
+    """What to do where a package that a recipe names is not installed: never a command that installs from a place.
+
+    Args:
+        package: its name as the recipe has it, which pip could take for a path, a URL or an option.
+        options: of pip.
+    """
+    if not re.fullmatch("[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", package):
+        return "That is no name of a package; mend it in the recipe."
+    return f"If you trust it: pip install {options}{package}"
 
 
 class Below:

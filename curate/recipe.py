@@ -36,7 +36,7 @@ from curate.sets.split import Split
 from curate.sets.stage import SetStage
 from curate.stage import ANYWHERE, BESIDE, Beside, Settings, Stage
 from curate.strict_yaml import load_yaml
-from curate.urls import masked
+from curate.urls import masked, without_secrets
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -225,6 +225,11 @@ def _beside(settings: Model, recipe: Path, within: str = "") -> Model:
         if isinstance(value, BaseModel):
             changes[key] = _beside(value, recipe, f"{within}{key}.")
         elif isinstance(value, str) and BESIDE in field.metadata:
+            if is_url(value):
+                raise AssayError(
+                    f"{recipe}: {within}{key} {without_secrets(value)!r} is a URL.",
+                    remedy="Copy it beside the recipe, or name a packaged one.",
+                )
             if ANYWHERE in field.metadata:
                 require_path(
                     value, f"{recipe}: {within}{key}", "Name a folder, or what `assay stages` tells of the key."
@@ -242,9 +247,9 @@ def _require_beside(name: str, recipe: Path, key: str) -> None:
         AssayError: it does not.
     """
     remedy = "Copy it beside the recipe, or name a packaged one."
-    if is_url(name):
-        raise AssayError(f"{recipe}: {key} {name!r} is a URL.", remedy=remedy)
     require_reachable(name, f"{recipe}: {key}", "the recipe's folder", remedy)
+    if not Path(name).parts:
+        raise AssayError(f"{recipe}: {key} {name!r} names nothing in the recipe's folder.", remedy=remedy)
     place, below = recipe.parent / name, Below(recipe.parent)
     for path in [place, *(place.iterdir() if place.is_dir() else ())]:
         if below.way_out(path) is not None:

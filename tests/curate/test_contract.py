@@ -4,6 +4,7 @@ import dataclasses
 import json
 from collections.abc import Callable
 from copy import deepcopy
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -342,6 +343,34 @@ WRONG: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
         r"schema\.set\.id\.quality\.a_rule: expected .*greatExpectations",
     ),
     "no kwargs": (with_rules(rule(implementation={"type": "expect_x"})), r"a_rule\.implementation: expected `type"),
+    "a date": (lambda d: d.update(version=date(2024, 1, 1)), "version: 2024-01-01 is read as a date; put it in quotes"),
+    "a key that is no text": (
+        lambda d: d.update(customProperties=[{"property": "x", "value": {1: 2}}]),
+        r"customProperties\.0\.value: the key 1 is no text; put it in quotes",
+    ),
+    "a number too large": (
+        lambda d: d.update(customProperties=[{"property": "x", "value": 10**40}]),
+        r"customProperties\.0\.value: expected a number between -2\^63 and 2\^63",
+    ),
+    "a number without end": (
+        lambda d: d.update(customProperties=[{"property": "x", "value": float("nan")}]),
+        r"customProperties\.0\.value: expected a number",
+    ),
+    "a type that is no name": (
+        with_rules(rule(implementation={"type": {}, "kwargs": {}})),
+        r"a_rule\.implementation\.type: \{\} is not about the one column",
+    ),
+    "a column compared with another type's constant": (
+        with_rules(
+            rule(
+                implementation={
+                    "type": "expect_column_values_to_be_unique",
+                    "kwargs": {"row_condition": 'tokens == "5"', "condition_parser": "pandas"},
+                }
+            )
+        ),
+        r"kwargs\.row_condition: 'tokens' is of type integer, and cannot be compared with \"5\"",
+    ),
     "name taken": (with_rules(rule(), rule()), r"a_rule\.name: expected a name that no other rule has"),
     "column of another set": (
         with_rules(
