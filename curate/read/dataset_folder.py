@@ -30,12 +30,13 @@ ABOUT = {"config.json", "dataset_dict.json", "dataset_info.json", "dataset_infos
 """Files that tell of a data set."""
 
 
-def dataset_files(drop: Path, name: str, split: str) -> list[str]:
+def dataset_files(drop: Path, name: str, config: str | None, split: str) -> list[str]:
     """Names of a split's files, relative to the drop; that of the folder itself if it is a link that leads out.
 
     Args:
         drop: a folder.
         name: of a folder in it.
+        config: of its folders the one that is meant, where there is one of that name.
         split: "train", or what else the data set has; a `Dataset` that was saved alone is of any.
 
     Raises:
@@ -44,6 +45,8 @@ def dataset_files(drop: Path, name: str, split: str) -> list[str]:
     folder, below = drop / name, Below(drop)
     if below.way_out(folder) is not None:
         return [name]
+    if config is not None and "/" not in config and config != ".." and (folder / config).is_dir():
+        return dataset_files(drop, f"{name}/{config}", None, split)
     saved = folder / split if (folder / "dataset_dict.json").is_file() else folder
     if "/" not in split and split != ".." and (saved / "state.json").is_file():
         files = [(saved / file).relative_to(drop).as_posix() for file in _saved_files(saved / "state.json", below)]
@@ -76,7 +79,7 @@ def _saved_files(state: Path, below: Below) -> list[str]:
 
 
 def _by_name(folder: Path) -> dict[str, list[str]]:
-    """By split, the files in a folder that are called like those of a data set."""
+    """By split, the files in a folder that are called like those of a data set; a file's name alone is a split too."""
     found = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if not path.is_dir()]
     names = [
         name.as_posix()
@@ -89,10 +92,11 @@ def _by_name(folder: Path) -> dict[str, list[str]]:
     shards = {name: shard[1] for name in names if (shard := SHARD.fullmatch(name))}
     if shards:
         return {split: [name for name in shards if shards[name] == split] for split in shards.values()}
+    alone = {name.partition(".")[0]: [name] for name in names if "/" not in name}
     paths = {name: PurePosixPath(name) for name in names}
     for parts in ({name: str(path.parent) for name, path in paths.items()}, {n: p.name for n, p in paths.items()}):
         words = {name: {*BETWEEN_WORDS.split(part)} for name, part in parts.items()}
         splits = {split: [name for name in names if words[name] & WORDS[split]] for split in WORDS}
         if any(splits.values()):
-            return splits
-    return {"train": names}
+            return alone | splits
+    return alone | {"train": names}

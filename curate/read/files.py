@@ -220,12 +220,8 @@ def list_files(files: Files, drop: str | Path, cache: Path) -> list[InputFile]:
         if is_url(str(drop)) or not local.is_dir():
             path = _hub_dataset_as_parquet(files, cache)
             return [InputFile(path, f"{files.dataset}/{files.split}", "", path.stat().st_size, "parquet")]
-        if files.config is not None:
-            raise AssayError(
-                f"Dataset {files.dataset!r}: a folder has no `config`, as its card is not looked at.",
-                remedy="Name the files in `files`.",
-            )
-        patterns = [glob.escape(name) for name in dataset_files(Path(drop), files.dataset, files.split)]
+        names = dataset_files(Path(drop), files.dataset, files.config, files.split)
+        patterns = [glob.escape(name) for name in names]
     else:
         patterns = files.files
     found: dict[str, InputFile] = {}

@@ -34,7 +34,7 @@ def test_a_split_is_told_by_names(tmp_path: Path, kind: str) -> None:
     for split in ("train", "validation", "test", "extra", "../mine"):
         expected = [f"mine/{name}" for name in splits.get(split, [])]
         if expected:
-            assert dataset_files(tmp_path, "mine", split) == expected
+            assert dataset_files(tmp_path, "mine", None, split) == expected
         else:
             with pytest.raises(AssayError, match="mine: no files of a split"):
-                dataset_files(tmp_path, "mine", split)
+                dataset_files(tmp_path, "mine", None, split)
