@@ -218,6 +218,25 @@ class _Worker:
         self.pipe.close()
 
 
+def apart(function: Callable[[Any], Result], task: Any) -> Result:
+    """What a function gives in a process of its own: the memory that its libraries take goes with it.
+
+    Raises:
+        AssayError: that process has died.
+        Exception: the function's own.
+    """
+    with _safe_path():
+        worker = _Worker(1, worker_memory())
+    try:
+        worker.begin(function, task)
+        return worker.result()  # type: ignore[no-any-return]
+    except WorkerDied as died:
+        raise AssayError(f"{task}: {died.how}.", remedy=died.remedy) from None
+    finally:
+        worker.close()
+        worker.process.join()
+
+
 class _Workers:
     """Worker processes, each started when there is a task for it, and kept from one stage to the next."""
 

@@ -19,6 +19,7 @@ from curate.hashing import checksum, digest, file_digest, files_digest
 from curate.progress import Progress, silent
 from curate.reach import installed_by
 from curate.rows.renderer import TOKENIZER_FILES, load_tokenizer
+from curate.workers import apart
 
 if TYPE_CHECKING:
     import torch
@@ -357,6 +358,11 @@ def _key(gguf: Path) -> str:
 
 
 def _convert_tokenizer(gguf: Path, folder: Path) -> None:
+    # Apart, for transformers imports torch, which takes half a GiB of addresses and is not needed to curate.
+    apart(partial(_save_tokenizer, folder), gguf)
+
+
+def _save_tokenizer(folder: Path, gguf: Path) -> None:
     from transformers import PreTrainedTokenizerFast
 
     with opening(gguf), quiet():

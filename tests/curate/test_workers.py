@@ -14,7 +14,7 @@ import pytest
 
 from curate.errors import AssayError
 from curate.progress import silent
-from curate.workers import MEMORY, process_pool, worker_memory
+from curate.workers import MEMORY, apart, process_pool, worker_memory
 from tests.project import Project, make_rows
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -175,6 +175,15 @@ def test_where_there_are_fewer_addresses_no_work_is_begun(tmp_path: Path) -> Non
     assert done.returncode == 1
     assert "may use 1,000 MiB of addresses (ulimit -v); to curate takes 1,200 MiB" in " ".join(done.stderr.split())
     assert not (tmp_path / "store/cache/stages").exists()
+
+
+def test_what_runs_apart_may_die() -> None:
+    _, process = apart(nap, Sleep(1, 0))
+    assert process != os.getpid()
+    with pytest.raises(AssayError, match=r"signal 9 \(Killed\)"):
+        apart(die, Sleep(1, 0))
+    with pytest.raises(AssayError, match="nap 1 is refused"):
+        apart(refuse, Sleep(1, 0))
 
 
 def test_an_error_of_a_shard_comes_back_with_its_remedy() -> None:

