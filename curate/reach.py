@@ -17,10 +17,23 @@ from curate.urls import without_secrets
 
 SCHEMES = ("https", "http", "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "hf")
 """Storages that a recipe may name files of: none of them is this machine's disk or memory."""
+LONGEST, DEEPEST = 255, 50
+"""Bytes of a name, of which no file system has longer ones, and names of a path, of which a glob takes each apart."""
 
 
 def is_url(name: str) -> bool:
     return "://" in name
+
+
+def require_path(name: str, what: str, remedy: str) -> None:
+    """See to it that a file can have a name at all.
+
+    Raises:
+        AssayError: it cannot.
+    """
+    parts = name.encode().split(b"/")
+    if "\0" in name or max(map(len, parts)) > LONGEST or len(parts) > DEEPEST:
+        raise AssayError(f"{what} {name[:60]!r} can be no path: too long, or a zero in it.", remedy=remedy)
 
 
 def require_reachable(name: str, what: str, folder: str, remedy: str) -> None:
@@ -33,7 +46,7 @@ def require_reachable(name: str, what: str, folder: str, remedy: str) -> None:
         remedy: what to do about a path that leaves it.
 
     Raises:
-        AssayError: the path leaves the folder, or the URL is chained, or not of a storage that may be reached.
+        AssayError: the path leaves the folder or can be none, or the URL is chained or not of a storage in SCHEMES.
     """
     if is_url(name):
         scheme = name.partition("://")[0]
@@ -45,6 +58,7 @@ def require_reachable(name: str, what: str, folder: str, remedy: str) -> None:
                 "may be any.",
             )
         return
+    require_path(name, what, remedy)
     path = PureWindowsPath(name)  # whose separators are those of every system
     if path.root or ".." in path.parts or (name.startswith("~") and len(path.parts) > 1):
         raise AssayError(f"{what} {name!r} leaves {folder}.", remedy=remedy)
@@ -68,7 +82,7 @@ class Below:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._real = os.path.realpath(root)
-        self._ways_out: dict[Path, Path | None] = {root: None}
+        self._ways_out: dict[Path, Path | None] = {}
 
     def way_out(self, path: Path, is_link: bool = True) -> Path | None:
         """The outermost part of a path below the folder that leads out of it; None where the path stays in it.

@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, create_model, model_validator
 
 from curate.errors import AssayError
-from curate.reach import Below, is_url, require_reachable
+from curate.reach import Below, is_url, require_path, require_reachable
 from curate.read.expressions import Name
 from curate.read.files import Files
 from curate.read.mapping import Lookup, RecordMapping
@@ -130,6 +130,8 @@ class Recipe(Settings):
         recipe = _validated(model, path, raw)
         if drop is None and is_url(recipe.drop):
             require_reachable(recipe.drop, f"{path}: drop", "the recipe's folder", "")
+        elif drop is None:
+            require_path(recipe.drop, f"{path}: drop", "Name the folder of the raw files.")
         beside = recipe.drop if is_url(recipe.drop) else str(path.parent / recipe.drop)
         raw["drop"] = str(drop) if drop is not None else beside
         variants = {
@@ -226,16 +228,15 @@ def _beside(settings: Model, recipe: Path, within: str = "") -> Model:
             if is_url(value):
                 raise AssayError(
                     f"{recipe}: {within}{key} {without_secrets(value)!r} is a URL.",
-                    remedy="Copy it beside the recipe, or name a packaged one.",
+                    remedy="Name a folder, or what `assay stages` tells of the key.",
                 )
-            try:
-                if ANYWHERE not in field.metadata:
-                    _require_beside(value, recipe, within + key)
-                changes[key] = str(recipe.parent / value) if (recipe.parent / value).exists() else value
-            except (OSError, ValueError) as error:  # too long, or with a NUL
-                raise AssayError(
-                    f"{recipe}: {within}{key} {value!r:.80} can be no name: {error.args[-1]}.", remedy=EXPLAINED
-                ) from None
+            if ANYWHERE in field.metadata:
+                require_path(
+                    value, f"{recipe}: {within}{key}", "Name a folder, or what `assay stages` tells of the key."
+                )
+            else:
+                _require_beside(value, recipe, within + key)
+            changes[key] = str(recipe.parent / value) if (recipe.parent / value).exists() else value
     return settings.model_copy(update=changes)
 
 
@@ -246,9 +247,9 @@ def _require_beside(name: str, recipe: Path, key: str) -> None:
         AssayError: it does not.
     """
     remedy = "Copy it beside the recipe, or name a packaged one."
-    require_reachable(name, f"{recipe}: {key}", "the recipe's folder", remedy)
     if not Path(name).parts:
         raise AssayError(f"{recipe}: {key} {name!r} names nothing in the recipe's folder.", remedy=remedy)
+    require_reachable(name, f"{recipe}: {key}", "the recipe's folder", remedy)
     place, below = recipe.parent / name, Below(recipe.parent)
     for path in [place, *(place.iterdir() if place.is_dir() else ())]:
         if below.way_out(path) is not None:

@@ -187,6 +187,18 @@ def lazy(function: Callable[..., Any]) -> Callable[..., Any]:
     return counting
 
 
+def of_text(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A `counted` filter of text; of what is none it is given the text that is the same each time, if there is one."""
+    counting = counted(function)
+
+    @pass_context
+    @wraps(function)
+    def speaking(context: Bounded, value: Any, *args: Any, **kwargs: Any) -> Any:
+        return counting(context, value if type(value) is str else context.text(value), *args, **kwargs)
+
+    return speaking
+
+
 @pass_context
 def default(context: Bounded, value: Any, default_value: Any = "", boolean: bool = False) -> Any:
     """Jinja's `default`."""
@@ -294,11 +306,9 @@ FILTERS: dict[str, Callable[..., Any]] = (
     | {name: _jinjas(name) for name in ["abs", "count", "float", "int", "length"]}
     | {
         name: counted(_jinjas(name))
-        for name in _names(
-            "capitalize dictsort first groupby items last list lower max min reverse sort title truncate unique upper "
-            "wordcount"
-        )
+        for name in _names("dictsort first groupby items last list max min reverse sort unique")
     }
+    | {name: of_text(_jinjas(name)) for name in _names("capitalize lower title truncate upper wordcount")}
     | {
         "d": default,
         "default": default,
@@ -309,7 +319,7 @@ FILTERS: dict[str, Callable[..., Any]] = (
         "sum": counted(add_up),
         "tojson": counted(to_json),
     }
-    | {"string": pass_context(lambda context, value: context.text(value)), "trim": counted(_trim)}
+    | {"string": pass_context(lambda context, value: context.text(value)), "trim": of_text(_trim)}
 )
 """Jinja's filters that may be used."""
 

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.errors import AssayError
 from curate.hashing import digest, file_digest
+from curate.read.budget import Budget, UnpackedSizeError
+from curate.read.columnar import parquet_rows
+from curate.read.raw_row import Row, Unread
 from curate.store import Store
 from curate.text import strict_json
 from evaluation.card import gate
@@ -40,8 +42,8 @@ VERSION = 4
 MANY = 4
 """Systems of which each is still compared with each."""
 SLICED = ("language", "source", "label")
-ROWS, UNPACKED = 1_000_000, 1 << 30
-"""Rows of a file, and bytes of it unpacked, at most."""
+UNPACKED = 1 << 30
+"""Bytes of a file of replies, unpacked, at most."""
 MOST = 1 << 31
 """More tokens, or seconds, than a reply can have."""
 
@@ -224,16 +226,21 @@ def read(files: Sequence[Path], name: str) -> Replies:
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
+    rows: Any
     try:
         if path.stat().st_size > UNPACKED:
             raise _too_much(path)
         if path.suffix == ".parquet":
             rows = _unpacked(path)
+            if broken := next((row for row in rows if isinstance(row, Unread)), None):
+                raise ValueError(broken.message)
         elif path.suffix == ".json":
             rows = json.loads(path.read_bytes())
         else:
             rows = [json.loads(line) for line in path.read_bytes().splitlines() if line.strip()]
-    except (ValueError, OSError, NotImplementedError, RecursionError) as error:  # of Arrow too
+    except UnpackedSizeError:
+        raise _too_much(path) from None
+    except (ValueError, OSError, RecursionError) as error:
         raise AssayError(
             f"{path}: cannot be read: {short(str(error))}", remedy="JSON Lines, a JSON array or Parquet."
         ) from None
@@ -242,44 +249,18 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _unpacked(path: Path) -> list[dict[str, Any]]:
+def _unpacked(path: Path) -> list[Row | Unread]:
     """The rows of a Parquet file: a few bytes of it can stand for any number of rows, of any length.
 
     Raises:
-        AssayError: they are more than ROWS, or take more than UNPACKED.
+        UnpackedSizeError: they take more than UNPACKED.
     """
-    rows: list[dict[str, Any]] = []
-    size = 0
-    file = pq.ParquetFile(path)
-    if file.metadata.num_rows > ROWS:
-        raise _too_much(path)
-    for batch in file.iter_batches(64):  # few, for each may hold the same long text
-        columns = {name: _plain(column) for name, column in zip(batch.schema.names, batch.columns, strict=True)}
-        size += sum(column.nbytes for column in columns.values())
-        if size > UNPACKED:
-            raise _too_much(path)
-        rows += pa.RecordBatch.from_pydict(columns).to_pylist()
-    return rows
-
-
-def _plain(column: pa.Array) -> pa.Array:
-    """A column as long as it is when read, which a dictionary hides.
-
-    Raises:
-        ValueError: a dictionary stands within it.
-    """
-    if pa.types.is_dictionary(column.type):
-        return column.dictionary_decode()
-    if pa.types.is_nested(column.type) and "dictionary" in str(column.type):
-        raise ValueError(f"a column of the type {column.type}")
-    return column
+    with path.open("rb") as file:
+        return list(parquet_rows(file, Budget(UNPACKED)))
 
 
 def _too_much(path: Path) -> AssayError:
-    return AssayError(
-        f"{path}: more than {ROWS:,} rows or {UNPACKED >> 20:,} MiB of replies.",
-        remedy="Divide it, and score the parts.",
-    )
+    return AssayError(f"{path}: more than {UNPACKED >> 20:,} MiB of replies.", remedy="Divide it, and score the parts.")
 
 
 def _expected(row: Mapping[str, Any], where: str) -> Any:

@@ -195,3 +195,13 @@ def test_the_sources_that_the_page_of_reading_shows_are_some() -> None:
     page = (ROOT / "docs/reading.md").read_text()
     for option in Options.model_fields:
         assert f"`{option}" in page, option
+
+
+def test_the_attacks_that_the_page_of_security_names_are_mounted() -> None:
+    page = (ROOT / "docs/security.md").read_text()
+    tests = {path.relative_to(ROOT).as_posix(): path.read_text() for path in (ROOT / "tests").rglob("test_*.py")}
+    mounted = {name for text in tests.values() for name in re.findall(r"^def (test_\w+)", text, re.MULTILINE)}
+    named = set(re.findall(r"`(test_\w+)`", page))
+    assert len(named) >= 15
+    assert named - mounted == set()
+    assert set(re.findall(r"`(tests/[\w/]+\.py)`", page)) - tests.keys() == set()

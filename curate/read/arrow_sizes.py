@@ -64,7 +64,8 @@ def value_sizes(array: Any) -> Sizes:
         words = np.frombuffer(views, np.int32)[4 * array.offset :: 4] if views else np.zeros(count, np.int32)
         return 1 + words[:count].astype(np.int64)
     if types.is_string(kind) or types.is_large_string(kind) or types.is_binary(kind) or types.is_large_binary(kind):
-        return 1 + pc.binary_length(array).fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+        lengths: Sizes = pc.binary_length(array).fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+        return 1 + lengths
     return np.full(count, 1 + _width(kind), np.int64)
 
 
@@ -88,13 +89,13 @@ def _taken(sizes: Sizes, places: Any) -> Sizes:
     return sizes[places] if len(sizes) else _ones(len(places))  # of which none is one of them
 
 
-def _between(items: Any, begins: Any, ends: Any) -> Sizes:
+def _between(items: Any, begins: Sizes, ends: Sizes) -> Sizes:
     """Bytes of the items from each place to another."""
     import pyarrow as pa
 
     if pa.types.is_primitive(items.type) or pa.types.is_null(items.type):  # lists of numbers may be very long
         return (ends - begins).astype(np.int64) * (1 + _width(items.type))
-    total = np.concatenate([[0], np.cumsum(value_sizes(items))])
+    total: Sizes = np.concatenate([[0], np.cumsum(value_sizes(items))])
     return total[ends] - total[begins]
 
 

@@ -156,15 +156,26 @@ def arrow_rows(stream: IO[bytes], budget: Budget) -> Iterator[Row | Unread]:
         yield Unread(f"{type(error).__name__}: {error}", None, "")
 
 
-def at_hand(stream: IO[bytes]) -> Any:
+class _AtHand(io.BufferedReader):
+    """A file whose bytes are all there: a read that asks for more than it has, as a spoilt one may, takes no memory."""
+
+    def __init__(self, stream: Any) -> None:
+        self._size = stream.seek(0, io.SEEK_END)
+        stream.seek(0)
+        super().__init__(stream)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return super().read(size if size is None else min(size, self._size))
+
+
+def at_hand(stream: IO[bytes]) -> IO[bytes]:
     """A stream that can be read in any order: a file itself, or what is unpacked in a file without a name."""
     if isinstance(stream, (io.BytesIO, io.BufferedReader)) and stream.seekable():
-        return stream
+        return _AtHand(stream)
     file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
     while data := stream.read(1 << 20):
         file.write(data)
-    file.seek(0)
-    return file
+    return _AtHand(file)
 
 
 def _batch_rows(batch: Any, budget: Budget) -> Iterator[Row | Unread]:

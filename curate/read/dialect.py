@@ -90,8 +90,8 @@ def dialect_of(head: str, options: Options, usual: str | None, cut: bool) -> Dia
     cells as the first, and that two or more.
 
     Quotes are text where that alone gives every row as many cells as the first, and a quarter of the cells that begin
-    with one do not end with one. An escape is told by cells that are null (`\\N`), or where `\\"` is met and more rows
-    can be read with it than without.
+    with one, and two or more, do not end with one. An escape is told by cells that are null (`\\N`), or where `\\"` is
+    met and more rows can be read with it than without.
 
     Args:
         head: the file's beginning.
@@ -165,8 +165,9 @@ def _share(head: str, dialect: Dialect, cut: bool) -> float:
 
 
 def _quotes_are_text(head: str, unquoted: Dialect) -> bool:
-    """Whether a quarter of the cells that begin with a quote do not end with one."""
+    """Whether a quarter of the cells that begin with a quote do not end with one: two or more, for one is a mistake."""
     begun = [
         cell for cells in _read(head, unquoted) for cell in cells or () if cell is not None and cell.startswith('"')
     ]
-    return bool(begun) and 4 * sum(len(cell) < 2 or not cell.endswith('"') for cell in begun) >= len(begun)
+    unended = sum(len(cell) < 2 or not cell.endswith('"') for cell in begun)
+    return unended > 1 and 4 * unended >= len(begun)

@@ -220,7 +220,7 @@ class _JsonText:
         """Lines before `_counted`, a place in the buffer."""
         self._counted = 0
         self._space = ""
-        """What is between the next character and the comma or bracket before it."""
+        """What is between the next character and the comma or bracket before it; of more than LOOKED_AT the last."""
 
     def rows(self, rows: str | None) -> Iterator[Row | Unread]:
         """The rows of one text after the other, and one Unread for all that follows where one is broken."""
@@ -387,10 +387,8 @@ class _JsonText:
         while True:
             match = _SPACE.match(self._buffer, self._at)
             if match:
-                self._space += match[0]
+                self._space = (self._space + match[0])[-LOOKED_AT:]
                 self._at = match.end()
-                if len(self._space) > LONGEST_ROW:
-                    raise ValueError(f"white space {too_long()}")
             if self._at < len(self._buffer):
                 return self._buffer[self._at]
             if not self._more():

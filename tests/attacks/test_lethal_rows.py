@@ -177,6 +177,32 @@ def test_a_run_again_gives_the_same(project: Project, pool: MapShards) -> None:
     assert not left_out(healed), "what a mended library survives is judged after all"
 
 
+def kill_once(trace: Path) -> None:
+    if not trace.exists():
+        trace.touch()
+        end_by(signal.SIGKILL)
+
+
+def test_a_worker_killed_once_from_outside_costs_nothing(project: Project, pool: MapShards, tmp_path: Path) -> None:
+    add_line(project)
+    for stage in ("read", "clean"):
+        project.curate(f"{stage}", lethal_at(stage, partial(kill_once, tmp_path / f"trace of {stage}"), pool))
+        assert (tmp_path / f"trace of {stage}").exists()
+    project.curate("undisturbed")
+    undisturbed = result(project.folder / "undisturbed")
+    assert result(project.folder / "read") == result(project.folder / "clean") == undisturbed
+
+
+@pytest.mark.parametrize(("stage", "at"), [("read", r"1\.jsonl from line 10"), ("clean", r"row 7 of 1\.jsonl")])
+def test_a_worker_killed_each_time_is_told_with_its_row(stage: str, at: str, project: Project, pool: MapShards) -> None:
+    """The system may have done it, which says nothing of the row."""
+    add_line(project)
+    with pytest.raises(AssayError, match=rf"Stage {stage}, {at}: its worker process was killed: signal 9") as caught:
+        project.curate(map_shards=lethal_at(stage, partial(end_by, signal.SIGKILL), pool))
+    assert "ASSAY_WORKER_MEMORY" in caught.value.remedy
+    assert not (project.folder / "store/datasets/demo").exists()
+
+
 def test_nothing_is_published_where_all_rows_are_compared_and_one_is_lethal(project: Project, pool: MapShards) -> None:
     add_line(project)
     with pytest.raises(AssayError, match=r"Stage duplicates: keys, row 0 of 0\.jsonl to row 12 of 1\.jsonl") as caught:

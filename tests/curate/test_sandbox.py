@@ -91,6 +91,11 @@ def test_what_is_not_in_the_list_is_refused_when_it_is_read(source: str, said: s
         ("x | map('lower') | string", "write `| list` behind it"),
         ("x ~ (x | map('lower'))", "write `| list` behind it"),
         ("[x | map('lower')] | join", "write `| list` behind it"),
+        *(
+            (f"x | select | {name}", "write `| list` behind it")
+            for name in ("capitalize", "lower", "title", "truncate")
+        ),
+        *((f"x | items | {name}", "mappings|write `| list` behind it") for name in ("upper", "wordcount")),
         ("x.lower", "has no attribute 'lower'"),
         ("x['lower']", "has no attribute 'lower'"),
         ("x.__class__", "unsafe"),

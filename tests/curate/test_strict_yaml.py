@@ -5,7 +5,7 @@ import time
 import pytest
 import yaml
 
-from curate.strict_yaml import load_yaml
+from curate.strict_yaml import bounded_events, load_yaml
 
 LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]\n" for before, name in zip("abcdefg", "bcdefgh", strict=True)
@@ -38,8 +38,6 @@ MERGES = "a: &a {k0: 1, k1: 2, k2: 3}\n" + "".join(
         ('a: "\\ud800"', "invalid Unicode character"),
         ("a: 1" + ":10" * 100_000, "a number of more than 100 digits"),
         ("a: *b", "found undefined alias"),
-        ('a:\n- "b\\0c"', "a NUL character, on line 2"),
-        ('"a\\0": b', "a NUL character, on line 1"),
     ],
 )
 def test_what_is_refused(text: str, said: str) -> None:
@@ -61,3 +59,19 @@ def test_what_people_write_is_read() -> None:
     assert found["other"] == {"a": 1, "b": 2}
     assert found["list"] == [found["base"]] * 2
     assert (str(found["day"]), found["n"]) == ("2020-01-02", 1000)
+
+
+@pytest.mark.parametrize("opening", ["[", "{a: ", "- ", "? "])
+def test_depth_is_bounded(opening: str) -> None:
+    with pytest.raises(ValueError, match="nested deeper than 200 levels, on line 1"):
+        list(bounded_events(opening * 50_000, 200))
+
+
+def test_events_are_those_of_yaml() -> None:
+    text = "a: [{b: *x}, &x c]\nd: 1\n"
+    told = [type(event).__name__ for event in bounded_events(text, 3)]
+    assert told == [type(event).__name__ for event in yaml.parse(text)]
+    with pytest.raises(ValueError, match="nested deeper than 2 levels"):
+        list(bounded_events(text, 2))
+    with pytest.raises(yaml.YAMLError):
+        list(bounded_events("a: [", 3))

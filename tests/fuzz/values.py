@@ -96,7 +96,7 @@ QUERIES = (f"?key={SECRET}", f"#{SECRET}", f"?a=1&X-Amz-Signature={SECRET}", f"?
 
 
 def url(data: bytes) -> None:
-    """A URL, chained or not, keeps no secret, and is not changed where it has none."""
+    """Of a URL, chained or not, no secret is told."""
     choices = Choices(data)
     parts = []
     for _ in range(1 + choices.one_of((0, 1, 2))):
@@ -104,9 +104,7 @@ def url(data: bytes) -> None:
         secret = (choices.one_of(NAMES), choices.one_of(QUERIES)) if has else ("", "")
         parts.append(f"{choices.one_of(PROTOCOLS)}://{secret[0]}{choices.one_of(PLACES)}{secret[1]}")
     whole = choices.one_of(("", "zip::", "inner.jsonl::", "zip://*.jsonl::")) + "::".join(parts)
-    shown = without_secrets(whole)
-    assert SECRET not in shown, whole
-    assert without_secrets(shown) == shown, whole
+    assert SECRET not in without_secrets(whole), whole
 
 
 def rows(data: bytes) -> None:

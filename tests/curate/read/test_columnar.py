@@ -2,8 +2,10 @@
 
 import io
 import json
+import tracemalloc
 from datetime import date
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from curate.read import raw
-from curate.read.raw import Unread
+from curate.read.raw import Files, Unread, find_files, read_rows
 from tests.curate.read.made import Written, messages, parquet_of, parsed
 
 
@@ -187,6 +189,32 @@ def test_a_length_that_a_buffer_claims_is_not_taken_at_its_word() -> None:
     [row] = parsed(bytes(content), "arrow")
     assert isinstance(row, Unread)
     assert "1,099,511,6" in row.message
+
+
+BODY = (8008).to_bytes(8, "little")
+"""The length of a message with 1001 numbers, as it stands in it."""
+
+
+@pytest.mark.parametrize("place", ["metadata", "footer", "body"])
+def test_a_length_beyond_the_end_of_a_file_takes_no_memory(tmp_path: Path, place: str) -> None:
+    numbers = pa.record_batch({"a": pa.array(range(1001))})
+    sink = io.BytesIO()
+    with (pa.ipc.new_file if place == "footer" else pa.ipc.new_stream)(sink, numbers.schema) as writer:
+        writer.write_batch(numbers)
+    content = sink.getvalue()
+    before, number = {"metadata": (4, 4), "footer": (len(content) - 10, 4), "body": (content.index(BODY), 8)}[place]
+    content = content[:before] + (0x7FFFFFF0).to_bytes(number, "little") + content[before + number :]
+    (tmp_path / "f.arrow").write_bytes(content)
+    [file] = find_files(Files(files=["f.arrow"]), tmp_path, tmp_path)
+    tracemalloc.start()
+    try:
+        [row] = read_rows(file)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert isinstance(row, Unread)
+    assert row.message.startswith("ArrowInvalid: ")
+    assert peak < 16 << 20
 
 
 def test_an_honest_file_of_many_short_rows_is_read_whole() -> None:

@@ -55,6 +55,12 @@ def test_one_unclosed_quote_costs_its_own_row(rows: int) -> None:
     assert found[3:] == [{"a": "t" * 95, "b": "12345"}] * rows
 
 
+def test_one_unclosed_quote_does_not_make_all_quotes_text() -> None:
+    rows = parsed(b'a,b\n"broken,1\n' + b"text,2\n" * 20 + b'last,"x, y"\n', "csv")
+    assert [(row.line, row.raw) for row in rows if isinstance(row, Unread)] == [(2, '"broken,1\n')]
+    assert rows[-1] == {"a": "last", "b": "x, y"}
+
+
 def test_a_quote_that_the_next_one_closes_far_behind_costs_its_own_row() -> None:
     quoted = b'q,"r, s"\n' * 60  # which tell that quotes are none of the text
     rows = parsed(b"a,b\n" + quoted + b'"broken,1\n' + b"text,2\n" * 500 + b'last,"x, y"\n', "csv")

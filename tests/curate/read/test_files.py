@@ -146,6 +146,7 @@ def test_files_by_glob_are_sorted_and_known_by_their_content(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("pattern", "message", "remedy"),
     [
+        ("**", "No file matches '**' below", "--drop"),
         ("none-*.jsonl", "No file matches 'none-*.jsonl' below", "--drop"),
         ("../x.jsonl", "'../x.jsonl' leaves the drop", "relative to the drop"),
         ("a/../../x.jsonl", "leaves the drop", "relative to the drop"),
@@ -160,7 +161,9 @@ def test_files_that_cannot_be_found(tmp_path: Path, pattern: str, message: str, 
     assert remedy in error.value.remedy
 
 
-@pytest.mark.parametrize(("name", "content"), [("f.dat", b""), ("f.dat.gz", gzip.compress(b"words", mtime=0)), ("f", b"a b\n")])
+@pytest.mark.parametrize(
+    ("name", "content"), [("f.dat", b""), ("f.dat.gz", gzip.compress(b"words", mtime=0)), ("f", b"a b\n")]
+)
 def test_a_format_that_nothing_tells_is_asked_for(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     [file] = find_files(Files(files=[name]), tmp_path, tmp_path)

@@ -2,6 +2,7 @@
 
 import codecs
 import json
+import tracemalloc
 from pathlib import Path
 
 import orjson
@@ -269,3 +270,22 @@ def test_the_splits_of_an_object_are_all_read(written: Written) -> None:
     assert repeated == [rows[0], rows[1] | {"_duplicate_key": "a"}, rows[2]]
     pair = {"chosen": [{"role": "user"}], "rejected": [{"role": "user"}]}
     assert written("f.json", json.dumps(pair)) == [pair]
+
+
+def test_rows_of_json_have_bounded_keys() -> None:
+    wide = json.dumps({str(key): 1 for key in range(1_000_000)})
+    for format, content in (("jsonl", f'{wide}\n{{"a": 1}}\n'), ("json", f'[{wide}, {{"a": 1}}]')):
+        row, after = parsed(content.encode(), format)
+        assert isinstance(row, Unread)
+        assert (row.message, row.raw) == ("1,000,000 columns, more than 16,384", wide)
+        assert after == {"a": 1}
+
+
+def test_white_space_without_end_is_not_held() -> None:
+    content = b'[{"a": 1},' + b" " * (40 << 20) + b'{"a": 1}]'
+    tracemalloc.start()
+    try:
+        assert parsed(content, "json") == [{"a": 1}] * 2
+        assert tracemalloc.get_traced_memory()[1] < 100 << 20
+    finally:
+        tracemalloc.stop()

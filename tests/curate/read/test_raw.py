@@ -292,3 +292,14 @@ def test_zstandard(written: Written) -> None:
     assert "Truncated" in messages(written("f.jsonl.zst", packed[:-3]))[0]
     tar = pa.compress(tar_of({"a.txt": b"x"}), "zstd", asbytes=True)
     assert written("f.tar.zst", tar) == [{"text": "x", "name": "a.txt", "_member": "a.txt"}]
+
+
+def test_rows_cost_their_share_of_what_a_file_unpacks_to(written: Written, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(read, "UNPACKED_BYTES", 1 << 20)
+    for name, line in {"f.jsonl": b"{}\n", "f.csv": b"a,b\n", "f.json": b"{}\n"}.items():
+        packed = lzma.compress(line * 200_000)
+        *rows, last = written(f"{name}.xz", packed)
+        assert len(rows) <= ((1 << 20) + 100 * len(packed)) / 100
+        assert isinstance(last, Unread)
+        assert "unpacks to more than" in last.message
+        assert len(written(name, line * 200_000)) >= 199_999  # as it lies there, a file has paid for its rows

@@ -1,11 +1,13 @@
 """Reading into shards: the same records, rows and lines wherever a file is cut."""
 
+import io
 import json
 from codecs import BOM_UTF8
 from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from curate.engine import map_in_process
@@ -84,3 +86,38 @@ def test_a_shard_is_bounded_where_the_targets_are_long(tmp_path: Path) -> None:
     project.drop.joinpath("a.json").write_text(json.dumps([{"text": "q", "big": "x" * 10_000}] * 50))
     shards = read_drop(project.recipe, tmp_path / "cache", 100_000).shards
     assert [shard.rows for shard in shards] == [10] * 5
+
+
+def test_files_beyond_the_bounds_cost_a_row_each_and_the_others_are_read(tmp_path: Path) -> None:
+    record = {"turns": [{"role": "user", "content": "text"}]}
+    formats = ({"files": ["*.md"], "format": "front_matter"}, {"files": ["*.[!m]*"]})
+    project = Project(tmp_path / "project", sources=list(formats), record=record)
+    (project.drop / "deep.md").write_text("---\na: " + "[" * 50_000 + "\n---\nx")
+    (project.drop / "fine.md").write_text("---\na: 1\n---\nx")
+    (project.drop / "quote.csv").write_text("text,n\nfirst,1\n" + '"broken,2\n' + "other,3\n" * 20)
+    (project.drop / "wide.jsonl").write_text(
+        json.dumps(dict.fromkeys(map(str, range(20_000)), 1)) + '\n{"text": "x"}\n'
+    )
+    buffer = io.BytesIO()
+    pq.write_table(pa.table({"text": pa.nulls(100_000_000, pa.string())}), buffer)
+    (project.drop / "rows.parquet").write_bytes(buffer.getvalue())
+    found = []
+    for size in (1 << 23, 100):
+        read = read_drop(project.recipe, tmp_path / str(size), size)
+        kept = pa.concat_tables([shard.kept() for shard in read.shards]).to_pylist()
+        quarantined = pa.concat_tables([shard.quarantine() for shard in read.shards]).to_pylist()
+        found.append((kept, quarantined))
+    assert found[0] == found[1]
+    assert Counter(row["source"]["file"] for row in kept) == {"fine.md": 1, "quote.csv": 21, "wide.jsonl": 1}
+    assert {row["reason"] for row in quarantined} == {"unreadable"}
+    evidence = {row["source"]["file"]: json.loads(row["evidence"]) for row in quarantined}
+    said = {
+        "deep.md": ("ValueError: nested deeper than 200 levels, on line 1", 1),
+        "quote.csv": ('the quote opened on line 3 is not closed; where quotes are text, state `quote: ""`', 3),
+        "rows.parquet": (
+            "UnpackedSizeError: unpacks to more than 1 GiB and 100 times its size: 100,000,000 rows",
+            None,
+        ),
+        "wide.jsonl": ("20,000 columns, more than 16,384", None),
+    }
+    assert {name: (each["message"], each["line"]) for name, each in evidence.items()} == said
