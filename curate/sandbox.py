@@ -76,10 +76,8 @@ class Overrun(SecurityError):
 class Bounded(Context):
     """The names of one row or rendering, and what it may still make."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.left = MOST_MADE
-        self._until: float | None = None
+    left = MOST_MADE
+    _until: float | None = None
 
     def spend(self, characters: int) -> None:
         """Count what is made.
@@ -115,9 +113,9 @@ class Bounded(Context):
         elif kind in SCALARS:
             pass
         elif isinstance(value, (list, tuple)):
-            self.spend(NODE * (1 + len(value)))
+            self.spend(NODE * (1 + len(value)) + sum([len(each) for each in value if each.__class__ is str]))
             for each in value:
-                if each.__class__ not in SCALARS:
+                if each.__class__ is not str and each.__class__ not in SCALARS:
                     self.made(each)
         elif isinstance(value, dict):
             self.spend(NODE * (1 + len(value)))
@@ -212,7 +210,8 @@ def join(context: Bounded, values: Iterable[Any], d: Any = "", attribute: str | 
     """Jinja's `join`."""
     if attribute is not None:
         values = map(jinja_filters.make_attrgetter(context.environment, attribute), values)
-    return _joined(context, context.text(d), [context.text(each) for each in values])
+    texts = [each if each.__class__ is str else context.text(each) for each in values]
+    return _joined(context, context.text(d), texts)
 
 
 def _joined(context: Bounded, between: str, texts: list[str]) -> str:
@@ -312,7 +311,7 @@ FILTERS: dict[str, Callable[..., Any]] = (
     | {
         "d": default,
         "default": default,
-        "join": counted(join),
+        "join": join,
         "replace": replace,
         "format": formatted,
         "round": rounded,
@@ -445,6 +444,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return isinstance(obj, Macro) or obj in self.globals.values()
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        if operator == "+" and left.__class__ is right.__class__ is str:
+            return context.text(left + right)  # type: ignore[attr-defined]
         numbers = isinstance(left, Number) and isinstance(right, Number)
         if operator == "+":
             return left + right if numbers else context.made(left + right)  # type: ignore[attr-defined]

@@ -51,7 +51,7 @@ def _expect_bounded(text: str) -> None:
     """Count what a document comes to with its aliases written out, as loading shares what they name and using does not.
 
     Raises:
-        ValueError: it is beyond the bounds, or an alias stands in what it names.
+        ValueError: it is beyond the bounds, an alias stands in what it names, or a text holds a NUL.
     """
     anchors: dict[str, tuple[int, int]] = {}
     """Values and levels of what has a name."""
@@ -63,6 +63,8 @@ def _expect_bounded(text: str) -> None:
                 raise ValueError(f"*{event.anchor} stands in what it names, {_where(event)}")
             found = anchors.get(str(event.anchor), (1, 0))  # loading tells what has no name
         elif isinstance(event, yaml.ScalarEvent):
+            if "\0" in event.value:
+                raise ValueError(f"a NUL character, {_where(event)}")
             found = (1, 0)
             if event.anchor:
                 anchors[event.anchor] = found

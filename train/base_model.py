@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from curate.cache import cache_folder, cache_text, keyed_folder, sound
+from curate.cache import cache_folder, cache_text, keyed_folder, sealed, sound
 from curate.errors import AssayError
 from curate.hashing import checksum, digest, file_digest, files_digest
 from curate.progress import Progress, silent
@@ -378,8 +378,8 @@ def _dequantise(gguf: Path, tokenizer: Path, folder: Path) -> None:
             quantization_config=GgufConfig(dequantize=True),
             trust_remote_code=False,
         ).save_pretrained(folder)
-    for file in tokenizer.iterdir():
-        shutil.copyfile(file, folder / file.name)
+    for name in sealed(tokenizer):
+        shutil.copyfile(tokenizer / name, folder / name)
 
 
 def _tokenizer_folder(folder: Path, name: str) -> Path:

@@ -372,8 +372,26 @@ def _zip_member(
         yield from _member(io.BufferedReader(_Bounded(stream, budget), 1 << 16), info.filename, file, budget)
 
 
+HEADERS = (
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+)
+"""Kinds of a tar archive's headers that hold names and the like of the next member."""
+LONGEST_HEADER = 1 << 20
+
+
 class _TarHeader(tarfile.TarInfo):
     """A header without which the archive is broken: tarfile itself takes a bad one for the archive's end."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_TarHeader":
+        header = super().frombuf(buf, encoding, errors)
+        if header.type in HEADERS and header.size > LONGEST_HEADER:  # which tarfile reads whole
+            raise tarfile.HeaderError(f"a header of {header.size:,} bytes, more than {LONGEST_HEADER >> 20} MiB")
+        return header
 
     @classmethod
     def fromtarfile(cls, archive: tarfile.TarFile) -> "_TarHeader":

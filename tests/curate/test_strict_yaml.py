@@ -38,6 +38,8 @@ MERGES = "a: &a {k0: 1, k1: 2, k2: 3}\n" + "".join(
         ('a: "\\ud800"', "invalid Unicode character"),
         ("a: 1" + ":10" * 100_000, "a number of more than 100 digits"),
         ("a: *b", "found undefined alias"),
+        ('a:\n- "b\\0c"', "a NUL character, on line 2"),
+        ('"a\\0": b', "a NUL character, on line 1"),
     ],
 )
 def test_what_is_refused(text: str, said: str) -> None:

@@ -213,7 +213,7 @@ def test_a_length_beyond_the_end_of_a_file_takes_no_memory(tmp_path: Path, place
     finally:
         tracemalloc.stop()
     assert isinstance(row, Unread)
-    assert row.message.startswith("ArrowInvalid: ")
+    assert row.message.startswith(("ArrowInvalid: ", "OSError: "))
     assert peak < 16 << 20
 
 

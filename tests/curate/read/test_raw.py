@@ -138,6 +138,15 @@ def test_a_file_that_is_nothing_known(written: Written) -> None:
             assert all(isinstance(row, Unread) for row in rows), name
 
 
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE])
+def test_a_header_of_a_tar_is_bounded(written: Written, kind: bytes) -> None:
+    header = tarfile.TarInfo("a.txt")
+    header.type, header.size = kind, 900 << 20
+    [row] = written("f.tar", tar_of({"a.txt": b"a"})[:1024] + header.tobuf() + bytes(10240))[1:]
+    assert isinstance(row, Unread)
+    assert "a header of 943,718,400 bytes, more than 1 MiB" in row.message
+
+
 def test_a_tar_that_ends_early_or_is_spoilt_says_so(written: Written) -> None:
     packed = tar_of({f"{name}.txt": name.encode() for name in "abc"})
     ends = [1024, 1024 + 300, 1024 + 512 + 1, 3 * 1024]
