@@ -228,7 +228,7 @@ def _beside(settings: Model, recipe: Path, within: str = "") -> Model:
             if is_url(value):
                 raise AssayError(
                     f"{recipe}: {within}{key} {without_secrets(value)!r} is a URL.",
-                    remedy="Copy it beside the recipe, or name a packaged one.",
+                    remedy="Name a folder, or what `assay stages` tells of the key.",
                 )
             if ANYWHERE in field.metadata:
                 require_path(

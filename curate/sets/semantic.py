@@ -25,6 +25,7 @@ from curate.sets.duplicates import compared_by
 from curate.sets.keys import Compared, compared_text, fixed, identities, priority
 from curate.sets.stage import Seen, SetStage, Verdict
 from curate.stage import ANYWHERE, BESIDE, Context, Stage, evidence_json
+from curate.text.tokenise import panics_told
 
 Vectors = npt.NDArray[np.float32]
 
@@ -127,9 +128,9 @@ def embed(texts: Sequence[str], folder: Path) -> Vectors:
         raise AssayError(f"{folder}: not a model that model2vec opens: {error}", remedy=REMEDY) from None
     if not texts:
         return np.empty((0, model.dim), np.float32)
-    vectors: npt.NDArray[np.float64] = model.encode(list(texts), max_length=None, use_multiprocessing=False).astype(
-        np.float64
-    )
+    with panics_told(f"{folder}: the model's tokenizer"):
+        encoded = model.encode(list(texts), max_length=None, use_multiprocessing=False)
+    vectors: npt.NDArray[np.float64] = encoded.astype(np.float64)
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return (vectors / np.where(lengths > 0, lengths, 1)).astype(np.float32)
 

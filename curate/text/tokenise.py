@@ -8,7 +8,8 @@ has, the texts are given to the tokenizer whole, which costs less than so many p
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -49,6 +50,23 @@ class Tokens:
         return self.ids_of[int(self.words[-1])][-1]
 
 
+@contextmanager
+def panics_told(whose: str) -> Iterator[None]:
+    """A panic of the tokenizer's library, which is no Exception, as an error that names the tokenizer.
+
+    Raises:
+        AssayError: in place of the panic.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise AssayError(
+            f"{whose} fails on a text: {error}", remedy="Name another model, or mend its tokenizer."
+        ) from None
+
+
 def tokenise(tokenizer: "Tokenizer", texts: Sequence[str]) -> list[Tokens]:
     """The tokens of each text, as `tokenizer.encode(text, add_special_tokens=False)` gives them.
 
@@ -65,14 +83,8 @@ def tokenise(tokenizer: "Tokenizer", texts: Sequence[str]) -> list[Tokens]:
         ).dictionary_encode()
         if _size(words.dictionary) <= DISTINCT_SHARE * ends[-1]:
             cuts, pieces, which = begins, words.dictionary.to_pylist(), words.indices.to_numpy()
-    try:
+    with panics_told("The base model's tokenizer"):
         encodings = tokenizer.encode_batch_fast(pieces, add_special_tokens=False)
-    except BaseException as error:
-        if type(error).__name__ != "PanicException":  # Rust's, which is no Exception
-            raise
-        raise AssayError(
-            f"The base model's tokenizer fails on a text: {error}", remedy="Name another model, or mend its tokenizer."
-        ) from None
     ids_of = [each.ids for each in encodings]
     tokens = np.concatenate([[0], np.cumsum(np.array(list(map(len, ids_of)), np.int64)[which])])
     first = np.searchsorted(cuts, ends)

@@ -146,6 +146,31 @@ def test_nothing_beside_the_recipe_is_elsewhere(
     assert not asked[1]
 
 
+@pytest.mark.parametrize("section", ["fit", "semantic"])
+def test_a_model_is_no_url(project: Project, asked: tuple[str, list[str]], section: str) -> None:
+    settings = RECIPE.get(section, {}) | {"model": f"http://user:{SECRET}@{asked[0]}/model"}
+    done = run("curate", project, **{section: settings})
+    assert done.exit_code == 1
+    assert f"{section}.model 'http://{asked[0]}/model' is a URL" in done.output
+    assert SECRET not in done.output
+    assert not asked[1]
+
+
+@pytest.mark.parametrize("package", ["", "../x", "git+https://elsewhere/x", "--index-url=http://elsewhere x"])
+@pytest.mark.parametrize("key", ["sources", "fit"])
+def test_no_remedy_installs_from_a_place(project: Project, package: str, key: str) -> None:
+    model = {"fit": RECIPE["fit"] | {"model": f"package:{package}"}}
+    done = run("curate", project, **(model if key == "fit" else {"sources": [{"package": package, "files": ["*"]}]}))
+    assert done.exit_code == 1
+    assert "pip install" not in done.output
+    assert "Unexpected" not in done.output
+
+
+def test_the_drop_may_be_a_data_sets_folder(project: Project) -> None:
+    done = run("preview", project, sources=[{"dataset": "."}])
+    assert done.exit_code == 0, done.output
+
+
 def test_what_a_contract_folder_holds_may_not_be_a_link_out_of_it(project: Project) -> None:
     target = project.folder / "contract/contract.yaml"
     target.unlink()

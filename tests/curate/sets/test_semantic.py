@@ -172,6 +172,20 @@ def test_a_broken_model_is_an_error(model: Path) -> None:
         embed(["x"], model)
 
 
+def test_a_tokenizer_that_gives_up_is_an_error(model: Path) -> None:
+    path = model / "tokenizer.json"
+    saved = json.loads(path.read_text())
+    saved["pre_tokenizer"] = {
+        "type": "Split",
+        "pattern": {"Regex": "x+x+x+x+x+x+x+x+x+x+y"},
+        "behavior": "Isolated",
+        "invert": False,
+    }
+    path.write_text(json.dumps(saved))
+    with pytest.raises(AssayError, match=r"model's tokenizer fails on a text: .*retry-limit"):
+        embed(["x" * 200], model)
+
+
 def test_a_model_is_known_by_its_content(model: Path, tmp_path: Path) -> None:
     before = model_digest(model)
     moved = model.rename(tmp_path / "moved")
