@@ -183,11 +183,15 @@ def test_where_there_are_fewer_addresses_no_work_is_begun(tmp_path: Path) -> Non
 
 
 def test_who_interrupts_does_not_wait_for_the_workers(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), process_pool(2, silent) as map_shards:
-        map_shards("naps", nap, [Sleep(1, 0), Sleep(2, 0)])
-        signal.signal(signal.SIGALRM, signal.default_int_handler)
-        signal.alarm(1)
-        map_shards("traps", linger, [Trap(1, tmp_path / "first"), Trap(2, tmp_path / "second")])
+    def interrupted() -> None:
+        with process_pool(2, silent) as map_shards:
+            map_shards("naps", nap, [Sleep(1, 0), Sleep(2, 0)])
+            signal.alarm(1)
+            map_shards("traps", linger, [Trap(1, tmp_path / "first"), Trap(2, tmp_path / "second")])
+
+    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     assert not list(tmp_path.iterdir())
 
