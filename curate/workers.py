@@ -233,6 +233,7 @@ def apart(function: Callable[[Any], Result], task: Any) -> Result:
     except WorkerDied as died:
         raise AssayError(f"{task}: {died.how}.", remedy=died.remedy) from None
     finally:
+        worker.process.kill()  # it has nothing more to do, or the user waits no longer
         worker.close()
         worker.process.join()
 
@@ -283,6 +284,11 @@ class _Workers:
     def _started(self) -> _Worker:
         self._all.append(_Worker(self._number, self._memory))
         return self._all[-1]
+
+    def kill(self) -> None:
+        """End what they are at, which may take long; nothing of it is half-made in the cache."""
+        for worker in self._all:
+            worker.process.kill()
 
     def close(self) -> None:
         """Wait for what they are at, and end them."""
@@ -340,5 +346,8 @@ def process_pool(workers: int, progress: Progress, memory: int | None = None) ->
 
     try:
         yield map_shards
+    except KeyboardInterrupt:
+        pool.kill()
+        raise
     finally:
         pool.close()

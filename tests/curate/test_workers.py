@@ -54,6 +54,11 @@ def spring(task: Trap) -> int:
     return task.size
 
 
+def linger(task: Trap) -> None:
+    time.sleep(5)
+    task.sprung.touch()
+
+
 def fill(task: Sleep) -> int:
     """Take so many bytes."""
     return len(bytearray(task.size))
@@ -175,6 +180,20 @@ def test_where_there_are_fewer_addresses_no_work_is_begun(tmp_path: Path) -> Non
     assert done.returncode == 1
     assert "may use 1,000 MiB of addresses (ulimit -v); to curate takes 1,200 MiB" in " ".join(done.stderr.split())
     assert not (tmp_path / "store/cache/stages").exists()
+
+
+def test_who_interrupts_does_not_wait_for_the_workers(tmp_path: Path) -> None:
+    def interrupted() -> None:
+        with process_pool(2, silent) as map_shards:
+            map_shards("naps", nap, [Sleep(1, 0), Sleep(2, 0)])
+            signal.alarm(1)
+            map_shards("traps", linger, [Trap(1, tmp_path / "first"), Trap(2, tmp_path / "second")])
+
+    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_runs_apart_may_die() -> None:
