@@ -248,8 +248,6 @@ def _require_beside(name: str, recipe: Path, key: str) -> None:
     """
     remedy = "Copy it beside the recipe, or name a packaged one."
     require_reachable(name, f"{recipe}: {key}", "the recipe's folder", remedy)
-    if not Path(name).parts:
-        raise AssayError(f"{recipe}: {key} {name!r} names nothing in the recipe's folder.", remedy=remedy)
     place, below = recipe.parent / name, Below(recipe.parent)
     for path in [place, *(place.iterdir() if place.is_dir() else ())]:
         if below.way_out(path) is not None:

@@ -25,7 +25,8 @@ from tests.project import Project
     ],
 )
 def test_what_no_file_can_be_called_is_told_by_its_key(tmp_path: Path, change: dict[str, object]) -> None:
-    with pytest.raises(AssayError, match=r"recipe\.yaml: (contract|render\.task|fit\.model|drop) '.*' can be no path"):
+    told = r"recipe\.yaml: ((contract|render\.task|fit\.model|drop) '.*' can be no path|.*: a NUL character, on line)"
+    with pytest.raises(AssayError, match=told):
         FullRecipe.load(Project(tmp_path / "project", **change).recipe_path)
 
 

@@ -181,7 +181,8 @@ def test_a_folder_named_by_a_url_is_the_same_drop(tmp_path: Path) -> None:
 
 
 def test_a_package_that_is_not_installed(tmp_path: Path) -> None:
-    with pytest.raises(AssayError, match=r"Package 'no-such-package' is not installed\.\npip install no-such-package"):
+    told = r"Package 'no-such-package' is not installed\.\nIf you trust it: pip install no-such-package"
+    with pytest.raises(AssayError, match=told):
         find_files(Files(files=["*"], package="no-such-package"), tmp_path, tmp_path)
 
 
