@@ -236,7 +236,7 @@ def _json(text: str, ended: bool, named: str | None) -> Content | None:
     lines = [line for each in lines if (line := each.strip(_BLANK))]
     if lines and isinstance(_value(lines[0].removesuffix(",")), dict):  # then each line may end in a comma
         lines = [line.removesuffix(",") for line in lines]
-    values = [_value(line) for line in lines if line[0] in "{["]
+    values = [_value(line) for line in lines if line.startswith(("{", "["))]
     if len(values) == len(lines) and {type(value) for value in values} == {dict, list}:  # an array with lines behind it
         return Content("json")
     objects = sum(isinstance(value, dict) for value in values)

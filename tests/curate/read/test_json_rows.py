@@ -8,11 +8,12 @@ from pathlib import Path
 import orjson
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from curate.read import json_rows, raw_row
 from curate.read.raw import Row, Unread
+from curate.read.sniff import has_magic, packing_of
 from tests.curate.read.made import Written, messages, parsed, rows_of
 
 
@@ -119,8 +120,10 @@ JSON_LINES = st.one_of(
 
 
 @given(st.lists(JSON_LINES, max_size=12), st.sampled_from([b"\n", b"\r\n"]))
+@example([b"{}", b","], b"\n")
 def test_every_line_gives_exactly_one_row(lines: list[bytes], end: bytes) -> None:
     content = end.join(lines)
+    assume(packing_of(content) is None and not has_magic(content))  # else it is no JSON lines, whatever is stated
     rows = parsed(content, "jsonl", encoding="utf-8")
     bare = content.removeprefix(codecs.BOM_UTF8)
     kept = [(number, line) for number, line in enumerate(bare.split(b"\n"), start=1) if line.strip()]
