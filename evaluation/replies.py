@@ -19,6 +19,7 @@ from curate.errors import AssayError
 from curate.hashing import digest, file_digest
 from curate.read.budget import Budget, UnpackedSizeError
 from curate.read.columnar import parquet_rows
+from curate.read.json_value import deeper
 from curate.read.raw_row import Row, Unread
 from curate.store import Store
 from curate.text import strict_json
@@ -33,7 +34,7 @@ from evaluation.card.slices import Names, slices_of
 from evaluation.card.statistics import Floats, Rows
 from evaluation.judge import ljp_criminal
 from evaluation.judge.answer import Answer, Generated
-from evaluation.judge.form import DEEPEST, deeper, short, value_of
+from evaluation.judge.form import DEEPEST, short, value_of
 from evaluation.judge.structured import Judge
 from evaluation.settings import EvaluationSettings
 

@@ -19,6 +19,7 @@ from curate.hashing import checksum, digest, file_digest, files_digest
 from curate.progress import Progress, silent
 from curate.reach import installed_by
 from curate.rows.renderer import TOKENIZER_FILES, load_tokenizer
+from curate.text.tokenizer_file import REMEDY
 from curate.workers import apart
 
 if TYPE_CHECKING:
@@ -391,10 +392,7 @@ def _dequantise(gguf: Path, tokenizer: Path, folder: Path) -> None:
 def _tokenizer_folder(folder: Path, name: str) -> Path:
     for file in TOKENIZER_FILES:
         if not (folder / file).is_file():
-            raise AssayError(
-                f"Base model {name}: no {file} in {folder}.",
-                remedy="Save its fast tokenizer there: AutoTokenizer.from_pretrained(MODEL).save_pretrained(FOLDER).",
-            )
+            raise AssayError(f"Base model {name}: no {file} in {folder}.", remedy=REMEDY)
     _check_embeddings(folder, name)
     return folder
 

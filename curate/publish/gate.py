@@ -211,21 +211,17 @@ def _match_in_linear_time() -> None:
         ).to_pandas()
         return found.set_axis(column.index)
 
-    class MatchRegex(ColumnMapMetricProvider):
-        condition_metric_name = "column_values.match_regex"
-        condition_value_keys = ("regex",)
+    def replace_metric(name: str, wanted: bool) -> None:
+        class MatchRegex(ColumnMapMetricProvider):
+            condition_metric_name = f"column_values.{name}"
+            condition_value_keys = ("regex",)
 
-        @column_condition_partial(engine=PandasExecutionEngine)
-        def _pandas(cls, column: "pd.Series[Any]", regex: str, **_: Any) -> "pd.Series[bool]":  # noqa: N805
-            return matches(column, regex)
+            @column_condition_partial(engine=PandasExecutionEngine)
+            def _pandas(cls, column: "pd.Series[Any]", regex: str, **_: Any) -> "pd.Series[bool]":  # noqa: N805
+                return matches(column, regex) == wanted
 
-    class NotMatchRegex(ColumnMapMetricProvider):
-        condition_metric_name = "column_values.not_match_regex"
-        condition_value_keys = ("regex",)
-
-        @column_condition_partial(engine=PandasExecutionEngine)
-        def _pandas(cls, column: "pd.Series[Any]", regex: str, **_: Any) -> "pd.Series[bool]":  # noqa: N805
-            return ~matches(column, regex)
+    replace_metric("match_regex", True)
+    replace_metric("not_match_regex", False)
 
 
 def _plain(found: dict[str, Any]) -> dict[str, Any]:

@@ -5,9 +5,10 @@ import glob
 import hashlib
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import metadata
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, Self
@@ -214,7 +215,7 @@ def list_files(files: Files, drop: str | Path, cache: Path) -> list[InputFile]:
     """What `find_files` finds, not hashed yet."""
     drop = _local(drop)
     files.require_reachable()
-    options = files.options
+    listed = partial(InputFile, sha256="", format=files.format, options=files.options)
     if files.dataset is not None:
         local = Path(drop) / files.dataset
         if is_url(str(drop)) or not local.is_dir():
@@ -227,12 +228,12 @@ def list_files(files: Files, drop: str | Path, cache: Path) -> list[InputFile]:
     found: dict[str, InputFile] = {}
     for pattern in patterns:
         if files.package is not None:
-            matches = _matches(_package_root(files.package), pattern, links=True)
+            matches = _matches(_package_root(files.package), pattern, listed, links=True)
         elif is_url(pattern) or is_url(str(drop)):
-            matches = _fetched(pattern if is_url(pattern) else _joined(str(drop), pattern), cache)
+            matches = _fetched(pattern if is_url(pattern) else _joined(str(drop), pattern), listed, cache)
         else:
-            matches = _matches(Path(drop), pattern)
-        found |= {file.name: replace(file, format=files.format, options=options) for file in matches}
+            matches = _matches(Path(drop), pattern, listed)
+        found |= {file.name: file for file in matches}
     return [found[name] for name in sorted(found)]
 
 
@@ -255,12 +256,13 @@ def place_of(drop: str | Path) -> str:
     return without_secrets(str(drop)) if is_url(str(drop)) else str(Path(drop).resolve())
 
 
-def _matches(root: Path, pattern: str, links: bool = False) -> list[InputFile]:
+def _matches(root: Path, pattern: str, listed: Callable[..., InputFile], links: bool = False) -> list[InputFile]:
     """What a glob or a folder's name below `root` names.
 
     Args:
         root: a folder.
         pattern: see `Files.files`.
+        listed: makes a file of its path, name and size, as its source says it is written.
         links: whether links may lead out of the folder: those of an installed package are the user's.
     """
     below = Below(root)
@@ -277,11 +279,11 @@ def _matches(root: Path, pattern: str, links: bool = False) -> list[InputFile]:
             except OSError as error:
                 raise unopened(path, error) from None
             if out is not None:
-                found.append(InputFile(out, out.as_posix()[begin:], "", 0, None, unread=LEAVES))
+                found.append(listed(out, out.as_posix()[begin:], size=0, unread=LEAVES))
             elif (kind := unreadable_kind(known.st_mode)) is not None:
-                found.append(InputFile(path, path.as_posix()[begin:], "", 0, None, unread=f"{kind}: not opened"))
+                found.append(listed(path, path.as_posix()[begin:], size=0, unread=f"{kind}: not opened"))
             elif stat.S_ISREG(known.st_mode):
-                found.append(InputFile(path, path.as_posix()[begin:], "", known.st_size, None))
+                found.append(listed(path, path.as_posix()[begin:], size=known.st_size))
     except ValueError as error:
         raise AssayError(f"Source {pattern!r} is no glob: {error}.", remedy="Mend it in the recipe.") from None
     _check_folders(root, pattern)
@@ -331,7 +333,7 @@ def _told(error: Exception, url: str) -> str:
     return type(error).__name__ + (f" ({status})" if isinstance(status, int) else "")
 
 
-def _fetched(url: str, cache: Path) -> list[InputFile]:
+def _fetched(url: str, listed: Callable[..., InputFile], cache: Path) -> list[InputFile]:
     """Remote files, copied into the cache once for each content that the storage tells apart."""
     import fsspec
 
@@ -359,7 +361,7 @@ def _fetched(url: str, cache: Path) -> list[InputFile]:
         raise AssayError(
             f"{shown}: {_told(error, url)}", remedy="Check the URL, the storage's keys and the network."
         ) from None
-    return [InputFile(path, name, "", path.stat().st_size, None) for name, path in zip(names, local, strict=True)]
+    return [listed(path, name, size=path.stat().st_size) for name, path in zip(names, local, strict=True)]
 
 
 def _copy(storage: Any, path: str, name: str, cache: Path) -> Path:

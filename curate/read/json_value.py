@@ -70,12 +70,19 @@ DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
 
 def check_depth(value: Any) -> None:
     """ValueError where lists and dicts are nested deeper than DEEPEST."""
-    layer, depth = [value], 0
-    while layer:
-        if depth > DEEPEST:
-            raise ValueError(f"nested deeper than {DEEPEST} levels")
+    if deeper(value, DEEPEST):
+        raise ValueError(f"nested deeper than {DEEPEST} levels")
+
+
+def deeper(value: Any, levels: int) -> bool:
+    """Whether a value holds anything below so many levels of lists and dicts."""
+    layer = [value]
+    for _ in range(levels + 1):
+        if not layer:
+            break
         inner = [each.values() if isinstance(each, dict) else each for each in layer if isinstance(each, (dict, list))]
-        layer, depth = [child for children in inner for child in children], depth + 1
+        layer = [child for children in inner for child in children]
+    return bool(layer)
 
 
 def check_text(value: Any) -> None:

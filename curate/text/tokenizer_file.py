@@ -27,7 +27,7 @@ def read_tokenizer(folder: Path) -> "tuple[Tokenizer, dict[str, str]]":
 
     path, config = folder / "tokenizer.json", folder / "tokenizer_config.json"
     if not path.is_file():
-        raise AssayError(f"{folder}: no tokenizer.json.", remedy="Save the model's fast tokenizer there.")
+        raise AssayError(f"{folder}: no tokenizer.json.", remedy=REMEDY)
     if (size := path.stat().st_size) > LARGEST:
         raise AssayError(f"{path}: {size:,} bytes; a tokenizer of at most {LARGEST:,} is read.", remedy=REMEDY)
     try:

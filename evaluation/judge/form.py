@@ -14,6 +14,7 @@ import jsonschema_rs
 
 from curate import json_schema
 from curate.errors import AssayError
+from curate.read.json_value import deeper
 from curate.text import strict_json
 from evaluation.judge.extract import Place, ends_early, places
 from evaluation.judge.thinking import LONGEST, set_aside
@@ -182,19 +183,6 @@ def _read(text: str) -> Any:
     if text.count("[") + text.count("{") > DEEPEST and deeper(value, DEEPEST):
         raise strict_json.InvalidJson("too_deep", f"nested more than {DEEPEST} levels deep")
     return value
-
-
-def deeper(value: Any, levels: int) -> bool:
-    """Whether a value holds anything below so many levels."""
-    inside = [value]
-    for _ in range(levels + 1):
-        inside = [
-            inner
-            for each in inside
-            if isinstance(each, dict | list)
-            for inner in (each.values() if isinstance(each, dict) else each)
-        ]
-    return bool(inside)
 
 
 def _not_json(answer: str, error: strict_json.InvalidJson, validator: jsonschema_rs.Validator, cut: set[Flag]) -> Form:
