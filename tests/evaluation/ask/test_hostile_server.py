@@ -181,7 +181,7 @@ def test_the_key_is_not_told(tmp_path: Path, form: str, where: str) -> None:
 @given(st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=40), st.text(), st.text())
 def test_a_mask_takes_out_the_key_and_nothing_else(value: str, before: str, after: str) -> None:
     secret = Secret(value)
-    assert value not in secret.masked(before + value + after)
+    assert value not in secret.masked(before + value + after).replace(MASK, "\n")  # a key may be a letter of the mask
     untouched = "\u0130\u00df".join(before)
     if not any(char.isascii() for char in untouched):
         assert secret.masked(untouched) == untouched
