@@ -277,7 +277,7 @@ def load(path: Path) -> dict[str, dict[str, Any]] | None:
 
 def _is_row(row: Any) -> bool:
     match row:
-        case {"origin_prompt": [{"prompt": str()}, *_], "prediction": str(), "refr": str()}:
+        case {"origin_prompt": str() | [{"prompt": str()}, *_], "prediction": str(), "refr": str()}:
             return True
     return False
 
@@ -300,7 +300,8 @@ def read(files: dict[Path, dict[str, dict[str, Any]]]) -> list[tuple[Task, Repli
 
 def _replies(task: Task, files: dict[Path, dict[str, dict[str, Any]]]) -> Replies:
     first = next(iter(files.values()))
-    questions = {key: row["origin_prompt"][0]["prompt"] for key, row in first.items()}
+    asked = {key: row["origin_prompt"] for key, row in first.items()}
+    questions = {key: text if isinstance(text, str) else text[0]["prompt"] for key, text in asked.items()}
     for path, rows in files.items():
         if {key: row["refr"] for key, row in rows.items()} != {key: row["refr"] for key, row in first.items()}:
             raise AssayError(f"{path}: other questions than in {next(iter(files))}.", remedy="Score it by itself.")

@@ -145,7 +145,7 @@ ROW = {"origin_prompt": [{"prompt": "q"}], "prediction": "x", "refr": "刑期:3�
         {"0": 1},
         {"0": None},
         {"0": "origin_prompt prediction refr"},
-        {"0": ROW | {"origin_prompt": "q"}},
+        {"0": ROW | {"origin_prompt": 1}},
         {"0": ROW | {"origin_prompt": []}},
         {"0": ROW | {"origin_prompt": [{"prompt": ["q"]}]}},
         {"0": ROW | {"prediction": 1}},
