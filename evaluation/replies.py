@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 
 from curate.errors import AssayError
 from curate.hashing import digest, file_digest
+from curate.json_schema import deeper
 from curate.read.budget import Budget, UnpackedSizeError
 from curate.read.columnar import parquet_rows
-from curate.read.json_value import deeper
 from curate.read.raw_row import LONGEST_ROW, Row, Unread, bounded_lines, too_long
 from curate.store import Store
 from curate.text import strict_json
