@@ -62,8 +62,8 @@ def check_parents(what: str, made_with: dict[str, str], base: BaseTokenizer, tem
             raise AssayError(
                 f"{what} was made with another {PARENTS[key]} ({there[:16]}) than that of base model {base.name} and "
                 f"chat template {template.name} ({here[:16]}).",
-                remedy="Restore the file, or name the base model and chat template that it was made with; or make it anew "
-                "with these.",
+                remedy="Restore the file, or name the base model and chat template that it was made with; or make it "
+                "anew with these.",
             )
 
 

@@ -20,7 +20,7 @@ from curate.progress import Progress, silent
 from curate.reach import installed_by
 from curate.rows.renderer import TOKENIZER_FILES, load_tokenizer
 from curate.text.tokenizer_file import REMEDY
-from curate.workers import apart
+from curate.workers import MEMORY, apart
 
 if TYPE_CHECKING:
     import torch
@@ -52,7 +52,11 @@ class BaseTokenizer:
     @staticmethod
     def of(name: str, cache: Path) -> "BaseTokenizer":
         """The tokenizer of `prepare_tokenizer`, hashed."""
-        folder = prepare_tokenizer(name, cache)
+        return BaseTokenizer.in_folder(name, prepare_tokenizer(name, cache))
+
+    @staticmethod
+    def in_folder(name: str, folder: Path) -> "BaseTokenizer":
+        """The tokenizer of a folder that holds one, hashed."""
         return BaseTokenizer(name, folder, *(file_digest(folder / file) for file in TOKENIZER_FILES))
 
 
@@ -119,11 +123,10 @@ def model_of(name: str, folder: Path) -> BaseModel:
             remedy="Move it out of there, or save the model with it merged: merge_and_unload().",
         )
     configuration(folder)
+    tokenizer = BaseTokenizer.in_folder(name, _tokenizer_folder(folder, name))
     generation, index = folder / "generation_config.json", folder / INDEX
     return BaseModel(
-        name,
-        _tokenizer_folder(folder, name),
-        *(file_digest(folder / file) for file in TOKENIZER_FILES),
+        **vars(tokenizer),
         weights_sha256=files_digest((path.name, file_digest(path)) for path in (*weights, index) if path.is_file()),
         config_sha256=file_digest(folder / CONFIG),
         generation_config_sha256=file_digest(generation) if generation.is_file() else digest(None),
@@ -380,7 +383,8 @@ def _key(gguf: Path) -> str:
 
 def _convert_tokenizer(gguf: Path, folder: Path) -> None:
     # Apart, for transformers imports torch, which takes half a GiB of addresses and is not needed to curate.
-    apart(partial(_save_tokenizer, folder), gguf)
+    more = f"If it was for want of memory, give it more: {MEMORY}=4GiB."
+    apart(partial(_save_tokenizer, folder), gguf, f"Fetch the model again, or name another in fit.model. {more}")
 
 
 def _save_tokenizer(folder: Path, gguf: Path) -> None:
