@@ -463,7 +463,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
             return context.text(left + right)  # type: ignore[attr-defined]
         numbers = isinstance(left, Number) and isinstance(right, Number)
         if operator == "-" or (operator == "+" and numbers):
-            number = super().call_binop(context, operator, left, right)
+            number = left + right if operator == "+" else left - right
             if isinstance(number, int) and number.bit_length() > MOST_BITS:
                 raise Overrun(f"{operator}: makes a number of more than {MOST_BITS} bits")
             return number
