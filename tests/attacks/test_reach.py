@@ -327,6 +327,16 @@ def test_no_secret_of_a_url_is_written_down(
     assert SECRET.encode() not in written(project)
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_prefect_is_told_no_secret_of_a_drop(project: Project, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+    monkeypatch.setattr("flows.server.prefect_api", lambda _: pytest.fail("what a flow is called with is kept"))
+    done = run("run", project, "--debug", "--drop", form.format(secret=SECRET, server="127.0.0.1:9"))
+    assert done.exit_code == 1
+    assert "Prefect keeps in its database what a flow is called with" in done.output
+    assert "AWS_ACCESS_KEY_ID" in done.output
+    assert SECRET not in done.output
+
+
 @pytest.mark.parametrize("key", ["drop", "files", "dataset", "lookups", "references", "model"])
 def test_a_preview_fetches_nothing_that_a_recipe_names(
     project: Project, asked: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch, key: str
