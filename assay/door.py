@@ -224,7 +224,7 @@ def run(
             f"The drop's URL {shown} was given with user, password, query or fragment, which may be secrets: Prefect "
             "keeps in its database what a flow is called with.",
             remedy="Leave them out, and give the storage its keys by the environment, as it documents: S3 takes "
-            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, http FSSPEC_HTTP='{\"headers\": {\"Authorization\": \"…\"}}'. "
+            'AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, http FSSPEC_HTTP=\'{"headers": {"Authorization": "…"}}\'. '
             "Or curate it by `assay curate`, which does without Prefect.",
         )
     # Read by Prefect when it is imported. The log still goes to the server; `progress` tells how far it is.
