@@ -216,7 +216,7 @@ def run(
         progress: told how far it is.
 
     Raises:
-        AssayError: as of `curate`, `train` and `evaluate`; the adapter does not pass the recipe's gate; or the drop is a
+        AssayError: as of `curate`, `train` and `evaluate`; the recipe's gate is not passed; or the drop is a
             URL with secrets, which Prefect would keep.
     """
     if drop is not None and (shown := without_secrets(str(drop))) != str(drop):

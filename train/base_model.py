@@ -192,8 +192,8 @@ def configuration(folder: Path) -> "PreTrainedConfig":
     """What config.json says, without the implementations it may name: some are fetched from the hub, and are code.
 
     Raises:
-        AssayError: it is none, or of an architecture that is not built into transformers, or of more than 10,000 layers.
-            A model's own code (the key `auto_map`) is neither run nor asked about.
+        AssayError: it is none, or of an architecture that is not built into transformers, or of more than 10,000
+            layers. A model's own code (the key `auto_map`) is neither run nor asked about.
     """
     with opening(folder):
         json.loads((folder / "config.json").read_bytes(), object_pairs_hook=_bounded)
