@@ -5,6 +5,7 @@ import importlib.metadata
 import io
 import json
 import logging
+import re
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -34,6 +35,10 @@ VERSION = 2
 CONFIG, INDEX = "config.json", "model.safetensors.index.json"
 SAVED = ("is_local", "local_files_only", "transformers_version")
 """Keys of a saved configuration that tell how it was saved, and nothing of the model."""
+
+PARTS = re.compile(r"(layer|depth|block|expert|codebook)s?\Z")
+"""Ends of the keys of a config.json that say how many parts a model is built of."""
+MOST_PARTS = 10_000
 
 
 @dataclass(frozen=True)
@@ -210,15 +215,30 @@ def configuration(folder: Path) -> "PreTrainedConfig":
     """What config.json says, without the implementations it may name: some are fetched from the hub, and are code.
 
     Raises:
-        AssayError: it is none, or of an architecture that is not built into transformers. A model's own code (the key
-            `auto_map`) is neither run nor asked about.
+        AssayError: it is none, or of an architecture that is not built into transformers, or of more than 10,000
+            layers. A model's own code (the key `auto_map`) is neither run nor asked about.
     """
+    with opening(folder):
+        json.loads((folder / "config.json").read_bytes(), object_pairs_hook=_bounded)
     with opening(folder), quiet():
         from transformers import AutoConfig, PreTrainedConfig
 
         config: PreTrainedConfig = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         config._attn_implementation = config._experts_implementation = None
     return config
+
+
+def _bounded(values: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of a config.json: transformers would build what it asks for before it looks at the weights.
+
+    Raises:
+        ValueError: it asks for too many parts.
+    """
+    for key, value in values:
+        for count in value if isinstance(value, list) else [value]:
+            if PARTS.search(key) and isinstance(count, int | float) and count > MOST_PARTS:
+                raise ValueError(f"config.json: {key} is {count:,}, more than {MOST_PARTS:,}")
+    return dict(values)
 
 
 @contextlib.contextmanager

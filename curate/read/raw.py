@@ -405,7 +405,8 @@ class _TarHeader(tarfile.TarInfo):
 
 def _tar(stream: IO[bytes], file: InputFile, budget: Budget) -> Iterator[Row | Unread]:
     """Links, devices and folders are passed over: nothing of them is in the archive."""
-    with tarfile.open(fileobj=stream, mode="r|", tarinfo=_TarHeader) as archive:
+    # In place of what is no UTF-8 no escape: its backslash would be a path's.
+    with tarfile.open(fileobj=stream, mode="r|", tarinfo=_TarHeader, encoding="utf-8", errors="replace") as archive:
         for entry in archive:
             content = archive.extractfile(entry) if entry.isreg() else None
             if content is not None:

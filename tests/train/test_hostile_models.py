@@ -256,6 +256,27 @@ def test_configurations_that_are_none(folder: Path, tmp_path: Path, values: dict
     assert error.value.remedy
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"num_hidden_layers": 10**9},
+        {"num_hidden_layers": 1e300},
+        {"model_type": "gpt2", "n_layer": 10**9},
+        {"model_type": "qwen2", "num_hidden_layers": 10**12},
+        {"model_type": "mixtral", "num_local_experts": 10**9},
+        {"text_config": {"num_hidden_layers": 10**9}},
+        {"depths": [2, 10**9]},
+    ],
+)
+def test_no_model_is_built_of_more_parts_than_one_can_have(
+    folder: Path, tmp_path: Path, values: dict[str, Any]
+) -> None:
+    change(folder / "config.json", **values)
+    with pytest.raises(AssayError, match=r"config\.json: \w+ is [\d,.e+]+, more than 10,000") as error:
+        prepare(str(folder), tmp_path)
+    assert str(folder) in error.value.message
+
+
 @pytest.mark.parametrize("values", [{"quantization_config": {"quant_method": "evil"}}, {"torch_dtype": "os.system"}])
 def test_configurations_that_do_nothing(folder: Path, tmp_path: Path, values: dict[str, Any]) -> None:
     change(folder / "config.json", **values)
