@@ -25,6 +25,7 @@ from assay.results import (
 from curate.errors import AssayError
 from curate.progress import Progress, silent
 from curate.store import Store
+from curate.urls import without_secrets
 
 if TYPE_CHECKING:
     from assay.contracts import WholeContract
@@ -215,8 +216,17 @@ def run(
         progress: told how far it is.
 
     Raises:
-        AssayError: as of `curate`, `train` and `evaluate`; or the adapter does not pass the recipe's gate.
+        AssayError: as of `curate`, `train` and `evaluate`; the recipe's gate is not passed; or the drop is a
+            URL with secrets, which Prefect would keep.
     """
+    if drop is not None and (shown := without_secrets(str(drop))) != str(drop):
+        raise AssayError(
+            f"The drop's URL {shown} was given with user, password, query or fragment, which may be secrets: Prefect "
+            "keeps in its database what a flow is called with.",
+            remedy="Leave them out, and give the storage its keys by the environment, as it documents: S3 takes "
+            'AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, http FSSPEC_HTTP=\'{"headers": {"Authorization": "…"}}\'. '
+            "Or curate it by `assay curate`, which does without Prefect.",
+        )
     # Read by Prefect when it is imported. The log still goes to the server; `progress` tells how far it is.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     from flows.pipeline import pipeline

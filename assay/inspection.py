@@ -14,6 +14,7 @@ from assay.file_group import Group, named, record_of, rows_recognised
 from assay.layouts import layout
 from assay.result import Result
 from curate.errors import AssayError
+from curate.read.files import as_text
 from curate.read.profile import example
 from curate.read.raw import Files, InputFile, Unread, find_files, form_of
 from curate.table import Table
@@ -105,7 +106,7 @@ def inspect(path: Path, sample: int, options: Mapping[str, Any] | None = None) -
         for name in names:
             file = _found(drop, name, Path(cache), options)
             if file is None:
-                passed_over.append(name)
+                passed_over.append(as_text(name))
             else:
                 found.append(file)
     groups = _grouped(found)
@@ -134,11 +135,11 @@ def _listed(path: Path) -> tuple[Path, list[str], list[str]]:
     if not path.is_dir():
         raise AssayError(f"{path}: no such file or folder.", remedy="Name a file, or a folder of files.")
     found = sorted(file.relative_to(path) for file in path.rglob("*") if not file.is_dir())
-    hidden = [file.as_posix() for file in found if any(part.startswith(".") for part in file.parts)]
-    names = [name for file in found if (name := file.as_posix()) not in set(hidden)]
+    hidden = {file.as_posix() for file in found if any(part.startswith(".") for part in file.parts)}
+    names = [name for file in found if (name := file.as_posix()) not in hidden]
     if not names:
         raise AssayError(f"{path}: an empty folder.", remedy="Name a file, or a folder of files.")
-    return path, names, hidden
+    return path, names, [as_text(name) for name in sorted(hidden)]
 
 
 @dataclass(frozen=True)

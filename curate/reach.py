@@ -31,9 +31,10 @@ def require_path(name: str, what: str, remedy: str) -> None:
     Raises:
         AssayError: it cannot.
     """
-    parts = name.encode().split(b"/")
-    if "\0" in name or max(map(len, parts)) > LONGEST or len(parts) > DEEPEST:
-        raise AssayError(f"{what} {name[:60]!r} can be no path: too long, or a zero in it.", remedy=remedy)
+    parts = name.encode(errors="surrogatepass").split(b"/")
+    if re.search("[\0\ud800-\udfff]", name) or max(map(len, parts)) > LONGEST or len(parts) > DEEPEST:
+        problem = "too long, or a zero or no Unicode in it"
+        raise AssayError(f"{what} {name[:60]!r} can be no path: {problem}.", remedy=remedy)
 
 
 def require_reachable(name: str, what: str, folder: str, remedy: str) -> None:

@@ -108,6 +108,14 @@ class _Loader(yaml.SafeLoader):
                 seen.add(key)
         return super().construct_mapping(node, deep)
 
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (AttributeError, LookupError, TypeError, ValueError) as error:  # of `!!timestamp x`, `!!bool x`
+            raise yaml.constructor.ConstructorError(
+                None, None, f"a value that is no {node.tag.rpartition(':')[2]}", node.start_mark
+            ) from error
+
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
         if len(node.value) > 100:  # of sixtieths (1:30:00) each takes longer than the one before
             raise yaml.constructor.ConstructorError(None, None, "a number of more than 100 digits", node.start_mark)

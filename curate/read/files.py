@@ -1,6 +1,7 @@
 """Files: which ones a recipe names, wherever they lie, and how they are written."""
 
 import codecs
+import errno
 import glob
 import hashlib
 import os
@@ -109,6 +110,7 @@ class Options(Settings):
 
 UNSTATED = Options()
 LEAVES = "a link that leads out of the drop: what it leads to is not read"
+NOWHERE = "a link that leads to no file"
 
 
 class Files(Options):
@@ -175,7 +177,8 @@ class InputFile:
 
     path: Path
     name: str
-    """Relative to the drop's or the package's root, with forward slashes; of a remote file its URL."""
+    """Relative to the drop's or the package's root, with forward slashes; of a remote file its URL. A byte that is no
+    UTF-8 is written as its escape, `\\xff`."""
     sha256: str
     """Empty as long as it has only been listed."""
     size: int
@@ -184,7 +187,7 @@ class InputFile:
     """As the recipe states it; None where a file's, or each member's, content and name tell it."""
     options: Options = UNSTATED
     unread: str = ""
-    """Why it is not opened: it leads out of the drop, or is no file."""
+    """Why it is not opened: it leads out of the drop or nowhere, or is no file."""
 
 
 def find_files(files: Files, drop: str | Path, cache: Path) -> list[InputFile]:
@@ -225,7 +228,7 @@ def list_files(files: Files, drop: str | Path, cache: Path) -> list[InputFile]:
         patterns = [glob.escape(name) for name in names]
     else:
         patterns = files.files
-    found: dict[str, InputFile] = {}
+    found: dict[tuple[str, Path], InputFile] = {}
     for pattern in patterns:
         if files.package is not None:
             matches = _matches(_package_root(files.package), pattern, listed, links=True)
@@ -233,8 +236,8 @@ def list_files(files: Files, drop: str | Path, cache: Path) -> list[InputFile]:
             matches = _fetched(pattern if is_url(pattern) else _joined(str(drop), pattern), listed, cache)
         else:
             matches = _matches(Path(drop), pattern, listed)
-        found |= {file.name: file for file in matches}
-    return [found[name] for name in sorted(found)]
+        found |= {(file.name, file.path): file for file in matches}
+    return [found[place] for place in sorted(found)]
 
 
 def _joined(drop: str, pattern: str) -> str:
@@ -270,6 +273,7 @@ def _matches(root: Path, pattern: str, listed: Callable[..., InputFile], links: 
     found: list[InputFile] = []
     try:
         for path in _globbed(below, pattern):
+            name = as_text(path.as_posix()[begin:])
             try:
                 known = path.lstat()
                 is_link = stat.S_ISLNK(known.st_mode)
@@ -277,13 +281,16 @@ def _matches(root: Path, pattern: str, listed: Callable[..., InputFile], links: 
                 if out is None and is_link:
                     known = path.stat()
             except OSError as error:
-                raise unopened(path, error) from None
+                if error.errno not in (errno.ENOENT, errno.ELOOP):
+                    raise unopened(path, error) from None
+                found.append(listed(path, name, size=0, unread=NOWHERE))
+                continue
             if out is not None:
-                found.append(listed(out, out.as_posix()[begin:], size=0, unread=LEAVES))
+                found.append(listed(out, as_text(out.as_posix()[begin:]), size=0, unread=LEAVES))
             elif (kind := unreadable_kind(known.st_mode)) is not None:
-                found.append(listed(path, path.as_posix()[begin:], size=0, unread=f"{kind}: not opened"))
+                found.append(listed(path, name, size=0, unread=f"{kind}: not opened"))
             elif stat.S_ISREG(known.st_mode):
-                found.append(listed(path, path.as_posix()[begin:], size=known.st_size))
+                found.append(listed(path, name, size=known.st_size))
     except ValueError as error:
         raise AssayError(f"Source {pattern!r} is no glob: {error}.", remedy="Mend it in the recipe.") from None
     _check_folders(root, pattern)
@@ -295,9 +302,16 @@ def _matches(root: Path, pattern: str, listed: Callable[..., InputFile], links: 
     return found
 
 
+def as_text(name: str) -> str:
+    """A file's name as the system gives it; what of it is no UTF-8 as escapes, as no text that is kept can hold it."""
+    return os.fsencode(name).decode(errors="backslashreplace")
+
+
 def _globbed(below: Below, pattern: str) -> Iterable[Path]:
     """The paths that a pattern names; of a folder's name all in it, unless it is a link that leads out."""
     place = below.root / pattern
+    if place.is_symlink() and not place.exists():  # which pathlib passes over where it is named
+        return [place]
     if not pattern or glob.has_magic(pattern) or not place.is_dir():
         return below.root.glob(pattern)
     return below.root.glob(f"{pattern.rstrip('/')}/**/*") if below.way_out(place) is None else [place]

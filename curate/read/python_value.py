@@ -34,9 +34,10 @@ def python_value(text: str) -> Any:
     if (tokenize.STRING, tokenize.STRING) in pairwise(said):
         raise ValueError("texts without commas between them, as numpy prints an array: write its .tolist()")
     check_depth(value)
+    plain = _plain(value)
     if "\\" in text:
-        check_text(value)
-    return _plain(value)
+        check_text(plain)
+    return plain
 
 
 def is_python(text: str) -> bool:

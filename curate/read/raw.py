@@ -361,7 +361,7 @@ def _zip(stream: IO[bytes], file: InputFile, budget: Budget) -> Iterator[Row | U
             yield Unread("an Office file (.xlsx, .docx, ...): save its sheet as CSV, its words as text", None, "")
             return
         for info in archive.infolist():
-            if not info.is_dir():
+            if not info.filename.endswith("/"):  # `is_dir` fails on an empty name
                 yield from _until_broken(_zip_member(archive, info, file, budget))
 
 
@@ -405,7 +405,8 @@ class _TarHeader(tarfile.TarInfo):
 
 def _tar(stream: IO[bytes], file: InputFile, budget: Budget) -> Iterator[Row | Unread]:
     """Links, devices and folders are passed over: nothing of them is in the archive."""
-    with tarfile.open(fileobj=stream, mode="r|", tarinfo=_TarHeader) as archive:
+    # In place of what is no UTF-8 no escape: its backslash would be a path's.
+    with tarfile.open(fileobj=stream, mode="r|", tarinfo=_TarHeader, encoding="utf-8", errors="replace") as archive:
         for entry in archive:
             content = archive.extractfile(entry) if entry.isreg() else None
             if content is not None:

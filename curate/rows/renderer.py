@@ -20,7 +20,7 @@ from jinja2.environment import TemplateModule
 from jinja2.runtime import Context as TemplateContext
 
 from curate.errors import AssayError
-from curate.sandbox import Overrun, Sandbox
+from curate.sandbox import Overrun, Sandbox, namespace
 from curate.text.tokenise import Tokens, tokenise
 from curate.text.tokenizer_file import read_tokenizer
 
@@ -75,7 +75,9 @@ def read_template(kind: Literal["tasks", "chat"], name: str) -> str:
     return packaged.read_text(encoding="utf-8")
 
 
-ENVIRONMENT = Sandbox(functions={"raise_exception": _raise}, trim_blocks=True, lstrip_blocks=True)
+ENVIRONMENT = Sandbox(
+    functions={"raise_exception": _raise, "namespace": namespace}, trim_blocks=True, lstrip_blocks=True
+)
 """Jinja as transformers sets it up for chat templates, but strict: rows are data, never code."""
 
 
@@ -244,8 +246,9 @@ class ChatTemplate:
         return str(self._module(messages, tokens, add_generation_prompt))
 
     def words(self, tokens: SpecialTokens) -> dict[str, str]:
-        """What the template sets: `stop`, the text that ends an answer, and perhaps `think_open` and `think_close`."""
-        return vars(self._module([{"role": "user", "content": ""}], tokens, False))
+        """Texts that the template sets: `stop`, which ends an answer, and perhaps `think_open` and `think_close`."""
+        said = vars(self._module([{"role": "user", "content": ""}], tokens, False))
+        return {name: value for name, value in said.items() if isinstance(value, str)}
 
     def _module(self, messages: Sequence[Message], tokens: SpecialTokens, prompt: bool) -> TemplateModule:
         try:
@@ -306,7 +309,7 @@ class Renderer:
             written and not trained; `omit`, not written.
 
     Raises:
-        AssayError: the template's stop text is not one token of this tokenizer.
+        AssayError: the template sets no stop text, or one that is not one token of this tokenizer.
     """
 
     def __init__(
@@ -323,10 +326,15 @@ class Renderer:
         self.answers = answers
         self.reasoning = reasoning
         words = template.words(tokens)
-        self.stop = str(words["stop"])
+        if "stop" not in words:
+            raise AssayError(
+                f"Chat template {template.name!r} does not set `stop`, the text that ends an answer.",
+                remedy='Write into it, e.g.: {% set stop = "<|im_end|>" %}',
+            )
+        self.stop = words["stop"]
         self.thoughts = Thoughts(
-            str(words.get("think_open", Thoughts.open)),
-            str(words.get("think_close", Thoughts.close)),
+            words.get("think_open", Thoughts.open),
+            words.get("think_close", Thoughts.close),
             "none" if reasoning == "omit" else answers,
         )
         stop_id = tokenizer.token_to_id(self.stop)

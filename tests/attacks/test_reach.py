@@ -1,8 +1,10 @@
 """Recipes, contracts and drops that reach outside: refused by name, and nothing of what they reach for is kept."""
 
+import io
 import json
 import os
 import socket
+import tarfile
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -229,6 +231,42 @@ def test_what_is_no_file_is_told_and_not_opened(project: Project) -> None:
     assert json.loads(shown.stdout)["passed_over"] == ["pipe.jsonl", "socket.jsonl", "zero.jsonl"]
 
 
+def test_links_that_lead_nowhere_cost_themselves_alone(project: Project) -> None:
+    (project.drop / "loop.jsonl").symlink_to("loop.jsonl")
+    (project.drop / "gone.jsonl").symlink_to("none.jsonl")
+    mine = project.drop / "mine"
+    mine.mkdir()
+    (mine / "train.jsonl").symlink_to("../gone.jsonl")
+    done = run("curate", project, sources=[{"files": ["*.jsonl"]}, {"dataset": "mine"}])
+    assert done.exit_code == 0, done.output
+    assert quarantined(project) == dict.fromkeys(
+        ["gone.jsonl", "loop.jsonl", "mine/train.jsonl"], "a link that leads to no file"
+    )
+    shown = CliRunner().invoke(app, ["inspect", str(project.drop), "--json"])
+    assert {"gone.jsonl", "loop.jsonl"} <= set(json.loads(shown.stdout)["passed_over"])
+
+
+def test_names_that_are_no_utf_8_are_read_by_their_escapes(project: Project) -> None:
+    """As of files unpacked from an old archive; in a drop's folder and in a tar."""
+    content = (json.dumps(make_rows(41)[40]) + "\n").encode()
+    Path(os.fsdecode(os.fsencode(project.drop) + b"/Gr\xf6\xdfe.jsonl")).write_bytes(content)
+    member = tarfile.TarInfo(os.fsdecode(b"\xff.jsonl"))
+    member.size = len(content)
+    with tarfile.open(project.drop / "a.tar", "w") as archive:
+        archive.addfile(member, io.BytesIO(content))
+    done = run("curate", project, sources=[{"files": ["*"]}])
+    assert done.exit_code == 0, done.output
+    assert rb'"Gr\\xf6\\xdfe.jsonl"' in written(project)
+    assert not quarantined(project)
+    shown = CliRunner().invoke(app, ["inspect", str(project.drop), "--json"])
+    assert r"Gr\xf6\xdfe.jsonl" in json.loads(shown.stdout)["passed_over"]
+    assert "surrogate" not in CliRunner().invoke(app, ["inspect", str(project.drop)]).output
+    (project.drop / r"Gr\xf6\xdfe.jsonl").write_bytes(content)
+    done = run("curate", project, sources=[{"files": ["*"]}])
+    assert done.exit_code == 1
+    assert r"have a file 'Gr\\xf6\\xdfe.jsonl', which differs in where it lies" in done.output
+
+
 def quarantined(project: Project) -> dict[str, str]:
     """Of each file that is not opened, why."""
     [path] = (project.folder / "store").glob("datasets/*/*/quarantine.parquet")
@@ -325,6 +363,16 @@ def test_no_secret_of_a_url_is_written_down(
     done.append(run("curate", project, "--debug", sources=[{"files": url}]))
     assert SECRET not in "".join(each.output for each in done)
     assert SECRET.encode() not in written(project)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_prefect_is_told_no_secret_of_a_drop(project: Project, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+    monkeypatch.setattr("flows.server.prefect_api", lambda _: pytest.fail("what a flow is called with is kept"))
+    done = run("run", project, "--debug", "--drop", form.format(secret=SECRET, server="127.0.0.1:9"))
+    assert done.exit_code == 1
+    assert "Prefect keeps in its database what a flow is called with" in done.output
+    assert "AWS_ACCESS_KEY_ID" in done.output
+    assert SECRET not in done.output
 
 
 @pytest.mark.parametrize("key", ["drop", "files", "dataset", "lookups", "references", "model"])

@@ -121,6 +121,17 @@ def test_code_of_another_repository_is_not_run_either(folder: Path, ran: Path, t
     assert not ran.exists()
 
 
+def test_an_adapter_in_a_models_folder_is_not_loaded_with_it(folder: Path, tmp_path: Path) -> None:
+    """As transformers would: its weights, and whatever its configuration makes peft import."""
+    change(folder / "adapter_config.json", peft_type="LORA", base_model_name_or_path="nobody/nothing")
+    with pytest.raises(AssayError) as error:
+        prepare(str(folder), tmp_path)
+    assert str(error.value) == (
+        f"{folder}: an adapter lies in the model's folder: {folder / 'adapter_config.json'}.\n"
+        "Move it out of there, or save the model with it merged: merge_and_unload()."
+    )
+
+
 def test_no_kernel_is_fetched(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fetch(*arguments: Any, **named: Any) -> None:
         raise AssertionError(arguments)
@@ -243,6 +254,27 @@ def test_configurations_that_are_none(folder: Path, tmp_path: Path, values: dict
         load_model(prepare(str(folder), tmp_path), "none")
     assert str(folder) in error.value.message
     assert error.value.remedy
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"num_hidden_layers": 10**9},
+        {"num_hidden_layers": 1e300},
+        {"model_type": "gpt2", "n_layer": 10**9},
+        {"model_type": "qwen2", "num_hidden_layers": 10**12},
+        {"model_type": "mixtral", "num_local_experts": 10**9},
+        {"text_config": {"num_hidden_layers": 10**9}},
+        {"depths": [2, 10**9]},
+    ],
+)
+def test_no_model_is_built_of_more_parts_than_one_can_have(
+    folder: Path, tmp_path: Path, values: dict[str, Any]
+) -> None:
+    change(folder / "config.json", **values)
+    with pytest.raises(AssayError, match=r"config\.json: \w+ is [\d,.e+]+, more than 10,000") as error:
+        prepare(str(folder), tmp_path)
+    assert str(folder) in error.value.message
 
 
 @pytest.mark.parametrize("values", [{"quantization_config": {"quant_method": "evil"}}, {"torch_dtype": "os.system"}])

@@ -19,6 +19,7 @@ from curate.read.python_value import python_value
         ("['\\ud800']", "lone surrogate"),
         ("'" + "x" * (1 << 20) + "'", "longer than 1 Mi characters"),
         ("{1: b'x'}", "a bytes"),
+        ("['\\n', b'x']", "a bytes"),
     ],
 )
 def test_hostile_literals_are_refused(text: str, words: str) -> None:
@@ -28,4 +29,5 @@ def test_hostile_literals_are_refused(text: str, words: str) -> None:
 
 def test_literals_are_as_json_has_them() -> None:
     assert python_value(" {'a': (1, None, True), 2: ['x', 1.5]} ") == {"a": [1, None, True], "2": ["x", 1.5]}
+    assert python_value(r"{b'a': '\n', (1,): 2}") == {"b'a'": "\n", "(1,)": 2}
     assert python_value("0x" + "f" * 3000) == 16**3000 - 1
