@@ -36,7 +36,7 @@ from train.base_model import BaseTokenizer, prepare
 from train.examples import Row, read_split, select
 from train.manifest import AdapterManifest, BaseParent, DatasetParent, Loss
 
-VERSION = 5
+VERSION = 6
 """Of the method; a scorecard of another one is not taken for the same."""
 COLUMNS = ("id", "label", "cluster", "tokens", "messages", "target")
 """Of a split, that systems are asked, shown and judged by."""
@@ -67,7 +67,7 @@ def evaluate(
     manifest = DatasetManifest.read(version)
     trained = None if adapter is None else AdapterManifest.read(adapter)
     contract = Contract.load(recipe.contract)
-    asking = systems_of(recipe, contract.target_schema is not None, trained)
+    asking = systems_of(recipe, contract.target_schema is not None, trained, manifest.version)
     template = ChatTemplate(recipe.render.chat)
     model = prepare(recipe.fit.model, store.cache, progress) if needs(asking, *HERE) else None
     base = model or BaseTokenizer.of(recipe.fit.model, store.cache)
@@ -96,8 +96,9 @@ def evaluate(
     rows = _rows(version, [*COLUMNS, *sliced], settings)
     renderer = Renderer(template, *load_tokenizer(base.folder), recipe.render.answers, recipe.render.reasoning)
     judge = None if contract.target_schema is None else Judge(contract.target_schema, settings.fields)
+    weights = manifest.recipe.get("balance", {}).get("weights", {})
     answers = Asking(
-        rows, train, recipe, renderer, judge, contract.target_schema, model, adapter, store.cache, progress
+        rows, train, weights, recipe, renderer, judge, contract.target_schema, model, adapter, store.cache, progress
     ).answers(asking)
     scored = _score(rows, answers, pairs(asking), renderer, judge, settings, _slices(rows, train, sliced))
     folder = _publish(scored, inputs, trained.loss if trained else None, recipe.name, store)

@@ -14,7 +14,7 @@ from curate.hashing import digest
 from curate.store import MANIFEST, SUMS, damaged, read_manifest, verified
 
 CARD = "scorecard.json"
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Of scorecard.json; scorecard.schema.json, beside this module, describes it."""
 
 WholeMeasure = Literal[

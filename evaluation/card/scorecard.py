@@ -4,7 +4,7 @@ import gc
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Any, cast
 
@@ -157,6 +157,8 @@ def judged(
             judgement = judge(each.text, right, each.truncated)
         else:
             judgement = judge.judge(form_of(each.text, each.truncated), right)
+        if each.refused and not judgement.extracts:
+            judgement = replace(judgement, form="refusal", flags=judgement.flags | {"refusal"})
         answers.append(Answer(each, judgement, judgement.whole_match))
     return answers
 

@@ -20,7 +20,7 @@ from evaluation.card.manifest import ScorecardManifest
 from evaluation.evaluate import adapter_for, evaluate
 from evaluation.judge.answer import Generated
 from evaluation.settings import Endpoint, EvaluationSettings, FullRecipe, SystemSettings
-from tests.tiny import recipe_for
+from tests.tiny import ANSWERS, NOTICES, recipe_for
 from train.adapter import merge
 from train.base_model import load_model, prepare
 
@@ -39,9 +39,12 @@ def recipe(model_folder_64: Path) -> FullRecipe:
     return recipe_for(model_folder_64, rows=24, epochs=4, learning_rate=0.02, quantization="nf4")
 
 
+BASELINES = ("majority", "tfidf", "nearest", "nearest_own")
 ALL: dict[str, Any] = {
     "majority": {"model": "majority"},
     "tfidf": {"model": "tfidf"},
+    "nearest": {"model": "nearest"},
+    "nearest_own": {"model": "nearest", "rows": "own"},
     "quantised": {"model": "merged", "quantization": "nf4"},
     "base": {"model": "base"},
     "base_full": {"model": "base", "quantization": "none"},
@@ -80,12 +83,12 @@ def test_all_systems_in_one_run(all_scored: tuple[Path, list[Any]]) -> None:
     for name, system in card["systems"].items():
         relaxed = system["settings"].pop("relaxed", None)
         assert (relaxed == []) == ALL[name].get("constrained", False), "all of this schema is held to"
-        assert system["settings"] == {"shots": 0, "choose": "fixed", "constrained": False} | ALL[name] | {
+        assert system["settings"] == {"shots": 0, "choose": "fixed", "rows": "all", "constrained": False} | ALL[name] | {
             "quantization": ALL[name].get("quantization", "none" if name == "merged" else "nf4")
-            if name not in ("majority", "tfidf")
+            if name not in BASELINES
             else None
         }
-        here = name not in ("majority", "tfidf")
+        here = name not in BASELINES
         assert (system["tokens_in"] > 0) == (system["tokens_per_second"] is not None) == here
         assert ("calibration" in system) == here
         assert system["cost"] is None
@@ -108,7 +111,7 @@ def test_predictions_tell_shots_and_costs(all_scored: tuple[Path, list[Any]], ve
     assert len({tuple(each) for each in shown["retrieved"]}) > 1
     assert {each for name in ALL for ids in shown[name] for each in ids} <= known
     for row in rows:
-        baseline = row["system"] in ("majority", "tfidf")
+        baseline = row["system"] in BASELINES
         assert (row["tokens_in"] == 0) == (row["logprob"] is None) == baseline
         assert row["logprob"] is None or row["logprob"] <= 0
 
@@ -251,6 +254,7 @@ def test_pairs() -> None:
     found = pairs(systems_of_all := named(**ALL, base_constrained={"model": "base", "constrained": True}))
     assert found[: len(systems_of_all) - 1] == [("tuned", name) for name in systems_of_all if name != "tuned"]
     assert found[len(systems_of_all) - 1 :] == [
+        ("nearest_own", "nearest"),
         ("few_shot", "base"),
         ("retrieved", "few_shot"),
         ("base_constrained", "base"),
@@ -265,11 +269,16 @@ def test_pairs() -> None:
     assert pairs(named(a={"model": "base"})) == []
 
 
-TRAINED = SimpleNamespace(inputs=SimpleNamespace(settings={"quantization": "nf4"}))
+TRAINED = SimpleNamespace(
+    inputs=SimpleNamespace(settings={"quantization": "nf4"}, dataset=SimpleNamespace(version="0123"))
+)
 
 
 def test_default_systems(recipe: FullRecipe) -> None:
-    assert list(systems_of(recipe, True, TRAINED)) == ["majority", "base", "tuned"]
+    default = ["majority", "nearest", "nearest_own", "base", "tuned"]
+    assert list(systems_of(recipe, True, TRAINED, "0123")) == default
+    assert list(systems_of(recipe, True, TRAINED, "4567")) == [name for name in default if name != "nearest_own"]
+    assert list(systems_of(recipe, True, None, "0123")) == ["majority", "nearest", "base"]
     assert list(systems_of(recipe, False, None)) == ["base"]
     plain = recipe.model_copy(update={"training": recipe.training.model_copy(update={"quantization": "none"})})
     assert systems_of(plain, True, TRAINED)["base"].quantization == "nf4", "as the adapter was trained"
@@ -302,7 +311,7 @@ def test_a_gate_that_names_no_system(recipe: FullRecipe) -> None:
     assert list(systems_of(asking(recipe, few, gate=[rule]), True, TRAINED)) == ["tuned", "few_shot"]
     with pytest.raises(AssayError, match="no system 'tuned'"):
         systems_of(asking(recipe, {"base": {"model": "base"}}, gate=["schema_valid >= 0.5"]), True, TRAINED)
-    assert list(systems_of(asking(recipe, {}, gate=[rule]), True, None)) == ["majority", "base"], (
+    assert list(systems_of(asking(recipe, {}, gate=[rule]), True, None)) == ["majority", "nearest", "base"], (
         "nothing is held to it"
     )
 
@@ -328,6 +337,8 @@ def test_more_shots_than_rows(store: Store, version: Path, recipe: FullRecipe) -
         ({"model": "majority", "shots": 2}, "majority takes no shots"),
         ({"model": SERVER.model_dump(), "quantization": "nf4"}, "an endpoint's weights are not here"),
         ({"model": "base", "choose": "nearest"}, "say how many"),
+        ({"model": "nearest", "shots": 1}, "nearest takes no shots"),
+        ({"model": "adapter", "rows": "own"}, "this one is given no rows"),
     ],
 )
 def test_settings_that_mean_nothing(system: dict[str, Any], message: str) -> None:
