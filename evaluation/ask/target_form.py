@@ -111,7 +111,14 @@ class _Seen:
         self._visit("", self.root, value, spelled, "")
 
     def _visit(
-        self, at: str, node: Any, value: Any, spelled: Any, path: str, within: frozenset[str] = frozenset(), own: bool = True
+        self,
+        at: str,
+        node: Any,
+        value: Any,
+        spelled: Any,
+        path: str,
+        within: frozenset[str] = frozenset(),
+        own: bool = True,
     ) -> None:
         """One value at one place; `own`: whether no other schema of the same value says the order of its keys."""
         if not isinstance(node, dict) or at in within:

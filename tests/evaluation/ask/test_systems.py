@@ -83,7 +83,9 @@ def test_all_systems_in_one_run(all_scored: tuple[Path, list[Any]]) -> None:
     for name, system in card["systems"].items():
         relaxed = system["settings"].pop("relaxed", None)
         assert (relaxed == []) == ALL[name].get("constrained", False), "all of this schema is held to"
-        assert system["settings"] == {"shots": 0, "choose": "fixed", "rows": "all", "constrained": False} | ALL[name] | {
+        assert system["settings"] == {"shots": 0, "choose": "fixed", "rows": "all", "constrained": False} | ALL[
+            name
+        ] | {
             "quantization": ALL[name].get("quantization", "none" if name == "merged" else "nf4")
             if name not in BASELINES
             else None
