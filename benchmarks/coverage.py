@@ -4,8 +4,8 @@
 
 A system is right with one probability (`even`), or more often on frequent labels (`by frequency`), and where it is not,
 it gives another label, the frequent ones more often; `majority` gives but the most frequent one. For each kind of
-system, its accuracy and number of rows, samples are drawn, and of each the interval that a scorecard would tell. The truth
-is macro F1 of endless rows, over the labels that the sample expects: what the number is said to be.
+system, its accuracy and number of rows, samples are drawn, and of each the interval that a scorecard would tell. The
+truth is macro F1 of endless rows, over the labels that the sample expects: what the number is said to be.
 """
 
 import json
@@ -32,9 +32,9 @@ def confusion(kind: str, accuracy: float) -> Floats:
     """The share of rows in each cell [expected, given] of a system: shape (labels, labels)."""
     right = np.full(len(SHARES), accuracy)
     if kind == "by frequency":
+        right = right + 0.12 * (np.log(SHARES) - SHARES @ np.log(SHARES))
         for _ in range(50):  # until the bounds no longer move the mean
-            right = right + accuracy - right @ SHARES
-            right = np.clip(right + (0.12 * (np.log(SHARES) - SHARES @ np.log(SHARES)) if _ == 0 else 0), 0.03, 0.98)
+            right = np.clip(right + accuracy - right @ SHARES, 0.03, 0.98)
     cells = np.zeros((len(SHARES), len(SHARES)))
     for label, hit in enumerate(right):
         others = np.where(np.arange(len(SHARES)) == label, 0, SHARES)
@@ -78,7 +78,9 @@ def main() -> None:
                 print(f"| {kind} | {accuracy:.1f} | {size} | {told} |", flush=True)
                 table.append({"kind": kind, "accuracy": accuracy, "rows": size} | found)
     seconds = round(time.perf_counter() - began, 1)
-    print(json.dumps({"name": "coverage", "input": {"samples": samples}, "seconds": {"assay": [seconds]}, "table": table}))
+    print(
+        json.dumps({"name": "coverage", "input": {"samples": samples}, "seconds": {"assay": [seconds]}, "table": table})
+    )
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from evaluation.card.side_by_side import Questions, question
 from evaluation.card.slices import Names, slices_of
 from evaluation.card.statistics import Rows
 from evaluation.judge import ljp_criminal
+from evaluation.judge.accepted import Accepted
 from evaluation.judge.answer import Answer
 from evaluation.judge.structured import Judge
 from evaluation.settings import EvaluationSettings, FullRecipe
@@ -93,7 +94,8 @@ def evaluate(
 
     train = read_split(version, "train", COLUMNS)
     sliced = [name for name in ("language", "source") if name in pq.read_schema(version / "test.parquet").names]
-    rows = _rows(version, [*COLUMNS, *sliced], settings)
+    asks_meta = settings.accepted is not None or settings.optional is not None
+    rows = _rows(version, [*COLUMNS, *sliced, *(["meta"] if asks_meta else [])], settings)
     renderer = Renderer(template, *load_tokenizer(base.folder), recipe.render.answers, recipe.render.reasoning)
     judge = None if contract.target_schema is None else Judge(contract.target_schema, settings.fields)
     weights = manifest.recipe.get("balance", {}).get("weights", {})
@@ -144,7 +146,12 @@ def _score(
         expected = [row["target"] for row in rows]
         right_answers = [json.loads(right) for right in expected]
         test_rows = TestRows.of(together, judge, right_answers, slices)
-        systems = {name: judged(its.generated, right_answers, judge) for name, its in answers.items()}
+        accepted = None
+        if settings.accepted is not None or settings.optional is not None:
+            accepted = [_accepted(row, judge, settings) for row in rows]
+        systems = {
+            name: judged(its.generated, right_answers, judge, accepted=accepted) for name, its in answers.items()
+        }
         if settings.scorer == "ljp_criminal":
             official = {
                 name: ljp_criminal.score([each.text for each in its.generated], expected)
@@ -162,6 +169,12 @@ def _score(
         predictions(ids, groups, prompts, expected, systems, test_rows, shots),
         systems,
     )
+
+
+def _accepted(row: Row, judge: Judge, settings: EvaluationSettings) -> Accepted:
+    meta = dict(row["meta"] or ())
+    values, optional = (key and meta.get(key) for key in (settings.accepted, settings.optional))
+    return Accepted.of(values, optional, judge.fields, f"Row {row['id']}")
 
 
 def _publish(scored: Scored, inputs: Mapping[str, Any], loss: Loss | None, name: str, store: Store) -> Path:

@@ -125,8 +125,8 @@ class SystemSettings(Settings):
     )
     rows: Literal["all", "own"] = Field(
         "all",
-        description="What a baseline learns from, and shots are chosen from: the train split, or of it only the adapter's "
-        "own rows (without an adapter those that `training` chooses).",
+        description="What a baseline learns from, and shots are chosen from: the train split, or of it only the "
+        "adapter's own rows (without an adapter those that `training` chooses).",
     )
     constrained: bool = Field(False, description="Only tokens that the answer's JSON Schema allows are generated.")
     quantization: Literal["nf4", "none"] | None = Field(
@@ -157,10 +157,17 @@ class EvaluationSettings(Settings):
     seed: int = Field(0, description="Of the choice of rows and shots, and of resamples.")
     systems: dict[Name, SystemSettings] = Field(
         {},
-        description="Who is asked; by default the majority class, the nearest row's answer (of all rows, and of the adapter's own), "
-        "the base model and the adapter (`tuned`).",
+        description="Who is asked; by default the majority class, the nearest row's answer (of all rows, and of the "
+        "adapter's own), the base model and the adapter (`tuned`).",
     )
     fields: dict[str, FieldRule] = Field({}, description="By path: how a field of the answer is compared.")
+    accepted: str | None = Field(
+        None,
+        description="Key of `meta` that holds, as JSON, what is right beside a row's target: by path a list of values.",
+    )
+    optional: str | None = Field(
+        None, description="Key of `meta` that holds, as JSON, the paths of what an answer may leave out: a list."
+    )
     resamples: int = Field(2000, ge=100, description="Resamples of a bootstrap interval or a randomisation test.")
     scorer: Literal["ljp_criminal"] | None = Field(None, description="A data set's official scorer, beside ours.")
     gate: list[Annotated[str, AfterValidator(_gate_rule)]] = Field(

@@ -22,10 +22,6 @@ MOST = 1 << 31
 """More tokens than an answer can have."""
 
 
-SAID = {"text": "text", "output_text": "text", "refusal": "refusal"}
-"""The kinds of a message's parts that are said, and where."""
-
-
 class NotTaken(Exception):
     """A reply that is not read to its end; says why."""
 
@@ -73,7 +69,8 @@ class Reply:
         body = json.loads(self.body)
         choice = body["choices"][0]
         message = choice["message"]
-        content, refusal = _said(message.get("content")), message.get("refusal") or ""
+        content, declined = _said(message.get("content"))
+        refusal = message.get("refusal") or declined
         if not isinstance(refusal, str):
             raise TypeError
         calls = [_call(call) for call in message.get("tool_calls") or ()]
@@ -138,17 +135,18 @@ class Reply:
             return 0.0
 
 
-def _said(content: Any) -> str:
-    """A message's content: text, or parts, of which those of SAID are said (others are thoughts, or no text).
+def _said(content: Any) -> tuple[str, str]:
+    """A message's content, and its refusal: text, or parts of these kinds (others are thoughts, or no text).
 
     Raises:
         LookupError, TypeError: it is neither.
     """
     if isinstance(content, list):
-        content = "".join(part[SAID[part["type"]]] for part in content if part["type"] in SAID)
+        text = "".join(part["text"] for part in content if part["type"] in ("text", "output_text"))
+        return text, "".join(part["refusal"] for part in content if part["type"] == "refusal")
     if not isinstance(content or "", str):
         raise TypeError
-    return content or ""
+    return content or "", ""
 
 
 def _call(call: Mapping[str, Any]) -> tuple[str, str]:

@@ -128,8 +128,8 @@ def pairs(systems: Systems) -> list[tuple[str, str]]:
 
     The subject with each other system: `tuned`, or without one `base`, or else the first that is no baseline. And each
     other system with the one it is a change of, if that is there too: without the constraint; else with shots that are
-    the same for every row; else without shots; else with weights that are not quantised; else with all rows of the train
-    split to learn from.
+    the same for every row; else without shots; else with weights that are not quantised; else with all rows to learn
+    from.
     """
     subjects = [TUNED, BASE, *(name for name, each in systems.items() if each.model not in BASELINES), *systems]
     subject = next(name for name in subjects if name in systems)
@@ -378,7 +378,7 @@ class Asking:
             model,
             [conversation(row, shown) for row, shown in zip(self.rows, shots, strict=True)],
             max_new_tokens=self.recipe.evaluation.max_new_tokens,
-            schema=form and form.schema,
+            schema=None if form is None else form.schema,
             title=(self.schema or {}).get("title"),
             cache=self.cache,
             progress=self.progress,

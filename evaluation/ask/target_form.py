@@ -1,9 +1,9 @@
 """The form of targets: the order of their keys, the spelling of their numbers and strings, what stands between them.
 
-A grammar of a JSON Schema writes keys in the schema's order and each value in few spellings. A model is trained to write
-targets, and held to another order it is wrong from the first key on. So the schema is written in the targets' order and
-made wider where a target spells a value as the grammar could not. It allows the same objects as before but for what
-`TargetForm.widened` names.
+A grammar of a JSON Schema writes keys in the schema's order and each value in few spellings. A model is trained to
+write targets, and held to another order it is wrong from the first key on. So the schema is written in the targets'
+order and made wider where a target spells a value as the grammar could not. It allows the same objects as before but
+for what `TargetForm.widened` names.
 """
 
 import json
@@ -48,7 +48,7 @@ class TargetForm:
     """How targets are written, and the schema so written."""
 
     schema: Mapping[str, Any]
-    """Its `properties` in the order of targets' keys; of the conditions and references beside them nothing is changed."""
+    """Its `properties` in the order of targets' keys; nothing else is changed."""
     grammar_schema: Mapping[str, Any]
     """That with all orders said, also those that `properties` cannot say, and made wider for spellings."""
     options: "JsonCompileOptions"
@@ -97,7 +97,7 @@ class _Seen:
     """
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
-        self.root = schema
+        self.root = dict(schema)
         self.keys: dict[str, Counter[tuple[str, ...]]] = {}
         """By place of an object's schema: how often keys stand in which order."""
         self.spelled: dict[str, set[str]] = {}
@@ -143,7 +143,8 @@ class _Seen:
                 for place, schema in _property(at, node, name):
                     self._visit(place, schema, inner, spelled[name], f"{path}/{name}")
         elif isinstance(value, list):
-            first = node.get("prefixItems") if isinstance(node.get("prefixItems"), list) else []
+            named = node.get("prefixItems")
+            first = named if isinstance(named, list) else []
             for number, inner in enumerate(value):
                 place = f"{at}/prefixItems/{number}" if number < len(first) else f"{at}/items"
                 schema = first[number] if number < len(first) else node.get("items")

@@ -20,7 +20,7 @@ from evaluation.card.manifest import ScorecardManifest
 from evaluation.evaluate import adapter_for, evaluate
 from evaluation.judge.answer import Generated
 from evaluation.settings import Endpoint, EvaluationSettings, FullRecipe, SystemSettings
-from tests.tiny import ANSWERS, NOTICES, recipe_for
+from tests.tiny import recipe_for
 from train.adapter import merge
 from train.base_model import load_model, prepare
 
