@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from functools import cached_property
-from os.path import commonprefix
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -72,10 +71,8 @@ class Shots:
     def _template(self) -> tuple[str, str]:
         """What all rows begin with, and what they end with, in whole lines."""
         texts = [asked(row) for row in self.rows]
-        begin = "".join(commonprefix(texts).rpartition("\n")[:2])
-        ends = [text[len(begin) :][::-1] for text in texts]
-        end = "".join(commonprefix(ends).rpartition("\n")[:2])[::-1]
-        return begin, end
+        begin = _common_lines(texts)
+        return begin, _common_lines([text[len(begin) :][::-1] for text in texts])[::-1]
 
     @cached_property
     def _index(self) -> "BM25 | None":
@@ -88,6 +85,15 @@ class Shots:
         index = BM25()
         index.index(documents, show_progress=False)
         return index
+
+
+def _common_lines(texts: Sequence[str]) -> str:
+    """The lines that all texts begin with: those that the first and the last of them, sorted, begin with."""
+    first, last = min(texts, default=""), max(texts, default="")
+    same = next(
+        (place for place, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first)
+    )
+    return first[: first.rfind("\n", 0, same) + 1]
 
 
 def conversation(row: Row, shots: Sequence[Row]) -> list[Message]:

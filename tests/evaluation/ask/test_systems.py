@@ -12,17 +12,20 @@ import pytest
 
 import evaluation.ask.endpoint
 from curate.errors import AssayError
+from curate.rows.renderer import Renderer
 from curate.store import Store
 from evaluation.ask import systems as module
-from evaluation.ask.systems import pairs, systems_of
+from evaluation.ask.systems import Asking, pairs, systems_of
 from evaluation.card.format import schema
 from evaluation.card.manifest import ScorecardManifest
 from evaluation.evaluate import adapter_for, evaluate
 from evaluation.judge.answer import Generated
+from evaluation.judge.structured import Judge
 from evaluation.settings import Endpoint, EvaluationSettings, FullRecipe, SystemSettings
-from tests.tiny import recipe_for
+from tests.tiny import recipe_for, renderer_of, write_version
 from train.adapter import merge
 from train.base_model import load_model, prepare
+from train.examples import select
 
 SERVER = Endpoint(url="http://127.0.0.1:9/v1", model="big", price={"input": 2, "output": 8})
 
@@ -40,6 +43,13 @@ def recipe(model_folder_64: Path) -> FullRecipe:
 
 
 BASELINES = ("majority", "tfidf", "nearest", "nearest_own")
+
+
+@pytest.fixture(scope="module")
+def renderer(model_folder_64: Path) -> Renderer:
+    return renderer_of(model_folder_64)
+
+
 ALL: dict[str, Any] = {
     "majority": {"model": "majority"},
     "tfidf": {"model": "tfidf"},
@@ -246,6 +256,68 @@ def test_answers_that_have_rotted_are_told_and_asked_for_again(
     assert {f"{kept.parent} is damaged ({why}): made anew", "ask base"} <= set(told)
     found = json.loads(kept.read_bytes())
     assert [each["text"] for each in found["answers"]] == [each["text"] for each in whole["answers"]]
+
+
+def test_the_nearest_row_s_answer_is_copied(
+    all_scored: tuple[Path, list[Any]], version: Path, recipe: FullRecipe
+) -> None:
+    """Of the train split, or of the rows that the adapter learned; predictions tell which row it was."""
+    train = {row["id"]: row for row in pq.read_table(version / "train.parquet").to_pylist()}
+    own = {row["id"] for row in select(train.values(), recipe.training.rows, recipe.training.max_tokens, 0)}
+    for row in pq.read_table(all_scored[0] / "predictions.parquet").to_pylist():
+        if row["system"] in ("nearest", "nearest_own"):
+            [near] = row["shots"]
+            assert row["output"] == train[near]["target"]
+            assert row["system"] == "nearest" or near in own
+
+
+def test_own_rows_are_those_the_adapter_was_trained_on(
+    store: Store, version: Path, recipe: FullRecipe, adapter: Path, tmp_path: Path
+) -> None:
+    few = asking(recipe, {"own": {"model": "nearest", "rows": "own"}})
+    few = few.model_copy(update={"training": recipe.training.model_copy(update={"rows": 2})})
+    folder = evaluate(version, None, few, store)
+    shown = pq.read_table(folder / "predictions.parquet")["shots"].to_pylist()
+    assert len({row for rows in shown for row in rows}) <= 2, "without an adapter those that training would choose"
+    other = write_version(store, Path(recipe.fit.model), rows=64)
+    with pytest.raises(AssayError, match=r"rows: own: adapter tiny/.* was trained on rows of tiny/") as error:
+        evaluate(other, adapter, asking(recipe, {"own": {"model": "nearest", "rows": "own"}}), store)
+    assert "baselines on all rows" in error.value.remedy
+
+
+def test_right_answers_that_cannot_be_given_are_told(
+    version: Path, recipe: FullRecipe, tmp_path: Path, renderer: Renderer
+) -> None:
+    """The schema's order is no matter, a spelling that no grammar has is: its row, place and reason are told."""
+    rows = pq.read_table(version / "test.parquet").to_pylist()
+    odd = json.dumps(json.loads(rows[0]["target"])).replace("/", "\\/").replace('"notice"', '"not\\u0069ce"')
+    odd = odd.replace('"tag"', '"t\\u0061g"').replace('"text"', '"t\\u0065xt"')
+    rows[0] |= {"target": odd, "messages": [rows[0]["messages"][0], {"role": "assistant", "content": odd}]}
+    told: list[tuple[str, int]] = []
+    packaged = json.loads((Path(str(files("data_contracts"))) / recipe.contract / "target.schema.json").read_bytes())
+    turned = packaged | {"properties": dict(reversed(packaged["properties"].items()))}
+    asked = Asking(
+        rows,
+        pq.read_table(version / "train.parquet").to_pylist(),
+        {},
+        recipe,
+        renderer,
+        Judge(turned),
+        turned,
+        None,
+        None,
+        tmp_path,
+        lambda what, done, total, unit: told.append((what, done)),
+    )
+    found = asked._told(SystemSettings(model="base", constrained=True))
+    assert found["reordered"] == ["/"]
+    assert found["unsayable"]["test"]["rows"] == 1
+    [first] = found["unsayable"]["test"]["first"]
+    assert (first["row"], first["at"]) == (rows[0]["id"], "/kind")
+    assert "cannot be said, or not so spelled" in first["why"]
+    assert told == [
+        (f"constrained: right answers that cannot be given (row {first['row']} at /kind: {first['why']})", 1)
+    ]
 
 
 def named(**systems: Any) -> dict[str, SystemSettings]:
