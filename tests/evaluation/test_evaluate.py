@@ -51,7 +51,7 @@ def test_scorecard_json(scored: Path) -> None:
 def test_predictions(scored: Path) -> None:
     rows = pq.read_table(scored / "predictions.parquet").to_pylist()
     card = json.loads((scored / "scorecard.json").read_bytes())
-    assert len(rows) == 3 * 8
+    assert len(rows) == 5 * 8
     tuned = [row for row in rows if row["system"] == "tuned"]
     assert sum(row["schema_valid"] for row in tuned) == card["systems"]["tuned"]["schema_valid"]["count"]
     assert (
@@ -89,7 +89,7 @@ def test_answers_are_not_asked_for_twice(store: Store, version: Path, recipe: Fu
     assert told == []
     card = json.loads((alone / "scorecard.json").read_bytes())
     assert list(card["systems"]) == ["majority", "nearest", "base"]
-    assert {(each["a"], each["b"]) for each in card["comparisons"]} == {("base", "majority")}
+    assert {(each["a"], each["b"]) for each in card["comparisons"]} == {("base", "majority"), ("base", "nearest")}
     assert card["systems"]["base"] == json.loads((scored / "scorecard.json").read_bytes())["systems"]["base"]
 
 
