@@ -130,8 +130,8 @@ def test_the_interval_of_macro_f1_holds_the_truth() -> None:
 
 def test_the_ends_hold_the_value_where_all_rows_agree() -> None:
     wanted = np.array([0, 0, 0, 1])
-    for given, value in ((wanted, 1.0), (1 - wanted, 0.0)):
-        found = scores(Labels(("a", "b"), wanted), given, Rows(None, 4, 500), ())["macro_f1"]
+    for said, value in ((wanted, 1.0), (1 - wanted, 0.0)):
+        found = scores(Labels(("a", "b"), wanted), said, Rows(None, 4, 500), ())["macro_f1"]
         assert found["value"] == value
         assert (found["low"] if value else found["high"]) not in (0.0, 1.0)
         assert (found["high"] if value else found["low"]) == value
