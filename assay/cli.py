@@ -288,7 +288,7 @@ def evaluate(
 ) -> Result:
     """Ask the recipe's systems the rows of the test split and score them; or score replies from files.
 
-    By default the majority class, the untuned model and, where there is one, the adapter.
+    By default the majority class, the nearest row's answer, the untuned model and, where there is one, the adapter.
 
     Exit status 1 says that the recipe's gate is not passed."""
     if from_file:

@@ -79,7 +79,7 @@ def test_a_result_is_one_document(command: str, finished: Finished, tmp_path: Pa
         ) and document["scorecard"]["version"] == finished.scorecard.id,
         "curate": lambda: document["version"] == version and document["counts"]["in"] == 240,
         "train": lambda: document["version"] == finished.adapter.id and document["dataset"] == f"demo/{version}",
-        "evaluate": lambda: document["systems"].keys() == {"majority", "base", "tuned"} and document["rows"] == 6,
+        "evaluate": lambda: len(document["systems"]) == 5 and document["rows"] == 6,
         "compare": lambda: document["a"]["system"] == "tuned" and document["b"]["system"] == "base",
         "inspect": lambda: document["groups"][0]["files"] == ["rows.jsonl"] and len(document["written"]) >= 3,
         "preview": lambda: any(row["pieces"] for row in document["rows"]),

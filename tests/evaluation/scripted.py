@@ -38,7 +38,7 @@ def reply(body: Any, status: int = 200, **headers: str) -> Reply:
     return status, {name.replace("_", "-"): value for name, value in headers.items()}, raw
 
 
-def completion(text: str | None, finish_reason: str = "stop", **message: Any) -> dict[str, Any]:
+def completion(text: Any, finish_reason: str = "stop", **message: Any) -> dict[str, Any]:
     said = {"role": "assistant", "content": text} | message
     return {
         "choices": [{"index": 0, "message": said, "finish_reason": finish_reason}],
