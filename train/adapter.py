@@ -3,7 +3,6 @@
 import contextlib
 import io
 import json
-import shutil
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,11 +11,12 @@ from curate.cache import cache_folder, keyed_folder, sound
 from curate.errors import AssayError
 from curate.hashing import digest
 from curate.progress import Progress, silent
-from curate.rows.renderer import TOKENIZER_FILES, ChatTemplate
+from curate.rows.renderer import ChatTemplate, Renderer, load_tokenizer
 from curate.stage import installed
 from curate.store import verified
 from train.base_model import BaseModel, BaseTokenizer, Quantization, load_model, model_of, quiet
 from train.manifest import AdapterManifest
+from train.serving import TEMPLATE, write_chat
 
 if TYPE_CHECKING:
     from peft import LoraConfig, PeftModel
@@ -28,7 +28,7 @@ PARENTS = {
 }
 
 
-MERGED = 1
+MERGED = 3
 """Of the way an adapter is merged."""
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 TRAINED = ("r", "lora_alpha", "lora_dropout", "target_modules", "task_type")
@@ -107,6 +107,27 @@ def load(
     return model.eval()
 
 
+def template_of(folder: Path) -> ChatTemplate:
+    """The chat template that an adapter was trained with.
+
+    Raises:
+        AssayError: it is not among the adapter's files, or not as it was published.
+    """
+    manifest = AdapterManifest.read(folder)
+    if TEMPLATE not in manifest.files:
+        raise AssayError(
+            f"{folder}: no {TEMPLATE}: it was published before adapters held their tokenizer and chat template.",
+            remedy="Train the adapter again.",
+        )
+    return ChatTemplate(f"of {manifest.name}/{manifest.version}", verified(folder, TEMPLATE).read_bytes().decode())
+
+
+def renderer_of(folder: Path, base: BaseTokenizer, template: ChatTemplate) -> Renderer:
+    """What renders rows for an adapter as it was trained."""
+    inputs = AdapterManifest.read(folder).inputs
+    return Renderer(template, *load_tokenizer(base.folder), inputs.answers or "last", inputs.reasoning or "train")
+
+
 def _configuration(folder: Path) -> "LoraConfig":
     """An adapter's configuration: what training sets, and no more. Others of peft's keys import modules or read files.
 
@@ -165,5 +186,4 @@ def _merge(adapter: Path, base: BaseModel, template: ChatTemplate, folder: Path)
     # Saving draws a bar that no setting of transformers hides.
     with quiet(), contextlib.redirect_stderr(io.StringIO()):
         load(adapter, base, template, "none").merge_and_unload(safe_merge=True).save_pretrained(folder)
-    for name in TOKENIZER_FILES:
-        shutil.copyfile(base.folder / name, folder / name)
+    write_chat(folder, base, renderer_of(adapter, base, template))
