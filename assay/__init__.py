@@ -20,6 +20,8 @@ if TYPE_CHECKING:
         evaluate,
         inspect,
         load,
+        merge,
+        parity,
         preview,
         rebuild_index,
         run,
@@ -30,7 +32,18 @@ if TYPE_CHECKING:
     )
     from assay.inspection import Inspection
     from assay.previews import Previews
-    from assay.results import Adapter, Assayed, Checks, Comparison, IndexState, Scorecard, Scorecards, Version
+    from assay.results import (
+        Adapter,
+        Assayed,
+        Checks,
+        Comparison,
+        IndexState,
+        Merged,
+        Parities,
+        Scorecard,
+        Scorecards,
+        Version,
+    )
     from assay.stage_list import RecipeSchema, Stages
     from assay.whole_store import StoreState
     from curate.errors import AssayError
@@ -43,6 +56,8 @@ __all__ = [
     "Comparison",
     "IndexState",
     "Inspection",
+    "Merged",
+    "Parities",
     "Previews",
     "RecipeSchema",
     "Scorecard",
@@ -60,6 +75,8 @@ __all__ = [
     "evaluate",
     "inspect",
     "load",
+    "merge",
+    "parity",
     "preview",
     "rebuild_index",
     "run",

@@ -3,18 +3,19 @@
 import contextlib
 import io
 import json
+import shutil
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from curate.cache import cache_folder, keyed_folder, sound
+from curate.cache import cache_folder, keyed_folder, sealed, sound
 from curate.errors import AssayError
 from curate.hashing import digest
 from curate.progress import Progress, silent
 from curate.rows.renderer import ChatTemplate, Renderer, load_tokenizer
 from curate.stage import installed
-from curate.store import verified
-from train.base_model import BaseModel, BaseTokenizer, Quantization, load_model, model_of, quiet
+from curate.store import drafted, verified
+from train.base_model import BaseModel, BaseTokenizer, Quantization, load_model, model_of, prepare, quiet
 from train.manifest import AdapterManifest
 from train.serving import TEMPLATE, write_chat
 
@@ -184,6 +185,30 @@ def merge(folder: Path, base: BaseModel, template: ChatTemplate, cache: Path, pr
         cache_folder(merged, partial(_merge, folder, base, template))
         progress("merge the adapter", 1, 1, "models")
     return model_of(f"{base.name} with {manifest.name}/{manifest.version}", merged)
+
+
+def merge_into(out: Path, folder: Path, cache: Path, progress: Progress = silent) -> Path:
+    """Merge an adapter with the base model it names, into a new folder.
+
+    Args:
+        out: the folder.
+        folder: of the adapter.
+        cache: the store's cache.
+        progress: told when it is merged.
+
+    Raises:
+        AssayError: as `merge`; or `out` is there already.
+    """
+    if out.exists():
+        raise AssayError(f"{out} is there already.", remedy="Name a new folder: nothing is overwritten.")
+    base = prepare(AdapterManifest.read(folder).inputs.base.model, cache, progress)
+    merged = merge(folder, base, template_of(folder), cache, progress).folder
+    with drafted(out.absolute().parent) as draft:
+        for name in sealed(merged):
+            shutil.copyfile(merged / name, draft / name)
+        draft.chmod(0o755)
+        draft.rename(out)
+    return out
 
 
 def _merge(adapter: Path, base: BaseModel, template: ChatTemplate, folder: Path) -> None:

@@ -122,7 +122,11 @@ def _question(messages: Sequence[Message]) -> list[dict[str, str]]:
 
 def _modelfile(base: BaseModel, renderer: Renderer, settings: TrainingSettings) -> str:
     context = min(max(2 * settings.max_tokens, SHORTEST_CONTEXT), base.context() or 1 << 30)
-    lines = ["# See README.md for how base.gguf and adapter.gguf are made.", "FROM ./base.gguf", "ADAPTER ./adapter.gguf"]
+    lines = [
+        "# See README.md for how base.gguf and adapter.gguf are made.",
+        "FROM ./base.gguf",
+        "ADAPTER ./adapter.gguf",
+    ]
     template = go_template(renderer)
     if template is None:
         lines += [

@@ -216,7 +216,13 @@ def test_several_stop_tokens_are_all_named_the_trained_one_first(base: BaseModel
 
 def test_the_note_gives_commands_and_a_request_as_it_was_trained(adapter: Path, version: Path) -> None:
     note = (adapter / "README.md").read_text(encoding="utf-8")
-    for command in ["AutoPeftModelForCausalLM", "transformers serve", "--enable-lora", "convert_lora_to_gguf.py", "ollama"]:
+    for command in [
+        "AutoPeftModelForCausalLM",
+        "transformers serve",
+        "--enable-lora",
+        "convert_lora_to_gguf.py",
+        "ollama",
+    ]:
         assert command in note
     assert '"stop": ["<|im_end|>"]' in note
     request = json.loads((adapter / "example_request.json").read_bytes())
