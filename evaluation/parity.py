@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from peft import PeftModel
 
 BATCH = 8
-SHOWN = 8
-"""Tokens that are shown from where two texts part."""
+SHOWN = 40
+"""Characters that are shown from where two texts part."""
 CLOSE = 0.5
 """Nats between two tokens that may change places where the same numbers are added up in another order, or rounded to
 bfloat16."""
@@ -399,8 +399,9 @@ class _Compared:
     def _parted(self, cause: str, here: list[int], there: list[int]) -> Difference:
         pairs = enumerate(zip(here, there, strict=False))
         at = next((i for i, (one, other) in pairs if one != other), min(len(here), len(there)))
-        ours, theirs = (self._decoded(ids[at : at + SHOWN]) for ids in (here, there))
-        return Difference(cause, at, ours, self.secret.masked(theirs) if self.secret else theirs)
+        ours, theirs = self._decoded(here[at:]), self._decoded(there[at:])
+        told = self.secret.masked(theirs) if self.secret else theirs  # before it is cut: a part of a key is not known
+        return Difference(cause, at, ours[:SHOWN], told[:SHOWN])
 
     def _decoded(self, ids: Sequence[int]) -> str:
         """The text of tokens, those that the tokenizer does not know as their numbers."""

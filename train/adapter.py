@@ -4,9 +4,10 @@ import contextlib
 import io
 import json
 import shutil
+import tempfile
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from curate.cache import cache_folder, keyed_folder, sealed, sound
 from curate.errors import AssayError
@@ -14,7 +15,7 @@ from curate.hashing import digest
 from curate.progress import Progress, silent
 from curate.rows.renderer import ChatTemplate, Renderer, load_tokenizer
 from curate.stage import installed
-from curate.store import drafted, verified
+from curate.store import verified
 from train.base_model import BaseModel, BaseTokenizer, Quantization, load_model, model_of, prepare, quiet
 from train.manifest import AdapterManifest
 from train.serving import TEMPLATE, write_chat
@@ -63,8 +64,8 @@ def check_parents(what: str, made_with: dict[str, str], base: BaseTokenizer, tem
             raise AssayError(
                 f"{what} was made with another {PARENTS[key]} ({there[:16]}) than that of base model {base.name} and "
                 f"chat template {template.name} ({here[:16]}).",
-                remedy="Restore the file, or name the base model and chat template that it was made with; or make it anew "
-                "with these.",
+                remedy="Restore the file, or name the base model and chat template that it was made with; or make it "
+                "anew with these.",
             )
 
 
@@ -130,7 +131,9 @@ def template_of(folder: Path) -> ChatTemplate:
 def renderer_of(folder: Path, base: BaseTokenizer, template: ChatTemplate) -> Renderer:
     """What renders rows for an adapter as it was trained."""
     inputs = AdapterManifest.read(folder).inputs
-    return Renderer(template, *load_tokenizer(base.folder), inputs.answers or "last", inputs.reasoning or "train")
+    answers: Any = inputs.answers or "last"
+    reasoning: Any = inputs.reasoning or "train"
+    return Renderer(template, *load_tokenizer(base.folder), answers, reasoning)
 
 
 def _configuration(folder: Path) -> "LoraConfig":
@@ -203,11 +206,13 @@ def merge_into(out: Path, folder: Path, cache: Path, progress: Progress = silent
         raise AssayError(f"{out} is there already.", remedy="Name a new folder: nothing is overwritten.")
     base = prepare(AdapterManifest.read(folder).inputs.base.model, cache, progress)
     merged = merge(folder, base, template_of(folder), cache, progress).folder
-    with drafted(out.absolute().parent) as draft:
+    out.absolute().parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".assay-merge-", dir=out.absolute().parent) as draft:
+        whole = Path(draft) / out.name
+        whole.mkdir()
         for name in sealed(merged):
-            shutil.copyfile(merged / name, draft / name)
-        draft.chmod(0o755)
-        draft.rename(out)
+            shutil.copyfile(merged / name, whole / name)
+        whole.rename(out)
     return out
 
 

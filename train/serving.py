@@ -130,7 +130,7 @@ def _modelfile(base: BaseModel, renderer: Renderer, settings: TrainingSettings) 
     template = go_template(renderer)
     if template is None:
         lines += [
-            "# The chat template says more than a Go template can: serve the adapter with llama.cpp or vLLM, which run it.",
+            "# The chat template says more than a Go template can: serve the adapter with llama.cpp or vLLM instead.",
         ]
     else:
         lines.append(f'TEMPLATE """{template}"""')
