@@ -323,7 +323,7 @@ def parity(
         progress: told in rows.
 
     Raises:
-        AssayError: there is no such adapter, its data set or its base model is not there, or the server cannot be asked.
+        AssayError: there is no such adapter, its data set or base model is not there, or the server cannot be asked.
     """
     from typing import get_args
 

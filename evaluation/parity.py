@@ -1,4 +1,4 @@
-"""Parity: whether a server asks an adapter with the tokens, and says the texts, that it was trained and evaluated with."""
+"""Parity: whether a server asks an adapter with the tokens, and says the texts, that evaluation here does."""
 
 import json
 import tempfile
@@ -17,7 +17,7 @@ from curate.store import Store
 from curate.table import Table
 from evaluation.ask import endpoint as asking
 from evaluation.ask.generate import generate
-from evaluation.ask.prompts import WAYS, ollama_says, prompts
+from evaluation.ask.prompts import ollama_says, prompts
 from evaluation.ask.secret import Secret, secret_of
 from evaluation.ask.shots import conversation
 from evaluation.judge.answer import Generated

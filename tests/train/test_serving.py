@@ -268,6 +268,7 @@ def test_the_modelfile_leaves_the_first_token_to_ollama_where_the_tokenizer_adds
 
 
 def test_a_template_that_counts_its_turns_has_no_go_template(base: BaseModel, adapter: Path) -> None:
-    source = "{%- set stop = eos_token -%}{%- for message in messages -%}{{ loop.index ~ message.content ~ stop }}{%- endfor -%}"
+    turns = "{%- for message in messages -%}{{ loop.index ~ message.content ~ stop }}{%- endfor -%}"
+    source = "{%- set stop = eos_token -%}" + turns
     renderer = Renderer(ChatTemplate("numbered", source), *load_tokenizer(base.folder))
     assert go_template(renderer) is None
