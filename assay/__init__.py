@@ -20,8 +20,6 @@ if TYPE_CHECKING:
         evaluate,
         inspect,
         load,
-        merge,
-        parity,
         preview,
         rebuild_index,
         run,
@@ -44,6 +42,7 @@ if TYPE_CHECKING:
         Scorecards,
         Version,
     )
+    from assay.serving import merge, parity
     from assay.stage_list import RecipeSchema, Stages
     from assay.whole_store import StoreState
     from curate.errors import AssayError
@@ -93,6 +92,8 @@ HOMES = {
     "Stages": "assay.stage_list",
     "StoreState": "assay.whole_store",
     "WholeContract": "assay.contracts",
+    "merge": "assay.serving",
+    "parity": "assay.serving",
 }
 """Of what `assay.door` does not hold."""
 

@@ -17,8 +17,6 @@ from assay.results import (
     Comparison,
     IndexState,
     Made,
-    Merged,
-    Parities,
     Published,
     Scorecard,
     Scorecards,
@@ -77,8 +75,8 @@ def curate(
     from train.base_model import prepare_tokenizer
 
     loaded = _recipe(recipe, variant, drop)
-    target = _store(store)
-    processes = available_cores() if workers is None else _positive("workers", workers)
+    target = store_of(store)
+    processes = available_cores() if workers is None else positive("workers", workers)
     with process_pool(processes, progress) as map_shards:
         tokenizer = prepare_tokenizer(loaded.fit.model, target.cache, progress)
         curated = curate_drop(loaded, target, tokenizer_folder=tokenizer, map_shards=map_shards, progress=progress)
@@ -91,7 +89,7 @@ def load(version: Place, *, store: Place | None = None) -> Version:
     Raises:
         AssayError: nothing of that name is published.
     """
-    target = _store(store)
+    target = store_of(store)
     return Version(target.resolve("datasets", str(version)), Made(target))
 
 
@@ -163,7 +161,7 @@ def evaluate(
     elif recipe is None:
         raise AssayError("Nothing to evaluate.", remedy="Name a recipe, or files of replies with --from-file.")
     else:
-        made, loaded = Made(_store(store), str(recipe), variant), _recipe(recipe, variant)
+        made, loaded = Made(store_of(store), str(recipe), variant), _recipe(recipe, variant)
     named = loaded.name if dataset is None else dataset
     version = named.folder if isinstance(named, Version) else made.store.resolve("datasets", str(named))
     folder = adapter_for(loaded, made.store, None if adapter is None else str(adapter))
@@ -191,7 +189,7 @@ def score(
     from assay.replies import score_files
 
     loaded = None if recipe is None else _recipe(recipe, variant)
-    target = _store(store)
+    target = store_of(store)
     patterns = [files] if isinstance(files, str | Path) else files
     folders = score_files([str(each) for each in patterns], loaded, target)
     return Scorecards([Scorecard(each, Made(target)) for each in folders])
@@ -225,7 +223,7 @@ def run(
     from flows.server import prefect_api
     from flows.tasks import report_to
 
-    target = _store(store)
+    target = store_of(store)
     with prefect_api(progress), report_to(progress):
         done = pipeline(
             str(recipe),
@@ -274,81 +272,7 @@ def check_store(*, store: Place | None = None, progress: Progress = silent) -> "
     """
     from assay.whole_store import check_store as read_again
 
-    return read_again(_store(store), progress)
-
-
-def merge(adapter: Adapter | Place, out: Place, *, store: Place | None = None, progress: Progress = silent) -> Merged:
-    """Merge an adapter into its base model: a whole model, with its tokenizer, chat template and stop tokens.
-
-    Args:
-        adapter: one that was trained, or a folder, NAME/VERSION or NAME.
-        out: new folder for the model.
-        store: folder that Assay writes to.
-        progress: told when it is merged.
-
-    Raises:
-        AssayError: there is no such adapter or base model, they do not belong together, or `out` is there already.
-    """
-    from train.adapter import merge_into
-
-    folder, target = _adapter(adapter, store)
-    return Merged(f"{folder.parent.name}/{folder.name}", merge_into(Path(out), folder, target.cache, progress))
-
-
-def parity(
-    adapter: Adapter | Place,
-    endpoint: str,
-    *,
-    model: str | None = None,
-    key: str | None = None,
-    rows: int = 32,
-    max_new_tokens: int = 96,
-    quantization: str = "none",
-    store: Place | None = None,
-    progress: Progress = silent,
-) -> Parities:
-    """Compare a server with the adapter in process: the same prompt tokens, the same greedy texts, on the same rows.
-
-    Whether all are says `Parities.same`; `Parities.require()` stops where they are not.
-
-    Args:
-        adapter: one that was trained, or a folder, NAME/VERSION or NAME.
-        endpoint: the server's URL, up to and with /v1.
-        model: the adapter's name there; by default that of the only model it has.
-        key: environment variable that holds the API key.
-        rows: how many rows of the test split (where it has none, the validation split) are asked.
-        max_new_tokens: tokens at which an answer is cut off.
-        quantization: of the base model's weights in process, as the server has them: `none` or `nf4`.
-        store: folder that Assay writes to.
-        progress: told in rows.
-
-    Raises:
-        AssayError: there is no such adapter, its data set or base model is not there, or the server cannot be asked.
-    """
-    from typing import get_args
-
-    from evaluation.ask.prompts import only_model
-    from evaluation.parity import parity as compare_server
-    from evaluation.settings import endpoint_of
-    from train.base_model import Quantization
-
-    folder, target = _adapter(adapter, store)
-    if quantization not in get_args(Quantization):
-        raise AssayError(f"quantization is {quantization!r}.", remedy=f"One of {', '.join(get_args(Quantization))}.")
-    server = endpoint_of(url=endpoint, model=model or "", key=key)
-    if model is None:
-        server = server.model_copy(update={"model": only_model(server)})
-    return Parities(
-        compare_server(
-            folder,
-            server,
-            target,
-            rows=_positive("rows", rows),
-            max_new_tokens=_positive("max_new_tokens", max_new_tokens),
-            quantization=quantization,  # type: ignore[arg-type]
-            progress=progress,
-        )
-    )
+    return read_again(store_of(store), progress)
 
 
 def compare(
@@ -374,7 +298,7 @@ def compare(
     from evaluation.card.compare import compare as compare_scorecards
 
     first, second = (
-        each.folder if isinstance(each, Scorecard) else _store(store).resolve("scorecards", str(each))
+        each.folder if isinstance(each, Scorecard) else store_of(store).resolve("scorecards", str(each))
         for each in (one, other)
     )
     return Comparison(compare_scorecards(first, second, system, other_system or system))
@@ -409,7 +333,7 @@ def inspect(
 
     stated = {"format": format, "encoding": encoding, "delimiter": delimiter, "rows": rows}
     options = {name: value for name, value in stated.items() if value is not None}
-    inspection = inspect_path(Path(path), _positive("sample", sample), options)
+    inspection = inspect_path(Path(path), positive("sample", sample), options)
     if write is not None:
         inspection.written = write_starter(inspection, Path(write))
     return inspection
@@ -442,11 +366,11 @@ def preview(
     from train.base_model import prepare_tokenizer
 
     loaded = _recipe(recipe, variant, drop)
-    target = _store(store)
+    target = store_of(store)
     if drop is None and is_url(loaded.drop):
         raise not_fetched(loaded.drop)
     tokenizer = prepare_tokenizer(loaded.fit.model, target.cache, fetch=False)
-    return Previews(list(previews(loaded, target, tokenizer, _positive("rows", rows))))
+    return Previews(list(previews(loaded, target, tokenizer, positive("rows", rows))))
 
 
 def check_index(name: str, *, store: Place | None = None, progress: Progress = silent) -> IndexState:
@@ -462,7 +386,7 @@ def check_index(name: str, *, store: Place | None = None, progress: Progress = s
     """
     from curate.sets.index import Index, recorded_settings
 
-    target = _store(store)
+    target = store_of(store)
     index = Index(target, name, recorded_settings(target, name))
     return IndexState(index, index.check(progress))
 
@@ -483,7 +407,7 @@ def rebuild_index(
     """
     from curate.sets.index import Index, recorded_settings
 
-    target = _store(store)
+    target = store_of(store)
     if recipe is None:
         settings = recorded_settings(target, name)
     else:
@@ -534,21 +458,13 @@ def schema() -> "RecipeSchema":
     return recipe_schema()
 
 
-def _adapter(adapter: Adapter | Place, store: Place | None) -> tuple[Path, Store]:
-    """The folder of an adapter, and the store that is meant with it."""
-    if isinstance(adapter, Adapter):
-        return adapter.folder, adapter.made.store if store is None else _store(store)
-    target = _store(store)
-    return target.resolve("adapters", str(adapter)), target
-
-
-def _positive(what: str, number: int) -> int:
+def positive(what: str, number: int) -> int:
     if number < 1:
         raise AssayError(f"{what} is {number}; expected 1 or more.", remedy="Name another number, or leave it out.")
     return number
 
 
-def _store(store: Place | None) -> Store:
+def store_of(store: Place | None) -> Store:
     return Store(Path(os.environ.get("ASSAY_STORE", "store") if store is None else store).absolute())
 
 
@@ -565,5 +481,5 @@ def _recipe_of(
     """The recipe that is named, else the one that something was made by, else the packaged one of its name."""
     if recipe is None:
         recipe, variant = given.made.recipe or given.name, variant or given.made.variant
-    target = given.made.store if store is None else _store(store)
+    target = given.made.store if store is None else store_of(store)
     return Made(target, str(recipe), variant), _recipe(recipe, variant)
