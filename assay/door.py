@@ -459,12 +459,18 @@ def schema() -> "RecipeSchema":
 
 
 def positive(what: str, number: int) -> int:
+    """A number that is to be 1 or more.
+
+    Raises:
+        AssayError: it is less.
+    """
     if number < 1:
         raise AssayError(f"{what} is {number}; expected 1 or more.", remedy="Name another number, or leave it out.")
     return number
 
 
 def store_of(store: Place | None) -> Store:
+    """The store that is named, else the environment's."""
     return Store(Path(os.environ.get("ASSAY_STORE", "store") if store is None else store).absolute())
 
 
