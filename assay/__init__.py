@@ -30,7 +30,19 @@ if TYPE_CHECKING:
     )
     from assay.inspection import Inspection
     from assay.previews import Previews
-    from assay.results import Adapter, Assayed, Checks, Comparison, IndexState, Scorecard, Scorecards, Version
+    from assay.results import (
+        Adapter,
+        Assayed,
+        Checks,
+        Comparison,
+        IndexState,
+        Merged,
+        Parities,
+        Scorecard,
+        Scorecards,
+        Version,
+    )
+    from assay.serving import merge, parity
     from assay.stage_list import RecipeSchema, Stages
     from assay.whole_store import StoreState
     from curate.errors import AssayError
@@ -43,6 +55,8 @@ __all__ = [
     "Comparison",
     "IndexState",
     "Inspection",
+    "Merged",
+    "Parities",
     "Previews",
     "RecipeSchema",
     "Scorecard",
@@ -60,6 +74,8 @@ __all__ = [
     "evaluate",
     "inspect",
     "load",
+    "merge",
+    "parity",
     "preview",
     "rebuild_index",
     "run",
@@ -76,6 +92,8 @@ HOMES = {
     "Stages": "assay.stage_list",
     "StoreState": "assay.whole_store",
     "WholeContract": "assay.contracts",
+    "merge": "assay.serving",
+    "parity": "assay.serving",
 }
 """Of what `assay.door` does not hold."""
 

@@ -297,6 +297,48 @@ def evaluate(
         return assay.evaluate(adapter, recipe, dataset=dataset, store=store, variant=variant, progress=bars)
 
 
+AdapterName = Annotated[str, typer.Argument(metavar="ADAPTER", help="Adapter: a folder, NAME/VERSION or NAME.")]
+
+
+@command("assay merge licences --out model")
+def merge(
+    adapter: AdapterName,
+    out: Annotated[Path, typer.Option(help="New folder for the model.")],
+    store: StoreFolder = STORE,
+) -> Result:
+    """Merge an adapter into its base model: a whole model, with tokenizer, chat template and stop tokens."""
+    with progress_bars() as bars:
+        return assay.merge(adapter, out, store=store, progress=bars)
+
+
+@command("assay parity licences --endpoint http://127.0.0.1:8000/v1")
+def parity(
+    adapter: AdapterName,
+    endpoint: Annotated[str, typer.Option(metavar="URL", help="The server's, up to and with /v1.")],
+    model: Annotated[str | None, typer.Option(help="The adapter's name there; by default its only model's.")] = None,
+    key: Annotated[str | None, typer.Option(help="Environment variable that holds the API key.")] = None,
+    rows: Annotated[int, typer.Option(min=1, help="How many rows of the test split to ask.")] = 32,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Tokens at which an answer is cut off.")] = 96,
+    quantization: Annotated[str, typer.Option(help="Of the weights, as the server has them: none or nf4.")] = "none",
+    store: StoreFolder = STORE,
+) -> Result:
+    """Does a server ask with the same tokens and say the same texts as the adapter in process? If not: where, and why.
+
+    Exit status 1 says that it does not."""
+    with progress_bars() as bars:
+        return assay.parity(
+            adapter,
+            endpoint,
+            model=model,
+            key=key,
+            rows=rows,
+            max_new_tokens=max_new_tokens,
+            quantization=quantization,
+            store=store,
+            progress=bars,
+        )
+
+
 @command("assay compare licences/0123456789abcdef licences/fedcba9876543210")
 def compare(
     one: Annotated[str, typer.Argument(metavar="A", help="Scorecard: a folder, NAME/VERSION or NAME.")],

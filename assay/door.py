@@ -76,8 +76,8 @@ def curate(
     from train.base_model import prepare_tokenizer
 
     loaded = _recipe(recipe, variant, drop)
-    target = _store(store)
-    processes = available_cores() if workers is None else _positive("workers", workers)
+    target = store_of(store)
+    processes = available_cores() if workers is None else positive("workers", workers)
     with process_pool(processes, progress) as map_shards:
         tokenizer = prepare_tokenizer(loaded.fit.model, target.cache, progress)
         curated = curate_drop(loaded, target, tokenizer_folder=tokenizer, map_shards=map_shards, progress=progress)
@@ -90,7 +90,7 @@ def load(version: Place, *, store: Place | None = None) -> Version:
     Raises:
         AssayError: nothing of that name is published.
     """
-    target = _store(store)
+    target = store_of(store)
     return Version(target.resolve("datasets", str(version)), Made(target))
 
 
@@ -162,7 +162,7 @@ def evaluate(
     elif recipe is None:
         raise AssayError("Nothing to evaluate.", remedy="Name a recipe, or files of replies with --from-file.")
     else:
-        made, loaded = Made(_store(store), str(recipe), variant), _recipe(recipe, variant)
+        made, loaded = Made(store_of(store), str(recipe), variant), _recipe(recipe, variant)
     named = loaded.name if dataset is None else dataset
     version = named.folder if isinstance(named, Version) else made.store.resolve("datasets", str(named))
     folder = adapter_for(loaded, made.store, None if adapter is None else str(adapter))
@@ -190,7 +190,7 @@ def score(
     from assay.replies import score_files
 
     loaded = None if recipe is None else _recipe(recipe, variant)
-    target = _store(store)
+    target = store_of(store)
     patterns = [files] if isinstance(files, str | Path) else files
     folders = score_files([str(each) for each in patterns], loaded, target)
     return Scorecards([Scorecard(each, Made(target)) for each in folders])
@@ -233,7 +233,7 @@ def run(
     from flows.server import prefect_api
     from flows.tasks import report_to
 
-    target = _store(store)
+    target = store_of(store)
     with prefect_api(progress), report_to(progress):
         done = pipeline(
             str(recipe),
@@ -282,7 +282,7 @@ def check_store(*, store: Place | None = None, progress: Progress = silent) -> "
     """
     from assay.whole_store import check_store as read_again
 
-    return read_again(_store(store), progress)
+    return read_again(store_of(store), progress)
 
 
 def compare(
@@ -308,7 +308,7 @@ def compare(
     from evaluation.card.compare import compare as compare_scorecards
 
     first, second = (
-        each.folder if isinstance(each, Scorecard) else _store(store).resolve("scorecards", str(each))
+        each.folder if isinstance(each, Scorecard) else store_of(store).resolve("scorecards", str(each))
         for each in (one, other)
     )
     return Comparison(compare_scorecards(first, second, system, other_system or system))
@@ -343,7 +343,7 @@ def inspect(
 
     stated = {"format": format, "encoding": encoding, "delimiter": delimiter, "rows": rows}
     options = {name: value for name, value in stated.items() if value is not None}
-    inspection = inspect_path(Path(path), _positive("sample", sample), options)
+    inspection = inspect_path(Path(path), positive("sample", sample), options)
     if write is not None:
         inspection.written = write_starter(inspection, Path(write))
     return inspection
@@ -376,11 +376,11 @@ def preview(
     from train.base_model import prepare_tokenizer
 
     loaded = _recipe(recipe, variant, drop)
-    target = _store(store)
+    target = store_of(store)
     if drop is None and is_url(loaded.drop):
         raise not_fetched(loaded.drop)
     tokenizer = prepare_tokenizer(loaded.fit.model, target.cache, fetch=False)
-    return Previews(list(previews(loaded, target, tokenizer, _positive("rows", rows))))
+    return Previews(list(previews(loaded, target, tokenizer, positive("rows", rows))))
 
 
 def check_index(name: str, *, store: Place | None = None, progress: Progress = silent) -> IndexState:
@@ -396,7 +396,7 @@ def check_index(name: str, *, store: Place | None = None, progress: Progress = s
     """
     from curate.sets.index import Index, recorded_settings
 
-    target = _store(store)
+    target = store_of(store)
     index = Index(target, name, recorded_settings(target, name))
     return IndexState(index, index.check(progress))
 
@@ -417,7 +417,7 @@ def rebuild_index(
     """
     from curate.sets.index import Index, recorded_settings
 
-    target = _store(store)
+    target = store_of(store)
     if recipe is None:
         settings = recorded_settings(target, name)
     else:
@@ -468,13 +468,19 @@ def schema() -> "RecipeSchema":
     return recipe_schema()
 
 
-def _positive(what: str, number: int) -> int:
+def positive(what: str, number: int) -> int:
+    """A number that is to be 1 or more.
+
+    Raises:
+        AssayError: it is less.
+    """
     if number < 1:
         raise AssayError(f"{what} is {number}; expected 1 or more.", remedy="Name another number, or leave it out.")
     return number
 
 
-def _store(store: Place | None) -> Store:
+def store_of(store: Place | None) -> Store:
+    """The store that is named, else the environment's."""
     return Store(Path(os.environ.get("ASSAY_STORE", "store") if store is None else store).absolute())
 
 
@@ -491,5 +497,5 @@ def _recipe_of(
     """The recipe that is named, else the one that something was made by, else the packaged one of its name."""
     if recipe is None:
         recipe, variant = given.made.recipe or given.name, variant or given.made.variant
-    target = given.made.store if store is None else _store(store)
+    target = given.made.store if store is None else store_of(store)
     return Made(target, str(recipe), variant), _recipe(recipe, variant)

@@ -1,7 +1,7 @@
 """Results: what was published, checked and compared, as values that a program can go on with."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from curate.table import Table
     from evaluation.card.compare import Compared
     from evaluation.card.manifest import ScorecardManifest
+    from evaluation.parity import Parity
     from train.manifest import AdapterManifest
 
 
@@ -348,6 +349,58 @@ class Comparison(Result):
 
     def data(self) -> dict[str, Any]:
         return dict(self.found)
+
+
+@dataclass(frozen=True)
+class Merged(Result):
+    """An adapter merged into its base model: a whole model that chats by itself."""
+
+    adapter: str
+    """NAME/VERSION."""
+    folder: Path
+
+    def tables(self) -> "list[Table]":
+        from curate.table import Table
+
+        rows = [[path.name, f"{path.stat().st_size:,}"] for path in sorted(self.folder.iterdir())]
+        return [Table("merged", f"{self.adapter}, merged", ["file", "bytes"], rows)]
+
+    def places(self) -> dict[str, Path]:
+        return {"model": self.folder}
+
+    def data(self) -> dict[str, Any]:
+        return {"adapter": self.adapter, "folder": self.folder}
+
+
+@dataclass(frozen=True)
+class Parities(Result):
+    """What a server makes of rows, beside what is made of them in process."""
+
+    found: "Parity"
+    """As `evaluation.parity.parity` gives it."""
+
+    @property
+    def same(self) -> bool:
+        """Whether every prompt and every answer is the same."""
+        return self.found.same
+
+    def __repr__(self) -> str:
+        return f"Parities({self.found.adapter} at {self.found.url}: {'the same' if self.same else 'NOT the same'})"
+
+    def tables(self) -> "list[Table]":
+        return self.found.tables()
+
+    def data(self) -> dict[str, Any]:
+        rows = [asdict(row) for row in self.found.rows]
+        return vars(self.found) | {"same": self.same, "causes": dict(self.found.causes()), "rows": rows}
+
+    def require(self) -> None:
+        if not self.same:
+            causes = "\n".join(f"  {cause} ({rows} rows)" for cause, rows in self.found.causes().most_common())
+            raise AssayError(
+                f"{self.found.url} does not ask and say what {self.found.adapter} was evaluated with:\n{causes}",
+                remedy="The adapter's README.md has the commands by which each server takes its files.",
+            )
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ from ipaddress import IPv4Network, IPv6Address, ip_address
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationError, model_validator
 
+from curate.errors import AssayError
 from curate.read.expressions import Name
 from curate.stage import Settings
 from train.settings import TrainingRecipe
@@ -109,6 +110,23 @@ class Endpoint(Settings):
 
 BASELINES = ("majority", "tfidf", "nearest")
 """Systems that need no language model."""
+
+
+def endpoint_of(**settings: str | None) -> Endpoint:
+    """An endpoint that a command line names.
+
+    Raises:
+        AssayError: a value is not what is expected; names it.
+    """
+    try:
+        return Endpoint.model_validate(settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = first["loc"][0] if first["loc"] else "url"
+        raise AssayError(
+            f"{where}: {first['msg'].removeprefix('Value error, ')}.",
+            remedy="See `assay parity --help`.",
+        ) from None
 
 
 class SystemSettings(Settings):

@@ -68,7 +68,7 @@ def renderer_of(model: Path, answers: str = "last") -> Renderer:
     return Renderer(ChatTemplate("chatml"), *load_tokenizer(model), answers)
 
 
-def write_version(store: Store, model: Path, rows: int = 48, chat: bool = False) -> Path:
+def write_version(store: Store, model: Path, rows: int = 48, chat: bool = False, system: str = "") -> Path:
     """A published version for the model: questions about licences, or plain chat with the same answers as text."""
     renderer = renderer_of(model)
     draw = random.Random(rows)
@@ -78,6 +78,8 @@ def write_version(store: Store, model: Path, rows: int = 48, chat: bool = False)
         notice = NOTICES[which] + " " + "and so on " * draw.randrange(5)
         target = json.dumps(ANSWERS[which])
         messages = [{"role": "user", "content": QUESTION + notice}, {"role": "assistant", "content": target}]
+        if system:
+            messages.insert(0, {"role": "system", "content": system})
         records.append(
             {
                 "id": digest(["row", index])[:32],

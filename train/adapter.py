@@ -4,19 +4,21 @@ import contextlib
 import io
 import json
 import shutil
+import tempfile
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from curate.cache import cache_folder, keyed_folder, sound
+from curate.cache import cache_folder, keyed_folder, sealed, sound
 from curate.errors import AssayError
 from curate.hashing import digest
 from curate.progress import Progress, silent
-from curate.rows.renderer import TOKENIZER_FILES, ChatTemplate
+from curate.rows.renderer import ChatTemplate, Renderer, load_tokenizer
 from curate.stage import installed
 from curate.store import verified
-from train.base_model import BaseModel, BaseTokenizer, Quantization, load_model, model_of, quiet
+from train.base_model import BaseModel, BaseTokenizer, Quantization, load_model, model_of, prepare, quiet
 from train.manifest import AdapterManifest
+from train.serving import TEMPLATE, write_chat
 
 if TYPE_CHECKING:
     from peft import LoraConfig, PeftModel
@@ -31,7 +33,7 @@ PARENTS = {
 }
 """What a base model and a chat template are known by: the files that they are read from."""
 
-MERGED = 2
+MERGED = 3
 """Of the way an adapter is merged."""
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 TRAINED = ("r", "lora_alpha", "lora_dropout", "target_modules", "task_type")
@@ -111,6 +113,29 @@ def load(
     return model.eval()
 
 
+def template_of(folder: Path) -> ChatTemplate:
+    """The chat template that an adapter was trained with.
+
+    Raises:
+        AssayError: it is not among the adapter's files, or not as it was published.
+    """
+    manifest = AdapterManifest.read(folder)
+    if TEMPLATE not in manifest.files:
+        raise AssayError(
+            f"{folder}: no {TEMPLATE}: it was published before adapters held their tokenizer and chat template.",
+            remedy="Train the adapter again.",
+        )
+    return ChatTemplate(f"of {manifest.name}/{manifest.version}", verified(folder, TEMPLATE).read_bytes().decode())
+
+
+def renderer_of(folder: Path, base: BaseTokenizer, template: ChatTemplate) -> Renderer:
+    """What renders rows for an adapter as it was trained."""
+    inputs = AdapterManifest.read(folder).inputs
+    answers: Any = inputs.answers or "last"
+    reasoning: Any = inputs.reasoning or "train"
+    return Renderer(template, *load_tokenizer(base.folder), answers, reasoning)
+
+
 def _configuration(folder: Path) -> "LoraConfig":
     """An adapter's configuration: what training sets, and no more. Others of peft's keys import modules or read files.
 
@@ -165,9 +190,34 @@ def merge(folder: Path, base: BaseModel, template: ChatTemplate, cache: Path, pr
     return model_of(f"{base.name} with {manifest.name}/{manifest.version}", merged)
 
 
+def merge_into(out: Path, folder: Path, cache: Path, progress: Progress = silent) -> Path:
+    """Merge an adapter with the base model it names, into a new folder.
+
+    Args:
+        out: the folder.
+        folder: of the adapter.
+        cache: the store's cache.
+        progress: told when it is merged.
+
+    Raises:
+        AssayError: as `merge`; or `out` is there already.
+    """
+    if out.exists():
+        raise AssayError(f"{out} is there already.", remedy="Name a new folder: nothing is overwritten.")
+    base = prepare(AdapterManifest.read(folder).inputs.base.model, cache, progress)
+    merged = merge(folder, base, template_of(folder), cache, progress).folder
+    out.absolute().parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".assay-merge-", dir=out.absolute().parent) as draft:
+        whole = Path(draft) / out.name
+        whole.mkdir()
+        for name in sealed(merged):
+            shutil.copyfile(merged / name, whole / name)
+        whole.rename(out)
+    return out
+
+
 def _merge(adapter: Path, base: BaseModel, template: ChatTemplate, folder: Path) -> None:
     # Saving draws a bar that no setting of transformers hides.
     with quiet(), contextlib.redirect_stderr(io.StringIO()):
         load(adapter, base, template, "none").merge_and_unload(safe_merge=True).save_pretrained(folder)
-    for name in TOKENIZER_FILES:
-        shutil.copyfile(base.folder / name, folder / name)
+    write_chat(folder, base, renderer_of(adapter, base, template))

@@ -1,14 +1,14 @@
 """QLoRA: a published data set version -> an adapter that knows its parents."""
 
 import importlib.metadata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from curate.errors import AssayError
 from curate.hashing import digest
 from curate.manifest import DatasetManifest
 from curate.progress import Progress, silent
-from curate.rows.renderer import ChatTemplate, Renderer, load_tokenizer
+from curate.rows.renderer import ChatTemplate, Message, Renderer, load_tokenizer
 from curate.store import Store
 from train.adapter import check_parents, parents, save
 from train.base_model import compute_dtype, prepare, quiet
@@ -22,9 +22,10 @@ from train.manifest import (
     TrainedRows,
     TrainedTokens,
 )
+from train.serving import write_chat, write_notes
 from train.settings import TrainingRecipe, TrainingSettings
 
-VERSION = 1
+VERSION = 2
 """Of the method; an adapter of another one is not taken for the same."""
 
 VALIDATION_ROWS = 64
@@ -43,7 +44,8 @@ def train(version: Path, recipe: TrainingRecipe, store: Store, progress: Progres
         progress: told in tokens, so its rate is tokens per second.
 
     Returns:
-        The adapter's folder: adapter_model.safetensors, adapter_config.json and manifest.json.
+        The adapter's folder: adapter_model.safetensors, adapter_config.json, what `train.serving` writes beside them,
+        and manifest.json.
 
     Raises:
         AssayError: the data set was made for another tokenizer or chat template, or a row cannot be trained.
@@ -79,6 +81,8 @@ def train(version: Path, recipe: TrainingRecipe, store: Store, progress: Progres
     losses = fit(model, base, examples, validation, settings, progress)
     with store.publishing("adapters", recipe.name) as draft:
         save(model, base, draft.folder)
+        write_chat(draft.folder, base, renderer)
+        write_notes(draft.folder, base, renderer, _shortest(version, examples), settings)
         folder = draft.publish(
             {
                 "name": recipe.name,
@@ -136,3 +140,11 @@ def _examples(
             remedy="Raise training.max_tokens in the recipe.",
         )
     return examples
+
+
+def _shortest(version: Path, examples: Sequence[Example]) -> list[Message]:
+    """The messages of the shortest row that was trained on."""
+    shortest = min(examples, key=lambda example: (len(example.input_ids), example.id))
+    rows = read_split(version, "train", ["id", "messages"])
+    messages: list[Message] = next(row["messages"] for row in rows if row["id"] == shortest.id)
+    return messages

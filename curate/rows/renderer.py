@@ -344,6 +344,7 @@ class Renderer:
                 remedy="Choose a chat template that fits the base model, or a base model that has this token.",
             )
         self.stop_token_id: int = stop_id
+        self.stop_token_ids = frozenset({stop_id})
 
     def text(self, messages: Sequence[Message]) -> str:
         """The conversation as one text."""

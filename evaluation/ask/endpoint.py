@@ -20,7 +20,7 @@ from curate.rows.renderer import Message
 from curate.store import locked
 from evaluation.ask.kept import kept_in
 from evaluation.ask.reply import NotTaken, Reply
-from evaluation.ask.secret import secret_of
+from evaluation.ask.secret import Secret, secret_of
 from evaluation.judge.answer import Generated
 from evaluation.settings import Endpoint
 
@@ -136,6 +136,20 @@ def form_used(refused: Iterable[str]) -> str:
     return next(each for each in FORMS if f"{FORM}: {each}" not in refused)
 
 
+def connected(endpoint: Endpoint, secret: Secret | None) -> "AsyncClient":
+    """A client that shows the key to this server and to no other."""
+    from httpx2 import AsyncClient, Limits
+
+    key = {"Authorization": f"Bearer {secret.value}"} if secret else {}
+    return AsyncClient(
+        headers={"Accept-Encoding": "identity", **key},
+        limits=Limits(max_connections=endpoint.concurrency),
+        timeout=None,  # each request has one, for all of it
+        follow_redirects=False,  # the key is for this server
+        trust_env=not endpoint.loopback,  # nor is it for a proxy; over https, one sees nothing
+    )
+
+
 def _folder(endpoint: Endpoint, cache: Path) -> Path:
     """Where the answers of a model of a server are kept."""
     folder = keyed_folder(cache / "endpoints", digest([VERSION, endpoint.url, endpoint.model]))
@@ -224,19 +238,11 @@ class _Client:
             _Failure: of one of them; no other is begun after it, and those under way are heard out.
         """
         from aiolimiter import AsyncLimiter
-        from httpx2 import AsyncClient, Limits
 
         endpoint = self._endpoint
-        key = {"Authorization": f"Bearer {self._secret.value}"} if self._secret else {}
         # A bucket of one: begun evenly, so that no minute has more of them, its burst included.
         pace = AsyncLimiter(1, 60 / endpoint.requests_per_minute) if endpoint.requests_per_minute else nullcontext()
-        async with AsyncClient(
-            headers={"Accept-Encoding": "identity", **key},
-            limits=Limits(max_connections=endpoint.concurrency),
-            timeout=None,  # each request has one, for all of it
-            follow_redirects=False,  # the key is for this server
-            trust_env=not endpoint.loopback,  # nor is it for a proxy; over https, one sees nothing
-        ) as http:
+        async with connected(endpoint, self._secret) as http:
             waiting = iter(questions.items())
             workers = [
                 asyncio.create_task(self._work(http, pace, waiting))

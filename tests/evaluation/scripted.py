@@ -72,9 +72,14 @@ class Handler(BaseHTTPRequestHandler):
     server: Scripted
     protocol_version = "HTTP/1.1"
 
+    def do_GET(self) -> None:
+        self._answer({})
+
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        question = body["messages"][-1]["content"]
+        self._answer(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+
+    def _answer(self, body: dict[str, Any]) -> None:
+        question = body["messages"][-1]["content"] if "messages" in body else ""
         server = self.server
         with server._lock:
             tries = 1 + sum(request.question == question for request in server.log)

@@ -105,7 +105,7 @@ def test_training(quantization: str, model_folder_64: Path, tmp_path: Path) -> N
     assert manifest.rows.train == 16
     assert manifest.inputs.dataset.version == version.name
     assert manifest.inputs.dataset.manifest_sha256 == digest(json.loads((version / "manifest.json").read_bytes()))
-    assert set(manifest.files) == {"adapter_config.json", "adapter_model.safetensors"}
+    assert {"adapter_config.json", "adapter_model.safetensors"} < set(manifest.files)
     seen = manifest.tokens.seen
     assert ("train", seen, seen, "tokens") in told
     assert told[-1] == ("validate", 12, 12, "rows")
