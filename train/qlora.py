@@ -95,7 +95,11 @@ def train(version: Path, recipe: TrainingRecipe, store: Store, progress: Progres
                 ).content(),
                 "loss": Loss(train=losses.train, validation=losses.validation).content(),
                 "compute": Compute(
-                    device=model.device.type, dtype=str(compute_dtype()).removeprefix("torch.")
+                    device=model.device.type,
+                    dtype=str(compute_dtype()).removeprefix("torch."),
+                    rows=losses.layout.rows,
+                    rows_reason=losses.layout.reason,
+                    padding_share=round(losses.padding / losses.computed, 4),
                 ).content(),
                 "libraries": {library: importlib.metadata.version(library) for library in LIBRARIES},
             }

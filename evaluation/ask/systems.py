@@ -24,6 +24,7 @@ from curate.rows.renderer import Renderer
 from curate.stage import installed
 from evaluation.ask import baselines, endpoint
 from evaluation.ask.constrained import Constraint
+from evaluation.ask.decoding import decoding_layout
 from evaluation.ask.generate import generate
 from evaluation.ask.shots import Shots, asked, conversation, fitting
 from evaluation.card.gate import others
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedModel
 
-GENERATION = 2
+GENERATION = 3
 """Of the way answers are generated; those of another one are asked for again."""
 LIBRARIES = ("bitsandbytes", "peft", "tokenizers", "torch", "transformers")
 """Packages whose versions a model's answers depend on."""
@@ -232,20 +233,23 @@ class Asking:
             for name in names:
                 untuned = tuned and systems[name].model == "base"
                 constraint = self._constraint if systems[name].constrained else None
+                prompts = [prompt for prompt, _ in asked_of[name]]
                 with model.disable_adapter() if untuned else nullcontext():
+                    layout = decoding_layout(model, prompts, self.progress)
                     began = time.perf_counter()
                     given = generate(
                         model,
                         self.renderer,
-                        [prompt for prompt, _ in asked_of[name]],
+                        prompts,
                         max_new_tokens=settings.max_new_tokens,
                         batch_size=settings.batch_size,
                         constraint=constraint,
+                        layout=layout,
                         progress=self.progress,
                         what=f"ask {name}",
                     )
                 seconds = round(time.perf_counter() - began, 4)
-                cache_folder(kept[name], partial(_write, {"seconds": seconds, "answers": given}))
+                cache_folder(kept[name], partial(_write, {"seconds": seconds, "rows": str(layout), "answers": given}))
             del model  # before the next one is loaded
             gc.collect()
         found = {}
@@ -254,7 +258,7 @@ class Asking:
             shots = [[row["id"] for row in shown] for _, shown in asked_of[name]]
             fewer = sum(len(shown) < each.shots for shown in shots)
             relaxed = {"relaxed": list(self._constraint.relaxed)} if each.constrained else {}
-            info = SystemInfo(described(each) | relaxed, answers["seconds"], fewer_shots=fewer)
+            info = SystemInfo(described(each) | relaxed | {"rows": answers["rows"]}, answers["seconds"], fewer_shots=fewer)
             found[name] = Answers([Generated(**answer) for answer in answers["answers"]], info, shots)
         return found
 
