@@ -50,7 +50,13 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt2": ("gpt2", OLD | STILL),
     "gpt-neo": (
         "gpt_neo",
-        {**SMALL, "num_layers": 2, "num_heads": 4, "attention_types": [[["global", "local"], 1]], "window_size": WINDOW},
+        {
+            **SMALL,
+            "num_layers": 2,
+            "num_heads": 4,
+            "attention_types": [[["global", "local"], 1]],
+            "window_size": WINDOW,
+        },
     ),
     "opt": ("opt", {**SMALL, "ffn_dim": 64, "word_embed_proj_dim": 32, "dropout": 0.0}),
     "roberta": (
@@ -71,7 +77,9 @@ def model_of(family: str, **changes: Any) -> PreTrainedModel:
     """A model in float32 whose next token hangs on what stands far before it."""
     name, given = FAMILIES[family]
     torch.manual_seed(0)
-    model: PreTrainedModel = AutoModelForCausalLM.from_config(AutoConfig.for_model(name, **{**given, **changes})).float()
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(
+        AutoConfig.for_model(name, **{**given, **changes})
+    ).float()
     draw = torch.Generator().manual_seed(0)
     for name, weights in model.named_parameters():
         if weights.ndim == 2 and "A_log" not in name:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 WORTH_SHARING = 16
 """Shortest common beginning, in tokens, that is worth a forward pass of its own."""
 
-GROUPED = 8
+GROUPED = 64
 """Batches whose rows are sorted together: padding falls to a few per cent, and who meets whom still varies."""
 
 CACHES = ("past_key_values", "cache_params")
@@ -33,6 +33,9 @@ class Layout:
 
     def __str__(self) -> str:
         return f"{self.rows}: {self.reason}" if self.reason else self.rows
+
+
+SHARED, PADDED = Layout("shared"), Layout("padded")
 
 
 @dataclass(frozen=True)

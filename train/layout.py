@@ -141,9 +141,10 @@ def longest_alike(rows: Sequence[Row], ids: Callable[[Row], Sequence[int]]) -> l
 def has_dropout(model: torch.nn.Module) -> bool:
     """Whether a training step throws dice: a module of dropout, or a share of it that a module's forward applies."""
     return any(
-        isinstance(value, float) and value > 0 and ("drop" in name or "jitter" in name or isinstance(module, torch.nn.Dropout))
+        isinstance(value, float) and value > 0
         for module in model.modules()
         for name, value in vars(module).items()
+        if "drop" in name or "jitter" in name or isinstance(module, torch.nn.Dropout)
     )
 
 
@@ -151,8 +152,9 @@ def tolerance(model: torch.nn.Module) -> float:
     """The most by which rounding sets two ways to compute the same apart, relative: the square root of the coarsest
     precision computed in, 3e-4 in float32, 0.09 in bfloat16. A window that is missed sets them apart by about 1."""
     precisions = {parameter.dtype for parameter in model.parameters() if parameter.dtype.is_floating_point}
-    precisions |= {module.compute_dtype for module in model.modules() if hasattr(module, "compute_dtype")}
-    return float(max(torch.finfo(each).eps for each in precisions if each is not None) ** 0.5)
+    computed = (vars(module).get("compute_dtype") for module in model.modules())  # of 4-bit weights
+    precisions |= {dtype for dtype in computed if dtype is not None}
+    return float(max(torch.finfo(dtype).eps for dtype in precisions) ** 0.5)
 
 
 def shown(error: Exception) -> str:

@@ -7,7 +7,7 @@ import torch
 
 from curate.progress import Progress, silent
 from curate.rows.renderer import IGNORED
-from train.batches import Batch, Layout, forward, lay_out
+from train.batches import PADDED, Batch, Layout, forward, lay_out
 from train.examples import Example
 
 
@@ -26,9 +26,6 @@ def collate(input_ids: Sequence[Sequence[int]], labels: Sequence[Sequence[int]])
         following[index, : len(row) - 1 - shared] = torch.tensor(row[1 + shared :])
     columns = (following != IGNORED).any(dim=0).nonzero()[:, 0]
     return {**vars(batch), "columns": columns, "targets": following[:, columns]}
-
-
-PADDED = Layout("padded")
 
 
 def answer_loss(
@@ -84,7 +81,8 @@ def mean_loss(
         for begin in range(0, len(by_length), batch_size):
             rows = by_length[begin : begin + batch_size]
             batch = collate([row.input_ids for row in rows], [row.labels for row in rows])
-            loss, count = answer_loss(model, layout=layout, **{name: tensor.to(model.device) for name, tensor in batch.items()})
+            given = {name: tensor.to(model.device) for name, tensor in batch.items()}
+            loss, count = answer_loss(model, layout=layout, **given)
             total, trained, done = total + loss.item(), trained + count, done + len(rows)
             progress("validate", done, len(by_length), "rows")
     model.train(training)

@@ -19,7 +19,7 @@ from trl import SFTConfig, SFTTrainer
 
 from curate.progress import Progress, silent
 from train.base_model import BaseModel, compute_dtype, load_model, quiet
-from train.batches import Batch, Layout, length_grouped
+from train.batches import PADDED, Batch, Layout, length_grouped
 from train.examples import Example
 from train.layout import training_layout
 from train.loss import answer_loss, collate, mean_loss
@@ -41,7 +41,7 @@ class Losses:
     """Seen in training, prompts included, padding not."""
     seconds: float = 0.0
     """Spent in training, validation left out."""
-    layout: Layout = Layout("padded")
+    layout: Layout = PADDED
     """Of the batches."""
     padding: int = 0
     """Tokens of padding that were computed in training."""

@@ -5,7 +5,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Literal
 
 from curate.progress import Progress, silent
-from train.batches import WORTH_SHARING, Layout, call, forward, lay_out
+from train.batches import SHARED, WORTH_SHARING, Layout, call, forward, lay_out
 from train.layout import closest, no_sharing, tolerance
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class Decoding:
     """(B, vocabulary) at each row's last token."""
 
     def __init__(
-        self, model: "PreTrainedModel | PeftModel", rows: Sequence[Sequence[int]], layout: Layout = Layout("shared")
+        self, model: "PreTrainedModel | PeftModel", rows: Sequence[Sequence[int]], layout: Layout = SHARED
     ) -> None:
         """Compute rows of token ids; they must be of one length unless the layout is of padded rows."""
         import torch
@@ -53,9 +53,7 @@ class Decoding:
         else:
             told = {"attention_mask": self.mask, "position_ids": self.positions} if self.padded else {}
             first = torch.tensor([0], device=self.ids.device)
-            logits, self.past = call(
-                self.model, first, input_ids=tokens[:, None], use_cache=True, **told, **self.past
-            )
+            logits, self.past = call(self.model, first, input_ids=tokens[:, None], use_cache=True, **told, **self.past)
         self.logits = logits[:, -1]
 
     def keep(self, rows: Sequence[int]) -> None:
@@ -112,7 +110,8 @@ def decoding_layout(
             for step in range(steps + 1):
                 got = decoding.logits.float()
                 wanted = torch.stack([plain[index][step] for index in batch]).float()
-                apart = max(apart, float(((got - wanted).norm(dim=-1) / wanted.std(dim=-1)).max()) / got.shape[1] ** 0.5)
+                error = (got - wanted).norm(dim=-1) / wanted.std(dim=-1) / got.shape[1] ** 0.5
+                apart = max(apart, float(error.max()))
                 if step == steps:
                     break
                 if step == 1 and len(batch) > 1:

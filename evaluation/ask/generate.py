@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from curate.progress import Progress, silent
 from curate.rows.renderer import Renderer
 from evaluation.ask.constrained import Constraint
-from evaluation.judge.answer import Generated
 from evaluation.ask.decoding import Decoding, batches, decoding_layout
+from evaluation.judge.answer import Generated
 from train.batches import Layout
 
 if TYPE_CHECKING:

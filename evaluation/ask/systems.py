@@ -258,7 +258,9 @@ class Asking:
             shots = [[row["id"] for row in shown] for _, shown in asked_of[name]]
             fewer = sum(len(shown) < each.shots for shown in shots)
             relaxed = {"relaxed": list(self._constraint.relaxed)} if each.constrained else {}
-            info = SystemInfo(described(each) | relaxed | {"rows": answers["rows"]}, answers["seconds"], fewer_shots=fewer)
+            info = SystemInfo(
+                described(each) | relaxed | {"rows": answers["rows"]}, answers["seconds"], fewer_shots=fewer
+            )
             found[name] = Answers([Generated(**answer) for answer in answers["answers"]], info, shots)
         return found
 

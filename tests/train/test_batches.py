@@ -22,7 +22,9 @@ def model(model_folder: Path) -> PreTrainedModel:
 
 
 @given(tails=ROWS, common=st.lists(st.integers(0, 3), max_size=2 * WORTH_SHARING), left=st.booleans(), data=st.data())
-def test_rows_come_back_from_a_batch(tails: list[list[int]], common: list[int], left: bool, data: st.DataObject) -> None:
+def test_rows_come_back_from_a_batch(
+    tails: list[list[int]], common: list[int], left: bool, data: st.DataObject
+) -> None:
     rows = [common + tail for tail in tails]
     needed = [data.draw(st.integers(1, len(row))) for row in rows]
     batch = lay_out(rows, needed, left=left)
@@ -90,5 +92,5 @@ def test_rows_of_a_batch_are_of_like_length() -> None:
     order = length_grouped(lengths, 8, torch.Generator().manual_seed(0))
     batches = [[lengths[i] for i in order[at : at + 8]] for at in range(0, 256, 8)]
     padded, real = sum(8 * max(batch) for batch in batches), sum(lengths)
-    assert padded / real < 1.15
+    assert padded / real < 1.1
     assert [max(batch) for batch in batches] != sorted(max(batch) for batch in batches)

@@ -16,9 +16,7 @@ from train.examples import Example
 from train.layout import closest, has_dropout, longest_alike, no_sharing, training_layout
 from train.loss import answer_loss, collate
 
-FOUND = dict.fromkeys(FAMILIES, "shared") | dict.fromkeys(
-    ["openai-gpt", "mamba", "bamba", "recurrent-gemma"], "padded"
-)
+FOUND = dict.fromkeys(FAMILIES, "shared") | dict.fromkeys(["openai-gpt", "mamba", "bamba", "recurrent-gemma"], "padded")
 
 
 def examples(rows: list[list[int]], trained: int = 8) -> list[Example]:
@@ -99,7 +97,7 @@ def test_checkpointing_changes_neither_loss_nor_gradients(family: str) -> None:
     assert layout.rows == "padded"
     assert layout.reason == "gradient checkpointing keeps no cache"
     assert model.training
-    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    model.activation_checkpointing_enable()
     assert model.is_activation_checkpointing
     for asked in (layout, Layout("shared"), Layout("alone")):
         check_exact(model, rows, asked)
@@ -114,7 +112,7 @@ def test_below_an_adapter() -> None:
     layout = training_layout(model, rows)
     assert layout == Layout("shared")
     check_exact(model, rows, layout)
-    model.train().base_model.model.gradient_checkpointing_enable()
+    model.train().base_model.model.activation_checkpointing_enable()
     model.enable_input_require_grads()
     check_exact(model, rows, layout)
 
@@ -146,7 +144,9 @@ def test_the_closest_that_is_exact_with_all_the_reasons() -> None:
         "alone: shared rows are not what each is alone (apart by 5.0e-01, noise is below 1e-03); padded rows fail "
         "(IndexError: no such place); equal rows are not what each is alone (apart by nan, noise is below 1e-03)"
     )
-    assert closest(layouts[:3], lambda _: 1.0, 1e-3, {"shared": "for a reason"}).rows == "equal", "the last is not tried"
+    assert closest(layouts[:3], lambda _: 1.0, 1e-3, {"shared": "for a reason"}).rows == "equal", (
+        "the last is not tried"
+    )
 
 
 def test_rows_that_are_compared_begin_alike() -> None:
