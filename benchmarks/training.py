@@ -1,9 +1,9 @@
 """Training by Assay's batches and loss against plain trl.
 
-The same rows of a published data set, in the same batches and order, train the same fresh adapter from the same seed, in
-float32: by trl's SFTTrainer as it comes, the peer, and by the same with `train.loss` in the place of its collator and
-loss. The losses of each step must agree to 1e-4. Then both are given rows whose beginnings are unlike, so that nothing
-is shared and the columns of the head are all that is saved.
+The same rows of a published data set, in the same batches and order, train the same fresh adapter from the same seed,
+in float32: by trl's SFTTrainer as it comes, the peer, and by the same with `train.loss` in the place of its collator
+and loss. The losses of each step must agree to 1e-4. Then both are given rows whose beginnings are unlike, so that
+nothing is shared and the columns of the head are all that is saved.
 
     assay curate recipes/licences.yaml --store STORE
     python -m benchmarks.training STORE --rows 96

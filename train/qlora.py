@@ -97,9 +97,7 @@ def train(version: Path, recipe: TrainingRecipe, store: Store, progress: Progres
                 "compute": Compute(
                     device=model.device.type,
                     dtype=str(compute_dtype()).removeprefix("torch."),
-                    rows=losses.layout.rows,
-                    rows_reason=losses.layout.reason,
-                    padding_share=round(losses.padding / losses.computed, 4),
+                    **losses.batches(),
                 ).content(),
                 "libraries": {library: importlib.metadata.version(library) for library in LIBRARIES},
             }

@@ -48,6 +48,11 @@ class Losses:
     computed: int = 0
     """Tokens that were computed in training, padding among them; what rows shared counts once."""
 
+    def batches(self) -> dict[str, Any]:
+        """What a manifest says of the batches."""
+        share = round(self.padding / self.computed, 4)
+        return {"rows": self.layout.rows, "rows_reason": self.layout.reason, "padding_share": share}
+
 
 def adapted(base: BaseModel, settings: TrainingSettings) -> PeftModel:
     """The base model with a fresh LoRA adapter on all linear layers but the head; untrained, it changes nothing."""
