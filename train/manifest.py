@@ -85,10 +85,16 @@ class Loss(Part):
 
 
 class Compute(Part):
-    """What it was computed on."""
+    """What it was computed on, and how."""
 
     device: str
     dtype: str
+    rows: str | None = None
+    """How closely the rows of a batch were put together, as `train.batches.Layout` says."""
+    rows_reason: str | None = None
+    """Why not closer; empty where they were as close as can be."""
+    padding_share: float | None = None
+    """Tokens of padding among those that were computed."""
 
 
 class AdapterManifest(Manifest):

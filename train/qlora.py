@@ -99,7 +99,9 @@ def train(version: Path, recipe: TrainingRecipe, store: Store, progress: Progres
                 ).content(),
                 "loss": Loss(train=losses.train, validation=losses.validation).content(),
                 "compute": Compute(
-                    device=model.device.type, dtype=str(compute_dtype()).removeprefix("torch.")
+                    device=model.device.type,
+                    dtype=str(compute_dtype()).removeprefix("torch."),
+                    **losses.batches(),
                 ).content(),
                 "libraries": {library: importlib.metadata.version(library) for library in LIBRARIES},
             }

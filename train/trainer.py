@@ -19,8 +19,9 @@ from trl import SFTConfig, SFTTrainer
 
 from curate.progress import Progress, silent
 from train.base_model import BaseModel, compute_dtype, load_model, quiet
-from train.batches import length_grouped
+from train.batches import PADDED, Batch, Layout, length_grouped
 from train.examples import Example
+from train.layout import training_layout
 from train.loss import answer_loss, collate, mean_loss
 from train.settings import TrainingSettings
 
@@ -40,6 +41,17 @@ class Losses:
     """Seen in training, prompts included, padding not."""
     seconds: float = 0.0
     """Spent in training, validation left out."""
+    layout: Layout = PADDED
+    """Of the batches."""
+    padding: int = 0
+    """Tokens of padding that were computed in training."""
+    computed: int = 0
+    """Tokens that were computed in training, padding among them; what rows shared counts once."""
+
+    def batches(self) -> dict[str, Any]:
+        """What a manifest says of the batches."""
+        share = round(self.padding / self.computed, 4)
+        return {"rows": self.layout.rows, "rows_reason": self.layout.reason, "padding_share": share}
 
 
 def adapted(base: BaseModel, settings: TrainingSettings) -> PeftModel:
@@ -109,6 +121,9 @@ def fit(
         for parameter in model.parameters():
             if parameter.requires_grad:  # trl has made them bfloat16, too coarse for small steps
                 parameter.data = parameter.data.float()
+        trainer.losses.layout = training_layout(
+            model, examples, checkpointing=settings.gradient_checkpointing, progress=progress
+        )
         trainer.train()
     return trainer.losses
 
@@ -133,7 +148,11 @@ class Trainer(SFTTrainer):
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> torch.Tensor:
-        loss, trained = answer_loss(model, **inputs)
+        loss, trained = answer_loss(model, layout=self.losses.layout, **inputs)
+        batch = Batch(**{name: inputs[name] for name in ("prefix", "input_ids", "attention_mask")})
+        padding, computed = batch.padding(self.losses.layout)
+        self.losses.padding += padding
+        self.losses.computed += computed
         self.loss_sum += loss.item()
         self.trained += trained
         self.losses.tokens += int(inputs["attention_mask"].sum()) + len(inputs["targets"])
@@ -179,6 +198,6 @@ class Validate(TrainerCallback):
     def _validate(self) -> None:
         if self.validation:
             batch_size = self.trainer.args.per_device_train_batch_size
-            loss = mean_loss(self.trainer.model, self.validation, batch_size, self.progress)
+            loss = mean_loss(self.trainer.model, self.validation, batch_size, self.progress, self.trainer.losses.layout)
             self.trainer.losses.validation.append(loss)
         self.begin = time.perf_counter()

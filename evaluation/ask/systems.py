@@ -24,6 +24,7 @@ from curate.rows.renderer import Renderer
 from curate.stage import installed
 from evaluation.ask import baselines, endpoint
 from evaluation.ask.constrained import Constraint
+from evaluation.ask.decoding import decoding_layout
 from evaluation.ask.generate import generate
 from evaluation.ask.shots import Shots, asked, conversation, fitting
 from evaluation.ask.target_form import TargetForm
@@ -314,20 +315,23 @@ class Asking:
             for name in names:
                 untuned = tuned and systems[name].model == "base"
                 constraint = self._constraint if systems[name].constrained else None
+                prompts = [prompt for prompt, _ in asked_of[name]]
                 with model.disable_adapter() if untuned else nullcontext():
+                    layout = decoding_layout(model, prompts, self.progress)
                     began = time.perf_counter()
                     given = generate(
                         model,
                         self.renderer,
-                        [prompt for prompt, _ in asked_of[name]],
+                        prompts,
                         max_new_tokens=settings.max_new_tokens,
                         batch_size=settings.batch_size,
                         constraint=constraint,
+                        layout=layout,
                         progress=self.progress,
                         what=f"ask {name}",
                     )
                 seconds = round(time.perf_counter() - began, 4)
-                cache_folder(kept[name], partial(_write, {"seconds": seconds, "answers": given}))
+                cache_folder(kept[name], partial(_write, {"seconds": seconds, "layout": str(layout), "answers": given}))
             del model  # before the next one is loaded
             gc.collect()
         found = {}
@@ -335,7 +339,8 @@ class Asking:
             answers = json.loads((kept[name] / "answers.json").read_bytes())
             shots = [[row["id"] for row in shown] for _, shown in asked_of[name]]
             fewer = sum(len(shown) < each.shots for shown in shots)
-            info = SystemInfo(described(each) | self._told(each), answers["seconds"], fewer_shots=fewer)
+            told = self._told(each) | {"layout": answers["layout"]}
+            info = SystemInfo(described(each) | told, answers["seconds"], fewer_shots=fewer)
             found[name] = Answers([Generated(**answer) for answer in answers["answers"]], info, shots)
         return found
 

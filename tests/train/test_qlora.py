@@ -21,6 +21,7 @@ from evaluation.evaluate import evaluate
 from tests.manifests import forge
 from tests.tiny import QUESTION, recipe_for, renderer_of, write_model, write_version
 from train.base_model import prepare
+from train.batches import Layout
 from train.examples import Example, encode
 from train.loss import answer_loss, collate, mean_loss
 from train.manifest import AdapterManifest
@@ -49,7 +50,7 @@ def test_loss_and_gradients_are_those_of_the_plain_computation(model_folder: Pat
     model = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32)
     batch = collate([row.input_ids for row in rows], [row.labels for row in rows])
     assert batch["prefix"].shape[1] > 16, "the rows share their question's beginning"
-    loss, trained = answer_loss(model, **batch)
+    loss, trained = answer_loss(model, layout=Layout("shared"), **batch)
     loss.backward()
     gradients = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
     model.zero_grad()

@@ -149,7 +149,7 @@ def test_the_merged_model_is_the_adapter_on_full_weights(
 
     from curate.rows.renderer import ChatTemplate
     from train.adapter import load
-    from train.batches import forward, lay_out
+    from train.batches import call
 
     base, template = prepare(recipe.fit.model, store.cache), ChatTemplate("chatml")
     merged = merge(adapter, base, template, store.cache)
@@ -160,11 +160,11 @@ def test_the_merged_model_is_the_adapter_on_full_weights(
     assert merge(adapter, base, template, store.cache) == merged, "what has rotted is made anew"
     assert merged.weights_sha256 != base.weights_sha256
     assert merged.tokenizer_sha256 == base.tokenizer_sha256
-    batch = lay_out([list(range(5, 40))], [1])
+    ids, last = torch.arange(5, 40)[None], torch.tensor([34])
     with torch.inference_mode():
-        whole, _ = forward(load_model(merged, "none").eval(), batch, keep=1)
-        apart, _ = forward(load(adapter, base, template, "none"), batch, keep=1)
-        plain, _ = forward(load_model(base, "none").eval(), batch, keep=1)
+        whole, _ = call(load_model(merged, "none").eval(), last, input_ids=ids)
+        apart, _ = call(load(adapter, base, template, "none"), last, input_ids=ids)
+        plain, _ = call(load_model(base, "none").eval(), last, input_ids=ids)
     torch.testing.assert_close(whole, apart, rtol=1e-4, atol=1e-4)
     assert (whole - plain).abs().max() > 0.01
 
