@@ -92,6 +92,7 @@ def test_all_systems_in_one_run(all_scored: tuple[Path, list[Any]]) -> None:
     assert sorted(loaded) == [("load", "nf4"), ("load_model", "nf4"), ("load_model", "none"), ("load_model", "none")]
     for name, system in card["systems"].items():
         relaxed = system["settings"].pop("relaxed", None)
+        assert (system["settings"].pop("layout", None) == "shared") == (name not in BASELINES), "a Llama shares"
         assert (relaxed == []) == ALL[name].get("constrained", False), "all of this schema is held to"
         assert system["settings"] == {"shots": 0, "choose": "fixed", "rows": "all", "constrained": False} | ALL[
             name
