@@ -26,7 +26,7 @@ from train.loss import answer_loss, collate, mean_loss
 from train.manifest import AdapterManifest
 from train.qlora import train
 from train.summary import training_tables
-from train.trainer import adapted
+from train.lora import adapted
 
 
 def examples(model: Path, answers: str) -> list[Example]:
