@@ -17,7 +17,7 @@ class Noting(Protocol):
     def note(self, what: str, text: str) -> None: ...
 
 
-def note(progress: Progress, what: str, text: str) -> None:
+def note(progress: object, what: str, text: str) -> None:
     """Have a word about what is at work shown, by a progress that can."""
     if isinstance(progress, Noting):
         progress.note(what, text)

@@ -72,9 +72,7 @@ def weights_of(model: "PeftModel") -> "dict[str, torch.Tensor]":
     from peft import get_peft_model_state_dict
 
     state = get_peft_model_state_dict(model)
-    return {
-        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in state.items()
-    }
+    return {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in state.items()}
 
 
 def save(model: "PeftModel", base: BaseModel, folder: Path) -> None:

@@ -65,8 +65,8 @@ class History:
             if "eval_loss" in entry:
                 validations.append(Validation(entry["step"], epoch, entry["eval_loss"], entry.get("eval_score")))
             elif "loss" in entry:
-                known = {name: entry.get(name) for name in Step._fields if name != "epoch"}
-                steps.append(Step(epoch=epoch, **known))
+                known: dict[str, Any] = {name: entry.get(name) for name in Step._fields}
+                steps.append(Step(**known | {"epoch": epoch}))
         return History(steps, validations, steps_per_epoch)
 
     def best(self) -> Validation | None:

@@ -40,7 +40,7 @@ VERSION = 2
 """Of the method; an adapter of another one is not taken for the same."""
 
 VALIDATION_ROWS = 64
-"""Rows of the validation split that the loss is taken over, before training and at each validation, where it has any."""
+"""Rows of the validation split that are validated on, where it has any: before training and at each validation."""
 
 LIBRARIES = ("accelerate", "bitsandbytes", "peft", "torch", "transformers", "trl")
 
@@ -134,9 +134,17 @@ def _publish(
     kept = best.step if settings.keep_best and best is not None else last
     seen, trained = history.tokens(kept)
 
+    run = Run(
+        steps=last,
+        planned=settings.epochs * history.steps_per_epoch,
+        kept=kept,
+        validations=[Validated(**each._asdict()) for each in history.validations],
+        padding=round(history.padding(), 6),
+    )
+
     def describe(folder: Path, content: dict[str, Any]) -> None:
         history.write(folder / STEPS)
-        write_report(folder, AdapterManifest.model_validate(content), history)
+        write_report(folder, AdapterManifest.model_validate(content), run, history)
 
     with store.publishing("adapters", recipe.name) as draft:
         save(model, base, draft.folder)
@@ -154,13 +162,7 @@ def _publish(
                 "loss": Loss(
                     train=history.epoch_losses(), validation=[each.loss for each in history.validations]
                 ).content(),
-                "run": Run(
-                    steps=last,
-                    planned=settings.epochs * history.steps_per_epoch,
-                    kept=kept,
-                    validations=[Validated(**each._asdict()) for each in history.validations],
-                    padding=round(history.padding(), 6),
-                ).content(),
+                "run": run.content(),
                 "compute": Compute(
                     device=model.device.type, dtype=str(compute_dtype(settings.dtype)).removeprefix("torch.")
                 ).content(),

@@ -9,7 +9,7 @@ from typing import Any
 
 from curate.publish.report import report_environment
 from train.history import History
-from train.manifest import AdapterManifest
+from train.manifest import AdapterManifest, Run
 
 WIDTH, LEFT, TOP, BOTTOM = 640, 56, 14, 26
 """Of a plot's drawing, in its own units: the whole, and what is left beside the curves."""
@@ -39,16 +39,16 @@ class Plot:
     """(x, class, what stands there)."""
 
 
-def write_report(folder: Path, manifest: AdapterManifest, history: History) -> None:
+def write_report(folder: Path, manifest: AdapterManifest, run: Run, history: History) -> None:
     """Write report.html.
 
     Args:
         folder: the adapter's.
         manifest: of the adapter.
+        run: of its manifest.
         history: of its run.
     """
-    run, steps, validations = manifest.run, history.steps, history.validations
-    assert run is not None, "of the form that is written"
+    steps, validations = history.steps, history.validations
     lowest = min(validations[1:], key=lambda each: each.loss, default=None)
     turn = None if lowest is None or lowest.step == validations[-1].step else lowest
     marks = [(run.kept, "kept", "kept")]

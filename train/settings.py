@@ -8,7 +8,6 @@ from pydantic import AfterValidator, Field
 from curate.recipe import Recipe
 from curate.stage import Settings
 
-
 WATCHED = {"report_to", "save_steps", "save_total_limit"}
 """Keys that change nothing in the adapter: who is told of the run, and how often it is kept."""
 

@@ -124,13 +124,14 @@ def _collate(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 class Trainer(SFTTrainer):
     """trl's trainer with the loss, the order and the checkpoints of this package."""
 
-    loss_is_scaled_for_ga = True
+    loss_is_scaled_for_ga = True  # type: ignore[assignment]
     """`compute_loss` has divided by the trained tokens of all batches of the step."""
 
     def __init__(
         self, rows: Rows, settings: TrainingSettings, checkpoints: Checkpoints, progress: Progress, **known: Any
     ) -> None:
         super().__init__(**known)
+        self.adapter: PeftModel = known["model"]
         self.rows = rows
         self.settings = settings
         self.checkpoints = checkpoints
@@ -184,10 +185,11 @@ class Trainer(SFTTrainer):
         self.seen += sum(self.lengths[row] for row in rows)
         total = int(self.args.num_train_epochs) * sum(self.lengths) - self.before
         self.progress("train", self.seen, total, "tokens")
-        return loss / num_items_in_batch
+        mean: torch.Tensor = loss / num_items_in_batch
+        return mean
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
-        norm = super()._get_grad_norm(model, grad_norm)
+        norm = super()._get_grad_norm(model, grad_norm)  # type: ignore[no-untyped-call]
         scaler = self.accelerator.scaler  # which makes float16's scale smaller, and skips the step
         if not math.isfinite(value := float(norm)) and (scaler is None or scaler.get_scale() <= 1):
             raise self._not_finite("the norm of the gradient", value, self.step_rows)
@@ -212,7 +214,7 @@ class Trainer(SFTTrainer):
             logs["tokens"] = tokens
             logs["trained"] = sum(self.rows.train[row].trained for row in self.step_rows)
             logs["tokens_per_second"] = round(tokens / (time.perf_counter() - self.begun), 1)
-            logs["memory_mib"] = _memory(self.model.device)
+            logs["memory_mib"] = _memory(self.adapter.device)
             if not math.isfinite(logs["grad_norm"]):
                 del logs["grad_norm"]
             note(self.progress, "train", f"loss {logs['loss']:.3f}")
@@ -220,7 +222,7 @@ class Trainer(SFTTrainer):
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Take the loss over the validation rows and, if the recipe asks for it, the score of answers to them."""
-        validation, model = self.rows.validation, self.model
+        validation, model = self.rows.validation, self.adapter
         loss = mean_loss(model, validation, self.settings.batch_size, self.progress)
         if not math.isfinite(loss):
             raise AssayError(
@@ -246,7 +248,7 @@ class Trainer(SFTTrainer):
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         def write(folder: Path) -> None:
-            save_file(weights_of(self.model), folder / WEIGHTS)
+            save_file(weights_of(self.adapter), folder / WEIGHTS)
             if self.best is not None:
                 save_file(self.best, folder / BEST)
             self._save_optimizer_and_scheduler(str(folder))
@@ -261,7 +263,7 @@ class Trainer(SFTTrainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         folder = Path(resume_from_checkpoint)
-        set_peft_model_state_dict(self.model, load_file(folder / WEIGHTS))
+        set_peft_model_state_dict(self.adapter, load_file(folder / WEIGHTS))
         if (folder / BEST).is_file():
             self.best = load_file(folder / BEST)
 
