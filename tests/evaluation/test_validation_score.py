@@ -40,7 +40,7 @@ def test_a_field_that_is_no_class_is_told(store: Store, version: Path, model_fol
 
 @pytest.mark.parametrize("value", ["accuracy", "macro_f1", "category.f1", "", ".macro_f1"])
 def test_a_measure_that_there_is_not_is_told_of_the_recipe(value: str) -> None:
-    with pytest.raises(ValueError, match="expected `loss`, `schema_valid`, `whole_match` or `FIELD.macro_f1`"):
+    with pytest.raises(ValueError, match=r"expected `loss`, `schema_valid`, `whole_match` or `FIELD\.macro_f1`"):
         FullRecipe.model_validate({"training": {"keep_best": value}})
 
 
@@ -51,28 +51,28 @@ def test_the_score_is_the_share_of_right_answers(
     asked: list[list[int]] = []
 
     def answers(model: object, renderer: object, prompts: list[list[int]], **_: object) -> list[Generated]:
-        """Right for the first half, of another category for the rest but the last, which is no JSON."""
+        """Right for the first half, of another kind for the rest but the last, which is no JSON."""
         asked.extend(prompts)
         said = [Generated(row["target"]) for row in order]
         wrong = len(said) // 2
         for place in range(wrong, len(said)):
             told = json.loads(said[place].text)
-            other = "Copyleft" if told["category"] != "Copyleft" else "Permissive"
-            said[place] = Generated(json.dumps(told | {"category": other}))
+            other = "tag" if told["kind"] != "tag" else "text"
+            said[place] = Generated(json.dumps(told | {"kind": other}))
         return [*said[:-1], Generated("no")]
 
     monkeypatch.setattr(scoring, "generate", answers)
     found = {}
-    for measure in ("whole_match", "schema_valid", "category.macro_f1"):
+    for measure in ("whole_match", "schema_valid", "kind.macro_f1"):
         score = validation_score(version, recipe_for(model_folder, keep_best=measure), store)
         assert score is not None
         order = [rows[row["id"]] for row in score._rows]
         found[measure] = score(None)  # type: ignore[arg-type]
     count = len(rows)
     assert len(asked) == 3 * count
-    assert found["whole_match"] == (count // 2) / count
-    assert found["schema_valid"] == (count - 1) / count
-    assert 0 < found["category.macro_f1"] < 1
+    assert found["whole_match"] == pytest.approx((count // 2) / count, abs=1e-6)
+    assert found["schema_valid"] == pytest.approx((count - 1) / count, abs=1e-6)
+    assert 0 < found["kind.macro_f1"] < 1
 
 
 def test_training_takes_it(store: Store, version: Path, model_folder: Path) -> None:

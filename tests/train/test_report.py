@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser import DESKTOP, PHONE, Browser, assert_printable, assert_readable, keep
+from tests.browser import DESKTOP, PHONE, Browser, assert_printable, assert_readable
 from tests.manifests import adapter_manifest
 from train.history import History, Step, Validation
 from train.manifest import AdapterManifest, Run
@@ -88,7 +88,6 @@ def test_ticks_are_round_and_hold_the_curve(low: float, high: float, ticks: list
 def test_the_page_is_readable(width: int, dark: bool, browser: Browser, tmp_path: Path) -> None:
     path = page(tmp_path, [3.0, 2.0, 1.5, 2.5, 2.6, 2.8, 3.0], score="category.macro_f1")
     assert_readable(browser, path, width, dark, f"adapter_{width}")
-    keep(f"adapter_whole_{width}", browser.screenshot(whole=True))
 
 
 def test_the_page_is_printable(browser: Browser, tmp_path: Path) -> None:

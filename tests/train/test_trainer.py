@@ -1,4 +1,4 @@
-"""The loop: a killed run goes on as though it had not been, what is not finite stops it, and each setting has effect."""
+"""The loop: a killed run goes on as though it had not been, what is not finite stops it, each setting has effect."""
 
 import json
 import os
@@ -96,7 +96,7 @@ def test_a_killed_run_goes_on_as_though_it_had_not_been(
         assert (adapter / name).read_bytes() == (undisturbed / name).read_bytes()
     left = [told_of for told_of in told if told_of[0] == "train"]
     assert left[-1][1] == left[-1][2], "what is told is what is left to do"
-    assert [path for path in (tmp_path / "store/cache/training").rglob("*")] == [], "nothing is left behind"
+    assert list((tmp_path / "store/cache/training").rglob("*")) == [], "nothing is left behind"
 
 
 def test_a_run_killed_while_it_writes_a_checkpoint_goes_on_from_the_one_before(
