@@ -1,7 +1,7 @@
 """What the recipe says of training, as transformers' trainer and its trackers are told it."""
 
-import importlib.util
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -63,7 +63,7 @@ def prepare_trackers(settings: TrainingSettings, folder: Path) -> None:
         AssayError: one is not installed.
     """
     for tracker in settings.report_to:
-        if importlib.util.find_spec(tracker) is None:
+        if find_spec(tracker) is None:
             raise AssayError(f"training.report_to: {tracker} is not installed.", remedy=installed_by(tracker))
     if settings.report_to:
         folder.mkdir(parents=True, exist_ok=True)

@@ -327,7 +327,7 @@ def test_what_cannot_be_done_is_said_before_work_begins(
 ) -> None:
     if torch.cuda.is_available() and "dtype" in settings:
         pytest.skip("a GPU computes in float16")
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("train.arguments.find_spec", lambda name: None)
     monkeypatch.setattr(Trainer, "train", lambda *_, **__: pytest.fail("work has begun"))
     with pytest.raises(AssayError, match=message) as error:
         run(**settings)
@@ -346,7 +346,7 @@ def test_a_tracker_is_told_each_step(run: Callable[..., Path], monkeypatch: pyte
 
     told = logs
     monkeypatch.setitem(integration_utils.INTEGRATION_TO_CALLBACK, "trackio", Fake)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: True)
+    monkeypatch.setattr("train.arguments.find_spec", lambda name: True)
     monkeypatch.delenv("TRACKIO_DIR", raising=False)
     adapter = run(report_to=["trackio"])
     monkeypatch.setenv("TRACKIO_DIR", os.environ.pop("TRACKIO_DIR"))
@@ -354,6 +354,20 @@ def test_a_tracker_is_told_each_step(run: Callable[..., Path], monkeypatch: pyte
     assert [each["loss"] for each in logs if "loss" in each] == steps(adapter)["loss"][1:]
     assert sum("eval_loss" in each for each in logs) == 2
     assert {"grad_norm", "learning_rate", "tokens_per_second", "padding", "memory_mib"} <= logs[1].keys()
+
+
+def test_tensorboard_is_told_on_this_machine(
+    run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(tmp_path / "mine"))  # what the user's environment says
+    adapter = run(report_to=["tensorboard"])
+    told = EventAccumulator(str(tmp_path / "mine")).Reload()
+    assert [each.step for each in told.Scalars("train/loss")] == [1, 2, 3, 4]
+    assert [each.value for each in told.Scalars("train/loss")] == pytest.approx(steps(adapter)["loss"][1:])
+    assert len(told.Scalars("eval/loss")) == 2
 
 
 def test_checkpoints_are_no_more_than_wanted(tmp_path: Path) -> None:
