@@ -33,7 +33,7 @@ BLOCK, SUPER_BLOCK = 64, 256
 CLEARED = 20
 """Operations from one clearing of circles to the next."""
 MOMENTS = 2
-"""Numbers that AdamW keeps of each trained weight, in float32."""
+"""Numbers that AdamW keeps of each trained weight, each of its dtype."""
 
 Part = Literal[
     "weights", "quantisation constants", "adapters", "gradients", "optimizer state", "activations", "logits", "libraries"
@@ -61,6 +61,8 @@ class Machine:
     """Of what is not quantised."""
     compute: torch.dtype
     """Of products with quantised weights; on a GPU of all others too."""
+    trained: torch.dtype = torch.float32
+    """Of the adapter, its gradients and the optimizer's state."""
     libraries: int = 0
     """Bytes that the process takes before there is a model."""
 
@@ -155,7 +157,7 @@ def _cut(config: "PreTrainedConfig", layers: int) -> "PreTrainedConfig":
 def _fixed(model: Any, settings: TrainingSettings, machine: Machine) -> tuple[dict[Part, int], int]:
     """Bytes of what stays from step to step, and how many weights are trained."""
     with FakeTensorMode():
-        constants = _materialise(model, settings, machine.compute)
+        constants = _materialise(model, settings, machine)
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         adapters = sum(each.nbytes for each in trained)
         count = sum(each.numel() for each in trained)
@@ -164,7 +166,7 @@ def _fixed(model: Any, settings: TrainingSettings, machine: Machine) -> tuple[di
         "weights": held - adapters,
         "quantisation constants": constants,
         "adapters": adapters,
-        "optimizer state": 4 * MOMENTS * count,
+        "optimizer state": MOMENTS * adapters,
     }
     return fixed, count
 
@@ -175,11 +177,11 @@ def _moving(model: Any, settings: TrainingSettings, batch: Batch, machine: Machi
     if settings.gradient_checkpointing:
         model.gradient_checkpointing_enable()
         model.enable_input_require_grads()
-    mixed = machine.device == "cuda" and machine.compute != torch.float32
+    mixed = machine.device == "cuda" and machine.compute != machine.trained
     gc.freeze()  # what there is now need not be looked at each time that circles are cleared
     try:
         with FakeTensorMode(), quiet():
-            _materialise(model, settings, machine.compute)
+            _materialise(model, settings, machine)
             trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
             alive = Alive(model.config.get_text_config().vocab_size, {tuple(each.shape) for each in trained})
             counter = FlopCounterMode(display=False)
@@ -201,9 +203,9 @@ def _step(
     machine: Machine,
 ) -> Step:
     if settings.gradient_accumulation_steps > 1:  # those of the batches before stay
-        moving["gradients"] = max(moving["gradients"], 4 * trained)
-    elif moving.total() < 4 * trained:  # the optimizer's own step is the fullest moment
-        moving = Counter({"gradients": 4 * trained})
+        moving["gradients"] = max(moving["gradients"], fixed["adapters"])
+    elif moving.total() < fixed["adapters"]:  # the optimizer's own step is the fullest moment
+        moving = Counter({"gradients": fixed["adapters"]})
     return Step({**fixed, **moving, "libraries": machine.libraries}, flops, trained)
 
 
@@ -223,9 +225,9 @@ def _loss(model: Any, batch: Batch, checkpointed: bool) -> torch.Tensor:
     return torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), targets, reduction="sum")
 
 
-def _materialise(model: Any, settings: TrainingSettings, compute: torch.dtype) -> int:
+def _materialise(model: Any, settings: TrainingSettings, machine: Machine) -> int:
     """Put fakes in the place of a model's meta tensors; its linear layers but the head quantised, what is trained in
-    float32. Tied weights stay tied. Gives the bytes of the constants of the quantisation."""
+    the dtype for that. Tied weights stay tied. Gives the bytes of the constants of the quantisation."""
     made: dict[int, torch.nn.Parameter] = {}
     constants = 0
     head = model.get_output_embeddings()
@@ -234,7 +236,7 @@ def _materialise(model: Any, settings: TrainingSettings, compute: torch.dtype) -
             if old is None:
                 continue
             if id(old) not in made:
-                dtype = torch.float32 if old.requires_grad else old.dtype
+                dtype = machine.trained if old.requires_grad else old.dtype
                 made[id(old)] = torch.nn.Parameter(torch.empty(old.shape, dtype=dtype), old.requires_grad)
             module._parameters[key] = made[id(old)]
         for key, buffer in list(module._buffers.items()):
@@ -244,7 +246,7 @@ def _materialise(model: Any, settings: TrainingSettings, compute: torch.dtype) -
         if settings.quantization == "nf4" and frozen and module is not head:
             constants += _constants(module.weight.numel(), settings.double_quantization)
             parent, _, last = name.rpartition(".")
-            setattr(model.get_submodule(parent), last, _Quantised(module, compute))
+            setattr(model.get_submodule(parent), last, _Quantised(module, machine.compute))
     return constants
 
 
