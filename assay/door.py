@@ -103,6 +103,8 @@ def train(
 ) -> Adapter:
     """Train an adapter on a data set version, or find the one that the same inputs gave before.
 
+    A run that was interrupted goes on from its last checkpoint.
+
     Args:
         version: a version, or the name of one as `load` takes it; by default the recipe's latest.
         recipe: names base model, chat template and training settings; by default the one the version was curated by
@@ -112,8 +114,10 @@ def train(
         progress: told in tokens.
 
     Raises:
-        AssayError: the version was made for another tokenizer or chat template, or no row can be trained on.
+        AssayError: the version was made for another tokenizer or chat template, no row can be trained on, or a loss or
+            gradient is not finite.
     """
+    from evaluation.validation_score import validation_score
     from train.qlora import train as train_adapter
 
     if version is None:
@@ -123,7 +127,8 @@ def train(
     if not isinstance(version, Version):
         version = load(version, store=store)
     made, loaded = _recipe_of(version, recipe, variant, store)
-    return Adapter(train_adapter(version.folder, loaded, made.store, progress), made)
+    score = validation_score(version.folder, loaded, made.store, progress)
+    return Adapter(train_adapter(version.folder, loaded, made.store, progress, score), made)
 
 
 def evaluate(

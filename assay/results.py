@@ -160,13 +160,19 @@ class Adapter(Published):
 
     @property
     def validation_loss(self) -> list[float]:
-        """Mean loss of an answer's token over the validation rows: before training, and after each epoch; empty where
+        """Mean loss of an answer's token over the validation rows: before training, and at each validation; empty where
         there are no such rows."""
         return self.manifest.loss.validation
 
+    @property
+    def report(self) -> Path:
+        """The HTML page of the run: loss by step, learning rate, gradient norm, and which checkpoint was kept."""
+        return self.folder / "report.html"
+
     def gist(self) -> str:
-        losses = self.validation_loss
-        told = f"{losses[0]:.3f} to {losses[-1]:.3f}" if losses else "not known (no validation rows)"
+        losses, run = self.validation_loss, self.manifest.run
+        kept = losses[-1:] if run is None else [each.loss for each in run.validations if each.step == run.kept]
+        told = f"{losses[0]:.3f} to {kept[0]:.3f}" if losses else "not known (no validation rows)"
         return f"trained on {self.manifest.rows.train:,} rows, validation loss {told}"
 
     def tables(self) -> "list[Table]":
@@ -175,10 +181,10 @@ class Adapter(Published):
         return training_tables(self.folder, self.made.store)
 
     def places(self) -> dict[str, Path]:
-        return {"adapter": self.folder}
+        return {"adapter": self.folder} | ({"training report": self.report} if self.report.is_file() else {})
 
     def data(self) -> dict[str, Any]:
-        told = self.manifest.model_dump(include={"rows", "tokens", "loss", "compute"}, exclude_unset=True)
+        told = self.manifest.model_dump(include={"rows", "tokens", "loss", "run", "compute"}, exclude_unset=True)
         return self.named() | {"dataset": self.dataset} | told
 
 
@@ -282,7 +288,7 @@ class Assayed(Result):
         return {
             "data set": self.version.folder,
             "data report": self.version.report,
-            "adapter": self.adapter.folder,
+            **self.adapter.places(),
             "scorecard": self.scorecard.folder,
             "score report": self.scorecard.report,
         }

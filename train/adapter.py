@@ -19,6 +19,7 @@ from train.base_model import BaseModel, BaseTokenizer, Quantization, load_model,
 from train.manifest import AdapterManifest
 
 if TYPE_CHECKING:
+    import torch
     from peft import LoraConfig, PeftModel
 
 PARENTS = {
@@ -33,6 +34,8 @@ MERGED = 1
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 TRAINED = ("r", "lora_alpha", "lora_dropout", "target_modules", "task_type")
 """Keys of an adapter's configuration that training sets."""
+LAYERS = "layers_to_transform"
+"""One that it sets where not all layers are trained."""
 TELLING = ("base_model_name_or_path", "inference_mode", "peft_version", "revision")
 """Keys that change nothing in what is loaded."""
 
@@ -63,13 +66,20 @@ def check_parents(what: str, made_with: dict[str, str], base: BaseTokenizer, tem
             )
 
 
+def weights_of(model: "PeftModel") -> "dict[str, torch.Tensor]":
+    """An adapter's weights by peft's names, copied to the CPU."""
+    import torch
+    from peft import get_peft_model_state_dict
+
+    state = get_peft_model_state_dict(model)
+    return {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in state.items()}
+
+
 def save(model: "PeftModel", base: BaseModel, folder: Path) -> None:
     """Write adapter_model.safetensors and adapter_config.json as peft reads them; equal weights give equal bytes."""
-    from peft import get_peft_model_state_dict
     from safetensors.torch import save_file
 
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in get_peft_model_state_dict(model).items()}
-    save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
+    save_file(weights_of(model), folder / WEIGHTS, metadata={"format": "pt"})
     config = model.peft_config["default"].to_dict() | {"base_model_name_or_path": base.name, "inference_mode": True}
     text = json.dumps(config, indent=2, sort_keys=True, default=lambda value: getattr(value, "value", sorted(value)))
     (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
@@ -102,7 +112,13 @@ def load(
         from peft import PeftModel
 
         config = _configuration(folder)
-        loaded = load_model(base, quantization or manifest.inputs.settings["quantization"])
+        trained = manifest.inputs.settings
+        loaded = load_model(
+            base,
+            quantization or trained["quantization"],
+            trained.get("dtype", "auto"),
+            trained.get("double_quantization", True),
+        )
         model = PeftModel.from_pretrained(loaded, folder, config=config)
     return model.eval()
 
@@ -116,12 +132,12 @@ def _configuration(folder: Path) -> "LoraConfig":
     from peft import LoraConfig
 
     said = json.loads(verified(folder, CONFIG).read_bytes())
-    config = LoraConfig(**{key: said.get(key) for key in TRAINED})
+    config = LoraConfig(**{key: said.get(key) for key in (*TRAINED, LAYERS)})
     plain = config.to_dict()
     other = [
         key
         for key, value in said.items()
-        if key not in (*TRAINED, *TELLING) and value not in (None, False, [], {}) and value != plain.get(key)
+        if key not in (*TRAINED, *TELLING, LAYERS) and value not in (None, False, [], {}) and value != plain.get(key)
     ]
     # Of a text peft makes a regular expression.
     other += [key for key in TRAINED if key not in said or (key == "target_modules" and isinstance(said[key], str))]

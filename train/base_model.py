@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
 Quantization = Literal["nf4", "none"]
+DType = Literal["auto", "bfloat16", "float16", "float32"]
 
 PACKAGE = "package:"
 VERSION = 1
@@ -134,18 +135,21 @@ def prepare_tokenizer(name: str, cache: Path, progress: Progress = silent, fetch
     return folder
 
 
-def load_model(base: BaseModel, quantization: Quantization) -> "PreTrainedModel":
+def load_model(
+    base: BaseModel, quantization: Quantization, dtype: DType = "auto", double_quantization: bool = True
+) -> "PreTrainedModel":
     """The base model in memory: on the GPU if there is one; on a CPU with activations in float32.
 
     Args:
         base: what `prepare` gave.
-        quantization: `nf4` (4-bit NormalFloat with double quantisation, Dettmers et al. 2023, arXiv 2305.14314) or
-            `none`.
+        quantization: `nf4` (4-bit NormalFloat, Dettmers et al. 2023, arXiv 2305.14314) or `none`.
+        dtype: see `compute_dtype`.
+        double_quantization: whether the constants of nf4 are quantised too.
 
     Raises:
-        AssayError: transformers cannot open it, or it lacks weights.
+        AssayError: transformers cannot open it, or it lacks weights; or this machine does not compute in `dtype`.
     """
-    config = configuration(base.folder)
+    config, computing = configuration(base.folder), compute_dtype(dtype)
     with opening(base.folder), quiet():
         import torch
         from bitsandbytes.nn import Linear4bit
@@ -155,13 +159,13 @@ def load_model(base: BaseModel, quantization: Quantization) -> "PreTrainedModel"
         nf4 = BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=compute_dtype(),
+            bnb_4bit_use_double_quant=double_quantization,
+            bnb_4bit_compute_dtype=computing,
         )
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             base.folder,
             config=config,
-            dtype=compute_dtype() if gpu else torch.float32,
+            dtype=computing if gpu else torch.float32,
             quantization_config=nf4 if quantization == "nf4" else None,
             device_map={"": 0} if gpu else None,
             trust_remote_code=False,
@@ -255,14 +259,28 @@ def arithmetic() -> tuple[str, str]:
     return "cuda" if torch.cuda.is_available() else "cpu", str(compute_dtype())
 
 
-def compute_dtype() -> "torch.dtype":
-    """What 4-bit weights are multiplied in: bfloat16 where the processor has instructions for it, else float32."""
+def compute_dtype(dtype: DType = "auto") -> "torch.dtype":
+    """What a GPU computes in, and a CPU multiplies 4-bit weights in; `auto` is bfloat16 where the processor has
+    instructions for it, else float16 on a GPU and float32 on a CPU.
+
+    Raises:
+        AssayError: this machine does not compute in it.
+    """
     import torch
     from bitsandbytes.functional import has_avx512bf16
 
-    if torch.cuda.is_available():
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    return torch.bfloat16 if has_avx512bf16() else torch.float32
+    gpu = torch.cuda.is_available()
+    if dtype == "auto":
+        if torch.cuda.is_bf16_supported() if gpu else has_avx512bf16():
+            return torch.bfloat16
+        return torch.float16 if gpu else torch.float32
+    if (dtype == "float16" and not gpu) or (dtype == "bfloat16" and gpu and not torch.cuda.is_bf16_supported()):
+        raise AssayError(
+            f"training.dtype: {'this GPU' if gpu else 'a CPU'} does not compute in {dtype}.",
+            remedy="Leave the key out: what is computed in is then chosen by the processor.",
+        )
+    computing: torch.dtype = getattr(torch, dtype)
+    return computing
 
 
 @contextlib.contextmanager

@@ -47,7 +47,7 @@ class AdapterInputs(Part):
     reasoning: str | None = None
     """What becomes of what is thought before an answer, as `render.reasoning` of the recipe says."""
     settings: dict[str, Any]
-    """`training` of the recipe."""
+    """`training` of the recipe, but for keys that change nothing in the adapter."""
 
 
 class TrainedRows(Part):
@@ -61,7 +61,7 @@ class TrainedRows(Part):
 
 
 class TrainedTokens(Part):
-    """Over all epochs."""
+    """Over all steps until the one that was kept."""
 
     seen: int
     trained: int
@@ -72,9 +72,35 @@ class Loss(Part):
     """Mean loss of an answer's token."""
 
     train: list[float]
-    """Of each epoch, while it was learning."""
+    """Of each epoch, while it was learning; the last may have been stopped early."""
     validation: list[float]
-    """Before training and after each epoch; empty where the validation split has no rows."""
+    """Before training and at each validation; empty where the validation split has no rows."""
+
+
+class Validated(Part):
+    """The validation rows, asked between two steps."""
+
+    step: int
+    """Steps taken by then: 0 before training."""
+    epoch: float
+    """Epochs trained by then."""
+    loss: float
+    """Mean loss of an answer's token."""
+    score: float | None
+    """What `keep_best` names, of answers generated to these rows; none where the loss decides."""
+
+
+class Run(Part):
+    """The steps of the run, and which of its checkpoints this is."""
+
+    steps: int
+    """Steps taken: fewer than planned where it was stopped early."""
+    planned: int
+    kept: int
+    """Steps after which these weights were taken: by `keep_best`, else the last."""
+    validations: list[Validated]
+    padding: float
+    """Share of the tokens computed that were padding."""
 
 
 class Compute(Part):
@@ -90,12 +116,14 @@ class AdapterManifest(Manifest):
     kind: ClassVar[str] = "an adapter"
     remedy: ClassVar[str] = "Name a folder below the store's adapters/. If it is one, restore it, or train again."
 
-    schema_version: Literal[1]
-    """Of the manifest's form."""
+    schema_version: Literal[1, 2]
+    """Of the manifest's form: 2 says of the run's steps and validations, and has all settings that methods share."""
     inputs: AdapterInputs
     rows: TrainedRows
     tokens: TrainedTokens
     loss: Loss
+    run: Run | None = None
+    """None of adapters of the first form: these trained to the last step."""
     compute: Compute
     libraries: dict[str, str]
     """Versions of the packages that trained it."""

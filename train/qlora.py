@@ -1,52 +1,75 @@
 """QLoRA: a published data set version -> an adapter that knows its parents."""
 
-import importlib.metadata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from curate.errors import AssayError
 from curate.hashing import digest
 from curate.manifest import DatasetManifest
 from curate.progress import Progress, silent
 from curate.rows.renderer import ChatTemplate, Renderer, load_tokenizer
+from curate.stage import installed
 from curate.store import Store
-from train.adapter import check_parents, parents, save
-from train.base_model import compute_dtype, prepare, quiet
+from train.adapter import check_parents, parents, save, weights_of
+from train.base_model import BaseModel, arithmetic, compute_dtype, prepare, quiet
+from train.checkpoints import Checkpoints
 from train.examples import Example, encode, read_split, select
+from train.history import STEPS, History
 from train.manifest import (
     AdapterInputs,
+    AdapterManifest,
     BaseParent,
     Compute,
     DatasetParent,
     Loss,
+    Run,
     TrainedRows,
     TrainedTokens,
+    Validated,
 )
+from train.report import write_report
 from train.settings import TrainingRecipe, TrainingSettings
 
-VERSION = 1
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+    from train.trainer import Rows, Score
+
+VERSION = 2
 """Of the method; an adapter of another one is not taken for the same."""
 
 VALIDATION_ROWS = 64
-"""Rows of the validation split that the loss is taken over, before training and after each epoch, where it has any."""
+"""Rows of the validation split that are validated on, where it has any: before training and at each validation."""
 
 LIBRARIES = ("accelerate", "bitsandbytes", "peft", "torch", "transformers", "trl")
 
 
-def train(version: Path, recipe: TrainingRecipe, store: Store, progress: Progress = silent) -> Path:
+def train(
+    version: Path,
+    recipe: TrainingRecipe,
+    store: Store,
+    progress: Progress = silent,
+    score: "Score | None" = None,
+) -> Path:
     """Train an adapter, or find the one that the same inputs gave before.
+
+    A run that was interrupted goes on from its last checkpoint and gives the adapter that it would have given.
 
     Args:
         version: folder of a published data set version.
         recipe: names the base model, the chat template and the training settings.
         store: where the adapter is published.
         progress: told in tokens, so its rate is tokens per second.
+        score: of answers to validation rows, where `keep_best` is neither the loss nor nothing.
 
     Returns:
-        The adapter's folder: adapter_model.safetensors, adapter_config.json and manifest.json.
+        The adapter's folder: adapter_model.safetensors, adapter_config.json, steps.parquet, report.html and
+        manifest.json.
 
     Raises:
-        AssayError: the data set was made for another tokenizer or chat template, or a row cannot be trained.
+        AssayError: the data set was made for another tokenizer or chat template, or a row cannot be trained; or a loss
+            or gradient is not finite.
     """
     settings = recipe.training
     manifest = DatasetManifest.read(version)
@@ -59,57 +82,126 @@ def train(version: Path, recipe: TrainingRecipe, store: Store, progress: Progres
         base=BaseParent(model=base.name, **parents(base, template)),
         answers=recipe.render.answers,
         reasoning=recipe.render.reasoning,
-        settings=settings.model_dump(mode="json"),
+        settings=settings.deciding(),
     ).content()
-    event = {"event": "adapters", "name": recipe.name}
+    libraries = installed(LIBRARIES)
+    key = digest([inputs, libraries, arithmetic()])
+    checkpoints = Checkpoints(store.cache / "training" / key, settings.save_total_limit)
     found = store.made_from("adapters", recipe.name, inputs)
     if found is not None:
+        checkpoints.clear()
         progress("train (found in the store)", 1, 1, "adapters")
-        store.record(event | {"version": found.name, "found": True})
+        store.record({"event": "adapters", "name": recipe.name, "version": found.name, "found": True})
         return found
 
     renderer = Renderer(template, *load_tokenizer(base.folder), recipe.render.answers, recipe.render.reasoning)
     weights = manifest.recipe.get("balance", {}).get("weights", {})
     examples = _examples(version, "train", settings.rows, settings, renderer, store, weights)
     validation = _examples(version, "validation", VALIDATION_ROWS, settings, renderer, store)
+    _check_choice(settings, validation, score)
     with quiet():
-        from train.trainer import adapted, fit
+        from train.arguments import prepare_trackers
+        from train.lora import adapted
+        from train.trainer import Rows, fit
 
+    prepare_trackers(settings, store.root / "tracked")
     model = adapted(base, settings)
-    losses = fit(model, base, examples, validation, settings, progress)
+    rows = Rows(examples, validation, score)
+    history = fit(model, base, rows, settings, checkpoints, recipe.name, progress)
+    folder = _publish(model, base, rows, history, recipe, inputs, libraries, store)
+    checkpoints.clear()
+    return folder
+
+
+def _publish(
+    model: "PeftModel",
+    base: BaseModel,
+    rows: "Rows",
+    history: History,
+    recipe: TrainingRecipe,
+    inputs: dict[str, Any],
+    libraries: dict[str, str],
+    store: Store,
+) -> Path:
+    """Publish what was trained, with what its run told."""
+    if not all(tensor.isfinite().all() for tensor in weights_of(model).values()):
+        raise AssayError(
+            "The adapter's weights are not finite after the last step; nothing is published.",
+            remedy="Lower training.learning_rate, or set training.max_grad_norm: 1.0.",
+        )
+    settings, best = recipe.training, history.best()
+    last = history.steps[-1].step
+    kept = best.step if settings.keep_best and best is not None else last
+    seen, trained = history.tokens(kept)
+
+    run = Run(
+        steps=last,
+        planned=settings.epochs * history.steps_per_epoch,
+        kept=kept,
+        validations=[Validated(**each._asdict()) for each in history.validations],
+        padding=round(history.padding(), 6),
+    )
+
+    def describe(folder: Path, content: dict[str, Any]) -> None:
+        history.write(folder / STEPS)
+        write_report(folder, AdapterManifest.model_validate(content), run, history)
+
     with store.publishing("adapters", recipe.name) as draft:
         save(model, base, draft.folder)
         folder = draft.publish(
             {
                 "name": recipe.name,
-                "schema_version": 1,
+                "schema_version": 2,
                 "inputs": inputs,
                 "rows": TrainedRows(
-                    train=len(examples),
-                    train_ids_sha256=digest(sorted(example.id for example in examples)),
-                    validation=len(validation),
+                    train=len(rows.train),
+                    train_ids_sha256=digest(sorted(example.id for example in rows.train)),
+                    validation=len(rows.validation),
                 ).content(),
-                "tokens": TrainedTokens(
-                    seen=settings.epochs * sum(len(example.input_ids) for example in examples),
-                    trained=settings.epochs * sum(example.trained for example in examples),
+                "tokens": TrainedTokens(seen=seen, trained=trained).content(),
+                "loss": Loss(
+                    train=history.epoch_losses(), validation=[each.loss for each in history.validations]
                 ).content(),
-                "loss": Loss(train=losses.train, validation=losses.validation).content(),
+                "run": run.content(),
                 "compute": Compute(
-                    device=model.device.type, dtype=str(compute_dtype()).removeprefix("torch.")
+                    device=model.device.type, dtype=str(compute_dtype(settings.dtype)).removeprefix("torch.")
                 ).content(),
-                "libraries": {library: importlib.metadata.version(library) for library in LIBRARIES},
-            }
+                "libraries": libraries,
+            },
+            describe,
         )
+    seconds = history.seconds()
     store.record(
-        event
-        | {
+        {
+            "event": "adapters",
+            "name": recipe.name,
             "version": folder.name,
             "found": False,
-            "seconds": round(losses.seconds, 1),
-            "tokens_per_second": round(losses.tokens / losses.seconds, 1),
+            "seconds": round(seconds, 1),
+            "tokens_per_second": round(sum(each.tokens for each in history.steps) / seconds, 1),
         }
     )
     return folder
+
+
+def _check_choice(settings: TrainingSettings, validation: Sequence[Example], score: "Score | None") -> None:
+    """See to it that there is something to choose a checkpoint by.
+
+    Raises:
+        AssayError: there are no rows to validate on, or none to score answers with.
+    """
+    chosen = settings.keep_best
+    if not validation and (chosen or settings.early_stopping_patience):
+        raise AssayError(
+            f"training.{'keep_best' if chosen else 'early_stopping_patience'}: the validation split has no rows to "
+            "choose a checkpoint by.",
+            remedy="Give it some (split.validation in the recipe), or leave the key out.",
+        )
+    if score is None and chosen not in (None, "loss"):
+        raise AssayError(
+            f"training.keep_best: {chosen} is a score of answers, and nobody who trains was given one.",
+            remedy="`assay train` and `assay.train` give it; or choose by `loss`.",
+        )
 
 
 def _examples(

@@ -1,11 +1,21 @@
 """The recipe's section `training`."""
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from curate.recipe import Recipe
 from curate.stage import Settings
+
+WATCHED = {"report_to", "save_steps", "save_total_limit"}
+"""Keys that change nothing in the adapter: who is told of the run, and how often it is kept."""
+
+
+def _kept_by(text: str) -> str:
+    if not re.fullmatch(r"loss|schema_valid|whole_match|.+\.macro_f1", text):
+        raise ValueError("expected `loss`, `schema_valid`, `whole_match` or `FIELD.macro_f1`")
+    return text
 
 
 class TrainingSettings(Settings):
@@ -43,9 +53,10 @@ class TrainingSettings(Settings):
     quantization: Literal["nf4", "none"] = Field("nf4", description="Of the base model's weights.")
     double_quantization: bool = Field(True, description="Quantise the constants of the quantisation too (nf4).")
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
-        "auto", description="What is computed in; auto: bfloat16 where the processor has it."
+        "auto",
+        description="What is computed in, on a CPU of 4-bit weights alone; auto: bfloat16 where the processor has it.",
     )
-    keep_best: str | None = Field(
+    keep_best: Annotated[str, AfterValidator(_kept_by)] | None = Field(
         None,
         description="The checkpoint that is kept: of the least validation `loss`, or of the best `schema_valid`, "
         "`whole_match` or `FIELD.macro_f1` of answers generated to validation rows; by default the last.",
@@ -57,13 +68,20 @@ class TrainingSettings(Settings):
         None, ge=1, description="Steps from one validation to the next; by default an epoch."
     )
     save_steps: int | None = Field(
-        None, ge=1, description="Steps from one checkpoint to the next; by default at each validation."
+        None,
+        ge=1,
+        description="Steps from one checkpoint to the next; by default at each validation and every five minutes, as "
+        "far as that takes no more than 1% of the time.",
     )
     save_total_limit: int = Field(2, ge=1, description="The most checkpoints on disk at a time.")
     report_to: list[Literal["tensorboard", "trackio", "mlflow", "wandb"]] = Field(
         [], description="Trackers that are told each step, besides the adapter's own report."
     )
-    seed: int = Field(0, description="Of the adapter's first weights and the order of the rows.")
+    seed: int = Field(0, description="Of the adapter's first weights, the order of the rows and dropout.")
+
+    def deciding(self) -> dict[str, Any]:
+        """What the adapter depends on, JSON-like."""
+        return self.model_dump(mode="json", exclude=WATCHED)
 
 
 class TrainingRecipe(Recipe):

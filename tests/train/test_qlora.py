@@ -22,11 +22,11 @@ from tests.manifests import forge
 from tests.tiny import QUESTION, recipe_for, renderer_of, write_model, write_version
 from train.base_model import prepare
 from train.examples import Example, encode
+from train.lora import adapted
 from train.loss import answer_loss, collate, mean_loss
 from train.manifest import AdapterManifest
 from train.qlora import train
 from train.summary import training_tables
-from train.trainer import adapted
 
 
 def examples(model: Path, answers: str) -> list[Example]:
