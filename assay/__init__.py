@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         contract,
         curate,
         evaluate,
+        forecast,
         inspect,
         load,
         preview,
@@ -30,7 +31,17 @@ if TYPE_CHECKING:
     )
     from assay.inspection import Inspection
     from assay.previews import Previews
-    from assay.results import Adapter, Assayed, Checks, Comparison, IndexState, Scorecard, Scorecards, Version
+    from assay.results import (
+        Adapter,
+        Assayed,
+        Checks,
+        Comparison,
+        Forecasted,
+        IndexState,
+        Scorecard,
+        Scorecards,
+        Version,
+    )
     from assay.stage_list import RecipeSchema, Stages
     from assay.whole_store import StoreState
     from curate.errors import AssayError
@@ -41,6 +52,7 @@ __all__ = [
     "Assayed",
     "Checks",
     "Comparison",
+    "Forecasted",
     "IndexState",
     "Inspection",
     "Previews",
@@ -58,6 +70,7 @@ __all__ = [
     "contract",
     "curate",
     "evaluate",
+    "forecast",
     "inspect",
     "load",
     "preview",

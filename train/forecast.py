@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from curate.errors import AssayError
 from curate.progress import minutes
@@ -86,6 +86,24 @@ class Forecast:
             f"({gib(self.room.disk)} free), {self.steps:,} steps, {self.tokens:,} tokens, {self.flops:.1e} operations{took}"
         )
 
+    def data(self) -> dict[str, Any]:
+        """The forecast as data; sizes in bytes."""
+        return {
+            "memory": {part.replace(" ", "_"): size for part, size in self.step.memory.items()},
+            "memory_bytes": self.step.bytes,
+            "free_memory_bytes": self.room.memory,
+            "disk_bytes": self.disk,
+            "free_disk_bytes": self.room.disk,
+            "device": self.machine.device,
+            "rows": self.rows,
+            "batch": {"rows": self.batch.rows, "tokens": self.batch.tokens},
+            "steps": self.steps,
+            "tokens": self.tokens,
+            "flops": self.flops,
+            "seconds": self.seconds,
+            "trained_weights": self.step.trained,
+        }
+
     def tables(self) -> list[Table]:
         """Memory by part, and the rest."""
         parts = [[part, gib(size)] for part, size in self.step.memory.items() if size]
@@ -116,9 +134,7 @@ class Way:
     forecast: Forecast
 
     def __str__(self) -> str:
-        return f"{self.change}: {gib(self.forecast.step.bytes)}" + (
-            " (fits)" if self.forecast.lacking <= 0 else ""
-        )
+        return f"{self.change}: {gib(self.forecast.step.bytes)}" + (" (fits)" if self.forecast.lacking <= 0 else "")
 
 
 def forecast(
@@ -154,6 +170,26 @@ def forecast(
         steps=settings.epochs * -(-len(lengths) // per_step),
         disk=checkpoints + adapter,
     )
+
+
+def foresee(
+    config: "PreTrainedConfig", settings: TrainingSettings, examples: Sequence[Example], store: Path, force: bool
+) -> Forecast:
+    """The forecast of a run here and now.
+
+    Args:
+        config: of the base model.
+        settings: of the recipe.
+        examples: that are trained on; at least one.
+        store: the store's folder, on whose disk checkpoints are kept.
+        force: give it though the run will not fit.
+
+    Raises:
+        AssayError: as `require_room`, without `force`.
+    """
+    machine = machine_here(settings)
+    make = forecast if force else require_room
+    return make(config, settings, [Length.of(each) for each in examples], machine, Room.here(store, machine.device))
 
 
 def require_room(
@@ -238,7 +274,7 @@ def machine_here(settings: TrainingSettings) -> "Machine":
     from train.memory import Machine
 
     gpu = torch.cuda.is_available()
-    compute = compute_dtype() if settings.dtype == "auto" else getattr(torch, settings.dtype)
+    compute = compute_dtype(settings.dtype)
     taken = torch.cuda.memory_allocated() if gpu else _resident()
     return Machine("cuda" if gpu else "cpu", compute if gpu else torch.float32, compute, libraries=taken)
 

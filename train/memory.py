@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from peft import LoraConfig, get_peft_model
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
@@ -23,6 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM, DynamicCache
 
 from train.base_model import quiet
+from train.lora import with_adapter
 from train.settings import TrainingSettings
 
 if TYPE_CHECKING:
@@ -36,7 +36,14 @@ MOMENTS = 2
 """Numbers that AdamW keeps of each trained weight, each of its dtype."""
 
 Part = Literal[
-    "weights", "quantisation constants", "adapters", "gradients", "optimizer state", "activations", "logits", "libraries"
+    "weights",
+    "quantisation constants",
+    "adapters",
+    "gradients",
+    "optimizer state",
+    "activations",
+    "logits",
+    "libraries",
 ]
 """What memory is taken by."""
 
@@ -104,29 +111,19 @@ def step(config: "PreTrainedConfig", settings: TrainingSettings, batch: Batch, m
             for layers in (period, 2 * period)
         )
         further = (depth - period) / period
-        moving = Counter(
-            {part: max(0, round(once[0][part] + further * (twice[0][part] - once[0][part]))) for part in once[0] | twice[0]}
-        )
-        flops = round(once[1] + further * (twice[1] - once[1]))
+
+        def whole(one: float, two: float) -> int:
+            return max(0, round(one + further * (two - one)))
+
+        moving = Counter({part: whole(once[0][part], twice[0][part]) for part in once[0] | twice[0]})
+        flops = whole(once[1], twice[1])
     return _step(fixed, moving, flops, trained, settings, machine)
-
-
-def lora(settings: TrainingSettings) -> LoraConfig:
-    """The adapter that settings ask for."""
-    return LoraConfig(
-        r=settings.rank,
-        lora_alpha=settings.alpha,
-        lora_dropout=settings.dropout,
-        target_modules=settings.target_modules,
-        layers_to_transform=settings.layers_to_transform,
-        task_type="CAUSAL_LM",
-    )
 
 
 def _model(config: "PreTrainedConfig", settings: TrainingSettings, machine: Machine) -> Any:
     with quiet(), torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, dtype=machine.weights)
-        return get_peft_model(model, lora(settings), autocast_adapter_dtype=False)
+        return with_adapter(model, settings)
 
 
 def _period(config: "PreTrainedConfig") -> int:
@@ -134,7 +131,8 @@ def _period(config: "PreTrainedConfig") -> int:
     depth = config.num_hidden_layers
     kinds = list(zip(*(value for value in vars(config).values() if _by_layer(value, depth)), strict=True))
     return next(
-        (period for period in range(1, depth) if all(kinds[at] == kinds[at % period] for at in range(len(kinds)))), depth
+        (period for period in range(1, depth) if all(kind == kinds[at % period] for at, kind in enumerate(kinds))),
+        depth,
     )
 
 
@@ -175,7 +173,7 @@ def _moving(model: Any, settings: TrainingSettings, batch: Batch, machine: Machi
     """Bytes of what comes and goes in one batch, at the fullest moment, and its floating-point operations."""
     model.train()
     if settings.gradient_checkpointing:
-        model.gradient_checkpointing_enable()
+        model.activation_checkpointing_enable()
         model.enable_input_require_grads()
     mixed = machine.device == "cuda" and machine.compute != machine.trained
     gc.freeze()  # what there is now need not be looked at each time that circles are cleared
@@ -319,11 +317,7 @@ class Alive(TorchDispatchMode):
             return
         shape = tuple(tensor.shape)
         part: Part = (
-            "logits"
-            if shape[-1:] == (self.vocabulary,)
-            else "gradients"
-            if shape in self.trained
-            else "activations"
+            "logits" if shape[-1:] == (self.vocabulary,) else "gradients" if shape in self.trained else "activations"
         )
         self.known[key] = part, storage.nbytes()
         self.now[part] += storage.nbytes()

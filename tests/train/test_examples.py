@@ -13,7 +13,8 @@ from curate.errors import AssayError
 from curate.rows.renderer import IGNORED, Encoded, Message, Renderer
 from curate.store import Store
 from tests.tiny import renderer_of, write_version
-from train.examples import encode, read_split, select
+from train.audit import encode
+from train.examples import read_split, select
 
 
 def row(number: int, label: str | None = "a", cluster: str | None = None, tokens: int = 10) -> dict[str, Any]:
