@@ -1,4 +1,4 @@
-"""The audit of the mask: of every row, before the first step, whether what is trained is the answer and nothing else."""
+"""The audit of the mask: whether what is trained of a row is the answer and nothing else, for all rows, before a step."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence

@@ -81,9 +81,11 @@ class Forecast:
     def line(self) -> str:
         """The forecast in a line."""
         took = f", {minutes(self.seconds)}" if self.seconds is not None else ""
+        unknown = "" if self.step.known else " and what activations take, which this architecture does not tell,"
         return (
-            f"forecast: {gib(self.step.bytes)} of memory ({gib(self.room.memory)} free), {gib(self.disk)} of disk "
-            f"({gib(self.room.disk)} free), {self.steps:,} steps, {self.tokens:,} tokens, {self.flops:.1e} operations{took}"
+            f"forecast: {gib(self.step.bytes)}{unknown} of memory ({gib(self.room.memory)} free), {gib(self.disk)} of disk "
+            f"({gib(self.room.disk)} free), {self.steps:,} steps, "
+            f"{self.tokens:,} tokens, {self.flops:.1e} operations{took}"
         )
 
     def data(self) -> dict[str, Any]:
@@ -102,6 +104,7 @@ class Forecast:
             "flops": self.flops,
             "seconds": self.seconds,
             "trained_weights": self.step.trained,
+            "activations_known": self.step.known,
         }
 
     def tables(self) -> list[Table]:
@@ -118,6 +121,7 @@ class Forecast:
             ["disk", gib(self.disk)],
             ["free disk", gib(self.room.disk)],
         ]
+        parts += [] if self.step.known else [["activations, logits", "not known of this architecture"]]
         total = [["all", gib(self.step.bytes)], [f"free ({self.machine.device})", gib(self.room.memory)]]
         return [
             Table("memory", "Memory at the fullest moment", ["part", "memory"], parts + total),

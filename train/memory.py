@@ -1,8 +1,8 @@
 """How much memory a step of training takes, found without taking it.
 
-The model is made on the meta device, its tensors are then fakes of PyTorch (torch._subclasses), which have shapes and no
-content, and one step is run on them: what is alive at its fullest moment is counted. So it holds for every architecture
-that transformers has, for checkpointed activations and for whatever attention a batch runs with.
+The model is made on the meta device, its tensors are then fakes of PyTorch (torch._subclasses), which have shapes and
+no content, and one step is run on them: what is alive at its fullest moment is counted. So it holds for any architecture of
+transformers, for checkpointed activations and for whatever attention a batch runs with.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ import weakref
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -83,6 +83,8 @@ class Step:
     flops: int
     trained: int
     """Weights that are trained."""
+    known: bool = True
+    """Whether activations, logits and operations are: an architecture may have an operation that fakes do not know."""
 
     @property
     def bytes(self) -> int:
@@ -102,22 +104,33 @@ def step(config: "PreTrainedConfig", settings: TrainingSettings, batch: Batch, m
         machine: what it is loaded and computed in.
     """
     fixed, trained = _fixed(_model(config, settings, machine), settings, machine)
-    depth, period = config.get_text_config().num_hidden_layers, _period(config.get_text_config())
+    moving: Counter[Part] = Counter()
+    flops, known = 0, True
+    try:
+        moving, flops = _all_layers(config, settings, batch, machine)
+    except Exception:  # an operation that does not say what it would make of a fake: whichever error its authors chose
+        known = False
+    return _step(fixed, moving, flops, trained, settings, machine, known)
+
+
+def _all_layers(
+    config: "PreTrainedConfig", settings: TrainingSettings, batch: Batch, machine: Machine
+) -> "tuple[Counter[Part], int]":
+    """`_moving` of a whole model, from its first layers."""
+    text = config.get_text_config()
+    depth, period = text.num_hidden_layers, _period(text)
     if 2 * period >= depth or settings.layers_to_transform is not None:
-        moving, flops = _moving(_model(config, settings, machine), settings, batch, machine)
-    else:
-        once, twice = (
-            _moving(_model(_cut(config, layers), settings, machine), settings, batch, machine)
-            for layers in (period, 2 * period)
-        )
-        further = (depth - period) / period
+        return _moving(_model(config, settings, machine), settings, batch, machine)
+    (once, flops), (twice, flops_twice) = (
+        _moving(_model(_cut(config, layers), settings, machine), settings, batch, machine)
+        for layers in (period, 2 * period)
+    )
+    further = (depth - period) / period
 
-        def whole(one: float, two: float) -> int:
-            return max(0, round(one + further * (two - one)))
+    def whole(one: float, two: float) -> int:
+        return max(0, round(one + further * (two - one)))
 
-        moving = Counter({part: whole(once[0][part], twice[0][part]) for part in once[0] | twice[0]})
-        flops = whole(once[1], twice[1])
-    return _step(fixed, moving, flops, trained, settings, machine)
+    return Counter({part: whole(once[part], twice[part]) for part in once | twice}), whole(flops, flops_twice)
 
 
 def _model(config: "PreTrainedConfig", settings: TrainingSettings, machine: Machine) -> Any:
@@ -199,12 +212,14 @@ def _step(
     trained: int,
     settings: TrainingSettings,
     machine: Machine,
+    known: bool,
 ) -> Step:
     if settings.gradient_accumulation_steps > 1:  # those of the batches before stay
         moving["gradients"] = max(moving["gradients"], fixed["adapters"])
     elif moving.total() < fixed["adapters"]:  # the optimizer's own step is the fullest moment
         moving = Counter({"gradients": fixed["adapters"]})
-    return Step({**fixed, **moving, "libraries": machine.libraries}, flops, trained)
+    parts: dict[Part, int] = dict.fromkeys(get_args(Part), 0)
+    return Step(parts | fixed | dict(moving) | {"libraries": machine.libraries}, flops, trained, known)
 
 
 def _loss(model: Any, batch: Batch, checkpointed: bool) -> torch.Tensor:

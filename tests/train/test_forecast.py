@@ -63,7 +63,7 @@ def test_where_nothing_is_enough() -> None:
 
 
 def test_a_disk_that_is_full() -> None:
-    with pytest.raises(AssayError, match="the store's disk has 0.0 MiB free") as caught:
+    with pytest.raises(AssayError, match=r"the store's disk has 0\.0 MiB free") as caught:
         require_room(llama(), settings(), ROWS, CPU, Room(2**40, 10))
     assert "save_total_limit" in caught.value.remedy
 
