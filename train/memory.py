@@ -1,8 +1,8 @@
 """How much memory a step of training takes, found without taking it.
 
 The model is made on the meta device, its tensors are then fakes of PyTorch (torch._subclasses), which have shapes and
-no content, and one step is run on them: what is alive at its fullest moment is counted. So it holds for any architecture of
-transformers, for checkpointed activations and for whatever attention a batch runs with.
+no content, and one step is run on them: what is alive at its fullest moment is counted. So it holds for any
+architecture of transformers, for checkpointed activations and for whatever attention a batch runs with.
 """
 
 import contextlib
