@@ -18,7 +18,6 @@ if TYPE_CHECKING:
         contract,
         curate,
         evaluate,
-        forecast,
         inspect,
         load,
         preview,
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
         stages,
         train,
     )
+    from assay.forecasts import forecast
     from assay.inspection import Inspection
     from assay.previews import Previews
     from assay.results import (
@@ -83,12 +83,14 @@ __all__ = [
 ]
 
 HOMES = {
+    "Forecasted": "assay.results",
     "Inspection": "assay.inspection",
     "Previews": "assay.previews",
     "RecipeSchema": "assay.stage_list",
     "Stages": "assay.stage_list",
     "StoreState": "assay.whole_store",
     "WholeContract": "assay.contracts",
+    "forecast": "assay.forecasts",
 }
 """Of what `assay.door` does not hold."""
 

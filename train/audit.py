@@ -1,4 +1,4 @@
-"""The audit of the mask: whether what is trained of a row is the answer and nothing else, for all rows, before a step."""
+"""The audit of the mask: whether what is trained of each row is the answer and nothing else, before the first step."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence

@@ -83,9 +83,9 @@ class Forecast:
         took = f", {minutes(self.seconds)}" if self.seconds is not None else ""
         unknown = "" if self.step.known else " and what activations take, which this architecture does not tell,"
         return (
-            f"forecast: {gib(self.step.bytes)}{unknown} of memory ({gib(self.room.memory)} free), {gib(self.disk)} of disk "
-            f"({gib(self.room.disk)} free), {self.steps:,} steps, "
-            f"{self.tokens:,} tokens, {self.flops:.1e} operations{took}"
+            f"forecast: {gib(self.step.bytes)}{unknown} of memory ({gib(self.room.memory)} free), "
+            f"{gib(self.disk)} of disk ({gib(self.room.disk)} free), {self.steps:,} steps, {self.tokens:,} tokens, "
+            f"{self.flops:.1e} operations{took}"
         )
 
     def data(self) -> dict[str, Any]:

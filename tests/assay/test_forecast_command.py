@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import assay
-from assay.door import Forecasted
+from assay.results import Forecasted
 from curate.store import Store
 from tests.tiny import recipe_for, write_model, write_version
 from train.qlora import forecast
