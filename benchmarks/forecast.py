@@ -26,8 +26,18 @@ from train.settings import TrainingSettings
 
 HALF = Machine("cuda", torch.bfloat16, torch.bfloat16, trained=torch.bfloat16)
 """A GPU in bfloat16 throughout, as litgpt (bf16-true) and torchtune train."""
-LLAMA_2 = {"vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 11008, "num_attention_heads": 32}
-LLAMA_3 = {"vocab_size": 128256, "hidden_size": 4096, "intermediate_size": 14336, "num_attention_heads": 32}
+LLAMA_2: dict[str, Any] = {
+    "vocab_size": 32000,
+    "hidden_size": 4096,
+    "intermediate_size": 11008,
+    "num_attention_heads": 32,
+}
+LLAMA_3: dict[str, Any] = {
+    "vocab_size": 128256,
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "num_attention_heads": 32,
+}
 QV: dict[str, Any] = {"rank": 8, "target_modules": ["q_proj", "v_proj"], "dropout": 0.05}
 QVO: dict[str, Any] = {"rank": 8, "target_modules": ["q_proj", "v_proj", "o_proj"], "gradient_checkpointing": True}
 PUBLISHED: list[tuple[str, float, int, dict[str, Any], Batch, dict[str, Any]]] = [
@@ -75,9 +85,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.rows:
         take(options)
         return
-    table = []
+    table: list[list[Any]] = []
     for name, told, unit, sizes, batch, more in PUBLISHED:
-        heads = {"num_key_value_heads": 8} if sizes is LLAMA_3 else {}
+        heads: dict[str, Any] = {"num_key_value_heads": 8} if sizes is LLAMA_3 else {}
         config = LlamaConfig(**sizes, **heads, num_hidden_layers=32, tie_word_embeddings=False)
         table.append([name, step(config, TrainingSettings(**more), batch, HALF).bytes / unit, told])
     if not options.no_steps:

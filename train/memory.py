@@ -302,7 +302,7 @@ class Alive(TorchDispatchMode):
     """Counts the bytes of the tensors that operations make, as long as they live."""
 
     def __init__(self, vocabulary: int, trained: set[tuple[int, ...]]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.vocabulary = vocabulary
         self.trained = trained
         self.known: dict[int, tuple[Part, int]] = {}

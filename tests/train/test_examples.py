@@ -110,18 +110,18 @@ def test_trained_tokens_are_the_answers(turns: list[tuple[str, str]], answers: s
 class Shifted(Renderer):
     """Trains from one token too late."""
 
-    def encode(self, messages: Any) -> Encoded:
-        encoded = super().encode(messages)
-        first = next(i for i, label in enumerate(encoded.labels) if label != IGNORED)
-        return Encoded(encoded.input_ids, [*encoded.labels[:first], IGNORED, *encoded.labels[first + 1 :]])
+    def encode_all(self, conversations: Any) -> Any:
+        for encoded in super().encode_all(conversations):
+            first = next(i for i, label in enumerate(encoded.labels) if label != IGNORED)
+            yield Encoded(encoded.input_ids, [*encoded.labels[:first], IGNORED, *encoded.labels[first + 1 :]])
 
 
 class Endless(Renderer):
     """Leaves the stop token out."""
 
-    def encode(self, messages: Any) -> Encoded:
-        encoded = super().encode(messages)
-        return Encoded(encoded.input_ids[:-1], encoded.labels[:-1])
+    def encode_all(self, conversations: Any) -> Any:
+        for encoded in super().encode_all(conversations):
+            yield Encoded(encoded.input_ids[:-1], encoded.labels[:-1])
 
 
 @pytest.mark.parametrize("broken", [Shifted, Endless])
