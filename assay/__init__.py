@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         stages,
         train,
     )
+    from assay.forecasts import forecast
     from assay.inspection import Inspection
     from assay.previews import Previews
     from assay.results import (
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
         Assayed,
         Checks,
         Comparison,
+        Forecasted,
         IndexState,
         Merged,
         Parities,
@@ -53,6 +55,7 @@ __all__ = [
     "Assayed",
     "Checks",
     "Comparison",
+    "Forecasted",
     "IndexState",
     "Inspection",
     "Merged",
@@ -72,6 +75,7 @@ __all__ = [
     "contract",
     "curate",
     "evaluate",
+    "forecast",
     "inspect",
     "load",
     "merge",
@@ -86,6 +90,7 @@ __all__ = [
 ]
 
 HOMES = {
+    "Forecasted": "assay.results",
     "Inspection": "assay.inspection",
     "Previews": "assay.previews",
     "RecipeSchema": "assay.stage_list",
@@ -94,6 +99,7 @@ HOMES = {
     "WholeContract": "assay.contracts",
     "merge": "assay.serving",
     "parity": "assay.serving",
+    "forecast": "assay.forecasts",
 }
 """Of what `assay.door` does not hold."""
 

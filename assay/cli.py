@@ -264,10 +264,26 @@ def train(
     dataset: Dataset = None,
     store: StoreFolder = STORE,
     variant: Variant = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Begin though the forecast says that memory or disk will not be enough.")
+    ] = False,
 ) -> Result:
-    """Train an adapter on a published data set version."""
+    """Train an adapter on a published data set version. An interrupted run goes on from its last checkpoint."""
     with progress_bars() as bars:
-        return assay.train(dataset, recipe, store=store, variant=variant, progress=bars)
+        return assay.train(dataset, recipe, store=store, variant=variant, force=force, progress=bars)
+
+
+@command("assay forecast licences --measure 3")
+def forecast(
+    recipe: RecipeName,
+    dataset: Dataset = None,
+    measure: Annotated[int, typer.Option(min=0, help="Steps that are really run, to tell the time.")] = 0,
+    store: StoreFolder = STORE,
+    variant: Variant = None,
+) -> Result:
+    """Say what training will take: memory by part, disk, tokens, operations. Trains nothing."""
+    with progress_bars() as bars:
+        return assay.forecast(dataset, recipe, measure=measure, store=store, variant=variant, progress=bars)
 
 
 @command("assay evaluate licences --adapter licences/0123456789abcdef")

@@ -100,6 +100,7 @@ def train(
     *,
     store: Place | None = None,
     variant: str | None = None,
+    force: bool = False,
     progress: Progress = silent,
 ) -> Adapter:
     """Train an adapter on a data set version, or find the one that the same inputs gave before.
@@ -112,24 +113,19 @@ def train(
             here, else the packaged one of the version's name.
         store: folder that Assay writes to; by default the version's.
         variant: one of the recipe's variants; by default the one the version was curated by here.
+        force: begin though the forecast says that memory or disk will not be enough.
         progress: told in tokens.
 
     Raises:
-        AssayError: the version was made for another tokenizer or chat template, no row can be trained on, or a loss or
-            gradient is not finite.
+        AssayError: the version was made for another tokenizer or chat template, no row can be trained on, memory or
+            disk will not be enough, or a loss or gradient is not finite.
     """
     from evaluation.validation_score import validation_score
     from train.qlora import train as train_adapter
 
-    if version is None:
-        if recipe is None:
-            raise AssayError("Nothing to train on.", remedy="Name a data set version, or a recipe.")
-        version = _recipe(recipe, variant).name
-    if not isinstance(version, Version):
-        version = load(version, store=store)
-    made, loaded = _recipe_of(version, recipe, variant, store)
+    version, made, loaded = to_train(version, recipe, variant, store)
     score = validation_score(version.folder, loaded, made.store, progress)
-    return Adapter(train_adapter(version.folder, loaded, made.store, progress, score), made)
+    return Adapter(train_adapter(version.folder, loaded, made.store, progress, score, force), made)
 
 
 def evaluate(
@@ -471,6 +467,19 @@ def schema() -> "RecipeSchema":
     from assay.stage_list import recipe_schema
 
     return recipe_schema()
+
+
+def to_train(
+    version: Version | Place | None, recipe: Place | None, variant: str | None, store: Place | None
+) -> "tuple[Version, Made, FullRecipe]":
+    """The version to train on, and the recipe to train by."""
+    if version is None:
+        if recipe is None:
+            raise AssayError("Nothing to train on.", remedy="Name a data set version, or a recipe.")
+        version = _recipe(recipe, variant).name
+    if not isinstance(version, Version):
+        version = load(version, store=store)
+    return version, *_recipe_of(version, recipe, variant, store)
 
 
 def positive(what: str, number: int) -> int:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from evaluation.card.compare import Compared
     from evaluation.card.manifest import ScorecardManifest
     from evaluation.parity import Parity
+    from train.forecast import Forecast
     from train.manifest import AdapterManifest
 
 
@@ -187,6 +188,27 @@ class Adapter(Published):
     def data(self) -> dict[str, Any]:
         told = self.manifest.model_dump(include={"rows", "tokens", "loss", "run", "compute"}, exclude_unset=True)
         return self.named() | {"dataset": self.dataset} | told
+
+
+@dataclass(frozen=True)
+class Forecasted(Result):
+    """What training will take."""
+
+    forecast: "Forecast"
+
+    @property
+    def fits(self) -> bool:
+        """Whether memory and disk are enough."""
+        return self.forecast.lacking <= 0 and self.forecast.disk <= self.forecast.room.disk
+
+    def __repr__(self) -> str:
+        return f"Forecasted({self.forecast.line()})"
+
+    def tables(self) -> "list[Table]":
+        return self.forecast.tables()
+
+    def data(self) -> dict[str, Any]:
+        return self.forecast.data() | {"fits": self.fits}
 
 
 @dataclass(frozen=True, repr=False, eq=False)

@@ -23,6 +23,16 @@ def adapted(base: BaseModel, settings: TrainingSettings) -> PeftModel:
         AssayError: a module or layer that is to get one is not there.
     """
     loaded = load_model(base, settings.quantization, settings.dtype, settings.double_quantization)
+    set_seed(settings.seed)
+    return with_adapter(loaded, settings)
+
+
+def with_adapter(loaded: "PreTrainedModel", settings: TrainingSettings) -> PeftModel:
+    """`adapted` of a model that is there.
+
+    Raises:
+        AssayError: as `adapted`.
+    """
     linear = _linear(loaded)
     layers = settings.layers_to_transform
     targets = settings.target_modules
@@ -32,7 +42,6 @@ def adapted(base: BaseModel, settings: TrainingSettings) -> PeftModel:
         targets = sorted({name.rpartition(".")[2] for name in linear})
     if layers is not None:
         _check_layers(layers, loaded)
-    set_seed(settings.seed)
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,

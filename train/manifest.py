@@ -65,6 +65,8 @@ class TrainedRows(Part):
     """Hash of their ids."""
     validation: int
     """Rows that the validation loss is taken over."""
+    audit: dict[str, int] = {}
+    """Of both: rows with each problem that the audit of the mask looks for; empty where there was none."""
 
 
 class TrainedTokens(Part):

@@ -1,6 +1,7 @@
 """QLoRA: a published data set version -> an adapter that knows its parents."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +13,11 @@ from curate.rows.renderer import ChatTemplate, Message, Renderer, load_tokenizer
 from curate.stage import installed
 from curate.store import Store
 from train.adapter import check_parents, parents, save, weights_of
-from train.base_model import BaseModel, arithmetic, compute_dtype, prepare, quiet
+from train.audit import Audit, audit
+from train.base_model import BaseModel, arithmetic, compute_dtype, configuration, prepare, quiet
 from train.checkpoints import Checkpoints
-from train.examples import Example, encode, read_split, select
+from train.examples import Example, read_split, select
+from train.forecast import Forecast, foresee
 from train.history import STEPS, History
 from train.manifest import (
     AdapterInputs,
@@ -52,6 +55,7 @@ def train(
     store: Store,
     progress: Progress = silent,
     score: "Score | None" = None,
+    force: bool = False,
 ) -> Path:
     """Train an adapter, or find the one that the same inputs gave before.
 
@@ -63,14 +67,15 @@ def train(
         store: where the adapter is published.
         progress: told in tokens, so its rate is tokens per second.
         score: of answers to validation rows, where `keep_best` is neither the loss nor nothing.
+        force: begin though the forecast says that memory or disk will not be enough.
 
     Returns:
         The adapter's folder: adapter_model.safetensors, adapter_config.json, what `train.serving` writes beside them,
         steps.parquet, report.html and manifest.json.
 
     Raises:
-        AssayError: the data set was made for another tokenizer or chat template, or a row cannot be trained; or a loss
-            or gradient is not finite.
+        AssayError: the data set was made for another tokenizer or chat template, or a row cannot be trained; memory or
+            disk will not be enough; or a loss or gradient is not finite.
     """
     settings = recipe.training
     manifest = DatasetManifest.read(version)
@@ -95,10 +100,8 @@ def train(
         store.record({"event": "adapters", "name": recipe.name, "version": found.name, "found": True})
         return found
 
-    renderer = Renderer(template, *load_tokenizer(base.folder), recipe.render.answers, recipe.render.reasoning)
-    weights = manifest.recipe.get("balance", {}).get("weights", {})
-    examples = _examples(version, "train", settings.rows, settings, renderer, store, weights)
-    validation = _examples(version, "validation", VALIDATION_ROWS, settings, renderer, store)
+    audits = _audits(version, recipe, base, store)
+    examples, validation = (each.require() for each in audits)
     _check_choice(settings, validation, score)
     with quiet():
         from train.arguments import prepare_trackers
@@ -106,6 +109,8 @@ def train(
         from train.lora import adapted
         from train.trainer import Rows, fit
 
+    told = foresee(configuration(base.folder), settings, examples, store.root, force)
+    progress(told.line(), 1, 1, "forecasts")
     prepare_trackers(settings, store.root / "tracked")
     model = adapted(base, settings)
     layout = training_layout(model, examples, checkpointing=settings.gradient_checkpointing, progress=progress)
@@ -113,10 +118,11 @@ def train(
     history = fit(model, base, rows, settings, checkpoints, recipe.name, progress)
 
     def beside(folder: Path) -> None:
+        renderer = _renderer(recipe, base)
         write_chat(folder, base, renderer)
         write_notes(folder, base, renderer, _shortest(version, examples), settings)
 
-    folder = _publish(model, base, rows, history, recipe, inputs, libraries, store, beside)
+    folder = _publish(model, base, rows, audits, history, recipe, inputs, libraries, store, beside)
     checkpoints.clear()
     return folder
 
@@ -125,6 +131,7 @@ def _publish(
     model: "PeftModel",
     base: BaseModel,
     rows: "Rows",
+    audits: Sequence[Audit],
     history: History,
     recipe: TrainingRecipe,
     inputs: dict[str, Any],
@@ -167,6 +174,7 @@ def _publish(
                     train=len(rows.train),
                     train_ids_sha256=digest(sorted(example.id for example in rows.train)),
                     validation=len(rows.validation),
+                    audit={problem: sum(each.counts[problem] for each in audits) for problem in audits[0].counts},
                 ).content(),
                 "tokens": TrainedTokens(seen=seen, trained=trained).content(),
                 "loss": Loss(
@@ -217,30 +225,75 @@ def _check_choice(settings: TrainingSettings, validation: Sequence[Example], sco
         )
 
 
-def _examples(
+def forecast(
+    version: Path, recipe: TrainingRecipe, store: Store, measure: int = 0, progress: Progress = silent
+) -> Forecast:
+    """What training will take, whether it fits or not.
+
+    Args:
+        version: folder of a published data set version.
+        recipe: names the base model, the chat template and the training settings.
+        store: where the adapter would be published.
+        measure: steps that are really run, after one to warm up, to tell the time; the model is loaded for them.
+        progress: told in steps.
+
+    Raises:
+        AssayError: as `train`, but for a lack of memory or disk.
+    """
+    settings = recipe.training
+    base = prepare(recipe.fit.model, store.cache, progress)
+    template = ChatTemplate(recipe.render.chat)
+    check_parents(f"Data set {version}", DatasetManifest.read(version).base.content(), base, template)
+    examples = _audits(version, recipe, base, store)[0].require()
+    with quiet():
+        from train import trainer  # noqa: F401  so that what it takes counts
+        from train.measure import seconds_per_token
+
+    told = foresee(configuration(base.folder), settings, examples, store.root, force=True)
+    if not measure:
+        return told
+    took = seconds_per_token(base, settings, examples, measure, progress)
+    return replace(told, seconds=took * told.tokens)
+
+
+def _renderer(recipe: TrainingRecipe, base: BaseModel) -> Renderer:
+    render = recipe.render
+    return Renderer(ChatTemplate(render.chat), *load_tokenizer(base.folder), render.answers, render.reasoning)
+
+
+def _audits(version: Path, recipe: TrainingRecipe, base: BaseModel, store: Store) -> tuple[Audit, Audit]:
+    """The rows to train on and those to validate on, tokenised and looked at."""
+    settings, renderer = recipe.training, _renderer(recipe, base)
+    weights = DatasetManifest.read(version).recipe.get("balance", {}).get("weights", {})
+    return (
+        _audit(version, "train", settings.rows, settings, renderer, weights),
+        _audit(version, "validation", VALIDATION_ROWS, settings, renderer),
+    )
+
+
+def _audit(
     version: Path,
     split: str,
     count: int,
     settings: TrainingSettings,
     renderer: Renderer,
-    store: Store,
     weights: Mapping[str, float] | None = None,
-) -> list[Example]:
-    """Up to so many rows of a split, encoded; none where the validation split has none.
+) -> Audit:
+    """Up to so many rows of a split, tokenised and looked at; none where the validation split has none.
 
     Raises:
-        AssayError: there is no row to train on, or no row is short enough, or one cannot be trained.
+        AssayError: there is no row to train on, or no row is short enough.
     """
     rows = read_split(version, split, ["id", "label", "cluster", "tokens", "messages"])
     if not rows and split == "train":
         raise AssayError(f"{version}: the train split has no rows.", remedy="Give it some: split.train in the recipe.")
-    examples = encode(select(rows, count, settings.max_tokens, settings.seed, weights), renderer)
-    if rows and not examples:
+    chosen = select(rows, count, settings.max_tokens, settings.seed, weights)
+    if rows and not chosen:
         raise AssayError(
             f"{version}: no row of the {split} split has {settings.max_tokens} tokens or fewer.",
             remedy="Raise training.max_tokens in the recipe.",
         )
-    return examples
+    return audit(chosen, renderer, settings.max_tokens)
 
 
 def _shortest(version: Path, examples: Sequence[Example]) -> list[Message]:

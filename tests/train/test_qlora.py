@@ -20,9 +20,10 @@ from curate.store import Store
 from evaluation.evaluate import evaluate
 from tests.manifests import forge
 from tests.tiny import QUESTION, recipe_for, renderer_of, write_model, write_version
+from train.audit import encode
 from train.base_model import prepare
 from train.batches import Layout
-from train.examples import Example, encode
+from train.examples import Example
 from train.lora import adapted
 from train.loss import answer_loss, collate, mean_loss
 from train.manifest import AdapterManifest
