@@ -18,6 +18,7 @@ from typing import Any, cast
 
 from jinja2 import StrictUndefined, Undefined, nodes, pass_context
 from jinja2 import filters as jinja_filters
+from jinja2 import utils as jinja_utils
 from jinja2.exceptions import SecurityError
 from jinja2.runtime import Context, LoopContext, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -71,6 +72,24 @@ SCALARS = {int, float, bool, type(None)}
 
 class Overrun(SecurityError):
     """More was made of a row than may be."""
+
+
+class Namespace(jinja_utils.Namespace):
+    """Jinja's `namespace()`: what is set in it within a loop is there behind the loop. Its names are those of data."""
+
+    def __init__(*args: Any, **kwargs: Any) -> None:
+        self, *given = args
+        jinja_utils.Namespace.__init__(self)  # type: ignore[arg-type]
+        for name, value in dict(*given, **kwargs).items():
+            self[name] = value  # type: ignore[index]
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if not isinstance(name, str) or name.startswith("_"):
+            raise SecurityError(f"namespace: {name!r} is no name that may be set")
+        jinja_utils.Namespace.__setitem__(self, name, value)
+
+    def __getitem__(self, name: str) -> Any:
+        return jinja_utils.Namespace.__getattribute__(self, name)
 
 
 class Bounded(Context):
@@ -143,7 +162,7 @@ class Bounded(Context):
 
 
 def _expect_data(value: Any) -> None:
-    if isinstance(value, (Iterator, Macro, LoopContext)) or callable(value):
+    if isinstance(value, (Iterator, Macro, LoopContext, Namespace)) or callable(value):
         raise TypeError("expected data, found what gives values one after the other; write `| list` behind it")
     if isinstance(value, (list, tuple)):
         for each in value:
@@ -268,15 +287,22 @@ def rounded(value: float, precision: int = 0, method: str = "common") -> float:
 @pass_context
 def to_json(context: Bounded, value: Any, indent: int | None = None) -> Any:
     """Jinja's `tojson`, indented by 8 at most."""
+    spend_json(context, value, indent)
+    return jinja_filters.do_tojson(context.eval_ctx, value, indent)
+
+
+def spend_json(context: Bounded, value: Any, indent: int | None) -> None:
+    """Count a value as it is written as JSON, before it is.
+
+    Raises:
+        ValueError: an indent of more than 8.
+    """
+    before = context.left
+    context.made(value)
     if indent is not None:
         if not 0 <= indent <= 8:
             raise ValueError("tojson: an indent from 0 to 8 is expected")
-        before = context.left
-        context.made(value)
         context.spend((before - context.left) // NODE * indent * _depth(value))
-    else:
-        context.made(value)
-    return jinja_filters.do_tojson(context.eval_ctx, value, indent)
 
 
 def _depth(value: Any) -> int:
@@ -358,7 +384,7 @@ def _method(name: str) -> Callable[..., Any]:
     @pass_context
     def call(context: Bounded, value: Any, *args: Any, **kwargs: Any) -> Any:
         if isinstance(value, Undefined):
-            str(value)  # which raises, and says what is undefined
+            value._fail_with_undefined_error()
         if not isinstance(value, METHODS[name]):
             raise TypeError(f"{type(value).__name__} has no {name}()")
         if name == "join":
@@ -399,7 +425,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
     Args:
         filters: beside FILTERS.
         functions: that templates may call.
-        options: Jinja's.
+        options: Jinja's; what is undefined is an error, unless they say otherwise.
     """
 
     context_class = Bounded
@@ -411,7 +437,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         functions: dict[str, Callable[..., Any]] | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(undefined=StrictUndefined, autoescape=False, finalize=_finalized, **options)
+        super().__init__(**({"undefined": StrictUndefined} | options), autoescape=False, finalize=_finalized)
         self.filters = FILTERS | (filters or {}) | HIDDEN
         self.tests = dict(TESTS)
         self.globals = dict(functions or {})
@@ -427,7 +453,12 @@ class Sandbox(ImmutableSandboxedEnvironment):
             except KeyError:
                 pass
         if isinstance(obj, Undefined):
-            str(obj)  # which raises, and says what is undefined
+            obj._fail_with_undefined_error()
+        if isinstance(obj, Namespace):
+            try:
+                return obj[attribute]
+            except AttributeError:
+                return self.undefined(obj=obj, name=attribute)
         if any(attribute in names for kind, names in ATTRIBUTES.items() if isinstance(obj, kind)):
             return getattr(obj, attribute, self.undefined(obj=obj, name=attribute))
         unsafe = attribute.startswith("_") and not isinstance(obj, dict)

@@ -12,7 +12,8 @@ from curate.cache import cache_folder, keyed_folder, sound
 from curate.errors import AssayError
 from curate.hashing import digest
 from curate.progress import Progress, silent
-from curate.rows.renderer import TOKENIZER_FILES, ChatTemplate
+from curate.rows.chat_template import ChatTemplate
+from curate.rows.renderer import TOKENIZER_FILES
 from curate.stage import installed
 from curate.store import verified
 from train.base_model import BaseModel, BaseTokenizer, Quantization, load_model, model_of, quiet

@@ -8,7 +8,8 @@ from curate.errors import AssayError
 from curate.hashing import digest
 from curate.manifest import DatasetManifest
 from curate.progress import Progress, silent
-from curate.rows.renderer import ChatTemplate, Renderer, load_tokenizer
+from curate.rows.chat_template import ChatTemplate
+from curate.rows.renderer import Renderer, load_tokenizer
 from curate.store import Store
 from train.adapter import check_parents, parents, save
 from train.base_model import compute_dtype, prepare, quiet
@@ -51,7 +52,7 @@ def train(version: Path, recipe: TrainingRecipe, store: Store, progress: Progres
     settings = recipe.training
     manifest = DatasetManifest.read(version)
     base = prepare(recipe.fit.model, store.cache, progress)
-    template = ChatTemplate(recipe.render.chat)
+    template = ChatTemplate.load(recipe.render.chat, base.folder)
     check_parents(f"Data set {version}", manifest.base.content(), base, template)
     inputs = AdapterInputs(
         method=VERSION,

@@ -23,8 +23,10 @@ from pydantic import Field
 from curate.distribution import quantiles
 from curate.examples import Example, example_of
 from curate.record import MESSAGES, SCHEMA, TURNS, content_id, dicts
+from curate.rows.chat_template import Message, Refusal, is_trained
 from curate.rows.render import Rendering
-from curate.rows.renderer import Message, Refusal, Renderer, Span, TaskTemplate, is_trained
+from curate.rows.renderer import Renderer, Span
+from curate.rows.task_template import TaskTemplate
 from curate.stage import ANYWHERE, BESIDE, Context, Outcome, Reject, RowStage, Stage, divide
 
 MARK = " […] "
@@ -39,7 +41,7 @@ class Fit(Stage):
     """Adds the column `tokens`."""
 
     name: ClassVar[str] = "fit"
-    version: ClassVar[int] = 6
+    version: ClassVar[int] = 7
     reasons: ClassVar[dict[str, str]] = {
         "too_many_tokens": (
             "longer than `fit.max_tokens`, and `fit.policy` cannot bring it within; an answer is never cut"
@@ -100,8 +102,15 @@ def fit(table: pa.Table, task: TaskTemplate, renderer: Renderer, settings: Fit) 
             spans.append(renderer.spans(messages, text))
         except Refusal as refusal:
             refused[row] = Reject(row, "refused", {"message": refusal.message})
-    counted = iter(renderer.lengths_of(spans))
-    lengths = [0 if row in refused else next(counted) for row in range(table.num_rows)]
+    counted = iter(renderer.measured(spans))
+    lengths = [0] * table.num_rows
+    for row in range(table.num_rows):
+        if row not in refused:
+            length = next(counted)
+            if isinstance(length, Refusal):
+                refused[row] = Reject(row, "refused", {"message": length.message})
+            else:
+                lengths[row] = length
     table = table.append_column("tokens", pa.array(lengths, pa.int32()))
     bound = settings.max_tokens
     long = [row for row, tokens in enumerate(lengths) if tokens > bound]

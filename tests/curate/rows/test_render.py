@@ -13,8 +13,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from curate.errors import AssayError
 from curate.record import MESSAGES, SCHEMA
+from curate.rows.chat_template import ChatTemplate, SpecialTokens
 from curate.rows.render import render
-from curate.rows.renderer import IGNORED, ChatTemplate, Renderer, SpecialTokens, TaskTemplate, load_tokenizer
+from curate.rows.renderer import IGNORED, Renderer, load_tokenizer
+from curate.rows.task_template import TaskTemplate
 from curate.stage import Outcome
 from tests import records
 
@@ -269,10 +271,8 @@ def test_a_template_has_its_own_words_around_what_is_thought(tmp_path: Path) -> 
 
 
 def test_guanaco_has_one_stop_token_so_all_answers_cannot_be_trained() -> None:
-    renderer = Renderer(ChatTemplate("guanaco"), TOKENIZER, TOKENS, answers="all")
-    turns = [{"role": role, "content": "x"} for role in ("user", "assistant", "user", "assistant")]
     with pytest.raises(AssayError, match="no stop token"):
-        renderer.encode(turns)
+        Renderer(ChatTemplate("guanaco"), TOKENIZER, TOKENS, answers="all")
 
 
 def test_a_row_without_an_answer_cannot_be_trained() -> None:
