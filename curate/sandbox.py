@@ -79,9 +79,9 @@ class Namespace(jinja_utils.Namespace):
 
     def __init__(*args: Any, **kwargs: Any) -> None:
         self, *given = args
-        jinja_utils.Namespace.__init__(self)  # type: ignore[arg-type]
+        jinja_utils.Namespace.__init__(self)
         for name, value in dict(*given, **kwargs).items():
-            self[name] = value  # type: ignore[index]
+            self[name] = value
 
     def __setitem__(self, name: str, value: Any) -> None:
         if not isinstance(name, str) or name.startswith("_"):
@@ -89,6 +89,8 @@ class Namespace(jinja_utils.Namespace):
         jinja_utils.Namespace.__setitem__(self, name, value)
 
     def __getitem__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
         return jinja_utils.Namespace.__getattribute__(self, name)
 
 

@@ -13,7 +13,8 @@ from jinja2 import Undefined, nodes, pass_context
 from jinja2.ext import Extension, LoopControlExtension
 from jinja2.parser import Parser
 
-from curate.sandbox import NODE, Bounded, Namespace, Sandbox, counted, of_text, spend_json
+from curate.sandbox import Bounded, Namespace, Sandbox, counted, of_text, spend_json
+from curate.template_check import NODE
 
 TODAY = date(2024, 7, 26)
 """What a template that asks for the day is told. It is the day that Llama 3's writes where it is given no clock; a real
@@ -61,7 +62,7 @@ def count_up(context: Bounded, *bounds: int) -> list[int]:
 class Generation(Extension):
     """`{% generation %}`: what is within is generated, and stands between BEGIN and END."""
 
-    tags = frozenset({"generation"})
+    tags = {"generation"}
 
     def parse(self, parser: Parser) -> nodes.Node:
         line = next(parser.stream).lineno
@@ -76,9 +77,10 @@ def environment(functions: dict[str, Any]) -> Sandbox:
     Args:
         functions: that templates may call beside those of transformers.
     """
+    known: dict[str, Any] = {"strftime_now": tell_time, "namespace": Namespace, "range": count_up, "dict": dict}
     return Sandbox(
         filters={"tojson": counted(to_json), "safe": of_text(str)},
-        functions={"strftime_now": tell_time, "namespace": Namespace, "range": count_up, "dict": dict} | functions,
+        functions=known | functions,
         undefined=Undefined,
         trim_blocks=True,
         lstrip_blocks=True,

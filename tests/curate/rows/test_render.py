@@ -349,7 +349,7 @@ def test_tokenizer_of_a_folder(tmp_path: Path) -> None:
     config = {"bos_token": None, "eos_token": {"content": "</s>"}}
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
     tokenizer, tokens = load_tokenizer(tmp_path)
-    assert tokens == SpecialTokens(bos="", eos="</s>")
+    assert tokens == SpecialTokens(bos="", eos="</s>", named={"eos_token": "</s>"})
     assert tokenizer.decode(tokenizer.encode("ab").ids) == "ab"
 
 
