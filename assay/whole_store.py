@@ -12,7 +12,7 @@ from curate.hashing import digest
 from curate.manifest import DatasetManifest, Manifest
 from curate.progress import Progress, silent
 from curate.sets.index import Index, recorded_settings
-from curate.store import MADE_BY, Kind, Store, changed, hashes, mend, strangers
+from curate.store import MADE_BY, SUMS, TELLING, Kind, Store, changed, hashes, mend, strangers
 from curate.table import Table
 from evaluation.card.format import read_scorecard
 from evaluation.card.manifest import EvaluationInputs, ScorecardManifest
@@ -127,6 +127,10 @@ def _of_version(folder: Path, kind: type[Manifest], store: Store) -> Iterator[Pr
     for name, sha256 in known.items():
         if problem := changed(folder, name, sha256):
             yield Problem(str(folder / name), f"{problem}.", mend(folder))
+    if not (folder / SUMS).is_file() and any((folder / name).exists() for name in TELLING):
+        yield Problem(
+            str(folder / SUMS), "not there, so nobody can say whether card and reports are sound.", mend(folder)
+        )
     for name in strangers(folder, manifest.files):
         yield Problem(
             str(folder / name), "not one of the files that were published.", "Remove it, or keep it elsewhere."

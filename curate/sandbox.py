@@ -18,19 +18,18 @@ from typing import Any, cast
 
 from jinja2 import StrictUndefined, Undefined, nodes, pass_context
 from jinja2 import filters as jinja_filters
-from jinja2 import utils as jinja_utils
 from jinja2.exceptions import SecurityError
 from jinja2.runtime import Context, LoopContext, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.tests import TESTS as JINJA_TESTS
-from jinja2.utils import _PassArg
+from jinja2.utils import Namespace, _PassArg
 
 from curate.template_check import LAZY, NODE, ORDERS, Checked
 
 MOST_MADE = 256 << 20
 """Characters that the expressions of one row, or one rendering, may make; a value counts as NODE of them."""
 MOST_BITS = 4096
-"""Of a whole number that is multiplied."""
+"""Of a whole number."""
 LONGEST_NEEDLE = 1000
 """Characters of what is sought by ways that go over a text again for each of them."""
 LONGEST_TIME = 10.0
@@ -72,26 +71,6 @@ SCALARS = {int, float, bool, type(None)}
 
 class Overrun(SecurityError):
     """More was made of a row than may be."""
-
-
-class Namespace(jinja_utils.Namespace):
-    """Jinja's `namespace()`: what is set in it within a loop is there behind the loop. Its names are those of data."""
-
-    def __init__(*args: Any, **kwargs: Any) -> None:
-        self, *given = args
-        jinja_utils.Namespace.__init__(self)
-        for name, value in dict(*given, **kwargs).items():
-            self[name] = value
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        if not isinstance(name, str) or name.startswith("_"):
-            raise SecurityError(f"namespace: {name!r} is no name that may be set")
-        jinja_utils.Namespace.__setitem__(self, name, value)
-
-    def __getitem__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return jinja_utils.Namespace.__getattribute__(self, name)
 
 
 class Bounded(Context):
@@ -164,7 +143,11 @@ class Bounded(Context):
 
 
 def _expect_data(value: Any) -> None:
-    if isinstance(value, (Iterator, Macro, LoopContext, Namespace)) or callable(value):
+    if isinstance(value, Undefined):
+        str(value)  # which raises, and says what is undefined
+    if isinstance(value, Namespace):
+        raise TypeError("expected data, found a namespace; name something in it, as ns.found")
+    if isinstance(value, (Iterator, Macro, LoopContext)) or callable(value):
         raise TypeError("expected data, found what gives values one after the other; write `| list` behind it")
     if isinstance(value, (list, tuple)):
         for each in value:
@@ -172,6 +155,15 @@ def _expect_data(value: Any) -> None:
     elif isinstance(value, dict):
         for each in value.values():
             _expect_data(each)
+
+
+@pass_context
+def namespace(context: Bounded, *args: Any, **kwargs: Any) -> Namespace:
+    """Jinja's `namespace`, with names that do not begin with `_`; what is in it is counted."""
+    said = context.made(dict(*args, **kwargs))
+    if wrong := [name for name in said if not isinstance(name, str) or name.startswith("_")]:
+        raise SecurityError(f"namespace: names in it are texts that do not begin with _, not {str(wrong[0])[:100]!r}")
+    return Namespace(said)
 
 
 PASSED = {_PassArg.eval_context: "eval_ctx", _PassArg.environment: "environment"}
@@ -431,7 +423,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
     """
 
     context_class = Bounded
-    intercepted_binops = frozenset({"+", "*", "**", "%"})
+    intercepted_binops = frozenset({"+", "-", "*", "**", "%"})
 
     def __init__(
         self,
@@ -456,12 +448,9 @@ class Sandbox(ImmutableSandboxedEnvironment):
                 pass
         if isinstance(obj, Undefined):
             obj._fail_with_undefined_error()
-        if isinstance(obj, Namespace):
-            try:
-                return obj[attribute]
-            except AttributeError:
-                return self.undefined(obj=obj, name=attribute)
         if any(attribute in names for kind, names in ATTRIBUTES.items() if isinstance(obj, kind)):
+            return getattr(obj, attribute, self.undefined(obj=obj, name=attribute))
+        if isinstance(obj, Namespace) and not attribute.startswith("_"):
             return getattr(obj, attribute, self.undefined(obj=obj, name=attribute))
         unsafe = attribute.startswith("_") and not isinstance(obj, dict)
         return self.unsafe_undefined(obj, attribute) if unsafe else self.undefined(obj=obj, name=attribute)
@@ -480,8 +469,13 @@ class Sandbox(ImmutableSandboxedEnvironment):
         if operator == "+" and left.__class__ is right.__class__ is str:
             return context.text(left + right)  # type: ignore[attr-defined]
         numbers = isinstance(left, Number) and isinstance(right, Number)
+        if operator == "-" or (operator == "+" and numbers):
+            number = left + right if operator == "+" else left - right
+            if isinstance(number, int) and number.bit_length() > MOST_BITS:
+                raise Overrun(f"{operator}: makes a number of more than {MOST_BITS} bits")
+            return number
         if operator == "+":
-            return left + right if numbers else context.made(left + right)  # type: ignore[attr-defined]
+            return context.made(left + right)  # type: ignore[attr-defined]
         if operator == "**" or not (numbers or isinstance(left, Undefined) or isinstance(right, Undefined)):
             raise SecurityError(f"{operator}: expressions multiply and divide numbers only, and take no powers")
         whole = operator == "*" and isinstance(left, int) and isinstance(right, int)

@@ -268,8 +268,16 @@ class Store:
             yield Draft(folder, target, unhashed)
 
     def versions(self, kind: Kind, name: str) -> list[Path]:
-        """Published versions of a series, in the order of their folder names."""
-        return sorted(path.parent for path in (self.root / kind / name).glob(f"[0-9a-f]*/{MANIFEST}"))
+        """Published versions of a series, in the order of their folder names.
+
+        Raises:
+            AssayError: one has lost its manifest, with which it was published.
+        """
+        found = sorted(path for path in (self.root / kind / name).glob("[0-9a-f]" * 16) if path.is_dir())
+        for path in found:
+            if not (path / MANIFEST).is_file():
+                raise damaged(path, MANIFEST, "not there, though it was published")
+        return found
 
     def made_from(self, kind: Kind, name: str, inputs: dict[str, Any]) -> Path | None:
         """The published version whose manifest's `inputs` are these, if there is one, every file hashed again.

@@ -114,6 +114,20 @@ class Checked(NodeTransformer):
         self._expect(node, "function", node.node.name, self.functions)
         return self.generic_visit(node)
 
+    def visit_NSRef(self, node: nodes.NSRef) -> nodes.Node:
+        if node.attr.startswith("_"):
+            raise self._refused(node, f"set {node.name}.{node.attr}: names in a namespace do not begin with _")
+        return node
+
+    def visit_AssignBlock(self, node: nodes.AssignBlock) -> nodes.Node:
+        for target in (node.target, *node.target.find_all(nodes.NSRef)):
+            if not isinstance(target, nodes.NSRef):
+                continue
+            # Jinja would not see to it that it is a namespace, and change what all rows share.
+            place = f"{target.name}.{target.attr}"
+            raise self._refused(node, f"set {place}: a block sets a plain name; then write set {place} = name")
+        return self.generic_visit(node)
+
     def visit_Pow(self, node: nodes.Pow) -> nodes.Node:
         raise self._refused(node, "**: expressions take no powers")
 
@@ -138,7 +152,7 @@ class Checked(NodeTransformer):
         return self._literal(node)
 
     def visit_Tuple(self, node: nodes.Tuple) -> nodes.Node:
-        return self._literal(node) if node.ctx == "load" else node
+        return self._literal(node) if node.ctx == "load" else self.generic_visit(node)
 
     def _literal(self, node: nodes.Expr) -> nodes.Node:
         outermost, self.within_literal = not self.within_literal, True

@@ -218,8 +218,13 @@ class _Worker:
         self.pipe.close()
 
 
-def apart(function: Callable[[Any], Result], task: Any) -> Result:
+def apart(function: Callable[[Any], Result], task: Any, remedy: str) -> Result:
     """What a function gives in a process of its own: the memory that its libraries take goes with it.
+
+    Args:
+        function: what is run.
+        task: its argument; as text it says what it is at.
+        remedy: what the user may do if that process dies.
 
     Raises:
         AssayError: that process has died.
@@ -231,7 +236,7 @@ def apart(function: Callable[[Any], Result], task: Any) -> Result:
         worker.begin(function, task)
         return worker.result()  # type: ignore[no-any-return]
     except WorkerDied as died:
-        raise AssayError(f"{task}: {died.how}.", remedy=died.remedy) from None
+        raise AssayError(f"{task}: {died.how}.", remedy=remedy) from None
     finally:
         worker.process.kill()  # it has nothing more to do, or the user waits no longer
         worker.close()

@@ -16,7 +16,7 @@ from typing import Any
 from curate.errors import AssayError
 from evaluation.judge.answer import Generated
 from evaluation.judge.form import ABSENT, Class, Flag, Form, short, signs
-from evaluation.replies import Replies
+from evaluation.replies import Replies, require_size
 from evaluation.settings import FieldRule
 
 NUMERAL = "零〇一二两三四五六七八九十百千"
@@ -260,13 +260,26 @@ TASKS = [
 
 
 def load(path: Path) -> dict[str, dict[str, Any]] | None:
-    """The rows of a file in LawBench's format, by number; None of any other file."""
+    """The rows of a file in LawBench's format, by number; None of any other file.
+
+    Raises:
+        AssayError: it is too large.
+    """
+    if path.suffix != ".json":
+        return None
+    require_size(path)
     try:
-        rows = json.loads(path.read_bytes()) if path.suffix == ".json" else None
+        rows = json.loads(path.read_bytes())
     except (ValueError, RecursionError):
         return None
-    needed = {"origin_prompt", "prediction", "refr"}
-    return rows if isinstance(rows, dict) and rows and all(needed <= set(row) for row in rows.values()) else None
+    return rows if isinstance(rows, dict) and rows and all(map(_is_row, rows.values())) else None
+
+
+def _is_row(row: Any) -> bool:
+    match row:
+        case {"origin_prompt": str() | [{"prompt": str()}, *_], "prediction": str(), "refr": str()}:
+            return True
+    return False
 
 
 def read(files: dict[Path, dict[str, dict[str, Any]]]) -> list[tuple[Task, Replies, list[Path]]]:
@@ -287,7 +300,8 @@ def read(files: dict[Path, dict[str, dict[str, Any]]]) -> list[tuple[Task, Repli
 
 def _replies(task: Task, files: dict[Path, dict[str, dict[str, Any]]]) -> Replies:
     first = next(iter(files.values()))
-    questions = {key: row["origin_prompt"][0]["prompt"] for key, row in first.items()}
+    asked = {key: row["origin_prompt"] for key, row in first.items()}
+    questions = {key: text if isinstance(text, str) else text[0]["prompt"] for key, text in asked.items()}
     for path, rows in files.items():
         if {key: row["refr"] for key, row in rows.items()} != {key: row["refr"] for key, row in first.items()}:
             raise AssayError(f"{path}: other questions than in {next(iter(files))}.", remedy="Score it by itself.")

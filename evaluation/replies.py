@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 
 from curate.errors import AssayError
 from curate.hashing import digest, file_digest
+from curate.json_schema import deeper
 from curate.read.budget import Budget, UnpackedSizeError
 from curate.read.columnar import parquet_rows
-from curate.read.json_value import deeper
-from curate.read.raw_row import Row, Unread
+from curate.read.raw_row import LONGEST_ROW, Row, Unread, bounded_lines, too_long
 from curate.store import Store
 from curate.text import strict_json
 from evaluation.card import gate
@@ -43,6 +43,8 @@ VERSION = 4
 MANY = 4
 """Systems of which each is still compared with each."""
 SLICED = ("language", "source", "label")
+MOST_SYSTEMS = 100
+"""Systems that are compared at most: the work grows with the square of their number, and more."""
 UNPACKED = 1 << 30
 """Bytes of a file of replies, unpacked, at most."""
 MOST = 1 << 31
@@ -194,6 +196,11 @@ def read(files: Sequence[Path], name: str) -> Replies:
             if key in (known := by_system.setdefault(system, {})):
                 raise AssayError(f"{where}: {system} has replied to {key} before.", remedy="Give rows an `id` each.")
             known[key] = row | {"expected": _expected(row, where), "generated": _generated(row, where)}
+    if len(by_system) > MOST_SYSTEMS:
+        raise AssayError(
+            f"{len(by_system):,} systems; at most {MOST_SYSTEMS} are compared.",
+            remedy="Score some of them at a time. A row's `system` says whose reply it is, else the file's name.",
+        )
     if not by_system:
         raise AssayError(f"{', '.join(map(str, files))}: no reply in it.", remedy="Name files that hold replies.")
     first = next(iter(by_system))
@@ -226,11 +233,26 @@ def read(files: Sequence[Path], name: str) -> Replies:
     )
 
 
+def require_size(path: Path) -> None:
+    """Refuse a file of replies that is too large to be read.
+
+    Raises:
+        AssayError: it has more than UNPACKED bytes.
+    """
+    if path.stat().st_size > UNPACKED:
+        raise _too_much(path)
+
+
 def _rows(path: Path) -> list[dict[str, Any]]:
-    rows: Any
+    """The rows of a file.
+
+    Raises:
+        AssayError: it cannot be read, or is too much; names the line where it has lines.
+    """
+    rows: Any = []
+    where = str(path)
     try:
-        if path.stat().st_size > UNPACKED:
-            raise _too_much(path)
+        require_size(path)
         if path.suffix == ".parquet":
             rows = _unpacked(path)
             if broken := next((row for row in rows if isinstance(row, Unread)), None):
@@ -238,12 +260,18 @@ def _rows(path: Path) -> list[dict[str, Any]]:
         elif path.suffix == ".json":
             rows = json.loads(path.read_bytes())
         else:
-            rows = [json.loads(line) for line in path.read_bytes().splitlines() if line.strip()]
+            with path.open("rb") as file:
+                for number, line in enumerate(bounded_lines(file), 1):
+                    where = f"{path}, line {number}"
+                    if len(line) > LONGEST_ROW:
+                        raise ValueError(too_long())
+                    if line.strip():
+                        rows.append(json.loads(line))
     except UnpackedSizeError:
         raise _too_much(path) from None
     except (ValueError, OSError, RecursionError) as error:
         raise AssayError(
-            f"{path}: cannot be read: {short(str(error))}", remedy="JSON Lines, a JSON array or Parquet."
+            f"{where}: cannot be read: {short(str(error))}", remedy="JSON Lines, a JSON array or Parquet."
         ) from None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise AssayError(f"{path}: expected rows that are objects.", remedy="JSON Lines, a JSON array or Parquet.")

@@ -24,12 +24,15 @@ if TYPE_CHECKING:
 
 PARENTS = {
     "weights_sha256": "base weights",
+    "config_sha256": "config.json",
+    "generation_config_sha256": "generation_config.json",
     "tokenizer_sha256": "tokenizer",
+    "tokenizer_config_sha256": "tokenizer_config.json",
     "chat_template_sha256": "chat template",
 }
+"""What a base model and a chat template are known by: the files that they are read from."""
 
-
-MERGED = 1
+MERGED = 2
 """Of the way an adapter is merged."""
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 TRAINED = ("r", "lora_alpha", "lora_dropout", "target_modules", "task_type")
@@ -40,8 +43,8 @@ TELLING = ("base_model_name_or_path", "inference_mode", "peft_version", "revisio
 
 def parents(base: BaseTokenizer, template: ChatTemplate) -> dict[str, str]:
     """The hashes, by the keys of PARENTS, that an adapter must have been trained with to be loaded here."""
-    weights = {"weights_sha256": base.weights_sha256} if isinstance(base, BaseModel) else {}
-    return weights | {"tokenizer_sha256": base.tokenizer_sha256, "chat_template_sha256": template.sha256}
+    here = vars(base) | {"chat_template_sha256": template.sha256}
+    return {key: here[key] for key in PARENTS if key in here}
 
 
 def check_parents(what: str, made_with: dict[str, str], base: BaseTokenizer, template: ChatTemplate) -> None:
@@ -60,7 +63,8 @@ def check_parents(what: str, made_with: dict[str, str], base: BaseTokenizer, tem
             raise AssayError(
                 f"{what} was made with another {PARENTS[key]} ({there[:16]}) than that of base model {base.name} and "
                 f"chat template {template.name} ({here[:16]}).",
-                remedy="Name the base model and chat template that it was made with, or make it anew with these.",
+                remedy="Restore the file, or name the base model and chat template that it was made with; or make it "
+                "anew with these.",
             )
 
 
@@ -88,8 +92,8 @@ def load(
         quantization: of the base model's weights; by default as the adapter was trained.
 
     Raises:
-        AssayError: base weights, tokenizer or chat template are not those it was trained on; a file of it is not as it
-            was published; or it has no safetensors, or is more than a plain LoRA adapter.
+        AssayError: the base model or the chat template is not the one it was trained on; a file of it is not as it was
+            published; or it has no safetensors, or is more than a plain LoRA adapter.
     """
     manifest = AdapterManifest.read(folder)
     check_parents(f"Adapter {folder}", manifest.inputs.base.content(), base, template)
@@ -153,7 +157,7 @@ def merge(folder: Path, base: BaseModel, template: ChatTemplate, cache: Path, pr
     manifest = AdapterManifest.read(folder)
     check_parents(f"Adapter {folder}", manifest.inputs.base.content(), base, template)
     libraries = installed(["peft", "transformers"])
-    key = digest([MERGED, base.weights_sha256, base.tokenizer_sha256, manifest.version, libraries])
+    key = digest([MERGED, parents(base, template), manifest.version, libraries])
     merged = keyed_folder(cache / "merged", key)
     if not sound(merged, progress):
         progress("merge the adapter", 0, 1, "models")

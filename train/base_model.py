@@ -18,9 +18,10 @@ from curate.errors import AssayError
 from curate.hashing import checksum, digest, file_digest, files_digest
 from curate.progress import Progress, silent
 from curate.reach import installed_by
+from curate.rows.chat_template import CHAT_FILES
 from curate.rows.renderer import TOKENIZER_FILES, load_tokenizer
 from curate.text.tokenizer_file import REMEDY
-from curate.workers import apart
+from curate.workers import MEMORY, apart
 
 if TYPE_CHECKING:
     import torch
@@ -29,7 +30,11 @@ if TYPE_CHECKING:
 Quantization = Literal["nf4", "none"]
 
 PACKAGE = "package:"
-VERSION = 1
+VERSION = 2
+"""Of the way a GGUF file is converted."""
+CONFIG, INDEX = "config.json", "model.safetensors.index.json"
+SAVED = ("is_local", "local_files_only", "transformers_version")
+"""Keys of a saved configuration that tell how it was saved, and nothing of the model."""
 
 
 @dataclass(frozen=True)
@@ -42,20 +47,30 @@ class BaseTokenizer:
     """Holds tokenizer.json and tokenizer_config.json."""
     tokenizer_sha256: str
     """Of the bytes of tokenizer.json."""
+    tokenizer_config_sha256: str
+    """Of the bytes of tokenizer_config.json, which names the special tokens."""
 
     @staticmethod
     def of(name: str, cache: Path) -> "BaseTokenizer":
         """The tokenizer of `prepare_tokenizer`, hashed."""
-        folder = prepare_tokenizer(name, cache)
-        return BaseTokenizer(name, folder, file_digest(folder / "tokenizer.json"))
+        return BaseTokenizer.in_folder(name, prepare_tokenizer(name, cache))
+
+    @staticmethod
+    def in_folder(name: str, folder: Path) -> "BaseTokenizer":
+        """The tokenizer of a folder that holds one, hashed."""
+        return BaseTokenizer(name, folder, *(file_digest(folder / file) for file in TOKENIZER_FILES))
 
 
 @dataclass(frozen=True)
 class BaseModel(BaseTokenizer):
-    """A model on disk, known by what it holds: config.json and *.safetensors too."""
+    """A model on disk, known by what it holds: config.json, generation_config.json and *.safetensors too."""
 
     weights_sha256: str
-    """Of the *.safetensors files, by name."""
+    """Of the *.safetensors files and their index, by name."""
+    config_sha256: str
+    """Of the bytes of config.json."""
+    generation_config_sha256: str
+    """Of the bytes of generation_config.json; of none where there is no such file."""
 
     def context(self) -> int | None:
         """The most tokens that the model was made for; None where its configuration names no bound."""
@@ -77,7 +92,7 @@ def prepare(name: str, cache: Path, progress: Progress = silent) -> BaseModel:
     Raises:
         AssayError: there is no such model, or it is of another form.
     """
-    source = _source(name, cache, ["*.json", "*.safetensors"])
+    source = _source(name, cache, ["*.json", "*.safetensors", *CHAT_FILES])
     gguf = _gguf(source, name)
     if gguf is None:
         folder = source
@@ -94,19 +109,28 @@ def model_of(name: str, folder: Path) -> BaseModel:
     """The model in a folder, hashed.
 
     Raises:
-        AssayError: there are no safetensors, or they name others outside of the folder; the architecture is not one of
-            transformers' own; there is no fast tokenizer, or it has more tokens than there are embeddings.
+        AssayError: there are no safetensors, or they name others outside of the folder; an adapter lies beside them;
+            the architecture is not one of transformers' own; there is no fast tokenizer, or it has more tokens than
+            there are embeddings.
     """
     weights = sorted(path for path in folder.glob("*.safetensors") if path.is_file())
     if not weights:
         raise AssayError(f"{name}: no *.safetensors in {folder}.", remedy="Save the model's weights as safetensors.")
     _check_index(folder, {path.name for path in weights})
+    adapter = folder / "adapter_config.json"
+    if adapter.is_file():  # transformers would load it with the model, without a word
+        raise AssayError(
+            f"{name}: an adapter lies in the model's folder: {adapter}.",
+            remedy="Move it out of there, or save the model with it merged: merge_and_unload().",
+        )
     configuration(folder)
+    tokenizer = BaseTokenizer.in_folder(name, _tokenizer_folder(folder, name))
+    generation, index = folder / "generation_config.json", folder / INDEX
     return BaseModel(
-        name=name,
-        folder=folder,
-        weights_sha256=files_digest((path.name, file_digest(path)) for path in weights),
-        tokenizer_sha256=file_digest(_tokenizer_folder(folder, name) / "tokenizer.json"),
+        **vars(tokenizer),
+        weights_sha256=files_digest((path.name, file_digest(path)) for path in (*weights, index) if path.is_file()),
+        config_sha256=file_digest(folder / CONFIG),
+        generation_config_sha256=file_digest(generation) if generation.is_file() else digest(None),
     )
 
 
@@ -124,7 +148,7 @@ def prepare_tokenizer(name: str, cache: Path, progress: Progress = silent, fetch
     Raises:
         AssayError: there is no such model, it has no fast tokenizer, or one with more tokens than embeddings.
     """
-    source = _source(name, cache, TOKENIZER_FILES, fetch)
+    source = _source(name, cache, [*TOKENIZER_FILES, CONFIG, "generation_config.json", *CHAT_FILES], fetch)
     gguf = _gguf(source, name)
     if gguf is None:
         return _tokenizer_folder(source, name)
@@ -212,8 +236,8 @@ def opening(folder: Path) -> Iterator[None]:
     except Exception as error:
         if type(error).__name__ == "OutOfMemoryError":  # torch's, of a GPU
             raise
-        own = _own_code(folder / "config.json")
-        why = f"config.json wants code of the model's own run (auto_map: {own}), which Assay never does" if own else ""
+        own = _own_code(folder / CONFIG)
+        why = f"{CONFIG} wants code of the model's own run (auto_map: {own}), which Assay never does" if own else ""
         said = " ".join(str(error).split())[:300]
         raise AssayError(
             f"{folder}: no model that transformers opens: {why or f'{type(error).__name__}: {said}'}.",
@@ -236,7 +260,7 @@ def _check_index(folder: Path, weights: set[str]) -> None:
     Raises:
         AssayError: names the file that it names.
     """
-    path = folder / "model.safetensors.index.json"
+    path = folder / INDEX
     if not path.is_file():
         return
     with opening(folder):
@@ -360,7 +384,8 @@ def _key(gguf: Path) -> str:
 
 def _convert_tokenizer(gguf: Path, folder: Path) -> None:
     # Apart, for transformers imports torch, which takes half a GiB of addresses and is not needed to curate.
-    apart(partial(_save_tokenizer, folder), gguf)
+    more = f"If it was for want of memory, give it more: {MEMORY}=4GiB."
+    apart(partial(_save_tokenizer, folder), gguf, f"Fetch the model again, or name another in fit.model. {more}")
 
 
 def _save_tokenizer(folder: Path, gguf: Path) -> None:
@@ -370,6 +395,7 @@ def _save_tokenizer(folder: Path, gguf: Path) -> None:
         PreTrainedTokenizerFast.from_pretrained(
             gguf.parent, gguf_file=gguf.name, trust_remote_code=False
         ).save_pretrained(folder)
+    _forget_saving(folder)
 
 
 def _dequantise(gguf: Path, tokenizer: Path, folder: Path) -> None:
@@ -385,8 +411,17 @@ def _dequantise(gguf: Path, tokenizer: Path, folder: Path) -> None:
             quantization_config=GgufConfig(dequantize=True),
             trust_remote_code=False,
         ).save_pretrained(folder)
+    _forget_saving(folder)
     for name in sealed(tokenizer):
         shutil.copyfile(tokenizer / name, folder / name)
+
+
+def _forget_saving(folder: Path) -> None:
+    """Take SAVED out of the configurations in a folder: a GGUF file gives the same bytes on every machine."""
+    for path in folder.glob("*config.json"):
+        said = json.loads(path.read_bytes())
+        kept = {key: value for key, value in said.items() if key not in SAVED}
+        path.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
 
 
 def _tokenizer_folder(folder: Path, name: str) -> Path:
@@ -403,7 +438,7 @@ def _check_embeddings(folder: Path, name: str) -> None:
     Raises:
         AssayError: names both sizes, and tokens without one.
     """
-    path = folder / "config.json"
+    path = folder / CONFIG
     with opening(folder):
         config = json.loads(path.read_bytes()) if path.is_file() else {}
         rows = config.get("vocab_size", config.get("text_config", {}).get("vocab_size"))

@@ -31,7 +31,14 @@ class BaseParent(Part):
     model: str
     weights_sha256: str | None = None
     """Hash of the weights; none where nothing was asked of them."""
+    config_sha256: str | None = None
+    """Hash of config.json; none where nothing was asked of the weights."""
+    generation_config_sha256: str | None = None
+    """Hash of generation_config.json, or of there being none."""
     tokenizer_sha256: str
+    """Hash of tokenizer.json."""
+    tokenizer_config_sha256: str | None = None
+    """Hash of tokenizer_config.json."""
     chat_template_sha256: str
 
 

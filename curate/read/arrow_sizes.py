@@ -104,9 +104,10 @@ def message_sizes(source: IO[bytes], is_file: bool) -> Iterator[tuple[int, int]]
 
     Each buffer of a compressed message begins with its length unpacked, which Arrow takes at its word: 1 kB may ask for
     a terabyte (Columnar.rst of the format, "Encapsulated message format", and its Message.fbs, File.fbs). What is
-    broken ends it: Arrow says so in its own words.
+    broken ends it: Arrow says so in its own words. A place that no file can have is broken too, of which memory says
+    nothing, a disk an OSError, and past 63 bits each another error.
     """
-    with suppress(struct.error):
+    with suppress(struct.error, OSError, OverflowError, ValueError):
         for at in _blocks(source) if is_file else _messages(source):
             source.seek(at)
             data = _metadata(source)

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from curate.json_schema import deeper
 from curate.read.raw_row import DEEPEST
 
 _ZEROS = bytes.maketrans(b"123456789", b"000000000")
@@ -72,17 +73,6 @@ def check_depth(value: Any) -> None:
     """ValueError where lists and dicts are nested deeper than DEEPEST."""
     if deeper(value, DEEPEST):
         raise ValueError(f"nested deeper than {DEEPEST} levels")
-
-
-def deeper(value: Any, levels: int) -> bool:
-    """Whether a value holds anything below so many levels of lists and dicts."""
-    layer = [value]
-    for _ in range(levels + 1):
-        if not layer:
-            break
-        inner = [each.values() if isinstance(each, dict) else each for each in layer if isinstance(each, (dict, list))]
-        layer = [child for children in inner for child in children]
-    return bool(layer)
 
 
 def check_text(value: Any) -> None:

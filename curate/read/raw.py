@@ -361,7 +361,7 @@ def _zip(stream: IO[bytes], file: InputFile, budget: Budget) -> Iterator[Row | U
             yield Unread("an Office file (.xlsx, .docx, ...): save its sheet as CSV, its words as text", None, "")
             return
         for info in archive.infolist():
-            if not info.is_dir():
+            if not info.filename.endswith("/"):  # `is_dir` fails on an empty name
                 yield from _until_broken(_zip_member(archive, info, file, budget))
 
 

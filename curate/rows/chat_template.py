@@ -7,6 +7,7 @@ say none of it: it is found by asking them (`curate.rows.renderer`), and they ar
 """
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,7 +20,7 @@ from jinja2.environment import TemplateModule
 
 from curate.errors import AssayError
 from curate.rows import published
-from curate.sandbox import Overrun, Sandbox
+from curate.sandbox import Overrun, Sandbox, namespace
 from curate.text import strict_json
 from curate.text.tokenizer_file import read_config
 
@@ -50,7 +51,9 @@ def _raise(message: str) -> NoReturn:
     raise _Refused(message)
 
 
-ENVIRONMENT = Sandbox(functions={"raise_exception": _raise}, trim_blocks=True, lstrip_blocks=True)
+ENVIRONMENT = Sandbox(
+    functions={"raise_exception": _raise, "namespace": namespace}, trim_blocks=True, lstrip_blocks=True
+)
 """Of our templates. It is strict: rows are data, never code, and what is not there is an error."""
 PUBLISHED = published.environment({"raise_exception": _raise})
 
@@ -180,13 +183,25 @@ class ChatTemplate:
         """Whether it is one that a model was published with: it does not set `stop`."""
         if self.name.partition(":")[0] == MODEL:
             return True
-        return not any(
-            isinstance(node, nodes.Assign) and getattr(node.target, "name", None) == "stop" for node in self._tree.body
-        )
+        return not any(getattr(node.target, "name", None) == "stop" for node in self._tree.find_all(nodes.Assign))
 
     @property
     def sha256(self) -> str:
         return hashlib.sha256(self.source.encode()).hexdigest()
+
+    def served(self, tokens: SpecialTokens) -> str:
+        """The source of a template that gives plain transformers, and servers, the text that this one gives here.
+
+        They know no `adds_bos`, and have a clock: `strftime_now` is written out, as a macro that knows its day.
+        """
+        if not self.published:
+            return "{%- set adds_bos = true -%}" * tokens.adds_bos + self.source
+        calls = [node for node in self._tree.find_all(nodes.Call) if getattr(node.node, "name", None) == "strftime_now"]
+        formats = {node.args[0].value for node in calls if node.args and isinstance(node.args[0], nodes.Const)}
+        if not formats:
+            return self.source
+        days = json.dumps({each: published.tell_time(each) for each in sorted(formats)}, ensure_ascii=False)
+        return f"{{%- macro strftime_now(format) -%}}{{{{- {days}[format] -}}}}{{%- endmacro -%}}{self.source}"
 
     @cached_property
     def _tree(self) -> nodes.Template:
@@ -244,8 +259,9 @@ class ChatTemplate:
             raise failure(f"Chat template {self.name!r}", error, "See the row's messages.", refuses=True) from None
 
     def words(self, tokens: SpecialTokens) -> dict[str, str]:
-        """What ours sets: `stop`, the text that ends an answer, and perhaps `think_open` and `think_close`."""
-        return vars(self._module([{"role": "user", "content": ""}], tokens, False))
+        """Texts that ours sets: `stop`, which ends an answer, and perhaps `think_open` and `think_close`."""
+        said = vars(self._module([{"role": "user", "content": ""}], tokens, False))
+        return {name: value for name, value in said.items() if isinstance(value, str)}
 
     def _module(self, messages: Sequence[Message], tokens: SpecialTokens, prompt: bool) -> TemplateModule:
         try:

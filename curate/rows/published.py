@@ -13,7 +13,7 @@ from jinja2 import Undefined, nodes, pass_context
 from jinja2.ext import Extension, LoopControlExtension
 from jinja2.parser import Parser
 
-from curate.sandbox import Bounded, Namespace, Sandbox, counted, of_text, spend_json
+from curate.sandbox import Bounded, Sandbox, counted, namespace, of_text, spend_json
 from curate.template_check import NODE
 
 TODAY = date(2024, 7, 26)
@@ -77,7 +77,7 @@ def environment(functions: dict[str, Any]) -> Sandbox:
     Args:
         functions: that templates may call beside those of transformers.
     """
-    known: dict[str, Any] = {"strftime_now": tell_time, "namespace": Namespace, "range": count_up, "dict": dict}
+    known: dict[str, Any] = {"strftime_now": tell_time, "namespace": namespace, "range": count_up, "dict": dict}
     return Sandbox(
         filters={"tojson": counted(to_json), "safe": of_text(str)},
         functions=known | functions,

@@ -143,9 +143,14 @@ class Renderer:
             """How messages hold what was thought."""
         else:
             words = template.words(tokens)
-            self.stop = str(words["stop"])
+            if "stop" not in words:
+                raise AssayError(
+                    f"Chat template {template.name!r} does not set `stop`, the text that ends an answer.",
+                    remedy='Write into it, e.g.: {% set stop = "<|im_end|>" %}',
+                )
+            self.stop = words["stop"]
             self.thoughts = self._spoken = Thoughts(
-                str(words.get("think_open", Thoughts.open)), str(words.get("think_close", Thoughts.close)), written
+                words.get("think_open", Thoughts.open), words.get("think_close", Thoughts.close), written
             )
         stop_id = tokenizer.token_to_id(self.stop)
         if stop_id is None:

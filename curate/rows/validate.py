@@ -7,15 +7,16 @@ where in the record, by which rule of the schema, and how many rules were broken
 
 from typing import Any, ClassVar
 
-import jsonschema_rs
 import pyarrow as pa
 from pydantic import Field
 
-from curate.json_schema import validator_of
+from curate.json_schema import Violation, validator_of
 from curate.record import dicts, roles_text
 from curate.stage import Context, Outcome, Reject, RowStage, divide
 from curate.text import strict_json
 
+VIOLATIONS = 10_000
+"""The most broken rules of a record that are counted."""
 MESSAGE_CHARACTERS = 500
 """A validator's message repeats the offending value, which may be a whole document."""
 
@@ -62,24 +63,24 @@ def validate(table: pa.Table, row_schema: dict[str, Any]) -> Outcome:
                 rejects.append(Reject(row, "target_not_json", evidence))
                 continue
         if not validator.is_valid(record):
-            rejects.append(_reject(row, list(validator.iter_errors(record))))
+            rejects.append(_reject(row, validator.violations(record, VIOLATIONS)))
     return divide(table, Validate.name, rejects)
 
 
-def _reject(row: int, errors: list[jsonschema_rs.ValidationError]) -> Reject:
+def _reject(row: int, errors: list[Violation]) -> Reject:
     """The reject for a record's errors, of which the target's come first and then the first by its place."""
-    first = min(errors, key=lambda error: (error.instance_path[:1] != ["target"], _pointer(error)))
+    first = min(errors, key=lambda error: (error.path[:1] != ["target"], _pointer(error)))
     evidence: dict[str, Any] = {
         "message": _short(first.message),
-        "instance_path": "/".join(map(str, first.instance_path)),
-        "schema_path": "/".join(map(str, first.schema_path)),
+        "instance_path": "/".join(map(str, first.path)),
+        "schema_path": "/".join(map(str, first.rule)),
         "errors": len(errors),
     }
-    return Reject(row, "target_schema" if first.instance_path[:1] == ["target"] else "record_schema", evidence)
+    return Reject(row, "target_schema" if first.path[:1] == ["target"] else "record_schema", evidence)
 
 
-def _pointer(error: jsonschema_rs.ValidationError) -> tuple[str, str]:
-    return "/".join(map(str, error.instance_path)), "/".join(map(str, error.schema_path))
+def _pointer(error: Violation) -> tuple[str, str]:
+    return "/".join(map(str, error.path)), "/".join(map(str, error.rule))
 
 
 def _short(text: str) -> str:

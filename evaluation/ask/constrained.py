@@ -16,11 +16,11 @@ from itertools import product
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-import jsonschema_rs
 import numpy as np
 import numpy.typing as npt
 
 from curate.errors import AssayError
+from curate.json_schema import validator_of
 from curate.rows.renderer import Renderer
 
 if TYPE_CHECKING:
@@ -127,7 +127,8 @@ def by_case(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     if not names or not 0 < prod(map(len, of_names)) <= CASES or references:
         return schema
 
-    validators = [jsonschema_rs.validator_for(each, offline=True) for each in asked]
+    draft = {key: schema[key] for key in ("$schema",) if key in schema}
+    validators = [validator_of(draft | each) for each in asked]
     cases: dict[tuple[Any, ...], list[Any]] = {}
     for first, *others in product(*of_names):
         held = dict(zip(names, [first, *others], strict=True))

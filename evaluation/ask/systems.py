@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from curate.cache import cache_folder, keyed_folder, sound
 from curate.errors import AssayError
-from curate.hashing import canonical_json, digest, file_digest
+from curate.hashing import canonical_json, digest
 from curate.progress import Progress
 from curate.rows.renderer import Renderer
 from curate.stage import installed
@@ -262,7 +262,7 @@ class Asking:
         """Where the answers are kept."""
         settings = self.recipe.evaluation
         key = [
-            *(GENERATION, self._parents(base, system), file_digest(base.folder / "config.json"), system.quantization),
+            *(GENERATION, self._parents(base, system), system.quantization),
             *arithmetic(),
             *(settings.max_new_tokens, settings.batch_size, prompts),
             self.schema if system.constrained else None,

@@ -7,14 +7,11 @@ told apart from an output that is one.
 
 import re
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, Literal, get_args
-
-import jsonschema_rs
 
 from curate import json_schema
 from curate.errors import AssayError
-from curate.read.json_value import deeper
+from curate.json_schema import Validator, deeper
 from curate.text import strict_json
 from evaluation.judge.extract import Place, ends_early, places
 from evaluation.judge.thinking import LONGEST, set_aside
@@ -98,7 +95,7 @@ class Form:
         return self.kind == "valid"
 
 
-def validator_of(schema: Any) -> jsonschema_rs.Validator:
+def validator_of(schema: Any) -> Validator:
     """The validator of a JSON Schema: see `curate.json_schema`.
 
     Raises:
@@ -112,7 +109,7 @@ def validator_of(schema: Any) -> jsonschema_rs.Validator:
         ) from None
 
 
-def form_of(output: str, validator: jsonschema_rs.Validator, cut_off: bool = False) -> Form:
+def form_of(output: str, validator: Validator, cut_off: bool = False) -> Form:
     """Judge an output's form; any text whatever gives an answer.
 
     Args:
@@ -154,17 +151,17 @@ def value_of(output: str) -> Any:
         return _read(answer or "")
 
 
-def violations(value: Any, validator: jsonschema_rs.Validator) -> tuple[set[Flag], str]:
+def violations(value: Any, validator: Validator) -> tuple[set[Flag], str]:
     """Which kinds of rules of the schema a value breaks, and the first violation in words with its place."""
     try:
         if validator.is_valid(value):
             return set(), ""
-        errors = list(islice(validator.iter_errors(value), VIOLATIONS))
+        errors = validator.violations(value, VIOLATIONS)
     except (ValueError, TypeError, RecursionError) as unreadable:  # a number, say, that the validator cannot hold
         return {"wrong_value"}, short(str(unreadable))
     first = errors[0]
-    place = "/".join(map(str, first.instance_path))
-    flags: set[Flag] = {RULES.get(error.kind.name, "wrong_value") for error in errors}
+    place = "/".join(map(str, first.path))
+    flags: set[Flag] = {RULES.get(error.kind, "wrong_value") for error in errors}
     return flags, short(f"at /{place}: {first.message}")
 
 
@@ -185,7 +182,7 @@ def _read(text: str) -> Any:
     return value
 
 
-def _not_json(answer: str, error: strict_json.InvalidJson, validator: jsonschema_rs.Validator, cut: set[Flag]) -> Form:
+def _not_json(answer: str, error: strict_json.InvalidJson, validator: Validator, cut: set[Flag]) -> Form:
     text = answer.strip()
     detail = short(str(error))
     if not text:
@@ -219,7 +216,7 @@ def signs(text: str) -> set[Flag]:
     return found | {"repetition"} if runs_in_circles(text) else found
 
 
-def _extract(text: str, found: list[Place], validator: jsonschema_rs.Validator) -> tuple[int, int, Any, bool]:
+def _extract(text: str, found: list[Place], validator: Validator) -> tuple[int, int, Any, bool]:
     """Of the complete values in a text that are strict JSON, the last of those that fit the schema best: (begin, end,
     value, whether it fits). Best is to fit; then to have the type that is asked for, and its keys."""
     best: tuple[int, int, Any, bool] = (0, 0, ABSENT, False)
@@ -238,11 +235,10 @@ def _extract(text: str, found: list[Place], validator: jsonschema_rs.Validator) 
     return best
 
 
-def _wrong_kind(value: Any, validator: jsonschema_rs.Validator) -> bool:
+def _wrong_kind(value: Any, validator: Validator) -> bool:
     """Whether a value itself, not one within it, has another type than is asked for."""
     try:
-        errors = islice(validator.iter_errors(value), VIOLATIONS)
-        return any(error.kind.name == "type" and not error.instance_path for error in errors)
+        return any(error.kind == "type" and not error.path for error in validator.violations(value, VIOLATIONS))
     except (ValueError, TypeError, RecursionError):
         return False
 

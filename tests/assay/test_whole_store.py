@@ -129,6 +129,16 @@ def test_a_folder_that_is_not_what_its_name_says(store: Path) -> None:
         assay.load("demo", store=store).gist()
 
 
+@pytest.mark.parametrize(("kind", "telling"), [("datasets", "README.md"), ("scorecards", "report.html")])
+def test_a_version_without_its_sums(store: Path, kind: str, telling: str) -> None:
+    folder = folder_of(store, kind)
+    (folder / "SHA256SUMS").unlink()
+    (folder / telling).write_text("all is well")
+    [found] = problems(store)
+    assert found == f"{folder}/SHA256SUMS: not there, so nobody can say whether card and reports are sound."
+    assert "Restore it from a copy" in command("check", "--all", "--store", store).stderr
+
+
 def test_parents_that_are_others_now(store: Path) -> None:
     version = folder_of(store, "datasets")
     forge(version, lambda manifest: manifest["counts"].update(conflicts=99))

@@ -8,6 +8,10 @@ from pathlib import Path
 import pytest
 
 from curate.errors import AssayError
+from curate.recipe import find_recipe
+from curate.store import Store
+from evaluation.evaluate import adapter_for
+from evaluation.settings import FullRecipe
 from tests.project import Project, make_rows
 
 Attack = Callable[[Path], Path]
@@ -69,6 +73,27 @@ def test_the_manifest_of_an_earlier_version(made: tuple[Project, Path]) -> None:
     with pytest.raises(AssayError, match=r"manifest\.json: changed since it was published: it says version"):
         project.curate()
     (first / "manifest.json").write_bytes(sound)
+
+
+def test_a_manifest_that_is_gone_is_no_version_less(made: tuple[Project, Path]) -> None:
+    project, first = made
+    gone = (first / "manifest.json").rename(first.parent / "kept")
+    try:
+        with pytest.raises(AssayError, match=r"manifest\.json: not there, though it was published") as told:
+            project.curate()
+    finally:
+        gone.rename(first / "manifest.json")
+    assert f"Without one, remove {first}" in told.value.remedy
+    assert [each for each in first.parent.iterdir() if not each.name.startswith(".")] == [first]
+
+
+def test_an_adapter_without_its_manifest_is_not_passed_over(tmp_path: Path) -> None:
+    folder = tmp_path / "adapters/licences" / ("0" * 16)
+    folder.mkdir(parents=True)
+    recipe = FullRecipe.load(find_recipe("licences"))
+    with pytest.raises(AssayError, match=r"manifest\.json: not there, though it was published") as told:
+        adapter_for(recipe, Store(tmp_path), None)
+    assert "run `assay train RECIPE` again" in told.value.remedy
 
 
 def test_the_test_split_that_is_kept_out_of_another_data_set(made: tuple[Project, Path]) -> None:

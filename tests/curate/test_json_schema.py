@@ -3,8 +3,10 @@
 import json
 from typing import Any
 
+import jsonschema_rs
 import pytest
 
+from curate import json_schema
 from curate.json_schema import MOST_STEPS, validator_of
 
 TREE = {"$id": "http://example.org/tree", "type": "object", "properties": {"l": {"$ref": "#"}, "r": {"$ref": "#"}}}
@@ -65,3 +67,65 @@ def test_a_schema_that_is_nested_too_deeply_is_refused() -> None:
     chain = {f"a{n}": {"$ref": f"#/$defs/a{n + 1}"} for n in range(3_000)} | {"a3000": {}}
     with pytest.raises(ValueError, match="refers from one definition to the next, too deeply"):
         validator_of(json.loads(json.dumps({"$defs": chain, "$ref": "#/$defs/a0"})))
+
+
+def recursive(*variants: dict[str, Any]) -> dict[str, Any]:
+    return {"$defs": {"x": {"anyOf": list(variants)}}, "$ref": "#/$defs/x"}
+
+
+ITEMS = {"type": "array", "items": {"$ref": "#/$defs/x"}}
+FIELD = {"type": "object", "properties": {"a": {"$ref": "#/$defs/x"}}}
+TERMS = [
+    {"type": "object", "properties": {"op": {"const": op}, "l": {"$ref": "#/$defs/x"}, "r": {"$ref": "#/$defs/x"}}}
+    for op in "+-*/^"
+]
+
+
+def nested(depth: int, within: Any, *, key: str | None = None) -> Any:
+    for _ in range(depth):
+        within = [within] if key is None else {"op": "^", key: within}
+    return within
+
+
+@pytest.mark.parametrize(
+    ("schema", "key"),
+    [
+        (recursive(ITEMS | {"maxItems": 9}, ITEMS | {"maxItems": 8}), None),
+        (recursive(FIELD | {"maxProperties": 1}, FIELD | {"maxProperties": 0}), "a"),
+        ({"$defs": {"x": {"allOf": [ITEMS, ITEMS]}}, "$ref": "#/$defs/x"}, None),
+        ({"$dynamicAnchor": "x", "oneOf": [{"items": {"$dynamicRef": "#x"}, "minItems": n} for n in (1, 2)]}, None),
+        (recursive(*TERMS), "l"),
+    ],
+)
+@pytest.mark.parametrize("depth", [30, 190])
+def test_a_recursion_that_doubles_with_each_level_has_an_end(
+    schema: dict[str, Any], key: str | None, depth: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(json_schema, "SECONDS", 0.2)
+    validator = validator_of(schema)
+    value = nested(depth, "no", key=key)
+    assert not validator.is_valid(value)
+    [violation] = validator.violations(value, 100)
+    assert (violation.kind, violation.path) == ("time", [])
+    assert violation.message == "holding it to the schema takes more than 0.2 s: it is nested too deeply"
+
+
+@pytest.mark.parametrize("depth", [3, 10, 100])
+def test_an_honest_recursion_is_followed_to_its_end(depth: int) -> None:
+    json_like = validator_of(recursive(ITEMS, {"type": "object", "additionalProperties": {"$ref": "#/$defs/x"}}))
+    assert json_like.is_valid(nested(depth, []))
+    assert json_like.is_valid(nested(depth, {}, key="a")) is False, "op is neither"
+    expressions = validator_of(recursive({"type": "number"}, *TERMS))
+    assert expressions.is_valid(nested(depth, 1, key="r"))
+
+
+def test_a_value_that_is_deep_is_told_its_faults_as_a_flat_one_is() -> None:
+    schema = {"$defs": {"x": {"items": {"$ref": "#/$defs/x"}, "type": "array"}}, "$ref": "#/$defs/x"}
+    twice = schema | {"$defs": {"x": {"items": {"allOf": [{"$ref": "#/$defs/x"}]}, "not": ITEMS | {"maxItems": 0}}}}
+    for each in (schema, twice, recursive(ITEMS, ITEMS | {"maxItems": 1})):
+        for depth in (1, 5, 9, 12):
+            value = nested(depth, [], key=None) if each is twice else nested(depth, "no")
+            told = jsonschema_rs.validator_for(each).iter_errors(value)
+            wanted = [[list(error.instance_path), list(error.schema_path), error.message] for error in told]
+            found = validator_of(each).violations(value, 100)
+            assert [[error.path, error.rule, error.message] for error in found] == wanted

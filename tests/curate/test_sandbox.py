@@ -224,6 +224,59 @@ def test_findall_and_sub_give_what_python_gives(pattern: str, text: str) -> None
         assert compile_expression("text | sub(pattern, by)")(row | {"by": by}) == re.sub(pattern, by, text)
 
 
+@pytest.mark.parametrize(
+    ("pattern", "text", "here", "python"),
+    [
+        ("|a", "a", ["", ""], ["", "a", ""]),
+        ("a*?", "a", ["", ""], ["", "a", ""]),
+        ("a??", "a", ["", ""], ["", "a", ""]),
+        ("|aa", "aa", ["", "", ""], ["", "aa", ""]),
+        (r"a\b", "aé", ["a"], []),
+        (r"é\b", "aé", [], ["é"]),
+        (r"\Ba", "éa", [], ["a"]),
+        ("a$", "a\n", [], ["a"]),
+        ("(?i)i", "iIıİ", ["i", "I"], ["i", "I", "ı", "İ"]),
+        ("(?i)ı", "iIıİ", ["ı"], ["i", "I", "ı", "İ"]),
+        ("(?i)İ", "iIıİ", ["İ"], ["i", "I", "ı", "İ"]),
+        ("[[:alpha:]]", "ah]", ["a", "h"], ["h]"]),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Possible nested set:FutureWarning")
+def test_where_patterns_find_otherwise_than_in_python(
+    pattern: str, text: str, here: list[str], python: list[str]
+) -> None:
+    """As docs/expressions.md has it."""
+    assert compile_expression("text | findall(pattern)")({"text": text, "pattern": pattern}) == here
+    assert re.findall(pattern, text) == python
+
+
+PIECES = st.lists(st.sampled_from([*"ab|()*+?^.", "(?:", "*?", "[^a]", "{1,2}"]), max_size=7)
+
+
+@given(PIECES, st.text("abc\n", max_size=6))
+def test_patterns_that_both_read_find_alike(pieces: list[str], text: str) -> None:
+    """All of them where none is of nothing, and the first one anyway."""
+    pattern = "".join(pieces)
+    try:
+        python, here = re.compile(pattern), compile_pattern(pattern)
+    except (re.error, ValueError):
+        return
+    first, *_ = [*python.finditer(text), None]
+    found = next(matches(here, text), None)
+    assert (first and (first.span(), first.groups(""))) == (
+        found and (found.span(), tuple((each or b"").decode() for each in found.groups()))
+    )
+    if all(match.group() for match in python.finditer(text)):
+        assert [match.span() for match in python.finditer(text)] == [match.span() for match in matches(here, text)]
+
+
+@pytest.mark.parametrize("pattern", ["a++", "(?>a)", "(?x)a", "(?=a)", r"(a)\1"])
+def test_patterns_that_only_python_reads_are_refused(pattern: str) -> None:
+    re.compile(pattern)
+    with pytest.raises(ValueError, match=r"is no pattern of RE2|RE2's own"):
+        compile_pattern(pattern)
+
+
 def test_the_list_has_no_randomness_no_clock_and_no_way_out() -> None:
     allowed = {*sandbox.FILTERS, *sandbox.TESTS, *sandbox.METHODS}
     assert not allowed & {"random", "attr", "pprint", "safe", "callable", "sameas", "format_map", "encode", "now"}
@@ -252,7 +305,7 @@ def render(source: str, content: str = "hi", count: int = 2) -> str:
         ("{% for i in range(10 ** 9) %}{% endfor %}", "No function named 'range' may be used|no powers"),
         ("{% for m in messages recursive %}{{ loop(messages) }}{% endfor %}", "loops cannot be recursive"),
         ("{{ self.user() }}", "No method named 'user' may be used|Jinja's own"),
-        ("{{ namespace() }}", "No function named 'namespace' may be used"),
+        ("{{ cycler('a') }}", "No function named 'cycler' may be used"),
         ("{{ messages | random }}", "No filter named 'random' may be used"),
         ("{{ messages[0].content.center(10) }}", "No method named 'center' may be used"),
         ("\n{% if messages %}\n{{ lipsum() }}{% endif %}", "line 3: No function named 'lipsum' may be used"),
@@ -300,6 +353,124 @@ def test_templates_have_what_they_need() -> None:
     assert render("{% macro f(x) %}[{{ x }}{{ caller() }}]{% endmacro %}{% call f(1) %}c{% endcall %}") == "[1c]"
     assert render("{% set x %}a{% endset %}{{ x | upper }}{% with y = 1 %}{{ y }}{% endwith %}") == "A1"
     assert render("{{ (messages | selectattr('role', 'equalto', 'user') | list | length) ~ '!' }}") == "2!"
+
+
+NS = "{% set ns = namespace(found=false, at=0, all=[], text='') %}"
+
+
+def test_a_namespace_keeps_what_a_loop_has_found() -> None:
+    assert (
+        render(NS + "{% for m in messages %}{% set ns.at = ns.at + 1 %}{% endfor %}{{ ns.at }}{{ ns['found'] }}")
+        == "2False"
+    )
+    assert (
+        render(NS + "{% for m in messages %}{% set ns.all = ns.all + [m.role] %}{% endfor %}{{ ns.all }}")
+        == "['user', 'user']"
+    )
+    assert (
+        render("{% set ns = namespace({'a': 1}, b=2) %}{% set ns.a, ns.c = ns.b, 3 %}{{ ns.a ~ ns.b ~ ns.c }}") == "223"
+    )
+    assert render("{% set ns = namespace(**{'items': 1}) %}{{ ns.items }}{{ ns.other is defined }}") == "1False"
+    assert render("{% macro f(n) %}{% set n.a = 7 %}{% endmacro %}{% set n = namespace() %}{{ f(n) }}{{ n.a }}") == "7"
+    # As published templates find the last question.
+    last = (
+        "{% set ns = namespace(last=none) %}{% for m in messages[::-1] %}{% if ns.last is none and m.role == 'user' %}"
+    )
+    last += "{% set ns.last = messages | length - loop.index %}{% endif %}{% endfor %}{{ ns.last }}"
+    assert render(last, count=3) == "2"
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("{% set ns._a = 1 %}", "names in a namespace do not begin with _"),
+        ("{% set ns.__class__ = 1 %}", "set ns.__class__: names in a namespace do not begin with _"),
+        ("{% set ns._Namespace__attrs = {} %}", "names in a namespace do not begin with _"),
+        ("{% set a, ns.__dict__ = 1, 2 %}", "names in a namespace do not begin with _"),
+        ("{{ namespace(_a=1) }}", "names in it are texts that do not begin with _, not '_a'"),
+        ("{{ namespace({'__class__': 1}) }}", "names in it are texts that do not begin with _, not '__class__'"),
+        ("{{ namespace(**{'_Namespace__attrs': 1}) }}", "names in it are texts that do not begin with _"),
+        ("{{ namespace({1: 1}) }}", "names in it are texts that do not begin with _, not '1'"),
+        ("{{ namespace(3) }}", "TypeError"),
+        ("{{ ns.__class__ }}", "access to attribute '__class__' of 'Namespace' object is unsafe"),
+        ("{{ ns['__class__'] }}", "access to attribute '__class__' of 'Namespace' object is unsafe"),
+        ("{{ ns['_Namespace__attrs'] }}", "is unsafe"),
+        ("{{ [ns] | map(attribute='__class__') | list }}", "is unsafe"),
+        ("{{ namespace.__globals__ }}", "access to attribute '__globals__' of 'function' object is unsafe"),
+        ("{{ ns.items() }}", r"Namespace has no items\(\)"),
+        ("{{ ns.other }}", "has no attribute 'other'"),
+        ("{{ ns }}", "found a namespace; name something in it"),
+        ("{{ [ns] ~ '' }}", "found a namespace; name something in it"),
+        ("{{ {'a': ns} | string }}", "found a namespace; name something in it"),
+        ("{{ ns | tojson }}", "not JSON serializable"),
+        ("{% for a in ns %}{% endfor %}", "TypeError"),
+        ("{% set messages.a = 1 %}", "cannot assign attribute on non-namespace object"),
+        ("{% set a, ns.b %}ab{% endset %}", "set ns.b: a block sets a plain name"),
+        ("{% set ns.a %}b{% endset %}", "set ns.a: a block sets a plain name; then write set ns.a = name"),
+    ],
+)
+def test_a_namespace_is_no_way_out(source: str, said: str) -> None:
+    with pytest.raises(AssayError, match=said) as error:
+        render(NS + source)
+    assert "Chat template 'mine'" in str(error.value)
+    assert error.value.remedy
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "ns.text = ns.text ~ ns.text ~ 'a'",
+        "ns.text = ns.text + 'a' + ns.text",
+        "ns.all = [ns.all, ns.all]",
+        "ns.all = ns.all + ns.all + [1]",
+        "ns.all = {'a': ns.all, 'b': ns.all}",
+        "ns.all = namespace(a=[ns.all, ns.all], b=m).a",
+        "ns.all = namespace(messages | groupby('content'), a=messages)",
+        "ns.at = ns.at + ns.at + 1",
+        "ns.at = ns.at - 1 - (0 - ns.at)",
+        "ns.at = [ns.at, ns.at, 1] | sum",
+    ],
+)
+def test_what_grows_in_a_namespace_is_bounded(change: str) -> None:
+    loop = "{% for m in messages %}{% set " + change + " %}{% endfor %}"
+    with pytest.raises(
+        Refusal, match=r"makes more than 256 MiB|maximum recursion depth|a number of more than 4096 bits"
+    ):
+        render(NS + loop, count=10_000)
+
+
+def test_a_namespace_of_all_there_is_costs_what_it_holds() -> None:
+    with pytest.raises(Refusal, match="makes more than 256 MiB"):
+        render("{% for m in messages %}{% set ns = namespace(**m) %}{% endfor %}", TEXT, 1000)
+
+
+def test_namespaces_within_each_other_are_no_text() -> None:
+    """Written out they would be two to the power of their number."""
+    grown = NS + "{% for m in messages %}{% set ns.all = namespace(all=[ns.all, ns.all]) %}{% endfor %}"
+    assert render(grown, count=1000) == ""
+    with pytest.raises(AssayError, match="found a namespace"):
+        render(grown + "{{ ns.all }}", count=1000)
+    template = ChatTemplate("mine", grown + "{% set stop = ns.all %}{% set think_open = ns %}")
+    assert set(template.words(TOKENS)) <= {"__name__"}
+
+
+@pytest.mark.parametrize("name", ["meta", "schema", "meta.inner"])
+def test_a_template_changes_nothing_that_it_is_given(name: str) -> None:
+    """Of a schema, which all rows share, the next row would tell."""
+    given: dict[str, Any] = {"inner": {}}
+    record = {"id": "7", "turns": [{"role": "user", "content": "a"}], "target": None, "language": None, "meta": given}
+    for change in (
+        f"set {name}.x = 1",
+        f"set a, {name}.x = 1, 2",
+        f"set {name}.x %}}evil{{% endset",
+        f"set a, {name}.x %}}ab{{% endset",
+        f"for {name}.x in 'ab' %}}{{% endfor",
+        f"with {name}.x = 1 %}}{{% endwith",
+    ):
+        source = "{% block user %}{% " + change + " %}{% endblock %}"
+        with pytest.raises(AssayError, match=r"cannot assign|a block sets a plain name|expected token"):
+            TaskTemplate("mine", given, source).messages(record)
+    assert given == {"inner": {}}
 
 
 def test_the_bound_leaves_room_for_the_longest_row() -> None:

@@ -197,12 +197,13 @@ def test_who_interrupts_does_not_wait_for_the_workers(tmp_path: Path) -> None:
 
 
 def test_what_runs_apart_may_die() -> None:
-    _, process = apart(nap, Sleep(1, 0))
+    _, process = apart(nap, Sleep(1, 0), "Sleep well.")
     assert process != os.getpid()
-    with pytest.raises(AssayError, match=r"signal 9 \(Killed\)"):
-        apart(die, Sleep(1, 0))
+    with pytest.raises(AssayError, match=r"signal 9 \(Killed\)") as caught:
+        apart(die, Sleep(1, 0), "Sleep well.")
+    assert caught.value.remedy == "Sleep well.", "it is about no drop"
     with pytest.raises(AssayError, match="nap 1 is refused"):
-        apart(refuse, Sleep(1, 0))
+        apart(refuse, Sleep(1, 0), "Sleep well.")
 
 
 def test_an_error_of_a_shard_comes_back_with_its_remedy() -> None:

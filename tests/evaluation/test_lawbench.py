@@ -134,3 +134,36 @@ def test_files_of_no_known_task(tmp_path: Path) -> None:
         read({path: loaded})
     (tmp_path / "other.json").write_text("[]")
     assert load(tmp_path / "other.json") is None
+
+
+ROW = {"origin_prompt": [{"prompt": "q"}], "prediction": "x", "refr": "刑期:3个月"}
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        {"0": 1},
+        {"0": None},
+        {"0": "origin_prompt prediction refr"},
+        {"0": ROW | {"origin_prompt": 1}},
+        {"0": ROW | {"origin_prompt": []}},
+        {"0": ROW | {"origin_prompt": [{"prompt": ["q"]}]}},
+        {"0": ROW | {"prediction": 1}},
+        {"0": ROW | {"refr": ["x"]}},
+        {"0": ROW, "1": []},
+    ],
+)
+def test_a_file_in_another_form_is_another_file(tmp_path: Path, rows: Any) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(rows))
+    assert load(path) is None
+    with pytest.raises(AssayError, match=r"a\.json: expected rows that are objects"):
+        replies.read([path], "made")
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    with path.open("wb") as file:
+        file.truncate(replies.UNPACKED + 1)
+    with pytest.raises(AssayError, match=r"more than 1,024 MiB of replies"):
+        load(path)

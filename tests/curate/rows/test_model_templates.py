@@ -108,6 +108,23 @@ def test_equals_transformers_to_the_letter(name: str) -> None:
     assert rendered >= 6
 
 
+@pytest.mark.parametrize("name", ["llama3_2", "smollm3", "gptoss", "qwen3", "chatml", "guanaco", "llama2"])
+@pytest.mark.parametrize("adds_bos", [False, True])
+def test_servers_say_the_same_on_any_day(name: str, adds_bos: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    from transformers.utils import chat_template_utils
+
+    monkeypatch.setattr(chat_template_utils, "datetime", datetime.datetime)
+    named = {"bos_token": "<s>", "eos_token": "</s>"}
+    tokens = SpecialTokens("<s>", "</s>", adds_bos, named)
+    ours = name in ("chatml", "guanaco", "llama2")
+    template = ChatTemplate(name) if ours else ChatTemplate("model", published(name))
+    for messages, prompt in ((CONVERSATIONS["long"], False), (CONVERSATIONS["long"][:-1], True)):
+        [[said], _] = chat_template_utils.render_jinja_template(
+            [messages], chat_template=template.served(tokens), add_generation_prompt=prompt, **named
+        )
+        assert said == template.render(messages, tokens, prompt)
+
+
 LLAMA3_TOKENS = ["<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
 TEKKEN = ["<s>", "</s>", "[INST]", "[/INST]"]
 QWEN = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
@@ -422,9 +439,9 @@ def test_where_a_model_keeps_its_templates(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        ("{{ namespace(__class__=1) }}", "no name that may be set"),
-        ("{% set ns = namespace() %}{{ ns.__class__ }}", "unsafe|undefined|no attribute"),
-        ("{% set ns = namespace(a=1) %}{{ ns }}", "expected data"),
+        ("{{ namespace(__class__=1) }}", "names in it are texts that do not begin with _"),
+        ("{% set ns = namespace() %}{{ ns.__class__.mro }}", "unsafe"),
+        ("{% set ns = namespace(a=1) %}{{ ns }}", "found a namespace"),
         ("{% for i in range(10000000) %}{% endfor %}", "makes more than"),
         ("{{ strftime_now('%c') }}", "expected a format of a day"),
         ("{{ messages | tojson(indent=900) }}", "an indent from 0 to 8"),

@@ -65,11 +65,11 @@ def conversations(draw: st.DrawFn) -> list[dict[str, str]]:
     return messages
 
 
-def published(name: str, messages: list[dict[str, str]], prompt: bool) -> str:
+def published(source: str, messages: list[dict[str, str]], prompt: bool) -> str:
     from transformers import PreTrainedTokenizerFast
 
     reference = PreTrainedTokenizerFast(tokenizer_object=TOKENIZER, bos_token="<s>", eos_token="</s>")
-    reference.chat_template = PUBLISHED[name]
+    reference.chat_template = source
     return str(reference.apply_chat_template(messages, tokenize=False, add_generation_prompt=prompt))
 
 
@@ -77,9 +77,38 @@ def published(name: str, messages: list[dict[str, str]], prompt: bool) -> str:
 @given(conversations())
 def test_equals_the_published_template_byte_for_byte(name: str, messages: list[dict[str, str]]) -> None:
     template = ChatTemplate(name)
-    assert template.render(messages, TOKENS) == published(name, messages, prompt=False)
+    assert template.render(messages, TOKENS) == published(PUBLISHED[name], messages, prompt=False)
     asked = messages[:-1]
-    assert template.render(asked, TOKENS, add_generation_prompt=True) == published(name, asked, prompt=True)
+    assert template.render(asked, TOKENS, add_generation_prompt=True) == published(PUBLISHED[name], asked, prompt=True)
+
+
+WITH_NAMESPACE = """
+{%- set ns = namespace(system='', last=0, first=true) %}
+{%- for message in messages %}
+    {%- if message.role == 'system' %}{% set ns.system = ns.system ~ message.content %}{% endif %}
+    {%- if message.role == 'user' %}{% set ns.last = loop.index0 %}{% endif %}
+{%- endfor %}
+{%- for message in messages if message.role != 'system' %}
+    {%- if ns.first and ns.system %}{{ '<<' ~ ns.system ~ '>>' }}{% endif %}
+    {%- set ns.first = false %}
+    {{- message.role ~ (' (last): ' if loop.index0 + (1 if ns.system else 0) >= ns.last else ': ') ~ message.content }}
+{%- endfor %}"""
+
+
+@given(conversations())
+def test_a_namespace_is_that_of_published_templates(messages: list[dict[str, str]]) -> None:
+    said = ChatTemplate("mine", WITH_NAMESPACE).render(messages, TOKENS)
+    assert said == published(WITH_NAMESPACE, messages, prompt=False)
+
+
+@pytest.mark.parametrize("said", ["", "{% set stop = 7 %}", "{% set stop = namespace(a=1) %}"])
+def test_a_template_says_what_ends_an_answer(said: str) -> None:
+    with pytest.raises(AssayError) as error:
+        Renderer(ChatTemplate("mine", said), TOKENIZER, TOKENS)
+    assert str(error.value) == (
+        "Chat template 'mine' does not set `stop`, the text that ends an answer.\n"
+        'Write into it, e.g.: {% set stop = "<|im_end|>" %}'
+    )
 
 
 def test_llama2_refuses_turns_that_do_not_alternate() -> None:

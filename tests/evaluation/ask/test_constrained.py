@@ -166,6 +166,34 @@ def test_conditions_by_case_allow_the_same(conditions: list[dict[str, Any]], bes
         assert before.is_valid(value) == after.is_valid(value), value
 
 
+@pytest.mark.parametrize(
+    ("condition", "of_draft", "held"),
+    [
+        ({"format": "date"}, "https://json-schema.org/draft/2020-12/schema", {"when": "2026-02-01", "size": 1}),
+        ({"format": "date"}, "https://json-schema.org/draft/2020-12/schema", {"when": "some day", "size": 9}),
+        ({"dependencies": {"a": ["b"]}}, "http://json-schema.org/draft-07/schema#", {"when": {"a": 1}, "size": 9}),
+    ],
+)
+def test_conditions_are_decided_as_answers_are_judged(
+    condition: dict[str, Any], of_draft: str, held: dict[str, Any]
+) -> None:
+    """Formats are checked, and by the draft that the whole schema names."""
+    schema = {
+        "$schema": of_draft,
+        "type": "object",
+        "properties": {"when": {"enum": ["2026-02-01", "some day", {"a": 1}]}, "size": {"enum": [1, 9]}},
+        "required": ["when", "size"],
+        "if": {"properties": {"when": condition}},
+        "then": {"properties": {"size": {"const": 1}}},
+        "else": {"properties": {"size": {"const": 9}}},
+    }
+    rewritten = by_case(schema)
+    assert rewritten != schema
+    for size in (1, 9):
+        value = held | {"size": size}
+        assert validator_of(schema).is_valid(value) == validator_of(rewritten).is_valid(value) == (size == held["size"])
+
+
 def test_conditions_that_are_left_as_they_are() -> None:
     for asked in ({"properties": {"free": {"const": 1}}}, {"minProperties": 1}, True, {"required": ["free"]}):
         schema = {
