@@ -6,8 +6,9 @@ bound goes to quarantine all the same. An answer is never cut, nor is an instruc
 task template puts its own words around is cut or, where it has none, what comes after the first paragraph.
 
 Reasons: `too_many_tokens` (longer than the recipe's `max_tokens`; the evidence says how long), `refused` (the chat
-template has words for the whole conversation, but none for its beginning up to one of the answers; the evidence holds
-what it says).
+template has words for the whole conversation, but none for its beginning up to one of the answers, or does not write
+what it writes to ask for the answer and then the answer; or the tokenizer does not give the answer back; the evidence
+holds what is said).
 """
 
 from collections.abc import Iterable, Iterator
@@ -46,7 +47,8 @@ class Fit(Stage):
         "too_many_tokens": (
             "longer than `fit.max_tokens`, and `fit.policy` cannot bring it within; an answer is never cut"
         ),
-        "refused": "the chat template has no words for the row's beginning up to one of the answers",
+        "refused": "the chat template has no words for the row's beginning up to one of the answers, or does not write "
+        "what it writes to ask for the answer and then the answer; or the tokenizer does not give the answer back",
     }
 
     model: Annotated[str, BESIDE, ANYWHERE] = Field(
