@@ -25,7 +25,7 @@ from curate.rows.chat_template import (
 )
 from curate.rows.task_template import Thoughts
 from curate.text.tokenise import Tokens, cuts_by_gpt2, independent, tokenise, unchanged
-from curate.text.tokenizer_file import read_config, read_tokenizer
+from curate.text.tokenizer_file import adds_bos, read_tokenizer, stop_ids
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -44,9 +44,11 @@ IGNORED = -100
 SHOWN = 40
 """Characters around a place where two texts differ that are told."""
 QUESTION: list[Message] = [{"role": "user", "content": "Is it so?"}]
-ANSWER = '{"answer": "yes"}'
+ANSWER = '{"answer": "Yes"}'
 THOUGHT = "Let me see."
 """What a template and a tokenizer are tried with, before any row."""
+LINE = "\n"
+"""Behind it, a SentencePiece tokenizer puts no space before what follows."""
 
 
 def load_tokenizer(folder: Path) -> "tuple[Tokenizer, SpecialTokens]":
@@ -62,23 +64,10 @@ def load_tokenizer(folder: Path) -> "tuple[Tokenizer, SpecialTokens]":
     return tokenizer, SpecialTokens(
         bos=bos,
         eos=tokens.get("eos_token", ""),
-        adds_bos=bool(bos) and _adds_bos(tokenizer, bos, folder),
+        adds_bos=bool(bos) and adds_bos(tokenizer, bos, folder),
         named={name: tokens[name] for name in SPECIAL if name in tokens},
         stops=stop_ids(folder),
     )
-
-
-def stop_ids(folder: Path) -> tuple[int, ...]:
-    """The tokens that end what a model generates, as its generation_config.json or, without it, config.json says."""
-    ends = read_config(folder / "generation_config.json") or read_config(folder / "config.json")
-    stops = ends.get("eos_token_id")
-    return tuple(each for each in (stops if isinstance(stops, list) else [stops]) if isinstance(each, int))
-
-
-def _adds_bos(tokenizer: "Tokenizer", bos: str, folder: Path) -> bool:
-    """Whether the tokenizer begins a text with `bos` by itself, as its configuration or its post-processor says."""
-    said = read_config(folder / "tokenizer_config.json").get("add_bos_token")
-    return said if isinstance(said, bool) else tokenizer.encode("a").ids[:1] == [tokenizer.token_to_id(bos)]
 
 
 @dataclass(frozen=True)
@@ -423,27 +412,38 @@ class Renderer:
         before = ""
         for span in spans:
             if span.trained:
-                yield from (before, before + span.text, span.text)
+                yield from (before, before + span.text, "", span.text, LINE, LINE + span.text)
             before += span.text
 
     def _continued(self, spans: list[Span], tokens_of: Mapping[str, Tokens]) -> Pieces | Refusal:
-        """Each trained answer behind the tokens of all the text before it, as a server makes them."""
+        """Each trained answer behind the tokens of all the text before it, as a server makes them.
+
+        The answer's tokens are those that it has in the whole text or, where it begins within a token of that or with
+        a space more, those that it has by itself or else on a line of its own.
+        """
         ids: list[int] = []
         pieces: Pieces = []
         before = ""
         for span in spans:
             if span.trained:
-                asked, whole = tokens_of[before].ids, tokens_of[before + span.text].ids
-                continues = whole[: len(asked)] == asked
-                said = whole[len(asked) :] if continues else tokens_of[span.text].ids
+                asked = tokens_of[before].ids
                 if asked[: len(ids)] != ids:
                     return self._not_given_back("joins an answer that is trained with what stands before it", before)
-                if self.decode(said) != span.text or said[-1] != self.stop_token_id:
-                    return self._not_given_back(f"gives back {self.decode(said)!r:.200} of the answer", span.text)
+                tries = [
+                    tokens_of[first + span.text].ids[len(tokens_of[first].ids) :]
+                    for first in (before, "", LINE)
+                    if tokens_of[first + span.text].ids[: len(tokens_of[first].ids)] == tokens_of[first].ids
+                ]
+                said = next((each for each in tries if self._gives_back(each, span.text)), None)
+                if said is None:
+                    return self._not_given_back(f"gives back {self.decode(tries[0])!r:.200} of the answer", span.text)
                 pieces += [(Tokens.of(asked[len(ids) :]), False), (Tokens.of(said), True)]
                 ids = asked + said
             before += span.text
         return pieces
+
+    def _gives_back(self, ids: list[int], answer: str) -> bool:
+        return self.decode(ids) == answer and ids[-1] == self.stop_token_id
 
     def _not_given_back(self, what: str, text: str) -> Refusal:
         return Refusal(

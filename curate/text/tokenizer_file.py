@@ -81,6 +81,19 @@ def special_tokens(path: Path) -> dict[str, str]:
         raise AssayError(f"{path}: cannot be read: {type(error).__name__}: {error}", remedy=REMEDY) from None
 
 
+def stop_ids(folder: Path) -> tuple[int, ...]:
+    """The tokens that end what a model generates, as its generation_config.json or, without it, config.json says."""
+    ends = read_config(folder / "generation_config.json") or read_config(folder / "config.json")
+    stops = ends.get("eos_token_id")
+    return tuple(each for each in (stops if isinstance(stops, list) else [stops]) if isinstance(each, int))
+
+
+def adds_bos(tokenizer: "Tokenizer", bos: str, folder: Path) -> bool:
+    """Whether the tokenizer begins a text with `bos` by itself, as its configuration or its post-processor says."""
+    said = read_config(folder / "tokenizer_config.json").get("add_bos_token")
+    return said if isinstance(said, bool) else tokenizer.encode("a").ids[:1] == [tokenizer.token_to_id(bos)]
+
+
 def _content(token: Any) -> str:
     """The text of a special token, which may be an object."""
     text = token["content"] if isinstance(token, dict) else token

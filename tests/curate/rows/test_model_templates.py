@@ -225,7 +225,7 @@ def test_what_is_trained_continues_what_a_server_tokenises(family: str) -> None:
         (
             "deepseek_r1_distill",
             DEEPSEEK,
-            r"at character 33, .*<think>\\n' becomes .*Assistant｜>\{\"answer\": \"yes\"\}<",
+            r"at character 33, .*<think>\\n' becomes .*Assistant｜>\{\"answer\": \"Yes\"\}<",
         ),
         ("glm4moe", ["<|user|>", "<|assistant|>", "[gMASK]"], r"writes no stop token .*: .*<think></think>"),
         ("llava_next", QWEN, r"Chat template 'llava_next': 'str object' has no attribute 'text'"),
@@ -363,11 +363,24 @@ def test_a_llama_tokenizer_as_transformers_saves_it_trains(name: str, legacy: bo
 
 
 def test_a_tokenizer_that_does_not_give_an_answer_back_is_refused_before_any_row() -> None:
-    """A legacy one writes a space more behind every special token, such as [/INST] is here."""
-    tokenizer = sentencepiece(TEKKEN[2:], legacy=True)
-    with pytest.raises(AssayError, match=r"gives back '  \{\"answer.* of the answer ' \{\"answer") as told:
-        Renderer(ChatTemplate("model", published("mistral_v3")), tokenizer, tokens_of(tokenizer, "<s>", "</s>"))
+    tokenizer = byte_level(QWEN, None, "Lowercase")
+    with pytest.raises(
+        AssayError, match=r"gives back .*yes.* of the answer .*Yes.*, with chat template 'chatml'"
+    ) as told:
+        Renderer(ChatTemplate("chatml"), tokenizer, tokens_of(tokenizer, "", "<|im_end|>"))
     assert "use another chat template" in str(told.value.remedy)
+
+
+@pytest.mark.parametrize(("name", "special"), [("mistral_v3", TEKKEN[2:]), ("mistral_v1", [])])
+def test_an_answer_has_no_space_more_than_the_template_writes(name: str, special: list[str]) -> None:
+    """Legacy tokenizers write one behind every special token, such as [/INST] is of v3, and before every text."""
+    tokenizer = sentencepiece(special, legacy=True)
+    renderer = Renderer(ChatTemplate("model", published(name)), tokenizer, tokens_of(tokenizer, "<s>", "</s>"))
+    for answer in ("yes", '{"answer": "no"}'):
+        messages = talk("Is it so?", answer)
+        encoded = renderer.encode(messages)
+        assert renderer.decode(trained(encoded)) == (" " if special else "") + answer + "</s>"
+        assert encoded.input_ids[: -len(trained(encoded))] == renderer.prompt_ids(messages)
 
 
 def test_text_that_a_tokenizer_does_not_give_back_is_refused_with_it() -> None:
