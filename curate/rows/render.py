@@ -16,10 +16,10 @@ from pydantic import Field
 from curate.hashing import digest, file_digest
 from curate.record import MESSAGES, dicts
 from curate.rows.chat_template import ChatTemplate, Message, Refusal, read_chat_template, read_template
-from curate.rows.renderer import ASKED, LIBRARIES, TOKENIZER_FILES, Reasoning, Renderer, load_tokenizer,
+from curate.rows.renderer import ASKED, LIBRARIES, TOKENIZER_FILES, Reasoning, Renderer, load_tokenizer
 from curate.rows.task_template import TaskTemplate
-from curate.text.tokenizer_file import stop_ids
 from curate.stage import Beside, Context, Outcome, Reject, RowStage, Stage, divide
+from curate.text.tokenizer_file import stop_ids
 
 
 class Render(Stage):
