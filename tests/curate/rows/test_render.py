@@ -101,7 +101,7 @@ def test_a_namespace_is_that_of_published_templates(messages: list[dict[str, str
     assert said == published(WITH_NAMESPACE, messages, prompt=False)
 
 
-@pytest.mark.parametrize("said", ["", "{% set stop = 7 %}", "{% set stop = namespace(a=1) %}"])
+@pytest.mark.parametrize("said", ["{% set stop = 7 %}", "{% set stop = namespace(a=1) %}"])
 def test_a_template_says_what_ends_an_answer(said: str) -> None:
     with pytest.raises(AssayError) as error:
         Renderer(ChatTemplate("mine", said), TOKENIZER, TOKENS)
@@ -109,6 +109,14 @@ def test_a_template_says_what_ends_an_answer(said: str) -> None:
         "Chat template 'mine' does not set `stop`, the text that ends an answer.\n"
         'Write into it, e.g.: {% set stop = "<|im_end|>" %}'
     )
+
+
+def test_of_a_template_that_does_not_say_it_is_found_or_told() -> None:
+    unsaid = "{% for message in messages %}{{ message.content }}{% endfor %}"
+    with pytest.raises(AssayError, match="'mine' writes no stop token after an answer") as error:
+        Renderer(ChatTemplate("mine", unsaid), TOKENIZER, TOKENS)
+    assert 'e.g.: {% set stop = "<|im_end|>" %}' in str(error.value)
+    assert Renderer(ChatTemplate("mine", unsaid + "</s>"), TOKENIZER, TOKENS).stop == "</s>"
 
 
 def test_llama2_refuses_turns_that_do_not_alternate() -> None:
