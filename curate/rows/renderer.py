@@ -207,8 +207,8 @@ class Renderer:
             raise Refusal(
                 f"Chat template {self.template.name!r} writes no stop token after an answer that is to be trained: "
                 f"{whole[len(begin) :][-SHOWN:]!r}, whereas the model has to learn where to end.",
-                remedy="Use a template that ends every answer with a special token of the model; one of your own says which, "
-                'e.g.: {% set stop = "<|im_end|>" %}',
+                remedy="Use a template that ends every answer with a special token of the model; one of your own says "
+                'which, e.g.: {% set stop = "<|im_end|>" %}',
             )
         ends.sort(key=lambda text: (tail.index(text), -len(text)))
         known = [text for text in ends if self.tokenizer.token_to_id(text) in self.tokens.stops]

@@ -116,7 +116,9 @@ def test_of_a_template_that_does_not_say_it_is_found_or_told() -> None:
     with pytest.raises(AssayError, match="'mine' writes no stop token after an answer") as error:
         Renderer(ChatTemplate("mine", unsaid), TOKENIZER, TOKENS)
     assert 'e.g.: {% set stop = "<|im_end|>" %}' in str(error.value)
-    assert Renderer(ChatTemplate("mine", unsaid + "</s>"), TOKENIZER, TOKENS).stop == "</s>"
+    ended = unsaid.replace("{% endfor", "{{ eos_token if message.role == 'assistant' }}{% endfor")
+    tokens = SpecialTokens("<s>", "</s>", named={"eos_token": "</s>"})
+    assert Renderer(ChatTemplate("mine", ended), TOKENIZER, tokens).stop == "</s>"
 
 
 def test_llama2_refuses_turns_that_do_not_alternate() -> None:
