@@ -14,6 +14,7 @@ from tokenizers import Tokenizer
 
 from curate.errors import AssayError
 from curate.rows.chat_template import ChatTemplate, Message, Refusal, SpecialTokens, model_templates
+from curate.rows.fit import Fit, fit
 from curate.rows.published import TODAY
 from curate.rows.render import render
 from curate.rows.renderer import IGNORED, Encoded, Renderer, load_tokenizer
@@ -388,6 +389,19 @@ def test_text_that_a_tokenizer_does_not_give_back_is_refused_with_it() -> None:
     with pytest.raises(Refusal, match=r"tokenizer gives back .* of the answer 'cafe\u0301<|im_end|>'"):
         renderer.encode(talk("Hi", "cafe\u0301"))
     assert renderer.encode(talk("cafe\u0301", "caf\u00e9"))
+
+
+def test_rows_that_cannot_be_trained_are_quarantined_and_the_others_stay() -> None:
+    renderer, task = renderer_of("qwen2_5", answers="all"), TaskTemplate("conversation", None)
+    answers = {"whole": "caf\u00e9", "decomposed": "cafe\u0301", "late": "yes"}
+    rows = [records.record("Hi", ("assistant", answer), id=name) for name, answer in answers.items()]
+    table = render(records.table_of(rows), task, renderer).kept
+    outcome = fit(table, task, renderer, Fit(model="m", max_tokens=200))
+    assert outcome.kept["id"].to_pylist() == ["whole", "late"]
+    assert outcome.kept["tokens"].to_pylist() == renderer.lengths([rows[0]["turns"], rows[2]["turns"]])
+    assert outcome.rejected["reason"].to_pylist() == ["refused"]
+    message = json.loads(outcome.rejected["evidence"][0].as_py())["message"]
+    assert message.startswith("The base model's tokenizer gives back 'caf\u00e9<|im_end|>' of the answer 'cafe\u0301")
 
 
 def test_an_answer_that_begins_within_a_token_of_its_conversation() -> None:
