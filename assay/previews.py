@@ -17,8 +17,9 @@ from curate.read.mapping import Mapper, RowError, build_lookup
 from curate.read.raw import UNREADABLE, InputFile, Unread, find_files, read_rows
 from curate.read.shapes import SHAPES
 from curate.record import SCHEMA, dicts
+from curate.rows.chat_template import Message
 from curate.rows.render import Rendering
-from curate.rows.renderer import IGNORED, Message, Renderer
+from curate.rows.renderer import IGNORED, Renderer
 from curate.sets.stage import SetStage
 from curate.stage import Context, RowStage
 from curate.store import Store

@@ -26,7 +26,8 @@ from transformers import PreTrainedTokenizerFast
 from trl import SFTConfig, SFTTrainer
 
 from benchmarks.measure import show
-from curate.rows.renderer import ChatTemplate, Renderer, load_tokenizer
+from curate.rows.chat_template import ChatTemplate
+from curate.rows.renderer import Renderer, load_tokenizer
 from curate.store import Store
 from train.base_model import BaseModel, prepare, quiet
 from train.batches import WORTH_SHARING, Layout, length_grouped
@@ -129,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     settings = recipe.training.model_copy(update={"quantization": "none", "dtype": "float32"})
     version = store.resolve("datasets", recipe.name)
     base = prepare(recipe.fit.model, store.cache)
-    template = ChatTemplate(recipe.render.chat)
+    template = ChatTemplate.load(recipe.render.chat, base.folder)
     renderer = Renderer(template, *load_tokenizer(base.folder), recipe.render.answers, recipe.render.reasoning)
     split = read_split(version, "train", ["id", "label", "cluster", "tokens", "messages"])
     chosen = encode(select(split, options.rows, settings.max_tokens, settings.seed), renderer)

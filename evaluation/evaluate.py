@@ -13,7 +13,8 @@ from curate.contract import Contract
 from curate.errors import AssayError
 from curate.manifest import DatasetManifest
 from curate.progress import Progress, silent
-from curate.rows.renderer import ChatTemplate, Renderer, load_tokenizer
+from curate.rows.chat_template import ChatTemplate
+from curate.rows.renderer import Renderer, load_tokenizer
 from curate.stage import installed
 from curate.store import Store
 from evaluation.ask.shots import asked
@@ -69,9 +70,9 @@ def evaluate(
     trained = None if adapter is None else AdapterManifest.read(adapter)
     contract = Contract.load(recipe.contract)
     asking = systems_of(recipe, contract.target_schema is not None, trained, manifest.version)
-    template = ChatTemplate(recipe.render.chat)
     model = prepare(recipe.fit.model, store.cache, progress) if needs(asking, *HERE) else None
     base = model or BaseTokenizer.of(recipe.fit.model, store.cache)
+    template = ChatTemplate.load(recipe.render.chat, base.folder)
     check_parents(f"Data set {version}", manifest.base.content(), base, template)
     if trained is not None:
         check_parents(f"Adapter {adapter}", trained.inputs.base.content(), base, template)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from curate.errors import AssayError
 from curate.progress import Progress, silent
-from curate.rows.renderer import ChatTemplate, Message, Renderer
+from curate.rows.chat_template import ChatTemplate, Message
+from curate.rows.renderer import Renderer
 from curate.store import Store
 from curate.table import Table
 from evaluation.ask import endpoint as asking
@@ -296,7 +297,8 @@ class _Compared:
                 yield cause, ids()
 
     def _rendered(self, template: ChatTemplate, messages: Sequence[Message], prompt: bool) -> list[int]:
-        return self._tokens(template.render(messages, self.renderer.tokens, add_generation_prompt=prompt))
+        shaped, renderer = template.shaped(messages), self.renderer
+        return self._tokens(template.render(shaped, renderer.tokens, prompt, renderer.thinks))
 
     @cached_property
     def _own_template(self) -> ChatTemplate | None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from curate.contract import Contract
 from curate.errors import AssayError
 from curate.progress import Progress, silent
-from curate.rows.renderer import ChatTemplate, Renderer, load_tokenizer
+from curate.rows.chat_template import ChatTemplate
+from curate.rows.renderer import Renderer, load_tokenizer
 from curate.store import Store
 from evaluation.ask.generate import generate
 from evaluation.card.scorecard import TUNED, TestRows, judged, scorecard
@@ -106,5 +107,6 @@ class ValidationScore:
     @cached_property
     def _renderer(self) -> Renderer:
         render = self.recipe.render
-        tokenizer = load_tokenizer(prepare_tokenizer(self.recipe.fit.model, self.cache))
-        return Renderer(ChatTemplate(render.chat), *tokenizer, render.answers, render.reasoning)
+        folder = prepare_tokenizer(self.recipe.fit.model, self.cache)
+        template = ChatTemplate.load(render.chat, folder)
+        return Renderer(template, *load_tokenizer(folder), render.answers, render.reasoning)

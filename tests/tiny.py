@@ -12,7 +12,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from curate.hashing import digest, file_digest
 from curate.record import TURNS
-from curate.rows.renderer import ChatTemplate, Renderer, load_tokenizer
+from curate.rows.chat_template import ChatTemplate
+from curate.rows.renderer import Renderer, load_tokenizer
 from curate.store import Store
 from evaluation.settings import FullRecipe
 from tests.manifests import dataset_manifest

@@ -13,7 +13,8 @@ from curate.cache import cache_folder, keyed_folder, sealed, sound
 from curate.errors import AssayError
 from curate.hashing import digest
 from curate.progress import Progress, silent
-from curate.rows.renderer import ChatTemplate, Renderer, load_tokenizer
+from curate.rows.chat_template import ChatTemplate
+from curate.rows.renderer import Renderer, load_tokenizer
 from curate.stage import installed
 from curate.store import verified
 from train.base_model import BaseModel, BaseTokenizer, Quantization, load_model, model_of, prepare, quiet
@@ -141,7 +142,8 @@ def template_of(folder: Path) -> ChatTemplate:
             f"{folder}: no {TEMPLATE}: it was published before adapters held their tokenizer and chat template.",
             remedy="Train the adapter again.",
         )
-    return ChatTemplate(f"of {manifest.name}/{manifest.version}", verified(folder, TEMPLATE).read_bytes().decode())
+    served = verified(folder, TEMPLATE).read_bytes().decode()
+    return ChatTemplate.trained(f"of {manifest.name}/{manifest.version}", served)
 
 
 def renderer_of(folder: Path, base: BaseTokenizer, template: ChatTemplate) -> Renderer:

@@ -8,7 +8,8 @@ from itertools import groupby
 from typing import Literal, get_args
 
 from curate.errors import AssayError
-from curate.rows.renderer import IGNORED, Encoded, Message, Renderer
+from curate.rows.chat_template import Message
+from curate.rows.renderer import IGNORED, Encoded, Renderer
 from train.examples import Example, Row
 
 Problem = Literal[

@@ -19,6 +19,7 @@ from curate.errors import AssayError
 from curate.hashing import checksum, digest, file_digest, files_digest
 from curate.progress import Progress, silent
 from curate.reach import installed_by
+from curate.rows.chat_template import CHAT_FILES
 from curate.rows.renderer import TOKENIZER_FILES, load_tokenizer
 from curate.text.tokenizer_file import REMEDY
 from curate.workers import MEMORY, apart
@@ -97,7 +98,7 @@ def prepare(name: str, cache: Path, progress: Progress = silent) -> BaseModel:
     Raises:
         AssayError: there is no such model, or it is of another form.
     """
-    source = _source(name, cache, ["*.json", "*.safetensors"])
+    source = _source(name, cache, ["*.json", "*.safetensors", *CHAT_FILES])
     gguf = _gguf(source, name)
     if gguf is None:
         folder = source
@@ -153,7 +154,7 @@ def prepare_tokenizer(name: str, cache: Path, progress: Progress = silent, fetch
     Raises:
         AssayError: there is no such model, it has no fast tokenizer, or one with more tokens than embeddings.
     """
-    source = _source(name, cache, TOKENIZER_FILES, fetch)
+    source = _source(name, cache, [*TOKENIZER_FILES, CONFIG, "generation_config.json", *CHAT_FILES], fetch)
     gguf = _gguf(source, name)
     if gguf is None:
         return _tokenizer_folder(source, name)

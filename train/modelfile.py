@@ -9,7 +9,8 @@ import json
 from collections.abc import Sequence
 
 from curate.errors import AssayError
-from curate.rows.renderer import Message, Renderer
+from curate.rows.chat_template import Message
+from curate.rows.renderer import Renderer
 
 START, END = "", "end"
 """What stands before the first turn, and behind the last."""
@@ -49,7 +50,7 @@ def go_template(renderer: Renderer) -> str | None:
 def _between(renderer: Renderer, roles: Sequence[str]) -> Between | None:
     """What the template writes around the turns of a conversation; None where their words are not in it, in order."""
     messages: list[Message] = [{"role": role, "content": WORDS[role]} for role in roles]
-    text = renderer.template.render(messages, renderer.tokens, add_generation_prompt=True)
+    text = renderer.template.render(messages, renderer.tokens, add_generation_prompt=True, think=renderer.thinks)
     bos = renderer.tokens.bos
     if bos and text.startswith(bos) and _adds(renderer, bos):
         text = text.removeprefix(bos)

@@ -9,7 +9,8 @@ from curate.errors import AssayError
 from curate.hashing import digest
 from curate.manifest import DatasetManifest
 from curate.progress import Progress, silent
-from curate.rows.renderer import ChatTemplate, Message, Renderer, load_tokenizer
+from curate.rows.chat_template import ChatTemplate, Message
+from curate.rows.renderer import Renderer, load_tokenizer
 from curate.stage import installed
 from curate.store import Store
 from train.adapter import check_parents, parents, save, weights_of
@@ -80,7 +81,7 @@ def train(
     settings = recipe.training
     manifest = DatasetManifest.read(version)
     base = prepare(recipe.fit.model, store.cache, progress)
-    template = ChatTemplate(recipe.render.chat)
+    template = ChatTemplate.load(recipe.render.chat, base.folder)
     check_parents(f"Data set {version}", manifest.base.content(), base, template)
     inputs = AdapterInputs(
         method=VERSION,
@@ -242,7 +243,7 @@ def forecast(
     """
     settings = recipe.training
     base = prepare(recipe.fit.model, store.cache, progress)
-    template = ChatTemplate(recipe.render.chat)
+    template = ChatTemplate.load(recipe.render.chat, base.folder)
     check_parents(f"Data set {version}", DatasetManifest.read(version).base.content(), base, template)
     examples = _audits(version, recipe, base, store)[0].require()
     with quiet():
@@ -258,7 +259,8 @@ def forecast(
 
 def _renderer(recipe: TrainingRecipe, base: BaseModel) -> Renderer:
     render = recipe.render
-    return Renderer(ChatTemplate(render.chat), *load_tokenizer(base.folder), render.answers, render.reasoning)
+    template = ChatTemplate.load(render.chat, base.folder)
+    return Renderer(template, *load_tokenizer(base.folder), render.answers, render.reasoning)
 
 
 def _audits(version: Path, recipe: TrainingRecipe, base: BaseModel, store: Store) -> tuple[Audit, Audit]:

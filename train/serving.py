@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from curate.publish.report import report_environment
-from curate.rows.renderer import Message, Renderer
+from curate.rows.chat_template import Message
+from curate.rows.renderer import Renderer
 from train.base_model import BaseModel, configuration
 from train.modelfile import go_template
 from train.settings import TrainingSettings
@@ -47,7 +48,7 @@ def write_chat(folder: Path, base: BaseModel, renderer: Renderer) -> None:
         **special,
     }
     _write(folder / "tokenizer_config.json", config)
-    (folder / TEMPLATE).write_bytes(renderer.template.source.encode())
+    (folder / TEMPLATE).write_text(renderer.template.served(renderer.tokens, renderer.thinks), encoding="utf-8")
     number = renderer.tokenizer.token_to_id
     bos = {"bos_token_id": number(special["bos_token"])} if "bos_token" in special else {}
     stops = stop_tokens(renderer)

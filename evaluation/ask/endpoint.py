@@ -16,7 +16,7 @@ from curate.cache import keyed_folder
 from curate.errors import AssayError
 from curate.hashing import digest
 from curate.progress import Progress, silent
-from curate.rows.renderer import Message
+from curate.rows.chat_template import Message
 from curate.store import locked
 from evaluation.ask.kept import kept_in
 from evaluation.ask.reply import NotTaken, Reply

@@ -94,9 +94,9 @@ def _generate_batch(
                 if row in seconds:
                     continue
                 logprobs[row] += each
-                if token != renderer.stop_token_id:
+                if token not in renderer.stop_token_ids:
                     tokens[row].append(token)
-                if token == renderer.stop_token_id or (constraint and constraint.ends(matchers[row], token)):
+                if token in renderer.stop_token_ids or (constraint and constraint.ends(matchers[row], token)):
                     seconds[row] = time.perf_counter() - began
             if len(seconds) == len(prompts) or step == max_new_tokens:
                 break

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from curate.errors import AssayError
-from curate.rows.renderer import Message
+from curate.rows.chat_template import Message
 from evaluation.ask.endpoint import connected
 from evaluation.ask.reply import MOST, NotTaken, Reply
 from evaluation.ask.secret import secret_of

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from curate.errors import AssayError
-from curate.rows.renderer import Message, Renderer
+from curate.rows.chat_template import Message
+from curate.rows.renderer import Renderer
 from evaluation.ask.baselines import words
 from train.examples import Row, select
 

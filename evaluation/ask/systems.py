@@ -249,8 +249,7 @@ class Asking:
         for split, rows in {"test": self.rows, **({"train": self._own} if self.adapter else {})}.items():
             told = []
             for row in {row["id"]: row for row in rows}.values():
-                spans = [span.text for span in self.renderer.spans(row["messages"]) if span.answer]
-                wrong = self._constraint.forbids(spans[-1].removesuffix(self.renderer.stop))
+                wrong = self._constraint.forbids(self.renderer.answer(row["messages"]))
                 if wrong is not None:
                     told.append({"row": row["id"], "at": wrong.at, "why": wrong.why})
             if told:

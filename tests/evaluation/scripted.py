@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from curate.rows.renderer import Message
+from curate.rows.chat_template import Message
 from evaluation.settings import Endpoint
 
 

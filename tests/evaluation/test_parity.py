@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from curate.errors import AssayError
-from curate.rows.renderer import ChatTemplate, Message, Renderer
+from curate.rows.chat_template import ChatTemplate, Message
+from curate.rows.renderer import Renderer
 from curate.store import Store
 from evaluation.ask.generate import generate
 from evaluation.ask.prompts import ollama_says, only_model, prompts

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from curate.errors import AssayError
-from curate.rows.renderer import ChatTemplate
+from curate.rows.chat_template import ChatTemplate
 from curate.store import Store
 from evaluation.evaluate import evaluate
 from tests.manifests import forge

@@ -7,7 +7,8 @@ import pytest
 from tokenizers.processors import TemplateProcessing
 
 from curate.errors import AssayError
-from curate.rows.renderer import IGNORED, Encoded, Renderer, SpecialTokens
+from curate.rows.chat_template import SpecialTokens
+from curate.rows.renderer import IGNORED, Encoded, Renderer
 from curate.store import Store
 from tests.tiny import recipe_for, renderer_of, write_version
 from train.audit import Problem, audit

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.errors import AssayError
-from curate.rows.renderer import IGNORED, Encoded, Message, Renderer
+from curate.rows.chat_template import Message
+from curate.rows.renderer import IGNORED, Encoded, Renderer
 from curate.store import Store
 from tests.tiny import renderer_of, write_version
 from train.audit import encode

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from curate.errors import AssayError
-from curate.rows.renderer import ChatTemplate
+from curate.rows.chat_template import ChatTemplate
 from curate.store import Store
 from tests.tiny import recipe_for, write_version
 from train.adapter import load

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, processors
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-from curate.rows.renderer import ChatTemplate, Message, Renderer, load_tokenizer
+from curate.rows.chat_template import ChatTemplate, Message
+from curate.rows.renderer import Renderer, load_tokenizer
 from curate.store import Store
 from evaluation.ask.generate import generate
 from tests.tiny import recipe_for, write_version

@@ -25,7 +25,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from curate.errors import AssayError
-from curate.rows.renderer import Message
+from curate.rows.chat_template import Message
 from curate.store import Store
 from evaluation.ask import endpoint as module
 from evaluation.ask.endpoint import ask

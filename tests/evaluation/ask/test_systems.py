@@ -148,7 +148,7 @@ def test_the_merged_model_is_the_adapter_on_full_weights(
     """Not on its 4-bit weights: merged and unmerged say the same, to float32's last digits."""
     import torch
 
-    from curate.rows.renderer import ChatTemplate
+    from curate.rows.chat_template import ChatTemplate
     from train.adapter import load
     from train.batches import call
 
