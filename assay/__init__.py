@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from assay.contracts import WholeContract
     from assay.door import (
         check,
-        check_index,
         check_store,
         compare,
         contract,
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
         inspect,
         load,
         preview,
-        rebuild_index,
         run,
         schema,
         score,
@@ -29,6 +27,7 @@ if TYPE_CHECKING:
         train,
     )
     from assay.forecasts import forecast
+    from assay.indexes import check_index, rebuild_index
     from assay.inspection import Inspection
     from assay.previews import Previews
     from assay.results import (
@@ -97,9 +96,11 @@ HOMES = {
     "Stages": "assay.stage_list",
     "StoreState": "assay.whole_store",
     "WholeContract": "assay.contracts",
+    "check_index": "assay.indexes",
+    "forecast": "assay.forecasts",
     "merge": "assay.serving",
     "parity": "assay.serving",
-    "forecast": "assay.forecasts",
+    "rebuild_index": "assay.indexes",
 }
 """Of what `assay.door` does not hold."""
 

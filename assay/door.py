@@ -15,7 +15,6 @@ from assay.results import (
     Assayed,
     Checks,
     Comparison,
-    IndexState,
     Made,
     Published,
     Scorecard,
@@ -75,7 +74,7 @@ def curate(
     from curate.workers import available_cores, process_pool
     from train.base_model import prepare_tokenizer
 
-    loaded = _recipe(recipe, variant, drop)
+    loaded = recipe_named(recipe, variant, drop)
     target = store_of(store)
     processes = available_cores() if workers is None else positive("workers", workers)
     with process_pool(processes, progress) as map_shards:
@@ -163,7 +162,7 @@ def evaluate(
     elif recipe is None:
         raise AssayError("Nothing to evaluate.", remedy="Name a recipe, or files of replies with --from-file.")
     else:
-        made, loaded = Made(store_of(store), str(recipe), variant), _recipe(recipe, variant)
+        made, loaded = Made(store_of(store), str(recipe), variant), recipe_named(recipe, variant)
     named = loaded.name if dataset is None else dataset
     version = named.folder if isinstance(named, Version) else made.store.resolve("datasets", str(named))
     folder = adapter_for(loaded, made.store, None if adapter is None else str(adapter))
@@ -190,7 +189,7 @@ def score(
     """
     from assay.replies import score_files
 
-    loaded = None if recipe is None else _recipe(recipe, variant)
+    loaded = None if recipe is None else recipe_named(recipe, variant)
     target = store_of(store)
     patterns = [files] if isinstance(files, str | Path) else files
     folders = score_files([str(each) for each in patterns], loaded, target)
@@ -376,61 +375,12 @@ def preview(
     from curate.reach import is_url
     from train.base_model import prepare_tokenizer
 
-    loaded = _recipe(recipe, variant, drop)
+    loaded = recipe_named(recipe, variant, drop)
     target = store_of(store)
     if drop is None and is_url(loaded.drop):
         raise not_fetched(loaded.drop)
     tokenizer = prepare_tokenizer(loaded.fit.model, target.cache, fetch=False)
     return Previews(list(previews(loaded, target, tokenizer, positive("rows", rows))))
-
-
-def check_index(name: str, *, store: Place | None = None, progress: Progress = silent) -> IndexState:
-    """Read the whole index of a data set again: what every version is compared by.
-
-    Args:
-        name: of the data set: its recipe's `name`.
-        store: folder that Assay writes to.
-        progress: told how far it is.
-
-    Raises:
-        AssayError: nothing of that name is published.
-    """
-    from curate.sets.index import Index, recorded_settings
-
-    target = store_of(store)
-    index = Index(target, name, recorded_settings(target, name))
-    return IndexState(index, index.check(progress))
-
-
-def rebuild_index(
-    name: str, *, recipe: Place | None = None, store: Place | None = None, progress: Progress = silent
-) -> IndexState:
-    """Make the index of a data set again from its published versions.
-
-    Args:
-        name: of the data set: its recipe's `name`.
-        recipe: whose parameters it gets; by default it keeps those it has.
-        store: folder that Assay writes to.
-        progress: told how far it is.
-
-    Raises:
-        AssayError: nothing of that name is published, or the recipe is another data set's.
-    """
-    from curate.sets.index import Index, recorded_settings
-
-    target = store_of(store)
-    if recipe is None:
-        settings = recorded_settings(target, name)
-    else:
-        loaded = _recipe(recipe)
-        if loaded.name != name:
-            raise AssayError(
-                f"{recipe} is the recipe of {loaded.name}, not of {name}.", remedy=f"Name the recipe of {name}."
-            )
-        settings = loaded.duplicates
-    index = Index(target, name, settings)
-    index.rebuild(progress)
-    return IndexState(index)
 
 
 def contract(name: Place) -> "WholeContract":
@@ -476,7 +426,7 @@ def to_train(
     if version is None:
         if recipe is None:
             raise AssayError("Nothing to train on.", remedy="Name a data set version, or a recipe.")
-        version = _recipe(recipe, variant).name
+        version = recipe_named(recipe, variant).name
     if not isinstance(version, Version):
         version = load(version, store=store)
     return version, *_recipe_of(version, recipe, variant, store)
@@ -498,7 +448,7 @@ def store_of(store: Place | None) -> Store:
     return Store(Path(os.environ.get("ASSAY_STORE", "store") if store is None else store).absolute())
 
 
-def _recipe(recipe: Place, variant: str | None = None, drop: Place | None = None) -> "FullRecipe":
+def recipe_named(recipe: Place, variant: str | None = None, drop: Place | None = None) -> "FullRecipe":
     from curate.recipe import find_recipe
     from evaluation.settings import FullRecipe
 
@@ -512,4 +462,4 @@ def _recipe_of(
     if recipe is None:
         recipe, variant = given.made.recipe or given.name, variant or given.made.variant
     target = given.made.store if store is None else store_of(store)
-    return Made(target, str(recipe), variant), _recipe(recipe, variant)
+    return Made(target, str(recipe), variant), recipe_named(recipe, variant)
