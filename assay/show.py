@@ -41,9 +41,10 @@ def show(result: Result) -> None:
 
 
 KEY = Text.assemble(
-    ("⟦trained⟧", "black on green"), "  ", ("«special token»", "bold"), "  │ between tokens  "
-    "· a space  ⇥ a tab  ⏎ a line's end  ⋯ a part of a character", style="dim"
+    ("⟦trained⟧", "black on green"), "  ", ("«special token»", "bold"),
+    ("  │ border  · space  ⇥ tab  ⏎ line's end  ⋯ part of a character", "dim"),
 )  # fmt: skip
+"""What the marks of tokens mean."""
 
 
 def print_preview(preview: Preview) -> None:
