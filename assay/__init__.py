@@ -19,7 +19,6 @@ if TYPE_CHECKING:
         evaluate,
         inspect,
         load,
-        preview,
         run,
         schema,
         score,
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from assay.forecasts import forecast
     from assay.indexes import check_index, rebuild_index
     from assay.inspection import Inspection
-    from assay.previews import Previews
+    from assay.previews import Previews, preview
     from assay.results import (
         Adapter,
         Assayed,
@@ -100,6 +99,7 @@ HOMES = {
     "forecast": "assay.forecasts",
     "merge": "assay.serving",
     "parity": "assay.serving",
+    "preview": "assay.previews",
     "rebuild_index": "assay.indexes",
 }
 """Of what `assay.door` does not hold."""

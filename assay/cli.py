@@ -408,16 +408,36 @@ def schema() -> Result:
     return assay.schema()
 
 
-@command("assay preview licences --rows 5")
+@command("assay preview licences --split train --html rows.html")
 def preview(
     recipe: RecipeName,
     rows: Annotated[int, typer.Option(min=1, help="How many rows to show.")] = 3,
+    dataset: Dataset = None,
+    split: Annotated[
+        str | None, typer.Option(help="Show the first published rows of a split: train, validation or test.")
+    ] = None,
+    row: Annotated[
+        list[str] | None, typer.Option("--row", help="Show the published row of this id; repeat it.")
+    ] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the rows as a page, too.")] = None,
     store: StoreFolder = STORE,
     variant: Variant = None,
     drop: Drop = None,
 ) -> Result:
-    """Show a few rows as record, messages and rendered text, the trained tokens marked. Publishes nothing."""
-    return assay.preview(recipe, rows=rows, drop=drop, store=store, variant=variant)
+    """Show a few rows token by token as training will see them, the trained tokens marked. Publishes nothing.
+
+    Raw rows on their way through the recipe or, with --dataset, --split or --row, published ones."""
+    return assay.preview(
+        recipe,
+        rows=rows,
+        drop=drop,
+        store=store,
+        variant=variant,
+        dataset=dataset,
+        split=split,
+        row=row or (),
+        html=html,
+    )
 
 
 @command("assay check licences/0123456789abcdef")

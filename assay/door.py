@@ -29,7 +29,6 @@ from curate.urls import without_secrets
 if TYPE_CHECKING:
     from assay.contracts import WholeContract
     from assay.inspection import Inspection
-    from assay.previews import Previews
     from assay.stage_list import RecipeSchema, Stages
     from assay.whole_store import StoreState
     from evaluation.settings import FullRecipe
@@ -347,40 +346,6 @@ def inspect(
     if write is not None:
         inspection.written = write_starter(inspection, Path(write))
     return inspection
-
-
-def preview(
-    recipe: Place,
-    *,
-    rows: int = 3,
-    drop: Place | None = None,
-    store: Place | None = None,
-    variant: str | None = None,
-) -> "Previews":
-    """A few rows as record, messages and rendered text, the trained tokens marked. Publishes nothing.
-
-    Nothing that the recipe names is fetched: it may come from elsewhere.
-
-    Args:
-        recipe: a recipe's YAML file, or a packaged one's name.
-        rows: how many that stay; those quarantined on the way come too.
-        drop: folder of the raw files, or its URL, instead of the recipe's own.
-        store: folder that Assay writes to.
-        variant: one of the recipe's variants.
-
-    Raises:
-        AssayError: as of `curate`.
-    """
-    from assay.previews import Previews, not_fetched, previews
-    from curate.reach import is_url
-    from train.base_model import prepare_tokenizer
-
-    loaded = recipe_named(recipe, variant, drop)
-    target = store_of(store)
-    if drop is None and is_url(loaded.drop):
-        raise not_fetched(loaded.drop)
-    tokenizer = prepare_tokenizer(loaded.fit.model, target.cache, fetch=False)
-    return Previews(list(previews(loaded, target, tokenizer, positive("rows", rows))))
 
 
 def contract(name: Place) -> "WholeContract":

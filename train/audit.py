@@ -68,7 +68,7 @@ class Audit:
         raise AssayError(
             "Nothing is trained: the audit of every row's mask found what must not be.\n" + "\n".join(lines),
             remedy="The base model's tokenizer and the chat template do not give back these texts; leave the rows out, "
-            "or change one of the two. `assay preview` shows rows as they would be trained.",
+            "or change one of the two. `assay preview RECIPE --row ID` shows one as it would be trained.",
         )
 
 

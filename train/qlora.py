@@ -15,7 +15,7 @@ from curate.stage import installed
 from curate.store import Store
 from train.adapter import check_parents, parents, save, weights_of
 from train.audit import Audit, audit
-from train.base_model import BaseModel, arithmetic, compute_dtype, configuration, prepare, quiet
+from train.base_model import BaseModel, BaseTokenizer, arithmetic, compute_dtype, configuration, prepare, quiet
 from train.checkpoints import Checkpoints
 from train.examples import Example, read_split, select
 from train.forecast import Forecast, foresee
@@ -119,7 +119,7 @@ def train(
     history = fit(model, base, rows, settings, checkpoints, recipe.name, progress)
 
     def beside(folder: Path) -> None:
-        renderer = _renderer(recipe, base)
+        renderer = renderer_of(recipe, base)
         write_chat(folder, base, renderer)
         write_notes(folder, base, renderer, _shortest(version, examples), settings)
 
@@ -257,7 +257,8 @@ def forecast(
     return replace(told, seconds=took * told.tokens)
 
 
-def _renderer(recipe: TrainingRecipe, base: BaseModel) -> Renderer:
+def renderer_of(recipe: TrainingRecipe, base: BaseTokenizer) -> Renderer:
+    """What makes the tokens that are trained."""
     render = recipe.render
     template = ChatTemplate.load(render.chat, base.folder)
     return Renderer(template, *load_tokenizer(base.folder), render.answers, render.reasoning)
@@ -265,7 +266,7 @@ def _renderer(recipe: TrainingRecipe, base: BaseModel) -> Renderer:
 
 def _audits(version: Path, recipe: TrainingRecipe, base: BaseModel, store: Store) -> tuple[Audit, Audit]:
     """The rows to train on and those to validate on, tokenised and looked at."""
-    settings, renderer = recipe.training, _renderer(recipe, base)
+    settings, renderer = recipe.training, renderer_of(recipe, base)
     weights = DatasetManifest.read(version).recipe.get("balance", {}).get("weights", {})
     return (
         _audit(version, "train", settings.rows, settings, renderer, weights),
