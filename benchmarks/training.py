@@ -29,13 +29,14 @@ from benchmarks.measure import show
 from curate.rows.chat_template import ChatTemplate
 from curate.rows.renderer import Renderer, load_tokenizer
 from curate.store import Store
+from train.audit import encode
 from train.base_model import BaseModel, prepare, quiet
 from train.batches import WORTH_SHARING, Layout, length_grouped
-from train.examples import Example, encode, read_split, select
+from train.examples import Example, read_split, select
 from train.layout import training_layout
+from train.lora import adapted
 from train.loss import answer_loss, collate
 from train.settings import TrainingRecipe, TrainingSettings
-from train.trainer import adapted
 
 
 class Plain(SFTTrainer):
@@ -125,9 +126,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--recipe", type=Path, default=Path(__file__).parent.parent / "recipes" / "licences.yaml")
     parser.add_argument("--rows", type=int, default=96)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--quantization", choices=["none", "nf4"], default="none")
     options = parser.parse_args(arguments)
     recipe, store = TrainingRecipe.load(options.recipe), Store(options.store)
-    settings = recipe.training.model_copy(update={"quantization": "none", "dtype": "float32"})
+    settings = recipe.training.model_copy(update={"quantization": options.quantization, "dtype": "float32"})
     version = store.resolve("datasets", recipe.name)
     base = prepare(recipe.fit.model, store.cache)
     template = ChatTemplate.load(recipe.render.chat, base.folder)
@@ -157,7 +159,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"Losses of a step differ by at most {max(apart.values()):.1e}.")
     line = {
         "name": "training",
-        "input": {"rows": len(examples), "tokens": tokens, "batch_size": settings.batch_size},
+        "input": {
+            "rows": len(examples),
+            "tokens": tokens,
+            "batch_size": settings.batch_size,
+            "quantization": options.quantization,
+        },
         "seconds": {name: [round(each, 2) for each in of] for name, of in seconds.items()},
         "ratio": {f"trl{what}": round(medians[f"trl{what}"] / medians[f"assay{what}"], 2) for what in given},
         "losses_apart": {f"trl{what}": each for what, each in apart.items()},

@@ -80,7 +80,7 @@ def conversations(last: str = "user") -> st.SearchStrategy[list[Message]]:
 
 
 @given(messages=conversations())
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_transformers_asks_to_the_token_as_we_do(served: Any, messages: list[Message]) -> None:
     renderer, tokenizer = served
     text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
@@ -93,7 +93,9 @@ def test_transformers_asks_to_the_token_as_we_do(served: Any, messages: list[Mes
 
 def test_all_that_is_written_is_published_with_its_hash(adapter: Path) -> None:
     files = json.loads((adapter / "manifest.json").read_bytes())["files"]
-    assert set(files) == WRITTEN == {path.name for path in adapter.iterdir()} - {"manifest.json"}
+    assert set(files) == WRITTEN
+    told = {"manifest.json", "SHA256SUMS", "steps.parquet", "report.html"}
+    assert {path.name for path in adapter.iterdir()} == WRITTEN | told
 
 
 def test_plain_peft_says_the_same_texts(adapter: Path, base: BaseModel, version: Path) -> None:
@@ -173,7 +175,9 @@ def written(base: BaseModel, folder: Path, **config: Any) -> dict[str, Any]:
 def test_there_is_always_a_token_to_pad_with(base: BaseModel, tmp_path: Path, config: dict[str, Any], pad: str) -> None:
     found = written(base, tmp_path, **config)
     assert found["pad_token"] == pad
-    assert found["eos_token_id"] == 2, "the trained stop token, whatever the tokenizer calls its end"
+    stops = found["eos_token_id"]
+    first = stops if isinstance(stops, int) else stops[0]
+    assert first == 2, "the trained stop token, whatever the tokenizer calls its end"
 
 
 def test_keys_that_would_make_another_tokenizer_are_left_out(base: BaseModel, tmp_path: Path) -> None:
@@ -248,7 +252,7 @@ def go(template: str, messages: list[Message]) -> str:
 
 
 @given(messages=conversations())
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_modelfile_s_template_writes_what_jinja_writes(served: Any, messages: list[Message]) -> None:
     renderer, _ = served
     stripped = [message | {"content": message["content"].strip() or "x"} for message in messages]  # as Llama 2 does
