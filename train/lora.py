@@ -42,9 +42,10 @@ def with_adapter(loaded: "PreTrainedModel", settings: TrainingSettings) -> PeftM
     targets = settings.target_modules
     if targets != "all-linear":
         _check_targets(targets, linear)
-    elif layers is not None or (loaded.config.model_type in FUSED and FUSED_OUT in _names(linear)):
-        # peft takes layers only with names of modules, and refuses these models the one it finds by itself
-        targets = [name for name in _names(linear) if loaded.config.model_type not in FUSED or name != FUSED_OUT]
+    elif loaded.config.model_type in FUSED:
+        targets = [name for name in _names(linear) if name != FUSED_OUT]
+    elif layers is not None:  # peft takes layers only with names of modules
+        targets = _names(linear)
     if layers is not None:
         _check_layers(layers, loaded)
     config = LoraConfig(
