@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from curate.errors import AssayError
 from curate.progress import Progress, silent
-from curate.rows.chat_template import ChatTemplate, Message
+from curate.rows.chat_template import ChatTemplate, Message, as_sent
 from curate.rows.renderer import Renderer
 from curate.store import Store
 from curate.table import Table
@@ -170,11 +170,12 @@ def parity(
     renderer = renderer_of(adapter, base, template)
     split, chosen = _rows(version, rows)
     asked = [conversation(row, []) for row in chosen]  # without the answer, as evaluation asks
+    sent = [as_sent(template.shaped(messages)) for messages in asked]
     with tempfile.TemporaryDirectory(prefix="assay-parity-") as nothing_kept:
         there = asking.ask(
-            endpoint, asked, max_new_tokens=max_new_tokens, cache=Path(nothing_kept), progress=progress, what="ask it"
+            endpoint, sent, max_new_tokens=max_new_tokens, cache=Path(nothing_kept), progress=progress, what="ask it"
         )
-    learnt, prompts_there = prompts(endpoint, asked)
+    learnt, prompts_there = prompts(endpoint, sent)
     model = load(adapter, base, template, quantization)
     compared = _Compared(model, base, renderer, max_new_tokens, secret_of(endpoint), progress)
     prompted = [

@@ -138,7 +138,9 @@ class _Judge:
         self.max_tokens = max_tokens
         self.special = {tokenizer.token_to_id(text) for text in renderer.special_texts}
         self.bos = tokenizer.token_to_id(renderer.tokens.bos) if renderer.tokens.bos else None
-        self.begins_with_bos = self.bos is not None and tokenizer.encode("a").ids[:1] == [self.bos]
+        adds_bos = self.bos is not None and tokenizer.encode("a").ids[:1] == [self.bos]
+        # Of a published template what it writes is what the model knows, and what servers ask with.
+        self.begins_with_bos = adds_bos and not renderer.template.published
         self.decode = lru_cache(maxsize=4096)(renderer.decode)
         """Labels make the same answers come again and again."""
 
@@ -154,7 +156,7 @@ class _Judge:
         if not runs:
             yield "no_trained_token", f"none of its {len(encoded.labels):,} tokens is trained"
         for tokens, answer in zip(runs, answers, strict=False):
-            yield from self._of_answer(tokens, answer)
+            yield from self._of_answer(tokens, answer, messages)
         if len(runs) > len(answers):
             yield "prompt_trained", f"{self.decode(runs[len(answers)])!r} is trained and in no answer"
         elif runs and len(runs) < len(answers):
@@ -166,7 +168,9 @@ class _Judge:
         if self.max_tokens is not None and len(encoded.input_ids) > self.max_tokens:
             yield "too_long", f"it has {len(encoded.input_ids):,} tokens, {self.max_tokens:,} are allowed"
 
-    def _of_answer(self, tokens: tuple[int, ...], answer: str) -> Iterator[tuple[Problem, str]]:
+    def _of_answer(
+        self, tokens: tuple[int, ...], answer: str, messages: Sequence[Message]
+    ) -> Iterator[tuple[Problem, str]]:
         stop, said = self.renderer.stop_token_id, self.decode(tokens)
         if said != answer:
             problem: Problem = "prompt_trained" if said.endswith(answer) else "not_the_answer"
@@ -175,6 +179,9 @@ class _Judge:
             yield "no_stop_token", f"the last trained token is {self.decode(tokens[-1:])!r}"
         elif tokens[-2:] == (stop, stop):
             yield "padding_trained", f"it is trained to say {self.renderer.stop!r} again and again"
-        inside = [token for token in tokens[:-1] if token in self.special]
-        if inside:
-            yield "special_token_in_answer", f"{self.decode((inside[0],))!r} stands in the answer {said!r}"
+        foreign = [token for token in tokens[:-1] if token in self.special]
+        if foreign:  # a template writes some of its own around a call, say
+            own = self.renderer.foreign_tokens([message["content"] for message in messages])
+            foreign = [token for token in foreign if (text := self.decode((token,))) in own or text not in answer]
+        if foreign:
+            yield "special_token_in_answer", f"{self.decode((foreign[0],))!r} stands in the answer {said!r}"

@@ -6,7 +6,8 @@ of that, and what goes wrong goes wrong in silence; so it is computed both ways,
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any, Literal, TypeVar
 
@@ -22,13 +23,19 @@ from train.loss import answer_loss, collate
 
 Row = TypeVar("Row")
 
+EXACT = 3e-4
+"""What is apart by less, relative, counts as equal: the square root of float32's precision."""
+ENOUGH = 512
+"""Tokens of a row, beyond an attention window, that show what a layout does."""
+
 
 def training_layout(
     model: Any, examples: Sequence[Example], *, checkpointing: bool = False, progress: Progress = silent
 ) -> Layout:
     """The closest layout that gives the loss and the gradients of each row alone.
 
-    Compared on two rows, the longest that begin alike, without dropout. With dropout nothing is shared: rows that share
+    Compared on two rows, the longest that begin alike, of which no more is computed than ENOUGH, without dropout, and
+    held against what rounding does to each row alone (`rounding`). With dropout nothing is shared: rows that share
     a beginning would share its noise, which makes a step's gradient another random variable, of the same mean and more
     variance.
 
@@ -43,13 +50,13 @@ def training_layout(
     """
     what = "check how rows are put together"
     progress(what, 0, 1, "layouts")
-    rows = longest_alike(examples, lambda example: example.input_ids)
+    rows = shortened(longest_alike(examples, lambda example: example.input_ids), ENOUGH + _window(model))
     batch = collate([row.input_ids for row in rows], [row.labels for row in rows])
     given = {name: tensor.to(model.device) for name, tensor in batch.items()}
     training = model.training
     model.eval()
 
-    def distance(rows: Literal["shared", "padded"]) -> float:
+    def distance(rows: Literal["shared", "padded", "alone"]) -> float:
         loss, gradients = _loss_and_gradients(model, given, Layout(rows))
         apart = [a - b for a, b in zip(gradients, plain_gradients, strict=True)]
         return max(float(abs(loss - plain) / abs(plain)), _norm(apart) / _norm(plain_gradients))
@@ -71,7 +78,9 @@ def training_layout(
         else no_sharing(model, gap=False)
     )
     reasons = {"shared": why} if why else {}
-    layout = closest(("shared", "padded", "alone"), distance, tolerance(model), reasons)
+    with rounding(model):
+        noise = distance("alone")
+    layout = closest(("shared", "padded", "alone"), distance, max(noise, EXACT), reasons)
     model.train(training)
     progress(f"{what} ({layout})", 1, 1, "layouts")
     return layout
@@ -103,7 +112,7 @@ def closest(
             continue
         if apart <= bound:
             return Layout(layout, "; ".join(reasons.values()))
-        reasons[layout] = f"{layout} rows are not what each is alone (apart by {apart:.1e}, noise is below {bound:.0e})"
+        reasons[layout] = f"{layout} rows are not what each is alone (apart by {apart:.1e}, rounding by {bound:.0e})"
     return Layout(layouts[-1], "; ".join(reasons.values()))
 
 
@@ -148,13 +157,51 @@ def has_dropout(model: torch.nn.Module) -> bool:
     )
 
 
-def tolerance(model: torch.nn.Module) -> float:
-    """The most by which rounding sets two ways to compute the same apart, relative: the square root of the coarsest
-    precision computed in, 3e-4 in float32, 0.09 in bfloat16. A window that is missed sets them apart by about 1."""
-    precisions = {parameter.dtype for parameter in model.parameters() if parameter.dtype.is_floating_point}
-    computed = (vars(module).get("compute_dtype") for module in model.modules())  # of 4-bit weights
-    precisions |= {dtype for dtype in computed if dtype is not None}
-    return float(max(torch.finfo(dtype).eps for dtype in precisions) ** 0.5)
+@contextmanager
+def rounding(model: torch.nn.Module) -> Iterator[None]:
+    """Let what each module gives be off by about as much as its precision rounds by, at random: what is computed then
+    is as far from what it was as two exact ways to compute the same may be from each other.
+
+    Rounding to nearest is off by up to half a unit in the last place, uniformly: a quarter of the precision is its
+    standard deviation.
+    """
+    draw = torch.Generator().manual_seed(0)
+
+    def shake(module: torch.nn.Module, _: Any, output: Any) -> Any:
+        if not (isinstance(output, torch.Tensor) and output.is_floating_point()):
+            return None
+        computed = vars(module).get("compute_dtype") or output.dtype  # of 4-bit weights
+        precision = max(torch.finfo(dtype).eps for dtype in (computed, output.dtype))
+        noise = torch.randn(output.shape, generator=draw).to(output.device)
+        return (output * (1 + precision / 4 * noise)).to(output.dtype)
+
+    innermost = (module for module in model.modules() if not any(module.children()))
+    hooks = [module.register_forward_hook(shake) for module in innermost]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def shortened(rows: Sequence[Example], most: int) -> list[Example]:
+    """Two rows without so much of their middles that they have at most so many tokens, and the second one fewer."""
+
+    def ends(example: Example, length: int) -> Example:
+        left_out = slice(length // 2, len(example.input_ids) - (length - length // 2))
+        ids, labels = list(example.input_ids), list(example.labels)
+        if len(ids) > length:
+            del ids[left_out], labels[left_out]
+        return Example(example.id, ids, labels)
+
+    return [ends(row, length) for row, length in zip(rows, (most, 3 * most // 4), strict=False)]
+
+
+def _window(model: Any) -> int:
+    """The widest window or chunk of attention that a model's configuration tells of, in tokens; 0 for none."""
+    said = model.config.get_text_config(decoder=True).to_dict()
+    named = (value for key, value in said.items() if "window" in key or "chunk" in key)
+    return max((value for value in named if type(value) is int), default=0)
 
 
 def shown(error: Exception) -> str:

@@ -15,6 +15,10 @@ from train.settings import TrainingSettings
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+FUSED = {"falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h"}
+FUSED_OUT = "out_proj"
+"""A module that peft refuses to adapt in these models: their kernels take its weights, not its result."""
+
 
 def adapted(base: BaseModel, settings: TrainingSettings) -> PeftModel:
     """The base model with a fresh adapter; untrained, it changes nothing.
@@ -38,8 +42,10 @@ def with_adapter(loaded: "PreTrainedModel", settings: TrainingSettings) -> PeftM
     targets = settings.target_modules
     if targets != "all-linear":
         _check_targets(targets, linear)
+    elif loaded.config.model_type in FUSED:
+        targets = [name for name in _names(linear) if name != FUSED_OUT]
     elif layers is not None:  # peft takes layers only with names of modules
-        targets = sorted({name.rpartition(".")[2] for name in linear})
+        targets = _names(linear)
     if layers is not None:
         _check_layers(layers, loaded)
     config = LoraConfig(
@@ -71,8 +77,12 @@ def _linear(model: "PreTrainedModel") -> list[str]:
     ]
 
 
+def _names(linear: Sequence[str]) -> list[str]:
+    return sorted({name.rpartition(".")[2] for name in linear})
+
+
 def _kinds(linear: Sequence[str]) -> str:
-    return ", ".join(sorted({name.rpartition(".")[2] for name in linear}))
+    return ", ".join(_names(linear))
 
 
 def _check_targets(targets: Sequence[str], linear: Sequence[str]) -> None:

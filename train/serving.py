@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from curate.publish.report import report_environment
-from curate.rows.chat_template import Message
+from curate.rows.chat_template import Message, as_sent
 from curate.rows.renderer import Renderer
 from train.base_model import BaseModel, configuration
 from train.modelfile import go_template
@@ -73,7 +73,8 @@ def write_notes(
         example: a conversation it was trained on, whose question becomes the example.
         settings: it was trained with.
     """
-    request = {"model": "adapter", "messages": _question(example), "temperature": 0, "max_tokens": settings.max_tokens}
+    sent = as_sent(renderer.template.shaped(_question(example)))
+    request = {"model": "adapter", "messages": sent, "temperature": 0, "max_tokens": settings.max_tokens}
     _write(folder / REQUEST, request)
     (folder / "Modelfile").write_text(_modelfile(base, renderer, settings), encoding="utf-8")
     text = (
@@ -85,6 +86,8 @@ def write_notes(
             stops=stop_texts(renderer),
             quoted=json.dumps(stop_texts(renderer), ensure_ascii=False),
             system=example[0]["role"] == "system",
+            calls=any("tool_calls" in message for message in sent),
+            added_bos=_added_bos(renderer, _question(example)),
         )
     )
     (folder / "README.md").write_text(text, encoding="utf-8")
@@ -115,10 +118,17 @@ def _special_tokens(base: BaseModel, renderer: Renderer) -> dict[str, str]:
     return {"pad_token": known.get("eos_token", renderer.stop)} | known
 
 
-def _question(messages: Sequence[Message]) -> list[dict[str, str]]:
-    """What is said before the last answer, as a caller sends it."""
+def _question(messages: Sequence[Message]) -> list[Message]:
+    """What is said before the last answer."""
     last = max(at for at, message in enumerate(messages) if message["role"] == "assistant")
     return [{"role": message["role"], "content": message["content"]} for message in messages[:last]]
+
+
+def _added_bos(renderer: Renderer, asked: Sequence[Message]) -> str:
+    """The token that a GGUF file says is put before any text, where the chat template does not write it; else ""."""
+    bos = renderer.tokens.bos
+    written = renderer.prompt_ids(asked)[:1] == [renderer.tokenizer.token_to_id(bos)]
+    return bos if renderer.tokens.adds_bos and not written else ""
 
 
 def _modelfile(base: BaseModel, renderer: Renderer, settings: TrainingSettings) -> str:

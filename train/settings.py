@@ -45,7 +45,9 @@ class TrainingSettings(Settings):
     alpha: int = Field(32, ge=1, description="What the adapter is scaled by, times its rank (LoRA's alpha).")
     dropout: float = Field(0.0, ge=0, lt=1, description="Of the adapter's inputs, while it is trained.")
     target_modules: Literal["all-linear"] | list[str] = Field(
-        "all-linear", description="Modules that get an adapter, by the ends of their names (q_proj); all but the head."
+        "all-linear",
+        description="Modules that get an adapter, by the ends of their names (q_proj); all but the head, "
+        "and the out_proj of Mamba's layers, which peft refuses.",
     )
     layers_to_transform: list[Annotated[int, Field(ge=0)]] | None = Field(
         None, description="Numbers of the layers that get one; by default all."

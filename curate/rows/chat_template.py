@@ -8,7 +8,7 @@ say none of it: it is found by asking them (`curate.rows.renderer`), and they ar
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.resources import files
@@ -292,27 +292,44 @@ class ChatTemplate:
     def shaped(self, messages: Sequence[Message]) -> Sequence[Message]:
         """Messages as the template expects them: for a published one, calls of tools and what was thought stand under
         keys of their own.
-
-        Calls are told apart from answers that look like them by what else is said: a conversation in which no tool
-        speaks has none.
         """
-        return list(self._as_published(messages)) if self.published else messages
+        return with_calls(map(self._thought_apart, messages)) if self.published else messages
 
-    def _as_published(self, messages: Sequence[Message]) -> Iterator[Message]:
-        calls = any(message["role"] == "tool" for message in messages)
-        for message in messages:
-            made = {"role": message["role"], "content": message["content"]}
-            if message["role"] == "assistant":
-                open_, close = THINK
-                thought, found, content = made["content"].partition(close)
-                if self._reads_reasoning and found and thought.startswith(open_):
-                    thought = thought.removeprefix(open_)
-                    made |= {"content": content, "reasoning_content": thought, "thinking": thought}
-                if calls:
-                    made |= tool_calls(made["content"])
-            elif message["role"] == "tool":
-                made |= tool_result(made["content"])
-            yield made
+    def _thought_apart(self, message: Message) -> Message:
+        open_, close = THINK
+        thought, found, content = message["content"].partition(close)
+        if message["role"] == "assistant" and self._reads_reasoning and found and thought.startswith(open_):
+            thought = thought.removeprefix(open_)
+            return {"role": "assistant", "content": content, "reasoning_content": thought, "thinking": thought}
+        return {"role": message["role"], "content": message["content"]}
+
+
+def with_calls(messages: Iterable[Message]) -> list[Message]:
+    """Messages with calls of tools, and what names the tool of a result, under keys of their own.
+
+    Calls are told apart from answers that look like them by what else is said: a conversation in which no tool speaks
+    has none.
+    """
+    listed = list(messages)
+    if not any(message["role"] == "tool" for message in listed):
+        return listed
+    read = {"assistant": tool_calls, "tool": tool_result}
+    return [each | read[each["role"]](each["content"]) if each["role"] in read else each for each in listed]
+
+
+def as_sent(messages: Sequence[Message]) -> list[Message]:
+    """Messages as chat completions are asked with: where a template wants a call's arguments, they want its JSON."""
+    return [
+        message | {"tool_calls": [_with_json(call) for call in message["tool_calls"]]}
+        if "tool_calls" in message
+        else dict(message)
+        for message in messages
+    ]
+
+
+def _with_json(call: Message) -> Message:
+    function = call["function"]
+    return call | {"function": function | {"arguments": json.dumps(function["arguments"], ensure_ascii=False)}}
 
 
 def tool_calls(content: str) -> Message:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from curate.progress import Progress, silent
 from train.batches import SHARED, WORTH_SHARING, Layout, call, forward, lay_out
-from train.layout import closest, no_sharing, tolerance
+from train.layout import EXACT, closest, no_sharing, rounding
 
 if TYPE_CHECKING:
     import torch
@@ -86,8 +86,9 @@ def decoding_layout(
 ) -> Layout:
     """The closest layout under which rows go on as each does alone.
 
-    Compared, by logits, with a pass over each row alone that keeps nothing: on the longest prompt, the shortest that
-    begins alike, and a third as long as the first, whose last tokens are fed one by one.
+    Compared, by logits, with a pass over each row alone that keeps nothing, and held against what rounding does to that
+    (`rounding`): on the longest prompt, the shortest that begins alike, and a third as long as the first, whose last
+    tokens are fed one by one.
 
     Args:
         model: a causal language model in eval mode.
@@ -98,9 +99,14 @@ def decoding_layout(
 
     rows = _unlike(prompts)
     steps = min(STEPS, len(rows[1]) - 1)
-    with torch.inference_mode():
-        ids = [torch.tensor([row], device=model.device) for row in rows]
-        plain = [model(input_ids=row, use_cache=False).logits[0, -steps - 1 :] for row in ids]
+    ids = [torch.tensor([row], device=model.device) for row in rows]
+
+    def alone() -> "list[torch.Tensor]":
+        return [model(input_ids=row, use_cache=False).logits[0, -steps - 1 :] for row in ids]
+
+    def off(got: "torch.Tensor", wanted: "torch.Tensor") -> float:
+        error = (got - wanted).norm(dim=-1) / wanted.std(dim=-1) / wanted.shape[1] ** 0.5
+        return float(error.max())
 
     def distance(name: Literal["shared", "padded", "equal", "alone"]) -> float:
         layout, apart = Layout(name), 0.0
@@ -110,8 +116,7 @@ def decoding_layout(
             for step in range(steps + 1):
                 got = decoding.logits.float()
                 wanted = torch.stack([plain[index][step] for index in batch]).float()
-                error = (got - wanted).norm(dim=-1) / wanted.std(dim=-1) / got.shape[1] ** 0.5
-                apart = max(apart, float(error.max()))
+                apart = max(apart, off(got, wanted))
                 if step == steps:
                     break
                 if step == 1 and len(batch) > 1:
@@ -122,7 +127,10 @@ def decoding_layout(
 
     reasons = {name: why for name, why in [("shared", no_sharing(model, gap=True))] if why}
     with torch.inference_mode():
-        layout = closest(("shared", "padded", "equal", "alone", "recomputed"), distance, tolerance(model), reasons)
+        plain = alone()
+        with rounding(model):
+            noise = max(off(got.float(), wanted.float()) for got, wanted in zip(alone(), plain, strict=True))
+        layout = closest(("shared", "padded", "equal", "alone", "recomputed"), distance, max(noise, EXACT), reasons)
     if layout.reason:
         progress(f"check how rows are put together ({layout})", 1, 1, "layouts")
     return layout

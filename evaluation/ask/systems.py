@@ -20,6 +20,7 @@ from curate.cache import cache_folder, keyed_folder, sound
 from curate.errors import AssayError
 from curate.hashing import canonical_json, digest
 from curate.progress import Progress
+from curate.rows.chat_template import as_sent, with_calls
 from curate.rows.renderer import Renderer
 from curate.stage import installed
 from evaluation.ask import baselines, endpoint
@@ -380,7 +381,7 @@ class Asking:
             form = TargetForm.of(self.schema, (row["target"] for row in self.train))
         given = endpoint.ask(
             model,
-            [conversation(row, shown) for row, shown in zip(self.rows, shots, strict=True)],
+            [as_sent(with_calls(conversation(row, shown))) for row, shown in zip(self.rows, shots, strict=True)],
             max_new_tokens=self.recipe.evaluation.max_new_tokens,
             schema=None if form is None else form.schema,
             title=(self.schema or {}).get("title"),

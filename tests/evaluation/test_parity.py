@@ -11,6 +11,7 @@ from threading import Lock
 from typing import Any
 
 import pytest
+from transformers import AutoTokenizer
 
 from curate.errors import AssayError
 from curate.rows.chat_template import ChatTemplate, Message
@@ -19,15 +20,17 @@ from curate.store import Store
 from evaluation.ask.generate import generate
 from evaluation.ask.prompts import ollama_says, only_model, prompts
 from evaluation.parity import Parity, parity
+from tests import tiny
 from tests.evaluation.scripted import Reply, Request, Scripted, completion, reply, serving
-from tests.tiny import recipe_for, renderer_of, write_version
-from train.adapter import load
+from tests.tiny import recipe_for, write_model, write_version
+from train.adapter import load, renderer_of, template_of
 from train.base_model import prepare
+from train.manifest import AdapterManifest
 from train.modelfile import go_template
 from train.qlora import train
 
 SYSTEM = "You know licences. "
-ROWS, TOKENS = 3, 40
+ROWS, TOKENS = 3, 60
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ def trained(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Tra
     version = write_version(store, model_folder, system=SYSTEM)
     folder = train(version, recipe_for(model_folder, learning_rate=0.03, epochs=12, rank=8, alpha=16), store)
     model = load(folder, prepare(str(model_folder), store.cache), ChatTemplate("chatml"), "none")
-    return Trained(folder, store, renderer_of(model_folder), model)
+    return Trained(folder, store, tiny.renderer_of(model_folder), model)
 
 
 @dataclass
@@ -280,7 +283,7 @@ def test_the_base_model_s_own_template_is_recognised(
     (model / "chat_template.jinja").write_text(own)
     store = Store(tmp_path / "store")
     folder = train(write_version(store, model), recipe_for(model, rows=4), store)
-    renderer = renderer_of(model)
+    renderer = tiny.renderer_of(model)
     base = prepare(str(model), store.cache)
     trained = Trained(folder, store, renderer, load(folder, base, ChatTemplate("chatml"), "none"))
     own_prompt = partial(ChatTemplate("own", own).render, tokens=renderer.tokens)
@@ -349,3 +352,57 @@ def test_a_server_that_is_not_there_is_told(trained: Trained) -> None:
         gone: Scripted = running
     with pytest.raises(AssayError, match="no connection"):
         parity(trained.folder, gone.endpoint(retries=0), trained.store, rows=1, max_new_tokens=8)
+
+
+DATED = "".join(
+    [
+        "{%- set unthought = '' if enable_thinking | default(true) else '<think></think>' -%}",
+        "{{- '<|im_start|>system\\n' + strftime_now('%d %b %Y') + '<|im_end|>\\n' -}}",
+        "{%- for message in messages -%}{{- '<|im_start|>' + message.role + '\\n' -}}",
+        "{%- for call in message.tool_calls or [] -%}{%- for name, value in call.function.arguments.items() -%}",
+        "{{- name + '=' + value | string + ';' -}}{%- endfor -%}{%- endfor -%}",
+        "{%- if message.role == 'assistant' and loop.last -%}{{- unthought -}}{%- endif -%}",
+        "{{- message.content + '<|im_end|>\\n' -}}{%- endfor -%}",
+        "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' + unthought -}}{%- endif -%}",
+    ]
+)
+"""As models are published: it tells the day, writes calls in its own way, and asks for no thoughts where told."""
+
+
+@pytest.mark.parametrize("reasoning", ["train", "omit"])
+def test_a_models_own_template_all_the_way(tmp_path: Path, reasoning: str) -> None:
+    """Trained, found again by its hash, and asked as a server asks that has nothing but the adapter's folder."""
+    model = write_model(tmp_path / "model")
+    (model / "chat_template.jinja").write_text(DATED)
+    store = Store(tmp_path / "store")
+    version = write_version(store, model, template="model", tools=True)
+    recipe = recipe_for(model)
+    recipe = recipe.model_copy(
+        update={"render": recipe.render.model_copy(update={"chat": "model", "reasoning": reasoning})}
+    )
+    folder = train(version, recipe, store)
+    base, template = prepare(str(model), store.cache), template_of(folder)
+    assert template.sha256 == AdapterManifest.read(folder).inputs.base.chat_template_sha256
+    assert template.source == DATED
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+
+    class AsServed(Renderer):
+        def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
+            for call in (call for message in messages for call in message.get("tool_calls", ())):
+                call["function"]["arguments"] = json.loads(call["function"]["arguments"])
+            return tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, return_dict=False)
+
+    plain = renderer_of(folder, base, template)
+    served = AsServed(template, plain.tokenizer, plain.tokens, plain.answers, plain.reasoning)
+    found = compared(Server(Trained(folder, store, served, load(folder, base, template, "none"))))
+    assert found.learnt == "return_token_ids"
+    assert found.same, found.causes()
+    assert ("<think></think>" in tokenizer.decode(plain.prompt_ids(MESSAGES))) is (reasoning == "omit")
+    request = json.loads((folder / "example_request.json").read_bytes())
+    [call] = request["messages"][1]["tool_calls"]
+    assert call["function"] == {"name": "look", "arguments": '{"at": "é", "lines": 2.5}'}
+    assert request["messages"][2] == {"role": "tool", "name": "look", "content": "all of it"}
+    assert 'json.loads(call["function"]["arguments"])' in (folder / "README.md").read_text()
+
+
+MESSAGES = [{"role": "user", "content": "well?"}]

@@ -1,5 +1,6 @@
 """The audit of the mask: each problem is found, counted and shown, and nothing is trained."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -7,10 +8,10 @@ import pytest
 from tokenizers.processors import TemplateProcessing
 
 from curate.errors import AssayError
-from curate.rows.chat_template import SpecialTokens
-from curate.rows.renderer import IGNORED, Encoded, Renderer
+from curate.rows.chat_template import ChatTemplate, SpecialTokens
+from curate.rows.renderer import IGNORED, Encoded, Renderer, load_tokenizer
 from curate.store import Store
-from tests.tiny import recipe_for, renderer_of, write_version
+from tests.tiny import TOOLS, recipe_for, renderer_of, write_version
 from train.audit import Problem, audit
 from train.manifest import AdapterManifest
 from train.qlora import train
@@ -59,6 +60,32 @@ def test_each_problem_is_counted_and_shown(problem: Problem, model_folder: Path)
 def test_a_missing_bos(model_folder: Path) -> None:
     found = audit(ROWS, damaged(model_folder, lambda *both: both, begins=True))
     assert {problem: count for problem, count in found.counts.items() if count} == {"bos_missing": 5}
+
+
+PUBLISHED = """{%- for message in messages -%}
+{{- '<|im_start|>' + message.role + '\n' -}}
+{%- for call in message.tool_calls or [] -%}{{- '<|endoftext|>' + call.function | tojson -}}{%- endfor -%}
+{{- message.content + '<|im_end|>\n' -}}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\n' -}}{%- endif -%}"""
+
+
+def test_a_published_template_that_writes_no_bos_lacks_none(model_folder: Path) -> None:
+    tokenizer, tokens = load_tokenizer(model_folder)
+    adding = replace(tokens, bos="<|endoftext|>", adds_bos=True)
+    tokenizer.post_processor = TemplateProcessing(single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", 0)])
+    renderer = Renderer(ChatTemplate("model", PUBLISHED), tokenizer, adding)
+    assert audit(ROWS, renderer).counts == dict.fromkeys(get_args(Problem), 0)
+
+
+def test_a_special_token_that_a_template_writes_around_a_call_is_its_own(model_folder: Path) -> None:
+    renderer = Renderer(ChatTemplate("model", PUBLISHED), *load_tokenizer(model_folder), "all")
+    calls = [{"id": "calls", "messages": [MESSAGES[0], *TOOLS, MESSAGES[1]]}]
+    found = audit(calls, renderer)
+    assert found.counts == dict.fromkeys(get_args(Problem), 0)
+    assert 0 in found.examples[0].labels
+    said = [{"id": "said", "messages": [MESSAGES[0], {"role": "assistant", "content": "yes<|endoftext|>"}]}]
+    assert audit(said, renderer).counts["special_token_in_answer"] == 1
 
 
 def test_a_row_that_is_too_long(model_folder: Path) -> None:

@@ -2,18 +2,21 @@
 less closely, and that is said."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from bitsandbytes.nn import Linear4bit
 from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from curate.errors import AssayError
 from curate.rows.renderer import IGNORED
 from tests.families import FAMILIES, model_of, rows_of
-from train.batches import Batch, Layout
+from train.batches import Batch, Layout, forward
 from train.examples import Example
-from train.layout import closest, has_dropout, longest_alike, no_sharing, training_layout
+from train.layout import closest, has_dropout, longest_alike, no_sharing, rounding, shortened, training_layout
 from train.loss import answer_loss, collate
 
 FOUND = dict.fromkeys(FAMILIES, "shared") | dict.fromkeys(["openai-gpt", "mamba", "bamba", "recurrent-gemma"], "padded")
@@ -141,12 +144,87 @@ def test_the_closest_that_is_exact_with_all_the_reasons() -> None:
     assert closest(layouts[2:], distance, 1e-3, {}).rows == "alone"
     found = closest(layouts, distance, 1e-3, {})
     assert str(found) == (
-        "alone: shared rows are not what each is alone (apart by 5.0e-01, noise is below 1e-03); padded rows fail "
-        "(IndexError: no such place); equal rows are not what each is alone (apart by nan, noise is below 1e-03)"
+        "alone: shared rows are not what each is alone (apart by 5.0e-01, rounding by 1e-03); padded rows fail "
+        "(IndexError: no such place); equal rows are not what each is alone (apart by nan, rounding by 1e-03)"
     )
     assert closest(layouts[:3], lambda _: 1.0, 1e-3, {"shared": "for a reason"}).rows == "equal", (
         "the last is not tried"
     )
+
+
+def gapped(model: Any, given: dict[str, Any]) -> torch.Tensor:
+    """The loss with padding between what is shared and the rest of a row."""
+    batch = Batch(**{name: given[name].clone() for name in ("prefix", "input_ids", "attention_mask")})
+    shared, targets = batch.prefix.shape[1], torch.full(batch.input_ids.shape, IGNORED)
+    targets[:, given["columns"]] = given["targets"]
+    for row, mask in enumerate(batch.attention_mask[:, shared:]):
+        padding = len(mask) - int(mask.sum())
+        for tensor in (batch.input_ids[row], targets[row], mask):
+            tensor.copy_(tensor.roll(padding))
+    columns = (targets != IGNORED).any(dim=0).nonzero()[:, 0]
+    logits, _ = forward(model, batch, columns, masked=True)
+    return torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1).float(), targets[:, columns].flatten(), ignore_index=IGNORED, reduction="sum"
+    )
+
+
+def in_nf4(model: Any, folder: Path) -> Any:
+    """The model with 4-bit weights, multiplied in bfloat16, below an adapter that does something."""
+    model.save_pretrained(folder)
+    config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16)
+    loaded: Any = AutoModelForCausalLM.from_pretrained(folder, quantization_config=config)
+    for module in loaded.modules():
+        if isinstance(module, Linear4bit):
+            module.compute_type_is_set = True  # to bfloat16, whatever the input is
+    adapted: Any = get_peft_model(loaded, LoraConfig(target_modules="all-linear"))
+    for name, weight in adapted.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.1)
+    return adapted.eval()
+
+
+@pytest.mark.parametrize("family", ["mistral", "gemma2", "gemma3", "phi3", "gpt-oss"])
+@pytest.mark.parametrize("precision", ["bfloat16", "nf4"])
+def test_coarse_arithmetic_hides_no_wrong_layout(
+    family: str, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is right passes, and padding that takes up places of a window does not, with however few of them."""
+    wide = {"hidden_size": 64, "intermediate_size": 128, "head_dim": 64}  # as the kernels for 4 bits want it
+    model: Any = model_of(family, **wide)
+    rows = examples(rows_of(lengths=(57, 53)))
+    model = model.to(torch.bfloat16) if precision == "bfloat16" else in_nf4(model, tmp_path)
+    assert training_layout(model, rows) == Layout("shared")
+
+    def wrong(model: Any, layout: Layout, **given: Any) -> tuple[torch.Tensor, int]:
+        return (gapped(model, given), 0) if layout.rows == "shared" else answer_loss(model, layout=layout, **given)
+
+    monkeypatch.setattr("train.layout.answer_loss", wrong)
+    found = training_layout(model, rows)
+    assert found.rows == "padded"
+    assert "shared rows are not what each is alone" in found.reason
+
+
+@torch.inference_mode()
+def test_rounding_is_measured_and_leaves_nothing() -> None:
+    ids = torch.tensor(rows_of()[:1])
+    for dtype, most in ((torch.float32, 1e-5), (torch.bfloat16, 0.2)):
+        model = model_of("llama").to(dtype)
+        plain = model(ids).logits
+        with rounding(model):
+            shaken = model(ids).logits
+        assert 1e-8 < float((shaken - plain).norm() / plain.norm()) < most
+        assert torch.equal(model(ids).logits, plain)
+
+
+def test_of_long_rows_the_middle_is_left_out() -> None:
+    long = examples([list(range(1000)), list(range(900))])
+    first, second = shortened(long, 100)
+    assert [first.input_ids, second.input_ids] == [
+        [*range(50), *range(950, 1000)],
+        [*range(37), *range(862, 900)],
+    ]
+    assert first.labels[-8:] == first.input_ids[-8:]
+    assert shortened(long, 2000) == long
 
 
 def test_rows_that_are_compared_begin_alike() -> None:

@@ -9,10 +9,11 @@ import torch
 from curate.errors import AssayError
 from curate.rows.chat_template import ChatTemplate
 from curate.store import Store
+from tests.families import model_of
 from tests.tiny import recipe_for, write_version
 from train.adapter import load
 from train.base_model import compute_dtype, load_model, prepare
-from train.lora import adapted
+from train.lora import adapted, with_adapter
 from train.qlora import train
 
 LINEAR = ["down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"]
@@ -81,3 +82,10 @@ def test_double_quantization_and_dtype_are_those_asked_for(model_folder_64: Path
         assert module.weight.quant_state.nested == double
         assert module.compute_dtype == torch.float32
     assert compute_dtype("bfloat16") == torch.bfloat16
+
+
+@pytest.mark.parametrize("layers", [None, [1]])
+def test_what_peft_refuses_of_mamba_is_left_out(model_folder: Path, layers: list[int] | None) -> None:
+    settings = recipe_for(model_folder, layers_to_transform=layers).training
+    model = with_adapter(model_of("mamba"), settings)
+    assert trained(model) == {(layer, name) for layer in layers or [0, 1] for name in ("dt_proj", "in_proj", "x_proj")}
