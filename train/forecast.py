@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 CGROUP = Path("/sys/fs/cgroup")
 """Where a container's bounds are told, in the second version of cgroups."""
 
+MAPPED = 1 << 18
+"""Bytes of a tensor from which on a CPU's memory of it is given back at once, where memory is short."""
+
 
 @dataclass(frozen=True)
 class Length:
@@ -72,6 +75,12 @@ class Forecast:
     def lacking(self) -> int:
         """Bytes of memory that are missing; negative where some are left."""
         return self.step.bytes - self.machine.libraries - self.room.memory
+
+    @property
+    def short(self) -> bool:
+        """Whether a CPU has no room for what glibc's heap keeps besides: up to as much again as the batch takes."""
+        batch = self.step.memory["activations"] + self.step.memory["logits"]
+        return self.machine.device == "cpu" and self.lacking + batch > 0
 
     @property
     def flops(self) -> int:
