@@ -32,7 +32,7 @@ from train import memory
 from train.base_model import BaseModel, compute_dtype, configuration, prepare
 from train.checkpoints import Checkpoints
 from train.examples import Example
-from train.forecast import MAPPED, _told
+from train.forecast import MAPPED, Length, Room, _told, forecast
 from train.layout import training_layout
 from train.lora import adapted
 from train.memory import Batch, Machine, step
@@ -88,23 +88,26 @@ TRAINED = 64
 """Tokens of each row's answer."""
 
 
-class Keeping(memory._Product):
-    """A product as bitsandbytes 0.41 took it, which litgpt's figures are of: it kept its inputs for the backward pass."""
+PRODUCT = memory._Product
+
+
+class Keeping(PRODUCT):
+    """A product of bitsandbytes 0.41, which litgpt measured with: it kept its inputs for the backward pass."""
 
     @staticmethod
     def forward(context: Any, inputs: torch.Tensor, shape: torch.Size) -> torch.Tensor:
         context.inputs = inputs
-        return Keeping.__base__.forward(context, inputs, shape)  # type: ignore[union-attr]
+        return PRODUCT.forward(context, inputs, shape)
 
 
 @contextmanager
 def inputs_kept() -> Iterator[None]:
     """Forecast as if bitsandbytes were the one of then."""
-    now, memory._Product = memory._Product, Keeping  # type: ignore[misc]
+    memory._Product = Keeping  # type: ignore[misc]
     try:
         yield
     finally:
-        memory._Product = now  # type: ignore[misc]
+        memory._Product = PRODUCT  # type: ignore[misc]
 
 
 @dataclass(frozen=True)
@@ -131,8 +134,8 @@ class Case:
 
     def expected(self) -> int:
         machine = Machine("cpu", torch.float32, compute_dtype())
-        config = configuration(self.base.folder)
-        return step(config, self.settings, Batch(self.rows, self.tokens, TRAINED), machine).bytes
+        lengths = [Length(self.tokens + 1, TRAINED)] * (2 * self.rows)
+        return forecast(configuration(self.base.folder), self.settings, lengths, machine, Room(0, 0)).step.bytes
 
     def measured(self) -> int:
         """Train, in this process; bytes."""
@@ -224,7 +227,9 @@ def measured(options: argparse.Namespace) -> list[list[Any]]:
     for case, size in zip(cases, taken, strict=True):
         expected = case.expected()
         kind = f"{case.quantization}{', checkpointed' * case.checkpointed}{', heap' * (not case.mapped)}"
-        table.append([kind, f"{case.rows} x {case.tokens}", expected / 2**20, size / 2**20, 100 * (expected / size - 1)])
+        table.append(
+            [kind, f"{case.rows} x {case.tokens}", expected / 2**20, size / 2**20, 100 * (expected / size - 1)]
+        )
     show("Forecast beside measured, MiB", ["", "batch", "forecast", "measured", "error %"], table)
     if options.plot is not None:
         options.plot.write_text(plot(base, cases, taken))

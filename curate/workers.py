@@ -84,8 +84,8 @@ def spare_addresses() -> None:
 
 
 def give_back(least: int) -> None:
-    """Have glibc give back at once what arrays of `least` bytes or more took; it would keep it, in pieces that others do
-    not fit into. To take it anew each time costs time."""
+    """Have glibc give back at once what arrays of `least` bytes or more took. It would keep it, in pieces that others
+    do not fit into; to take it anew each time costs time."""
     _mallopt(M_MMAP_THRESHOLD, least)
 
 
