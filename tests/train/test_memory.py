@@ -75,7 +75,7 @@ def test_the_first_layers_tell_of_all(checkpointed: bool) -> None:
 
 @pytest.mark.parametrize("checkpointed", [False, True])
 @pytest.mark.parametrize("config", [llama(num_hidden_layers=2), MISTRAL, NEOX], ids=["llama", "mistral", "gpt_neox"])
-def test_the_fullest_moment_is_that_of_the_same_step_on_real_tensors(config: Any, checkpointed: bool) -> None:
+def test_the_fullest_moment_is_at_most_a_tenth_above_that_of_real_tensors(config: Any, checkpointed: bool) -> None:
     asked, batch = settings(gradient_checkpointing=checkpointed), Batch(3, 48, 8)
     real: Any = with_adapter(AutoModelForCausalLM.from_config(config), asked).train()
     if checkpointed:
@@ -88,7 +88,7 @@ def test_the_fullest_moment_is_that_of_the_same_step_on_real_tensors(config: Any
     gc.unfreeze()
     found = step(config, asked, batch, CPU)
     moving = sum(found.memory[part] for part in ("activations", "logits", "gradients"))
-    assert moving == pytest.approx(alive.peak, rel=0.02)
+    assert 0.98 <= moving / alive.peak <= 1.1, "never too little"
 
 
 def test_what_saves_memory_is_seen_to() -> None:
