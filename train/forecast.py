@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 CGROUP = Path("/sys/fs/cgroup")
 """Where a container's bounds are told, in the second version of cgroups."""
+
+MAPPED = 1 << 18
+"""Bytes of a tensor from which on a CPU's memory of it is given back at once, where memory is short."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,12 @@ class Forecast:
     def lacking(self) -> int:
         """Bytes of memory that are missing; negative where some are left."""
         return self.step.bytes - self.machine.libraries - self.room.memory
+
+    @property
+    def short(self) -> bool:
+        """Whether a CPU has no room for what glibc's heap keeps besides: up to as much again as the batch takes."""
+        batch = self.step.memory["activations"] + self.step.memory["logits"]
+        return self.machine.device == "cpu" and self.lacking + batch > 0
 
     @property
     def flops(self) -> int:
@@ -153,14 +162,14 @@ def forecast(
         machine: what the model is loaded and computed in.
         room: what is left there.
     """
-    from train.memory import Batch, step
+    from train.memory import Batch
 
     batch = Batch(
         min(settings.batch_size, len(lengths)),
         max(1, max(each.tokens for each in lengths) - 1),
         max(each.trained for each in lengths),
     )
-    largest = step(config, settings, batch, machine)
+    largest = _largest(config, settings, batch, len(lengths), machine)
     adapter = largest.memory["adapters"]
     checkpoints = (settings.save_total_limit + 1) * (adapter + largest.memory["optimizer state"])
     per_step = settings.batch_size * settings.gradient_accumulation_steps
@@ -174,6 +183,21 @@ def forecast(
         steps=settings.epochs * -(-len(lengths) // per_step),
         disk=checkpoints + adapter,
     )
+
+
+def _largest(
+    config: "PreTrainedConfig", settings: TrainingSettings, batch: "Batch", rows: int, machine: "Machine"
+) -> "Step":
+    """What the largest batch takes or, if it is more, what `train.layout` does: it computes two rows, nothing of them
+    twice."""
+    from train.memory import step
+
+    largest = step(config, settings, batch, machine)
+    if batch.rows > 1 and not settings.gradient_checkpointing:
+        return largest
+    plain = settings.model_copy(update={"gradient_checkpointing": False})
+    check = step(config, plain, replace(batch, rows=min(2, rows)), machine)
+    return replace(largest, memory=max(largest, check, key=lambda each: each.bytes).memory)
 
 
 def foresee(

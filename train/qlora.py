@@ -13,12 +13,13 @@ from curate.rows.chat_template import ChatTemplate, Message
 from curate.rows.renderer import Renderer, load_tokenizer
 from curate.stage import installed
 from curate.store import Store
+from curate.workers import give_back
 from train.adapter import check_parents, parents, save, weights_of
 from train.audit import Audit, audit
 from train.base_model import BaseModel, BaseTokenizer, arithmetic, compute_dtype, configuration, prepare, quiet
 from train.checkpoints import Checkpoints
 from train.examples import Example, read_split, select
-from train.forecast import Forecast, foresee
+from train.forecast import MAPPED, Forecast, foresee
 from train.history import STEPS, History
 from train.manifest import (
     AdapterInputs,
@@ -112,6 +113,8 @@ def train(
 
     told = foresee(configuration(base.folder), settings, examples, store.root, force)
     progress(told.line(), 1, 1, "forecasts")
+    if told.short:
+        give_back(MAPPED)
     prepare_trackers(settings, store.root / "tracked")
     model = adapted(base, settings)
     layout = training_layout(model, examples, checkpointing=settings.gradient_checkpointing, progress=progress)

@@ -34,6 +34,23 @@ def test_counts() -> None:
     assert found.disk == 3 * 3 * adapter + adapter, "two checkpoints, one being written, and the adapter"
 
 
+def test_the_check_of_the_layout_is_counted() -> None:
+    one, two = (forecast(llama(), settings(batch_size=rows), ROWS, CPU, PLENTY) for rows in (1, 2))
+    assert one.step.memory == two.step.memory, "it computes two rows"
+    alone = forecast(llama(), settings(batch_size=1), ROWS[-1:], CPU, PLENTY)
+    assert alone.step.bytes < one.step.bytes
+
+
+def test_large_tensors_are_given_back_where_memory_is_short() -> None:
+    found = made()
+    needed = found.step.bytes
+    batch = found.step.memory["activations"] + found.step.memory["logits"]
+    assert replace(found, room=Room(needed + batch - 1, 2**40)).short
+    assert not replace(found, room=Room(needed + batch, 2**40)).short
+    gpu = replace(CPU, device="cuda")
+    assert not replace(found, room=Room(needed, 2**40), machine=gpu).short
+
+
 def test_a_run_that_does_not_fit_says_what_would_cheapest_first() -> None:
     short = made().step.bytes // 6
     with pytest.raises(AssayError, match="too little") as caught:
