@@ -190,13 +190,15 @@ def _largest(
 ) -> "Step":
     """What the largest batch takes or, if it is more, what `train.layout` does: it computes two rows, nothing of them
     twice."""
+    from train.layout import most_compared
     from train.memory import step
 
     largest = step(config, settings, batch, machine)
     if batch.rows > 1 and not settings.gradient_checkpointing:
         return largest
     plain = settings.model_copy(update={"gradient_checkpointing": False})
-    check = step(config, plain, replace(batch, rows=min(2, rows)), machine)
+    compared = replace(batch, rows=min(2, rows), tokens=min(batch.tokens, most_compared(config)))
+    check = step(config, plain, compared, machine)
     return replace(largest, memory=max(largest, check, key=lambda each: each.bytes).memory)
 
 

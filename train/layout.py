@@ -50,7 +50,7 @@ def training_layout(
     """
     what = "check how rows are put together"
     progress(what, 0, 1, "layouts")
-    rows = shortened(longest_alike(examples, lambda example: example.input_ids), ENOUGH + _window(model))
+    rows = shortened(longest_alike(examples, lambda example: example.input_ids), most_compared(model.config))
     batch = collate([row.input_ids for row in rows], [row.labels for row in rows])
     given = {name: tensor.to(model.device) for name, tensor in batch.items()}
     training = model.training
@@ -197,11 +197,12 @@ def shortened(rows: Sequence[Example], most: int) -> list[Example]:
     return [ends(row, length) for row, length in zip(rows, (most, 3 * most // 4), strict=False)]
 
 
-def _window(model: Any) -> int:
-    """The widest window or chunk of attention that a model's configuration tells of, in tokens; 0 for none."""
-    said = model.config.get_text_config(decoder=True).to_dict()
+def most_compared(config: Any) -> int:
+    """The most tokens of a row that are computed to compare layouts: ENOUGH beyond the widest window or chunk of
+    attention that a model's configuration tells of."""
+    said = config.get_text_config(decoder=True).to_dict()
     named = (value for key, value in said.items() if "window" in key or "chunk" in key)
-    return max((value for value in named if type(value) is int), default=0)
+    return ENOUGH + max((value for value in named if type(value) is int), default=0)
 
 
 def shown(error: Exception) -> str:
