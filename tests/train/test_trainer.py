@@ -291,7 +291,7 @@ def test_the_checkpoint_of_the_best_score_is_kept(run: Callable[..., Path], tmp_
 
 def test_the_best_checkpoint_outlives_a_kill(run: Callable[..., Path]) -> None:
     """It lies in each later checkpoint, so that of one checkpoint on disk it is not lost."""
-    chosen = LONG | {"keep_best": "loss", "learning_rate": 1.0, "eval_steps": 1, "save_total_limit": 1, "epochs": 1}
+    chosen = LONG | {"keep_best": "loss", "learning_rate": 3.0, "eval_steps": 1, "save_total_limit": 1, "epochs": 1}
     adapter = run(store="undisturbed", **chosen)
     manifest = AdapterManifest.read(adapter)
     assert manifest.run is not None
@@ -393,7 +393,5 @@ def test_steps_are_told_with_what_they_took(run: Callable[..., Path]) -> None:
     )
     mean = sum(row["loss"] * row["trained"] for row in table[1:]) / sum(row["trained"] for row in table[1:])
     assert manifest.loss.train == pytest.approx([mean])
-    assert json.loads((adapter / "manifest.json").read_bytes())["files"].keys() == {
-        "adapter_config.json",
-        "adapter_model.safetensors",
-    }, "times are no part of what it is"
+    files = json.loads((adapter / "manifest.json").read_bytes())["files"].keys()
+    assert not files & {"steps.parquet", "report.html", "SHA256SUMS"}, "times are no part of what it is"
