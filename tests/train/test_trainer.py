@@ -291,7 +291,7 @@ def test_the_checkpoint_of_the_best_score_is_kept(run: Callable[..., Path], tmp_
 
 def test_the_best_checkpoint_outlives_a_kill(run: Callable[..., Path]) -> None:
     """It lies in each later checkpoint, so that of one checkpoint on disk it is not lost."""
-    chosen = LONG | {"keep_best": "loss", "learning_rate": 3.0, "eval_steps": 1, "save_total_limit": 1, "epochs": 1}
+    chosen = LONG | {"keep_best": "loss", "learning_rate": 6.0, "eval_steps": 1, "save_total_limit": 1, "epochs": 1}
     adapter = run(store="undisturbed", **chosen)
     manifest = AdapterManifest.read(adapter)
     assert manifest.run is not None
