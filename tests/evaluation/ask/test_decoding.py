@@ -28,6 +28,7 @@ class Numbers:
     """Text that is token ids."""
 
     stop_token_id = 2
+    stop_token_ids = frozenset({2})
 
     def decode(self, ids: list[int]) -> str:
         return " ".join(map(str, ids))

@@ -111,7 +111,7 @@ def logprob_of(
 def test_log_probabilities_and_tokens_in(
     model: PreTrainedModel, renderer: Renderer, prompts: list[list[int]], said: list[list[int]]
 ) -> None:
-    renderer.stop_token_id = said[0][3]
+    renderer.stop_token_ids = frozenset({said[0][3]})
     answers = generate(model, renderer, prompts, max_new_tokens=NEW, batch_size=6)
     assert {answer.truncated for answer in answers} == {False, True}
     for prompt, wanted, answer in zip(prompts, said, answers, strict=True):
