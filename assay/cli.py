@@ -192,6 +192,11 @@ def explain(error: Exception) -> tuple[str, str]:
             "Allow it more (`ulimit -v unlimited`, the container's limit), or use a machine that has more, and run the "
             "same command again: what was finished is kept."
         )
+    if type(error).__name__ == "OutOfMemoryError":  # torch's
+        return f"The GPU has no more memory ({' '.join(str(error).split())[:200]}). Nothing half-made was published.", (
+            "Lower training.batch_size, with as much more training.gradient_accumulation_steps (`assay forecast` tells "
+            "what training takes), or evaluation.batch_size, and run the same command again: what was finished is kept."
+        )
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename or 'The system'}: {error.strerror}.", "Mend that and run the same command again."
     from curate.urls import masked

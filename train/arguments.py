@@ -22,11 +22,11 @@ def arguments(settings: TrainingSettings, name: str, folder: Path, device: str) 
     Args:
         settings: of the recipe.
         name: of the run, for trackers.
-        folder: what trackers write goes there.
+        folder: transformers' own, in which it writes nothing by itself; of trackers see `prepare_trackers`.
         device: of the model: cpu or cuda.
     """
     gpu, dtype = device == "cuda", compute_dtype(settings.dtype)
-    return SFTConfig(
+    made = SFTConfig(
         output_dir=str(folder),
         run_name=name,
         project="assay",  # of trackio
@@ -53,6 +53,8 @@ def arguments(settings: TrainingSettings, name: str, folder: Path, device: str) 
         report_to=list(settings.report_to) or "none",
         disable_tqdm=True,
     )
+    made._n_gpu = min(1, made.n_gpu)  # of several, transformers would make each batch so many times as large
+    return made
 
 
 def prepare_trackers(settings: TrainingSettings, folder: Path) -> None:

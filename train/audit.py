@@ -138,9 +138,8 @@ class _Judge:
         self.max_tokens = max_tokens
         self.special = {tokenizer.token_to_id(text) for text in renderer.special_texts}
         self.bos = tokenizer.token_to_id(renderer.tokens.bos) if renderer.tokens.bos else None
-        adds_bos = self.bos is not None and tokenizer.encode("a").ids[:1] == [self.bos]
         # Of a published template what it writes is what the model knows, and what servers ask with.
-        self.begins_with_bos = adds_bos and not renderer.template.published
+        self.begins_with_bos = renderer.tokens.adds_bos and not renderer.template.published
         self.decode = lru_cache(maxsize=4096)(renderer.decode)
         """Labels make the same answers come again and again."""
 

@@ -171,7 +171,8 @@ def forecast(
     )
     largest = _largest(config, settings, batch, len(lengths), machine)
     adapter = largest.memory["adapters"]
-    checkpoints = (settings.save_total_limit + 1) * (adapter + largest.memory["optimizer state"])
+    kept = adapter * (2 if settings.keep_best else 1)  # a checkpoint holds the best weights too
+    checkpoints = (settings.save_total_limit + 1) * (kept + largest.memory["optimizer state"])
     per_step = settings.batch_size * settings.gradient_accumulation_steps
     return Forecast(
         step=largest,
@@ -269,10 +270,11 @@ def _changes(
     settings: TrainingSettings, lengths: Sequence[Length]
 ) -> Iterator[tuple[str, TrainingSettings, Sequence[Length]]]:
     now, kept = settings, lengths
-    while now.batch_size > 1 and now.batch_size % 2 == 0:
-        half = {"batch_size": now.batch_size // 2, "gradient_accumulation_steps": 2 * now.gradient_accumulation_steps}
-        now = now.model_copy(update=half)
-        said = ", ".join(f"{key} {value}" for key, value in half.items())
+    while (rows := now.batch_size) > 1:
+        parts = next(parts for parts in range(2, rows + 1) if rows % parts == 0)
+        cut = {"batch_size": rows // parts, "gradient_accumulation_steps": parts * now.gradient_accumulation_steps}
+        now = now.model_copy(update=cut)
+        said = ", ".join(f"{key} {value}" for key, value in cut.items())
         yield f"{said} (the same step)", now, kept
     if not now.gradient_checkpointing:
         now = now.model_copy(update={"gradient_checkpointing": True})

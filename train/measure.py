@@ -2,9 +2,12 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
+
+import torch
 
 from curate.progress import Progress, silent
-from train.base_model import BaseModel
+from train.base_model import BaseModel, compute_dtype
 from train.examples import Example
 from train.layout import training_layout
 from train.lora import adapted
@@ -35,11 +38,14 @@ def seconds_per_token(
     rows = by_length[begin : begin + settings.batch_size]
     batch = collate([row.input_ids for row in rows], [row.labels for row in rows])
     given = {name: tensor.to(model.device) for name, tensor in batch.items()}
+    computing = compute_dtype(settings.dtype)
+    mixed = model.device.type == "cuda" and computing != torch.float32  # as in train.arguments
     began = 0.0
     for step in range(steps + 1):
         if step == 1:
             began = time.perf_counter()
-        loss, trained = answer_loss(model, layout=layout, **given)
+        with torch.autocast("cuda", computing) if mixed else nullcontext():
+            loss, trained = answer_loss(model, layout=layout, **given)
         (loss / trained).backward()
         loss.item()
         progress("measure", step, steps, "steps")

@@ -52,7 +52,7 @@ def _between(renderer: Renderer, roles: Sequence[str]) -> Between | None:
     messages: list[Message] = [{"role": role, "content": WORDS[role]} for role in roles]
     text = renderer.template.render(messages, renderer.tokens, add_generation_prompt=True, think=renderer.thinks)
     bos = renderer.tokens.bos
-    if bos and text.startswith(bos) and _adds(renderer, bos):
+    if bos and text.startswith(bos) and renderer.tokens.adds_bos:
         text = text.removeprefix(bos)
     found: Between = {}
     before = START
@@ -64,11 +64,6 @@ def _between(renderer: Renderer, roles: Sequence[str]) -> Between | None:
     if found.setdefault((before, END), text) != text or any(words in text for words in WORDS.values()):
         return None
     return found
-
-
-def _adds(renderer: Renderer, bos: str) -> bool:
-    """Whether the tokenizer puts its first token before any text."""
-    return renderer.tokenizer.encode("").ids[:1] == [renderer.tokenizer.token_to_id(bos)]
 
 
 def _written(between: Between) -> str:

@@ -102,7 +102,8 @@ def decoding_layout(
     ids = [torch.tensor([row], device=model.device) for row in rows]
 
     def alone() -> "list[torch.Tensor]":
-        return [model(input_ids=row, use_cache=False).logits[0, -steps - 1 :] for row in ids]
+        ends = [torch.arange(row.shape[1] - steps - 1, row.shape[1], device=model.device) for row in ids]
+        return [call(model, end, input_ids=row, use_cache=False)[0][0] for row, end in zip(ids, ends, strict=True)]
 
     def off(got: "torch.Tensor", wanted: "torch.Tensor") -> float:
         error = (got - wanted).norm(dim=-1) / wanted.std(dim=-1) / wanted.shape[1] ** 0.5

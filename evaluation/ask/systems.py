@@ -10,7 +10,7 @@ import gc
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -245,9 +245,12 @@ class Asking:
     @cached_property
     def _unsayable(self) -> dict[str, Any]:
         """Right answers that constrained decoding cannot give: of the rows that are asked, and of those that the
-        adapter learned."""
+        adapter learned, where they are rows of this version."""
         found: dict[str, Any] = {}
-        for split, rows in {"test": self.rows, **({"train": self._own} if self.adapter else {})}.items():
+        splits = {"test": self.rows}
+        with suppress(AssayError):  # it learned rows of another version
+            splits |= {"train": self._own} if self.adapter else {}
+        for split, rows in splits.items():
             told = []
             for row in {row["id"]: row for row in rows}.values():
                 wrong = self._constraint.forbids(self.renderer.answer(row["messages"]))

@@ -208,3 +208,9 @@ def test_want_of_memory_is_no_defect(error: Exception) -> None:
     message, remedy = explain(error)
     assert message.startswith("This process gets no more memory")
     assert "ulimit -v" in remedy
+
+
+def test_want_of_a_gpu_s_memory_is_no_defect() -> None:
+    message, remedy = explain(type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory. Tried to\nallocate"))
+    assert message.startswith("The GPU has no more memory (CUDA out of memory. Tried to allocate)")
+    assert "assay forecast" in remedy

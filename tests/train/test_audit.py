@@ -29,10 +29,7 @@ def damaged(model: Path, change: Any, begins: bool = False) -> Renderer:
                 yield Encoded(*change(list(encoded.input_ids), list(encoded.labels)))
 
     sound = renderer_of(model)
-    if begins:
-        bos = ("<|endoftext|>", 0)
-        sound.tokenizer.post_processor = TemplateProcessing(single="<|endoftext|> $A", special_tokens=[bos])
-    return Damaged(sound.template, sound.tokenizer, SpecialTokens("<|endoftext|>", "<|im_end|>"))
+    return Damaged(sound.template, sound.tokenizer, SpecialTokens("<|endoftext|>", "<|im_end|>", adds_bos=begins))
 
 
 STOP = 2
@@ -58,8 +55,13 @@ def test_each_problem_is_counted_and_shown(problem: Problem, model_folder: Path)
 
 
 def test_a_missing_bos(model_folder: Path) -> None:
-    found = audit(ROWS, damaged(model_folder, lambda *both: both, begins=True))
+    """Whether there is to be one, says the tokenizer's configuration before its post-processor, as for templates."""
+    found = audit(ROWS, damaged(model_folder, lambda ids, labels: (ids[1:], labels[1:]), begins=True))
     assert {problem: count for problem, count in found.counts.items() if count} == {"bos_missing": 5}
+    silent = damaged(model_folder, lambda *both: both)
+    bos = ("<|endoftext|>", 0)
+    silent.tokenizer.post_processor = TemplateProcessing(single="<|endoftext|> $A", special_tokens=[bos])
+    assert not audit(ROWS, silent).counts["bos_missing"], "add_bos_token: false"
 
 
 PUBLISHED = """{%- for message in messages -%}

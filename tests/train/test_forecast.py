@@ -32,6 +32,7 @@ def test_counts() -> None:
     assert found.lacking < 0
     adapter = found.step.memory["adapters"]
     assert found.disk == 3 * 3 * adapter + adapter, "two checkpoints, one being written, and the adapter"
+    assert made(keep_best="loss").disk == found.disk + 3 * adapter, "and the best weights in each"
 
 
 def test_the_check_of_the_layout_is_counted() -> None:
@@ -71,6 +72,13 @@ def test_each_way_is_the_forecast_of_what_it_says() -> None:
     assert f"batch_size 4, gradient_accumulation_steps 2 (the same step): {module.gib(found.step.bytes)}" in remedy
     sizes = [float(size) for size in re.findall(r": ([\d.]+) MiB", remedy)]
     assert sizes == sorted(sizes, reverse=True)
+
+
+def test_a_batch_of_an_odd_number_of_rows_is_cut_too() -> None:
+    with pytest.raises(AssayError) as caught:
+        require_room(llama(), settings(batch_size=6), ROWS, CPU, Room(2**10, 2**40))
+    for way in ("batch_size 3, gradient_accumulation_steps 2", "batch_size 1, gradient_accumulation_steps 6"):
+        assert f"{way} (the same step)" in caught.value.remedy
 
 
 def test_where_nothing_is_enough() -> None:

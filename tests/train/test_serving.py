@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, processors
+from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from curate.rows.chat_template import ChatTemplate, Message
@@ -263,9 +264,7 @@ def test_the_modelfile_s_template_writes_what_jinja_writes(served: Any, messages
 
 def test_the_modelfile_leaves_the_first_token_to_ollama_where_the_tokenizer_adds_it(base: BaseModel) -> None:
     renderer = renderer_for(base.folder, "llama2")
-    renderer.tokenizer.post_processor = processors.TemplateProcessing(
-        single="<|im_start|> $A", special_tokens=[("<|im_start|>", 1)]
-    )
+    renderer.tokens = replace(renderer.tokens, adds_bos=True)
     messages = [{"role": "user", "content": "Which?"}]
     template = go_template(renderer)
     assert template is not None

@@ -18,10 +18,12 @@ from curate.errors import AssayError
 from curate.store import Store
 from tests.tiny import recipe_for, write_version
 from train import trainer as loop
+from train.arguments import arguments
 from train.checkpoints import Checkpoints
 from train.loss import answer_loss
 from train.manifest import AdapterManifest
 from train.qlora import train
+from train.settings import TrainingSettings
 from train.summary import training_tables
 from train.trainer import ByLength, Trainer
 
@@ -264,6 +266,11 @@ def test_each_setting_reaches_the_optimizer(run: Callable[..., Path], monkeypatc
     assert seen["decay"][0] == 0.1
     assert (seen["max_grad_norm"], seen["activation_checkpointing"], seen["seed"]) == (0.0, True, 3)
     assert seen["optimizer"] == "AdamW"
+
+
+def test_a_second_gpu_makes_no_batch_larger(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert arguments(TrainingSettings(batch_size=4), "tiny", tmp_path, "cpu").train_batch_size == 4
 
 
 def scores(*values: float) -> Callable[[Any], float]:

@@ -284,6 +284,8 @@ def test_own_rows_are_those_the_adapter_was_trained_on(
     with pytest.raises(AssayError, match=r"rows: own: adapter tiny/.* was trained on rows of tiny/") as error:
         evaluate(other, adapter, asking(recipe, {"own": {"model": "nearest", "rows": "own"}}), store)
     assert "baselines on all rows" in error.value.remedy
+    held = asking(recipe, {"tuned": {"model": "adapter", "constrained": True}}, max_new_tokens=4)
+    assert evaluate(other, adapter, held, store).is_dir(), "a constraint needs none of them"
 
 
 def test_right_answers_that_cannot_be_given_are_told(
