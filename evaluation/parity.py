@@ -386,7 +386,9 @@ class _Compared:
 
         stop = self.renderer.stop_token_id
         here, there = [*self._tokens(ours.text), stop], [*self._tokens(theirs.text), stop]
-        at = next(i for i, (one, other) in enumerate(zip(here, there, strict=False)) if one != other)
+        apart = (i for i, (one, other) in enumerate(zip(here, there, strict=False)) if one != other)
+        if (at := next(apart, None)) is None:
+            return "characters that the tokenizer does not tell apart"
         ids = [*self.renderer.prompt_ids(messages), *here[:at]]
         with torch.inference_mode():
             scores = self.model(input_ids=torch.tensor([ids], device=self.model.device)).logits[0, -1].float()

@@ -1,23 +1,27 @@
 """The score of the answers to validation rows, that training chooses a checkpoint by (`training.keep_best`)."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from curate.contract import Contract
 from curate.errors import AssayError
+from curate.hashing import digest
 from curate.progress import Progress, silent
 from curate.rows.chat_template import ChatTemplate
 from curate.rows.renderer import Renderer, load_tokenizer
 from curate.store import Store
+from evaluation.ask.decoding import decoding_layout
 from evaluation.ask.generate import generate
 from evaluation.card.scorecard import TUNED, TestRows, judged, scorecard
 from evaluation.card.statistics import Rows
 from evaluation.judge.structured import Judge
 from evaluation.settings import FullRecipe
 from train.base_model import prepare_tokenizer
+from train.batches import Layout
 from train.examples import Row, read_split, select
 from train.qlora import VALIDATION_ROWS
 
@@ -53,14 +57,14 @@ def validation_score(
             remedy="Choose by `loss`: plain chat has no fields and no form.",
         )
     judge = Judge(schema, recipe.evaluation.fields)
-    field = None if "." not in str(measure) else str(measure).removesuffix(".macro_f1")
+    name = None if "." not in str(measure) else str(measure).removesuffix(".macro_f1")
     classes = [judge.fields[number].name for number in judge.classes]
-    if field is not None and field not in classes:
+    if name is not None and name not in classes:
         raise AssayError(
-            f"training.keep_best: no field {field!r} of the answer is a class.",
+            f"training.keep_best: no field {name!r} of the answer is a class.",
             remedy=f"Those that are: {', '.join(classes) or 'none'}; or choose by schema_valid, whole_match or loss.",
         )
-    return ValidationScore(version, recipe, judge, field, store.cache, progress)
+    return ValidationScore(version, recipe, schema, judge, name, store.cache, progress)
 
 
 @dataclass(frozen=True)
@@ -70,18 +74,35 @@ class ValidationScore:
 
     version: Path
     recipe: FullRecipe
+    schema: Mapping[str, Any]
     judge: Judge
-    field: str | None
+    class_name: str | None
     """Whose macro F1 it is; None for a measure of the whole answer."""
     cache: Path
     progress: Progress
+    _layout: list[Layout] = field(default_factory=list)
+    """Found once a run."""
+
+    @property
+    def deciding(self) -> dict[str, Any]:
+        settings = self.recipe.evaluation
+        return {
+            "schema": digest(self.schema),
+            "fields": {each.name: each.rule.model_dump(mode="json") for each in self.judge.fields},
+            "max_new_tokens": settings.max_new_tokens,
+            "batch_size": settings.batch_size,
+        }
 
     def __call__(self, model: "PeftModel", /) -> float:
         settings, rows = self.recipe.evaluation, self._rows
+        prompts = [self._renderer.prompt_ids(row["messages"]) for row in rows]
+        if not self._layout:
+            self._layout.append(decoding_layout(model, prompts, self.progress))
         generated = generate(
             model,
             self._renderer,
-            [self._renderer.prompt_ids(row["messages"]) for row in rows],
+            prompts,
+            layout=self._layout[0],
             max_new_tokens=settings.max_new_tokens,
             batch_size=settings.batch_size,
             progress=self.progress,
@@ -91,8 +112,8 @@ class ValidationScore:
         together = Rows([row["cluster"] or row["id"] for row in rows], len(rows), RESAMPLES, settings.seed)
         answers = {TUNED: judged(generated, expected, self.judge)}
         scores = scorecard(answers, TestRows.of(together, self.judge, expected), [])["systems"][TUNED]
-        if self.field is not None:
-            rate = scores["fields"][self.field]["macro_f1"]
+        if self.class_name is not None:
+            rate = scores["fields"][self.class_name]["macro_f1"]
         else:
             rate = scores["whole_match"] if self.recipe.training.keep_best == "whole_match" else scores["schema_valid"]
         return float(rate["value"] or 0.0)

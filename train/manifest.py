@@ -55,6 +55,8 @@ class AdapterInputs(Part):
     """What becomes of what is thought before an answer, as `render.reasoning` of the recipe says."""
     settings: dict[str, Any]
     """`training` of the recipe, but for keys that change nothing in the adapter."""
+    score: dict[str, Any] | None = None
+    """How the answers are made and judged that the checkpoint was chosen by; none where none are."""
 
 
 class TrainedRows(Part):

@@ -91,6 +91,7 @@ def train(
         answers=recipe.render.answers,
         reasoning=recipe.render.reasoning,
         settings=settings.deciding(),
+        score=score.deciding if score is not None else None,
     ).content()
     libraries = installed(LIBRARIES)
     key = digest([inputs, libraries, arithmetic()])

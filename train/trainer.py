@@ -45,6 +45,10 @@ SHARE = 0.01
 class Score(Protocol):
     """How good the answers are that a model gives to the validation rows; the more, the better."""
 
+    @property
+    def deciding(self) -> dict[str, Any]:
+        """What the score depends on besides the model and the data set, as JSON has it."""
+
     def __call__(self, model: PeftModel, /) -> float: ...
 
 
@@ -217,7 +221,7 @@ class Trainer(SFTTrainer):
             logs |= self.counts
             logs["tokens"] = tokens
             logs["trained"] = sum(self.rows.train[row].trained for row in self.step_rows)
-            logs["tokens_per_second"] = round(tokens / (time.perf_counter() - self.begun), 1)
+            logs["tokens_per_second"] = tokens / (time.perf_counter() - self.begun)
             logs["memory_mib"] = _memory(self.adapter.device)
             if not math.isfinite(logs["grad_norm"]):
                 del logs["grad_norm"]

@@ -47,7 +47,7 @@ what they do not know."""
 FORM = "response_format"
 FORMS = ("json_schema", "json_object", "none")
 """What holds answers to a form, the strongest first: where a server does not take one, the next is tried."""
-NO_FORM = frozenset({400, 403, 415, 422, 501})
+NO_FORM = frozenset({400, 415, 422, 501})
 """Status codes with which a form may be refused: whether it was, is seen when the next one is taken."""
 UNFIT = frozenset({400, 403, 422})
 """Status codes with which a parameter is refused (403: OpenAI's answer to `logprobs` of a reasoning model)."""

@@ -36,7 +36,7 @@ from evaluation.judge.fields import Field
 from evaluation.judge.structured import Judge
 from evaluation.settings import BASELINES, Endpoint, FullRecipe, SystemSettings
 from train.adapter import MERGED, load, merge, parents
-from train.base_model import BaseModel, Quantization, arithmetic, load_model
+from train.base_model import BaseModel, DType, Quantization, arithmetic, load_model
 from train.examples import Row, select
 from train.manifest import AdapterManifest
 
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedModel
 
-GENERATION = 3
+GENERATION = 4
 """Of the way answers are generated; those of another one are asked for again."""
 LIBRARIES = ("bitsandbytes", "peft", "tokenizers", "torch", "transformers")
 """Packages whose versions a model's answers depend on."""
@@ -351,13 +351,21 @@ class Asking:
         """Where the answers are kept."""
         settings = self.recipe.evaluation
         key = [
-            *(GENERATION, self._parents(base, system), system.quantization),
+            *(GENERATION, self._parents(base, system), system.quantization, *self._computed),
             *arithmetic(),
             *(settings.max_new_tokens, settings.batch_size, prompts),
             self._constraint.grammar if system.constrained else None,
             installed([*LIBRARIES, "llguidance"] if system.constrained else LIBRARIES),
         ]
         return keyed_folder(self.cache / "answers", digest(key))
+
+    @cached_property
+    def _computed(self) -> tuple[DType, bool]:
+        """What models compute in, and whether the constants of 4-bit weights are quantised: the adapter's, so that the
+        base model is asked as the adapter was trained on it."""
+        own = self.recipe.training.model_dump()
+        settings = own if self.adapter is None else AdapterManifest.read(self.adapter).inputs.settings
+        return settings.get("dtype", "auto"), settings.get("double_quantization", True)
 
     def _parents(self, base: BaseModel, system: SystemSettings) -> list[Any]:
         """What a model is made of."""
@@ -372,7 +380,7 @@ class Asking:
             base = merge(self.adapter, base, self.renderer.template, self.cache, self.progress)
         elif self.adapter is not None and tuned:
             return load(self.adapter, base, self.renderer.template, quantization)
-        model = load_model(base, quantization)
+        model = load_model(base, quantization, *self._computed)
         model.eval()
         return model
 

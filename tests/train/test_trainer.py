@@ -276,7 +276,12 @@ def test_a_second_gpu_makes_no_batch_larger(monkeypatch: pytest.MonkeyPatch, tmp
 def scores(*values: float) -> Callable[[Any], float]:
     """A score of these values, one after the other."""
     left = iter(values)
-    return lambda model: next(left)
+
+    def score(model: Any) -> float:
+        return next(left)
+
+    score.deciding = {"values": values}  # type: ignore[attr-defined]
+    return score
 
 
 def test_the_checkpoint_of_the_best_score_is_kept(run: Callable[..., Path], tmp_path: Path) -> None:
