@@ -12,6 +12,7 @@ from evaluation.judge.answer import Generated
 from evaluation.settings import FullRecipe
 from evaluation.validation_score import validation_score
 from tests.tiny import recipe_for, write_version
+from train.batches import SHARED
 from train.examples import read_split
 from train.manifest import AdapterManifest
 from train.qlora import train
@@ -62,6 +63,7 @@ def test_the_score_is_the_share_of_right_answers(
         return [*said[:-1], Generated("no")]
 
     monkeypatch.setattr(scoring, "generate", answers)
+    monkeypatch.setattr(scoring, "decoding_layout", lambda *_: SHARED)
     found = {}
     for measure in ("whole_match", "schema_valid", "kind.macro_f1"):
         score = validation_score(version, recipe_for(model_folder, keep_best=measure), store)

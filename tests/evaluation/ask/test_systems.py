@@ -75,7 +75,7 @@ def all_scored(store: Store, version: Path, recipe: FullRecipe, adapter: Path) -
             real = getattr(module, name)
 
             def noted(*args: Any, real: Any = real, name: str = name) -> Any:
-                loaded.append((name, args[-1]))
+                loaded.append((name, next(each for each in args if each in ("nf4", "none"))))
                 return real(*args)
 
             patch.setattr(module, name, noted)
