@@ -82,7 +82,8 @@ def training_layout(
         noise = distance("alone")
     layout = closest(("shared", "padded", "alone"), distance, max(noise, EXACT), reasons)
     model.train(training)
-    progress(f"{what} ({layout})", 1, 1, "layouts")
+    progress(what, 1, 1, "layouts")
+    progress(f"rows are put together: {layout}", 1, 1, "layouts")
     return layout
 
 

@@ -133,7 +133,7 @@ def decoding_layout(
             noise = max(off(got.float(), wanted.float()) for got, wanted in zip(alone(), plain, strict=True))
         layout = closest(("shared", "padded", "equal", "alone", "recomputed"), distance, max(noise, EXACT), reasons)
     if layout.reason:
-        progress(f"check how rows are put together ({layout})", 1, 1, "layouts")
+        progress(f"rows are put together: {layout}", 1, 1, "layouts")
     return layout
 
 
