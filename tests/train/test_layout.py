@@ -70,7 +70,7 @@ def test_loss_and_gradients_are_those_of_each_row_alone(family: str) -> None:
     layout = training_layout(model, rows, progress=lambda what, *_: told.append(what))
     assert layout.rows == FOUND[family]
     assert bool(layout.reason) is (layout.rows != "shared")
-    assert told[-1] == f"check how rows are put together ({layout})"
+    assert told[-1] == f"rows are put together: {layout}"
     assert not model.training
     check_exact(model, rows, layout)
     check_exact(model, rows, Layout("alone"))
