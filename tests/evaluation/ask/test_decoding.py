@@ -60,7 +60,7 @@ def test_texts_are_those_of_transformers_one_by_one(family: str) -> None:
     )
     layout = decoding_layout(model, prompts)
     assert layout.rows == FOUND[family]
-    assert told[0] == (f"check how rows are put together ({layout})" if layout.reason else "generate")
+    assert told[0] == (f"rows are put together: {layout}" if layout.reason else "generate")
     # transformers' generate counts roberta's positions from another place than roberta's forward
     oracle = plainly if family == "roberta" else alone
     wanted = [oracle(model, prompt) for prompt in prompts]
