@@ -19,8 +19,12 @@ demo: $(INSTALLED)
 demo-long: $(INSTALLED)
 	$(BIN)/assay run licences --variant long
 
-test: lint types chromium
-	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
+# Tests of kernels come first, beside mypy: two processes would compile each kernel twice.
+KERNELS := tests/curate/text tests/curate/rows/test_quality.py $(addprefix tests/curate/sets/test_,near_dedup.py duplicates.py split.py)
+
+test: lint chromium
+	@$(BIN)/mypy & $(BIN)/python -m pytest -q $(KERNELS) && wait $$!
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile $(addprefix --ignore=,$(KERNELS))
 
 coverage: $(INSTALLED)
 	$(BIN)/python -m pytest --cov --cov-report=term

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from assay.contracts import WholeContract
     from assay.door import (
         check,
-        check_index,
         check_store,
         compare,
         contract,
@@ -20,17 +19,30 @@ if TYPE_CHECKING:
         evaluate,
         inspect,
         load,
-        preview,
-        rebuild_index,
         run,
         schema,
         score,
         stages,
         train,
     )
+    from assay.forecasts import forecast
+    from assay.indexes import check_index, rebuild_index
     from assay.inspection import Inspection
-    from assay.previews import Previews
-    from assay.results import Adapter, Assayed, Checks, Comparison, IndexState, Scorecard, Scorecards, Version
+    from assay.previews import Previews, preview
+    from assay.results import (
+        Adapter,
+        Assayed,
+        Checks,
+        Comparison,
+        Forecasted,
+        IndexState,
+        Merged,
+        Parities,
+        Scorecard,
+        Scorecards,
+        Version,
+    )
+    from assay.serving import merge, parity
     from assay.stage_list import RecipeSchema, Stages
     from assay.whole_store import StoreState
     from curate.errors import AssayError
@@ -41,8 +53,11 @@ __all__ = [
     "Assayed",
     "Checks",
     "Comparison",
+    "Forecasted",
     "IndexState",
     "Inspection",
+    "Merged",
+    "Parities",
     "Previews",
     "RecipeSchema",
     "Scorecard",
@@ -58,8 +73,11 @@ __all__ = [
     "contract",
     "curate",
     "evaluate",
+    "forecast",
     "inspect",
     "load",
+    "merge",
+    "parity",
     "preview",
     "rebuild_index",
     "run",
@@ -70,12 +88,19 @@ __all__ = [
 ]
 
 HOMES = {
+    "Forecasted": "assay.results",
     "Inspection": "assay.inspection",
     "Previews": "assay.previews",
     "RecipeSchema": "assay.stage_list",
     "Stages": "assay.stage_list",
     "StoreState": "assay.whole_store",
     "WholeContract": "assay.contracts",
+    "check_index": "assay.indexes",
+    "forecast": "assay.forecasts",
+    "merge": "assay.serving",
+    "parity": "assay.serving",
+    "preview": "assay.previews",
+    "rebuild_index": "assay.indexes",
 }
 """Of what `assay.door` does not hold."""
 

@@ -30,6 +30,7 @@ class Bars(Lines):
             BarColumn(),
             TextColumn("{task.completed:,.0f}/{task.total:,.0f} {task.fields[unit]}", justify="right"),
             Rate(),
+            TextColumn("{task.fields[note]}"),
             TimeRemainingColumn(elapsed_when_finished=True),
             console=self.console,
             transient=True,
@@ -49,11 +50,16 @@ class Bars(Lines):
 
     def __call__(self, what: str, done: int, total: int, unit: str) -> None:
         if what not in self._drawn:
-            self._drawn[what] = self._bars.add_task(harmless(what), total=total, unit=unit)
+            self._drawn[what] = self._bars.add_task(harmless(what), total=total, unit=unit, note="")
         self._bars.update(self._drawn[what], completed=done, total=total)
         if done >= total:
             self._bars.remove_task(self._drawn.pop(what))
         super().__call__(what, done, total, unit)
+
+    def note(self, what: str, text: str) -> None:
+        if what in self._drawn:
+            self._bars.update(self._drawn[what], note=harmless(text))
+        super().note(what, text)
 
     def _print(self, line: str) -> None:
         self.console.print(Text(harmless(line)), soft_wrap=True)

@@ -192,6 +192,11 @@ def explain(error: Exception) -> tuple[str, str]:
             "Allow it more (`ulimit -v unlimited`, the container's limit), or use a machine that has more, and run the "
             "same command again: what was finished is kept."
         )
+    if type(error).__name__ == "OutOfMemoryError":  # torch's
+        return f"The GPU has no more memory ({' '.join(str(error).split())[:200]}). Nothing half-made was published.", (
+            "Lower training.batch_size, with as much more training.gradient_accumulation_steps (`assay forecast` tells "
+            "what training takes), or evaluation.batch_size, and run the same command again: what was finished is kept."
+        )
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename or 'The system'}: {error.strerror}.", "Mend that and run the same command again."
     from curate.urls import masked
@@ -264,10 +269,26 @@ def train(
     dataset: Dataset = None,
     store: StoreFolder = STORE,
     variant: Variant = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Begin though the forecast says that memory or disk will not be enough.")
+    ] = False,
 ) -> Result:
-    """Train an adapter on a published data set version."""
+    """Train an adapter on a published data set version. An interrupted run goes on from its last checkpoint."""
     with progress_bars() as bars:
-        return assay.train(dataset, recipe, store=store, variant=variant, progress=bars)
+        return assay.train(dataset, recipe, store=store, variant=variant, force=force, progress=bars)
+
+
+@command("assay forecast licences --measure 3")
+def forecast(
+    recipe: RecipeName,
+    dataset: Dataset = None,
+    measure: Annotated[int, typer.Option(min=0, help="Steps that are really run, to tell the time.")] = 0,
+    store: StoreFolder = STORE,
+    variant: Variant = None,
+) -> Result:
+    """Say what training will take: memory by part, disk, tokens, operations. Trains nothing."""
+    with progress_bars() as bars:
+        return assay.forecast(dataset, recipe, measure=measure, store=store, variant=variant, progress=bars)
 
 
 @command("assay evaluate licences --adapter licences/0123456789abcdef")
@@ -288,13 +309,55 @@ def evaluate(
 ) -> Result:
     """Ask the recipe's systems the rows of the test split and score them; or score replies from files.
 
-    By default the majority class, the untuned model and, where there is one, the adapter.
+    By default the majority class, the nearest row's answer, the untuned model and, where there is one, the adapter.
 
     Exit status 1 says that the recipe's gate is not passed."""
     if from_file:
         return assay.score(from_file, recipe, store=store, variant=variant)
     with progress_bars() as bars:
         return assay.evaluate(adapter, recipe, dataset=dataset, store=store, variant=variant, progress=bars)
+
+
+AdapterName = Annotated[str, typer.Argument(metavar="ADAPTER", help="Adapter: a folder, NAME/VERSION or NAME.")]
+
+
+@command("assay merge licences --out model")
+def merge(
+    adapter: AdapterName,
+    out: Annotated[Path, typer.Option(help="New folder for the model.")],
+    store: StoreFolder = STORE,
+) -> Result:
+    """Merge an adapter into its base model: a whole model, with tokenizer, chat template and stop tokens."""
+    with progress_bars() as bars:
+        return assay.merge(adapter, out, store=store, progress=bars)
+
+
+@command("assay parity licences --endpoint http://127.0.0.1:8000/v1")
+def parity(
+    adapter: AdapterName,
+    endpoint: Annotated[str, typer.Option(metavar="URL", help="The server's, up to and with /v1.")],
+    model: Annotated[str | None, typer.Option(help="The adapter's name there; by default its only model's.")] = None,
+    key: Annotated[str | None, typer.Option(help="Environment variable that holds the API key.")] = None,
+    rows: Annotated[int, typer.Option(min=1, help="How many rows of the test split to ask.")] = 32,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Tokens at which an answer is cut off.")] = 96,
+    quantization: Annotated[str, typer.Option(help="Of the weights, as the server has them: none or nf4.")] = "none",
+    store: StoreFolder = STORE,
+) -> Result:
+    """Does a server ask with the same tokens and say the same texts as the adapter in process? If not: where, and why.
+
+    Exit status 1 says that it does not."""
+    with progress_bars() as bars:
+        return assay.parity(
+            adapter,
+            endpoint,
+            model=model,
+            key=key,
+            rows=rows,
+            max_new_tokens=max_new_tokens,
+            quantization=quantization,
+            store=store,
+            progress=bars,
+        )
 
 
 @command("assay compare licences/0123456789abcdef licences/fedcba9876543210")
@@ -350,16 +413,36 @@ def schema() -> Result:
     return assay.schema()
 
 
-@command("assay preview licences --rows 5")
+@command("assay preview licences --split train --html rows.html")
 def preview(
     recipe: RecipeName,
     rows: Annotated[int, typer.Option(min=1, help="How many rows to show.")] = 3,
+    dataset: Dataset = None,
+    split: Annotated[
+        str | None, typer.Option(help="Show the first published rows of a split: train, validation or test.")
+    ] = None,
+    row: Annotated[
+        list[str] | None, typer.Option("--row", help="Show the published row of this id; repeat it.")
+    ] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the rows as a page, too.")] = None,
     store: StoreFolder = STORE,
     variant: Variant = None,
     drop: Drop = None,
 ) -> Result:
-    """Show a few rows as record, messages and rendered text, the trained tokens marked. Publishes nothing."""
-    return assay.preview(recipe, rows=rows, drop=drop, store=store, variant=variant)
+    """Show a few rows token by token as training will see them, the trained tokens marked. Publishes nothing.
+
+    Raw rows on their way through the recipe or, with --dataset, --split or --row, published ones."""
+    return assay.preview(
+        recipe,
+        rows=rows,
+        drop=drop,
+        store=store,
+        variant=variant,
+        dataset=dataset,
+        split=split,
+        row=row or (),
+        html=html,
+    )
 
 
 @command("assay check licences/0123456789abcdef")

@@ -15,7 +15,6 @@ from assay.results import (
     Assayed,
     Checks,
     Comparison,
-    IndexState,
     Made,
     Published,
     Scorecard,
@@ -30,7 +29,6 @@ from curate.urls import without_secrets
 if TYPE_CHECKING:
     from assay.contracts import WholeContract
     from assay.inspection import Inspection
-    from assay.previews import Previews
     from assay.stage_list import RecipeSchema, Stages
     from assay.whole_store import StoreState
     from evaluation.settings import FullRecipe
@@ -75,9 +73,9 @@ def curate(
     from curate.workers import available_cores, process_pool
     from train.base_model import prepare_tokenizer
 
-    loaded = _recipe(recipe, variant, drop)
-    target = _store(store)
-    processes = available_cores() if workers is None else _positive("workers", workers)
+    loaded = recipe_named(recipe, variant, drop)
+    target = store_of(store)
+    processes = available_cores() if workers is None else positive("workers", workers)
     with process_pool(processes, progress) as map_shards:
         tokenizer = prepare_tokenizer(loaded.fit.model, target.cache, progress)
         curated = curate_drop(loaded, target, tokenizer_folder=tokenizer, map_shards=map_shards, progress=progress)
@@ -90,7 +88,7 @@ def load(version: Place, *, store: Place | None = None) -> Version:
     Raises:
         AssayError: nothing of that name is published.
     """
-    target = _store(store)
+    target = store_of(store)
     return Version(target.resolve("datasets", str(version)), Made(target))
 
 
@@ -100,9 +98,12 @@ def train(
     *,
     store: Place | None = None,
     variant: str | None = None,
+    force: bool = False,
     progress: Progress = silent,
 ) -> Adapter:
     """Train an adapter on a data set version, or find the one that the same inputs gave before.
+
+    A run that was interrupted goes on from its last checkpoint.
 
     Args:
         version: a version, or the name of one as `load` takes it; by default the recipe's latest.
@@ -110,21 +111,19 @@ def train(
             here, else the packaged one of the version's name.
         store: folder that Assay writes to; by default the version's.
         variant: one of the recipe's variants; by default the one the version was curated by here.
+        force: begin though the forecast says that memory or disk will not be enough.
         progress: told in tokens.
 
     Raises:
-        AssayError: the version was made for another tokenizer or chat template, or no row can be trained on.
+        AssayError: the version was made for another tokenizer or chat template, no row can be trained on, memory or
+            disk will not be enough, or a loss or gradient is not finite.
     """
+    from evaluation.validation_score import validation_score
     from train.qlora import train as train_adapter
 
-    if version is None:
-        if recipe is None:
-            raise AssayError("Nothing to train on.", remedy="Name a data set version, or a recipe.")
-        version = _recipe(recipe, variant).name
-    if not isinstance(version, Version):
-        version = load(version, store=store)
-    made, loaded = _recipe_of(version, recipe, variant, store)
-    return Adapter(train_adapter(version.folder, loaded, made.store, progress), made)
+    version, made, loaded = to_train(version, recipe, variant, store)
+    score = validation_score(version.folder, loaded, made.store, progress)
+    return Adapter(train_adapter(version.folder, loaded, made.store, progress, score, force), made)
 
 
 def evaluate(
@@ -162,7 +161,7 @@ def evaluate(
     elif recipe is None:
         raise AssayError("Nothing to evaluate.", remedy="Name a recipe, or files of replies with --from-file.")
     else:
-        made, loaded = Made(_store(store), str(recipe), variant), _recipe(recipe, variant)
+        made, loaded = Made(store_of(store), str(recipe), variant), recipe_named(recipe, variant)
     named = loaded.name if dataset is None else dataset
     version = named.folder if isinstance(named, Version) else made.store.resolve("datasets", str(named))
     folder = adapter_for(loaded, made.store, None if adapter is None else str(adapter))
@@ -189,8 +188,8 @@ def score(
     """
     from assay.replies import score_files
 
-    loaded = None if recipe is None else _recipe(recipe, variant)
-    target = _store(store)
+    loaded = None if recipe is None else recipe_named(recipe, variant)
+    target = store_of(store)
     patterns = [files] if isinstance(files, str | Path) else files
     folders = score_files([str(each) for each in patterns], loaded, target)
     return Scorecards([Scorecard(each, Made(target)) for each in folders])
@@ -233,7 +232,7 @@ def run(
     from flows.server import prefect_api
     from flows.tasks import report_to
 
-    target = _store(store)
+    target = store_of(store)
     with prefect_api(progress), report_to(progress):
         done = pipeline(
             str(recipe),
@@ -282,7 +281,7 @@ def check_store(*, store: Place | None = None, progress: Progress = silent) -> "
     """
     from assay.whole_store import check_store as read_again
 
-    return read_again(_store(store), progress)
+    return read_again(store_of(store), progress)
 
 
 def compare(
@@ -308,7 +307,7 @@ def compare(
     from evaluation.card.compare import compare as compare_scorecards
 
     first, second = (
-        each.folder if isinstance(each, Scorecard) else _store(store).resolve("scorecards", str(each))
+        each.folder if isinstance(each, Scorecard) else store_of(store).resolve("scorecards", str(each))
         for each in (one, other)
     )
     return Comparison(compare_scorecards(first, second, system, other_system or system))
@@ -343,93 +342,10 @@ def inspect(
 
     stated = {"format": format, "encoding": encoding, "delimiter": delimiter, "rows": rows}
     options = {name: value for name, value in stated.items() if value is not None}
-    inspection = inspect_path(Path(path), _positive("sample", sample), options)
+    inspection = inspect_path(Path(path), positive("sample", sample), options)
     if write is not None:
         inspection.written = write_starter(inspection, Path(write))
     return inspection
-
-
-def preview(
-    recipe: Place,
-    *,
-    rows: int = 3,
-    drop: Place | None = None,
-    store: Place | None = None,
-    variant: str | None = None,
-) -> "Previews":
-    """A few rows as record, messages and rendered text, the trained tokens marked. Publishes nothing.
-
-    Nothing that the recipe names is fetched: it may come from elsewhere.
-
-    Args:
-        recipe: a recipe's YAML file, or a packaged one's name.
-        rows: how many that stay; those quarantined on the way come too.
-        drop: folder of the raw files, or its URL, instead of the recipe's own.
-        store: folder that Assay writes to.
-        variant: one of the recipe's variants.
-
-    Raises:
-        AssayError: as of `curate`.
-    """
-    from assay.previews import Previews, not_fetched, previews
-    from curate.reach import is_url
-    from train.base_model import prepare_tokenizer
-
-    loaded = _recipe(recipe, variant, drop)
-    target = _store(store)
-    if drop is None and is_url(loaded.drop):
-        raise not_fetched(loaded.drop)
-    tokenizer = prepare_tokenizer(loaded.fit.model, target.cache, fetch=False)
-    return Previews(list(previews(loaded, target, tokenizer, _positive("rows", rows))))
-
-
-def check_index(name: str, *, store: Place | None = None, progress: Progress = silent) -> IndexState:
-    """Read the whole index of a data set again: what every version is compared by.
-
-    Args:
-        name: of the data set: its recipe's `name`.
-        store: folder that Assay writes to.
-        progress: told how far it is.
-
-    Raises:
-        AssayError: nothing of that name is published.
-    """
-    from curate.sets.index import Index, recorded_settings
-
-    target = _store(store)
-    index = Index(target, name, recorded_settings(target, name))
-    return IndexState(index, index.check(progress))
-
-
-def rebuild_index(
-    name: str, *, recipe: Place | None = None, store: Place | None = None, progress: Progress = silent
-) -> IndexState:
-    """Make the index of a data set again from its published versions.
-
-    Args:
-        name: of the data set: its recipe's `name`.
-        recipe: whose parameters it gets; by default it keeps those it has.
-        store: folder that Assay writes to.
-        progress: told how far it is.
-
-    Raises:
-        AssayError: nothing of that name is published, or the recipe is another data set's.
-    """
-    from curate.sets.index import Index, recorded_settings
-
-    target = _store(store)
-    if recipe is None:
-        settings = recorded_settings(target, name)
-    else:
-        loaded = _recipe(recipe)
-        if loaded.name != name:
-            raise AssayError(
-                f"{recipe} is the recipe of {loaded.name}, not of {name}.", remedy=f"Name the recipe of {name}."
-            )
-        settings = loaded.duplicates
-    index = Index(target, name, settings)
-    index.rebuild(progress)
-    return IndexState(index)
 
 
 def contract(name: Place) -> "WholeContract":
@@ -468,17 +384,36 @@ def schema() -> "RecipeSchema":
     return recipe_schema()
 
 
-def _positive(what: str, number: int) -> int:
+def to_train(
+    version: Version | Place | None, recipe: Place | None, variant: str | None, store: Place | None
+) -> "tuple[Version, Made, FullRecipe]":
+    """The version to train on, and the recipe to train by."""
+    if version is None:
+        if recipe is None:
+            raise AssayError("Nothing to train on.", remedy="Name a data set version, or a recipe.")
+        version = recipe_named(recipe, variant).name
+    if not isinstance(version, Version):
+        version = load(version, store=store)
+    return version, *_recipe_of(version, recipe, variant, store)
+
+
+def positive(what: str, number: int) -> int:
+    """A number that is to be 1 or more.
+
+    Raises:
+        AssayError: it is less.
+    """
     if number < 1:
         raise AssayError(f"{what} is {number}; expected 1 or more.", remedy="Name another number, or leave it out.")
     return number
 
 
-def _store(store: Place | None) -> Store:
+def store_of(store: Place | None) -> Store:
+    """The store that is named, else the environment's."""
     return Store(Path(os.environ.get("ASSAY_STORE", "store") if store is None else store).absolute())
 
 
-def _recipe(recipe: Place, variant: str | None = None, drop: Place | None = None) -> "FullRecipe":
+def recipe_named(recipe: Place, variant: str | None = None, drop: Place | None = None) -> "FullRecipe":
     from curate.recipe import find_recipe
     from evaluation.settings import FullRecipe
 
@@ -491,5 +426,5 @@ def _recipe_of(
     """The recipe that is named, else the one that something was made by, else the packaged one of its name."""
     if recipe is None:
         recipe, variant = given.made.recipe or given.name, variant or given.made.variant
-    target = given.made.store if store is None else _store(store)
-    return Made(target, str(recipe), variant), _recipe(recipe, variant)
+    target = given.made.store if store is None else store_of(store)
+    return Made(target, str(recipe), variant), recipe_named(recipe, variant)

@@ -1,7 +1,7 @@
 """Results: what was published, checked and compared, as values that a program can go on with."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from curate.table import Table
     from evaluation.card.compare import Compared
     from evaluation.card.manifest import ScorecardManifest
+    from evaluation.parity import Parity
+    from train.forecast import Forecast
     from train.manifest import AdapterManifest
 
 
@@ -160,13 +162,19 @@ class Adapter(Published):
 
     @property
     def validation_loss(self) -> list[float]:
-        """Mean loss of an answer's token over the validation rows: before training, and after each epoch; empty where
+        """Mean loss of an answer's token over the validation rows: before training, and at each validation; empty where
         there are no such rows."""
         return self.manifest.loss.validation
 
+    @property
+    def report(self) -> Path:
+        """The HTML page of the run: loss by step, learning rate, gradient norm, and which checkpoint was kept."""
+        return self.folder / "report.html"
+
     def gist(self) -> str:
-        losses = self.validation_loss
-        told = f"{losses[0]:.3f} to {losses[-1]:.3f}" if losses else "not known (no validation rows)"
+        losses, run = self.validation_loss, self.manifest.run
+        kept = losses[-1:] if run is None else [each.loss for each in run.validations if each.step == run.kept]
+        told = f"{losses[0]:.3f} to {kept[0]:.3f}" if losses else "not known (no validation rows)"
         return f"trained on {self.manifest.rows.train:,} rows, validation loss {told}"
 
     def tables(self) -> "list[Table]":
@@ -175,11 +183,32 @@ class Adapter(Published):
         return training_tables(self.folder, self.made.store)
 
     def places(self) -> dict[str, Path]:
-        return {"adapter": self.folder}
+        return {"adapter": self.folder} | ({"training report": self.report} if self.report.is_file() else {})
 
     def data(self) -> dict[str, Any]:
-        told = self.manifest.model_dump(include={"rows", "tokens", "loss", "compute"}, exclude_unset=True)
+        told = self.manifest.model_dump(include={"rows", "tokens", "loss", "run", "compute"}, exclude_unset=True)
         return self.named() | {"dataset": self.dataset} | told
+
+
+@dataclass(frozen=True)
+class Forecasted(Result):
+    """What training will take."""
+
+    forecast: "Forecast"
+
+    @property
+    def fits(self) -> bool:
+        """Whether memory and disk are enough."""
+        return self.forecast.lacking <= 0 and self.forecast.disk <= self.forecast.room.disk
+
+    def __repr__(self) -> str:
+        return f"Forecasted({self.forecast.line()})"
+
+    def tables(self) -> "list[Table]":
+        return self.forecast.tables()
+
+    def data(self) -> dict[str, Any]:
+        return self.forecast.data() | {"fits": self.fits}
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -282,7 +311,7 @@ class Assayed(Result):
         return {
             "data set": self.version.folder,
             "data report": self.version.report,
-            "adapter": self.adapter.folder,
+            **self.adapter.places(),
             "scorecard": self.scorecard.folder,
             "score report": self.scorecard.report,
         }
@@ -348,6 +377,58 @@ class Comparison(Result):
 
     def data(self) -> dict[str, Any]:
         return dict(self.found)
+
+
+@dataclass(frozen=True)
+class Merged(Result):
+    """An adapter merged into its base model: a whole model that chats by itself."""
+
+    adapter: str
+    """NAME/VERSION."""
+    folder: Path
+
+    def tables(self) -> "list[Table]":
+        from curate.table import Table
+
+        rows = [[path.name, f"{path.stat().st_size:,}"] for path in sorted(self.folder.iterdir())]
+        return [Table("merged", f"{self.adapter}, merged", ["file", "bytes"], rows)]
+
+    def places(self) -> dict[str, Path]:
+        return {"model": self.folder}
+
+    def data(self) -> dict[str, Any]:
+        return {"adapter": self.adapter, "folder": self.folder}
+
+
+@dataclass(frozen=True)
+class Parities(Result):
+    """What a server makes of rows, beside what is made of them in process."""
+
+    found: "Parity"
+    """As `evaluation.parity.parity` gives it."""
+
+    @property
+    def same(self) -> bool:
+        """Whether every prompt and every answer is the same."""
+        return self.found.same
+
+    def __repr__(self) -> str:
+        return f"Parities({self.found.adapter} at {self.found.url}: {'the same' if self.same else 'NOT the same'})"
+
+    def tables(self) -> "list[Table]":
+        return self.found.tables()
+
+    def data(self) -> dict[str, Any]:
+        rows = [asdict(row) for row in self.found.rows]
+        return vars(self.found) | {"same": self.same, "causes": dict(self.found.causes()), "rows": rows}
+
+    def require(self) -> None:
+        if not self.same:
+            causes = "\n".join(f"  {cause} ({rows} rows)" for cause, rows in self.found.causes().most_common())
+            raise AssayError(
+                f"{self.found.url} does not ask and say what {self.found.adapter} was evaluated with:\n{causes}",
+                remedy="The adapter's README.md has the commands by which each server takes its files.",
+            )
 
 
 @dataclass(frozen=True)

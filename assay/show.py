@@ -1,6 +1,7 @@
 """What the terminal shows of a result: of most their tables and places, of an inspection and of previewed rows more."""
 
 import json
+from itertools import groupby
 from typing import Any
 
 import yaml
@@ -15,14 +16,17 @@ from assay.inspection import MOST_GROUPS, Inspection
 from assay.previews import Preview, Previews
 from assay.result import Result
 from assay.stage_list import RecipeSchema
+from assay.tokens import Token
 from curate.errors import AssayError
 
 
 def show(result: Result) -> None:
     """Print a result on standard output."""
     if isinstance(result, Previews):
+        standard_output().print(KEY)
         for row in result.rows:
             print_preview(row)
+        print_places(result.places())
         return
     if isinstance(result, RecipeSchema):
         standard_output().print(Text(json.dumps(result.schema, indent=1)), soft_wrap=True)
@@ -36,27 +40,49 @@ def show(result: Result) -> None:
     print_places(result.places())
 
 
+KEY = Text.assemble(
+    ("⟦trained⟧", "black on green"), "  ", ("«special token»", "bold"),
+    ("  │ border  · space  ⇥ tab  ⏎ line's end  ⋯ part of a character", "dim"),
+)  # fmt: skip
+"""What the marks of tokens mean."""
+
+
 def print_preview(preview: Preview) -> None:
-    """Print one row: its record, its messages, and the text with what is trained marked (in brackets, too, where the
-    output has no colours)."""
+    """Print one row: its record, its messages, and its tokens, what is trained marked with and without colours."""
     console = standard_output()
     read_as = f", read as {preview.shape}" if preview.shape else ""
     console.print(Rule(Text(harmless(preview.source + read_as))))
     if preview.rejected is not None:
         console.print(Text("Quarantined by ", style="bold yellow") + Text(harmless(str(preview.rejected))))
         return
-    record = json.dumps(preview.record, ensure_ascii=False, indent=1)
-    console.print(Panel(Text(harmless(record)), title="record"))
+    if preview.record:
+        record = json.dumps(preview.record, ensure_ascii=False, indent=1)
+        console.print(Panel(Text(harmless(record)), title="record"))
     for message in preview.messages:
-        console.print(Panel(Text(harmless(message["content"])), title=f"message: {message['role']}"))
+        console.print(Panel(Text(harmless(message["content"])), title=Text(harmless(f"message: {message['role']}"))))
+    console.print(Panel(_drawn(preview.tokens), title="tokens (trained ones marked)"))
+    console.print(Text(harmless(f"id {preview.id}: {preview.told()}")), soft_wrap=True)
+    for problem in preview.problems:
+        console.print(Text("Not trained: ", style="bold red") + Text(harmless(problem)))
+
+
+def _drawn(tokens: list[Token]) -> Text:
+    """Tokens with a border between each two, a line's end at each line's end."""
     text = Text()
-    for piece, trained in preview.pieces:
-        shown = harmless(piece)
-        if trained:
-            text.append(shown if console.color_system else f"⟦{shown}⟧", style="black on green")
-        else:
-            text.append(shown)
-    console.print(Panel(text, title="text (trained tokens marked)"))
+    for trained, run in groupby(tokens, lambda token: token.trained):
+        colours = "black on green" if trained else ""
+        text.append("⟦" if trained else "", colours)
+        between = ""
+        for token in run:
+            text.append(between, colours if trained else "dim")
+            if token.special:
+                text.append(f"«{token.shown()}»", f"bold {colours}")
+            else:
+                text.append(token.shown(), colours)
+            text.append("\n" if token.ends_line else "")
+            between = "" if token.ends_line else "│"
+        text.append("⟧" if trained else "", colours)
+    return text
 
 
 SECTIONS = {

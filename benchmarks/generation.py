@@ -26,7 +26,8 @@ import numpy as np
 
 from benchmarks.measure import show
 from curate.contract import Contract
-from curate.rows.renderer import ChatTemplate, Renderer, load_tokenizer
+from curate.rows.chat_template import ChatTemplate
+from curate.rows.renderer import Renderer, load_tokenizer
 from curate.store import Store
 from evaluation.ask.constrained import Constraint
 from evaluation.ask.generate import generate
@@ -126,7 +127,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     recipe, store = FullRecipe.load(options.recipe), Store(options.store)
     settings = recipe.evaluation
     version, adapter = (store.resolve(kind, recipe.name) for kind in ("datasets", "adapters"))
-    base, template = prepare(recipe.fit.model, store.cache), ChatTemplate(recipe.render.chat)
+    base = prepare(recipe.fit.model, store.cache)
+    template = ChatTemplate.load(recipe.render.chat, base.folder)
     renderer = Renderer(template, *load_tokenizer(base.folder), recipe.render.answers, recipe.render.reasoning)
     columns = ["id", "label", "cluster", "tokens", "messages"]
     test = read_split(version, "test", columns)

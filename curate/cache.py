@@ -411,8 +411,19 @@ def _discard(folder: Path) -> None:
             require_sound(folder)
         except RotError:
             if folder.is_dir():
-                aside = folder.rename(tempfile.mkdtemp(prefix=DRAFT, dir=folder.parent))
-                shutil.rmtree(aside, ignore_errors=True)
+                _set_aside(folder)
+
+
+def forget(folder: Path) -> None:
+    """Remove an entry that is not wanted any more; a process that is killed meanwhile leaves nothing that looks like
+    one."""
+    with suppress(FileNotFoundError), locked(folder.parent):
+        _set_aside(folder)
+
+
+def _set_aside(folder: Path) -> None:
+    aside = folder.rename(tempfile.mkdtemp(prefix=DRAFT, dir=folder.parent))
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def clear_drafts(cache: Path) -> None:

@@ -4,10 +4,23 @@ import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self, runtime_checkable
 
 Progress = Callable[[str, int, int, str], None]
 """Called as ``progress(what, done, total, unit)``, e.g. ``progress("clean", 5000, 34873, "rows")``."""
+
+
+@runtime_checkable
+class Noting(Protocol):
+    """A progress that can also show a word about what is at work, such as the loss of what is being trained."""
+
+    def note(self, what: str, text: str) -> None: ...
+
+
+def note(progress: object, what: str, text: str) -> None:
+    """Have a word about what is at work shown, by a progress that can."""
+    if isinstance(progress, Noting):
+        progress.note(what, text)
 
 
 def silent(what: str, done: int, total: int, unit: str) -> None:
@@ -51,6 +64,7 @@ class Lines:
         self._clock = clock
         self._running: dict[str, tuple[float, int, int, str]] = {}
         """By stage: when it began, done, total, unit."""
+        self._notes: dict[str, str] = {}
         self._told = self._written = clock()
         self._lock = threading.Lock()
         self._left = threading.Event()
@@ -83,17 +97,23 @@ class Lines:
             if done < total:
                 return
             del self._running[what]
+            self._notes.pop(what, None)
             took = now - began
             self.seconds[what] = self.seconds.get(what, 0.0) + took
             if total:
                 self._say(f"{what:<24} {f'{total:,} {unit}':>18} {rate(total, took, unit):>18} {took:>8.1f} s")
+
+    def note(self, what: str, text: str) -> None:
+        """Have `tell` say this too of a running stage."""
+        self._notes[what] = text
 
     def tell(self) -> None:
         """Write where every running stage is; between two stages, how long ago the last one spoke."""
         with self._lock:
             now = self._clock()
             for what, (began, done, total, unit) in self._running.items():
-                self._say(f"{what}: {_how_far(done, total, unit, now - began)}, {minutes(now - began)}")
+                noted = f", {self._notes[what]}" if what in self._notes else ""
+                self._say(f"{what}: {_how_far(done, total, unit, now - began)}{noted}, {minutes(now - began)}")
             if not self._running:
                 after = f"after {next(reversed(self.seconds))}" if self.seconds else "since the start"
                 self._say(f"at work, {minutes(now - self._told)} {after}")

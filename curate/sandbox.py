@@ -281,15 +281,22 @@ def rounded(value: float, precision: int = 0, method: str = "common") -> float:
 @pass_context
 def to_json(context: Bounded, value: Any, indent: int | None = None) -> Any:
     """Jinja's `tojson`, indented by 8 at most."""
+    spend_json(context, value, indent)
+    return jinja_filters.do_tojson(context.eval_ctx, value, indent)
+
+
+def spend_json(context: Bounded, value: Any, indent: int | None) -> None:
+    """Count a value as it is written as JSON, before it is.
+
+    Raises:
+        ValueError: an indent of more than 8.
+    """
+    before = context.left
+    context.made(value)
     if indent is not None:
         if not 0 <= indent <= 8:
             raise ValueError("tojson: an indent from 0 to 8 is expected")
-        before = context.left
-        context.made(value)
         context.spend((before - context.left) // NODE * indent * _depth(value))
-    else:
-        context.made(value)
-    return jinja_filters.do_tojson(context.eval_ctx, value, indent)
 
 
 def _depth(value: Any) -> int:
@@ -371,7 +378,7 @@ def _method(name: str) -> Callable[..., Any]:
     @pass_context
     def call(context: Bounded, value: Any, *args: Any, **kwargs: Any) -> Any:
         if isinstance(value, Undefined):
-            str(value)  # which raises, and says what is undefined
+            value._fail_with_undefined_error()
         if not isinstance(value, METHODS[name]):
             raise TypeError(f"{type(value).__name__} has no {name}()")
         if name == "join":
@@ -412,7 +419,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
     Args:
         filters: beside FILTERS.
         functions: that templates may call.
-        options: Jinja's.
+        options: Jinja's; what is undefined is an error, unless they say otherwise.
     """
 
     context_class = Bounded
@@ -424,7 +431,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         functions: dict[str, Callable[..., Any]] | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(undefined=StrictUndefined, autoescape=False, finalize=_finalized, **options)
+        super().__init__(**({"undefined": StrictUndefined} | options), autoescape=False, finalize=_finalized)
         self.filters = FILTERS | (filters or {}) | HIDDEN
         self.tests = dict(TESTS)
         self.globals = dict(functions or {})
@@ -440,7 +447,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
             except KeyError:
                 pass
         if isinstance(obj, Undefined):
-            str(obj)  # which raises, and says what is undefined
+            obj._fail_with_undefined_error()
         if any(attribute in names for kind, names in ATTRIBUTES.items() if isinstance(obj, kind)):
             return getattr(obj, attribute, self.undefined(obj=obj, name=attribute))
         if isinstance(obj, Namespace) and not attribute.startswith("_"):

@@ -231,7 +231,8 @@ class Draft:
         for path in [*self.folder.rglob("*"), self.folder]:
             fsync(path)
         draft_manifest = self.folder / MANIFEST
-        draft_manifest.write_bytes(json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False).encode() + b"\n")
+        text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+        draft_manifest.write_bytes(text.encode() + b"\n")
         fsync(draft_manifest)
         self.folder.rename(final)
         fsync(self.target)

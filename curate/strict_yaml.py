@@ -112,8 +112,9 @@ class _Loader(yaml.SafeLoader):
         try:
             return super().construct_object(node, deep)
         except (AttributeError, LookupError, TypeError, ValueError) as error:  # of `!!timestamp x`, `!!bool x`
+            why = f": {error}" if isinstance(error, ValueError) else ""
             raise yaml.constructor.ConstructorError(
-                None, None, f"a value that is no {node.tag.rpartition(':')[2]}", node.start_mark
+                None, None, f"a value that is no {node.tag.rpartition(':')[2]}{why}", node.start_mark
             ) from error
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:

@@ -27,6 +27,8 @@ STATEMENTS = (
     nodes.CallBlock,
     nodes.FilterBlock,
     nodes.ExprStmt,
+    nodes.Break,
+    nodes.Continue,
 )
 """Statements that templates may have: none that reaches another template."""
 

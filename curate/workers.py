@@ -79,10 +79,20 @@ def spare_addresses() -> None:
             remedy=f"Run `ulimit -v unlimited` first, or allow more; what workers take is bounded by {MEMORY}.",
         )
     os.environ.setdefault("MALLOC_ARENA_MAX", "2")
+    _mallopt(M_ARENA_MAX, 2)
+    give_back(1 << 20)
+
+
+def give_back(least: int) -> None:
+    """Have glibc give back at once what arrays of `least` bytes or more took. It would keep it, in pieces that others
+    do not fit into; to take it anew each time costs time."""
+    _mallopt(M_MMAP_THRESHOLD, least)
+
+
+def _mallopt(parameter: int, value: int) -> None:
     libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):
-        libc.mallopt(M_ARENA_MAX, 2)
-        libc.mallopt(M_MMAP_THRESHOLD, 1 << 20)
+    if hasattr(libc, "mallopt"):  # there is glibc
+        libc.mallopt(parameter, value)
 
 
 def set_up(workers: int, memory: int) -> None:

@@ -13,7 +13,8 @@ from curate.contract import Contract
 from curate.errors import AssayError
 from curate.manifest import DatasetManifest
 from curate.progress import Progress, silent
-from curate.rows.renderer import ChatTemplate, Renderer, load_tokenizer
+from curate.rows.chat_template import ChatTemplate
+from curate.rows.renderer import Renderer, load_tokenizer
 from curate.stage import installed
 from curate.store import Store
 from evaluation.ask.shots import asked
@@ -28,6 +29,7 @@ from evaluation.card.side_by_side import Questions, question
 from evaluation.card.slices import Names, slices_of
 from evaluation.card.statistics import Rows
 from evaluation.judge import ljp_criminal
+from evaluation.judge.accepted import Accepted
 from evaluation.judge.answer import Answer
 from evaluation.judge.structured import Judge
 from evaluation.settings import EvaluationSettings, FullRecipe
@@ -36,7 +38,7 @@ from train.base_model import BaseTokenizer, prepare
 from train.examples import Row, read_split, select
 from train.manifest import AdapterManifest, BaseParent, DatasetParent, Loss
 
-VERSION = 5
+VERSION = 6
 """Of the method; a scorecard of another one is not taken for the same."""
 COLUMNS = ("id", "label", "cluster", "tokens", "messages", "target")
 """Of a split, that systems are asked, shown and judged by."""
@@ -67,10 +69,10 @@ def evaluate(
     manifest = DatasetManifest.read(version)
     trained = None if adapter is None else AdapterManifest.read(adapter)
     contract = Contract.load(recipe.contract)
-    asking = systems_of(recipe, contract.target_schema is not None, trained)
-    template = ChatTemplate(recipe.render.chat)
+    asking = systems_of(recipe, contract.target_schema is not None, trained, manifest.version)
     model = prepare(recipe.fit.model, store.cache, progress) if needs(asking, *HERE) else None
     base = model or BaseTokenizer.of(recipe.fit.model, store.cache)
+    template = ChatTemplate.load(recipe.render.chat, base.folder)
     check_parents(f"Data set {version}", manifest.base.content(), base, template)
     if trained is not None:
         check_parents(f"Adapter {adapter}", trained.inputs.base.content(), base, template)
@@ -93,11 +95,13 @@ def evaluate(
 
     train = read_split(version, "train", COLUMNS)
     sliced = [name for name in ("language", "source") if name in pq.read_schema(version / "test.parquet").names]
-    rows = _rows(version, [*COLUMNS, *sliced], settings)
+    asks_meta = settings.accepted is not None or settings.optional is not None
+    rows = _rows(version, [*COLUMNS, *sliced, *(["meta"] if asks_meta else [])], settings)
     renderer = Renderer(template, *load_tokenizer(base.folder), recipe.render.answers, recipe.render.reasoning)
     judge = None if contract.target_schema is None else Judge(contract.target_schema, settings.fields)
+    weights = manifest.recipe.get("balance", {}).get("weights", {})
     answers = Asking(
-        rows, train, recipe, renderer, judge, contract.target_schema, model, adapter, store.cache, progress
+        rows, train, weights, recipe, renderer, judge, contract.target_schema, model, adapter, store.cache, progress
     ).answers(asking)
     scored = _score(rows, answers, pairs(asking), renderer, judge, settings, _slices(rows, train, sliced))
     folder = _publish(scored, inputs, trained.loss if trained else None, recipe.name, store)
@@ -143,7 +147,12 @@ def _score(
         expected = [row["target"] for row in rows]
         right_answers = [json.loads(right) for right in expected]
         test_rows = TestRows.of(together, judge, right_answers, slices)
-        systems = {name: judged(its.generated, right_answers, judge) for name, its in answers.items()}
+        accepted = None
+        if settings.accepted is not None or settings.optional is not None:
+            accepted = [_accepted(row, judge, settings) for row in rows]
+        systems = {
+            name: judged(its.generated, right_answers, judge, accepted=accepted) for name, its in answers.items()
+        }
         if settings.scorer == "ljp_criminal":
             official = {
                 name: ljp_criminal.score([each.text for each in its.generated], expected)
@@ -161,6 +170,12 @@ def _score(
         predictions(ids, groups, prompts, expected, systems, test_rows, shots),
         systems,
     )
+
+
+def _accepted(row: Row, judge: Judge, settings: EvaluationSettings) -> Accepted:
+    meta = dict(row["meta"] or ())
+    values, optional = (key and meta.get(key) for key in (settings.accepted, settings.optional))
+    return Accepted.of(values, optional, judge.fields, f"Row {row['id']}")
 
 
 def _publish(scored: Scored, inputs: Mapping[str, Any], loss: Loss | None, name: str, store: Store) -> Path:

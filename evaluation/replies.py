@@ -1,8 +1,9 @@
 """Replies that were given elsewhere, from files: read, judged like any others, and their scorecard published.
 
 A file is JSON Lines, a JSON array or Parquet, a row for each reply: `output` (the text) and `expected` (the right
-answer, an object or its JSON text); if known, `id`, `system` (else the file's name), `prompt`, `group`, `language`,
-`source`, `label`, `confidence` (0 to 1), `truncated`, `tokens` and `seconds`.
+answer, an object or its JSON text); if known, `accepted` and `optional` (what is right beside it, see
+`judge.accepted`), `id`, `system` (else the file's name), `prompt`, `group`, `language`, `source`, `label`, `confidence`
+(0 to 1), `truncated`, `tokens` and `seconds`.
 """
 
 import json
@@ -33,18 +34,20 @@ from evaluation.card.side_by_side import Questions
 from evaluation.card.slices import Names, slices_of
 from evaluation.card.statistics import Floats, Rows
 from evaluation.judge import ljp_criminal
+from evaluation.judge.accepted import Accepted
 from evaluation.judge.answer import Answer, Generated
 from evaluation.judge.form import DEEPEST, short, value_of
 from evaluation.judge.structured import Judge
 from evaluation.settings import EvaluationSettings
 
-VERSION = 4
+VERSION = 5
 """Of the way that replies from files are scored."""
 MANY = 4
 """Systems of which each is still compared with each."""
 SLICED = ("language", "source", "label")
 MOST_SYSTEMS = 100
 """Systems that are compared at most: the work grows with the square of their number, and more."""
+BESIDE = ("accepted", "optional")
 UNPACKED = 1 << 30
 """Bytes of a file of replies, unpacked, at most."""
 MOST = 1 << 31
@@ -69,6 +72,8 @@ class Replies:
     """Of each system's replies; NaN where there is none."""
     form_of: FormOf | None = None
     """Judges the form where it is not JSON that was asked for: (output, whether it was cut off) -> form."""
+    accepted: Sequence[tuple[Any, Any]] | None = None
+    """What is right beside each right answer, as the file says it: values by path, and what may be left out."""
     official: Callable[[Sequence[str], Sequence[Any]], dict[str, Any]] | None = None
     """The reference's own scorer: (outputs, expected) -> what it says."""
 
@@ -101,8 +106,13 @@ def score(
         rows = Rows(replies.groups, len(replies.ids), settings.resamples, settings.seed)
         slices = slices_of(replies.prompts, None, replies.columns)
         test_rows = TestRows.of(rows, judge, replies.expected, slices)
+        accepted = [
+            Accepted.of(*each, judge.fields, f"Row {key}")
+            for key, each in zip(replies.ids, replies.accepted or [], strict=bool(replies.accepted))
+        ]
         systems = {
-            name: judged(given, replies.expected, judge, replies.form_of) for name, given in replies.systems.items()
+            name: judged(given, replies.expected, judge, replies.form_of, accepted)
+            for name, given in replies.systems.items()
         }
         wanted = [json.dumps(right, ensure_ascii=False) for right in replies.expected]
         official = None
@@ -213,7 +223,8 @@ def read(files: Sequence[Path], name: str) -> Replies:
                 remedy="Systems are compared on the same rows; score the others from files of their own.",
             )
         for key in ids:
-            if known[key]["expected"] != by_system[first][key]["expected"]:
+            mine, its = known[key], by_system[first][key]
+            if any(mine.get(column) != its.get(column) for column in ("expected", *BESIDE)):
                 raise AssayError(f"Row {key}: {system} and {first} expect different answers.", remedy="Mend the files.")
     rows = [by_system[first][key] for key in ids]
     sure = {system: np.array([_confidence(known[key]) for key in ids]) for system, known in by_system.items()}
@@ -229,6 +240,9 @@ def read(files: Sequence[Path], name: str) -> Replies:
             for kind in SLICED
             if any(row.get(kind) is not None for row in rows)
         },
+        accepted=[(row.get("accepted"), row.get("optional")) for row in rows]
+        if any(row.get(column) is not None for row in rows for column in BESIDE)
+        else None,
         confidence={system: values for system, values in sure.items() if not np.isnan(values).all()},
     )
 

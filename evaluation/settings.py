@@ -6,8 +6,9 @@ from ipaddress import IPv4Network, IPv6Address, ip_address
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationError, model_validator
 
+from curate.errors import AssayError
 from curate.read.expressions import Name
 from curate.stage import Settings
 from train.settings import TrainingRecipe
@@ -107,17 +108,43 @@ class Endpoint(Settings):
         return self
 
 
+BASELINES = ("majority", "tfidf", "nearest")
+"""Systems that need no language model."""
+
+
+def endpoint_of(**settings: str | None) -> Endpoint:
+    """An endpoint that a command line names.
+
+    Raises:
+        AssayError: a value is not what is expected; names it.
+    """
+    try:
+        return Endpoint.model_validate(settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = first["loc"][0] if first["loc"] else "url"
+        raise AssayError(
+            f"{where}: {first['msg'].removeprefix('Value error, ')}.",
+            remedy="See `assay parity --help`.",
+        ) from None
+
+
 class SystemSettings(Settings):
     """One system that is asked the test rows."""
 
     model: Annotated[
-        Annotated[Literal["majority", "tfidf", "base", "adapter", "merged"], Tag("str")]
+        Annotated[Literal["majority", "tfidf", "nearest", "base", "adapter", "merged"], Tag("str")]
         | Annotated[Endpoint, Tag("Endpoint")],
         Discriminator(lambda value: "str" if isinstance(value, str) else "Endpoint"),
     ] = Field(description="Whose answer it is: a baseline's, a model's that runs here, or an endpoint's.")
     shots: int = Field(0, ge=0, description="Training rows shown before the question, with their answers.")
     choose: Literal["fixed", "nearest"] = Field(
         "fixed", description="Which: the same for every row, by the seed; or those most like the row (BM25)."
+    )
+    rows: Literal["all", "own"] = Field(
+        "all",
+        description="What a baseline learns from, and shots are chosen from: the train split, or of it only the "
+        "adapter's own rows (without an adapter those that `training` chooses).",
     )
     constrained: bool = Field(False, description="Only tokens that the answer's JSON Schema allows are generated.")
     quantization: Literal["nf4", "none"] | None = Field(
@@ -126,12 +153,15 @@ class SystemSettings(Settings):
 
     @model_validator(mode="after")
     def _means_something(self) -> "SystemSettings":
-        if self.model in ("majority", "tfidf") and (self.shots or self.constrained or self.quantization):
+        baseline = self.model in BASELINES
+        if baseline and (self.shots or self.constrained or self.quantization):
             raise ValueError(f"{self.model} takes no shots, no constraint and no quantization")
         if isinstance(self.model, Endpoint) and self.quantization:
             raise ValueError("an endpoint's weights are not here: it takes no quantization")
         if self.choose == "nearest" and not self.shots:
             raise ValueError("choose: nearest chooses shots; say how many (shots: 4)")
+        if self.rows == "own" and not (baseline or self.shots):
+            raise ValueError("rows: own is for a baseline, or for shots; this one is given no rows")
         return self
 
 
@@ -144,9 +174,18 @@ class EvaluationSettings(Settings):
     batch_size: int = Field(32, ge=1, description="Rows that are answered at once.")
     seed: int = Field(0, description="Of the choice of rows and shots, and of resamples.")
     systems: dict[Name, SystemSettings] = Field(
-        {}, description="Who is asked; by default the majority class, the base model and the adapter (`tuned`)."
+        {},
+        description="Who is asked; by default the majority class, the nearest row's answer (of all rows, and of the "
+        "adapter's own), the base model and the adapter (`tuned`).",
     )
     fields: dict[str, FieldRule] = Field({}, description="By path: how a field of the answer is compared.")
+    accepted: str | None = Field(
+        None,
+        description="Key of `meta` that holds, as JSON, what is right beside a row's target: by path a list of values.",
+    )
+    optional: str | None = Field(
+        None, description="Key of `meta` that holds, as JSON, the paths of what an answer may leave out: a list."
+    )
     resamples: int = Field(2000, ge=100, description="Resamples of a bootstrap interval or a randomisation test.")
     scorer: Literal["ljp_criminal"] | None = Field(None, description="A data set's official scorer, beside ours.")
     gate: list[Annotated[str, AfterValidator(_gate_rule)]] = Field(

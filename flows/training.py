@@ -7,6 +7,7 @@ from prefect import flow, task
 from curate.recipe import find_recipe
 from curate.store import Store
 from evaluation.settings import FullRecipe
+from evaluation.validation_score import validation_score
 from flows.tasks import RETRIED, progress_of_run, publish_tables, run_name
 from train.qlora import train
 from train.summary import training_tables
@@ -18,7 +19,7 @@ train_adapter = task(name="train", task_run_name="train", **RETRIED)(train)
 def training(
     recipe: str = "licences", store: str = "store", variant: str | None = None, dataset: str | None = None
 ) -> Path:
-    """Train an adapter; gives its folder.
+    """Train an adapter; gives its folder. A run that was interrupted goes on from its last checkpoint.
 
     Args:
         recipe: a recipe's YAML file, or a packaged one's name.
@@ -30,6 +31,7 @@ def training(
     target = Store(Path(store).resolve())
     version = target.resolve("datasets", dataset or loaded.name)
     with progress_of_run() as progress:
-        adapter = train_adapter(version, loaded, target, progress)
+        score = validation_score(version, loaded, target, progress)
+        adapter = train_adapter(version, loaded, target, progress, score)
     publish_tables(loaded.name, training_tables(adapter, target), str(adapter))
     return adapter

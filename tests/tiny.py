@@ -12,7 +12,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from curate.hashing import digest, file_digest
 from curate.record import TURNS
-from curate.rows.renderer import ChatTemplate, Renderer, load_tokenizer
+from curate.rows.chat_template import ChatTemplate
+from curate.rows.renderer import Renderer, load_tokenizer
 from curate.store import Store
 from evaluation.settings import FullRecipe
 from tests.manifests import dataset_manifest
@@ -64,13 +65,28 @@ def write_model(folder: Path, hidden: int = 32, seed: int = 0) -> Path:
     return folder
 
 
-def renderer_of(model: Path, answers: str = "last") -> Renderer:
-    return Renderer(ChatTemplate("chatml"), *load_tokenizer(model), answers)
+TOOLS = [
+    {"role": "assistant", "content": '{"name": "look", "arguments": {"at": "é", "lines": 2.5}}'},
+    {"role": "tool", "content": '{"name": "look", "content": "all of it"}'},
+]
+"""Of a conversation: a call and its result, as data sets have them."""
 
 
-def write_version(store: Store, model: Path, rows: int = 48, chat: bool = False) -> Path:
+def renderer_of(model: Path, answers: str = "last", chat: str = "chatml") -> Renderer:
+    return Renderer(ChatTemplate.load(chat, model), *load_tokenizer(model), answers)
+
+
+def write_version(
+    store: Store,
+    model: Path,
+    rows: int = 48,
+    chat: bool = False,
+    system: str = "",
+    template: str = "chatml",
+    tools: bool = False,
+) -> Path:
     """A published version for the model: questions about licences, or plain chat with the same answers as text."""
-    renderer = renderer_of(model)
+    renderer = renderer_of(model, chat=template)
     draw = random.Random(rows)
     records = []
     for index in range(rows):
@@ -78,6 +94,10 @@ def write_version(store: Store, model: Path, rows: int = 48, chat: bool = False)
         notice = NOTICES[which] + " " + "and so on " * draw.randrange(5)
         target = json.dumps(ANSWERS[which])
         messages = [{"role": "user", "content": QUESTION + notice}, {"role": "assistant", "content": target}]
+        if tools:
+            messages[1:1] = TOOLS
+        if system:
+            messages.insert(0, {"role": "system", "content": system})
         records.append(
             {
                 "id": digest(["row", index])[:32],

@@ -4,21 +4,25 @@ import contextlib
 import io
 import json
 import shutil
+import tempfile
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from curate.cache import cache_folder, keyed_folder, sound
+from curate.cache import cache_folder, keyed_folder, sealed, sound
 from curate.errors import AssayError
 from curate.hashing import digest
 from curate.progress import Progress, silent
-from curate.rows.renderer import TOKENIZER_FILES, ChatTemplate
+from curate.rows.chat_template import ChatTemplate
+from curate.rows.renderer import Renderer, load_tokenizer
 from curate.stage import installed
 from curate.store import verified
-from train.base_model import BaseModel, BaseTokenizer, Quantization, load_model, model_of, quiet
+from train.base_model import BaseModel, BaseTokenizer, Quantization, load_model, model_of, prepare, quiet
 from train.manifest import AdapterManifest
+from train.serving import TEMPLATE, write_chat
 
 if TYPE_CHECKING:
+    import torch
     from peft import LoraConfig, PeftModel
 
 PARENTS = {
@@ -31,11 +35,13 @@ PARENTS = {
 }
 """What a base model and a chat template are known by: the files that they are read from."""
 
-MERGED = 2
+MERGED = 3
 """Of the way an adapter is merged."""
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 TRAINED = ("r", "lora_alpha", "lora_dropout", "target_modules", "task_type")
 """Keys of an adapter's configuration that training sets."""
+LAYERS = "layers_to_transform"
+"""One that it sets where not all layers are trained."""
 TELLING = ("base_model_name_or_path", "inference_mode", "peft_version", "revision")
 """Keys that change nothing in what is loaded."""
 
@@ -67,13 +73,20 @@ def check_parents(what: str, made_with: dict[str, str], base: BaseTokenizer, tem
             )
 
 
+def weights_of(model: "PeftModel") -> "dict[str, torch.Tensor]":
+    """An adapter's weights by peft's names, copied to the CPU."""
+    import torch
+    from peft import get_peft_model_state_dict
+
+    state = get_peft_model_state_dict(model)
+    return {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in state.items()}
+
+
 def save(model: "PeftModel", base: BaseModel, folder: Path) -> None:
     """Write adapter_model.safetensors and adapter_config.json as peft reads them; equal weights give equal bytes."""
-    from peft import get_peft_model_state_dict
     from safetensors.torch import save_file
 
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in get_peft_model_state_dict(model).items()}
-    save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
+    save_file(weights_of(model), folder / WEIGHTS, metadata={"format": "pt"})
     config = model.peft_config["default"].to_dict() | {"base_model_name_or_path": base.name, "inference_mode": True}
     text = json.dumps(config, indent=2, sort_keys=True, default=lambda value: getattr(value, "value", sorted(value)))
     (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
@@ -106,9 +119,39 @@ def load(
         from peft import PeftModel
 
         config = _configuration(folder)
-        loaded = load_model(base, quantization or manifest.inputs.settings["quantization"])
+        trained = manifest.inputs.settings
+        loaded = load_model(
+            base,
+            quantization or trained["quantization"],
+            trained.get("dtype", "auto"),
+            trained.get("double_quantization", True),
+        )
         model = PeftModel.from_pretrained(loaded, folder, config=config)
     return model.eval()
+
+
+def template_of(folder: Path) -> ChatTemplate:
+    """The chat template that an adapter was trained with.
+
+    Raises:
+        AssayError: it is not among the adapter's files, or not as it was published.
+    """
+    manifest = AdapterManifest.read(folder)
+    if TEMPLATE not in manifest.files:
+        raise AssayError(
+            f"{folder}: no {TEMPLATE}: it was published before adapters held their tokenizer and chat template.",
+            remedy="Train the adapter again.",
+        )
+    served = verified(folder, TEMPLATE).read_bytes().decode()
+    return ChatTemplate.trained(f"of {manifest.name}/{manifest.version}", served)
+
+
+def renderer_of(folder: Path, base: BaseTokenizer, template: ChatTemplate) -> Renderer:
+    """What renders rows for an adapter as it was trained."""
+    inputs = AdapterManifest.read(folder).inputs
+    answers: Any = inputs.answers or "last"
+    reasoning: Any = inputs.reasoning or "train"
+    return Renderer(template, *load_tokenizer(base.folder), answers, reasoning)
 
 
 def _configuration(folder: Path) -> "LoraConfig":
@@ -120,12 +163,12 @@ def _configuration(folder: Path) -> "LoraConfig":
     from peft import LoraConfig
 
     said = json.loads(verified(folder, CONFIG).read_bytes())
-    config = LoraConfig(**{key: said.get(key) for key in TRAINED})
+    config = LoraConfig(**{key: said.get(key) for key in (*TRAINED, LAYERS)})
     plain = config.to_dict()
     other = [
         key
         for key, value in said.items()
-        if key not in (*TRAINED, *TELLING) and value not in (None, False, [], {}) and value != plain.get(key)
+        if key not in (*TRAINED, *TELLING, LAYERS) and value not in (None, False, [], {}) and value != plain.get(key)
     ]
     # Of a text peft makes a regular expression.
     other += [key for key in TRAINED if key not in said or (key == "target_modules" and isinstance(said[key], str))]
@@ -165,9 +208,34 @@ def merge(folder: Path, base: BaseModel, template: ChatTemplate, cache: Path, pr
     return model_of(f"{base.name} with {manifest.name}/{manifest.version}", merged)
 
 
+def merge_into(out: Path, folder: Path, cache: Path, progress: Progress = silent) -> Path:
+    """Merge an adapter with the base model it names, into a new folder.
+
+    Args:
+        out: the folder.
+        folder: of the adapter.
+        cache: the store's cache.
+        progress: told when it is merged.
+
+    Raises:
+        AssayError: as `merge`; or `out` is there already.
+    """
+    if out.exists():
+        raise AssayError(f"{out} is there already.", remedy="Name a new folder: nothing is overwritten.")
+    base = prepare(AdapterManifest.read(folder).inputs.base.model, cache, progress)
+    merged = merge(folder, base, template_of(folder), cache, progress).folder
+    out.absolute().parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".assay-merge-", dir=out.absolute().parent) as draft:
+        whole = Path(draft) / out.name
+        whole.mkdir()
+        for name in sealed(merged):
+            shutil.copyfile(merged / name, whole / name)
+        whole.rename(out)
+    return out
+
+
 def _merge(adapter: Path, base: BaseModel, template: ChatTemplate, folder: Path) -> None:
     # Saving draws a bar that no setting of transformers hides.
     with quiet(), contextlib.redirect_stderr(io.StringIO()):
         load(adapter, base, template, "none").merge_and_unload(safe_merge=True).save_pretrained(folder)
-    for name in TOKENIZER_FILES:
-        shutil.copyfile(base.folder / name, folder / name)
+    write_chat(folder, base, renderer_of(adapter, base, template))

@@ -19,6 +19,7 @@ from curate.errors import AssayError
 from curate.hashing import checksum, digest, file_digest, files_digest
 from curate.progress import Progress, silent
 from curate.reach import installed_by
+from curate.rows.chat_template import CHAT_FILES
 from curate.rows.renderer import TOKENIZER_FILES, load_tokenizer
 from curate.text.tokenizer_file import REMEDY
 from curate.workers import MEMORY, apart
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
 Quantization = Literal["nf4", "none"]
+DType = Literal["auto", "bfloat16", "float16", "float32"]
 
 PACKAGE = "package:"
 VERSION = 2
@@ -96,7 +98,7 @@ def prepare(name: str, cache: Path, progress: Progress = silent) -> BaseModel:
     Raises:
         AssayError: there is no such model, or it is of another form.
     """
-    source = _source(name, cache, ["*.json", "*.safetensors"])
+    source = _source(name, cache, ["*.json", "*.safetensors", *CHAT_FILES])
     gguf = _gguf(source, name)
     if gguf is None:
         folder = source
@@ -152,7 +154,7 @@ def prepare_tokenizer(name: str, cache: Path, progress: Progress = silent, fetch
     Raises:
         AssayError: there is no such model, it has no fast tokenizer, or one with more tokens than embeddings.
     """
-    source = _source(name, cache, TOKENIZER_FILES, fetch)
+    source = _source(name, cache, [*TOKENIZER_FILES, CONFIG, "generation_config.json", *CHAT_FILES], fetch)
     gguf = _gguf(source, name)
     if gguf is None:
         return _tokenizer_folder(source, name)
@@ -162,18 +164,21 @@ def prepare_tokenizer(name: str, cache: Path, progress: Progress = silent, fetch
     return folder
 
 
-def load_model(base: BaseModel, quantization: Quantization) -> "PreTrainedModel":
+def load_model(
+    base: BaseModel, quantization: Quantization, dtype: DType = "auto", double_quantization: bool = True
+) -> "PreTrainedModel":
     """The base model in memory: on the GPU if there is one; on a CPU with activations in float32.
 
     Args:
         base: what `prepare` gave.
-        quantization: `nf4` (4-bit NormalFloat with double quantisation, Dettmers et al. 2023, arXiv 2305.14314) or
-            `none`.
+        quantization: `nf4` (4-bit NormalFloat, Dettmers et al. 2023, arXiv 2305.14314) or `none`.
+        dtype: see `compute_dtype`.
+        double_quantization: whether the constants of nf4 are quantised too.
 
     Raises:
-        AssayError: transformers cannot open it, or it lacks weights.
+        AssayError: transformers cannot open it, or it lacks weights; or this machine does not compute in `dtype`.
     """
-    config = configuration(base.folder)
+    config, computing = configuration(base.folder), compute_dtype(dtype)
     with opening(base.folder), quiet():
         import torch
         from bitsandbytes.nn import Linear4bit
@@ -183,13 +188,13 @@ def load_model(base: BaseModel, quantization: Quantization) -> "PreTrainedModel"
         nf4 = BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=compute_dtype(),
+            bnb_4bit_use_double_quant=double_quantization,
+            bnb_4bit_compute_dtype=computing,
         )
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             base.folder,
             config=config,
-            dtype=compute_dtype() if gpu else torch.float32,
+            dtype=computing if gpu else torch.float32,
             quantization_config=nf4 if quantization == "nf4" else None,
             device_map={"": 0} if gpu else None,
             trust_remote_code=False,
@@ -298,14 +303,28 @@ def arithmetic() -> tuple[str, str]:
     return "cuda" if torch.cuda.is_available() else "cpu", str(compute_dtype())
 
 
-def compute_dtype() -> "torch.dtype":
-    """What 4-bit weights are multiplied in: bfloat16 where the processor has instructions for it, else float32."""
+def compute_dtype(dtype: DType = "auto") -> "torch.dtype":
+    """What a GPU computes in, and a CPU multiplies 4-bit weights in; `auto` is bfloat16 where the processor has
+    instructions for it, else float16 on a GPU and float32 on a CPU.
+
+    Raises:
+        AssayError: this machine does not compute in it.
+    """
     import torch
     from bitsandbytes.functional import has_avx512bf16
 
-    if torch.cuda.is_available():
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    return torch.bfloat16 if has_avx512bf16() else torch.float32
+    gpu = torch.cuda.is_available()
+    if dtype == "auto":
+        if torch.cuda.is_bf16_supported() if gpu else has_avx512bf16():
+            return torch.bfloat16
+        return torch.float16 if gpu else torch.float32
+    if (dtype == "float16" and not gpu) or (dtype == "bfloat16" and gpu and not torch.cuda.is_bf16_supported()):
+        raise AssayError(
+            f"training.dtype: {'this GPU' if gpu else 'a CPU'} does not compute in {dtype}.",
+            remedy="Leave the key out: what is computed in is then chosen by the processor.",
+        )
+    computing: torch.dtype = getattr(torch, dtype)
+    return computing
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Rows of a published version: read, chosen and tokenised."""
+"""Rows of a published version: read and chosen."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,9 +7,8 @@ from itertools import cycle, groupby, islice
 from pathlib import Path
 from typing import Any
 
-from curate.errors import AssayError
 from curate.hashing import digest
-from curate.rows.renderer import IGNORED, Renderer
+from curate.rows.renderer import IGNORED
 from curate.store import verified
 
 MILLI = 1000
@@ -103,33 +102,3 @@ def _shares(sizes: Counter[str], count: int) -> dict[str, int]:
     for name in by_remainder[: count - sum(shares.values())]:
         shares[name] += 1
     return shares
-
-
-def encode(rows: Iterable[Row], renderer: Renderer) -> list[Example]:
-    """Tokenise rows and check each: the trained tokens are the answers, to the letter, each with its stop token.
-
-    Args:
-        rows: with `id` and `messages`.
-        renderer: of the base model.
-
-    Raises:
-        AssayError: a row cannot be trained, or its trained tokens are not its answer; names the row.
-    """
-    return [_example(row, renderer) for row in rows]
-
-
-def _example(row: Row, renderer: Renderer) -> Example:
-    try:
-        encoded = renderer.encode(row["messages"])
-    except AssayError as error:
-        raise AssayError(f"Row {row['id']}: {error.message}", remedy=error.remedy) from None
-    example = Example(row["id"], encoded.input_ids, encoded.labels)
-    runs = [list(run) for trained, run in groupby(example.labels, lambda label: label != IGNORED) if trained]
-    wanted = [span.text for span in renderer.spans(row["messages"]) if span.trained]
-    for run, answer in zip(runs, wanted, strict=True):
-        if renderer.decode(run) != answer or run[-1] != renderer.stop_token_id:
-            raise AssayError(
-                f"Row {row['id']}: the tokens to be trained are {renderer.decode(run)!r}, the answer is {answer!r}.",
-                remedy="The base model's tokenizer does not give back this text; leave the row out or change the base.",
-            )
-    return example

@@ -54,7 +54,9 @@ class AdapterInputs(Part):
     reasoning: str | None = None
     """What becomes of what is thought before an answer, as `render.reasoning` of the recipe says."""
     settings: dict[str, Any]
-    """`training` of the recipe."""
+    """`training` of the recipe, but for keys that change nothing in the adapter."""
+    score: dict[str, Any] | None = None
+    """How the answers are made and judged that the checkpoint was chosen by; none where none are."""
 
 
 class TrainedRows(Part):
@@ -65,10 +67,12 @@ class TrainedRows(Part):
     """Hash of their ids."""
     validation: int
     """Rows that the validation loss is taken over."""
+    audit: dict[str, int] = {}
+    """Of both: rows with each problem that the audit of the mask looks for; empty where there was none."""
 
 
 class TrainedTokens(Part):
-    """Over all epochs."""
+    """Over all steps until the one that was kept."""
 
     seen: int
     trained: int
@@ -79,16 +83,46 @@ class Loss(Part):
     """Mean loss of an answer's token."""
 
     train: list[float]
-    """Of each epoch, while it was learning."""
+    """Of each epoch, while it was learning; the last may have been stopped early."""
     validation: list[float]
-    """Before training and after each epoch; empty where the validation split has no rows."""
+    """Before training and at each validation; empty where the validation split has no rows."""
+
+
+class Validated(Part):
+    """The validation rows, asked between two steps."""
+
+    step: int
+    """Steps taken by then: 0 before training."""
+    epoch: float
+    """Epochs trained by then."""
+    loss: float
+    """Mean loss of an answer's token."""
+    score: float | None
+    """What `keep_best` names, of answers generated to these rows; none where the loss decides."""
+
+
+class Run(Part):
+    """The steps of the run, and which of its checkpoints this is."""
+
+    steps: int
+    """Steps taken: fewer than planned where it was stopped early."""
+    planned: int
+    kept: int
+    """Steps after which these weights were taken: by `keep_best`, else the last."""
+    validations: list[Validated]
+    padding: float
+    """Share of the tokens computed that were padding."""
 
 
 class Compute(Part):
-    """What it was computed on."""
+    """What it was computed on, and how."""
 
     device: str
     dtype: str
+    rows: str | None = None
+    """How closely the rows of a batch were put together, as `train.batches.Layout` says."""
+    rows_reason: str | None = None
+    """Why not closer; empty where they were as close as can be."""
 
 
 class AdapterManifest(Manifest):
@@ -97,12 +131,14 @@ class AdapterManifest(Manifest):
     kind: ClassVar[str] = "an adapter"
     remedy: ClassVar[str] = "Name a folder below the store's adapters/. If it is one, restore it, or train again."
 
-    schema_version: Literal[1]
-    """Of the manifest's form."""
+    schema_version: Literal[1, 2]
+    """Of the manifest's form: 2 says of the run's steps and validations, and has all settings that methods share."""
     inputs: AdapterInputs
     rows: TrainedRows
     tokens: TrainedTokens
     loss: Loss
+    run: Run | None = None
+    """None of adapters of the first form: these trained to the last step."""
     compute: Compute
     libraries: dict[str, str]
     """Versions of the packages that trained it."""

@@ -1,57 +1,88 @@
 """QLoRA: a published data set version -> an adapter that knows its parents."""
 
-import importlib.metadata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from curate.errors import AssayError
 from curate.hashing import digest
 from curate.manifest import DatasetManifest
 from curate.progress import Progress, silent
-from curate.rows.renderer import ChatTemplate, Renderer, load_tokenizer
+from curate.rows.chat_template import ChatTemplate, Message
+from curate.rows.renderer import Renderer, load_tokenizer
+from curate.stage import installed
 from curate.store import Store
-from train.adapter import check_parents, parents, save
-from train.base_model import compute_dtype, prepare, quiet
-from train.examples import Example, encode, read_split, select
+from curate.workers import give_back
+from train.adapter import check_parents, parents, save, weights_of
+from train.audit import Audit, audit
+from train.base_model import BaseModel, BaseTokenizer, arithmetic, compute_dtype, configuration, prepare, quiet
+from train.checkpoints import Checkpoints
+from train.examples import Example, read_split, select
+from train.forecast import MAPPED, Forecast, foresee
+from train.history import STEPS, History
 from train.manifest import (
     AdapterInputs,
+    AdapterManifest,
     BaseParent,
     Compute,
     DatasetParent,
     Loss,
+    Run,
     TrainedRows,
     TrainedTokens,
+    Validated,
 )
+from train.report import write_report
+from train.serving import write_chat, write_notes
 from train.settings import TrainingRecipe, TrainingSettings
 
-VERSION = 1
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+    from train.trainer import Rows, Score
+
+VERSION = 2
 """Of the method; an adapter of another one is not taken for the same."""
 
 VALIDATION_ROWS = 64
-"""Rows of the validation split that the loss is taken over, before training and after each epoch, where it has any."""
+"""Rows of the validation split that are validated on, where it has any: before training and at each validation."""
 
 LIBRARIES = ("accelerate", "bitsandbytes", "peft", "torch", "transformers", "trl")
 
 
-def train(version: Path, recipe: TrainingRecipe, store: Store, progress: Progress = silent) -> Path:
+def train(
+    version: Path,
+    recipe: TrainingRecipe,
+    store: Store,
+    progress: Progress = silent,
+    score: "Score | None" = None,
+    force: bool = False,
+) -> Path:
     """Train an adapter, or find the one that the same inputs gave before.
+
+    A run that was interrupted goes on from its last checkpoint and gives the adapter that it would have given.
 
     Args:
         version: folder of a published data set version.
         recipe: names the base model, the chat template and the training settings.
         store: where the adapter is published.
         progress: told in tokens, so its rate is tokens per second.
+        score: of answers to validation rows, where `keep_best` is neither the loss nor nothing.
+        force: begin though the forecast says that memory or disk will not be enough.
 
     Returns:
-        The adapter's folder: adapter_model.safetensors, adapter_config.json and manifest.json.
+        The adapter's folder: adapter_model.safetensors, adapter_config.json, what `train.serving` writes beside them,
+        steps.parquet, report.html and manifest.json.
 
     Raises:
-        AssayError: the data set was made for another tokenizer or chat template, or a row cannot be trained.
+        AssayError: the data set was made for another tokenizer or chat template, or a row cannot be trained; memory or
+            disk will not be enough; or a loss or gradient is not finite.
     """
     settings = recipe.training
     manifest = DatasetManifest.read(version)
     base = prepare(recipe.fit.model, store.cache, progress)
-    template = ChatTemplate(recipe.render.chat)
+    template = ChatTemplate.load(recipe.render.chat, base.folder)
     check_parents(f"Data set {version}", manifest.base.content(), base, template)
     inputs = AdapterInputs(
         method=VERSION,
@@ -59,80 +90,222 @@ def train(version: Path, recipe: TrainingRecipe, store: Store, progress: Progres
         base=BaseParent(model=base.name, **parents(base, template)),
         answers=recipe.render.answers,
         reasoning=recipe.render.reasoning,
-        settings=settings.model_dump(mode="json"),
+        settings=settings.deciding(),
+        score=score.deciding if score is not None else None,
     ).content()
-    event = {"event": "adapters", "name": recipe.name}
+    libraries = installed(LIBRARIES)
+    key = digest([inputs, libraries, arithmetic()])
+    checkpoints = Checkpoints(store.cache / "training" / key, settings.save_total_limit)
     found = store.made_from("adapters", recipe.name, inputs)
     if found is not None:
+        checkpoints.clear()
         progress("train (found in the store)", 1, 1, "adapters")
-        store.record(event | {"version": found.name, "found": True})
+        store.record({"event": "adapters", "name": recipe.name, "version": found.name, "found": True})
         return found
 
-    renderer = Renderer(template, *load_tokenizer(base.folder), recipe.render.answers, recipe.render.reasoning)
-    weights = manifest.recipe.get("balance", {}).get("weights", {})
-    examples = _examples(version, "train", settings.rows, settings, renderer, store, weights)
-    validation = _examples(version, "validation", VALIDATION_ROWS, settings, renderer, store)
+    audits = _audits(version, recipe, base, store)
+    examples, validation = (each.require() for each in audits)
+    _check_choice(settings, validation, score)
     with quiet():
-        from train.trainer import adapted, fit
+        from train.arguments import prepare_trackers
+        from train.layout import training_layout
+        from train.lora import adapted
+        from train.trainer import Rows, fit
 
+    told = foresee(configuration(base.folder), settings, examples, store.root, force)
+    progress(told.line(), 1, 1, "forecasts")
+    if told.short:
+        give_back(MAPPED)
+    prepare_trackers(settings, store.root / "tracked")
     model = adapted(base, settings)
-    losses = fit(model, base, examples, validation, settings, progress)
+    layout = training_layout(model, examples, checkpointing=settings.gradient_checkpointing, progress=progress)
+    rows = Rows(examples, validation, score, layout)
+    history = fit(model, base, rows, settings, checkpoints, recipe.name, progress)
+
+    def beside(folder: Path) -> None:
+        renderer = renderer_of(recipe, base)
+        write_chat(folder, base, renderer)
+        write_notes(folder, base, renderer, _shortest(version, examples), settings)
+
+    folder = _publish(model, base, rows, audits, history, recipe, inputs, libraries, store, beside)
+    checkpoints.clear()
+    return folder
+
+
+def _publish(
+    model: "PeftModel",
+    base: BaseModel,
+    rows: "Rows",
+    audits: Sequence[Audit],
+    history: History,
+    recipe: TrainingRecipe,
+    inputs: dict[str, Any],
+    libraries: dict[str, str],
+    store: Store,
+    beside: Callable[[Path], None],
+) -> Path:
+    """Publish what was trained, with what its run told, and what `beside` writes into its folder."""
+    if not all(tensor.isfinite().all() for tensor in weights_of(model).values()):
+        raise AssayError(
+            "The adapter's weights are not finite after the last step; nothing is published.",
+            remedy="Lower training.learning_rate, or set training.max_grad_norm: 1.0.",
+        )
+    settings, best = recipe.training, history.best()
+    last = history.steps[-1].step
+    kept = best.step if settings.keep_best and best is not None else last
+    seen, trained = history.tokens(kept)
+
+    run = Run(
+        steps=last,
+        planned=settings.epochs * history.steps_per_epoch,
+        kept=kept,
+        validations=[Validated(**each._asdict()) for each in history.validations],
+        padding=round(history.padding(), 6),
+    )
+
+    def describe(folder: Path, content: dict[str, Any]) -> None:
+        history.write(folder / STEPS)
+        write_report(folder, AdapterManifest.model_validate(content), run, history)
+
     with store.publishing("adapters", recipe.name) as draft:
         save(model, base, draft.folder)
+        beside(draft.folder)
         folder = draft.publish(
             {
                 "name": recipe.name,
-                "schema_version": 1,
+                "schema_version": 2,
                 "inputs": inputs,
                 "rows": TrainedRows(
-                    train=len(examples),
-                    train_ids_sha256=digest(sorted(example.id for example in examples)),
-                    validation=len(validation),
+                    train=len(rows.train),
+                    train_ids_sha256=digest(sorted(example.id for example in rows.train)),
+                    validation=len(rows.validation),
+                    audit={problem: sum(each.counts[problem] for each in audits) for problem in audits[0].counts},
                 ).content(),
-                "tokens": TrainedTokens(
-                    seen=settings.epochs * sum(len(example.input_ids) for example in examples),
-                    trained=settings.epochs * sum(example.trained for example in examples),
+                "tokens": TrainedTokens(seen=seen, trained=trained).content(),
+                "loss": Loss(
+                    train=history.epoch_losses(), validation=[each.loss for each in history.validations]
                 ).content(),
-                "loss": Loss(train=losses.train, validation=losses.validation).content(),
+                "run": run.content(),
                 "compute": Compute(
-                    device=model.device.type, dtype=str(compute_dtype()).removeprefix("torch.")
+                    device=model.device.type,
+                    dtype=str(compute_dtype(settings.dtype)).removeprefix("torch."),
+                    rows=rows.layout.rows,
+                    rows_reason=rows.layout.reason,
                 ).content(),
-                "libraries": {library: importlib.metadata.version(library) for library in LIBRARIES},
-            }
+                "libraries": libraries,
+            },
+            describe,
         )
+    seconds = history.seconds()
     store.record(
-        event
-        | {
+        {
+            "event": "adapters",
+            "name": recipe.name,
             "version": folder.name,
             "found": False,
-            "seconds": round(losses.seconds, 1),
-            "tokens_per_second": round(losses.tokens / losses.seconds, 1),
+            "seconds": round(seconds, 1),
+            "tokens_per_second": round(sum(each.tokens for each in history.steps) / seconds, 1),
         }
     )
     return folder
 
 
-def _examples(
+def _check_choice(settings: TrainingSettings, validation: Sequence[Example], score: "Score | None") -> None:
+    """See to it that there is something to choose a checkpoint by.
+
+    Raises:
+        AssayError: there are no rows to validate on, or none to score answers with.
+    """
+    chosen = settings.keep_best
+    if not validation and (chosen or settings.early_stopping_patience):
+        raise AssayError(
+            f"training.{'keep_best' if chosen else 'early_stopping_patience'}: the validation split has no rows to "
+            "choose a checkpoint by.",
+            remedy="Give it some (split.validation in the recipe), or leave the key out.",
+        )
+    if score is None and chosen not in (None, "loss"):
+        raise AssayError(
+            f"training.keep_best: {chosen} is a score of answers, and nobody who trains was given one.",
+            remedy="`assay train` and `assay.train` give it; or choose by `loss`.",
+        )
+
+
+def forecast(
+    version: Path, recipe: TrainingRecipe, store: Store, measure: int = 0, progress: Progress = silent
+) -> Forecast:
+    """What training will take, whether it fits or not.
+
+    Args:
+        version: folder of a published data set version.
+        recipe: names the base model, the chat template and the training settings.
+        store: where the adapter would be published.
+        measure: steps that are really run, after one to warm up, to tell the time; the model is loaded for them.
+        progress: told in steps.
+
+    Raises:
+        AssayError: as `train`, but for a lack of memory or disk.
+    """
+    settings = recipe.training
+    base = prepare(recipe.fit.model, store.cache, progress)
+    template = ChatTemplate.load(recipe.render.chat, base.folder)
+    check_parents(f"Data set {version}", DatasetManifest.read(version).base.content(), base, template)
+    examples = _audits(version, recipe, base, store)[0].require()
+    with quiet():
+        from train import trainer  # noqa: F401  so that what it takes counts
+        from train.measure import seconds_per_token
+
+    told = foresee(configuration(base.folder), settings, examples, store.root, force=True)
+    if not measure:
+        return told
+    took = seconds_per_token(base, settings, examples, measure, progress)
+    return replace(told, seconds=took * told.tokens)
+
+
+def renderer_of(recipe: TrainingRecipe, base: BaseTokenizer) -> Renderer:
+    """What makes the tokens that are trained."""
+    render = recipe.render
+    template = ChatTemplate.load(render.chat, base.folder)
+    return Renderer(template, *load_tokenizer(base.folder), render.answers, render.reasoning)
+
+
+def _audits(version: Path, recipe: TrainingRecipe, base: BaseModel, store: Store) -> tuple[Audit, Audit]:
+    """The rows to train on and those to validate on, tokenised and looked at."""
+    settings, renderer = recipe.training, renderer_of(recipe, base)
+    weights = DatasetManifest.read(version).recipe.get("balance", {}).get("weights", {})
+    return (
+        _audit(version, "train", settings.rows, settings, renderer, weights),
+        _audit(version, "validation", VALIDATION_ROWS, settings, renderer),
+    )
+
+
+def _audit(
     version: Path,
     split: str,
     count: int,
     settings: TrainingSettings,
     renderer: Renderer,
-    store: Store,
     weights: Mapping[str, float] | None = None,
-) -> list[Example]:
-    """Up to so many rows of a split, encoded; none where the validation split has none.
+) -> Audit:
+    """Up to so many rows of a split, tokenised and looked at; none where the validation split has none.
 
     Raises:
-        AssayError: there is no row to train on, or no row is short enough, or one cannot be trained.
+        AssayError: there is no row to train on, or no row is short enough.
     """
     rows = read_split(version, split, ["id", "label", "cluster", "tokens", "messages"])
     if not rows and split == "train":
         raise AssayError(f"{version}: the train split has no rows.", remedy="Give it some: split.train in the recipe.")
-    examples = encode(select(rows, count, settings.max_tokens, settings.seed, weights), renderer)
-    if rows and not examples:
+    chosen = select(rows, count, settings.max_tokens, settings.seed, weights)
+    if rows and not chosen:
         raise AssayError(
             f"{version}: no row of the {split} split has {settings.max_tokens} tokens or fewer.",
             remedy="Raise training.max_tokens in the recipe.",
         )
-    return examples
+    return audit(chosen, renderer, settings.max_tokens)
+
+
+def _shortest(version: Path, examples: Sequence[Example]) -> list[Message]:
+    """The messages of the shortest row that was trained on."""
+    shortest = min(examples, key=lambda example: (len(example.input_ids), example.id))
+    rows = read_split(version, "train", ["id", "messages"])
+    messages: list[Message] = next(row["messages"] for row in rows if row["id"] == shortest.id)
+    return messages

@@ -1,11 +1,21 @@
 """The recipe's section `training`."""
 
-from typing import Literal
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from curate.recipe import Recipe
 from curate.stage import Settings
+
+WATCHED = {"report_to", "save_steps", "save_total_limit"}
+"""Keys that change nothing in the adapter: who is told of the run, and how often it is kept."""
+
+
+def _kept_by(text: str) -> str:
+    if not re.fullmatch(r"loss|schema_valid|whole_match|.+\.macro_f1", text):
+        raise ValueError("expected `loss`, `schema_valid`, `whole_match` or `FIELD.macro_f1`")
+    return text
 
 
 class TrainingSettings(Settings):
@@ -14,13 +24,66 @@ class TrainingSettings(Settings):
     rows: int = Field(256, ge=1, description="How many rows of the train split are trained on.")
     max_tokens: int = Field(1024, ge=8, description="Only rows of at most this many tokens are chosen.")
     epochs: int = Field(1, ge=1, description="How often each row is trained on.")
-    learning_rate: float = Field(1e-3, gt=0, description="At its highest; it falls to nothing towards the end.")
-    batch_size: int = Field(8, ge=1, description="Rows of one step.")
+    batch_size: int = Field(8, ge=1, description="Rows that are computed at once.")
+    gradient_accumulation_steps: int = Field(
+        1, ge=1, description="Batches of one step: the loss is the mean over all their trained tokens."
+    )
+    gradient_checkpointing: bool = Field(
+        False,
+        description="Activations are computed again in the backward pass instead of kept: less memory, more time.",
+    )
+    learning_rate: float = Field(1e-3, gt=0, description="At its highest.")
+    lr_scheduler_type: Literal["linear", "cosine", "constant"] = Field(
+        "linear", description="How it falls behind the warm-up: to nothing in a line or a half cosine, or not at all."
+    )
+    warmup_ratio: float = Field(0.05, ge=0, lt=1, description="Share of the steps in which it rises from nothing.")
+    weight_decay: float = Field(0.0, ge=0, description="AdamW's, of the trained weights.")
+    max_grad_norm: float | None = Field(
+        1.0, gt=0, description="The norm that gradients are clipped to; null: they are not."
+    )
     rank: int = Field(16, ge=1, description="Of the adapter's matrices (LoRA's r).")
     alpha: int = Field(32, ge=1, description="What the adapter is scaled by, times its rank (LoRA's alpha).")
     dropout: float = Field(0.0, ge=0, lt=1, description="Of the adapter's inputs, while it is trained.")
+    target_modules: Literal["all-linear"] | list[str] = Field(
+        "all-linear",
+        description="Modules that get an adapter, by the ends of their names (q_proj); all but the head, "
+        "and the out_proj of Mamba's layers, which peft refuses.",
+    )
+    layers_to_transform: list[Annotated[int, Field(ge=0)]] | None = Field(
+        None, description="Numbers of the layers that get one; by default all."
+    )
     quantization: Literal["nf4", "none"] = Field("nf4", description="Of the base model's weights.")
-    seed: int = Field(0, description="Of the adapter's first weights and the order of the rows.")
+    double_quantization: bool = Field(True, description="Quantise the constants of the quantisation too (nf4).")
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
+        "auto",
+        description="What is computed in, on a CPU of 4-bit weights alone; auto: bfloat16 where the processor has it.",
+    )
+    keep_best: Annotated[str, AfterValidator(_kept_by)] | None = Field(
+        None,
+        description="The checkpoint that is kept: of the least validation `loss`, or of the best `schema_valid`, "
+        "`whole_match` or `FIELD.macro_f1` of answers generated to validation rows; by default the last.",
+    )
+    early_stopping_patience: int | None = Field(
+        None, ge=1, description="Validations without a better one (by keep_best, else loss) at which training ends."
+    )
+    eval_steps: int | None = Field(
+        None, ge=1, description="Steps from one validation to the next; by default an epoch."
+    )
+    save_steps: int | None = Field(
+        None,
+        ge=1,
+        description="Steps from one checkpoint to the next; by default at each validation and every five minutes, as "
+        "far as that takes no more than 1% of the time.",
+    )
+    save_total_limit: int = Field(2, ge=1, description="The most checkpoints on disk at a time.")
+    report_to: list[Literal["tensorboard", "trackio", "mlflow", "wandb"]] = Field(
+        [], description="Trackers that are told each step, besides the adapter's own report."
+    )
+    seed: int = Field(0, description="Of the adapter's first weights, the order of the rows and dropout.")
+
+    def deciding(self) -> dict[str, Any]:
+        """What the adapter depends on, JSON-like."""
+        return self.model_dump(mode="json", exclude=WATCHED)
 
 
 class TrainingRecipe(Recipe):

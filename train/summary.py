@@ -6,7 +6,7 @@ from typing import Any
 
 from curate.store import Store
 from curate.table import Table
-from train.manifest import AdapterManifest
+from train.manifest import AdapterManifest, Run
 
 
 def training_tables(adapter: Path, store: Store) -> list[Table]:
@@ -20,9 +20,10 @@ def training_tables(adapter: Path, store: Store) -> list[Table]:
         ["base model", manifest.inputs.base.model],
         ["rows", f"{manifest.rows.train:,}"],
         ["epochs", f"{len(loss.train)}"],
+        *_steps(manifest.run, str(manifest.inputs.settings.get("keep_best"))),
         ["tokens seen", f"{manifest.tokens.seen:,}"],
         ["of them trained", f"{manifest.tokens.trained:,}"],
-        *_validation(loss.validation),
+        *_validation(loss.validation, manifest.run),
         ["training loss of each epoch", ", ".join(f"{value:.3f}" for value in loss.train)],
         *_speed(trained),
         ["found in the store", "yes" if told and told[-1]["found"] else "no"],
@@ -40,11 +41,21 @@ def _speed(trained: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     ]
 
 
-def _validation(losses: list[float]) -> list[list[str]]:
+def _steps(run: Run | None, chosen_by: str) -> list[list[str]]:
+    """How long it was trained, where the manifest tells, and which checkpoint was kept."""
+    if run is None:
+        return []
+    stopped = f" of {run.planned:,}, stopped early" if run.steps < run.planned else ""
+    kept = [["kept", f"step {run.kept:,}, best by {chosen_by}"]] if run.kept < run.steps else []
+    return [["steps", f"{run.steps:,}{stopped}"], *kept]
+
+
+def _validation(losses: list[float], run: Run | None) -> list[list[str]]:
     if not losses:
         return [["validation loss", "not known: the validation split has no rows"]]
     before, *after = losses
+    epochs = run is None or all(each.epoch == number for number, each in enumerate(run.validations))
     return [
         ["validation loss before", f"{before:.3f}"],
-        ["validation loss after each epoch", ", ".join(f"{value:.3f}" for value in after)],
+        [f"validation loss {'after each epoch' if epochs else 'since'}", ", ".join(f"{value:.3f}" for value in after)],
     ]

@@ -1,228 +1,328 @@
-"""The training loop: trl's, with our own batches, mask and loss.
+"""The training loop: trl's, with our own batches, mask, loss, order and checkpoints.
 
 trl prepares nothing here. It would cut rows at its `max_length`, drop the rows of which that leaves no answer, and take
 its own view of the mask; what it is given is what is trained.
 """
 
-import tempfile
+import math
+import resource
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from datasets import Dataset
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import PeftModel, set_peft_model_state_dict
+from safetensors.torch import load_file, save_file
 from torch.utils.data import Sampler
-from transformers import PreTrainedTokenizerFast, PrinterCallback, TrainerCallback, set_seed
-from trl import SFTConfig, SFTTrainer
+from transformers import PreTrainedTokenizerFast, PrinterCallback, TrainerCallback
+from transformers.trainer import TRAINER_STATE_NAME
+from trl import SFTTrainer
 
-from curate.progress import Progress, silent
-from curate.rows.renderer import IGNORED
-from train.base_model import BaseModel, compute_dtype, load_model, quiet
-from train.batches import Batch, forward, lay_out, length_grouped
+from curate.errors import AssayError
+from curate.hashing import digest
+from curate.progress import Progress, note, silent
+from train.adapter import WEIGHTS, weights_of
+from train.arguments import arguments
+from train.base_model import BaseModel, quiet
+from train.batches import PADDED, Batch, Layout, length_grouped
+from train.checkpoints import Checkpoints, step_of
 from train.examples import Example
+from train.history import History
+from train.loss import answer_loss, collate, mean_loss
 from train.settings import TrainingSettings
 
-WARMUP = 0.05
-"""Share of the steps in which the learning rate rises; then it falls in a straight line to zero."""
+BEST = "best.safetensors"
+"""The adapter's weights after the best validation so far, in a checkpoint."""
+OFTEN = 300.0
+"""Seconds after which a checkpoint is due."""
+SHARE = 0.01
+"""Of the time, that checkpoints may take."""
 
 
-@dataclass
-class Losses:
-    """What training told: mean negative log-likelihood (nats) of a trained token, and how fast it went."""
+class Score(Protocol):
+    """How good the answers are that a model gives to the validation rows; the more, the better."""
 
-    train: list[float] = field(default_factory=list)
-    """Over each epoch, while it was being trained."""
-    validation: list[float] = field(default_factory=list)
-    """Before training and after each epoch; none without rows to validate on."""
-    tokens: int = 0
-    """Seen in training, prompts included, padding not."""
-    seconds: float = 0.0
-    """Spent in training, validation left out."""
+    @property
+    def deciding(self) -> dict[str, Any]:
+        """What the score depends on besides the model and the data set, as JSON has it."""
+
+    def __call__(self, model: PeftModel, /) -> float: ...
 
 
-def adapted(base: BaseModel, settings: TrainingSettings) -> PeftModel:
-    """The base model with a fresh LoRA adapter on all linear layers but the head; untrained, it changes nothing."""
-    set_seed(settings.seed)
-    config = LoraConfig(
-        r=settings.rank,
-        lora_alpha=settings.alpha,
-        lora_dropout=settings.dropout,
-        target_modules="all-linear",
-        task_type="CAUSAL_LM",
-    )
-    with quiet():
-        model: PeftModel = get_peft_model(load_model(base, settings.quantization), config)
-    return model
+@dataclass(frozen=True)
+class Rows:
+    """What a run is about."""
+
+    train: Sequence[Example]
+    """At least one."""
+    validation: Sequence[Example]
+    """None where there are none to validate on."""
+    score: Score | None = None
+    """Of answers to them, where `keep_best` names one."""
+    layout: Layout = PADDED
+    """How closely rows of a batch are put together."""
 
 
 def fit(
     model: PeftModel,
     base: BaseModel,
-    examples: Sequence[Example],
-    validation: Sequence[Example],
+    rows: Rows,
     settings: TrainingSettings,
+    checkpoints: Checkpoints,
+    name: str = "",
     progress: Progress = silent,
-) -> Losses:
-    """Train a model's adapter on examples, in place.
+) -> History:
+    """Train a model's adapter in place; go on from the run's last checkpoint, where there is one.
+
+    What a run that was killed gives is what it would have given: the order of rows is a function of seed and epoch, and
+    a checkpoint holds the adapter, the optimizer's moments, the schedule, the random generators and the history.
 
     Args:
         model: what `adapted` gave.
         base: the model it was made of.
-        examples: at least one.
-        validation: the loss over them, if there are any, is taken before training and after each epoch.
+        rows: what is trained on and validated on.
         settings: of the recipe.
+        checkpoints: of the run.
+        name: of the run, for trackers.
         progress: told in tokens.
+
+    Returns:
+        The history. The model is as it was after the last step, or after the best validation by `keep_best`.
+
+    Raises:
+        AssayError: a loss or a gradient is not finite; names step and rows.
     """
-    gpu, dtype = model.device.type == "cuda", compute_dtype()
-    with tempfile.TemporaryDirectory(prefix="assay-train-") as scratch, quiet():
+    with quiet():
         trainer = Trainer(
-            examples,
-            validation,
+            rows,
+            settings,
+            checkpoints,
             progress,
             model=model,
-            args=SFTConfig(
-                output_dir=scratch,
-                dataset_kwargs={"skip_prepare_dataset": True},
-                max_length=None,
-                remove_unused_columns=False,
-                num_train_epochs=settings.epochs,
-                per_device_train_batch_size=settings.batch_size,
-                learning_rate=settings.learning_rate,
-                lr_scheduler_type="linear",
-                warmup_steps=WARMUP,
-                seed=settings.seed,
-                bf16=gpu and dtype == torch.bfloat16,
-                fp16=gpu and dtype == torch.float16,
-                gradient_checkpointing=False,
-                dataloader_pin_memory=gpu,
-                save_strategy="no",
-                logging_strategy="no",
-                report_to="none",
-                disable_tqdm=True,
+            args=arguments(settings, name, checkpoints.folder, model.device.type),
+            data_collator=_collate,
+            train_dataset=Dataset.from_list(
+                [{"row": n, "input_ids": e.input_ids, "labels": e.labels} for n, e in enumerate(rows.train)]
             ),
-            data_collator=lambda rows: collate([row["input_ids"] for row in rows], [row["labels"] for row in rows]),
-            train_dataset=Dataset.from_list([{"input_ids": e.input_ids, "labels": e.labels} for e in examples]),
             processing_class=PreTrainedTokenizerFast.from_pretrained(base.folder, trust_remote_code=False),
         )
         for parameter in model.parameters():
             if parameter.requires_grad:  # trl has made them bfloat16, too coarse for small steps
                 parameter.data = parameter.data.float()
-        trainer.train()
-    return trainer.losses
+        last = checkpoints.last(progress)
+        trainer.args.eval_on_start = bool(rows.validation) and last is None
+        trainer.train(resume_from_checkpoint=None if last is None else str(last))
+        if settings.keep_best and trainer.best is not None:
+            set_peft_model_state_dict(model, trainer.best)
+    if trainer.state.global_step < trainer.state.max_steps:
+        progress("train", trainer.seen, trainer.seen, "tokens")
+    return trainer.history
+
+
+def _collate(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    batch = collate([row["input_ids"] for row in rows], [row["labels"] for row in rows])
+    return {"rows": [row["row"] for row in rows], **batch}
 
 
 class Trainer(SFTTrainer):
-    """trl's trainer with the loss and the order of this module."""
+    """trl's trainer with the loss, the order and the checkpoints of this package."""
+
+    loss_is_scaled_for_ga = True  # type: ignore[assignment]
+    """`compute_loss` has divided by the trained tokens of all batches of the step."""
 
     def __init__(
-        self, examples: Sequence[Example], validation: Sequence[Example], progress: Progress, **settings: Any
+        self, rows: Rows, settings: TrainingSettings, checkpoints: Checkpoints, progress: Progress, **known: Any
     ) -> None:
-        super().__init__(**settings)
-        self.remove_callback(PrinterCallback)
-        self.add_callback(Validate(self, validation, progress))
-        self.losses = Losses()
+        super().__init__(**known)
+        self.adapter: PeftModel = known["model"]
+        self.rows = rows
+        self.layout = rows.layout
+        self.settings = settings
+        self.checkpoints = checkpoints
         self.progress = progress
-        self.lengths = [len(example.input_ids) for example in examples]
-        self.loss_sum, self.trained = 0.0, 0
+        self.lengths = [len(example.input_ids) for example in rows.train]
+        batches = math.ceil(len(rows.train) / settings.batch_size)
+        self.steps_per_epoch = math.ceil(batches / settings.gradient_accumulation_steps)
+        self.best: dict[str, torch.Tensor] | None = None
+        self.seen = self.before = 0
+        """Tokens trained on in this process, and before it."""
+        self.begun = self.saved = time.perf_counter()
+        """When the step began, and when the last checkpoint was complete."""
+        self.saving = 0.0
+        """Seconds that it took."""
+        self.step_rows: list[int] = []
+        self.counts = {"computed": 0, "padding": 0}
+        self.remove_callback(PrinterCallback)
+        self.add_callback(Watch(self))
+
+    @property
+    def history(self) -> History:
+        """Of the run so far, in whichever processes."""
+        return History.of(self.state.log_history, self.steps_per_epoch)
+
+    def _send_telemetry(self) -> None:
+        """trl would tell its makers of the run."""
 
     def _get_train_sampler(self, train_dataset: Any = None) -> "ByLength":
-        return ByLength(self.lengths, self.args.per_device_train_batch_size, self.args.seed)
+        return ByLength(self.lengths, self.settings.batch_size, self.settings.seed)
+
+    def get_batch_samples(self, *args: Any) -> Any:
+        """The batches of the next step, and how many tokens of them are trained."""
+        self.begun = time.perf_counter()
+        self.step_rows, self.counts = [], {"computed": 0, "padding": 0}
+        return super().get_batch_samples(*args)
+
+    def _get_num_items_in_batch(self, batch_samples: Sequence[dict[str, Any]], device: Any) -> int:
+        return sum(self.rows.train[row].trained for batch in batch_samples for row in batch["rows"])
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> torch.Tensor:
-        loss, trained = answer_loss(model, **inputs)
-        self.loss_sum += loss.item()
-        self.trained += trained
-        self.losses.tokens += int(inputs["attention_mask"].sum()) + len(inputs["targets"])
-        total = int(self.args.num_train_epochs) * sum(self.lengths)
-        self.progress("train", self.losses.tokens, total, "tokens")
-        return loss / trained
+        rows = inputs.pop("rows")
+        self.step_rows += rows
+        loss, _ = answer_loss(model, layout=self.layout, **inputs)
+        if not math.isfinite(value := loss.item()):
+            raise self._not_finite("the loss", value, rows)
+        batch = Batch(**{name: inputs[name] for name in ("prefix", "input_ids", "attention_mask")})
+        padding, computed = batch.padding(self.layout)
+        self.counts["computed"] += computed
+        self.counts["padding"] += padding
+        self.seen += sum(self.lengths[row] for row in rows)
+        total = int(self.args.num_train_epochs) * sum(self.lengths) - self.before
+        self.progress("train", self.seen, total, "tokens")
+        mean: torch.Tensor = loss / num_items_in_batch
+        return mean
+
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+        norm = super()._get_grad_norm(model, grad_norm)  # type: ignore[no-untyped-call]
+        scaler = self.accelerator.scaler  # which makes float16's scale smaller, and skips the step
+        if not math.isfinite(value := float(norm)) and (scaler is None or scaler.get_scale() <= 1):
+            raise self._not_finite("the norm of the gradient", value, self.step_rows)
+        return norm
+
+    def _not_finite(self, what: str, value: float, rows: Sequence[int]) -> AssayError:
+        kept = self.checkpoints.last()
+        named = ", ".join(self.rows.train[row].id for row in rows)
+        return AssayError(
+            f"Step {self.state.global_step + 1}: {what} is {value}; nothing is published. The learning rate was "
+            f"{self._get_learning_rate():.3g}, the rows: {named}.",
+            remedy="Look at these rows; lower training.learning_rate, or set training.max_grad_norm: 1.0 and a longer "
+            "training.warmup_ratio; with float16, try training.dtype: float32."
+            + (f" The run until step {step_of(kept)} is kept in {kept}." if kept else ""),
+        )
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Told of each step and validation: keeps it, and passes it on to trackers."""
+        if "loss" in logs:
+            tokens = sum(self.lengths[row] for row in self.step_rows)
+            logs |= self.counts
+            logs["tokens"] = tokens
+            logs["trained"] = sum(self.rows.train[row].trained for row in self.step_rows)
+            logs["tokens_per_second"] = tokens / (time.perf_counter() - self.begun)
+            logs["memory_mib"] = _memory(self.adapter.device)
+            if not math.isfinite(logs["grad_norm"]):
+                del logs["grad_norm"]
+            note(self.progress, "train", f"loss {logs['loss']:.3f}")
+        super().log(logs, start_time)
+
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        """Take the loss over the validation rows and, if the recipe asks for it, the score of answers to them."""
+        validation, model = self.rows.validation, self.adapter
+        loss = mean_loss(model, validation, self.settings.batch_size, self.progress, self.layout)
+        if not math.isfinite(loss):
+            raise AssayError(
+                f"After step {self.state.global_step} the loss over the validation rows is {loss}; nothing is "
+                "published.",
+                remedy="Lower training.learning_rate, or try training.dtype: float32.",
+            )
+        told = {"eval_loss": loss}
+        if self.rows.score is not None:
+            model.eval()
+            told["eval_score"] = self.rows.score(model)
+            model.train()
+        self.log(dict(told))
+        history, best = self.history, self.history.best()
+        if self.settings.keep_best and best is not None and best.step == self.state.global_step:
+            self.best = weights_of(model)
+        patience = self.settings.early_stopping_patience
+        if patience is not None and history.without_better() >= patience:
+            self.control.should_training_stop = True
+            self.control.should_save = False  # so that one that goes on from here stops here too
+        self.control.should_evaluate = False
+        return told
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        def write(folder: Path) -> None:
+            save_file(weights_of(self.adapter), folder / WEIGHTS)
+            if self.best is not None:
+                save_file(self.best, folder / BEST)
+            self._save_optimizer_and_scheduler(str(folder))
+            self._save_scaler(str(folder))
+            self._save_rng_state(str(folder))
+            self.state.save_to_json(str(folder / TRAINER_STATE_NAME))
+
+        began = time.perf_counter()
+        self.checkpoints.add(self.state.global_step, write)
+        self.saved = time.perf_counter()
+        self.saving = self.saved - began
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        folder = Path(resume_from_checkpoint)
+        set_peft_model_state_dict(self.adapter, load_file(folder / WEIGHTS))
+        if (folder / BEST).is_file():
+            self.best = load_file(folder / BEST)
 
 
 class ByLength(Sampler[int]):
-    """Rows of like length together, in a new order every epoch."""
+    """Rows of like length together, in an order that is a function of seed and epoch."""
 
     def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
         self.lengths = lengths
         self.batch_size = batch_size
-        self.generator = torch.Generator().manual_seed(seed)
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     def __iter__(self) -> Iterator[int]:
-        return iter(length_grouped(self.lengths, self.batch_size, self.generator))
+        generator = torch.Generator().manual_seed(int(digest([self.seed, self.epoch])[:15], 16))
+        return iter(length_grouped(self.lengths, self.batch_size, generator))
 
 
-class Validate(TrainerCallback):
-    """Takes the validation loss before training and after each epoch, and the time between."""
+class Watch(TrainerCallback):
+    """Says after which steps there is a validation or a checkpoint."""
 
-    def __init__(self, trainer: Trainer, validation: Sequence[Example], progress: Progress) -> None:
+    def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
-        self.validation = validation
-        self.progress = progress
-        self.begin = 0.0
 
-    def on_train_begin(self, *_: Any, **__: Any) -> None:
-        self._validate()
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        trainer = self.trainer
+        trainer.saved = time.perf_counter()
+        if state.global_step:
+            trainer.before = sum(each.tokens for each in trainer.history.steps)
+            what = f"train (goes on after step {state.global_step} of {state.max_steps})"
+            trainer.progress(what, 1, 1, "checkpoints")
 
-    def on_epoch_end(self, *_: Any, **__: Any) -> None:
-        trainer, losses = self.trainer, self.trainer.losses
-        losses.seconds += time.perf_counter() - self.begin
-        losses.train.append(trainer.loss_sum / trainer.trained)
-        trainer.loss_sum, trainer.trained = 0.0, 0
-        self._validate()
-
-    def _validate(self) -> None:
-        if self.validation:
-            batch_size = self.trainer.args.per_device_train_batch_size
-            loss = mean_loss(self.trainer.model, self.validation, batch_size, self.progress)
-            self.trainer.losses.validation.append(loss)
-        self.begin = time.perf_counter()
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        trainer, settings, step = self.trainer, self.trainer.settings, state.global_step
+        due = step % (settings.eval_steps or trainer.steps_per_epoch) == 0 or step == state.max_steps
+        control.should_evaluate = due and bool(trainer.rows.validation)
+        if settings.save_steps:
+            control.should_save = step % settings.save_steps == 0
+        else:
+            passed = time.perf_counter() - trainer.saved
+            control.should_save = (due or passed >= OFTEN) and trainer.saving <= SHARE * passed
 
 
-def collate(input_ids: Sequence[Sequence[int]], labels: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
-    """A batch to train on: the fields of `Batch`, and `targets`.
-
-    A row's last token is only ever a target, so it is left out of the input. `targets` (B, K) are the tokens that
-    follow those of the last K columns, K being what the longest stretch from a first trained token to its end needs.
-    """
-    needed = [len(row) - max(1, next(i for i, label in enumerate(row) if label != IGNORED)) for row in labels]
-    batch = lay_out([row[:-1] for row in input_ids], needed)
-    targets = torch.full((len(labels), max(needed)), IGNORED)
-    for index, (row, tail) in enumerate(zip(labels, needed, strict=True)):
-        targets[index, -tail:] = torch.tensor(row[-tail:])
-    return {**vars(batch), "targets": targets}
-
-
-def answer_loss(model: Any, targets: torch.Tensor, **batch: torch.Tensor) -> tuple[torch.Tensor, int]:
-    """Summed negative log-likelihood of the trained tokens, and how many they are.
-
-    The head is computed at the columns that have targets only, and what all rows begin with is computed once; the loss
-    and its gradients are those of the plain computation.
-    """
-    logits, _ = forward(model, Batch(**batch), keep=targets.shape[1])
-    loss = torch.nn.functional.cross_entropy(
-        logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED, reduction="sum"
-    )
-    return loss, int((targets != IGNORED).sum())
-
-
-def mean_loss(model: Any, examples: Sequence[Example], batch_size: int, progress: Progress = silent) -> float:
-    """Mean negative log-likelihood (nats) of the examples' trained tokens; there must be one."""
-    total, trained, done = 0.0, 0, 0
-    training = model.training
-    model.eval()
-    by_length = sorted(examples, key=lambda example: len(example.input_ids))
-    with torch.inference_mode():
-        for begin in range(0, len(by_length), batch_size):
-            rows = by_length[begin : begin + batch_size]
-            batch = collate([row.input_ids for row in rows], [row.labels for row in rows])
-            loss, count = answer_loss(model, **{name: tensor.to(model.device) for name, tensor in batch.items()})
-            total, trained, done = total + loss.item(), trained + count, done + len(rows)
-            progress("validate", done, len(by_length), "rows")
-    model.train(training)
-    return total / trained
+def _memory(device: torch.device) -> int:
+    """MiB, the most so far: allocated on a GPU, else resident."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) >> 20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10

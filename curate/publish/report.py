@@ -52,7 +52,7 @@ RARE = 0.01
 CODE = re.compile(r"(?<!`)`([^`]+)`(?!`)")
 MARKUP = re.compile(r"[\\`*_\[\]<>#|~$&]|(?<=[A-Za-z]):(?=//)|(?<=\bwww)\.|^[-+=]|^\d+[.)]")
 """What Markdown takes for more than text."""
-STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """Characters that no text shows, and by which it shows another."""
 BARS = 12
 """Values of a distribution that get a bar of their own; the rarer ones share the last."""

@@ -6,8 +6,9 @@ bound goes to quarantine all the same. An answer is never cut, nor is an instruc
 task template puts its own words around is cut or, where it has none, what comes after the first paragraph.
 
 Reasons: `too_many_tokens` (longer than the recipe's `max_tokens`; the evidence says how long), `refused` (the chat
-template has words for the whole conversation, but none for its beginning up to one of the answers; the evidence holds
-what it says).
+template has words for the whole conversation, but none for its beginning up to one of the answers, or does not write
+what it writes to ask for the answer and then the answer; or the tokenizer does not give the answer back; the evidence
+holds what is said).
 """
 
 from collections.abc import Iterable, Iterator
@@ -23,8 +24,10 @@ from pydantic import Field
 from curate.distribution import quantiles
 from curate.examples import Example, example_of
 from curate.record import MESSAGES, SCHEMA, TURNS, content_id, dicts
+from curate.rows.chat_template import Message, Refusal, is_trained
 from curate.rows.render import Rendering
-from curate.rows.renderer import Message, Refusal, Renderer, Span, TaskTemplate, is_trained
+from curate.rows.renderer import Renderer, Span
+from curate.rows.task_template import TaskTemplate
 from curate.stage import ANYWHERE, BESIDE, Context, Outcome, Reject, RowStage, Stage, divide
 
 MARK = " […] "
@@ -39,12 +42,13 @@ class Fit(Stage):
     """Adds the column `tokens`."""
 
     name: ClassVar[str] = "fit"
-    version: ClassVar[int] = 6
+    version: ClassVar[int] = 7
     reasons: ClassVar[dict[str, str]] = {
         "too_many_tokens": (
             "longer than `fit.max_tokens`, and `fit.policy` cannot bring it within; an answer is never cut"
         ),
-        "refused": "the chat template has no words for the row's beginning up to one of the answers",
+        "refused": "the chat template has no words for the row's beginning up to one of the answers, or does not write "
+        "what it writes to ask for the answer and then the answer; or the tokenizer does not give the answer back",
     }
 
     model: Annotated[str, BESIDE, ANYWHERE] = Field(
@@ -100,8 +104,15 @@ def fit(table: pa.Table, task: TaskTemplate, renderer: Renderer, settings: Fit) 
             spans.append(renderer.spans(messages, text))
         except Refusal as refusal:
             refused[row] = Reject(row, "refused", {"message": refusal.message})
-    counted = iter(renderer.lengths_of(spans))
-    lengths = [0 if row in refused else next(counted) for row in range(table.num_rows)]
+    counted = iter(renderer.measured(spans))
+    lengths = [0] * table.num_rows
+    for row in range(table.num_rows):
+        if row not in refused:
+            length = next(counted)
+            if isinstance(length, Refusal):
+                refused[row] = Reject(row, "refused", {"message": length.message})
+            else:
+                lengths[row] = length
     table = table.append_column("tokens", pa.array(lengths, pa.int32()))
     bound = settings.max_tokens
     long = [row for row, tokens in enumerate(lengths) if tokens > bound]

@@ -15,27 +15,18 @@ from pydantic import Field
 
 from curate.hashing import digest, file_digest
 from curate.record import MESSAGES, dicts
-from curate.rows.renderer import (
-    ASKED,
-    LIBRARIES,
-    TOKENIZER_FILES,
-    ChatTemplate,
-    Message,
-    Reasoning,
-    Refusal,
-    Renderer,
-    TaskTemplate,
-    load_tokenizer,
-    read_template,
-)
+from curate.rows.chat_template import ChatTemplate, Message, Refusal, read_chat_template, read_template
+from curate.rows.renderer import ASKED, LIBRARIES, TOKENIZER_FILES, Reasoning, Renderer, load_tokenizer
+from curate.rows.task_template import TaskTemplate
 from curate.stage import Beside, Context, Outcome, Reject, RowStage, Stage, divide
+from curate.text.tokenizer_file import stop_ids
 
 
 class Render(Stage):
     """Adds the columns `messages` and `text`."""
 
     name: ClassVar[str] = "render"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     libraries: ClassVar[tuple[str, ...]] = LIBRARIES
     reasons: ClassVar[dict[str, str]] = {
         "special_token": "the row's own words hold the model's special tokens, or its reasoning the tags around it",
@@ -44,7 +35,10 @@ class Render(Stage):
     }
 
     task: Beside = Field(description="Task template: templates/tasks/NAME.jinja, or a path beside the recipe.")
-    chat: Beside = Field(description="Chat template: chatml, llama2, guanaco, or a path beside the recipe.")
+    chat: Beside = Field(
+        description="Chat template: chatml, llama2, guanaco, `model` (the base model's own; `model:NAME` is one of "
+        "several), or the path beside the recipe of a .jinja file, one that a model was published with say."
+    )
     answers: Literal["last", "all"] = Field("last", description="Which assistant turns are trained.")
     reasoning: Reasoning = Field(
         "train",
@@ -60,9 +54,10 @@ class Render(Stage):
             answers=self.answers,
             reasoning=self.reasoning,
             task_source=read_template("tasks", self.task),
-            chat_source=read_template("chat", self.chat),
+            chat_source=read_chat_template(self.chat, folder),
             target_schema=json.dumps(context.contract.target_schema),
             tokenizer_folder=folder,
+            stops=stop_ids(folder),
             tokenizer_sha256={name: file_digest(folder / name) for name in TOKENIZER_FILES},
         )
 
@@ -79,6 +74,8 @@ class Rendering(Render, RowStage):
     tokenizer_folder: Path = Field(exclude=True)
     tokenizer_sha256: dict[str, str]
     """By file of the tokenizer."""
+    stops: tuple[int, ...]
+    """Tokens that end what the base model generates, as it was published."""
 
     def prepared_from(self) -> dict[str, Any]:
         return {
@@ -97,7 +94,7 @@ class Rendering(Render, RowStage):
     @property
     def renderer(self) -> Renderer:
         """Makes text and tokens of them; loaded once a process."""
-        tokenizer = tuple(sorted(self.tokenizer_sha256.items()))
+        tokenizer = (*sorted(self.tokenizer_sha256.items()), self.stops)
         return _renderer(self.chat, self.chat_source, self.tokenizer_folder, tokenizer, self.answers, self.reasoning)
 
     def run(self, table: pa.Table) -> Outcome:
@@ -109,7 +106,7 @@ def _renderer(
     chat: str,
     source: str,
     folder: Path,
-    _tokenizer: tuple[tuple[str, str], ...],
+    _tokenizer: tuple[object, ...],
     answers: Literal["last", "all"],
     reasoning: Reasoning,
 ) -> Renderer:

@@ -8,11 +8,13 @@ has, the texts are given to the tokenizer whole, which costs less than so many p
 """
 
 import json
+import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +31,9 @@ DISTINCT_SHARE = 0.4
 """Share of the distinct words' bytes among all above which texts are tokenised whole: at a third words are 10 to 25%
 faster, at a half it depends, and at two thirds they are 15 to 25% slower."""
 
+LOOKS_BACK = re.compile(r"\(\?<[=!]|\\[bBAGK]|(?<!\[)\^")
+"""Of a pattern, as JSON: what depends on the text before."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
@@ -44,10 +49,10 @@ class Tokens:
     def ids(self) -> list[int]:
         return list(chain.from_iterable(map(self.ids_of.__getitem__, self.words.tolist())))
 
-    @property
-    def last(self) -> int:
-        """The last token's id, of a text that is not empty."""
-        return self.ids_of[int(self.words[-1])][-1]
+    @classmethod
+    def of(cls, ids: list[int]) -> "Tokens":
+        """These tokens, of a text that was not cut."""
+        return cls(len(ids), np.zeros(1, np.int64), [ids])
 
 
 @contextmanager
@@ -76,7 +81,7 @@ def tokenise(tokenizer: "Tokenizer", texts: Sequence[str]) -> list[Tokens]:
     column = pa.array(texts, pa.large_string())
     cuts = ends = np.frombuffer(column.buffers()[1], np.int64, len(column) + 1)
     pieces, which = texts, np.arange(len(column))
-    if _cuts_by_gpt2(tokenizer) and len(column):
+    if cuts_by_gpt2(tokenizer) and len(column):
         begins = _begins_of_words(column, ends)
         words = pa.Array.from_buffers(
             pa.large_string(), len(begins) - 1, [None, pa.py_buffer(begins), column.buffers()[2]]
@@ -95,6 +100,45 @@ def tokenise(tokenizer: "Tokenizer", texts: Sequence[str]) -> list[Tokens]:
     ]
 
 
+def independent(tokenizer: "Tokenizer") -> bool:
+    """Whether a text has the same tokens behind another, where that ends with a token, and they give the text back.
+
+    A byte-level tokenizer without a space before the first word, whose patterns look ahead alone, is so. That it may
+    bring texts into Unicode's form NFC is passed over: see `unchanged`.
+    """
+    known = _parts(tokenizer.pre_tokenizer)
+    forms = {each["type"] for each in _parts(tokenizer.normalizer)}
+    return (
+        bool(known)
+        and known[-1]["type"] == "ByteLevel"
+        and not any(each.get("add_prefix_space") for each in known)
+        and all(each["type"] in ("ByteLevel", "Split", "Digits") for each in known)
+        and not any(LOOKS_BACK.search(json.dumps(each.get("pattern", ""))) for each in known)
+        and forms <= {"NFC"}
+        and type(tokenizer.decoder).__name__ == "ByteLevel"
+        and not any(
+            token.lstrip or token.rstrip or token.single_word or token.normalized
+            for token in tokenizer.get_added_tokens_decoder().values()
+        )
+    )
+
+
+def unchanged(tokenizer: "Tokenizer", text: str) -> bool:
+    """Whether an `independent` tokenizer does not bring a text into another form before it is cut."""
+    return tokenizer.normalizer is None or text.isascii() or unicodedata.is_normalized("NFC", text)
+
+
+def _parts(part: Any) -> list[dict[str, Any]]:
+    """A normalizer or pre-tokenizer, or those that it is a sequence of."""
+    if part is None:
+        return []
+    known = json.loads(part.__getstate__())
+    if known["type"] != "Sequence":
+        return [known]
+    [inner] = [value for value in known.values() if isinstance(value, list)]
+    return list(inner)
+
+
 def _begins_of_words(column: pa.Array, ends: "Words") -> "Words":
     """Where the words of all texts begin in the column's bytes, and where the last one ends."""
     begins_word = np.zeros(ends[-1] + 1, bool)
@@ -111,12 +155,11 @@ def _size(strings: pa.Array) -> int:
     return int(np.frombuffer(strings.buffers()[1], np.int64, len(strings) + 1)[-1])
 
 
-def _cuts_by_gpt2(tokenizer: "Tokenizer") -> bool:
+def cuts_by_gpt2(tokenizer: "Tokenizer") -> bool:
     """Whether texts are cut by GPT-2's pattern, after digits perhaps, and nothing else is done to them before."""
     if tokenizer.normalizer is not None or tokenizer.pre_tokenizer is None:
         return False
-    known = json.loads(tokenizer.pre_tokenizer.__getstate__())
-    *before, last = known["pretokenizers"] if known["type"] == "Sequence" else [known]
+    *before, last = _parts(tokenizer.pre_tokenizer)
     plain = last["type"] == "ByteLevel" and last["use_regex"] and not last["add_prefix_space"]
     added = tokenizer.get_added_tokens_decoder().values()
     return (

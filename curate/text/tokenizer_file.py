@@ -30,11 +30,7 @@ def read_tokenizer(folder: Path) -> "tuple[Tokenizer, dict[str, str]]":
         raise AssayError(f"{folder}: no tokenizer.json.", remedy=REMEDY)
     if (size := path.stat().st_size) > LARGEST:
         raise AssayError(f"{path}: {size:,} bytes; a tokenizer of at most {LARGEST:,} is read.", remedy=REMEDY)
-    try:
-        said = json.loads(config.read_bytes())
-        tokens = {name: _content(value) for name, value in said.items() if name.endswith("_token") and value}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise AssayError(f"{config}: cannot be read: {type(error).__name__}: {error}", remedy=REMEDY) from None
+    tokens = special_tokens(config)
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises no narrower one
@@ -48,6 +44,54 @@ def read_tokenizer(folder: Path) -> "tuple[Tokenizer, dict[str, str]]":
                 remedy="Write it without such a group, or name another model.",
             )
     return tokenizer, tokens
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """What a JSON file of a model's folder says; nothing where there is no such file.
+
+    Raises:
+        AssayError: it cannot be read, or is no object.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        said = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise AssayError(f"{path}: cannot be read: {type(error).__name__}: {error}", remedy=REMEDY) from None
+    if not isinstance(said, dict):
+        raise AssayError(f"{path}: cannot be read: expected an object, found {type(said).__name__}", remedy=REMEDY)
+    return said
+
+
+def special_tokens(path: Path) -> dict[str, str]:
+    """The special tokens that a tokenizer_config.json names, by name.
+
+    Raises:
+        AssayError: it is not there or cannot be read.
+    """
+    if not path.is_file():
+        raise AssayError(f"{path}: cannot be read: there is no such file", remedy=REMEDY)
+    try:
+        return {
+            name: _content(value)
+            for name, value in read_config(path).items()
+            if name.endswith("_token") and not name.startswith("add_") and value
+        }
+    except (LookupError, TypeError) as error:
+        raise AssayError(f"{path}: cannot be read: {type(error).__name__}: {error}", remedy=REMEDY) from None
+
+
+def stop_ids(folder: Path) -> tuple[int, ...]:
+    """The tokens that end what a model generates, as its generation_config.json or, without it, config.json says."""
+    ends = read_config(folder / "generation_config.json") or read_config(folder / "config.json")
+    stops = ends.get("eos_token_id")
+    return tuple(each for each in (stops if isinstance(stops, list) else [stops]) if isinstance(each, int))
+
+
+def adds_bos(tokenizer: "Tokenizer", bos: str, folder: Path) -> bool:
+    """Whether the tokenizer begins a text with `bos` by itself, as its configuration or its post-processor says."""
+    said = read_config(folder / "tokenizer_config.json").get("add_bos_token")
+    return said if isinstance(said, bool) else tokenizer.encode("a").ids[:1] == [tokenizer.token_to_id(bos)]
 
 
 def _content(token: Any) -> str:

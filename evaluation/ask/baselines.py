@@ -1,4 +1,5 @@
-"""Answers that need no language model: each field's most frequent value, and linear classifiers of words.
+"""Answers that need no language model: each field's most frequent value, linear classifiers of words, and the answer of
+the row most like the question (`Shots.nearest`), copied.
 
 A model that is not better than these has learned the form of the answer and nothing of its content.
 """

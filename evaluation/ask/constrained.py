@@ -1,8 +1,8 @@
 """Constrained decoding: only tokens that the answer's JSON Schema allows.
 
-The schema becomes a grammar (llguidance) of JSON in the one form that targets have: `json.dumps` without escapes of
-other scripts, keys in the schema's order, one space behind each comma and colon and none elsewhere: there is no white
-space to run in circles in. The token that ends an answer is allowed where the value is complete and nowhere else.
+The schema becomes a grammar (llguidance) of JSON in the form that targets have (`target_form`): their keys' order, and
+what they write between values, commonly one space behind each comma and colon and none elsewhere, so that there is no
+white space to run in circles in. The token that ends an answer is allowed where the value is complete and nowhere else.
 
 Not every keyword of JSON Schema can be held to while a text is being written; those that are not are named by
 `Constraint.relaxed`, and whether an answer fits the schema is still for the scorecard to say. No grammar library knows
@@ -11,7 +11,7 @@ Not every keyword of JSON Schema can be held to while a text is being written; t
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -22,20 +22,11 @@ import numpy.typing as npt
 from curate.errors import AssayError
 from curate.json_schema import validator_of
 from curate.rows.renderer import Renderer
+from evaluation.ask.forbidden import Forbidden, forbidden
+from evaluation.ask.target_form import TargetForm
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher
-    from llguidance._lib import JsonCompileOptions
-
-FORM: "JsonCompileOptions" = {
-    "whitespace_flexible": False,
-    "item_separator": ", ",
-    "key_separator": ": ",
-    "lenient": True,
-}
-"""How the grammar writes JSON: as `curate.read.mapping` writes targets. Lenient: keywords that it does not know are
-left out of it, and told."""
-
 
 CASES = 256
 """The most combinations of values that a schema is rewritten for."""
@@ -48,34 +39,49 @@ class Constraint:
     Args:
         schema: of the answer.
         renderer: knows the tokenizer, and the token that ends an answer.
+        targets: JSON texts that the model learns to write; their form is the grammar's. Without any: the schema's order
+            of keys, and one space behind each comma and colon.
 
     Raises:
         AssayError: no grammar can be made of the schema.
     """
 
     relaxed: tuple[str, ...]
-    """What of the schema answers are not held to: keywords such as `uniqueItems`, or the library's words."""
+    """What of the schema answers are not held to: keywords such as `uniqueItems`, what targets spell as the grammar
+    could not (`/share: maximum`), or the library's words."""
+    reordered: tuple[str, ...]
+    """Places where the schema names keys in another order than targets write them."""
+    grammar: str
+    """In llguidance's words; decides, with the tokenizer, which answers can be given."""
 
-    def __init__(self, schema: Mapping[str, Any], renderer: Renderer) -> None:
+    def __init__(self, schema: Mapping[str, Any], renderer: Renderer, targets: Iterable[str] = ()) -> None:
         from llguidance import LLExecutor, LLMatcher, LLTokenizer
 
+        form = TargetForm.of(by_case(schema), targets)
         tokenizer = LLTokenizer(
             renderer.tokenizer.to_str(), eos_token=renderer.stop_token_id, slices=LLTokenizer.json_slices()
         )
-        grammar = LLMatcher.grammar_from_json_schema(json.dumps(by_case(schema)), overrides=FORM)
-        self._start = LLMatcher(tokenizer, grammar, log_level=0)
+        self._tokenizer = renderer.tokenizer
+        self.grammar = LLMatcher.grammar_from_json_schema(json.dumps(form.grammar_schema), overrides=form.options)
+        self._start = LLMatcher(tokenizer, self.grammar, log_level=0)
         if self._start.is_error():
             raise AssayError(
                 f"The target schema cannot be held to while answers are generated: {self._start.get_error()}",
                 remedy="Say it otherwise in target.schema.json, or ask without `constrained`.",
             )
-        self.relaxed = tuple(sorted({name for told in self._start.get_grammar_warnings() for name in _keywords(told)}))
+        unknown = {name for told in self._start.get_grammar_warnings() for name in _keywords(told)}
+        self.relaxed = (*sorted(unknown), *form.widened)
+        self.reordered = form.reordered
         self._executor = LLExecutor()
         self._vocabulary = tokenizer.vocab_size
 
     def matcher(self) -> "LLMatcher":
         """The grammar at the beginning of an answer."""
         return self._start.deep_copy()
+
+    def forbids(self, answer: str) -> Forbidden | None:
+        """What of an answer cannot be said; None where all of it can."""
+        return forbidden(answer, self.matcher(), self._tokenizer)
 
     def allowed(self, matchers: Sequence["LLMatcher | None"], width: int) -> npt.NDArray[np.bool_]:
         """Which tokens may come next.

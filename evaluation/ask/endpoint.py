@@ -16,11 +16,11 @@ from curate.cache import keyed_folder
 from curate.errors import AssayError
 from curate.hashing import digest
 from curate.progress import Progress, silent
-from curate.rows.renderer import Message
+from curate.rows.chat_template import Message
 from curate.store import locked
 from evaluation.ask.kept import kept_in
 from evaluation.ask.reply import NotTaken, Reply
-from evaluation.ask.secret import secret_of
+from evaluation.ask.secret import Secret, secret_of
 from evaluation.judge.answer import Generated
 from evaluation.settings import Endpoint
 
@@ -28,9 +28,11 @@ if TYPE_CHECKING:
     from httpx2 import AsyncClient
     from tenacity import RetryCallState
 
-VERSION = 2
+VERSION = 3
 """Of the request and of how an answer is read and kept; what another one asked is asked, and paid for, again."""
 SEED = 0
+ANSWER = "answer"
+"""What the schema is called."""
 PASSING = frozenset({408, 409, 425, 429})
 """Status codes below 500 of failures that may pass."""
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
@@ -42,6 +44,11 @@ OPTIONAL = ("max_tokens", "temperature", "seed", "logprobs")
 """Parameters that some servers refuse, and without which an answer is still an answer. OpenAI's reasoning models, which
 refuse `max_tokens`, are then given `max_completion_tokens`; not all servers know that one, and some ignore in silence
 what they do not know."""
+FORM = "response_format"
+FORMS = ("json_schema", "json_object", "none")
+"""What holds answers to a form, the strongest first: where a server does not take one, the next is tried."""
+NO_FORM = frozenset({400, 415, 422, 501})
+"""Status codes with which a form may be refused: whether it was, is seen when the next one is taken."""
 UNFIT = frozenset({400, 403, 422})
 """Status codes with which a parameter is refused (403: OpenAI's answer to `logprobs` of a reasoning model)."""
 
@@ -52,6 +59,7 @@ def ask(
     *,
     max_new_tokens: int,
     schema: Mapping[str, Any] | None = None,
+    title: str | None = None,
     cache: Path,
     progress: Progress = silent,
     what: str = "ask",
@@ -69,7 +77,10 @@ def ask(
         endpoint: where, and how fast.
         conversations: messages without the answer.
         max_new_tokens: the most tokens an answer may have.
-        schema: the JSON Schema that the server is told to hold its answers to (`response_format`, strict).
+        schema: the JSON Schema that the server is told to hold its answers to (`response_format`, strict). One that
+            takes none of it is told to answer with a JSON object, and one that does not take that either, nothing.
+        title: of the answer's schema: the arguments of a single call of a function of that name, or of `answer`, are
+            the answer.
         cache: the store's cache folder.
         progress: told in rows; also of each parameter that is left away as the server refuses it.
         what: the name to tell it.
@@ -83,7 +94,8 @@ def ask(
             `endpoint.retries` further tries. What it had answered is kept.
     """
     wanted = _parameters(max_new_tokens, schema)
-    keys = [digest([list(messages), wanted]) for messages in conversations]
+    question = json.dumps([wanted, title])  # as text, for the order of a schema's keys is that of the answer's
+    keys = [digest([list(messages), question]) for messages in conversations]
     rows = Counter(keys)  # equal conversations are asked once
     folder = _folder(endpoint, cache)
     with _turn(folder, lambda done: progress(f"{what} (another run's turn)", done, 1, "runs")), kept_in(folder) as kept:
@@ -101,7 +113,7 @@ def ask(
             progress(f"{what} (without {name}, which the server refuses)", 1, 1, "parameters")
 
         if questions:
-            client = _Client(endpoint, wanted, keep, refuses)
+            client = _Client(endpoint, wanted, title, keep, refuses)
             try:
                 asyncio.run(client.ask(questions))
             except _Failure as failure:
@@ -119,6 +131,25 @@ def refused(endpoint: Endpoint, cache: Path) -> list[str]:
         return kept.refused()
 
 
+def form_used(refused: Iterable[str]) -> str:
+    """The strongest of FORMS that has not been refused."""
+    return next(each for each in FORMS if f"{FORM}: {each}" not in refused)
+
+
+def connected(endpoint: Endpoint, secret: Secret | None) -> "AsyncClient":
+    """A client that shows the key to this server and to no other."""
+    from httpx2 import AsyncClient, Limits
+
+    key = {"Authorization": f"Bearer {secret.value}"} if secret else {}
+    return AsyncClient(
+        headers={"Accept-Encoding": "identity", **key},
+        limits=Limits(max_connections=endpoint.concurrency),
+        timeout=None,  # each request has one, for all of it
+        follow_redirects=False,  # the key is for this server
+        trust_env=not endpoint.loopback,  # nor is it for a proxy; over https, one sees nothing
+    )
+
+
 def _folder(endpoint: Endpoint, cache: Path) -> Path:
     """Where the answers of a model of a server are kept."""
     folder = keyed_folder(cache / "endpoints", digest([VERSION, endpoint.url, endpoint.model]))
@@ -130,8 +161,8 @@ def _parameters(max_new_tokens: int, schema: Mapping[str, Any] | None) -> dict[s
     """What is asked for besides the messages."""
     parameters: dict[str, Any] = {"max_tokens": max_new_tokens, "temperature": 0, "seed": SEED, "logprobs": True}
     if schema is not None:
-        form = {"name": "answer", "strict": True, "schema": schema}
-        parameters["response_format"] = {"type": "json_schema", "json_schema": form}
+        form = {"name": ANSWER, "strict": True, "schema": schema}
+        parameters[FORM] = {"type": "json_schema", "json_schema": form}
     return parameters
 
 
@@ -164,12 +195,20 @@ class _ParameterRefused(Exception):
     """The server does not take a parameter; without it, it may answer."""
 
 
+@dataclass(eq=False)
+class _FormRefused(Exception):
+    """The server may not take the form that answers are to have."""
+
+    failure: _Failure
+
+
 class _Client:
     """One run's conversation with an endpoint.
 
     Args:
         endpoint: where, and how fast.
         wanted: parameters to ask with, as long as the server takes them.
+        title: of the answer's schema.
         keep: called with each answer as it comes, its key and the parameters that were left away.
         refuses: called with each parameter that is found to be refused.
     """
@@ -178,11 +217,14 @@ class _Client:
         self,
         endpoint: Endpoint,
         wanted: Mapping[str, Any],
+        title: str | None,
         keep: Callable[[str, Generated, Iterable[str]], None],
         refuses: Callable[[str], None],
     ) -> None:
         self._endpoint = endpoint
         self._wanted = wanted
+        self._named = frozenset({ANSWER, *([title] if title else [])})
+        self._form = 0  # of FORMS, the one that the server is known to take
         self._keep = keep
         self._refuses = refuses
         self._refused: set[str] = set()
@@ -196,19 +238,11 @@ class _Client:
             _Failure: of one of them; no other is begun after it, and those under way are heard out.
         """
         from aiolimiter import AsyncLimiter
-        from httpx2 import AsyncClient, Limits
 
         endpoint = self._endpoint
-        key = {"Authorization": f"Bearer {self._secret.value}"} if self._secret else {}
         # A bucket of one: begun evenly, so that no minute has more of them, its burst included.
         pace = AsyncLimiter(1, 60 / endpoint.requests_per_minute) if endpoint.requests_per_minute else nullcontext()
-        async with AsyncClient(
-            headers={"Accept-Encoding": "identity", **key},
-            limits=Limits(max_connections=endpoint.concurrency),
-            timeout=None,  # each request has one, for all of it
-            follow_redirects=False,  # the key is for this server
-            trust_env=not endpoint.loopback,  # nor is it for a proxy; over https, one sees nothing
-        ) as http:
+        async with connected(endpoint, self._secret) as http:
             waiting = iter(questions.items())
             workers = [
                 asyncio.create_task(self._work(http, pace, waiting))
@@ -234,15 +268,22 @@ class _Client:
             return max(backoff(state), failure.after if isinstance(failure, _Failure) else 0.0)
 
         async def attempt(key: str, messages: Sequence[Message]) -> None:
+            form, refused = self._form, None
             while True:
+                form = max(form, self._form)
                 async with pace:
-                    request = asyncio.create_task(self._request(http, key, messages))
+                    request = asyncio.create_task(self._request(http, key, messages, form))
                 self._sent.add(request)
                 request.add_done_callback(self._sent.discard)
                 try:
                     return await asyncio.shield(request)
                 except _ParameterRefused:
                     continue
+                except _FormRefused as error:
+                    refused = refused or error.failure
+                    if form + 1 == len(FORMS):  # so it was not the form
+                        raise refused from None
+                    form += 1
 
         retrying = AsyncRetrying(
             retry=retry_if_exception(lambda error: isinstance(error, _Failure) and error.passing),
@@ -253,11 +294,14 @@ class _Client:
         for key, messages in waiting:
             await retrying(attempt, key, messages)
 
-    async def _request(self, http: "AsyncClient", key: str, messages: Sequence[Message]) -> None:
+    async def _request(self, http: "AsyncClient", key: str, messages: Sequence[Message], form: int) -> None:
         """Send one request, and keep its answer.
 
+        Args:
+            form: of FORMS, where answers are to have one.
+
         Raises:
-            _ParameterRefused: it is worth sending again at once.
+            _ParameterRefused, _FormRefused: it is worth sending again at once, without what is refused.
             _Failure: it is not.
         """
         from httpx2 import InvalidURL, RequestError
@@ -267,6 +311,10 @@ class _Client:
         sent = {name: value for name, value in self._wanted.items() if name not in refused}
         if "max_tokens" in refused:
             sent["max_completion_tokens"] = self._wanted["max_tokens"]
+        if FORM in sent and form:
+            sent |= {FORM: {"type": FORMS[form]}}
+        if FORMS[form] == "none":
+            sent.pop(FORM, None)
         body = json.dumps({"model": endpoint.model, "messages": list(messages), **sent})
         began = time.perf_counter()
         try:
@@ -288,17 +336,22 @@ class _Client:
             raise _Failure(f"no URL: {error}", "Mend `url`.") from None
         except RequestError as error:
             raise self._passing(f"no connection: {type(error).__name__} {self._inert(str(error))}") from None
-        self._keep(key, self._answer(reply, sent, round(time.perf_counter() - began, 4)), refused)
+        answer = self._answer(reply, sent, round(time.perf_counter() - began, 4))
+        without = [f"{FORM}: {each}" for each in FORMS[:form]] if FORM in self._wanted else []
+        for name in without[self._form :]:
+            self._refuses(name)
+        self._form = max(self._form, form)
+        self._keep(key, answer, refused.union(without))
 
     def _answer(self, reply: Reply, sent: Mapping[str, Any], seconds: float) -> Generated:
         """The answer in a reply, without the key.
 
         Raises:
-            _ParameterRefused, _Failure: as `_request`.
+            _ParameterRefused, _FormRefused, _Failure: as `_request`.
         """
         if reply.status == 200:
             try:
-                answer = reply.answer(seconds)
+                answer = reply.answer(seconds, self._named)
             except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError):
                 raise self._passing(f"no chat completion, but: {self._words(reply)}") from None
             if self._secret is None or self._secret.may_be_a_word:
@@ -314,6 +367,8 @@ class _Client:
                 self._refused.add(name)
                 self._refuses(name)
             raise _ParameterRefused
+        if reply.status in NO_FORM and FORM in self._wanted:
+            raise _FormRefused(self._refusal(reply))
         raise self._refusal(reply)
 
     def _passing(self, why: str, after: float = 0.0) -> _Failure:

@@ -1,4 +1,4 @@
-"""Greedy generation in batches, as exact as one by one."""
+"""Greedy generation in batches, as exact as one by one, whatever the model."""
 
 import time
 from collections.abc import Sequence
@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from curate.progress import Progress, silent
 from curate.rows.renderer import Renderer
 from evaluation.ask.constrained import Constraint
+from evaluation.ask.decoding import Decoding, batches, decoding_layout
 from evaluation.judge.answer import Generated
-from train.batches import forward, lay_out
+from train.batches import Layout
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -23,13 +24,15 @@ def generate(
     max_new_tokens: int,
     batch_size: int,
     constraint: Constraint | None = None,
+    layout: Layout | None = None,
     progress: Progress = silent,
     what: str = "generate",
 ) -> list[Generated]:
     """The most likely next token, again and again, until the stop token.
 
-    Prompts of like length share a batch, padded on the left and masked; what all of them begin with is computed once.
-    Rows that are done leave the batch when they are half of it.
+    Prompts of like length share a batch, put together as closely as is exact for the model: what all begin with is
+    computed once, and the rest padded on the left and masked, or less than that. Rows that are done leave the batch
+    when they are half of it.
 
     Args:
         model: a causal language model in eval mode.
@@ -38,6 +41,7 @@ def generate(
         max_new_tokens: the most tokens an answer may have, its stop token among them.
         batch_size: prompts to a batch.
         constraint: of the answers; the stop token after one that can only end there is not waited for.
+        layout: of the batches; what `decoding_layout` finds for the model and the prompts by default.
         progress: told in rows.
         what: the name to tell it.
 
@@ -48,11 +52,13 @@ def generate(
     Raises:
         AssayError: an answer is beyond what the constraint's grammar can follow.
     """
+    if not prompts:
+        return []
+    if layout is None:
+        layout = decoding_layout(model, prompts, progress)
     answers: dict[int, Generated] = {}
-    order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
-    for begin in range(0, len(order), batch_size):
-        rows = order[begin : begin + batch_size]
-        batch = _generate_batch(model, renderer, [prompts[row] for row in rows], max_new_tokens, constraint)
+    for rows in batches(prompts, batch_size, layout):
+        batch = _generate_batch(model, renderer, [prompts[row] for row in rows], max_new_tokens, constraint, layout)
         answers.update(zip(rows, batch, strict=True))
         progress(what, len(answers), len(prompts), "rows")
     return [answers[index] for index in range(len(prompts))]
@@ -64,6 +70,7 @@ def _generate_batch(
     prompts: Sequence[Sequence[int]],
     max_new_tokens: int,
     constraint: Constraint | None,
+    layout: Layout,
 ) -> list[Generated]:
     import torch
 
@@ -74,11 +81,9 @@ def _generate_batch(
     matchers = [constraint.matcher() for _ in prompts] if constraint else []
     alive = list(range(len(prompts)))  # the rows that the tensors hold
     with torch.inference_mode():
-        batch = lay_out(prompts, [1] * len(prompts)).to(model.device)
-        mask, positions = batch.attention_mask, batch.position_ids[:, -1:]
-        logits, cache = forward(model, batch, keep=1)
+        decoding = Decoding(model, prompts, layout)
         for step in range(1, max_new_tokens + 1):
-            scores = logits[:, -1].float()
+            scores = decoding.logits.float()
             if constraint:
                 asked = [None if row in seconds else matchers[row] for row in alive]
                 allowed = torch.from_numpy(constraint.allowed(asked, scores.shape[1]))
@@ -89,27 +94,18 @@ def _generate_batch(
                 if row in seconds:
                     continue
                 logprobs[row] += each
-                if token != renderer.stop_token_id:
+                if token not in renderer.stop_token_ids:
                     tokens[row].append(token)
-                if token == renderer.stop_token_id or (constraint and constraint.ends(matchers[row], token)):
+                if token in renderer.stop_token_ids or (constraint and constraint.ends(matchers[row], token)):
                     seconds[row] = time.perf_counter() - began
             if len(seconds) == len(prompts) or step == max_new_tokens:
                 break
             going = [index for index, row in enumerate(alive) if row not in seconds]
             if len(going) <= len(alive) // 2:
                 alive = [alive[index] for index in going]
-                kept = torch.tensor(going, device=model.device)
-                cache.batch_select_indices(kept)
-                chosen, mask, positions = chosen[kept], mask[kept], positions[kept]
-            mask = torch.cat([mask, mask.new_ones((len(alive), 1))], dim=-1)
-            positions = positions + 1
-            logits = model(
-                input_ids=chosen[:, None],
-                attention_mask=mask,
-                position_ids=positions,
-                past_key_values=cache,
-                use_cache=True,
-            ).logits
+                decoding.keep(going)
+                chosen = chosen[going]
+            decoding.step(chosen)
     ended = time.perf_counter() - began
     return [
         Generated(

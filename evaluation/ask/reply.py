@@ -3,11 +3,11 @@
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from evaluation.judge.answer import Generated
 
@@ -52,8 +52,15 @@ class Reply:
                 raise NotTaken(f"a reply of more than {LONGEST >> 20} MiB, which is no answer")
         return Reply(response.status_code, response.reason_phrase, response.headers, bytes(body))
 
-    def answer(self, seconds: float) -> Generated:
+    def answer(self, seconds: float, named: Collection[str] = ()) -> Generated:
         """The answer that a chat completion holds. What a model was thinking (`reasoning_content`) is no part of it.
+
+        Content in parts is joined. Calls of functions stand behind it as data sets have them in turns: one object
+        {name, arguments}, or a list of several; ids, which nobody can foresee, are left out.
+
+        Args:
+            seconds: that it took.
+            named: functions whose arguments are the answer, where one of them alone is called.
 
         Raises:
             ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError: it is no chat
@@ -62,9 +69,19 @@ class Reply:
         body = json.loads(self.body)
         choice = body["choices"][0]
         message = choice["message"]
-        text = message.get("content") or message.get("refusal") or ""
-        if not isinstance(text, str):
+        content, declined = _said(message.get("content"))
+        refusal = message.get("refusal") or declined
+        if not isinstance(refusal, str):
             raise TypeError
+        calls = [_call(call) for call in message.get("tool_calls") or ()]
+        if message.get("function_call") is not None:
+            calls.append(_call(message["function_call"]))
+        if len(calls) == 1 and calls[0][0] in named and not content:
+            content = calls[0][1]
+        elif calls:
+            written = [f'{{"name": {_json(name)}, "arguments": {arguments}}}' for name, arguments in calls]
+            content += ("\n" if content else "") + (written[0] if len(written) == 1 else f"[{', '.join(written)}]")
+        text = content or refusal
         usage = body.get("usage") or {}
         tokens, tokens_in = (int(usage.get(name) or 0) for name in ("completion_tokens", "prompt_tokens"))
         if not 0 <= min(tokens, tokens_in) <= max(tokens, tokens_in) < MOST:
@@ -76,6 +93,7 @@ class Reply:
             truncated=choice.get("finish_reason") == "length",
             seconds=seconds,
             tokens_in=tokens_in,
+            refused=bool(refusal) and not content,
             # Rounding makes a probability of one a little more; what is no number is no probability.
             logprob=min(math.fsum(logprobs), 0.0) if logprobs and all(map(math.isfinite, logprobs)) else None,
         )
@@ -115,3 +133,39 @@ class Reply:
             return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
         except (ValueError, TypeError, OverflowError):  # nothing of either, or a date without a zone
             return 0.0
+
+
+def _said(content: Any) -> tuple[str, str]:
+    """A message's content, and its refusal: text, or parts of these kinds (others are thoughts, or no text).
+
+    Raises:
+        LookupError, TypeError: it is neither.
+    """
+    if isinstance(content, list):
+        text = "".join(part["text"] for part in content if part["type"] in ("text", "output_text"))
+        return text, "".join(part["refusal"] for part in content if part["type"] == "refusal")
+    if not isinstance(content or "", str):
+        raise TypeError
+    return content or "", ""
+
+
+def _call(call: Mapping[str, Any]) -> tuple[str, str]:
+    """The name of the function that is called, and its arguments as JSON: as they are written, where they are JSON.
+
+    Raises:
+        LookupError, TypeError, AttributeError: it is no call.
+    """
+    function = call.get("function") or call.get("custom") or call
+    name, arguments = function["name"], function.get("arguments", function.get("input"))
+    if not isinstance(name, str):
+        raise TypeError
+    if isinstance(arguments, str):
+        try:
+            json.loads(arguments)
+        except ValueError:
+            return name, _json(arguments)
+        return name, arguments
+    return name, _json(arguments)
+
+
+_json = json.JSONEncoder(ensure_ascii=False).encode

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from curate.errors import AssayError
-from curate.rows.renderer import Message, Renderer
+from curate.rows.chat_template import Message
+from curate.rows.renderer import Renderer
 from evaluation.ask.baselines import words
 from train.examples import Row, select
 
@@ -54,24 +55,46 @@ class Shots:
     def nearest(self, question: str, count: int) -> list[Row]:
         """Those whose words are most like the question's, the most alike last; of equals, the lesser ids.
 
-        By BM25 (Lucene's variant, k1 = 1.5, b = 0.75).
+        By BM25 (Lucene's variant, k1 = 1.5, b = 0.75), without what all rows begin and end with: the template's words
+        say nothing of a row, and make short ones look long.
         """
-        terms, index = words(question), self._index
+        terms, index = words(self._own_part(question)), self._index
         scores = index.get_scores(terms) if terms and index is not None else np.zeros(len(self.rows))
         best = np.argsort(-scores, kind="stable")[:count]
         return [self.rows[place] for place in best[::-1].tolist()]
+
+    def _own_part(self, text: str) -> str:
+        """A question without what all rows begin and end with."""
+        begin, end = self._template
+        return text.removeprefix(begin).removesuffix(end)
+
+    @cached_property
+    def _template(self) -> tuple[str, str]:
+        """What all rows begin with, and what they end with, in whole lines."""
+        texts = [asked(row) for row in self.rows]
+        begin = _common_lines(texts)
+        return begin, _common_lines([text[len(begin) :][::-1] for text in texts])[::-1]
 
     @cached_property
     def _index(self) -> "BM25 | None":
         """None where no row has a word."""
         from bm25s import BM25
 
-        documents = [words(asked(row)) for row in self.rows]
+        documents = [words(self._own_part(asked(row))) for row in self.rows]
         if not any(documents):
             return None
         index = BM25()
         index.index(documents, show_progress=False)
         return index
+
+
+def _common_lines(texts: Sequence[str]) -> str:
+    """The lines that all texts begin with: those that the first and the last of them, sorted, begin with."""
+    first, last = min(texts, default=""), max(texts, default="")
+    same = next(
+        (place for place, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first)
+    )
+    return first[: first.rfind("\n", 0, same) + 1]
 
 
 def conversation(row: Row, shots: Sequence[Row]) -> list[Message]:

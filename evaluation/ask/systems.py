@@ -9,8 +9,8 @@ Models are loaded one after the other, each once, for all systems that it answer
 import gc
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -20,20 +20,23 @@ from curate.cache import cache_folder, keyed_folder, sound
 from curate.errors import AssayError
 from curate.hashing import canonical_json, digest
 from curate.progress import Progress
+from curate.rows.chat_template import as_sent, with_calls
 from curate.rows.renderer import Renderer
 from curate.stage import installed
 from evaluation.ask import baselines, endpoint
 from evaluation.ask.constrained import Constraint
+from evaluation.ask.decoding import decoding_layout
 from evaluation.ask.generate import generate
 from evaluation.ask.shots import Shots, asked, conversation, fitting
+from evaluation.ask.target_form import TargetForm
 from evaluation.card.gate import others
 from evaluation.card.scorecard import BASE, MAJORITY, TUNED, SystemInfo
 from evaluation.judge.answer import Generated
 from evaluation.judge.fields import Field
 from evaluation.judge.structured import Judge
-from evaluation.settings import Endpoint, FullRecipe, SystemSettings
+from evaluation.settings import BASELINES, Endpoint, FullRecipe, SystemSettings
 from train.adapter import MERGED, load, merge, parents
-from train.base_model import BaseModel, Quantization, arithmetic, load_model
+from train.base_model import BaseModel, DType, Quantization, arithmetic, load_model
 from train.examples import Row, select
 from train.manifest import AdapterManifest
 
@@ -41,26 +44,33 @@ if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedModel
 
-GENERATION = 2
+GENERATION = 4
 """Of the way answers are generated; those of another one are asked for again."""
 LIBRARIES = ("bitsandbytes", "peft", "tokenizers", "torch", "transformers")
 """Packages whose versions a model's answers depend on."""
 DECIDING = (*LIBRARIES, "bm25s", "llguidance", "scikit-learn")
 """Packages that the scorecard depends on: those and what chooses shots, holds to the schema and learns from words."""
-BASELINES = ("majority", "tfidf")
+NEAREST, NEAREST_OWN = "nearest", "nearest_own"
 HERE = ("base", "adapter", "merged")
 """Models that run here."""
+
+SHOWN = 5
+"""Right answers that cannot be given under a constraint that are shown, of each split."""
 
 Systems = Mapping[str, SystemSettings]
 
 
-def systems_of(recipe: FullRecipe, structured: bool, trained: AdapterManifest | None) -> dict[str, SystemSettings]:
+def systems_of(
+    recipe: FullRecipe, structured: bool, trained: AdapterManifest | None, version: str | None = None
+) -> dict[str, SystemSettings]:
     """The systems to ask, by name, with the quantization of each model that runs here.
 
     Args:
-        recipe: names them; by default the majority class (of structured answers), the base model and the adapter.
+        recipe: names them; by default, of structured answers, the majority class and the nearest row's answer, of all
+            rows and of the adapter's own; the base model, and the adapter.
         structured: whether the contract has a JSON Schema of the answer.
         trained: the adapter's manifest, if there is an adapter.
+        version: of the data set; an adapter of another one has no own rows here.
 
     Raises:
         AssayError: a system cannot be asked, or the gate names one that there is not.
@@ -68,10 +78,17 @@ def systems_of(recipe: FullRecipe, structured: bool, trained: AdapterManifest | 
     settings = recipe.evaluation
     default = {
         MAJORITY: SystemSettings(model="majority"),
+        NEAREST: SystemSettings(model="nearest"),
+        NEAREST_OWN: SystemSettings(model="nearest", rows="own"),
         BASE: SystemSettings(model="base"),
         TUNED: SystemSettings(model="adapter"),
     }
-    absent = [*([] if structured else [MAJORITY]), *([] if trained else [TUNED])]
+    own = trained is not None and version is not None and trained.inputs.dataset.version == version
+    absent = [
+        *([] if structured else [MAJORITY, NEAREST, NEAREST_OWN]),
+        *([] if own else [NEAREST_OWN]),
+        *([] if trained else [TUNED]),
+    ]
     chosen = settings.systems or {name: each for name, each in default.items() if name not in absent}
     for name, each in chosen.items():
         where = f"evaluation.systems.{name}"
@@ -113,7 +130,8 @@ def pairs(systems: Systems) -> list[tuple[str, str]]:
 
     The subject with each other system: `tuned`, or without one `base`, or else the first that is no baseline. And each
     other system with the one it is a change of, if that is there too: without the constraint; else with shots that are
-    the same for every row; else without shots; else with weights that are not quantised.
+    the same for every row; else without shots; else with weights that are not quantised; else with all rows to learn
+    from.
     """
     subjects = [TUNED, BASE, *(name for name, each in systems.items() if each.model not in BASELINES), *systems]
     subject = next(name for name in subjects if name in systems)
@@ -124,6 +142,7 @@ def pairs(systems: Systems) -> list[tuple[str, str]]:
             *([{"choose": "fixed"}] if each.choose == "nearest" else []),
             *([{"choose": "fixed", "shots": 0}] if each.shots else []),
             *([{"quantization": "none"}] if each.quantization == "nf4" else []),
+            *([{"rows": "all"}] if each.rows == "own" else []),
         ]
         plainer = [
             other for change in changes for other, its in systems.items() if its == each.model_copy(update=change)
@@ -150,6 +169,8 @@ class Asking:
     rows: Sequence[Row]
     """Of the test split."""
     train: Sequence[Row]
+    weights: Mapping[str, float]
+    """By label, how many times a row counted when training chose its rows."""
     recipe: FullRecipe
     renderer: Renderer
     judge: Judge | None
@@ -169,7 +190,8 @@ class Asking:
             AssayError: a system cannot be asked; what others have answered is kept.
         """
         for name, each in systems.items():
-            self._shots.check(name, each.shots)
+            if each.shots:
+                self._shots[each.rows].check(name, each.shots)
         found: dict[str, Answers] = {}
         if self.judge is not None:
             fields = self.judge.fields
@@ -184,33 +206,97 @@ class Asking:
         return {name: found[name] for name in systems}
 
     @cached_property
-    def _shots(self) -> Shots:
+    def _own(self) -> list[Row]:
+        """The rows that the adapter was trained on; without one, those that it would be trained on.
+
+        Raises:
+            AssayError: it was trained on others than this train split gives.
+        """
+        trained = None if self.adapter is None else AdapterManifest.read(self.adapter)
+        settings = trained.inputs.settings if trained else self.recipe.training.model_dump()
+        count, max_tokens, seed = (settings[name] for name in ("rows", "max_tokens", "seed"))
+        rows = select(self.train, count, max_tokens, seed, self.weights)
+        if trained and digest(sorted(row["id"] for row in rows)) != trained.rows.train_ids_sha256:
+            raise AssayError(
+                f"rows: own: adapter {trained.name}/{trained.version} was trained on rows of {trained.inputs.dataset}, "
+                "and the train split of this version gives others.",
+                remedy="Evaluate it on the version that it was trained on, or ask baselines on all rows.",
+            )
+        return rows
+
+    @cached_property
+    def _shots(self) -> "_ByRows":
         settings = self.recipe.evaluation
-        return Shots(self.train, settings.max_tokens, settings.seed)
+        return _ByRows(lambda which: Shots(self._learned(which), settings.max_tokens, settings.seed))
+
+    @cached_property
+    def _neighbours(self) -> "_ByRows":
+        """As `_shots`, of rows of any length: nobody has to read them."""
+        longest = max((row["tokens"] for row in self.train), default=0)
+        return _ByRows(lambda which: Shots(self._learned(which), longest, self.recipe.evaluation.seed))
+
+    def _learned(self, which: str) -> Sequence[Row]:
+        return self._own if which == "own" else self.train
 
     @cached_property
     def _constraint(self) -> Constraint:
-        return Constraint(self.schema or {}, self.renderer)
+        return Constraint(self.schema or {}, self.renderer, (row["target"] for row in self.train))
+
+    @cached_property
+    def _unsayable(self) -> dict[str, Any]:
+        """Right answers that constrained decoding cannot give: of the rows that are asked, and of those that the
+        adapter learned, where they are rows of this version."""
+        found: dict[str, Any] = {}
+        splits = {"test": self.rows}
+        with suppress(AssayError):  # it learned rows of another version
+            splits |= {"train": self._own} if self.adapter else {}
+        for split, rows in splits.items():
+            told = []
+            for row in {row["id"]: row for row in rows}.values():
+                wrong = self._constraint.forbids(self.renderer.answer(row["messages"]))
+                if wrong is not None:
+                    told.append({"row": row["id"], "at": wrong.at, "why": wrong.why})
+            if told:
+                found[split] = {"rows": len(told), "first": told[:SHOWN]}
+                first = f"row {told[0]['row']} at {told[0]['at'] or '/'}: {told[0]['why']}"
+                self.progress(f"constrained: right answers that cannot be given ({first})", len(told), len(rows), split)
+        return found
+
+    def _told(self, system: SystemSettings) -> dict[str, Any]:
+        """What the scorecard says of a constraint."""
+        if not system.constrained:
+            return {}
+        held = self._constraint
+        seen = {"reordered": list(held.reordered), "unsayable": self._unsayable}
+        return {"relaxed": list(held.relaxed)} | {key: value for key, value in seen.items() if value}
 
     def _chosen(self, system: SystemSettings) -> Iterator[list[Row]]:
         """The shots of each row."""
+        if not system.shots:
+            return ([] for _ in self.rows)
+        shots = self._shots[system.rows]
         if system.choose == "nearest":
-            return (self._shots.nearest(asked(row), system.shots) for row in self.rows)
-        fixed = self._shots.fixed(system.shots)
+            return (shots.nearest(asked(row), system.shots) for row in self.rows)
+        fixed = shots.fixed(system.shots)
         return (fixed for _ in self.rows)
 
     def _baseline(self, system: SystemSettings, fields: Sequence[Field]) -> Answers:
+        info, learned = SystemInfo(described(system)), self._learned(system.rows)
+        if system.model == "nearest":
+            rows = [self._neighbours[system.rows].nearest(asked(row), 1) for row in self.rows]
+            texts = ["".join(row["target"] for row in near) for near in rows]
+            return Answers([Generated(text) for text in texts], info, [[row["id"] for row in near] for near in rows])
         if system.model == "majority":
-            guess = baselines.majority((json.loads(row["target"]) for row in self.train), fields)
+            guess = baselines.majority((json.loads(row["target"]) for row in learned), fields)
             values = [guess] * len(self.rows)
         else:
             seed = self.recipe.evaluation.seed
-            rows = select(self.train, baselines.TFIDF_ROWS, max(row["tokens"] for row in self.train), seed)
-            targets = [json.loads(row["target"]) for row in rows]
+            chosen = select(learned, baselines.TFIDF_ROWS, max(row["tokens"] for row in learned), seed)
+            targets = [json.loads(row["target"]) for row in chosen]
             questions = [asked(row) for row in self.rows]
-            values = baselines.tfidf([asked(row) for row in rows], targets, questions, fields, seed)
+            values = baselines.tfidf([asked(row) for row in chosen], targets, questions, fields, seed)
         texts = [json.dumps(value, ensure_ascii=False) for value in values]
-        return Answers([Generated(text) for text in texts], SystemInfo(described(system)), [[] for _ in texts])
+        return Answers([Generated(text) for text in texts], info, [[] for _ in texts])
 
     def _here(self, base: BaseModel, systems: Systems) -> dict[str, Answers]:
         """Answers of the models that run here, from the cache if the same was asked before."""
@@ -232,20 +318,23 @@ class Asking:
             for name in names:
                 untuned = tuned and systems[name].model == "base"
                 constraint = self._constraint if systems[name].constrained else None
+                prompts = [prompt for prompt, _ in asked_of[name]]
                 with model.disable_adapter() if untuned else nullcontext():
+                    layout = decoding_layout(model, prompts, self.progress)
                     began = time.perf_counter()
                     given = generate(
                         model,
                         self.renderer,
-                        [prompt for prompt, _ in asked_of[name]],
+                        prompts,
                         max_new_tokens=settings.max_new_tokens,
                         batch_size=settings.batch_size,
                         constraint=constraint,
+                        layout=layout,
                         progress=self.progress,
                         what=f"ask {name}",
                     )
                 seconds = round(time.perf_counter() - began, 4)
-                cache_folder(kept[name], partial(_write, {"seconds": seconds, "answers": given}))
+                cache_folder(kept[name], partial(_write, {"seconds": seconds, "layout": str(layout), "answers": given}))
             del model  # before the next one is loaded
             gc.collect()
         found = {}
@@ -253,8 +342,8 @@ class Asking:
             answers = json.loads((kept[name] / "answers.json").read_bytes())
             shots = [[row["id"] for row in shown] for _, shown in asked_of[name]]
             fewer = sum(len(shown) < each.shots for shown in shots)
-            relaxed = {"relaxed": list(self._constraint.relaxed)} if each.constrained else {}
-            info = SystemInfo(described(each) | relaxed, answers["seconds"], fewer_shots=fewer)
+            told = self._told(each) | {"layout": answers["layout"]}
+            info = SystemInfo(described(each) | told, answers["seconds"], fewer_shots=fewer)
             found[name] = Answers([Generated(**answer) for answer in answers["answers"]], info, shots)
         return found
 
@@ -262,13 +351,21 @@ class Asking:
         """Where the answers are kept."""
         settings = self.recipe.evaluation
         key = [
-            *(GENERATION, self._parents(base, system), system.quantization),
+            *(GENERATION, self._parents(base, system), system.quantization, *self._computed),
             *arithmetic(),
             *(settings.max_new_tokens, settings.batch_size, prompts),
-            self.schema if system.constrained else None,
+            self._constraint.grammar if system.constrained else None,
             installed([*LIBRARIES, "llguidance"] if system.constrained else LIBRARIES),
         ]
         return keyed_folder(self.cache / "answers", digest(key))
+
+    @cached_property
+    def _computed(self) -> tuple[DType, bool]:
+        """What models compute in, and whether the constants of 4-bit weights are quantised: the adapter's, so that the
+        base model is asked as the adapter was trained on it."""
+        own = self.recipe.training.model_dump()
+        settings = own if self.adapter is None else AdapterManifest.read(self.adapter).inputs.settings
+        return settings.get("dtype", "auto"), settings.get("double_quantization", True)
 
     def _parents(self, base: BaseModel, system: SystemSettings) -> list[Any]:
         """What a model is made of."""
@@ -283,28 +380,49 @@ class Asking:
             base = merge(self.adapter, base, self.renderer.template, self.cache, self.progress)
         elif self.adapter is not None and tuned:
             return load(self.adapter, base, self.renderer.template, quantization)
-        model = load_model(base, quantization)
+        model = load_model(base, quantization, *self._computed)
         model.eval()
         return model
 
     def _endpoint(self, name: str, system: SystemSettings, model: Endpoint) -> Answers:
         """Its context is not known here: it is shown all the shots."""
         shots = list(self._chosen(system))
+        form = None
+        if system.constrained and self.schema is not None:
+            form = TargetForm.of(self.schema, (row["target"] for row in self.train))
         given = endpoint.ask(
             model,
-            [conversation(row, shown) for row, shown in zip(self.rows, shots, strict=True)],
+            [as_sent(with_calls(conversation(row, shown))) for row, shown in zip(self.rows, shots, strict=True)],
             max_new_tokens=self.recipe.evaluation.max_new_tokens,
-            schema=self.schema if system.constrained else None,
+            schema=None if form is None else form.schema,
+            title=(self.schema or {}).get("title"),
             cache=self.cache,
             progress=self.progress,
             what=f"ask {name}",
         )
         price = model.price if model.price.input or model.price.output else None
         settings = described(system)
-        if refused := endpoint.refused(model, self.cache):
+        refused = endpoint.refused(model, self.cache)
+        if form is not None:
+            used = endpoint.form_used(refused)
+            settings |= {"reordered": list(form.reordered)} if form.reordered else {}
+            settings["model"] |= {"response_format": used} if used != endpoint.FORMS[0] else {}
+        if refused := [name for name in refused if form is not None or not name.startswith(endpoint.FORM)]:
             settings["model"]["refused"] = refused
         info = SystemInfo(settings, sum(each.seconds or 0 for each in given), price)
         return Answers(given, info, [[row["id"] for row in shown] for shown in shots])
+
+
+class _ByRows(dict[str, Shots]):
+    """Rows to choose from, by which they are (`all`, `own`); made when they are asked for."""
+
+    def __init__(self, make: Callable[[str], Shots]) -> None:
+        super().__init__()
+        self.make = make
+
+    def __missing__(self, which: str) -> Shots:
+        self[which] = found = self.make(which)
+        return found
 
 
 def described(system: SystemSettings) -> dict[str, Any]:

@@ -10,9 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.card.format import Calibration, ClassScores, Difference, Kappa, LabelScores
-from evaluation.card.statistics import Floats, Ints, Rows, compared_by, statistic
+from evaluation.card.format import Calibration, ClassScores, Difference, Interval, Kappa, LabelScores
+from evaluation.card.statistics import CONFIDENCE, Floats, Ints, Rows, compared_by, counted, rounded, statistic
 
+PRIOR = 0.3
+"""Rows that each label has more, for an end of the interval of macro F1: so many that it holds the truth in about 95 of
+100 samples where labels are skewed (`benchmarks.coverage`)."""
 BINS = 10
 """Of the reliability table, of equal width: Guo et al. (2017) take 15, for more rows than there are here."""
 
@@ -55,7 +58,7 @@ def scores(labels: Labels, given: Ints, rows: Rows, ordered: Sequence[str]) -> C
         return {"macro_f1": {"value": None, "low": None, "high": None}, "labels": {}, "confusion": []}
     cells, kinds = np.unique(_cells(labels, wanted, answered), return_inverse=True)
     found: ClassScores = {
-        "macro_f1": statistic(kinds, lambda counts: macro_f1(counts, *_sides(labels, cells)), within),
+        "macro_f1": _interval_of_macro_f1(kinds, *_sides(labels, cells), within),
         "labels": _by_label(labels, wanted, answered),
         "confusion": [
             [labels.names[want], labels.names[give] if give >= 0 else None, int(count)]
@@ -67,6 +70,27 @@ def scores(labels: Labels, given: Ints, rows: Rows, ordered: Sequence[str]) -> C
     if ordered:
         found["kappa"] = _kappa(labels, wanted, answered, within, ordered)
     return found
+
+
+def _interval_of_macro_f1(kinds: Ints, wanted: Ints, given: Ints, rows: Rows) -> Interval:
+    """Macro F1 with its 95% interval: for each end the Bayesian bootstrap with a prior that leans to it.
+
+    Rare labels have few rows, often all right or all wrong, which leaves a bootstrap nothing to vary: its percentiles
+    hold the truth in 85 to 93 of 100 samples, these in 93 to 98 (`benchmarks.coverage`). So each label has PRIOR rows
+    more, for the lower end all wrong, for the upper one all right.
+    """
+    value = float(macro_f1(counted(kinds), wanted, given)[0])
+    hits = _hits(wanted, given)
+    draw = np.random.default_rng(rows.seed + 1)
+    ends: list[list[Floats]] = [[], []]
+    for weights in rows.weighted(kinds):
+        right, total = (weights @ each for each in hits)
+        lower, upper = draw.standard_gamma(PRIOR * rows.count / rows.total, size=(2, *right.shape))
+        ends[0].append((right / (total + lower)).mean(axis=1))
+        ends[1].append(((right + 2 * upper) / (total + 2 * upper)).mean(axis=1))
+    tail = 0.5 - CONFIDENCE / 2
+    low, high = np.quantile(np.concatenate(ends[0]), tail), np.quantile(np.concatenate(ends[1]), 1 - tail)
+    return {"value": rounded(value), "low": rounded(min(float(low), value)), "high": rounded(max(float(high), value))}
 
 
 def compared_macro_f1(labels: Labels, one: Ints, other: Ints, rows: Rows, draws: int = 2000) -> Difference:

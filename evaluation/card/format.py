@@ -14,7 +14,7 @@ from curate.hashing import digest
 from curate.store import MANIFEST, SUMS, damaged, read_manifest, verified
 
 CARD = "scorecard.json"
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Of scorecard.json; scorecard.schema.json, beside this module, describes it."""
 
 WholeMeasure = Literal[
@@ -87,12 +87,26 @@ class ClassScores(TypedDict):
     kappa: NotRequired[Kappa]
 
 
+class ItemScores(TypedDict):
+    """One field of the objects in a list, all rows together."""
+
+    right: int
+    """By its rule."""
+    wrong: int
+    omitted: int
+    """Expected and not there."""
+    invented: int
+    """There and not expected."""
+
+
 class FieldScores(TypedDict):
-    """What is said of one field: of a set or list also `f1`, of a class what `ClassScores` says."""
+    """What is said of one field: of a set or list also `f1`, of one of objects `items` by the objects' fields; of a
+    class what `ClassScores` says."""
 
     accuracy: Rate
     match: Rate
     f1: NotRequired[Interval]
+    items: NotRequired[dict[str, ItemScores]]
     macro_f1: NotRequired[Interval]
     labels: NotRequired[dict[str, LabelScores]]
     confusion: NotRequired[list[list[Any]]]

@@ -4,7 +4,7 @@ import gc
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import combinations
 from typing import Any, cast
 
@@ -18,6 +18,7 @@ from evaluation.card.format import (
     Difference,
     FieldMeasure,
     FieldScores,
+    ItemScores,
     Latency,
     Rate,
     Scorecard,
@@ -26,8 +27,9 @@ from evaluation.card.format import (
     WholeMeasure,
 )
 from evaluation.card.statistics import CONFIDENCE, Floats, Rows, compared, holm, mean, share, verdict
+from evaluation.judge.accepted import NOTHING, Accepted
 from evaluation.judge.answer import Answer, Generated
-from evaluation.judge.fields import Field
+from evaluation.judge.fields import Field, Tally
 from evaluation.judge.form import Form
 from evaluation.judge.structured import Judge
 from evaluation.settings import Price
@@ -141,7 +143,11 @@ class TestRows:
 
 @_uncollected()
 def judged(
-    generated: Sequence[Generated], expected: Sequence[Any], judge: Judge, form_of: FormOf | None = None
+    generated: Sequence[Generated],
+    expected: Sequence[Any],
+    judge: Judge,
+    form_of: FormOf | None = None,
+    accepted: Sequence[Accepted] | None = None,
 ) -> list[Answer]:
     """A system's answers, judged.
 
@@ -150,13 +156,16 @@ def judged(
         expected: the right answers as Python values.
         judge: of the answers' schema.
         form_of: judges the form where it is not JSON that was asked for: (output, whether it was cut off) -> form.
+        accepted: what is right beside the right answers.
     """
     answers = []
-    for each, right in zip(generated, expected, strict=True):
+    for each, right, too in zip(generated, expected, accepted or [NOTHING] * len(expected), strict=True):
         if form_of is None:
-            judgement = judge(each.text, right, each.truncated)
+            judgement = judge(each.text, right, each.truncated, too)
         else:
-            judgement = judge.judge(form_of(each.text, each.truncated), right)
+            judgement = judge.judge(form_of(each.text, each.truncated), right, too)
+        if each.refused and not judgement.extracts:
+            judgement = replace(judgement, form="refusal", flags=judgement.flags | {"refusal"})
         answers.append(Answer(each, judgement, judgement.whole_match))
     return answers
 
@@ -169,6 +178,8 @@ class Outcomes:
     """Measures that happen or not."""
     means: Mapping[Measure, Floats]
     """Measures from 0 to 1."""
+    items: Mapping[str, dict[str, ItemScores]] = field(default_factory=dict)
+    """Of each list of objects, what became of the objects' fields."""
 
     @staticmethod
     def of(answers: Sequence[Answer], fields: Sequence[Field] | None) -> "Outcomes":
@@ -183,13 +194,19 @@ class Outcomes:
         }
         rates |= {(flag, None): _flags(flag in each.flags for each in judged) for flag in FLAGGED}
         means: dict[Measure, Floats] = {}
+        items: dict[str, dict[str, ItemScores]] = {}
         for place, each in enumerate(fields):
             column = [judgement.fields[place] for judgement in judged]
             rates["accuracy", each.name] = _flags(one.exact for one in column)
             rates["match", each.name] = _flags(one.match for one in column)
             if each.rule.kind in ("set", "list"):
                 means["f1", each.name] = np.fromiter((one.score for one in column), np.float64, len(column))
-        return Outcomes(rates, means)
+            if each.items:
+                totals = [sum((one.items[number] for one in column), Tally()) for number in range(len(each.items))]
+                items[each.name] = {
+                    item.name: cast(ItemScores, asdict(total)) for item, total in zip(each.items, totals, strict=True)
+                }
+        return Outcomes(rates, means, items)
 
     def numbers(self, measure: Measure) -> Floats:
         """A measure as numbers."""
@@ -359,6 +376,8 @@ def _field(
     }
     if ("f1", name) in outcomes.means:
         found["f1"] = mean(outcomes.means["f1", name], rows)
+    if name in outcomes.items:
+        found["items"] = outcomes.items[name]
     if name in labels:
         return {**found, **classes.scores(labels[name], labels[name].given(given[name]), rows, field.rule.order)}
     return found

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any
 
-from curate.rows.renderer import Message
+from curate.rows.chat_template import Message
 from evaluation.card.marks import Line, differences, lines
 from evaluation.card.scorecard import Masks
 from evaluation.judge.answer import Answer

@@ -90,6 +90,15 @@ class Rows:
             drawn = draw.multinomial(self.total, share, size=size)
             yield drawn.astype(np.float64) if made_of is None else drawn @ made_of
 
+    def weighted(self, kinds: Ints) -> Iterable[Floats]:
+        """As `resampled`, but each group has a random weight (Rubin's Bayesian bootstrap, 1981) instead of being drawn
+        or not: no kind of row is ever gone."""
+        counts, made_of = (np.bincount(kinds), None) if self.alone else self._kinds_of_groups(kinds)
+        draw = np.random.default_rng(self.seed)
+        for size in _steps(self.resamples, len(counts) if made_of is None else max(made_of.shape)):
+            weights = draw.standard_gamma(counts, size=(size, len(counts)))
+            yield weights if made_of is None else weights @ made_of
+
     def _kinds_of_groups(self, kinds: Ints) -> tuple[Ints, Any]:
         """How many groups there are of each kind of group, shape (m,); and of what rows one is made, sparse, (m, n)."""
         from scipy.sparse import coo_array
@@ -155,7 +164,7 @@ def rate(count: int, total: int) -> Rate:
     if not total:
         return {"value": None, "low": None, "high": None, "count": 0}
     low, high = _wilson(count, total)
-    return {"value": _rounded(count / total), "low": _rounded(low), "high": _rounded(high), "count": count}
+    return {"value": rounded(count / total), "low": rounded(low), "high": rounded(high), "count": count}
 
 
 @cache  # measures of one scorecard have few counts, and one takes a fifth of a millisecond
@@ -196,7 +205,7 @@ def statistic(kinds: Ints, of: Statistic, rows: Rows) -> Interval:
     """Any number that is a function of how many rows there are of each kind, with its bootstrap interval."""
     drawn = np.concatenate([of(counts) for counts in rows.resampled(kinds)])
     low, high = _interval(drawn)
-    return {"value": _rounded(float(of(_counted(kinds))[0])), "low": low, "high": high}
+    return {"value": rounded(float(of(counted(kinds))[0])), "low": low, "high": high}
 
 
 def _interval(drawn: Floats) -> tuple[float | None, float | None]:
@@ -205,7 +214,7 @@ def _interval(drawn: Floats) -> tuple[float | None, float | None]:
     if not len(known):
         return None, None
     low, high = np.quantile(known, [0.5 - CONFIDENCE / 2, 0.5 + CONFIDENCE / 2])
-    return _rounded(float(low)), _rounded(float(high))
+    return rounded(float(low)), rounded(float(high))
 
 
 def compared(one: Floats, other: Floats, rows: Rows, draws: int = 2000) -> Difference:
@@ -250,7 +259,7 @@ def compared_by(kinds: Ints, difference: Statistic, by_chance: Iterable[Floats],
         by_chance: the difference in draws of `Rows.swapped`.
         rows: which of them belong together.
     """
-    seen = float(difference(_counted(kinds))[0])
+    seen = float(difference(counted(kinds))[0])
     return _compared(kinds, difference, rows, "randomisation", _drawn_p(seen, by_chance))
 
 
@@ -263,7 +272,7 @@ def _compared(
     only_a: int | None = None,
     only_b: int | None = None,
 ) -> Difference:
-    seen = float(difference(_counted(kinds))[0])
+    seen = float(difference(counted(kinds))[0])
     drawn = np.concatenate([difference(counts) for counts in rows.resampled(kinds)])
     low, high = _interval(drawn)
     return {
@@ -278,7 +287,7 @@ def _compared(
     }
 
 
-def _counted(kinds: Ints) -> Floats:
+def counted(kinds: Ints) -> Floats:
     """How many rows there are of each kind, as one sample: shape (1, kinds)."""
     return np.bincount(kinds)[None, :].astype(np.float64)
 
@@ -386,5 +395,5 @@ def _p(value: float) -> float:
     return float(f"{value:.3g}")
 
 
-def _rounded(value: float) -> float | None:
+def rounded(value: float) -> float | None:
     return None if np.isnan(value) else round(value, 6) + 0.0

@@ -22,6 +22,8 @@ class Generated:
     logprob: float | None = None
     """Natural logarithm of the probability of all that was generated, the stop token too, where it is known. Under a
     constraint, probabilities are those among the allowed tokens: what had no alternative adds nothing."""
+    refused: bool = False
+    """Whether a server says that the model declines to answer."""
 
 
 @dataclass(frozen=True, slots=True)

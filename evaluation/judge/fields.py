@@ -5,19 +5,23 @@ the schema; a recipe's `evaluation.fields` may say otherwise:
 
     enum, const, boolean -> class      number, integer -> number       string with format date or date-time -> date
     any other string     -> text       array -> set if its items are unique, else list        anything else -> value
+
+Items of a set or list that are objects have fields of their own (`parties.*.name`), by which they are paired and
+scored.
 """
 
 import json
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Any
 
 from curate.errors import AssayError
 from evaluation.judge.form import ABSENT
+from evaluation.judge.items import aligned
 from evaluation.settings import FieldRule
 
 
@@ -29,6 +33,8 @@ class Field:
     rule: FieldRule
     labels: tuple[str, ...] = ()
     """Of a class: the labels that the schema allows."""
+    items: tuple["Field", ...] = ()
+    """Of a set or list of objects: an item's fields, with their paths within it."""
 
     @property
     def name(self) -> str:
@@ -45,7 +51,30 @@ class Compared:
     """Equal by the field's rule: text without regard to case, width and space, a number within its tolerance, a date
     however it is written, the same set, the same list."""
     score: float
-    """F1 of a set's or list's items; else 1 for a match and 0 for none."""
+    """F1 of a set's or list's items, of objects that of their fields; else 1 for a match and 0 for none."""
+    items: tuple["Tally", ...] = ()
+    """Of objects in a set or list: what became of each of their fields."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """One field of all objects in a list: in how many it is what."""
+
+    right: int = 0
+    """By its rule."""
+    wrong: int = 0
+    omitted: int = 0
+    """Expected and not there; so are all fields of an object that is not there."""
+    invented: int = 0
+    """There and not expected."""
+
+    def __add__(self, other: "Tally") -> "Tally":
+        return Tally(
+            self.right + other.right,
+            self.wrong + other.wrong,
+            self.omitted + other.omitted,
+            self.invented + other.invented,
+        )
 
 
 def fields_of(schema: Mapping[str, Any], rules: Mapping[str, FieldRule]) -> list[Field]:
@@ -59,14 +88,21 @@ def fields_of(schema: Mapping[str, Any], rules: Mapping[str, FieldRule]) -> list
         AssayError: a rule names a path that the schema does not have, or it has more than PLACES places.
     """
     found = list(_walk(schema, schema, (), rules, (), iter(range(PLACES))))
-    unknown = sorted(rules.keys() - {field.name for field in found})
+    names = list(_names(found, ""))
+    unknown = sorted(rules.keys() - set(names))
     if unknown:
-        known = ", ".join(field.name for field in found) or "none"
+        known = ", ".join(names) or "none"
         raise AssayError(
             f"evaluation.fields.{unknown[0]}: the target schema has no such field.",
             remedy=f"Its fields: {known}.",
         )
     return found
+
+
+def _names(fields: Iterable[Field], within: str) -> Iterator[str]:
+    for field in fields:
+        yield within + field.name
+        yield from _names(field.items, f"{within}{field.name}.*.")
 
 
 PLACES = 10_000
@@ -94,7 +130,15 @@ def _walk(
             yield from _walk(root, inner, (*path, name), rules, within, places)
     elif path:
         rule = rule or FieldRule.model_validate({"as": _kind(schema)})
-        yield _field(path, rule, _allowed(schema))
+        found = _field(path, rule, _allowed(schema))
+        if rule.kind in ("set", "list") and "items" in schema:
+            # A path of its own for the rules, and none of the list's in the item's fields.
+            whole = (*path, "*")
+            inner, _ = _resolved(root, schema["items"], within)
+            if isinstance(inner.get("properties"), dict):
+                items = _walk(root, schema["items"], whole, rules, within, places)
+                found = replace(found, items=tuple(replace(each, path=each.path[len(whole) :]) for each in items))
+        yield found
 
 
 def _field(path: tuple[str, ...], rule: FieldRule, allowed: list[Any]) -> Field:
@@ -171,6 +215,8 @@ def at(value: Any, path: tuple[str, ...]) -> Any:
 
 def compare(field: Field, given: Any, wanted: Any) -> Compared:
     """Compare a field of an output with what is expected; either may be ABSENT."""
+    if field.items:
+        return _objects(field, given, wanted)
     if given is ABSENT or wanted is ABSENT:
         return RIGHT if given is wanted else WRONG
     if equal(given, wanted):
@@ -194,6 +240,53 @@ def _items(given: list[Any], wanted: list[Any], ordered: bool) -> Compared:
         common, total = len(set(one) & set(other)), len(set(one)) + len(set(other))
     score = 2 * common / total if total else 1.0
     return Compared(False, 2 * common == total, score)
+
+
+def _objects(field: Field, given: Any, wanted: Any) -> Compared:
+    """F1 of the fields of objects, each paired with the one that is most like it; what is no list has none."""
+    whole = given is wanted if ABSENT in (given, wanted) else equal(given, wanted)
+    alike = whole or (isinstance(given, list) and isinstance(wanted, list))
+    one, other = (each if isinstance(each, list) else [] for each in (given, wanted))
+    if whole:
+        pairs = [((place, place), 1.0) for place in range(len(one))]
+    else:
+        pairs = aligned(one, other, lambda *pair: _likeness(_tallied(field, *pair)), field.rule.kind == "list")
+    met, expected = ({pair[side] for pair, _ in pairs} for side in (0, 1))
+    tallies = [
+        *(_tallied(field, one[mine], other[its]) for (mine, its), _ in pairs),
+        *(_tallied(field, item, ABSENT) for place, item in enumerate(one) if place not in met),
+        *(_tallied(field, ABSENT, item) for place, item in enumerate(other) if place not in expected),
+    ]
+    score = 1.0 if whole else 2 * sum(each for _, each in pairs) / max(len(one) + len(other), 1)
+    match = alike and len(pairs) == len(one) == len(other) and all(each == 1 for _, each in pairs)
+    by_field = tuple(sum((each[place] for each in tallies), Tally()) for place in range(len(field.items)))
+    return Compared(whole, match, score, by_field)
+
+
+def _likeness(tallies: list["Tally"]) -> float:
+    """Of two objects: the share of their fields that are right."""
+    total = sum(each.right + each.wrong + each.omitted + each.invented for each in tallies)
+    return sum(each.right for each in tallies) / total if total else 1.0
+
+
+def _tallied(field: Field, given: Any, wanted: Any) -> list["Tally"]:
+    """What became of the fields of one object and, as the last, of its keys that are no field; what is no object counts
+    as one such key."""
+    known = {each.path[0] for each in field.items if each.path}
+    one, other = ({} if each is ABSENT else each if isinstance(each, dict) else {"": each} for each in (given, wanted))
+    beside = (_tally(ITEM, one.get(key, ABSENT), other.get(key, ABSENT)) for key in (one.keys() | other.keys()) - known)
+    found = [_tally(each, at(given, each.path), at(wanted, each.path)) for each in field.items]
+    return [*found, sum(beside, Tally())]
+
+
+def _tally(field: Field, given: Any, wanted: Any) -> "Tally":
+    if given is ABSENT or wanted is ABSENT:
+        return Tally(omitted=int(wanted is not ABSENT), invented=int(given is not ABSENT))
+    return Tally(right=1) if compare(field, given, wanted).match else Tally(wrong=1)
+
+
+ITEM = Field((), FieldRule.model_validate({"as": "text"}))
+"""What is no field of an object."""
 
 
 def _item_key(item: Any) -> Any:

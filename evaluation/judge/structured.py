@@ -1,10 +1,11 @@
 """One structured answer judged: its form, and each of its fields against what is expected."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from evaluation.judge.fields import RIGHT, WRONG, Compared, at, compare, equal, fields_of, label_of
+from evaluation.judge.accepted import NOTHING, Accepted
+from evaluation.judge.fields import RIGHT, WRONG, Compared, Field, at, compare, equal, fields_of, label_of
 from evaluation.judge.form import ABSENT, Class, Flag, Form, form_of, validator_of
 from evaluation.settings import FieldRule
 
@@ -25,11 +26,11 @@ class Judgement:
     extracted_valid: bool
     """Whether it, or what is found within it, fits the schema."""
     whole_match: bool
-    """Equal to what is expected."""
+    """Equal to what is expected, or to what is accepted in its place."""
     rules_match: bool
     """Every field matches by its rule, and no key is missing or invented."""
     extracted_match: bool
-    """What is found within it is equal to what is expected."""
+    """What is found within it is equal to what is expected or accepted."""
     missing_keys: tuple[str, ...]
     """Keys of the expected object, by path, that the output, an object, lacks."""
     invented_keys: tuple[str, ...]
@@ -60,12 +61,13 @@ class Judge:
         self.validator = validator_of(schema)
         self.fields = fields_of(schema, rules or {})
         self.classes = tuple(number for number, field in enumerate(self.fields) if field.rule.kind == "class")
+        self._tallied = any(field.items for field in self.fields)
         self._right = (RIGHT,) * len(self.fields)
         self._wrong = (WRONG,) * len(self.fields)
         self._no_labels = (None,) * len(self.classes)
         self._known: dict[tuple[str, bool, int], tuple[Judgement, Any]] = {}
 
-    def __call__(self, output: str, expected: Any, cut_off: bool = False) -> Judgement:
+    def __call__(self, output: str, expected: Any, cut_off: bool = False, accepted: Accepted = NOTHING) -> Judgement:
         """Judge an output; any text whatever gives a judgement.
 
         Systems that are asked the same rows often say the same: what is said to one expected value, the same object, is
@@ -75,16 +77,20 @@ class Judge:
             output: the generated text.
             expected: the right answer as a Python value, which does not change.
             cut_off: whether the generator stopped the output at its limit of tokens.
+            accepted: what is right beside the expected value, always the same for one.
         """
         key = output, cut_off, id(expected)
         known = self._known.get(key)
         if known is None:  # with the value itself, so that no other can come to have its id
-            known = self._known[key] = self.judge(form_of(output, self.validator, cut_off), expected), expected
+            known = self._known[key] = (
+                self.judge(form_of(output, self.validator, cut_off), expected, accepted),
+                expected,
+            )
         return known[0]
 
-    def judge(self, form: Form, expected: Any) -> Judgement:
+    def judge(self, form: Form, expected: Any, accepted: Accepted = NOTHING) -> Judgement:
         """Judge the content of an output whose form is known."""
-        value = form.value
+        value = accepted.settled(form.value, expected)
         whole = form.parses and equal(value, expected)
         compared: tuple[Compared, ...] = self._wrong
         given: tuple[str | None, ...] = self._no_labels
@@ -92,10 +98,10 @@ class Judge:
         invented: tuple[str, ...] = ()
         if isinstance(value, dict):
             given = tuple([label_of(at(value, self.fields[number].path)) for number in self.classes])
-            if whole:
+            if whole and not self._tallied:
                 compared = self._right
             else:
-                compared = tuple([compare(each, at(value, each.path), at(expected, each.path)) for each in self.fields])
+                compared = tuple([self._compared(each, value, expected, accepted) for each in self.fields])
                 missing, invented = _keys(expected, value), _keys(value, expected)
                 given = tuple(
                     [
@@ -105,6 +111,11 @@ class Judge:
                         )
                     ]
                 )
+        elif self._tallied:
+            compared = tuple(
+                [replace(WRONG, items=compare(e, ABSENT, at(expected, e.path)).items) for e in self.fields]
+            )
+        found = accepted.settled(form.extracted, expected)
         rules = bool(compared) and not missing + invented and all(each.match for each in compared)
         return Judgement(
             form.kind,
@@ -116,12 +127,20 @@ class Judge:
             form.extracted_valid,
             whole,
             whole or rules,
-            whole or (not form.parses and form.extracted is not ABSENT and equal(form.extracted, expected)),
+            whole or (not form.parses and form.extracted is not ABSENT and equal(found, expected)),
             missing,
             invented,
             compared,
             given,
         )
+
+    @staticmethod
+    def _compared(field: Field, value: Any, expected: Any, accepted: Accepted) -> Compared:
+        """A field by whatever of what is accepted is most like it."""
+        given, wanted = at(value, field.path), at(expected, field.path)
+        others = [compare(field, given, each) for each in accepted.values.get(field.path, ())]
+        # What is equal to one of them has become the expected value.
+        return max([compare(field, given, wanted), *others], key=lambda each: (each.exact, each.match, each.score))
 
     def expected_labels(self, expected: Any) -> tuple[str | None, ...]:
         """The right labels of the fields that are classes; None where the field is not there."""

@@ -162,10 +162,10 @@ def test_preview_shows_rows_and_writes_nothing(project: Project) -> None:
     store = project.folder / "store"
     shown = CliRunner().invoke(app, ["preview", str(project.recipe_path), "--rows", "2", "--store", str(store)])
     assert shown.exit_code == 0, shown.output
-    assert shown.stdout.count("text (trained tokens marked)") == 2
-    assert "<|im_start|>user" in shown.stdout
-    assert '⟦{"colour"' in shown.stdout
-    assert "<|im_end|>⟧" in shown.stdout
+    assert shown.stdout.count("tokens (trained ones marked)") == 2
+    assert "«<|im_start|>»│u│s│e│r│⏎" in shown.stdout
+    assert '⟦{│"│c│o│l│o│u│r│"' in shown.stdout
+    assert "}│«<|im_end|>»⟧" in shown.stdout
     assert not (store / "datasets").exists()
 
 
@@ -191,7 +191,7 @@ def test_preview_says_what_becomes_of_rows_that_do_not_stay(tmp_path: Path) -> N
     shown = " ".join(done.stdout.split())
     for reason in ("read: unmappable", "validate: target_schema", "quality: too_long", "read: unreadable"):
         assert f"Quarantined by {reason}" in shown
-    assert shown.count("text (trained tokens marked)") == 1
+    assert shown.count("tokens (trained ones marked)") == 1
 
 
 @pytest.mark.parametrize(
@@ -208,3 +208,9 @@ def test_want_of_memory_is_no_defect(error: Exception) -> None:
     message, remedy = explain(error)
     assert message.startswith("This process gets no more memory")
     assert "ulimit -v" in remedy
+
+
+def test_want_of_a_gpu_s_memory_is_no_defect() -> None:
+    message, remedy = explain(type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory. Tried to\nallocate"))
+    assert message.startswith("The GPU has no more memory (CUDA out of memory. Tried to allocate)")
+    assert "assay forecast" in remedy

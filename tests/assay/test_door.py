@@ -66,9 +66,9 @@ def test_an_adapter_knows_what_it_was_trained_on_and_is_evaluated_on_that(finish
     inputs = ScorecardManifest.read(scorecard.folder).inputs
     assert inputs.adapter.version == adapter.id
     assert inputs.dataset.version == finished.version.id
-    assert list(scorecard.systems) == ["majority", "base", "tuned"]
+    assert list(scorecard.systems) == ["majority", "nearest", "nearest_own", "base", "tuned"]
     assert scorecard.rows == 6
-    assert len(scorecard.predictions) == 18
+    assert len(scorecard.predictions) == 30, "five systems on six rows"
     assert scorecard.report.is_file()
 
 

@@ -39,6 +39,8 @@ def arguments(command: str, finished: Finished, folder: Path) -> list[str]:
         "run": [recipe],
         "curate": [recipe],
         "train": [recipe],
+        "forecast": [recipe],
+        "merge": [str(finished.adapter.folder), "--out", str(folder / "merged")],
         "evaluate": [recipe],
         "compare": [scorecard, scorecard, "--other-system", "base"],
         "inspect": [str(finished.project.drop), "--write", str(folder / "new")],
@@ -66,7 +68,7 @@ def run(command: str, *given: str, store: Path, prefect: Path) -> tuple[int, Any
     return done.returncode, json.loads(done.stdout), done.stderr
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name != "parity"])  # which wants a server
 def test_a_result_is_one_document(command: str, finished: Finished, tmp_path: Path) -> None:
     given = arguments(command, finished, tmp_path)
     status, document, errors = run(command, *given, store=finished.store, prefect=tmp_path / "prefect")
@@ -79,7 +81,9 @@ def test_a_result_is_one_document(command: str, finished: Finished, tmp_path: Pa
         ) and document["scorecard"]["version"] == finished.scorecard.id,
         "curate": lambda: document["version"] == version and document["counts"]["in"] == 240,
         "train": lambda: document["version"] == finished.adapter.id and document["dataset"] == f"demo/{version}",
-        "evaluate": lambda: document["systems"].keys() == {"majority", "base", "tuned"} and document["rows"] == 6,
+        "forecast": lambda: document["fits"] is True,
+        "merge": lambda: Path(document["folder"], "model.safetensors").is_file(),
+        "evaluate": lambda: len(document["systems"]) == 5 and document["rows"] == 6,
         "compare": lambda: document["a"]["system"] == "tuned" and document["b"]["system"] == "base",
         "inspect": lambda: document["groups"][0]["files"] == ["rows.jsonl"] and len(document["written"]) >= 3,
         "preview": lambda: any(row["pieces"] for row in document["rows"]),
@@ -96,7 +100,8 @@ def test_a_result_is_one_document(command: str, finished: Finished, tmp_path: Pa
 
 @pytest.mark.parametrize("command", [name for name in COMMANDS if name not in ("stages", "schema")])
 def test_an_error_is_one_document(command: str, finished: Finished, tmp_path: Path) -> None:
-    given = ["no-such-thing"] * (2 if command == "compare" else 1)
+    wanted = {"compare": ["b"], "merge": ["--out", "b"], "parity": ["--endpoint", "http://127.0.0.1:9/v1"]}
+    given = ["no-such-thing", *wanted.get(command, [])]
     status, document, errors = run(command, *given, store=finished.store, prefect=tmp_path / "prefect")
     assert status == 1
     assert document.keys() == {"error"}

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import assay
 from assay.cli import app
 from curate.errors import AssayError
-from curate.rows.renderer import ChatTemplate
+from curate.rows.chat_template import ChatTemplate
 from curate.sets.index import recorded_settings
 from curate.sets.published import read_version
 from curate.store import Store

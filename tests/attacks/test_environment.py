@@ -187,12 +187,14 @@ def test_a_run_after_the_clock_was_set_back_gives_the_same_bytes(tmp_path: Path)
 # Killed while training, and while evaluating.
 
 
+TIMED = {"scorecard.json", "report.html", "steps.parquet", "SHA256SUMS"}
+
+
 def published(store: Store, kind: str) -> dict[str, str]:
     """Every file of what is published of a kind, by its hash; what a clock measured is left out."""
     found = {}
     for path in sorted((store.root / kind).rglob("*")):
-        timed = path.name in ("scorecard.json", "report.html", "README.md", "SHA256SUMS") or "summary" in path.name
-        if path.is_file() and not timed:
+        if path.is_file() and path.name not in TIMED and "summary" not in path.name:
             found[str(path.relative_to(store.root))] = file_digest(path)
     return found
 

@@ -8,8 +8,10 @@ from assay.results import Adapter, Made
 from curate.engine import map_in_process
 from curate.errors import AssayError
 from curate.pipeline import curate
+from curate.rows.chat_template import ChatTemplate, SpecialTokens
 from curate.rows.render import render
-from curate.rows.renderer import ChatTemplate, Renderer, SpecialTokens, TaskTemplate
+from curate.rows.renderer import Renderer
+from curate.rows.task_template import TaskTemplate
 from curate.store import Store
 from evaluation.evaluate import evaluate
 from evaluation.settings import FullRecipe

@@ -18,7 +18,8 @@ from curate.errors import AssayError
 from curate.manifest import DatasetManifest
 from curate.publish.version import Curated, GateError
 from curate.record import SPLITS
-from curate.rows.renderer import ChatTemplate, Renderer, load_tokenizer, read_template
+from curate.rows.chat_template import ChatTemplate, read_template
+from curate.rows.renderer import Renderer, load_tokenizer
 from tests.project import CONTRACT, Project, make_rows
 
 

@@ -170,7 +170,11 @@ def test_alternatives_are_told_under_the_same_key(loaded: Loaded) -> None:
             "the key 'a' is given twice\n  in \"<unicode string>\", line 3, column 1",
             "Mend the line",
         ),
-        ("a: 2001-99-99", "mine.yaml: not readable as YAML: month must be in 1..12", "Mend the line"),
+        (
+            "a: 2001-99-99",
+            "mine.yaml: not readable as YAML: a value that is no timestamp: month must be in 1..12",
+            "Mend the line",
+        ),
         ("a: !!python/object/apply:os.getcwd []", "could not determine a constructor", "Mend the line"),
         ("- a", "mine.yaml: expected keys and values, found list.", "README"),
         ("", "mine.yaml: expected keys and values, found NoneType.", "README"),

@@ -14,7 +14,8 @@ from curate import sandbox
 from curate.errors import AssayError
 from curate.patterns import compile_pattern, matches
 from curate.read.expressions import compile_expression
-from curate.rows.renderer import ChatTemplate, Refusal, SpecialTokens, TaskTemplate
+from curate.rows.chat_template import ChatTemplate, Refusal, SpecialTokens
+from curate.rows.task_template import TaskTemplate
 from curate.sandbox import MOST_MADE, Overrun
 
 TEXT = "a" * (1 << 20)

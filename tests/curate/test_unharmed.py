@@ -378,10 +378,17 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
 
 
 def test_a_link_to_nothing_is_not_passed_over(project: Project) -> None:
+    before = project.curate("before").manifest.counts
     (project.drop / "gone.jsonl").symlink_to(project.drop / "nowhere")
-    with pytest.raises(AssayError, match=r"gone\.jsonl: "):
-        project.curate()
-    assert not (project.folder / "store/datasets").exists()
+    version = project.curate("after")
+    assert (version.manifest.counts.rows_in, version.manifest.counts.kept) == (before.rows_in + 1, before.kept)
+    [row] = [
+        row
+        for row in pq.read_table(version.folder / "quarantine.parquet").to_pylist()
+        if row["source"]["file"] == "gone.jsonl"
+    ]
+    assert row["reason"] == "unreadable"
+    assert "a link that leads to no file" in row["evidence"]
 
 
 def test_a_folder_that_is_called_like_a_file_is_none(project: Project) -> None:

@@ -142,7 +142,15 @@ def write(
     answers: dict[str, list[Answer]] = {name: judged(each, expected, judge) for name, each in given.items()}
     info = {
         name: SystemInfo(
-            {"model": "base", "shots": 0, "choose": "fixed", "constrained": False, "quantization": "nf4"}, 40.0
+            {
+                "model": "base",
+                "shots": 0,
+                "choose": "fixed",
+                "rows": "all",
+                "constrained": False,
+                "quantization": "nf4",
+            },
+            40.0,
         )
         for name in given
     }

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from curate.rows.renderer import Message
+from curate.rows.chat_template import Message
 from evaluation.settings import Endpoint
 
 
@@ -38,7 +38,7 @@ def reply(body: Any, status: int = 200, **headers: str) -> Reply:
     return status, {name.replace("_", "-"): value for name, value in headers.items()}, raw
 
 
-def completion(text: str | None, finish_reason: str = "stop", **message: Any) -> dict[str, Any]:
+def completion(text: Any, finish_reason: str = "stop", **message: Any) -> dict[str, Any]:
     said = {"role": "assistant", "content": text} | message
     return {
         "choices": [{"index": 0, "message": said, "finish_reason": finish_reason}],
@@ -72,9 +72,14 @@ class Handler(BaseHTTPRequestHandler):
     server: Scripted
     protocol_version = "HTTP/1.1"
 
+    def do_GET(self) -> None:
+        self._answer({})
+
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        question = body["messages"][-1]["content"]
+        self._answer(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+
+    def _answer(self, body: dict[str, Any]) -> None:
+        question = body["messages"][-1]["content"] if "messages" in body else ""
         server = self.server
         with server._lock:
             tries = 1 + sum(request.question == question for request in server.log)

@@ -32,7 +32,7 @@ def scored(store: Store, version: Path, recipe: FullRecipe, adapter: Path) -> Pa
 def test_scorecard_json(scored: Path) -> None:
     card = json.loads((scored / "scorecard.json").read_bytes())
     assert card["rows"] == 8
-    assert list(card["systems"]) == ["majority", "base", "tuned"]
+    assert list(card["systems"]) == ["majority", "nearest", "nearest_own", "base", "tuned"]
     tuned, base, guess = (card["systems"][name] for name in ("tuned", "base", "majority"))
     assert base["parses"]["value"] == 0.0
     assert tuned["schema_valid"]["value"] >= 0.5, "it has learned the form"
@@ -44,14 +44,14 @@ def test_scorecard_json(scored: Path) -> None:
     assert "macro_f1" in tuned["fields"]["category"]
     assert "macro_f1" not in tuned["fields"]["license"]
     assert set(tuned["fields"]["kind"]["accuracy"]) == {"value", "low", "high", "count"}
-    assert {each["b"] for each in card["comparisons"]} == {"majority", "base"}
+    assert {each["b"] for each in card["comparisons"]} == {"majority", "nearest", "nearest_own", "base"}
     assert tuned["latency_seconds"]["p50"] > 0
 
 
 def test_predictions(scored: Path) -> None:
     rows = pq.read_table(scored / "predictions.parquet").to_pylist()
     card = json.loads((scored / "scorecard.json").read_bytes())
-    assert len(rows) == 3 * 8
+    assert len(rows) == 5 * 8
     tuned = [row for row in rows if row["system"] == "tuned"]
     assert sum(row["schema_valid"] for row in tuned) == card["systems"]["tuned"]["schema_valid"]["count"]
     assert (
@@ -88,8 +88,8 @@ def test_answers_are_not_asked_for_twice(store: Store, version: Path, recipe: Fu
     alone = evaluate(version, None, recipe, store, lambda what, *_: told.append(what))
     assert told == []
     card = json.loads((alone / "scorecard.json").read_bytes())
-    assert list(card["systems"]) == ["majority", "base"]
-    assert {(each["a"], each["b"]) for each in card["comparisons"]} == {("base", "majority")}
+    assert list(card["systems"]) == ["majority", "nearest", "base"]
+    assert {(each["a"], each["b"]) for each in card["comparisons"]} == {("base", "majority"), ("base", "nearest")}
     assert card["systems"]["base"] == json.loads((scored / "scorecard.json").read_bytes())["systems"]["base"]
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from curate.rows.renderer import ChatTemplate, Renderer, load_tokenizer
+from curate.rows.chat_template import ChatTemplate
+from curate.rows.renderer import Renderer, load_tokenizer
 from evaluation.ask.generate import generate
 from train.base_model import load_model, prepare, prepare_tokenizer
 

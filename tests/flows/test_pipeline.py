@@ -27,7 +27,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     made = Project(
         folder / "made",
         fit={"model": str(model), "max_tokens": 150},
-        training={"rows": 16, "max_tokens": 150, "batch_size": 4, "rank": 4, "quantization": "none"},
+        training={"rows": 16, "max_tokens": 150, "batch_size": 4, "rank": 4, "quantization": "none"}
+        | {"keep_best": "colour.macro_f1"},
         evaluation={"rows": 6, "max_tokens": 150, "max_new_tokens": 8, "batch_size": 4},
     )
     made.add("rows.jsonl", make_rows(240))
@@ -78,10 +79,9 @@ def test_the_closing_tables_hold_what_was_published(project: Project, first: sub
     assert f"validation loss before {before:.3f}" in lines
     assert f"validation loss after each epoch {after:.3f}" in lines
     systems = json.loads((scorecard / "scorecard.json").read_text())["systems"]
-    shares = [f"{100 * system['schema_valid']['value']:.1f}" for system in systems.values()]
-    (shown,) = [line for line in lines if line.startswith("fits the schema ") and "(" in line]
-    assert [part.split()[-1] for part in shown.split("(")[:-1]] == shares
-    assert any(line.startswith("colour right ") for line in lines)
+    for name, system in systems.items():
+        assert any(line.startswith(f"{name} {100 * system['schema_valid']['value']:.1f} (") for line in lines), name
+    assert "┃ system ┃ colour ┃ count ┃" in lines
 
 
 def test_progress_is_told_and_nothing_else(first: subprocess.CompletedProcess[str]) -> None:

@@ -12,7 +12,8 @@ import yaml
 
 from curate.contract import Contract
 from curate.errors import AssayError
-from curate.rows.renderer import ChatTemplate, SpecialTokens, TaskTemplate
+from curate.rows.chat_template import ChatTemplate, SpecialTokens
+from curate.rows.task_template import TaskTemplate
 from evaluation.settings import FullRecipe
 from tests.fuzz.readers import YAML_WORDS
 from tests.fuzz.target import Choices, Target, altered, told

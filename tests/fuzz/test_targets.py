@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from tests.fuzz.targets import TARGETS
 
-INPUTS = 100
-FEWER = {"rows": 25, "shapes": 50, "recipe_values": 40, "inspected": 40, "recipe": 60, "response": 60, "index": 60}
+INPUTS = 50
+FEWER = {"rows": 12, "shapes": 25, "recipe_values": 20, "inspected": 20, "recipe": 30, "response": 30, "index": 30}
 """Of targets whose check takes long."""
 
 

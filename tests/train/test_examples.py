@@ -10,10 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.errors import AssayError
-from curate.rows.renderer import IGNORED, Encoded, Message, Renderer
+from curate.rows.chat_template import Message
+from curate.rows.renderer import IGNORED, Encoded, Renderer
 from curate.store import Store
 from tests.tiny import renderer_of, write_version
-from train.examples import encode, read_split, select
+from train.audit import encode
+from train.examples import read_split, select
 
 
 def row(number: int, label: str | None = "a", cluster: str | None = None, tokens: int = 10) -> dict[str, Any]:
@@ -109,18 +111,18 @@ def test_trained_tokens_are_the_answers(turns: list[tuple[str, str]], answers: s
 class Shifted(Renderer):
     """Trains from one token too late."""
 
-    def encode(self, messages: Any) -> Encoded:
-        encoded = super().encode(messages)
-        first = next(i for i, label in enumerate(encoded.labels) if label != IGNORED)
-        return Encoded(encoded.input_ids, [*encoded.labels[:first], IGNORED, *encoded.labels[first + 1 :]])
+    def encode_all(self, conversations: Any) -> Any:
+        for encoded in super().encode_all(conversations):
+            first = next(i for i, label in enumerate(encoded.labels) if label != IGNORED)
+            yield Encoded(encoded.input_ids, [*encoded.labels[:first], IGNORED, *encoded.labels[first + 1 :]])
 
 
 class Endless(Renderer):
     """Leaves the stop token out."""
 
-    def encode(self, messages: Any) -> Encoded:
-        encoded = super().encode(messages)
-        return Encoded(encoded.input_ids[:-1], encoded.labels[:-1])
+    def encode_all(self, conversations: Any) -> Any:
+        for encoded in super().encode_all(conversations):
+            yield Encoded(encoded.input_ids[:-1], encoded.labels[:-1])
 
 
 @pytest.mark.parametrize("broken", [Shifted, Endless])

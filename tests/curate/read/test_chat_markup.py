@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from curate.read.chat_markup import chatml_turns, guanaco_turns, llama2_turns
 from curate.read.mapping import Mapper, RecordMapping
 from curate.read.shapes import recognise
-from curate.rows.renderer import ChatTemplate, SpecialTokens
+from curate.rows.chat_template import ChatTemplate, SpecialTokens
 from tests.curate.read.made import attempt, said
 
 

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from curate.record import content_id
+from curate.rows.chat_template import ChatTemplate, SpecialTokens
 from curate.rows.fit import MARK, Fit, fit
 from curate.rows.render import render
-from curate.rows.renderer import ChatTemplate, Renderer, SpecialTokens, TaskTemplate
+from curate.rows.renderer import Renderer
+from curate.rows.task_template import TaskTemplate
 from curate.stage import Outcome
 from tests.records import record, table_of, turn
 

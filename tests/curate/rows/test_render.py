@@ -13,8 +13,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from curate.errors import AssayError
 from curate.record import MESSAGES, SCHEMA
+from curate.rows.chat_template import ChatTemplate, SpecialTokens
 from curate.rows.render import render
-from curate.rows.renderer import IGNORED, ChatTemplate, Renderer, SpecialTokens, TaskTemplate, load_tokenizer
+from curate.rows.renderer import IGNORED, Renderer, load_tokenizer
+from curate.rows.task_template import TaskTemplate
 from curate.stage import Outcome
 from tests import records
 
@@ -99,7 +101,7 @@ def test_a_namespace_is_that_of_published_templates(messages: list[dict[str, str
     assert said == published(WITH_NAMESPACE, messages, prompt=False)
 
 
-@pytest.mark.parametrize("said", ["", "{% set stop = 7 %}", "{% set stop = namespace(a=1) %}"])
+@pytest.mark.parametrize("said", ["{% set stop = 7 %}", "{% set stop = namespace(a=1) %}"])
 def test_a_template_says_what_ends_an_answer(said: str) -> None:
     with pytest.raises(AssayError) as error:
         Renderer(ChatTemplate("mine", said), TOKENIZER, TOKENS)
@@ -107,6 +109,16 @@ def test_a_template_says_what_ends_an_answer(said: str) -> None:
         "Chat template 'mine' does not set `stop`, the text that ends an answer.\n"
         'Write into it, e.g.: {% set stop = "<|im_end|>" %}'
     )
+
+
+def test_of_a_template_that_does_not_say_it_is_found_or_told() -> None:
+    unsaid = "{% for message in messages %}{{ message.content }}{% endfor %}"
+    with pytest.raises(AssayError, match="'mine' writes no stop token after an answer") as error:
+        Renderer(ChatTemplate("mine", unsaid), TOKENIZER, TOKENS)
+    assert 'e.g.: {% set stop = "<|im_end|>" %}' in str(error.value)
+    ended = unsaid.replace("{% endfor", "{{ eos_token if message.role == 'assistant' }}{% endfor")
+    tokens = SpecialTokens("<s>", "</s>", named={"eos_token": "</s>"})
+    assert Renderer(ChatTemplate("mine", ended), TOKENIZER, tokens).stop == "</s>"
 
 
 def test_llama2_refuses_turns_that_do_not_alternate() -> None:
@@ -298,10 +310,8 @@ def test_a_template_has_its_own_words_around_what_is_thought(tmp_path: Path) -> 
 
 
 def test_guanaco_has_one_stop_token_so_all_answers_cannot_be_trained() -> None:
-    renderer = Renderer(ChatTemplate("guanaco"), TOKENIZER, TOKENS, answers="all")
-    turns = [{"role": role, "content": "x"} for role in ("user", "assistant", "user", "assistant")]
     with pytest.raises(AssayError, match="no stop token"):
-        renderer.encode(turns)
+        Renderer(ChatTemplate("guanaco"), TOKENIZER, TOKENS, answers="all")
 
 
 def test_a_row_without_an_answer_cannot_be_trained() -> None:
@@ -378,7 +388,7 @@ def test_tokenizer_of_a_folder(tmp_path: Path) -> None:
     config = {"bos_token": None, "eos_token": {"content": "</s>"}}
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
     tokenizer, tokens = load_tokenizer(tmp_path)
-    assert tokens == SpecialTokens(bos="", eos="</s>")
+    assert tokens == SpecialTokens(bos="", eos="</s>", named={"eos_token": "</s>"})
     assert tokenizer.decode(tokenizer.encode("ab").ids) == "ab"
 
 

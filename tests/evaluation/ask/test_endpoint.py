@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -25,7 +25,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from curate.errors import AssayError
-from curate.rows.renderer import Message
+from curate.rows.chat_template import Message
 from curate.store import Store
 from evaluation.ask import endpoint as module
 from evaluation.ask.endpoint import ask
@@ -56,7 +56,8 @@ class Told:
 
 
 def one(server: Scripted, cache: Path, **settings: Any) -> Generated:
-    [answer] = ask(server.endpoint(**settings), conversations("why?"), max_new_tokens=9, cache=cache)
+    talk = conversations("why?")
+    [answer] = ask(server.endpoint(**settings), talk, max_new_tokens=9, title="licence", cache=cache)
     return answer
 
 
@@ -108,6 +109,18 @@ def logprobs_of(*values: float) -> dict[str, Any]:
     return {"content": [{"token": "a", "logprob": value} for value in values]}
 
 
+def parts(*texts: str) -> list[dict[str, str]]:
+    return [{"type": "text", "text": text} for text in texts]
+
+
+def call(name: str, arguments: Any) -> dict[str, Any]:
+    return {"id": "call_7", "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def called(text: str) -> Generated:
+    return Generated(text, 3, tokens_in=7)
+
+
 LOGPROBS = logprobs_of(-0.5, -0.25)
 BIG = "{" * 1_000_000
 
@@ -117,7 +130,27 @@ BIG = "{" * 1_000_000
     [
         (completion("short", "length"), Generated("short", 3, True, tokens_in=7)),
         (completion(None), Generated("", 3, tokens_in=7)),
-        (completion(None, refusal="I can't."), Generated("I can't.", 3, tokens_in=7)),
+        (completion(None, refusal="I can't."), Generated("I can't.", 3, tokens_in=7, refused=True)),
+        (completion([{"type": "refusal", "refusal": "No."}]), Generated("No.", 3, tokens_in=7, refused=True)),
+        (completion("{}", refusal=""), Generated("{}", 3, tokens_in=7)),
+        (completion(parts("{", '"a": 1}')), Generated('{"a": 1}', 3, tokens_in=7)),
+        (completion([{"type": "thinking", "thinking": "hm"}, *parts("x")]), Generated("x", 3, tokens_in=7)),
+        (completion([]), Generated("", 3, tokens_in=7)),
+        (completion(None, tool_calls=[call("f", '{"x":1}')]), called('{"name": "f", "arguments": {"x":1}}')),
+        (completion("", tool_calls=[call("f", {"x": "é"})]), called('{"name": "f", "arguments": {"x": "é"}}')),
+        (completion(None, tool_calls=[call("f", "not { json")]), called('{"name": "f", "arguments": "not { json"}')),
+        (completion(None, function_call={"name": "f", "arguments": "{}"}), called('{"name": "f", "arguments": {}}')),
+        (
+            completion("So:", "tool_calls", tool_calls=[call("f", "{}"), call("g", "{}")]),
+            called('So:\n[{"name": "f", "arguments": {}}, {"name": "g", "arguments": {}}]'),
+        ),
+        (completion(None, tool_calls=[call("answer", '{"kind": "a"}')]), called('{"kind": "a"}')),
+        (completion("", tool_calls=[call("licence", {"kind": "a"})]), called('{"kind": "a"}')),
+        (
+            completion(None, tool_calls=[{"type": "custom", "custom": {"name": "f", "input": "x"}}]),
+            called('{"name": "f", "arguments": "x"}'),
+        ),
+        (completion("{}", tool_calls=[]), Generated("{}", 3, tokens_in=7)),
         (completion(None, "content_filter"), Generated("", 3, tokens_in=7)),
         (completion("{}", reasoning_content="{ maybe"), Generated("{}", 3, tokens_in=7)),
         (completion(None, "length", reasoning_content="{ maybe"), Generated("", 3, True, tokens_in=7)),
@@ -133,8 +166,7 @@ BIG = "{" * 1_000_000
 def test_forms_of_answers(server: Scripted, tmp_path: Path, body: dict[str, Any], expected: Generated) -> None:
     server.script = lambda request: reply(body)
     answer = one(server, tmp_path)
-    told = (answer.text, answer.tokens, answer.truncated, answer.tokens_in, answer.logprob)
-    assert told == (expected.text, expected.tokens, expected.truncated, expected.tokens_in, expected.logprob)
+    assert answer == replace(expected, seconds=answer.seconds)
     assert one(server, tmp_path) == answer, "from the cache it is the same"
     assert len(server.log) == 1
 
@@ -383,10 +415,89 @@ def test_a_schema_is_sent_and_makes_another_question(server: Scripted, tmp_path:
         "type": "json_schema",
         "json_schema": {"name": "answer", "strict": True, "schema": SCHEMA},
     }
-    server.script = lambda request: reply({"error": {"message": "minLength is not permitted"}}, 400)
-    with pytest.raises(AssayError, match="minLength is not permitted") as error:
-        ask(server.endpoint(), conversations("and?"), max_new_tokens=9, schema=SCHEMA, cache=tmp_path)
-    assert "constrained: false" in error.value.remedy
+
+
+def held(server: Scripted, cache: Path, *questions: str, told: Told | None = None, **settings: Any) -> list[str]:
+    answers = ask(
+        server.endpoint(retries=0, **settings),
+        conversations(*questions),
+        max_new_tokens=9,
+        schema=SCHEMA,
+        cache=cache,
+        progress=told or Told(),
+    )
+    return [answer.text for answer in answers]
+
+
+FORMS = [{"type": "json_schema"}, {"type": "json_object"}, None]
+
+
+def form_of(request: Request) -> Any:
+    form = request.body.get("response_format")
+    return form and {"type": form["type"]}
+
+
+@pytest.mark.parametrize("takes", [1, 2])
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (400, {"message": "Invalid parameter", "param": "response_format"}),
+        (400, {"message": "This response_format type is unavailable now"}),
+        (422, "unprocessable"),
+        (400, {"message": "minLength is not permitted"}),
+        (501, {"message": "not implemented"}),
+    ],
+)
+def test_where_a_form_is_refused_the_next_is_tried(
+    server: Scripted, tmp_path: Path, takes: int, status: int, error: Any
+) -> None:
+    server.script = lambda request: (
+        echo(request) if FORMS.index(form_of(request)) >= takes else reply({"error": error}, status)
+    )
+    told = Told()
+    assert held(server, tmp_path, "a", "b", "c", told=told, concurrency=1) == ["re: a", "re: b", "re: c"]
+    assert [form_of(request) for request in server.log] == [*FORMS[:takes], *[FORMS[takes]] * 3]
+    without = [f"response_format: {each['type']}" for each in FORMS[:takes]]
+    assert [what for what, _, _, unit in told.calls if unit == "parameters"] == [
+        f"ask (without {name}, which the server refuses)" for name in without
+    ]
+    refused = module.refused(server.endpoint(), tmp_path)
+    assert refused == sorted(without)
+    assert module.form_used(refused) == ("json_object" if takes == 1 else "none")
+
+
+def test_what_is_refused_whatever_the_form_is_an_error(server: Scripted, tmp_path: Path) -> None:
+    """One question too long is no server without forms: the others have been held to the schema, and it is said."""
+    long = reply({"error": {"message": "maximum context length is 64"}}, 400)
+    server.script = lambda request: long if request.question == "b" else echo(request)
+    with pytest.raises(AssayError, match="1 of 3 rows are answered") as error:
+        held(server, tmp_path, "a", "b", "c", concurrency=1)
+    assert "context length is 64" in error.value.message
+    assert [form_of(request) for request in server.log] == [FORMS[0], *FORMS]
+    assert module.refused(server.endpoint(), tmp_path) == []
+
+
+def test_a_refused_parameter_and_a_refused_form(server: Scripted, tmp_path: Path) -> None:
+    def poor(request: Request) -> Reply:
+        for name in ("logprobs", "response_format"):
+            if name in request.body:
+                return reply({"error": {"message": f"no {name}"}}, 400)
+        return echo(request)
+
+    server.script = poor
+    assert held(server, tmp_path, "a", "b", concurrency=2) == ["re: a", "re: b"]
+    assert module.refused(server.endpoint(), tmp_path) == [
+        "logprobs",
+        "response_format: json_object",
+        "response_format: json_schema",
+    ]
+
+
+def test_the_order_of_a_schema_s_keys_makes_another_question(server: Scripted, tmp_path: Path) -> None:
+    for names in ("ab", "ba"):
+        schema = {"properties": {name: {} for name in names}}
+        ask(server.endpoint(), conversations("why?"), max_new_tokens=9, schema=schema, cache=tmp_path)
+    assert len(server.log) == 2
 
 
 def test_equal_questions_are_asked_once_and_others_anew(server: Scripted, tmp_path: Path) -> None:

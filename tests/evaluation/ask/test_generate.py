@@ -59,7 +59,7 @@ def test_batches_say_what_transformers_says_one_by_one(
 ) -> None:
     lengths = set()
     for stop in (said[0][3], said[5][11]):  # tokens that some say early, others late or never
-        renderer.stop_token_id = stop
+        renderer.stop_token_ids = frozenset({stop})
         answers = generate(model, renderer, prompts, max_new_tokens=NEW, batch_size=batch_size)
         for wanted, answer in zip(said, answers, strict=True):
             tokens = wanted[: wanted.index(stop)] if stop in wanted else wanted
@@ -112,6 +112,7 @@ def test_log_probabilities_and_tokens_in(
     model: PreTrainedModel, renderer: Renderer, prompts: list[list[int]], said: list[list[int]]
 ) -> None:
     renderer.stop_token_id = said[0][3]
+    renderer.stop_token_ids = frozenset({said[0][3]})
     answers = generate(model, renderer, prompts, max_new_tokens=NEW, batch_size=6)
     assert {answer.truncated for answer in answers} == {False, True}
     for prompt, wanted, answer in zip(prompts, said, answers, strict=True):

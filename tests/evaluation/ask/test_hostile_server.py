@@ -345,6 +345,14 @@ def odd(**changes: Any) -> bytes:
         odd(usage="many"),
         odd(message={"content": ["a", {"type": "text"}]}),
         odd(message={"content": 7}),
+        odd(message={"content": [{"type": "text", "text": 7}]}),
+        odd(message={"content": [{"text": "no type"}]}),
+        odd(message={"content": "", "tool_calls": 7}),
+        odd(message={"content": "", "tool_calls": ["call"]}),
+        odd(message={"content": "", "tool_calls": [{"function": {"arguments": "{}"}}]}),
+        odd(message={"content": "", "tool_calls": [{"function": {"name": 7}}]}),
+        odd(message={"content": "", "function_call": "rm"}),
+        odd(message={"content": "", "refusal": ["no"]}),
         odd(choice={"logprobs": {"content": [{"logprob": "low"}]}}),
         odd(choice={"logprobs": {"content": [{"logprob": 10**400}]}}),
         odd(choice={"logprobs": {"content": 1}}),
@@ -369,7 +377,7 @@ def test_a_million_logprobs_and_a_tool_call(server: Scripted, tmp_path: Path) ->
     server.script = lambda request: reply(body) if request.question == "why?" else reply(completion(None, **call))
     sure, called = ask(server.endpoint(), conversations("why?", "call"), max_new_tokens=9, cache=tmp_path)
     assert sure.logprob == -1e6
-    assert called.text == "", "a call is no answer, and nothing is called"
+    assert called.text == '{"name": "rm", "arguments": {}}', "it is what the answer says, and nothing is called"
 
 
 # What is kept is known by its hash.

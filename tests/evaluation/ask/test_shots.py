@@ -122,3 +122,20 @@ def test_the_first_shots_go_if_they_do_not_fit(model_folder: Path) -> None:
         assert fitting(asking, shown, renderer, length) == fitting(asking, shown[first:], renderer, None)
     with pytest.raises(AssayError, match=rf"Row 0009: its prompt has {lengths[3]} tokens; .* leaves {lengths[3] - 1}"):
         fitting(asking, shown, renderer, lengths[3] - 1)
+
+
+def test_what_all_rows_begin_and_end_with_is_not_compared() -> None:
+    """A template's words would count for a short row as much as its own."""
+    notices = {"a": "red", "b": "blue and the question is long " * 3, "c": "green"}
+    rows = [
+        {
+            "id": key,
+            "tokens": 1,
+            "messages": [{"role": "user", "content": f"Say the question:\n\n{text}\nIn JSON."}, {}],
+        }
+        for key, text in notices.items()
+    ]
+    shots = Shots(rows, 10, 0)
+    assert shots._template == ("Say the question:\n\n", "\nIn JSON.")
+    assert [row["id"] for row in shots.nearest("Say the question:\n\nred\nIn JSON.", 1)] == ["a"]
+    assert Shots([], 10, 0)._template == ("", "")

@@ -12,17 +12,20 @@ import pytest
 
 import evaluation.ask.endpoint
 from curate.errors import AssayError
+from curate.rows.renderer import Renderer
 from curate.store import Store
 from evaluation.ask import systems as module
-from evaluation.ask.systems import pairs, systems_of
+from evaluation.ask.systems import Asking, pairs, systems_of
 from evaluation.card.format import schema
 from evaluation.card.manifest import ScorecardManifest
 from evaluation.evaluate import adapter_for, evaluate
 from evaluation.judge.answer import Generated
+from evaluation.judge.structured import Judge
 from evaluation.settings import Endpoint, EvaluationSettings, FullRecipe, SystemSettings
-from tests.tiny import recipe_for
+from tests.tiny import recipe_for, renderer_of, write_version
 from train.adapter import merge
 from train.base_model import load_model, prepare
+from train.examples import select
 
 SERVER = Endpoint(url="http://127.0.0.1:9/v1", model="big", price={"input": 2, "output": 8})
 
@@ -39,9 +42,19 @@ def recipe(model_folder_64: Path) -> FullRecipe:
     return recipe_for(model_folder_64, rows=24, epochs=4, learning_rate=0.02, quantization="nf4")
 
 
+BASELINES = ("majority", "tfidf", "nearest", "nearest_own")
+
+
+@pytest.fixture(scope="module")
+def renderer(model_folder_64: Path) -> Renderer:
+    return renderer_of(model_folder_64)
+
+
 ALL: dict[str, Any] = {
     "majority": {"model": "majority"},
     "tfidf": {"model": "tfidf"},
+    "nearest": {"model": "nearest"},
+    "nearest_own": {"model": "nearest", "rows": "own"},
     "quantised": {"model": "merged", "quantization": "nf4"},
     "base": {"model": "base"},
     "base_full": {"model": "base", "quantization": "none"},
@@ -62,7 +75,7 @@ def all_scored(store: Store, version: Path, recipe: FullRecipe, adapter: Path) -
             real = getattr(module, name)
 
             def noted(*args: Any, real: Any = real, name: str = name) -> Any:
-                loaded.append((name, args[-1]))
+                loaded.append((name, next(each for each in args if each in ("nf4", "none"))))
                 return real(*args)
 
             patch.setattr(module, name, noted)
@@ -79,13 +92,16 @@ def test_all_systems_in_one_run(all_scored: tuple[Path, list[Any]]) -> None:
     assert sorted(loaded) == [("load", "nf4"), ("load_model", "nf4"), ("load_model", "none"), ("load_model", "none")]
     for name, system in card["systems"].items():
         relaxed = system["settings"].pop("relaxed", None)
+        assert (system["settings"].pop("layout", None) == "shared") == (name not in BASELINES), "a Llama shares"
         assert (relaxed == []) == ALL[name].get("constrained", False), "all of this schema is held to"
-        assert system["settings"] == {"shots": 0, "choose": "fixed", "constrained": False} | ALL[name] | {
+        assert system["settings"] == {"shots": 0, "choose": "fixed", "rows": "all", "constrained": False} | ALL[
+            name
+        ] | {
             "quantization": ALL[name].get("quantization", "none" if name == "merged" else "nf4")
-            if name not in ("majority", "tfidf")
+            if name not in BASELINES
             else None
         }
-        here = name not in ("majority", "tfidf")
+        here = name not in BASELINES
         assert (system["tokens_in"] > 0) == (system["tokens_per_second"] is not None) == here
         assert ("calibration" in system) == here
         assert system["cost"] is None
@@ -108,7 +124,7 @@ def test_predictions_tell_shots_and_costs(all_scored: tuple[Path, list[Any]], ve
     assert len({tuple(each) for each in shown["retrieved"]}) > 1
     assert {each for name in ALL for ids in shown[name] for each in ids} <= known
     for row in rows:
-        baseline = row["system"] in ("majority", "tfidf")
+        baseline = row["system"] in BASELINES
         assert (row["tokens_in"] == 0) == (row["logprob"] is None) == baseline
         assert row["logprob"] is None or row["logprob"] <= 0
 
@@ -132,9 +148,9 @@ def test_the_merged_model_is_the_adapter_on_full_weights(
     """Not on its 4-bit weights: merged and unmerged say the same, to float32's last digits."""
     import torch
 
-    from curate.rows.renderer import ChatTemplate
+    from curate.rows.chat_template import ChatTemplate
     from train.adapter import load
-    from train.batches import forward, lay_out
+    from train.batches import call
 
     base, template = prepare(recipe.fit.model, store.cache), ChatTemplate("chatml")
     merged = merge(adapter, base, template, store.cache)
@@ -145,11 +161,11 @@ def test_the_merged_model_is_the_adapter_on_full_weights(
     assert merge(adapter, base, template, store.cache) == merged, "what has rotted is made anew"
     assert merged.weights_sha256 != base.weights_sha256
     assert merged.tokenizer_sha256 == base.tokenizer_sha256
-    batch = lay_out([list(range(5, 40))], [1])
+    ids, last = torch.arange(5, 40)[None], torch.tensor([34])
     with torch.inference_mode():
-        whole, _ = forward(load_model(merged, "none").eval(), batch, keep=1)
-        apart, _ = forward(load(adapter, base, template, "none"), batch, keep=1)
-        plain, _ = forward(load_model(base, "none").eval(), batch, keep=1)
+        whole, _ = call(load_model(merged, "none").eval(), last, input_ids=ids)
+        apart, _ = call(load(adapter, base, template, "none"), last, input_ids=ids)
+        plain, _ = call(load_model(base, "none").eval(), last, input_ids=ids)
     torch.testing.assert_close(whole, apart, rtol=1e-4, atol=1e-4)
     assert (whole - plain).abs().max() > 0.01
 
@@ -243,6 +259,70 @@ def test_answers_that_have_rotted_are_told_and_asked_for_again(
     assert [each["text"] for each in found["answers"]] == [each["text"] for each in whole["answers"]]
 
 
+def test_the_nearest_row_s_answer_is_copied(
+    all_scored: tuple[Path, list[Any]], version: Path, recipe: FullRecipe
+) -> None:
+    """Of the train split, or of the rows that the adapter learned; predictions tell which row it was."""
+    train = {row["id"]: row for row in pq.read_table(version / "train.parquet").to_pylist()}
+    own = {row["id"] for row in select(train.values(), recipe.training.rows, recipe.training.max_tokens, 0)}
+    for row in pq.read_table(all_scored[0] / "predictions.parquet").to_pylist():
+        if row["system"] in ("nearest", "nearest_own"):
+            [near] = row["shots"]
+            assert row["output"] == train[near]["target"]
+            assert row["system"] == "nearest" or near in own
+
+
+def test_own_rows_are_those_the_adapter_was_trained_on(
+    store: Store, version: Path, recipe: FullRecipe, adapter: Path, tmp_path: Path
+) -> None:
+    few = asking(recipe, {"own": {"model": "nearest", "rows": "own"}})
+    few = few.model_copy(update={"training": recipe.training.model_copy(update={"rows": 2})})
+    folder = evaluate(version, None, few, store)
+    shown = pq.read_table(folder / "predictions.parquet")["shots"].to_pylist()
+    assert len({row for rows in shown for row in rows}) <= 2, "without an adapter those that training would choose"
+    other = write_version(store, Path(recipe.fit.model), rows=64)
+    with pytest.raises(AssayError, match=r"rows: own: adapter tiny/.* was trained on rows of tiny/") as error:
+        evaluate(other, adapter, asking(recipe, {"own": {"model": "nearest", "rows": "own"}}), store)
+    assert "baselines on all rows" in error.value.remedy
+    held = asking(recipe, {"tuned": {"model": "adapter", "constrained": True}}, max_new_tokens=4)
+    assert evaluate(other, adapter, held, store).is_dir(), "a constraint needs none of them"
+
+
+def test_right_answers_that_cannot_be_given_are_told(
+    version: Path, recipe: FullRecipe, tmp_path: Path, renderer: Renderer
+) -> None:
+    """The schema's order is no matter, a spelling that no grammar has is: its row, place and reason are told."""
+    rows = pq.read_table(version / "test.parquet").to_pylist()
+    odd = json.dumps(json.loads(rows[0]["target"])).replace("/", "\\/").replace('"notice"', '"not\\u0069ce"')
+    odd = odd.replace('"tag"', '"t\\u0061g"').replace('"text"', '"t\\u0065xt"')
+    rows[0] |= {"target": odd, "messages": [rows[0]["messages"][0], {"role": "assistant", "content": odd}]}
+    told: list[tuple[str, int]] = []
+    packaged = json.loads((Path(str(files("data_contracts"))) / recipe.contract / "target.schema.json").read_bytes())
+    turned = packaged | {"properties": dict(reversed(packaged["properties"].items()))}
+    asked = Asking(
+        rows,
+        pq.read_table(version / "train.parquet").to_pylist(),
+        {},
+        recipe,
+        renderer,
+        Judge(turned),
+        turned,
+        None,
+        None,
+        tmp_path,
+        lambda what, done, total, unit: told.append((what, done)),
+    )
+    found = asked._told(SystemSettings(model="base", constrained=True))
+    assert found["reordered"] == ["/"]
+    assert found["unsayable"]["test"]["rows"] == 1
+    [first] = found["unsayable"]["test"]["first"]
+    assert (first["row"], first["at"]) == (rows[0]["id"], "/kind")
+    assert "cannot be said, or not so spelled" in first["why"]
+    assert told == [
+        (f"constrained: right answers that cannot be given (row {first['row']} at /kind: {first['why']})", 1)
+    ]
+
+
 def named(**systems: Any) -> dict[str, SystemSettings]:
     return {name: SystemSettings.model_validate(each) for name, each in systems.items()}
 
@@ -251,6 +331,7 @@ def test_pairs() -> None:
     found = pairs(systems_of_all := named(**ALL, base_constrained={"model": "base", "constrained": True}))
     assert found[: len(systems_of_all) - 1] == [("tuned", name) for name in systems_of_all if name != "tuned"]
     assert found[len(systems_of_all) - 1 :] == [
+        ("nearest_own", "nearest"),
         ("few_shot", "base"),
         ("retrieved", "few_shot"),
         ("base_constrained", "base"),
@@ -265,11 +346,16 @@ def test_pairs() -> None:
     assert pairs(named(a={"model": "base"})) == []
 
 
-TRAINED = SimpleNamespace(inputs=SimpleNamespace(settings={"quantization": "nf4"}))
+TRAINED = SimpleNamespace(
+    inputs=SimpleNamespace(settings={"quantization": "nf4"}, dataset=SimpleNamespace(version="0123"))
+)
 
 
 def test_default_systems(recipe: FullRecipe) -> None:
-    assert list(systems_of(recipe, True, TRAINED)) == ["majority", "base", "tuned"]
+    default = ["majority", "nearest", "nearest_own", "base", "tuned"]
+    assert list(systems_of(recipe, True, TRAINED, "0123")) == default
+    assert list(systems_of(recipe, True, TRAINED, "4567")) == [name for name in default if name != "nearest_own"]
+    assert list(systems_of(recipe, True, None, "0123")) == ["majority", "nearest", "base"]
     assert list(systems_of(recipe, False, None)) == ["base"]
     plain = recipe.model_copy(update={"training": recipe.training.model_copy(update={"quantization": "none"})})
     assert systems_of(plain, True, TRAINED)["base"].quantization == "nf4", "as the adapter was trained"
@@ -302,7 +388,7 @@ def test_a_gate_that_names_no_system(recipe: FullRecipe) -> None:
     assert list(systems_of(asking(recipe, few, gate=[rule]), True, TRAINED)) == ["tuned", "few_shot"]
     with pytest.raises(AssayError, match="no system 'tuned'"):
         systems_of(asking(recipe, {"base": {"model": "base"}}, gate=["schema_valid >= 0.5"]), True, TRAINED)
-    assert list(systems_of(asking(recipe, {}, gate=[rule]), True, None)) == ["majority", "base"], (
+    assert list(systems_of(asking(recipe, {}, gate=[rule]), True, None)) == ["majority", "nearest", "base"], (
         "nothing is held to it"
     )
 
@@ -328,6 +414,8 @@ def test_more_shots_than_rows(store: Store, version: Path, recipe: FullRecipe) -
         ({"model": "majority", "shots": 2}, "majority takes no shots"),
         ({"model": SERVER.model_dump(), "quantization": "nf4"}, "an endpoint's weights are not here"),
         ({"model": "base", "choose": "nearest"}, "say how many"),
+        ({"model": "nearest", "shots": 1}, "nearest takes no shots"),
+        ({"model": "adapter", "rows": "own"}, "this one is given no rows"),
     ],
 )
 def test_settings_that_mean_nothing(system: dict[str, Any], message: str) -> None:

@@ -160,7 +160,7 @@ def test_plain_chat_has_no_form() -> None:
     assert [each["measure"] for each in card["comparisons"]] == ["exact_match"]
 
 
-SETTINGS = {"model": "base", "shots": 4, "choose": "fixed", "constrained": True, "quantization": "nf4"}
+SETTINGS = {"model": "base", "shots": 4, "choose": "fixed", "rows": "all", "constrained": True, "quantization": "nf4"}
 
 
 def test_what_a_system_is_and_costs() -> None:

@@ -1,0 +1,65 @@
+"""`assay train`: given again after it was killed, the command goes on where it was and says so."""
+
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import yaml
+from typer.testing import CliRunner
+
+from assay.cli import app
+from curate.store import Store
+from tests.assay.conftest import Finished
+from train import trainer
+
+
+def recipe_of(finished: Finished, name: str) -> Path:
+    """The project's recipe with a run of its own."""
+    recipe = yaml.safe_load(finished.project.recipe_path.read_text())
+    recipe["training"] |= {"seed": 7, "save_steps": 1, "dropout": 0.1, "keep_best": "colour.macro_f1", "epochs": 2}
+    path = finished.project.recipe_path.with_name(f"{name}.yaml")
+    path.write_text(yaml.safe_dump(recipe))
+    return path
+
+
+def test_a_killed_command_goes_on_where_it_was(finished: Finished, tmp_path: Path) -> None:
+    store = Path(shutil.copytree(finished.store, tmp_path / "store"))
+    command = ["train", str(recipe_of(finished, "killed")), "--store", str(store)]
+    child = os.fork()
+    if child == 0:
+        save = trainer.Trainer._save_checkpoint
+
+        def save_and_die(self: trainer.Trainer, *known: object) -> None:
+            save(self, *known)
+            if self.state.global_step == 5:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        trainer.Trainer._save_checkpoint = save_and_die  # type: ignore[method-assign]
+        CliRunner().invoke(app, command)
+        os._exit(0)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    assert len(list(store.glob("cache/training/*/checkpoint-*"))) == 2
+
+    again = CliRunner().invoke(app, command)
+    assert again.exit_code == 0, again.output
+    assert "train (goes on after step 5 of 8)" in again.output
+    assert "training report" in again.output
+    assert list(store.glob("cache/training/*/*")) == []
+    folder = Store(store).resolve("adapters", "demo")
+    assert pq.read_table(folder / "steps.parquet")["step"].to_pylist() == list(range(9))
+    assert (folder / "report.html").is_file()
+    found = CliRunner().invoke(app, command)
+    assert "train (found in the store)" in found.output
+
+
+def test_keep_best_of_no_such_field_is_told_before_work_begins(finished: Finished) -> None:
+    recipe = yaml.safe_load(finished.project.recipe_path.read_text())
+    recipe["training"]["keep_best"] = "color.macro_f1"
+    path = finished.project.recipe_path.with_name("wrong.yaml")
+    path.write_text(yaml.safe_dump(recipe))
+    told = CliRunner().invoke(app, ["train", str(path), "--store", str(finished.store)])
+    assert told.exit_code == 1
+    assert "no field 'color' of the answer is a class" in " ".join(told.output.split())
+    assert "colour" in told.output

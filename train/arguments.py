@@ -1,0 +1,80 @@
+"""What the recipe says of training, as transformers' trainer and its trackers are told it."""
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from trl import SFTConfig
+
+from curate.errors import AssayError
+from curate.reach import installed_by
+from train.base_model import compute_dtype
+from train.settings import TrainingSettings
+
+SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
+"""transformers' name of each; its `constant` has no warm-up."""
+
+
+def arguments(settings: TrainingSettings, name: str, folder: Path, device: str) -> SFTConfig:
+    """transformers' arguments.
+
+    Args:
+        settings: of the recipe.
+        name: of the run, for trackers.
+        folder: transformers' own, in which it writes nothing by itself; of trackers see `prepare_trackers`.
+        device: of the model: cpu or cuda.
+    """
+    gpu, dtype = device == "cuda", compute_dtype(settings.dtype)
+    made = SFTConfig(
+        output_dir=str(folder),
+        run_name=name,
+        project="assay",  # of trackio
+        dataset_kwargs={"skip_prepare_dataset": True},
+        max_length=None,
+        remove_unused_columns=False,
+        num_train_epochs=settings.epochs,
+        per_device_train_batch_size=settings.batch_size,
+        gradient_accumulation_steps=settings.gradient_accumulation_steps,
+        activation_checkpointing=settings.gradient_checkpointing,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type=SCHEDULES[settings.lr_scheduler_type],
+        warmup_steps=settings.warmup_ratio,
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm or 0.0,
+        seed=settings.seed,
+        bf16=gpu and dtype == torch.bfloat16,
+        fp16=gpu and dtype == torch.float16,
+        dataloader_pin_memory=gpu,
+        save_strategy="no",  # of the trainer's own accord; see train.trainer.Watch
+        logging_strategy="steps",
+        logging_steps=1,
+        logging_nan_inf_filter=False,  # it would put earlier losses in the place of one that is not finite
+        report_to=list(settings.report_to) or "none",
+        disable_tqdm=True,
+    )
+    made._n_gpu = min(1, made.n_gpu)  # of several, transformers would make each batch so many times as large
+    return made
+
+
+def prepare_trackers(settings: TrainingSettings, folder: Path) -> None:
+    """See to it that the trackers are installed, and keep what they are told on this machine, below `folder`, wherever
+    the user's environment does not say otherwise.
+
+    Raises:
+        AssayError: one is not installed.
+    """
+    for tracker in settings.report_to:
+        if find_spec(tracker) is None:
+            raise AssayError(f"training.report_to: {tracker} is not installed.", remedy=installed_by(tracker))
+    if settings.report_to:
+        folder.mkdir(parents=True, exist_ok=True)
+    told = {
+        "tensorboard": {"TENSORBOARD_LOGGING_DIR": str(folder / "tensorboard")},
+        "trackio": {"TRACKIO_DIR": str(folder / "trackio")},
+        "mlflow": {"MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}", "MLFLOW_EXPERIMENT_NAME": "assay"},
+        "wandb": {"WANDB_MODE": "offline", "WANDB_DIR": str(folder), "WANDB_PROJECT": "assay"},
+    }
+    for tracker in settings.report_to:
+        for key, value in told[tracker].items():
+            os.environ.setdefault(key, value)

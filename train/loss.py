@@ -1,0 +1,89 @@
+"""The loss of the trained tokens, batch by batch."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from curate.progress import Progress, silent
+from curate.rows.renderer import IGNORED
+from train.batches import PADDED, Batch, Layout, forward, lay_out
+from train.examples import Example
+
+
+def collate(input_ids: Sequence[Sequence[int]], labels: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
+    """A batch to train on: the fields of `Batch`, `columns` and `targets`.
+
+    A row's last token is only ever a target, so it is left out of the input. `columns` (K,) are those of the batch's
+    input_ids at which any row has a target; `targets` (B, K) are the tokens that follow there, IGNORED where a row has
+    none.
+    """
+    needed = [len(row) - max(1, next(i for i, label in enumerate(row) if label != IGNORED)) for row in labels]
+    batch = lay_out([row[:-1] for row in input_ids], needed)
+    shared, width = batch.prefix.shape[1], batch.input_ids.shape[1]
+    following = torch.full((len(labels), width), IGNORED)
+    for index, row in enumerate(labels):
+        following[index, : len(row) - 1 - shared] = torch.tensor(row[1 + shared :])
+    columns = (following != IGNORED).any(dim=0).nonzero()[:, 0]
+    return {**vars(batch), "columns": columns, "targets": following[:, columns]}
+
+
+def answer_loss(
+    model: Any, targets: torch.Tensor, columns: torch.Tensor, layout: Layout = PADDED, **batch: torch.Tensor
+) -> tuple[torch.Tensor, int]:
+    """Summed negative log-likelihood of the trained tokens, and how many they are.
+
+    The head is computed at the columns that have targets only. Under a layout that `train.layout` found for the model
+    the loss and its gradients are those of the plain computation of each row alone.
+
+    Args:
+        model: a causal language model.
+        targets: as `collate` gives them, like the rest.
+        columns: of the targets.
+        layout: how the rows may be computed. Nothing is shared where activations are computed again in the backward
+            pass: transformers drops the cache then, without a word.
+        batch: the fields of `Batch`.
+    """
+    rows = Batch(**batch)
+    if layout.rows == "alone":
+        logits = _alone(model, rows.joined(), columns + rows.prefix.shape[1])
+    elif layout.rows == "shared" and not (model.training and model.is_activation_checkpointing):
+        logits, _ = forward(model, rows, columns, masked=False)
+    else:
+        logits, _ = forward(model, rows.joined(), columns + rows.prefix.shape[1], masked=False)
+    loss = torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED, reduction="sum"
+    )
+    return loss, int((targets != IGNORED).sum())
+
+
+def _alone(model: Any, batch: Batch, columns: torch.Tensor) -> torch.Tensor:
+    """Logits (B, K, vocabulary) at some columns, by nothing but the model's own call; anything beyond a row's end."""
+    rows = [ids[: int(real.sum())] for ids, real in zip(batch.input_ids, batch.attention_mask, strict=True)]
+    return torch.stack(
+        [model(input_ids=row[None], use_cache=False).logits[0, columns.clamp(max=len(row) - 1)] for row in rows]
+    )
+
+
+def mean_loss(
+    model: Any,
+    examples: Sequence[Example],
+    batch_size: int,
+    progress: Progress = silent,
+    layout: Layout = PADDED,
+) -> float:
+    """Mean negative log-likelihood (nats) of the examples' trained tokens; there must be one."""
+    total, trained, done = 0.0, 0, 0
+    training = model.training
+    model.eval()
+    by_length = sorted(examples, key=lambda example: len(example.input_ids))
+    with torch.inference_mode():
+        for begin in range(0, len(by_length), batch_size):
+            rows = by_length[begin : begin + batch_size]
+            batch = collate([row.input_ids for row in rows], [row.labels for row in rows])
+            given = {name: tensor.to(model.device) for name, tensor in batch.items()}
+            loss, count = answer_loss(model, layout=layout, **given)
+            total, trained, done = total + loss.item(), trained + count, done + len(rows)
+            progress("validate", done, len(by_length), "rows")
+    model.train(training)
+    return total / trained
