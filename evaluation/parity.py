@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from curate.errors import AssayError
 from curate.progress import Progress, silent
-from curate.rows.chat_template import ChatTemplate, Message, as_sent
+from curate.rows.chat_template import MODEL, ChatTemplate, Message, as_sent
 from curate.rows.renderer import Renderer
 from curate.store import Store
 from curate.table import Table
@@ -304,11 +304,8 @@ class _Compared:
     @cached_property
     def _own_template(self) -> ChatTemplate | None:
         """The base model's own, where it has one that can be read."""
-        config = json.loads((self.base.folder / "tokenizer_config.json").read_bytes())
-        path = self.base.folder / "chat_template.jinja"
-        source = path.read_text(encoding="utf-8") if path.is_file() else config.get("chat_template")
         try:
-            return ChatTemplate("the base model's own", source) if isinstance(source, str) else None
+            return ChatTemplate.load(MODEL, self.base.folder)
         except AssayError:
             return None
 

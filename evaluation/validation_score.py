@@ -11,8 +11,7 @@ from curate.contract import Contract
 from curate.errors import AssayError
 from curate.hashing import digest
 from curate.progress import Progress, silent
-from curate.rows.chat_template import ChatTemplate
-from curate.rows.renderer import Renderer, load_tokenizer
+from curate.rows.renderer import Renderer
 from curate.store import Store
 from evaluation.ask.decoding import decoding_layout
 from evaluation.ask.generate import generate
@@ -20,10 +19,10 @@ from evaluation.card.scorecard import TUNED, TestRows, judged, scorecard
 from evaluation.card.statistics import Rows
 from evaluation.judge.structured import Judge
 from evaluation.settings import FullRecipe
-from train.base_model import prepare_tokenizer
+from train.base_model import BaseTokenizer
 from train.batches import Layout
 from train.examples import Row, read_split, select
-from train.qlora import VALIDATION_ROWS
+from train.qlora import VALIDATION_ROWS, renderer_of
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -127,7 +126,4 @@ class ValidationScore:
 
     @cached_property
     def _renderer(self) -> Renderer:
-        render = self.recipe.render
-        folder = prepare_tokenizer(self.recipe.fit.model, self.cache)
-        template = ChatTemplate.load(render.chat, folder)
-        return Renderer(template, *load_tokenizer(folder), render.answers, render.reasoning)
+        return renderer_of(self.recipe, BaseTokenizer.of(self.recipe.fit.model, self.cache))

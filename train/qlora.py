@@ -103,7 +103,8 @@ def train(
         store.record({"event": "adapters", "name": recipe.name, "version": found.name, "found": True})
         return found
 
-    audits = _audits(version, recipe, base, store)
+    renderer = renderer_of(recipe, base)
+    audits = _audits(version, recipe, renderer)
     examples, validation = (each.require() for each in audits)
     _check_choice(settings, validation, score)
     with quiet():
@@ -123,7 +124,6 @@ def train(
     history = fit(model, base, rows, settings, checkpoints, recipe.name, progress)
 
     def beside(folder: Path) -> None:
-        renderer = renderer_of(recipe, base)
         write_chat(folder, base, renderer)
         write_notes(folder, base, renderer, _shortest(version, examples), settings)
 
@@ -249,7 +249,7 @@ def forecast(
     base = prepare(recipe.fit.model, store.cache, progress)
     template = ChatTemplate.load(recipe.render.chat, base.folder)
     check_parents(f"Data set {version}", DatasetManifest.read(version).base.content(), base, template)
-    examples = _audits(version, recipe, base, store)[0].require()
+    examples = _audits(version, recipe, renderer_of(recipe, base))[0].require()
     with quiet():
         from train import trainer  # noqa: F401  so that what it takes counts
         from train.measure import seconds_per_token
@@ -268,9 +268,9 @@ def renderer_of(recipe: TrainingRecipe, base: BaseTokenizer) -> Renderer:
     return Renderer(template, *load_tokenizer(base.folder), render.answers, render.reasoning)
 
 
-def _audits(version: Path, recipe: TrainingRecipe, base: BaseModel, store: Store) -> tuple[Audit, Audit]:
+def _audits(version: Path, recipe: TrainingRecipe, renderer: Renderer) -> tuple[Audit, Audit]:
     """The rows to train on and those to validate on, tokenised and looked at."""
-    settings, renderer = recipe.training, renderer_of(recipe, base)
+    settings = recipe.training
     weights = DatasetManifest.read(version).recipe.get("balance", {}).get("weights", {})
     return (
         _audit(version, "train", settings.rows, settings, renderer, weights),

@@ -244,7 +244,8 @@ class Trainer(SFTTrainer):
             told["eval_score"] = self.rows.score(model)
             model.train()
         self.log(dict(told))
-        history, best = self.history, self.history.best()
+        history = self.history
+        best = history.best()
         if self.settings.keep_best and best is not None and best.step == self.state.global_step:
             self.best = weights_of(model)
         patience = self.settings.early_stopping_patience

@@ -19,11 +19,6 @@ from train.qlora import train
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return Store(tmp_path_factory.mktemp("store"))
-
-
-@pytest.fixture(scope="module")
 def version(store: Store, model_folder: Path) -> Path:
     return write_version(store, model_folder)
 
