@@ -163,20 +163,11 @@ def output_kept() -> Iterator[None]:
         os.close(kept)
 
 
-NO_MEMORY = (
-    "Cannot allocate memory",
-    "failed to map segment",
-    "Failed to launch worker thread",
-    "can't start new thread",
-)
-"""Words of the system, of its loader, of Arrow and of Python where there is no more memory."""
-
-
 def explain(error: Exception) -> tuple[str, str]:
     """(what went wrong, what to do about it) for any error."""
     if isinstance(error, ShadowedError):
         return error.message, error.remedy
-    from curate.errors import AssayError
+    from curate.errors import AssayError, no_memory
 
     if isinstance(error, AssayError):
         return error.message, error.remedy
@@ -187,15 +178,15 @@ def explain(error: Exception) -> tuple[str, str]:
         return f"{where}{os.strerror(errno.ENOSPC)}. Nothing half-made was published.", (
             "Make room on the disk of the store (its cache/ may go) and run the same command again."
         )
-    if isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY):
-        return f"This process gets no more memory ({error}). Nothing half-made was published.", (
-            "Allow it more (`ulimit -v unlimited`, the container's limit), or use a machine that has more, and run the "
-            "same command again: what was finished is kept."
-        )
     if type(error).__name__ == "OutOfMemoryError":  # torch's
         return f"The GPU has no more memory ({' '.join(str(error).split())[:200]}). Nothing half-made was published.", (
             "Lower training.batch_size, with as much more training.gradient_accumulation_steps (`assay forecast` tells "
             "what training takes), or evaluation.batch_size, and run the same command again: what was finished is kept."
+        )
+    if no_memory(error):
+        return f"This process gets no more memory ({error}). Nothing half-made was published.", (
+            "Allow it more (`ulimit -v unlimited`, the container's limit), or use a machine that has more, and run the "
+            "same command again: what was finished is kept."
         )
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename or 'The system'}: {error.strerror}.", "Mend that and run the same command again."

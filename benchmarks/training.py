@@ -1,9 +1,10 @@
 """Training by Assay's batches and loss against plain trl.
 
 The same rows of a published data set, in the same batches and order, train the same fresh adapter from the same seed,
-in float32: by trl's SFTTrainer as it comes, the peer, and by the same with `train.loss` in the place of its collator
-and loss. The losses of each step must agree to 1e-4. Then both are given rows whose beginnings are unlike, so that
-nothing is shared and the columns of the head are all that is saved.
+in float32: by trl's SFTTrainer without gradient checkpointing, the peer, and by the same with `train.loss` in the place
+of its collator and loss. The losses of each step must agree to 1e-4. Then both are given rows whose beginnings are
+unlike, so that nothing is shared and the columns of the head are all that is saved. Last, trl trains as it comes: rows
+in an order of its own, activations computed again.
 
     assay curate recipes/licences.yaml --store STORE
     python -m benchmarks.training STORE --rows 96
@@ -38,17 +39,18 @@ from train.lora import adapted
 from train.loss import answer_loss, collate
 from train.settings import TrainingRecipe, TrainingSettings
 
+AS_IT_COMES = "trl as it comes"
 
-class Plain(SFTTrainer):
-    """trl's trainer, with rows in the order they are given, and a clock."""
+
+class AsItComes(SFTTrainer):
+    """trl's trainer, with a clock."""
+
+    checkpointing = True
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.losses: list[float] = []
         self.seconds: list[float] = []
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
-        return SequentialSampler(self.train_dataset)
 
     def training_step(self, *given: Any, **named: Any) -> torch.Tensor:
         began = time.perf_counter()
@@ -56,6 +58,15 @@ class Plain(SFTTrainer):
         self.seconds.append(time.perf_counter() - began)
         self.losses.append(loss.item())
         return loss
+
+
+class Plain(AsItComes):
+    """The same with rows in the order they are given, and activations kept."""
+
+    checkpointing = False
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
+        return SequentialSampler(self.train_dataset)
 
 
 class Ours(Plain):
@@ -70,7 +81,9 @@ class Ours(Plain):
         return loss / trained
 
 
-def trained(kind: type[Plain], base: BaseModel, examples: Sequence[Example], settings: TrainingSettings) -> Plain:
+def trained(
+    kind: type[AsItComes], base: BaseModel, examples: Sequence[Example], settings: TrainingSettings
+) -> AsItComes:
     """A fresh adapter trained for an epoch; what the check of the layout takes is not a step's."""
     model = adapted(base, settings)
     layout = training_layout(model, examples) if kind is Ours else None
@@ -91,7 +104,7 @@ def trained(kind: type[Plain], base: BaseModel, examples: Sequence[Example], set
                 learning_rate=settings.learning_rate,
                 seed=settings.seed,
                 bf16=False,
-                gradient_checkpointing=False,
+                gradient_checkpointing=kind.checkpointing,
                 dataloader_pin_memory=False,
                 save_strategy="no",
                 report_to="none",
@@ -143,7 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     kinds: dict[str, type[Plain]] = {"assay": Ours, "trl": Plain}
     given = {"": examples, ", nothing shared": unlike(examples, settings.seed)}
-    seconds: dict[str, list[float]] = {name + what: [] for what in given for name in kinds}
+    seconds: dict[str, list[float]] = {name + what: [] for what in given for name in kinds} | {AS_IT_COMES: []}
     apart = dict.fromkeys(given, 0.0)
     for _ in range(options.repeats):
         for what, rows in given.items():
@@ -153,6 +166,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 print(f"{name}{what}: {sum(run.seconds):.1f} s", flush=True)
             pairs = zip(runs["assay"].losses, runs["trl"].losses, strict=True)
             apart[what] = max(apart[what], *(abs(a - b) for a, b in pairs))
+        seconds[AS_IT_COMES].append(sum(trained(AsItComes, base, examples, settings).seconds))
+        print(f"{AS_IT_COMES}: {seconds[AS_IT_COMES][-1]:.1f} s", flush=True)
     medians = {name: median(each) for name, each in seconds.items()}
     rates = [[name, each, tokens / each] for name, each in medians.items()]
     show(f"{len(examples)} rows, {tokens:,} tokens, medians", ["", "seconds", "tokens/s"], rates)
@@ -166,7 +181,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "quantization": options.quantization,
         },
         "seconds": {name: [round(each, 2) for each in of] for name, of in seconds.items()},
-        "ratio": {f"trl{what}": round(medians[f"trl{what}"] / medians[f"assay{what}"], 2) for what in given},
+        "ratio": {f"trl{what}": round(medians[f"trl{what}"] / medians[f"assay{what}"], 2) for what in given}
+        | {AS_IT_COMES: round(medians[AS_IT_COMES] / medians["assay"], 2)},
         "losses_apart": {f"trl{what}": each for what, each in apart.items()},
     }
     print(json.dumps(line))

@@ -4,6 +4,22 @@ from pathlib import Path
 
 from curate.urls import masked
 
+NO_MEMORY = (
+    "Cannot allocate memory",
+    "failed to map segment",
+    "Failed to launch worker thread",
+    "can't start new thread",
+    "can't allocate memory",
+    "CUDA out of memory",
+)
+"""Words of the system, of its loader, of Arrow, of Python and of torch where there is no more memory."""
+
+
+def no_memory(error: BaseException) -> bool:
+    """Whether an error, of whichever library, says that there is no more memory."""
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"  # torch's, of a GPU
+    return named or any(words in str(error) for words in NO_MEMORY)
+
 
 class AssayError(Exception):
     """Something the user can mend: says what is wrong, where, and what to do about it, and no secret of a URL.

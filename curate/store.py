@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 from curate.errors import AssayError
 from curate.hashing import canonical_json, digest, file_digest
+from curate.progress import Progress
 
 Kind = Literal["datasets", "adapters", "scorecards"]
 MANIFEST = "manifest.json"
@@ -412,6 +413,27 @@ def locked(folder: Path, how: int = 0) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def turn(folder: Path, what: str, progress: Progress) -> Iterator[None]:
+    """Hold the lock of a folder, of which another process may have to be waited for.
+
+    Args:
+        folder: is made where it is missing.
+        what: is to be done, to tell of the waiting.
+        progress: told of it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as held:
+        try:
+            held.enter_context(locked(folder, fcntl.LOCK_NB))
+        except BlockingIOError:
+            waiting = f"{what} (another run's turn)"
+            progress(waiting, 0, 1, "runs")
+            held.enter_context(locked(folder))
+            progress(waiting, 1, 1, "runs")
+        yield
 
 
 def fsync(path: Path) -> None:

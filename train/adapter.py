@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import re
 import shutil
 import tempfile
 from functools import partial
@@ -17,7 +18,17 @@ from curate.rows.chat_template import ChatTemplate
 from curate.rows.renderer import Renderer, load_tokenizer
 from curate.stage import installed
 from curate.store import verified
-from train.base_model import BaseModel, BaseTokenizer, Quantization, load_model, model_of, prepare, quiet
+from train.base_model import (
+    BaseModel,
+    BaseTokenizer,
+    DType,
+    Quantization,
+    computed_in,
+    load_model,
+    model_of,
+    prepare,
+    quiet,
+)
 from train.manifest import AdapterManifest
 from train.serving import TEMPLATE, write_chat
 
@@ -35,13 +46,15 @@ PARENTS = {
 }
 """What a base model and a chat template are known by: the files that they are read from."""
 
-MERGED = 3
+MERGED = 4
 """Of the way an adapter is merged."""
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 TRAINED = ("r", "lora_alpha", "lora_dropout", "target_modules", "task_type")
 """Keys of an adapter's configuration that training sets."""
-LAYERS = "layers_to_transform"
-"""One that it sets where not all layers are trained."""
+SOMETIMES = ("layers_to_transform", "target_parameters", "rank_pattern", "alpha_pattern")
+"""Those that it sets where not all layers are trained, or where layers hold their experts as one tensor."""
+PATTERN = re.compile(r"\.\*\\\.\w+")
+"""Of a name of peft's patterns, which are regular expressions."""
 TELLING = ("base_model_name_or_path", "inference_mode", "peft_version", "revision")
 """Keys that change nothing in what is loaded."""
 
@@ -93,7 +106,11 @@ def save(model: "PeftModel", base: BaseModel, folder: Path) -> None:
 
 
 def load(
-    folder: Path, base: BaseModel, template: ChatTemplate, quantization: Quantization | None = None
+    folder: Path,
+    base: BaseModel,
+    template: ChatTemplate,
+    quantization: Quantization | None = None,
+    dtype: DType | None = None,
 ) -> "PeftModel":
     """The base model with a published adapter.
 
@@ -102,6 +119,8 @@ def load(
         base: the model it was trained on.
         template: the chat template it was trained with.
         quantization: of the base model's weights; by default as the adapter was trained.
+        dtype: what is computed in; by default as the adapter was trained, or `auto` where this machine does not compute
+            in that.
 
     Raises:
         AssayError: the base model or the chat template is not the one it was trained on; a file of it is not as it was
@@ -123,7 +142,7 @@ def load(
         loaded = load_model(
             base,
             quantization or trained["quantization"],
-            trained.get("dtype", "auto"),
+            dtype or computed_in(trained.get("dtype", "auto")),
             trained.get("double_quantization", True),
         )
         model = PeftModel.from_pretrained(loaded, folder, config=config)
@@ -143,7 +162,7 @@ def template_of(folder: Path) -> ChatTemplate:
             remedy="Train the adapter again.",
         )
     served = verified(folder, TEMPLATE).read_bytes().decode()
-    return ChatTemplate.trained(f"of {manifest.name}/{manifest.version}", served)
+    return ChatTemplate.trained(f"of {manifest.name}/{manifest.version}", served, manifest.inputs.published)
 
 
 def renderer_of(folder: Path, base: BaseTokenizer, template: ChatTemplate) -> Renderer:
@@ -163,15 +182,19 @@ def _configuration(folder: Path) -> "LoraConfig":
     from peft import LoraConfig
 
     said = json.loads(verified(folder, CONFIG).read_bytes())
-    config = LoraConfig(**{key: said.get(key) for key in (*TRAINED, LAYERS)})
+    given = {key: said.get(key) for key in TRAINED} | {key: said[key] for key in SOMETIMES if said.get(key)}
+    config = LoraConfig(**given)
     plain = config.to_dict()
     other = [
         key
         for key, value in said.items()
-        if key not in (*TRAINED, *TELLING, LAYERS) and value not in (None, False, [], {}) and value != plain.get(key)
+        if key not in (*TRAINED, *TELLING, *SOMETIMES)
+        and value not in (None, False, [], {})
+        and value != plain.get(key)
     ]
     # Of a text peft makes a regular expression.
     other += [key for key in TRAINED if key not in said or (key == "target_modules" and isinstance(said[key], str))]
+    other += [key for key in SOMETIMES[2:] for name in said.get(key) or {} if not PATTERN.fullmatch(name)]
     if other:
         raise AssayError(
             f"{folder / CONFIG}: not a plain LoRA adapter: {', '.join(sorted(other))}.",
@@ -183,8 +206,8 @@ def _configuration(folder: Path) -> "LoraConfig":
 def merge(folder: Path, base: BaseModel, template: ChatTemplate, cache: Path, progress: Progress = silent) -> BaseModel:
     """The model that the base model and a published adapter are together, merged once, into the cache.
 
-    The adapter is merged into the base model's full weights: of 4-bit ones merging would keep 4 bits, and so round what
-    was learned away.
+    The adapter is merged into the base model's full weights, in float32: of 4-bit ones merging would keep 4 bits, of
+    16-bit ones 8 to 11, and so round what was learned away.
 
     Args:
         folder: of the adapter.
@@ -237,5 +260,5 @@ def merge_into(out: Path, folder: Path, cache: Path, progress: Progress = silent
 def _merge(adapter: Path, base: BaseModel, template: ChatTemplate, folder: Path) -> None:
     # Saving draws a bar that no setting of transformers hides.
     with quiet(), contextlib.redirect_stderr(io.StringIO()):
-        load(adapter, base, template, "none").merge_and_unload(safe_merge=True).save_pretrained(folder)
+        load(adapter, base, template, "none", "float32").merge_and_unload(safe_merge=True).save_pretrained(folder)
     write_chat(folder, base, renderer_of(adapter, base, template))

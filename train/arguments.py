@@ -1,6 +1,8 @@
 """What the recipe says of training, as transformers' trainer and its trackers are told it."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -22,7 +24,7 @@ def arguments(settings: TrainingSettings, name: str, folder: Path, device: str) 
     Args:
         settings: of the recipe.
         name: of the run, for trackers.
-        folder: transformers' own, in which it writes nothing by itself; of trackers see `prepare_trackers`.
+        folder: transformers' own, in which it writes nothing by itself; of trackers see `trackers_in`.
         device: of the model: cpu or cuda.
     """
     gpu, dtype = device == "cuda", compute_dtype(settings.dtype)
@@ -57,16 +59,21 @@ def arguments(settings: TrainingSettings, name: str, folder: Path, device: str) 
     return made
 
 
-def prepare_trackers(settings: TrainingSettings, folder: Path) -> None:
-    """See to it that the trackers are installed, and keep what they are told on this machine, below `folder`, wherever
-    the user's environment does not say otherwise.
+def require_trackers(settings: TrainingSettings) -> None:
+    """See to it that the trackers are installed.
 
     Raises:
-        AssayError: one is not installed.
+        AssayError: one is not.
     """
     for tracker in settings.report_to:
         if find_spec(tracker) is None:
             raise AssayError(f"training.report_to: {tracker} is not installed.", remedy=installed_by(tracker))
+
+
+@contextmanager
+def trackers_in(folder: Path, settings: TrainingSettings) -> Iterator[None]:
+    """Trackers keep what they are told on this machine, below `folder`, wherever the user's environment does not say
+    otherwise."""
     if settings.report_to:
         folder.mkdir(parents=True, exist_ok=True)
     told = {
@@ -75,6 +82,11 @@ def prepare_trackers(settings: TrainingSettings, folder: Path) -> None:
         "mlflow": {"MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}", "MLFLOW_EXPERIMENT_NAME": "assay"},
         "wandb": {"WANDB_MODE": "offline", "WANDB_DIR": str(folder), "WANDB_PROJECT": "assay"},
     }
-    for tracker in settings.report_to:
-        for key, value in told[tracker].items():
-            os.environ.setdefault(key, value)
+    here = {key: value for tracker in settings.report_to for key, value in told[tracker].items()}
+    added = {key: value for key, value in here.items() if key not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for key in added:
+            del os.environ[key]

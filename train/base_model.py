@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from curate.cache import cache_folder, cache_text, keyed_folder, sealed, sound
-from curate.errors import AssayError
+from curate.errors import AssayError, no_memory
 from curate.hashing import checksum, digest, file_digest, files_digest
 from curate.progress import Progress, silent
 from curate.reach import installed_by
@@ -255,10 +255,10 @@ def opening(folder: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (AssayError, ModuleNotFoundError, MemoryError):
+    except (AssayError, ModuleNotFoundError):
         raise
     except Exception as error:
-        if type(error).__name__ == "OutOfMemoryError":  # torch's, of a GPU
+        if no_memory(error):
             raise
         own = _own_code(folder / CONFIG)
         why = f"{CONFIG} wants code of the model's own run (auto_map: {own}), which Assay never does" if own else ""
@@ -325,6 +325,15 @@ def compute_dtype(dtype: DType = "auto") -> "torch.dtype":
         )
     computing: torch.dtype = getattr(torch, dtype)
     return computing
+
+
+def computed_in(dtype: DType) -> DType:
+    """What stands in for a dtype that something was trained in: `auto` where this machine does not compute in it."""
+    try:
+        compute_dtype(dtype)
+    except AssayError:
+        return "auto"
+    return dtype
 
 
 @contextlib.contextmanager

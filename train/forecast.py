@@ -282,6 +282,9 @@ def _changes(
     if now.quantization == "none":
         now = now.model_copy(update={"quantization": "nf4"})
         yield "quantization nf4", now, kept
+    if not now.double_quantization:
+        now = now.model_copy(update={"double_quantization": True})
+        yield "double_quantization true", now, kept
     longest = max(each.tokens for each in lengths)
     for most in (longest * 3 // 4, longest // 2, longest // 4):
         shorter = [each for each in lengths if each.tokens <= most]

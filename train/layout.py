@@ -15,9 +15,10 @@ import torch
 from transformers import DynamicCache
 from transformers.cache_utils import LinearAttentionCacheLayerMixin
 
-from curate.errors import AssayError
+from curate.errors import AssayError, no_memory
 from curate.progress import Progress, silent
-from train.batches import WORTH_SHARING, Layout
+from curate.rows.renderer import IGNORED
+from train.batches import WORTH_SHARING, Batch, Layout
 from train.examples import Example
 from train.loss import answer_loss, collate
 
@@ -57,14 +58,14 @@ def training_layout(
     model.eval()
 
     def distance(rows: Literal["shared", "padded", "alone"]) -> float:
-        loss, gradients = _loss_and_gradients(model, given, Layout(rows))
+        loss, gradients = _with_gradients(model, answer_loss(model, layout=Layout(rows), **given)[0])
         apart = [a - b for a, b in zip(gradients, plain_gradients, strict=True)]
         return max(float(abs(loss - plain) / abs(plain)), _norm(apart) / _norm(plain_gradients))
 
     try:
-        plain, plain_gradients = _loss_and_gradients(model, given, Layout("alone"))
+        plain, plain_gradients = _with_gradients(model, _plain_loss(model, **given))
     except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
-        if isinstance(error, torch.OutOfMemoryError):
+        if no_memory(error):
             raise
         raise AssayError(
             f"{type(model).__name__}: the model gives no gradients: {shown(error)}.",
@@ -106,9 +107,9 @@ def closest(
             continue
         try:
             apart = distance(layout)
-        except torch.OutOfMemoryError:
-            raise
         except Exception as error:  # models fail in all ways
+            if no_memory(error):
+                raise
             reasons[layout] = f"{layout} rows fail ({shown(error)})"
             continue
         if apart <= bound:
@@ -211,11 +212,21 @@ def shown(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
 
 
-def _loss_and_gradients(
-    model: Any, given: dict[str, torch.Tensor], layout: Layout
-) -> tuple[torch.Tensor, list[torch.Tensor]]:
+def _plain_loss(model: Any, targets: torch.Tensor, columns: torch.Tensor, **batch: torch.Tensor) -> torch.Tensor:
+    """Summed loss by nothing but the model's own call, of each row alone, with logits at all its tokens."""
+    rows = Batch(**batch).joined()
+    first = batch["prefix"].shape[1]
+    total = torch.zeros((), device=targets.device)
+    for ids, real, wanted in zip(rows.input_ids, rows.attention_mask, targets, strict=True):
+        logits = model(input_ids=ids[None, : int(real.sum())], use_cache=False).logits[0]
+        trained = wanted != IGNORED
+        at = columns[trained] + first
+        total = total + torch.nn.functional.cross_entropy(logits[at].float(), wanted[trained], reduction="sum")
+    return total
+
+
+def _with_gradients(model: Any, loss: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
     weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    loss, _ = answer_loss(model, layout=layout, **given)
     gradients = torch.autograd.grad(loss, weights, allow_unused=True)  # an expert that no token went to is unused
     return loss.detach(), [
         torch.zeros_like(weight) if gradient is None else gradient

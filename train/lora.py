@@ -9,6 +9,7 @@ from transformers import set_seed
 from transformers.pytorch_utils import Conv1D
 
 from curate.errors import AssayError
+from curate.progress import Progress
 from train.base_model import BaseModel, load_model, quiet
 from train.settings import TrainingSettings
 
@@ -65,6 +66,27 @@ def with_adapter(loaded: "PreTrainedModel", settings: TrainingSettings) -> PeftM
                 remedy=f"The modules of this model: {_kinds(linear)}.",
             ) from error
     return model
+
+
+def tell_left_out(model: torch.nn.Module, progress: Progress) -> None:
+    """Tell of experts that stay as they are: where a layer holds its experts as one tensor they are no modules, and
+    peft adapts those of some architectures only."""
+    experts = {
+        name: weight.numel()
+        for module_name, module in model.named_modules()
+        if not (isinstance(module, torch.nn.modules.conv._ConvNd) or module_name.endswith(".base_layer"))
+        for name, weight in module.named_parameters(module_name, recurse=False)
+        if weight.ndim == 3 and not weight.requires_grad
+    }
+    if experts:
+        names = ", ".join(sorted({".".join(name.split(".")[-2:]) for name in experts}))
+        share = sum(experts.values()) / sum(weight.numel() for weight in model.parameters())
+        progress(
+            f"no adapter for {names}: {share:.0%} of the weights, which peft does not adapt in this architecture",
+            1,
+            1,
+            "adapters",
+        )
 
 
 def _linear(model: "PreTrainedModel") -> list[str]:

@@ -7,7 +7,7 @@ import torch
 
 from curate.progress import Progress, silent
 from curate.rows.renderer import IGNORED
-from train.batches import PADDED, Batch, Layout, forward, lay_out
+from train.batches import PADDED, Batch, Layout, call, forward, lay_out
 from train.examples import Example
 
 
@@ -46,23 +46,29 @@ def answer_loss(
     """
     rows = Batch(**batch)
     if layout.rows == "alone":
-        logits = _alone(model, rows.joined(), columns + rows.prefix.shape[1])
+        return _alone(model, rows.joined(), columns + rows.prefix.shape[1], targets)
     elif layout.rows == "shared" and not (model.training and model.is_activation_checkpointing):
         logits, _ = forward(model, rows, columns, masked=False)
     else:
         logits, _ = forward(model, rows.joined(), columns + rows.prefix.shape[1], masked=False)
-    loss = torch.nn.functional.cross_entropy(
-        logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED, reduction="sum"
-    )
+    return _summed(logits.flatten(0, 1), targets.flatten())
+
+
+def _alone(model: Any, batch: Batch, columns: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, int]:
+    """`answer_loss` of one row after the other, each computed at the columns of its own targets."""
+    losses, counted = [], 0
+    for ids, real, wanted in zip(batch.input_ids, batch.attention_mask, targets, strict=True):
+        trained = wanted != IGNORED
+        logits, _ = call(model, columns[trained], input_ids=ids[None, : int(real.sum())], use_cache=False)
+        loss, count = _summed(logits[0], wanted[trained])
+        losses.append(loss)
+        counted += count
+    return torch.stack(losses).sum(), counted
+
+
+def _summed(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, int]:
+    loss = torch.nn.functional.cross_entropy(logits.float(), targets, ignore_index=IGNORED, reduction="sum")
     return loss, int((targets != IGNORED).sum())
-
-
-def _alone(model: Any, batch: Batch, columns: torch.Tensor) -> torch.Tensor:
-    """Logits (B, K, vocabulary) at some columns, by nothing but the model's own call; anything beyond a row's end."""
-    rows = [ids[: int(real.sum())] for ids, real in zip(batch.input_ids, batch.attention_mask, strict=True)]
-    return torch.stack(
-        [model(input_ids=row[None], use_cache=False).logits[0, columns.clamp(max=len(row) - 1)] for row in rows]
-    )
 
 
 def mean_loss(

@@ -53,6 +53,8 @@ class AdapterInputs(Part):
     """Which answers of a conversation are trained, as `render.answers` of the recipe says."""
     reasoning: str | None = None
     """What becomes of what is thought before an answer, as `render.reasoning` of the recipe says."""
+    published: bool | None = None
+    """Whether the chat template is one that a model was published with."""
     settings: dict[str, Any]
     """`training` of the recipe, but for keys that change nothing in the adapter."""
     score: dict[str, Any] | None = None

@@ -12,7 +12,7 @@ from curate.progress import Progress, silent
 from curate.rows.chat_template import ChatTemplate, Message
 from curate.rows.renderer import Renderer, load_tokenizer
 from curate.stage import installed
-from curate.store import Store
+from curate.store import Store, turn
 from curate.workers import give_back
 from train.adapter import check_parents, parents, save, weights_of
 from train.audit import Audit, audit
@@ -61,7 +61,8 @@ def train(
 ) -> Path:
     """Train an adapter, or find the one that the same inputs gave before.
 
-    A run that was interrupted goes on from its last checkpoint and gives the adapter that it would have given.
+    A run that was interrupted goes on from its last checkpoint and gives the adapter that it would have given. One that
+    another process is at is waited for.
 
     Args:
         version: folder of a published data set version.
@@ -79,8 +80,7 @@ def train(
         AssayError: the data set was made for another tokenizer or chat template, or a row cannot be trained; memory or
             disk will not be enough; or a loss or gradient is not finite.
     """
-    settings = recipe.training
-    manifest = DatasetManifest.read(version)
+    settings, manifest = recipe.training, DatasetManifest.read(version)
     base = prepare(recipe.fit.model, store.cache, progress)
     template = ChatTemplate.load(recipe.render.chat, base.folder)
     check_parents(f"Data set {version}", manifest.base.content(), base, template)
@@ -90,46 +90,65 @@ def train(
         base=BaseParent(model=base.name, **parents(base, template)),
         answers=recipe.render.answers,
         reasoning=recipe.render.reasoning,
+        published=template.published,
         settings=settings.deciding(),
         score=score.deciding if score is not None else None,
     ).content()
     libraries = installed(LIBRARIES)
     key = digest([inputs, libraries, arithmetic()])
     checkpoints = Checkpoints(store.cache / "training" / key, settings.save_total_limit)
-    found = store.made_from("adapters", recipe.name, inputs)
-    if found is not None:
+    with turn(checkpoints.folder / "turn", "train", progress):  # the folder's own lock is held while one is written
+        found = store.made_from("adapters", recipe.name, inputs)
+        if found is None:
+            found = _train(version, recipe, base, inputs, libraries, store, checkpoints, score, force, progress)
+        else:
+            progress("train (found in the store)", 1, 1, "adapters")
+            store.record({"event": "adapters", "name": recipe.name, "version": found.name, "found": True})
         checkpoints.clear()
-        progress("train (found in the store)", 1, 1, "adapters")
-        store.record({"event": "adapters", "name": recipe.name, "version": found.name, "found": True})
-        return found
+    return found
 
+
+def _train(
+    version: Path,
+    recipe: TrainingRecipe,
+    base: BaseModel,
+    inputs: dict[str, Any],
+    libraries: dict[str, str],
+    store: Store,
+    checkpoints: Checkpoints,
+    score: "Score | None",
+    force: bool,
+    progress: Progress,
+) -> Path:
+    """Train an adapter and publish it."""
+    settings = recipe.training
+    with quiet():
+        from train.arguments import require_trackers, trackers_in
+        from train.layout import training_layout
+        from train.lora import adapted, tell_left_out
+        from train.trainer import Rows, fit
+
+    require_trackers(settings)
     renderer = renderer_of(recipe, base)
     audits = _audits(version, recipe, renderer)
     examples, validation = (each.require() for each in audits)
     _check_choice(settings, validation, score)
-    with quiet():
-        from train.arguments import prepare_trackers
-        from train.layout import training_layout
-        from train.lora import adapted
-        from train.trainer import Rows, fit
-
     told = foresee(configuration(base.folder), settings, examples, store.root, force)
     progress(told.line(), 1, 1, "forecasts")
     if told.short:
         give_back(MAPPED)
-    prepare_trackers(settings, store.root / "tracked")
     model = adapted(base, settings)
+    tell_left_out(model, progress)
     layout = training_layout(model, examples, checkpointing=settings.gradient_checkpointing, progress=progress)
     rows = Rows(examples, validation, score, layout)
-    history = fit(model, base, rows, settings, checkpoints, recipe.name, progress)
+    with trackers_in(store.root / "tracked", settings):
+        history = fit(model, base, rows, settings, checkpoints, recipe.name, progress)
 
     def beside(folder: Path) -> None:
         write_chat(folder, base, renderer)
         write_notes(folder, base, renderer, _shortest(version, examples), settings)
 
-    folder = _publish(model, base, rows, audits, history, recipe, inputs, libraries, store, beside)
-    checkpoints.clear()
-    return folder
+    return _publish(model, base, rows, audits, history, recipe, inputs, libraries, store, beside)
 
 
 def _publish(
@@ -151,6 +170,7 @@ def _publish(
             remedy="Lower training.learning_rate, or set training.max_grad_norm: 1.0.",
         )
     settings, best = recipe.training, history.best()
+    gpu, computing = model.device.type == "cuda", str(compute_dtype(settings.dtype)).removeprefix("torch.")
     last = history.steps[-1].step
     kept = best.step if settings.keep_best and best is not None else last
     seen, trained = history.tokens(kept)
@@ -188,7 +208,7 @@ def _publish(
                 "run": run.content(),
                 "compute": Compute(
                     device=model.device.type,
-                    dtype=str(compute_dtype(settings.dtype)).removeprefix("torch."),
+                    dtype="float32" if not gpu and settings.quantization == "none" else computing,
                     rows=rows.layout.rows,
                     rows_reason=rows.layout.reason,
                 ).content(),

@@ -170,10 +170,12 @@ class ChatTemplate:
     Args:
         name: templates/chat/NAME.jinja, the path of a .jinja file, or `model` with its source.
         source: the template's text, where it has been read.
+        published: whether a model was published with it, where that is known; else it is if it does not set `stop`.
     """
 
-    def __init__(self, name: str, source: str | None = None) -> None:
+    def __init__(self, name: str, source: str | None = None, published: bool | None = None) -> None:
         self.name = name
+        self._known_as_published = True if name.partition(":")[0] == MODEL else published
         self.source = read_template("chat", name) if source is None else source
         self._template = compiled("chat", name, self.source, PUBLISHED if self.published else ENVIRONMENT)
 
@@ -184,9 +186,9 @@ class ChatTemplate:
 
     @cached_property
     def published(self) -> bool:
-        """Whether it is one that a model was published with: it does not set `stop`."""
-        if self.name.partition(":")[0] == MODEL:
-            return True
+        """Whether it is one that a model was published with."""
+        if self._known_as_published is not None:
+            return self._known_as_published
         return not any(getattr(node.target, "name", None) == "stop" for node in self._tree.find_all(nodes.Assign))
 
     @property
@@ -210,10 +212,10 @@ class ChatTemplate:
         return f"{thinking}{MACRO}{{{{- {days}[format] -}}}}{END_MACRO}{self.source}"
 
     @classmethod
-    def trained(cls, name: str, served: str) -> "ChatTemplate":
+    def trained(cls, name: str, served: str, published: bool | None = None) -> "ChatTemplate":
         """The template that `served` was made of."""
         text = served.removeprefix(ADDS_BOS).removeprefix(NO_THINKING)
-        return cls(name, text.partition(END_MACRO)[2] if text.startswith(MACRO) else text)
+        return cls(name, text.partition(END_MACRO)[2] if text.startswith(MACRO) else text, published)
 
     @cached_property
     def _tree(self) -> nodes.Template:

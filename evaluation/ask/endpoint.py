@@ -1,13 +1,12 @@
 """A server that speaks OpenAI's chat completions, asked: several rows at once, within its limits, and no row twice."""
 
 import asyncio
-import fcntl
 import json
 import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ from curate.errors import AssayError
 from curate.hashing import digest
 from curate.progress import Progress, silent
 from curate.rows.chat_template import Message
-from curate.store import locked
+from curate.store import turn
 from evaluation.ask.kept import kept_in
 from evaluation.ask.reply import NotTaken, Reply
 from evaluation.ask.secret import Secret, secret_of
@@ -98,7 +97,8 @@ def ask(
     keys = [digest([list(messages), question]) for messages in conversations]
     rows = Counter(keys)  # equal conversations are asked once
     folder = _folder(endpoint, cache)
-    with _turn(folder, lambda done: progress(f"{what} (another run's turn)", done, 1, "runs")), kept_in(folder) as kept:
+    # The limits of a server hold for all runs, and what one has asked need not be asked again.
+    with turn(folder, what, progress), kept_in(folder) as kept:
         questions = {key: talk for key, talk in zip(keys, conversations, strict=True) if key not in kept}
         done = len(keys) - sum(rows[key] for key in questions)
         progress(what, done, len(keys), "rows")
@@ -164,19 +164,6 @@ def _parameters(max_new_tokens: int, schema: Mapping[str, Any] | None) -> dict[s
         form = {"name": ANSWER, "strict": True, "schema": schema}
         parameters[FORM] = {"type": "json_schema", "json_schema": form}
     return parameters
-
-
-@contextmanager
-def _turn(folder: Path, tell: Callable[[int], None]) -> Iterator[None]:
-    """Wait until no other run asks the same model: its limits hold for all, and its answers need not be asked again."""
-    with ExitStack() as held:
-        try:
-            held.enter_context(locked(folder, fcntl.LOCK_NB))
-        except BlockingIOError:
-            tell(0)
-            held.enter_context(locked(folder))
-            tell(1)
-        yield
 
 
 @dataclass(eq=False)

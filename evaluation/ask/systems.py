@@ -36,7 +36,7 @@ from evaluation.judge.fields import Field
 from evaluation.judge.structured import Judge
 from evaluation.settings import BASELINES, Endpoint, FullRecipe, SystemSettings
 from train.adapter import MERGED, load, merge, parents
-from train.base_model import BaseModel, DType, Quantization, arithmetic, load_model
+from train.base_model import BaseModel, DType, Quantization, arithmetic, computed_in, load_model
 from train.examples import Row, select
 from train.manifest import AdapterManifest
 
@@ -362,10 +362,13 @@ class Asking:
     @cached_property
     def _computed(self) -> tuple[DType, bool]:
         """What models compute in, and whether the constants of 4-bit weights are quantised: the adapter's, so that the
-        base model is asked as the adapter was trained on it."""
+        base model is asked as the adapter was trained on it, as far as this machine does that."""
         own = self.recipe.training.model_dump()
         settings = own if self.adapter is None else AdapterManifest.read(self.adapter).inputs.settings
-        return settings.get("dtype", "auto"), settings.get("double_quantization", True)
+        wanted = settings.get("dtype", "auto")
+        if (dtype := computed_in(wanted)) != wanted:
+            self.progress(f"computed in {arithmetic()[1]}: the adapter was trained in {wanted}", 1, 1, "models")
+        return dtype, settings.get("double_quantization", True)
 
     def _parents(self, base: BaseModel, system: SystemSettings) -> list[Any]:
         """What a model is made of."""

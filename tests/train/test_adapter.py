@@ -16,7 +16,7 @@ from curate.store import Store
 from evaluation.evaluate import evaluate
 from tests.manifests import forge
 from tests.tiny import recipe_for, renderer_of, write_model, write_version
-from train.adapter import check_parents, load, merge, parents
+from train.adapter import check_parents, load, merge, parents, template_of
 from train.base_model import load_model, prepare
 from train.batches import call
 from train.manifest import AdapterManifest
@@ -188,6 +188,7 @@ def test_a_pickle_is_never_loaded(listed: bool, adapter: Path, model_folder: Pat
         ({"init_lora_weights": "corda"}, "init_lora_weights"),
         ({"target_modules": "(.*)*$"}, "target_modules"),
         ({"no_key_of_peft": 1}, "no_key_of_peft"),
+        ({"rank_pattern": {"(a*)*$": 8}}, "rank_pattern"),
     ],
 )
 def test_a_configuration_that_does_more_is_refused(
@@ -207,3 +208,24 @@ def test_a_configuration_that_does_more_is_refused(
     with pytest.raises(AssayError, match=rf"adapter_config\.json: not a plain LoRA adapter: {named}\."):
         load(folder, prepare(str(model_folder), tmp_path), ChatTemplate("chatml"))
     assert not (tmp_path / "it ran").exists()
+
+
+def test_one_trained_in_what_this_machine_does_not_compute_in_is_loaded(
+    adapter: Path, model_folder: Path, tmp_path: Path
+) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("a GPU computes in float16")
+    folder = copied(adapter, tmp_path)
+    forge(folder, lambda manifest: manifest["inputs"]["settings"].update({"dtype": "float16"}))
+    assert load(folder, prepare(str(model_folder), tmp_path), ChatTemplate("chatml")).dtype == torch.float32
+
+
+def test_a_template_of_the_model_that_sets_stop_is_read_back_as_the_model_s(model_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(model_folder, tmp_path / "model")
+    source = "{%- set stop = 'no more' -%}" + ChatTemplate("chatml").source
+    (folder / "chat_template.jinja").write_text(source)
+    store, recipe = Store(tmp_path / "store"), recipe_for(folder)
+    recipe = recipe.model_copy(update={"render": recipe.render.model_copy(update={"chat": "model"})})
+    made = train(write_version(store, folder, template="model"), recipe, store)
+    assert template_of(made).published
+    assert template_of(made).sha256 == ChatTemplate.load("model", folder).sha256

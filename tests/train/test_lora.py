@@ -1,5 +1,7 @@
 """A fresh adapter: on the modules and layers named, by peft's names; a name that fits nothing is told."""
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,9 @@ from curate.rows.chat_template import ChatTemplate
 from curate.store import Store
 from tests.families import model_of
 from tests.tiny import recipe_for, write_version
-from train.adapter import load
+from train.adapter import load, merge
 from train.base_model import compute_dtype, load_model, prepare
-from train.lora import adapted, with_adapter
+from train.lora import adapted, tell_left_out, with_adapter
 from train.qlora import train
 
 LINEAR = ["down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"]
@@ -72,6 +74,37 @@ def test_an_adapter_of_some_layers_is_loaded_as_it_was_trained(model_folder: Pat
     assert {name.split(".lora_")[0] for name, _ in model.named_parameters() if "lora_" in name} == {
         "base_model.model.model.layers.1.self_attn.q_proj"
     }
+
+
+def test_experts_that_are_adapted_are_loaded_and_merged_as_they_were_trained(
+    model_folder: Path, tmp_path: Path
+) -> None:
+    rows = json.loads((model_folder / "config.json").read_bytes())["vocab_size"]
+    folder = shutil.copytree(model_folder, tmp_path / "mixtral")
+    model_of("mixtral", vocab_size=rows, max_position_embeddings=512).save_pretrained(folder)
+    store = Store(tmp_path / "store")
+    told: list[str] = []
+    recipe = recipe_for(folder, learning_rate=0.02, epochs=1)
+    made = train(write_version(store, folder), recipe, store, lambda what, *_: told.append(what))
+    assert not any("no adapter for" in what for what in told)
+    base, template = prepare(str(folder), store.cache), ChatTemplate("chatml")
+    ids = torch.tensor([list(range(3, 40))])
+    with torch.inference_mode():
+        plain = load_model(base, "none").eval()(input_ids=ids).logits
+        tuned = load(made, base, template)
+        assert any("experts" in name and bool(w.any()) for name, w in tuned.named_parameters() if "lora_B" in name)
+        wanted = tuned(input_ids=ids).logits
+        merged = load_model(merge(made, base, template, store.cache), "none").eval()(input_ids=ids).logits
+    assert not torch.allclose(wanted, plain, atol=1e-2)
+    torch.testing.assert_close(merged, wanted, rtol=1e-3, atol=1e-4)
+
+
+def test_experts_that_stay_as_they_are_are_told(model_folder: Path) -> None:
+    told: list[str] = []
+    for family in ("gpt-oss", "mixtral", "mamba"):
+        model = with_adapter(model_of(family), recipe_for(model_folder).training)
+        tell_left_out(model, lambda what, *_: told.append(what))
+    assert [what.partition(":")[0] for what in told] == ["no adapter for experts.down_proj, experts.gate_up_proj"]
 
 
 def test_double_quantization_and_dtype_are_those_asked_for(model_folder_64: Path, tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ import json
 import os
 import signal
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -116,7 +118,7 @@ def test_a_run_killed_while_it_writes_a_checkpoint_goes_on_from_the_one_before(
         patched.setattr(cache, "_seal", seal_and_die)
         assert killed(lambda: run(**LONG)) == signal.SIGKILL  # type: ignore[func-returns-value]
     (key,) = (tmp_path / "store/cache/training").iterdir()
-    assert sorted(path.name.partition("-")[0] for path in key.iterdir()) == [".draft", "checkpoint", "checkpoint"]
+    assert sorted(path.name.partition("-")[0] for path in key.iterdir()) == [".draft", "checkpoint", "checkpoint", "turn"]
     told: list[str] = []
     adapter = run(lambda what, *_: told.append(what), **LONG)
     assert "train (goes on after step 3 of 12)" in told
@@ -355,14 +357,15 @@ def test_a_tracker_is_told_each_step(run: Callable[..., Path], monkeypatch: pyte
     class Fake(TrainerCallback):
         def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:  # type: ignore[override]
             told.append(dict(logs))
+            folders.add(os.environ["TRACKIO_DIR"])
 
-    told = logs
+    told, folders = logs, set()
     monkeypatch.setitem(integration_utils.INTEGRATION_TO_CALLBACK, "trackio", Fake)
     monkeypatch.setattr("train.arguments.find_spec", lambda name: True)
     monkeypatch.delenv("TRACKIO_DIR", raising=False)
     adapter = run(report_to=["trackio"])
-    monkeypatch.setenv("TRACKIO_DIR", os.environ.pop("TRACKIO_DIR"))
-    assert os.environ["TRACKIO_DIR"] == str(tmp_path / "store/tracked/trackio"), "on this machine"
+    assert folders == {str(tmp_path / "store/tracked/trackio")}, "on this machine"
+    assert "TRACKIO_DIR" not in os.environ, "for this run"
     assert [each["loss"] for each in logs if "loss" in each] == steps(adapter)["loss"][1:]
     assert sum("eval_loss" in each for each in logs) == 2
     assert {"grad_norm", "learning_rate", "tokens_per_second", "padding", "memory_mib"} <= logs[1].keys()
@@ -407,3 +410,26 @@ def test_steps_are_told_with_what_they_took(run: Callable[..., Path]) -> None:
     assert manifest.loss.train == pytest.approx([mean])
     files = json.loads((adapter / "manifest.json").read_bytes())["files"].keys()
     assert not files & {"steps.parquet", "report.html", "SHA256SUMS"}, "times are no part of what it is"
+
+
+def test_a_run_that_another_is_at_is_waited_for(run: Callable[..., Path], tmp_path: Path) -> None:
+    begun, waiting = Event(), Event()
+    first: list[str] = []
+    second: list[str] = []
+
+    def at_work(what: str, *_: Any) -> None:
+        first.append(what)
+        if what == "train":
+            begun.set()
+            assert waiting.wait(60)
+
+    def behind(what: str, *_: Any) -> None:
+        second.append(what)
+        waiting.set()
+
+    with ThreadPoolExecutor() as pool:
+        made = pool.submit(run, at_work)
+        assert begun.wait(60)
+        assert pool.submit(run, behind).result() == made.result()
+    assert second == ["train (another run's turn)"] * 2 + ["train (found in the store)"]
+    assert not list((tmp_path / "store/cache/training").iterdir())
