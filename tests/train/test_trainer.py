@@ -118,7 +118,8 @@ def test_a_run_killed_while_it_writes_a_checkpoint_goes_on_from_the_one_before(
         patched.setattr(cache, "_seal", seal_and_die)
         assert killed(lambda: run(**LONG)) == signal.SIGKILL  # type: ignore[func-returns-value]
     (key,) = (tmp_path / "store/cache/training").iterdir()
-    assert sorted(path.name.partition("-")[0] for path in key.iterdir()) == [".draft", "checkpoint", "checkpoint", "turn"]
+    kinds = sorted(path.name.partition("-")[0] for path in key.iterdir())
+    assert kinds == [".draft", "checkpoint", "checkpoint", "turn"]
     told: list[str] = []
     adapter = run(lambda what, *_: told.append(what), **LONG)
     assert "train (goes on after step 3 of 12)" in told
