@@ -68,16 +68,16 @@ ALPACA = Batch(1, 1303, 1303)
 PACKED = Batch(2, 2048, 256)
 """Two rows of 2,048 tokens; logits are computed for an eighth of the columns at a time."""
 PUBLISHED: list[tuple[str, float, int, dict[str, Any], Batch, dict[str, Any]]] = [
-    ("Llama-2-7B, bf16", 21.30, 10**9, LLAMA_2, ALPACA, QV | {"quantization": "none"}),
-    ("Llama-2-7B, bf16, batch of 2", 29.07, 10**9, LLAMA_2, Batch(2, 1303, 1303), QV | {"quantization": "none"}),
+    ("Llama-2-7B, bf16", 21.30, 10**9, LLAMA_2, ALPACA, QV | {"method": "lora"}),
+    ("Llama-2-7B, bf16, batch of 2", 29.07, 10**9, LLAMA_2, Batch(2, 1303, 1303), QV | {"method": "lora"}),
     ("Llama-2-7B, NF4", 14.14, 10**9, LLAMA_2, ALPACA, QV | {"double_quantization": False}),
     ("Llama-2-7B, NF4 double", 13.84, 10**9, LLAMA_2, ALPACA, QV),
-    ("Llama-2-13B, bf16", 38.12, 10**9, LLAMA_2_13, ALPACA, QV | {"quantization": "none"}),
+    ("Llama-2-13B, bf16", 38.12, 10**9, LLAMA_2_13, ALPACA, QV | {"method": "lora"}),
     ("Llama-2-13B, NF4", 23.14, 10**9, LLAMA_2_13, ALPACA, QV | {"double_quantization": False}),
     ("Llama-2-13B, NF4 double", 22.55, 10**9, LLAMA_2_13, ALPACA, QV),
     ("Llama-2-7B, NF4, r=256", 17.86, 10**9, LLAMA_2, ALPACA, QV | {"rank": 256}),
     ("Llama-2-7B, NF4, r=256, all linear layers", 17.86, 10**9, LLAMA_2, ALPACA, QV | {"rank": 256} | ALL),
-    ("Llama-3.1-8B, LoRA", 16.2, 2**30, LLAMA_3, PACKED, TUNED | {"quantization": "none"}),
+    ("Llama-3.1-8B, LoRA", 16.2, 2**30, LLAMA_3, PACKED, TUNED | {"method": "lora"}),
     ("Llama-3.1-8B, QLoRA", 7.4, 2**30, LLAMA_3, PACKED, TUNED),
 ]
 """What, how much, in which unit of bytes, of which sizes, at which largest batch, with which settings."""
@@ -115,7 +115,7 @@ class Case:
     """A run of two steps."""
 
     base: BaseModel
-    quantization: Any
+    method: Any
     rows: int
     tokens: int
     checkpointed: bool
@@ -125,7 +125,7 @@ class Case:
     @property
     def settings(self) -> TrainingSettings:
         return TrainingSettings(
-            quantization=self.quantization,
+            method=self.method,
             batch_size=self.rows,
             gradient_checkpointing=self.checkpointed,
             epochs=1,
@@ -208,14 +208,14 @@ def measured(options: argparse.Namespace) -> list[list[Any]]:
     """Forecast beside measured, in MiB."""
     base = prepare(options.model, Store(options.store).cache)
     cases = [
-        Case(base, quantization, rows, tokens, checkpointed)
-        for quantization in ("none", "nf4")
+        Case(base, method, rows, tokens, checkpointed)
+        for method in ("lora", "qlora")
         for checkpointed in (False, True)
         for tokens in LENGTHS
         for rows in BATCHES
         if rows * tokens <= options.most
     ]
-    cases += [Case(base, quantization, 4, 128, False, mapped=False) for quantization in ("none", "nf4")]
+    cases += [Case(base, method, 4, 128, False, mapped=False) for method in ("lora", "qlora")]
     cases.sort(key=lambda case: case.rows * case.tokens)
     table: list[list[Any]] = []
     # Forked before anything is computed here, so that each begins with the libraries and nothing else.
@@ -223,10 +223,10 @@ def measured(options: argparse.Namespace) -> list[list[Any]]:
         taken = []
         for case, size in zip(cases, pool.imap(Case.measured, cases, chunksize=1), strict=True):
             taken.append(size)
-            print(case.quantization, case.rows, case.tokens, case.checkpointed, case.mapped, size >> 20, flush=True)
+            print(case.method, case.rows, case.tokens, case.checkpointed, case.mapped, size >> 20, flush=True)
     for case, size in zip(cases, taken, strict=True):
         expected = case.expected()
-        kind = f"{case.quantization}{', checkpointed' * case.checkpointed}{', heap' * (not case.mapped)}"
+        kind = f"{case.method}{', checkpointed' * case.checkpointed}{', heap' * (not case.mapped)}"
         table.append(
             [kind, f"{case.rows} x {case.tokens}", expected / 2**20, size / 2**20, 100 * (expected / size - 1)]
         )
@@ -240,8 +240,8 @@ def plot(base: BaseModel, cases: Sequence[Case], taken: Sequence[int]) -> str:
     """An SVG of memory over the length of the rows: lines are forecast, dots measured."""
     lengths = (64, 128, 256, 512, 768, 1024)
     lines = {
-        (quantization, rows): [Case(base, quantization, rows, tokens, False).expected() for tokens in lengths]
-        for quantization in ("none", "nf4")
+        (method, rows): [Case(base, method, rows, tokens, False).expected() for tokens in lengths]
+        for method in ("lora", "qlora")
         for rows in BATCHES
     }
     most = 2**30 * (1 + max(max(line) for line in lines.values()) // 2**30)
@@ -262,13 +262,13 @@ def plot(base: BaseModel, cases: Sequence[Case], taken: Sequence[int]) -> str:
         _, _, down = point(0, size).partition(",")
         shapes.append(f'<text x="52" y="{float(down) + 4:.1f}" text-anchor="end">{size / 2**30:g}</text>')
         shapes.append(f'<path d="M60 {down}H480" stroke="#808080" stroke-opacity="0.3"/>')
-    for (quantization, rows), line in lines.items():
-        dashes = ' stroke-dasharray="5 4"' if quantization == "nf4" else ""
+    for (method, rows), line in lines.items():
+        dashes = ' stroke-dasharray="5 4"' if method == "qlora" else ""
         points = " ".join(map(point, lengths, line))
         shapes.append(f'<polyline points="{points}" fill="none" stroke="{COLOURS[rows]}" stroke-width="1.5"{dashes}/>')
         _, _, down = point(0, line[-1]).partition(",")
         shapes.append(
-            f'<text x="486" y="{float(down) + 4:.1f}" fill="{COLOURS[rows]}">batch of {rows}, {quantization}</text>'
+            f'<text x="486" y="{float(down) + 4:.1f}" fill="{COLOURS[rows]}">batch of {rows}, {method}</text>'
         )
     for case, size in zip(cases, taken, strict=True):
         if case.mapped and not case.checkpointed:

@@ -139,10 +139,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--recipe", type=Path, default=Path(__file__).parent.parent / "recipes" / "licences.yaml")
     parser.add_argument("--rows", type=int, default=96)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--quantization", choices=["none", "nf4"], default="none")
+    parser.add_argument("--method", choices=["lora", "qlora"], default="lora")
     options = parser.parse_args(arguments)
     recipe, store = TrainingRecipe.load(options.recipe), Store(options.store)
-    settings = recipe.training.model_copy(update={"quantization": options.quantization, "dtype": "float32"})
+    settings = recipe.training.model_copy(update={"method": options.method, "dtype": "float32"})
     version = store.resolve("datasets", recipe.name)
     base = prepare(recipe.fit.model, store.cache)
     template = ChatTemplate.load(recipe.render.chat, base.folder)
@@ -178,7 +178,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "rows": len(examples),
             "tokens": tokens,
             "batch_size": settings.batch_size,
-            "quantization": options.quantization,
+            "method": options.method,
         },
         "seconds": {name: [round(each, 2) for each in of] for name, of in seconds.items()},
         "ratio": {f"trl{what}": round(medians[f"trl{what}"] / medians[f"assay{what}"], 2) for what in given}

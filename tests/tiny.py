@@ -133,7 +133,7 @@ def write_version(
 def recipe_for(model: Path, **training: object) -> FullRecipe:
     """The licence recipe with the tiny model, and settings that train it in seconds."""
     recipe = FullRecipe.load(Path(__file__).parent.parent / "recipes/licences.yaml")
-    settings = {"rows": 16, "epochs": 1, "batch_size": 4, "rank": 4, "alpha": 8, "quantization": "none"} | training
+    settings = {"rows": 16, "epochs": 1, "batch_size": 4, "rank": 4, "alpha": 8, "method": "lora"} | training
     return recipe.model_copy(
         update={
             "name": "tiny",

@@ -31,6 +31,7 @@ from train.base_model import (
 )
 from train.manifest import AdapterManifest
 from train.serving import TEMPLATE, write_chat
+from train.settings import quantization_of
 
 if TYPE_CHECKING:
     import torch
@@ -141,7 +142,7 @@ def load(
         trained = manifest.inputs.settings
         loaded = load_model(
             base,
-            quantization or trained["quantization"],
+            quantization or quantization_of(trained),
             dtype or computed_in(trained.get("dtype", "auto")),
             trained.get("double_quantization", True),
         )

@@ -279,9 +279,9 @@ def _changes(
     if not now.gradient_checkpointing:
         now = now.model_copy(update={"gradient_checkpointing": True})
         yield "gradient_checkpointing true (a third more time)", now, kept
-    if now.quantization == "none":
-        now = now.model_copy(update={"quantization": "nf4"})
-        yield "quantization nf4", now, kept
+    if now.method == "lora":
+        now = now.model_copy(update={"method": "qlora"})
+        yield "method qlora", now, kept
     if not now.double_quantization:
         now = now.model_copy(update={"double_quantization": True})
         yield "double_quantization true", now, kept

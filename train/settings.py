@@ -1,15 +1,25 @@
 """The recipe's section `training`."""
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
 from curate.recipe import Recipe
 from curate.stage import Settings
+from train.base_model import Quantization
 
+QUANTIZED = {"qlora"}
+"""Methods that train on a base model in NF4."""
 WATCHED = {"report_to", "save_steps", "save_total_limit"}
 """Keys that change nothing in the adapter: who is told of the run, and how often it is kept."""
+
+
+def quantization_of(settings: Mapping[str, Any]) -> Quantization:
+    """Of the base model's weights, as settings of training in a recipe or in a manifest have it."""
+    said: Quantization | None = settings.get("quantization")  # of adapters from before there were methods
+    return said or ("nf4" if settings["method"] in QUANTIZED else "none")
 
 
 def _kept_by(text: str) -> str:
@@ -21,6 +31,9 @@ def _kept_by(text: str) -> str:
 class TrainingSettings(Settings):
     """How the adapter is trained."""
 
+    method: Literal["qlora", "lora"] = Field(
+        "qlora", description="What is trained: an adapter, `qlora` on the base model's weights in NF4."
+    )
     rows: int = Field(256, ge=1, description="How many rows of the train split are trained on.")
     max_tokens: int = Field(1024, ge=8, description="Only rows of at most this many tokens are chosen.")
     epochs: int = Field(1, ge=1, description="How often each row is trained on.")
@@ -52,7 +65,6 @@ class TrainingSettings(Settings):
     layers_to_transform: list[Annotated[int, Field(ge=0)]] | None = Field(
         None, description="Numbers of the layers that get one; by default all."
     )
-    quantization: Literal["nf4", "none"] = Field("nf4", description="Of the base model's weights.")
     double_quantization: bool = Field(True, description="Quantise the constants of the quantisation too (nf4).")
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
         "auto",
@@ -80,6 +92,11 @@ class TrainingSettings(Settings):
         [], description="Trackers that are told each step, besides the adapter's own report."
     )
     seed: int = Field(0, description="Of the adapter's first weights, the order of the rows and dropout.")
+
+    @property
+    def quantization(self) -> Quantization:
+        """Of the base model's weights."""
+        return quantization_of({"method": self.method})
 
     def deciding(self) -> dict[str, Any]:
         """What the adapter depends on, JSON-like."""

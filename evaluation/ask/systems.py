@@ -39,6 +39,7 @@ from train.adapter import MERGED, load, merge, parents
 from train.base_model import BaseModel, DType, Quantization, arithmetic, computed_in, load_model
 from train.examples import Row, select
 from train.manifest import AdapterManifest
+from train.settings import quantization_of
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -111,7 +112,7 @@ def systems_of(
                     remedy=f"The recipe's systems: {', '.join(chosen)}.",
                 )
     training = trained.inputs.settings if trained else recipe.training.model_dump()
-    usual = dict.fromkeys(HERE, training["quantization"]) | {"merged": "none"}
+    usual = dict.fromkeys(HERE, quantization_of(training)) | {"merged": "none"}
     return {
         name: each.model_copy(update={"quantization": each.quantization or usual[str(each.model)]})
         if each.model in HERE

@@ -30,7 +30,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     project = Project(
         folder / "made",
         fit={"model": str(model), "max_tokens": 150},
-        training={"rows": 16, "max_tokens": 150, "batch_size": 4, "rank": 4, "quantization": "none"},
+        training={"rows": 16, "max_tokens": 150, "batch_size": 4, "rank": 4, "method": "lora"},
         evaluation={
             "rows": 6, "max_tokens": 150, "max_new_tokens": 8, "batch_size": 4, "resamples": 100,
             "gate": ["schema_valid >= 0"],

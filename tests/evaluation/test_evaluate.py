@@ -20,7 +20,7 @@ from train.qlora import train
 @pytest.fixture(scope="module")
 def recipe(model_folder_64: Path) -> FullRecipe:
     """Enough steps for the three answers to be learned by heart."""
-    recipe = recipe_for(model_folder_64, rows=24, epochs=16, learning_rate=0.02, rank=16, quantization="nf4")
+    recipe = recipe_for(model_folder_64, rows=24, epochs=16, learning_rate=0.02, rank=16, method="qlora")
     return recipe.model_copy(update={"evaluation": recipe.evaluation.model_copy(update={"max_new_tokens": 120})})
 
 

@@ -27,7 +27,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     made = Project(
         folder / "made",
         fit={"model": str(model), "max_tokens": 150},
-        training={"rows": 16, "max_tokens": 150, "batch_size": 4, "rank": 4, "quantization": "none"}
+        training={"rows": 16, "max_tokens": 150, "batch_size": 4, "rank": 4, "method": "lora"}
         | {"keep_best": "colour.macro_f1"},
         evaluation={"rows": 6, "max_tokens": 150, "max_new_tokens": 8, "batch_size": 4},
     )

@@ -35,7 +35,7 @@ NEOX = GPTNeoXConfig(**SMALL)
 
 
 def settings(**more: Any) -> TrainingSettings:
-    return TrainingSettings(**{"quantization": "none", "rank": 4} | more)
+    return TrainingSettings(**{"method": "lora", "rank": 4} | more)
 
 
 def test_weights_and_adapters_are_those_of_the_real_model() -> None:
@@ -56,7 +56,7 @@ def test_tied_embeddings_are_held_once() -> None:
 
 @pytest.mark.parametrize(("double", "bytes_of_block"), [(False, 4.0), (True, 1 + 4 / 256)])
 def test_quantised_weights_take_half_a_byte_and_their_constants(double: bool, bytes_of_block: float) -> None:
-    nf4 = settings(quantization="nf4", double_quantization=double)
+    nf4 = settings(method="qlora", double_quantization=double)
     whole, packed = (step(llama(), each, Batch(1, 16, 4), CPU) for each in (settings(), nf4))
     linear = 6 * (4 * 64 * 64 + 3 * 64 * 128)
     assert whole.memory["weights"] - packed.memory["weights"] == linear * 4 - linear // 2, "the head stays whole"

@@ -77,7 +77,7 @@ def test_the_mean_loss_does_not_depend_on_batches(model_folder: Path) -> None:
 def test_a_validation_does_not_cut_the_gradient(model_folder_64: Path, tmp_path: Path) -> None:
     """bitsandbytes repacks 4-bit weights in eval mode for a CPU kernel that passes no gradient back."""
     base = prepare(str(model_folder_64), tmp_path)
-    model = adapted(base, recipe_for(model_folder_64, quantization="nf4").training)
+    model = adapted(base, recipe_for(model_folder_64, method="qlora").training)
     rows = examples(model_folder_64, "last")
     batch = collate([row.input_ids for row in rows], [row.labels for row in rows])
     name, first = next((n, p) for n, p in model.named_parameters() if "layers.0.self_attn.q_proj.lora_B" in n)
@@ -92,11 +92,11 @@ def test_a_validation_does_not_cut_the_gradient(model_folder_64: Path, tmp_path:
     torch.testing.assert_close(seen[0], seen[1])
 
 
-@pytest.mark.parametrize("quantization", ["none", "nf4"])
-def test_training(quantization: str, model_folder_64: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["lora", "qlora"])
+def test_training(method: str, model_folder_64: Path, tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     version = write_version(store, model_folder_64)
-    recipe = recipe_for(model_folder_64, quantization=quantization, epochs=2, learning_rate=0.02)
+    recipe = recipe_for(model_folder_64, method=method, epochs=2, learning_rate=0.02)
     told: list[tuple[str, int, int, str]] = []
     folder = train(version, recipe, store, lambda *each: told.append(each))
 

@@ -39,7 +39,7 @@ def asking(recipe: FullRecipe, systems: Mapping[str, Any], **more: Any) -> FullR
 
 @pytest.fixture(scope="module")
 def recipe(model_folder_64: Path) -> FullRecipe:
-    return recipe_for(model_folder_64, rows=24, epochs=4, learning_rate=0.02, quantization="nf4")
+    return recipe_for(model_folder_64, rows=24, epochs=4, learning_rate=0.02, method="qlora")
 
 
 BASELINES = ("majority", "tfidf", "nearest", "nearest_own")
@@ -346,9 +346,7 @@ def test_pairs() -> None:
     assert pairs(named(a={"model": "base"})) == []
 
 
-TRAINED = SimpleNamespace(
-    inputs=SimpleNamespace(settings={"quantization": "nf4"}, dataset=SimpleNamespace(version="0123"))
-)
+TRAINED = SimpleNamespace(inputs=SimpleNamespace(settings={"method": "qlora"}, dataset=SimpleNamespace(version="0123")))
 
 
 def test_default_systems(recipe: FullRecipe) -> None:
@@ -357,7 +355,7 @@ def test_default_systems(recipe: FullRecipe) -> None:
     assert list(systems_of(recipe, True, TRAINED, "4567")) == [name for name in default if name != "nearest_own"]
     assert list(systems_of(recipe, True, None, "0123")) == ["majority", "nearest", "base"]
     assert list(systems_of(recipe, False, None)) == ["base"]
-    plain = recipe.model_copy(update={"training": recipe.training.model_copy(update={"quantization": "none"})})
+    plain = recipe.model_copy(update={"training": recipe.training.model_copy(update={"method": "lora"})})
     assert systems_of(plain, True, TRAINED)["base"].quantization == "nf4", "as the adapter was trained"
     assert systems_of(plain, True, None)["base"].quantization == "none"
 
