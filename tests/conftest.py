@@ -19,9 +19,10 @@ os.environ.update(
     TOKENIZERS_PARALLELISM="false",
 )
 
-# Two busy cores make any deadline a flaky one.
-settings.register_profile("assay", deadline=None)
-settings.load_profile("assay")
+# Two busy cores make any deadline a flaky one. HYPOTHESIS_PROFILE=thorough looks longer than each change can wait.
+settings.register_profile("assay", deadline=None, max_examples=40)
+settings.register_profile("thorough", deadline=None, max_examples=1000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "assay"))
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -25,7 +25,7 @@ from tests.sides import (
 )
 
 
-@settings(max_examples=80)
+@settings(max_examples=50)
 @given(corpora, thresholds, st.booleans())
 def test_removals_and_clusters_equal_brute_force(
     rows: list[tuple[str, int]], threshold: float, everywhere: bool

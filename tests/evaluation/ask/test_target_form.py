@@ -126,7 +126,7 @@ def turned(value: Json) -> Json:
     return [turned(each) for each in value] if isinstance(value, list) else value
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(schema=st.recursive(SCALARS, nested, max_leaves=8), seeds=st.lists(st.integers(0, 2**32), max_size=4))
 def test_whatever_fits_can_be_said_in_another_order(renderer: Renderer, schema: Json, seeds: list[int]) -> None:
     plain = Constraint(schema, renderer)
