@@ -11,8 +11,8 @@ from transformers import AutoModelForCausalLM, GPTNeoXConfig, GptOssConfig, Llam
 
 from tests.tiny import write_model
 from train.base_model import configuration
-from train.lora import with_adapter
 from train.memory import Alive, Batch, Machine, _cut, _loss, _period, step
+from train.methods.trained import with_adapter
 from train.settings import TrainingSettings
 
 CPU = Machine("cpu", torch.float32, torch.float32)
