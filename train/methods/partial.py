@@ -1,5 +1,6 @@
 """The base model's own weights are trained, those of the modules and layers that the recipe names."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import torch
@@ -53,8 +54,5 @@ def ready(loaded: "PreTrainedModel", settings: TrainingSettings) -> "PreTrainedM
 
 def _layers(model: torch.nn.Module, depth: int) -> str:
     """The name of the module that holds the layers."""
-    return next(
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, torch.nn.ModuleList) and len(module) == depth
-    )
+    modules: Iterator[tuple[str, torch.nn.Module]] = model.named_modules()
+    return next(name for name, each in modules if isinstance(each, torch.nn.ModuleList) and len(each) == depth)
