@@ -34,8 +34,8 @@ from train.checkpoints import Checkpoints
 from train.examples import Example
 from train.forecast import MAPPED, Length, Room, _told, forecast
 from train.layout import training_layout
-from train.lora import adapted
 from train.memory import Batch, Machine, step
+from train.methods.trained import adapted
 from train.settings import TrainingSettings
 from train.trainer import Rows, fit
 

@@ -35,8 +35,8 @@ from train.base_model import BaseModel, prepare, quiet
 from train.batches import WORTH_SHARING, Layout, length_grouped
 from train.examples import Example, read_split, select
 from train.layout import training_layout
-from train.lora import adapted
 from train.loss import answer_loss, collate
+from train.methods.trained import adapted
 from train.settings import TrainingRecipe, TrainingSettings
 
 AS_IT_COMES = "trl as it comes"

@@ -23,7 +23,7 @@ from evaluation.ask.secret import Secret, secret_of
 from evaluation.ask.shots import conversation
 from evaluation.judge.answer import Generated
 from evaluation.settings import Endpoint
-from train.adapter import check_parents, load, renderer_of, template_of
+from train.adapter import check_parents, load, renderer_of, template_of, without_adapter
 from train.base_model import BaseModel, Quantization, prepare
 from train.examples import read_split, select
 from train.manifest import AdapterManifest
@@ -31,7 +31,7 @@ from train.modelfile import go_template
 from train.serving import stop_texts
 
 if TYPE_CHECKING:
-    from peft import PeftModel
+    from train.methods.trained import Trained
 
 BATCH = 8
 SHOWN = 40
@@ -238,7 +238,7 @@ class _Compared:
 
     def __init__(
         self,
-        model: "PeftModel",
+        model: "Trained",
         base: BaseModel,
         renderer: Renderer,
         max_new_tokens: int,
@@ -335,8 +335,9 @@ class _Compared:
         ]
         unknown = [row for row, each in enumerate(found) if each is not None and not each.cause]
         if unknown:
-            with self.model.disable_adapter():
-                untuned = self._generated([asked[row] for row in unknown], "ask without the adapter")
+            with without_adapter(self.model, self.base) as base:
+                rows = [asked[row] for row in unknown]
+                untuned = self._generated(rows, "ask without the adapter", base)
             for row, plain in zip(unknown, untuned, strict=True):
                 parted = found[row]
                 assert parted is not None  # noqa: S101 - chosen so
@@ -347,9 +348,11 @@ class _Compared:
                 found[row] = Difference(cause, parted.at, parted.here, parted.there)
         return found
 
-    def _generated(self, asked: Sequence[Sequence[Message]], what: str) -> list[Generated]:
+    def _generated(
+        self, asked: Sequence[Sequence[Message]], what: str, model: "Trained | None" = None
+    ) -> list[Generated]:
         return generate(
-            self.model,
+            model or self.model,
             self.renderer,
             [self.renderer.prompt_ids(messages) for messages in asked],
             max_new_tokens=self.max_new_tokens,

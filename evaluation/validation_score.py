@@ -25,7 +25,7 @@ from train.examples import Row, read_split, select
 from train.qlora import VALIDATION_ROWS, renderer_of
 
 if TYPE_CHECKING:
-    from peft import PeftModel
+    from train.methods.trained import Trained
 
 RESAMPLES = 100
 """Of intervals, which nobody looks at here."""
@@ -92,7 +92,7 @@ class ValidationScore:
             "batch_size": settings.batch_size,
         }
 
-    def __call__(self, model: "PeftModel", /) -> float:
+    def __call__(self, model: "Trained", /) -> float:
         settings, rows = self.recipe.evaluation, self._rows
         prompts = [self._renderer.prompt_ids(row["messages"]) for row in rows]
         if not self._layout:

@@ -2,10 +2,9 @@
 
 import contextlib
 import io
-import json
-import re
 import shutil
 import tempfile
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,12 +29,13 @@ from train.base_model import (
     quiet,
 )
 from train.manifest import AdapterManifest
+from train.methods.configuration import peft_configuration, write_configuration
+from train.methods.keys import KEYS, WHOLE, method_in
 from train.serving import TEMPLATE, write_chat
-from train.settings import quantization_of
+from train.settings import TrainingSettings, quantization_of
 
 if TYPE_CHECKING:
-    import torch
-    from peft import LoraConfig, PeftModel
+    from train.methods.trained import Trained
 
 PARENTS = {
     "weights_sha256": "base weights",
@@ -50,14 +50,9 @@ PARENTS = {
 MERGED = 4
 """Of the way an adapter is merged."""
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
-TRAINED = ("r", "lora_alpha", "lora_dropout", "target_modules", "task_type")
-"""Keys of an adapter's configuration that training sets."""
-SOMETIMES = ("layers_to_transform", "target_parameters", "rank_pattern", "alpha_pattern")
-"""Those that it sets where not all layers are trained, or where layers hold their experts as one tensor."""
-PATTERN = re.compile(r"\.\*\\\.\w+")
-"""Of a name of peft's patterns, which are regular expressions."""
-TELLING = ("base_model_name_or_path", "inference_mode", "peft_version", "revision")
-"""Keys that change nothing in what is loaded."""
+"""Of an adapter of peft."""
+TRAINED = "trained.safetensors"
+"""The base model's own weights, as they were trained; those that were not are not in it."""
 
 
 def parents(base: BaseTokenizer, template: ChatTemplate) -> dict[str, str]:
@@ -87,23 +82,19 @@ def check_parents(what: str, made_with: dict[str, str], base: BaseTokenizer, tem
             )
 
 
-def weights_of(model: "PeftModel") -> "dict[str, torch.Tensor]":
-    """An adapter's weights by peft's names, copied to the CPU."""
-    import torch
-    from peft import get_peft_model_state_dict
-
-    state = get_peft_model_state_dict(model)
-    return {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in state.items()}
-
-
-def save(model: "PeftModel", base: BaseModel, folder: Path) -> None:
-    """Write adapter_model.safetensors and adapter_config.json as peft reads them; equal weights give equal bytes."""
+def save(model: "Trained", base: BaseModel, folder: Path) -> None:
+    """Write what was trained: an adapter's adapter_model.safetensors and adapter_config.json as peft reads them, or the
+    base model's own weights by transformers' names; equal weights give equal bytes."""
+    from peft import PeftModel
     from safetensors.torch import save_file
 
-    save_file(weights_of(model), folder / WEIGHTS, metadata={"format": "pt"})
-    config = model.peft_config["default"].to_dict() | {"base_model_name_or_path": base.name, "inference_mode": True}
-    text = json.dumps(config, indent=2, sort_keys=True, default=lambda value: getattr(value, "value", sorted(value)))
-    (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
+    from train.methods.trained import weights_of
+
+    name = TRAINED
+    if isinstance(model, PeftModel):
+        name = WEIGHTS
+        write_configuration(model, base.name, folder / CONFIG)
+    save_file(weights_of(model), folder / name, metadata={"format": "pt"})
 
 
 def load(
@@ -112,8 +103,8 @@ def load(
     template: ChatTemplate,
     quantization: Quantization | None = None,
     dtype: DType | None = None,
-) -> "PeftModel":
-    """The base model with a published adapter.
+) -> "Trained":
+    """The base model with a published adapter, or with the weights of its own that were trained.
 
     Args:
         folder: of the adapter.
@@ -125,29 +116,67 @@ def load(
 
     Raises:
         AssayError: the base model or the chat template is not the one it was trained on; a file of it is not as it was
-            published; or it has no safetensors, or is more than a plain LoRA adapter.
+            published; it has no safetensors, or is more than its method makes; or its method trains weights that are
+            asked for quantised.
     """
     manifest = AdapterManifest.read(folder)
     check_parents(f"Adapter {folder}", manifest.inputs.base.content(), base, template)
-    if WEIGHTS not in manifest.files:  # then peft would load a pickle, which can hold code
+    trained = manifest.inputs.settings
+    method = method_in(trained)
+    weights = TRAINED if method in WHOLE else WEIGHTS
+    if weights not in manifest.files:  # then peft would load a pickle, which can hold code
         raise AssayError(
-            f"{folder}: no {WEIGHTS} among its files ({', '.join(manifest.files)}).",
+            f"{folder}: no {weights} among its files ({', '.join(manifest.files)}).",
             remedy="Only safetensors are loaded. Train the adapter again, or name another.",
         )
-    verified(folder, WEIGHTS)
+    path = verified(folder, weights)
+    quantization = quantization or quantization_of(trained)
+    check_quantization(method, quantization)
     with quiet():
         from peft import PeftModel
+        from safetensors.torch import load_file
 
-        config = _configuration(folder)
-        trained = manifest.inputs.settings
+        from train.methods.trained import put_weights, with_adapter
+
+        config = None if method in WHOLE else peft_configuration(verified(folder, CONFIG), method)
         loaded = load_model(
             base,
-            quantization or quantization_of(trained),
+            quantization,
             dtype or computed_in(trained.get("dtype", "auto")),
             trained.get("double_quantization", True),
         )
-        model = PeftModel.from_pretrained(loaded, folder, config=config)
+        if config is not None:
+            return PeftModel.from_pretrained(loaded, folder, config=config).eval()
+        own = {key: trained[key] for key in KEYS[method] if key in trained}
+        model = with_adapter(loaded, TrainingSettings.model_validate({"method": method} | own))
+        put_weights(model, load_file(path))
     return model.eval()
+
+
+def check_quantization(method: str, quantization: Quantization) -> None:
+    """Weights that were trained are not quantised as they are loaded: what quantises them takes a model from its files.
+
+    Raises:
+        AssayError: they are to be.
+    """
+    if quantization != "none" and method in WHOLE:
+        raise AssayError(
+            f"An adapter of method {method} is the base model's own weights, and is not loaded in {quantization}.",
+            remedy=f"Merge it and quantise the whole: as a system {{model: merged, quantization: {quantization}}}.",
+        )
+
+
+@contextlib.contextmanager
+def without_adapter(model: "Trained", base: BaseModel) -> Iterator["Trained"]:
+    """The base model of one that `load` gave; where its own weights were trained, it is loaded once more."""
+    from peft import PeftModel
+
+    if isinstance(model, PeftModel):
+        with model.disable_adapter():
+            yield model
+    else:
+        dtype: Any = str(model.dtype).removeprefix("torch.")
+        yield load_model(base, "none", dtype).eval()
 
 
 def template_of(folder: Path) -> ChatTemplate:
@@ -172,36 +201,6 @@ def renderer_of(folder: Path, base: BaseTokenizer, template: ChatTemplate) -> Re
     answers: Any = inputs.answers or "last"
     reasoning: Any = inputs.reasoning or "train"
     return Renderer(template, *load_tokenizer(base.folder), answers, reasoning)
-
-
-def _configuration(folder: Path) -> "LoraConfig":
-    """An adapter's configuration: what training sets, and no more. Others of peft's keys import modules or read files.
-
-    Raises:
-        AssayError: it says something else; names the keys.
-    """
-    from peft import LoraConfig
-
-    said = json.loads(verified(folder, CONFIG).read_bytes())
-    given = {key: said.get(key) for key in TRAINED} | {key: said[key] for key in SOMETIMES if said.get(key)}
-    config = LoraConfig(**given)
-    plain = config.to_dict()
-    other = [
-        key
-        for key, value in said.items()
-        if key not in (*TRAINED, *TELLING, *SOMETIMES)
-        and value not in (None, False, [], {})
-        and value != plain.get(key)
-    ]
-    # Of a text peft makes a regular expression.
-    other += [key for key in TRAINED if key not in said or (key == "target_modules" and isinstance(said[key], str))]
-    other += [key for key in SOMETIMES[2:] for name in said.get(key) or {} if not PATTERN.fullmatch(name)]
-    if other:
-        raise AssayError(
-            f"{folder / CONFIG}: not a plain LoRA adapter: {', '.join(sorted(other))}.",
-            remedy="Only adapters as `assay train` makes them are loaded.",
-        )
-    return config
 
 
 def merge(folder: Path, base: BaseModel, template: ChatTemplate, cache: Path, progress: Progress = silent) -> BaseModel:
@@ -260,6 +259,10 @@ def merge_into(out: Path, folder: Path, cache: Path, progress: Progress = silent
 
 def _merge(adapter: Path, base: BaseModel, template: ChatTemplate, folder: Path) -> None:
     # Saving draws a bar that no setting of transformers hides.
+    from peft import PeftModel
+
     with quiet(), contextlib.redirect_stderr(io.StringIO()):
-        load(adapter, base, template, "none", "float32").merge_and_unload(safe_merge=True).save_pretrained(folder)
+        model = load(adapter, base, template, "none", "float32")
+        whole: Any = model.merge_and_unload(safe_merge=True) if isinstance(model, PeftModel) else model
+        whole.save_pretrained(folder)
     write_chat(folder, base, renderer_of(adapter, base, template))

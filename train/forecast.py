@@ -11,6 +11,7 @@ from curate.progress import minutes
 from curate.rows.renderer import IGNORED
 from curate.table import Table
 from train.examples import Example
+from train.methods.keys import CHEAPER, KEYS, PLACES, WHOLE
 from train.settings import TrainingSettings
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ def forecast(
         max(each.trained for each in lengths),
     )
     largest = _largest(config, settings, batch, len(lengths), machine)
-    adapter = largest.memory["adapters"]
+    adapter = largest.trained_bytes
     kept = adapter * (2 if settings.keep_best else 1)  # a checkpoint holds the best weights too
     checkpoints = (settings.save_total_limit + 1) * (kept + largest.memory["optimizer state"])
     per_step = settings.batch_size * settings.gradient_accumulation_steps
@@ -279,9 +280,10 @@ def _changes(
     if not now.gradient_checkpointing:
         now = now.model_copy(update={"gradient_checkpointing": True})
         yield "gradient_checkpointing true (a third more time)", now, kept
-    if now.method == "lora":
-        now = now.model_copy(update={"method": "qlora"})
-        yield "method qlora", now, kept
+    while (method := CHEAPER.get(now.method)) is not None:
+        left_out = {key for key in PLACES if KEYS[now.method] < KEYS[method] and getattr(now, key) is not None}
+        now = now.model_copy(update={"method": method} | dict.fromkeys(left_out))
+        yield ", ".join([f"method {method}", *(f"without {key}" for key in sorted(left_out))]), now, kept
     if not now.double_quantization:
         now = now.model_copy(update={"double_quantization": True})
         yield "double_quantization true", now, kept
@@ -291,7 +293,7 @@ def _changes(
         if len(shorter) >= 1 and most >= 8:
             now, kept = now.model_copy(update={"max_tokens": most}), shorter
             yield f"max_tokens {most} ({len(lengths) - len(kept):,} of {len(lengths):,} rows are lost)", now, kept
-    while now.rank > 4:
+    while "rank" in KEYS[now.method] and now.rank > 4:
         now = now.model_copy(update={"rank": now.rank // 2})
         yield f"rank {now.rank}", now, kept
 
@@ -311,7 +313,8 @@ def machine_here(settings: TrainingSettings) -> "Machine":
     gpu = torch.cuda.is_available()
     compute = compute_dtype(settings.dtype)
     taken = torch.cuda.memory_allocated() if gpu else _resident()
-    return Machine("cuda" if gpu else "cpu", compute if gpu else torch.float32, compute, libraries=taken)
+    weights = compute if gpu and settings.method not in WHOLE else torch.float32
+    return Machine("cuda" if gpu else "cpu", weights, compute, libraries=taken)
 
 
 def _resident() -> int:

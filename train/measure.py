@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 
 import torch
+from peft import PeftModel
 
 from curate.progress import Progress, silent
 from train.base_model import BaseModel, compute_dtype
 from train.examples import Example
 from train.layout import training_layout
-from train.lora import adapted
 from train.loss import answer_loss, collate
+from train.methods.trained import adapted
 from train.settings import TrainingSettings
 
 
@@ -30,7 +31,8 @@ def seconds_per_token(
     model = adapted(base, settings)
     if settings.gradient_checkpointing:
         model.activation_checkpointing_enable()
-        model.enable_input_require_grads()
+        if isinstance(model, PeftModel):  # as trl does
+            model.enable_input_require_grads()
     layout = training_layout(model, examples, checkpointing=settings.gradient_checkpointing)
     model.train()
     by_length = sorted(examples, key=lambda example: len(example.input_ids))

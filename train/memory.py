@@ -11,10 +11,11 @@ import gc
 import weakref
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
+from peft import PeftModel
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
@@ -22,7 +23,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM, DynamicCache
 
 from train.base_model import quiet
-from train.lora import with_adapter
+from train.methods.keys import WHOLE
+from train.methods.trained import with_adapter
 from train.settings import TrainingSettings
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ Part = Literal[
     "adapters",
     "gradients",
     "optimizer state",
+    "best weights",
     "activations",
     "logits",
     "libraries",
@@ -83,6 +86,8 @@ class Step:
     flops: int
     trained: int
     """Weights that are trained."""
+    trained_bytes: int
+    """What these take, and their gradients once more."""
     known: bool = True
     """Whether activations, logits and operations are: an architecture may have an operation that fakes do not know."""
 
@@ -103,14 +108,14 @@ def step(config: "PreTrainedConfig", settings: TrainingSettings, batch: Batch, m
         batch: the largest one.
         machine: what it is loaded and computed in.
     """
-    fixed, trained = _fixed(_model(config, settings, machine), settings, machine)
+    fixed, trained, size = _fixed(_model(config, settings, machine), settings, machine)
     moving: Counter[Part] = Counter()
     flops, known = 0, True
     try:
         moving, flops = _all_layers(config, settings, batch, machine)
     except Exception:  # an operation that does not say what it would make of a fake: whichever error its authors chose
         known = False
-    return _step(fixed, moving, flops, trained, settings, machine, known)
+    return _step(fixed, moving, settings, machine, Step({}, flops, trained, size, known))
 
 
 def _all_layers(
@@ -120,7 +125,7 @@ def _all_layers(
     text = config.get_text_config()
     depth: int = text.num_hidden_layers
     period = _period(text)
-    if 2 * period >= depth or settings.layers_to_transform is not None:
+    if 2 * period >= depth or _names_layers(settings):
         return _moving(_model(config, settings, machine), settings, batch, machine)
     (once, flops), (twice, flops_twice) = (
         _moving(_model(_cut(config, layers), settings, machine), settings, batch, machine)
@@ -138,6 +143,13 @@ def _model(config: "PreTrainedConfig", settings: TrainingSettings, machine: Mach
     with quiet(), torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, dtype=machine.weights)
         return with_adapter(model, settings)
+
+
+def _names_layers(settings: TrainingSettings) -> bool:
+    """Whether the recipe says something of single layers, so that one is not like another."""
+    targets = settings.target_modules if isinstance(settings.target_modules, list) else []
+    named = [*targets, *settings.rank_pattern]
+    return settings.layers_to_transform is not None or any(part.isdigit() for name in named for part in name.split("."))
 
 
 def _period(config: "PreTrainedConfig") -> int:
@@ -166,21 +178,22 @@ def _cut(config: "PreTrainedConfig", layers: int) -> "PreTrainedConfig":
     return cut
 
 
-def _fixed(model: Any, settings: TrainingSettings, machine: Machine) -> tuple[dict[Part, int], int]:
-    """Bytes of what stays from step to step, and how many weights are trained."""
+def _fixed(model: Any, settings: TrainingSettings, machine: Machine) -> tuple[dict[Part, int], int, int]:
+    """Bytes of what stays from step to step; how many weights are trained, and what they take."""
     with FakeTensorMode():
         constants = _materialise(model, settings, machine)
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        adapters = sum(each.nbytes for each in trained)
+        size = sum(each.nbytes for each in trained)
         count = sum(each.numel() for each in trained)
         held = sum(each.nbytes for each in [*model.parameters(), *model.buffers()])
     fixed: dict[Part, int] = {
-        "weights": held - adapters,
+        "weights": held if settings.method in WHOLE else held - size,
         "quantisation constants": constants,
-        "adapters": adapters,
-        "optimizer state": MOMENTS * adapters,
+        "adapters": 0 if settings.method in WHOLE else size,
+        "optimizer state": MOMENTS * size,
+        "best weights": size if settings.keep_best and machine.device == "cpu" else 0,
     }
-    return fixed, count
+    return fixed, count, size
 
 
 def _moving(model: Any, settings: TrainingSettings, batch: Batch, machine: Machine) -> "tuple[Counter[Part], int]":
@@ -188,7 +201,8 @@ def _moving(model: Any, settings: TrainingSettings, batch: Batch, machine: Machi
     model.train()
     if settings.gradient_checkpointing:
         model.activation_checkpointing_enable()
-        model.enable_input_require_grads()
+        if isinstance(model, PeftModel):  # as trl does
+            model.enable_input_require_grads()
     mixed = machine.device == "cuda" and machine.compute != machine.trained
     gc.freeze()  # what there is now need not be looked at each time that circles are cleared
     try:
@@ -209,18 +223,18 @@ def _moving(model: Any, settings: TrainingSettings, batch: Batch, machine: Machi
 def _step(
     fixed: dict[Part, int],
     moving: "Counter[Part]",
-    flops: int,
-    trained: int,
     settings: TrainingSettings,
     machine: Machine,
-    known: bool,
+    told: Step,
 ) -> Step:
+    """`told`, with the memory of its fullest moment."""
+    size = told.trained_bytes
     if settings.gradient_accumulation_steps > 1:  # those of the batches before stay
-        moving["gradients"] = max(moving["gradients"], fixed["adapters"])
-    elif moving.total() < fixed["adapters"]:  # the optimizer's own step is the fullest moment
-        moving = Counter({"gradients": fixed["adapters"]})
+        moving["gradients"] = max(moving["gradients"], size)
+    elif moving.total() < size:  # the optimizer's own step is the fullest moment
+        moving = Counter({"gradients": size})
     parts: dict[Part, int] = dict.fromkeys(get_args(Part), 0)
-    return Step(parts | fixed | dict(moving) | {"libraries": machine.libraries}, flops, trained, known)
+    return replace(told, memory=parts | fixed | dict(moving) | {"libraries": machine.libraries})
 
 
 def _loss(model: Any, batch: Batch, checkpointed: bool) -> torch.Tensor:
@@ -293,6 +307,11 @@ class _Quantised(torch.nn.Linear):
         packed = torch.empty(-(-linear.weight.numel() // 2), dtype=torch.uint8)
         self.weight = torch.nn.Parameter(packed, requires_grad=False)
         self.bias = linear.bias
+        self.W_q = None
+        """By which peft knows a layer that has `dequantize`; DoRA asks for its weights."""
+
+    def dequantize(self) -> torch.Tensor:
+        return self.weight.new_empty(self.whole, dtype=torch.float32)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         product: torch.Tensor = _Product.apply(inputs.to(self.compute), self.whole).to(inputs.dtype)  # type: ignore[no-untyped-call]
@@ -333,7 +352,11 @@ class Alive(TorchDispatchMode):
             return
         shape = tuple(tensor.shape)
         part: Part = (
-            "logits" if shape[-1:] == (self.vocabulary,) else "gradients" if shape in self.trained else "activations"
+            "gradients"
+            if shape in self.trained and tensor.dtype == torch.float32  # autocast's copies of weights are none
+            else "logits"
+            if shape[-1:] == (self.vocabulary,)
+            else "activations"
         )
         self.known[key] = part, storage.nbytes()
         self.now[part] += storage.nbytes()

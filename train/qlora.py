@@ -1,4 +1,4 @@
-"""QLoRA: a published data set version -> an adapter that knows its parents."""
+"""Training: a published data set version -> an adapter that knows its parents."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -14,7 +14,7 @@ from curate.rows.renderer import Renderer, load_tokenizer
 from curate.stage import installed
 from curate.store import Store, turn
 from curate.workers import give_back
-from train.adapter import check_parents, parents, save, weights_of
+from train.adapter import check_parents, parents, save
 from train.audit import Audit, audit
 from train.base_model import BaseModel, BaseTokenizer, arithmetic, compute_dtype, configuration, prepare, quiet
 from train.checkpoints import Checkpoints
@@ -38,8 +38,7 @@ from train.serving import write_chat, write_notes
 from train.settings import TrainingRecipe, TrainingSettings
 
 if TYPE_CHECKING:
-    from peft import PeftModel
-
+    from train.methods.trained import Trained
     from train.trainer import Rows, Score
 
 VERSION = 2
@@ -73,8 +72,8 @@ def train(
         force: begin though the forecast says that memory or disk will not be enough.
 
     Returns:
-        The adapter's folder: adapter_model.safetensors, adapter_config.json, what `train.serving` writes beside them,
-        steps.parquet, report.html and manifest.json.
+        The adapter's folder: what `train.adapter.save` and `train.serving` write, steps.parquet, report.html and
+        manifest.json.
 
     Raises:
         AssayError: the data set was made for another tokenizer or chat template, or a row cannot be trained; memory or
@@ -125,7 +124,7 @@ def _train(
     with quiet():
         from train.arguments import require_trackers, trackers_in
         from train.layout import training_layout
-        from train.lora import adapted, tell_left_out
+        from train.methods.trained import adapted, tell_left_out
         from train.trainer import Rows, fit
 
     require_trackers(settings)
@@ -152,7 +151,7 @@ def _train(
 
 
 def _publish(
-    model: "PeftModel",
+    model: "Trained",
     base: BaseModel,
     rows: "Rows",
     audits: Sequence[Audit],
@@ -164,9 +163,11 @@ def _publish(
     beside: Callable[[Path], None],
 ) -> Path:
     """Publish what was trained, with what its run told, and what `beside` writes into its folder."""
+    from train.methods.trained import weights_of
+
     if not all(tensor.isfinite().all() for tensor in weights_of(model).values()):
         raise AssayError(
-            "The adapter's weights are not finite after the last step; nothing is published.",
+            "The trained weights are not finite after the last step; nothing is published.",
             remedy="Lower training.learning_rate, or set training.max_grad_norm: 1.0.",
         )
     settings, best = recipe.training, history.best()

@@ -15,6 +15,7 @@ from curate.publish.report import report_environment
 from curate.rows.chat_template import Message, as_sent
 from curate.rows.renderer import Renderer
 from train.base_model import BaseModel, configuration
+from train.methods.keys import WHOLE
 from train.modelfile import go_template
 from train.settings import TrainingSettings
 
@@ -82,6 +83,9 @@ def write_notes(
         .get_template("adapter.md.jinja")
         .render(
             base=base.name,
+            method=settings.method,
+            whole=settings.method in WHOLE,
+            plain=_plain(settings),
             rank=max(8, 1 << (settings.rank - 1).bit_length()),  # vLLM takes powers of two, from 8
             stops=stop_texts(renderer),
             quoted=json.dumps(stop_texts(renderer), ensure_ascii=False),
@@ -134,9 +138,9 @@ def _added_bos(renderer: Renderer, asked: Sequence[Message]) -> str:
 def _modelfile(base: BaseModel, renderer: Renderer, settings: TrainingSettings) -> str:
     context = min(max(2 * settings.max_tokens, SHORTEST_CONTEXT), base.context() or 1 << 30)
     lines = [
-        "# See README.md for how base.gguf and adapter.gguf are made.",
+        f"# See README.md for how base.gguf {'and adapter.gguf are' if _plain(settings) else 'is'} made.",
         "FROM ./base.gguf",
-        "ADAPTER ./adapter.gguf",
+        *(["ADAPTER ./adapter.gguf"] if _plain(settings) else []),
     ]
     template = go_template(renderer)
     if template is None:
@@ -148,6 +152,13 @@ def _modelfile(base: BaseModel, renderer: Renderer, settings: TrainingSettings) 
     lines += [f"PARAMETER stop {json.dumps(text, ensure_ascii=False)}" for text in stop_texts(renderer)]
     lines += ["PARAMETER temperature 0", "PARAMETER repeat_penalty 1", f"PARAMETER num_ctx {context}"]
     return "\n".join(lines) + "\n"
+
+
+def _plain(settings: TrainingSettings) -> bool:
+    """Whether servers take the adapter beside its base model: LoRA with one rank and its own scale, as they know it."""
+    return settings.method in ("lora", "qlora") and not (
+        settings.use_rslora or settings.rank_pattern or settings.alpha_pattern
+    )
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

@@ -2,16 +2,16 @@
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_serializer, model_validator
+from pydantic_core.core_schema import SerializerFunctionWrapHandler
 
 from curate.recipe import Recipe
 from curate.stage import Settings
 from train.base_model import Quantization
+from train.methods.keys import KEYS, QUANTIZED, SOME, Method, takers
 
-QUANTIZED = {"qlora"}
-"""Methods that train on a base model in NF4."""
 WATCHED = {"report_to", "save_steps", "save_total_limit"}
 """Keys that change nothing in the adapter: who is told of the run, and how often it is kept."""
 
@@ -20,6 +20,15 @@ def quantization_of(settings: Mapping[str, Any]) -> Quantization:
     """Of the base model's weights, as settings of training in a recipe or in a manifest have it."""
     said: Quantization | None = settings.get("quantization")  # of adapters from before there were methods
     return said or ("nf4" if settings["method"] in QUANTIZED else "none")
+
+
+def _named(text: str) -> str:
+    if not re.fullmatch(r"\w+(\.\w+)*", text):  # peft makes a regular expression of it
+        raise ValueError("expected the end of a module's name: `q_proj`, `layers.0.mlp.up_proj`")
+    return text
+
+
+Named = Annotated[str, AfterValidator(_named)]
 
 
 def _kept_by(text: str) -> str:
@@ -31,8 +40,10 @@ def _kept_by(text: str) -> str:
 class TrainingSettings(Settings):
     """How the adapter is trained."""
 
-    method: Literal["qlora", "lora"] = Field(
-        "qlora", description="What is trained: an adapter, `qlora` on the base model's weights in NF4."
+    method: Method = Field(
+        "qlora",
+        description="What is trained: all weights (`full`), those of the modules and layers named (`partial`), or an "
+        "adapter (`lora`, `dora`, `ia3`; `qlora` and `qdora` on the base model's weights in NF4).",
     )
     rows: int = Field(256, ge=1, description="How many rows of the train split are trained on.")
     max_tokens: int = Field(1024, ge=8, description="Only rows of at most this many tokens are chosen.")
@@ -57,13 +68,24 @@ class TrainingSettings(Settings):
     rank: int = Field(16, ge=1, description="Of the adapter's matrices (LoRA's r).")
     alpha: int = Field(32, ge=1, description="What the adapter is scaled by, times its rank (LoRA's alpha).")
     dropout: float = Field(0.0, ge=0, lt=1, description="Of the adapter's inputs, while it is trained.")
-    target_modules: Literal["all-linear"] | list[str] = Field(
-        "all-linear",
-        description="Modules that get an adapter, by the ends of their names (q_proj); all but the head, "
-        "and the out_proj of Mamba's layers, which peft refuses.",
+    use_rslora: bool = Field(False, description="Scale by alpha over the root of the rank (rsLoRA), not over the rank.")
+    loraplus_lr_ratio: float | None = Field(
+        None, gt=0, description="How many times faster the adapter's second matrices learn (LoRA+): 16, say; null: not."
+    )
+    rank_pattern: dict[Named, Annotated[int, Field(ge=1)]] = Field(
+        {}, description="Another rank for some modules, by the ends of their names."
+    )
+    alpha_pattern: dict[Named, Annotated[int, Field(ge=1)]] = Field(
+        {}, description="Another alpha for some modules, by the ends of their names."
+    )
+    target_modules: Literal["all-linear"] | list[str] | None = Field(
+        None,
+        description="Modules that are trained or get an adapter, by the ends of their names (q_proj); by default those "
+        "of the method: of LoRA and DoRA all linear layers but the head and the out_proj of Mamba's layers, which peft "
+        "refuses; of (IA)^3 those that peft names for the architecture.",
     )
     layers_to_transform: list[Annotated[int, Field(ge=0)]] | None = Field(
-        None, description="Numbers of the layers that get one; by default all."
+        None, description="Numbers of the layers that are trained or get an adapter; by default all."
     )
     double_quantization: bool = Field(True, description="Quantise the constants of the quantisation too (nf4).")
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
@@ -92,6 +114,29 @@ class TrainingSettings(Settings):
         [], description="Trackers that are told each step, besides the adapter's own report."
     )
     seed: int = Field(0, description="Of the adapter's first weights, the order of the rows and dropout.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_not_given(cls, given: Any) -> Any:
+        """So that a variant of a recipe can take a key away that its method does not take."""
+        if not isinstance(given, Mapping):
+            return given
+        return {key: value for key, value in given.items() if not (key in SOME and value is None)}
+
+    @model_validator(mode="after")
+    def _of_the_method(self) -> Self:
+        for key in sorted(self.model_fields_set & SOME - KEYS[self.method]):
+            raise ValueError(
+                f"method {self.method} takes no `{key}`, which {takers(key)} do: leave it out, or in a variant say "
+                f"`{key}: null`"
+            )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _own_keys(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What the method takes: the rest has no effect, and is not told as though it had."""
+        said: dict[str, Any] = dump(self)
+        return {key: value for key, value in said.items() if key not in SOME - KEYS[self.method]}
 
     @property
     def quantization(self) -> Quantization:

@@ -10,11 +10,10 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from datasets import Dataset
-from peft import PeftModel, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from torch.utils.data import Sampler
 from transformers import PreTrainedTokenizerFast, PrinterCallback, TrainerCallback
@@ -24,7 +23,6 @@ from trl import SFTTrainer
 from curate.errors import AssayError
 from curate.hashing import digest
 from curate.progress import Progress, note, silent
-from train.adapter import WEIGHTS, weights_of
 from train.arguments import arguments
 from train.base_model import BaseModel, quiet
 from train.batches import PADDED, Batch, Layout, length_grouped
@@ -32,10 +30,17 @@ from train.checkpoints import Checkpoints, step_of
 from train.examples import Example
 from train.history import History
 from train.loss import answer_loss, collate, mean_loss
+from train.methods.lora import own_rate_of_b
+from train.methods.trained import put_weights, weights_of
 from train.settings import TrainingSettings
 
-BEST = "best.safetensors"
-"""The adapter's weights after the best validation so far, in a checkpoint."""
+if TYPE_CHECKING:
+    from train.methods.trained import Trained
+
+WEIGHTS, BEST = "trained.safetensors", "best.safetensors"
+"""What is trained, after the step and after the best validation so far, in a checkpoint."""
+SCALES = ("ia3_l", "lora_magnitude_vector")
+"""Parts of the names of weights that scale others."""
 OFTEN = 300.0
 """Seconds after which a checkpoint is due."""
 SHARE = 0.01
@@ -49,7 +54,7 @@ class Score(Protocol):
     def deciding(self) -> dict[str, Any]:
         """What the score depends on besides the model and the data set, as JSON has it."""
 
-    def __call__(self, model: PeftModel, /) -> float: ...
+    def __call__(self, model: "Trained", /) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ class Rows:
 
 
 def fit(
-    model: PeftModel,
+    model: "Trained",
     base: BaseModel,
     rows: Rows,
     settings: TrainingSettings,
@@ -75,7 +80,7 @@ def fit(
     name: str = "",
     progress: Progress = silent,
 ) -> History:
-    """Train a model's adapter in place; go on from the run's last checkpoint, where there is one.
+    """Train a model in place; go on from the run's last checkpoint, where there is one.
 
     What a run that was killed gives is what it would have given: the order of rows is a function of seed and epoch, and
     a checkpoint holds the adapter, the optimizer's moments, the schedule, the random generators and the history.
@@ -116,7 +121,7 @@ def fit(
         trainer.args.eval_on_start = bool(rows.validation) and last is None
         trainer.train(resume_from_checkpoint=None if last is None else str(last))
         if settings.keep_best and trainer.best is not None:
-            set_peft_model_state_dict(model, trainer.best)
+            put_weights(model, trainer.best)
     if trainer.state.global_step < trainer.state.max_steps:
         progress("train", trainer.seen, trainer.seen, "tokens")
     return trainer.history
@@ -137,7 +142,7 @@ class Trainer(SFTTrainer):
         self, rows: Rows, settings: TrainingSettings, checkpoints: Checkpoints, progress: Progress, **known: Any
     ) -> None:
         super().__init__(**known)
-        self.adapter: PeftModel = known["model"]
+        self.adapter: Trained = known["model"]
         self.rows = rows
         self.layout = rows.layout
         self.settings = settings
@@ -168,6 +173,18 @@ class Trainer(SFTTrainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> "ByLength":
         return ByLength(self.lengths, self.settings.batch_size, self.settings.seed)
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """As the recipe names it; by LoRA+ the second matrices learn faster."""
+        optimizer: torch.optim.Optimizer = super().create_optimizer(model)
+        if ratio := self.settings.loraplus_lr_ratio:
+            own_rate_of_b(optimizer, self.adapter, ratio)
+        return optimizer
+
+    def get_decay_parameter_names(self, model: Any) -> list[str]:
+        """Those that decay: neither biases nor norms, nor what else scales: decay would turn it down, not off."""
+        names = super().get_decay_parameter_names(model)
+        return [name for name in names if not any(scale in name for scale in SCALES)]
 
     def get_batch_samples(self, *args: Any) -> Any:
         """The batches of the next step, and how many tokens of them are trained."""
@@ -272,7 +289,7 @@ class Trainer(SFTTrainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         folder = Path(resume_from_checkpoint)
-        set_peft_model_state_dict(self.adapter, load_file(folder / WEIGHTS))
+        put_weights(self.adapter, load_file(folder / WEIGHTS))
         if (folder / BEST).is_file():
             self.best = load_file(folder / BEST)
 

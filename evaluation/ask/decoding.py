@@ -10,8 +10,8 @@ from train.layout import EXACT, closest, no_sharing, rounding
 
 if TYPE_CHECKING:
     import torch
-    from peft import PeftModel
-    from transformers import PreTrainedModel
+
+    from train.methods.trained import Trained
 
 STEPS = 3
 """Tokens that the check feeds one by one."""
@@ -23,9 +23,7 @@ class Decoding:
     logits: "torch.Tensor"
     """(B, vocabulary) at each row's last token."""
 
-    def __init__(
-        self, model: "PreTrainedModel | PeftModel", rows: Sequence[Sequence[int]], layout: Layout = SHARED
-    ) -> None:
+    def __init__(self, model: "Trained", rows: Sequence[Sequence[int]], layout: Layout = SHARED) -> None:
         """Compute rows of token ids; they must be of one length unless the layout is of padded rows."""
         import torch
 
@@ -81,9 +79,7 @@ def batches(prompts: Sequence[Sequence[int]], batch_size: int, layout: Layout) -
         yield batch
 
 
-def decoding_layout(
-    model: "PreTrainedModel | PeftModel", prompts: Sequence[Sequence[int]], progress: Progress = silent
-) -> Layout:
+def decoding_layout(model: "Trained", prompts: Sequence[Sequence[int]], progress: Progress = silent) -> Layout:
     """The closest layout under which rows go on as each does alone.
 
     Compared, by logits, with a pass over each row alone that keeps nothing, and held against what rounding does to that

@@ -12,12 +12,11 @@ from evaluation.judge.answer import Generated
 from train.batches import Layout
 
 if TYPE_CHECKING:
-    from peft import PeftModel
-    from transformers import PreTrainedModel
+    from train.methods.trained import Trained
 
 
 def generate(
-    model: "PreTrainedModel | PeftModel",
+    model: "Trained",
     renderer: Renderer,
     prompts: Sequence[Sequence[int]],
     *,
@@ -65,7 +64,7 @@ def generate(
 
 
 def _generate_batch(
-    model: "PreTrainedModel | PeftModel",
+    model: "Trained",
     renderer: Renderer,
     prompts: Sequence[Sequence[int]],
     max_new_tokens: int,

@@ -35,15 +35,15 @@ from evaluation.judge.answer import Generated
 from evaluation.judge.fields import Field
 from evaluation.judge.structured import Judge
 from evaluation.settings import BASELINES, Endpoint, FullRecipe, SystemSettings
-from train.adapter import MERGED, load, merge, parents
+from train.adapter import MERGED, check_quantization, load, merge, parents
 from train.base_model import BaseModel, DType, Quantization, arithmetic, computed_in, load_model
 from train.examples import Row, select
 from train.manifest import AdapterManifest
+from train.methods.keys import WHOLE, method_in
 from train.settings import quantization_of
 
 if TYPE_CHECKING:
-    from peft import PeftModel
-    from transformers import PreTrainedModel
+    from train.methods.trained import Trained
 
 GENERATION = 4
 """Of the way answers are generated; those of another one are asked for again."""
@@ -99,6 +99,8 @@ def systems_of(
                 f"{where}: {what} needs the answer's JSON Schema; the contract {recipe.contract} has none.",
                 remedy="Leave this system out: plain chat has no fields and no form.",
             )
+        if trained is not None and each.model == "adapter" and each.quantization is not None:
+            check_quantization(method_in(trained.inputs.settings), each.quantization)
         if trained is None and each.model in ("adapter", "merged"):
             raise AssayError(
                 f"{where}: {each.model} needs an adapter, and none is published for {recipe.name}.",
@@ -309,13 +311,13 @@ class Asking:
             shown = zip(self.rows, self._chosen(each), strict=True)
             asked_of[name] = [fitting(row, shots, self.renderer, most) for row, shots in shown]
         kept = {name: self._folder(base, each, [ids for ids, _ in asked_of[name]]) for name, each in systems.items()}
-        loads: dict[tuple[bool, Quantization], list[str]] = {}
+        loads: dict[tuple[str, Quantization], list[str]] = {}
         for name, each in systems.items():
             if not sound(kept[name], self.progress) and each.quantization is not None:
-                loads.setdefault((each.model == "merged", each.quantization), []).append(name)
-        for (merged, quantization), names in loads.items():
+                loads.setdefault((self._loaded_as(each), each.quantization), []).append(name)
+        for (which, quantization), names in loads.items():
             tuned = any(systems[name].model == "adapter" for name in names)
-            model: Any = self._load(base, merged, quantization, tuned)
+            model: Any = self._load(base, which == "merged", quantization, tuned)
             for name in names:
                 untuned = tuned and systems[name].model == "base"
                 constraint = self._constraint if systems[name].constrained else None
@@ -348,6 +350,18 @@ class Asking:
             found[name] = Answers([Generated(**answer) for answer in answers["answers"]], info, shots)
         return found
 
+    def _loaded_as(self, system: SystemSettings) -> str:
+        """Which model is loaded for a system: the adapter's answers for the base model too, without it; not where the
+        base model's own weights were trained."""
+        if system.model == "adapter" and not self._whole:
+            return "base"
+        return str(system.model)
+
+    @cached_property
+    def _whole(self) -> bool:
+        """Whether the adapter is weights of the base model itself."""
+        return self.adapter is not None and method_in(AdapterManifest.read(self.adapter).inputs.settings) in WHOLE
+
     def _folder(self, base: BaseModel, system: SystemSettings, prompts: Sequence[Sequence[int]]) -> Path:
         """Where the answers are kept."""
         settings = self.recipe.evaluation
@@ -377,9 +391,7 @@ class Asking:
             return [parents(base, self.renderer.template)]
         return [parents(base, self.renderer.template), AdapterManifest.read(self.adapter).version, system.model, MERGED]
 
-    def _load(
-        self, base: BaseModel, merged: bool, quantization: Quantization, tuned: bool
-    ) -> "PreTrainedModel | PeftModel":
+    def _load(self, base: BaseModel, merged: bool, quantization: Quantization, tuned: bool) -> "Trained":
         if self.adapter is not None and merged:
             base = merge(self.adapter, base, self.renderer.template, self.cache, self.progress)
         elif self.adapter is not None and tuned:

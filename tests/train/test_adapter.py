@@ -205,7 +205,7 @@ def test_a_configuration_that_does_more_is_refused(
     config = json.loads((folder / "adapter_config.json").read_text())
     (folder / "adapter_config.json").write_text(json.dumps(config | change))
     forge(folder)
-    with pytest.raises(AssayError, match=rf"adapter_config\.json: not a plain LoRA adapter: {named}\."):
+    with pytest.raises(AssayError, match=rf"adapter_config\.json: not an adapter as method lora makes them: {named}\."):
         load(folder, prepare(str(model_folder), tmp_path), ChatTemplate("chatml"))
     assert not (tmp_path / "it ran").exists()
 

@@ -16,6 +16,7 @@ from tests.train.test_memory import CPU, llama, settings
 from train.forecast import Forecast, Length, Room, forecast, require_room
 from train.qlora import forecast as foretell
 from train.qlora import train
+from train.settings import TrainingSettings
 
 ROWS = [Length(100, 20)] * 30 + [Length(400, 20)] * 2
 PLENTY = Room(2**40, 2**40)
@@ -79,6 +80,24 @@ def test_a_batch_of_an_odd_number_of_rows_is_cut_too() -> None:
         require_room(llama(), settings(batch_size=6), ROWS, CPU, Room(2**10, 2**40))
     for way in ("batch_size 3, gradient_accumulation_steps 2", "batch_size 1, gradient_accumulation_steps 6"):
         assert f"{way} (the same step)" in caught.value.remedy
+
+
+def test_a_cheaper_method_is_offered() -> None:
+    few = settings_of("full", batch_size=1, gradient_checkpointing=True)
+    with pytest.raises(AssayError) as caught:
+        require_room(llama(), few, ROWS[:1], CPU, Room(2**10, 2**40))
+    remedy = caught.value.remedy
+    assert remedy.index("method lora: ") < remedy.index("method qlora: ") < remedy.index("max_tokens")
+    some = settings_of("partial", batch_size=1, gradient_checkpointing=True, layers_to_transform=[0, 1, 2, 3])
+    with pytest.raises(AssayError, match="too little") as caught:
+        require_room(llama(), some, ROWS[:1], CPU, Room(2**10, 2**40))
+    assert "method lora, without layers_to_transform: " in caught.value.remedy
+    kept = forecast(llama(), few.model_copy(update={"keep_best": "loss"}), ROWS, CPU, PLENTY)
+    assert kept.step.memory["best weights"] == 4 * kept.step.trained == kept.step.memory["optimizer state"] / 2
+
+
+def settings_of(method: Any, **more: Any) -> TrainingSettings:
+    return TrainingSettings(method=method, **more)
 
 
 def test_where_nothing_is_enough() -> None:

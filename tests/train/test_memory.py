@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+from peft import PeftModel
 from transformers import AutoModelForCausalLM, GPTNeoXConfig, GptOssConfig, LlamaConfig, MambaConfig, MistralConfig
 
 from tests.tiny import write_model
 from train.base_model import configuration
-from train.lora import with_adapter
 from train.memory import Alive, Batch, Machine, _cut, _loss, _period, step
+from train.methods.trained import with_adapter
 from train.settings import TrainingSettings
 
 CPU = Machine("cpu", torch.float32, torch.float32)
@@ -73,14 +74,51 @@ def test_the_first_layers_tell_of_all(checkpointed: bool) -> None:
     assert few.flops == pytest.approx(whole.flops, rel=1e-6)
 
 
-@pytest.mark.parametrize("checkpointed", [False, True])
-@pytest.mark.parametrize("config", [llama(num_hidden_layers=2), MISTRAL, NEOX], ids=["llama", "mistral", "gpt_neox"])
-def test_the_fullest_moment_is_at_most_a_tenth_above_that_of_real_tensors(config: Any, checkpointed: bool) -> None:
-    asked, batch = settings(gradient_checkpointing=checkpointed), Batch(3, 48, 8)
+@pytest.mark.parametrize(
+    ("named", "trained"),
+    [
+        ({"method": "full"}, sum(each.numel() for each in AutoModelForCausalLM.from_config(llama()).parameters())),
+        ({"method": "partial", "target_modules": ["mlp"], "layers_to_transform": [1, 2]}, 2 * 3 * 64 * 128),
+        ({"method": "dora"}, 6 * (4 * 4 * (64 + 64) + 3 * 4 * (64 + 128) + 5 * 64 + 2 * 128)),
+        ({"method": "ia3"}, 6 * (64 + 64 + 128)),
+        ({"method": "lora", "rank_pattern": {"layers.0.mlp.up_proj": 8}}, 6 * 4 * (4 * 128 + 3 * 192) + 4 * 192),
+    ],
+)
+def test_what_each_method_trains(named: dict[str, Any], trained: int) -> None:
+    """Adam's moments and gradients of it, and one copy of it beside the base model's weights or among them."""
+    rank = {"rank": 4} if named["method"] in ("lora", "dora") else {}
+    found = step(llama(), TrainingSettings(**named | rank, gradient_accumulation_steps=2), Batch(1, 16, 4), CPU)
+    real = AutoModelForCausalLM.from_config(llama())
+    held = sum(each.nbytes for each in [*real.parameters(), *real.buffers()])
+    whole = named["method"] in ("full", "partial")
+    assert found.known
+    assert (found.trained, found.trained_bytes) == (trained, 4 * trained)
+    assert (found.memory["weights"], found.memory["adapters"]) == (held, 0 if whole else 4 * trained)
+    assert found.memory["optimizer state"] == 8 * trained
+    assert 4 * trained <= found.memory["gradients"] <= 4.4 * trained
+
+
+LLAMA = llama(num_hidden_layers=2)
+LORA = {"method": "lora", "rank": 4}
+WAYS: list[tuple[str, Any, dict[str, Any], bool]] = [
+    *((name, config, LORA, kept) for name, config in (("llama", LLAMA), ("mistral", MISTRAL), ("gpt_neox", NEOX))
+      for kept in (False, True)),
+    *((method, LLAMA, {"method": method}, False) for method in ("dora", "ia3")),
+    ("partial", LLAMA, {"method": "partial", "layers_to_transform": [1]}, False),
+    *(("full", LLAMA, {"method": "full"}, kept) for kept in (False, True)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("config", "named", "checkpointed"), [way[1:] for way in WAYS], ids=[w[0] for w in WAYS])
+def test_the_fullest_moment_is_at_most_a_tenth_above_that_of_real_tensors(
+    config: Any, named: dict[str, Any], checkpointed: bool
+) -> None:
+    asked, batch = TrainingSettings(**named, gradient_checkpointing=checkpointed), Batch(3, 48, 8)
     real: Any = with_adapter(AutoModelForCausalLM.from_config(config), asked).train()
     if checkpointed:
         real.activation_checkpointing_enable()
-        real.enable_input_require_grads()
+        if isinstance(real, PeftModel):
+            real.enable_input_require_grads()
     trained = {tuple(each.shape) for each in real.parameters() if each.requires_grad}
     gc.freeze()  # as `step` does: what there is now need not be looked at each time that circles are cleared
     with (alive := Alive(config.vocab_size, trained)):

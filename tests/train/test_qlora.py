@@ -24,9 +24,9 @@ from train.audit import encode
 from train.base_model import prepare
 from train.batches import Layout
 from train.examples import Example
-from train.lora import adapted
 from train.loss import answer_loss, collate, mean_loss
 from train.manifest import AdapterManifest
+from train.methods.trained import adapted
 from train.qlora import train
 from train.summary import training_tables
 

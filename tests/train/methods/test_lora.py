@@ -15,7 +15,7 @@ from tests.families import model_of
 from tests.tiny import recipe_for, write_version
 from train.adapter import load, merge
 from train.base_model import compute_dtype, load_model, prepare
-from train.lora import adapted, tell_left_out, with_adapter
+from train.methods.trained import adapted, tell_left_out, with_adapter
 from train.qlora import train
 
 LINEAR = ["down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"]
