@@ -112,6 +112,7 @@ def load(
     template: ChatTemplate,
     quantization: Quantization | None = None,
     dtype: DType | None = None,
+    trainable: bool = False,
 ) -> "PeftModel":
     """The base model with a published adapter.
 
@@ -122,6 +123,7 @@ def load(
         quantization: of the base model's weights; by default as the adapter was trained.
         dtype: what is computed in; by default as the adapter was trained, or `auto` where this machine does not compute
             in that.
+        trainable: whether it will be trained further.
 
     Raises:
         AssayError: the base model or the chat template is not the one it was trained on; a file of it is not as it was
@@ -146,7 +148,7 @@ def load(
             dtype or computed_in(trained.get("dtype", "auto")),
             trained.get("double_quantization", True),
         )
-        model = PeftModel.from_pretrained(loaded, folder, config=config)
+        model = PeftModel.from_pretrained(loaded, folder, config=config, is_trainable=trainable)
     return model.eval()
 
 

@@ -7,10 +7,10 @@ its own view of the mask; what it is given is what is trained.
 import math
 import resource
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from datasets import Dataset
@@ -33,6 +33,9 @@ from train.examples import Example
 from train.history import History
 from train.loss import answer_loss, collate, mean_loss
 from train.settings import TrainingSettings
+
+if TYPE_CHECKING:
+    from train.preferences import Pair
 
 BEST = "best.safetensors"
 """The adapter's weights after the best validation so far, in a checkpoint."""
@@ -64,6 +67,8 @@ class Rows:
     """Of answers to them, where `keep_best` names one."""
     layout: Layout = PADDED
     """How closely rows of a batch are put together."""
+    pairs: "Sequence[Pair]" = ()
+    """Of which `train` has each as one row, where preferences are trained."""
 
 
 def fit(
@@ -74,6 +79,7 @@ def fit(
     checkpoints: Checkpoints,
     name: str = "",
     progress: Progress = silent,
+    kind: "type[Trainer] | None" = None,
 ) -> History:
     """Train a model's adapter in place; go on from the run's last checkpoint, where there is one.
 
@@ -88,6 +94,7 @@ def fit(
         checkpoints: of the run.
         name: of the run, for trackers.
         progress: told in tokens.
+        kind: of trainer, by the objective; by default that of answers.
 
     Returns:
         The history. The model is as it was after the last step, or after the best validation by `keep_best`.
@@ -96,14 +103,15 @@ def fit(
         AssayError: a loss or a gradient is not finite; names step and rows.
     """
     with quiet():
-        trainer = Trainer(
+        kind = kind or Trainer
+        trainer = kind(
             rows,
             settings,
             checkpoints,
             progress,
             model=model,
             args=arguments(settings, name, checkpoints.folder, model.device.type),
-            data_collator=_collate,
+            data_collator=kind.collator(rows),
             train_dataset=Dataset.from_list(
                 [{"row": n, "input_ids": e.input_ids, "labels": e.labels} for n, e in enumerate(rows.train)]
             ),
@@ -112,6 +120,7 @@ def fit(
         for parameter in model.parameters():
             if parameter.requires_grad:  # trl has made them bfloat16, too coarse for small steps
                 parameter.data = parameter.data.float()
+        trainer.before_training()
         last = checkpoints.last(progress)
         trainer.args.eval_on_start = bool(rows.validation) and last is None
         trainer.train(resume_from_checkpoint=None if last is None else str(last))
@@ -122,9 +131,9 @@ def fit(
     return trainer.history
 
 
-def _collate(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    batch = collate([row["input_ids"] for row in rows], [row["labels"] for row in rows])
-    return {"rows": [row["row"] for row in rows], **batch}
+def batch_of(collated: dict[str, torch.Tensor]) -> Batch:
+    """The batch of what `train.loss.collate` gives."""
+    return Batch(**{name: collated[name] for name in ("prefix", "input_ids", "attention_mask")})
 
 
 class Trainer(SFTTrainer):
@@ -154,7 +163,8 @@ class Trainer(SFTTrainer):
         self.saving = 0.0
         """Seconds that it took."""
         self.step_rows: list[int] = []
-        self.counts = {"computed": 0, "padding": 0}
+        self.counts: dict[str, float] = {"computed": 0, "padding": 0}
+        """What the step's batches come to, as it is told."""
         self.remove_callback(PrinterCallback)
         self.add_callback(Watch(self))
 
@@ -162,6 +172,24 @@ class Trainer(SFTTrainer):
     def history(self) -> History:
         """Of the run so far, in whichever processes."""
         return History.of(self.state.log_history, self.steps_per_epoch)
+
+    @classmethod
+    def collator(cls, rows: Rows) -> Callable[[Sequence[dict[str, Any]]], dict[str, Any]]:
+        """What makes a batch of rows of the data set: their numbers as `rows`, and what `summed_loss` takes."""
+
+        def collate_answers(batch: Sequence[dict[str, Any]]) -> dict[str, Any]:
+            made = collate([row["input_ids"] for row in batch], [row["labels"] for row in batch])
+            return {"rows": [row["row"] for row in batch], **made}
+
+        return collate_answers
+
+    def before_training(self) -> None:
+        """Called with the model as it is before the first step, also where a run goes on."""
+
+    def summed_loss(self, model: Any, rows: Sequence[int], inputs: dict[str, Any]) -> tuple[torch.Tensor, list[Batch]]:
+        """The loss of some rows, in all, and the batches that were computed for it."""
+        loss, _ = answer_loss(model, layout=self.layout, **inputs)
+        return loss, [batch_of(inputs)]
 
     def _send_telemetry(self) -> None:
         """trl would tell its makers of the run."""
@@ -183,13 +211,13 @@ class Trainer(SFTTrainer):
     ) -> torch.Tensor:
         rows = inputs.pop("rows")
         self.step_rows += rows
-        loss, _ = answer_loss(model, layout=self.layout, **inputs)
+        loss, batches = self.summed_loss(model, rows, inputs)
         if not math.isfinite(value := loss.item()):
             raise self._not_finite("the loss", value, rows)
-        batch = Batch(**{name: inputs[name] for name in ("prefix", "input_ids", "attention_mask")})
-        padding, computed = batch.padding(self.layout)
-        self.counts["computed"] += computed
-        self.counts["padding"] += padding
+        for batch in batches:
+            padding, computed = batch.padding(self.layout)
+            self.counts["computed"] += computed
+            self.counts["padding"] += padding
         self.seen += sum(self.lengths[row] for row in rows)
         total = int(self.args.num_train_epochs) * sum(self.lengths) - self.before
         self.progress("train", self.seen, total, "tokens")
