@@ -82,6 +82,7 @@ def write_report(folder: Path, manifest: AdapterManifest, run: Run, history: His
                 if values
             ],
             turn=turn,
+            paired=bool(paired),
             lowest=lowest,
             run=run,
             validations=validations,
