@@ -32,6 +32,12 @@ def _kept_by(text: str) -> str:
     return text
 
 
+def _one_version(name: str) -> str:
+    if "/" not in name:
+        raise ValueError("expected NAME/VERSION: the latest of a name is another one after each run")
+    return name
+
+
 class TrainingSettings(Settings):
     """How the adapter is trained."""
 
@@ -53,9 +59,9 @@ class TrainingSettings(Settings):
         description="What the mean negative log-likelihood of the chosen answers counts for beside the loss of `dpo` "
         "(arXiv 2404.19733); by default nothing.",
     )
-    start_from: str | None = Field(
+    start_from: Annotated[str, AfterValidator(_one_version)] | None = Field(
         None,
-        description="Published adapter (NAME/VERSION or NAME) that is trained further, and is the reference of `dpo`; "
+        description="Published adapter (NAME/VERSION) that is trained further, and is the reference of `dpo`; "
         "by default a fresh one, and the base model.",
     )
     rows: int = Field(256, ge=1, description="How many rows of the train split, or pairs, are trained on.")

@@ -253,7 +253,8 @@ class Trainer(SFTTrainer):
             logs["memory_mib"] = _memory(self.adapter.device)
             if not math.isfinite(logs["grad_norm"]):
                 del logs["grad_norm"]
-            note(self.progress, "train", f"loss {logs['loss']:.3f}")
+            preferred = f", {logs['preferred']:.0%} preferred" if "preferred" in logs else ""
+            note(self.progress, "train", f"loss {logs['loss']:.3f}{preferred}")
         super().log(logs, start_time)
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:

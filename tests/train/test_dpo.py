@@ -200,17 +200,20 @@ def test_an_adapter_is_trained_further_and_is_the_reference(
 ) -> None:
     warm = train(version, recipe_for(model_folder, learning_rate=0.02, epochs=2), Store(tmp_path / "store"))
     assert "pairs" not in pq.read_table(warm / "steps.parquet").column_names
-    adapter = run(start_from="tiny", epochs=1, learning_rate=1e-9, warmup_ratio=0.0)
+    start = f"tiny/{warm.name}"
+    adapter = run(start_from=start, epochs=1, learning_rate=1e-9, warmup_ratio=0.0)
     manifest = AdapterManifest.read(adapter)
     assert manifest.inputs.adapter is not None
     assert manifest.inputs.adapter.version == warm.name
-    assert manifest.loss.validation[0] == pytest.approx(AdapterManifest.read(warm).loss.validation[-1], abs=1e-5)
     steps = pq.read_table(adapter / "steps.parquet").to_pylist()[1:]
     assert all(abs(step["margin"]) < 1e-3 for step in steps), "measured from the adapter, not from the base model"
     weights, others = (load_file(each / "adapter_model.safetensors") for each in (warm, adapter))
     assert all(torch.allclose(tensor, others[name], atol=1e-6) for name, tensor in weights.items())
+    further = run(start_from=start, objective="sft", pairs=None, epochs=1)
+    losses = [AdapterManifest.read(each).loss.validation for each in (warm, further)]
+    assert losses[1][0] == pytest.approx(losses[0][-1], abs=1e-5), "answers are learned further too"
     with pytest.raises(AssayError, match="has rank 4, the recipe 8") as error:
-        run(start_from=f"tiny/{warm.name}", rank=8)
+        run(start_from=start, rank=8)
     assert "Set training.rank as the adapter has it" in error.value.remedy
 
 
@@ -320,6 +323,8 @@ def test_objective_and_pairs_go_together(model_folder: Path) -> None:
     for settings in ({"objective": "dpo"}, {"pairs": "x"}):
         with pytest.raises(ValueError, match="go together"):
             TrainingSettings.model_validate(settings)
+    with pytest.raises(ValueError, match="expected NAME/VERSION"):
+        TrainingSettings.model_validate({"start_from": "licences"})
     with pytest.raises(ValueError, match="rpo_alpha is of"):
         TrainingSettings.model_validate({"rpo_alpha": 1.0})
     told = TrainingSettings().deciding().keys()
