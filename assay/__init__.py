@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from assay.forecasts import forecast
     from assay.indexes import check_index, rebuild_index
     from assay.inspection import Inspection
+    from assay.preferences import Pairs, pairs
     from assay.previews import Previews, preview
     from assay.results import (
         Adapter,
@@ -57,6 +58,7 @@ __all__ = [
     "IndexState",
     "Inspection",
     "Merged",
+    "Pairs",
     "Parities",
     "Previews",
     "RecipeSchema",
@@ -77,6 +79,7 @@ __all__ = [
     "inspect",
     "load",
     "merge",
+    "pairs",
     "parity",
     "preview",
     "rebuild_index",
@@ -90,6 +93,7 @@ __all__ = [
 HOMES = {
     "Forecasted": "assay.results",
     "Inspection": "assay.inspection",
+    "Pairs": "assay.preferences",
     "Previews": "assay.previews",
     "RecipeSchema": "assay.stage_list",
     "Stages": "assay.stage_list",
@@ -98,6 +102,7 @@ HOMES = {
     "check_index": "assay.indexes",
     "forecast": "assay.forecasts",
     "merge": "assay.serving",
+    "pairs": "assay.preferences",
     "parity": "assay.serving",
     "preview": "assay.previews",
     "rebuild_index": "assay.indexes",

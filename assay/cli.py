@@ -295,10 +295,13 @@ def evaluate(
         list[str] | None,
         typer.Option(help="Score the replies in this file, folder or glob instead; may be given again."),
     ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Ask rows of train or validation instead of test; no gate is held to them.")
+    ] = None,
     store: StoreFolder = STORE,
     variant: Variant = None,
 ) -> Result:
-    """Ask the recipe's systems the rows of the test split and score them; or score replies from files.
+    """Ask the recipe's systems the rows of a split, by default test, and score them; or score replies from files.
 
     By default the majority class, the nearest row's answer, the untuned model and, where there is one, the adapter.
 
@@ -306,7 +309,9 @@ def evaluate(
     if from_file:
         return assay.score(from_file, recipe, store=store, variant=variant)
     with progress_bars() as bars:
-        return assay.evaluate(adapter, recipe, dataset=dataset, store=store, variant=variant, progress=bars)
+        return assay.evaluate(
+            adapter, recipe, dataset=dataset, split=split, store=store, variant=variant, progress=bars
+        )
 
 
 AdapterName = Annotated[str, typer.Argument(metavar="ADAPTER", help="Adapter: a folder, NAME/VERSION or NAME.")]
@@ -361,6 +366,24 @@ def compare(
 ) -> Result:
     """Compare two scorecards row by row: what differs, whether by chance, and how many rows would tell."""
     return assay.compare(one, other, system, other_system, store=store)
+
+
+@command("assay pairs licences/0123456789abcdef --out pairs.parquet")
+def pairs(
+    scorecard: Annotated[str, typer.Argument(metavar="SCORECARD", help="Scorecard: a folder, NAME/VERSION or NAME.")],
+    out: Annotated[Path, typer.Option(help="New file for the pairs, .parquet or .jsonl.")] = Path("pairs.parquet"),
+    split: Annotated[
+        str, typer.Option(help="Whose rows the scorecard asked; to be said where they are not those of train.")
+    ] = "train",
+    system: Annotated[
+        str | None, typer.Option(help="Whose answers; by default the tuned one's, or those of the only one.")
+    ] = None,
+    store: StoreFolder = STORE,
+) -> Result:
+    """Collect a system's wrong answers, each with the right one, for `training.objective: dpo`.
+
+    Ask for them with `assay evaluate RECIPE --split train`: what a model has trained on, it cannot be judged by."""
+    return assay.pairs(scorecard, out, split=split, system=system, store=store)
 
 
 @command("assay inspect drop --write recipes/mine")

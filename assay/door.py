@@ -131,11 +131,12 @@ def evaluate(
     recipe: Place | None = None,
     *,
     dataset: Version | Place | None = None,
+    split: str | None = None,
     store: Place | None = None,
     variant: str | None = None,
     progress: Progress = silent,
 ) -> Scorecard:
-    """Ask the recipe's systems the rows of the test split, or find the scorecard of the same inputs.
+    """Ask the recipe's systems the rows of a split, or find the scorecard of the same inputs.
 
     Whether the recipe's gate is passed says `Scorecard.passed`; `Scorecard.require()` stops where it is not.
 
@@ -143,8 +144,9 @@ def evaluate(
         adapter: one that was trained, or a folder, NAME/VERSION or NAME; by default the recipe's latest, where there
             is one and a system needs it.
         recipe: names the systems and how they are judged; by default the one the adapter was trained by here.
-        dataset: version whose test split is asked; by default the one that the given adapter was trained on, else the
+        dataset: version whose rows are asked; by default the one that the given adapter was trained on, else the
             recipe's latest.
+        split: train, validation or test, in place of the recipe's `evaluation.split`.
         store: folder that Assay writes to; by default the adapter's.
         variant: one of the recipe's variants; by default the one the adapter was trained by here.
         progress: told in rows.
@@ -162,6 +164,8 @@ def evaluate(
         raise AssayError("Nothing to evaluate.", remedy="Name a recipe, or files of replies with --from-file.")
     else:
         made, loaded = Made(store_of(store), str(recipe), variant), recipe_named(recipe, variant)
+    if split is not None:
+        loaded = _asking(loaded, split)
     named = loaded.name if dataset is None else dataset
     version = named.folder if isinstance(named, Version) else made.store.resolve("datasets", str(named))
     folder = adapter_for(loaded, made.store, None if adapter is None else str(adapter))
@@ -395,6 +399,18 @@ def to_train(
     if not isinstance(version, Version):
         version = load(version, store=store)
     return version, *_recipe_of(version, recipe, variant, store)
+
+
+def _asking(recipe: "FullRecipe", split: str) -> "FullRecipe":
+    """The recipe with another split to ask.
+
+    Raises:
+        AssayError: there is no such split.
+    """
+    splits = ("train", "validation", "test")
+    if split not in splits:
+        raise AssayError(f"split is {split!r}.", remedy=f"One of {', '.join(splits)}.")
+    return recipe.model_copy(update={"evaluation": recipe.evaluation.model_copy(update={"split": split})})
 
 
 def positive(what: str, number: int) -> int:

@@ -1,4 +1,4 @@
-"""Evaluation: systems are asked the same rows of the test split, their answers judged, the scorecard published."""
+"""Evaluation: systems are asked the same rows of a split, their answers judged, the scorecard published."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ from evaluation.ask.shots import asked
 from evaluation.ask.systems import DECIDING, HERE, Answers, Asking, described, needs, pairs, systems_of
 from evaluation.card import gate
 from evaluation.card.format import CARD, SCHEMA_VERSION, Scorecard, timeless
-from evaluation.card.manifest import AdapterParent, EvaluationInputs, ScorecardManifest
+from evaluation.card.manifest import EvaluationInputs, ScorecardManifest
 from evaluation.card.predictions import predictions
 from evaluation.card.report import write_report
 from evaluation.card.scorecard import Masks, TestRows, judged, scorecard
@@ -36,7 +36,7 @@ from evaluation.settings import EvaluationSettings, FullRecipe
 from train.adapter import check_parents, parents
 from train.base_model import BaseTokenizer, prepare
 from train.examples import Row, read_split, select
-from train.manifest import AdapterManifest, BaseParent, DatasetParent, Loss
+from train.manifest import AdapterManifest, AdapterParent, BaseParent, DatasetParent, Loss
 
 VERSION = 6
 """Of the method; a scorecard of another one is not taken for the same."""
@@ -47,7 +47,10 @@ COLUMNS = ("id", "label", "cluster", "tokens", "messages", "target")
 def evaluate(
     version: Path, adapter: Path | None, recipe: FullRecipe, store: Store, progress: Progress = silent
 ) -> Path:
-    """Ask the recipe's systems the same rows of the test split, or find the scorecard of the same inputs.
+    """Ask the recipe's systems the same rows of a split, or find the scorecard of the same inputs.
+
+    Where rows of the train split are asked, baselines learn from, and shots are chosen from, the others that are no
+    near-duplicates of them.
 
     Args:
         version: folder of a published data set version.
@@ -82,7 +85,7 @@ def evaluate(
         adapter=trained and AdapterParent(name=trained.name, version=trained.version),
         base=BaseParent(model=base.name, **parents(base, template)),
         contract_sha256=contract.sha256,
-        settings=settings.model_dump(mode="json", exclude={"systems"}),
+        settings=settings.deciding(),
         systems={name: described(each) for name, each in asking.items()},
         libraries=installed(DECIDING),
     ).content()
@@ -93,10 +96,12 @@ def evaluate(
         store.record(event | {"version": found.name, "found": True})
         return found
 
-    train = read_split(version, "train", COLUMNS)
-    sliced = [name for name in ("language", "source") if name in pq.read_schema(version / "test.parquet").names]
+    sliced = [
+        name for name in ("language", "source") if name in pq.read_schema(version / f"{settings.split}.parquet").names
+    ]
     asks_meta = settings.accepted is not None or settings.optional is not None
     rows = _rows(version, [*COLUMNS, *sliced, *(["meta"] if asks_meta else [])], settings)
+    train = _to_learn_from(version, rows)
     renderer = Renderer(template, *load_tokenizer(base.folder), recipe.render.answers, recipe.render.reasoning)
     judge = None if contract.target_schema is None else Judge(contract.target_schema, settings.fields)
     weights = manifest.recipe.get("balance", {}).get("weights", {})
@@ -160,7 +165,7 @@ def _score(
             }
     info = {name: its.info for name, its in answers.items()}
     card = scorecard(systems, test_rows, compared, official, info=info)
-    card["gate"] = gate.check(settings.gate, card)
+    card["gate"] = gate.check(settings.gate if settings.split == "test" else [], card)
     ids = [row["id"] for row in rows]
     prompts = [renderer.decode(renderer.prompt_ids(row["messages"])) for row in rows]
     shots = {name: its.shots for name, its in answers.items()}
@@ -217,17 +222,27 @@ def adapter_for(recipe: FullRecipe, store: Store, named: str | None = None) -> P
 
 
 def _rows(version: Path, columns: Sequence[str], settings: EvaluationSettings) -> list[Row]:
-    """The rows of the test split to ask."""
-    test = read_split(version, "test", columns)
-    if not test:
-        raise AssayError(f"{version}: the test split has no rows.", remedy="Give it some: split.test in the recipe.")
-    rows = select(test, settings.rows, settings.max_tokens, settings.seed)
+    """The rows of the split to ask."""
+    split = settings.split
+    found = read_split(version, split, columns)
+    if not found:
+        raise AssayError(
+            f"{version}: the {split} split has no rows.", remedy=f"Give it some: split.{split} in the recipe."
+        )
+    rows = select(found, settings.rows, settings.max_tokens, settings.seed)
     if not rows:
         raise AssayError(
-            f"{version}: no row of the test split has {settings.max_tokens} tokens or fewer.",
+            f"{version}: no row of the {split} split has {settings.max_tokens} tokens or fewer.",
             remedy="Raise evaluation.max_tokens in the recipe.",
         )
     return rows
+
+
+def _to_learn_from(version: Path, rows: Sequence[Row]) -> list[Row]:
+    """The rows of the train split that are neither asked nor near-duplicates of such."""
+    ids, clusters = {row["id"] for row in rows}, {row["cluster"] for row in rows} - {None}
+    train = read_split(version, "train", COLUMNS)
+    return [row for row in train if row["id"] not in ids and row["cluster"] not in clusters]
 
 
 def _slices(rows: Sequence[Row], train: Sequence[Row], columns: Sequence[str]) -> Masks:

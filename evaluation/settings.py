@@ -3,7 +3,7 @@
 import os
 import re
 from ipaddress import IPv4Network, IPv6Address, ip_address
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationError, model_validator
@@ -168,7 +168,12 @@ class SystemSettings(Settings):
 class EvaluationSettings(Settings):
     """Who is asked the test rows, and how their answers are judged."""
 
-    rows: int = Field(96, ge=1, description="How many rows of the test split are asked.")
+    split: Literal["test", "validation", "train"] = Field(
+        "test",
+        description="Whose rows are asked. Those of train and validation are for looking at mistakes and for pairs: "
+        "the gate asks for the test split.",
+    )
+    rows: int = Field(96, ge=1, description="How many rows of it are asked.")
     max_tokens: int = Field(1024, ge=8, description="Only rows of at most this many tokens are chosen.")
     max_new_tokens: int = Field(96, ge=1, description="Tokens at which an answer is cut off.")
     batch_size: int = Field(32, ge=1, description="Rows that are answered at once.")
@@ -191,6 +196,11 @@ class EvaluationSettings(Settings):
     gate: list[Annotated[str, AfterValidator(_gate_rule)]] = Field(
         [], description="What the tuned system must satisfy to pass."
     )
+
+    def deciding(self) -> dict[str, Any]:
+        """What the scorecard depends on besides its systems, JSON-like; the test split goes without saying."""
+        usual = {"split"} if self.split == "test" else set()
+        return self.model_dump(mode="json", exclude={"systems"} | usual)
 
 
 class FullRecipe(TrainingRecipe):

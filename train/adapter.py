@@ -103,6 +103,7 @@ def load(
     template: ChatTemplate,
     quantization: Quantization | None = None,
     dtype: DType | None = None,
+    trainable: bool = False,
 ) -> "Trained":
     """The base model with a published adapter, or with the weights of its own that were trained.
 
@@ -113,6 +114,7 @@ def load(
         quantization: of the base model's weights; by default as the adapter was trained.
         dtype: what is computed in; by default as the adapter was trained, or `auto` where this machine does not compute
             in that.
+        trainable: whether it will be trained further.
 
     Raises:
         AssayError: the base model or the chat template is not the one it was trained on; a file of it is not as it was
@@ -146,7 +148,8 @@ def load(
             trained.get("double_quantization", True),
         )
         if config is not None:
-            return PeftModel.from_pretrained(loaded, folder, config=config).eval()
+            adapted = PeftModel.from_pretrained(loaded, folder, config=config, is_trainable=trainable)
+            return adapted.eval()
         own = {key: trained[key] for key in KEYS[method] if key in trained}
         model = with_adapter(loaded, TrainingSettings.model_validate({"method": method} | own))
         put_weights(model, load_file(path))

@@ -32,6 +32,11 @@ class Example:
         """How many tokens are trained."""
         return sum(label != IGNORED for label in self.labels)
 
+    @property
+    def answer(self) -> int:
+        """How many tokens there are from the first that is trained; one at least comes before it."""
+        return len(self.labels) - max(1, next(at for at, label in enumerate(self.labels) if label != IGNORED))
+
 
 def read_split(version: Path, split: str, columns: Sequence[str]) -> list[Row]:
     """Rows of one split.

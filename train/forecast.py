@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from curate.errors import AssayError
 from curate.progress import minutes
-from curate.rows.renderer import IGNORED
 from curate.table import Table
 from train.examples import Example
 from train.methods.keys import CHEAPER, KEYS, PLACES, WHOLE
@@ -36,8 +35,7 @@ class Length:
 
     @classmethod
     def of(cls, example: Example) -> "Length":
-        begin = next(at for at, label in enumerate(example.labels) if label != IGNORED)
-        return cls(len(example.input_ids), len(example.input_ids) - max(1, begin))
+        return cls(len(example.input_ids), example.answer)
 
 
 @dataclass(frozen=True)

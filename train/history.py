@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 STEPS = "steps.parquet"
+PAIRED = ("pairs", "preferred", "margin")
+"""What only steps of preferences tell."""
 Entry = Mapping[str, Any]
 
 
@@ -18,7 +20,8 @@ class Step(NamedTuple):
     epoch: float
     """Epochs trained by then."""
     loss: float
-    """Mean negative log-likelihood (nats) of the trained tokens of all its batches, before the step."""
+    """Mean negative log-likelihood (nats) of the trained tokens of all its batches, before the step; or the mean loss
+    of its pairs."""
     grad_norm: float | None
     """Of the gradient before it was clipped; none where a GradScaler skipped the step."""
     learning_rate: float
@@ -33,6 +36,12 @@ class Step(NamedTuple):
     tokens_per_second: float
     memory_mib: int
     """The most so far: resident on a CPU, allocated on a GPU."""
+    pairs: int | None = None
+    """Of answers, where preferences are trained; the loss is their mean then."""
+    preferred: float | None = None
+    """Share of the pairs whose chosen answer has the higher implicit reward, before the step."""
+    margin: float | None = None
+    """Mean of how much higher it is."""
 
 
 class Validation(NamedTuple):
@@ -80,13 +89,15 @@ class History:
         return 0 if best is None else sum(each.step > best.step for each in self.validations)
 
     def epoch_losses(self) -> list[float]:
-        """Mean loss of a trained token over each epoch, while it was being trained; the last may have been stopped."""
+        """Mean loss of a trained token, or of a pair, over each epoch, while it was learning; the last may have been
+        stopped."""
         sums: dict[int, tuple[float, int]] = {}
         for each in self.steps:
             epoch = (each.step - 1) // self.steps_per_epoch
-            loss, trained = sums.get(epoch, (0.0, 0))
-            sums[epoch] = (loss + each.loss * each.trained, trained + each.trained)
-        return [loss / trained for loss, trained in sums.values()]
+            loss, weight = sums.get(epoch, (0.0, 0))
+            counted = each.pairs or each.trained
+            sums[epoch] = (loss + each.loss * counted, weight + counted)
+        return [loss / weight for loss, weight in sums.values()]
 
     def tokens(self, until: int) -> tuple[int, int]:
         """(tokens seen, tokens trained) up to a step."""
@@ -113,7 +124,9 @@ class History:
         for row in rows:
             found = validated.get(row["step"])
             row |= {"validation_loss": found and found.loss, "score": found and found.score}
-        kinds = {int: pa.int64(), float: pa.float64(), float | None: pa.float64()}
-        fields = [(name, kinds[kind]) for name, kind in Step.__annotations__.items()]
+        kinds = {int: pa.int64(), int | None: pa.int64(), float: pa.float64(), float | None: pa.float64()}
+        paired = any(each.pairs for each in self.steps)
+        told = [name for name in Step._fields if paired or name not in PAIRED]
+        fields = [(name, kinds[Step.__annotations__[name]]) for name in told]
         schema = pa.schema([*fields, ("validation_loss", pa.float64()), ("score", pa.float64())])
         pq.write_table(pa.Table.from_pylist(rows, schema), path)

@@ -31,10 +31,18 @@ def collate(input_ids: Sequence[Sequence[int]], labels: Sequence[Sequence[int]])
 def answer_loss(
     model: Any, targets: torch.Tensor, columns: torch.Tensor, layout: Layout = PADDED, **batch: torch.Tensor
 ) -> tuple[torch.Tensor, int]:
-    """Summed negative log-likelihood of the trained tokens, and how many they are.
+    """Summed negative log-likelihood of the trained tokens, and how many they are: the sum of `row_losses`."""
+    losses = row_losses(model, targets, columns, layout, **batch)
+    return losses.sum(), int((targets != IGNORED).sum())
+
+
+def row_losses(
+    model: Any, targets: torch.Tensor, columns: torch.Tensor, layout: Layout = PADDED, **batch: torch.Tensor
+) -> torch.Tensor:
+    """Summed negative log-likelihood (nats) of each row's trained tokens: shape (B,).
 
     The head is computed at the columns that have targets only. Under a layout that `train.layout` found for the model
-    the loss and its gradients are those of the plain computation of each row alone.
+    the losses and their gradients are those of the plain computation of each row alone.
 
     Args:
         model: a causal language model.
@@ -51,24 +59,25 @@ def answer_loss(
         logits, _ = forward(model, rows, columns, masked=False)
     else:
         logits, _ = forward(model, rows.joined(), columns + rows.prefix.shape[1], masked=False)
-    return _summed(logits.flatten(0, 1), targets.flatten())
+    return _summed(logits, targets)
 
 
-def _alone(model: Any, batch: Batch, columns: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, int]:
-    """`answer_loss` of one row after the other, each computed at the columns of its own targets."""
-    losses, counted = [], 0
+def _alone(model: Any, batch: Batch, columns: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """`row_losses` of one row after the other, each computed at the columns of its own targets."""
+    losses = []
     for ids, real, wanted in zip(batch.input_ids, batch.attention_mask, targets, strict=True):
         trained = wanted != IGNORED
         logits, _ = call(model, columns[trained], input_ids=ids[None, : int(real.sum())], use_cache=False)
-        loss, count = _summed(logits[0], wanted[trained])
-        losses.append(loss)
-        counted += count
-    return torch.stack(losses).sum(), counted
+        losses.append(_summed(logits, wanted[None, trained])[0])
+    return torch.stack(losses)
 
 
-def _summed(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, int]:
-    loss = torch.nn.functional.cross_entropy(logits.float(), targets, ignore_index=IGNORED, reduction="sum")
-    return loss, int((targets != IGNORED).sum())
+def _summed(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Of logits (B, K, vocabulary) at targets (B, K), summed by row."""
+    losses = torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED, reduction="none"
+    )
+    return losses.view(targets.shape).sum(dim=-1)
 
 
 def mean_loss(

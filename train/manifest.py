@@ -42,6 +42,23 @@ class BaseParent(Part):
     chat_template_sha256: str
 
 
+class AdapterParent(Part):
+    """The adapter that something was made with."""
+
+    name: str
+    version: str
+
+
+class PairsParent(Part):
+    """The file of pairs that preferences were learned from."""
+
+    sha256: str
+    rows: int
+    """Pairs in it."""
+    scorecards: list[str]
+    """Those that they were collected from, as NAME/VERSION."""
+
+
 class AdapterInputs(Part):
     """From what an adapter is trained: it is trained once with the same."""
 
@@ -57,6 +74,10 @@ class AdapterInputs(Part):
     """Whether the chat template is one that a model was published with."""
     settings: dict[str, Any]
     """`training` of the recipe, but for keys that change nothing in the adapter."""
+    pairs: PairsParent | None = None
+    """What it learned preferences from; none where it did not."""
+    adapter: AdapterParent | None = None
+    """The adapter that was trained further; none where it began with a fresh one."""
     score: dict[str, Any] | None = None
     """How the answers are made and judged that the checkpoint was chosen by; none where none are."""
 
@@ -65,6 +86,7 @@ class TrainedRows(Part):
     """How many rows it was trained on."""
 
     train: int
+    """Or pairs."""
     train_ids_sha256: str
     """Hash of their ids."""
     validation: int
@@ -82,7 +104,7 @@ class TrainedTokens(Part):
 
 
 class Loss(Part):
-    """Mean loss of an answer's token."""
+    """Mean loss of an answer's token; of preferences, while it was learning, of a pair."""
 
     train: list[float]
     """Of each epoch, while it was learning; the last may have been stopped early."""

@@ -14,16 +14,17 @@ from curate.rows.renderer import Renderer, load_tokenizer
 from curate.stage import installed
 from curate.store import Store, turn
 from curate.workers import give_back
-from train.adapter import check_parents, parents, save
+from train.adapter import check_parents, load, parents, save
 from train.audit import Audit, audit
 from train.base_model import BaseModel, BaseTokenizer, arithmetic, compute_dtype, configuration, prepare, quiet
 from train.checkpoints import Checkpoints
-from train.examples import Example, read_split, select
+from train.examples import Example, Row, read_split, select
 from train.forecast import MAPPED, Forecast, foresee
 from train.history import STEPS, History
 from train.manifest import (
     AdapterInputs,
     AdapterManifest,
+    AdapterParent,
     BaseParent,
     Compute,
     DatasetParent,
@@ -33,6 +34,8 @@ from train.manifest import (
     TrainedTokens,
     Validated,
 )
+from train.methods.keys import KEYS
+from train.preferences import Pair, pairs_to_train, parent_of, read_pairs, unseen_in
 from train.report import write_report
 from train.serving import write_chat, write_notes
 from train.settings import TrainingRecipe, TrainingSettings
@@ -83,6 +86,7 @@ def train(
     base = prepare(recipe.fit.model, store.cache, progress)
     template = ChatTemplate.load(recipe.render.chat, base.folder)
     check_parents(f"Data set {version}", manifest.base.content(), base, template)
+    start = None if settings.start_from is None else store.resolve("adapters", settings.start_from)
     inputs = AdapterInputs(
         method=VERSION,
         dataset=DatasetParent.of(manifest),
@@ -92,6 +96,7 @@ def train(
         published=template.published,
         settings=settings.deciding(),
         score=score.deciding if score is not None else None,
+        **_more_parents(settings, start),
     ).content()
     libraries = installed(LIBRARIES)
     key = digest([inputs, libraries, arithmetic()])
@@ -99,7 +104,7 @@ def train(
     with turn(checkpoints.folder / "turn", "train", progress):  # the folder's own lock is held while one is written
         found = store.made_from("adapters", recipe.name, inputs)
         if found is None:
-            found = _train(version, recipe, base, inputs, libraries, store, checkpoints, score, force, progress)
+            found = _train(version, recipe, base, start, inputs, libraries, store, checkpoints, score, force, progress)
         else:
             progress("train (found in the store)", 1, 1, "adapters")
             store.record({"event": "adapters", "name": recipe.name, "version": found.name, "found": True})
@@ -107,10 +112,32 @@ def train(
     return found
 
 
+def _more_parents(settings: TrainingSettings, start: Path | None) -> dict[str, Any]:
+    """What an adapter is made of besides, where that is something.
+
+    Raises:
+        AssayError: the pairs cannot be read, or the adapter that training starts from is of another shape.
+    """
+    found: dict[str, Any] = {} if settings.pairs is None else {"pairs": parent_of(settings.pairs)}
+    if start is not None:
+        trained = AdapterManifest.read(start)
+        here, there = settings.model_dump(mode="json"), trained.inputs.settings
+        for key in ("method", *sorted(KEYS[settings.method] - {"loraplus_lr_ratio"})):
+            if key in there and there[key] != here[key]:
+                raise AssayError(
+                    f"training.start_from: adapter {trained.name}/{trained.version} has {key} {there[key]}, the recipe "
+                    f"{here[key]}.",
+                    remedy=f"Set training.{key} as the adapter has it: training goes on with its weights.",
+                )
+        found["adapter"] = AdapterParent(name=trained.name, version=trained.version)
+    return found
+
+
 def _train(
     version: Path,
     recipe: TrainingRecipe,
     base: BaseModel,
+    start: Path | None,
     inputs: dict[str, Any],
     libraries: dict[str, str],
     store: Store,
@@ -125,27 +152,33 @@ def _train(
         from train.arguments import require_trackers, trackers_in
         from train.layout import training_layout
         from train.methods.trained import adapted, tell_left_out
+        from train.objectives.dpo import PreferenceTrainer
         from train.trainer import Rows, fit
 
     require_trackers(settings)
     renderer = renderer_of(recipe, base)
-    audits = _audits(version, recipe, renderer)
-    examples, validation = (each.require() for each in audits)
+    pairs, audits = _examples(version, recipe, renderer, progress)
+    examples, validation = ([pair.whole for pair in pairs] or audits[0].require()), audits[1].require()
     _check_choice(settings, validation, score)
     told = foresee(configuration(base.folder), settings, examples, store.root, force)
     progress(told.line(), 1, 1, "forecasts")
     if told.short:
         give_back(MAPPED)
-    model = adapted(base, settings)
+    if start is None:
+        model = adapted(base, settings)
+    else:
+        model = load(start, base, renderer.template, settings.quantization, settings.dtype, trainable=True)
     tell_left_out(model, progress)
-    layout = training_layout(model, examples, checkpointing=settings.gradient_checkpointing, progress=progress)
-    rows = Rows(examples, validation, score, layout)
+    computed = [side for pair in pairs for side in pair.sides] or examples
+    layout = training_layout(model, computed, checkpointing=settings.gradient_checkpointing, progress=progress)
+    rows = Rows(examples, validation, score, layout, pairs)
+    kind = PreferenceTrainer if pairs else None
     with trackers_in(store.root / "tracked", settings):
-        history = fit(model, base, rows, settings, checkpoints, recipe.name, progress)
+        history = fit(model, base, rows, settings, checkpoints, recipe.name, progress, kind)
 
     def beside(folder: Path) -> None:
         write_chat(folder, base, renderer)
-        write_notes(folder, base, renderer, _shortest(version, examples), settings)
+        write_notes(folder, base, renderer, _shortest(version, examples, pairs), settings)
 
     return _publish(model, base, rows, audits, history, recipe, inputs, libraries, store, beside)
 
@@ -270,7 +303,8 @@ def forecast(
     base = prepare(recipe.fit.model, store.cache, progress)
     template = ChatTemplate.load(recipe.render.chat, base.folder)
     check_parents(f"Data set {version}", DatasetManifest.read(version).base.content(), base, template)
-    examples = _audits(version, recipe, renderer_of(recipe, base))[0].require()
+    pairs, audits = _examples(version, recipe, renderer_of(recipe, base), progress)
+    examples = [pair.whole for pair in pairs] or audits[0].require()
     with quiet():
         from train import trainer  # noqa: F401  so that what it takes counts
         from train.measure import seconds_per_token
@@ -278,7 +312,8 @@ def forecast(
     told = foresee(configuration(base.folder), settings, examples, store.root, force=True)
     if not measure:
         return told
-    took = seconds_per_token(base, settings, examples, measure, progress)
+    computed = [side for pair in pairs for side in pair.sides] or examples
+    took = seconds_per_token(base, settings, computed, measure, progress)
     return replace(told, seconds=took * told.tokens)
 
 
@@ -289,14 +324,25 @@ def renderer_of(recipe: TrainingRecipe, base: BaseTokenizer) -> Renderer:
     return Renderer(template, *load_tokenizer(base.folder), render.answers, render.reasoning)
 
 
-def _audits(version: Path, recipe: TrainingRecipe, renderer: Renderer) -> tuple[Audit, Audit]:
-    """The rows to train on and those to validate on, tokenised and looked at."""
+def _examples(
+    version: Path, recipe: TrainingRecipe, renderer: Renderer, progress: Progress
+) -> tuple[list[Pair], tuple[Audit, Audit]]:
+    """The pairs to train on, where preferences are trained; and the rows to train on (of pairs what was left out) and
+    those to validate on, tokenised and looked at. No row that a pair asks is validated on."""
     settings = recipe.training
-    weights = DatasetManifest.read(version).recipe.get("balance", {}).get("weights", {})
-    return (
-        _audit(version, "train", settings.rows, settings, renderer, weights),
-        _audit(version, "validation", VALIDATION_ROWS, settings, renderer),
-    )
+    if settings.pairs is None:
+        weights = DatasetManifest.read(version).recipe.get("balance", {}).get("weights", {})
+        train = _audit(version, "train", settings.rows, settings, renderer, weights)
+        return [], (train, _audit(version, "validation", VALIDATION_ROWS, settings, renderer))
+    last = Renderer(renderer.template, renderer.tokenizer, renderer.tokens, "last", renderer.reasoning)
+    pairs, left_out = pairs_to_train(settings, version, last, progress)
+    rows = unseen_in(_read(version, "validation"), read_pairs(Path(settings.pairs)))
+    chosen = select(rows, VALIDATION_ROWS, settings.max_tokens, settings.seed)
+    return pairs, (left_out, audit(chosen, renderer, settings.max_tokens))
+
+
+def _read(version: Path, split: str) -> list[Row]:
+    return read_split(version, split, ["id", "label", "cluster", "tokens", "messages"])
 
 
 def _audit(
@@ -312,7 +358,7 @@ def _audit(
     Raises:
         AssayError: there is no row to train on, or no row is short enough.
     """
-    rows = read_split(version, split, ["id", "label", "cluster", "tokens", "messages"])
+    rows = _read(version, split)
     if not rows and split == "train":
         raise AssayError(f"{version}: the train split has no rows.", remedy="Give it some: split.train in the recipe.")
     chosen = select(rows, count, settings.max_tokens, settings.seed, weights)
@@ -324,9 +370,11 @@ def _audit(
     return audit(chosen, renderer, settings.max_tokens)
 
 
-def _shortest(version: Path, examples: Sequence[Example]) -> list[Message]:
-    """The messages of the shortest row that was trained on."""
+def _shortest(version: Path, examples: Sequence[Example], pairs: Sequence[Pair]) -> list[Message]:
+    """The messages of the shortest row, or pair, that was trained on."""
     shortest = min(examples, key=lambda example: (len(example.input_ids), example.id))
+    if pairs:
+        return next(pair.messages for pair in pairs if pair.id == shortest.id)
     rows = read_split(version, "train", ["id", "messages"])
     messages: list[Message] = next(row["messages"] for row in rows if row["id"] == shortest.id)
     return messages

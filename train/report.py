@@ -55,9 +55,14 @@ def write_report(folder: Path, manifest: AdapterManifest, run: Run, history: His
     if turn is not None:
         marks.append((turn.step, "turn", "validation turns up"))
     train = [(each.step, each.loss) for each in steps]
-    loss = _plot("Loss", 260, {"train": train, "validation": [(v.step, v.loss) for v in validations]}, marks)
+    paired = [each for each in steps if each.pairs is not None]
+    validated = {"validation": [(v.step, v.loss) for v in validations]}
+    loss = _plot("Loss", 260, validated if paired and validations else {"train": train} | validated, marks)
     scored = [(each.step, each.score) for each in validations if each.score is not None]
     curves = {
+        "Loss of preferences": train if paired else [],
+        "Pairs whose chosen answer is preferred": [(each.step, each.preferred or 0.0) for each in paired],
+        "Margin of implicit rewards": [(each.step, each.margin or 0.0) for each in paired],
         str(manifest.inputs.settings["keep_best"]): scored,
         "Learning rate": [(each.step, each.learning_rate) for each in steps],
         "Gradient norm": [(each.step, each.grad_norm) for each in steps if each.grad_norm is not None],
@@ -77,6 +82,7 @@ def write_report(folder: Path, manifest: AdapterManifest, run: Run, history: His
                 if values
             ],
             turn=turn,
+            paired=bool(paired),
             lowest=lowest,
             run=run,
             validations=validations,

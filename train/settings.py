@@ -8,12 +8,16 @@ from pydantic import AfterValidator, Field, model_serializer, model_validator
 from pydantic_core.core_schema import SerializerFunctionWrapHandler
 
 from curate.recipe import Recipe
-from curate.stage import Settings
+from curate.stage import ANYWHERE, BESIDE, Settings
 from train.base_model import Quantization
 from train.methods.keys import KEYS, QUANTIZED, SOME, Method, takers
 
 WATCHED = {"report_to", "save_steps", "save_total_limit"}
 """Keys that change nothing in the adapter: who is told of the run, and how often it is kept."""
+PARENTS = {"pairs", "start_from"}
+"""Keys that name what a manifest tells by its hash, as parents."""
+PREFERENCES = {"objective", "beta", "rpo_alpha"}
+"""Keys of preferences; of other adapters they tell nothing."""
 
 
 def quantization_of(settings: Mapping[str, Any]) -> Quantization:
@@ -37,6 +41,12 @@ def _kept_by(text: str) -> str:
     return text
 
 
+def _one_version(name: str) -> str:
+    if "/" not in name:
+        raise ValueError("expected NAME/VERSION: the latest of a name is another one after each run")
+    return name
+
+
 class TrainingSettings(Settings):
     """How the adapter is trained."""
 
@@ -45,10 +55,30 @@ class TrainingSettings(Settings):
         description="What is trained: all weights (`full`), those of the modules and layers named (`partial`), or an "
         "adapter (`lora`, `dora`, `ia3`; `qlora` and `qdora` on the base model's weights in NF4).",
     )
-    rows: int = Field(256, ge=1, description="How many rows of the train split are trained on.")
+    objective: Literal["sft", "dpo"] = Field(
+        "sft",
+        description="What is lowered: the negative log-likelihood of the answers, or the loss of preferences "
+        "(arXiv 2305.18290) over `pairs`.",
+    )
+    pairs: Annotated[str | None, BESIDE, ANYWHERE] = Field(
+        None, description="File of pairs (.parquet or .jsonl) that `dpo` is trained on, as `assay pairs` writes it."
+    )
+    beta: float = Field(0.1, gt=0, description="How strongly `dpo` is tied to the reference model.")
+    rpo_alpha: float | None = Field(
+        None,
+        gt=0,
+        description="What the mean negative log-likelihood of the chosen answers counts for beside the loss of `dpo` "
+        "(arXiv 2404.19733); by default nothing.",
+    )
+    start_from: Annotated[str, AfterValidator(_one_version)] | None = Field(
+        None,
+        description="Published adapter (NAME/VERSION) that is trained further, and is the reference of `dpo`; "
+        "by default a fresh one, and the base model.",
+    )
+    rows: int = Field(256, ge=1, description="How many rows of the train split, or pairs, are trained on.")
     max_tokens: int = Field(1024, ge=8, description="Only rows of at most this many tokens are chosen.")
     epochs: int = Field(1, ge=1, description="How often each row is trained on.")
-    batch_size: int = Field(8, ge=1, description="Rows that are computed at once.")
+    batch_size: int = Field(8, ge=1, description="Rows, or pairs, that are computed at once.")
     gradient_accumulation_steps: int = Field(
         1, ge=1, description="Batches of one step: the loss is the mean over all their trained tokens."
     )
@@ -138,6 +168,16 @@ class TrainingSettings(Settings):
         said: dict[str, Any] = dump(self)
         return {key: value for key, value in said.items() if key not in SOME - KEYS[self.method]}
 
+    @model_validator(mode="after")
+    def _pairs_are_for_preferences(self) -> "TrainingSettings":
+        if (self.objective == "dpo") != (self.pairs is not None):
+            raise ValueError(
+                "`objective: dpo` and `pairs: FILE` go together; `assay pairs SCORECARD` writes such a file"
+            )
+        if self.rpo_alpha is not None and self.objective != "dpo":
+            raise ValueError("rpo_alpha is of `objective: dpo`")
+        return self
+
     @property
     def quantization(self) -> Quantization:
         """Of the base model's weights."""
@@ -145,7 +185,8 @@ class TrainingSettings(Settings):
 
     def deciding(self) -> dict[str, Any]:
         """What the adapter depends on, JSON-like."""
-        return self.model_dump(mode="json", exclude=WATCHED)
+        preferences = set() if self.objective == "dpo" else PREFERENCES
+        return self.model_dump(mode="json", exclude=WATCHED | PARENTS | preferences)
 
 
 class TrainingRecipe(Recipe):

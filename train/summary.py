@@ -18,7 +18,8 @@ def training_tables(adapter: Path, store: Store) -> list[Table]:
     rows = [
         ["data set", str(manifest.inputs.dataset)],
         ["base model", manifest.inputs.base.model],
-        ["rows", f"{manifest.rows.train:,}"],
+        *([["started from", f"{start.name}/{start.version}"]] if (start := manifest.inputs.adapter) else []),
+        ["rows" if manifest.inputs.pairs is None else "pairs", f"{manifest.rows.train:,}"],
         ["epochs", f"{len(loss.train)}"],
         *_steps(manifest.run, str(manifest.inputs.settings.get("keep_best"))),
         ["tokens seen", f"{manifest.tokens.seen:,}"],

@@ -7,7 +7,7 @@ its own view of the mask; what it is given is what is trained.
 import math
 import resource
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -36,6 +36,7 @@ from train.settings import TrainingSettings
 
 if TYPE_CHECKING:
     from train.methods.trained import Trained
+    from train.preferences import Pair
 
 WEIGHTS, BEST = "trained.safetensors", "best.safetensors"
 """What is trained, after the step and after the best validation so far, in a checkpoint."""
@@ -69,6 +70,8 @@ class Rows:
     """Of answers to them, where `keep_best` names one."""
     layout: Layout = PADDED
     """How closely rows of a batch are put together."""
+    pairs: "Sequence[Pair]" = ()
+    """Of which `train` has each as one row, where preferences are trained."""
 
 
 def fit(
@@ -79,6 +82,7 @@ def fit(
     checkpoints: Checkpoints,
     name: str = "",
     progress: Progress = silent,
+    kind: "type[Trainer] | None" = None,
 ) -> History:
     """Train a model in place; go on from the run's last checkpoint, where there is one.
 
@@ -93,6 +97,7 @@ def fit(
         checkpoints: of the run.
         name: of the run, for trackers.
         progress: told in tokens.
+        kind: of trainer, by the objective; by default that of answers.
 
     Returns:
         The history. The model is as it was after the last step, or after the best validation by `keep_best`.
@@ -101,14 +106,15 @@ def fit(
         AssayError: a loss or a gradient is not finite; names step and rows.
     """
     with quiet():
-        trainer = Trainer(
+        kind = kind or Trainer
+        trainer = kind(
             rows,
             settings,
             checkpoints,
             progress,
             model=model,
             args=arguments(settings, name, checkpoints.folder, model.device.type),
-            data_collator=_collate,
+            data_collator=kind.collator(rows),
             train_dataset=Dataset.from_list(
                 [{"row": n, "input_ids": e.input_ids, "labels": e.labels} for n, e in enumerate(rows.train)]
             ),
@@ -117,6 +123,7 @@ def fit(
         for parameter in model.parameters():
             if parameter.requires_grad:  # trl has made them bfloat16, too coarse for small steps
                 parameter.data = parameter.data.float()
+        trainer.before_training()
         last = checkpoints.last(progress)
         trainer.args.eval_on_start = bool(rows.validation) and last is None
         trainer.train(resume_from_checkpoint=None if last is None else str(last))
@@ -127,9 +134,9 @@ def fit(
     return trainer.history
 
 
-def _collate(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    batch = collate([row["input_ids"] for row in rows], [row["labels"] for row in rows])
-    return {"rows": [row["row"] for row in rows], **batch}
+def batch_of(collated: dict[str, torch.Tensor]) -> Batch:
+    """The batch of what `train.loss.collate` gives."""
+    return Batch(**{name: collated[name] for name in ("prefix", "input_ids", "attention_mask")})
 
 
 class Trainer(SFTTrainer):
@@ -159,7 +166,8 @@ class Trainer(SFTTrainer):
         self.saving = 0.0
         """Seconds that it took."""
         self.step_rows: list[int] = []
-        self.counts = {"computed": 0, "padding": 0}
+        self.counts: dict[str, float] = {"computed": 0, "padding": 0}
+        """What the step's batches come to, as it is told."""
         self.remove_callback(PrinterCallback)
         self.add_callback(Watch(self))
 
@@ -167,6 +175,24 @@ class Trainer(SFTTrainer):
     def history(self) -> History:
         """Of the run so far, in whichever processes."""
         return History.of(self.state.log_history, self.steps_per_epoch)
+
+    @classmethod
+    def collator(cls, rows: Rows) -> Callable[[Sequence[dict[str, Any]]], dict[str, Any]]:
+        """What makes a batch of rows of the data set: their numbers as `rows`, and what `summed_loss` takes."""
+
+        def collate_answers(batch: Sequence[dict[str, Any]]) -> dict[str, Any]:
+            made = collate([row["input_ids"] for row in batch], [row["labels"] for row in batch])
+            return {"rows": [row["row"] for row in batch], **made}
+
+        return collate_answers
+
+    def before_training(self) -> None:
+        """Called with the model as it is before the first step, also where a run goes on."""
+
+    def summed_loss(self, model: Any, rows: Sequence[int], inputs: dict[str, Any]) -> tuple[torch.Tensor, list[Batch]]:
+        """The loss of some rows, in all, and the batches that were computed for it."""
+        loss, _ = answer_loss(model, layout=self.layout, **inputs)
+        return loss, [batch_of(inputs)]
 
     def _send_telemetry(self) -> None:
         """trl would tell its makers of the run."""
@@ -200,13 +226,13 @@ class Trainer(SFTTrainer):
     ) -> torch.Tensor:
         rows = inputs.pop("rows")
         self.step_rows += rows
-        loss, _ = answer_loss(model, layout=self.layout, **inputs)
+        loss, batches = self.summed_loss(model, rows, inputs)
         if not math.isfinite(value := loss.item()):
             raise self._not_finite("the loss", value, rows)
-        batch = Batch(**{name: inputs[name] for name in ("prefix", "input_ids", "attention_mask")})
-        padding, computed = batch.padding(self.layout)
-        self.counts["computed"] += computed
-        self.counts["padding"] += padding
+        for batch in batches:
+            padding, computed = batch.padding(self.layout)
+            self.counts["computed"] += computed
+            self.counts["padding"] += padding
         self.seen += sum(self.lengths[row] for row in rows)
         total = int(self.args.num_train_epochs) * sum(self.lengths) - self.before
         self.progress("train", self.seen, total, "tokens")
@@ -242,7 +268,8 @@ class Trainer(SFTTrainer):
             logs["memory_mib"] = _memory(self.adapter.device)
             if not math.isfinite(logs["grad_norm"]):
                 del logs["grad_norm"]
-            note(self.progress, "train", f"loss {logs['loss']:.3f}")
+            preferred = f", {logs['preferred']:.0%} preferred" if "preferred" in logs else ""
+            note(self.progress, "train", f"loss {logs['loss']:.3f}{preferred}")
         super().log(logs, start_time)
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:

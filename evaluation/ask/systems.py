@@ -84,9 +84,14 @@ def systems_of(
         BASE: SystemSettings(model="base"),
         TUNED: SystemSettings(model="adapter"),
     }
-    own = trained is not None and version is not None and trained.inputs.dataset.version == version
+    own = (
+        trained is not None
+        and trained.inputs.dataset.version == version
+        and trained.inputs.pairs is None
+        and settings.split != "train"
+    )
     absent = [
-        *([] if structured else [MAJORITY, NEAREST, NEAREST_OWN]),
+        *([] if structured and settings.split != "train" else [MAJORITY, NEAREST, NEAREST_OWN]),
         *([] if own else [NEAREST_OWN]),
         *([] if trained else [TUNED]),
     ]
@@ -101,6 +106,11 @@ def systems_of(
             )
         if trained is not None and each.model == "adapter" and each.quantization is not None:
             check_quantization(method_in(trained.inputs.settings), each.quantization)
+        if settings.split == "train" and each.rows == "own":
+            raise AssayError(
+                f"{where}: `rows: own` are rows of the train split, which is asked itself.",
+                remedy="Leave it out: of `rows: all`, those that are asked are not learned from.",
+            )
         if trained is None and each.model in ("adapter", "merged"):
             raise AssayError(
                 f"{where}: {each.model} needs an adapter, and none is published for {recipe.name}.",
@@ -170,7 +180,7 @@ class Asking:
     """What every system is asked, what it may learn from, and with what it answers."""
 
     rows: Sequence[Row]
-    """Of the test split."""
+    """Of the split that is asked."""
     train: Sequence[Row]
     weights: Mapping[str, float]
     """By label, how many times a row counted when training chose its rows."""
@@ -250,7 +260,7 @@ class Asking:
         """Right answers that constrained decoding cannot give: of the rows that are asked, and of those that the
         adapter learned, where they are rows of this version."""
         found: dict[str, Any] = {}
-        splits = {"test": self.rows}
+        splits = {self.recipe.evaluation.split: self.rows}
         with suppress(AssayError):  # it learned rows of another version
             splits |= {"train": self._own} if self.adapter else {}
         for split, rows in splits.items():

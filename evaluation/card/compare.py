@@ -80,7 +80,7 @@ def compare(one: Path, other: Path, system: str | None = None, other_system: str
     folders = (one, other)
     cards = [read_scorecard(folder) for folder in folders]
     names = [
-        _system(card, folder, name) for card, folder, name in zip(cards, folders, (system, other_system), strict=True)
+        system_of(card, folder, name) for card, folder, name in zip(cards, folders, (system, other_system), strict=True)
     ]
     if one.resolve() == other.resolve() and names[0] == names[1]:
         raise AssayError(
@@ -123,7 +123,12 @@ def compare(one: Path, other: Path, system: str | None = None, other_system: str
     }
 
 
-def _system(card: Scorecard, folder: Path, name: str | None) -> str:
+def system_of(card: Scorecard, folder: Path, name: str | None) -> str:
+    """The system of a scorecard that is named; by default `tuned`, or the only one there is.
+
+    Raises:
+        AssayError: there is no such system.
+    """
     systems = list(card["systems"])
     if name is None:
         name = TUNED if TUNED in systems else systems[0] if len(systems) == 1 else ""

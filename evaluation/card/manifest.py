@@ -6,14 +6,7 @@ manifest.schema.json, beside this module, is its JSON Schema.
 from typing import Any, ClassVar, Literal
 
 from curate.manifest import Manifest, Part
-from train.manifest import BaseParent, DatasetParent
-
-
-class AdapterParent(Part):
-    """The adapter that was asked."""
-
-    name: str
-    version: str
+from train.manifest import AdapterParent, BaseParent, DatasetParent
 
 
 class EvaluationInputs(Part):

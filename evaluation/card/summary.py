@@ -29,7 +29,9 @@ def evaluation_tables(scorecard: Path) -> list[Table]:
     manifest = ScorecardManifest.read(scorecard)
     card = read_scorecard(scorecard)
     systems = card["systems"]
-    title = f"Scorecard {manifest.name}/{manifest.version}: {card['rows']:,} rows, % with 95% interval"
+    split = manifest.inputs.settings.get("split", "")
+    asked = f"{card['rows']:,} {split} rows" if split else f"{card['rows']:,} rows"
+    title = f"Scorecard {manifest.name}/{manifest.version}: {asked}, % with 95% interval"
     if any(best(card, each["measure"], each["field"]) for each in card["comparisons"]):
         title += "; *: shown to be better than each of the others"
     classes = [kind for kind in get_args(Class) if any(kind in system["form"] for system in systems.values())]

@@ -1,0 +1,1 @@
+"""What training lowers, beside the loss of the answers: one file each."""
