@@ -29,7 +29,12 @@ def collate(input_ids: Sequence[Sequence[int]], labels: Sequence[Sequence[int]])
 
 
 def answer_loss(
-    model: Any, targets: torch.Tensor, columns: torch.Tensor, layout: Layout = PADDED, **batch: torch.Tensor
+    model: Any,
+    targets: torch.Tensor,
+    columns: torch.Tensor,
+    layout: Layout = PADDED,
+    drawn: bool = False,
+    **batch: torch.Tensor,
 ) -> tuple[torch.Tensor, int]:
     """Summed negative log-likelihood of the trained tokens, and how many they are.
 
@@ -42,31 +47,37 @@ def answer_loss(
         columns: of the targets.
         layout: how the rows may be computed. Nothing is shared where activations are computed again in the backward
             pass: transformers drops the cache then, without a word.
+        drawn: in the place of each target take a token drawn from what the model itself expects there.
         batch: the fields of `Batch`.
     """
     rows = Batch(**batch)
     if layout.rows == "alone":
-        return _alone(model, rows.joined(), columns + rows.prefix.shape[1], targets)
+        return _alone(model, rows.joined(), columns + rows.prefix.shape[1], targets, drawn)
     elif layout.rows == "shared" and not (model.training and model.is_activation_checkpointing):
         logits, _ = forward(model, rows, columns, masked=False)
     else:
         logits, _ = forward(model, rows.joined(), columns + rows.prefix.shape[1], masked=False)
-    return _summed(logits.flatten(0, 1), targets.flatten())
+    return _summed(logits.flatten(0, 1), targets.flatten(), drawn)
 
 
-def _alone(model: Any, batch: Batch, columns: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, int]:
+def _alone(
+    model: Any, batch: Batch, columns: torch.Tensor, targets: torch.Tensor, drawn: bool
+) -> tuple[torch.Tensor, int]:
     """`answer_loss` of one row after the other, each computed at the columns of its own targets."""
     losses, counted = [], 0
     for ids, real, wanted in zip(batch.input_ids, batch.attention_mask, targets, strict=True):
         trained = wanted != IGNORED
         logits, _ = call(model, columns[trained], input_ids=ids[None, : int(real.sum())], use_cache=False)
-        loss, count = _summed(logits[0], wanted[trained])
+        loss, count = _summed(logits[0], wanted[trained], drawn)
         losses.append(loss)
         counted += count
     return torch.stack(losses).sum(), counted
 
 
-def _summed(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, int]:
+def _summed(logits: torch.Tensor, targets: torch.Tensor, drawn: bool) -> tuple[torch.Tensor, int]:
+    if drawn:
+        expected = torch.multinomial(logits.detach().float().softmax(-1), 1)[:, 0]
+        targets = expected.where(targets != IGNORED, IGNORED)
     loss = torch.nn.functional.cross_entropy(logits.float(), targets, ignore_index=IGNORED, reduction="sum")
     return loss, int((targets != IGNORED).sum())
 

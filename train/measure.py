@@ -31,7 +31,8 @@ def seconds_per_token(
     if settings.gradient_checkpointing:
         model.activation_checkpointing_enable()
         model.enable_input_require_grads()
-    layout = training_layout(model, examples, checkpointing=settings.gradient_checkpointing)
+    noisy = settings.neftune_noise_alpha is not None
+    layout = training_layout(model, examples, checkpointing=settings.gradient_checkpointing, noisy=noisy)
     model.train()
     by_length = sorted(examples, key=lambda example: len(example.input_ids))
     begin = max(0, (len(by_length) - settings.batch_size) // 2)

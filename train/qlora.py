@@ -139,7 +139,13 @@ def _train(
         give_back(MAPPED)
     model = adapted(base, settings)
     tell_left_out(model, progress)
-    layout = training_layout(model, examples, checkpointing=settings.gradient_checkpointing, progress=progress)
+    layout = training_layout(
+        model,
+        examples,
+        checkpointing=settings.gradient_checkpointing,
+        noisy=settings.neftune_noise_alpha is not None,
+        progress=progress,
+    )
     rows = Rows(examples, validation, score, layout)
     with trackers_in(store.root / "tracked", settings):
         history = fit(model, base, rows, settings, checkpoints, recipe.name, progress)
@@ -164,12 +170,15 @@ def _publish(
     beside: Callable[[Path], None],
 ) -> Path:
     """Publish what was trained, with what its run told, and what `beside` writes into its folder."""
+    from train.optimizers import taken_by
+
     if not all(tensor.isfinite().all() for tensor in weights_of(model).values()):
         raise AssayError(
             "The adapter's weights are not finite after the last step; nothing is published.",
             remedy="Lower training.learning_rate, or set training.max_grad_norm: 1.0.",
         )
     settings, best = recipe.training, history.best()
+    optim, optim_reason = taken_by(settings.optim, model.device.type)
     gpu, computing = model.device.type == "cuda", str(compute_dtype(settings.dtype)).removeprefix("torch.")
     last = history.steps[-1].step
     kept = best.step if settings.keep_best and best is not None else last
@@ -211,6 +220,8 @@ def _publish(
                     dtype="float32" if not gpu and settings.quantization == "none" else computing,
                     rows=rows.layout.rows,
                     rows_reason=rows.layout.reason,
+                    optim=optim,
+                    optim_reason=optim_reason,
                 ).content(),
                 "libraries": libraries,
             },

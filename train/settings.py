@@ -12,6 +12,8 @@ from train.base_model import Quantization
 
 QUANTIZED = {"qlora"}
 """Methods that train on a base model in NF4."""
+Optim = Literal["adamw", "adamw_8bit", "paged_adamw", "paged_adamw_8bit", "sgd", "sophia", "muon"]
+"""What takes the steps; see `train.optimizers`."""
 WATCHED = {"report_to", "save_steps", "save_total_limit"}
 """Keys that change nothing in the adapter: who is told of the run, and how often it is kept."""
 
@@ -50,13 +52,24 @@ class TrainingSettings(Settings):
         "linear", description="How it falls behind the warm-up: to nothing in a line or a half cosine, or not at all."
     )
     warmup_ratio: float = Field(0.05, ge=0, lt=1, description="Share of the steps in which it rises from nothing.")
-    weight_decay: float = Field(0.0, ge=0, description="AdamW's, of the trained weights.")
+    weight_decay: float = Field(
+        0.0, ge=0, description="Of the trained weights but biases and norms; decoupled as in AdamW, for sgd L2."
+    )
+    optim: Optim = Field(
+        "adamw",
+        description="What takes the steps: AdamW; the same with 8-bit moments, or with moments that a GPU's memory "
+        "pages out (on a CPU they stay, and that is said); SGD; Sophia-G; Muon, and AdamW for what is no matrix.",
+    )
+    momentum: float = Field(0.9, ge=0, lt=1, description="Of `optim: sgd`.")
     max_grad_norm: float | None = Field(
         1.0, gt=0, description="The norm that gradients are clipped to; null: they are not."
     )
     rank: int = Field(16, ge=1, description="Of the adapter's matrices (LoRA's r).")
     alpha: int = Field(32, ge=1, description="What the adapter is scaled by, times its rank (LoRA's alpha).")
     dropout: float = Field(0.0, ge=0, lt=1, description="Of the adapter's inputs, while it is trained.")
+    neftune_noise_alpha: float | None = Field(
+        None, gt=0, description="Noise on the embeddings while training (NEFTune's alpha, e.g. 5); by default none."
+    )
     target_modules: Literal["all-linear"] | list[str] = Field(
         "all-linear",
         description="Modules that get an adapter, by the ends of their names (q_proj); all but the head, "
@@ -91,7 +104,7 @@ class TrainingSettings(Settings):
     report_to: list[Literal["tensorboard", "trackio", "mlflow", "wandb"]] = Field(
         [], description="Trackers that are told each step, besides the adapter's own report."
     )
-    seed: int = Field(0, description="Of the adapter's first weights, the order of the rows and dropout.")
+    seed: int = Field(0, description="Of the adapter's first weights, the order of the rows, dropout and noise.")
 
     @property
     def quantization(self) -> Quantization:
