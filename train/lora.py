@@ -10,6 +10,7 @@ from transformers.pytorch_utils import Conv1D
 
 from curate.errors import AssayError
 from curate.progress import Progress
+from train.accelerators import accelerated, unsloth_model
 from train.base_model import BaseModel, load_model, quiet
 from train.settings import TrainingSettings
 
@@ -27,9 +28,12 @@ def adapted(base: BaseModel, settings: TrainingSettings) -> PeftModel:
     Raises:
         AssayError: a module or layer that is to get one is not there.
     """
-    loaded = load_model(base, settings.quantization, settings.dtype, settings.double_quantization)
+    if settings.use_unsloth:
+        loaded = unsloth_model(base, settings)
+    else:
+        loaded = load_model(base, settings.quantization, settings.dtype, settings.double_quantization)
     set_seed(settings.seed)
-    return with_adapter(loaded, settings)
+    return accelerated(with_adapter(loaded, settings), settings)
 
 
 def with_adapter(loaded: "PreTrainedModel", settings: TrainingSettings) -> PeftModel:

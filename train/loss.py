@@ -29,12 +29,7 @@ def collate(input_ids: Sequence[Sequence[int]], labels: Sequence[Sequence[int]])
 
 
 def answer_loss(
-    model: Any,
-    targets: torch.Tensor,
-    columns: torch.Tensor,
-    layout: Layout = PADDED,
-    drawn: bool = False,
-    **batch: torch.Tensor,
+    model: Any, targets: torch.Tensor, columns: torch.Tensor, layout: Layout = PADDED, **batch: torch.Tensor
 ) -> tuple[torch.Tensor, int]:
     """Summed negative log-likelihood of the trained tokens, and how many they are.
 
@@ -47,10 +42,21 @@ def answer_loss(
         columns: of the targets.
         layout: how the rows may be computed. Nothing is shared where activations are computed again in the backward
             pass: transformers drops the cache then, without a word.
-        drawn: in the place of each target take a token drawn from what the model itself expects there.
         batch: the fields of `Batch`.
     """
-    rows = Batch(**batch)
+    return _loss(model, Batch(**batch), targets, columns, layout, drawn=False)
+
+
+def drawn_loss(
+    model: Any, targets: torch.Tensor, columns: torch.Tensor, layout: Layout = PADDED, **batch: torch.Tensor
+) -> tuple[torch.Tensor, int]:
+    """`answer_loss` of tokens that are drawn, in the place of each target, from what the model itself expects there."""
+    return _loss(model, Batch(**batch), targets, columns, layout, drawn=True)
+
+
+def _loss(
+    model: Any, rows: Batch, targets: torch.Tensor, columns: torch.Tensor, layout: Layout, drawn: bool
+) -> tuple[torch.Tensor, int]:
     if layout.rows == "alone":
         return _alone(model, rows.joined(), columns + rows.prefix.shape[1], targets, drawn)
     elif layout.rows == "shared" and not (model.training and model.is_activation_checkpointing):

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 import torch
 
 from curate.progress import Progress, silent
+from train.accelerators import require_accelerators
 from train.base_model import BaseModel, compute_dtype
 from train.examples import Example
 from train.layout import training_layout
@@ -27,6 +28,7 @@ def seconds_per_token(
         steps: how many are timed, after one that warms up.
         progress: told in steps.
     """
+    require_accelerators(settings)
     model = adapted(base, settings)
     if settings.gradient_checkpointing:
         model.activation_checkpointing_enable()

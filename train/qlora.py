@@ -123,12 +123,14 @@ def _train(
     """Train an adapter and publish it."""
     settings = recipe.training
     with quiet():
+        from train.accelerators import require_accelerators
         from train.arguments import require_trackers, trackers_in
         from train.layout import training_layout
         from train.lora import adapted, tell_left_out
         from train.trainer import Rows, fit
 
     require_trackers(settings)
+    require_accelerators(settings)
     renderer = renderer_of(recipe, base)
     audits = _audits(version, recipe, renderer)
     examples, validation = (each.require() for each in audits)

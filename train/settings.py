@@ -83,6 +83,10 @@ class TrainingSettings(Settings):
         "auto",
         description="What is computed in, on a CPU of 4-bit weights alone; auto: bfloat16 where the processor has it.",
     )
+    use_liger_kernel: bool = Field(
+        False, description="Liger's kernels for norms, rotary positions and feed-forward layers, on a GPU."
+    )
+    use_unsloth: bool = Field(False, description="Unsloth's model and kernels, on a GPU.")
     keep_best: Annotated[str, AfterValidator(_kept_by)] | None = Field(
         None,
         description="The checkpoint that is kept: of the least validation `loss`, or of the best `schema_valid`, "

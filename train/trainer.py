@@ -31,7 +31,7 @@ from train.batches import PADDED, Batch, Layout, length_grouped
 from train.checkpoints import Checkpoints, step_of
 from train.examples import Example
 from train.history import History
-from train.loss import answer_loss, collate, mean_loss
+from train.loss import answer_loss, collate, drawn_loss, mean_loss
 from train.neftune import Noise
 from train.optimizers import Sophia, gauss_newton_bartlett, optimizer, taken_by
 from train.settings import TrainingSettings
@@ -215,7 +215,7 @@ class Trainer(SFTTrainer):
         return mean
 
     def _estimate_curvature(self, sophia: Sophia, inputs: dict[str, Any]) -> None:
-        loss, tokens = answer_loss(self.adapter, layout=self.layout, drawn=True, **inputs)
+        loss, tokens = drawn_loss(self.adapter, layout=self.layout, **inputs)
         estimate = gauss_newton_bartlett(loss, tokens, sophia.weights)
         sophia.estimated([self.accelerator.reduce(each, "mean") for each in estimate])
 
