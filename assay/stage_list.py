@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 
 from assay.result import Result
 from curate.read import ingest
-from curate.recipe import built_in_stages, in_order, outside_stages
+from curate.recipe import Preset, built_in_stages, in_order, outside_stages, presets
 from curate.rows.validate import Validate
 from curate.sets.stage import SetStage
 from curate.stage import WORKER_DIED, Stage
@@ -181,6 +181,15 @@ def recipe_schema() -> RecipeSchema:
     outside: dict[str, Any] = {name: (kind, Field(None)) for name, kind in outside_stages().items()}
     model = create_model("Recipe", __base__=FullRecipe, **outside)
     schema = model.model_json_schema()
+    properties = schema["properties"]
+    properties["preset"]["enum"] = [None, *presets()]
+    # What a recipe needs, a preset may give.
+    given = [key for key in schema["required"] if key in Preset.model_fields]
+    sections = {key: schema["$defs"][properties[key]["$ref"].rpartition("/")[2]] for key in given}
+    needed = {key: {"required": section.pop("required")} for key, section in sections.items()}
+    schema["required"] = [key for key in schema["required"] if key not in needed]
+    schema["if"] = {"not": {"required": ["preset"]}}
+    schema["then"] = {"required": list(needed), "properties": needed}
     return RecipeSchema(
         schema | {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "A recipe of Assay"}
     )

@@ -17,16 +17,18 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from importlib.resources import files
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import LlamaConfig
+from transformers import LlamaConfig, MistralConfig, PreTrainedConfig, Qwen2Config
 
 from benchmarks.measure import show
 from curate.rows.renderer import IGNORED
 from curate.store import Store
+from curate.strict_yaml import load_yaml
 from curate.workers import give_back
 from train import memory
 from train.base_model import BaseModel, compute_dtype, configuration, prepare
@@ -81,6 +83,36 @@ PUBLISHED: list[tuple[str, float, int, dict[str, Any], Batch, dict[str, Any]]] =
     ("Llama-3.1-8B, QLoRA", 7.4, 2**30, LLAMA_3, PACKED, TUNED),
 ]
 """What, how much, in which unit of bytes, of which sizes, at which largest batch, with which settings."""
+MISTRAL: dict[str, Any] = LLAMA_2 | {"intermediate_size": 14336, "num_key_value_heads": 8, "sliding_window": None}
+QWEN_1_5: dict[str, Any] = {
+    "vocab_size": 151936,
+    "hidden_size": 1024,
+    "intermediate_size": 2816,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 16,
+    "num_hidden_layers": 24,
+    "tie_word_embeddings": True,
+}
+SMOLLM2: dict[str, Any] = {
+    "vocab_size": 49152,
+    "hidden_size": 576,
+    "intermediate_size": 1536,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "num_hidden_layers": 30,
+    "tie_word_embeddings": True,
+}
+GPU = Machine("cuda", torch.bfloat16, torch.bfloat16)
+PRESETS: list[tuple[str, str, PreTrainedConfig, Machine]] = [
+    ("smollm2-cpu", "SmolLM2-135M", LlamaConfig(**SMOLLM2), Machine("cpu", torch.float32, torch.bfloat16)),
+    ("llama2-7b-qlora", "Llama-2-7B", LlamaConfig(**LLAMA_2), GPU),
+    ("qlora-r256", "Llama-2-7B", LlamaConfig(**LLAMA_2), GPU),
+    ("legal-r8", "Mistral-7B", MistralConfig(**MISTRAL), GPU),
+    ("qwen0.5b-full", "Qwen1.5-0.5B", Qwen2Config(**QWEN_1_5), GPU),
+]
+"""Which, with which model's sizes, on what; on a GPU in bfloat16, adapters in float32."""
+ANSWER = 128
+"""Tokens of an answer, in each of a preset's rows."""
 BATCHES, LENGTHS = (1, 4, 8), (128, 512, 1024)
 COLOURS = {1: "#2f8f6b", 4: "#4878c0", 8: "#c0603a"}
 """Of batches; told apart on white and on black."""
@@ -188,6 +220,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not options.no_steps:
         result["measured"] = measured(options)
     result["published"] = published()
+    result["presets"] = presets()
     print(json.dumps(result))
 
 
@@ -201,6 +234,25 @@ def published() -> list[list[Any]]:
             found = step(config, TrainingSettings(**more), batch, HALF).bytes / unit
         table.append([name, found, told, 100 * (found / told - 1)])
     show("Forecast beside published", ["", "forecast", "published", "error %"], table)
+    return table
+
+
+def presets() -> list[list[Any]]:
+    """The forecast of each preset, its rows as long as it allows, in GiB."""
+    table: list[list[Any]] = []
+    for name, model, config, machine in PRESETS:
+        keys = load_yaml(Path(str(files("recipes") / f"presets/{name}.yaml")).read_text())["training"]
+        settings = TrainingSettings(**keys)
+        batch = Batch(settings.batch_size, settings.max_tokens - 1, ANSWER)
+        found = step(config, settings, batch, machine)
+        parts = found.memory
+        weights = parts["weights"] + parts["quantisation constants"]
+        tuned = parts["adapters"] + parts["gradients"] + parts["optimizer state"]
+        moving = parts["activations"] + parts["logits"]
+        rows = f"{batch.rows} x {settings.max_tokens:,}"
+        sizes = [size / 2**30 for size in (weights, tuned, moving, found.bytes)]
+        table.append([name, model, rows, f"{found.trained / 1e6:,.1f}M", *sizes])
+    show("Presets, GiB", ["preset", "model", "batch", "trained", "weights", "tuning", "batch", "all"], table)
     return table
 
 

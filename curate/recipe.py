@@ -40,6 +40,8 @@ from curate.urls import masked, without_secrets
 
 Model = TypeVar("Model", bound=BaseModel)
 
+PRESETS = "presets"
+"""Folder of presets, beside the packaged recipes."""
 GROUP = "assay.stages"
 """Entry points that name stages from outside."""
 RESERVED = frozenset({"read", "index", "gate", "publish"})
@@ -56,10 +58,22 @@ class Variant(Settings):
     evaluation: dict[str, Any] = Field({}, description="Keys of `evaluation` that change.")
 
 
+class Preset(Settings):
+    """What recipes of a kind have in common, by section: recipes/presets/NAME.yaml."""
+
+    render: dict[str, Any] = Field({}, description="Keys of `render`.")
+    fit: dict[str, Any] = Field({}, description="Keys of `fit`.")
+    training: dict[str, Any] = Field({}, description="Keys of `training`.")
+    evaluation: dict[str, Any] = Field({}, description="Keys of `evaluation`.")
+
+
 class Recipe(Settings):
     """A recipe as far as curation reads it. The stages run in the order of their keys here."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="Name of the data set in the store.")]
+    preset: str | None = Field(
+        None, description="Settings of a method or a model to begin with; each key that the recipe has goes before."
+    )
     drop: str = Field(".", description="Folder of the raw files, relative to the recipe, or its URL.")
     drop_is: Literal["more", "all"] = Field(
         "more",
@@ -100,7 +114,7 @@ class Recipe(Settings):
 
     def settings(self) -> dict[str, Any]:
         """What the data depends on, as JSON: no path, nor training and evaluation."""
-        dumped = self.model_dump(mode="json", exclude={"drop", "contract", "variants", *ELSEWHERE})
+        dumped = self.model_dump(mode="json", exclude={"preset", "drop", "contract", "variants", *ELSEWHERE})
         _name_alone(self, dumped)
         return dumped
 
@@ -126,6 +140,7 @@ class Recipe(Settings):
             raise AssayError(f"{path}: not readable as YAML: {error}", remedy="Mend the line it names.") from None
         if not isinstance(raw, dict):
             raise AssayError(f"{path}: expected keys and values, found {type(raw).__name__}.", remedy="See README.md.")
+        raw = _with_preset(raw, path)
         model = _with_outside(cls, raw)
         recipe = _validated(model, path, raw)
         if drop is None and is_url(recipe.drop):
@@ -252,6 +267,30 @@ def _require_beside(name: str, recipe: Path, key: str) -> None:
     for path in [place, *(place.iterdir() if place.is_dir() else ())]:
         if below.way_out(path) is not None:
             raise AssayError(f"{recipe}: {key}: {path} is a link that leaves the recipe's folder.", remedy=remedy)
+
+
+def presets() -> list[str]:
+    """Names of the presets that a recipe may begin with."""
+    return sorted(entry.name.removesuffix(".yaml") for entry in (files("recipes") / PRESETS).iterdir())
+
+
+def _with_preset(raw: dict[str, Any], path: Path) -> dict[str, Any]:
+    """A recipe with the keys of the preset that it names, where it has none of its own.
+
+    Raises:
+        AssayError: there is no such preset.
+    """
+    name = raw.get("preset")
+    if name is None:
+        return raw
+    if name not in presets():
+        raise AssayError(
+            f"{path}: preset: there is none {name!r}.", remedy=f"Presets: {', '.join(presets())}; or leave the key out."
+        )
+    text = (files("recipes") / PRESETS / f"{name}.yaml").read_text(encoding="utf-8")
+    known = Preset.model_validate(load_yaml(text)).model_dump(exclude_defaults=True)
+    own = {section: raw.get(section) or {} for section in known}
+    return raw | {section: known[section] | each for section, each in own.items() if isinstance(each, dict)}
 
 
 def packaged_recipes() -> list[str]:

@@ -168,7 +168,8 @@ def call(
         given.pop(name, None)
     output = model(**given)
     kept = {name: output[name] for name in CACHES if output.get(name) is not None}
-    return output.logits if "logits_to_keep" in takes else output.logits[:, columns], kept
+    whole = output.logits.shape[1] != len(columns)  # also of one that takes a number and no tensor
+    return output.logits[:, columns] if whole else output.logits, kept
 
 
 def parameters(model: "PreTrainedModel | PeftModel") -> set[str]:

@@ -31,19 +31,25 @@ ENOUGH = 512
 
 
 def training_layout(
-    model: Any, examples: Sequence[Example], *, checkpointing: bool = False, progress: Progress = silent
+    model: Any,
+    examples: Sequence[Example],
+    *,
+    checkpointing: bool = False,
+    noisy: bool = False,
+    progress: Progress = silent,
 ) -> Layout:
     """The closest layout that gives the loss and the gradients of each row alone.
 
     Compared on two rows, the longest that begin alike, of which no more is computed than ENOUGH, without dropout, and
     held against what rounding does to each row alone (`rounding`). With dropout nothing is shared: rows that share
     a beginning would share its noise, which makes a step's gradient another random variable, of the same mean and more
-    variance.
+    variance; so too with noise on the embeddings, whose size goes by each row's own length besides.
 
     Args:
         model: with the weights to train.
         examples: to be trained on, one or more.
         checkpointing: whether activations will be computed again in the backward pass.
+        noisy: whether there will be noise on the embeddings (NEFTune); here there is none.
         progress: told when it begins and when it is known.
 
     Raises:
@@ -76,6 +82,8 @@ def training_layout(
         if checkpointing
         else "with dropout each row has noise of its own"
         if has_dropout(model)
+        else "with noise on its embeddings each row has noise of its own"
+        if noisy
         else no_sharing(model, gap=False)
     )
     reasons = {"shared": why} if why else {}

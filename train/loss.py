@@ -36,6 +36,14 @@ def answer_loss(
     return losses.sum(), int((targets != IGNORED).sum())
 
 
+def drawn_loss(
+    model: Any, targets: torch.Tensor, columns: torch.Tensor, layout: Layout = PADDED, **batch: torch.Tensor
+) -> tuple[torch.Tensor, int]:
+    """`answer_loss` of tokens that are drawn, in the place of each target, from what the model itself expects there."""
+    losses = _by_row(model, Batch(**batch), targets, columns, layout, drawn=True)
+    return losses.sum(), int((targets != IGNORED).sum())
+
+
 def row_losses(
     model: Any, targets: torch.Tensor, columns: torch.Tensor, layout: Layout = PADDED, **batch: torch.Tensor
 ) -> torch.Tensor:
@@ -52,28 +60,36 @@ def row_losses(
             pass: transformers drops the cache then, without a word.
         batch: the fields of `Batch`.
     """
-    rows = Batch(**batch)
+    return _by_row(model, Batch(**batch), targets, columns, layout, drawn=False)
+
+
+def _by_row(
+    model: Any, rows: Batch, targets: torch.Tensor, columns: torch.Tensor, layout: Layout, drawn: bool
+) -> torch.Tensor:
     if layout.rows == "alone":
-        return _alone(model, rows.joined(), columns + rows.prefix.shape[1], targets)
+        return _alone(model, rows.joined(), columns + rows.prefix.shape[1], targets, drawn)
     elif layout.rows == "shared" and not (model.training and model.is_activation_checkpointing):
         logits, _ = forward(model, rows, columns, masked=False)
     else:
         logits, _ = forward(model, rows.joined(), columns + rows.prefix.shape[1], masked=False)
-    return _summed(logits, targets)
+    return _summed(logits, targets, drawn)
 
 
-def _alone(model: Any, batch: Batch, columns: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """`row_losses` of one row after the other, each computed at the columns of its own targets."""
+def _alone(model: Any, batch: Batch, columns: torch.Tensor, targets: torch.Tensor, drawn: bool) -> torch.Tensor:
+    """`_by_row` of one row after the other, each computed at the columns of its own targets."""
     losses = []
     for ids, real, wanted in zip(batch.input_ids, batch.attention_mask, targets, strict=True):
         trained = wanted != IGNORED
         logits, _ = call(model, columns[trained], input_ids=ids[None, : int(real.sum())], use_cache=False)
-        losses.append(_summed(logits, wanted[None, trained])[0])
+        losses.append(_summed(logits, wanted[None, trained], drawn)[0])
     return torch.stack(losses)
 
 
-def _summed(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def _summed(logits: torch.Tensor, targets: torch.Tensor, drawn: bool) -> torch.Tensor:
     """Of logits (B, K, vocabulary) at targets (B, K), summed by row."""
+    if drawn:
+        expected = torch.multinomial(logits.detach().flatten(0, 1).float().softmax(-1), 1).view(targets.shape)
+        targets = expected.where(targets != IGNORED, IGNORED)
     losses = torch.nn.functional.cross_entropy(
         logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED, reduction="none"
     )

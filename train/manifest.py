@@ -147,6 +147,10 @@ class Compute(Part):
     """How closely the rows of a batch were put together, as `train.batches.Layout` says."""
     rows_reason: str | None = None
     """Why not closer; empty where they were as close as can be."""
+    optim: str | None = None
+    """What took the steps; none of adapters from before there was a choice: AdamW."""
+    optim_reason: str | None = None
+    """Why another optimizer than the recipe names; empty where it is that."""
 
 
 class AdapterManifest(Manifest):

@@ -8,6 +8,7 @@ import torch
 from peft import PeftModel
 
 from curate.progress import Progress, silent
+from train.accelerators import require_accelerators
 from train.base_model import BaseModel, compute_dtype
 from train.examples import Example
 from train.layout import training_layout
@@ -28,12 +29,14 @@ def seconds_per_token(
         steps: how many are timed, after one that warms up.
         progress: told in steps.
     """
+    require_accelerators(settings)
     model = adapted(base, settings)
     if settings.gradient_checkpointing:
         model.activation_checkpointing_enable()
         if isinstance(model, PeftModel):  # as trl does
             model.enable_input_require_grads()
-    layout = training_layout(model, examples, checkpointing=settings.gradient_checkpointing)
+    noisy = settings.neftune_noise_alpha is not None
+    layout = training_layout(model, examples, checkpointing=settings.gradient_checkpointing, noisy=noisy)
     model.train()
     by_length = sorted(examples, key=lambda example: len(example.input_ids))
     begin = max(0, (len(by_length) - settings.batch_size) // 2)

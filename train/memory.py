@@ -25,6 +25,7 @@ from transformers import AutoModelForCausalLM, DynamicCache
 from train.base_model import quiet
 from train.methods.keys import WHOLE
 from train.methods.trained import with_adapter
+from train.optimizers import state_bytes
 from train.settings import TrainingSettings
 
 if TYPE_CHECKING:
@@ -34,8 +35,6 @@ BLOCK, SUPER_BLOCK = 64, 256
 """Weights that share a constant of NF4, and constants that share one of the double quantisation (QLoRA, section 3)."""
 CLEARED = 20
 """Operations from one clearing of circles to the next."""
-MOMENTS = 2
-"""Numbers that AdamW keeps of each trained weight, each of its dtype."""
 
 Part = Literal[
     "weights",
@@ -185,12 +184,13 @@ def _fixed(model: Any, settings: TrainingSettings, machine: Machine) -> tuple[di
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         size = sum(each.nbytes for each in trained)
         count = sum(each.numel() for each in trained)
+        state = state_bytes(model, settings, machine.device)
         held = sum(each.nbytes for each in [*model.parameters(), *model.buffers()])
     fixed: dict[Part, int] = {
         "weights": held if settings.method in WHOLE else held - size,
         "quantisation constants": constants,
         "adapters": 0 if settings.method in WHOLE else size,
-        "optimizer state": MOMENTS * size,
+        "optimizer state": state,
         "best weights": size if settings.keep_best and machine.device == "cpu" else 0,
     }
     return fixed, count, size

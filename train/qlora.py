@@ -149,6 +149,7 @@ def _train(
     """Train an adapter and publish it."""
     settings = recipe.training
     with quiet():
+        from train.accelerators import require_accelerators
         from train.arguments import require_trackers, trackers_in
         from train.layout import training_layout
         from train.methods.trained import adapted, tell_left_out
@@ -156,6 +157,7 @@ def _train(
         from train.trainer import Rows, fit
 
     require_trackers(settings)
+    require_accelerators(settings)
     renderer = renderer_of(recipe, base)
     pairs, audits = _examples(version, recipe, renderer, progress)
     examples, validation = ([pair.whole for pair in pairs] or audits[0].require()), audits[1].require()
@@ -170,7 +172,13 @@ def _train(
         model = load(start, base, renderer.template, settings.quantization, settings.dtype, trainable=True)
     tell_left_out(model, progress)
     computed = [side for pair in pairs for side in pair.sides] or examples
-    layout = training_layout(model, computed, checkpointing=settings.gradient_checkpointing, progress=progress)
+    layout = training_layout(
+        model,
+        computed,
+        checkpointing=settings.gradient_checkpointing,
+        noisy=settings.neftune_noise_alpha is not None,
+        progress=progress,
+    )
     rows = Rows(examples, validation, score, layout, pairs)
     kind = PreferenceTrainer if pairs else None
     with trackers_in(store.root / "tracked", settings):
@@ -197,6 +205,7 @@ def _publish(
 ) -> Path:
     """Publish what was trained, with what its run told, and what `beside` writes into its folder."""
     from train.methods.trained import weights_of
+    from train.optimizers import taken_by
 
     if not all(tensor.isfinite().all() for tensor in weights_of(model).values()):
         raise AssayError(
@@ -204,6 +213,7 @@ def _publish(
             remedy="Lower training.learning_rate, or set training.max_grad_norm: 1.0.",
         )
     settings, best = recipe.training, history.best()
+    optim, optim_reason = taken_by(settings.optim, model.device.type)
     gpu, computing = model.device.type == "cuda", str(compute_dtype(settings.dtype)).removeprefix("torch.")
     last = history.steps[-1].step
     kept = best.step if settings.keep_best and best is not None else last
@@ -245,6 +255,8 @@ def _publish(
                     dtype="float32" if not gpu and settings.quantization == "none" else computing,
                     rows=rows.layout.rows,
                     rows_reason=rows.layout.reason,
+                    optim=optim,
+                    optim_reason=optim_reason,
                 ).content(),
                 "libraries": libraries,
             },

@@ -12,6 +12,8 @@ from curate.stage import ANYWHERE, BESIDE, Settings
 from train.base_model import Quantization
 from train.methods.keys import KEYS, QUANTIZED, SOME, Method, takers
 
+Optim = Literal["adamw", "adamw_8bit", "paged_adamw", "paged_adamw_8bit", "sgd", "sophia", "muon"]
+"""What takes the steps; see `train.optimizers`."""
 WATCHED = {"report_to", "save_steps", "save_total_limit"}
 """Keys that change nothing in the adapter: who is told of the run, and how often it is kept."""
 PARENTS = {"pairs", "start_from"}
@@ -91,7 +93,15 @@ class TrainingSettings(Settings):
         "linear", description="How it falls behind the warm-up: to nothing in a line or a half cosine, or not at all."
     )
     warmup_ratio: float = Field(0.05, ge=0, lt=1, description="Share of the steps in which it rises from nothing.")
-    weight_decay: float = Field(0.0, ge=0, description="AdamW's, of the trained weights.")
+    weight_decay: float = Field(
+        0.0, ge=0, description="Of the trained weights but biases and norms; decoupled as in AdamW, for sgd L2."
+    )
+    optim: Optim = Field(
+        "adamw",
+        description="What takes the steps: AdamW; the same with 8-bit moments, or with moments that a GPU's memory "
+        "pages out (on a CPU they stay, and that is said); SGD; Sophia-G; Muon, and AdamW for what is no matrix.",
+    )
+    momentum: float = Field(0.9, ge=0, lt=1, description="Of `optim: sgd`.")
     max_grad_norm: float | None = Field(
         1.0, gt=0, description="The norm that gradients are clipped to; null: they are not."
     )
@@ -108,6 +118,9 @@ class TrainingSettings(Settings):
     alpha_pattern: dict[Named, Annotated[int, Field(ge=1)]] = Field(
         {}, description="Another alpha for some modules, by the ends of their names."
     )
+    neftune_noise_alpha: float | None = Field(
+        None, gt=0, description="Noise on the embeddings while training (NEFTune's alpha, e.g. 5); by default none."
+    )
     target_modules: Literal["all-linear"] | list[str] | None = Field(
         None,
         description="Modules that are trained or get an adapter, by the ends of their names (q_proj); by default those "
@@ -122,6 +135,10 @@ class TrainingSettings(Settings):
         "auto",
         description="What is computed in, on a CPU of 4-bit weights alone; auto: bfloat16 where the processor has it.",
     )
+    use_liger_kernel: bool = Field(
+        False, description="Liger's kernels for norms, rotary positions and feed-forward layers, on a GPU."
+    )
+    use_unsloth: bool = Field(False, description="Unsloth's model and kernels, on a GPU.")
     keep_best: Annotated[str, AfterValidator(_kept_by)] | None = Field(
         None,
         description="The checkpoint that is kept: of the least validation `loss`, or of the best `schema_valid`, "
@@ -143,7 +160,7 @@ class TrainingSettings(Settings):
     report_to: list[Literal["tensorboard", "trackio", "mlflow", "wandb"]] = Field(
         [], description="Trackers that are told each step, besides the adapter's own report."
     )
-    seed: int = Field(0, description="Of the adapter's first weights, the order of the rows and dropout.")
+    seed: int = Field(0, description="Of the adapter's first weights, the order of the rows, dropout and noise.")
 
     @model_validator(mode="before")
     @classmethod
@@ -176,6 +193,8 @@ class TrainingSettings(Settings):
             )
         if self.rpo_alpha is not None and self.objective != "dpo":
             raise ValueError("rpo_alpha is of `objective: dpo`")
+        if self.objective == "dpo" and (self.optim == "sophia" or self.neftune_noise_alpha is not None):
+            raise ValueError("`optim: sophia` and `neftune_noise_alpha` are of `objective: sft`")
         return self
 
     @property

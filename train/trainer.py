@@ -29,9 +29,10 @@ from train.batches import PADDED, Batch, Layout, length_grouped
 from train.checkpoints import Checkpoints, step_of
 from train.examples import Example
 from train.history import History
-from train.loss import answer_loss, collate, mean_loss
-from train.methods.lora import own_rate_of_b
+from train.loss import answer_loss, collate, drawn_loss, mean_loss
 from train.methods.trained import put_weights, weights_of
+from train.neftune import Noise
+from train.optimizers import Sophia, gauss_newton_bartlett, optimizer, taken_by
 from train.settings import TrainingSettings
 
 if TYPE_CHECKING:
@@ -123,10 +124,13 @@ def fit(
         for parameter in model.parameters():
             if parameter.requires_grad:  # trl has made them bfloat16, too coarse for small steps
                 parameter.data = parameter.data.float()
+        if instead := taken_by(settings.optim, model.device.type)[1]:
+            progress(instead, 1, 1, "optimizers")
         trainer.before_training()
         last = checkpoints.last(progress)
         trainer.args.eval_on_start = bool(rows.validation) and last is None
-        trainer.train(resume_from_checkpoint=None if last is None else str(last))
+        with trainer.noise:
+            trainer.train(resume_from_checkpoint=None if last is None else str(last))
         if settings.keep_best and trainer.best is not None:
             put_weights(model, trainer.best)
     if trainer.state.global_step < trainer.state.max_steps:
@@ -153,6 +157,8 @@ class Trainer(SFTTrainer):
         self.rows = rows
         self.layout = rows.layout
         self.settings = settings
+        self.noise = Noise(self.adapter, settings.neftune_noise_alpha)
+        self.sophia: Sophia | None = None
         self.checkpoints = checkpoints
         self.progress = progress
         self.lengths = [len(example.input_ids) for example in rows.train]
@@ -197,15 +203,16 @@ class Trainer(SFTTrainer):
     def _send_telemetry(self) -> None:
         """trl would tell its makers of the run."""
 
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """The optimizer that the recipe names."""
+        if self.optimizer is None:
+            decayed = self.get_decay_parameter_names(self.adapter)
+            self.optimizer = optimizer(self.adapter, self.settings, decayed)
+            self.sophia = self.optimizer if isinstance(self.optimizer, Sophia) else None
+        return self.optimizer
+
     def _get_train_sampler(self, train_dataset: Any = None) -> "ByLength":
         return ByLength(self.lengths, self.settings.batch_size, self.settings.seed)
-
-    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        """As the recipe names it; by LoRA+ the second matrices learn faster."""
-        optimizer: torch.optim.Optimizer = super().create_optimizer(model)
-        if ratio := self.settings.loraplus_lr_ratio:
-            own_rate_of_b(optimizer, self.adapter, ratio)
-        return optimizer
 
     def get_decay_parameter_names(self, model: Any) -> list[str]:
         """Those that decay: neither biases nor norms, nor what else scales: decay would turn it down, not off."""
@@ -225,6 +232,9 @@ class Trainer(SFTTrainer):
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> torch.Tensor:
         rows = inputs.pop("rows")
+        self.noise.real = inputs.get("attention_mask")  # preferences take no noise
+        if self.sophia is not None and self.sophia.due and not self.step_rows:  # of a step's first batch
+            self._estimate_curvature(self.sophia, inputs)
         self.step_rows += rows
         loss, batches = self.summed_loss(model, rows, inputs)
         if not math.isfinite(value := loss.item()):
@@ -238,6 +248,11 @@ class Trainer(SFTTrainer):
         self.progress("train", self.seen, total, "tokens")
         mean: torch.Tensor = loss / num_items_in_batch
         return mean
+
+    def _estimate_curvature(self, sophia: Sophia, inputs: dict[str, Any]) -> None:
+        loss, tokens = drawn_loss(self.adapter, layout=self.layout, **inputs)
+        estimate = gauss_newton_bartlett(loss, tokens, sophia.weights)
+        sophia.estimated([self.accelerator.reduce(each, "mean") for each in estimate])
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         norm = super()._get_grad_norm(model, grad_norm)  # type: ignore[no-untyped-call]

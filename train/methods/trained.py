@@ -9,6 +9,7 @@ from transformers import set_seed
 
 from curate.errors import AssayError
 from curate.progress import Progress
+from train.accelerators import accelerated, unsloth_model
 from train.base_model import BaseModel, load_model
 from train.methods import dora, full, ia3, lora, partial
 from train.methods.keys import WHOLE
@@ -38,9 +39,12 @@ def adapted(base: BaseModel, settings: TrainingSettings) -> "Trained":
     """
     # The base model's own weights are trained in float32, as adapters are: steps are smaller than 16 bits tell.
     dtype = "float32" if settings.method in WHOLE else settings.dtype
-    loaded = load_model(base, settings.quantization, dtype, settings.double_quantization)
+    if settings.use_unsloth:
+        loaded = unsloth_model(base, settings)
+    else:
+        loaded = load_model(base, settings.quantization, dtype, settings.double_quantization)
     set_seed(settings.seed)
-    return with_adapter(loaded, settings)
+    return accelerated(with_adapter(loaded, settings), settings)
 
 
 def with_adapter(loaded: "PreTrainedModel", settings: TrainingSettings) -> "Trained":
