@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from curate.cache import cache_folder, keyed_folder, sealed, sound
 from curate.errors import AssayError
@@ -19,11 +19,16 @@ from curate.rows.renderer import Renderer, load_tokenizer
 from curate.stage import installed
 from curate.store import verified
 from train.base_model import (
+    CONFIG as MODEL_CONFIG,
+)
+from train.base_model import (
+    INDEX,
     BaseModel,
     BaseTokenizer,
     DType,
     Quantization,
     computed_in,
+    configuration,
     load_model,
     model_of,
     prepare,
@@ -36,6 +41,9 @@ from train.settings import quantization_of
 if TYPE_CHECKING:
     import torch
     from peft import LoraConfig, PeftModel
+
+WeightDType = Literal["float32", "bfloat16", "float16"]
+"""What a merged model's weights may be written in."""
 
 PARENTS = {
     "weights_sha256": "base weights",
@@ -112,6 +120,7 @@ def load(
     template: ChatTemplate,
     quantization: Quantization | None = None,
     dtype: DType | None = None,
+    name: str = "default",
 ) -> "PeftModel":
     """The base model with a published adapter.
 
@@ -122,19 +131,13 @@ def load(
         quantization: of the base model's weights; by default as the adapter was trained.
         dtype: what is computed in; by default as the adapter was trained, or `auto` where this machine does not compute
             in that.
+        name: that peft knows the adapter by.
 
     Raises:
         AssayError: the base model or the chat template is not the one it was trained on; a file of it is not as it was
             published; or it has no safetensors, or is more than a plain LoRA adapter.
     """
-    manifest = AdapterManifest.read(folder)
-    check_parents(f"Adapter {folder}", manifest.inputs.base.content(), base, template)
-    if WEIGHTS not in manifest.files:  # then peft would load a pickle, which can hold code
-        raise AssayError(
-            f"{folder}: no {WEIGHTS} among its files ({', '.join(manifest.files)}).",
-            remedy="Only safetensors are loaded. Train the adapter again, or name another.",
-        )
-    verified(folder, WEIGHTS)
+    manifest = _loadable(folder, base, template)
     with quiet():
         from peft import PeftModel
 
@@ -146,8 +149,33 @@ def load(
             dtype or computed_in(trained.get("dtype", "auto")),
             trained.get("double_quantization", True),
         )
-        model = PeftModel.from_pretrained(loaded, folder, config=config)
+        model = PeftModel.from_pretrained(loaded, folder, adapter_name=name, config=config)
     return model.eval()
+
+
+def add(model: "PeftModel", name: str, folder: Path, base: BaseModel, template: ChatTemplate) -> None:
+    """Load a further adapter onto a model of `load`, by another name, without using it.
+
+    Raises:
+        AssayError: as `load`.
+    """
+    _loadable(folder, base, template)
+    with quiet():
+        model.add_adapter(name, _configuration(folder))
+        model.load_adapter(str(folder), name)
+
+
+def _loadable(folder: Path, base: BaseModel, template: ChatTemplate) -> AdapterManifest:
+    """The manifest of an adapter that may be loaded onto this base model, with this chat template."""
+    manifest = AdapterManifest.read(folder)
+    check_parents(f"Adapter {folder}", manifest.inputs.base.content(), base, template)
+    if WEIGHTS not in manifest.files:  # then peft would load a pickle, which can hold code
+        raise AssayError(
+            f"{folder}: no {WEIGHTS} among its files ({', '.join(manifest.files)}).",
+            remedy="Only safetensors are loaded. Train the adapter again, or name another.",
+        )
+    verified(folder, WEIGHTS)
+    return manifest
 
 
 def template_of(folder: Path) -> ChatTemplate:
@@ -232,30 +260,93 @@ def merge(folder: Path, base: BaseModel, template: ChatTemplate, cache: Path, pr
     return model_of(f"{base.name} with {manifest.name}/{manifest.version}", merged)
 
 
-def merge_into(out: Path, folder: Path, cache: Path, progress: Progress = silent) -> Path:
+def merge_into(
+    out: Path, folder: Path, cache: Path, dtype: WeightDType | None = None, progress: Progress = silent
+) -> WeightDType:
     """Merge an adapter with the base model it names, into a new folder.
+
+    The weights are added in float32 and rounded once, when they are written.
 
     Args:
         out: the folder.
         folder: of the adapter.
         cache: the store's cache.
+        dtype: what the weights are written in; by default what the base model's are in, as its config.json says.
         progress: told when it is merged.
 
+    Returns:
+        What they are written in.
+
     Raises:
-        AssayError: as `merge`; or `out` is there already.
+        AssayError: as `merge`; or `out` is there already; or a weight is beyond what `dtype` holds.
     """
     if out.exists():
         raise AssayError(f"{out} is there already.", remedy="Name a new folder: nothing is overwritten.")
     base = prepare(AdapterManifest.read(folder).inputs.base.model, cache, progress)
+    written = dtype or dtype_of(base)
     merged = merge(folder, base, template_of(folder), cache, progress).folder
     out.absolute().parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".assay-merge-", dir=out.absolute().parent) as draft:
         whole = Path(draft) / out.name
         whole.mkdir()
         for name in sealed(merged):
-            shutil.copyfile(merged / name, whole / name)
+            if name.endswith(".safetensors"):
+                _round(merged / name, whole / name, written)
+            else:
+                shutil.copyfile(merged / name, whole / name)
+        _say_dtype(whole, written)
         whole.rename(out)
-    return out
+    return written
+
+
+def dtype_of(base: BaseModel) -> WeightDType:
+    """What a base model's weights are in, as its config.json says; float32 where it does not."""
+    config = configuration(base.folder)
+    said = str(config.dtype or config.get_text_config().dtype).removeprefix("torch.")
+    return next((known for known in get_args(WeightDType) if known == said), "float32")
+
+
+def _round(source: Path, target: Path, dtype: WeightDType) -> None:
+    """Write the tensors of a file with their floats in another dtype.
+
+    Raises:
+        AssayError: one is finite, and is not in that dtype.
+    """
+    import torch
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    rounded = {}
+    with safe_open(source, "pt") as file:
+        for name in file.keys():  # noqa: SIM118 - it is no mapping
+            tensor = file.get_tensor(name)
+            rounded[name] = tensor.to(getattr(torch, dtype)) if tensor.is_floating_point() else tensor
+            if not torch.equal(rounded[name].isfinite(), tensor.isfinite()):
+                raise AssayError(
+                    f"The merged weight {name} is beyond what {dtype} holds ({tensor.abs().max():.3g}).",
+                    remedy="Write it in bfloat16 or float32: --dtype.",
+                )
+    save_file(rounded, target, metadata={"format": "pt"})
+
+
+def _say_dtype(folder: Path, dtype: WeightDType) -> None:
+    """Write into a model's folder what its weights are in and, where it has an index, how many bytes they take."""
+    path = folder / MODEL_CONFIG
+    said = json.loads(path.read_bytes())
+    for each in (said, said.get("text_config", {})):
+        if "dtype" in each:
+            each["dtype"] = dtype
+    path.write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
+    if (index := folder / INDEX).is_file():
+        from safetensors import safe_open
+
+        known = json.loads(index.read_bytes())
+        size = 0
+        for shard in set(known["weight_map"].values()):
+            with safe_open(folder / shard, "pt") as file:
+                size += sum(file.get_tensor(name).nbytes for name in file.keys())  # noqa: SIM118
+        known["metadata"]["total_size"] = size
+        index.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _merge(adapter: Path, base: BaseModel, template: ChatTemplate, folder: Path) -> None:
