@@ -330,7 +330,7 @@ def merge(
 def export(
     adapter: AdapterName,
     out: Annotated[Path, typer.Option(help="New file for the model.")],
-    type: Annotated[str, typer.Option(help="Of the weights: f16, or q8_0 (8 bits).")] = "f16",
+    type: Annotated[str, typer.Option(help="Of the weights: f32, f16, or q8_0 (8 bits).")] = "f16",
     store: StoreFolder = STORE,
 ) -> Result:
     """Write an adapter and its base model as one GGUF file, for llama.cpp, ollama and LM Studio."""

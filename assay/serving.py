@@ -54,7 +54,7 @@ def export(
     Args:
         adapter: one that was trained, or a folder, NAME/VERSION or NAME.
         out: the new file.
-        type: of the weights: `f16`, or `q8_0`, 8 bits with a scale for each 32.
+        type: of the weights: `f32`, `f16`, or `q8_0`, 8 bits with a scale for each 32.
         store: folder that Assay writes to.
         progress: told when it is merged and written.
 

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from transformers import PreTrainedConfig
 
-WeightType = Literal["f16", "q8_0"]
-"""16-bit floats, or 8-bit integers with a 16-bit scale for each 32 of them; vectors stay in float32 in both."""
+WeightType = Literal["f32", "f16", "q8_0"]
+"""32-bit floats, 16-bit floats, or 8-bit integers with a 16-bit scale for each 32; vectors stay in float32 in all."""
 REMEDY = "Write the whole model with `assay merge`, and convert that folder with llama.cpp's convert_hf_to_gguf.py."
 
 LETTERS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
@@ -155,7 +155,8 @@ def _describe(writer: "GGUFWriter", config: "PreTrainedConfig", kind: WeightType
     writer.add_rope_freq_base((config.rope_parameters or {}).get("rope_theta", 10_000.0))
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_vocab_size(config.vocab_size)
-    writer.add_file_type({"f16": LlamaFileType.MOSTLY_F16, "q8_0": LlamaFileType.MOSTLY_Q8_0}[kind])
+    types = {"f32": LlamaFileType.ALL_F32, "f16": LlamaFileType.MOSTLY_F16, "q8_0": LlamaFileType.MOSTLY_Q8_0}
+    writer.add_file_type(types[kind])
     writer.add_quantization_version(GGML_QUANT_VERSION)
 
 
@@ -237,7 +238,7 @@ def _written(name: str, values: "np.ndarray", kind: WeightType) -> "tuple[np.nda
     import numpy as np
     from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, quantize
 
-    if values.ndim == 1:  # norms and biases: llama.cpp wants them whole
+    if values.ndim == 1 or kind == "f32":  # norms and biases: llama.cpp wants them whole
         return np.ascontiguousarray(values), None, GGMLQuantizationType.F32
     block, _ = GGML_QUANT_SIZES[GGMLQuantizationType.Q8_0]
     quantised = kind == "q8_0" and values.shape[-1] % block == 0

@@ -1,4 +1,4 @@
-"""An adapter as a GGUF file: read back by transformers it has the same tokens and, but for rounding, the same logits."""
+"""An adapter as a GGUF file: read back by transformers it has the same tokens and, rounding aside, the same logits."""
 
 import json
 from pathlib import Path
@@ -22,6 +22,7 @@ from train.export import LETTERS, REST, export_into
 from train.qlora import train
 
 TEXTS = [*(QUESTION + notice for notice in NOTICES), "Ünï 1234 don't  x\n\n<|im_start|>\t'LL", " a"]
+WINDOW = 64
 QWEN_CUT = LETTERS + r"\p{N}" + REST
 
 
@@ -32,8 +33,14 @@ def whole_words(special: list[str]) -> Any:
 
 
 MADE: dict[str, tuple[Any, str, list[str], str | None, dict[str, Any]]] = {
-    "llama": (lambda: whole_words(LLAMA3_TOKENS), LLAMA3_TOKENS[0], LLAMA3_TOKENS[:0:-3], "llama3", {}),
-    "mistral": (lambda: byte_level(QWEN), "<|im_start|>", ["<|im_end|>"], None, {"sliding_window": 64}),
+    "llama": (
+        lambda: whole_words(LLAMA3_TOKENS),
+        "<|begin_of_text|>",
+        ["<|eot_id|>", "<|end_of_text|>"],
+        "llama3",
+        {},
+    ),
+    "mistral": (lambda: byte_level(QWEN), "<|im_start|>", ["<|im_end|>"], None, {"sliding_window": WINDOW}),
     "qwen2": (lambda: byte_level(QWEN, QWEN_CUT, "NFC"), "", ["<|im_end|>", "<|endoftext|>"], "qwen2_5", {}),
     # transformers takes a head for one of 128 numbers, as the published models have
     "qwen3": (lambda: byte_level(QWEN, QWEN_CUT, "NFC"), "", ["<|im_end|>"], "qwen3", {"head_dim": 128}),
@@ -90,14 +97,15 @@ def test_it_is_read_back_with_the_same_tokens_and_logits(
         for text in texts:
             ids = tokenizer.encode(text, add_special_tokens=False)
             assert read.encode(text, add_special_tokens=False) == ids
+            seen = torch.tensor([ids[:WINDOW]])
             with torch.inference_mode():
-                here, there = (each(torch.tensor([ids])).logits for each in (wanted, found))
+                here, there = (each(seen).logits for each in (wanted, found))
             assert (there - here).abs().max() / here.abs().max() < most
     fields = GGUFReader(tmp_path / "f16.gguf").fields
-    stops = [fields[f"tokenizer.ggml.{name}_token_id"].contents() for name in ("eos", "eot") if name != "eot"]
-    assert tokenizer.convert_ids_to_tokens(stops) == [MADE[family][2][0]]
+    keys = [key for key in ("tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id") if key in fields]
+    assert tokenizer.convert_ids_to_tokens([fields[key].contents() for key in keys]) == MADE[family][2]
     if family == "mistral":
-        assert fields["llama.context_length"].contents() == 64, "of which all is seen, as in its window"
+        assert fields["llama.context_length"].contents() == WINDOW, "of which all is seen, as in its window"
 
 
 def test_what_it_is_not_proven_for_is_an_error(tmp_path: Path) -> None:
