@@ -43,7 +43,7 @@ if TYPE_CHECKING:
         Scorecards,
         Version,
     )
-    from assay.serving import merge, parity
+    from assay.serving import export, merge, parity
     from assay.stage_list import RecipeSchema, Stages
     from assay.whole_store import StoreState
     from curate.errors import AssayError
@@ -75,6 +75,7 @@ __all__ = [
     "contract",
     "curate",
     "evaluate",
+    "export",
     "forecast",
     "inspect",
     "load",
@@ -100,6 +101,7 @@ HOMES = {
     "StoreState": "assay.whole_store",
     "WholeContract": "assay.contracts",
     "check_index": "assay.indexes",
+    "export": "assay.serving",
     "forecast": "assay.forecasts",
     "merge": "assay.serving",
     "pairs": "assay.preferences",

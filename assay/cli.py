@@ -321,11 +321,26 @@ AdapterName = Annotated[str, typer.Argument(metavar="ADAPTER", help="Adapter: a 
 def merge(
     adapter: AdapterName,
     out: Annotated[Path, typer.Option(help="New folder for the model.")],
+    dtype: Annotated[
+        str | None, typer.Option(help="float32, bfloat16 or float16; by default the base model's own.")
+    ] = None,
     store: StoreFolder = STORE,
 ) -> Result:
     """Merge an adapter into its base model: a whole model, with tokenizer, chat template and stop tokens."""
     with progress_bars() as bars:
-        return assay.merge(adapter, out, store=store, progress=bars)
+        return assay.merge(adapter, out, dtype=dtype, store=store, progress=bars)
+
+
+@command("assay export licences --out model.gguf")
+def export(
+    adapter: AdapterName,
+    out: Annotated[Path, typer.Option(help="New file for the model.")],
+    type: Annotated[str, typer.Option(help="Of the weights: f32, f16, or q8_0 (8 bits).")] = "f16",
+    store: StoreFolder = STORE,
+) -> Result:
+    """Write an adapter and its base model as one GGUF file, for llama.cpp, ollama and LM Studio."""
+    with progress_bars() as bars:
+        return assay.export(adapter, out, type=type, store=store, progress=bars)
 
 
 @command("assay parity licences --endpoint http://127.0.0.1:8000/v1")

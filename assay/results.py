@@ -386,18 +386,22 @@ class Merged(Result):
     adapter: str
     """NAME/VERSION."""
     folder: Path
+    """The model's; of one that was exported, its file."""
+    dtype: str
+    """What its weights are written in."""
 
     def tables(self) -> "list[Table]":
         from curate.table import Table
 
-        rows = [[path.name, f"{path.stat().st_size:,}"] for path in sorted(self.folder.iterdir())]
-        return [Table("merged", f"{self.adapter}, merged", ["file", "bytes"], rows)]
+        files = sorted(self.folder.iterdir()) if self.folder.is_dir() else [self.folder]
+        rows = [[path.name, f"{path.stat().st_size:,}"] for path in files]
+        return [Table("merged", f"{self.adapter}, merged, in {self.dtype}", ["file", "bytes"], rows)]
 
     def places(self) -> dict[str, Path]:
         return {"model": self.folder}
 
     def data(self) -> dict[str, Any]:
-        return {"adapter": self.adapter, "folder": self.folder}
+        return {"adapter": self.adapter, "folder": self.folder, "dtype": self.dtype}
 
 
 @dataclass(frozen=True)

@@ -183,6 +183,7 @@ def parity(
         for messages, ids, answer in zip(asked, prompts_there, there, strict=True)
     ]
     texts = compared.texts(asked, there, prompted)
+    thinking = sum(answer.truncated and not compared.said(answer) for answer in there)
     found = [
         RowParity(row["id"], len(renderer.prompt_ids(messages)), len(ids) if ids else answer.tokens_in or None, *each)
         for row, messages, ids, answer, *each in zip(chosen, asked, prompts_there, there, prompted, texts, strict=True)
@@ -196,7 +197,10 @@ def parity(
         endpoint.model,
         told,
         found,
-        [*_notes(endpoint, renderer)],
+        [
+            *_notes(endpoint, renderer),
+            *([f"{thinking} answers are cut off as thoughts: raise --max-new-tokens"] * (thinking > 0)),
+        ],
     )
 
 
@@ -328,9 +332,7 @@ class _Compared:
         """Where a server's answers differ from those in process."""
         here = self._generated(asked, "ask in process")
         found: list[Difference | None] = [
-            self._text(ours, theirs, prompt is not None)
-            if self.renderer.said(ours.text) != self.renderer.said(theirs.text)
-            else None
+            self._text(ours, theirs, prompt is not None) if self.said(ours) != self.said(theirs) else None
             for ours, theirs, prompt in zip(here, there, prompted, strict=True)
         ]
         unknown = [row for row, each in enumerate(found) if each is not None and not each.cause]
@@ -347,6 +349,12 @@ class _Compared:
                     cause = self._apart(asked[row], here[row], there[row])
                 found[row] = Difference(cause, parted.at, parted.here, parted.there)
         return found
+
+    def said(self, answer: Generated) -> str:
+        """An answer without what was thought before, which servers may tell elsewhere, to its end or not."""
+        said = self.renderer.said(answer.text)
+        unfinished = answer.truncated and said.lstrip().startswith(self.renderer.thoughts.tags[0])
+        return "" if unfinished else said
 
     def _generated(
         self, asked: Sequence[Sequence[Message]], what: str, model: "Trained | None" = None
@@ -368,6 +376,8 @@ class _Compared:
             cause = "white space around the answer is stripped"
         elif there.startswith(here) and ours.truncated:
             cause = "the server goes on past max_tokens"
+        elif there == self._plain(here):
+            cause = "special tokens within the answer are not told by the server"
         elif there.startswith(here + self.renderer.stop):
             cause = "the stop token does not end the answer, and is told as text"
         elif there.startswith(here) and not prompt_differs:
@@ -379,6 +389,10 @@ class _Compared:
         else:
             cause = "follows from the prompt" if prompt_differs else ""
         return self._parted(cause, self._tokens(here), self._tokens(there))
+
+    def _plain(self, text: str) -> str:
+        """A text without its special tokens."""
+        return str(self.renderer.tokenizer.decode(self._tokens(text), skip_special_tokens=True))
 
     def _apart(self, messages: Sequence[Message], ours: Generated, theirs: Generated) -> str:
         """How far apart the two tokens are that an answer of the same prompt goes on with."""

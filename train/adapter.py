@@ -2,12 +2,13 @@
 
 import contextlib
 import io
+import json
 import shutil
 import tempfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from curate.cache import cache_folder, keyed_folder, sealed, sound
 from curate.errors import AssayError
@@ -18,11 +19,16 @@ from curate.rows.renderer import Renderer, load_tokenizer
 from curate.stage import installed
 from curate.store import verified
 from train.base_model import (
+    CONFIG as MODEL_CONFIG,
+)
+from train.base_model import (
+    INDEX,
     BaseModel,
     BaseTokenizer,
     DType,
     Quantization,
     computed_in,
+    configuration,
     load_model,
     model_of,
     prepare,
@@ -35,7 +41,12 @@ from train.serving import TEMPLATE, write_chat
 from train.settings import TrainingSettings, quantization_of
 
 if TYPE_CHECKING:
+    from peft import PeftModel
+
     from train.methods.trained import Trained
+
+WeightDType = Literal["float32", "bfloat16", "float16"]
+"""What a merged model's weights may be written in."""
 
 PARENTS = {
     "weights_sha256": "base weights",
@@ -104,6 +115,7 @@ def load(
     quantization: Quantization | None = None,
     dtype: DType | None = None,
     trainable: bool = False,
+    name: str = "default",
 ) -> "Trained":
     """The base model with a published adapter, or with the weights of its own that were trained.
 
@@ -115,23 +127,16 @@ def load(
         dtype: what is computed in; by default as the adapter was trained, or `auto` where this machine does not compute
             in that.
         trainable: whether it will be trained further.
+        name: that peft knows the adapter by.
 
     Raises:
         AssayError: the base model or the chat template is not the one it was trained on; a file of it is not as it was
             published; it has no safetensors, or is more than its method makes; or its method trains weights that are
             asked for quantised.
     """
-    manifest = AdapterManifest.read(folder)
-    check_parents(f"Adapter {folder}", manifest.inputs.base.content(), base, template)
+    manifest = _loadable(folder, base, template)
     trained = manifest.inputs.settings
     method = method_in(trained)
-    weights = TRAINED if method in WHOLE else WEIGHTS
-    if weights not in manifest.files:  # then peft would load a pickle, which can hold code
-        raise AssayError(
-            f"{folder}: no {weights} among its files ({', '.join(manifest.files)}).",
-            remedy="Only safetensors are loaded. Train the adapter again, or name another.",
-        )
-    path = verified(folder, weights)
     quantization = quantization or quantization_of(trained)
     check_quantization(method, quantization)
     with quiet():
@@ -148,11 +153,13 @@ def load(
             trained.get("double_quantization", True),
         )
         if config is not None:
-            adapted = PeftModel.from_pretrained(loaded, folder, config=config, is_trainable=trainable)
+            adapted = PeftModel.from_pretrained(
+                loaded, folder, adapter_name=name, config=config, is_trainable=trainable
+            )
             return adapted.eval()
         own = {key: trained[key] for key in KEYS[method] if key in trained}
         model = with_adapter(loaded, TrainingSettings.model_validate({"method": method} | own))
-        put_weights(model, load_file(path))
+        put_weights(model, load_file(folder / TRAINED))
     return model.eval()
 
 
@@ -180,6 +187,32 @@ def without_adapter(model: "Trained", base: BaseModel) -> Iterator["Trained"]:
     else:
         dtype: Any = str(model.dtype).removeprefix("torch.")
         yield load_model(base, "none", dtype).eval()
+
+
+def add(model: "PeftModel", name: str, folder: Path, base: BaseModel, template: ChatTemplate) -> None:
+    """Load a further adapter onto a model of `load`, by another name, without using it.
+
+    Raises:
+        AssayError: as `load`.
+    """
+    method = method_in(_loadable(folder, base, template).inputs.settings)
+    with quiet():
+        model.add_adapter(name, peft_configuration(verified(folder, CONFIG), method))
+        model.load_adapter(str(folder), name)
+
+
+def _loadable(folder: Path, base: BaseModel, template: ChatTemplate) -> AdapterManifest:
+    """The manifest of an adapter that may be loaded onto this base model, with this chat template."""
+    manifest = AdapterManifest.read(folder)
+    check_parents(f"Adapter {folder}", manifest.inputs.base.content(), base, template)
+    weights = TRAINED if method_in(manifest.inputs.settings) in WHOLE else WEIGHTS
+    if weights not in manifest.files:  # then peft would load a pickle, which can hold code
+        raise AssayError(
+            f"{folder}: no {weights} among its files ({', '.join(manifest.files)}).",
+            remedy="Only safetensors are loaded. Train the adapter again, or name another.",
+        )
+    verified(folder, weights)
+    return manifest
 
 
 def template_of(folder: Path) -> ChatTemplate:
@@ -234,30 +267,93 @@ def merge(folder: Path, base: BaseModel, template: ChatTemplate, cache: Path, pr
     return model_of(f"{base.name} with {manifest.name}/{manifest.version}", merged)
 
 
-def merge_into(out: Path, folder: Path, cache: Path, progress: Progress = silent) -> Path:
+def merge_into(
+    out: Path, folder: Path, cache: Path, dtype: WeightDType | None = None, progress: Progress = silent
+) -> WeightDType:
     """Merge an adapter with the base model it names, into a new folder.
+
+    The weights are added in float32 and rounded once, when they are written.
 
     Args:
         out: the folder.
         folder: of the adapter.
         cache: the store's cache.
+        dtype: what the weights are written in; by default what the base model's are in, as its config.json says.
         progress: told when it is merged.
 
+    Returns:
+        What they are written in.
+
     Raises:
-        AssayError: as `merge`; or `out` is there already.
+        AssayError: as `merge`; or `out` is there already; or a weight is beyond what `dtype` holds.
     """
     if out.exists():
         raise AssayError(f"{out} is there already.", remedy="Name a new folder: nothing is overwritten.")
     base = prepare(AdapterManifest.read(folder).inputs.base.model, cache, progress)
+    written = dtype or dtype_of(base)
     merged = merge(folder, base, template_of(folder), cache, progress).folder
     out.absolute().parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".assay-merge-", dir=out.absolute().parent) as draft:
         whole = Path(draft) / out.name
         whole.mkdir()
         for name in sealed(merged):
-            shutil.copyfile(merged / name, whole / name)
+            if name.endswith(".safetensors"):
+                _round(merged / name, whole / name, written)
+            else:
+                shutil.copyfile(merged / name, whole / name)
+        _say_dtype(whole, written)
         whole.rename(out)
-    return out
+    return written
+
+
+def dtype_of(base: BaseModel) -> WeightDType:
+    """What a base model's weights are in, as its config.json says; float32 where it does not."""
+    config = configuration(base.folder)
+    said = str(config.dtype or config.get_text_config().dtype).removeprefix("torch.")
+    return next((known for known in get_args(WeightDType) if known == said), "float32")
+
+
+def _round(source: Path, target: Path, dtype: WeightDType) -> None:
+    """Write the tensors of a file with their floats in another dtype.
+
+    Raises:
+        AssayError: one is finite, and is not in that dtype.
+    """
+    import torch
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    rounded = {}
+    with safe_open(source, "pt") as file:
+        for name in file.keys():  # noqa: SIM118 - it is no mapping
+            tensor = file.get_tensor(name)
+            rounded[name] = tensor.to(getattr(torch, dtype)) if tensor.is_floating_point() else tensor
+            if not torch.equal(rounded[name].isfinite(), tensor.isfinite()):
+                raise AssayError(
+                    f"The merged weight {name} is beyond what {dtype} holds ({tensor.abs().max():.3g}).",
+                    remedy="Write it in bfloat16 or float32: --dtype.",
+                )
+    save_file(rounded, target, metadata={"format": "pt"})
+
+
+def _say_dtype(folder: Path, dtype: WeightDType) -> None:
+    """Write into a model's folder what its weights are in and, where it has an index, how many bytes they take."""
+    path = folder / MODEL_CONFIG
+    said = json.loads(path.read_bytes())
+    for each in (said, said.get("text_config", {})):
+        if "dtype" in each:
+            each["dtype"] = dtype
+    path.write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
+    if (index := folder / INDEX).is_file():
+        from safetensors import safe_open
+
+        known = json.loads(index.read_bytes())
+        size = 0
+        for shard in set(known["weight_map"].values()):
+            with safe_open(folder / shard, "pt") as file:
+                size += sum(file.get_tensor(name).nbytes for name in file.keys())  # noqa: SIM118
+        known["metadata"]["total_size"] = size
+        index.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _merge(adapter: Path, base: BaseModel, template: ChatTemplate, folder: Path) -> None:

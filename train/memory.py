@@ -209,7 +209,8 @@ def _moving(model: Any, settings: TrainingSettings, batch: Batch, machine: Machi
         with FakeTensorMode(), quiet():
             _materialise(model, settings, machine)
             trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-            alive = Alive(model.config.get_text_config().vocab_size, {tuple(each.shape) for each in trained})
+            vocabulary, shapes = model.config.get_text_config().vocab_size, {tuple(each.shape) for each in trained}
+            alive = Alive(vocabulary, shapes, circles=settings.gradient_checkpointing)
             counter = FlopCounterMode(display=False)
             with counter, alive:
                 with torch.autocast("cpu", machine.compute) if mixed else contextlib.nullcontext():
@@ -319,12 +320,20 @@ class _Quantised(torch.nn.Linear):
 
 
 class Alive(TorchDispatchMode):
-    """Counts the bytes of the tensors that operations make, as long as they live."""
+    """Counts the bytes of the tensors that operations make, as long as they live.
 
-    def __init__(self, vocabulary: int, trained: set[tuple[int, ...]]) -> None:
+    Args:
+        vocabulary: tokens of it, by which logits are known.
+        trained: shapes of trained weights, by which gradients are known.
+        circles: whether tensors may hang in circles, as recomputed activations do. To clear them takes the longer the
+            more operations there are, and a model that goes token by token (Mamba) has thousands.
+    """
+
+    def __init__(self, vocabulary: int, trained: set[tuple[int, ...]], *, circles: bool) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.vocabulary = vocabulary
         self.trained = trained
+        self.circles = circles
         self.known: dict[int, tuple[Part, int]] = {}
         self.now: Counter[Part] = Counter()
         self.total = self.peak = 0
@@ -336,8 +345,8 @@ class Alive(TorchDispatchMode):
         self, function: Any, types: Sequence[Any], args: Any = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         self.operations += 1
-        if self.operations % CLEARED == 0:
-            gc.collect()  # recomputed activations hang in circles, of which the counts of a real run get rid
+        if self.circles and self.operations % CLEARED == 0:
+            gc.collect()  # the counts of a real run get rid of them
         given = {each.untyped_storage()._cdata for each in tree_iter((args, kwargs)) if isinstance(each, torch.Tensor)}
         out = function(*args, **(kwargs or {}))
         for each in tree_iter(out):

@@ -146,6 +146,8 @@ def only_model(endpoint: Endpoint) -> str:
         raise AssayError(
             f"{endpoint.url} " + (f"has {len(names)} models: {told}." if names else "lists no model at /models."),
             remedy="Name the one that serves the adapter: --model NAME."
-            + ("" if names else " The URL goes up to and with /v1."),
+            + (
+                "" if names else " Of `transformers serve` that is the model's folder. The URL goes up to and with /v1."
+            ),
         )
     return str(names[0])

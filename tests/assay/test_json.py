@@ -41,6 +41,7 @@ def arguments(command: str, finished: Finished, folder: Path) -> list[str]:
         "train": [recipe],
         "forecast": [recipe],
         "merge": [str(finished.adapter.folder), "--out", str(folder / "merged")],
+        "export": [str(finished.adapter.folder), "--out", str(folder / "model.gguf")],
         "evaluate": [recipe],
         "compare": [scorecard, scorecard, "--other-system", "base"],
         "inspect": [str(finished.project.drop), "--write", str(folder / "new")],
@@ -83,6 +84,7 @@ def test_a_result_is_one_document(command: str, finished: Finished, tmp_path: Pa
         "train": lambda: document["version"] == finished.adapter.id and document["dataset"] == f"demo/{version}",
         "forecast": lambda: document["fits"] is True,
         "merge": lambda: Path(document["folder"], "model.safetensors").is_file(),
+        "export": lambda: Path(document["folder"]).read_bytes()[:4] == b"GGUF" and document["dtype"] == "f16",
         "evaluate": lambda: len(document["systems"]) == 5 and document["rows"] == 6,
         "compare": lambda: document["a"]["system"] == "tuned" and document["b"]["system"] == "base",
         "inspect": lambda: document["groups"][0]["files"] == ["rows.jsonl"] and len(document["written"]) >= 3,
@@ -100,7 +102,8 @@ def test_a_result_is_one_document(command: str, finished: Finished, tmp_path: Pa
 
 @pytest.mark.parametrize("command", [name for name in COMMANDS if name not in ("stages", "schema")])
 def test_an_error_is_one_document(command: str, finished: Finished, tmp_path: Path) -> None:
-    wanted = {"compare": ["b"], "merge": ["--out", "b"], "parity": ["--endpoint", "http://127.0.0.1:9/v1"]}
+    wanted = {"compare": ["b"], "parity": ["--endpoint", "http://127.0.0.1:9/v1"]}
+    wanted |= {name: ["--out", "b"] for name in ("merge", "export")}
     given = ["no-such-thing", *wanted.get(command, [])]
     status, document, errors = run(command, *given, store=finished.store, prefect=tmp_path / "prefect")
     assert status == 1

@@ -26,6 +26,9 @@ def test_merge_writes_a_whole_model_and_overwrites_nothing(finished: Finished, t
     assert merged.folder == out
     assert {path.name for path in out.iterdir()} >= {"model.safetensors", "config.json", "chat_template.jinja"}
     assert AutoTokenizer.from_pretrained(out).chat_template
+    assert merged.dtype == "float32", "as the base model is"
+    done = called("merge", finished.adapter.folder, "--out", tmp_path / "o", "--dtype", "int8")
+    assert "dtype is 'int8'" in done.stderr
     done = called("merge", finished.adapter.folder, "--out", out, "--store", finished.store)
     assert done.exit_code == 1
     assert "is there already" in done.stderr

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
 
 from curate.errors import AssayError
 from curate.rows.chat_template import ChatTemplate
@@ -16,7 +18,8 @@ from curate.store import Store
 from evaluation.evaluate import evaluate
 from tests.manifests import forge
 from tests.tiny import recipe_for, renderer_of, write_model, write_version
-from train.adapter import check_parents, load, merge, parents, template_of
+from train.adapter import check_parents, dtype_of, load, merge, merge_into, parents, template_of
+from train.adapters import load_several
 from train.base_model import load_model, prepare
 from train.batches import call
 from train.manifest import AdapterManifest
@@ -41,6 +44,40 @@ def test_it_loads_on_its_own_base_and_changes_what_it_says(adapter: Path, model_
             without, _ = call(tuned, last, input_ids=ids)
     torch.testing.assert_close(without, plain)
     assert (with_adapter - plain).abs().max() > 0.01
+
+
+def test_several_on_one_base_say_what_each_says_alone(adapter: Path, model_folder: Path, tmp_path: Path) -> None:
+    store = Store(adapter.parents[2])
+    version = next((store.root / "datasets/tiny").iterdir())
+    other = train(version, recipe_for(model_folder, learning_rate=0.05, rank=8, target_modules=["v_proj"]), store)
+    base, template = prepare(str(model_folder), tmp_path), ChatTemplate("chatml")
+    ids = torch.tensor([renderer_of(model_folder).prompt_ids([{"role": "user", "content": "Which?"}])])
+    with torch.inference_mode():
+        alone = {name: load(each, base, template)(ids).logits for name, each in (("a", adapter), ("b", other))}
+        several = load_several({"a": adapter, "b": other}, base, template)
+        for name in ("a", "b", "a"):
+            with several.using(name) as model:
+                assert torch.equal(model(ids).logits, alone[name])
+    assert not torch.equal(alone["a"], alone["b"])
+    with pytest.raises(AssayError, match="No adapter 'c' is loaded"), several.using("c"):
+        pass
+    with pytest.raises(AssayError, match="another chat template"):
+        load_several({"a": adapter, "b": other}, base, ChatTemplate("llama2"))
+
+
+def test_merged_weights_are_rounded_once_when_they_are_written(
+    adapter: Path, model_folder: Path, tmp_path: Path
+) -> None:
+    whole = merge(adapter, prepare(str(model_folder), tmp_path), ChatTemplate("chatml"), tmp_path / "cache").folder
+    wanted = load_file(whole / "model.safetensors")
+    for asked, dtype in ((None, "float32"), ("bfloat16", "bfloat16"), ("float16", "float16")):
+        out = tmp_path / dtype
+        assert merge_into(out, adapter, tmp_path / "cache", asked) == dtype
+        written = load_file(out / "model.safetensors")
+        assert written.keys() == wanted.keys()
+        assert all(torch.equal(written[name], wanted[name].to(getattr(torch, dtype))) for name in wanted)
+        assert str(AutoModelForCausalLM.from_pretrained(out, dtype="auto").dtype) == f"torch.{dtype}"
+        assert dtype_of(prepare(str(out), tmp_path)) == dtype
 
 
 def test_other_weights_are_an_error(adapter: Path, tmp_path: Path) -> None:

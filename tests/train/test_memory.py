@@ -121,7 +121,7 @@ def test_the_fullest_moment_is_at_most_a_tenth_above_that_of_real_tensors(
             real.enable_input_require_grads()
     trained = {tuple(each.shape) for each in real.parameters() if each.requires_grad}
     gc.freeze()  # as `step` does: what there is now need not be looked at each time that circles are cleared
-    with (alive := Alive(config.vocab_size, trained)):
+    with (alive := Alive(config.vocab_size, trained, circles=True)):
         _loss(real, batch, checkpointed).backward()
     gc.unfreeze()
     found = step(config, asked, batch, CPU)

@@ -12,7 +12,7 @@ from train.base_model import prepare
 from train.batches import Layout
 from train.examples import Example
 from train.layout import training_layout
-from train.lora import adapted
+from train.methods.trained import adapted
 from train.neftune import Noise
 
 ALPHA = 5.0

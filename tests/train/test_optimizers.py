@@ -17,9 +17,9 @@ from train.base_model import BaseModel, prepare
 from train.checkpoints import Checkpoints
 from train.examples import read_split
 from train.history import History
-from train.lora import adapted, with_adapter
 from train.manifest import AdapterManifest
 from train.memory import Batch, Machine, step
+from train.methods.trained import adapted, with_adapter
 from train.optimizers import Sophia, Together, gauss_newton_bartlett, optimizer, state_bytes
 from train.qlora import train
 from train.settings import Optim, TrainingSettings
