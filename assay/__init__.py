@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         stages,
         train,
     )
+    from assay.experiments import Experiment, experiment
     from assay.forecasts import forecast
     from assay.indexes import check_index, rebuild_index
     from assay.inspection import Inspection
@@ -53,6 +54,7 @@ __all__ = [
     "Assayed",
     "Checks",
     "Comparison",
+    "Experiment",
     "Forecasted",
     "IndexState",
     "Inspection",
@@ -73,6 +75,7 @@ __all__ = [
     "contract",
     "curate",
     "evaluate",
+    "experiment",
     "forecast",
     "inspect",
     "load",
@@ -88,6 +91,7 @@ __all__ = [
 ]
 
 HOMES = {
+    "Experiment": "assay.experiments",
     "Forecasted": "assay.results",
     "Inspection": "assay.inspection",
     "Previews": "assay.previews",
@@ -96,6 +100,7 @@ HOMES = {
     "StoreState": "assay.whole_store",
     "WholeContract": "assay.contracts",
     "check_index": "assay.indexes",
+    "experiment": "assay.experiments",
     "forecast": "assay.forecasts",
     "merge": "assay.serving",
     "parity": "assay.serving",

@@ -42,6 +42,14 @@ class BaseParent(Part):
     chat_template_sha256: str
 
 
+class LeftOut(Part):
+    """Rows of the data set version that are neither trained nor validated on."""
+
+    rows: int
+    ids_sha256: str
+    """Hash of their ids."""
+
+
 class AdapterInputs(Part):
     """From what an adapter is trained: it is trained once with the same."""
 
@@ -59,6 +67,8 @@ class AdapterInputs(Part):
     """`training` of the recipe, but for keys that change nothing in the adapter."""
     score: dict[str, Any] | None = None
     """How the answers are made and judged that the checkpoint was chosen by; none where none are."""
+    left_out: LeftOut | None = None
+    """Rows left out because an experiment asks others that they share something with; none where none are."""
 
 
 class TrainedRows(Part):

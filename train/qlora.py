@@ -1,6 +1,6 @@
 """QLoRA: a published data set version -> an adapter that knows its parents."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ from train.manifest import (
     BaseParent,
     Compute,
     DatasetParent,
+    LeftOut,
     Loss,
     Run,
     TrainedRows,
@@ -58,6 +59,7 @@ def train(
     progress: Progress = silent,
     score: "Score | None" = None,
     force: bool = False,
+    left_out: Collection[str] = (),
 ) -> Path:
     """Train an adapter, or find the one that the same inputs gave before.
 
@@ -71,6 +73,7 @@ def train(
         progress: told in tokens, so its rate is tokens per second.
         score: of answers to validation rows, where `keep_best` is neither the loss nor nothing.
         force: begin though the forecast says that memory or disk will not be enough.
+        left_out: ids of rows that are neither trained nor validated on.
 
     Returns:
         The adapter's folder: adapter_model.safetensors, adapter_config.json, what `train.serving` writes beside them,
@@ -80,8 +83,47 @@ def train(
         AssayError: the data set was made for another tokenizer or chat template, or a row cannot be trained; memory or
             disk will not be enough; or a loss or gradient is not finite.
     """
-    settings, manifest = recipe.training, DatasetManifest.read(version)
+    settings = recipe.training
     base = prepare(recipe.fit.model, store.cache, progress)
+    inputs = _inputs(version, recipe, base, score, left_out)
+    libraries = installed(LIBRARIES)
+    key = digest([inputs, libraries, arithmetic()])
+    checkpoints = Checkpoints(store.cache / "training" / key, settings.save_total_limit)
+    with turn(checkpoints.folder / "turn", "train", progress):  # the folder's own lock is held while one is written
+        found = store.made_from("adapters", recipe.name, inputs)
+        if found is None:
+            found = _train(
+                version, recipe, base, inputs, libraries, store, checkpoints, score, force, left_out, progress
+            )
+        else:
+            progress("train (found in the store)", 1, 1, "adapters")
+            store.record({"event": "adapters", "name": recipe.name, "version": found.name, "found": True})
+        checkpoints.clear()
+    return found
+
+
+def find(
+    version: Path,
+    recipe: TrainingRecipe,
+    store: Store,
+    score: "Score | None" = None,
+    left_out: Collection[str] = (),
+    progress: Progress = silent,
+) -> Path | None:
+    """The adapter that `train` would find; None where it would train one.
+
+    Raises:
+        AssayError: the data set was made for another tokenizer or chat template.
+    """
+    base = prepare(recipe.fit.model, store.cache, progress)
+    return store.made_from("adapters", recipe.name, _inputs(version, recipe, base, score, left_out))
+
+
+def _inputs(
+    version: Path, recipe: TrainingRecipe, base: BaseModel, score: "Score | None", left_out: Collection[str]
+) -> dict[str, Any]:
+    """From what an adapter is trained, as its manifest says it."""
+    manifest = DatasetManifest.read(version)
     template = ChatTemplate.load(recipe.render.chat, base.folder)
     check_parents(f"Data set {version}", manifest.base.content(), base, template)
     inputs = AdapterInputs(
@@ -91,21 +133,12 @@ def train(
         answers=recipe.render.answers,
         reasoning=recipe.render.reasoning,
         published=template.published,
-        settings=settings.deciding(),
+        settings=recipe.training.deciding(),
         score=score.deciding if score is not None else None,
     ).content()
-    libraries = installed(LIBRARIES)
-    key = digest([inputs, libraries, arithmetic()])
-    checkpoints = Checkpoints(store.cache / "training" / key, settings.save_total_limit)
-    with turn(checkpoints.folder / "turn", "train", progress):  # the folder's own lock is held while one is written
-        found = store.made_from("adapters", recipe.name, inputs)
-        if found is None:
-            found = _train(version, recipe, base, inputs, libraries, store, checkpoints, score, force, progress)
-        else:
-            progress("train (found in the store)", 1, 1, "adapters")
-            store.record({"event": "adapters", "name": recipe.name, "version": found.name, "found": True})
-        checkpoints.clear()
-    return found
+    if left_out:
+        inputs["left_out"] = LeftOut(rows=len(left_out), ids_sha256=digest(sorted(left_out))).content()
+    return inputs
 
 
 def _train(
@@ -118,6 +151,7 @@ def _train(
     checkpoints: Checkpoints,
     score: "Score | None",
     force: bool,
+    left_out: Collection[str],
     progress: Progress,
 ) -> Path:
     """Train an adapter and publish it."""
@@ -130,7 +164,7 @@ def _train(
 
     require_trackers(settings)
     renderer = renderer_of(recipe, base)
-    audits = _audits(version, recipe, renderer)
+    audits = _audits(version, recipe, renderer, left_out)
     examples, validation = (each.require() for each in audits)
     _check_choice(settings, validation, score)
     told = foresee(configuration(base.folder), settings, examples, store.root, force)
@@ -288,13 +322,15 @@ def renderer_of(recipe: TrainingRecipe, base: BaseTokenizer) -> Renderer:
     return Renderer(template, *load_tokenizer(base.folder), render.answers, render.reasoning)
 
 
-def _audits(version: Path, recipe: TrainingRecipe, renderer: Renderer) -> tuple[Audit, Audit]:
+def _audits(
+    version: Path, recipe: TrainingRecipe, renderer: Renderer, left_out: Collection[str] = ()
+) -> tuple[Audit, Audit]:
     """The rows to train on and those to validate on, tokenised and looked at."""
     settings = recipe.training
     weights = DatasetManifest.read(version).recipe.get("balance", {}).get("weights", {})
     return (
-        _audit(version, "train", settings.rows, settings, renderer, weights),
-        _audit(version, "validation", VALIDATION_ROWS, settings, renderer),
+        _audit(version, "train", settings.rows, settings, renderer, weights, left_out),
+        _audit(version, "validation", VALIDATION_ROWS, settings, renderer, left_out=left_out),
     )
 
 
@@ -305,13 +341,15 @@ def _audit(
     settings: TrainingSettings,
     renderer: Renderer,
     weights: Mapping[str, float] | None = None,
+    left_out: Collection[str] = (),
 ) -> Audit:
     """Up to so many rows of a split, tokenised and looked at; none where the validation split has none.
 
     Raises:
         AssayError: there is no row to train on, or no row is short enough.
     """
-    rows = read_split(version, split, ["id", "label", "cluster", "tokens", "messages"])
+    published = read_split(version, split, ["id", "label", "cluster", "tokens", "messages"])
+    rows = [row for row in published if row["id"] not in left_out]
     if not rows and split == "train":
         raise AssayError(f"{version}: the train split has no rows.", remedy="Give it some: split.train in the recipe.")
     chosen = select(rows, count, settings.max_tokens, settings.seed, weights)
