@@ -209,7 +209,7 @@ def _forecast(arms: Mapping[str, Arm], todo: Sequence[tuple[str, int]], found: i
     """A line of what is to be done, with the time by the pace of the last runs in this store, where there are any."""
     tokens = sum(_tokens(arms[name], seed) for name, seed in todo)
     line = f"{len(todo)} adapters to train, {found} found"
-    names = {arms[name].recipe.name for name, _ in todo}
+    names = {arm.recipe.name for arm in arms.values()}
     paces = [
         event["tokens_per_second"]
         for event in store.events()
@@ -251,14 +251,13 @@ def _published(
     from curate.manifest import DatasetManifest
     from evaluation.card.manifest import AdapterParent
     from evaluation.evaluate import evaluate
-    from evaluation.experiment.asked import asking
     from evaluation.experiment.manifest import ArmParents, ExperimentInputs, RunParents
     from evaluation.experiment.publish import Answered, publish
     from train.manifest import AdapterManifest, DatasetParent
 
     scorecards: dict[tuple[str, int], Path] = {}
     for arm, seed in ((arm, seed) for arm in arms for seed in settings.seeds):
-        recipe = asking(arms[arm].seeded(seed), arm)
+        recipe = arms[arm].seeded(seed)
         adapter = adapters[arm, seed]
         scorecards[arm, seed] = evaluate(arms[arm].version, adapter, recipe, store, progress, question.asked[arm])
         progress("ask the adapters", len(scorecards), len(adapters), "adapters")

@@ -18,9 +18,8 @@ from curate.rows.task_template import TaskTemplate
 from curate.stage import installed
 from curate.store import Store
 from evaluation.ask.systems import LIBRARIES
-from evaluation.card.scorecard import TUNED
 from evaluation.evaluate import COLUMNS, Asked
-from evaluation.settings import FullRecipe, SystemSettings
+from evaluation.settings import FullRecipe
 from train.adapter import load
 from train.audit import encode
 from train.base_model import BaseTokenizer, arithmetic, prepare
@@ -128,20 +127,3 @@ def row_losses(adapter: Path, recipe: FullRecipe, rows: Sequence[Row], store: St
         losses = [mean_loss(model, [example], 1) for example in examples]
         cache_text(kept, "losses.json", canonical_json(losses).decode())
     return [float(each) for each in json.loads(intact(kept, "losses.json").read_bytes())]
-
-
-def asking(recipe: FullRecipe, arm: str) -> FullRecipe:
-    """An arm's recipe with one system, its adapter: as the recipe's `tuned` is asked, or greedily and unconstrained.
-
-    Raises:
-        AssayError: it would be shown training rows, which all arms do not share.
-    """
-    tuned = recipe.evaluation.systems.get(TUNED, SystemSettings(model="adapter"))
-    if tuned.shots or tuned.model not in ("adapter", "merged"):
-        raise AssayError(
-            f"arms.{arm}: evaluation.systems.{TUNED} is not the arm's adapter without shots.",
-            remedy="Let it be {model: adapter} or {model: merged}, constrained or not.",
-        )
-    return recipe.model_copy(
-        update={"evaluation": recipe.evaluation.model_copy(update={"systems": {TUNED: tuned}, "gate": []})}
-    )

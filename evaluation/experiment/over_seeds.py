@@ -15,7 +15,7 @@ import numpy as np
 
 from evaluation.card.classes import Labels, compared_macro_f1, macro_f1
 from evaluation.card.format import Interval
-from evaluation.card.statistics import CELLS, CONFIDENCE, Floats, Ints, Rows, compared, rounded
+from evaluation.card.statistics import CELLS, CONFIDENCE, Floats, Ints, Rows, compared, mean, rounded
 
 Measure = Callable[[Floats], Floats]
 """From weights of the rows, shape (samples, rows), to the measure by each seed: (samples, seeds)."""
@@ -63,6 +63,8 @@ def by_seed(measure: Measure, count: int) -> list[float]:
 
 def interval(measure: Measure, rows: Rows) -> Interval:
     """The mean over the seeds with its 95% percentile interval; None for a measure that has no number."""
+    if isinstance(measure, Means) and np.isin(measure.values, (0.0, 1.0)).all() and np.ptp(measure.values) == 0:
+        return mean(measure.values[0], rows)  # Wilson's: nothing varies
     seeds = measure(np.ones((1, rows.count)))[0]
     value = float(seeds.mean())
     drawn = np.concatenate([_mean_of_seeds(measure(weights), drawn) for weights, drawn in _draws(rows, len(seeds))])
@@ -80,9 +82,9 @@ def difference(one: Measure, other: Measure, rows: Rows) -> Interval:
 def _mean_of_seeds(measured: Floats, drawn: Floats) -> Floats:
     """The mean over the seeds of each resample: both of shape (samples, seeds); `drawn` says how often a seed was."""
     count = measured.shape[1]
-    mean = measured.mean(axis=1, keepdims=True)
+    middle = measured.mean(axis=1, keepdims=True)
     wider = np.sqrt(count / (count - 1)) if count > 1 else 1.0
-    means: Floats = mean[:, 0] + wider * ((measured - mean) * drawn).sum(axis=1) / count
+    means: Floats = middle[:, 0] + wider * ((measured - middle) * drawn).sum(axis=1) / count
     return means
 
 

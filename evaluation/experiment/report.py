@@ -76,7 +76,7 @@ def write_reports(folder: Path, manifest: ExperimentManifest, result: Experiment
 
 
 def _title(metric: str) -> str:
-    words: Mapping[str, str] = WORDS  # type: ignore[assignment]
+    words: Mapping[str, str] = WORDS
     return "Loss of an answer's token, nats" if metric == LOSS else words.get(metric, metric.replace("_", " "))
 
 

@@ -13,7 +13,8 @@ from curate.read.expressions import Name
 from curate.recipe import changed, find_recipe
 from curate.stage import Settings
 from curate.strict_yaml import load_yaml
-from evaluation.settings import FullRecipe
+from evaluation.card.scorecard import TUNED
+from evaluation.settings import FullRecipe, SystemSettings
 
 WHOLE = ("whole_match", "schema_valid", "parses", "rules_match", "exact_match")
 """Measures of a whole answer; plain chat has the last alone."""
@@ -120,19 +121,24 @@ class ExperimentSettings(Settings):
         stand, are of one name.
 
         Raises:
-            AssayError: a key of it is wrong; names the arm.
+            AssayError: a key of it is wrong, or its adapter would be shown training rows; names the arm.
         """
         try:
             baseline, own = (FullRecipe.load(recipe, changes=self.changes(each)) for each in (self.against, name))
         except AssayError as error:
             raise AssayError(f"arms.{name}: {error.message}", error.remedy) from None
         data = [(each.settings(), each.drop) for each in (baseline, own)]
-        judged = {key: getattr(baseline.evaluation, key) for key in JUDGED}
+        judged: dict[str, Any] = {key: getattr(baseline.evaluation, key) for key in JUDGED}
+        tuned = own.evaluation.systems.get(TUNED, SystemSettings(model="adapter"))
+        if tuned.shots or tuned.model not in ("adapter", "merged"):
+            raise AssayError(
+                f"arms.{name}: evaluation.systems.{TUNED} is not the arm's adapter without shots.",
+                remedy="Let it be {model: adapter} or {model: merged}, constrained or not: shots would not be the same.",
+            )
+        judged |= {"rows": self.rows or baseline.evaluation.rows, "gate": [], "systems": {TUNED: tuned}}
         return own.model_copy(
             update={
                 "name": own.name if data[0] == data[1] else f"{own.name}-{digest(data[1])[:8]}",
-                "evaluation": own.evaluation.model_copy(
-                    update=judged | {"rows": self.rows or baseline.evaluation.rows, "gate": []}
-                ),
+                "evaluation": own.evaluation.model_copy(update=judged),
             }
         )

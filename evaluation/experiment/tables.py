@@ -60,7 +60,7 @@ def training_cells(arm: ArmResult) -> list[str]:
         f"{_mean(arm.rows):,.0f}",
         f"{arm.left_out:,}",
         f"{_mean(arm.tokens):,.0f}",
-        f"{_mean(arm.seconds):,.0f}",
+        f"{_mean(arm.seconds):,.1f}",
         f"{max(arm.memory_mib):,}",
         losses or "no rows",
         f"epoch {turns}" if any(arm.turns) else "does not",
