@@ -155,7 +155,7 @@ def _curated(
 ) -> dict[str, Arm]:
     """The arms with their data set versions, the baseline's first, and the rows that each leaves out."""
     from curate.pipeline import curate
-    from curate.publish.held_out import sharing
+    from curate.publish.held_out import sharing_kept
     from curate.workers import available_cores, process_pool
     from train.base_model import prepare_tokenizer
 
@@ -173,7 +173,7 @@ def _curated(
     left_out: dict[Path, frozenset[str]] = {held: frozenset()} if own else {}
     for number, version in enumerate(versions.values()):
         if version not in left_out:
-            left_out[version] = frozenset(sharing(version, held, rule))
+            left_out[version] = sharing_kept(version, held, rule, store.cache)
         progress("hold the test rows out", number + 1, len(versions), "arms")
     return {name: Arm(name, recipes[name], versions[name], left_out[versions[name]]) for name in recipes}
 

@@ -4,15 +4,30 @@ Within one version the split sees to that. An arm of an experiment that curates 
 a split of its own, in which the rows that all arms are asked may lie anywhere, as they are or nearly so.
 """
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from curate.cache import cache_text, intact, keyed_folder, sound
+from curate.hashing import digest
+from curate.manifest import DatasetManifest
 from curate.publish.check_leaks import KEYS, Inner, Member
 from curate.publish.check_text import prompt_of, shingles_of
 from curate.publish.published import Row, read_rows, split_rows
 
+VERSION = 1
+"""Of what is taken for sharing something."""
 COLUMNS = ["id", "turns", "target", "group", "cluster"]
+
+
+def sharing_kept(version: Path, held: Path, settings: dict[str, Any], cache: Path) -> frozenset[str]:
+    """`sharing`, from the store's cache where the same was asked before."""
+    manifests = [DatasetManifest.read(folder).content() for folder in (version, held)]
+    kept = keyed_folder(cache / "held_out", digest([VERSION, *manifests, settings]))
+    if not sound(kept):
+        cache_text(kept, "ids.json", json.dumps(sorted(sharing(version, held, settings))))
+    return frozenset(json.loads(intact(kept, "ids.json").read_bytes()))
 
 
 def sharing(version: Path, held: Path, settings: dict[str, Any]) -> set[str]:
@@ -35,13 +50,10 @@ def sharing(version: Path, held: Path, settings: dict[str, Any]) -> set[str]:
         members.append(Member("test", row["id"], shingles_of(row, settings)))
     near = Inner(members, settings["threshold"])
     rows = [
-        (split, row["id"], _ties(row), _shares(row, ids, prompts, keys, near, settings)) for split, row in _of(version)
+        (split, row["id"], _ties(row), _shares(row, ids, prompts, keys, near, settings))
+        for split, row in split_rows(version, COLUMNS)
     ]
     return _tied(rows)
-
-
-def _of(version: Path) -> Iterator[tuple[str, Row]]:
-    return split_rows(version, COLUMNS)
 
 
 def _groups(row: Row) -> list[str]:

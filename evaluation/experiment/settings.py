@@ -133,7 +133,7 @@ class ExperimentSettings(Settings):
         if tuned.shots or tuned.model not in ("adapter", "merged"):
             raise AssayError(
                 f"arms.{name}: evaluation.systems.{TUNED} is not the arm's adapter without shots.",
-                remedy="Let it be {model: adapter} or {model: merged}, constrained or not: shots would not be the same.",
+                remedy="Let it be {model: adapter} or {model: merged}, constrained or not.",
             )
         judged |= {"rows": self.rows or baseline.evaluation.rows, "gate": [], "systems": {TUNED: tuned}}
         return own.model_copy(

@@ -27,8 +27,11 @@ from train.manifest import AdapterManifest
 RECIPES = Path(__file__).resolve().parent.parent.parent / "recipes"
 ARMS: dict[str, Any] = {
     "curated": None,
-    "raw": {"duplicates": {"threshold": 1.0}, "split": {"train": 0.5, "validation": 0.25, "test": 0.25}},
-    "llama2": {"render": {"chat": "llama2"}},
+    "raw": {
+        "duplicates": {"threshold": 1.0},
+        "split": {"train": 0.5, "validation": 0.25, "test": 0.25},
+        "render": {"chat": "llama2"},
+    },
 }
 FILE: dict[str, Any] = {
     "recipe": "recipe.yaml",
@@ -78,13 +81,13 @@ def finished(project: Project) -> assay.Experiment:
             store=store,
             workers=1,
             apart=False,
-            progress=told_to(lines, "adapter 3 of 6: raw, seed 0"),
+            progress=told_to(lines, "adapter 3 of 4: raw, seed 0"),
         )
-    assert any(line.startswith("6 adapters to train, 0 found; ") for line in lines)
+    assert any(line.startswith("4 adapters to train, 0 found; ") for line in lines)
     lines.clear()
     done = assay.experiment(project.folder / "forms.yaml", store=store, workers=1, apart=False, progress=told_to(lines))
     [line] = [line for line in lines if " adapters to train" in line]
-    assert re.fullmatch(r"4 adapters to train, 2 found; [\d,]+ tokens, about 1 min of training at .*", line)
+    assert re.fullmatch(r"2 adapters to train, 2 found; [\d,]+ tokens, about 1 min of training at .*", line)
     return done
 
 
@@ -95,7 +98,7 @@ def test_all_arms_are_asked_the_same_rows(finished: assay.Experiment) -> None:
     asked = {(row["arm"], row["seed"]): set() for row in outcomes}
     for row in outcomes:
         asked[row["arm"], row["seed"]].add(row["id"])
-    assert len(asked) == 6
+    assert len(asked) == 4
     assert len({frozenset(each) for each in asked.values()}) == 1
     ids = next(iter(asked.values()))
     assert len(ids) == result.rows == 6
@@ -107,9 +110,8 @@ def test_all_arms_are_asked_the_same_rows(finished: assay.Experiment) -> None:
         assert {row["id"] for row in rows} == ids
         prompts[arm] = {row["id"]: row["prompt"] for row in rows}
     some = next(iter(ids))
-    assert prompts["curated"] == prompts["raw"]
     assert prompts["curated"][some].startswith("<|im_start|>user\n")
-    assert "[INST]" in prompts["llama2"][some]
+    assert "[INST]" in prompts["raw"][some]
 
 
 def test_no_arm_is_trained_on_what_is_asked(finished: assay.Experiment) -> None:
@@ -147,7 +149,7 @@ def test_no_arm_is_trained_on_what_is_asked(finished: assay.Experiment) -> None:
 def test_what_is_told(finished: assay.Experiment) -> None:
     document = json.loads((finished.folder / "result.json").read_bytes())
     jsonschema.validate(document, json.loads((finished.folder / "result.schema.json").read_bytes()))
-    assert document["tests"] == 6
+    assert document["tests"] == 3
     assert document["arms"]["raw"]["against"]["loss"]["p"] <= 1
     assert document["arms"]["curated"]["against"] == {}
     for arm in document["arms"].values():
@@ -156,7 +158,7 @@ def test_what_is_told(finished: assay.Experiment) -> None:
         assert arm["scores"]["loss"]["low"] <= arm["scores"]["loss"]["value"] <= arm["scores"]["loss"]["high"]
         assert min(arm["memory_mib"]) > 0
     table = (finished.folder / "table.md").read_text()
-    assert table.count("\n| llama2 | ") == 5  # scores, three differences, training
+    assert table.count("\n| raw | ") == 5  # scores, three differences, training
     page = (finished.folder / "report.html").read_text()
     assert page.count("<svg") == 3
     assert "default-src 'none'" in page
@@ -174,13 +176,13 @@ def test_the_loss_is_that_of_the_rows_answers(finished: assay.Experiment) -> Non
     from train.qlora import renderer_of
 
     path = finished.made.store.root.parent / "forms.yaml"
-    recipe = File.load(path).arm("llama2", path.parent / "recipe.yaml")
+    recipe = File.load(path).arm("raw", path.parent / "recipe.yaml")
     base = prepare(recipe.fit.model, finished.made.store.cache)
     renderer = renderer_of(recipe, base)
-    arm = finished.result.arms["llama2"]
+    arm = finished.result.arms["raw"]
     model = load(finished.made.store.root / "adapters" / arm.adapters[1], base, renderer.template)
     outcomes = pq.read_table(finished.folder / "outcomes.parquet").to_pylist()
-    row = next(row for row in outcomes if (row["arm"], row["seed"]) == ("llama2", 1))
+    row = next(row for row in outcomes if (row["arm"], row["seed"]) == ("raw", 1))
     version = assay.load(finished.result.arms["curated"].dataset, store=finished.made.store.root)
     [messages] = [each["messages"] for each in version.test if each["id"] == row["id"]]
     encoded = renderer.encode(messages)
@@ -197,7 +199,7 @@ def test_a_second_run_trains_and_asks_nothing(project: Project, finished: assay.
     assert document["folder"] == str(finished.folder)
     assert document["result"]["baseline"] == "curated"
     events = [event for event in finished.made.store.events() if event["event"] == "adapters"]
-    assert sum(not event["found"] for event in events) == 6
+    assert sum(not event["found"] for event in events) == 4
 
 
 @pytest.mark.parametrize(
@@ -206,7 +208,7 @@ def test_a_second_run_trains_and_asks_nothing(project: Project, finished: assay.
         ({"arms": {"a": {"training": {"rowz": 3}}, "b": {}}}, r"arms\.a: .*training\.rowz: no such key"),
         ({"arms": {"a": {"training": {"seed": 3}}, "b": {}}}, r"arms\.a\.training\.seed: no arm changes it"),
         ({"common": {"contract": "other"}}, r"common\.contract: no arm changes it"),
-        ({"baseline": "none"}, "baseline: no arm 'none'; there are curated, raw, llama2"),
+        ({"baseline": "none"}, "baseline: no arm 'none'; there are curated, raw"),
         ({"metrics": ["size.macro_f1"]}, "have no size.macro_f1"),
         ({"metrics": ["fine"]}, "metrics.0: expected `loss`"),
         (
