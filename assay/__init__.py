@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         stages,
         train,
     )
+    from assay.experiments import Experiment, experiment
     from assay.forecasts import forecast
     from assay.indexes import check_index, rebuild_index
     from assay.inspection import Inspection
@@ -54,6 +55,7 @@ __all__ = [
     "Assayed",
     "Checks",
     "Comparison",
+    "Experiment",
     "Forecasted",
     "IndexState",
     "Inspection",
@@ -75,6 +77,7 @@ __all__ = [
     "contract",
     "curate",
     "evaluate",
+    "experiment",
     "export",
     "forecast",
     "inspect",
@@ -92,6 +95,7 @@ __all__ = [
 ]
 
 HOMES = {
+    "Experiment": "assay.experiments",
     "Forecasted": "assay.results",
     "Inspection": "assay.inspection",
     "Pairs": "assay.preferences",
@@ -102,6 +106,7 @@ HOMES = {
     "WholeContract": "assay.contracts",
     "check_index": "assay.indexes",
     "export": "assay.serving",
+    "experiment": "assay.experiments",
     "forecast": "assay.forecasts",
     "merge": "assay.serving",
     "pairs": "assay.preferences",

@@ -401,6 +401,17 @@ def pairs(
     return assay.pairs(scorecard, out, split=split, system=system, store=store)
 
 
+@command("assay experiment recipes/experiments/rows.yaml")
+def experiment(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The experiment's YAML file.")],
+    store: StoreFolder = STORE,
+    workers: Workers = None,
+) -> Result:
+    """Compare arms of a recipe, each trained with several seeds, on the same rows. What was done before is found."""
+    with progress_bars() as bars:
+        return assay.experiment(file, store=store, workers=workers, progress=bars)
+
+
 @command("assay inspect drop --write recipes/mine")
 def inspect(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="A file, or a folder of files.")],

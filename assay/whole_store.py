@@ -16,12 +16,14 @@ from curate.store import MADE_BY, SUMS, TELLING, Kind, Store, changed, hashes, m
 from curate.table import Table
 from evaluation.card.format import read_scorecard
 from evaluation.card.manifest import EvaluationInputs, ScorecardManifest
+from evaluation.experiment.manifest import ExperimentManifest
 from train.manifest import AdapterManifest, DatasetParent
 
 MANIFESTS: dict[Kind, type[Manifest]] = {
     "datasets": DatasetManifest,
     "adapters": AdapterManifest,
     "scorecards": ScorecardManifest,
+    "experiments": ExperimentManifest,
 }
 
 

@@ -119,13 +119,20 @@ class Recipe(Settings):
         return dumped
 
     @classmethod
-    def load(cls, path: Path, variant: str | None = None, drop: Path | str | None = None) -> Self:
+    def load(
+        cls,
+        path: Path,
+        variant: str | None = None,
+        drop: Path | str | None = None,
+        changes: Mapping[str, Any] | None = None,
+    ) -> Self:
         """Read a recipe.
 
         Args:
             path: the YAML file.
             variant: name of one of its `variants`, merged into its sections.
             drop: folder of the raw files, or its URL, instead of the recipe's own.
+            changes: keys that are other than in the file, at any depth, see `changed`.
 
         Raises:
             AssayError: names the file, the key, what was expected and what to do.
@@ -140,7 +147,7 @@ class Recipe(Settings):
             raise AssayError(f"{path}: not readable as YAML: {error}", remedy="Mend the line it names.") from None
         if not isinstance(raw, dict):
             raise AssayError(f"{path}: expected keys and values, found {type(raw).__name__}.", remedy="See README.md.")
-        raw = _with_preset(raw, path)
+        raw = _with_preset(changed(raw, changes or {}), path)
         model = _with_outside(cls, raw)
         recipe = _validated(model, path, raw)
         if drop is None and is_url(recipe.drop):
@@ -319,6 +326,14 @@ def find_recipe(recipe: str) -> Path:
         f"{recipe}: no such recipe.",
         remedy=f"Name a YAML file, or one of the packaged recipes: {', '.join(packaged_recipes())}.",
     )
+
+
+def changed(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Keys and values with others in their place: what is a mapping in both is changed key by key, all else whole."""
+    return {**values} | {
+        key: changed(values[key], each) if isinstance(each, Mapping) and isinstance(values.get(key), Mapping) else each
+        for key, each in changes.items()
+    }
 
 
 def _merged(raw: dict[str, Any], changes: Variant) -> dict[str, Any]:

@@ -23,11 +23,16 @@ from curate.errors import AssayError
 from curate.hashing import canonical_json, digest, file_digest
 from curate.progress import Progress
 
-Kind = Literal["datasets", "adapters", "scorecards"]
+Kind = Literal["datasets", "adapters", "scorecards", "experiments"]
 MANIFEST = "manifest.json"
 SUMS = "SHA256SUMS"
 """Of the files of a version that its manifest does not name: its card, its report."""
-MADE_BY: dict[str, str] = {"datasets": "curate RECIPE", "adapters": "train RECIPE", "scorecards": "evaluate RECIPE"}
+MADE_BY: dict[str, str] = {
+    "datasets": "curate RECIPE",
+    "adapters": "train RECIPE",
+    "scorecards": "evaluate RECIPE",
+    "experiments": "experiment FILE",
+}
 """The command that publishes each kind."""
 OWN_SUM = b"# "
 """What the last line of SHA256SUMS begins with, the hash of the lines above: sha256sum(1) passes over it."""
@@ -241,7 +246,7 @@ class Draft:
 
 
 class Store:
-    """Folders of a store: `datasets`, `adapters`, `scorecards`, `index`, `cache`, `ledger` and `failed`.
+    """Folders of a store: `datasets`, `adapters`, `scorecards`, `experiments`, `index`, `cache`, `ledger` and `failed`.
 
     Args:
         root: the folder; it is made when something is first written.
@@ -260,7 +265,7 @@ class Store:
         """A draft to fill and publish; nothing half-written is left behind, by a killed process only until the next.
 
         Args:
-            kind: `datasets`, `adapters` or `scorecards`.
+            kind: `datasets`, `adapters`, `scorecards` or `experiments`.
             name: name of the series, e.g. the recipe's.
             unhashed: names of files or folders at the draft's top that do not count towards the version.
         """

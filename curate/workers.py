@@ -103,6 +103,11 @@ def set_up(workers: int, memory: int) -> None:
     # Of data, not of addresses: the cache's files are mapped, and libraries reserve more than they take.
     _lower(resource.RLIMIT_DATA, memory)
     _lower(resource.RLIMIT_CORE, 0)
+    end_with_parent()
+
+
+def end_with_parent() -> None:
+    """Leave ^C to the process that started this one, and end when it does, even by SIGKILL."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = parent_process()
     if parent is not None:

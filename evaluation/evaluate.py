@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from curate.contract import Contract
 from curate.errors import AssayError
+from curate.hashing import digest
 from curate.manifest import DatasetManifest
 from curate.progress import Progress, silent
 from curate.rows.chat_template import ChatTemplate
@@ -21,7 +22,7 @@ from evaluation.ask.shots import asked
 from evaluation.ask.systems import DECIDING, HERE, Answers, Asking, described, needs, pairs, systems_of
 from evaluation.card import gate
 from evaluation.card.format import CARD, SCHEMA_VERSION, Scorecard, timeless
-from evaluation.card.manifest import EvaluationInputs, ScorecardManifest
+from evaluation.card.manifest import AskedParent, EvaluationInputs, ScorecardManifest
 from evaluation.card.predictions import predictions
 from evaluation.card.report import write_report
 from evaluation.card.scorecard import Masks, TestRows, judged, scorecard
@@ -44,8 +45,28 @@ COLUMNS = ("id", "label", "cluster", "tokens", "messages", "target")
 """Of a split, that systems are asked, shown and judged by."""
 
 
+@dataclass(frozen=True)
+class Asked:
+    """Rows to ask in place of those of a version's own test split."""
+
+    dataset: DatasetParent
+    """The version that they are test rows of."""
+    rows: Sequence[Row]
+    """With COLUMNS and what the settings ask for of `meta`; messages as the recipe's task template makes them."""
+
+    def parent(self) -> AskedParent:
+        return AskedParent(
+            dataset=self.dataset, rows_sha256=digest([[row["id"], row["messages"]] for row in self.rows])
+        )
+
+
 def evaluate(
-    version: Path, adapter: Path | None, recipe: FullRecipe, store: Store, progress: Progress = silent
+    version: Path,
+    adapter: Path | None,
+    recipe: FullRecipe,
+    store: Store,
+    progress: Progress = silent,
+    asked_rows: Asked | None = None,
 ) -> Path:
     """Ask the recipe's systems the same rows of a split, or find the scorecard of the same inputs.
 
@@ -58,6 +79,7 @@ def evaluate(
         recipe: names the systems, the base model, the chat template, the contract and the evaluation settings.
         store: where the scorecard is published.
         progress: told in rows.
+        asked_rows: are asked in place of those that the settings choose of the version's test split.
 
     Returns:
         The scorecard's folder: scorecard.json, predictions.parquet, report.html and manifest.json. Its version is that
@@ -89,6 +111,8 @@ def evaluate(
         systems={name: described(each) for name, each in asking.items()},
         libraries=installed(DECIDING),
     ).content()
+    if asked_rows is not None:
+        inputs["asked"] = asked_rows.parent().content()
     event = {"event": "scorecards", "name": recipe.name}
     found = store.made_from("scorecards", recipe.name, inputs)
     if found is not None:
@@ -96,12 +120,9 @@ def evaluate(
         store.record(event | {"version": found.name, "found": True})
         return found
 
-    sliced = [
-        name for name in ("language", "source") if name in pq.read_schema(version / f"{settings.split}.parquet").names
-    ]
-    asks_meta = settings.accepted is not None or settings.optional is not None
-    rows = _rows(version, [*COLUMNS, *sliced, *(["meta"] if asks_meta else [])], settings)
+    rows = _rows(version, settings) if asked_rows is None else asked_rows.rows
     train = _to_learn_from(version, rows)
+    sliced = [name for name in ("language", "source") if name in rows[0]]
     renderer = Renderer(template, *load_tokenizer(base.folder), recipe.render.answers, recipe.render.reasoning)
     judge = None if contract.target_schema is None else Judge(contract.target_schema, settings.fields)
     weights = manifest.recipe.get("balance", {}).get("weights", {})
@@ -221,10 +242,12 @@ def adapter_for(recipe: FullRecipe, store: Store, named: str | None = None) -> P
     return store.resolve("adapters", named or recipe.name)
 
 
-def _rows(version: Path, columns: Sequence[str], settings: EvaluationSettings) -> list[Row]:
+def _rows(version: Path, settings: EvaluationSettings) -> list[Row]:
     """The rows of the split to ask."""
     split = settings.split
-    found = read_split(version, split, columns)
+    sliced = [name for name in ("language", "source") if name in pq.read_schema(version / f"{split}.parquet").names]
+    asks_meta = settings.accepted is not None or settings.optional is not None
+    found = read_split(version, split, [*COLUMNS, *sliced, *(["meta"] if asks_meta else [])])
     if not found:
         raise AssayError(
             f"{version}: the {split} split has no rows.", remedy=f"Give it some: split.{split} in the recipe."

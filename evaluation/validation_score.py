@@ -1,7 +1,7 @@
 """The score of the answers to validation rows, that training chooses a checkpoint by (`training.keep_best`)."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -33,7 +33,11 @@ COLUMNS = ("id", "label", "cluster", "tokens", "messages", "target")
 
 
 def validation_score(
-    version: Path, recipe: FullRecipe, store: Store, progress: Progress = silent
+    version: Path,
+    recipe: FullRecipe,
+    store: Store,
+    progress: Progress = silent,
+    left_out: Collection[str] = (),
 ) -> "ValidationScore | None":
     """The score that the recipe's `keep_best` names; None where a checkpoint is chosen by the loss, or none is.
 
@@ -42,6 +46,7 @@ def validation_score(
         recipe: names the measure, the contract, and how answers are generated and judged.
         store: whose cache has the base model.
         progress: told in rows.
+        left_out: ids of rows that are not validated on.
 
     Raises:
         AssayError: answers have no form to judge, or no such field that is a class.
@@ -63,7 +68,7 @@ def validation_score(
             f"training.keep_best: no field {name!r} of the answer is a class.",
             remedy=f"Those that are: {', '.join(classes) or 'none'}; or choose by schema_valid, whole_match or loss.",
         )
-    return ValidationScore(version, recipe, schema, judge, name, store.cache, progress)
+    return ValidationScore(version, recipe, schema, judge, name, store.cache, progress, left_out)
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,7 @@ class ValidationScore:
     """Whose macro F1 it is; None for a measure of the whole answer."""
     cache: Path
     progress: Progress
+    left_out: Collection[str] = ()
     _layout: list[Layout] = field(default_factory=list)
     """Found once a run."""
 
@@ -120,9 +126,8 @@ class ValidationScore:
     @cached_property
     def _rows(self) -> list[Row]:
         training = self.recipe.training
-        return select(
-            read_split(self.version, "validation", COLUMNS), VALIDATION_ROWS, training.max_tokens, training.seed
-        )
+        rows = [row for row in read_split(self.version, "validation", COLUMNS) if row["id"] not in self.left_out]
+        return select(rows, VALIDATION_ROWS, training.max_tokens, training.seed)
 
     @cached_property
     def _renderer(self) -> Renderer:

@@ -66,8 +66,9 @@ def load_several(
     methods = {name: method_in(each) for name, each in settings.items()}
     scales = {method == "ia3" for method in methods.values()}
     if len(scales) > 1 or WHOLE & set(methods.values()):
+        named = ", ".join(f"{name} is of method {method}" for name, method in methods.items())
         raise AssayError(
-            f"These cannot be switched: {', '.join(f'{name} is of method {method}' for name, method in methods.items())}.",
+            f"These cannot be switched: {named}.",
             remedy="On one base model go adapters of LoRA's and DoRA's methods, or those of ia3. Merge the others.",
         )
     trained = {name: quantization_of(each) for name, each in settings.items()}

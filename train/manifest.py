@@ -59,6 +59,14 @@ class PairsParent(Part):
     """Those that they were collected from, as NAME/VERSION."""
 
 
+class LeftOut(Part):
+    """Rows of the data set version that are neither trained nor validated on."""
+
+    rows: int
+    ids_sha256: str
+    """Hash of their ids."""
+
+
 class AdapterInputs(Part):
     """From what an adapter is trained: it is trained once with the same."""
 
@@ -80,6 +88,8 @@ class AdapterInputs(Part):
     """The adapter that was trained further; none where it began with a fresh one."""
     score: dict[str, Any] | None = None
     """How the answers are made and judged that the checkpoint was chosen by; none where none are."""
+    left_out: LeftOut | None = None
+    """Rows left out because an experiment asks others that they share something with; none where none are."""
 
 
 class TrainedRows(Part):

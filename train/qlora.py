@@ -1,6 +1,6 @@
 """Training: a published data set version -> an adapter that knows its parents."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,7 @@ from train.manifest import (
     BaseParent,
     Compute,
     DatasetParent,
+    LeftOut,
     Loss,
     Run,
     TrainedRows,
@@ -60,6 +61,7 @@ def train(
     progress: Progress = silent,
     score: "Score | None" = None,
     force: bool = False,
+    left_out: Collection[str] = (),
 ) -> Path:
     """Train an adapter, or find the one that the same inputs gave before.
 
@@ -73,6 +75,7 @@ def train(
         progress: told in tokens, so its rate is tokens per second.
         score: of answers to validation rows, where `keep_best` is neither the loss nor nothing.
         force: begin though the forecast says that memory or disk will not be enough.
+        left_out: ids of rows that are neither trained nor validated on.
 
     Returns:
         The adapter's folder: what `train.adapter.save` and `train.serving` write, steps.parquet, report.html and
@@ -82,11 +85,62 @@ def train(
         AssayError: the data set was made for another tokenizer or chat template, or a row cannot be trained; memory or
             disk will not be enough; or a loss or gradient is not finite.
     """
-    settings, manifest = recipe.training, DatasetManifest.read(version)
+    settings = recipe.training
     base = prepare(recipe.fit.model, store.cache, progress)
+    start = _start(settings, store)
+    inputs = _inputs(version, recipe, base, start, score, left_out)
+    libraries = installed(LIBRARIES)
+    key = digest([inputs, libraries, arithmetic()])
+    checkpoints = Checkpoints(store.cache / "training" / key, settings.save_total_limit)
+    with turn(checkpoints.folder / "turn", "train", progress):  # the folder's own lock is held while one is written
+        found = store.made_from("adapters", recipe.name, inputs)
+        if found is None:
+            found = _train(
+                version, recipe, base, start, inputs, libraries, store, checkpoints, score, force, left_out, progress
+            )
+        else:
+            progress("train (found in the store)", 1, 1, "adapters")
+            store.record({"event": "adapters", "name": recipe.name, "version": found.name, "found": True})
+        checkpoints.clear()
+    return found
+
+
+def find(
+    version: Path,
+    recipe: TrainingRecipe,
+    store: Store,
+    score: "Score | None" = None,
+    left_out: Collection[str] = (),
+    progress: Progress = silent,
+) -> Path | None:
+    """The adapter that `train` would find; None where it would train one.
+
+    Raises:
+        AssayError: the data set was made for another tokenizer or chat template.
+    """
+    base = prepare(recipe.fit.model, store.cache, progress)
+    return store.made_from(
+        "adapters", recipe.name, _inputs(version, recipe, base, _start(recipe.training, store), score, left_out)
+    )
+
+
+def _start(settings: TrainingSettings, store: Store) -> Path | None:
+    """The adapter that is trained further."""
+    return None if settings.start_from is None else store.resolve("adapters", settings.start_from)
+
+
+def _inputs(
+    version: Path,
+    recipe: TrainingRecipe,
+    base: BaseModel,
+    start: Path | None,
+    score: "Score | None",
+    left_out: Collection[str],
+) -> dict[str, Any]:
+    """From what an adapter is trained, as its manifest says it."""
+    manifest = DatasetManifest.read(version)
     template = ChatTemplate.load(recipe.render.chat, base.folder)
     check_parents(f"Data set {version}", manifest.base.content(), base, template)
-    start = None if settings.start_from is None else store.resolve("adapters", settings.start_from)
     inputs = AdapterInputs(
         method=VERSION,
         dataset=DatasetParent.of(manifest),
@@ -94,22 +148,13 @@ def train(
         answers=recipe.render.answers,
         reasoning=recipe.render.reasoning,
         published=template.published,
-        settings=settings.deciding(),
+        settings=recipe.training.deciding(),
         score=score.deciding if score is not None else None,
-        **_more_parents(settings, start),
+        **_more_parents(recipe.training, start),
     ).content()
-    libraries = installed(LIBRARIES)
-    key = digest([inputs, libraries, arithmetic()])
-    checkpoints = Checkpoints(store.cache / "training" / key, settings.save_total_limit)
-    with turn(checkpoints.folder / "turn", "train", progress):  # the folder's own lock is held while one is written
-        found = store.made_from("adapters", recipe.name, inputs)
-        if found is None:
-            found = _train(version, recipe, base, start, inputs, libraries, store, checkpoints, score, force, progress)
-        else:
-            progress("train (found in the store)", 1, 1, "adapters")
-            store.record({"event": "adapters", "name": recipe.name, "version": found.name, "found": True})
-        checkpoints.clear()
-    return found
+    if left_out:
+        inputs["left_out"] = LeftOut(rows=len(left_out), ids_sha256=digest(sorted(left_out))).content()
+    return inputs
 
 
 def _more_parents(settings: TrainingSettings, start: Path | None) -> dict[str, Any]:
@@ -144,6 +189,7 @@ def _train(
     checkpoints: Checkpoints,
     score: "Score | None",
     force: bool,
+    left_out: Collection[str],
     progress: Progress,
 ) -> Path:
     """Train an adapter and publish it."""
@@ -159,7 +205,7 @@ def _train(
     require_trackers(settings)
     require_accelerators(settings)
     renderer = renderer_of(recipe, base)
-    pairs, audits = _examples(version, recipe, renderer, progress)
+    pairs, audits = _examples(version, recipe, renderer, progress, left_out)
     examples, validation = ([pair.whole for pair in pairs] or audits[0].require()), audits[1].require()
     _check_choice(settings, validation, score)
     told = foresee(configuration(base.folder), settings, examples, store.root, force)
@@ -337,24 +383,26 @@ def renderer_of(recipe: TrainingRecipe, base: BaseTokenizer) -> Renderer:
 
 
 def _examples(
-    version: Path, recipe: TrainingRecipe, renderer: Renderer, progress: Progress
+    version: Path, recipe: TrainingRecipe, renderer: Renderer, progress: Progress, left_out: Collection[str] = ()
 ) -> tuple[list[Pair], tuple[Audit, Audit]]:
     """The pairs to train on, where preferences are trained; and the rows to train on (of pairs what was left out) and
     those to validate on, tokenised and looked at. No row that a pair asks is validated on."""
     settings = recipe.training
     if settings.pairs is None:
         weights = DatasetManifest.read(version).recipe.get("balance", {}).get("weights", {})
-        train = _audit(version, "train", settings.rows, settings, renderer, weights)
-        return [], (train, _audit(version, "validation", VALIDATION_ROWS, settings, renderer))
+        train = _audit(version, "train", settings.rows, settings, renderer, weights, left_out)
+        return [], (train, _audit(version, "validation", VALIDATION_ROWS, settings, renderer, left_out=left_out))
     last = Renderer(renderer.template, renderer.tokenizer, renderer.tokens, "last", renderer.reasoning)
-    pairs, left_out = pairs_to_train(settings, version, last, progress)
-    rows = unseen_in(_read(version, "validation"), read_pairs(Path(settings.pairs)))
+    pairs, problems = pairs_to_train(settings, version, last, progress)
+    rows = unseen_in(_read(version, "validation", left_out), read_pairs(Path(settings.pairs)))
     chosen = select(rows, VALIDATION_ROWS, settings.max_tokens, settings.seed)
-    return pairs, (left_out, audit(chosen, renderer, settings.max_tokens))
+    kept = [pair for pair in pairs if pair.id not in left_out]
+    return kept, (problems, audit(chosen, renderer, settings.max_tokens))
 
 
-def _read(version: Path, split: str) -> list[Row]:
-    return read_split(version, split, ["id", "label", "cluster", "tokens", "messages"])
+def _read(version: Path, split: str, left_out: Collection[str]) -> list[Row]:
+    published = read_split(version, split, ["id", "label", "cluster", "tokens", "messages"])
+    return [row for row in published if row["id"] not in left_out]
 
 
 def _audit(
@@ -364,13 +412,14 @@ def _audit(
     settings: TrainingSettings,
     renderer: Renderer,
     weights: Mapping[str, float] | None = None,
+    left_out: Collection[str] = (),
 ) -> Audit:
     """Up to so many rows of a split, tokenised and looked at; none where the validation split has none.
 
     Raises:
         AssayError: there is no row to train on, or no row is short enough.
     """
-    rows = _read(version, split)
+    rows = _read(version, split, left_out)
     if not rows and split == "train":
         raise AssayError(f"{version}: the train split has no rows.", remedy="Give it some: split.train in the recipe.")
     chosen = select(rows, count, settings.max_tokens, settings.seed, weights)

@@ -110,7 +110,7 @@ def _plot(
     """Lay out curves of (step, value); those of the class `validation` have dots. One of them has a point."""
     points = [point for curve in curves.values() for point in curve]
     last = max(max(step for step, _ in points), 1)
-    up = _ticks(min(value for _, value in points), max(value for _, value in points), height // 50)
+    up = ticks_of(min(value for _, value in points), max(value for _, value in points), height // 50)
     low, high = up[0], up[-1]
     bottom = height - BOTTOM
 
@@ -125,8 +125,8 @@ def _plot(
         plot.lines.append((name, " ".join(f"{x(step)},{y(value)}" for step, value in _thinned(curve))))
         if name == "validation":
             plot.dots.extend((x(step), y(value), f"step {step}: {value:.4f}") for step, value in curve)
-    plot.across.extend((x(tick), f"{tick:,.0f}") for tick in _ticks(0, last, 8) if tick <= last and tick % 1 == 0)
-    plot.up.extend((y(tick), _short(tick)) for tick in up)
+    plot.across.extend((x(tick), f"{tick:,.0f}") for tick in ticks_of(0, last, 8) if tick <= last and tick % 1 == 0)
+    plot.up.extend((y(tick), short(tick)) for tick in up)
     plot.marks.extend((x(step), kind, said) for step, kind, said in marks)
     return plot
 
@@ -143,7 +143,7 @@ def _thinned(curve: Sequence[Point]) -> list[Point]:
     return kept
 
 
-def _ticks(low: float, high: float, most: int) -> list[float]:
+def ticks_of(low: float, high: float, most: int) -> list[float]:
     """Round numbers from one that is not above `low` to one that is not below `high`, about as many as `most`."""
     span = high - low or abs(high) or 1.0
     power = 10.0 ** math.floor(math.log10(span / most))
@@ -152,6 +152,6 @@ def _ticks(low: float, high: float, most: int) -> list[float]:
     return [float(f"{at * width:.10g}") for at in range(first, max(end, first + 1) + 1)]
 
 
-def _short(value: float) -> str:
+def short(value: float) -> str:
     """A tick's number."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"

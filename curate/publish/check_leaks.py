@@ -64,7 +64,7 @@ def check_splits_stand(folder: Path, earlier: EarlierVersions) -> Check:
     return check
 
 
-class _Member(NamedTuple):
+class Member(NamedTuple):
     """A row of a split that is compared."""
 
     split: str
@@ -79,13 +79,13 @@ def check_near_duplicates(
     settings = manifest.recipe["duplicates"]
     columns = ["turns", "target", "source"]
 
-    def member(split: str, row: Row, version: str = "") -> _Member:
-        return _Member(split, version + row_name(split, row), shingles_of(row, settings))
+    def member(split: str, row: Row, version: str = "") -> Member:
+        return Member(split, version + row_name(split, row), shingles_of(row, settings))
 
     held = sum(row_count(folder / f"{name}.parquet") for name in SPLITS[1:])
     chosen = set(random.Random(0).sample(range(held), min(held, sample)))  # noqa: S311  a sample, no secret
     small = ((name, row) for name in SPLITS[1:] for row in read_rows(folder / f"{name}.parquet", columns))
-    inner = _Inner([member(*each) for at, each in enumerate(small) if at in chosen], settings["threshold"])
+    inner = Inner([member(*each) for at, each in enumerate(small) if at in chosen], settings["threshold"])
     total = sum(row_count(folder / f"{name}.parquet") for name in SPLITS)
     check = Check(
         "near_duplicates",
@@ -97,7 +97,7 @@ def check_near_duplicates(
         check.how = f"{len(chosen):,} of {held:,} rows of validation and test (seed 0) against all"
     check.how += earlier.how()
 
-    def others() -> Iterator[_Member]:
+    def others() -> Iterator[Member]:
         for at, (name, row) in enumerate(split_rows(folder, columns)):
             if at % 1000 == 0:
                 progress("compare", at, total, "rows")
@@ -115,11 +115,11 @@ def check_near_duplicates(
     before = [member(name, row, f"{version.name}, ") for version, name, row in seen]
     if before:
         train = (member("train", row) for row in read_rows(folder / "train.parquet", columns))
-        _compare(check, _Inner(before, settings["threshold"]), train)
+        _compare(check, Inner(before, settings["threshold"]), train)
     return check
 
 
-def _compare(check: Check, inner: "_Inner", others: Iterable[_Member]) -> None:
+def _compare(check: Check, inner: "Inner", others: Iterable[Member]) -> None:
     """Two members of `inner` meet twice; the pair is counted when the second one by its split is the other."""
     by_split = Counter(each.split for each in inner.members)
     named = {each.name for each in inner.members}
@@ -133,7 +133,7 @@ def _compare(check: Check, inner: "_Inner", others: Iterable[_Member]) -> None:
                 check.fail(f"{found.name} and {other.name}: similarity {similarity:.6f}")
 
 
-class _Inner:
+class Inner:
     """Rows in which those similar to another are found, all of them.
 
     Prefix filtering (Chaudhuri et al., 2006; Bayardo et al., 2007): two sets of similarity t have at least t|x| and at
@@ -142,7 +142,7 @@ class _Inner:
     comparing every pair finds.
     """
 
-    def __init__(self, members: list[_Member], threshold: float) -> None:
+    def __init__(self, members: list[Member], threshold: float) -> None:
         self.members = members
         self.threshold = threshold
         self._times = Counter(shingle for member in members for shingle in member.shingles)
@@ -158,7 +158,7 @@ class _Inner:
     def _prefix(self, size: int) -> int:
         return size - math.ceil(self.threshold * size - 1e-9) + 1
 
-    def similar(self, other: _Member) -> Iterator[tuple[_Member, float]]:
+    def similar(self, other: Member) -> Iterator[tuple[Member, float]]:
         """Members of at least the threshold's similarity, with it."""
         theirs = other.shingles
         known = [shingle for shingle in theirs if shingle in self._times]

@@ -94,26 +94,47 @@ def _interval_of_macro_f1(kinds: Ints, wanted: Ints, given: Ints, rows: Rows) ->
 
 
 def compared_macro_f1(labels: Labels, one: Ints, other: Ints, rows: Rows, draws: int = 2000) -> Difference:
-    """Two systems by their macro F1 on the same rows; see `statistics.compared`. Its p is drawn: no sum over rows."""
+    """Two systems by their macro F1 on the same rows; see `statistics.compared`. Its p is drawn: no sum over rows.
+
+    Args:
+        labels: of the field.
+        one: a system's labels as numbers: shape (rows,); or of several runs of it, (runs, rows), of which the mean of
+            their macro F1 counts, and whose answers to a group of rows are swapped together.
+        other: the other system's, of as many runs.
+        rows: which belong together.
+        draws: of the test.
+    """
     here = labels.wanted >= 0
     within = rows.some(here)
-    first, second = (_cells(labels, labels.wanted[here], given[here]) for given in (one, other))
-    many = len(labels.names) * (len(labels.names) + 1)
-    pairs, kinds = np.unique(first * many + second, return_inverse=True)
-    sides = [_sides(labels, part) for part in (pairs // many, pairs % many)]
+    cells = [_cells(labels, labels.wanted[here], given) for system in (one, other) for given in _runs(system)[:, here]]
+    alike, kinds = np.unique(np.stack(cells, axis=1), axis=0, return_inverse=True)
+    sides = [_sides(labels, part) for part in alike.T]
+    runs = len(sides) // 2
     counts = np.bincount(kinds).astype(np.float64)
 
     def difference(counted: Floats) -> Floats:
-        return macro_f1(counted, *sides[0]) - macro_f1(counted, *sides[1])
+        scores = [macro_f1(counted, *side) for side in sides]
+        apart: Floats = np.mean(scores[:runs], axis=0) - np.mean(scores[runs:], axis=0)
+        return apart
 
     def by_chance() -> Iterable[Floats]:
-        mine, its = (np.hstack([each.toarray() for each in _hits(*side)]) for side in sides)
+        hits = [np.hstack([each.toarray() for each in _hits(*side)]) for side in sides]
+        mine, its = np.hstack(hits[:runs]), np.hstack(hits[runs:])
         have, both = counts @ mine, counts @ (mine + its)
         for moved in within.swapped((its - mine)[kinds], draws):
             changed = have + moved
-            yield _mean_f1(changed) - _mean_f1(both - changed)
+            mine_f1, its_f1 = (
+                np.mean([_mean_f1(each) for each in np.split(hit, runs, axis=1)], axis=0)
+                for hit in (changed, both - changed)
+            )
+            yield mine_f1 - its_f1
 
     return compared_by(kinds, difference, by_chance(), within)
+
+
+def _runs(given: Ints) -> Ints:
+    """Labels of one run or several: shape (runs, rows)."""
+    return np.atleast_2d(given)
 
 
 def _mean_f1(hits: Floats) -> Floats:

@@ -9,6 +9,14 @@ from curate.manifest import Manifest, Part
 from train.manifest import AdapterParent, BaseParent, DatasetParent
 
 
+class AskedParent(Part):
+    """Rows of another version's test split, that were asked in place of the data set version's own."""
+
+    dataset: DatasetParent
+    rows_sha256: str
+    """Hash of their ids and of their messages."""
+
+
 class EvaluationInputs(Part):
     """From what a scorecard is made where systems are asked."""
 
@@ -24,6 +32,8 @@ class EvaluationInputs(Part):
     """By name: the model, and how it is asked."""
     libraries: dict[str, str]
     """Versions of the packages that answers depend on."""
+    asked: AskedParent | None = None
+    """None where the version's own test rows were asked."""
 
 
 class RepliesInputs(Part):

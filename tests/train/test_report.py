@@ -10,7 +10,7 @@ from tests.browser import DESKTOP, PHONE, Browser, assert_printable, assert_read
 from tests.manifests import adapter_manifest
 from train.history import History, Step, Validation
 from train.manifest import AdapterManifest, Run
-from train.report import POINTS, _thinned, _ticks, write_report
+from train.report import POINTS, _thinned, ticks_of, write_report
 from train.settings import TrainingSettings
 
 HOSTILE = "<script>alert(1)</script>"
@@ -76,7 +76,7 @@ def test_a_long_run_is_drawn_with_few_points_and_all_its_peaks() -> None:
     ("low", "high", "ticks"), [(0, 240, [0, 50, 100, 150, 200, 250]), (0.2, 0.2, None), (6.3, 6.6, None), (0, 0, None)]
 )
 def test_ticks_are_round_and_hold_the_curve(low: float, high: float, ticks: list[float] | None) -> None:
-    found = _ticks(low, high, 5)
+    found = ticks_of(low, high, 5)
     assert ticks in (None, found)
     assert found[0] <= low + 1e-9
     assert found[-1] >= high - 1e-9

@@ -1,0 +1,259 @@
+"""Experiments end to end on the tiny model: arms, seeds, held-out rows, what is found again, and what is told."""
+
+import json
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+import assay
+from assay.cli import app
+from assay.experiments import in_a_process
+from curate.errors import AssayError
+from curate.progress import Progress
+from curate.publish.held_out import sharing
+from evaluation.experiment.settings import ExperimentSettings
+from tests.project import Project, make_rows
+from tests.tiny import write_model
+from train.manifest import AdapterManifest
+
+RECIPES = Path(__file__).resolve().parent.parent.parent / "recipes"
+ARMS: dict[str, Any] = {
+    "curated": None,
+    "raw": {
+        "duplicates": {"threshold": 1.0},
+        "split": {"train": 0.5, "validation": 0.25, "test": 0.25},
+        "render": {"chat": "llama2"},
+    },
+}
+FILE: dict[str, Any] = {
+    "recipe": "recipe.yaml",
+    "seeds": [0, 1],
+    "common": {"training": {"rank": 2}},
+    "arms": ARMS,
+    "metrics": ["schema_valid", "colour.macro_f1", "loss"],
+    "rows": 6,
+}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    folder = tmp_path_factory.mktemp("experiment")
+    model = write_model(folder / "model")
+    made = Project(
+        folder / "made",
+        fit={"model": str(model), "max_tokens": 150},
+        training={"rows": 8, "max_tokens": 150, "batch_size": 4, "rank": 4, "method": "lora"},
+        evaluation={"rows": 5, "max_tokens": 150, "max_new_tokens": 4, "batch_size": 6, "resamples": 200},
+    )
+    made.add("rows.jsonl", make_rows(240))
+    (made.folder / "forms.yaml").write_text(yaml.safe_dump(FILE, sort_keys=False))
+    return made
+
+
+class Interrupted(Exception):
+    """As ^C does."""
+
+
+def told_to(lines: list[str], stop: str = "never") -> Progress:
+    def progress(what: str, done: int, total: int, unit: str) -> None:
+        lines.append(what)
+        if what.startswith(stop):
+            raise Interrupted
+
+    return progress
+
+
+@pytest.fixture(scope="module")
+def finished(project: Project) -> assay.Experiment:
+    """Stopped as its third adapter begins, and run again."""
+    store, lines = project.folder / "store", list[str]()
+    with pytest.raises(Interrupted):
+        assay.experiment(
+            project.folder / "forms.yaml",
+            store=store,
+            workers=1,
+            apart=False,
+            progress=told_to(lines, "adapter 3 of 4: raw, seed 0"),
+        )
+    assert any(line.startswith("4 adapters to train, 0 found; ") for line in lines)
+    lines.clear()
+    done = assay.experiment(project.folder / "forms.yaml", store=store, workers=1, apart=False, progress=told_to(lines))
+    [line] = [line for line in lines if " adapters to train" in line]
+    assert re.fullmatch(r"2 adapters to train, 2 found; [\d,]+ tokens, about 1 min of training at .*", line)
+    return done
+
+
+def test_all_arms_are_asked_the_same_rows(finished: assay.Experiment) -> None:
+    result, outcomes = finished.result, pq.read_table(finished.folder / "outcomes.parquet").to_pylist()
+    baseline = assay.load(result.arms["curated"].dataset, store=finished.made.store.root)
+    test = {row["id"]: row for row in baseline.test}
+    asked = {(row["arm"], row["seed"]): set() for row in outcomes}
+    for row in outcomes:
+        asked[row["arm"], row["seed"]].add(row["id"])
+    assert len(asked) == 4
+    assert len({frozenset(each) for each in asked.values()}) == 1
+    ids = next(iter(asked.values()))
+    assert len(ids) == result.rows == 6
+    assert ids <= test.keys()
+    prompts = {}
+    for arm, its in result.arms.items():
+        card = finished.made.store.root / "scorecards" / its.scorecards[0]
+        rows = pq.read_table(card / "predictions.parquet").to_pylist()
+        assert {row["id"] for row in rows} == ids
+        prompts[arm] = {row["id"]: row["prompt"] for row in rows}
+    some = next(iter(ids))
+    assert prompts["curated"][some].startswith("<|im_start|>user\n")
+    assert "[INST]" in prompts["raw"][some]
+
+
+def test_no_arm_is_trained_on_what_is_asked(finished: assay.Experiment) -> None:
+    """By brute force: rows of the raw arm, which splits otherwise, that are a test row, or near one."""
+    from curate.publish.check_text import shingles_of
+
+    store, arms = finished.made.store.root, finished.result.arms
+    baseline, raw = (assay.load(arms[name].dataset, store=store) for name in ("curated", "raw"))
+    assert baseline.name == "demo"
+    assert raw.name.startswith("demo-")
+    rule = {"scope": "prompt", "boilerplate": [], "shingle_words": 5, "threshold": 0.6}
+    held = [(row["id"], row["group"], shingles_of(row, rule)) for row in baseline.test]
+
+    def leaks(row: dict[str, Any]) -> bool:
+        mine, groups = shingles_of(row, rule), set((row["group"] or "").split("\x1f")) - {""}
+        return any(
+            row["id"] == name or groups & set((group or "").split("\x1f")) or len(mine & its) >= 0.6 * len(mine | its)
+            for name, group, its in held
+        )
+
+    both = [*raw.train, *raw.validation]
+    leaking = {row["id"] for row in both if leaks(row)}
+    left_out = sharing(raw.folder, baseline.folder, rule)
+    assert leaking
+    assert leaking <= left_out
+    assert arms["raw"].left_out == len(left_out)
+    assert arms["curated"].left_out == 0
+    manifest = AdapterManifest.read(store / "adapters" / arms["raw"].adapters[0])
+    assert manifest.inputs.left_out is not None
+    assert manifest.inputs.left_out.rows == len(left_out)
+    tied = {row["cluster"] for row in both if row["id"] in leaking}
+    assert {row["id"] for row in both if row["cluster"] in tied} <= left_out
+
+
+def test_what_is_told(finished: assay.Experiment) -> None:
+    document = json.loads((finished.folder / "result.json").read_bytes())
+    jsonschema.validate(document, json.loads((finished.folder / "result.schema.json").read_bytes()))
+    assert document["tests"] == 3
+    assert document["arms"]["raw"]["against"]["loss"]["p"] <= 1
+    assert document["arms"]["curated"]["against"] == {}
+    for arm in document["arms"].values():
+        assert arm["rows"] == [8, 8]
+        assert [len(each) for each in arm["validation"]] == [2, 2]
+        assert arm["scores"]["loss"]["low"] <= arm["scores"]["loss"]["value"] <= arm["scores"]["loss"]["high"]
+        assert min(arm["memory_mib"]) > 0
+    table = (finished.folder / "table.md").read_text()
+    assert table.count("\n| raw | ") == 5  # scores, three differences, training
+    page = (finished.folder / "report.html").read_text()
+    assert page.count("<svg") == 3
+    assert "default-src 'none'" in page
+    assert not re.search(r"(src|href)=", page)
+    assert assay.check_store(store=finished.made.store.root).passed
+
+
+def test_the_loss_is_that_of_the_rows_answers(finished: assay.Experiment) -> None:
+    """Of one row, by transformers' own loss."""
+    import torch
+
+    from evaluation.experiment.settings import ExperimentSettings as File
+    from train.adapter import load
+    from train.base_model import prepare
+    from train.qlora import renderer_of
+
+    path = finished.made.store.root.parent / "forms.yaml"
+    recipe = File.load(path).arm("raw", path.parent / "recipe.yaml")
+    base = prepare(recipe.fit.model, finished.made.store.cache)
+    renderer = renderer_of(recipe, base)
+    arm = finished.result.arms["raw"]
+    model = load(finished.made.store.root / "adapters" / arm.adapters[1], base, renderer.template)
+    outcomes = pq.read_table(finished.folder / "outcomes.parquet").to_pylist()
+    row = next(row for row in outcomes if (row["arm"], row["seed"]) == ("raw", 1))
+    version = assay.load(finished.result.arms["curated"].dataset, store=finished.made.store.root)
+    [messages] = [each["messages"] for each in version.test if each["id"] == row["id"]]
+    encoded = renderer.encode(messages)
+    ids, labels = torch.tensor([encoded.input_ids]), torch.tensor([encoded.labels])
+    with torch.inference_mode():
+        assert row["loss"] == pytest.approx(float(model(input_ids=ids, labels=labels).loss), abs=1e-4)
+
+
+def test_a_second_run_trains_and_asks_nothing(project: Project, finished: assay.Experiment) -> None:
+    command = ["experiment", str(project.folder / "forms.yaml"), "--store", str(project.folder / "store"), "--json"]
+    done = CliRunner().invoke(app, [*command, "--workers", "1"])
+    assert done.exit_code == 0, done.output
+    document = json.loads(done.stdout)
+    assert document["folder"] == str(finished.folder)
+    assert document["result"]["baseline"] == "curated"
+    events = [event for event in finished.made.store.events() if event["event"] == "adapters"]
+    assert sum(not event["found"] for event in events) == 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"arms": {"a": {"training": {"rowz": 3}}, "b": {}}}, r"arms\.a: .*training\.rowz: no such key"),
+        ({"arms": {"a": {"training": {"seed": 3}}, "b": {}}}, r"arms\.a\.training\.seed: no arm changes it"),
+        ({"common": {"contract": "other"}}, r"common\.contract: no arm changes it"),
+        ({"baseline": "none"}, "baseline: no arm 'none'; there are curated, raw"),
+        ({"metrics": ["size.macro_f1"]}, "have no size.macro_f1"),
+        ({"metrics": ["fine"]}, "metrics.0: expected `loss`"),
+        (
+            {"common": {"evaluation": {"systems": {"tuned": {"model": "adapter", "shots": 2}}}}},
+            "arms.curated: evaluation.systems.tuned is not",
+        ),
+        ({"seeds": [1, 1]}, "seeds: one is named twice"),
+        ({"arms": {"a": {}}}, "at least 2"),
+        ({"recipe": "nothing"}, "nothing: no such recipe"),
+    ],
+)
+def test_a_wrong_file_is_told(project: Project, changes: dict[str, Any], said: str) -> None:
+    path = project.folder / "wrong.yaml"
+    path.write_text(yaml.safe_dump(FILE | changes, sort_keys=False))
+    with pytest.raises(AssayError, match=re.compile(said, re.DOTALL)):
+        assay.experiment(path, store=project.folder / "unused", workers=1)
+
+
+def give(progress: Progress) -> Path:
+    progress("work", 1, 2, "rows")
+    return Path(str(os.getpid()))
+
+
+def fail(progress: Progress) -> Path:
+    raise AssayError("It is wrong.", remedy="Mend it.")
+
+
+def die(progress: Progress) -> Path:
+    os._exit(9)
+
+
+def test_work_in_a_process_of_its_own() -> None:
+    told: list[tuple[Any, ...]] = []
+    assert in_a_process(give, lambda *each: told.append(each)) != Path(str(os.getpid()))
+    assert told == [("work", 1, 2, "rows")]
+    wrong: list[tuple[Callable[[Progress], Path], str]] = [(fail, "It is wrong"), (die, r"died \(exit status 9\)")]
+    for work, said in wrong:
+        with pytest.raises(AssayError, match=said):
+            in_a_process(work, lambda *each: None)
+
+
+@pytest.mark.parametrize("path", sorted((RECIPES / "experiments").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_experiments_that_come_with_assay_are_sound(path: Path) -> None:
+    settings = ExperimentSettings.load(path)
+    recipe = settings.recipe_path(path)
+    arms = {name: settings.arm(name, recipe) for name in settings.arms}
+    told = {json.dumps(arm.model_dump(mode="json"), sort_keys=True) for arm in arms.values()}
+    assert len(told) == len(arms)
