@@ -195,7 +195,8 @@ def _moving(model: Any, settings: TrainingSettings, batch: Batch, machine: Machi
         with FakeTensorMode(), quiet():
             _materialise(model, settings, machine)
             trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-            alive = Alive(model.config.get_text_config().vocab_size, {tuple(each.shape) for each in trained})
+            vocabulary = model.config.get_text_config().vocab_size
+            alive = Alive(vocabulary, {tuple(each.shape) for each in trained}, settings.gradient_checkpointing)
             counter = FlopCounterMode(display=False)
             with counter, alive:
                 with torch.autocast("cpu", machine.compute) if mixed else contextlib.nullcontext():
@@ -224,14 +225,13 @@ def _step(
 
 
 def _loss(model: Any, batch: Batch, checkpointed: bool) -> torch.Tensor:
-    """The loss of a batch, computed as `train.batches.forward` and `train.loss.answer_loss` do."""
+    """The loss of a batch, computed as `train.batches.forward` and `train.loss.answer_loss` do. They tell a model of no
+    padding, and nor does this: given a fake of what tells it, transformers would make masks that a run has not."""
     ids = torch.zeros((batch.rows, batch.tokens), dtype=torch.long)
     columns = torch.arange(batch.tokens - batch.trained, batch.tokens)
     cache = {} if checkpointed else {"past_key_values": DynamicCache(config=model.config), "use_cache": True}
     logits = model(
         input_ids=ids,
-        attention_mask=torch.ones_like(ids),
-        position_ids=torch.zeros_like(ids),
         logits_to_keep=columns,
         **cache,
     ).logits
@@ -302,8 +302,9 @@ class _Quantised(torch.nn.Linear):
 class Alive(TorchDispatchMode):
     """Counts the bytes of the tensors that operations make, as long as they live."""
 
-    def __init__(self, vocabulary: int, trained: set[tuple[int, ...]]) -> None:
+    def __init__(self, vocabulary: int, trained: set[tuple[int, ...]], checkpointed: bool) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self.checkpointed = checkpointed
         self.vocabulary = vocabulary
         self.trained = trained
         self.known: dict[int, tuple[Part, int]] = {}
@@ -317,7 +318,7 @@ class Alive(TorchDispatchMode):
         self, function: Any, types: Sequence[Any], args: Any = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         self.operations += 1
-        if self.operations % CLEARED == 0:
+        if self.checkpointed and self.operations % CLEARED == 0:
             gc.collect()  # recomputed activations hang in circles, of which the counts of a real run get rid
         given = {each.untyped_storage()._cdata for each in tree_iter((args, kwargs)) if isinstance(each, torch.Tensor)}
         out = function(*args, **(kwargs or {}))

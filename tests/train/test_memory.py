@@ -75,7 +75,7 @@ def test_the_first_layers_tell_of_all(checkpointed: bool) -> None:
 
 @pytest.mark.parametrize("checkpointed", [False, True])
 @pytest.mark.parametrize("config", [llama(num_hidden_layers=2), MISTRAL, NEOX], ids=["llama", "mistral", "gpt_neox"])
-def test_the_fullest_moment_is_at_most_a_tenth_above_that_of_real_tensors(config: Any, checkpointed: bool) -> None:
+def test_the_fullest_moment_is_that_of_real_tensors(config: Any, checkpointed: bool) -> None:
     asked, batch = settings(gradient_checkpointing=checkpointed), Batch(3, 48, 8)
     real: Any = with_adapter(AutoModelForCausalLM.from_config(config), asked).train()
     if checkpointed:
@@ -83,12 +83,14 @@ def test_the_fullest_moment_is_at_most_a_tenth_above_that_of_real_tensors(config
         real.enable_input_require_grads()
     trained = {tuple(each.shape) for each in real.parameters() if each.requires_grad}
     gc.freeze()  # as `step` does: what there is now need not be looked at each time that circles are cleared
-    with (alive := Alive(config.vocab_size, trained)):
+    with (alive := Alive(config.vocab_size, trained, checkpointed)):
         _loss(real, batch, checkpointed).backward()
     gc.unfreeze()
     found = step(config, asked, batch, CPU)
     moving = sum(found.memory[part] for part in ("activations", "logits", "gradients"))
-    assert 0.98 <= moving / alive.peak <= 1.1, "never too little"
+    # Without a cache transformers looks for several texts in a row; of fakes it cannot tell, and makes a mask for them.
+    most = 1.1 * alive.peak if checkpointed else alive.peak + 64
+    assert alive.peak - 64 <= moving <= most, "never too little"
 
 
 def test_what_saves_memory_is_seen_to() -> None:
