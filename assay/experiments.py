@@ -249,11 +249,10 @@ def _published(
 ) -> Path:
     """Have every adapter answer, and publish what came of it, or find it."""
     from curate.manifest import DatasetManifest
-    from evaluation.card.manifest import AdapterParent
     from evaluation.evaluate import evaluate
     from evaluation.experiment.manifest import ArmParents, ExperimentInputs, RunParents
     from evaluation.experiment.publish import Answered, publish
-    from train.manifest import AdapterManifest, DatasetParent
+    from train.manifest import AdapterManifest, AdapterParent, DatasetParent
 
     scorecards: dict[tuple[str, int], Path] = {}
     for arm, seed in ((arm, seed) for arm in arms for seed in settings.seeds):

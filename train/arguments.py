@@ -1,8 +1,9 @@
 """What the recipe says of training, as transformers' trainer and its trackers are told it."""
 
 import os
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -73,20 +74,30 @@ def require_trackers(settings: TrainingSettings) -> None:
 @contextmanager
 def trackers_in(folder: Path, settings: TrainingSettings) -> Iterator[None]:
     """Trackers keep what they are told on this machine, below `folder`, wherever the user's environment does not say
-    otherwise."""
+    otherwise. What they print goes to standard error: standard output is the command's."""
     if settings.report_to:
         folder.mkdir(parents=True, exist_ok=True)
     told = {
         "tensorboard": {"TENSORBOARD_LOGGING_DIR": str(folder / "tensorboard")},
         "trackio": {"TRACKIO_DIR": str(folder / "trackio")},
-        "mlflow": {"MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}", "MLFLOW_EXPERIMENT_NAME": "assay"},
-        "wandb": {"WANDB_MODE": "offline", "WANDB_DIR": str(folder), "WANDB_PROJECT": "assay"},
+        "mlflow": {
+            "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
+            "MLFLOW_EXPERIMENT_NAME": "assay",
+            "MLFLOW_DISABLE_TELEMETRY": "true",  # it tells its makers of each run otherwise
+        },
+        "wandb": {
+            "WANDB_MODE": "offline",
+            "WANDB_DIR": str(folder),
+            "WANDB_PROJECT": "assay",
+            "WANDB_ERROR_REPORTING": "false",  # to its makers
+        },
     }
     here = {key: value for tracker in settings.report_to for key, value in told[tracker].items()}
     added = {key: value for key, value in here.items() if key not in os.environ}
     os.environ.update(added)
     try:
-        yield
+        with redirect_stdout(sys.stderr) if settings.report_to else nullcontext():
+            yield
     finally:
         for key in added:
             del os.environ[key]

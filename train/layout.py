@@ -8,6 +8,7 @@ of that, and what goes wrong goes wrong in silence; so it is computed both ways,
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from itertools import pairwise
 from typing import Any, Literal, TypeVar
 
@@ -40,10 +41,11 @@ def training_layout(
 ) -> Layout:
     """The closest layout that gives the loss and the gradients of each row alone.
 
-    Compared on two rows, the longest that begin alike, of which no more is computed than ENOUGH, without dropout, and
-    held against what rounding does to each row alone (`rounding`). With dropout nothing is shared: rows that share
-    a beginning would share its noise, which makes a step's gradient another random variable, of the same mean and more
-    variance; so too with noise on the embeddings, whose size goes by each row's own length besides.
+    Compared on two rows, the longest that begin alike, of which no more is computed than ENOUGH, without dropout. Where
+    they are further apart than EXACT, that is held against what rounding does to each row alone (`rounding`). With
+    dropout nothing is shared: rows that share a beginning would share its noise, which makes a step's gradient another
+    random variable, of the same mean and more variance; so too with noise on the embeddings, whose size goes by each
+    row's own length besides.
 
     Args:
         model: with the weights to train.
@@ -68,8 +70,13 @@ def training_layout(
         apart = [a - b for a, b in zip(gradients, plain_gradients, strict=True)]
         return max(float(abs(loss - plain) / abs(plain)), _norm(apart) / _norm(plain_gradients))
 
+    @cache
+    def noise() -> float:
+        with rounding(model):
+            return distance("alone")
+
     try:
-        plain, plain_gradients = _with_gradients(model, _plain_loss(model, **given))
+        plain, plain_gradients = _plain(model, **given)
     except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
         if no_memory(error):
             raise
@@ -87,9 +94,7 @@ def training_layout(
         else no_sharing(model, gap=False)
     )
     reasons = {"shared": why} if why else {}
-    with rounding(model):
-        noise = distance("alone")
-    layout = closest(("shared", "padded", "alone"), distance, max(noise, EXACT), reasons)
+    layout = closest(("shared", "padded", "alone"), distance, noise, reasons)
     model.train(training)
     progress(what, 1, 1, "layouts")
     progress(f"rows are put together: {layout}", 1, 1, "layouts")
@@ -99,7 +104,7 @@ def training_layout(
 def closest(
     layouts: Sequence[Literal["shared", "padded", "equal", "alone", "recomputed"]],
     distance: Callable[[Any], float],
-    bound: float,
+    noise: Callable[[], float],
     reasons: dict[str, str],
 ) -> Layout:
     """The first layout that is exact.
@@ -107,7 +112,7 @@ def closest(
     Args:
         layouts: the closest first; the last is exact by itself.
         distance: of what a layout gives from what each row alone gives, relative; may raise what models raise.
-        bound: the most that counts as equal.
+        noise: the distance that rounding makes, which counts as equal too; asked where one is more than EXACT.
         reasons: layouts that are out of the question, and why; the others that are not exact are added.
     """
     for layout in layouts[:-1]:
@@ -120,9 +125,11 @@ def closest(
                 raise
             reasons[layout] = f"{layout} rows fail ({shown(error)})"
             continue
-        if apart <= bound:
+        if apart <= EXACT or apart <= noise():
             return Layout(layout, "; ".join(reasons.values()))
-        reasons[layout] = f"{layout} rows are not what each is alone (apart by {apart:.1e}, rounding by {bound:.0e})"
+        reasons[layout] = (
+            f"{layout} rows are not what each is alone (apart by {apart:.1e}, rounding by {max(noise(), EXACT):.0e})"
+        )
     return Layout(layouts[-1], "; ".join(reasons.values()))
 
 
@@ -177,13 +184,19 @@ def rounding(model: torch.nn.Module) -> Iterator[None]:
     """
     draw = torch.Generator().manual_seed(0)
 
+    def off(tensor: torch.Tensor, precision: float) -> torch.Tensor:
+        noise = torch.randn(tensor.shape, generator=draw).to(tensor.device)
+        return tensor.detach() * (precision / 4 * noise)
+
     def shake(module: torch.nn.Module, _: Any, output: Any) -> Any:
         if not (isinstance(output, torch.Tensor) and output.is_floating_point()):
             return None
         computed = vars(module).get("compute_dtype") or output.dtype  # of 4-bit weights
         precision = max(torch.finfo(dtype).eps for dtype in (computed, output.dtype))
-        noise = torch.randn(output.shape, generator=draw).to(output.device)
-        return (output * (1 + precision / 4 * noise)).to(output.dtype)
+        shaken = (output + off(output, precision)).to(output.dtype)  # a sum, which keeps nothing for the backward pass
+        if shaken.requires_grad:
+            shaken.register_hook(lambda gradient: (gradient + off(gradient, precision)).to(gradient.dtype))
+        return shaken
 
     innermost = (module for module in model.modules() if not any(module.children()))
     hooks = [module.register_forward_hook(shake) for module in innermost]
@@ -220,17 +233,23 @@ def shown(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
 
 
-def _plain_loss(model: Any, targets: torch.Tensor, columns: torch.Tensor, **batch: torch.Tensor) -> torch.Tensor:
-    """Summed loss by nothing but the model's own call, of each row alone, with logits at all its tokens."""
+def _plain(
+    model: Any, targets: torch.Tensor, columns: torch.Tensor, **batch: torch.Tensor
+) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """Summed loss and gradients by nothing but the model's own call, of one row after the other, with logits at all
+    its tokens."""
     rows = Batch(**batch).joined()
     first = batch["prefix"].shape[1]
-    total = torch.zeros((), device=targets.device)
+    found: list[tuple[torch.Tensor, list[torch.Tensor]]] = []
     for ids, real, wanted in zip(rows.input_ids, rows.attention_mask, targets, strict=True):
         logits = model(input_ids=ids[None, : int(real.sum())], use_cache=False).logits[0]
         trained = wanted != IGNORED
         at = columns[trained] + first
-        total = total + torch.nn.functional.cross_entropy(logits[at].float(), wanted[trained], reduction="sum")
-    return total
+        loss = torch.nn.functional.cross_entropy(logits[at].float(), wanted[trained], reduction="sum")
+        found.append(_with_gradients(model, loss))
+        del logits, loss  # before the next row's are there
+    losses, gradients = zip(*found, strict=True)
+    return torch.stack(losses).sum(), [torch.stack(each).sum(dim=0) for each in zip(*gradients, strict=True)]
 
 
 def _with_gradients(model: Any, loss: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:

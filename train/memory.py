@@ -239,14 +239,13 @@ def _step(
 
 
 def _loss(model: Any, batch: Batch, checkpointed: bool) -> torch.Tensor:
-    """The loss of a batch, computed as `train.batches.forward` and `train.loss.answer_loss` do."""
+    """The loss of a batch, computed as `train.batches.forward` and `train.loss.answer_loss` do. They tell a model of no
+    padding, and nor does this: given a fake of what tells it, transformers would make masks that a run has not."""
     ids = torch.zeros((batch.rows, batch.tokens), dtype=torch.long)
     columns = torch.arange(batch.tokens - batch.trained, batch.tokens)
     cache = {} if checkpointed else {"past_key_values": DynamicCache(config=model.config), "use_cache": True}
     logits = model(
         input_ids=ids,
-        attention_mask=torch.ones_like(ids),
-        position_ids=torch.zeros_like(ids),
         logits_to_keep=columns,
         **cache,
     ).logits

@@ -1,12 +1,13 @@
 """Rows that go on token by token, as many at once as is exact for the model at hand."""
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 from itertools import takewhile
 from typing import TYPE_CHECKING, Literal
 
 from curate.progress import Progress, silent
 from train.batches import SHARED, WORTH_SHARING, Layout, call, forward, lay_out
-from train.layout import EXACT, closest, no_sharing, rounding
+from train.layout import closest, no_sharing, rounding
 
 if TYPE_CHECKING:
     import torch
@@ -61,8 +62,8 @@ class Decoding:
         kept = torch.tensor(rows, device=self.ids.device)
         self.ids, self.mask, self.positions = self.ids[kept], self.mask[kept], self.positions[kept]
         self.logits = self.logits[kept]
-        for cache in self.past.values():
-            cache.reorder_cache(kept)
+        for held in self.past.values():
+            held.reorder_cache(kept)
 
 
 def batches(prompts: Sequence[Sequence[int]], batch_size: int, layout: Layout) -> Iterator[list[int]]:
@@ -122,12 +123,15 @@ def decoding_layout(model: "Trained", prompts: Sequence[Sequence[int]], progress
                 decoding.step(torch.tensor([rows[index][step - steps] for index in batch], device=model.device))
         return apart
 
+    @cache
+    def noise() -> float:
+        with rounding(model):
+            return max(off(got.float(), wanted.float()) for got, wanted in zip(alone(), plain, strict=True))
+
     reasons = {name: why for name, why in [("shared", no_sharing(model, gap=True))] if why}
     with torch.inference_mode():
         plain = alone()
-        with rounding(model):
-            noise = max(off(got.float(), wanted.float()) for got, wanted in zip(alone(), plain, strict=True))
-        layout = closest(("shared", "padded", "equal", "alone", "recomputed"), distance, max(noise, EXACT), reasons)
+        layout = closest(("shared", "padded", "equal", "alone", "recomputed"), distance, noise, reasons)
     if layout.reason:
         progress(f"rows are put together: {layout}", 1, 1, "layouts")
     return layout

@@ -275,6 +275,14 @@ class Asking:
                 self.progress(f"constrained: right answers that cannot be given ({first})", len(told), len(rows), split)
         return found
 
+    @property
+    def _unsayable_there(self) -> dict[str, Any]:
+        """Of an endpoint, which writes what the schema says in the same form: by the grammar that there is here, where
+        one can be made of the schema. What the adapter learned is none of its business."""
+        with suppress(AssayError):
+            return {split: told for split, told in self._unsayable.items() if split == "test"}
+        return {}
+
     def _told(self, system: SystemSettings) -> dict[str, Any]:
         """What the scorecard says of a constraint."""
         if not system.constrained:
@@ -432,7 +440,10 @@ class Asking:
         if form is not None:
             used = endpoint.form_used(refused)
             settings |= {"reordered": list(form.reordered)} if form.reordered else {}
-            settings["model"] |= {"response_format": used} if used != endpoint.FORMS[0] else {}
+            if used != endpoint.FORMS[0]:
+                settings["model"]["response_format"] = used
+            elif lost := self._unsayable_there:
+                settings["unsayable"] = lost
         if refused := [name for name in refused if form is not None or not name.startswith(endpoint.FORM)]:
             settings["model"]["refused"] = refused
         info = SystemInfo(settings, sum(each.seconds or 0 for each in given), price)

@@ -16,6 +16,9 @@ from evaluation.card.statistics import CONFIDENCE, Floats, Ints, Rows, compared_
 PRIOR = 0.3
 """Rows that each label has more, for an end of the interval of macro F1: so many that it holds the truth in about 95 of
 100 samples where labels are skewed (`benchmarks.coverage`)."""
+PRIOR_APART = 0.5
+"""As PRIOR, of the difference of two systems that are never both right or both wrong; of others as much less as they
+differ less."""
 BINS = 10
 """Of the reliability table, of equal width: Guo et al. (2017) take 15, for more rows than there are here."""
 
@@ -94,12 +97,14 @@ def _interval_of_macro_f1(kinds: Ints, wanted: Ints, given: Ints, rows: Rows) ->
 
 
 def compared_macro_f1(labels: Labels, one: Ints, other: Ints, rows: Rows, draws: int = 2000) -> Difference:
-    """Two systems by their macro F1 on the same rows; see `statistics.compared`. Its p is drawn: no sum over rows.
+    """Two systems by their macro F1 on the same rows; see `statistics.compared`. Its p is drawn: no sum over rows. Its
+    interval is not that of resampled rows; see `_interval_of_macro_f1`.
 
     Args:
         labels: of the field.
         one: a system's labels as numbers: shape (rows,); or of several runs of it, (runs, rows), of which the mean of
-            their macro F1 counts, and whose answers to a group of rows are swapped together.
+            their macro F1 counts, and whose answers to a group of rows are swapped together. The interval is that of
+            resampled rows then.
         other: the other system's, of as many runs.
         rows: which belong together.
         draws: of the test.
@@ -129,7 +134,43 @@ def compared_macro_f1(labels: Labels, one: Ints, other: Ints, rows: Rows, draws:
             )
             yield mine_f1 - its_f1
 
-    return compared_by(kinds, difference, by_chance(), within)
+    found = compared_by(kinds, difference, by_chance(), within)
+    if runs > 1:
+        return found
+    low, high = _interval_of_difference(kinds, sides[0], sides[1], within)
+    seen = found["difference"]
+    return {**found, "low": rounded(min(low, seen)), "high": rounded(max(high, seen))}
+
+
+def _interval_of_difference(
+    kinds: Ints, one: tuple[Ints, Ints], other: tuple[Ints, Ints], rows: Rows
+) -> tuple[float, float]:
+    """The 95% interval of a difference of macro F1, paired: both systems have the same weights, and as
+    `_interval_of_macro_f1` for each end rows more of each label, that but one of the two has right.
+
+    How many more follows from the share of rows that but one has right, the mean over labels: two systems that say
+    much the same cannot be far apart on rows that were not drawn either.
+
+    Args:
+        kinds: each row's kind: shape (rows,).
+        one: the right and the given label of each kind, the one system's.
+        other: the other system's; the right ones are the same.
+        rows: which of them belong together.
+    """
+    wanted = one[0]
+    counts = np.bincount(kinds)
+    apart = np.bincount(wanted, counts * ((one[1] == wanted) != (other[1] == wanted)))
+    share = float(np.mean([apart[label] / counts[wanted == label].sum() for label in np.unique(wanted)]))
+    draw = np.random.default_rng(rows.seed + 1)
+    ends: list[list[Floats]] = [[], []]
+    for weights in rows.weighted(kinds):
+        (right, total), (its_right, its_total) = ((weights @ each for each in _hits(*side)) for side in (one, other))
+        lower, upper = draw.standard_gamma(PRIOR_APART * share * rows.count / rows.total, size=(2, *right.shape))
+        ends[0].append((right / (total + lower) - (its_right + 2 * lower) / (its_total + 2 * lower)).mean(axis=1))
+        ends[1].append(((right + 2 * upper) / (total + 2 * upper) - its_right / (its_total + upper)).mean(axis=1))
+    tail = 0.5 - CONFIDENCE / 2
+    low, high = np.quantile(np.concatenate(ends[0]), tail), np.quantile(np.concatenate(ends[1]), 1 - tail)
+    return float(low), float(high)
 
 
 def _runs(given: Ints) -> Ints:

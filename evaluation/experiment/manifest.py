@@ -3,8 +3,8 @@
 from typing import Any, ClassVar, Literal
 
 from curate.manifest import Manifest, Part
-from evaluation.card.manifest import AdapterParent, AskedParent
-from train.manifest import DatasetParent
+from evaluation.card.manifest import AskedParent
+from train.manifest import AdapterParent, DatasetParent
 
 
 class RunParents(Part):

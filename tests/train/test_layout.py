@@ -141,13 +141,13 @@ def test_the_closest_that_is_exact_with_all_the_reasons() -> None:
         return {"shared": 0.5, "equal": float("nan"), "alone": 1e-9}[rows]
 
     layouts: Any = ("shared", "padded", "equal", "alone", "recomputed")
-    assert closest(layouts[2:], distance, 1e-3, {}).rows == "alone"
-    found = closest(layouts, distance, 1e-3, {})
+    assert closest(layouts[2:], distance, lambda: 1e-3, {}).rows == "alone"
+    found = closest(layouts, distance, lambda: 1e-3, {})
     assert str(found) == (
         "alone: shared rows are not what each is alone (apart by 5.0e-01, rounding by 1e-03); padded rows fail "
         "(IndexError: no such place); equal rows are not what each is alone (apart by nan, rounding by 1e-03)"
     )
-    assert closest(layouts[:3], lambda _: 1.0, 1e-3, {"shared": "for a reason"}).rows == "equal", (
+    assert closest(layouts[:3], lambda _: 1.0, lambda: 1e-3, {"shared": "for a reason"}).rows == "equal", (
         "the last is not tried"
     )
 

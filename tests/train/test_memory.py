@@ -110,9 +110,7 @@ WAYS: list[tuple[str, Any, dict[str, Any], bool]] = [
 
 
 @pytest.mark.parametrize(("config", "named", "checkpointed"), [way[1:] for way in WAYS], ids=[w[0] for w in WAYS])
-def test_the_fullest_moment_is_at_most_a_tenth_above_that_of_real_tensors(
-    config: Any, named: dict[str, Any], checkpointed: bool
-) -> None:
+def test_the_fullest_moment_is_that_of_real_tensors(config: Any, named: dict[str, Any], checkpointed: bool) -> None:
     asked, batch = TrainingSettings(**named, gradient_checkpointing=checkpointed), Batch(3, 48, 8)
     real: Any = with_adapter(AutoModelForCausalLM.from_config(config), asked).train()
     if checkpointed:
@@ -121,12 +119,16 @@ def test_the_fullest_moment_is_at_most_a_tenth_above_that_of_real_tensors(
             real.enable_input_require_grads()
     trained = {tuple(each.shape) for each in real.parameters() if each.requires_grad}
     gc.freeze()  # as `step` does: what there is now need not be looked at each time that circles are cleared
-    with (alive := Alive(config.vocab_size, trained, circles=True)):
+    with (alive := Alive(config.vocab_size, trained, circles=checkpointed)):
         _loss(real, batch, checkpointed).backward()
     gc.unfreeze()
     found = step(config, asked, batch, CPU)
     moving = sum(found.memory[part] for part in ("activations", "logits", "gradients"))
-    assert 0.98 <= moving / alive.peak <= 1.1, "never too little"
+    # Without a cache transformers looks for several texts in a row; of fakes it cannot tell, and makes a mask for them.
+    # What DoRA's norms are computed of lives a moment longer among fakes.
+    exact = not checkpointed and named["method"] != "dora"
+    most = alive.peak + 64 if exact else 1.1 * alive.peak
+    assert alive.peak - 64 <= moving <= most, "never too little"
 
 
 def test_what_saves_memory_is_seen_to() -> None:

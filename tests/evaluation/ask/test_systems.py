@@ -289,7 +289,7 @@ def test_own_rows_are_those_the_adapter_was_trained_on(
 
 
 def test_right_answers_that_cannot_be_given_are_told(
-    version: Path, recipe: FullRecipe, tmp_path: Path, renderer: Renderer
+    version: Path, recipe: FullRecipe, tmp_path: Path, renderer: Renderer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The schema's order is no matter, a spelling that no grammar has is: its row, place and reason are told."""
     rows = pq.read_table(version / "test.parquet").to_pylist()
@@ -321,6 +321,16 @@ def test_right_answers_that_cannot_be_given_are_told(
     assert told == [
         (f"constrained: right answers that cannot be given (row {first['row']} at /kind: {first['why']})", 1)
     ]
+
+    monkeypatch.setattr(evaluation.ask.endpoint, "ask", lambda _, questions, **__: [Generated("{}")] * len(questions))
+    held, free = (
+        asked._endpoint("big", SystemSettings(model=SERVER, constrained=each), SERVER) for each in (True, False)
+    )
+    assert held.info.settings["unsayable"] == {"test": found["unsayable"]["test"]}
+    assert "unsayable" not in free.info.settings
+    monkeypatch.setattr(evaluation.ask.endpoint, "refused", lambda *_: ["response_format: json_schema"])
+    loose = asked._endpoint("big", SystemSettings(model=SERVER, constrained=True), SERVER)
+    assert "unsayable" not in loose.info.settings, "the server holds it to no schema"
 
 
 def named(**systems: Any) -> dict[str, SystemSettings]:
