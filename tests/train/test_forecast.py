@@ -87,7 +87,7 @@ def test_a_cheaper_method_is_offered() -> None:
     with pytest.raises(AssayError) as caught:
         require_room(llama(), few, ROWS[:1], CPU, Room(2**10, 2**40))
     remedy = caught.value.remedy
-    assert remedy.index("method lora: ") < remedy.index("method qlora: ") < remedy.index("max_tokens")
+    assert remedy.index("method lora: ") < remedy.index("method qlora: ")
     some = settings_of("partial", batch_size=1, gradient_checkpointing=True, layers_to_transform=[0, 1, 2, 3])
     with pytest.raises(AssayError, match="too little") as caught:
         require_room(llama(), some, ROWS[:1], CPU, Room(2**10, 2**40))
