@@ -295,9 +295,7 @@ def evaluate(
         list[str] | None,
         typer.Option(help="Score the replies in this file, folder or glob instead; may be given again."),
     ] = None,
-    split: Annotated[
-        str | None, typer.Option(help="Ask rows of train or validation instead of test; no gate is held to them.")
-    ] = None,
+    split: Annotated[str | None, typer.Option(help="Ask rows of train or validation instead, without a gate.")] = None,
     store: StoreFolder = STORE,
     variant: Variant = None,
 ) -> Result:
@@ -387,12 +385,8 @@ def compare(
 def pairs(
     scorecard: Annotated[str, typer.Argument(metavar="SCORECARD", help="Scorecard: a folder, NAME/VERSION or NAME.")],
     out: Annotated[Path, typer.Option(help="New file for the pairs, .parquet or .jsonl.")] = Path("pairs.parquet"),
-    split: Annotated[
-        str, typer.Option(help="Whose rows the scorecard asked; to be said where they are not those of train.")
-    ] = "train",
-    system: Annotated[
-        str | None, typer.Option(help="Whose answers; by default the tuned one's, or those of the only one.")
-    ] = None,
+    split: Annotated[str, typer.Option(help="Whose rows it asked, to be said where they are not of train.")] = "train",
+    system: Annotated[str | None, typer.Option(help="Whose answers; by default `tuned`, or the only one's.")] = None,
     store: StoreFolder = STORE,
 ) -> Result:
     """Collect a system's wrong answers, each with the right one, for `training.objective: dpo`.

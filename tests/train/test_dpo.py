@@ -76,8 +76,15 @@ def tokenised(pairs_file: str, version: Path, model_folder: Path) -> list[Pair]:
 
 @pytest.mark.parametrize("alpha", [None, 0.3])
 def test_the_loss_and_its_gradients_are_those_of_trl(
-    alpha: float | None, tokenised: list[Pair], pairs_file: str, model_folder: Path, tmp_path: Path
+    alpha: float | None,
+    tokenised: list[Pair],
+    pairs_file: str,
+    model_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    assert len(groups_of(tokenised, SHARED)) == 1, "short prompts are not worth it"
+    monkeypatch.setattr("train.objectives.dpo.WORTH_ALONE", 16)
     settings = recipe_for(model_folder, objective="dpo", pairs=pairs_file, batch_size=3).training
     model = adapted(prepare(str(model_folder), tmp_path, lambda *_: None), settings)
     weights = [parameter for parameter in model.parameters() if parameter.requires_grad]

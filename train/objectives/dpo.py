@@ -22,15 +22,20 @@ from train.trainer import Rows, Trainer, batch_of
 
 if TYPE_CHECKING:
     from train.methods.trained import Trained
+WORTH_ALONE = 512
+"""Mean length of prompts, in tokens, from which computing each once is worth a pass of its own for each pair: a pass
+costs what it costs to make 4-bit weights whole again, however few its tokens are."""
 
 Groups = Sequence[dict[str, torch.Tensor]]
 """Batches as `train.loss.collate` gives them, of two rows for each pair: the chosen answer, then the rejected."""
 
 
 def groups_of(pairs: Sequence[Pair], layout: Layout) -> list[dict[str, torch.Tensor]]:
-    """Pairs as batches: where beginnings are shared each pair by itself, so that its prompt is computed once; else all
-    together."""
-    by_pair = [[pair] for pair in pairs] if layout.rows == "shared" else [list(pairs)]
+    """Pairs as batches: all together or, where beginnings are shared and prompts are long, each pair by itself, so that
+    its prompt is computed once."""
+    prompts = sum(len(pair.chosen.labels) - pair.chosen.answer for pair in pairs)
+    alone = layout.rows == "shared" and prompts >= WORTH_ALONE * len(pairs)
+    by_pair = [[pair] for pair in pairs] if alone else [list(pairs)]
     groups = []
     for group in by_pair:
         sides = [side for pair in group for side in pair.sides]
