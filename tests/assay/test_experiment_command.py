@@ -29,7 +29,7 @@ ARMS: dict[str, Any] = {
     "curated": None,
     "raw": {
         "duplicates": {"threshold": 1.0},
-        "split": {"train": 0.5, "validation": 0.25, "test": 0.25},
+        "split": {"train": 0.9, "validation": 0.08, "test": 0.02},
         "render": {"chat": "llama2"},
     },
 }
