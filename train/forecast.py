@@ -279,9 +279,11 @@ def _changes(
         now = now.model_copy(update={"gradient_checkpointing": True})
         yield "gradient_checkpointing true (a third more time)", now, kept
     while (method := CHEAPER.get(now.method)) is not None:
-        left_out = {key for key in PLACES if KEYS[now.method] < KEYS[method] and getattr(now, key) is not None}
-        now = now.model_copy(update={"method": method} | dict.fromkeys(left_out))
-        yield ", ".join([f"method {method}", *(f"without {key}" for key in sorted(left_out))]), now, kept
+        if KEYS[now.method] < KEYS[method]:  # their modules may be none that the other method takes
+            now = now.model_copy(update=dict.fromkeys(PLACES))
+        now = now.model_copy(update={"method": method})
+        gone = [key for key in sorted(PLACES) if getattr(settings, key) is not None and getattr(now, key) is None]
+        yield ", ".join([f"method {method}", *(f"without {key}" for key in gone)]), now, kept
     if not now.double_quantization:
         now = now.model_copy(update={"double_quantization": True})
         yield "double_quantization true", now, kept

@@ -91,7 +91,7 @@ def test_a_cheaper_method_is_offered() -> None:
     some = settings_of("partial", batch_size=1, gradient_checkpointing=True, layers_to_transform=[0, 1, 2, 3])
     with pytest.raises(AssayError, match="too little") as caught:
         require_room(llama(), some, ROWS[:1], CPU, Room(2**10, 2**40))
-    assert "method lora, without layers_to_transform: " in caught.value.remedy
+    assert "method qlora, without layers_to_transform: " in caught.value.remedy
     kept = forecast(llama(), few.model_copy(update={"keep_best": "loss"}), ROWS, CPU, PLENTY)
     assert kept.step.memory["best weights"] == 4 * kept.step.trained == kept.step.memory["optimizer state"] / 2
 
