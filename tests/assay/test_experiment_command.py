@@ -1,9 +1,7 @@
 """Experiments end to end on the tiny model: arms, seeds, held-out rows, what is found again, and what is told."""
 
 import json
-import os
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,6 @@ from typer.testing import CliRunner
 
 import assay
 from assay.cli import app
-from assay.experiments import in_a_process
 from curate.errors import AssayError
 from curate.progress import Progress
 from curate.publish.held_out import sharing
@@ -225,29 +222,6 @@ def test_a_wrong_file_is_told(project: Project, changes: dict[str, Any], said: s
     path.write_text(yaml.safe_dump(FILE | changes, sort_keys=False))
     with pytest.raises(AssayError, match=re.compile(said, re.DOTALL)):
         assay.experiment(path, store=project.folder / "unused", workers=1)
-
-
-def give(progress: Progress) -> Path:
-    progress("work", 1, 2, "rows")
-    return Path(str(os.getpid()))
-
-
-def fail(progress: Progress) -> Path:
-    raise AssayError("It is wrong.", remedy="Mend it.")
-
-
-def die(progress: Progress) -> Path:
-    os._exit(9)
-
-
-def test_work_in_a_process_of_its_own() -> None:
-    told: list[tuple[Any, ...]] = []
-    assert in_a_process(give, lambda *each: told.append(each)) != Path(str(os.getpid()))
-    assert told == [("work", 1, 2, "rows")]
-    wrong: list[tuple[Callable[[Progress], Path], str]] = [(fail, "It is wrong"), (die, r"died \(exit status 9\)")]
-    for work, said in wrong:
-        with pytest.raises(AssayError, match=said):
-            in_a_process(work, lambda *each: None)
 
 
 @pytest.mark.parametrize("path", sorted((RECIPES / "experiments").glob("*.yaml")), ids=lambda path: path.stem)
