@@ -4,10 +4,8 @@ Only Typer is imported here, so that help comes at once; the functions import wh
 """
 
 import contextlib
-import errno
 import functools
 import inspect as signatures
-import json
 import os
 import sys
 import traceback
@@ -19,8 +17,9 @@ import typer
 from typer.core import TyperGroup
 
 import assay
-from assay.result import Result, plain
-from assay.shadows import ShadowedError, require_own_packages
+from assay.errors import error_data, explain, say_error, write_json
+from assay.result import Result
+from assay.shadows import require_own_packages
 
 if TYPE_CHECKING:
     from assay.bars import Bars
@@ -161,64 +160,6 @@ def output_kept() -> Iterator[None]:
     finally:
         os.dup2(kept, 1)
         os.close(kept)
-
-
-def explain(error: Exception) -> tuple[str, str]:
-    """(what went wrong, what to do about it) for any error."""
-    if isinstance(error, ShadowedError):
-        return error.message, error.remedy
-    from curate.errors import AssayError, no_memory
-
-    if isinstance(error, AssayError):
-        return error.message, error.remedy
-    if isinstance(error, ModuleNotFoundError):
-        return f"The package {error.name!r} is not installed.", "pip install 'assay-curation[train,demo]'"
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        where = f"{error.filename}: " if error.filename else ""
-        return f"{where}{os.strerror(errno.ENOSPC)}. Nothing half-made was published.", (
-            "Make room on the disk of the store (its cache/ may go) and run the same command again."
-        )
-    if type(error).__name__ == "OutOfMemoryError":  # torch's
-        return f"The GPU has no more memory ({' '.join(str(error).split())[:200]}). Nothing half-made was published.", (
-            "Lower training.batch_size, with as much more training.gradient_accumulation_steps (`assay forecast` tells "
-            "what training takes), or evaluation.batch_size, and run the same command again: what was finished is kept."
-        )
-    if no_memory(error):
-        return f"This process gets no more memory ({error}). Nothing half-made was published.", (
-            "Allow it more (`ulimit -v unlimited`, the container's limit), or use a machine that has more, and run the "
-            "same command again: what was finished is kept."
-        )
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename or 'The system'}: {error.strerror}.", "Mend that and run the same command again."
-    from curate.urls import masked
-
-    return (
-        f"Unexpected {type(error).__name__}: {masked(str(error))}",
-        "This is a defect of Assay; --debug shows where. Nothing half-made was published.",
-    )
-
-
-def error_data(message: str, remedy: str) -> dict[str, Any]:
-    """An error as `--json` tells it."""
-    return {"error": {"message": message, "remedy": remedy}}
-
-
-def write_json(document: dict[str, Any]) -> None:
-    """Write a document on standard output, in ASCII: nothing in it can steer a terminal."""
-    typer.echo(json.dumps(plain(document), indent=2).replace("\x7f", "\\u007f"))
-
-
-def say_error(message: str, remedy: str) -> None:
-    """Say on standard error what is wrong and what to do."""
-    from rich.console import Console
-    from rich.text import Text
-
-    from assay.console import harmless
-
-    console = Console(stderr=True)
-    console.print(Text("Error: ", style="bold red") + Text(harmless(message)), soft_wrap=True)
-    if remedy:
-        console.print(Text("Remedy: ", style="bold") + Text(harmless(remedy)), soft_wrap=True)
 
 
 def progress_bars() -> "Bars":

@@ -31,8 +31,9 @@ from curate.store import Store
 from curate.strict_yaml import load_yaml
 from curate.workers import give_back
 from train import memory
-from train.base_model import BaseModel, compute_dtype, configuration, prepare
+from train.base_model import BaseModel, configuration, prepare
 from train.checkpoints import Checkpoints
+from train.dtypes import compute_dtype
 from train.examples import Example
 from train.forecast import MAPPED, Length, Room, _told, forecast
 from train.layout import training_layout

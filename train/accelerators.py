@@ -7,13 +7,15 @@ import torch
 
 from curate.errors import AssayError
 from curate.reach import installed_by
-from train.base_model import BaseModel, compute_dtype
+from train.base_model import BaseModel
+from train.dtypes import compute_dtype
 from train.settings import TrainingSettings
 
 if TYPE_CHECKING:
     from peft import PeftModel
+    from transformers import PreTrainedModel
 
-    from train.methods.trained import Trained
+    Trained = PeftModel | PreTrainedModel
 
 PACKAGES = {"use_liger_kernel": "liger-kernel", "use_unsloth": "unsloth"}
 """By the key that asks for it."""

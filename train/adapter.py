@@ -18,22 +18,19 @@ from curate.rows.chat_template import ChatTemplate
 from curate.rows.renderer import Renderer, load_tokenizer
 from curate.stage import installed
 from curate.store import verified
-from train.base_model import (
-    CONFIG as MODEL_CONFIG,
-)
+from train.base_model import CONFIG as MODEL_CONFIG
 from train.base_model import (
     INDEX,
     BaseModel,
     BaseTokenizer,
-    DType,
     Quantization,
-    computed_in,
     configuration,
     load_model,
     model_of,
     prepare,
     quiet,
 )
+from train.dtypes import DType, computed_in
 from train.manifest import AdapterManifest
 from train.methods.configuration import peft_configuration, write_configuration
 from train.methods.keys import KEYS, WHOLE, method_in

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from curate.errors import AssayError
 from curate.rows.chat_template import ChatTemplate
 from train.adapter import add, load
-from train.base_model import BaseModel, DType, Quantization
+from train.base_model import BaseModel, Quantization
+from train.dtypes import DType
 from train.manifest import AdapterManifest
 from train.methods.keys import WHOLE, method_in
 from train.settings import quantization_of

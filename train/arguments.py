@@ -12,7 +12,7 @@ from trl import SFTConfig
 
 from curate.errors import AssayError
 from curate.reach import installed_by
-from train.base_model import compute_dtype
+from train.dtypes import compute_dtype
 from train.settings import TrainingSettings
 
 SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}

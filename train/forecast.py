@@ -307,7 +307,7 @@ def machine_here(settings: TrainingSettings) -> "Machine":
     """What the model will be loaded and computed in here; called where the libraries of training are in memory."""
     import torch
 
-    from train.base_model import compute_dtype
+    from train.dtypes import compute_dtype
     from train.memory import Machine
 
     gpu = torch.cuda.is_available()

@@ -9,7 +9,8 @@ from peft import PeftModel
 
 from curate.progress import Progress, silent
 from train.accelerators import require_accelerators
-from train.base_model import BaseModel, compute_dtype
+from train.base_model import BaseModel
+from train.dtypes import compute_dtype
 from train.examples import Example
 from train.layout import training_layout
 from train.loss import answer_loss, collate

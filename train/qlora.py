@@ -16,8 +16,9 @@ from curate.store import Store, turn
 from curate.workers import give_back
 from train.adapter import check_parents, load, parents, save
 from train.audit import Audit, audit
-from train.base_model import BaseModel, BaseTokenizer, arithmetic, compute_dtype, configuration, prepare, quiet
+from train.base_model import BaseModel, BaseTokenizer, configuration, prepare, quiet
 from train.checkpoints import Checkpoints
+from train.dtypes import arithmetic, compute_dtype
 from train.examples import Example, Row, read_split, select
 from train.forecast import MAPPED, Forecast, foresee
 from train.history import STEPS, History

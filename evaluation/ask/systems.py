@@ -36,7 +36,8 @@ from evaluation.judge.fields import Field
 from evaluation.judge.structured import Judge
 from evaluation.settings import BASELINES, Endpoint, FullRecipe, SystemSettings
 from train.adapter import MERGED, check_quantization, load, merge, parents
-from train.base_model import BaseModel, DType, Quantization, arithmetic, computed_in, load_model
+from train.base_model import BaseModel, Quantization, load_model
+from train.dtypes import DType, arithmetic, computed_in
 from train.examples import Row, select
 from train.manifest import AdapterManifest
 from train.methods.keys import WHOLE, method_in

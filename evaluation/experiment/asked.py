@@ -22,7 +22,8 @@ from evaluation.evaluate import COLUMNS, Asked
 from evaluation.settings import FullRecipe
 from train.adapter import load
 from train.audit import encode
-from train.base_model import BaseTokenizer, arithmetic, prepare
+from train.base_model import BaseTokenizer, prepare
+from train.dtypes import arithmetic
 from train.examples import Row, read_split, select
 from train.loss import mean_loss
 from train.manifest import AdapterManifest, DatasetParent

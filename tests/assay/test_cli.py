@@ -11,7 +11,8 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from assay.cli import app, explain
+from assay.cli import app
+from assay.errors import explain
 from tests.project import CONTRACT, Project, make_rows
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from assay.cli import app, explain
+from assay.cli import app
+from assay.errors import explain
 from curate.contract import Contract
 from curate.errors import AssayError
 from curate.hashing import file_digest

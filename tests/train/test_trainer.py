@@ -276,14 +276,14 @@ def test_a_second_gpu_makes_no_batch_larger(monkeypatch: pytest.MonkeyPatch, tmp
     assert arguments(TrainingSettings(batch_size=4), "tiny", tmp_path, "cpu").train_batch_size == 4
 
 
-def scores(*values: float) -> Callable[[Any], float]:
+def scores(*values: float, deciding: Any = None) -> Callable[[Any], float]:
     """A score of these values, one after the other."""
     left = iter(values)
 
     def score(model: Any) -> float:
         return next(left)
 
-    score.deciding = {"values": values}  # type: ignore[attr-defined]
+    score.deciding = {"values": deciding or values}  # type: ignore[attr-defined]
     return score
 
 
@@ -306,13 +306,18 @@ def test_the_checkpoint_of_the_best_score_is_kept(run: Callable[..., Path], tmp_
 
 def test_the_best_checkpoint_outlives_a_kill(run: Callable[..., Path]) -> None:
     """It lies in each later checkpoint, so that of one checkpoint on disk it is not lost."""
-    chosen = LONG | {"keep_best": "loss", "learning_rate": 6.0, "eval_steps": 1, "save_total_limit": 1, "epochs": 1}
-    adapter = run(store="undisturbed", **chosen)
+    chosen = LONG | {"keep_best": "whole_match", "eval_steps": 1, "save_total_limit": 1, "epochs": 1}
+
+    def score(*values: float) -> Any:
+        return scores(*values, deciding="each by its place")
+
+    adapter = run(store="undisturbed", score=score(0, 1, 3, 2, 2, 1, 1), **chosen)
     manifest = AdapterManifest.read(adapter)
     assert manifest.run is not None
-    assert manifest.run.kept == min(manifest.run.validations[1:], key=lambda each: each.loss).step < 6
-    assert killed(lambda: run(dies(6), **chosen)) == signal.SIGKILL  # type: ignore[arg-type, return-value]
-    assert run(**chosen).name == adapter.name
+    assert manifest.run.kept == 2
+    died = killed(lambda: run(dies(6), score=score(0, 1, 3, 2, 2, 1), **chosen))  # type: ignore[arg-type, return-value]
+    assert died == signal.SIGKILL
+    assert run(score=score(1), **chosen).name == adapter.name
 
 
 def test_training_ends_where_nothing_gets_better(run: Callable[..., Path]) -> None:

@@ -13,8 +13,8 @@ import torch
 from peft import PeftModel
 
 from curate.progress import Progress
-from train.base_model import compute_dtype
 from train.batches import Batch, Layout
+from train.dtypes import compute_dtype
 from train.loss import collate, row_losses
 from train.preferences import Pair
 from train.settings import TrainingSettings

@@ -14,7 +14,8 @@ from curate.store import Store
 from tests.families import model_of
 from tests.tiny import recipe_for, write_version
 from train.adapter import load, merge
-from train.base_model import compute_dtype, load_model, prepare
+from train.base_model import load_model, prepare
+from train.dtypes import compute_dtype
 from train.methods.trained import adapted, tell_left_out, with_adapter
 from train.qlora import train
 
