@@ -43,6 +43,7 @@ from train.serving import write_chat, write_notes
 from train.settings import TrainingRecipe, TrainingSettings
 
 if TYPE_CHECKING:
+    from train.batches import Layout
     from train.methods.trained import Trained
     from train.trainer import Rows, Score
 
@@ -252,7 +253,6 @@ def _publish(
 ) -> Path:
     """Publish what was trained, with what its run told, and what `beside` writes into its folder."""
     from train.methods.trained import weights_of
-    from train.optimizers import taken_by
 
     if not all(tensor.isfinite().all() for tensor in weights_of(model).values()):
         raise AssayError(
@@ -260,8 +260,6 @@ def _publish(
             remedy="Lower training.learning_rate, or set training.max_grad_norm: 1.0.",
         )
     settings, best = recipe.training, history.best()
-    optim, optim_reason = taken_by(settings.optim, model.device.type)
-    gpu, computing = model.device.type == "cuda", str(compute_dtype(settings.dtype)).removeprefix("torch.")
     last = history.steps[-1].step
     kept = best.step if settings.keep_best and best is not None else last
     seen, trained = history.tokens(kept)
@@ -297,14 +295,7 @@ def _publish(
                     train=history.epoch_losses(), validation=[each.loss for each in history.validations]
                 ).content(),
                 "run": run.content(),
-                "compute": Compute(
-                    device=model.device.type,
-                    dtype="float32" if not gpu and settings.quantization == "none" else computing,
-                    rows=rows.layout.rows,
-                    rows_reason=rows.layout.reason,
-                    optim=optim,
-                    optim_reason=optim_reason,
-                ).content(),
+                "compute": _computed(settings, model.device.type, rows.layout).content(),
                 "libraries": libraries,
             },
             describe,
@@ -321,6 +312,22 @@ def _publish(
         }
     )
     return folder
+
+
+def _computed(settings: TrainingSettings, device: str, layout: "Layout") -> Compute:
+    """What it was computed on, and how."""
+    from train.optimizers import taken_by
+
+    whole = device == "cpu" and settings.quantization == "none"  # on a CPU 4-bit weights alone are computed in less
+    optim, instead = taken_by(settings.optim, device)
+    return Compute(
+        device=device,
+        dtype="float32" if whole else str(compute_dtype(settings.dtype)).removeprefix("torch."),
+        rows=layout.rows,
+        rows_reason=layout.reason,
+        optim=optim,
+        optim_reason=instead,
+    )
 
 
 def _check_choice(settings: TrainingSettings, validation: Sequence[Example], score: "Score | None") -> None:

@@ -41,6 +41,7 @@ def arguments(command: str, finished: Finished, folder: Path) -> list[str]:
         "train": [recipe],
         "forecast": [recipe],
         "merge": [str(finished.adapter.folder), "--out", str(folder / "merged")],
+        "pairs": [scorecard, "--split", "test", "--out", str(folder / "pairs.jsonl")],
         "export": [str(finished.adapter.folder), "--out", str(folder / "model.gguf")],
         "evaluate": [recipe],
         "compare": [scorecard, scorecard, "--other-system", "base"],
@@ -69,7 +70,11 @@ def run(command: str, *given: str, store: Path, prefect: Path) -> tuple[int, Any
     return done.returncode, json.loads(done.stdout), done.stderr
 
 
-@pytest.mark.parametrize("command", [name for name in COMMANDS if name != "parity"])  # which wants a server
+ELSEWHERE = {"parity", "experiment"}
+"""What wants a server, or trains several adapters: their own tests read their documents."""
+
+
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name not in ELSEWHERE])
 def test_a_result_is_one_document(command: str, finished: Finished, tmp_path: Path) -> None:
     given = arguments(command, finished, tmp_path)
     status, document, errors = run(command, *given, store=finished.store, prefect=tmp_path / "prefect")
@@ -84,6 +89,7 @@ def test_a_result_is_one_document(command: str, finished: Finished, tmp_path: Pa
         "train": lambda: document["version"] == finished.adapter.id and document["dataset"] == f"demo/{version}",
         "forecast": lambda: document["fits"] is True,
         "merge": lambda: Path(document["folder"], "model.safetensors").is_file(),
+        "pairs": lambda: len(Path(document["file"]).read_text().splitlines()) == document["pairs"] > 0,
         "export": lambda: Path(document["folder"]).read_bytes()[:4] == b"GGUF" and document["dtype"] == "f16",
         "evaluate": lambda: len(document["systems"]) == 5 and document["rows"] == 6,
         "compare": lambda: document["a"]["system"] == "tuned" and document["b"]["system"] == "base",
