@@ -175,7 +175,7 @@ def _score(
         test_rows = TestRows.of(together, judge, right_answers, slices)
         accepted = None
         if settings.accepted is not None or settings.optional is not None:
-            accepted = [_accepted(row, judge, settings) for row in rows]
+            accepted = _accepted(rows, judge, settings)
         systems = {
             name: judged(its.generated, right_answers, judge, accepted=accepted) for name, its in answers.items()
         }
@@ -198,10 +198,29 @@ def _score(
     )
 
 
-def _accepted(row: Row, judge: Judge, settings: EvaluationSettings) -> Accepted:
-    meta = dict(row["meta"] or ())
-    values, optional = (key and meta.get(key) for key in (settings.accepted, settings.optional))
-    return Accepted.of(values, optional, judge.fields, f"Row {row['id']}")
+def _accepted(rows: Sequence[Row], judge: Judge, settings: EvaluationSettings) -> list[Accepted]:
+    """What is right beside each row's target.
+
+    Raises:
+        AssayError: no row has a key of `meta` that the recipe names, or one does not say what it should.
+    """
+    metas = [{each["key"]: each["value"] for each in row["meta"] or ()} for row in rows]
+    for name in ("accepted", "optional"):
+        key = getattr(settings, name)
+        if key is not None and not any(key in meta for meta in metas):
+            raise AssayError(
+                f"evaluation.{name}: no row that is asked has {key!r} in its `meta`.",
+                remedy=f"Fill it in the recipe's record.meta, or leave the key out. There are: "
+                f"{', '.join(sorted(set().union(*metas))) or 'none'}.",
+            )
+    return [
+        Accepted.of(
+            *(key and meta.get(key) for key in (settings.accepted, settings.optional)),
+            judge.fields,
+            f"Row {row['id']}",
+        )
+        for row, meta in zip(rows, metas, strict=True)
+    ]
 
 
 def _publish(scored: Scored, inputs: Mapping[str, Any], loss: Loss | None, name: str, store: Store) -> Path:

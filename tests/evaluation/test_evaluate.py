@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -13,6 +14,7 @@ from evaluation.card.format import schema
 from evaluation.card.manifest import ScorecardManifest
 from evaluation.evaluate import evaluate
 from evaluation.settings import FullRecipe
+from tests.project import RECIPE, Project, make_rows
 from tests.tiny import recipe_for, write_model, write_version
 from train.qlora import train
 
@@ -27,6 +29,31 @@ def recipe(model_folder_64: Path) -> FullRecipe:
 @pytest.fixture(scope="module")
 def scored(store: Store, version: Path, recipe: FullRecipe, adapter: Path) -> Path:
     return evaluate(version, adapter, recipe, store)
+
+
+def test_what_a_published_row_accepts_is_right(model_folder: Path, tmp_path: Path) -> None:
+    all_of_it = '{"colour": ["red", "green", "blue"], "count": [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]} | tojson'
+    record = RECIPE["record"] | {"meta": {"also": all_of_it, "may_lack": '["count"] | tojson'}}
+    guess = {"guess": {"model": "majority"}}
+    made = Project(
+        tmp_path / "made",
+        record=record,
+        fit={"model": str(model_folder), "max_tokens": 150},
+        evaluation={"rows": 20, "systems": guess, "resamples": 100},
+    )
+    made.add("rows.jsonl", make_rows(240))
+    made.tokenizer = model_folder
+    version = made.curate().folder
+
+    def right(**settings: Any) -> float:
+        changes = {"evaluation": made.recipe.evaluation.model_copy(update=settings)}
+        folder = evaluate(version, None, made.recipe.model_copy(update=changes), Store(tmp_path / "made/store"))
+        card = json.loads((folder / "scorecard.json").read_bytes())
+        return float(card["systems"]["guess"]["whole_match"]["value"])
+
+    assert right() < right(accepted="also", optional="may_lack") == 1
+    with pytest.raises(AssayError, match="no row that is asked has 'alos' in its `meta`"):
+        right(accepted="alos")
 
 
 def test_scorecard_json(scored: Path) -> None:
