@@ -331,6 +331,8 @@ def _serve(work: Callable[[Progress], Path], pipe: Any) -> None:
     end_with_parent()
     try:
         done = "done", str(work(lambda *told: pipe.send(("progress", told))))
-    except AssayError as error:
-        done = "failed", error  # type: ignore[assignment]
+    except Exception as error:
+        from assay.errors import explain
+
+        done = "failed", AssayError(*explain(error))  # type: ignore[assignment]
     pipe.send(done)

@@ -213,13 +213,10 @@ def _accepted(rows: Sequence[Row], judge: Judge, settings: EvaluationSettings) -
                 remedy=f"Fill it in the recipe's record.meta, or leave the key out. There are: "
                 f"{', '.join(sorted(set().union(*metas))) or 'none'}.",
             )
+    values, optional = ([key and meta.get(key) for meta in metas] for key in (settings.accepted, settings.optional))
     return [
-        Accepted.of(
-            *(key and meta.get(key) for key in (settings.accepted, settings.optional)),
-            judge.fields,
-            f"Row {row['id']}",
-        )
-        for row, meta in zip(rows, metas, strict=True)
+        Accepted.of(its, may_lack, judge.fields, f"Row {row['id']}")
+        for row, its, may_lack in zip(rows, values, optional, strict=True)
     ]
 
 

@@ -110,6 +110,11 @@ def collect(scorecard: Path, store: Store, split: Split = "train", system: str |
             f"Scorecard {name}: its replies come from files, so what they were asked is not known.",
             remedy="Name a scorecard of `assay evaluate RECIPE`.",
         )
+    if inputs.asked is not None:
+        raise AssayError(
+            f"Scorecard {name} is of an experiment: it asked test rows of {inputs.asked.dataset}.",
+            remedy="Name a scorecard of `assay evaluate RECIPE --split train`.",
+        )
     asked = inputs.settings.get("split", "test")
     if asked != split:
         why = {

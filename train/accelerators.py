@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     Trained = PeftModel | PreTrainedModel
 
+
 PACKAGES = {"use_liger_kernel": "liger-kernel", "use_unsloth": "unsloth"}
 """By the key that asks for it."""
 
@@ -42,6 +43,8 @@ def require_accelerators(settings: TrainingSettings) -> None:
             "training.use_liger_kernel, use_unsloth: both put kernels of their own in the place of the same layers.",
             remedy="Leave out one of the two.",
         )
+    if settings.use_unsloth and settings.start_from is not None:
+        raise AssayError("training.start_from: Unsloth begins with a fresh adapter.", remedy=without)
     if settings.use_unsloth and settings.method not in ("lora", "qlora"):
         raise AssayError(
             f"training.use_unsloth: its kernels are for lora and qlora, not for method {settings.method}.",

@@ -235,8 +235,9 @@ def require_room(
         raise AssayError(
             f"Checkpoints and adapter will take {gib(found.disk)}, the store's disk has {gib(room.disk)} free: "
             f"{gib(found.disk - room.disk)} too little.",
-            remedy="Make room, name a store on another disk, lower training.save_total_limit or training.rank; or "
-            "train all the same with --force.",
+            remedy="Make room, name a store on another disk, lower training.save_total_limit"
+            + (" or training.rank" if "rank" in KEYS[settings.method] else "")
+            + "; or train all the same with --force.",
         )
     if found.lacking <= 0:
         return found
@@ -257,7 +258,11 @@ def _ways(
     """Changes that each add to those before, up to the first that fits; what saves nothing is left out."""
     least = found
     for change, changed, kept in _changes(settings, lengths):
-        then = forecast(config, changed, kept, found.machine, found.room)
+        adapter = (
+            found.machine.device == "cuda" and changed.method not in WHOLE
+        )  # which leaves weights in half precision
+        machine = replace(found.machine, weights=found.machine.compute) if adapter else found.machine
+        then = forecast(config, changed, kept, machine, found.room)
         if then.step.bytes < least.step.bytes:
             least = then
             yield Way(change, changed, then)

@@ -6,7 +6,7 @@ of that, and what goes wrong goes wrong in silence; so it is computed both ways,
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from itertools import pairwise
@@ -67,8 +67,8 @@ def training_layout(
 
     def distance(rows: Literal["shared", "padded", "alone"]) -> float:
         loss, gradients = _with_gradients(model, answer_loss(model, layout=Layout(rows), **given)[0])
-        apart = [a - b for a, b in zip(gradients, plain_gradients, strict=True)]
-        return max(float(abs(loss - plain) / abs(plain)), _norm(apart) / _norm(plain_gradients))
+        apart = _norm(a - b for a, b in zip(gradients, plain_gradients, strict=True))
+        return max(float(abs(loss - plain) / abs(plain)), apart / _norm(plain_gradients))
 
     @cache
     def noise() -> float:
@@ -240,16 +240,17 @@ def _plain(
     its tokens."""
     rows = Batch(**batch).joined()
     first = batch["prefix"].shape[1]
-    found: list[tuple[torch.Tensor, list[torch.Tensor]]] = []
+    total, summed = torch.zeros((), device=targets.device), list[torch.Tensor]()
     for ids, real, wanted in zip(rows.input_ids, rows.attention_mask, targets, strict=True):
         logits = model(input_ids=ids[None, : int(real.sum())], use_cache=False).logits[0]
         trained = wanted != IGNORED
         at = columns[trained] + first
         loss = torch.nn.functional.cross_entropy(logits[at].float(), wanted[trained], reduction="sum")
-        found.append(_with_gradients(model, loss))
+        found, gradients = _with_gradients(model, loss)
+        total = total + found
+        summed = [a + b for a, b in zip(summed, gradients, strict=True)] if summed else gradients
         del logits, loss  # before the next row's are there
-    losses, gradients = zip(*found, strict=True)
-    return torch.stack(losses).sum(), [torch.stack(each).sum(dim=0) for each in zip(*gradients, strict=True)]
+    return total, summed
 
 
 def _with_gradients(model: Any, loss: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
@@ -261,5 +262,5 @@ def _with_gradients(model: Any, loss: torch.Tensor) -> tuple[torch.Tensor, list[
     ]
 
 
-def _norm(tensors: Sequence[torch.Tensor]) -> float:
+def _norm(tensors: Iterable[torch.Tensor]) -> float:
     return float(torch.stack([tensor.float().norm() for tensor in tensors]).norm())

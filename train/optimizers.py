@@ -156,7 +156,7 @@ def gauss_newton_bartlett(loss: torch.Tensor, tokens: int, weights: Sequence[tor
         weights: to which it is the curvature.
     """
     gradients = torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True)
-    return [gradient.square() / tokens for gradient in gradients]
+    return [gradient.square_().div_(tokens) for gradient in gradients]
 
 
 class Together(Optimizer):

@@ -36,7 +36,7 @@ from train.manifest import (
     TrainedTokens,
     Validated,
 )
-from train.methods.keys import KEYS
+from train.methods.keys import KEYS, WHOLE, method_in
 from train.preferences import Pair, pairs_to_train, parent_of, read_pairs, unseen_in
 from train.report import write_report
 from train.serving import write_chat, write_notes
@@ -54,6 +54,8 @@ VALIDATION_ROWS = 64
 """Rows of the validation split that are validated on, where it has any: before training and at each validation."""
 
 LIBRARIES = ("accelerate", "bitsandbytes", "peft", "torch", "transformers", "trl")
+QUANTISED = {"nf4": {"double_quantization"}, "none": set[str]()}
+"""Keys that say how the base model's weights are quantised."""
 
 
 def train(
@@ -169,10 +171,13 @@ def _more_parents(settings: TrainingSettings, start: Path | None) -> dict[str, A
     if start is not None:
         trained = AdapterManifest.read(start)
         here, there = settings.model_dump(mode="json"), trained.inputs.settings
-        for key in ("method", *sorted(KEYS[settings.method] - {"loraplus_lr_ratio"})):
-            if key in there and there[key] != here[key]:
+        there = there | {"method": method_in(there)}
+        shape = KEYS[settings.method] - {"loraplus_lr_ratio"} | QUANTISED[settings.quantization]
+        for key in ("method", *sorted(shape)):
+            had = there.get(key, TrainingSettings.model_fields[key].default)
+            if had != here[key] and {key: had} != {"target_modules": "all-linear"}:  # as null is, of older adapters
                 raise AssayError(
-                    f"training.start_from: adapter {trained.name}/{trained.version} has {key} {there[key]}, the recipe "
+                    f"training.start_from: adapter {trained.name}/{trained.version} has {key} {had}, the recipe "
                     f"{here[key]}.",
                     remedy=f"Set training.{key} as the adapter has it: training goes on with its weights.",
                 )
@@ -197,7 +202,7 @@ def _train(
     """Train an adapter and publish it."""
     settings = recipe.training
     with quiet():
-        from train.accelerators import require_accelerators
+        from train.accelerators import accelerated, require_accelerators
         from train.arguments import require_trackers, trackers_in
         from train.layout import training_layout
         from train.methods.trained import adapted, tell_left_out
@@ -217,7 +222,12 @@ def _train(
     if start is None:
         model = adapted(base, settings)
     else:
-        model = load(start, base, renderer.template, settings.quantization, settings.dtype, trainable=True)
+        dtype = "float32" if settings.method in WHOLE else settings.dtype  # as `adapted` has it
+        model = load(start, base, renderer.template, settings.quantization, dtype, trainable=True)
+        model = accelerated(model, settings)
+        seen = AdapterManifest.read(start).inputs.dataset
+        if seen.name != version.parent.name:
+            progress(f"start_from has seen {seen}, which is not looked through for this test split", 1, 1, "adapters")
     tell_left_out(model, progress)
     computed = [side for pair in pairs for side in pair.sides] or examples
     layout = training_layout(
@@ -404,8 +414,7 @@ def _examples(
     pairs, problems = pairs_to_train(settings, version, last, progress)
     rows = unseen_in(_read(version, "validation", left_out), read_pairs(Path(settings.pairs)))
     chosen = select(rows, VALIDATION_ROWS, settings.max_tokens, settings.seed)
-    kept = [pair for pair in pairs if pair.id not in left_out]
-    return kept, (problems, audit(chosen, renderer, settings.max_tokens))
+    return pairs, (problems, audit(chosen, renderer, settings.max_tokens))
 
 
 def _read(version: Path, split: str, left_out: Collection[str]) -> list[Row]:

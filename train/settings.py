@@ -204,8 +204,10 @@ class TrainingSettings(Settings):
 
     def deciding(self) -> dict[str, Any]:
         """What the adapter depends on, JSON-like."""
-        preferences = set() if self.objective == "dpo" else PREFERENCES
-        return self.model_dump(mode="json", exclude=WATCHED | PARENTS | preferences)
+        idle = set() if self.objective == "dpo" else PREFERENCES
+        idle |= set() if self.optim == "sgd" else {"momentum"}
+        idle |= set() if self.quantization == "nf4" else {"double_quantization"}
+        return self.model_dump(mode="json", exclude=WATCHED | PARENTS | idle)
 
 
 class TrainingRecipe(Recipe):

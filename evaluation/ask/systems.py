@@ -89,6 +89,7 @@ def systems_of(
         trained is not None
         and trained.inputs.dataset.version == version
         and trained.inputs.pairs is None
+        and trained.inputs.left_out is None
         and settings.split != "train"
     )
     absent = [
@@ -232,8 +233,14 @@ class Asking:
         rows = select(self.train, count, max_tokens, seed, self.weights)
         if trained and digest(sorted(row["id"] for row in rows)) != trained.rows.train_ids_sha256:
             raise AssayError(
-                f"rows: own: adapter {trained.name}/{trained.version} was trained on rows of {trained.inputs.dataset}, "
-                "and the train split of this version gives others.",
+                f"rows: own: adapter {trained.name}/{trained.version} was trained on rows of {trained.inputs.dataset}"
+                + (
+                    ", in pairs."
+                    if trained.inputs.pairs
+                    else ", of which an experiment left some out."
+                    if trained.inputs.left_out
+                    else ", and the train split of this version gives others."
+                ),
                 remedy="Evaluate it on the version that it was trained on, or ask baselines on all rows.",
             )
         return rows

@@ -135,7 +135,18 @@ class ExperimentSettings(Settings):
                 f"arms.{name}: evaluation.systems.{TUNED} is not the arm's adapter without shots.",
                 remedy="Let it be {model: adapter} or {model: merged}, constrained or not.",
             )
-        judged |= {"rows": self.rows or baseline.evaluation.rows, "gate": [], "systems": {TUNED: tuned}}
+        for key in ("pairs", "start_from"):
+            if getattr(own.training, key) is not None:
+                raise AssayError(
+                    f"arms.{name}: training.{key}: what was learned from is not held against the rows asked.",
+                    remedy="Leave it out: an arm learns from the rows of its own train split.",
+                )
+        judged |= {
+            "split": "test",
+            "rows": self.rows or baseline.evaluation.rows,
+            "gate": [],
+            "systems": {TUNED: tuned},
+        }
         return own.model_copy(
             update={
                 "name": own.name if data[0] == data[1] else f"{own.name}-{digest(data[1])[:8]}",

@@ -63,7 +63,7 @@ def training_cells(arm: ArmResult) -> list[str]:
         f"{_mean(arm.seconds):,.1f}",
         f"{max(arm.memory_mib):,}",
         losses or "no rows",
-        f"epoch {turns}" if any(arm.turns) else "does not",
+        f"epoch {turns}" if any(each is not None for each in arm.turns) else "does not",
     ]
 
 
