@@ -151,7 +151,7 @@ def _keys(one: Any, other: Any, within: str = "") -> tuple[str, ...]:
     """Paths of keys that `one` has and `other` has not, of objects that both have."""
     if not isinstance(one, dict) or not isinstance(other, dict):
         return ()
-    found: tuple[str, ...] = ()
+    found: list[str] = []
     for key in sorted(one):
-        found += (within + key,) if key not in other else _keys(one[key], other[key], f"{within}{key}.")
-    return found
+        found += _keys(one[key], other[key], f"{within}{key}.") if key in other else [within + key]
+    return tuple(found)

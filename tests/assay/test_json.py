@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,18 +56,69 @@ def arguments(command: str, finished: Finished, folder: Path) -> list[str]:
     }[command]
 
 
-def run(command: str, *given: str, store: Path, prefect: Path) -> tuple[int, Any, str]:
-    """Exit status, the document on standard output, and standard error."""
-    done = subprocess.run(
-        [sys.executable, "-c", "from assay.cli import app; app()", *command.split(), *given, "--json"],
-        cwd=ROOT,
-        env=os.environ | {"ASSAY_STORE": str(store), "PREFECT_HOME": str(prefect)},
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
-    assert done.stdout.endswith("}\n"), done.stderr
-    return done.returncode, json.loads(done.stdout), done.stderr
+FORKS = """
+import json, os, sys
+from assay.cli import app
+import evaluation.evaluate, train.trainer, train.methods.trained
+for line in sys.stdin:
+    given = json.loads(line)
+    if not (child := os.fork()):
+        for number, name in ((1, "stdout"), (2, "stderr")):
+            os.dup2(os.open(given[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        os.environ |= given["environment"]
+        sys.argv = ["assay", *given["arguments"]]
+        try:
+            app()
+        except SystemExit as end:
+            sys.stdout.flush()
+            os._exit(end.code or 0)
+        os._exit(70)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    print(status, flush=True)
+"""
+"""A process with the libraries loaded, which forks one for each command: most of a command's time is loading them."""
+
+
+@pytest.fixture(scope="module")
+def forks() -> Iterator[subprocess.Popen[str]]:
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", FORKS], cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as process:
+        yield process
+        assert process.stdin is not None
+        process.stdin.close()
+
+
+Run = Callable[..., tuple[int, Any, str]]
+
+
+@pytest.fixture
+def run(forks: subprocess.Popen[str], tmp_path: Path) -> Run:
+    def _run(command: str, *given: str, store: Path, prefect: Path) -> tuple[int, Any, str]:
+        """Exit status, the document on standard output, and standard error."""
+        arguments = [*command.split(), *given, "--json"]
+        environment = {"ASSAY_STORE": str(store), "PREFECT_HOME": str(prefect)}
+        if command == "run":  # Prefect reads its environment as it is loaded
+            done = subprocess.run(
+                [sys.executable, "-c", "from assay.cli import app; app()", *arguments],
+                cwd=ROOT,
+                env=os.environ | environment,
+                capture_output=True,
+                text=True,
+                timeout=280,
+            )
+            status, told, errors = done.returncode, done.stdout, done.stderr
+        else:
+            out = {name: str(tmp_path / name) for name in ("stdout", "stderr")}
+            assert forks.stdin is not None
+            assert forks.stdout is not None
+            forks.stdin.write(json.dumps(out | {"environment": environment, "arguments": arguments}) + "\n")
+            forks.stdin.flush()
+            status = int(forks.stdout.readline())
+            told, errors = (Path(path).read_text() for path in out.values())
+        assert told.endswith("}\n"), errors
+        return status, json.loads(told), errors
+
+    return _run
 
 
 ELSEWHERE = {"parity", "experiment"}
@@ -75,7 +126,7 @@ ELSEWHERE = {"parity", "experiment"}
 
 
 @pytest.mark.parametrize("command", [name for name in COMMANDS if name not in ELSEWHERE])
-def test_a_result_is_one_document(command: str, finished: Finished, tmp_path: Path) -> None:
+def test_a_result_is_one_document(command: str, run: Run, finished: Finished, tmp_path: Path) -> None:
     given = arguments(command, finished, tmp_path)
     status, document, errors = run(command, *given, store=finished.store, prefect=tmp_path / "prefect")
     assert status == 0, errors
@@ -107,7 +158,7 @@ def test_a_result_is_one_document(command: str, finished: Finished, tmp_path: Pa
 
 
 @pytest.mark.parametrize("command", [name for name in COMMANDS if name not in ("stages", "schema")])
-def test_an_error_is_one_document(command: str, finished: Finished, tmp_path: Path) -> None:
+def test_an_error_is_one_document(command: str, run: Run, finished: Finished, tmp_path: Path) -> None:
     wanted = {"compare": ["b"], "parity": ["--endpoint", "http://127.0.0.1:9/v1"]}
     wanted |= {name: ["--out", "b"] for name in ("merge", "export")}
     given = ["no-such-thing", *wanted.get(command, [])]
@@ -119,14 +170,14 @@ def test_an_error_is_one_document(command: str, finished: Finished, tmp_path: Pa
     assert "Remedy: " in errors, "people are told too"
 
 
-def test_a_command_line_that_is_wrong_is_told_in_a_document_too(finished: Finished, tmp_path: Path) -> None:
+def test_a_command_line_that_is_wrong_is_told_in_a_document_too(run: Run, finished: Finished, tmp_path: Path) -> None:
     status, document, errors = run("curate", "--no-such-option", store=finished.store, prefect=tmp_path)
     assert status == 2
     assert "standard error says how" in document["error"]["message"]
     assert "--no-such-option" in errors
 
 
-def test_what_does_not_pass_is_told_with_what_was_found(finished: Finished, tmp_path: Path) -> None:
+def test_what_does_not_pass_is_told_with_what_was_found(run: Run, finished: Finished, tmp_path: Path) -> None:
     given = [str(finished.project.recipe_path), "--variant", "strict"]
     status, document, _ = run("evaluate", *given, store=finished.store, prefect=tmp_path)
     assert status == 1
