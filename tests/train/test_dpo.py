@@ -149,7 +149,7 @@ def test_preferences_are_learned_and_told_and_a_killed_run_is_as_though_it_had_n
     told: list[str] = []
     adapter = run(lambda what, *_: told.append(what), save_steps=1)
     steps = pq.read_table(adapter / "steps.parquet").to_pylist()[1:]
-    assert (steps[0]["preferred"], steps[0]["margin"]) == (0.0, 0.0), "it begins as the reference is"
+    assert steps[0]["margin"] == pytest.approx(0, abs=1e-5), "it begins as the reference is, but for rounding"
     assert steps[0]["loss"] == pytest.approx(0.6931, abs=1e-4)
     assert all(step["preferred"] == 1.0 for step in steps[-4:])
     assert steps[-1]["margin"] > 1
