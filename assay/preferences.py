@@ -8,6 +8,7 @@ from assay.door import Place, store_of
 from assay.result import Result
 from assay.results import Scorecard
 from curate.errors import AssayError
+from evaluation.pairs import Why
 
 if TYPE_CHECKING:
     from curate.table import Table
@@ -58,7 +59,7 @@ class Pairs(Result):
             "asked": found.asked,
             "right": found.right,
             "pairs": len(found.pairs),
-            "why": dict(found.why),
+            "why": {kind: found.why.get(kind, 0) for kind in get_args(Why)},
         }
 
 

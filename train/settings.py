@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import AfterValidator, Field, model_serializer, model_validator
 from pydantic_core.core_schema import SerializerFunctionWrapHandler
@@ -161,6 +161,20 @@ class TrainingSettings(Settings):
         [], description="Trackers that are told each step, besides the adapter's own report."
     )
     seed: int = Field(0, description="Of the adapter's first weights, the order of the rows, dropout and noise.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _quantization_says_the_method(cls, given: Any) -> Any:
+        """`quantization: nf4 | none` of recipes from before there were methods."""
+        if not isinstance(given, Mapping) or "quantization" not in given:
+            return given
+        said = given["quantization"]
+        if said not in get_args(Quantization):
+            raise ValueError(f"quantization: expected `nf4` or `none`, found {said!r}; `method` says it as well")
+        method = given.get("method", "qlora" if said == "nf4" else "lora")
+        if (method in QUANTIZED) != (said == "nf4"):
+            raise ValueError(f"method {method} is not of quantization {said}: leave `quantization` out")
+        return {key: value for key, value in given.items() if key != "quantization"} | {"method": method}
 
     @model_validator(mode="before")
     @classmethod

@@ -77,10 +77,17 @@ def test_a_sound_store(whole: Path) -> None:
     document = json.loads(done.stdout)
     assert document["problems"] == []
     assert document["passed"]
-    assert document["read"] == {"datasets": 1, "adapters": 1, "scorecards": 1, "index": 1, "ledger": 3}
+    assert document["read"] == {
+        "datasets": 1,
+        "adapters": 1,
+        "scorecards": 1,
+        "experiments": 0,
+        "index": 1,
+        "ledger": 3,
+    }
     shown = command("check", "--all", "--store", whole).stdout
-    assert "│ datasets   │     1 │" in shown
-    assert "│ problems   │     0 │" in shown
+    assert "│ datasets    │     1 │" in shown
+    assert "│ problems    │     0 │" in shown
     assert command("check", "--all", "--store", whole / "nothing").exit_code == 0
 
 

@@ -11,7 +11,6 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 
 from curate.store import Store
 from tests.tiny import recipe_for, renderer_of, write_version
-from train.adapter import weights_of
 from train.audit import encode
 from train.base_model import BaseModel, prepare
 from train.checkpoints import Checkpoints
@@ -19,7 +18,7 @@ from train.examples import read_split
 from train.history import History
 from train.manifest import AdapterManifest
 from train.memory import Batch, Machine, step
-from train.methods.trained import adapted, with_adapter
+from train.methods.trained import adapted, weights_of, with_adapter
 from train.optimizers import Sophia, Together, gauss_newton_bartlett, optimizer, state_bytes
 from train.qlora import train
 from train.settings import Optim, TrainingSettings

@@ -21,7 +21,7 @@ from curate.errors import AssayError
 from curate.hashing import file_digest
 from curate.publish.check import check_version
 from curate.publish.check_conserved import _id
-from curate.publish.check_leaks import _Inner, _Member
+from curate.publish.check_leaks import Inner, Member
 from curate.publish.check_result import Check
 from curate.publish.check_text import shingles, shingles_of, words
 from curate.publish.published import SPLITS
@@ -554,15 +554,15 @@ def test_words_and_shingles_are_those_of_the_kernel(texts: list[str], size: int)
 def test_the_join_finds_what_comparing_every_pair_finds(
     inner: list[frozenset[str]], others: list[frozenset[str]], threshold: float
 ) -> None:
-    members = [_Member("test", str(number), each) for number, each in enumerate(inner)]
-    found = _Inner(members, threshold)
+    members = [Member("test", str(number), each) for number, each in enumerate(inner)]
+    found = Inner(members, threshold)
     for other in others:
         expected = {
             (str(number), len(each & other) / len(each | other))
             for number, each in enumerate(inner)
             if len(each & other) / len(each | other) >= threshold
         }
-        similar = found.similar(_Member("train", "", other))
+        similar = found.similar(Member("train", "", other))
         assert {(member.name, similarity) for member, similarity in similar} == expected
 
 

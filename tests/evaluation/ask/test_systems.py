@@ -356,7 +356,11 @@ def test_pairs() -> None:
     assert pairs(named(a={"model": "base"})) == []
 
 
-TRAINED = SimpleNamespace(inputs=SimpleNamespace(settings={"method": "qlora"}, dataset=SimpleNamespace(version="0123")))
+TRAINED = SimpleNamespace(
+    inputs=SimpleNamespace(
+        settings={"method": "qlora"}, dataset=SimpleNamespace(version="0123"), pairs=None, left_out=None
+    )
+)
 
 
 def test_default_systems(recipe: FullRecipe) -> None:

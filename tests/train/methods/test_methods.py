@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from curate.errors import AssayError
+from curate.progress import silent
 from curate.rows.chat_template import ChatTemplate
 from curate.store import Store
 from evaluation.evaluate import evaluate
@@ -319,8 +320,8 @@ def test_weights_that_are_not_those_of_the_settings_are_refused(
 
 
 def test_the_layout_of_rows_is_found_for_full_weights(base: BaseModel, model_folder_64: Path, version: Path) -> None:
-    from train.qlora import _audits, renderer_of
+    from train.qlora import _examples, renderer_of
 
     recipe = recipe_for(model_folder_64, **settings_of("full"))
-    examples = _audits(version, recipe, renderer_of(recipe, base))[0].require()
+    examples = _examples(version, recipe, renderer_of(recipe, base), silent)[1][0].require()
     assert training_layout(adapted(base, recipe.training), examples).rows == "shared"
