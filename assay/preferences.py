@@ -8,7 +8,6 @@ from assay.door import Place, store_of
 from assay.result import Result
 from assay.results import Scorecard
 from curate.errors import AssayError
-from evaluation.pairs import Why
 
 if TYPE_CHECKING:
     from curate.table import Table
@@ -50,6 +49,8 @@ class Pairs(Result):
         return {"pairs": self.file}
 
     def data(self) -> dict[str, Any]:
+        from evaluation.pairs import Why
+
         found = self.collected
         return {
             "file": self.file,
