@@ -11,7 +11,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export GX_ANALYTICS_ENABLED := false
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo demo-long test coverage lint types chromium clean install
+.PHONY: demo demo-long test test-slow coverage lint types chromium clean install
 
 demo: $(INSTALLED)
 	$(BIN)/assay run licences
@@ -24,7 +24,10 @@ KERNELS := tests/curate/text tests/curate/rows/test_quality.py $(addprefix tests
 
 test: lint chromium
 	@$(BIN)/mypy & $(BIN)/python -m pytest -q $(KERNELS) && wait $$!
-	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile $(addprefix --ignore=,$(KERNELS))
+	$(BIN)/python -m pytest -m "not slow" --numprocesses logical --maxprocesses 4 --dist loadfile $(addprefix --ignore=,$(KERNELS))
+
+test-slow: $(INSTALLED)
+	$(BIN)/python -m pytest -m slow
 
 coverage: $(INSTALLED)
 	$(BIN)/python -m pytest --cov --cov-report=term

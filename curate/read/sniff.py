@@ -249,9 +249,9 @@ def _json(text: str, ended: bool, named: str | None) -> Content | None:
     found, whole = _texts(text)
     if whole:
         return Content("json") if found else UNKNOWN
-    if len(lines) > 1 and isinstance(_value(lines[0]), dict) and lines[1][0] == "{":
+    if len(lines) > 1 and isinstance(_value(lines[0]), dict) and lines[1].startswith("{"):
         return Content("jsonl")
-    if lines and all(line[0] == "{" and line.endswith(("}", "},")) for line in lines[:2]):
+    if lines and all(line.startswith("{") and line.endswith(("}", "},")) for line in lines[:2]):
         return Content("jsonl", sure=False)
     begins = re.match(r'\{\s*"|\[\s*[{\["]|[{\[]\s*\Z', text) is not None
     if not ended and begins and ((not lines and text[0] == "{" and not found) or not (found or _named_json(named))):

@@ -14,6 +14,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import jsonschema_rs
 
@@ -155,7 +156,7 @@ class _Seen:
     def _fits(self, place: str, value: Any) -> bool:
         if place not in self._validators:
             registry = jsonschema_rs.Registry([("urn:target", self.root)])
-            branch = {"$ref": f"urn:target#{place}"}
+            branch = {"$ref": f"urn:target#{quote(place)}"}
             self._validators[place] = jsonschema_rs.validator_for(branch, registry=registry, offline=True)
         return self._validators[place].is_valid(value)
 

@@ -105,7 +105,7 @@ def test_what_cannot_be_is_told(finished: Finished, tmp_path: Path) -> None:
         assert told in " ".join(done.stderr.split())
     file = tmp_path / "pairs.jsonl"
     done = called("pairs", folder, "--split", "test", "--system", "base", "--out", file, "--json", *store)
-    assert json.loads(done.stdout)["why"] == {"not_json": 6}
+    assert json.loads(done.stdout)["why"] == {"not_json": 6, "schema": 0, "fields": 0, "text": 0}
     changed = yaml.safe_load(finished.project.recipe_path.read_text())
     changed["training"] |= {"objective": "dpo", "pairs": str(file)}
     recipe = finished.project.recipe_path.with_name("leaking.yaml")

@@ -252,6 +252,7 @@ def evaluations(folder: Path) -> None:
     assert held.count(0) >= 3
 
 
+@pytest.mark.slow
 def test_an_evaluation_that_is_killed_and_run_again_gives_the_same_scorecard(tmp_path: Path) -> None:
     in_fresh_process(evaluations, tmp_path)
 
@@ -271,5 +272,6 @@ def trainings(folder: Path) -> None:
     assert held.count(0) >= 2
 
 
+@pytest.mark.slow
 def test_a_training_that_is_killed_and_run_again_gives_the_same_adapter(tmp_path: Path) -> None:
     in_fresh_process(trainings, tmp_path)

@@ -189,7 +189,7 @@ def kill_at_every_other_step(folder: Path, first: int) -> None:
     assert (2, 2) in held
 
 
-@pytest.mark.parametrize("steps", [kill_at_odd_steps, kill_at_even_steps])
+@pytest.mark.parametrize("steps", [kill_at_odd_steps, pytest.param(kill_at_even_steps, marks=pytest.mark.slow)])
 def test_killed_at_any_step_and_run_again_gives_the_same_bytes(steps: Callable[[Path], None], tmp_path: Path) -> None:
     in_fresh_process(steps, tmp_path)
 

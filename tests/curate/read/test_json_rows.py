@@ -121,6 +121,7 @@ JSON_LINES = st.one_of(
 
 @given(st.lists(JSON_LINES, max_size=12), st.sampled_from([b"\n", b"\r\n"]))
 @example([b"{}", b","], b"\n")
+@example([b"{}", b",", b"\x00"], b"\n")
 def test_every_line_gives_exactly_one_row(lines: list[bytes], end: bytes) -> None:
     content = end.join(lines)
     assume(packing_of(content) is None and not has_magic(content))  # else it is no JSON lines, whatever is stated

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from curate.rows.renderer import Renderer
@@ -126,7 +126,20 @@ def turned(value: Json) -> Json:
     return [turned(each) for each in value] if isinstance(value, list) else value
 
 
+SPACED = {
+    "type": "object",
+    "properties": {
+        "a": closed(a={"type": "boolean"}, **{"b b": {"type": "boolean"}}),
+        "b b": {"anyOf": [{"type": "boolean"}]},
+    },
+    "required": ["a", "b b"],
+    "additionalProperties": False,
+}
+"""A key that is no part of a URI as it stands."""
+
+
 @settings(deadline=None, max_examples=30)
+@example(schema=SPACED, seeds=[0, 1, 2])
 @given(schema=st.recursive(SCALARS, nested, max_leaves=8), seeds=st.lists(st.integers(0, 2**32), max_size=4))
 def test_whatever_fits_can_be_said_in_another_order(renderer: Renderer, schema: Json, seeds: list[int]) -> None:
     plain = Constraint(schema, renderer)
