@@ -10,7 +10,7 @@ from pydantic_core.core_schema import SerializerFunctionWrapHandler
 from curate.recipe import Recipe
 from curate.stage import ANYWHERE, BESIDE, Settings
 from train.base_model import Quantization
-from train.methods.keys import KEYS, QUANTIZED, SOME, Method, takers
+from train.methods.keys import KEYS, QUANTIZED, SOME, Method, method_in, takers
 
 Optim = Literal["adamw", "adamw_8bit", "paged_adamw", "paged_adamw_8bit", "sgd", "sophia", "muon"]
 """What takes the steps; see `train.optimizers`."""
@@ -24,8 +24,7 @@ PREFERENCES = {"objective", "beta", "rpo_alpha"}
 
 def quantization_of(settings: Mapping[str, Any]) -> Quantization:
     """Of the base model's weights, as settings of training in a recipe or in a manifest have it."""
-    said: Quantization | None = settings.get("quantization")  # of adapters from before there were methods
-    return said or ("nf4" if settings["method"] in QUANTIZED else "none")
+    return "nf4" if method_in(settings) in QUANTIZED else "none"
 
 
 def _named(text: str) -> str:
