@@ -147,8 +147,10 @@ class SystemSettings(Settings):
         "adapter's own rows (without an adapter those that `training` chooses).",
     )
     constrained: bool = Field(False, description="Only tokens that the answer's JSON Schema allows are generated.")
-    quantization: Literal["nf4", "none"] | None = Field(
-        None, description="Of the weights, if not as the adapter was trained (`merged`: if not none)."
+    quantization: Literal["nf4", "none", "f16", "q8_0"] | None = Field(
+        None,
+        description="Of the weights, if not as the adapter was trained (`merged`: if not none); of `merged` also `f16` or "
+        "`q8_0`, as `assay export` writes them.",
     )
 
     @model_validator(mode="after")
@@ -158,6 +160,8 @@ class SystemSettings(Settings):
             raise ValueError(f"{self.model} takes no shots, no constraint and no quantization")
         if isinstance(self.model, Endpoint) and self.quantization:
             raise ValueError("an endpoint's weights are not here: it takes no quantization")
+        if self.quantization in ("f16", "q8_0") and self.model != "merged":
+            raise ValueError(f"quantization: {self.quantization} is of `merged`, which is what is exported")
         if self.choose == "nearest" and not self.shots:
             raise ValueError("choose: nearest chooses shots; say how many (shots: 4)")
         if self.rows == "own" and not (baseline or self.shots):

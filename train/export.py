@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import torch
     from gguf import GGUFWriter
     from tokenizers import Tokenizer
-    from transformers import PreTrainedConfig
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 WeightType = Literal["f32", "f16", "q8_0"]
 """32-bit floats, 16-bit floats, or 8-bit integers with a 16-bit scale for each 32; vectors stay in float32 in all."""
@@ -227,6 +227,20 @@ def _paired(tensor: "torch.Tensor", heads: int) -> "torch.Tensor":
     """Rows of a projection put so that those that are rotated together are neighbours."""
     halves = tensor.reshape(heads, 2, tensor.shape[0] // heads // 2, *tensor.shape[1:])
     return halves.swapaxes(1, 2).reshape(tensor.shape)
+
+
+def round_as(model: "PreTrainedModel", kind: WeightType) -> None:
+    """Round a model's weights in place to those that a server makes of a file of this kind.
+
+    Raises:
+        AssayError: a weight is beyond 16-bit floats.
+    """
+    import torch
+    from gguf import dequantize
+
+    for name, weight in model.named_parameters():  # tied ones once
+        written, _, to = _written(name, weight.detach().float().cpu().numpy(), kind)
+        weight.data.copy_(torch.from_numpy(dequantize(written, to)).reshape(weight.shape))
 
 
 def _written(name: str, values: "np.ndarray", kind: WeightType) -> "tuple[np.ndarray, None, Any]":

@@ -41,6 +41,7 @@ from train.dtypes import DType, arithmetic, computed_in
 from train.examples import Row, select
 from train.manifest import AdapterManifest
 from train.methods.keys import WHOLE, method_in
+from train.export import round_as
 from train.settings import quantization_of
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ def pairs(systems: Systems) -> list[tuple[str, str]]:
             *([{"constrained": False}] if each.constrained else []),
             *([{"choose": "fixed"}] if each.choose == "nearest" else []),
             *([{"choose": "fixed", "shots": 0}] if each.shots else []),
-            *([{"quantization": "none"}] if each.quantization == "nf4" else []),
+            *([{"quantization": "none"}] if each.quantization not in (None, "none") else []),
             *([{"rows": "all"}] if each.rows == "own" else []),
         ]
         plainer = [
@@ -337,7 +338,7 @@ class Asking:
             shown = zip(self.rows, self._chosen(each), strict=True)
             asked_of[name] = [fitting(row, shots, self.renderer, most) for row, shots in shown]
         kept = {name: self._folder(base, each, [ids for ids, _ in asked_of[name]]) for name, each in systems.items()}
-        loads: dict[tuple[str, Quantization], list[str]] = {}
+        loads: dict[tuple[str, str], list[str]] = {}
         for name, each in systems.items():
             if not sound(kept[name], self.progress) and each.quantization is not None:
                 loads.setdefault((self._loaded_as(each), each.quantization), []).append(name)
@@ -417,12 +418,15 @@ class Asking:
             return [parents(base, self.renderer.template)]
         return [parents(base, self.renderer.template), AdapterManifest.read(self.adapter).version, system.model, MERGED]
 
-    def _load(self, base: BaseModel, merged: bool, quantization: Quantization, tuned: bool) -> "Trained":
+    def _load(self, base: BaseModel, merged: bool, quantization: str, tuned: bool) -> "Trained":
+        loaded_in: Quantization = "nf4" if quantization == "nf4" else "none"
         if self.adapter is not None and merged:
             base = merge(self.adapter, base, self.renderer.template, self.cache, self.progress)
         elif self.adapter is not None and tuned:
-            return load(self.adapter, base, self.renderer.template, quantization)
-        model = load_model(base, quantization, *self._computed)
+            return load(self.adapter, base, self.renderer.template, loaded_in)
+        model = load_model(base, loaded_in, *self._computed)
+        if quantization == "f16" or quantization == "q8_0":
+            round_as(model, quantization)
         model.eval()
         return model
 

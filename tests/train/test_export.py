@@ -18,7 +18,7 @@ from tests.families import FAMILIES, SMALL, model_of
 from tests.tiny import NOTICES, QUESTION, recipe_for, write_version
 from train.adapter import merge
 from train.base_model import prepare
-from train.export import LETTERS, REST, export_into
+from train.export import LETTERS, REST, export_into, round_as
 from train.qlora import train
 
 TEXTS = [*(QUESTION + notice for notice in NOTICES), "Ünï 1234 don't  x\n\n<|im_start|>\t'LL", " a"]
@@ -92,6 +92,8 @@ def test_it_is_read_back_with_the_same_tokens_and_logits(
         as_read: dict[str, Any] = {"gguf_file": out.name}
         read = AutoTokenizer.from_pretrained(tmp_path, **as_read)
         assert read.chat_template == tokenizer.chat_template
+        whole = AutoModelForCausalLM.from_pretrained(merged, dtype=torch.float32).eval()
+        round_as(whole, kind)  # type: ignore[arg-type]
         quantised = {"dtype": torch.float32, "quantization_config": GgufConfig(dequantize=True)}
         found = AutoModelForCausalLM.from_pretrained(tmp_path, **as_read, **quantised).eval()
         for text in texts:
@@ -99,8 +101,9 @@ def test_it_is_read_back_with_the_same_tokens_and_logits(
             assert read.encode(text, add_special_tokens=False) == ids
             seen = torch.tensor([ids[:WINDOW]])
             with torch.inference_mode():
-                here, there = (each(seen).logits for each in (wanted, found))
+                here, there, rounded = (each(seen).logits for each in (wanted, found, whole))
             assert (there - here).abs().max() / here.abs().max() < most
+            assert torch.allclose(rounded, there, atol=1e-5), "what a server makes of the file"
     fields = GGUFReader(tmp_path / "f16.gguf").fields
     keys = [key for key in ("tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id") if key in fields]
     assert tokenizer.convert_ids_to_tokens([fields[key].contents() for key in keys]) == MADE[family][2]

@@ -63,6 +63,7 @@ ALL: dict[str, Any] = {
     "tuned": {"model": "adapter"},
     "tuned_constrained": {"model": "adapter", "constrained": True},
     "merged": {"model": "merged"},
+    "exported": {"model": "merged", "quantization": "q8_0"},
 }
 
 
@@ -75,7 +76,7 @@ def all_scored(store: Store, version: Path, recipe: FullRecipe, adapter: Path) -
             real = getattr(module, name)
 
             def noted(*args: Any, real: Any = real, name: str = name) -> Any:
-                loaded.append((name, next(each for each in args if each in ("nf4", "none"))))
+                loaded.append((name, next(each for each in args if each in ("nf4", "none", "q8_0"))))
                 return real(*args)
 
             patch.setattr(module, name, noted)
@@ -89,7 +90,8 @@ def test_all_systems_in_one_run(all_scored: tuple[Path, list[Any]]) -> None:
     assert list(schema().iter_errors(card)) == []
     assert list(card["systems"]) == list(ALL), "in the recipe's order"
     # One model for all that share it: the adapter on NF4 answers for the base too.
-    assert sorted(loaded) == [("load", "nf4"), ("load_model", "nf4"), ("load_model", "none"), ("load_model", "none")]
+    # Of `base_full`, `merged` and `exported` each its own.
+    assert sorted(loaded) == [("load", "nf4"), ("load_model", "nf4"), *[("load_model", "none")] * 3]
     for name, system in card["systems"].items():
         relaxed = system["settings"].pop("relaxed", None)
         assert (system["settings"].pop("layout", None) == "shared") == (name not in BASELINES), "a Llama shares"
@@ -425,6 +427,7 @@ def test_more_shots_than_rows(store: Store, version: Path, recipe: FullRecipe) -
     [
         ({"model": "majority", "shots": 2}, "majority takes no shots"),
         ({"model": SERVER.model_dump(), "quantization": "nf4"}, "an endpoint's weights are not here"),
+        ({"model": "adapter", "quantization": "q8_0"}, "is of `merged`, which is what is exported"),
         ({"model": "base", "choose": "nearest"}, "say how many"),
         ({"model": "nearest", "shots": 1}, "nearest takes no shots"),
         ({"model": "adapter", "rows": "own"}, "this one is given no rows"),
