@@ -92,7 +92,7 @@ def result_of(name: str, dataset: str, rows: int, space: Space, trials: Sequence
         metric=space.metric,
         lower_is_better=space.lower_is_better,
         rows=rows,
-        search=space.tune.model_dump(mode="json")["search"],
+        search=space.tune.model_dump(mode="json")["search"] | space.lists,
         own={key: own.get(key) for key in space.tune.search},
         importance=importances(space, [each.told() for each in trials]),
         best=best.number + 1,

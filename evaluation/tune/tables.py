@@ -8,7 +8,7 @@ from evaluation.tune.result import StudyResult, TrialResult
 
 OPTIMISTIC = (
     "The best of {count} values on the same validation rows is better than it would be on others: it was chosen for "
-    "being the best. What the settings are worth tells the test split, which no trial has seen: `assay evaluate`."
+    "being the best. What the settings are worth tells the test split, which no trial has seen."
 )
 
 

@@ -21,10 +21,12 @@ from curate.errors import AssayError
 from curate.progress import Progress, silent
 from curate.store import Store
 from evaluation.settings import FullRecipe
+from evaluation.tune import study, trial
 from evaluation.tune.space import Space
 from evaluation.tune.trial import Work
 from tests.assay.conftest import Finished
 from tests.documented import missing
+from train.halted import NotFinite
 from train.manifest import AdapterManifest
 
 TRAINING: dict[str, Any] = {"rows": 16, "max_tokens": 150, "batch_size": 4, "method": "lora", "eval_steps": 2}
@@ -34,8 +36,8 @@ GRID: dict[str, Any] = {
 }
 """Of seven trials one is hopeless, one equals another and one diverges."""
 TPE: dict[str, Any] = {
-    "search": {"learning_rate": {"low": 1e-5, "high": 1, "log": True}, "rank": [2, 4], "optim": ["adamw", "sgd"]},
-    "trials": 7,
+    "search": {"learning_rate": {"low": 1e-5, "high": 1, "log": True}, "weight_decay": {"low": 0, "high": 1}},
+    "trials": 3,
 }
 
 
@@ -90,13 +92,13 @@ def runs(store: Path) -> int:
 def grid(recipe: Callable[..., Path], fresh: Callable[[], Path]) -> assay.Study:
     """Stopped as its fourth trial begins, and run again."""
     path, store, lines = recipe("grid", tune=GRID), fresh(), list[str]()
-    study = partial(assay.tune, recipe=path, store=store, apart=False)
+    searched = partial(assay.tune, recipe=path, store=store, apart=False)
     with pytest.raises(Interrupted):
-        study(progress=stopping(lines, "trial 4 of 7"))
+        searched(progress=stopping(lines, "trial 4 of 7"))
     assert any(re.fullmatch(r"6 trials to train, 1 found; at most [\d,]+ tokens.*", line) for line in lines)
     assert any(re.fullmatch(r"trial 1 of 7 finished: loss \d\.\d{4}, the best so far", line) for line in lines)
     lines.clear()
-    done = study(progress=stopping(lines))
+    done = searched(progress=stopping(lines))
     assert any(line.startswith("3 trials to train, 4 found; ") for line in lines)
     return done
 
@@ -117,15 +119,15 @@ def test_every_point_is_tried_and_nothing_twice(grid: assay.Study) -> None:
 
 
 def test_a_trial_is_worth_its_best_validation(grid: assay.Study) -> None:
-    for trial in grid.result.trials[:4]:
-        manifest = AdapterManifest.read(grid.made.store.root / "adapters" / str(trial.adapter))
+    for tried in grid.result.trials[:4]:
+        manifest = AdapterManifest.read(grid.made.store.root / "adapters" / str(tried.adapter))
         assert manifest.run is not None
-        assert trial.validations == manifest.run.validations
-        assert [each.step for each in trial.validations] == [0, 2, 4]
-        assert trial.value == min(each.loss for each in trial.validations[1:])
+        assert tried.validations == manifest.run.validations
+        assert [each.step for each in tried.validations] == [0, 2, 4]
+        assert tried.value == min(each.loss for each in tried.validations[1:])
         assert manifest.inputs.settings["keep_best"] == "loss"
-        assert min(trial.seconds or 0, trial.memory_mib or 0) > 0
-        assert trial.tokens == manifest.tokens.trained
+        assert min(tried.seconds or 0, tried.memory_mib or 0) > 0
+        assert tried.tokens == manifest.tokens.trained
     values = [each.value or 9 for each in grid.result.trials[:4]]
     assert grid.result.best == 1 + values.index(min(values))
     assert grid.result.rows == len(grid_version(grid).validation)
@@ -152,8 +154,10 @@ def test_what_is_told(grid: assay.Study) -> None:
     document = json.loads((grid.folder / "result.json").read_bytes())
     jsonschema.validate(document, json.loads((grid.folder / "result.schema.json").read_bytes()))
     table = (grid.folder / "table.md").read_text()
-    assert re.findall(r"^\| (\d) \| (\w+)", table, re.MULTILINE)[-2:] == [("5", "pruned"), ("7", "failed")]
-    assert "| pruned after step 2 | 1e-07 |" in table
+    _, trials, _, failed = table.split("### ")
+    assert re.findall(r"^\| (\d) \| (\w+)", trials, re.MULTILINE)[-2:] == [("5", "pruned"), ("7", "failed")]
+    assert "| 7 | Step " in failed
+    assert "| pruned after step 2 | 1e-7 |" in table
     assert "| finished, as trial 3 | 0.02 |" in table
     page = (grid.folder / "report.html").read_text()
     assert page.count("<svg") == 1 + 2 + 1
@@ -193,18 +197,18 @@ def test_the_result_is_a_recipe_whose_adapter_is_there(grid: assay.Study, finish
 
 
 def test_a_killed_study_gives_what_it_would_have_given(recipe: Callable[..., Path], fresh: Callable[[], Path]) -> None:
-    """Killed in the middle of its sixth trial, and again as its last begins."""
-    path, whole, killed = recipe("tpe", tune=TPE), fresh(), fresh()
-    one = assay.tune(recipe=path, store=whole, apart=False)
-    trained = runs(whole)
-    for at, done in (("trial 6 of 7: ", 0), ("trial 7 of 7: ", 0)):
-        lines: list[str] = []
-        with pytest.raises(Interrupted):
-            assay.tune(recipe=path, store=killed, apart=False, progress=stopping(lines, at, done))
-    other = assay.tune(recipe=path, store=killed, apart=False)
+    """Killed as its second trial begins, and again in the middle of that."""
+    path, whole, killed = recipe("tpe", tune=TPE, training=TRAINING | {"rows": 8}), fresh(), fresh()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(study, "AT_RANDOM", 1)
+        one = assay.tune(recipe=path, store=whole, apart=False)
+        for at, done in (("trial 2 of 3: ", 0), ("train", 1)):
+            with pytest.raises(Interrupted):
+                assay.tune(recipe=path, store=killed, apart=False, progress=stopping([], at, done))
+        other = assay.tune(recipe=path, store=killed, apart=False)
     assert other.id == one.id
-    assert runs(killed) == trained
-    assert {each.state for each in one.result.trials} >= {"complete"}
+    assert runs(killed) == runs(whole) == 3
+    assert (other.folder / "table.md").is_file()
 
 
 def test_the_section_changes_no_identity(finished: Finished, recipe: Callable[..., Path]) -> None:
@@ -224,14 +228,12 @@ def test_the_section_changes_no_identity(finished: Finished, recipe: Callable[..
 
 def test_answers_decide_where_the_metric_is_theirs(recipe: Callable[..., Path], fresh: Callable[[], Path]) -> None:
     """The more, the better; and what fails for want of anything but the run is tried again."""
-    from evaluation.tune import trial
-
-    tune = {"method": "grid", "metric": "schema_valid", "search": {"rank": [2, 4]}}
-    path, store = recipe("answers", tune=tune), fresh()
+    tune = {"method": "grid", "metric": "schema_valid", "search": {"learning_rate": [0.01, 0.02]}}
+    path, store = recipe("answers", tune=tune, training=TRAINING | {"rows": 8}), fresh()
     train = trial.train
 
     def short(version: Path, settings: FullRecipe, *rest: Any, **more: Any) -> Path:
-        if settings.training.rank == 2:
+        if settings.training.learning_rate == 0.01:
             raise AssayError("Training takes more memory than there is.", "Take less.")
         return train(version, settings, *rest, **more)
 
@@ -249,12 +251,23 @@ def test_answers_decide_where_the_metric_is_theirs(recipe: Callable[..., Path], 
     assert done.result.winner.value == max(each.value or 0.0 for each in done.result.trials)
 
 
-def test_nothing_is_published_where_no_trial_finishes(recipe: Callable[..., Path], fresh: Callable[[], Path]) -> None:
-    tune = {"method": "grid", "search": {"learning_rate": [1e30], "max_grad_norm": [None]}}
-    path, store = recipe("none", tune=tune), fresh()
-    with pytest.raises(AssayError, match=r"None of 1 trials finished, so nothing is published\. The first failed: "):
+def test_nothing_is_published_where_no_trial_finishes(
+    recipe: Callable[..., Path], fresh: Callable[[], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def diverging(*_: Any, **__: Any) -> Path:
+        raise NotFinite("Step 1: the loss is nan.")
+
+    monkeypatch.setattr(trial, "train", diverging)
+    path, store = recipe("none", tune={"method": "grid", "search": {"rank": [2, 3]}}), fresh()
+    said = r"None of 2 trials finished, so nothing is published\. The first failed: Step 1: the loss is nan\."
+    with pytest.raises(AssayError, match=said):
         assay.tune(recipe=path, store=store, apart=False)
     assert not (store / "studies").exists()
+    monkeypatch.undo()
+    lines: list[str] = []
+    with pytest.raises(AssayError, match=said):
+        assay.tune(recipe=path, store=store, apart=False, progress=stopping(lines))
+    assert "no trial to train, 2 found" in lines, "what diverges is known"
 
 
 def test_another_process_is_told_of_a_trial(finished: Finished) -> None:
