@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     )
     from assay.serving import export, merge, parity
     from assay.stage_list import RecipeSchema, Stages
+    from assay.tuning import Study, tune
     from assay.whole_store import StoreState
     from curate.errors import AssayError
 
@@ -68,6 +69,7 @@ __all__ = [
     "Scorecards",
     "Stages",
     "StoreState",
+    "Study",
     "Version",
     "WholeContract",
     "check",
@@ -92,6 +94,7 @@ __all__ = [
     "score",
     "stages",
     "train",
+    "tune",
 ]
 
 HOMES = {
@@ -103,6 +106,7 @@ HOMES = {
     "RecipeSchema": "assay.stage_list",
     "Stages": "assay.stage_list",
     "StoreState": "assay.whole_store",
+    "Study": "assay.tuning",
     "WholeContract": "assay.contracts",
     "check_index": "assay.indexes",
     "export": "assay.serving",
@@ -113,6 +117,7 @@ HOMES = {
     "parity": "assay.serving",
     "preview": "assay.previews",
     "rebuild_index": "assay.indexes",
+    "tune": "assay.tuning",
 }
 """Of what `assay.door` does not hold."""
 

@@ -347,6 +347,20 @@ def experiment(
         return assay.experiment(file, store=store, workers=workers, progress=bars)
 
 
+@command("assay tune licences --variant search")
+def tune(
+    recipe: RecipeName,
+    dataset: Dataset = None,
+    store: StoreFolder = STORE,
+    variant: Variant = None,
+) -> Result:
+    """Search training keys as the recipe's section `tune` says, by adapters compared on validation rows.
+
+    The result is a recipe with the settings of the best. What was trained before is found."""
+    with progress_bars() as bars:
+        return assay.tune(dataset, recipe, store=store, variant=variant, progress=bars)
+
+
 @command("assay inspect drop --write recipes/mine")
 def inspect(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="A file, or a folder of files.")],

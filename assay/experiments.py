@@ -1,6 +1,6 @@
 """The door's `experiment`: arms of one recipe, trained with several seeds, asked the same rows, in one table."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from evaluation.experiment.result import ExperimentResult
     from evaluation.experiment.settings import ExperimentSettings
     from evaluation.settings import FullRecipe
+    from train.settings import TrainingSettings
 
 METHOD = 1
 """Version of the way to compare; an experiment of another one is not taken for the same."""
@@ -206,35 +207,39 @@ def _trained(
 
 
 def _forecast(arms: Mapping[str, Arm], todo: Sequence[tuple[str, int]], found: int, store: Store) -> str:
-    """A line of what is to be done, with the time by the pace of the last runs in this store, where there are any."""
-    tokens = sum(_tokens(arms[name], seed) for name, seed in todo)
+    """A line of what is to be done."""
     line = f"{len(todo)} adapters to train, {found} found"
-    names = {arm.recipe.name for arm in arms.values()}
+    if todo:
+        tokens = sum(
+            tokens_of(arms[name].version, arms[name].seeded(seed).training, arms[name].left_out) for name, seed in todo
+        )
+        took = pace({arm.recipe.name for arm in arms.values()}, tokens, store)
+        line += f"; {tokens:,} tokens" + (took and f"{took}, and the answers")
+    return line
+
+
+def pace(names: Collection[str], tokens: int, store: Store) -> str:
+    """The time that so many tokens take, by the last runs of these names in a store; nothing where there are none."""
     paces = [
         event["tokens_per_second"]
         for event in store.events()
         if event.get("event") == "adapters" and event["name"] in names and event.get("tokens_per_second")
     ]
-    if todo:
-        line += f"; {tokens:,} tokens"
-    if todo and paces:
-        pace = median(paces[-5:])
-        line += (
-            f", about {max(1, round(tokens / pace / 60)):,} min of training at {pace:,.0f} tokens/s, and the answers"
-        )
-    return line
+    if not paces:
+        return ""
+    last = median(paces[-5:])
+    return f", about {max(1, round(tokens / last / 60)):,} min of training at {last:,.0f} tokens/s"
 
 
-def _tokens(arm: Arm, seed: int) -> int:
+def tokens_of(version: Path, training: "TrainingSettings", left_out: Collection[str] = ()) -> int:
     """Tokens that an adapter is trained on, over all epochs."""
     from curate.manifest import DatasetManifest
     from train.examples import read_split, select
 
-    training = arm.recipe.training
-    weights = DatasetManifest.read(arm.version).recipe.get("balance", {}).get("weights", {})
-    rows = read_split(arm.version, "train", ["id", "label", "cluster", "tokens"])
-    kept = [row for row in rows if row["id"] not in arm.left_out]
-    chosen = select(kept, training.rows, training.max_tokens, seed, weights)
+    weights = DatasetManifest.read(version).recipe.get("balance", {}).get("weights", {})
+    rows = read_split(version, "train", ["id", "label", "cluster", "tokens"])
+    kept = [row for row in rows if row["id"] not in left_out]
+    chosen = select(kept, training.rows, training.max_tokens, training.seed, weights)
     return training.epochs * sum(int(row["tokens"]) for row in chosen)
 
 

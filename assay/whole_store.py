@@ -17,6 +17,7 @@ from curate.table import Table
 from evaluation.card.format import read_scorecard
 from evaluation.card.manifest import EvaluationInputs, ScorecardManifest
 from evaluation.experiment.manifest import ExperimentManifest
+from evaluation.tune.manifest import StudyManifest
 from train.manifest import AdapterManifest, DatasetParent
 
 MANIFESTS: dict[Kind, type[Manifest]] = {
@@ -24,6 +25,7 @@ MANIFESTS: dict[Kind, type[Manifest]] = {
     "adapters": AdapterManifest,
     "scorecards": ScorecardManifest,
     "experiments": ExperimentManifest,
+    "studies": StudyManifest,
 }
 
 
@@ -152,7 +154,7 @@ def _of_version(folder: Path, kind: type[Manifest], store: Store) -> Iterator[Pr
 
 def _dataset(manifest: Manifest) -> DatasetParent | None:
     """The data set version that something was made from."""
-    if isinstance(manifest, AdapterManifest):
+    if isinstance(manifest, AdapterManifest | StudyManifest):
         return manifest.inputs.dataset
     if isinstance(manifest, ScorecardManifest) and isinstance(manifest.inputs, EvaluationInputs):
         return manifest.inputs.dataset

@@ -6,7 +6,7 @@ them. A stage may come from outside: an entry point of the group `assay.stages` 
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import entry_points
 from importlib.resources import files
 from pathlib import Path
@@ -46,7 +46,7 @@ GROUP = "assay.stages"
 """Entry points that name stages from outside."""
 RESERVED = frozenset({"read", "index", "gate", "publish"})
 """What else a run is told to do, and so no stage's name."""
-ELSEWHERE = frozenset({"training", "evaluation"})
+ELSEWHERE = frozenset({"training", "tune", "evaluation"})
 """Sections that other packages read."""
 
 
@@ -55,6 +55,7 @@ class Variant(Settings):
 
     render: dict[str, Any] = Field({}, description="Keys of `render` that change.")
     training: dict[str, Any] = Field({}, description="Keys of `training` that change.")
+    tune: dict[str, Any] = Field({}, description="Keys of `tune` that change.")
     evaluation: dict[str, Any] = Field({}, description="Keys of `evaluation` that change.")
 
 
@@ -137,17 +138,7 @@ class Recipe(Settings):
         Raises:
             AssayError: names the file, the key, what was expected and what to do.
         """
-        if not path.is_file():
-            raise AssayError(
-                f"{path}: no such recipe.", remedy="Name a recipe's YAML file, e.g. recipes/licences.yaml."
-            )
-        try:
-            raw = load_yaml(path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date that there is not
-            raise AssayError(f"{path}: not readable as YAML: {error}", remedy="Mend the line it names.") from None
-        if not isinstance(raw, dict):
-            raise AssayError(f"{path}: expected keys and values, found {type(raw).__name__}.", remedy="See README.md.")
-        raw = _with_preset(changed(raw, changes or {}), path)
+        raw = _with_preset(changed(_read(path), changes or {}), path)
         model = _with_outside(cls, raw)
         recipe = _validated(model, path, raw)
         if drop is None and is_url(recipe.drop):
@@ -227,6 +218,43 @@ def _with_outside(model: type[Model], raw: Mapping[str, Any]) -> type[Model]:
     unknown = {key for key in raw if key not in model.model_fields and key not in ELSEWHERE}
     named = {name: stage for name, stage in outside_stages().items() if name in unknown} if unknown else {}
     return create_model(model.__name__, __base__=model, **{name: (stage, ...) for name, stage in named.items()})  # type: ignore[call-overload, no-any-return]
+
+
+def written_out(path: Path, variant: str | None = None) -> dict[str, Any]:
+    """The keys and values of a recipe that `load` takes, those of its preset and of a variant in their places."""
+    raw = _with_preset(_read(path), path)
+    raw.pop("preset", None)
+    if variant is not None:
+        changes = raw["variants"].pop(variant)
+        raw |= _merged(raw, Variant.model_validate(changes))
+    return raw
+
+
+def names_beside(settings: BaseModel, within: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], bool]]:
+    """The path of every key that may name something beside the recipe, and whether that may lie anywhere else."""
+    for key, field in type(settings).model_fields.items():
+        value = getattr(settings, key)
+        if isinstance(value, BaseModel):
+            yield from names_beside(value, (*within, key))
+        elif BESIDE in field.metadata and value is not None:
+            yield (*within, key), ANYWHERE in field.metadata
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What a recipe's file holds.
+
+    Raises:
+        AssayError: there is none, or it is no YAML of keys and values.
+    """
+    if not path.is_file():
+        raise AssayError(f"{path}: no such recipe.", remedy="Name a recipe's YAML file, e.g. recipes/licences.yaml.")
+    try:
+        raw = load_yaml(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date that there is not
+        raise AssayError(f"{path}: not readable as YAML: {error}", remedy="Mend the line it names.") from None
+    if not isinstance(raw, dict):
+        raise AssayError(f"{path}: expected keys and values, found {type(raw).__name__}.", remedy="See README.md.")
+    return raw
 
 
 def _name_alone(settings: BaseModel, dumped: dict[str, Any]) -> None:
@@ -338,7 +366,7 @@ def changed(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
 
 def _merged(raw: dict[str, Any], changes: Variant) -> dict[str, Any]:
     """The sections that a variant changes."""
-    return {section: raw.get(section, {}) | each for section, each in changes.model_dump().items() if each}
+    return {section: (raw.get(section) or {}) | each for section, each in changes.model_dump().items() if each}
 
 
 def _validated(model: type[Model], path: Path, raw: dict[str, Any], within: str = "") -> Model:

@@ -23,7 +23,7 @@ from curate.errors import AssayError
 from curate.hashing import canonical_json, digest, file_digest
 from curate.progress import Progress
 
-Kind = Literal["datasets", "adapters", "scorecards", "experiments"]
+Kind = Literal["datasets", "adapters", "scorecards", "experiments", "studies"]
 MANIFEST = "manifest.json"
 SUMS = "SHA256SUMS"
 """Of the files of a version that its manifest does not name: its card, its report."""
@@ -32,6 +32,7 @@ MADE_BY: dict[str, str] = {
     "adapters": "train RECIPE",
     "scorecards": "evaluate RECIPE",
     "experiments": "experiment FILE",
+    "studies": "tune RECIPE",
 }
 """The command that publishes each kind."""
 OWN_SUM = b"# "
@@ -246,7 +247,8 @@ class Draft:
 
 
 class Store:
-    """Folders of a store: `datasets`, `adapters`, `scorecards`, `experiments`, `index`, `cache`, `ledger` and `failed`.
+    """Folders of a store: `datasets`, `adapters`, `scorecards`, `experiments`, `studies`, `index`, `cache`, `ledger`
+    and `failed`.
 
     Args:
         root: the folder; it is made when something is first written.
@@ -265,7 +267,7 @@ class Store:
         """A draft to fill and publish; nothing half-written is left behind, by a killed process only until the next.
 
         Args:
-            kind: `datasets`, `adapters`, `scorecards` or `experiments`.
+            kind: `datasets`, `adapters`, `scorecards`, `experiments` or `studies`.
             name: name of the series, e.g. the recipe's.
             unhashed: names of files or folders at the draft's top that do not count towards the version.
         """

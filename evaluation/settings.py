@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationError,
 from curate.errors import AssayError
 from curate.read.expressions import Name
 from curate.stage import Settings
+from train.search import TuneSettings
 from train.settings import TrainingRecipe
 
 
@@ -210,4 +211,5 @@ class EvaluationSettings(Settings):
 class FullRecipe(TrainingRecipe):
     """Everything about one data set: from its raw files to the score of what is trained on it."""
 
+    tune: TuneSettings | None = Field(None, description="What `assay tune` tries; nothing else depends on it.")
     evaluation: EvaluationSettings = EvaluationSettings()

@@ -22,7 +22,7 @@ from evaluation.settings import FullRecipe
 from train.base_model import BaseTokenizer
 from train.batches import Layout
 from train.examples import Row, read_split, select
-from train.qlora import VALIDATION_ROWS, renderer_of
+from train.qlora import renderer_of
 
 if TYPE_CHECKING:
     from train.methods.trained import Trained
@@ -127,7 +127,7 @@ class ValidationScore:
     def _rows(self) -> list[Row]:
         training = self.recipe.training
         rows = [row for row in read_split(self.version, "validation", COLUMNS) if row["id"] not in self.left_out]
-        return select(rows, VALIDATION_ROWS, training.max_tokens, training.seed)
+        return select(rows, training.validation_rows, training.max_tokens, training.seed)
 
     @cached_property
     def _renderer(self) -> Renderer:

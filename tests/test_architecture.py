@@ -15,7 +15,7 @@ HEAVY = {"bitsandbytes", "datasets", "great_expectations", "pandas", "peft", "pr
 
 
 CURATE = ["(ground)", "text", "read", "rows", "sets", "publish", "recipe", "pipeline", "workers", "preload"]
-EVALUATION = ["settings", "judge", "card", "ask", "(top)", "experiment"]
+EVALUATION = ["settings", "judge", "card", "ask", "(top)", "experiment", "tune"]
 """Floors inside a package, the lowest first: its folders, and modules beside them; those not named share one floor."""
 
 

@@ -21,6 +21,7 @@ from train.checkpoints import Checkpoints
 from train.dtypes import arithmetic, compute_dtype
 from train.examples import Example, Row, read_split, select
 from train.forecast import MAPPED, Forecast, foresee
+from train.halted import Hopeless, NotFinite, Pruned
 from train.history import STEPS, History
 from train.manifest import (
     AdapterInputs,
@@ -50,9 +51,6 @@ if TYPE_CHECKING:
 VERSION = 2
 """Of the method; an adapter of another one is not taken for the same."""
 
-VALIDATION_ROWS = 64
-"""Rows of the validation split that are validated on, where it has any: before training and at each validation."""
-
 LIBRARIES = ("accelerate", "bitsandbytes", "peft", "torch", "transformers", "trl")
 QUANTISED = {"nf4": {"double_quantization"}, "none": set[str]()}
 """Keys that say how the base model's weights are quantised."""
@@ -66,6 +64,7 @@ def train(
     score: "Score | None" = None,
     force: bool = False,
     left_out: Collection[str] = (),
+    hopeless: Hopeless | None = None,
 ) -> Path:
     """Train an adapter, or find the one that the same inputs gave before.
 
@@ -80,6 +79,7 @@ def train(
         score: of answers to validation rows, where `keep_best` is neither the loss nor nothing.
         force: begin though the forecast says that memory or disk will not be enough.
         left_out: ids of rows that are neither trained nor validated on.
+        hopeless: may end the run after a validation; then no adapter is published, and nothing kept to go on from.
 
     Returns:
         The adapter's folder: what `train.adapter.save` and `train.serving` write, steps.parquet, report.html and
@@ -87,7 +87,8 @@ def train(
 
     Raises:
         AssayError: the data set was made for another tokenizer or chat template, or a row cannot be trained; memory or
-            disk will not be enough; or a loss or gradient is not finite.
+            disk will not be enough; or a loss or gradient is not finite (NotFinite).
+        Pruned: `hopeless` said so.
     """
     settings = recipe.training
     base = prepare(recipe.fit.model, store.cache, progress)
@@ -99,9 +100,12 @@ def train(
     with turn(checkpoints.folder / "turn", "train", progress):  # the folder's own lock is held while one is written
         found = store.made_from("adapters", recipe.name, inputs)
         if found is None:
-            found = _train(
-                version, recipe, base, start, inputs, libraries, store, checkpoints, score, force, left_out, progress
-            )
+            aside = score, force, left_out, hopeless
+            try:
+                found = _train(version, recipe, base, start, inputs, libraries, store, checkpoints, *aside, progress)
+            except Pruned:
+                checkpoints.clear()
+                raise
         else:
             progress("train (found in the store)", 1, 1, "adapters")
             store.record({"event": "adapters", "name": recipe.name, "version": found.name, "found": True})
@@ -122,10 +126,24 @@ def find(
     Raises:
         AssayError: the data set was made for another tokenizer or chat template.
     """
+    return store.made_from("adapters", recipe.name, inputs_of(version, recipe, store, score, left_out, progress))
+
+
+def inputs_of(
+    version: Path,
+    recipe: TrainingRecipe,
+    store: Store,
+    score: "Score | None" = None,
+    left_out: Collection[str] = (),
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """From what `train` would train an adapter, as its manifest would say it.
+
+    Raises:
+        AssayError: the data set was made for another tokenizer or chat template.
+    """
     base = prepare(recipe.fit.model, store.cache, progress)
-    return store.made_from(
-        "adapters", recipe.name, _inputs(version, recipe, base, _start(recipe.training, store), score, left_out)
-    )
+    return _inputs(version, recipe, base, _start(recipe.training, store), score, left_out)
 
 
 def _start(settings: TrainingSettings, store: Store) -> Path | None:
@@ -197,6 +215,7 @@ def _train(
     score: "Score | None",
     force: bool,
     left_out: Collection[str],
+    hopeless: Hopeless | None,
     progress: Progress,
 ) -> Path:
     """Train an adapter and publish it."""
@@ -237,7 +256,7 @@ def _train(
         noisy=settings.neftune_noise_alpha is not None,
         progress=progress,
     )
-    rows = Rows(examples, validation, score, layout, pairs)
+    rows = Rows(examples, validation, score, layout, pairs, hopeless)
     kind = PreferenceTrainer if pairs else None
     with trackers_in(store.root / "tracked", settings):
         history = fit(model, base, rows, settings, checkpoints, recipe.name, progress, kind)
@@ -265,7 +284,7 @@ def _publish(
     from train.methods.trained import weights_of
 
     if not all(tensor.isfinite().all() for tensor in weights_of(model).values()):
-        raise AssayError(
+        raise NotFinite(
             "The trained weights are not finite after the last step; nothing is published.",
             remedy="Lower training.learning_rate, or set training.max_grad_norm: 1.0.",
         )
@@ -409,11 +428,12 @@ def _examples(
     if settings.pairs is None:
         weights = DatasetManifest.read(version).recipe.get("balance", {}).get("weights", {})
         train = _audit(version, "train", settings.rows, settings, renderer, weights, left_out)
-        return [], (train, _audit(version, "validation", VALIDATION_ROWS, settings, renderer, left_out=left_out))
+        count = settings.validation_rows
+        return [], (train, _audit(version, "validation", count, settings, renderer, left_out=left_out))
     last = Renderer(renderer.template, renderer.tokenizer, renderer.tokens, "last", renderer.reasoning)
     pairs, problems = pairs_to_train(settings, version, last, progress)
     rows = unseen_in(_read(version, "validation", left_out), read_pairs(Path(settings.pairs)))
-    chosen = select(rows, VALIDATION_ROWS, settings.max_tokens, settings.seed)
+    chosen = select(rows, settings.validation_rows, settings.max_tokens, settings.seed)
     return pairs, (problems, audit(chosen, renderer, settings.max_tokens))
 
 

@@ -18,6 +18,8 @@ WATCHED = {"report_to", "save_steps", "save_total_limit"}
 """Keys that change nothing in the adapter: who is told of the run, and how often it is kept."""
 PARENTS = {"pairs", "start_from"}
 """Keys that name what a manifest tells by its hash, as parents."""
+VALIDATION_ROWS = 64
+"""Rows that are validated on unless the recipe says another number; adapters do not tell this one."""
 PREFERENCES = {"objective", "beta", "rpo_alpha"}
 """Keys of preferences; of other adapters they tell nothing."""
 
@@ -40,6 +42,9 @@ def _kept_by(text: str) -> str:
     if not re.fullmatch(r"loss|schema_valid|whole_match|.+\.macro_f1", text):
         raise ValueError("expected `loss`, `schema_valid`, `whole_match` or `FIELD.macro_f1`")
     return text
+
+
+KeptBy = Annotated[str, AfterValidator(_kept_by)]
 
 
 def _one_version(name: str) -> str:
@@ -138,7 +143,7 @@ class TrainingSettings(Settings):
         False, description="Liger's kernels for norms, rotary positions and feed-forward layers, on a GPU."
     )
     use_unsloth: bool = Field(False, description="Unsloth's model and kernels, on a GPU.")
-    keep_best: Annotated[str, AfterValidator(_kept_by)] | None = Field(
+    keep_best: KeptBy | None = Field(
         None,
         description="The checkpoint that is kept: of the least validation `loss`, or of the best `schema_valid`, "
         "`whole_match` or `FIELD.macro_f1` of answers generated to validation rows; by default the last.",
@@ -148,6 +153,11 @@ class TrainingSettings(Settings):
     )
     eval_steps: int | None = Field(
         None, ge=1, description="Steps from one validation to the next; by default an epoch."
+    )
+    validation_rows: int = Field(
+        VALIDATION_ROWS,
+        ge=1,
+        description="How many rows of the validation split are validated on, before training and at each validation.",
     )
     save_steps: int | None = Field(
         None,
@@ -220,6 +230,7 @@ class TrainingSettings(Settings):
         idle = set() if self.objective == "dpo" else PREFERENCES
         idle |= set() if self.optim == "sgd" else {"momentum"}
         idle |= set() if self.quantization == "nf4" else {"double_quantization"}
+        idle |= {"validation_rows"} if self.validation_rows == VALIDATION_ROWS else set()
         return self.model_dump(mode="json", exclude=WATCHED | PARENTS | idle)
 
 

@@ -20,7 +20,6 @@ from transformers import PreTrainedTokenizerFast, PrinterCallback, TrainerCallba
 from transformers.trainer import TRAINER_STATE_NAME
 from trl import SFTTrainer
 
-from curate.errors import AssayError
 from curate.hashing import digest
 from curate.progress import Progress, note, silent
 from train.arguments import arguments
@@ -28,6 +27,7 @@ from train.base_model import BaseModel, quiet
 from train.batches import PADDED, Batch, Layout, length_grouped
 from train.checkpoints import Checkpoints, step_of
 from train.examples import Example
+from train.halted import Hopeless, NotFinite, Pruned
 from train.history import History
 from train.loss import answer_loss, collate, drawn_loss, mean_loss
 from train.methods.trained import put_weights, weights_of
@@ -73,6 +73,8 @@ class Rows:
     """How closely rows of a batch are put together."""
     pairs: "Sequence[Pair]" = ()
     """Of which `train` has each as one row, where preferences are trained."""
+    hopeless: Hopeless | None = None
+    """Who may end the run after a validation."""
 
 
 def fit(
@@ -104,7 +106,8 @@ def fit(
         The history. The model is as it was after the last step, or after the best validation by `keep_best`.
 
     Raises:
-        AssayError: a loss or a gradient is not finite; names step and rows.
+        NotFinite: a loss or a gradient is not; names step and rows.
+        Pruned: `rows.hopeless` said so.
     """
     with quiet():
         kind = kind or Trainer
@@ -130,11 +133,13 @@ def fit(
         last = checkpoints.last(progress)
         trainer.args.eval_on_start = bool(rows.validation) and last is None
         with trainer.noise:
-            trainer.train(resume_from_checkpoint=None if last is None else str(last))
+            try:
+                trainer.train(resume_from_checkpoint=None if last is None else str(last))
+            finally:
+                if trainer.state.global_step < trainer.state.max_steps:
+                    progress("train", trainer.seen, trainer.seen, "tokens")
         if settings.keep_best and trainer.best is not None:
             put_weights(model, trainer.best)
-    if trainer.state.global_step < trainer.state.max_steps:
-        progress("train", trainer.seen, trainer.seen, "tokens")
     return trainer.history
 
 
@@ -261,10 +266,10 @@ class Trainer(SFTTrainer):
             raise self._not_finite("the norm of the gradient", value, self.step_rows)
         return norm
 
-    def _not_finite(self, what: str, value: float, rows: Sequence[int]) -> AssayError:
+    def _not_finite(self, what: str, value: float, rows: Sequence[int]) -> NotFinite:
         kept = self.checkpoints.last()
         named = ", ".join(self.rows.train[row].id for row in rows)
-        return AssayError(
+        return NotFinite(
             f"Step {self.state.global_step + 1}: {what} is {value}; nothing is published. The learning rate was "
             f"{self._get_learning_rate():.3g}, the rows: {named}.",
             remedy="Look at these rows; lower training.learning_rate, or set training.max_grad_norm: 1.0 and a longer "
@@ -292,7 +297,7 @@ class Trainer(SFTTrainer):
         validation, model = self.rows.validation, self.adapter
         loss = mean_loss(model, validation, self.settings.batch_size, self.progress, self.layout)
         if not math.isfinite(loss):
-            raise AssayError(
+            raise NotFinite(
                 f"After step {self.state.global_step} the loss over the validation rows is {loss}; nothing is "
                 "published.",
                 remedy="Lower training.learning_rate, or try training.dtype: float32.",
@@ -312,6 +317,9 @@ class Trainer(SFTTrainer):
             self.control.should_training_stop = True
             self.control.should_save = False  # so that one that goes on from here stops here too
         self.control.should_evaluate = False
+        hopeless, step = self.rows.hopeless, self.state.global_step
+        if hopeless is not None and 0 < step < self.state.max_steps and hopeless(history):
+            raise Pruned(history)
         return told
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:

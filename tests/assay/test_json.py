@@ -121,7 +121,7 @@ def run(forks: subprocess.Popen[str], tmp_path: Path) -> Run:
     return _run
 
 
-ELSEWHERE = {"parity", "experiment"}
+ELSEWHERE = {"parity", "experiment", "tune"}
 """What wants a server, or trains several adapters: their own tests read their documents."""
 
 

@@ -82,6 +82,7 @@ def test_a_sound_store(whole: Path) -> None:
         "adapters": 1,
         "scorecards": 1,
         "experiments": 0,
+        "studies": 0,
         "index": 1,
         "ledger": 3,
     }
