@@ -150,8 +150,8 @@ class SystemSettings(Settings):
     constrained: bool = Field(False, description="Only tokens that the answer's JSON Schema allows are generated.")
     quantization: Literal["nf4", "none", "f16", "q8_0"] | None = Field(
         None,
-        description="Of the weights, if not as the adapter was trained (`merged`: if not none); of `merged` also `f16` or "
-        "`q8_0`, as `assay export` writes them.",
+        description="Of the weights, if not as the adapter was trained (`merged`: if not none); of `merged` also `f16` "
+        "or `q8_0`, as `assay export` writes them.",
     )
 
     @model_validator(mode="after")

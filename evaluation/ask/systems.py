@@ -39,9 +39,9 @@ from train.adapter import MERGED, check_quantization, load, merge, parents
 from train.base_model import BaseModel, Quantization, load_model
 from train.dtypes import DType, arithmetic, computed_in
 from train.examples import Row, select
+from train.export import round_as
 from train.manifest import AdapterManifest
 from train.methods.keys import WHOLE, method_in
-from train.export import round_as
 from train.settings import quantization_of
 
 if TYPE_CHECKING:
