@@ -280,12 +280,13 @@ class TrainingSettings(Settings):
 
     def deciding(self) -> dict[str, Any]:
         """What the adapter depends on, JSON-like."""
-        idle = set() if self.objective == "dpo" else PREFERENCES
+        idle = WATCHED | PARENTS
+        idle |= set() if self.objective == "dpo" else PREFERENCES
         idle |= {"objective"} if self.objective == "sft" else set()
         idle |= set() if self.objective == "reft" else {"reft"}
         idle |= set() if self.optim == "sgd" else {"momentum"}
         idle |= set() if self.quantization == "nf4" else {"double_quantization"}
-        return self.model_dump(mode="json", exclude=WATCHED | PARENTS | idle)
+        return self.model_dump(mode="json", exclude=idle)
 
 
 class TrainingRecipe(Recipe):

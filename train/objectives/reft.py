@@ -15,12 +15,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from datasets import Dataset
 from peft import PeftModel, set_peft_model_state_dict
-from peft.tuners.tuners_utils import BaseTunerLayer
 from torch.utils.data import Sampler
 from transformers import GenerationConfig
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
-from curate.errors import AssayError
 from curate.hashing import digest
 from train.methods.trained import weights_of
 from train.reward import Asked
@@ -63,11 +61,6 @@ class Reinforcement(Loop):
 
     @classmethod
     def made_of(cls, rows: Rows, settings: TrainingSettings, model: "Trained", tokenizer: Any) -> dict[str, Any]:
-        if isinstance(model, PeftModel) and isinstance(model.get_output_embeddings(), BaseTunerLayer):
-            raise AssayError(
-                "training.objective: reft: an adapter of the model's head would not be trained by trl's reinforcement.",
-                remedy="Leave the head out of training.target_modules.",
-            )
         asked: Asked = rows.asked  # type: ignore[assignment]
         # No published setting shapes what is drawn, as none shapes what is evaluated; and what is padded is known by
         # the tokens of each answer, of which the last is a stop token unless it was cut off.
