@@ -118,12 +118,14 @@ def train(
         AssayError: the version was made for another tokenizer or chat template, no row can be trained on, memory or
             disk will not be enough, or a loss or gradient is not finite.
     """
+    from evaluation.reward import reward_of
     from evaluation.validation_score import validation_score
     from train.qlora import train as train_adapter
 
     version, made, loaded = to_train(version, recipe, variant, store)
+    reward = reward_of(version.folder, loaded)
     score = validation_score(version.folder, loaded, made.store, progress)
-    return Adapter(train_adapter(version.folder, loaded, made.store, progress, score, force), made)
+    return Adapter(train_adapter(version.folder, loaded, made.store, progress, score, force, reward=reward), made)
 
 
 def evaluate(

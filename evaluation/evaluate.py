@@ -30,7 +30,7 @@ from evaluation.card.side_by_side import Questions, question
 from evaluation.card.slices import Names, slices_of
 from evaluation.card.statistics import Rows
 from evaluation.judge import ljp_criminal
-from evaluation.judge.accepted import Accepted
+from evaluation.judge.accepted import accepted_of
 from evaluation.judge.answer import Answer
 from evaluation.judge.structured import Judge
 from evaluation.settings import EvaluationSettings, FullRecipe
@@ -173,9 +173,7 @@ def _score(
         expected = [row["target"] for row in rows]
         right_answers = [json.loads(right) for right in expected]
         test_rows = TestRows.of(together, judge, right_answers, slices)
-        accepted = None
-        if settings.accepted is not None or settings.optional is not None:
-            accepted = _accepted(rows, judge, settings)
+        accepted = accepted_of(rows, judge.fields, settings)
         systems = {
             name: judged(its.generated, right_answers, judge, accepted=accepted) for name, its in answers.items()
         }
@@ -196,28 +194,6 @@ def _score(
         predictions(ids, groups, prompts, expected, systems, test_rows, shots),
         systems,
     )
-
-
-def _accepted(rows: Sequence[Row], judge: Judge, settings: EvaluationSettings) -> list[Accepted]:
-    """What is right beside each row's target.
-
-    Raises:
-        AssayError: no row has a key of `meta` that the recipe names, or one does not say what it should.
-    """
-    metas = [{each["key"]: each["value"] for each in row["meta"] or ()} for row in rows]
-    for name in ("accepted", "optional"):
-        key = getattr(settings, name)
-        if key is not None and not any(key in meta for meta in metas):
-            raise AssayError(
-                f"evaluation.{name}: no row that is asked has {key!r} in its `meta`.",
-                remedy=f"Fill it in the recipe's record.meta, or leave the key out. There are: "
-                f"{', '.join(sorted(set().union(*metas))) or 'none'}.",
-            )
-    values, optional = ([key and meta.get(key) for meta in metas] for key in (settings.accepted, settings.optional))
-    return [
-        Accepted.of(its, may_lack, judge.fields, f"Row {row['id']}")
-        for row, its, may_lack in zip(rows, values, optional, strict=True)
-    ]
 
 
 def _publish(scored: Scored, inputs: Mapping[str, Any], loss: Loss | None, name: str, store: Store) -> Path:

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from curate.contract import Contract
@@ -18,6 +19,7 @@ from evaluation.ask.generate import generate
 from evaluation.card.scorecard import TUNED, TestRows, judged, scorecard
 from evaluation.card.statistics import Rows
 from evaluation.judge.structured import Judge
+from evaluation.reward import JudgedReward, reward_of
 from evaluation.settings import FullRecipe
 from train.base_model import BaseTokenizer
 from train.batches import Layout
@@ -39,7 +41,8 @@ def validation_score(
     progress: Progress = silent,
     left_out: Collection[str] = (),
 ) -> "ValidationScore | None":
-    """The score that the recipe's `keep_best` names; None where a checkpoint is chosen by the loss, or none is.
+    """The score that the recipe's `keep_best` names, or of a reinforcement the mean reward; None where a checkpoint is
+    chosen by the loss, or none is.
 
     Args:
         version: folder of a published data set version.
@@ -52,6 +55,8 @@ def validation_score(
         AssayError: answers have no form to judge, or no such field that is a class.
     """
     measure = recipe.training.keep_best
+    if recipe.training.objective == "reft":
+        measure = measure or "reward"
     if measure in (None, "loss"):
         return None
     schema = Contract.load(recipe.contract).target_schema
@@ -68,7 +73,8 @@ def validation_score(
             f"training.keep_best: no field {name!r} of the answer is a class.",
             remedy=f"Those that are: {', '.join(classes) or 'none'}; or choose by schema_valid, whole_match or loss.",
         )
-    return ValidationScore(version, recipe, schema, judge, name, store.cache, progress, left_out)
+    reward = reward_of(version, recipe) if measure == "reward" else None
+    return ValidationScore(version, recipe, schema, judge, name, store.cache, progress, left_out, reward)
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,8 @@ class ValidationScore:
     cache: Path
     progress: Progress
     left_out: Collection[str] = ()
+    reward: JudgedReward | None = None
+    """Whose mean it is; None for a measure of the scorecard."""
     _layout: list[Layout] = field(default_factory=list)
     """Found once a run."""
 
@@ -113,6 +121,10 @@ class ValidationScore:
             progress=self.progress,
             what="ask the validation rows",
         )
+        if self.reward is not None:
+            asked = self.reward.questions(rows)
+            pairs = zip(asked, generated, strict=True)
+            return fmean(self.reward.worth(its, each.text, each.truncated).mean for its, each in pairs)
         expected = [json.loads(row["target"]) for row in rows]
         together = Rows([row["cluster"] or row["id"] for row in rows], len(rows), RESAMPLES, settings.seed)
         answers = {TUNED: judged(generated, expected, self.judge)}
@@ -126,7 +138,8 @@ class ValidationScore:
     @cached_property
     def _rows(self) -> list[Row]:
         training = self.recipe.training
-        rows = [row for row in read_split(self.version, "validation", COLUMNS) if row["id"] not in self.left_out]
+        columns = sorted({*COLUMNS, *(() if self.reward is None else self.reward.columns)})
+        rows = [row for row in read_split(self.version, "validation", columns) if row["id"] not in self.left_out]
         return select(rows, training.validation_rows, training.max_tokens, training.seed)
 
     @cached_property

@@ -6,6 +6,7 @@ from prefect import flow, task
 
 from curate.recipe import find_recipe
 from curate.store import Store
+from evaluation.reward import reward_of
 from evaluation.settings import FullRecipe
 from evaluation.validation_score import validation_score
 from flows.tasks import RETRIED, progress_of_run, publish_tables, run_name
@@ -31,7 +32,8 @@ def training(
     target = Store(Path(store).resolve())
     version = target.resolve("datasets", dataset or loaded.name)
     with progress_of_run() as progress:
+        reward = reward_of(version, loaded)
         score = validation_score(version, loaded, target, progress)
-        adapter = train_adapter(version, loaded, target, progress, score)
+        adapter = train_adapter(version, loaded, target, progress, score, reward=reward)
     publish_tables(loaded.name, training_tables(adapter, target), str(adapter))
     return adapter

@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -84,6 +85,7 @@ def write_version(
     system: str = "",
     template: str = "chatml",
     tools: bool = False,
+    answers: Sequence[object] = ANSWERS,
 ) -> Path:
     """A published version for the model: questions about licences, or plain chat with the same answers as text."""
     renderer = renderer_of(model, chat=template)
@@ -92,7 +94,7 @@ def write_version(
     for index in range(rows):
         which = draw.randrange(len(ANSWERS))
         notice = NOTICES[which] + " " + "and so on " * draw.randrange(5)
-        target = json.dumps(ANSWERS[which])
+        target = json.dumps(answers[which])
         messages = [{"role": "user", "content": QUESTION + notice}, {"role": "assistant", "content": target}]
         if tools:
             messages[1:1] = TOOLS

@@ -2,13 +2,15 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import torch
-from trl import SFTConfig
+from transformers import TrainingArguments
 
 from curate.errors import AssayError
 from curate.reach import installed_by
@@ -19,7 +21,14 @@ SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_
 """transformers' name of each; its `constant` has no warm-up."""
 
 
-def arguments(settings: TrainingSettings, name: str, folder: Path, device: str) -> SFTConfig:
+def arguments(
+    settings: TrainingSettings,
+    name: str,
+    folder: Path,
+    device: str,
+    kind: type[Any] = TrainingArguments,
+    own: Mapping[str, Any] = MappingProxyType({}),
+) -> Any:
     """transformers' arguments.
 
     Args:
@@ -27,14 +36,14 @@ def arguments(settings: TrainingSettings, name: str, folder: Path, device: str) 
         name: of the run, for trackers.
         folder: transformers' own, in which it writes nothing by itself; of trackers see `trackers_in`.
         device: of the model: cpu or cuda.
+        kind: class of the arguments: trl's, by the trainer.
+        own: what that class takes besides.
     """
     gpu, dtype = device == "cuda", compute_dtype(settings.dtype)
-    made = SFTConfig(
+    made = kind(
         output_dir=str(folder),
         run_name=name,
         project="assay",  # of trackio
-        dataset_kwargs={"skip_prepare_dataset": True},
-        max_length=None,
         remove_unused_columns=False,
         num_train_epochs=settings.epochs,
         per_device_train_batch_size=settings.batch_size,
@@ -55,6 +64,7 @@ def arguments(settings: TrainingSettings, name: str, folder: Path, device: str) 
         logging_nan_inf_filter=False,  # it would put earlier losses in the place of one that is not finite
         report_to=list(settings.report_to) or "none",
         disable_tqdm=True,
+        **own,
     )
     made._n_gpu = min(1, made.n_gpu)  # of several, transformers would make each batch so many times as large
     return made

@@ -1,15 +1,20 @@
 """Rows of a published version: read and chosen."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle, groupby, islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from curate.errors import AssayError
 from curate.hashing import digest
+from curate.manifest import DatasetManifest
 from curate.rows.renderer import IGNORED
 from curate.store import verified
+
+if TYPE_CHECKING:
+    from train.settings import TrainingSettings
 
 MILLI = 1000
 """Weights count in thousandths, so that shares are found by whole numbers."""
@@ -97,6 +102,34 @@ def select(
         for each in islice(cycle(list(group)), shares[label])
     ]
     return [row for *_, row in sorted(chosen, key=lambda each: each[2])]
+
+
+def rows_of(version: Path, split: str, left_out: Collection[str] = ()) -> list[Row]:
+    """The rows of a split that may be trained or validated on, as `select` takes them, with their messages."""
+    published = read_split(version, split, ["id", "label", "cluster", "tokens", "messages"])
+    return [row for row in published if row["id"] not in left_out]
+
+
+def chosen_rows(
+    version: Path, split: str, count: int, settings: "TrainingSettings", left_out: Collection[str] = ()
+) -> list[Row]:
+    """Up to so many rows of a split, those of train by the weights of their labels; none where the validation split has
+    none.
+
+    Raises:
+        AssayError: there is no row to train on, or no row is short enough.
+    """
+    rows = rows_of(version, split, left_out)
+    if not rows and split == "train":
+        raise AssayError(f"{version}: the train split has no rows.", remedy="Give it some: split.train in the recipe.")
+    weights = DatasetManifest.read(version).recipe.get("balance", {}).get("weights", {}) if split == "train" else None
+    chosen = select(rows, count, settings.max_tokens, settings.seed, weights)
+    if rows and not chosen:
+        raise AssayError(
+            f"{version}: no row of the {split} split has {settings.max_tokens} tokens or fewer.",
+            remedy="Raise training.max_tokens in the recipe.",
+        )
+    return chosen
 
 
 def _shares(sizes: Counter[str], count: int) -> dict[str, int]:

@@ -25,6 +25,13 @@ MAPPED = 1 << 18
 """Bytes of a tensor from which on a CPU's memory of it is given back at once, where memory is short."""
 
 
+DRAWN = (
+    "of the reinforcement alone, its answers as long as they may be; not counted: drawing them, what that keeps of "
+    "earlier tokens, the adapter's frozen copy and its pass"
+)
+"""What a forecast of a reinforcement says besides."""
+
+
 @dataclass(frozen=True)
 class Length:
     """Of a row, in tokens."""
@@ -36,6 +43,20 @@ class Length:
     @classmethod
     def of(cls, example: Example) -> "Length":
         return cls(len(example.input_ids), example.answer)
+
+    def drawn(self, most: int) -> "Length":
+        """Of the row with an answer of so many tokens in the place of its own."""
+        return Length(self.tokens - self.trained + most, most)
+
+
+def lengths_of(examples: Sequence[Example], settings: TrainingSettings) -> list[Length]:
+    """Of what is trained on in an epoch: the rows or, of a reinforcement, each as often as answers are drawn to it,
+    these as long as they may be."""
+    lengths = [Length.of(each) for each in examples]
+    if settings.objective != "reft":
+        return lengths
+    reft = settings.reft
+    return [each.drawn(reft.max_new_tokens) for each in lengths for _ in range(reft.group_size)]
 
 
 @dataclass(frozen=True)
@@ -69,6 +90,8 @@ class Forecast:
     """Bytes of the checkpoints and of the adapter."""
     seconds: float | None = None
     """Where a few steps have been measured."""
+    besides: str = ""
+    """What is not in it, and how it is to be read, in words."""
 
     @property
     def lacking(self) -> int:
@@ -93,7 +116,7 @@ class Forecast:
         return (
             f"forecast: {gib(self.step.bytes)}{unknown} of memory ({gib(self.room.memory)} free), "
             f"{gib(self.disk)} of disk ({gib(self.room.disk)} free), {self.steps:,} steps, {self.tokens:,} tokens, "
-            f"{self.flops:.1e} operations{took}"
+            f"{self.flops:.1e} operations{took}{self.besides and f'; {self.besides}'}"
         )
 
     def data(self) -> dict[str, Any]:
@@ -113,6 +136,7 @@ class Forecast:
             "seconds": self.seconds,
             "trained_weights": self.step.trained,
             "activations_known": self.step.known,
+            "besides": self.besides,
         }
 
     def tables(self) -> list[Table]:
@@ -182,6 +206,7 @@ def forecast(
         tokens=settings.epochs * sum(each.tokens for each in lengths),
         steps=settings.epochs * -(-len(lengths) // per_step),
         disk=checkpoints + adapter,
+        besides=DRAWN if settings.objective == "reft" else "",
     )
 
 
@@ -203,14 +228,14 @@ def _largest(
 
 
 def foresee(
-    config: "PreTrainedConfig", settings: TrainingSettings, examples: Sequence[Example], store: Path, force: bool
+    config: "PreTrainedConfig", settings: TrainingSettings, lengths: Sequence[Length], store: Path, force: bool
 ) -> Forecast:
     """The forecast of a run here and now.
 
     Args:
         config: of the base model.
         settings: of the recipe.
-        examples: that are trained on; at least one.
+        lengths: of what is trained on; at least one.
         store: the store's folder, on whose disk checkpoints are kept.
         force: give it though the run will not fit.
 
@@ -219,7 +244,7 @@ def foresee(
     """
     machine = machine_here(settings)
     make = forecast if force else require_room
-    return make(config, settings, [Length.of(each) for each in examples], machine, Room.here(store, machine.device))
+    return make(config, settings, lengths, machine, Room.here(store, machine.device))
 
 
 def require_room(

@@ -9,6 +9,9 @@ from typing import Any, NamedTuple
 STEPS = "steps.parquet"
 PAIRED = ("pairs", "preferred", "margin")
 """What only steps of preferences tell."""
+REWARD = ("reward", "reward_json", "reward_schema", "reward_fields", "reward_grounded")
+REINFORCED = ("answers", *REWARD, "kl", "truncated")
+"""What only steps of reinforcement tell."""
 Entry = Mapping[str, Any]
 
 
@@ -21,7 +24,7 @@ class Step(NamedTuple):
     """Epochs trained by then."""
     loss: float
     """Mean negative log-likelihood (nats) of the trained tokens of all its batches, before the step; or the mean loss
-    of its pairs."""
+    of its pairs, or trl's of its answers."""
     grad_norm: float | None
     """Of the gradient before it was clipped; none where a GradScaler skipped the step."""
     learning_rate: float
@@ -42,6 +45,19 @@ class Step(NamedTuple):
     """Share of the pairs whose chosen answer has the higher implicit reward, before the step."""
     margin: float | None = None
     """Mean of how much higher it is."""
+    answers: int | None = None
+    """Drawn, where answers are reinforced; `tokens` are those of their prompts too."""
+    reward: float | None = None
+    """Their mean, and those of its parts."""
+    reward_json: float | None = None
+    reward_schema: float | None = None
+    reward_fields: float | None = None
+    reward_grounded: float | None = None
+    kl: float | None = None
+    """Mean divergence (nats) of a token from the model before the first step, as trl estimates it; none where it does
+    not count."""
+    truncated: float | None = None
+    """Share of the answers that were cut off; they are not trained."""
 
 
 class Validation(NamedTuple):
@@ -89,13 +105,13 @@ class History:
         return 0 if best is None else sum(each.step > best.step for each in self.validations)
 
     def epoch_losses(self) -> list[float]:
-        """Mean loss of a trained token, or of a pair, over each epoch, while it was learning; the last may have been
-        stopped."""
+        """Mean loss of a trained token, of a pair or of an answer, over each epoch, while it was learning; the last may
+        have been stopped."""
         sums: dict[int, tuple[float, int]] = {}
         for each in self.steps:
             epoch = (each.step - 1) // self.steps_per_epoch
             loss, weight = sums.get(epoch, (0.0, 0))
-            counted = each.pairs or each.trained
+            counted = each.pairs or each.answers or each.trained
             sums[epoch] = (loss + each.loss * counted, weight + counted)
         return [loss / weight for loss, weight in sums.values()]
 
@@ -125,8 +141,8 @@ class History:
             found = validated.get(row["step"])
             row |= {"validation_loss": found and found.loss, "score": found and found.score}
         kinds = {int: pa.int64(), int | None: pa.int64(), float: pa.float64(), float | None: pa.float64()}
-        paired = any(each.pairs for each in self.steps)
-        told = [name for name in Step._fields if paired or name not in PAIRED]
+        idle = {*(() if self.steps[0].pairs else PAIRED), *(() if self.steps[0].answers else REINFORCED)}
+        told = [name for name in Step._fields if name not in idle]
         fields = [(name, kinds[Step.__annotations__[name]]) for name in told]
         schema = pa.schema([*fields, ("validation_loss", pa.float64()), ("score", pa.float64())])
         pq.write_table(pa.Table.from_pylist(rows, schema), path)

@@ -88,6 +88,8 @@ class AdapterInputs(Part):
     """The adapter that was trained further; none where it began with a fresh one."""
     score: dict[str, Any] | None = None
     """How the answers are made and judged that the checkpoint was chosen by; none where none are."""
+    reward: dict[str, Any] | None = None
+    """What answers were reinforced by: the parts with their weights, and how they are judged; none where none were."""
     left_out: LeftOut | None = None
     """Rows left out because an experiment asks others that they share something with; none where none are."""
 
@@ -114,7 +116,7 @@ class TrainedTokens(Part):
 
 
 class Loss(Part):
-    """Mean loss of an answer's token; of preferences, while it was learning, of a pair."""
+    """Mean loss of an answer's token; of preferences, while it was learning, of a pair; of reinforcement, trl's."""
 
     train: list[float]
     """Of each epoch, while it was learning; the last may have been stopped early."""

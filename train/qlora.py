@@ -1,6 +1,6 @@
 """Training: a published data set version -> an adapter that knows its parents."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,10 +17,11 @@ from curate.workers import give_back
 from train.adapter import check_parents, load, parents, save
 from train.audit import Audit, audit
 from train.base_model import BaseModel, BaseTokenizer, configuration, prepare, quiet
+from train.batches import Layout
 from train.checkpoints import Checkpoints
 from train.dtypes import arithmetic, compute_dtype
-from train.examples import Example, Row, read_split, select
-from train.forecast import MAPPED, Forecast, foresee
+from train.examples import Example, chosen_rows, read_split, rows_of, select
+from train.forecast import MAPPED, Forecast, foresee, lengths_of
 from train.halted import Hopeless, NotFinite, Pruned
 from train.history import STEPS, History
 from train.manifest import (
@@ -40,16 +41,18 @@ from train.manifest import (
 from train.methods.keys import KEYS, WHOLE, method_in
 from train.preferences import Pair, pairs_to_train, parent_of, read_pairs, unseen_in
 from train.report import write_report
+from train.reward import Asked, Reward, tell_reasoning
 from train.serving import write_chat, write_notes
 from train.settings import TrainingRecipe, TrainingSettings
 
 if TYPE_CHECKING:
-    from train.batches import Layout
     from train.methods.trained import Trained
-    from train.trainer import Rows, Score
+    from train.trainer import Loop, Rows, Score
 
 VERSION = 2
 """Of the method; an adapter of another one is not taken for the same."""
+
+DRAWN = Layout("padded", "answers that are drawn are put together by trl")
 
 LIBRARIES = ("accelerate", "bitsandbytes", "peft", "torch", "transformers", "trl")
 QUANTISED = {"nf4": {"double_quantization"}, "none": set[str]()}
@@ -64,12 +67,13 @@ def train(
     score: "Score | None" = None,
     force: bool = False,
     left_out: Collection[str] = (),
+    reward: Reward | None = None,
     hopeless: Hopeless | None = None,
 ) -> Path:
     """Train an adapter, or find the one that the same inputs gave before.
 
     A run that was interrupted goes on from its last checkpoint and gives the adapter that it would have given. One that
-    another process is at is waited for.
+    another process is at is waited for. The warm-up of a reinforcement is an adapter of its own, made or found first.
 
     Args:
         version: folder of a published data set version.
@@ -79,6 +83,7 @@ def train(
         score: of answers to validation rows, where `keep_best` is neither the loss nor nothing.
         force: begin though the forecast says that memory or disk will not be enough.
         left_out: ids of rows that are neither trained nor validated on.
+        reward: what drawn answers are worth, where they are reinforced.
         hopeless: may end the run after a validation; then no adapter is published, and nothing kept to go on from.
 
     Returns:
@@ -90,17 +95,29 @@ def train(
             disk will not be enough; or a loss or gradient is not finite (NotFinite).
         Pruned: `hopeless` said so.
     """
-    settings = recipe.training
     base = prepare(recipe.fit.model, store.cache, progress)
+    if recipe.training.objective == "reft":
+        if reward is None:
+            raise AssayError(
+                "training.objective: reft needs a reward, and nobody who trains was given one.",
+                remedy="`assay train` and `assay.train` give it.",
+            )
+        if (begin := recipe.training.start_from) is None:
+            chosen = chosen_rows(version, "train", recipe.training.rows, recipe.training, left_out)
+            tell_reasoning(chosen, renderer_of(recipe, base), progress)
+            warm_up = recipe.model_copy(update={"training": recipe.training.warm_up})
+            begin = f"{recipe.name}/{train(version, warm_up, store, progress, None, force, left_out).name}"
+        recipe = recipe.model_copy(update={"training": recipe.training.reinforcing(begin)})
+    settings = recipe.training
     start = _start(settings, store)
-    inputs = _inputs(version, recipe, base, start, score, left_out)
+    inputs = _inputs(version, recipe, base, start, score, left_out, reward)
     libraries = installed(LIBRARIES)
     key = digest([inputs, libraries, arithmetic()])
     checkpoints = Checkpoints(store.cache / "training" / key, settings.save_total_limit)
     with turn(checkpoints.folder / "turn", "train", progress):  # the folder's own lock is held while one is written
         found = store.made_from("adapters", recipe.name, inputs)
         if found is None:
-            aside = score, force, left_out, hopeless
+            aside = score, reward, force, left_out, hopeless
             try:
                 found = _train(version, recipe, base, start, inputs, libraries, store, checkpoints, *aside, progress)
             except Pruned:
@@ -121,7 +138,7 @@ def find(
     left_out: Collection[str] = (),
     progress: Progress = silent,
 ) -> Path | None:
-    """The adapter that `train` would find; None where it would train one.
+    """The adapter that `train` would find, but of a reinforcement; None where it would train one.
 
     Raises:
         AssayError: the data set was made for another tokenizer or chat template.
@@ -158,6 +175,7 @@ def _inputs(
     start: Path | None,
     score: "Score | None",
     left_out: Collection[str],
+    reward: Reward | None = None,
 ) -> dict[str, Any]:
     """From what an adapter is trained, as its manifest says it."""
     manifest = DatasetManifest.read(version)
@@ -172,6 +190,7 @@ def _inputs(
         published=template.published,
         settings=recipe.training.deciding(),
         score=score.deciding if score is not None else None,
+        reward=reward.deciding if reward is not None else None,
         **_more_parents(recipe.training, start),
     ).content()
     if left_out:
@@ -213,6 +232,7 @@ def _train(
     store: Store,
     checkpoints: Checkpoints,
     score: "Score | None",
+    reward: Reward | None,
     force: bool,
     left_out: Collection[str],
     hopeless: Hopeless | None,
@@ -225,7 +245,6 @@ def _train(
         from train.arguments import require_trackers, trackers_in
         from train.layout import training_layout
         from train.methods.trained import adapted, tell_left_out
-        from train.objectives.dpo import PreferenceTrainer
         from train.trainer import Rows, fit
 
     require_trackers(settings)
@@ -234,7 +253,8 @@ def _train(
     pairs, audits = _examples(version, recipe, renderer, progress, left_out)
     examples, validation = ([pair.whole for pair in pairs] or audits[0].require()), audits[1].require()
     _check_choice(settings, validation, score)
-    told = foresee(configuration(base.folder), settings, examples, store.root, force)
+    asked = None if reward is None else Asked.of(examples, version, renderer, reward)
+    told = foresee(configuration(base.folder), settings, lengths_of(examples, settings), store.root, force)
     progress(told.line(), 1, 1, "forecasts")
     if told.short:
         give_back(MAPPED)
@@ -256,16 +276,31 @@ def _train(
         noisy=settings.neftune_noise_alpha is not None,
         progress=progress,
     )
-    rows = Rows(examples, validation, score, layout, pairs, hopeless)
-    kind = PreferenceTrainer if pairs else None
+    rows = Rows(examples, validation, score, layout, pairs, asked, hopeless)
     with trackers_in(store.root / "tracked", settings):
-        history = fit(model, base, rows, settings, checkpoints, recipe.name, progress, kind)
+        history = fit(model, base, rows, settings, checkpoints, recipe.name, progress, _trainer(settings))
 
     def beside(folder: Path) -> None:
         write_chat(folder, base, renderer)
         write_notes(folder, base, renderer, _shortest(version, examples, pairs), settings)
 
     return _publish(model, base, rows, audits, history, recipe, inputs, libraries, store, beside)
+
+
+def _trainer(settings: TrainingSettings) -> "type[Loop]":
+    """The trainer of the objective."""
+    if settings.objective == "dpo":
+        from train.objectives.dpo import PreferenceTrainer
+
+        return PreferenceTrainer
+    if settings.objective == "reft":
+        with quiet():
+            from train.objectives.reft import TRAINERS
+
+        return TRAINERS[settings.reft.algorithm]
+    from train.trainer import Trainer
+
+    return Trainer
 
 
 def _publish(
@@ -324,7 +359,7 @@ def _publish(
                     train=history.epoch_losses(), validation=[each.loss for each in history.validations]
                 ).content(),
                 "run": run.content(),
-                "compute": _computed(settings, model.device.type, rows.layout).content(),
+                "compute": _computed(settings, model.device.type, DRAWN if rows.asked else rows.layout).content(),
                 "libraries": libraries,
             },
             describe,
@@ -395,6 +430,13 @@ def forecast(
         AssayError: as `train`, but for a lack of memory or disk.
     """
     settings = recipe.training
+    if settings.objective == "reft":
+        if measure:
+            raise AssayError(
+                "training.objective: reft: the time that answers take to be drawn is not measured.",
+                remedy="Leave --measure out.",
+            )
+        settings = settings.reinforcing(None)
     base = prepare(recipe.fit.model, store.cache, progress)
     template = ChatTemplate.load(recipe.render.chat, base.folder)
     check_parents(f"Data set {version}", DatasetManifest.read(version).base.content(), base, template)
@@ -404,7 +446,7 @@ def forecast(
         from train import trainer  # noqa: F401  so that what it takes counts
         from train.measure import seconds_per_token
 
-    told = foresee(configuration(base.folder), settings, examples, store.root, force=True)
+    told = foresee(configuration(base.folder), settings, lengths_of(examples, settings), store.root, force=True)
     if not measure:
         return told
     computed = [side for pair in pairs for side in pair.sides] or examples
@@ -426,46 +468,14 @@ def _examples(
     those to validate on, tokenised and looked at. No row that a pair asks is validated on."""
     settings = recipe.training
     if settings.pairs is None:
-        weights = DatasetManifest.read(version).recipe.get("balance", {}).get("weights", {})
-        train = _audit(version, "train", settings.rows, settings, renderer, weights, left_out)
-        count = settings.validation_rows
-        return [], (train, _audit(version, "validation", count, settings, renderer, left_out=left_out))
+        train = chosen_rows(version, "train", settings.rows, settings, left_out)
+        validation = chosen_rows(version, "validation", settings.validation_rows, settings, left_out)
+        return [], (audit(train, renderer, settings.max_tokens), audit(validation, renderer, settings.max_tokens))
     last = Renderer(renderer.template, renderer.tokenizer, renderer.tokens, "last", renderer.reasoning)
     pairs, problems = pairs_to_train(settings, version, last, progress)
-    rows = unseen_in(_read(version, "validation", left_out), read_pairs(Path(settings.pairs)))
+    rows = unseen_in(rows_of(version, "validation", left_out), read_pairs(Path(settings.pairs)))
     chosen = select(rows, settings.validation_rows, settings.max_tokens, settings.seed)
     return pairs, (problems, audit(chosen, renderer, settings.max_tokens))
-
-
-def _read(version: Path, split: str, left_out: Collection[str]) -> list[Row]:
-    published = read_split(version, split, ["id", "label", "cluster", "tokens", "messages"])
-    return [row for row in published if row["id"] not in left_out]
-
-
-def _audit(
-    version: Path,
-    split: str,
-    count: int,
-    settings: TrainingSettings,
-    renderer: Renderer,
-    weights: Mapping[str, float] | None = None,
-    left_out: Collection[str] = (),
-) -> Audit:
-    """Up to so many rows of a split, tokenised and looked at; none where the validation split has none.
-
-    Raises:
-        AssayError: there is no row to train on, or no row is short enough.
-    """
-    rows = _read(version, split, left_out)
-    if not rows and split == "train":
-        raise AssayError(f"{version}: the train split has no rows.", remedy="Give it some: split.train in the recipe.")
-    chosen = select(rows, count, settings.max_tokens, settings.seed, weights)
-    if rows and not chosen:
-        raise AssayError(
-            f"{version}: no row of the {split} split has {settings.max_tokens} tokens or fewer.",
-            remedy="Raise training.max_tokens in the recipe.",
-        )
-    return audit(chosen, renderer, settings.max_tokens)
 
 
 def _shortest(version: Path, examples: Sequence[Example], pairs: Sequence[Pair]) -> list[Message]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from curate.publish.report import report_environment
-from train.history import History
+from train.history import REWARD, History
 from train.manifest import AdapterManifest, Run
 
 WIDTH, LEFT, TOP, BOTTOM = 640, 56, 14, 26
@@ -56,14 +56,23 @@ def write_report(folder: Path, manifest: AdapterManifest, run: Run, history: His
         marks.append((turn.step, "turn", "validation turns up"))
     train = [(each.step, each.loss) for each in steps]
     paired = [each for each in steps if each.pairs is not None]
+    rewarded = [each for each in steps if each.answers is not None]
+    drawn = [*paired, *rewarded]
     validated = {"validation": [(v.step, v.loss) for v in validations]}
-    loss = _plot("Loss", 260, validated if paired and validations else {"train": train} | validated, marks)
+    loss = _plot("Loss", 260, validated if drawn and validations else {"train": train} | validated, marks)
     scored = [(each.step, each.score) for each in validations if each.score is not None]
+    chosen_by = manifest.inputs.settings["keep_best"] or "reward"
     curves = {
+        **{
+            name.replace("_", ", ").capitalize(): [(each.step, getattr(each, name)) for each in rewarded]
+            for name in (*REWARD, "truncated")
+        },
+        "KL divergence": [(each.step, each.kl) for each in rewarded if each.kl is not None],
+        "Loss of reinforcement": train if rewarded else [],
         "Loss of preferences": train if paired else [],
         "Pairs whose chosen answer is preferred": [(each.step, each.preferred or 0.0) for each in paired],
         "Margin of implicit rewards": [(each.step, each.margin or 0.0) for each in paired],
-        str(manifest.inputs.settings["keep_best"]): scored,
+        "Reward of validation answers" if chosen_by == "reward" else chosen_by: scored,
         "Learning rate": [(each.step, each.learning_rate) for each in steps],
         "Gradient norm": [(each.step, each.grad_norm) for each in steps if each.grad_norm is not None],
         "Tokens per second": [(each.step, each.tokens_per_second) for each in steps],
@@ -82,7 +91,10 @@ def write_report(folder: Path, manifest: AdapterManifest, run: Run, history: His
                 if values
             ],
             turn=turn,
-            paired=bool(paired),
+            counted="Pairs" if paired else "Rows",
+            drawn=bool(drawn),
+            rewarded=bool(rewarded),
+            chosen_by=chosen_by,
             lowest=lowest,
             run=run,
             validations=validations,

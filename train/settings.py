@@ -10,7 +10,7 @@ from pydantic_core.core_schema import SerializerFunctionWrapHandler
 from curate.recipe import Recipe
 from curate.stage import ANYWHERE, BESIDE, Settings
 from train.base_model import Quantization
-from train.methods.keys import KEYS, QUANTIZED, SOME, Method, method_in, takers
+from train.methods.keys import KEYS, QUANTIZED, SOME, WHOLE, Method, method_in, takers
 
 Optim = Literal["adamw", "adamw_8bit", "paged_adamw", "paged_adamw_8bit", "sgd", "sophia", "muon"]
 """What takes the steps; see `train.optimizers`."""
@@ -20,7 +20,7 @@ PARENTS = {"pairs", "start_from"}
 """Keys that name what a manifest tells by its hash, as parents."""
 VALIDATION_ROWS = 64
 """Rows that are validated on unless the recipe says another number; adapters do not tell this one."""
-PREFERENCES = {"objective", "beta", "rpo_alpha"}
+PREFERENCES = {"beta", "rpo_alpha"}
 """Keys of preferences; of other adapters they tell nothing."""
 
 
@@ -39,8 +39,8 @@ Named = Annotated[str, AfterValidator(_named)]
 
 
 def _kept_by(text: str) -> str:
-    if not re.fullmatch(r"loss|schema_valid|whole_match|.+\.macro_f1", text):
-        raise ValueError("expected `loss`, `schema_valid`, `whole_match` or `FIELD.macro_f1`")
+    if not re.fullmatch(r"loss|reward|schema_valid|whole_match|.+\.macro_f1", text):
+        raise ValueError("expected `loss`, `reward`, `schema_valid`, `whole_match` or `FIELD.macro_f1`")
     return text
 
 
@@ -53,6 +53,26 @@ def _one_version(name: str) -> str:
     return name
 
 
+class ReftSettings(Settings):
+    """How answers are reinforced."""
+
+    algorithm: Literal["grpo", "rloo"] = Field(
+        "grpo", description="What makes advantages of rewards, and a loss of these: GRPO or RLOO, as trl has them."
+    )
+    group_size: int = Field(8, ge=2, description="Answers that are drawn to each prompt, and compared.")
+    epochs: int = Field(1, ge=1, description="How often each row is asked; `epochs` of `training` are the warm-up's.")
+    max_new_tokens: int = Field(
+        256,
+        ge=1,
+        description="The most tokens of an answer, its stop token among them; one that is cut off is not trained.",
+    )
+    temperature: float = Field(1.0, gt=0, description="That answers are drawn at.")
+    beta: float = Field(
+        0.05, ge=0, description="What the KL divergence from the model as it was before the first step counts for."
+    )
+    learning_rate: float = Field(1e-5, gt=0, description="At its highest; that of `training` is the warm-up's.")
+
+
 class TrainingSettings(Settings):
     """How the adapter is trained."""
 
@@ -61,11 +81,13 @@ class TrainingSettings(Settings):
         description="What is trained: all weights (`full`), those of the modules and layers named (`partial`), or an "
         "adapter (`lora`, `dora`, `ia3`; `qlora` and `qdora` on the base model's weights in NF4).",
     )
-    objective: Literal["sft", "dpo"] = Field(
+    objective: Literal["sft", "dpo", "reft"] = Field(
         "sft",
         description="What is lowered: the negative log-likelihood of the answers, or the loss of preferences "
-        "(arXiv 2305.18290) over `pairs`.",
+        "(arXiv 2305.18290) over `pairs`; `reft` (arXiv 2401.08967): answers that are drawn are reinforced by what "
+        "they are worth, after a warm-up by `sft`.",
     )
+    reft: ReftSettings = ReftSettings()
     pairs: Annotated[str | None, BESIDE, ANYWHERE] = Field(
         None, description="File of pairs (.parquet or .jsonl) that `dpo` is trained on, as `assay pairs` writes it."
     )
@@ -78,13 +100,13 @@ class TrainingSettings(Settings):
     )
     start_from: Annotated[str, AfterValidator(_one_version)] | None = Field(
         None,
-        description="Published adapter (NAME/VERSION) that is trained further, and is the reference of `dpo`; "
-        "by default a fresh one, and the base model.",
+        description="Published adapter (NAME/VERSION) that is trained further, and is the reference of `dpo` and "
+        "`reft`; by default a fresh one and the base model, of `reft` what the warm-up gives.",
     )
     rows: int = Field(256, ge=1, description="How many rows of the train split, or pairs, are trained on.")
     max_tokens: int = Field(1024, ge=8, description="Only rows of at most this many tokens are chosen.")
     epochs: int = Field(1, ge=1, description="How often each row is trained on.")
-    batch_size: int = Field(8, ge=1, description="Rows, or pairs, that are computed at once.")
+    batch_size: int = Field(8, ge=1, description="Rows, pairs, or answers that are drawn, that are computed at once.")
     gradient_accumulation_steps: int = Field(
         1, ge=1, description="Batches of one step: the loss is the mean over all their trained tokens."
     )
@@ -146,10 +168,14 @@ class TrainingSettings(Settings):
     keep_best: KeptBy | None = Field(
         None,
         description="The checkpoint that is kept: of the least validation `loss`, or of the best `schema_valid`, "
-        "`whole_match` or `FIELD.macro_f1` of answers generated to validation rows; by default the last.",
+        "`whole_match`, `FIELD.macro_f1` or, of `reft`, `reward` of answers generated to validation rows; by default "
+        "the last.",
     )
     early_stopping_patience: int | None = Field(
-        None, ge=1, description="Validations without a better one (by keep_best, else loss) at which training ends."
+        None,
+        ge=1,
+        description="Validations without a better one (by keep_best, else loss, of `reft` reward) at which training "
+        "ends.",
     )
     eval_steps: int | None = Field(
         None, ge=1, description="Steps from one validation to the next; by default an epoch."
@@ -216,8 +242,27 @@ class TrainingSettings(Settings):
             )
         if self.rpo_alpha is not None and self.objective != "dpo":
             raise ValueError("rpo_alpha is of `objective: dpo`")
-        if self.objective == "dpo" and (self.optim == "sophia" or self.neftune_noise_alpha is not None):
+        if self.objective != "sft" and (self.optim == "sophia" or self.neftune_noise_alpha is not None):
             raise ValueError("`optim: sophia` and `neftune_noise_alpha` are of `objective: sft`")
+        return self
+
+    @model_validator(mode="after")
+    def _reinforced(self) -> Self:
+        if self.objective != "reft":
+            if "reft" in self.model_fields_set or self.keep_best == "reward":
+                raise ValueError("`reft` and `keep_best: reward` are of `objective: reft`")
+            return self
+        if self.use_unsloth:
+            raise ValueError("`use_unsloth` is not of `objective: reft`: trl's reinforcement has a head of its own")
+        if self.method in WHOLE and self.reft.beta:
+            raise ValueError(
+                f"method {self.method} takes `reft.beta: 0`: no second copy of all weights is held to be the reference"
+            )
+        if self.batch_size * self.gradient_accumulation_steps % self.reft.group_size:
+            raise ValueError(
+                f"the {self.batch_size * self.gradient_accumulation_steps} answers of a step (batch_size times "
+                f"gradient_accumulation_steps) are no whole groups of {self.reft.group_size} (reft.group_size)"
+            )
         return self
 
     @property
@@ -225,13 +270,34 @@ class TrainingSettings(Settings):
         """Of the base model's weights."""
         return quantization_of({"method": self.method})
 
+    @property
+    def warm_up(self) -> "TrainingSettings":
+        """Of `reft`: the supervised training that comes before, which keeps its last step."""
+        return self.model_copy(
+            update={
+                "objective": "sft",
+                "reft": ReftSettings(),
+                "keep_best": None,
+                "early_stopping_patience": None,
+                "eval_steps": None,
+            }
+        )
+
+    def reinforcing(self, start: str | None) -> "TrainingSettings":
+        """Of `reft`: what comes after, from an adapter (NAME/VERSION), with its own epochs and learning rate."""
+        own = {"epochs": self.reft.epochs, "learning_rate": self.reft.learning_rate}
+        return self.model_copy(update={"start_from": start} | own)
+
     def deciding(self) -> dict[str, Any]:
         """What the adapter depends on, JSON-like."""
-        idle = set() if self.objective == "dpo" else PREFERENCES
+        idle = WATCHED | PARENTS
+        idle |= set() if self.objective == "dpo" else PREFERENCES
+        idle |= {"objective"} if self.objective == "sft" else set()
+        idle |= set() if self.objective == "reft" else {"reft"}
         idle |= set() if self.optim == "sgd" else {"momentum"}
         idle |= set() if self.quantization == "nf4" else {"double_quantization"}
         idle |= {"validation_rows"} if self.validation_rows == VALIDATION_ROWS else set()
-        return self.model_dump(mode="json", exclude=WATCHED | PARENTS | idle)
+        return self.model_dump(mode="json", exclude=idle)
 
 
 class TrainingRecipe(Recipe):

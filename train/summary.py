@@ -22,6 +22,7 @@ def training_tables(adapter: Path, store: Store) -> list[Table]:
         ["rows" if manifest.inputs.pairs is None else "pairs", f"{manifest.rows.train:,}"],
         ["epochs", f"{len(loss.train)}"],
         *_steps(manifest.run, str(manifest.inputs.settings.get("keep_best"))),
+        *_reward(manifest),
         ["tokens seen", f"{manifest.tokens.seen:,}"],
         ["of them trained", f"{manifest.tokens.trained:,}"],
         *_validation(loss.validation, manifest.run),
@@ -49,6 +50,15 @@ def _steps(run: Run | None, chosen_by: str) -> list[list[str]]:
     stopped = f" of {run.planned:,}, stopped early" if run.steps < run.planned else ""
     kept = [["kept", f"step {run.kept:,}, best by {chosen_by}"]] if run.kept < run.steps else []
     return [["steps", f"{run.steps:,}{stopped}"], *kept]
+
+
+def _reward(manifest: AdapterManifest) -> list[list[str]]:
+    """What the answers to the validation rows were worth, where answers were reinforced and a reward was taken."""
+    if manifest.inputs.reward is None or manifest.run is None:
+        return []
+    by = manifest.inputs.settings["keep_best"] or "reward"
+    scores = [f"{each.score:.3f}" for each in manifest.run.validations if each.score is not None]
+    return [[f"validation {by}", ", ".join(scores)]] if scores else []
 
 
 def _validation(losses: list[float], run: Run | None) -> list[list[str]]:

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch.utils.data import Sampler
 from transformers import PreTrainedTokenizerFast, PrinterCallback, TrainerCallback
 from transformers.trainer import TRAINER_STATE_NAME
-from trl import SFTTrainer
+from trl import SFTConfig, SFTTrainer
 
 from curate.hashing import digest
 from curate.progress import Progress, note, silent
@@ -36,8 +36,13 @@ from train.optimizers import Sophia, gauss_newton_bartlett, optimizer, taken_by
 from train.settings import TrainingSettings
 
 if TYPE_CHECKING:
+    from transformers import Trainer as Whole
+
     from train.methods.trained import Trained
     from train.preferences import Pair
+    from train.reward import Asked
+else:
+    Whole = object
 
 WEIGHTS, BEST = "trained.safetensors", "best.safetensors"
 """What is trained, after the step and after the best validation so far, in a checkpoint."""
@@ -73,6 +78,8 @@ class Rows:
     """How closely rows of a batch are put together."""
     pairs: "Sequence[Pair]" = ()
     """Of which `train` has each as one row, where preferences are trained."""
+    asked: "Asked | None" = None
+    """How the rows of `train` are asked, and what their answers are worth, where these are reinforced."""
     hopeless: Hopeless | None = None
     """Who may end the run after a validation."""
 
@@ -85,7 +92,7 @@ def fit(
     checkpoints: Checkpoints,
     name: str = "",
     progress: Progress = silent,
-    kind: "type[Trainer] | None" = None,
+    kind: "type[Loop] | None" = None,
 ) -> History:
     """Train a model in place; go on from the run's last checkpoint, where there is one.
 
@@ -111,18 +118,18 @@ def fit(
     """
     with quiet():
         kind = kind or Trainer
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(base.folder, trust_remote_code=False)
+        made = kind.made_of(rows, settings, model, tokenizer)
+        known = settings, name, checkpoints.folder, model.device.type
         trainer = kind(
             rows,
             settings,
             checkpoints,
             progress,
             model=model,
-            args=arguments(settings, name, checkpoints.folder, model.device.type),
-            data_collator=kind.collator(rows),
-            train_dataset=Dataset.from_list(
-                [{"row": n, "input_ids": e.input_ids, "labels": e.labels} for n, e in enumerate(rows.train)]
-            ),
-            processing_class=PreTrainedTokenizerFast.from_pretrained(base.folder, trust_remote_code=False),
+            args=arguments(*known, *kind.arguments(settings)),
+            processing_class=tokenizer,
+            **made,
         )
         for parameter in model.parameters():
             if parameter.requires_grad:  # trl has made them bfloat16, too coarse for small steps
@@ -137,7 +144,7 @@ def fit(
                 trainer.train(resume_from_checkpoint=None if last is None else str(last))
             finally:
                 if trainer.state.global_step < trainer.state.max_steps:
-                    progress("train", trainer.seen, trainer.seen, "tokens")
+                    progress("train", trainer.seen, trainer.seen, trainer.unit)
         if settings.keep_best and trainer.best is not None:
             put_weights(model, trainer.best)
     return trainer.history
@@ -148,11 +155,11 @@ def batch_of(collated: dict[str, torch.Tensor]) -> Batch:
     return Batch(**{name: collated[name] for name in ("prefix", "input_ids", "attention_mask")})
 
 
-class Trainer(SFTTrainer):
-    """trl's trainer with the loss, the order and the checkpoints of this package."""
+class Loop(Whole):
+    """What any of trl's trainers gets of this package: optimizer, checkpoints, validations, and what is told."""
 
-    loss_is_scaled_for_ga = True  # type: ignore[assignment]
-    """`compute_loss` has divided by the trained tokens of all batches of the step."""
+    unit = "tokens"
+    """Of what `seen` and `before` count."""
 
     def __init__(
         self, rows: Rows, settings: TrainingSettings, checkpoints: Checkpoints, progress: Progress, **known: Any
@@ -171,7 +178,7 @@ class Trainer(SFTTrainer):
         self.steps_per_epoch = math.ceil(batches / settings.gradient_accumulation_steps)
         self.best: dict[str, torch.Tensor] | None = None
         self.seen = self.before = 0
-        """Tokens trained on in this process, and before it."""
+        """Tokens, or what `unit` says, trained on in this process, and before it."""
         self.begun = self.saved = time.perf_counter()
         """When the step began, and when the last checkpoint was complete."""
         self.saving = 0.0
@@ -188,22 +195,25 @@ class Trainer(SFTTrainer):
         return History.of(self.state.log_history, self.steps_per_epoch)
 
     @classmethod
-    def collator(cls, rows: Rows) -> Callable[[Sequence[dict[str, Any]]], dict[str, Any]]:
-        """What makes a batch of rows of the data set: their numbers as `rows`, and what `summed_loss` takes."""
+    def arguments(cls, settings: TrainingSettings) -> tuple[type[Any], dict[str, Any]]:
+        """The class of trl's arguments, and those that are its own."""
+        raise NotImplementedError
 
-        def collate_answers(batch: Sequence[dict[str, Any]]) -> dict[str, Any]:
-            made = collate([row["input_ids"] for row in batch], [row["labels"] for row in batch])
-            return {"rows": [row["row"] for row in batch], **made}
-
-        return collate_answers
+    @classmethod
+    def made_of(cls, rows: Rows, settings: TrainingSettings, model: "Trained", tokenizer: Any) -> dict[str, Any]:
+        """What trl's trainer is made of besides, once model and tokenizer are as it takes them."""
+        raise NotImplementedError
 
     def before_training(self) -> None:
         """Called with the model as it is before the first step, also where a run goes on."""
 
-    def summed_loss(self, model: Any, rows: Sequence[int], inputs: dict[str, Any]) -> tuple[torch.Tensor, list[Batch]]:
-        """The loss of some rows, in all, and the batches that were computed for it."""
-        loss, _ = answer_loss(model, layout=self.layout, **inputs)
-        return loss, [batch_of(inputs)]
+    def goes_on(self) -> None:
+        """Called where steps have been taken before."""
+        self.before = sum(each.tokens for each in self.history.steps)
+
+    def told(self) -> dict[str, float]:
+        """What the step's rows come to."""
+        raise NotImplementedError
 
     def _send_telemetry(self) -> None:
         """trl would tell its makers of the run."""
@@ -216,9 +226,6 @@ class Trainer(SFTTrainer):
             self.sophia = self.optimizer if isinstance(self.optimizer, Sophia) else None
         return self.optimizer
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> "ByLength":
-        return ByLength(self.lengths, self.settings.batch_size, self.settings.seed)
-
     def get_decay_parameter_names(self, model: Any) -> list[str]:
         """Those that decay: neither biases nor norms, nor what else scales: decay would turn it down, not off."""
         names = super().get_decay_parameter_names(model)
@@ -229,35 +236,6 @@ class Trainer(SFTTrainer):
         self.begun = time.perf_counter()
         self.step_rows, self.counts = [], {"computed": 0, "padding": 0}
         return super().get_batch_samples(*args)
-
-    def _get_num_items_in_batch(self, batch_samples: Sequence[dict[str, Any]], device: Any) -> int:
-        return sum(self.rows.train[row].trained for batch in batch_samples for row in batch["rows"])
-
-    def compute_loss(
-        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> torch.Tensor:
-        rows = inputs.pop("rows")
-        self.noise.real = inputs.get("attention_mask")  # preferences take no noise
-        if self.sophia is not None and self.sophia.due and not self.step_rows:  # of a step's first batch
-            self._estimate_curvature(self.sophia, inputs)
-        self.step_rows += rows
-        loss, batches = self.summed_loss(model, rows, inputs)
-        if not math.isfinite(value := loss.item()):
-            raise self._not_finite("the loss", value, rows)
-        for batch in batches:
-            padding, computed = batch.padding(self.layout)
-            self.counts["computed"] += computed
-            self.counts["padding"] += padding
-        self.seen += sum(self.lengths[row] for row in rows)
-        total = int(self.args.num_train_epochs) * sum(self.lengths) - self.before
-        self.progress("train", self.seen, total, "tokens")
-        mean: torch.Tensor = loss / num_items_in_batch
-        return mean
-
-    def _estimate_curvature(self, sophia: Sophia, inputs: dict[str, Any]) -> None:
-        loss, tokens = drawn_loss(self.adapter, layout=self.layout, **inputs)
-        estimate = gauss_newton_bartlett(loss, tokens, sophia.weights)
-        sophia.estimated([self.accelerator.reduce(each, "mean") for each in estimate])
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         norm = super()._get_grad_norm(model, grad_norm)  # type: ignore[no-untyped-call]
@@ -280,16 +258,14 @@ class Trainer(SFTTrainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Told of each step and validation: keeps it, and passes it on to trackers."""
         if "loss" in logs:
-            tokens = sum(self.lengths[row] for row in self.step_rows)
-            logs |= self.counts
-            logs["tokens"] = tokens
-            logs["trained"] = sum(self.rows.train[row].trained for row in self.step_rows)
-            logs["tokens_per_second"] = tokens / (time.perf_counter() - self.begun)
+            logs |= self.counts | self.told()
+            logs["tokens_per_second"] = logs["tokens"] / (time.perf_counter() - self.begun)
             logs["memory_mib"] = _memory(self.adapter.device)
             if not math.isfinite(logs["grad_norm"]):
                 del logs["grad_norm"]
             preferred = f", {logs['preferred']:.0%} preferred" if "preferred" in logs else ""
-            note(self.progress, "train", f"loss {logs['loss']:.3f}{preferred}")
+            reward = f", reward {logs['reward']:.3f}" if "reward" in logs else ""
+            note(self.progress, "train", f"loss {logs['loss']:.3f}{preferred}{reward}")
         super().log(logs, start_time)
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
@@ -344,6 +320,75 @@ class Trainer(SFTTrainer):
             self.best = load_file(folder / BEST)
 
 
+class Trainer(Loop, SFTTrainer):
+    """Answers: trl's trainer with the loss and the order of this package."""
+
+    loss_is_scaled_for_ga = True  # type: ignore[assignment]
+    """`compute_loss` has divided by the trained tokens of all batches of the step."""
+
+    @classmethod
+    def arguments(cls, settings: TrainingSettings) -> tuple[type[Any], dict[str, Any]]:
+        return SFTConfig, {"dataset_kwargs": {"skip_prepare_dataset": True}, "max_length": None}
+
+    @classmethod
+    def made_of(cls, rows: Rows, settings: TrainingSettings, model: "Trained", tokenizer: Any) -> dict[str, Any]:
+        examples = [{"row": n, "input_ids": e.input_ids, "labels": e.labels} for n, e in enumerate(rows.train)]
+        return {"data_collator": cls.collator(rows), "train_dataset": Dataset.from_list(examples)}
+
+    @classmethod
+    def collator(cls, rows: Rows) -> Callable[[Sequence[dict[str, Any]]], dict[str, Any]]:
+        """What makes a batch of rows of the data set: their numbers as `rows`, and what `summed_loss` takes."""
+
+        def collate_answers(batch: Sequence[dict[str, Any]]) -> dict[str, Any]:
+            made = collate([row["input_ids"] for row in batch], [row["labels"] for row in batch])
+            return {"rows": [row["row"] for row in batch], **made}
+
+        return collate_answers
+
+    def summed_loss(self, model: Any, rows: Sequence[int], inputs: dict[str, Any]) -> tuple[torch.Tensor, list[Batch]]:
+        """The loss of some rows, in all, and the batches that were computed for it."""
+        loss, _ = answer_loss(model, layout=self.layout, **inputs)
+        return loss, [batch_of(inputs)]
+
+    def told(self) -> dict[str, float]:
+        return {
+            "tokens": sum(self.lengths[row] for row in self.step_rows),
+            "trained": sum(self.rows.train[row].trained for row in self.step_rows),
+        }
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> "ByLength":
+        return ByLength(self.lengths, self.settings.batch_size, self.settings.seed)
+
+    def _get_num_items_in_batch(self, batch_samples: Sequence[dict[str, Any]], device: Any) -> int:
+        return sum(self.rows.train[row].trained for batch in batch_samples for row in batch["rows"])
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> torch.Tensor:
+        rows = inputs.pop("rows")
+        self.noise.real = inputs.get("attention_mask")  # preferences take no noise
+        if self.sophia is not None and self.sophia.due and not self.step_rows:  # of a step's first batch
+            self._estimate_curvature(self.sophia, inputs)
+        self.step_rows += rows
+        loss, batches = self.summed_loss(model, rows, inputs)
+        if not math.isfinite(value := loss.item()):
+            raise self._not_finite("the loss", value, rows)
+        for batch in batches:
+            padding, computed = batch.padding(self.layout)
+            self.counts["computed"] += computed
+            self.counts["padding"] += padding
+        self.seen += sum(self.lengths[row] for row in rows)
+        total = int(self.args.num_train_epochs) * sum(self.lengths) - self.before
+        self.progress("train", self.seen, total, "tokens")
+        mean: torch.Tensor = loss / num_items_in_batch
+        return mean
+
+    def _estimate_curvature(self, sophia: Sophia, inputs: dict[str, Any]) -> None:
+        loss, tokens = drawn_loss(self.adapter, layout=self.layout, **inputs)
+        estimate = gauss_newton_bartlett(loss, tokens, sophia.weights)
+        sophia.estimated([self.accelerator.reduce(each, "mean") for each in estimate])
+
+
 class ByLength(Sampler[int]):
     """Rows of like length together, in an order that is a function of seed and epoch."""
 
@@ -367,14 +412,14 @@ class ByLength(Sampler[int]):
 class Watch(TrainerCallback):
     """Says after which steps there is a validation or a checkpoint."""
 
-    def __init__(self, trainer: Trainer) -> None:
+    def __init__(self, trainer: Loop) -> None:
         self.trainer = trainer
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         trainer = self.trainer
         trainer.saved = time.perf_counter()
         if state.global_step:
-            trainer.before = sum(each.tokens for each in trainer.history.steps)
+            trainer.goes_on()
             what = f"train (goes on after step {state.global_step} of {state.max_steps})"
             trainer.progress(what, 1, 1, "checkpoints")
 

@@ -141,6 +141,11 @@ class ExperimentSettings(Settings):
                     f"arms.{name}: training.{key}: what was learned from is not held against the rows asked.",
                     remedy="Leave it out: an arm learns from the rows of its own train split.",
                 )
+        if own.training.objective == "reft":
+            raise AssayError(
+                f"arms.{name}: training.objective: reft: an experiment's arms are trained by `sft`.",
+                remedy="Train it by `assay train`, and compare its scorecard: assay compare A B.",
+            )
         judged |= {
             "split": "test",
             "rows": self.rows or baseline.evaluation.rows,

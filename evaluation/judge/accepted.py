@@ -9,6 +9,7 @@ from typing import Any
 from curate.errors import AssayError
 from evaluation.judge.fields import Field, at, equal
 from evaluation.judge.form import ABSENT
+from evaluation.settings import EvaluationSettings
 
 Path = tuple[str, ...]
 
@@ -70,6 +71,37 @@ class Accepted:
 
 
 NOTHING = Accepted()
+
+
+def accepted_of(
+    rows: Sequence[Mapping[str, Any]], fields: Sequence[Field], settings: EvaluationSettings
+) -> list[Accepted]:
+    """What is right beside each row's target.
+
+    Args:
+        rows: with `id` and, where the recipe names keys of it, `meta`.
+        fields: of the answer.
+        settings: of the recipe; name the keys.
+
+    Raises:
+        AssayError: no row has a key of `meta` that the recipe names, or one does not say what it should.
+    """
+    if settings.accepted is None and settings.optional is None:
+        return [NOTHING] * len(rows)
+    metas = [{each["key"]: each["value"] for each in row["meta"] or ()} for row in rows]
+    for name in ("accepted", "optional"):
+        key = getattr(settings, name)
+        if key is not None and not any(key in meta for meta in metas):
+            raise AssayError(
+                f"evaluation.{name}: no row that is asked has {key!r} in its `meta`.",
+                remedy=f"Fill it in the recipe's record.meta, or leave the key out. There are: "
+                f"{', '.join(sorted(set().union(*metas))) or 'none'}.",
+            )
+    values, optional = ([key and meta.get(key) for meta in metas] for key in (settings.accepted, settings.optional))
+    return [
+        Accepted.of(its, may_lack, fields, f"Row {row['id']}")
+        for row, its, may_lack in zip(rows, values, optional, strict=True)
+    ]
 
 
 def _read(value: Any, where: str) -> Any:

@@ -20,7 +20,7 @@ def one_thread() -> None:
 
 IDLE = {
     "early_stopping_patience", "epochs", "eval_steps", "learning_rate", "lr_scheduler_type", "max_grad_norm",
-    "pairs", "report_to", "rows", "save_steps", "save_total_limit", "seed", "start_from", "warmup_ratio",
+    "pairs", "reft", "report_to", "rows", "save_steps", "save_total_limit", "seed", "start_from", "warmup_ratio",
     "weight_decay",
 }  # fmt: skip
 """Settings that no forecast of memory depends on."""
