@@ -46,6 +46,8 @@ def arguments(settings: TrainingSettings, name: str, folder: Path, device: str) 
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm or 0.0,
         seed=settings.seed,
+        use_cpu=not gpu,
+        ddp_broadcast_buffers=False,  # they are equal and stay so
         bf16=gpu and dtype == torch.bfloat16,
         fp16=gpu and dtype == torch.float16,
         dataloader_pin_memory=gpu,

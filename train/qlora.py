@@ -1,6 +1,7 @@
 """Training: a published data set version -> an adapter that knows its parents."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,12 +39,14 @@ from train.manifest import (
 )
 from train.methods.keys import KEYS, WHOLE, method_in
 from train.preferences import Pair, pairs_to_train, parent_of, read_pairs, unseen_in
+from train.processes import Processes
 from train.report import write_report
 from train.serving import write_chat, write_notes
 from train.settings import TrainingRecipe, TrainingSettings
 
 if TYPE_CHECKING:
-    from train.batches import Layout
+    import torch
+
     from train.methods.trained import Trained
     from train.trainer import Rows, Score
 
@@ -70,7 +73,8 @@ def train(
     """Train an adapter, or find the one that the same inputs gave before.
 
     A run that was interrupted goes on from its last checkpoint and gives the adapter that it would have given. One that
-    another process is at is waited for.
+    another process is at is waited for. Processes that were launched together train one adapter, each with its share of
+    every batch; the first of them reads, tells and publishes.
 
     Args:
         version: folder of a published data set version.
@@ -87,25 +91,29 @@ def train(
 
     Raises:
         AssayError: the data set was made for another tokenizer or chat template, or a row cannot be trained; memory or
-            disk will not be enough; or a loss or gradient is not finite.
+            disk will not be enough; or a loss or gradient is not finite; or the processes cannot train so together.
     """
     settings = recipe.training
-    base = prepare(recipe.fit.model, store.cache, progress)
+    processes = Processes.joined()
+    progress = progress if processes.first else silent
+    base = processes.led(lambda: prepare(recipe.fit.model, store.cache, progress))
     start = _start(settings, store)
-    inputs = _inputs(version, recipe, base, start, score, left_out)
+    inputs = processes.led(lambda: _inputs(version, recipe, base, start, score, left_out))
     libraries = installed(LIBRARIES)
     key = digest([inputs, libraries, arithmetic()])
     checkpoints = Checkpoints(store.cache / "training" / key, settings.save_total_limit)
-    with turn(checkpoints.folder / "turn", "train", progress):  # the folder's own lock is held while one is written
-        found = store.made_from("adapters", recipe.name, inputs)
+    # The folder's own lock is held while one is written.
+    with turn(checkpoints.folder / "turn", "train", progress) if processes.first else nullcontext():
+        found = processes.led(lambda: store.made_from("adapters", recipe.name, inputs))
         if found is None:
             found = _train(
                 version, recipe, base, start, inputs, libraries, store, checkpoints, score, force, left_out, progress
             )
-        else:
+        elif processes.first:
             progress("train (found in the store)", 1, 1, "adapters")
             store.record({"event": "adapters", "name": recipe.name, "version": found.name, "found": True})
-        checkpoints.clear()
+        if processes.first:
+            checkpoints.clear()
     return found
 
 
@@ -205,17 +213,22 @@ def _train(
         from train.accelerators import accelerated, require_accelerators
         from train.arguments import require_trackers, trackers_in
         from train.layout import training_layout
-        from train.methods.trained import adapted, tell_left_out
+        from train.methods.trained import adapted, tell_left_out, weights_of
         from train.objectives.dpo import PreferenceTrainer
+        from train.sharded import require_shares
         from train.trainer import Rows, fit
 
+    processes = Processes.joined()
     require_trackers(settings)
     require_accelerators(settings)
+    require_shares(settings, processes, score is not None)
     renderer = renderer_of(recipe, base)
     pairs, audits = _examples(version, recipe, renderer, progress, left_out)
     examples, validation = ([pair.whole for pair in pairs] or audits[0].require()), audits[1].require()
     _check_choice(settings, validation, score)
-    told = foresee(configuration(base.folder), settings, examples, store.root, force)
+    told = processes.agreed(
+        lambda: foresee(configuration(base.folder), settings, examples, store.root, force, processes)
+    )
     progress(told.line(), 1, 1, "forecasts")
     if told.short:
         give_back(MAPPED)
@@ -230,14 +243,17 @@ def _train(
             progress(f"start_from has seen {seen}, which is not looked through for this test split", 1, 1, "adapters")
     tell_left_out(model, progress)
     computed = [side for pair in pairs for side in pair.sides] or examples
-    layout = training_layout(
-        model,
-        computed,
-        checkpointing=settings.gradient_checkpointing,
-        noisy=settings.neftune_noise_alpha is not None,
-        progress=progress,
+    layout = processes.led(
+        lambda: training_layout(
+            model,
+            computed,
+            checkpointing=settings.gradient_checkpointing,
+            noisy=settings.neftune_noise_alpha is not None,
+            dealt_out=processes.strategy == "fsdp",
+            progress=progress,
+        )
     )
-    rows = Rows(examples, validation, score, layout, pairs)
+    rows = Rows(examples, validation, score, layout, pairs, processes)
     kind = PreferenceTrainer if pairs else None
     with trackers_in(store.root / "tracked", settings):
         history = fit(model, base, rows, settings, checkpoints, recipe.name, progress, kind)
@@ -246,11 +262,15 @@ def _train(
         write_chat(folder, base, renderer)
         write_notes(folder, base, renderer, _shortest(version, examples, pairs), settings)
 
-    return _publish(model, base, rows, audits, history, recipe, inputs, libraries, store, beside)
+    weights = weights_of(model)
+    return processes.led(
+        lambda: _publish(model, weights, base, rows, audits, history, recipe, inputs, libraries, store, beside)
+    )
 
 
 def _publish(
     model: "Trained",
+    weights: "Mapping[str, torch.Tensor]",
     base: BaseModel,
     rows: "Rows",
     audits: Sequence[Audit],
@@ -262,9 +282,7 @@ def _publish(
     beside: Callable[[Path], None],
 ) -> Path:
     """Publish what was trained, with what its run told, and what `beside` writes into its folder."""
-    from train.methods.trained import weights_of
-
-    if not all(tensor.isfinite().all() for tensor in weights_of(model).values()):
+    if not all(tensor.isfinite().all() for tensor in weights.values()):
         raise AssayError(
             "The trained weights are not finite after the last step; nothing is published.",
             remedy="Lower training.learning_rate, or set training.max_grad_norm: 1.0.",
@@ -287,7 +305,7 @@ def _publish(
         write_report(folder, AdapterManifest.model_validate(content), run, history)
 
     with store.publishing("adapters", recipe.name) as draft:
-        save(model, base, draft.folder)
+        save(model, weights, base, draft.folder)
         beside(draft.folder)
         folder = draft.publish(
             {
@@ -305,7 +323,7 @@ def _publish(
                     train=history.epoch_losses(), validation=[each.loss for each in history.validations]
                 ).content(),
                 "run": run.content(),
-                "compute": _computed(settings, model.device.type, rows.layout).content(),
+                "compute": _computed(settings, model.device.type, rows).content(),
                 "libraries": libraries,
             },
             describe,
@@ -324,19 +342,22 @@ def _publish(
     return folder
 
 
-def _computed(settings: TrainingSettings, device: str, layout: "Layout") -> Compute:
+def _computed(settings: TrainingSettings, device: str, rows: "Rows") -> Compute:
     """What it was computed on, and how."""
     from train.optimizers import taken_by
 
     whole = device == "cpu" and settings.quantization == "none"  # on a CPU 4-bit weights alone are computed in less
     optim, instead = taken_by(settings.optim, device)
+    processes = rows.processes
+    several = {"processes": processes.count, "strategy": processes.strategy} if processes.count > 1 else {}
     return Compute(
         device=device,
         dtype="float32" if whole else str(compute_dtype(settings.dtype)).removeprefix("torch."),
-        rows=layout.rows,
-        rows_reason=layout.reason,
+        rows=rows.layout.rows,
+        rows_reason=rows.layout.reason,
         optim=optim,
         optim_reason=instead,
+        **several,
     )
 
 

@@ -6,18 +6,21 @@ its own view of the mask; what it is given is what is trained.
 
 import math
 import resource
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
+from accelerate.data_loader import prepare_data_loader
 from datasets import Dataset
 from safetensors.torch import load_file, save_file
-from torch.utils.data import Sampler
+from torch.utils.data import DataLoader, Sampler
 from transformers import PreTrainedTokenizerFast, PrinterCallback, TrainerCallback
-from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME, TRAINER_STATE_NAME
 from trl import SFTTrainer
 
 from curate.errors import AssayError
@@ -33,7 +36,9 @@ from train.loss import answer_loss, collate, drawn_loss, mean_loss
 from train.methods.trained import put_weights, weights_of
 from train.neftune import Noise
 from train.optimizers import Sophia, gauss_newton_bartlett, optimizer, taken_by
+from train.processes import ALONE, Processes
 from train.settings import TrainingSettings
+from train.sharded import Whole, deal_out, dealt_state, whole
 
 if TYPE_CHECKING:
     from train.methods.trained import Trained
@@ -73,6 +78,8 @@ class Rows:
     """How closely rows of a batch are put together."""
     pairs: "Sequence[Pair]" = ()
     """Of which `train` has each as one row, where preferences are trained."""
+    processes: Processes = ALONE
+    """That take each step together."""
 
 
 def fit(
@@ -106,6 +113,11 @@ def fit(
     Raises:
         AssayError: a loss or a gradient is not finite; names step and rows.
     """
+    processes = rows.processes
+    device = "cuda" if torch.cuda.is_available() else "cpu"  # what is to be dealt out is still elsewhere
+    told = arguments(settings, name, checkpoints.folder, device)
+    trained = (name for name, weight in model.named_parameters() if weight.requires_grad)
+    told.ddp_find_unused_parameters = any("expert" in name for name in trained)  # one may get no token of a step
     with quiet():
         kind = kind or Trainer
         trainer = kind(
@@ -114,7 +126,7 @@ def fit(
             checkpoints,
             progress,
             model=model,
-            args=arguments(settings, name, checkpoints.folder, model.device.type),
+            args=told,
             data_collator=kind.collator(rows),
             train_dataset=Dataset.from_list(
                 [{"row": n, "input_ids": e.input_ids, "labels": e.labels} for n, e in enumerate(rows.train)]
@@ -124,10 +136,14 @@ def fit(
         for parameter in model.parameters():
             if parameter.requires_grad:  # trl has made them bfloat16, too coarse for small steps
                 parameter.data = parameter.data.float()
-        if instead := taken_by(settings.optim, model.device.type)[1]:
+        if instead := taken_by(settings.optim, device)[1]:
             progress(instead, 1, 1, "optimizers")
+        if processes.count > 1:  # each with noise of its own
+            torch.manual_seed(int(digest([settings.seed, processes.number])[:15], 16))
+        if processes.strategy == "fsdp":
+            deal_out(model)
         trainer.before_training()
-        last = checkpoints.last(progress)
+        last = processes.led(lambda: checkpoints.last(progress))
         trainer.args.eval_on_start = bool(rows.validation) and last is None
         with trainer.noise:
             trainer.train(resume_from_checkpoint=None if last is None else str(last))
@@ -160,20 +176,24 @@ class Trainer(SFTTrainer):
         self.noise = Noise(self.adapter, settings.neftune_noise_alpha)
         self.sophia: Sophia | None = None
         self.checkpoints = checkpoints
+        self.processes = rows.processes
         self.progress = progress
         self.lengths = [len(example.input_ids) for example in rows.train]
         batches = math.ceil(len(rows.train) / settings.batch_size)
         self.steps_per_epoch = math.ceil(batches / settings.gradient_accumulation_steps)
         self.best: dict[str, torch.Tensor] | None = None
         self.seen = self.before = 0
-        """Tokens trained on in this process, and before it."""
+        """Tokens trained on since this run began, and before."""
         self.begun = self.saved = time.perf_counter()
         """When the step began, and when the last checkpoint was complete."""
-        self.saving = 0.0
-        """Seconds that it took."""
+        self.passed = self.saving = 0.0
+        """Seconds since it was complete, as the first process has it, and those that it took."""
         self.step_rows: list[int] = []
+        """Of all processes."""
         self.counts: dict[str, float] = {"computed": 0, "padding": 0}
         """What the step's batches come to, as it is told."""
+        self.lost: AssayError | None = None
+        """The step's first loss that is not finite."""
         self.remove_callback(PrinterCallback)
         self.add_callback(Watch(self))
 
@@ -184,11 +204,13 @@ class Trainer(SFTTrainer):
 
     @classmethod
     def collator(cls, rows: Rows) -> Callable[[Sequence[dict[str, Any]]], dict[str, Any]]:
-        """What makes a batch of rows of the data set: their numbers as `rows`, and what `summed_loss` takes."""
+        """What makes a batch of rows of the data set: the numbers of all as `rows`, of those that are computed here as
+        `here`, and what `summed_loss` takes."""
 
         def collate_answers(batch: Sequence[dict[str, Any]]) -> dict[str, Any]:
-            made = collate([row["input_ids"] for row in batch], [row["labels"] for row in batch])
-            return {"rows": [row["row"] for row in batch], **made}
+            here = rows.processes.share(batch) or batch[:1]  # which counts for nothing, where there are too few
+            made = collate([row["input_ids"] for row in here], [row["labels"] for row in here])
+            return {"rows": [row["row"] for row in batch], "here": [row["row"] for row in here], **made}
 
         return collate_answers
 
@@ -211,6 +233,28 @@ class Trainer(SFTTrainer):
             self.sophia = self.optimizer if isinstance(self.optimizer, Sophia) else None
         return self.optimizer
 
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Whole batches, of which the collator takes this process's rows: accelerate would make more of them."""
+        if self.processes.count == 1:
+            return super().get_train_dataloader()
+        loader: DataLoader[Any] = DataLoader(
+            self.train_dataset,
+            batch_size=self.settings.batch_size,
+            sampler=self._get_train_sampler(),
+            collate_fn=self.data_collator,
+            pin_memory=self.args.dataloader_pin_memory,
+        )
+        return prepare_data_loader(loader, num_processes=1, process_index=0)
+
+    def _wrap_model(self, model: Any, training: bool = True, dataloader: Any = None) -> Any:
+        if self.processes.count == 1:
+            return super()._wrap_model(model, training, dataloader)
+        self.accelerator.prepare_model(model, device_placement=False, evaluation_mode=True)  # what is computed in
+        whole_model = Whole(self.adapter)
+        if self.processes.strategy == "fsdp":
+            return whole_model
+        return self.accelerator.prepare_model(whole_model, device_placement=False)
+
     def _get_train_sampler(self, train_dataset: Any = None) -> "ByLength":
         return ByLength(self.lengths, self.settings.batch_size, self.settings.seed)
 
@@ -222,7 +266,7 @@ class Trainer(SFTTrainer):
     def get_batch_samples(self, *args: Any) -> Any:
         """The batches of the next step, and how many tokens of them are trained."""
         self.begun = time.perf_counter()
-        self.step_rows, self.counts = [], {"computed": 0, "padding": 0}
+        self.step_rows, self.counts, self.lost = [], {"computed": 0, "padding": 0}, None
         return super().get_batch_samples(*args)
 
     def _get_num_items_in_batch(self, batch_samples: Sequence[dict[str, Any]], device: Any) -> int:
@@ -231,22 +275,25 @@ class Trainer(SFTTrainer):
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> torch.Tensor:
-        rows = inputs.pop("rows")
+        rows, here = inputs.pop("rows"), inputs.pop("here")
         self.noise.real = inputs.get("attention_mask")  # preferences take no noise
         if self.sophia is not None and self.sophia.due and not self.step_rows:  # of a step's first batch
             self._estimate_curvature(self.sophia, inputs)
         self.step_rows += rows
-        loss, batches = self.summed_loss(model, rows, inputs)
-        if not math.isfinite(value := loss.item()):
-            raise self._not_finite("the loss", value, rows)
+        counted, work = dict(self.counts), partial(self.summed_loss, rows=here, inputs=inputs)
+        loss, batches = work(model) if self.processes.count == 1 else model(work)
+        if self.lost is None and not math.isfinite(value := loss.item()):
+            self.lost = self._not_finite("the loss", value, here)
         for batch in batches:
             padding, computed = batch.padding(self.layout)
             self.counts["computed"] += computed
             self.counts["padding"] += padding
+        if self.processes.number >= len(rows):  # all of them are computed by other processes
+            loss, self.counts = 0 * loss, counted
         self.seen += sum(self.lengths[row] for row in rows)
         total = int(self.args.num_train_epochs) * sum(self.lengths) - self.before
         self.progress("train", self.seen, total, "tokens")
-        mean: torch.Tensor = loss / num_items_in_batch
+        mean: torch.Tensor = loss / num_items_in_batch * self.processes.count  # gradients of processes are averaged
         return mean
 
     def _estimate_curvature(self, sophia: Sophia, inputs: dict[str, Any]) -> None:
@@ -256,6 +303,12 @@ class Trainer(SFTTrainer):
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         norm = super()._get_grad_norm(model, grad_norm)  # type: ignore[no-untyped-call]
+        told = self.processes.gathered((self.lost, self.counts, time.perf_counter() - self.saved, self.saving))
+        for lost, *_ in told:
+            if lost is not None:
+                raise lost
+        self.counts = {name: sum(counts[name] for _, counts, *_ in told) for name in self.counts}
+        *_, self.passed, self.saving = told[0]
         scaler = self.accelerator.scaler  # which makes float16's scale smaller, and skips the step
         if not math.isfinite(value := float(norm)) and (scaler is None or scaler.get_scale() <= 1):
             raise self._not_finite("the norm of the gradient", value, self.step_rows)
@@ -289,6 +342,21 @@ class Trainer(SFTTrainer):
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Take the loss over the validation rows and, if the recipe asks for it, the score of answers to them."""
+        # What is dealt out is computed by all at once or by none.
+        told = self._validated() if self.processes.strategy == "fsdp" else self.processes.led(self._validated)
+        self.log(dict(told))
+        history = self.history
+        best = history.best()
+        if self.settings.keep_best and best is not None and best.step == self.state.global_step:
+            self.best = weights_of(self.adapter)
+        patience = self.settings.early_stopping_patience
+        if patience is not None and history.without_better() >= patience:
+            self.control.should_training_stop = True
+            self.control.should_save = False  # so that one that goes on from here stops here too
+        self.control.should_evaluate = False
+        return told
+
+    def _validated(self) -> dict[str, float]:
         validation, model = self.rows.validation, self.adapter
         loss = mean_loss(model, validation, self.settings.batch_size, self.progress, self.layout)
         if not math.isfinite(loss):
@@ -302,32 +370,46 @@ class Trainer(SFTTrainer):
             model.eval()
             told["eval_score"] = self.rows.score(model)
             model.train()
-        self.log(dict(told))
-        history = self.history
-        best = history.best()
-        if self.settings.keep_best and best is not None and best.step == self.state.global_step:
-            self.best = weights_of(model)
-        patience = self.settings.early_stopping_patience
-        if patience is not None and history.without_better() >= patience:
-            self.control.should_training_stop = True
-            self.control.should_save = False  # so that one that goes on from here stops here too
-        self.control.should_evaluate = False
         return told
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Keep what any number of processes can go on from; the random generators are those of so many."""
+        began = time.perf_counter()
+        weights, moments = weights_of(self.adapter), whole(self.optimizer.state_dict())
+        generators = self.processes.gathered(self._generators())
+
         def write(folder: Path) -> None:
-            save_file(weights_of(self.adapter), folder / WEIGHTS)
+            save_file(weights, folder / WEIGHTS)
             if self.best is not None:
                 save_file(self.best, folder / BEST)
-            self._save_optimizer_and_scheduler(str(folder))
+            torch.save(moments, folder / OPTIMIZER_NAME)
+            torch.save(self.lr_scheduler.state_dict(), folder / SCHEDULER_NAME)
             self._save_scaler(str(folder))
-            self._save_rng_state(str(folder))
+            for name, state in generators:
+                (folder / name).write_bytes(state)
             self.state.save_to_json(str(folder / TRAINER_STATE_NAME))
 
-        began = time.perf_counter()
-        self.checkpoints.add(self.state.global_step, write)
+        self.processes.led(lambda: self.checkpoints.add(self.state.global_step, write))
         self.saved = time.perf_counter()
         self.saving = self.saved - began
+
+    def _generators(self) -> tuple[str, bytes]:
+        """The state of this process's random generators, by the name that transformers reads it by."""
+        with tempfile.TemporaryDirectory() as folder:
+            self._save_rng_state(folder)
+            (file,) = Path(folder).iterdir()
+            return file.name, file.read_bytes()
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if self.processes.strategy != "fsdp" or checkpoint is None:
+            super()._load_optimizer_and_scheduler(checkpoint)
+            return
+        moments, schedule = (
+            torch.load(Path(checkpoint) / name, map_location="cpu", weights_only=True)
+            for name in (OPTIMIZER_NAME, SCHEDULER_NAME)
+        )
+        self.optimizer.load_state_dict(dealt_state(moments, self.optimizer))
+        self.lr_scheduler.load_state_dict(schedule)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         folder = Path(resume_from_checkpoint)
@@ -377,8 +459,7 @@ class Watch(TrainerCallback):
         if settings.save_steps:
             control.should_save = step % settings.save_steps == 0
         else:
-            passed = time.perf_counter() - trainer.saved
-            control.should_save = (due or passed >= OFTEN) and trainer.saving <= SHARE * passed
+            control.should_save = (due or trainer.passed >= OFTEN) and trainer.saving <= SHARE * trainer.passed
 
 
 def _memory(device: torch.device) -> int:

@@ -98,7 +98,9 @@ class PreferenceTrainer(Trainer):
     def collator(cls, rows: Rows) -> Callable[[Sequence[dict[str, Any]]], dict[str, Any]]:
         def collate_pairs(batch: Sequence[dict[str, Any]]) -> dict[str, Any]:
             numbers = [row["row"] for row in batch]
-            return {"rows": numbers, "groups": groups_of([rows.pairs[number] for number in numbers], rows.layout)}
+            here = rows.processes.share(numbers) or numbers[:1]
+            groups = groups_of([rows.pairs[number] for number in here], rows.layout)
+            return {"rows": numbers, "here": here, "groups": groups}
 
         return collate_pairs
 
@@ -107,14 +109,16 @@ class PreferenceTrainer(Trainer):
 
     def _get_num_items_in_batch(self, batch_samples: Sequence[dict[str, Any]], device: Any) -> int:
         pairs = [self.rows.pairs[row] for batch in batch_samples for row in batch["rows"]]
-        self.counts |= {"pairs": len(pairs), "margin": 0.0, "preferred": 0.0}
+        self.counts |= {"pairs": 0, "margin": 0.0, "preferred": 0.0}
+        self.step_pairs = len(pairs)
         self.chosen_tokens = sum(pair.chosen.trained for pair in pairs)
         return len(pairs)
 
     def summed_loss(self, model: Any, rows: Sequence[int], inputs: dict[str, Any]) -> tuple[torch.Tensor, list[Batch]]:
-        groups, pairs, alpha = inputs["groups"], self.counts["pairs"], self.settings.rpo_alpha
+        groups, pairs, alpha = inputs["groups"], self.step_pairs, self.settings.rpo_alpha
         policy = log_likelihoods(model, groups, self.layout)
         margin = margins(policy, self.reference[rows], self.settings.beta)
+        self.counts["pairs"] += len(rows)
         self.counts["margin"] += margin.detach().sum().item() / pairs
         self.counts["preferred"] += int((margin > 0).sum()) / pairs
         loss = -torch.nn.functional.logsigmoid(margin).sum()
