@@ -94,13 +94,18 @@ def command(example: str, group: typer.Typer = app, name: str | None = None) -> 
             if debug:
                 os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "INFO")
             document: dict[str, Any] = {}
-            status = 0
+            status, number = 0, 0
             try:
                 with output_kept() if as_json else contextlib.nullcontext():
                     require_own_packages()
+                    number, count = launched()
+                    if count > 1 and function is not train:
+                        raise meant_for_one(count)
                     result = function(*args, **kwargs)
                     if as_json:
                         document = result.data()
+                if number:  # the first process speaks for all
+                    return
                 if not as_json:
                     from assay.show import show
 
@@ -119,6 +124,8 @@ def command(example: str, group: typer.Typer = app, name: str | None = None) -> 
                     sys.stderr.write(masked(traceback.format_exc()))
                 message, remedy = explain(error)
                 status = 1
+                if number and type(error).__name__ == "AssayError":
+                    raise typer.Exit(status) from None
             if status:
                 say_error(message, remedy)
                 document |= error_data(message, remedy)
@@ -149,6 +156,23 @@ def command(example: str, group: typer.Typer = app, name: str | None = None) -> 
     return register
 
 
+def launched() -> tuple[int, int]:
+    """The number of this process among those that `accelerate launch` has started together, and how many they are."""
+    from train.processes import launched as told
+
+    return told()
+
+
+def meant_for_one(count: int) -> Exception:
+    """What is said where several processes were launched to do what one does."""
+    from curate.errors import AssayError
+
+    return AssayError(
+        f"{count} processes were launched together, which is for `assay train`.",
+        "Run this command by itself, without `accelerate launch`.",
+    )
+
+
 @contextlib.contextmanager
 def output_kept() -> Iterator[None]:
     """Whatever is printed meanwhile, also by libraries and worker processes, goes to standard error."""
@@ -164,9 +188,11 @@ def output_kept() -> Iterator[None]:
 
 def progress_bars() -> "Bars":
     """What shows on standard error how far the work is."""
+    from rich.console import Console
+
     from assay.bars import Bars
 
-    return Bars()
+    return Bars(Console(stderr=True, quiet=launched()[0] > 0))
 
 
 @command("assay run licences --store ./store")

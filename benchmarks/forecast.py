@@ -37,10 +37,11 @@ from train.dtypes import compute_dtype
 from train.examples import Example
 from train.forecast import MAPPED, Length, Room, _told, forecast
 from train.layout import training_layout
+from train.loop import Rows
 from train.memory import Batch, Machine, step
 from train.methods.trained import adapted
 from train.settings import TrainingSettings
-from train.trainer import Rows, fit
+from train.trainer import fit
 
 HALF = Machine("cuda", torch.bfloat16, torch.bfloat16, trained=torch.bfloat16)
 """A GPU in bfloat16 throughout, as litgpt (bf16-true) and torchtune train."""

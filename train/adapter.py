@@ -5,7 +5,7 @@ import io
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -38,6 +38,7 @@ from train.serving import TEMPLATE, write_chat
 from train.settings import TrainingSettings, quantization_of
 
 if TYPE_CHECKING:
+    import torch
     from peft import PeftModel
 
     from train.methods.trained import Trained
@@ -90,19 +91,24 @@ def check_parents(what: str, made_with: dict[str, str], base: BaseTokenizer, tem
             )
 
 
-def save(model: "Trained", base: BaseModel, folder: Path) -> None:
+def save(model: "Trained", weights: "Mapping[str, torch.Tensor]", base: BaseModel, folder: Path) -> None:
     """Write what was trained: an adapter's adapter_model.safetensors and adapter_config.json as peft reads them, or the
-    base model's own weights by transformers' names; equal weights give equal bytes."""
+    base model's own weights by transformers' names; equal weights give equal bytes.
+
+    Args:
+        model: that was trained.
+        weights: what `train.methods.trained.weights_of` gives of it.
+        base: the model it was made of.
+        folder: to write into.
+    """
     from peft import PeftModel
     from safetensors.torch import save_file
-
-    from train.methods.trained import weights_of
 
     name = TRAINED
     if isinstance(model, PeftModel):
         name = WEIGHTS
         write_configuration(model, base.name, folder / CONFIG)
-    save_file(weights_of(model), folder / name, metadata={"format": "pt"})
+    save_file(dict(weights), folder / name, metadata={"format": "pt"})
 
 
 def load(

@@ -55,10 +55,12 @@ def arguments(
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm or 0.0,
         seed=settings.seed,
+        use_cpu=not gpu,
+        ddp_broadcast_buffers=False,  # they are equal and stay so
         bf16=gpu and dtype == torch.bfloat16,
         fp16=gpu and dtype == torch.float16,
         dataloader_pin_memory=gpu,
-        save_strategy="no",  # of the trainer's own accord; see train.trainer.Watch
+        save_strategy="no",  # of the trainer's own accord; see train.loop.Watch
         logging_strategy="steps",
         logging_steps=1,
         logging_nan_inf_filter=False,  # it would put earlier losses in the place of one that is not finite

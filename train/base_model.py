@@ -24,6 +24,7 @@ from curate.rows.renderer import TOKENIZER_FILES, load_tokenizer
 from curate.text.tokenizer_file import REMEDY
 from curate.workers import MEMORY, apart
 from train.dtypes import DType, compute_dtype
+from train.processes import Processes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -166,7 +167,8 @@ def prepare_tokenizer(name: str, cache: Path, progress: Progress = silent, fetch
 def load_model(
     base: BaseModel, quantization: Quantization, dtype: DType = "auto", double_quantization: bool = True
 ) -> "PreTrainedModel":
-    """The base model in memory: on the GPU if there is one; on a CPU with activations in float32.
+    """The base model in memory: on the GPU if there is one and its weights are not to be dealt out; on a CPU with
+    activations in float32.
 
     Args:
         base: what `prepare` gave.
@@ -184,18 +186,20 @@ def load_model(
         from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
         gpu = torch.cuda.is_available()
+        dealt_out = Processes.joined().strategy == "fsdp"
         nf4 = BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=double_quantization,
             bnb_4bit_compute_dtype=computing,
+            bnb_4bit_quant_storage=computing if dealt_out else None,  # bytes cannot be dealt out
         )
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             base.folder,
             config=config,
             dtype=computing if gpu else torch.float32,
             quantization_config=nf4 if quantization == "nf4" else None,
-            device_map={"": 0} if gpu else None,
+            device_map={"": torch.cuda.current_device()} if gpu and not dealt_out else None,
             trust_remote_code=False,
             use_safetensors=True,
             output_loading_info=True,

@@ -11,15 +11,19 @@ from curate.progress import minutes
 from curate.table import Table
 from train.examples import Example
 from train.methods.keys import CHEAPER, KEYS, PLACES, WHOLE
+from train.processes import ALONE, Processes
 from train.settings import TrainingSettings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
-    from train.memory import Batch, Machine, Step
+    from train.memory import Batch, Machine, Part, Step
 
 CGROUP = Path("/sys/fs/cgroup")
 """Where a container's bounds are told, in the second version of cgroups."""
+
+DEALT_OUT: "Sequence[Part]" = ("weights", "adapters", "gradients", "optimizer state")
+"""What processes have a share of under FSDP."""
 
 MAPPED = 1 << 18
 """Bytes of a tensor from which on a CPU's memory of it is given back at once, where memory is short."""
@@ -92,6 +96,8 @@ class Forecast:
     """Where a few steps have been measured."""
     besides: str = ""
     """What is not in it, and how it is to be read, in words."""
+    processes: int = 1
+    """That take each step together: batch and memory are those of each, all else is of all."""
 
     @property
     def lacking(self) -> int:
@@ -105,6 +111,11 @@ class Forecast:
         return self.machine.device == "cpu" and self.lacking + batch > 0
 
     @property
+    def each(self) -> str:
+        """Whose memory it is, in words."""
+        return f" in each of {self.processes} processes" if self.processes > 1 else ""
+
+    @property
     def flops(self) -> int:
         """Of all steps, by their tokens."""
         return round(self.step.flops * self.tokens / (self.batch.rows * self.batch.tokens))
@@ -114,7 +125,7 @@ class Forecast:
         took = f", {minutes(self.seconds)}" if self.seconds is not None else ""
         unknown = "" if self.step.known else " and what activations take, which this architecture does not tell,"
         return (
-            f"forecast: {gib(self.step.bytes)}{unknown} of memory ({gib(self.room.memory)} free), "
+            f"forecast: {gib(self.step.bytes)}{unknown} of memory{self.each} ({gib(self.room.memory)} free), "
             f"{gib(self.disk)} of disk ({gib(self.room.disk)} free), {self.steps:,} steps, {self.tokens:,} tokens, "
             f"{self.flops:.1e} operations{took}{self.besides and f'; {self.besides}'}"
         )
@@ -174,7 +185,12 @@ class Way:
 
 
 def forecast(
-    config: "PreTrainedConfig", settings: TrainingSettings, lengths: Sequence[Length], machine: "Machine", room: Room
+    config: "PreTrainedConfig",
+    settings: TrainingSettings,
+    lengths: Sequence[Length],
+    machine: "Machine",
+    room: Room,
+    processes: Processes = ALONE,
 ) -> Forecast:
     """What training on rows of these lengths will take.
 
@@ -183,12 +199,13 @@ def forecast(
         settings: of the recipe.
         lengths: of the rows that are trained on; at least one.
         machine: what the model is loaded and computed in.
-        room: what is left there.
+        room: what is left there, for each process.
+        processes: that take each step together.
     """
     from train.memory import Batch
 
     batch = Batch(
-        min(settings.batch_size, len(lengths)),
+        min(-(-settings.batch_size // processes.count), len(lengths)),
         max(1, max(each.tokens for each in lengths) - 1),
         max(each.trained for each in lengths),
     )
@@ -198,7 +215,7 @@ def forecast(
     checkpoints = (settings.save_total_limit + 1) * (kept + largest.memory["optimizer state"])
     per_step = settings.batch_size * settings.gradient_accumulation_steps
     return Forecast(
-        step=largest,
+        step=_in_each(largest, processes),
         batch=batch,
         machine=machine,
         room=room,
@@ -207,7 +224,18 @@ def forecast(
         steps=settings.epochs * -(-len(lengths) // per_step),
         disk=checkpoints + adapter,
         besides=DRAWN if settings.objective == "reft" else "",
+        processes=processes.count,
     )
+
+
+def _in_each(step: "Step", processes: Processes) -> "Step":
+    """What each process takes of a step, whose batch is its share already."""
+    memory = dict(step.memory)
+    if processes.strategy == "ddp":
+        memory["gradients"] *= 2  # once more where they are summed
+    elif processes.strategy == "fsdp":
+        memory |= {part: -(-memory[part] // processes.count) for part in DEALT_OUT}
+    return replace(step, memory=memory)
 
 
 def _largest(
@@ -228,7 +256,12 @@ def _largest(
 
 
 def foresee(
-    config: "PreTrainedConfig", settings: TrainingSettings, lengths: Sequence[Length], store: Path, force: bool
+    config: "PreTrainedConfig",
+    settings: TrainingSettings,
+    lengths: Sequence[Length],
+    store: Path,
+    force: bool,
+    processes: Processes = ALONE,
 ) -> Forecast:
     """The forecast of a run here and now.
 
@@ -238,24 +271,33 @@ def foresee(
         lengths: of what is trained on; at least one.
         store: the store's folder, on whose disk checkpoints are kept.
         force: give it though the run will not fit.
+        processes: that take each step together.
 
     Raises:
         AssayError: as `require_room`, without `force`.
     """
     machine = machine_here(settings)
     make = forecast if force else require_room
-    return make(config, settings, lengths, machine, Room.here(store, machine.device))
+    room = Room.here(store, machine.device)
+    if machine.device == "cpu":
+        room = replace(room, memory=room.memory // processes.local)
+    return make(config, settings, lengths, machine, room, processes)
 
 
 def require_room(
-    config: "PreTrainedConfig", settings: TrainingSettings, lengths: Sequence[Length], machine: "Machine", room: Room
+    config: "PreTrainedConfig",
+    settings: TrainingSettings,
+    lengths: Sequence[Length],
+    machine: "Machine",
+    room: Room,
+    processes: Processes = ALONE,
 ) -> Forecast:
     """The forecast of a run that fits.
 
     Raises:
         AssayError: memory or disk will not be enough; says by how much, and what would make it fit, cheapest first.
     """
-    found = forecast(config, settings, lengths, machine, room)
+    found = forecast(config, settings, lengths, machine, room, processes)
     if found.disk > room.disk:
         raise AssayError(
             f"Checkpoints and adapter will take {gib(found.disk)}, the store's disk has {gib(room.disk)} free: "
@@ -266,28 +308,32 @@ def require_room(
         )
     if found.lacking <= 0:
         return found
-    tried = list(_ways(config, settings, lengths, found))
+    tried = list(_ways(config, settings, lengths, found, processes))
     ways = "; ".join(map(str, tried)) or "nothing is left to save"
     none = "" if any(way.forecast.lacking <= 0 for way in tried) else " None of these is enough: take a smaller model."
     raise AssayError(
-        f"Training will take {gib(found.step.bytes)} of memory, {gib(machine.libraries)} of it taken now, and "
-        f"{gib(room.memory)} are free: {gib(found.lacking)} too little.",
+        f"Training will take {gib(found.step.bytes)} of memory{found.each}, {gib(machine.libraries)} of it taken now, "
+        f"and {gib(room.memory)} are free: {gib(found.lacking)} too little.",
         remedy=f"In the recipe, cheapest first, each with those before it: {ways}.{none} Or train all the same with "
         "--force.",
     )
 
 
 def _ways(
-    config: "PreTrainedConfig", settings: TrainingSettings, lengths: Sequence[Length], found: Forecast
+    config: "PreTrainedConfig",
+    settings: TrainingSettings,
+    lengths: Sequence[Length],
+    found: Forecast,
+    processes: Processes,
 ) -> Iterator[Way]:
     """Changes that each add to those before, up to the first that fits; what saves nothing is left out."""
     least = found
-    for change, changed, kept in _changes(settings, lengths):
+    for change, changed, kept in _changes(settings, lengths, processes.count):
         adapter = (
             found.machine.device == "cuda" and changed.method not in WHOLE
         )  # which leaves weights in half precision
         machine = replace(found.machine, weights=found.machine.compute) if adapter else found.machine
-        then = forecast(config, changed, kept, machine, found.room)
+        then = forecast(config, changed, kept, machine, found.room, processes)
         if then.step.bytes < least.step.bytes:
             least = then
             yield Way(change, changed, then)
@@ -296,11 +342,11 @@ def _ways(
 
 
 def _changes(
-    settings: TrainingSettings, lengths: Sequence[Length]
+    settings: TrainingSettings, lengths: Sequence[Length], processes: int
 ) -> Iterator[tuple[str, TrainingSettings, Sequence[Length]]]:
     now, kept = settings, lengths
-    while (rows := now.batch_size) > 1:
-        parts = next(parts for parts in range(2, rows + 1) if rows % parts == 0)
+    while (rows := now.batch_size) > processes:
+        parts = next(parts for parts in range(2, rows + 1) if rows // processes % parts == 0)
         cut = {"batch_size": rows // parts, "gradient_accumulation_steps": parts * now.gradient_accumulation_steps}
         now = now.model_copy(update=cut)
         said = ", ".join(f"{key} {value}" for key, value in cut.items())

@@ -37,6 +37,7 @@ def training_layout(
     *,
     checkpointing: bool = False,
     noisy: bool = False,
+    dealt_out: bool = False,
     progress: Progress = silent,
 ) -> Layout:
     """The closest layout that gives the loss and the gradients of each row alone.
@@ -52,10 +53,12 @@ def training_layout(
         examples: to be trained on, one or more.
         checkpointing: whether activations will be computed again in the backward pass.
         noisy: whether there will be noise on the embeddings (NEFTune); here there is none.
+        dealt_out: whether weights will be dealt out to processes, which then run the model equally often for a batch.
         progress: told when it begins and when it is known.
 
     Raises:
-        AssayError: the model cannot be trained by its own forward pass.
+        AssayError: the model cannot be trained by its own forward pass; or its rows are to be computed one by one, and
+            weights dealt out.
     """
     what = "check how rows are put together"
     progress(what, 0, 1, "layouts")
@@ -91,10 +94,17 @@ def training_layout(
         if has_dropout(model)
         else "with noise on its embeddings each row has noise of its own"
         if noisy
+        else "processes with a share of each weight compute alike"
+        if dealt_out
         else no_sharing(model, gap=False)
     )
     reasons = {"shared": why} if why else {}
     layout = closest(("shared", "padded", "alone"), distance, noise, reasons)
+    if dealt_out and layout.rows == "alone":
+        raise AssayError(
+            f"Under FSDP rows are computed together, and this model computes them one by one: {layout.reason}.",
+            remedy="Launch with recipes/accelerate/ddp.yaml.",
+        )
     model.train(training)
     progress(what, 1, 1, "layouts")
     progress(f"rows are put together: {layout}", 1, 1, "layouts")

@@ -108,7 +108,7 @@ def mean_loss(
     training = model.training
     model.eval()
     by_length = sorted(examples, key=lambda example: len(example.input_ids))
-    with torch.inference_mode():
+    with torch.no_grad():  # not in inference mode: weights that are dealt out are put together in tensors that stay
         for begin in range(0, len(by_length), batch_size):
             rows = by_length[begin : begin + batch_size]
             batch = collate([row.input_ids for row in rows], [row.labels for row in rows])

@@ -163,6 +163,10 @@ class Compute(Part):
     """What took the steps; none of adapters from before there was a choice: AdamW."""
     optim_reason: str | None = None
     """Why another optimizer than the recipe names; empty where it is that."""
+    processes: int | None = None
+    """How many took each step together; none of one by itself."""
+    strategy: Literal["ddp", "fsdp"] | None = None
+    """What each of them held: all weights, or its share; none of one by itself."""
 
 
 class AdapterManifest(Manifest):

@@ -1,7 +1,8 @@
 """Training: a published data set version -> an adapter that knows its parents."""
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,49 +15,50 @@ from curate.rows.renderer import Renderer, load_tokenizer
 from curate.stage import installed
 from curate.store import Store, turn
 from curate.workers import give_back
-from train.adapter import check_parents, load, parents, save
+from train.adapter import check_parents, load, parents
 from train.audit import Audit, audit
 from train.base_model import BaseModel, BaseTokenizer, configuration, prepare, quiet
-from train.batches import Layout
 from train.checkpoints import Checkpoints
-from train.dtypes import arithmetic, compute_dtype
+from train.dtypes import arithmetic
 from train.examples import Example, chosen_rows, read_split, rows_of, select
 from train.forecast import MAPPED, Forecast, foresee, lengths_of
-from train.halted import Hopeless, NotFinite, Pruned
-from train.history import STEPS, History
+from train.halted import Hopeless, Pruned
 from train.manifest import (
     AdapterInputs,
     AdapterManifest,
     AdapterParent,
     BaseParent,
-    Compute,
     DatasetParent,
     LeftOut,
-    Loss,
-    Run,
-    TrainedRows,
-    TrainedTokens,
-    Validated,
 )
 from train.methods.keys import KEYS, WHOLE, method_in
 from train.preferences import Pair, pairs_to_train, parent_of, read_pairs, unseen_in
-from train.report import write_report
+from train.processes import Processes
+from train.publish import publish
 from train.reward import Asked, Reward, tell_reasoning
 from train.serving import write_chat, write_notes
 from train.settings import TrainingRecipe, TrainingSettings
 
 if TYPE_CHECKING:
-    from train.methods.trained import Trained
-    from train.trainer import Loop, Rows, Score
+    from train.loop import Loop, Score
 
 VERSION = 2
 """Of the method; an adapter of another one is not taken for the same."""
 
-DRAWN = Layout("padded", "answers that are drawn are put together by trl")
-
 LIBRARIES = ("accelerate", "bitsandbytes", "peft", "torch", "transformers", "trl")
 QUANTISED = {"nf4": {"double_quantization"}, "none": set[str]()}
 """Keys that say how the base model's weights are quantised."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a run is given beside data set and recipe; see `train`."""
+
+    score: "Score | None"
+    reward: Reward | None
+    left_out: Collection[str]
+    hopeless: Hopeless | None
+    force: bool
 
 
 def train(
@@ -74,6 +76,8 @@ def train(
 
     A run that was interrupted goes on from its last checkpoint and gives the adapter that it would have given. One that
     another process is at is waited for. The warm-up of a reinforcement is an adapter of its own, made or found first.
+    Processes that were launched together train one adapter, each with its share of every batch; the first of them
+    reads, tells and publishes.
 
     Args:
         version: folder of a published data set version.
@@ -92,10 +96,17 @@ def train(
 
     Raises:
         AssayError: the data set was made for another tokenizer or chat template, or a row cannot be trained; memory or
-            disk will not be enough; or a loss or gradient is not finite (NotFinite).
+            disk will not be enough; or a loss or gradient is not finite (NotFinite); or the processes cannot train so
+            together.
         Pruned: `hopeless` said so.
     """
-    base = prepare(recipe.fit.model, store.cache, progress)
+    processes = Processes.joined()
+    if processes.count > 1:
+        from train.sharded import require_shares
+
+        require_shares(recipe.training, processes, score is not None)
+    progress = progress if processes.first else silent
+    base = processes.led(lambda: prepare(recipe.fit.model, store.cache, progress))
     if recipe.training.objective == "reft":
         if reward is None:
             raise AssayError(
@@ -108,25 +119,26 @@ def train(
             warm_up = recipe.model_copy(update={"training": recipe.training.warm_up})
             begin = f"{recipe.name}/{train(version, warm_up, store, progress, None, force, left_out).name}"
         recipe = recipe.model_copy(update={"training": recipe.training.reinforcing(begin)})
-    settings = recipe.training
-    start = _start(settings, store)
-    inputs = _inputs(version, recipe, base, start, score, left_out, reward)
+    start = _start(recipe.training, store)
+    inputs = processes.led(lambda: _inputs(version, recipe, base, start, score, left_out, reward))
     libraries = installed(LIBRARIES)
     key = digest([inputs, libraries, arithmetic()])
-    checkpoints = Checkpoints(store.cache / "training" / key, settings.save_total_limit)
-    with turn(checkpoints.folder / "turn", "train", progress):  # the folder's own lock is held while one is written
-        found = store.made_from("adapters", recipe.name, inputs)
+    checkpoints = Checkpoints(store.cache / "training" / key, recipe.training.save_total_limit)
+    # The folder's own lock is held while one is written.
+    with turn(checkpoints.folder / "turn", "train", progress) if processes.first else nullcontext():
+        found = processes.led(lambda: store.made_from("adapters", recipe.name, inputs))
         if found is None:
-            aside = score, reward, force, left_out, hopeless
+            given = Given(score, reward, left_out, hopeless, force)
             try:
-                found = _train(version, recipe, base, start, inputs, libraries, store, checkpoints, *aside, progress)
+                found = _train(version, recipe, base, start, inputs, libraries, store, checkpoints, given, progress)
             except Pruned:
                 checkpoints.clear()
                 raise
-        else:
+        elif processes.first:
             progress("train (found in the store)", 1, 1, "adapters")
             store.record({"event": "adapters", "name": recipe.name, "version": found.name, "found": True})
-        checkpoints.clear()
+        if processes.first:
+            checkpoints.clear()
     return found
 
 
@@ -231,11 +243,7 @@ def _train(
     libraries: dict[str, str],
     store: Store,
     checkpoints: Checkpoints,
-    score: "Score | None",
-    reward: Reward | None,
-    force: bool,
-    left_out: Collection[str],
-    hopeless: Hopeless | None,
+    given: Given,
     progress: Progress,
 ) -> Path:
     """Train an adapter and publish it."""
@@ -244,17 +252,20 @@ def _train(
         from train.accelerators import accelerated, require_accelerators
         from train.arguments import require_trackers, trackers_in
         from train.layout import training_layout
-        from train.methods.trained import adapted, tell_left_out
-        from train.trainer import Rows, fit
+        from train.loop import Rows
+        from train.methods.trained import adapted, tell_left_out, weights_of
+        from train.trainer import fit
 
+    processes = Processes.joined()
     require_trackers(settings)
     require_accelerators(settings)
     renderer = renderer_of(recipe, base)
-    pairs, audits = _examples(version, recipe, renderer, progress, left_out)
+    pairs, audits = _examples(version, recipe, renderer, progress, given.left_out)
     examples, validation = ([pair.whole for pair in pairs] or audits[0].require()), audits[1].require()
-    _check_choice(settings, validation, score)
-    asked = None if reward is None else Asked.of(examples, version, renderer, reward)
-    told = foresee(configuration(base.folder), settings, lengths_of(examples, settings), store.root, force)
+    _check_choice(settings, validation, given.score)
+    asked = None if given.reward is None else Asked.of(examples, version, renderer, given.reward)
+    lengths, config = lengths_of(examples, settings), configuration(base.folder)
+    told = processes.agreed(lambda: foresee(config, settings, lengths, store.root, given.force, processes))
     progress(told.line(), 1, 1, "forecasts")
     if told.short:
         give_back(MAPPED)
@@ -269,14 +280,17 @@ def _train(
             progress(f"start_from has seen {seen}, which is not looked through for this test split", 1, 1, "adapters")
     tell_left_out(model, progress)
     computed = [side for pair in pairs for side in pair.sides] or examples
-    layout = training_layout(
-        model,
-        computed,
-        checkpointing=settings.gradient_checkpointing,
-        noisy=settings.neftune_noise_alpha is not None,
-        progress=progress,
+    layout = processes.led(
+        lambda: training_layout(
+            model,
+            computed,
+            checkpointing=settings.gradient_checkpointing,
+            noisy=settings.neftune_noise_alpha is not None,
+            dealt_out=processes.strategy == "fsdp",
+            progress=progress,
+        )
     )
-    rows = Rows(examples, validation, score, layout, pairs, asked, hopeless)
+    rows = Rows(examples, validation, given.score, layout, pairs, asked, given.hopeless, processes)
     with trackers_in(store.root / "tracked", settings):
         history = fit(model, base, rows, settings, checkpoints, recipe.name, progress, _trainer(settings))
 
@@ -284,7 +298,10 @@ def _train(
         write_chat(folder, base, renderer)
         write_notes(folder, base, renderer, _shortest(version, examples, pairs), settings)
 
-    return _publish(model, base, rows, audits, history, recipe, inputs, libraries, store, beside)
+    weights = weights_of(model)
+    return processes.led(
+        lambda: publish(model, weights, base, rows, audits, history, recipe, inputs, libraries, store, beside)
+    )
 
 
 def _trainer(settings: TrainingSettings) -> "type[Loop]":
@@ -301,97 +318,6 @@ def _trainer(settings: TrainingSettings) -> "type[Loop]":
     from train.trainer import Trainer
 
     return Trainer
-
-
-def _publish(
-    model: "Trained",
-    base: BaseModel,
-    rows: "Rows",
-    audits: Sequence[Audit],
-    history: History,
-    recipe: TrainingRecipe,
-    inputs: dict[str, Any],
-    libraries: dict[str, str],
-    store: Store,
-    beside: Callable[[Path], None],
-) -> Path:
-    """Publish what was trained, with what its run told, and what `beside` writes into its folder."""
-    from train.methods.trained import weights_of
-
-    if not all(tensor.isfinite().all() for tensor in weights_of(model).values()):
-        raise NotFinite(
-            "The trained weights are not finite after the last step; nothing is published.",
-            remedy="Lower training.learning_rate, or set training.max_grad_norm: 1.0.",
-        )
-    settings, best = recipe.training, history.best()
-    last = history.steps[-1].step
-    kept = best.step if settings.keep_best and best is not None else last
-    seen, trained = history.tokens(kept)
-
-    run = Run(
-        steps=last,
-        planned=settings.epochs * history.steps_per_epoch,
-        kept=kept,
-        validations=[Validated(**each._asdict()) for each in history.validations],
-        padding=round(history.padding(), 6),
-    )
-
-    def describe(folder: Path, content: dict[str, Any]) -> None:
-        history.write(folder / STEPS)
-        write_report(folder, AdapterManifest.model_validate(content), run, history)
-
-    with store.publishing("adapters", recipe.name) as draft:
-        save(model, base, draft.folder)
-        beside(draft.folder)
-        folder = draft.publish(
-            {
-                "name": recipe.name,
-                "schema_version": 2,
-                "inputs": inputs,
-                "rows": TrainedRows(
-                    train=len(rows.train),
-                    train_ids_sha256=digest(sorted(example.id for example in rows.train)),
-                    validation=len(rows.validation),
-                    audit={problem: sum(each.counts[problem] for each in audits) for problem in audits[0].counts},
-                ).content(),
-                "tokens": TrainedTokens(seen=seen, trained=trained).content(),
-                "loss": Loss(
-                    train=history.epoch_losses(), validation=[each.loss for each in history.validations]
-                ).content(),
-                "run": run.content(),
-                "compute": _computed(settings, model.device.type, DRAWN if rows.asked else rows.layout).content(),
-                "libraries": libraries,
-            },
-            describe,
-        )
-    seconds = history.seconds()
-    store.record(
-        {
-            "event": "adapters",
-            "name": recipe.name,
-            "version": folder.name,
-            "found": False,
-            "seconds": round(seconds, 1),
-            "tokens_per_second": round(sum(each.tokens for each in history.steps) / seconds, 1),
-        }
-    )
-    return folder
-
-
-def _computed(settings: TrainingSettings, device: str, layout: "Layout") -> Compute:
-    """What it was computed on, and how."""
-    from train.optimizers import taken_by
-
-    whole = device == "cpu" and settings.quantization == "none"  # on a CPU 4-bit weights alone are computed in less
-    optim, instead = taken_by(settings.optim, device)
-    return Compute(
-        device=device,
-        dtype="float32" if whole else str(compute_dtype(settings.dtype)).removeprefix("torch."),
-        rows=layout.rows,
-        rows_reason=layout.reason,
-        optim=optim,
-        optim_reason=instead,
-    )
 
 
 def _check_choice(settings: TrainingSettings, validation: Sequence[Example], score: "Score | None") -> None:

@@ -16,13 +16,14 @@ from train.base_model import BaseModel, prepare
 from train.checkpoints import Checkpoints
 from train.examples import read_split
 from train.history import History
+from train.loop import Rows
 from train.manifest import AdapterManifest
 from train.memory import Batch, Machine, step
 from train.methods.trained import adapted, weights_of, with_adapter
 from train.optimizers import Sophia, Together, gauss_newton_bartlett, optimizer, state_bytes
 from train.qlora import train
 from train.settings import Optim, TrainingSettings
-from train.trainer import Rows, fit
+from train.trainer import fit
 
 OPTIMS: tuple[Optim, ...] = get_args(Optim)
 RATES: dict[str, float] = {"sgd": 0.3, "sophia": 0.003}

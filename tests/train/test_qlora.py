@@ -195,8 +195,8 @@ from curate.store import Store
 from tests.tiny import recipe_for
 torch.set_num_threads(1)
 save = train.qlora.save
-def save_and_die(model, base, folder):
-    save(model, base, folder)
+def save_and_die(model, weights, base, folder):
+    save(model, weights, base, folder)
     assert (folder / "adapter_model.safetensors").is_file()
     os.kill(os.getpid(), signal.SIGKILL)
 train.qlora.save = save_and_die

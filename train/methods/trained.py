@@ -14,6 +14,7 @@ from train.base_model import BaseModel, load_model
 from train.methods import dora, full, ia3, lora, partial
 from train.methods.keys import WHOLE
 from train.settings import TrainingSettings
+from train.sharded import dealt_like, whole
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -57,12 +58,16 @@ def with_adapter(loaded: "PreTrainedModel", settings: TrainingSettings) -> "Trai
 
 
 def weights_of(model: "Trained") -> dict[str, torch.Tensor]:
-    """What is trained, copied to the CPU: an adapter's weights by peft's names, others by transformers'."""
+    """What is trained, copied to the CPU: an adapter's weights by peft's names, others by transformers'. Where weights
+    are dealt out, all processes ask at once."""
     if isinstance(model, PeftModel):
         state = get_peft_model_state_dict(model)
     else:
         state = {name: each for name, each in model.named_parameters() if each.requires_grad}
-    return {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in state.items()}
+    return {
+        name: whole(tensor.detach()).cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in state.items()
+    }
 
 
 def put_weights(model: "Trained", weights: Mapping[str, torch.Tensor]) -> None:
@@ -72,7 +77,8 @@ def put_weights(model: "Trained", weights: Mapping[str, torch.Tensor]) -> None:
         AssayError: of the base model's own weights, they are not those that this model trains.
     """
     if isinstance(model, PeftModel):
-        set_peft_model_state_dict(model, dict(weights))
+        there = get_peft_model_state_dict(model)
+        set_peft_model_state_dict(model, {name: dealt_like(each, there[name]) for name, each in weights.items()})
         return
     there = {name: each for name, each in model.named_parameters() if each.requires_grad}
     unlike = {name for name in there.keys() & weights.keys() if there[name].shape != weights[name].shape}
@@ -83,7 +89,7 @@ def put_weights(model: "Trained", weights: Mapping[str, torch.Tensor]) -> None:
         )
     with torch.no_grad():
         for name, each in there.items():
-            each.copy_(weights[name])
+            each.copy_(dealt_like(weights[name], each))
 
 
 def tell_left_out(model: torch.nn.Module, progress: Progress) -> None:

@@ -15,10 +15,11 @@ from peft import PeftModel
 from curate.progress import Progress
 from train.batches import Batch, Layout
 from train.dtypes import compute_dtype
+from train.loop import Rows
 from train.loss import collate, row_losses
 from train.preferences import Pair
 from train.settings import TrainingSettings
-from train.trainer import Rows, Trainer, batch_of
+from train.trainer import Trainer, batch_of
 
 if TYPE_CHECKING:
     from train.methods.trained import Trained
@@ -98,7 +99,9 @@ class PreferenceTrainer(Trainer):
     def collator(cls, rows: Rows) -> Callable[[Sequence[dict[str, Any]]], dict[str, Any]]:
         def collate_pairs(batch: Sequence[dict[str, Any]]) -> dict[str, Any]:
             numbers = [row["row"] for row in batch]
-            return {"rows": numbers, "groups": groups_of([rows.pairs[number] for number in numbers], rows.layout)}
+            here = rows.processes.share(numbers) or numbers[:1]
+            groups = groups_of([rows.pairs[number] for number in here], rows.layout)
+            return {"rows": numbers, "here": here, "groups": groups}
 
         return collate_pairs
 
@@ -107,14 +110,16 @@ class PreferenceTrainer(Trainer):
 
     def _get_num_items_in_batch(self, batch_samples: Sequence[dict[str, Any]], device: Any) -> int:
         pairs = [self.rows.pairs[row] for batch in batch_samples for row in batch["rows"]]
-        self.counts |= {"pairs": len(pairs), "margin": 0.0, "preferred": 0.0}
+        self.counts |= {"pairs": 0, "margin": 0.0, "preferred": 0.0}
+        self.step_pairs = len(pairs)
         self.chosen_tokens = sum(pair.chosen.trained for pair in pairs)
         return len(pairs)
 
     def summed_loss(self, model: Any, rows: Sequence[int], inputs: dict[str, Any]) -> tuple[torch.Tensor, list[Batch]]:
-        groups, pairs, alpha = inputs["groups"], self.counts["pairs"], self.settings.rpo_alpha
+        groups, pairs, alpha = inputs["groups"], self.step_pairs, self.settings.rpo_alpha
         policy = log_likelihoods(model, groups, self.layout)
         margin = margins(policy, self.reference[rows], self.settings.beta)
+        self.counts["pairs"] += len(rows)
         self.counts["margin"] += margin.detach().sum().item() / pairs
         self.counts["preferred"] += int((margin > 0).sum()) / pairs
         loss = -torch.nn.functional.logsigmoid(margin).sum()

@@ -20,10 +20,10 @@ from transformers import GenerationConfig
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from curate.hashing import digest
+from train.loop import Loop, Rows
 from train.methods.trained import weights_of
 from train.reward import Asked
 from train.settings import TrainingSettings
-from train.trainer import Loop, Rows
 
 if TYPE_CHECKING:
     from train.methods.trained import Trained
