@@ -34,7 +34,6 @@ from train.manifest import (
 from train.methods.keys import KEYS, WHOLE, method_in
 from train.preferences import Pair, pairs_to_train, parent_of, read_pairs, unseen_in
 from train.processes import Processes
-from train.publish import publish
 from train.reward import Asked, Reward, tell_reasoning
 from train.serving import write_chat, write_notes
 from train.settings import TrainingRecipe, TrainingSettings
@@ -254,6 +253,7 @@ def _train(
         from train.layout import training_layout
         from train.loop import Rows
         from train.methods.trained import adapted, tell_left_out, weights_of
+        from train.publish import publish
         from train.trainer import fit
 
     processes = Processes.joined()

@@ -27,7 +27,7 @@ from tests.tiny import recipe_for, write_version
 from tests.train.test_dpo import pair_of, rows_of, write
 from tests.train.test_memory import CPU, llama, settings
 from tests.train.test_trainer import steps
-from train import trainer as loop
+from train import trainer
 from train.forecast import Length, Room, forecast
 from train.manifest import AdapterManifest
 from train.preferences import PairRow, unseen_in
@@ -128,15 +128,15 @@ class Stopped(Exception):
 
 def stopped(work: Callable[[], Any]) -> None:
     """Have a run end in all processes once the checkpoint of its second step is there."""
-    save = loop.Trainer._save_checkpoint
+    save = trainer.Trainer._save_checkpoint
 
-    def save_and_stop(self: loop.Trainer, *known: Any) -> None:
+    def save_and_stop(self: trainer.Trainer, *known: Any) -> None:
         save(self, *known)
         if self.state.global_step == 2:
             raise Stopped
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(loop.Trainer, "_save_checkpoint", save_and_stop)
+        patched.setattr(trainer.Trainer, "_save_checkpoint", save_and_stop)
         with pytest.raises(Stopped):
             work()
 
@@ -158,8 +158,8 @@ def two(run: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> t
         stopped(lambda: run("noisy", folder / "goes on"))
         found["goes on"] = run("noisy", folder / "goes on")
         if number:
-            computed = loop.answer_loss
-            loop.answer_loss = lambda *given, **named: (computed(*given, **named)[0] * torch.nan, 1)  # type: ignore[attr-defined]
+            computed = trainer.answer_loss
+            trainer.answer_loss = lambda *given, **named: (computed(*given, **named)[0] * torch.nan, 1)  # type: ignore[attr-defined]
         with pytest.raises(AssayError) as error:
             run("lora", folder / "not finite")
         return {"found": found, "heard": heard, "again": told[len(heard) :], "error": error.value.message}

@@ -19,7 +19,7 @@ from curate import cache
 from curate.errors import AssayError
 from curate.store import Store
 from tests.tiny import recipe_for, write_version
-from train import trainer as loop
+from train import loop, trainer
 from train.arguments import arguments
 from train.checkpoints import Checkpoints
 from train.loss import answer_loss
@@ -196,7 +196,7 @@ def test_what_is_not_finite_stops_the_run_and_names_the_rows(
             loss = loss * torch.nan if what == "the loss" else Steep.apply(loss)
         return loss, trained
 
-    monkeypatch.setattr(loop, "answer_loss", broken)
+    monkeypatch.setattr(trainer, "answer_loss", broken)
     with pytest.raises(AssayError) as error:
         run(**LONG)
     ids = pq.read_table(version / "train.parquet")["id"].to_pylist()
