@@ -1,6 +1,7 @@
 """Reinforcement: answers that are worth more become likelier, trl is given just what is evaluated, and a killed run is
 as though it had not been."""
 
+import json
 import os
 import signal
 from collections.abc import Callable
@@ -49,7 +50,8 @@ class AnyKind:
 
 
 class Talker(NamedTuple):
-    """A model that answers in the right form and knows no answer, and a data set in which one is right."""
+    """A model that answers in the right form and knows no answer, and a data set in which one is right. What it was
+    published with, to generate by, would let no answer end."""
 
     model: Path
     version: Path
@@ -63,6 +65,8 @@ def talker(tmp_path_factory: pytest.TempPathFactory) -> Talker:
     settings = {"method": "full", "rows": 48, "batch_size": 16, "epochs": 12, "learning_rate": 0.01}
     adapter = train(babble, recipe_for(made, **settings), store)
     merge_into(folder / "talker", adapter, store.cache)
+    never_ends = {"suppress_tokens": [renderer_of(made).stop_token_id], "temperature": 0.1, "do_sample": True}
+    (folder / "talker/generation_config.json").write_text(json.dumps(never_ends))
     return Talker(folder / "talker", write_version(Store(folder / "data"), made, answers=[{"kind": "tag"}] * 3))
 
 
@@ -154,6 +158,7 @@ def test_trl_is_given_what_is_evaluated(
         made.append(prepare(self, *known))
         assert set(self.generation_config.eos_token_id) == renderer.stop_token_ids == set(self.eos_token_ids)
         assert self.args.mask_truncated_completions
+        assert all(each.p == 0 for each in self.model.modules() if isinstance(each, torch.nn.Dropout))
         return made[-1]
 
     def drew(self: Any, *known: Any) -> Any:
@@ -170,7 +175,7 @@ def test_trl_is_given_what_is_evaluated(
     monkeypatch.setattr(trainer, "_generate_single_turn", drew)
     monkeypatch.setattr(JudgedReward, "__call__", was_judged)
     short = {"epochs": 1, "max_new_tokens": 7}
-    adapter = run(reft=short, rows=6, batch_size=8)
+    adapter = run(reft=short, rows=6, batch_size=8, dropout=0.5)
     train_rows = {row["id"]: row["messages"] for row in read_split(talker.version, "train", ["id", "messages"])}
     answers = [answer for step in drawn for answer in step]
     asked = [
