@@ -190,16 +190,16 @@ def test_killed_between_writing_and_publishing(model_folder: Path, tmp_path: Pat
 import os, signal
 from pathlib import Path
 import torch
-import train.qlora
+import train.publish, train.qlora
 from curate.store import Store
 from tests.tiny import recipe_for
 torch.set_num_threads(1)
-save = train.qlora.save
+save = train.publish.save
 def save_and_die(model, weights, base, folder):
     save(model, weights, base, folder)
     assert (folder / "adapter_model.safetensors").is_file()
     os.kill(os.getpid(), signal.SIGKILL)
-train.qlora.save = save_and_die
+train.publish.save = save_and_die
 train.qlora.train(Path({str(version)!r}), recipe_for(Path({str(model_folder)!r})), Store(Path({str(store.root)!r})))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True)
