@@ -54,6 +54,10 @@ VERSION = 2
 VALIDATION_ROWS = 64
 """Rows of the validation split that are validated on, where it has any: before training and at each validation."""
 
+NOTHING = (
+    "nothing was reinforced: the answers to each prompt were all worth the same; warm up for longer, raise "
+    "training.reft.max_new_tokens where they are cut off, or draw more of them (training.reft.group_size)"
+)
 DRAWN = Layout("padded", "answers that are drawn are put together by trl")
 
 LIBRARIES = ("accelerate", "bitsandbytes", "peft", "torch", "transformers", "trl")
@@ -272,6 +276,9 @@ def _train(
     rows = Rows(examples, validation, score, layout, pairs, asked)
     with trackers_in(store.root / "tracked", settings):
         history = fit(model, base, rows, settings, checkpoints, recipe.name, progress, _trainer(settings))
+
+    if all(each.alike == 1 for each in history.steps):
+        progress(NOTHING, 1, 1, "adapters")
 
     def beside(folder: Path) -> None:
         write_chat(folder, base, renderer)
