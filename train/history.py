@@ -10,7 +10,7 @@ STEPS = "steps.parquet"
 PAIRED = ("pairs", "preferred", "margin")
 """What only steps of preferences tell."""
 REWARD = ("reward", "reward_json", "reward_schema", "reward_fields", "reward_grounded")
-REINFORCED = ("answers", *REWARD, "kl", "truncated")
+REINFORCED = ("answers", *REWARD, "alike", "kl", "truncated")
 """What only steps of reinforcement tell."""
 Entry = Mapping[str, Any]
 
@@ -53,6 +53,8 @@ class Step(NamedTuple):
     reward_schema: float | None = None
     reward_fields: float | None = None
     reward_grounded: float | None = None
+    alike: float | None = None
+    """Share of the prompts whose answers are all worth the same: of them nothing is learned."""
     kl: float | None = None
     """Mean divergence (nats) of a token from the model before the first step, as trl estimates it; none where it does
     not count."""

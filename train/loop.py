@@ -181,10 +181,11 @@ class Loop(TheirTrainer):
     def _not_finite(self, what: str, value: float, rows: Sequence[int]) -> NotFinite:
         kept = self.checkpoints.last()
         named = ", ".join(self.rows.train[row].id for row in rows)
+        rate = "training.reft.learning_rate" if self.settings.objective == "reft" else "training.learning_rate"
         return NotFinite(
             f"Step {self.state.global_step + 1}: {what} is {value}; nothing is published. The learning rate was "
             f"{self._get_learning_rate():.3g}, the rows: {named}.",
-            remedy="Look at these rows; lower training.learning_rate, or set training.max_grad_norm: 1.0 and a longer "
+            remedy=f"Look at these rows; lower {rate}, or set training.max_grad_norm: 1.0 and a longer "
             "training.warmup_ratio; with float16, try training.dtype: float32."
             + (f" The run until step {step_of(kept)} is kept in {kept}." if kept else ""),
         )

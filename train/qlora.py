@@ -44,6 +44,11 @@ if TYPE_CHECKING:
 VERSION = 2
 """Of the method; an adapter of another one is not taken for the same."""
 
+NOTHING = (
+    "nothing was reinforced: the answers to each prompt were all worth the same; warm up for longer, raise "
+    "training.reft.max_new_tokens where they are cut off, or draw more of them (training.reft.group_size)"
+)
+
 LIBRARIES = ("accelerate", "bitsandbytes", "peft", "torch", "transformers", "trl")
 QUANTISED = {"nf4": {"double_quantization"}, "none": set[str]()}
 """Keys that say how the base model's weights are quantised."""
@@ -293,6 +298,9 @@ def _train(
     rows = Rows(examples, validation, given.score, layout, pairs, asked, given.hopeless, processes)
     with trackers_in(store.root / "tracked", settings):
         history = fit(model, base, rows, settings, checkpoints, recipe.name, progress, _trainer(settings))
+
+    if all(each.alike == 1 for each in history.steps):
+        progress(NOTHING, 1, 1, "adapters")
 
     def beside(folder: Path) -> None:
         write_chat(folder, base, renderer)

@@ -65,8 +65,10 @@ def write_report(folder: Path, manifest: AdapterManifest, run: Run, history: His
     curves = {
         **{
             name.replace("_", ", ").capitalize(): [(each.step, getattr(each, name)) for each in rewarded]
-            for name in (*REWARD, "truncated")
+            for name in REWARD
         },
+        "Share of prompts whose answers are worth the same": [(each.step, each.alike or 0.0) for each in rewarded],
+        "Share truncated": [(each.step, each.truncated or 0.0) for each in rewarded],
         "KL divergence": [(each.step, each.kl) for each in rewarded if each.kl is not None],
         "Loss of reinforcement": train if rewarded else [],
         "Loss of preferences": train if paired else [],

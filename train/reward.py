@@ -68,4 +68,4 @@ def tell_reasoning(rows: Collection[Row], renderer: Renderer, progress: Progress
     without any the warm-up is plain supervised training."""
     thinking = sum(renderer.thoughts.end(row["messages"][-1]["content"]) > 0 for row in rows)
     trained = thinking if renderer.reasoning == "train" else 0
-    progress("warm-up: rows with reasoning before the answer", trained, len(rows), "rows")
+    progress(f"warm-up: {trained:,} of {len(rows):,} rows are trained to think before they answer", 1, 1, "warm-ups")

@@ -112,6 +112,8 @@ def test_answers_get_better_and_the_run_is_told(algorithm: str, run: Run, talker
     assert max(steps["kl"]) > 0.001
     assert steps["answers"] == [16] * 12
     assert all(0 <= share < 1 for share in steps["truncated"])
+    assert 0 < sum(steps["alike"]) < 12
+    assert all(norm > 0 for norm, alike in zip(steps["grad_norm"][:1], steps["alike"][:1], strict=True) if alike < 1)
 
     manifest = AdapterManifest.read(adapter)
     settings, reward = manifest.inputs.settings, manifest.inputs.reward
@@ -129,11 +131,11 @@ def test_answers_get_better_and_the_run_is_told(algorithm: str, run: Run, talker
     assert warm.inputs.reward is None
     assert not set(REINFORCED) & set(pq.read_schema(adapter.parent / warm.version / "steps.parquet").names)
     page = (adapter / "report.html").read_text()
-    for title in ("Reward", "Reward, fields", "KL divergence", "Truncated", "Reward of validation answers"):
+    for title in ("Reward", "Reward, fields", "KL divergence", "Share truncated", "Reward of validation answers"):
         assert f"<figcaption>{title}</figcaption>" in page
     [table] = training_tables(adapter, Store(tmp_path / "store"))
     assert ["validation reward", ", ".join(f"{each.score:.3f}" for each in manifest.run.validations)] in table.rows
-    assert ("warm-up: rows with reasoning before the answer", 0, 16, "rows") in told
+    assert ("warm-up: 0 of 16 rows are trained to think before they answer", 1, 1, "warm-ups") in told
     assert [each for each in told if each[0] == "train"][-1][1:] == (192, 192, "answers")
 
     told.clear()
@@ -257,6 +259,24 @@ def test_other_ways_to_train_are_reinforced_too(settings: dict[str, Any], run: R
         assert steps["kl"][0] == pytest.approx(0, abs=1e-6), "the reference is the warm-up, of (IA)^3 too"
 
 
+def test_a_model_that_gets_nothing_right_is_told(talker: Talker, tmp_path: Path) -> None:
+    """Where the answers to a prompt are all worth the same, there is nothing to learn."""
+
+    class Nothing(JudgedReward):
+        def __call__(self, row: str, answer: str, cut_off: bool, /) -> Rewarded:
+            return Rewarded(0.0, 0.0, 0.0, 0.0)
+
+    recipe = recipe_for(
+        talker.model, **TOLD | {"rows": 4, "batch_size": 8, "reft": ReftSettings(**REFT | {"epochs": 1})}
+    )
+    told: list[str] = []
+    reward = Nothing(talker.version, recipe, SCHEMA, Judge(SCHEMA))
+    adapter = train(talker.version, recipe, Store(tmp_path), lambda what, *_: told.append(what), reward=reward)
+    assert steps_of(adapter)["alike"] == [1.0, 1.0]
+    assert steps_of(adapter)["grad_norm"] == [0.0, 0.0]
+    assert told[-1].startswith("nothing was reinforced: the answers to each prompt were all worth the same")
+
+
 def test_each_row_is_asked_in_each_epoch_in_whole_groups() -> None:
     settings = TrainingSettings.model_validate(
         {"objective": "reft", "batch_size": 6, "gradient_accumulation_steps": 2, "reft": {"group_size": 4}}
@@ -285,7 +305,7 @@ def test_reasoning_is_counted_before_the_warm_up(talker: Talker) -> None:
         {"messages": [{"role": "user", "content": "?"}, {"role": "assistant", "content": each}]} for each in answers
     ]
     tell_reasoning(rows, renderer_of(talker.model), lambda *each: told.append(each))
-    assert told == [("warm-up: rows with reasoning before the answer", 1, 3, "rows")]
+    assert told == [("warm-up: 1 of 3 rows are trained to think before they answer", 1, 1, "warm-ups")]
 
 
 @pytest.mark.parametrize(

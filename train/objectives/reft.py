@@ -86,6 +86,9 @@ class Reinforcement(Loop):
             self.asked.reward(self.rows.train[number].id, renderer.decode(ids[: len(ids) - whole]), not whole)
             for number, ids, whole in zip(row, completion_ids, ended, strict=True)
         ]
+        means = [each.mean for each in rewarded]
+        size = self.settings.reft.group_size
+        groups = [means[begin : begin + size] for begin in range(0, len(means), size)]
         lengths = [len(ids) for ids in completion_ids]
         tokens = sum(map(len, prompts)) + sum(lengths)
         computed = len(prompts) * (max(map(len, prompts)) + max(lengths))
@@ -96,9 +99,10 @@ class Reinforcement(Loop):
             "computed": computed,
             "padding": computed - tokens,
             "truncated": 1 - fmean(ended),
-            "reward": fmean(each.mean for each in rewarded),
+            "alike": fmean(len(set(group)) == 1 for group in groups),
+            "reward": fmean(means),
         } | {f"reward_{part}": fmean(getattr(each, part) for each in rewarded) for part in rewarded[0]._fields}
-        return [each.mean for each in rewarded]
+        return means
 
     def told(self) -> dict[str, float]:
         return {}  # `rewards_of` has counted it
