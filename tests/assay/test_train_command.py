@@ -1,11 +1,15 @@
 """`assay train`: given again after it was killed, the command goes on where it was and says so."""
 
+import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import pytest
 import yaml
 from typer.testing import CliRunner
 
@@ -52,6 +56,31 @@ def test_a_killed_command_goes_on_where_it_was(finished: Finished, tmp_path: Pat
     assert (folder / "report.html").is_file()
     found = CliRunner().invoke(app, command)
     assert "train (found in the store)" in found.output
+
+
+@pytest.mark.slow
+def test_the_command_is_launched_as_several_processes(finished: Finished, tmp_path: Path) -> None:
+    """What `tests/train/test_processes.py` tells of copies of its own process, by the real launcher."""
+    store = Path(shutil.copytree(finished.store, tmp_path / "store"))
+    configuration = Path(__file__).parents[2] / "recipes/accelerate/fsdp.yaml"
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(configuration)]
+    recipe = yaml.safe_load(finished.project.recipe_path.read_text())
+    recipe["training"] |= {"seed": 8}
+    path = finished.project.recipe_path.with_name("launched.yaml")
+    path.write_text(yaml.safe_dump(recipe))
+    command = ["--main_process_port", "0", "-m", "assay", "train", str(path), "--store", str(store), "--json"]
+    surroundings = os.environ | {"GLOO_SOCKET_IFNAME": "lo"}
+    done = subprocess.run([*launcher, *command], capture_output=True, text=True, env=surroundings)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["compute"]["processes"], told["compute"]["strategy"]) == (2, "fsdp")
+    assert done.stderr.count("forecast: ") == 1
+
+    recipe["training"] |= {"batch_size": 3}
+    path.write_text(yaml.safe_dump(recipe))
+    done = subprocess.run([*launcher, *command], capture_output=True, text=True, env=surroundings)
+    assert done.returncode == 1
+    assert done.stderr.count("3 rows cannot be dealt to 2 processes alike") == 1
 
 
 def test_keep_best_of_no_such_field_is_told_before_work_begins(finished: Finished) -> None:
