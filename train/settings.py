@@ -227,7 +227,7 @@ class TrainingSettings(Settings):
 
     def deciding(self) -> dict[str, Any]:
         """What the adapter depends on, JSON-like."""
-        idle = set() if self.objective == "dpo" else PREFERENCES
+        idle = set() if self.objective == "dpo" else set(PREFERENCES)
         idle |= set() if self.optim == "sgd" else {"momentum"}
         idle |= set() if self.quantization == "nf4" else {"double_quantization"}
         idle |= {"validation_rows"} if self.validation_rows == VALIDATION_ROWS else set()
