@@ -52,8 +52,8 @@ class TuneSettings(Settings):
 
     search: dict[str, Values] = Field(
         min_length=1,
-        description="By key of `training`: a list of values, or a range of numbers (`{low: 1e-4, high: 3e-3, log: "
-        "true}`).",
+        description="By key of `training`: a list of values, or a range of numbers (`{low: 1.0e-4, high: 3.0e-3, "
+        "log: true}`).",
     )
     method: Literal["grid", "random", "tpe"] = Field(
         "tpe",

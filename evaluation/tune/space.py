@@ -45,8 +45,8 @@ class Space:
         if tune is None:
             raise AssayError(
                 f"The recipe {recipe.name} does not say what is searched.",
-                remedy="Give it a section `tune`, e.g. `tune: {search: {learning_rate: {low: 1e-4, high: 3e-3, log: "
-                "true}, rank: [8, 16, 32]}}`; docs/tuning.md explains its keys.",
+                remedy="Give it a section `tune`, e.g. `tune: {search: {learning_rate: {low: 1.0e-4, high: 3.0e-3, "
+                "log: true}, rank: [8, 16, 32]}}`; docs/tuning.md explains its keys.",
             )
         own = recipe.training.model_dump(exclude_unset=True)
         own["keep_best"] = tune.metric or recipe.training.keep_best or LOSS

@@ -24,10 +24,13 @@ from train.audit import encode
 from train.base_model import prepare
 from train.batches import Layout
 from train.examples import Example
+from train.halted import Pruned
+from train.history import History
 from train.loss import answer_loss, collate, mean_loss
 from train.manifest import AdapterManifest
 from train.methods.trained import adapted
 from train.qlora import train
+from train.settings import TrainingSettings
 from train.summary import training_tables
 
 
@@ -181,6 +184,37 @@ def test_no_row_short_enough_is_an_error(model_folder: Path, tmp_path: Path) -> 
     store = Store(tmp_path / "store")
     with pytest.raises(AssayError, match="no row of the train split has 8 tokens or fewer"):
         train(write_version(store, model_folder), recipe_for(model_folder, max_tokens=8), store)
+
+
+def test_what_decides_does_not_depend_on_what_was_asked_before() -> None:
+    TrainingSettings(method="lora").deciding()
+    told = TrainingSettings(optim="sgd", validation_rows=5).deciding()
+    assert {"momentum", "double_quantization", "validation_rows"} <= told.keys()
+    assert {"momentum", "validation_rows", "beta"} & TrainingSettings().deciding().keys() == set()
+
+
+def test_who_trains_may_end_it_after_a_validation(model_folder: Path, tmp_path: Path) -> None:
+    """Asked after each but the first, which is before training, and the last; what ends so leaves nothing behind."""
+    store = Store(tmp_path / "store")
+    version = write_version(store, model_folder)
+    recipe = recipe_for(model_folder, eval_steps=1, save_steps=1, validation_rows=5)
+    asked: list[list[int]] = []
+
+    def after_two(history: History, /) -> bool:
+        asked.append([each.step for each in history.validations])
+        return len(history.steps) == 2
+
+    with pytest.raises(Pruned) as ended:
+        train(version, recipe, store, hopeless=after_two)
+    assert asked == [[0, 1], [0, 1, 2]]
+    assert len(ended.value.history.steps) == 2
+    assert not (store.root / "adapters").exists()
+    assert list((store.cache / "training").glob("*/checkpoint-*")) == []
+    asked.clear()
+    folder = train(version, recipe, store, hopeless=lambda history: bool(asked.append([len(history.steps)])))
+    assert asked == [[1], [2], [3]], "of four steps"
+    manifest = AdapterManifest.read(folder)
+    assert manifest.rows.validation == manifest.inputs.settings["validation_rows"] == 5
 
 
 def test_killed_between_writing_and_publishing(model_folder: Path, tmp_path: Path) -> None:

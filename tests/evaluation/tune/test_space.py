@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from curate.errors import AssayError
 from evaluation.settings import FullRecipe
@@ -12,7 +13,8 @@ from evaluation.tune.space import Space
 from train.search import FIXED, TuneSettings
 from train.settings import TrainingSettings
 
-RECIPE = Path(__file__).resolve().parents[3] / "recipes/licences.yaml"
+ROOT = Path(__file__).resolve().parents[3]
+RECIPE = ROOT / "recipes/licences.yaml"
 
 
 LOADED = FullRecipe.load(RECIPE)
@@ -62,6 +64,13 @@ def test_a_recipe_without_the_section_is_told() -> None:
     with pytest.raises(AssayError, match="The recipe licences does not say what is searched") as told:
         Space.of(LOADED)
     assert "tune: {search: {learning_rate" in told.value.remedy
+
+
+def test_the_section_of_the_page_is_one() -> None:
+    [block] = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/tuning.md").read_text(), re.DOTALL)
+    shown = Space.of(FullRecipe.load(RECIPE, changes=yaml.safe_load(block)))
+    assert shown.tune.model_fields_set == TuneSettings.model_fields.keys(), "it explains every key"
+    assert shown.training({"learning_rate": 1e-3, "rank": 0, "target_modules": 1, "eval_steps": 0}).eval_steps == 8
 
 
 def test_every_other_key_of_training_can_be_searched() -> None:
