@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 WeightType = Literal["f32", "f16", "q8_0"]
 """32-bit floats, 16-bit floats, or 8-bit integers with a 16-bit scale for each 32; vectors stay in float32 in all."""
+Rounded = Literal["f16", "q8_0"]
 REMEDY = "Write the whole model with `assay merge`, and convert that folder with llama.cpp's convert_hf_to_gguf.py."
 
 LETTERS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
@@ -229,7 +230,7 @@ def _paired(tensor: "torch.Tensor", heads: int) -> "torch.Tensor":
     return halves.swapaxes(1, 2).reshape(tensor.shape)
 
 
-def round_as(model: "PreTrainedModel", kind: WeightType) -> None:
+def round_as(model: "PreTrainedModel", kind: Rounded) -> None:
     """Round a model's weights in place to those that a server makes of a file of this kind.
 
     Raises:

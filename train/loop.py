@@ -241,7 +241,8 @@ class Loop(TheirTrainer):
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Keep what any number of processes can go on from; the random generators are those of so many."""
         began = time.perf_counter()
-        weights, moments = weights_of(self.adapter), whole(self.optimizer.state_dict())
+        optimizer, schedule = self._stepped()
+        weights, moments = weights_of(self.adapter), whole(optimizer.state_dict())
         generators = self.processes.gathered(self._generators())
 
         def write(folder: Path) -> None:
@@ -249,7 +250,7 @@ class Loop(TheirTrainer):
             if self.best is not None:
                 save_file(self.best, folder / BEST)
             torch.save(moments, folder / OPTIMIZER_NAME)
-            torch.save(self.lr_scheduler.state_dict(), folder / SCHEDULER_NAME)
+            torch.save(schedule.state_dict(), folder / SCHEDULER_NAME)
             self._save_scaler(str(folder))
             for name, state in generators:
                 (folder / name).write_bytes(state)
@@ -270,12 +271,17 @@ class Loop(TheirTrainer):
         if self.processes.strategy != "fsdp" or checkpoint is None:
             super()._load_optimizer_and_scheduler(checkpoint)
             return
-        moments, schedule = (
+        moments, passed = (
             torch.load(Path(checkpoint) / name, map_location="cpu", weights_only=True)
             for name in (OPTIMIZER_NAME, SCHEDULER_NAME)
         )
-        self.optimizer.load_state_dict(dealt_state(moments, self.optimizer))
-        self.lr_scheduler.load_state_dict(schedule)
+        optimizer, schedule = self._stepped()
+        optimizer.load_state_dict(dealt_state(moments, optimizer))
+        schedule.load_state_dict(passed)
+
+    def _stepped(self) -> tuple[Any, Any]:
+        """Optimizer and schedule, which there are once training has begun."""
+        return self.optimizer, self.lr_scheduler
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         folder = Path(resume_from_checkpoint)

@@ -83,10 +83,10 @@ class Processes:
             found = work()
         except AssayError as error:
             wrong = error
-        for error in self.gathered(wrong):
-            if error is not None:
-                raise error
-        return found
+        for theirs in self.gathered(wrong):
+            if theirs is not None:
+                raise theirs
+        return found  # type: ignore[no-any-return]
 
     def led(self, work: Callable[[], Found]) -> Found:
         """What the first process finds; the others wait for it, and do nothing.
@@ -108,7 +108,7 @@ class Processes:
         found, wrong = told
         if wrong is not None:
             raise wrong
-        return found
+        return found  # type: ignore[no-any-return]
 
 
 ALONE = Processes()

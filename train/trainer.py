@@ -155,14 +155,15 @@ class Trainer(Loop, SFTTrainer):
         """Whole batches, of which the collator takes this process's rows: accelerate would make more of them."""
         if self.processes.count == 1:
             return super().get_train_dataloader()
+        rows: Any = self.train_dataset
         loader: DataLoader[Any] = DataLoader(
-            self.train_dataset,
+            rows,
             batch_size=self.settings.batch_size,
             sampler=self._get_train_sampler(),
             collate_fn=self.data_collator,
             pin_memory=self.args.dataloader_pin_memory,
         )
-        return prepare_data_loader(loader, num_processes=1, process_index=0)
+        return prepare_data_loader(loader, num_processes=1, process_index=0)  # type: ignore[no-any-return]
 
     def _wrap_model(self, model: Any, training: bool = True, dataloader: Any = None) -> Any:
         if self.processes.count == 1:

@@ -14,7 +14,7 @@ from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from curate.cache import cache_folder, keyed_folder, sound
 from curate.errors import AssayError
@@ -39,7 +39,7 @@ from train.adapter import MERGED, check_quantization, load, merge, parents
 from train.base_model import BaseModel, Quantization, load_model
 from train.dtypes import DType, arithmetic, computed_in
 from train.examples import Row, select
-from train.export import round_as
+from train.export import Rounded, round_as
 from train.manifest import AdapterManifest
 from train.methods.keys import WHOLE, method_in
 from train.settings import quantization_of
@@ -108,7 +108,7 @@ def systems_of(
                 remedy="Leave this system out: plain chat has no fields and no form.",
             )
         if trained is not None and each.model == "adapter" and each.quantization is not None:
-            check_quantization(method_in(trained.inputs.settings), each.quantization)
+            check_quantization(method_in(trained.inputs.settings), _loading(each.quantization))
         if settings.split == "train" and each.rows == "own":
             raise AssayError(
                 f"{where}: `rows: own` are rows of the train split, which is asked itself.",
@@ -134,6 +134,11 @@ def systems_of(
         else each
         for name, each in chosen.items()
     }
+
+
+def _loading(quantization: str) -> Quantization:
+    """What the weights of a system are loaded in, before they are rounded as an exported file has them."""
+    return "nf4" if quantization == "nf4" else "none"
 
 
 def needs(systems: Systems, *models: str) -> bool:
@@ -419,14 +424,14 @@ class Asking:
         return [parents(base, self.renderer.template), AdapterManifest.read(self.adapter).version, system.model, MERGED]
 
     def _load(self, base: BaseModel, merged: bool, quantization: str, tuned: bool) -> "Trained":
-        loaded_in: Quantization = "nf4" if quantization == "nf4" else "none"
+        loading = _loading(quantization)
         if self.adapter is not None and merged:
             base = merge(self.adapter, base, self.renderer.template, self.cache, self.progress)
         elif self.adapter is not None and tuned:
-            return load(self.adapter, base, self.renderer.template, loaded_in)
-        model = load_model(base, loaded_in, *self._computed)
-        if quantization == "f16" or quantization == "q8_0":
-            round_as(model, quantization)
+            return load(self.adapter, base, self.renderer.template, loading)
+        model = load_model(base, loading, *self._computed)
+        if quantization in get_args(Rounded):
+            round_as(model, cast("Rounded", quantization))
         model.eval()
         return model
 

@@ -62,7 +62,8 @@ def by_seed(measure: Measure, count: int) -> list[float]:
 
 
 def interval(measure: Measure, rows: Rows) -> Interval:
-    """The mean over the seeds with its 95% percentile interval; None for a measure that has no number."""
+    """The mean over the seeds with its 95% percentile interval; None for a measure that has no number. Where
+    seeds differ much it may reach beyond what a share can be."""
     if isinstance(measure, Means) and np.isin(measure.values, (0.0, 1.0)).all() and np.ptp(measure.values) == 0:
         return mean(measure.values[0], rows)  # Wilson's: nothing varies
     seeds = measure(np.ones((1, rows.count)))[0]

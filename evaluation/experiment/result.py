@@ -178,11 +178,14 @@ def _answers(scorecard: Path, rows: Sequence[Row]) -> list[Row]:
 
 
 def scores(measured: Measures, rows: Rows) -> dict[str, Score]:
-    """An arm's metrics."""
-    return {
-        name: Score(**interval(measure, rows), by_seed=by_seed(measure, rows.count))
-        for name, measure in measured.items()
-    }
+    """An arm's metrics, their intervals as far as such numbers go: all but the loss are shares of 1."""
+    found = {}
+    for name, measure in measured.items():
+        value, low, high = (interval(measure, rows)[key] for key in ("value", "low", "high"))
+        if low is not None and high is not None:
+            low, high = max(0.0, low), high if name == LOSS else min(1.0, high)
+        found[name] = Score(value=value, low=low, high=high, by_seed=by_seed(measure, rows.count))
+    return found
 
 
 def compared_with(baseline: str, arms: Mapping[str, Measures], rows: Rows) -> dict[str, dict[str, Against]]:

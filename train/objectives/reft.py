@@ -43,6 +43,7 @@ class Reinforcement(Loop):
         super().__init__(rows, settings, *more, reward_funcs=self.rewards_of, **known)
         self.asked: Asked = rows.asked  # type: ignore[assignment]  # which rows of a reinforcement have
         self.eos_token_ids = sorted(self.asked.renderer.stop_token_ids)
+        self.generation_config: GenerationConfig  # trl's, of what is drawn
         self.generation_config.eos_token_id = self.eos_token_ids
         self.per_step = settings.batch_size * settings.gradient_accumulation_steps
         self.steps_per_epoch = math.ceil(len(rows.train) / prompts_of_step(settings))
@@ -108,7 +109,7 @@ class Reinforcement(Loop):
         return {}  # `rewards_of` has counted it
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *more: Any, **known: Any) -> torch.Tensor:
-        loss: torch.Tensor = super().compute_loss(model, inputs, *more, **known)
+        loss: torch.Tensor = super().compute_loss(model, inputs, *more, **known)  # type: ignore[assignment]
         if not math.isfinite(value := loss.item()):
             raise self._not_finite("the loss", value, self.step_rows)
         self.seen += len(inputs["prompt_ids"])
