@@ -155,6 +155,7 @@ def _curated(
     progress: Progress,
 ) -> dict[str, Arm]:
     """The arms with their data set versions, the baseline's first, and the rows that each leaves out."""
+    from curate.contract import Contract
     from curate.pipeline import curate
     from curate.publish.held_out import sharing_kept
     from curate.workers import available_cores, process_pool
@@ -164,9 +165,13 @@ def _curated(
     processes = available_cores() if workers is None else positive("workers", workers)
     with process_pool(processes, progress) as map_shards:
         for name in sorted(recipes, key=lambda name: name != settings.against):
-            tokenizer = prepare_tokenizer(recipes[name].fit.model, store.cache, progress)
-            done = curate(recipes[name], store, tokenizer_folder=tokenizer, map_shards=map_shards, progress=progress)
-            versions[name] = done.folder
+            recipe = recipes[name]
+            tokenizer = prepare_tokenizer(recipe.fit.model, store.cache, progress)
+            contract = Contract.load(recipe.contract)
+            if recipe.name != recipes[settings.against].name:  # the contract was written for the recipe's own data
+                contract = contract.of_any_set()
+            known = {"map_shards": map_shards, "progress": progress, "contract": contract}
+            versions[name] = curate(recipe, store, tokenizer_folder=tokenizer, **known).folder
     held = versions[settings.against]
     rule = recipes[settings.against].duplicates.model_dump(mode="json")
     rule["threshold"] = min(recipe.duplicates.threshold for recipe in recipes.values())

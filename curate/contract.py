@@ -131,9 +131,20 @@ class Contract:
         shared = {*held} if shares and len({*held}) > 1 else set()
         absent = {f"{split}_share" for split in {*SPLITS} - shared}
         absent |= {"splits_present"} if {*SPLITS} - {*held} else set()
-        theirs = _expectations(_schema_object(common(), "set"), Path(COMMON_FILE))
+        theirs = _common_rules()
         kept = (rule for rule in self.expectations if rule["meta"]["name"] not in absent or rule not in theirs)
         return replace(self, expectations=tuple(kept))
+
+    def of_any_set(self) -> "Contract":
+        """The contract without what it says of its own set, for one that is curated otherwise than it was written for:
+        what is said of each row holds, and what holds of every set."""
+        names = {rule["meta"]["name"] for rule in _common_rules()}
+        kept = (rule for rule in self.expectations if rule["meta"]["name"] in names)
+        return replace(self, expectations=tuple(kept))
+
+
+def _common_rules() -> list[dict[str, Any]]:
+    return list(_expectations(_schema_object(common(), "set"), Path(COMMON_FILE)))
 
 
 def _known_by(document: dict[str, Any], target: Path) -> str:

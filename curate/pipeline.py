@@ -57,6 +57,7 @@ def curate(
     map_shards: MapShards,
     progress: Progress = silent,
     shard_bytes: int = ingest.SHARD_BYTES,
+    contract: Contract | None = None,
 ) -> Curated:
     """Curate a drop and publish the version.
 
@@ -67,15 +68,24 @@ def curate(
         map_shards: runs a stage over shards.
         progress: told of the stages that run over all rows at once.
         shard_bytes: raw bytes of a shard; it changes nothing but speed and memory.
+        contract: that rows and set are held to; by default the recipe's.
 
     Raises:
         AssayError: bad input, a broken law, or (GateError) a set that breaks its contract; nothing is published.
     """
-    return mended(partial(_curate, recipe, store, tokenizer_folder, map_shards, progress, shard_bytes), progress)
+    held_to = Contract.load(recipe.contract) if contract is None else contract
+    work = partial(_curate, recipe, held_to, store, tokenizer_folder, map_shards, progress, shard_bytes)
+    return mended(work, progress)
 
 
 def _curate(
-    recipe: Recipe, store: Store, tokenizer_folder: Path, map_shards: MapShards, progress: Progress, shard_bytes: int
+    recipe: Recipe,
+    contract: Contract,
+    store: Store,
+    tokenizer_folder: Path,
+    map_shards: MapShards,
+    progress: Progress,
+    shard_bytes: int,
 ) -> Curated:
     """See `curate`.
 
@@ -86,7 +96,6 @@ def _curate(
     settings: Sequence[Settings] = stages
     (compared,) = (each for each in settings if isinstance(each, Compared))
     protecting = next((stage for stage in stages if isinstance(stage, RowStage) and stage.protects), None)
-    contract = Contract.load(recipe.contract)
     index = Index(store, recipe.name, compared)
     index.versions()  # an index of other parameters, or a damaged one, is better told now than after an hour
     work = _Work(recipe, store, contract, index, map_shards, progress, Account(protecting))
