@@ -206,9 +206,10 @@ def _inputs(
         published=template.published,
         settings=recipe.training.deciding(),
         score=score.deciding if score is not None else None,
-        reward=reward.deciding if reward is not None else None,
         **_more_parents(recipe.training, start),
     ).content()
+    if reward is not None:
+        inputs["reward"] = reward.deciding
     if left_out:
         inputs["left_out"] = LeftOut(rows=len(left_out), ids_sha256=digest(sorted(left_out))).content()
     return inputs

@@ -38,6 +38,8 @@ class Reinforcement(Loop):
     unit = "answers"
     made: type[Any]
     """trl's arguments of the algorithm."""
+    generation_config: GenerationConfig
+    """How trl has answers drawn."""
 
     def __init__(self, rows: Rows, settings: TrainingSettings, *more: Any, **known: Any) -> None:
         super().__init__(rows, settings, *more, reward_funcs=self.rewards_of, **known)
@@ -109,12 +111,12 @@ class Reinforcement(Loop):
         return {}  # `rewards_of` has counted it
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *more: Any, **known: Any) -> torch.Tensor:
-        loss: torch.Tensor = super().compute_loss(model, inputs, *more, **known)  # type: ignore[assignment]
+        loss: Any = super().compute_loss(model, inputs, *more, **known)
         if not math.isfinite(value := loss.item()):
             raise self._not_finite("the loss", value, self.step_rows)
         self.seen += len(inputs["prompt_ids"])
         self.progress("train", self.seen, self.state.max_steps * self.per_step - self.before, self.unit)
-        return loss
+        return loss  # type: ignore[no-any-return]
 
     def get_batch_samples(self, *args: Any) -> Any:
         samples, count = super().get_batch_samples(*args)
