@@ -10,7 +10,21 @@ from hypothesis import strategies as st
 from curate.read.conversation import NOT_TEXT, REJECTED_ANSWER, UNGRADED_ANSWER, UNRECOGNISED
 from curate.read.mapping import UNMAPPABLE, Mapper, RecordMapping
 from curate.read.raw import Row
-from curate.read.verdicts import BAD, BLAME, GOOD, GRADES, LOOSE, PRAISE, UnknownVerdict, judge, normal, truth
+from curate.read.verdicts import (
+    BAD,
+    BLAME,
+    GOOD,
+    GRADES,
+    JUDGING,
+    LOOSE,
+    PRAISE,
+    TOLD,
+    UnknownVerdict,
+    judge,
+    meant,
+    normal,
+    truth,
+)
 from tests.curate.read.made import attempt
 
 Q: Row = {"role": "user", "content": "q"}
@@ -67,6 +81,28 @@ ASKED = {"conversations": [{"from": "human", "value": "q"}]}
         ({"text": "### Human: q ### Assistant: a", "label": False}, BAD_ONE),
         ({"text": "<s>[INST] q [/INST] a </s>", "is_good": "n"}, BAD_ONE),
         ({"instruction": "q", "instances": [{"input": "", "output": "a", "label": False}]}, BAD_ONE),
+        # The same with words that tell whose verdict it is, and on what
+        (PROMPT | {"user_feedback": "thumbs down"}, BAD_ONE),
+        (PROMPT | {"humanFeedback": "bad"}, BAD_ONE),
+        (PROMPT | {"user_feedback": "too short, but true"}, KEPT),
+        (PROMPT | {"feedback_type": "dislike"}, BAD_ONE),
+        (PROMPT | {"answer_correct": 0}, BAD_ONE),
+        (PROMPT | {"is_correct_answer": False}, BAD_ONE),
+        (PROMPT | {"is_wrong_answer": True}, BAD_ONE),
+        (PROMPT | {"response_label": False}, BAD_ONE),
+        (PROMPT | {"human_label": "incorrect"}, BAD_ONE),
+        (PROMPT | {"human_label": 3}, KEPT),
+        (PROMPT | {"quality_flag": "bad"}, BAD_ONE),
+        (PROMPT | {"response_quality": 3}, ASKS),
+        (PROMPT | {"liked": False}, BAD_ONE),
+        (PROMPT | {"downvoted": True}, BAD_ONE),
+        (PROMPT | {"reaction": "explosive"}, KEPT),
+        (PROMPT | {"metadata": {"is_hallucinated": "yes"}}, BAD_ONE),
+        (PROMPT | {"annotation": {"label": False}}, BAD_ONE),
+        ({"messages": [Q, a("a", user_feedback="bad")]}, BAD_ONE),
+        ({"messages": [Q, a("a", model_label=3)]}, KEPT),
+        (PROMPT | {"correct_answer": False, "user_verified": False, "bad_answer": "b"}, PAIR),
+        (PROMPT | {"correct_answer": False, "user_verified": False, "is_answerable": False}, KEPT),
         # Grades
         (PROMPT | {"score": 0.3}, ASKS),
         (ALPACA | {"rating": "4/5"}, ASKS),
@@ -313,6 +349,8 @@ def test_names_and_words_mean_one_thing() -> None:
     assert not GOOD & BAD
     assert not (GOOD | BAD) & GRADES
     assert LOOSE <= GOOD | BAD
+    assert TOLD <= JUDGING
+    assert {meant(name) for name in JUDGING} == JUDGING
     assert not PRAISE & BLAME
     assert {normal(name) for name in GOOD | BAD | GRADES} == GOOD | BAD | GRADES
 
