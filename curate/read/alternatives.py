@@ -24,7 +24,7 @@ from curate.read.conversation import (
 from curate.read.json_value import text_value
 from curate.read.message_list import are_messages, in_keys_of, is_message
 from curate.read.raw_row import Row
-from curate.read.reasoning import REASONING
+from curate.read.reasoning import is_thought
 from curate.read.verdicts import UnknownVerdict, normal, number, shown, truth
 
 
@@ -350,7 +350,7 @@ def _stepwise(name: str, steps: list[str], column: str, labels: list[Any], left:
 def _opened(row: Row) -> Row:
     """A row with what it asks under one of the names for it: a `history` may be a text, a `context` a conversation.
     What was thought is left out: of which of several answers nobody knows."""
-    row = {name: value for name, value in row.items() if name not in REASONING}
+    row = {name: value for name, value in row.items() if not is_thought(name)}
     if first_of(row, (*PROMPTS, "instruction", *CONVERSATIONS)) is None:
         if isinstance(row.get("history"), str):
             row["prompt"] = row.pop("history")

@@ -25,7 +25,7 @@ from curate.read.conversation import (
 )
 from curate.read.padding import unpadded_arguments
 from curate.read.raw_row import Row
-from curate.read.reasoning import PARTS, REASONING, add_thought, thought_text
+from curate.read.reasoning import PARTS, add_thought, is_thought, thought_text
 from curate.read.verdicts import WEIGHT, UnknownVerdict, evidence, message_verdict, number
 from curate.stage import UNREAD_KEY
 
@@ -162,7 +162,7 @@ def _read_beside(message: Row, turn: Turn, told: dict[str, int]) -> None:
             continue
         if key in ("name", "tool_call_id") and "role" in message and (key == "name" or turn["role"] == "tool"):
             continue
-        if answers and key in REASONING and (thought := thought_text(value)):
+        if answers and is_thought(key) and (thought := thought_text(value)):
             add_thought(turn, thought)
             continue
         try:

@@ -36,7 +36,7 @@ from curate.read.message_tree import oasst
 from curate.read.python_value import is_python
 from curate.read.question_answer import alpaca, prompt
 from curate.read.raw_row import Row
-from curate.read.reasoning import REASONING, add_thought, set_apart, thought_text
+from curate.read.reasoning import add_thought, is_thought, set_apart, thought_text
 from curate.read.verdicts import BESIDE, GRADES, PRODIGY, PRODIGYS, WEIGHT, judge, judging, normal, number
 
 Shape = Literal["oasst", "messages", "sharegpt", "alpaca", "guanaco", "llama2", "chatml", "prompt"]
@@ -126,7 +126,7 @@ def columns_of(names: tuple[Any, ...]) -> Columns:
         names,
         tuple(name for name in names if name in nested or (layout and name in PROMPTS)),
         layout,
-        tuple(name for name in names if name in REASONING),
+        tuple(name for name in names if is_thought(name)),
         tuple(name for name in names if name in MEDIA),
         bool(judging(names)),
         renamed,
@@ -161,7 +161,7 @@ def recognise(row: Row, only: Shape | None = None, paths: Paths = "preferred") -
         if made := READERS[shape](known, paths):
             for each in made:
                 for turn in each.turns:
-                    if turn["role"] == "assistant" and "<" in turn["content"] and set_apart(turn):
+                    if turn["role"] == "assistant" and set_apart(turn):
                         each.told["reasoning_not_ended"] = 1
             if columns.judging or columns.thoughts or columns.media:
                 made = _with_columns(shape, known, columns, made)
@@ -289,7 +289,7 @@ def _unrecognised(row: Row, known: Row, only: Shape | None) -> str:
 
 NAMES = {"instruction", *PROMPTS, *ANSWERS, *CONVERSATIONS, "text", "chosen"}
 """Columns of which a shape needs one."""
-CORE = (NAMES - {"text", "chosen"}) | {*SYSTEMS, *TOOLS, *INPUTS, *REASONING, "history", "instances", "context"}
+CORE = (NAMES - {"text", "chosen"}) | {*SYSTEMS, *TOOLS, *INPUTS, "history", "instances", "context"}
 """Columns that are known in any case."""
 
 
