@@ -11,6 +11,7 @@ from curate.read.conversation import (
     ROLES,
     TOOLS,
     UNGRADED_ANSWER,
+    AskingError,
     Conversation,
     NotTextError,
     Paths,
@@ -211,6 +212,9 @@ def _held(message: Row, key: str) -> Any:
 
 def _parts(content: Any, turn: Turn, told: dict[str, int], name: str = "messages: content") -> str:
     """A message's content: text, or a list of parts of which each is text or thought."""
+    texts_alone = isinstance(content, list) and len(content) > 1 and all(isinstance(part, str) for part in content)
+    if texts_alone and turn["role"] == "assistant":
+        raise AskingError(f"{name} is a list of {len(content)} texts, and nothing says which is learned; map `turns`")
     if not isinstance(content, list) or (name != "messages: content" and not all(isinstance(p, dict) for p in content)):
         return text_of(name, content)
     texts: list[str] = []

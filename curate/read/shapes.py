@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple, get_args
 
-from curate.read.alternatives import Layout, layout_of
+from curate.read.alternatives import Layout, layout_of, pair_within
 from curate.read.chat_markup import chatml_turns, guanaco_turns, llama2_turns, markup_reader
 from curate.read.conversation import (
     ANSWERS,
@@ -19,6 +19,7 @@ from curate.read.conversation import (
     PROMPTS,
     REJECTED_ANSWER,
     SYSTEMS,
+    TALKS,
     TOOLS,
     UNGRADED_ANSWER,
     AskingError,
@@ -87,6 +88,8 @@ class Columns:
     """Names in another case, to the names that the shapes have."""
     aliases: dict[Any, str]
     """Names of a question and its answer that say so together only, and of texts, to those that the shapes have."""
+    talk: Any
+    """The name that may be another one for a conversation, None where there is none."""
     annotated: bool
     """Whether `answer` may be what Prodigy says of an annotation."""
     taken: dict[Shape, dict[str, str]] = field(default_factory=dict)
@@ -131,6 +134,7 @@ def columns_of(names: tuple[Any, ...]) -> Columns:
         bool(judging(names)),
         renamed,
         aliases,
+        next((there[name] for name in TALKS if name in there and not there.keys() & {*CONVERSATIONS}), None),
         "answer" in names and any(name in names for name in (*PRODIGYS, *ANSWERS) if name != "answer"),
     )
 
@@ -152,6 +156,9 @@ def recognise(row: Row, only: Shape | None = None, paths: Paths = "preferred") -
         found = recognise({names.get(name, name): value for name, value in known.items()}, only, paths)
         back = {known_as: name for name, known_as in names.items()}
         return found._replace(taken={back.get(name, name): use for name, use in found.taken.items()})
+    if (name := pair_within(known)) is not None:
+        found = recognise({each: known[each] for each in known if each != name} | known[name], only, paths)
+        return found._replace(taken={name if each in known[name] else each: use for each, use in found.taken.items()})
     for name in columns.nested:
         known[name] = _unfolded(name, known[name])
     if columns.layout is not None and (several := columns.layout.read(known)):
@@ -178,6 +185,8 @@ def _other_names(row: Row, columns: Columns) -> dict[Any, str]:
     """The columns that the shapes have by other names."""
     if columns.annotated and row["answer"] in PRODIGY:
         return columns.renamed | {"answer": "verdict"}
+    if columns.talk is not None and are_messages(_unfolded(columns.talk, row[columns.talk])):
+        return columns.renamed | {columns.talk: CONVERSATIONS[0]}
     if columns.aliases and all(isinstance(row[name], str) for name in columns.aliases):
         return columns.renamed | columns.aliases
     return columns.renamed
@@ -241,7 +250,7 @@ def _unfolded(name: Any, value: Any) -> Any:
     Raises:
         AskingError: the column can hold nothing else, and its text is no JSON.
     """
-    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{", '"'):
         try:
             found = text_value(value)
         except ValueError as error:
@@ -250,6 +259,8 @@ def _unfolded(name: Any, value: Any) -> Any:
             mend = f"in Python's notation, not JSON: map `turns` to `{name} | from_python`"
             raise AskingError(f"{name}: text that is {mend if is_python(value) else f'no JSON: {error}'}") from None
         if name in CONVERSATIONS:
+            if isinstance(found, str):  # JSON of JSON
+                return _unfolded(name, found)
             return _spoken(found) if isinstance(found, list) and found else found
         return found if is_message(found) or are_messages(found) else value
     if isinstance(value, list) and name in CONVERSATIONS and value:
@@ -262,8 +273,11 @@ def _unfolded(name: Any, value: Any) -> Any:
 
 
 def _spoken(value: list[Any]) -> list[Any]:
-    """A conversation as messages, where it is texts in turn, as LIMA has it, or pairs of input and output."""
+    """A conversation as messages, where it is texts in turn, as LIMA has it, pairs of input and output, or messages
+    each as JSON text."""
     if isinstance(value[0], str) and all(isinstance(each, str) for each in value):
+        if are_messages(said := [_unfolded("prompt", each) for each in value]):
+            return said
         return [{"role": ("user", "assistant")[n % 2], "content": text} for n, text in enumerate(value)]
     if isinstance(value[0], dict) and "input" in value[0] and all(_is_exchange(each) for each in value):
         roles = (("system", "system"), ("user", "input"), ("assistant", "output"))
