@@ -295,6 +295,8 @@ def _unrecognised(row: Row, known: Row, only: Shape | None) -> str:
     columns = [str(name) for name in known]
     more = f" and {len(columns) - MOST_COLUMNS} more" if len(columns) > MOST_COLUMNS else ""
     having = f"columns {', '.join(columns[:MOST_COLUMNS]) or '(none)'}{more}"
+    if binary := [name for name, value in known.items() if name in NAMES and isinstance(value, bytes)]:
+        return f"{', '.join(binary)}: bytes that are no UTF-8; write the file again with them as text"
     if empty and known.keys() & NAMES:
         return f"null in {', '.join(empty)}; {having}"
     wanted = "; ".join(f"{shape}: {LOOKED_FOR[shape]}" for shape in (SHAPES if only is None else (only,)))
