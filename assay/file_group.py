@@ -28,6 +28,7 @@ from curate.read.verdicts import (
     UnknownVerdict,
     evidence,
     judge,
+    meant,
     normal,
     truth,
 )
@@ -263,7 +264,7 @@ class Group:
             said.append(f"Of {len(self.files):,} files {self.opened:,} were opened, at equal distances.")
         if self.recognised:
             _, keys = self._noticed
-            keys = {key for key in keys if normal(key) not in MESSAGE | JUDGING}
+            keys = {key for key in keys if meant(key) not in MESSAGE | JUDGING}
             keys |= {name.removeprefix(UNREAD_KEY) for name in self.told if name.startswith(UNREAD_KEY)}
             said += [f"Of messages these keys are not read: {named(sorted(keys), MOST_NAMED)}."] if keys else []
         said += [
@@ -279,7 +280,7 @@ class Group:
         verdicts = [
             name
             for name, seen in columns.items()
-            if normal(name) in GOOD | BAD | GRADES
+            if meant(name) in GOOD | BAD | GRADES
             or normal(name).endswith(GRADED)
             or seen.types.keys() <= {"boolean", "null"}
         ]
@@ -298,7 +299,7 @@ class Group:
         taken = {found.prompt, found.label, found.group, *found.answers}
         said: dict[str, str] = {}
         for name, seen in self.profile.columns.items():
-            known = normal(name)
+            known = meant(name)
             if known not in GOOD | BAD or name in taken or not seen.filled:
                 continue
             if seen.types.keys() <= {"boolean", "null"}:
@@ -324,7 +325,7 @@ class Group:
                 for key in {key for each in value for key in each if each[key] is not None}:
                     without = [{other: each[other] for other in each if other != key} for each in value]
                     keys[key] = keys.get(key, False) or _made(row | {name: without}) != made
-        known = {key for key in keys if normal(key) in JUDGING} | ({*TREE_KEYS} if "oasst" in self.shapes else set())
+        known = {key for key in keys if meant(key) in JUDGING} | ({*TREE_KEYS} if "oasst" in self.shapes else set())
         return columns, {key for key, read in keys.items() if not read} - known
 
     def sample(self, rows: int) -> None:

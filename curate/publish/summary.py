@@ -21,7 +21,7 @@ from curate.table import Table
 CHANGED_FILE = (
     "Most rows are in an earlier version already, from a file of the same name: the file has grown or was mended. This "
     "version holds what is new in it. If the drop is all the rows there are, say `drop_is: all` in the recipe: the "
-    "version then holds all of them, each in the split it was in."
+    "version then holds all of them, mended ones in place of the old, each in the split it was in."
 )
 
 
@@ -37,18 +37,21 @@ def curation_tables(curated: Curated) -> list[Table]:
 
 
 def _is_changed_file(curated: Curated) -> bool:
-    """Whether most rows went in favour of those that an earlier version has from a file of the same name."""
+    """Whether most rows went for those that an earlier version has from a file of the same name, as their duplicates or
+    as answers that contradict them."""
     counts = curated.manifest.counts
     if sum(stage.rejected for stage in curated.manifest.stages if stage.name == "duplicates") <= counts.rows_in / 2:
         return False
     rows = pq.read_table(
         verified(curated.folder, "quarantine.parquet"),
         columns=["source", "evidence"],
-        filters=(pc.field("stage") == "duplicates") & pc.field("reason").isin(["exact_duplicate", "near_duplicate"]),
+        filters=(pc.field("stage") == "duplicates")
+        & pc.field("reason").isin(["exact_duplicate", "near_duplicate", "conflict"]),
     )
-    kept = [orjson.loads(evidence) for evidence in rows["evidence"].to_pylist()]
+    evidence = [orjson.loads(each) for each in rows["evidence"].to_pylist()]
+    earlier = [[each for each in seen.get("earlier", [seen]) if each.get("version")] for seen in evidence]
     files = pc.struct_field(rows["source"], "file").to_pylist()
-    same = sum(seen["version"] is not None and seen["file"] == file for seen, file in zip(kept, files, strict=True))
+    same = sum(any(each["file"] == file for each in those) for those, file in zip(earlier, files, strict=True))
     return bool(same > counts.rows_in / 2)
 
 

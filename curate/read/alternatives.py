@@ -16,6 +16,7 @@ from curate.read.conversation import (
     CONVERSATIONS,
     PROMPTS,
     ROLES,
+    TOOLS,
     AskingError,
     ShapeError,
     first_of,
@@ -23,8 +24,9 @@ from curate.read.conversation import (
 )
 from curate.read.json_value import text_value
 from curate.read.message_list import are_messages, in_keys_of, is_message
+from curate.read.padding import unpadded_call
 from curate.read.raw_row import Row
-from curate.read.reasoning import REASONING
+from curate.read.reasoning import is_thought
 from curate.read.verdicts import UnknownVerdict, normal, number, shown, truth
 
 
@@ -54,6 +56,12 @@ WORDS = (
     *(("winner", "loser"), ("winning", "losing"), ("win", "lose"), ("good", "bad"), ("positive", "negative")),
     *(("correct", "incorrect"), ("correct", "wrong"), ("right", "wrong"), ("right", "hallucinated")),
 )
+WITHIN = (
+    frozenset({"chosen", "rejected"}),
+    frozenset({"preferred", "rejected"}),
+    frozenset({"preferred", "dispreferred"}),
+)
+"""Keys of an object that is no answer but a pair of them."""
 BARE = 3
 """So many of them say alone, beside an answer under a name of its own, that there is a pair."""
 NOUNS = ("response", "answer", "completion", "output", "message", "messages", "conversation", "text", "reply")
@@ -105,9 +113,12 @@ def layout_of(columns: tuple[Any, ...]) -> Layout | None:
         if better in named and worse in named and (answer is None or (better, worse) not in WORDS[BARE:]):
             names = named[better], named[worse]
             return Layout(partial(_pair, *names), dict(zip(names, ("answer", "rejected answer"), strict=True)))
-    if answer is not None and (below := next((known for known in WORSE if known in named), None)) is not None:
+    below = next((known for known in WORSE if known in named), None)
+    if answer is not None and below is not None:
         names = answer, named[below]
         return Layout(partial(_pair, *names), dict(zip(names, ("answer", "rejected answer"), strict=True)))
+    if answer is None and below is not None and any(name in columns for name in CONVERSATIONS):
+        return Layout(partial(_pair, named.get("chosen"), named[below]), {named[below]: "rejected answer"})
     if answer is not None and (mended := next((known for known in named if CORRECTED.fullmatch(known)), None)):
         return Layout(partial(_corrected, answer, named[mended]), {answer: "answer", named[mended]: "corrected answer"})
     numbered = {known: match for known in named if (match := NUMBERED.fullmatch(known))}
@@ -129,6 +140,13 @@ def layout_of(columns: tuple[Any, ...]) -> Layout | None:
     return None
 
 
+def pair_within(row: Row) -> str | None:
+    """The column of an answer that holds an object of a better and a worse one, if there is such a column."""
+    answer = first_of(row, ANSWERS)
+    held = row[answer] if answer is not None else None
+    return answer if isinstance(held, dict) and held.keys() in WITHIN and all(map(_is_answer, held.values())) else None
+
+
 def _pair(better: Any, worse: Any, row: Row) -> list[Alternative] | None:
     row = _opened(row)
     good = [row[better]] if row.get(better, "") != "" else []
@@ -141,6 +159,13 @@ def _pair(better: Any, worse: Any, row: Row) -> list[Alternative] | None:
         raise AskingError(f"{better} and {worse} are the same answer: which is it?")
     left = {name: value for name, value in row.items() if name not in (better, worse)}
     evidence = {"better": better, "worse": worse}
+    talk = first_of(row, CONVERSATIONS)
+    if not good and talk is not None and are_messages(row[talk]) and _answers(row[talk][-1]):
+        asked, evidence = left | {talk: row[talk][:-1]}, evidence | {"better": talk}
+        return [
+            Alternative(left, None),
+            *(Alternative(_answered(asked, str(worse), each), dict(evidence)) for each in bad),
+        ]
     return [
         *(Alternative(_answered(left, str(better), each), None) for each in good),
         *(Alternative(_answered(left, str(worse), each), dict(evidence)) for each in bad),
@@ -252,7 +277,7 @@ def _named(known: str, value: Any, held: dict[str, Any]) -> str | None:
 def _list(name: str, beside: dict[str, str], row: Row) -> list[Alternative] | None:
     row = _opened(row)
     several = row.get(name)
-    if name not in ANSWERS and _is_open(row) and (one := _one_of(name, several)) is not None:
+    if name not in ANSWERS and _is_open(row) and (one := _one_of(name, several, row)) is not None:
         return [Alternative(_answered({each: row[each] for each in row if each != name}, name, one), None)]
     if not (isinstance(several, list) and several and _is_open(row)) or (are_messages(several) and name in ANSWERS):
         return None
@@ -281,7 +306,7 @@ def _list(name: str, beside: dict[str, str], row: Row) -> list[Alternative] | No
     ]
 
 
-def _one_of(name: str, several: Any) -> Any:
+def _one_of(name: str, several: Any, row: Row) -> Any:
     """The one answer that a column of several names is: a text, calls of tools, or the one span that SQuAD has."""
     found: Any = several
     if isinstance(several, str) and several.lstrip().startswith("["):
@@ -290,7 +315,8 @@ def _one_of(name: str, several: Any) -> Any:
         except ValueError:
             return several
     if isinstance(found, list) and found and all(isinstance(each, dict) and "arguments" in each for each in found):
-        return several if isinstance(several, str) else json_text(found)
+        tools = row.get(first_of(row, TOOLS) or "")
+        return several if isinstance(several, str) else json_text([unpadded_call(call, tools) for call in found])
     if isinstance(found, dict) and isinstance(spans := found.get("text"), list) and "answer_start" in found:
         if len({*spans}) == 1:
             return spans[0]
@@ -350,7 +376,7 @@ def _stepwise(name: str, steps: list[str], column: str, labels: list[Any], left:
 def _opened(row: Row) -> Row:
     """A row with what it asks under one of the names for it: a `history` may be a text, a `context` a conversation.
     What was thought is left out: of which of several answers nobody knows."""
-    row = {name: value for name, value in row.items() if name not in REASONING}
+    row = {name: value for name, value in row.items() if not is_thought(name)}
     if first_of(row, (*PROMPTS, "instruction", *CONVERSATIONS)) is None:
         if isinstance(row.get("history"), str):
             row["prompt"] = row.pop("history")

@@ -15,6 +15,8 @@ the turn stays in the conversation and is not to be learned."""
 Paths = Literal["preferred", "best", "all"]
 
 CONVERSATIONS = ("messages", "conversations", "conversation")
+TALKS = ("dialog", "dialogue", "dialogs", "dialogues", "chat", "chats", "turns", "thread", "msgs", "data", "text")
+"""Names of columns that are one of `CONVERSATIONS` where messages are what they hold."""
 INPUTS = ("input", "context", "question")
 PROMPTS = ("input", "prompt", "question", "query")
 ANSWERS = ("output", "response", "completion", "answer")

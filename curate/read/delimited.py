@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import IO
 
-from curate.read.dialect import LOOKED_AT, SURE, Cells, Dialect, dialect_of, stated_line
+from curate.read.dialect import DELIMITER, LOOKED_AT, SURE, Cells, Dialect, dialect_of, stated_line
 from curate.read.encoding import Rejoined, head_of
 from curate.read.files import Options
 from curate.read.raw_row import (
@@ -121,7 +121,7 @@ def csv_rows(
         try:
             cells, problem = next(rows, None), None
         except csv.Error as error:  # after which the lines may have ended, or be given out again
-            cells, problem = [], str(error)
+            cells, problem = [], str(error).replace(DELIMITER, dialect.delimiter)
             rows = dialect.rows(iter(lines))
         if cells is None:
             return
@@ -206,6 +206,8 @@ def _cause(raw: str, dialect: Dialect) -> str:
     """What a row that breaks the rules of its dialect may keep to, and how to state that."""
     if dialect.escape is None and dialect.quote and f"\\{dialect.quote}" in raw:
         return f'; where \\{dialect.quote} is a quote within a cell, state `escape: "\\\\"`'
+    if dialect.escape is None and f"\\{dialect.delimiter}" in raw:
+        return f'; where \\{dialect.delimiter} is a delimiter within a cell, state `escape: "\\\\"`'
     return ""
 
 

@@ -90,8 +90,8 @@ def dialect_of(head: str, options: Options, usual: str | None, cut: bool) -> Dia
     cells as the first, and that two or more.
 
     Quotes are text where that alone gives every row as many cells as the first, and a quarter of the cells that begin
-    with one, and two or more, do not end with one. An escape is told by cells that are null (`\\N`), or where `\\"` is
-    met and more rows can be read with it than without.
+    with one, and two or more, do not end with one. An escape is told by cells that are null (`\\N`), or where `\\"` or
+    a delimiter behind a backslash is met and more rows can be read with it than without.
 
     Args:
         head: the file's beginning.
@@ -117,7 +117,7 @@ def dialect_of(head: str, options: Options, usual: str | None, cut: bool) -> Dia
         if escape is None and _has_null(head, each):
             letters = len(EXPORTED.findall(head)) == len(re.findall(r"\\\\|\\", head))
             variants = [replace(plain, escape="\\", letters=letters)]
-        elif escape is None and "\\" + (quote or '"') in head:
+        elif escape is None and ("\\" + (quote or '"') in head or "\\" + each in head):
             variants.append(replace(plain, escape="\\"))
         if quote and f"{each} {quote}" in head:
             variants.append(replace(plain, spaced=True))

@@ -11,6 +11,7 @@ from curate.read.conversation import (
     ROLES,
     TOOLS,
     UNGRADED_ANSWER,
+    AskingError,
     Conversation,
     NotTextError,
     Paths,
@@ -25,7 +26,7 @@ from curate.read.conversation import (
 )
 from curate.read.padding import unpadded_arguments
 from curate.read.raw_row import Row
-from curate.read.reasoning import PARTS, REASONING, add_thought, thought_text
+from curate.read.reasoning import PARTS, add_thought, is_thought, thought_text
 from curate.read.verdicts import WEIGHT, UnknownVerdict, evidence, message_verdict, number
 from curate.stage import UNREAD_KEY
 
@@ -162,7 +163,7 @@ def _read_beside(message: Row, turn: Turn, told: dict[str, int]) -> None:
             continue
         if key in ("name", "tool_call_id") and "role" in message and (key == "name" or turn["role"] == "tool"):
             continue
-        if answers and key in REASONING and (thought := thought_text(value)):
+        if answers and is_thought(key) and (thought := thought_text(value)):
             add_thought(turn, thought)
             continue
         try:
@@ -211,6 +212,9 @@ def _held(message: Row, key: str) -> Any:
 
 def _parts(content: Any, turn: Turn, told: dict[str, int], name: str = "messages: content") -> str:
     """A message's content: text, or a list of parts of which each is text or thought."""
+    texts_alone = isinstance(content, list) and len(content) > 1 and all(isinstance(part, str) for part in content)
+    if texts_alone and turn["role"] == "assistant":
+        raise AskingError(f"{name} is a list of {len(content)} texts, and nothing says which is learned; map `turns`")
     if not isinstance(content, list) or (name != "messages: content" and not all(isinstance(p, dict) for p in content)):
         return text_of(name, content)
     texts: list[str] = []

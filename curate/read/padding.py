@@ -41,6 +41,14 @@ def unpadded_arguments(name: str, arguments: Row, tools: Any) -> Row:
     }
 
 
+def unpadded_call(call: Row, tools: Any) -> Row:
+    """A call {name, arguments} whose arguments are without such nulls."""
+    arguments = call["arguments"]
+    if not isinstance(arguments, dict):
+        return call
+    return call | {"arguments": unpadded_arguments(str(call.get("name")), arguments, tools)}
+
+
 def _takes_null(schema: Row) -> bool:
     kinds = schema.get("type")
     others = [each for key in ("anyOf", "oneOf") for each in schema.get(key) or () if isinstance(each, dict)]

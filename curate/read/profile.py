@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from curate.read.raw import Row
+from curate.read.verdicts import ASKED
 from curate.text import strict_json
 
 MOST_VALUES = 50
@@ -285,7 +286,7 @@ def _named(names: Iterable[str], columns: Collection[str]) -> str | None:
     by_name: dict[str, str] = {}
     for column in columns:
         words = WORD.findall(column.lower())
-        if words and words[-1] in LAST_WORDS:
+        if words and words[-1] in LAST_WORDS and words[0] not in ASKED:
             by_name.setdefault(words[-1], column)
     by_name |= {column.lower(): column for column in columns}
     return next((by_name[name] for name in names if name in by_name), None)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple, get_args
 
-from curate.read.alternatives import Layout, layout_of
+from curate.read.alternatives import Layout, layout_of, pair_within
 from curate.read.chat_markup import chatml_turns, guanaco_turns, llama2_turns, markup_reader
 from curate.read.conversation import (
     ANSWERS,
@@ -19,6 +19,7 @@ from curate.read.conversation import (
     PROMPTS,
     REJECTED_ANSWER,
     SYSTEMS,
+    TALKS,
     TOOLS,
     UNGRADED_ANSWER,
     AskingError,
@@ -36,7 +37,7 @@ from curate.read.message_tree import oasst
 from curate.read.python_value import is_python
 from curate.read.question_answer import alpaca, prompt
 from curate.read.raw_row import Row
-from curate.read.reasoning import REASONING, add_thought, set_apart, thought_text
+from curate.read.reasoning import add_thought, is_thought, set_apart, thought_text
 from curate.read.verdicts import BESIDE, GRADES, PRODIGY, PRODIGYS, WEIGHT, judge, judging, normal, number
 
 Shape = Literal["oasst", "messages", "sharegpt", "alpaca", "guanaco", "llama2", "chatml", "prompt"]
@@ -87,6 +88,8 @@ class Columns:
     """Names in another case, to the names that the shapes have."""
     aliases: dict[Any, str]
     """Names of a question and its answer that say so together only, and of texts, to those that the shapes have."""
+    talk: Any
+    """The name that may be another one for a conversation, None where there is none."""
     annotated: bool
     """Whether `answer` may be what Prodigy says of an annotation."""
     taken: dict[Shape, dict[str, str]] = field(default_factory=dict)
@@ -126,11 +129,12 @@ def columns_of(names: tuple[Any, ...]) -> Columns:
         names,
         tuple(name for name in names if name in nested or (layout and name in PROMPTS)),
         layout,
-        tuple(name for name in names if name in REASONING),
+        tuple(name for name in names if is_thought(name)),
         tuple(name for name in names if name in MEDIA),
         bool(judging(names)),
         renamed,
         aliases,
+        next((there[name] for name in TALKS if name in there and not there.keys() & {*CONVERSATIONS}), None),
         "answer" in names and any(name in names for name in (*PRODIGYS, *ANSWERS) if name != "answer"),
     )
 
@@ -152,6 +156,9 @@ def recognise(row: Row, only: Shape | None = None, paths: Paths = "preferred") -
         found = recognise({names.get(name, name): value for name, value in known.items()}, only, paths)
         back = {known_as: name for name, known_as in names.items()}
         return found._replace(taken={back.get(name, name): use for name, use in found.taken.items()})
+    if (name := pair_within(known)) is not None:
+        found = recognise({each: known[each] for each in known if each != name} | known[name], only, paths)
+        return found._replace(taken={name if each in known[name] else each: use for each, use in found.taken.items()})
     for name in columns.nested:
         known[name] = _unfolded(name, known[name])
     if columns.layout is not None and (several := columns.layout.read(known)):
@@ -161,7 +168,7 @@ def recognise(row: Row, only: Shape | None = None, paths: Paths = "preferred") -
         if made := READERS[shape](known, paths):
             for each in made:
                 for turn in each.turns:
-                    if turn["role"] == "assistant" and "<" in turn["content"] and set_apart(turn):
+                    if turn["role"] == "assistant" and set_apart(turn):
                         each.told["reasoning_not_ended"] = 1
             if columns.judging or columns.thoughts or columns.media:
                 made = _with_columns(shape, known, columns, made)
@@ -178,6 +185,8 @@ def _other_names(row: Row, columns: Columns) -> dict[Any, str]:
     """The columns that the shapes have by other names."""
     if columns.annotated and row["answer"] in PRODIGY:
         return columns.renamed | {"answer": "verdict"}
+    if columns.talk is not None and are_messages(_unfolded(columns.talk, row[columns.talk])):
+        return columns.renamed | {columns.talk: CONVERSATIONS[0]}
     if columns.aliases and all(isinstance(row[name], str) for name in columns.aliases):
         return columns.renamed | columns.aliases
     return columns.renamed
@@ -241,7 +250,7 @@ def _unfolded(name: Any, value: Any) -> Any:
     Raises:
         AskingError: the column can hold nothing else, and its text is no JSON.
     """
-    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{", '"'):
         try:
             found = text_value(value)
         except ValueError as error:
@@ -250,6 +259,8 @@ def _unfolded(name: Any, value: Any) -> Any:
             mend = f"in Python's notation, not JSON: map `turns` to `{name} | from_python`"
             raise AskingError(f"{name}: text that is {mend if is_python(value) else f'no JSON: {error}'}") from None
         if name in CONVERSATIONS:
+            if isinstance(found, str):  # JSON of JSON
+                return _unfolded(name, found)
             return _spoken(found) if isinstance(found, list) and found else found
         return found if is_message(found) or are_messages(found) else value
     if isinstance(value, list) and name in CONVERSATIONS and value:
@@ -262,8 +273,11 @@ def _unfolded(name: Any, value: Any) -> Any:
 
 
 def _spoken(value: list[Any]) -> list[Any]:
-    """A conversation as messages, where it is texts in turn, as LIMA has it, or pairs of input and output."""
+    """A conversation as messages, where it is texts in turn, as LIMA has it, pairs of input and output, or messages
+    each as JSON text."""
     if isinstance(value[0], str) and all(isinstance(each, str) for each in value):
+        if are_messages(said := [_unfolded("prompt", each) for each in value]):
+            return said
         return [{"role": ("user", "assistant")[n % 2], "content": text} for n, text in enumerate(value)]
     if isinstance(value[0], dict) and "input" in value[0] and all(_is_exchange(each) for each in value):
         roles = (("system", "system"), ("user", "input"), ("assistant", "output"))
@@ -281,6 +295,8 @@ def _unrecognised(row: Row, known: Row, only: Shape | None) -> str:
     columns = [str(name) for name in known]
     more = f" and {len(columns) - MOST_COLUMNS} more" if len(columns) > MOST_COLUMNS else ""
     having = f"columns {', '.join(columns[:MOST_COLUMNS]) or '(none)'}{more}"
+    if binary := [name for name, value in known.items() if name in NAMES and isinstance(value, bytes)]:
+        return f"{', '.join(binary)}: bytes that are no UTF-8; write the file again with them as text"
     if empty and known.keys() & NAMES:
         return f"null in {', '.join(empty)}; {having}"
     wanted = "; ".join(f"{shape}: {LOOKED_FOR[shape]}" for shape in (SHAPES if only is None else (only,)))
@@ -289,7 +305,7 @@ def _unrecognised(row: Row, known: Row, only: Shape | None) -> str:
 
 NAMES = {"instruction", *PROMPTS, *ANSWERS, *CONVERSATIONS, "text", "chosen"}
 """Columns of which a shape needs one."""
-CORE = (NAMES - {"text", "chosen"}) | {*SYSTEMS, *TOOLS, *INPUTS, *REASONING, "history", "instances", "context"}
+CORE = (NAMES - {"text", "chosen"}) | {*SYSTEMS, *TOOLS, *INPUTS, "history", "instances", "context"}
 """Columns that are known in any case."""
 
 

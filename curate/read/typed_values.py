@@ -2,6 +2,7 @@
 
 A field of a struct that is null is left out: Arrow gives every struct the fields of all, so most nulls are padding.
 Decimals are integers where their scale is 0, else the float of the same digits, or text where no float has them all.
+A single-precision float is the number of the fewest digits that is it: 12.34, not 12.34000015258789.
 Dates, times and durations are ISO 8601, maps are objects, and `arrow.json` is the value that is written in it. Binary
 is text where it is UTF-8; other bytes stay what they are, and no record can hold them. A float that is no number (NaN)
 is null, which is how pandas writes null.
@@ -67,6 +68,8 @@ def column_values(array: Any) -> list[Any]:
         items = column_values(array.flatten())
         ends = accumulate((length or 0 for length in pc.list_value_length(array).to_pylist()), initial=0)
         return _with_nulls(array, [items[begin:end] for begin, end in pairwise(ends)])
+    if types.is_float32(kind):
+        array = array.cast(pa.string()).cast(pa.float64())
     values: list[Any] = array.to_pylist()
     if types.is_interval(kind):
         return [v and f"P{v.months}M{v.days}DT{v.nanoseconds / 1e9:.9g}S" for v in values]

@@ -19,6 +19,8 @@ GOOD = frozenset(
     | {"training", "trainable", "trained", "is_trained", "loss", "use", "keep", "include", "included"}
     | {"passed", "vote", "verdict", "safe", "is_safe", "helpful", "is_helpful", "selected", "is_selected"}
     | {"exact_match", "success", "is_success", "successful", "resolved", "solved", "is_solved"}
+    | {"kto_label", "liked", "upvoted", "thumb", "reaction", "useful", "usable", "truthful", "factual", "grounded"}
+    | {"faithful"}
 )
 """Columns that call an answer good where they are true, and bad where they are false."""
 BAD = frozenset(
@@ -26,13 +28,14 @@ BAD = frozenset(
     | {"is_toxic", "bad", "is_bad", "wrong", "is_wrong", "incorrect", "is_incorrect", "invalid", "is_invalid"}
     | {"thumbs_down", "undesirable", "unsafe", "is_unsafe", "harmful", "is_harmful", "discard", "discarded"}
     | {"skip", "skipped", "mask", "masked", "flagged", "is_flagged", "hallucination", "hallucinated"}
-    | {"is_hallucination"}
+    | {"is_hallucination", "disliked", "downvoted", "low_quality"}
 )
 """Columns that call an answer bad where they are true."""
 LOOSE = frozenset(
     {"train", "training", "trained", "loss", "use", "keep", "include", "included", "valid"}
     | {"verified", "passed", "safe", "success", "resolved", "solved", "exact_match", "helpful", "correct"}
     | {"wrong", "incorrect", "invalid", "good", "bad", "mask", "masked", "skip", "exclude", "spam"}
+    | {"thumb", "reaction", "useful", "usable", "factual", "grounded"}
 )
 """Of these, columns whose names mean other things as well: what is no verdict there (a date, a file, the letter of an
 option) says nothing, where elsewhere it asks."""
@@ -55,8 +58,26 @@ LABEL, LABELS, WEIGHT, RANK = "label", "labels", "weight", "rank"
 else. A weight of 0 is not to be learned. A rank of 0 is the best, whatever the ranks beside it begin with."""
 MESSAGE = GOOD | {WEIGHT, "learn", "train_on_turn"}
 """Keys that say that a message is to be learned, where they are true."""
-JUDGING = MESSAGE | BAD | GRADES | {LABEL}
-"""Every name by which a column or a key of a message judges or grades."""
+JUDGING = GOOD | BAD | GRADES | STATUS | {LABEL, LABELS, WEIGHT}
+"""Every name by which a column judges or grades."""
+TOLD = (
+    {"correct", "incorrect", "good", "bad", "wrong", "accepted", "rejected", "approved", "desirable", "undesirable"}
+    | {"acceptable", "useful", "helpful", "harmful", "toxic", "unsafe", "hallucination", "hallucinated", "feedback"}
+    | {"liked", "disliked", "upvoted", "downvoted", "thumb", "thumbs", "thumbs_up", "thumbs_down", "reaction"}
+    | {"verdict", "preferred", "quality", "correctness", "helpfulness", "rating", "truthful", "factual", "grounded"}
+    | {"faithful", "low_quality", LABEL}
+)
+"""Of these, names that mean the same with words around them that tell whose verdict it is, and on what."""
+ASKED = {"is", "was", "has"}
+ANSWER = {"response", "answer", "completion", "output", "reply", "generation"}
+BEFORE = (
+    {"user", "human", "annotator", "rater", "reviewer", "expert", "judge", "llm", "gpt", "gpt4", "model", "assistant"}
+    | {"ai", "overall", "final"}
+    | ASKED
+    | ANSWER
+)
+BEHIND = {"flag", "tag", "type", LABEL}
+"""Such words. What follows `is` may end in the answer itself; without it `correct_answer` is one, and no verdict."""
 PRODIGY, PRODIGYS = ("accept", "reject", "ignore"), ("_task_hash", "_input_hash")
 """What Prodigy's `answer` says of an annotation, and columns by which a row is known to be one."""
 SPANS = ("train_detail", "training_detail", "train_spans", "loss_spans")
@@ -122,14 +143,26 @@ def truth(value: Any, reverse: bool = False) -> bool | None:
     raise UnknownVerdict
 
 
+def meant(name: Any) -> str:
+    """A column's normal name, without the words that tell whose verdict it has and on what, where it is such a name:
+    `userFeedback` as `feedback`, `is_correct_answer` as `correct`."""
+    plain = normal(name)
+    words = plain.split("_")
+    asks = words[0] in ASKED
+    while len(words) > 1 and words[0] in BEFORE:
+        del words[0]
+    ends = BEHIND | ANSWER if asks else BEHIND
+    while len(words) > 1 and words[-1] in ends and "_".join(words) not in TOLD:
+        del words[-1]
+    found = "_".join(words)
+    return found if plain not in JUDGING | MESSAGE and found in TOLD else plain
+
+
 @lru_cache(maxsize=1024)
 def judging(columns: tuple[Any, ...]) -> tuple[tuple[str, str], ...]:
-    """The columns that judge or grade an answer, or may hold such, each with its normal name."""
-    named = [(name, normal(name)) for name in columns]
+    """The columns that judge or grade an answer, or may hold such, each with the name that is meant."""
+    named = [(name, meant(name)) for name in columns]
     return tuple((name, known) for name, known in named if known in JUDGING | BESIDE)
-
-
-JUDGING = GOOD | BAD | GRADES | STATUS | {LABEL, LABELS, WEIGHT}
 
 
 def judge(row: Row) -> tuple[Rejection | None, dict[str, str]]:
@@ -139,32 +172,35 @@ def judge(row: Row) -> tuple[Rejection | None, dict[str, str]]:
     """
     found: list[Rejection] = []
     grades: dict[str, str] = {}
-    for name, known, value in _judgements(row):
-        graded = isinstance(value, (int, float)) and not isinstance(value, bool)
+    for name, known, plain, value in _judgements(row):
+        numeric = (isinstance(value, (int, float)) and not isinstance(value, bool)) or _is_number(value)
         weighs = known == WEIGHT and number(value) is not None
-        if weighs or (known in GRADES | {LABEL} and (graded or _is_number(value))):
+        grade = numeric and (known in GRADES or known == LABEL == plain)
+        if weighs or grade:
             grades[name] = str(value)
         try:
             good = _said(known, value)
         except UnknownVerdict:
-            found.append(Rejection(UNGRADED_ANSWER, evidence(name, value)))
+            if grade or known == plain:
+                found.append(Rejection(UNGRADED_ANSWER, evidence(name, value)))
             continue
         if good is False:
             return Rejection(REJECTED_ANSWER, {"column": name, "value": shown(value)}), grades
     return (found[0] if found else None), grades
 
 
-def _judgements(row: Row) -> Iterator[tuple[str, str, Any]]:
-    """What may judge a row's answer: (where it stands, normal name, value)."""
+def _judgements(row: Row) -> Iterator[tuple[str, str, str, Any]]:
+    """What may judge a row's answer: (where it stands, the name that is meant, the normal name, value)."""
     for name, known in judging(tuple(row)):
         value = row[name]
         if known not in BESIDE:
-            yield name, known, value
+            yield name, known, normal(name), value
         elif isinstance(value, dict):
-            yield from ((f"{name}.{key}", inner, value[key]) for key, inner in _held(value))
+            yield from ((f"{name}.{key}", inner, normal(key), value[key]) for key, inner in _held(value))
         elif isinstance(value, list) and value and isinstance(value[0], dict):
             for key, inner in _held(value[0]):
-                yield f"{name}.{key}", inner, [each.get(key) for each in value if isinstance(each, dict)]
+                said = [each.get(key) for each in value if isinstance(each, dict)]
+                yield f"{name}.{key}", inner, normal(key), said
 
 
 def _held(value: Row) -> list[tuple[str, str]]:
@@ -173,7 +209,7 @@ def _held(value: Row) -> list[tuple[str, str]]:
     return [
         (name, known)
         for name, known in named
-        if known not in BESIDE and not (known in (LABEL, LABELS) and number(value[name]) is not None)
+        if known not in BESIDE and not (known in (LABEL, LABELS) and _is_class(value[name]))
     ]
 
 
@@ -231,16 +267,18 @@ def message_verdict(key: str, value: Any) -> bool | None:
         AskingError: the key says so of a part of the message, or in a word that nobody knows.
         UnknownVerdict: the key grades the message.
     """
-    known = normal(key)
+    plain, known = normal(key), meant(key)
     if known in SPANS:
         raise AskingError(f"messages: {key} says which parts of a message are trained; map `turns` to say what to do")
-    if known in GRADES or known in (WEIGHT, LABEL):
+    if known in GRADES or known == WEIGHT or known == LABEL == plain:
         return _said(known, value)
-    if known not in MESSAGE and known not in BAD:
+    if known not in MESSAGE and known not in BAD and known != LABEL:
         return None
     try:
         return truth(value, known in BAD)
     except UnknownVerdict:
+        if known != plain:
+            return None
         raise AskingError(f"messages: {key} is {shown(value)!r}: nobody knows whether the message is trained") from None
 
 
@@ -282,6 +320,10 @@ def number(value: Any) -> float | None:
     except (TypeError, ValueError):
         return None
     return found if math.isfinite(found) else None
+
+
+def _is_class(value: Any) -> bool:
+    return number(value) is not None and not isinstance(value, bool)
 
 
 def _is_number(value: Any) -> bool:

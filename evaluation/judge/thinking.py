@@ -2,9 +2,10 @@
 
 import re
 
-NAMES = r"think|thinking|thoughts?|reasoning|seed:think|mm:think|longcat_think"
+from curate.read.reasoning import TAGS
+
 PAIRS = (
-    rf"<(?:{NAMES})>(?P<said>.*?)(?:</(?:{NAMES})>|(?P<open>\Z))",
+    rf"<(?:{TAGS})>(?P<said>.*?)(?:</(?:{TAGS})>|(?P<open>\Z))",
     r"\[THINK\](?P<said>.*?)(?:\[/THINK\]|(?P<open>\Z))",
     r"◁think▷(?P<said>.*?)(?:◁/think▷|(?P<open>\Z))",
     r"<\|START_THINKING\|>(?P<said>.*?)(?:<\|END_THINKING\|>|(?P<open>\Z))",
@@ -16,7 +17,7 @@ PAIRS = (
 """DeepSeek-R1, Qwen, Seed-OSS and MiniMax; Magistral; Kimi; Command A; OpenThinker; Gemma; gpt-oss, and its text where
 the special tokens were left out."""
 OPENED = tuple(re.compile(pair, re.DOTALL | re.IGNORECASE) for pair in PAIRS)
-CLOSED = re.compile(rf"\A(?P<said>(?!\s*(?:[{{\[]|```)).*?)(?:</(?:{NAMES})>|\[/THINK\]|◁/think▷)", re.DOTALL | re.I)
+CLOSED = re.compile(rf"\A(?P<said>(?!\s*(?:[{{\[]|```)).*?)(?:</(?:{TAGS})>|\[/THINK\]|◁/think▷)", re.DOTALL | re.I)
 """Only the end: where the chat template writes the beginning, it is no part of the reply."""
 FINAL = re.compile(
     r"\A\s*(?:<\|start\|>assistant\s*)?(?:<\|channel\|>final\b[^<]*(?:<\|constrain\|>\w+)?<\|message\|>|final(?=\s*[{\[]))"

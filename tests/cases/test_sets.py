@@ -305,6 +305,16 @@ def test_case_16_a_drop_in_place_of_the_one_before(cases: Path, run: Run) -> Non
     assert run({"a.jsonl": mended}, **sections, drop_is="all").folder == third.folder, "the same bytes"
 
 
+def test_what_a_mended_file_with_new_rows_means_is_told(run: Run) -> None:
+    from curate.publish.summary import curation_tables
+
+    run({"a.jsonl": questions(6)})
+    mended = [*questions(6, "Now it is {}."), *questions(9)[6:]]
+    second = run({"a.jsonl": mended})
+    assert (second.manifest.counts.kept, second.manifest.counts.conflicts) == (3, 6)
+    assert "drop_is: all" in curation_tables(second)[-1].rows[0][0]
+
+
 def test_every_mend_is_of_a_reason_that_there_is() -> None:
     from curate.publish.enough import MENDS
     from curate.read import ingest

@@ -198,6 +198,7 @@ def test_no_byte_of_any_csv_is_lost(content: bytes) -> None:
         ('a,b\n"say \\"x\\", y",\\N\n', {}, {"a": 'say "x", y', "b": None}),
         ('a,b\n"C:\\new \\\\ \\"x",1\n', {}, {"a": 'C:\\new \\ "x', "b": "1"}),
         ("a\tb\n\\N\tx\\\ty\n", {}, {"a": None, "b": "x\ty"}),
+        ("a,b\n1\\,5,x\n2,y\n", {}, {"a": "1,5", "b": "x"}),
         ("a,b\n1~,5,x\n", {"escape": "~"}, {"a": "1,5", "b": "x"}),
         ('a,b\n"x ""\\"" y",\\Nothing\n', {}, {"a": 'x "\\" y', "b": "\\Nothing"}),
         ('a\tb\n"Yes," he said.\tx\n"No,\t"y"\n', {}, {"a": '"Yes," he said.', "b": "x"}),
@@ -253,6 +254,14 @@ def test_a_row_that_escapes_would_mend_says_so(written: Written) -> None:
     assert messages(written("f.csv", f'a,b\n{sound}1,"say \\"x\\", y"\n')) == [
         "',' expected after '\"'; where \\\" is a quote within a cell, state `escape: \"\\\\\"`"
     ]
+
+    assert messages(written("f.csv", 'a,b\n1,"say ""x"""\n' * 60 + "1\\,5,y\n"))[-1] == (
+        '3 cells, expected 2; where \\, is a delimiter within a cell, state `escape: "\\\\"`'
+    )
+
+
+def test_a_problem_names_the_delimiter_as_it_is_written() -> None:
+    assert messages(parsed(b'a;;b\n"x"y;;z\n', "csv", delimiter=";;")) == ["';;' expected after '\"'"]
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,13 @@ def test_a_schema_allows_null_in_several_ways(schema: dict[str, Any]) -> None:
     assert unpadded_arguments("f", {"x": None, "y": None}, tools) == {"x": None}
 
 
+def test_calls_that_are_the_answers_are_padded_too() -> None:
+    tools = [{"name": "f", "parameters": {"properties": {"y": {"type": ["integer", "null"]}}}}]
+    row = {"query": "q", "tools": tools, "answers": [{"name": "f", "arguments": {"x": None, "y": None}}]}
+    [made] = recognise(row).conversations
+    assert made.turns[-1]["content"] == '[{"name": "f", "arguments": {"y": null}}]'
+
+
 def test_padded_calls_are_counted_and_equal_those_that_are_not() -> None:
     def row(**arguments: Any) -> dict[str, Any]:
         call = {"function": {"name": "weather", "arguments": arguments}}

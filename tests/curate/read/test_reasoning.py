@@ -41,6 +41,22 @@ def a(content: Any, **more: Any) -> Row:
         {"prompt": "q", "response": "<reasoning>why</reasoning>\na"},
         {"prompt": "q", "chosen": [a("a", reasoning="why")], "rejected": [a("b")]},
         {"text": "### Human: q ### Assistant: <think>why</think> a"},
+        {"messages": [Q, a("a", reasoningContent="why")]},
+        {"messages": [Q, a("a", Thoughts="why")]},
+        {"messages": [Q, a("<Think>why</Think>a")]},
+        {"messages": [Q, a("[THINK]why[/THINK]a")]},
+        {"messages": [Q, a("◁think▷why◁/think▷a")]},
+        {"messages": [Q, a("<|START_THINKING|>why<|END_THINKING|>a")]},
+        {
+            "messages": [
+                Q,
+                a("<|channel|>analysis<|message|>why<|end|><|start|>assistant<|channel|>final<|message|>a"),
+            ]
+        },
+        {"question": "q", "answer": "a", "reasoning_steps": ["why"]},
+        {"question": "q", "answer": "a", "deepseek_thinking_trajectory": "why"},
+        {"question": "q", "answer": "a", "model_chain_of_thought": "why"},
+        {"instruction": "q", "output": "a", "CoT": "why", "rating_rationale": "x", "reasoning_effort": "y"},
     ],
     ids=str,
 )

@@ -35,6 +35,7 @@ MOMENT = datetime(2024, 1, 2, 9, 30, tzinfo=UTC)
         (pa.array([b"caf\xc3\xa9", b"\xff", None]), ["café", b"\xff", None]),
         (pa.array([b"a"], pa.binary_view()), ["a"]),
         (pa.array([float("nan"), float("inf"), 1.5]), [None, float("inf"), 1.5]),
+        (pa.array([12.34, 1e-7, 3, None, float("nan")], pa.float32()), [12.34, 1e-7, 3.0, None, None]),
         (pa.array([[("a", None)], None, []], pa.map_(pa.string(), pa.int64())), [{"a": None}, None, {}]),
         (pa.array([[(1, 2)]], pa.map_(pa.int64(), pa.int64())), [{"1": 2}]),
         (pa.array(["a", None, "a"]).dictionary_encode(), ["a", None, "a"]),

@@ -10,7 +10,21 @@ from hypothesis import strategies as st
 from curate.read.conversation import NOT_TEXT, REJECTED_ANSWER, UNGRADED_ANSWER, UNRECOGNISED
 from curate.read.mapping import UNMAPPABLE, Mapper, RecordMapping
 from curate.read.raw import Row
-from curate.read.verdicts import BAD, BLAME, GOOD, GRADES, LOOSE, PRAISE, UnknownVerdict, judge, normal, truth
+from curate.read.verdicts import (
+    BAD,
+    BLAME,
+    GOOD,
+    GRADES,
+    JUDGING,
+    LOOSE,
+    PRAISE,
+    TOLD,
+    UnknownVerdict,
+    judge,
+    meant,
+    normal,
+    truth,
+)
 from tests.curate.read.made import attempt
 
 Q: Row = {"role": "user", "content": "q"}
@@ -67,6 +81,28 @@ ASKED = {"conversations": [{"from": "human", "value": "q"}]}
         ({"text": "### Human: q ### Assistant: a", "label": False}, BAD_ONE),
         ({"text": "<s>[INST] q [/INST] a </s>", "is_good": "n"}, BAD_ONE),
         ({"instruction": "q", "instances": [{"input": "", "output": "a", "label": False}]}, BAD_ONE),
+        # The same with words that tell whose verdict it is, and on what
+        (PROMPT | {"user_feedback": "thumbs down"}, BAD_ONE),
+        (PROMPT | {"humanFeedback": "bad"}, BAD_ONE),
+        (PROMPT | {"user_feedback": "too short, but true"}, KEPT),
+        (PROMPT | {"feedback_type": "dislike"}, BAD_ONE),
+        (PROMPT | {"answer_correct": 0}, BAD_ONE),
+        (PROMPT | {"is_correct_answer": False}, BAD_ONE),
+        (PROMPT | {"is_wrong_answer": True}, BAD_ONE),
+        (PROMPT | {"response_label": False}, BAD_ONE),
+        (PROMPT | {"human_label": "incorrect"}, BAD_ONE),
+        (PROMPT | {"human_label": 3}, KEPT),
+        (PROMPT | {"quality_flag": "bad"}, BAD_ONE),
+        (PROMPT | {"response_quality": 3}, ASKS),
+        (PROMPT | {"liked": False}, BAD_ONE),
+        (PROMPT | {"downvoted": True}, BAD_ONE),
+        (PROMPT | {"reaction": "explosive"}, KEPT),
+        (PROMPT | {"metadata": {"is_hallucinated": "yes"}}, BAD_ONE),
+        (PROMPT | {"annotation": {"label": False}}, BAD_ONE),
+        ({"messages": [Q, a("a", user_feedback="bad")]}, BAD_ONE),
+        ({"messages": [Q, a("a", model_label=3)]}, KEPT),
+        (PROMPT | {"correct_answer": False, "user_verified": False, "bad_answer": "b"}, PAIR),
+        (PROMPT | {"correct_answer": False, "user_verified": False, "is_answerable": False}, KEPT),
         # Grades
         (PROMPT | {"score": 0.3}, ASKS),
         (ALPACA | {"rating": "4/5"}, ASKS),
@@ -105,6 +141,12 @@ ASKED = {"conversations": [{"from": "human", "value": "q"}]}
         (ALPACA | {"rejected": "b"}, PAIR),
         ({"input": {"messages": [Q]}, "preferred_output": [a("a")], "non_preferred_output": [a("b")]}, PAIR),
         ({"question": "q", "response_j": "a", "response_k": "b"}, PAIR),
+        (CHAT | {"rejected": [Q, a("b")]}, PAIR),
+        (SHAREGPT | {"rejected": "b"}, PAIR),
+        (CHAT | {"rejected_response": a("b")}, PAIR),
+        (CHAT | {"rejected": True}, BAD_ONE),
+        (ALPACA | {"output": {"chosen": "a", "rejected": "b"}}, PAIR),
+        (ALPACA | {"output": {"accepted": "a", "rejected": "b"}}, [('{"accepted": "a", "rejected": "b"}', None)]),
         ({"prompt": "q", "winner": "a", "loser": "b"}, PAIR),
         ({"prompt": "q", "chosen_response": "a", "rejected_response": "b"}, PAIR),
         ({"prompt": "q", "response_chosen": "a", "response_rejected": "b"}, PAIR),
@@ -125,6 +167,8 @@ ASKED = {"conversations": [{"from": "human", "value": "q"}]}
         (ALPACA | {"output": ["a"]}, UNRECOGNISED),
         (ALPACA | {"output": ["b", "a"], "scores": [1, 4.5]}, PAIR),
         ({"prompt": "q", "responses": ["a", "b"]}, UNRECOGNISED),
+        ({"messages": [Q, a(["a", "b"])]}, UNRECOGNISED),
+        ({"conversations": [*ASKED["conversations"], {"from": "gpt", "value": ["a", "b"]}]}, UNRECOGNISED),
         ({"prompt": "q", "responses": ["a", "b"], "ranks": [1, 2]}, PAIR),
         ({"prompt": "q", "responses": ["b", "a"], "labels": [0, 1]}, PAIR),
         ({"prompt": "q", "responses": ["a", "b"], "scores": [3, 3]}, UNRECOGNISED),
@@ -214,6 +258,13 @@ ASKED = {"conversations": [{"from": "human", "value": "q"}]}
         ({"question": "q", "answer": "a", "image": "https://example.org/logo.png"}, KEPT),
         # As text, and as lists by key
         ({"messages": json.dumps([Q, a("a")])}, KEPT),
+        ({"messages": json.dumps(json.dumps([Q, a("a")]))}, KEPT),
+        ({"messages": [json.dumps(Q), json.dumps(a("a"))]}, KEPT),
+        ({"dialog": json.dumps(SHAREGPT["conversations"]), "kto_tag": False}, BAD_ONE),
+        ({"Turns": [Q, a("a")], "topic": "x"}, KEPT),
+        ({"text": json.dumps([Q, a("a")])}, KEPT),
+        ({"text": "[1, 2]"}, UNRECOGNISED),
+        ({"turns": [Q], "chosen": "a", "rejected": "b"}, PAIR),
         ({"conversations": json.dumps(SHAREGPT["conversations"]), "kto_tag": "False"}, BAD_ONE),
         ({"prompt": json.dumps([Q]), "completion": json.dumps([a("a")]), "label": "True"}, KEPT),
         ({"messages": str([Q, a("a")])}, UNRECOGNISED),
@@ -313,6 +364,8 @@ def test_names_and_words_mean_one_thing() -> None:
     assert not GOOD & BAD
     assert not (GOOD | BAD) & GRADES
     assert LOOSE <= GOOD | BAD
+    assert TOLD <= JUDGING
+    assert {meant(name) for name in JUDGING} == JUDGING
     assert not PRAISE & BLAME
     assert {normal(name) for name in GOOD | BAD | GRADES} == GOOD | BAD | GRADES
 
