@@ -45,7 +45,6 @@ class Reinforcement(Loop):
         super().__init__(rows, settings, *more, reward_funcs=self.rewards_of, **known)
         self.asked: Asked = rows.asked  # type: ignore[assignment]  # which rows of a reinforcement have
         self.eos_token_ids = sorted(self.asked.renderer.stop_token_ids)
-        self.generation_config: GenerationConfig  # trl's, of what is drawn
         self.generation_config.eos_token_id = self.eos_token_ids
         self.per_step = settings.batch_size * settings.gradient_accumulation_steps
         self.steps_per_epoch = math.ceil(len(rows.train) / prompts_of_step(settings))
