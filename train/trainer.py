@@ -238,13 +238,14 @@ class Trainer(SFTTrainer):
         if self.processes.count == 1:
             return super().get_train_dataloader()
         loader: DataLoader[Any] = DataLoader(
-            self.train_dataset,
+            self.train_dataset,  # type: ignore[arg-type]
             batch_size=self.settings.batch_size,
             sampler=self._get_train_sampler(),
             collate_fn=self.data_collator,
             pin_memory=self.args.dataloader_pin_memory,
         )
-        return prepare_data_loader(loader, num_processes=1, process_index=0)
+        made: DataLoader[Any] = prepare_data_loader(loader, num_processes=1, process_index=0)
+        return made
 
     def _wrap_model(self, model: Any, training: bool = True, dataloader: Any = None) -> Any:
         if self.processes.count == 1:
@@ -375,7 +376,9 @@ class Trainer(SFTTrainer):
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Keep what any number of processes can go on from; the random generators are those of so many."""
         began = time.perf_counter()
-        weights, moments = weights_of(self.adapter), whole(self.optimizer.state_dict())
+        taking: Any = self.optimizer
+        schedule: Any = self.lr_scheduler
+        weights, moments = weights_of(self.adapter), whole(taking.state_dict(), wanted=self.processes.first)
         generators = self.processes.gathered(self._generators())
 
         def write(folder: Path) -> None:
@@ -383,7 +386,7 @@ class Trainer(SFTTrainer):
             if self.best is not None:
                 save_file(self.best, folder / BEST)
             torch.save(moments, folder / OPTIMIZER_NAME)
-            torch.save(self.lr_scheduler.state_dict(), folder / SCHEDULER_NAME)
+            torch.save(schedule.state_dict(), folder / SCHEDULER_NAME)
             self._save_scaler(str(folder))
             for name, state in generators:
                 (folder / name).write_bytes(state)
@@ -404,12 +407,14 @@ class Trainer(SFTTrainer):
         if self.processes.strategy != "fsdp" or checkpoint is None:
             super()._load_optimizer_and_scheduler(checkpoint)
             return
-        moments, schedule = (
+        taking: Any = self.optimizer
+        schedule: Any = self.lr_scheduler
+        kept = (
             torch.load(Path(checkpoint) / name, map_location="cpu", weights_only=True)
             for name in (OPTIMIZER_NAME, SCHEDULER_NAME)
         )
-        self.optimizer.load_state_dict(dealt_state(moments, self.optimizer))
-        self.lr_scheduler.load_state_dict(schedule)
+        taking.load_state_dict(dealt_state(next(kept), taking))
+        schedule.load_state_dict(next(kept))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         folder = Path(resume_from_checkpoint)
