@@ -242,7 +242,7 @@ class Loop(TheirTrainer):
         """Keep what any number of processes can go on from; the random generators are those of so many."""
         began = time.perf_counter()
         optimizer, schedule = self._stepped()
-        weights, moments = weights_of(self.adapter), whole(optimizer.state_dict())
+        weights, moments = weights_of(self.adapter), whole(optimizer.state_dict(), wanted=self.processes.first)
         generators = self.processes.gathered(self._generators())
 
         def write(folder: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 from curate.errors import AssayError
 
@@ -83,10 +83,9 @@ class Processes:
             found = work()
         except AssayError as error:
             wrong = error
-        for theirs in self.gathered(wrong):
-            if theirs is not None:
-                raise theirs
-        return found  # type: ignore[no-any-return]
+        if first := next((each for each in self.gathered(wrong) if each is not None), None):
+            raise first
+        return cast(Found, found)
 
     def led(self, work: Callable[[], Found]) -> Found:
         """What the first process finds; the others wait for it, and do nothing.
@@ -108,7 +107,7 @@ class Processes:
         found, wrong = told
         if wrong is not None:
             raise wrong
-        return found  # type: ignore[no-any-return]
+        return cast(Found, found)
 
 
 ALONE = Processes()

@@ -3,7 +3,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch.distributed.device_mesh import init_device_mesh
@@ -14,9 +14,6 @@ from torch.utils._pytree import tree_map_only
 from curate.errors import AssayError
 from train.processes import Processes
 from train.settings import TrainingSettings
-
-if TYPE_CHECKING:
-    from train.methods.trained import Trained
 
 DEALT_OUT = {"adamw", "sgd"}
 """What takes steps of weights that are dealt out."""
@@ -72,7 +69,7 @@ class Whole(torch.nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, work: Callable[["Trained"], Any]) -> Any:
+    def forward(self, work: Callable[[Any], Any]) -> Any:
         return work(self.model)
 
     @contextmanager
@@ -83,12 +80,12 @@ class Whole(torch.nn.Module):
         self.model.set_requires_gradient_sync(True)
 
 
-def deal_out(model: "Trained") -> None:
+def deal_out(model: Any) -> None:
     """Leave this process its share of each weight. A layer's weights are put together when it is computed, and what is
     outside of the layers for the whole pass.
 
     Args:
-        model: whole, on any device; its weights go to the process's own.
+        model: a causal language model, whole, on any device; its weights go to the process's own.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     mesh = init_device_mesh(device, (torch.distributed.get_world_size(),))
@@ -99,9 +96,19 @@ def deal_out(model: "Trained") -> None:
     fully_shard(model, mesh=mesh)
 
 
-def whole(tree: Any) -> Any:
-    """Tensors that were dealt out, anywhere in lists and dictionaries, put together; in all processes at once."""
-    return tree_map_only(DTensor, lambda tensor: tensor.full_tensor(), tree)
+def whole(tree: Any, wanted: bool = True) -> Any:
+    """Tensors that were dealt out, anywhere in lists and dictionaries, put together on the CPU.
+
+    Args:
+        tree: the same in all processes, which call at once.
+        wanted: whether this process takes them; else it only gives its shares, and gets None.
+    """
+
+    def together(tensor: DTensor) -> torch.Tensor | None:
+        found = tensor.full_tensor()
+        return found.cpu() if wanted else None
+
+    return tree_map_only(DTensor, together, tree)
 
 
 def dealt_like(tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
