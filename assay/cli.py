@@ -17,7 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 import assay
-from assay.errors import error_data, explain, say_error, write_json
+from assay.errors import error_data, explain, meant_for_one, say_error, write_json
 from assay.result import Result
 from assay.shadows import require_own_packages
 
@@ -161,16 +161,6 @@ def launched() -> tuple[int, int]:
     from train.processes import launched as told
 
     return told()
-
-
-def meant_for_one(count: int) -> Exception:
-    """What is said where several processes were launched to do what one does."""
-    from curate.errors import AssayError
-
-    return AssayError(
-        f"{count} processes were launched together, which is for `assay train`.",
-        "Run this command by itself, without `accelerate launch`.",
-    )
 
 
 @contextlib.contextmanager

@@ -67,3 +67,13 @@ def say_error(message: str, remedy: str) -> None:
     console.print(Text("Error: ", style="bold red") + Text(harmless(message)), soft_wrap=True)
     if remedy:
         console.print(Text("Remedy: ", style="bold") + Text(harmless(remedy)), soft_wrap=True)
+
+
+def meant_for_one(count: int) -> Exception:
+    """What is said where several processes were launched to do what one does."""
+    from curate.errors import AssayError
+
+    return AssayError(
+        f"{count} processes were launched together, which is for `assay train`.",
+        "Run this command by itself, without `accelerate launch`.",
+    )
