@@ -197,7 +197,7 @@ class Runs:
 
     def _tell(self, done: "Sequence[Trial]") -> None:
         """Say what came of the last trial."""
-        from evaluation.tune.publish import best_of
+        from evaluation.tune.result import best_of
 
         last = done[-1]
         value = f": {self.space.metric} {last.outcome.value:.4f}" if last.outcome.value is not None else ""

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from curate.hashing import digest
 from evaluation.tune.space import LOSS, Point, Space
@@ -102,7 +102,7 @@ def importances(space: Space, trials: Sequence[Told]) -> dict[str, float]:
         return dict(get_param_importances(study, evaluator=PedAnovaImportanceEvaluator()))
 
 
-def _direction(lower_is_better: bool) -> str:
+def _direction(lower_is_better: bool) -> Literal["minimize", "maximize"]:
     return "minimize" if lower_is_better else "maximize"
 
 
@@ -111,7 +111,7 @@ def _study(space: Space, trials: Sequence[Told], sampler: "BaseSampler | None" =
     from optuna.trial import TrialState, create_trial
 
     states = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
-    study = create_study(direction=_direction(space.lower_is_better), sampler=sampler)  # type: ignore[arg-type]
+    study = create_study(direction=_direction(space.lower_is_better), sampler=sampler)
     for each in trials:
         trial = create_trial(
             state=states[each.state],

@@ -122,7 +122,7 @@ class Work:
     def _kept(self, store: Store, recipe: FullRecipe) -> Path:
         score = validation_score(self.version, recipe, store)
         inputs = inputs_of(self.version, recipe, store, score)
-        curves = self.curves and [sorted(each.items()) for each in self.curves]
+        curves = None if self.curves is None else [sorted(each.items()) for each in self.curves]
         depends = [METHOD, inputs, curves, BEFORE_PRUNING, installed([*LIBRARIES, "optuna"]), arithmetic()]
         return keyed_folder(store.cache / "trials", digest(depends))
 
