@@ -170,8 +170,15 @@ def _curated(
             contract = Contract.load(recipe.contract)
             if recipe.name != recipes[settings.against].name:  # the contract was written for the recipe's own data
                 contract = contract.of_any_set()
-            known = {"map_shards": map_shards, "progress": progress, "contract": contract}
-            versions[name] = curate(recipe, store, tokenizer_folder=tokenizer, **known).folder
+            done = curate(
+                recipe,
+                store,
+                tokenizer_folder=tokenizer,
+                map_shards=map_shards,
+                progress=progress,
+                contract=contract,
+            )
+            versions[name] = done.folder
     held = versions[settings.against]
     rule = recipes[settings.against].duplicates.model_dump(mode="json")
     rule["threshold"] = min(recipe.duplicates.threshold for recipe in recipes.values())
