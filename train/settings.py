@@ -249,7 +249,7 @@ class TrainingSettings(Settings):
     @model_validator(mode="after")
     def _reinforced(self) -> Self:
         if self.objective != "reft":
-            if "reft" in self.model_fields_set or self.keep_best == "reward":
+            if self.reft != ReftSettings() or self.keep_best == "reward":
                 raise ValueError("`reft` and `keep_best: reward` are of `objective: reft`")
             return self
         if self.use_unsloth:

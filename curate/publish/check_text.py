@@ -67,7 +67,7 @@ def shingles(text: str, size: int) -> frozenset[str]:
     none, its characters without spaces."""
     found = words(text)
     if not found:
-        return frozenset(["".join(text.split())])
+        return frozenset([f" {''.join(text.split())}"])  # no shingle of words begins so
     size = min(size, len(found))
     return frozenset(" ".join(found[at : at + size]) for at in range(len(found) - size + 1))
 

@@ -48,6 +48,11 @@ class Space:
                 remedy="Give it a section `tune`, e.g. `tune: {search: {learning_rate: {low: 1.0e-4, high: 3.0e-3, "
                 "log: true}, rank: [8, 16, 32]}}`; docs/tuning.md explains its keys.",
             )
+        if recipe.training.objective == "reft":
+            raise AssayError(
+                "training.objective: reft: trials are of `sft` and `dpo`.",
+                remedy="Tune the warm-up, with `objective: sft`; name what it gives under training.start_from.",
+            )
         own = recipe.training.model_dump(exclude_unset=True)
         own["keep_best"] = tune.metric or recipe.training.keep_best or LOSS
         lists = {key: list(values) for key, values in tune.search.items() if not isinstance(values, Range)}

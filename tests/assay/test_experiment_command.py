@@ -212,7 +212,10 @@ def test_a_second_run_trains_and_asks_nothing(project: Project, finished: assay.
             {"common": {"evaluation": {"systems": {"tuned": {"model": "adapter", "shots": 2}}}}},
             "arms.curated: evaluation.systems.tuned is not",
         ),
-        ({"common": {"training": {"objective": "reft"}}}, "arms.curated: training.objective: reft: an experiment's"),
+        (
+            {"common": {"training": {"objective": "reft", "reft": {"group_size": 2}}}},
+            "arms.curated: training.objective: reft: an experiment's",
+        ),
         ({"seeds": [1, 1]}, "seeds: one is named twice"),
         ({"arms": {"a": {}}}, "at least 2"),
         ({"recipe": "nothing"}, "nothing: no such recipe"),

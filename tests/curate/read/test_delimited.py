@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -216,6 +216,8 @@ def test_delimiters_and_quotes_are_stated_or_told(content: str, options: dict[st
 def test_what_is_written_with_long_delimiters_or_escapes_reads_back(
     delimiter: str, escape: str | None, rows: list[list[str]]
 ) -> None:
+    assume(not any("\\N" in cell.split("\n") for row in rows for cell in row))  # a line of it is an export's null
+
     def quoted(cell: str) -> str:
         cell = cell.replace("\\", "\\\\").replace('"', '\\"') if escape else cell.replace('"', '""')
         return f'"{cell}"'
