@@ -1,5 +1,6 @@
 """Fixtures shared by every test, and the environment that keeps the suite off the network."""
 
+import gc
 import importlib.util
 import os
 from collections.abc import Iterator
@@ -23,6 +24,13 @@ os.environ.update(
 settings.register_profile("assay", deadline=None, max_examples=40)
 settings.register_profile("thorough", deadline=None, max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "assay"))
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: each run of a trainer clears the heap of garbage, and would look through all of it."""
+    gc.collect()
+    gc.freeze()
+
 
 ROOT = Path(__file__).resolve().parent.parent
 
