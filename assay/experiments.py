@@ -220,7 +220,7 @@ def _trained(
 
 def _forecast(arms: Mapping[str, Arm], todo: Sequence[tuple[str, int]], found: int, store: Store) -> str:
     """A line of what is to be done."""
-    line = f"{len(todo)} adapters to train, {found} found"
+    line = f"{len(todo)} adapter{'s' * (len(todo) != 1)} to train, {found} found"
     if todo:
         tokens = sum(
             tokens_of(arms[name].version, arms[name].seeded(seed).training, arms[name].left_out) for name, seed in todo

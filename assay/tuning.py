@@ -219,5 +219,5 @@ class Runs:
             unknown = [point for number, point in ahead.items() if self._known(number, point, done) is None]
             new = {digest(each.deciding()): each for each in map(self.space.training, unknown)}
             todo, tokens = len(new), sum(tokens_of(self.version, each) for each in new.values())
-        line = f"{todo} trials to train, {self.space.count - todo} found; at most {tokens:,} tokens"
+        line = f"{todo} trial{'s' * (todo != 1)} to train, {self.space.count - todo} found; at most {tokens:,} tokens"
         return line + pace({self.space.recipe.name}, tokens, self.made.store)

@@ -56,7 +56,7 @@ PARENTS = {
 }
 """What a base model and a chat template are known by: the files that they are read from."""
 
-MERGED = 4
+MERGED = 5
 """Of the way an adapter is merged."""
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 """Of an adapter of peft."""
@@ -119,6 +119,7 @@ def load(
     dtype: DType | None = None,
     trainable: bool = False,
     name: str = "default",
+    dequantised: bool = False,
 ) -> "Trained":
     """The base model with a published adapter, or with the weights of its own that were trained.
 
@@ -131,6 +132,7 @@ def load(
             in that.
         trainable: whether it will be trained further.
         name: that peft knows the adapter by.
+        dequantised: weights are rounded as quantised ones are, and held in full.
 
     Raises:
         AssayError: the base model or the chat template is not the one it was trained on; a file of it is not as it was
@@ -155,6 +157,8 @@ def load(
             dtype or computed_in(trained.get("dtype", "auto")),
             trained.get("double_quantization", True),
         )
+        if dequantised and quantization == "nf4":
+            loaded = loaded.dequantize()
         if config is not None:
             adapted = PeftModel.from_pretrained(
                 loaded, folder, adapter_name=name, config=config, is_trainable=trainable
@@ -245,8 +249,8 @@ def renderer_of(folder: Path, base: BaseTokenizer, template: ChatTemplate) -> Re
 def merge(folder: Path, base: BaseModel, template: ChatTemplate, cache: Path, progress: Progress = silent) -> BaseModel:
     """The model that the base model and a published adapter are together, merged once, into the cache.
 
-    The adapter is merged into the base model's full weights, in float32: of 4-bit ones merging would keep 4 bits, of
-    16-bit ones 8 to 11, and so round what was learned away.
+    The adapter is merged in float32 into the weights it was trained beside: of 4-bit ones into what they stand for
+    (whose rounding it has learned to make up for), never into 4 or 16 bits, which would round what was learned away.
 
     Args:
         folder: of the adapter.
@@ -364,7 +368,7 @@ def _merge(adapter: Path, base: BaseModel, template: ChatTemplate, folder: Path)
     from peft import PeftModel
 
     with quiet(), contextlib.redirect_stderr(io.StringIO()):
-        model = load(adapter, base, template, "none", "float32")
+        model = load(adapter, base, template, dtype="float32", dequantised=True)
         whole: Any = model.merge_and_unload(safe_merge=True) if isinstance(model, PeftModel) else model
         whole.save_pretrained(folder)
     write_chat(folder, base, renderer_of(adapter, base, template))

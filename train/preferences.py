@@ -189,7 +189,7 @@ def pairs_to_train(
             bad = replace(bad, input_ids=bad.input_ids[:-1], labels=bad.labels[:-1])
         pairs.append(Pair(row.key, good, bad, row.messages(row.chosen)))
     for problem, count in counts.items():
-        progress(f"pairs left out: answers that {WORDS[problem]}", count, len(rows), "pairs")
+        progress(f"left out of {len(rows):,} pairs: answers that {WORDS[problem]}", count, count, "pairs")
     if not pairs:
         raise AssayError(
             f"{path}: none of its {len(rows):,} pairs can be trained: "

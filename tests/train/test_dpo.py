@@ -276,7 +276,7 @@ def test_both_answers_are_audited(
     found, counts, told = read(whole, long)
     assert [pair.id for pair in found] == [whole["id"]]
     assert counts == {"too_long": 1}
-    assert told == ["pairs left out: answers that have more tokens than training.max_tokens"]
+    assert told == ["left out of 2 pairs: answers that have more tokens than training.max_tokens"]
     with pytest.raises(AssayError, match="none of its 1 pairs can be trained: 1 have more tokens"):
         read(long)
 
