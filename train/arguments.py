@@ -17,9 +17,6 @@ from curate.reach import installed_by
 from train.dtypes import compute_dtype
 from train.settings import TrainingSettings
 
-SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
-"""transformers' name of each; its `constant` has no warm-up."""
-
 
 def arguments(
     settings: TrainingSettings,
@@ -50,8 +47,6 @@ def arguments(
         gradient_accumulation_steps=settings.gradient_accumulation_steps,
         activation_checkpointing=settings.gradient_checkpointing,
         learning_rate=settings.learning_rate,
-        lr_scheduler_type=SCHEDULES[settings.lr_scheduler_type],
-        warmup_steps=settings.warmup_ratio,
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm or 0.0,
         seed=settings.seed,

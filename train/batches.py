@@ -106,21 +106,21 @@ def length_grouped(lengths: Sequence[int], batch_size: int, generator: "torch.Ge
     """Indices in an order that puts rows of like length into the same batch, and the batches in random order.
 
     Rows are shuffled, sorted by length within stretches of GROUPED batches and cut into batches, which are shuffled. An
-    incomplete batch stays last.
+    incomplete batch comes last; its rows are drawn before any are sorted, so they are of all lengths.
     """
     import torch
 
     order = torch.randperm(len(lengths), generator=generator).tolist()
-    stretch = GROUPED * batch_size
+    stretch, whole = GROUPED * batch_size, len(order) - len(order) % batch_size
+    last = order[whole:]
     order = [
         index
-        for begin in range(0, len(order), stretch)
-        for index in sorted(order[begin : begin + stretch], key=lengths.__getitem__)
+        for begin in range(0, whole, stretch)
+        for index in sorted(order[begin : min(begin + stretch, whole)], key=lengths.__getitem__)
     ]
-    batches = [order[begin : begin + batch_size] for begin in range(0, len(order), batch_size)]
-    last = [batches.pop()] if len(batches[-1]) < batch_size else []
+    batches = [order[begin : begin + batch_size] for begin in range(0, whole, batch_size)]
     shuffled = [batches[index] for index in torch.randperm(len(batches), generator=generator).tolist()]
-    return [index for batch in shuffled + last for index in batch]
+    return [index for batch in [*shuffled, last] for index in batch]
 
 
 def forward(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from curate.errors import AssayError
 from curate.hashing import digest
 from curate.manifest import DatasetManifest
+from curate.progress import Progress, silent
 from curate.rows.renderer import IGNORED
 from curate.store import verified
 
@@ -61,7 +62,7 @@ def read_split(version: Path, split: str, columns: Sequence[str]) -> list[Row]:
 
 
 def select(
-    rows: Iterable[Row], count: int, max_tokens: int, seed: int, weights: Mapping[str, float] | None = None
+    rows: Iterable[Row], count: int | None, max_tokens: int, seed: int, weights: Mapping[str, float] | None = None
 ) -> list[Row]:
     """Choose rows: the same on every machine, whatever the order they come in.
 
@@ -74,7 +75,7 @@ def select(
 
     Args:
         rows: with `id`, `label`, `cluster` and `tokens`.
-        count: how many rows to choose; all that are short enough if there are fewer.
+        count: how many rows to choose; all that are short enough if there are fewer, or if it is None.
         max_tokens: the most tokens a chosen row may have.
         seed: another one gives another choice.
         weights: by label, how many times each of its rows counts; once where it is not named.
@@ -95,7 +96,8 @@ def select(
         clusters[label, row["cluster"]] += 1
     ranked.sort(key=lambda each: each[:3])
     sizes = Counter({name: round(MILLI * size * (weights or {}).get(name, 1)) for name, size in labels.items()})
-    shares = _shares(sizes, min(count, sizes.total() // MILLI))
+    most = sizes.total() // MILLI
+    shares = _shares(sizes, most if count is None else min(count, most))
     chosen = [
         each
         for label, group in groupby(ranked, lambda each: each[0])
@@ -111,10 +113,15 @@ def rows_of(version: Path, split: str, left_out: Collection[str] = ()) -> list[R
 
 
 def chosen_rows(
-    version: Path, split: str, count: int, settings: "TrainingSettings", left_out: Collection[str] = ()
+    version: Path,
+    split: str,
+    count: int | None,
+    settings: "TrainingSettings",
+    left_out: Collection[str] = (),
+    progress: Progress = silent,
 ) -> list[Row]:
     """Up to so many rows of a split, those of train by the weights of their labels; none where the validation split has
-    none.
+    none. How many that is of how many is told.
 
     Raises:
         AssayError: there is no row to train on, or no row is short enough.
@@ -129,6 +136,10 @@ def chosen_rows(
             f"{version}: no row of the {split} split has {settings.max_tokens} tokens or fewer.",
             remedy="Raise training.max_tokens in the recipe.",
         )
+    told = f"{len(chosen):,} of {len(rows):,} rows of the {split} split"
+    if long := sum(row["tokens"] > settings.max_tokens for row in rows):
+        told += f"; {long:,} have more than {settings.max_tokens:,} tokens"
+    progress(told, 1, 1, "choices")
     return chosen
 
 

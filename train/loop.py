@@ -25,6 +25,7 @@ from train.methods.trained import put_weights, weights_of
 from train.neftune import Noise
 from train.optimizers import Sophia, optimizer
 from train.processes import ALONE, Processes
+from train.schedules import scheduler
 from train.settings import TrainingSettings
 from train.sharded import dealt_state, whole
 
@@ -153,6 +154,13 @@ class Loop(TheirTrainer):
             self.optimizer = optimizer(self.adapter, self.settings, decayed)
             self.sophia = self.optimizer if isinstance(self.optimizer, Sophia) else None
         return self.optimizer
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """The schedule that the recipe names."""
+        if self.lr_scheduler is None:
+            self.lr_scheduler = scheduler(optimizer or self.optimizer, self.settings, num_training_steps)
+            self._created_lr_scheduler = True
+        return self.lr_scheduler
 
     def get_decay_parameter_names(self, model: Any) -> list[str]:
         """Those that decay: neither biases nor norms, nor what else scales: decay would turn it down, not off."""

@@ -188,7 +188,7 @@ def _apart(model: Any, optim: Optim) -> list[torch.Tensor]:
     embeddings = [module.weight for module in model.modules() if isinstance(module, torch.nn.Embedding)]
     if optim == "muon":
         head = model.get_output_embeddings()
-        flat = [weight for weight in model.parameters() if weight.ndim != 2]
+        flat = [weight for weight in model.parameters() if weight.ndim != 2 or 1 in weight.shape]
         return [*embeddings, *flat, *([] if head is None else [head.weight])]
     return embeddings if optim.endswith("8bit") else []
 

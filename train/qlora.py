@@ -41,7 +41,7 @@ from train.settings import TrainingRecipe, TrainingSettings
 if TYPE_CHECKING:
     from train.loop import Loop, Score
 
-VERSION = 2
+VERSION = 3
 """Of the method; an adapter of another one is not taken for the same."""
 
 NOTHING = (
@@ -254,6 +254,8 @@ def _train(
     """Train an adapter and publish it."""
     settings = recipe.training
     with quiet():
+        from trl.trainer.utils import disable_dropout_in_model
+
         from train.accelerators import accelerated, require_accelerators
         from train.arguments import require_trackers, trackers_in
         from train.layout import training_layout
@@ -284,6 +286,8 @@ def _train(
         seen = AdapterManifest.read(start).inputs.dataset
         if seen.name != version.parent.name:
             progress(f"start_from has seen {seen}, which is not looked through for this test split", 1, 1, "adapters")
+    if settings.objective == "dpo":  # its reference is asked without, and the loss is of the difference to it
+        disable_dropout_in_model(model)
     tell_left_out(model, progress)
     computed = [side for pair in pairs for side in pair.sides] or examples
     layout = processes.led(
@@ -403,7 +407,7 @@ def _examples(
     those to validate on, tokenised and looked at. No row that a pair asks is validated on."""
     settings = recipe.training
     if settings.pairs is None:
-        train = chosen_rows(version, "train", settings.rows, settings, left_out)
+        train = chosen_rows(version, "train", settings.rows, settings, left_out, progress)
         validation = chosen_rows(version, "validation", settings.validation_rows, settings, left_out)
         return [], (audit(train, renderer, settings.max_tokens), audit(validation, renderer, settings.max_tokens))
     last = Renderer(renderer.template, renderer.tokenizer, renderer.tokens, "last", renderer.reasoning)

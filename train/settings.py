@@ -20,13 +20,29 @@ PARENTS = {"pairs", "start_from"}
 """Keys that name what a manifest tells by its hash, as parents."""
 VALIDATION_ROWS = 64
 """Rows that are validated on unless the recipe says another number; adapters do not tell this one."""
-PREFERENCES = {"beta", "rpo_alpha"}
-"""Keys of preferences; of other adapters they tell nothing."""
+PARTLY = {
+    "beta": "`beta` is of `objective: dpo` (that of `reft` is `reft.beta`)",
+    "rpo_alpha": "`rpo_alpha` is of `objective: dpo`",
+    "momentum": "`momentum` is of `optim: sgd`",
+    "double_quantization": "`double_quantization` is of `qlora` and `qdora`",
+}
+"""Keys that some objective, optimizer or quantisation takes."""
+USUAL_RATES = {"full": 2e-5, "partial": 2e-5, "ia3": 2e-2}
+"""By method, if not 1e-3: a model's own weights move further by the same rate, and factors less far."""
 
 
 def quantization_of(settings: Mapping[str, Any]) -> Quantization:
     """Of the base model's weights, as settings of training in a recipe or in a manifest have it."""
     return "nf4" if method_in(settings) in QUANTIZED else "none"
+
+
+def without_effect(settings: Mapping[str, Any]) -> set[str]:
+    """Keys of `training` that say nothing beside what settings say of method, objective and optimizer."""
+    method = method_in(settings)
+    idle = SOME - KEYS.get(method, SOME)
+    idle |= set() if settings.get("objective") == "dpo" else {"beta", "rpo_alpha"}
+    idle |= set() if settings.get("optim") == "sgd" else {"momentum"}
+    return idle | (set() if method in QUANTIZED else {"double_quantization"})
 
 
 def _named(text: str) -> str:
@@ -103,7 +119,9 @@ class TrainingSettings(Settings):
         description="Published adapter (NAME/VERSION) that is trained further, and is the reference of `dpo` and "
         "`reft`; by default a fresh one and the base model, of `reft` what the warm-up gives.",
     )
-    rows: int = Field(256, ge=1, description="How many rows of the train split, or pairs, are trained on.")
+    rows: int | None = Field(
+        None, ge=1, description="How many rows of the train split, or pairs, are trained on; by default all."
+    )
     max_tokens: int = Field(1024, ge=8, description="Only rows of at most this many tokens are chosen.")
     epochs: int = Field(1, ge=1, description="How often each row is trained on.")
     batch_size: int = Field(8, ge=1, description="Rows, pairs, or answers that are drawn, that are computed at once.")
@@ -114,11 +132,19 @@ class TrainingSettings(Settings):
         False,
         description="Activations are computed again in the backward pass instead of kept: less memory, more time.",
     )
-    learning_rate: float = Field(1e-3, gt=0, description="At its highest.")
-    lr_scheduler_type: Literal["linear", "cosine", "constant"] = Field(
-        "linear", description="How it falls behind the warm-up: to nothing in a line or a half cosine, or not at all."
+    learning_rate: float = Field(
+        1e-3,
+        gt=0,
+        description="At its highest; by default 1e-3 of LoRA and DoRA, 2e-2 of `ia3`, 2e-5 of `partial` and `full`; of "
+        "`dpo` a tenth of that.",
     )
-    warmup_ratio: float = Field(0.05, ge=0, lt=1, description="Share of the steps in which it rises from nothing.")
+    lr_scheduler_type: Literal["linear", "cosine", "constant", "wsd"] = Field(
+        "linear",
+        description="How it falls behind the warm-up: in a line, in half a cosine, not at all, or in a line over the "
+        "last fifth of the steps (`wsd`: warm-up, stable, decay).",
+    )
+    min_lr_ratio: float = Field(0.0, ge=0, le=1, description="Share of it that it falls to.")
+    warmup_ratio: float = Field(0.05, ge=0, lt=1, description="Share of the steps in which it rises.")
     weight_decay: float = Field(
         0.0, ge=0, description="Of the trained weights but biases and norms; decoupled as in AdamW, for sgd L2."
     )
@@ -213,26 +239,31 @@ class TrainingSettings(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _null_is_not_given(cls, given: Any) -> Any:
-        """So that a variant of a recipe can take a key away that its method does not take."""
+    def _completed(cls, given: Any) -> Any:
+        """A key of some methods that is null is not given, so that a variant of a recipe can take it away. The rate is
+        the method's, and the checkpoint that is kept the one that training is ended for, unless they are given."""
         if not isinstance(given, Mapping):
             return given
-        return {key: value for key, value in given.items() if not (key in SOME and value is None)}
+        said = {key: value for key, value in given.items() if not (value is None and key in SOME | PARTLY.keys())}
+        rate = USUAL_RATES.get(method_in(said), 1e-3) / (10 if said.get("objective") == "dpo" else 1)
+        kept = "reward" if said.get("objective") == "reft" else "loss"
+        if said.get("early_stopping_patience") is not None and said.get("keep_best") is None:
+            said["keep_best"] = kept
+        return {"learning_rate": rate} | said
 
     @model_validator(mode="after")
     def _of_the_method(self) -> Self:
-        for key in sorted(self.model_fields_set & SOME - KEYS[self.method]):
-            raise ValueError(
-                f"method {self.method} takes no `{key}`, which {takers(key)} do: leave it out, or in a variant say "
-                f"`{key}: null`"
-            )
+        for key in sorted(self.model_fields_set & without_effect(vars(self))):
+            what = f"method {self.method} takes no `{key}`, which {takers(key)} do" if key in SOME else PARTLY[key]
+            raise ValueError(f"{what}: leave it out, or in a variant say `{key}: null`")
         return self
 
     @model_serializer(mode="wrap")
     def _own_keys(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """What the method takes: the rest has no effect, and is not told as though it had."""
+        """What has an effect: the rest is not told as though it had."""
         said: dict[str, Any] = dump(self)
-        return {key: value for key, value in said.items() if key not in SOME - KEYS[self.method]}
+        idle = without_effect(vars(self))
+        return {key: value for key, value in said.items() if key not in idle}
 
     @model_validator(mode="after")
     def _pairs_are_for_preferences(self) -> "TrainingSettings":
@@ -240,8 +271,6 @@ class TrainingSettings(Settings):
             raise ValueError(
                 "`objective: dpo` and `pairs: FILE` go together; `assay pairs SCORECARD` writes such a file"
             )
-        if self.rpo_alpha is not None and self.objective != "dpo":
-            raise ValueError("rpo_alpha is of `objective: dpo`")
         if self.objective != "sft" and (self.optim == "sophia" or self.neftune_noise_alpha is not None):
             raise ValueError("`optim: sophia` and `neftune_noise_alpha` are of `objective: sft`")
         return self
@@ -291,11 +320,8 @@ class TrainingSettings(Settings):
     def deciding(self) -> dict[str, Any]:
         """What the adapter depends on, JSON-like."""
         idle = WATCHED | PARENTS
-        idle |= set() if self.objective == "dpo" else PREFERENCES
         idle |= {"objective"} if self.objective == "sft" else set()
         idle |= set() if self.objective == "reft" else {"reft"}
-        idle |= set() if self.optim == "sgd" else {"momentum"}
-        idle |= set() if self.quantization == "nf4" else {"double_quantization"}
         idle |= {"validation_rows"} if self.validation_rows == VALIDATION_ROWS else set()
         return self.model_dump(mode="json", exclude=idle)
 

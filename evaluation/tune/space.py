@@ -9,9 +9,9 @@ from pydantic import ValidationError
 
 from curate.errors import AssayError
 from evaluation.settings import FullRecipe
-from train.methods.keys import KEYS, SOME
+from train.methods.keys import SOME
 from train.search import TRIALS, Range, TuneSettings, number_of
-from train.settings import TrainingSettings
+from train.settings import PARTLY, TrainingSettings, without_effect
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 LOSS = "loss"
 DIGITS = 4
 """Of a number that is drawn of a range: more make no other adapter worth having, and are hard to read."""
+DECIDING = {"method", "objective", "optim"}
+"""Keys that say which others have an effect."""
 Point = Mapping[str, int | float]
 """By key: a number of its range, or the place of one of its values."""
 
@@ -82,10 +84,11 @@ class Space:
 
     def largest(self) -> TrainingSettings:
         """The recipe's settings with the most rows and epochs that are tried."""
-        most: dict[str, int] = {}
+        most: dict[str, int | None] = {}
         for key in self.tune.search.keys() & {"rows", "epochs"}:
             values = self.tune.search[key]
-            most[key] = int(values.high) if isinstance(values, Range) else max(self.lists[key])
+            tried = [int(values.high)] if isinstance(values, Range) else self.lists[key]
+            most[key] = None if None in tried else max(tried)
         return self.recipe.training.model_copy(update=most)
 
     def grid(self) -> list[Point]:
@@ -122,7 +125,8 @@ class Space:
         return min(max(float(f"{at:.{DIGITS}g}"), values.low), values.high)
 
     def training(self, point: Point) -> TrainingSettings:
-        """The settings that a point stands for. Where the method is searched, keys that it does not take are left out.
+        """The settings that a point stands for. Where a method, objective or optimizer is searched, keys that
+        it does not take are left out.
 
         Raises:
             AssayError: `training` does not take them together.
@@ -138,8 +142,9 @@ class Space:
 
     def _settings(self, values: Mapping[str, Any]) -> TrainingSettings:
         made = {**self.own, **values}
-        if "method" in values:
-            made = {key: value for key, value in made.items() if key not in SOME - KEYS.get(values["method"], SOME)}
+        if DECIDING & values.keys():
+            idle = without_effect(made)
+            made = {key: value for key, value in made.items() if key not in idle}
         return TrainingSettings.model_validate(made)
 
     def _taken(self, key: str, value: Any) -> Any:
@@ -149,9 +154,9 @@ class Space:
             AssayError: it does not.
         """
         values = {key: value}
-        if key in SOME and "method" in self.lists:  # which may be one that takes the key
-            takes = [each for each in self.lists["method"] if key in KEYS.get(each, ())]
-            values |= {"method": takes[0] if takes else self.lists["method"][0]}
+        for other in DECIDING & self.lists.keys() if key in SOME | PARTLY.keys() else ():  # one may take the key
+            takes = [each for each in self.lists[other] if key not in without_effect({**self.own, other: each})]
+            values |= {other: (takes or self.lists[other])[0]}
         try:
             made = self._settings(values)
         except ValidationError as error:

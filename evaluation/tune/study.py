@@ -60,7 +60,7 @@ def curve(validations: Sequence[Validated], training: TrainingSettings) -> dict[
     """The metric (`keep_best`) at each validation of a run after its first step."""
     by_loss = training.keep_best == LOSS
     return {
-        round(each.epoch * training.rows): each.loss if by_loss or each.score is None else each.score
+        round(each.epoch * (training.rows or 0)): each.loss if by_loss or each.score is None else each.score
         for each in validations
         if each.step
     }

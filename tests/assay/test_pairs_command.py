@@ -68,7 +68,7 @@ def test_from_mistake_to_data_to_adapter(finished: Finished, tmp_path: Path) -> 
     assert inputs.pairs.scorecards == [f"demo/{scorecard.name}"]
     assert AdapterManifest.read(adapter).rows.train == 6
     steps = pq.read_table(adapter / "steps.parquet").to_pylist()[1:]
-    assert steps[0]["preferred"] == 0.0
+    assert abs(steps[0]["margin"]) < 0.01, "it is the reference, to rounding"
     assert steps[-1]["preferred"] == 1.0
     loss = AdapterManifest.read(adapter).loss.validation
     assert loss[-1] < loss[0] - 0.5, "of rows that no pair asks"

@@ -87,6 +87,13 @@ def test_every_row_once_and_the_incomplete_batch_last(lengths: list[int], batch_
     assert order == length_grouped(lengths, batch_size, torch.Generator().manual_seed(seed))
 
 
+def test_the_incomplete_batch_is_of_all_lengths() -> None:
+    """It is the last step, whose rate is the least: it shall not be always the longest rows."""
+    lengths = list(range(250))
+    last = [length_grouped(lengths, 8, torch.Generator().manual_seed(seed))[-2:] for seed in range(200)]
+    assert 110 < sum(map(sum, last)) / 400 < 140
+
+
 def test_rows_of_a_batch_are_of_like_length() -> None:
     lengths = torch.randint(20, 200, (256,), generator=torch.Generator().manual_seed(0)).tolist()
     order = length_grouped(lengths, 8, torch.Generator().manual_seed(0))

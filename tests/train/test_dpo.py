@@ -205,10 +205,12 @@ def test_a_step_of_several_batches_is_that_of_the_big_batch(run: Callable[..., P
 def test_an_adapter_is_trained_further_and_is_the_reference(
     run: Callable[..., Path], version: Path, model_folder: Path, tmp_path: Path
 ) -> None:
-    warm = train(version, recipe_for(model_folder, learning_rate=0.02, epochs=2), Store(tmp_path / "store"))
+    warm = train(
+        version, recipe_for(model_folder, learning_rate=0.02, epochs=2, dropout=0.3), Store(tmp_path / "store")
+    )
     assert "pairs" not in pq.read_table(warm / "steps.parquet").column_names
     start = f"tiny/{warm.name}"
-    adapter = run(start_from=start, epochs=1, learning_rate=1e-9, warmup_ratio=0.0)
+    adapter = run(start_from=start, epochs=1, learning_rate=1e-9, dropout=0.3)
     manifest = AdapterManifest.read(adapter)
     assert manifest.inputs.adapter is not None
     assert manifest.inputs.adapter.version == warm.name
@@ -216,11 +218,11 @@ def test_an_adapter_is_trained_further_and_is_the_reference(
     assert all(abs(step["margin"]) < 1e-3 for step in steps), "measured from the adapter, not from the base model"
     weights, others = (load_file(each / "adapter_model.safetensors") for each in (warm, adapter))
     assert all(torch.allclose(tensor, others[name], atol=1e-6) for name, tensor in weights.items())
-    further = run(start_from=start, objective="sft", pairs=None, epochs=1)
+    further = run(start_from=start, objective="sft", pairs=None, epochs=1, dropout=0.3)
     losses = [AdapterManifest.read(each).loss.validation for each in (warm, further)]
     assert losses[1][0] == pytest.approx(losses[0][-1], abs=1e-5), "answers are learned further too"
     with pytest.raises(AssayError, match="has rank 4, the recipe 8") as error:
-        run(start_from=start, rank=8)
+        run(start_from=start, rank=8, dropout=0.3)
     assert "Set training.rank as the adapter has it" in error.value.remedy
 
 
@@ -332,7 +334,7 @@ def test_objective_and_pairs_go_together(model_folder: Path) -> None:
             TrainingSettings.model_validate(settings)
     with pytest.raises(ValueError, match="expected NAME/VERSION"):
         TrainingSettings.model_validate({"start_from": "licences"})
-    with pytest.raises(ValueError, match="rpo_alpha is of"):
+    with pytest.raises(ValueError, match="`rpo_alpha` is of"):
         TrainingSettings.model_validate({"rpo_alpha": 1.0})
     told = TrainingSettings().deciding().keys()
     assert not told & {"objective", "beta", "rpo_alpha", "pairs", "start_from"}, "other adapters are as they were"

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -23,7 +24,7 @@ from tests.tiny import QUESTION, recipe_for, renderer_of, write_model, write_ver
 from train.audit import encode
 from train.base_model import prepare
 from train.batches import Layout
-from train.examples import Example
+from train.examples import Example, read_split
 from train.halted import Pruned
 from train.history import History
 from train.loss import answer_loss, collate, mean_loss
@@ -191,6 +192,51 @@ def test_what_decides_does_not_depend_on_what_was_asked_before() -> None:
     told = TrainingSettings(optim="sgd", validation_rows=5).deciding()
     assert {"momentum", "double_quantization", "validation_rows"} <= told.keys()
     assert {"momentum", "validation_rows", "beta"} & TrainingSettings().deciding().keys() == set()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"momentum": 0.5}, "`momentum` is of `optim: sgd`"),
+        ({"method": "lora", "double_quantization": False}, "`double_quantization` is of `qlora` and `qdora`"),
+        ({"beta": 0.3}, "`beta` is of `objective: dpo`"),
+        ({"method": "full", "rank": 4}, "method full takes no `rank`"),
+    ],
+)
+def test_a_key_without_effect_is_an_error(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TrainingSettings.model_validate(given)
+    key = list(given)[-1]
+    made = TrainingSettings.model_validate(given | {key: None})
+    assert key not in made.model_dump()
+    assert TrainingSettings.model_validate(made.model_dump()) == made, "what is written out is read back"
+
+
+def test_what_is_not_said_is_what_suits() -> None:
+    def rate(**given: Any) -> float:
+        return TrainingSettings.model_validate(given).learning_rate
+
+    assert (rate(), rate(method="full"), rate(method="ia3"), rate(method="full", learning_rate=0.1)) == (
+        1e-3, 2e-5, 2e-2, 0.1,
+    )  # fmt: skip
+    assert rate(objective="dpo", pairs="pairs.parquet") == pytest.approx(1e-4)
+    assert TrainingSettings(early_stopping_patience=2).keep_best == "loss", "not the weights that ended it"
+    assert TrainingSettings(objective="reft", early_stopping_patience=2).keep_best == "reward"
+    assert TrainingSettings().keep_best is None
+
+
+def test_all_rows_are_trained_unless_the_recipe_says_how_many(model_folder: Path, tmp_path: Path) -> None:
+    store, told = Store(tmp_path / "store"), list[str]()
+    version = write_version(store, model_folder)
+    lengths = sorted(row["tokens"] for row in read_split(version, "train", ["tokens"]))
+    most = lengths[-1] - 1
+    recipe = recipe_for(model_folder, rows=None, max_tokens=most)
+    kept = sum(length <= most for length in lengths)
+    manifest = AdapterManifest.read(train(version, recipe, store, lambda what, *_: told.append(what)))
+    assert manifest.rows.train == kept < len(lengths)
+    assert (
+        f"{kept} of {len(lengths)} rows of the train split; {len(lengths) - kept} have more than {most} tokens" in told
+    )
 
 
 def test_who_trains_may_end_it_after_a_validation(model_folder: Path, tmp_path: Path) -> None:

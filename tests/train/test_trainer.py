@@ -248,7 +248,7 @@ def test_an_incomplete_last_step_counts_its_own_tokens(run: Callable[..., Path])
 
 @pytest.mark.parametrize(
     ("name", "rates"),
-    [("linear", [0, 1, 0.75, 0.5, 0.25]), ("cosine", [0, 1, 0.854, 0.5, 0.146]), ("constant", [0, 1, 1, 1, 1])],
+    [("linear", [0.5, 1, 0.75, 0.5, 0.25]), ("cosine", [0.5, 1, 0.854, 0.5, 0.146]), ("constant", [0.5, 1, 1, 1, 1])],
 )
 def test_the_learning_rate_follows_its_schedule(name: str, rates: list[float], run: Callable[..., Path]) -> None:
     adapter = run(rows=10, batch_size=2, lr_scheduler_type=name, warmup_ratio=0.2, learning_rate=1.0, rank=1)

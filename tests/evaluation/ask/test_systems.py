@@ -144,10 +144,10 @@ def test_each_other_order_gives_the_same_answers(
     assert other == {name: one[name] for name in some}
 
 
-def test_the_merged_model_is_the_adapter_on_full_weights(
+def test_the_merged_model_is_the_adapter_on_the_weights_it_was_trained_beside(
     store: Store, version: Path, recipe: FullRecipe, adapter: Path
 ) -> None:
-    """Not on its 4-bit weights: merged and unmerged say the same, to float32's last digits."""
+    """On what its 4-bit weights stand for, in full: merged and unmerged say the same, to float32's last digits."""
     import torch
 
     from curate.rows.chat_template import ChatTemplate
@@ -166,7 +166,7 @@ def test_the_merged_model_is_the_adapter_on_full_weights(
     ids, last = torch.arange(5, 40)[None], torch.tensor([34])
     with torch.inference_mode():
         whole, _ = call(load_model(merged, "none").eval(), last, input_ids=ids)
-        apart, _ = call(load(adapter, base, template, "none"), last, input_ids=ids)
+        apart, _ = call(load(adapter, base, template, "nf4", "float32"), last, input_ids=ids)
         plain, _ = call(load_model(base, "none").eval(), last, input_ids=ids)
     torch.testing.assert_close(whole, apart, rtol=1e-4, atol=1e-4)
     assert (whole - plain).abs().max() > 0.01

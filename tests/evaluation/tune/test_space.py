@@ -81,10 +81,15 @@ def test_every_other_key_of_training_can_be_searched() -> None:
         [["q_proj"]], "layers_to_transform": [[0, 1]], "dtype": ["float32"], "max_grad_norm": [None],
         "neftune_noise_alpha": [5.0], "loraplus_lr_ratio": [16], "early_stopping_patience": [2], "eval_steps": [4],
     }  # fmt: skip
+    preferences = {"objective": "dpo", "pairs": "pairs.jsonl"}
+    takers: dict[str, dict[str, Any]] = {
+        "momentum": {"optim": "sgd"}, "double_quantization": {"method": "qlora"}, "beta": preferences,
+        "rpo_alpha": preferences,
+    }  # fmt: skip
     for key, field in TrainingSettings.model_fields.items():
         if key not in FIXED:
             tried = values.get(key, [field.default])
-            searched = space({key: tried}, {"method": "lora"})
+            searched = space({key: tried}, {"method": "lora"} | takers.get(key, {}))
             assert getattr(searched.training({key: 0}), key) == tried[0], key
 
 
