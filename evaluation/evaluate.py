@@ -30,7 +30,7 @@ from evaluation.card.side_by_side import Questions, question
 from evaluation.card.slices import Names, slices_of
 from evaluation.card.statistics import Rows
 from evaluation.judge import ljp_criminal
-from evaluation.judge.accepted import accepted_of
+from evaluation.judge.accepted import accepted_of, names_meta
 from evaluation.judge.answer import Answer
 from evaluation.judge.structured import Judge
 from evaluation.settings import EvaluationSettings, FullRecipe
@@ -238,8 +238,7 @@ def _rows(version: Path, settings: EvaluationSettings) -> list[Row]:
     """The rows of the split to ask."""
     split = settings.split
     sliced = [name for name in ("language", "source") if name in pq.read_schema(version / f"{split}.parquet").names]
-    asks_meta = settings.accepted is not None or settings.optional is not None
-    found = read_split(version, split, [*COLUMNS, *sliced, *(["meta"] if asks_meta else [])])
+    found = read_split(version, split, [*COLUMNS, *sliced, *(["meta"] if names_meta(settings) else [])])
     if not found:
         raise AssayError(
             f"{version}: the {split} split has no rows.", remedy=f"Give it some: split.{split} in the recipe."

@@ -10,7 +10,7 @@ from typing import Any
 from curate.contract import Contract
 from curate.errors import AssayError
 from curate.hashing import digest
-from evaluation.judge.accepted import Accepted, accepted_of
+from evaluation.judge.accepted import Accepted, accepted_of, names_meta
 from evaluation.judge.fields import at, normalised
 from evaluation.judge.form import form_of
 from evaluation.judge.structured import Judge, Judgement
@@ -83,26 +83,20 @@ class JudgedReward:
         grounded = self._grounded(asked, said) if judgement.parses else 0.0
         return Rewarded(float(judgement.parses), float(judgement.schema_valid), self._right(judgement), grounded)
 
-    def questions(self, rows: Sequence[Row]) -> list[Question]:
-        """Of rows with `messages`, `target` and, where the recipe says what is accepted besides, `meta`."""
-        settings = self.recipe.evaluation
-        too = accepted_of(rows, self.judge.fields, settings)
+    def questions(self, rows: Sequence[Row], accepted: Sequence[Accepted]) -> list[Question]:
+        """Of rows with `messages` and `target`, and what is right beside these."""
         prompts = ["\n".join(each["content"] for each in row["messages"][:-1]) for row in rows]
         return [
-            Question(normalised(prompt), json.loads(row["target"]), accepted)
-            for prompt, row, accepted in zip(prompts, rows, too, strict=True)
+            Question(normalised(prompt), json.loads(row["target"]), too)
+            for prompt, row, too in zip(prompts, rows, accepted, strict=True)
         ]
 
     @cached_property
-    def columns(self) -> tuple[str, ...]:
-        """Of rows that questions are made of."""
-        settings = self.recipe.evaluation
-        return (*COLUMNS, "meta") if settings.accepted or settings.optional else COLUMNS
-
-    @cached_property
     def _asked(self) -> dict[str, Question]:
-        rows = read_split(self.version, "train", self.columns)
-        return dict(zip((row["id"] for row in rows), self.questions(rows), strict=True))
+        settings = self.recipe.evaluation
+        rows = read_split(self.version, "train", [*COLUMNS, *(["meta"] if names_meta(settings) else [])])
+        accepted = accepted_of(rows, self.judge.fields, settings)
+        return dict(zip((row["id"] for row in rows), self.questions(rows, accepted), strict=True))
 
     def _right(self, judgement: Judgement) -> float:
         """The share of the answer's fields that are right; a key that is no field of the schema, and is missing or

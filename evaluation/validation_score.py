@@ -18,6 +18,7 @@ from evaluation.ask.decoding import decoding_layout
 from evaluation.ask.generate import generate
 from evaluation.card.scorecard import TUNED, TestRows, judged, scorecard
 from evaluation.card.statistics import Rows
+from evaluation.judge.accepted import Accepted, accepted_of, names_meta
 from evaluation.judge.structured import Judge
 from evaluation.reward import JudgedReward, reward_of
 from evaluation.settings import FullRecipe
@@ -99,11 +100,15 @@ class ValidationScore:
     @property
     def deciding(self) -> dict[str, Any]:
         settings = self.recipe.evaluation
+        besides = {"accepted": settings.accepted, "optional": settings.optional}
+        if self.reward is not None:  # which says so itself
+            besides = {}
         return {
             "schema": digest(self.schema),
             "fields": {each.name: each.rule.model_dump(mode="json") for each in self.judge.fields},
             "max_new_tokens": settings.max_new_tokens,
             "batch_size": settings.batch_size,
+            **{name: key for name, key in besides.items() if key is not None},
         }
 
     def __call__(self, model: "Trained", /) -> float:
@@ -122,12 +127,12 @@ class ValidationScore:
             what="ask the validation rows",
         )
         if self.reward is not None:
-            asked = self.reward.questions(rows)
+            asked = self.reward.questions(rows, self._accepted)
             pairs = zip(asked, generated, strict=True)
             return fmean(self.reward.worth(its, each.text, each.truncated).mean for its, each in pairs)
         expected = [json.loads(row["target"]) for row in rows]
         together = Rows([row["cluster"] or row["id"] for row in rows], len(rows), RESAMPLES, settings.seed)
-        answers = {TUNED: judged(generated, expected, self.judge)}
+        answers = {TUNED: judged(generated, expected, self.judge, accepted=self._accepted)}
         scores = scorecard(answers, TestRows.of(together, self.judge, expected), [])["systems"][TUNED]
         if self.class_name is not None:
             rate = scores["fields"][self.class_name]["macro_f1"]
@@ -138,9 +143,15 @@ class ValidationScore:
     @cached_property
     def _rows(self) -> list[Row]:
         training = self.recipe.training
-        columns = sorted({*COLUMNS, *(() if self.reward is None else self.reward.columns)})
+        columns = [*COLUMNS, *(["meta"] if names_meta(self.recipe.evaluation) else [])]
         rows = [row for row in read_split(self.version, "validation", columns) if row["id"] not in self.left_out]
         return select(rows, training.validation_rows, training.max_tokens, training.seed)
+
+    @cached_property
+    def _accepted(self) -> list[Accepted]:
+        settings = self.recipe.evaluation
+        others = read_split(self.version, "train", ["meta"]) if names_meta(settings) else []
+        return accepted_of(self._rows, self.judge.fields, settings, others)
 
     @cached_property
     def _renderer(self) -> Renderer:

@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,6 +12,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from curate.hashing import digest, file_digest
+from curate.publish.version import LISTED_META
 from curate.record import TURNS
 from curate.rows.chat_template import ChatTemplate
 from curate.rows.renderer import Renderer, load_tokenizer
@@ -86,8 +87,10 @@ def write_version(
     template: str = "chatml",
     tools: bool = False,
     answers: Sequence[object] = ANSWERS,
+    meta: Callable[[int], Mapping[str, str]] | None = None,
 ) -> Path:
-    """A published version for the model: questions about licences, or plain chat with the same answers as text."""
+    """A published version for the model: questions about licences, or plain chat with the same answers as text; `meta`
+    of the so manieth row."""
     renderer = renderer_of(model, chat=template)
     draw = random.Random(rows)
     records = []
@@ -109,6 +112,7 @@ def write_version(
                 "messages": messages,
                 "tokens": len(renderer.encode(messages).input_ids),
             }
+            | ({"meta": [{"key": key, "value": value} for key, value in meta(index).items()]} if meta else {})
         )
     schema = pa.schema(
         {
@@ -119,6 +123,7 @@ def write_version(
             "messages": TURNS,
             "tokens": pa.int32(),
         }
+        | ({"meta": LISTED_META} if meta else {})
     )
     table = pa.Table.from_pylist(records, schema)
     with store.publishing("datasets", "tiny") as draft:

@@ -13,7 +13,7 @@ from curate.progress import Progress, silent
 from curate.rows.chat_template import ChatTemplate, Message
 from curate.rows.renderer import Renderer, load_tokenizer
 from curate.stage import installed
-from curate.store import Store, turn
+from curate.store import MANIFEST, Store, turn
 from curate.workers import give_back
 from train.adapter import check_parents, load, parents
 from train.audit import Audit, audit
@@ -125,7 +125,7 @@ def train(
         recipe = recipe.model_copy(update={"training": recipe.training.reinforcing(begin)})
     start = _start(recipe.training, store)
     inputs = processes.led(lambda: _inputs(version, recipe, base, start, score, left_out, reward))
-    libraries = installed(LIBRARIES)
+    libraries = libraries_of(recipe.training)
     key = digest([inputs, libraries, arithmetic()])
     checkpoints = Checkpoints(store.cache / "training" / key, recipe.training.save_total_limit)
     # The folder's own lock is held while one is written.
@@ -177,6 +177,14 @@ def inputs_of(
     """
     base = prepare(recipe.fit.model, store.cache, progress)
     return _inputs(version, recipe, base, _start(recipe.training, store), score, left_out)
+
+
+def libraries_of(settings: TrainingSettings) -> dict[str, str]:
+    """The packages that an adapter depends on, with their versions."""
+    from train.accelerators import KERNELS
+
+    asked = [package for key, packages in KERNELS.items() if getattr(settings, key) for package in packages]
+    return installed([*LIBRARIES, *asked])
 
 
 def _start(settings: TrainingSettings, store: Store) -> Path | None:
@@ -283,9 +291,7 @@ def _train(
         dtype = "float32" if settings.method in WHOLE else settings.dtype  # as `adapted` has it
         model = load(start, base, renderer.template, settings.quantization, dtype, trainable=True)
         model = accelerated(model, settings)
-        seen = AdapterManifest.read(start).inputs.dataset
-        if seen.name != version.parent.name:
-            progress(f"start_from has seen {seen}, which is not looked through for this test split", 1, 1, "adapters")
+        _tell_seen(start, version, store, progress)
     if settings.objective == "dpo":  # its reference is asked without, and the loss is of the difference to it
         disable_dropout_in_model(model)
     tell_left_out(model, progress)
@@ -301,8 +307,9 @@ def _train(
         )
     )
     rows = Rows(examples, validation, given.score, layout, pairs, asked, given.hopeless, processes)
-    with trackers_in(store.root / "tracked", settings):
-        history = fit(model, base, rows, settings, checkpoints, recipe.name, progress, _trainer(settings))
+    run = f"{recipe.name}-{checkpoints.folder.name[:8]}"  # one that goes on is the same
+    with trackers_in(store.root / "tracked", settings, run):
+        history = fit(model, base, rows, settings, checkpoints, run, progress, _trainer(settings))
 
     if all(each.alike == 1 for each in history.steps):
         progress(NOTHING, 1, 1, "adapters")
@@ -315,6 +322,28 @@ def _train(
     return processes.led(
         lambda: publish(model, weights, base, rows, audits, history, recipe, inputs, libraries, store, beside)
     )
+
+
+def _tell_seen(start: Path, version: Path, store: Store, progress: Progress) -> None:
+    """Tell of data sets that the adapter has seen, itself or as one that it was trained further from."""
+    told = set[str]()
+    while True:
+        inputs = AdapterManifest.read(start).inputs
+        if inputs.dataset.name != version.parent.name and str(inputs.dataset) not in told:
+            told.add(str(inputs.dataset))
+            seen = f"start_from has seen {inputs.dataset}, which is not looked through for this test split"
+            progress(seen, 1, 1, "adapters")
+        if (before := inputs.adapter) is None:
+            return
+        places = [adapters / before.name / before.version for adapters in (store.root / "adapters", start.parents[1])]
+        there = next((place for place in places if (place / MANIFEST).is_file()), None)
+        if there is None:
+            gone = (
+                f"start_from goes back to {before.name}/{before.version}, which is gone: what it has seen is not known"
+            )
+            progress(gone, 1, 1, "adapters")
+            return
+        start = there
 
 
 def _trainer(settings: TrainingSettings) -> "type[Loop]":

@@ -1,9 +1,10 @@
 """Other answers than the expected one that are right too: values of a key, and keys that may be left out."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from curate.errors import AssayError
@@ -74,7 +75,10 @@ NOTHING = Accepted()
 
 
 def accepted_of(
-    rows: Sequence[Mapping[str, Any]], fields: Sequence[Field], settings: EvaluationSettings
+    rows: Sequence[Mapping[str, Any]],
+    fields: Sequence[Field],
+    settings: EvaluationSettings,
+    others: Iterable[Mapping[str, Any]] = (),
 ) -> list[Accepted]:
     """What is right beside each row's target.
 
@@ -82,16 +86,17 @@ def accepted_of(
         rows: with `id` and, where the recipe names keys of it, `meta`.
         fields: of the answer.
         settings: of the recipe; name the keys.
+        others: rows that are not asked, with `meta`: a key that one of them has may be missing in those that are.
 
     Raises:
         AssayError: no row has a key of `meta` that the recipe names, or one does not say what it should.
     """
-    if settings.accepted is None and settings.optional is None:
+    if not names_meta(settings):
         return [NOTHING] * len(rows)
-    metas = [{each["key"]: each["value"] for each in row["meta"] or ()} for row in rows]
+    metas = [_meta(row) for row in rows]
     for name in ("accepted", "optional"):
         key = getattr(settings, name)
-        if key is not None and not any(key in meta for meta in metas):
+        if key is not None and not any(key in meta for meta in chain(metas, map(_meta, others))):
             raise AssayError(
                 f"evaluation.{name}: no row that is asked has {key!r} in its `meta`.",
                 remedy=f"Fill it in the recipe's record.meta, or leave the key out. There are: "
@@ -102,6 +107,15 @@ def accepted_of(
         Accepted.of(its, may_lack, fields, f"Row {row['id']}")
         for row, its, may_lack in zip(rows, values, optional, strict=True)
     ]
+
+
+def names_meta(settings: EvaluationSettings) -> bool:
+    """Whether what is right beside a target stands in `meta`."""
+    return settings.accepted is not None or settings.optional is not None
+
+
+def _meta(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {each["key"]: each["value"] for each in row["meta"] or ()}
 
 
 def _read(value: Any, where: str) -> Any:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evaluation.judge.accepted import accepted_of
 from evaluation.judge.fields import normalised
 from evaluation.judge.structured import Judge
 from evaluation.reward import JudgedReward, Question
@@ -53,7 +54,7 @@ def asked(accepted: str | None) -> tuple[JudgedReward, Question]:
     recipe = FullRecipe.load(Path(__file__).parents[2] / "recipes/licences.yaml")
     settings = recipe.evaluation.model_copy(update={"accepted": accepted})
     reward = JudgedReward(Path(), recipe.model_copy(update={"evaluation": settings}), SCHEMA, JUDGE)
-    return reward, reward.questions([ROW])[0]
+    return reward, reward.questions([ROW], accepted_of([ROW], JUDGE.fields, settings))[0]
 
 
 def worth(answer: str, cut_off: bool = False, accepted: str | None = None) -> Rewarded:

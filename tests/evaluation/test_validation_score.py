@@ -10,7 +10,7 @@ from curate.store import Store
 from evaluation import validation_score as scoring
 from evaluation.judge.answer import Generated
 from evaluation.settings import FullRecipe
-from evaluation.validation_score import validation_score
+from evaluation.validation_score import ValidationScore, validation_score
 from tests.tiny import recipe_for, write_version
 from train.batches import SHARED
 from train.examples import read_split
@@ -72,6 +72,44 @@ def test_the_score_is_the_share_of_right_answers(
     assert found["whole_match"] == pytest.approx((count // 2) / count, abs=1e-6)
     assert found["schema_valid"] == pytest.approx((count - 1) / count, abs=1e-6)
     assert 0 < found["kind.macro_f1"] < 1
+
+
+def test_what_is_accepted_is_right(
+    store: Store, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of half of the rows the kind is another one, of the others a key is missing; `rare` has no row that is asked."""
+    meta = {"also": '{"kind": ["notice", "tag", "text"]}', "may_lack": '["copyleft"]'}
+    other = write_version(Store(tmp_path), model_folder, meta=lambda row: meta | ({} if row else {"rare": "[]"}))
+
+    def answers(model: object, renderer: object, prompts: list[list[int]], **_: object) -> list[Generated]:
+        said = [json.loads(row["target"]) for row in score._rows]
+        for place, each in enumerate(said):
+            if place % 2:
+                each["kind"] = "tag" if each["kind"] != "tag" else "text"
+            else:
+                del each["copyleft"]
+        return [Generated(json.dumps(each)) for each in said]
+
+    monkeypatch.setattr(scoring, "generate", answers)
+    monkeypatch.setattr(scoring, "decoding_layout", lambda *_: SHARED)
+    found = []
+    for settings in ({}, {"accepted": "also"}, {"accepted": "also", "optional": "may_lack"}, {"optional": "rare"}):
+        recipe = recipe_for(model_folder, keep_best="whole_match")
+        evaluation = recipe.evaluation.model_copy(update=settings)
+        score = scored(other, recipe.model_copy(update={"evaluation": evaluation}), store)
+        found.append(score(None))  # type: ignore[arg-type]
+        assert {key: score.deciding[key] for key in settings} == settings
+        assert not {"accepted", "optional"} - settings.keys() & score.deciding.keys(), "others are what they were"
+    assert found == [0, 0.5, 1, 0]
+    evaluation = recipe.evaluation.model_copy(update={"accepted": "alos"})
+    with pytest.raises(AssayError, match="has 'alos' in its `meta`"):
+        scored(other, recipe.model_copy(update={"evaluation": evaluation}), store)(None)  # type: ignore[arg-type]
+
+
+def scored(version: Path, recipe: FullRecipe, store: Store) -> ValidationScore:
+    score = validation_score(version, recipe, store)
+    assert score is not None
+    return score
 
 
 def test_training_takes_it(store: Store, version: Path, model_folder: Path) -> None:
