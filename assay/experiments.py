@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from evaluation.settings import FullRecipe
     from train.settings import TrainingSettings
 
-METHOD = 1
+METHOD = 2
 """Version of the way to compare; an experiment of another one is not taken for the same."""
 
 
