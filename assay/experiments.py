@@ -5,12 +5,13 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from signal import SIGKILL
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from assay.door import Place, positive, store_of
 from assay.results import Made, Published
-from curate.errors import AssayError
+from curate.errors import AssayError, ShortOfMemory, no_memory
 from curate.progress import Progress, silent
 from curate.store import Store
 
@@ -306,7 +307,7 @@ def in_a_process(work: Callable[[Progress], Path], progress: Progress) -> Path:
     """Do some work in a process of its own, which ends with this one.
 
     Args:
-        work: is pickled; what it gives, and AssayErrors that it raises, come back.
+        work: is pickled; what it gives, and AssayErrors that it raises, come back, each as what it was.
         progress: told what the work tells.
 
     Raises:
@@ -331,11 +332,14 @@ def in_a_process(work: Callable[[Progress], Path], progress: Progress) -> Path:
                     raise told
     except EOFError:
         process.join()
-        raise AssayError(
-            f"The process that trained died (exit status {process.exitcode}).",
-            remedy="Most often the system has ended it because memory was short: `assay forecast` tells what training "
-            "takes. The same command goes on from the last checkpoint.",
-        ) from None
+        message = f"The process that trained died (exit status {process.exitcode})."
+        if process.exitcode == -SIGKILL:
+            raise ShortOfMemory(
+                message,
+                remedy="Most often the system has ended it because memory was short: `assay forecast` tells what "
+                "training takes. The same command goes on from the last checkpoint.",
+            ) from None
+        raise AssayError(message, remedy="The same command goes on from the last checkpoint.") from None
     finally:
         process.kill()
         process.join()
@@ -351,5 +355,8 @@ def _serve(work: Callable[[Progress], Path], pipe: Any) -> None:
     except Exception as error:
         from assay.errors import explain
 
-        done = "failed", AssayError(*explain(error))  # type: ignore[assignment]
+        kind = ShortOfMemory if no_memory(error) else AssayError
+        done = "failed", kind(*explain(error))  # type: ignore[assignment]
     pipe.send(done)
+    except AssayError as error:
+        done = "failed", error  # type: ignore[assignment]
