@@ -2,15 +2,16 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from signal import SIGKILL
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from assay.door import Place, positive, store_of
 from assay.results import Made, Published
-from curate.errors import AssayError
+from curate.errors import AssayError, ShortOfMemory, no_memory
 from curate.progress import Progress, silent
 from curate.store import Store
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from evaluation.settings import FullRecipe
     from train.settings import TrainingSettings
 
-METHOD = 1
+METHOD = 2
 """Version of the way to compare; an experiment of another one is not taken for the same."""
 ENDING = 60.0
 """Seconds that a process whose work is done may take to end by itself: trackers write what is left as it exits."""
@@ -77,9 +78,19 @@ class Arm:
     version: Path
     left_out: frozenset[str]
 
-    def seeded(self, seed: int) -> "FullRecipe":
-        """Its recipe with one of the seeds."""
-        return self.recipe.model_copy(update={"training": self.recipe.training.model_copy(update={"seed": seed})})
+    def seeded(self, seed: int, start: Path | None = None) -> "FullRecipe":
+        """Its recipe with one of the seeds, and where it goes on from another arm with that one's adapter."""
+        changes = {"seed": seed} | ({} if start is None else {"start_from": f"{start.parent.name}/{start.name}"})
+        return self.recipe.model_copy(update={"training": self.recipe.training.model_copy(update=changes)})
+
+    def found(self, recipe: "FullRecipe", store: Store) -> Path | None:
+        """The adapter of its recipe with a seed, where it has been trained."""
+        from evaluation.reward import reward_of
+        from evaluation.validation_score import validation_score
+        from train.qlora import find
+
+        score = validation_score(self.version, recipe, store, left_out=self.left_out)
+        return find(self.version, recipe, store, score, self.left_out, reward=reward_of(self.version, recipe))
 
 
 @dataclass(frozen=True)
@@ -93,16 +104,20 @@ class Training:
     version: Path
     left_out: frozenset[str]
     store: Path
+    start: Path | None = None
+    """The adapter of another arm that is trained further."""
 
     def __call__(self, progress: Progress) -> Path:
         """Train it."""
+        from evaluation.reward import reward_of
         from evaluation.validation_score import validation_score
         from train.qlora import train
 
         loaded, store = self.settings.arm(self.arm, self.recipe), Store(self.store)
-        recipe = loaded.model_copy(update={"training": loaded.training.model_copy(update={"seed": self.seed})})
+        recipe = Arm(self.arm, loaded, self.version, self.left_out).seeded(self.seed, self.start)
         score = validation_score(self.version, recipe, store, progress, self.left_out)
-        return train(self.version, recipe, store, progress, score, left_out=self.left_out)
+        reward = reward_of(self.version, recipe)
+        return train(self.version, recipe, store, progress, score, left_out=self.left_out, reward=reward)
 
 
 def experiment(
@@ -130,18 +145,19 @@ def experiment(
     """
     from evaluation.experiment.asked import questions
     from evaluation.experiment.result import require_metrics
-    from evaluation.experiment.settings import ExperimentSettings
+    from evaluation.experiment.settings import ExperimentSettings, in_order
 
     path, target = Path(file), store_of(store)
     settings = ExperimentSettings.load(path)
     recipe = settings.recipe_path(path)
     recipes = {name: settings.arm(name, recipe) for name in settings.arms}
     require_metrics(settings, recipes[settings.against])
+    order = in_order(recipes)
     arms = _curated(settings, recipes, target, workers, progress)
     question = questions(arms[settings.against].version, recipes, settings.against, target)
     trainings = {
         (name, seed): Training(settings, recipe, name, seed, arm.version, arm.left_out, target.root)
-        for name, arm in arms.items()
+        for name, arm in ((name, arms[name]) for name in order)
         for seed in settings.seeds
     }
     adapters = _trained(arms, trainings, target, apart, progress)
@@ -159,7 +175,6 @@ def _curated(
     """The arms with their data set versions, the baseline's first, and the rows that each leaves out."""
     from curate.contract import Contract
     from curate.pipeline import curate
-    from curate.publish.held_out import sharing_kept
     from curate.workers import available_cores, process_pool
     from train.base_model import prepare_tokenizer
 
@@ -181,6 +196,21 @@ def _curated(
                 contract=contract,
             )
             versions[name] = done.folder
+    return _held_out(settings, recipes, versions, store, progress)
+
+
+def _held_out(
+    settings: "ExperimentSettings",
+    recipes: Mapping[str, "FullRecipe"],
+    versions: Mapping[str, Path],
+    store: Store,
+    progress: Progress,
+) -> dict[str, Arm]:
+    """The arms, none of which learns from a row that shares something with the baseline's test split: such rows are
+    left out; pairs, and adapters to start from, are refused."""
+    from curate.publish.held_out import sharing_kept
+    from evaluation.experiment.learned import HeldOut
+
     held = versions[settings.against]
     rule = recipes[settings.against].duplicates.model_dump(mode="json")
     rule["threshold"] = min(recipe.duplicates.threshold for recipe in recipes.values())
@@ -190,6 +220,9 @@ def _curated(
         if version not in left_out:
             left_out[version] = sharing_kept(version, held, rule, store.cache)
         progress("hold the test rows out", number + 1, len(versions), "arms")
+    test = HeldOut(held, rule, left_out[held], store)
+    for name, recipe in recipes.items():
+        test.require_unlearned(name, recipe.training)
     return {name: Arm(name, recipes[name], versions[name], left_out[versions[name]]) for name in recipes}
 
 
@@ -200,22 +233,24 @@ def _trained(
     apart: bool,
     progress: Progress,
 ) -> dict[tuple[str, int], Path]:
-    """The adapter of each arm and seed."""
-    from evaluation.validation_score import validation_score
-    from train.qlora import find
+    """The adapter of each arm and seed; `trainings` has none before the one that it starts from."""
+    from evaluation.experiment.settings import arm_begun_from
 
+    before = {name: arm_begun_from(arm.recipe.training.start_from) for name, arm in arms.items()}
     found: dict[tuple[str, int], Path] = {}
     for name, seed in trainings:
-        arm, recipe = arms[name], arms[name].seeded(seed)
-        score = validation_score(arm.version, recipe, store, left_out=arm.left_out)
-        folder = find(arm.version, recipe, store, score, arm.left_out)
+        begun = before[name]
+        start = None if begun is None else found.get((begun, seed))
+        folder = arms[name].found(arms[name].seeded(seed, start), store) if begun is None or start else None
         if folder is not None:
             found[name, seed] = folder
     todo = [key for key in trainings if key not in found]
     progress(_forecast(arms, todo, len(found), store), 1, 1, "forecasts")
     for number, key in enumerate(todo):
         progress(f"adapter {number + 1} of {len(todo)}: {key[0]}, seed {key[1]}", 0, 1, "adapters")
-        found[key] = in_a_process(trainings[key], progress) if apart else trainings[key](progress)
+        begun = before[key[0]]
+        work = trainings[key] if begun is None else replace(trainings[key], start=found[begun, key[1]])
+        found[key] = in_a_process(work, progress) if apart else work(progress)
         progress(f"adapter {number + 1} of {len(todo)}: {key[0]}, seed {key[1]}", 1, 1, "adapters")
     return found
 
@@ -223,12 +258,16 @@ def _trained(
 def _forecast(arms: Mapping[str, Arm], todo: Sequence[tuple[str, int]], found: int, store: Store) -> str:
     """A line of what is to be done."""
     line = f"{len(todo)} adapter{'s' * (len(todo) != 1)} to train, {found} found"
-    if todo:
+    supervised = [(name, seed) for name, seed in todo if arms[name].recipe.training.objective == "sft"]
+    if supervised:
         tokens = sum(
-            tokens_of(arms[name].version, arms[name].seeded(seed).training, arms[name].left_out) for name, seed in todo
+            tokens_of(arms[name].version, arms[name].seeded(seed).training, arms[name].left_out)
+            for name, seed in supervised
         )
         took = pace({arm.recipe.name for arm in arms.values()}, tokens, store)
         line += f"; {tokens:,} tokens" + (took and f"{took}, and the answers")
+    if others := len(todo) - len(supervised):
+        line += f"; what {others} of them learn{'s' * (others == 1)} from pairs or drawn answers comes besides"
     return line
 
 
@@ -308,7 +347,7 @@ def in_a_process(work: Callable[[Progress], Path], progress: Progress) -> Path:
     """Do some work in a process of its own, which ends with this one, and has ended when this returns.
 
     Args:
-        work: is pickled; what it gives, and AssayErrors that it raises, come back.
+        work: is pickled; what it gives, and AssayErrors that it raises, come back, each as what it was.
         progress: told what the work tells.
 
     Raises:
@@ -334,11 +373,14 @@ def in_a_process(work: Callable[[Progress], Path], progress: Progress) -> Path:
                 raise told
     except EOFError:
         process.join()
-        raise AssayError(
-            f"The process that trained died (exit status {process.exitcode}).",
-            remedy="Most often the system has ended it because memory was short: `assay forecast` tells what training "
-            "takes. The same command goes on from the last checkpoint.",
-        ) from None
+        message = f"The process that trained died (exit status {process.exitcode})."
+        if process.exitcode == -SIGKILL:
+            raise ShortOfMemory(
+                message,
+                remedy="Most often the system has ended it because memory was short: `assay forecast` tells what "
+                "training takes. The same command goes on from the last checkpoint.",
+            ) from None
+        raise AssayError(message, remedy="The same command goes on from the last checkpoint.") from None
     finally:
         process.kill()
         process.join()
@@ -351,8 +393,11 @@ def _serve(work: Callable[[Progress], Path], pipe: Any) -> None:
     end_with_parent()
     try:
         done = "done", str(work(lambda *told: pipe.send(("progress", told))))
+    except AssayError as error:
+        done = "failed", error  # type: ignore[assignment]
     except Exception as error:
         from assay.errors import explain
 
-        done = "failed", AssayError(*explain(error))  # type: ignore[assignment]
+        kind = ShortOfMemory if no_memory(error) else AssayError
+        done = "failed", kind(*explain(error))  # type: ignore[assignment]
     pipe.send(done)

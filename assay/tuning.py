@@ -11,7 +11,7 @@ from assay.door import Place, to_train
 from assay.errors import explain
 from assay.experiments import in_a_process, pace, tokens_of
 from assay.results import Made, Published, Version
-from curate.errors import AssayError, no_memory
+from curate.errors import AssayError
 from curate.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -83,7 +83,8 @@ def tune(
     of the validation split; the test split is not read.
 
     A trial that was trained, pruned or found to diverge before is not trained again; a run that was interrupted goes on
-    where it was, and gives what it would have given. One that failed otherwise is tried again.
+    where it was, and gives what it would have given. One that got too little memory, or whose settings the model does
+    not take, has failed, and is tried again by the next run; anything else that goes wrong ends the study.
 
     Args:
         version: a data set version, or the name of one as `load` takes it; by default the recipe's latest.
@@ -148,11 +149,11 @@ class Runs:
         return done
 
     def _trial(self, number: int, point: "Point", training: "TrainingSettings", outcome: "Outcome") -> "Trial":
-        from evaluation.tune.trial import Trial
+        from evaluation.tune.trial import Trial, rows_of
 
         taken = training.model_dump(mode="json").keys()
         values = {key: value for key, value in self.space.values(point).items() if key in taken}
-        return Trial(number, point, values, training, outcome)
+        return Trial(number, point, values, training, outcome, rows_of(self.version, training))
 
     def _known(self, number: int, point: "Point", done: "Sequence[Trial]") -> "Trial | None":
         """A trial of which it is known what comes of it: it equals one before, was trained, or cannot be."""
@@ -166,13 +167,15 @@ class Runs:
         same = next((each for each in done if each.training and each.training.deciding() == training.deciding()), None)
         if same is not None:
             return replace(self._trial(number, point, training, same.outcome), same_as=same.number)
-        known = self._work(training, done).known()
+        try:
+            known = self._work(training, done).known()
+        except AssayError as error:
+            known = self._failed(error)
         return None if known is None else self._trial(number, point, training, known)
 
     def _trained(self, number: int, point: "Point", done: "Sequence[Trial]") -> "Trial":
-        """Train a trial; one that fails is told, and the study goes on."""
+        """Train a trial; one that fails by its own doing is told, and the study goes on."""
         from evaluation.tune.tables import shown
-        from evaluation.tune.trial import Outcome
 
         training = self.space.training(point)
         work = self._work(training, done)
@@ -182,18 +185,24 @@ class Runs:
         try:
             outcome = work.outcome(in_a_process(work, self.progress) if self.apart else work(self.progress))
         except Exception as error:
-            if not (isinstance(error, AssayError) or no_memory(error)):
-                raise
-            outcome = Outcome(state="failed", value=None, error=explain(error)[0])
+            outcome = self._failed(error)
         self.progress(what, 1, 1, "trials")
         return self._trial(number, point, training, outcome)
 
-    def _work(self, training: "TrainingSettings", done: "Sequence[Trial]") -> "Work":
-        from evaluation.tune.trial import Work
+    def _failed(self, error: Exception) -> "Outcome":
+        """What came of a trial that failed by its own doing; any other error is the study's, and is raised."""
+        from evaluation.tune.trial import Outcome, own_doing
 
-        finished = [each for each in done if each.outcome.state == "complete" and each.same_as is None]
-        curves = [each.told().curve for each in finished] if self.space.tune.prune else None
-        return Work(self.recipe, self.made.variant, training, self.version, self.made.store.root, curves)
+        if not own_doing(error, self.space.tune.search):
+            raise error
+        return Outcome(state="failed", value=None, error=explain(error)[0])
+
+    def _work(self, training: "TrainingSettings", done: "Sequence[Trial]") -> "Work":
+        from evaluation.tune.trial import Work, comparable, rows_of
+
+        rows = rows_of(self.version, training)
+        curves = comparable(done, training, rows) if self.space.tune.prune else None
+        return Work(self.recipe, self.made.variant, training, rows, self.version, self.made.store.root, curves)
 
     def _tell(self, done: "Sequence[Trial]") -> None:
         """Say what came of the last trial."""

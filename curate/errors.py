@@ -17,7 +17,8 @@ NO_MEMORY = (
 
 def no_memory(error: BaseException) -> bool:
     """Whether an error, of whichever library, says that there is no more memory."""
-    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"  # torch's, of a GPU
+    torch_s = type(error).__name__ == "OutOfMemoryError"  # of a GPU
+    named = isinstance(error, MemoryError | ShortOfMemory) or torch_s
     return named or any(words in str(error) for words in NO_MEMORY)
 
 
@@ -36,6 +37,10 @@ class AssayError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message}\n{self.remedy}" if self.remedy else self.message
+
+
+class ShortOfMemory(AssayError):
+    """There is less memory than the work takes, by a forecast or as it was found."""
 
 
 class RotError(AssayError):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from curate.errors import AssayError
+from curate.errors import AssayError, ShortOfMemory
 from curate.progress import minutes
 from curate.table import Table
 from train.examples import Example
@@ -311,7 +311,7 @@ def require_room(
     tried = list(_ways(config, settings, lengths, found, processes))
     ways = "; ".join(map(str, tried)) or "nothing is left to save"
     none = "" if any(way.forecast.lacking <= 0 for way in tried) else " None of these is enough: take a smaller model."
-    raise AssayError(
+    raise ShortOfMemory(
         f"Training will take {gib(found.step.bytes)} of memory{found.each}, {gib(machine.libraries)} of it taken now, "
         f"and {gib(room.memory)} are free: {gib(found.lacking)} too little.",
         remedy=f"In the recipe, cheapest first, each with those before it: {ways}.{none} Or train all the same with "

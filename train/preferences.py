@@ -44,6 +44,8 @@ class PairRow(BaseModel):
     """Of the data set's row."""
     cluster: str | None = None
     """Of near-duplicates, in the version that the row was asked of."""
+    dataset: str | None = None
+    """NAME/VERSION of the data set that the row is of."""
     scorecard: str | None = None
     """NAME/VERSION of the scorecard that it comes from."""
 

@@ -153,13 +153,22 @@ def find(
     score: "Score | None" = None,
     left_out: Collection[str] = (),
     progress: Progress = silent,
+    reward: Reward | None = None,
 ) -> Path | None:
-    """The adapter that `train` would find, but of a reinforcement; None where it would train one.
+    """The adapter that `train` would find; None where it would train one.
 
     Raises:
         AssayError: the data set was made for another tokenizer or chat template.
     """
-    return store.made_from("adapters", recipe.name, inputs_of(version, recipe, store, score, left_out, progress))
+    if recipe.training.objective == "reft":
+        if (begin := recipe.training.start_from) is None:
+            warm_up = recipe.model_copy(update={"training": recipe.training.warm_up})
+            if (warm := find(version, warm_up, store, None, left_out, progress)) is None:
+                return None
+            begin = f"{recipe.name}/{warm.name}"
+        recipe = recipe.model_copy(update={"training": recipe.training.reinforcing(begin)})
+    inputs = inputs_of(version, recipe, store, score, left_out, progress, reward)
+    return store.made_from("adapters", recipe.name, inputs)
 
 
 def inputs_of(
@@ -169,6 +178,7 @@ def inputs_of(
     score: "Score | None" = None,
     left_out: Collection[str] = (),
     progress: Progress = silent,
+    reward: Reward | None = None,
 ) -> dict[str, Any]:
     """From what `train` would train an adapter, as its manifest would say it.
 
@@ -176,7 +186,7 @@ def inputs_of(
         AssayError: the data set was made for another tokenizer or chat template.
     """
     base = prepare(recipe.fit.model, store.cache, progress)
-    return _inputs(version, recipe, base, _start(recipe.training, store), score, left_out)
+    return _inputs(version, recipe, base, _start(recipe.training, store), score, left_out, reward)
 
 
 def libraries_of(settings: TrainingSettings) -> dict[str, str]:

@@ -106,7 +106,7 @@ def compared_macro_f1(labels: Labels, one: Ints, other: Ints, rows: Rows, draws:
             their macro F1 counts, and whose answers to a group of rows are swapped together. The interval is that of
             resampled rows then.
         other: the other system's, of as many runs.
-        rows: which belong together.
+        rows: which belong together; of one at least the field is expected.
         draws: of the test.
     """
     here = labels.wanted >= 0
@@ -203,13 +203,13 @@ def macro_f1(counts: Floats, wanted: Ints, given: Ints) -> Floats:
         given: its given label, -1 for none.
 
     Returns:
-        One number for each sample. A label that a sample neither expects nor gives is left out of its mean.
+        One number for each sample. A label that a sample neither expects nor gives is left out of its mean; NaN where
+        that leaves none.
     """
     right, total = (counts @ each for each in _hits(wanted, given))
     with np.errstate(invalid="ignore"):
         each = np.where(total > 0, right / np.maximum(total, 1), np.nan)
-    seen = np.maximum((total > 0).sum(axis=1), 1)
-    mean: Floats = np.nansum(each, axis=1) / seen
+        mean: Floats = np.nansum(each, axis=1) / (total > 0).sum(axis=1)
     return mean
 
 

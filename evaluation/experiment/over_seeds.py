@@ -51,14 +51,16 @@ class MacroF1:
         wanted = self.labels.wanted[here]
         return np.stack([macro_f1(weights[:, here], wanted, given[here]) for given in self.given], axis=1)
 
-    def p(self, other: "MacroF1", rows: Rows) -> float:
-        """As of `Means`; drawn."""
+    def p(self, other: "MacroF1", rows: Rows) -> float | None:
+        """As of `Means`; drawn. None where the field is expected of no row."""
+        if not (self.labels.wanted >= 0).any():
+            return None
         return compared_macro_f1(self.labels, self.given, other.given, rows, rows.resamples)["p"]
 
 
-def by_seed(measure: Measure, count: int) -> list[float]:
-    """The measure of each seed over `count` rows."""
-    return [round(float(each), 6) for each in measure(np.ones((1, count)))[0]]
+def by_seed(measure: Measure, count: int) -> list[float | None]:
+    """The measure of each seed over `count` rows; None where it has no number."""
+    return [None if np.isnan(each) else round(float(each), 6) for each in measure(np.ones((1, count)))[0]]
 
 
 def interval(measure: Measure, rows: Rows) -> Interval:
@@ -68,9 +70,9 @@ def interval(measure: Measure, rows: Rows) -> Interval:
         return mean(measure.values[0], rows)  # Wilson's: nothing varies
     seeds = measure(np.ones((1, rows.count)))[0]
     value = float(seeds.mean())
-    drawn = np.concatenate([_mean_of_seeds(measure(weights), drawn) for weights, drawn in _draws(rows, len(seeds))])
     if np.isnan(value):
         return {"value": None, "low": None, "high": None}
+    drawn = np.concatenate([_mean_of_seeds(measure(weights), drawn) for weights, drawn in _draws(rows, len(seeds))])
     low, high = np.nanquantile(drawn, [0.5 - CONFIDENCE / 2, 0.5 + CONFIDENCE / 2])
     return {"value": rounded(value), "low": rounded(float(low)), "high": rounded(float(high))}
 

@@ -121,7 +121,7 @@ def _result(
         metrics=settings.metrics,
         baseline=settings.against,
         axis=along and along[0],
-        tests=sum(map(len, against.values())),
+        tests=sum(each.p is not None for its in against.values() for each in its.values()),
         arms={
             arm: ArmResult(
                 changes=dict(settings.arms[arm]),

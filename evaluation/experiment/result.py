@@ -27,32 +27,38 @@ RESULT, RESULT_SCHEMA = "result.json", "result.schema.json"
 CLOCKED = {"seconds", "memory_mib"}
 """Of an arm, what a clock or the machine gave."""
 Measures = Mapping[str, Means | MacroF1]
+NOT_KNOWN: dict[str, Any] = {
+    **dict.fromkeys(("difference", "low", "high", "p", "p_adjusted")),
+    "verdict": "not known",
+}
+"""What an arm is beside the baseline in a metric that has no number."""
 
 
 class Score(Part):
     """A metric of an arm: the mean over its seeds."""
 
     value: float | None
+    """None where it is not known: the field is expected of none of the rows asked."""
     low: float | None
     """Of the 95% interval, over rows and seeds."""
     high: float | None
-    by_seed: list[float]
+    by_seed: list[float | None]
 
 
 class Against(Part):
-    """An arm beside the baseline, on the same rows and seeds."""
+    """An arm beside the baseline, on the same rows and seeds. All is None where the metric is not known."""
 
-    difference: float
+    difference: float | None
     low: float | None
     """Of the 95% interval of the difference, over rows and seeds."""
     high: float | None
-    p: float
+    p: float | None
     """Two-sided, of the randomisation test over the rows: of these very adapters."""
-    p_adjusted: float
+    p_adjusted: float | None
     """By Holm's method, for all tests of the experiment."""
     verdict: str
     """`better` or `worse` where p_adjusted is below 0.05 and the interval does not hold 0; else `no difference
-    shown`."""
+    shown`, or `not known`."""
 
 
 class ValidationPoint(Part):
@@ -109,7 +115,7 @@ class ExperimentResult(Part):
     axis: str | None
     """The one key that the arms differ in, where its values are numbers."""
     tests: int
-    """That p is adjusted for."""
+    """That p is adjusted for: those of which it is known."""
     arms: dict[str, ArmResult]
 
     def timeless(self) -> dict[str, Any]:
@@ -190,15 +196,16 @@ def scores(measured: Measures, rows: Rows) -> dict[str, Score]:
 
 def compared_with(baseline: str, arms: Mapping[str, Measures], rows: Rows) -> dict[str, dict[str, Against]]:
     """Every other arm beside the baseline, in every metric."""
-    pairs = [(arm, metric) for arm in arms if arm != baseline for metric in arms[arm]]
     found: dict[str, dict[str, Against]] = {arm: {} for arm in arms}
     tests = []
-    for arm, metric in pairs:
+    for arm, metric in [(name, metric) for name in arms if name != baseline for metric in arms[name]]:
         one, other = arms[arm][metric], arms[baseline][metric]
-        tests.append((difference(one, other, rows), one.p(other, rows)))  # type: ignore[arg-type]
-    adjusted = holm([p for _, p in tests])
-    for (arm, metric), (apart, p), after in zip(pairs, tests, adjusted, strict=True):
-        value, low, high = apart["value"] or 0.0, apart["low"], apart["high"]
+        apart, p = difference(one, other, rows), one.p(other, rows)  # type: ignore[arg-type]
+        found[arm][metric] = Against(**NOT_KNOWN)
+        if apart["value"] is not None and p is not None:
+            tests.append((arm, metric, apart["value"], apart["low"], apart["high"], p))
+    adjusted = holm([p for *_, p in tests])
+    for (arm, metric, value, low, high, p), after in zip(tests, adjusted, strict=True):
         sure = low is not None and high is not None and (low > 0 or high < 0)
         found[arm][metric] = Against(
             difference=value,

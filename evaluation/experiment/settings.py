@@ -1,6 +1,7 @@
 """The file of an experiment: which arms there are, with which seeds, and what is compared."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -30,6 +31,40 @@ FIXED = {
 """Keys of a recipe that no arm changes, and why."""
 JUDGED = ("rows", "max_tokens", "seed", "fields", "accepted", "optional", "resamples", "scorer")
 """Settings of `evaluation` that are the baseline's in every arm: which rows are asked, and how answers are judged."""
+
+
+ARMS = "arms/"
+"""Before an arm's name in `training.start_from`: its adapter of the same seed."""
+
+
+def arm_begun_from(start_from: str | None) -> str | None:
+    """The arm whose adapter is trained further; None where it is no arm's."""
+    return start_from.removeprefix(ARMS) if start_from is not None and start_from.startswith(ARMS) else None
+
+
+def in_order(recipes: Mapping[str, FullRecipe]) -> list[str]:
+    """The arms, each behind the one whose adapter it starts from.
+
+    Args:
+        recipes: by arm.
+
+    Raises:
+        AssayError: there is no such arm, or it starts from its own.
+    """
+    begun = {name: arm_begun_from(recipe.training.start_from) for name, recipe in recipes.items()}
+    order: list[str] = []
+    for name in begun:
+        way = [name]
+        while (before := begun[way[-1]]) is not None:
+            if before not in begun or before in way:
+                what = "there is no such arm" if before not in begun else "it goes in a circle"
+                raise AssayError(
+                    f"arms.{way[-1]}: training.start_from: {ARMS}{before}: {what}.",
+                    remedy=f"Arms: {', '.join(begun)}.",
+                )
+            way.append(before)
+        order += [each for each in reversed(way) if each not in order]
+    return order
 
 
 def _metric(text: str) -> str:
@@ -134,17 +169,6 @@ class ExperimentSettings(Settings):
             raise AssayError(
                 f"arms.{name}: evaluation.systems.{TUNED} is not the arm's adapter without shots.",
                 remedy="Let it be {model: adapter} or {model: merged}, constrained or not.",
-            )
-        for key in ("pairs", "start_from"):
-            if getattr(own.training, key) is not None:
-                raise AssayError(
-                    f"arms.{name}: training.{key}: what was learned from is not held against the rows asked.",
-                    remedy="Leave it out: an arm learns from the rows of its own train split.",
-                )
-        if own.training.objective == "reft":
-            raise AssayError(
-                f"arms.{name}: training.objective: reft: an experiment's arms are trained by `sft`.",
-                remedy="Train it by `assay train`, and compare its scorecard: assay compare A B.",
             )
         judged |= {
             "split": "test",

@@ -23,7 +23,7 @@ def tables(result: ExperimentResult) -> list[Table]:
             f"Beside {result.baseline}, on the same rows and seeds; p adjusted for {result.tests} tests (Holm)",
             ["arm", "metric", "difference", "p", "adjusted", "verdict"],
             [
-                [name, metric, difference_text(each), f"{each.p:.3g}", f"{each.p_adjusted:.3g}", each.verdict]
+                [name, metric, difference_text(each), _p(each.p), _p(each.p_adjusted), each.verdict]
                 for name, arm in result.arms.items()
                 for metric, each in arm.against.items()
             ],
@@ -47,7 +47,13 @@ def score_text(score: Score) -> str:
 
 def difference_text(against: Against) -> str:
     """A difference with its interval."""
+    if against.difference is None:
+        return "not known"
     return f"{against.difference:+.3f} ({against.low:+.3f} to {against.high:+.3f})"
+
+
+def _p(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"
 
 
 def training_cells(arm: ArmResult) -> list[str]:

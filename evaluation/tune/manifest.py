@@ -26,6 +26,9 @@ class StudyInputs(Part):
     """`tune` of the recipe."""
     training: dict[str, Any]
     """`training` of the recipe, as far as it states it."""
+    recipe_sha256: str | None = None
+    """Hash of recipe.yaml, but for the line that names this study, and of what is copied beside it; none of older
+    studies."""
     trials: list[TrialParent]
     libraries: dict[str, str]
 

@@ -11,7 +11,7 @@ from curate.progress import Progress, silent
 from curate.stage import installed
 from curate.store import Store
 from evaluation.tune.manifest import StudyInputs, StudyManifest, TrialParent
-from evaluation.tune.recipe import write_recipe
+from evaluation.tune.recipe import found_recipe
 from evaluation.tune.report import write_reports
 from evaluation.tune.result import RESULT, RESULT_SCHEMA, StudyResult, best_of, result_of
 from evaluation.tune.space import Space
@@ -44,7 +44,8 @@ def publish(
 
     Returns:
         The folder: result.json with result.schema.json, table.md, report.html, recipe.yaml with what lay beside it, and
-        manifest.json. Its version is that of inputs and values; times, memory and paths stand in the others only.
+        manifest.json. Its version is that of inputs and values; times and memory stand in the others only. The
+        whole paths in recipe.yaml count: one that is found can be run.
 
     Raises:
         AssayError: no trial finished.
@@ -57,12 +58,14 @@ def publish(
             + (f" The first failed: {told}" if told else ""),
             remedy="Mend what it says, or search other values; the same command tries again what failed.",
         )
+    recipe = found_recipe(path, variant, space.recipe, cast(TrainingSettings, best.training))
     name, dataset = space.recipe.name, DatasetParent.of(DatasetManifest.read(version))
     content = StudyInputs(
         method=METHOD,
         dataset=dataset,
         tune=space.tune.model_dump(mode="json"),
         training=space.recipe.training.deciding(),
+        recipe_sha256=recipe.sha256,
         trials=[
             TrialParent(
                 settings=each.training and each.training.deciding(),
@@ -89,7 +92,7 @@ def publish(
         write_reports(folder, StudyManifest.model_validate(manifest), result)
         study = f"study {name}/{manifest['version']}"
         told = f"The best of {len(trials)} trials of {study}: {space.metric} {best.outcome.value:.4f}"
-        write_recipe(folder, path, variant, space.recipe, cast(TrainingSettings, best.training), told)
+        recipe.write(folder, told)
 
     with store.publishing("studies", name) as draft:
         folder = draft.publish(

@@ -1,12 +1,15 @@
 """The recipe that a study gives: the one it searched, with the settings of its best trial."""
 
 import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from curate.contract import FILE, TARGET_FILE
+from curate.hashing import digest, file_digest, files_digest
 from curate.reach import is_url
 from curate.recipe import names_beside, written_out
 from evaluation.settings import FullRecipe
@@ -15,21 +18,44 @@ from train.settings import TrainingSettings
 RECIPE = "recipe.yaml"
 
 
-def write_recipe(
-    folder: Path, path: Path, variant: str | None, recipe: FullRecipe, training: TrainingSettings, told: str
-) -> None:
-    """Write recipe.yaml: whole, with the preset and the variant written out, and without `tune`.
+@dataclass(frozen=True)
+class Found:
+    """The recipe that a study gives, and what lies beside it."""
 
-    It may be run from where it lies: the drop, models and pairs are named by their whole paths; contract and templates
-    that lay beside the recipe, where alone a recipe may have them, are copied.
+    text: str
+    copies: Mapping[str, Path]
+    """By the name that the recipe has for it: a file, or a folder."""
+
+    @property
+    def sha256(self) -> str:
+        files = [
+            (f"{name}/{file.relative_to(place)}", file_digest(file))
+            for name, place in self.copies.items()
+            for file in _files(place)
+        ]
+        return digest([self.text, files_digest(files)])
+
+    def write(self, folder: Path, told: str) -> None:
+        """Write recipe.yaml, below a comment, and the copies beside it."""
+        for name, place in self.copies.items():
+            for file in _files(place):
+                target = folder / name / file.relative_to(place)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, target)
+        (folder / RECIPE).write_text(f"# {told}\n{self.text}", encoding="utf-8")
+
+
+def found_recipe(path: Path, variant: str | None, recipe: FullRecipe, training: TrainingSettings) -> Found:
+    """The recipe, whole, with other settings of training, the preset and the variant written out, without `tune`.
+
+    It may be run from where it is written: the drop, models and pairs are named by their whole paths; contract and
+    templates that lie beside the recipe, where alone a recipe may have them, are copied.
 
     Args:
-        folder: to write into.
         path: the file of the recipe that was searched.
         variant: of it, that was searched.
         recipe: as it was loaded.
         training: of the best trial.
-        told: a comment.
     """
     raw = written_out(path, variant)
     raw.pop("tune", None)
@@ -39,6 +65,7 @@ def write_recipe(
     drop = raw.get("drop", ".")
     if not is_url(drop):
         raw["drop"] = str((path.parent / drop).resolve())
+    copies: dict[str, Path] = {}
     for (*within, key), anywhere in names_beside(recipe):
         section = _section(raw, within)
         name = section.get(key) if section else None
@@ -47,9 +74,8 @@ def write_recipe(
         if anywhere:
             section[key] = str(place.resolve())
         else:
-            _copy(place, folder / name)
-    text = yaml.safe_dump(raw, sort_keys=False, allow_unicode=True, width=120)
-    (folder / RECIPE).write_text(f"# {told}\n{text}", encoding="utf-8")
+            copies[name] = place
+    return Found(yaml.safe_dump(raw, sort_keys=False, allow_unicode=True, width=120), copies)
 
 
 def _section(raw: dict[str, Any], within: list[str]) -> dict[str, Any]:
@@ -61,15 +87,10 @@ def _section(raw: dict[str, Any], within: list[str]) -> dict[str, Any]:
     return raw
 
 
-def _copy(place: Path, target: Path) -> None:
-    """Copy a file; or the files of a contract, or else a whole folder."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+def _files(place: Path) -> list[Path]:
+    """A file itself; the files of a contract, or else all of a folder."""
     if place.is_file():
-        shutil.copyfile(place, target)
-    elif (place / FILE).is_file():
-        target.mkdir(parents=True, exist_ok=True)
-        for name in (FILE, TARGET_FILE):
-            if (place / name).is_file():
-                shutil.copyfile(place / name, target / name)
-    else:
-        shutil.copytree(place, target, dirs_exist_ok=True)
+        return [place]
+    if (place / FILE).is_file():
+        return [place / name for name in (FILE, TARGET_FILE) if (place / name).is_file()]
+    return sorted(file for file in place.rglob("*") if file.is_file())

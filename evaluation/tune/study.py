@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 AT_RANDOM = 5
 """Trials that are drawn by chance before the estimator has anything to learn from."""
 BEFORE_PRUNING = 4
-"""Trials that are finished before any is pruned: the median of fewer says little."""
+"""Trials that were validated at a point before any is pruned there: the median of fewer says little."""
 KNOWN = 8
 """Finished trials from which on the keys are told apart by importance: of fewer it is chance."""
 Curve = Mapping[int, float]
@@ -56,11 +56,11 @@ def propose(space: Space, number: int, before: Sequence[Told]) -> Point:
     return point
 
 
-def curve(validations: Sequence[Validated], training: TrainingSettings) -> dict[int, float]:
-    """The metric (`keep_best`) at each validation of a run after its first step."""
+def curve(validations: Sequence[Validated], training: TrainingSettings, rows: int) -> dict[int, float]:
+    """The metric (`keep_best`) at each validation of a run after its first step, in which an epoch has so many rows."""
     by_loss = training.keep_best == LOSS
     return {
-        round(each.epoch * (training.rows or 0)): each.loss if by_loss or each.score is None else each.score
+        round(each.epoch * rows): each.loss if by_loss or each.score is None else each.score
         for each in validations
         if each.step
     }
@@ -72,8 +72,11 @@ class Median:
     by the rows trained on. Where these were not validated there, it goes on."""
 
     training: TrainingSettings
+    rows: int
+    """Of an epoch."""
     curves: Sequence[Curve]
-    """Of the finished trials before."""
+    """Of the finished trials before, that were trained on as many rows over all epochs: the learning rate falls over
+    all of a run's steps, so at its end a short one is ahead of a long one."""
 
     def __call__(self, history: History, /) -> bool:
         validations = [Validated(**each._asdict()) for each in history.validations]
@@ -82,12 +85,12 @@ class Median:
             from optuna.pruners import MedianPruner
             from optuna.trial import TrialState, create_trial
 
-            pruner = MedianPruner(n_startup_trials=BEFORE_PRUNING)
+            pruner = MedianPruner(n_startup_trials=BEFORE_PRUNING, n_min_trials=BEFORE_PRUNING)
             study = create_study(direction=_direction(self.training.keep_best == LOSS))
             for each in self.curves:
                 study.add_trial(create_trial(value=0.0, intermediate_values=dict(each)))
-            run = create_trial(state=TrialState.RUNNING, intermediate_values=curve(validations, self.training))
-            return bool(pruner.prune(study, run))
+            values = curve(validations, self.training, self.rows)
+            return bool(pruner.prune(study, create_trial(state=TrialState.RUNNING, intermediate_values=values)))
 
 
 def importances(space: Space, trials: Sequence[Told]) -> dict[str, float]:

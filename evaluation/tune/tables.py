@@ -15,6 +15,7 @@ OPTIMISTIC = (
 def tables(result: StudyResult) -> list[Table]:
     """The trials, the best first; the keys that were searched; and why trials failed, where some did."""
     keys = list(result.search)
+    told = bool(result.importance)
     better = "the lower, the better" if result.lower_is_better else "the higher, the better"
     finished = sum(each.state == "complete" for each in result.trials)
     title = f"Study {result.name}: {result.metric} on {result.rows:,} validation rows, {better}"
@@ -30,14 +31,14 @@ def tables(result: StudyResult) -> list[Table]:
         Table(
             "keys",
             f"Keys; {finished} of {len(result.trials)} trials finished",
-            ["key", "searched", "the recipe's", f"best, trial {result.best}", "importance"],
+            ["key", "searched", "the recipe's", f"best, trial {result.best}", *(["importance"] * told)],
             [
                 [
                     key,
                     searched(result.search[key]),
                     shown(result.own[key]),
                     shown(result.winner.values[key]) if key in result.winner.values else "not taken",
-                    f"{result.importance[key]:.2f}" if key in result.importance else "",
+                    *([f"{result.importance[key]:.2f}" if key in result.importance else ""] * told),
                 ]
                 for key in keys
             ],

@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ from assay.cli import app
 from curate.errors import AssayError
 from curate.progress import Progress
 from curate.publish.held_out import sharing
-from evaluation.experiment.settings import ExperimentSettings
+from evaluation.experiment.learned import HeldOut
+from evaluation.experiment.settings import ExperimentSettings, in_order
 from tests.project import Project, make_rows
 from tests.tiny import write_model
-from train.manifest import AdapterManifest
+from train.manifest import AdapterManifest, AdapterParent
+from train.settings import TrainingSettings
 
 RECIPES = Path(__file__).resolve().parent.parent.parent / "recipes"
 ARMS: dict[str, Any] = {
@@ -199,6 +202,82 @@ def test_a_second_run_trains_and_asks_nothing(project: Project, finished: assay.
     assert sum(not event["found"] for event in events) == 4
 
 
+def pair_of(row: dict[str, Any], version: assay.Version, **known: Any) -> dict[str, Any]:
+    *prompt, chosen = [{key: message[key] for key in ("role", "content")} for message in row["messages"]]
+    told = {"id": row["id"], "cluster": row["cluster"], "dataset": f"{version.name}/{version.id}"}
+    return told | {"prompt": prompt, "chosen": [chosen], "rejected": [chosen | {"content": "no"}]} | known
+
+
+def write_pairs(path: Path, pairs: list[dict[str, Any]]) -> str:
+    path.write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    return str(path)
+
+
+def test_preferences_and_reinforcement_are_arms(project: Project, finished: assay.Experiment) -> None:
+    """Each beside the plain training that it goes on from."""
+    store = finished.made.store
+    version = assay.load(finished.result.arms["curated"].dataset, store=store.root)
+    write_pairs(project.folder / "pairs.jsonl", [pair_of(row, version) for row in version.train[:4]])
+    short = {"rows": 4, "batch_size": 4}
+    goes_on = short | {"start_from": "arms/sft"}
+    reft = {"group_size": 2, "max_new_tokens": 3}
+    arms = {
+        "dpo": {"training": goes_on | {"objective": "dpo", "pairs": "pairs.jsonl"}},
+        "reft": {"training": short | {"objective": "reft", "reft": reft}},
+        "sft": {"training": short},
+    }
+    path = project.folder / "learned.yaml"
+    path.write_text(yaml.safe_dump({"recipe": "recipe.yaml", "arms": arms, "baseline": "sft", "metrics": ["loss"]}))
+    lines: list[str] = []
+    run = partial(assay.experiment, path, store=store.root, workers=1, apart=False, progress=told_to(lines))
+    done = run()
+    assert any("; what 2 of them learn from pairs or drawn answers comes besides" in line for line in lines)
+    manifests = {
+        name: AdapterManifest.read(store.root / "adapters" / arm.adapters[0]) for name, arm in done.result.arms.items()
+    }
+    sft = AdapterParent(name="demo", version=manifests["sft"].version)
+    assert [manifests[name].inputs.adapter for name in arms] == [sft, sft, None], "its warm-up is just that"
+    assert manifests["dpo"].inputs.pairs is not None
+    assert manifests["reft"].inputs.reward is not None
+    assert done.result.arms["dpo"].against.keys() == {"loss"}
+    lines.clear()
+    assert run().folder == done.folder
+    assert "0 adapters to train, 3 found" in lines
+
+
+def test_nothing_is_learned_of_rows_that_are_asked(finished: assay.Experiment, tmp_path: Path) -> None:
+    store, arms = finished.made.store, finished.result.arms
+    baseline, raw = (assay.load(arms[name].dataset, store=store.root) for name in ("curated", "raw"))
+    rule = {"scope": "prompt", "boilerplate": [], "shingle_words": 5, "threshold": 0.6}
+    test = HeldOut(baseline.folder, rule, frozenset(), store)
+    left_out = sharing(raw.folder, baseline.folder, rule)
+    shares = next(row for row in raw.train if row["id"] in left_out)
+    apart = next(row for row in raw.train if row["id"] not in left_out)
+
+    def learned(*pairs: dict[str, Any], start: str | None = None) -> None:
+        file = write_pairs(tmp_path / "pairs.jsonl", list(pairs))
+        known = {"objective": "dpo", "pairs": file} if pairs else {}
+        test.require_unlearned("dpo", TrainingSettings(start_from=start, **known))
+
+    learned(pair_of(apart, raw), pair_of(baseline.train[0], baseline))
+    learned(start=arms["curated"].adapters[0])
+    learned(start=arms["raw"].adapters[0])
+    learned(start="arms/other")
+    for pair, said in (
+        (pair_of(baseline.test[0], baseline), r"1 of 2 pairs ask what rows of the test split of demo/\w+ ask"),
+        (pair_of(shares, raw, prompt=[{"role": "user", "content": "?"}]), r"1 of 2 pairs are of rows of demo-\w+/\w+"),
+        (pair_of(raw.test[0], raw, id="gone", cluster=None), "stand in neither its train nor its validation split"),
+        (pair_of(apart, raw, dataset=None), "pair 2 does not name its row"),
+        (pair_of(apart, raw, dataset="demo/0"), "data set demo/0 is not in this store"),
+    ):
+        with pytest.raises(AssayError, match=rf"^arms\.dpo: .*{said}") as told:
+            learned(pair_of(apart, raw), pair)
+        assert told.value.remedy
+    test = HeldOut(baseline.folder, rule | {"threshold": 0.3}, frozenset(), store)
+    with pytest.raises(AssayError, match=r"adapter demo-\w+/\w+ may have been trained on rows asked: of its data set"):
+        learned(start=arms["raw"].adapters[0])
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -213,8 +292,12 @@ def test_a_second_run_trains_and_asks_nothing(project: Project, finished: assay.
             "arms.curated: evaluation.systems.tuned is not",
         ),
         (
-            {"common": {"training": {"objective": "reft", "reft": {"group_size": 2}}}},
-            "arms.curated: training.objective: reft: an experiment's",
+            {"arms": {"a": {"training": {"start_from": "arms/c"}}, "b": {}}},
+            r"arms\.a: training\.start_from: arms/c: there is no such arm",
+        ),
+        (
+            {"arms": {name: {"training": {"start_from": f"arms/{other}"}} for name, other in ("ab", "ba")}},
+            r"arms\.b: training\.start_from: arms/a: it goes in a circle",
         ),
         ({"seeds": [1, 1]}, "seeds: one is named twice"),
         ({"arms": {"a": {}}}, "at least 2"),
@@ -235,3 +318,4 @@ def test_the_experiments_that_come_with_assay_are_sound(path: Path) -> None:
     arms = {name: settings.arm(name, recipe) for name in settings.arms}
     told = {json.dumps(arm.model_dump(mode="json"), sort_keys=True) for arm in arms.values()}
     assert len(told) == len(arms)
+    assert sorted(in_order(arms)) == sorted(arms)

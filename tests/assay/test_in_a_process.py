@@ -2,6 +2,7 @@
 
 import atexit
 import os
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,8 +13,9 @@ import pytest
 
 from assay import experiments
 from assay.experiments import in_a_process
-from curate.errors import AssayError
+from curate.errors import AssayError, ShortOfMemory
 from curate.progress import Progress
+from train.halted import NotFinite
 
 
 def give(progress: Progress) -> Path:
@@ -23,6 +25,19 @@ def give(progress: Progress) -> Path:
 
 def fail(progress: Progress) -> Path:
     raise AssayError("It is wrong.", remedy="Mend it.")
+
+
+def fail_to_begin(progress: Progress) -> Path:
+    raise NotFinite("It is nan.", remedy="Mend it.")
+
+
+def take_more(progress: Progress) -> Path:
+    raise MemoryError("none left")
+
+
+def be_killed(progress: Progress) -> Path:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
 
 
 def die(progress: Progress) -> Path:
@@ -55,7 +70,14 @@ def test_work_in_a_process_of_its_own() -> None:
     told: list[tuple[Any, ...]] = []
     assert in_a_process(give, lambda *each: told.append(each)) != Path(str(os.getpid()))
     assert told == [("work", 1, 2, "rows")]
-    wrong: list[tuple[Callable[[Progress], Path], str]] = [(fail, "It is wrong"), (die, r"died \(exit status 9\)")]
-    for work, said in wrong:
-        with pytest.raises(AssayError, match=said):
+    wrong: list[tuple[Callable[[Progress], Path], type[AssayError], str]] = [
+        (fail, AssayError, "It is wrong"),
+        (fail_to_begin, NotFinite, "It is nan"),
+        (take_more, ShortOfMemory, "gets no more memory"),
+        (be_killed, ShortOfMemory, r"died \(exit status -9\)"),
+        (die, AssayError, r"died \(exit status 9\)"),
+    ]
+    for work, kind, said in wrong:
+        with pytest.raises(AssayError, match=said) as told:
             in_a_process(work, lambda *each: None)
+        assert type(told.value) is kind

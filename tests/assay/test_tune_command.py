@@ -6,18 +6,20 @@ import pickle
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jsonschema
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from typer.testing import CliRunner
 
 import assay
 from assay.cli import app
-from curate.errors import AssayError
+from curate.errors import AssayError, ShortOfMemory
 from curate.progress import Progress, silent
 from curate.store import Store
 from evaluation.settings import FullRecipe
@@ -118,6 +120,39 @@ def test_every_point_is_tried_and_nothing_twice(grid: assay.Study) -> None:
     assert "no trial to train, 7 found" in lines
 
 
+def test_what_is_found_is_the_recipe_as_it_is(
+    grid: assay.Study, recipe: Callable[..., Path], finished: Finished
+) -> None:
+    """Where another section has changed the trials are found, and the study is another one."""
+    evaluation = yaml.safe_load(finished.project.recipe_path.read_text())["evaluation"] | {"rows": 5}
+    path = recipe("grid_asked_less", tune=GRID, evaluation=evaluation)
+    lines: list[str] = []
+    done = assay.tune(recipe=path, store=grid.made.store.root, apart=False, progress=stopping(lines, "train"))
+    assert "no trial to train, 7 found" in lines
+    assert done.folder != grid.folder
+    assert FullRecipe.load(done.recipe).evaluation.rows == 5
+
+
+def test_what_others_trained_is_pruned_as_though_it_were_at_work(grid: assay.Study) -> None:
+    """So that what a study gives does not depend on what its store holds."""
+    loaded = FullRecipe.load(Path(str(grid.made.recipe)))
+    training = Space.of(loaded).training({"learning_rate": 0, "target_modules": 0})
+    version = grid.made.store.root / "datasets" / grid.result.dataset
+    work = Work(Path(str(grid.made.recipe)), None, training, 16, version, grid.made.store.root, None)
+    trained = work.known()
+    assert trained is not None
+    assert trained.adapter == grid.result.trials[0].adapter
+    assert replace(work, curves=[{8: 9.0}] * 4).known() == trained
+    assert replace(work, curves=[{8: 0.1}] * 3).known() == trained
+    pruned = replace(work, curves=[{8: 0.1}] * 4).known()
+    assert pruned is not None
+    assert (pruned.state, pruned.adapter) == ("pruned", None)
+    assert pruned.validations == trained.validations[:2]
+    assert pruned.value == trained.validations[1].loss
+    steps = pq.read_table(grid.made.store.root / "adapters" / str(trained.adapter) / "steps.parquet").to_pylist()
+    assert pruned.tokens == sum(step["trained"] for step in steps if step["step"] in (1, 2))
+
+
 def test_a_trial_is_worth_its_best_validation(grid: assay.Study) -> None:
     for tried in grid.result.trials[:4]:
         manifest = AdapterManifest.read(grid.made.store.root / "adapters" / str(tried.adapter))
@@ -160,6 +195,7 @@ def test_what_is_told(grid: assay.Study) -> None:
     assert "| 7 | Step " in failed
     assert "| pruned after step 2 | 1e-7 |" in table
     assert "| finished, as trial 3 | 0.02 |" in table
+    assert "importance" not in table, "of five trials none is known"
     page = (grid.folder / "report.html").read_text()
     assert page.count("<svg") == 1 + 2 + 1
     assert page.count('<circle class="best"') == 4
@@ -235,7 +271,7 @@ def test_answers_decide_where_the_metric_is_theirs(recipe: Callable[..., Path], 
 
     def short(version: Path, settings: FullRecipe, *rest: Any, **more: Any) -> Path:
         if settings.training.learning_rate == 0.01:
-            raise AssayError("Training takes more memory than there is.", "Take less.")
+            raise ShortOfMemory("Training takes more memory than there is.", "Take less.")
         return train(version, settings, *rest, **more)
 
     with pytest.MonkeyPatch.context() as patched:
@@ -250,6 +286,22 @@ def test_answers_decide_where_the_metric_is_theirs(recipe: Callable[..., Path], 
     for each in done.result.trials:
         assert each.value == max(point.score or 0.0 for point in each.validations[1:])
     assert done.result.winner.value == max(each.value or 0.0 for each in done.result.trials)
+
+
+def test_what_is_not_a_trials_own_doing_ends_the_study(
+    recipe: Callable[..., Path], fresh: Callable[[], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[float] = []
+
+    def on_a_full_disk(version: Path, settings: FullRecipe, *_: Any, **__: Any) -> Path:
+        tried.append(settings.training.learning_rate)
+        raise AssayError("The store's disk has 0.0 MiB free.", "Make room, or lower training.learning_rate.")
+
+    monkeypatch.setattr(trial, "train", on_a_full_disk)
+    path = recipe("full", tune={"method": "grid", "search": {"learning_rate": [0.01, 0.02]}})
+    with pytest.raises(AssayError, match=r"^The store's disk has"):
+        assay.tune(recipe=path, store=fresh(), apart=False)
+    assert tried == [0.01]
 
 
 def test_nothing_is_published_where_no_trial_finishes(
@@ -273,6 +325,6 @@ def test_nothing_is_published_where_no_trial_finishes(
 
 def test_another_process_is_told_of_a_trial(finished: Finished) -> None:
     space = Space.of(FullRecipe.load(finished.project.recipe_path, changes={"tune": GRID}))
-    work = Work(Path("a"), None, space.training(space.grid()[0]), Path("b"), Path("c"), [{4: 1.0}])
+    work = Work(Path("a"), None, space.training(space.grid()[0]), 16, Path("b"), Path("c"), [{4: 1.0}])
     assert pickle.loads(pickle.dumps(work)) == work
     assert assay.tune.__kwdefaults__["progress"] is silent

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import train.forecast as module
-from curate.errors import AssayError
+from curate.errors import AssayError, ShortOfMemory
 from curate.store import Store
 from tests.tiny import recipe_for, write_version
 from tests.train.test_memory import CPU, llama, settings
@@ -137,7 +137,7 @@ def test_a_run_that_does_not_fit_does_not_begin(
     store = Store(tmp_path / "store")
     version, recipe = write_version(store, model_folder), recipe_for(model_folder)
     monkeypatch.setattr(module, "_free_memory", lambda device: 1000)
-    with pytest.raises(AssayError, match="Training will take"):
+    with pytest.raises(ShortOfMemory, match="Training will take"):
         train(version, recipe, store)
     assert not (store.root / "adapters").exists()
     said: list[str] = []

@@ -1,14 +1,30 @@
 """Statistics over rows and seeds, against a loop over resamples and against all swaps there are."""
 
+import json
 from itertools import product
+from pathlib import Path
+from typing import Any
 
+import jsonschema
 import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
 from evaluation.card.classes import Labels
 from evaluation.card.statistics import Rows
+from evaluation.experiment.manifest import ExperimentManifest
 from evaluation.experiment.over_seeds import MacroF1, Means, by_seed, difference, interval, turn
+from evaluation.experiment.report import write_reports
+from evaluation.experiment.result import (
+    NOT_KNOWN,
+    Against,
+    ArmResult,
+    ExperimentResult,
+    Score,
+    compared_with,
+    scores,
+)
+from evaluation.experiment.tables import tables
 
 GROUPS = [0, 0, 1, 2, 3, 3, 4, 5, 6, 7]
 ROWS = Rows(GROUPS, len(GROUPS), 4000, 1)
@@ -94,6 +110,48 @@ def test_macro_f1_is_the_mean_over_seeds_of_scikit_learns() -> None:
         sides = [np.where(flipped, given[at], given[1 - at])[:, here] for at in (0, 1)]
         as_far.append(abs(f1(wanted, sides[0]) - f1(wanted, sides[1])) >= abs(seen) - 1e-9)
     assert one.p(other, ROWS) == pytest.approx(np.mean(as_far), abs=0.04)
+
+
+def test_a_class_that_no_row_is_expected_to_have_is_not_known() -> None:
+    """Nor is it in resamples that draw none of the few rows that are: these do not count as wholly wrong."""
+    nothing = Labels.of(NAMES, [None] * 10)
+    given = DRAW.integers(-1, 3, size=(2, 2, 10))
+    arms = {"a": {"kind.macro_f1": MacroF1(nothing, given[0]), "whole_match": Means(ONE[:2])}}
+    arms["b"] = {"kind.macro_f1": MacroF1(nothing, given[1]), "whole_match": Means(OTHER[:2])}
+    assert scores(arms["a"], ROWS)["kind.macro_f1"] == Score(value=None, low=None, high=None, by_seed=[None, None])
+    found = compared_with("a", arms, ROWS)["b"]
+    assert found["kind.macro_f1"] == Against(**NOT_KNOWN)
+    assert found["whole_match"].p == found["whole_match"].p_adjusted, "the other is no test to adjust for"
+    few = Labels.of(NAMES, [*["a"] * 2, *[None] * 8])
+    right = MacroF1(few, np.zeros((2, 10), dtype=np.int64))
+    assert interval(right, ROWS) == {"value": 1.0, "low": 1.0, "high": 1.0}
+
+
+def test_what_is_not_known_is_told_as_that(tmp_path: Path) -> None:
+    metric = "kind.macro_f1"
+    known: dict[str, Any] = {
+        "changes": {}, "x": None, "dataset": "demo/0", "left_out": 0, "rows": [8], "tokens": [9], "seconds": [1.0],
+        "memory_mib": [5], "validation": [[]], "turns": [None], "adapters": ["demo/0"], "scorecards": ["demo/0"],
+        "scores": {metric: Score(value=None, low=None, high=None, by_seed=[None])},
+    }  # fmt: skip
+    arms = {"a": ArmResult(against={}, **known), "b": ArmResult(against={metric: Against(**NOT_KNOWN)}, **known)}
+    result = ExperimentResult(
+        name="demo", confidence=0.95, rows=6, groups=6, refused=0, seeds=[0], metrics=[metric], baseline="a",
+        axis=None, tests=0, arms=arms,
+    )  # fmt: skip
+    of_scores, differences, _ = tables(result)
+    assert [row[1] for row in of_scores.rows] == ["not known", "not known"]
+    assert differences.rows == [["b", metric, "not known", "", "", "not known"]]
+    asked = {"dataset": {"name": "demo", "version": "0", "manifest_sha256": ""}, "rows_sha256": ""}
+    inputs = {"method": 1, "settings": {}, "asked": asked, "arms": {}}
+    told = {"name": "demo", "version": "0", "schema_version": 1, "inputs": inputs, "result": {}, "files": {}}
+    write_reports(tmp_path, ExperimentManifest.model_validate(told), result)
+    page = (tmp_path / "report.html").read_text()
+    assert page.count(">not known</td>") == 4
+    assert "None" not in page
+    assert "nan" not in page
+    document = json.loads(json.dumps(result.model_dump(mode="json"), allow_nan=False))
+    jsonschema.validate(document, ExperimentResult.model_json_schema())
 
 
 @pytest.mark.parametrize(

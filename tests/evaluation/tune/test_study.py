@@ -1,18 +1,25 @@
 """What is proposed and pruned: functions of seed and trials, held to plain sums of numpy."""
 
+import json
 import math
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from curate.errors import AssayError, ShortOfMemory
+from curate.store import Store
 from evaluation.settings import FullRecipe
 from evaluation.tune.report import Axis
 from evaluation.tune.space import Space
 from evaluation.tune.study import AT_RANDOM, BEFORE_PRUNING, Median, Told, curve, importances, propose
+from evaluation.tune.trial import Outcome, Trial, comparable, own_doing, rows_of
+from tests.tiny import write_version
 from train.history import History, Validation
 from train.manifest import Validated
 from train.search import TuneSettings
@@ -80,10 +87,10 @@ def test_a_grid_has_every_combination_once() -> None:
 def test_a_run_is_pruned_that_is_worse_than_the_median(
     others: list[list[float]], own: list[float], lower: bool
 ) -> None:
-    training = TrainingSettings(rows=10, keep_best="loss" if lower else "schema_valid")
+    training = TrainingSettings(keep_best="loss" if lower else "schema_valid")
     validations = [Validation(5 * n, n * 0.5, value if lower else 0.0, value) for n, value in enumerate([9.9, *own])]
     curves = [{5: each[0], 10: each[1], 15: each[2]} for each in others]
-    found = Median(training, curves)(History([], validations, 10))
+    found = Median(training, 10, curves)(History([], validations, 10))
     at = len(own) - 1
     median = np.median([each[at] for each in others]) if len(others) >= BEFORE_PRUNING else None
     best = min(own) if lower else max(own)
@@ -93,12 +100,60 @@ def test_a_run_is_pruned_that_is_worse_than_the_median(
 def test_trials_are_compared_where_they_were_trained_on_equally_many_rows() -> None:
     """Not where they took equally many steps: a larger batch has seen more then."""
     validations = [Validated(step=step, epoch=step / 16, loss=1.0 / (step + 1), score=None) for step in (0, 4, 8)]
-    small = TrainingSettings(rows=64, batch_size=4, keep_best="loss")
-    assert curve(validations, small) == {16: 0.2, 32: 1 / 9}
+    small = TrainingSettings(batch_size=4, keep_best="loss")
+    assert curve(validations, small, 64) == {16: 0.2, 32: 1 / 9}
     other = [{8: 0.1}, {8: 0.1}, {8: 0.1}, {8: 0.1}]
     history = History([], [Validation(each.step, each.epoch, each.loss, None) for each in validations], 16)
-    assert not Median(small, other)(history)
-    assert Median(small, [{32: 0.1}] * 4)(history)
+    assert not Median(small, 64, other)(history)
+    assert Median(small, 64, [{32: 0.1}] * 4)(history)
+    assert not Median(small, 64, [{32: 0.1}, *other])(history), "of one trial there is no median"
+
+
+def ended(training: TrainingSettings, rows: int, state: Literal["complete", "failed"] = "complete") -> Trial:
+    validations = [Validated(step=step, epoch=float(step), loss=0.1 * training.epochs, score=None) for step in (0, 1)]
+    outcome = Outcome(state=state, value=0.1, validations=validations)
+    return Trial(0, {}, {}, training, outcome, rows)
+
+
+def test_a_run_is_held_to_those_of_its_length() -> None:
+    """The learning rate falls over all of a run: at the end of a short one it is nothing, where a long one is fast."""
+    once, twice = (TrainingSettings(keep_best="loss", epochs=epochs) for epochs in (1, 2))
+    before = [ended(once, 64), ended(once, 32), ended(twice, 32), ended(once, 64, "failed")]
+    assert comparable(before, once, 64) == [{64: 0.1}, {32: 0.2}]
+    assert comparable(before, twice, 64) == []
+    assert comparable([replace(before[0], same_as=3)], once, 64) == []
+
+
+def test_rows_that_are_not_there_do_not_count(model_folder: Path, tmp_path: Path) -> None:
+    version = write_version(Store(tmp_path), model_folder)
+    few, many, more = (TrainingSettings(rows=rows, max_tokens=512) for rows in (8, 500, 1000))
+    there = pq.read_metadata(version / "train.parquet").num_rows
+    assert rows_of(version, few) == 8
+    assert rows_of(version, many) == rows_of(version, more) == there < 500
+    pairs = tmp_path / "pairs.jsonl"
+    said = [{"role": "assistant", "content": text} for text in "ab"]
+    asked = {"prompt": [{"role": "user", "content": "?"}], "chosen": said[:1], "rejected": said[1:]}
+    pairs.write_text(f"{json.dumps(asked)}\n" * 3)
+    preferred = TrainingSettings(rows=2, objective="dpo", pairs=str(pairs))
+    assert [rows_of(version, preferred), rows_of(version, preferred.model_copy(update={"rows": 9}))] == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("error", "own"),
+    [
+        (ShortOfMemory("Training will take 9 GiB."), True),
+        (MemoryError(), True),
+        (AssayError("training.target_modules: no module of this model is called 'q'."), True),
+        (AssayError("training.method lora, target_modules, layers_to_transform: peft makes none."), True),
+        (AssayError("training.start_from: adapter a/1 has rank 8.", "Set training.rank as it has."), True),
+        (AssayError("training.dtype: this GPU does not compute in float16."), False),
+        (AssayError("Checkpoints will take 9 GiB: too little.", "Make room, or lower training.rank."), False),
+        (AssayError("/store/training.rank/manifest.json: damaged."), False),
+        (ValueError("rank"), False),
+    ],
+)
+def test_what_is_a_trials_own_doing(error: Exception, own: bool) -> None:
+    assert own_doing(error, {"rank", "target_modules"}) is own
 
 
 def test_the_key_that_matters_is_told_apart() -> None:
