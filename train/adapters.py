@@ -91,7 +91,7 @@ def _base_of(settings: Mapping[str, Any], quantization: Quantization | None, dty
     """As what the base model would be loaded for an adapter alone, in words."""
     import torch
 
-    kind = quantization or quantization_of(settings)
+    kind: str = quantization or quantization_of(settings)
     computing = compute_dtype(dtype or computed_in(settings.get("dtype", "auto")))
     if kind == "nf4":
         kind += " with constants in " + ("8 bits" if settings.get("double_quantization", True) else "float32")
