@@ -10,7 +10,7 @@ from curate.errors import AssayError
 from curate.rows.chat_template import ChatTemplate
 from train.adapter import add, load
 from train.base_model import BaseModel, Quantization
-from train.dtypes import DType
+from train.dtypes import DType, compute_dtype, computed_in
 from train.manifest import AdapterManifest
 from train.methods.keys import WHOLE, method_in
 from train.settings import quantization_of
@@ -57,11 +57,11 @@ def load_several(
         base: the model that all were trained on.
         template: the chat template that all were trained with.
         quantization: of the base model's weights; by default as the adapters were trained.
-        dtype: as of `train.adapter.load`, by default as the first was trained.
+        dtype: as of `train.adapter.load`, by default as the adapters were trained.
 
     Raises:
-        AssayError: as `train.adapter.load`, of any of them; they cannot be switched; or some were trained on 4-bit
-            weights and others not, and `quantization` is not given.
+        AssayError: as `train.adapter.load`, of any of them; they cannot be switched; or alone some would be loaded on
+            a base model that is quantised or computed otherwise.
     """
     settings = {name: AdapterManifest.read(folder).inputs.settings for name, folder in folders.items()}
     methods = {name: method_in(each) for name, each in settings.items()}
@@ -72,15 +72,29 @@ def load_several(
             f"These cannot be switched: {named}.",
             remedy="On one base model go adapters of LoRA's and DoRA's methods, or those of ia3. Merge the others.",
         )
-    trained = {name: quantization_of(each) for name, each in settings.items()}
-    if quantization is None and len(set(trained.values())) > 1:
+    alone = {name: _base_of(each, quantization, dtype) for name, each in settings.items()}
+    if len(set(alone.values())) > 1:
         raise AssayError(
             f"The adapters were trained on weights of several kinds: "
-            f"{', '.join(f'{name} on {kind}' for name, kind in trained.items())}.",
-            remedy="Say which is loaded: quantization.",
+            f"{', '.join(f'{name} on {kind}' for name, kind in alone.items())}.",
+            remedy="Say which is loaded: quantization, dtype. Constants of NF4 are as they were trained beside: load "
+            "adapters apart whose constants differ, or merge them.",
         )
     (first, folder), *others = folders.items()
     model: Any = load(folder, base, template, quantization, dtype, name=first)
     for name, folder in others:
         add(model, name, folder, base, template)
     return Adapters(model.eval(), tuple(folders))
+
+
+def _base_of(settings: Mapping[str, Any], quantization: Quantization | None, dtype: DType | None) -> str:
+    """As what the base model would be loaded for an adapter alone, in words."""
+    import torch
+
+    kind: str = quantization or quantization_of(settings)
+    computing = compute_dtype(dtype or computed_in(settings.get("dtype", "auto")))
+    if kind == "nf4":
+        kind += " with constants in " + ("8 bits" if settings.get("double_quantization", True) else "float32")
+    elif not torch.cuda.is_available():  # what is not quantised is computed in float32 there
+        return kind
+    return f"{kind}, computed in {str(computing).removeprefix('torch.')}"

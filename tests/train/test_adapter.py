@@ -5,6 +5,7 @@ import os
 import pickle
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from curate.errors import AssayError
 from curate.rows.chat_template import ChatTemplate
 from curate.store import Store
 from evaluation.evaluate import evaluate
-from tests.manifests import forge
+from tests.manifests import adapter_manifest, forge
 from tests.tiny import recipe_for, renderer_of, write_model, write_version
 from train.adapter import check_parents, dtype_of, load, merge, merge_into, parents, template_of
 from train.adapters import load_several
@@ -63,6 +64,47 @@ def test_several_on_one_base_say_what_each_says_alone(adapter: Path, model_folde
         pass
     with pytest.raises(AssayError, match="another chat template"):
         load_several({"a": adapter, "b": other}, base, ChatTemplate("llama2"))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "asked", "said"),
+    [
+        ({"method": "qlora"}, {"method": "lora"}, {}, "on nf4 .* on none"),
+        ({"method": "qlora"}, {"method": "lora"}, {"quantization": "nf4"}, None),
+        ({"method": "qlora"}, {"method": "qlora", "double_quantization": False}, {}, "constants in 8 bits"),
+        ({"method": "lora"}, {"method": "qlora", "double_quantization": False}, {"quantization": "nf4"}, "in float32"),
+        ({"method": "qlora", "double_quantization": False}, {"method": "qlora"}, {"quantization": "none"}, None),
+        ({"method": "qdora", "dtype": "float32"}, {"method": "qlora", "dtype": "bfloat16"}, {}, "computed in bfloat16"),
+        ({"method": "qdora", "dtype": "float32"}, {"method": "qlora", "dtype": "bfloat16"}, {"dtype": "float32"}, None),
+    ],
+    ids=str,
+)
+def test_what_would_say_another_thing_than_alone_is_refused(
+    one: dict[str, Any],
+    other: dict[str, Any],
+    asked: dict[str, Any],
+    said: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    folders = {}
+    for name, settings in (("a", one), ("b", other)):
+        made = adapter_manifest(schema_version=2)
+        made["inputs"]["settings"] = settings
+        with Store(tmp_path).publishing("adapters", name) as draft:
+            folders[name] = draft.publish(made | {"name": name})
+    loaded: list[Any] = []
+    monkeypatch.setattr("train.adapters.load", lambda *_, **__: loaded.append(1) or SimpleNamespace(eval=lambda: None))
+    monkeypatch.setattr("train.adapters.add", lambda *_: None)
+    base: Any = None
+    if said is None:
+        load_several(folders, base, ChatTemplate("chatml"), **asked)
+    else:
+        with pytest.raises(AssayError, match=f"weights of several kinds.*{said}") as error:
+            load_several(folders, base, ChatTemplate("chatml"), **asked)
+        assert "quantization, dtype" in error.value.remedy
+    assert bool(loaded) == (said is None)
 
 
 def test_merged_weights_are_rounded_once_when_they_are_written(
