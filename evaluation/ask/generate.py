@@ -55,11 +55,14 @@ def generate(
         return []
     if layout is None:
         layout = decoding_layout(model, prompts, progress)
+    from train.methods.dora import norms_kept
+
     answers: dict[int, Generated] = {}
-    for rows in batches(prompts, batch_size, layout):
-        batch = _generate_batch(model, renderer, [prompts[row] for row in rows], max_new_tokens, constraint, layout)
-        answers.update(zip(rows, batch, strict=True))
-        progress(what, len(answers), len(prompts), "rows")
+    with norms_kept(model):
+        for rows in batches(prompts, batch_size, layout):
+            batch = _generate_batch(model, renderer, [prompts[row] for row in rows], max_new_tokens, constraint, layout)
+            answers.update(zip(rows, batch, strict=True))
+            progress(what, len(answers), len(prompts), "rows")
     return [answers[index] for index in range(len(prompts))]
 
 

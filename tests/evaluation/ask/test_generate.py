@@ -1,12 +1,15 @@
 """Generation in batches against generation one by one, and against transformers' own."""
 
 import json
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from peft.tuners.lora.dora import DoraLinearLayer
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from curate.rows.renderer import Renderer
@@ -14,7 +17,10 @@ from evaluation.ask.constrained import Constraint
 from evaluation.ask.generate import generate
 from evaluation.judge.answer import Generated
 from evaluation.judge.form import validator_of
-from tests.tiny import NOTICES, QUESTION, renderer_of
+from tests.tiny import NOTICES, QUESTION, recipe_for, renderer_of
+from train.base_model import prepare
+from train.batches import SHARED
+from train.methods.trained import adapted
 
 NEW = 24
 
@@ -164,3 +170,34 @@ def greedy(model: PreTrainedModel, prompt: list[int], constraint: Constraint, st
         tokens.append(token)
         if constraint.ends(matcher, token):
             return tokens
+
+
+@pytest.mark.parametrize("method", ["dora", "qdora"])
+def test_norms_of_dora_are_computed_once_and_say_the_same(
+    method: str, model_folder_64: Path, renderer: Renderer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = prepare(str(model_folder_64), tmp_path)
+    model: Any = adapted(base, recipe_for(model_folder_64, method=method).training).eval()
+    layers = [each for each in model.modules() if isinstance(each, DoraLinearLayer)]
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "lora_B" in name:
+                weight.normal_(0, 0.2)
+    prompts = [renderer.prompt_ids([{"role": "user", "content": each}]) for each in NOTICES]
+    norms: list[int] = []
+
+    def kept_in(*_: Any) -> None:
+        norms.append(sum(each.nbytes for layer in layers for each in layer._dora_cache.values()))
+
+    def answers() -> list[Generated]:
+        said = generate(model, renderer, prompts, max_new_tokens=6, batch_size=2, layout=SHARED, progress=kept_in)
+        return [replace(each, seconds=0.0) for each in said]
+
+    kept = answers()
+    assert norms == [sum(layer.weight.nbytes for layer in layers)] * 2, "and nothing else"
+    assert not any(layer._dora_cache for layer in layers)
+    monkeypatch.setattr("train.methods.dora.norms_kept", lambda _: nullcontext())
+    assert kept == answers()
+    with torch.no_grad():
+        layers[0].weight.mul_(3)
+    assert kept != answers(), "norms count"
