@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 METHOD = 1
 """Version of the way to compare; an experiment of another one is not taken for the same."""
+ENDING = 60.0
+"""Seconds that a process whose work is done may take to end by itself: trackers write what is left as it exits."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -303,7 +305,7 @@ def _published(
 
 
 def in_a_process(work: Callable[[Progress], Path], progress: Progress) -> Path:
-    """Do some work in a process of its own, which ends with this one.
+    """Do some work in a process of its own, which ends with this one, and has ended when this returns.
 
     Args:
         work: is pickled; what it gives, and AssayErrors that it raises, come back.
@@ -325,10 +327,11 @@ def in_a_process(work: Callable[[Progress], Path], progress: Progress) -> Path:
                 kind, told = here.recv()
                 if kind == "progress":
                     progress(*told)
-                elif kind == "done":
+                    continue
+                process.join(ENDING)
+                if kind == "done":
                     return Path(told)
-                else:
-                    raise told
+                raise told
     except EOFError:
         process.join()
         raise AssayError(
