@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +16,8 @@ from curate.errors import AssayError
 from curate.reach import installed_by
 from train.dtypes import compute_dtype
 from train.settings import TrainingSettings
+
+BOARD = "TENSORBOARD_LOGGING_DIR"
 
 
 def arguments(
@@ -78,14 +80,40 @@ def require_trackers(settings: TrainingSettings) -> None:
             raise AssayError(f"training.report_to: {tracker} is not installed.", remedy=installed_by(tracker))
 
 
+UNDER_WAY: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
+    {
+        "trackio": lambda trackio: trackio.context_vars.current_run.get(),
+        "mlflow": lambda mlflow: mlflow.active_run(),
+        "wandb": lambda wandb: wandb.run,
+    }
+)
+"""A tracker's run, as the tracker has it; None where there is none."""
+END: Mapping[str, Callable[[Any, bool], Any]] = MappingProxyType(
+    {
+        "trackio": lambda trackio, failed: trackio.finish(),
+        "mlflow": lambda mlflow, failed: mlflow.end_run("FAILED" if failed else "FINISHED"),
+        "wandb": lambda wandb, failed: wandb.finish(exit_code=int(failed)),
+    }
+)
+
+
 @contextmanager
-def trackers_in(folder: Path, settings: TrainingSettings) -> Iterator[None]:
+def trackers_in(folder: Path, settings: TrainingSettings, run: str) -> Iterator[None]:
     """Trackers keep what they are told on this machine, below `folder`, wherever the user's environment does not say
-    otherwise. What they print goes to standard error: standard output is the command's."""
+    otherwise. What they print goes to standard error: standard output is the command's.
+
+    What they begin within ends with it: transformers ends no run of W&B's, and none of a training that fails. The
+    user's own run, which was under way before, goes on.
+
+    Args:
+        folder: of the store.
+        settings: name the trackers.
+        run: its name; TensorBoard's, which tells runs apart by folders alone, is a folder of this name.
+    """
     if settings.report_to:
         folder.mkdir(parents=True, exist_ok=True)
     told = {
-        "tensorboard": {"TENSORBOARD_LOGGING_DIR": str(folder / "tensorboard")},
+        "tensorboard": {},
         "trackio": {"TRACKIO_DIR": str(folder / "trackio")},
         "mlflow": {
             "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
@@ -100,11 +128,37 @@ def trackers_in(folder: Path, settings: TrainingSettings) -> Iterator[None]:
         },
     }
     here = {key: value for tracker in settings.report_to for key, value in told[tracker].items()}
-    added = {key: value for key, value in here.items() if key not in os.environ}
-    os.environ.update(added)
+    here = {key: value for key, value in here.items() if key not in os.environ}
+    if "tensorboard" in settings.report_to:
+        here[BOARD] = str(Path(os.environ.get(BOARD, folder / "tensorboard")) / run)
+    before = {key: os.environ.get(key) for key in here}
+    others = _under_way(settings)
+    os.environ.update(here)
     try:
         with redirect_stdout(sys.stderr) if settings.report_to else nullcontext():
-            yield
+            failed = True
+            try:
+                yield
+                failed = False
+            finally:
+                for tracker in _under_way(settings) - others:
+                    END[tracker](sys.modules[tracker], failed)
     finally:
-        for key in added:
-            del os.environ[key]
+        for key, value in before.items():
+            if value is None:
+                del os.environ[key]
+            else:
+                os.environ[key] = value
+
+
+def _under_way(settings: TrainingSettings) -> set[str]:
+    """The trackers, of those that are loaded, that have a run."""
+    known = UNDER_WAY.keys() & settings.report_to & sys.modules.keys()
+    return {tracker for tracker in known if UNDER_WAY[tracker](sys.modules[tracker]) is not None}
+
+
+def let_go(callbacks: Iterable[Any]) -> None:
+    """Keep transformers' callback of MLflow from ending, whenever it is collected, the run that is then under way."""
+    for each in callbacks:
+        if hasattr(each, "_auto_end_run"):
+            each._auto_end_run = False

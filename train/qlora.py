@@ -301,8 +301,9 @@ def _train(
         )
     )
     rows = Rows(examples, validation, given.score, layout, pairs, asked, given.hopeless, processes)
-    with trackers_in(store.root / "tracked", settings):
-        history = fit(model, base, rows, settings, checkpoints, recipe.name, progress, _trainer(settings))
+    run = f"{recipe.name}-{checkpoints.folder.name[:8]}"  # one that goes on is the same
+    with trackers_in(store.root / "tracked", settings, run):
+        history = fit(model, base, rows, settings, checkpoints, run, progress, _trainer(settings))
 
     if all(each.alike == 1 for each in history.steps):
         progress(NOTHING, 1, 1, "adapters")

@@ -18,7 +18,7 @@ from trl import SFTConfig, SFTTrainer
 
 from curate.hashing import digest
 from curate.progress import Progress, silent
-from train.arguments import arguments
+from train.arguments import arguments, let_go
 from train.base_model import BaseModel, quiet
 from train.batches import Batch, length_grouped
 from train.checkpoints import Checkpoints
@@ -101,6 +101,7 @@ def fit(
             try:
                 trainer.train(resume_from_checkpoint=None if last is None else str(last))
             finally:
+                let_go(trainer.callback_handler.callbacks)
                 if trainer.state.global_step < trainer.state.max_steps:
                     progress("train", trainer.seen, trainer.seen, trainer.unit)
         if settings.keep_best and trainer.best is not None:

@@ -3,10 +3,13 @@
 import json
 import os
 import signal
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from threading import Event
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -20,7 +23,7 @@ from curate.errors import AssayError
 from curate.store import Store
 from tests.tiny import recipe_for, write_version
 from train import loop, trainer
-from train.arguments import arguments
+from train.arguments import arguments, let_go, trackers_in
 from train.checkpoints import Checkpoints
 from train.loss import answer_loss
 from train.manifest import AdapterManifest
@@ -377,18 +380,65 @@ def test_a_tracker_is_told_each_step(run: Callable[..., Path], monkeypatch: pyte
     assert {"grad_norm", "learning_rate", "tokens_per_second", "padding", "memory_mib"} <= logs[1].keys()
 
 
-def test_tensorboard_is_told_on_this_machine(
+def test_runs_of_tensorboard_lie_apart(
     run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    """By what the run depends on, so that one that goes on stays where it was."""
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(tmp_path / "mine"))  # what the user's environment says
-    adapter = run(report_to=["tensorboard"])
-    told = EventAccumulator(str(tmp_path / "mine")).Reload()
-    assert [each.step for each in told.Scalars("train/loss")] == [1, 2, 3, 4]
-    assert [each.value for each in told.Scalars("train/loss")] == pytest.approx(steps(adapter)["loss"][1:])
-    assert len(told.Scalars("eval/loss")) == 2
+    told = {"report_to": ["tensorboard"], "rows": 8, "save_steps": 1}
+    assert killed(lambda: run(dies(2), **told)) == signal.SIGKILL  # type: ignore[arg-type, return-value]
+    (key,) = (tmp_path / "store/cache/training").iterdir()
+    adapter = run(**told)
+    (folder,) = (tmp_path / "mine").iterdir()
+    assert folder.name == f"tiny-{key.name[:8]}"
+    assert os.environ["TENSORBOARD_LOGGING_DIR"] == str(tmp_path / "mine")
+    events = EventAccumulator(str(folder)).Reload()
+    losses = {each.step: each.value for each in events.Scalars("train/loss")}
+    assert losses == pytest.approx(dict(enumerate(steps(adapter)["loss"][1:], 1)))
+
+
+@pytest.mark.parametrize("tracker", ["wandb", "mlflow", "trackio"])
+def test_what_a_tracker_begins_ends_with_the_training(
+    tracker: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Also where it fails; the user's own run goes on."""
+    ended: list[Any] = []
+    there = SimpleNamespace(run=None)
+    known = SimpleNamespace(get=lambda: there.run)
+
+    def end(how: Any = None, **said: Any) -> None:
+        ended.append(said.get("exit_code", how))
+        there.run = fake.run = None
+
+    fake: Any = SimpleNamespace(run=None, finish=end, end_run=end, active_run=known.get)
+    fake.context_vars = SimpleNamespace(current_run=known)
+    monkeypatch.setitem(sys.modules, tracker, fake)
+    settings = TrainingSettings(report_to=[tracker])
+
+    def begin() -> None:
+        there.run = fake.run = "run"
+
+    with trackers_in(tmp_path, settings, "a"):
+        begin()
+    with suppress(ValueError), trackers_in(tmp_path, settings, "b"):
+        begin()
+        raise ValueError
+    assert ended == {"wandb": [0, 1], "mlflow": ["FINISHED", "FAILED"], "trackio": [None, None]}[tracker]
+    begin()
+    with trackers_in(tmp_path, settings, "c"):
+        pass
+    with trackers_in(tmp_path, TrainingSettings(), "d"):
+        pass
+    assert there.run == "run"
+
+
+def test_a_callback_that_is_collected_ends_no_later_run() -> None:
+    callback = SimpleNamespace(_auto_end_run=True)
+    let_go([callback, SimpleNamespace()])
+    assert not callback._auto_end_run
 
 
 def test_checkpoints_are_no_more_than_wanted(tmp_path: Path) -> None:
