@@ -13,7 +13,7 @@ from curate.progress import Progress, silent
 from curate.rows.chat_template import ChatTemplate, Message
 from curate.rows.renderer import Renderer, load_tokenizer
 from curate.stage import installed
-from curate.store import Store, turn
+from curate.store import MANIFEST, Store, turn
 from curate.workers import give_back
 from train.adapter import check_parents, load, parents
 from train.audit import Audit, audit
@@ -283,9 +283,7 @@ def _train(
         dtype = "float32" if settings.method in WHOLE else settings.dtype  # as `adapted` has it
         model = load(start, base, renderer.template, settings.quantization, dtype, trainable=True)
         model = accelerated(model, settings)
-        seen = AdapterManifest.read(start).inputs.dataset
-        if seen.name != version.parent.name:
-            progress(f"start_from has seen {seen}, which is not looked through for this test split", 1, 1, "adapters")
+        _tell_seen(start, version, store, progress)
     if settings.objective == "dpo":  # its reference is asked without, and the loss is of the difference to it
         disable_dropout_in_model(model)
     tell_left_out(model, progress)
@@ -316,6 +314,28 @@ def _train(
     return processes.led(
         lambda: publish(model, weights, base, rows, audits, history, recipe, inputs, libraries, store, beside)
     )
+
+
+def _tell_seen(start: Path, version: Path, store: Store, progress: Progress) -> None:
+    """Tell of data sets that the adapter has seen, itself or as one that it was trained further from."""
+    told = set[str]()
+    while True:
+        inputs = AdapterManifest.read(start).inputs
+        if inputs.dataset.name != version.parent.name and str(inputs.dataset) not in told:
+            told.add(str(inputs.dataset))
+            seen = f"start_from has seen {inputs.dataset}, which is not looked through for this test split"
+            progress(seen, 1, 1, "adapters")
+        if (before := inputs.adapter) is None:
+            return
+        places = [adapters / before.name / before.version for adapters in (store.root / "adapters", start.parents[1])]
+        there = next((place for place in places if (place / MANIFEST).is_file()), None)
+        if there is None:
+            gone = (
+                f"start_from goes back to {before.name}/{before.version}, which is gone: what it has seen is not known"
+            )
+            progress(gone, 1, 1, "adapters")
+            return
+        start = there
 
 
 def _trainer(settings: TrainingSettings) -> "type[Loop]":

@@ -1,6 +1,7 @@
 """Training: the loss is the plain one, the adapter is a function of its inputs, and nothing is half-published."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from curate.hashing import digest
 from curate.rows.renderer import IGNORED
 from curate.store import Store
 from evaluation.evaluate import evaluate
-from tests.manifests import forge
+from tests.manifests import adapter_manifest, forge
 from tests.tiny import QUESTION, recipe_for, renderer_of, write_model, write_version
 from train.audit import encode
 from train.base_model import prepare
@@ -30,7 +31,7 @@ from train.history import History
 from train.loss import answer_loss, collate, mean_loss
 from train.manifest import AdapterManifest
 from train.methods.trained import adapted
-from train.qlora import train
+from train.qlora import _tell_seen, train
 from train.settings import TrainingSettings
 from train.summary import training_tables
 
@@ -287,3 +288,31 @@ train.qlora.train(Path({str(version)!r}), recipe_for(Path({str(model_folder)!r})
     assert store.versions("adapters", "tiny") == []
     folder = train(version, recipe_for(model_folder), store)
     assert store.versions("adapters", "tiny") == [folder]
+
+
+def test_what_an_adapter_and_those_before_it_have_seen_is_told(tmp_path: Path) -> None:
+    """All data sets of another name, each once; and where the chain breaks."""
+    store, before = Store(tmp_path / "store"), None
+
+    def seen(start: Path) -> list[str]:
+        told: list[str] = []
+        _tell_seen(start, Path("datasets/mine/0123"), store, lambda what, *_: told.append(what))
+        return [what.removeprefix("start_from ").partition(",")[0] for what in told]
+
+    made = []
+    for name, dataset in [("first", "x"), ("second", "mine"), ("third", "y"), ("fourth", "x")]:
+        content = adapter_manifest(schema_version=2) | {"name": name}
+        content["inputs"]["dataset"] |= {"name": dataset}
+        if before is not None:
+            content["inputs"]["adapter"] = {"name": before.parent.name, "version": before.name}
+        with store.publishing("adapters", name) as draft:
+            before = draft.publish(content)
+        made.append(before)
+    version = "fedcba9876543210"
+    assert seen(made[0]) == seen(made[1]) == [f"has seen x/{version}"]
+    assert seen(made[3]) == [f"has seen x/{version}", f"has seen y/{version}"]
+    elsewhere = (tmp_path / "store").rename(tmp_path / "elsewhere") / "adapters"
+    assert seen(elsewhere / "third" / made[2].name) == [f"has seen y/{version}", f"has seen x/{version}"]
+    shutil.rmtree(elsewhere / "second")
+    gone = f"goes back to second/{made[1].name}"
+    assert seen(elsewhere / "third" / made[2].name) == [f"has seen y/{version}", gone]
