@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 PACKAGES = {"use_liger_kernel": "liger-kernel", "use_unsloth": "unsloth"}
 """By the key that asks for it."""
+KERNELS = {"use_liger_kernel": ("liger-kernel",), "use_unsloth": ("unsloth", "unsloth_zoo")}
+"""Packages whose kernels compute what is trained, by that key."""
 
 
 def require_accelerators(settings: TrainingSettings) -> None:

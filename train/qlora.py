@@ -125,7 +125,7 @@ def train(
         recipe = recipe.model_copy(update={"training": recipe.training.reinforcing(begin)})
     start = _start(recipe.training, store)
     inputs = processes.led(lambda: _inputs(version, recipe, base, start, score, left_out, reward))
-    libraries = installed(LIBRARIES)
+    libraries = libraries_of(recipe.training)
     key = digest([inputs, libraries, arithmetic()])
     checkpoints = Checkpoints(store.cache / "training" / key, recipe.training.save_total_limit)
     # The folder's own lock is held while one is written.
@@ -177,6 +177,14 @@ def inputs_of(
     """
     base = prepare(recipe.fit.model, store.cache, progress)
     return _inputs(version, recipe, base, _start(recipe.training, store), score, left_out)
+
+
+def libraries_of(settings: TrainingSettings) -> dict[str, str]:
+    """The packages that an adapter depends on, with their versions."""
+    from train.accelerators import KERNELS
+
+    asked = [package for key, packages in KERNELS.items() if getattr(settings, key) for package in packages]
+    return installed([*LIBRARIES, *asked])
 
 
 def _start(settings: TrainingSettings, store: Store) -> Path | None:

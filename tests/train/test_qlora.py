@@ -31,7 +31,7 @@ from train.history import History
 from train.loss import answer_loss, collate, mean_loss
 from train.manifest import AdapterManifest
 from train.methods.trained import adapted
-from train.qlora import _tell_seen, train
+from train.qlora import _tell_seen, libraries_of, train
 from train.settings import TrainingSettings
 from train.summary import training_tables
 
@@ -316,3 +316,11 @@ def test_what_an_adapter_and_those_before_it_have_seen_is_told(tmp_path: Path) -
     shutil.rmtree(elsewhere / "second")
     gone = f"goes back to second/{made[1].name}"
     assert seen(elsewhere / "third" / made[2].name) == [f"has seen y/{version}", gone]
+
+
+def test_kernels_are_among_the_libraries_where_they_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("train.qlora.installed", lambda names: dict.fromkeys(names, "1"))
+    plain = libraries_of(TrainingSettings()).keys()
+    assert libraries_of(TrainingSettings(use_liger_kernel=True)).keys() - plain == {"liger-kernel"}
+    assert libraries_of(TrainingSettings(use_unsloth=True)).keys() - plain == {"unsloth", "unsloth_zoo"}
+    assert not {"liger-kernel", "unsloth"} & plain
