@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.judge.fields import normalised
 from evaluation.judge.accepted import accepted_of
+from evaluation.judge.fields import normalised
 from evaluation.judge.structured import Judge
 from evaluation.reward import JudgedReward, Question
 from evaluation.settings import FullRecipe
