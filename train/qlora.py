@@ -197,14 +197,6 @@ def libraries_of(settings: TrainingSettings) -> dict[str, str]:
     return installed([*LIBRARIES, *asked])
 
 
-def libraries_of(settings: TrainingSettings) -> dict[str, str]:
-    """The packages that an adapter depends on, with their versions."""
-    from train.accelerators import KERNELS
-
-    asked = [package for key, packages in KERNELS.items() if getattr(settings, key) for package in packages]
-    return installed([*LIBRARIES, *asked])
-
-
 def _start(settings: TrainingSettings, store: Store) -> Path | None:
     """The adapter that is trained further."""
     return None if settings.start_from is None else store.resolve("adapters", settings.start_from)

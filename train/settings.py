@@ -239,17 +239,21 @@ class TrainingSettings(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _completed(cls, given: Any) -> Any:
-        """A key of some methods that is null is not given, so that a variant of a recipe can take it away. The rate is
-        the method's, and the checkpoint that is kept the one that training is ended for, unless they are given."""
+    def _null_is_not_given(cls, given: Any) -> Any:
+        """A key of some methods that is null is not given, so that a variant of a recipe can take it away."""
         if not isinstance(given, Mapping):
             return given
-        said = {key: value for key, value in given.items() if not (value is None and key in SOME | PARTLY.keys())}
-        rate = USUAL_RATES.get(method_in(said), 1e-3) / (10 if said.get("objective") == "dpo" else 1)
-        kept = "reward" if said.get("objective") == "reft" else "loss"
-        if said.get("early_stopping_patience") is not None and said.get("keep_best") is None:
-            said["keep_best"] = kept
-        return {"learning_rate": rate} | said
+        return {key: value for key, value in given.items() if not (value is None and key in SOME | PARTLY.keys())}
+
+    @model_validator(mode="after")
+    def _suited(self) -> Self:
+        """What is not given is what suits: the rate of the method, and the checkpoint of the measure that ends training."""
+        if "learning_rate" not in self.model_fields_set:
+            rate = USUAL_RATES.get(self.method, 1e-3)
+            self.__dict__["learning_rate"] = rate / 10 if self.objective == "dpo" else rate
+        if self.early_stopping_patience and self.keep_best is None:
+            self.__dict__["keep_best"] = "reward" if self.objective == "reft" else "loss"
+        return self
 
     @model_validator(mode="after")
     def _of_the_method(self) -> Self:
