@@ -247,7 +247,7 @@ class TrainingSettings(Settings):
 
     @model_validator(mode="after")
     def _suited(self) -> Self:
-        """What is not given is what suits: the rate of the method, and the checkpoint of the measure that ends training."""
+        """What is not given is what suits: the rate of the method, and the checkpoint that training is ended for."""
         if "learning_rate" not in self.model_fields_set:
             rate = USUAL_RATES.get(self.method, 1e-3)
             self.__dict__["learning_rate"] = rate / 10 if self.objective == "dpo" else rate
