@@ -87,7 +87,7 @@ def rows_of(version: Path, training: TrainingSettings) -> int:
 
 
 @cache
-def _chosen(version: Path, rows: int, max_tokens: int, seed: int) -> int:
+def _chosen(version: Path, rows: int | None, max_tokens: int, seed: int) -> int:
     settings = TrainingSettings(max_tokens=max_tokens, seed=seed)
     return len(chosen_rows(version, "train", rows, settings))
 

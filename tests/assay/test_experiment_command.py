@@ -213,11 +213,11 @@ def write_pairs(path: Path, pairs: list[dict[str, Any]]) -> str:
     return str(path)
 
 
-def test_preferences_and_reinforcement_are_arms(project: Project, finished: assay.Experiment) -> None:
+def test_preferences_and_reinforcement_are_arms(project: Project) -> None:
     """Each beside the plain training that it goes on from."""
-    store = finished.made.store
-    version = assay.load(finished.result.arms["curated"].dataset, store=store.root)
-    write_pairs(project.folder / "pairs.jsonl", [pair_of(row, version) for row in version.train[:4]])
+    version = assay.curate(project.recipe_path, store=project.folder / "store", workers=1)
+    store = version.made.store
+    write_pairs(project.folder / "pairs.jsonl", [pair_of(row, version) for row in [*version.train][:4]])
     short = {"rows": 4, "batch_size": 4}
     goes_on = short | {"start_from": "arms/sft"}
     reft = {"group_size": 2, "max_new_tokens": 3}
@@ -251,8 +251,9 @@ def test_nothing_is_learned_of_rows_that_are_asked(finished: assay.Experiment, t
     rule = {"scope": "prompt", "boilerplate": [], "shingle_words": 5, "threshold": 0.6}
     test = HeldOut(baseline.folder, rule, frozenset(), store)
     left_out = sharing(raw.folder, baseline.folder, rule)
-    shares = next(row for row in raw.train if row["id"] in left_out)
-    apart = next(row for row in raw.train if row["id"] not in left_out)
+    rows = [*raw.train, *raw.validation]
+    shares = next(row for row in rows if row["id"] in left_out)
+    apart = next(row for row in rows if row["id"] not in left_out)
 
     def learned(*pairs: dict[str, Any], start: str | None = None) -> None:
         file = write_pairs(tmp_path / "pairs.jsonl", list(pairs))

@@ -126,10 +126,10 @@ def test_a_run_is_held_to_those_of_its_length() -> None:
 
 def test_rows_that_are_not_there_do_not_count(model_folder: Path, tmp_path: Path) -> None:
     version = write_version(Store(tmp_path), model_folder)
-    few, many, more = (TrainingSettings(rows=rows, max_tokens=512) for rows in (8, 500, 1000))
+    few, many, more, every = (TrainingSettings(rows=rows, max_tokens=512) for rows in (8, 500, 1000, None))
     there = pq.read_metadata(version / "train.parquet").num_rows
     assert rows_of(version, few) == 8
-    assert rows_of(version, many) == rows_of(version, more) == there < 500
+    assert rows_of(version, many) == rows_of(version, more) == rows_of(version, every) == there < 500
     pairs = tmp_path / "pairs.jsonl"
     said = [{"role": "assistant", "content": text} for text in "ab"]
     asked = {"prompt": [{"role": "user", "content": "?"}], "chosen": said[:1], "rejected": said[1:]}
