@@ -39,6 +39,7 @@ from train.forecast import MAPPED, Length, Room, _told, forecast
 from train.layout import training_layout
 from train.loop import Rows
 from train.memory import Batch, Machine, step
+from train.methods.keys import KEYS
 from train.methods.trained import adapted
 from train.settings import TrainingSettings
 from train.trainer import fit
@@ -113,6 +114,7 @@ PRESETS: list[tuple[str, str, PreTrainedConfig, Machine]] = [
     ("qwen0.5b-full", "Qwen1.5-0.5B", Qwen2Config(**QWEN_1_5), GPU),
 ]
 """Which, with which model's sizes, on what; on a GPU in bfloat16, adapters in float32."""
+PARTS = ["batch", "trained", "weights", "tuning", "moving", "all"]
 ANSWER = 128
 """Tokens of an answer, in each of a preset's rows."""
 BATCHES, LENGTHS = (1, 4, 8), (128, 512, 1024)
@@ -224,6 +226,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         result["measured"] = measured(options)
     result["published"] = published()
     result["presets"] = presets()
+    result["methods"] = methods()
     print(json.dumps(result))
 
 
@@ -245,18 +248,34 @@ def presets() -> list[list[Any]]:
     table: list[list[Any]] = []
     for name, model, config, machine in PRESETS:
         keys = load_yaml(Path(str(files("recipes") / f"presets/{name}.yaml")).read_text())["training"]
-        settings = TrainingSettings(**keys)
-        batch = Batch(settings.batch_size, settings.max_tokens - 1, ANSWER)
-        found = step(config, settings, batch, machine)
-        parts = found.memory
-        weights = parts["weights"] + parts["quantisation constants"]
-        tuned = parts["adapters"] + parts["gradients"] + parts["optimizer state"]
-        moving = parts["activations"] + parts["logits"]
-        rows = f"{batch.rows} x {settings.max_tokens:,}"
-        sizes = [size / 2**30 for size in (weights, tuned, moving, found.bytes)]
-        table.append([name, model, rows, f"{found.trained / 1e6:,.1f}M", *sizes])
-    show("Presets, GiB", ["preset", "model", "batch", "trained", "weights", "tuning", "batch", "all"], table)
+        table.append([name, model, *_parts(config, TrainingSettings(**keys), machine)])
+    show("Presets, GiB", ["preset", "model", *PARTS], table)
     return table
+
+
+def methods() -> list[list[Any]]:
+    """The forecast of each method for Llama-2-7B in GiB, activations computed again."""
+    table: list[list[Any]] = []
+    for method in KEYS:
+        settings = TrainingSettings(
+            method=method, batch_size=4, max_tokens=512, gradient_checkpointing=True,
+            **({"layers_to_transform": [30, 31]} if method == "partial" else {}),
+        )  # fmt: skip
+        table.append([method, *_parts(LlamaConfig(**LLAMA_2), settings, GPU)])
+    show("Methods, Llama-2-7B, GiB", ["method", *PARTS], table)
+    return table
+
+
+def _parts(config: PreTrainedConfig, settings: TrainingSettings, machine: Machine) -> list[Any]:
+    """What `PARTS` name of the forecast of a step, its rows as long as the settings allow."""
+    batch = Batch(settings.batch_size, settings.max_tokens - 1, ANSWER)
+    found = step(config, settings, batch, machine)
+    parts = found.memory
+    weights = parts["weights"] + parts["quantisation constants"]
+    tuned = parts["adapters"] + parts["gradients"] + parts["optimizer state"]
+    moving = parts["activations"] + parts["logits"]
+    rows = f"{batch.rows} x {settings.max_tokens:,}"
+    return [rows, f"{found.trained / 1e6:,.1f}M", *(size / 2**30 for size in (weights, tuned, moving, found.bytes))]
 
 
 def measured(options: argparse.Namespace) -> list[list[Any]]:
