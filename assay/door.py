@@ -232,6 +232,7 @@ def run(
             'AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, http FSSPEC_HTTP=\'{"headers": {"Authorization": "…"}}\'. '
             "Or curate it by `assay curate`, which does without Prefect.",
         )
+    recipe_named(recipe, variant, drop)  # what is wrong with it is told before Prefect is loaded and started
     # Read by Prefect when it is imported. The log still goes to the server; `progress` tells how far it is.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     from flows.pipeline import pipeline

@@ -22,9 +22,6 @@ from benchmarks import texts
 from benchmarks.measure import CACHE, Run, result, run, show
 from benchmarks.near_dedup import HERE, SYSTEMS, THRESHOLD, WORDS
 
-SMALL = 1000
-"""Rows of the drops that are not measured."""
-
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
@@ -32,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--indexed", type=int, default=1_000_000)
     parser.add_argument("--drop", type=int, default=10_000)
+    parser.add_argument("--small", type=int, default=1000, help="rows of the drops that are not measured")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--texts", type=Path, default=CACHE / "texts", help="folder for the inputs")
@@ -64,11 +62,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         smalls = [
             texts.write(
                 islice(texts.mutated(), begin, None),
-                SMALL,
-                options.texts / f"mutated-{SMALL}-from-{begin}",
+                options.small,
+                options.texts / f"mutated-{options.small}-from-{begin}",
                 first=begin,
             )
-            for begin in (0, SMALL)
+            for begin in (0, options.small)
         ]
         for _ in range(options.repeats):
             for store in stores.values():

@@ -31,6 +31,12 @@ def sources() -> tuple[Path, ...]:
     return tuple(sorted(path for path in SITE.rglob("*.py") if path.is_file()))
 
 
+@cache
+def _places() -> tuple[tuple[str, Path], ...]:
+    """The same, each with its path as the packages have it."""
+    return tuple((str(path.relative_to(SITE)), path) for path in sources())
+
+
 def cuts() -> Iterator[str]:
     """Every source, in order, in pieces of 2,000 characters."""
     for path in sources():
@@ -62,7 +68,7 @@ def mutated(seed: int = 0) -> Iterator[str]:
 def _walk(name: str, draw: random.Random) -> Iterator[str]:
     """Pieces of 300 to 950 characters of all sources in a hashed order; another order each time round."""
     for number in count():
-        named = {f"{name}/{number}/{path.relative_to(SITE)}": path for path in sources()}
+        named = {f"{name}/{number}/{place}": path for place, path in _places()}
         for key in sorted(named, key=lambda key: xxhash.xxh3_64_digest(key.encode())):
             text = named[key].read_text(encoding="utf-8", errors="replace")
             at = 0

@@ -140,7 +140,8 @@ def test_exponent() -> None:
 
 
 def test_incremental(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    incremental.main(["--indexed", "300", "--drop", "60", "--repeats", "1", "--texts", str(tmp_path)])
+    rows = ["--indexed", "300", "--drop", "60", "--small", "40"]
+    incremental.main([*rows, "--repeats", "1", "--texts", str(tmp_path)])
     printed = capsys.readouterr().out.splitlines()
     _, by_earlier = map(int, re.findall(r"(\d+) removed, (\d+) by earlier", printed[1])[0])
     assert by_earlier > 0

@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 import yaml
+from click.testing import Result
 from typer.testing import CliRunner
 
 from assay.cli import app
@@ -30,6 +31,11 @@ def project(tmp_path: Path) -> Project:
 def assay(*arguments: str | Path, store: Path) -> subprocess.CompletedProcess[str]:
     command = [*ASSAY, *map(str, arguments), "--store", str(store)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
+
+
+def assay_here(*arguments: str | Path, store: Path) -> Result:
+    """The same in this process, where the libraries are loaded once for all tests."""
+    return CliRunner().invoke(app, [*map(str, arguments), "--store", str(store)], env={"COLUMNS": "200"})
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -58,8 +64,8 @@ def test_curate_publishes_and_says_what_and_where(project: Project) -> None:
     assert str(version / "report.html") in done.stdout
     assert "rows/s" in done.stderr, "progress goes to standard error"
 
-    again = assay("curate", project.recipe_path, store=store)
-    assert again.returncode == 0
+    again = assay_here("curate", project.recipe_path, store=store)
+    assert again.exit_code == 0
     assert [path.name for path in (store / "datasets/demo").iterdir()] == [version.name]
     assert "0 of 1" not in again.stdout
     assert again.stdout.count("1 of 1") >= 11, "every stage says that it came from the cache"
@@ -129,8 +135,8 @@ def test_a_failed_gate_names_the_expectation_and_publishes_nothing(project: Proj
     ]
     (project.folder / "contract/contract.yaml").write_text(yaml.safe_dump(contract, sort_keys=False))
     store = project.folder / "store"
-    done = assay("curate", project.recipe_path, store=store)
-    assert done.returncode == 1
+    done = assay_here("curate", project.recipe_path, store=store)
+    assert done.exit_code == 1
     assert "enough_rows" in done.stderr
     assert "Traceback" not in done.stderr
     assert not list((store / "datasets/demo").glob("*/manifest.json"))
@@ -156,7 +162,7 @@ def test_interrupted_it_leaves_cleanly_and_goes_on_later(project: Project) -> No
     assert "Traceback" not in stderr
     assert stdout == ""
     assert not (store / "datasets").exists()
-    assert assay("curate", project.recipe_path, store=store).returncode == 0
+    assert assay_here("curate", project.recipe_path, store=store).exit_code == 0
 
 
 def test_preview_shows_rows_and_writes_nothing(project: Project) -> None:

@@ -36,7 +36,6 @@ def arguments(command: str, finished: Finished, folder: Path) -> list[str]:
     recipe = str(finished.project.recipe_path)
     scorecard = str(finished.scorecard.folder)
     return {
-        "run": [recipe],
         "curate": [recipe],
         "train": [recipe],
         "forecast": [recipe],
@@ -93,49 +92,35 @@ Run = Callable[..., tuple[int, Any, str]]
 
 @pytest.fixture
 def run(forks: subprocess.Popen[str], tmp_path: Path) -> Run:
-    def _run(command: str, *given: str, store: Path, prefect: Path) -> tuple[int, Any, str]:
+    def _run(command: str, *given: str, store: Path) -> tuple[int, Any, str]:
         """Exit status, the document on standard output, and standard error."""
         arguments = [*command.split(), *given, "--json"]
-        environment = {"ASSAY_STORE": str(store), "PREFECT_HOME": str(prefect)}
-        if command == "run":  # Prefect reads its environment as it is loaded
-            done = subprocess.run(
-                [sys.executable, "-c", "from assay.cli import app; app()", *arguments],
-                cwd=ROOT,
-                env=os.environ | environment,
-                capture_output=True,
-                text=True,
-                timeout=280,
-            )
-            status, told, errors = done.returncode, done.stdout, done.stderr
-        else:
-            out = {name: str(tmp_path / name) for name in ("stdout", "stderr")}
-            assert forks.stdin is not None
-            assert forks.stdout is not None
-            forks.stdin.write(json.dumps(out | {"environment": environment, "arguments": arguments}) + "\n")
-            forks.stdin.flush()
-            status = int(forks.stdout.readline())
-            told, errors = (Path(path).read_text() for path in out.values())
+        environment = {"ASSAY_STORE": str(store)}
+        out = {name: str(tmp_path / name) for name in ("stdout", "stderr")}
+        assert forks.stdin is not None
+        assert forks.stdout is not None
+        forks.stdin.write(json.dumps(out | {"environment": environment, "arguments": arguments}) + "\n")
+        forks.stdin.flush()
+        status = int(forks.stdout.readline())
+        told, errors = (Path(path).read_text() for path in out.values())
         assert told.endswith("}\n"), errors
         return status, json.loads(told), errors
 
     return _run
 
 
-ELSEWHERE = {"parity", "experiment", "tune"}
-"""What wants a server, or trains several adapters: their own tests read their documents."""
+ELSEWHERE = {"run", "parity", "experiment", "tune"}
+"""What wants a server (of Prefect, or of a model), or trains several adapters: their own tests read their documents."""
 
 
 @pytest.mark.parametrize("command", [name for name in COMMANDS if name not in ELSEWHERE])
 def test_a_result_is_one_document(command: str, run: Run, finished: Finished, tmp_path: Path) -> None:
     given = arguments(command, finished, tmp_path)
-    status, document, errors = run(command, *given, store=finished.store, prefect=tmp_path / "prefect")
+    status, document, errors = run(command, *given, store=finished.store)
     assert status == 0, errors
     assert "error" not in document
     version = finished.version.id
     expected: dict[str, Any] = {
-        "run": lambda: (document["dataset"]["version"], document["adapter"]["version"]) == (
-            version, finished.adapter.id
-        ) and document["scorecard"]["version"] == finished.scorecard.id,
         "curate": lambda: document["version"] == version and document["counts"]["in"] == 240,
         "train": lambda: document["version"] == finished.adapter.id and document["dataset"] == f"demo/{version}",
         "forecast": lambda: document["fits"] is True,
@@ -162,7 +147,7 @@ def test_an_error_is_one_document(command: str, run: Run, finished: Finished, tm
     wanted = {"compare": ["b"], "parity": ["--endpoint", "http://127.0.0.1:9/v1"]}
     wanted |= {name: ["--out", "b"] for name in ("merge", "export")}
     given = ["no-such-thing", *wanted.get(command, [])]
-    status, document, errors = run(command, *given, store=finished.store, prefect=tmp_path / "prefect")
+    status, document, errors = run(command, *given, store=finished.store)
     assert status == 1
     assert document.keys() == {"error"}
     assert "no-such-thing" in document["error"]["message"]
@@ -171,7 +156,7 @@ def test_an_error_is_one_document(command: str, run: Run, finished: Finished, tm
 
 
 def test_a_command_line_that_is_wrong_is_told_in_a_document_too(run: Run, finished: Finished, tmp_path: Path) -> None:
-    status, document, errors = run("curate", "--no-such-option", store=finished.store, prefect=tmp_path)
+    status, document, errors = run("curate", "--no-such-option", store=finished.store)
     assert status == 2
     assert "standard error says how" in document["error"]["message"]
     assert "--no-such-option" in errors
@@ -179,7 +164,7 @@ def test_a_command_line_that_is_wrong_is_told_in_a_document_too(run: Run, finish
 
 def test_what_does_not_pass_is_told_with_what_was_found(run: Run, finished: Finished, tmp_path: Path) -> None:
     given = [str(finished.project.recipe_path), "--variant", "strict"]
-    status, document, _ = run("evaluate", *given, store=finished.store, prefect=tmp_path)
+    status, document, _ = run("evaluate", *given, store=finished.store)
     assert status == 1
     assert document["gate"]["passed"] is False
     assert document["rows"] == 6

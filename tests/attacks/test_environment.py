@@ -18,12 +18,7 @@ from typer.testing import CliRunner
 from assay.cli import app
 from curate.hashing import file_digest
 from curate.store import Store
-from evaluation.evaluate import evaluate
-from evaluation.settings import EvaluationSettings
 from tests.curate.test_unharmed import ended, fork, in_fresh_process, killed_at, lighten, result, run, two_drops
-from tests.tiny import recipe_for, write_model, write_version
-from train.base_model import load_model, prepare
-from train.qlora import train
 
 
 def as_a_mere_user(work: Callable[[], object]) -> None:
@@ -184,7 +179,7 @@ def test_a_run_after_the_clock_was_set_back_gives_the_same_bytes(tmp_path: Path)
     in_fresh_process(with_the_clock_set_back, tmp_path)
 
 
-# Killed while training, and while evaluating.
+# Killed while training, and while evaluating. What these import takes seconds: the other processes do without.
 
 
 TIMED = {"scorecard.json", "report.html", "steps.parquet", "SHA256SUMS"}
@@ -235,6 +230,11 @@ def killed_at_every_step(folder: Path, kind: str, work: Callable[[Store], Path],
 
 
 def evaluations(folder: Path) -> None:
+    from evaluation.evaluate import evaluate
+    from evaluation.settings import EvaluationSettings
+    from tests.tiny import recipe_for, write_model, write_version
+    from train.base_model import load_model, prepare
+
     os.fsync = lambda _: None
     model = write_model(folder / "model")
     version = write_version(Store(folder / "template"), model)
@@ -258,6 +258,10 @@ def test_an_evaluation_that_is_killed_and_run_again_gives_the_same_scorecard(tmp
 
 
 def trainings(folder: Path) -> None:
+    from tests.tiny import recipe_for, write_model, write_version
+    from train.base_model import load_model, prepare
+    from train.qlora import train
+
     os.fsync = lambda _: None
     model = write_model(folder / "model")
     version = write_version(Store(folder / "template"), model, rows=16)

@@ -1,7 +1,6 @@
 """Rows and files that end the process that reads or judges them: the run goes on without them, and says why."""
 
 import json
-import os
 import signal
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -12,60 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from curate.cache import StageTask
 from curate.engine import MapShards, map_in_process
 from curate.errors import AssayError
 from curate.progress import silent
 from curate.publish.version import Curated
-from curate.read.ingest import ReadTask
 from curate.workers import process_pool
+from tests.attacks.lethal import BOUND, ENDS, LETHAL, end_by, harmed, kill_once, leave_for
 from tests.curate.test_unharmed import lighten, result
 from tests.project import Project, make_rows
-
-LETHAL = "the words that no library survives"
-BOUND = 512 << 20
-
-
-def end_by(number: signal.Signals) -> None:
-    os.kill(os.getpid(), number)
-
-
-def leave() -> None:
-    os._exit(3)
-
-
-def fill_memory() -> None:
-    bytearray(BOUND)
-
-
-ENDS: dict[str, tuple[Callable[[], None], str]] = {
-    "segfault": (partial(end_by, signal.SIGSEGV), "its worker process ended: signal 11 (Segmentation fault)"),
-    "abort": (
-        partial(end_by, signal.SIGABRT),
-        "its worker process ended: signal 6 (Aborted), as libraries end that get no memory; it has 512 MiB",
-    ),
-    "exit": (leave, "its worker process ended with exit status 3"),
-    "memory": (fill_memory, "its worker process ran out of memory, of which it has 512 MiB"),
-}
-
-
-def harmed(at: str, end: Callable[[], None], stage: str, function: Callable[[Any], Any], task: Any) -> Any:
-    """`function`, in a worker that ends where a stage comes to lethal words."""
-    if stage == at and LETHAL in words_of(task):
-        end()
-    return function(task)
-
-
-def words_of(task: Any) -> str:
-    """What a task is given to read, or to judge."""
-    if isinstance(task, ReadTask):
-        data = [file.path.read_bytes() for file in task.files]
-        if task.part is not None:
-            data = [data[0][task.part.begin : task.part.end]]
-        return b"".join([*data, *(file.path.read_bytes() for side in task.lookups for file in side.files)]).decode()
-    if isinstance(task, StageTask):
-        return json.dumps(task.shard.kept()["turns"].to_pylist())
-    return ""
 
 
 def lethal_at(stage: str, end: Callable[[], None], pool: MapShards) -> MapShards:
@@ -177,12 +130,6 @@ def test_a_run_again_gives_the_same(project: Project, pool: MapShards) -> None:
     assert not left_out(healed), "what a mended library survives is judged after all"
 
 
-def kill_once(trace: Path) -> None:
-    if not trace.exists():
-        trace.touch()
-        end_by(signal.SIGKILL)
-
-
 def test_a_worker_killed_once_from_outside_costs_nothing(project: Project, pool: MapShards, tmp_path: Path) -> None:
     add_line(project)
     for stage in ("read", "clean"):
@@ -218,10 +165,6 @@ def test_a_library_that_dies_of_anything_costs_no_row(project: Project, pool: Ma
     with pytest.raises(AssayError, match=r"Stage clean, no rows: its worker process ended with exit status 3"):
         project.curate(map_shards=broken)
     assert not (project.folder / "store/datasets/demo").exists()
-
-
-def leave_for(task: Any) -> None:
-    leave()
 
 
 def test_a_lookup_that_ends_every_worker_is_named(project: Project, pool: MapShards) -> None:

@@ -59,7 +59,7 @@ def asked(project: Project) -> Iterator[tuple[str, list[str]]]:
             """No line for each request."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Recording)
-    Thread(target=server.serve_forever, daemon=True).start()
+    Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield f"127.0.0.1:{server.server_port}", paths
     server.shutdown()
     server.server_close()

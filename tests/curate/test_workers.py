@@ -6,71 +6,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from curate.errors import AssayError
 from curate.progress import silent
 from curate.workers import MEMORY, apart, process_pool, worker_memory
+from tests.curate.naps import Sleep, Trap, die, fill, linger, nap, overflow, refuse, spring
 from tests.project import Project, make_rows
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@dataclass(frozen=True)
-class Sleep:
-    """A task that lasts a while; its size is its number."""
-
-    size: int
-    seconds: float
-    unit: str = "naps"
-
-
-def nap(task: Sleep) -> tuple[int, int]:
-    time.sleep(task.seconds)
-    return task.size, os.getpid()
-
-
-def die(task: Sleep) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-@dataclass(frozen=True)
-class Trap:
-    """A task at which only the first worker dies; its number is its size."""
-
-    size: int
-    sprung: Path
-    unit: str = "traps"
-
-
-def spring(task: Trap) -> int:
-    if task.size == 2 and not task.sprung.exists():
-        task.sprung.touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return task.size
-
-
-def linger(task: Trap) -> None:
-    time.sleep(5)
-    task.sprung.touch()
-
-
-def fill(task: Sleep) -> int:
-    """Take so many bytes."""
-    return len(bytearray(task.size))
-
-
-def overflow(task: Sleep) -> int:
-    """The same of a library in C, which has another word for want of memory."""
-    return int(np.ones(task.size, np.uint8).size)
-
-
-def refuse(task: Sleep) -> None:
-    raise AssayError(f"nap {task.size} is refused", remedy="Do not nap.")
 
 
 def test_results_come_in_the_order_of_the_tasks_from_other_processes() -> None:
@@ -215,7 +161,7 @@ def test_an_error_of_a_shard_comes_back_with_its_remedy() -> None:
 
 def test_workers_end_when_their_parent_is_killed() -> None:
     code = (
-        "from tests.curate.test_workers import Sleep, nap\n"
+        "from tests.curate.naps import Sleep, nap\n"
         "from curate.progress import silent\n"
         "from curate.workers import process_pool\n"
         "if __name__ == '__main__':\n"
@@ -240,7 +186,7 @@ def test_a_folder_of_the_same_name_in_the_working_directory_is_not_imported(tmp_
     code = (
         "from curate.progress import silent\n"
         "from curate.workers import process_pool\n"
-        "from tests.curate.test_workers import Sleep, nap\n"
+        "from tests.curate.naps import Sleep, nap\n"
         "if __name__ == '__main__':\n"
         "    with process_pool(2, silent) as map_shards:\n"
         "        print(*(size for size, _ in map_shards('naps', nap, [Sleep(1, 0), Sleep(2, 0)])))\n"
@@ -267,7 +213,7 @@ def test_a_script_is_not_begun_again_in_its_workers(tmp_path: Path) -> None:
         "print('begun')\n"
         "from curate.progress import silent\n"
         "from curate.workers import process_pool\n"
-        "from tests.curate.test_workers import Sleep, nap\n"
+        "from tests.curate.naps import Sleep, nap\n"
         "with process_pool(2, silent) as map_shards:\n"
         "    print(map_shards('nap', nap, [Sleep(1, 0.0), Sleep(2, 0.0)]))\n"
     )

@@ -12,12 +12,14 @@ from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import State
+from typer.testing import CliRunner
 
+from assay.cli import app
 from curate.errors import AssayError
 from curate.publish.version import Curated
 from flows.curation import curation, processes
 from flows.tasks import is_transient, map_shards, report_to
-from tests.curate.test_workers import Sleep, Trap, die, spring
+from tests.curate.naps import Sleep, Trap, die, spring
 from tests.project import CONTRACT, Project, make_rows
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -87,7 +89,7 @@ def test_the_server_keeps_the_tables(state: "State[Curated]") -> None:
     ].items()
 
 
-def test_a_failed_gate_is_a_failed_run(tmp_path: Path) -> None:
+def test_a_failed_gate_is_a_failed_run_and_one_document(tmp_path: Path) -> None:
     project = Project(tmp_path, fit={"model": str(tmp_path / "tokenizer"), "max_tokens": 150})
     project.add("rows.jsonl", make_rows(40))
     contract = json.loads(json.dumps(CONTRACT))
@@ -101,6 +103,13 @@ def test_a_failed_gate_is_a_failed_run(tmp_path: Path) -> None:
     with pytest.raises(AssayError, match="enough_rows"):
         final.result()
     assert not list((tmp_path / "store").glob("datasets/demo/*/manifest.json"))
+    told = CliRunner().invoke(app, ["run", str(project.recipe_path), "--store", str(tmp_path / "store"), "--json"])
+    assert told.exit_code == 1
+    document = json.loads(told.stdout)
+    assert document.keys() == {"error"}
+    assert "enough_rows" in document["error"]["message"]
+    assert document["error"]["remedy"]
+    assert "Remedy: " in told.stderr
 
 
 @pytest.mark.parametrize(

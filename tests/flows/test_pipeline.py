@@ -13,6 +13,7 @@ from assay.cli import app
 from curate.manifest import DatasetManifest
 from curate.store import Store
 from evaluation.card.manifest import ScorecardManifest
+from tests.documented import missing
 from tests.project import Project, make_rows
 from tests.tiny import write_model
 from train.manifest import AdapterManifest
@@ -35,9 +36,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return made
 
 
-def assay_run(project: Project) -> subprocess.CompletedProcess[str]:
+def assay_run(project: Project, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", "from assay.cli import app; app()", "run", str(project.recipe_path)],
+        [sys.executable, "-c", "from assay.cli import app; app()", "run", str(project.recipe_path), *options],
         cwd=ROOT,
         env=os.environ
         | {"ASSAY_STORE": str(project.folder / "store"), "PREFECT_HOME": str(project.folder / "prefect")},
@@ -92,14 +93,25 @@ def test_progress_is_told_and_nothing_else(first: subprocess.CompletedProcess[st
     assert "prefect" not in first.stderr, "Prefect's log goes to its server, not to the terminal"
 
 
-def test_a_second_run_finds_everything_and_publishes_nothing(
+def test_a_second_run_finds_everything_publishes_nothing_and_gives_one_document(
     project: Project, first: subprocess.CompletedProcess[str]
 ) -> None:
     before = published(project)
-    again = assay_run(project)
+    again = assay_run(project, "--json")
     assert again.returncode == 0, again.stderr
     assert published(project) == before
-    assert "0 of 1" not in again.stdout
+    document = json.loads(again.stdout)
+    assert again.stdout.endswith("}\n")
+    assert {Path(document[kind]["folder"]) for kind in ("dataset", "adapter", "scorecard")} == {
+        folder for (folder,) in before.values()
+    }
+    assert {Path(document[kind]["folder"]).name for kind in document} == {
+        document[kind]["version"] for kind in document
+    }
+    assert missing("run", document) == [], "as AGENTS.md says"
+    cached = document["dataset"]["cached"]
+    assert "clean" in cached
+    assert all(hit == of for hit, of in cached.values())
     assert "train (found in the store)" in again.stderr
     assert "evaluate (found in the store)" in again.stderr
 

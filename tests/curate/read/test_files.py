@@ -90,7 +90,7 @@ def test_files_of_a_bucket_of_google(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")  # asks what kind a bucket is, of another server
     pytest.importorskip("gcsfs")
     server = ThreadingHTTPServer(("127.0.0.1", 0), CloudStorage)
-    Thread(target=server.serve_forever, daemon=True).start()
+    Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{server.server_port}")
         monkeypatch.setitem(fsspec.config.conf, "gs", {"token": "anon", "skip_instance_cache": True})

@@ -1,0 +1,67 @@
+"""Work that ends its worker where it comes to lethal words. Workers import this, and no more than it takes."""
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from curate.cache import StageTask
+from curate.read.ingest import ReadTask
+
+LETHAL = "the words that no library survives"
+BOUND = 512 << 20
+
+
+def end_by(number: signal.Signals) -> None:
+    os.kill(os.getpid(), number)
+
+
+def leave() -> None:
+    os._exit(3)
+
+
+def fill_memory() -> None:
+    bytearray(BOUND)
+
+
+ENDS: dict[str, tuple[Callable[[], None], str]] = {
+    "segfault": (partial(end_by, signal.SIGSEGV), "its worker process ended: signal 11 (Segmentation fault)"),
+    "abort": (
+        partial(end_by, signal.SIGABRT),
+        "its worker process ended: signal 6 (Aborted), as libraries end that get no memory; it has 512 MiB",
+    ),
+    "exit": (leave, "its worker process ended with exit status 3"),
+    "memory": (fill_memory, "its worker process ran out of memory, of which it has 512 MiB"),
+}
+
+
+def harmed(at: str, end: Callable[[], None], stage: str, function: Callable[[Any], Any], task: Any) -> Any:
+    """`function`, in a worker that ends where a stage comes to lethal words."""
+    if stage == at and LETHAL in words_of(task):
+        end()
+    return function(task)
+
+
+def words_of(task: Any) -> str:
+    """What a task is given to read, or to judge."""
+    if isinstance(task, ReadTask):
+        data = [file.path.read_bytes() for file in task.files]
+        if task.part is not None:
+            data = [data[0][task.part.begin : task.part.end]]
+        return b"".join([*data, *(file.path.read_bytes() for side in task.lookups for file in side.files)]).decode()
+    if isinstance(task, StageTask):
+        return json.dumps(task.shard.kept()["turns"].to_pylist())
+    return ""
+
+
+def kill_once(trace: Path) -> None:
+    if not trace.exists():
+        trace.touch()
+        end_by(signal.SIGKILL)
+
+
+def leave_for(task: Any) -> None:
+    leave()
