@@ -147,7 +147,7 @@ def _model(config: "PreTrainedConfig", settings: TrainingSettings, machine: Mach
 def _names_layers(settings: TrainingSettings) -> bool:
     """Whether the recipe says something of single layers, so that one is not like another."""
     targets = settings.target_modules if isinstance(settings.target_modules, list) else []
-    named = [*targets, *settings.rank_pattern]
+    named = [*targets, *settings.rank_pattern, *settings.modules_to_save]
     return settings.layers_to_transform is not None or any(part.isdigit() for name in named for part in name.split("."))
 
 

@@ -157,7 +157,7 @@ def _modelfile(base: BaseModel, renderer: Renderer, settings: TrainingSettings) 
 def _plain(settings: TrainingSettings) -> bool:
     """Whether servers take the adapter beside its base model: LoRA with one rank and its own scale, as they know it."""
     return settings.method in ("lora", "qlora") and not (
-        settings.use_rslora or settings.rank_pattern or settings.alpha_pattern
+        settings.use_rslora or settings.rank_pattern or settings.alpha_pattern or settings.modules_to_save
     )
 
 

@@ -170,6 +170,11 @@ class TrainingSettings(Settings):
     alpha_pattern: dict[Named, Annotated[int, Field(ge=1)]] = Field(
         {}, description="Another alpha for some modules, by the ends of their names."
     )
+    modules_to_save: list[Named] = Field(
+        [],
+        description="Modules whose own weights are trained beside the adapter and kept with it, by the ends of their "
+        "names: `embed_tokens` and `lm_head`, where a chat template has tokens that the base model has not seen.",
+    )
     neftune_noise_alpha: float | None = Field(
         None, gt=0, description="Noise on the embeddings while training (NEFTune's alpha, e.g. 5); by default none."
     )
@@ -327,6 +332,7 @@ class TrainingSettings(Settings):
         idle |= {"objective"} if self.objective == "sft" else set()
         idle |= set() if self.objective == "reft" else {"reft"}
         idle |= {"validation_rows"} if self.validation_rows == VALIDATION_ROWS else set()
+        idle |= set() if self.modules_to_save else {"modules_to_save"}
         return self.model_dump(mode="json", exclude=idle)
 
 

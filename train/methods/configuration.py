@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 LORA = ("r", "lora_alpha", "lora_dropout", "target_modules", "task_type")
 IA3 = ("target_modules", "feedforward_modules", "task_type")
 """Keys that training sets."""
-SOMETIMES = ("layers_to_transform", "target_parameters")
-"""Those that it sets where not all layers are trained, or where layers hold their experts as one tensor."""
+SOMETIMES = ("layers_to_transform", "target_parameters", "modules_to_save", "ensure_weight_tying")
+"""Those that it sets where not all layers are trained, where layers hold their experts as one tensor, and where other
+modules are trained beside the adapter."""
 PATTERNS = ("rank_pattern", "alpha_pattern")
 PATTERN = re.compile(r"\.\*\\\.\w+|\w+(\.\w+)*")
 """Of a name in them, of which peft makes a regular expression."""
@@ -73,7 +74,7 @@ def peft_configuration(path: Path, method: str) -> "PeftConfig":
 
 def _strange(said: Mapping[str, Any], needed: tuple[str, ...]) -> set[str]:
     """Keys that are missing, or of another kind than training writes; of a text peft makes a regular expression."""
-    modules = ("target_modules", "feedforward_modules")
+    modules = ("target_modules", "feedforward_modules", "modules_to_save")
     return {
         *(key for key in needed if key not in said),
         *(key for key in modules if isinstance(said.get(key), str)),

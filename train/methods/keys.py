@@ -6,7 +6,16 @@ from typing import Any, Literal
 Method = Literal["full", "partial", "lora", "qlora", "dora", "qdora", "ia3"]
 
 PLACES = {"target_modules", "layers_to_transform"}
-LORA = {"rank", "alpha", "dropout", "use_rslora", "loraplus_lr_ratio", "rank_pattern", "alpha_pattern"} | PLACES
+LORA = {
+    "rank",
+    "alpha",
+    "dropout",
+    "use_rslora",
+    "loraplus_lr_ratio",
+    "rank_pattern",
+    "alpha_pattern",
+    "modules_to_save",
+} | PLACES
 KEYS: Mapping[str, set[str]] = {
     "full": set(),
     "partial": PLACES,

@@ -13,7 +13,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 
 from curate.errors import AssayError
 from train.base_model import quiet
-from train.methods.modules import check_layers, check_targets, is_called, last_names, linear_layers
+from train.methods.modules import check_layers, check_saved, check_targets, is_called, last_names, linear_layers, tied
 from train.settings import TrainingSettings
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def ready(loaded: "PreTrainedModel", settings: TrainingSettings, use_dora: bool 
         targets = last_names(linear)
     if layers is not None:
         check_layers(layers, loaded)
+    check_saved(settings.modules_to_save, loaded)
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,
@@ -53,6 +54,8 @@ def ready(loaded: "PreTrainedModel", settings: TrainingSettings, use_dora: bool 
         use_dora=use_dora,
         rank_pattern=dict(settings.rank_pattern),
         alpha_pattern=dict(settings.alpha_pattern),
+        modules_to_save=list(settings.modules_to_save) or None,
+        ensure_weight_tying=bool(settings.modules_to_save) and tied(loaded),
         task_type="CAUSAL_LM",
     )
     with quiet():

@@ -52,6 +52,30 @@ def check_targets(targets: Sequence[str], names: Sequence[str], what: str = "lin
         )
 
 
+def check_saved(names: Sequence[str], model: "PreTrainedModel") -> None:
+    """Each names a module with weights of its own that gets no adapter.
+
+    Raises:
+        AssayError: one does not; lists what there is.
+    """
+    adapted = set(linear_layers(model))
+    there = [
+        name for name, module in model.named_modules() if name not in adapted and [*module.parameters(recurse=False)]
+    ]
+    for name in names:
+        if not any(is_called(each, name) for each in there):
+            raise AssayError(
+                f"training.modules_to_save: no module of this model that gets no adapter is called {name!r}.",
+                remedy=f"There are: {', '.join(last_names(there))}.",
+            )
+
+
+def tied(model: "PreTrainedModel") -> bool:
+    """Whether the head's weights are those of the embeddings."""
+    head = model.get_output_embeddings()
+    return head is not None and head.weight is model.get_input_embeddings().weight
+
+
 def check_layers(layers: Sequence[int], model: "PreTrainedModel") -> None:
     """Each is the number of a layer.
 

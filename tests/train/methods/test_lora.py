@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from curate.errors import AssayError
 from curate.rows.chat_template import ChatTemplate
@@ -14,8 +15,9 @@ from curate.store import Store
 from tests.families import model_of
 from tests.tiny import recipe_for, write_version
 from train.adapter import load, merge
-from train.base_model import load_model, prepare
+from train.base_model import configuration, load_model, prepare
 from train.dtypes import compute_dtype
+from train.memory import Batch, Machine, step
 from train.methods.trained import adapted, tell_left_out, with_adapter
 from train.qlora import train
 
@@ -98,6 +100,39 @@ def test_experts_that_are_adapted_are_loaded_and_merged_as_they_were_trained(
         merged = load_model(merge(made, base, template, store.cache), "none").eval()(input_ids=ids).logits
     assert not torch.allclose(wanted, plain, atol=1e-2)
     torch.testing.assert_close(merged, wanted, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_embeddings_and_head_are_trained_beside_the_adapter(tied: bool, model_folder_64: Path, tmp_path: Path) -> None:
+    """Kept, loaded and merged; where they are one weight, they stay one."""
+    folder = shutil.copytree(model_folder_64, tmp_path / "model")
+    rows = json.loads((folder / "config.json").read_bytes())["vocab_size"]
+    model_of("llama", vocab_size=rows, tie_word_embeddings=tied, max_position_embeddings=512).save_pretrained(folder)
+    store = Store(tmp_path / "store")
+    names = ["embed_tokens"] if tied else ["embed_tokens", "lm_head"]
+    recipe = recipe_for(
+        folder, rows=8, epochs=2, learning_rate=0.01, modules_to_save=names, keep_best="loss", method="qlora"
+    )
+    made = train(write_version(store, folder), recipe, store)
+    kept = load_file(made / "adapter_model.safetensors")
+    assert any("embed_tokens" in name for name in kept)
+    base, template = prepare(str(folder), store.cache), ChatTemplate("chatml")
+    ids = torch.tensor([list(range(3, 40))])
+    plain, tuned = load_model(base, "nf4", "float32").eval(), load(made, base, template, dtype="float32")
+    with torch.inference_mode():
+        wanted = tuned(input_ids=ids).logits
+        merged = load_model(merge(made, base, template, store.cache), "none").eval()
+        torch.testing.assert_close(merged(input_ids=ids).logits, wanted, rtol=1e-3, atol=1e-4)
+    moved = (merged.get_input_embeddings().weight - plain.get_input_embeddings().weight).abs().max()
+    assert moved > 1e-3
+    assert (merged.get_output_embeddings().weight is merged.get_input_embeddings().weight) is tied
+    counted = sum(
+        each.numel() for each in load(made, base, template, trainable=True).parameters() if each.requires_grad
+    )
+    machine = Machine("cpu", torch.float32, torch.float32)
+    assert step(configuration(folder), recipe.training, Batch(4, 60, 8), machine).trained == counted
+    with pytest.raises(AssayError, match="no module of this model that gets no adapter is called 'q_proj'"):
+        with_adapter(load_model(base, "none"), recipe_for(folder, modules_to_save=["q_proj"], method="lora").training)
 
 
 def test_experts_that_stay_as_they_are_are_told(model_folder: Path) -> None:
