@@ -249,13 +249,14 @@ def test_nothing_is_learned_of_rows_that_are_asked(finished: assay.Experiment, t
     store, arms = finished.made.store, finished.result.arms
     baseline, raw = (assay.load(arms[name].dataset, store=store.root) for name in ("curated", "raw"))
     rule = {"scope": "prompt", "boilerplate": [], "shingle_words": 5, "threshold": 0.6}
-    test = HeldOut(baseline.folder, rule, frozenset(), store)
-    left_out = sharing(raw.folder, baseline.folder, rule)
+    loose = rule | {"shingle_words": 1, "threshold": 0.5}
+    left_out, more = (sharing(raw.folder, baseline.folder, each) for each in (rule, loose))
     rows = [*raw.train, *raw.validation]
-    shares = next(row for row in rows if row["id"] in left_out)
-    apart = next(row for row in rows if row["id"] not in left_out)
+    shares = next(row for row in rows if row["id"] in more - left_out)
+    apart = next(row for row in rows if row["id"] not in more)
 
-    def learned(*pairs: dict[str, Any], start: str | None = None) -> None:
+    def learned(*pairs: dict[str, Any], start: str | None = None, by: dict[str, Any] = rule) -> None:
+        test = HeldOut(baseline.folder, by, frozenset(), store)
         file = write_pairs(tmp_path / "pairs.jsonl", list(pairs))
         known = {"objective": "dpo", "pairs": file} if pairs else {}
         test.require_unlearned("dpo", TrainingSettings(start_from=start, **known))
@@ -266,17 +267,16 @@ def test_nothing_is_learned_of_rows_that_are_asked(finished: assay.Experiment, t
     learned(start="arms/other")
     for pair, said in (
         (pair_of(baseline.test[0], baseline), r"1 of 2 pairs ask what rows of the test split of demo/\w+ ask"),
-        (pair_of(shares, raw, prompt=[{"role": "user", "content": "?"}]), r"1 of 2 pairs are of rows of demo-\w+/\w+"),
-        (pair_of(raw.test[0], raw, id="gone", cluster=None), "stand in neither its train nor its validation split"),
+        (pair_of(shares, raw, cluster=None), r"1 of 2 pairs are of rows of demo-\w+/\w+ that share something"),
+        (pair_of(apart, raw, id="gone", cluster=None), "stand in neither its train nor its validation split"),
         (pair_of(apart, raw, dataset=None), "pair 2 does not name its row"),
         (pair_of(apart, raw, dataset="demo/0"), "data set demo/0 is not in this store"),
     ):
         with pytest.raises(AssayError, match=rf"^arms\.dpo: .*{said}") as told:
-            learned(pair_of(apart, raw), pair)
+            learned(pair_of(apart, raw), pair, by=loose)
         assert told.value.remedy
-    test = HeldOut(baseline.folder, rule | {"threshold": 0.3}, frozenset(), store)
     with pytest.raises(AssayError, match=r"adapter demo-\w+/\w+ may have been trained on rows asked: of its data set"):
-        learned(start=arms["raw"].adapters[0])
+        learned(start=arms["raw"].adapters[0], by=loose)
 
 
 @pytest.mark.parametrize(
