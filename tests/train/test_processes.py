@@ -188,8 +188,8 @@ def assert_same_run(one: Path, other: Path) -> None:
     here, there = steps(one), steps(other)
     for name in ("step", "epoch", "learning_rate", "tokens", "trained"):
         assert here[name] == there[name], name
-    for name in ("loss", "grad_norm", "validation_loss"):
-        assert [x for x in here[name] if x] == pytest.approx([x for x in there[name] if x], rel=1e-5), name
+    for name, apart in (("loss", 1e-5), ("grad_norm", 1e-5), ("validation_loss", 1e-4)):  # of what steps made
+        assert [x for x in here[name] if x] == pytest.approx([x for x in there[name] if x], rel=apart), name
     weights, others = (load_file(next(each.glob("*.safetensors"))) for each in (one, other))
     assert weights.keys() == others.keys()
     for name, tensor in weights.items():
@@ -213,7 +213,7 @@ def test_two_processes_take_the_steps_of_one(
         here, there = (pq.read_table(each / "steps.parquet").to_pydict() for each in (found, alone[name]))
         assert here["pairs"] == there["pairs"]
         assert here["preferred"][2] == pytest.approx(there["preferred"][2]), "before the first step all are alike"
-        assert here["margin"][1:] == pytest.approx(there["margin"][1:], abs=1e-6)
+        assert here["margin"][1:] == pytest.approx(there["margin"][1:], rel=1e-4, abs=1e-5)
 
 
 def test_one_of_them_tells_and_publishes_for_all(two: tuple[Path, list[dict[str, Any]]]) -> None:

@@ -71,7 +71,7 @@ def test_it_names_what_it_needs_by_whole_paths_and_takes_the_rest_along(tmp_path
     assert text.startswith("# The best.\n")
     raw = yaml.safe_load(text)
     assert raw["drop"] == str(project.folder / "drop")
-    assert raw["training"] == {"learning_rate": 1e-3, "rows": 8, "rank": 4}
+    assert raw["training"] == {"rows": 8, "rank": 4}
     assert "tune" not in raw
     contract = tmp_path / "study/contract/contract.yaml"
     assert contract.read_bytes() == (project.folder / "contract/contract.yaml").read_bytes()
