@@ -6,11 +6,13 @@ from typing import Any
 import torch
 from torch.optim import SGD, AdamW, Muon, Optimizer
 
-from train.methods.lora import own_rate_of_b
+from train.methods.lora import own_rate
 from train.settings import Optim, TrainingSettings
 
 UNPAGED: dict[Optim, Optim] = {"paged_adamw": "adamw", "paged_adamw_8bit": "adamw_8bit"}
 """What takes the steps of an optimizer whose state is paged, where there is no GPU to page it out of."""
+SAVED_RATE = 0.1
+"""Of a model's own weights beside an adapter, by the adapter's: they move further by the same rate."""
 EIGHT_BIT_FROM, EIGHT_BIT_BLOCK = 4096, 256
 """Numbers of a weight from which bitsandbytes keeps its moments in 8 bits, and numbers that share a constant then."""
 
@@ -58,9 +60,11 @@ def optimizer(model: torch.nn.Module, settings: TrainingSettings, decayed: Itera
     parts = [_made(optim, inner, settings)] if inner else []
     if outer:
         parts.append(_made("paged_adamw" if optim == "paged_adamw_8bit" else "adamw", outer, settings))
-    if ratio := settings.loraplus_lr_ratio:
-        for part in parts:
-            own_rate_of_b(part, model, ratio)
+    for part in parts:
+        if ratio := settings.loraplus_lr_ratio:
+            own_rate(part, model, "lora_B", ratio)
+        if settings.modules_to_save:
+            own_rate(part, model, "modules_to_save", SAVED_RATE)
     return parts[0] if len(parts) == 1 else Together(parts)
 
 

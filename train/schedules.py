@@ -21,7 +21,7 @@ def schedule(settings: TrainingSettings, steps: int) -> Callable[[int], float]:
         steps: how many there will be.
     """
     warm = math.ceil(settings.warmup_ratio * steps)
-    falling = math.ceil(DECAY * (steps - warm)) if settings.lr_scheduler_type == "wsd" else steps - warm
+    falling = min(steps - warm, math.ceil(DECAY * steps)) if settings.lr_scheduler_type == "wsd" else steps - warm
     least = settings.min_lr_ratio
 
     def factor(step: int) -> float:

@@ -23,10 +23,11 @@ VALIDATION_ROWS = 64
 PARTLY = {
     "beta": "`beta` is of `objective: dpo` (that of `reft` is `reft.beta`)",
     "rpo_alpha": "`rpo_alpha` is of `objective: dpo`",
+    "min_lr_ratio": "`min_lr_ratio` is of schedules that fall, not of `constant`",
     "momentum": "`momentum` is of `optim: sgd`",
     "double_quantization": "`double_quantization` is of `qlora` and `qdora`",
 }
-"""Keys that some objective, optimizer or quantisation takes."""
+"""Keys that some objective, schedule, optimizer or quantisation takes."""
 USUAL_RATES = {"full": 2e-5, "partial": 2e-5, "ia3": 2e-2}
 """By method, if not 1e-3: a model's own weights move further by the same rate, and factors less far."""
 
@@ -42,6 +43,7 @@ def without_effect(settings: Mapping[str, Any]) -> set[str]:
     idle = SOME - KEYS.get(method, SOME)
     idle |= set() if settings.get("objective") == "dpo" else {"beta", "rpo_alpha"}
     idle |= set() if settings.get("optim") == "sgd" else {"momentum"}
+    idle |= {"min_lr_ratio"} if settings.get("lr_scheduler_type") == "constant" else set()
     return idle | (set() if method in QUANTIZED else {"double_quantization"})
 
 
@@ -173,7 +175,8 @@ class TrainingSettings(Settings):
     modules_to_save: list[Named] = Field(
         [],
         description="Modules whose own weights are trained beside the adapter and kept with it, by the ends of their "
-        "names: `embed_tokens` and `lm_head`, where a chat template has tokens that the base model has not seen.",
+        "names, at a tenth of `learning_rate`: `embed_tokens` and `lm_head`, where a chat template has tokens that the "
+        "base model has not seen.",
     )
     neftune_noise_alpha: float | None = Field(
         None, gt=0, description="Noise on the embeddings while training (NEFTune's alpha, e.g. 5); by default none."
@@ -245,10 +248,11 @@ class TrainingSettings(Settings):
     @model_validator(mode="before")
     @classmethod
     def _null_is_not_given(cls, given: Any) -> Any:
-        """A key of some methods that is null is not given, so that a variant of a recipe can take it away."""
+        """A key that is null is not given, so that a variant of a recipe can take it away."""
         if not isinstance(given, Mapping):
             return given
-        return {key: value for key, value in given.items() if not (value is None and key in SOME | PARTLY.keys())}
+        null = SOME | PARTLY.keys() | {"learning_rate"}
+        return {key: value for key, value in given.items() if not (value is None and key in null)}
 
     @model_validator(mode="after")
     def _suited(self) -> Self:
@@ -256,6 +260,10 @@ class TrainingSettings(Settings):
         if "learning_rate" not in self.model_fields_set:
             rate = USUAL_RATES.get(self.method, 1e-3)
             self.__dict__["learning_rate"] = rate / 10 if self.objective == "dpo" else rate
+        if self.early_stopping_patience and self.keep_best is None and self.objective == "dpo":
+            raise ValueError(
+                "with `dpo` say what ends it, `keep_best`: the loss of answers may rise where they improve"
+            )
         if self.early_stopping_patience and self.keep_best is None:
             self.__dict__["keep_best"] = "reward" if self.objective == "reft" else "loss"
         return self

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 LOSS = "loss"
 DIGITS = 4
 """Of a number that is drawn of a range: more make no other adapter worth having, and are hard to read."""
-DECIDING = {"method", "objective", "optim"}
+DECIDING = {"method", "objective", "optim", "lr_scheduler_type"}
 """Keys that say which others have an effect."""
 Point = Mapping[str, int | float]
 """By key: a number of its range, or the place of one of its values."""

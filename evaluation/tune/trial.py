@@ -27,7 +27,7 @@ from train.halted import NotFinite, Pruned
 from train.history import STEPS, History, Step, Validation
 from train.manifest import AdapterManifest, Run, Validated
 from train.preferences import read_pairs
-from train.qlora import LIBRARIES, find, inputs_of, train
+from train.qlora import find, inputs_of, libraries_of, train
 from train.settings import TrainingSettings
 
 METHOD = 2
@@ -174,7 +174,8 @@ class Work:
         score = validation_score(self.version, recipe, store)
         inputs = inputs_of(self.version, recipe, store, score)
         curves = None if self.curves is None else [sorted(each.items()) for each in self.curves]
-        depends = [METHOD, inputs, curves, BEFORE_PRUNING, installed([*LIBRARIES, "optuna"]), arithmetic()]
+        libraries = libraries_of(recipe.training) | installed(["optuna"])
+        depends = [METHOD, inputs, curves, BEFORE_PRUNING, libraries, arithmetic()]
         return keyed_folder(store.cache / "trials", digest(depends))
 
 

@@ -199,6 +199,7 @@ def test_what_decides_does_not_depend_on_what_was_asked_before() -> None:
     ("given", "message"),
     [
         ({"momentum": 0.5}, "`momentum` is of `optim: sgd`"),
+        ({"lr_scheduler_type": "constant", "min_lr_ratio": 0.5}, "`min_lr_ratio` is of schedules that fall"),
         ({"method": "lora", "double_quantization": False}, "`double_quantization` is of `qlora` and `qdora`"),
         ({"beta": 0.3}, "`beta` is of `objective: dpo`"),
         ({"method": "full", "rank": 4}, "method full takes no `rank`"),
@@ -224,6 +225,9 @@ def test_what_is_not_said_is_what_suits() -> None:
     assert TrainingSettings(early_stopping_patience=2).keep_best == "loss", "not the weights that ended it"
     assert TrainingSettings(objective="reft", early_stopping_patience=2).keep_best == "reward"
     assert TrainingSettings().keep_best is None
+    assert rate(method="full", learning_rate=None) == 2e-5, "a variant takes the recipe's away"
+    with pytest.raises(ValueError, match="with `dpo` say what ends it"):
+        TrainingSettings(objective="dpo", pairs="pairs.parquet", early_stopping_patience=2)
 
 
 def test_all_rows_are_trained_unless_the_recipe_says_how_many(model_folder: Path, tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ def test_behind_the_warm_up_it_is_transformers(name: str, steps: int) -> None:
 def test_where_it_ends() -> None:
     stable = rates(20, lr_scheduler_type="wsd", warmup_ratio=0.0)
     assert stable == pytest.approx([1.0] * 17 + [0.75, 0.5, 0.25])
+    assert rates(20, lr_scheduler_type="wsd", warmup_ratio=0.5)[10:] == pytest.approx([1.0] * 7 + [0.75, 0.5, 0.25])
     floored = rates(100, lr_scheduler_type="cosine", warmup_ratio=0.0, min_lr_ratio=0.1)
     assert floored == sorted(floored, reverse=True)
     assert 0.1 < floored[-1] < 0.101

@@ -13,7 +13,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 
 from curate.errors import AssayError
 from train.base_model import quiet
-from train.methods.modules import check_layers, check_saved, check_targets, is_called, last_names, linear_layers, tied
+from train.methods.modules import check_layers, check_targets, is_called, last_names, linear_layers, saved_modules, tied
 from train.settings import TrainingSettings
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def ready(loaded: "PreTrainedModel", settings: TrainingSettings, use_dora: bool 
         targets = last_names(linear)
     if layers is not None:
         check_layers(layers, loaded)
-    check_saved(settings.modules_to_save, loaded)
+    saved = saved_modules(settings.modules_to_save, loaded)
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,
@@ -54,8 +54,8 @@ def ready(loaded: "PreTrainedModel", settings: TrainingSettings, use_dora: bool 
         use_dora=use_dora,
         rank_pattern=dict(settings.rank_pattern),
         alpha_pattern=dict(settings.alpha_pattern),
-        modules_to_save=list(settings.modules_to_save) or None,
-        ensure_weight_tying=bool(settings.modules_to_save) and tied(loaded),
+        modules_to_save=saved or None,
+        ensure_weight_tying=bool(saved) and tied(loaded),
         task_type="CAUSAL_LM",
     )
     with quiet():
@@ -71,15 +71,17 @@ def ready(loaded: "PreTrainedModel", settings: TrainingSettings, use_dora: bool 
     return model
 
 
-def own_rate_of_b(optimizer: torch.optim.Optimizer, model: torch.nn.Module, ratio: float) -> None:
-    """LoRA+: let the matrices B learn at `ratio` times the rate of what else is trained.
+def own_rate(optimizer: torch.optim.Optimizer, model: torch.nn.Module, part: str, ratio: float) -> None:
+    """Let the weights whose names hold `part` learn at `ratio` times the rate of what else is trained: of LoRA+ the
+    matrices B, at the published lambda.
 
     Args:
         optimizer: fresh, of the model's trained weights; gets a group of parameters more for each that holds some.
         model: with an adapter.
-        ratio: the published lambda.
+        part: of their names.
+        ratio: of the rates.
     """
-    second = {id(each) for name, each in model.named_parameters() if "lora_B" in name}
+    second = {id(each) for name, each in model.named_parameters() if part in name}
     for group in list(optimizer.param_groups):
         inside = [each for each in group["params"] if id(each) in second]
         rest = [each for each in group["params"] if id(each) not in second]

@@ -52,22 +52,24 @@ def check_targets(targets: Sequence[str], names: Sequence[str], what: str = "lin
         )
 
 
-def check_saved(names: Sequence[str], model: "PreTrainedModel") -> None:
-    """Each names a module with weights of its own that gets no adapter.
+def saved_modules(names: Sequence[str], model: "PreTrainedModel") -> list[str]:
+    """The whole names of the modules with weights of their own, but linear layers, that are called so: peft would take
+    any whose name ends in these letters.
 
     Raises:
-        AssayError: one does not; lists what there is.
+        AssayError: none is; lists what there is.
     """
-    adapted = set(linear_layers(model))
+    linear = set(linear_layers(model))
     there = [
-        name for name, module in model.named_modules() if name not in adapted and [*module.parameters(recurse=False)]
+        name for name, module in model.named_modules() if name not in linear and [*module.parameters(recurse=False)]
     ]
     for name in names:
         if not any(is_called(each, name) for each in there):
             raise AssayError(
-                f"training.modules_to_save: no module of this model that gets no adapter is called {name!r}.",
-                remedy=f"There are: {', '.join(last_names(there))}.",
+                f"training.modules_to_save: no embedding, head or norm of this model is called {name!r}.",
+                remedy=f"There are: {', '.join(last_names(there))}. Of linear layers: `method: partial`.",
             )
+    return [each for each in there if any(is_called(each, name) for name in names)]
 
 
 def tied(model: "PreTrainedModel") -> bool:

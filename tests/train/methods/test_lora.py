@@ -19,6 +19,7 @@ from train.base_model import configuration, load_model, prepare
 from train.dtypes import compute_dtype
 from train.memory import Batch, Machine, step
 from train.methods.trained import adapted, tell_left_out, with_adapter
+from train.optimizers import optimizer
 from train.qlora import train
 
 LINEAR = ["down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"]
@@ -131,7 +132,14 @@ def test_embeddings_and_head_are_trained_beside_the_adapter(tied: bool, model_fo
     )
     machine = Machine("cpu", torch.float32, torch.float32)
     assert step(configuration(folder), recipe.training, Batch(4, 60, 8), machine).trained == counted
-    with pytest.raises(AssayError, match="no module of this model that gets no adapter is called 'q_proj'"):
+    given = recipe_for(folder, modules_to_save=["norm"], method="lora", learning_rate=0.01).training
+    model = with_adapter(load_model(base, "none"), given)
+    saved = {name for name, each in model.named_parameters() if each.requires_grad and "lora_" not in name}
+    assert saved == {"base_model.model.model.norm.modules_to_save.default.weight"}, "not the norms of the layers"
+    rates = {group["lr"]: len(group["params"]) for group in optimizer(model, given, []).param_groups}
+    assert rates[0.001] == 1
+    assert set(rates) == {0.01, 0.001}
+    with pytest.raises(AssayError, match="no embedding, head or norm of this model is called 'q_proj'"):
         with_adapter(load_model(base, "none"), recipe_for(folder, modules_to_save=["q_proj"], method="lora").training)
 
 

@@ -26,7 +26,7 @@ from train.base_model import BaseModel, load_model, prepare
 from train.layout import training_layout
 from train.manifest import AdapterManifest
 from train.methods.keys import KEYS, QUANTIZED, SOME, WHOLE
-from train.methods.lora import own_rate_of_b
+from train.methods.lora import own_rate
 from train.methods.trained import METHODS, adapted, put_weights, weights_of, with_adapter
 from train.qlora import train
 from train.settings import TrainingSettings
@@ -263,8 +263,8 @@ def test_the_second_matrices_learn_faster_and_nothing_else(base: BaseModel, mode
     trained = {name: each for name, each in model.named_parameters() if each.requires_grad}
     optimizer = torch.optim.SGD(trained.values(), lr=0.5)
     before = {name: each.detach().clone() for name, each in trained.items()}
-    own_rate_of_b(optimizer, model, 16.0)
-    own_rate_of_b(optimizer, model, 16.0)  # a second time changes nothing
+    own_rate(optimizer, model, "lora_B", 16.0)
+    own_rate(optimizer, model, "lora_B", 16.0)  # a second time changes nothing
     for each in trained.values():
         each.grad = torch.ones_like(each)
     optimizer.step()
