@@ -141,8 +141,12 @@ def trackers_in(folder: Path, settings: TrainingSettings, run: str) -> Iterator[
                 yield
                 failed = False
             finally:
-                for tracker in _under_way(settings) - others:
-                    END[tracker](sys.modules[tracker], failed)
+                for tracker, begun in _under_way(settings).items():
+                    if begun is not others.get(tracker):
+                        END[tracker](sys.modules[tracker], failed)
+                if "trackio" in settings.report_to and (trackio := sys.modules.get("trackio")):
+                    # Its runs do not stand in each other's way, and the one begun last is taken for the current one.
+                    trackio.context_vars.current_run.set(others.get("trackio"))
     finally:
         for key, value in before.items():
             if value is None:
@@ -151,10 +155,11 @@ def trackers_in(folder: Path, settings: TrainingSettings, run: str) -> Iterator[
                 os.environ[key] = value
 
 
-def _under_way(settings: TrainingSettings) -> set[str]:
-    """The trackers, of those that are loaded, that have a run."""
+def _under_way(settings: TrainingSettings) -> dict[str, Any]:
+    """The run of each tracker, of those that are loaded, that has one."""
     known = UNDER_WAY.keys() & settings.report_to & sys.modules.keys()
-    return {tracker for tracker in known if UNDER_WAY[tracker](sys.modules[tracker]) is not None}
+    found = {tracker: UNDER_WAY[tracker](sys.modules[tracker]) for tracker in known}
+    return {tracker: run for tracker, run in found.items() if run is not None}
 
 
 def let_go(callbacks: Iterable[Any]) -> None:

@@ -407,11 +407,12 @@ def test_what_a_tracker_begins_ends_with_the_training(
     """Also where it fails; the user's own run goes on."""
     ended: list[Any] = []
     there = SimpleNamespace(run=None)
-    known = SimpleNamespace(get=lambda: there.run)
+    known = SimpleNamespace(get=lambda: there.run, set=lambda run: setattr(there, "run", run))
 
     def end(how: Any = None, **said: Any) -> None:
         ended.append(said.get("exit_code", how))
-        there.run = fake.run = None
+        if tracker != "trackio":  # which takes one that has ended for the current one
+            there.run = fake.run = None
 
     fake: Any = SimpleNamespace(run=None, finish=end, end_run=end, active_run=known.get)
     fake.context_vars = SimpleNamespace(current_run=known)
@@ -433,6 +434,10 @@ def test_what_a_tracker_begins_ends_with_the_training(
     with trackers_in(tmp_path, TrainingSettings(), "d"):
         pass
     assert there.run == "run"
+    if tracker == "trackio":  # it begins one of its own beside
+        with trackers_in(tmp_path, settings, "e"):
+            there.run = "another"
+        assert (there.run, len(ended)) == ("run", 3)
 
 
 def test_a_callback_that_is_collected_ends_no_later_run() -> None:
