@@ -18,10 +18,8 @@ if TYPE_CHECKING:
     Trained = PeftModel | PreTrainedModel
 
 
-PACKAGES = {"use_liger_kernel": "liger-kernel", "use_unsloth": "unsloth"}
-"""By the key that asks for it."""
 KERNELS = {"use_liger_kernel": ("liger-kernel",), "use_unsloth": ("unsloth", "unsloth_zoo")}
-"""Packages whose kernels compute what is trained, by that key."""
+"""Packages whose kernels compute what is trained, by the key that asks for them; the first is the one to install."""
 
 
 def require_accelerators(settings: TrainingSettings) -> None:
@@ -31,7 +29,7 @@ def require_accelerators(settings: TrainingSettings) -> None:
         AssayError: a package or the GPU is missing, or two keys are at odds.
     """
     without = "Leave the key out: the same is computed, by plain PyTorch."
-    for key, package in PACKAGES.items():
+    for key, (package, *_) in KERNELS.items():
         if not getattr(settings, key):
             continue
         missing = [f"{package} is not installed"] if find_spec(package.replace("-", "_")) is None else []

@@ -112,11 +112,11 @@ def length_grouped(lengths: Sequence[int], batch_size: int, generator: "torch.Ge
 
     order = torch.randperm(len(lengths), generator=generator).tolist()
     stretch, whole = GROUPED * batch_size, len(order) - len(order) % batch_size
-    last = order[whole:]
+    order, last = order[:whole], order[whole:]
     order = [
         index
         for begin in range(0, whole, stretch)
-        for index in sorted(order[begin : min(begin + stretch, whole)], key=lengths.__getitem__)
+        for index in sorted(order[begin : begin + stretch], key=lengths.__getitem__)
     ]
     batches = [order[begin : begin + batch_size] for begin in range(0, whole, batch_size)]
     shuffled = [batches[index] for index in torch.randperm(len(batches), generator=generator).tolist()]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch.optim.lr_scheduler import LambdaLR
 from transformers import PrinterCallback, TrainerCallback
 from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME, TRAINER_STATE_NAME
 
@@ -25,7 +26,7 @@ from train.methods.trained import put_weights, weights_of
 from train.neftune import Noise
 from train.optimizers import Sophia, optimizer
 from train.processes import ALONE, Processes
-from train.schedules import scheduler
+from train.schedules import schedule
 from train.settings import TrainingSettings
 from train.sharded import dealt_state, whole
 
@@ -158,7 +159,8 @@ class Loop(TheirTrainer):
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         """The schedule that the recipe names."""
         if self.lr_scheduler is None:
-            self.lr_scheduler = scheduler(optimizer or self.optimizer, self.settings, num_training_steps)
+            stepped = optimizer or self.create_optimizer()
+            self.lr_scheduler = LambdaLR(stepped, schedule(self.settings, num_training_steps))
             self._created_lr_scheduler = True
         return self.lr_scheduler
 

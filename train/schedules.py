@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 from train.settings import TrainingSettings
 
@@ -34,10 +33,3 @@ def schedule(settings: TrainingSettings, steps: int) -> Callable[[int], float]:
         return least + (1 - least) * max(0.0, left)
 
     return factor
-
-
-def scheduler(optimizer: Any, settings: TrainingSettings, steps: int) -> Any:
-    """torch's scheduler of an optimizer."""
-    from torch.optim.lr_scheduler import LambdaLR
-
-    return LambdaLR(optimizer, schedule(settings, steps))

@@ -260,11 +260,11 @@ class TrainingSettings(Settings):
         if "learning_rate" not in self.model_fields_set:
             rate = USUAL_RATES.get(self.method, 1e-3)
             self.__dict__["learning_rate"] = rate / 10 if self.objective == "dpo" else rate
-        if self.early_stopping_patience and self.keep_best is None and self.objective == "dpo":
-            raise ValueError(
-                "with `dpo` say what ends it, `keep_best`: the loss of answers may rise where they improve"
-            )
         if self.early_stopping_patience and self.keep_best is None:
+            if self.objective == "dpo":
+                raise ValueError(
+                    "with `dpo` say what ends it, `keep_best`: the loss of answers may rise where they improve"
+                )
             self.__dict__["keep_best"] = "reward" if self.objective == "reft" else "loss"
         return self
 
