@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from curate.account import Account
 from curate.cache import RowStageTask, Shard, cache_text, clear_drafts, intact, is_kept, keyed_folder, mended, run_stage
 from curate.contract import Contract
@@ -20,11 +22,12 @@ from curate.manifest import SCHEMA_VERSION, ContractInfo, DatasetInputs, Dataset
 from curate.progress import Progress, silent
 from curate.publish import version
 from curate.publish.enough import Wanted
+from curate.publish.published import holds
 from curate.publish.version import Curated
 from curate.read import ingest
 from curate.read.files import drop_digest, place_of
 from curate.recipe import Recipe
-from curate.sets.earlier import before, earlier_rows
+from curate.sets.earlier import Own, before, earlier_rows
 from curate.sets.index import Index
 from curate.sets.keys import Compared
 from curate.sets.stage import Judged, Past, SetStage, judge_rows
@@ -119,12 +122,12 @@ def _curate(
     # From here to the end no other run may publish a version that this one would have to be compared with.
     with index.lock(progress):
         _catch_up(work)
-        inputs, past = _past(work, drop, _inputs(work, drop, stages))
+        inputs, past, known = _past(work, drop, shards, _inputs(work, drop, stages))
         judged: dict[str, Judged] = {}
         for stage in stages:
             if isinstance(stage, SetStage) and stage.runs:
                 shards = _judge_all(work, stage, shards, past, judged)
-        published = _publish(work, drop, shards, judged, inputs.content() | {"splits_of": past.bound_by}, past)
+        published = _publish(work, drop, shards, judged, inputs.content() | {"splits_of": past.bound_by}, past, known)
         _catch_up(work)
     return Curated(published, DatasetManifest.read(published), work.account.seconds, work.account.cached)
 
@@ -201,7 +204,9 @@ def _inputs(work: _Work, drop: ingest.Ingested, stages: Sequence[Stage]) -> Data
         name=work.recipe.name,
         schema_version=SCHEMA_VERSION,
         drop=DropInfo(
-            sha256=drop_digest(drop.files), files=len(drop.files), bytes=sum(file.size for file in drop.files)
+            sha256=drop_digest(drop.files, work.recipe.record.reads_names),
+            files=len(drop.files),
+            bytes=sum(file.size for file in drop.files),
         ),
         lookups=drop.lookups,
         recipe=work.recipe.settings(),
@@ -216,8 +221,11 @@ def _inputs(work: _Work, drop: ingest.Ingested, stages: Sequence[Stage]) -> Data
     )
 
 
-def _past(work: _Work, drop: ingest.Ingested, inputs: DatasetInputs) -> tuple[DatasetInputs, Past]:
-    """What earlier versions hold; and the inputs with those of them that count.
+def _past(
+    work: _Work, drop: ingest.Ingested, shards: Sequence[Shard], inputs: DatasetInputs
+) -> tuple[DatasetInputs, Past, Path | None]:
+    """What earlier versions hold; the inputs with those of them that count; and the version that this very run has
+    published already.
 
     The splits of all versions of the same drop stand, unless this very run has been published already: then of those
     that bound it, so that it gives the same bytes again.
@@ -231,30 +239,32 @@ def _past(work: _Work, drop: ingest.Ingested, inputs: DatasetInputs) -> tuple[Da
     inputs = inputs.model_copy(update={"index": index})
     wanted = inputs.content()
     bound_by = own = [version for version, each in zip(versions, drops, strict=True) if each == sha256]
+    published = None
     for name in own:
         if (work.published(name) / MANIFEST).is_file():
             known = DatasetManifest.read(work.published(name))
             told = known.content()
             if digest({key: told.get(key) for key in wanted}) == digest(wanted):
-                bound_by = known.splits_of
+                bound_by, published = known.splits_of, work.published(name)
                 break
-    files = [file.sha256 for file in drop.files]
-    replaced = _replaced(work, compared_with)
-    rows = earlier_rows(segments, sha256, files, bound_by, replaced)
-    return inputs, Past(rows, compared_with, bound_by, files, work.published, replaced)
+    anew = Own()
+    if work.recipe.drop_is != "delivery":
+        ids = [shard.kept()["id"] for shard in shards] if compared_with else []
+        anew = Own(
+            {file.sha256 for file in drop.files},
+            pa.chunked_array([chunk for each in ids for chunk in each.chunks], pa.string()),
+        )
+    modes = {version: _drop_was(work.published(version)) for version in compared_with}
+    whole = [number for number, version in enumerate(compared_with) if modes[version] == "all"]
+    replaced = len(compared_with) if work.recipe.drop_is == "all" else max(whole, default=0)
+    deliveries = {version for version, mode in modes.items() if mode == "delivery"}
+    rows = earlier_rows(segments, sha256, anew, bound_by, replaced, deliveries)
+    return inputs, Past(rows, compared_with, bound_by, sorted(anew.files), work.published, replaced), published
 
 
-def _replaced(work: _Work, versions: Sequence[str]) -> int:
-    """How many of the versions, the oldest, this drop or the last of those that were all rows stands in place of."""
-    if work.recipe.drop_is == "all":
-        return len(versions)
-    folders = [(number, work.published(name)) for number, name in enumerate(versions)]
-    whole = [number for number, folder in folders if (folder / MANIFEST).is_file() and _is_all(folder)]
-    return max(whole, default=0)
-
-
-def _is_all(folder: Path) -> bool:
-    return DatasetManifest.read(folder).recipe.get("drop_is") == "all"
+def _drop_was(folder: Path) -> str | None:
+    """What a version's drop was to those before it; None where the version has been deleted."""
+    return DatasetManifest.read(folder).recipe.get("drop_is") if (folder / MANIFEST).is_file() else None
 
 
 def _publish(
@@ -264,8 +274,9 @@ def _publish(
     judged: Mapping[str, Judged],
     made_from: dict[str, Any],
     past: Past,
+    same: Path | None,
 ) -> Path:
-    """Publish the version, unless it is there."""
+    """Publish the version, unless it is there, or one is that differs in the names of the drop's files alone."""
     stages = [stage.content() for stage in work.account.stages]
     told = joined(((name, verdict.manifest()) for name, verdict in judged.items()), made_from)
     manifest = made_from | {"stages": stages} | told
@@ -276,6 +287,10 @@ def _publish(
         if known is not None and (known / MANIFEST).is_file():
             work.account.cached["publish"] = (1, 1)
             return verified_whole(known)
+        if same is not None and holds(same, shards):
+            work.progress(f"the drop is that of {same.name}, its files under other names", 1, 1, "drops")
+            work.account.cached["publish"] = (1, 1)
+            return verified_whole(same)
         tables = {name: table for verdict in judged.values() for name, table in verdict.published().items()}
         folder = version.publish(
             Wanted(work.recipe.name, work.recipe.min_rows, work.recipe.split, past.splits()),

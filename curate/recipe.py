@@ -76,10 +76,11 @@ class Recipe(Settings):
         None, description="Settings of a method or a model to begin with; each key that the recipe has goes before."
     )
     drop: str = Field(".", description="Folder of the raw files, relative to the recipe, or its URL.")
-    drop_is: Literal["more", "all"] = Field(
-        "more",
-        description="What a drop is to the versions before: more rows, compared with theirs; or all rows there are, "
-        "in place of theirs, of which only the splits stand.",
+    drop_is: Literal["appended", "delivery", "all"] = Field(
+        "appended",
+        description="What a drop is: a folder that grows, of which a version holds all rows, compared with those that "
+        "only earlier versions hold; a delivery, of which it holds the rows that no earlier version has; or all rows "
+        "there are, in place of those before, of which only the splits stand.",
     )
     sources: list[Files] = Field(min_length=1, description="Which files are read, and how they are written.")
     lookups: dict[Name, Lookup] = Field({}, description="Side tables that expressions may ask by key.")

@@ -21,7 +21,7 @@ from curate.manifest import BaseInfo, ContractInfo, Counts, DatasetInputs, DropI
 from curate.record import SPLITS
 from curate.sets import duplicates
 from curate.sets.duplicates import Duplicates
-from curate.sets.earlier import Earlier, earlier_rows
+from curate.sets.earlier import Earlier, Own, earlier_rows
 from curate.sets.index import Index
 from curate.store import Store
 
@@ -89,7 +89,7 @@ def main() -> None:
 
     def open_index() -> Sequence[Earlier]:
         index.catch_up()
-        return earlier_rows(index.segments(), digest(sha256), sha256)
+        return earlier_rows(index.segments(), digest(sha256), Own(sha256))
 
     with index.lock():
         earlier = profile.timed("open the index", open_index)()

@@ -42,7 +42,7 @@ MENDS = {
     "contaminated": "See whether the file named in `decontaminate` is this very data.",
     "refused": "Name a chat template that has words for these turns in `render.chat`.",
     "too_many_tokens": "Raise `fit.max_tokens`, or let `fit.policy` divide long rows.",
-    "exact_duplicate": "If an earlier version holds them, there is nothing new (or `drop_is: all`). Else add others.",
+    "exact_duplicate": "If an earlier version holds them, a delivery has nothing new (`drop_is`). Else add others.",
     "near_duplicate": "Raise `duplicates.threshold`, or name what all rows repeat in `duplicates.boilerplate`.",
     "conflict": "If the drop mends an earlier one, `drop_is: all`; `duplicates.conflicts: keep_and_flag` keeps both.",
     "bridges_splits": "See whether `record.group` ties together what is to be in different splits.",

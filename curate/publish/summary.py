@@ -19,9 +19,9 @@ from curate.store import verified
 from curate.table import Table
 
 CHANGED_FILE = (
-    "Most rows are in an earlier version already, from a file of the same name: the file has grown or was mended. This "
-    "version holds what is new in it. If the drop is all the rows there are, say `drop_is: all` in the recipe: the "
-    "version then holds all of them, mended ones in place of the old, each in the split it was in."
+    "Most rows went for rows of an earlier version from a file of the same name: it has grown or was mended. If the "
+    "drop is a folder that grows, say `drop_is: appended`: a version then holds all of its rows. If it is all the rows "
+    "there are, mended ones in place of the old, say `drop_is: all`. Each row keeps the split it was in."
 )
 
 

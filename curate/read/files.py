@@ -426,7 +426,14 @@ def _require_own_files(name: str, files: list[str]) -> None:
             )
 
 
-def drop_digest(files: list[InputFile]) -> str:
-    """Content hash of a drop (hex): its files' names and bytes, in any order."""
-    lines = sorted(f"{file.name}\0{file.sha256}\0{file.format or format_by_name(file.name)}" for file in files)
+def drop_digest(files: list[InputFile], named: bool) -> str:
+    """Content hash of a drop (hex): its files' bytes and formats, in any order.
+
+    Args:
+        files: hashed.
+        named: whether their names count too, since rows depend on them.
+    """
+    lines = sorted(
+        f"{file.name if named else ''}\0{file.sha256}\0{file.format or format_by_name(file.name)}" for file in files
+    )
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()

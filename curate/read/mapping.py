@@ -97,6 +97,11 @@ class RecordMapping(Settings):
             raise ValueError("either `turns`, or `shape` and `paths` for rows whose turns are recognised")
         return self
 
+    @property
+    def reads_names(self) -> bool:
+        """Whether an expression looks at the name of a row's file."""
+        return "_file" in self.model_dump_json()
+
 
 class RowError(Exception):
     """A row of which no record can be made: reason and evidence for the quarantine."""

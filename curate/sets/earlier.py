@@ -1,12 +1,13 @@
 """Earlier rows: what of the index counts for a drop, and which splits it is bound to by it.
 
 A drop is compared with the versions before the first one that was made from the same drop, so that running it again
-gives the same version. An earlier row counts unless the drop holds its file itself: then it is judged anew, as part of
-the drop. Of versions that hold the same file only the latest counts. Splits were given for good: of these all count,
-and they are all that counts of versions in whose place a later one stands (`drop_is: all`).
+gives the same version. Where a drop grows (`drop_is: appended`), an earlier row that it holds itself, by its content or
+that of its file, does not count: it is judged anew, as part of the drop; and of versions that hold the same row only
+the latest counts. A delivery (`drop_is: delivery`) is compared with all rows, and takes the place of none. Splits were
+given for good: of these all count, and they are all that counts of versions in whose place another stands (`all`).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,24 @@ class Earlier:
     """Whether its split stands: it is published, in an earlier version or in a standing one of the same drop."""
 
 
+@dataclass(frozen=True)
+class Own:
+    """What a drop holds itself."""
+
+    files: Collection[str] = ()
+    """SHA-256 of each of its files."""
+    ids: pa.ChunkedArray | None = None
+    """Those of its rows; None stands for no row."""
+
+    def holds(self, rows: pa.Table) -> Flags:
+        """Which of some rows of the index."""
+        held: Flags = _by_value(rows["file_sha256"], lambda sha256: int(sha256 in self.files)) == 1
+        if self.ids is None:
+            return held
+        by_content: Flags = pc.is_in(rows["id"], self.ids.combine_chunks()).to_numpy()
+        return held | by_content
+
+
 def before(versions: Sequence[str], drops: Sequence[str], drop: str) -> list[str]:
     """The versions that a drop is compared with, in order.
 
@@ -71,18 +90,20 @@ def before(versions: Sequence[str], drops: Sequence[str], drop: str) -> list[str
 def earlier_rows(
     segments: Sequence["Segment"],
     drop: str,
-    files: Iterable[str],
+    own: Own,
     standing: Iterable[str] | None = None,
     replaced: int = 0,
+    deliveries: Container[str] = (),
 ) -> list[Earlier]:
     """The segments of the index as they count for a drop.
 
     Args:
         segments: in order.
         drop: hash of the drop.
-        files: SHA-256 of each of its files.
+        own: what of them is judged anew, as part of the drop.
         standing: versions of the same drop whose splits stand, by default all.
         replaced: how many versions, the oldest, another stands in place of.
+        deliveries: the versions that were made of one: they take the place of no row, and none takes that of theirs.
     """
     from curate.sets.similarity import Side
 
@@ -90,27 +111,30 @@ def earlier_rows(
     drops = [each for segment in segments for each in segment.drops]
     place = {version: number for number, version in enumerate(versions)}
     compared = len(before(versions, drops, drop))
-    own = set(standing if standing is not None else (v for v, d in zip(versions, drops, strict=True) if d == drop))
-    mine = set(files)
+    ours = set(standing if standing is not None else (v for v, d in zip(versions, drops, strict=True) if d == drop))
     places = [_by_value(segment.rows["version"], lambda version: place[version]) for segment in segments]
-    latest: dict[str, int] = {}
-    for segment, at in zip(segments, places, strict=True):
-        if compared:
-            held = segment.rows.select(["file_sha256"]).append_column("at", pa.array(at))
-            held = held.filter(pc.less(held["at"], compared)).group_by("file_sha256").aggregate([("at", "max")])
-            for sha256, newest in zip(held["file_sha256"].to_pylist(), held["at_max"].to_pylist(), strict=True):
-                latest[sha256] = max(newest, latest.get(sha256, 0))
+    # Where a row stands as one that a later row of the same content, or file, may take the place of.
+    standings = [
+        np.where((at < compared) & (_by_value(segment.rows["version"], lambda v: int(v in deliveries)) == 0), at, -1)
+        for segment, at in zip(segments, places, strict=True)
+    ]
+    newest = [
+        np.maximum(file, row)
+        for file, row in zip(
+            _latest([segment.rows["file_sha256"] for segment in segments], standings),
+            _latest([segment.rows["id"] for segment in segments], standings),
+            strict=True,
+        )
+    ]
     found = []
-    for segment, at in zip(segments, places, strict=True):
+    for segment, at, stands, latest in zip(segments, places, standings, newest, strict=True):
         rows = segment.rows
         if rows["cluster"].null_count:  # a row of which no cluster is told is one of its own
             cluster = pc.coalesce(rows["cluster"], rows["id"])
             rows = rows.set_column(rows.schema.get_field_index("cluster"), "cluster", cluster)
-        newest = _by_value(rows["file_sha256"], lambda sha256: -1 if sha256 in mine else latest.get(sha256, -1))
-        unknown = whole(rows["file_sha256"]).is_null().to_numpy(zero_copy_only=False)
-        live = (at < compared) & ((newest == at) | unknown)
+        live = (at < compared) & ~own.holds(rows) & ((stands < 0) | (latest == at))
         published = rows["kept"].to_numpy()
-        ours = _by_value(rows["version"], lambda version: int(version in own)) == 1
+        standing_rows = _by_value(rows["version"], lambda version: int(version in ours)) == 1
         side = Side(segment.signatures, segment.offsets[:-1], segment.offsets[1:], segment.shingles)
         found.append(
             Earlier(
@@ -126,7 +150,7 @@ def earlier_rows(
                 live,
                 live & (at >= replaced),
                 live & (at >= replaced) & published,
-                published & ((at < compared) | ours),
+                published & ((at < compared) | standing_rows),
             )
         )
     return found
@@ -203,6 +227,26 @@ def _assigned(each: Earlier, column: str, values: pa.ChunkedArray) -> list[tuple
     wanted = pc.is_in(each.rows[column], values.drop_null().combine_chunks().unique()).to_numpy() & each.assigned
     at = pa.array(np.flatnonzero(wanted))
     return list(zip(each.rows[column].take(at).to_pylist(), each.rows["split"].take(at).to_pylist(), strict=True))
+
+
+def _latest(columns: Sequence[pa.ChunkedArray], places: Sequence[Numbers]) -> list[Numbers]:
+    """For each row of several tables the highest place of the rows with its value; its own where the value is null.
+
+    Args:
+        columns: the values, by table.
+        places: those of the rows, by table.
+    """
+    used = {place for each in places for place in np.unique(each).tolist()} - {-1}
+    if len(used) < 2:
+        return list(places)
+    chunks = [chunk for column in columns for chunk in column.cast(pa.string()).chunks]
+    codes = whole(pc.dictionary_encode(pa.chunked_array(chunks, pa.string()))).indices
+    known = codes.is_valid().to_numpy(zero_copy_only=False)
+    code, place = codes.fill_null(0).to_numpy(), np.concatenate(places)
+    highest = np.full(len(code), -1, np.int64)
+    np.maximum.at(highest, code[known], place[known])
+    found = np.where(known, highest[code], place)
+    return np.split(found, np.cumsum([len(each) for each in places])[:-1])
 
 
 def _by_value(column: pa.ChunkedArray, number: Any) -> Numbers:

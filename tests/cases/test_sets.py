@@ -1,7 +1,6 @@
 """Cases of whole sets: nothing empty is published, signs are meaning, copies and splits keep their promises."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,51 +8,15 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from curate.engine import map_in_process
 from curate.errors import AssayError
-from curate.pipeline import curate
-from curate.publish.check import check_version
 from curate.publish.enough import EmptyError
-from curate.publish.version import Curated
 from curate.record import SPLITS
-from curate.store import Store
-from evaluation.settings import FullRecipe
-from tests.project import Project
-
-Run = Callable[..., Curated]
+from tests.sets import Run, curator, questions, require_sound, rows_of, split_by_prompt
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """Curates rows or files by a recipe's sections, into one store; every name is a data set."""
-    tokenizer = Project(tmp_path / "project").tokenizer
-    (tmp_path / "contract").mkdir()
-    contract = {"apiVersion": "v3.1.0", "kind": "DataContract", "name": "c", "version": "1", "status": "active"}
-    turns = {"name": "turns", "logicalType": "array", "logicalTypeOptions": {"minItems": 1}}
-    record = {"name": "record", "logicalType": "object", "properties": [turns]}
-    document = contract | {"schema": [record, {"name": "set", "logicalType": "object", "properties": []}]}
-    (tmp_path / "contract/contract.yaml").write_text(yaml.safe_dump(document))
-
-    def curated(files: dict[str, list[dict[str, Any]]] | Path, **sections: Any) -> Curated:
-        drop = tmp_path / f"drop{len(list(tmp_path.iterdir()))}"
-        if isinstance(files, Path):
-            drop = files
-        else:
-            drop.mkdir()
-            for name, rows in files.items():
-                (drop / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
-        recipe = {
-            "name": "set",
-            "sources": [{"files": ["*.jsonl"]}],
-            "contract": "contract",
-            "render": {"task": "conversation", "chat": "chatml"},
-            "fit": {"model": "tokenizer", "max_tokens": 4000},
-        }
-        (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe | sections))
-        loaded = FullRecipe.load(tmp_path / "recipe.yaml", drop=drop)
-        return curate(loaded, Store(tmp_path / "store"), tokenizer_folder=tokenizer, map_shards=map_in_process)
-
-    return curated
+    return curator(tmp_path)
 
 
 @pytest.fixture
@@ -68,32 +31,6 @@ def sections_of(recipe: Path) -> dict[str, Any]:
     """What of a case's recipe is its own."""
     raw = yaml.safe_load(recipe.read_text())
     return {key: raw[key] for key in ("sources", "record", "split", "duplicates") if raw.get(key)}
-
-
-def questions(count: int, answer: str = "The answer is {}.") -> list[dict[str, Any]]:
-    things = "rivers bridges spiders planets novels kings mountains engines violins lighthouses".split()  # noqa: SIM905
-    return [
-        {"prompt": f"How many {things[n % 10]} are there in country {n} by the last count?", "answer": answer.format(n)}
-        for n in range(count)
-    ]
-
-
-def rows_of(curated: Curated, name: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = pq.read_table(curated.folder / f"{name}.parquet").to_pylist()
-    return found
-
-
-def split_by_prompt(*versions: Curated) -> dict[str, set[str]]:
-    found: dict[str, set[str]] = {}
-    for version in versions:
-        for split in SPLITS:
-            for row in rows_of(version, split):
-                found.setdefault(row["turns"][0]["content"], set()).add(split)
-    return found
-
-
-def require_sound(curated: Curated) -> None:
-    assert {check.name: check.examples for check in check_version(curated.folder) if check.failures} == {}
 
 
 # An empty version
@@ -285,9 +222,8 @@ def test_case_16_a_drop_in_place_of_the_one_before(cases: Path, run: Run) -> Non
     sections = sections_of(case / "recipe.yaml")
     first = run({"a.jsonl": rows}, **sections)
     second = run({"a.jsonl": grown}, **sections)
-    assert second.manifest.counts.kept == 6
-    assert "drop_is: all" in curation_tables(second)[-1].rows[0][0]
-    assert curation_tables(first)[-1].key == "stages"
+    assert (first.manifest.counts.kept, second.manifest.counts.kept) == (100, 106)
+    assert [curation_tables(each)[-1].key for each in (first, second)] == ["stages", "stages"]
     with pytest.raises(EmptyError, match="0 of 106 rows would be left") as error:
         run({"a.jsonl": mended}, **sections)
     assert "drop_is: all" in error.value.remedy
@@ -297,22 +233,22 @@ def test_case_16_a_drop_in_place_of_the_one_before(cases: Path, run: Run) -> Non
     require_sound(third)
     # What comes after is compared with the version that stands, not with those that it stands in place of.
     again = [row | {"answer": row["answer"].upper()} for row in rows[:10]]
-    last = run(
-        {"a.jsonl": [*again, {"prompt": "Which question is the very last one here?", "answer": "This."}]}, **sections
-    )
+    new = {"prompt": "Which question is the very last one here?", "answer": "This."}
+    last = run({"a.jsonl": [*again, new]}, **sections, drop_is="delivery")
     assert (last.manifest.counts.kept, last.manifest.counts.conflicts) == (1, 0)
     assert {json.loads(row["evidence"])["version"] for row in rows_of(last, "quarantine")} == {third.folder.name}
     assert run({"a.jsonl": mended}, **sections, drop_is="all").folder == third.folder, "the same bytes"
 
 
-def test_what_a_mended_file_with_new_rows_means_is_told(run: Run) -> None:
+@pytest.mark.parametrize(("drop_is", "kept", "conflicts"), [("appended", 3, 6), ("delivery", 3, 6), ("all", 9, 0)])
+def test_what_a_mended_file_with_new_rows_means_is_told(run: Run, drop_is: str, kept: int, conflicts: int) -> None:
     from curate.publish.summary import curation_tables
 
     run({"a.jsonl": questions(6)})
     mended = [*questions(6, "Now it is {}."), *questions(9)[6:]]
-    second = run({"a.jsonl": mended})
-    assert (second.manifest.counts.kept, second.manifest.counts.conflicts) == (3, 6)
-    assert "drop_is: all" in curation_tables(second)[-1].rows[0][0]
+    second = run({"a.jsonl": mended}, drop_is=drop_is)
+    assert (second.manifest.counts.kept, second.manifest.counts.conflicts) == (kept, conflicts)
+    assert ("drop_is: all" in curation_tables(second)[-1].rows[0][0]) == bool(conflicts)
 
 
 def test_every_mend_is_of_a_reason_that_there_is() -> None:

@@ -138,9 +138,14 @@ def test_files_by_glob_are_sorted_and_known_by_their_content(tmp_path: Path) -> 
     ]
     assert [form_of(file) for file in found] == [(None, "csv"), (None, "jsonl"), (None, "jsonl")]
     assert [file.sha256 for file in found] == [hashlib.sha256(file.name.encode()).hexdigest() for file in found]
-    assert drop_digest(found) == drop_digest(found[::-1])
+    assert drop_digest(found, False) == drop_digest(found[::-1], False)
+    assert drop_digest(found[:2], False) != drop_digest(found, False)
+    (tmp_path / "c.csv").write_text("a.csv")
+    renamed = find_files(Files(files=["c.csv"]), tmp_path, tmp_path)
+    assert drop_digest(renamed, False) == drop_digest(found[:1], False)
+    assert drop_digest(renamed, True) != drop_digest(found[:1], True)
     (tmp_path / "a.csv").write_text("other")
-    assert drop_digest(find_files(Files(files=["a.csv"]), tmp_path, tmp_path)) != drop_digest(found[:1])
+    assert drop_digest(find_files(Files(files=["a.csv"]), tmp_path, tmp_path), False) != drop_digest(found[:1], False)
 
 
 @pytest.mark.parametrize(

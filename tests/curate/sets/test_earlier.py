@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from curate.record import QUARANTINE_SCHEMA, SCHEMA, SPLITS, content_id
 from curate.sets.duplicates import Duplicates
-from curate.sets.earlier import Earlier, before, earlier_rows, recorded_splits, tied_splits
+from curate.sets.earlier import Earlier, Own, before, earlier_rows, recorded_splits, tied_splits
 from curate.sets.index import Index
 from curate.sets.judgement import NAMED, Judgement, judge
 from curate.sets.keys import compared_text, key_table
@@ -80,7 +80,7 @@ def run_drops(store: Store, drops: list[list[Row]], chosen: Duplicates) -> list[
         drop, file = f"{number:064x}", f"drop {number}"
         table = table_of(rows, file)
         texts = compared_text(table, chosen)
-        earlier = earlier_rows(index.segments(), drop, [drop])
+        earlier = earlier_rows(index.segments(), drop, Own(), deliveries=index.versions())
         verdict = judge(key_table(table, chosen), chosen, lambda rows, texts=texts: texts.take(pa.array(rows)), earlier)
         runs.append(Run(table, verdict, earlier, publish(store, table, verdict, drop, file)))
     return runs
@@ -285,7 +285,7 @@ def test_a_removed_row_of_which_no_cluster_is_told_is_one_of_its_own(store: Stor
     index.catch_up()
     new = table_of([("and so " + LONG + " here", "other")], "drop 1")
     texts = compared_text(new, chosen)
-    earlier = earlier_rows(index.segments(), "1" * 64, ["1" * 64])
+    earlier = earlier_rows(index.segments(), "1" * 64, Own(["1" * 64]))
     verdict = judge(key_table(new, chosen), chosen, lambda rows: texts.take(pa.array(rows)), earlier)
     assert verdict.cluster == [min(data["id"].to_pylist())]
 
@@ -308,11 +308,11 @@ def test_a_drop_that_has_grown_is_not_compared_with_itself(store: Store) -> None
     run_drops(store, [[(LONG, "{}")]], chosen)
     index = Index(store, "demo", chosen)
     index.catch_up()
-    same_file = earlier_rows(index.segments(), "f" * 64, [f"{0:064x}"])[0]
+    same_file = earlier_rows(index.segments(), "f" * 64, Own([f"{0:064x}"]))[0]
     assert not same_file.live.any()
     assert not same_file.kept.any()
     assert same_file.assigned.all()
-    other_file = earlier_rows(index.segments(), "f" * 64, ["e" * 64])[0]
+    other_file = earlier_rows(index.segments(), "f" * 64, Own(["e" * 64]))[0]
     assert other_file.live.all()
 
 
@@ -322,7 +322,7 @@ def test_a_drop_run_again_is_compared_with_what_came_before_it_only(store: Store
     index = Index(store, "demo", chosen)
     index.catch_up()
     segments = index.segments()
-    again = earlier_rows(segments, f"{1:064x}", [f"{1:064x}"])
+    again = earlier_rows(segments, f"{1:064x}", Own([f"{1:064x}"]))
     live = [row for each in again for row in each.rows.filter(pa.array(each.live))["file"].to_pylist()]
     assert live == ["drop 0"]
     versions = index.versions()
@@ -346,7 +346,7 @@ def test_of_versions_with_the_same_file_the_latest_counts(store: Store) -> None:
         shared = pa.array(["0" * 64] * segment.rows.num_rows).dictionary_encode()
         at = segment.rows.schema.get_field_index("file_sha256")
         object.__setattr__(segment, "rows", segment.rows.set_column(at, "file_sha256", shared))
-    earlier = earlier_rows(segments, "f" * 64, [])
+    earlier = earlier_rows(segments, "f" * 64, Own())
     assert sum(int(each.live.sum()) for each in earlier) == 1
 
 
@@ -356,7 +356,7 @@ def test_groups_bind_a_drop_to_the_splits_given_before(store: Store) -> None:
     publish(store, table, verdict, "a" * 64, "f", split="test")
     index = Index(store, "demo", Duplicates())
     index.catch_up()
-    earlier = earlier_rows(index.segments(), "b" * 64, [])
+    earlier = earlier_rows(index.segments(), "b" * 64, Own())
     groups = pa.chunked_array([["case 2", "case 1", None, "case 2\x1fcase 3"]], pa.string())
     tied = frozenset({"test"})
     assert tied_splits(earlier, groups, []) == [frozenset(), tied, frozenset(), tied]
@@ -371,7 +371,7 @@ def test_a_row_is_bound_to_the_part_of_a_torn_cluster_that_it_is_like(store: Sto
     chosen = Duplicates()
     index = Index(store, "demo", chosen)
     index.catch_up()
-    earlier = earlier_rows(index.segments(), "f" * 64, [])
+    earlier = earlier_rows(index.segments(), "f" * 64, Own())
     new = table_of([(text + " again", "other") for text in parts.values()])
     texts = compared_text(new, chosen)
     verdict = judge(key_table(new, chosen), chosen, lambda rows: texts.take(pa.array(rows)), earlier)
