@@ -22,8 +22,7 @@ from curate.manifest import SCHEMA_VERSION, ContractInfo, DatasetInputs, Dataset
 from curate.progress import Progress, silent
 from curate.publish import version
 from curate.publish.enough import Wanted
-from curate.publish.published import holds
-from curate.publish.version import Curated
+from curate.publish.version import Curated, holds
 from curate.read import ingest
 from curate.read.files import drop_digest, place_of
 from curate.recipe import Recipe

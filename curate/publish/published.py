@@ -1,17 +1,14 @@
 """A published version as it lies on the disk: its rows, and the versions that it was compared with."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import dropwhile
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from curate.cache import Shard
 from curate.manifest import DatasetManifest
-from curate.store import verified, verified_whole
+from curate.store import verified_whole
 
 SPLITS = ("train", "validation", "test")
 
@@ -47,17 +44,6 @@ def stages_after(manifest: DatasetManifest, name: str) -> set[str]:
     return set(dropwhile(lambda each: each != name, names)) - {name}
 
 
-def holds(folder: Path, shards: Sequence[Shard]) -> bool:
-    """Whether a version publishes just the rows of these shards, by their ids, each in its split."""
-    rows = pa.concat_tables([shard.kept().select(["id", "split"]) for shard in shards])
-    for split in SPLITS:
-        theirs = pq.read_table(verified(folder, f"{split}.parquet"), columns=["id"])["id"]
-        ours = rows["id"].filter(pc.equal(rows["split"], split))
-        if not theirs.take(pc.sort_indices(theirs)).equals(ours.take(pc.sort_indices(ours))):
-            return False
-    return True
-
-
 class EarlierVersions:
     """The versions that a version was compared with when it was made, and with those of the same drop the ones whose
     splits stand; as far as they lie beside it."""
@@ -71,25 +57,20 @@ class EarlierVersions:
         self.absent = len(names) - len(self.folders)
         for each in self.standing:
             verified_whole(each)
-        self._own = (set[str](), set[str]()) if _was_delivery(manifest) else _contents(folder, manifest)
+        self._own: set[str] = set() if _was_delivery(manifest) else set(_hashes(folder).values())
 
     def rows(self, columns: list[str]) -> Iterator[tuple[Path, str, Row]]:
-        """Published rows that count: none that the version itself holds, by its content or that of its file, nor one
-        that a version in between does, unless one of the two was a delivery."""
-        files, ids = self._own
-        newer_files, newer_ids = set(files), set(ids)
+        """Published rows that count: none of a file (by its hash) that the version itself or one in between holds,
+        unless one of the two was a delivery. Those that the version holds too are among them: they keep their split."""
+        newer = set[str](self._own)
         for folder in reversed(self.folders):
-            manifest = DatasetManifest.read(folder)
-            delivery = _was_delivery(manifest)
+            delivery = _was_delivery(DatasetManifest.read(folder))
             hashes = _hashes(folder)
-            without = (files, ids) if delivery else (newer_files, newer_ids)
-            for name, row in split_rows(folder, [*columns, *sorted({"id", "source"} - {*columns})]):
-                if hashes.get(row["source"]["file"]) not in without[0] and row["id"] not in without[1]:
+            without = self._own if delivery else newer
+            for name, row in split_rows(folder, columns):
+                if hashes.get(row["source"]["file"]) not in without:
                     yield folder, name, row
-            if not delivery:
-                of_files, of_rows = _contents(folder, manifest)
-                newer_files |= of_files
-                newer_ids |= of_rows
+            newer |= set() if delivery else set(hashes.values())
 
     def how(self) -> str:
         """What to add to how a check was made."""
@@ -101,14 +82,6 @@ def _hashes(folder: Path) -> dict[str, str]:
     """Name -> SHA-256 of the files that a version was made of, as far as it tells them."""
     path = folder / "sources.parquet"
     return {row["file"]: row["sha256"] for row in read_rows(path, ["file", "sha256"])} if path.is_file() else {}
-
-
-def _contents(folder: Path, manifest: DatasetManifest) -> tuple[set[str], set[str]]:
-    """The SHA-256 of a version's files, and the ids of its rows: those that were left to be compared with others."""
-    ids = {row["id"] for _, row in split_rows(folder, ["id"])}
-    late = {"duplicates", *stages_after(manifest, "duplicates")}
-    gone = read_rows(folder / "quarantine.parquet", ["id", "stage"])
-    return set(_hashes(folder).values()), ids | {row["id"] for row in gone if row["stage"] in late}
 
 
 def _was_delivery(manifest: DatasetManifest) -> bool:

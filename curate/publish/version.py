@@ -23,7 +23,7 @@ from curate.publish.enough import Wanted, require_enough
 from curate.read.files import InputFile
 from curate.record import SCHEMA, SPLITS, dicts
 from curate.sets.rows import Rows, in_order
-from curate.store import Store, drafted
+from curate.store import Store, drafted, verified
 
 VERSION = 7
 """Raised whenever the same rows would be published in other bytes."""
@@ -130,6 +130,17 @@ def publish(
     event = {"event": "datasets", "name": name, "version": folder.name}
     store.record(event | {"drop": drop, "where": where, "counts": counts})
     return folder
+
+
+def holds(folder: Path, shards: Sequence[Shard]) -> bool:
+    """Whether a version publishes just the rows of these shards, by their ids, each in its split."""
+    rows = pa.concat_tables([shard.kept().select(["id", "split"]) for shard in shards])
+    for split in SPLITS:
+        theirs = pq.read_table(verified(folder, f"{split}.parquet"), columns=["id"])["id"]
+        ours = rows["id"].filter(pc.equal(rows["split"], split))
+        if not theirs.take(pc.sort_indices(theirs)).equals(ours.take(pc.sort_indices(ours))):
+            return False
+    return True
 
 
 def _write_splits(folder: Path, table: pa.Table, kept: Rows, named: Callable[[pa.Table], pa.Table]) -> None:
