@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 import xxhash
 
 from curate.distribution import Counts, distributions
+from curate.drafts import DRAFT, drafted, locked, remove_abandoned
 from curate.engine import Alone, Narrowable, WorkerDied
 from curate.errors import AssayError, RotError
 from curate.examples import Example, first_examples
@@ -27,7 +28,6 @@ from curate.hashing import canonical_json, checksum, digest
 from curate.progress import Progress, silent
 from curate.record import QUARANTINE_SCHEMA, SCHEMA
 from curate.stage import WORKER_DIED, Outcome, Reject, RowStage, Stage, divide
-from curate.store import DRAFT, drafted, locked, remove_abandoned
 
 DEFECT = "This is a defect of the stage; nothing was published. --debug shows where."
 StageT = TypeVar("StageT", bound=Stage)

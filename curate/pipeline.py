@@ -184,6 +184,7 @@ def _judge_all(
     with work.account.timed(stage.name):
         done, verdict = judge_rows(stage, shards, past, dict(judged), work.store.cache, work.map_shards, work.progress)
     judged[stage.name] = verdict
+    work.account.over_all.add(stage.name)
     work.account.record_stage(stage.name, sum(shard.rows for shard in shards), done)
     return done
 

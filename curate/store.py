@@ -6,22 +6,19 @@ holds its own.
 """
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from curate.drafts import drafted, fsync, locked
 from curate.errors import AssayError
 from curate.hashing import canonical_json, digest, file_digest
-from curate.progress import Progress
 
 Kind = Literal["datasets", "adapters", "scorecards", "experiments", "studies"]
 MANIFEST = "manifest.json"
@@ -46,8 +43,6 @@ OLD_KEYS = frozenset(
     "time event name version drop where counts found seconds tokens_per_second promoted".split()  # noqa: SIM905
 )
 """Those of lines that were written before each held its hash."""
-DRAFT = ".draft-"
-"""What the names of folders begin with that are being filled."""
 
 
 def version_of(manifest: Mapping[str, Any]) -> str:
@@ -223,15 +218,11 @@ class Draft:
         Raises:
             AssayError: the version is there already, and damaged.
         """
-        files = sorted(path for path in self.folder.rglob("*") if path.is_file())
-        names = {path: path.relative_to(self.folder).as_posix() for path in files}
-        hashed = {names[p]: file_digest(p) for p in files if names[p].split("/")[0] not in self.unhashed}
-        content = manifest | {"files": hashed}
-        version = version_of(content)
-        final = self.target / version
+        content = self.content(manifest)
+        hashed: dict[str, str] = content["files"]
+        final = self.target / str(content["version"])
         if (final / MANIFEST).is_file():
             return verified_whole(final)
-        content = content | {"version": version}
         if describe is not None:
             describe(self.folder, content)
         write_sums(self.folder, hashed)
@@ -244,6 +235,14 @@ class Draft:
         self.folder.rename(final)
         fsync(self.target)
         return final
+
+    def content(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
+        """A manifest with `files` and `version`, as they are by what the folder holds."""
+        files = sorted(path for path in self.folder.rglob("*") if path.is_file())
+        names = {path: path.relative_to(self.folder).as_posix() for path in files}
+        hashed = {names[p]: file_digest(p) for p in files if names[p].split("/")[0] not in self.unhashed}
+        content = {**manifest, "files": hashed}
+        return content | {"version": version_of(content)}
 
 
 class Store:
@@ -260,7 +259,7 @@ class Store:
         self.index = root / "index"
         self.ledger = root / "ledger"
         self.failed = root / "failed"
-        """Of each data set the quarantine of the last run that published nothing."""
+        """Of each data set the last candidate that was refused."""
 
     @contextmanager
     def publishing(self, kind: Kind, name: str, unhashed: frozenset[str] = frozenset()) -> Iterator[Draft]:
@@ -315,7 +314,7 @@ class Store:
 
     def published_names(self, kind: Kind) -> str:
         """The names of what is published of a kind, or the command that publishes one, in a sentence."""
-        names = ", ".join(sorted(path.name for path in (self.root / kind).glob("*")))
+        names = ", ".join(sorted({path.parent.parent.name for path in (self.root / kind).glob(f"*/*/{MANIFEST}")}))
         return f"Published there: {names or f'nothing yet; `assay {MADE_BY[kind]}` does it'}."
 
     def record(self, event: dict[str, Any]) -> None:
@@ -381,72 +380,3 @@ class Store:
 
 def _check_value(event: dict[str, Any]) -> str:
     return digest(event)[:16]
-
-
-@contextmanager
-def drafted(target: Path) -> Iterator[Path]:
-    """A folder in `target` to fill and rename, removed if it was not. Those of killed processes go too."""
-    target.mkdir(parents=True, exist_ok=True)
-    with locked(target):
-        remove_abandoned(target)
-        folder = Path(tempfile.mkdtemp(prefix=DRAFT, dir=target))
-        held = ExitStack()
-        held.enter_context(locked(folder))
-    with held:
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def remove_abandoned(target: Path) -> None:
-    """Remove the drafts in a folder whose processes were killed; its lock is held."""
-    for draft in target.glob(f"{DRAFT}*"):
-        # Else its process is alive, or has just renamed it.
-        with suppress(BlockingIOError, FileNotFoundError), locked(draft, fcntl.LOCK_NB):
-            shutil.rmtree(draft)
-
-
-@contextmanager
-def locked(folder: Path, how: int = 0) -> Iterator[None]:
-    """Hold the lock of a folder, which ends with the process.
-
-    Raises:
-        BlockingIOError: another holds it, and `how` is LOCK_NB.
-    """
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | how)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def turn(folder: Path, what: str, progress: Progress) -> Iterator[None]:
-    """Hold the lock of a folder, of which another process may have to be waited for.
-
-    Args:
-        folder: is made where it is missing.
-        what: is to be done, to tell of the waiting.
-        progress: told of it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as held:
-        try:
-            held.enter_context(locked(folder, fcntl.LOCK_NB))
-        except BlockingIOError:
-            waiting = f"{what} (another run's turn)"
-            progress(waiting, 0, 1, "runs")
-            held.enter_context(locked(folder))
-            progress(waiting, 1, 1, "runs")
-        yield
-
-
-def fsync(path: Path) -> None:
-    """Have a file, or a folder's list of names, written to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -20,6 +20,7 @@ from typing import Any
 import pyarrow.compute as pc
 from pydantic import ValidationError
 
+from curate.drafts import fsync
 from curate.errors import AssayError
 from curate.hashing import digest
 from curate.manifest import DatasetManifest
@@ -29,7 +30,7 @@ from curate.sets.index_check import contradictions, rows_by_version, unlike_publ
 from curate.sets.keys import Compared
 from curate.sets.published import compared_rows, published, read_version, some_published
 from curate.sets.segments import Entry, Keys, Segment, SegmentFiles
-from curate.store import MANIFEST, Store, fsync
+from curate.store import MANIFEST, Store
 
 FORMAT = 2
 """Raised whenever the files are laid out in another way."""
