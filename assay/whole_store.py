@@ -106,6 +106,7 @@ def check_store(store: Store, progress: Progress = silent) -> StoreState:
     for folder in indexes:
         problems += _of_index(folder, store)
         progress("check the store", done := done + 1, total, "folders")
+    problems += _of_pointers(store)
     problems += _of_ledger(lines, folders)
     problems += map(Problem.of, damaged_entries(store.cache))
     return StoreState(store.root, read, problems)
@@ -172,6 +173,23 @@ def _of_index(folder: Path, store: Store) -> Iterator[Problem]:
     for problem in problems:
         where, _, what = problem.partition(": ")
         yield Problem(where, what, remedy)
+
+
+def _of_pointers(store: Store) -> Iterator[Problem]:
+    for kind, name in store.pointers.all():
+        path = store.pointers.path(kind, name)
+        try:
+            pointer = store.pointers.read(kind, name)
+        except AssayError as error:
+            yield Problem.of(error)
+            continue
+        for version in {pointer.version, pointer.candidate} - {None} if pointer else ():
+            if not (store.root / kind / name / str(version)).is_dir():
+                yield Problem(
+                    str(path),
+                    f"it names {version}, which is not there.",
+                    f"`assay promote {name}/VERSION --kind {kind}` names another, or make that one again.",
+                )
 
 
 def _of_ledger(lines: list[tuple[dict[str, Any], str]], folders: dict[str, list[Path]]) -> Iterator[Problem]:

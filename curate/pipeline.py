@@ -126,6 +126,7 @@ def _curate(
                 shards = _judge_all(work, stage, shards, past, judged)
         published = _publish(work, drop, shards, judged, inputs.content() | {"splits_of": past.bound_by}, past)
         _catch_up(work)
+        store.promote("datasets", recipe.name, published.name)
     return Curated(published, DatasetManifest.read(published), work.account.seconds, work.account.cached)
 
 

@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +19,7 @@ from typing import Any, Literal
 from curate.drafts import drafted, fsync, locked
 from curate.errors import AssayError
 from curate.hashing import canonical_json, digest, file_digest
+from curate.pointers import Pointer, Pointers
 
 Kind = Literal["datasets", "adapters", "scorecards", "experiments", "studies"]
 MANIFEST = "manifest.json"
@@ -246,8 +247,8 @@ class Draft:
 
 
 class Store:
-    """Folders of a store: `datasets`, `adapters`, `scorecards`, `experiments`, `studies`, `index`, `cache`, `ledger`
-    and `failed`.
+    """Folders of a store: `datasets`, `adapters`, `scorecards`, `experiments`, `studies`, `pointers`, `index`, `cache`,
+    `ledger`, `failed` and `retracted`; docs/store.md tells of them.
 
     Args:
         root: the folder; it is made when something is first written.
@@ -260,6 +261,9 @@ class Store:
         self.ledger = root / "ledger"
         self.failed = root / "failed"
         """Of each data set the last candidate that was refused."""
+        self.retracted = root / "retracted"
+        """What was published and is taken back, in folders as it was published."""
+        self.pointers = Pointers(root / "pointers")
 
     @contextmanager
     def publishing(self, kind: Kind, name: str, unhashed: frozenset[str] = frozenset()) -> Iterator[Draft]:
@@ -297,20 +301,83 @@ class Store:
         return None if found is None else verified_whole(found)
 
     def resolve(self, kind: Kind, name: str) -> Path:
-        """The folder meant by a path, `NAME/VERSION` or `NAME` (the one published last, by the ledger).
+        """The folder meant by a path, `NAME/VERSION` or `NAME` (the one promoted last; without a pointer, the one
+        published last by the ledger).
 
         Raises:
-            AssayError: nothing of that name is published, or of a NAME the ledger is damaged.
+            AssayError: nothing of that name is published or promoted, or of a NAME pointer or ledger are damaged.
         """
         if (Path(name) / MANIFEST).is_file():
             return Path(name)
         if (self.root / kind / name / MANIFEST).is_file():
             return self.root / kind / name
-        for event in reversed(self.told(kind, name)):
-            folder: Path = self.root / kind / name / event["version"]
-            if folder.is_dir():
+        pointer = self.pointed(kind, name)
+        for version in (pointer.version, *reversed(pointer.before)):
+            if version is not None and (folder := self.root / kind / name / version).is_dir():
                 return folder
+        if pointer.candidate is not None:
+            raise AssayError(
+                f"{name}: none of its {kind} is promoted; {name}/{pointer.candidate} has not passed its recipe's gate.",
+                remedy=f"Evaluate it, name it with its version, or `assay promote {name}/{pointer.candidate}`.",
+            )
         raise AssayError(f"{name}: no such version in {self.root / kind}.", remedy=self.published_names(kind))
+
+    def pointed(self, kind: Kind, name: str) -> Pointer:
+        """What a NAME means: what its pointer says, else what was published, the last by the ledger last.
+
+        Raises:
+            AssayError: pointer or ledger are damaged.
+        """
+        if (pointer := self.pointers.read(kind, name)) is not None:
+            return pointer
+        told = [event["version"] for event in self.told(kind, name)]
+        pointer = Pointer(None)
+        for version in told:
+            if (self.root / kind / name / version).is_dir():
+                pointer = pointer.at(version)
+        return pointer
+
+    def promote(self, kind: Kind, name: str, version: str) -> None:
+        """Let a NAME mean a version from now on."""
+        with self.pointers.changed(kind, name) as write:
+            old = self.pointers.read(kind, name)
+            if old is None:  # of a version that has just been published the ledger tells already
+                old = self.pointed(kind, name)
+                if old.version == version:
+                    old = old.back() if old.before else Pointer(None)
+            write(old.at(version))
+        if old.version != version:
+            self.record({"event": "promoted", "kind": kind, "name": name, "version": version, "before": old.version})
+
+    def propose(self, kind: Kind, name: str, version: str) -> None:
+        """Have a version wait to be promoted: what NAME means stays as it is."""
+        with self.pointers.changed(kind, name) as write:
+            old = self.pointers.read(kind, name)
+            if old is None:
+                old = self.pointed(kind, name).without([version])
+            if old.version != version:
+                write(replace(old, candidate=version))
+
+    def roll_back(self, kind: Kind, name: str) -> Pointer:
+        """Let a NAME mean what it meant before.
+
+        Returns:
+            What it means now.
+
+        Raises:
+            AssayError: it has meant nothing else.
+        """
+        with self.pointers.changed(kind, name) as write:
+            old = self.pointed(kind, name)
+            if not old.before:
+                raise AssayError(
+                    f"{name}: no version before {old.version or 'the first'}.",
+                    remedy=f"`assay versions {name}` lists them; `assay promote {name}/VERSION` takes one.",
+                )
+            write(old.back())
+        told = {"event": "promoted", "kind": kind, "name": name, "version": old.before[-1], "before": old.version}
+        self.record(told)
+        return old.back()
 
     def published_names(self, kind: Kind) -> str:
         """The names of what is published of a kind, or the command that publishes one, in a sentence."""
@@ -352,12 +419,18 @@ class Store:
         return [event for event, _ in lines]
 
     def told(self, kind: Kind, name: str) -> list[dict[str, Any]]:
-        """The events of one series, oldest first.
+        """The events of one series, oldest first; of what was retracted since, none.
 
         Raises:
             AssayError: as `events`.
         """
-        return [event for event in self.events() if (event.get("event"), event.get("name")) == (kind, name)]
+        found: list[dict[str, Any]] = []
+        for event in self.events():
+            if (event.get("event"), event.get("name")) == (kind, name):
+                found.append(event)
+            elif (event.get("event"), event.get("kind"), event.get("name")) == ("retracted", kind, name):
+                found = [each for each in found if each["version"] != event["version"]]
+        return found
 
     def ledger_lines(self) -> Iterator[tuple[dict[str, Any], str]]:
         """Each line of the ledger: the event, and what is wrong with the line, "" where nothing is.

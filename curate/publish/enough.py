@@ -78,7 +78,8 @@ def require_enough(
     because, mend = tied or (f"; too few for every split.\n{gone}", mend)
     broken = [Broken("split", "split", f"rows in {split}", "0 rows") for split in lacking]
     raise EmptyError(
-        f"{left}, and none for {' and '.join(lacking)}, which the recipe asks for: nothing was published{because}\n{lies}",
+        f"{left}, and none for {' and '.join(lacking)}, which the recipe asks for: nothing was published{because}\n"
+        f"{lies}",
         remedy=mend
         if wanted.split.named
         else f"{mend} To do without that split: `split: {_without(wanted, lacking)}`.",
