@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from assay.lineage import MANIFESTS
 from assay.result import Result
 from curate.cache import damaged as damaged_entries
 from curate.errors import AssayError
@@ -12,21 +13,12 @@ from curate.hashing import digest
 from curate.manifest import DatasetManifest, Manifest
 from curate.progress import Progress, silent
 from curate.sets.index import Index, recorded_settings
-from curate.store import MADE_BY, SUMS, TELLING, Kind, Store, changed, hashes, mend, strangers
+from curate.store import MADE_BY, MANIFEST, SUMS, TELLING, Store, changed, hashes, mend, strangers
 from curate.table import Table
 from evaluation.card.format import read_scorecard
 from evaluation.card.manifest import EvaluationInputs, ScorecardManifest
-from evaluation.experiment.manifest import ExperimentManifest
 from evaluation.tune.manifest import StudyManifest
 from train.manifest import AdapterManifest, DatasetParent
-
-MANIFESTS: dict[Kind, type[Manifest]] = {
-    "datasets": DatasetManifest,
-    "adapters": AdapterManifest,
-    "scorecards": ScorecardManifest,
-    "experiments": ExperimentManifest,
-    "studies": StudyManifest,
-}
 
 
 @dataclass(frozen=True)
@@ -164,6 +156,8 @@ def _dataset(manifest: Manifest) -> DatasetParent | None:
 
 def _of_index(folder: Path, store: Store) -> Iterator[Problem]:
     name = folder.name
+    if not (folder / MANIFEST).is_file() and not store.versions("datasets", name):
+        return  # all of it was retracted
     remedy = f"`assay index rebuild {name}` makes the index again."
     try:
         problems = Index(store, name, recorded_settings(store, name)).check()

@@ -9,7 +9,7 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -378,6 +378,14 @@ class Store:
         told = {"event": "promoted", "kind": kind, "name": name, "version": old.before[-1], "before": old.version}
         self.record(told)
         return old.back()
+
+    def forget(self, kind: Kind, name: str, versions: Sequence[str]) -> None:
+        """Let a NAME mean, and have meant, none of these versions."""
+        with self.pointers.changed(kind, name) as write:
+            if (pointer := self.pointers.read(kind, name)) is None:
+                return
+            left = pointer.without(versions)
+            write(left) if left != Pointer(None) else self.pointers.remove(kind, name)
 
     def published_names(self, kind: Kind) -> str:
         """The names of what is published of a kind, or the command that publishes one, in a sentence."""
