@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     )
     from assay.experiments import Experiment, experiment
     from assay.forecasts import forecast
+    from assay.garbage import Garbage, gc
     from assay.indexes import check_index, rebuild_index
     from assay.inspection import Inspection
     from assay.preferences import Pairs, pairs
@@ -60,6 +61,7 @@ __all__ = [
     "Comparison",
     "Experiment",
     "Forecasted",
+    "Garbage",
     "IndexState",
     "Inspection",
     "Meaning",
@@ -88,6 +90,7 @@ __all__ = [
     "experiment",
     "export",
     "forecast",
+    "gc",
     "inspect",
     "load",
     "merge",
@@ -111,6 +114,7 @@ __all__ = [
 HOMES = {
     "Experiment": "assay.experiments",
     "Forecasted": "assay.results",
+    "Garbage": "assay.garbage",
     "Inspection": "assay.inspection",
     "Meaning": "assay.series",
     "Pairs": "assay.preferences",
@@ -127,6 +131,7 @@ HOMES = {
     "experiment": "assay.experiments",
     "export": "assay.serving",
     "forecast": "assay.forecasts",
+    "gc": "assay.garbage",
     "merge": "assay.serving",
     "pairs": "assay.preferences",
     "parity": "assay.serving",

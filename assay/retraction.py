@@ -1,5 +1,6 @@
 """Retraction: a version is taken back with all that it has put into the index, as though it had never been."""
 
+import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -98,6 +99,7 @@ def _take_back(store: Store, these: Sequence[Member], indexes: dict[str, Index],
         place = folder(store, each)
         replace_folder(place, _aside(store, each))
         fsync(place.parent)
+        os.utime(_aside(store, each))  # from when `assay gc` counts its days
         store.record({"event": "retracted", **each._asdict()})
 
 

@@ -103,4 +103,19 @@ def retract(
         return assay.retract(version, kind=kind, with_later=with_later, store=store, progress=bars)
 
 
+@command("assay gc --keep-days 14 --yes")
+def gc(
+    keep_days: Annotated[
+        float, typer.Option(min=0, help="What was asked for, refused or taken back within so many days stays.")
+    ] = 30,
+    max_bytes: Annotated[
+        int | None, typer.Option(min=0, help="Most bytes of the cache; what nobody has asked for longest goes.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove it; without this it is only told.")] = False,
+    store: StoreFolder = STORE,
+) -> Result:
+    """Tell what of a store no run needs, and with --yes remove it: unused cache, what was refused or taken back."""
+    return assay.gc(keep_days=keep_days, max_bytes=max_bytes, remove=yes, store=store)
+
+
 app.add_typer(index_commands)

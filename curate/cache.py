@@ -292,8 +292,18 @@ def cache_text(folder: Path, name: str, text: str) -> None:
 
 
 def is_kept(folder: Path) -> bool:
-    """Whether an entry is there; whether it is sound shows when it is read."""
+    """Whether an entry is there; whether it is sound shows when it is read. When it was asked for is its seal's time."""
+    with suppress(PermissionError):  # of a store that is only read
+        try:
+            os.utime(folder / SEAL)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
     return (folder / SEAL).is_file()
+
+
+def entries(cache: Path) -> dict[Path, float]:
+    """The entries of a store's cache, each with the time at which it was last asked for."""
+    return {seal.parent: seal.stat().st_mtime for seal in sorted(cache.rglob(SEAL))}
 
 
 def intact(folder: Path, name: str) -> Path:

@@ -108,7 +108,7 @@ def replace_folder(draft: Path, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with locked(path.parent):
         remove_abandoned(path.parent)
-        with suppress(FileNotFoundError):
+        if path.is_dir():
             shutil.rmtree(path.rename(tempfile.mkdtemp(prefix=DRAFT, dir=path.parent)))
         draft.rename(path)
         fsync(path.parent)

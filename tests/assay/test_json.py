@@ -49,6 +49,7 @@ def arguments(command: str, finished: Finished, folder: Path) -> list[str]:
         "check": ["demo"],
         "contract": [recipe],
         "versions": ["demo"],
+        "gc": [],
         "show": ["demo"],
         "promote": [f"demo/{finished.version.id}"],
         "stages": [],
