@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     )
     from assay.experiments import Experiment, experiment
     from assay.forecasts import forecast
+    from assay.garbage import Garbage, gc
     from assay.indexes import check_index, rebuild_index
     from assay.inspection import Inspection
     from assay.preferences import Pairs, pairs
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
         Scorecards,
         Version,
     )
+    from assay.retraction import Retracted, retract
+    from assay.series import Meaning, Shown, Versions, promote, published, rollback, versions
     from assay.serving import export, merge, parity
     from assay.stage_list import RecipeSchema, Stages
     from assay.tuning import Study, tune
@@ -58,19 +61,24 @@ __all__ = [
     "Comparison",
     "Experiment",
     "Forecasted",
+    "Garbage",
     "IndexState",
     "Inspection",
+    "Meaning",
     "Merged",
     "Pairs",
     "Parities",
     "Previews",
     "RecipeSchema",
+    "Retracted",
     "Scorecard",
     "Scorecards",
+    "Shown",
     "Stages",
     "StoreState",
     "Study",
     "Version",
+    "Versions",
     "WholeContract",
     "check",
     "check_index",
@@ -82,42 +90,59 @@ __all__ = [
     "experiment",
     "export",
     "forecast",
+    "gc",
     "inspect",
     "load",
     "merge",
     "pairs",
     "parity",
     "preview",
+    "promote",
+    "published",
     "rebuild_index",
+    "retract",
+    "rollback",
     "run",
     "schema",
     "score",
     "stages",
     "train",
     "tune",
+    "versions",
 ]
 
 HOMES = {
     "Experiment": "assay.experiments",
     "Forecasted": "assay.results",
+    "Garbage": "assay.garbage",
     "Inspection": "assay.inspection",
+    "Meaning": "assay.series",
     "Pairs": "assay.preferences",
     "Previews": "assay.previews",
     "RecipeSchema": "assay.stage_list",
+    "Retracted": "assay.retraction",
+    "Shown": "assay.series",
     "Stages": "assay.stage_list",
     "StoreState": "assay.whole_store",
     "Study": "assay.tuning",
+    "Versions": "assay.series",
     "WholeContract": "assay.contracts",
     "check_index": "assay.indexes",
-    "export": "assay.serving",
     "experiment": "assay.experiments",
+    "export": "assay.serving",
     "forecast": "assay.forecasts",
+    "gc": "assay.garbage",
     "merge": "assay.serving",
     "pairs": "assay.preferences",
     "parity": "assay.serving",
     "preview": "assay.previews",
+    "promote": "assay.series",
+    "published": "assay.series",
     "rebuild_index": "assay.indexes",
+    "retract": "assay.retraction",
+    "rollback": "assay.series",
     "tune": "assay.tuning",
+    "versions": "assay.series",
 }
 """Of what `assay.door` does not hold."""
 

@@ -30,12 +30,14 @@ class WholeContract(Result):
 
     def data(self) -> dict[str, Any]:
         """contract: the document, full ODCS; target_schema: JSON Schema of the answer, or None; row_schema: JSON Schema
-        of a row; suite: the Great Expectations configurations, in order; sha256: what the contract is known by."""
+        of a row; suite: the Great Expectations configurations, in order; service_levels: by property, {value, unit};
+        sha256: what the contract is known by."""
         return {
             "contract": self.contract.document,
             "target_schema": self.contract.target_schema,
             "row_schema": self.contract.row_schema,
             "suite": list(self.contract.expectations),
+            "service_levels": {name: vars(level) for name, level in self.contract.service_levels.items()},
             "sha256": self.contract.sha256,
         }
 

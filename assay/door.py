@@ -83,7 +83,7 @@ def curate(
 
 
 def load(version: Place, *, store: Place | None = None) -> Version:
-    """A published data set version: a folder, NAME/VERSION or NAME (the one published last).
+    """A published data set version: a folder, NAME/VERSION or NAME (the one promoted last, see docs/store.md).
 
     Raises:
         AssayError: nothing of that name is published.
@@ -118,6 +118,7 @@ def train(
         AssayError: the version was made for another tokenizer or chat template, no row can be trained on, memory or
             disk will not be enough, or a loss or gradient is not finite.
     """
+    from evaluation.promotion import trained
     from evaluation.reward import reward_of
     from evaluation.validation_score import validation_score
     from train.qlora import train as train_adapter
@@ -125,7 +126,8 @@ def train(
     version, made, loaded = to_train(version, recipe, variant, store)
     reward = reward_of(version.folder, loaded)
     score = validation_score(version.folder, loaded, made.store, progress)
-    return Adapter(train_adapter(version.folder, loaded, made.store, progress, score, force, reward=reward), made)
+    adapter = train_adapter(version.folder, loaded, made.store, progress, score, force, reward=reward)
+    return Adapter(trained(adapter, loaded, made.store), made)
 
 
 def evaluate(
@@ -143,8 +145,8 @@ def evaluate(
     Whether the recipe's gate is passed says `Scorecard.passed`; `Scorecard.require()` stops where it is not.
 
     Args:
-        adapter: one that was trained, or a folder, NAME/VERSION or NAME; by default the recipe's latest, where there
-            is one and a system needs it.
+        adapter: one that was trained, or a folder, NAME/VERSION or NAME; by default the one that waits for the
+            recipe's gate, else the recipe's latest, where there is one and a system needs it.
         recipe: names the systems and how they are judged; by default the one the adapter was trained by here.
         dataset: version whose rows are asked; by default the one that the given adapter was trained on, else the
             recipe's latest.
@@ -156,8 +158,8 @@ def evaluate(
     Raises:
         AssayError: base model, tokenizer or chat template are not those of data set and adapter, or there is no row.
     """
-    from evaluation.evaluate import adapter_for
     from evaluation.evaluate import evaluate as ask
+    from evaluation.promotion import adapter_for, scored
 
     if isinstance(adapter, Adapter):
         made, loaded = _recipe_of(adapter, recipe, variant, store)
@@ -171,7 +173,7 @@ def evaluate(
     named = loaded.name if dataset is None else dataset
     version = named.folder if isinstance(named, Version) else made.store.resolve("datasets", str(named))
     folder = adapter_for(loaded, made.store, None if adapter is None else str(adapter))
-    return Scorecard(ask(version, folder, loaded, made.store, progress), made)
+    return Scorecard(scored(ask(version, folder, loaded, made.store, progress), folder, made.store), made)
 
 
 def score(

@@ -56,4 +56,66 @@ def rebuild_index(
         return assay.rebuild_index(name, recipe=recipe, store=store, progress=bars)
 
 
+KindName = Annotated[str, typer.Option("--kind", help="datasets, adapters or scorecards.")]
+Series = Annotated[str, typer.Argument(metavar="NAME", help="Name of a series: its recipe's `name`.")]
+OneVersion = Annotated[str, typer.Argument(metavar="VERSION", help="NAME/VERSION.")]
+
+
+@command("assay versions licences")
+def versions(name: Series, kind: KindName = "datasets", store: StoreFolder = STORE) -> Result:
+    """List what is published of a series: when, of which drop, how many rows, and which one its name means."""
+    return assay.versions(name, kind=kind, store=store)
+
+
+@command("assay show licences/0123456789abcdef")
+def show(
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="A folder, NAME/VERSION or NAME.")],
+    kind: KindName = "datasets",
+    store: StoreFolder = STORE,
+) -> Result:
+    """Show a published version, what it was made from, and what was made from it."""
+    return assay.published(version, kind=kind, store=store)
+
+
+@command("assay promote licences/0123456789abcdef")
+def promote(version: OneVersion, kind: KindName = "datasets", store: StoreFolder = STORE) -> Result:
+    """Let a name mean one of its versions, until the next run."""
+    return assay.promote(version, kind=kind, store=store)
+
+
+@command("assay rollback licences")
+def rollback(name: Series, kind: KindName = "datasets", store: StoreFolder = STORE) -> Result:
+    """Let a name mean what it meant before, until the next run."""
+    return assay.rollback(name, kind=kind, store=store)
+
+
+@command("assay retract licences/0123456789abcdef --with-later")
+def retract(
+    version: OneVersion,
+    kind: KindName = "datasets",
+    with_later: Annotated[
+        bool, typer.Option("--with-later", help="Take back what was made from it or compared with it, too.")
+    ] = False,
+    store: StoreFolder = STORE,
+) -> Result:
+    """Take a version back, as though it had never been: out of the index too. Its folder is moved to `retracted/`."""
+    with progress_bars() as bars:
+        return assay.retract(version, kind=kind, with_later=with_later, store=store, progress=bars)
+
+
+@command("assay gc --keep-days 14 --yes")
+def gc(
+    keep_days: Annotated[
+        float, typer.Option(min=0, help="What was asked for, refused or taken back within so many days stays.")
+    ] = 30,
+    max_bytes: Annotated[
+        int | None, typer.Option(min=0, help="Most bytes of the cache; what nobody has asked for longest goes.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove it; without this it is only told.")] = False,
+    store: StoreFolder = STORE,
+) -> Result:
+    """Tell what of a store no run needs, and with --yes remove it: unused cache, what was refused or taken back."""
+    return assay.gc(keep_days=keep_days, max_bytes=max_bytes, remove=yes, store=store)
+
+
 app.add_typer(index_commands)

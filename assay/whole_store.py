@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from assay.lineage import MANIFESTS
 from assay.result import Result
 from curate.cache import damaged as damaged_entries
 from curate.errors import AssayError
@@ -12,21 +13,12 @@ from curate.hashing import digest
 from curate.manifest import DatasetManifest, Manifest
 from curate.progress import Progress, silent
 from curate.sets.index import Index, recorded_settings
-from curate.store import MADE_BY, SUMS, TELLING, Kind, Store, changed, hashes, mend, strangers
+from curate.store import MADE_BY, MANIFEST, SUMS, TELLING, Store, changed, hashes, mend, strangers
 from curate.table import Table
 from evaluation.card.format import read_scorecard
 from evaluation.card.manifest import EvaluationInputs, ScorecardManifest
-from evaluation.experiment.manifest import ExperimentManifest
 from evaluation.tune.manifest import StudyManifest
 from train.manifest import AdapterManifest, DatasetParent
-
-MANIFESTS: dict[Kind, type[Manifest]] = {
-    "datasets": DatasetManifest,
-    "adapters": AdapterManifest,
-    "scorecards": ScorecardManifest,
-    "experiments": ExperimentManifest,
-    "studies": StudyManifest,
-}
 
 
 @dataclass(frozen=True)
@@ -106,6 +98,7 @@ def check_store(store: Store, progress: Progress = silent) -> StoreState:
     for folder in indexes:
         problems += _of_index(folder, store)
         progress("check the store", done := done + 1, total, "folders")
+    problems += _of_pointers(store)
     problems += _of_ledger(lines, folders)
     problems += map(Problem.of, damaged_entries(store.cache))
     return StoreState(store.root, read, problems)
@@ -163,6 +156,8 @@ def _dataset(manifest: Manifest) -> DatasetParent | None:
 
 def _of_index(folder: Path, store: Store) -> Iterator[Problem]:
     name = folder.name
+    if not (folder / MANIFEST).is_file() and not store.versions("datasets", name):
+        return  # all of it was retracted
     remedy = f"`assay index rebuild {name}` makes the index again."
     try:
         problems = Index(store, name, recorded_settings(store, name)).check()
@@ -172,6 +167,23 @@ def _of_index(folder: Path, store: Store) -> Iterator[Problem]:
     for problem in problems:
         where, _, what = problem.partition(": ")
         yield Problem(where, what, remedy)
+
+
+def _of_pointers(store: Store) -> Iterator[Problem]:
+    for kind, name in store.pointers.all():
+        path = store.pointers.path(kind, name)
+        try:
+            pointer = store.pointers.read(kind, name)
+        except AssayError as error:
+            yield Problem.of(error)
+            continue
+        for version in {pointer.version, pointer.candidate} - {None} if pointer else ():
+            if not (store.root / kind / name / str(version)).is_dir():
+                yield Problem(
+                    str(path),
+                    f"it names {version}, which is not there.",
+                    f"`assay promote {name}/VERSION --kind {kind}` names another, or make that one again.",
+                )
 
 
 def _of_ledger(lines: list[tuple[dict[str, Any], str]], folders: dict[str, list[Path]]) -> Iterator[Problem]:

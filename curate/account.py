@@ -29,6 +29,8 @@ class Account:
     """The stage that takes out what must not be shown, if there is one."""
     stages: list[StageAccount] = field(default_factory=list)
     """As the manifest lists them."""
+    over_all: set[str] = field(default_factory=set)
+    """Names of the stages that judged all rows at once."""
     quarantined: list[Shard] = field(default_factory=list)
     """The outcomes that hold all rejected rows."""
     seconds: dict[str, float] = field(default_factory=dict)
@@ -43,6 +45,10 @@ class Account:
         yield
         inside = sum(self.seconds.values()) - others
         self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - begin - inside
+
+    def each_row(self) -> list[StageAccount]:
+        """The stages that judged each row by itself, reading first."""
+        return [stage for stage in self.stages if stage.name not in self.over_all]
 
     def record_stage(
         self, name: str, rows_in: int, shards: Sequence[Shard], summary: Mapping[str, Any] | None = None

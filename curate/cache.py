@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 import xxhash
 
 from curate.distribution import Counts, distributions
+from curate.drafts import DRAFT, drafted, locked, remove_abandoned
 from curate.engine import Alone, Narrowable, WorkerDied
 from curate.errors import AssayError, RotError
 from curate.examples import Example, first_examples
@@ -27,7 +28,6 @@ from curate.hashing import canonical_json, checksum, digest
 from curate.progress import Progress, silent
 from curate.record import QUARANTINE_SCHEMA, SCHEMA
 from curate.stage import WORKER_DIED, Outcome, Reject, RowStage, Stage, divide
-from curate.store import DRAFT, drafted, locked, remove_abandoned
 
 DEFECT = "This is a defect of the stage; nothing was published. --debug shows where."
 StageT = TypeVar("StageT", bound=Stage)
@@ -292,8 +292,18 @@ def cache_text(folder: Path, name: str, text: str) -> None:
 
 
 def is_kept(folder: Path) -> bool:
-    """Whether an entry is there; whether it is sound shows when it is read."""
+    """Whether an entry is there; whether it is sound shows when it is read. Its seal's time is that of being asked."""
+    with suppress(PermissionError):  # of a store that is only read
+        try:
+            os.utime(folder / SEAL)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
     return (folder / SEAL).is_file()
+
+
+def entries(cache: Path) -> dict[Path, float]:
+    """The entries of a store's cache, each with the time at which it was last asked for."""
+    return {seal.parent: seal.stat().st_mtime for seal in sorted(cache.rglob(SEAL))}
 
 
 def intact(folder: Path, name: str) -> Path:

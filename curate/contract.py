@@ -27,6 +27,7 @@ from curate.expectations import about_a_column, compared, named_columns, wrong_w
 from curate.hashing import digest, file_digest, files_digest
 from curate.json_schema import validator_of
 from curate.record import SCHEMA, SPLITS
+from curate.service_levels import Stated, service_levels
 from curate.strict_yaml import FAST_LOADER, load_yaml
 
 FILE, TARGET_FILE, COMMON_FILE = "contract.yaml", "target.schema.json", "common.yaml"
@@ -71,6 +72,8 @@ class Contract:
     """JSON Schema (2020-12) of a record as JSON, its target parsed and its turns' roles joined in `roles`."""
     expectations: tuple[dict[str, Any], ...]
     """Great Expectations configurations: {"type", "kwargs", "meta": {"name", "dimension", "description"}}."""
+    service_levels: dict[str, Stated]
+    """What a drop is held to, by property; see `curate.service_levels`."""
     document: dict[str, Any]
     """contract.yaml, merged with what is common to all contracts: full ODCS."""
     sha256: str
@@ -114,6 +117,7 @@ class Contract:
             target_schema=target_schema,
             row_schema=row_schema,
             expectations=tuple(_expectations(whole, folder / FILE)),
+            service_levels=_service_levels(document, folder / FILE),
             document=document,
             sha256=_known_by(document, folder / TARGET_FILE),
         )
@@ -412,6 +416,14 @@ def _expectations(whole: dict[str, Any], file: Path) -> list[dict[str, Any]]:
                 }
             )
     return found
+
+
+def _service_levels(document: dict[str, Any], file: Path) -> dict[str, Stated]:
+    try:
+        return service_levels(document.get("slaProperties", []))
+    except ValueError as error:
+        name, problem = error.args
+        raise _wrong(file, f"slaProperties.{name}", problem) from None
 
 
 def _fields(properties: list[dict[str, Any]], prefix: str = "") -> list[Field]:

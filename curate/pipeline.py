@@ -128,6 +128,7 @@ def _curate(
                 shards = _judge_all(work, stage, shards, past, judged)
         published = _publish(work, drop, shards, judged, inputs.content() | {"splits_of": past.bound_by}, past, known)
         _catch_up(work)
+        store.promote("datasets", recipe.name, published.name)
     return Curated(published, DatasetManifest.read(published), work.account.seconds, work.account.cached)
 
 
@@ -186,6 +187,7 @@ def _judge_all(
     with work.account.timed(stage.name):
         done, verdict = judge_rows(stage, shards, past, dict(judged), work.store.cache, work.map_shards, work.progress)
     judged[stage.name] = verdict
+    work.account.over_all.add(stage.name)
     work.account.record_stage(stage.name, sum(shard.rows for shard in shards), done)
     return done
 

@@ -6,22 +6,20 @@ holds its own.
 """
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from curate.drafts import drafted, fsync, locked
 from curate.errors import AssayError
 from curate.hashing import canonical_json, digest, file_digest
-from curate.progress import Progress
+from curate.pointers import Pointer, Pointers
 
 Kind = Literal["datasets", "adapters", "scorecards", "experiments", "studies"]
 MANIFEST = "manifest.json"
@@ -46,8 +44,6 @@ OLD_KEYS = frozenset(
     "time event name version drop where counts found seconds tokens_per_second promoted".split()  # noqa: SIM905
 )
 """Those of lines that were written before each held its hash."""
-DRAFT = ".draft-"
-"""What the names of folders begin with that are being filled."""
 
 
 def version_of(manifest: Mapping[str, Any]) -> str:
@@ -223,15 +219,11 @@ class Draft:
         Raises:
             AssayError: the version is there already, and damaged.
         """
-        files = sorted(path for path in self.folder.rglob("*") if path.is_file())
-        names = {path: path.relative_to(self.folder).as_posix() for path in files}
-        hashed = {names[p]: file_digest(p) for p in files if names[p].split("/")[0] not in self.unhashed}
-        content = manifest | {"files": hashed}
-        version = version_of(content)
-        final = self.target / version
+        content = self.content(manifest)
+        hashed: dict[str, str] = content["files"]
+        final = self.target / str(content["version"])
         if (final / MANIFEST).is_file():
             return verified_whole(final)
-        content = content | {"version": version}
         if describe is not None:
             describe(self.folder, content)
         write_sums(self.folder, hashed)
@@ -245,10 +237,18 @@ class Draft:
         fsync(self.target)
         return final
 
+    def content(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
+        """A manifest with `files` and `version`, as they are by what the folder holds."""
+        files = sorted(path for path in self.folder.rglob("*") if path.is_file())
+        names = {path: path.relative_to(self.folder).as_posix() for path in files}
+        hashed = {names[p]: file_digest(p) for p in files if names[p].split("/")[0] not in self.unhashed}
+        content = {**manifest, "files": hashed}
+        return content | {"version": version_of(content)}
+
 
 class Store:
-    """Folders of a store: `datasets`, `adapters`, `scorecards`, `experiments`, `studies`, `index`, `cache`, `ledger`
-    and `failed`.
+    """Folders of a store: `datasets`, `adapters`, `scorecards`, `experiments`, `studies`, `pointers`, `index`, `cache`,
+    `ledger`, `failed` and `retracted`; docs/store.md tells of them.
 
     Args:
         root: the folder; it is made when something is first written.
@@ -260,7 +260,10 @@ class Store:
         self.index = root / "index"
         self.ledger = root / "ledger"
         self.failed = root / "failed"
-        """Of each data set the quarantine of the last run that published nothing."""
+        """Of each data set the last candidate that was refused."""
+        self.retracted = root / "retracted"
+        """What was published and is taken back, in folders as it was published."""
+        self.pointers = Pointers(root / "pointers")
 
     @contextmanager
     def publishing(self, kind: Kind, name: str, unhashed: frozenset[str] = frozenset()) -> Iterator[Draft]:
@@ -298,24 +301,95 @@ class Store:
         return None if found is None else verified_whole(found)
 
     def resolve(self, kind: Kind, name: str) -> Path:
-        """The folder meant by a path, `NAME/VERSION` or `NAME` (the one published last, by the ledger).
+        """The folder meant by a path, `NAME/VERSION` or `NAME` (the one promoted last; without a pointer, the one
+        published last by the ledger).
 
         Raises:
-            AssayError: nothing of that name is published, or of a NAME the ledger is damaged.
+            AssayError: nothing of that name is published or promoted, or of a NAME pointer or ledger are damaged.
         """
         if (Path(name) / MANIFEST).is_file():
             return Path(name)
         if (self.root / kind / name / MANIFEST).is_file():
             return self.root / kind / name
-        for event in reversed(self.told(kind, name)):
-            folder: Path = self.root / kind / name / event["version"]
-            if folder.is_dir():
+        pointer = self.pointed(kind, name)
+        for version in (pointer.version, *reversed(pointer.before)):
+            if version is not None and (folder := self.root / kind / name / version).is_dir():
                 return folder
+        if pointer.candidate is not None:
+            raise AssayError(
+                f"{name}: none of its {kind} is promoted; {name}/{pointer.candidate} has not passed its recipe's gate.",
+                remedy=f"Evaluate it, name it with its version, or `assay promote {name}/{pointer.candidate}`.",
+            )
         raise AssayError(f"{name}: no such version in {self.root / kind}.", remedy=self.published_names(kind))
+
+    def pointed(self, kind: Kind, name: str) -> Pointer:
+        """What a NAME means: what its pointer says, else what was published, the last by the ledger last.
+
+        Raises:
+            AssayError: pointer or ledger are damaged.
+        """
+        if (pointer := self.pointers.read(kind, name)) is not None:
+            return pointer
+        told = [event["version"] for event in self.told(kind, name)]
+        pointer = Pointer(None)
+        for version in told:
+            if (self.root / kind / name / version).is_dir():
+                pointer = pointer.at(version)
+        return pointer
+
+    def promote(self, kind: Kind, name: str, version: str) -> None:
+        """Let a NAME mean a version from now on."""
+        with self.pointers.changed(kind, name) as write:
+            old = self.pointers.read(kind, name)
+            if old is None:  # of a version that has just been published the ledger tells already
+                old = self.pointed(kind, name)
+                if old.version == version:
+                    old = old.back() if old.before else Pointer(None)
+            write(old.at(version))
+        if old.version != version:
+            self.record({"event": "promoted", "kind": kind, "name": name, "version": version, "before": old.version})
+
+    def propose(self, kind: Kind, name: str, version: str) -> None:
+        """Have a version wait to be promoted: what NAME means stays as it is."""
+        with self.pointers.changed(kind, name) as write:
+            old = self.pointers.read(kind, name)
+            if old is None:
+                old = self.pointed(kind, name).without([version])
+            if old.version != version:
+                write(replace(old, candidate=version))
+
+    def roll_back(self, kind: Kind, name: str) -> Pointer:
+        """Let a NAME mean what it meant before.
+
+        Returns:
+            What it means now.
+
+        Raises:
+            AssayError: it has meant nothing else.
+        """
+        with self.pointers.changed(kind, name) as write:
+            old = self.pointed(kind, name)
+            if not old.before:
+                raise AssayError(
+                    f"{name}: no version before {old.version or 'the first'}.",
+                    remedy=f"`assay versions {name}` lists them; `assay promote {name}/VERSION` takes one.",
+                )
+            write(old.back())
+        told = {"event": "promoted", "kind": kind, "name": name, "version": old.before[-1], "before": old.version}
+        self.record(told)
+        return old.back()
+
+    def forget(self, kind: Kind, name: str, versions: Sequence[str]) -> None:
+        """Let a NAME mean, and have meant, none of these versions."""
+        with self.pointers.changed(kind, name) as write:
+            if (pointer := self.pointers.read(kind, name)) is None:
+                return
+            left = pointer.without(versions)
+            write(left) if left != Pointer(None) else self.pointers.remove(kind, name)
 
     def published_names(self, kind: Kind) -> str:
         """The names of what is published of a kind, or the command that publishes one, in a sentence."""
-        names = ", ".join(sorted(path.name for path in (self.root / kind).glob("*")))
+        names = ", ".join(sorted({path.parent.parent.name for path in (self.root / kind).glob(f"*/*/{MANIFEST}")}))
         return f"Published there: {names or f'nothing yet; `assay {MADE_BY[kind]}` does it'}."
 
     def record(self, event: dict[str, Any]) -> None:
@@ -353,12 +427,18 @@ class Store:
         return [event for event, _ in lines]
 
     def told(self, kind: Kind, name: str) -> list[dict[str, Any]]:
-        """The events of one series, oldest first.
+        """The events of one series, oldest first; of what was retracted since, none.
 
         Raises:
             AssayError: as `events`.
         """
-        return [event for event in self.events() if (event.get("event"), event.get("name")) == (kind, name)]
+        found: list[dict[str, Any]] = []
+        for event in self.events():
+            if (event.get("event"), event.get("name")) == (kind, name):
+                found.append(event)
+            elif (event.get("event"), event.get("kind"), event.get("name")) == ("retracted", kind, name):
+                found = [each for each in found if each["version"] != event["version"]]
+        return found
 
     def ledger_lines(self) -> Iterator[tuple[dict[str, Any], str]]:
         """Each line of the ledger: the event, and what is wrong with the line, "" where nothing is.
@@ -381,72 +461,3 @@ class Store:
 
 def _check_value(event: dict[str, Any]) -> str:
     return digest(event)[:16]
-
-
-@contextmanager
-def drafted(target: Path) -> Iterator[Path]:
-    """A folder in `target` to fill and rename, removed if it was not. Those of killed processes go too."""
-    target.mkdir(parents=True, exist_ok=True)
-    with locked(target):
-        remove_abandoned(target)
-        folder = Path(tempfile.mkdtemp(prefix=DRAFT, dir=target))
-        held = ExitStack()
-        held.enter_context(locked(folder))
-    with held:
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def remove_abandoned(target: Path) -> None:
-    """Remove the drafts in a folder whose processes were killed; its lock is held."""
-    for draft in target.glob(f"{DRAFT}*"):
-        # Else its process is alive, or has just renamed it.
-        with suppress(BlockingIOError, FileNotFoundError), locked(draft, fcntl.LOCK_NB):
-            shutil.rmtree(draft)
-
-
-@contextmanager
-def locked(folder: Path, how: int = 0) -> Iterator[None]:
-    """Hold the lock of a folder, which ends with the process.
-
-    Raises:
-        BlockingIOError: another holds it, and `how` is LOCK_NB.
-    """
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | how)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def turn(folder: Path, what: str, progress: Progress) -> Iterator[None]:
-    """Hold the lock of a folder, of which another process may have to be waited for.
-
-    Args:
-        folder: is made where it is missing.
-        what: is to be done, to tell of the waiting.
-        progress: told of it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as held:
-        try:
-            held.enter_context(locked(folder, fcntl.LOCK_NB))
-        except BlockingIOError:
-            waiting = f"{what} (another run's turn)"
-            progress(waiting, 0, 1, "runs")
-            held.enter_context(locked(folder))
-            progress(waiting, 1, 1, "runs")
-        yield
-
-
-def fsync(path: Path) -> None:
-    """Have a file, or a folder's list of names, written to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

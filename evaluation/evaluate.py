@@ -75,7 +75,7 @@ def evaluate(
 
     Args:
         version: folder of a published data set version.
-        adapter: folder of a published adapter, for the systems that need one; see `adapter_for`.
+        adapter: folder of a published adapter, for the systems that need one; see `evaluation.promotion`.
         recipe: names the systems, the base model, the chat template, the contract and the evaluation settings.
         store: where the scorecard is published.
         progress: told in rows.
@@ -208,30 +208,6 @@ def _publish(scored: Scored, inputs: Mapping[str, Any], loss: Loss | None, name:
         return draft.publish(
             {"name": name, "schema_version": SCHEMA_VERSION, "inputs": inputs, "scores": scores}, describe
         )
-
-
-def adapter_for(recipe: FullRecipe, store: Store, named: str | None = None) -> Path | None:
-    """The adapter to evaluate; None where the recipe's systems need none, or by default there is none.
-
-    Args:
-        recipe: whose systems are asked.
-        store: where adapters are published.
-        named: a folder, NAME/VERSION or NAME; by default the recipe's latest.
-
-    Raises:
-        AssayError: the one that is named is not there, or no system needs it.
-    """
-    systems = recipe.evaluation.systems
-    if systems and not needs(systems, "adapter", "merged"):
-        if named is not None:
-            raise AssayError(
-                f"Adapter {named}: no system of the recipe {recipe.name} is one with an adapter.",
-                remedy="Leave it out, or name such a system: evaluation.systems.tuned: {model: adapter}.",
-            )
-        return None
-    if named is None and not store.versions("adapters", recipe.name):
-        return None
-    return store.resolve("adapters", named or recipe.name)
 
 
 def _rows(version: Path, settings: EvaluationSettings) -> list[Row]:

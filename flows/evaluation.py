@@ -8,7 +8,8 @@ from curate.recipe import find_recipe
 from curate.store import Store
 from evaluation.card.gate import require
 from evaluation.card.summary import evaluation_tables
-from evaluation.evaluate import adapter_for, evaluate
+from evaluation.evaluate import evaluate
+from evaluation.promotion import adapter_for, scored
 from evaluation.settings import FullRecipe
 from flows.tasks import RETRIED, progress_of_run, publish_tables, run_name
 
@@ -39,7 +40,8 @@ def evaluation(
     target = Store(Path(store).resolve())
     version = target.resolve("datasets", dataset or loaded.name)
     with progress_of_run() as progress:
-        scorecard = score(version, adapter_for(loaded, target, adapter), loaded, target, progress)
+        asked = adapter_for(loaded, target, adapter)
+        scorecard = scored(score(version, asked, loaded, target, progress), asked, target)
     publish_tables(loaded.name, evaluation_tables(scorecard), str(scorecard))
     require(scorecard)
     return scorecard

@@ -6,6 +6,7 @@ from prefect import flow, task
 
 from curate.recipe import find_recipe
 from curate.store import Store
+from evaluation.promotion import trained
 from evaluation.reward import reward_of
 from evaluation.settings import FullRecipe
 from evaluation.validation_score import validation_score
@@ -34,6 +35,6 @@ def training(
     with progress_of_run() as progress:
         reward = reward_of(version, loaded)
         score = validation_score(version, loaded, target, progress)
-        adapter = train_adapter(version, loaded, target, progress, score, reward=reward)
+        adapter = trained(train_adapter(version, loaded, target, progress, score, reward=reward), loaded, target)
     publish_tables(loaded.name, training_tables(adapter, target), str(adapter))
     return adapter

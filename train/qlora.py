@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from curate.drafts import turn
 from curate.errors import AssayError
 from curate.hashing import digest
 from curate.manifest import DatasetManifest
@@ -13,7 +14,7 @@ from curate.progress import Progress, silent
 from curate.rows.chat_template import ChatTemplate, Message
 from curate.rows.renderer import Renderer, load_tokenizer
 from curate.stage import installed
-from curate.store import MANIFEST, Store, turn
+from curate.store import MANIFEST, Store
 from curate.workers import give_back
 from train.adapter import check_parents, load, parents
 from train.audit import Audit, audit

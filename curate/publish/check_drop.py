@@ -58,8 +58,8 @@ def check_drop(folder: Path, manifest: DatasetManifest) -> Check:
             found.setdefault(row["source"]["file"], set()).add(row["source"]["row"])
             if row.get("reason") == "unreadable":
                 broken.add(row["source"]["file"])
-    events = Store(folder.resolve().parent.parent.parent).events()
-    where = next((each["where"] for each in reversed(events) if each.get("version") == folder.name), None)
+    events = Store(folder.resolve().parent.parent.parent).told("datasets", manifest.name)
+    where = next((each["where"] for each in reversed(events) if each["version"] == folder.name), None)
     gathered = manifest.recipe["record"]["turns"] is None
     passed: Counter[str] = Counter()
     listed = folder / "sources.parquet"

@@ -1,57 +1,28 @@
 """Enough rows: nothing empty is published, and who asked for it is told why the rows went and what mends it."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.errors import AssayError
 from curate.manifest import StageAccount
+from curate.publish.reasons import why_gone
+from curate.publish.refused import Broken, RefusedError
 from curate.record import SPLITS, prompt_text
 from curate.sets.split import Split
 
-SHOWN = 5
-"""Reasons that an error names, those of most rows."""
-EVIDENCE = 200
-"""Characters of a row's evidence that an error shows."""
 LARGE = 0.5
 """Share of the rows from which one cluster or group is named as what leaves the other splits empty."""
 ASKED = "If what differs stands in the system turn, put it into the user's (record.turns)."
 """A mend where rows are tied together: rows are compared, and grouped, by what the user says."""
-MENDS = {
-    "unreadable": "Mend the line it names, or state `format` and `encoding` of the source.",
-    "unrecognised": "State `record.turns` or `record.target`; `assay inspect` shows the columns.",
-    "unmappable": "Mend the expression that it names; `assay preview` tries it on a few rows.",
-    "not_text": "Pictures and sound cannot be trained; map what of such rows is text (`record.turns`).",
-    "ungraded_answer": 'Say which are learned, e.g. `record: {accept: score >= 4}`; `{accept: "true"}` takes all.',
-    "rejected_answer": 'If the column that it names does not judge the answer, say so: `record: {accept: "true"}`.',
-    "nothing_trained": "The messages themselves say that they are not trained; map `record.turns` if they are to be.",
-    "label_underivable": "See whether the condition of `record.underivable` says what is meant.",
-    "template_markers": "`clean.template_markers: keep`, if the markers are part of what is said.",
-    "language": "Name the language in `language.keep`, or keep `und` too: short texts are often not told.",
-    "empty": "See whether `record` takes the prompt from the right column.",
-    "no_answer": "See whether `record` takes the answer from the right column.",
-    "too_short": "Lower `quality.min_chars`.",
-    "too_long": "Raise `quality.max_chars`.",
-    "answer_too_short": "Lower `quality.min_answer_chars`.",
-    "target_not_json": "Let `record.target` give an object, or let the answer be a turn.",
-    "target_schema": "Mend the contract's target.schema.json, or what `record.target` gives.",
-    "record_schema": "Mend the contract, or what `record` gives.",
-    "contaminated": "See whether the file named in `decontaminate` is this very data.",
-    "refused": "Name a chat template that has words for these turns in `render.chat`.",
-    "too_many_tokens": "Raise `fit.max_tokens`, or let `fit.policy` divide long rows.",
-    "exact_duplicate": "If an earlier version holds them, a delivery has nothing new (`drop_is`). Else add others.",
-    "near_duplicate": "Raise `duplicates.threshold`, or name what all rows repeat in `duplicates.boilerplate`.",
-    "conflict": "If the drop mends an earlier one, `drop_is: all`; `duplicates.conflicts: keep_and_flag` keeps both.",
-    "bridges_splits": "See whether `record.group` ties together what is to be in different splits.",
-}
-"""By reason, what most likely keeps such rows."""
 
 
-class EmptyError(AssayError):
+class EmptyError(RefusedError):
     """A version would hold too few rows, or none of a split that is asked for; nothing was published."""
+
+    why = "empty"
 
 
 @dataclass(frozen=True)
@@ -72,7 +43,7 @@ def require_enough(
     table: pa.Table,
     quarantine: pa.Table,
     stages: Sequence[StageAccount],
-    kept_aside: Callable[[], Path],
+    kept_in: Path,
 ) -> None:
     """See to it that a version holds rows, of every split that the recipe asks for.
 
@@ -83,7 +54,7 @@ def require_enough(
         table: the rows that are left.
         quarantine: those that are not.
         stages: the account of the run.
-        kept_aside: keeps the quarantine where it can be looked at, and says where.
+        kept_in: the folder where the candidate will lie.
 
     Raises:
         EmptyError: names the reasons by their rows, and the most likely mend.
@@ -92,27 +63,27 @@ def require_enough(
     lacking = [split for split in _asked_for(wanted, table, quarantine) if split not in present]
     if table.num_rows >= wanted.min_rows and not lacking:
         return
-    reasons = [(rows, stage.name, reason) for stage in stages for reason, rows in stage.reasons.items()]
-    reasons.sort(key=lambda each: (-each[0], each[1:]))
-    lines = [f"  {rows:,} {reason} ({stage}){_first(quarantine, stage, reason)}" for rows, stage, reason in reasons]
-    if len(lines) > SHOWN:
-        lines[SHOWN:] = [f"  and {len(lines) - SHOWN} more reasons"]
-    where = f"The quarantine is kept in {kept_aside()}."
-    gone = "\n".join(["Quarantined:", *lines, where]) if lines else "No row was quarantined."
-    known = [MENDS[reason] for _, _, reason in reasons if reason in MENDS]
-    mend = known[0] if known else "The evidence says why rows went." if reasons else "Add rows."
+    gone, mend = why_gone(stages, quarantine)
+    lies = f"The candidate is kept in {kept_in}."
     left = f"{wanted.name}: {table.num_rows:,} of {stages[0].rows_in:,} rows would be left"
     if table.num_rows < wanted.min_rows:
         least = f", `min_rows` asks for {wanted.min_rows:,}" if wanted.min_rows > 1 else ""
         lower = " To do with fewer, lower `min_rows`." if wanted.min_rows > 1 else ""
-        raise EmptyError(f"{left}{least}: nothing was published.\n{gone}", remedy=f"{mend}{lower}")
+        raise EmptyError(
+            f"{left}{least}: nothing was published.\n{gone}\n{lies}",
+            remedy=f"{mend}{lower}",
+            broken=[Broken("min_rows", None, f"at least {wanted.min_rows:,} rows", f"{table.num_rows:,} rows")],
+        )
     tied = _tied(table) if table.num_rows >= len(SPLITS) else None
     because, mend = tied or (f"; too few for every split.\n{gone}", mend)
+    broken = [Broken("split", "split", f"rows in {split}", "0 rows") for split in lacking]
     raise EmptyError(
-        f"{left}, and none for {' and '.join(lacking)}, which the recipe asks for: nothing was published{because}",
+        f"{left}, and none for {' and '.join(lacking)}, which the recipe asks for: nothing was published{because}\n"
+        f"{lies}",
         remedy=mend
         if wanted.split.named
         else f"{mend} To do without that split: `split: {_without(wanted, lacking)}`.",
+        broken=broken,
     )
 
 
@@ -122,16 +93,6 @@ def _asked_for(wanted: Wanted, table: pa.Table, quarantine: pa.Table) -> list[st
         return [split for split in SPLITS if getattr(wanted.split, split) > 0]
     said = [pc.map_lookup(each["meta"], wanted.split.named, "first").unique() for each in (table, quarantine)]
     return [split for split in SPLITS if any(split in names.to_pylist() for names in said)]
-
-
-def _first(quarantine: pa.Table, stage: str, reason: str) -> str:
-    """The first row that went for a reason, and what was seen."""
-    gone = pc.and_(pc.equal(quarantine["stage"], stage), pc.equal(quarantine["reason"], reason))
-    if (at := pc.index(gone, True).as_py()) < 0:  # a stage may reject under a name of its own
-        return ""
-    source, evidence = (quarantine[name][at].as_py() for name in ("source", "evidence"))
-    shown = evidence if len(evidence) <= EVIDENCE else f"{evidence[:EVIDENCE]}…"
-    return f", as {source['file']}, row {source['row']}: {shown}"
 
 
 def _tied(table: pa.Table) -> tuple[str, str] | None:

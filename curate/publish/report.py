@@ -96,12 +96,13 @@ def in_words(counter: str) -> str:
     return (COUNTED | RENDERED).get(counter, "")
 
 
-def write_report(folder: Path, manifest: DatasetManifest) -> None:
+def write_report(folder: Path, manifest: DatasetManifest, refused: str = "") -> None:
     """Write report.html: the data-quality report, in one file.
 
     Args:
         folder: holds the splits' Parquet files, quarantine.parquet and conflicts.parquet.
         manifest: of the version.
+        refused: why it is none and was not published.
     """
     columns = ["label", "language", "tokens", "cluster", "group"]
     rows = {split: pq.read_table(folder / f"{split}.parquet", columns=columns) for split in SPLITS}
@@ -109,6 +110,7 @@ def write_report(folder: Path, manifest: DatasetManifest) -> None:
     page = report_environment().get_template("report.html.jinja")
     text = page.render(
         manifest=manifest.content(),
+        refused=refused,
         splits=SPLITS,
         reasons=_reasons(folder),
         distributions=[

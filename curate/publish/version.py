@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
@@ -17,13 +17,18 @@ from curate.account import Account
 from curate.cache import Shard
 from curate.contract import Contract
 from curate.errors import AssayError
-from curate.manifest import Counts, DatasetManifest
+from curate.manifest import Counts, DatasetManifest, GateInfo
 from curate.progress import Progress
 from curate.publish.enough import Wanted, require_enough
+from curate.publish.few_quarantined import require_few_quarantined
+from curate.publish.refused import Broken, RefusedError, candidate, keep
 from curate.read.files import InputFile
 from curate.record import SCHEMA, SPLITS, dicts
 from curate.sets.rows import Rows, in_order
-from curate.store import Store, drafted, verified
+from curate.store import Store, verified
+
+if TYPE_CHECKING:
+    from curate.publish.gate import GateResult
 
 VERSION = 7
 """Raised whenever the same rows would be published in other bytes."""
@@ -48,8 +53,10 @@ class Curated:
     """By stage: shards that came from the cache, of how many."""
 
 
-class GateError(AssayError):
+class GateError(RefusedError):
     """The set contract does not hold; nothing was published."""
+
+    why = "gate"
 
 
 def publish(
@@ -82,11 +89,10 @@ def publish(
         The version's folder.
 
     Raises:
-        GateError: the set breaks its contract; nothing is published, and the quarantine is kept aside.
-        EmptyError: no row is left, or none of a split that the recipe asks for; likewise.
+        RefusedError: the set breaks its contract, no row is left, or none of a split that the recipe asks for, or too
+            many were quarantined; nothing is published, and the candidate is kept aside.
         AssayError: rows have been lost or invented (law 1).
     """
-    from curate.publish.gate import check_set
     from curate.publish.report import write_card, write_report
 
     name, drop = wanted.name, manifest["drop"]["sha256"]
@@ -95,38 +101,30 @@ def publish(
     rejected = Rows([shard.quarantine() for shard in account.quarantined])
     table, quarantine = pa.concat_tables(kept.tables), pa.concat_tables(rejected.tables)
     counts = _counts(table, quarantine, account, manifest["counts"]).content()
-
-    def kept_aside() -> Path:
-        """Write the quarantine where it can be looked at although nothing is published."""
-        with drafted(store.failed / name) as folder:
-            pieces = map(named, rejected.pieces(_source_order(quarantine)))
-            _write_parquet(pieces, quarantine.schema, folder / QUARANTINE)
-            return (folder / QUARANTINE).replace(store.failed / name / QUARANTINE)
-
-    require_enough(wanted, table, quarantine, account.stages, kept_aside)
-    shares = wanted.split.named is None and table.num_rows >= FEW
-    contract = contract.of_splits(pc.unique(table["split"]).to_pylist(), shares)
+    manifest = {**manifest, "counts": counts, "gate": GateInfo(evaluated=0, failed=[], rules=[]).content()}
     with store.publishing("datasets", name, unhashed=frozenset({"data_docs"})) as draft:
-        progress("gate", 0, table.num_rows, "rows")
-        with account.timed("gate"):
-            gate = check_set(table, contract, draft.folder / "data_docs")
-        progress("gate", table.num_rows, table.num_rows, "rows")
-        if not gate.success:
-            raise GateError(
-                f"{gate.message()}\n{_reasons(counts, account)}",
-                remedy=f"Mend the drop, the recipe or the contract. Nothing was published; why rows go: {kept_aside()}",
-            )
         _write_splits(draft.folder, table, kept, named)
         pieces = map(named, rejected.pieces(_source_order(quarantine)))
         _write_parquet(pieces, quarantine.schema, draft.folder / QUARANTINE)
         _write_beside(draft.folder, tables, files, named)
+        try:
+            require_enough(wanted, table, quarantine, account.stages, candidate(store, name))
+            require_few_quarantined(name, contract, account, quarantine, candidate(store, name))
+            shares = wanted.split.named is None and table.num_rows >= FEW
+            contract = contract.of_splits(pc.unique(table["split"]).to_pylist(), shares)
+            gate = _gate(table, contract, draft.folder, account, progress)
+            manifest["gate"] = gate.summary().content()
+            _require_kept(gate, counts, account, candidate(store, name))
+        except RefusedError as refusal:
+            keep(refusal, draft, manifest, store, where)
+            raise
 
         def describe(folder: Path, content: dict[str, Any]) -> None:
             published = DatasetManifest.model_validate(content)
             write_card(folder, published, contract)
             write_report(folder, published)
 
-        folder = draft.publish({**manifest, "counts": counts, "gate": gate.summary().content()}, describe)
+        folder = draft.publish(manifest, describe)
     event = {"event": "datasets", "name": name, "version": folder.name}
     store.record(event | {"drop": drop, "where": where, "counts": counts})
     return folder
@@ -141,6 +139,35 @@ def holds(folder: Path, shards: Sequence[Shard]) -> bool:
         if not theirs.take(pc.sort_indices(theirs)).equals(ours.take(pc.sort_indices(ours))):
             return False
     return True
+
+
+def _gate(table: pa.Table, contract: Contract, folder: Path, account: Account, progress: Progress) -> "GateResult":
+    """What the set contract says of the set; its Data Docs are written."""
+    from curate.publish.gate import check_set
+
+    progress("gate", 0, table.num_rows, "rows")
+    with account.timed("gate"):
+        gate = check_set(table, contract, folder / "data_docs")
+    progress("gate", table.num_rows, table.num_rows, "rows")
+    return gate
+
+
+def _require_kept(gate: "GateResult", counts: Mapping[str, Any], account: Account, kept_in: Path) -> None:
+    """See to it that the set keeps its contract.
+
+    Raises:
+        GateError: names the rules that it breaks, what was expected and observed, some rows, and where it lies.
+    """
+    if gate.success:
+        return
+    raise GateError(
+        f"{gate.message()}\n{_reasons(counts, account)}\n"
+        f"Nothing was published. The candidate is kept in {kept_in}: its report.html, data_docs, quarantine.parquet.",
+        remedy="Mend the drop, the recipe or the contract.",
+        broken=[
+            Broken(each.name, each.column, each.expected, each.observed, each.unexpected_ids) for each in gate.failed
+        ],
+    )
 
 
 def _write_splits(folder: Path, table: pa.Table, kept: Rows, named: Callable[[pa.Table], pa.Table]) -> None:

@@ -12,7 +12,7 @@ import json
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from typing import Any
 import pyarrow.compute as pc
 from pydantic import ValidationError
 
+from curate.drafts import fsync
 from curate.errors import AssayError
 from curate.hashing import digest
 from curate.manifest import DatasetManifest
@@ -29,7 +30,7 @@ from curate.sets.index_check import contradictions, rows_by_version, unlike_publ
 from curate.sets.keys import Compared
 from curate.sets.published import compared_rows, published, read_version, some_published
 from curate.sets.segments import Entry, Keys, Segment, SegmentFiles
-from curate.store import MANIFEST, Store, fsync
+from curate.store import MANIFEST, Store
 
 FORMAT = 2
 """Raised whenever the files are laid out in another way."""
@@ -168,8 +169,12 @@ class Index:
         with self.lock(), self._writing():
             self._commit(self._files.append(self._entries(), version, drop, parts))
 
-    def rebuild(self, progress: Progress = silent) -> None:
+    def rebuild(self, progress: Progress = silent, without: Collection[str] = ()) -> None:
         """Make the index anew from the published versions; until that is done the old one stays, sound or not.
+
+        Args:
+            progress: told in rows.
+            without: versions that are left out; of an index that would hold none, nothing is left.
 
         Raises:
             AssayError: nothing is published, or the index cannot be written.
@@ -177,10 +182,14 @@ class Index:
         some_published(self.store, self.name)  # before anything is made
         with self.lock(progress), self._writing():
             old, new = self._referenced(), list[Entry]()
-            for folder, parts in self._read(published(self.store, self.name), progress):
+            folders = [each for each in published(self.store, self.name) if each.name not in without]
+            for folder, parts in self._read(folders, progress):
                 new = self._files.append(new, folder.name, DatasetManifest.read(folder).drop.sha256, parts)
                 self._files.sweep([*old, *new])
-            self._commit(new)
+            if folders:
+                self._commit(new)
+            else:
+                self._manifest.unlink(missing_ok=True)
 
     def check(self, progress: Progress = silent) -> list[str]:
         """Read the whole index again and compare it with itself and with the published versions.

@@ -14,10 +14,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from curate.cache import read_arrow, write_arrow
+from curate.drafts import fsync
 from curate.errors import AssayError
 from curate.hashing import checksum, digest
 from curate.sets.keys import fixed
-from curate.store import fsync
 
 GROWTH = 2
 """A segment is merged with those after it once it has no more than this many times their rows: so each has more than

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from curate.cache import keyed_folder
+from curate.drafts import turn
 from curate.errors import AssayError
 from curate.hashing import digest
 from curate.progress import Progress, silent
 from curate.rows.chat_template import Message
-from curate.store import turn
 from evaluation.ask.kept import kept_in
 from evaluation.ask.reply import NotTaken, Reply
 from evaluation.ask.secret import Secret, secret_of

@@ -48,6 +48,10 @@ def arguments(command: str, finished: Finished, folder: Path) -> list[str]:
         "preview": [recipe],
         "check": ["demo"],
         "contract": [recipe],
+        "versions": ["demo"],
+        "gc": [],
+        "show": ["demo"],
+        "promote": [f"demo/{finished.version.id}"],
         "stages": [],
         "schema": [],
         "index check": ["demo"],
@@ -109,8 +113,9 @@ def run(forks: subprocess.Popen[str], tmp_path: Path) -> Run:
     return _run
 
 
-ELSEWHERE = {"run", "parity", "experiment", "tune"}
-"""What wants a server (of Prefect, or of a model), or trains several adapters: their own tests read their documents."""
+ELSEWHERE = {"run", "parity", "experiment", "tune", "rollback", "retract"}
+"""What wants a server (of Prefect, or of a model), trains several adapters, or takes from a store: their own
+tests read their documents."""
 
 
 @pytest.mark.parametrize("command", [name for name in COMMANDS if name not in ELSEWHERE])

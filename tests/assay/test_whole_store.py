@@ -84,7 +84,7 @@ def test_a_sound_store(whole: Path) -> None:
         "experiments": 0,
         "studies": 0,
         "index": 1,
-        "ledger": 3,
+        "ledger": 5,
     }
     shown = command("check", "--all", "--store", whole).stdout
     assert "│ datasets    │     1 │" in shown
@@ -113,7 +113,7 @@ def test_what_is_damaged_is_named_each_with_what_to_do(store: Path) -> None:
         f"remove {adapter}, and run `assay train RECIPE` again",
         f"{adapter}/adapter_model.bin: not one of the files that were published",
         f"{card}/predictions.parquet: not there, though it was published",
-        f"{store}/ledger/events.jsonl, line 4: not as it was written. Restore the ledger",
+        f"{store}/ledger/events.jsonl, line 6: not as it was written. Restore the ledger",
     ):
         assert problem in said
     assert done.stderr.count("\n  /") == 7

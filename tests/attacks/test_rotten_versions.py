@@ -10,7 +10,7 @@ import pytest
 from curate.errors import AssayError
 from curate.recipe import find_recipe
 from curate.store import Store
-from evaluation.evaluate import adapter_for
+from evaluation.promotion import adapter_for
 from evaluation.settings import FullRecipe
 from tests.project import Project, make_rows
 

@@ -178,7 +178,8 @@ def test_the_manifest_holds_neither_clock_nor_path(project: Project) -> None:
     manifest = DatasetManifest.read(curated.folder)
     assert set(manifest.files) >= {"train.parquet", "test.jsonl", "quarantine.parquet", "conflicts.parquet"}
     assert manifest.drop.files == 6
-    event = json.loads((project.folder / "store/ledger/events.jsonl").read_text())
+    event, promoted = map(json.loads, (project.folder / "store/ledger/events.jsonl").read_text().splitlines())
+    assert (promoted["event"], promoted["version"]) == ("promoted", event["version"])
     assert event["version"] == curated.folder.name
     assert event["time"]
 

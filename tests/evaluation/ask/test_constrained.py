@@ -1,6 +1,7 @@
 """Constrained decoding against the validator: whatever is chosen, a complete answer is JSON that fits the schema."""
 
 import json
+import re
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -130,7 +131,8 @@ def test_whatever_is_chosen_fits(renderer: Renderer, schema: dict[str, Any], see
     assert complete, "nothing in these schemas is without end"
     value = strict_json.loads(text)
     assert validator_of(schema).is_valid(value), text
-    assert text == json.dumps(value, ensure_ascii=False)
+    written = re.sub(r"(?<!\w)-0(?![\d.])", "0", text)  # which JSON lets an integer be
+    assert written == json.dumps(value, ensure_ascii=False)
 
 
 CONDITIONS = st.fixed_dictionaries(

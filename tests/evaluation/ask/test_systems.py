@@ -18,9 +18,10 @@ from evaluation.ask import systems as module
 from evaluation.ask.systems import Asking, pairs, systems_of
 from evaluation.card.format import schema
 from evaluation.card.manifest import ScorecardManifest
-from evaluation.evaluate import adapter_for, evaluate
+from evaluation.evaluate import evaluate
 from evaluation.judge.answer import Generated
 from evaluation.judge.structured import Judge
+from evaluation.promotion import adapter_for
 from evaluation.settings import Endpoint, EvaluationSettings, FullRecipe, SystemSettings
 from tests.tiny import recipe_for, renderer_of, write_version
 from train.adapter import merge

@@ -1,0 +1,180 @@
+"""Garbage: what of a store no run needs, and removing it.
+
+Nothing that is published is touched, and so nothing that a pointer, a parent, an adapter or a scorecard needs: what
+goes is work of the cache that no run has asked for lately, which a run makes again where it wants it, candidates that
+were refused, versions that were taken back, and what killed processes left half-made. What endpoints answered stays.
+"""
+
+import fcntl
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from assay.door import Place, store_of
+from assay.lineage import Member, kind_of, lineage
+from assay.result import Result
+from curate.cache import entries, forget
+from curate.drafts import DRAFT, locked, remove_abandoned
+from curate.errors import AssayError
+from curate.store import MADE_BY, Store
+from curate.table import Table
+
+DAY = 24 * 60 * 60
+KEEP_DAYS = 30.0
+"""How long what nobody asks for is kept, if nothing else is said."""
+
+
+class Waste(NamedTuple):
+    """Something that may go."""
+
+    kind: str
+    """cache, checkpoint, candidate, retracted or draft."""
+    path: Path
+    days: float
+    """Since it was last asked for, refused, taken back or begun."""
+    why: str
+
+
+@dataclass(frozen=True)
+class Garbage(Result):
+    """What of a store no run needs."""
+
+    store: Path
+    items: list[Waste]
+    bytes: int
+    """That are freed on the disk. A file that is linked to from what stays frees none."""
+    removed: bool
+
+    def __repr__(self) -> str:
+        return f"Garbage({len(self.items)} items, {self.bytes:,} bytes, {'removed' if self.removed else 'still there'})"
+
+    def tables(self) -> list[Table]:
+        told = Counter((each.kind, each.why) for each in self.items)
+        rows = [
+            [kind, why, f"{number:,}", f"{freed([each.path for each in self.items if each[::3] == (kind, why)]):,}"]
+            for (kind, why), number in sorted(told.items())
+        ]
+        rows.append(["all", "", f"{len(self.items):,}", f"{self.bytes:,}"])
+        title = "Removed" if self.removed else "Would be removed; --yes removes it"
+        return [Table("garbage", f"{self.store}: {title}", ["what", "why", "number", "bytes"], rows, texts=2)]
+
+    def data(self) -> dict[str, Any]:
+        return {
+            "store": self.store,
+            "removed": self.removed,
+            "bytes": self.bytes,
+            "items": [each._asdict() for each in self.items],
+        }
+
+
+def gc(
+    *, keep_days: float = KEEP_DAYS, max_bytes: int | None = None, remove: bool = False, store: Place | None = None
+) -> Garbage:
+    """Find what of a store no run needs, and remove it if asked to.
+
+    Args:
+        keep_days: what was asked for, refused or taken back within so many days stays.
+        max_bytes: of the cache: if what is left of it takes more, the entries that nobody has asked for longest go too.
+        remove: whether it is removed, or only told.
+        store: folder that Assay writes to.
+
+    Raises:
+        AssayError: a number makes no sense, or a manifest of the store is damaged.
+    """
+    if not keep_days >= 0 or (max_bytes is not None and max_bytes < 0):
+        raise AssayError(f"Keep {keep_days} days, {max_bytes} bytes?", remedy="Name numbers that are not negative.")
+    target = store_of(store)
+    now = time.time()
+    items = [
+        *_unused(target.cache, now, keep_days, max_bytes),
+        *(each for each in _aside(target, now) if each.days > keep_days),
+        *_drafts(target.root, now),
+    ]
+    size = freed([each.path for each in items])
+    if remove:
+        for each in items:
+            _remove(each)
+    return Garbage(target.root, items, size, remove)
+
+
+def freed(paths: list[Path]) -> int:
+    """Bytes that removing files and folders frees: of files all of whose links are among them."""
+    size, links, seen = dict[tuple[int, int], int](), dict[tuple[int, int], int](), Counter[tuple[int, int]]()
+    for path in paths:
+        for file in _files(path):
+            with suppress(FileNotFoundError):
+                stat = file.stat(follow_symlinks=False)
+                inode = stat.st_dev, stat.st_ino
+                size[inode], links[inode] = stat.st_size, stat.st_nlink
+                seen[inode] += 1
+    return sum(size[inode] for inode, count in seen.items() if count == links[inode])
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if path.is_dir() and not path.is_symlink():
+        yield from (each for each in path.rglob("*") if each.is_symlink() or each.is_file())
+    else:
+        yield path
+
+
+def _unused(cache: Path, now: float, keep_days: float, max_bytes: int | None) -> Iterator[Waste]:
+    """Entries of the cache that go, the one that nobody has asked for longest first."""
+    known = sorted(entries(cache).items(), key=lambda each: (each[1], each[0]))
+    total = None if max_bytes is None else freed([folder for folder, _ in known])
+    gone: list[Path] = []
+    for folder, asked in known:
+        days = max(0.0, (now - asked) / DAY)
+        kind = "checkpoint" if folder.is_relative_to(cache / "training") else "cache"
+        if days > keep_days:
+            yield Waste(kind, folder, days, "not asked for lately")
+        elif total is not None and max_bytes is not None and total - freed(gone) > max_bytes:
+            yield Waste(kind, folder, days, "the cache is larger than it may be")
+        else:
+            return
+        gone.append(folder)
+
+
+def _aside(store: Store, now: float) -> Iterator[Waste]:
+    """Candidates that were refused, and versions that were taken back and that nothing published names."""
+    for folder in sorted(store.failed.glob("*")):
+        if not folder.name.startswith(DRAFT):
+            yield Waste("candidate", folder, _days(folder, now), "refused")
+    retracted = sorted(store.retracted.glob("*/*/*"))
+    needed = {parent for its in lineage(store).values() for parent in its} if retracted else set()
+    for folder in retracted:
+        each = Member(kind_of(folder.parent.parent.name), folder.parent.name, folder.name)
+        if not folder.name.startswith(DRAFT) and each not in needed:
+            yield Waste("retracted", folder, _days(folder, now), "taken back")
+
+
+def _days(path: Path, now: float) -> float:
+    return max(0.0, (now - path.stat().st_mtime) / DAY)
+
+
+def _drafts(root: Path, now: float) -> Iterator[Waste]:
+    """What killed processes have left half-made; what a live one is at work on is locked."""
+    places = [*(f"{kind}/*" for kind in MADE_BY), "pointers/*", "failed", "retracted/*/*", "cache/*/*"]
+    for draft in sorted(path for place in places for path in root.glob(f"{place}/{DRAFT}*")):
+        with suppress(BlockingIOError, FileNotFoundError):
+            held = draft if draft.is_dir() else draft.parent  # a file is written under its folder's lock
+            with locked(held, fcntl.LOCK_NB):
+                yield Waste("draft", draft, _days(draft, now), "half-made by a process that was killed")
+
+
+def _remove(each: Waste) -> None:
+    if each.kind in ("cache", "checkpoint"):
+        forget(each.path)
+    elif each.kind == "draft":
+        with locked(each.path.parent):
+            if each.path.is_dir():
+                remove_abandoned(each.path.parent)
+            else:
+                each.path.unlink(missing_ok=True)
+    else:
+        with suppress(FileNotFoundError), locked(each.path.parent):
+            shutil.rmtree(each.path)

@@ -1,0 +1,147 @@
+"""`assay gc`: what no run needs goes, what is published stays, and whatever went is made again."""
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import assay
+from assay.cli import app
+from assay.garbage import DAY, freed
+from curate.cache import SEAL, entries
+from curate.drafts import locked
+from curate.errors import AssayError
+from tests.project import Project, make_rows
+
+KEPT = ("datasets", "index", "ledger", "pointers")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def size(folder: Path) -> int:
+    """Bytes on the disk, each file once however many names it has."""
+    return sum({(stat := path.stat()).st_ino: stat.st_size for path in folder.rglob("*") if path.is_file()}.values())
+
+
+def aged(folder: Path, days: float) -> None:
+    """Let everything below have been asked for that long ago."""
+    for path in [folder, *folder.rglob("*")]:
+        os.utime(path, (time.time() - days * DAY,) * 2)
+
+
+def test_nothing_goes_that_was_asked_for_lately(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    project.add("rows.jsonl", make_rows(20))
+    project.curate()
+    found = assay.gc(store=tmp_path / "store")
+    assert (found.items, found.bytes, found.removed) == ([], 0, False)
+
+
+def test_what_is_old_goes_and_comes_again(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    project.add("rows.jsonl", make_rows(60))
+    curated = project.curate()
+    store = tmp_path / "store"
+    kept = {name: contents(store / name) for name in KEPT}
+    cache = size(store / "cache")
+    aged(store / "cache", 31)
+    told = assay.gc(store=store)
+    assert {each.kind for each in told.items} == {"cache"}
+    assert len(told.items) == len(entries(store / "cache"))
+    assert told.bytes == cache == size(store / "cache")
+    done = assay.gc(store=store, remove=True)
+    assert done.bytes == told.bytes
+    assert entries(store / "cache") == {}
+    assert size(store / "cache") == 0
+    assert {name: contents(store / name) for name in KEPT} == kept
+    again = project.curate()
+    assert again.folder == curated.folder
+    assert all(cached == 0 for cached, _ in again.cached.values())
+
+
+def test_what_a_run_asks_for_again_is_young_again(tmp_path: Path) -> None:
+    """After a change, what was superseded goes and what the last run took stays: it comes from the cache again."""
+    project = Project(tmp_path)
+    project.add("rows.jsonl", make_rows(60))
+    project.curate()
+    store = tmp_path / "store"
+    before = set(entries(store / "cache"))
+    aged(store / "cache", 31)
+    text = project.recipe_path.read_text()
+    project.recipe_path.write_text(text.replace("max_chars: 400", "max_chars: 300"))
+    project.curate()
+    gone = {each.path for each in assay.gc(store=store, remove=True).items}
+    assert gone
+    assert gone < before
+    again = project.curate()
+    assert all(cached == shards for cached, shards in again.cached.values())
+
+
+def test_a_cache_is_made_as_small_as_it_may_be(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    project.add("rows.jsonl", make_rows(60))
+    project.curate()
+    store = tmp_path / "store"
+    order = sorted(entries(store / "cache"))
+    for number, folder in enumerate(order):
+        os.utime(folder / SEAL, (time.time() - 1000 * (len(order) - number),) * 2)
+    bound = size(store / "cache") // 2
+    found = assay.gc(max_bytes=bound, store=store, remove=True)
+    assert {each.why for each in found.items} == {"the cache is larger than it may be"}
+    assert [each.path for each in found.items] == order[: len(found.items)]
+    assert size(store / "cache") <= bound
+    assert entries(store / "cache")
+
+
+def test_what_was_refused_and_taken_back_goes_by_its_days(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    project.add("rows.jsonl", make_rows(20))
+    store = tmp_path / "store"
+    assay.retract(f"demo/{project.curate().folder.name}", store=store)
+    (project.drop / "rows.jsonl").write_text("{}\n")
+    with pytest.raises(AssayError):
+        project.curate()
+    assert assay.gc(store=store).items == []
+    for place in ("failed/demo", "retracted/datasets/demo"):
+        aged(store / place, 8)
+    found = assay.gc(keep_days=7, store=store, remove=True)
+    assert [each.kind for each in found.items] == ["candidate", "retracted"]
+    assert list((store / "failed").iterdir()) == list((store / "retracted/datasets/demo").iterdir()) == []
+
+
+def test_drafts_of_killed_processes_go_and_those_of_live_ones_stay(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    dead, alive = store / "datasets/demo/.draft-dead", store / "datasets/demo/.draft-alive"
+    for each in (dead, alive):
+        each.mkdir(parents=True)
+        (each / "half").write_bytes(b"0123456789")
+    (store / "pointers/datasets").mkdir(parents=True)
+    (store / "pointers/datasets/.draft-x").write_bytes(b"01234")
+    with locked(alive):
+        done = CliRunner().invoke(app, ["gc", "--yes", "--store", str(store), "--json"])
+    told = json.loads(done.stdout)
+    assert (told["removed"], told["bytes"], len(told["items"])) == (True, 15, 2)
+    assert not dead.exists()
+    assert (alive / "half").is_file()
+    assert list((store / "pointers/datasets").iterdir()) == []
+
+
+def test_links_are_counted_once(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "a/one").write_bytes(b"0" * 100)
+    os.link(tmp_path / "a/one", tmp_path / "b/one")
+    (tmp_path / "b/two").write_bytes(b"0" * 7)
+    assert freed([tmp_path / "a"]) == 0
+    assert freed([tmp_path / "b"]) == 7
+    assert freed([tmp_path / "a", tmp_path / "b"]) == 107
+
+
+def test_a_number_that_makes_no_sense(tmp_path: Path) -> None:
+    with pytest.raises(AssayError, match="Keep -1"):
+        assay.gc(keep_days=-1, store=tmp_path)
