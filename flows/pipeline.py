@@ -6,7 +6,7 @@ from pathlib import Path
 from prefect import flow, tags
 
 from curate.publish.version import Curated
-from flows.curation import curation, processes
+from flows.curation import curation
 from flows.evaluation import evaluation
 from flows.tasks import run_name
 from flows.training import training
@@ -39,7 +39,7 @@ def pipeline(
         workers: processes to curate with; by default one per core.
     """
     with tags("assay", Path(recipe).stem):
-        curated = curation.with_options(task_runner=processes(workers))(recipe, store, variant, drop)
+        curated = curation(recipe, store, variant, drop, workers)
         dataset = str(curated.folder)
         adapter = training(recipe, store, variant, dataset)
         scorecard = evaluation(recipe, store, variant, dataset, str(adapter))

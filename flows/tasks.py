@@ -1,7 +1,6 @@
-"""What the flows share: how shards become task runs, how progress is told, when a task is tried again."""
+"""What the flows share: how stages become task runs, how progress is told, when a task is tried again."""
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
@@ -12,13 +11,11 @@ from prefect import Task, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
-from prefect.futures import as_completed
 from prefect.runtime import flow_run
 
-from curate.engine import Result, TaskT
-from curate.progress import Lines, Progress, silent
+from curate.engine import MapShards, Result, TaskT
+from curate.progress import Lines, Progress
 from curate.table import Table
-from curate.workers import available_cores, process_pool
 
 
 def run_name() -> str:
@@ -66,54 +63,29 @@ RETRIED: dict[str, Any] = {
 }
 
 
-@task(task_run_name="{stage} {shard}", **RETRIED)
-def run_shard(stage: str, shard: str, work: Callable[[], Any]) -> Any:
-    """One stage over one shard. Paths and hashes come in and go out; rows stay in the store.
+def as_tasks(engine: MapShards) -> MapShards:
+    """The MapShards whose every call, a stage over all its shards, is one task run of the flow it is called in.
 
-    The work comes as a call, into which Prefect does not look: it would walk through every setting of the stage.
+    A task run costs more than most shards do; which worker has which shard is the engine's affair.
+
+    Args:
+        engine: does the work: `process_pool` on one machine, another's past it.
     """
+
+    def map_shards(stage: str, function: Callable[[TaskT], Result], tasks: Sequence[TaskT], /) -> list[Result]:
+        # As a call, into which Prefect does not look: it would walk through every setting of the stage.
+        results: list[Result] = run_stage.with_options(name=stage, task_run_name=stage)(
+            partial(engine, stage, function, tasks)
+        )
+        return results
+
+    return map_shards
+
+
+@task(**RETRIED)
+def run_stage(work: Callable[[], list[Any]]) -> list[Any]:
+    """One stage. Paths and hashes come out; rows stay in the store."""
     return work()
-
-
-def map_shards(stage: str, function: Callable[[TaskT], Result], tasks: Sequence[TaskT], /) -> list[Result]:
-    """The MapShards that submits each shard to the task runner of the flow it is called in.
-
-    A pool of processes of which one has died takes no more tasks, and does not say at which it died: from then on they
-    are run by a pool of Assay's own, which finds out. What was finished is in the cache.
-    """
-    progress = _progress.get() or silent
-    try:
-        return _submitted(stage, function, tasks, progress)
-    except (BrokenProcessPool, MemoryError):
-        get_run_logger().warning(f"{stage}: a process of the task runner has died; its tasks are run again without it")
-        with process_pool(available_cores(), progress) as own:
-            return own(stage, function, tasks)
-
-
-def _submitted(
-    stage: str, function: Callable[[TaskT], Result], tasks: Sequence[TaskT], progress: Progress
-) -> list[Result]:
-    """The results of task runs.
-
-    Raises:
-        BrokenProcessPool, MemoryError: a process of the task runner has died, or run out of memory.
-    """
-    named = run_shard.with_options(name=stage)
-    futures = {
-        named.submit(stage, f"{number} of {len(tasks)}", partial(function, work)): number - 1
-        for number, work in enumerate(tasks, start=1)
-    }
-    total = sum(work.size for work in tasks)
-    done = 0
-    if total:
-        progress(stage, 0, total, tasks[0].unit)
-    results: dict[int, Result] = {}
-    for future in as_completed(list(futures)):
-        index = futures[future]
-        results[index] = future.result()
-        done += tasks[index].size
-        progress(stage, done, total, tasks[index].unit)
-    return [results[index] for index in range(len(tasks))]
 
 
 def publish_tables(name: str, tables: Sequence[Table], published: str) -> None:
