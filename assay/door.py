@@ -236,8 +236,8 @@ def run(
     # Read by Prefect when it is imported. The log still goes to the server; `progress` tells how far it is.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     from flows.pipeline import pipeline
+    from flows.run import report_to
     from flows.server import prefect_api
-    from flows.tasks import report_to
 
     target = store_of(store)
     with prefect_api(progress), report_to(progress):

@@ -1,20 +1,27 @@
 """The flow that makes a data set version of a drop."""
 
-from pathlib import Path
+from functools import partial
 
-from prefect import flow, task
+from prefect import flow
 
 from curate.pipeline import curate
 from curate.publish.summary import curation_tables
 from curate.publish.version import Curated
-from curate.recipe import find_recipe
-from curate.store import Store
 from curate.workers import available_cores, process_pool
-from evaluation.settings import FullRecipe
-from flows.tasks import RETRIED, as_tasks, progress_of_run, publish_tables, run_name
+from flows.artifacts import publish_tables
+from flows.run import Run, run_name, run_of
+from flows.tasks import as_tasks, in_task
 from train.base_model import prepare_tokenizer
 
-get_tokenizer = task(name="tokenizer", task_run_name="tokenizer", **RETRIED)(prepare_tokenizer)
+
+def curate_drop(run: Run, workers: int | None) -> Curated:
+    """Curate the recipe's drop and publish the version."""
+    recipe, store = run.recipe, run.store
+    with process_pool(workers or available_cores(), run.progress) as pool:
+        tokenizer = in_task("tokenizer", partial(prepare_tokenizer, recipe.fit.model, store.cache, run.progress))
+        curated = curate(recipe, store, tokenizer_folder=tokenizer, map_shards=as_tasks(pool), progress=run.progress)
+    publish_tables(recipe.name, curation_tables(curated), str(curated.folder))
+    return curated
 
 
 @flow(name="curation", flow_run_name=run_name, persist_result=False)
@@ -37,10 +44,5 @@ def curation(
     Raises:
         AssayError: bad input, or a set that breaks its contract; the run fails and nothing is published.
     """
-    loaded = FullRecipe.load(find_recipe(recipe), variant, drop or None)
-    target = Store(Path(store).resolve())
-    with progress_of_run() as progress, process_pool(workers or available_cores(), progress) as pool:
-        tokenizer = get_tokenizer(loaded.fit.model, target.cache)
-        curated = curate(loaded, target, tokenizer_folder=tokenizer, map_shards=as_tasks(pool), progress=progress)
-    publish_tables(loaded.name, curation_tables(curated), str(curated.folder))
-    return curated
+    with run_of(recipe, store, variant, drop) as run:
+        return curate_drop(run, workers)

@@ -1,18 +1,29 @@
 """The flow that asks the systems the test split and scores them."""
 
+from functools import partial
 from pathlib import Path
 
-from prefect import flow, task
+from prefect import flow
 
-from curate.recipe import find_recipe
-from curate.store import Store
 from evaluation.card.gate import require
 from evaluation.card.summary import evaluation_tables
 from evaluation.evaluate import adapter_for, evaluate
-from evaluation.settings import FullRecipe
-from flows.tasks import RETRIED, progress_of_run, publish_tables, run_name
+from flows.artifacts import publish_tables
+from flows.run import Run, run_name, run_of
+from flows.tasks import in_task
 
-score = task(name="evaluate", task_run_name="evaluate", **RETRIED)(evaluate)
+
+def score(run: Run, version: Path, adapter: Path | None) -> Path:
+    """Ask the recipe's systems about a version, and score them; gives the scorecard's folder.
+
+    Raises:
+        AssayError: the gate is not passed; the scorecard is published all the same.
+    """
+    recipe = run.recipe
+    scorecard = in_task("evaluate", partial(evaluate, version, adapter, recipe, run.store, run.progress))
+    publish_tables(recipe.name, evaluation_tables(scorecard), str(scorecard))
+    require(scorecard)
+    return scorecard
 
 
 @flow(name="evaluation", flow_run_name=run_name, persist_result=False)
@@ -35,11 +46,6 @@ def evaluation(
     Raises:
         AssayError: the adapter does not pass the recipe's gate; the scorecard is published all the same.
     """
-    loaded = FullRecipe.load(find_recipe(recipe), variant)
-    target = Store(Path(store).resolve())
-    version = target.resolve("datasets", dataset or loaded.name)
-    with progress_of_run() as progress:
-        scorecard = score(version, adapter_for(loaded, target, adapter), loaded, target, progress)
-    publish_tables(loaded.name, evaluation_tables(scorecard), str(scorecard))
-    require(scorecard)
-    return scorecard
+    with run_of(recipe, store, variant) as run:
+        version = run.store.resolve("datasets", dataset or run.recipe.name)
+        return score(run, version, adapter_for(run.recipe, run.store, adapter))

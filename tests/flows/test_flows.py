@@ -21,7 +21,8 @@ from curate.progress import silent
 from curate.publish.version import Curated
 from curate.workers import process_pool
 from flows.curation import curation
-from flows.tasks import as_tasks, is_transient, report_to
+from flows.run import report_to
+from flows.tasks import as_tasks, is_transient
 from tests.curate.naps import Sleep, Trap, die, spring
 from tests.project import CONTRACT, Project, make_rows
 

@@ -1,0 +1,66 @@
+"""What the steps of a flow run share: its recipe, its store, and where it tells how far it is."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+
+from prefect import get_run_logger
+from prefect.runtime import flow_run
+
+from curate.progress import Lines, Progress
+from curate.recipe import find_recipe
+from curate.store import Store
+from evaluation.settings import FullRecipe
+
+
+@dataclass(frozen=True)
+class Run:
+    """A flow run at work."""
+
+    recipe: FullRecipe
+    store: Store
+    progress: Progress
+
+
+@contextmanager
+def run_of(recipe: str, store: str, variant: str | None, drop: str | None = None) -> Iterator[Run]:
+    """The run of a flow that was called with these parameters.
+
+    Raises:
+        AssayError: there is no such recipe or variant, or it is wrong.
+    """
+    loaded = FullRecipe.load(find_recipe(recipe), variant, drop or None)
+    with progress_of_run() as progress:
+        yield Run(loaded, Store(Path(store).resolve()), progress)
+
+
+def run_name() -> str:
+    """A flow run's name: the flow's, and the recipe's without its path, e.g. "curation licences"."""
+    return f"{flow_run.flow_name} {Path(flow_run.parameters['recipe']).stem}"
+
+
+_progress: ContextVar[Progress | None] = ContextVar("progress", default=None)
+
+
+@contextmanager
+def report_to(progress: Progress) -> Iterator[None]:
+    """Have the flows called inside report to `progress`; a flow's parameters could not carry it, being JSON."""
+    before = _progress.set(progress)
+    try:
+        yield
+    finally:
+        _progress.reset(before)
+
+
+@contextmanager
+def progress_of_run() -> Iterator[Progress]:
+    """Where the flow at work reports to: what `report_to` says, else the run's log, by a line for each finished stage
+    and one at least every half minute."""
+    told = _progress.get()
+    if told is not None:
+        yield told
+        return
+    with Lines(get_run_logger().info) as lines:
+        yield lines
