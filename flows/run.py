@@ -9,10 +9,14 @@ from pathlib import Path
 from prefect import get_run_logger
 from prefect.runtime import flow_run
 
+from curate.errors import explained
 from curate.progress import Lines, Progress
 from curate.recipe import find_recipe
 from curate.store import Store
 from evaluation.settings import FullRecipe
+from flows import log
+
+log.install()
 
 
 @dataclass(frozen=True)
@@ -29,11 +33,18 @@ def run_of(recipe: str, store: str, variant: str | None, drop: str | None = None
     """The run of a flow that was called with these parameters.
 
     Raises:
-        AssayError: there is no such recipe or variant, or it is wrong.
+        AssayError: there is no such recipe or variant, or it is wrong; or of whatever error users can mend, so that the
+            state of the run says what to do.
     """
-    loaded = FullRecipe.load(find_recipe(recipe), variant, drop or None)
-    with progress_of_run() as progress:
-        yield Run(loaded, Store(Path(store).resolve()), progress)
+    try:
+        loaded = FullRecipe.load(find_recipe(recipe), variant, drop or None)
+        with progress_of_run() as progress:
+            yield Run(loaded, Store(Path(store).resolve()), progress)
+    except Exception as error:
+        told = explained(error)
+        if told is None or told is error:
+            raise
+        raise told from error
 
 
 def run_name() -> str:
@@ -41,6 +52,8 @@ def run_name() -> str:
     return f"{flow_run.flow_name} {Path(flow_run.parameters['recipe']).stem}"
 
 
+SHARE = 0.25
+"""Of the time since the start: for so long a run that is in the middle of a stage says nothing."""
 _progress: ContextVar[Progress | None] = ContextVar("progress", default=None)
 
 
@@ -57,10 +70,10 @@ def report_to(progress: Progress) -> Iterator[None]:
 @contextmanager
 def progress_of_run() -> Iterator[Progress]:
     """Where the flow at work reports to: what `report_to` says, else the run's log, by a line for each finished stage
-    and one at least every half minute."""
+    and, between them, ever fewer: a log of a week is no longer than a page."""
     told = _progress.get()
     if told is not None:
         yield told
         return
-    with Lines(get_run_logger().info) as lines:
+    with Lines(get_run_logger().info, share=SHARE) as lines:
         yield lines

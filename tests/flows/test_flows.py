@@ -8,7 +8,6 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-import yaml
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, FlowRunFilter, FlowRunFilterId
@@ -24,7 +23,8 @@ from flows.curation import curation
 from flows.run import report_to
 from flows.tasks import as_tasks, is_transient
 from tests.curate.naps import Sleep, Trap, die, spring
-from tests.project import CONTRACT, Project, make_rows
+from tests.flows.failing import with_failing_gate
+from tests.project import Project, make_rows
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -109,12 +109,7 @@ def test_the_server_keeps_the_tables(state: "State[Curated]") -> None:
 def test_a_failed_gate_is_a_failed_run_and_one_document(tmp_path: Path) -> None:
     project = Project(tmp_path, fit={"model": str(tmp_path / "tokenizer"), "max_tokens": 150})
     project.add("rows.jsonl", make_rows(40))
-    contract = json.loads(json.dumps(CONTRACT))
-    rule = {"type": "expect_table_row_count_to_be_between", "kwargs": {"min_value": 10_000}}
-    contract["schema"][1]["quality"] = [
-        {"name": "enough_rows", "type": "custom", "engine": "greatExpectations", "implementation": rule}
-    ]
-    (tmp_path / "contract/contract.yaml").write_text(yaml.safe_dump(contract, sort_keys=False))
+    with_failing_gate(project)
     final: State[Any] = curation(str(project.recipe_path), str(tmp_path / "store"), return_state=True)
     assert final.is_failed()
     with pytest.raises(AssayError, match="enough_rows"):
