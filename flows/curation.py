@@ -9,7 +9,8 @@ from curate.publish.summary import curation_tables
 from curate.publish.version import Curated
 from curate.workers import available_cores, process_pool
 from flows.artifacts import publish_tables
-from flows.run import Run, run_name, run_of
+from flows.names import add_version, run_name
+from flows.run import Run, run_of
 from flows.tasks import as_tasks, in_task
 from train.base_model import prepare_tokenizer
 
@@ -45,4 +46,6 @@ def curation(
         AssayError: bad input, or a set that breaks its contract; the run fails and nothing is published.
     """
     with run_of(recipe, store, variant, drop) as run:
-        return curate_drop(run, workers)
+        curated = curate_drop(run, workers)
+        add_version(curated.folder)
+    return curated

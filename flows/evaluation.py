@@ -9,20 +9,16 @@ from evaluation.card.gate import require
 from evaluation.card.summary import evaluation_tables
 from evaluation.evaluate import adapter_for, evaluate
 from flows.artifacts import publish_tables
-from flows.run import Run, run_name, run_of
+from flows.names import add_version, run_name
+from flows.run import Run, run_of
 from flows.tasks import in_task
 
 
 def score(run: Run, version: Path, adapter: Path | None) -> Path:
-    """Ask the recipe's systems about a version, and score them; gives the scorecard's folder.
-
-    Raises:
-        AssayError: the gate is not passed; the scorecard is published all the same.
-    """
+    """Ask the recipe's systems about a version, and score them; gives the scorecard's folder."""
     recipe = run.recipe
     scorecard = in_task("evaluate", partial(evaluate, version, adapter, recipe, run.store, run.progress))
     publish_tables(recipe.name, evaluation_tables(scorecard), str(scorecard))
-    require(scorecard)
     return scorecard
 
 
@@ -48,4 +44,7 @@ def evaluation(
     """
     with run_of(recipe, store, variant) as run:
         version = run.store.resolve("datasets", dataset or run.recipe.name)
-        return score(run, version, adapter_for(run.recipe, run.store, adapter))
+        scorecard = score(run, version, adapter_for(run.recipe, run.store, adapter))
+        add_version(scorecard)
+        require(scorecard)
+    return scorecard

@@ -6,10 +6,12 @@ from pathlib import Path
 from prefect import flow
 
 from curate.publish.version import Curated
+from evaluation.card.gate import require
 from evaluation.evaluate import adapter_for
 from flows.curation import curate_drop
 from flows.evaluation import score
-from flows.run import run_name, run_of
+from flows.names import add_version, run_name
+from flows.run import run_of
 from flows.training import train_on
 
 
@@ -45,6 +47,8 @@ def pipeline(
     """
     with run_of(recipe, store, variant, drop) as run:
         curated = curate_drop(run, workers)
+        add_version(curated.folder)
         adapter = train_on(run, curated.folder)
         scorecard = score(run, curated.folder, adapter_for(run.recipe, run.store, str(adapter)))
+        require(scorecard)
     return Assayed(curated, adapter, scorecard)

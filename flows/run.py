@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prefect import get_run_logger
-from prefect.runtime import flow_run
 
 from curate.errors import explained
 from curate.progress import Lines, Progress
@@ -45,11 +44,6 @@ def run_of(recipe: str, store: str, variant: str | None, drop: str | None = None
         if told is None or told is error:
             raise
         raise told from error
-
-
-def run_name() -> str:
-    """A flow run's name: the flow's, and the recipe's without its path, e.g. "curation licences"."""
-    return f"{flow_run.flow_name} {Path(flow_run.parameters['recipe']).stem}"
 
 
 SHARE = 0.25

@@ -8,7 +8,8 @@ from prefect import flow
 from evaluation.reward import reward_of
 from evaluation.validation_score import validation_score
 from flows.artifacts import publish_tables
-from flows.run import Run, run_name, run_of
+from flows.names import add_version, run_name
+from flows.run import Run, run_of
 from flows.tasks import in_task
 from train.qlora import train
 from train.summary import training_tables
@@ -37,4 +38,6 @@ def training(
         dataset: version to train on: a folder, NAME/VERSION or NAME; by default the recipe's latest.
     """
     with run_of(recipe, store, variant) as run:
-        return train_on(run, run.store.resolve("datasets", dataset or run.recipe.name))
+        adapter = train_on(run, run.store.resolve("datasets", dataset or run.recipe.name))
+        add_version(adapter)
+    return adapter

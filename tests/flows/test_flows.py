@@ -84,7 +84,7 @@ def task_runs(state: "State[Any]") -> list[TaskRun]:
 def test_the_server_knows_one_task_run_for_each_stage(state: "State[Curated]") -> None:
     with get_client(sync_client=True) as client:
         flow_run = client.read_flow_run(run_id(state))
-    assert flow_run.name == "curation recipe"
+    assert flow_run.name == f"curation demo drop {state.result().folder.name}"
     runs = task_runs(state)
     assert all(run.state is not None and run.state.is_completed() for run in runs)
     names = [run.name for run in runs]

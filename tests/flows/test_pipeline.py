@@ -79,7 +79,8 @@ def test_it_is_one_flow_run_with_a_task_run_for_each_part(
     with closing(sqlite3.connect(project.folder / "prefect/prefect.db")) as database:
         flow_runs = database.execute("SELECT name, state_type FROM flow_run").fetchall()
         tasks = [name for (name,) in database.execute("SELECT name FROM task_run")]
-    assert flow_runs == [("pipeline recipe", "COMPLETED")]
+    (version,) = published(project)["datasets"]
+    assert flow_runs == [(f"pipeline demo drop {version.name}", "COMPLETED")]
     assert len(tasks) == len(set(tasks))
     assert {"tokenizer", "read", "clean", "split", "train", "evaluate"} <= {*tasks}
 
