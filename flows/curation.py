@@ -10,6 +10,7 @@ from curate.publish.version import Curated
 from curate.workers import available_cores, process_pool
 from flows.artifacts import publish_tables
 from flows.names import add_version, run_name
+from flows.parameters import Drop, Folder, Recipe, Variant, Workers
 from flows.run import Run, run_of
 from flows.tasks import as_tasks, in_task
 from train.base_model import prepare_tokenizer
@@ -27,11 +28,11 @@ def curate_drop(run: Run, workers: int | None) -> Curated:
 
 @flow(name="curation", flow_run_name=run_name, persist_result=False)
 def curation(
-    recipe: str = "licences",
-    store: str = "store",
-    variant: str | None = None,
-    drop: str | None = None,
-    workers: int | None = None,
+    recipe: Recipe = "licences",
+    store: Folder = "store",
+    variant: Variant = None,
+    drop: Drop = None,
+    workers: Workers = None,
 ) -> Curated:
     """Curate a drop and publish the data set version.
 

@@ -10,6 +10,7 @@ from evaluation.card.summary import evaluation_tables
 from evaluation.evaluate import adapter_for, evaluate
 from flows.artifacts import publish_tables
 from flows.names import add_version, run_name
+from flows.parameters import Folder, Published, Recipe, Variant
 from flows.run import Run, run_of
 from flows.tasks import in_task
 
@@ -24,11 +25,11 @@ def score(run: Run, version: Path, adapter: Path | None) -> Path:
 
 @flow(name="evaluation", flow_run_name=run_name, persist_result=False)
 def evaluation(
-    recipe: str = "licences",
-    store: str = "store",
-    variant: str | None = None,
-    dataset: str | None = None,
-    adapter: str | None = None,
+    recipe: Recipe = "licences",
+    store: Folder = "store",
+    variant: Variant = None,
+    dataset: Published = None,
+    adapter: Published = None,
 ) -> Path:
     """Ask the recipe's systems the rows of the test split and score them; gives the scorecard's folder.
 

@@ -11,6 +11,7 @@ from evaluation.evaluate import adapter_for
 from flows.curation import curate_drop
 from flows.evaluation import score
 from flows.names import add_version, run_name
+from flows.parameters import Drop, Folder, Recipe, Variant, Workers
 from flows.run import run_of
 from flows.training import train_on
 
@@ -26,11 +27,11 @@ class Assayed:
 
 @flow(name="pipeline", flow_run_name=run_name, persist_result=False)
 def pipeline(
-    recipe: str = "licences",
-    store: str = "store",
-    variant: str | None = None,
-    drop: str | None = None,
-    workers: int | None = None,
+    recipe: Recipe = "licences",
+    store: Folder = "store",
+    variant: Variant = None,
+    drop: Drop = None,
+    workers: Workers = None,
 ) -> Assayed:
     """Curate a drop, train an adapter on it, and score the adapter: one run, so that one that is killed leaves no part
     of itself running.

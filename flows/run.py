@@ -4,14 +4,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from pathlib import Path
 
 from prefect import get_run_logger
 
 from curate.errors import explained
 from curate.progress import Lines, Progress
 from curate.recipe import find_recipe
-from curate.store import Store
+from curate.store import Store, store_at
 from evaluation.settings import FullRecipe
 from flows import log
 
@@ -32,13 +31,14 @@ def run_of(recipe: str, store: str, variant: str | None, drop: str | None = None
     """The run of a flow that was called with these parameters.
 
     Raises:
-        AssayError: there is no such recipe or variant, or it is wrong; or of whatever error users can mend, so that the
-            state of the run says what to do.
+        AssayError: the store is a URL, there is no such recipe or variant, or it is wrong; or of whatever error users
+            can mend, so that the state of the run says what to do.
     """
     try:
+        target = store_at(store)
         loaded = FullRecipe.load(find_recipe(recipe), variant, drop or None)
         with progress_of_run() as progress:
-            yield Run(loaded, Store(Path(store).resolve()), progress)
+            yield Run(loaded, target, progress)
     except Exception as error:
         told = explained(error)
         if told is None or told is error:

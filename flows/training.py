@@ -9,6 +9,7 @@ from evaluation.reward import reward_of
 from evaluation.validation_score import validation_score
 from flows.artifacts import publish_tables
 from flows.names import add_version, run_name
+from flows.parameters import Folder, Published, Recipe, Variant
 from flows.run import Run, run_of
 from flows.tasks import in_task
 from train.qlora import train
@@ -27,7 +28,7 @@ def train_on(run: Run, version: Path) -> Path:
 
 @flow(name="training", flow_run_name=run_name, persist_result=False)
 def training(
-    recipe: str = "licences", store: str = "store", variant: str | None = None, dataset: str | None = None
+    recipe: Recipe = "licences", store: Folder = "store", variant: Variant = None, dataset: Published = None
 ) -> Path:
     """Train an adapter; gives its folder. A run that was interrupted goes on from its last checkpoint.
 
