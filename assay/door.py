@@ -23,7 +23,7 @@ from assay.results import (
 )
 from curate.errors import AssayError
 from curate.progress import Progress, silent
-from curate.store import Store
+from curate.store import Store, store_at
 from curate.urls import without_secrets
 
 if TYPE_CHECKING:
@@ -73,8 +73,8 @@ def curate(
     from curate.workers import available_cores, process_pool
     from train.base_model import prepare_tokenizer
 
-    loaded = recipe_named(recipe, variant, drop)
     target = store_of(store)
+    loaded = recipe_named(recipe, variant, drop)
     processes = available_cores() if workers is None else positive("workers", workers)
     with process_pool(processes, progress) as map_shards:
         tokenizer = prepare_tokenizer(loaded.fit.model, target.cache, progress)
@@ -234,14 +234,15 @@ def run(
             'AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, http FSSPEC_HTTP=\'{"headers": {"Authorization": "…"}}\'. '
             "Or curate it by `assay curate`, which does without Prefect.",
         )
-    recipe_named(recipe, variant, drop)  # what is wrong with it is told before Prefect is loaded and started
+    # What is wrong is told before Prefect is loaded and started.
+    target = store_of(store)
+    recipe_named(recipe, variant, drop)
     # Read by Prefect when it is imported. The log still goes to the server; `progress` tells how far it is.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     from flows.pipeline import pipeline
+    from flows.run import report_to
     from flows.server import prefect_api
-    from flows.tasks import report_to
 
-    target = store_of(store)
     with prefect_api(progress), report_to(progress):
         done = pipeline(
             str(recipe),
@@ -430,8 +431,12 @@ def positive(what: str, number: int) -> int:
 
 
 def store_of(store: Place | None) -> Store:
-    """The store that is named, else the environment's."""
-    return Store(Path(os.environ.get("ASSAY_STORE", "store") if store is None else store).absolute())
+    """The store that is named, else the environment's.
+
+    Raises:
+        AssayError: it is a URL.
+    """
+    return store_at(os.environ.get("ASSAY_STORE", "store") if store is None else store)
 
 
 def recipe_named(recipe: Place, variant: str | None = None, drop: Place | None = None) -> "FullRecipe":

@@ -1,8 +1,6 @@
 """What the command says where something goes wrong, to people and to machines."""
 
-import errno
 import json
-import os
 from typing import Any
 
 import typer
@@ -15,31 +13,11 @@ def explain(error: Exception) -> tuple[str, str]:
     """(what went wrong, what to do about it) for any error."""
     if isinstance(error, ShadowedError):
         return error.message, error.remedy
-    from curate.errors import AssayError, no_memory
-
-    if isinstance(error, AssayError):
-        return error.message, error.remedy
-    if isinstance(error, ModuleNotFoundError):
-        return f"The package {error.name!r} is not installed.", "pip install 'assay-curation[train,demo]'"
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        where = f"{error.filename}: " if error.filename else ""
-        return f"{where}{os.strerror(errno.ENOSPC)}. Nothing half-made was published.", (
-            "Make room on the disk of the store (its cache/ may go) and run the same command again."
-        )
-    if type(error).__name__ == "OutOfMemoryError":  # torch's
-        return f"The GPU has no more memory ({' '.join(str(error).split())[:200]}). Nothing half-made was published.", (
-            "Lower training.batch_size, with as much more training.gradient_accumulation_steps (`assay forecast` tells "
-            "what training takes), or evaluation.batch_size, and run the same command again: what was finished is kept."
-        )
-    if no_memory(error):
-        return f"This process gets no more memory ({error}). Nothing half-made was published.", (
-            "Allow it more (`ulimit -v unlimited`, the container's limit), or use a machine that has more, and run the "
-            "same command again: what was finished is kept."
-        )
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename or 'The system'}: {error.strerror}.", "Mend that and run the same command again."
+    from curate.errors import explained
     from curate.urls import masked
 
+    if told := explained(error):
+        return told.message, told.remedy
     return (
         f"Unexpected {type(error).__name__}: {masked(str(error))}",
         "This is a defect of Assay; --debug shows where. Nothing half-made was published.",

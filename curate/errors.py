@@ -1,5 +1,7 @@
 """The one exception that reaches the user as a message rather than a traceback."""
 
+import errno
+import os
 from pathlib import Path
 
 from curate.urls import masked
@@ -58,3 +60,34 @@ class RotError(AssayError):
         self.args = (folder, problem)  # by which it is pickled
         self.folder = folder
         self.problem = problem
+
+
+def explained(error: Exception) -> AssayError | None:
+    """What is told of an error that users can mend, also where a library or the system raised it; None of a defect."""
+    if isinstance(error, AssayError):
+        return error
+    if isinstance(error, ModuleNotFoundError):
+        return AssayError(f"The package {error.name!r} is not installed.", "pip install 'assay-curation[train,demo]'")
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        where = f"{error.filename}: " if error.filename else ""
+        return AssayError(
+            f"{where}{os.strerror(errno.ENOSPC)}. Nothing half-made was published.",
+            "Make room on the disk of the store (its cache/ may go) and run the same command again.",
+        )
+    if type(error).__name__ == "OutOfMemoryError":  # torch's
+        return AssayError(
+            f"The GPU has no more memory ({' '.join(str(error).split())[:200]}). Nothing half-made was published.",
+            "Lower training.batch_size, with as much more training.gradient_accumulation_steps (`assay forecast` tells "
+            "what training takes), or evaluation.batch_size, and run the same command again: what was done is kept.",
+        )
+    if no_memory(error):
+        return AssayError(
+            f"This process gets no more memory ({error}). Nothing half-made was published.",
+            "Allow it more (`ulimit -v unlimited`, the container's limit), or use a machine that has more, and run the "
+            "same command again: what was finished is kept.",
+        )
+    if isinstance(error, OSError) and error.strerror:
+        return AssayError(
+            f"{error.filename or 'The system'}: {error.strerror}.", "Mend that and run the same command again."
+        )
+    return None

@@ -50,6 +50,8 @@ class Lines:
         write: takes a line, also from another thread.
         interval: seconds without a line after which one is written; None for never.
         clock: seconds, ascending.
+        share: of the time since the start for which at least no line is written either, so that the number of such
+            lines grows with the time's logarithm.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Lines:
         write: Callable[[str], None],
         interval: float | None = 30.0,
         clock: Callable[[], float] = time.monotonic,
+        share: float = 0.0,
     ) -> None:
         self.seconds: dict[str, float] = {}
         """Seconds that each finished stage took, in the order they finished."""
@@ -65,7 +68,8 @@ class Lines:
         self._running: dict[str, tuple[float, int, int, str]] = {}
         """By stage: when it began, done, total, unit."""
         self._notes: dict[str, str] = {}
-        self._told = self._written = clock()
+        self._share = share
+        self._began = self._told = self._written = clock()
         self._lock = threading.Lock()
         self._left = threading.Event()
         self._timer = (
@@ -75,7 +79,7 @@ class Lines:
         )
 
     def __enter__(self) -> Self:
-        self._told = self._written = self._clock()
+        self._began = self._told = self._written = self._clock()
         if self._timer is not None:
             self._timer.start()
         return self
@@ -123,9 +127,13 @@ class Lines:
         self._write(line)
 
     def _watch(self, interval: float) -> None:
-        while not self._left.wait(max(0.0, self._written + interval - self._clock())):
-            if self._clock() >= self._written + interval:
+        while not self._left.wait(max(0.0, self._due(interval) - self._clock())):
+            if self._clock() >= self._due(interval):
                 self.tell()
+
+    def _due(self, interval: float) -> float:
+        """When a line is written if none is before."""
+        return self._written + max(interval, self._share * (self._written - self._began))
 
 
 def _how_far(done: int, total: int, unit: str, seconds: float) -> str:

@@ -9,6 +9,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -44,6 +45,8 @@ OLD_KEYS = frozenset(
     "time event name version drop where counts found seconds tokens_per_second promoted".split()  # noqa: SIM905
 )
 """Those of lines that were written before each held its hash."""
+URL = "^[A-Za-z][A-Za-z0-9+.-]+:/"
+"""What a URL begins with, also one that was taken for a path, which has one slash."""
 
 
 def version_of(manifest: Mapping[str, Any]) -> str:
@@ -457,6 +460,20 @@ class Store:
             except (ValueError, TypeError, AttributeError, RecursionError):
                 sound = False
             yield event, "" if sound else f"{path}, line {number}: not as it was written."
+
+
+def store_at(place: str | Path) -> Store:
+    """The store in a folder.
+
+    Raises:
+        AssayError: it is a URL.
+    """
+    if re.match(URL, str(place)):
+        raise AssayError(
+            f"{re.sub(':/+', '://', str(place), count=1)}: a store is a folder; object storage is not supported yet.",
+            remedy="Name a folder. A drop may be a URL.",
+        )
+    return Store(Path(place).absolute())
 
 
 def _check_value(event: dict[str, Any]) -> str:

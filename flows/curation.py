@@ -1,37 +1,38 @@
 """The flow that makes a data set version of a drop."""
 
-from pathlib import Path
-from typing import Any
+from functools import partial
 
-from prefect import flow, task
-from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner
+from prefect import flow
 
 from curate.pipeline import curate
 from curate.publish.summary import curation_tables
 from curate.publish.version import Curated
-from curate.recipe import find_recipe
-from curate.store import Store
-from curate.workers import available_cores, set_up, worker_memory
-from evaluation.settings import FullRecipe
-from flows.tasks import RETRIED, map_shards, progress_of_run, publish_tables, run_name
+from curate.workers import available_cores, process_pool
+from flows.artifacts import publish_tables
+from flows.names import add_version, run_name
+from flows.parameters import Drop, Folder, Recipe, Variant, Workers
+from flows.run import Run, run_of
+from flows.tasks import as_tasks, in_task
 from train.base_model import prepare_tokenizer
 
-get_tokenizer = task(name="tokenizer", task_run_name="tokenizer", **RETRIED)(prepare_tokenizer)
+
+def curate_drop(run: Run, workers: int | None) -> Curated:
+    """Curate the recipe's drop and publish the version."""
+    recipe, store = run.recipe, run.store
+    with process_pool(workers or available_cores(), run.progress) as pool:
+        tokenizer = in_task("tokenizer", partial(prepare_tokenizer, recipe.fit.model, store.cache, run.progress))
+        curated = curate(recipe, store, tokenizer_folder=tokenizer, map_shards=as_tasks(pool), progress=run.progress)
+    publish_tables(recipe.name, curation_tables(curated), str(curated.folder))
+    return curated
 
 
-def processes(workers: int | None = None) -> TaskRunner[Any]:
-    """The task runner for one machine; by default a process per core."""
-    number = workers or available_cores()
-    return ProcessPoolTaskRunner(number, initializer=_set_up, initargs=(number,))
-
-
-def _set_up(workers: int) -> None:
-    set_up(workers, worker_memory())
-
-
-@flow(name="curation", flow_run_name=run_name, task_runner=processes(), persist_result=False)
+@flow(name="curation", flow_run_name=run_name, persist_result=False)
 def curation(
-    recipe: str = "licences", store: str = "store", variant: str | None = None, drop: str | None = None
+    recipe: Recipe = "licences",
+    store: Folder = "store",
+    variant: Variant = None,
+    drop: Drop = None,
+    workers: Workers = None,
 ) -> Curated:
     """Curate a drop and publish the data set version.
 
@@ -40,14 +41,12 @@ def curation(
         store: folder that Assay writes to.
         variant: one of the recipe's variants.
         drop: folder of the raw files, or its URL, instead of the recipe's own.
+        workers: processes; by default one per core.
 
     Raises:
         AssayError: bad input, or a set that breaks its contract; the run fails and nothing is published.
     """
-    loaded = FullRecipe.load(find_recipe(recipe), variant, drop or None)
-    target = Store(Path(store).resolve())
-    with progress_of_run() as progress:
-        tokenizer = get_tokenizer(loaded.fit.model, target.cache)
-        curated = curate(loaded, target, tokenizer_folder=tokenizer, map_shards=map_shards, progress=progress)
-    publish_tables(loaded.name, curation_tables(curated), str(curated.folder))
+    with run_of(recipe, store, variant, drop) as run:
+        curated = curate_drop(run, workers)
+        add_version(curated.folder)
     return curated

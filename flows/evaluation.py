@@ -1,28 +1,37 @@
 """The flow that asks the systems the test split and scores them."""
 
+from functools import partial
 from pathlib import Path
 
-from prefect import flow, task
+from prefect import flow
 
-from curate.recipe import find_recipe
-from curate.store import Store
 from evaluation.card.gate import require
 from evaluation.card.summary import evaluation_tables
 from evaluation.evaluate import evaluate
 from evaluation.promotion import adapter_for, scored
-from evaluation.settings import FullRecipe
-from flows.tasks import RETRIED, progress_of_run, publish_tables, run_name
+from flows.artifacts import publish_tables
+from flows.names import add_version, run_name
+from flows.parameters import Folder, Published, Recipe, Variant
+from flows.run import Run, run_of
+from flows.tasks import in_task
 
-score = task(name="evaluate", task_run_name="evaluate", **RETRIED)(evaluate)
+
+def score(run: Run, version: Path, adapter: Path | None) -> Path:
+    """Ask the recipe's systems about a version, and score them; gives the scorecard's folder."""
+    recipe = run.recipe
+    scorecard = in_task("evaluate", partial(evaluate, version, adapter, recipe, run.store, run.progress))
+    scored(scorecard, adapter, run.store)
+    publish_tables(recipe.name, evaluation_tables(scorecard), str(scorecard))
+    return scorecard
 
 
 @flow(name="evaluation", flow_run_name=run_name, persist_result=False)
 def evaluation(
-    recipe: str = "licences",
-    store: str = "store",
-    variant: str | None = None,
-    dataset: str | None = None,
-    adapter: str | None = None,
+    recipe: Recipe = "licences",
+    store: Folder = "store",
+    variant: Variant = None,
+    dataset: Published = None,
+    adapter: Published = None,
 ) -> Path:
     """Ask the recipe's systems the rows of the test split and score them; gives the scorecard's folder.
 
@@ -36,12 +45,9 @@ def evaluation(
     Raises:
         AssayError: the adapter does not pass the recipe's gate; the scorecard is published all the same.
     """
-    loaded = FullRecipe.load(find_recipe(recipe), variant)
-    target = Store(Path(store).resolve())
-    version = target.resolve("datasets", dataset or loaded.name)
-    with progress_of_run() as progress:
-        asked = adapter_for(loaded, target, adapter)
-        scorecard = scored(score(version, asked, loaded, target, progress), asked, target)
-    publish_tables(loaded.name, evaluation_tables(scorecard), str(scorecard))
-    require(scorecard)
+    with run_of(recipe, store, variant) as run:
+        version = run.store.resolve("datasets", dataset or run.recipe.name)
+        scorecard = score(run, version, adapter_for(run.recipe, run.store, adapter))
+        add_version(scorecard)
+        require(scorecard)
     return scorecard

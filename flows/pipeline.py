@@ -3,13 +3,17 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from prefect import flow, tags
+from prefect import flow
 
 from curate.publish.version import Curated
-from flows.curation import curation, processes
-from flows.evaluation import evaluation
-from flows.tasks import run_name
-from flows.training import training
+from evaluation.card.gate import require
+from evaluation.promotion import adapter_for
+from flows.curation import curate_drop
+from flows.evaluation import score
+from flows.names import add_version, run_name
+from flows.parameters import Drop, Folder, Recipe, Variant, Workers
+from flows.run import run_of
+from flows.training import train_on
 
 
 @dataclass(frozen=True)
@@ -23,13 +27,14 @@ class Assayed:
 
 @flow(name="pipeline", flow_run_name=run_name, persist_result=False)
 def pipeline(
-    recipe: str = "licences",
-    store: str = "store",
-    variant: str | None = None,
-    drop: str | None = None,
-    workers: int | None = None,
+    recipe: Recipe = "licences",
+    store: Folder = "store",
+    variant: Variant = None,
+    drop: Drop = None,
+    workers: Workers = None,
 ) -> Assayed:
-    """Curate a drop, train an adapter on it, and score the adapter.
+    """Curate a drop, train an adapter on it, and score the adapter: one run, so that one that is killed leaves no part
+    of itself running.
 
     Args:
         recipe: a recipe's YAML file, or a packaged one's name.
@@ -37,10 +42,14 @@ def pipeline(
         variant: one of the recipe's variants.
         drop: folder of the raw files, or its URL, instead of the recipe's own.
         workers: processes to curate with; by default one per core.
+
+    Raises:
+        AssayError: as of the flows of each part.
     """
-    with tags("assay", Path(recipe).stem):
-        curated = curation.with_options(task_runner=processes(workers))(recipe, store, variant, drop)
-        dataset = str(curated.folder)
-        adapter = training(recipe, store, variant, dataset)
-        scorecard = evaluation(recipe, store, variant, dataset, str(adapter))
+    with run_of(recipe, store, variant, drop) as run:
+        curated = curate_drop(run, workers)
+        add_version(curated.folder)
+        adapter = train_on(run, curated.folder)
+        scorecard = score(run, curated.folder, adapter_for(run.recipe, run.store, str(adapter)))
+        require(scorecard)
     return Assayed(curated, adapter, scorecard)

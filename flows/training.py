@@ -1,25 +1,36 @@
 """The flow that trains an adapter on a published data set version."""
 
+from functools import partial
 from pathlib import Path
 
-from prefect import flow, task
+from prefect import flow
 
-from curate.recipe import find_recipe
-from curate.store import Store
 from evaluation.promotion import trained
 from evaluation.reward import reward_of
-from evaluation.settings import FullRecipe
 from evaluation.validation_score import validation_score
-from flows.tasks import RETRIED, progress_of_run, publish_tables, run_name
+from flows.artifacts import publish_tables
+from flows.names import add_version, run_name
+from flows.parameters import Folder, Published, Recipe, Variant
+from flows.run import Run, run_of
+from flows.tasks import in_task
 from train.qlora import train
 from train.summary import training_tables
 
-train_adapter = task(name="train", task_run_name="train", **RETRIED)(train)
+
+def train_on(run: Run, version: Path) -> Path:
+    """Train the recipe's adapter on a version; gives its folder."""
+    recipe, store, progress = run.recipe, run.store, run.progress
+    score = validation_score(version, recipe, store, progress)
+    reward = reward_of(version, recipe)
+    adapter = in_task("train", partial(train, version, recipe, store, progress, score, reward=reward))
+    trained(adapter, recipe, store)
+    publish_tables(recipe.name, training_tables(adapter, store), str(adapter))
+    return adapter
 
 
 @flow(name="training", flow_run_name=run_name, persist_result=False)
 def training(
-    recipe: str = "licences", store: str = "store", variant: str | None = None, dataset: str | None = None
+    recipe: Recipe = "licences", store: Folder = "store", variant: Variant = None, dataset: Published = None
 ) -> Path:
     """Train an adapter; gives its folder. A run that was interrupted goes on from its last checkpoint.
 
@@ -29,12 +40,7 @@ def training(
         variant: one of the recipe's variants.
         dataset: version to train on: a folder, NAME/VERSION or NAME; by default the recipe's latest.
     """
-    loaded = FullRecipe.load(find_recipe(recipe), variant)
-    target = Store(Path(store).resolve())
-    version = target.resolve("datasets", dataset or loaded.name)
-    with progress_of_run() as progress:
-        reward = reward_of(version, loaded)
-        score = validation_score(version, loaded, target, progress)
-        adapter = trained(train_adapter(version, loaded, target, progress, score, reward=reward), loaded, target)
-    publish_tables(loaded.name, training_tables(adapter, target), str(adapter))
+    with run_of(recipe, store, variant) as run:
+        adapter = train_on(run, run.store.resolve("datasets", dataset or run.recipe.name))
+        add_version(adapter)
     return adapter

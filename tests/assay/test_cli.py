@@ -38,6 +38,17 @@ def assay_here(*arguments: str | Path, store: Path) -> Result:
     return CliRunner().invoke(app, [*map(str, arguments), "--store", str(store)], env={"COLUMNS": "200"})
 
 
+@pytest.mark.parametrize("command", ["run", "curate", "train", "evaluate", "preview"])
+def test_a_url_is_refused_as_a_store_and_nothing_is_written(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, [command, "licences", "--store", "s3://bucket/store"], env={"COLUMNS": "200"})
+    assert done.exit_code == 1
+    assert "s3://bucket/store: a store is a folder; object storage is not supported yet." in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_help_shows_an_example(command: str) -> None:
     shown = CliRunner().invoke(app, [command, "--help"])

@@ -1,6 +1,7 @@
 """Lines of progress: one for each finished stage, and one now and then while nothing else is written."""
 
 import threading
+from itertools import pairwise
 
 import pytest
 
@@ -99,3 +100,17 @@ def test_no_line_comes_where_others_were_written_just_now() -> None:
     with Lines(lines.append, interval=1000.0, clock=clock) as told:
         told("read", 1, 2, "rows")
     assert lines == []
+
+
+def test_the_longer_the_work_the_rarer_its_lines() -> None:
+    """Of a second each at first; at last of a tenth of the time since the start."""
+    clock, written = Clock(), list[float]()
+    told = Lines(lambda _: written.append(clock.now), 1.0, clock, share=0.1)
+    told("train", 0, 60, "tokens")
+    for second in range(1, 1000):
+        clock.now = float(second)
+        if clock.now >= told._due(1.0):
+            told.tell()
+    assert written[:10] == [*range(1, 11)]
+    assert all(10 * later >= 11 * earlier for earlier, later in pairwise(written[9:]))
+    assert len(written) < 60

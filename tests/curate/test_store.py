@@ -12,7 +12,7 @@ import pytest
 
 from curate.errors import AssayError
 from curate.hashing import canonical_json, digest, file_digest
-from curate.store import Store, manifest_bytes, read_manifest, verified, verified_whole, version_of
+from curate.store import Store, manifest_bytes, read_manifest, store_at, verified, verified_whole, version_of
 
 
 def publish(store: Store, text: str, note: str = "") -> Path:
@@ -229,6 +229,21 @@ def test_a_draft_that_another_process_publishes_meanwhile_is_no_error(tmp_path: 
     (tmp_path / "datasets/demo").mkdir(parents=True)
     (tmp_path / "datasets/demo/.draft-listed").symlink_to("gone")  # is listed, and cannot be opened
     assert publish(Store(tmp_path), "a").is_dir()
+
+
+@pytest.mark.parametrize(
+    "place", ["s3://bucket/store", Path("s3://bucket/store"), "gs://bucket", "file:///store", "s3://user:secret@bucket"]
+)
+def test_a_url_is_no_store(place: str | Path) -> None:
+    with pytest.raises(AssayError, match="a store is a folder; object storage is not supported yet") as error:
+        store_at(place)
+    assert "://" in error.value.message
+    assert "secret" not in error.value.message
+
+
+@pytest.mark.parametrize("place", ["store", "a:b/store", "/shared/s3:/store", "C:/store"])
+def test_a_folder_is_one(place: str) -> None:
+    assert store_at(place).root == Path(place).absolute()
 
 
 def test_canonical_json_sorts_keys() -> None:

@@ -2,25 +2,29 @@
 
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
-import yaml
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, FlowRunFilter, FlowRunFilterId
-from prefect.client.schemas.objects import State
+from prefect.client.schemas.objects import State, TaskRun
 from typer.testing import CliRunner
 
 from assay.cli import app
 from curate.errors import AssayError
+from curate.progress import silent
 from curate.publish.version import Curated
-from flows.curation import curation, processes
-from flows.tasks import is_transient, map_shards, report_to
+from curate.workers import process_pool
+from flows.curation import curation
+from flows.run import report_to
+from flows.tasks import as_tasks, is_transient
 from tests.curate.naps import Sleep, Trap, die, spring
-from tests.project import CONTRACT, Project, make_rows
+from tests.flows.failing import with_failing_gate
+from tests.project import Project, make_rows
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -65,14 +69,27 @@ def test_a_rotten_cache_is_told_and_made_anew(state: "State[Curated]", project: 
     assert [line for line in told if line.startswith(f"{path.parent} is damaged (the bytes of summary.json")]
 
 
-def test_the_server_knows_a_task_run_for_each_stage_and_shard(state: "State[Curated]") -> None:
+def task_runs(state: "State[Any]") -> list[TaskRun]:
+    """The task runs that the server knows of a flow run; their last events may be on their way."""
+    deadline = time.monotonic() + 60
+    while True:
+        with get_client(sync_client=True) as client:
+            runs = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run_id(state)])))
+        if runs and all(run.state is not None and run.state.is_final() for run in runs):
+            return runs
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+
+
+def test_the_server_knows_one_task_run_for_each_stage(state: "State[Curated]") -> None:
     with get_client(sync_client=True) as client:
-        runs = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run_id(state)])))
         flow_run = client.read_flow_run(run_id(state))
-    assert flow_run.name == "curation recipe"
+    assert flow_run.name == f"curation demo drop {state.result().folder.name}"
+    runs = task_runs(state)
     assert all(run.state is not None and run.state.is_completed() for run in runs)
-    names = {run.name for run in runs}
-    assert {"read 1 of 1", "clean 1 of 1", "duplicates 1 of 1", "validate 1 of 1", "split 1 of 1"} <= names
+    names = [run.name for run in runs]
+    assert len(names) == len(set(names))
+    assert {"tokenizer", "read", "clean", "duplicates: keys", "duplicates", "validate", "split"} <= {*names}
 
 
 def test_the_server_keeps_the_tables(state: "State[Curated]") -> None:
@@ -92,12 +109,7 @@ def test_the_server_keeps_the_tables(state: "State[Curated]") -> None:
 def test_a_failed_gate_is_a_failed_run_and_one_document(tmp_path: Path) -> None:
     project = Project(tmp_path, fit={"model": str(tmp_path / "tokenizer"), "max_tokens": 150})
     project.add("rows.jsonl", make_rows(40))
-    contract = json.loads(json.dumps(CONTRACT))
-    rule = {"type": "expect_table_row_count_to_be_between", "kwargs": {"min_value": 10_000}}
-    contract["schema"][1]["quality"] = [
-        {"name": "enough_rows", "type": "custom", "engine": "greatExpectations", "implementation": rule}
-    ]
-    (tmp_path / "contract/contract.yaml").write_text(yaml.safe_dump(contract, sort_keys=False))
+    with_failing_gate(project)
     final: State[Any] = curation(str(project.recipe_path), str(tmp_path / "store"), return_state=True)
     assert final.is_failed()
     with pytest.raises(AssayError, match="enough_rows"):
@@ -123,20 +135,25 @@ def test_only_what_the_disk_or_the_network_did_is_tried_again(error: Exception, 
     assert is_transient(None, None, Failed()) is tried_again  # type: ignore[arg-type]
 
 
-def test_a_flow_outlives_the_processes_of_its_task_runner(tmp_path: Path) -> None:
-    @flow(task_runner=processes(2))
+def test_a_stage_whose_worker_dies_goes_on_and_is_one_task_run(tmp_path: Path) -> None:
+    @flow(persist_result=False)
     def trapped() -> list[int]:
-        first = map_shards("traps", spring, [Trap(number, tmp_path / "sprung") for number in range(1, 4)])
-        return first + map_shards("more traps", spring, [Trap(4, tmp_path / "sprung")])
+        with process_pool(2, silent) as pool:
+            map_shards = as_tasks(pool)
+            first = map_shards("traps", spring, [Trap(number, tmp_path / "sprung") for number in range(1, 4)])
+            return first + map_shards("more traps", spring, [Trap(4, tmp_path / "sprung")])
 
-    assert trapped() == [1, 2, 3, 4]
+    final: State[list[int]] = trapped(return_state=True)
+    assert final.result() == [1, 2, 3, 4]
     assert (tmp_path / "sprung").exists()
+    assert sorted(run.name for run in task_runs(final)) == ["more traps", "traps"]
 
 
 def test_what_kills_each_process_is_named_with_its_stage() -> None:
-    @flow(task_runner=processes(1))
+    @flow(persist_result=False)
     def deadly() -> list[None]:
-        return map_shards("naps", die, [Sleep(7, 0)])
+        with process_pool(1, silent) as pool:
+            return as_tasks(pool)("naps", die, [Sleep(7, 0)])
 
     with pytest.raises(AssayError, match=r"Stage naps, Sleep\(size=7.*: its worker process was killed: signal 9"):
         deadly()

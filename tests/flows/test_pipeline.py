@@ -2,8 +2,10 @@
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -69,6 +71,18 @@ def test_one_command_publishes_all_three_and_they_name_each_other(
     assert scored.adapter.version == adapter.name
     for folder in (dataset, adapter, scorecard):
         assert str(folder) in first.stdout
+
+
+def test_it_is_one_flow_run_with_a_task_run_for_each_part(
+    project: Project, first: subprocess.CompletedProcess[str]
+) -> None:
+    with closing(sqlite3.connect(project.folder / "prefect/prefect.db")) as database:
+        flow_runs = database.execute("SELECT name, state_type FROM flow_run").fetchall()
+        tasks = [name for (name,) in database.execute("SELECT name FROM task_run")]
+    (version,) = published(project)["datasets"]
+    assert flow_runs == [(f"pipeline demo drop {version.name}", "COMPLETED")]
+    assert len(tasks) == len(set(tasks))
+    assert {"tokenizer", "read", "clean", "split", "train", "evaluate"} <= {*tasks}
 
 
 def test_the_closing_tables_hold_what_was_published(project: Project, first: subprocess.CompletedProcess[str]) -> None:

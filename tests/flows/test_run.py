@@ -6,13 +6,13 @@ from contextlib import contextmanager
 
 import pytest
 
-from flows import tasks
-from flows.tasks import progress_of_run, report_to
+from flows import run
+from flows.run import progress_of_run, report_to
 
 
 @contextmanager
 def logged(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Iterator[list[str]]:
-    monkeypatch.setattr(tasks, "get_run_logger", lambda: logging.getLogger("run"))
+    monkeypatch.setattr(run, "get_run_logger", lambda: logging.getLogger("run"))
     with caplog.at_level(logging.INFO, "run"):
         yield caplog.messages
 
@@ -28,14 +28,9 @@ def test_by_default_the_log_gets_a_line_for_each_finished_stage(
     assert line.split()[:3] == ["read", "100", "rows"]
 
 
-def test_shards_report_to_the_same(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    with logged(monkeypatch, caplog), progress_of_run() as progress, progress_of_run() as inner:
-        assert inner is progress
-
-
 def test_who_asked_for_it_is_told_and_only_inside() -> None:
     told: list[tuple[str, int, int, str]] = []
     with report_to(lambda *call: told.append(call)), progress_of_run() as progress:
         progress("read", 1, 2, "rows")
     assert told == [("read", 1, 2, "rows")]
-    assert tasks._progress.get() is None
+    assert run._progress.get() is None
