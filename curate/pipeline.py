@@ -26,6 +26,7 @@ from curate.publish.version import Curated, holds
 from curate.read import ingest
 from curate.read.files import drop_digest, place_of
 from curate.recipe import Recipe
+from curate.same_columns import ColumnsChangedError, require_same_columns
 from curate.sets.earlier import Own, before, earlier_rows
 from curate.sets.index import Index
 from curate.sets.keys import Compared
@@ -103,6 +104,7 @@ def _curate(
     work = _Work(recipe, store, contract, index, map_shards, progress, Account(protecting))
     clear_drafts(store.cache)
     drop = _read(work, shard_bytes)
+    _require_as_before(work, drop)
     context = Context(
         recipe.drop,
         contract,
@@ -147,6 +149,24 @@ def _read(work: _Work, shard_bytes: int) -> ingest.Ingested:
         )
     work.account.record_stage(ingest.NAME, rows, drop.shards)
     return drop
+
+
+def _require_as_before(work: _Work, drop: ingest.Ingested) -> None:
+    """See to it that the drop's files have the columns that those of the last version had.
+
+    Raises:
+        ColumnsChangedError: they lack some that are read; the ledger tells of it.
+    """
+    there = [folder for name in work.index.versions() if (folder := work.published(name)).is_dir()]
+    if not there:
+        return
+    try:
+        require_same_columns(work.recipe.record, drop.files, there[-1])
+    except ColumnsChangedError as error:
+        sha256 = drop_digest(drop.files, work.recipe.record.reads_names)
+        event = {"event": "refused", "name": work.recipe.name, "drop": sha256, "where": place_of(work.recipe.drop)}
+        work.store.record(event | {"why": error.why, "message": error.message})
+        raise
 
 
 def _labels(work: _Work, drop: ingest.Ingested) -> set[str]:

@@ -50,6 +50,23 @@ ELSEWHERE = frozenset({"training", "tune", "evaluation"})
 """Sections that other packages read."""
 
 
+class Arrival(Settings):
+    """When a drop that is being delivered is whole. Without marker and manifest: when its files have been still."""
+
+    marker: str | None = Field(None, description="A file of it that its producer writes last.")
+    manifest: str | None = Field(
+        None,
+        description="A file of it that lists the others: lines of sha256sum, or JSON with bytes and sha256 of each.",
+    )
+    still_seconds: int = Field(60, ge=0, description="For how long none of its files has changed.")
+
+    @model_validator(mode="after")
+    def _one_rule(self) -> Self:
+        if self.marker is not None and self.manifest is not None:
+            raise ValueError("either `marker` or `manifest`: a manifest that is met needs no marker")
+        return self
+
+
 class Variant(Settings):
     """Overrides by section. Stages that an override does not touch are shared, so they come from the cache."""
 
@@ -82,6 +99,7 @@ class Recipe(Settings):
         "only earlier versions hold; a delivery, of which it holds the rows that no earlier version has; or all rows "
         "there are, in place of those before, of which only the splits stand.",
     )
+    arrival: Arrival = Arrival()
     sources: list[Files] = Field(min_length=1, description="Which files are read, and how they are written.")
     lookups: dict[Name, Lookup] = Field({}, description="Side tables that expressions may ask by key.")
     record: RecordMapping = RecordMapping()
@@ -116,7 +134,7 @@ class Recipe(Settings):
 
     def settings(self) -> dict[str, Any]:
         """What the data depends on, as JSON: no path, nor training and evaluation."""
-        dumped = self.model_dump(mode="json", exclude={"preset", "drop", "contract", "variants", *ELSEWHERE})
+        dumped = self.model_dump(mode="json", exclude={"preset", "drop", "arrival", "contract", "variants", *ELSEWHERE})
         _name_alone(self, dumped)
         return dumped
 

@@ -30,14 +30,14 @@ from curate.store import Store, verified
 if TYPE_CHECKING:
     from curate.publish.gate import GateResult
 
-VERSION = 7
+VERSION = 8
 """Raised whenever the same rows would be published in other bytes."""
 QUARANTINE = "quarantine.parquet"
 FEW = 10
 """Rows from which a split's share says something: of fewer, one is more than a tenth."""
 LISTED_META = pa.list_(pa.struct([pa.field("key", pa.string()), pa.field("value", pa.string())]))
-SOURCES = {"file": "name", "sha256": "sha256", "bytes": "size"}
-"""Columns of sources.parquet, and what they are called in `InputFile`."""
+SOURCES = pa.schema({"file": pa.string(), "sha256": pa.string(), "bytes": pa.int64(), "columns": pa.list_(pa.string())})
+"""Of sources.parquet: see `InputFile`."""
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,8 @@ def _write_beside(
         whole = Rows([pa.Table.from_batches([batch]) for batch in beside.to_batches()] or [beside])
         pieces = whole.pieces(np.arange(beside.num_rows))
         _write_parquet(map(named, pieces), beside.schema, folder / f"{title}.parquet")
-    sources = pa.table({column: [getattr(file, each) for file in files] for column, each in SOURCES.items()})
+    told = zip(*((file.name, file.sha256, file.size, list(file.columns)) for file in files), strict=True)
+    sources = pa.table([*map(list, told)], schema=SOURCES)
     pq.write_table(sources, folder / "sources.parquet", compression="zstd")
 
 

@@ -188,6 +188,8 @@ class InputFile:
     options: Options = UNSTATED
     unread: str = ""
     """Why it is not opened: it leads out of the drop or nowhere, or is no file."""
+    columns: tuple[str, ...] = ()
+    """Those that rows of it have, in order, once it is read; none where there are more than it is worth to tell."""
 
 
 def find_files(files: Files, drop: str | Path, cache: Path) -> list[InputFile]:

@@ -10,6 +10,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, Self
 
+import orjson
 import pyarrow as pa
 import xxhash
 
@@ -28,7 +29,7 @@ from curate.record import QUARANTINE_SCHEMA, SCHEMA
 from curate.stage import Outcome, evidence_json, installed
 
 NAME = "read"
-VERSION = 10
+VERSION = 11
 REASONS = {
     UNREADABLE: "the file or line cannot be read",
     "unrecognised": "the recipe maps no `turns`, and the row fits no known shape",
@@ -47,6 +48,8 @@ FILE_BYTES = 1 << 10
 """Bytes that are read in the time that a file takes to be opened, about."""
 ROW_BYTES = 200
 """Bytes of a row beside its texts, about."""
+MOST_COLUMNS = 1000
+"""Columns that are told of a file. Where there are more, their names are data."""
 
 
 @dataclass(frozen=True)
@@ -188,7 +191,10 @@ def ingest(
         group = (replace(group[0], sha256=hash_), *group[1:])
         tasks += [ReadTask(group, part, mapping, sides, cache, shard_bytes) for part in parts or [None]]
     done = map_shards("read", run_read, tasks)
-    found = {file.name: file for each in done for file in each.files}
+    found: dict[str, InputFile] = {}
+    for file in (file for each in done for file in each.files):
+        columns = {*file.columns, *(found[file.name].columns if file.name in found else ())}
+        found[file.name] = replace(file, columns=_told_columns(columns))
     named = {side.name: {file.name: file.sha256 for file in side.files} for side in sides}
     return Ingested([found[file.name] for file in files], named, [shard for each in done for shard in each.shards])
 
@@ -319,19 +325,27 @@ def run_read(task: ReadTask) -> Ingested:
     part = astuple(task.part) if task.part else None
     sides = [[side.name, side.key, named(side.files)] for side in task.lookups]
     key = digest(["read", VERSION, installed(LIBRARIES), task.mapping, named(files), part, sides])
-    # How many shards there are is known only once all is read: it is noted last.
+    # How many shards there are is known only once all is read: it is noted last, and which columns each file has.
     note = keyed_folder(task.cache / "stages", key)
-    count = int(intact(note, "shards").read_text()) if is_kept(note) else 0
+    count, columns = orjson.loads(intact(note, "read").read_bytes()) if is_kept(note) else (0, {})
     shards = [shard for number in range(count) if (shard := find_outcome(task.cache, [key, number])) is not None]
     if not count or len(shards) < count:
         shards = []
+        kinds: dict[str, set[tuple[str, ...]]] = {}
         mapper = _mapper(task.mapping, task.lookups)
         first = task.part.row if task.part else 0
         made = ((file, first, mapper.rows(rows(file))) for file in files)
-        for number, outcome in enumerate(_outcomes(mapper, made, task.shard_bytes)):
+        for number, outcome in enumerate(_outcomes(mapper, made, task.shard_bytes, kinds)):
             shards.append(cached_outcome(task.cache, [key, number], None, partial(_same, outcome)))
-        cache_text(note, "shards", str(len(shards)))
-    return Ingested(files, {}, shards)
+        columns = {name: _told_columns({each for kind in those for each in kind}) for name, those in kinds.items()}
+        cache_text(note, "read", orjson.dumps([len(shards), columns]).decode())
+    return Ingested([replace(file, columns=tuple(columns.get(file.name, ()))) for file in files], {}, shards)
+
+
+def _told_columns(names: set[str]) -> tuple[str, ...]:
+    """Columns as they are told of a file: none of ours, and none if they are too many."""
+    own = sorted({name.encode(errors="replace").decode() for name in names if not name.startswith("_")})
+    return tuple(own) if len(own) <= MOST_COLUMNS else ()
 
 
 def _same(outcome: Outcome) -> Outcome:
@@ -339,12 +353,16 @@ def _same(outcome: Outcome) -> Outcome:
 
 
 def _outcomes(
-    mapper: Mapper, files: Iterable[tuple[InputFile, int, Iterator[tuple[int, Row | Unread]]]], size: int
+    mapper: Mapper,
+    files: Iterable[tuple[InputFile, int, Iterator[tuple[int, Row | Unread]]]],
+    size: int,
+    kinds: dict[str, set[tuple[str, ...]]],
 ) -> Iterator[Outcome]:
     """Records, those of bad answers rejected, and what gives none, about `size` bytes at a time; one outcome at least.
 
     Args:
         files: each with the number of its first row, and its rows numbered from 0.
+        kinds: is told which columns rows have together, by file.
     """
     records: list[dict[str, Any]] = []
     rejected: list[dict[str, Any]] = []
@@ -358,6 +376,7 @@ def _outcomes(
     for file, first, rows in files:
         if not file.size and not file.unread:
             counters["empty_files"] += 1
+        having = kinds.setdefault(file.name, set())
         for number, row in rows:
             if held >= size:
                 yield outcome()
@@ -370,6 +389,8 @@ def _outcomes(
                 rejected.append(_unmade(source, UNREADABLE, seen, row.raw))
                 held += ROW_BYTES + len(row.raw)
                 continue
+            if len(having) <= MOST_COLUMNS:
+                having.add(tuple(row))
             if "_duplicate_key" in row:
                 counters["duplicate_key"] += 1
             try:

@@ -1,0 +1,212 @@
+"""Arrival: has a drop come whole, and is it one that was seen before?
+
+A drop is whole when its marker is there, when its files are those of its own manifest, or, where it has neither, when
+nothing of it has changed for a while. It is known by its content, as `curate` knows it: the same files again, or under
+other names, are no new drop. What was found at one look is kept for the next, so that looks may be runs of their own; a
+wait is measured by the machine's steady clock, which nobody sets.
+"""
+
+import hashlib
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+import orjson
+
+from curate.drafts import replace_file, turn
+from curate.errors import AssayError
+from curate.hashing import digest
+from curate.progress import Progress, silent
+from curate.read.files import drop_digest, find_files, place_of
+from curate.recipe import Recipe
+from curate.store import Store
+
+State = Literal["waiting", "arrived", "known"]
+ARRIVED = "arrived"
+"""Name of the ledger's event; `datasets` and `refused` tell what became of the drop."""
+OUTCOMES = {"datasets": "published as version {version}", "refused": "refused: {why}"}
+SUM = re.compile(r"([0-9a-f]{64}) [ *](.+)")
+"""A line of sha256sum(1)."""
+BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """What one look finds of a drop."""
+
+    place: str
+    """Its folder or URL."""
+    state: State
+    """waiting: not whole yet; arrived: whole, and nothing has become of it yet; known: it was published or refused."""
+    why: str
+    drop: str | None = None
+    """Its content hash, once it is whole."""
+    first: bool = False
+    """Whether this look is the one at which it was first seen whole."""
+
+
+@dataclass(frozen=True)
+class _File:
+    size: int
+    state: str
+    """Another whenever the storage shows the file changed."""
+
+
+def look(recipe: Recipe, store: Store, progress: Progress = silent) -> list[Arrival]:
+    """Look for drops: the recipe's own or, where drops are deliveries, each folder in it.
+
+    Whoever looks at the same time waits: of all who do, one is told that a drop is there for the first time.
+
+    Raises:
+        AssayError: the place cannot be listed, or a drop's manifest cannot be read.
+    """
+    notes = store.root / "arrivals" / f"{recipe.name}.json"
+    with turn(notes.parent, f"look for drops of {recipe.name}", progress):
+        before: dict[str, Any] = orjson.loads(notes.read_bytes()) if notes.is_file() else {}
+        after: dict[str, Any] = {}
+        found = []
+        for place in _places(recipe):
+            arrival, after[place] = _looked(recipe, store, place, before.get(place, {}))
+            found.append(arrival)
+        replace_file(notes, orjson.dumps(after))
+    return found
+
+
+def _places(recipe: Recipe) -> list[str]:
+    """Where drops may be."""
+    if recipe.drop_is != "delivery":
+        return [recipe.drop]
+    storage, root = _storage(recipe.drop)
+    folders = [each["name"] for each in storage.ls(root, detail=True) if each["type"] == "directory"]
+    return [f"{recipe.drop.rstrip('/')}/{PurePosixPath(folder).name}" for folder in sorted(folders)]
+
+
+def _looked(recipe: Recipe, store: Store, place: str, note: dict[str, Any]) -> tuple[Arrival, dict[str, Any]]:
+    """What is found of a drop, and what the next look is to know."""
+    files = _listed(place)
+    state = digest({name: [file.size, file.state] for name, file in files.items()})
+    note = note if note.get("state") == state and note.get("boot") == _boot() else {}
+    note = {"state": state, "boot": _boot(), "since": _steady(), **note}
+    if "drop" not in note:
+        if (why := _lacks(recipe, place, files, _steady() - note["since"])) is not None:
+            return Arrival(place, "waiting", why), note
+        named = recipe.record.reads_names
+        note["drop"] = drop_digest(
+            [file for source in recipe.sources for file in find_files(source, place, store.cache)], named
+        )
+    where = place_of(place)
+    told = [event for event in store.events() if (event.get("name"), event.get("drop")) == (recipe.name, note["drop"])]
+    for event in reversed(told):
+        if event["event"] in OUTCOMES:
+            return Arrival(where, "known", OUTCOMES[event["event"]].format_map(event), note["drop"]), note
+    if first := not told:
+        size = sum(file.size for file in files.values())
+        store.record(
+            {"event": ARRIVED, "name": recipe.name, "drop": note["drop"], "where": where}
+            | {"files": len(files), "bytes": size}
+        )
+    return Arrival(where, "arrived", "whole" if first else f"whole since {told[0]['time']}", note["drop"], first), note
+
+
+def _lacks(recipe: Recipe, place: str, files: dict[str, _File], still: float) -> str | None:
+    """Why a drop is not whole yet; None where it is.
+
+    Args:
+        still: for how many seconds nothing of it has changed.
+    """
+    rule = recipe.arrival
+    if rule.marker is not None:
+        return None if rule.marker in files else f"its marker {rule.marker} is not there"
+    if rule.manifest is not None:
+        if rule.manifest not in files:
+            return f"its manifest {rule.manifest} is not there"
+        return next(_unmet(place, rule.manifest, files), None)
+    if not files:
+        return "no file is there"
+    left = rule.still_seconds - still
+    return None if left <= 0 else f"its files changed less than {rule.still_seconds} s ago"
+
+
+def _unmet(place: str, manifest: str, files: dict[str, _File]) -> Iterator[str]:
+    """What of a drop is not as its manifest says: sizes first, which cost nothing."""
+    storage, root = _storage(place)
+    listed = _manifest(place, storage.cat_file(f"{root}/{manifest}").decode(errors="replace"), manifest)
+    for name, (size, _) in listed.items():
+        if name not in files:
+            yield f"{name} of its manifest is not there"
+        elif size is not None and files[name].size != size:
+            yield f"{name} has {files[name].size:,} of {size:,} bytes"
+    for name, (_, sha256) in listed.items():
+        if sha256 is not None and _sha256(storage, f"{root}/{name}") != sha256:
+            yield f"{name} is not what its manifest says"
+
+
+def _manifest(place: str, text: str, name: str) -> dict[str, tuple[int | None, str | None]]:
+    """A drop's files as its manifest tells them: bytes and SHA-256 of each, as far as it says.
+
+    Raises:
+        AssayError: it is of neither form.
+    """
+    wrong = AssayError(
+        f"{place}/{name}: not readable as a manifest.",
+        remedy='Write lines of sha256sum, or JSON: {"files": {"a.jsonl": {"bytes": 123, "sha256": "..."}}}.',
+    )
+    lines = [line for line in text.splitlines() if line.strip()]
+    sums = [SUM.fullmatch(line) for line in lines]
+    if lines and all(sums):
+        return {each[2].removeprefix("./"): (None, each[1]) for each in sums if each}
+    try:
+        told = orjson.loads(text)["files"]
+        return {file: (about.get("bytes"), about.get("sha256")) for file, about in told.items()}
+    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+        raise wrong from None
+
+
+def _listed(place: str) -> dict[str, _File]:
+    """The files of a drop by their names in it, hidden ones left out."""
+    storage, root = _storage(place)
+    found = {}
+    for path, about in storage.find(root, detail=True).items():
+        name = path[len(root) :].lstrip("/")
+        if not any(part.startswith(".") for part in PurePosixPath(name).parts):
+            found[name] = _File(about["size"], str(storage.ukey(path)))
+    return found
+
+
+def _sha256(storage: Any, path: str) -> str:
+    found = hashlib.sha256()
+    with storage.open(path, "rb") as file:
+        while block := file.read(BLOCK):
+            found.update(block)
+    return found.hexdigest()
+
+
+def _storage(place: str) -> tuple[Any, str]:
+    """A folder or URL as fsspec has it: what reads there, with nothing remembered, and the path.
+
+    Raises:
+        AssayError: no folder is there.
+    """
+    import fsspec
+
+    storage, path = fsspec.core.url_to_fs(place)
+    storage.invalidate_cache()
+    if not storage.isdir(path):
+        raise AssayError(
+            f"{place_of(place)}: no such folder.", remedy="Name where drops arrive as the recipe's `drop`."
+        )
+    return storage, path.rstrip("/")
+
+
+def _steady() -> float:
+    """Seconds since the machine's start, about; the same clock for all of its processes."""
+    return time.monotonic()
+
+
+def _boot() -> str:
+    """Which start of which machine the steady clock counts from."""
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    return boot.read_text().strip() if boot.is_file() else ""

@@ -1,0 +1,231 @@
+"""Drops that arrive: whole or not, known or new, and four of them from the first look to the ledger."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+import yaml
+
+from curate import arrival
+from curate.arrival import Arrival, look
+from curate.engine import map_in_process
+from curate.errors import AssayError
+from curate.pipeline import curate
+from curate.store import Store
+from evaluation.settings import FullRecipe
+from tests.project import Project
+from tests.sets import questions
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(arrival, "_steady", clock)
+    return clock
+
+
+Make = Callable[..., FullRecipe]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    Project(tmp_path)
+
+    def recipe(**sections: Any) -> FullRecipe:
+        said = {
+            "name": "set",
+            "drop": "inbox",
+            "sources": [{"files": ["*.jsonl"]}],
+            "contract": "contract",
+            "render": {"task": "conversation", "chat": "chatml"},
+            "fit": {"model": "tokenizer", "max_tokens": 4000},
+        }
+        document = yaml.safe_load((tmp_path / "contract/contract.yaml").read_text())
+        document["schema"][0]["properties"] = document["schema"][0]["properties"][:1]
+        (tmp_path / "contract/contract.yaml").write_text(yaml.safe_dump(document))
+        (tmp_path / "contract/target.schema.json").unlink(missing_ok=True)
+        (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(said | sections))
+        (tmp_path / "inbox").mkdir(exist_ok=True)
+        return FullRecipe.load(tmp_path / "recipe.yaml")
+
+    return recipe
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+def write(folder: Path, rows: list[dict[str, Any]], name: str = "a.jsonl") -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder / name
+
+
+def test_files_that_are_still(make: Make, store: Store, tmp_path: Path, clock: Clock) -> None:
+    recipe = make(arrival={"still_seconds": 60})
+    assert [(each.state, each.why) for each in look(recipe, store)] == [("waiting", "no file is there")]
+    write(tmp_path / "inbox", questions(10))
+    assert look(recipe, store)[0].why == "its files changed less than 60 s ago"
+    clock.now += 59
+    assert look(recipe, store)[0].state == "waiting"
+    write(tmp_path / "inbox", questions(20))  # it is still being copied
+    clock.now += 59
+    assert look(recipe, store)[0].state == "waiting"
+    clock.now += 61
+    (found,) = look(recipe, store)
+    assert (found.state, found.first) == ("arrived", True)
+    (again,) = look(recipe, store)
+    assert (again.state, again.first, again.drop) == ("arrived", False, found.drop)
+    assert [event["event"] for event in store.events()] == ["arrived"]
+
+
+def test_another_start_of_the_machine_begins_the_wait_anew(
+    make: Make, store: Store, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = make()
+    write(tmp_path / "inbox", questions(10))
+    look(recipe, store)
+    clock.now = 5.0
+    monkeypatch.setattr(arrival, "_boot", lambda: "another")
+    assert look(recipe, store)[0].state == "waiting"
+    clock.now += 60
+    assert look(recipe, store)[0].state == "arrived"
+
+
+def test_a_marker(make: Make, store: Store, tmp_path: Path) -> None:
+    recipe = make(arrival={"marker": "_SUCCESS"})
+    write(tmp_path / "inbox", questions(10))
+    assert look(recipe, store)[0].why == "its marker _SUCCESS is not there"
+    (tmp_path / "inbox/_SUCCESS").touch()
+    assert look(recipe, store)[0].state == "arrived"
+
+
+@pytest.mark.parametrize("form", ["sha256sum", "json", "sizes"])
+def test_a_manifest_of_sizes_and_hashes(make: Make, store: Store, tmp_path: Path, form: str) -> None:
+    recipe = make(arrival={"manifest": "MANIFEST"})
+    path = write(tmp_path / "inbox", questions(10))
+    whole = path.read_bytes()
+    assert look(recipe, store)[0].why == "its manifest MANIFEST is not there"
+    sha256 = hashlib.sha256(whole).hexdigest()
+    told = {"a.jsonl": {"bytes": len(whole)} | ({"sha256": sha256} if form == "json" else {})}
+    text = f"{sha256}  ./a.jsonl\n" if form == "sha256sum" else json.dumps({"files": told})
+    (tmp_path / "inbox/MANIFEST").write_text(text)
+    path.write_bytes(whole[:100])
+    why = "is not what its manifest says" if form == "sha256sum" else f"has 100 of {len(whole):,} bytes"
+    assert look(recipe, store)[0].why == f"a.jsonl {why}"
+    path.write_bytes(whole)
+    assert look(recipe, store)[0].state == "arrived"
+    path.unlink()
+    assert look(recipe, store)[0].why.startswith("a.jsonl ")
+
+
+@pytest.mark.parametrize("text", ["", "nothing of the kind", '{"files": [1]}', '{"other": {}}', "abc  a.jsonl"])
+def test_a_manifest_of_no_known_form(make: Make, store: Store, tmp_path: Path, text: str) -> None:
+    recipe = make(arrival={"manifest": "MANIFEST"})
+    write(tmp_path / "inbox", questions(10))
+    (tmp_path / "inbox/MANIFEST").write_text(text)
+    with pytest.raises(AssayError, match="MANIFEST: not readable as a manifest") as error:
+        look(recipe, store)
+    assert "sha256sum" in error.value.remedy
+
+
+def test_a_place_that_is_not_there(make: Make, store: Store) -> None:
+    with pytest.raises(AssayError, match="no such folder"):
+        look(make(drop="nowhere"), store)
+    with pytest.raises(AssayError, match="no such folder"):
+        look(make(drop="nowhere", drop_is="delivery"), store)
+
+
+def test_two_who_look_at_once(make: Make, store: Store, tmp_path: Path) -> None:
+    recipe = make(arrival={"still_seconds": 0})
+    write(tmp_path / "inbox", questions(10))
+    with ThreadPoolExecutor(8) as threads:
+        found = [each for (each,) in threads.map(lambda _: look(recipe, store), range(8))]
+    assert {each.state for each in found} == {"arrived"}
+    assert sum(each.first for each in found) == 1
+    assert [event["event"] for event in store.events()] == ["arrived"]
+
+
+def test_a_prefix_of_object_storage(make: Make, store: Store, tmp_path: Path) -> None:
+    memory = fsspec.filesystem("memory")
+    memory.pipe_file("/arrivals/one/a.jsonl", b"".join(json.dumps(row).encode() + b"\n" for row in questions(10)))
+    make(drop_is="delivery", arrival={"marker": "_SUCCESS"})
+    recipe = FullRecipe.load(tmp_path / "recipe.yaml", drop="memory://arrivals")
+    assert [each.why for each in look(recipe, store)] == ["its marker _SUCCESS is not there"]
+    memory.pipe_file("/arrivals/one/_SUCCESS", b"")
+    (found,) = look(recipe, store)
+    assert (found.state, found.place) == ("arrived", "memory://arrivals/one")
+    memory.rm("/arrivals", recursive=True)
+
+
+def curated(recipe: FullRecipe, store: Store, tmp_path: Path, found: Arrival) -> None:
+    """What a watcher starts for a drop."""
+    whole = FullRecipe.load(tmp_path / "recipe.yaml", drop=found.place)
+    curate(whole, store, tokenizer_folder=tmp_path / "tokenizer", map_shards=map_in_process)
+
+
+def test_four_drops(make: Make, store: Store, tmp_path: Path, clock: Clock) -> None:
+    """A good one; the same again under other names; one half-copied and then completed; one broken; one good."""
+    recipe = make(drop_is="delivery", arrival={"still_seconds": 60})
+    inbox = tmp_path / "inbox"
+
+    def watch() -> dict[str, Arrival]:
+        found = look(recipe, store)
+        for each in found:
+            if each.first:
+                try:
+                    curated(recipe, store, tmp_path, each)
+                except AssayError:
+                    assert store.events()[-1]["event"] == "refused"
+        return {Path(each.place).name: each for each in look(recipe, store)}
+
+    write(inbox / "1-good", questions(20))
+    watch()
+    clock.now += 61
+    assert watch()["1-good"].state == "known"
+    shutil.copytree(inbox / "1-good", inbox / "2-repeat")
+    (inbox / "2-repeat/a.jsonl").rename(inbox / "2-repeat/renamed.jsonl")
+    half = write(inbox / "3-half", questions(30)[20:]).read_bytes()
+    (inbox / "3-half/a.jsonl").write_bytes(half[: len(half) // 2])
+    watch()
+    clock.now += 30
+    (inbox / "3-half/a.jsonl").write_bytes(half)
+    watch()
+    clock.now += 31
+    now = watch()
+    assert (now["2-repeat"].state, now["3-half"].state) == ("known", "waiting")
+    clock.now += 30
+    assert watch()["3-half"].state == "known"
+    write(inbox / "4-broken", [{"frage": row["prompt"], "antwort": row["answer"]} for row in questions(50)[30:]])
+    write(inbox / "5-good", questions(60)[50:])
+    watch()
+    clock.now += 61
+    now = watch()
+    assert now["4-broken"].why == "refused: columns"
+    assert {each.state for each in now.values()} == {"known"}
+    first = now["1-good"]
+    assert (now["2-repeat"].drop, now["2-repeat"].why) == (first.drop, first.why)
+    told: dict[str, list[str]] = {}
+    for event in store.events():
+        if "where" in event:
+            told.setdefault(Path(event["where"]).name, []).append(event["event"])
+    good, refused = ["arrived", "datasets"], ["arrived", "refused"]
+    assert told == {"1-good": good, "3-half": good, "4-broken": refused, "5-good": good}
+    kept = [event["counts"]["kept"] for event in store.events() if event["event"] == "datasets"]
+    assert kept == [20, 10, 10]
+    assert store.resolve("datasets", "set").name == store.told("datasets", "set")[-1]["version"]
