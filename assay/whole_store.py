@@ -12,7 +12,7 @@ from curate.hashing import digest
 from curate.manifest import DatasetManifest, Manifest
 from curate.progress import Progress, silent
 from curate.sets.index import Index, recorded_settings
-from curate.store import MADE_BY, SUMS, TELLING, Kind, Store, changed, hashes, mend, strangers
+from curate.store import MADE_BY, MANIFEST, SUMS, TELLING, Kind, Store, changed, hashes, mend, strangers
 from curate.table import Table
 from evaluation.card.format import read_scorecard
 from evaluation.card.manifest import EvaluationInputs, ScorecardManifest
@@ -96,6 +96,8 @@ def check_store(store: Store, progress: Progress = silent) -> StoreState:
     }
     indexes = sorted(_folders(store.index))
     lines = list(store.ledger_lines())
+    curated = {event.get("name") for event, _ in lines if event.get("event") == "datasets"}
+    curated |= {folder.parent.name for folder in folders["datasets"]}
     read = {kind: len(each) for kind, each in folders.items()} | {"index": len(indexes), "ledger": len(lines)}
     problems: list[Problem] = []
     done, total = 0, sum(map(len, folders.values())) + len(indexes)
@@ -104,7 +106,7 @@ def check_store(store: Store, progress: Progress = silent) -> StoreState:
             problems += _of_version(folder, manifest, store)
             progress("check the store", done := done + 1, total, "folders")
     for folder in indexes:
-        problems += _of_index(folder, store)
+        problems += _of_index(folder, store, folder.name in curated)
         progress("check the store", done := done + 1, total, "folders")
     problems += _of_ledger(lines, folders)
     problems += map(Problem.of, damaged_entries(store.cache))
@@ -161,8 +163,17 @@ def _dataset(manifest: Manifest) -> DatasetParent | None:
     return None
 
 
-def _of_index(folder: Path, store: Store) -> Iterator[Problem]:
+def _of_index(folder: Path, store: Store, curated: bool) -> Iterator[Problem]:
+    """An index, held to itself and to what is published.
+
+    Args:
+        folder: of it.
+        store: that it is of.
+        curated: whether there is a version of its name, or the ledger tells of one.
+    """
     name = folder.name
+    if not curated and not (folder / MANIFEST).exists():  # a curation came as far as this and published nothing
+        return
     remedy = f"`assay index rebuild {name}` makes the index again."
     try:
         problems = Index(store, name, recorded_settings(store, name)).check()
