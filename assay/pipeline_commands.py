@@ -57,8 +57,13 @@ def train(
     ] = False,
 ) -> Result:
     """Train an adapter on a published data set version. An interrupted run goes on from its last checkpoint."""
-    with progress_bars() as bars:
-        return assay.train(dataset, recipe, store=store, variant=variant, force=force, progress=bars)
+    from curate.errors import ShortOfDisk, ShortOfMemory
+
+    try:
+        with progress_bars() as bars:
+            return assay.train(dataset, recipe, store=store, variant=variant, force=force, progress=bars)
+    except (ShortOfDisk, ShortOfMemory) as error:
+        raise type(error)(error.message, f"{error.remedy} Or train all the same with --force.") from None
 
 
 @command("assay forecast licences --measure 3")

@@ -106,6 +106,7 @@ def tune(
         raise AssayError("Optuna, which plans the trials, is not installed.", "pip install 'assay-curation[tune]'")
     from evaluation.tune.publish import publish
     from evaluation.tune.space import Space
+    from evaluation.validation_score import validation_score
 
     space = Space.of(loaded)
     if not DatasetManifest.read(version.folder).counts.splits.get("validation"):
@@ -113,6 +114,9 @@ def tune(
             f"{version.folder}: the validation split has no rows to compare trials on.",
             remedy="Give it some: split.validation in the recipe.",
         )
+    validation_score(  # that there is one, before a trial is blamed for what the metric is
+        version.folder, loaded.model_copy(update={"training": space.plain}), made.store, key=space.metric_key
+    )
     path = find_recipe(str(made.recipe)).absolute()
     trials = Runs(space, version.folder, path, made, apart, progress).trials()
     return Study(publish(space, version.folder, trials, path, made.variant, made.store, progress), made)
@@ -134,6 +138,7 @@ class Runs:
         """Train what is not known, and tell what came of each."""
         from evaluation.tune.study import propose
 
+        self.progress(f"{self.space.count:,} trials, {self.space.tune.method}", 1, 1, "forecasts")
         done: list[Trial] = []
         began = False
         for number in range(self.space.count):
@@ -164,7 +169,8 @@ class Runs:
         except AssayError as error:
             outcome = Outcome(state="failed", value=None, error=error.message)
             return Trial(number, point, self.space.values(point), None, outcome)
-        same = next((each for each in done if each.training and each.training.deciding() == training.deciding()), None)
+        apart = training.telling_apart()
+        same = next((each for each in done if each.training and each.training.telling_apart() == apart), None)
         if same is not None:
             return replace(self._trial(number, point, training, same.outcome), same_as=same.number)
         try:
@@ -226,7 +232,7 @@ class Runs:
         else:
             ahead = {number: propose(self.space, number, []) for number in range(len(done), self.space.count)}
             unknown = [point for number, point in ahead.items() if self._known(number, point, done) is None]
-            new = {digest(each.deciding()): each for each in map(self.space.training, unknown)}
+            new = {digest(each.telling_apart()): each for each in map(self.space.training, unknown)}
             todo, tokens = len(new), sum(tokens_of(self.version, each) for each in new.values())
         line = f"{todo} trial{'s' * (todo != 1)} to train, {self.space.count - todo} found; at most {tokens:,} tokens"
         return line + pace({self.space.recipe.name}, tokens, self.made.store)

@@ -88,6 +88,11 @@ def check_store(store: Store, progress: Progress = silent) -> StoreState:
     }
     indexes = sorted(_folders(store.index))
     lines = list(store.ledger_lines())
+    told = [(event.get("event"), event.get("name"), event.get("version")) for event, _ in lines]
+    curated = {
+        name for event, name, version in told if event == "datasets" and ("retracted", name, version) not in told
+    }
+    curated |= {folder.parent.name for folder in folders["datasets"]}
     read = {kind: len(each) for kind, each in folders.items()} | {"index": len(indexes), "ledger": len(lines)}
     problems: list[Problem] = []
     done, total = 0, sum(map(len, folders.values())) + len(indexes)
@@ -96,7 +101,7 @@ def check_store(store: Store, progress: Progress = silent) -> StoreState:
             problems += _of_version(folder, manifest, store)
             progress("check the store", done := done + 1, total, "folders")
     for folder in indexes:
-        problems += _of_index(folder, store)
+        problems += _of_index(folder, store, folder.name in curated)
         progress("check the store", done := done + 1, total, "folders")
     problems += _of_pointers(store)
     problems += _of_ledger(lines, folders)
@@ -154,10 +159,17 @@ def _dataset(manifest: Manifest) -> DatasetParent | None:
     return None
 
 
-def _of_index(folder: Path, store: Store) -> Iterator[Problem]:
+def _of_index(folder: Path, store: Store, curated: bool) -> Iterator[Problem]:
+    """An index, held to itself and to what is published.
+
+    Args:
+        folder: of it.
+        store: that it is of.
+        curated: whether there is a version of its name, or the ledger tells of one.
+    """
     name = folder.name
-    if not (folder / MANIFEST).is_file() and not store.versions("datasets", name):
-        return  # all of it was retracted
+    if not curated and not (folder / MANIFEST).exists():  # a curation came as far as this and published nothing
+        return
     remedy = f"`assay index rebuild {name}` makes the index again."
     try:
         problems = Index(store, name, recorded_settings(store, name)).check()

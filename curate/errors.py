@@ -45,6 +45,10 @@ class ShortOfMemory(AssayError):
     """There is less memory than the work takes, by a forecast or as it was found."""
 
 
+class ShortOfDisk(AssayError):
+    """There is less room on a disk than the work takes, by a forecast."""
+
+
 class RotError(AssayError):
     """An entry of the cache is not as it was written; `curate.cache.mended` makes it anew.
 

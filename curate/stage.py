@@ -2,7 +2,7 @@
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import metadata
@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from curate.contract import Contract
 from curate.examples import Example
@@ -52,6 +52,21 @@ class Settings(BaseModel):
     """Base of every section of a recipe: unknown keys are errors, values never change after loading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*")
+    @classmethod
+    def _of_64_bits(cls, value: Any) -> Any:
+        if _beyond(value):
+            raise ValueError("expected whole numbers of 64 bits: from -2^63 to 2^63 - 1")
+        return value
+
+
+def _beyond(value: Any) -> bool:
+    """Whether a value, or one in it, is a whole number that 64 bits with a sign do not hold."""
+    if isinstance(value, int):
+        return not -(2**63) <= value < 2**63
+    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    return any(map(_beyond, inner))
 
 
 @dataclass(frozen=True)

@@ -182,7 +182,7 @@ class EvaluationSettings(Settings):
     max_tokens: int = Field(1024, ge=8, description="Only rows of at most this many tokens are chosen.")
     max_new_tokens: int = Field(96, ge=1, description="Tokens at which an answer is cut off.")
     batch_size: int = Field(32, ge=1, description="Rows that are answered at once.")
-    seed: int = Field(0, description="Of the choice of rows and shots, and of resamples.")
+    seed: int = Field(0, ge=0, description="Of the choice of rows and shots, and of resamples.")
     systems: dict[Name, SystemSettings] = Field(
         {},
         description="Who is asked; by default the majority class, the nearest row's answer (of all rows, and of the "

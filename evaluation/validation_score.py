@@ -41,6 +41,7 @@ def validation_score(
     store: Store,
     progress: Progress = silent,
     left_out: Collection[str] = (),
+    key: str = "training.keep_best",
 ) -> "ValidationScore | None":
     """The score that the recipe's `keep_best` names, or of a reinforcement the mean reward; None where a checkpoint is
     chosen by the loss, or none is.
@@ -51,6 +52,7 @@ def validation_score(
         store: whose cache has the base model.
         progress: told in rows.
         left_out: ids of rows that are not validated on.
+        key: of the recipe, that names the measure where another gave it to `keep_best`.
 
     Raises:
         AssayError: answers have no form to judge, or no such field that is a class.
@@ -63,7 +65,7 @@ def validation_score(
     schema = Contract.load(recipe.contract).target_schema
     if schema is None:
         raise AssayError(
-            f"training.keep_best: {measure} needs the answer's JSON Schema; the contract {recipe.contract} has none.",
+            f"{key}: {measure} needs the answer's JSON Schema; the contract {recipe.contract} has none.",
             remedy="Choose by `loss`: plain chat has no fields and no form.",
         )
     judge = Judge(schema, recipe.evaluation.fields)
@@ -71,7 +73,7 @@ def validation_score(
     classes = [judge.fields[number].name for number in judge.classes]
     if name is not None and name not in classes:
         raise AssayError(
-            f"training.keep_best: no field {name!r} of the answer is a class.",
+            f"{key}: no field {name!r} of the answer is a class.",
             remedy=f"Those that are: {', '.join(classes) or 'none'}; or choose by schema_valid, whole_match or loss.",
         )
     reward = reward_of(version, recipe) if measure == "reward" else None

@@ -36,7 +36,7 @@ class Adapters:
         if name not in self.names:
             raise AssayError(f"No adapter {name!r} is loaded.", remedy=f"There are: {', '.join(self.names)}.")
         before = self.model.active_adapter
-        self.model.set_adapter(name, inference_mode=True)
+        self.model.set_adapter(_within(self.names.index(name)), inference_mode=True)
         try:
             yield self.model
         finally:
@@ -53,16 +53,18 @@ def load_several(
     """The base model, loaded once, with several published adapters.
 
     Args:
-        folders: of the adapters, by the names they are to be used by; one or more.
+        folders: of the adapters, by the names they are to be used by, whatever these are; one or more.
         base: the model that all were trained on.
         template: the chat template that all were trained with.
         quantization: of the base model's weights; by default as the adapters were trained.
         dtype: as of `train.adapter.load`, by default as the adapters were trained.
 
     Raises:
-        AssayError: as `train.adapter.load`, of any of them; they cannot be switched; or alone some would be loaded on
-            a base model that is quantised or computed otherwise.
+        AssayError: as `train.adapter.load`, of any of them; there is none; they cannot be switched; or alone some would
+            be loaded on a base model that is quantised or computed otherwise.
     """
+    if not folders:
+        raise AssayError("No adapter is named.", remedy="Name one or more, each by the name it is to be used by.")
     settings = {name: AdapterManifest.read(folder).inputs.settings for name, folder in folders.items()}
     methods = {name: method_in(each) for name, each in settings.items()}
     scales = {method == "ia3" for method in methods.values()}
@@ -80,11 +82,16 @@ def load_several(
             remedy="Say which is loaded: quantization, dtype. Constants of NF4 are as they were trained beside: load "
             "adapters apart whose constants differ, or merge them.",
         )
-    (first, folder), *others = folders.items()
-    model: Any = load(folder, base, template, quantization, dtype, name=first)
-    for name, folder in others:
-        add(model, name, folder, base, template)
+    first, *others = folders.values()
+    model: Any = load(first, base, template, quantization, dtype, name=_within(0))
+    for number, folder in enumerate(others, 1):
+        add(model, _within(number), folder, base, template)
     return Adapters(model.eval(), tuple(folders))
+
+
+def _within(number: int) -> str:
+    """What peft knows an adapter by: it makes a module of the name, which not every text can be."""
+    return f"adapter{number}"
 
 
 def _base_of(settings: Mapping[str, Any], quantization: Quantization | None, dtype: DType | None) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from curate.errors import AssayError, ShortOfMemory
+from curate.errors import ShortOfDisk, ShortOfMemory
 from curate.progress import minutes
 from curate.table import Table
 from train.examples import Example
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 CGROUP = Path("/sys/fs/cgroup")
 """Where a container's bounds are told, in the second version of cgroups."""
+
+SIZES = {"method", "optim", "rank", "rank_pattern", "modules_to_save"} | PLACES
+"""Keys of `training` that say how large checkpoints and adapter are."""
 
 DEALT_OUT: "Sequence[Part]" = ("weights", "adapters", "gradients", "optimizer state")
 """What processes have a share of under FSDP."""
@@ -274,7 +277,7 @@ def foresee(
         processes: that take each step together.
 
     Raises:
-        AssayError: as `require_room`, without `force`.
+        ShortOfDisk, ShortOfMemory: as `require_room`, without `force`.
     """
     machine = machine_here(settings)
     make = forecast if force else require_room
@@ -295,16 +298,16 @@ def require_room(
     """The forecast of a run that fits.
 
     Raises:
-        AssayError: memory or disk will not be enough; says by how much, and what would make it fit, cheapest first.
+        ShortOfDisk, ShortOfMemory: it will not be enough; says by how much, and what would make it fit, cheapest first.
     """
     found = forecast(config, settings, lengths, machine, room, processes)
     if found.disk > room.disk:
-        raise AssayError(
+        raise ShortOfDisk(
             f"Checkpoints and adapter will take {gib(found.disk)}, the store's disk has {gib(room.disk)} free: "
             f"{gib(found.disk - room.disk)} too little.",
             remedy="Make room, name a store on another disk, lower training.save_total_limit"
             + (" or training.rank" if "rank" in KEYS[settings.method] else "")
-            + "; or train all the same with --force.",
+            + ".",
         )
     if found.lacking <= 0:
         return found
@@ -314,8 +317,7 @@ def require_room(
     raise ShortOfMemory(
         f"Training will take {gib(found.step.bytes)} of memory{found.each}, {gib(machine.libraries)} of it taken now, "
         f"and {gib(room.memory)} are free: {gib(found.lacking)} too little.",
-        remedy=f"In the recipe, cheapest first, each with those before it: {ways}.{none} Or train all the same with "
-        "--force.",
+        remedy=f"In the recipe, cheapest first, each with those before it: {ways}.{none}",
     )
 
 

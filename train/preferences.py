@@ -5,13 +5,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from curate.errors import AssayError
 from curate.hashing import digest, file_digest
 from curate.progress import Progress
+from curate.read.json_value import check_text
 from curate.rows.chat_template import Message
 from curate.rows.renderer import Renderer
 from train.audit import WORDS, Audit, audit
@@ -20,13 +21,22 @@ from train.manifest import PairsParent
 from train.settings import TrainingSettings
 
 
+def _writable(text: str) -> str:
+    check_text(text)
+    return text
+
+
+Text = Annotated[str, AfterValidator(_writable)]
+"""Without what UTF-8 cannot write, and so no tokenizer is given."""
+
+
 class Said(BaseModel):
     """A message."""
 
     model_config = ConfigDict(strict=True)
 
-    role: str
-    content: str
+    role: Text
+    content: Text
 
 
 class PairRow(BaseModel):
@@ -40,13 +50,13 @@ class PairRow(BaseModel):
     rejected: list[Said] = Field(min_length=1, max_length=1)
     truncated: bool = False
     """Whether the rejected answer was cut off, so that the model never said its stop token."""
-    id: str | None = None
+    id: Text | None = None
     """Of the data set's row."""
-    cluster: str | None = None
+    cluster: Text | None = None
     """Of near-duplicates, in the version that the row was asked of."""
-    dataset: str | None = None
+    dataset: Text | None = None
     """NAME/VERSION of the data set that the row is of."""
-    scorecard: str | None = None
+    scorecard: Text | None = None
     """NAME/VERSION of the scorecard that it comes from."""
 
     def messages(self, answer: list[Said]) -> list[Message]:
@@ -114,7 +124,8 @@ def read_pairs(path: Path) -> list[PairRow]:
         except ValidationError as error:
             first = error.errors()[0]
             raise AssayError(
-                f"{path}: pair {number}: `{'.'.join(map(str, first['loc']))}`: {first['msg']}.",
+                f"{path}: pair {number}: `{'.'.join(map(str, first['loc']))}`: "
+                f"{first['msg'].removeprefix('Value error, ')}.",
                 remedy="Pairs have prompt, chosen and rejected, lists of messages {role, content}, the latter two of "
                 "one answer each: as `assay pairs` writes them, or trl's conversational preference form.",
             ) from None
@@ -137,13 +148,15 @@ def _raw(path: Path) -> Iterator[Any]:
     if path.suffix == ".parquet":
         try:
             yield from pq.read_table(path).to_pylist()
-        except pa.ArrowInvalid as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise AssayError(f"{path}: not readable as Parquet: {error}.", remedy="Write it again.") from None
         return
-    with path.open(encoding="utf-8") as lines:
+    with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             try:
-                yield json.loads(line)
+                yield json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+            except UnicodeDecodeError as error:
+                raise AssayError(f"{path}: line {number}: not UTF-8: {error}.", remedy="Write it as UTF-8.") from None
             except (ValueError, RecursionError) as error:
                 raise AssayError(
                     f"{path}: line {number}: no JSON: {error}.", remedy="Name a .parquet or .jsonl file of pairs."
@@ -156,9 +169,9 @@ def pairs_to_train(
     """The pairs to train on, tokenised, and what was found wrong with rejected answers that are left out for it.
 
     Both answers are looked at as every trained row is. What is wrong with a chosen one stops the run; a rejected one is
-    whatever a model once said, so a pair whose rejected answer cannot be said by the tokens of its text is left out,
-    and told. Of more than `rows` pairs those are taken that come first by a hash of seed and pair. An answer that was
-    cut off is rejected without its stop token, which the model did not say.
+    whatever a model once said, so a pair whose rejected answer cannot be said by the tokens of its text, or was cut off
+    before any, is left out, and told. Of more than `rows` pairs those are taken that come first by a hash of seed and
+    pair. An answer that was cut off is rejected without its stop token, which the model did not say.
 
     Args:
         settings: of the recipe.
@@ -189,6 +202,9 @@ def pairs_to_train(
         [good], [bad] = chosen.require(), rejected.examples
         if row.truncated:
             bad = replace(bad, input_ids=bad.input_ids[:-1], labels=bad.labels[:-1])
+        if not bad.trained:  # cut off before its first token: the model said nothing
+            counts["no_trained_token"] += 1
+            continue
         pairs.append(Pair(row.key, good, bad, row.messages(row.chosen)))
     for problem, count in counts.items():
         progress(f"left out of {len(rows):,} pairs: answers that {WORDS[problem]}", count, count, "pairs")

@@ -21,7 +21,7 @@ from train.audit import Audit, audit
 from train.base_model import BaseModel, BaseTokenizer, configuration, prepare, quiet
 from train.checkpoints import Checkpoints
 from train.dtypes import arithmetic
-from train.examples import Example, chosen_rows, read_split, rows_of, select
+from train.examples import Example, chosen_rows, read_split, rows_of
 from train.forecast import MAPPED, Forecast, foresee, lengths_of
 from train.halted import Hopeless, Pruned
 from train.manifest import (
@@ -382,9 +382,9 @@ def _check_choice(settings: TrainingSettings, validation: Sequence[Example], sco
     chosen = settings.keep_best
     if not validation and (chosen or settings.early_stopping_patience):
         raise AssayError(
-            f"training.{'keep_best' if chosen else 'early_stopping_patience'}: the validation split has no rows to "
-            "choose a checkpoint by.",
-            remedy="Give it some (split.validation in the recipe), or leave the key out.",
+            f"training.{'keep_best' if chosen else 'early_stopping_patience'}: no row of the validation split is left "
+            "to choose a checkpoint by.",
+            remedy="Give it more (split.validation in the recipe), or leave the key out.",
         )
     if score is None and chosen not in (None, "loss"):
         raise AssayError(
@@ -452,8 +452,13 @@ def _examples(
         return [], (audit(train, renderer, settings.max_tokens), audit(validation, renderer, settings.max_tokens))
     last = Renderer(renderer.template, renderer.tokenizer, renderer.tokens, "last", renderer.reasoning)
     pairs, problems = pairs_to_train(settings, version, last, progress)
-    rows = unseen_in(rows_of(version, "validation", left_out), read_pairs(Path(settings.pairs)))
-    chosen = select(rows, settings.validation_rows, settings.max_tokens, settings.seed)
+    rows = rows_of(version, "validation", left_out)
+    unseen = {row["id"] for row in unseen_in(rows, read_pairs(Path(settings.pairs)))}
+    asked = {row["id"] for row in rows} - unseen
+    if asked:
+        told = f"{len(asked):,} of {len(rows):,} rows of the validation split are left out: pairs ask them"
+        progress(told, 1, 1, "choices")
+    chosen = chosen_rows(version, "validation", settings.validation_rows, settings, {*left_out, *asked})
     return pairs, (problems, audit(chosen, renderer, settings.max_tokens))
 
 

@@ -1,11 +1,11 @@
 """The recipe's section `tune`: which keys of `training` are tried with which values, and how."""
 
+from math import prod
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from curate.stage import Settings
-from train.settings import WATCHED, KeptBy, TrainingSettings
+from train.settings import WATCHED, Finite, KeptBy, TrainingSettings
 
 ROWS = "it chooses the rows that are validated on, and trials are compared on the same rows"
 FIXED: dict[str, str] = {
@@ -18,7 +18,11 @@ TRIALS = 12
 """Of a search that is no grid, unless the recipe says."""
 
 
-class Range(Settings):
+MOST = 10_000
+"""Trials of a study: each is looked up before the first is trained."""
+
+
+class Range(Finite):
     """Numbers from one to another."""
 
     low: float = Field(description="The least.")
@@ -47,7 +51,7 @@ def number_of(key: str) -> type[int] | type[float] | None:
     return float if float in kinds else int if int in kinds else None
 
 
-class TuneSettings(Settings):
+class TuneSettings(Finite):
     """What `assay tune` tries; nothing else depends on it."""
 
     search: dict[str, Values] = Field(
@@ -61,7 +65,10 @@ class TuneSettings(Settings):
         "estimator, which learns from the trials before.",
     )
     trials: int | None = Field(
-        None, ge=1, description=f"How many there are; by default {TRIALS}. A grid has one for each combination."
+        None,
+        ge=1,
+        le=MOST,
+        description=f"How many there are; by default {TRIALS}. A grid has one for each combination.",
     )
     metric: KeptBy | None = Field(
         None,
@@ -89,7 +96,18 @@ class TuneSettings(Settings):
                 raise ValueError(f"search.{key}: no value to try")
         if self.method == "grid" and self.trials is not None:
             raise ValueError("trials: a grid has one for each combination; leave the key out")
+        if self.method == "grid" and self.count > MOST:
+            raise ValueError(
+                f"search: a grid of {self.count:,} combinations, at most {MOST:,} are tried: list fewer values, or set "
+                "method: random and trials"
+            )
         return self
+
+    @property
+    def count(self) -> int:
+        """Of trials."""
+        lists = [values for values in self.search.values() if isinstance(values, list)]
+        return prod(map(len, lists)) if self.method == "grid" else self.trials or TRIALS
 
     @staticmethod
     def _is_of(key: str, values: Range) -> None:

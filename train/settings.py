@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import AfterValidator, Field, model_serializer, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_serializer, model_validator
 from pydantic_core.core_schema import SerializerFunctionWrapHandler
 
 from curate.recipe import Recipe
@@ -71,7 +71,17 @@ def _one_version(name: str) -> str:
     return name
 
 
-class ReftSettings(Settings):
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""What every generator of random numbers takes: numpy's of old takes no more."""
+
+
+class Finite(Settings):
+    """Settings whose numbers are numbers: neither infinite nor none."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+
+class ReftSettings(Finite):
     """How answers are reinforced."""
 
     algorithm: Literal["grpo", "rloo"] = Field(
@@ -84,14 +94,18 @@ class ReftSettings(Settings):
         ge=1,
         description="The most tokens of an answer, its stop token among them; one that is cut off is not trained.",
     )
-    temperature: float = Field(1.0, gt=0, description="That answers are drawn at.")
+    temperature: float = Field(
+        1.0,
+        ge=0.01,
+        description="That answers are drawn at; at less than 0.01 logits, divided by it, may be too large for numbers.",
+    )
     beta: float = Field(
         0.05, ge=0, description="What the KL divergence from the model as it was before the first step counts for."
     )
     learning_rate: float = Field(1e-5, gt=0, description="At its highest; that of `training` is the warm-up's.")
 
 
-class TrainingSettings(Settings):
+class TrainingSettings(Finite):
     """How the adapter is trained."""
 
     method: Method = Field(
@@ -229,7 +243,7 @@ class TrainingSettings(Settings):
     report_to: list[Literal["tensorboard", "trackio", "mlflow", "wandb"]] = Field(
         [], description="Trackers that are told each step, besides the adapter's own report."
     )
-    seed: int = Field(0, description="Of the adapter's first weights, the order of the rows, dropout and noise.")
+    seed: Seed = Field(0, description="Of the adapter's first weights, the order of the rows, dropout and noise.")
 
     @model_validator(mode="before")
     @classmethod
@@ -241,7 +255,7 @@ class TrainingSettings(Settings):
         if said not in get_args(Quantization):
             raise ValueError(f"quantization: expected `nf4` or `none`, found {said!r}; `method` says it as well")
         method = given.get("method", "qlora" if said == "nf4" else "lora")
-        if (method in QUANTIZED) != (said == "nf4"):
+        if method in get_args(Method) and (method in QUANTIZED) != (said == "nf4"):
             raise ValueError(f"method {method} is not of quantization {said}: leave `quantization` out")
         return {key: value for key, value in given.items() if key != "quantization"} | {"method": method}
 
@@ -342,6 +356,10 @@ class TrainingSettings(Settings):
         idle |= {"validation_rows"} if self.validation_rows == VALIDATION_ROWS else set()
         idle |= set() if self.modules_to_save else {"modules_to_save"}
         return self.model_dump(mode="json", exclude=idle)
+
+    def telling_apart(self) -> dict[str, Any]:
+        """What two runs on the same data are the same by: `deciding`, and their parents as the recipe names them."""
+        return self.deciding() | self.model_dump(mode="json", include=PARENTS)
 
 
 class TrainingRecipe(Recipe):

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from curate.store import Store
+from curate.manifest import DatasetManifest
+from curate.store import MANIFEST, Store
 from curate.table import Table
 from train.manifest import AdapterManifest, Run
 
@@ -25,7 +26,7 @@ def training_tables(adapter: Path, store: Store) -> list[Table]:
         *_reward(manifest),
         ["tokens seen", f"{manifest.tokens.seen:,}"],
         ["of them trained", f"{manifest.tokens.trained:,}"],
-        *_validation(loss.validation, manifest.run),
+        *(_validation(loss.validation, manifest.run) or _unvalidated(manifest, store)),
         ["training loss of each epoch", ", ".join(f"{value:.3f}" for value in loss.train)],
         *_speed(trained),
         ["found in the store", "yes" if told and told[-1]["found"] else "no"],
@@ -63,10 +64,21 @@ def _reward(manifest: AdapterManifest) -> list[list[str]]:
 
 def _validation(losses: list[float], run: Run | None) -> list[list[str]]:
     if not losses:
-        return [["validation loss", "not known: the validation split has no rows"]]
+        return []
     before, *after = losses
     epochs = run is None or all(each.epoch == number for number, each in enumerate(run.validations))
     return [
         ["validation loss before", f"{before:.3f}"],
         [f"validation loss {'after each epoch' if epochs else 'since'}", ", ".join(f"{value:.3f}" for value in after)],
     ]
+
+
+def _unvalidated(manifest: AdapterManifest, store: Store) -> list[list[str]]:
+    """Why no row was validated on, as far as the store still has the data set version."""
+    inputs = manifest.inputs
+    who = [*(["pairs"] if inputs.pairs else []), *(["an experiment"] if inputs.left_out else [])]
+    folder = store.root / "datasets" / inputs.dataset.name / inputs.dataset.version
+    why = "the validation split has no rows"
+    if who and (folder / MANIFEST).is_file() and (rows := DatasetManifest.read(folder).counts.splits.get("validation")):
+        why = f"none of the {rows:,} rows of the validation split is left, for what {' and '.join(who)} ask"
+    return [["validation loss", f"not known: {why}"]]

@@ -16,6 +16,7 @@ from curate.stage import Settings
 from curate.strict_yaml import load_yaml
 from evaluation.card.scorecard import TUNED
 from evaluation.settings import FullRecipe, SystemSettings
+from train.settings import Seed
 
 WHOLE = ("whole_match", "schema_valid", "parses", "rules_match", "exact_match")
 """Measures of a whole answer; plain chat has the last alone."""
@@ -77,7 +78,7 @@ class ExperimentSettings(Settings):
     """An experiment."""
 
     recipe: str = Field(description="A recipe's YAML file, relative to this one, or a packaged one's name.")
-    seeds: list[int] = Field([0], min_length=1, description="`training.seed` of each run of an arm.")
+    seeds: list[Seed] = Field([0], min_length=1, description="`training.seed` of each run of an arm.")
     common: dict[str, Any] = Field({}, description="Changes of the recipe that all arms share.")
     arms: dict[Name, dict[str, Any]] = Field(
         min_length=2, description="By name: changes of the recipe, at any depth; what is a mapping is changed by key."
@@ -109,7 +110,8 @@ class ExperimentSettings(Settings):
         }.items():
             for key, why in FIXED.items():
                 section, _, inner = key.partition(".")
-                if section in changes and (not inner or inner in (changes[section] or {})):
+                said = changes.get(section)
+                if section in changes and (not inner or (isinstance(said, Mapping) and inner in said)):
                     raise ValueError(f"{name}.{key}: no arm changes it: {why}")
         return self
 

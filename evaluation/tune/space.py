@@ -2,15 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from curate.errors import AssayError
 from evaluation.settings import FullRecipe
 from train.methods.keys import SOME
-from train.search import TRIALS, Range, TuneSettings, number_of
+from train.search import Range, TuneSettings, number_of
 from train.settings import PARTLY, TrainingSettings, without_effect
 
 if TYPE_CHECKING:
@@ -59,15 +60,44 @@ class Space:
         own["keep_best"] = tune.metric or recipe.training.keep_best or LOSS
         lists = {key: list(values) for key, values in tune.search.items() if not isinstance(values, Range)}
         space = cls(recipe, tune, own, lists)
+        space._require_sound()
         space = cls(
             recipe, tune, own, {key: [space._taken(key, each) for each in values] for key, values in lists.items()}
         )
         for key, values in tune.search.items():
             for each in (values.low, values.high) if isinstance(values, Range) else ():
                 space._taken(key, each)
-        for point in space.grid() if tune.method == "grid" else ():
+        for point in space.grid if tune.method == "grid" else ():
             space.training(point)
         return space
+
+    def _require_sound(self) -> None:
+        """See to what the values of other keys are taken beside: the metric, and values of keys that say which others
+        have an effect."""
+        try:
+            self.plain  # noqa: B018
+        except ValidationError as error:
+            raise AssayError(
+                f"tune.metric: {self.metric}: {_said(error)}",
+                remedy="Compare trials by `loss`, `schema_valid`, `whole_match` or `FIELD.macro_f1`.",
+            ) from None
+        for key in DECIDING & self.lists.keys():
+            kind = TypeAdapter[Any](TrainingSettings.__annotations__[key])
+            for each in self.lists[key]:
+                try:
+                    kind.validate_python(each)
+                except ValidationError as error:
+                    raise _untaken(key, each, error) from None
+
+    @property
+    def plain(self) -> TrainingSettings:
+        """The recipe's settings with the metric, and nothing of what is searched."""
+        return TrainingSettings.model_validate(self.own)
+
+    @property
+    def metric_key(self) -> str:
+        """Of the recipe, that names the metric."""
+        return "tune.metric" if self.tune.metric else "training.keep_best"
 
     @property
     def metric(self) -> str:
@@ -80,7 +110,7 @@ class Space:
     @property
     def count(self) -> int:
         """Of trials."""
-        return len(self.grid()) if self.tune.method == "grid" else self.tune.trials or TRIALS
+        return self.tune.count
 
     def largest(self) -> TrainingSettings:
         """The recipe's settings with the most rows and epochs that are tried."""
@@ -91,6 +121,7 @@ class Space:
             most[key] = None if None in tried else max(tried)
         return self.recipe.training.model_copy(update=most)
 
+    @cached_property
     def grid(self) -> list[Point]:
         """Every combination of the values, those of the last key in turn first."""
         return [
@@ -160,11 +191,15 @@ class Space:
         try:
             made = self._settings(values)
         except ValidationError as error:
-            raise AssayError(
-                f"tune.search.{key}: {value!r}: {_said(error)}",
-                remedy=f"Name values that `training.{key}` takes; docs/recipe.md has them.",
-            ) from None
+            raise _untaken(key, value, error) from None
         return made.model_dump(mode="json").get(key)
+
+
+def _untaken(key: str, value: Any, error: ValidationError) -> AssayError:
+    return AssayError(
+        f"tune.search.{key}: {value!r}: {_said(error)}",
+        remedy=f"Name values that `training.{key}` takes; docs/recipe.md has them.",
+    )
 
 
 def _said(error: ValidationError) -> str:

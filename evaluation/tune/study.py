@@ -45,7 +45,7 @@ class Told:
 def propose(space: Space, number: int, before: Sequence[Told]) -> Point:
     """The point of a trial, by its number from 0 and the trials before it."""
     if space.tune.method == "grid":
-        return space.grid()[number]
+        return space.grid[number]
     seed = int(digest([space.tune.seed, number])[:8], 16)
     with silenced():
         from optuna.samplers import RandomSampler, TPESampler

@@ -10,7 +10,7 @@ from typing import Any, Literal, cast
 import pyarrow.parquet as pq
 
 from curate.cache import cache_text, intact, keyed_folder, sound
-from curate.errors import AssayError, no_memory
+from curate.errors import AssayError, ShortOfDisk, no_memory
 from curate.hashing import digest
 from curate.manifest import Part
 from curate.progress import Progress
@@ -23,6 +23,7 @@ from evaluation.tune.study import BEFORE_PRUNING, Curve, Median, Told, curve
 from evaluation.validation_score import validation_score
 from train.dtypes import arithmetic
 from train.examples import chosen_rows
+from train.forecast import SIZES
 from train.halted import NotFinite, Pruned
 from train.history import STEPS, History, Step, Validation
 from train.manifest import AdapterManifest, Run, Validated
@@ -180,11 +181,14 @@ class Work:
 
 
 def own_doing(error: Exception, searched: Collection[str]) -> bool:
-    """Whether a trial fails for what it is, and others may not: it takes more memory than there is, or a key that is
-    searched has a value that this model or machine does not take. What is wrong with a key of `training` is told with
-    its name in front; where it is told of another key, that which is to be changed stands in the remedy."""
+    """Whether a trial fails for what it is, and others may not: it takes more memory than there is, or more disk as a
+    searched key says how much, or a key that is searched has a value that this model or machine does not take. What is
+    wrong with a key of `training` is told with its name in front; where it is told of another key, that which is to be
+    changed stands in the remedy."""
     if no_memory(error):
         return True
+    if isinstance(error, ShortOfDisk):
+        return not SIZES.isdisjoint(searched)
     if not isinstance(error, AssayError) or not error.message.startswith("training."):
         return False
     told, _, _ = error.message.partition(": ")

@@ -284,6 +284,12 @@ def test_nothing_is_learned_of_rows_that_are_asked(finished: assay.Experiment, t
     [
         ({"arms": {"a": {"training": {"rowz": 3}}, "b": {}}}, r"arms\.a: .*training\.rowz: no such key"),
         ({"arms": {"a": {"training": {"seed": 3}}, "b": {}}}, r"arms\.a\.training\.seed: no arm changes it"),
+        ({"arms": {"a": {"training": 5}, "b": {}}}, r"arms\.a: .*training: Input should be a valid dictionary"),
+        ({"arms": {"a": {"training": "seed"}, "b": {}}}, r"arms\.a: .*training: Input should be a valid dictionary"),
+        ({"common": {"evaluation": 3}}, r"arms\..*evaluation: Input should be a valid dictionary"),
+        ({"seeds": [0, -1]}, "seeds.1: Input should be greater than or equal to 0"),
+        ({"seeds": [2**32]}, "seeds.0: Input should be less than 4294967296"),
+        ({"rows": 2**63}, "rows: expected whole numbers of 64 bits"),
         ({"common": {"contract": "other"}}, r"common\.contract: no arm changes it"),
         ({"baseline": "none"}, "baseline: no arm 'none'; there are curated, raw"),
         ({"metrics": ["size.macro_f1"]}, "have no size.macro_f1"),

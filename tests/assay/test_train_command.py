@@ -13,10 +13,12 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+import assay
 from assay.cli import app
+from curate.errors import AssayError
 from curate.store import Store
 from tests.assay.conftest import Finished
-from train import trainer
+from train import forecast, trainer
 
 
 def recipe_of(finished: Finished, name: str) -> Path:
@@ -82,6 +84,23 @@ def test_the_command_is_launched_as_several_processes(finished: Finished, tmp_pa
     done = subprocess.run([*launcher, *command], capture_output=True, text=True, env=surroundings)
     assert done.returncode == 1
     assert done.stderr.count("3 rows cannot be dealt to 2 processes alike") == 1
+
+
+@pytest.mark.parametrize(
+    "short", [{"memory": 1000, "disk": 2**40}, {"memory": 2**40, "disk": 10}], ids=["memory", "disk"]
+)
+def test_who_can_be_forced_says_so(short: dict[str, int], finished: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forecast.Room, "here", lambda *_: forecast.Room(**short))
+    recipe = yaml.safe_load(finished.project.recipe_path.read_text())
+    recipe["training"] |= {"seed": 9}
+    path = finished.project.recipe_path.with_name("forced.yaml")
+    path.write_text(yaml.safe_dump(recipe))
+    told = CliRunner().invoke(app, ["train", str(path), "--store", str(finished.store), "--json"])
+    assert told.exit_code == 1
+    assert "Or train all the same with --force." in json.loads(told.stdout)["error"]["remedy"]
+    with pytest.raises(AssayError, match="too little") as error:
+        assay.train(recipe=path, store=finished.store)
+    assert "--force" not in error.value.remedy, "experiments and studies have no such option"
 
 
 def test_keep_best_of_no_such_field_is_told_before_work_begins(finished: Finished) -> None:

@@ -288,6 +288,41 @@ def test_answers_decide_where_the_metric_is_theirs(recipe: Callable[..., Path], 
     assert done.result.winner.value == max(each.value or 0.0 for each in done.result.trials)
 
 
+def test_another_start_is_another_trial(
+    recipe: Callable[..., Path], fresh: Callable[[], Path], finished: Finished
+) -> None:
+    store = fresh()
+    shutil.copytree(finished.store / "adapters", store / "adapters")
+    start = f"demo/{finished.adapter.id}"
+    tune = {"method": "grid", "search": {"start_from": [None, start, None]}}
+    lines: list[str] = []
+    done = assay.tune(
+        recipe=recipe("starts", tune=tune, training=TRAINING | {"rows": 8, "rank": 4}),
+        store=store,
+        apart=False,
+        progress=stopping(lines),
+    )
+    fresh_one, further, again = done.result.trials
+    assert [each.same_as for each in done.result.trials] == [None, None, 1]
+    assert fresh_one.adapter != further.adapter
+    assert AdapterManifest.read(store / "adapters" / str(further.adapter)).inputs.adapter is not None
+    assert again.adapter == fresh_one.adapter
+    assert any(line.startswith("2 trials to train, 1 found") for line in lines)
+    assert lines.index("3 trials, grid") < next(at for at, line in enumerate(lines) if "trials to train" in line)
+
+
+def test_a_metric_of_no_such_field_is_told_before_work_begins(
+    recipe: Callable[..., Path], fresh: Callable[[], Path]
+) -> None:
+    search: dict[str, Any] = {"search": {"rank": [2]}}
+    path = recipe("no_field", tune=search | {"metric": "zzz.macro_f1"})
+    with pytest.raises(AssayError, match=r"^tune\.metric: no field 'zzz' of the answer is a class"):
+        assay.tune(recipe=path, store=fresh(), apart=False, progress=stopping([], "trial"))
+    path = recipe("no_field", tune=search, training=TRAINING | {"keep_best": "zzz.macro_f1"})
+    with pytest.raises(AssayError, match=r"^training\.keep_best: no field 'zzz'"):
+        assay.tune(recipe=path, store=fresh(), apart=False, progress=stopping([], "trial"))
+
+
 def test_what_is_not_a_trials_own_doing_ends_the_study(
     recipe: Callable[..., Path], fresh: Callable[[], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -325,6 +360,6 @@ def test_nothing_is_published_where_no_trial_finishes(
 
 def test_another_process_is_told_of_a_trial(finished: Finished) -> None:
     space = Space.of(FullRecipe.load(finished.project.recipe_path, changes={"tune": GRID}))
-    work = Work(Path("a"), None, space.training(space.grid()[0]), 16, Path("b"), Path("c"), [{4: 1.0}])
+    work = Work(Path("a"), None, space.training(space.grid[0]), 16, Path("b"), Path("c"), [{4: 1.0}])
     assert pickle.loads(pickle.dumps(work)) == work
     assert assay.tune.__kwdefaults__["progress"] is silent

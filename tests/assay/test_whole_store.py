@@ -157,6 +157,21 @@ def test_parents_that_are_others_now(store: Path) -> None:
         assert f"{folder_of(store, kind)}: {made_from}" in found
 
 
+def test_a_curation_that_published_nothing_is_no_damage(finished: Finished, store: Path, tmp_path: Path) -> None:
+    recipe = yaml.safe_load(finished.project.recipe_path.read_text())
+    path = finished.project.recipe_path.with_name("none.yaml")
+    path.write_text(yaml.safe_dump(recipe | {"quality": {"min_chars": 100_000}}))
+    fresh = tmp_path / "fresh"
+    with pytest.raises(AssayError, match=r"quality\.min_chars|no row"):
+        assay.curate(path, store=fresh, workers=1)
+    assert (fresh / "index/demo").is_dir()
+    assert problems(fresh) == []
+    (fresh / "ledger").mkdir(exist_ok=True)
+    shutil.copy(store / "ledger/events.jsonl", fresh / "ledger/events.jsonl")
+    [found] = problems(fresh)
+    assert found.startswith("demo: no version in "), "the ledger tells of one"
+
+
 def test_the_command_wants_a_version_or_all(store: Path) -> None:
     for arguments in ((), ("demo", "--all")):
         done = command("check", *arguments, "--store", store)

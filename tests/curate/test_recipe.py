@@ -149,6 +149,44 @@ def test_the_drop_is_beside_the_recipe_unless_named(loaded: Loaded, tmp_path: Pa
             {"variants": {"long": {"training": {"rows": 0}}}},
             ["variants.long.training.rows: Input should be greater than or equal to 1 (found 0)"],
         ),
+        (
+            {
+                "min_rows": 2**63,
+                "training": {"eval_steps": 2**63, "rank_pattern": {"q_proj": 2**70}, "seed": 2**32},
+                "evaluation": {"seed": -1},
+                "tune": {"search": {"rank": [2**63 - 1, 2**63]}},
+            },
+            [
+                f"min_rows: expected whole numbers of 64 bits: from -2^63 to 2^63 - 1 (found {2**63})",
+                "training.rank_pattern: expected whole numbers of 64 bits: from -2^63 to 2^63 - 1 "
+                f"(found {{'q_proj': {2**70}}})",
+                f"training.eval_steps: expected whole numbers of 64 bits: from -2^63 to 2^63 - 1 (found {2**63})",
+                f"training.seed: Input should be less than {2**32} (found {2**32})",
+                "tune.search: expected whole numbers of 64 bits: from -2^63 to 2^63 - 1 "
+                f"(found {{'rank': [{2**63 - 1}, {2**63}]}})",
+                "evaluation.seed: Input should be greater than or equal to 0 (found -1)",
+            ],
+        ),
+        (
+            {"training": {"quantization": "nf4", "method": ["qlora"], "seed": -1, "learning_rate": float("inf")}},
+            [
+                "training.method: Input should be 'full', 'partial', 'lora', 'qlora', 'dora', 'qdora' or 'ia3' "
+                "(found ['qlora'])",
+                "training.learning_rate: Input should be a finite number (found inf)",
+                "training.seed: Input should be greater than or equal to 0 (found -1)",
+            ],
+        ),
+        (
+            {
+                "training": {"reft": {"temperature": 1e-300, "learning_rate": float("inf")}},
+                "tune": {"search": {"learning_rate": {"low": 1e-3, "high": float("inf")}}},
+            },
+            [
+                "training.reft.temperature: Input should be greater than or equal to 0.01 (found 1e-300)",
+                "training.reft.learning_rate: Input should be a finite number (found inf)",
+                "tune.search.learning_rate.high: Input should be a finite number (found inf)",
+            ],
+        ),
         ({"variants": {"long": {"quality": {}}}}, ["variants.long.quality: no such key"]),
     ],
 )

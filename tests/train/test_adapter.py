@@ -55,13 +55,16 @@ def test_several_on_one_base_say_what_each_says_alone(adapter: Path, model_folde
     ids = torch.tensor([renderer_of(model_folder).prompt_ids([{"role": "user", "content": "Which?"}])])
     with torch.inference_mode():
         alone = {name: load(each, base, template)(ids).logits for name, each in (("a", adapter), ("b", other))}
-        several = load_several({"a": adapter, "b": other}, base, template)
-        for name in ("a", "b", "a"):
+        several = load_several({"a": adapter, "v1.0 / b": other}, base, template)
+        assert several.names == ("a", "v1.0 / b")
+        for name, its in (("a", "a"), ("v1.0 / b", "b"), ("a", "a")):
             with several.using(name) as model:
-                assert torch.equal(model(ids).logits, alone[name])
+                assert torch.equal(model(ids).logits, alone[its])
     assert not torch.equal(alone["a"], alone["b"])
     with pytest.raises(AssayError, match="No adapter 'c' is loaded"), several.using("c"):
         pass
+    with pytest.raises(AssayError, match="No adapter is named"):
+        load_several({}, base, template)
     with pytest.raises(AssayError, match="another chat template"):
         load_several({"a": adapter, "b": other}, base, ChatTemplate("llama2"))
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -20,6 +21,7 @@ from curate.errors import AssayError
 from curate.hashing import file_digest
 from curate.rows.renderer import IGNORED
 from curate.store import Store
+from tests.manifests import forge
 from tests.tiny import recipe_for, renderer_of, write_version
 from train.base_model import prepare
 from train.batches import PADDED, SHARED
@@ -28,7 +30,9 @@ from train.methods.trained import adapted
 from train.objectives.dpo import groups_of, log_likelihoods, margins, reference_of
 from train.preferences import Pair, PairRow, pairs_to_train, read_pairs, unseen_in
 from train.qlora import forecast, train
+from train.summary import training_tables
 
+OTHER = {"role": "user", "content": "Something else?"}
 LONG = {"rows": 8, "epochs": 3, "batch_size": 2, "learning_rate": 0.01, "objective": "dpo"}
 
 
@@ -247,8 +251,29 @@ def test_validation_rows_of_pairs_are_not_validated_on(
     with pytest.raises(AssayError, match="choosing its checkpoint by these rows"):
         run(pairs=file, keep_best="loss")
     left = unseen_in(rows_of(version, "validation"), read_pairs(Path(file)))
-    adapter = run(pairs=file, epochs=1)
+    told: list[str] = []
+    adapter = run(lambda what, *_: told.append(what), pairs=file, epochs=1)
     assert AdapterManifest.read(adapter).rows.validation == len(left) < 12
+    assert f"{12 - len(left)} of 12 rows of the validation split are left out: pairs ask them" in told
+
+
+def test_a_split_that_pairs_ask_is_not_told_to_be_empty(model_folder: Path, tmp_path: Path) -> None:
+    store, told = Store(tmp_path / "store"), list[str]()
+    version = write_version(store, model_folder)
+    forge(version, lambda manifest: manifest["counts"]["splits"].update(validation=12))
+    version = version.rename(version.parent / json.loads((version / "manifest.json").read_bytes())["version"])
+    test = [PairRow.model_validate(pair_of(row, "")) for row in rows_of(version, "test")]
+    pairs = [pair_of(row, "no") for row in rows_of(version, "validation")]
+    unseen = {row["id"] for row in unseen_in(rows_of(version, "validation"), test)}
+    # Those that ask what the test split asks say so by their id alone.
+    pairs = [pair if pair["id"] in unseen else pair | {"cluster": None, "prompt": [OTHER]} for pair in pairs]
+    recipe = recipe_for(model_folder, **LONG | {"pairs": write(tmp_path / "all.jsonl", pairs), "epochs": 1})
+    adapter = train(version, recipe, store, lambda what, *_: told.append(what))
+    assert "12 of 12 rows of the validation split are left out: pairs ask them" in told
+    rows = dict(row for row in training_tables(adapter, store)[0].rows)
+    assert rows["validation loss"] == (
+        "not known: none of the 12 rows of the validation split is left, for what pairs ask"
+    )
 
 
 def test_both_answers_are_audited(
@@ -281,6 +306,16 @@ def test_both_answers_are_audited(
     assert told == ["left out of 2 pairs: answers that have more tokens than training.max_tokens"]
     with pytest.raises(AssayError, match="none of its 1 pairs can be trained: 1 have more tokens"):
         read(long)
+
+    silent = pairs[3] | {"rejected": [{"role": "assistant", "content": ""}], "truncated": True}
+    found, counts, told = read(whole, silent)
+    assert [pair.id for pair in found] == [whole["id"]]
+    assert counts == {"no_trained_token": 1}
+    assert told == ["left out of 2 pairs: answers that have no token that is trained"]
+    with pytest.raises(AssayError, match="none of its 1 pairs can be trained: 1 have no token that is trained"):
+        read(silent)
+    [kept] = read(silent | {"truncated": False})[0]
+    assert kept.rejected.trained == 1, "its stop token was said"
 
 
 def test_a_forecast_counts_both_answers(pairs_file: str, version: Path, model_folder: Path, tmp_path: Path) -> None:
@@ -324,6 +359,28 @@ def test_a_file_that_is_none_of_pairs_is_told(text: str, message: str, tmp_path:
         read_pairs(tmp_path / "no.parquet")
     with pytest.raises(AssayError, match="no such file"):
         read_pairs(tmp_path / "none.jsonl")
+
+
+def test_pairs_are_text_in_utf_8(tmp_path: Path) -> None:
+    path, line = tmp_path / "pairs.jsonl", json.dumps(GOOD | {"id": "é"}, ensure_ascii=False)
+    path.write_text(f"{line}\n{line}\n", encoding="utf-8-sig")
+    assert [row.id for row in read_pairs(path)] == ["é", "é"]
+    path.write_bytes(f"{json.dumps(GOOD)}\n".encode() + line.encode("latin-1"))
+    with pytest.raises(AssayError, match="line 2: not UTF-8: 'utf-8' codec can't decode byte 0xe9") as error:
+        read_pairs(path)
+    assert error.value.remedy == "Write it as UTF-8."
+    for key, known in (
+        ("id", {"id": "\ud800"}),
+        ("rejected.0.content", {"rejected": [{"role": "assistant", "content": "\udc80"}]}),
+        ("prompt.0.role", {"prompt": [{"role": "\ud800", "content": "?"}]}),
+    ):
+        path.write_text(json.dumps(GOOD | known))
+        with pytest.raises(AssayError, match=rf"pair 1: `{key}`: lone surrogate .u[0-9a-f]{{4}}\."):
+            read_pairs(path)
+    latin = pa.array([b"\xe9"], pa.binary()).view(pa.string())
+    pq.write_table(pa.table({"id": latin}), tmp_path / "pairs.parquet")
+    with pytest.raises(AssayError, match="not readable as Parquet: 'utf-8' codec can't decode"):
+        read_pairs(tmp_path / "pairs.parquet")
 
 
 def test_objective_and_pairs_go_together(model_folder: Path) -> None:

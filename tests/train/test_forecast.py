@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import train.forecast as module
-from curate.errors import AssayError, ShortOfMemory
+from curate.errors import AssayError, ShortOfDisk, ShortOfMemory
 from curate.store import Store
 from tests.tiny import recipe_for, write_version
 from tests.train.test_memory import CPU, llama, settings
@@ -61,7 +61,7 @@ def test_a_run_that_does_not_fit_says_what_would_cheapest_first() -> None:
     remedy = caught.value.remedy
     assert remedy.index("batch_size 4, gradient_accumulation_steps 2 (the same step)") < remedy.index("batch_size 2")
     assert remedy.count("(fits)") == 1
-    assert "--force" in remedy
+    assert remedy.endswith("(fits).")
 
 
 def test_each_way_is_the_forecast_of_what_it_says() -> None:
@@ -108,9 +108,23 @@ def test_where_nothing_is_enough() -> None:
 
 
 def test_a_disk_that_is_full() -> None:
-    with pytest.raises(AssayError, match=r"the store's disk has 0\.0 MiB free") as caught:
+    with pytest.raises(ShortOfDisk, match=r"the store's disk has 0\.0 MiB free") as caught:
         require_room(LLAMA, settings(), ROWS, CPU, Room(2**40, 10))
-    assert "save_total_limit" in caught.value.remedy
+    assert caught.value.remedy.endswith("lower training.save_total_limit or training.rank.")
+
+
+def test_the_keys_that_say_how_much_disk_is_taken() -> None:
+    others: dict[str, Any] = {
+        "method": "dora", "optim": "sgd", "rank": 8, "rank_pattern": {"q_proj": 9}, "modules_to_save": ["lm_head"],
+        "target_modules": ["q_proj"], "layers_to_transform": [0],
+    }  # fmt: skip
+    assert others.keys() == module.SIZES
+    plain = made().disk
+    for key, value in others.items():
+        assert made(**{key: value}).disk != plain, key
+    same: dict[str, Any] = {"alpha": 3, "dropout": 0.5, "use_rslora": True, "epochs": 3, "rows": 9}
+    for key, value in same.items():
+        assert made(**{key: value}).disk == plain, key
 
 
 def test_libraries_are_not_counted_twice() -> None:

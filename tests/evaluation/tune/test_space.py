@@ -10,7 +10,7 @@ import yaml
 from curate.errors import AssayError
 from evaluation.settings import FullRecipe
 from evaluation.tune.space import Space
-from train.search import FIXED, TuneSettings
+from train.search import FIXED, MOST, TuneSettings
 from train.settings import TrainingSettings
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -51,6 +51,20 @@ def space(search: dict[str, Any], training: dict[str, Any] | None = None, **tune
         ({"target_modules": [["q_proj"], [7]]}, {}, r"tune\.search\.target_modules: \[7\]: Input should be"),
         ({"method": ["lora", "qlorra"]}, {}, r"tune\.search\.method: 'qlorra': Input should be 'full'"),
         ({"method": ["ia3", "lora"], "rank": [0, 8]}, {}, r"tune\.search\.rank: 0: Input should be greater"),
+        (
+            {"method": ["lora", ["qlora"]], "rank": [8]},
+            {},
+            r"tune\.search\.method: \['qlora'\]: Input should be 'full'",
+        ),
+        ({"optim": [{"sgd": 1}], "momentum": [0.5]}, {}, r"tune\.search\.optim: \{'sgd': 1\}: Input should be 'adamw'"),
+        ({"learning_rate": [float("inf")]}, {}, r"tune\.search\.learning_rate: inf: Input should be a finite number"),
+        ({"rank": [2]}, {"metric": "reward"}, r"tune\.metric: reward: .*of `objective: reft`"),
+        ({"rank": [2]}, {"trials": 10_001}, r"tune\.trials: Input should be less than or equal to 10000"),
+        (
+            {key: list(range(1, 60)) for key in ("rank", "alpha", "epochs", "batch_size", "eval_steps")},
+            {"method": "grid"},
+            r"search: a grid of 714,924,299 combinations, at most 10,000 are tried: .*method: random",
+        ),
         ({"objective": ["sft", "dpo"]}, {}, r"tune\.search\.objective: 'dpo': .*`pairs: FILE` go together"),
     ],
 )
@@ -108,11 +122,16 @@ def test_a_point_is_settings_of_the_recipe_with_a_few_others() -> None:
 
 def test_keys_that_a_searched_method_does_not_take_are_left_out() -> None:
     searched = space({"method": ["lora", "ia3", "full"], "rank": [4, 8]}, {"rank": 2, "dropout": 0.1}, method="grid")
-    made = [searched.training(point) for point in searched.grid()]
+    made = [searched.training(point) for point in searched.grid]
     assert [(each.method, each.model_dump().get("rank")) for each in made] == [
         ("lora", 4), ("lora", 8), ("ia3", None), ("ia3", None), ("full", None), ("full", None),
     ]  # fmt: skip
     assert made[2].deciding() == made[3].deciding()
+
+
+def test_the_largest_grid() -> None:
+    searched = space({"rank": list(range(1, 101)), "alpha": list(range(1, 101))}, method="grid")
+    assert searched.count == len(searched.grid) == MOST
 
 
 def test_a_combination_in_a_grid_that_excludes_itself_is_told() -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.errors import AssayError, ShortOfMemory
+from curate.errors import AssayError, ShortOfDisk, ShortOfMemory
 from curate.store import Store
 from evaluation.settings import FullRecipe
 from evaluation.tune.report import Axis
@@ -148,12 +148,17 @@ def test_rows_that_are_not_there_do_not_count(model_folder: Path, tmp_path: Path
         (AssayError("training.start_from: adapter a/1 has rank 8.", "Set training.rank as it has."), True),
         (AssayError("training.dtype: this GPU does not compute in float16."), False),
         (AssayError("Checkpoints will take 9 GiB: too little.", "Make room, or lower training.rank."), False),
+        (ShortOfDisk("Checkpoints will take 9 GiB: too little."), True),
         (AssayError("/store/training.rank/manifest.json: damaged."), False),
         (ValueError("rank"), False),
     ],
 )
 def test_what_is_a_trials_own_doing(error: Exception, own: bool) -> None:
     assert own_doing(error, {"rank", "target_modules"}) is own
+
+
+def test_a_disk_that_no_searched_key_fills_is_nobodys_doing() -> None:
+    assert not own_doing(ShortOfDisk("Checkpoints will take 9 GiB: too little."), {"learning_rate", "epochs"})
 
 
 def test_the_key_that_matters_is_told_apart() -> None:
