@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from assay.contracts import WholeContract
+    from assay.differences import Difference, diff
     from assay.door import (
         check,
         check_store,
@@ -59,6 +60,7 @@ __all__ = [
     "Assayed",
     "Checks",
     "Comparison",
+    "Difference",
     "Experiment",
     "Forecasted",
     "Garbage",
@@ -86,6 +88,7 @@ __all__ = [
     "compare",
     "contract",
     "curate",
+    "diff",
     "evaluate",
     "experiment",
     "export",
@@ -112,6 +115,7 @@ __all__ = [
 ]
 
 HOMES = {
+    "Difference": "assay.differences",
     "Experiment": "assay.experiments",
     "Forecasted": "assay.results",
     "Garbage": "assay.garbage",
@@ -128,6 +132,7 @@ HOMES = {
     "Versions": "assay.series",
     "WholeContract": "assay.contracts",
     "check_index": "assay.indexes",
+    "diff": "assay.differences",
     "experiment": "assay.experiments",
     "export": "assay.serving",
     "forecast": "assay.forecasts",

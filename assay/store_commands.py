@@ -1,5 +1,6 @@
 """The commands that look after a store: what was published, whether it is sound, what it is compared by."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -116,6 +117,17 @@ def gc(
 ) -> Result:
     """Tell what of a store no run needs, and with --yes remove it: unused cache, what was refused or taken back."""
     return assay.gc(keep_days=keep_days, max_bytes=max_bytes, remove=yes, store=store)
+
+
+@command("assay diff licences/0123456789abcdef licences --html diff.html")
+def diff(
+    before: Annotated[str, typer.Argument(metavar="BEFORE", help="Data set version: a folder, NAME/VERSION or NAME.")],
+    after: Annotated[str, typer.Argument(metavar="AFTER", help="Another one.")],
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write it as a page, too.")] = None,
+    store: StoreFolder = STORE,
+) -> Result:
+    """Compare two data set versions row by row: what was added, has gone, has changed or moved, and why."""
+    return assay.diff(before, after, html=html, store=store)
 
 
 app.add_typer(index_commands)

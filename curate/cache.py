@@ -292,7 +292,7 @@ def cache_text(folder: Path, name: str, text: str) -> None:
 
 
 def is_kept(folder: Path) -> bool:
-    """Whether an entry is there; whether it is sound shows when it is read. Its seal's time is that of being asked."""
+    """Whether an entry is there; its seal gets the time. Whether it is sound shows when it is read."""
     with suppress(PermissionError):  # of a store that is only read
         try:
             os.utime(folder / SEAL)

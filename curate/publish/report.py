@@ -293,8 +293,8 @@ def _reasons(folder: Path) -> list[dict[str, Any]]:
         for key, found in places.items()
     }
     everything = {
-        number: _seen(row) | {"evidence": json.loads(row["evidence"])}
-        for number, row in _rows_at(path, sorted(row for rows in chosen.values() for row in rows))
+        number: seen_of(row) | {"evidence": json.loads(row["evidence"])}
+        for number, row in rows_at(path, sorted(row for rows in chosen.values() for row in rows))
     }
     kept = _kept_rows(folder, {e["evidence"]["kept"] for e in everything.values() if "kept" in e["evidence"]})
     for example in everything.values():
@@ -310,7 +310,7 @@ def _reasons(folder: Path) -> list[dict[str, Any]]:
     ]
 
 
-def _rows_at(path: Path, numbers: Sequence[int]) -> Iterator[tuple[int, dict[str, Any]]]:
+def rows_at(path: Path, numbers: Sequence[int]) -> Iterator[tuple[int, dict[str, Any]]]:
     """Those rows of a Parquet file, by their ascending numbers; only the row groups that hold them are read."""
     with pq.ParquetFile(path) as file:
         end = 0
@@ -327,12 +327,12 @@ def _kept_rows(folder: Path, ids: set[str]) -> dict[str, dict[str, Any]]:
     columns = ["id", "turns", "target", "source"]
     wanted = pc.field("id").isin(pa.array(sorted(ids), pa.string()))
     found = {
-        row["id"]: _seen(row) | {"fate": f"{row['stage']}: {row['reason']}"}
+        row["id"]: seen_of(row) | {"fate": f"{row['stage']}: {row['reason']}"}
         for row in _matching(folder / "quarantine.parquet", wanted, [*columns, "stage", "reason"])
     }
     for split in SPLITS:
         published = _matching(folder / f"{split}.parquet", wanted, columns)
-        found |= {row["id"]: _seen(row) | {"fate": None} for row in published}
+        found |= {row["id"]: seen_of(row) | {"fate": None} for row in published}
     return found
 
 
@@ -341,7 +341,7 @@ def _matching(path: Path, wanted: pc.Expression, columns: Sequence[str] | None =
     return pq.read_table(path, columns=columns, filters=wanted).to_pylist()  # type: ignore[no-any-return]
 
 
-def _seen(row: dict[str, Any]) -> dict[str, Any]:
+def seen_of(row: dict[str, Any]) -> dict[str, Any]:
     """What there is to see of a row: where it came from, its text and its target."""
     text = _dialogue(row["turns"]) if row["turns"] else row["raw"] or ""
     where = f"{row['source']['file']}, row {row['source']['row']}"

@@ -50,6 +50,7 @@ def arguments(command: str, finished: Finished, folder: Path) -> list[str]:
         "contract": [recipe],
         "versions": ["demo"],
         "gc": [],
+        "diff": ["demo", "demo"],
         "show": ["demo"],
         "promote": [f"demo/{finished.version.id}"],
         "stages": [],
@@ -140,6 +141,11 @@ def test_a_result_is_one_document(command: str, run: Run, finished: Finished, tm
         "contract": lambda: document["contract"]["name"] == "demo" and document["suite"],
         "stages": lambda: document["stages"][0]["name"] == "read" and document["stages"][-1]["name"] == "split",
         "schema": lambda: document["properties"].keys() >= {"sources", "split", "training", "evaluation"},
+        "versions": lambda: document["latest"] == version and document["versions"][0]["means"] == "latest",
+        "show": lambda: f"adapter demo/{finished.adapter.id}" in document["children"] and document["means"] == "latest",
+        "promote": lambda: document["version"] == version and document["before"] == [],
+        "diff": lambda: document["same"] and document["rows"]["same"] == document["rows"]["before"] == 240,
+        "gc": lambda: document["removed"] is False and document["bytes"] == 0,
         "index check": lambda: document["versions"] == [version] and document["problems"] == [],
         "index rebuild": lambda: document["rows"] > 0,
     }  # fmt: skip
@@ -147,9 +153,9 @@ def test_a_result_is_one_document(command: str, run: Run, finished: Finished, tm
     assert command not in KEYS or missing(command, document) == [], "as AGENTS.md says"
 
 
-@pytest.mark.parametrize("command", [name for name in COMMANDS if name not in ("stages", "schema")])
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name not in ("stages", "schema", "gc")])
 def test_an_error_is_one_document(command: str, run: Run, finished: Finished, tmp_path: Path) -> None:
-    wanted = {"compare": ["b"], "parity": ["--endpoint", "http://127.0.0.1:9/v1"]}
+    wanted = {"compare": ["b"], "diff": ["b"], "parity": ["--endpoint", "http://127.0.0.1:9/v1"]}
     wanted |= {name: ["--out", "b"] for name in ("merge", "export")}
     given = ["no-such-thing", *wanted.get(command, [])]
     status, document, errors = run(command, *given, store=finished.store)
