@@ -67,7 +67,7 @@ def test_a_contract_states_another_bound(tmp_path: Path) -> None:
 
 
 def test_duplicates_of_earlier_versions_say_nothing_of_a_drop(tmp_path: Path) -> None:
-    project = Project(tmp_path)
+    project = Project(tmp_path, drop_is="delivery")
     project.add("rows.jsonl", SOUND)
     project.curate()
     project.drop = tmp_path / "more"
