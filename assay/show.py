@@ -90,6 +90,7 @@ SECTIONS = {
     "target_schema": "What an answer must be (JSON Schema)",
     "row_schema": "What a row must be, or it goes to quarantine (JSON Schema)",
     "suite": "What the whole set must be, or nothing is published (Great Expectations)",
+    "columns": "What the set's columns must be besides, or nothing is published",
     "sha256": "What the contract is known by",
 }
 

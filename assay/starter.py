@@ -15,12 +15,13 @@ import yaml
 from assay.file_group import Group, answer_of, mapped_rows
 from assay.inspection import Inspection
 from assay.stage_list import recipe_schema
-from curate.contract import FILE, TARGET_FILE
 from curate.errors import AssayError
+from curate.odcs import FILE
 from curate.read.conversation import REJECTED_ANSWER
 from curate.read.mapping import Mapper, RecordMapping, RowError
 from curate.read.profile import MOSTLY, Seen
 from curate.read.raw import Unread
+from curate.row_schema import TARGET_FILE
 from curate.text import strict_json
 
 RECIPE_SCHEMA = "recipe.schema.json"

@@ -73,7 +73,7 @@ def curate(
     Raises:
         AssayError: bad input, a broken law, or (GateError) a set that breaks its contract; nothing is published.
     """
-    held_to = Contract.load(recipe.contract) if contract is None else contract
+    held_to = recipe.held_to() if contract is None else contract
     work = partial(_curate, recipe, held_to, store, tokenizer_folder, map_shards, progress, shard_bytes)
     return mended(work, progress)
 
@@ -288,6 +288,7 @@ def _publish(
             work.store,
             work.progress,
             place_of(work.recipe.drop),
+            next((path for path in map(work.published, reversed(past.versions)) if (path / MANIFEST).is_file()), None),
         )
         work.account.cached["publish"] = (0, 1)
         cache_text(note, "version", folder.name)

@@ -28,6 +28,8 @@ from curate.store import Store, drafted
 VERSION = 7
 """Raised whenever the same rows would be published in other bytes."""
 QUARANTINE = "quarantine.parquet"
+CONTRACT = "contract"
+"""Folder of a version with the contract that it was held to, whole."""
 FEW = 10
 """Rows from which a split's share says something: of fewer, one is more than a tenth."""
 LISTED_META = pa.list_(pa.struct([pa.field("key", pa.string()), pa.field("value", pa.string())]))
@@ -63,6 +65,7 @@ def publish(
     store: Store,
     progress: Progress,
     where: str,
+    before: Path | None,
 ) -> Path:
     """Publish a version.
 
@@ -77,6 +80,7 @@ def publish(
         store: where to publish.
         progress: told of the gate.
         where: the drop lies, for the ledger.
+        before: folder of the last version that the drop is compared with; its rows are what drift is measured from.
 
     Returns:
         The version's folder.
@@ -96,20 +100,15 @@ def publish(
     table, quarantine = pa.concat_tables(kept.tables), pa.concat_tables(rejected.tables)
     counts = _counts(table, quarantine, account, manifest["counts"]).content()
 
-    def kept_aside() -> Path:
-        """Write the quarantine where it can be looked at although nothing is published."""
-        with drafted(store.failed / name) as folder:
-            pieces = map(named, rejected.pieces(_source_order(quarantine)))
-            _write_parquet(pieces, quarantine.schema, folder / QUARANTINE)
-            return (folder / QUARANTINE).replace(store.failed / name / QUARANTINE)
-
+    write_quarantine = partial(_write_quarantine, rejected, quarantine, named)
+    kept_aside = partial(_keep_aside, store.failed / name, write_quarantine)
     require_enough(wanted, table, quarantine, account.stages, kept_aside)
     shares = wanted.split.named is None and table.num_rows >= FEW
     contract = contract.of_splits(pc.unique(table["split"]).to_pylist(), shares)
     with store.publishing("datasets", name, unhashed=frozenset({"data_docs"})) as draft:
         progress("gate", 0, table.num_rows, "rows")
         with account.timed("gate"):
-            gate = check_set(table, contract, draft.folder / "data_docs")
+            gate = check_set(table, contract, draft.folder / "data_docs", before)
         progress("gate", table.num_rows, table.num_rows, "rows")
         if not gate.success:
             raise GateError(
@@ -117,19 +116,35 @@ def publish(
                 remedy=f"Mend the drop, the recipe or the contract. Nothing was published; why rows go: {kept_aside()}",
             )
         _write_splits(draft.folder, table, kept, named)
-        pieces = map(named, rejected.pieces(_source_order(quarantine)))
-        _write_parquet(pieces, quarantine.schema, draft.folder / QUARANTINE)
+        write_quarantine(draft.folder)
         _write_beside(draft.folder, tables, files, named)
 
         def describe(folder: Path, content: dict[str, Any]) -> None:
             published = DatasetManifest.model_validate(content)
             write_card(folder, published, contract)
             write_report(folder, published)
+            contract.write(folder / CONTRACT)
 
         folder = draft.publish({**manifest, "counts": counts, "gate": gate.summary().content()}, describe)
     event = {"event": "datasets", "name": name, "version": folder.name}
-    store.record(event | {"drop": drop, "where": where, "counts": counts})
+    store.record(event | {"drop": drop, "where": where, "counts": counts} | gate.told())
     return folder
+
+
+def _write_quarantine(rejected: Rows, table: pa.Table, named: Callable[[pa.Table], pa.Table], folder: Path) -> None:
+    """The rows that did not stay, in the order of their files and rows.
+
+    Args:
+        table: all of `rejected`.
+    """
+    _write_parquet(map(named, rejected.pieces(_source_order(table))), table.schema, folder / QUARANTINE)
+
+
+def _keep_aside(place: Path, write_quarantine: Callable[[Path], None]) -> Path:
+    """Write the quarantine where it can be looked at although nothing is published."""
+    with drafted(place) as folder:
+        write_quarantine(folder)
+        return (folder / QUARANTINE).replace(place / QUARANTINE)
 
 
 def _write_splits(folder: Path, table: pa.Table, kept: Rows, named: Callable[[pa.Table], pa.Table]) -> None:
