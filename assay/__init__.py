@@ -9,6 +9,7 @@ The command `assay` is a skin over these functions.
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from assay.contract_diffs import ContractDiff, contract_diff
     from assay.contracts import WholeContract
     from assay.door import (
         check,
@@ -56,6 +57,7 @@ __all__ = [
     "Assayed",
     "Checks",
     "Comparison",
+    "ContractDiff",
     "Experiment",
     "Forecasted",
     "IndexState",
@@ -77,6 +79,7 @@ __all__ = [
     "check_store",
     "compare",
     "contract",
+    "contract_diff",
     "curate",
     "evaluate",
     "experiment",
@@ -98,6 +101,7 @@ __all__ = [
 ]
 
 HOMES = {
+    "ContractDiff": "assay.contract_diffs",
     "Experiment": "assay.experiments",
     "Forecasted": "assay.results",
     "Inspection": "assay.inspection",
@@ -109,6 +113,7 @@ HOMES = {
     "Study": "assay.tuning",
     "WholeContract": "assay.contracts",
     "check_index": "assay.indexes",
+    "contract_diff": "assay.contract_diffs",
     "export": "assay.serving",
     "experiment": "assay.experiments",
     "forecast": "assay.forecasts",

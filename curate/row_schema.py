@@ -112,7 +112,7 @@ def values_of(row_schema: dict[str, Any], column: str) -> list[Any]:
     first, _, key = column.partition(".")
     root = row_schema["properties"].get(first, {})
     schema = _properties(root).get(key, {}) if key else root
-    return [value for value in _followed(schema, root).get("enum", []) if value is not None]
+    return [value for value in followed(schema, root).get("enum", []) if value is not None]
 
 
 def _json_schema(prop: dict[str, Any], key: str, file: Path) -> dict[str, Any]:
@@ -174,7 +174,7 @@ def _properties(schema: dict[str, Any]) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _followed(schema: Any, root: dict[str, Any]) -> dict[str, Any]:
+def followed(schema: Any, root: dict[str, Any]) -> dict[str, Any]:
     """A subschema with what it refers to in its own file."""
     seen = set()
     while isinstance(schema, dict) and str(schema.get("$ref", "")).startswith("#/") and schema["$ref"] not in seen:
@@ -186,16 +186,16 @@ def _followed(schema: Any, root: dict[str, Any]) -> dict[str, Any]:
     return schema if isinstance(schema, dict) else {}
 
 
-def _types(schema: Any, root: dict[str, Any], depth: int = 8) -> set[str] | None:
+def types_of(schema: Any, root: dict[str, Any], depth: int = 8) -> set[str] | None:
     """The JSON types that a subschema allows; None where it does not say."""
-    schema = _followed(schema, root)
+    schema = followed(schema, root)
     if "type" in schema:
         return {schema["type"]} if isinstance(schema["type"], str) else set(schema["type"])
     listed = schema.get("enum", [schema["const"]] if "const" in schema else None)
     if listed is not None:
         return {NAMES.get(type(value), "null") for value in listed}
     for key in ("anyOf", "oneOf", "allOf"):
-        parts = [_types(part, root, depth - 1) for part in schema.get(key, ())] if depth else []
+        parts = [types_of(part, root, depth - 1) for part in schema.get(key, ())] if depth else []
         known = [part for part in parts if part is not None]
         if key == "allOf" and known:
             return set.intersection(*known)
@@ -206,8 +206,8 @@ def _types(schema: Any, root: dict[str, Any], depth: int = 8) -> set[str] | None
 
 def _documented(name: str | None, schema: Any, root: dict[str, Any]) -> dict[str, Any]:
     """What target.schema.json says of a key, as contract.yaml documents it: its one type, and whether null may be."""
-    schema = _followed(schema, root)
-    types = _types(schema, root) or set()
+    schema = followed(schema, root)
+    types = types_of(schema, root) or set()
     plain = sorted(types - {"null"})
     about: dict[str, Any] = {} if name is None else {"name": name}
     about |= {"logicalType": plain[0]} if len(plain) == 1 else {}
@@ -223,8 +223,8 @@ def _require_agreement(prop: dict[str, Any], schema: Any, root: dict[str, Any], 
     Raises:
         AssayError: it says something else, or nothing.
     """
-    schema = _followed(schema, root)
-    types = _types(schema, root)
+    schema = followed(schema, root)
+    types = types_of(schema, root)
 
     def contradicted(what: str, said: str) -> None:
         raise wrong(file, f"{key}.{what}", f"{TARGET_FILE}, which answers are held to, {said}; say it there")

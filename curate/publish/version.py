@@ -19,6 +19,7 @@ from curate.contract import Contract
 from curate.errors import AssayError
 from curate.manifest import Counts, DatasetManifest
 from curate.progress import Progress
+from curate.publish.carried import FOLDER
 from curate.publish.enough import Wanted, require_enough
 from curate.read.files import InputFile
 from curate.record import SCHEMA, SPLITS, dicts
@@ -28,8 +29,6 @@ from curate.store import Store, drafted
 VERSION = 7
 """Raised whenever the same rows would be published in other bytes."""
 QUARANTINE = "quarantine.parquet"
-CONTRACT = "contract"
-"""Folder of a version with the contract that it was held to, whole."""
 FEW = 10
 """Rows from which a split's share says something: of fewer, one is more than a tenth."""
 LISTED_META = pa.list_(pa.struct([pa.field("key", pa.string()), pa.field("value", pa.string())]))
@@ -123,7 +122,7 @@ def publish(
             published = DatasetManifest.model_validate(content)
             write_card(folder, published, contract)
             write_report(folder, published)
-            contract.write(folder / CONTRACT)
+            contract.write(folder / FOLDER)
 
         folder = draft.publish({**manifest, "counts": counts, "gate": gate.summary().content()}, describe)
     event = {"event": "datasets", "name": name, "version": folder.name}

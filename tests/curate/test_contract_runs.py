@@ -1,6 +1,7 @@
 """What a contract's rules do to a whole run: a warning is told, drift is measured from the version before."""
 
 import json
+import shutil
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,13 @@ import yaml
 
 from assay.results import Made, Version
 from curate.contract import Contract
+from curate.errors import AssayError
+from curate.publish.carried import FOLDER, carried
 from curate.publish.check import check_version
 from curate.publish.summary import curation_tables
-from curate.publish.version import CONTRACT as FOLDER
 from curate.publish.version import GateError
 from curate.store import Store
-from tests.project import CONTRACT, Project, make_rows
+from tests.project import CONTRACT, RECIPE, Project, make_rows
 
 
 def state(project: Project, change: Any, version: str = "1.0.0") -> None:
@@ -161,3 +163,67 @@ def test_the_same_run_gives_the_same_version_wherever_drift_is_measured(tmp_path
             project.add("rows.jsonl", make_rows(60, seed=number))
             made.setdefault(store, []).append(project.curate(store).manifest.version)
     assert made["one"] == made["two"]
+
+
+def test_a_contract_that_has_become_looser_needs_another_version(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    project.add("rows.jsonl", make_rows(60))
+    rows = rule("many", MANY, min_value=20)
+    state(project, lambda whole: whole.update(quality=[rows]))
+    first = project.curate()
+    project.drop = tmp_path / "more"
+    project.add("more.jsonl", make_rows(60, seed=2))
+    fewer = rule("many", MANY, min_value=5)
+    state(project, lambda whole: whole.update(quality=[fewer]))
+    with pytest.raises(
+        AssayError,
+        match=rf"demo 1\.0\.0 is looser than .* demo/{first.manifest.version} .*\n  set\.many: min_value: 20 -> 5\n",
+    ) as caught:
+        project.curate()
+    assert "raise the contract's version to 2.0.0" in caught.value.remedy
+    assert len(list((tmp_path / "store/datasets/demo").glob("[0-9a-f]*"))) == 1
+    state(project, lambda whole: whole.update(quality=[fewer]), version="2.0.0")
+    assert project.curate().manifest.contract.version == "2.0.0"
+    state(project, lambda whole: whole.update(quality=[rule("many", MANY, min_value=7)]), version="2.0.0")
+    project.drop = tmp_path / "most"
+    project.add("most.jsonl", make_rows(60, seed=3))
+    assert project.curate(), "a tighter one may keep its version"
+
+
+def test_a_longer_bound_of_the_recipe_is_no_looser_contract(tmp_path: Path) -> None:
+    fit = {"model": "tokenizer", "max_tokens": 150}
+    project = Project(tmp_path, fit=fit)
+    project.add("rows.jsonl", make_rows(60))
+    between = rule("rows_fit", "expect_column_values_to_be_between", min_value=1, max_value="fit.max_tokens")
+    state(project, lambda whole: whole["properties"].append({"name": "tokens", "quality": [between]}))
+    first = project.curate()
+    assert {each.name: each.expected for each in first.manifest.gate.rules}["rows_fit"].endswith(
+        '"max_value":150,"min_value":1}'
+    )
+    project.recipe_path.write_text(yaml.safe_dump(RECIPE | {"fit": fit | {"max_tokens": 300}}))
+    second = project.curate()
+    assert second.manifest.contract.sha256 != first.manifest.contract.sha256
+    assert second.manifest.contract.sha256 == project.recipe.held_to().sha256
+
+
+def test_a_version_without_its_contract_is_compared_with_nothing(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    project.add("rows.jsonl", make_rows(60))
+    state(project, lambda whole: whole.update(quality=[rule("many", MANY, min_value=20)]))
+    first = project.curate()
+    assert carried(first.folder) is not None
+    shutil.rmtree(first.folder / FOLDER)
+    (first.folder / "SHA256SUMS").unlink()
+    assert carried(first.folder) is None
+    state(project, lambda whole: whole.update(quality=[rule("many", MANY, min_value=5)]))
+    assert project.curate()
+
+
+def test_a_carried_contract_that_has_changed_is_told(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    project.add("rows.jsonl", make_rows(60))
+    first = project.curate()
+    with (first.folder / FOLDER / "contract.yaml").open("a") as file:
+        file.write("# changed\n")
+    with pytest.raises(AssayError, match=r"contract/contract\.yaml: changed since it was published"):
+        project.curate()
