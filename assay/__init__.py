@@ -9,6 +9,7 @@ The command `assay` is a skin over these functions.
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from assay.contract_diffs import ContractDiff, contract_diff
     from assay.contracts import WholeContract
     from assay.differences import Difference, diff
     from assay.door import (
@@ -60,6 +61,7 @@ __all__ = [
     "Assayed",
     "Checks",
     "Comparison",
+    "ContractDiff",
     "Difference",
     "Experiment",
     "Forecasted",
@@ -87,6 +89,7 @@ __all__ = [
     "check_store",
     "compare",
     "contract",
+    "contract_diff",
     "curate",
     "diff",
     "evaluate",
@@ -116,6 +119,7 @@ __all__ = [
 
 HOMES = {
     "Difference": "assay.differences",
+    "ContractDiff": "assay.contract_diffs",
     "Experiment": "assay.experiments",
     "Forecasted": "assay.results",
     "Garbage": "assay.garbage",
@@ -133,8 +137,9 @@ HOMES = {
     "WholeContract": "assay.contracts",
     "check_index": "assay.indexes",
     "diff": "assay.differences",
-    "experiment": "assay.experiments",
+    "contract_diff": "assay.contract_diffs",
     "export": "assay.serving",
+    "experiment": "assay.experiments",
     "forecast": "assay.forecasts",
     "gc": "assay.garbage",
     "merge": "assay.serving",

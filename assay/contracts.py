@@ -30,13 +30,16 @@ class WholeContract(Result):
 
     def data(self) -> dict[str, Any]:
         """contract: the document, full ODCS; target_schema: JSON Schema of the answer, or None; row_schema: JSON Schema
-        of a row; suite: the Great Expectations configurations, in order; service_levels: by property, {value, unit};
-        sha256: what the contract is known by."""
+        of a row; suite: the configurations of expectations, in order; columns: what is asked of the set's columns
+        besides; service_levels: by property, {value, unit}; sha256: what the contract is known by."""
         return {
             "contract": self.contract.document,
             "target_schema": self.contract.target_schema,
             "row_schema": self.contract.row_schema,
             "suite": list(self.contract.expectations),
+            "columns": [
+                {"column": rule.column, "keyword": rule.keyword, "value": rule.value} for rule in self.contract.columns
+            ],
             "service_levels": {name: vars(level) for name, level in self.contract.service_levels.items()},
             "sha256": self.contract.sha256,
         }
@@ -52,4 +55,4 @@ def whole_contract(name: str) -> WholeContract:
         AssayError: there is no such contract or recipe, or it is wrong.
     """
     is_recipe = Path(name).suffix in (".yaml", ".yml")
-    return WholeContract(Contract.load(Recipe.load(find_recipe(name)).contract if is_recipe else name))
+    return WholeContract(Recipe.load(find_recipe(name)).held_to() if is_recipe else Contract.load(name))

@@ -173,7 +173,6 @@ def _curated(
     progress: Progress,
 ) -> dict[str, Arm]:
     """The arms with their data set versions, the baseline's first, and the rows that each leaves out."""
-    from curate.contract import Contract
     from curate.pipeline import curate
     from curate.workers import available_cores, process_pool
     from train.base_model import prepare_tokenizer
@@ -184,7 +183,7 @@ def _curated(
         for name in sorted(recipes, key=lambda name: name != settings.against):
             recipe = recipes[name]
             tokenizer = prepare_tokenizer(recipe.fit.model, store.cache, progress)
-            contract = Contract.load(recipe.contract)
+            contract = recipe.held_to()
             if recipe.name != recipes[settings.against].name:  # the contract was written for the recipe's own data
                 contract = contract.of_any_set()
             done = curate(

@@ -1,9 +1,10 @@
 """The commands of the way from raw files to a scorecard, and those that look at what is on it."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 import assay
 from assay.command import (
@@ -14,10 +15,24 @@ from assay.command import (
     StoreFolder,
     Variant,
     Workers,
+    app,
     command,
     progress_bars,
 )
 from assay.result import Result
+
+
+class Shows(TyperGroup):
+    """Commands of which `show` is meant where none is named."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        shown = bool(args) and args[0] not in (*self.commands, "--help")
+        return super().parse_args(ctx, ["show", *args] if shown else args)
+
+
+contract_commands = typer.Typer(
+    name="contract", cls=Shows, no_args_is_help=True, help="Show a contract as a whole, or what one says otherwise."
+)
 
 
 @command("assay run licences --store ./store")
@@ -235,7 +250,7 @@ def inspect(
     )
 
 
-@command("assay contract licences")
+@command("assay contract licences", contract_commands, "show")
 def contract(
     name: Annotated[
         str,
@@ -244,6 +259,20 @@ def contract(
 ) -> Result:
     """Show a contract with what is common to all, and the row schema and the suite that are derived from it."""
     return assay.contract(name)
+
+
+Contracted = Annotated[
+    str, typer.Argument(help="A contract's folder or name, a recipe's file, or a published version's name.")
+]
+
+
+@command("assay contract diff licences/0123456789abcdef mine/contract", contract_commands, "diff")
+def contract_diff(old: Contracted, new: Contracted, store: StoreFolder = STORE) -> Result:
+    """Say which changes from one contract to another break who reads the data, and so ask for a new major version."""
+    return assay.contract_diff(old, new, store=store)
+
+
+app.add_typer(contract_commands)
 
 
 @command("assay stages")

@@ -13,7 +13,6 @@ import pyarrow as pa
 from assay.door import Place, load, positive, recipe_named, store_of
 from assay.result import Result, plain
 from assay.tokens import Token, tokens_of, visible
-from curate.contract import Contract
 from curate.errors import AssayError
 from curate.manifest import DatasetManifest
 from curate.publish.report import report_environment
@@ -286,7 +285,7 @@ def previews(recipe: FullRecipe, store: Store, tokenizer_folder: Path, rows: int
         for name in source.fetched(recipe.drop):
             raise not_fetched(name)
     with TemporaryDirectory() as cache:
-        context = Context(recipe.drop, Contract.load(recipe.contract), store, Path(cache), tokenizer_folder)
+        context = Context(recipe.drop, recipe.held_to(), store, Path(cache), tokenizer_folder)
         stages: list[RowStage] = []
         for stage in takewhile(lambda stage: not isinstance(stage, SetStage), recipe.stages()):
             ready = stage.prepare(replace(context, before=tuple(stages)))

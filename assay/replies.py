@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from curate.contract import Contract
 from curate.errors import AssayError
 from curate.store import Store
 from evaluation import lawbench, replies
@@ -34,7 +33,7 @@ def score_files(patterns: Sequence[str], recipe: FullRecipe | None, store: Store
             replies.score(read, task.schema, EvaluationSettings(fields=task.rules), paths, store)
             for task, read, paths in lawbench.read(loaded)
         ]
-    schema = Contract.load(recipe.contract).target_schema
+    schema = recipe.held_to().target_schema
     if schema is None:
         raise AssayError(
             f"{recipe.contract}: the contract has no target.schema.json to hold replies to.",

@@ -136,6 +136,7 @@ class Version(Published):
             "quarantine": self.folder / "quarantine.parquet",
             "counts": self.manifest.counts.content(),
             "stages": stages,
+            "warnings": [rule.content() for rule in self.manifest.gate.warnings()],
             "seconds": self.seconds,
             "cached": self.cached,
         }

@@ -91,6 +91,7 @@ SECTIONS = {
     "row_schema": "What a row must be, or it goes to quarantine (JSON Schema)",
     "suite": "What the whole set must be, or nothing is published (Great Expectations)",
     "service_levels": "What a drop must be, or nothing is published",
+    "columns": "What the set's columns must be besides, or nothing is published",
     "sha256": "What the contract is known by",
 }
 

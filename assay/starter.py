@@ -6,7 +6,9 @@ import math
 import os
 import re
 import textwrap
+from collections import Counter
 from contextlib import suppress
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -15,18 +17,23 @@ import yaml
 from assay.file_group import Group, answer_of, mapped_rows
 from assay.inspection import Inspection
 from assay.stage_list import recipe_schema
-from curate.contract import FILE, TARGET_FILE
 from curate.errors import AssayError
+from curate.odcs import FILE
 from curate.read.conversation import REJECTED_ANSWER
 from curate.read.mapping import Mapper, RecordMapping, RowError
 from curate.read.profile import MOSTLY, Seen
 from curate.read.raw import Unread
+from curate.row_schema import TARGET_FILE
 from curate.text import strict_json
 
 RECIPE_SCHEMA = "recipe.schema.json"
 CHARACTERS_OF_A_TOKEN = 3
 MOST_NAMED = 5
-"""Files that are named one by one."""
+"""Of more files all of their suffix are read, in whatever folder, where that is possible."""
+PACKED = (".gz", ".bz2", ".xz", ".zst")
+NUMBER = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|(?<![^\W_])[0-9]+(?![^\W_])")
+NUMBERED = re.compile(f"{NUMBER.pattern}|(?<=[^\\W0-9_])[0-9]+(?![^\\W_])")
+"""What one file of a series is told from the next by."""
 CONTRACT = """\
 # What the rows of this data set, and the set as a whole, must be. Only what is particular to it is said here; what
 # every set is held to is added, and may be changed here by its name. `assay contract FOLDER`, of the folder that this
@@ -62,12 +69,14 @@ schema:
             description: No row is longer than the recipe lets it be.
             implementation:
               type: expect_column_values_to_be_between
-              kwargs: {{min_value: 1, max_value: {max_tokens}}}
+              kwargs: {{min_value: 1, max_value: fit.max_tokens}}
 """
 TARGET = """\
       - name: target
         required: true
-        description: The answer that is asked for. Its rule is target.schema.json; here its keys are explained.
+        description: The answer that is asked for. What its keys are says target.schema.json.
+        # properties:  # what people should know of them, and where they come from
+        #   - {name: KEY, description: ..., transformDescription: ...}
 """
 TASK = """\
 {#- Asks for the JSON object that target.schema.json describes. -#}
@@ -131,7 +140,7 @@ def write_starter(inspection: Inspection, folder: Path) -> list[Path]:
         + "# Look at it with `assay preview`, mend what was guessed wrongly, then run `assay curate`.\n"
         + _yaml(recipe)
         + PII,
-        f"contract/{FILE}": _contract(name, spoken, schema, max_tokens),
+        f"contract/{FILE}": _contract(name, spoken, schema is not None),
     }
     if schema is not None:
         texts[f"contract/{TARGET_FILE}"] = json.dumps(schema, ensure_ascii=False, indent=2) + "\n"
@@ -181,9 +190,13 @@ def _all_rows(group: Group, mapping: dict[str, Any]) -> tuple[Spoken, Seen | Non
 
 
 def _patterns(inspection: Inspection, group: Group, folder: Path) -> list[str]:
-    """Globs that name the group's files and no other, nor the starter's: where there are many, the widest that do."""
+    """Globs that name the group's files and no other, nor the starter's: those that later files of the drop will be
+    named by too, and where there are many files, the widest.
+
+    A file that was inspected alone is named: of those beside it nothing is known.
+    """
     names = [file.name for file in group.files]
-    if len(names) <= MOST_NAMED:
+    if inspection.path.is_file():
         return [glob.escape(name) for name in names]
     others = [file.name for other in inspection.groups if other is not group for file in other.files]
     others += [*inspection.passed_over, *inspection.hidden]
@@ -192,17 +205,54 @@ def _patterns(inspection: Inspection, group: Group, folder: Path) -> list[str]:
         others += [
             str(begin / name) for name in ("recipe.yaml", RECIPE_SCHEMA, f"contract/{TARGET_FILE}", "task.jinja")
         ]
-    taken = {pattern for name in others for pattern in _globs(name)}
-    return sorted({next((each for each in _globs(name) if each not in taken), glob.escape(name)) for name in names})
+    taken = {pattern for name in others for pattern in (*_wide(name), *_anywhere(name))}
+    of_all = Counter(pattern for name in names for pattern in (_beside(name), *set(_series(name))))
+    found = set()
+    for name in names:
+        one, several = _series(name)
+        series = [one, *([several] if of_all[several] > 1 else [])]
+        candidates = [each for each in series if "*" in each and not any(fnmatchcase(other, each) for other in others)]
+        candidates += [_beside(name)] if of_all[_beside(name)] > 1 else []
+        if len(names) > MOST_NAMED:
+            candidates = [*_wide(name), *candidates, *_anywhere(name)]
+        found.add(next((each for each in candidates if each not in taken), glob.escape(name)))
+    return sorted(found)
 
 
-def _globs(name: str) -> list[str]:
-    """Globs that a file is one of, the widest first."""
+def _wide(name: str) -> list[str]:
+    """Globs of all files of a file's suffix, the widest first."""
     path = PurePosixPath(glob.escape(name))
-    suffix, folders = path.suffix, path.parts[:-1]
-    top = [f"{folders[0]}/**/*{suffix}"] if folders else []
-    wide = [f"**/*{suffix}", *top, f"{path.parent}/*{suffix}".removeprefix("./")] if suffix else []
-    return [*wide, f"**/{path.name}", *([f"{folders[0]}/**/{path.name}"] if folders else [])]
+    top = [f"{path.parts[0]}/**/*{_suffix(path)}"] if len(path.parts) > 1 else []
+    return [f"**/*{_suffix(path)}", *top, _beside(name)] if path.suffix else []
+
+
+def _beside(name: str) -> str:
+    """The glob of the files of a file's suffix beside it."""
+    path = PurePosixPath(glob.escape(name))
+    return f"{path.parent}/*{_suffix(path)}".removeprefix("./") if path.suffix else str(path)
+
+
+def _anywhere(name: str) -> list[str]:
+    """Globs of the files of a file's name, in whatever folder."""
+    path = PurePosixPath(glob.escape(name))
+    return [f"**/{path.name}", *([f"{path.parts[0]}/**/{path.name}"] if len(path.parts) > 1 else [])]
+
+
+def _suffix(path: PurePosixPath) -> str:
+    return "".join(path.suffixes[-2 if path.suffix in PACKED else -1 :])
+
+
+def _series(name: str) -> tuple[str, str]:
+    """The glob of files that are named like one but for numbers, dates and the like: those that stand by themselves, as
+    in part-0 and 2024-01-31, and those at the end of words too, as in part0."""
+    path = PurePosixPath(name)
+
+    def starred(text: str, numbers: re.Pattern[str]) -> str:
+        return "*".join(map(glob.escape, numbers.split(text)))
+
+    folders = [starred(part, NUMBER) for part in path.parts[:-1]]
+    one, several = (starred(path.stem, each) + glob.escape(path.suffix) for each in (NUMBER, NUMBERED))
+    return "/".join([*folders, one]), "/".join([*folders, several])
 
 
 def _remark(sentence: str) -> str:
@@ -234,17 +284,14 @@ def orders(spoken: Spoken, answered: bool) -> str:
     return f"^({every})( ({every}))*$"
 
 
-def _contract(name: str, spoken: Spoken, schema: dict[str, Any] | None, max_tokens: int) -> str:
+def _contract(name: str, spoken: Spoken, answered: bool) -> str:
     """A contract, with remarks, that says no more than was seen."""
     speakers = "|".join(sorted({"system", *(role for roles in spoken for role in roles)}))
-    fields = [_documented(key, field) for key, field in (schema or {}).get("properties", {}).items()]
-    target = "".join(f"          - {_flow(field)}\n" for field in fields)
     return CONTRACT.format(
         name=_flow(name),
         role=_flow({"name": "role", "logicalTypeOptions": {"pattern": f"^({speakers})$"}}),
-        roles=_flow({"pattern": orders(spoken, schema is None)}),
-        target="" if schema is None else TARGET + (f"        properties:\n{target}" if target else ""),
-        max_tokens=max_tokens,
+        roles=_flow({"pattern": orders(spoken, not answered)}),
+        target=TARGET if answered else "",
     )
 
 
@@ -252,12 +299,3 @@ def _flow(value: Any) -> str:
     """`value` as YAML on one line."""
     written = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=math.inf, default_flow_style=True)
     return str(written).removesuffix("...\n").strip()
-
-
-def _documented(key: str, schema: dict[str, Any]) -> dict[str, Any]:
-    """A key of the answer, as the contract documents it."""
-    types = schema.get("type", "string")
-    listed = [name for name in ([types] if isinstance(types, str) else types) if name != "null"]
-    nullable = None in schema.get("enum", ()) or "null" in types
-    about: dict[str, Any] = {"name": key, "logicalType": listed[0] if listed else "string"}
-    return about if nullable else about | {"required": True}

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from curate.contract import Contract
 from curate.recipe import find_recipe
 from curate.store import Store
 from evaluation.ask import baselines
@@ -50,7 +49,7 @@ def main() -> None:
     version = store.resolve("datasets", recipe.name)
     train = read_split(version, "train", COLUMNS)
     rows = select(read_split(version, "test", COLUMNS), count, settings.max_tokens, settings.seed)
-    judge = Judge(Contract.load(recipe.contract).target_schema or {}, settings.fields)
+    judge = Judge(recipe.held_to().target_schema or {}, settings.fields)
     expected = [json.loads(row["target"]) for row in rows]
     groups = [row["cluster"] or row["id"] for row in rows]
     test_rows = TestRows.of(Rows(groups, len(rows), settings.resamples, settings.seed), judge, expected)

@@ -25,7 +25,6 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measure import show
-from curate.contract import Contract
 from curate.rows.chat_template import ChatTemplate
 from curate.rows.renderer import Renderer, load_tokenizer
 from curate.store import Store
@@ -138,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for module in model.modules():
         if isinstance(module, Linear4bit):
             module.compute_dtype = torch.float32
-    schema = Contract.load(recipe.contract).target_schema
+    schema = recipe.held_to().target_schema
     assert schema is not None, "the recipe's answers have a schema"
     constraint = Constraint(schema, renderer)
     most = settings.max_new_tokens

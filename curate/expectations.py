@@ -1,4 +1,4 @@
-"""Which expectations of Great Expectations a contract may name, and with which arguments.
+"""Which expectations a contract may name, those of Great Expectations and one of ours, and with which arguments.
 
 An expectation's arguments are run, not only compared: `row_condition` is a pandas query, which calls whatever Python it
 names; others hold SQL, open schemas, or look names up in modules. So a rule has one of the types below, with the
@@ -7,6 +7,7 @@ columns with constants. Nothing else reaches the library.
 """
 
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from difflib import get_close_matches
 from typing import Any
@@ -15,6 +16,20 @@ import jsonschema_rs
 
 from curate.patterns import compile_pattern
 
+DRIFT = "assay_drift"
+"""Our own expectation: how far a column is from what it was in the last version, see `curate.publish.drift`."""
+MEASURES = {
+    "psi": "population stability index",
+    "ks": "Kolmogorov-Smirnov statistic",
+    "cramers_v": "Cramér's V",
+    "ks_p_value": "p-value of the two-sample Kolmogorov-Smirnov test",
+    "chi2_p_value": "p-value of the chi-squared test",
+}
+"""What it measures."""
+OF_NUMBERS = ("ks", "ks_p_value")
+"""Measures that only numbers have."""
+GIVEN = ("fit.max_tokens",)
+"""Settings of the recipe that stand for a number where an argument is one: written there, and nowhere else again."""
 SCALAR = {"type": ["string", "number", "boolean"]}
 SCALARS = {"type": "array", "items": SCALAR, "minItems": 1}
 NUMBER = {"type": ["number", "null"]}
@@ -37,6 +52,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "ties_okay": FLAG,
     "exact_match": FLAG,
     "value": {"type": "integer", "minimum": 0},
+    "measure": {"enum": list(MEASURES)},
     "value_set": SCALARS,
     "value_pairs_set": {"type": "array", "minItems": 1, "items": SCALARS | {"minItems": 2, "maxItems": 2}},
     "sum_total": {"type": "number"},
@@ -71,6 +87,7 @@ CONDITION = re.compile(f"{COMPARISON}(?: and {COMPARISON})*")
 WHERE = ("row_condition?", "condition_parser?")
 BETWEEN = ("min_value?", "max_value?", "strict_min?", "strict_max?")
 EXPECTATIONS: dict[str, tuple[str, ...]] = {
+    DRIFT: ("column", "measure", "min_value?", "max_value?"),
     "expect_column_distinct_values_to_be_in_set": ("column", "value_set", *WHERE),
     "expect_column_distinct_values_to_contain_set": ("column", "value_set", *WHERE),
     "expect_column_distinct_values_to_equal_set": ("column", "value_set", *WHERE),
@@ -133,6 +150,26 @@ EXPECTATIONS: dict[str, tuple[str, ...]] = {
 def known_type(type_: Any) -> bool:
     """Whether there is an expectation that is called so, if it is a name at all."""
     return isinstance(type_, str) and type_ in EXPECTATIONS
+
+
+def engine_of(implementation: Any) -> str:
+    """Who evaluates a rule, as ODCS names it."""
+    ours = isinstance(implementation, dict) and implementation.get("type") == DRIFT
+    return "assay" if ours else "greatExpectations"
+
+
+def takes(type_: Any, argument: str) -> bool:
+    """Whether an expectation has an argument of this name."""
+    return known_type(type_) and not {argument, f"{argument}?"}.isdisjoint(EXPECTATIONS[type_])
+
+
+def filled(arguments: Any, given: Mapping[str, int]) -> Any:
+    """Arguments with the numbers that settings of the recipe give in the places of their names."""
+    if isinstance(arguments, dict):
+        return {key: filled(value, given) for key, value in arguments.items()}
+    if isinstance(arguments, list):
+        return [filled(value, given) for value in arguments]
+    return given.get(arguments, arguments) if isinstance(arguments, str) else arguments
 
 
 def about_a_column(type_: Any) -> bool:

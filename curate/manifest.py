@@ -235,7 +235,13 @@ class GateInfo(Part):
     """Expectations."""
     failed: list[str]
     """Those that do not hold: none, of a version that is published."""
+    warned: list[str] = []
+    """Those of severity `warning` that do not hold."""
     rules: list[GateRule] = []
+
+    def warnings(self) -> list[GateRule]:
+        """The rules of severity `warning` that do not hold."""
+        return [rule for rule in self.rules if rule.name in self.warned]
 
 
 class DatasetInputs(Part):

@@ -21,6 +21,7 @@ from curate.hashing import digest
 from curate.manifest import SCHEMA_VERSION, ContractInfo, DatasetInputs, DatasetManifest, DropInfo, IndexInfo, joined
 from curate.progress import Progress, silent
 from curate.publish import version
+from curate.publish.carried import require_no_looser
 from curate.publish.enough import Wanted
 from curate.publish.version import Curated, holds
 from curate.read import ingest
@@ -74,9 +75,12 @@ def curate(
         contract: that rows and set are held to; by default the recipe's.
 
     Raises:
-        AssayError: bad input, a broken law, or (GateError) a set that breaks its contract; nothing is published.
+        AssayError: bad input, a contract that has become looser and kept its version, a broken law, or (GateError) a
+            set that breaks its contract; nothing is published.
     """
-    held_to = Contract.load(recipe.contract) if contract is None else contract
+    if contract is None:
+        require_no_looser(Contract.load(recipe.contract), recipe.name, store)
+    held_to = recipe.held_to() if contract is None else contract
     work = partial(_curate, recipe, held_to, store, tokenizer_folder, map_shards, progress, shard_bytes)
     return mended(work, progress)
 
@@ -324,6 +328,7 @@ def _publish(
             work.store,
             work.progress,
             place_of(work.recipe.drop),
+            next((path for path in map(work.published, reversed(past.versions)) if (path / MANIFEST).is_file()), None),
         )
         work.account.cached["publish"] = (0, 1)
         cache_text(note, "version", folder.name)

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 import yaml
 from pydantic import BaseModel, Field, ValidationError, create_model, model_validator
 
+from curate.contract import Contract
 from curate.errors import AssayError
 from curate.reach import Below, is_url, require_path, require_reachable
 from curate.read.expressions import Name
@@ -137,6 +138,14 @@ class Recipe(Settings):
         dumped = self.model_dump(mode="json", exclude={"preset", "drop", "arrival", "contract", "variants", *ELSEWHERE})
         _name_alone(self, dumped)
         return dumped
+
+    def held_to(self) -> Contract:
+        """The contract, with the numbers that its rules take from here.
+
+        Raises:
+            AssayError: there is no such contract, or it is wrong.
+        """
+        return Contract.load(self.contract, self.fit.max_tokens)
 
     @classmethod
     def load(

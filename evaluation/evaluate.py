@@ -9,7 +9,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate.contract import Contract
 from curate.errors import AssayError
 from curate.hashing import digest
 from curate.manifest import DatasetManifest
@@ -93,7 +92,7 @@ def evaluate(
     settings = recipe.evaluation
     manifest = DatasetManifest.read(version)
     trained = None if adapter is None else AdapterManifest.read(adapter)
-    contract = Contract.load(recipe.contract)
+    contract = recipe.held_to()
     asking = systems_of(recipe, contract.target_schema is not None, trained, manifest.version)
     model = prepare(recipe.fit.model, store.cache, progress) if needs(asking, *HERE) else None
     base = model or BaseTokenizer.of(recipe.fit.model, store.cache)

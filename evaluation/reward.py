@@ -7,7 +7,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from curate.contract import Contract
 from curate.errors import AssayError
 from curate.hashing import digest
 from evaluation.judge.accepted import Accepted, accepted_of, names_meta
@@ -33,7 +32,7 @@ def reward_of(version: Path, recipe: FullRecipe) -> "JudgedReward | None":
     """
     if recipe.training.objective != "reft":
         return None
-    schema = Contract.load(recipe.contract).target_schema
+    schema = recipe.held_to().target_schema
     if schema is None:
         raise AssayError(
             f"training.objective: reft needs the answer's JSON Schema; the contract {recipe.contract} has none.",

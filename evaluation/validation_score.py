@@ -8,7 +8,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from curate.contract import Contract
 from curate.errors import AssayError
 from curate.hashing import digest
 from curate.progress import Progress, silent
@@ -62,7 +61,7 @@ def validation_score(
         measure = measure or "reward"
     if measure in (None, "loss"):
         return None
-    schema = Contract.load(recipe.contract).target_schema
+    schema = recipe.held_to().target_schema
     if schema is None:
         raise AssayError(
             f"{key}: {measure} needs the answer's JSON Schema; the contract {recipe.contract} has none.",

@@ -117,7 +117,7 @@ def test_every_command_is_one_and_is_given_what_it_takes() -> None:
         words = shlex.split(line.partition(" > ")[0])[1:]
         command: Any = typer.main.get_group(app)
         while isinstance(command, TyperGroup):
-            command = command.commands[words.pop(0)]
+            command = command.commands[words.pop(0) if words and words[0] in command.commands else "show"]
         if words:
             command.make_context(line, words).close()
 

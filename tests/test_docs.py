@@ -13,8 +13,9 @@ import pytest
 import yaml
 
 from assay.stage_list import OF_EVERY, recipe_schema, stages
-from curate.contract import Contract, common
+from curate.contract import Contract
 from curate.errors import AssayError
+from curate.odcs import common
 from curate.read.expressions import FILTERS, compile_expression
 from curate.read.files import Files, Options
 from curate.read.mapping import Mapper, RecordMapping
@@ -142,14 +143,19 @@ def test_the_schema_refuses_what_loading_refuses(wrong: dict[str, Any], tmp_path
 
 def test_the_contract_explained_is_one(tmp_path: Path) -> None:
     (tmp_path / "contract.yaml").write_text(code_block("data_contracts/README.md", "yaml", "name: tickets"))
-    schema = {"type": "object", "properties": {"product": {"type": "string"}, "urgent": {"type": "boolean"}}}
-    (tmp_path / "target.schema.json").write_text(json.dumps(schema))
-    contract = Contract.load(tmp_path)
+    contract = Contract.load(tmp_path, 512)
     assert contract.properties["license"] == "cc-by-4.0"
-    rules = [rule["meta"]["name"] for rule in contract.expectations]
+    assert contract.target_schema is not None
+    assert contract.target_schema["properties"] == {
+        "product": {"type": "string", "enum": ["editor", "server", "viewer"]},
+        "urgent": {"type": "boolean"},
+    }
+    stated = {rule["meta"]["name"]: rule for rule in contract.expectations}
+    rules = list(stated)
     assert rules[0] == "enough_rows"
-    assert rules[-1] == "products_present"
-    assert len(rules) > 4
+    assert stated["products_present"]["kwargs"]["value_set"] == ["editor", "server", "viewer"]
+    assert stated["rows_fit"]["kwargs"]["max_value"] == 512
+    assert stated["labels_stable"]["meta"]["severity"] == "warning"
     document = yaml.safe_load((tmp_path / "contract.yaml").read_text())
     _, whole = document["schema"]
     [changed] = yaml.safe_load(code_block("data_contracts/README.md", "yaml", "for no validation split"))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from curate.contract import Contract
+from curate.publish.finding import Finding
 
 HTML_FILTERS = (
     "attributes_dict_to_html_string",
@@ -23,13 +24,15 @@ HTML_FILTERS = (
 """Filters of Great Expectations' templates that give HTML; they escape what they put into it, markdown included."""
 
 
-def write_docs(results: Sequence[Any], observed: Sequence[str], contract: Contract, folder: Path) -> None:
+def write_docs(
+    told: Sequence[tuple[dict[str, Any], Finding, Any]], columns: Sequence[Finding], contract: Contract, folder: Path
+) -> None:
     """Write index.html: every rule of the set contract, what it expects and what was found.
 
     Args:
-        results: Great Expectations' ExpectationValidationResult of each expectation of the contract, in its order,
-            holding plain numbers rather than NumPy's.
-        observed: what each of them found, in words.
+        told: each rule that the contract states, in order, what was found of it, and Great Expectations' own result,
+            ExpectationValidationResult, which holds plain numbers rather than NumPy's; None where the rule is ours.
+        columns: what was found of the rules that follow from what is said of columns.
         contract: the contract.
         folder: made if it is not there. The same results give the same bytes.
     """
@@ -38,14 +41,17 @@ def write_docs(results: Sequence[Any], observed: Sequence[str], contract: Contra
     )
 
     rules = []
-    for rule, result, found in zip(contract.expectations, results, observed, strict=True):
-        table: Any = ValidationResultsTableContentBlockRenderer.render([result], include_column_name=False)
-        _, expected, _ = table.to_json_dict()["table"][0]  # status; sentence and rows that break it; observed value
-        column = rule["kwargs"].get("column")
+    for rule, finding, result in told:
+        expected: Any = finding.expected
+        if result is not None:
+            table: Any = ValidationResultsTableContentBlockRenderer.render([result], include_column_name=False)
+            _, expected, _ = table.to_json_dict()["table"][0]  # status; sentence and rows that break it; observed value
         rules.append(
-            rule["meta"] | {"column": column, "success": result.success, "expected": expected, "observed": found}
+            rule["meta"]
+            | {"column": finding.column, "success": finding.success, "warning": finding.warning}
+            | {"expected": expected, "observed": finding.observed}
         )
-    page = _environment().get_template("data_docs.html.jinja").render(contract=contract, rules=rules)
+    page = _environment().get_template("data_docs.html.jinja").render(contract=contract, rules=rules, columns=columns)
     lines = (line.strip() for line in page.splitlines())
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "index.html").write_text("\n".join(line for line in lines if line) + "\n", encoding="utf-8")

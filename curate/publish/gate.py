@@ -15,16 +15,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.contract import Contract
+from curate.expectations import DRIFT
 from curate.hashing import canonical_json
 from curate.manifest import GateInfo, GateRule
 from curate.patterns import in_re2
+from curate.publish.columns import check_columns
 from curate.publish.data_docs import write_docs
+from curate.publish.drift import Before, check_drift, published_rows
+from curate.publish.finding import Finding, number, some
 from curate.record import SPLITS, answer_text, group_keys, prompt_text, roles_text
+from curate.set_rules import is_warning
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SHOWN, SHOWN_CHARACTERS = 5, 60
 ROW = "row"
 RESULT_FORMAT = {
     "result_format": "COMPLETE",
@@ -34,57 +38,52 @@ RESULT_FORMAT = {
 
 
 @dataclass(frozen=True)
-class Finding:
-    """How the set stands to one rule of its contract."""
-
-    name: str
-    """As the contract calls the rule."""
-    column: str | None
-    """None where the rule is about the whole table."""
-    success: bool
-    observed: str
-    """What was found, in words."""
-    expected: str
-    """The expectation and its arguments, as the contract writes them."""
-    unexpected_ids: tuple[str, ...]
-    """Ids of the rows that break it, where it is a rule about single rows."""
-
-    def __str__(self) -> str:
-        where = f" ({self.column})" if self.column else ""
-        text = f"{self.name}{where}: observed {self.observed}; expected {self.expected}"
-        if self.unexpected_ids:
-            text += f"; rows {_some(self.unexpected_ids)}"
-        return text
-
-
-@dataclass(frozen=True)
 class GateResult:
     """What the gate found."""
 
     findings: tuple[Finding, ...]
-    """One per expectation, in the order of the contract."""
+    """One per rule that the contract states, in its order."""
+    columns: tuple[Finding, ...] = ()
+    """One per rule that follows from what it says of columns, likewise."""
 
     @property
     def failed(self) -> tuple[Finding, ...]:
-        return tuple(finding for finding in self.findings if not finding.success)
+        """Of rules without which nothing is published."""
+        return tuple(each for each in (*self.findings, *self.columns) if not each.success and not each.warning)
+
+    @property
+    def warned(self) -> tuple[Finding, ...]:
+        """Of rules that fail and are only told of."""
+        return tuple(each for each in self.findings if not each.success and each.warning)
 
     @property
     def success(self) -> bool:
+        """Whether the set may be published."""
         return not self.failed
 
     @property
     def evaluated(self) -> int:
-        return len(self.findings)
+        """Rules that the contract states, and those besides that fail."""
+        return len(self.findings) + sum(not each.success for each in self.columns)
 
     def message(self) -> str:
-        """The outcome for people: the failed expectations, one a line."""
-        if self.success:
-            return f"All {self.evaluated} expectations of the set contract hold."
-        lines = [f"{len(self.failed)} of {self.evaluated} expectations of the set contract fail:"]
-        return "\n".join([*lines, *(f"  {finding}" for finding in self.failed)])
+        """The outcome for people: the expectations that do not hold, one a line."""
+        lines = []
+        if self.failed:
+            lines += [f"{len(self.failed)} of {self.evaluated} expectations of the set contract fail:"]
+            lines += [f"  {finding}" for finding in self.failed]
+        if self.warned:
+            lines += [f"{len(self.warned)} more would be well kept:" if lines else "Published with warnings:"]
+            lines += [f"  {finding}" for finding in self.warned]
+        return "\n".join(lines) or f"All {self.evaluated} expectations of the set contract hold."
+
+    def told(self) -> dict[str, list[str]]:
+        """What the ledger tells of it: warnings, if there are any."""
+        return {"warnings": [str(finding) for finding in self.warned]} if self.warned else {}
 
     def summary(self) -> GateInfo:
-        """The outcome for the manifest; rows are counted, not named."""
+        """The outcome for the manifest; rows are counted, not named. What the contract says of columns is not listed:
+        it holds of whatever is published, as what it says of rows does."""
         rules = [
             GateRule(
                 name=each.name,
@@ -95,45 +94,65 @@ class GateResult:
             )
             for each in self.findings
         ]
-        return GateInfo(evaluated=self.evaluated, failed=[each.name for each in self.failed], rules=rules)
+        warned = {"warned": [each.name for each in self.warned]} if self.warned else {}
+        return GateInfo(evaluated=len(self.findings), failed=[each.name for each in self.failed], rules=rules, **warned)
 
 
-def check_set(table: pa.Table, contract: Contract, docs_folder: Path) -> GateResult:
+def check_set(table: pa.Table, contract: Contract, docs_folder: Path, before: Path | None = None) -> GateResult:
     """Hold a whole set to its contract.
 
     Args:
         table: the kept rows of all splits, in any order: the record's columns and `split`, `cluster` and `tokens`.
-        contract: whose expectations are evaluated, on the columns that `flatten` gives.
+        contract: whose rules are evaluated, on the columns that `flatten` gives.
         docs_folder: where the Data Docs go, as index.html. The same set and contract give the same bytes.
+        before: folder of the version before, if there is one; read where a rule asks how far the set is from it.
 
     Returns:
         The result. A failed gate is not an error here: who called decides.
 
     """
+    flat = flatten(table).sort_by("id")
+    columns = tuple(check_columns(flat, contract.columns))
+    drifting = [rule for rule in contract.expectations if rule["type"] == DRIFT]
+    old = Before(before.name, flatten(published_rows(before))) if drifting and before is not None else None
+    found: dict[str, tuple[Finding, Any]] = {
+        rule["meta"]["name"]: (check_drift(flat, rule, old), None) for rule in drifting
+    }
+    found |= _asked_of_great_expectations(
+        flat, contract.name, [rule for rule in contract.expectations if rule["type"] != DRIFT]
+    )
+    told = [(rule, *found[rule["meta"]["name"]]) for rule in contract.expectations]
+    with _quiet():
+        write_docs(told, columns, contract, docs_folder)
+    return GateResult(tuple(finding for _, finding, _ in told), columns)
+
+
+def _asked_of_great_expectations(
+    flat: pa.Table, name: str, rules: Sequence[dict[str, Any]]
+) -> dict[str, tuple[Finding, Any]]:
+    """What was found of each rule, by its name, and Great Expectations' own result of it."""
     with _quiet():
         import great_expectations as gx
         from great_expectations.data_context.types.base import ProgressBarsConfig
 
         _match_in_linear_time()
-        suite = gx.ExpectationSuite(name=contract.name, expectations=_expectations(contract))
+        suite = gx.ExpectationSuite(name=name, expectations=_expectations(rules))
         context = gx.get_context(mode="ephemeral")
         context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
-        flat = flatten(table)
-        rules = canonical_json(contract.expectations).decode()
-        if "expect_table_column" not in rules:  # else a rule is about which columns there are
-            flat = flat.drop_columns([name for name in ("prompt", "answer") if f'"{name}"' not in rules])
-        flat = flat.sort_by("id")
+        said = canonical_json(rules).decode()
+        if "expect_table_column" not in said:  # else a rule is about which columns there are
+            flat = flat.drop_columns([column for column in ("prompt", "answer") if f'"{column}"' not in said])
         flat = flat.append_column(ROW, flat["id"])  # a column cannot both be judged and name the rows
-        asset = context.data_sources.add_pandas("assay").add_dataframe_asset(contract.name)
+        asset = context.data_sources.add_pandas("assay").add_dataframe_asset(name)
         batch = asset.add_batch_definition_whole_dataframe("set").get_batch({"dataframe": flat.to_pandas()})
         results: list[Any] = list(batch.validate(suite, result_format=RESULT_FORMAT).results)
         by_name = {item.expectation_config.meta["name"]: item for item in results}
-        results = [by_name[rule["meta"]["name"]] for rule in contract.expectations]
         for item in results:
             item.result = _plain(item.to_json_dict()["result"])
-        findings = tuple(map(_finding, contract.expectations, results))
-        write_docs(results, [finding.observed for finding in findings], contract, docs_folder)
-    return GateResult(findings)
+    return {
+        rule["meta"]["name"]: (_finding(rule, by_name[rule["meta"]["name"]]), by_name[rule["meta"]["name"]])
+        for rule in rules
+    }
 
 
 def flatten(table: pa.Table) -> pa.Table:
@@ -186,11 +205,11 @@ def _splits_of(names: pa.ChunkedArray, splits: pa.ChunkedArray) -> pa.Array:
     return pa.array(counts)
 
 
-def _expectations(contract: Contract) -> list[Any]:
+def _expectations(rules: Sequence[dict[str, Any]]) -> list[Any]:
     """Great Expectations' own objects; the contract has seen to it that they can be made."""
     from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 
-    return [ExpectationConfiguration(**rule).to_domain_obj() for rule in contract.expectations]
+    return [ExpectationConfiguration(**rule).to_domain_obj() for rule in rules]
 
 
 @cache
@@ -238,6 +257,7 @@ def _finding(rule: dict[str, Any], item: Any) -> Finding:
         name=rule["meta"]["name"],
         column=rule["kwargs"].get("column"),
         success=bool(item.success),
+        warning=is_warning(rule),
         observed=_observed(item.result, item.exception_info),
         expected=f"{rule['type']} {canonical_json(arguments).decode()}",
         unexpected_ids=tuple(dict.fromkeys(str(row[ROW]) for row in item.result.get("unexpected_index_list") or [])),
@@ -252,35 +272,24 @@ def _observed(found: dict[str, Any], exceptions: dict[str, Any]) -> str:
         return "; ".join(told) or "a table without more to tell"
     if "element_count" in found:  # rules about single rows
         text = f"{found['unexpected_count']} of {found['element_count']} rows break it"
-        return f"{text}, e.g. {_some(found['partial_unexpected_list'])}" if found["unexpected_count"] else text
+        return f"{text}, e.g. {some(found['partial_unexpected_list'])}" if found["unexpected_count"] else text
     value = found["observed_value"]
     if value is None:  # rules about the set of distinct values
         words = []
         if "missing_count" in found:
             words.append(
-                f"missing: {_some(found['partial_missing_list'])}" if found["missing_count"] else "none missing"
+                f"missing: {some(found['partial_missing_list'])}" if found["missing_count"] else "none missing"
             )
         if "unexpected_count" in found:
             words.append(
-                f"besides: {_some(found['partial_unexpected_list'])}" if found["unexpected_count"] else "no other"
+                f"besides: {some(found['partial_unexpected_list'])}" if found["unexpected_count"] else "no other"
             )
         return "; ".join(words) or "no value"
     if isinstance(value, dict):
         return ", ".join(
-            f"{_number(at)}: {_number(v)}" for at, v in zip(value["quantiles"], value["values"], strict=True)
+            f"{number(at)}: {number(v)}" for at, v in zip(value["quantiles"], value["values"], strict=True)
         )
-    return _number(value)
-
-
-def _number(value: float) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _some(values: Sequence[Any]) -> str:
-    """The first few of the different values, each cut to a readable length."""
-    texts = dict.fromkeys(map(str, values))
-    shown = [text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…" for text in texts]
-    return ", ".join(shown[:SHOWN]) + (", …" if len(shown) > SHOWN else "")
+    return number(value)
 
 
 @contextmanager

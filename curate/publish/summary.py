@@ -31,6 +31,7 @@ def curation_tables(curated: Curated) -> list[Table]:
     manifest = curated.manifest
     quarantined = [_quarantine(manifest)] if manifest.counts.quarantined else []
     warned = [[stage.name, warning] for stage in manifest.stages for warning in stage.warnings]
+    warned += [["gate", f"{rule.name}: {rule.observed}; expected {rule.expected}"] for rule in manifest.gate.warnings()]
     warnings = [Table("warnings", "Warnings", ["stage", "what to look at"], warned, texts=2)] if warned else []
     notes = [Table("notes", "Note", [""], [[CHANGED_FILE]])] if _is_changed_file(curated) else []
     return [_counts(manifest), *quarantined, *warnings, _stages(curated), *notes]

@@ -19,6 +19,7 @@ from curate.contract import Contract
 from curate.errors import AssayError
 from curate.manifest import Counts, DatasetManifest, GateInfo
 from curate.progress import Progress
+from curate.publish.carried import FOLDER
 from curate.publish.enough import Wanted, require_enough
 from curate.publish.few_quarantined import require_few_quarantined
 from curate.publish.refused import Broken, RefusedError, candidate, keep
@@ -70,6 +71,7 @@ def publish(
     store: Store,
     progress: Progress,
     where: str,
+    before: Path | None,
 ) -> Path:
     """Publish a version.
 
@@ -84,6 +86,7 @@ def publish(
         store: where to publish.
         progress: told of the gate.
         where: the drop lies, for the ledger.
+        before: folder of the last version that the drop is compared with; its rows are what drift is measured from.
 
     Returns:
         The version's folder.
@@ -104,15 +107,14 @@ def publish(
     manifest = {**manifest, "counts": counts, "gate": GateInfo(evaluated=0, failed=[], rules=[]).content()}
     with store.publishing("datasets", name, unhashed=frozenset({"data_docs"})) as draft:
         _write_splits(draft.folder, table, kept, named)
-        pieces = map(named, rejected.pieces(_source_order(quarantine)))
-        _write_parquet(pieces, quarantine.schema, draft.folder / QUARANTINE)
+        _write_quarantine(rejected, quarantine, named, draft.folder)
         _write_beside(draft.folder, tables, files, named)
         try:
             require_enough(wanted, table, quarantine, account.stages, candidate(store, name))
             require_few_quarantined(name, contract, account, quarantine, candidate(store, name))
             shares = wanted.split.named is None and table.num_rows >= FEW
             contract = contract.of_splits(pc.unique(table["split"]).to_pylist(), shares)
-            gate = _gate(table, contract, draft.folder, account, progress)
+            gate = _gate(table, contract, before, draft.folder, account, progress)
             manifest["gate"] = gate.summary().content()
             _require_kept(gate, counts, account, candidate(store, name))
         except RefusedError as refusal:
@@ -123,10 +125,11 @@ def publish(
             published = DatasetManifest.model_validate(content)
             write_card(folder, published, contract)
             write_report(folder, published)
+            contract.write(folder / FOLDER)
 
         folder = draft.publish(manifest, describe)
     event = {"event": "datasets", "name": name, "version": folder.name}
-    store.record(event | {"drop": drop, "where": where, "counts": counts})
+    store.record(event | {"drop": drop, "where": where, "counts": counts} | gate.told())
     return folder
 
 
@@ -141,13 +144,15 @@ def holds(folder: Path, shards: Sequence[Shard]) -> bool:
     return True
 
 
-def _gate(table: pa.Table, contract: Contract, folder: Path, account: Account, progress: Progress) -> "GateResult":
+def _gate(
+    table: pa.Table, contract: Contract, before: Path | None, folder: Path, account: Account, progress: Progress
+) -> "GateResult":
     """What the set contract says of the set; its Data Docs are written."""
     from curate.publish.gate import check_set
 
     progress("gate", 0, table.num_rows, "rows")
     with account.timed("gate"):
-        gate = check_set(table, contract, folder / "data_docs")
+        gate = check_set(table, contract, folder / "data_docs", before)
     progress("gate", table.num_rows, table.num_rows, "rows")
     return gate
 
@@ -168,6 +173,15 @@ def _require_kept(gate: "GateResult", counts: Mapping[str, Any], account: Accoun
             Broken(each.name, each.column, each.expected, each.observed, each.unexpected_ids) for each in gate.failed
         ],
     )
+
+
+def _write_quarantine(rejected: Rows, table: pa.Table, named: Callable[[pa.Table], pa.Table], folder: Path) -> None:
+    """The rows that did not stay, in the order of their files and rows.
+
+    Args:
+        table: all of `rejected`.
+    """
+    _write_parquet(map(named, rejected.pieces(_source_order(table))), table.schema, folder / QUARANTINE)
 
 
 def _write_splits(folder: Path, table: pa.Table, kept: Rows, named: Callable[[pa.Table], pa.Table]) -> None:

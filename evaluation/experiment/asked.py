@@ -8,7 +8,6 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from curate.cache import cache_text, intact, keyed_folder, sound
-from curate.contract import Contract
 from curate.errors import AssayError
 from curate.hashing import canonical_json, digest
 from curate.manifest import DatasetManifest
@@ -90,7 +89,7 @@ def _renders(arms: Mapping[str, FullRecipe], store: Store) -> list[tuple[str, Ta
         render, folder = recipe.render, BaseTokenizer.of(recipe.fit.model, store.cache).folder
         template = ChatTemplate.load(render.chat, folder)
         renderer = Renderer(template, *load_tokenizer(folder), render.answers, render.reasoning)
-        schema = Contract.load(recipe.contract).target_schema
+        schema = recipe.held_to().target_schema
         found.append((name, TaskTemplate(render.task, schema, thoughts=renderer.thoughts), renderer))
     return found
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from curate.contract import Contract
 from curate.errors import AssayError
 from curate.manifest import Part
 from curate.store import verified
@@ -129,7 +128,7 @@ def require_metrics(settings: ExperimentSettings, recipe: FullRecipe) -> None:
     Raises:
         AssayError: names one that is not, and those there are.
     """
-    schema = Contract.load(recipe.contract).target_schema
+    schema = recipe.held_to().target_schema
     known = [LOSS, "exact_match"]
     if schema is not None:
         judge = Judge(schema, recipe.evaluation.fields)

@@ -8,10 +8,11 @@ from typing import Any
 
 import yaml
 
-from curate.contract import FILE, TARGET_FILE
 from curate.hashing import digest, file_digest, files_digest
+from curate.odcs import FILE
 from curate.reach import is_url
 from curate.recipe import names_beside, written_out
+from curate.row_schema import TARGET_FILE
 from evaluation.settings import FullRecipe
 from train.settings import TrainingSettings
 

@@ -1,10 +1,11 @@
 """Inspect: what a newcomer is shown of files without a recipe, and the recipe that they get."""
 
+import glob
 import gzip
 import json
 import re
 import shutil
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import jsonschema
@@ -27,6 +28,7 @@ from curate.engine import map_in_process
 from curate.errors import AssayError
 from curate.pipeline import curate
 from curate.publish.summary import curation_tables
+from curate.read.files import find_files
 from curate.read.mapping import Mapper, RecordMapping
 from curate.read.profile import Seen
 from curate.read.shapes import SHAPES
@@ -321,7 +323,7 @@ def test_the_contract_of_a_starter_is_short_and_loads(tmp_path: Path) -> None:
     recipe = FullRecipe.load(tmp_path / "mine/recipe.yaml")
     text = (tmp_path / "mine/contract/contract.yaml").read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 42
-    contract = Contract.load(recipe.contract)
+    contract = recipe.held_to()
     assert contract.name == "2024"
     assert {field.name for field in contract.fields} > {"id", "language", "target", f"target.{odd}", "target.n"}
     rules = {rule["meta"]["name"]: rule["kwargs"] for rule in contract.expectations}
@@ -330,7 +332,12 @@ def test_the_contract_of_a_starter_is_short_and_loads(tmp_path: Path) -> None:
     written = (tmp_path / "mine/recipe.yaml").read_text(encoding="utf-8")
     assert written.startswith("# yaml-language-server: $schema=recipe.schema.json\n"), "editors complete it"
     jsonschema.validate(yaml.safe_load(written), json.loads((tmp_path / "mine/recipe.schema.json").read_text()))
-    stated = yaml.safe_load(text.replace("# quality", "quality").replace("#   -", "  -").replace("#     i", "    i"))
+    stated = yaml.safe_load(
+        text.replace("# quality", "quality")
+        .replace("# properties", "properties")
+        .replace("#   -", "  -")
+        .replace("#     i", "    i")
+    )
     assert stated["schema"][1]["quality"][0]["name"] == "enough_rows", "the remark is a rule when it is made one"
 
 
@@ -483,12 +490,55 @@ def test_a_recipe_names_many_files_by_patterns(tmp_path: Path) -> None:
     write(tmp_path / "in/p1/other.jsonl", [{"x": 1}])
     (tmp_path / "in/.hidden.jsonl").write_text("{}")
     written = write_starter(inspect(tmp_path / "in", 100), tmp_path / "mine")
-    assert sorted(FullRecipe.load(written[0]).sources[0].files) == [
-        *(f"**/f{n}.jsonl" for n in (1, 11, 3, 5, 7, 9)), "p0/**/*.jsonl",
-    ]  # fmt: skip
+    assert FullRecipe.load(written[0]).sources[0].files == ["p0/**/*.jsonl", "p1/f*.jsonl"]
     remarks = [line for line in written[0].read_text(encoding="utf-8").splitlines() if line.startswith("#")]
     assert any("other.jsonl" in line for line in remarks)
     assert any(".hidden.jsonl" in line for line in remarks)
+
+
+UUID = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
+
+
+@pytest.mark.parametrize(
+    ("names", "others", "patterns", "later"),
+    [
+        (["part-0.jsonl"], [], ["part-*.jsonl"], "part-1.jsonl"),
+        (["part-0.jsonl", "part-1.jsonl"], ["notes.jsonl"], ["part-*.jsonl"], "part-12.jsonl"),
+        (["part0.jsonl", "part1.jsonl"], ["notes.jsonl"], ["part*.jsonl"], "part2.jsonl"),
+        (["part-0.jsonl", "part-1.jsonl"], ["part-x.jsonl"], ["part-0.jsonl", "part-1.jsonl"], None),
+        (["tickets-2024-01-31.jsonl"], [], ["tickets-*-*-*.jsonl"], "tickets-2024-02-29.jsonl"),
+        (["train-00000-of-00004.jsonl"], [], ["train-*-of-*.jsonl"], "train-00003-of-00004.jsonl"),
+        (["x-0f8fad5b-d9cb-469f-a165-70867728950e.jsonl"], [], ["x-*.jsonl"], f"x-{UUID}.jsonl"),
+        (["2024/01/t.jsonl"], [], ["*/*/t.jsonl"], "2025/12/t.jsonl"),
+        (["north.jsonl", "south.jsonl"], [], ["*.jsonl"], "west.jsonl"),
+        (["a/north.jsonl", "a/south.jsonl"], ["b/notes.jsonl"], ["a/*.jsonl"], "a/west.jsonl"),
+        (["north.jsonl", "south.jsonl"], ["notes.jsonl"], ["north.jsonl", "south.jsonl"], None),
+        (["tickets.jsonl"], [], ["tickets.jsonl"], None),
+        (["gpt4.jsonl"], [], ["gpt4.jsonl"], None),
+        (["a[1]-2.jsonl"], [], ["a[[]*]-*.jsonl"], "a[7]-8.jsonl"),
+    ],
+)  # fmt: skip
+def test_a_recipe_names_files_so_that_later_ones_are_read(
+    tmp_path: Path, names: list[str], others: list[str], patterns: list[str], later: str | None
+) -> None:
+    for name in names:
+        write(tmp_path / "in" / name, [{"instruction": f"q {n}", "output": "a"} for n in range(9)])
+    for name in others:
+        write(tmp_path / "in" / name, [{"x": 1}])
+    inspection = inspect(tmp_path / "in", 100)
+    recipe = FullRecipe.load(write_starter(inspection, tmp_path / "mine")[0])
+    assert recipe.sources[0].files == patterns
+
+    def read() -> list[str]:
+        return sorted(file.name for file in find_files(recipe.sources[0], recipe.drop, tmp_path / "cache"))
+
+    assert read() == sorted(names)
+    if later is not None:
+        write(tmp_path / "in" / later, [{"instruction": "q", "output": "a"}])
+        assert read() == sorted([*names, later])
+    alone = write_starter(inspect(tmp_path / "in" / names[0], 100), tmp_path / "alone")
+    [said] = FullRecipe.load(alone[0]).sources[0].files
+    assert said == glob.escape(PurePosixPath(names[0]).name), "of the files beside it nothing is known"
 
 
 def test_a_name_cannot_write_into_the_recipe(tmp_path: Path) -> None:
@@ -615,4 +665,4 @@ def test_rows_alike_are_one_kind_in_whatever_format_and_the_starter_reads_them_a
     assert group.formats == ["jsonl", "json", "parquet", "csv"]
     assert (group.total, group.exact, group.shapes) == (10, True, {"prompt": 10})
     recipe, *_ = write_starter(found, tmp_path / "mine")
-    assert len(yaml.safe_load(recipe.read_text("utf-8"))["sources"][0]["files"]) == 5
+    assert len(yaml.safe_load(recipe.read_text("utf-8"))["sources"][0]["files"]) == 4

@@ -12,8 +12,10 @@ import jsonschema_rs
 import pytest
 import yaml
 
-from curate.contract import Contract, common
+from curate.contract import Contract
 from curate.errors import AssayError
+from curate.odcs import common
+from curate.recipe import Recipe, find_recipe
 from curate.record import SPLITS
 from tests.project import CONTRACT, TARGET_SCHEMA
 
@@ -52,7 +54,7 @@ def test_every_packaged_contract_loads_by_name_and_by_folder() -> None:
 @pytest.mark.parametrize("name", PACKAGED)
 def test_what_is_derived_of_a_packaged_contract_stays_as_it_was(name: str) -> None:
     golden = json.loads((Path(__file__).parent / "golden/contracts.json").read_text(encoding="utf-8"))[name]
-    contract = Contract.load(name)
+    contract = Recipe.load(find_recipe(name)).held_to()
     assert contract.row_schema == golden["row_schema"]
     assert [dataclasses.asdict(field) for field in contract.fields] == golden["fields"]
     assert list(contract.expectations) == golden["expectations"]
@@ -232,7 +234,10 @@ def test_row_schema_is_derived_from_the_properties(tmp_path: Path) -> None:
 
 def test_a_target_schema_may_refer_into_itself(tmp_path: Path) -> None:
     target = deepcopy(TARGET_SCHEMA)
-    target |= {"properties": {"colour": {"$ref": "#/$defs/paint"}, "count": {}}, "$defs": {"paint": {"enum": ["red"]}}}
+    target |= {
+        "properties": {"colour": {"$ref": "#/$defs/paint"}, "count": {"type": "integer"}},
+        "$defs": {"paint": {"enum": ["red"]}},
+    }
     validator = jsonschema_rs.validator_for(Contract.load(write(tmp_path, CONTRACT, target)).row_schema)
     record = {
         "id": "0" * 32,
@@ -334,9 +339,9 @@ WRONG: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
         lambda d: d["schema"][0]["properties"][0].update(quality=[rule()]),
         r"schema\.record\.turns\.quality: rules for rows are logicalTypeOptions",
     ),
-    "undocumented target": (
-        lambda d: d["schema"][0]["properties"][1]["properties"].pop(),
-        r"schema\.record\.target\.properties: .*undocumented \['count'\]",
+    "a key that target.schema.json has not": (
+        lambda d: d["schema"][0]["properties"][1]["properties"].append({"name": "size"}),
+        r"schema\.record\.target\.properties: .*documented but not there \['size'\]",
     ),
     "other engine": (
         with_rules(rule(engine="soda")),
@@ -435,9 +440,10 @@ def test_a_contract_may_have_any_name(tmp_path: Path) -> None:
     assert not jsonschema_rs.validator_for(schema).is_valid({"turns": []})
 
 
-def test_a_missing_target_schema_is_an_error_not_a_free_answer(tmp_path: Path) -> None:
-    with pytest.raises(AssayError, match=r"schema\.record\.target: .*there is no target\.schema\.json"):
-        Contract.load(write(tmp_path, CONTRACT, target=None))
+def test_a_required_target_of_which_nothing_is_said_is_an_error_not_a_free_answer(tmp_path: Path) -> None:
+    document = short(record=[{"name": "target", "required": True}])
+    with pytest.raises(AssayError, match=r"schema\.record\.target: is required, but neither"):
+        Contract.load(write(tmp_path, document, target=None))
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
