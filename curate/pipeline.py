@@ -26,8 +26,8 @@ from curate.publish.enough import Wanted
 from curate.publish.version import Curated, holds
 from curate.read import ingest
 from curate.read.files import drop_digest, place_of
+from curate.read.same_columns import ColumnsChangedError, require_same_columns
 from curate.recipe import Recipe
-from curate.same_columns import ColumnsChangedError, require_same_columns
 from curate.sets.earlier import Own, before, earlier_rows
 from curate.sets.index import Index
 from curate.sets.keys import Compared

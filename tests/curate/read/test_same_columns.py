@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from curate.same_columns import ColumnsChangedError
+from curate.read.same_columns import ColumnsChangedError
 from curate.store import Store
 from tests.sets import Run, curator, questions, rows_of
 
