@@ -239,18 +239,15 @@ def run(
     recipe_named(recipe, variant, drop)
     # Read by Prefect when it is imported. The log still goes to the server; `progress` tells how far it is.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-    from flows.pipeline import pipeline
-    from flows.run import report_to
     from flows.server import prefect_api
 
-    with prefect_api(progress), report_to(progress):
-        done = pipeline(
-            str(recipe),
-            str(target.root),
-            variant=variant,
-            drop=None if drop is None else str(drop),
-            workers=workers,
-        )
+    with prefect_api(progress):
+        from flows.pipeline import pipeline
+        from flows.run import report_to
+
+        given = None if drop is None else str(drop)
+        with report_to(progress):
+            done = pipeline(str(recipe), str(target.root), variant=variant, drop=given, workers=workers)
     made = Made(target, str(recipe), variant)
     curated = done.curated
     return Assayed(

@@ -94,6 +94,8 @@ def _start() -> str:
             env=os.environ
             | {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"},
         )
+        import flows.pipeline  # noqa: F401  # what comes next, while the server starts
+
         url = f"http://127.0.0.1:{port}/api"
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline and server.poll() is None:

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import curation, growth, incremental, measure, near_dedup, quality, scoring, texts, tokenise
+from benchmarks import curation, flow, growth, incremental, measure, near_dedup, quality, scoring, texts, tokenise
 from tests.curate.rows.test_render import TOKENIZER
+from tests.project import Project, make_rows
 
 
 @pytest.fixture(scope="module")
@@ -179,3 +180,29 @@ def test_curation(inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     curation.report({"rows": 500, "bytes": 1}, {"assay": [done]}, {"assay": kept})
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert {"read", "clean", "pii", "duplicates", "write"} <= result["profile"]["assay"].keys()
+
+
+def test_flow_tells_how_much_more_a_flow_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    seconds = {
+        "fresh": {"assay": [20.0, 24.0, 22.0], "up": [25.0, 23.0, 30.0]},
+        "cached": {"assay": [6.0], "up": [9.0]},
+    }
+    runs = {
+        kind: {name: [measure.Run(each, 1.0, "", 2.0) for each in of_one] for name, of_one in of_kind.items()}
+        for kind, of_kind in seconds.items()
+    }
+    flow.report({"rows": 40}, runs)
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (result["seconds"], result["cached"]) == (seconds["fresh"], seconds["cached"])
+    assert result["seconds_more"] == {"fresh": {"up": 3.0}, "cached": {"up": 3.0}}
+    assert result["ratio"] == {"up": 1.14}
+
+
+@pytest.mark.slow
+def test_flow(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    project = Project(tmp_path)
+    project.add("rows.jsonl", make_rows(40))
+    flow.main(["--recipe", str(project.recipe_path), "--repeats", "1"])
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert result["input"]["rows"] == 40
+    assert [*result["seconds"]] == [*result["cached"]] == [*flow.SYSTEMS]
