@@ -24,6 +24,7 @@ from curate.publish.version import Curated
 from curate.read import ingest
 from curate.read.files import drop_digest, place_of
 from curate.recipe import Recipe
+from curate.rows.render import Rendering
 from curate.sets.earlier import before, earlier_rows
 from curate.sets.index import Index
 from curate.sets.keys import Compared
@@ -124,7 +125,9 @@ def _curate(
         for stage in stages:
             if isinstance(stage, SetStage) and stage.runs:
                 shards = _judge_all(work, stage, shards, past, judged)
-        published = _publish(work, drop, shards, judged, inputs.content() | {"splits_of": past.bound_by}, past)
+        made_from = inputs.content() | {"splits_of": past.bound_by}
+        (rendering,) = (stage for stage in stages if isinstance(stage, Rendering))
+        published = _publish(work, drop, shards, judged, made_from, past, rendering)
         _catch_up(work)
     return Curated(published, DatasetManifest.read(published), work.account.seconds, work.account.cached)
 
@@ -264,6 +267,7 @@ def _publish(
     judged: Mapping[str, Judged],
     made_from: dict[str, Any],
     past: Past,
+    rendering: Rendering,
 ) -> Path:
     """Publish the version, unless it is there."""
     stages = [stage.content() for stage in work.account.stages]
@@ -285,6 +289,7 @@ def _publish(
             manifest,
             drop.files,
             work.contract,
+            rendering,
             work.store,
             work.progress,
             place_of(work.recipe.drop),

@@ -22,8 +22,9 @@ from curate.progress import Progress
 from curate.publish.enough import Wanted, require_enough
 from curate.read.files import InputFile
 from curate.record import SCHEMA, SPLITS, dicts
+from curate.rows.render import Rendering
 from curate.sets.rows import Rows, in_order
-from curate.store import Store, drafted
+from curate.store import MANIFEST, Store, drafted
 
 VERSION = 7
 """Raised whenever the same rows would be published in other bytes."""
@@ -60,6 +61,7 @@ def publish(
     manifest: Mapping[str, Any],
     files: Sequence[InputFile],
     contract: Contract,
+    rendering: Rendering,
     store: Store,
     progress: Progress,
     where: str,
@@ -74,6 +76,7 @@ def publish(
         manifest: what the version was made from and its stages said, as JSON; `counts` may hold some already.
         files: of the drop.
         contract: the set is held to it, and the card quotes it.
+        rendering: rendered the rows; the report shows some as tokens.
         store: where to publish.
         progress: told of the gate.
         where: the drop lies, for the ledger.
@@ -87,7 +90,6 @@ def publish(
         AssayError: rows have been lost or invented (law 1).
     """
     from curate.publish.gate import check_set
-    from curate.publish.report import write_card, write_report
 
     name, drop = wanted.name, manifest["drop"]["sha256"]
     named = partial(_with_drop, drop=drop)
@@ -120,16 +122,29 @@ def publish(
         pieces = map(named, rejected.pieces(_source_order(quarantine)))
         _write_parquet(pieces, quarantine.schema, draft.folder / QUARANTINE)
         _write_beside(draft.folder, tables, files, named)
-
-        def describe(folder: Path, content: dict[str, Any]) -> None:
-            published = DatasetManifest.model_validate(content)
-            write_card(folder, published, contract)
-            write_report(folder, published)
-
+        describe = partial(_describe, contract=contract, account=account, rendering=rendering, store=store)
         folder = draft.publish({**manifest, "counts": counts, "gate": gate.summary().content()}, describe)
     event = {"event": "datasets", "name": name, "version": folder.name}
     store.record(event | {"drop": drop, "where": where, "counts": counts})
     return folder
+
+
+def _describe(
+    folder: Path, content: dict[str, Any], contract: Contract, account: Account, rendering: Rendering, store: Store
+) -> None:
+    """The card and the report of a version that is about to be published."""
+    from curate.publish.card import write_card
+    from curate.publish.report import Beside, write_report
+
+    manifest = DatasetManifest.model_validate(content)
+    write_card(folder, manifest, contract)
+    write_report(folder, manifest, Beside(account.masked, rendering.renderer, _parent(store, manifest)))
+
+
+def _parent(store: Store, manifest: DatasetManifest) -> DatasetManifest | None:
+    """The last of the versions that the rows were compared with, if it is still there."""
+    folders = [store.root / "datasets" / manifest.name / version for version in manifest.index.compared_with[-1:]]
+    return next((DatasetManifest.read(folder) for folder in folders if (folder / MANIFEST).is_file()), None)
 
 
 def _write_splits(folder: Path, table: pa.Table, kept: Rows, named: Callable[[pa.Table], pa.Table]) -> None:

@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 import assay
 from assay.cli import app
 from assay.previews import Preview, Previews, Rejected, previews
-from assay.tokens import Token
 from curate.errors import AssayError
+from curate.rows.tokens import Token
 from curate.store import Store
 from evaluation.settings import FullRecipe
 from tests.browser import DESKTOP, PHONE, Browser, assert_printable, assert_readable
