@@ -25,7 +25,16 @@ from curate.publish.card import write_card
 from curate.publish.rejected import HIDDEN
 from curate.publish.shown_rows import changes_of, differences
 from curate.record import SPLITS
-from tests.browser import DESKTOP, PHONE, Browser, assert_printable, assert_readable
+from tests.browser import (
+    DESKTOP,
+    PHONE,
+    ROLLED,
+    UNPACKED,
+    Browser,
+    assert_accessible,
+    assert_printable,
+    assert_readable,
+)
 from tests.project import Project, make_rows
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -340,3 +349,27 @@ def test_the_report_fits_its_window_can_be_read_and_asks_for_nothing(
 
 def test_on_paper_nothing_is_cut_off(browser: Browser, published: Path) -> None:
     assert_printable(browser, published / "report.html", "data_report")
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [390, DESKTOP])
+def test_the_report_is_accessible_and_no_column_is_cut(
+    browser: Browser, published: Path, width: int, dark: bool
+) -> None:
+    browser.open(published / "report.html", width=width, dark=dark)
+    assert browser.run(ROLLED) == []
+    browser.run(UNPACKED)
+    assert_accessible(browser)
+    browser.run("document.querySelector('#list button').click()")
+    assert_accessible(browser)
+
+
+def test_it_prints_with_its_colours(browser: Browser, published: Path) -> None:
+    browser.open(published / "report.html", dark=True)
+    browser.look(720, media="print", dark=True)
+    for selector in ("svg.funnel .kept", ".tiles div", "mark", ".t.on"):
+        shown = f"getComputedStyle(document.querySelector({selector!r})).printColorAdjust"
+        assert browser.run(shown) == "exact"
+    assert browser.run("getComputedStyle(document.querySelector('svg.funnel .kept')).fill") == "rgb(36, 99, 166)"
+    assert browser.run("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert browser.run("document.getElementById('first').getClientRects().length") == 1, "rows, as on paper none scroll"

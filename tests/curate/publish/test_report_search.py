@@ -14,7 +14,7 @@ from curate.publish import rejected
 from curate.publish.rejected import rejected_rows
 from curate.publish.report import write_report
 from curate.record import QUARANTINE_SCHEMA
-from tests.browser import Browser, assert_quiet
+from tests.browser import UNPACKED, Browser, assert_quiet
 from tests.project import Project, make_rows
 
 HOSTILE = [
@@ -65,10 +65,7 @@ STATUS = "document.getElementById('status').textContent"
 def opened(browser: Browser, page: Path, part: str = "", **options: Any) -> None:
     """Open a page and wait until its rows are unpacked."""
     browser.open(page, part, **options)
-    browser.run("""new Promise((done) => {
-      const look = () => document.getElementById("list").hidden ? setTimeout(look, 5) : done(true);
-      look();
-    })""")
+    browser.run(UNPACKED)
 
 
 def test_nothing_of_a_row_runs(browser: Browser, version: Path) -> None:
