@@ -35,8 +35,9 @@ FEW_ROWS = 100
 """Rows of a split below which a share of them is uncertain by ten points and more."""
 COMMON = 20
 """Rows of a label from which each split can have some."""
-HALF, UNEVEN = 0.5, 20
-"""Share of the rows of the most frequent label, and how many times the rarest's rows it has, that are told."""
+HALF, ABOVE_EVEN, UNEVEN = 0.5, 1.5, 20
+"""Share of the rows of the most frequent label, if it is so many times what all labels would have alike; and how many
+times the rarest's rows it has; that are told."""
 ONE_SOURCE, ABOVE = 0.5, 0.2
 """Share of the near-duplicates that one folder has, and by how much that is above its share of all rows."""
 MAIN_LANGUAGE = 0.9
@@ -241,7 +242,7 @@ def labels_uneven(facts: Facts) -> Iterator[Finding]:
         return
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     (most, many), (rarest, few), total = ranked[0], ranked[-1], sum(counts.values())
-    if many < HALF * total and many < UNEVEN * few:
+    if many < max(HALF, ABOVE_EVEN / len(counts)) * total and many < UNEVEN * few:
         return
     text = (
         f"Labels are uneven: {_name(most)} has {percent(many / total)} of the rows, {_name(rarest)} "
