@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -43,6 +44,15 @@ def by_length(rows: dict[str, pa.Table]) -> list[dict[str, Any]]:
     found = [size for each in bins.values() for size in each]
     spans = range(min(found, default=0), max(found, default=-1) + 1)
     return _bars([(f"{1 << size >> 1}–{(1 << size) - 1}", {s: bins[s][size] for s in rows}) for size in spans], rows)
+
+
+def nearest_quantiles(lengths: pa.ChunkedArray) -> list[int]:
+    """Least, 10%, median, 90% and greatest of some lengths, as Great Expectations takes them: of two between which a
+    quantile lies, the nearer one. None of no lengths."""
+    if not len(lengths):
+        return []
+    found: list[int] = np.quantile(lengths.to_numpy(), [0, 0.1, 0.5, 0.9, 1], method="nearest").tolist()
+    return found
 
 
 def _bars(counts: list[tuple[str, dict[str, int]]], rows: dict[str, pa.Table]) -> list[dict[str, Any]]:

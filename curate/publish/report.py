@@ -14,10 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from curate.distribution import quantiles
 from curate.examples import Example
 from curate.manifest import DatasetManifest
-from curate.publish.bars import RARE, by_length, by_size, by_value, changes
+from curate.publish.bars import RARE, by_length, by_size, by_value, changes, nearest_quantiles
 from curate.publish.counters import in_words
 from curate.publish.findings import Facts, findings
 from curate.publish.pages import inlined, report_environment
@@ -74,7 +73,7 @@ def write_report(folder: Path, manifest: DatasetManifest, beside: Beside | None 
             {"name": "Language", "note": "ISO 639 code; und: too short to tell.", "bars": by_value(rows, "language")},
             {"name": "Length", "note": "Tokens of the rendered row, answer included.", "bars": by_length(rows)},
         ],
-        quantiles={split: quantiles(table["tokens"]) for split, table in rows.items()},
+        quantiles={split: nearest_quantiles(table["tokens"]) for split, table in rows.items()},
         changes=changes(manifest.stages),
         parent=beside.parent,
         since=[] if beside.parent is None else since_parent(manifest, beside.parent),
