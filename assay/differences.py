@@ -83,7 +83,7 @@ class Difference(Result):
     def html(self) -> str:
         """The page: one file that loads nothing, every text of a row escaped."""
         from curate.publish.diff import FIGURES
-        from curate.publish.report import report_environment
+        from curate.publish.pages import report_environment
 
         page = report_environment().get_template("diff.html.jinja")
         told = {name: getattr(self.found, name) for name in ("rows", "fates", "figures", "inputs")}

@@ -12,10 +12,9 @@ import pyarrow as pa
 
 from assay.door import Place, load, positive, recipe_named, store_of
 from assay.result import Result, plain
-from assay.tokens import Token, tokens_of, visible
 from curate.errors import AssayError
 from curate.manifest import DatasetManifest
-from curate.publish.report import report_environment
+from curate.publish.pages import report_environment
 from curate.reach import is_url
 from curate.read.mapping import Mapper, RowError, build_lookup
 from curate.read.raw import UNREADABLE, InputFile, Unread, find_files, read_rows
@@ -24,6 +23,7 @@ from curate.record import SCHEMA, SPLITS, dicts
 from curate.rows.chat_template import ChatTemplate, Message
 from curate.rows.render import Rendering
 from curate.rows.renderer import IGNORED, Renderer
+from curate.rows.tokens import Token, tokens_of
 from curate.sets.stage import SetStage
 from curate.stage import Context, RowStage
 from curate.store import Store
@@ -147,7 +147,7 @@ class Previews(Result):
     def html(self) -> str:
         """A page that loads nothing and runs nothing: each token with its border, the trained ones coloured."""
         environment = report_environment()
-        environment.filters |= {"visible": visible, "plain": plain}
+        environment.filters["plain"] = plain
         stay = [row for row in self.rows if row.rejected is None]
         return environment.get_template("preview.html.jinja").render(name=self.name, rows=self.rows, stay=stay)
 
@@ -264,7 +264,9 @@ def _tokenised(shown: Preview, row: Row, renderer: Renderer, recipe: FullRecipe)
         shown,
         id=row["id"],
         messages=row["messages"],
-        tokens=[token for example in audited.examples for token in tokens_of(example, renderer)],
+        tokens=[
+            token for example in audited.examples for token in tokens_of(example.input_ids, example.labels, renderer)
+        ],
         problems=[f"{problem}: {seen}" for problem, (seen,) in audited.first.items()],
     )
 

@@ -16,8 +16,8 @@ from assay.inspection import MOST_GROUPS, Inspection
 from assay.previews import Preview, Previews
 from assay.result import Result
 from assay.stage_list import RecipeSchema
-from assay.tokens import Token
 from curate.errors import AssayError
+from curate.rows.tokens import Token
 
 
 def show(result: Result) -> None:

@@ -33,6 +33,8 @@ class Account:
     """Names of the stages that judged all rows at once."""
     quarantined: list[Shard] = field(default_factory=list)
     """The outcomes that hold all rejected rows."""
+    masked: dict[str, list[Example]] = field(default_factory=dict)
+    """What the protecting stage replaced, by kind, as shapes; the manifest does not tell it."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Wall time by stage."""
     cached: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -79,6 +81,9 @@ class Account:
             counters.update(shard.counters)
             for rule, found in shard.examples.items():
                 examples.setdefault(rule, []).extend(found)
+        if self.protecting is not None and name == self.protecting.name:
+            self.masked = {kind: list(map(excerpt, first_examples(found))) for kind, found in sorted(examples.items())}
+            examples = {}
         told = summed(shard.distributions for shard in shards)
         judged = [*(stage.name for stage in self.stages), name]
         if self.protecting is not None and self.protecting.name not in judged:

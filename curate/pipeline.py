@@ -28,6 +28,7 @@ from curate.read import ingest
 from curate.read.files import drop_digest, place_of
 from curate.read.same_columns import ColumnsChangedError, require_same_columns
 from curate.recipe import Recipe
+from curate.rows.render import Rendering
 from curate.sets.earlier import Own, before, earlier_rows
 from curate.sets.index import Index
 from curate.sets.keys import Compared
@@ -132,7 +133,9 @@ def _curate(
         for stage in stages:
             if isinstance(stage, SetStage) and stage.runs:
                 shards = _judge_all(work, stage, shards, past, judged)
-        published = _publish(work, drop, shards, judged, inputs.content() | {"splits_of": past.bound_by}, past, known)
+        made_from = inputs.content() | {"splits_of": past.bound_by}
+        (rendering,) = (stage for stage in stages if isinstance(stage, Rendering))
+        published = _publish(work, drop, shards, judged, made_from, past, known, rendering)
         _catch_up(work)
         store.promote("datasets", recipe.name, published.name)
     return Curated(published, DatasetManifest.read(published), work.account.seconds, work.account.cached)
@@ -300,6 +303,7 @@ def _publish(
     made_from: dict[str, Any],
     past: Past,
     same: Path | None,
+    rendering: Rendering,
 ) -> Path:
     """Publish the version, unless it is there, or one is that differs in the names of the drop's files alone."""
     stages = [stage.content() for stage in work.account.stages]
@@ -325,6 +329,7 @@ def _publish(
             manifest,
             drop.files,
             work.contract,
+            rendering,
             work.store,
             work.progress,
             place_of(work.recipe.drop),

@@ -1,7 +1,7 @@
 """A headless Chromium driven through the pipe of its DevTools protocol: no port, no driver, no package.
 
-Tests of pages need one on the path; `make test` installs it where it can. The environment variable ASSAY_SCREENSHOTS
-names a folder to keep their pictures in.
+Tests of pages need one on the path; `make test` installs it where it can, and axe-core, which judges how accessible a
+page is. The environment variable ASSAY_SCREENSHOTS names a folder to keep their pictures in.
 """
 
 import base64
@@ -16,7 +16,10 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+import pytest
 
+AXE = Path(__file__).resolve().parents[1] / ".axe/node_modules/axe-core/axe.min.js"
+"""Where `make axe` puts it."""
 NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = (
     *("--headless", "--remote-debugging-pipe", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"),
@@ -224,6 +227,34 @@ def assert_readable(browser: Browser, page: Path, width: int, dark: bool, name: 
     assert (background < 60) == dark
     text = seen[np.abs(np.arange(256) - background) > 60].sum() / seen.sum()
     assert 0.02 < text < 0.4, "it is neither blank nor black"
+
+
+VIOLATIONS = """axe.run(document, {resultTypes: ["violations"]}).then((found) => found.violations.flatMap((rule) =>
+  rule.nodes.map((node) => `${rule.id}: ${node.html.slice(0, 160)} ${node.failureSummary.slice(0, 200)}`)))"""
+WHOLE = """(() => {
+  for (const each of document.querySelectorAll("details")) each.open = true;
+  for (const each of document.querySelectorAll("article")) each.style.contentVisibility = "visible";
+})()"""
+"""Opens what is folded, and lays out what is not seen yet: axe-core takes its place for what lies there."""
+
+
+def assert_accessible(browser: Browser) -> None:
+    """axe-core finds nothing wrong with the page that is open, unfolded; skips where axe-core is not installed."""
+    if not AXE.is_file():
+        pytest.skip(f"no axe-core in {AXE.parent}: `make axe` installs it where npm can")
+    browser.run(WHOLE)
+    browser.run(f"{AXE.read_text(encoding='utf-8')}; 0")
+    assert browser.run(VIOLATIONS) == []
+
+
+UNPACKED = """new Promise((done) => {
+  const look = () => document.getElementById("list").hidden ? setTimeout(look, 5) : done(true);
+  look();
+})"""
+"""Waits until a report of a data set has unpacked its rejected rows."""
+ROLLED = """[...document.querySelectorAll(".scroll")].filter(each => each.scrollWidth > each.clientWidth + 1)
+  .map(each => each.outerHTML.slice(0, 90))"""
+"""Tables with columns that are seen only when they are scrolled to."""
 
 
 def assert_printable(browser: Browser, page: Path, name: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser import DESKTOP, PHONE, Browser, assert_printable, assert_quiet, assert_readable
+from tests.browser import DESKTOP, PHONE, Browser, assert_accessible, assert_printable, assert_quiet, assert_readable
 from tests.evaluation.made import HOSTILE, SKILLS, Generated, systems, wanted, write
 
 ROWS = 96
@@ -141,3 +141,11 @@ def test_headings_and_tables_can_be_walked_through(browser: Browser, pages: dict
     assert {"A", "DIV"} <= set(reached), "links, and tables that scroll, by keyboard alone"
     clickable = "[...document.querySelectorAll('*')].filter(each => each.onclick).length"
     assert browser.run(clickable) == 0
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [390, DESKTOP])
+@pytest.mark.parametrize("name", ["score", "hostile"])
+def test_it_is_accessible(browser: Browser, pages: dict[str, Path], name: str, width: int, dark: bool) -> None:
+    browser.open(pages[name], width=width, dark=dark)
+    assert_accessible(browser)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from curate.publish.report import report_environment
+from curate.publish.pages import report_environment
 from train.history import REWARD, History
 from train.manifest import AdapterManifest, Run
 

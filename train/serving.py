@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from curate.publish.report import report_environment
+from curate.publish.pages import report_environment
 from curate.rows.chat_template import Message, as_sent
 from curate.rows.renderer import Renderer
 from train.base_model import BaseModel, configuration

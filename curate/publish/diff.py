@@ -22,7 +22,7 @@ import xxhash
 
 from curate.arrow import whole
 from curate.manifest import DatasetManifest
-from curate.publish.report import rows_at, seen_of
+from curate.publish.shown_rows import rows_at, seen
 from curate.record import SPLITS, TURNS, answer_text, prompt_form, prompt_text
 from curate.store import verified
 
@@ -300,7 +300,7 @@ def _shown(folder: Path, table: pa.Table, numbers: Iterable[int | None]) -> dict
     for name, places in at.items():
         for place, row in rows_at(folder / f"{name}.parquet", sorted(places)):
             evidence = orjson.loads(row["evidence"]) if name == QUARANTINE else None
-            found[places[place]] = seen_of(row) | {"evidence": evidence}
+            found[places[place]] = seen(row) | {"evidence": evidence}
     return found
 
 

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.manifest import StageAccount
+from curate.publish.mends import ASKED
 from curate.publish.reasons import why_gone
 from curate.publish.refused import Broken, RefusedError
 from curate.record import SPLITS, prompt_text
@@ -15,8 +16,6 @@ from curate.sets.split import Split
 
 LARGE = 0.5
 """Share of the rows from which one cluster or group is named as what leaves the other splits empty."""
-ASKED = "If what differs stands in the system turn, put it into the user's (record.turns)."
-"""A mend where rows are tied together: rows are compared, and grouped, by what the user says."""
 
 
 class EmptyError(RefusedError):

@@ -63,7 +63,7 @@ def keep(refusal: RefusedError, draft: Draft, manifest: Mapping[str, Any], store
         store: where it would have been published.
         where: the drop lies, for the ledger.
     """
-    from curate.publish.report import write_report
+    from curate.publish.report import Beside, write_report
 
     content = draft.content(manifest)
     published = DatasetManifest.model_validate(content)
@@ -77,7 +77,7 @@ def keep(refusal: RefusedError, draft: Draft, manifest: Mapping[str, Any], store
         "counts": published.counts.content(),
         "failed": [asdict(each) | {"rows": list(each.rows[:MOST])} for each in refusal.broken],
     }
-    write_report(draft.folder, published, refusal.message)
+    write_report(draft.folder, published, Beside(refused=refusal.message))
     text = json.dumps(told, indent=2, ensure_ascii=False)
     (draft.folder / REFUSED).write_bytes(text.encode("utf-8", "backslashreplace") + b"\n")
     replace_folder(draft.folder, candidate(store, published.name))

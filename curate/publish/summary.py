@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from curate.manifest import DatasetManifest
 from curate.publish.check_result import Check
-from curate.publish.report import COUNTED, RENDERED, in_words
+from curate.publish.counters import COUNTED, RENDERED, in_words
 from curate.publish.version import Curated
 from curate.read.shapes import SHAPES
 from curate.record import SPLITS

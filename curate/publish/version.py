@@ -25,8 +25,9 @@ from curate.publish.few_quarantined import require_few_quarantined
 from curate.publish.refused import Broken, RefusedError, candidate, keep
 from curate.read.files import InputFile
 from curate.record import SCHEMA, SPLITS, dicts
+from curate.rows.render import Rendering
 from curate.sets.rows import Rows, in_order
-from curate.store import Store, verified
+from curate.store import MANIFEST, Store, verified
 
 if TYPE_CHECKING:
     from curate.publish.gate import GateResult
@@ -68,6 +69,7 @@ def publish(
     manifest: Mapping[str, Any],
     files: Sequence[InputFile],
     contract: Contract,
+    rendering: Rendering,
     store: Store,
     progress: Progress,
     where: str,
@@ -83,6 +85,7 @@ def publish(
         manifest: what the version was made from and its stages said, as JSON; `counts` may hold some already.
         files: of the drop.
         contract: the set is held to it, and the card quotes it.
+        rendering: rendered the rows; the report shows some as tokens.
         store: where to publish.
         progress: told of the gate.
         where: the drop lies, for the ledger.
@@ -96,7 +99,6 @@ def publish(
             many were quarantined; nothing is published, and the candidate is kept aside.
         AssayError: rows have been lost or invented (law 1).
     """
-    from curate.publish.report import write_card, write_report
 
     name, drop = wanted.name, manifest["drop"]["sha256"]
     named = partial(_with_drop, drop=drop)
@@ -121,12 +123,7 @@ def publish(
             keep(refusal, draft, manifest, store, where)
             raise
 
-        def describe(folder: Path, content: dict[str, Any]) -> None:
-            published = DatasetManifest.model_validate(content)
-            write_card(folder, published, contract)
-            write_report(folder, published)
-            contract.write(folder / FOLDER)
-
+        describe = partial(_describe, contract=contract, account=account, rendering=rendering, store=store)
         folder = draft.publish(manifest, describe)
     event = {"event": "datasets", "name": name, "version": folder.name}
     store.record(event | {"drop": drop, "where": where, "counts": counts} | gate.told())
@@ -182,6 +179,25 @@ def _write_quarantine(rejected: Rows, table: pa.Table, named: Callable[[pa.Table
         table: all of `rejected`.
     """
     _write_parquet(map(named, rejected.pieces(_source_order(table))), table.schema, folder / QUARANTINE)
+
+
+def _describe(
+    folder: Path, content: dict[str, Any], contract: Contract, account: Account, rendering: Rendering, store: Store
+) -> None:
+    """The card, the report and the contract of a version that is about to be published."""
+    from curate.publish.card import write_card
+    from curate.publish.report import Beside, write_report
+
+    manifest = DatasetManifest.model_validate(content)
+    write_card(folder, manifest, contract)
+    write_report(folder, manifest, Beside(account.masked, rendering.renderer, _parent(store, manifest)))
+    contract.write(folder / FOLDER)
+
+
+def _parent(store: Store, manifest: DatasetManifest) -> DatasetManifest | None:
+    """The last of the versions that the rows were compared with, if it is still there."""
+    folders = [store.root / "datasets" / manifest.name / version for version in manifest.index.compared_with[-1:]]
+    return next((DatasetManifest.read(folder) for folder in folders if (folder / MANIFEST).is_file()), None)
 
 
 def _write_splits(folder: Path, table: pa.Table, kept: Rows, named: Callable[[pa.Table], pa.Table]) -> None:

@@ -19,6 +19,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -28,6 +29,7 @@ import pyarrow.compute as pc
 import xxhash
 from pydantic import Field, model_validator
 
+from curate.examples import Example, example_of, first_examples
 from curate.record import KEYS, SCHEMA, rows_of_texts, texts_of, with_texts
 from curate.stage import Outcome, Reject, RowStage, divide
 from curate.text.names import ENTITIES, NameKind, Names
@@ -59,7 +61,8 @@ class Pii(RowStage):
     """Personal data and secrets to placeholders, or the row to quarantine, by kind.
 
     Counters: for each kind that is replaced, the rows in which it was; `in_keys`: kept rows with personal data in a key
-    of their JSON, which stays.
+    of their JSON, which stays. Examples, by kind: texts whose values are masked before, and placeholders after; only
+    the report tells of them.
     """
 
     name: ClassVar[str] = "pii"
@@ -103,6 +106,7 @@ class Pii(RowStage):
         ]
         counters: dict[str, int] = dict.fromkeys([*self.replace, "in_keys"], 0)
         rejects: list[Reject] = []
+        examples: dict[str, list[Example]] = {}
         changed: list[dict[int, str]] = [{} for _ in COLUMNS]
         for row, of_row in groupby(sorted(places), key=lambda place: place.row):
             mine = list(of_row)
@@ -119,6 +123,8 @@ class Pii(RowStage):
                     changed[place.column][place.position] = text
             for counter in {kind for kind, _ in work.placeholders} | work.counters:
                 counters[counter] += 1
+            for kind, example in work.examples(table["id"][row].as_py(), new):
+                examples[kind] = first_examples([*examples.get(kind, []), example])
         arrays = [_changed(column, new) for column, new in zip(found, changed, strict=True)]
         if changed[0]:
             table = with_texts(table, arrays[0])
@@ -127,7 +133,7 @@ class Pii(RowStage):
         for name, array, of_column in list(zip(COLUMNS, arrays, changed, strict=True))[1:]:
             if of_column:
                 table = table.set_column(table.schema.get_field_index(name), SCHEMA.field(name), array)
-        return divide(table, "pii", rejects, counters)
+        return replace(divide(table, "pii", rejects, counters), examples=examples)
 
     def _suspects(self, texts: pa.Array) -> Iterator[tuple[int, tuple[str, ...]]]:
         """Positions of the texts that may hold personal data or placeholders, with the kinds that it may be."""
@@ -161,6 +167,8 @@ class _Row:
         self.said: list[str] = []
         """The turns with placeholders."""
         self.placeholders: dict[tuple[str, str], str] = {}
+        self.shapes: dict[str, str] = {}
+        """By placeholder, the shape of what it stands for."""
         self.quarantined = Counter[str]()
         self.first: dict[str, str] = {}
         """Where the first value that is to be quarantined stands, and its shape."""
@@ -182,6 +190,15 @@ class _Row:
         if column == "turns":
             self.said.append(mended)
         return mended
+
+    def examples(self, id_: str, texts: Sequence[str]) -> Iterator[tuple[str, Example]]:
+        """For each kind that was replaced, the first of the new texts that shows it: with shapes before, as it is
+        after."""
+        for kind in sorted({kind for kind, _ in self.placeholders}):
+            mine = [placeholder for (of, _), placeholder in self.placeholders.items() if of == kind]
+            text = next((text for text in texts if any(each in text for each in mine)), None)
+            if text is not None:  # else it was in a group or a label, which is hashed
+                yield kind, example_of(id_, PLACEHOLDER.sub(lambda each: self.shapes.get(each[0], each[0]), text), text)
 
     def _protected(self, text: str, place: Place, called: str) -> str:
         column = COLUMNS[place.column]
@@ -219,7 +236,7 @@ class _Row:
     def _replaced(self, text: str, place: Place, called: str) -> str:
         out, at = [], 0
         for found in self._find(text, place, called):
-            out += [text[at : found.begin], self._placeholder(found)]
+            out += [text[at : found.begin], self._placeholder(found, text)]
             at = found.end
         return "".join([*out, text[at:]])
 
@@ -235,11 +252,12 @@ class _Row:
         written = text[found.begin : found.end]
         return (found.kind, found.value) in self.placeholders or not any(written in said for said in self.said)
 
-    def _placeholder(self, found: Found) -> str:
+    def _placeholder(self, found: Found, text: str) -> str:
         if (found.kind, found.value) not in self.placeholders:
             self.numbers[found.kind] += 1
             number = self.numbers[found.kind]
             self.placeholders[found.kind, found.value] = f"[{found.kind.upper()}_{number}]"
+            self.shapes[self.placeholders[found.kind, found.value]] = masked(text[found.begin : found.end])
         return self.placeholders[found.kind, found.value]
 
     def _find(self, text: str, place: Place, called: str) -> list[Found]:

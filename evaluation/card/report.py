@@ -4,16 +4,12 @@ Every text of a row in it is escaped. A script filters the rows, and is allowed 
 script or style, and without scripting the page shows everything.
 """
 
-import base64
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from markupsafe import Markup
-
-from curate.publish.report import report_environment
+from curate.publish.pages import inlined, report_environment
 from evaluation.card.format import WHOLE_MEASURES, Comparison, Scorecard, Verdict, WholeMeasure
 from evaluation.card.manifest import ScorecardManifest
 from evaluation.card.measures import (
@@ -63,17 +59,11 @@ def write_report(
     environment = report_environment()
     environment.filters["shown"] = shown
     environment.filters["seconds"] = lambda value: f"{value:.2f}" if value < 100 else f"{value:,.0f}"
-    style, script = (
-        Markup("\n".join(_source(environment, name) for name in names))  # noqa: S704 (our own files)
-        for names in (["style.css", "scorecard.css"], ["scorecard.js"])
-    )
     main: WholeMeasure = "whole_match" if "whole_match" in next(iter(card["systems"].values())) else "exact_match"
     lead = leading(card, main)
     text = environment.get_template("scorecard.html.jinja").render(
-        policy=f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'; "
-        "form-action 'none'",
-        style=style,
-        script=script,
+        style=inlined(environment, "style.css", "scorecard.css"),
+        script=inlined(environment, "scorecard.js"),
         manifest=manifest.content(),
         provenance=list(_flat(manifest.inputs.content())),
         card=card,
@@ -99,16 +89,6 @@ def write_report(
         rows=ShownRows.of(questions, systems, value_of),
     )
     (folder / "report.html").write_text(text, encoding="utf-8")
-
-
-def _source(environment: Any, name: str) -> str:
-    source: str = environment.loader.get_source(environment, name)[0]
-    return source
-
-
-def _hash(source: str) -> str:
-    """As a Content-Security-Policy names a script or a style that it allows."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}'"
 
 
 def _flat(values: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, str]]:

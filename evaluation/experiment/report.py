@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from curate.publish.report import report_environment
+from curate.publish.pages import report_environment
 from evaluation.card.measures import WORDS
 from evaluation.experiment.manifest import ExperimentManifest
 from evaluation.experiment.result import ExperimentResult, Score

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from curate.publish.report import report_environment
+from curate.publish.pages import report_environment
 from evaluation.tune.manifest import StudyManifest
 from evaluation.tune.result import StudyResult, TrialResult
 from evaluation.tune.tables import optimistic, shown, state_of, tables

@@ -11,11 +11,11 @@ from typer.testing import CliRunner
 import assay
 from assay.cli import app
 from assay.previews import Preview, Previews, Rejected, previews
-from assay.tokens import Token
 from curate.errors import AssayError
+from curate.rows.tokens import Token
 from curate.store import Store
 from evaluation.settings import FullRecipe
-from tests.browser import DESKTOP, PHONE, Browser, assert_printable, assert_readable
+from tests.browser import DESKTOP, PHONE, Browser, assert_accessible, assert_printable, assert_readable
 from tests.project import Project, make_rows
 from train.audit import encode
 from train.base_model import BaseTokenizer
@@ -226,3 +226,10 @@ def test_the_page_is_readable(width: int, dark: bool, browser: Browser, page: Pa
 
 def test_the_page_is_printable(browser: Browser, page: Path) -> None:
     assert_printable(browser, page, "preview")
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [390, DESKTOP])
+def test_the_page_is_accessible(width: int, dark: bool, browser: Browser, page: Path) -> None:
+    browser.open(page, width=width, dark=dark)
+    assert_accessible(browser)

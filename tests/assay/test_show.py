@@ -7,7 +7,7 @@ import pytest
 from assay.console import UNSAFE
 from assay.previews import Preview
 from assay.show import print_preview
-from assay.tokens import Token
+from curate.rows.tokens import Token
 
 HOSTILE = (
     "[red]not markup[/red] [link=http://example.org]x[/link] \x1b[2J\x1b]0;title\x07 \x9b31m \u202eevil \ud800 \r over"

@@ -252,7 +252,7 @@ def test_what_a_mended_file_with_new_rows_means_is_told(run: Run, drop_is: str, 
 
 
 def test_every_mend_is_of_a_reason_that_there_is() -> None:
-    from curate.publish.reasons import MENDS
+    from curate.publish.mends import MENDS
     from curate.read import ingest
     from curate.recipe import built_in_stages
 

@@ -111,7 +111,7 @@ def light() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("curate.publish.version.require_enough", lambda *_: None)
         patch.setattr("curate.publish.gate.check_set", lambda *_: GateResult(()))
-        patch.setattr("curate.publish.report.write_card", lambda *_: None)
+        patch.setattr("curate.publish.card.write_card", lambda *_: None)
         patch.setattr("curate.publish.report.write_report", lambda *_: None)
         patch.setattr(os, "fsync", lambda _: None)
         yield

@@ -83,7 +83,8 @@ def light_gate(table: Any, contract: Contract, docs_folder: Path) -> GateResult:
 
 def lighten(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("curate.publish.gate.check_set", light_gate)
-    patch.setattr("curate.publish.report.write_report", lambda folder, _: (folder / "report.html").write_text("report"))
+    write = "curate.publish.report.write_report"
+    patch.setattr(write, lambda folder, *_: (folder / "report.html").write_text("report"))
 
 
 def in_fresh_process(work: Callable[[Path], None], folder: Path) -> None:

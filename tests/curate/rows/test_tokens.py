@@ -8,9 +8,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from assay.tokens import Token, tokens_of
 from curate.rows.chat_template import ChatTemplate, Message, SpecialTokens
 from curate.rows.renderer import Renderer
+from curate.rows.tokens import Token, tokens_of
 from tests.curate.rows.families import LLAMA3, byte_level, sentencepiece
 from tests.project import byte_tokenizer
 from train.audit import audit
@@ -34,7 +34,7 @@ def tokens(kind: str, said: str) -> list[Token]:
     """Of a row with this answer; none where the tokenizer does not give it back."""
     messages: list[Message] = [{"role": "user", "content": f"so {said}?"}, {"role": "assistant", "content": said}]
     examples = audit([{"id": "r", "messages": messages}], renderer(kind)).examples
-    return [token for example in examples for token in tokens_of(example, renderer(kind))]
+    return [token for example in examples for token in tokens_of(example.input_ids, example.labels, renderer(kind))]
 
 
 @pytest.mark.parametrize("kind", TOKENIZERS)

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from curate.rows.renderer import IGNORED, Renderer
-from train.examples import Example
 
 UNDECODED = "\ufffd"
 """What a tokenizer gives of bytes that are no whole character."""
@@ -31,14 +30,17 @@ class Token(NamedTuple):
         return "\n" in self.text
 
 
-def tokens_of(example: Example, renderer: Renderer) -> list[Token]:
-    """The tokens of a row; their texts, joined, are the text that they are decoded to."""
+def tokens_of(input_ids: Sequence[int], labels: Sequence[int], renderer: Renderer) -> list[Token]:
+    """The tokens of a row; their texts, joined, are the text that they are decoded to.
+
+    Args:
+        input_ids, labels: of the row, one label for each id.
+        renderer: made them.
+    """
     special = {renderer.tokenizer.token_to_id(text) for text in renderer.special_texts}
     return [
         Token(text, token, label != IGNORED, token in special)
-        for text, token, label in zip(
-            _texts(example.input_ids, renderer), example.input_ids, example.labels, strict=True
-        )
+        for text, token, label in zip(_texts(input_ids, renderer), input_ids, labels, strict=True)
     ]
 
 

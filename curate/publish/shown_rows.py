@@ -1,0 +1,163 @@
+"""Rows for the eye: those rejected beside those kept, what differs in them, and what rules changed."""
+
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from difflib import SequenceMatcher
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from curate.examples import Example
+from curate.record import SPLITS
+
+EXAMPLES = 3
+"""Rows shown for each reason and for the conflicts."""
+EXCERPT = 300
+"""Characters shown of a row's text."""
+AROUND = 60
+"""Characters shown around what differs, at least."""
+MOST_WORDS = 2000
+"""Words of two texts between which differences are looked for; what is beyond is taken for different."""
+WORD = re.compile(r"\w+|\s+|[^\w\s]")
+
+Parts = list[tuple[bool, str]]
+"""A text in parts: whether each is what differs."""
+
+
+def rows_at(path: Path, numbers: Sequence[int]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Those rows of a Parquet file, by their ascending numbers; only the row groups that hold them are read."""
+    with pq.ParquetFile(path) as file:
+        end = 0
+        for group in range(file.num_row_groups):
+            begin, end = end, end + file.metadata.row_group(group).num_rows
+            mine = [number for number in numbers if begin <= number < end]
+            if mine:
+                taken = file.read_row_group(group).take(pa.array([number - begin for number in mine]))
+                yield from zip(mine, taken.to_pylist(), strict=True)
+
+
+def kept_rows(folder: Path, ids: set[str]) -> dict[str, dict[str, Any]]:
+    """The rows of these ids as `seen` gives them, with `fate`: None where the row is published, else what quarantined
+    it later."""
+    columns = ["id", "turns", "target", "source"]
+    wanted = pc.field("id").isin(pa.array(sorted(ids), pa.string()))
+    found = {
+        row["id"]: seen(row) | {"fate": f"{row['stage']}: {row['reason']}"}
+        for row in matching(folder / "quarantine.parquet", wanted, [*columns, "stage", "reason"])
+    }
+    for split in SPLITS:
+        published = matching(folder / f"{split}.parquet", wanted, columns)
+        found |= {row["id"]: seen(row) | {"fate": None} for row in published}
+    return found
+
+
+def matching(path: Path, wanted: pc.Expression, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """The few rows of a Parquet file for which `wanted` holds."""
+    return pq.read_table(path, columns=columns, filters=wanted).to_pylist()  # type: ignore[no-any-return]
+
+
+def seen(row: dict[str, Any]) -> dict[str, Any]:
+    """What there is to see of a row, whole: {"id", "file", "row", "text", "target"}."""
+    text = dialogue(row["turns"]) if row["turns"] else row.get("raw") or ""
+    return {"id": row["id"], **_place(row), "text": text, "target": row["target"] or ""}
+
+
+def _place(row: dict[str, Any]) -> dict[str, Any]:
+    return {"file": row["source"]["file"], "row": row["source"]["row"]}
+
+
+def conflicts(folder: Path) -> list[dict[str, Any]]:
+    """The first few groups of equal prompts with different answers."""
+    groups: dict[int, list[dict[str, Any]]] = {}
+    for row in matching(folder / "conflicts.parquet", pc.field("conflict") < EXAMPLES):
+        groups.setdefault(row["conflict"], []).append(row)
+    return [
+        {
+            "text": excerpt(dialogue(rows[0]["turns"])),
+            "answers": [
+                {"text": excerpt(row["target"] or row["turns"][-1]["content"])}
+                | {"source": row["source"]["file"], "version": row["version"]}
+                for row in rows
+            ],
+        }
+        for _, rows in sorted(groups.items())
+    ]
+
+
+def changes_of(example: Example) -> dict[str, Parts]:
+    """Both texts of an example in parts that are the same and parts that differ; in these nothing is invisible."""
+    parts: dict[str, Parts] = {"before": [], "after": []}
+    before, after = example["before"], example["after"]
+    for kind, begin, end, other_begin, other_end in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
+        for side, text in (("before", before[begin:end]), ("after", after[other_begin:other_end])):
+            if text:
+                changed = kind != "equal"
+                parts[side].append((changed, "".join(map(_shape, text)) if changed else text))
+    return parts
+
+
+def differences(one: str, other: str) -> tuple[Parts, Parts]:
+    """Two texts in words that are the same and words that differ; what is the same is shortened between them.
+
+    Args:
+        one, other: of any length; words beyond MOST_WORDS are taken for different.
+    """
+    left, right = WORD.findall(one), WORD.findall(other)
+    begin = _same(left, right)
+    end = min(_same(left[::-1], right[::-1]), len(left) - begin, len(right) - begin)
+    a, b = left[begin : len(left) - end], right[begin : len(right) - end]
+    near, far = a[:MOST_WORDS], b[:MOST_WORDS]
+    parts: tuple[Parts, Parts] = [], []
+    _add(parts, False, left[:begin], left[:begin])
+    for kind, i, j, m, n in SequenceMatcher(None, near, far, autojunk=False).get_opcodes():
+        _add(parts, kind != "equal", near[i:j], far[m:n])
+    _add(parts, True, a[MOST_WORDS:], b[MOST_WORDS:])
+    _add(parts, False, left[len(left) - end :], left[len(left) - end :])
+    return _shortened(parts[0]), _shortened(parts[1])
+
+
+def _same(one: Sequence[str], other: Sequence[str]) -> int:
+    """How many words two texts begin with alike."""
+    return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+
+
+def _add(parts: tuple[Parts, Parts], differs: bool, *words: Sequence[str]) -> None:
+    for side, text in zip(parts, map("".join, words), strict=True):
+        if text:
+            side.append((differs, text))
+
+
+def _shortened(parts: Parts) -> Parts:
+    """Parts of which each that is the same, and each that is long, shows its two ends."""
+    shown: Parts = []
+    for at, (differs, text) in enumerate(parts):
+        first, last = at == 0, at == len(parts) - 1
+        around = AROUND if len(parts) > 1 and not differs else EXCERPT
+        head, tail = (0 if first and len(parts) > 1 else around), (0 if last else around)
+        if len(text) > head + tail + AROUND:
+            text = f"{text[:head]}…{text[len(text) - tail :]}"
+        shown.append((differs, text))
+    return shown
+
+
+def _shape(char: str) -> str:
+    """A character for the eye: spaces and line ends as signs, what has no shape as its code point."""
+    signs = {" ": "·", "\n": "⏎\n", "\t": "⇥"}
+    shapeless = unicodedata.category(char) in ("Cc", "Cf", "Zs", "Zl", "Zp", "Mn", "Co", "Cn")
+    return signs.get(char) or (f"⟨U+{ord(char):04X}⟩" if shapeless else char)
+
+
+def dialogue(turns: Sequence[dict[str, str]]) -> str:
+    """Turns as one text; who speaks is said where there are several."""
+    if len(turns) == 1:
+        return turns[0]["content"]
+    return "\n".join(f"{turn['role']}: {turn['content']}" for turn in turns)
+
+
+def excerpt(text: str) -> str:
+    """How a text begins."""
+    return text if len(text) <= EXCERPT else f"{text[:EXCERPT]}…"
