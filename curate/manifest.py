@@ -173,6 +173,8 @@ class Counts(Part):
     conflicts: int
     """Groups of rows with equal prompts and different answers."""
     rows_in_conflict: int = 0
+    missing: int = 0
+    """Published rows of earlier versions that a drop that is to grow does not hold any more."""
 
 
 class SplitShare(Part):

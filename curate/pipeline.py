@@ -287,7 +287,9 @@ def _past(
     replaced = len(compared_with) if work.recipe.drop_is == "all" else max(whole, default=0)
     deliveries = {version for version, mode in modes.items() if mode == "delivery"}
     rows = earlier_rows(segments, sha256, anew, bound_by, replaced, deliveries)
-    return inputs, Past(rows, compared_with, bound_by, sorted(anew.files), work.published, replaced), published
+    missing = sum(int(each.kept.sum()) for each in rows) if work.recipe.drop_is == "appended" else 0
+    past = Past(rows, compared_with, bound_by, sorted(anew.files), work.published, replaced, missing)
+    return inputs, past, published
 
 
 def _drop_was(folder: Path) -> str | None:
@@ -307,7 +309,9 @@ def _publish(
 ) -> Path:
     """Publish the version, unless it is there, or one is that differs in the names of the drop's files alone."""
     stages = [stage.content() for stage in work.account.stages]
-    told = joined(((name, verdict.manifest()) for name, verdict in judged.items()), made_from)
+    parts = [(name, verdict.manifest()) for name, verdict in judged.items()]
+    parts += [("drop", {"counts": {"missing": past.missing}})] if past.missing else []
+    told = joined(parts, made_from)
     manifest = made_from | {"stages": stages} | told
     key = digest([version.VERSION, manifest, [shard.key for shard in shards]])
     note = keyed_folder(work.store.cache / "published", key)

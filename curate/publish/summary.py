@@ -23,6 +23,11 @@ CHANGED_FILE = (
     "drop is a folder that grows, say `drop_is: appended`: a version then holds all of its rows. If it is all the rows "
     "there are, mended ones in place of the old, say `drop_is: all`. Each row keeps the split it was in."
 )
+MISSING = (
+    "{} rows that earlier versions published are missing from the drop, which is to be a folder that grows: they stay "
+    "in those versions alone. If drops are deliveries, say `drop_is: delivery`; if this one is all the rows there are, "
+    "`drop_is: all`."
+)
 
 
 def curation_tables(curated: Curated) -> list[Table]:
@@ -33,7 +38,9 @@ def curation_tables(curated: Curated) -> list[Table]:
     warned = [[stage.name, warning] for stage in manifest.stages for warning in stage.warnings]
     warned += [["gate", f"{rule.name}: {rule.observed}; expected {rule.expected}"] for rule in manifest.gate.warnings()]
     warnings = [Table("warnings", "Warnings", ["stage", "what to look at"], warned, texts=2)] if warned else []
-    notes = [Table("notes", "Note", [""], [[CHANGED_FILE]])] if _is_changed_file(curated) else []
+    said = [MISSING.format(f"{manifest.counts.missing:,}")] if manifest.counts.missing else []
+    said += [CHANGED_FILE] if _is_changed_file(curated) else []
+    notes = [Table("notes", "Note", [""], [[each] for each in said])] if said else []
     return [_counts(manifest), *quarantined, *warnings, _stages(curated), *notes]
 
 

@@ -109,6 +109,8 @@ class Past:
     """Gives the folder of a version; one that has been deleted is not there."""
     replaced: int = 0
     """How many of the versions, the oldest, this drop or a later version stands in place of."""
+    missing: int = 0
+    """How many published rows of them a drop that grows does not hold any more."""
 
     def splits(self) -> set[str]:
         """The splits that rows of the versions are in that the drop is compared with and adds to."""

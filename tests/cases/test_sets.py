@@ -101,7 +101,7 @@ def test_a_later_drop_may_leave_a_split_as_it_is(run: Run) -> None:
     later = run({"b.jsonl": [{"prompt": "What colour is the sky at night, mostly?", "answer": "Black."}]})
     assert later.manifest.counts.kept == 1
     with pytest.raises(EmptyError, match="0 of 3 rows") as error:
-        run({"c.jsonl": questions(3)})
+        run({"c.jsonl": questions(3)}, drop_is="delivery")
     assert "nothing new" in error.value.remedy
 
 

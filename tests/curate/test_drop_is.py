@@ -8,6 +8,7 @@ from typing import Any, Literal
 import pytest
 
 from curate.publish.enough import EmptyError
+from curate.publish.summary import curation_tables
 from curate.record import SPLITS
 from tests.sets import Run, curator, questions, require_sound, rows_of, split_by_prompt
 
@@ -76,6 +77,16 @@ def test_deliveries_that_hold_the_same_rows_add_nothing(run: Run) -> None:
     assert (third.manifest.counts.kept, fourth.manifest.counts.kept) == (5, 1)
     named = [json.loads(row["evidence"])["version"] for row in rows_of(fourth, "quarantine")]
     assert [named.count(each.folder.name) for each in (first, third)] == [20, 5]
+
+
+def test_rows_that_left_a_folder_that_grows_are_told(run: Run) -> None:
+    run({"a.jsonl": questions(20), "b.jsonl": questions(30)[20:]})
+    second = run({"a.jsonl": questions(20)})
+    assert (second.manifest.counts.kept, second.manifest.counts.missing) == (20, 10)
+    ((note,),) = curation_tables(second)[-1].rows
+    assert note.startswith("10 rows that earlier versions published are missing from the drop")
+    grown = run({"a.jsonl": questions(20), "b.jsonl": questions(40)[20:]})
+    assert "missing" not in grown.manifest.content()["counts"]
 
 
 def test_a_row_that_left_the_folder_stands_where_it_was_published(run: Run) -> None:
