@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from curate.account import Account
-from curate.cache import RowStageTask, Shard, cache_text, clear_drafts, intact, is_kept, keyed_folder, mended, run_stage
+from curate.cache import cache_text, clear_drafts, intact, is_kept, keyed_folder, mended
 from curate.contract import Contract
 from curate.distribution import NONE
 from curate.engine import MapShards
@@ -28,6 +28,7 @@ from curate.sets.earlier import before, earlier_rows
 from curate.sets.index import Index
 from curate.sets.keys import Compared
 from curate.sets.stage import Judged, Past, SetStage, judge_rows
+from curate.shards import RowStageTask, Shard, run_stage
 from curate.stage import Context, RowStage, Settings, Stage, installed
 from curate.store import MANIFEST, Store, verified_whole
 
@@ -172,7 +173,7 @@ def _judge_each(work: _Work, stage: RowStage, shards: Sequence[Shard]) -> list[S
         done = work.map_shards(
             stage.name, run_stage, [RowStageTask(stage, shard, work.store.cache) for shard in shards]
         )
-        summary = stage.summary(map(Shard.kept, done), map(Shard.quarantine, done))
+        summary = stage.summary((shard.kept(stage.sums_up) for shard in done), map(Shard.quarantine, done))
     work.account.record_stage(stage.name, sum(shard.rows for shard in shards), done, summary)
     return done
 

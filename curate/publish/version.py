@@ -14,7 +14,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curate.account import Account
-from curate.cache import Shard
 from curate.contract import Contract
 from curate.errors import AssayError
 from curate.manifest import Counts, DatasetManifest
@@ -22,7 +21,8 @@ from curate.progress import Progress
 from curate.publish.enough import Wanted, require_enough
 from curate.read.files import InputFile
 from curate.record import SCHEMA, SPLITS, dicts
-from curate.sets.rows import Rows, in_order
+from curate.sets.rows import Rows, in_order, rows_of, spread
+from curate.shards import Shard
 from curate.store import Store, drafted
 
 VERSION = 7
@@ -91,8 +91,8 @@ def publish(
 
     name, drop = wanted.name, manifest["drop"]["sha256"]
     named = partial(_with_drop, drop=drop)
-    kept = Rows([shard.kept() for shard in shards])
-    rejected = Rows([shard.quarantine() for shard in account.quarantined])
+    kept = rows_of(shards, store.cache)
+    rejected = Rows(spread((shard.quarantine() for shard in account.quarantined), store.cache))
     table, quarantine = pa.concat_tables(kept.tables), pa.concat_tables(rejected.tables)
     counts = _counts(table, quarantine, account, manifest["counts"]).content()
 

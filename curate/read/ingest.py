@@ -13,7 +13,7 @@ from typing import Any, Self
 import pyarrow as pa
 import xxhash
 
-from curate.cache import Shard, cache_text, cached_outcome, find_outcome, intact, is_kept, keyed_folder
+from curate.cache import cache_text, intact, is_kept, keyed_folder
 from curate.engine import Alone, MapShards, Narrowable, WorkerDied
 from curate.errors import AssayError
 from curate.hashing import digest
@@ -25,6 +25,7 @@ from curate.read.raw import UNREADABLE, Part, is_plain_json_lines, parse, read_p
 from curate.read.raw_row import LONGEST_ROW, Row, Unread, shown
 from curate.read.sniff import BLOCK, is_text
 from curate.record import QUARANTINE_SCHEMA, SCHEMA
+from curate.shards import Shard, cached_outcome, find_outcome
 from curate.stage import Outcome, evidence_json, installed
 
 NAME = "read"
@@ -152,7 +153,7 @@ class ReadTask(Narrowable):
         left_out = _unmade(source, UNREADABLE, {"message": died.how, "line": line}, raw)
         outcome = Outcome(SCHEMA.empty_table(), pa.Table.from_pylist([left_out], schema=QUARANTINE_SCHEMA))
         key = ["left out", file.name, file.sha256, astuple(self.part) if self.part else None, died.how]
-        return Ingested([file], {}, [cached_outcome(self.cache, key, None, lambda: outcome)])
+        return Ingested([file], {}, [cached_outcome(self.cache, key, None, lambda _: outcome)])
 
 
 def ingest(
@@ -334,7 +335,7 @@ def run_read(task: ReadTask) -> Ingested:
     return Ingested(files, {}, shards)
 
 
-def _same(outcome: Outcome) -> Outcome:
+def _same(outcome: Outcome, _: pa.Table) -> Outcome:
     return outcome
 
 
