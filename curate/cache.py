@@ -8,7 +8,7 @@ entry names that one, its base, with the base's own seal: over another base it w
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,23 +35,23 @@ def keyed_folder(root: Path, key: str) -> Path:
     return root / key[:2] / key
 
 
-def cache_folder(folder: Path, write: Callable[[Path], None], bases: Sequence[Path] = ()) -> None:
+def cache_folder(folder: Path, write: Callable[[Path], None], base: Path | None = None) -> None:
     """Fill an entry aside, seal it and rename it into place, so that it is there whole or not at all.
 
     Args:
         folder: the entry.
         write: fills the folder that it is given.
-        bases: entries of the same kind without which this one cannot be read.
+        base: an entry of the same kind without which this one cannot be read.
 
     The system writes it to the disk when it will: to wait for that would take a tenth of a run. What a power failure
     leaves half-written does not agree with its seal; what is published has been waited for.
 
     Raises:
-        RotError: a base is damaged.
+        RotError: the base is damaged.
     """
     with drafted(folder.parent) as draft:
         write(draft)
-        _seal(draft, folder, bases)
+        _seal(draft, folder, base)
         while True:
             try:
                 draft.rename(folder)
@@ -80,70 +80,85 @@ def is_kept(folder: Path) -> bool:
     return (folder / SEAL).is_file()
 
 
+@dataclass(frozen=True)
+class Seal:
+    """What an entry's seal says."""
+
+    folder: Path
+    """The entry."""
+    own: str
+    """Checksum of all the rest."""
+    files: dict[str, str]
+    """The checksum of each."""
+    base: Path | None
+    """The entry without which this one cannot be read."""
+    base_own: str
+    """The base's `own`."""
+
+    @staticmethod
+    def of(folder: Path) -> "Seal":
+        """The seal of an entry.
+
+        Raises:
+            RotError: it is missing or damaged, or that of another entry.
+        """
+        try:
+            own, _, content = (folder / SEAL).read_bytes().partition(b"\n")
+        except FileNotFoundError:
+            raise RotError(folder, f"{SEAL} is missing") from None
+        if own != xxhash.xxh3_128_hexdigest(content).encode():
+            raise RotError(folder, f"the bytes of {SEAL} are not those that were written")
+        name, files, *under = orjson.loads(content)
+        if name != _name(folder):
+            raise RotError(folder, f"it holds what was written as {name}")
+        base, base_own = under[0] if under else (None, "")
+        return Seal(folder, own.decode(), files, base and folder.parent.parent / base, base_own)
+
+    def intact(self, name: str) -> Path:
+        """See `intact`."""
+        wanted = self.files.get(name)
+        try:
+            found = checksum(self.folder / name)
+        except (FileNotFoundError, IsADirectoryError):
+            found = None
+        if found is None or wanted is None:
+            raise RotError(self.folder, f"{name} is missing")
+        if found != wanted:
+            raise RotError(self.folder, f"the bytes of {name} are not those that were written")
+        return self.folder / name
+
+    def below(self) -> "Seal | None":
+        """The base's seal.
+
+        Raises:
+            RotError: the base is damaged; or this entry is, for its base is not the one that it was written over.
+        """
+        if self.base is None:
+            return None
+        if not (self.base / SEAL).is_file():
+            raise RotError(self.folder, f"its base {_name(self.base)} is missing")
+        found = Seal.of(self.base)
+        if found.own != self.base_own:
+            raise RotError(self.folder, f"its base {_name(self.base)} is not the one that it was written over")
+        return found
+
+
 def intact(folder: Path, name: str) -> Path:
     """A file of an entry, for the caller to read: its bytes are those that were written.
 
     Raises:
         RotError: they are not, or the entry's seal is damaged itself.
     """
-    wanted = sealed(folder).get(name)
-    try:
-        found = checksum(folder / name)
-    except (FileNotFoundError, IsADirectoryError):
-        found = None
-    if found is None or wanted is None:
-        raise RotError(folder, f"{name} is missing")
-    if found != wanted:
-        raise RotError(folder, f"the bytes of {name} are not those that were written")
-    return folder / name
+    return Seal.of(folder).intact(name)
 
 
 def sealed(folder: Path) -> dict[str, str]:
     """The files of an entry by name, each with its checksum.
 
     Raises:
-        RotError: the seal is missing or damaged, or that of another entry.
+        RotError: its seal is damaged.
     """
-    return _read_seal(folder).files
-
-
-def bases_of(folder: Path) -> list[Path]:
-    """The entries without which this one cannot be read.
-
-    Raises:
-        RotError: its seal is damaged, or one of them is not there or not the one that it was written over.
-    """
-    found = {folder.parent.parent / name: own for name, own in _read_seal(folder).bases.items()}
-    for base, own in found.items():
-        if not (base / SEAL).is_file():
-            raise RotError(folder, f"its base {_name(base)} is missing")
-        if _read_seal(base).own != own:
-            raise RotError(folder, f"its base {_name(base)} is not the one that it was written over")
-    return [*found]
-
-
-@dataclass(frozen=True)
-class _Seal:
-    """What the file SEAL says."""
-
-    own: str
-    """Checksum of all the rest."""
-    files: dict[str, str]
-    bases: dict[str, str]
-    """Name -> its own seal's checksum."""
-
-
-def _read_seal(folder: Path) -> _Seal:
-    try:
-        own, _, content = (folder / SEAL).read_bytes().partition(b"\n")
-    except FileNotFoundError:
-        raise RotError(folder, f"{SEAL} is missing") from None
-    if own != xxhash.xxh3_128_hexdigest(content).encode():
-        raise RotError(folder, f"the bytes of {SEAL} are not those that were written")
-    name, files, *bases = orjson.loads(content)
-    if name != _name(folder):
-        raise RotError(folder, f"it holds what was written as {name}")
-    return _Seal(own.decode(), files, bases[0] if bases else {})
+    return Seal.of(folder).files
 
 
 def sound(folder: Path, progress: Progress = silent) -> bool:
@@ -164,12 +179,13 @@ def require_sound(folder: Path) -> None:
     Raises:
         RotError: something of it is not as it was written, or was added since.
     """
-    names = sealed(folder).keys()
+    seal = Seal.of(folder)
+    names = seal.files.keys()
     for name in names:
-        intact(folder, name)
+        seal.intact(name)
     if added := sorted(_files(folder) - names - {SEAL}):
         raise RotError(folder, f"{added[0]} was added to it")
-    bases_of(folder)
+    seal.below()
 
 
 def mended(run: Callable[[], Made], progress: Progress = silent) -> Made:
@@ -208,32 +224,33 @@ class Entry:
     used: float
     """When it was last used, or made: seconds since the epoch. One that no run finds any more, for its stage or the
     recipe is another now, stays as old as its last use."""
-    bases: tuple[Path, ...]
-    """The entries without which it cannot be read: whoever keeps it keeps them."""
+    base: Path | None
+    """The entry without which it cannot be read: whoever keeps it keeps that one."""
 
 
 def entries(cache: Path) -> list[Entry]:
-    """The entries of a store's cache, damaged ones too (those without bases); nothing of them is read but seals."""
+    """The entries of a store's cache, damaged ones too; nothing of them is read but seals."""
     found = []
-    for seal in sorted(cache.rglob(SEAL)):
+    for path in sorted(cache.rglob(SEAL)):
+        folder = path.parent
         with suppress(FileNotFoundError):  # it was removed meanwhile
-            folder, used = seal.parent, seal.stat().st_mtime
+            used = path.stat().st_mtime
             size = sum((folder / name).stat().st_size for name in _files(folder))
-            found.append(Entry(folder, size, used, _named_bases(folder)))
+            found.append(Entry(folder, size, used, _base_of(folder)))
     return found
 
 
-def _named_bases(folder: Path) -> tuple[Path, ...]:
+def _base_of(folder: Path) -> Path | None:
     try:
-        return tuple(folder.parent.parent / name for name in _read_seal(folder).bases)
+        return Seal.of(folder).base
     except RotError:
-        return ()
+        return None
 
 
-def _seal(draft: Path, folder: Path, bases: Sequence[Path]) -> None:
+def _seal(draft: Path, folder: Path, base: Path | None) -> None:
     """Seal what is to be the entry `folder`."""
     files = {name: checksum(draft / name) for name in _files(draft)}
-    under = [{_name(base): _read_seal(base).own for base in bases}] if bases else []
+    under = [] if base is None else [[_name(base), Seal.of(base).own]]
     content = canonical_json([_name(folder), files, *under])
     (draft / SEAL).write_bytes(xxhash.xxh3_128_hexdigest(content).encode() + b"\n" + content)
 

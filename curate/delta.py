@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.arrow import whole
-from curate.cache import bases_of, intact, sealed, write_arrow
+from curate.cache import Seal, write_arrow
 
 COMPRESSION = "zstd"
 """It leaves a third to a tenth of texts, in the time that writing them whole takes."""
@@ -88,70 +88,72 @@ class Delta:
 
 
 def read_table(folder: Path, columns: Sequence[str]) -> pa.Table:
-    """Columns of the table of an entry, put together with what its bases hold.
+    """Columns of the table of an entry, one at least, put together with what its bases hold.
 
     Raises:
         RotError: it or one of those is damaged.
     """
-    layers = [_Layer(folder)]
-    while layers[-1].bases:
-        layers.append(_Layer(layers[-1].bases[0]))
-    found = [_column(layers, name) for name in columns]
-    metadata = next(layer.kept.schema.metadata for layer in layers if layer.kept is not None)
-    schema = pa.schema([field for field, _, _ in found], metadata)
-    return pa.Table.from_arrays([_values(*each) for each in found], schema=schema)
+    wanted, layers = [*columns], list[_Layer]()
+    seal: Seal | None = Seal.of(folder)
+    while seal is not None:
+        layers.append(_Layer(seal, wanted))
+        wanted = [name for name in wanted if name not in layers[-1].kept.column_names]
+        seal = seal.below() if wanted else None
+    found = {name: _column(layers, name) for name in columns}
+    metadata = next(layer.kept.schema.metadata for layer in layers if KEPT in layer.files)
+    schema = pa.schema([field for field, _ in found.values()], metadata)
+    return pa.Table.from_arrays([column for _, column in found.values()], schema=schema)
 
 
 class _Layer:
-    """An entry that holds a table or a delta."""
+    """What an entry holds of some columns."""
 
-    def __init__(self, folder: Path) -> None:
-        files = sealed(folder)
-        self.bases = bases_of(folder)
-        self.kept, self.changed = (
-            _Columns(intact(folder, name)) if name in files else None for name in (KEPT, CHANGED)
-        )
-
-
-class _Columns:
-    """An Arrow file of which a column is read when it is asked for."""
-
-    def __init__(self, path: Path) -> None:
-        self._source = pa.memory_map(str(path))
-        self.schema: pa.Schema = pa.ipc.open_file(self._source).schema
-
-    def __contains__(self, name: str) -> bool:
-        return name in self.schema.names
-
-    def __getitem__(self, name: str) -> pa.ChunkedArray:
-        options = pa.ipc.IpcReadOptions(included_fields=[self.schema.get_field_index(name)])
-        return pa.ipc.open_file(self._source, options=options).read_all()[name]
+    def __init__(self, seal: Seal, columns: Sequence[str]) -> None:
+        self.files = seal.files
+        self.kept, self.changed = (_read(seal, name, columns) for name in (KEPT, CHANGED))
 
     @cached_property
-    def places(self) -> Numbers:
-        # What has none has values of its own.
-        return np.asarray(self[PLACE.name].fill_null(0)).astype(np.int64)
+    def places(self) -> Numbers | None:
+        return _places_of(self.kept) if PLACE.name in self.kept.column_names else None
+
+    @cached_property
+    def changed_places(self) -> Numbers:
+        return _places_of(self.changed)
 
 
-def _column(layers: Sequence[_Layer], name: str) -> tuple[pa.Field, list[pa.Array], Numbers | None]:
-    """A column: values, and where among them those of the rows are (None where they are just these)."""
-    layer, *below = layers
-    if layer.kept is not None and name in layer.kept:
-        return layer.kept.schema.field(name), layer.kept[name].chunks, None
-    field, values, at = _column(below, name)
-    if layer.kept is not None and PLACE.name in layer.kept:
-        at = layer.kept.places if at is None else at[layer.kept.places]
-    if layer.changed is not None and name in layer.changed:
-        count = sum(map(len, values))
-        at = np.arange(count) if at is None else at.copy()
-        at[layer.changed.places] = np.arange(count, count + len(layer.changed.places))
-        values = [*values, *layer.changed[name].chunks]
-    return field, values, at
+def _read(seal: Seal, name: str, columns: Sequence[str]) -> pa.Table:
+    """PLACE, and those of the columns that a file of an entry has; the others are not unpacked."""
+    if name not in seal.files:
+        return pa.table({})
+    with pa.memory_map(str(seal.intact(name))) as source:
+        schema = pa.ipc.open_file(source).schema
+        here = [at for at, each in enumerate(schema.names) if each == PLACE.name or each in columns]
+        if not here:  # to Arrow that would be all
+            return pa.schema([], schema.metadata).empty_table()
+        return pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(included_fields=here)).read_all()
 
 
-def _values(field: pa.Field, values: list[pa.Array], at: Numbers | None) -> pa.ChunkedArray:
+def _places_of(table: pa.Table) -> Numbers:
+    # What has no place has values of its own.
+    return np.asarray(table[PLACE.name].fill_null(0)).astype(np.int64)
+
+
+def _column(layers: Sequence[_Layer], name: str) -> tuple[pa.Field, pa.ChunkedArray]:
+    """A column as the topmost layer has it."""
+    depth = next(at for at, layer in enumerate(layers) if name in layer.kept.column_names)
+    kept = layers[depth].kept
+    field, values = kept.schema.field(name), kept[name].chunks
+    at: Numbers | None = None  # where among the values those of the rows are; None: they are just these
+    for layer in reversed(layers[:depth]):
+        if layer.places is not None:
+            at = layer.places if at is None else at[layer.places]
+        if name in layer.changed.column_names:
+            count = sum(map(len, values))
+            at = np.arange(count) if at is None else at.copy()
+            at[layer.changed_places] = np.arange(count, count + layer.changed.num_rows)
+            values = [*values, *layer.changed[name].chunks]
     column = pa.chunked_array(values, field.type)
-    return column if at is None else pa.chunked_array([whole(column).take(pa.array(at))])
+    return field, column if at is None else pa.chunked_array([whole(column).take(pa.array(at))])
 
 
 def _places(table: pa.Table, base: pa.Table) -> Numbers:

@@ -94,7 +94,7 @@ def cached_outcome(
         )
     few = base is None or outcome.kept.num_rows < LEAST_SHARE * base.read
     delta = Delta.of(outcome.kept, None if few else rows)
-    bases = [base] if base is not None and delta.has_base else []
+    below = base if delta.has_base else None
     summary = {
         "rows": outcome.kept.num_rows,
         "rejected": outcome.rejected.num_rows,
@@ -104,7 +104,7 @@ def cached_outcome(
         "made": outcome.made,
         "distributions": distributions(outcome.kept),
         "columns": outcome.kept.column_names,
-        "read": max([outcome.kept.num_rows, *(shard.read for shard in bases)]),
+        "read": outcome.kept.num_rows if below is None else max(outcome.kept.num_rows, below.read),
     }
 
     def write(draft: Path) -> None:
@@ -113,7 +113,7 @@ def cached_outcome(
         (draft / "summary.json").write_bytes(orjson.dumps(summary))
 
     folder = keyed_folder(cache / "stages", key)
-    cache_folder(folder, write, [shard.folder for shard in bases])
+    cache_folder(folder, write, None if below is None else below.folder)
     return Shard(folder, key, **summary, cached=False)
 
 

@@ -187,4 +187,4 @@ def test_an_entry_is_as_old_as_its_last_use(tmp_path: Path) -> None:
     used = {each.folder: each.used for each in entries(tmp_path)}
     assert used[made] > used[other] == 1_000_000
     flip(other / SEAL, 0)
-    assert [(each.folder, each.bases) for each in entries(tmp_path)] == [(other, ()), (made, ())], "damaged ones too"
+    assert [(each.folder, each.base) for each in entries(tmp_path)] == [(other, None), (made, None)], "damaged ones too"

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.cache import bases_of, damaged, entries, intact, mended, sealed
+from curate.cache import Seal, damaged, entries, intact, mended, sealed
 from curate.delta import CHANGED, KEPT, differing
 from curate.errors import RotError
 from curate.record import QUARANTINE_SCHEMA, SCHEMA
@@ -180,7 +180,7 @@ def test_a_stage_writes_what_it_adds(tmp_path: Path) -> None:
     assert files(changed_) == {CHANGED: [place, "label"]}
     assert pa.ipc.open_file(str(changed_.folder / CHANGED)).read_all().num_rows == 1
     assert changed_.kept().equals(renamed(numbered(less(ROWS).kept).kept).kept)
-    assert [bases_of(shard.folder) for shard in (read, same, changed_)] == [[], [read.folder], [more.folder]]
+    assert [Seal.of(shard.folder).base for shard in (read, same, changed_)] == [None, read.folder, more.folder]
 
 
 def test_few_rows_of_many_are_written_whole(tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_few_rows_of_many_are_written_whole(tmp_path: Path) -> None:
     assert first.read == 100
     assert (second.rows, second.read) == (44, 44)
     assert files(second) == {KEPT: SCHEMA.names}
-    assert bases_of(second.folder) == []
+    assert Seal.of(second.folder).base is None
 
 
 def test_a_base_that_rots_is_made_anew_by_itself(tmp_path: Path) -> None:
@@ -237,6 +237,6 @@ def test_the_entries_tell_what_gc_must_know(tmp_path: Path) -> None:
     read, fewer = chain(tmp_path, less)
     found = {each.folder: each for each in entries(tmp_path)}
     assert found.keys() == {read.folder, fewer.folder}
-    assert [found[shard.folder].bases for shard in (read, fewer)] == [(), (read.folder,)]
+    assert [found[shard.folder].base for shard in (read, fewer)] == [None, read.folder]
     assert found[read.folder].size == sum(path.stat().st_size for path in read.folder.iterdir())
     assert found[fewer.folder].size < found[read.folder].size
