@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from assay.door import Place, store_of
 from assay.lineage import Member, kind_of, lineage
 from assay.result import Result
-from curate.cache import entries, forget
+from curate.cache import Entry, entries, forget
 from curate.drafts import DRAFT, locked, remove_abandoned
 from curate.errors import AssayError
 from curate.store import MADE_BY, Store
@@ -124,19 +124,34 @@ def _files(path: Path) -> Iterator[Path]:
 
 def _unused(cache: Path, now: float, keep_days: float, max_bytes: int | None) -> Iterator[Waste]:
     """Entries of the cache that go, the one that nobody has asked for longest first."""
-    known = sorted(entries(cache).items(), key=lambda each: (each[1], each[0]))
-    total = None if max_bytes is None else freed([folder for folder, _ in known])
-    gone: list[Path] = []
-    for folder, asked in known:
-        days = max(0.0, (now - asked) / DAY)
-        kind = "checkpoint" if folder.is_relative_to(cache / "training") else "cache"
+    known = _in_order(entries(cache))
+    left = sum(each.size for each, _ in known)
+    for each, used in known:
+        days = max(0.0, (now - used) / DAY)
+        kind = "checkpoint" if each.folder.is_relative_to(cache / "training") else "cache"
         if days > keep_days:
-            yield Waste(kind, folder, days, "not asked for lately")
-        elif total is not None and max_bytes is not None and total - freed(gone) > max_bytes:
-            yield Waste(kind, folder, days, "the cache is larger than it may be")
+            yield Waste(kind, each.folder, days, "not asked for lately")
+        elif max_bytes is not None and left > max_bytes:
+            yield Waste(kind, each.folder, days, "the cache is larger than it may be")
         else:
             return
-        gone.append(folder)
+        left -= each.size
+
+
+def _in_order(found: list[Entry]) -> list[tuple[Entry, float]]:
+    """Entries, each with when it was last asked for, itself or one that cannot be read without it: the longest ago
+    first, and whatever needs another before that one."""
+    by_folder = {each.folder: each for each in found}
+    used = {each.folder: each.used for each in found}
+    depth: dict[Path, int] = {}
+    for each in found:
+        place, steps = each.folder, 0
+        base = each.base
+        while base in by_folder:
+            used[base] = max(used[base], used[place])
+            place, base, steps = base, by_folder[base].base, steps + 1
+        depth[each.folder] = steps
+    return sorted(((each, used[each.folder]) for each in found), key=lambda each: (each[1], -depth[each[0].folder]))
 
 
 def _aside(store: Store, now: float) -> Iterator[Waste]:

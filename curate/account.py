@@ -9,12 +9,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from curate.cache import Shard
 from curate.distribution import summed
 from curate.errors import AssayError
 from curate.examples import Example, excerpt, first_examples
 from curate.manifest import StageAccount
 from curate.record import SCHEMA
+from curate.shards import Shard
 from curate.stage import UNREAD_KEY, RowStage
 
 MOST_KEYS = 20

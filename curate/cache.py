@@ -1,259 +1,33 @@
 """The cache: work that is kept, each piece in a folder that is named by all it depends on.
 
 Such an entry is there whole or not at all, and is sealed with the checksums of its files: whatever is read of it is
-compared with them, and an entry that has changed by itself is made anew.
+compared with them, and an entry that has changed by itself is made anew. One that holds only what differs from another
+entry names that one, its base, with the base's own seal: over another base it would say something else.
 """
 
 import os
 import shutil
 import tempfile
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Self, TypeVar
+from typing import TypeVar
 
 import orjson
 import pyarrow as pa
-import pyarrow.compute as pc
 import xxhash
 
-from curate.distribution import Counts, distributions
 from curate.drafts import DRAFT, drafted, locked, remove_abandoned
-from curate.engine import Alone, Narrowable, WorkerDied
-from curate.errors import AssayError, RotError
-from curate.examples import Example, first_examples
-from curate.hashing import canonical_json, checksum, digest
+from curate.errors import RotError
+from curate.hashing import canonical_json, checksum
 from curate.progress import Progress, silent
-from curate.record import QUARANTINE_SCHEMA, SCHEMA
-from curate.stage import WORKER_DIED, Outcome, Reject, RowStage, Stage, divide
 
-DEFECT = "This is a defect of the stage; nothing was published. --debug shows where."
-StageT = TypeVar("StageT", bound=Stage)
 Made = TypeVar("Made")
 
-SUMMARY = 3
-"""Raised whenever the cache is to hold something else about a shard."""
 SEAL = "checksums"
-"""The file of an entry that says what the others were when they were written: without it there is no entry."""
-
-
-@dataclass(frozen=True)
-class Shard:
-    """A stage's finished work on one shard: a folder of the cache."""
-
-    folder: Path
-    key: str
-    """Hash of everything the content depends on: input, stage, its version and its settings."""
-    rows: int
-    rejected: int
-    reasons: dict[str, int]
-    counters: dict[str, int]
-    cached: bool
-    """Whether it was there already."""
-    examples: dict[str, list[Example]] = field(default_factory=dict)
-    made: int = 0
-    distributions: Counts = field(default_factory=dict)
-    """Of the rows kept."""
-
-    def kept(self) -> pa.Table:
-        return read_arrow(intact(self.folder, "kept.arrow"))
-
-    def quarantine(self) -> pa.Table:
-        return read_arrow(intact(self.folder, "rejected.arrow"))
-
-
-def cached_outcome(
-    cache: Path, key_of: Any, rows_in: int | None, compute: Callable[[], Outcome], before: Shard | None = None
-) -> Shard:
-    """The shard of the cache that `key_of` names, computed if it is not there.
-
-    Args:
-        cache: the store's cache folder.
-        key_of: JSON-like value that determines the outcome; its hash is the shard's key.
-        rows_in: how many rows the outcome must account for (None where the stage itself finds out: reading).
-        compute: makes the outcome.
-        before: the shard it is made of; if its rows are left as they were, they are linked to and not written again.
-
-    Raises:
-        AssayError: the outcome has lost or invented rows (law 1).
-        RotError: it is there, and its summary is damaged.
-    """
-    if (found := find_outcome(cache, key_of)) is not None:
-        return found
-    key = _outcome_key(key_of)
-    outcome = compute()
-    if rows_in is not None and outcome.kept.num_rows + outcome.rejected.num_rows != rows_in + outcome.made:
-        raise AssayError(
-            f"{rows_in} rows in, {outcome.made} made, {outcome.kept.num_rows} kept and {outcome.rejected.num_rows} "
-            "quarantined: rows are not conserved.",
-            remedy="This is a defect of the stage; nothing was published.",
-        )
-    summary = {
-        "rows": outcome.kept.num_rows,
-        "rejected": outcome.rejected.num_rows,
-        "reasons": dict(Counter(outcome.rejected["reason"].to_pylist())),
-        "counters": outcome.counters,
-        "examples": {rule: first_examples(found) for rule, found in outcome.examples.items()},
-        "made": outcome.made,
-        "distributions": distributions(outcome.kept),
-    }
-
-    def write(draft: Path) -> None:
-        # Which has just been read, and so compared with its checksum.
-        if before is not None and outcome.kept.equals(read_arrow(before.folder / "kept.arrow")):
-            os.link(before.folder / "kept.arrow", draft / "kept.arrow")
-        else:
-            write_arrow(outcome.kept, draft / "kept.arrow")
-        write_arrow(outcome.rejected, draft / "rejected.arrow")
-        (draft / "summary.json").write_bytes(orjson.dumps(summary))
-
-    folder = keyed_folder(cache / "stages", key)
-    cache_folder(folder, write)
-    return Shard(folder, key, **summary, cached=False)
-
-
-def find_outcome(cache: Path, key_of: Any) -> Shard | None:
-    """The shard of the cache that `key_of` names, if it is there.
-
-    Raises:
-        RotError: its summary is damaged.
-    """
-    key = _outcome_key(key_of)
-    folder = keyed_folder(cache / "stages", key)
-    if not is_kept(folder):
-        return None
-    return Shard(folder, key, **orjson.loads(intact(folder, "summary.json").read_bytes()), cached=True)
-
-
-def _outcome_key(key_of: Any) -> str:
-    return digest([SUMMARY, key_of])
-
-
-@dataclass(frozen=True)
-class StageTask(Generic[StageT]):
-    """What a stage does with a shard."""
-
-    stage: StageT
-    shard: Shard
-    cache: Path
-    unit: str = "rows"
-
-    @property
-    def size(self) -> int:
-        return self.shard.rows
-
-    def __str__(self) -> str:
-        if not self.size:
-            return "no rows"
-        begin, end = (self.shard.kept()["source"][at].as_py() for at in (0, self.size - 1))
-        more = f" to row {end['row']} of {end['file']} ({self.size} rows)" if self.size > 1 else ""
-        return f"row {begin['row']} of {begin['file']}{more}"
-
-
-@dataclass(frozen=True)
-class RowStageTask(StageTask[RowStage], Narrowable):
-    """What a stage over a row does with a shard; it can do without a row."""
-
-    def emptied(self) -> Self:
-        return self._of(0, 0)
-
-    def divided(self, alone: Alone) -> list[Self]:
-        middle = self.size // 2
-        return [self._of(0, middle), self._of(middle, self.size)] if middle else []
-
-    def _of(self, begin: int, end: int) -> Self:
-        outcome = Outcome(self.shard.kept().slice(begin, end - begin), QUARANTINE_SCHEMA.empty_table())
-        key = ["rows", self.shard.key, begin, end]
-        return replace(self, shard=cached_outcome(self.cache, key, end - begin, lambda: outcome))
-
-    def joined(self, results: Sequence[Shard]) -> Shard:
-        counters: Counter[str] = Counter()
-        examples: dict[str, list[Example]] = {}
-        for result in results:
-            counters.update(result.counters)
-            for rule, found in result.examples.items():
-                examples.setdefault(rule, []).extend(found)
-        outcome = Outcome(
-            pa.concat_tables([result.kept() for result in results]),
-            pa.concat_tables([result.quarantine() for result in results]),
-            dict(counters),
-            examples,
-            sum(result.made for result in results),
-        )
-        return cached_outcome(self.cache, ["joined", [result.key for result in results]], self.size, lambda: outcome)
-
-    def without(self, died: WorkerDied, nothing: Shard) -> Shard:
-        reject = Reject(0, WORKER_DIED, {"message": died.how})
-        rejected = divide(self.shard.kept(), self.stage.told_as, [reject]).rejected
-        key = ["left out", self.stage.key(), self.shard.key, died.how]
-        return cached_outcome(self.cache, key, self.size, lambda: Outcome(nothing.kept(), rejected))
-
-
-def run_stage(task: StageTask[RowStage]) -> Shard:
-    """Run a stage over a shard, or find its outcome in the cache.
-
-    Raises:
-        AssayError: the stage has failed, has lost a row, or gives what is no outcome.
-    """
-    return cached_outcome(
-        task.cache,
-        [task.stage.key(), task.shard.key],
-        task.shard.rows,
-        lambda: _outcome(task.stage, task.shard.kept()),
-        task.shard,
-    )
-
-
-def _outcome(stage: RowStage, rows: pa.Table) -> Outcome:
-    with blamed(stage):
-        outcome = stage.run(rows)
-        told = pc.unique(outcome.rejected["stage"]).to_pylist()
-        kept = outcome.kept.schema
-        lost = [field.name for field in SCHEMA if field.name not in kept.names or kept.field(field.name) != field]
-    problem = None
-    if outcome.made < 0 or (not outcome.made and not _same_rows(rows, outcome)):
-        problem = "the rows kept and quarantined are not those that it was given: rows are not conserved"
-    elif [name for name in told if name != stage.told_as]:
-        problem = f"it quarantines rows as {told[0]!r}"
-    elif outcome.rejected.schema != QUARANTINE_SCHEMA or lost:
-        problem = (
-            f"the column {lost[0]!r} is not as in a record" if lost else "its quarantine is not as in QUARANTINE_SCHEMA"
-        )
-    if problem is not None:
-        raise AssayError(f"Stage {stage.told_as}: {problem}.", remedy=DEFECT)
-    return outcome
-
-
-def _same_rows(rows: pa.Table, outcome: Outcome) -> bool:
-    """Whether an outcome holds these rows, by their ids; most stages leave most shards as they were."""
-    if rows["id"].equals(outcome.kept["id"]):
-        return not outcome.rejected.num_rows
-    return bool(_ids(rows) == _ids(outcome.kept, outcome.rejected))
-
-
-def _ids(*tables: pa.Table) -> pa.ChunkedArray:
-    """The ids of rows, in their order."""
-    ids = pa.chunked_array([chunk for table in tables for chunk in table["id"].chunks], pa.string())
-    return ids.take(pc.sort_indices(ids)).combine_chunks()
-
-
-@contextmanager
-def blamed(stage: Stage) -> Iterator[None]:
-    """Whatever goes wrong in a stage's own code is told as the stage's, but for what the system refuses it.
-
-    Raises:
-        AssayError: names the stage and where it is from.
-    """
-    try:
-        yield
-    except (AssayError, OSError, MemoryError, KeyboardInterrupt):
-        raise
-    except (Exception, SystemExit) as error:
-        raise AssayError(
-            f"Stage {stage.told_as} ({type(stage).__module__}) failed: {type(error).__name__}: {error}", remedy=DEFECT
-        ) from error
+"""The file of an entry that says what the others were when they were written: without it there is no entry. Its time is
+that of the entry's last use."""
 
 
 def keyed_folder(root: Path, key: str) -> Path:
@@ -261,15 +35,23 @@ def keyed_folder(root: Path, key: str) -> Path:
     return root / key[:2] / key
 
 
-def cache_folder(folder: Path, write: Callable[[Path], None]) -> None:
+def cache_folder(folder: Path, write: Callable[[Path], None], base: Path | None = None) -> None:
     """Fill an entry aside, seal it and rename it into place, so that it is there whole or not at all.
+
+    Args:
+        folder: the entry.
+        write: fills the folder that it is given.
+        base: an entry of the same kind without which this one cannot be read.
 
     The system writes it to the disk when it will: to wait for that would take a tenth of a run. What a power failure
     leaves half-written does not agree with its seal; what is published has been waited for.
+
+    Raises:
+        RotError: the base is damaged.
     """
     with drafted(folder.parent) as draft:
         write(draft)
-        _seal(draft, folder)
+        _seal(draft, folder, base)
         while True:
             try:
                 draft.rename(folder)
@@ -292,18 +74,73 @@ def cache_text(folder: Path, name: str, text: str) -> None:
 
 
 def is_kept(folder: Path) -> bool:
-    """Whether an entry is there; its seal gets the time. Whether it is sound shows when it is read."""
-    with suppress(PermissionError):  # of a store that is only read
-        try:
-            os.utime(folder / SEAL)
-        except (FileNotFoundError, NotADirectoryError):
-            return False
+    """Whether an entry is there, for use, which is noted; whether it is sound shows when it is read."""
+    with suppress(OSError):  # there is none, or it lies where nothing can be noted
+        os.utime(folder / SEAL)
     return (folder / SEAL).is_file()
 
 
-def entries(cache: Path) -> dict[Path, float]:
-    """The entries of a store's cache, each with the time at which it was last asked for."""
-    return {seal.parent: seal.stat().st_mtime for seal in sorted(cache.rglob(SEAL))}
+@dataclass(frozen=True)
+class Seal:
+    """What an entry's seal says."""
+
+    folder: Path
+    """The entry."""
+    own: str
+    """Checksum of all the rest."""
+    files: dict[str, str]
+    """The checksum of each."""
+    base: Path | None
+    """The entry without which this one cannot be read."""
+    base_own: str
+    """The base's `own`."""
+
+    @staticmethod
+    def of(folder: Path) -> "Seal":
+        """The seal of an entry.
+
+        Raises:
+            RotError: it is missing or damaged, or that of another entry.
+        """
+        try:
+            own, _, content = (folder / SEAL).read_bytes().partition(b"\n")
+        except FileNotFoundError:
+            raise RotError(folder, f"{SEAL} is missing") from None
+        if own != xxhash.xxh3_128_hexdigest(content).encode():
+            raise RotError(folder, f"the bytes of {SEAL} are not those that were written")
+        name, files, *under = orjson.loads(content)
+        if name != _name(folder):
+            raise RotError(folder, f"it holds what was written as {name}")
+        base, base_own = under[0] if under else (None, "")
+        return Seal(folder, own.decode(), files, base and folder.parent.parent / base, base_own)
+
+    def intact(self, name: str) -> Path:
+        """See `intact`."""
+        wanted = self.files.get(name)
+        try:
+            found = checksum(self.folder / name)
+        except (FileNotFoundError, IsADirectoryError):
+            found = None
+        if found is None or wanted is None:
+            raise RotError(self.folder, f"{name} is missing")
+        if found != wanted:
+            raise RotError(self.folder, f"the bytes of {name} are not those that were written")
+        return self.folder / name
+
+    def below(self) -> "Seal | None":
+        """The base's seal.
+
+        Raises:
+            RotError: the base is damaged; or this entry is, for its base is not the one that it was written over.
+        """
+        if self.base is None:
+            return None
+        if not (self.base / SEAL).is_file():
+            raise RotError(self.folder, f"its base {_name(self.base)} is missing")
+        found = Seal.of(self.base)
+        if found.own != self.base_own:
+            raise RotError(self.folder, f"its base {_name(self.base)} is not the one that it was written over")
+        return found
 
 
 def intact(folder: Path, name: str) -> Path:
@@ -312,35 +149,16 @@ def intact(folder: Path, name: str) -> Path:
     Raises:
         RotError: they are not, or the entry's seal is damaged itself.
     """
-    wanted = sealed(folder).get(name)
-    try:
-        found = checksum(folder / name)
-    except (FileNotFoundError, IsADirectoryError):
-        found = None
-    if found is None or wanted is None:
-        raise RotError(folder, f"{name} is missing")
-    if found != wanted:
-        raise RotError(folder, f"the bytes of {name} are not those that were written")
-    return folder / name
+    return Seal.of(folder).intact(name)
 
 
 def sealed(folder: Path) -> dict[str, str]:
     """The files of an entry by name, each with its checksum.
 
     Raises:
-        RotError: the seal is missing or damaged, or that of another entry.
+        RotError: its seal is damaged.
     """
-    try:
-        own, _, content = (folder / SEAL).read_bytes().partition(b"\n")
-    except FileNotFoundError:
-        raise RotError(folder, f"{SEAL} is missing") from None
-    if own != xxhash.xxh3_128_hexdigest(content).encode():
-        raise RotError(folder, f"the bytes of {SEAL} are not those that were written")
-    name, files = orjson.loads(content)
-    if name != _name(folder):
-        raise RotError(folder, f"it holds what was written as {name}")
-    found: dict[str, str] = files
-    return found
+    return Seal.of(folder).files
 
 
 def sound(folder: Path, progress: Progress = silent) -> bool:
@@ -361,11 +179,13 @@ def require_sound(folder: Path) -> None:
     Raises:
         RotError: something of it is not as it was written, or was added since.
     """
-    names = sealed(folder).keys()
+    seal = Seal.of(folder)
+    names = seal.files.keys()
     for name in names:
-        intact(folder, name)
+        seal.intact(name)
     if added := sorted(_files(folder) - names - {SEAL}):
         raise RotError(folder, f"{added[0]} was added to it")
+    seal.below()
 
 
 def mended(run: Callable[[], Made], progress: Progress = silent) -> Made:
@@ -394,9 +214,44 @@ def damaged(cache: Path) -> Iterator[RotError]:
             yield rot
 
 
-def _seal(draft: Path, folder: Path) -> None:
+@dataclass(frozen=True)
+class Entry:
+    """An entry as the cache is looked through."""
+
+    folder: Path
+    size: int
+    """Bytes of its files."""
+    used: float
+    """When it was last used, or made: seconds since the epoch. One that no run finds any more, for its stage or the
+    recipe is another now, stays as old as its last use."""
+    base: Path | None
+    """The entry without which it cannot be read: whoever keeps it keeps that one."""
+
+
+def entries(cache: Path) -> list[Entry]:
+    """The entries of a store's cache, damaged ones too; nothing of them is read but seals."""
+    found = []
+    for path in sorted(cache.rglob(SEAL)):
+        folder = path.parent
+        with suppress(FileNotFoundError):  # it was removed meanwhile
+            used = path.stat().st_mtime
+            size = sum((folder / name).stat().st_size for name in _files(folder))
+            found.append(Entry(folder, size, used, _base_of(folder)))
+    return found
+
+
+def _base_of(folder: Path) -> Path | None:
+    try:
+        return Seal.of(folder).base
+    except RotError:
+        return None
+
+
+def _seal(draft: Path, folder: Path, base: Path | None) -> None:
     """Seal what is to be the entry `folder`."""
-    content = canonical_json([_name(folder), {name: checksum(draft / name) for name in _files(draft)}])
+    files = {name: checksum(draft / name) for name in _files(draft)}
+    under = [] if base is None else [[_name(base), Seal.of(base).own]]
+    content = canonical_json([_name(folder), files, *under])
     (draft / SEAL).write_bytes(xxhash.xxh3_128_hexdigest(content).encode() + b"\n" + content)
 
 
@@ -443,9 +298,10 @@ def clear_drafts(cache: Path) -> None:
             remove_abandoned(parent)
 
 
-def write_arrow(table: pa.Table, path: Path) -> None:
-    """Write a table as an Arrow IPC file."""
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+def write_arrow(table: pa.Table, path: Path, compression: str | None = None) -> None:
+    """Write a table as an Arrow IPC file; one that is compressed takes memory when it is read."""
+    options = pa.ipc.IpcWriteOptions(compression=compression)
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema, options=options) as writer:
         writer.write_table(table)
 
 

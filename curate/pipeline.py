@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from curate.account import Account
-from curate.cache import RowStageTask, Shard, cache_text, clear_drafts, intact, is_kept, keyed_folder, mended, run_stage
+from curate.cache import cache_text, clear_drafts, intact, is_kept, keyed_folder, mended
 from curate.contract import Contract
 from curate.distribution import NONE
 from curate.engine import MapShards
@@ -33,6 +33,7 @@ from curate.sets.earlier import Own, before, earlier_rows
 from curate.sets.index import Index
 from curate.sets.keys import Compared
 from curate.sets.stage import Judged, Past, SetStage, judge_rows
+from curate.shards import RowStageTask, Shard, run_stage
 from curate.stage import Context, RowStage, Settings, Stage, installed
 from curate.store import MANIFEST, Store, verified_whole
 
@@ -202,7 +203,7 @@ def _judge_each(work: _Work, stage: RowStage, shards: Sequence[Shard]) -> list[S
         done = work.map_shards(
             stage.name, run_stage, [RowStageTask(stage, shard, work.store.cache) for shard in shards]
         )
-        summary = stage.summary(map(Shard.kept, done), map(Shard.quarantine, done))
+        summary = stage.summary((shard.kept(stage.sums_up) for shard in done), map(Shard.quarantine, done))
     work.account.record_stage(stage.name, sum(shard.rows for shard in shards), done, summary)
     return done
 
@@ -277,7 +278,7 @@ def _past(
                 break
     anew = Own()
     if work.recipe.drop_is != "delivery":
-        ids = [shard.kept()["id"] for shard in shards] if compared_with else []
+        ids = [shard.kept(["id"])["id"] for shard in shards] if compared_with else []
         anew = Own(
             {file.sha256 for file in drop.files},
             pa.chunked_array([chunk for each in ids for chunk in each.chunks], pa.string()),

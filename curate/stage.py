@@ -145,6 +145,8 @@ class RowStage(Stage, ABC):
     place: ClassVar[str] = "decontaminate"
     protects: ClassVar[bool] = False
     """Whether it takes out what must not be shown: then examples and labels of earlier stages go through it too."""
+    sums_up: ClassVar[tuple[str, ...] | None] = None
+    """Columns of the rows kept that `summary` looks at; None: all."""
 
     @abstractmethod
     def run(self, table: pa.Table) -> Outcome:
@@ -155,7 +157,12 @@ class RowStage(Stage, ABC):
         return None
 
     def summary(self, kept: Iterable[pa.Table], rejected: Iterable[pa.Table]) -> dict[str, Any]:
-        """What else the manifest says of the stage, by the outcomes of all shards; read as they are looked at."""
+        """What else the manifest says of the stage, by the outcomes of all shards; read as they are looked at.
+
+        Args:
+            kept: the columns `sums_up` of the rows kept.
+            rejected: whole.
+        """
         return {}
 
 

@@ -1,6 +1,7 @@
 """The benchmarks at tiny sizes, and the two parts of them that could mislead: the memory and the judgement."""
 
 import json
+import os
 import re
 import sys
 from itertools import islice
@@ -13,7 +14,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import curation, flow, growth, incremental, measure, near_dedup, quality, scoring, texts, tokenise
+from benchmarks import (
+    cache,
+    curation,
+    flow,
+    growth,
+    incremental,
+    measure,
+    near_dedup,
+    quality,
+    scoring,
+    texts,
+    tokenise,
+)
 from tests.curate.rows.test_render import TOKENIZER
 from tests.project import Project, make_rows
 
@@ -206,3 +219,20 @@ def test_flow(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert result["input"]["rows"] == 40
     assert [*result["seconds"]] == [*result["cached"]] == [*flow.SYSTEMS]
+
+
+def test_the_cache_is_held_to_the_drop(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    project = Project(tmp_path)
+    project.add("rows.jsonl", make_rows(60))
+    cache.main([str(project.recipe_path), "--drop", str(project.drop), "--repeats", "1", "--processes", "1"])
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert told["input"] == {"rows": 60, "bytes": (project.drop / "rows.jsonl").stat().st_size}
+    assert told["over_drop"] == {"assay": round(told["cache_bytes"]["assay"] / told["input"]["bytes"], 2)}
+
+
+def test_a_file_with_two_names_is_on_the_disk_once(tmp_path: Path) -> None:
+    (tmp_path / "cache/a").mkdir(parents=True)
+    (tmp_path / "cache/a/kept").write_bytes(b"12345")
+    os.link(tmp_path / "cache/a/kept", tmp_path / "cache/kept")
+    (tmp_path / "cache/other").write_bytes(b"123")
+    assert cache.cache_bytes(tmp_path) == {"kept": 5, "other": 3}

@@ -16,11 +16,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.systems.with_assay import Profile
-from curate.cache import Shard, StageTask, run_stage
 from curate.progress import silent
 from curate.read.ingest import ingest
 from curate.recipe import Recipe
 from curate.sets.stage import Past, judge_rows
+from curate.shards import Shard, StageTask, run_stage
 from curate.workers import process_pool
 
 RECIPE = {

@@ -14,7 +14,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curate.account import Account
-from curate.cache import Shard
 from curate.contract import Contract
 from curate.errors import AssayError
 from curate.manifest import Counts, DatasetManifest, GateInfo
@@ -26,7 +25,8 @@ from curate.publish.refused import Broken, RefusedError, candidate, keep
 from curate.read.files import InputFile
 from curate.record import SCHEMA, SPLITS, dicts
 from curate.rows.render import Rendering
-from curate.sets.rows import Rows, in_order
+from curate.sets.rows import Rows, in_order, rows_of, spread
+from curate.shards import Shard
 from curate.store import MANIFEST, Store, verified
 
 if TYPE_CHECKING:
@@ -102,8 +102,8 @@ def publish(
 
     name, drop = wanted.name, manifest["drop"]["sha256"]
     named = partial(_with_drop, drop=drop)
-    kept = Rows([shard.kept() for shard in shards])
-    rejected = Rows([shard.quarantine() for shard in account.quarantined])
+    kept = rows_of(shards, store.cache)
+    rejected = Rows(spread((shard.quarantine() for shard in account.quarantined), store.cache))
     table, quarantine = pa.concat_tables(kept.tables), pa.concat_tables(rejected.tables)
     counts = _counts(table, quarantine, account, manifest["counts"]).content()
     manifest = {**manifest, "counts": counts, "gate": GateInfo(evaluated=0, failed=[], rules=[]).content()}
@@ -132,7 +132,7 @@ def publish(
 
 def holds(folder: Path, shards: Sequence[Shard]) -> bool:
     """Whether a version publishes just the rows of these shards, by their ids, each in its split."""
-    rows = pa.concat_tables([shard.kept().select(["id", "split"]) for shard in shards])
+    rows = pa.concat_tables([shard.kept(["id", "split"]) for shard in shards])
     for split in SPLITS:
         theirs = pq.read_table(verified(folder, f"{split}.parquet"), columns=["id"])["id"]
         ours = rows["id"].filter(pc.equal(rows["split"], split))

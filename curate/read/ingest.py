@@ -14,7 +14,7 @@ import orjson
 import pyarrow as pa
 import xxhash
 
-from curate.cache import Shard, cache_text, cached_outcome, find_outcome, intact, is_kept, keyed_folder
+from curate.cache import cache_text, intact, is_kept, keyed_folder
 from curate.engine import Alone, MapShards, Narrowable, WorkerDied
 from curate.errors import AssayError
 from curate.hashing import digest
@@ -26,6 +26,7 @@ from curate.read.raw import UNREADABLE, Part, is_plain_json_lines, parse, read_p
 from curate.read.raw_row import LONGEST_ROW, Row, Unread, shown
 from curate.read.sniff import BLOCK, is_text
 from curate.record import QUARANTINE_SCHEMA, SCHEMA
+from curate.shards import Shard, cached_outcome, find_outcome
 from curate.stage import Outcome, evidence_json, installed
 
 NAME = "read"
@@ -155,7 +156,7 @@ class ReadTask(Narrowable):
         left_out = _unmade(source, UNREADABLE, {"message": died.how, "line": line}, raw)
         outcome = Outcome(SCHEMA.empty_table(), pa.Table.from_pylist([left_out], schema=QUARANTINE_SCHEMA))
         key = ["left out", file.name, file.sha256, astuple(self.part) if self.part else None, died.how]
-        return Ingested([file], {}, [cached_outcome(self.cache, key, None, lambda: outcome)])
+        return Ingested([file], {}, [cached_outcome(self.cache, key, None, lambda _: outcome)])
 
 
 def ingest(
@@ -348,7 +349,7 @@ def _told_columns(names: set[str]) -> tuple[str, ...]:
     return tuple(own) if len(own) <= MOST_COLUMNS else ()
 
 
-def _same(outcome: Outcome) -> Outcome:
+def _same(outcome: Outcome, _: pa.Table) -> Outcome:
     return outcome
 
 

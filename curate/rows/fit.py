@@ -68,6 +68,8 @@ class Fit(Stage):
 class Fitting(Fit, RowStage):
     """The stage `fit` with what renders its rows."""
 
+    sums_up: ClassVar[tuple[str, ...]] = ("tokens",)
+
     model: str = Field(exclude=True)
     rendering: Rendering
 

@@ -56,7 +56,8 @@ class Duplicates(Rules, SetStage):
         earlier = seen.past.rows
         named = self.splits_named(seen.rows)
         rank = None if named is None else np.array([HELD_BACK_FIRST.index(split) for split in named], np.int64)
-        groups = pa.chunked_array([chunk for table in seen.rows.tables for chunk in table["group"].chunks], pa.string())
+        tables = seen.rows.select(["group"]).tables
+        groups = pa.chunked_array([chunk for table in tables for chunk in table["group"].chunks], pa.string())
 
         def bridging(
             order: Numbers, clusters: Sequence[str], ties: Sequence[tuple[int, int, int]], gone: Sequence[bool]
@@ -105,7 +106,7 @@ class WithSplitsNamed(Duplicates):
     """See `Split.named`."""
 
     def splits_named(self, rows: Rows) -> list[str]:
-        tables = [table.select(["source", "meta"]) for table in rows.tables]
+        tables = rows.select(["source", "meta"]).tables
         said = [table.append_column("said", pc.map_lookup(table["meta"], self.named, "first")) for table in tables]
         return splits_named(pa.concat_tables(said), self.named)
 

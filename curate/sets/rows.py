@@ -4,14 +4,20 @@
 table is asked for its own rows alone.
 """
 
-from collections.abc import Iterator, Sequence
+import mmap
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
+from itertools import chain, pairwise
+from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from curate.shards import Shard
 
 PIECE_ROWS = 1 << 15
 PIECE_BYTES = 64 << 20
@@ -23,8 +29,16 @@ class Rows:
     """The rows of tables of one schema, numbered through all of them."""
 
     def __init__(self, tables: Sequence[pa.Table]) -> None:
-        self.tables = tables
-        self.begins = np.cumsum([0, *(table.num_rows for table in tables)])
+        self._tables = tables
+
+    @property
+    def tables(self) -> Sequence[pa.Table]:
+        return self._tables
+
+    @cached_property
+    def begins(self) -> npt.NDArray[np.int64]:
+        """The number of each table's first row, and how many rows there are."""
+        return np.cumsum([0, *(table.num_rows for table in self.tables)])
 
     def select(self, columns: Sequence[str]) -> "Rows":
         """The same rows, of these columns."""
@@ -61,6 +75,57 @@ class Rows:
     def _bytes(self) -> npt.NDArray[np.int64]:
         """Bytes of text in each row's strings and turns."""
         return np.concatenate([np.zeros(0, np.int64), *map(_text_bytes, self.tables)])
+
+
+class _Kept(Rows):
+    """The rows kept of shards; of their columns those are read that are asked for."""
+
+    def __init__(self, shards: Sequence[Shard], folder: Path, columns: Sequence[str]) -> None:
+        self._shards, self._folder, self._columns = shards, folder, columns
+
+    @cached_property
+    def _read(self) -> Sequence[pa.Table]:
+        return spread((shard.kept(self._columns) for shard in self._shards), self._folder)
+
+    @property
+    def tables(self) -> Sequence[pa.Table]:
+        return self._read
+
+    def select(self, columns: Sequence[str]) -> Rows:
+        return _Kept(self._shards, self._folder, columns)
+
+
+def rows_of(shards: Sequence[Shard], folder: Path) -> Rows:
+    """The rows kept of shards, one at least; those of a selection are read once, when they are first asked for.
+
+    Args:
+        folder: see `spread`.
+    """
+    return _Kept(shards, folder, shards[0].columns)
+
+
+def spread(tables: Iterable[pa.Table], folder: Path) -> list[pa.Table]:
+    """Tables of one schema, one at least, mapped from a file: together they may be more than memory holds.
+
+    Args:
+        tables: taken one at a time; given back in one chunk each.
+        folder: on the disk that is to hold them. The file has no name there, and goes with what is given back.
+    """
+    rest = iter(tables)
+    first = next(rest)
+    ends = [0]
+    with TemporaryFile(dir=folder) as file:
+        with pa.ipc.new_file(file, first.schema) as writer:
+            for table in chain([first], rest):
+                batches = table.combine_chunks().to_batches()
+                for batch in batches:
+                    writer.write_batch(batch)
+                ends.append(ends[-1] + len(batches))
+        file.flush()
+        mapped = pa.ipc.open_file(pa.py_buffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
+    return [
+        pa.Table.from_batches(map(mapped.get_batch, range(begin, end)), mapped.schema) for begin, end in pairwise(ends)
+    ]
 
 
 def in_order(keys: pa.Table) -> npt.NDArray[np.int64]:

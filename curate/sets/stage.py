@@ -17,20 +17,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.cache import (
-    DEFECT,
-    Shard,
-    StageTask,
-    blamed,
-    cache_folder,
-    intact,
-    is_kept,
-    keyed_folder,
-    read_arrow,
-    run_stage,
-    sealed,
-    write_arrow,
-)
+from curate.cache import cache_folder, intact, is_kept, keyed_folder, read_arrow, sealed, write_arrow
 from curate.engine import MapShards
 from curate.errors import AssayError
 from curate.hashing import digest
@@ -38,7 +25,8 @@ from curate.manifest import DatasetManifest
 from curate.progress import Progress
 from curate.record import SCHEMA, SPLITS
 from curate.sets.earlier import Earlier
-from curate.sets.rows import Rows
+from curate.sets.rows import Rows, rows_of
+from curate.shards import DEFECT, Shard, StageTask, blamed, run_stage
 from curate.stage import Outcome, RowStage, Stage, divide_by
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -267,7 +255,7 @@ def judge_rows(
         what = f"{stage.name}: judge"
         progress(what, 0, keys.num_rows, "rows")
         with blamed(stage):
-            verdict = stage.judge(keys, Seen(Rows([shard.kept() for shard in shards]), shown, before))
+            verdict = stage.judge(keys, Seen(rows_of(shards, cache), shown, before))
         _require_whole(stage, verdict, keys.num_rows, before)
         cache_folder(folder, partial(Judged.write, verdict))
         progress(what, keys.num_rows, keys.num_rows, "rows")

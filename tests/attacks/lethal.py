@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from curate.cache import StageTask
 from curate.read.ingest import ReadTask
+from curate.shards import StageTask
 
 LETHAL = "the words that no library survives"
 BOUND = 512 << 20

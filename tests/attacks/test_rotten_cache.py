@@ -121,7 +121,7 @@ def read_by(stores: Stores) -> tuple[dict[str, list[Path]], dict[str, bytes]]:
     [
         ({}, {"shards", "summary.json", "kept.arrow", "rejected.arrow", "manifest.json", "conflicts.arrow", "version"}),
         ({"duplicates": {"same_target": False}}, {"shards", "summary.json", "kept.arrow", "keys.arrow", "texts.arrow"}),
-        ({"split": {"train": 0.7, "validation": 0.2}}, {"manifest.json", "rows.arrow", "ties.arrow", "kept.arrow"}),
+        ({"split": {"train": 0.7, "validation": 0.2}}, {"rows.arrow", "ties.arrow", "kept.arrow", "changed.arrow"}),
     ],
     ids=["same recipe", "other duplicates", "another split"],
 )

@@ -1,97 +1,19 @@
-"""Stages conserve rows, and their outcomes are cached whole or not at all."""
+"""Entries of the cache are there whole or not at all, and what changes by itself is found and made anew."""
 
-import json
+import os
 import pickle
 import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import ClassVar
 
-import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.cache import (
-    SEAL,
-    StageTask,
-    cache_folder,
-    cached_outcome,
-    clear_drafts,
-    damaged,
-    intact,
-    is_kept,
-    mended,
-    run_stage,
-    sound,
-)
-from curate.errors import AssayError, RotError
-from curate.examples import EXCERPT, NEAR, example_of, excerpt, first_examples
-from curate.record import QUARANTINE_SCHEMA, SCHEMA
-from curate.stage import Outcome, Reject, RowStage, divide
-
-
-def table(rows: int) -> pa.Table:
-    return pa.Table.from_pylist([dict.fromkeys(SCHEMA.names) | {"id": str(row)} for row in range(rows)], schema=SCHEMA)
-
-
-@given(st.integers(0, 30), st.data())
-def test_divide_conserves_rows_and_their_order(rows: int, data: st.DataObject) -> None:
-    rejected = data.draw(st.lists(st.sampled_from(range(rows)), unique=True)) if rows else []
-    extra = table(rows).append_column("text", pa.array([f"t{row}" for row in range(rows)], pa.string()))
-    outcome = divide(extra, "demo", [Reject(row, "why", {"row": row}) for row in rejected])
-    assert outcome.kept["id"].to_pylist() == [str(row) for row in range(rows) if row not in rejected]
-    assert outcome.kept.schema == extra.schema
-    assert outcome.rejected["id"].to_pylist() == [str(row) for row in sorted(rejected)]
-    assert outcome.rejected.schema == QUARANTINE_SCHEMA
-    assert [json.loads(text)["row"] for text in outcome.rejected["evidence"].to_pylist()] == sorted(rejected)
-
-
-def test_an_outcome_is_computed_once(tmp_path: Path) -> None:
-    calls: list[int] = []
-
-    def compute() -> Outcome:
-        calls.append(1)
-        return divide(table(3), "demo", [Reject(1, "why", {})], {"changed": 2})
-
-    first, second = (cached_outcome(tmp_path, ["demo", 1], 3, compute) for _ in range(2))
-    assert (first.cached, second.cached, len(calls)) == (False, True, 1)
-    assert (second.rows, second.rejected, second.reasons, second.counters) == (2, 1, {"why": 1}, {"changed": 2})
-    assert second.kept()["id"].to_pylist() == ["0", "2"]
-    assert second.quarantine()["id"].to_pylist() == ["1"]
-    assert cached_outcome(tmp_path, ["demo", 2], 3, compute).key != first.key
-
-
-def test_rows_that_a_stage_leaves_as_they_were_are_not_written_again(tmp_path: Path) -> None:
-    before = cached_outcome(tmp_path, ["before"], 3, lambda: divide(table(3), "before", []))
-
-    class Same(RowStage):
-        name: ClassVar[str] = "same"
-
-        def run(self, rows: pa.Table) -> Outcome:
-            copied = pa.Table.from_pylist(rows.to_pylist(maps_as_pydicts="strict"), schema=rows.schema)
-            return divide(copied, self.name, [])
-
-    class Other(RowStage):
-        name: ClassVar[str] = "other"
-
-        def run(self, rows: pa.Table) -> Outcome:
-            return divide(rows, self.name, [Reject(0, "why", {})])
-
-    same = run_stage(StageTask(Same(), before, tmp_path))
-    assert (same.folder / "kept.arrow").samefile(before.folder / "kept.arrow")
-    assert same.kept().equals(table(3))
-    other = run_stage(StageTask(Other(), same, tmp_path))
-    assert other.kept()["id"].to_pylist() == ["1", "2"]
-    assert same.kept().num_rows == 3
-
-
-def test_a_stage_that_loses_rows_stops_the_run(tmp_path: Path) -> None:
-    with pytest.raises(AssayError, match="not conserved"):
-        cached_outcome(tmp_path, ["lossy"], 3, lambda: divide(table(2), "lossy", []))
-    assert not list(tmp_path.rglob("*.arrow"))
+from curate.cache import SEAL, cache_folder, clear_drafts, damaged, entries, intact, is_kept, mended, sound
+from curate.errors import RotError
 
 
 def test_a_cache_folder_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -255,62 +177,14 @@ def test_rot_is_told_across_processes() -> None:
     assert str(rot) == str(RotError(Path("cache/aa/key"), "a is missing"))
 
 
-def test_rows_that_several_stages_share_rot_together_and_are_made_anew_together(tmp_path: Path) -> None:
-    class Same(RowStage):
-        name: ClassVar[str] = "same"
-        number: int
-
-        def run(self, rows: pa.Table) -> Outcome:
-            return divide(rows, self.name, [])
-
-    def run() -> pa.Table:
-        shard = cached_outcome(tmp_path, ["read"], 3, lambda: divide(table(3), "read", []))
-        for number in range(3):
-            shard = run_stage(StageTask(Same(number=number), shard, tmp_path))
-        return shard.kept()
-
-    expected = run()
-    [shared] = {path.stat().st_ino: path for path in tmp_path.rglob("kept.arrow")}.values()
-    flip(shared, 8 * 1000)
-    told: list[str] = []
-    assert mended(run, lambda *line: told.append(line[0])).equals(expected)
-    assert len(told) == 4
-    assert list(damaged(tmp_path)) == []
-
-
-TEXT = st.text("ab \n\u200b", max_size=400)
-
-
-@given(TEXT, TEXT, st.text("ab \n\u200b", min_size=1, max_size=9).map(lambda text: text * 6000), st.booleans())
-@settings(max_examples=25)
-def test_an_example_of_what_is_near_is_that_of_the_whole(before: str, after: str, far: str, first: bool) -> None:
-    whole = [far + text if first else text + far for text in (before, after)]
-    near = example_of("1", *whole)
-    assert max(map(len, near.values())) <= EXCERPT + 2 * NEAR
-    assert excerpt(near) == excerpt({"id": "1", "before": whole[0], "after": whole[1]})
-
-
-@given(TEXT, TEXT)
-def test_an_example_shows_what_changed(before: str, after: str) -> None:
-    example = excerpt(example_of("1", before, after))
-    assert all(len(example[side]) <= EXCERPT for side in ("before", "after"))
-    assert example["before"] in before
-    assert example["after"] in after
-    assert (example["before"] == example["after"]) == (before == after)
-
-
-def test_an_example_is_cut_between_words() -> None:
-    words = "jane.doe@example.org " * 40
-    example = excerpt(example_of("1", words + "teh end " + words, words + "the end " + words))
-    assert "teh end" in example["before"]
-    assert "the end" in example["after"]
-    assert set(example["before"].split()) == {"jane.doe@example.org", "teh", "end"}
-
-
-@given(st.lists(st.integers(0, 9), max_size=30), st.data())
-def test_the_examples_kept_do_not_depend_on_the_shards(numbers: list[int], data: st.DataObject) -> None:
-    examples = [{"id": str(number), "before": "a", "after": "b"} for number in numbers]
-    cut = data.draw(st.integers(0, len(examples)))
-    shards = first_examples(examples[cut:]) + first_examples(examples[:cut])
-    assert first_examples(shards) == first_examples(examples)
-    assert [example["id"] for example in first_examples(examples)] == sorted({str(number) for number in numbers})[:3]
+def test_an_entry_is_as_old_as_its_last_use(tmp_path: Path) -> None:
+    made = entry(tmp_path / "stages/aa/key", a="one")
+    other = entry(tmp_path / "models/bb/key", a="one", b="two")
+    for folder in (made, other):
+        os.utime(folder / SEAL, (0, 1_000_000))
+    assert is_kept(made)
+    assert list(damaged(tmp_path)) == [], "to look for damage is no use"
+    used = {each.folder: each.used for each in entries(tmp_path)}
+    assert used[made] > used[other] == 1_000_000
+    flip(other / SEAL, 0)
+    assert [(each.folder, each.base) for each in entries(tmp_path)] == [(other, None), (made, None)], "damaged ones too"

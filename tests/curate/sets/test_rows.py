@@ -1,6 +1,8 @@
 """Rows of many tables: held to `pa.Table.take` over one table of them all."""
 
 from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -9,9 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from curate.delta import read_table
 from curate.record import QUARANTINE_SCHEMA
 from curate.sets import rows as module
-from curate.sets.rows import Rows, in_order
+from curate.sets.rows import Rows, in_order, rows_of, spread
+from curate.shards import cached_outcome
+from curate.stage import Outcome
+from tests.records import record, table_of
 
 TEXT = st.none() | st.text(max_size=20)
 TURNS = st.none() | st.lists(st.fixed_dictionaries({"role": st.just("user"), "content": TEXT}), max_size=3)
@@ -32,6 +38,38 @@ def tables(draw: Any) -> tuple[pa.Table, list[pa.Table], np.ndarray]:
 def test_rows_are_taken_in_any_order_from_any_tables(case: tuple[pa.Table, list[pa.Table], np.ndarray]) -> None:
     whole, parts, numbers = case
     assert Rows(parts).take(numbers).to_pylist() == whole.take(pa.array(numbers)).to_pylist()
+
+
+@given(tables())
+def test_tables_spread_over_the_disk_are_the_same_and_leave_nothing(
+    case: tuple[pa.Table, list[pa.Table], np.ndarray],
+) -> None:
+    whole, parts, numbers = case
+    with TemporaryDirectory() as folder:
+        found = spread(iter([*parts, pa.concat_tables(parts)]), Path(folder))
+        assert not list(Path(folder).iterdir())
+    assert [table.to_pylist() for table in found] == [part.to_pylist() for part in [*parts, whole]]
+    assert Rows(found[:-1]).take(numbers).to_pylist() == whole.take(pa.array(numbers)).to_pylist()
+
+
+def test_of_shards_the_columns_are_read_that_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = table_of([record(str(row), id=str(row)) for row in range(5)])
+    parts = [table.slice(0, 2), table.slice(2, 0), table.slice(2)]
+    nothing = QUARANTINE_SCHEMA.empty_table()
+    shards = [
+        cached_outcome(tmp_path, number, None, lambda _, part=part: Outcome(part, nothing))  # type: ignore[misc]
+        for number, part in enumerate(parts)
+    ]
+    asked: list[list[str]] = []
+    monkeypatch.setattr("curate.shards.read_table", lambda _, columns: asked.append(columns) or read_table(_, columns))
+    rows = rows_of(shards, tmp_path)
+    some = rows.select(["id"])
+    assert asked == []
+    assert [part.to_pylist() for part in some.tables] == [part.select(["id"]).to_pylist() for part in parts]
+    assert some.take(np.array([4, 0])).to_pylist() == [{"id": "4"}, {"id": "0"}]
+    assert asked == [["id"]] * 3, "once"
+    assert rows.take(np.array([1])).equals(table.slice(1, 1))
+    assert rows.begins.tolist() == [0, 2, 2, 5]
 
 
 @given(tables(), st.integers(1, 4), st.integers(1, 60))
