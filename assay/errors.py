@@ -24,7 +24,7 @@ def explain(error: Exception) -> tuple[str, str]:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{os.strerror(errno.ENOSPC)}. Nothing half-made was published.", (
-            "Make room on the disk of the store (its cache/ may go) and run the same command again."
+            "Make room on the disk of the store (`assay gc` tells what may go) and run the same command again."
         )
     if type(error).__name__ == "OutOfMemoryError":  # torch's
         return f"The GPU has no more memory ({' '.join(str(error).split())[:200]}). Nothing half-made was published.", (

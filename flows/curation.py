@@ -7,13 +7,14 @@ from prefect import flow, task
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner
 
 from curate.pipeline import curate
+from curate.publish.refused import RefusedError
 from curate.publish.summary import curation_tables
 from curate.publish.version import Curated
 from curate.recipe import find_recipe
 from curate.store import Store
 from curate.workers import available_cores, set_up, worker_memory
 from evaluation.settings import FullRecipe
-from flows.tasks import RETRIED, map_shards, progress_of_run, publish_tables, run_name
+from flows.tasks import RETRIED, map_shards, progress_of_run, publish_refusal, publish_tables, run_name
 from train.base_model import prepare_tokenizer
 
 get_tokenizer = task(name="tokenizer", task_run_name="tokenizer", **RETRIED)(prepare_tokenizer)
@@ -48,6 +49,10 @@ def curation(
     target = Store(Path(store).resolve())
     with progress_of_run() as progress:
         tokenizer = get_tokenizer(loaded.fit.model, target.cache)
-        curated = curate(loaded, target, tokenizer_folder=tokenizer, map_shards=map_shards, progress=progress)
+        try:
+            curated = curate(loaded, target, tokenizer_folder=tokenizer, map_shards=map_shards, progress=progress)
+        except RefusedError as refusal:
+            publish_refusal(loaded.name, refusal)
+            raise
     publish_tables(loaded.name, curation_tables(curated), str(curated.folder))
     return curated
