@@ -76,7 +76,7 @@ def explained(error: Exception) -> AssayError | None:
         where = f"{error.filename}: " if error.filename else ""
         return AssayError(
             f"{where}{os.strerror(errno.ENOSPC)}. Nothing half-made was published.",
-            "Make room on the disk of the store (its cache/ may go) and run the same command again.",
+            "Make room on the disk of the store (`assay gc` tells what may go) and run the same command again.",
         )
     if type(error).__name__ == "OutOfMemoryError":  # torch's
         return AssayError(

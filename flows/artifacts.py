@@ -1,9 +1,10 @@
-"""Tables of what was published, as artifacts of the run."""
+"""What was published, or why nothing was, as artifacts of the run."""
 
 from collections.abc import Sequence
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
+from curate.errors import AssayError
 from curate.table import Table
 
 
@@ -21,6 +22,18 @@ def publish_tables(name: str, tables: Sequence[Table], published: str) -> None:
     )
     for table in tables[1:]:
         create_table_artifact(key=artifact_key(name, table.key), table=table.records(), description=table.title)
+
+
+def publish_refusal(name: str, refusal: AssayError) -> None:
+    """Keep why a candidate was refused as an artifact of the run, as text in which nothing is Markdown.
+
+    Args:
+        name: of the recipe.
+        refusal: says why, and where the candidate lies.
+    """
+    text = "\n".join(f"    {line}" for line in str(refusal).splitlines())
+    page = f"### {name}: refused, nothing was published\n\n{text}\n"
+    create_markdown_artifact(key=artifact_key(name, "refused"), markdown=page, description=name)
 
 
 def artifact_key(name: str, key: str) -> str:

@@ -5,10 +5,11 @@ from functools import partial
 from prefect import flow
 
 from curate.pipeline import curate
+from curate.publish.refused import RefusedError
 from curate.publish.summary import curation_tables
 from curate.publish.version import Curated
 from curate.workers import available_cores, process_pool
-from flows.artifacts import publish_tables
+from flows.artifacts import publish_refusal, publish_tables
 from flows.names import add_version, run_name
 from flows.parameters import Drop, Folder, Recipe, Variant, Workers
 from flows.run import Run, run_of
@@ -21,7 +22,12 @@ def curate_drop(run: Run, workers: int | None) -> Curated:
     recipe, store = run.recipe, run.store
     with process_pool(workers or available_cores(), run.progress) as pool:
         tokenizer = in_task("tokenizer", partial(prepare_tokenizer, recipe.fit.model, store.cache, run.progress))
-        curated = curate(recipe, store, tokenizer_folder=tokenizer, map_shards=as_tasks(pool), progress=run.progress)
+        tasks = as_tasks(pool)
+        try:
+            curated = curate(recipe, store, tokenizer_folder=tokenizer, map_shards=tasks, progress=run.progress)
+        except RefusedError as refusal:
+            publish_refusal(recipe.name, refusal)
+            raise
     publish_tables(recipe.name, curation_tables(curated), str(curated.folder))
     return curated
 

@@ -1,7 +1,12 @@
 """A half-copied drop is taken back, and everything is as though it had never been."""
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -151,3 +156,30 @@ def test_what_cannot_be_taken_back_is_told(arguments: list[str], message: str, t
     status, told = command("retract", *arguments, "--store", tmp_path)
     assert status == 1
     assert message in told["error"]["message"]
+
+
+def test_a_retraction_that_is_killed_loses_nothing_and_is_ended_by_the_same_command(project: Project) -> None:
+    half, whole = drop(project, "half", ROWS[:60]), drop(project, "whole", ROWS)
+    store = store_of(project)
+    code = """
+        import os, signal, sys
+        import assay.retraction, curate.store
+        moved = []
+        real = assay.retraction.replace_folder
+        def replace_folder(*given):
+            if moved:
+                os.kill(os.getpid(), signal.SIGKILL)
+            moved.append(real(*given))
+        assay.retraction.replace_folder = replace_folder
+        import assay
+        assay.retract(sys.argv[1], with_later=True, store=sys.argv[2])
+    """
+    command_line = [sys.executable, "-c", textwrap.dedent(code), f"demo/{half.name}", str(store)]
+    assert subprocess.run(command_line, check=False, env=dict(os.environ)).returncode == -signal.SIGKILL
+    assert half.is_dir()  # the later one went first
+    assert not whole.exists()
+    taken = assay.retract(f"demo/{half.name}", with_later=True, store=store)
+    assert [each.version for each in taken.members] == [half.name]
+    index = Index(Store(store), "demo", project.recipe.duplicates)
+    assert index.versions() == []
+    assert assay.check_store(store=store).problems == []

@@ -112,6 +112,11 @@ def test_a_failed_gate_is_a_failed_run_and_one_document(tmp_path: Path) -> None:
     with_failing_gate(project)
     final: State[Any] = curation(str(project.recipe_path), str(tmp_path / "store"), return_state=True)
     assert final.is_failed()
+    of_run = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run_id(final)]))
+    with get_client(sync_client=True) as client:
+        kept = {artifact.key: artifact for artifact in client.read_artifacts(artifact_filter=of_run)}
+    assert kept.keys() - {None} == {"demo-refused"}  # Prefect keeps one of the failure, without a key
+    assert f"The candidate is kept in {tmp_path}/store/failed/demo" in str(kept["demo-refused"].data)
     with pytest.raises(AssayError, match="enough_rows"):
         final.result()
     assert not list((tmp_path / "store").glob("datasets/demo/*/manifest.json"))
