@@ -26,6 +26,8 @@ from curate.set_rules import ColumnRule, column_rules_of, expectations_of, fill_
 APART = frozenset({"team", "roles", "support", "price", "slaProperties"})
 """Keys that are no part of what a contract is known by: who answers for the data and how it is served changes no row,
 nor what a row must be."""
+PRICE, LEVEL = ("priceAmount", "priceCurrency", "priceUnit"), ("property", "value", "unit")
+"""What is told of a price and of a service level."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,28 @@ class Contract:
     target.schema.json as it stands."""
     target_file: bytes | None = field(compare=False, repr=False)
     """target.schema.json as it stands; None where there is none."""
+
+    @property
+    def answerable(self) -> str:
+        """Who answers for the data, where to ask, what it costs and what is promised, in a sentence each."""
+        document, team = self.document, self.document.get("team", {})
+        members = team if isinstance(team, list) else team.get("members", [])
+        named = [f"{each.get('name', each['username'])} ({each.get('role', 'member')})" for each in members]
+        name = team.get("name", "") if isinstance(team, dict) else ""
+        asked = [each.get("url", each["channel"]) for each in document.get("support", [])]
+        roles = [f"{each['role']} ({each.get('access', 'no access said')})" for each in document.get("roles", [])]
+        price = " ".join(str(document["price"][key]) for key in PRICE if key in document.get("price", {}))
+        levels = [
+            " ".join(str(each[key]) for key in LEVEL if key in each) for each in document.get("slaProperties", [])
+        ]
+        told = {
+            "Team": ", ".join([*([name] if name else []), *named]),
+            "Support": ", ".join(asked),
+            "Roles": ", ".join(roles),
+            "Price": price,
+            "Service levels": ", ".join(levels),
+        }
+        return " ".join(f"{what}: {said}." for what, said in told.items() if said)
 
     @staticmethod
     def load(name_or_path: str | Path, max_tokens: int | None = None) -> "Contract":

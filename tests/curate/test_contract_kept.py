@@ -201,6 +201,10 @@ def test_what_is_said_to_people_is_taken(tmp_path: Path) -> None:
     }  # fmt: skip
     contract = Contract.load(write(tmp_path, short() | about, target=None))
     assert {key: contract.document[key] for key in about} == about
+    assert contract.answerable == (
+        "Team: Curation, ana (owner). Support: https://example.org. Roles: reader (read). Price: 0 EUR copy. "
+        "Service levels: retention 1 y."
+    )
     apart = {"team", "support", "roles", "price", "slaProperties"}
     less = {key: value for key, value in about.items() if key not in apart}
     known_by = Contract.load(write(tmp_path, short() | less, target=None)).sha256

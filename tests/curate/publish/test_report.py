@@ -257,6 +257,7 @@ def test_the_card_of_a_packaged_contract(published: Path, tmp_path: Path) -> Non
     body = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert "| `target.copyleft` | string | How far the licence reaches into derived works. | Wholly given by" in body
     assert manifest.version in body
+    assert "**Who answers for it.** Team: Assay, assay (owner). Roles: reader (read), curator (write)." in body
     fields = [line for line in body.splitlines() if line.startswith("| `")]
     assert all(line.count("|") - line.count("\\|") == 5 for line in fields)
 
