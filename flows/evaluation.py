@@ -7,8 +7,6 @@ from prefect import flow
 
 from evaluation.card.gate import require
 from evaluation.card.summary import evaluation_tables
-from evaluation.evaluate import evaluate
-from evaluation.promotion import adapter_for, scored
 from flows.artifacts import publish_tables
 from flows.names import add_version, run_name
 from flows.parameters import Folder, Published, Recipe, Variant
@@ -16,11 +14,19 @@ from flows.run import Run, run_of
 from flows.tasks import in_task
 
 
-def score(run: Run, version: Path, adapter: Path | None) -> Path:
-    """Ask the recipe's systems about a version, and score them; gives the scorecard's folder."""
+def score(run: Run, version: Path, adapter: str | None) -> Path:
+    """Ask the recipe's systems about a version, and score them; gives the scorecard's folder.
+
+    Args:
+        adapter: a folder, NAME/VERSION or NAME; by default the recipe's latest, where there is one.
+    """
+    from evaluation.evaluate import evaluate
+    from evaluation.promotion import adapter_for, scored
+
     recipe = run.recipe
-    scorecard = in_task("evaluate", partial(evaluate, version, adapter, recipe, run.store, run.progress))
-    scored(scorecard, adapter, run.store)
+    folder = adapter_for(recipe, run.store, adapter)
+    scorecard = in_task("evaluate", partial(evaluate, version, folder, recipe, run.store, run.progress))
+    scored(scorecard, folder, run.store)
     publish_tables(recipe.name, evaluation_tables(scorecard), str(scorecard))
     return scorecard
 
@@ -47,7 +53,7 @@ def evaluation(
     """
     with run_of(recipe, store, variant) as run:
         version = run.store.resolve("datasets", dataset or run.recipe.name)
-        scorecard = score(run, version, adapter_for(run.recipe, run.store, adapter))
+        scorecard = score(run, version, adapter)
         add_version(scorecard)
         require(scorecard)
     return scorecard

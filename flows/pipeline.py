@@ -7,7 +7,6 @@ from prefect import flow
 
 from curate.publish.version import Curated
 from evaluation.card.gate import require
-from evaluation.promotion import adapter_for
 from flows.curation import curate_drop
 from flows.evaluation import score
 from flows.names import add_version, run_name
@@ -50,6 +49,6 @@ def pipeline(
         curated = curate_drop(run, workers)
         add_version(curated.folder)
         adapter = train_on(run, curated.folder)
-        scorecard = score(run, curated.folder, adapter_for(run.recipe, run.store, str(adapter)))
+        scorecard = score(run, curated.folder, str(adapter))
         require(scorecard)
     return Assayed(curated, adapter, scorecard)

@@ -5,20 +5,21 @@ from pathlib import Path
 
 from prefect import flow
 
-from evaluation.promotion import trained
-from evaluation.reward import reward_of
-from evaluation.validation_score import validation_score
 from flows.artifacts import publish_tables
 from flows.names import add_version, run_name
 from flows.parameters import Folder, Published, Recipe, Variant
 from flows.run import Run, run_of
 from flows.tasks import in_task
-from train.qlora import train
-from train.summary import training_tables
 
 
 def train_on(run: Run, version: Path) -> Path:
     """Train the recipe's adapter on a version; gives its folder."""
+    from evaluation.promotion import trained
+    from evaluation.reward import reward_of
+    from evaluation.validation_score import validation_score
+    from train.qlora import train
+    from train.summary import training_tables
+
     recipe, store, progress = run.recipe, run.store, run.progress
     score = validation_score(version, recipe, store, progress)
     reward = reward_of(version, recipe)

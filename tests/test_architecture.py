@@ -146,6 +146,12 @@ def test_import_curate_is_light() -> None:
     assert loaded & HEAVY == set()
 
 
+def test_the_flows_load_what_they_wire_only_where_it_is_used() -> None:
+    loaded = modules_loaded_by("import flows.pipeline")
+    assert {"prefect", "curate"} <= loaded
+    assert loaded & (HEAVY - {"prefect"}) == set()
+
+
 def test_import_assay_is_light() -> None:
     loaded = modules_loaded_by("import assay\nassert callable(assay.curate)\nassert assay.Version.__doc__")
     assert {"assay", "curate"} <= loaded

@@ -60,7 +60,7 @@ def test_a_warning_that_fails_is_told_and_the_version_published(tmp_path: Path, 
         }
     ]
     report = (curated.folder / "report.html").read_text()
-    assert '<span class="warn">!</span></td><td>many</td>' in report
+    assert '<b class="warn">!</b><div><strong>many</strong>' in report
     docs = (curated.folder / "data_docs/index.html").read_text()
     assert "1 of severity warning fail" in docs
     assert all(not each.failures for each in check_version(curated.folder))

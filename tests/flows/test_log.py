@@ -6,12 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 from prefect.client.schemas.objects import Log, State
 
 from curate.errors import AssayError
+from curate.progress import silent
+from curate.workers import process_pool
 from flows.curation import curation
+from flows.tasks import as_tasks
+from tests.curate.naps import Sleep, refuse
 from tests.flows.failing import with_failing_gate
 from tests.project import Project, make_rows
 
@@ -28,9 +33,13 @@ def project(tmp_path: Path) -> Project:
 
 
 def ran(project: Project, **parameters: Any) -> tuple["State[Any]", list[Log]]:
-    """The final state of a curation, and its log as the server has it, of which the last line comes last."""
+    """The final state of a curation, and its log."""
     store = str(project.folder / "store")
-    state: State[Any] = curation(str(project.recipe_path), store, return_state=True, **parameters)
+    return logged(curation(str(project.recipe_path), store, return_state=True, **parameters))
+
+
+def logged(state: "State[Any]") -> tuple["State[Any]", list[Log]]:
+    """A final state, and the run's log as the server has it, of which the last line comes last."""
     of_run = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[state.state_details.flow_run_id]))
     deadline = time.monotonic() + 60
     with get_client(sync_client=True) as client:
@@ -59,13 +68,21 @@ def test_a_failed_gate_is_one_message(project: Project) -> None:
 
 
 def test_a_drop_that_is_not_there_is_one_message(project: Project) -> None:
-    told_once(*ran(project, drop=str(project.folder / "nowhere")), "nowhere")
+    told_once(*ran(project, drop=str(project.folder / "nowhere")), "No file matches")
 
 
-def test_a_file_that_a_worker_cannot_read_is_one_message(project: Project) -> None:
-    (project.drop / "rows.jsonl").write_bytes(b'{"text": "cut')
-    (project.drop / "more.jsonl").write_bytes("é".encode("cp1252") * 4 + b"\x81\x00\n" * 4)
-    told_once(*ran(project), "jsonl")
+def test_a_drop_that_cannot_be_read_is_one_message(project: Project) -> None:
+    (project.drop / "rows.jsonl").write_bytes(b"\x81\x00\n" * 4)
+    told_once(*ran(project), "4 unreadable")
+
+
+def test_what_a_worker_refuses_is_one_message() -> None:
+    @flow(persist_result=False)
+    def refusing() -> None:
+        with process_pool(1, silent) as pool:
+            as_tasks(pool)("naps", refuse, [Sleep(7, 0)])
+
+    told_once(*logged(refusing(return_state=True)), "nap 7 is refused")
 
 
 def told_once(state: "State[Any]", log: list[Log], words: str) -> None:
