@@ -21,7 +21,7 @@ import yaml
 from jinja2 import FileSystemLoader, StrictUndefined
 from jinja2.sandbox import SandboxedEnvironment
 
-from curate.contract import Contract
+from curate.contract import Contract, Field
 from curate.distribution import quantiles
 from curate.manifest import DatasetManifest, StageAccount
 from curate.record import SPLITS
@@ -54,6 +54,23 @@ MARKUP = re.compile(r"[\\`*_\[\]<>#|~$&]|(?<=[A-Za-z]):(?=//)|(?<=\bwww)\.|^[-+=
 """What Markdown takes for more than text."""
 STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """Characters that no text shows, and by which it shows another."""
+COLUMNS = tuple(
+    Field(name, logical_type, False, description, "", "")
+    for name, logical_type, description in (
+        ("source", "object", "Where the row was read: drop (its hash), file, row (0-based)."),
+        ("meta", "array", "Other values of the source, as key and value."),
+        ("cluster", "string", "Near-duplicates share it; no cluster lies in two splits, and no group does."),
+        (
+            "messages",
+            "array",
+            "What the model is asked and answers, as the task template puts it, up to the last answer that is trained, "
+            "with the reasoning that is written before an answer; `trained` is false where an answer is not trained.",
+        ),
+        ("text", "string", "The messages in the chat template."),
+        ("tokens", "integer", "Length of the text in the base model's tokens."),
+    )
+)
+"""Of every version, beside those that its contract documents."""
 BARS = 12
 """Values of a distribution that get a bar of their own; the rarer ones share the last."""
 
@@ -69,11 +86,11 @@ def write_card(folder: Path, manifest: DatasetManifest, contract: Contract) -> N
     rows = pa.concat_tables([pq.read_table(folder / f"{split}.parquet", columns=["language"]) for split in SPLITS])
     languages = [code for code, count in _ranked(rows["language"]) if code != "und" and count >= rows.num_rows / 100]
     front = {
-        "pretty_name": _one_line(contract.name),
-        "license": _one_line(contract.properties.get("license", "")),
+        "pretty_name": one_line(contract.name),
+        "license": one_line(contract.properties.get("license", "")),
         "language": languages,
         "task_categories": ["text-generation"],
-        "tags": [_one_line(tag) for tag in contract.tags],
+        "tags": [one_line(tag) for tag in contract.tags],
         "size_categories": [_size_category(rows.num_rows)],
         "configs": [
             {
@@ -85,7 +102,8 @@ def write_card(folder: Path, manifest: DatasetManifest, contract: Contract) -> N
     front = {key: value for key, value in front.items() if value}
     header = yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=float("inf"))
     page = report_environment().get_template("card.md.jinja")
-    text = page.render(header=header, manifest=manifest.content(), contract=contract, splits=SPLITS)
+    fields = [*contract.fields, *COLUMNS]
+    text = page.render(header=header, manifest=manifest.content(), contract=contract, fields=fields, splits=SPLITS)
     (folder / "README.md").write_text(text, encoding="utf-8")
 
 
@@ -162,16 +180,17 @@ def prose(text: str) -> str:
 
     What stands between two backticks stays code, which is as inert.
     """
-    parts = CODE.split(_one_line(text))
+    parts = CODE.split(one_line(text))
     return "".join(code(part) if at % 2 else MARKUP.sub(_inert, part) for at, part in enumerate(parts))
 
 
 def code(text: str) -> str:
     """A contract's words as a piece of code in Markdown, which may stand in a table."""
-    return f"`{_one_line(text).replace('`', chr(0x2019)) or ' '}`".replace("|", "\\|")
+    return f"`{one_line(text).replace('`', chr(0x2019)) or ' '}`".replace("|", "\\|")
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
+    """A contract's words in one line, in which nothing steers what shows it."""
     return STEERING.sub(lambda char: f"⟨U+{ord(char[0]):04X}⟩", " ".join(text.split()))
 
 

@@ -93,6 +93,7 @@ def publish(
             many were quarantined; nothing is published, and the candidate is kept aside.
         AssayError: rows have been lost or invented (law 1).
     """
+    from curate.publish.croissant import write_croissant
     from curate.publish.report import write_card, write_report
 
     name, drop = wanted.name, manifest["drop"]["sha256"]
@@ -122,6 +123,7 @@ def publish(
         def describe(folder: Path, content: dict[str, Any]) -> None:
             published = DatasetManifest.model_validate(content)
             write_card(folder, published, contract)
+            write_croissant(folder, published, contract)
             write_report(folder, published)
 
         folder = draft.publish(manifest, describe)
