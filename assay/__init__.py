@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from assay.garbage import Garbage, gc
     from assay.indexes import check_index, rebuild_index
     from assay.inspection import Inspection
+    from assay.openlineage import Lineage, lineage
     from assay.preferences import Pairs, pairs
     from assay.previews import Previews, preview
     from assay.results import (
@@ -68,6 +69,7 @@ __all__ = [
     "Garbage",
     "IndexState",
     "Inspection",
+    "Lineage",
     "Meaning",
     "Merged",
     "Pairs",
@@ -98,6 +100,7 @@ __all__ = [
     "forecast",
     "gc",
     "inspect",
+    "lineage",
     "load",
     "merge",
     "pairs",
@@ -124,6 +127,7 @@ HOMES = {
     "Forecasted": "assay.results",
     "Garbage": "assay.garbage",
     "Inspection": "assay.inspection",
+    "Lineage": "assay.openlineage",
     "Meaning": "assay.series",
     "Pairs": "assay.preferences",
     "Previews": "assay.previews",
@@ -142,6 +146,7 @@ HOMES = {
     "experiment": "assay.experiments",
     "forecast": "assay.forecasts",
     "gc": "assay.garbage",
+    "lineage": "assay.openlineage",
     "merge": "assay.serving",
     "pairs": "assay.preferences",
     "parity": "assay.serving",

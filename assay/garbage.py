@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from assay.door import Place, store_of
-from assay.lineage import Member, kind_of, lineage
+from assay.parents import Member, kind_of, lineage
 from assay.result import Result
 from curate.cache import Entry, entries, forget
 from curate.drafts import DRAFT, locked, remove_abandoned

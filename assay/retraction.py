@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from assay.door import Place, store_of
-from assay.lineage import Member, folder, lineage, made_from, member
+from assay.parents import Member, folder, lineage, made_from, member
 from assay.result import Result
 from curate.drafts import fsync, replace_folder
 from curate.errors import AssayError

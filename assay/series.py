@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from assay.door import Place, store_of
-from assay.lineage import MANIFESTS, Member, folder, kind_of, lineage, made_from, member, parents
+from assay.parents import MANIFESTS, Member, folder, kind_of, lineage, made_from, member, parents
 from assay.result import Result
 from assay.results import Adapter, Made, Published, Scorecard, Version
 from curate.errors import AssayError

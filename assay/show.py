@@ -1,4 +1,4 @@
-"""What the terminal shows of a result: of most their tables and places, of an inspection and of previewed rows more."""
+"""What the terminal shows of a result: its tables and places, of some the JSON, of inspections and previews more."""
 
 import json
 from itertools import groupby
@@ -13,6 +13,7 @@ from assay.console import harmless, print_places, print_tables, standard_output
 from assay.contracts import WholeContract
 from assay.file_group import Group
 from assay.inspection import MOST_GROUPS, Inspection
+from assay.openlineage import Lineage
 from assay.previews import Preview, Previews
 from assay.result import Result
 from assay.stage_list import RecipeSchema
@@ -30,6 +31,10 @@ def show(result: Result) -> None:
         return
     if isinstance(result, RecipeSchema):
         standard_output().print(Text(json.dumps(result.schema, indent=1)), soft_wrap=True)
+        return
+    if isinstance(result, Lineage) and result.sent is None:
+        for line in result.lines():
+            standard_output().print(Text(line), soft_wrap=True)
         return
     if isinstance(result, WholeContract):
         print_contract(result)

@@ -78,6 +78,20 @@ def show(
     return assay.published(version, kind=kind, store=store)
 
 
+@command("assay lineage licences --send")
+def lineage(
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="Name of a series: its recipe's `name`; by default, all.")
+    ] = None,
+    send: Annotated[
+        bool, typer.Option("--send", help="Send the events to where OPENLINEAGE_URL or openlineage.yml says.")
+    ] = False,
+    store: StoreFolder = STORE,
+) -> Result:
+    """Tell what was made from what as OpenLineage events, one JSON line for each run that published or was refused."""
+    return assay.lineage(name, send=send, store=store)
+
+
 @command("assay promote licences/0123456789abcdef")
 def promote(version: OneVersion, kind: KindName = "datasets", store: StoreFolder = STORE) -> Result:
     """Let a name mean one of its versions, until the next run."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from assay.lineage import MANIFESTS
+from assay.parents import MANIFESTS
 from assay.result import Result
 from curate.cache import damaged as damaged_entries
 from curate.errors import AssayError

@@ -6,11 +6,29 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from curate.contract import Contract
+from curate.contract import Contract, Field
 from curate.manifest import DatasetManifest
 from curate.publish.bars import ranked
 from curate.publish.pages import one_line, report_environment
 from curate.record import SPLITS
+
+COLUMNS = tuple(
+    Field(name, logical_type, False, description, "", "")
+    for name, logical_type, description in (
+        ("source", "object", "Where the row was read: drop (its hash), file, row (0-based)."),
+        ("meta", "array", "Other values of the source, as key and value."),
+        ("cluster", "string", "Near-duplicates share it; no cluster lies in two splits, and no group does."),
+        (
+            "messages",
+            "array",
+            "What the model is asked and answers, as the task template puts it, up to the last answer that is trained, "
+            "with the reasoning that is written before an answer; `trained` is false where an answer is not trained.",
+        ),
+        ("text", "string", "The messages in the chat template."),
+        ("tokens", "integer", "Length of the text in the base model's tokens."),
+    )
+)
+"""Of every version, beside those that its contract documents."""
 
 
 def write_card(folder: Path, manifest: DatasetManifest, contract: Contract) -> None:
@@ -40,7 +58,8 @@ def write_card(folder: Path, manifest: DatasetManifest, contract: Contract) -> N
     front = {key: value for key, value in front.items() if value}
     header = yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=float("inf"))
     page = report_environment().get_template("card.md.jinja")
-    text = page.render(header=header, manifest=manifest.content(), contract=contract, splits=SPLITS)
+    fields = [*contract.fields, *COLUMNS]
+    text = page.render(header=header, manifest=manifest.content(), contract=contract, fields=fields, splits=SPLITS)
     (folder / "README.md").write_text(text, encoding="utf-8")
 
 

@@ -186,10 +186,12 @@ def _describe(
 ) -> None:
     """The card, the report and the contract of a version that is about to be published."""
     from curate.publish.card import write_card
+    from curate.publish.croissant import write_croissant
     from curate.publish.report import Beside, write_report
 
     manifest = DatasetManifest.model_validate(content)
     write_card(folder, manifest, contract)
+    write_croissant(folder, manifest, contract)
     write_report(folder, manifest, Beside(account.masked, rendering.renderer, _parent(store, manifest)))
     contract.write(folder / FOLDER)
 

@@ -12,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
+from mlcroissant import Dataset
 from typer.testing import CliRunner
 
 from assay.cli import app
 from curate.contract import Contract
-from curate.publish.pages import prose
+from curate.publish.pages import one_line, prose
 from tests.project import CONTRACT, TARGET_SCHEMA, Project, make_rows
 
 EVIL = (
@@ -113,6 +114,19 @@ def test_pages_show_a_contracts_words_as_text(published: Path) -> None:
         links = {value for key, value in page.attributes if key == "href"}
         assert not [link for link in links if link.startswith(("http", "//", "javascript"))]
     assert "alert(1)" in page.words
+
+
+def test_croissant_holds_a_contracts_words_as_text(published: Path) -> None:
+    text = (published / "croissant.json").read_text(encoding="utf-8")
+    assert not {"\u202e", "\x9b", "\x07"} & {*text}
+    document = json.loads(text)
+    words = one_line(EVIL)
+    about = {key: document[key] for key in ("description", "license", "creditText", "rai:dataLimitations")}
+    assert about == dict.fromkeys(about, words)
+    assert document["keywords"] == [words]
+    metadata = Dataset(jsonld=str(published / "croissant.json")).metadata
+    assert metadata.issues.errors == set()
+    assert (metadata.name, metadata.description, metadata.license) == ("demo", words, [words])
 
 
 @pytest.mark.parametrize("command", ["curate", "preview", "inspect"])

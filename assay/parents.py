@@ -1,4 +1,4 @@
-"""Lineage: what each published thing of a store was made from or with regard to, and so what was made from each."""
+"""Parents: what each published thing of a store was made from or with regard to, and so what was made from each."""
 
 import re
 from collections.abc import Collection, Iterator
