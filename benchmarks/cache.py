@@ -57,10 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 left[name], versions[name] = cache_bytes(Path(store)), told["version"]
             given = {"rows": told["counts"]["in"], "bytes": manifest["drop"]["bytes"]}
             runs[name].append(done)
-            print(
-                f"{name}: {done.seconds:.2f} s, {done.processor:.2f} s of processors, {done.peak_mib:,.0f} MiB",
-                flush=True,
-            )
+            print(f"{name}: {done.seconds:.2f} s, {done.peak_mib:,.0f} MiB", flush=True)
     ratios = {name: round(sum(each.values()) / given["bytes"], 2) for name, each in left.items()}
     rows = [
         [
@@ -79,9 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     show(f"{options.recipe}: {given['rows']:,} rows, {given['bytes'] / 1e6:,.1f} MB", columns, rows)
     names = [name for name, size in sum(left.values(), Counter()).most_common() if size >= 10_000]
     show("MB by file", ["", *left], [[name, *(each[name] / 1e6 for each in left.values())] for name in names])
-    print(
-        result("cache", given, runs, cache_bytes={name: sum(each.values()) for name, each in left.items()}, over=ratios)
-    )
+    sizes = {name: sum(each.values()) for name, each in left.items()}
+    print(result("cache", given, runs, cache_bytes=sizes, over_drop=ratios))
 
 
 if __name__ == "__main__":

@@ -128,7 +128,10 @@ def _lower(limit: int, size: int) -> None:
 
 def serve(pipe: "connection.Connection[Any, Any]", workers: int, memory: int) -> None:
     """A worker's life: tasks come by the pipe, with what is to be done with them, and results go."""
+    import pyarrow as pa
+
     set_up(workers, memory)
+    pool = pa.default_memory_pool()
     with suppress(EOFError, ConnectionError):  # the parent wants no more
         while True:
             function, task = pipe.recv()
@@ -140,6 +143,7 @@ def serve(pipe: "connection.Connection[Any, Any]", workers: int, memory: int) ->
                 if isinstance(error, OSError) and error.errno == errno.ENOMEM:
                     os._exit(OUT_OF_MEMORY)
                 done = False, _portable(error)
+            pool.release_unused()  # else Arrow keeps, in every worker, the most that a shard has ever taken
             pipe.send(done)
 
 
