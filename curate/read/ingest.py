@@ -28,7 +28,7 @@ from curate.record import QUARANTINE_SCHEMA, SCHEMA
 from curate.stage import Outcome, evidence_json, installed
 
 NAME = "read"
-VERSION = 10
+VERSION = 11
 REASONS = {
     UNREADABLE: "the file or line cannot be read",
     "unrecognised": "the recipe maps no `turns`, and the row fits no known shape",
