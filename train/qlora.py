@@ -381,9 +381,9 @@ def _check_choice(settings: TrainingSettings, validation: Sequence[Example], sco
     """
     chosen = settings.keep_best
     if not validation and (chosen or settings.early_stopping_patience):
+        key = "keep_best" if "keep_best" in settings.model_fields_set else "early_stopping_patience"
         raise AssayError(
-            f"training.{'keep_best' if chosen else 'early_stopping_patience'}: no row of the validation split is left "
-            "to choose a checkpoint by.",
+            f"training.{key}: no row of the validation split is left to choose a checkpoint by.",
             remedy="Give it more (split.validation in the recipe), or leave the key out.",
         )
     if score is None and chosen not in (None, "loss"):

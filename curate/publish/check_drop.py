@@ -42,7 +42,7 @@ PACKED: dict[bytes, Callable[..., Any]] = {
 }
 OPTIONS = """format encoding fallback_encoding delimiter quote escape header rows record_start
 record_separator""".split()  # noqa: SIM905
-STATEMENT = re.compile(r"\"?sep=.+\s*\n", re.IGNORECASE)
+STATEMENT = re.compile(r"\s*\"?sep\s*=.+\s*\n", re.IGNORECASE)
 """A first line by which Excel is told the delimiter."""
 
 

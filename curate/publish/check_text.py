@@ -62,6 +62,11 @@ def shingles_of(row: Row, settings: dict[str, Any]) -> frozenset[str]:
     return shingles(text, settings["shingle_words"])
 
 
+DASHES = "‐‑–—﹣－"
+BRACKETS = re.compile(r"(?<![\w\x80-\U0010ffff])([(\[])([0-9+.,\- \t]{1,64})([)\]])")
+"""Brackets around numbers, as far as 64 characters apart."""
+
+
 def shingles(text: str, size: int) -> frozenset[str]:
     """The runs of `size` words in a text, see `curate.text.words`: of all its words if it has fewer, and if it has
     none, its characters without spaces."""
@@ -83,7 +88,7 @@ def words(text: str) -> list[str]:
             part = char.isalnum() or char == "_"
             mark = not part and unicodedata.category(char)[0] == "M"
             if at in signs or _is_sign(char):
-                found.append("-" if char == "−" else char)
+                found.append({**dict.fromkeys(DASHES, "-"), "−": "-", "％": "%"}.get(char, char))
                 within = False
             elif _spaceless(ord(char)) and (part or mark or ord(char) >= 0x20000):
                 found.append(char)
@@ -103,18 +108,32 @@ def _is_sign(char: str) -> bool:
     """Whether a character beyond ASCII is a sign wherever it stands."""
     category = unicodedata.category(char)
     picture = 0x2600 <= ord(char) <= 0x2793 or 0x1F000 <= ord(char) <= 0x1FAFF
-    return char > "\x7f" and (category in ("Sm", "Sc") or char in "°‰′″" or (category in ("So", "Sk") and picture))
+    return char > "\x7f" and (category in ("Sm", "Sc") or char in "°‰′″％" or (category in ("So", "Sk") and picture))
 
 
 def _signs(text: str) -> Iterator[tuple[int, int]]:
-    """Where signs of ASCII stand as operators: the first, and after the last of equal ones."""
+    """Where signs of ASCII, and dashes, stand as operators: the first, and after the last of equal ones."""
     begin = 0
     for line in re.split(r"(?<=[\r\n])", text):
         bare = line.rstrip("\r\n")
-        for match in re.finditer(r"([!#$%&*+\-/<=>^|~])\1*", bare):
+        for match in re.finditer(rf"(?<![\w)\]}}\x80-\U0010ffff])[{DASHES}](?=\.?[0-9０-９])", bare):
+            yield begin + match.start(), begin + match.end()
+        for match in BRACKETS.finditer(bare):
+            if _are_numbers(match[2], match[1] + match[3] == "()"):
+                yield begin + match.start(), begin + match.start() + 1
+                yield begin + match.end() - 1, begin + match.end()
+        for match in re.finditer(r"([!#$%&'*+\-/<=>^|~])\1*", bare):
             if _stands(match[1], len(match[0]), bare[: match.start()], bare[match.end() :]):
                 yield begin + match.start(), begin + match.end()
         begin += len(line)
+
+
+def _are_numbers(held: str, round_ones: bool) -> bool:
+    """Whether what stands between two brackets is numbers and commas, and in round ones not one number with commas."""
+    pieces = held.split(",")
+    several = any(re.match(r"[0-9]{3}(?![0-9])", piece) is None for piece in pieces[1:])
+    begun = re.match(r"[ \t]*[0-9+.\-]", held) and re.search(r"[0-9.][ \t]*$", held)
+    return bool(begun) and len(pieces) > 1 and (several or not round_ones)
 
 
 def _stands(sign: str, run: int, before: str, after: str) -> bool:
@@ -131,14 +150,18 @@ def _stands(sign: str, run: int, before: str, after: str) -> bool:
         case "~":
             return run == 1 and not after.startswith("/") and not (not left and right != after)
         case "*":
-            return run <= 2 and ((spaced and not left.endswith("*")) or tight)
+            points = run == 1 and free and left and re.match("[A-Za-z]", after) and "*" not in after
+            return run <= 2 and ((spaced and not left.endswith("*")) or tight or bool(points))
         case "/":
             numbers = re.search(r"[0-9)\]}]$", before) and re.match(r"[0-9(\[{]", after)
             return run <= 2 and (spaced or bool(numbers))
         case "%":
             return run == 1 and (spaced or bool(re.search("[0-9]$", left)))
         case "&":
-            return run == 2 or (run == 1 and spaced)
+            points = free and re.match("[A-Za-z]", after) and not re.match("[A-Za-z0-9]*;", after)
+            return run == 2 or (run == 1 and (spaced or bool(points)))
+        case "'":
+            return run <= 3 and after.startswith("(") and bool(re.search("[A-Za-z]$", before))
         case "|":
             return run == 2 or (run == 1 and tight)
         case "$":
@@ -148,7 +171,9 @@ def _stands(sign: str, run: int, before: str, after: str) -> bool:
         case "!":
             negates = free and not before.endswith("<") and re.match(r"[A-Za-z(]", after)
             factorial = re.search("[0-9]$", before) and not re.match("[0-9]", after)
-            return run == 1 and (after.startswith("=") or bool(negates or factorial))
+            variable = r"(?<![\w\x80-\U0010ffff'])[a-z]$"
+            product = re.search(variable, before) and not re.match(r"[\w\x80-\U0010ffff]", after)
+            return run == 1 and (after.startswith("=") or bool(negates or product or factorial))
         case "-":
             signed = free and re.match(r"\.?[0-9]", after)
             first = re.search(r"([0-9)\]}]|(?<![\w\x80-\U0010ffff])[A-Za-z])$", left)

@@ -16,15 +16,16 @@ from curate.read.conversation import (
     CONVERSATIONS,
     PROMPTS,
     ROLES,
-    TOOLS,
+    SYSTEMS,
     AskingError,
     ShapeError,
     first_of,
     json_text,
+    tools_of,
 )
 from curate.read.json_value import text_value
-from curate.read.message_list import are_messages, in_keys_of, is_message
-from curate.read.padding import unpadded_call
+from curate.read.message_list import SAID, are_messages, in_keys_of, is_message
+from curate.read.padding import unpadded_calls
 from curate.read.raw_row import Row
 from curate.read.reasoning import is_thought
 from curate.read.verdicts import UnknownVerdict, normal, number, shown, truth
@@ -56,12 +57,10 @@ WORDS = (
     *(("winner", "loser"), ("winning", "losing"), ("win", "lose"), ("good", "bad"), ("positive", "negative")),
     *(("correct", "incorrect"), ("correct", "wrong"), ("right", "wrong"), ("right", "hallucinated")),
 )
-WITHIN = (
-    frozenset({"chosen", "rejected"}),
-    frozenset({"preferred", "rejected"}),
-    frozenset({"preferred", "dispreferred"}),
-)
-"""Keys of an object that is no answer but a pair of them."""
+WITHIN = {frozenset(pair): pair for pair in WORDS}
+"""Keys of an object that is no answer but a pair of them ..."""
+SURELY = frozenset({"chosen", "preferred", "better", "winning"})
+"""... for sure where the better one is called so; elsewhere such an object may be what was asked for."""
 BARE = 3
 """So many of them say alone, beside an answer under a name of its own, that there is a pair."""
 NOUNS = ("response", "answer", "completion", "output", "message", "messages", "conversation", "text", "reply")
@@ -100,6 +99,8 @@ TEXTS = ("text", "response", "content", "answer", "output", "completion", "gener
 HIGHER = ("overall_score", "score", "rating", "reward", "stars", "votes", "upvotes", "quality", "pm_score")
 LOWER = ("rank", "ranking")
 ONE_OF = ("chosen", "preferred", "is_preferred", "is_chosen", "accepted", "is_accepted", "selected", "is_selected")
+BESIDE_TEXT = ("id", "model", "source", "annotator")
+"""Keys beside a text and its grade, where an answer's column holds such objects."""
 FLAGS = ("label", "correct", "is_correct", *ONE_OF)
 """Keys of such an object, and with an s columns beside the list, by which answers are compared."""
 
@@ -135,16 +136,45 @@ def layout_of(columns: tuple[Any, ...]) -> Layout | None:
     name = answer or next((named[name] for name in LISTS if name in named), None)
     if name is not None:
         beside = {key: named[each] for key in (*HIGHER, *LOWER, *FLAGS) for each in (f"{key}s", key) if each in named}
-        if name != answer or beside:
-            return Layout(partial(_list, name, beside), {name: "answer"} | dict.fromkeys(beside.values(), "feedback"))
+        taken = {name: "answer"} | dict.fromkeys(beside.values(), "feedback") if name != answer or beside else {}
+        return Layout(partial(_list, name, beside), taken)
     return None
 
 
 def pair_within(row: Row) -> str | None:
-    """The column of an answer that holds an object of a better and a worse one, if there is such a column."""
+    """The column of an answer that holds an object of a better and a worse one, if there is such a column.
+
+    Raises:
+        AskingError: the object may as well be the answer, of which the question says nothing.
+    """
     answer = first_of(row, ANSWERS)
     held = row[answer] if answer is not None else None
-    return answer if isinstance(held, dict) and held.keys() in WITHIN and all(map(_is_answer, held.values())) else None
+    if not isinstance(held, dict) or len(held) != 2 or not all(map(_is_answer, held.values())):
+        return None
+    pair = WITHIN.get(frozenset(map(normal, held)))
+    if pair is None or all(_spoken(row, *pair)) or (pair[0] not in SURELY and any(_spoken(row, "json"))):
+        return None
+    if pair[0] not in SURELY:
+        raise AskingError(
+            f"{answer} is an object of {' and '.join(pair)}: a pair of answers, or the answer itself; map `turns`, "
+            f"e.g. to `{answer}.{pair[0]}`, or `target` to `{answer}`"
+        )
+    return answer
+
+
+def _asked(row: Row) -> str:
+    """All texts of a row that ask."""
+    asked = [row[name] for name in (*PROMPTS, "instruction", *SYSTEMS) if name in row]
+    talk = first_of(row, CONVERSATIONS)
+    for message in row[talk] if talk is not None and are_messages(row[talk]) else ():
+        asked += [message.get(key) for key in SAID]
+    return " ".join(each for each in asked if isinstance(each, str))
+
+
+def _spoken(row: Row, *words: str) -> list[bool]:
+    """Whether what is asked says each of the words: what has such keys is then what was asked for."""
+    text = normal(_asked(row))
+    return [re.search(rf"(?<![^\W_]){word}", text) is not None for word in words]
 
 
 def _pair(better: Any, worse: Any, row: Row) -> list[Alternative] | None:
@@ -282,7 +312,7 @@ def _list(name: str, beside: dict[str, str], row: Row) -> list[Alternative] | No
     if not (isinstance(several, list) and several and _is_open(row)) or (are_messages(several) and name in ANSWERS):
         return None
     graded = {key: row[each] for key, each in beside.items() if isinstance(row.get(each), list)}
-    if name in ANSWERS and not graded:
+    if name in ANSWERS and not graded and not _are_graded(several, row):
         return None
     gone = {name, *(beside[key] for key in graded)}
     left = {each: value for each, value in row.items() if each not in gone}
@@ -306,6 +336,20 @@ def _list(name: str, beside: dict[str, str], row: Row) -> list[Alternative] | No
     ]
 
 
+def _are_graded(several: list[Any], row: Row) -> bool:
+    """Whether objects are answers of which each has its grade, and not what the question asks for: it speaks of no
+    grades, and has not the texts."""
+    if len(several) < 2 or not all(isinstance(each, dict) for each in several):
+        return False
+    keys = {normal(key) for each in several for key in each}
+    grades = keys & {*HIGHER, *LOWER, *ONE_OF}
+    if not grades or len(keys & {*TEXTS}) != 1 or not keys <= {*TEXTS, *HIGHER, *LOWER, *ONE_OF, *BESIDE_TEXT}:
+        return False
+    texts = [each.get(key) for each in several for key in TEXTS if key in each]
+    asked = _asked(row)
+    return not any(_spoken(row, "json", *grades)) and not any(isinstance(each, str) and each in asked for each in texts)
+
+
 def _one_of(name: str, several: Any, row: Row) -> Any:
     """The one answer that a column of several names is: a text, calls of tools, or the one span that SQuAD has."""
     found: Any = several
@@ -315,8 +359,8 @@ def _one_of(name: str, several: Any, row: Row) -> Any:
         except ValueError:
             return several
     if isinstance(found, list) and found and all(isinstance(each, dict) and "arguments" in each for each in found):
-        tools = row.get(first_of(row, TOOLS) or "")
-        return several if isinstance(several, str) else json_text([unpadded_call(call, tools) for call in found])
+        tools = tools_of(row)
+        return several if isinstance(several, str) else json_text(unpadded_calls(found, tools))
     if isinstance(found, dict) and isinstance(spans := found.get("text"), list) and "answer_start" in found:
         if len({*spans}) == 1:
             return spans[0]

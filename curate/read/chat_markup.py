@@ -13,8 +13,9 @@ from curate.read.conversation import (
     conversation_of,
     first_of,
     speaker,
+    text_of,
 )
-from curate.read.question_answer import answer_text
+from curate.read.message_list import one_answer
 from curate.read.raw_row import Row
 
 GUANACO = re.compile(r"(?<!#)###\s*(Human|Assistant):")
@@ -82,7 +83,7 @@ def markup_reader(opening: str, closing: str, turns_of: Callable[[str], list[Tur
             if isinstance(text, str) and (begin := begins.search(text)) and ends.search(text, begin.end()):
                 turns = turns_of(text)
                 if answer and name != "text":
-                    turns.append({"role": "assistant", "content": answer_text(answer, row[answer])})
+                    turns.append({"role": "assistant", "content": text_of(answer, one_answer(answer, row[answer]))})
                 return [conversation_of(row, turns)] if turns else []
         return []
 

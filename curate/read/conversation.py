@@ -166,6 +166,12 @@ def first_of(row: Row, names: tuple[str, ...]) -> str | None:
     return None
 
 
+def tools_of(row: Row) -> Any:
+    """The tools that a row offers, as it holds them; None where it offers none."""
+    name = first_of(row, TOOLS)
+    return None if name is None else row[name]
+
+
 def speaker(role: Any) -> str:
     """The role by its name in `ROLES`; ShapeError for a name that is not there."""
     known = ROLES.get(role.strip().lower().replace("-", "_")) if isinstance(role, str) else None

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import IO
 
-from curate.read.dialect import DELIMITER, LOOKED_AT, SURE, Cells, Dialect, dialect_of, stated_line
+from curate.read.dialect import DELIMITER, LOOKED_AT, SURE, Cells, Dialect, dialect_of, stating_lines
 from curate.read.encoding import Rejoined, head_of
 from curate.read.files import Options
 from curate.read.raw_row import (
@@ -111,8 +111,7 @@ def csv_rows(
     beginning = head.decode("utf-8-sig", "replace")
     dialect = dialect_of(beginning, options, delimiter, len(head) == HEAD)
     lines = _Lines(text)
-    if stated_line(beginning) is not None:
-        lines.row.append(text.readline())
+    lines.row.extend(text.readline() for _ in range(stating_lines(beginning)))
     rows = dialect.rows(iter(lines))
     columns = distinct(list(options.columns)) if options.columns else None
     while True:
@@ -213,21 +212,54 @@ def _cause(raw: str, dialect: Dialect) -> str:
 
 NUMBER = re.compile(r"[-+]?\d+(?:[.,:/-]\d+)*%?")
 SENTENCE = re.compile(r"\w+\W+\w+.*[.!?…。！？]\W*", re.DOTALL)
+ADDRESS = re.compile(r"\w+://\S+|(?:[A-Za-z]:|~|\.{1,2})?[/\\]\S+|[\w.-]+(?:[/\\][\w.-]+)*[/\\][\w-]+\.\w+")
+YEAR = re.compile(r"(?:1[89]|20|21)\d\d")
+WORD = re.compile(r"[^\W_]+")
+COMMON = frozenset(
+    {"id", "answer", "answers", "output", "response", "completion", "reply", "label", "category", "score"}
+)
+"""Words that end a column's name, and hardly ever what it holds."""
+FEW_WORDS = 4
+"""Words that a name has at most."""
 LONGEST_NAME = 60
 """Characters of a column's name."""
 
 
 def looks_like_data(rows: Iterable[Row]) -> str | None:
-    """The column's name, of rows of a table of text, that looks as if the header were a row: a number, a date, a
-    sentence, a text longer than LONGEST_NAME, or a value that the column has again. None where all look like names."""
-    values: dict[str, set[str]] = {}
+    """The column's name, of rows of a table of text, that looks as if the header were a row: a value that the column
+    has again, an address or a path as its values are, a number, a date, a sentence, a text longer than LONGEST_NAME.
+
+    None where all look like names, years above columns among them, or one surely is one: of a column of numbers, or of
+    answers or labels as such are called.
+    """
+    values: dict[str, list[str]] = {}
     for row in rows:
         for name, value in row.items():
-            if isinstance(value, str):
-                values.setdefault(name, set()).add(value)
-    for name, found in values.items():
-        if not name.startswith("_") and (
-            len(name) > LONGEST_NAME or NUMBER.fullmatch(name) or SENTENCE.fullmatch(name) or name in found
-        ):
-            return name
-    return None
+            if isinstance(value, str) and not name.startswith("_"):
+                values.setdefault(name, []).append(value)
+    again = {
+        name
+        for name, found in values.items()
+        if name in found or (ADDRESS.fullmatch(name) and all(map(ADDRESS.fullmatch, found)))
+    }
+    odd = [
+        name
+        for name in values
+        if name in again or len(name) > LONGEST_NAME or NUMBER.fullmatch(name) or SENTENCE.fullmatch(name)
+    ]
+    if not again and any(_is_name(name, found) for name, found in values.items()):
+        return None
+    if not again and len(odd) < len(values) and all(map(YEAR.fullmatch, odd)):
+        return None
+    if not again and len(odd) == 1 and NUMBER.fullmatch(odd[0]) and not all(map(NUMBER.fullmatch, values[odd[0]])):
+        return None
+    return odd[0] if odd else None
+
+
+def _is_name(name: str, values: list[str]) -> bool:
+    """Whether a column's first cell is its name for sure."""
+    words = WORD.findall(name.lower())
+    if NUMBER.fullmatch(name) or SENTENCE.fullmatch(name) or not words or words == ["nan"] or len(words) > FEW_WORDS:
+        return False
+    numbers = len(values) >= FEWEST and all(map(NUMBER.fullmatch, values))
+    return numbers or (words[-1] in COMMON and name[-1].isalnum())

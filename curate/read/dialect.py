@@ -16,8 +16,8 @@ USUAL, SURE = (",", ";", "\t", "|"), 0.9
 """Delimiters that a header would hardly have by chance; the share of rows that the others must fit."""
 LOOKED_AT = 50
 """Rows by which a dialect is told."""
-STATEMENT = re.compile(r"\"?sep=(\\t|[^\"\r\n]+)\"?(?:\r\n?|\n)", re.IGNORECASE)
-"""Excel's first line, by which a file states its delimiter."""
+STATEMENT = re.compile(r"\s*\"?sep *= *(\\t|\t|[^\"\r\n]+?) *\"? *(?:\r\n?|\n)", re.IGNORECASE)
+"""Excel's first line, by which a file states its delimiter; blank ones may be before it."""
 LETTERS = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "v": "\v"}
 """What databases write behind a backslash for control characters."""
 EXPORTED = re.compile(r"\\(?:[NntrbfvZ0\\\"',;|\r\n\t]|$)")
@@ -79,10 +79,17 @@ class Dialect:
         ]
 
 
-def stated_line(head: str) -> str | None:
-    """The line at the file's beginning that states the delimiter, with its end."""
+def stating_lines(head: str) -> int:
+    """How many lines at the file's beginning state the delimiter, blank ones before it too."""
     match = STATEMENT.match(head)
-    return match and match[0]
+    return len(re.findall(r"\r\n?|\n", match[0])) if match else 0
+
+
+def _stated(said: str, rest: str) -> str:
+    """The delimiter that is stated: of one that is repeated, as by programs that fill up all lines, one, unless the
+    lines below have it so."""
+    said = said.replace("\\t", "\t")
+    return said if len({*said}) > 1 or said in rest else said[0]
 
 
 def dialect_of(head: str, options: Options, usual: str | None, cut: bool) -> Dialect:
@@ -102,7 +109,7 @@ def dialect_of(head: str, options: Options, usual: str | None, cut: bool) -> Dia
     delimiter = options.delimiter
     if statement := STATEMENT.match(head):
         head = head[statement.end() :]
-        delimiter = delimiter or statement[1].replace("\\t", "\t")
+        delimiter = delimiter or _stated(statement[1], head)
     first = next((line for line in head.splitlines() if line.strip()), "")
     if delimiter is None and usual is not None and usual in first:
         delimiter = usual

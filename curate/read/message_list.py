@@ -9,7 +9,6 @@ from curate.read.conversation import (
     ANSWERS,
     CONVERSATIONS,
     ROLES,
-    TOOLS,
     UNGRADED_ANSWER,
     AskingError,
     Conversation,
@@ -23,8 +22,9 @@ from curate.read.conversation import (
     json_text,
     speaker,
     text_of,
+    tools_of,
 )
-from curate.read.padding import unpadded_arguments
+from curate.read.padding import are_calls, unpadded_arguments, unpadded_calls
 from curate.read.raw_row import Row
 from curate.read.reasoning import PARTS, add_thought, is_thought, thought_text
 from curate.read.verdicts import WEIGHT, UnknownVerdict, evidence, message_verdict, number
@@ -78,11 +78,42 @@ def _said(row: Row, who: str, what: str) -> list[Row] | None:
             wrong = [number for number, each in enumerate(said) if not (isinstance(each, dict) and who in each)]
             if wrong:
                 raise ShapeError(f"{name}.{wrong[0]}: expected {{{who}, {what}}}")
-            answer = row.get(first_of(row, ANSWERS) or "")
-            if isinstance(answer, str) and answer.strip() and ROLES.get(str(said[-1][who]).strip().lower()) == "user":
-                return [*said, {who: "assistant", what: answer}]
+            answer = first_of(row, ANSWERS)
+            if answer is not None and ROLES.get(str(said[-1][who]).strip().lower()) == "user":
+                return said + answering(row, said[0], answer)
             return said
     return None
+
+
+def answering(row: Row, example: Row, name: str) -> list[Row]:
+    """The messages by which a column answers: those that it holds, or one of its text; none where it holds nothing, or
+    a number, which is the place of a choice more often than an answer.
+
+    Args:
+        example: a message with the keys that they are to have.
+
+    Raises:
+        AskingError: it is several texts.
+    """
+    answer = row[name]
+    if not isinstance(answer, (str, list, dict)) or not answer or (isinstance(answer, str) and not answer.strip()):
+        return []
+    said: Any = [answer] if is_message(answer) else answer
+    if not are_messages(said):
+        parts = isinstance(answer, list) and all(isinstance(part, dict) and "type" in part for part in answer)
+        content = answer if parts or are_calls(answer) else text_of(name, one_answer(name, answer))
+        said = [{"role": "assistant", "content": content}]
+    return in_keys_of(example, said)
+
+
+def one_answer(name: str, value: Any) -> Any:
+    """An answer as it is; AskingError where it is several texts, of which nobody knows the one to be learned."""
+    if isinstance(value, list) and value and all(isinstance(each, str) for each in value):
+        raise AskingError(
+            f"{name} is a list of {len(value)} texts: a pair or several answers, and nothing says which is the better; "
+            f"map `turns`, e.g. `{name}[0]` for the first, or `{name} | join` for all as one"
+        )
+    return value
 
 
 Content = Callable[[Row, Row, Turn, dict[str, int]], str]
@@ -186,7 +217,7 @@ def _openai_content(row: Row, message: Row, turn: Turn, told: dict[str, int]) ->
     Calls of tools stand in the content as JSON, one object {(id), name, arguments} or a list of several, behind the
     text if there is any. So does a tool's result that names its tool or its call: {name, tool_call_id, content}.
     """
-    content = _parts(_held(message, "content"), turn, told)
+    content = _parts(_answer(message, "content", row, turn, told), turn, told)
     if not content and isinstance(message.get("refusal"), str):
         content = message["refusal"]
     calls = [_call(call, row, told) for call in message.get("tool_calls") or ()]
@@ -200,7 +231,18 @@ def _openai_content(row: Row, message: Row, turn: Turn, told: dict[str, int]) ->
 
 
 def _sharegpt_content(row: Row, message: Row, turn: Turn, told: dict[str, int]) -> str:
-    return _parts(_held(message, "value"), turn, told, "sharegpt: value")
+    return _parts(_answer(message, "value", row, turn, told), turn, told, "sharegpt: value")
+
+
+def _answer(message: Row, key: str, row: Row, turn: Turn, told: dict[str, int]) -> Any:
+    """What a message says; an answer that is calls of tools as JSON, without what pads them."""
+    held = _held(message, key)
+    if turn["role"] != "assistant" or not isinstance(held, (dict, list)) or not are_calls(held):
+        return held
+    plain = unpadded_calls(held, tools_of(row))
+    if plain != held:
+        told["null_arguments"] = 1
+    return json_text(plain)
 
 
 def _held(message: Row, key: str) -> Any:
@@ -247,8 +289,7 @@ def _call(call: Any, row: Row, told: dict[str, int]) -> str:
             arguments = json_text(arguments)
     else:
         if isinstance(arguments, dict):
-            tools = first_of(row, TOOLS)
-            plain = unpadded_arguments(function["name"], arguments, tools and row[tools])
+            plain = unpadded_arguments(function["name"], arguments, tools_of(row))
             if plain != arguments:
                 told["null_arguments"] = 1
                 arguments = plain

@@ -9,6 +9,8 @@ from typing import Any
 from curate.read.json_value import text_value
 from curate.read.raw_row import Row
 
+ARGUMENTS = ("arguments", "parameters")
+"""Keys of a call under which its arguments stand."""
 MEANT = frozenset({"default", "const"})
 """Keys of a JSON schema of which null is a value."""
 
@@ -41,12 +43,27 @@ def unpadded_arguments(name: str, arguments: Row, tools: Any) -> Row:
     }
 
 
-def unpadded_call(call: Row, tools: Any) -> Row:
-    """A call {name, arguments} whose arguments are without such nulls."""
-    arguments = call["arguments"]
-    if not isinstance(arguments, dict):
-        return call
-    return call | {"arguments": unpadded_arguments(str(call.get("name")), arguments, tools)}
+def unpadded_calls(value: Any, tools: Any) -> Any:
+    """An answer that is a call {name, arguments}, or a list of calls, without such nulls; any other one as it is."""
+    if not are_calls(value):
+        return value
+    if isinstance(value, list):
+        return [unpadded_calls(each, tools) for each in value]
+    held = next(key for key in ARGUMENTS if key in value)
+    return value | {held: unpadded_arguments(str(value["name"]), value[held], tools)}
+
+
+def are_calls(value: Any) -> bool:
+    """Whether a value is a call or a list of calls."""
+    return bool(value) and all(map(_is_call, value if isinstance(value, list) else [value]))
+
+
+def _is_call(value: Any) -> bool:
+    """Whether a value is one call; a tool's own description has a schema for its parameters."""
+    if not isinstance(value, dict) or not {"name"} < value.keys() <= {"name", "id", "type", *ARGUMENTS}:
+        return False
+    held = [value[key] for key in ARGUMENTS if key in value]
+    return len(held) == 1 and isinstance(held[0], dict) and not isinstance(held[0].get("properties"), dict)
 
 
 def _takes_null(schema: Row) -> bool:

@@ -1,7 +1,6 @@
 """Columns of question and answer, as Alpaca has them and by other names -> conversations."""
 
 from dataclasses import replace
-from typing import Any
 
 from curate.read.conversation import (
     ANSWERS,
@@ -17,9 +16,11 @@ from curate.read.conversation import (
     first_of,
     named_group,
     text_of,
+    tools_of,
     with_system,
 )
-from curate.read.message_list import are_messages, in_keys_of, is_message, messages, sharegpt
+from curate.read.message_list import answering, are_messages, is_message, messages, one_answer, sharegpt
+from curate.read.padding import unpadded_calls
 from curate.read.raw_row import Row
 from curate.read.verdicts import judge
 from curate.record import content_id
@@ -56,8 +57,9 @@ def prompt(row: Row, paths: Paths) -> list[Conversation]:
         return []
     if len(several := [name for name in PROMPTS if name in row]) > 1:
         raise ShapeError(f"prompt: {' or '.join(several)} may be what is asked; map `turns` to say which")
-    if are_messages(row[prompt]):
-        return [_conversation(row, row[prompt], row[answer])]
+    asked = [row[prompt]] if is_message(row[prompt]) else row[prompt]
+    if are_messages(asked):
+        return [_conversation(row, asked, answer)]
     if (choices := _choices(row)) and len(str(row[answer]).strip("(). ")) <= 1:
         raise AskingError(
             f"{answer} is {row[answer]!r}, one of what {choices} offers, which is not read by itself: map `turns`, and "
@@ -92,27 +94,16 @@ def _asked(row: Row, question: str, answer: str) -> Conversation:
     turns.append({"role": "user", "content": question})
     given = row[answer]
     if not isinstance(given, str) and (is_message(given) or are_messages(given)):
-        return _conversation(row, turns, given)
-    turns.append({"role": "assistant", "content": answer_text(answer, given)})
+        return _conversation(row, turns, answer)
+    plain = unpadded_calls(one_answer(answer, given), tools_of(row))
+    turns.append({"role": "assistant", "content": text_of(answer, plain)})
     group = beginning(turns) if len(turns) > 2 else None
-    return Conversation(with_system(row, turns), named_group(row) or group)
+    told = {"null_arguments": 1} if plain != given else {}
+    return Conversation(with_system(row, turns), named_group(row) or group, told=told)
 
 
-def _conversation(row: Row, asked: list[Row], answer: Any) -> Conversation:
-    """Messages, and behind them the answer: messages too, or a text."""
-    said = [answer] if is_message(answer) else answer
-    if not are_messages(said):
-        said = [{"role": "assistant", "content": answer}]
-    said = asked + in_keys_of(asked[0], said)
+def _conversation(row: Row, asked: list[Row], answer: str) -> Conversation:
+    """Messages, and behind them the answer of a column: messages too, or a text."""
+    said = asked + answering(row, asked[0], answer)
     [made] = (sharegpt if "from" in said[0] else messages)(row | {CONVERSATIONS[0]: said}, "all")
     return made
-
-
-def answer_text(name: str, value: Any) -> str:
-    """An answer as text; AskingError where it is several texts, of which nobody knows the one to be learned."""
-    if isinstance(value, list) and value and all(isinstance(each, str) for each in value):
-        raise AskingError(
-            f"{name} is a list of {len(value)} texts: a pair or several answers, and nothing says which is the better; "
-            f"map `turns`, e.g. `{name}[0]` for the first, or `{name} | join` for all as one"
-        )
-    return text_of(name, value)

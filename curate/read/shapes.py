@@ -6,6 +6,7 @@ and `text` is therefore read from `messages`, of which its `text` is commonly a 
 """
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple, get_args
@@ -127,7 +128,7 @@ def columns_of(names: tuple[Any, ...]) -> Columns:
     nested = {*CONVERSATIONS, "prompt", "completion", "history", "instances", *(layout.taken if layout else ())}
     return Columns(
         names,
-        tuple(name for name in names if name in nested or (layout and name in PROMPTS)),
+        tuple(name for name in names if name in nested or (layout and layout.taken and name in PROMPTS)),
         layout,
         tuple(name for name in names if is_thought(name)),
         tuple(name for name in names if name in MEDIA),
@@ -157,8 +158,9 @@ def recognise(row: Row, only: Shape | None = None, paths: Paths = "preferred") -
         back = {known_as: name for name, known_as in names.items()}
         return found._replace(taken={back.get(name, name): use for name, use in found.taken.items()})
     if (name := pair_within(known)) is not None:
-        found = recognise({each: known[each] for each in known if each != name} | known[name], only, paths)
-        return found._replace(taken={name if each in known[name] else each: use for each, use in found.taken.items()})
+        return _opened(known, name, known[name], only, paths)
+    if (held := _talk_within(known, columns)) is not None:
+        return _opened(known, *held, only, paths)
     for name in columns.nested:
         known[name] = _unfolded(name, known[name])
     if columns.layout is not None and (several := columns.layout.read(known)):
@@ -170,7 +172,7 @@ def recognise(row: Row, only: Shape | None = None, paths: Paths = "preferred") -
                 for turn in each.turns:
                     if turn["role"] == "assistant" and set_apart(turn):
                         each.told["reasoning_not_ended"] = 1
-            if columns.judging or columns.thoughts or columns.media:
+            if columns.judging or columns.thoughts or columns.media or dict in map(type, known.values()):
                 made = _with_columns(shape, known, columns, made)
             return Recognised(shape, made, columns.taken.get(shape) or _taken(shape, columns))
     if "segments" in known:
@@ -179,6 +181,23 @@ def recognise(row: Row, only: Shape | None = None, paths: Paths = "preferred") -
         )
     has_worse = columns.layout is not None and "rejected answer" in columns.layout.taken.values()
     raise (AskingError if has_worse else ShapeError)(_unrecognised(row, known, only))
+
+
+def _opened(row: Row, name: Any, held: Row, only: Shape | None, paths: Paths) -> Recognised:
+    """What a row is with the keys of the object in a column in that column's place."""
+    found = recognise({each: row[each] for each in row if each != name} | held, only, paths)
+    return found._replace(taken={name if each in held else each: use for each, use in found.taken.items()})
+
+
+def _talk_within(row: Row, columns: Columns) -> tuple[Any, Row] | None:
+    """The column that holds a conversation as an object or its JSON, `{"messages": [...]}`, and that object."""
+    name = columns.talk if columns.talk is not None else first_of(row, CONVERSATIONS)
+    held: Any = None if name is None else row[name]
+    if isinstance(held, str) and held.lstrip()[:1] == "{":
+        with suppress(ValueError):
+            held = text_value(held)
+    is_talk = isinstance(held, dict) and are_messages(held.get(first_of(held, CONVERSATIONS) or ""))
+    return (name, held) if is_talk else None
 
 
 def _other_names(row: Row, columns: Columns) -> dict[Any, str]:
@@ -222,7 +241,7 @@ def _with_columns(shape: Shape, row: Row, columns: Columns, found: list[Conversa
         for each in found:
             if each.turns[-1]["role"] == "assistant":
                 add_thought(each.turns[-1], thought_text(row[name]))
-    if not columns.judging or shape == "oasst":
+    if shape == "oasst":
         return found
     judged, grades = judge(row)
     weighs = any(normal(name) == WEIGHT and number(grade) != 1 for name, grade in grades.items())
@@ -256,12 +275,12 @@ def _unfolded(name: Any, value: Any) -> Any:
         except ValueError as error:
             if name not in CONVERSATIONS:
                 return value
+            if are_messages(said := _lines(value)):
+                return said
             mend = f"in Python's notation, not JSON: map `turns` to `{name} | from_python`"
             raise AskingError(f"{name}: text that is {mend if is_python(value) else f'no JSON: {error}'}") from None
         if name in CONVERSATIONS:
-            if isinstance(found, str):  # JSON of JSON
-                return _unfolded(name, found)
-            return _spoken(found) if isinstance(found, list) and found else found
+            return _unfolded(name, found) if found else found
         return found if is_message(found) or are_messages(found) else value
     if isinstance(value, list) and name in CONVERSATIONS and value:
         return _spoken(value)
@@ -270,6 +289,14 @@ def _unfolded(name: Any, value: Any) -> Any:
         if all(isinstance(each, list) and len(each) == len(lists[0]) for each in lists):
             return [dict(zip(value, each, strict=True)) for each in zip(*lists, strict=True)]
     return value
+
+
+def _lines(text: str) -> list[Any]:
+    """The values of JSON lines; none where a line is no JSON."""
+    try:
+        return [text_value(line) for line in text.split("\n") if line.strip()]
+    except ValueError:
+        return []
 
 
 def _spoken(value: list[Any]) -> list[Any]:

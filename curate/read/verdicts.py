@@ -9,7 +9,19 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
-from curate.read.conversation import REJECTED_ANSWER, UNGRADED_ANSWER, AskingError, Rejection
+from curate.read.conversation import (
+    ANSWERS,
+    CONVERSATIONS,
+    INPUTS,
+    PROMPTS,
+    REJECTED_ANSWER,
+    SYSTEMS,
+    TALKS,
+    TOOLS,
+    UNGRADED_ANSWER,
+    AskingError,
+    Rejection,
+)
 from curate.read.raw_row import Row
 
 GOOD = frozenset(
@@ -20,7 +32,8 @@ GOOD = frozenset(
     | {"passed", "vote", "verdict", "safe", "is_safe", "helpful", "is_helpful", "selected", "is_selected"}
     | {"exact_match", "success", "is_success", "successful", "resolved", "solved", "is_solved"}
     | {"kto_label", "liked", "upvoted", "thumb", "reaction", "useful", "usable", "truthful", "factual", "grounded"}
-    | {"faithful"}
+    | {"faithful", "chosen", "ok", "is_ok", "pass", "desired"}
+    | {f"desirable_{said}" for said in ("output", "response", "completion")}
 )
 """Columns that call an answer good where they are true, and bad where they are false."""
 BAD = frozenset(
@@ -35,7 +48,8 @@ LOOSE = frozenset(
     {"train", "training", "trained", "loss", "use", "keep", "include", "included", "valid"}
     | {"verified", "passed", "safe", "success", "resolved", "solved", "exact_match", "helpful", "correct"}
     | {"wrong", "incorrect", "invalid", "good", "bad", "mask", "masked", "skip", "exclude", "spam"}
-    | {"thumb", "reaction", "useful", "usable", "factual", "grounded"}
+    | {"thumb", "reaction", "useful", "usable", "factual", "grounded", "ok", "pass", "desired"}
+    | {f"desirable_{said}" for said in ("output", "response", "completion")}
 )
 """Of these, columns whose names mean other things as well: what is no verdict there (a date, a file, the letter of an
 option) says nothing, where elsewhere it asks."""
@@ -49,30 +63,53 @@ GRADES = frozenset(
 CLASSES = frozenset({"quality", "grade", "rank"})
 """Of these, columns whose words are as often the names of classes (`medium`, `5th`): a word that nobody knows says
 nothing there, where elsewhere it asks."""
+PLAIN = frozenset({"chosen"})
+"""Of these, columns of which only true and false speak: elsewhere they name the answer, or are it."""
+CLAIMS = {name: True for known in ("gold", "win", "positive") for name in (known, f"is_{known}")}
+CLAIMS |= {"preference": True, "binary_label": True, "negative": False, "is_negative": False}
+"""Columns that may judge an answer, or the world, by whether they call good what they are true of: where they call it
+bad they ask."""
 STATUS = frozenset({"status", "review_status", "annotation_status", "review", "response_status"})
 """Columns that call an answer bad by a word, and are there for much else."""
-BESIDE = frozenset({"metadata", "meta", "annotation", "annotations", "info", "evaluation", "scores", "ratings"})
+OUTCOMES = frozenset(
+    {"outcome", "judgment", "judgement", "annotation", "assessment", "evaluation", "eval", "moderation"}
+)
+"""Columns that ask where such a word stands in them ..."""
+KINDS = frozenset({"state", "type", "kind", "tag", "tags"})
+"""... and those that only ask where it is one of REFUSED."""
+BESIDE = frozenset(
+    {"metadata", "meta", "annotation", "annotations", "info", "evaluation", "evaluations", "scores", "ratings", "eval"}
+    | {"evals", "moderation", "judgment", "judgement", "assessment", "checks", "verification", "feedback"}
+)
 """Columns in whose objects the columns above may stand, and lists of such objects, one for each who judged."""
+OF_AN_ANSWER = frozenset(
+    {"correct", "is_correct", "incorrect", "is_incorrect", "wrong", "is_wrong", "rejected", "is_rejected", "passed"}
+    | {"hallucinated", "hallucination", "flagged", "is_flagged", "preferred", "is_preferred", "is_chosen", "desirable"}
+    | {"is_desirable", "undesirable", "thumbs_up", "thumbs_down"}
+)
+SMALL, TEXTS = 8, frozenset({"text", "content", "answer", "value", "option", "name"})
+"""Keys that ask in an object under any other name, where they are true or false: it has at most so many keys, and none
+by which it is itself something said, or somebody."""
 LABEL, LABELS, WEIGHT, RANK = "label", "labels", "weight", "rank"
 """A label is feedback where it is true or false, or one of the words that judge; a grade where it is a number; a class
 else. A weight of 0 is not to be learned. A rank of 0 is the best, whatever the ranks beside it begin with."""
 MESSAGE = GOOD | {WEIGHT, "learn", "train_on_turn"}
 """Keys that say that a message is to be learned, where they are true."""
-JUDGING = GOOD | BAD | GRADES | STATUS | {LABEL, LABELS, WEIGHT}
+JUDGING = GOOD | BAD | GRADES | STATUS | CLAIMS.keys() | OUTCOMES | KINDS | {LABEL, LABELS, WEIGHT}
 """Every name by which a column judges or grades."""
 TOLD = (
     {"correct", "incorrect", "good", "bad", "wrong", "accepted", "rejected", "approved", "desirable", "undesirable"}
     | {"acceptable", "useful", "helpful", "harmful", "toxic", "unsafe", "hallucination", "hallucinated", "feedback"}
     | {"liked", "disliked", "upvoted", "downvoted", "thumb", "thumbs", "thumbs_up", "thumbs_down", "reaction"}
     | {"verdict", "preferred", "quality", "correctness", "helpfulness", "rating", "truthful", "factual", "grounded"}
-    | {"faithful", "low_quality", LABEL}
+    | {"faithful", "low_quality", "passed", "ok", "gold", "win", "positive", "negative", LABEL}
 )
 """Of these, names that mean the same with words around them that tell whose verdict it is, and on what."""
 ASKED = {"is", "was", "has"}
 ANSWER = {"response", "answer", "completion", "output", "reply", "generation"}
 BEFORE = (
     {"user", "human", "annotator", "rater", "reviewer", "expert", "judge", "llm", "gpt", "gpt4", "model", "assistant"}
-    | {"ai", "overall", "final"}
+    | {"ai", "overall", "final", "test", "tests", "all"}
     | ASKED
     | ANSWER
 )
@@ -93,8 +130,9 @@ BLAME = (
     {"bad", "undesirable", "reject", "rejected", "disapproved", "incorrect", "wrong", "discard", "drop", "exclude"}
     | {"thumbs_down", "thumbsdown", "thumb_down", "down", "downvote", "downvoted", "-1", "-1.0", "👎", "invalid"}
     | {"unacceptable", "unsafe", "poor", "very_poor", "very_bad", "terrible", "fail", "failed", "discarded"}
-    | {"hallucinated", "hallucination"}
+    | {"hallucinated", "hallucination", "undesired", "dispreferred"}
 )
+REFUSED = {"reject", "rejected", "disapproved", "undesirable", "undesired", "dispreferred", "unacceptable"}
 LIKED = {"positive", "like", "liked", "ok", "high"}
 DISLIKED = {"negative", "dislike", "disliked", "low", "spam"}
 """Words that judge in a column that is there for it; as a label they are as often a class."""
@@ -104,6 +142,10 @@ MEND = (
     "write e.g. `accept: {}` below `record:` in the recipe (true for answers to be learned, false for bad ones); "
     '`accept: "true"` takes all'
 )
+
+
+READ = {*ANSWERS, *PROMPTS, *CONVERSATIONS, *TALKS, *TOOLS, *SYSTEMS, *INPUTS}
+"""Columns in which a row says what is said."""
 
 
 class UnknownVerdict(Exception):
@@ -136,11 +178,26 @@ def truth(value: Any, reverse: bool = False) -> bool | None:
         word = _word(value)
         if word in TRUE or word in FALSE:
             return (word in TRUE) is not reverse
-        if word in PRAISE or word in LIKED:
-            return True
-        if word in BLAME or word in DISLIKED:
-            return False
+        if (said := _judged(word)) is not None:
+            return said
+        if word in LIKED or word in DISLIKED:
+            return word in LIKED
     raise UnknownVerdict
+
+
+def _judged(word: str) -> bool | None:
+    """What a word says that judges: `not_preferred` and `unapproved` deny what they are made of; None of any other."""
+    word = re.sub(r"kto_(?=true$|false$)", "", word.strip("_"))
+    if word in PRAISE or word in BLAME:
+        return word in PRAISE
+    if word in ("true", "false"):
+        return word == "true"
+    denied = re.fullmatch(r"(?:not|non)_(.+)|un_?(.+)", word)
+    if denied is None:
+        return None
+    if denied[1] in PRAISE | LIKED or denied[2] in PRAISE:
+        return False
+    return True if denied[1] in BLAME | DISLIKED else None
 
 
 def meant(name: Any) -> str:
@@ -181,26 +238,57 @@ def judge(row: Row) -> tuple[Rejection | None, dict[str, str]]:
         try:
             good = _said(known, value)
         except UnknownVerdict:
-            if grade or known == plain:
+            if (grade or known == plain) and not _restates(known, value, row):
                 found.append(Rejection(UNGRADED_ANSWER, evidence(name, value)))
             continue
         if good is False:
             return Rejection(REJECTED_ANSWER, {"column": name, "value": shown(value)}), grades
+    if not found and dict in map(type, row.values()):
+        found += [Rejection(UNGRADED_ANSWER, evidence(name, value)) for name, value in _claims_within(row)]
     return (found[0] if found else None), grades
+
+
+def _restates(known: str, value: Any, row: Row) -> bool:
+    """Whether a column that may judge the answer, or the world, only says again what the row's texts speak of."""
+    if known not in CLAIMS and known not in OUTCOMES and known not in KINDS:
+        return False
+    words = {"positive", "negative"}
+    if known in OUTCOMES or known in KINDS:
+        words = {str(each).strip().lower() for each in (value if isinstance(value, list) else [value])}
+    elif known.removeprefix("is_") not in words:
+        words = {known.removeprefix("is_")}
+    texts = [row[name] for name in (*PROMPTS, *ANSWERS, "instruction") if isinstance(row.get(name), str)]
+    return any(word in text.lower() for text in texts for word in words)
+
+
+def _claims_within(row: Row) -> Iterator[tuple[str, Any]]:
+    """What calls the answer bad in objects under names that say nothing of verdicts."""
+    for name, value in row.items():
+        if type(value) is not dict or len(value) > SMALL or name in READ or meant(name) in JUDGING | BESIDE:
+            continue
+        if TEXTS.isdisjoint(map(normal, value)):
+            for key, held in value.items():
+                known = meant(key)
+                if (
+                    known in OF_AN_ANSWER
+                    and str(held).lower() in ("true", "false")
+                    and truth(held, known in BAD) is False
+                ):
+                    yield f"{name}.{key}", held
 
 
 def _judgements(row: Row) -> Iterator[tuple[str, str, str, Any]]:
     """What may judge a row's answer: (where it stands, the name that is meant, the normal name, value)."""
     for name, known in judging(tuple(row)):
         value = row[name]
-        if known not in BESIDE:
-            yield name, known, normal(name), value
-        elif isinstance(value, dict):
+        if known in BESIDE and isinstance(value, dict) and (known not in JUDGING or "value" not in value):
             yield from ((f"{name}.{key}", inner, normal(key), value[key]) for key, inner in _held(value))
-        elif isinstance(value, list) and value and isinstance(value[0], dict):
+        elif known in BESIDE and isinstance(value, list) and value and isinstance(value[0], dict):
             for key, inner in _held(value[0]):
                 said = [each.get(key) for each in value if isinstance(each, dict)]
                 yield f"{name}.{key}", inner, normal(key), said
+        elif known in JUDGING:
+            yield name, known, normal(name), value
 
 
 def _held(value: Row) -> list[tuple[str, str]]:
@@ -226,6 +314,19 @@ def _said(known: str, value: Any) -> bool | None:
         return None if said <= {None} else False not in said
     if known in STATUS:
         return False if isinstance(value, str) and _word(value) in BLAME | {"deleted", "spam"} else None
+    if known in OUTCOMES or known in KINDS:
+        word = _word(value) if isinstance(value, str) else ""
+        if word in REFUSED or (known in OUTCOMES and re.search(r"[a-z]", word) and _judged(word) is False):
+            raise UnknownVerdict
+        return None
+    if known in CLAIMS:
+        word = _word(value)
+        told = word in ("true", "false") or (word in ("0", "0.0") and known == "binary_label")
+        if told and (word == "true") is not CLAIMS[known]:
+            raise UnknownVerdict
+        return None
+    if known in PLAIN:
+        return value if isinstance(value, bool) else None
     if known in GOOD or known in BAD:
         try:
             return truth(value, known in BAD)
@@ -246,8 +347,10 @@ def _said(known: str, value: Any) -> bool | None:
     if not isinstance(value, str):
         return None
     if known in (LABEL, LABELS):
-        if _word(value) in {"true", "false"} | PRAISE | BLAME:
-            return truth(value)
+        if (said_of_it := _judged(_word(value))) is not None:
+            return said_of_it
+        if _word(value) in {"dislike", "disliked"}:
+            raise UnknownVerdict
     elif not _is_number(value):
         try:
             return truth(value)
@@ -274,6 +377,8 @@ def message_verdict(key: str, value: Any) -> bool | None:
         return _said(known, value)
     if known not in MESSAGE and known not in BAD and known != LABEL:
         return None
+    if known in ("chosen", "ok", "pass"):
+        return value if isinstance(value, bool) else None
     try:
         return truth(value, known in BAD)
     except UnknownVerdict:
@@ -290,12 +395,19 @@ def evidence(name: str, value: Any, expression: str | None = None) -> dict[str, 
         expression: how the recipe's expressions name it; as `name` does, if None.
     """
     said = expression or (name if re.fullmatch(r"[A-Za-z_][\w.]*", name) else f"_row[{name!r}]")
-    if isinstance(value, list):
+    if isinstance(value, list) and normal(name) not in KINDS:
         column, _, key = name.partition(".")
         said = f"{column} | map(attribute='{key}') | min" if key else f"{said} | min"
         value = next((each for each in value if each is not None), None)
-    if normal(name) == RANK:
+    if normal(name) in KINDS and isinstance(value, list):
+        refused = next(each for each in value if isinstance(each, str) and _word(each) in REFUSED)
+        example = f"{refused!r} not in {said}"
+    elif normal(name) in OUTCOMES | KINDS:
+        example = f"{said} != {value!r}"
+    elif normal(name) == RANK:
         example = f"{said} == 1"
+    elif isinstance(value, bool):
+        example = said if not value else f"not {said}"
     elif isinstance(value, (int, float)):
         example = f"{said} >= 4"
     else:

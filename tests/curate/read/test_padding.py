@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import orjson
 import pytest
 
 from curate.read.padding import MEANT, unpadded, unpadded_arguments
@@ -49,6 +50,51 @@ def test_calls_that_are_the_answers_are_padded_too() -> None:
     row = {"query": "q", "tools": tools, "answers": [{"name": "f", "arguments": {"x": None, "y": None}}]}
     [made] = recognise(row).conversations
     assert made.turns[-1]["content"] == '[{"name": "f", "arguments": {"y": null}}]'
+
+
+CALL, BARE = {"name": "f", "arguments": {"a": 1, "b": None}}, '{"name": "f", "arguments": {"a": 1}}'
+
+
+@pytest.mark.parametrize("answer", ["output", "response", "completion", "answer"])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"prompt": "q"},
+        {"instruction": "q"},
+        {"messages": [{"role": "user", "content": "q"}]},
+        {"conversations": [{"from": "human", "value": "q"}]},
+    ],
+)
+def test_an_answer_that_is_a_call_is_not_padded_in_json_lines(asked: dict[str, Any], answer: str) -> None:
+    for held, said in [
+        (CALL, BARE),
+        ([CALL, CALL], f"[{BARE}, {BARE}]"),
+        ({"id": 1, "name": "f", "parameters": {"a": None}}, '{"id": 1, "name": "f", "parameters": {}}'),
+    ]:
+        [conversation] = recognise(asked | {answer: held}).conversations
+        assert conversation.turns[-1]["content"] == said
+        assert conversation.told == {"null_arguments": 1}
+    tools = [{"name": "f", "parameters": {"properties": {"b": {"nullable": True}}}}]
+    [conversation] = recognise(asked | {answer: CALL, "tools": tools}).conversations
+    assert conversation.turns[-1]["content"] == '{"name": "f", "arguments": {"a": 1, "b": null}}'
+    assert conversation.told == {}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"city": "Ulm", "zip": None},
+        {"name": "Ada", "born": None},
+        {"name": "f", "arguments": "a, null", "id": None},
+        {"name": "f", "arguments": {"a": None}, "reason": "none"},
+        {"name": "f", "parameters": {"type": "object", "properties": {"a": None}}},
+        [{"name": "f", "arguments": {"a": None}}, {"name": "Ada", "born": None}],
+    ],
+)
+def test_an_answer_that_is_no_call_is_left_as_it_is(answer: Any) -> None:
+    [conversation] = recognise({"prompt": "q", "completion": answer}).conversations
+    assert orjson.loads(conversation.turns[-1]["content"]) == answer
+    assert conversation.told == {}
 
 
 def test_padded_calls_are_counted_and_equal_those_that_are_not() -> None:

@@ -31,3 +31,36 @@ def test_literals_are_as_json_has_them() -> None:
     assert python_value(" {'a': (1, None, True), 2: ['x', 1.5]} ") == {"a": [1, None, True], "2": ["x", 1.5]}
     assert python_value(r"{b'a': '\n', (1,): 2}") == {"b'a'": "\n", "(1,)": 2}
     assert python_value("0x" + "f" * 3000) == 16**3000 - 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[{'a': 'it}\\n{s'} {'a': 2}]",
+        "[{'a': 'it}\\n{s'}\n {'a': 2}]",
+        "array([{'a': 'it}\\n{s'},\n       {'a': 2}], dtype=object)",
+    ],
+)
+def test_what_numpy_prints_of_objects(text: str) -> None:
+    assert python_value(text) == [{"a": "it}\n{s"}, {"a": 2}]
+
+
+def test_what_numpy_prints_within_objects() -> None:
+    assert python_value("{'a': array([{'b': (1,)}, {'b': [2]}], dtype=object), 'c': array([])}") == {
+        "a": [{"b": [1]}, {"b": [2]}],
+        "c": [],
+    }
+
+
+@pytest.mark.parametrize("text", ["['a' 'b']", "[{'a': ['x' 'y']} {'a': 1}]", "array(['a' 'b'], dtype=object)"])
+def test_texts_that_numpy_prints_side_by_side_are_not_run_into_one(text: str) -> None:
+    with pytest.raises(ValueError, match="texts without commas"):
+        python_value(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["[{'a': 1} ... {'a': 2}]", "array(print('x'))", "}{", "[{'a': 1}\n {'a': 2}", "array(("]
+)
+def test_what_is_cut_or_called_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        python_value(text)

@@ -124,6 +124,18 @@ def test_names_tags_addresses_and_code_have_no_language(text: str) -> None:
         ("sich unterhalten", "de"),
         ("доброе утро", "ru"),
         ("Ｔｈｅ ｑｕｉｃｋ ｂｒｏｗｎ ｆｏｘ", "und"),
+        ("Docker 容器启动失败 error: port already in use", "zh"),
+        ("报错 ModuleNotFoundError: No module named requests 怎么解决", "zh"),
+        ("解释：the quick brown fox jumps over the lazy dog", "zh"),
+        ("エラー: connection refused by the remote host を直して", "ja"),
+        ("次の英文を訳してください: The cat sat on the mat and looked at me.", "ja"),
+        ("오류: permission denied for user root 해결 방법", "ko"),
+        ("Τι σημαίνει το error not found;", "el"),
+        ("Что лучше? Parabola, или Hyperbola(дистрибутив linux)?", "ru"),
+        ("ما معنى hello world", "und"),
+        ("What does 画蛇添足 mean in English?", "en"),
+        ("Please write a poem about 上海 and 北京", "en"),
+        ("Explain what Москва is in plain words: is it a town?", "en"),
     ],
 )
 def test_hand_checked(text: str, code: str) -> None:

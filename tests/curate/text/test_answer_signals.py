@@ -35,7 +35,8 @@ def raised(prompt: str, answer: str, **languages: Any) -> set[str]:
         ("Say hello.", "Hello, how are you today?", set()),
         ("Name the capital.", "Paris", set()),
         ("Name the capital of France.", "Name the CAPITAL of France!", {"same_words"}),
-        ("Name the capital of France.", "Name the capital\nof France. ", {"echo", "same_words"}),
+        ("Name the capital of France.", "Name the capital of France. ", {"echo", "same_words"}),
+        ("Name the capital of France.", "Name the capital\nof France.", {"same_words"}),
         ("Hi there", "hi there, hi there", {"same_words"}),
         ("Hi there", "Hi there Hi there", {"echo", "same_words"}),
         ("Hi there", "hi there hi", set()),
@@ -124,8 +125,7 @@ def test_columns_are_those_of_plain_python(rows: list[tuple[str, str, str]]) -> 
         question, reply = words(prompt), words(told)
         times = len(reply) // len(question) if question else 0
         assert found["same_words"][row] == (bool(reply) and times > 0 and reply == question * times)
-        bare, given = "".join(told.split()), "".join(prompt.split())
-        echoed = bool(given) and bare == given * (len(bare) // len(given))
+        echoed = bool(prompt.strip()) and not any(part.strip() for part in told.split(prompt.strip()))
         assert found["echo"][row] == (found["same_words"][row] and echoed and not first)
         opened = max(told.count(pair[0]) - told.count(pair[1]) for pair in ("()", "[]", "{}"))
         assert found["open_brackets"][row] == max(opened, 0)

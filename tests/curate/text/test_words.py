@@ -137,7 +137,11 @@ def test_a_megabyte_row() -> None:
 
 SIGNED = st.lists(
     st.sampled_from(
-        [*'abAB1x \t\n()[]<>=!+*/^%&|~-_.,$#"', "\r\n", "é", "−", "≤", "°", "👍", "中", "ﬁ", "<b>", "</b>"]
+        [
+            *('abAB1x \t\n()[]<>=!+*/^%&|~-_.,$#";' + "'–‐－％５"),
+            *("\r\n", "é", "−", "≤", "°", "👍", "中", "ﬁ", "<b>", "</b>"),
+            *("[1, 2)", "(1,234)", "f'(", "(1", ",1]", ", 222", "n!", "1, " * 22),
+        ]
     ),
     max_size=16,
 ).map("".join)
@@ -162,7 +166,13 @@ def test_any_text_with_signs(texts: list[str], size: int) -> None:
         ("P(A|B), A ∪ B ≠ ∅, ¬p → q, f′", "|∪≠∅¬→′"),
         ("SELECT a WHERE b >= 3 AND c <> 'x'", ">=<>"),
         ("I like it 👍 ♞", "👍♞"),
+        ("–30, —.5, (‐3), －30, －３", "-----"),
+        ("[1,2), [1, 2], (1,2), (-1, 2.5], [1,200], ((0, 1))", "[)[]()(-][]()"),
+        ("f'(x), f''(x), n!, &p, char *p, 5％", "'''!&*%"),
         # Prose and its dress are not signs.
+        ("pages 1–5, it — or not – is, 1 – 2, x–3, (a)–3, –", ""),
+        ("(2004), (1,234), (1,234,567), f(1, 2), x[1, 2], (a, 2), [x], [1], (1,), (,1), [], (see 1, 2)", ""),
+        ("Tom's, the boys' (three), it's! I! &amp; &lt1; R&D, *one* *two*", ""),
         ("A well-known, state-of-the-art idea - or two -- or so – and/or “more”, Tom&Jerry's!", ""),
         ("- one\n* two\n+ three\n  - four\n> quoted\n> > twice\n~ five", ""),
         ("*emphasis* and **more** of ***it***, ~~gone~~, _so_", ""),
