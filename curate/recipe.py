@@ -47,7 +47,7 @@ GROUP = "assay.stages"
 """Entry points that name stages from outside."""
 RESERVED = frozenset({"read", "index", "gate", "publish"})
 """What else a run is told to do, and so no stage's name."""
-ELSEWHERE = frozenset({"training", "tune", "evaluation"})
+ELSEWHERE = frozenset({"training", "tune", "evaluation", "monitor"})
 """Sections that other packages read."""
 
 

@@ -208,8 +208,27 @@ class EvaluationSettings(Settings):
         return self.model_dump(mode="json", exclude={"systems"} | usual)
 
 
+class MonitorSettings(Settings):
+    """What is expected of the live adapter as new data comes."""
+
+    max_drift: float = Field(
+        0.25,
+        gt=0,
+        description="Largest population stability index of labels, languages, lengths and prompt words, between the "
+        "newest version and the one that the live adapter was trained on.",
+    )
+    max_loss: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="How much smaller the share of right answers to fresh test rows may be than when it was scored.",
+    )
+    min_rows: int = Field(32, ge=1, description="Fresh test rows below which the adapter is not asked.")
+
+
 class FullRecipe(TrainingRecipe):
     """Everything about one data set: from its raw files to the score of what is trained on it."""
 
     tune: TuneSettings | None = Field(None, description="What `assay tune` tries; nothing else depends on it.")
     evaluation: EvaluationSettings = EvaluationSettings()
+    monitor: MonitorSettings = MonitorSettings()

@@ -1,0 +1,48 @@
+"""The flow that looks whether the live adapter still fits the data that comes."""
+
+from functools import partial
+from pathlib import Path
+
+from prefect import flow
+from prefect.events import emit_event
+
+from flows.artifacts import publish_tables
+from flows.names import run_name
+from flows.parameters import Folder, Recipe, Variant
+from flows.run import run_of
+from flows.tasks import in_task
+
+PAST = "assay.monitor.past"
+"""The event of a look that finds the recipe's bounds passed."""
+
+
+@flow(name="monitor", flow_run_name=run_name, persist_result=False)
+def monitor(recipe: Recipe = "licences", store: Folder = "store", variant: Variant = None) -> Path:
+    """Compare the newest version with what the live adapter was trained on, ask it fresh rows, and tell of both; gives
+    the page that is drawn of all looks.
+
+    Args:
+        recipe: a recipe's YAML file, or a packaged one's name; its `monitor` has the bounds.
+        store: folder that Assay writes to.
+        variant: one of the recipe's variants.
+
+    Raises:
+        AssayError: no adapter is live.
+    """
+    from evaluation.monitor import look, page
+
+    with run_of(recipe, store, variant) as run:
+        reading = in_task("monitor", partial(look, run.recipe, run.store, run.progress))
+        drawn = page(run.store, run.recipe.name)
+        publish_tables(run.recipe.name, reading.tables(), str(drawn))
+        for sentence in reading.past:
+            run.progress(sentence, 1, 1, "bounds")
+        if reading.past:
+            resource = {
+                "prefect.resource.id": f"assay.adapter.{reading.adapter}",
+                "prefect.resource.name": reading.adapter,
+            }
+            emit_event(
+                PAST, resource, payload={"past": list(reading.past), "newest": reading.newest, "page": str(drawn)}
+            )
+    return drawn
