@@ -40,7 +40,11 @@ class WholeContract(Result):
             "columns": [
                 {"column": rule.column, "keyword": rule.keyword, "value": rule.value} for rule in self.contract.columns
             ],
-            "service_levels": {name: vars(level) for name, level in self.contract.service_levels.items()},
+            "service_levels": {
+                name: {"value": level.value, "unit": level.unit}
+                | ({"columns": list(level.columns)} if level.columns else {})
+                for name, level in self.contract.service_levels.items()
+            },
             "sha256": self.contract.sha256,
         }
 

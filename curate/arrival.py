@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -73,6 +74,27 @@ def look(recipe: Recipe, store: Store, progress: Progress = silent) -> list[Arri
             found.append(arrival)
         replace_file(notes, orjson.dumps(after))
     return found
+
+
+def overdue(recipe: Recipe, store: Store, now: datetime) -> str | None:
+    """What is said where no new drop has come for longer than the contract's service level `freshness` allows.
+
+    Args:
+        recipe: whose drops come, and whose contract says how often.
+        store: whose ledger tells when the last one did.
+        now: with its time zone.
+    """
+    level = recipe.held_to().service_levels.get("freshness")
+    came = [event["time"] for event in store.events() if (event["event"], event.get("name")) == (ARRIVED, recipe.name)]
+    if level is None or not came:
+        return None
+    waited = now - datetime.fromisoformat(came[-1])
+    if waited <= timedelta(**{{"d": "days", "h": "hours"}[level.unit]: level.value}):
+        return None
+    return (
+        f"{recipe.name}: the last drop came {came[-1]}, {waited.total_seconds() / 3600:,.0f} hours ago; the contract "
+        f"asks for one within {level.value:g} {level.unit}."
+    )
 
 
 def _places(recipe: Recipe) -> list[str]:

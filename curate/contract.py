@@ -20,7 +20,7 @@ from curate.hashing import digest, file_digest, files_digest
 from curate.odcs import COMMON_FILE, FILE, common, read_document, schema_object, wrong
 from curate.record import SPLITS
 from curate.row_schema import TARGET_FILE, put_in_order, row_schema_of, target_schema_of
-from curate.service_levels import Stated, service_levels
+from curate.service_levels import Stated, complete, service_levels
 from curate.set_rules import ColumnRule, column_rules_of, expectations_of, fill_values, leave_out
 
 APART = frozenset({"team", "roles", "support", "price", "slaProperties"})
@@ -180,6 +180,7 @@ def _loaded(folder: Path, base: dict[str, Any], given: dict[str, int]) -> Contra
     without = leave_out(whole, _common_rules(), file)
     expectations = expectations_of(whole, given, file)
     columns = column_rules_of(whole, record, [*expectations, *without], file)
+    levels = _service_levels(document, whole, file)
     about = document.get("description", {})
     return Contract(
         name=document["name"],
@@ -192,9 +193,9 @@ def _loaded(folder: Path, base: dict[str, Any], given: dict[str, int]) -> Contra
         fields=tuple(_fields(record["properties"])),
         target_schema=target_schema,
         row_schema=row_schema,
-        expectations=tuple(expectations),
+        expectations=(*expectations, *complete(levels)),
         columns=tuple(columns),
-        service_levels=_service_levels(document, file),
+        service_levels=levels,
         document=document,
         sha256=_known_by(document, target, given),
         target_file=target.read_bytes() if target.is_file() else None,
@@ -213,12 +214,17 @@ def _known_by(document: dict[str, Any], target: Path, given: dict[str, int]) -> 
     return files_digest(hashes.items())
 
 
-def _service_levels(document: dict[str, Any], file: Path) -> dict[str, Stated]:
+def _service_levels(document: dict[str, Any], whole: dict[str, Any], file: Path) -> dict[str, Stated]:
     try:
-        return service_levels(document.get("slaProperties", []))
+        levels = service_levels(document.get("slaProperties", []))
     except ValueError as error:
         name, problem = error.args
         raise wrong(file, f"slaProperties.{name}", problem) from None
+    known = [item["name"] for item in whole["properties"]]
+    for name, stated in levels.items():
+        if unknown := [column for column in stated.columns if column not in known]:
+            raise wrong(file, f"slaProperties.{name}.element", f"{unknown[0]!r} is no column of `schema.set`")
+    return levels
 
 
 def _fields(properties: list[dict[str, Any]], prefix: str = "") -> list[Field]:

@@ -161,6 +161,23 @@ def may_stand(data, begin, end, at):  # type: ignore[no-untyped-def]
 
 
 @kernel
+def _tag_ends(data, stop, end):  # type: ignore[no-untyped-def]
+    """Whether a tag is closed from `stop` on, on its line and before another begins."""
+    while stop < end and data[stop] != 60 and data[stop] != 62 and not _is_end(data[stop]):
+        stop += 1
+    return stop < end and data[stop] == 62
+
+
+@kernel
+def _tag_began(data, begin, at):  # type: ignore[no-untyped-def]
+    """Whether what stands at `at` closes a tag, which began on its line."""
+    stop = at - 1
+    while stop >= begin and data[stop] != 60 and data[stop] != 62 and not _is_end(data[stop]):
+        stop -= 1
+    return stop >= begin and data[stop] == 60 and stop + 1 < at and _begins_tag(data[stop + 1])
+
+
+@kernel
 def sign_run(data, begin, end, at):  # type: ignore[no-untyped-def]
     """How often an ASCII sign is repeated from `at` on, and whether it stands as an operator there.
 
@@ -233,16 +250,8 @@ def sign_run(data, begin, end, at):  # type: ignore[no-untyped-def]
         charged = _ends_formula(data, begin, at) and not _in_word(after) and not _opens(after)
         stands = run == 1 and (after == 61 or signed or negated or charged or (spaced and first and second))
     elif sign == 60:  # <
-        stop = last
-        while stop < end and data[stop] != 60 and data[stop] != 62 and not _is_end(data[stop]):
-            stop += 1
-        tag = run == 1 and _begins_tag(after) and stop < end and data[stop] == 62
-        stands = run <= 3 and not tag
+        stands = run <= 3 and not (run == 1 and _begins_tag(after) and _tag_ends(data, last, end))
     else:  # >
-        stop = at - 1
-        while stop >= begin and data[stop] != 60 and data[stop] != 62 and not _is_end(data[stop]):
-            stop -= 1
-        tag = run == 1 and stop >= begin and data[stop] == 60 and stop + 1 < at and _begins_tag(data[stop + 1])
         quote = _is_end(near) or (near == 62 and _is_blank(before))
-        stands = run <= 3 and not tag and not quote
+        stands = run <= 3 and not (run == 1 and _tag_began(data, begin, at)) and not quote
     return run, stands

@@ -5,6 +5,7 @@ import json
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 import yaml
 
 from curate import arrival
-from curate.arrival import Arrival, look
+from curate.arrival import Arrival, look, overdue
 from curate.engine import map_in_process
 from curate.errors import AssayError
 from curate.pipeline import curate
@@ -171,6 +172,22 @@ def test_a_prefix_of_object_storage(make: Make, store: Store, tmp_path: Path) ->
     (found,) = look(recipe, store)
     assert (found.state, found.place) == ("arrived", "memory://arrivals/one")
     memory.rm("/arrivals", recursive=True)
+
+
+def test_no_drop_for_longer_than_the_contract_allows(make: Make, store: Store, tmp_path: Path) -> None:
+    recipe = make(arrival={"still_seconds": 0})
+    now = datetime.now(UTC)
+    assert overdue(recipe, store, now + timedelta(days=999)) is None, "the contract says nothing"
+    path = tmp_path / "contract/contract.yaml"
+    level = {"slaProperties": [{"property": "freshness", "value": 36, "unit": "h"}]}
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | level))
+    assert overdue(recipe, store, now + timedelta(days=999)) is None, "none has come yet"
+    write(tmp_path / "inbox", questions(10))
+    look(recipe, store)
+    assert overdue(recipe, store, now + timedelta(hours=35)) is None
+    assert "37 hours ago; the contract asks for one within 36 h" in str(
+        overdue(recipe, store, now + timedelta(hours=37))
+    )
 
 
 def curated(recipe: FullRecipe, store: Store, tmp_path: Path, found: Arrival) -> None:

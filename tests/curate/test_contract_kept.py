@@ -197,13 +197,13 @@ def test_what_is_said_to_people_is_taken(tmp_path: Path) -> None:
         "support": [{"channel": "#data", "url": "https://example.org"}],
         "roles": [{"role": "reader", "access": "read"}],
         "price": {"priceAmount": 0, "priceCurrency": "EUR", "priceUnit": "copy"},
-        "slaProperties": [{"property": "retention", "value": 1, "unit": "y"}],
+        "slaProperties": [{"property": "freshness", "value": 1, "unit": "d"}],
     }  # fmt: skip
     contract = Contract.load(write(tmp_path, short() | about, target=None))
     assert {key: contract.document[key] for key in about} == about
     assert contract.answerable == (
         "Team: Curation, ana (owner). Support: https://example.org. Roles: reader (read). Price: 0 EUR copy. "
-        "Service levels: retention 1 y."
+        "Service levels: freshness 1 d."
     )
     apart = {"team", "support", "roles", "price", "slaProperties"}
     less = {key: value for key, value in about.items() if key not in apart}

@@ -160,7 +160,7 @@ def test_hostile_rows_are_escaped_in_the_report_of_what_is_refused(tmp_path: Pat
     project.add("rows.jsonl", SOUND[:9] + [{"txt": "<script>alert(1)</script>", "colour": "<b>", "count": 1}] * 99)
     with pytest.raises(QuarantinedError):
         project.curate()
-    assert "<script>" not in (tmp_path / "store/failed/demo/report.html").read_text()
+    assert "<script>alert" not in (tmp_path / "store/failed/demo/report.html").read_text()
 
 
 @pytest.mark.parametrize(
@@ -174,6 +174,9 @@ def test_hostile_rows_are_escaped_in_the_report_of_what_is_refused(tmp_path: Pat
         ([{"property": "quarantined", "value": 0.5, "element": "x"}], "'element' is not understood"),
         ([{"property": "quarantined", "value": 0.5}, {"property": "quarantined", "value": 1}], "stated twice"),
         ([{"property": "quarantined"}], "slaProperties"),
+        ([{"property": "completeness", "value": 0.5}], "completeness: `element` is missing"),
+        ([{"property": "completeness", "value": 0.5, "element": "colour"}], "'colour' is no column of `schema.set`"),
+        ([{"property": "freshness", "value": 2, "unit": "y"}], "unit is 'y'; expected d or h"),
         ("0.5", "slaProperties"),
     ],
 )
@@ -184,6 +187,20 @@ def test_a_service_level_that_is_not_understood_is_refused(levels: Any, problem:
     with pytest.raises(AssayError) as error:
         project.curate()
     assert problem in error.value.message
+
+
+@pytest.mark.parametrize(("least", "kept"), [(1.0, False), (0.5, True)])
+def test_completeness_is_a_rule_of_the_set(least: float, kept: bool, tmp_path: Path) -> None:
+    """Half of the rows have a group."""
+    project = Project(tmp_path)
+    project.add("rows.jsonl", [row | ({"case": str(at)} if at % 2 else {}) for at, row in enumerate(SOUND)])
+    hold_to(project, CONTRACT | {"slaProperties": [{"property": "completeness", "value": least, "element": "group"}]})
+    if kept:
+        gate = project.curate().manifest.gate
+        assert [rule.name for rule in gate.rules if rule.name == "completeness_group"]
+    else:
+        with pytest.raises(GateError, match="completeness_group"):
+            project.curate()
 
 
 def test_the_documented_service_levels_are_those_there_are() -> None:
