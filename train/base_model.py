@@ -34,6 +34,10 @@ Quantization = Literal["nf4", "none"]
 PACKAGE = "package:"
 VERSION = 2
 """Of the way a GGUF file is converted."""
+EMBEDDINGS = (".embed_tokens.weight", ".wte.weight", ".word_embeddings.weight", ".embed_in.weight")
+"""How the names of the input embeddings end: of Llama and most, of GPT-2, of BLOOM and Falcon, of GPT-NeoX."""
+FLOATS = ("F32", "F16", "BF16")
+"""Types of weights that are not packed: of those a row is a token's."""
 CONFIG, INDEX = "config.json", "model.safetensors.index.json"
 SAVED = ("is_local", "local_files_only", "transformers_version")
 """Keys of a saved configuration that tell how it was saved, and nothing of the model."""
@@ -442,6 +446,19 @@ def _tokenizer_folder(folder: Path, name: str) -> Path:
     return folder
 
 
+def _embeddings_in(folder: Path) -> list[tuple[int, str]]:
+    """How many rows the embeddings in a folder's safetensors have, and the file; none where it has no such weights."""
+    from safetensors import safe_open
+
+    found = []
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, "np") as weights:
+            held = [weights.get_slice(key) for key in weights.keys() if key.endswith(EMBEDDINGS)]  # noqa: SIM118
+            shapes = [each.get_shape() for each in held if each.get_dtype() in FLOATS]
+            found += [(max(shape[0] for shape in shapes), path.name)] if shapes else []
+    return found
+
+
 def _check_embeddings(folder: Path, name: str) -> None:
     """See to it that every token of the tokenizer has an embedding; a model may have more of them, for padding.
 
@@ -451,9 +468,12 @@ def _check_embeddings(folder: Path, name: str) -> None:
     path = folder / CONFIG
     with opening(folder):
         config = json.loads(path.read_bytes()) if path.is_file() else {}
-        rows = config.get("vocab_size", config.get("text_config", {}).get("vocab_size"))
-    if not isinstance(rows, int):
+        said = config.get("vocab_size", config.get("text_config", {}).get("vocab_size"))
+        known = [(said, f"vocab_size in {path.name}")] if isinstance(said, int) else []
+        known += _embeddings_in(folder)
+    if not known:
         return
+    rows, where = min(known)
     tokenizer, _ = load_tokenizer(folder)
     vocabulary = tokenizer.get_vocab()
     size = max(vocabulary.values()) + 1
@@ -461,7 +481,7 @@ def _check_embeddings(folder: Path, name: str) -> None:
         beyond = sorted((number, token) for token, number in vocabulary.items() if number >= rows)
         named = ", ".join(repr(token) for _, token in beyond[:3]) + (", …" if len(beyond) > 3 else "")
         raise AssayError(
-            f"Base model {name}: its tokenizer has ids for {size:,} tokens, its embeddings (vocab_size in {path.name}) "
+            f"Base model {name}: its tokenizer has ids for {size:,} tokens, its embeddings ({where}) "
             f"have {rows:,} rows: there is none for {named}.",
             remedy=f"Tokens were added and the model was not made larger. Load it, call "
             f"model.resize_token_embeddings({size}) and save it again; or save the tokenizer that the model came with.",

@@ -1,6 +1,6 @@
 """Training: a published data set version -> an adapter that knows its parents."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -105,6 +105,7 @@ def train(
             together.
         Pruned: `hopeless` said so.
     """
+    _require_validation(recipe.training, lambda: rows_of(version, "validation", left_out))
     processes = Processes.joined()
     if processes.count > 1:
         from train.sharded import require_shares
@@ -289,7 +290,8 @@ def _train(
     renderer = renderer_of(recipe, base)
     pairs, audits = _examples(version, recipe, renderer, progress, given.left_out)
     examples, validation = ([pair.whole for pair in pairs] or audits[0].require()), audits[1].require()
-    _check_choice(settings, validation, given.score)
+    _require_validation(settings, lambda: validation)
+    _require_score(settings, given.score)
     asked = None if given.reward is None else Asked.of(examples, version, renderer, given.reward)
     lengths, config = lengths_of(examples, settings), configuration(base.folder)
     told = processes.agreed(lambda: foresee(config, settings, lengths, store.root, given.force, processes))
@@ -373,19 +375,19 @@ def _trainer(settings: TrainingSettings) -> "type[Loop]":
     return Trainer
 
 
-def _check_choice(settings: TrainingSettings, validation: Sequence[Example], score: "Score | None") -> None:
-    """See to it that there is something to choose a checkpoint by.
-
-    Raises:
-        AssayError: there are no rows to validate on, or none to score answers with.
-    """
-    chosen = settings.keep_best
-    if not validation and (chosen or settings.early_stopping_patience):
+def _require_validation(settings: TrainingSettings, rows: Callable[[], Sequence[Any]]) -> None:
+    """See to it that there are rows to choose a checkpoint by, where one is chosen."""
+    if (settings.keep_best or settings.early_stopping_patience) and not rows():
         key = "keep_best" if "keep_best" in settings.model_fields_set else "early_stopping_patience"
         raise AssayError(
             f"training.{key}: no row of the validation split is left to choose a checkpoint by.",
             remedy="Give it more (split.validation in the recipe), or leave the key out.",
         )
+
+
+def _require_score(settings: TrainingSettings, score: "Score | None") -> None:
+    """See to it that there is what scores answers, where these choose a checkpoint."""
+    chosen = settings.keep_best
     if score is None and chosen not in (None, "loss"):
         raise AssayError(
             f"training.keep_best: {chosen} is a score of answers, and nobody who trains was given one.",

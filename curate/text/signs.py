@@ -148,6 +148,22 @@ def _bracket_stands(data, begin, end, at):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, inline="always")
+def _is_last_star(data, last, end):  # type: ignore[no-untyped-def]
+    """Whether no `*` stands behind on the line, by which one before a word would open an emphasis."""
+    while last < end and data[last] != 42 and not _is_end(data[last]):
+        last += 1
+    return last >= end or data[last] != 42
+
+
+@njit(nogil=True, inline="always")
+def _ends_entity(data, last, end):  # type: ignore[no-untyped-def]
+    """Whether letters and digits from `last` on end in a `;`, as an entity does behind its `&`."""
+    while last < end and (_is_letter(data[last]) or _is_digit(data[last])):
+        last += 1
+    return last < end and data[last] == 59
+
+
+@njit(nogil=True, inline="always")
 def may_stand(data, begin, end, at):  # type: ignore[no-untyped-def]
     """Whether `sign_run` has to be asked about a sign; of SELDOM hardly ever."""
     sign = data[at]
@@ -210,11 +226,8 @@ def sign_run(data, begin, end, at):  # type: ignore[no-untyped-def]
     elif sign == 126:  # ~
         stands = run == 1 and after != 47 and not (_is_end(near) and _is_blank(after))
     elif sign == 42:  # *
-        stop = last
-        while stop < end and data[stop] != 42 and not _is_end(data[stop]):
-            stop += 1
-        alone = not (stop < end and data[stop] == 42)
-        points = run == 1 and not (_is_end(near) or _in_word(before) or _closes(before)) and _is_letter(after) and alone
+        free = not (_is_end(near) or _in_word(before) or _closes(before))
+        points = run == 1 and free and _is_letter(after) and _is_last_star(data, last, end)
         stands = run <= 2 and ((spaced and near != 42) or tight or points)
     elif sign == 47:  # /
         numbers = (_is_digit(before) or _closes(before)) and (_is_digit(after) or _opens(after))
@@ -222,11 +235,8 @@ def sign_run(data, begin, end, at):  # type: ignore[no-untyped-def]
     elif sign == 37:  # %
         stands = run == 1 and (spaced or _is_digit(near))
     elif sign == 38:  # &
-        stop = last
-        while stop < end and (_is_letter(data[stop]) or _is_digit(data[stop])):
-            stop += 1
-        entity = stop < end and data[stop] == 59  # ;
-        points = _is_letter(after) and not (_in_word(before) or _closes(before) or entity)
+        free = not (_in_word(before) or _closes(before))
+        points = free and _is_letter(after) and not _ends_entity(data, last, end)
         stands = run == 2 or (run == 1 and (spaced or points))
     elif sign == 124:  # |
         stands = run == 2 or (run == 1 and tight)

@@ -21,6 +21,7 @@ from tests.records import table_of
 from train.base_model import prepare, prepare_tokenizer
 from train.manifest import AdapterManifest
 from train.qlora import train
+from train.settings import TrainingSettings
 
 
 @pytest.fixture
@@ -57,5 +58,9 @@ def test_17_without_validation_rows_the_loss_is_not_known(cases: Path, tmp_path:
     manifest = AdapterManifest.read(adapter)
     assert (manifest.rows.train, manifest.rows.validation, manifest.loss.validation) == (3, 0, [])
     assert "validation loss not known" in repr(Adapter(adapter, Made(store)))
+    for key, value in (("early_stopping_patience", 1), ("keep_best", "loss")):
+        choosing = recipe.model_copy(update={"training": TrainingSettings(**{key: value})})
+        with pytest.raises(AssayError, match=rf"^training\.{key}: the validation split has no rows"):
+            train(version, choosing, store)
     with pytest.raises(AssayError, match="the test split has no rows"):
         evaluate(version, adapter, recipe, store)

@@ -6,8 +6,11 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 from tokenizers import Tokenizer
 
 from curate.errors import AssayError
@@ -189,6 +192,31 @@ def with_tokens(model: Path, folder: Path, *added: str, rows: int | None = None)
     return folder
 
 
+def hold_embeddings(folder: Path, rows: int, name: str = "model.embed_tokens.weight", kind: Any = np.float32) -> None:
+    """Let a model's weights be nothing but so many embeddings."""
+    for path in folder.glob("*.safetensors"):
+        path.unlink()
+    save_file(
+        {name: np.zeros((rows, 2), kind), "model.norm.weight": np.ones(2, np.float32)}, folder / "model.safetensors"
+    )
+
+
+@pytest.mark.parametrize("name", ["model.embed_tokens.weight", "transformer.wte.weight"])
+def test_what_the_weights_hold_counts_whatever_the_configuration_says(
+    model_folder: Path, tmp_path: Path, name: str
+) -> None:
+    rows = json.loads((model_folder / "config.json").read_text())["vocab_size"]
+    other = with_tokens(model_folder, tmp_path / "other", "<think>", rows=rows + 1)
+    hold_embeddings(other, rows, name)
+    for find in (prepare, prepare_tokenizer):
+        with pytest.raises(AssayError, match=rf"its embeddings \(model.safetensors\) have {rows} rows: .*'<think>'"):
+            find(str(other), tmp_path)
+    hold_embeddings(other, rows + 1, name)
+    assert prepare_tokenizer(str(other), tmp_path) == other
+    hold_embeddings(other, 7, name, np.uint8)  # packed
+    assert prepare_tokenizer(str(other), tmp_path) == other
+
+
 def test_a_token_without_an_embedding_is_found_before_work_begins(model_folder: Path, tmp_path: Path) -> None:
     rows = json.loads((model_folder / "config.json").read_text())["vocab_size"]
     other = with_tokens(model_folder, tmp_path / "other", "<think>", "</think>")
@@ -212,4 +240,5 @@ def test_the_sizes_of_a_configuration_within_another_are_held_too(model_folder: 
 def test_more_embeddings_than_tokens_are_padding(model_folder: Path, tmp_path: Path) -> None:
     rows = json.loads((model_folder / "config.json").read_text())["vocab_size"]
     padded = with_tokens(model_folder, tmp_path / "padded", "<think>", rows=rows + 64)
+    hold_embeddings(padded, rows + 64)
     assert prepare_tokenizer(str(padded), tmp_path) == prepare(str(padded), tmp_path).folder == padded
