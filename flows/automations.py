@@ -1,6 +1,6 @@
 """What the server does by itself about runs of our deployments: automations, by name.
 
-Runs are ours by the tag that `prefect.yaml` gives to every deployment. A run of `assay run` has none, and is left alone.
+Runs are ours by the tag that `prefect.yaml` gives to every deployment; those of `assay run` have none.
 """
 
 from collections.abc import Set

@@ -134,17 +134,19 @@ class Cancelled(BaseException):
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, Cancelled])
 def test_who_interrupts_does_not_wait_for_the_workers(stop: type[BaseException], tmp_path: Path) -> None:
-    def raising(*_: object) -> None:
+    def stopped(*_: object) -> None:
         raise stop
 
-    before = signal.signal(signal.SIGALRM, raising)
-    try:
-        with pytest.raises(stop), process_pool(2, silent) as map_shards:
+    def interrupted() -> None:
+        with process_pool(2, silent) as map_shards:
             map_shards("naps", nap, [Sleep(1, 0), Sleep(2, 0)])
             signal.alarm(1)
             map_shards("traps", linger, [Trap(1, tmp_path / "first"), Trap(2, tmp_path / "second")])
-    finally:
-        signal.signal(signal.SIGALRM, before)
+
+    signal.signal(signal.SIGALRM, stopped)
+    with pytest.raises(stop):
+        interrupted()
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
     assert not list(tmp_path.iterdir())
 
 
