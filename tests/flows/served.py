@@ -1,5 +1,6 @@
 """A real Prefect server, a worker of a process work pool, deployments of the flows: each is a process to kill."""
 
+import json
 import os
 import socket
 import subprocess
@@ -14,6 +15,7 @@ from uuid import UUID
 import httpx
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions, FlowRun
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
@@ -139,18 +141,49 @@ class Served:
 
             return wait(final, patience, pause=0.5)
 
-    def process_of(self, run: UUID) -> int:
-        """The process in which a run is at work."""
-        return wait(lambda: next(iter(processes_with(f"PREFECT__FLOW_RUN_ID={run}")), 0))
+    def slots(self, deployment: UUID) -> int:
+        """How many of a deployment's slots are taken."""
+        with self.client() as client:
+            limit = client.read_deployment(deployment).global_concurrency_limit
+            assert limit is not None
+            return client.read_global_concurrency_limit_by_name(limit.name).active_slots
+
+    def shards_from_cache(self, run: UUID) -> dict[str, str]:
+        """By stage what a curation tells of where its shards came from, e.g. "1 of 2"."""
+        of_run = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run]))
+        with self.client() as client:
+            (table,) = (kept for kept in client.read_artifacts(artifact_filter=of_run) if kept.key == "demo-stages")
+        return {row["stage"]: row["shards from cache"] for row in json.loads(str(table.data))}
 
 
-def processes_with(variable: str) -> list[int]:
-    """Those whose environment has a variable, KEY=VALUE: oldest first."""
+def process_of(run: UUID) -> int:
+    """The process in which a run is at work."""
+    return wait(lambda: next(iter(_processes_of(run)), 0))
+
+
+def shard_process_of(run: UUID) -> int:
+    """A process in which one of its shards is at work: a child of the server that its processes are forked from."""
+
+    def forked(process: int) -> bool:
+        parent = int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+        return b"multiprocessing.forkserver" in Path(f"/proc/{parent}/cmdline").read_bytes()
+
+    def found() -> int:
+        with suppress(OSError):  # one has just ended
+            return next((process for process in _processes_of(run) if forked(process)), 0)
+        return 0
+
+    return wait(found)
+
+
+def _processes_of(run: UUID) -> list[int]:
+    """Oldest first."""
+    mark = f"PREFECT__FLOW_RUN_ID={run}".encode()
     found = []
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
             with suppress(OSError):
-                if variable.encode() in (folder / "environ").read_bytes().split(b"\0"):
+                if mark in (folder / "environ").read_bytes().split(b"\0"):
                     found.append(int(folder.name))
     return sorted(found)
 
@@ -165,7 +198,7 @@ def wait(what: Callable[[], Found], patience: float = PATIENCE, pause: float = 0
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[Served]:
+def serving(folder: Path) -> Iterator[Served]:
     """A server and a worker at work, ended by their own ids."""
     made = Served(folder)
     try:
