@@ -370,7 +370,9 @@ def process_pool(workers: int, progress: Progress, memory: int | None = None) ->
 
     try:
         yield map_shards
-    except KeyboardInterrupt:
+    except Exception:
+        raise
+    except BaseException:  # ^C, or the signal of who cancels the run: nobody waits for what they are at
         pool.kill()
         raise
     finally:

@@ -12,9 +12,10 @@ from curate.progress import Lines, Progress
 from curate.recipe import find_recipe
 from curate.store import Store, store_at
 from evaluation.settings import FullRecipe
-from flows import log
+from flows import log, output
 
 log.install()
+output.outlive_readers()
 
 
 @dataclass(frozen=True)

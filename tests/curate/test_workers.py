@@ -128,15 +128,23 @@ def test_where_there_are_fewer_addresses_no_work_is_begun(tmp_path: Path) -> Non
     assert not (tmp_path / "store/cache/stages").exists()
 
 
-def test_who_interrupts_does_not_wait_for_the_workers(tmp_path: Path) -> None:
+class Cancelled(BaseException):
+    """What a scheduler raises where a run is cancelled."""
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, Cancelled])
+def test_who_interrupts_does_not_wait_for_the_workers(stop: type[BaseException], tmp_path: Path) -> None:
+    def stopped(*_: object) -> None:
+        raise stop
+
     def interrupted() -> None:
         with process_pool(2, silent) as map_shards:
             map_shards("naps", nap, [Sleep(1, 0), Sleep(2, 0)])
             signal.alarm(1)
             map_shards("traps", linger, [Trap(1, tmp_path / "first"), Trap(2, tmp_path / "second")])
 
-    signal.signal(signal.SIGALRM, signal.default_int_handler)
-    with pytest.raises(KeyboardInterrupt):
+    signal.signal(signal.SIGALRM, stopped)
+    with pytest.raises(stop):
         interrupted()
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     assert not list(tmp_path.iterdir())

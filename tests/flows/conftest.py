@@ -1,8 +1,10 @@
-"""One Prefect server for all tests that run flows."""
+"""Prefect servers for the tests of flows: one that flows report to, and one whose worker runs them."""
 
 from collections.abc import Iterator
 
 import pytest
+
+from tests.flows.served import Served, serving
 
 
 @pytest.fixture(scope="session")
@@ -19,3 +21,10 @@ def prefect_server() -> Iterator[None]:
         with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
             yield
     refresh_global_settings_context()
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server, a worker and what they have been told, each to be killed; whoever does starts it again."""
+    with serving(tmp_path_factory.mktemp("served")) as made:
+        yield made
