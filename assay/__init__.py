@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from assay.serving import export, merge, parity
     from assay.stage_list import RecipeSchema, Stages
     from assay.tuning import Study, tune
+    from assay.web import Served, serve
     from assay.whole_store import StoreState
     from curate.errors import AssayError
 
@@ -77,6 +78,7 @@ __all__ = [
     "Retracted",
     "Scorecard",
     "Scorecards",
+    "Served",
     "Shown",
     "Stages",
     "StoreState",
@@ -111,6 +113,7 @@ __all__ = [
     "run",
     "schema",
     "score",
+    "serve",
     "stages",
     "train",
     "tune",
@@ -129,6 +132,7 @@ HOMES = {
     "Previews": "assay.previews",
     "RecipeSchema": "assay.stage_list",
     "Retracted": "assay.retraction",
+    "Served": "assay.web",
     "Shown": "assay.series",
     "Stages": "assay.stage_list",
     "StoreState": "assay.whole_store",
@@ -151,6 +155,7 @@ HOMES = {
     "rebuild_index": "assay.indexes",
     "retract": "assay.retraction",
     "rollback": "assay.series",
+    "serve": "assay.web",
     "tune": "assay.tuning",
     "versions": "assay.series",
 }
