@@ -13,13 +13,22 @@ export TOKENIZERS_PARALLELISM := false
 # The tests start hundreds of processes: without bytecode kept, each compiles all that it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo demo-long test test-slow coverage lint types chromium axe clean install
+.PHONY: demo demo-long serve stop test test-slow coverage lint types chromium axe clean install
 
 demo: $(INSTALLED)
 	$(BIN)/assay run licences
 
 demo-long: $(INSTALLED)
 	$(BIN)/assay run licences --variant long
+
+# A Prefect server on loopback, a worker, deployments and automations (docs/deployments.md), until `make stop`.
+PORT ?= 4200
+
+serve: $(INSTALLED)
+	$(BIN)/python -m flows.serve start --port $(PORT)
+
+stop: $(INSTALLED)
+	$(BIN)/python -m flows.serve stop
 
 # Tests of kernels come first, beside mypy: two processes would compile each kernel twice.
 KERNELS := tests/curate/text tests/curate/rows/test_quality.py $(addprefix tests/curate/sets/test_,near_dedup.py duplicates.py split.py)

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from assay.serving import export, merge, parity
     from assay.stage_list import RecipeSchema, Stages
     from assay.tuning import Study, tune
+    from assay.web import Served, serve
     from assay.whole_store import StoreState
     from curate.errors import AssayError
 
@@ -79,6 +80,7 @@ __all__ = [
     "Retracted",
     "Scorecard",
     "Scorecards",
+    "Served",
     "Shown",
     "Stages",
     "StoreState",
@@ -114,6 +116,7 @@ __all__ = [
     "run",
     "schema",
     "score",
+    "serve",
     "stages",
     "train",
     "tune",
@@ -133,6 +136,7 @@ HOMES = {
     "Previews": "assay.previews",
     "RecipeSchema": "assay.stage_list",
     "Retracted": "assay.retraction",
+    "Served": "assay.web",
     "Shown": "assay.series",
     "Stages": "assay.stage_list",
     "StoreState": "assay.whole_store",
@@ -156,6 +160,7 @@ HOMES = {
     "rebuild_index": "assay.indexes",
     "retract": "assay.retraction",
     "rollback": "assay.series",
+    "serve": "assay.web",
     "tune": "assay.tuning",
     "versions": "assay.series",
 }

@@ -1,43 +1,14 @@
-"""Garbage: what of a store no run needs, and removing it.
+"""`assay gc`: what of a store no run needs, told, and removed where it is asked for."""
 
-Nothing that is published is touched, and so nothing that a pointer, a parent, an adapter or a scorecard needs: what
-goes is work of the cache that no run has asked for lately, which a run makes again where it wants it, candidates that
-were refused, versions that were taken back, and what killed processes left half-made. What endpoints answered stays.
-"""
-
-import fcntl
-import shutil
-import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from assay.door import Place, store_of
-from assay.parents import Member, kind_of, lineage
 from assay.result import Result
-from curate.cache import Entry, entries, forget
-from curate.drafts import DRAFT, locked, remove_abandoned
-from curate.errors import AssayError
-from curate.store import MADE_BY, Store
+from curate.garbage import KEEP_DAYS, Waste, find_waste, freed, remove_waste
 from curate.table import Table
-
-DAY = 24 * 60 * 60
-KEEP_DAYS = 30.0
-"""How long what nobody asks for is kept, if nothing else is said."""
-
-
-class Waste(NamedTuple):
-    """Something that may go."""
-
-    kind: str
-    """cache, checkpoint, candidate, retracted or draft."""
-    path: Path
-    days: float
-    """Since it was last asked for, refused, taken back or begun."""
-    why: str
 
 
 @dataclass(frozen=True)
@@ -86,110 +57,9 @@ def gc(
     Raises:
         AssayError: a number makes no sense, or a manifest of the store is damaged.
     """
-    if not keep_days >= 0 or (max_bytes is not None and max_bytes < 0):
-        raise AssayError(f"Keep {keep_days} days, {max_bytes} bytes?", remedy="Name numbers that are not negative.")
     target = store_of(store)
-    now = time.time()
-    items = [
-        *_unused(target.cache, now, keep_days, max_bytes),
-        *(each for each in _aside(target, now) if each.days > keep_days),
-        *_drafts(target.root, now),
-    ]
+    items = find_waste(target, keep_days, max_bytes)
     size = freed([each.path for each in items])
     if remove:
-        for each in items:
-            _remove(each)
+        remove_waste(items)
     return Garbage(target.root, items, size, remove)
-
-
-def freed(paths: list[Path]) -> int:
-    """Bytes that removing files and folders frees: of files all of whose links are among them."""
-    size, links, seen = dict[tuple[int, int], int](), dict[tuple[int, int], int](), Counter[tuple[int, int]]()
-    for path in paths:
-        for file in _files(path):
-            with suppress(FileNotFoundError):
-                stat = file.stat(follow_symlinks=False)
-                inode = stat.st_dev, stat.st_ino
-                size[inode], links[inode] = stat.st_size, stat.st_nlink
-                seen[inode] += 1
-    return sum(size[inode] for inode, count in seen.items() if count == links[inode])
-
-
-def _files(path: Path) -> Iterator[Path]:
-    if path.is_dir() and not path.is_symlink():
-        yield from (each for each in path.rglob("*") if each.is_symlink() or each.is_file())
-    else:
-        yield path
-
-
-def _unused(cache: Path, now: float, keep_days: float, max_bytes: int | None) -> Iterator[Waste]:
-    """Entries of the cache that go, the one that nobody has asked for longest first."""
-    known = _in_order(entries(cache))
-    left = sum(each.size for each, _ in known)
-    for each, used in known:
-        days = max(0.0, (now - used) / DAY)
-        kind = "checkpoint" if each.folder.is_relative_to(cache / "training") else "cache"
-        if days > keep_days:
-            yield Waste(kind, each.folder, days, "not asked for lately")
-        elif max_bytes is not None and left > max_bytes:
-            yield Waste(kind, each.folder, days, "the cache is larger than it may be")
-        else:
-            return
-        left -= each.size
-
-
-def _in_order(found: list[Entry]) -> list[tuple[Entry, float]]:
-    """Entries, each with when it was last asked for, itself or one that cannot be read without it: the longest ago
-    first, and whatever needs another before that one."""
-    by_folder = {each.folder: each for each in found}
-    used = {each.folder: each.used for each in found}
-    depth: dict[Path, int] = {}
-    for each in found:
-        place, steps = each.folder, 0
-        base = each.base
-        while base in by_folder:
-            used[base] = max(used[base], used[place])
-            place, base, steps = base, by_folder[base].base, steps + 1
-        depth[each.folder] = steps
-    return sorted(((each, used[each.folder]) for each in found), key=lambda each: (each[1], -depth[each[0].folder]))
-
-
-def _aside(store: Store, now: float) -> Iterator[Waste]:
-    """Candidates that were refused, and versions that were taken back and that nothing published names."""
-    for folder in sorted(store.failed.glob("*")):
-        if not folder.name.startswith(DRAFT):
-            yield Waste("candidate", folder, _days(folder, now), "refused")
-    retracted = sorted(store.retracted.glob("*/*/*"))
-    needed = {parent for its in lineage(store).values() for parent in its} if retracted else set()
-    for folder in retracted:
-        each = Member(kind_of(folder.parent.parent.name), folder.parent.name, folder.name)
-        if not folder.name.startswith(DRAFT) and each not in needed:
-            yield Waste("retracted", folder, _days(folder, now), "taken back")
-
-
-def _days(path: Path, now: float) -> float:
-    return max(0.0, (now - path.stat().st_mtime) / DAY)
-
-
-def _drafts(root: Path, now: float) -> Iterator[Waste]:
-    """What killed processes have left half-made; what a live one is at work on is locked."""
-    places = [*(f"{kind}/*" for kind in MADE_BY), "pointers/*", "failed", "retracted/*/*", "cache/*/*"]
-    for draft in sorted(path for place in places for path in root.glob(f"{place}/{DRAFT}*")):
-        with suppress(BlockingIOError, FileNotFoundError):
-            held = draft if draft.is_dir() else draft.parent  # a file is written under its folder's lock
-            with locked(held, fcntl.LOCK_NB):
-                yield Waste("draft", draft, _days(draft, now), "half-made by a process that was killed")
-
-
-def _remove(each: Waste) -> None:
-    if each.kind in ("cache", "checkpoint"):
-        forget(each.path)
-    elif each.kind == "draft":
-        with locked(each.path.parent):
-            if each.path.is_dir():
-                remove_abandoned(each.path.parent)
-            else:
-                each.path.unlink(missing_ok=True)
-    else:
-        with suppress(FileNotFoundError), locked(each.path.parent):
-            shutil.rmtree(each.path)

@@ -144,4 +144,13 @@ def diff(
     return assay.diff(before, after, html=html, store=store)
 
 
+@command("assay serve --port 8501")
+def serve(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Of 127.0.0.1; 0 takes a free one.")] = 8501,
+    store: StoreFolder = STORE,
+) -> Result:
+    """Serve the reports of a store to a browser on this machine, read-only, until ^C."""
+    return assay.serve(port=port, store=store)
+
+
 app.add_typer(index_commands)

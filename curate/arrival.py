@@ -3,7 +3,8 @@
 A drop is whole when its marker is there, when its files are those of its own manifest, or, where it has neither, when
 nothing of it has changed for a while. It is known by its content, as `curate` knows it: the same files again, or under
 other names, are no new drop. What was found at one look is kept for the next, so that looks may be runs of their own; a
-wait is measured by the machine's steady clock, which nobody sets.
+wait is measured by the machine's steady clock, which nobody sets. Only how long ago a drop was told of, and nothing has
+become of it, is measured by the times of the ledger.
 """
 
 import hashlib
@@ -11,7 +12,7 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -26,8 +27,11 @@ from curate.recipe import Recipe
 from curate.store import Store
 
 State = Literal["waiting", "arrived", "known"]
-ARRIVED = "arrived"
-"""Name of the ledger's event; `datasets` and `refused` tell what became of the drop."""
+ARRIVED, OVERDUE = "arrived", "overdue"
+"""Names of the ledger's events; `datasets` and `refused` tell what became of the drop."""
+AGAIN = timedelta(hours=1)
+"""After so long a drop of which nothing has become is told of again: the run that was to curate it was lost, failed, or
+is still at work, and then another finds all that it has done."""
 OUTCOMES = {"datasets": "published as version {version}", "refused": "refused: {why}"}
 SUM = re.compile(r"([0-9a-f]{64}) [ *](.+)")
 """A line of sha256sum(1)."""
@@ -45,8 +49,8 @@ class Arrival:
     why: str
     drop: str | None = None
     """Its content hash, once it is whole."""
-    first: bool = False
-    """Whether this look is the one at which it was first seen whole."""
+    due: bool = False
+    """Whether it is to be curated now: it was first seen whole, or nothing has become of it for `AGAIN`."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ class _File:
 def look(recipe: Recipe, store: Store, progress: Progress = silent) -> list[Arrival]:
     """Look for drops: the recipe's own or, where drops are deliveries, each folder in it.
 
-    Whoever looks at the same time waits: of all who do, one is told that a drop is there for the first time.
+    Whoever looks at the same time waits: of all who do, one is told that a drop is due.
 
     Raises:
         AssayError: the place cannot be listed, or a drop's manifest cannot be read.
@@ -77,20 +81,23 @@ def look(recipe: Recipe, store: Store, progress: Progress = silent) -> list[Arri
 
 
 def overdue(recipe: Recipe, store: Store, now: datetime) -> str | None:
-    """What is said where no new drop has come for longer than the contract's service level `freshness` allows.
+    """What is said, once, where no new drop has come for longer than the contract's service level `freshness` allows.
 
     Args:
         recipe: whose drops come, and whose contract says how often.
-        store: whose ledger tells when the last one did.
+        store: whose ledger tells when the last one did, and is told.
         now: with its time zone.
     """
     level = recipe.held_to().service_levels.get("freshness")
-    came = [event["time"] for event in store.events() if (event["event"], event.get("name")) == (ARRIVED, recipe.name)]
+    told = [event for event in store.events() if event.get("name") == recipe.name]
+    came = [event["time"] for event in told if event["event"] == ARRIVED]
     if level is None or not came:
         return None
     waited = now - datetime.fromisoformat(came[-1])
-    if waited <= timedelta(**{{"d": "days", "h": "hours"}[level.unit]: level.value}):
+    allowed = timedelta(**{{"d": "days", "h": "hours"}[level.unit]: level.value})
+    if waited <= allowed or any((each["event"], each.get("since")) == (OVERDUE, came[-1]) for each in told):
         return None
+    store.record({"event": OVERDUE, "name": recipe.name, "since": came[-1]})
     return (
         f"{recipe.name}: the last drop came {came[-1]}, {waited.total_seconds() / 3600:,.0f} hours ago; the contract "
         f"asks for one within {level.value:g} {level.unit}."
@@ -124,13 +131,13 @@ def _looked(recipe: Recipe, store: Store, place: str, note: dict[str, Any]) -> t
     for event in reversed(told):
         if event["event"] in OUTCOMES:
             return Arrival(where, "known", OUTCOMES[event["event"]].format_map(event), note["drop"]), note
-    if first := not told:
+    if due := not told or _now() - datetime.fromisoformat(told[-1]["time"]) >= AGAIN:
         size = sum(file.size for file in files.values())
         store.record(
             {"event": ARRIVED, "name": recipe.name, "drop": note["drop"], "where": where}
             | {"files": len(files), "bytes": size}
         )
-    return Arrival(where, "arrived", "whole" if first else f"whole since {told[0]['time']}", note["drop"], first), note
+    return Arrival(where, "arrived", f"whole since {told[0]['time']}" if told else "whole", note["drop"], due), note
 
 
 def _lacks(recipe: Recipe, place: str, files: dict[str, _File], still: float) -> str | None:
@@ -226,6 +233,11 @@ def _storage(place: str) -> tuple[Any, str]:
 def _steady() -> float:
     """Seconds since the machine's start, about; the same clock for all of its processes."""
     return time.monotonic()
+
+
+def _now() -> datetime:
+    """By the clock of the ledger."""
+    return datetime.now(UTC)
 
 
 def _boot() -> str:

@@ -8,8 +8,10 @@ from curate.pipeline import curate
 from curate.publish.refused import RefusedError
 from curate.publish.summary import curation_tables
 from curate.publish.version import Curated
+from curate.read.same_columns import ColumnsChangedError
 from curate.workers import available_cores, process_pool
 from flows.artifacts import publish_refusal, publish_tables
+from flows.events import drop_refused, version_published
 from flows.names import add_version, run_name
 from flows.parameters import Drop, Folder, Recipe, Variant, Workers
 from flows.run import Run, run_of
@@ -19,16 +21,19 @@ from train.base_model import prepare_tokenizer
 
 def curate_drop(run: Run, workers: int | None) -> Curated:
     """Curate the recipe's drop and publish the version."""
-    recipe, store = run.recipe, run.store
+    recipe, store, known = run.recipe, run.store, run.published("datasets")
     with process_pool(workers or available_cores(), run.progress) as pool:
         tokenizer = in_task("tokenizer", partial(prepare_tokenizer, recipe.fit.model, store.cache, run.progress))
         tasks = as_tasks(pool)
         try:
             curated = curate(recipe, store, tokenizer_folder=tokenizer, map_shards=tasks, progress=run.progress)
-        except RefusedError as refusal:
-            publish_refusal(recipe.name, refusal)
+        except (RefusedError, ColumnsChangedError) as refusal:
+            publish_refusal(recipe.name, refusal, store)
+            drop_refused(recipe.name, store, refusal)
             raise
-    publish_tables(recipe.name, curation_tables(curated), str(curated.folder))
+    publish_tables(recipe.name, curation_tables(curated), curated.folder, store)
+    if curated.folder not in known:
+        version_published(curated.folder)
     return curated
 
 

@@ -8,6 +8,7 @@ from prefect import flow
 from evaluation.card.gate import require
 from evaluation.card.summary import evaluation_tables
 from flows.artifacts import publish_tables
+from flows.events import version_published
 from flows.names import add_version, run_name
 from flows.parameters import Folder, Published, Recipe, Variant
 from flows.run import Run, run_of
@@ -23,11 +24,13 @@ def score(run: Run, version: Path, adapter: str | None) -> Path:
     from evaluation.evaluate import evaluate
     from evaluation.promotion import adapter_for, scored
 
-    recipe = run.recipe
+    recipe, known = run.recipe, run.published("scorecards")
     folder = adapter_for(recipe, run.store, adapter)
     scorecard = in_task("evaluate", partial(evaluate, version, folder, recipe, run.store, run.progress))
     scored(scorecard, folder, run.store)
-    publish_tables(recipe.name, evaluation_tables(scorecard), str(scorecard))
+    publish_tables(recipe.name, evaluation_tables(scorecard), scorecard, run.store)
+    if scorecard not in known:
+        version_published(scorecard)
     return scorecard
 
 

@@ -4,16 +4,13 @@ from functools import partial
 from pathlib import Path
 
 from prefect import flow
-from prefect.events import emit_event
 
 from flows.artifacts import publish_tables
+from flows.events import past_bounds
 from flows.names import run_name
 from flows.parameters import Folder, Recipe, Variant
 from flows.run import run_of
 from flows.tasks import in_task
-
-PAST = "assay.monitor.past"
-"""The event of a look that finds the recipe's bounds passed."""
 
 
 @flow(name="monitor", flow_run_name=run_name, persist_result=False)
@@ -34,15 +31,9 @@ def monitor(recipe: Recipe = "licences", store: Folder = "store", variant: Varia
     with run_of(recipe, store, variant) as run:
         reading = in_task("monitor", partial(look, run.recipe, run.store, run.progress))
         drawn = page(run.store, run.recipe.name)
-        publish_tables(run.recipe.name, reading.tables(), str(drawn))
+        publish_tables(run.recipe.name, reading.tables(), drawn, run.store)
         for sentence in reading.past:
             run.progress(sentence, 1, 1, "bounds")
         if reading.past:
-            resource = {
-                "prefect.resource.id": f"assay.adapter.{reading.adapter}",
-                "prefect.resource.name": reading.adapter,
-            }
-            emit_event(
-                PAST, resource, payload={"past": list(reading.past), "newest": reading.newest, "page": str(drawn)}
-            )
+            past_bounds(run.recipe.name, reading, drawn)
     return drawn

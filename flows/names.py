@@ -19,7 +19,7 @@ def run_name() -> str:
     """ "curation licences march": of a flow that takes no drop, the data set version that was named, if one was."""
     parameters = flow_run.parameters
     recipe, drop = _told(parameters["recipe"])
-    named = next((parameters[key] for key in ("drop", "dataset") if key in parameters), None)
+    named = parameters.get("drop") or parameters.get("dataset")
     place = named or (drop if "drop" in parameters else "")
     return " ".join(part for part in (flow_run.flow_name, recipe, _last(place)) if part)
 

@@ -4,13 +4,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from pathlib import Path
 
 from prefect import get_run_logger
 
 from curate.errors import explained
 from curate.progress import Lines, Progress
 from curate.recipe import find_recipe
-from curate.store import Store, store_at
+from curate.store import Kind, Store, store_at
 from evaluation.settings import FullRecipe
 from flows import log, output
 
@@ -26,6 +27,10 @@ class Run:
     store: Store
     progress: Progress
 
+    def published(self, kind: Kind) -> set[Path]:
+        """What there is of a kind under the recipe's name."""
+        return {*(self.store.root / kind / self.recipe.name).glob("*")}
+
 
 @contextmanager
 def run_of(recipe: str, store: str, variant: str | None, drop: str | None = None) -> Iterator[Run]:
@@ -35,11 +40,22 @@ def run_of(recipe: str, store: str, variant: str | None, drop: str | None = None
         AssayError: the store is a URL, there is no such recipe or variant, or it is wrong; or of whatever error users
             can mend, so that the state of the run says what to do.
     """
-    try:
+    with mendable():
         target = store_at(store)
         loaded = FullRecipe.load(find_recipe(recipe), variant, drop or None)
         with progress_of_run() as progress:
             yield Run(loaded, target, progress)
+
+
+@contextmanager
+def mendable() -> Iterator[None]:
+    """Have what users can mend, also where a library or the system raised it, say so.
+
+    Raises:
+        AssayError: says what to do.
+    """
+    try:
+        yield
     except Exception as error:
         told = explained(error)
         if told is None or told is error:

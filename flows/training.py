@@ -6,6 +6,7 @@ from pathlib import Path
 from prefect import flow
 
 from flows.artifacts import publish_tables
+from flows.events import version_published
 from flows.names import add_version, run_name
 from flows.parameters import Folder, Published, Recipe, Variant
 from flows.run import Run, run_of
@@ -20,12 +21,14 @@ def train_on(run: Run, version: Path) -> Path:
     from train.qlora import train
     from train.summary import training_tables
 
-    recipe, store, progress = run.recipe, run.store, run.progress
+    recipe, store, progress, known = run.recipe, run.store, run.progress, run.published("adapters")
     score = validation_score(version, recipe, store, progress)
     reward = reward_of(version, recipe)
     adapter = in_task("train", partial(train, version, recipe, store, progress, score, reward=reward))
     trained(adapter, recipe, store)
-    publish_tables(recipe.name, training_tables(adapter, store), str(adapter))
+    publish_tables(recipe.name, training_tables(adapter, store), adapter, store)
+    if adapter not in known:
+        version_published(adapter)
     return adapter
 
 

@@ -10,10 +10,10 @@ from typer.testing import CliRunner
 
 import assay
 from assay.cli import app
-from assay.garbage import DAY, freed
 from curate.cache import SEAL, entries
 from curate.drafts import locked
 from curate.errors import AssayError
+from curate.garbage import DAY, freed
 from tests.project import Project, make_rows
 
 KEPT = ("datasets", "index", "ledger", "pointers")

@@ -89,10 +89,36 @@ def test_files_that_are_still(make: Make, store: Store, tmp_path: Path, clock: C
     assert look(recipe, store)[0].state == "waiting"
     clock.now += 61
     (found,) = look(recipe, store)
-    assert (found.state, found.first) == ("arrived", True)
+    assert (found.state, found.due) == ("arrived", True)
     (again,) = look(recipe, store)
-    assert (again.state, again.first, again.drop) == ("arrived", False, found.drop)
+    assert (again.state, again.due, again.drop) == ("arrived", False, found.drop)
     assert [event["event"] for event in store.events()] == ["arrived"]
+
+
+def test_what_nothing_has_become_of_is_due_again_each_hour(
+    make: Make, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = make(arrival={"still_seconds": 0})
+    write(tmp_path / "inbox", questions(10))
+    (first,) = look(recipe, store)
+    begun = datetime.fromisoformat(store.events()[0]["time"])
+
+    def later(**passed: int) -> bool:
+        monkeypatch.setattr(arrival, "_now", lambda: begun + timedelta(**passed))
+        (found,) = look(recipe, store)
+        assert (found.state, found.drop) == ("arrived", first.drop)
+        assert found.why == f"whole since {store.events()[0]['time']}"
+        return found.due
+
+    assert first.due
+    assert not later(minutes=59)
+    assert later(minutes=60)
+    monkeypatch.undo()
+    assert not look(recipe, store)[0].due, "an hour counts from when it was last told"
+    assert [event["event"] for event in store.events()] == ["arrived"] * 2
+    store.record({"event": "refused", "name": "set", "drop": first.drop, "why": "columns"})
+    monkeypatch.setattr(arrival, "_now", lambda: begun + timedelta(days=1))
+    assert [(each.state, each.due) for each in look(recipe, store)] == [("known", False)]
 
 
 def test_another_start_of_the_machine_begins_the_wait_anew(
@@ -158,7 +184,7 @@ def test_two_who_look_at_once(make: Make, store: Store, tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as threads:
         found = [each for (each,) in threads.map(lambda _: look(recipe, store), range(8))]
     assert {each.state for each in found} == {"arrived"}
-    assert sum(each.first for each in found) == 1
+    assert sum(each.due for each in found) == 1
     assert [event["event"] for event in store.events()] == ["arrived"]
 
 
@@ -204,7 +230,7 @@ def test_four_drops(make: Make, store: Store, tmp_path: Path, clock: Clock) -> N
     def watch() -> dict[str, Arrival]:
         found = look(recipe, store)
         for each in found:
-            if each.first:
+            if each.due:
                 try:
                     curated(recipe, store, tmp_path, each)
                 except AssayError:

@@ -8,9 +8,10 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 
 import evaluation.monitor
-import flows.monitor
+import flows.events
 from evaluation.monitor import Reading
-from flows.monitor import PAST, monitor
+from flows.events import PAST
+from flows.monitor import monitor
 from tests.project import Project
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -37,7 +38,7 @@ def test_it_tells_and_raises_an_event(past: tuple[str, ...], tmp_path: Path, mon
     raised: list[tuple[str, dict[str, str], dict[str, Any]]] = []
     monkeypatch.setattr(evaluation.monitor, "look", lambda *_: reading(*past))
     monkeypatch.setattr(
-        flows.monitor, "emit_event", lambda event, resource, payload: raised.append((event, resource, payload))
+        flows.events, "emit_event", lambda event, resource, payload: raised.append((event, resource, payload))
     )
     state = monitor(str(project.recipe_path), str(tmp_path / "store"), return_state=True)
     assert state.is_completed()

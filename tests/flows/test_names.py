@@ -54,3 +54,4 @@ def test_a_flow_that_takes_no_drop_names_the_version_it_was_given(monkeypatch: p
         "training licences 0123456789abcdef"
     )
     assert named(monkeypatch, "evaluation", recipe="licences", dataset=None, adapter=None) == "evaluation licences"
+    assert named(monkeypatch, "watcher", recipe="licences", store="store", variant=None) == "watcher licences"

@@ -1,0 +1,35 @@
+"""The flow that looks for drops and tells of those that have come whole."""
+
+from datetime import UTC, datetime
+
+from prefect import flow, get_run_logger
+
+from curate.arrival import Arrival, look, overdue
+from flows.events import drop_arrived, drop_overdue
+from flows.names import run_name
+from flows.parameters import Folder, Recipe, Variant
+from flows.run import run_of
+
+
+@flow(name="watcher", flow_run_name=run_name, persist_result=False)
+def watcher(recipe: Recipe = "licences", store: Folder = "store", variant: Variant = None) -> list[Arrival]:
+    """Look whether drops have come whole; a deployment with a trigger of `assay.drop.arrived` curates those that have.
+
+    Args:
+        recipe: a recipe's YAML file, or a packaged one's name: where its drops arrive, and when one is whole.
+        store: folder that Assay writes to.
+        variant: one of the recipe's variants.
+
+    Raises:
+        AssayError: the place cannot be listed, or a drop's manifest cannot be read.
+    """
+    with run_of(recipe, store, variant) as run:
+        found = look(run.recipe, run.store, run.progress)
+        for each in found:
+            get_run_logger().info("%s: %s, %s", each.place, each.state, each.why)
+            if each.due:
+                drop_arrived(run.recipe.name, each, recipe, str(run.store.root), variant)
+        if (late := overdue(run.recipe, run.store, datetime.now(UTC))) is not None:
+            get_run_logger().warning(late)
+            drop_overdue(run.recipe.name, late)
+    return found

@@ -1,0 +1,247 @@
+"""`python -m flows.serve` and what it serves: runs on demand, by schedule and by event, to their end."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from curate.errors import AssayError
+from flows import serve
+from flows.serve import Process
+from tests.project import Project, make_rows
+from tests.tiny import write_model
+
+ROOT = Path(__file__).resolve().parents[2]
+DECLARED: dict[str, Any] = yaml.safe_load((ROOT / "prefect.yaml").read_text())
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+class Served:
+    """A folder with a project, its prefect.yaml, and a server of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}/api"
+        self.environment = os.environ | {
+            "PREFECT_HOME": str(folder / "home"),
+            "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+            "PREFECT_API_URL": self.url,
+        }
+
+    def call(self, *command: str) -> subprocess.CompletedProcess[str]:
+        whole = [sys.executable, "-m", *command]
+        return subprocess.run(
+            whole, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=280, check=False
+        )
+
+    def serve(self, what: str) -> subprocess.CompletedProcess[str]:
+        return self.call("flows.serve", what, "--port", str(self.port))
+
+    def ask(self, path: str, **wanted: Any) -> Any:
+        return httpx.post(f"{self.url}/{path}/filter", json=wanted, timeout=60).json()
+
+    def runs(self, deployment: str) -> list[dict[str, Any]]:
+        """Of a deployment FLOW/NAME, the oldest first."""
+        flow, name = deployment.split("/")
+        of = {"flows": {"name": {"any_": [flow]}}, "deployments": {"name": {"any_": [name]}}}
+        found: list[dict[str, Any]] = self.ask("flow_runs", **of, sort="EXPECTED_START_TIME_ASC")
+        return found
+
+
+def wait_for(what: Callable[[], Any], seconds: float = 240) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    return found
+
+
+def of_folder(folder: Path) -> list[str]:
+    """The processes whose environment names a folder, but this one."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            if path.name != str(os.getpid()) and str(folder).encode() in (path / "environ").read_bytes():
+                found.append((path / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        except OSError:
+            continue
+    return found
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """The deployments of prefect.yaml with a small project, its daily run due each minute."""
+    folder = tmp_path_factory.mktemp("served")
+    model = write_model(folder / "model")
+    project = Project(
+        folder / "project",
+        drop="inbox",
+        arrival={"marker": "_SUCCESS"},
+        fit={"model": str(model), "max_tokens": 150},
+        training={"rows": 8, "max_tokens": 150, "batch_size": 4, "rank": 4, "method": "lora"},
+        evaluation={"rows": 4, "max_tokens": 150, "max_new_tokens": 8, "batch_size": 4},
+    )
+    project.drop = folder / "project/inbox"
+    project.add("rows.jsonl", make_rows(120))
+    declared = yaml.safe_load(yaml.safe_dump(DECLARED))
+    for each in declared["deployments"]:
+        given = {"recipe": str(project.recipe_path), "store": str(folder / "store")}
+        each["parameters"] = {key: value for key, value in given.items() if key in each["parameters"]}
+        if each["name"] == "every-minute":
+            each["schedules"][0]["interval"] = 15
+    (folder / "prefect.yaml").write_text(yaml.safe_dump(declared))
+    made = Served(folder)
+    try:
+        yield made
+    finally:
+        made.serve("stop")
+
+
+@pytest.mark.slow
+def test_on_demand_by_event_and_by_schedule_then_nothing_is_left(served: Served) -> None:
+    started = served.serve("start")
+    assert started.returncode == 0, started.stderr
+    assert f"export PREFECT_API_URL={served.url}" in started.stdout
+    pids = re.findall(r"pid (\d+)", served.serve("status").stdout)
+    assert len(pids) == 2
+    again = served.serve("start")
+    assert again.returncode == 0, again.stderr
+    assert re.findall(r"pid (\d+)", served.serve("status").stdout) == pids
+    names = [automation["name"] for automation in served.ask("automations")]
+    assert len(names) == len(set(names))
+    assert len(served.ask("deployments")) == len(DECLARED["deployments"])
+
+    # By event: the watcher, itself on a schedule, tells of the drop, and the pipeline's trigger gives its place.
+    inbox = served.folder / "project/inbox"
+    (inbox / "_SUCCESS").touch()
+    by_event = wait_for(lambda: [run for run in served.runs("pipeline/daily") if run["parameters"].get("drop")])
+    assert by_event[0]["parameters"] == {
+        "recipe": str(served.folder / "project/recipe.yaml"),
+        "store": str(served.folder / "store"),
+        "drop": str(inbox),
+        "variant": None,
+    }
+    assert by_event[0]["created_by"]["type"] == "AUTOMATION"
+    ended = wait_for(lambda: (run := run_of(served, by_event[0]))["state_type"] in END and run)
+    assert ended["state_type"] == "COMPLETED", ended["state"]["message"]
+    version, adapter, scorecard = (
+        next((served.folder / "store" / kind / "demo").iterdir()).name
+        for kind in ("datasets", "adapters", "scorecards")
+    )
+    assert ended["name"] == f"pipeline demo inbox {version}"
+
+    # On demand, in the words of the documents.
+    asked = served.call("prefect", "deployment", "run", "pipeline/daily", "--watch")
+    assert asked.returncode == 0, asked.stdout + asked.stderr
+    assert "Completed" in asked.stdout
+    failed = served.call("prefect", "deployment", "run", "training/on-demand", "-p", "dataset=nothing", "--watch")
+    assert failed.returncode == 1
+    assert [p.name for kind in ("datasets", "adapters", "scorecards") for p in
+            (served.folder / "store" / kind / "demo").glob("[0-9a-f]*")] == [version, adapter, scorecard]  # fmt: skip
+
+    # By schedule: the daily run, moved into the next minute.
+    (daily,) = served.ask("deployments", deployments={"name": {"any_": ["daily"]}})
+    (schedule,) = daily["schedules"]
+    moved = {"schedule": {"cron": "* * * * *", "timezone": "UTC"}, "active": True}
+    place = f"{served.url}/deployments/{daily['id']}/schedules/{schedule['id']}"
+    httpx.patch(place, json=moved, timeout=60).raise_for_status()
+    scheduled = wait_for(
+        lambda: [
+            run
+            for run in served.runs("pipeline/daily")
+            if run["created_by"]["type"] == "SCHEDULE" and run["state_type"] in END
+        ]
+    )
+    assert scheduled[0]["state_type"] == "COMPLETED", scheduled[0]["state"]["message"]
+
+    watched = served.runs("watcher/every-minute")
+    assert any(run["state_type"] == "COMPLETED" for run in watched)
+    assert len([run for run in served.runs("pipeline/daily") if run["parameters"].get("drop")]) == 1
+
+    # A run at work ends with the worker.
+    wait_for(lambda: any(run["state_type"] == "RUNNING" for run in served.runs("pipeline/daily")))
+    assert served.serve("stop").stdout == "Ended: worker and server.\n"
+    assert of_folder(served.folder) == []
+    nothing = served.serve("stop")
+    assert (nothing.returncode, nothing.stdout) == (0, "Nothing runs.\n")
+    assert served.serve("status").returncode == 1
+
+
+END = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+
+
+def run_of(served: Served, run: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = httpx.get(f"{served.url}/flow_runs/{run['id']}", timeout=60).json()
+    return found
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with a prefect.yaml."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "prefect.yaml").write_text("deployments: []\n")
+    return tmp_path
+
+
+def test_a_port_that_another_process_has_is_not_taken(here: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        with pytest.raises(AssayError, match="cannot be had: Address already in use") as error:
+            serve.start(other.getsockname()[1])
+    assert "--port" in error.value.remedy
+    assert not list((here / ".assay").glob("*.json"))
+
+
+def test_without_deployments_nothing_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(AssayError, match=r"prefect\.yaml: not there"):
+        serve.start(free_port())
+    assert not (tmp_path / ".assay").exists()
+
+
+def test_what_does_not_start_is_told_with_its_log_and_ended(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "PREFECT", (sys.executable, "-c", "import sys; sys.exit('no room for a database')"))
+    with pytest.raises(AssayError, match="server does not start") as error:
+        serve.start(free_port())
+    assert "no room for a database" in error.value.remedy
+    assert not list((here / ".assay").glob("*.json"))
+
+
+def test_a_process_that_got_the_id_of_ours_is_left_alone(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    begun = serve._begun(other.pid)
+    assert Process(other.pid, begun, 1).alive()
+    (here / ".assay").mkdir()
+    (here / ".assay/worker.json").write_text(f'{{"pid": {other.pid}, "begun": "1", "port": 1}}')
+    serve.stop()
+    assert capsys.readouterr().out == "Nothing runs.\n"
+    assert other.poll() is None
+    (here / ".assay/worker.json").write_text(f'{{"pid": {other.pid}, "begun": "{begun}", "port": 1}}')
+    serve.stop()
+    assert capsys.readouterr().out == "Ended: worker.\n"
+    assert other.wait(30) == -15
+    assert not Process(other.pid, begun, 1).alive()
+
+
+def test_another_port_than_that_of_the_running_server_is_refused(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = Process(os.getpid(), serve._begun(os.getpid()), 4711)
+    monkeypatch.setattr(serve, "_known", lambda name: mine if name == "server" else None)
+    with pytest.raises(AssayError, match="runs already, at port 4711"):
+        serve.start(4712)
