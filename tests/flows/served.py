@@ -58,7 +58,9 @@ class Served:
 
     def start_server(self) -> None:
         """Start the server, and wait until it answers."""
-        self._start("server", "server", "start", "--host", "127.0.0.1", "--port", str(self.port), "--no-ui")
+        # What `prefect server start` starts: killed by its own id, that one would live on.
+        app = ["--factory", "prefect.server.api.server:create_app"]
+        self._start("server", "uvicorn", *app, "--host", "127.0.0.1", "--port", str(self.port))
         wait(self._answers)
 
     def _answers(self) -> bool:
@@ -67,14 +69,14 @@ class Served:
         return False
 
     def start_worker(self) -> None:
-        self._start("worker", "worker", "start", "--pool", POOL, "--type", "process", "--name", "worker")
+        self._start("worker", "prefect", "worker", "start", "--pool", POOL, "--type", "process", "--name", "worker")
 
     def _start(self, name: str, *command: str) -> None:
         place = self.folder / "work"
         place.mkdir(exist_ok=True)
         with (self.folder / f"{name}.log").open("ab") as log:
             self._processes[name] = subprocess.Popen(
-                [sys.executable, "-m", "prefect", *command], cwd=place, env=self._environment, stdout=log, stderr=log
+                [sys.executable, "-m", *command], cwd=place, env=self._environment, stdout=log, stderr=log
             )
 
     def kill(self, name: str) -> None:
@@ -157,23 +159,22 @@ class Served:
 
 
 def process_of(run: UUID) -> int:
-    """The process in which a run is at work."""
-    return wait(lambda: next(iter(_processes_of(run)), 0))
+    """The process in which a run is at work; 0 where there is none."""
+    return next(iter(_processes_of(run)), 0)
 
 
 def shard_process_of(run: UUID) -> int:
-    """A process in which one of its shards is at work: a child of the server that its processes are forked from."""
+    """A process for a run's shards: a child of the server that forks them; 0 where there is none."""
 
     def forked(process: int) -> bool:
-        parent = int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+        parent = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1]
         return b"multiprocessing.forkserver" in Path(f"/proc/{parent}/cmdline").read_bytes()
 
-    def found() -> int:
-        with suppress(OSError):  # one has just ended
-            return next((process for process in _processes_of(run) if forked(process)), 0)
-        return 0
-
-    return wait(found)
+    for process in _processes_of(run):
+        with suppress(OSError):  # it has just ended
+            if forked(process):
+                return process
+    return 0
 
 
 def _processes_of(run: UUID) -> list[int]:

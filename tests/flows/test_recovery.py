@@ -1,10 +1,15 @@
 """What is left of a run whose processes were killed, and what the next one makes of it: by a real server and worker."""
 
 import os
+import random
 import signal
+import time
 from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from fcntl import LOCK_NB
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from typer.testing import CliRunner
@@ -13,6 +18,7 @@ from assay.cli import app
 from curate.cache import SEAL
 from curate.drafts import locked
 from curate.store import Store
+from flows import automations
 from tests.flows.served import Served, process_of, shard_process_of, wait
 from tests.project import Project, make_rows
 
@@ -71,8 +77,8 @@ def test_a_killed_run_has_crashed_and_the_next_one_goes_on(
     store = tmp_path / "store"
     deployment = served.deploy("curation")
     run = served.run(deployment, **of(project, store))
-    wait(begun(store, 4))
-    os.kill(process_of(run), signal.SIGKILL)
+    wait(begun(store, 6))
+    kill(served, run, {"flow"})
     ended = served.ended(run)
     assert ended.state is not None
     assert ended.state.is_crashed()
@@ -91,8 +97,7 @@ def test_a_run_outlives_its_worker_and_its_shards(
     deployment = served.deploy("curation")
     run = served.run(deployment, **of(project, store))
     wait(begun(store, 1))
-    served.kill("worker")
-    os.kill(shard_process_of(run), signal.SIGKILL)
+    kill(served, run, {"worker", "shard"})
     ended = served.ended(run)
     served.restart()
     assert ended.state is not None
@@ -100,3 +105,63 @@ def test_a_run_outlives_its_worker_and_its_shards(
     assert [path.name for path in Store(store).versions("datasets", "demo")] == [undisturbed]
     assert served.slots(deployment) == 0
     assert_whole(store)
+
+
+def test_the_automations_are_there_once(served: Served) -> None:
+    with served.client() as client:
+        before = client.read_automations()
+        automations.apply()
+        assert [(kept.id, kept.name, kept.trigger) for kept in client.read_automations()] == [
+            (kept.id, kept.name, kept.trigger) for kept in before
+        ]
+    assert {kept.name for kept in before} >= {each.name for each in automations.automations()}
+
+
+@pytest.mark.slow
+def test_a_run_killed_with_its_worker_is_not_called_running_for_long(
+    served: Served, project: Project, undisturbed: str, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    deployment = served.deploy("curation")
+    run = served.run(deployment, **of(project, store))
+    wait(begun(store, 3))
+    kill(served, run, {"worker", "flow"})
+    killed = datetime.now(UTC)
+    ended = served.ended(run)
+    served.restart()
+    assert ended.state is not None
+    assert ended.state.is_crashed()
+    assert str(ended.state.message).startswith("The run's process and its worker were killed")
+    assert ended.state.timestamp - killed < timedelta(minutes=2)
+    assert served.slots(deployment) == 0
+    assert_goes_on(served, project, store, undisturbed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(10))
+def test_killed_at_any_moment(seed: int, served: Served, project: Project, undisturbed: str, tmp_path: Path) -> None:
+    """Any of the processes, alone or together, at any moment of a run."""
+    draw = random.Random(seed)
+    store = tmp_path / "store"
+    deployment = served.deploy("curation")
+    run = served.run(deployment, **of(project, store))
+    moment, rest = draw.randint(0, 16), draw.random()
+    victims = set(draw.sample(["flow", "server", "shard", "worker"], draw.randint(1, 4)))
+    wait(lambda: begun(store, moment)() or list(store.glob("datasets/demo/*/manifest.json")))
+    time.sleep(rest)
+    kill(served, run, victims)
+    served.restart()
+    served.ended(run)
+    assert served.slots(deployment) == 0
+    assert_whole(store)
+    assert_goes_on(served, project, store, undisturbed)
+
+
+def kill(served: Served, run: UUID, victims: set[str]) -> None:
+    """Kill the processes of these names, whichever of them are at work."""
+    for victim in sorted(victims & {"server", "worker"}):
+        served.kill(victim)
+    for victim, find in (("shard", shard_process_of), ("flow", process_of)):
+        if victim in victims and (found := find(run)):
+            with suppress(ProcessLookupError):
+                os.kill(found, signal.SIGKILL)
