@@ -1,5 +1,6 @@
 """prefect.yaml names flows that exist, with parameters that they take; a deployment's form offers and refuses."""
 
+import re
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -25,24 +26,36 @@ def test_a_deployment_names_a_flow_and_its_parameters(deployment: dict[str, Any]
     assert ":" not in deployment["entrypoint"]
     flow = import_object(deployment["entrypoint"])
     assert isinstance(flow, Flow)
-    assert flow.name == deployment["entrypoint"].rpartition(".")[2]
+    assert flow.name == deployment["entrypoint"].rpartition(".")[2].replace("_", "-")
     flow.validate_parameters(deployment["parameters"])
 
 
-def test_each_flow_is_deployed_and_the_pipeline_daily() -> None:
-    assert [each["entrypoint"].split(".")[1] for each in DEPLOYMENTS] == [
-        "pipeline",
-        "curation",
-        "training",
-        "evaluation",
-    ]
-    schedules = {each["entrypoint"]: each.get("schedules", []) for each in DEPLOYMENTS}
-    (daily,) = schedules.pop("flows.pipeline.pipeline")
-    minute, hour, *rest = daily["cron"].split()
-    assert minute.isdigit()
-    assert hour.isdigit()
-    assert rest == ["*", "*", "*"]
-    assert not any(schedules.values())
+def test_each_flow_is_deployed_and_some_on_schedules() -> None:
+    of = {each["entrypoint"].rpartition(".")[2]: each for each in DEPLOYMENTS}
+    assert of.keys() == {"pipeline", "watcher", "curation", "training", "evaluation", "clean_up"}
+    schedules = {name: each["schedules"][0] for name, each in of.items() if "schedules" in each}
+    assert schedules.keys() == {"pipeline", "watcher", "clean_up"}
+    assert schedules["pipeline"]["cron"] == "0 3 * * *"
+    assert schedules["watcher"]["interval"] == 60
+    assert schedules["clean_up"]["cron"] == "0 5 * * 0"
+
+
+def test_a_run_can_be_told_from_a_dead_one_and_is_known_as_ours() -> None:
+    for each in DEPLOYMENTS:
+        assert each["work_pool"]["job_variables"]["env"] == {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
+        assert each["tags"][0] == "assay"
+        assert each["description"]
+
+
+def test_the_page_of_deployments_lists_each_with_its_parameters() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs/deployments.md").read_text()
+    listed = re.findall(r"^\| `([\w-]+/[\w-]+)` \| .+ \| .+ \| (.+) \|$", page, re.MULTILINE)
+    told = {name: re.findall(r"`(\w+)`", parameters) for name, parameters in listed}
+    assert told == {
+        f"{flow.name}/{each['name']}": [*flow.parameters.properties]
+        for each in DEPLOYMENTS
+        for flow in [import_object(each["entrypoint"])]
+    }
 
 
 @pytest.fixture(scope="module")
