@@ -184,11 +184,7 @@ def test_by_schedule_with_the_daily_run_moved_into_the_next_minute(served: Serve
     place = f"{served.url}/deployments/{daily['id']}/schedules/{schedule['id']}"
     httpx.patch(place, json=moved, timeout=60).raise_for_status()
     ended = wait_for(
-        lambda: [
-            run
-            for run in served.runs("pipeline/daily")
-            if run["created_by"]["type"] == "SCHEDULE" and run["state_type"] in ENDED
-        ]
+        lambda: [run for run in served.runs("pipeline/daily") if run["auto_scheduled"] and run["state_type"] in ENDED]
     )
     assert ended[0]["state_type"] == "COMPLETED", ended[0]["state"]["message"]
     assert len([run for run in served.runs("pipeline/daily") if run["parameters"].get("drop")]) == 1, "told once"
