@@ -22,7 +22,7 @@ import xxhash
 
 from curate.arrow import whole
 from curate.manifest import DatasetManifest
-from curate.publish.shown_rows import rows_at, seen
+from curate.publish.shown_rows import excerpt, rows_at, seen
 from curate.record import SPLITS, TURNS, answer_text, prompt_form, prompt_text
 from curate.store import verified
 
@@ -300,7 +300,9 @@ def _shown(folder: Path, table: pa.Table, numbers: Iterable[int | None]) -> dict
     for name, places in at.items():
         for place, row in rows_at(folder / f"{name}.parquet", sorted(places)):
             evidence = orjson.loads(row["evidence"]) if name == QUARANTINE else None
-            found[places[place]] = seen(row) | {"evidence": evidence}
+            shown = seen(row)
+            where = {"source": f"{shown.pop('file')}, row {shown.pop('row')}", "evidence": evidence}
+            found[places[place]] = {key: excerpt(text) for key, text in shown.items()} | where
     return found
 
 

@@ -583,7 +583,7 @@ def test_what_columns_say_of_answers_is_shown(tmp_path: Path) -> None:
         ("Approved", ["yes", "no", ""], '(Approved | string) in ["yes"]', {"yes"}),
         ("is_toxic", [True, False, None], "is_toxic is not true", {False, None}),
         ("is_good_answer", [True, False], "is_good_answer is not false", {True}),
-        ("gold", [True, False], None, None),
+        ("shiny", [True, False], None, None),
         ("valid", ["2024-01-01", "2025-01-01"], None, None),
     ],
 )

@@ -82,7 +82,21 @@ def test_files_hold_rows_as_values_that_nothing_evaluates(project: Project) -> N
     version = project.curate()
     folder = version.folder
     assert {path.suffix for path in folder.rglob("*") if path.is_file() and path.name != "SHA256SUMS"} <= {
-        *(".parquet", ".jsonl", ".json", ".md", ".html", ".css", ".js", ".woff2", ".woff", ".svg", ".png", ".ico")
+        *(
+            ".parquet",
+            ".jsonl",
+            ".json",
+            ".yaml",
+            ".md",
+            ".html",
+            ".css",
+            ".js",
+            ".woff2",
+            ".woff",
+            ".svg",
+            ".png",
+            ".ico",
+        )
     }, "nothing that a spreadsheet would take for its own"
     written = []
     for split in SPLITS:
