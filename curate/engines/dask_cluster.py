@@ -112,7 +112,7 @@ def _local(workers: int) -> Iterator[Any]:
             with caller_unknown():
                 return await super().instantiate()
 
-    pages = {f"distributed.{of}.http.routes": [] for of in ("scheduler", "worker", "nanny")}
+    pages: dict[str, list[str]] = {f"distributed.{of}.http.routes": [] for of in ("scheduler", "worker", "nanny")}
     with (
         dask.config.set(pages),
         distributed.LocalCluster(
