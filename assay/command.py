@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 from assay.errors import error_data, explain, meant_for_one, say_error, write_json
 from assay.result import Result
 from assay.shadows import require_own_packages
+from curate.engine import EngineName
 
 if TYPE_CHECKING:
     from assay.bars import Bars
@@ -47,7 +48,13 @@ Drop = Annotated[
     str | None, typer.Option(help="Folder of the raw files, or its URL (s3://, gs://), instead of the recipe's own.")
 ]
 Variant = Annotated[str | None, typer.Option(help="One of the recipe's variants, e.g. `long`.")]
-Workers = Annotated[int | None, typer.Option(min=1, help="Processes to curate with; by default one per core.")]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Processes to curate with; by default one per core, or a cluster's.")
+]
+Engine = Annotated[
+    EngineName | None,
+    typer.Option(envvar="ASSAY_ENGINE", help="What curates: processes of this machine (the default), or a cluster."),
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 AsJson = Annotated[
     bool, typer.Option("--json", help="Write one JSON document to standard output, and nothing else there.")

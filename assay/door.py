@@ -21,6 +21,7 @@ from assay.results import (
     Scorecards,
     Version,
 )
+from curate.engine import EngineName
 from curate.errors import AssayError
 from curate.progress import Progress, silent
 from curate.store import Store, store_at
@@ -53,6 +54,7 @@ def curate(
     store: Place | None = None,
     variant: str | None = None,
     workers: int | None = None,
+    engine: EngineName | None = None,
     progress: Progress = silent,
 ) -> Version:
     """Make a data set version of a drop, or find that of the same drop and recipe.
@@ -62,21 +64,20 @@ def curate(
         drop: folder of the raw files, or its URL, instead of the recipe's own.
         store: folder that Assay writes to.
         variant: one of the recipe's variants.
-        workers: processes; by default one per core. Where there are several, a script keeps its own work under
-            `if __name__ == "__main__"`, as for any pool of processes.
+        workers: how many shards are worked on at a time; by default one per core, or all that a cluster takes.
+        engine: processes, dask or ray, see docs/engines.md; by default the environment's ASSAY_ENGINE, else processes.
         progress: told how far it is.
 
     Raises:
         AssayError: bad input, or a set that breaks its contract; nothing is published.
     """
+    from curate.engines import engine as engine_of
     from curate.pipeline import curate as curate_drop
-    from curate.workers import available_cores, process_pool
     from train.base_model import prepare_tokenizer
 
     target = store_of(store)
     loaded = recipe_named(recipe, variant, drop)
-    processes = available_cores() if workers is None else positive("workers", workers)
-    with process_pool(processes, progress) as map_shards:
+    with engine_of(engine, workers and positive("workers", workers), target, progress) as map_shards:
         tokenizer = prepare_tokenizer(loaded.fit.model, target.cache, progress)
         curated = curate_drop(loaded, target, tokenizer_folder=tokenizer, map_shards=map_shards, progress=progress)
     return Version(curated.folder, Made(target, str(recipe), variant), curated.seconds, curated.cached)
@@ -210,6 +211,7 @@ def run(
     store: Place | None = None,
     variant: str | None = None,
     workers: int | None = None,
+    engine: EngineName | None = None,
     progress: Progress = silent,
 ) -> Assayed:
     """Curate, train and evaluate: the whole pipeline, as a Prefect flow.
@@ -219,7 +221,8 @@ def run(
         drop: folder of the raw files, or its URL, instead of the recipe's own.
         store: folder that Assay writes to.
         variant: one of the recipe's variants.
-        workers: processes to curate with; by default one per core.
+        workers: as of `curate`.
+        engine: as of `curate`.
         progress: told how far it is.
 
     Raises:
@@ -247,7 +250,7 @@ def run(
 
         given = None if drop is None else str(drop)
         with report_to(progress):
-            done = pipeline(str(recipe), str(target.root), variant=variant, drop=given, workers=workers)
+            done = pipeline(str(recipe), str(target.root), variant, given, workers, engine)
     made = Made(target, str(recipe), variant)
     curated = done.curated
     return Assayed(

@@ -173,13 +173,12 @@ def _curated(
     progress: Progress,
 ) -> dict[str, Arm]:
     """The arms with their data set versions, the baseline's first, and the rows that each leaves out."""
+    from curate.engines import engine
     from curate.pipeline import curate
-    from curate.workers import available_cores, process_pool
     from train.base_model import prepare_tokenizer
 
     versions: dict[str, Path] = {}
-    processes = available_cores() if workers is None else positive("workers", workers)
-    with process_pool(processes, progress) as map_shards:
+    with engine(None, workers and positive("workers", workers), store, progress) as map_shards:
         for name in sorted(recipes, key=lambda name: name != settings.against):
             recipe = recipes[name]
             tokenizer = prepare_tokenizer(recipe.fit.model, store.cache, progress)

@@ -11,6 +11,7 @@ from assay.command import (
     STORE,
     Dataset,
     Drop,
+    Engine,
     RecipeName,
     StoreFolder,
     Variant,
@@ -42,10 +43,11 @@ def run(
     variant: Variant = None,
     drop: Drop = None,
     workers: Workers = None,
+    engine: Engine = None,
 ) -> Result:
     """Curate, train and evaluate: the whole pipeline, as a Prefect flow."""
     with progress_bars() as bars:
-        return assay.run(recipe, drop=drop, store=store, variant=variant, workers=workers, progress=bars)
+        return assay.run(recipe, drop=drop, store=store, variant=variant, workers=workers, engine=engine, progress=bars)
 
 
 @command("assay curate licences --workers 4")
@@ -55,10 +57,13 @@ def curate(
     variant: Variant = None,
     drop: Drop = None,
     workers: Workers = None,
+    engine: Engine = None,
 ) -> Result:
     """Make a data set version of a drop."""
     with progress_bars() as bars:
-        return assay.curate(recipe, drop=drop, store=store, variant=variant, workers=workers, progress=bars)
+        return assay.curate(
+            recipe, drop=drop, store=store, variant=variant, workers=workers, engine=engine, progress=bars
+        )
 
 
 @command("assay train licences --dataset licences/0123456789abcdef", many=True)

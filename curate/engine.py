@@ -1,9 +1,12 @@
 """Engines: whatever runs work on shards, in this process, in others, or on other machines."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol, Self, TypeVar, cast
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal, Protocol, Self, TypeVar, cast
 
 from curate.errors import AssayError
+from curate.progress import Progress
+
+EngineName = Literal["processes", "dask", "ray"]
 
 
 class Task(Protocol):
@@ -57,6 +60,19 @@ class Alone(Protocol):
     """
 
     def __call__(self, function: Callable[[TaskT], Result], task: TaskT, /) -> Result: ...
+
+
+class Each(Protocol):
+    """Runs `function` over tasks in worker processes: the result of each task, with its place, as they come; or how its
+    worker died.
+
+    Raises:
+        Exception: a task has failed.
+    """
+
+    def __call__(
+        self, function: Callable[[TaskT], Result], tasks: Sequence[TaskT], /
+    ) -> Iterator[tuple[int, Result | WorkerDied]]: ...
 
 
 class Narrowable:
@@ -121,3 +137,44 @@ def narrowed(stage: str, function: Callable[[TaskT], Result], task: TaskT, alone
             return lessened(task, died)
 
     return cast(Result, lessened(whole, again))
+
+
+def supervised(each: Each, progress: Progress) -> MapShards:
+    """The MapShards of workers that may die: a task at which one did is run again when the others are done, and part by
+    part (`narrowed`).
+
+    Args:
+        each: has the workers.
+        progress: told of the tasks that are done.
+    """
+
+    def alone(function: Callable[[TaskT], Result], task: TaskT, /) -> Result:
+        ((_, result),) = each(function, [task])
+        if isinstance(result, WorkerDied):
+            raise result
+        return result
+
+    def map_shards(stage: str, function: Callable[[TaskT], Result], tasks: Sequence[TaskT], /) -> list[Result]:
+        total = sum(task.size for task in tasks)
+        done = 0
+        if total:
+            progress(stage, 0, total, tasks[0].unit)
+        results: dict[int, Result] = {}
+        ended: list[int] = []
+
+        def keep(index: int, result: Result) -> None:
+            nonlocal done
+            results[index] = result
+            done += tasks[index].size
+            progress(stage, done, total, tasks[index].unit)
+
+        for index, result in each(function, tasks):
+            if isinstance(result, WorkerDied):
+                ended.append(index)
+            else:
+                keep(index, result)
+        for index in ended:
+            keep(index, narrowed(stage, function, tasks[index], alone))
+        return [results[index] for index in range(len(tasks))]
+
+    return map_shards

@@ -3,6 +3,7 @@
 import ctypes
 import errno
 import os
+import pickle
 import re
 import resource
 import signal
@@ -12,10 +13,11 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing import connection, forkserver, get_context, parent_process
+from multiprocessing.reduction import ForkingPickler
 from types import ModuleType
 from typing import Any
 
-from curate.engine import MapShards, Result, TaskT, WorkerDied, narrowed
+from curate.engine import MapShards, Result, TaskT, WorkerDied, supervised
 from curate.errors import AssayError
 from curate.progress import Progress
 
@@ -171,20 +173,62 @@ def _safe_path() -> Iterator[None]:
             os.environ["PYTHONSAFEPATH"] = before
 
 
+_main = threading.Lock()
+_hidden: list[ModuleType] = []
+"""What was `__main__` when each of the threads, or coroutines, began that hide it: the last to end brings the first."""
+
+
 @contextmanager
-def _caller_unknown() -> Iterator[None]:
+def caller_unknown() -> Iterator[None]:
     """Processes started meanwhile do not import the script that called: nothing of it is their work, and one that does
     its own under no `if __name__ == "__main__":` would begin all over again in each of them."""
-    caller = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
+    with _main:
+        _hidden.append(sys.modules["__main__"])
+        sys.modules["__main__"] = ModuleType("__main__")
     try:
         yield
     finally:
-        sys.modules["__main__"] = caller
+        with _main:
+            sys.modules["__main__"] = _hidden.pop()
 
 
-class _Worker:
-    """A process that works on one task at a time, so that it is known at which one it dies."""
+def start_server() -> None:
+    """Start what workers are forked from, a process without threads: it imports what they need, once for all of them,
+    while this one finds out what there is to do.
+
+    Raises:
+        AssayError: the machine's bounds are too narrow.
+    """
+    spare_addresses()
+    get_context("forkserver").set_forkserver_preload(["curate.preload"])
+    with _safe_path():
+        forkserver.ensure_running()
+
+
+def packed(function: Callable[[TaskT], Result], task: TaskT) -> bytes:
+    """What a worker is sent to do."""
+    return bytes(ForkingPickler.dumps((function, task)))
+
+
+def opened(result: bytes) -> Any:
+    """What has become of it, by what the worker sent.
+
+    Raises:
+        Exception: the task has failed.
+    """
+    well, content = pickle.loads(result)  # noqa: S301 -- of a process of our own
+    if not well:
+        raise content
+    return content
+
+
+class Worker:
+    """A process that works on one task at a time, so that it is known at which one it dies.
+
+    Args:
+        workers: how many there are beside it, itself too.
+        memory: bytes that it may take.
+    """
 
     def __init__(self, workers: int, memory: int) -> None:
         # Not by a fork of this process: it has threads (progress bars, Arrow's pool) whose locks a fork copies.
@@ -192,29 +236,26 @@ class _Worker:
         self.pipe, theirs = context.Pipe()
         self.memory = memory
         self.process = context.Process(target=serve, args=(theirs, workers, memory))
-        with _caller_unknown():
+        with caller_unknown():
             self.process.start()
         theirs.close()
 
-    def begin(self, function: Callable[[TaskT], Result], task: TaskT) -> None:
+    def begin(self, work: bytes) -> None:
+        """Have it do what is `packed`."""
         with suppress(ConnectionError):  # it has died; `result` says so
-            self.pipe.send((function, task))
+            self.pipe.send_bytes(work)
 
-    def result(self) -> Any:
-        """What has become of the task.
+    def result(self) -> bytes:
+        """What has become of the task, to be `opened`.
 
         Raises:
             WorkerDied: this process has ended.
-            Exception: the task has failed.
         """
         try:
-            well, result = self.pipe.recv()
+            return self.pipe.recv_bytes()
         except (EOFError, OSError):
             self.process.join()
             raise self._died() from None
-        if not well:
-            raise result
-        return result
 
     def _died(self) -> WorkerDied:
         code, bound = self.process.exitcode or 0, _as_text(self.memory)
@@ -250,10 +291,10 @@ def apart(function: Callable[[Any], Result], task: Any, remedy: str) -> Result:
         Exception: the function's own.
     """
     with _safe_path():
-        worker = _Worker(1, worker_memory())
+        worker = Worker(1, worker_memory())
     try:
-        worker.begin(function, task)
-        return worker.result()  # type: ignore[no-any-return]
+        worker.begin(packed(function, task))
+        return opened(worker.result())  # type: ignore[no-any-return]
     except WorkerDied as died:
         raise AssayError(f"{task}: {died.how}.", remedy=remedy) from None
     finally:
@@ -268,8 +309,8 @@ class _Workers:
     def __init__(self, number: int, memory: int) -> None:
         self._number = number
         self._memory = memory
-        self._all: list[_Worker] = []
-        self._idle: list[_Worker] = []
+        self._all: list[Worker] = []
+        self._idle: list[Worker] = []
 
     def each(
         self, function: Callable[[TaskT], Result], tasks: Sequence[TaskT]
@@ -280,16 +321,16 @@ class _Workers:
             Exception: a task has failed.
         """
         waiting = list(range(len(tasks)))[::-1]
-        busy: dict[Any, tuple[int, _Worker]] = {}
+        busy: dict[Any, tuple[int, Worker]] = {}
         while waiting or busy:
             while waiting and len(busy) < self._number:
                 worker = self._idle.pop() if self._idle else self._started()
                 busy[worker.pipe] = waiting[-1], worker
-                worker.begin(function, tasks[waiting.pop()])
+                worker.begin(packed(function, tasks[waiting.pop()]))
             for pipe in connection.wait(list(busy)):
                 index, worker = busy.pop(pipe)
                 try:
-                    result = worker.result()
+                    result = opened(worker.result())
                 except WorkerDied as died:
                     self._all.remove(worker)
                     worker.close()
@@ -298,15 +339,8 @@ class _Workers:
                     self._idle.append(worker)
                     yield index, result
 
-    def alone(self, function: Callable[[TaskT], Result], task: TaskT, /) -> Result:
-        """See `engine.Alone`."""
-        ((_, result),) = self.each(function, [task])
-        if isinstance(result, WorkerDied):
-            raise result
-        return result
-
-    def _started(self) -> _Worker:
-        self._all.append(_Worker(self._number, self._memory))
+    def _started(self) -> Worker:
+        self._all.append(Worker(self._number, self._memory))
         return self._all[-1]
 
     def kill(self) -> None:
@@ -337,39 +371,10 @@ def process_pool(workers: int, progress: Progress, memory: int | None = None) ->
         AssayError: a worker dies each time at what cannot be left out; or the machine's bounds are too narrow.
     """
     memory = worker_memory() if memory is None else memory
-    spare_addresses()
-    # The server has no threads, and imports what workers need once for all of them, while this process finds out what
-    # there is to do.
-    get_context("forkserver").set_forkserver_preload(["curate.preload"])
-    with _safe_path():
-        forkserver.ensure_running()
+    start_server()
     pool = _Workers(workers, memory)
-
-    def map_shards(stage: str, function: Callable[[TaskT], Result], tasks: Sequence[TaskT], /) -> list[Result]:
-        total = sum(task.size for task in tasks)
-        done = 0
-        if total:
-            progress(stage, 0, total, tasks[0].unit)
-        results: dict[int, Result] = {}
-        ended: list[int] = []
-
-        def keep(index: int, result: Result) -> None:
-            nonlocal done
-            results[index] = result
-            done += tasks[index].size
-            progress(stage, done, total, tasks[index].unit)
-
-        for index, result in pool.each(function, tasks):
-            if isinstance(result, WorkerDied):
-                ended.append(index)
-            else:
-                keep(index, result)
-        for index in ended:
-            keep(index, narrowed(stage, function, tasks[index], pool.alone))
-        return [results[index] for index in range(len(tasks))]
-
     try:
-        yield map_shards
+        yield supervised(pool.each, progress)
     except Exception:
         raise
     except BaseException:  # ^C, or the signal of who cancels the run: nobody waits for what they are at

@@ -4,27 +4,27 @@ from functools import partial
 
 from prefect import flow
 
+from curate.engines import engine as engine_of
 from curate.pipeline import curate
 from curate.publish.refused import RefusedError
 from curate.publish.summary import curation_tables
 from curate.publish.version import Curated
 from curate.read.same_columns import ColumnsChangedError
-from curate.workers import available_cores, process_pool
 from flows.artifacts import publish_refusal, publish_tables
 from flows.events import drop_refused, version_published
 from flows.names import add_version, run_name
-from flows.parameters import Drop, Folder, Recipe, Variant, Workers
+from flows.parameters import Drop, Engine, Folder, Recipe, Variant, Workers
 from flows.run import Run, run_of
 from flows.tasks import as_tasks, in_task
 from train.base_model import prepare_tokenizer
 
 
-def curate_drop(run: Run, workers: int | None) -> Curated:
+def curate_drop(run: Run, workers: int | None, engine: str | None) -> Curated:
     """Curate the recipe's drop and publish the version."""
     recipe, store, known = run.recipe, run.store, run.published("datasets")
-    with process_pool(workers or available_cores(), run.progress) as pool:
+    with engine_of(engine, workers, store, run.progress) as map_shards:
         tokenizer = in_task("tokenizer", partial(prepare_tokenizer, recipe.fit.model, store.cache, run.progress))
-        tasks = as_tasks(pool)
+        tasks = as_tasks(map_shards)
         try:
             curated = curate(recipe, store, tokenizer_folder=tokenizer, map_shards=tasks, progress=run.progress)
         except (RefusedError, ColumnsChangedError) as refusal:
@@ -44,6 +44,7 @@ def curation(
     variant: Variant = None,
     drop: Drop = None,
     workers: Workers = None,
+    engine: Engine = None,
 ) -> Curated:
     """Curate a drop and publish the data set version.
 
@@ -52,12 +53,13 @@ def curation(
         store: folder that Assay writes to.
         variant: one of the recipe's variants.
         drop: folder of the raw files, or its URL, instead of the recipe's own.
-        workers: processes; by default one per core.
+        workers: processes; by default one per core, or a cluster's.
+        engine: what curates; by default what the environment of the run says (ASSAY_ENGINE), else processes.
 
     Raises:
         AssayError: bad input, or a set that breaks its contract; the run fails and nothing is published.
     """
     with run_of(recipe, store, variant, drop) as run:
-        curated = curate_drop(run, workers)
+        curated = curate_drop(run, workers, engine)
         add_version(curated.folder)
     return curated

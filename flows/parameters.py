@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, WithJsonSchema
 
+from curate.engine import EngineName
 from curate.recipe import find_recipe, packaged_recipes
 from curate.store import URL
 from curate.strict_yaml import load_yaml
@@ -63,3 +64,4 @@ Drop = Annotated[
 ]
 Published = Annotated[str | None, _optional(_text("folder, NAME/VERSION or NAME"))]
 Workers = Annotated[int, Field(ge=1)] | None
+Engine = EngineName | None

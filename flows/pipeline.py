@@ -10,7 +10,7 @@ from evaluation.card.gate import require
 from flows.curation import curate_drop
 from flows.evaluation import score
 from flows.names import add_version, run_name
-from flows.parameters import Drop, Folder, Recipe, Variant, Workers
+from flows.parameters import Drop, Engine, Folder, Recipe, Variant, Workers
 from flows.run import run_of
 from flows.training import train_on
 
@@ -31,6 +31,7 @@ def pipeline(
     variant: Variant = None,
     drop: Drop = None,
     workers: Workers = None,
+    engine: Engine = None,
 ) -> Assayed:
     """Curate a drop, train an adapter on it, and score the adapter: one run, so that one that is killed leaves no part
     of itself running.
@@ -40,13 +41,14 @@ def pipeline(
         store: folder that Assay writes to.
         variant: one of the recipe's variants.
         drop: folder of the raw files, or its URL, instead of the recipe's own.
-        workers: processes to curate with; by default one per core.
+        workers: processes to curate with; by default one per core, or a cluster's.
+        engine: what curates; by default what the environment of the run says (ASSAY_ENGINE), else processes.
 
     Raises:
         AssayError: as of the flows of each part.
     """
     with run_of(recipe, store, variant, drop) as run:
-        curated = curate_drop(run, workers)
+        curated = curate_drop(run, workers, engine)
         add_version(curated.folder)
         adapter = train_on(run, curated.folder)
         scorecard = score(run, curated.folder, str(adapter))

@@ -47,7 +47,7 @@ def as_tasks(engine: MapShards) -> MapShards:
     A task run costs more than most shards do; which worker has which shard is the engine's affair.
 
     Args:
-        engine: does the work: `process_pool` on one machine, another's past it.
+        engine: does the work, on one machine or past it.
     """
 
     def map_shards(stage: str, function: Callable[[TaskT], Result], tasks: Sequence[TaskT], /) -> list[Result]:

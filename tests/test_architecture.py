@@ -14,7 +14,20 @@ ORDER = ["curate", "train", "evaluation", "flows", "assay"]  # a package may imp
 HEAVY = {"bitsandbytes", "datasets", "great_expectations", "pandas", "peft", "prefect", "torch", "transformers", "trl"}
 
 
-CURATE = ["(ground)", "text", "read", "rows", "sets", "publish", "recipe", "pipeline", "arrival", "workers", "preload"]
+CURATE = [
+    "(ground)",
+    "text",
+    "read",
+    "rows",
+    "sets",
+    "publish",
+    "recipe",
+    "pipeline",
+    "arrival",
+    "workers",
+    "engines",
+    "preload",
+]
 EVALUATION = ["settings", "judge", "card", "ask", "(top)", "experiment", "tune"]
 """Floors inside a package, the lowest first: its folders, and modules beside them; those not named share one floor."""
 

@@ -45,6 +45,16 @@ def spring(task: Trap) -> int:
     return task.size
 
 
+def end_host(task: Trap) -> int:
+    """Kill the cluster's worker that this process works for; but once."""
+    if task.size == 2 and not task.sprung.exists():
+        task.sprung.touch()
+        server = Path(f"/proc/{os.getppid()}/stat").read_text().rpartition(")")[2].split()
+        os.kill(int(server[1]), signal.SIGKILL)
+        time.sleep(60)
+    return task.size
+
+
 def linger(task: Trap) -> None:
     time.sleep(5)
     task.sprung.touch()

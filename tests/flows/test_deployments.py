@@ -83,6 +83,7 @@ def test_the_form_offers_the_packaged_recipes_and_their_variants(deployment: UUI
         ({"store": "file:///store"}, "a store is a folder"),
         ({"workers": -1}, "-1 is less than the minimum of 1"),
         ({"workers": "two"}, "'two' is not valid"),
+        ({"engine": "spark"}, "'spark' is not"),
         ({"variant": ""}, "'' is not valid"),
         ({"drop": "https://host/drop?token=1"}, "a URL with secrets, which Prefect would keep"),
         ({"drop": "s3://user:password@bucket/drop"}, "a URL with secrets"),
@@ -100,7 +101,7 @@ def test_what_is_wrong_is_refused_before_a_run_starts(deployment: UUID, paramete
     [
         {"recipe": "licences", "store": "store"},
         {"recipe": "recipes/mine.yaml", "variant": "own", "store": "/shared/a store", "workers": 1, "drop": None},
-        {"drop": "s3://bucket/drop", "variant": "long", "workers": None},
+        {"drop": "s3://bucket/drop", "variant": "long", "workers": None, "engine": "dask"},
         {"drop": "abfss://container@account.dfs.core.windows.net/drop"},
     ],
 )

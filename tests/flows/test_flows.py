@@ -3,6 +3,7 @@
 import json
 import shutil
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -15,6 +16,7 @@ from prefect.client.schemas.objects import State, TaskRun
 from typer.testing import CliRunner
 
 from assay.cli import app
+from curate.engine import map_in_process
 from curate.errors import AssayError
 from curate.progress import silent
 from curate.publish.version import Curated
@@ -55,6 +57,19 @@ def test_the_flow_publishes_the_same_version_as_the_package(state: "State[Curate
     plain = project.curate("plain-store")
     assert curated.folder == project.folder / "flow-store/datasets/demo" / plain.folder.name
     assert (curated.folder / "manifest.json").read_bytes() == (plain.folder / "manifest.json").read_bytes()
+
+
+def test_the_flow_takes_the_engine(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int | None] = []
+
+    def cluster(workers: int | None, *_: Any) -> Any:
+        asked.append(workers)
+        return nullcontext(map_in_process)
+
+    monkeypatch.setattr("curate.engines.dask_cluster.dask_cluster", cluster)
+    curated = curation(str(project.recipe_path), str(project.folder / "dask-store"), workers=3, engine="dask")
+    assert asked == [3]
+    assert curated.folder.name == project.curate("plain-store").folder.name
 
 
 def test_a_rotten_cache_is_told_and_made_anew(state: "State[Curated]", project: Project, tmp_path: Path) -> None:

@@ -1,0 +1,49 @@
+"""Engines by name: processes of one machine, or a cluster of Dask's or Ray's over the same stages and shards."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import get_args
+
+from curate.engine import EngineName, MapShards
+from curate.errors import AssayError
+from curate.progress import Progress
+from curate.store import Store
+from curate.workers import available_cores, process_pool
+
+ENGINE = "ASSAY_ENGINE"
+"""The environment's engine. Where work is done is nothing to what it gives, and so not in a recipe."""
+
+
+@contextmanager
+def engine(name: str | None, workers: int | None, store: Store, progress: Progress) -> Iterator[MapShards]:
+    """The MapShards of an engine.
+
+    Args:
+        name: the engine's; by default the environment's ASSAY_ENGINE, else `processes`.
+        workers: how many tasks are at work at a time; by default one per core, or as many as a running cluster takes.
+        store: which the workers of a cluster share.
+        progress: told of the tasks that are done.
+
+    Raises:
+        AssayError: there is no such engine, what it needs is not installed, or its cluster cannot be used.
+    """
+    name = name or os.environ.get(ENGINE) or "processes"
+    if name == "processes":
+        with process_pool(workers or available_cores(), progress) as map_shards:
+            yield map_shards
+    elif name == "dask":
+        from curate.engines.dask_cluster import dask_cluster
+
+        with dask_cluster(workers, store.cache, progress) as map_shards:
+            yield map_shards
+    elif name == "ray":
+        from curate.engines.ray_cluster import ray_cluster
+
+        with ray_cluster(workers, store.cache, progress) as map_shards:
+            yield map_shards
+    else:
+        raise AssayError(
+            f"There is no engine {name!r:.80}.",
+            remedy=f"One of {', '.join(get_args(EngineName))}, by --engine or {ENGINE}.",
+        )
