@@ -39,7 +39,7 @@ FEW = 10
 """Rows from which a split's share says something: of fewer, one is more than a tenth."""
 LISTED_META = pa.list_(pa.struct([pa.field("key", pa.string()), pa.field("value", pa.string())]))
 SOURCES = pa.schema({"file": pa.string(), "sha256": pa.string(), "bytes": pa.int64(), "columns": pa.list_(pa.string())})
-"""Of sources.parquet: see `InputFile`."""
+"""Of sources.parquet: see `InputFile`; columns are those that every row of the file has."""
 
 
 @dataclass(frozen=True)
@@ -223,7 +223,7 @@ def _write_beside(
         whole = Rows([pa.Table.from_batches([batch]) for batch in beside.to_batches()] or [beside])
         pieces = whole.pieces(np.arange(beside.num_rows))
         _write_parquet(map(named, pieces), beside.schema, folder / f"{title}.parquet")
-    told = zip(*((file.name, file.sha256, file.size, list(file.columns)) for file in files), strict=True)
+    told = zip(*((file.name, file.sha256, file.size, list(file.always)) for file in files), strict=True)
     sources = pa.table([*map(list, told)], schema=SOURCES)
     pq.write_table(sources, folder / "sources.parquet", compression="zstd")
 

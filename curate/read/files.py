@@ -190,6 +190,8 @@ class InputFile:
     """Why it is not opened: it leads out of the drop or nowhere, or is no file."""
     columns: tuple[str, ...] = ()
     """Those that rows of it have, in order, once it is read; none where there are more than it is worth to tell."""
+    always: tuple[str, ...] = ()
+    """Those of them that every row has."""
 
 
 def find_files(files: Files, drop: str | Path, cache: Path) -> list[InputFile]:

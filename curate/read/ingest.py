@@ -194,8 +194,7 @@ def ingest(
     done = map_shards("read", run_read, tasks)
     found: dict[str, InputFile] = {}
     for file in (file for each in done for file in each.files):
-        columns = {*file.columns, *(found[file.name].columns if file.name in found else ())}
-        found[file.name] = replace(file, columns=_told_columns(columns))
+        found[file.name] = file if file.name not in found else _together(found[file.name], file)
     named = {side.name: {file.name: file.sha256 for file in side.files} for side in sides}
     return Ingested([found[file.name] for file in files], named, [shard for each in done for shard in each.shards])
 
@@ -338,15 +337,30 @@ def run_read(task: ReadTask) -> Ingested:
         made = ((file, first, mapper.rows(rows(file))) for file in files)
         for number, outcome in enumerate(_outcomes(mapper, made, task.shard_bytes, kinds)):
             shards.append(cached_outcome(task.cache, [key, number], None, partial(_same, outcome)))
-        columns = {name: _told_columns({each for kind in those for each in kind}) for name, those in kinds.items()}
+        columns = {name: _told_columns(those) for name, those in kinds.items() if those}
         cache_text(note, "read", orjson.dumps([len(shards), columns]).decode())
-    return Ingested([replace(file, columns=tuple(columns.get(file.name, ()))) for file in files], {}, shards)
+    told = {name: (tuple(some), tuple(every)) for name, (some, every) in columns.items()}
+    return Ingested([_with_columns(file, *told.get(file.name, ((), ()))) for file in files], {}, shards)
 
 
-def _told_columns(names: set[str]) -> tuple[str, ...]:
-    """Columns as they are told of a file: none of ours, and none if they are too many."""
-    own = sorted({name.encode(errors="replace").decode() for name in names if not name.startswith("_")})
-    return tuple(own) if len(own) <= MOST_COLUMNS else ()
+def _with_columns(file: InputFile, some: tuple[str, ...], every: tuple[str, ...]) -> InputFile:
+    return replace(file, columns=some, always=every)
+
+
+def _together(file: InputFile, part: InputFile) -> InputFile:
+    """A file by what two of its parts have told of its columns."""
+    if not (file.columns and part.columns):
+        return _with_columns(file, file.columns or part.columns, file.always or part.always)
+    some, every = {*file.columns, *part.columns}, {*file.always} & {*part.always}
+    return _with_columns(file, tuple(sorted(some)) if len(some) <= MOST_COLUMNS else (), tuple(sorted(every)))
+
+
+def _told_columns(kinds: set[tuple[str, ...]]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The columns that some rows have and those that every one has, as they are told of a file: none of ours, and none
+    if they are too many."""
+    rows = [{name.encode(errors="replace").decode() for name in kind if not name.startswith("_")} for kind in kinds]
+    some, every = set.union(*rows), set.intersection(*rows)
+    return (tuple(sorted(some)), tuple(sorted(every))) if len(some) <= MOST_COLUMNS else ((), ())
 
 
 def _same(outcome: Outcome, _: pa.Table) -> Outcome:

@@ -19,6 +19,8 @@ from curate.read.shapes import CORE, NAMES
 from curate.read.verdicts import JUDGING
 from curate.store import verified
 
+LEAST = 20
+"""Rows of a version, at least: of a few a column that rows may do without can be in all."""
 SHOWN = 3
 """Files that an error names."""
 
@@ -30,7 +32,7 @@ class ColumnsChangedError(AssayError):
 
 
 def require_same_columns(record: RecordMapping, files: Sequence[InputFile], version: Path) -> None:
-    """See to it that no new file lacks a column that is read and that every file of a version had.
+    """See to it that no new file lacks a column that is read and that every row of a version had.
 
     Args:
         record: the recipe's.
@@ -41,7 +43,7 @@ def require_same_columns(record: RecordMapping, files: Sequence[InputFile], vers
         ColumnsChangedError: names files, the columns that they lack and those that are new.
     """
     manifest = DatasetManifest.read(version)
-    if manifest.recipe["record"] != record.model_dump(mode="json"):
+    if manifest.counts.rows_in < LEAST or manifest.recipe["record"] != record.model_dump(mode="json"):
         return
     known = pq.read_table(verified(version, "sources.parquet"))
     if "columns" not in known.column_names:

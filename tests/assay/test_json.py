@@ -28,7 +28,7 @@ def names(group: TyperGroup, before: str = "") -> Iterator[str]:
             yield before + name
 
 
-COMMANDS = list(names(typer.main.get_group(app)))
+COMMANDS = [name for name in names(typer.main.get_group(app)) if name != "serve"]  # which has no result
 
 
 def arguments(command: str, finished: Finished, folder: Path) -> list[str]:

@@ -259,7 +259,7 @@ def test_four_drops(make: Make, store: Store, tmp_path: Path, clock: Clock) -> N
     watch()
     clock.now += 61
     now = watch()
-    assert now["4-broken"].why == "refused: columns"
+    assert now["4-broken"].why == "refused: empty"
     assert {each.state for each in now.values()} == {"known"}
     first = now["1-good"]
     assert (now["2-repeat"].drop, now["2-repeat"].why) == (first.drop, first.why)
