@@ -165,7 +165,7 @@ def _require_as_before(work: _Work, drop: ingest.Ingested) -> None:
     Raises:
         ColumnsChangedError: they lack some that are read; the ledger tells of it.
     """
-    there = [folder for name in work.index.versions() if (folder := work.published(name)).is_dir()]
+    there = [folder for name in work.index.versions() if ((folder := work.published(name)) / MANIFEST).is_file()]
     if not there:
         return
     try:

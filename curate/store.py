@@ -36,7 +36,7 @@ MADE_BY: dict[str, str] = {
 """The command that publishes each kind."""
 OWN_SUM = b"# "
 """What the last line of SHA256SUMS begins with, the hash of the lines above: sha256sum(1) passes over it."""
-TELLING = ("README.md", "report.html", "data_docs", "scorecard.json")
+TELLING = ("README.md", "report.html", "data_docs", "scorecard.json", "contract", "croissant.json")
 """What only tells of a version, and so was not hashed before there was a SHA256SUMS."""
 EVENTS = "events.jsonl"
 CHECK = "check"

@@ -373,7 +373,8 @@ def _bounds(rule: GateRule) -> Iterator[tuple[float, float, float]]:
 
     Whole numbers at their bound are what such a rule is for: no group in two splits, no row too long for the model.
     """
-    arguments: dict[str, Any] = json.loads(rule.expected.partition(" ")[2] or "{}")
+    said = rule.expected.partition(" ")[2]
+    arguments: dict[str, Any] = json.loads(said) if said.startswith("{") else {}  # of drift there are words
     mostly, (first, *words) = arguments.get("mostly", 1), rule.observed.split(" ")
     if mostly < 1 and words[:1] == ["of"]:
         yield 1 - int(first) / max(1, int(words[1])), mostly, 1 - mostly

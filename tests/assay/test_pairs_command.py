@@ -62,7 +62,8 @@ def test_from_mistake_to_data_to_adapter(finished: Finished, tmp_path: Path) -> 
     trained = called("train", recipe, "--store", store)
     assert trained.exit_code == 0, trained.output
     assert start in trained.output
-    adapter = Store(store).resolve("adapters", "demo")
+    last = Store(store).told("adapters", "demo")[-1]["version"]  # which waits for the gate
+    adapter = Store(store).resolve("adapters", f"demo/{last}")
     inputs = AdapterManifest.read(adapter).inputs
     assert inputs.pairs is not None
     assert inputs.pairs.scorecards == [f"demo/{scorecard.name}"]

@@ -119,8 +119,8 @@ def read_by(stores: Stores) -> tuple[dict[str, list[Path]], dict[str, bytes]]:
 @pytest.mark.parametrize(
     ("changes", "read"),
     [
-        ({}, {"shards", "summary.json", "kept.arrow", "rejected.arrow", "manifest.json", "conflicts.arrow", "version"}),
-        ({"duplicates": {"same_target": False}}, {"shards", "summary.json", "kept.arrow", "keys.arrow", "texts.arrow"}),
+        ({}, {"read", "summary.json", "kept.arrow", "rejected.arrow", "manifest.json", "conflicts.arrow", "version"}),
+        ({"duplicates": {"same_target": False}}, {"read", "summary.json", "kept.arrow", "keys.arrow", "texts.arrow"}),
         ({"split": {"train": 0.7, "validation": 0.2}}, {"rows.arrow", "ties.arrow", "kept.arrow", "changed.arrow"}),
     ],
     ids=["same recipe", "other duplicates", "another split"],
