@@ -32,9 +32,9 @@ def test_a_deployment_names_a_flow_and_its_parameters(deployment: dict[str, Any]
 
 def test_each_flow_is_deployed_and_some_on_schedules() -> None:
     of = {each["entrypoint"].rpartition(".")[2]: each for each in DEPLOYMENTS}
-    assert of.keys() == {"pipeline", "watcher", "curation", "training", "evaluation", "clean_up"}
+    assert of.keys() == {"pipeline", "watcher", "curation", "training", "evaluation", "clean_up", "monitor"}
     schedules = {name: each["schedules"][0] for name, each in of.items() if "schedules" in each}
-    assert schedules.keys() == {"pipeline", "watcher", "clean_up"}
+    assert schedules.keys() == {"pipeline", "watcher", "clean_up", "monitor"}
     assert schedules["pipeline"]["cron"] == "0 3 * * *"
     assert schedules["watcher"]["interval"] == 60
     assert schedules["clean_up"]["cron"] == "0 5 * * 0"
