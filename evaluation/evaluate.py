@@ -209,11 +209,17 @@ def _publish(scored: Scored, inputs: Mapping[str, Any], loss: Loss | None, name:
         )
 
 
+def columns_of(version: Path, split: str, settings: EvaluationSettings) -> list[str]:
+    """What is read of the rows that are asked: COLUMNS, what they are sliced by where the version has it, and `meta`
+    where the settings name a key of it."""
+    sliced = [name for name in ("language", "source") if name in pq.read_schema(version / f"{split}.parquet").names]
+    return [*COLUMNS, *sliced, *(["meta"] if names_meta(settings) else [])]
+
+
 def _rows(version: Path, settings: EvaluationSettings) -> list[Row]:
     """The rows of the split to ask."""
     split = settings.split
-    sliced = [name for name in ("language", "source") if name in pq.read_schema(version / f"{split}.parquet").names]
-    found = read_split(version, split, [*COLUMNS, *sliced, *(["meta"] if names_meta(settings) else [])])
+    found = read_split(version, split, columns_of(version, split, settings))
     if not found:
         raise AssayError(
             f"{version}: the {split} split has no rows.", remedy=f"Give it some: split.{split} in the recipe."

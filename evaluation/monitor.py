@@ -27,8 +27,7 @@ from curate.store import Store, verified
 from curate.table import Table
 from evaluation.card.format import read_scorecard
 from evaluation.card.manifest import EvaluationInputs, ScorecardManifest
-from evaluation.evaluate import COLUMNS, Asked, evaluate
-from evaluation.judge.accepted import names_meta
+from evaluation.evaluate import Asked, columns_of, evaluate
 from evaluation.settings import FullRecipe, SystemSettings
 from train.examples import Row, read_split, select
 from train.manifest import AdapterManifest, DatasetParent
@@ -150,12 +149,10 @@ def _fresh(newest: Path, trained: Path, recipe: FullRecipe) -> list[Row]:
     if newest == trained:
         return []
     settings = recipe.evaluation
-    has = pq.read_schema(newest / "test.parquet").names
-    beside = [name for name in ("language", "source") if name in has] + (["meta"] if names_meta(settings) else [])
     known: set[str] = set()
     for split in SPLITS:
         known |= {*pq.read_table(verified(trained, f"{split}.parquet"), columns=["id"])["id"].to_pylist()}
-    rows = [row for row in read_split(newest, "test", [*COLUMNS, *beside]) if row["id"] not in known]
+    rows = [row for row in read_split(newest, "test", columns_of(newest, "test", settings)) if row["id"] not in known]
     return select(rows, settings.rows, settings.max_tokens, settings.seed)
 
 
