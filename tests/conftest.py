@@ -3,10 +3,12 @@
 import gc
 import importlib.util
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from absl import logging as absl_logging
 from hypothesis import settings
 
 from tests.browser import Browser, find_chromium
@@ -19,6 +21,10 @@ os.environ.update(
     PREFECT_SERVER_ANALYTICS_ENABLED="false",
     TOKENIZERS_PARALLELISM="false",
 )
+
+# absl (of tensorboard, mlcroissant) closes what was standard error at its import when Prefect sets up its logging, unless
+# it is the process's own: pytest's capture otherwise.
+absl_logging.get_absl_handler().python_handler.setStream(sys.__stderr__)
 
 # Two busy cores make any deadline a flaky one. HYPOTHESIS_PROFILE=thorough looks longer than each change can wait.
 settings.register_profile("assay", deadline=None, max_examples=40)
