@@ -22,8 +22,8 @@ os.environ.update(
     TOKENIZERS_PARALLELISM="false",
 )
 
-# absl (of tensorboard, mlcroissant) closes what was standard error at its import when Prefect sets up its logging, unless
-# it is the process's own: pytest's capture otherwise.
+# When Prefect sets up its logging, absl (of tensorboard, mlcroissant) closes what was standard error at absl's import:
+# what pytest captures, unless it is the process's own.
 absl_logging.get_absl_handler().python_handler.setStream(sys.__stderr__)
 
 # Two busy cores make any deadline a flaky one. HYPOTHESIS_PROFILE=thorough looks longer than each change can wait.
