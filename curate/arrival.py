@@ -143,8 +143,8 @@ def _looked(recipe: Recipe, store: Store, place: str, note: dict[str, Any]) -> t
 
 
 def _told(store: Store, name: str, drop: str) -> list[dict[str, Any]]:
-    """What the ledger tells of a drop, oldest first. What was retracted has never been: a drop of which nothing else has
-    become was never seen."""
+    """What the ledger tells of a drop, oldest first. What was retracted has never been: if nothing else has become of
+    the drop, it was never seen."""
     found: list[dict[str, Any]] = []
     for event in store.events():
         if (event.get("name"), event.get("drop")) == (name, drop):
