@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import yaml
 from prefect import flow
-from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.blocks.system import Secret
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
@@ -45,10 +44,7 @@ FRESHNESS = {"slaProperties": [{"property": "freshness", "value": 36, "unit": "h
 def hook(prefect_server: None) -> Iterator[Webhook]:
     """A webhook that the server's automations send word to, made twice."""
     with webhook() as made, pytest.MonkeyPatch.context() as patch:
-        block = CustomWebhookNotificationBlock(
-            name="ops", url=made.url, json_data=made.block, secrets={"token": "s3cret"}
-        )
-        block.save("ops")
+        made.save_block("ops")
         patch.setenv(NOTIFY, "custom-webhook/ops")
         automations.apply()
         automations.apply()
@@ -243,7 +239,7 @@ def test_a_block_that_is_not_there_or_does_not_notify(
 
 def test_a_block_may_refuse_what_is_on_loopback(hook: Webhook) -> None:
     """Prefect's own setting, off by default: a server that others may name webhooks to wants it on."""
-    block = CustomWebhookNotificationBlock(name="shut", url=hook.url, json_data=hook.block | {"token": ""})
+    block = hook.save_block("shut")
     block.allow_private_urls = False
     with pytest.raises(ValueError, match="not a valid URL"):
         block.notify("body", "subject")
