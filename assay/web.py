@@ -29,6 +29,8 @@ HOST = "127.0.0.1"
 SERVED = ("datasets", "scorecards", "experiments", "studies", "failed")
 """Folders of the store."""
 REPORT = "report.html"
+MONITOR = "monitor"
+"""Folder of the pages that tell how live adapters have fared."""
 TYPES = {
     ".css": "text/css; charset=utf-8",
     ".csv": "text/csv; charset=utf-8",
@@ -188,7 +190,7 @@ class _Answer(BaseHTTPRequestHandler):
 def find_file(root: Path, path: str) -> Path | None:
     """The file that a URL's path names; None where it names none that is served.
 
-    Of `adapters` the reports alone are served, of other folders all files but hidden ones.
+    Of `adapters` and `monitor` the reports alone are served, of other folders all files but hidden ones.
 
     Args:
         root: of the store.
@@ -197,7 +199,11 @@ def find_file(root: Path, path: str) -> Path | None:
     parts = PurePosixPath(path.lstrip("/")).parts
     if "\0" in path or any(part.startswith(".") for part in parts):
         return None
-    if not parts or not (parts[0] in SERVED or (parts[0] == "adapters" and parts[-1] == REPORT)):
+    if not parts or not (
+        parts[0] in SERVED
+        or (parts[0] == "adapters" and parts[-1] == REPORT)
+        or (parts[0] == MONITOR and parts[-1].endswith(".html"))
+    ):
         return None
     with suppress(OSError, RuntimeError):  # a name that no file system takes; links in a circle
         found = root.joinpath(*parts).resolve()
@@ -218,6 +224,7 @@ def listed(store: Store) -> dict[str, list[Listed]]:
     """What has a report, by kind, the newest first."""
     times = _times(store)
     kinds = {kind: list(_of_kind(store, kind, times)) for kind in (*SERVED, "adapters")}
+    kinds[MONITOR] = list(_monitored(store))
     return {kind: sorted(each, key=lambda one: (one.time, one.name), reverse=True) for kind, each in kinds.items()}
 
 
@@ -232,6 +239,13 @@ def _of_kind(store: Store, kind: str, times: dict[tuple[str, str, str], str]) ->
             continue
         link = quote(os.fsencode(report.relative_to(store.root)))
         yield Listed(name, version, times.get((kind, name, version), ""), link)
+
+
+def _monitored(store: Store) -> Iterator[Listed]:
+    """The pages of the monitor, one of each series."""
+    for page in sorted((store.root / MONITOR).glob("*.html")):
+        if find_file(store.root, f"{MONITOR}/{page.name}") is not None:
+            yield Listed(page.stem, "", "", quote(os.fsencode(page.relative_to(store.root))))
 
 
 def _times(store: Store) -> dict[tuple[str, str, str], str]:

@@ -105,7 +105,9 @@ def overdue(recipe: Recipe, store: Store, now: datetime) -> str | None:
 
 
 def _places(recipe: Recipe) -> list[str]:
-    """Where drops may be."""
+    """Where drops may be; nowhere for a recipe that reads installed packages alone, which do not arrive."""
+    if all(source.package is not None for source in recipe.sources):
+        return []
     if recipe.drop_is != "delivery":
         return [recipe.drop]
     storage, root = _storage(recipe.drop)
@@ -127,7 +129,7 @@ def _looked(recipe: Recipe, store: Store, place: str, note: dict[str, Any]) -> t
             [file for source in recipe.sources for file in find_files(source, place, store.cache)], named
         )
     where = place_of(place)
-    told = [event for event in store.events() if (event.get("name"), event.get("drop")) == (recipe.name, note["drop"])]
+    told = _told(store, recipe.name, note["drop"])
     for event in reversed(told):
         if event["event"] in OUTCOMES:
             return Arrival(where, "known", OUTCOMES[event["event"]].format_map(event), note["drop"]), note
@@ -138,6 +140,20 @@ def _looked(recipe: Recipe, store: Store, place: str, note: dict[str, Any]) -> t
             | {"files": len(files), "bytes": size}
         )
     return Arrival(where, "arrived", f"whole since {told[0]['time']}" if told else "whole", note["drop"], due), note
+
+
+def _told(store: Store, name: str, drop: str) -> list[dict[str, Any]]:
+    """What the ledger tells of a drop, oldest first. What was retracted has never been: if nothing else has become of
+    the drop, it was never seen."""
+    found: list[dict[str, Any]] = []
+    for event in store.events():
+        if (event.get("name"), event.get("drop")) == (name, drop):
+            found.append(event)
+        elif (event["event"], event.get("kind"), event.get("name")) == ("retracted", "datasets", name):
+            kept = [each for each in found if each.get("version") != event["version"]]
+            if len(kept) < len(found):
+                found = kept if any(each["event"] in OUTCOMES for each in kept) else []
+    return found
 
 
 def _lacks(recipe: Recipe, place: str, files: dict[str, _File], still: float) -> str | None:

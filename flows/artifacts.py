@@ -13,7 +13,7 @@ from curate.store import Store
 from curate.table import Table
 
 REPORTS_URL = "ASSAY_REPORTS_URL"
-"""Where `assay serve` serves the store's reports."""
+"""Environment variable: where the store's reports are served, by `assay serve` or by a server of one's own."""
 
 
 def publish_tables(name: str, tables: Sequence[Table], folder: Path, store: Store) -> None:
@@ -50,17 +50,28 @@ def publish_refusal(name: str, refusal: AssayError, store: Store) -> None:
     create_markdown_artifact(key=artifact_key(name, "refused"), markdown=page, description=name)
 
 
-def report_link(folder: Path, store: Store) -> str:
+def report_link(place: Path, store: Store) -> str:
     """A line of Markdown that links to a report, where something of the store has one and it is served.
 
     Args:
-        folder: of the version or the candidate.
+        place: as of `report_of`.
         store: in which it lies.
     """
-    served, report = os.environ.get(REPORTS_URL, ""), folder / "report.html"
-    if not served or not report.is_file():
+    report = report_of(place, store)
+    return f"\n[Report]({report})\n" if "://" in report else ""
+
+
+def report_of(place: Path, store: Store) -> str:
+    """Where a report is: its URL where the store's reports are served, else its path; "" where there is none.
+
+    Args:
+        place: the folder of the version or the candidate, or the page itself.
+        store: in which it lies.
+    """
+    served, report = os.environ.get(REPORTS_URL, ""), place if place.is_file() else place / "report.html"
+    if not report.is_file():
         return ""
-    return f"\n[Report]({served.rstrip('/')}/{quote(report.relative_to(store.root).as_posix())})\n"
+    return f"{served.rstrip('/')}/{quote(report.relative_to(store.root).as_posix())}" if served else str(report)
 
 
 def artifact_key(name: str, key: str) -> str:

@@ -1,8 +1,10 @@
-"""What the server does by itself about runs of our deployments: automations, by name.
+"""What the server does by itself: automations, by name. Those here see to dead runs of our deployments; those of
+flows/notifications.py send word.
 
 Runs are ours by the tag that `prefect.yaml` gives to every deployment; those of `assay run` have none.
 """
 
+import os
 from collections.abc import Set
 from datetime import timedelta
 
@@ -12,7 +14,8 @@ from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
 
-TAG = "assay"
+from flows.notifications import NOTIFY, OURS, block_named, notifications
+
 HEARTBEATS = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
 """Environment of every run of a deployment: seconds between heartbeats, the least that Prefect allows."""
 SILENCE = timedelta(seconds=90)
@@ -47,9 +50,16 @@ def automations() -> list[AutomationCore]:
 
 
 def apply() -> None:
-    """Make or update the automations on the server in use, each by its name. A second time changes nothing."""
+    """Make or update the automations on the server in use, each by its name. A second time changes nothing. Those that
+    send word are made where the environment names a block (`ASSAY_NOTIFY`), and left as they are where it does not.
+
+    Raises:
+        AssayError: there is no such block.
+    """
     with get_client(sync_client=True) as client:
-        for automation in automations():
+        named = os.environ.get(NOTIFY)
+        words = notifications(block_named(client, named)) if named else []
+        for automation in [*automations(), *words]:
             kept = client.read_automations_by_name(automation.name)
             if kept:
                 client.update_automation(kept[0].id, automation)
@@ -68,10 +78,7 @@ def _crashed_when_silent(
             after=set(after),
             expect=set(expect),
             match=ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"}),
-            match_related=[
-                ResourceSpecification({"prefect.resource.role": "deployment"}),
-                ResourceSpecification({"prefect.resource.role": "tag", "prefect.resource.id": f"prefect.tag.{TAG}"}),
-            ],
+            match_related=OURS,
             for_each={"prefect.resource.id"},
             posture=Posture.Proactive,
             threshold=1,

@@ -11,7 +11,7 @@ from curate.publish.summary import curation_tables
 from curate.publish.version import Curated
 from curate.read.same_columns import ColumnsChangedError
 from flows.artifacts import publish_refusal, publish_tables
-from flows.events import drop_refused, version_published
+from flows.events import RefusalError, drop_refused, version_published
 from flows.names import add_version, run_name
 from flows.parameters import Drop, Engine, Folder, Recipe, Variant, Workers
 from flows.run import Run, run_of
@@ -30,7 +30,7 @@ def curate_drop(run: Run, workers: int | None, engine: str | None) -> Curated:
         except (RefusedError, ColumnsChangedError) as refusal:
             publish_refusal(recipe.name, refusal, store)
             drop_refused(recipe.name, store, refusal)
-            raise
+            raise RefusalError(refusal.message, refusal.remedy) from refusal
     publish_tables(recipe.name, curation_tables(curated), curated.folder, store)
     if curated.folder not in known:
         version_published(curated.folder)

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from prefect import flow
 
-from evaluation.card.gate import require
+from evaluation.card.gate import NotPassedError, require
 from evaluation.card.summary import evaluation_tables
 from flows.artifacts import publish_tables
-from flows.events import version_published
+from flows.events import RefusalError, adapter_refused, version_published
 from flows.names import add_version, run_name
 from flows.parameters import Folder, Published, Recipe, Variant
 from flows.run import Run, run_of
@@ -32,6 +32,19 @@ def score(run: Run, version: Path, adapter: str | None) -> Path:
     if scorecard not in known:
         version_published(scorecard)
     return scorecard
+
+
+def require_passed(run: Run, scorecard: Path) -> None:
+    """Stop, and tell of it, if the adapter does not pass the recipe's gate.
+
+    Raises:
+        RefusalError: names each rule that does not hold, and why.
+    """
+    try:
+        require(scorecard)
+    except NotPassedError as refusal:
+        adapter_refused(scorecard, run.store, refusal)
+        raise RefusalError(refusal.message, refusal.remedy) from refusal
 
 
 @flow(name="evaluation", flow_run_name=run_name, persist_result=False)
@@ -58,5 +71,5 @@ def evaluation(
         version = run.store.resolve("datasets", dataset or run.recipe.name)
         scorecard = score(run, version, adapter)
         add_version(scorecard)
-        require(scorecard)
+        require_passed(run, scorecard)
     return scorecard

@@ -1,13 +1,18 @@
-"""Events: what became of a drop, for whoever waits for it. Prefect's automations start runs by them and send word."""
+"""Events: what became of a drop, for whoever waits for it. Prefect's automations start runs by them and send word
+(flows/notifications.py)."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from prefect.events import emit_event
 
 from curate.arrival import Arrival
 from curate.errors import AssayError
+from curate.publish.refused import RefusedError, candidate
 from curate.store import Store
+from flows.artifacts import report_of
 
 if TYPE_CHECKING:
     from evaluation.monitor import Reading
@@ -16,7 +21,16 @@ ARRIVED = "assay.drop.arrived"
 REFUSED = "assay.drop.refused"
 PUBLISHED = "assay.version.published"
 OVERDUE = "assay.drop.overdue"
+HELD_BACK = "assay.adapter.refused"
 PAST = "assay.monitor.past"
+WHY = "assay.why"
+"""Label of what is refused: in a word, what for."""
+GATE = "gate"
+"""Of a set that breaks its contract, and of an adapter that does not pass its recipe's gate."""
+
+
+class RefusalError(AssayError):
+    """Ends a run of which an event has said that something is refused: it needs no word of its own."""
 
 
 def drop_arrived(name: str, arrival: Arrival, recipe: str, store: str, variant: str | None) -> None:
@@ -42,7 +56,22 @@ def drop_refused(name: str, store: Store, refusal: AssayError) -> None:
     refused = ((event, event.get("name")) for event in reversed(store.events()) if event["event"] == "refused")
     told = next(event for event, of in refused if of == name)
     payload = {"name": name, "store": str(store.root), "drop": told["where"], "why": told["why"]}
-    _emit(REFUSED, f"drop.{name}.{told['drop']}", name, payload | {"message": str(refusal)})
+    payload["report"] = report_of(candidate(store, name), store) if isinstance(refusal, RefusedError) else ""
+    _emit(REFUSED, f"drop.{name}.{told['drop']}", name, payload | {"message": str(refusal)}, {WHY: told["why"]})
+
+
+def adapter_refused(scorecard: Path, store: Store, refusal: AssayError) -> None:
+    """An adapter does not pass its recipe's gate: it is not promoted.
+
+    Args:
+        scorecard: STORE/scorecards/NAME/VERSION, which says so.
+        store: in which it lies.
+        refusal: says which rules do not hold.
+    """
+    _, name, version = scorecard.parts[-3:]
+    payload = {"name": name, "store": str(store.root), "scorecard": version, "message": str(refusal)}
+    payload |= {"report": report_of(scorecard, store)}
+    _emit(HELD_BACK, f"version.scorecards.{name}.{version}", name, payload, {WHY: GATE})
 
 
 def version_published(folder: Path) -> None:
@@ -56,28 +85,32 @@ def version_published(folder: Path) -> None:
     _emit(PUBLISHED, f"version.{kind}.{name}.{version}", name, payload)
 
 
-def drop_overdue(name: str, sentence: str) -> None:
+def drop_overdue(name: str, place: str, sentence: str) -> None:
     """No new drop has come for longer than the contract's service level `freshness` allows.
 
     Args:
         name: of the recipe.
+        place: where drops arrive.
         sentence: says since when.
     """
-    _emit(OVERDUE, f"drops.{name}", name, {"name": name, "message": sentence})
+    _emit(OVERDUE, f"drops.{name}", name, {"name": name, "drop": place, "message": sentence})
 
 
-def past_bounds(name: str, reading: "Reading", page: Path) -> None:
+def past_bounds(name: str, reading: "Reading", page: Path, store: Store) -> None:
     """The monitor finds bounds of the recipe passed.
 
     Args:
         name: of the recipe.
         reading: what it found.
         page: that is drawn of all looks.
+        store: in which it lies.
     """
-    payload = {"name": name, "adapter": reading.adapter, "newest": reading.newest, "page": str(page)}
+    payload = {"name": name, "adapter": reading.adapter, "newest": reading.newest, "report": report_of(page, store)}
     _emit(PAST, f"adapter.{reading.adapter}", name, payload | {"message": " ".join(reading.past)})
 
 
-def _emit(event: str, resource: str, name: str, payload: dict[str, Any]) -> None:
-    of = {"prefect.resource.id": f"assay.{resource}", "prefect.resource.name": name}
+def _emit(
+    event: str, resource: str, name: str, payload: dict[str, Any], labels: Mapping[str, str] = MappingProxyType({})
+) -> None:
+    of = {"prefect.resource.id": f"assay.{resource}", "prefect.resource.name": name, **labels}
     emit_event(event, resource=of, payload=payload)

@@ -35,5 +35,5 @@ def monitor(recipe: Recipe = "licences", store: Folder = "store", variant: Varia
         for sentence in reading.past:
             run.progress(sentence, 1, 1, "bounds")
         if reading.past:
-            past_bounds(run.recipe.name, reading, drawn)
+            past_bounds(run.recipe.name, reading, drawn, run.store)
     return drawn

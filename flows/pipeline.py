@@ -6,9 +6,8 @@ from pathlib import Path
 from prefect import flow
 
 from curate.publish.version import Curated
-from evaluation.card.gate import require
 from flows.curation import curate_drop
-from flows.evaluation import score
+from flows.evaluation import require_passed, score
 from flows.names import add_version, run_name
 from flows.parameters import Drop, Engine, Folder, Recipe, Variant, Workers
 from flows.run import run_of
@@ -52,5 +51,5 @@ def pipeline(
         add_version(curated.folder)
         adapter = train_on(run, curated.folder)
         scorecard = score(run, curated.folder, str(adapter))
-        require(scorecard)
+        require_passed(run, scorecard)
     return Assayed(curated, adapter, scorecard)

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from prefect import flow, get_run_logger
 
 from curate.arrival import Arrival, look, overdue
+from curate.read.files import place_of
 from flows.events import drop_arrived, drop_overdue
 from flows.names import run_name
 from flows.parameters import Folder, Recipe, Variant
@@ -25,11 +26,13 @@ def watcher(recipe: Recipe = "licences", store: Folder = "store", variant: Varia
     """
     with run_of(recipe, store, variant) as run:
         found = look(run.recipe, run.store, run.progress)
+        if not found:
+            get_run_logger().info("%s: no drop is there, and an installed package does not arrive", run.recipe.name)
         for each in found:
             get_run_logger().info("%s: %s, %s", each.place, each.state, each.why)
             if each.due:
                 drop_arrived(run.recipe.name, each, recipe, str(run.store.root), variant)
         if (late := overdue(run.recipe, run.store, datetime.now(UTC))) is not None:
             get_run_logger().warning(late)
-            drop_overdue(run.recipe.name, late)
+            drop_overdue(run.recipe.name, place_of(run.recipe.drop), late)
     return found

@@ -46,16 +46,21 @@ def check(rules: Sequence[str], card: Scorecard) -> Gate | None:
     return {"passed": all(each["passed"] for each in checked), "rules": checked}
 
 
+class NotPassedError(AssayError):
+    """An adapter does not pass its recipe's gate: names each rule that does not hold, and why."""
+
+
 def require(scorecard: Path) -> None:
     """Stop if the gate of a published scorecard is not passed.
 
     Raises:
-        AssayError: names each rule that does not hold, and why.
+        NotPassedError: it is not.
+        AssayError: the scorecard is damaged.
     """
     gate = read_scorecard(scorecard)["gate"]
     if gate is not None and not gate["passed"]:
         failed = [f"  {each['rule']}: {each['why']}" for each in gate["rules"] if not each["passed"]]
-        raise AssayError(
+        raise NotPassedError(
             f"The adapter does not pass the gate; its scorecard is {scorecard}.\n" + "\n".join(failed),
             remedy="Train longer or on more rows, or change `evaluation.gate` in the recipe if it asks too much.",
         )

@@ -34,6 +34,7 @@ SERVED = {
     f"studies/set/{VERSION}/report.html": "text/html; charset=utf-8",
     f"adapters/set/{VERSION}/report.html": "text/html; charset=utf-8",
     "failed/set/report.html": "text/html; charset=utf-8",
+    "monitor/set.html": "text/html; charset=utf-8",
 }
 KEPT = [
     f"adapters/set/{VERSION}/adapter_model.safetensors",
@@ -44,6 +45,7 @@ KEPT = [
     "retracted/datasets/set/report.html",
     f"datasets/set/{VERSION}/.hidden",
     "datasets/set/.draft-1/report.html",
+    "monitor/set.jsonl",
     "report.html",
 ]
 
@@ -176,7 +178,7 @@ def test_the_index_links_to_every_report_the_newest_first(serving: ThreadingHTTP
     for version in (VERSION, newer):
         store.record({"event": "datasets", "name": "set", "version": version})
     page = ask(serving, "/").read().decode()
-    reports = [name for name in SERVED if name.endswith("report.html")]
+    reports = [name for name in SERVED if name.endswith(("report.html", "set.html"))]
     assert [name for name in reports if f'href="/{name}"' not in page] == []
     assert page.index(newer) < page.index(VERSION) or store.events()[0]["time"] == store.events()[1]["time"]
     assert store.events()[0]["time"][:16].replace("T", " ") in page

@@ -13,6 +13,7 @@ import fsspec
 import pytest
 import yaml
 
+from assay.retraction import retract
 from curate import arrival
 from curate.arrival import Arrival, look, overdue
 from curate.engine import map_in_process
@@ -216,10 +217,62 @@ def test_no_drop_for_longer_than_the_contract_allows(make: Make, store: Store, t
     )
 
 
+def test_an_installed_package_does_not_arrive(make: Make, store: Store) -> None:
+    package = {"package": "numpy", "files": ["numpy/*.jsonl"]}
+    assert look(make(sources=[package], arrival={"still_seconds": 0}), store) == []
+    assert store.events() == []
+    (found,) = look(make(sources=[package, {"files": ["*.jsonl"]}], arrival={"still_seconds": 0}), store)
+    assert (found.state, found.why) == ("waiting", "no file is there")
+
+
 def curated(recipe: FullRecipe, store: Store, tmp_path: Path, found: Arrival) -> None:
     """What a watcher starts for a drop."""
     whole = FullRecipe.load(tmp_path / "recipe.yaml", drop=found.place)
     curate(whole, store, tokenizer_folder=tmp_path / "tokenizer", map_shards=map_in_process)
+
+
+def test_a_drop_whose_version_was_retracted_was_never_seen(make: Make, store: Store, tmp_path: Path) -> None:
+    recipe = make(drop_is="delivery", arrival={"still_seconds": 0})
+    write(tmp_path / "inbox/one", questions(20))
+    write(tmp_path / "inbox/two", questions(40)[20:])
+
+    def watch() -> list[tuple[str, bool]]:
+        found = look(recipe, store)
+        for each in found:
+            if each.due:
+                curated(recipe, store, tmp_path, each)
+        return [(each.state, each.due) for each in found]
+
+    assert watch() == [("arrived", True)] * 2
+    assert watch() == [("known", False)] * 2
+    first, second = (event["version"] for event in store.events() if event["event"] == "datasets")
+    retract(f"set/{second}", store=store.root)
+    assert watch() == [("known", False), ("arrived", True)]
+    assert watch() == [("known", False)] * 2
+    assert [path.name for path in store.versions("datasets", "set")] == sorted([first, second])
+    retract(f"set/{first}", with_later=True, store=store.root)
+    assert [each.due for each in look(recipe, store)] == [True, True]
+    assert [(each.state, each.due) for each in look(recipe, store)] == [("arrived", False)] * 2, "told once"
+
+
+def test_what_else_has_become_of_the_drop_still_stands(make: Make, store: Store, tmp_path: Path) -> None:
+    recipe = make(arrival={"still_seconds": 0})
+    write(tmp_path / "inbox", questions(20))
+    (found,) = look(recipe, store)
+    told = {"name": "set", "drop": found.drop}
+    for version in ("one", "two"):
+        store.record(told | {"event": "datasets", "version": version})
+    for kind, name, version in (
+        ("datasets", "set", "two"),
+        ("adapters", "set", "one"),
+        ("datasets", "other", "one"),
+        ("datasets", "set", "three"),
+    ):
+        store.record({"event": "retracted", "kind": kind, "name": name, "version": version})
+        assert look(recipe, store)[0].why == "published as version one"
+    store.record(told | {"event": "refused", "why": "gate"})
+    store.record({"event": "retracted", "kind": "datasets", "name": "set", "version": "one"})
+    assert look(recipe, store)[0].why == "refused: gate"
 
 
 def test_four_drops(make: Make, store: Store, tmp_path: Path, clock: Clock) -> None:

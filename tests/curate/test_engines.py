@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from curate.engine import WorkerDied
-from curate.engines import engine, host, ray_cluster
+from curate.engines import dask_cluster, engine, host, ray_cluster
 from curate.errors import AssayError
 from curate.progress import silent
 from curate.store import Store
@@ -172,6 +172,21 @@ def test_ray_is_not_started_where_others_could_reach_it(tmp_path: Path, monkeypa
         engine("ray", 2, Store(tmp_path), silent),
     ):
         pass
+
+
+def test_no_other_keys_reach_the_dask_of_a_run() -> None:
+    needs("distributed")
+    import distributed
+
+    with dask_cluster._local(0) as cluster:
+        address = cluster.scheduler_address
+        assert address.startswith("tls://127.0.0.1:")
+        for other, keys in (
+            (address, distributed.security.Security.temporary()),
+            (address.replace("tls:", "tcp:"), None),
+        ):
+            with pytest.raises(OSError, match=r"TLS certificate does not match|Timed out|TCP \(closed\)"):
+                distributed.Client(other, security=keys, timeout=2)
 
 
 def test_loopback_is_no_way_to_reach_it() -> None:

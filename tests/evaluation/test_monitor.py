@@ -8,7 +8,7 @@ import pytest
 from curate.errors import AssayError
 from curate.store import Store
 from evaluation.evaluate import evaluate
-from evaluation.monitor import history, look, page
+from evaluation.monitor import Reading, _remember, history, look, page
 from evaluation.promotion import trained
 from evaluation.settings import FullRecipe, MonitorSettings
 from tests.project import Project, make_rows
@@ -89,3 +89,17 @@ def test_a_history_that_has_changed(tmp_path: Path) -> None:
     (tmp_path / "monitor/demo.jsonl").write_text('{"time": "now"}\n')
     with pytest.raises(AssayError, match="not as it was written"):
         history(Store(tmp_path), "demo")
+
+
+def test_the_page_loads_nothing_and_shows_words_as_text(tmp_path: Path) -> None:
+    made, store = Project(tmp_path), Store(tmp_path / "store")
+    words = "<script>alert(1)</script><img src=x onerror=alert(1)>"
+    past = [words, "{{ 7 * 7 }}"]
+    reading = Reading(words, f"demo/{words}", words, f"demo/{words}", {"label": 0.4}, 40, None, None, None, past)
+    _remember(reading, made.recipe, store)
+    drawn = page(store, "demo").read_text()
+    assert "<script" not in drawn
+    assert "<img" not in drawn
+    assert "&lt;script&gt;alert(1)" in drawn
+    assert "{{ 7 * 7 }}" in drawn
+    assert "default-src 'none'" in drawn

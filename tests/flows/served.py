@@ -21,6 +21,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows import automations
 from flows.curation import curation
+from flows.notifications import TAG
 from flows.pipeline import pipeline
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -120,7 +121,7 @@ class Served:
                 work_pool_name=POOL,
                 concurrency_limit=1,
                 concurrency_options=ConcurrencyOptions(collision_strategy=ConcurrencyLimitStrategy.ENQUEUE),
-                tags=[automations.TAG],
+                tags=[TAG],
                 job_variables={"env": automations.HEARTBEATS},
             )
 

@@ -1,13 +1,16 @@
 """The flows against a real Prefect server: states, task runs, artifacts, and the same bytes as without Prefect."""
 
 import json
+import re
 import shutil
+import threading
 import time
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import httpx
 import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
@@ -16,11 +19,14 @@ from prefect.client.schemas.objects import State, TaskRun
 from typer.testing import CliRunner
 
 from assay.cli import app
+from assay.web import server
 from curate.engine import map_in_process
 from curate.errors import AssayError
 from curate.progress import silent
 from curate.publish.version import Curated
+from curate.store import Store
 from curate.workers import process_pool
+from flows.artifacts import REPORTS_URL, report_link
 from flows.curation import curation
 from flows.run import report_to
 from flows.tasks import as_tasks, is_transient
@@ -119,6 +125,27 @@ def test_the_server_keeps_the_tables(state: "State[Curated]") -> None:
     assert {"reason": "target_schema", "stage": "validate"}.items() <= rows[
         [row["reason"] for row in rows].index("target_schema")
     ].items()
+
+
+def test_the_page_links_to_the_report_where_it_is_served(
+    state: "State[Curated]", project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, folder = Store(project.folder / "flow-store"), state.result().folder
+    assert report_link(folder, store) == "", "nowhere"
+    with server(store, 0) as serving:
+        threading.Thread(target=serving.serve_forever, args=(0.05,), daemon=True).start()
+        monkeypatch.setenv(REPORTS_URL, f"http://127.0.0.1:{serving.server_port}")
+        again: State[Any] = curation(str(project.recipe_path), str(store.root), return_state=True)
+        of_run = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run_id(again)]))
+        with get_client(sync_client=True) as client:
+            kept = {artifact.key: str(artifact.data) for artifact in client.read_artifacts(artifact_filter=of_run)}
+        (link,) = re.findall(r"^\[Report\]\((.+)\)$", kept["demo-data-set"], re.MULTILINE)
+        assert httpx.get(link).content == (folder / "report.html").read_bytes()
+        serving.shutdown()
+    monkeypatch.setenv(REPORTS_URL, "https://reports.example.org/assay/")
+    link = f"https://reports.example.org/assay/datasets/demo/{folder.name}/report.html"
+    assert report_link(folder, store) == f"\n[Report]({link})\n"
+    assert report_link(store.root, store) == "", "no report"
 
 
 def test_a_failed_gate_is_a_failed_run_and_one_document(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """`python -m flows.serve` and what it serves: runs on demand, by schedule and by event, to their end."""
 
+import json
 import os
 import re
 import socket
@@ -13,14 +14,20 @@ from typing import Any
 import httpx
 import pytest
 import yaml
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from curate.errors import AssayError
+from curate.store import Store
 from flows import serve
 from flows.serve import Process
+from tests.flows.failing import with_failing_gate
+from tests.flows.webhook import Webhook, webhook
 from tests.project import Project, make_rows
 from tests.tiny import write_model
 
 ROOT = Path(__file__).resolve().parents[2]
+FRESHNESS = {"slaProperties": [{"property": "freshness", "value": 36, "unit": "h"}]}
+LATE = "2026-01-01T00:00:00+00:00"
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 DECLARED: dict[str, Any] = yaml.safe_load((ROOT / "prefect.yaml").read_text())
 
@@ -35,14 +42,16 @@ def free_port() -> int:
 class Served:
     """A folder with a project, its prefect.yaml, and a server of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, hook: Webhook) -> None:
         self.folder = folder
+        self.hook = hook
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}/api"
         self.environment = os.environ | {
             "PREFECT_HOME": str(folder / "home"),
             "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
             "PREFECT_API_URL": self.url,
+            "ASSAY_REPORTS_URL": "https://reports.example.org",
         }
 
     def call(self, *command: str) -> subprocess.CompletedProcess[str]:
@@ -64,10 +73,31 @@ class Served:
         found: list[dict[str, Any]] = self.ask("flow_runs", **of, sort="EXPECTED_START_TIME_ASC")
         return found
 
-    def run(self, run: dict[str, Any]) -> dict[str, Any]:
-        """A run as it is now."""
-        now: dict[str, Any] = httpx.get(f"{self.url}/flow_runs/{run['id']}", timeout=60).json()
-        return now
+    def ended(self, run: dict[str, Any]) -> dict[str, Any]:
+        """A run once its state is final."""
+
+        def final() -> dict[str, Any] | None:
+            now: dict[str, Any] = httpx.get(f"{self.url}/flow_runs/{run['id']}", timeout=60).json()
+            return now if now["state_type"] in ENDED else None
+
+        found: dict[str, Any] = wait_for(final)
+        return found
+
+    def deployment(self, named: str) -> dict[str, Any]:
+        """FLOW/NAME as the server has it."""
+        found: dict[str, Any] = httpx.get(f"{self.url}/deployments/name/{named}", timeout=60).json()
+        return found
+
+    def asked(self, named: str, **parameters: str) -> dict[str, Any]:
+        """The end of a run of FLOW/NAME."""
+        place = f"{self.url}/deployments/{self.deployment(named)['id']}/create_flow_run"
+        return self.ended(httpx.post(place, json={"parameters": parameters}, timeout=60).json())
+
+    def told(self, subject: str) -> str:
+        """What the webhook is sent under a subject, as soon as it is; it is sent once."""
+        (one,) = wait_for(lambda: self.hook.of(f"Assay: {subject}"))
+        body: str = one["body"]
+        return body
 
     def published(self) -> list[str]:
         """Versions of the data set, the adapter and the scorecard."""
@@ -105,24 +135,28 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         drop="inbox",
         arrival={"marker": "_SUCCESS"},
         fit={"model": str(model), "max_tokens": 150},
+        monitor={"max_drift": 0.01},
         training={"rows": 8, "max_tokens": 150, "batch_size": 4, "rank": 4, "method": "lora"},
         evaluation={"rows": 4, "max_tokens": 150, "max_new_tokens": 8, "batch_size": 4},
     )
     project.drop = folder / "project/inbox"
     project.add("rows.jsonl", make_rows(120))
+    contract = project.folder / "contract/contract.yaml"
+    contract.write_text(yaml.safe_dump(yaml.safe_load(contract.read_text()) | FRESHNESS))
     declared = yaml.safe_load(yaml.safe_dump(DECLARED))
     for each in declared["deployments"]:
         given = {"recipe": str(project.recipe_path), "store": str(folder / "store")}
         each["parameters"] = {key: value for key, value in given.items() if key in each["parameters"]}
     (folder / "prefect.yaml").write_text(yaml.safe_dump(declared))
-    made = Served(folder)
-    try:
-        yield made
-    finally:
-        made.serve("stop")
+    with webhook() as hook:
+        made = Served(folder, hook)
+        try:
+            yield made
+        finally:
+            made.serve("stop")
 
 
-# The next five are one story, in this order: each part would take a minute of processor time to come to alone.
+# The next six are one story, in this order: each part would take a minute of processor time to come to alone.
 
 
 def story(test: Callable[[Served], None]) -> Callable[[Served], None]:
@@ -137,11 +171,15 @@ def test_a_second_start_changes_nothing(served: Served) -> None:
     assert f"export PREFECT_API_URL={served.url}" in started.stdout
     pids = re.findall(r"pid (\d+)", served.serve("status").stdout)
     assert len(pids) == 2
+    with temporary_settings({PREFECT_API_URL: served.url}):
+        served.hook.save_block("ops")
+    served.environment["ASSAY_NOTIFY"] = "custom-webhook/ops"
     again = served.serve("start")
     assert again.returncode == 0, again.stderr
     assert re.findall(r"pid (\d+)", served.serve("status").stdout) == pids
     names = [automation["name"] for automation in served.ask("automations")]
     assert len(names) == len(set(names))
+    assert len([name for name in names if name.startswith("assay: word of ")]) == 5
     assert len(served.ask("deployments")) == len(DECLARED["deployments"])
 
 
@@ -158,7 +196,7 @@ def test_a_drop_that_arrives_starts_the_pipeline(served: Served) -> None:
         "variant": None,
     }
     assert run["created_by"]["type"] == "AUTOMATION"
-    ended = wait_for(lambda: served.run(run) if served.run(run)["state_type"] in ENDED else None)
+    ended = served.ended(run)
     assert ended["state_type"] == "COMPLETED", ended["state"]["message"]
     version, _, _ = served.published()
     assert ended["name"] == f"pipeline demo inbox {version}"
@@ -174,11 +212,51 @@ def test_on_demand_in_the_words_of_the_documents(served: Served) -> None:
     assert served.published() == before
     failed = served.call("prefect", "deployment", "run", "training/on-demand", "-p", "dataset=nothing", "--watch")
     assert failed.returncode == 1
+    (run,) = served.runs("training/on-demand")
+    word = served.told("a run that failed: training demo nothing")
+    assert "AssayError" in word
+    assert word.endswith(f"Run: http://127.0.0.1:{served.port}/runs/flow-run/{run['id']}")
+
+
+@story
+def test_what_is_refused_is_told_as_that(served: Served) -> None:
+    held = Project(served.folder / "held", name="held", fit={"model": str(served.folder / "model"), "max_tokens": 150})
+    held.add("rows.jsonl", make_rows(40))
+    with_failing_gate(held)
+    recipe = {"recipe": str(held.recipe_path)}
+    assert served.asked("curation/on-demand", **recipe)["state_type"] == "FAILED"
+    word = served.told("a gate that is not passed: held")
+    assert "enough_rows" in word
+    assert "Report: https://reports.example.org/failed/held/report.html\n" in word
+    (held.drop / "rows.jsonl").write_text('{"body": "renamed"}\n')
+    assert served.asked("curation/on-demand", **recipe)["state_type"] == "FAILED"
+    assert f"Drop: {held.drop}\n" in served.told("a drop that is set aside: held")
+
+
+@story
+def test_the_monitor_and_the_watcher_tell_what_they_find(served: Served) -> None:
+    other = served.folder / "other"
+    other.mkdir()
+    rows = [row | {"colour": "blue"} for row in make_rows(60, seed=9)]
+    (other / "more.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert served.asked("curation/on-demand", drop=str(other))["state_type"] == "COMPLETED"
+    assert served.asked("monitor/daily")["state_type"] == "COMPLETED"
+    word = served.told("a live adapter past its bounds: demo")
+    assert "Drift of label: a population stability index of" in word
+    assert "Report: https://reports.example.org/monitor/demo.html\n" in word
+    late = {"event": "arrived", "name": "demo", "drop": "0" * 64, "where": "before", "time": LATE}
+    Store(served.folder / "store").record(late)
+    word = served.told("no drop in time: demo")
+    assert f"the last drop came {LATE}" in word
+    assert f"Drop: {served.folder / 'project/inbox'}\n" in word
+    assert [each["subject"] for each in served.hook.of("Assay: a run")] == [
+        "Assay: a run that failed: training demo nothing"
+    ]
 
 
 @story
 def test_by_schedule_with_the_daily_run_moved_into_the_next_minute(served: Served) -> None:
-    (daily,) = served.ask("deployments", deployments={"name": {"any_": ["daily"]}})
+    daily = served.deployment("pipeline/daily")
     (schedule,) = daily["schedules"]
     moved = {"schedule": {"cron": "* * * * *", "timezone": "UTC"}, "active": True}
     place = f"{served.url}/deployments/{daily['id']}/schedules/{schedule['id']}"
