@@ -172,9 +172,7 @@ def _require_as_before(work: _Work, drop: ingest.Ingested) -> None:
         require_same_columns(work.recipe.record, drop.files, there[-1])
     except ColumnsChangedError as error:
         sha256 = drop_digest(drop.files, work.recipe.record.reads_names)
-        refused.tell(
-            work.store, work.recipe.name, sha256, place_of(work.recipe.drop), error.why, message=error.message
-        )
+        refused.tell(work.store, work.recipe.name, sha256, place_of(work.recipe.drop), error.why, message=error.message)
         raise
 
 

@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[2]
 Found = TypeVar("Found")
 
 POOL = "assay"
-PATIENCE = 240
+PATIENCE = 280
 """Seconds that a busy machine may take to what takes a few."""
 
 
@@ -52,6 +52,7 @@ class Served:
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
         self._environment = inherited | {
             **SETTINGS,
+            "OMP_NUM_THREADS": "1",  # threads that wait for each other are slow on a busy machine
             "PREFECT_API_URL": self.url,
             "PREFECT_HOME": str(folder / "home"),
             "PREFECT_SERVER_UI_ENABLED": "false",

@@ -6,8 +6,7 @@ running that is not, no slot is kept and no lock is held.
 
 import random
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,11 +16,10 @@ import pytest
 from prefect.client.schemas.objects import StateType
 
 from curate.cache import SEAL
-from curate.drafts import locked
 from curate.store import MANIFEST
 from flows import automations
 from tests.disks import disk, fill
-from tests.flows.killed import VICTIMS, assert_clean, assert_whole, kill
+from tests.flows.killed import VICTIMS, assert_clean, assert_whole, held_up, kill
 from tests.flows.served import Served, process_of, serving, wait
 from tests.project import Project, make_rows
 from tests.tiny import write_model
@@ -205,24 +203,14 @@ def test_a_full_disk(share: float, served: Served, project: Project, undisturbed
         assert_goes_on(served, project, store, undisturbed)
 
 
-@contextmanager
-def held_up(served: Served, deployment: UUID, project: Project, store: Path) -> Iterator[UUID]:
-    """A run that waits for another process, which holds the lock of the data set's index."""
-    lock = store / "index/demo/lock"
-    lock.parent.mkdir(parents=True)
-    lock.touch()
-    with locked(lock):
-        run = served.run(deployment, **of(project, store))
-        wait(lambda: any("wait for process" in line for line in served.said(run)), PATIENCE, 1)
-        yield run
-
-
 def test_a_run_outlives_its_server_by_more_than_its_lease(
     served: Served, project: Project, undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
     """A run renews the lease of its slot after 225 seconds, at a server that has not given it."""
     deployment = served.deploy("pipeline")
-    with held_up(served, deployment, project, tmp_path / "store") as run:
+    with held_up(tmp_path / "store"):
+        run = served.run(deployment, **of(project, tmp_path / "store"))
+        wait(lambda: any("wait for process" in line for line in served.said(run)), PATIENCE, 1)
         served.kill("server")
         served.restart()
         assert served.slots(deployment) == 1

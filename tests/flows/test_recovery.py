@@ -9,7 +9,7 @@ import pytest
 from curate.cache import SEAL
 from curate.store import Store
 from flows import automations
-from tests.flows.killed import assert_whole, kill
+from tests.flows.killed import assert_whole, held_up, kill
 from tests.flows.served import Served, wait
 from tests.project import Project, make_rows
 
@@ -72,16 +72,24 @@ def test_a_killed_run_has_crashed_and_the_next_one_goes_on(
     assert hits == STAGES[: len(hits)]
 
 
-def test_a_run_outlives_its_worker_and_its_shards(
+def test_a_run_outlives_its_worker_its_server_and_its_shards(
     served: Served, project: Project, undisturbed: str, tmp_path: Path
 ) -> None:
     store = tmp_path / "store"
     deployment = served.deploy("curation")
-    run = served.run(deployment, **of(project, store))
-    wait(begun(store, 1))
-    kill(served, run, {"worker", "shard"})
+    with held_up(store):
+        run = served.run(deployment, **of(project, store))
+        wait(begun(store, 1))
+        kill(served, run, {"worker", "server", "shard"})
+        served.restart()
+        assert served.slots(deployment) == 1
+        state = served.read(run).state
+        assert state is not None
+        lease = state.state_details.deployment_concurrency_lease_id
+        assert lease is not None
+        with served.client() as client:
+            client.renew_concurrency_lease(lease, 300)  # as the run does, and ends where that fails
     ended = served.ended(run)
-    served.restart()
     assert ended.state is not None
     assert ended.state.is_completed(), ended.state
     assert [path.name for path in Store(store).versions("datasets", "demo")] == [undisturbed]
