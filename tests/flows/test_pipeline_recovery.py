@@ -1,4 +1,4 @@
-"""A pipeline, from drop to scorecard, that is killed, starved of space, crossed by another or set back in time.
+"""A pipeline, from drop to scorecard, that is killed, starved of space or crossed by another.
 
 By a real server and worker: nothing is half-published, the next run goes on where this one was, no run is called
 running that is not, no slot is kept and no lock is held.
@@ -20,7 +20,7 @@ from curate.store import MANIFEST
 from flows import automations
 from tests.disks import disk, fill
 from tests.flows.killed import VICTIMS, assert_clean, assert_whole, held_up, kill
-from tests.flows.served import Served, process_of, serving, wait
+from tests.flows.served import Served, process_of, wait
 from tests.project import Project, make_rows
 from tests.tiny import write_model
 from train.checkpoints import PREFIX, step_of
@@ -31,7 +31,6 @@ STEPS = 8
 PAGE = 4096
 PATIENCE = 800
 """Seconds that a busy machine may take to a whole pipeline."""
-FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3 * PATIENCE)]
 
@@ -244,23 +243,3 @@ def test_a_run_that_is_killed_before_it_begins(
     assert str(ended.state.message).startswith("The worker that claimed the run has not begun it")
     assert served.slots(deployment) == 0
     assert_goes_on(served, project, tmp_path / "store", undisturbed)
-
-
-def test_the_clock_is_set_back_by_a_day(project: Project, undisturbed: Undisturbed, tmp_path: Path) -> None:
-    """In the middle of a run, for server, worker and run: files, leases and events are of the day to come then."""
-    if not FAKETIME.exists():
-        pytest.skip("libfaketime is not installed: apt-get install faketime")
-    store, clock = tmp_path / "store", tmp_path / "clock"
-    clock.write_text("+0")
-    (tmp_path / "served").mkdir()
-    set_by = {"LD_PRELOAD": str(FAKETIME), "FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_NO_CACHE": "1"}
-    # A machine's steady clock is not set, and its files keep their times.
-    with serving(tmp_path / "served", FAKETIME_DONT_FAKE_MONOTONIC="1", NO_FAKE_STAT="1", **set_by) as served:
-        deployment = served.deploy("pipeline")
-        run = served.run(deployment, **of(project, store))
-        wait(lambda: work_done(store) >= 3, PATIENCE)
-        clock.write_text("-1d")
-        completed(served, run)
-        assert published(store) == undisturbed.published
-        assert served.slots(deployment) == 0
-        assert_goes_on(served, project, store, undisturbed)
