@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 from pathlib import Path
 
 from curate.urls import masked
@@ -15,6 +16,13 @@ NO_MEMORY = (
     "CUDA out of memory",
 )
 """Words of the system, of its loader, of Arrow, of Python and of torch where there is no more memory."""
+
+
+NO_SPACE = re.compile(
+    r"No space left on device|\(os error 28\)|inline_container\.cc:\d+\] \. (unexpected pos|PytorchStreamWriter)"
+    r"|\d+ requested and \d+ written"
+)
+"""Words of the system, of libraries in Rust, of torch and of numpy where a disk is full: not all pass the errno on."""
 
 
 def no_memory(error: BaseException) -> bool:
@@ -72,8 +80,8 @@ def explained(error: Exception) -> AssayError | None:
         return error
     if isinstance(error, ModuleNotFoundError):
         return AssayError(f"The package {error.name!r} is not installed.", "pip install 'assay-curation[train,demo]'")
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        where = f"{error.filename}: " if error.filename else ""
+    if getattr(error, "errno", None) == errno.ENOSPC or NO_SPACE.search(str(error)):
+        where = f"{name}: " if (name := getattr(error, "filename", None)) else ""
         return AssayError(
             f"{where}{os.strerror(errno.ENOSPC)}. Nothing half-made was published.",
             "Make room on the disk of the store (`assay gc` tells what may go) and run the same command again.",

@@ -20,7 +20,7 @@ from curate.errors import AssayError
 from curate.hashing import digest
 from curate.manifest import SCHEMA_VERSION, ContractInfo, DatasetInputs, DatasetManifest, DropInfo, IndexInfo, joined
 from curate.progress import Progress, silent
-from curate.publish import version
+from curate.publish import refused, version
 from curate.publish.carried import require_no_looser
 from curate.publish.enough import Wanted
 from curate.publish.version import Curated, holds
@@ -172,8 +172,7 @@ def _require_as_before(work: _Work, drop: ingest.Ingested) -> None:
         require_same_columns(work.recipe.record, drop.files, there[-1])
     except ColumnsChangedError as error:
         sha256 = drop_digest(drop.files, work.recipe.record.reads_names)
-        event = {"event": "refused", "name": work.recipe.name, "drop": sha256, "where": place_of(work.recipe.drop)}
-        work.store.record(event | {"why": error.why, "message": error.message})
+        refused.tell(work.store, work.recipe.name, sha256, place_of(work.recipe.drop), error.why, message=error.message)
         raise
 
 

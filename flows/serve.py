@@ -28,7 +28,13 @@ PORT = 4200
 PATIENCE = 30
 """Seconds until a process that was asked to end is killed: a worker waits for none of its runs."""
 PREFECT = (sys.executable, "-m", "prefect", "--no-prompt")
-QUIET = {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+SETTINGS = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    # By default a server holds them in memory, and once it was started anew ends the runs that cannot renew theirs.
+    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+}
+"""Of server and worker: nothing is told to Prefect's makers, and the leases of slots are files."""
 
 
 @dataclass(frozen=True)
@@ -202,7 +208,7 @@ def _begun(pid: int) -> str:
 
 
 def _environment(port: int) -> dict[str, str]:
-    return os.environ | QUIET | {"PREFECT_API_URL": _api(port), "PREFECT_UI_API_URL": _api(port)}
+    return os.environ | SETTINGS | {"PREFECT_API_URL": _api(port), "PREFECT_UI_API_URL": _api(port)}
 
 
 def _api(port: int) -> str:

@@ -7,7 +7,6 @@ row ends a worker of the cluster, which may be at the work of others too.
 import os
 import re
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from importlib.metadata import PackageNotFoundError, requires
 from multiprocessing import current_process
 from pathlib import Path
 
+from curate.drafts import drafted
 from curate.engine import WorkerDied
 from curate.errors import AssayError
 from curate.hashing import digest, file_digest
@@ -25,8 +25,6 @@ from curate.workers import Worker, available_cores, start_server, worker_memory
 
 IDLE = 120.0
 """Seconds that a process is kept without work, for the next stage."""
-MARK = ".engine-"
-"""What the name of the file begins with by which workers know the store."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,7 @@ class Terms:
     memory: int
     """Bytes that a process may take."""
     mark: Path
-    """A file of the store, which they are to see."""
+    """A folder of the store, which they are to see: a draft, and so one that is known for left behind if it is."""
     versions: dict[str, str]
     """Of what decides what a stage gives: Python, Assay's code, libraries."""
 
@@ -53,9 +51,8 @@ def terms(folder: Path) -> Iterator[Terms]:
     Args:
         folder: that workers must see too, as it is here.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(prefix=MARK, dir=folder.absolute()) as mark:
-        yield Terms(Path(mark.name).name, worker_memory(), Path(mark.name), versions())
+    with drafted(folder.absolute()) as mark:
+        yield Terms(mark.name, worker_memory(), mark, versions())
 
 
 def versions() -> dict[str, str]:

@@ -81,6 +81,19 @@ def keep(refusal: RefusedError, draft: Draft, manifest: Mapping[str, Any], store
     text = json.dumps(told, indent=2, ensure_ascii=False)
     (draft.folder / REFUSED).write_bytes(text.encode("utf-8", "backslashreplace") + b"\n")
     replace_folder(draft.folder, candidate(store, published.name))
-    event = {"event": "refused", "name": published.name, "drop": published.drop.sha256, "where": where}
     rules = [each.rule for each in refusal.broken]
-    store.record(event | {"why": refusal.why, "rules": rules, "counts": told["counts"]})
+    tell(store, published.name, published.drop.sha256, where, refusal.why, rules=rules, counts=told["counts"])
+
+
+def tell(store: Store, name: str, drop: str, where: str, why: str, **more: Any) -> None:
+    """Tell the ledger that nothing was published of a drop.
+
+    Args:
+        store: whose ledger.
+        name: of the data set.
+        drop: its content hash.
+        where: it lies.
+        why: in a word.
+        more: what is known beside it.
+    """
+    store.record({"event": "refused", "name": name, "drop": drop, "where": where, "why": why, **more})

@@ -2,6 +2,9 @@
 
 import json
 import os
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -12,6 +15,7 @@ import assay
 from assay.cli import app
 from curate.cache import SEAL, entries
 from curate.drafts import locked
+from curate.engines import host
 from curate.errors import AssayError
 from curate.garbage import DAY, freed
 from tests.project import Project, make_rows
@@ -126,15 +130,40 @@ def test_drafts_of_killed_processes_go_and_those_of_live_ones_stay(tmp_path: Pat
     for each in (dead, alive):
         each.mkdir(parents=True)
         (each / "half").write_bytes(b"0123456789")
-    (store / "pointers/datasets").mkdir(parents=True)
-    (store / "pointers/datasets/.draft-x").write_bytes(b"01234")
+    files = [store / place for place in ("pointers/datasets", "arrivals", "monitor")]
+    for folder in files:
+        folder.mkdir(parents=True)
+        (folder / ".draft-x").write_bytes(b"01234")
     with locked(alive):
         done = CliRunner().invoke(app, ["gc", "--yes", "--store", str(store), "--json"])
     told = json.loads(done.stdout)
-    assert (told["removed"], told["bytes"], len(told["items"])) == (True, 15, 2)
+    assert (told["removed"], told["bytes"], len(told["items"])) == (True, 25, 4)
     assert not dead.exists()
     assert (alive / "half").is_file()
-    assert list((store / "pointers/datasets").iterdir()) == []
+    assert [path for folder in files for path in folder.iterdir()] == []
+
+
+CLUSTERED = """
+import os, signal, sys
+from pathlib import Path
+from curate.engines import host
+with host.terms(Path(sys.argv[1])):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_run_on_a_cluster_leaves_goes_and_that_of_a_live_one_stays(tmp_path: Path) -> None:
+    cache = tmp_path / "store/cache"
+    with host.terms(cache) as terms:
+        done = subprocess.run([sys.executable, "-c", CLUSTERED, str(cache)], check=False)
+        assert done.returncode == -signal.SIGKILL
+        assert len(list(cache.iterdir())) == 2
+        assert assay.check_store(store=tmp_path / "store").passed
+        (waste,) = assay.gc(store=tmp_path / "store", remove=True).items
+        assert waste.kind == "draft"
+        assert list(cache.iterdir()) == [terms.mark]
+        host.agree(terms)
+    assert list(cache.iterdir()) == []
 
 
 def test_links_are_counted_once(tmp_path: Path) -> None:

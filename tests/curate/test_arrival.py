@@ -114,9 +114,10 @@ def test_what_nothing_has_become_of_is_due_again_each_hour(
     assert first.due
     assert not later(minutes=59)
     assert later(minutes=60)
+    assert later(days=-1), "the clock was set back"
     monkeypatch.undo()
     assert not look(recipe, store)[0].due, "an hour counts from when it was last told"
-    assert [event["event"] for event in store.events()] == ["arrived"] * 2
+    assert [event["event"] for event in store.events()] == ["arrived"] * 3
     store.record({"event": "refused", "name": "set", "drop": first.drop, "why": "columns"})
     monkeypatch.setattr(arrival, "_now", lambda: begun + timedelta(days=1))
     assert [(each.state, each.due) for each in look(recipe, store)] == [("known", False)]

@@ -30,6 +30,7 @@ from curate.publish.version import Curated
 from curate.read.raw import InputFile, read_rows
 from curate.sets.index import Index
 from curate.store import Store
+from tests.disks import disk, fill
 from tests.project import Project, make_rows
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -261,17 +262,8 @@ def test_a_run_that_is_killed_holds_up_no_other(tmp_path: Path) -> None:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 16 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if os.geteuid() or shutil.which("mount") is None:
-        pytest.skip("only root may mount")
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(folder)], capture_output=True, text=True
-    )
-    if done.returncode:
-        pytest.skip(f"mount is not allowed here: {done.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)  # what is mapped goes with the last view of it
+    with disk(tmp_path / "disk", 16) as folder:
+        yield folder
 
 
 def test_a_full_disk_is_a_message_and_nothing_half_made(
@@ -297,9 +289,7 @@ def test_a_full_disk_is_a_message_and_nothing_half_made(
     for share in (0.0, 0.1, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.97):
         shutil.rmtree(store)
         shutil.copytree(template, store)
-        with (small_disk / "ballast").open("wb") as ballast:
-            ballast.truncate(0)
-            os.posix_fallocate(ballast.fileno(), 0, max(4096, free() - int(share * needed)))
+        fill(small_disk, int(share * needed))
         done = curate_second()
         assert done.exit_code == 1, share
         assert "No space left on device" in done.output

@@ -2,11 +2,13 @@
 
 import json
 import os
+import select
+import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,7 +17,7 @@ from uuid import UUID
 import httpx
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate
-from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, LogFilter, LogFilterFlowRunId
 from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions, FlowRun
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
@@ -23,12 +25,13 @@ from flows import automations
 from flows.curation import curation
 from flows.notifications import TAG
 from flows.pipeline import pipeline
+from flows.serve import SETTINGS
 
 ROOT = Path(__file__).resolve().parents[2]
 Found = TypeVar("Found")
 
 POOL = "assay"
-PATIENCE = 240
+PATIENCE = 280
 """Seconds that a busy machine may take to what takes a few."""
 
 
@@ -37,9 +40,10 @@ class Served:
 
     Args:
         folder: an empty folder.
+        environment: of the processes, beside what they need.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
         self.folder = folder
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -48,13 +52,14 @@ class Served:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
         self._environment = inherited | {
-            "DO_NOT_TRACK": "1",
+            **SETTINGS,
+            "OMP_NUM_THREADS": "1",  # threads that wait for each other are slow on a busy machine
             "PREFECT_API_URL": self.url,
             "PREFECT_HOME": str(folder / "home"),
-            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "PREFECT_SERVER_UI_ENABLED": "false",
             "PREFECT_WORKER_QUERY_SECONDS": "1",
             "PYTHONPATH": str(ROOT),
+            **environment,
         }
 
     def start_server(self) -> None:
@@ -81,10 +86,11 @@ class Served:
             )
 
     def kill(self, name: str) -> None:
-        """Kill the server or the worker, by SIGKILL."""
+        """Kill the server or the worker, by SIGKILL, which finds it alive."""
         process = self._processes.pop(name)
+        assert process.poll() is None, f"the {name} has ended by itself"
         process.kill()
-        process.wait()
+        assert process.wait() == -signal.SIGKILL
 
     def restart(self) -> None:
         """Start what was killed."""
@@ -151,12 +157,29 @@ class Served:
             assert limit is not None
             return client.read_global_concurrency_limit_by_name(limit.name).active_slots
 
+    def said(self, run: UUID) -> list[str]:
+        """The lines of a run's log."""
+        of_run = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run]))
+        with self.client() as client:
+            return [line.message for line in client.read_logs(of_run)]
+
     def shards_from_cache(self, run: UUID) -> dict[str, str]:
         """By stage what a curation tells of where its shards came from, e.g. "1 of 2"."""
         of_run = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run]))
         with self.client() as client:
             (table,) = (kept for kept in client.read_artifacts(artifact_filter=of_run) if kept.key == "demo-stages")
         return {row["stage"]: row["shards from cache"] for row in json.loads(str(table.data))}
+
+
+def kill_living(process: int) -> None:
+    """Kill a process by SIGKILL, which finds it alive, and wait until it has ended."""
+    descriptor = os.pidfd_open(process)
+    try:
+        assert _stat(process)[0] not in "ZX", "it has ended already"
+        signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        select.select([descriptor], [], [])
+    finally:
+        os.close(descriptor)
 
 
 def process_of(run: UUID) -> int:
@@ -168,7 +191,7 @@ def shard_process_of(run: UUID) -> int:
     """A process for a run's shards: a child of the server that forks them; 0 where there is none."""
 
     def forked(process: int) -> bool:
-        parent = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1]
+        parent = _stat(process)[1]
         return b"multiprocessing.forkserver" in Path(f"/proc/{parent}/cmdline").read_bytes()
 
     for process in _processes_of(run):
@@ -176,6 +199,11 @@ def shard_process_of(run: UUID) -> int:
             if forked(process):
                 return process
     return 0
+
+
+def _stat(process: int) -> list[str]:
+    """State, parent and so on, as proc(5) has them from its third field."""
+    return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
 
 
 def _processes_of(run: UUID) -> list[int]:
@@ -200,9 +228,14 @@ def wait(what: Callable[[], Found], patience: float = PATIENCE, pause: float = 0
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[Served]:
-    """A server and a worker at work, ended by their own ids."""
-    made = Served(folder)
+def serving(folder: Path, **environment: str) -> Iterator[Served]:
+    """A server and a worker at work, ended by their own ids.
+
+    Args:
+        folder: an empty folder.
+        environment: of the processes, beside what they need.
+    """
+    made = Served(folder, environment)
     try:
         made.start_server()
         made.set_up()

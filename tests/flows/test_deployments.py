@@ -1,6 +1,7 @@
 """prefect.yaml names flows that exist, with parameters that they take; a deployment's form offers and refuses."""
 
 import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -14,9 +15,11 @@ from prefect.exceptions import PrefectHTTPStatusError
 from prefect.utilities.importtools import import_object
 
 from curate.recipe import packaged_recipes
+from flows.automations import HEARTBEATS, SILENCE, TAG
 from flows.pipeline import pipeline
 
-DECLARED: dict[str, Any] = yaml.safe_load((Path(__file__).resolve().parents[2] / "prefect.yaml").read_text())
+DECLARED_TEXT = (Path(__file__).resolve().parents[2] / "prefect.yaml").read_text()
+DECLARED: dict[str, Any] = yaml.safe_load(DECLARED_TEXT)
 DEPLOYMENTS: list[dict[str, Any]] = DECLARED["deployments"]
 
 
@@ -42,9 +45,17 @@ def test_each_flow_is_deployed_and_some_on_schedules() -> None:
 
 def test_a_run_can_be_told_from_a_dead_one_and_is_known_as_ours() -> None:
     for each in DEPLOYMENTS:
-        assert each["work_pool"]["job_variables"]["env"] == {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
-        assert each["tags"][0] == "assay"
+        assert each["work_pool"]["job_variables"]["env"] == HEARTBEATS
+        assert each["tags"][0] == TAG
         assert each["description"]
+
+
+def test_a_run_beats_as_often_as_the_automations_expect_in_every_kind_of_pool() -> None:
+    """Those that are commented out too: whoever takes one would have live runs called crashed."""
+    ((name, seconds),) = HEARTBEATS.items()
+    told = re.findall(rf'{name}: "(\d+)"', DECLARED_TEXT)
+    assert told == [seconds] * len(re.findall(r"work_pool: &work_pool", DECLARED_TEXT))
+    assert timedelta(seconds=2 * int(seconds)) < SILENCE < timedelta(minutes=2), "one may be late"
 
 
 def test_the_page_of_deployments_lists_each_with_its_parameters() -> None:

@@ -1,25 +1,16 @@
 """What is left of a run whose processes were killed, and what the next one makes of it: by a real server and worker."""
 
-import os
-import random
-import signal
-import time
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from fcntl import LOCK_NB
 from pathlib import Path
-from uuid import UUID
 
 import pytest
-from typer.testing import CliRunner
 
-from assay.cli import app
 from curate.cache import SEAL
-from curate.drafts import locked
 from curate.store import Store
 from flows import automations
-from tests.flows.served import Served, process_of, shard_process_of, wait
+from tests.flows.killed import assert_whole, held_up, kill
+from tests.flows.served import Served, wait
 from tests.project import Project, make_rows
 
 STAGES = ["read", "clean", "language", "quality", "pii", "decontaminate", "validate", "render", "fit", "duplicates"]
@@ -47,15 +38,6 @@ def of(project: Project, store: Path) -> dict[str, object]:
 def begun(store: Path, stages: int) -> Callable[[], bool]:
     """Whether a run has finished the work of so many stages."""
     return lambda: len(list(store.glob(f"cache/stages/*/*/{SEAL}"))) >= stages
-
-
-def assert_whole(store: Path) -> None:
-    """Everything that is published is whole, and nobody holds a lock."""
-    checked = CliRunner().invoke(app, ["check", "--all", "--store", str(store)])
-    assert checked.exit_code == 0, checked.output
-    for folder, _, _ in os.walk(store):
-        with locked(Path(folder), LOCK_NB):
-            pass
 
 
 def assert_goes_on(served: Served, project: Project, store: Path, version: str) -> dict[str, str]:
@@ -90,16 +72,24 @@ def test_a_killed_run_has_crashed_and_the_next_one_goes_on(
     assert hits == STAGES[: len(hits)]
 
 
-def test_a_run_outlives_its_worker_and_its_shards(
+def test_a_run_outlives_its_worker_its_server_and_its_shards(
     served: Served, project: Project, undisturbed: str, tmp_path: Path
 ) -> None:
     store = tmp_path / "store"
     deployment = served.deploy("curation")
-    run = served.run(deployment, **of(project, store))
-    wait(begun(store, 1))
-    kill(served, run, {"worker", "shard"})
+    with held_up(store):
+        run = served.run(deployment, **of(project, store))
+        wait(begun(store, 1))
+        kill(served, run, {"worker", "server", "shard"})
+        served.restart()
+        assert served.slots(deployment) == 1
+        state = served.read(run).state
+        assert state is not None
+        lease = state.state_details.deployment_concurrency_lease_id
+        assert lease is not None
+        with served.client() as client:
+            client.renew_concurrency_lease(lease, 300)  # as the run does, and ends where that fails
     ended = served.ended(run)
-    served.restart()
     assert ended.state is not None
     assert ended.state.is_completed(), ended.state
     assert [path.name for path in Store(store).versions("datasets", "demo")] == [undisturbed]
@@ -135,33 +125,3 @@ def test_a_run_killed_with_its_worker_is_not_called_running_for_long(
     assert ended.state.timestamp - killed < timedelta(minutes=2)
     assert served.slots(deployment) == 0
     assert_goes_on(served, project, store, undisturbed)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(10))
-def test_killed_at_any_moment(seed: int, served: Served, project: Project, undisturbed: str, tmp_path: Path) -> None:
-    """Any of the processes, alone or together, at any moment of a run."""
-    draw = random.Random(seed)
-    store = tmp_path / "store"
-    deployment = served.deploy("curation")
-    run = served.run(deployment, **of(project, store))
-    moment, rest = draw.randint(0, 16), draw.random()
-    victims = set(draw.sample(["flow", "server", "shard", "worker"], draw.randint(1, 4)))
-    wait(lambda: begun(store, moment)() or list(store.glob("datasets/demo/*/manifest.json")))
-    time.sleep(rest)
-    kill(served, run, victims)
-    served.restart()
-    served.ended(run)
-    assert served.slots(deployment) == 0
-    assert_whole(store)
-    assert_goes_on(served, project, store, undisturbed)
-
-
-def kill(served: Served, run: UUID, victims: set[str]) -> None:
-    """Kill the processes of these names, whichever of them are at work."""
-    for victim in sorted(victims & {"server", "worker"}):
-        served.kill(victim)
-    for victim, find in (("shard", shard_process_of), ("flow", process_of)):
-        if victim in victims and (found := find(run)):
-            with suppress(ProcessLookupError):
-                os.kill(found, signal.SIGKILL)
