@@ -220,6 +220,31 @@ class Balance(Part):
     """Of a split by time: rows of train that are newer than where the other splits begin."""
 
 
+class LabelsLeft(Part):
+    """Labels that are in too few groups of rows to be judged."""
+
+    labels: int
+    rows: int
+    named: dict[str, int]
+    """Rows of the most frequent of them."""
+
+
+class DoubtInfo(Part):
+    """What the stage `doubt` says of all rows."""
+
+    of: str
+    """Which label is doubted, as the recipe says it."""
+    rows: int
+    """Rows whose label was judged."""
+    labels: int
+    """How many labels they have."""
+    doubted: int
+    """Rows whose label is doubted."""
+    pairs: list[list[Any]]
+    """[label, likelier label, doubted rows], the most frequent first."""
+    left: LabelsLeft
+
+
 class GateRule(Part):
     """An expectation of the set contract, and what was seen."""
 
@@ -285,6 +310,8 @@ class DatasetManifest(DatasetInputs, Manifest):
     """In the order they ran; the first is `read`."""
     counts: Counts
     balance: Balance | None = None
+    doubt: DoubtInfo | None = None
+    """Where the recipe has labels doubted."""
     gate: GateInfo
 
 

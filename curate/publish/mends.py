@@ -27,6 +27,7 @@ MENDS = {
     "exact_duplicate": "If an earlier version holds them, a delivery has nothing new (`drop_is`). Else add others.",
     "near_duplicate": "Raise `duplicates.threshold`, or name what all rows repeat in `duplicates.boilerplate`.",
     "conflict": "If the drop mends an earlier one, `drop_is: all`; `duplicates.conflicts: keep_and_flag` keeps both.",
+    "doubted_label": "Look at the first of them beside their nearest rows: mend the label, or the rule that gives it.",
     "bridges_splits": "See whether `record.group` ties together what is to be in different splits.",
 }
 """By reason, what most likely keeps such rows."""

@@ -376,6 +376,12 @@ def _untied(
     return component, fixed, untie(component, cluster, group, ids, fixed, recorded_rows, rank)
 
 
+def tied(clusters: Sequence[str], groups: Sequence[str | None]) -> Ints:
+    """The component of each row, a number: rows that share a cluster or a key of a group, and what these share with
+    others, have the same one."""
+    return _components(_codes(clusters), _key_codes(groups))
+
+
 def _numbered(component: Ints, rows: Ints, ids: Sequence[str]) -> tuple[Ints, Ints]:
     """The components numbered the largest first, ties by hash: each row's number, and each component's rows.
 
