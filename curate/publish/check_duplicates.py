@@ -34,7 +34,8 @@ def check_duplicates(folder: Path, manifest: DatasetManifest, earlier: EarlierVe
     """Every quarantined duplicate names a row that stayed, with its true similarity and, where asked for, its answer.
 
     A row that stayed is a published one, of this version or of the earlier one that the evidence names; or one that a
-    later stage left out by choice (`semantic`, `doubt`, `balance`, `select`), but none that may not be published at all.
+    later stage left out by choice (`semantic`, `doubt`, `balance`, `select`), but none that may not be published at
+    all.
     """
     settings = manifest.recipe["duplicates"]
     check = Check(

@@ -122,7 +122,11 @@ def lost(facts: Facts) -> Iterator[Finding]:
     for stage in facts.manifest.stages:
         for reason, rows in stage.reasons.items():
             share = rows / facts.rows_in
-            if share < LOST or reason in ("conflict", "doubted_label", "too_many_tokens"):  # they have rules of their own
+            if share < LOST or reason in (
+                "conflict",
+                "doubted_label",
+                "too_many_tokens",
+            ):  # they have rules of their own
                 continue
             grade = Grade.GRAVE if share >= MOST_LOST else Grade.DOUBTFUL if share >= MUCH_LOST else Grade.LOOK
             text = f"{_part(rows, facts.rows_in)} went to quarantine in `{stage.name}` as `{reason}`."
@@ -171,8 +175,8 @@ def doubted(facts: Facts) -> Iterator[Finding]:
     share = doubt.doubted / doubt.rows
     given, likelier, rows = doubt.pairs[0]
     text = (
-        f"{_part(doubt.doubted, doubt.rows)} judged by `{doubt.of}` most likely {_has(doubt.doubted)} another label; most "
-        f"often {_name(given)} where {_name(likelier)} is likelier ({rows:,})."
+        f"{_part(doubt.doubted, doubt.rows)} of those judged most likely {_has(doubt.doubted)} another `{doubt.of}`: "
+        f"most often {_name(given)} where {_name(likelier)} is likelier ({rows:,})."
     )
     grade = Grade.DOUBTFUL if share >= LOST else Grade.LOOK
     yield Finding(grade, share, text, MENDS["doubted_label"], "doubted")

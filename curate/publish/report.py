@@ -18,6 +18,7 @@ from curate.examples import Example
 from curate.manifest import DatasetManifest
 from curate.publish.bars import RARE, by_length, by_size, by_value, changes, nearest_quantiles
 from curate.publish.counters import in_words
+from curate.publish.doubted import doubted_rows
 from curate.publish.findings import Facts, findings
 from curate.publish.pages import inlined, report_environment
 from curate.publish.rejected import rejected_rows
@@ -53,7 +54,7 @@ def write_report(folder: Path, manifest: DatasetManifest, beside: Beside | None 
     """Write report.html.
 
     Args:
-        folder: holds the splits' Parquet files, quarantine.parquet and conflicts.parquet.
+        folder: holds the splits' Parquet files, quarantine.parquet, conflicts.parquet and what else stages publish.
         manifest: of the version.
         beside: what else is told.
     """
@@ -64,7 +65,7 @@ def write_report(folder: Path, manifest: DatasetManifest, beside: Beside | None 
     environment = report_environment()
     text = environment.get_template("report.html.jinja").render(
         style=inlined(environment, "style.css", "tokens.css", "report.css"),
-        script=inlined(environment, "report.js"),
+        script=inlined(environment, "report.js", "doubted.js"),
         manifest=manifest.content(),
         refused=beside.refused,
         splits=SPLITS,
@@ -87,6 +88,7 @@ def write_report(folder: Path, manifest: DatasetManifest, beside: Beside | None 
             if whole[column].null_count < whole.num_rows
         ],
         conflicts=conflicts(folder),
+        doubted=doubted_rows(folder),
         examples=[
             {"stage": stage.name, "rule": rule, "pairs": [changes_of(each) for each in found]}
             for stage in manifest.stages

@@ -48,7 +48,7 @@ def facts(*stages: dict[str, Any], **changed: Any) -> Facts:
     }
     for name in ("recipe", "counts", "gate"):
         manifest[name] |= changed.pop(name, {})
-    manifest |= {name: changed.pop(name) for name in ("balance",) if name in changed}
+    manifest |= {name: changed.pop(name) for name in ("balance", "doubt") if name in changed}
     made = Facts(DatasetManifest.model_validate(manifest), tables, {})
     return replace(made, **changed)
 
@@ -76,6 +76,11 @@ def split_of(labels: list[str | None], tokens: int = 104) -> pa.Table:
     return pa.table({"label": pa.array(labels, pa.string()), "tokens": pa.array([tokens] * len(labels), pa.int32())})
 
 
+def doubt(doubted: int, rows: int = 1000) -> dict[str, Any]:
+    left = {"labels": 0, "rows": 0, "named": {}}
+    return {"of": "label", "rows": rows, "labels": 2, "doubted": doubted, "pairs": [["a", "b", doubted]], "left": left}
+
+
 def test_a_clean_version_has_none() -> None:
     assert findings(facts()) == []
 
@@ -92,6 +97,10 @@ CASES: list[tuple[str, Facts, str, str, Grade]] = [
      "1 row (0.1%) is longer than 1,024 tokens and went to quarantine.", "fit-too_many_tokens", Grade.LOOK),
     ("too_long", facts(stage("fit", counters={"truncated_input": 60})),
      "60 rows (6.0%) are longer than 1,024 tokens and had the user's text cut.", "cleaning", Grade.DOUBTFUL),
+    ("doubted", facts(doubt=doubt(49)), "49 rows (4.9%) of those judged most likely have another `label`: most often `a` "
+     "where `b` is likelier (49).", "doubted", Grade.LOOK),
+    ("doubted", facts(doubt=doubt(50)), "50 rows (5.0%) of those judged most likely have another `label`: most often `a` "
+     "where `b` is likelier (50).", "doubted", Grade.DOUBTFUL),
     ("conflicting", facts(stage("duplicates", reasons={"conflict": 4}), counts={"conflicts": 2, "rows_in_conflict": 4}),
      "2 questions have more than one answer, in 4 rows; 4 of them went to quarantine.", "conflicts", Grade.LOOK),
     ("conflicting", facts(counts={"conflicts": 1, "rows_in_conflict": 2}),

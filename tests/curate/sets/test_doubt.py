@@ -23,6 +23,7 @@ from curate.sets import doubt, out_of_sample
 from curate.sets.doubt import Doubt, Doubting, can_be_judged, doubted, issues, labels_of
 from curate.sets.keys import Compared
 from curate.sets.out_of_sample import deal, nearest, probabilities, terms, words_and_pairs
+from tests.browser import Browser
 from tests.project import RECIPE, Project
 from tests.records import record, table_of
 
@@ -257,12 +258,19 @@ def test_every_probability_is_of_a_model_that_has_not_seen_the_row() -> None:
 EVERY = {"split": {"train": 1.0, "validation": 0, "test": 0}, "duplicates": {"threshold": 0.9}, "quality": {}}
 
 
-def test_flagged_rows_stay_and_are_published_beside_the_splits(tmp_path: Path) -> None:
-    rows, wrong = planted(120, 6)
-    project = Project(tmp_path, doubt={"of": "target.colour"}, **EVERY)
+@pytest.fixture(scope="module")
+def flagged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A version of `planted(120, 6)` whose doubted rows are flagged, and the same of other shards."""
+    rows, _ = planted(120, 6)
+    project = Project(tmp_path_factory.mktemp("flagged"), doubt={"of": "target.colour"}, **EVERY)
     project.add("a.jsonl", rows[:70])
     project.add("b.jsonl", rows[70:])
-    folder, again = project.curate("one").folder, project.curate("two", shard_bytes=3000).folder
+    return project.curate("one").folder, project.curate("two", shard_bytes=3000).folder
+
+
+def test_flagged_rows_stay_and_are_published_beside_the_splits(flagged: tuple[Path, Path]) -> None:
+    _, wrong = planted(120, 6)
+    folder, again = flagged
     assert again.name == folder.name
     assert (again / "doubted.parquet").read_bytes() == (folder / "doubted.parquet").read_bytes()
     manifest = DatasetManifest.read(folder)
@@ -281,6 +289,24 @@ def test_flagged_rows_stay_and_are_published_beside_the_splits(tmp_path: Path) -
     assert {row["id"] for row in found} <= published
     assert "cleanlab" in manifest.libraries
     assert [check.name for check in check_version(folder) if check.failures] == []
+
+
+def test_the_report_shows_them_and_sifts_them(flagged: tuple[Path, Path], browser: Browser) -> None:
+    folder, _ = flagged
+    found = pq.read_table(folder / "doubted.parquet").to_pylist()
+    browser.open(folder / "report.html")
+    texts = "[...document.querySelectorAll('#doubts > li:not([hidden]) > pre')].map(each => each.textContent)"
+    assert browser.run(texts) == [row["turns"][0]["content"] for row in found]
+    assert "another target.colour: most often" in browser.run("document.querySelector('.findings').textContent")
+    wanted = found[-1]["given"]
+    browser.run(
+        f"(form => {{ form.elements.given.value = '{wanted}'; form.elements.order.value = 'margin';"
+        " form.dispatchEvent(new Event('input')); })(document.getElementById('sift'))"
+    )
+    by_margin = sorted((row for row in found if row["given"] == wanted), key=lambda row: -row["margin"])
+    assert browser.run(texts) == [row["turns"][0]["content"] for row in by_margin]
+    assert browser.run("document.getElementById('sifted').textContent") == f"{len(by_margin)} of {len(found)} rows"
+    assert browser.run("document.querySelectorAll('#doubts .pair pre').length") == 2 * len(found)
 
 
 def test_quarantined_rows_go_with_the_evidence(tmp_path: Path) -> None:
