@@ -224,12 +224,9 @@ def main() -> None:
         for how in ("any", "like"):
             found.append(measured(name, rows, how))
             print(json.dumps({key: value for key, value in found[-1].items() if key != "curve"}), flush=True)
-    show(
-        "Planted errors found",
-        ["set", "planted", "rows", "labels", "wrong", "doubted", "precision", "recall", *("top 1/4", "top 1/2", "top"), "s"],
-        [[each[key] for key in ("set", "planted", "rows", "labels", "wrong", "doubted", "precision", "recall")]
-         + [*each["top"].values(), each["seconds"]] for each in found],
-    )  # fmt: skip
+    columns = ["set", "planted", "rows", "labels", "wrong", "doubted", "precision", "recall"]
+    told = [[*(each[key] for key in columns), *each["top"].values(), each["seconds"]] for each in found]
+    show("Planted errors found", [*columns, "top 1/4", "top 1/2", "top", "seconds"], told)
     if options.plot:
         options.plot.write_text(curves(found))
     print(json.dumps({"name": "doubt", "input": {"wrong": WRONG}, "found": found}))

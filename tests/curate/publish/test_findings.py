@@ -97,10 +97,10 @@ CASES: list[tuple[str, Facts, str, str, Grade]] = [
      "1 row (0.1%) is longer than 1,024 tokens and went to quarantine.", "fit-too_many_tokens", Grade.LOOK),
     ("too_long", facts(stage("fit", counters={"truncated_input": 60})),
      "60 rows (6.0%) are longer than 1,024 tokens and had the user's text cut.", "cleaning", Grade.DOUBTFUL),
-    ("doubted", facts(doubt=doubt(49)), "49 rows (4.9%) of those judged most likely have another `label`: most often `a` "
-     "where `b` is likelier (49).", "doubted", Grade.LOOK),
-    ("doubted", facts(doubt=doubt(50)), "50 rows (5.0%) of those judged most likely have another `label`: most often `a` "
-     "where `b` is likelier (50).", "doubted", Grade.DOUBTFUL),
+    ("doubted", facts(doubt=doubt(49)), "49 rows (4.9%) of those judged most likely have another `label`: "
+     "most often `a` where `b` is likelier (49).", "doubted", Grade.LOOK),
+    ("doubted", facts(doubt=doubt(50)), "50 rows (5.0%) of those judged most likely have another `label`: "
+     "most often `a` where `b` is likelier (50).", "doubted", Grade.DOUBTFUL),
     ("conflicting", facts(stage("duplicates", reasons={"conflict": 4}), counts={"conflicts": 2, "rows_in_conflict": 4}),
      "2 questions have more than one answer, in 4 rows; 4 of them went to quarantine.", "conflicts", Grade.LOOK),
     ("conflicting", facts(counts={"conflicts": 1, "rows_in_conflict": 2}),

@@ -2,9 +2,10 @@
 
 import json
 import random
+import sys
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +24,7 @@ from curate.sets import doubt, out_of_sample
 from curate.sets.doubt import Doubt, Doubting, can_be_judged, doubted, issues, labels_of
 from curate.sets.keys import Compared
 from curate.sets.out_of_sample import deal, nearest, probabilities, terms, words_and_pairs
+from curate.stage import Context
 from tests.browser import Browser
 from tests.project import RECIPE, Project
 from tests.records import record, table_of
@@ -322,6 +324,14 @@ def test_quarantined_rows_go_with_the_evidence(tmp_path: Path) -> None:
     beside = pq.read_table(folder / "doubted.parquet")
     assert {row["evidence"] for row in gone} == {*beside["evidence"].to_pylist()}
     assert [check.name for check in check_version(folder) if check.failures] == []
+
+
+def test_a_package_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cleanlab", None)
+    with pytest.raises(AssayError, match="needs the packages cleanlab and scikit-learn") as error:
+        Doubt(of="label").prepare(cast(Context, None))
+    assert error.value.remedy == "pip install 'assay-curation[doubt]'"
+    assert Doubt().prepare(cast(Context, None)) == Doubt()
 
 
 def test_off_it_says_nothing(tmp_path: Path) -> None:
