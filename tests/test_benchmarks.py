@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import re
 import sys
 from itertools import islice
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from benchmarks import (
     cache,
     curation,
+    doubt,
     flow,
     growth,
     incremental,
@@ -236,3 +238,16 @@ def test_a_file_with_two_names_is_on_the_disk_once(tmp_path: Path) -> None:
     os.link(tmp_path / "cache/a/kept", tmp_path / "cache/kept")
     (tmp_path / "cache/other").write_bytes(b"123")
     assert cache.cache_bytes(tmp_path) == {"kept": 5, "other": 3}
+
+
+def test_planted_wrong_labels_are_found_and_drawn() -> None:
+    draw = random.Random(0)
+    words = {label: [f"{label}{n}" for n in range(12)] for label in "abc"}
+    rows = doubt.labelled([(" ".join(draw.choices(words[label], k=6)), label, n) for n in range(50) for label in "abc"])
+    assert (len(rows.texts), rows.labels.max()) == (150, 2)
+    found = [doubt.measured("cuad", rows, how) for how in ("any", "like")]
+    for each in found:
+        assert (each["rows"], each["wrong"]) == (150, 8)
+        assert each["top"]["0.5"] == 1
+        assert each["tfidf"]["shares"]["true"]["value"] >= each["tfidf"]["shares"]["planted"]["value"]
+    assert doubt.curves(found).count("<polyline") == 2
