@@ -100,7 +100,7 @@ def test_the_report_loads_nothing_and_escapes_rows(published: Path) -> None:
     assert page.tags.isdisjoint({"link", "img", "iframe", "object", "embed", "base", "u"})
     assert not [name for name, _ in page.attributes if name.startswith("on") or name in ("src", "srcset")]
     assert page.styles == [joined("style.css", "tokens.css", "report.css")]
-    assert page.scripts == [joined("report.js")], "ours, and no other"
+    assert page.scripts == [joined("report.js", "doubted.js")], "ours, and no other"
     [policy] = (value for name, value in page.attributes if name == "content" and value.startswith("default-src"))
     assert policy == (
         f"default-src 'none'; style-src {hashed(page.styles[0])}; script-src {hashed(page.scripts[0])}; "
