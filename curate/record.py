@@ -29,7 +29,29 @@ false where an assistant's turn stays in the conversation and is not trained, el
 TURNS = pa.list_(TURN)
 MESSAGES = pa.list_(pa.struct([TURN.field("role"), TURN.field("content"), TURN.field("trained")]))
 """What a template makes of turns: what is thought is written in what is said, if anywhere."""
-SOURCE = pa.struct([pa.field("drop", pa.string()), pa.field("file", pa.string()), pa.field("row", pa.int64())])
+PLACES = pa.list_(
+    pa.struct(
+        [
+            pa.field("turn", pa.int32()),
+            pa.field("page", pa.int32()),
+            pa.field("begin", pa.int64()),
+            pa.field("end", pa.int64()),
+            pa.field("file", pa.string()),
+        ]
+    )
+)
+"""Where in a document turns stand, as they were read, a place for each page: the number of the turn, from 0, and of the
+page, from 1, null where the document has no pages; characters of the document's text; and the document's name where
+that is another file than the row's, which has asked for it by a lookup. A turn that does not stand there word for word,
+or more than once, has no place; null of rows that come from no document."""
+SOURCE = pa.struct(
+    [
+        pa.field("drop", pa.string()),
+        pa.field("file", pa.string()),
+        pa.field("row", pa.int64()),
+        pa.field("places", PLACES),
+    ]
+)
 
 SCHEMA = pa.schema(
     [
@@ -51,7 +73,7 @@ turns: what was said, see TURN; target: the expected structured answer as canoni
 was thought before the target, or null; group: rows of one group share a split (of several keys, with KEYS between them,
 those that share one); label: what the split is stratified by; language: ISO 639 code or "und"; source: drop (its hash),
 file (relative to the source's root), row (0-based within the file, where a tree of messages that are rows of their own
-counts as one); meta: any other strings.
+counts as one), places (see PLACES); meta: any other strings.
 """
 
 QUARANTINE_SCHEMA = pa.schema(

@@ -261,7 +261,7 @@ def _with_drop(table: pa.Table, drop: str) -> pa.Table:
         return table
     source = table["source"].combine_chunks()
     named = pa.StructArray.from_arrays(
-        [pa.repeat(drop, len(source)), pc.struct_field(source, "file"), pc.struct_field(source, "row")],
+        [pa.repeat(drop, len(source)), *(pc.struct_field(source, name) for name in ("file", "row", "places"))],
         fields=list(SCHEMA.field("source").type),
     )
     return table.set_column(table.schema.get_field_index("source"), SCHEMA.field("source"), named)

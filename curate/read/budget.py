@@ -15,6 +15,10 @@ class UnpackedSizeError(Exception):
     """A small file unpacks to more than any honest text."""
 
 
+class RefusedError(Exception):
+    """A document has what none is read with; the argument says what."""
+
+
 @dataclass
 class Budget:
     """Bytes that a file may still unpack to, all its members together."""

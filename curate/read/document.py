@@ -24,15 +24,20 @@ FRONT_MATTER = re.compile(r"\A---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.DOT
 
 def document(data: bytes, format: str, name: str, options: Options) -> Row | Unread:
     """A file of text as one row."""
-    if len(data) > LONGEST_ROW:
-        return Unread(too_long(), 1, shown(data[:1000]))
-    stated = options.encoding
-    encoding = told(data, options.fallback_encoding, True) if stated is None else Encoding(stated)
-    text = text_of(data, encoding, 1)
+    text, encoding = text_of_file(data, options)
     if isinstance(text, Unread):
         return text
     row = _front_matter(text) if format == "front_matter" else {"text": text, "name": name}
-    return row | how_encoded(encoding) if isinstance(row, dict) else row
+    return row | how_encoded(encoding) | {"_pages": []} if isinstance(row, dict) else row
+
+
+def text_of_file(data: bytes, options: Options) -> tuple[str | Unread, Encoding | None]:
+    """The text of a file's bytes, and how it is encoded, as its source says or else it tells itself."""
+    if len(data) > LONGEST_ROW:
+        return Unread(too_long(), 1, shown(data[:1000])), None
+    stated = options.encoding
+    encoding = told(data, options.fallback_encoding, True) if stated is None else Encoding(stated)
+    return text_of(data, encoding, 1), encoding
 
 
 def text_of(data: bytes, encoding: Encoding | None, line: int) -> str | Unread:

@@ -18,6 +18,7 @@ from curate.read.chat_markup import guanaco_turns
 from curate.read.json_value import text_value
 from curate.read.python_value import is_python, python_value
 from curate.read.raw_row import Row
+from curate.read.standoff import entities
 from curate.sandbox import Bounded, Sandbox, counted, lazy
 
 
@@ -139,6 +140,7 @@ def sub(context: Bounded, text: str, pattern: str, replacement: str) -> str:
 _compiled = lru_cache(compile_pattern)
 
 _PLAIN: dict[str, Any] = {
+    "entities": entities,
     "guanaco_turns": guanaco_turns,
     "fold": fold,
     "iso_date": iso_date,

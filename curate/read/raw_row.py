@@ -10,7 +10,13 @@ Row = dict[str, Any]
 """A file's own columns. Those that begin with an underscore may be Assay's: `_member` names the member of an archive,
 `_encoding` how the text was encoded where that was not UTF-8, `_guessed` whether that is a guess, "sure" or "unsure",
 `_key` a row's key in a JSON object of rows, `_duplicate_key` a key that its JSON gives twice, of which the last value
-counts."""
+counts, `_pages` where the pages of a document begin in its `text`, in characters (none where it has no pages), and
+`_left_out` the numbers of those that could not be read."""
+
+UNREADABLE = "unreadable"
+"""Reason: the row could not be read; the evidence holds the parser's words, the quarantine's `raw` the text."""
+NO_TEXT_LAYER = "no_text_layer"
+"""Reason: a page shows something and holds no text, as scans do; the evidence has its number."""
 
 LONGEST_ROW = 16 << 20
 """Bytes of a line, a file of text, an element of JSON, or the values of a row of Arrow, or characters of a row of CSV,
@@ -31,6 +37,11 @@ class Unread:
     """1-based line of the file on which the row begins, where that is known."""
     raw: str
     """The row's text, with `\\x..` for bytes that are not UTF-8; only the beginning of one longer than LONGEST_ROW."""
+    page: int | None = None
+    """Of a document, from 1, if that page alone could not be read."""
+    reason: str = UNREADABLE
+    name: str | None = None
+    """Of the document."""
 
 
 def bounded_lines(stream: IO[bytes]) -> Iterator[bytes]:

@@ -8,6 +8,7 @@ import io
 import json
 import re
 import tarfile
+import zipfile
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import IO, Any
@@ -29,7 +30,29 @@ FORMATS = {
     ".ipc": "arrow",
     ".txt": "text",
     ".md": "text",
+    ".pdf": "pdf",
+    ".docx": "docx",
+    ".docm": "docx",
+    ".odt": "odt",
+    ".rtf": "rtf",
+    ".html": "html",
+    ".htm": "html",
+    ".xhtml": "html",
+    ".eml": "eml",
+    ".mbox": "mbox",
+    ".xlsx": "xlsx",
+    ".xlsm": "xlsx",
+    ".xlsb": "xlsx",
+    ".xls": "xlsx",
+    ".ods": "xlsx",
+    ".conll": "conll",
+    ".bio": "conll",
+    ".iob": "conll",
+    ".iob2": "conll",
+    ".ann": "brat",
 }
+BY_NAME = {"eml", "mbox", "conll", "brat"}
+"""Formats of text that content does not tell from others."""
 PACKED = {
     ".gz": "gzip",
     ".tgz": "gzip",
@@ -52,9 +75,10 @@ PACKINGS = {
 PARQUET = b"PAR1"
 ARROW = (b"ARROW1", b"\xff\xff\xff\xff")
 """Of a file, and of a stream."""
+DOCUMENTS = {b"%PDF-": "pdf", b"{\\rtf": "rtf"}
+OLD_OFFICE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 FOREIGN = {
-    b"%PDF-": "a PDF file",
-    b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": "an old Office file (.xls, .doc)",
+    OLD_OFFICE: "an old Office file (.doc), or an encrypted one",
     b"SQLite format 3\0": "an SQLite database",
     b"\x89HDF\r\n\x1a\n": "an HDF5 file",
     b"Rar!\x1a\x07": "a RAR archive",
@@ -83,7 +107,18 @@ TITLES = {
     "arrow": "Arrow",
     "front_matter": "text below YAML",
     "text": "text",
+    "pdf": "PDF",
+    "docx": "DOCX",
+    "odt": "ODT",
+    "rtf": "RTF",
+    "html": "HTML",
+    "eml": "a mail",
+    "mbox": "a mail folder",
+    "xlsx": "a spreadsheet",
+    "conll": "tokens and tags",
+    "brat": "annotations of brat",
 }
+OPEN_DOCUMENT = "application/vnd.oasis.opendocument."
 HTML = re.compile(
     r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*+<(?:!doctype\s+html|html|head|body|Error)\b", re.IGNORECASE | re.DOTALL
 )
@@ -94,6 +129,8 @@ COLUMNS = frozenset(
     summary translation date author url score""".split()  # noqa: SIM905
 )
 """Names that the columns of such data have: a line with two of them is a header."""
+MBOX = re.compile(r"From \S+.*\d\d:\d\d.*\r?\n[A-Za-z-]+:")
+"""The beginning of a mail folder, whose name mostly has no suffix."""
 _BLANK = " \t\r\n\ufeff\x1e"
 """What may stand between JSON texts; RFC 7464 begins each with \\x1e."""
 _SPACE = re.compile(f"[{_BLANK}]*")
@@ -172,13 +209,25 @@ def packing_of(head: bytes) -> str | None:
 
 def has_magic(head: bytes) -> bool:
     """Whether a stream's first bytes are those of a kind of file that is not packed."""
-    return head.startswith((PARQUET, *ARROW, *FOREIGN))
+    return head.startswith((PARQUET, *ARROW, *FOREIGN, *DOCUMENTS))
 
 
 def is_text(head: bytes) -> bool:
     """Whether bytes may be text: no control characters that text does not have, or those of UTF-16 or UTF-32."""
     marked = any(head.startswith(bom) for bom, _ in BOMS)
     return bool(head) and (marked or CONTROL.search(head) is None or unmarked(head) is not None)
+
+
+def packaged(archive: zipfile.ZipFile) -> str | None:
+    """The format of a document that a zip archive is; None of another archive."""
+    names = set(archive.namelist())
+    if "[Content_Types].xml" in names:
+        parts = {"word/document.xml": "docx", "xl/workbook.xml": "xlsx", "xl/workbook.bin": "xlsx"}
+        return next((format for part, format in parts.items() if part in names), None)
+    if {"mimetype", "content.xml"} <= names:
+        kind = archive.open("mimetype").read(BLOCK).decode(errors="replace").removeprefix(OPEN_DOCUMENT)
+        return "odt" if kind.startswith("text") else "xlsx" if kind.startswith("spreadsheet") else None
+    return None
 
 
 def beginning(stream: IO[bytes], size: int) -> tuple[bytes, IO[bytes]]:
@@ -198,6 +247,11 @@ def sniff(stream: IO[bytes], named: str | None, encoding: str | None) -> tuple[C
         named: the format that the file's name tells.
         encoding: the one that the recipe states.
     """
+    if packing_of(beginning(stream, BLOCK)[0]) == "zip":
+        with zipfile.ZipFile(stream) as archive:
+            format = packaged(archive)
+        stream.seek(0)
+        return Content(format), stream
     for size in SIZES:
         head, stream = beginning(stream, size)
         found = _content(head, len(head) < size, named, encoding)
@@ -208,15 +262,24 @@ def sniff(stream: IO[bytes], named: str | None, encoding: str | None) -> tuple[C
 
 def _content(head: bytes, ended: bool, named: str | None, encoding: str | None) -> Content | None:
     """What bytes are; None where more of them would tell. `ended`: whether they are all there are."""
+    for magic, format in DOCUMENTS.items():
+        if head.startswith(magic):
+            return Content(format)
     for magic, words in FOREIGN.items():
         if head.startswith(magic):
-            return Content(None, foreign=words)
+            return Content("xlsx") if magic == OLD_OFFICE and named == "xlsx" else Content(None, foreign=words)
     if head.startswith(PARQUET):
         return Content("parquet")
     if head.startswith(ARROW):
         return Content("arrow")
     encoding = encoding or next((name for bom, name in BOMS if head.startswith(bom)), unmarked(head) or "utf-8")
     text = head.decode(encoding, "replace")
+    if named in BY_NAME:
+        return UNKNOWN
+    if named is None and MBOX.match(text):
+        return Content("mbox")
+    if named == "html":
+        return Content("html")
     if HTML.match(text) and named not in ("text", "front_matter"):
         return Content(None, foreign="an HTML page (such as servers send in place of a file)")
     if "{" in text or "[" in text:

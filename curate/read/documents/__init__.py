@@ -1,0 +1,1 @@
+"""Documents -> raw rows: PDF, DOCX, ODT, RTF, HTML, mail and spreadsheets."""
