@@ -8,7 +8,7 @@ import yaml
 from curate.read.encoding import Encoding, decoded, is_utf8, told
 from curate.read.files import Options
 from curate.read.json_value import check_text
-from curate.read.raw_row import DEEPEST, LONGEST_ROW, Row, Unread, how_encoded, not_decoded, shown, too_long
+from curate.read.raw_row import DEEPEST, LONGEST_ROW, Document, Row, Unread, how_encoded, not_decoded, shown, too_long
 from curate.read.typed_values import nested
 from curate.strict_yaml import FAST_LOADER, bounded_events
 
@@ -27,8 +27,8 @@ def document(data: bytes, format: str, name: str, options: Options) -> Row | Unr
     text, encoding = text_of_file(data, options)
     if isinstance(text, Unread):
         return text
-    row = _front_matter(text) if format == "front_matter" else {"text": text, "name": name}
-    return row | how_encoded(encoding) | {"_pages": []} if isinstance(row, dict) else row
+    row = _front_matter(text) if format == "front_matter" else {"text": Document(text), "name": name}
+    return row | how_encoded(encoding) if isinstance(row, dict) else row
 
 
 def text_of_file(data: bytes, options: Options) -> tuple[str | Unread, Encoding | None]:
@@ -64,7 +64,7 @@ def _front_matter(text: str) -> Row | Unread:
         keys = {str(key): nested(value) for key, value in keys.items()}
     if "text" in keys:
         return Unread("front matter has the key `text`, which is the name of the text below it", 1, text)
-    return keys | {"text": text[match.end() :]}
+    return keys | {"text": Document(text[match.end() :])}
 
 
 class _Loader(FAST_LOADER):  # type: ignore[misc, valid-type]

@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import lru_cache
-from itertools import cycle
+from itertools import cycle, pairwise
 from typing import Annotated, Any
 
 from jinja2 import TemplateError, Undefined, nodes, pass_context
@@ -17,7 +17,7 @@ from curate.patterns import compile_pattern, matches
 from curate.read.chat_markup import guanaco_turns
 from curate.read.json_value import text_value
 from curate.read.python_value import is_python, python_value
-from curate.read.raw_row import Row
+from curate.read.raw_row import Document, Row
 from curate.read.standoff import entities
 from curate.sandbox import Bounded, Sandbox, counted, lazy
 
@@ -65,6 +65,13 @@ def from_python(text: str) -> Any:
 def _expect_text(value: Any) -> None:
     if not isinstance(value, str):
         raise TypeError(f"expected text, found {type(value).__name__}")
+
+
+def pages(text: str) -> list[str]:
+    """The texts of a document's pages."""
+    if not isinstance(text, Document):
+        raise TypeError("pages: expected the text of a document that has pages")
+    return [text[begin:end].rstrip("\n") for begin, end in pairwise([*text.pages, len(text)])]
 
 
 def as_object(values: Iterable[Any], *keys: str) -> Row:
@@ -144,6 +151,7 @@ _PLAIN: dict[str, Any] = {
     "guanaco_turns": guanaco_turns,
     "fold": fold,
     "iso_date": iso_date,
+    "pages": pages,
     "pluck": pluck,
     "from_json": from_json,
     "from_python": from_python,

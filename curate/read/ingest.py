@@ -22,9 +22,8 @@ from curate.read.conversation import NOT_TEXT, REJECTED_ANSWER, UNGRADED_ANSWER
 from curate.read.encoding import SAMPLE, encoding_of, is_utf8
 from curate.read.files import Files, InputFile, Options, find_files, hashed, list_files, unopened
 from curate.read.mapping import Lookup, Mapper, RecordMapping, RowError, build_lookup, raw_json
-from curate.read.places import is_document
 from curate.read.raw import UNREADABLE, Part, is_plain_json_lines, parse, read_part, read_rows
-from curate.read.raw_row import LONGEST_ROW, NO_TEXT_LAYER, Row, Unread, shown
+from curate.read.raw_row import LONGEST_ROW, NO_TEXT_LAYER, Document, Row, Unread, shown
 from curate.read.sniff import BLOCK, is_text
 from curate.record import QUARANTINE_SCHEMA, SCHEMA
 from curate.shards import Shard, cached_outcome, find_outcome
@@ -423,8 +422,8 @@ def _outcomes(
                     record["meta"] = _how_encoded(row, counters) | record["meta"]
                 if "_duplicate_key" in row:
                     record["meta"] = {"duplicate_key": row["_duplicate_key"]} | record["meta"]
-                if row.get("_left_out") and is_document(row):
-                    record["meta"] = {"pages_left_out": ", ".join(map(str, row["_left_out"]))} | record["meta"]
+                if isinstance(text := row.get("text"), Document) and text.left_out:
+                    record["meta"] = {"pages_left_out": ", ".join(map(str, text.left_out))} | record["meta"]
                 record["source"] = source | {"places": record.pop("places")}
                 if record["rejected"] is None:
                     counters.update(counted)

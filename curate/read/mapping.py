@@ -1,7 +1,7 @@
 """Mapping: raw rows -> records, by the recipe's expressions."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from numbers import Number
 from typing import Annotated, Any, Literal, cast
@@ -122,12 +122,13 @@ class Mapper:
 
     Args:
         mapping: the recipe's `record`.
-        lookups: side tables by name, see `build_lookup`.
+        lookups: side tables by name, each a dict from key to row, which tells of documents if it is `build_lookup`'s.
     """
 
-    def __init__(self, mapping: RecordMapping, lookups: dict[str, SideTable]) -> None:
+    def __init__(self, mapping: RecordMapping, lookups: Mapping[str, dict[str, Row]]) -> None:
         self.mapping = mapping
         self.lookups = lookups
+        self._side = [table for table in lookups.values() if isinstance(table, SideTable)]
         self._keys: dict[str, str] = {}
         """Name of each value -> the recipe's key, in the order they are set. The names but those of `let` are numbers,
         which no expression can say."""
@@ -193,8 +194,8 @@ class Mapper:
         Raises:
             RowError: no record can be made of this row.
         """
-        columns = row | self.lookups | {"_row": row, "_file": file}
-        for table in self.lookups.values():
+        columns = {**row, **self.lookups, "_row": row, "_file": file}
+        for table in self._side:
             table.asked.clear()
         if self.mapping.turns is not None:
             values = self._values(columns)
@@ -226,7 +227,7 @@ class Mapper:
         return records
 
     def _places(self, row: Row, turns: list[Turn]) -> list[Place] | None:
-        asked = [document for table in self.lookups.values() for document in table.asked.values()]
+        asked = [document for table in self._side for document in table.asked.values()]
         return places_of(turns, [(None, row), *((document.get("name"), document) for document in asked)])
 
     def _verdict(self, values: Row, made: Conversation | None) -> Rejection | None:

@@ -1,10 +1,10 @@
 """Places: where in a document, on which pages, the turns of a record stand."""
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from curate.read.raw_row import Row, Unread
+from curate.read.raw_row import Document, Row, Unread
 
 Place = dict[str, Any]
 """See `curate.record.PLACES`."""
@@ -47,12 +47,6 @@ class SideTable(dict[str, Row]):
         raise KeyError(key)
 
 
-def is_document(row: Row) -> bool:
-    """Whether a row is a document, whose `text` has places."""
-    pages = row.get("_pages")
-    return isinstance(pages, list) and all(type(each) is int for each in pages) and isinstance(row.get("text"), str)
-
-
 def places_of(turns: Iterable[dict[str, Any]], documents: Iterable[tuple[str | None, Row]]) -> list[Place] | None:
     """Where what is said in turns stands, word for word and once, in the texts of documents; None where there is none.
 
@@ -60,16 +54,16 @@ def places_of(turns: Iterable[dict[str, Any]], documents: Iterable[tuple[str | N
         turns: of a record.
         documents: the names of those it may be taken from, None of the row itself, and their rows.
     """
-    documents = [(name, row) for name, row in documents if is_document(row)]
-    if not documents:
+    texts = [(name, text) for name, row in documents if isinstance(text := row.get("text"), Document)]
+    if not texts:
         return None
     found: list[Place] = []
     for turn, said in enumerate(turns):
         content = said["content"]
-        places = [(name, row, at) for name, row in documents for at in _places(content, row["text"])]
+        places = [(name, text, at) for name, text in texts for at in _places(content, text)]
         if len(places) == 1:
-            [(name, row, at)] = places
-            for page, begin, end in _by_page(at, at + len(content), row["_pages"]):
+            [(name, text, at)] = places
+            for page, begin, end in _by_page(at, at + len(content), text.pages):
                 found.append({"turn": turn, "page": page, "begin": begin, "end": end, "file": name})
     return found
 
@@ -83,7 +77,7 @@ def _places(content: str, text: str) -> Iterator[int]:
             yield again
 
 
-def _by_page(begin: int, end: int, pages: list[int]) -> Iterator[tuple[int | None, int, int]]:
+def _by_page(begin: int, end: int, pages: Sequence[int]) -> Iterator[tuple[int | None, int, int]]:
     """A place, page by page, with the pages' numbers from 1; of a document without pages as it is."""
     if not pages:
         yield None, begin, end

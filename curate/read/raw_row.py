@@ -1,8 +1,8 @@
 """A raw row: what every reader of a file gives, or, in its place, what could not be read."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, Any, Self
 
 from curate.read.encoding import BROKEN, Encoding, is_utf8
 
@@ -10,8 +10,26 @@ Row = dict[str, Any]
 """A file's own columns. Those that begin with an underscore may be Assay's: `_member` names the member of an archive,
 `_encoding` how the text was encoded where that was not UTF-8, `_guessed` whether that is a guess, "sure" or "unsure",
 `_key` a row's key in a JSON object of rows, `_duplicate_key` a key that its JSON gives twice, of which the last value
-counts, `_pages` where the pages of a document begin in its `text`, in characters (none where it has no pages), and
-`_left_out` the numbers of those that could not be read."""
+counts. The `text` of a file that is a document is a `Document`."""
+
+
+class Document(str):
+    """The text of a document.
+
+    Args:
+        text: all of it.
+        pages: the characters with which its pages begin; none where it has no pages.
+        left_out: the numbers, from 1, of pages that could not be read.
+    """
+
+    pages: Sequence[int]
+    left_out: Sequence[int]
+
+    def __new__(cls, text: str, pages: Sequence[int] = (), left_out: Sequence[int] = ()) -> Self:
+        made = super().__new__(cls, text)
+        made.pages, made.left_out = pages, left_out
+        return made
+
 
 UNREADABLE = "unreadable"
 """Reason: the row could not be read; the evidence holds the parser's words, the quarantine's `raw` the text."""

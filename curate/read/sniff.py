@@ -247,7 +247,8 @@ def sniff(stream: IO[bytes], named: str | None, encoding: str | None) -> tuple[C
         named: the format that the file's name tells.
         encoding: the one that the recipe states.
     """
-    if packing_of(beginning(stream, BLOCK)[0]) == "zip":
+    head, stream = beginning(stream, BLOCK)
+    if packing_of(head) == "zip":
         with zipfile.ZipFile(stream) as archive:
             format = packaged(archive)
         stream.seek(0)

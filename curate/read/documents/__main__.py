@@ -16,7 +16,7 @@ import orjson
 from curate.read.budget import RefusedError
 from curate.read.documents.bounds import OUT_OF_MEMORY, more_time, set_bounds
 from curate.read.documents.stated import Read, Stated
-from curate.read.raw_row import Unread
+from curate.read.raw_row import Document, Row, Unread
 
 FORMATS = {
     "pdf": ("pdf", "documents"),
@@ -48,19 +48,26 @@ def main() -> None:
 
 
 def _rows(data: bytes, format: str, name: str, stated: Stated) -> Iterator[dict[str, Any]]:
-    """Rows as they are sent: {"row"}, {"unread"}, or {"needs"} of the package that is not there."""
+    """Rows as they are sent: {"row"} and {"document"}, {"unread"}, or {"needs"}, a package that is not there."""
     module, extra = FORMATS[format]
     try:
         read: Read = getattr(import_module(f"curate.read.documents.{module}"), format)
         for row in read(data, name, stated):
-            yield {"unread": asdict(row)} if isinstance(row, Unread) else {"row": row}
+            yield _message(row)
     except ModuleNotFoundError as error:
-        yield {"needs": [error.name, "ocr" if error.name == "rapidocr" else extra]}
+        yield {"needs": [error.name, extra if error.name in ("pypdfium2", "python_calamine", "striprtf") else "ocr"]}
     except MemoryError:
         raise
     except Exception as error:  # whatever a library raises of a document is the document's
         said = str(error) if isinstance(error, RefusedError) else f"{type(error).__name__}: {error}"
         yield {"unread": asdict(Unread(said, None, "", name=name))}
+
+
+def _message(row: Row | Unread) -> dict[str, Any]:
+    if isinstance(row, Unread):
+        return {"unread": asdict(row)}
+    text = row.get("text")
+    return {"row": row} | ({"document": [text.pages, text.left_out]} if isinstance(text, Document) else {})
 
 
 def _send_all(rows: Iterator[dict[str, Any]], stream: IO[bytes]) -> None:

@@ -6,7 +6,7 @@ from resiliparse.extract.html2text import extract_plain_text
 from resiliparse.parse.html import HTMLTree
 
 from curate.read.documents.stated import Stated
-from curate.read.raw_row import Row, Unread
+from curate.read.raw_row import Document, Row, Unread
 
 
 def html(data: bytes, name: str, _: Stated) -> Iterator[Row | Unread]:
@@ -14,7 +14,7 @@ def html(data: bytes, name: str, _: Stated) -> Iterator[Row | Unread]:
     page = data.decode()
     text = text_of_page(page)
     if text:
-        yield {"text": text, "name": name, "title": (HTMLTree.parse(page).title or "").strip() or None, "_pages": []}
+        yield {"text": Document(text), "name": name, "title": (HTMLTree.parse(page).title or "").strip() or None}
     else:
         yield Unread("no text in it", None, page[:1000], name=name)
 

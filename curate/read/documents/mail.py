@@ -8,7 +8,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from curate.read.documents.stated import Stated
-from curate.read.raw_row import Row, Unread
+from curate.read.raw_row import Document, Row, Unread
 
 
 def eml(data: bytes, name: str, _: Stated) -> Iterator[Row | Unread]:
@@ -17,13 +17,11 @@ def eml(data: bytes, name: str, _: Stated) -> Iterator[Row | Unread]:
     if not message.keys():
         yield Unread("no mail: it has no headers", 1, data[:1000].decode(errors="replace"), name=name)
         return
-    text = _text(message)
     yield {
-        "text": text,
+        "text": Document(_text(message)),
         "name": name,
         **{key: _header(message, key) for key in ("subject", "from", "to", "cc", "date", "message-id", "in-reply-to")},
         "attachments": [_attachment(part) for part in message.iter_attachments()],
-        "_pages": [],
     }
 
 

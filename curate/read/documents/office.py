@@ -14,7 +14,7 @@ from xml.parsers import expat
 
 from curate.read.budget import UNPACKED_BYTES, UNPACKED_RATIO, Budget, RefusedError
 from curate.read.documents.stated import Stated
-from curate.read.raw_row import LONGEST_ROW, Row, Unread, too_long
+from curate.read.raw_row import LONGEST_ROW, Document, Row, Unread, too_long
 
 MOST_SPACES = 100
 """Of which one element stands for several."""
@@ -97,7 +97,7 @@ def odt(data: bytes, name: str, _: Stated) -> Iterator[Row | Unread]:
 
 def _row(found: "_Text", name: str) -> Iterator[Row | Unread]:
     text = "\n\n".join(found.blocks[0])
-    yield {"text": text, "name": name, "_pages": []} if text else Unread("no text in it", None, "", name=name)
+    yield {"text": Document(text), "name": name} if text else Unread("no text in it", None, "", name=name)
 
 
 def _parse(archive: zipfile.ZipFile, part: str, text: "_Text", budget: Budget) -> None:

@@ -10,7 +10,7 @@ import pypdfium2
 import pypdfium2.raw as pdfium
 
 from curate.read.documents.stated import Stated
-from curate.read.raw_row import LONGEST_ROW, NO_TEXT_LAYER, Row, Unread, too_long
+from curate.read.raw_row import LONGEST_ROW, NO_TEXT_LAYER, Document, Row, Unread, too_long
 
 MOST_PAGES = 2000
 BETWEEN = "\n\n"
@@ -66,8 +66,8 @@ def pdf(data: bytes, name: str, stated: Stated) -> Iterator[Row | Unread]:
         yield Unread(too_long(), None, text[:1000], name=name)
         return
     if text:
-        row: Row = {"text": text, "name": name, "_pages": begins}
-        yield row | ({"_left_out": [each.page for each in unread]} if unread else {})
+        left_out = [each.page for each in unread if each.page]
+        yield {"text": Document(text, begins, left_out), "name": name}
     elif not unread:
         yield Unread(f"{count:,} pages, on which there is nothing", None, "", name=name)
     yield from unread

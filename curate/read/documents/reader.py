@@ -18,7 +18,7 @@ import orjson
 from curate.errors import AssayError
 from curate.read.documents.bounds import OUT_OF_MEMORY
 from curate.read.documents.stated import Stated
-from curate.read.raw_row import Row, Unread
+from curate.read.raw_row import Document, Row, Unread
 
 MEMORY = 1 << 30
 """Bytes that the process may take."""
@@ -158,7 +158,10 @@ class _Process:
 def _row(found: dict[str, Any]) -> Row | Unread:
     if "needs" in found:
         raise NeedsPackageError(*found["needs"])
-    return Unread(**found["unread"]) if "unread" in found else found["row"]
+    if "unread" in found:
+        return Unread(**found["unread"])
+    row: Row = found["row"]
+    return row | {"text": Document(row["text"], *found["document"])} if "document" in found else row
 
 
 _idle: list[_Process] = []
