@@ -17,9 +17,9 @@ from curate.manifest import DatasetManifest
 from curate.publish.pages import report_environment
 from curate.reach import is_url
 from curate.read.mapping import Mapper, RowError, build_lookup
-from curate.read.raw import UNREADABLE, InputFile, Unread, find_files, read_rows
+from curate.read.raw import InputFile, Unread, find_files, read_rows
 from curate.read.shapes import SHAPES
-from curate.record import SCHEMA, SPLITS, dicts
+from curate.record import SCHEMA, SPLITS, dicts, pages_of
 from curate.rows.chat_template import ChatTemplate, Message
 from curate.rows.render import Rendering
 from curate.rows.renderer import IGNORED, Renderer
@@ -313,7 +313,7 @@ def _through(stages: Sequence[RowStage], recipe: FullRecipe, rows: int) -> Itera
         if isinstance(record, Preview):
             yield record
             continue
-        source = f"{record['source']['file']}, row {record['source']['row']}"
+        source = _place(record["source"])
         table = pa.Table.from_pylist([record], schema=SCHEMA)
         for stage in stages:
             outcome = stage.run(table)
@@ -328,6 +328,11 @@ def _through(stages: Sequence[RowStage], recipe: FullRecipe, rows: int) -> Itera
                 row["turns"] = list(map(_known, row["turns"]))
                 known = _known({name: row[name] for name in SCHEMA.names if name != "source"})
                 yield _tokenised(Preview(source, None, record["shape"], known), row, renderer, recipe)
+
+
+def _place(source: dict[str, Any]) -> str:
+    pages = pages_of(source)
+    return f"{source['file']}, row {source['row']}" + (f": {pages}" if pages else "")
 
 
 def _known(values: dict[str, Any]) -> dict[str, Any]:
@@ -350,8 +355,8 @@ def _records(recipe: FullRecipe, rows: int) -> Iterator[dict[str, Any] | Preview
         for file, number, row in _spread(files, mapper, rows):
             source = {"drop": None, "file": file.name, "row": number}
             if isinstance(row, Unread):
-                why = {"message": row.message} | ({} if row.line is None else {"line": row.line})
-                yield Preview(f"{file.name}, row {number}", Rejected("read", UNREADABLE, why))
+                why = {"message": row.message} | _known({"line": row.line, "page": row.page})
+                yield Preview(f"{file.name}, row {number}", Rejected("read", row.reason, why))
                 continue
             try:
                 made = mapper.records(row, file.name)
@@ -363,7 +368,7 @@ def _records(recipe: FullRecipe, rows: int) -> Iterator[dict[str, Any] | Preview
                     yield Preview(f"{file.name}, row {number}", Rejected("read", *record["rejected"]))
                     continue
                 shape = next((shape for shape in SHAPES if shape in record["told"]), None)
-                yield record | {"source": source, "shape": shape}
+                yield record | {"source": source | {"places": record["places"]}, "shape": shape}
 
 
 def _spread(

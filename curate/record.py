@@ -104,6 +104,21 @@ def _values(column: pa.ChunkedArray) -> list[Any]:
     return [dict(zip(keys[begin:end], items[begin:end], strict=True)) for begin, end in pairwise(ends)]
 
 
+def pages_of(source: dict[str, Any]) -> str:
+    """Where in documents a row's turns stand, to people: "page 3", "a.pdf, pages 1 to 4"; empty where nothing tells."""
+    pages: dict[str | None, list[int]] = {}
+    for place in source.get("places") or ():
+        known = pages.setdefault(place["file"], [])
+        known += [] if place["page"] is None else [place["page"]]
+    told = []
+    for file, numbers in pages.items():
+        said = "" if not numbers else f"page {numbers[0]}"
+        if numbers and min(numbers) < max(numbers):
+            said = f"pages {min(numbers)} to {max(numbers)}"
+        told.append(", ".join(each for each in (file, said) if each))
+    return "; ".join(each for each in told if each)
+
+
 def content_id(turns: Sequence[dict[str, Any]], target: str | None, reasoning: str | None = None) -> str:
     """128-bit XXH3 (32 hex digits) of a row's canonical content.
 

@@ -90,9 +90,9 @@ def _rows(file: pq.ParquetFile, count: int, length: int) -> Iterator[dict[str, A
 def _document(rows: list[dict[str, Any]], kept: dict[str, dict[str, Any]], length: int) -> dict[str, Any]:
     """What is packed: {"kinds": [[stage, reason]], "files": [name], "rows": [row]}.
 
-    A row is [kind, file, row, text, target, evidence as JSON, kept]; `kept` is null, or the row kept in its place as
-    [file, row, text, target, fate], or the number of an earlier row that holds it. So a duplicate lies beside what it
-    is like, which packs best.
+    A row is [kind, file, row, text, target, evidence as JSON, kept]; `row` is its number, or words that begin with it
+    and say on which pages it stands; `kept` is null, or the row kept in its place as [file, row, text, target, fate],
+    or the number of an earlier row that holds it. So a duplicate lies beside what it is like, which packs best.
     """
     kinds: dict[tuple[str, str], int] = {}
     files: dict[str, int] = {}
@@ -108,12 +108,12 @@ def _document(rows: list[dict[str, Any]], kept: dict[str, dict[str, Any]], lengt
                 other = kept[id_]
                 at = files.setdefault(_plain(other["file"]), len(files))
                 texts = [_cut(other[name], length) for name in ("text", "target")]
-                like = [at, other["row"], *texts, other["fate"]]
+                like = [at, _number(other), *texts, other["fate"]]
         made.append(
             [
                 kinds.setdefault((row["stage"], row["reason"]), len(kinds)),
                 files.setdefault(_plain(row["file"]), len(files)),
-                row["row"],
+                _number(row),
                 _cut(row["text"], length),
                 _cut(row["target"], length),
                 _cut(orjson.dumps(evidence).decode(), length),
@@ -121,6 +121,10 @@ def _document(rows: list[dict[str, Any]], kept: dict[str, dict[str, Any]], lengt
             ]
         )
     return {"kinds": list(kinds), "files": list(files), "rows": made}
+
+
+def _number(row: dict[str, Any]) -> int | str:
+    return f"{row['row']}: {_plain(row['pages'])}" if row["pages"] else row["row"]
 
 
 def _cut(text: str, length: int) -> str:

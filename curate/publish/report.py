@@ -24,7 +24,7 @@ from curate.publish.pages import inlined, report_environment
 from curate.publish.rejected import rejected_rows
 from curate.publish.shown_rows import EXAMPLES, changes_of, conflicts, differences, excerpt, kept_rows, rows_at, seen
 from curate.publish.since_parent import since_parent
-from curate.record import SPLITS
+from curate.record import SPLITS, pages_of
 from curate.rows.renderer import Renderer
 from curate.rows.tokens import Token, tokens_of
 
@@ -162,7 +162,7 @@ def _rendered(folder: Path, train: pa.Table, renderer: Renderer) -> list[dict[st
         tokens = tokens_of(encoded.input_ids, encoded.labels, renderer)
         found.append(
             {
-                "source": f"train, row {number}",
+                "source": f"train, row {number}" + (f": {pages}" if (pages := pages_of(row["source"])) else ""),
                 "id": row["id"],
                 "count": len(tokens),
                 "trained": sum(token.trained for token in tokens),

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curate.examples import Example
-from curate.record import SPLITS
+from curate.record import SPLITS, pages_of
 
 EXAMPLES = 3
 """Rows shown for each reason and for the conflicts."""
@@ -61,13 +61,13 @@ def matching(path: Path, wanted: pc.Expression, columns: Sequence[str] | None = 
 
 
 def seen(row: dict[str, Any]) -> dict[str, Any]:
-    """What there is to see of a row, whole: {"id", "file", "row", "text", "target"}."""
+    """What there is to see of a row, whole: {"id", "file", "row", "pages", "text", "target"}."""
     text = dialogue(row["turns"]) if row["turns"] else row.get("raw") or ""
     return {"id": row["id"], **_place(row), "text": text, "target": row["target"] or ""}
 
 
 def _place(row: dict[str, Any]) -> dict[str, Any]:
-    return {"file": row["source"]["file"], "row": row["source"]["row"]}
+    return {"file": row["source"]["file"], "row": row["source"]["row"], "pages": pages_of(row["source"])}
 
 
 def conflicts(folder: Path) -> list[dict[str, Any]]:

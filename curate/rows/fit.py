@@ -23,7 +23,7 @@ from pydantic import Field
 
 from curate.distribution import quantiles
 from curate.examples import Example, example_of
-from curate.record import MESSAGES, SCHEMA, TURNS, content_id, dicts
+from curate.record import MESSAGES, SCHEMA, SOURCE, TURNS, content_id, dicts
 from curate.rows.chat_template import Message, Refusal, is_trained
 from curate.rows.render import Rendering
 from curate.rows.renderer import Renderer, Span
@@ -151,6 +151,7 @@ def _replaced(table: pa.Table, records: list[Row], task: TaskTemplate, renderer:
     columns: dict[str, pa.Array] = {
         "id": pa.array([record["id"] for record in records], pa.string()),
         "turns": pa.array([record["turns"] for record in records], TURNS),
+        "source": pa.array([record["source"] for record in records], SOURCE),
         "group": pa.array([record["group"] for record in records], pa.string()),
         "meta": pa.array([list(record["meta"].items()) for record in records], SCHEMA.field("meta").type),
         "messages": pa.array(messages, MESSAGES),
@@ -237,12 +238,25 @@ def split(record: Row, task: TaskTemplate, renderer: Renderer, settings: Fit) ->
         else:
             parts.append(exchange)
     made = []
+    begin = len(opening)
     for number, part in enumerate(parts, start=1):
         said = opening + part
+        source = record["source"] | {"places": _moved(record["source"]["places"], len(opening), begin, len(part))}
+        begin += len(part)
         meta = record["meta"] | {"part_of": record["id"], "part": f"{number} of {len(parts)}"}
         group = record["group"] if record["group"] is not None else record["id"]
-        made.append(record | {"id": content_id(said, None), "turns": said, "group": group, "meta": meta})
+        made.append(
+            record | {"id": content_id(said, None), "turns": said, "source": source, "group": group, "meta": meta}
+        )
     return made
+
+
+def _moved(places: list[Row] | None, opening: int, begin: int, count: int) -> list[Row] | None:
+    """The places of `opening` turns and of `count` turns from `begin` on, which come behind them."""
+    if places is None:
+        return None
+    moved = [place | {"turn": place["turn"] - begin + opening} for place in places if place["turn"] >= begin]
+    return [*(each for each in places if each["turn"] < opening), *(e for e in moved if e["turn"] < opening + count)]
 
 
 def _exchanges(turns: list[Message]) -> Iterator[list[Message]]:
