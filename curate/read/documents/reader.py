@@ -44,7 +44,18 @@ class NeedsPackageError(AssayError):
 
 
 class _EndedError(Exception):
-    """The process has ended in the middle of a document; its argument says how."""
+    """The process has ended in the middle of a document.
+
+    Args:
+        how: it ended.
+        killed: whether by a signal that only comes from outside.
+        in_time: whether for the time that it took.
+    """
+
+    def __init__(self, how: str, killed: bool = False, in_time: bool = False) -> None:
+        super().__init__(how)
+        self.killed = killed
+        self.in_time = in_time
 
 
 def read_document(data: bytes, format: str, name: str, stated: Stated = STATED) -> Iterator[Row | Unread]:
@@ -63,27 +74,35 @@ def read_document(data: bytes, format: str, name: str, stated: Stated = STATED) 
     if len(data) > LARGEST:
         yield Unread(f"longer than {LARGEST >> 20} MiB", None, "", name=name)
         return
-    given = 0
-    for last in (False, True):  # in a process that has read others before, and if that ends, in a fresh one
-        process = _Process() if last or not _idle else _idle.pop()
+    given = killed = 0
+    while True:
+        fresh = not _idle
+        process = Process() if fresh else _idle.pop()
         try:
             for number, row in enumerate(process.rows(data, format, name, stated)):
                 if number >= given:
                     given += 1
                     yield row
             return
-        except _EndedError as ended:
-            if last:
+        except _EndedError as ended:  # one that has read others has less memory than a fresh one: it is read again
+            killed += ended.killed
+            if killed == 2:
+                raise AssayError(
+                    f"{name}: the process that reads it was killed twice, from outside or for want of memory.",
+                    remedy="Run it again, with fewer --workers if memory is short. What was finished is kept.",
+                ) from None
+            if not ended.killed and (fresh or ended.in_time):
                 yield Unread(str(ended), None, "", name=name)
+                return
 
 
-class _Process:
+class Process:
     """A process that reads documents, one at a time."""
 
     def __init__(self) -> None:
         path = os.pathsep.join(each for each in sys.path if each)
         command = [sys.executable, "-P", "-m", "curate.read.documents", str(MEMORY), str(SECONDS)]
-        self._process = subprocess.Popen(  # noqa: S603
+        self.process = subprocess.Popen(  # noqa: S603
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -107,20 +126,20 @@ class _Process:
             _idle.append(self)
         finally:
             if not whole:
-                self._process.kill()
+                self.process.kill()
                 self.close()
 
     def _send(self, *messages: bytes) -> None:
         try:
             for each in messages:
-                self._process.stdin.write(each)  # type: ignore[union-attr]
-            self._process.stdin.flush()  # type: ignore[union-attr]
+                self.process.stdin.write(each)  # type: ignore[union-attr]
+            self.process.stdin.flush()  # type: ignore[union-attr]
         except OSError:
             raise self._ended() from None
 
     def _receive(self) -> list[dict[str, Any]] | None:
         """Some rows; None behind the last."""
-        stream = self._process.stdout
+        stream = self.process.stdout
         head = stream.read(8)  # type: ignore[union-attr]
         size = int.from_bytes(head, "little")
         message = stream.read(size)  # type: ignore[union-attr]
@@ -129,30 +148,24 @@ class _Process:
         found: list[dict[str, Any]] | None = orjson.loads(message)
         return found
 
-    def _ended(self) -> Exception:
-        code = self._process.wait()
+    def _ended(self) -> _EndedError:
+        code = self.process.wait()
         if code == OUT_OF_MEMORY:
             return _EndedError(f"takes more than {MEMORY >> 20:,} MiB of memory to be read")
         if code == -signal.SIGXCPU:
-            return _EndedError(f"takes more than {SECONDS} seconds to be read")
-        if -code in FROM_OUTSIDE:
-            return AssayError(
-                "The process that reads documents was killed, from outside or for want of memory.",
-                remedy="Run it again, with fewer --workers if memory is short. What was finished is kept.",
-            )
+            return _EndedError(f"takes more than {SECONDS} seconds to be read", in_time=True)
         how = f"signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"exit status {code}"
-        return _EndedError(
-            f"ended what reads it: {how}, as libraries end that get no more memory; it has {MEMORY >> 20:,} MiB"
-        )
+        said = f"ended what reads it: {how}, as libraries end that get no more memory; it has {MEMORY >> 20:,} MiB"
+        return _EndedError(said, -code in FROM_OUTSIDE)
 
     def close(self) -> None:
         """Let it end, which it does when nothing more can come."""
-        for stream in (self._process.stdin, self._process.stdout):
+        for stream in (self.process.stdin, self.process.stdout):
             try:
                 stream.close()  # type: ignore[union-attr]
             except BrokenPipeError:
                 continue
-        self._process.wait()
+        self.process.wait()
 
 
 def _row(found: dict[str, Any]) -> Row | Unread:
@@ -164,12 +177,18 @@ def _row(found: dict[str, Any]) -> Row | Unread:
     return row | {"text": Document(row["text"], *found["document"])} if "document" in found else row
 
 
-_idle: list[_Process] = []
+_idle: list[Process] = []
 """Those of this process that wait for a document."""
 
 
+def processes() -> list["subprocess.Popen[bytes]"]:
+    """Those that wait for a document."""
+    return [each.process for each in _idle]
+
+
 @atexit.register
-def _close() -> None:
+def close_idle() -> None:
+    """End those that wait for a document."""
     while _idle:
         _idle.pop().close()
 
