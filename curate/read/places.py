@@ -47,6 +47,9 @@ class SideTable(dict[str, Row]):
         raise KeyError(key)
 
 
+SideTable.__module__, SideTable.__name__ = "builtins", "lookup"  # as Jinja says what has no such key
+
+
 def places_of(turns: Iterable[dict[str, Any]], documents: Iterable[tuple[str | None, Row]]) -> list[Place] | None:
     """Where what is said in turns stands, word for word and once, in the texts of documents; None where there is none.
 

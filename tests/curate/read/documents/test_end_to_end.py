@@ -41,8 +41,7 @@ def drop(tmp_path: Path) -> Path:
 
 def test_a_folder_of_pdfs_beside_a_table(tmp_path: Path, drop: Path) -> None:
     record = {
-        "turns": [{"role": "user", "content": "contracts[file].text"}],
-        "target": {"law": "law"},
+        "turns": [{"role": "user", "content": "contracts[file].text"}, {"role": "assistant", "content": "law"}],
         "meta": {"second": "(contracts[file].text | pages)[1]"},
     }
     sections = {
@@ -59,9 +58,11 @@ def test_a_folder_of_pdfs_beside_a_table(tmp_path: Path, drop: Path) -> None:
         end = len(row["turns"][0]["content"])
         name = f"c{row['source']['row']}.pdf"
         assert row["source"]["file"] == "table.csv"
+        law = row["turns"][0]["content"].index(row["turns"][1]["content"])
         assert row["source"]["places"] == [
             {"turn": 0, "page": 1, "begin": 0, "end": begins, "file": name},
             {"turn": 0, "page": 2, "begin": begins, "end": end, "file": name},
+            {"turn": 1, "page": 2, "begin": law, "end": law + len(row["turns"][1]["content"]), "file": name},
         ]
     gone = {
         row["source"]["row"]: (row["reason"], json.loads(row["evidence"]))
@@ -74,6 +75,7 @@ def test_a_folder_of_pdfs_beside_a_table(tmp_path: Path, drop: Path) -> None:
     }
     assert (gone[6][1]["document"], gone[6][1]["page"]) == ("c6.pdf", 1)
     assert gone[7][1]["message"].startswith("no PDF: ")
+    assert gone[8][1]["message"] == "UndefinedError: 'lookup object' has no attribute 'c8.pdf'"
     assert all(check.passed for check in check_version(version.folder, Store(tmp_path / "store")).checks)
     assert curate(drop, **sections).folder == version.folder
 
