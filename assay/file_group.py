@@ -47,6 +47,10 @@ GRADED = ("_score", "_rating", "_reward", "_votes", "_correct")
 """Ends of names of columns that may grade an answer, or something else."""
 OF_TEXT = frozenset({"name", "number"})
 """Columns that a row of a text file has beside its text: which file's, and which of it."""
+EACH_A_ROW = ("text", "front_matter", "pdf", "docx", "odt", "rtf", "html", "eml", "brat")
+"""Formats of which a file is a row."""
+OF_CHARACTERS = ("jsonl", "json", "csv", "tsv", "text", "front_matter", "html", "conll", "brat")
+"""Formats whose encoding there is something to say of."""
 COUNTED = 1 << 30
 """Bytes of JSON lines that are counted line by line; of more the number of rows is an estimate."""
 
@@ -333,7 +337,7 @@ class Group:
         files = self.files[:: max(1, -(-len(self.files) // min(MOST_FILES, rows)))]
         self.opened = len(files)
         for file in files:
-            if file.format not in (None, "parquet", "arrow") and form_of(file)[0] is None:
+            if file.format in OF_CHARACTERS and form_of(file)[0] is None:
                 self.encodings[_encoding(file)] += 1
         read: Counter[str] = Counter()
         for file, number, row in mapped_rows(files, rows):
@@ -382,7 +386,7 @@ class Group:
 
     def _count(self, read: Counter[str], sampled: list[InputFile], rows: int) -> tuple[int | None, bool]:
         """The rows of all files: (number or None, whether it is a count)."""
-        if self.format in ("text", "front_matter") and not self.layout:
+        if self.format in EACH_A_ROW and not self.layout:
             return len(self.files), True
         if all(read[file.name] < max(1, rows // len(sampled)) for file in sampled):
             exact = len(sampled) == len(self.files)

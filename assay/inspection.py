@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from assay.file_group import Group, named, record_of, rows_recognised
+from assay.file_group import EACH_A_ROW, Group, named, record_of, rows_recognised
 from assay.layouts import layout
 from assay.result import Result
 from curate.errors import AssayError
@@ -113,15 +113,15 @@ def inspect(path: Path, sample: int, options: Mapping[str, Any] | None = None) -
     if not groups:
         raise AssayError(
             f"{path}: no file of a known format, among {named(passed_over, MOST_GROUPS)}.",
-            remedy="Assay reads JSON, JSON lines, CSV, TSV, Parquet, Arrow, text and text with YAML front matter; "
-            "state `--format` if it is one of these.",
+            remedy="Assay reads JSON, JSON lines, CSV, TSV, Parquet, Arrow, text and text with YAML front matter, PDF, "
+            "DOCX, ODT, RTF, HTML, mail, spreadsheets, and tokens with tags; state `--format` if it is one of these.",
         )
     for group in groups:
         group.sample(sample)
 
     def order(group: Group) -> tuple[bool, bool, bool, int, str]:
         # Text and lone objects beside data are mostly what is said about the data, or what it was made of.
-        beside = group.profile.columns.keys() <= {"text", "name", "number", "_member"} or group.lone
+        beside = group.profile.columns.keys() <= {"text", "name", "number", "title", "_member"} or group.lone
         return not group.profile.rows, beside, not group.has_mapping, -group.size, group.files[0].name
 
     return Inspection(path, drop, sorted(groups, key=order), passed_over, hidden)
@@ -190,7 +190,7 @@ def _grouped(found: list[_Found]) -> list[Group]:
         key: Any = likely.get(like, like)
         if each.file.name in looked_at:
             kind = _kind(each.file)
-            alike = each.file.format not in (None, "text", "front_matter") and kind is not None
+            alike = each.file.format not in (None, *EACH_A_ROW) and kind is not None
             key = (repr(each.options), kind) if alike else (*known, kind)
         likely.setdefault(like, key)
         group = groups.setdefault(key, Group(each.file.format, each.options, each.layout))
@@ -201,8 +201,8 @@ def _grouped(found: list[_Found]) -> list[Group]:
 def _kind(file: InputFile) -> Any:
     """What files of one group have in common: the shape of their first row, or its columns; where each file is a row,
     the suffix."""
-    if file.format in ("text", "front_matter"):
-        return file.path.suffix
+    if file.format in EACH_A_ROW:
+        return file.path.suffix.lower()
     for _, row in islice(rows_recognised(file), 1):
         if isinstance(row, Unread):
             return None

@@ -13,6 +13,7 @@ from curate.read.json_rows import SPLITS
 from curate.read.raw import InputFile, Row, Unread, read_rows
 from curate.read.shapes import recognise
 from curate.read.sniff import is_text
+from curate.read.tagged import TAG as TAGGED
 
 LOOKED_AT = 1 << 16
 """Bytes of a text that are looked at."""
@@ -57,7 +58,7 @@ def layout(file: InputFile, packed: bool) -> tuple[dict[str, Any], str]:
             row = next(read_rows(whole))  # not what the reader took for the rows
         if isinstance(row, dict) and not _recognised(row) and (keys := rows_below(row)):
             return {"rows": keys}, f"the rows lie at {keys}"
-    if file.format in (None, "text") and not packed and file.path.suffix.lower() != ".md":
+    if file.format in (None, "text", "conll") and not packed and file.path.suffix.lower() != ".md":
         with file.path.open("rb") as stream:
             head = stream.read(LOOKED_AT)
         if not is_text(head):
@@ -66,7 +67,9 @@ def layout(file: InputFile, packed: bool) -> tuple[dict[str, Any], str]:
             file.options.encoding or encoding_of(head) or "cp1252", "replace"
         )
         found, words = text_layout(text)
-        return ({"format": "text"} if words and file.format is None else {}) | found, words
+        if file.format is not None and found.get("format") == file.format:
+            return {}, words
+        return ({"format": "text"} if words and file.format != "text" else {}) | found, words
     return {}, ""
 
 
@@ -74,9 +77,9 @@ def text_layout(text: str) -> tuple[dict[str, Any], str]:
     """How one text file holds several rows: options and words; no words where it does not look as if it did."""
     text = text.replace("\r\n", "\n")
     if MBOX.match(text):
-        return {"record_start": r"From \S+ .*\d{4}"}, "a mail folder (mbox), a mail after the other"
+        return {"format": "mbox"}, "a mail folder (mbox), a mail after the other"
     if MAIL_HEADER.match(text):
-        return {}, "a mail"
+        return {"format": "eml"}, "a mail"
     tags = Counter(TAG.findall(text))
     tag = next((tag for tag, times in tags.items() if times > 1 and f"</{tag}>" in text), None)
     if tag is not None and text.lstrip().startswith("<"):
@@ -87,7 +90,9 @@ def text_layout(text: str) -> tuple[dict[str, Any], str]:
         cells = Counter(len(line.split(between)) for line in lines)
         most, times = cells.most_common(1)[0] if cells else (1, 0)
         if len(blocks) > 1 and most > 1 and times >= MOSTLY * len(lines) and len(lines) > 2 * len(blocks):
-            return {"record_separator": ""}, f"{most} columns a line and blank lines between rows (CoNLL)"
+            tagged = all(TAGGED.match(line.split(between)[-1].strip()) for line in lines)
+            how = {"format": "conll"} if tagged else {"record_separator": ""}
+            return how, f"{most} columns a line and blank lines between rows (CoNLL)"
     label = LABEL.match(text)
     starts = label and re.findall(rf"^{re.escape(label[0])}(?=\s)", text, re.MULTILINE)
     if label and starts and len(starts) >= MANY:

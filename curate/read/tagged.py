@@ -7,8 +7,8 @@ from typing import IO, Any
 from curate.read.files import Options
 from curate.read.raw_row import LONGEST_ROW, Row, Unread, bounded_lines, distinct, shown, too_long
 
-TAG = re.compile(r"(?:([BIESLUM])-(.+)|O)\Z", re.DOTALL)
-"""Of the schemes IOB1, IOB2, IOE, BIOES and BILOU, and what marks no entity."""
+TAG = re.compile(r"(?:[BIESLUM](?:-.+)?|O)\Z", re.DOTALL)
+"""Of the schemes IOB1, IOB2, IOE, BIOES and BILOU, with a label or without, and what marks no entity."""
 DOCUMENT = "-DOCSTART-"
 """The first token of a line that begins a document."""
 
