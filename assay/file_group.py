@@ -17,6 +17,7 @@ from curate.read.mapping import Mapper, RecordMapping, RowError
 from curate.read.message_tree import TREE_KEYS
 from curate.read.profile import LAST_WORDS, MOSTLY, OFFERED, WORD, Guess, Profile, Seen, guess, json_object
 from curate.read.raw import InputFile, Row, Unread, form_of, read_rows
+from curate.read.standoff import are_spans
 from curate.read.verdicts import (
     BAD,
     GOOD,
@@ -181,7 +182,7 @@ class Group:
             elif self.profile.holds_objects(found.answers[0]):
                 mapping["target"] = self.expression(found.answers[0])
             else:
-                mapping["target"] = {name: self.expression(name) for name in found.answers}
+                mapping["target"] = {name: self._answer(name, found.prompt) for name in found.answers}
             if found.group is not None:
                 mapping["group"] = self.expression(found.group)
             if verdicts := self._verdicts():
@@ -233,6 +234,13 @@ class Group:
                     + why.evidence.get("message", evidence(column, value)["message"]).partition(": ")[2]
                     + ".",
                 )
+
+    def _answer(self, name: str, prompt: str) -> str:
+        """A column as a key of the target; places in the prompt as what stands there."""
+        if are_spans((row.get(name), row.get(prompt)) for row in self.profile.first):
+            spans, text = self.expression(name), self.expression(prompt)
+            return f'{spans} | entities({text}) | map("pick", "label", "text") | list'
+        return self.expression(name)
 
     def expression(self, name: str) -> str:
         """A column as the recipe's expressions name it, where some rows lack it with none in its place."""

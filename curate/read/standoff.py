@@ -102,7 +102,7 @@ def are_spans(values: Iterable[tuple[Any, Any]]) -> bool:
     marked = 0
     for spans, text in values:
         try:
-            marked += len(entities(spans, text))
+            marked += len(entities(spans, text or ""))
         except (ValueError, TypeError, KeyError, AttributeError):
             return False
     return marked > 0
