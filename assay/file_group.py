@@ -5,11 +5,12 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 from typing import Any
 
+from assay.beside import LOOKUP, Beside
 from curate.errors import AssayError
 from curate.read.conversation import UNGRADED_ANSWER
 from curate.read.encoding import SAMPLE, encoding_of
@@ -48,7 +49,9 @@ GRADED = ("_score", "_rating", "_reward", "_votes", "_correct")
 """Ends of names of columns that may grade an answer, or something else."""
 OF_TEXT = frozenset({"name", "number"})
 """Columns that a row of a text file has beside its text: which file's, and which of it."""
-EACH_A_ROW = ("text", "front_matter", "pdf", "docx", "odt", "rtf", "html", "eml", "brat")
+DOCUMENTS = ("text", "pdf", "docx", "odt", "rtf", "html", "eml")
+"""Formats of documents, which rows may name."""
+EACH_A_ROW = (*DOCUMENTS, "front_matter", "brat")
 """Formats of which a file is a row."""
 OF_CHARACTERS = ("jsonl", "json", "csv", "tsv", "text", "front_matter", "html", "conll", "brat")
 """Formats whose encoding there is something to say of."""
@@ -100,6 +103,8 @@ class Group:
     unreadable: int = 0
     unrecognised: str | None = None
     """Why the first of the rows without a shape has none."""
+    beside: Beside | None = None
+    """The documents that a column of the rows names."""
     asks: str | None = None
     """What the first of the rows asks of which only the recipe can say what is to be learned."""
 
@@ -136,6 +141,12 @@ class Group:
 
     @property
     def guess(self) -> Guess:
+        if self.beside is not None:
+            found = guess(self.profile, frozenset({self.beside.column}))
+            answers = found.answers or (
+                (found.prompt,) if found.prompt else ()
+            )  # a document asks, whatever else is there
+            return replace(found, prompt=self.beside.column, answers=answers)
         columns = {name for name in self.profile.columns if not name.startswith("_")}
         return guess(self.profile, OF_TEXT if columns <= OF_TEXT | {"text"} else frozenset())
 
@@ -175,7 +186,8 @@ class Group:
                     remedy="Write the recipe's `record` by hand: `turns` for what is said, `target` for a JSON answer.",
                 )
             self._certain(found)
-            turns = [{"role": "user", "content": self.expression(found.prompt)}]
+            said = self.expression(found.prompt)
+            turns = [{"role": "user", "content": said if self.beside is None else f"{LOOKUP}[{said}].text"}]
             mapping = {"turns": turns}
             if not found.target:
                 turns.append({"role": "assistant", "content": self.expression(found.answers[0])})
@@ -358,10 +370,14 @@ class Group:
             else:
                 self._add(row)
         self.total, self.exact = self._count(read, files, rows)
+
+    def show_first(self) -> None:
+        """Make a record of the first row, where it can be made."""
         if self.profile.first:
             try:
-                mapper = Mapper(RecordMapping.model_validate(self.mapping()), {})
-                made = mapper.records(self.profile.first[0], files[0].name)
+                tables = self.beside.tables(self.profile.first[:1]) if self.beside else {}
+                mapper = Mapper(RecordMapping.model_validate(self.mapping()), tables)
+                made = mapper.records(self.profile.first[0], self.files[0].name)
             except (AssayError, RowError):
                 return
             self.record = {name: made[0][name] for name in SCHEMA.names if made[0].get(name)}

@@ -10,7 +10,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from assay.file_group import EACH_A_ROW, Group, named, record_of, rows_recognised
+from assay.beside import beside
+from assay.file_group import DOCUMENTS, EACH_A_ROW, Group, named, record_of, rows_recognised
 from assay.layouts import layout
 from assay.result import Result
 from curate.errors import AssayError
@@ -66,7 +67,8 @@ class Inspection(Result):
 
     def left_out(self) -> list[str]:
         """What a starter recipe does not read, a sentence each."""
-        others = [label(group) for group in self.groups[1:]]
+        read = self.groups[0].beside
+        others = [label(group) for group in self.groups[1:] if read is None or group.format not in DOCUMENTS]
         return [
             f"{what}: {named(names, MOST_GROUPS, rest)}"
             for what, names, rest in (
@@ -118,6 +120,11 @@ def inspect(path: Path, sample: int, options: Mapping[str, Any] | None = None) -
         )
     for group in groups:
         group.sample(sample)
+    documents = [file for group in groups if group.format in DOCUMENTS for file in group.files]
+    for group in groups:
+        if documents and group.format not in DOCUMENTS and not group.recognised:
+            group.beside = beside(group.profile, documents)
+        group.show_first()
 
     def order(group: Group) -> tuple[bool, bool, bool, int, str]:
         # Text and lone objects beside data are mostly what is said about the data, or what it was made of.
@@ -294,6 +301,7 @@ def _told(group: Group) -> dict[str, Any]:
             }
             for name, seen in group.profile.columns.items()
         },
+        "lookups": group.beside.lookups() if group.beside else {},
         "record": mapping,
         "problem": problem,
         "notes": group.notes(),

@@ -141,6 +141,8 @@ def print_inspection(inspection: Inspection) -> None:
     for note in group.notes():
         console.print(Text(harmless(note), style="yellow"))
     told: dict[str, Any] = {"sources": [{"files": ["..."], **group.options}]} if group.options else {}
+    if group.beside is not None:
+        told["lookups"] = group.beside.lookups()
     try:
         if mapping := group.mapping():
             told["record"] = mapping

@@ -123,6 +123,8 @@ def write_starter(inspection: Inspection, folder: Path) -> list[Path]:
         "drop": os.path.relpath(inspection.drop.resolve(), folder.resolve()),
         "sources": [sources],
     }
+    if group.beside is not None:
+        recipe["lookups"] = group.beside.lookups()
     if mapping:
         recipe["record"] = mapping
     if schema is None:
@@ -163,7 +165,7 @@ Spoken = set[tuple[str, ...]]
 
 def _all_rows(group: Group, mapping: dict[str, Any]) -> tuple[Spoken, Seen | None, int]:
     """Who speaks when in all rows, what their targets are if they have any, and the tokens of a long one, about."""
-    mapper = Mapper(RecordMapping.model_validate(mapping), {})
+    mapper = Mapper(RecordMapping.model_validate(mapping), group.beside.tables() if group.beside else {})
     spoken: Spoken = set()
     targets = Seen()
     lengths: list[int] = []
