@@ -241,7 +241,9 @@ def split(record: Row, task: TaskTemplate, renderer: Renderer, settings: Fit) ->
     begin = len(opening)
     for number, part in enumerate(parts, start=1):
         said = opening + part
-        source = record["source"] | {"places": _moved(record["source"]["places"], len(opening), begin, len(part))}
+        source = record["source"]
+        if source and source["places"]:
+            source = source | {"places": _moved(source["places"], len(opening), begin, len(part))}
         begin += len(part)
         meta = record["meta"] | {"part_of": record["id"], "part": f"{number} of {len(parts)}"}
         group = record["group"] if record["group"] is not None else record["id"]
@@ -251,10 +253,8 @@ def split(record: Row, task: TaskTemplate, renderer: Renderer, settings: Fit) ->
     return made
 
 
-def _moved(places: list[Row] | None, opening: int, begin: int, count: int) -> list[Row] | None:
+def _moved(places: list[Row], opening: int, begin: int, count: int) -> list[Row]:
     """The places of `opening` turns and of `count` turns from `begin` on, which come behind them."""
-    if places is None:
-        return None
     moved = [place | {"turn": place["turn"] - begin + opening} for place in places if place["turn"] >= begin]
     return [*(each for each in places if each["turn"] < opening), *(e for e in moved if e["turn"] < opening + count)]
 

@@ -200,7 +200,7 @@ def test_what_is_no_file_of_rows_says_what_it_is() -> None:
         assert (row.line, row.raw) == (1, page)
     [row] = read(zip_of({"[Content_Types].xml": b"", "xl/sheet1.xml": b""}), "f.csv")
     assert isinstance(row, Unread)
-    assert "save its sheet as CSV" in row.message
+    assert "save its words as text" in row.message
 
 
 def test_what_unpacks_to_itself_ends() -> None:
@@ -248,7 +248,8 @@ def test_forms_are_told_before_a_file_is_read(written: Written, tmp_path: Any) -
         ("b.csv", gzip.compress(lines(ROWS).encode()), ("gzip", "jsonl")),
         ("c.jsonl", json.dumps(ROWS).encode(), (None, "json")),
         ("d.dat", gzip.compress(tar_of({"a": b""})), ("tar", None)),
-        ("e.jsonl", b"%PDF-1.7", (None, None)),
+        ("e.jsonl", b"%PDF-1.7", (None, "pdf")),
+        ("e.csv", b"\x89PNG\r\n\x1a\n", (None, None)),
         ("f.gz", gzip.compress(b"x" * 99)[:20], ("gzip", None)),
     ):
         (tmp_path / name).write_bytes(content)
