@@ -15,7 +15,8 @@ from prefect.exceptions import PrefectHTTPStatusError
 from prefect.utilities.importtools import import_object
 
 from curate.recipe import packaged_recipes
-from flows.automations import HEARTBEATS, SILENCE, TAG
+from flows.automations import HEARTBEATS, SILENCE
+from flows.notifications import TAG
 from flows.pipeline import pipeline
 
 DECLARED_TEXT = (Path(__file__).resolve().parents[2] / "prefect.yaml").read_text()

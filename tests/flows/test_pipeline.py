@@ -39,10 +39,13 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 def assay_run(project: Project, *options: str) -> subprocess.CompletedProcess[str]:
+    environment = {
+        name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"
+    }  # other tests' server
     return subprocess.run(
         [sys.executable, "-c", "from assay.cli import app; app()", "run", str(project.recipe_path), *options],
         cwd=ROOT,
-        env=os.environ
+        env=environment
         | {"ASSAY_STORE": str(project.folder / "store"), "PREFECT_HOME": str(project.folder / "prefect")},
         capture_output=True,
         text=True,
