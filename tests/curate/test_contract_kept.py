@@ -17,7 +17,7 @@ IDS = {
     "contracts": "1fde19e626860679a3c70c64599038bb30af53cc61a26c3476a21ef8bae1e5f0",
     "guanaco": "80e43052f3178207ffa1e28d38554f935e5e282a656c906f0aae24876824d024",
     "instructions": "3ff1705e5a970589aab4736b1bf166eea087d7f0015e4e5df31f15d9a53fd4ac",
-    "licences": "74c77ea41efb5e435704ca31563d3fe86b91747d2766adf6121c1cb0089aeace",
+    "licences": "10dd6c01971b254baf07d1835147a37c4bb50305a59e3ce036f8cbfcf5c3e8df",
     "ljp_criminal": "ed0f3e6bbafa61123dd5eaf83219b3a0d4b57566b1e2b53f4ea462c57265be76",
 }
 

@@ -111,8 +111,8 @@ def test_a_run_killed_while_it_writes_a_checkpoint_goes_on_from_the_one_before(
 ) -> None:
     seal, written = cache._seal, []
 
-    def seal_and_die(draft: Path, folder: Path) -> None:
-        seal(draft, folder)
+    def seal_and_die(draft: Path, folder: Path, base: Path | None) -> None:
+        seal(draft, folder, base)
         written.append(folder)
         if folder.name == "checkpoint-4":
             os.kill(os.getpid(), signal.SIGKILL)
