@@ -16,7 +16,6 @@ from typer.core import TyperGroup
 from assay.errors import error_data, explain, meant_for_one, say_error, write_json
 from assay.result import Result
 from assay.shadows import require_own_packages
-from curate.engine import EngineName
 
 if TYPE_CHECKING:
     from assay.bars import Bars
@@ -52,8 +51,12 @@ Workers = Annotated[
     int | None, typer.Option(min=1, help="Processes to curate with; by default one per core, or a cluster's.")
 ]
 Engine = Annotated[
-    EngineName | None,
-    typer.Option(envvar="ASSAY_ENGINE", help="What curates: processes of this machine (the default), or a cluster."),
+    str | None,  # what it may be, `curate.engines` says: nothing of curate is imported before its place is known
+    typer.Option(
+        envvar="ASSAY_ENGINE",
+        metavar="processes|dask|ray",
+        help="What curates: processes of this machine (the default), or a cluster.",
+    ),
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 AsJson = Annotated[

@@ -21,7 +21,6 @@ from assay.results import (
     Scorecards,
     Version,
 )
-from curate.engine import EngineName
 from curate.errors import AssayError
 from curate.progress import Progress, silent
 from curate.store import Store, store_at
@@ -54,7 +53,7 @@ def curate(
     store: Place | None = None,
     variant: str | None = None,
     workers: int | None = None,
-    engine: EngineName | None = None,
+    engine: str | None = None,
     progress: Progress = silent,
 ) -> Version:
     """Make a data set version of a drop, or find that of the same drop and recipe.
@@ -211,7 +210,7 @@ def run(
     store: Place | None = None,
     variant: str | None = None,
     workers: int | None = None,
-    engine: EngineName | None = None,
+    engine: str | None = None,
     progress: Progress = silent,
 ) -> Assayed:
     """Curate, train and evaluate: the whole pipeline, as a Prefect flow.
@@ -237,9 +236,12 @@ def run(
             'AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, http FSSPEC_HTTP=\'{"headers": {"Authorization": "…"}}\'. '
             "Or curate it by `assay curate`, which does without Prefect.",
         )
+    from curate.engines import engine_named
+
     # What is wrong is told before Prefect is loaded and started.
     target = store_of(store)
     recipe_named(recipe, variant, drop)
+    on = engine_named(engine)
     # Read by Prefect when it is imported. The log still goes to the server; `progress` tells how far it is.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     from flows.server import prefect_api
@@ -250,7 +252,7 @@ def run(
 
         given = None if drop is None else str(drop)
         with report_to(progress):
-            done = pipeline(str(recipe), str(target.root), variant, given, workers, engine)
+            done = pipeline(str(recipe), str(target.root), variant, given, workers, on)
     made = Made(target, str(recipe), variant)
     curated = done.curated
     return Assayed(

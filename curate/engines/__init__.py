@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import get_args
+from typing import cast, get_args
 
 from curate.engine import EngineName, MapShards
 from curate.errors import AssayError
@@ -15,12 +15,28 @@ ENGINE = "ASSAY_ENGINE"
 """The environment's engine. Where work is done is nothing to what it gives, and so not in a recipe."""
 
 
+def engine_named(name: str | None) -> EngineName:
+    """The engine of a name; by default the environment's ASSAY_ENGINE, else `processes`.
+
+    Raises:
+        AssayError: there is no such engine.
+    """
+    wanted = name or os.environ.get(ENGINE) or "processes"
+    for known in get_args(EngineName):
+        if wanted == known:
+            return cast(EngineName, known)
+    raise AssayError(
+        f"There is no engine {wanted!r:.80}.",
+        remedy=f"One of {', '.join(get_args(EngineName))}, by --engine or {ENGINE}.",
+    )
+
+
 @contextmanager
 def engine(name: str | None, workers: int | None, store: Store, progress: Progress) -> Iterator[MapShards]:
     """The MapShards of an engine.
 
     Args:
-        name: the engine's; by default the environment's ASSAY_ENGINE, else `processes`.
+        name: as `engine_named` takes it.
         workers: how many tasks are at work at a time; by default one per core, or as many as a running cluster takes.
         store: which the workers of a cluster share.
         progress: told of the tasks that are done.
@@ -28,7 +44,7 @@ def engine(name: str | None, workers: int | None, store: Store, progress: Progre
     Raises:
         AssayError: there is no such engine, what it needs is not installed, or its cluster cannot be used.
     """
-    name = name or os.environ.get(ENGINE) or "processes"
+    name = engine_named(name)
     if name == "processes":
         with process_pool(workers or available_cores(), progress) as map_shards:
             yield map_shards
@@ -37,13 +53,8 @@ def engine(name: str | None, workers: int | None, store: Store, progress: Progre
 
         with dask_cluster(workers, store.cache, progress) as map_shards:
             yield map_shards
-    elif name == "ray":
+    else:
         from curate.engines.ray_cluster import ray_cluster
 
         with ray_cluster(workers, store.cache, progress) as map_shards:
             yield map_shards
-    else:
-        raise AssayError(
-            f"There is no engine {name!r:.80}.",
-            remedy=f"One of {', '.join(get_args(EngineName))}, by --engine or {ENGINE}.",
-        )

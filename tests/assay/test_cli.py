@@ -232,3 +232,11 @@ def test_want_of_a_gpu_s_memory_is_no_defect() -> None:
     message, remedy = explain(type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory. Tried to\nallocate"))
     assert message.startswith("The GPU has no more memory (CUDA out of memory. Tried to allocate)")
     assert "assay forecast" in remedy
+
+
+@pytest.mark.parametrize("command", ["curate", "run"])
+def test_an_engine_that_there_is_not_is_told_at_once(command: str, tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, [command, "licences", "--engine", "spark", "--store", str(tmp_path / "store")])
+    assert done.exit_code == 1
+    assert "There is no engine 'spark'." in done.output
+    assert "One of processes, dask, ray" in done.output

@@ -166,7 +166,7 @@ def test_an_output_tells_its_columns_rows_and_bytes(made: Made) -> None:
     fields = {each["name"]: each for each in output["facets"]["schema"]["fields"]}
     assert list(fields) == pq.read_schema(folder / "train.parquet").names
     assert (fields["tokens"]["type"], fields["turns"]["type"], fields["source"]["type"]) == ("int32", "list", "struct")
-    assert [each["name"] for each in fields["source"]["fields"]] == ["drop", "file", "row"]
+    assert [each["name"] for each in fields["source"]["fields"]] == ["drop", "file", "row", "places"]
     told = output["outputFacets"]["outputStatistics"]
     sizes = [(folder / name).stat().st_size for name in manifest.files]
     assert (told["rowCount"], told["size"], told["fileCount"]) == (manifest.counts.kept, sum(sizes), len(sizes))
