@@ -47,6 +47,10 @@ REFUSED: dict[str, dict[str, str]] = {
     },
 }
 """Keys of ODCS that nothing here keeps, by where they stand, with what to say instead."""
+GROUNDING = "grounding"
+"""The custom property of a field of the answer that says how its values are grounded in the prompt."""
+HOWS = ("verbatim", "normalised", "date", "number", "enum", "none")
+"""What it says, see `curate.grounding`."""
 
 
 def wrong(file: Path, key: str, message: str) -> AssayError:
@@ -143,6 +147,14 @@ def _require_understood(document: dict[str, Any], path: Path) -> None:
     """
 
     def look(part: dict[str, Any], kind: str, key: str) -> None:
+        try:
+            grounded = kind == "property" and grounding_said(part) is not None
+        except ValueError as error:
+            raise wrong(path, f"{key}.customProperties.{GROUNDING}", str(error)) from None
+        if grounded and not f"{key}.".startswith("schema.record.target."):
+            raise wrong(
+                path, f"{key}.customProperties.{GROUNDING}", "only what is in the answer (`target`) is grounded"
+            )
         for name, instead in REFUSED[kind].items():
             if part.get(name) not in (None, False, -1, []):
                 raise wrong(path, f"{key}.{name}".lstrip("."), f"not understood, and so kept nowhere; {instead}")
@@ -202,6 +214,23 @@ def schema_object(document: dict[str, Any], name: str) -> dict[str, Any]:
     """The object `record` or `set` of a document."""
     found: dict[str, Any] = next(item for item in document["schema"] if item["name"] == name)
     return found
+
+
+def grounding_said(prop: dict[str, Any]) -> tuple[str, str] | None:
+    """What a property's custom property `grounding` says, and why; None where it has none.
+
+    Raises:
+        ValueError: it says what is none of HOWS, or `none` and not why; has what is wrong.
+    """
+    for item in prop.get("customProperties", []):
+        if item["property"] == GROUNDING:
+            said, why = item["value"], item.get("description", "")
+            if said not in HOWS:
+                raise ValueError(f"expected one of {', '.join(HOWS)}, found {said!r:.80}")
+            if said == "none" and not why:
+                raise ValueError("`none` needs a `description`: why the answer says what the prompt does not")
+            return said, why
+    return None
 
 
 def _dotted(document: Any, path: list[str | int]) -> str:
