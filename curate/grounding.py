@@ -17,6 +17,7 @@ What is stated of an object or a list holds of all in it that states nothing els
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import cached_property
@@ -24,7 +25,7 @@ from typing import Any, Literal
 
 from curate.contract import Contract
 from curate.odcs import grounding_said, schema_object
-from curate.row_schema import followed
+from curate.row_schema import followed, types_of
 from curate.text.dates import Date, dates_in, iso_date
 from curate.text.folded import Folded, folded
 from curate.text.spoken_numbers import Number, numbers_in
@@ -32,6 +33,8 @@ from curate.text.spoken_numbers import Number, numbers_in
 How = Literal["verbatim", "normalised", "date", "number", "enum", "none"]
 FREE: tuple[How, ...] = ("enum", "none")
 """How values are grounded that the prompt need not hold."""
+GONE = object()
+"""In the place of an item that goes from its list."""
 ROOT = ""
 """The path of the answer itself."""
 DEEPEST = 8
@@ -230,10 +233,12 @@ class Grounding:
 
     fields: dict[str, How] = field(default_factory=dict)
     """By path, as far as the contract knows the fields: `parties[]`, `clauses[].date`."""
-    stated: frozenset[str] = frozenset()
+    stated: tuple[str, ...] = ()
     """Paths of which the contract states it."""
     why: dict[str, str] = field(default_factory=dict)
     """Of fields that the prompt need not hold, the contract's reason, by path."""
+    nullable: tuple[str, ...] = ()
+    """Paths at which null may be."""
 
     @staticmethod
     def of(contract: Contract) -> "Grounding":
@@ -246,12 +251,13 @@ class Grounding:
         record = schema_object(contract.document, "record")
         target: dict[str, Any] = next((item for item in record["properties"] if item["name"] == "target"), {})
         stated: dict[str, tuple[How, str]] = dict(_stated(target, ROOT))
-        fields = dict(_derived(schema, schema, ROOT, DEEPEST))
+        nullable: set[str] = set()
+        fields = dict(_derived(schema, schema, ROOT, DEEPEST, nullable))
         for path in {*fields, *stated}:
             if (said := _inherited(path, stated)) is not None:
                 fields[path] = said[0]
         why = {path: reason for path, (_, reason) in stated.items() if reason}
-        return Grounding(dict(sorted(fields.items())), frozenset(stated), why)
+        return Grounding(dict(sorted(fields.items())), tuple(sorted(stated)), why, tuple(sorted(nullable)))
 
     def said(self, target: Any) -> Iterator[Said]:
         """The values of an answer in their order, but for those that say nothing: null and empty texts."""
@@ -268,6 +274,37 @@ class Grounding:
         elif value is not None and value != "":
             yield Said(path, at, value, above or self._how(path, value))
 
+    def looked_for(self, target: Any, prompt: Prompt) -> list[tuple[Said, Place | None]]:
+        """The values of an answer that its prompt has to hold, each with where it does."""
+        return [(said, prompt.find(said.value, said.how)) for said in self.said(target) if said.how not in FREE]
+
+    def without(self, target: Any, looked_for: Sequence[tuple[Said, Place | None]]) -> Any | None:
+        """An answer without the values that its prompt does not hold: null in their place where the schema allows that,
+        else without the item of a list that says it; None where it can do neither. An item of which the prompt holds
+        nothing goes whole.
+
+        Whether what is left is what the schema asks for is not looked at.
+        """
+        left = deepcopy(target)
+        held = {at for said, place in looked_for if place is not None for at in _items(said.at)}
+        gone: set[tuple[str | int, ...]] = set()
+        for said, place in looked_for:
+            if place is not None:
+                continue
+            items = _items(said.at)
+            empty = next((at for at in items if at not in held), None)
+            if empty is not None:
+                gone.add(empty)
+            elif said.path in self.nullable and said.at:
+                _inside(left, said.at[:-1])[said.at[-1]] = None
+            elif items:
+                gone.add(items[-1])
+            else:
+                return None
+        for at in sorted(gone, key=len, reverse=True):
+            _inside(left, at[:-1])[at[-1]] = GONE
+        return _without_gone(left)
+
     def _how(self, path: str, value: Any) -> How:
         """How a value is grounded of whose field the contract states nothing."""
         if isinstance(value, bool):
@@ -280,6 +317,25 @@ class Grounding:
         return (
             "date" if how == "normalised" and iso_date(value) is not None and len(value) >= len("2019-03-05") else how
         )
+
+
+def _items(at: tuple[str | int, ...]) -> list[tuple[str | int, ...]]:
+    """The items of lists that a place is in, the outer before the inner."""
+    return [at[: number + 1] for number, step in enumerate(at) if isinstance(step, int)]
+
+
+def _inside(value: Any, at: Sequence[str | int]) -> Any:
+    for step in at:
+        value = value[step]
+    return value
+
+
+def _without_gone(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_gone(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_without_gone(each) for each in value if each is not GONE]
+    return value
 
 
 def _inner(path: str, key: str) -> str:
@@ -308,11 +364,15 @@ def _inherited(path: str, stated: Mapping[str, tuple[How, str]]) -> tuple[How, s
         path = path.removesuffix("[]") if path.endswith("[]") else path.rpartition(".")[0]
 
 
-def _derived(schema: Any, root: dict[str, Any], path: str, depth: int) -> Iterator[tuple[str, How]]:
-    """How the fields of a schema are grounded, by path; of alternatives, what the prompt has to hold comes last."""
+def _derived(schema: Any, root: dict[str, Any], path: str, depth: int, nullable: set[str]) -> Iterator[tuple[str, How]]:
+    """How the fields of a schema are grounded, by path; of alternatives, what the prompt has to hold comes last. The
+    paths at which null may be are added to `nullable`."""
     schema = followed(schema, root)
     if not depth:
         return
+    types = types_of(schema, root)
+    if types is None or "null" in types:
+        nullable.add(path)
     if "enum" in schema or "const" in schema:
         yield path, "enum"
         return
@@ -325,11 +385,13 @@ def _derived(schema: Any, root: dict[str, Any], path: str, depth: int) -> Iterat
     elif "boolean" in kinds:
         yield path, "enum"
     for key in ("allOf", "oneOf", "anyOf"):
-        alternatives = [pair for part in schema.get(key, ()) for pair in _derived(part, root, path, depth - 1)]
+        alternatives = [
+            pair for part in schema.get(key, ()) for pair in _derived(part, root, path, depth - 1, nullable)
+        ]
         yield from sorted(alternatives, key=lambda pair: pair[1] not in FREE)
     for key, inner in (schema.get("properties") or {}).items():
-        yield from _derived(inner, root, _inner(path, key), depth - 1)
+        yield from _derived(inner, root, _inner(path, key), depth - 1, nullable)
     if isinstance(schema.get("items"), dict):
-        yield from _derived(schema["items"], root, f"{path}[]", depth - 1)
+        yield from _derived(schema["items"], root, f"{path}[]", depth - 1, nullable)
     for inner in schema.get("prefixItems", ()):
-        yield from _derived(inner, root, f"{path}[]", depth - 1)
+        yield from _derived(inner, root, f"{path}[]", depth - 1, nullable)
