@@ -29,8 +29,10 @@ SCALES = {
 }
 """Powers of ten that a word behind a number makes of it."""
 SCALE = re.compile(
-    rf"[\s-]?({'|'.join(sorted(SCALES, key=lambda word: (-len(word), word)))})(?![^\W\d_])", re.IGNORECASE
+    rf"[\s-]?({'|'.join(sorted(SCALES, key=lambda word: (-len(word), word)))})(?:(?<=[^\x00-\u3000])|(?![^\W\d_]))",
+    re.IGNORECASE,
 )
+"""A word of them; what is no letter follows, but for scripts without spaces."""
 PERCENT = re.compile(
     r"\)?\s?(?:%|％|per\s?cent|pct|prozent|pour\s?cent|por\s?ci?ento|per cento|procent)", re.IGNORECASE
 )
