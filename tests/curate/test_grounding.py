@@ -1,5 +1,7 @@
 """Grounding: what a text says is found however it is written, and what it does not say is not."""
 
+import json
+from collections import Counter
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -10,8 +12,12 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from curate.contract import Contract
+from curate.engine import map_in_process
 from curate.errors import AssayError
 from curate.grounding import Grounding, How, Place, Prompt, find, nearest
+from curate.read.ingest import SHARD_BYTES, ingest
+from curate.recipe import Recipe, find_recipe
+from curate.record import dicts
 
 MONTHS = [
     "January",
@@ -477,3 +483,23 @@ def test_an_answer_without_what_its_prompt_does_not_hold(prompt: str, left: Any)
 def test_decimals_are_compared_exactly() -> None:
     assert find(0.1, "number", "10%")
     assert find(float(Decimal("1234567.89")), "number", "1,234,567.89")
+
+
+def test_what_a_person_found_in_real_contracts(shared_data: Path, tmp_path: Path) -> None:
+    """100 contracts of CUAD, those of the smallest ids, read by a person: for each value of the answer that is to be in
+    the opening, whether the opening says it (y or n), as cuad_grounding.json has it by the row's id."""
+    verdicts = json.loads((Path(__file__).parent / "cuad_grounding.json").read_text())
+    recipe = Recipe.load(find_recipe("contracts"), drop=shared_data / "legal_cuad")
+    read = ingest(recipe.sources, recipe.lookups, recipe.record, recipe.drop, tmp_path, map_in_process, SHARD_BYTES)
+    rows = {row["id"]: row for shard in read.shards for row in dicts(shard.kept())}
+    grounding = Grounding.of(recipe.held_to())
+    pairs: Counter[tuple[str, bool]] = Counter()
+    for row, said in verdicts.items():
+        turns, target = rows[row]["turns"], json.loads(rows[row]["target"])
+        places = [place for _, place in grounding.looked_for(target, Prompt(turns))]
+        pairs.update((verdict, place is not None) for verdict, place in zip(said, places, strict=True))
+    assert (len(verdicts), pairs.total()) == (100, 528)
+    assert pairs["n", True] == 0, "what no person finds is not found"
+    assert pairs["y", False] <= 26, (
+        "names that were joined, cut short, misspelt, or lost their brackets"
+    )
