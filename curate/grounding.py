@@ -251,13 +251,20 @@ class Grounding:
         record = schema_object(contract.document, "record")
         target: dict[str, Any] = next((item for item in record["properties"] if item["name"] == "target"), {})
         stated: dict[str, tuple[How, str]] = dict(_stated(target, ROOT))
-        nullable: set[str] = set()
-        fields = dict(_derived(schema, schema, ROOT, DEEPEST, nullable))
+        derived = Grounding.of_schema(schema)
+        fields = dict(derived.fields)
         for path in {*fields, *stated}:
             if (said := _inherited(path, stated)) is not None:
                 fields[path] = said[0]
         why = {path: reason for path, (_, reason) in stated.items() if reason}
-        return Grounding(dict(sorted(fields.items())), tuple(sorted(stated)), why, tuple(sorted(nullable)))
+        return Grounding(dict(sorted(fields.items())), tuple(sorted(stated)), why, derived.nullable)
+
+    @staticmethod
+    def of_schema(schema: dict[str, Any]) -> "Grounding":
+        """What follows from the JSON Schema of an answer."""
+        nullable: set[str] = set()
+        fields = dict(_derived(schema, schema, ROOT, DEEPEST, nullable))
+        return Grounding(dict(sorted(fields.items())), nullable=tuple(sorted(nullable)))
 
     def said(self, target: Any) -> Iterator[Said]:
         """The values of an answer in their order, but for those that say nothing: null and empty texts."""

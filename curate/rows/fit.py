@@ -224,6 +224,10 @@ def _replaced(table: pa.Table, records: list[Row], task: TaskTemplate, renderer:
         "text": pa.array(["".join(span.text for span in each) for each in spans], pa.string()),
         "tokens": pa.array(renderer.lengths_of(spans), pa.int32()),
     }
+    if (
+        listed := table.schema.get_field_index("ungrounded")
+    ) >= 0:  # of the whole document, in which they were looked for
+        columns["ungrounded"] = pa.nulls(len(records), table.schema.field(listed).type)
     for name, column in columns.items():
         table = table.set_column(table.schema.get_field_index(name), table.schema.field(name), column)
     return table

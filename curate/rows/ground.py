@@ -78,6 +78,9 @@ class Grounds(Ground, RowStage):
     grounding: Grounding
     target_schema: dict[str, Any]
 
+    def prepared_from(self) -> dict[str, Any]:
+        return {"grounding": dict(self.grounding.fields)}
+
     def run(self, table: pa.Table) -> Outcome:
         return ground(table, self)
 
@@ -110,9 +113,6 @@ def ground(table: pa.Table, settings: Grounds) -> Outcome:
         if not missing:
             continue
         evidence = [evidence_of(said, prompt) for said in missing]
-        for each in evidence:
-            example = {"id": ids[row], "before": str(each["value"]), "after": each["nearest"] or ""}
-            examples.setdefault(f"{UNGROUNDED}{each['field']}", []).append(example)
         left = answer
         if settings.policy == "null":
             left = settings.grounding.without(answer, looked)

@@ -83,9 +83,13 @@ class Folded:
         return None
 
     def place(self, begin: int, end: int) -> tuple[int, int]:
-        """The words of the text that a part of `joined` touches, in characters."""
+        """The words of the text that lie for the greater part in a part of `joined`, in characters."""
         first = max(bisect_right(self.begins, begin) - 1, 0)
         last = max(bisect_right(self.begins, max(end - 1, begin)) - 1, first)
+        if first < last and 2 * (begin - self.begins[first]) > len(self.words[first].folded):
+            first += 1
+        if first < last and 2 * (end - self.begins[last]) < len(self.words[last].folded):
+            last -= 1
         return self.words[first].begin, self.words[last].end
 
 
