@@ -500,6 +500,4 @@ def test_what_a_person_found_in_real_contracts(shared_data: Path, tmp_path: Path
         pairs.update((verdict, place is not None) for verdict, place in zip(said, places, strict=True))
     assert (len(verdicts), pairs.total()) == (100, 528)
     assert pairs["n", True] == 0, "what no person finds is not found"
-    assert pairs["y", False] <= 26, (
-        "names that were joined, cut short, misspelt, or lost their brackets"
-    )
+    assert pairs["y", False] <= 26, "names that were joined, cut short, misspelt, or lost their brackets"
