@@ -20,9 +20,9 @@ def check_grounded(folder: Path, manifest: DatasetManifest) -> list[Check]:
 
     The rows are those that are published, as later stages have left them.
     """
-    policy = manifest.recipe.get("ground", {}).get("policy", "off")
+    policy = manifest.recipe.get("ground", {}).get("policy", "keep")
     contract = carried(folder)
-    if policy == "off" or contract is None:
+    if policy == "keep" or contract is None:
         return []
     grounding = Grounding.of(contract)
     listed: dict[str, list[tuple[str, str]]] = {}

@@ -50,8 +50,8 @@ class Ground(Stage):
         "ungrounded": "the answer says what its prompt does not, and the contract does not say why"
     }
 
-    policy: Literal["off", "quarantine", "null", "flag", None] = Field(
-        "off",
+    policy: Literal["keep", "quarantine", "null", "flag", None] = Field(
+        "keep",
         description="What becomes of a value in the answer that the prompt does not hold: its row goes to quarantine; "
         "null takes its place, or a list goes without it, where the schema allows that; or it stays and is listed.",
     )
@@ -63,7 +63,7 @@ class Ground(Stage):
 
     @property
     def runs(self) -> bool:
-        return self.policy != "off"
+        return self.policy != "keep"
 
     def prepare(self, context: Context) -> "Ground":
         if not self.runs:

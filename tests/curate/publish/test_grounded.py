@@ -43,7 +43,7 @@ def answers(version: Path) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("policy", ["off", "quarantine", "null", "flag"])
+@pytest.mark.parametrize("policy", ["keep", "quarantine", "null", "flag"])
 def test_what_is_published_and_that_it_is_proven(policy: str, tmp_path: Path) -> None:
     version = curated(tmp_path, policy)
     stage = next((stage for stage in version.manifest.stages if stage.name == "ground"), None)
@@ -53,11 +53,11 @@ def test_what_is_published_and_that_it_is_proven(policy: str, tmp_path: Path) ->
     checks = {check.name: check for check in check_version(version.folder)}
     assert [check.offences for check in checks.values() if check.failures] == []
     assert checks["ids"].how == "all"
-    assert ("grounded" in checks) == (policy != "off")
+    assert ("grounded" in checks) == (policy != "keep")
     listed = version.folder / "ungrounded.parquet"
     assert listed.is_file() == (policy in ("null", "flag"))
     if stage is None:
-        assert (policy, got) == ("off", wanted)
+        assert (policy, got) == ("keep", wanted)
         assert 'id="grounding"' not in (version.folder / "report.html").read_text()
         return
     assert (stage.counters["grounded.count"], stage.counters["ungrounded.count"]) == (8, 4)
@@ -81,7 +81,7 @@ def test_what_is_published_and_that_it_is_proven(policy: str, tmp_path: Path) ->
 
 
 def test_the_check_finds_what_is_not_grounded(tmp_path: Path) -> None:
-    version = curated(tmp_path, "off")
+    version = curated(tmp_path, "keep")
     manifest = version.manifest
     told = manifest.model_copy(update={"recipe": manifest.recipe | {"ground": {"policy": "null"}}})
     (check,) = check_grounded(version.folder, told)

@@ -51,7 +51,7 @@ def grounded(policy: str, *rows: dict[str, Any]) -> Outcome:
     return first
 
 
-def test_it_is_off_by_default_and_yaml_null_is_the_policy() -> None:
+def test_values_are_kept_by_default_and_yaml_null_is_the_policy() -> None:
     assert not Ground().runs
     assert Ground.model_validate({"policy": None}).policy == "null"
     assert Ground.model_validate({"policy": None}).runs
