@@ -24,15 +24,13 @@ from functools import cached_property
 from typing import Any, Literal
 
 from curate.contract import Contract
-from curate.odcs import grounding_said, schema_object
+from curate.odcs import FREE, stated_grounding
 from curate.row_schema import followed, types_of
 from curate.text.dates import Date, dates_in, iso_date
 from curate.text.folded import Folded, folded
 from curate.text.spoken_numbers import Number, numbers_in
 
 How = Literal["verbatim", "normalised", "date", "number", "enum", "none"]
-FREE: tuple[How, ...] = ("enum", "none")
-"""How values are grounded that the prompt need not hold."""
 GONE = object()
 """In the place of an item that goes from its list."""
 ROOT = ""
@@ -242,15 +240,9 @@ class Grounding:
 
     @staticmethod
     def of(contract: Contract) -> "Grounding":
-        """What a contract says of its answer; nothing where that is plain text.
-
-        Raises:
-            AssayError: a custom property `grounding` says what is none of these words, or `none` without a reason.
-        """
+        """What a contract says of its answer; nothing where that is plain text."""
         schema = contract.target_schema or {}
-        record = schema_object(contract.document, "record")
-        target: dict[str, Any] = next((item for item in record["properties"] if item["name"] == "target"), {})
-        stated: dict[str, tuple[How, str]] = dict(_stated(target, ROOT))
+        stated: dict[str, Any] = stated_grounding(contract.document)
         derived = Grounding.of_schema(schema)
         fields = dict(derived.fields)
         for path in {*fields, *stated}:
@@ -347,18 +339,6 @@ def _without_gone(value: Any) -> Any:
 
 def _inner(path: str, key: str) -> str:
     return f"{path}.{key}" if path else key
-
-
-def _stated(prop: dict[str, Any], path: str) -> Iterator[tuple[str, tuple[How, str]]]:
-    """What a property and those in it state, by path."""
-    said = grounding_said(prop)
-    if said is not None:
-        how: Any = said[0]
-        yield path, (how, said[1])
-    for item in prop.get("properties", []):
-        yield from _stated(item, _inner(path, item["name"]))
-    if "items" in prop:
-        yield from _stated(prop["items"], f"{path}[]")
 
 
 def _inherited(path: str, stated: Mapping[str, tuple[How, str]]) -> tuple[How, str] | None:

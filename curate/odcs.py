@@ -49,6 +49,8 @@ REFUSED: dict[str, dict[str, str]] = {
 """Keys of ODCS that nothing here keeps, by where they stand, with what to say instead."""
 GROUNDING = "grounding"
 """The custom property of a field of the answer that says how its values are grounded in the prompt."""
+FREE = ("enum", "none")
+"""What it says of values that the prompt need not hold."""
 HOWS = ("verbatim", "normalised", "date", "number", "enum", "none")
 """What it says, see `curate.grounding`."""
 
@@ -231,6 +233,24 @@ def grounding_said(prop: dict[str, Any]) -> tuple[str, str] | None:
                 raise ValueError("`none` needs a `description`: why the answer says what the prompt does not")
             return said, why
     return None
+
+
+def stated_grounding(document: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    """How a contract states that fields of the answer are grounded, and why, by path: `parties[]`, `clauses[].date`."""
+    found: dict[str, tuple[str, str]] = {}
+
+    def look(prop: dict[str, Any], path: str) -> None:
+        if (said := grounding_said(prop)) is not None:
+            found[path] = said
+        for item in prop.get("properties", []):
+            look(item, f"{path}.{item['name']}" if path else item["name"])
+        if "items" in prop:
+            look(prop["items"], f"{path}[]")
+
+    for item in schema_object(document, "record")["properties"]:
+        if item["name"] == "target":
+            look(item, "")
+    return found
 
 
 def _dotted(document: Any, path: list[str | int]) -> str:
