@@ -68,7 +68,7 @@ class Inspection(Result):
             "groups": [_told(group) for group in self.groups],
             "passed_over": self.passed_over,
             "hidden": self.hidden,
-            "grounded": {name: asdict(seen) for name, seen in self.grounded.items()},
+            "grounded": [{"field": name} | asdict(seen) for name, seen in self.grounded.items()],
             "written": self.written,
         }
 

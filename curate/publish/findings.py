@@ -143,9 +143,9 @@ def ungrounded(facts: Facts) -> Iterator[Finding]:
         if field == name or stage is None:
             continue
         values = missing + stage.counters.get(f"{GROUNDED}{field}", 0)
-        if missing < LOST * values:
+        if not missing or missing < LOST * values:
             continue
-        flagged = facts.manifest.recipe[Ground.name]["policy"] == "flag"
+        flagged = facts.manifest.recipe.get(Ground.name, {}).get("policy") == "flag"
         grade = Grade.DOUBTFUL if flagged else Grade.LOOK
         text = (
             f"{missing:,} of the {values:,} values of `{field}` ({percent(missing / values)}) are not in their prompts."

@@ -83,7 +83,8 @@ def test_what_is_published_and_that_it_is_proven(policy: str, tmp_path: Path) ->
 def test_the_check_finds_what_is_not_grounded(tmp_path: Path) -> None:
     version = curated(tmp_path, "keep")
     manifest = version.manifest
-    told = manifest.model_copy(update={"recipe": manifest.recipe | {"ground": {"policy": "null"}}})
+    hows = {"colour": "enum", "count": "number"}
+    told = manifest.model_copy(update={"recipe": manifest.recipe | {"ground": {"policy": "null"}}, "grounding": hows})
     (check,) = check_grounded(version.folder, told)
     assert (check.compared, check.failures) == (12, 4)
     assert "count: '20' is not in its prompt" in " ".join(check.offences)
