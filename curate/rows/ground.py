@@ -20,7 +20,7 @@ from pydantic import Field, field_validator
 from curate.examples import Example
 from curate.grounding import Grounding, Prompt, Said
 from curate.json_schema import validator_of
-from curate.record import SCHEMA
+from curate.record import SCHEMA, places_in
 from curate.stage import Context, Outcome, Reject, RowStage, Stage, divide
 from curate.text import strict_json
 
@@ -98,7 +98,7 @@ def ground(table: pa.Table, settings: Grounds) -> Outcome:
     rejects: list[Reject] = []
     targets: list[str | None] = table["target"].to_pylist()
     found: list[list[dict[str, Any]]] = [[] for _ in targets]
-    turns, languages, ids = (table[name].to_pylist() for name in ("turns", "language", "id"))
+    turns, languages, ids, sources = (table[name].to_pylist() for name in ("turns", "language", "id", "source"))
     for row, target in enumerate(targets):
         if target is None:
             continue
@@ -112,7 +112,7 @@ def ground(table: pa.Table, settings: Grounds) -> Outcome:
                 examples.setdefault(f"{GROUNDED}{said.path}", []).append(example)
         if not missing:
             continue
-        evidence = [evidence_of(said, prompt) for said in missing]
+        evidence = [evidence_of(said, prompt, sources[row]) for said in missing]
         left = answer
         if settings.policy == "null":
             left = settings.grounding.without(answer, looked)
@@ -136,13 +136,15 @@ def text_of(said: Said) -> str:
     return said.value if isinstance(said.value, str) else json.dumps(said.value, ensure_ascii=False)
 
 
-def evidence_of(said: Said, prompt: Prompt) -> dict[str, Any]:
+def evidence_of(said: Said, prompt: Prompt, source: dict[str, Any] | None = None) -> dict[str, Any]:
     """What is told of a value that its prompt does not hold, by the names of FOUND; null where nothing is like it."""
     near = prompt.nearest(said.value, said.how)
     told = {"field": said.path, "value": text_of(said)[:SHOWN], "how": said.how}
     if near is None:
         return told | dict.fromkeys(("nearest", "similarity", "turn", "page", "begin", "end"))
-    place = {"turn": near.turn, "page": None, "begin": near.begin, "end": near.end}
+    places = places_in(source, near.turn, near.begin, near.end, len(prompt.readings[near.turn].text))
+    page = places[0]["page"] if places else None
+    place = {"turn": near.turn, "page": page, "begin": near.begin, "end": near.end}
     return told | {"nearest": prompt.passage(near)[:SHOWN], "similarity": near.similarity} | place
 
 

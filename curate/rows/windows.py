@@ -13,7 +13,7 @@ from typing import Any
 
 from curate.grounding import Grounding, Prompt
 from curate.json_schema import Validator
-from curate.record import content_id
+from curate.record import content_id, places_in
 from curate.rows.renderer import Renderer
 from curate.rows.task_template import TaskTemplate
 from curate.text import strict_json
@@ -59,6 +59,7 @@ def windows(
         unanswered = missing if left is None or not validator.is_valid(left) else []
         return record | {
             "turns": turns,
+            "source": _part_of(record["source"], at, begin, end, len(content)),
             "target": record["target"] if unanswered else json.dumps(left, ensure_ascii=False),
             HELD: {said.at for said, place in looked if place is not None},
             WANTED: {said.at for said, _ in looked},
@@ -85,6 +86,15 @@ def windows(
         made.append(row)
         first = last + 1
     return _named(record, made)
+
+
+def _part_of(source: Row | None, turn: int, begin: int, end: int, length: int) -> Row | None:
+    """The source of a window: of the turn that is cut, the places of what is left."""
+    if not source or not source.get("places"):
+        return source
+    others = [place for place in source["places"] if place["turn"] != turn]
+    places = [*others, *places_in(source, turn, begin, end, length)]
+    return source | {"places": sorted(places, key=lambda place: (place["turn"], place["begin"]))}
 
 
 def _named(record: Row, made: list[Row]) -> list[Row]:

@@ -115,6 +115,18 @@ def test_flags_are_listed_and_the_answer_stays() -> None:
     assert (found["became"], found["turn"], found["page"]) == ("flag", 0, None)
 
 
+def test_evidence_says_on_which_page_it_is() -> None:
+    middle = PROMPT.index("5th") + 2
+    places = [
+        {"turn": 0, "page": 3, "begin": 100, "end": 100 + middle, "file": None},
+        {"turn": 0, "page": 4, "begin": 100 + middle, "end": 100 + len(PROMPT), "file": None},
+    ]
+    source = {"drop": None, "file": "a.pdf", "row": 0, "places": places}
+    outcome = grounded("flag", row(title="Loan Agreement", parties=["John Doe"]) | {"source": source})
+    (found,) = outcome.kept["ungrounded"].to_pylist()
+    assert [(each["field"], each["page"]) for each in found] == [("title", 3), ("parties[]", 4)]
+
+
 @given(st.lists(st.sampled_from(["Acme Inc", "Jane Doe", "John Doe", "Zed"]), min_size=1, max_size=6))
 @settings(max_examples=40, deadline=None)
 def test_after_null_everything_is_grounded(parties: list[str]) -> None:

@@ -83,6 +83,26 @@ def test_each_window_says_what_its_paragraphs_say() -> None:
     assert "in_no_window" not in outcome.counters
 
 
+def test_windows_say_on_which_page_they_stand() -> None:
+    text = "\n\n".join(PARTS)
+    cut = text.index("Nothing")
+    pages = [(1, 10, 10 + cut), (2, 10 + cut, 10 + len(text))]
+    places = [{"turn": 0, "page": page, "begin": begin, "end": end, "file": None} for page, begin, end in pages]
+    source = {"drop": None, "file": "a.pdf", "row": 0, "places": places}
+    bound = max(tokens_of(part, {**ANSWER, "parties": ["Jane Doe"]}) for part in PARTS) + 2
+    rows = fitted(text, ANSWER, bound, source=source).kept.to_pylist()
+    assert len(rows) > 2
+    for row in rows:
+        said, found = row["turns"][0]["content"], row["source"]["places"]
+        assert "".join(text[place["begin"] - 10 : place["end"] - 10] for place in found) == said
+        assert [place["page"] for place in found] == [
+            page for page, b, e in pages if b - 10 < text.index(said) + len(said) and text.index(said) < e - 10
+        ]
+    tidied = source | {"places": [place | {"end": place["end"] + 4} for place in places[1:]]}
+    for row in fitted(text, ANSWER, bound, source=tidied).kept.to_pylist():
+        assert row["source"]["places"] == tidied["places"]
+
+
 def test_a_row_that_fits_is_left_alone() -> None:
     outcome = fitted("LEASE AGREEMENT with Acme", ANSWER | {"parties": ["Acme", "unsaid"]}, 1000)
     assert (outcome.counters, outcome.made) == ({}, 0)
