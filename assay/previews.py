@@ -289,7 +289,8 @@ def previews(recipe: FullRecipe, store: Store, tokenizer_folder: Path, rows: int
     with TemporaryDirectory() as cache:
         context = Context(recipe.drop, recipe.held_to(), store, Path(cache), tokenizer_folder)
         stages: list[RowStage] = []
-        for stage in takewhile(lambda stage: not isinstance(stage, SetStage), recipe.stages()):
+        of_rows = takewhile(lambda stage: not isinstance(stage, SetStage), recipe.stages())
+        for stage in (stage for stage in of_rows if stage.runs):
             ready = stage.prepare(replace(context, before=tuple(stages)))
             assert isinstance(ready, RowStage)  # noqa: S101  those over all rows come last
             stages.append(ready)

@@ -287,6 +287,8 @@ class DatasetInputs(Part):
     base: BaseInfo
     references: dict[str, str] = {}
     """SHA-256 of each file whose rows were kept out."""
+    grounding: dict[str, str] = {}
+    """By field of the answer: how its values are looked for in their prompts; where the stage `ground` ran."""
     embedding_sha256: dict[str, str] = {}
     """By stage: hash of the embedding model's folder."""
     code: dict[str, int] = {}
