@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from evaluation.judge.accepted import NOTHING, Accepted
-from evaluation.judge.fields import RIGHT, WRONG, Compared, Field, at, compare, equal, fields_of, label_of
+from evaluation.judge.fields import RIGHT, WRONG, Compared, Field, Tally, at, compare, equal, fields_of, label_of
 from evaluation.judge.form import ABSENT, Class, Flag, Form, form_of, validator_of
+from evaluation.judge.values import Tallies, counted
 from evaluation.settings import FieldRule
 
 
@@ -39,6 +40,8 @@ class Judgement:
     """In the order of the judge's fields; all wrong where the output is not an object."""
     given: tuple[str | None, ...]
     """Labels of the fields that are classes; None for no such label, `"true"` in place of `true` among them."""
+    values: tuple[Tallies, ...]
+    """What became of the values at the paths of each field; all omitted where the output is not an object."""
 
     @property
     def wrong_but_valid(self) -> bool:
@@ -66,6 +69,7 @@ class Judge:
         self._wrong = (WRONG,) * len(self.fields)
         self._no_labels = (None,) * len(self.classes)
         self._known: dict[tuple[str, bool, int], tuple[Judgement, Any]] = {}
+        self._all_right: dict[int, tuple[tuple[Tallies, ...], tuple[Tallies, ...], Any]] = {}
 
     def __call__(self, output: str, expected: Any, cut_off: bool = False, accepted: Accepted = NOTHING) -> Judgement:
         """Judge an output; any text whatever gives a judgement.
@@ -132,7 +136,25 @@ class Judge:
             invented,
             compared,
             given,
+            self._values(value, expected, accepted, whole),
         )
+
+    def _values(self, value: Any, expected: Any, accepted: Accepted, whole: bool) -> tuple[Tallies, ...]:
+        """What became of the values of each field; of several accepted ones, by whatever of them most are right."""
+        known = self._all_right.get(id(expected))
+        if known is None:  # with the value itself, as above
+            right = tuple([counted(each, at(expected, each.path), at(expected, each.path)) for each in self.fields])
+            omitted = tuple([tuple([Tally(omitted=each.right) for each in of]) for of in right])
+            known = self._all_right[id(expected)] = right, omitted, expected
+        if whole or not isinstance(value, dict):
+            return known[0] if whole else known[1]
+        return tuple([self._counted(each, value, expected, accepted) for each in self.fields])
+
+    @staticmethod
+    def _counted(field: Field, value: Any, expected: Any, accepted: Accepted) -> Tallies:
+        given, wanted = at(value, field.path), at(expected, field.path)
+        others = [counted(field, given, each) for each in accepted.values.get(field.path, ())]
+        return max([counted(field, given, wanted), *others], key=lambda found: sum(each.right for each in found))
 
     @staticmethod
     def _compared(field: Field, value: Any, expected: Any, accepted: Accepted) -> Compared:
