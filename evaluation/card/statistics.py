@@ -204,8 +204,8 @@ def mean(values: Floats, rows: Rows) -> Interval:
 def ratio(part: Floats, whole: Floats, rows: Rows) -> Interval:
     """The share of what rows have several of, or none, with its interval.
 
-    Wilson's where no row has more than one and no two rows share a group, or where all is, or is not, of that share (for
-    as many rows as there are groups that have any), which leaves a bootstrap nothing to vary; else the bootstrap's.
+    Wilson's where no row has more than one and no two rows share a group; where all are counted, or none, which leaves
+    a bootstrap nothing to vary, Wilson's for as many rows as there are groups that have any; else the bootstrap's.
 
     Args:
         part: how many of each row's are counted: shape (rows,).

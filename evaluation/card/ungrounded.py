@@ -40,9 +40,10 @@ class Grounds:
                     path = said.path if said.path in self.grounding.fields else OWN
                     for counts, one in ((looked_for, True), (missing, not self._holds(row, said))):
                         counts.setdefault(path, np.zeros(len(answers)))[row] += one
-        total = [sum(each.values(), np.zeros(len(answers))) for each in (missing, looked_for)]
+        nothing = np.zeros(len(answers))
+        whole = _scores(sum(missing.values(), nothing), sum(looked_for.values(), nothing), rows)
         by_field = {path: _scores(missing[path], looked_for[path], rows) for path in sorted(looked_for.keys() - {OWN})}
-        return {**_scores(*total, rows), "fields": by_field}
+        return {**whole, "fields": by_field}
 
     def _holds(self, row: int, said: Said) -> bool:
         """Whether a row's prompt holds a value; what several systems say is looked for once."""

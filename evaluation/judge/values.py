@@ -22,10 +22,10 @@ OMITTED, INVENTED = Tally(omitted=1), Tally(invented=1)
 
 
 def paths_of(field: Field, within: str = "") -> tuple[str, ...]:
-    """Where a field has values: `date`, `parties[]`, `clauses[].date`; one at least, but for objects without fields."""
+    """Where a field has values: `date`, `parties[]`, `clauses[].date`."""
     path = f"{within}{field.name}"
     if field.items:
-        return tuple(chain.from_iterable(paths_of(each, f"{path}[]." if each.path else f"{path}[]") for each in field.items))
+        return tuple(chain.from_iterable(paths_of(each, f"{path}[].") for each in field.items))
     return (f"{path}[]" if field.rule.kind in ("set", "list") else path,)
 
 
