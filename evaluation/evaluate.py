@@ -125,7 +125,6 @@ def evaluate(
     rows = _rows(version, settings) if asked_rows is None else asked_rows.rows
     published = read_split(version, "train", COLUMNS)
     train = _to_learn_from(published, rows)
-    sliced = [name for name in ("language", "source") if name in rows[0]]
     renderer = Renderer(template, *load_tokenizer(base.folder), recipe.render.answers, recipe.render.reasoning)
     judge = None if contract.target_schema is None else Judge(contract.target_schema, settings.fields)
     weights = manifest.recipe.get("balance", {}).get("weights", {})
@@ -134,15 +133,10 @@ def evaluate(
     )
     answers = systems.answers(asking)
     grounds = None if judge is None else grounds_of(Grounding.of(contract), rows)
-    scored = _score(rows, answers, pairs(asking), renderer, judge, settings, _slices(rows, train, sliced), grounds)
-    taught = (
-        systems.neighbours["all"] if len(train) == len(published) else Shots.of_any_length(published, settings.seed)
-    )
-    wrong = (row for row in range(len(rows)) if not all(each[row].exact for each in scored.systems.values()))
-    scored = replace(
-        scored, questions=replace(scored.questions, near={row: neighbours(rows[row], taught) for row in wrong})
-    )
-    folder = _publish(scored, inputs, trained.loss if trained else None, recipe.name, store)
+    scored = _score(rows, answers, pairs(asking), renderer, judge, settings, _slices(rows, train), grounds)
+    whole = len(train) == len(published)
+    taught = systems.neighbours["all"] if whole else Shots.of_any_length(published, settings.seed)
+    folder = _publish(scored.beside(rows, taught), inputs, trained.loss if trained else None, recipe.name, store)
     gate = scored.card["gate"]
     store.record(event | {"version": folder.name, "found": False, "promoted": gate and gate["passed"]})
     return folder
@@ -156,6 +150,12 @@ class Scored:
     questions: Questions
     predictions: pa.Table
     systems: Mapping[str, Sequence[Answer]]
+
+    def beside(self, rows: Sequence[Row], train: Shots) -> "Scored":
+        """With the rows of the train split that are most like those that some system got wrong."""
+        wrong = (place for place in range(len(rows)) if not all(each[place].exact for each in self.systems.values()))
+        near = {place: neighbours(rows[place], train) for place in wrong}
+        return replace(self, questions=replace(self.questions, near=near))
 
 
 def _score(
@@ -258,11 +258,11 @@ def _to_learn_from(train: Sequence[Row], rows: Sequence[Row]) -> list[Row]:
     return [row for row in train if row["id"] not in ids and row["cluster"] not in clusters]
 
 
-def _slices(rows: Sequence[Row], train: Sequence[Row], columns: Sequence[str]) -> Masks:
+def _slices(rows: Sequence[Row], train: Sequence[Row]) -> Masks:
     """The slices of the test rows, those by a column only where the version has it."""
     by_column: dict[str, Names] = {"label": [row["label"] for row in rows]}
-    if "language" in columns:
+    if "language" in rows[0]:
         by_column["language"] = [row["language"] for row in rows]
-    if "source" in columns:
+    if "source" in rows[0]:
         by_column["source"] = [(row["source"] or {}).get("file") for row in rows]
     return slices_of([asked(row) for row in rows], [asked(row) for row in train], by_column)
