@@ -6,7 +6,8 @@ is what `match` and `f1` of a `list` tell.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from itertools import chain
 from typing import Any
 
@@ -29,26 +30,72 @@ def paths_of(field: Field, within: str = "") -> tuple[str, ...]:
     return (f"{path}[]" if field.rule.kind in ("set", "list") else path,)
 
 
-def counted(field: Field, given: Any, wanted: Any) -> Tallies:
+def all_of(field: Field, value: Any, became: Callable[[int], Tally]) -> Tallies:
+    """What became of the values of a field where the same became of them all; the value may be ABSENT.
+
+    Args:
+        field: of the answer.
+        value: what it holds.
+        became: `right` or `omitted`.
+    """
+    if field.items or field.rule.kind in ("set", "list"):
+        return tuple(map(became, _held(field, value)))
+    return (became(1 if says(value) else 0),)
+
+
+@cache
+def right(count: int) -> Tally:
+    """So many right values; one tally for all that are equal, as there are many."""
+    return Tally(right=count)
+
+
+@cache
+def omitted(count: int) -> Tally:
+    """So many omitted values."""
+    return Tally(omitted=count)
+
+
+def _held(field: Field, value: Any) -> tuple[int, ...]:
+    """How many values a field has at each of its paths."""
+    if field.items:
+        none = (0,) * len(paths_of(field))
+        objects = value if isinstance(value, list) else []
+        each = [tuple(chain.from_iterable(_held(of, at(item, of.path)) for of in field.items)) for item in objects]
+        return tuple(map(sum, zip(none, *each, strict=True)))
+    if field.rule.kind in ("set", "list"):
+        items = _items(value)
+        return (len(set(map(item_key, items))) if field.rule.kind == "set" and len(items) > 1 else len(items),)
+    return (1 if says(value) else 0,)
+
+
+def counted(field: Field, given: Any, wanted: Any, match: bool | None = None) -> Tallies:
     """What became of the values of a field; either may be ABSENT.
 
     At each path, values given are those right, wrong and invented, and values expected those right, wrong and omitted.
     Objects in lists are paired as `fields.compare` pairs those of a `set`. In a list of other values no value
     stands for another: what is not there is omitted, what is there besides is invented. What is no list has no items.
+
+    Args:
+        field: of the answer.
+        given: its value.
+        wanted: the value that is expected.
+        match: whether they match by the field's rule, where that is known.
     """
     if field.items:
         return _of_objects(field, given, wanted)
     if field.rule.kind in ("set", "list"):
         return (_of_items(_items(given), _items(wanted), field.rule.kind == "set"),)
-    if not says(given) or not says(wanted):
-        return (INVENTED if says(given) else OMITTED if says(wanted) else NONE,)
-    return (RIGHT if compare(field, given, wanted).match else WRONG,)
+    if not says(wanted):
+        return (INVENTED if says(given) else NONE,)
+    if not says(given):
+        return (OMITTED,)
+    return (RIGHT if (compare(field, given, wanted).match if match is None else match) else WRONG,)
 
 
 def says(value: Any) -> bool:
     """Whether something is a value: not null, blank, or empty."""
     if isinstance(value, str):
-        return bool(value.strip())
+        return bool(value) and not value.isspace()
     return value is not ABSENT and value is not None and value != [] and value != {}
 
 
@@ -65,8 +112,8 @@ def _of_items(given: list[Any], wanted: list[Any], distinct: bool) -> Tally:
     one, other = (Counter(map(item_key, items)) for items in (given, wanted))
     if distinct:
         one, other = Counter(one.keys()), Counter(other.keys())
-    right = (one & other).total()
-    return Tally(right, 0, other.total() - right, one.total() - right)
+    both = (one & other).total()
+    return Tally(both, 0, other.total() - both, one.total() - both)
 
 
 def _of_objects(field: Field, given: Any, wanted: Any) -> Tallies:
