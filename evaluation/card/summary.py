@@ -126,7 +126,7 @@ def _by_value(card: Scorecard) -> list[Table]:
         for path, each in scores.get("values", {}).items()
         if each["wrong"] or each["omitted"] or each["invented"]
     ]
-    title = f"Values of {lead} by field, where some are not right; precision: of those given, recall: of those expected"
+    title = f"Values of {lead} by field, where some are not right"
     return [Table("values", title, ["field", *COUNTS, "precision", "recall"], rows)] if rows else []
 
 

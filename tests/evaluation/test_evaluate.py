@@ -49,7 +49,9 @@ def test_what_a_published_row_accepts_is_right(model_folder: Path, tmp_path: Pat
         changes = {"evaluation": made.recipe.evaluation.model_copy(update=settings)}
         folder = evaluate(version, None, made.recipe.model_copy(update=changes), Store(tmp_path / "made/store"))
         card = json.loads((folder / "scorecard.json").read_bytes())
-        assert card["ungrounded"]["fields"].keys() == card["systems"]["guess"]["ungrounded"]["fields"].keys() == {"count"}
+        assert (
+            card["ungrounded"]["fields"].keys() == card["systems"]["guess"]["ungrounded"]["fields"].keys() == {"count"}
+        )
         assert card["ungrounded"]["values"] == card["rows"]
         return float(card["systems"]["guess"]["whole_match"]["value"])
 
