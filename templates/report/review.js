@@ -4,7 +4,7 @@
   const at = (id) => document.getElementById(id);
   const HEIGHT = 56, PAGE = 100, MORE = 6;
   const list = at("list"), lines = list.querySelector("ol");
-  let total = 0, pages = new Map(), asked = 0, chosen = -1, shown = null, about = 0, editing = "", checked = 0;
+  let total = 0, pages = new Map(), asked = 0, chosen = -1, shown = null, about = 0, editing = "", checked = 0, wanted = 0;
 
   async function ask(path, body) {
     const options = { headers: { "X-Assay-Token": token } };
@@ -83,7 +83,10 @@
 
   // One case: its row, those beside it, and what may be decided.
   async function show(number) {
+    const mine = ++wanted;
+    shown = null;  // nothing is decided of a row that is not seen yet, or not any more
     const told = await ask(`case?number=${number}`);
+    if (mine !== wanted) return;
     shown = told; shown.number = number; about = 0;
     stop(); say("");
     at("nothing").hidden = true; at("shown").hidden = false;
@@ -163,13 +166,13 @@
   const made = [];
   // What was decided last of the row that is shown; where nothing was, what was decided last of all here.
   const undo = guarded(async () => {
-    const mine = shown && shown.decided[shown.decided.length - 1];
+    const mine = shown && shown.decided[shown.decided.length - 1], before = shown && shown.number;
     const place = made.findLastIndex((each) => !mine || each.id === mine.id);
     const last = place < 0 ? null : made.splice(place, 1)[0];
     if (!mine && !last) { say("There is nothing to take back."); return; }
     await ask("decide", { id: mine ? mine.id : last.id, action: "undo" });
     await Promise.all([counts(), search(true)]);
-    await show(mine ? shown.number : last.number);
+    await show(mine ? before : last.number);
     chosen = [...pages].flatMap(([at_, some]) => (some || []).map((each, more_) => [each.number, at_ * PAGE + more_]))
       .filter(([number]) => number === shown.number).map(([, where]) => where)[0] ?? chosen;
     draw();
@@ -239,8 +242,8 @@
     if (kind === "target" && (await check()).length) { at("value").focus(); return; }
     const value = { target: at("value").value, label: at("line").value || null }[kind];
     const reason = kind === "note" ? at("value").value : at("reason").value;
-    await decide(kind, value, reason);
     at("what").focus();
+    await decide(kind, value, reason);
   }));
   at("keys").addEventListener("click", () => at("help").showModal());
   at("close").addEventListener("click", () => at("help").close());
@@ -251,7 +254,7 @@
   };
   addEventListener("keydown", (event) => {
     const typing = event.target.closest("input:not([type=checkbox]), textarea, select");
-    if (event.key === "Escape" && typing) { if (editing) stop(); at("what").focus(); event.target.blur(); return; }
+    if (event.key === "Escape" && typing) { event.preventDefault(); if (editing) stop(); at("what").focus(); event.target.blur(); return; }
     if (typing || event.ctrlKey || event.metaKey || event.altKey || at("help").open) return;
     if (event.key >= "1" && event.key <= "9" && shown && Number(event.key) <= shown.rows.length) { about = Number(event.key) - 1; marks(); return; }
     if (KEYS[event.key]) { event.preventDefault(); KEYS[event.key](); }
