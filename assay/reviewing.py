@@ -122,6 +122,7 @@ class _Answer(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     timeout = 60
+    disable_nagle_algorithm = True  # else head and body of an answer wait 40 ms for each other
 
     def __init__(self, session: Session, *args: Any) -> None:
         self.session = session
