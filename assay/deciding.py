@@ -10,8 +10,8 @@ from typing import Any
 from assay.desk import Desk
 from assay.door import Place
 from assay.result import Result
-from curate.decisions import Decision
 from curate.errors import AssayError
+from curate.rows.decisions import Decision
 from curate.table import Table
 
 COLUMNS = ("id", "action", "value", "reason")

@@ -15,11 +15,11 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from assay.door import Place, recipe_named, store_of
-from curate.decisions import Decision, append, last_words, read, seen_hash
 from curate.errors import AssayError
 from curate.json_schema import Validator, validator_of
 from curate.manifest import DatasetManifest
 from curate.record import SPLITS, TURNS
+from curate.rows.decisions import Decision, append, last_words, read, seen_hash
 from curate.store import Store
 from curate.text import strict_json
 from evaluation.settings import FullRecipe

@@ -17,9 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from curate.decisions import PAIR, Line, Resolved, Verdict, file_digest, lines_of, read, resolve
 from curate.hashing import canonical_json
 from curate.record import SCHEMA
+from curate.rows.decisions import PAIR, Line, Resolved, Verdict, file_digest, lines_of, read, resolve
 from curate.stage import BESIDE, DECIDED, KEEP, Context, Outcome, Reject, RowStage, Stage, Told, divide
 from curate.text import strict_json
 
@@ -38,7 +38,7 @@ LISTED = pa.schema(
     }
 )
 """Of decisions.parquet, a row for each line: where it stands; what it says (`value` as JSON text, null where there is
-none); what came of it, see `curate.decisions.Outcome`; and why, such as which verdicts a `keep` has overruled."""
+none); what came of it, see `curate.rows.decisions.Outcome`; and why, such as which verdicts a `keep` has overruled."""
 
 
 def _or_a_name(schema: dict[str, Any]) -> None:

@@ -13,14 +13,19 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
 import assay
+from assay.cli import app
 from assay.desk import Desk
 from assay.queue import KINDS, Queue
-from assay.reviewing import Session, page, server
-from curate.decisions import read
+from assay.result import plain
+from assay.reviewing import Reviewed, Session, page, server
+from assay.reviewing import shown as shown_case
 from curate.errors import AssayError
+from curate.rows.decisions import read
 from tests.browser import PHONE, Browser, assert_accessible, find_chromium, keep
+from tests.documented import missing
 from tests.project import Project
 
 ROWS = [
@@ -159,9 +164,7 @@ def test_tables_that_other_stages_publish_are_read(project: Project, tmp_path: P
     assert [*cases] == ["conflict", "doubted", "ungrounded", "near", "quarantined", "disagreement", "stale"]
     assert (cases["doubted"].why, cases["doubted"].beside) == ("red, more likely blue", [two])
     assert cases["disagreement"].why == "ben: drop"
-    from assay.reviewing import shown
-
-    told = shown(Session(desk, queue), cases["ungrounded"])
+    told = shown_case(Session(desk, queue), cases["ungrounded"])
     assert [text for marked, text in told["rows"][0]["text"] if marked] == ["apple"]
 
 
@@ -223,6 +226,16 @@ def test_decide_writes_one_line_or_those_of_a_table_or_none(project: Project, tm
     with pytest.raises(AssayError, match="its columns are row, action"):
         assay.decide(project.recipe_path, table=table, store=store)
     assert len(written(project)) == 3
+
+
+def test_both_commands_give_what_is_documented(project: Project, session: Session) -> None:
+    row = id_of(session.desk, ROWS[0]["text"])
+    given = ["decide", str(project.recipe_path), row, "drop", "--reason", "old", "--who", "ben", "--json"]
+    done = CliRunner().invoke(app, [*given, "--store", str(project.folder / "store")])
+    assert (done.exit_code, written(project)) == (0, [("drop", "ben", None)])
+    decided = assay.decide(project.recipe_path, row, "keep", store=project.folder / "store")
+    assert missing("decide", json.loads(json.dumps(plain(decided.data())))) == []
+    assert missing("review", Reviewed("http://127.0.0.1:1/", session.desk.file, "demo/1", 3).data()) == []
 
 
 def test_a_recipe_that_names_no_file_is_told_how(project: Project, tmp_path: Path) -> None:

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.decisions import Decision, append, file_digest, kappa, lines_of, read, resolve, seen_hash
 from curate.errors import AssayError
 from curate.publish.check import check_version
 from curate.publish.version import Curated
 from curate.record import SPLITS
+from curate.rows.decisions import Decision, append, file_digest, kappa, lines_of, read, resolve, seen_hash
 from tests.project import Project
 
 FIT = {"model": "tokenizer", "max_tokens": 300}
