@@ -193,7 +193,7 @@ def _listed(resolved: Resolved, kept: Iterable[pa.Table], rejected: Iterable[pa.
         decision = line.decision
         because = ""
         came: str | None = outcome
-        if outcome == "no_row" and decision.id in gone:
+        if outcome == "no_row" and gone.get(decision.id, "").startswith("read/"):
             came, because = "overruled", gone[decision.id]
         elif outcome is None:
             came, because = _came_of(line, words.get(decision.id), gone.get(decision.id))
@@ -203,20 +203,21 @@ def _listed(resolved: Resolved, kept: Iterable[pa.Table], rejected: Iterable[pa.
     return pa.Table.from_pylist(rows, LISTED)
 
 
-def _came_of(line: Line, told: str | None, gone: str | None) -> tuple[str, str]:
+def _came_of(line: Line, told: str | None, gone: str | None) -> tuple[str, str | None]:
     """What came of a line that stands.
 
     Args:
         told: the words of the row that stays, see `curate.stage.DECIDED`; None where none does.
-        gone: stage and reason of the row that has gone.
+        gone: stage and reason of the row that has gone; None where it has not, or was divided.
     """
     action = line.decision.action
     if action in PAIR:
         return "applied", ""
     if action == "drop":
         return "applied", ""
+    if told is None and gone is None:  # its parts have ids of their own
+        return ("no_effect" if action == KEEP else "applied"), "divided"
     if told is None:
-        assert gone is not None  # noqa: S101  rows are conserved
         return ("no_effect" if gone == "decisions/decided" else "overruled"), gone
     if action == KEEP:
         verdicts = [word for word in told.split() if "/" in word]

@@ -15,7 +15,7 @@ from curate.publish.check import check_version
 from curate.publish.version import Curated
 from curate.record import SPLITS
 from curate.rows.decisions import Decision, append, file_digest, kappa, lines_of, read, resolve, seen_hash
-from tests.project import Project
+from tests.project import CONTRACT, Project
 
 FIT = {"model": "tokenizer", "max_tokens": 300}
 WHEN = "2026-01-02T03:04:05Z"
@@ -268,3 +268,33 @@ def test_a_file_that_is_not_there_is_an_error_and_one_elsewhere_is_too(project: 
     project.recipe_path.write_text(project.recipe_path.read_text().replace("anna.jsonl", "../anna.jsonl"))
     with pytest.raises(AssayError, match=r"recipe.yaml: decisions.files"):
         project.recipe  # noqa: B018
+
+
+def test_what_is_decided_of_a_row_that_is_divided_holds_of_its_parts(tmp_path: Path) -> None:
+    said = [("user", "one " * 12), ("assistant", "two " * 12)] * 3
+    split = {"model": "tokenizer", "max_tokens": 180, "policy": "split_turns"}
+    record = {"turns": "turns", "label": "colour"}
+    project = Project(tmp_path, decisions="anna.jsonl", record=record, fit=split, duplicates={"threshold": 1.0})
+    contract = project.folder / "contract"
+    (contract / "target.schema.json").unlink()
+    document = json.loads(json.dumps(CONTRACT))
+    document["schema"][0]["properties"].pop()
+    (contract / "contract.yaml").write_text(json.dumps(document))
+    turns = [[{"role": role, "content": f"{text}{n}"} for role, text in said] for n in range(8)]
+    project.add("rows.jsonl", [{"turns": each, "colour": "red"} for each in turns])
+    (tmp_path / "anna.jsonl").touch()
+    first = project.curate()
+    assert first.manifest.counts.made
+    parts = pq.read_table(first.folder / "train.parquet").to_pylist()
+    whole = dict(parts[0]["meta"][at].values() for at in range(len(parts[0]["meta"])))["part_of"]
+    row = {"id": whole, "label": "red"}
+    after = decide(project, decision(row, "label", "blue"), decision(row, "keep"), decision(parts[1], "drop"))
+    assert outcomes(after) == [
+        ("label", "applied", "divided"),
+        ("keep", "no_effect", "divided"),
+        ("drop", "no_row", None),
+    ]
+    labels = Counter(
+        row["label"] for name in SPLITS for row in pq.read_table(after.folder / f"{name}.parquet").to_pylist()
+    )
+    assert labels["blue"] > 1
