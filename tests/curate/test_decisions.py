@@ -271,7 +271,7 @@ def test_a_file_that_is_not_there_is_an_error_and_one_elsewhere_is_too(project: 
 
 
 def test_what_is_decided_of_a_row_that_is_divided_holds_of_its_parts(tmp_path: Path) -> None:
-    said = [("user", "one " * 12), ("assistant", "two " * 12)] * 3
+    said = [(role, f"{word} {at} " * 9) for at in range(3) for role, word in (("user", "one"), ("assistant", "two"))]
     split = {"model": "tokenizer", "max_tokens": 180, "policy": "split_turns"}
     record = {"turns": "turns", "label": "colour"}
     project = Project(tmp_path, decisions="anna.jsonl", record=record, fit=split, duplicates={"threshold": 1.0})
