@@ -191,7 +191,7 @@ def _listed(resolved: Resolved, kept: Iterable[pa.Table], rejected: Iterable[pa.
     rows = []
     for line, outcome in zip(resolved.lines, resolved.outcomes, strict=True):
         decision = line.decision
-        because = ""
+        because: str | None = None
         came: str | None = outcome
         if outcome == "no_row" and gone.get(decision.id, "").startswith("read/"):
             came, because = "overruled", gone[decision.id]
