@@ -2,7 +2,8 @@
 
 import glob
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 
 from assay.beside import beside
 from assay.file_group import DOCUMENTS, EACH_A_ROW, Group, named, record_of, rows_recognised
+from assay.grounded import FieldSeen, grounded, grounded_table
 from assay.layouts import layout
 from assay.result import Result
 from curate.errors import AssayError
@@ -39,6 +41,8 @@ class Inspection(Result):
     """Names of files of no known format."""
     hidden: list[str]
     """Names of hidden files, and of files in hidden folders: they are left alone."""
+    grounded: dict[str, FieldSeen] = field(default_factory=dict)
+    """Of the first group, by field of its JSON answers: how many of the values stand in their prompts."""
     written: list[Path] = field(default_factory=list)
     """The files of a starter, the recipe first."""
 
@@ -50,8 +54,10 @@ class Inspection(Result):
         )
 
     def tables(self) -> list[Table]:
-        """The files by how they would be read, and the columns of the largest group."""
-        return [_files(self), *([_columns(self.groups[0])] if self.groups[0].profile.rows else [])]
+        """The files by how they would be read, the columns of the largest group, and which values of its answers are
+        in the prompts."""
+        columns = [_columns(self.groups[0])] if self.groups[0].profile.rows else []
+        return [_files(self), *columns, *([grounded_table(self.grounded)] if self.grounded else [])]
 
     def places(self) -> dict[str, Path]:
         return {"recipe": self.written[0], "contract": self.written[1].parent} if self.written else {}
@@ -62,6 +68,7 @@ class Inspection(Result):
             "groups": [_told(group) for group in self.groups],
             "passed_over": self.passed_over,
             "hidden": self.hidden,
+            "grounded": [{"field": name} | asdict(seen) for name, seen in self.grounded.items()],
             "written": self.written,
         }
 
@@ -131,7 +138,11 @@ def inspect(path: Path, sample: int, options: Mapping[str, Any] | None = None) -
         beside = group.profile.columns.keys() <= {"text", "name", "number", "title", "_member"} or group.lone
         return not group.profile.rows, beside, not group.has_mapping, -group.size, group.files[0].name
 
-    return Inspection(path, drop, sorted(groups, key=order), passed_over, hidden)
+    groups = sorted(groups, key=order)
+    values: dict[str, FieldSeen] = {}
+    with suppress(AssayError):  # there is no mapping, which the inspection tells
+        values = grounded(groups[0], groups[0].mapping(), sample)
+    return Inspection(path, drop, groups, passed_over, hidden, values)
 
 
 def _listed(path: Path) -> tuple[Path, list[str], list[str]]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from curate.contract import APART, Contract
+from curate.odcs import FREE, stated_grounding
 from curate.schema_change import Change, bound_change, schema_changes
 from curate.set_rules import is_warning
 
@@ -58,6 +59,7 @@ def _changes(old: Contract, new: Contract) -> Iterator[Change]:
     yield from schema_changes("record", rows[0], rows[1], rows[0], rows[1])
     targets = [each.target_schema or {"type": "null"} for each in (old, new)]
     yield from schema_changes("record.target", targets[0], targets[1], targets[0], targets[1])
+    yield from _grounding_changes(old, new)
     yield from _column_changes(old, new)
     yield from _rule_changes(old, new)
     for term in TERMS:
@@ -72,6 +74,16 @@ def _changes(old: Contract, new: Contract) -> Iterator[Change]:
 def _without_target(row_schema: dict[str, Any]) -> dict[str, Any]:
     fields = {name: field for name, field in row_schema["properties"].items() if name != "target"}
     return {key: value for key, value in row_schema.items() if key != "title"} | {"properties": fields}
+
+
+def _grounding_changes(old: Contract, new: Contract) -> Iterator[Change]:
+    """What is stated otherwise of how the answer is grounded; that prompts need not hold a value any more breaks."""
+    were, are = (stated_grounding(each.document) for each in (old, new))
+    for path in [*were, *(each for each in are if each not in were)]:
+        before, after = (stated.get(path, ("as the schema says", ""))[0] for stated in (were, are))
+        if before != after:
+            key = f"record.target.{path}" if path else "record.target"
+            yield Change(key, f"grounding: {before} -> {after}", after in FREE and before not in FREE)
 
 
 def _column_changes(old: Contract, new: Contract) -> Iterator[Change]:

@@ -309,6 +309,8 @@ class DatasetInputs(Part):
     """SHA-256 of each file whose rows were kept out."""
     decisions: dict[str, str] = {}
     """Hash of what each file of decisions says, by its name."""
+    grounding: dict[str, str] = {}
+    """By field of the answer: how its values are looked for in their prompts; where the stage `ground` ran."""
     embedding_sha256: dict[str, str] = {}
     """By stage: hash of the embedding model's folder."""
     code: dict[str, int] = {}

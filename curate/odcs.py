@@ -47,6 +47,12 @@ REFUSED: dict[str, dict[str, str]] = {
     },
 }
 """Keys of ODCS that nothing here keeps, by where they stand, with what to say instead."""
+GROUNDING = "grounding"
+"""The custom property of a field of the answer that says how its values are grounded in the prompt."""
+FREE = ("enum", "none")
+"""What it says of values that the prompt need not hold."""
+HOWS = ("verbatim", "normalised", "date", "number", "enum", "none")
+"""What it says, see `curate.grounding`."""
 
 
 def wrong(file: Path, key: str, message: str) -> AssayError:
@@ -143,6 +149,14 @@ def _require_understood(document: dict[str, Any], path: Path) -> None:
     """
 
     def look(part: dict[str, Any], kind: str, key: str) -> None:
+        try:
+            grounded = kind == "property" and grounding_said(part) is not None
+        except ValueError as error:
+            raise wrong(path, f"{key}.customProperties.{GROUNDING}", str(error)) from None
+        if grounded and not f"{key}.".startswith("schema.record.target."):
+            raise wrong(
+                path, f"{key}.customProperties.{GROUNDING}", "only what is in the answer (`target`) is grounded"
+            )
         for name, instead in REFUSED[kind].items():
             if part.get(name) not in (None, False, -1, []):
                 raise wrong(path, f"{key}.{name}".lstrip("."), f"not understood, and so kept nowhere; {instead}")
@@ -201,6 +215,41 @@ def merged_by_name(base: list[Any], own: list[Any]) -> list[Any]:
 def schema_object(document: dict[str, Any], name: str) -> dict[str, Any]:
     """The object `record` or `set` of a document."""
     found: dict[str, Any] = next(item for item in document["schema"] if item["name"] == name)
+    return found
+
+
+def grounding_said(prop: dict[str, Any]) -> tuple[str, str] | None:
+    """What a property's custom property `grounding` says, and why; None where it has none.
+
+    Raises:
+        ValueError: it says what is none of HOWS, or `none` and not why; has what is wrong.
+    """
+    for item in prop.get("customProperties", []):
+        if item["property"] == GROUNDING:
+            said, why = item["value"], item.get("description", "")
+            if said not in HOWS:
+                raise ValueError(f"expected one of {', '.join(HOWS)}, found {said!r:.80}")
+            if said == "none" and not why:
+                raise ValueError("`none` needs a `description`: why the answer says what the prompt does not")
+            return said, why
+    return None
+
+
+def stated_grounding(document: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    """How a contract states that fields of the answer are grounded, and why, by path: `parties[]`, `clauses[].date`."""
+    found: dict[str, tuple[str, str]] = {}
+
+    def look(prop: dict[str, Any], path: str) -> None:
+        if (said := grounding_said(prop)) is not None:
+            found[path] = said
+        for item in prop.get("properties", []):
+            look(item, f"{path}.{item['name']}" if path else item["name"])
+        if "items" in prop:
+            look(prop["items"], f"{path}[]")
+
+    for item in schema_object(document, "record")["properties"]:
+        if item["name"] == "target":
+            look(item, "")
     return found
 
 

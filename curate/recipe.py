@@ -25,6 +25,7 @@ from curate.rows.clean import Clean
 from curate.rows.decided import Decisions
 from curate.rows.decontaminate import Decontaminate
 from curate.rows.fit import Fit
+from curate.rows.ground import Ground
 from curate.rows.language import Language
 from curate.rows.pii import Pii
 from curate.rows.quality import Quality
@@ -113,6 +114,7 @@ class Recipe(Settings):
     pii: Pii = Pii()
     decontaminate: Decontaminate = Decontaminate()
     contract: Beside = Field(description="Contract: data_contracts/NAME, or a folder beside the recipe.")
+    ground: Ground = Ground()
     render: Render
     fit: Fit
     duplicates: Duplicates = Duplicates()
@@ -128,6 +130,14 @@ class Recipe(Settings):
     def _names_differ(self) -> Self:
         if hidden := sorted(self.lookups.keys() & self.record.let.keys()):
             raise ValueError(f"record.let.{hidden[0]} hides lookups.{hidden[0]}: give one of them another name")
+        return self
+
+    @model_validator(mode="after")
+    def _grounded_as_trained(self) -> Self:
+        if self.ground.runs and self.fit.policy == "truncate_input":
+            raise ValueError(
+                "ground and `fit.policy: truncate_input`: what is cut may be what the answer says; say `windows` there"
+            )
         return self
 
     def stages(self) -> list[Stage]:

@@ -104,6 +104,30 @@ def _values(column: pa.ChunkedArray) -> list[Any]:
     return [dict(zip(keys[begin:end], items[begin:end], strict=True)) for begin, end in pairwise(ends)]
 
 
+def places_in(source: dict[str, Any] | None, turn: int, begin: int, end: int, length: int) -> list[dict[str, Any]]:
+    """Where in a document a part of a turn stands, a place for each page (PLACES): to the character where the turn is
+    as long as it was when it was read, else the whole of each page that it is on.
+
+    Args:
+        source: of the row.
+        turn: its number.
+        begin, end: characters of its content.
+        length: of its content.
+    """
+    places = [place for place in (source or {}).get("places") or () if place["turn"] == turn]
+    if not places:
+        return []
+    first, read = places[0]["begin"], places[-1]["end"] - places[0]["begin"]
+    exact, scale = read == length, read / max(length, 1)
+    begins, ends = first + begin * scale, first + end * scale
+    on = [place for place in places if place["begin"] < ends and begins < place["end"]]
+    if not exact:
+        return on
+    return [
+        place | {"begin": max(place["begin"], first + begin), "end": min(place["end"], first + end)} for place in on
+    ]
+
+
 def pages_of(source: dict[str, Any]) -> str:
     """Where in documents a row's turns stand, to people: "page 3", "a.pdf, pages 1 to 4"; empty where nothing tells."""
     pages: dict[str | None, list[int]] = {}

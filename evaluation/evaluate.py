@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.errors import AssayError
+from curate.grounding import Grounding
 from curate.hashing import digest
 from curate.manifest import DatasetManifest
 from curate.progress import Progress, silent
@@ -17,7 +18,8 @@ from curate.rows.chat_template import ChatTemplate
 from curate.rows.renderer import Renderer, load_tokenizer
 from curate.stage import installed
 from curate.store import Store
-from evaluation.ask.shots import asked
+from evaluation.ask.neighbours import neighbours
+from evaluation.ask.shots import Shots, asked
 from evaluation.ask.systems import DECIDING, HERE, Answers, Asking, described, needs, pairs, systems_of
 from evaluation.card import gate
 from evaluation.card.format import CARD, SCHEMA_VERSION, Scorecard, timeless
@@ -28,6 +30,7 @@ from evaluation.card.scorecard import Masks, TestRows, judged, scorecard
 from evaluation.card.side_by_side import Questions, question
 from evaluation.card.slices import Names, slices_of
 from evaluation.card.statistics import Rows
+from evaluation.card.ungrounded import Grounds, grounds_of
 from evaluation.judge import ljp_criminal
 from evaluation.judge.accepted import accepted_of, names_meta
 from evaluation.judge.answer import Answer
@@ -38,7 +41,7 @@ from train.base_model import BaseTokenizer, prepare
 from train.examples import Row, read_split, select
 from train.manifest import AdapterManifest, AdapterParent, BaseParent, DatasetParent, Loss
 
-VERSION = 6
+VERSION = 7
 """Of the method; a scorecard of another one is not taken for the same."""
 COLUMNS = ("id", "label", "cluster", "tokens", "messages", "target")
 """Of a split, that systems are asked, shown and judged by."""
@@ -120,16 +123,20 @@ def evaluate(
         return found
 
     rows = _rows(version, settings) if asked_rows is None else asked_rows.rows
-    train = _to_learn_from(version, rows)
-    sliced = [name for name in ("language", "source") if name in rows[0]]
+    published = read_split(version, "train", COLUMNS)
+    train = _to_learn_from(published, rows)
     renderer = Renderer(template, *load_tokenizer(base.folder), recipe.render.answers, recipe.render.reasoning)
     judge = None if contract.target_schema is None else Judge(contract.target_schema, settings.fields)
     weights = manifest.recipe.get("balance", {}).get("weights", {})
-    answers = Asking(
+    systems = Asking(
         rows, train, weights, recipe, renderer, judge, contract.target_schema, model, adapter, store.cache, progress
-    ).answers(asking)
-    scored = _score(rows, answers, pairs(asking), renderer, judge, settings, _slices(rows, train, sliced))
-    folder = _publish(scored, inputs, trained.loss if trained else None, recipe.name, store)
+    )
+    answers = systems.answers(asking)
+    grounds = None if judge is None else grounds_of(Grounding.of(contract), rows)
+    scored = _score(rows, answers, pairs(asking), renderer, judge, settings, _slices(rows, train), grounds)
+    whole = len(train) == len(published)
+    taught = systems.neighbours["all"] if whole else Shots.of_any_length(published, settings.seed)
+    folder = _publish(scored.beside(rows, taught), inputs, trained.loss if trained else None, recipe.name, store)
     gate = scored.card["gate"]
     store.record(event | {"version": folder.name, "found": False, "promoted": gate and gate["passed"]})
     return folder
@@ -144,6 +151,12 @@ class Scored:
     predictions: pa.Table
     systems: Mapping[str, Sequence[Answer]]
 
+    def beside(self, rows: Sequence[Row], train: Shots) -> "Scored":
+        """With the rows of the train split that are most like those that some system got wrong."""
+        wrong = (place for place in range(len(rows)) if not all(each[place].exact for each in self.systems.values()))
+        near = {place: neighbours(rows[place], train) for place in wrong}
+        return replace(self, questions=replace(self.questions, near=near))
+
 
 def _score(
     rows: Sequence[Row],
@@ -153,11 +166,13 @@ def _score(
     judge: Judge | None,
     settings: EvaluationSettings,
     slices: Masks,
+    grounds: Grounds | None,
 ) -> Scored:
     """Judge the answers; `compared` are the pairs of systems that are tested."""
     groups = [row["cluster"] or row["id"] for row in rows]
     together = Rows(groups, len(rows), settings.resamples, settings.seed)
     official: dict[str, Any] | None = None
+    right_answers: list[Any] = []
     if judge is None:
         expected = [renderer.answer(row["messages"]) for row in rows]
         test_rows = TestRows(together, slices=slices)
@@ -182,14 +197,14 @@ def _score(
                 for name, its in answers.items()
             }
     info = {name: its.info for name, its in answers.items()}
-    card = scorecard(systems, test_rows, compared, official, info=info)
+    card = scorecard(systems, test_rows, compared, official, info=info, grounds=grounds, expected=right_answers)
     card["gate"] = gate.check(settings.gate if settings.split == "test" else [], card)
     ids = [row["id"] for row in rows]
     prompts = [renderer.decode(renderer.prompt_ids(row["messages"])) for row in rows]
     shots = {name: its.shots for name, its in answers.items()}
     return Scored(
         card,
-        Questions(ids, [question(row["messages"]) for row in rows], expected, slices),
+        Questions(ids, [question(row["messages"]) for row in rows], expected, slices, test_rows.fields),
         predictions(ids, groups, prompts, expected, systems, test_rows, shots),
         systems,
     )
@@ -210,10 +225,14 @@ def _publish(scored: Scored, inputs: Mapping[str, Any], loss: Loss | None, name:
 
 
 def columns_of(version: Path, split: str, settings: EvaluationSettings) -> list[str]:
-    """What is read of the rows that are asked: COLUMNS, what they are sliced by where the version has it, and `meta`
-    where the settings name a key of it."""
-    sliced = [name for name in ("language", "source") if name in pq.read_schema(version / f"{split}.parquet").names]
-    return [*COLUMNS, *sliced, *(["meta"] if names_meta(settings) else [])]
+    """What is read of the rows that are asked: COLUMNS, what they are sliced by and what answers are grounded in, where
+    the version has it, and `meta` where the settings name a key of it."""
+    known = pq.read_schema(version / f"{split}.parquet").names
+    return [
+        *COLUMNS,
+        *(name for name in ("language", "source", "turns") if name in known),
+        *(["meta"] if names_meta(settings) else []),
+    ]
 
 
 def _rows(version: Path, settings: EvaluationSettings) -> list[Row]:
@@ -233,18 +252,17 @@ def _rows(version: Path, settings: EvaluationSettings) -> list[Row]:
     return rows
 
 
-def _to_learn_from(version: Path, rows: Sequence[Row]) -> list[Row]:
+def _to_learn_from(train: Sequence[Row], rows: Sequence[Row]) -> list[Row]:
     """The rows of the train split that are neither asked nor near-duplicates of such."""
     ids, clusters = {row["id"] for row in rows}, {row["cluster"] for row in rows} - {None}
-    train = read_split(version, "train", COLUMNS)
     return [row for row in train if row["id"] not in ids and row["cluster"] not in clusters]
 
 
-def _slices(rows: Sequence[Row], train: Sequence[Row], columns: Sequence[str]) -> Masks:
+def _slices(rows: Sequence[Row], train: Sequence[Row]) -> Masks:
     """The slices of the test rows, those by a column only where the version has it."""
     by_column: dict[str, Names] = {"label": [row["label"] for row in rows]}
-    if "language" in columns:
+    if "language" in rows[0]:
         by_column["language"] = [row["language"] for row in rows]
-    if "source" in columns:
+    if "source" in rows[0]:
         by_column["source"] = [(row["source"] or {}).get("file") for row in rows]
     return slices_of([asked(row) for row in rows], [asked(row) for row in train], by_column)

@@ -40,7 +40,7 @@ from evaluation.judge.form import DEEPEST, short, value_of
 from evaluation.judge.structured import Judge
 from evaluation.settings import EvaluationSettings
 
-VERSION = 5
+VERSION = 6
 """Of the way that replies from files are scored."""
 MANY = 4
 """Systems of which each is still compared with each."""

@@ -62,7 +62,7 @@ def scorecard_manifest(**known: Any) -> dict[str, Any]:
     hashes = {"tokenizer_sha256": "0" * 64, "chat_template_sha256": "0" * 64}
     return {
         "name": "licences",
-        "schema_version": 4,
+        "schema_version": 5,
         "inputs": {
             "method": 4,
             "dataset": {"name": "licences", "version": "fedcba9876543210", "manifest_sha256": "0" * 64},

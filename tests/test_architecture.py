@@ -17,6 +17,7 @@ HEAVY = {"bitsandbytes", "datasets", "great_expectations", "pandas", "peft", "pr
 CURATE = [
     "(ground)",
     "text",
+    "grounding",
     "read",
     "rows",
     "sets",

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from evaluation.card.taught import Neighbour
 from tests.browser import DESKTOP, PHONE, Browser, assert_accessible, assert_printable, assert_quiet, assert_readable
-from tests.evaluation.made import HOSTILE, SKILLS, Generated, systems, wanted, write
+from tests.evaluation.made import HOSTILE, SKILLS, Generated, grounds, systems, taught, wanted, write
 
 ROWS = 96
 
@@ -21,10 +22,11 @@ ROWS = 96
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Reports by name: of a scorecard, of one whose texts are hostile, of a data set."""
     scored, hostile = tmp_path_factory.mktemp("scored"), tmp_path_factory.mktemp("hostile")
-    write(scored, systems(ROWS, SKILLS))
+    write(scored, systems(ROWS, SKILLS), near={row: taught(row) for row in range(ROWS)}, keep_to=grounds(ROWS))
     texts = [HOSTILE, "x" * 100_000, "-->", "</pre></article>", f"{{{HOSTILE!r}: 1}}"]
     given = {HOSTILE: [Generated(text) for text in texts], "x" * 60: [Generated(text) for text in texts[::-1]]}
-    write(hostile, given, texts=[HOSTILE] * len(texts))
+    near = {0: [Neighbour(HOSTILE, HOSTILE * 9, json.dumps(wanted(0) | {"license": HOSTILE * 9}), 0.9, True)] * 3}
+    write(hostile, given, texts=[HOSTILE] * len(texts), near=near)
     return {"score": scored / "report.html", "hostile": hostile / "report.html"}
 
 

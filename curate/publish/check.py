@@ -20,6 +20,7 @@ from curate.publish.check_conserved import (
 )
 from curate.publish.check_drop import check_drop
 from curate.publish.check_duplicates import check_duplicates
+from curate.publish.check_grounded import check_grounded
 from curate.publish.check_leaks import check_near_duplicates, check_shared, check_splits_stand
 from curate.publish.check_result import Check
 from curate.publish.check_truncated import check_lengths, check_texts
@@ -54,6 +55,6 @@ def check_version(folder: Path, progress: Progress = silent, sample: int = SAMPL
     if earlier.standing:
         checks.append(check_splits_stand(folder, earlier))
     checks.append(check_near_duplicates(folder, manifest, earlier, progress, sample))
-    checks += [check_lengths(folder, manifest), check_texts(folder, manifest)]
+    checks += [check_lengths(folder, manifest), check_texts(folder, manifest), *check_grounded(folder, manifest)]
     checks.append(check_duplicates(folder, manifest, earlier))
     return checks

@@ -1,4 +1,4 @@
-"""Counters of reading and rendering, in words."""
+"""Counters of reading, grounding, rendering and fitting, in words."""
 
 from curate.stage import UNREAD_KEY
 
@@ -19,9 +19,18 @@ RENDERED = {
 }
 """What rendering counts, and what it is called."""
 
+ANSWERED = {
+    "null": "with a value that the prompt does not hold, which went from the answer",
+    "flag": "with a value that the prompt does not hold, which is listed in ungrounded.parquet",
+    "windows": "(documents that became several, of whole paragraphs)",
+    "windows_empty": "(parts of documents that say nothing of the answer)",
+    "in_no_window": "(documents of whose answer a value is in none of their parts)",
+}
+"""What the stage `ground` counts, and `fit` of documents, and what it is called."""
+
 
 def in_words(counter: str) -> str:
-    """What a counter of reading or rendering counts; nothing of others."""
+    """What a counter of these counts; nothing of others."""
     if counter.startswith(UNREAD_KEY):
         return f"with `{counter.removeprefix(UNREAD_KEY)}` in messages, which is not read"
-    return (COUNTED | RENDERED).get(counter, "")
+    return (COUNTED | RENDERED | ANSWERED).get(counter, "")

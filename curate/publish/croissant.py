@@ -114,8 +114,11 @@ def _field(field: pa.Field, split: str, path: list[str], json_path: str, describ
         told["repeated"] = True
         inner, within = inner.value_type, f"{within}[*]"
     if pa.types.is_struct(inner):
+        # A list within (`source.places`) is left out: mlcroissant reads no path into one that is null.
         told["subField"] = [
-            _field(each, split, [*path, each.name], f"{within}.{each.name}", described) for each in inner
+            _field(each, split, [*path, each.name], f"{within}.{each.name}", described)
+            for each in inner
+            if not pa.types.is_list(each.type)
         ]
         return told
     source: dict[str, Any] = {"fileObject": {"@id": f"{split}.parquet"}, "extract": {"column": path[0]}}

@@ -19,6 +19,7 @@ from curate.manifest import DatasetManifest, GateRule, StageAccount
 from curate.publish.counters import COUNTED, in_words
 from curate.publish.mends import ASKED, MENDS
 from curate.publish.pages import percent
+from curate.rows.ground import GROUNDED, UNGROUNDED, Ground
 from curate.stage import UNREAD_KEY
 
 MOST = 10
@@ -132,6 +133,29 @@ def lost(facts: Facts) -> Iterator[Finding]:
             text = f"{_part(rows, facts.rows_in)} went to quarantine in `{stage.name}` as `{reason}`."
             mend = MENDS.get(reason, "The evidence of each row says why.")
             yield Finding(grade, share, text, mend, f"{stage.name}-{reason}")
+
+
+def ungrounded(facts: Facts) -> Iterator[Finding]:
+    """A field of which many values are not in their prompts: who learns from them learns to invent."""
+    stage = facts.stage(Ground.name)
+    for name, missing in (stage.counters if stage else {}).items():
+        field = name.removeprefix(UNGROUNDED)
+        if field == name or stage is None:
+            continue
+        values = missing + stage.counters.get(f"{GROUNDED}{field}", 0)
+        if not missing or missing < LOST * values:
+            continue
+        flagged = facts.manifest.recipe.get(Ground.name, {}).get("policy") == "flag"
+        grade = Grade.DOUBTFUL if flagged else Grade.LOOK
+        text = (
+            f"{missing:,} of the {values:,} values of `{field}` ({percent(missing / values)}) are not in their prompts."
+        )
+        mend = (
+            "They are trained all the same: say `ground.policy: null` or `quarantine`."
+            if flagged
+            else ("See whether `record.turns` shows what the answers were taken from.")
+        )
+        yield Finding(grade, missing / values, text, mend, "grounding")
 
 
 def too_long(facts: Facts) -> Iterator[Finding]:
@@ -370,6 +394,7 @@ def rose(facts: Facts) -> Iterator[Finding]:
 RULES: tuple[Rule, ...] = (
     warned,
     lost,
+    ungrounded,
     too_long,
     conflicting,
     doubted,

@@ -21,6 +21,8 @@ MENDS = {
     "target_not_json": "Let `record.target` give an object, or let the answer be a turn.",
     "target_schema": "Mend the contract's target.schema.json, or what `record.target` gives.",
     "record_schema": "Mend the contract, or what `record` gives.",
+    "ungrounded": "Map prompts that hold it, say `ground.policy: null`, or let the contract say why not.",
+    "window_unanswered": "Let the contract's schema allow null where a part of a document may not say it.",
     "contaminated": "See whether the file named in `decontaminate` is this very data.",
     "refused": "Name a chat template that has words for these turns in `render.chat`.",
     "too_many_tokens": "Raise `fit.max_tokens`, or let `fit.policy` divide long rows.",

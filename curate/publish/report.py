@@ -21,11 +21,13 @@ from curate.publish.counters import in_words
 from curate.publish.decided_lines import decided_lines
 from curate.publish.doubted import doubted_rows
 from curate.publish.findings import Facts, findings
+from curate.publish.grounded import grounded_fields
 from curate.publish.pages import inlined, report_environment
 from curate.publish.rejected import rejected_rows
 from curate.publish.shown_rows import EXAMPLES, changes_of, conflicts, differences, excerpt, kept_rows, rows_at, seen
 from curate.publish.since_parent import since_parent
 from curate.record import SPLITS, pages_of
+from curate.rows.ground import Ground
 from curate.rows.renderer import Renderer
 from curate.rows.tokens import Token, tokens_of
 
@@ -91,11 +93,12 @@ def write_report(folder: Path, manifest: DatasetManifest, beside: Beside | None 
         conflicts=conflicts(folder),
         doubted=doubted_rows(folder),
         decided=decided_lines(folder),
+        grounded=grounded_fields(folder, manifest),
         examples=[
             {"stage": stage.name, "rule": rule, "pairs": [changes_of(each) for each in found]}
             for stage in manifest.stages
             for rule, found in stage.examples.items()
-            if found
+            if found and stage.name != Ground.name
         ],
         masked={
             kind: [differences(each["before"], each["after"]) for each in found]

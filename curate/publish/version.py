@@ -38,6 +38,8 @@ QUARANTINE = "quarantine.parquet"
 FEW = 10
 """Rows from which a split's share says something: of fewer, one is more than a tenth."""
 LISTED_META = pa.list_(pa.struct([pa.field("key", pa.string()), pa.field("value", pa.string())]))
+APART = ("ungrounded",)
+"""Columns of lists that are published as tables of their own beside the splits, a row for each item."""
 SOURCES = pa.schema({"file": pa.string(), "sha256": pa.string(), "bytes": pa.int64(), "columns": pa.list_(pa.string())})
 """Of sources.parquet: see `InputFile`; columns are those that every row of the file has."""
 
@@ -110,7 +112,7 @@ def publish(
     with store.publishing("datasets", name, unhashed=frozenset({"data_docs"})) as draft:
         _write_splits(draft.folder, table, kept, named)
         _write_quarantine(rejected, quarantine, named, draft.folder)
-        _write_beside(draft.folder, tables, files, named)
+        _write_beside(draft.folder, {**tables, **_apart(table)}, files, named)
         try:
             require_enough(wanted, table, quarantine, account.stages, candidate(store, name))
             require_few_quarantined(name, contract, account, quarantine, candidate(store, name))
@@ -210,9 +212,24 @@ def _write_splits(folder: Path, table: pa.Table, kept: Rows, named: Callable[[pa
     """
     by_id = in_order(table.select(["id"]))
     split_of = table["split"].to_numpy()[by_id]
-    schema = table.schema.remove(table.schema.get_field_index("split"))
+    schema = pa.schema([field for field in table.schema if field.name not in ("split", *APART)])
     for split in SPLITS:
         _write_split(map(named, kept.pieces(by_id[split_of == split])), schema, folder / split)
+
+
+def _apart(table: pa.Table) -> dict[str, pa.Table]:
+    """The tables of the columns APART, each item with the id, split and source of its row, in the order of the ids."""
+    found = {}
+    for name in APART:
+        if name in table.column_names:
+            rows = table.take(in_order(table.select(["id"])))
+            items = rows[name].combine_chunks()
+            row_of = rows.select(["id", "split", "source"]).take(pc.list_parent_indices(items))
+            fields = items.flatten()
+            for at, field in enumerate(items.type.value_type):
+                row_of = row_of.append_column(field, fields.field(at))
+            found[name] = row_of
+    return found
 
 
 def _write_beside(

@@ -1,8 +1,9 @@
 """Fit: every row's length in tokens of the base model, as it will be trained, and what becomes of rows too long for it.
 
 By policy such a row goes to quarantine; or the user's text is cut as little as need be, which a mark shows
-(`truncate_input`); or a conversation becomes several, of whole turns (`split_turns`). What neither can bring within the
-bound goes to quarantine all the same. An answer is never cut, nor is an instruction: of the user's text only what the
+(`truncate_input`); or a conversation becomes several, of whole turns (`split_turns`); or a document becomes several, of
+whole paragraphs, each with what it says of the answer (`windows`). What none can bring within the bound goes to
+quarantine all the same. An answer is never cut, nor is an instruction: of the user's text only what the
 task template puts its own words around is cut or, where it has none, what comes after the first paragraph.
 
 Reasons: `too_many_tokens` (longer than the recipe's `max_tokens`; the evidence says how long), `refused` (the chat
@@ -11,7 +12,8 @@ what it writes to ask for the answer and then the answer; or the tokenizer does 
 holds what is said).
 """
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -23,12 +25,15 @@ from pydantic import Field
 
 from curate.distribution import quantiles
 from curate.examples import Example, example_of
+from curate.grounding import Grounding
+from curate.json_schema import validator_of
 from curate.record import MESSAGES, SCHEMA, SOURCE, TURNS, content_id, dicts
 from curate.rows.chat_template import Message, Refusal, is_trained
 from curate.rows.render import Rendering
 from curate.rows.renderer import Renderer, Span
 from curate.rows.task_template import TaskTemplate
-from curate.stage import ANYWHERE, BESIDE, Context, Outcome, Reject, RowStage, Stage, divide
+from curate.rows.windows import HELD, UNANSWERED, WANTED, windows
+from curate.stage import ANYWHERE, BESIDE, Context, Outcome, Reject, RowStage, Settings, Stage, divide
 
 MARK = " […] "
 """Stands where the user's text was cut."""
@@ -42,27 +47,45 @@ class Fit(Stage):
     """Adds the column `tokens`."""
 
     name: ClassVar[str] = "fit"
-    version: ClassVar[int] = 7
+    version: ClassVar[int] = 8
     reasons: ClassVar[dict[str, str]] = {
         "too_many_tokens": (
             "longer than `fit.max_tokens`, and `fit.policy` cannot bring it within; an answer is never cut"
         ),
         "refused": "the chat template has no words for the row's beginning up to one of the answers, or does not write "
         "what it writes to ask for the answer and then the answer; or the tokenizer does not give the answer back",
+        "window_unanswered": "a part of a document that says too little of the answer: a value that it does not hold "
+        "can neither be null nor go from a list",
     }
 
     model: Annotated[str, BESIDE, ANYWHERE] = Field(
         description="Base model: package:NAME, a local folder or a hub id; its tokenizer counts."
     )
     max_tokens: int = Field(1024, ge=8, description="Longest row in tokens: prompt, answer and stop token.")
-    policy: Literal["quarantine", "truncate_input", "split_turns"] = Field(
+    policy: Literal["quarantine", "truncate_input", "split_turns", "windows"] = Field(
         "quarantine", description="What becomes of a longer row."
     )
     cut: Literal["middle", "end"] = Field("middle", description="Where truncate_input takes from the user's text.")
 
     def prepare(self, context: Context) -> "Fitting":
         (rendering,) = (stage for stage in context.before if isinstance(stage, Rendering))
-        return Fitting(**dict(self), rendering=rendering)
+        parting = None
+        if self.policy == "windows":
+            contract = context.contract
+            parting = Parting(grounding=Grounding.of(contract), target_schema=contract.target_schema or {})
+        return Fitting(**dict(self), rendering=rendering, parting=parting)
+
+
+class Parting(Settings):
+    """What windows are made by: how the answer's fields are grounded, and what it must be."""
+
+    grounding: Grounding
+    target_schema: dict[str, Any]
+
+    def windows(self, record: Row, task: TaskTemplate, renderer: Renderer, settings: Fit) -> list[Row]:
+        """See `curate.rows.windows`."""
+        validator = validator_of(self.target_schema)
+        return windows(record, task, renderer, settings.max_tokens, self.grounding, validator)
 
 
 class Fitting(Fit, RowStage):
@@ -72,6 +95,7 @@ class Fitting(Fit, RowStage):
 
     model: str = Field(exclude=True)
     rendering: Rendering
+    parting: Parting | None = None
 
     def prepared_from(self) -> dict[str, Any]:
         return {"base": {"model": Path(self.model).name}}
@@ -91,7 +115,9 @@ class Fitting(Fit, RowStage):
 def fit(table: pa.Table, task: TaskTemplate, renderer: Renderer, settings: Fit) -> Outcome:
     """Count each row's tokens into the column `tokens`; shorten or quarantine the rows that are too long.
 
-    Counters: rows of which the user's text was cut (`truncated_input`), conversations that were split (`split_turns`).
+    Counters: rows of which the user's text was cut (`truncated_input`), conversations that were split (`split_turns`),
+    documents that were (`windows`), windows kept that say nothing of the answer (`windows_empty`), and documents of
+    whose answer a value is in none of them (`in_no_window`).
 
     Args:
         table: with the columns `messages` and `text`.
@@ -118,7 +144,10 @@ def fit(table: pa.Table, task: TaskTemplate, renderer: Renderer, settings: Fit) 
     table = table.append_column("tokens", pa.array(lengths, pa.int32()))
     bound = settings.max_tokens
     long = [row for row, tokens in enumerate(lengths) if tokens > bound]
-    shorten = {"quarantine": None, "truncate_input": truncated, "split_turns": split}[settings.policy]
+    parted = settings.parting.windows if isinstance(settings, Fitting) and settings.parting else None
+    shorten = {"quarantine": None, "truncate_input": truncated, "split_turns": split, "windows": parted}[
+        settings.policy
+    ]
     made: dict[int, list[Row]] = {}
     if long and shorten is not None:
         records = dicts(table.select(SCHEMA.names).take(pa.array(long)))
@@ -132,16 +161,52 @@ def fit(table: pa.Table, task: TaskTemplate, renderer: Renderer, settings: Fit) 
     changed = [(row, record) for row, records in made.items() for record in records]
     if not changed:
         return outcome
-    short = outcome.kept.filter(pc.less_equal(outcome.kept["tokens"], bound))
     whole = table.take(pa.array([row for row, _ in changed]))
-    kept = pa.concat_tables([short, _replaced(whole, [record for _, record in changed], task, renderer)])
+    shortened = _replaced(whole, [record for _, record in changed], task, renderer)
+    return _with_shortened(outcome, whole, shortened, [records for records in made.values() if records], settings)
+
+
+def _with_shortened(
+    outcome: Outcome, whole: pa.Table, shortened: pa.Table, made: Sequence[list[Row]], settings: Fit
+) -> Outcome:
+    """An outcome with the rows that were made of those too long.
+
+    Args:
+        outcome: of the rows, in which those too long are kept as they were.
+        whole: the row that each was made of.
+        shortened: what was made.
+        made: the same as records, by row.
+        settings: the bound and the policy.
+    """
+    short = outcome.kept.filter(pc.less_equal(outcome.kept["tokens"], settings.max_tokens))
     name = {"truncate_input": "truncated_input"}.get(settings.policy, settings.policy)
-    rows = sum(bool(records) for records in made.values())
-    examples: list[Example] = []
+    counters: dict[str, int] = {name: len(made)}
+    examples: dict[str, list[Example]] = {}
+    rejected, more = outcome.rejected, shortened.num_rows - len(made)
+    records = [record for each in made for record in each]
     if settings.policy == "truncate_input":
         before = whole["turns"].to_pylist()
-        examples = [_example(old, record) for old, (_, record) in zip(before, changed, strict=True)]
-    return Outcome(kept, outcome.rejected, {name: rows}, {name: examples} if examples else {}, len(changed) - rows)
+        examples = {name: [_example(old, record) for old, record in zip(before, records, strict=True)]}
+    elif settings.policy == "windows":
+        rejects = [
+            Reject(at, "window_unanswered", {"fields": record[UNANSWERED]})
+            for at, record in enumerate(records)
+            if record[UNANSWERED]
+        ]
+        of_windows = divide(shortened, "fit", rejects)
+        shortened, rejected = of_windows.kept, pa.concat_tables([rejected, of_windows.rejected])
+        counters |= _told_of_windows(made)
+    return Outcome(pa.concat_tables([short, shortened]), rejected, counters, examples, more)
+
+
+def _told_of_windows(made: Sequence[list[Row]]) -> dict[str, int]:
+    """Windows that say nothing of what the answer does, and rows of which a value is in none of their windows."""
+    counters: Counter[str] = Counter()
+    for records in made:
+        counters["windows_empty"] += sum(not record[HELD] and not record[UNANSWERED] for record in records)
+        held = {at for record in records for at in record[HELD]}
+        counters["in_no_window"] += any(record[WANTED] - held for record in records)
+    return dict(+counters)
 
 
 def _replaced(table: pa.Table, records: list[Row], task: TaskTemplate, renderer: Renderer) -> pa.Table:
@@ -152,12 +217,17 @@ def _replaced(table: pa.Table, records: list[Row], task: TaskTemplate, renderer:
         "id": pa.array([record["id"] for record in records], pa.string()),
         "turns": pa.array([record["turns"] for record in records], TURNS),
         "source": pa.array([record["source"] for record in records], SOURCE),
+        "target": pa.array([record["target"] for record in records], pa.string()),
         "group": pa.array([record["group"] for record in records], pa.string()),
         "meta": pa.array([list(record["meta"].items()) for record in records], SCHEMA.field("meta").type),
         "messages": pa.array(messages, MESSAGES),
         "text": pa.array(["".join(span.text for span in each) for each in spans], pa.string()),
         "tokens": pa.array(renderer.lengths_of(spans), pa.int32()),
     }
+    if (
+        listed := table.schema.get_field_index("ungrounded")
+    ) >= 0:  # of the whole document, in which they were looked for
+        columns["ungrounded"] = pa.nulls(len(records), table.schema.field(listed).type)
     for name, column in columns.items():
         table = table.set_column(table.schema.get_field_index(name), table.schema.field(name), column)
     return table

@@ -58,12 +58,17 @@ class Shots:
         By BM25 (Lucene's variant, k1 = 1.5, b = 0.75), without what all rows begin and end with: the template's words
         say nothing of a row, and make short ones look long.
         """
-        terms, index = words(self._own_part(question)), self._index
+        terms, index = words(self.own_part(question)), self._index
         scores = index.get_scores(terms) if terms and index is not None else np.zeros(len(self.rows))
         best = np.argsort(-scores, kind="stable")[:count]
         return [self.rows[place] for place in best[::-1].tolist()]
 
-    def _own_part(self, text: str) -> str:
+    @staticmethod
+    def of_any_length(train: Sequence[Row], seed: int) -> "Shots":
+        """Of rows that nobody has to read."""
+        return Shots(train, max((row["tokens"] for row in train), default=0), seed)
+
+    def own_part(self, text: str) -> str:
         """A question without what all rows begin and end with."""
         begin, end = self._template
         return text.removeprefix(begin).removesuffix(end)
@@ -80,7 +85,7 @@ class Shots:
         """None where no row has a word."""
         from bm25s import BM25
 
-        documents = [words(self._own_part(asked(row))) for row in self.rows]
+        documents = [words(self.own_part(asked(row))) for row in self.rows]
         if not any(documents):
             return None
         index = BM25()

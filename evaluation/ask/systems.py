@@ -257,10 +257,9 @@ class Asking:
         return _ByRows(lambda which: Shots(self._learned(which), settings.max_tokens, settings.seed))
 
     @cached_property
-    def _neighbours(self) -> "_ByRows":
+    def neighbours(self) -> "_ByRows":
         """As `_shots`, of rows of any length: nobody has to read them."""
-        longest = max((row["tokens"] for row in self.train), default=0)
-        return _ByRows(lambda which: Shots(self._learned(which), longest, self.recipe.evaluation.seed))
+        return _ByRows(lambda which: Shots.of_any_length(self._learned(which), self.recipe.evaluation.seed))
 
     def _learned(self, which: str) -> Sequence[Row]:
         return self._own if which == "own" else self.train
@@ -318,7 +317,7 @@ class Asking:
     def _baseline(self, system: SystemSettings, fields: Sequence[Field]) -> Answers:
         info, learned = SystemInfo(described(system)), self._learned(system.rows)
         if system.model == "nearest":
-            rows = [self._neighbours[system.rows].nearest(asked(row), 1) for row in self.rows]
+            rows = [self.neighbours[system.rows].nearest(asked(row), 1) for row in self.rows]
             texts = ["".join(row["target"] for row in near) for near in rows]
             return Answers([Generated(text) for text in texts], info, [[row["id"] for row in near] for near in rows])
         if system.model == "majority":

@@ -14,8 +14,10 @@ from curate.hashing import digest
 from curate.store import MANIFEST, SUMS, damaged, read_manifest, verified
 
 CARD = "scorecard.json"
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Of scorecard.json; scorecard.schema.json, beside this module, describes it."""
+READABLE = (4, SCHEMA_VERSION)
+"""Versions that are read: 4 is 5 without `values` and `ungrounded`."""
 
 WholeMeasure = Literal[
     "parses",
@@ -99,12 +101,39 @@ class ItemScores(TypedDict):
     """There and not expected."""
 
 
+class ValueScores(ItemScores):
+    """Values at one place of the answers, all rows together; null, blank text and what is empty are none."""
+
+    precision: Interval
+    """Of the values given, those right."""
+    recall: Interval
+    """Of the values expected, those right."""
+    f1: Interval
+
+
+class UngroundedField(Interval):
+    """Values of one field of the answers that prompts have to hold, and the share that they do not hold."""
+
+    values: int
+    count: int
+    """Those that are not in the prompt."""
+
+
+class Ungrounded(UngroundedField):
+    """Values of answers that prompts have to hold."""
+
+    fields: dict[str, UngroundedField]
+    """By path: `clauses[].date`."""
+
+
 class FieldScores(TypedDict):
     """What is said of one field: of a set or list also `f1`, of one of objects `items` by the objects' fields; of a
     class what `ClassScores` says."""
 
     accuracy: Rate
     match: Rate
+    values: NotRequired[dict[str, ValueScores]]
+    """By path: of a list the items' (`parties[]`), of objects in it the fields' (`clauses[].date`)."""
     f1: NotRequired[Interval]
     items: NotRequired[dict[str, ItemScores]]
     macro_f1: NotRequired[Interval]
@@ -162,6 +191,8 @@ class SystemScores(TypedDict):
     exact_match: NotRequired[Rate]
     truncated: Rate
     thought: NotRequired[Rate]
+    values: NotRequired[ValueScores]
+    ungrounded: NotRequired[Ungrounded]
     fields: dict[str, FieldScores]
     form: dict[str, int]
     slices: dict[str, dict[str, SliceScores]]
@@ -232,6 +263,8 @@ class Scorecard(TypedDict):
     resamples: int
     seed: int
     fields: dict[str, FieldKind]
+    ungrounded: NotRequired[Ungrounded]
+    """Of the right answers."""
     systems: dict[str, SystemScores]
     comparisons: list[Comparison]
     tests: int
@@ -253,9 +286,9 @@ def read_scorecard(folder: Path) -> Scorecard:
         card: Scorecard = json.loads((folder / CARD).read_bytes())
     except ValueError:
         raise damaged(folder, CARD, "not readable as JSON") from None
-    if card["schema_version"] != SCHEMA_VERSION:
+    if card["schema_version"] not in READABLE:
         raise AssayError(
-            f"{folder}: a scorecard of version {card['schema_version']}, expected {SCHEMA_VERSION}.",
+            f"{folder}: a scorecard of version {card['schema_version']}, expected {' or '.join(map(str, READABLE))}.",
             remedy="Evaluate again; answers come from the cache.",
         )
     if digest(timeless(card)) != digest(timeless(manifest["scores"])):

@@ -59,7 +59,7 @@ class ScorecardManifest(Manifest):
         "Name a folder below the store's scorecards/. If it is one, evaluate again; answers come from the cache."
     )
 
-    schema_version: Literal[4]
+    schema_version: Literal[4, 5]
     """Of scorecard.json."""
     inputs: EvaluationInputs | RepliesInputs
     scores: dict[str, Any]

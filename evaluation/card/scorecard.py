@@ -24,14 +24,17 @@ from evaluation.card.format import (
     Scorecard,
     SliceScores,
     SystemScores,
+    ValueScores,
     WholeMeasure,
 )
-from evaluation.card.statistics import CONFIDENCE, Floats, Rows, compared, holm, mean, share, verdict
+from evaluation.card.statistics import CONFIDENCE, Floats, Ints, Rows, compared, holm, mean, ratio, share, verdict
+from evaluation.card.ungrounded import Grounds
 from evaluation.judge.accepted import NOTHING, Accepted
 from evaluation.judge.answer import Answer, Generated
 from evaluation.judge.fields import Field, Tally
-from evaluation.judge.form import Form
+from evaluation.judge.form import ABSENT, Form, value_of
 from evaluation.judge.structured import Judge
+from evaluation.judge.values import paths_of
 from evaluation.settings import Price
 
 MAJORITY, BASE, TUNED = "majority", "base", "tuned"
@@ -180,6 +183,8 @@ class Outcomes:
     """Measures from 0 to 1."""
     items: Mapping[str, dict[str, ItemScores]] = field(default_factory=dict)
     """Of each list of objects, what became of the objects' fields."""
+    values: Mapping[str, Mapping[str, Ints]] = field(default_factory=dict)
+    """Of each field by path, how many values of each row are right, wrong, omitted, invented: shape (rows, 4)."""
 
     @staticmethod
     def of(answers: Sequence[Answer], fields: Sequence[Field] | None) -> "Outcomes":
@@ -206,11 +211,26 @@ class Outcomes:
                 items[each.name] = {
                     item.name: cast(ItemScores, asdict(total)) for item, total in zip(each.items, totals, strict=True)
                 }
-        return Outcomes(rates, means, items)
+        values = {
+            each.name: {
+                path: _counts([judgement.values[place][number] for judgement in judged])
+                for number, path in enumerate(paths_of(each))
+            }
+            for place, each in enumerate(fields)
+        }
+        return Outcomes(rates, means, items, values)
 
     def numbers(self, measure: Measure) -> Floats:
         """A measure as numbers."""
         return self.means[measure] if measure in self.means else self.rates[measure].astype(np.float64)
+
+
+def _counts(tallies: Sequence[Tally]) -> Ints:
+    """Tallies as numbers: shape (rows, 4). Few are told apart, and most are the same objects."""
+    kinds, first, which = np.unique([id(each) for each in tallies], return_index=True, return_inverse=True)
+    told = [tallies[place] for place in first.tolist()]
+    table = [(each.right, each.wrong, each.omitted, each.invented) for each in told]
+    return np.array(table, dtype=np.int64).reshape(len(kinds), 4)[which]
 
 
 def _flags(values: Iterable[bool]) -> Mask:
@@ -226,6 +246,8 @@ def scorecard(
     confidence: Mapping[str, Floats] | None = None,
     info: Mapping[str, SystemInfo] | None = None,
     chosen_from: Sequence[tuple[str, str]] | None = None,
+    grounds: Grounds | None = None,
+    expected: Sequence[Any] = (),
 ) -> Scorecard:
     """What scorecard.json holds, but for the gate.
 
@@ -242,6 +264,8 @@ def scorecard(
         info: what the systems are and what they cost, by system.
         chosen_from: all the pairs that could have been compared, where `pairs` were chosen from them by the answers: p
             is adjusted for the tests of all.
+        grounds: what answers have to keep to; None where nothing is known of it.
+        expected: the right answers as Python values, which may not keep to it either.
     """
     outcomes = {name: Outcomes.of(answers, test_rows.fields) for name, answers in systems.items()}
     given = {name: test_rows.given(answers) for name, answers in systems.items()}
@@ -269,6 +293,14 @@ def scorecard(
         "tests": len(tested),
         "gate": None,
     }
+    if grounds is not None:
+        card["ungrounded"] = grounds.scores(expected, test_rows.rows)
+        for name, system in card["systems"].items():
+            said = [
+                value_of(each.generated.text) if each.judgement is not None and each.judgement.parses else ABSENT
+                for each in systems[name]
+            ]
+            system["ungrounded"] = grounds.scores(said, test_rows.rows)
     for name, system in card["systems"].items():
         sure = (confidence or {}).get(name, _confidence(systems[name]))
         if not np.isnan(sure).all():
@@ -347,8 +379,10 @@ def _system(
     form = Counter(answer.judgement.form for answer in answers if answer.judgement is not None)
     whole = {measure: values for (measure, name), values in outcomes.rates.items() if name is None}
     rates: dict[str, Rate] = {measure: share(values, test_rows.rows) for measure, values in whole.items()}
+    everywhere = [counts for by_path in outcomes.values.values() for counts in by_path.values()]
     scores: dict[str, Any] = {
         **rates,
+        **({"values": _values(np.sum(everywhere, axis=0), test_rows.rows)} if everywhere else {}),
         "fields": {each.name: _field(each, outcomes, given, labels, test_rows.rows) for each in test_rows.fields or ()},
         "form": dict(sorted(form.items(), key=lambda each: (-each[1], each[0]))),
         "slices": {
@@ -378,9 +412,31 @@ def _field(
         found["f1"] = mean(outcomes.means["f1", name], rows)
     if name in outcomes.items:
         found["items"] = outcomes.items[name]
+    found["values"] = {path: _values(counts, rows) for path, counts in outcomes.values[name].items()}
     if name in labels:
         return {**found, **classes.scores(labels[name], labels[name].given(given[name]), rows, field.rule.order)}
     return found
+
+
+def _values(counts: Ints, rows: Rows) -> ValueScores:
+    """Values of all rows: what became of them, precision, recall and F1.
+
+    Args:
+        counts: of each row, right, wrong, omitted, invented: shape (rows, 4).
+        rows: which of them belong together.
+    """
+    right, wrong, omitted, invented = counts.T.astype(np.float64)
+    given, expected = right + wrong + invented, right + wrong + omitted
+    totals = counts.sum(axis=0).tolist()
+    return {
+        "right": totals[0],
+        "wrong": totals[1],
+        "omitted": totals[2],
+        "invented": totals[3],
+        "precision": ratio(right, given, rows),
+        "recall": ratio(right, expected, rows),
+        "f1": ratio(2 * right, given + expected, rows),
+    }
 
 
 def _slice(mask: Mask, whole: Mapping[WholeMeasure | FieldMeasure, Mask], rows: Rows) -> SliceScores:

@@ -13,27 +13,37 @@ from typing import Any
 from curate.rows.chat_template import Message
 from evaluation.card.marks import Line, differences, lines
 from evaluation.card.scorecard import Masks
+from evaluation.card.taught import Lesson, Neighbour, lessons
 from evaluation.judge.answer import Answer
+from evaluation.judge.fields import Field
 
 LARGEST = 4_000_000
 """Bytes of the rows' texts in the page. What is longer is shortened, and says so; then there are fewer rows."""
 LENGTHS = (4000, 2000, 1000, 600, 400)
 """Characters of one text that are shown: the first of these with which all rows fit."""
+BRIEF = 240
+"""Characters of a training row's question, and of a value in its answer, that are shown."""
+TAUGHT = 1000
+"""Bytes that a training row takes in the page, about."""
 PLAIN = ("code_fence", "text_before", "text_after", "text_around", "empty", "refusal", "repetition", "no_answer")
 """Classes of form that say all; of the others it is said what exactly is wrong."""
 
 
 @dataclass(frozen=True)
 class Questions:
-    """The rows that all systems were questions."""
+    """The rows that all systems were asked."""
 
     ids: Sequence[str]
     texts: Sequence[str]
-    """What is questions."""
+    """What is asked."""
     expected: Sequence[str]
     """The right answers, JSON or plain text."""
     slices: Masks = field(default_factory=dict)
     """Kind of slice -> its name -> mask of the rows."""
+    fields: Sequence[Field] | None = None
+    """Of structured answers."""
+    near: Mapping[int, Sequence[Neighbour]] = field(default_factory=dict)
+    """By place of a row: the training rows that are most like it, where some answer is wrong."""
 
 
 def question(messages: Sequence[Message]) -> str:
@@ -93,7 +103,10 @@ class ShownRows:
             for row in range(len(questions.ids))
         ]
         for length in LENGTHS:
-            sizes = [sum(_size(text, length) for text in each) for each in texts]
+            sizes = [
+                sum(_size(text, length) for text in each) + TAUGHT * len(questions.near.get(row, ()))
+                for row, each in enumerate(texts)
+            ]
             if sum(sizes) <= LARGEST:
                 break
         many = 0
@@ -119,6 +132,9 @@ class ShownRows:
                         for one, names in groups[row]
                         if not one.exact
                     ],
+                    "taught": _taught(
+                        questions, row, {name: answers[row] for name, answers in systems.items()}, value_of
+                    ),
                     "kinds": [
                         f"{one.judgement.form if one.judgement else ''}.{one.exact:d}"
                         for one in (answers[row] for answers in systems.values())
@@ -188,6 +204,30 @@ def _wrong(
         "lines": _readable(found, length),
         "text": "" if found else shown(shortened(text, length)).strip("\n"),
     }
+
+
+def _taught(
+    questions: Questions, row: int, answers: Mapping[str, Answer], value_of: Callable[[str], Any]
+) -> list[dict[str, Any]]:
+    """The training rows beside a row."""
+    near = questions.near.get(row, ())
+    told = lessons(near, questions.expected[row], answers, questions.fields, value_of)
+    return [
+        {
+            "id": each.id,
+            "question": shown(shortened(each.question, BRIEF)),
+            "similarity": each.similarity,
+            "near": each.near,
+            "right": bool(lesson) and all(one.right for one in lesson),
+            "lessons": [_lesson(one) for one in lesson],
+        }
+        for each, lesson in zip(near, told, strict=True)
+    ]
+
+
+def _lesson(lesson: Lesson) -> dict[str, Any]:
+    text = None if lesson.text is None else shown(shortened(lesson.text, BRIEF))
+    return {"field": shown(lesson.field), "text": text, "right": lesson.right, "said": lesson.said}
 
 
 def _readable(found: Sequence[Line], length: int) -> list[dict[str, Any]]:

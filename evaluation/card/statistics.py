@@ -201,6 +201,30 @@ def mean(values: Floats, rows: Rows) -> Interval:
     return statistic(kinds, lambda counts: counts @ distinct / np.maximum(counts.sum(axis=1), 1), rows)
 
 
+def ratio(part: Floats, whole: Floats, rows: Rows) -> Interval:
+    """The share of what rows have several of, or none, with its interval.
+
+    Wilson's where no row has more than one and no two rows share a group; where all are counted, or none, which leaves
+    a bootstrap nothing to vary, Wilson's for as many rows as there are groups that have any; else the bootstrap's.
+
+    Args:
+        part: how many of each row's are counted: shape (rows,).
+        whole: how many each row has: shape (rows,).
+    """
+    here = whole > 0
+    part, whole, within = part[here], whole[here], rows.some(here)
+    if not len(whole):
+        return {"value": None, "low": None, "high": None}
+    if within.alone and whole.max() == 1:
+        agreed = rate(int(part.sum()), len(whole))
+    elif not part.any() or (part == whole).all():
+        agreed = rate(within.total if part.any() else 0, within.total)
+    else:
+        pairs, kinds = np.unique(np.stack([part, whole], axis=1), axis=0, return_inverse=True)
+        return statistic(kinds, lambda counts: counts @ pairs[:, 0] / (counts @ pairs[:, 1]), within)
+    return {"value": agreed["value"], "low": agreed["low"], "high": agreed["high"]}
+
+
 def statistic(kinds: Ints, of: Statistic, rows: Rows) -> Interval:
     """Any number that is a function of how many rows there are of each kind, with its bootstrap interval."""
     drawn = np.concatenate([of(counts) for counts in rows.resampled(kinds)])

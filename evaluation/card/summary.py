@@ -1,7 +1,7 @@
 """What is told of a scorecard and of a comparison, in tables made from what is published."""
 
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 from curate.table import Table
 from evaluation.card.compare import Compared, Example
@@ -15,7 +15,7 @@ from evaluation.card.format import (
     read_scorecard,
 )
 from evaluation.card.manifest import ScorecardManifest
-from evaluation.card.measures import PLOTTED, WORDS, Systems, best, costs, field_measures, headline, in_words
+from evaluation.card.measures import PLOTTED, WORDS, Systems, best, costs, field_measures, headline, in_words, leading
 from evaluation.judge.form import Class
 
 MOST_COLUMNS = 4
@@ -46,6 +46,7 @@ def evaluation_tables(scorecard: Path) -> list[Table]:
         rows = [
             *((WORDS[measure], _shares(card, measure)) for measure in _seen(card)),
             *((in_words(by, field), _field_shares(card, by, field)) for field, by in field_measures(systems)),
+            *_values(systems),
             *_official(systems),
             *_costs(systems),
         ]
@@ -55,6 +56,7 @@ def evaluation_tables(scorecard: Path) -> list[Table]:
             for kind in classes
         ]
         tables += [Table("form", FORM_TITLE, ["", *systems], forms)] if forms else []
+    tables += _by_value(card)
     tables += _compared(card)
     if card["gate"] is not None:
         held = [
@@ -66,6 +68,12 @@ def evaluation_tables(scorecard: Path) -> list[Table]:
     return tables
 
 
+COUNTS: tuple[Literal["right", "wrong", "omitted", "invented"], ...] = ("right", "wrong", "omitted", "invented")
+"""What becomes of a value."""
+VALUE_MEASURES: tuple[tuple[str, Literal["precision", "recall"]], ...] = (
+    ("values right, of those given", "precision"),
+    ("values right, of those expected", "recall"),
+)
 FORM_TITLE = "Form: answers by the one class of each"
 
 
@@ -94,6 +102,34 @@ def _field_shares(card: Scorecard, measure: FieldMeasure, field: str) -> list[st
     ]
 
 
+def _values(systems: Systems) -> list[tuple[str, list[str]]]:
+    """Values of all fields: which are right, and which are not in the prompt."""
+    some = next(iter(systems.values()))
+    found = []
+    if "values" in some:
+        found += [
+            (title, [percent(system["values"][measure]) for system in systems.values()])
+            for title, measure in VALUE_MEASURES
+        ]
+    if "ungrounded" in some:
+        found.append(("values not in the prompt", [percent(system["ungrounded"]) for system in systems.values()]))
+    return found
+
+
+def _by_value(card: Scorecard) -> list[Table]:
+    """What became of the values of the leading system, by field, where something is omitted, invented or wrong."""
+    lead = leading(card, "whole_match" if card["fields"] else "exact_match")
+    system = card["systems"][lead]
+    rows = [
+        [path, *(f"{each[count]:,}" for count in COUNTS), *(percent(each[measure]) for _, measure in VALUE_MEASURES)]
+        for scores in system["fields"].values()
+        for path, each in scores.get("values", {}).items()
+        if each["wrong"] or each["omitted"] or each["invented"]
+    ]
+    title = f"Values of {lead} by field, where some are not right"
+    return [Table("values", title, ["field", *COUNTS, "precision", "recall"], rows)] if rows else []
+
+
 def _official(systems: Systems) -> list[tuple[str, list[str]]]:
     if not all("official" in system for system in systems.values()):
         return []
@@ -112,7 +148,7 @@ def _by_system(title: str, card: Scorecard) -> list[Table]:
     systems = card["systems"]
     whole = [(WORDS[measure], _shares(card, measure)) for measure in FEW if measure in _seen(card)]
     fields = [(name, _field_shares(card, headline(card, name), name)) for name in card["fields"]]
-    parts = [("scorecard", title, [*whole, *_official(systems)])]
+    parts = [("scorecard", title, [*whole, *_official(systems)]), ("all-values", "Values", _values(systems))]
     parts += [
         (f"fields-{begin}" if begin else "fields", "Fields: % right", fields[begin : begin + MOST_COLUMNS + 1])
         for begin in range(0, len(fields), MOST_COLUMNS + 1)

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from curate.grounding import Grounding
 from curate.progress import Progress, silent
 from curate.store import Store
 from evaluation.card.statistics import CONFIDENCE, Rows
@@ -75,7 +76,8 @@ def publish(
         asked = question.asked[arm].rows
         runs = [(answered.adapters[arm, seed], answered.scorecards[arm, seed]) for seed in settings.seeds]
         losses = [row_losses(folder, recipe, asked, store) for folder, _ in runs] if LOSS in settings.metrics else []
-        measured[arm] = measures(settings.metrics, [card for _, card in runs], losses, asked)
+        grounding = Grounding.of(recipe.held_to())
+        measured[arm] = measures(settings.metrics, [card for _, card in runs], losses, asked, grounding)
         progress("judge", len(measured), len(recipes), "arms")
     evaluation = recipes[settings.against].evaluation
     groups = [row["cluster"] or row["id"] for row in question.rows]

@@ -1,5 +1,6 @@
 """What came of an experiment: result.json, whose schema is published beside it."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from curate.errors import AssayError
+from curate.grounding import Grounding, Prompt
 from curate.manifest import Part
 from curate.store import verified
 from evaluation.card.classes import Labels
@@ -15,7 +17,7 @@ from evaluation.card.format import read_scorecard
 from evaluation.card.scorecard import TUNED
 from evaluation.card.statistics import Rows, holm, verdict
 from evaluation.experiment.over_seeds import MacroF1, Means, by_seed, difference, interval, turn
-from evaluation.experiment.settings import LOSS, ExperimentSettings
+from evaluation.experiment.settings import GROUNDED, LOSS, ExperimentSettings
 from evaluation.judge.structured import Judge
 from evaluation.settings import FullRecipe
 from train.examples import Row
@@ -132,7 +134,7 @@ def require_metrics(settings: ExperimentSettings, recipe: FullRecipe) -> None:
     known = [LOSS, "exact_match"]
     if schema is not None:
         judge = Judge(schema, recipe.evaluation.fields)
-        known += ["whole_match", "schema_valid", "parses", "rules_match"]
+        known += ["whole_match", "schema_valid", "parses", "rules_match", GROUNDED]
         known += [f"{each.name}.accuracy" for each in judge.fields]
         known += [f"{judge.fields[number].name}.macro_f1" for number in judge.classes]
     for metric in settings.metrics:
@@ -144,7 +146,11 @@ def require_metrics(settings: ExperimentSettings, recipe: FullRecipe) -> None:
 
 
 def measures(
-    metrics: Sequence[str], scorecards: Sequence[Path], losses: Sequence[Sequence[float]], rows: Sequence[Row]
+    metrics: Sequence[str],
+    scorecards: Sequence[Path],
+    losses: Sequence[Sequence[float]],
+    rows: Sequence[Row],
+    grounding: Grounding,
 ) -> dict[str, Means | MacroF1]:
     """An arm's measures.
 
@@ -153,6 +159,7 @@ def measures(
         scorecards: folders, by seed.
         losses: by seed and row, where the loss is among the metrics.
         rows: that were asked.
+        grounding: of the answers' fields.
     """
     import numpy as np
 
@@ -162,6 +169,8 @@ def measures(
         field, _, what = metric.rpartition(".")
         if metric == LOSS:
             found[metric] = Means(np.array(losses, dtype=np.float64))
+        elif metric == GROUNDED:
+            found[metric] = Means(np.array([_grounded(answers, rows, grounding) for answers in said]))
         elif what == "macro_f1":
             allowed = read_scorecard(scorecards[0])["fields"][field]["labels"] or ()
             labels = Labels.of(allowed, [row["fields"][field]["wanted"] for row in said[0]])
@@ -172,6 +181,16 @@ def measures(
                 [float(row["fields"][field]["exact"] if field else row[metric]) for row in answers] for answers in said
             ]
             found[metric] = Means(np.array(values))
+    return found
+
+
+def _grounded(answers: Sequence[Row], rows: Sequence[Row], grounding: Grounding) -> list[float]:
+    """By row, 1 where the answer is JSON of which the prompt says every value that it has to, else 0."""
+    found = []
+    for answer, row in zip(answers, rows, strict=True):
+        prompt = Prompt(row["turns"], row.get("language"))
+        looked = grounding.looked_for(json.loads(answer["output"]), prompt) if answer["parses"] else ()
+        found.append(float(answer["parses"] and all(place is not None for _, place in looked)))
     return found
 
 

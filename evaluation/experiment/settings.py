@@ -21,7 +21,9 @@ from train.settings import Seed
 WHOLE = ("whole_match", "schema_valid", "parses", "rules_match", "exact_match")
 """Measures of a whole answer; plain chat has the last alone."""
 LOSS = "loss"
-METRIC = re.compile(rf"{LOSS}|{'|'.join(WHOLE)}|.+\.(accuracy|macro_f1)")
+GROUNDED = "grounded"
+"""Whether an answer is JSON, and says nothing but what its prompt does."""
+METRIC = re.compile(rf"{LOSS}|{GROUNDED}|{'|'.join(WHOLE)}|.+\.(accuracy|macro_f1)")
 FIXED = {
     "name": "an arm whose data are others is published under a name of its own",
     "contract": "all arms are judged by one contract",
@@ -70,7 +72,9 @@ def in_order(recipes: Mapping[str, FullRecipe]) -> list[str]:
 
 def _metric(text: str) -> str:
     if not METRIC.fullmatch(text):
-        raise ValueError(f"expected `{LOSS}`, {', '.join(f'`{name}`' for name in WHOLE)} or `FIELD.accuracy|macro_f1`")
+        raise ValueError(
+            f"expected `{LOSS}`, `{GROUNDED}`, {', '.join(f'`{name}`' for name in WHOLE)} or `FIELD.accuracy|macro_f1`"
+        )
     return text
 
 

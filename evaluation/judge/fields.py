@@ -58,7 +58,7 @@ class Compared:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """One field of all objects in a list: in how many it is what."""
+    """How many of the values at one place of answers are what; of a list, one field of all its objects."""
 
     right: int = 0
     """By its rule."""
@@ -233,7 +233,7 @@ RIGHT, MATCHED, WRONG = Compared(True, True, 1.0), Compared(False, True, 1.0), C
 
 def _items(given: list[Any], wanted: list[Any], ordered: bool) -> Compared:
     """F1 of items, by their longest common subsequence where their order counts."""
-    one, other = ([_item_key(item) for item in items] for items in (given, wanted))
+    one, other = ([item_key(item) for item in items] for items in (given, wanted))
     if ordered:
         common, total = _common_subsequence(one, other), len(one) + len(other)
     else:
@@ -250,7 +250,7 @@ def _objects(field: Field, given: Any, wanted: Any) -> Compared:
     if whole:
         pairs = [((place, place), 1.0) for place in range(len(one))]
     else:
-        pairs = aligned(one, other, lambda *pair: _likeness(_tallied(field, *pair)), field.rule.kind == "list")
+        pairs = aligned(one, other, lambda *pair: likeness(field, *pair), field.rule.kind == "list")
     met, expected = ({pair[side] for pair, _ in pairs} for side in (0, 1))
     tallies = [
         *(_tallied(field, one[mine], other[its]) for (mine, its), _ in pairs),
@@ -263,8 +263,9 @@ def _objects(field: Field, given: Any, wanted: Any) -> Compared:
     return Compared(whole, match, score, by_field)
 
 
-def _likeness(tallies: list["Tally"]) -> float:
-    """Of two objects: the share of their fields that are right."""
+def likeness(field: Field, given: Any, wanted: Any) -> float:
+    """Of two objects in a list: the share of their fields that are right."""
+    tallies = _tallied(field, given, wanted)
     total = sum(each.right + each.wrong + each.omitted + each.invented for each in tallies)
     return sum(each.right for each in tallies) / total if total else 1.0
 
@@ -289,7 +290,7 @@ ITEM = Field((), FieldRule.model_validate({"as": "text"}))
 """What is no field of an object."""
 
 
-def _item_key(item: Any) -> Any:
+def item_key(item: Any) -> Any:
     return ("text", normalised(item)) if isinstance(item, str) else ("json", _key(item))
 
 

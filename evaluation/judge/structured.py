@@ -1,12 +1,13 @@
 """One structured answer judged: its form, and each of its fields against what is expected."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from evaluation.judge.accepted import NOTHING, Accepted
 from evaluation.judge.fields import RIGHT, WRONG, Compared, Field, at, compare, equal, fields_of, label_of
 from evaluation.judge.form import ABSENT, Class, Flag, Form, form_of, validator_of
+from evaluation.judge.values import Tallies, all_of, counted, omitted, right
 from evaluation.settings import FieldRule
 
 
@@ -39,6 +40,8 @@ class Judgement:
     """In the order of the judge's fields; all wrong where the output is not an object."""
     given: tuple[str | None, ...]
     """Labels of the fields that are classes; None for no such label, `"true"` in place of `true` among them."""
+    values: tuple[Tallies, ...]
+    """What became of the values at the paths of each field; all omitted where the output is not an object."""
 
     @property
     def wrong_but_valid(self) -> bool:
@@ -65,6 +68,7 @@ class Judge:
         self._right = (RIGHT,) * len(self.fields)
         self._wrong = (WRONG,) * len(self.fields)
         self._no_labels = (None,) * len(self.classes)
+        self._held: dict[int, tuple[tuple[Tallies, ...], Any]] = {}
         self._known: dict[tuple[str, bool, int], tuple[Judgement, Any]] = {}
 
     def __call__(self, output: str, expected: Any, cut_off: bool = False, accepted: Accepted = NOTHING) -> Judgement:
@@ -132,7 +136,31 @@ class Judge:
             invented,
             compared,
             given,
+            self._values(value, expected, accepted, whole, compared),
         )
+
+    def _values(
+        self, value: Any, expected: Any, accepted: Accepted, whole: bool, compared: Sequence[Compared]
+    ) -> tuple[Tallies, ...]:
+        """What became of the values of each field; of several accepted ones, by whatever of them most are right."""
+        if not isinstance(value, dict):
+            return tuple([all_of(each, at(expected, each.path), omitted) for each in self.fields])
+        known = self._held.get(id(expected))
+        if known is None:  # with the value itself, as above
+            held = tuple([all_of(each, at(expected, each.path), right) for each in self.fields])
+            known = self._held[id(expected)] = held, expected
+        if whole:
+            return known[0]
+        found = []
+        for field, all_right, by_rule in zip(self.fields, known[0], compared, strict=True):
+            given, wanted = at(value, field.path), at(expected, field.path)
+            others = accepted.values.get(field.path)
+            if others:
+                ways = [counted(field, given, each) for each in (wanted, *others)]
+                found.append(max(ways, key=lambda way: sum(each.right for each in way)))
+            else:
+                found.append(all_right if by_rule.exact else counted(field, given, wanted, by_rule.match))
+        return tuple(found)
 
     @staticmethod
     def _compared(field: Field, value: Any, expected: Any, accepted: Accepted) -> Compared:

@@ -83,7 +83,7 @@ def test_what_breaks_asks_for_a_new_major_version(tmp_path: Path) -> None:
     assert done.exit_code == 1
     told = json.loads(done.stdout)
     assert missing("contract diff", told) == []
-    assert (told["old"], told["new"], told["version_asked"]) == ("1.0.0", "1.0.0", "2.0.0")
+    assert (told["old"], told["new"], told["version_asked"]) == ("1.1.0", "1.1.0", "2.0.0")
     found = {(each["key"], each["said"]): each["breaks"] for each in told["changes"]}
     assert found == {
         ("record.target.kind", "values: other may be there now"): True,

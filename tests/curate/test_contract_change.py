@@ -311,3 +311,18 @@ def test_what_is_called_harmless_lets_nothing_more_through(old: dict[str, Any], 
         assert any(change.breaks for change in changes), json.dumps([old, new, more[:3]])
     if old == new:
         assert changes == []
+
+
+def test_grounding_that_asks_less_breaks_a_reader(tmp_path: Path) -> None:
+    contracts = []
+    for number, how in enumerate([None, "verbatim", "none"]):
+        said = {"property": "grounding", "value": how, "description": "Why."}
+        key = {"name": "colour"} | ({"customProperties": [said]} if how else {})
+        (tmp_path / str(number)).mkdir()
+        whole = short([{"name": "target", "required": True, "properties": [key]}], [])
+        contracts.append(of(tmp_path / str(number), whole))
+    plain, stated, free = contracts
+    told = [(change.key, change.said, change.breaks) for change in contract_change(plain, stated).changes]
+    assert told == [("record.target.colour", "grounding: as the schema says -> verbatim", False)]
+    told = [(change.key, change.said, change.breaks) for change in contract_change(stated, free).changes]
+    assert told == [("record.target.colour", "grounding: verbatim -> none", True)]

@@ -175,7 +175,7 @@ def test_one_kind_is_not_taken_for_another(tmp_path: Path) -> None:
 
 def test_the_version_of_a_scorecards_manifest_is_that_of_the_scorecard(tmp_path: Path) -> None:
     assert ScorecardManifest.read(write(tmp_path, sealed(scorecard_manifest()))).schema_version == SCHEMA_VERSION
-    with pytest.raises(AssayError, match=r"(?s)schema_version 2, expected 4.*evaluate again"):
+    with pytest.raises(AssayError, match=r"(?s)schema_version 2, expected 4 or 5.*evaluate again"):
         ScorecardManifest.read(write(tmp_path, scorecard_manifest(schema_version=2)))
 
 

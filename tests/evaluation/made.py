@@ -9,12 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from curate.grounding import Grounding
 from evaluation.card import gate
 from evaluation.card.manifest import ScorecardManifest
 from evaluation.card.report import write_report
 from evaluation.card.scorecard import SystemInfo, TestRows, judged, scorecard
 from evaluation.card.side_by_side import Questions
 from evaluation.card.statistics import Rows
+from evaluation.card.taught import Neighbour
+from evaluation.card.ungrounded import Grounds, grounds_of
 from evaluation.judge.answer import Answer, Generated
 from evaluation.judge.structured import Judge
 from tests.manifests import scorecard_manifest
@@ -117,6 +120,30 @@ SKILLS = {
 }
 
 
+def notice(number: int) -> str:
+    """What a row asks, without the words of the task."""
+    right = wanted(number)
+    return f"{NOTICES[right['license']]} ({number}) Copyright {1990 + number % 30} {right['license']}"
+
+
+def taught(number: int) -> list[Neighbour]:
+    """Training rows that are like a row: a near-duplicate, one of another answer, one of another licence."""
+    right = wanted(number)
+    said = [right, right | {"license": f"{right['license']}-plus"}, wanted(number + 1)]
+    return [
+        Neighbour(
+            f"{10 * number + place:032x}", notice(number + place), json.dumps(each), 0.93 / (1 + place), not place
+        )
+        for place, each in enumerate(said)
+    ]
+
+
+def grounds(rows: int) -> Grounds | None:
+    """What answers to the rows have to keep to."""
+    asked = [{"turns": [{"role": "user", "content": notice(number)}], "language": "en"} for number in range(rows)]
+    return grounds_of(Grounding.of_schema(SCHEMA), asked)
+
+
 def write(
     folder: Path,
     given: Mapping[str, Sequence[Generated]],
@@ -124,6 +151,8 @@ def write(
     expected: Sequence[Any] | None = None,
     schema: Mapping[str, Any] = SCHEMA,
     value_of: Callable[[str], Any] = json.loads,
+    near: Mapping[int, Sequence[Neighbour]] | None = None,
+    keep_to: Grounds | None = None,
 ) -> dict[str, Any]:
     """Write report.html of these answers; gives the scorecard."""
     count = len(next(iter(given.values())))
@@ -133,10 +162,10 @@ def write(
         for number, right in enumerate(expected)
     ]
     judge = Judge(schema)
-    near = np.arange(count) % 3
+    third = np.arange(count) % 3
     slices = {
-        "language": {"en": near > 0, "de": near == 0},
-        "similarity to train": {"below 0.2": near == 0, "from 0.2": near == 1, "from 0.8": near == 2},
+        "language": {"en": third > 0, "de": third == 0},
+        "similarity to train": {"below 0.2": third == 0, "from 0.2": third == 1, "from 0.8": third == 2},
     }
     test_rows = TestRows.of(Rows(None, count, 200), judge, expected, slices)
     answers: dict[str, list[Answer]] = {name: judged(each, expected, judge) for name, each in given.items()}
@@ -155,11 +184,13 @@ def write(
         for name in given
     }
     pairs = [("tuned", each) for each in given if each != "tuned"] if "tuned" in given else [*combinations(given, 2)]
-    card = scorecard(answers, test_rows, pairs, info=info)
+    card = scorecard(answers, test_rows, pairs, info=info, grounds=keep_to, expected=expected)
     card["gate"] = gate.check(["schema_valid >= 0.9", "whole_match better than base, p < 0.05"], card)
     manifest = ScorecardManifest.model_validate(scorecard_manifest())
     loss = Loss(train=[0.9, 0.3], validation=[1.74, 0.4, 0.15]) if "tuned" in given else None
     wanted_texts = [json.dumps(right, ensure_ascii=False) for right in expected]
-    questions = Questions([f"{number:032x}" for number in range(count)], texts, wanted_texts, slices)
+    questions = Questions(
+        [f"{number:032x}" for number in range(count)], texts, wanted_texts, slices, judge.fields, near or {}
+    )
     write_report(folder, manifest, card, loss, questions, answers, value_of)
     return card

@@ -49,6 +49,10 @@ def test_what_a_published_row_accepts_is_right(model_folder: Path, tmp_path: Pat
         changes = {"evaluation": made.recipe.evaluation.model_copy(update=settings)}
         folder = evaluate(version, None, made.recipe.model_copy(update=changes), Store(tmp_path / "made/store"))
         card = json.loads((folder / "scorecard.json").read_bytes())
+        assert (
+            card["ungrounded"]["fields"].keys() == card["systems"]["guess"]["ungrounded"]["fields"].keys() == {"count"}
+        )
+        assert card["ungrounded"]["values"] == card["rows"]
         return float(card["systems"]["guess"]["whole_match"]["value"])
 
     assert right() < right(accepted="also", optional="may_lack") == 1
@@ -187,5 +191,11 @@ def test_the_report_tells_of_the_run(scored: Path) -> None:
     page = (scored / "report.html").read_text(encoding="utf-8")
     assert scored.name in page
     assert page.count('<article class="row"') == 8
-    for word in ("Fits the schema", "valid, but wrong", "Better or by chance", "while it was learning"):
+    for word in (
+        "Fits the schema",
+        "valid, but wrong",
+        "Better or by chance",
+        "while it was learning",
+        "training rows say",
+    ):
         assert word in page

@@ -13,7 +13,7 @@ from curate.publish.findings import MOST, RULES, Facts, Finding, Grade, findings
 from tests.browser import UNPACKED, Browser
 from tests.project import Project, make_rows
 
-STAGES = ("read", "language", "pii", "fit", "duplicates", "split")
+STAGES = ("read", "language", "pii", "ground", "fit", "duplicates", "split")
 
 
 def stage(name: str, rows_in: int = 1000, **told: Any) -> dict[str, Any]:
@@ -115,6 +115,8 @@ CASES: list[tuple[str, Facts, str, str, Grade]] = [
      "Personal data was found and replaced: `email` in 3 rows, `phone` in 1 row.", "personal-data", Grade.LOOK),
     ("personal_data", facts(stage("pii", counters={"in_keys": 2})),
      "2 rows (0.2%) have personal data in a key of the JSON, which stays.", "cleaning", Grade.DOUBTFUL),
+    ("ungrounded", facts(stage("ground", counters={"grounded.day": 90, "ungrounded.day": 10, "ungrounded.x": 0})),
+     "10 of the 100 values of `day` (10.0%) are not in their prompts.", "grounding", Grade.LOOK),
     ("close_to_bound", facts(gate={"rules": [rule("shares", SHARES, "0.7805")]}),
      "The expectation `shares` of `c` holds by little: 0.7805, its bound is 0.78.", "gate", Grade.LOOK),
     ("close_to_bound", facts(gate={"rules": [rule("english", 'x {"mostly":0.9}', "999 of 10000 rows break it")]}),

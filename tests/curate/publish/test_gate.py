@@ -161,8 +161,8 @@ BROKEN: dict[str, dict[str, Callable[[list[Row]], None]]] = {
         "lengths_stable": lambda rows: say(rows, 0, "Short.", share=0.5),
     },
     "contracts": {
-        "parties_known": lambda rows: put(rows, "target.parties", [], share=0.1),
-        "titles_known": lambda rows: put(rows, "target.document_name", None, share=0.1),
+        "parties_known": lambda rows: put(rows, "target.parties", [], share=0.2),
+        "titles_known": lambda rows: put(rows, "target.document_name", None, share=0.2),
         "agreement_dates_known": lambda rows: put(rows, "target.agreement_date", None, share=0.6),
         "agreement_dates_in_range": lambda rows: put(rows, "target.agreement_date", "1899-01-01", share=0.1),
         "laws_known": lambda rows: put(rows, "target.governing_law", None, share=0.6),

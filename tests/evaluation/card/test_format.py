@@ -9,7 +9,7 @@ import pytest
 
 from curate.errors import AssayError
 from evaluation.card import format as layout
-from evaluation.card.format import SCHEMA_VERSION, read_scorecard
+from evaluation.card.format import READABLE, read_scorecard
 from tests.manifests import scorecard_manifest, sealed
 
 SCHEMA = json.loads((files("evaluation.card") / "scorecard.schema.json").read_bytes())
@@ -25,6 +25,8 @@ DEFS = SCHEMA["$defs"]
         (layout.GateRule, SCHEMA["properties"]["gate"]["properties"]["rules"]["items"]),
         (layout.Comparison, DEFS["comparison"]),
         (layout.FieldScores, DEFS["field"]),
+        (layout.ValueScores, DEFS["values"]),
+        (layout.Ungrounded, DEFS["ungrounded"]),
         (layout.LabelScores, DEFS["field"]["properties"]["labels"]["additionalProperties"]),
         (layout.Calibration, DEFS["system"]["properties"]["calibration"]),
     ],
@@ -50,18 +52,21 @@ def test_a_scorecard_of_another_version_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text(json.dumps(sealed(scorecard_manifest())))
     with pytest.raises(AssayError, match="no scorecard"):
         read_scorecard(tmp_path)
-    (tmp_path / "scorecard.json").write_text(json.dumps({"schema_version": SCHEMA_VERSION - 1}))
-    with pytest.raises(AssayError, match="a scorecard of version 3, expected 4"):
+    (tmp_path / "scorecard.json").write_text(json.dumps({"schema_version": 3}))
+    with pytest.raises(AssayError, match="a scorecard of version 3, expected 4 or 5"):
         read_scorecard(tmp_path)
 
 
-def test_a_scorecard_is_what_its_manifest_says_that_was_scored(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", READABLE)
+def test_a_scorecard_is_what_its_manifest_says_that_was_scored(tmp_path: Path, number: int) -> None:
     """Also of one from before there was a SHA256SUMS; of that what a clock gave is known to scorecard.json only."""
     system = {"schema_valid": {"value": 0.5}, "tokens_per_second": 9.0, "latency_seconds": None}
-    card = {"schema_version": SCHEMA_VERSION, "gate": None, "systems": {"base": system}}
+    card = {"schema_version": number, "gate": None, "systems": {"base": system}}
     scores = {**card, "systems": {"base": {"schema_valid": {"value": 0.5}}}}
     (tmp_path / "scorecard.json").write_text(json.dumps(card))
-    (tmp_path / "manifest.json").write_text(json.dumps(sealed(scorecard_manifest(scores=scores))))
+    (tmp_path / "manifest.json").write_text(
+        json.dumps(sealed(scorecard_manifest(scores=scores, schema_version=number)))
+    )
     assert read_scorecard(tmp_path) == card
     for text, problem in (
         (json.dumps(card).replace("0.5", "0.7"), "not what manifest.json says that was scored"),

@@ -19,6 +19,7 @@ CARD: dict[str, Any] = {
         "tuned": {
             "schema_valid": {"value": 0.97, "low": 0.93, "high": 0.99},
             "fields": {"a.b": {"macro_f1": {"value": 0.5, "low": None, "high": 0.6}}},
+            "ungrounded": {"value": 0.1, "low": 0.05, "high": 0.2, "values": 30, "count": 3, "fields": {}},
             "tokens_out": 3,
         },
     },
@@ -37,6 +38,8 @@ CARD: dict[str, Any] = {
         ("schema_valid.low >= 0.93", True),
         ("schema_valid.high<1", True),
         ("schema_valid <= 0.5", False),
+        ("ungrounded <= 0.1", True),
+        ("ungrounded.high <= 0.1", False),
         ("a.b.macro_f1 >= 0.5", True),
         ("a.b.macro_f1.low >= 0.1", False),
         ("a.b.macro_f1 not worse than majority, p < 0.05", False),

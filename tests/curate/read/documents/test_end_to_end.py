@@ -4,6 +4,7 @@ import csv
 import json
 from pathlib import Path
 
+import mlcroissant
 import pyarrow.parquet as pq
 import pytest
 
@@ -75,6 +76,8 @@ def test_a_folder_of_pdfs_beside_a_table(tmp_path: Path, drop: Path) -> None:
     assert gone[7][1]["message"].startswith("no PDF: ")
     assert gone[8][1]["message"] == "UndefinedError: 'lookup object' has no attribute 'c8.pdf'"
     require_sound(version)
+    told = list(mlcroissant.Dataset(jsonld=str(version.folder / "croissant.json")).records(record_set="train"))
+    assert [row["train/id"].decode() for row in told] == [row["id"] for row in rows_of(version, "train")]
     assert curate(drop, **sections).folder == version.folder
 
 
