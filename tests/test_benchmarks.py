@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from benchmarks import (
     cache,
     curation,
+    documents,
     doubt,
     flow,
     growth,
@@ -211,6 +212,15 @@ def test_flow_tells_how_much_more_a_flow_takes(capsys: pytest.CaptureFixture[str
     assert (result["seconds"], result["cached"]) == (seconds["fresh"], seconds["cached"])
     assert result["seconds_more"] == {"fresh": {"up": 3.0}, "cached": {"up": 3.0}}
     assert result["ratio"] == {"up": 1.14}
+
+
+def test_documents(capsys: pytest.CaptureFixture[str]) -> None:
+    documents.main(["--quick"])
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert result["input"]["documents"] == 3
+    assert result["found"]["assay"]["pages"] >= 3
+    assert result["found"]["assay"]["words"] == 1
+    assert [*result["seconds"]] == ["assay"]
 
 
 @pytest.mark.slow

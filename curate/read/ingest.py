@@ -44,6 +44,8 @@ REASONS = {
 """What reading quarantines rows for, and what it means."""
 LIBRARIES = ("charset-normalizer", "google-re2", "jinja2")
 """Packages whose versions the records depend on."""
+READERS = ("onnxruntime", "pypdfium2", "python-calamine", "rapidocr", "resiliparse", "striprtf")
+"""Those that read documents: what is kept of a drop depends on them too."""
 SHARD_BYTES = 8 << 20
 """Raw bytes of a shard: enough shards to keep every core busy, few enough for a shard to be worth its start."""
 FILE_BYTES = 1 << 10
@@ -325,7 +327,7 @@ def run_read(task: ReadTask) -> Ingested:
 
     part = astuple(task.part) if task.part else None
     sides = [[side.name, side.key, named(side.files)] for side in task.lookups]
-    key = digest(["read", VERSION, installed(LIBRARIES), task.mapping, named(files), part, sides])
+    key = digest(["read", VERSION, installed([*LIBRARIES, *READERS]), task.mapping, named(files), part, sides])
     # How many shards there are is known only once all is read: it is noted last, and which columns each file has.
     note = keyed_folder(task.cache / "stages", key)
     count, columns = orjson.loads(intact(note, "read").read_bytes()) if is_kept(note) else (0, {})

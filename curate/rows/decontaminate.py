@@ -80,7 +80,7 @@ class Decontaminate(Stage):
         ]
         key = [
             [[file.name, file.sha256, file.format, file.options.model_dump(mode="json")] for file in files],
-            [ingest.VERSION, installed(ingest.LIBRARIES)],
+            [ingest.VERSION, installed([*ingest.LIBRARIES, *ingest.READERS])],
             [stage.key() for stage in preparing],
         ]
         words = self.model_dump(exclude={"references"})

@@ -60,7 +60,7 @@ def test_17_without_validation_rows_the_loss_is_not_known(cases: Path, tmp_path:
     assert "validation loss not known" in repr(Adapter(adapter, Made(store)))
     for key, value in (("early_stopping_patience", 1), ("keep_best", "loss")):
         choosing = recipe.model_copy(update={"training": TrainingSettings(**{key: value})})
-        with pytest.raises(AssayError, match=rf"^training\.{key}: the validation split has no rows"):
+        with pytest.raises(AssayError, match=rf"^training\.{key}: no row of the validation split is left"):
             train(version, choosing, store)
     with pytest.raises(AssayError, match="the test split has no rows"):
         evaluate(version, adapter, recipe, store)

@@ -1,9 +1,6 @@
 """Drops that arrive: what the watcher tells of, and a deployment that curates them, on a real server."""
 
 import logging
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -87,13 +84,7 @@ def test_a_drop_that_arrives_is_curated_once(project: Project, caplog: pytest.Lo
     assert f"{place}: arrived, whole" in said
     (run,) = wait_for(runs)
     assert run.parameters == {"recipe": recipe, "store": store, "drop": str(place), "variant": None}
-    execute = [sys.executable, "-m", "prefect", "flow-run", "execute", str(run.id)]
-    subprocess.run(execute, cwd=ROOT, env=os.environ, check=True, timeout=200, capture_output=True)
-    (run,) = runs()
-    assert run.state is not None
-    assert run.state.is_completed()
-    (version,) = (project.folder / "store/datasets/demo").iterdir()
-    assert run.name == f"curation demo monday {version.name}"
+    curation(**run.parameters)  # by a worker: tests/flows/test_serve.py
     assert [(each.state, each.due) for each in watcher(recipe, store)] == [("known", False)]
     (arrived,) = wait_for(lambda: events(project.folder, [ARRIVED]))
     assert arrived["resource"]["prefect.resource.id"] == f"assay.drop.demo.{found.drop}"

@@ -21,6 +21,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import xlsxwriter
 
 from curate.engine import map_in_process
 from curate.errors import AssayError
@@ -29,6 +30,7 @@ from curate.read.ingest import Ingested, ingest
 from curate.read.mapping import Mapper, RecordMapping, raw_json
 from curate.read.raw import parse
 from curate.read.raw_row import Unread
+from tests.curate.read.documents.made import WORD, docx_of, drawn, odt_of, pdf_of, said
 from tests.fuzz.target import Choices, Target, altered, told
 
 ROWS: list[dict[str, Any]] = [
@@ -227,6 +229,49 @@ def shapes(data: bytes) -> None:
     read("a.jsonl", b"".join(json.dumps(row).encode() + b"\n" for row in rows))
 
 
+def office() -> list[bytes]:
+    """A DOCX and an ODT whose parts are as they are, not packed: what is changed is then their XML."""
+    cells = f"<w:tbl><w:tr><w:tc>{said('a')}</w:tc><w:tc>{said('b')}</w:tc></w:tr></w:tbl>"
+    note = '<w:p><w:r><w:t>Fee</w:t><w:footnoteReference w:id="1"/></w:r></w:p>'
+    notes = f'<w:footnotes {WORD}><w:footnote w:id="1">{said("Net.")}</w:footnote></w:footnotes>'
+    open_note = "<text:note><text:note-body><text:p>Net.</text:p></text:note-body></text:note>"
+    paragraph = f'<text:p>Fee{open_note}<text:s text:c="2"/><text:tab/>two</text:p>'
+    return [unpacked(docx_of(cells + note, footnotes=notes)), unpacked(odt_of(paragraph))]
+
+
+def unpacked(archive: bytes) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(archive)) as packed, zipfile.ZipFile(file, "w") as stored:
+        for name in packed.namelist():
+            stored.writestr(zipfile.ZipInfo(name), packed.read(name))
+    return file.getvalue()
+
+
+def sheets() -> list[bytes]:
+    file = io.BytesIO()
+    with xlsxwriter.Workbook(file) as book:
+        book.set_properties({"created": datetime(2026, 1, 1)})
+        sheet = book.add_worksheet("A")
+        for at, row in enumerate([["a", "b"], [1, "x"], [True, 2.5]]):
+            sheet.write_row(at, 0, row)
+    return [file.getvalue(), unpacked(file.getvalue())]
+
+
+RTF = rb"{\rtf1\ansi\ansicpg1252{\fonttbl{\f0 A;}} The fee is {\b two}\par Caf\'e9 \u233?\bin3 abc\cell\row}"
+PAGE = (
+    b"<html><head><meta charset=utf-8><title>T</title></head><body><nav>N</nav><p>Fee<table><td>a<td>b</table></body>"
+)
+MAIL = (
+    b"Subject: =?utf-8?q?R=C3=A9?=\nFrom: A <a@x.test>\nDate: Mon, 02 Mar 2026 10:00:00 +0100\nMIME-Version: 1.0\n"
+    b'Content-Type: multipart/mixed; boundary="b"\n\n--b\nContent-Type: text/plain; charset=utf-8\n\nFee\n--b\n'
+    b"Content-Type: application/pdf\nContent-Disposition: attachment; filename=a.pdf\n"
+    b"Content-Transfer-Encoding: base64\n\nAAAA\n--b--\n"
+)
+CONLL = b"-DOCSTART- -X- O O\n\nAda NNP B-NP B-PER\nof IN O O\nParis NNP I-NP B-LOC\n\nx y O I-LOC\n"
+BRAT = b"T1\tParty 0 3;5 9\tAda x\nE1\tSale:T1 Buyer:T2\nR1\tOf Arg1:T1 Arg2:T2\n#1\tNote T1\tx\nA1\tNegated T1\n"
+PDF_WORDS = (b"endobj", b"stream\n", b" 0 R", b"<<", b">>", b"/Type /Page", b"/Kids [", b"trailer", b"xref", b"9" * 20)
+XML_WORDS = (b"<w:p>", b"</w:p>", b"<w:tc>", b"<a>", b"<!DOCTYPE d [<!ENTITY a 'b'>]>", b"&a;", b"<text:p>", b"]]>")
+
 TARGETS = (
     Target("shapes", shapes, lambda: [bytes(9), bytes(range(9))], led=True),
     target("jsonl", "a.jsonl", lambda: [lines(), b"[1]\n"], JSON_WORDS),
@@ -251,5 +296,19 @@ TARGETS = (
     target("packed", "a.jsonl", packed),
     target("archives", "a.zip", archives, (b"PK\x03\x04", b"../", b"/", b"ustar")),
     target("encoded", "a.csv", encoded, (b"\xff\xfe", b"\xef\xbb\xbf", b"\x81", b"\xa4\xa4", b"charset=", b"\0")),
+    target("pdf", "a.pdf", lambda: [pdf_of(["Fee.", drawn]), pdf_of(["a"] * 3, pageCompression=0)], PDF_WORDS),
+    target("office", "a.docx", office, (*XML_WORDS, b"PK\x01\x02")),
+    target("sheets", "a.xlsx", sheets, (b"<c r='XFD1048576'>", b"<v>", b"</row>", b"PK\x01\x02")),
+    target("rtf", "a.rtf", lambda: [RTF], (b"{", b"}", b"\\'e9", b"\\bin99999999 ", b"\\u-1 ", b"\\*", b"\\uc9 ")),
+    target(
+        "html",
+        "a.html",
+        lambda: [PAGE],
+        (b"<div>", b"</p>", b"<table>", b"<!--", b"<script>", b"&#0;", b"<meta charset="),
+    ),
+    target("mail", "a.eml", lambda: [MAIL], (b"=?utf-8?b?", b"Content-Type: ", b"\n\n", b"--b", b"charset=", b"\r\n ")),
+    target("mbox", "a.mbox", lambda: [b"From a@x.test Mon\n" + MAIL + b"\n>From x\n\nFrom b\n" + MAIL], (b"\nFrom ",)),
+    target("conll", "a.conll", lambda: [CONLL], (b"\tB-PER", b" E-LOC", b"\n\n", b"-DOCSTART-"), format="conll"),
+    target("brat", "a.ann", lambda: [BRAT], (b"\t", b";", b" 9 ", b"T1", b"-1"), format="brat"),
     target("unnamed", "a", lambda: [lines(), table_text(","), TEXT, FRONT_MATTER, *packed(), *tables(), *archives()]),
 )

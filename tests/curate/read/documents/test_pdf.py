@@ -6,11 +6,13 @@ import pypdfium2
 import pytest
 from reportlab.lib.pdfencrypt import StandardEncryption
 from reportlab.lib.utils import ImageReader
+from reportlab.pdfgen.canvas import Canvas
 
 from curate.read.documents import pdf
+from curate.read.documents.reader import read_document
 from curate.read.documents.stated import Stated
 from curate.read.raw_row import Document, Unread
-from tests.curate.read.documents.made import drawn, pdf_of
+from tests.curate.read.documents.made import Page, drawn, pdf_of
 
 
 def read(data: bytes) -> list[object]:
@@ -53,6 +55,29 @@ def test_a_stamp_on_a_scan_is_no_text_layer() -> None:
     assert (whole.reason, whole.raw) == ("no_text_layer", "CONFIDENTIAL 0001")
     [beside] = read(pdf_of([lambda canvas: stamped(canvas, 0.5)]))
     assert text_of(beside) == "CONFIDENTIAL 0001"
+
+
+def test_a_scan_is_recognised_where_the_recipe_says_so() -> None:
+    """As another page's text is known, so is this one's; what shows no words stays without a text layer."""
+    pytest.importorskip("rapidocr", reason="needs the extra ocr")
+    pytest.importorskip("onnxruntime", reason="needs the extra ocr")
+
+    def words(canvas: Canvas) -> None:
+        canvas.setFont("Helvetica", 28)
+        canvas.drawString(60, 700, "The fee is two euros.")
+        canvas.drawString(60, 650, "It is due in March.")
+
+    scan = pypdfium2.PdfDocument(pdf_of([words]))[0].render(scale=1.5).to_pil()
+    pages: list[Page] = ["Typed.", lambda canvas: canvas.drawImage(ImageReader(scan), 0, 0, 595, 842), drawn]
+    found = list(read_document(pdf_of(pages), "pdf", "a.pdf", Stated(ocr=True)))  # by the process with its bounds
+    assert len(found) == 2, found
+    row, unread = found
+    text = text_of(row)
+    assert text.split() == "Typed. The fee is two euros. It is due in March.".split()  # noqa: SIM905
+    assert text[text.pages[1] :].startswith("The fee")
+    assert text.left_out == [3]
+    assert isinstance(unread, Unread)
+    assert unread.page == 3
 
 
 def test_what_is_written_into_a_form_is_text() -> None:

@@ -1,20 +1,23 @@
 """Documents of every format by the way that a drop's files are read; a bad one costs its own row, and no more."""
 
 import signal
+import socket
 import tarfile
 import time
 import zipfile
 from collections.abc import Iterator
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
 import pytest
+from reportlab.pdfgen.canvas import Canvas
 
 from curate.errors import AssayError
 from curate.read.documents import reader
 from curate.read.raw import read_rows
 from curate.read.raw_row import Document, Row, Unread
-from tests.curate.read.documents.made import docx_of, drawn, odt_of, packed, pdf_of, said
+from tests.curate.read.documents.made import WORD, docx_of, drawn, odt_of, packed, pdf_of, said
 from tests.curate.read.made import Written, file_of, rows_of
 
 RTF = rb"{\rtf1\ansi\ansicpg1252 The fee is {\b two} euros.\par Caf\'e9.}"
@@ -78,6 +81,41 @@ def test_documents_in_archives(tmp_path: Path) -> None:
     rows = rows_of(tmp_path / "all.zip")
     assert [row["_member"] for row in rows if isinstance(row, dict)] == list(DOCUMENTS)
     assert rows_of(tmp_path / "all.tar.gz") == rows
+
+
+def test_what_a_document_names_is_not_fetched(written: Written) -> None:
+    """By a page, a mail, a PDF and a DOCX, each with what would ask for it in a program that shows them."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/a"
+        page = (
+            f"<html><head><link rel=stylesheet href={url}><script src={url}></script><meta http-equiv=refresh "
+            f"content='0;url={url}'></head><body><img src={url}><iframe src={url}></iframe><p>Pay.</p></body></html>"
+        )
+        assert row_of(written("a.html", page))["text"] == "Pay."
+        mail = EmailMessage()
+        mail["Subject"] = "x"
+        mail.set_content(page, subtype="html")
+        assert row_of(written("a.eml", mail.as_bytes()))["text"] == "Pay."
+
+        def linked(canvas: Canvas) -> None:
+            canvas.drawString(50, 700, "Pay.")
+            canvas.linkURL(url, (0, 0, 500, 800))
+
+        action = f"/OpenAction << /S /JavaScript /JS (app.launchURL\\('{url}'\\)) >>".encode()
+        data = pdf_of([linked]).replace(b"/Type /Catalog", b"/Type /Catalog " + action)
+        assert (url.encode() in data, b"/OpenAction" in data, row_of(written("a.pdf", data))["text"]) == (
+            True,
+            True,
+            "Pay.",
+        )
+        relation = f'<Relationship Id="r1" TargetMode="External" Target="{url}"/>'
+        external = {"word/_rels/document.xml.rels": f"<Relationships>{relation}</Relationships>"}
+        body = f'<!DOCTYPE d SYSTEM "{url}"><w:document {WORD}>{said("Pay.")}</w:document>'
+        data = packed({"[Content_Types].xml": "<Types/>", "word/document.xml": body, **external})
+        assert row_of(written("a.docx", data))["text"] == "Pay."
+        server.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            server.accept()
 
 
 def test_text_knows_that_it_is_a_document(written: Written) -> None:
