@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from assay.contract_diffs import ContractDiff, contract_diff
     from assay.contracts import WholeContract
+    from assay.deciding import Decided, decide
     from assay.differences import Difference, diff
     from assay.door import (
         check,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
         Version,
     )
     from assay.retraction import Retracted, retract
+    from assay.reviewing import Reviewed, review
     from assay.series import Meaning, Shown, Versions, promote, published, rollback, versions
     from assay.serving import export, merge, parity
     from assay.stage_list import RecipeSchema, Stages
@@ -64,6 +66,7 @@ __all__ = [
     "Checks",
     "Comparison",
     "ContractDiff",
+    "Decided",
     "Difference",
     "Experiment",
     "Forecasted",
@@ -78,6 +81,7 @@ __all__ = [
     "Previews",
     "RecipeSchema",
     "Retracted",
+    "Reviewed",
     "Scorecard",
     "Scorecards",
     "Served",
@@ -95,6 +99,7 @@ __all__ = [
     "contract",
     "contract_diff",
     "curate",
+    "decide",
     "diff",
     "evaluate",
     "experiment",
@@ -112,6 +117,7 @@ __all__ = [
     "published",
     "rebuild_index",
     "retract",
+    "review",
     "rollback",
     "run",
     "schema",
@@ -124,6 +130,7 @@ __all__ = [
 ]
 
 HOMES = {
+    "Decided": "assay.deciding",
     "Difference": "assay.differences",
     "ContractDiff": "assay.contract_diffs",
     "Experiment": "assay.experiments",
@@ -136,6 +143,7 @@ HOMES = {
     "Previews": "assay.previews",
     "RecipeSchema": "assay.stage_list",
     "Retracted": "assay.retraction",
+    "Reviewed": "assay.reviewing",
     "Served": "assay.web",
     "Shown": "assay.series",
     "Stages": "assay.stage_list",
@@ -144,6 +152,7 @@ HOMES = {
     "Versions": "assay.series",
     "WholeContract": "assay.contracts",
     "check_index": "assay.indexes",
+    "decide": "assay.deciding",
     "diff": "assay.differences",
     "contract_diff": "assay.contract_diffs",
     "export": "assay.serving",
@@ -159,6 +168,7 @@ HOMES = {
     "published": "assay.series",
     "rebuild_index": "assay.indexes",
     "retract": "assay.retraction",
+    "review": "assay.reviewing",
     "rollback": "assay.series",
     "serve": "assay.web",
     "tune": "assay.tuning",

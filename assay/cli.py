@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 import assay.pipeline_commands
+import assay.review_commands
 import assay.store_commands  # noqa: F401
 from assay.command import app
 

@@ -287,7 +287,10 @@ def previews(recipe: FullRecipe, store: Store, tokenizer_folder: Path, rows: int
         for name in source.fetched(recipe.drop):
             raise not_fetched(name)
     with TemporaryDirectory() as cache:
-        context = Context(recipe.drop, recipe.held_to(), store, Path(cache), tokenizer_folder)
+        context = Context(
+            *(recipe.drop, recipe.held_to(), store, Path(cache), tokenizer_folder),
+            rows=lambda columns: [_read(recipe, TRIES * rows).select(columns)],
+        )
         stages: list[RowStage] = []
         of_rows = takewhile(lambda stage: not isinstance(stage, SetStage), recipe.stages())
         for stage in (stage for stage in of_rows if stage.runs):
@@ -338,6 +341,12 @@ def _place(source: dict[str, Any]) -> str:
 
 def _known(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
+
+
+def _read(recipe: FullRecipe, rows: int) -> pa.Table:
+    """The records that are tried, as a table."""
+    records = [record for record in _records(recipe, rows) if not isinstance(record, Preview)]
+    return pa.Table.from_pylist(records, schema=SCHEMA)
 
 
 def _records(recipe: FullRecipe, rows: int) -> Iterator[dict[str, Any] | Preview]:

@@ -6,9 +6,10 @@ lists them. Rows are hostile, so is what a page says: no page may load or send a
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from email.message import Message
 from email.utils import formatdate
 from functools import partial
 from http import HTTPStatus
@@ -93,8 +94,21 @@ def server(store: Store, port: int = PORT) -> ThreadingHTTPServer:
     Raises:
         AssayError: the port cannot be had.
     """
+    return listening(partial(_Answer, store), port)
+
+
+def listening(answer: Callable[..., BaseHTTPRequestHandler], port: int) -> ThreadingHTTPServer:
+    """A server bound to loopback.
+
+    Args:
+        answer: answers a request.
+        port: 0 takes a free one.
+
+    Raises:
+        AssayError: the port cannot be had.
+    """
     try:
-        return ThreadingHTTPServer((HOST, port), partial(_Answer, store))
+        return ThreadingHTTPServer((HOST, port), answer)
     except (OSError, OverflowError) as error:
         raise AssayError(
             f"Port {port} of {HOST} cannot be had: {getattr(error, 'strerror', None) or error}.",
@@ -152,8 +166,7 @@ class _Answer(BaseHTTPRequestHandler):
         super().end_headers()
 
     def _answer(self) -> None:
-        # Another name for this address would let a page from elsewhere read ours.
-        if self.headers.get("Host", "").partition(":")[0].lower() not in (HOST, "localhost"):
+        if not meant_for_here(self.headers):
             self.send_error(HTTPStatus.MISDIRECTED_REQUEST)
             return
         path = unquote(self.path.partition("?")[0], errors="surrogateescape")
@@ -185,6 +198,11 @@ class _Answer(BaseHTTPRequestHandler):
         if changed is not None:
             self.send_header("Last-Modified", formatdate(changed, usegmt=True))
         self.end_headers()
+
+
+def meant_for_here(headers: Message) -> bool:
+    """Whether a request calls this address by its own name: another would let a page from elsewhere read ours."""
+    return headers.get("Host", "").partition(":")[0].lower() in (HOST, "localhost")
 
 
 def find_file(root: Path, path: str) -> Path | None:

@@ -245,6 +245,26 @@ class DoubtInfo(Part):
     left: LabelsLeft
 
 
+class Agreement(Part):
+    """How far two people agree on questions of a kind that both have answered."""
+
+    who: list[str]
+    of: str
+    """fate (whether a row stays), target, label or pair (whether two rows are the same)."""
+    rows: int
+    agreed: int
+    kappa: float | None
+    """Cohen's; None where there was no chance to disagree."""
+
+
+class Decided(Part):
+    """What came of people's decisions."""
+
+    outcomes: dict[str, int]
+    """Lines by what came of them, see decisions.parquet."""
+    agreement: list[Agreement]
+
+
 class GateRule(Part):
     """An expectation of the set contract, and what was seen."""
 
@@ -287,6 +307,8 @@ class DatasetInputs(Part):
     base: BaseInfo
     references: dict[str, str] = {}
     """SHA-256 of each file whose rows were kept out."""
+    decisions: dict[str, str] = {}
+    """Hash of what each file of decisions says, by its name."""
     grounding: dict[str, str] = {}
     """By field of the answer: how its values are looked for in their prompts; where the stage `ground` ran."""
     embedding_sha256: dict[str, str] = {}
@@ -314,6 +336,8 @@ class DatasetManifest(DatasetInputs, Manifest):
     balance: Balance | None = None
     doubt: DoubtInfo | None = None
     """Where the recipe has labels doubted."""
+    decided: Decided | None = None
+    """Where the recipe names files of decisions."""
     gate: GateInfo
 
 

@@ -34,7 +34,7 @@ from curate.sets.index import Index
 from curate.sets.keys import Compared
 from curate.sets.stage import Judged, Past, SetStage, judge_rows
 from curate.shards import RowStageTask, Shard, run_stage
-from curate.stage import Context, RowStage, Settings, Stage, installed
+from curate.stage import DECIDED, Context, RowStage, Settings, Stage, Told, installed
 from curate.store import MANIFEST, Store, verified_whole
 
 
@@ -119,6 +119,7 @@ def _curate(
         tokenizer_folder,
         stages=tuple(stages),
         labels=lambda: _labels(work, drop),
+        rows=lambda columns: (shard.kept(columns) for shard in drop.shards),
         progress=progress,
     )
     stages = _prepared(work, stages, context)
@@ -136,7 +137,8 @@ def _curate(
                 shards = _judge_all(work, stage, shards, past, judged)
         made_from = inputs.content() | {"splits_of": past.bound_by}
         (rendering,) = (stage for stage in stages if isinstance(stage, Rendering))
-        published = _publish(work, drop, shards, judged, made_from, past, known, rendering)
+        told = _told_last(work, stages, shards)
+        published = _publish(work, drop, shards, judged, told, made_from, past, known, rendering)
         _catch_up(work)
         store.promote("datasets", recipe.name, published.name)
     return Curated(published, DatasetManifest.read(published), work.account.seconds, work.account.cached)
@@ -199,9 +201,9 @@ def _prepared(work: _Work, stages: Sequence[Stage], context: Context) -> list[St
 def _judge_each(work: _Work, stage: RowStage, shards: Sequence[Shard]) -> list[Shard]:
     """A stage over a row, over all shards."""
     with work.account.timed(stage.name):
-        done = work.map_shards(
-            stage.name, run_stage, [RowStageTask(stage, shard, work.store.cache) for shard in shards]
-        )
+        mine = [stage.narrowed(lambda shard=shard: shard.kept(["id"])["id"].to_pylist()) for shard in shards]  # type: ignore[misc]
+        tasks = [RowStageTask(each, shard, work.store.cache) for each, shard in zip(mine, shards, strict=True)]
+        done = work.map_shards(stage.name, run_stage, tasks)
         summary = stage.summary((shard.kept(stage.sums_up) for shard in done), map(Shard.quarantine, done))
     work.account.record_stage(stage.name, sum(shard.rows for shard in shards), done, summary)
     return done
@@ -297,11 +299,24 @@ def _drop_was(folder: Path) -> str | None:
     return DatasetManifest.read(folder).recipe.get("drop_is") if (folder / MANIFEST).is_file() else None
 
 
+def _told_last(work: _Work, stages: Sequence[Stage], shards: Sequence[Shard]) -> list[tuple[str, Told]]:
+    """What stages tell of rows that people may have decided on, now that all have judged."""
+    if not shards or DECIDED not in shards[0].columns:
+        return []
+    told = []
+    for stage in stages:
+        kept = (shard.kept(["id", DECIDED]) for shard in shards)
+        rejected = (shard.quarantine().select(["id", "stage", "reason"]) for shard in work.account.quarantined)
+        told.append((stage.name, stage.told_last(kept, rejected)))
+    return told
+
+
 def _publish(
     work: _Work,
     drop: ingest.Ingested,
     shards: Sequence[Shard],
     judged: Mapping[str, Judged],
+    last: Sequence[tuple[str, Told]],
     made_from: dict[str, Any],
     past: Past,
     same: Path | None,
@@ -310,6 +325,7 @@ def _publish(
     """Publish the version, unless it is there, or one is that differs in the names of the drop's files alone."""
     stages = [stage.content() for stage in work.account.stages]
     parts = [(name, verdict.manifest()) for name, verdict in judged.items()]
+    parts += [(name, dict(told.manifest)) for name, told in last]
     parts += [("drop", {"counts": {"missing": past.missing}})] if past.missing else []
     told = joined(parts, made_from)
     manifest = made_from | {"stages": stages} | told
@@ -325,6 +341,7 @@ def _publish(
             work.account.cached["publish"] = (1, 1)
             return verified_whole(same)
         tables = {name: table for verdict in judged.values() for name, table in verdict.published().items()}
+        tables |= {name: table for _, told_last in last for name, table in told_last.published.items()}
         folder = version.publish(
             Wanted(work.recipe.name, work.recipe.min_rows, work.recipe.split, past.splits()),
             shards,

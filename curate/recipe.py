@@ -22,6 +22,7 @@ from curate.read.expressions import Name
 from curate.read.files import Files
 from curate.read.mapping import Lookup, RecordMapping
 from curate.rows.clean import Clean
+from curate.rows.decided import Decisions
 from curate.rows.decontaminate import Decontaminate
 from curate.rows.fit import Fit
 from curate.rows.ground import Ground
@@ -106,6 +107,7 @@ class Recipe(Settings):
     sources: list[Files] = Field(min_length=1, description="Which files are read, and how they are written.")
     lookups: dict[Name, Lookup] = Field({}, description="Side tables that expressions may ask by key.")
     record: RecordMapping = RecordMapping()
+    decisions: Decisions = Field(Decisions(), description="Files of what people have decided of rows, or its keys.")
     clean: Clean = Clean()
     language: Language = Language()
     quality: Quality = Quality()
@@ -304,7 +306,7 @@ def _name_alone(settings: BaseModel, dumped: dict[str, Any]) -> None:
         if key in dumped and isinstance(value, BaseModel):
             _name_alone(value, dumped[key])
         elif key in dumped and BESIDE in field.metadata and value is not None:
-            dumped[key] = Path(dumped[key]).name
+            dumped[key] = [Path(name).name for name in value] if isinstance(value, list) else Path(value).name
 
 
 def _beside(settings: Model, recipe: Path, within: str = "") -> Model:
@@ -315,19 +317,28 @@ def _beside(settings: Model, recipe: Path, within: str = "") -> Model:
         if isinstance(value, BaseModel):
             changes[key] = _beside(value, recipe, f"{within}{key}.")
         elif isinstance(value, str) and BESIDE in field.metadata:
-            if is_url(value):
-                raise AssayError(
-                    f"{recipe}: {within}{key} {without_secrets(value)!r} is a URL.",
-                    remedy="Name a folder, or what `assay stages` tells of the key.",
-                )
-            if ANYWHERE in field.metadata:
-                require_path(
-                    value, f"{recipe}: {within}{key}", "Name a folder, or what `assay stages` tells of the key."
-                )
-            else:
-                _require_beside(value, recipe, within + key)
-            changes[key] = str(recipe.parent / value) if (recipe.parent / value).exists() else value
+            changes[key] = _placed(value, recipe, within + key, ANYWHERE in field.metadata)
+        elif isinstance(value, list) and BESIDE in field.metadata:
+            for name in value:
+                _placed(name, recipe, within + key, False)
+            changes[key] = [str(recipe.parent / name) for name in value]
     return settings.model_copy(update=changes)
+
+
+def _placed(value: str, recipe: Path, key: str, anywhere: bool) -> str:
+    """Where something lies that a recipe names, beside it if it is there.
+
+    Raises:
+        AssayError: it is a URL, or may not lie there.
+    """
+    remedy = "Name a folder, or what `assay stages` tells of the key."
+    if is_url(value):
+        raise AssayError(f"{recipe}: {key} {without_secrets(value)!r} is a URL.", remedy=remedy)
+    if anywhere:
+        require_path(value, f"{recipe}: {key}", remedy)
+    else:
+        _require_beside(value, recipe, key)
+    return str(recipe.parent / value) if (recipe.parent / value).exists() else value
 
 
 def _require_beside(name: str, recipe: Path, key: str) -> None:

@@ -2,7 +2,7 @@
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import metadata
@@ -37,6 +37,23 @@ class Outcome:
     """How many rows more there are because some were divided: kept + rejected = rows in + made."""
 
 
+@dataclass(frozen=True)
+class Told:
+    """What a stage tells when all stages have judged."""
+
+    published: Mapping[str, pa.Table] = field(default_factory=dict)
+    """Tables that are published with the version, as NAME.parquet."""
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+    """What the manifest says of it: JSON-like, by key."""
+
+
+DECIDED, KEEP = "decided", "keep"
+"""Column of rows where people may decide: what they have changed of a row (`target`, `label`), that it is to stay
+(`keep`), and which verdicts that has overruled (`quality/too_short`), separated by spaces; else null."""
+OPINIONS = frozenset({"language", "quality", "ground", "duplicates", "semantic", "doubt", "balance", "select"})
+"""Stages whose verdict on a row a person may overrule."""
+FACTS = frozenset({"empty", "nothing_trained", "no_answer", "target_not_json", "exact_duplicate", "worker_died"})
+"""Reasons of theirs that nobody can: there would be nothing to learn, or the same row twice."""
 UNREAD_KEY = "message_key_not_read."
 """Counter of rows, by a key of their messages that holds something and of which no notice is taken."""
 BESIDE = "beside"
@@ -89,6 +106,8 @@ class Context:
     """The stages that come before, prepared."""
     labels: Callable[[], set[str]] = set
     """Gives the labels of the drop's rows and of those of earlier versions, as they are published."""
+    rows: Callable[[Sequence[str]], Iterable[pa.Table]] = lambda columns: ()
+    """Gives columns of the rows that were read, a table at a time."""
     progress: Progress = silent
 
 
@@ -138,6 +157,15 @@ class Stage(Settings):
         """What the manifest says of that the stage was prepared from: {section: {name: hash}}."""
         return {}
 
+    def told_last(self, kept: Iterable[pa.Table], rejected: Iterable[pa.Table]) -> Told:
+        """What the stage tells when all stages have judged; called where there is the column DECIDED.
+
+        Args:
+            kept: id and `decided` of the rows that stay.
+            rejected: id, stage and reason of those that do not.
+        """
+        return Told()
+
 
 class RowStage(Stage, ABC):
     """A stage that judges each row by itself: its work is `run`."""
@@ -151,6 +179,14 @@ class RowStage(Stage, ABC):
     @abstractmethod
     def run(self, table: pa.Table) -> Outcome:
         """Judge a shard's rows; must not depend on their order or on other rows."""
+
+    def narrowed(self, ids: Callable[[], Collection[str]]) -> "RowStage":
+        """The stage as far as it concerns the rows of one shard, so that their outcome depends on nothing else.
+
+        Args:
+            ids: gives those of the rows.
+        """
+        return self
 
     def rewriting(self) -> "RowStage | None":
         """The stage as far as it changes what rows say, keeping them all; None where it changes nothing."""
@@ -219,6 +255,8 @@ def divide_by(
         reason, evidence: one for each row, the evidence as JSON; null where the row is kept.
         counters: see `Outcome`.
     """
+    if DECIDED in table.column_names and stage in OPINIONS:
+        table, reason, counters = _overruled(table, stage, reason, counters or {})
     keep = pc.is_null(reason)
     out = pc.invert(keep)
     taken = table.select(SCHEMA.names).filter(out)
@@ -233,6 +271,26 @@ def divide_by(
         schema=QUARANTINE_SCHEMA,
     )
     return Outcome(table.filter(keep) if taken.num_rows else table, rejected, counters or {})
+
+
+def kept_by_decision(decided: pa.Array) -> pa.Array:
+    """Whether each row is to stay, by what stands in the column DECIDED."""
+    return pc.fill_null(pc.match_substring_regex(decided, rf"(^| ){KEEP}( |$)"), False)
+
+
+def _overruled(
+    table: pa.Table, stage: str, reason: pa.Array, counters: dict[str, int]
+) -> tuple[pa.Table, pa.Array, dict[str, int]]:
+    """Rows that somebody has decided to keep have no reason to go; which they had is told."""
+    decided = table[DECIDED].combine_chunks()
+    opinion = pc.and_(pc.is_valid(reason), pc.invert(pc.is_in(reason, value_set=pa.array([*FACTS]))))
+    spared = pc.and_(kept_by_decision(decided), opinion)
+    if not (count := pc.sum(spared).as_py()):
+        return table, reason, counters
+    words = pc.binary_join_element_wise(decided, pc.binary_join_element_wise(pa.scalar(stage), reason, "/"), " ")
+    told = pc.if_else(spared, words, decided)
+    table = table.set_column(table.schema.get_field_index(DECIDED), DECIDED, told)
+    return table, pc.if_else(spared, pa.scalar(None, pa.string()), reason), counters | {"kept_by_decision": count}
 
 
 def evidence_json(evidence: dict[str, Any]) -> str:

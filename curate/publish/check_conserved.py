@@ -14,7 +14,7 @@ from curate.publish.check_result import NAMED, Check
 from curate.publish.published import SPLITS, Row, read_rows, row_count, row_name
 from curate.store import changed, hashes, manifest_bytes, strangers, version_of
 
-CHANGING = {"clean", "pii", "fit", "ground"}
+CHANGING = {"decisions", "clean", "pii", "fit", "ground"}
 """Stages that change what rows say; their counters tell how many; of `ground` one does, by its policy."""
 UNCHANGING = {"read", "language", "quality", "decontaminate", "validate", "render", "duplicates", "semantic"} | {
     *("doubt", "balance", "select", "split")

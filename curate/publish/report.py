@@ -18,6 +18,7 @@ from curate.examples import Example
 from curate.manifest import DatasetManifest
 from curate.publish.bars import RARE, by_length, by_size, by_value, changes, nearest_quantiles
 from curate.publish.counters import in_words
+from curate.publish.decided_lines import decided_lines
 from curate.publish.doubted import doubted_rows
 from curate.publish.findings import Facts, findings
 from curate.publish.grounded import grounded_fields
@@ -91,6 +92,7 @@ def write_report(folder: Path, manifest: DatasetManifest, beside: Beside | None 
         ],
         conflicts=conflicts(folder),
         doubted=doubted_rows(folder),
+        decided=decided_lines(folder),
         grounded=grounded_fields(folder, manifest),
         examples=[
             {"stage": stage.name, "rule": rule, "pairs": [changes_of(each) for each in found]}

@@ -15,14 +15,18 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import Field
 
+from curate.rows.decided import Deciding
 from curate.sets.conflicts import conflict_table
-from curate.sets.judgement import Rules, judge
+from curate.sets.decided_pairs import DecidedPairs
+from curate.sets.judgement import NO_PAIRS, judge
 from curate.sets.keys import Compared, Numbers, compared_text, key_table
 from curate.sets.rows import Rows
+from curate.sets.rules import Rules
 from curate.sets.split import HELD_BACK_FIRST, Split, bridging_rows, splits_named
 from curate.sets.stage import LooksBack, Seen, SetStage, Verdict
-from curate.stage import Context, evidence_json
+from curate.stage import DECIDED, FACTS, Context, evidence_json, kept_by_decision
 
 
 class Duplicates(Rules, SetStage):
@@ -33,19 +37,26 @@ class Duplicates(Rules, SetStage):
     reasons: ClassVar[dict[str, str]] = {
         "exact_duplicate": "a kept row has the same prompt, turn by turn, and the same answer",
         "near_duplicate": "a kept row is as similar as `threshold` and has the same answer",
+        "decided_duplicate": "somebody has decided that a kept row is the same, and it has the same answer",
         "conflict": "equal prompts (or, with `conflict_similarity`, similar ones) have different answers",
     }
     looks_back: ClassVar[LooksBack] = "at splits"
 
     def keys_of(self, table: pa.Table) -> pa.Table:
-        return key_table(table, self)
+        keys = key_table(table, self)
+        return keys.append_column(DECIDED, table[DECIDED].combine_chunks()) if DECIDED in table.column_names else keys
 
     def keys_key(self) -> Any:
         return [*self.text_key(), self.shingle_words]
 
     def prepare(self, context: Context) -> "Duplicates":
         named = next((stage.named for stage in context.stages if isinstance(stage, Split)), None)
-        return self if named is None else WithSplitsNamed(**self.model_dump(), named=named)
+        pairs = next((stage.pairs for stage in context.before if isinstance(stage, Deciding)), [])
+        return Prepared(**self.model_dump(), named=named, pairs=pairs) if named or pairs else self
+
+    def decided(self, keys: pa.Table) -> DecidedPairs:
+        """The rows that people say are the same, or are not."""
+        return NO_PAIRS
 
     def splits_named(self, rows: Rows) -> list[str] | None:
         """The split of each row, where the data says it."""
@@ -56,6 +67,9 @@ class Duplicates(Rules, SetStage):
         earlier = seen.past.rows
         named = self.splits_named(seen.rows)
         rank = None if named is None else np.array([HELD_BACK_FIRST.index(split) for split in named], np.int64)
+        keep = np.zeros(keys.num_rows, np.bool_)
+        if DECIDED in keys.column_names:
+            keep = kept_by_decision(keys[DECIDED].combine_chunks()).to_numpy(False)
         tables = seen.rows.select(["group"]).tables
         groups = pa.chunked_array([chunk for table in tables for chunk in table["group"].chunks], pa.string())
 
@@ -70,11 +84,20 @@ class Duplicates(Rules, SetStage):
             rows = pa.array(order)
             return bridging_rows(keys["id"].take(rows), groups.take(rows), clusters, tags, earlier, splits)
 
-        found = judge(keys, self, lambda numbers: compared_text(rows.take(numbers), self), earlier, rank, bridging)
+        found = judge(
+            keys,
+            self,
+            lambda numbers: compared_text(rows.take(numbers), self),
+            earlier,
+            rank,
+            bridging,
+            self.decided(keys),
+        )
+        going = [None if kept and why not in FACTS else why for kept, why in zip(keep, found.reason, strict=True)]
         # By the earlier cluster, not the row: segments may have been merged when this is read from the cache.
         ties = [(row, int(earlier[number].clusters[other])) for row, number, other in found.ties]
         conflicts = conflict_table(
-            found.conflicts, found.reason, seen.rows, found.earlier_conflicts, earlier, seen.past.published
+            found.conflicts, going, seen.rows, found.earlier_conflicts, earlier, seen.past.published
         )
         counts = {"conflicts": pc.count_distinct(conflicts["conflict"]).as_py(), "rows_in_conflict": conflicts.num_rows}
         return Verdict(
@@ -99,16 +122,27 @@ class Duplicates(Rules, SetStage):
         )
 
 
-class WithSplitsNamed(Duplicates):
-    """The stage where the data says the splits: a row of test is kept rather than one of validation or train."""
+class Prepared(Duplicates):
+    """The stage with what the data says of splits (a row of test is kept rather than one of validation or train), and
+    what people say of pairs of rows."""
 
-    named: str
+    named: str | None
     """See `Split.named`."""
+    pairs: list[tuple[str, str, str]] = Field(exclude=True)
+    """See `Deciding.pairs`."""
 
-    def splits_named(self, rows: Rows) -> list[str]:
+    def key(self) -> Any:
+        return [*super().key(), *([self.pairs] if self.pairs else [])]
+
+    def splits_named(self, rows: Rows) -> list[str] | None:
+        if self.named is None:
+            return None
         tables = rows.select(["source", "meta"]).tables
         said = [table.append_column("said", pc.map_lookup(table["meta"], self.named, "first")) for table in tables]
         return splits_named(pa.concat_tables(said), self.named)
+
+    def decided(self, keys: pa.Table) -> DecidedPairs:
+        return DecidedPairs.of(keys, self.pairs)
 
 
 def compared_by(context: Context) -> Compared:

@@ -9,57 +9,24 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pydantic import Field, model_validator
 
+from curate.sets.decided_pairs import DecidedPairs
 from curate.sets.earlier import Earlier
-from curate.sets.keys import Compared, Flags, Halves, Numbers, fixed, gathered, hexadecimal, priority
+from curate.sets.keys import Flags, Halves, Numbers, fixed, gathered, hexadecimal, priority
+from curate.sets.rules import Rules
 from curate.stage import evidence_json
 
 BATCH = 8192
 BATCH_CHARS = 64 << 20
 """Rows whose shingles one thread computes at a time, and about how many characters of them at most."""
+NO_PAIRS = DecidedPairs()
 NAMED = 20
 """Earlier rows that the evidence of a conflict names at most; conflicts.parquet holds all of them."""
-
-
-class Rules(Compared):
-    """What is a duplicate, and what becomes of conflicts."""
-
-    same_target: bool = Field(
-        True,
-        description="Remove a near-duplicate only if its answer is the same. Where `scope` has answers compared, they "
-        "are near like all that is compared, and this is false unless it is stated.",
-    )
-    conflicts: Literal["quarantine", "majority", "keep_and_flag"] = Field(
-        "quarantine", description="What becomes of rows with equal prompts and different answers."
-    )
-    conflict_similarity: float | None = Field(
-        None,
-        le=1,
-        description="Also prompts of at least this true Jaccard similarity conflict; without it, equal ones only.",
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _answers_compared_are_near(cls, stated: Any) -> Any:
-        if isinstance(stated, dict) and stated.get("scope", "prompt") != "prompt":
-            return {"same_target": False} | stated
-        return stated
-
-    @model_validator(mode="after")
-    def _near_conflicts_are_compared(self) -> "Rules":
-        if self.conflict_similarity is not None and self.scope != "prompt":
-            raise ValueError("conflict_similarity compares prompts, so scope must be prompt")
-        if self.scope == "answer" and self.same_target:
-            raise ValueError("scope answer with same_target would remove equal answers only: leave same_target out")
-        if self.conflict_similarity is not None and self.conflict_similarity < self.threshold:
-            raise ValueError(f"conflict_similarity must be at least the threshold, {self.threshold:g}")
-        return self
 
 
 @dataclass
@@ -95,6 +62,7 @@ def judge(
     earlier: Sequence[Earlier] = (),
     rank: Numbers | None = None,
     bridging: Bridging = lambda order, clusters, ties, gone: {},
+    decided: DecidedPairs = NO_PAIRS,
 ) -> Judgement:
     """Judge all rows at once; the result does not depend on their order.
 
@@ -111,8 +79,9 @@ def judge(
         bridging: given the rows in order of priority, their clusters, the ties (place in that order, number of the
             `Earlier`, earlier row), and which go as conflicts, the places of those rows that bridge splits, with the
             evidence (see `split.bridging_rows`).
+        decided: rows of `keys` that are the same, or not, whatever they look like.
     """
-    return _Judge(keys, settings, texts, earlier, rank, bridging).verdict()
+    return _Judge(keys, settings, texts, earlier, rank, bridging, decided).verdict()
 
 
 class _Judge:
@@ -126,11 +95,13 @@ class _Judge:
         earlier: Sequence[Earlier],
         rank: Numbers | None,
         bridging: Bridging,
+        decided: DecidedPairs,
     ) -> None:
         self.bridging = bridging
         self.keys, self.settings, self.texts, self.earlier = keys, settings, texts, earlier
         self.total = keys.num_rows
         self.order = priority(keys, rank)
+        self.decided = decided.placed(self.order)
         self.prompts = fixed(keys["prompt"], np.uint64)[self.order]
         self.answers = fixed(keys["answer"], np.uint64)[self.order]
         self.forms = keys["form"].to_numpy()[self.order]
@@ -150,6 +121,7 @@ class _Judge:
         self.firsts = np.flatnonzero(first_of == np.arange(self.total))
         self._compare()
         self._join_equal_prompts(by_content, new_prompt)
+        self._join_decided()
         groups = self._groups(by_content, new_prompt, new_content)
         self._compare_with_earlier()
         link(self.side, self.buckets, self.parents, self.settings.threshold)
@@ -157,6 +129,7 @@ class _Judge:
         self._conflicts(groups)
         self._find_heads(clusters)
         self._exact_duplicates_of_earlier()
+        self._decided_duplicates()
         self._near_duplicates()
         self._twins()
         conflicts = [[int(self.order[place]) for place in places] for places, _ in groups]
@@ -232,6 +205,23 @@ class _Judge:
         firsts = by_content[np.flatnonzero(new_prompt)[np.cumsum(new_prompt) - 1]]
         join(self.parents, self.number_of[by_content], self.number_of[firsts])
 
+    def _join_decided(self) -> None:
+        from curate.sets.components import join
+
+        pairs = np.array(self.decided.same, np.int64).reshape(-1, 2)
+        join(self.parents, self.number_of[pairs[:, 0]], self.number_of[pairs[:, 1]])
+
+    def _decided_duplicates(self) -> None:
+        """Of rows that people call the same, and that have the same answer, the first one stays."""
+        answers = self._answers(self.answers)
+        for pair in self.decided.same:
+            first, other = sorted(int(self.head_of[place]) for place in pair)
+            if first == other:
+                continue
+            if self.reason[first] is None and self.reason[other] is None and answers[first] == answers[other]:
+                self.reason[other] = "decided_duplicate"
+                self.evidence[other] = self._named(self.order[[first]])[0]
+
     def _groups(
         self, by_content: Numbers, new_prompt: Flags, new_content: Flags
     ) -> list[tuple[list[int], list[tuple[int, int]]]]:
@@ -265,6 +255,7 @@ class _Judge:
         ]
         if self.settings.conflict_similarity is not None:
             groups = self._near_groups(groups)
+        groups = self.decided.regrouped(groups, self.prompts)
         groups = [group for group in groups if len(self._votes(*group)) > 1]
         return sorted(groups, key=lambda group: group[0][0])
 
@@ -420,7 +411,8 @@ class _Judge:
         answers = self._answers(self.answers[self.firsts])
         removing = self.standing[self.heads]
         by, similarity = remove_near_duplicates(
-            self.side, self.buckets, answers, there, removing, self.settings.threshold
+            *(self.side, self.buckets, answers, there, removing, self.settings.threshold),
+            self.decided.apart(self.number_of),
         )
         removed = np.flatnonzero(by >= 0)
         kept = self._named(self.order[self.heads[by[removed]]])

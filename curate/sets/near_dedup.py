@@ -16,9 +16,17 @@ from curate.sets.similarity import Side, equal_places, jaccard, least_equal, shi
 from curate.text.kernel import kernel
 from curate.text.words import Hashes
 
+NONE_APART = np.zeros(0, np.uint64)
+
 
 def remove_near_duplicates(
-    side: Side, buckets: Buckets, answers: Hashes, candidates: Flags, removing: Flags, threshold: float
+    side: Side,
+    buckets: Buckets,
+    answers: Hashes,
+    candidates: Flags,
+    removing: Flags,
+    threshold: float,
+    apart: Hashes = NONE_APART,
 ) -> tuple[Numbers, npt.NDArray[np.float64]]:
     """The greedy rule: a row goes if a kept row before it with an equal answer is at least as similar as the threshold.
 
@@ -29,6 +37,7 @@ def remove_near_duplicates(
         candidates: rows that are still there; others neither remove nor are removed.
         removing: which of these may remove others.
         threshold: Jaccard similarity, in (0, 1].
+        apart: pairs of rows that never remove each other, both ways: one row times 2^32 plus the other, ascending.
 
     Returns:
         For each row the kept row that removes it (the first such row, -1: none), and their true similarity.
@@ -36,7 +45,7 @@ def remove_near_duplicates(
     by = np.full(len(answers), -1, np.int64)
     similarity = np.zeros(len(answers))
     shared = by_row(*_same_answer(buckets.begins, buckets.rows, buckets.weak, answers), len(answers))
-    _remove(side, answers, *shared, candidates, removing, threshold, least_equal(threshold), by, similarity)
+    _remove(side, answers, *shared, candidates, removing, threshold, least_equal(threshold), apart, by, similarity)
     return by, similarity
 
 
@@ -92,7 +101,7 @@ def _share_before(first, second, bucket):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _remove(side, answers, offsets, buckets, candidates, removing, threshold, least, by, similarity):  # type: ignore[no-untyped-def]
+def _remove(side, answers, offsets, buckets, candidates, removing, threshold, least, apart, by, similarity):  # type: ignore[no-untyped-def]
     signatures = side.signatures
     last = np.full(len(buckets) + 2, -1, np.int64)  # entry of the row kept last in each bucket, strong and weak ones
     before = np.full(len(buckets), -1, np.int64)  # entry of the row kept before that one
@@ -117,6 +126,11 @@ def _remove(side, answers, offsets, buckets, candidates, removing, threshold, le
                             count += 1
                     entry = before[entry]
         for other in np.sort(rivals[:count]):
+            if len(apart):
+                pair = np.uint64(row) << np.uint64(32) | np.uint64(other)
+                place = np.searchsorted(apart, pair)
+                if place < len(apart) and apart[place] == pair:
+                    continue
             true = jaccard(shingles_of(side, row), shingles_of(side, other), threshold)
             if true >= threshold:
                 by[row], similarity[row] = other, true

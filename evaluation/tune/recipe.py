@@ -66,17 +66,27 @@ def found_recipe(path: Path, variant: str | None, recipe: FullRecipe, training: 
     drop = raw.get("drop", ".")
     if not is_url(drop):
         raw["drop"] = str((path.parent / drop).resolve())
+    if recipe.decisions.files:  # as the recipe may name them
+        raw["decisions"] = _files_stated(raw["decisions"])
     copies: dict[str, Path] = {}
     for (*within, key), anywhere in names_beside(recipe):
         section = _section(raw, within)
-        name = section.get(key) if section else None
-        if name is None or not (place := path.parent / name).exists():
-            continue
-        if anywhere:
-            section[key] = str(place.resolve())
-        else:
-            copies[name] = place
+        stated = section.get(key) if section else None
+        for name in stated if isinstance(stated, list) else [stated]:
+            if name is None or not (place := path.parent / name).exists():
+                continue
+            if anywhere:
+                section[key] = str(place.resolve())
+            else:
+                copies[name] = place
     return Found(yaml.safe_dump(raw, sort_keys=False, allow_unicode=True, width=120), copies)
+
+
+def _files_stated(decisions: Any) -> dict[str, Any]:
+    """The section, which may be written as a name or a list of them."""
+    if isinstance(decisions, dict):
+        return decisions
+    return {"files": [decisions] if isinstance(decisions, str) else decisions}
 
 
 def _section(raw: dict[str, Any], within: list[str]) -> dict[str, Any]:

@@ -28,7 +28,9 @@ def names(group: TyperGroup, before: str = "") -> Iterator[str]:
             yield before + name
 
 
-COMMANDS = [name for name in names(typer.main.get_group(app)) if name != "serve"]  # which has no result
+COMMANDS = [
+    name for name in names(typer.main.get_group(app)) if name not in ("serve", "review")
+]  # which have no result
 
 
 def arguments(command: str, finished: Finished, folder: Path) -> list[str]:
@@ -116,8 +118,8 @@ def run(forks: subprocess.Popen[str], tmp_path: Path) -> Run:
     return _run
 
 
-ELSEWHERE = {"run", "parity", "experiment", "tune", "rollback", "retract"}
-"""What wants a server (of Prefect, or of a model), trains several adapters, or takes from a store: their own
+ELSEWHERE = {"run", "parity", "experiment", "tune", "rollback", "retract", "decide"}
+"""What wants a server (of Prefect, or of a model), trains several adapters, takes from a store, or decides: their own
 tests read their documents."""
 
 

@@ -66,7 +66,7 @@ def test_defaults(loaded: Loaded) -> None:
     assert recipe.clean == Clean(unicode="NFC", mojibake=True)
     assert (recipe.split.train, recipe.split.validation, recipe.split.test) == (0.8, 0.1, 0.1)
     assert recipe.pii.replace == list(FINDERS)
-    order = "clean language quality pii decontaminate validate ground render fit "
+    order = "decisions clean language quality pii decontaminate validate ground render fit "
     order += "duplicates semantic doubt balance select split"
     assert [stage.name for stage in recipe.stages()] == order.split()
     with pytest.raises(ValueError, match="frozen"):

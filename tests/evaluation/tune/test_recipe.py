@@ -75,3 +75,15 @@ def test_it_names_what_it_needs_by_whole_paths_and_takes_the_rest_along(tmp_path
     assert "tune" not in raw
     contract = tmp_path / "study/contract/contract.yaml"
     assert contract.read_bytes() == (project.folder / "contract/contract.yaml").read_bytes()
+
+
+def test_decisions_go_with_it(tmp_path: Path) -> None:
+    project = Project(tmp_path / "project", **SECTIONS, decisions=["anna.jsonl", "ben.jsonl"])
+    for name in ("anna.jsonl", "ben.jsonl"):
+        (project.folder / name).touch()
+    project.add("rows.jsonl", [{"text": "a", "colour": "red", "count": 1}])
+    (tmp_path / "out").mkdir()
+    found(project).write(tmp_path / "out", "of a study")
+    assert {"anna.jsonl", "ben.jsonl"} <= {path.name for path in (tmp_path / "out").iterdir()}
+    again = FullRecipe.load(tmp_path / "out/recipe.yaml")
+    assert again.decisions.files == [str(tmp_path / "out" / name) for name in ("anna.jsonl", "ben.jsonl")]
