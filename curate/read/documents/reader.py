@@ -96,6 +96,10 @@ def read_document(data: bytes, format: str, name: str, stated: Stated = STATED) 
                 return
 
 
+PASSED = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR")
+"""Environment variables that the process has too."""
+
+
 class Process:
     """A process that reads documents, one at a time."""
 
@@ -107,7 +111,8 @@ class Process:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env=os.environ | {"PYTHONPATH": path},
+            # Of the environment, keys among it, it has what its libraries are found by and no more.
+            env={name: os.environ[name] for name in PASSED if name in os.environ} | {"PYTHONPATH": path},
         )
 
     def rows(self, data: bytes, format: str, name: str, stated: Stated) -> Iterator[Row | Unread]:

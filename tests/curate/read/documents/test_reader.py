@@ -222,6 +222,16 @@ def test_a_process_reads_one_document_after_the_other_and_ends_with_its_reader(
     assert len(rows_of(tmp_path / "a.pdf")) == 2
 
 
+def test_the_process_has_none_of_the_keys_in_the_environment(fresh: pytest.MonkeyPatch) -> None:
+    fresh.setenv("OPENAI_API_KEY", "sk-secret")
+    process = reader.Process().process
+    try:
+        assert "sk-secret" not in Path(f"/proc/{process.pid}/environ").read_text()
+    finally:
+        process.kill()
+        process.wait()
+
+
 def test_a_library_that_is_not_there_is_named(fresh: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib/pypdfium2.py").write_text("raise ModuleNotFoundError(name='pypdfium2')")
