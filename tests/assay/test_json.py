@@ -165,6 +165,7 @@ def test_an_error_is_one_document(command: str, run: Run, finished: Finished, tm
     wanted = {
         "compare": ["b"],
         "contract diff": ["licences"],
+        "decide": ["0" * 32, "drop"],
         "diff": ["b"],
         "parity": ["--endpoint", "http://127.0.0.1:9/v1"],
     }
