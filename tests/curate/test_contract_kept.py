@@ -14,7 +14,7 @@ from curate.recipe import Recipe, find_recipe
 from tests.curate.test_contract import CONTRACT, PACKAGED, TARGET_SCHEMA, short, write
 
 IDS = {
-    "contracts": "1fde19e626860679a3c70c64599038bb30af53cc61a26c3476a21ef8bae1e5f0",
+    "contracts": "4253bde530d3a9efba363ab8789aa56fd9a5e00c5894ea21afeaea60aad4bb4b",
     "guanaco": "80e43052f3178207ffa1e28d38554f935e5e282a656c906f0aae24876824d024",
     "instructions": "3ff1705e5a970589aab4736b1bf166eea087d7f0015e4e5df31f15d9a53fd4ac",
     "licences": "10dd6c01971b254baf07d1835147a37c4bb50305a59e3ce036f8cbfcf5c3e8df",
