@@ -22,7 +22,8 @@
     if (!kinds.some((kind) => (!asked.form || kind[0] === asked.form) && (!outcome || kind[1] === outcome))) return false;
     if (asked.slice !== "" && !row.within.includes(asked.slice)) return false;
     if (words.length === 0) return true;
-    row.text ??= row.card.textContent.toLowerCase();
+    row.text ??= [...row.card.children] // other rows' words are not its own
+      .filter((part) => !part.matches(".taught")).map((part) => part.textContent).join("\n").toLowerCase();
     return words.every((word) => row.text.includes(word));
   };
 
