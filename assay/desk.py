@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
@@ -184,7 +185,9 @@ class Desk:
 def _part(folder: Path, name: str) -> pa.Table:
     quarantined = name == "quarantine"
     table = pq.read_table(folder / f"{name}.parquet", columns=[*COLUMNS, *(f.name for f in TOLD if quarantined)])
-    table = table.set_column(table.schema.get_field_index("turns"), "turns", table["turns"].cast(TURNS))
+    turns = table["turns"].cast(TURNS).combine_chunks()
+    turns = pc.fill_null(turns, pa.scalar([], TURNS))  # of rows that could not be made into records
+    table = table.set_column(table.schema.get_field_index("turns"), "turns", turns)
     for each in () if quarantined else TOLD:
         table = table.append_column(each, pa.nulls(table.num_rows, each.type))
     return table.append_column(WHERE, pa.array([name] * table.num_rows, pa.string()))

@@ -69,7 +69,7 @@ def brat_rows(stream: IO[bytes], name: str) -> Iterator[Row | Unread]:
         yield Unread(too_long(), 1, shown(data[:1000]), name=name)
         return
     try:
-        lines = data.decode().splitlines()
+        lines = [line.removesuffix("\r") for line in data.decode().split("\n")]
     except UnicodeDecodeError as error:
         yield Unread(f"not UTF-8: {error}", 1, shown(data[:1000]), name=name)
         return

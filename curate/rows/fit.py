@@ -33,7 +33,7 @@ from curate.rows.render import Rendering
 from curate.rows.renderer import Renderer, Span
 from curate.rows.task_template import TaskTemplate
 from curate.rows.windows import HELD, UNANSWERED, WANTED, windows
-from curate.stage import ANYWHERE, BESIDE, Context, Outcome, Reject, RowStage, Settings, Stage, divide
+from curate.stage import ANYWHERE, BESIDE, Context, Outcome, Reject, RowStage, Settings, Stage, divide, installed
 
 MARK = " […] "
 """Stands where the user's text was cut."""
@@ -96,6 +96,10 @@ class Fitting(Fit, RowStage):
     model: str = Field(exclude=True)
     rendering: Rendering
     parting: Parting | None = None
+
+    def key(self) -> Any:
+        read_by = [installed(("dateparser", "text2num"))] if self.policy == "windows" else []
+        return [*super().key(), *read_by]
 
     def prepared_from(self) -> dict[str, Any]:
         return {"base": {"model": Path(self.model).name}}

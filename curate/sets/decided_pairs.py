@@ -1,7 +1,7 @@
 """Pairs of rows that people have decided on: the same though they do not look it, or not the same though they do."""
 
 from collections.abc import Hashable, Sequence
-from itertools import combinations, pairwise
+from itertools import chain, combinations, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -80,7 +80,10 @@ class DecidedPairs(NamedTuple):
 
         cut = {*self.different}
         grouped = {place for places, _ in groups for place in places}
-        alike = [np.flatnonzero((prompts == prompts[place]).all(axis=1)) for place in {*sum(self.same, ())} - grouped]
+        alike = [
+            np.flatnonzero((prompts == prompts[place]).all(axis=1))
+            for place in {*chain.from_iterable(self.same)} - grouped
+        ]
         for places, earlier in [*groups, *((each.tolist(), []) for each in alike)]:
             nodes: list[Any] = [*places, *earlier]
             ties = combinations(nodes, 2) if cut & {*combinations(places, 2)} else pairwise(nodes)

@@ -212,15 +212,21 @@ class _Judge:
         join(self.parents, self.number_of[pairs[:, 0]], self.number_of[pairs[:, 1]])
 
     def _decided_duplicates(self) -> None:
-        """Of rows that people call the same, and that have the same answer, the first one stays."""
-        answers = self._answers(self.answers)
+        """Of rows that people call the same, and that have the same answer, the first stays that bridges no splits."""
+        answers = self._answers(self.answers).tolist()
+        same: dict[int, set[int]] = {}
         for pair in self.decided.same:
-            first, other = sorted(int(self.head_of[place]) for place in pair)
-            if first == other:
-                continue
-            if self.reason[first] is None and self.reason[other] is None and answers[first] == answers[other]:
-                self.reason[other] = "decided_duplicate"
-                self.evidence[other] = self._named(self.order[[first]])[0]
+            heads = [int(self.head_of[place]) for place in pair]
+            together = set().union(*(same.get(head, {head}) for head in heads))
+            same |= dict.fromkeys(together, together)
+        for together in {id(each): each for each in same.values()}.values():
+            stays: dict[int, int] = {}
+            for head in sorted(head for head in together if self.reason[head] is None):
+                if (first := stays.get(answers[head])) is not None:
+                    self.reason[head] = "decided_duplicate"
+                    self.evidence[head] = self._named(self.order[[first]])[0]
+                elif self.standing[head]:
+                    stays[answers[head]] = head
 
     def _groups(
         self, by_content: Numbers, new_prompt: Flags, new_content: Flags

@@ -6,11 +6,13 @@ be one; where a text holds none, both are read. The names of months are those of
 """
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from itertools import pairwise
+from operator import attrgetter
 
 from curate.text.folded import Folded, Word, folded
 from curate.text.spoken_numbers import spoken
@@ -130,8 +132,8 @@ def _named(text: Folded) -> Iterator[Date]:
 
 def _beside(text: Folded, name: Word, month: int, numbers: Sequence[_Number]) -> Iterator[Date]:
     """The dates that a month's name is part of."""
-    before = [number for number in numbers if number.end <= name.begin][-2:]
-    after = [number for number in numbers if number.begin >= name.end][:2]
+    at = bisect_left(numbers, name.begin, key=attrgetter("begin"))  # no number holds a month's name
+    before, after = numbers[max(0, at - 2) : at], numbers[at : at + 2]
     left = before[-1:] if before and _joins(text.text, before[-1].end, name.begin) else []
     left = [before[0], *left] if len(before) == 2 and left and _joins(text.text, before[0].end, left[0].begin) else left
     right = after[:1] if after and _joins(text.text, name.end, after[0].begin) else []

@@ -39,6 +39,11 @@ PERCENT = re.compile(
 NEGATIVE = re.compile(r"(?:[-−–]|\()\s?[^\w\s]?\s?$")
 """What comes before a negative number; a currency's sign may be between."""
 
+LONGEST = 60
+"""Characters of a number in digits; what is longer counts nothing that anybody asks for."""
+MOST_POWER = 24
+"""Power of ten from which no further word makes a number larger."""
+
 
 @dataclass(frozen=True)
 class Number:
@@ -92,7 +97,8 @@ def numbers_in(text: Folded, language: str = "en") -> list[Number]:
     """
     found: list[Number] = []
     for match in WRITTEN.finditer(text.text):
-        found += _readings(text.text, match)
+        if match.end() - match.start() <= LONGEST:
+            found += _readings(text.text, match)
     scaled = {number.end for number in found}
     for number in spoken(text.words, language if language in LANGUAGES else "en"):
         if number.end not in scaled:  # `million` in `5 million` is no number of its own
@@ -114,7 +120,7 @@ def _readings(text: str, match: re.Match[str]) -> list[Number]:
 def _followed(text: str, values: Iterable[Decimal], begin: int, end: int) -> list[Number]:
     """What values are with the words behind them: `5 million`, `5%`."""
     plain, power, last = list(values), 0, end
-    while (scale := SCALE.match(text, last)) is not None:
+    while power < MOST_POWER and (scale := SCALE.match(text, last)) is not None:
         power, last = power + SCALES[scale[1].lower()], scale.end()
     found = [Number(value, begin, end, not power) for value in plain]
     if power:

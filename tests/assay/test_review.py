@@ -87,6 +87,16 @@ def id_of(desk: Desk, text: str, where: str | None = None) -> str:
     return str(found)
 
 
+def test_rows_that_could_not_be_made_are_no_hindrance(tmp_path: Path) -> None:
+    made = Project(tmp_path, decisions="decisions.jsonl", fit={"model": "tokenizer", "max_tokens": 300})
+    made.add("rows.jsonl", [*ROWS, {"colour": "red", "count": 1}])
+    (made.folder / "decisions.jsonl").touch()
+    made.curate()
+    desk = desk_of(made)
+    assert "unmappable" in desk.rows["reason"].to_pylist()
+    assert Queue(desk).table.num_rows >= 4
+
+
 @pytest.fixture
 def session(project: Project) -> Session:
     desk = desk_of(project)

@@ -179,6 +179,20 @@ def test_rows_are_the_same_or_are_not(project: Project) -> None:
     assert after.manifest.counts.kept == 10 + 2 + 2 + 1
 
 
+def test_of_rows_that_are_the_same_one_stays_however_they_were_paired(project: Project) -> None:
+    texts = ["What is it worth in the end", "How much is to be paid", "Say the price of the whole", "Name the sum due"]
+    project.add("more.jsonl", [{"text": text, "colour": "red", "count": 5} for text in texts])
+    found = rows_of(project.curate())
+    chain = sorted((found[text] for text in texts), key=lambda row: row["id"])
+    pairs = [(chain[0], chain[3]), (chain[2], chain[3]), (chain[1], chain[2])]
+    after = decide(project, *(decision(one, "same", other["id"]) for one, other in pairs))
+    gone = pq.read_table(after.folder / "quarantine.parquet").to_pylist()
+    assert {row["reason"] for row in gone} == {"decided_duplicate"}
+    assert len(gone) == len(texts) - 1
+    (kept,) = {json.loads(row["evidence"])["kept"] for row in gone}
+    assert kept in {row["id"] for row in rows_of(after).values()}
+
+
 def test_the_version_is_that_of_what_was_said_not_of_when(project: Project) -> None:
     rows = [rows_of(project.curate())[row["text"]] for row in PLAIN]
     one = decide(project, decision(rows[0], "drop"))

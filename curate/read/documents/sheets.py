@@ -47,6 +47,6 @@ def xlsx(data: bytes, name: str, stated: Stated) -> Iterator[Row | Unread]:
 
 def _value(cell: Any) -> Any:
     """A cell's value: an empty one is null, and a whole number is one, which a sheet has not otherwise than 1.0."""
-    if isinstance(cell, float) and cell.is_integer():
+    if isinstance(cell, float) and cell.is_integer() and abs(cell) < 2**53:
         return int(cell)
     return None if cell == "" else scalar(cell)
