@@ -157,6 +157,7 @@ class _Answer(BaseHTTPRequestHandler):
                 answered = answer(self.session, self.command, address.path, asked, body)
             self._send(orjson.dumps(answered), TYPES[".json"])
         except _Refused as refused:
+            self.close_connection = True  # what is left of the request is not read as the next one
             self._send(str(refused).encode(), TYPES[".txt"], refused.status)
         except AssayError as error:
             told = {"error": {"message": error.message, "remedy": error.remedy}}
@@ -164,8 +165,7 @@ class _Answer(BaseHTTPRequestHandler):
 
     def _body(self) -> dict[str, Any]:
         length = self.headers.get("Content-Length", "")
-        if not length.isdigit() or int(length) > MOST_BYTES:
-            self.close_connection = True
+        if not (length.isascii() and length.isdigit()) or int(length) > MOST_BYTES:
             raise _Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too long")
         try:
             body = orjson.loads(self.rfile.read(int(length)))

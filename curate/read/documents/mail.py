@@ -8,7 +8,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from curate.read.documents.stated import Stated
-from curate.read.raw_row import Document, Row, Unread
+from curate.read.raw_row import LONGEST_ROW, Document, Row, Unread, too_long
 
 HEADERS = ("subject", "from", "to", "cc", "date", "message_id", "in_reply_to")
 
@@ -19,8 +19,12 @@ def eml(data: bytes, name: str, _: Stated) -> Iterator[Row | Unread]:
     if not message.keys():
         yield Unread("no mail: it has no headers", 1, data[:1000].decode(errors="replace"), name=name)
         return
+    text = _text(message)
+    if len(text.encode("utf-8", "replace")) > LONGEST_ROW:
+        yield Unread(too_long(), None, text[:1000], name=name)
+        return
     yield {
-        "text": Document(_text(message)),
+        "text": Document(text),
         "name": name,
         **{key: _header(message, key.replace("_", "-")) for key in HEADERS},
         "attachments": [_attachment(part) for part in message.iter_attachments()],

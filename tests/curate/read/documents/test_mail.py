@@ -6,6 +6,7 @@ from email.policy import default
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -71,6 +72,12 @@ def test_broken_mails_are_read_as_far_as_they_go() -> None:
     assert (row["date"], row["text"][0]) == ("some day", "x")
     [nothing] = mail.eml(b"no header at all", "a.eml", Stated())
     assert isinstance(nothing, Unread)
+
+
+def test_a_mail_of_too_much_text_is_set_aside(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mail, "LONGEST_ROW", 1000)
+    (found,) = mail.eml(b"Subject: all of it\r\n\r\n" + b"word " * 300, "long.eml", Stated())
+    assert isinstance(found, Unread)
 
 
 def test_a_folder_of_mails(tmp_path: Path) -> None:
