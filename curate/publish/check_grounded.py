@@ -18,6 +18,7 @@ from curate.publish.check_text import asked_turns
 from curate.publish.published import read_rows, row_name, split_rows
 
 LISTED = "ungrounded.parquet"
+DECISIONS = "decisions.parquet"
 LONGEST = 300
 """Characters of a value in the list."""
 NEAR = 16
@@ -46,8 +47,9 @@ def check_grounded(folder: Path, manifest: DatasetManifest) -> list[Check]:
         listed = {(row["id"], row["field"], row["value"]) for row in read_rows(folder / LISTED)}
     claim = "every value of an answer stands in its prompt" + (" or is listed" if policy == "flag" else "")
     check = Check("grounded", f"{claim}, but for fields of which the contract says why", "10", what="values")
+    kept = _kept(folder)
     for name, row in split_rows(folder, ["id", "turns", "target", "source"]):
-        if row["target"] is None:
+        if row["target"] is None or row["id"] in kept:
             continue
         prompts = [turn["content"] for turn in asked_turns(row)]
         for path, how, value in _values(json.loads(row["target"]), "", "", manifest.grounding):
@@ -57,6 +59,13 @@ def check_grounded(folder: Path, manifest: DatasetManifest) -> list[Check]:
             if not known and not any(_holds(prompt, value, how) for prompt in prompts):
                 check.fail(f"{row_name(name, row)}: {path}: {text[:80]!r} is not in its prompt")
     return [check]
+
+
+def _kept(folder: Path) -> set[str]:
+    """The rows that stay though `ground` would take them out, as somebody has decided."""
+    if not (folder / DECISIONS).is_file():
+        return set()
+    return {row["id"] for row in read_rows(folder / DECISIONS) if "ground/" in (row["because"] or "")}
 
 
 def _values(value: Any, path: str, above: str, hows: dict[str, str]) -> Iterator[tuple[str, str, Any]]:

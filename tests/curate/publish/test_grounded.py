@@ -12,6 +12,7 @@ from curate.manifest import DatasetManifest
 from curate.publish.check import check_version
 from curate.publish.check_grounded import check_grounded
 from curate.publish.version import Curated
+from curate.rows.decisions import Decision, append, seen_hash
 from tests.project import TARGET_SCHEMA, Project
 
 SCHEMA = TARGET_SCHEMA | {"properties": {"colour": {"enum": ["red", "green"]}, "count": {"type": ["integer", "null"]}}}
@@ -114,3 +115,18 @@ def test_windows_of_a_document_are_grounded_and_proven(tmp_path: Path) -> None:
         if entry["key"] == "part_of"
     }
     assert len(split_of) == 1
+
+
+def test_a_row_that_somebody_keeps_is_no_offence(tmp_path: Path) -> None:
+    project = Project(tmp_path, ground={"policy": "quarantine"}, decisions="anna.jsonl")
+    (tmp_path / "contract/target.schema.json").write_text(json.dumps(SCHEMA))
+    (tmp_path / "anna.jsonl").touch()
+    project.add("rows.jsonl", rows())
+    before = project.curate()
+    row = pq.read_table(before.folder / "quarantine.parquet").to_pylist()[0]
+    seen = seen_hash(row["id"], row["label"], None)
+    said = {"id": row["id"], "seen": seen, "action": "keep", "who": "anna", "when": "2030-01-01T00:00:00Z"}
+    append(tmp_path / "anna.jsonl", [Decision.model_validate(said)])
+    version = project.curate()
+    assert version.manifest.counts.kept == before.manifest.counts.kept + 1
+    assert [check.offences for check in check_version(version.folder) if check.failures] == []
