@@ -61,13 +61,13 @@ def retract(
         progress: told how far the index is.
 
     Raises:
-        AssayError: there is no such version; or others were made from it, or compared with it; or a manifest of the
-            store is damaged.
+        AssayError: there is no such version; or others were made from it, or compared with it; or some came while it
+            was taken back, which it was; or a manifest of the store is damaged.
     """
     target, one = store_of(store), member(kind, version)
     with ExitStack() as held:
         locked: dict[str, Index] = {}
-        while True:  # what came meanwhile is seen, and nothing comes any more once its index is locked
+        while True:  # once its index is locked no data set comes any more; what is trained or asked may
             known = lineage(target)
             if one not in known:
                 raise AssayError(f"{one.told()}: not published.", remedy=target.published_names(one.kind))
@@ -86,21 +86,29 @@ def retract(
                 remedy="`--with-later` takes these back too; their drops can then be curated again.",
             )
         _take_back(target, these, locked, progress)
+        came = [each for each in made_from(lineage(target), these) if each not in these]
+        if came:
+            told = "\n".join(f"  {each.told()}" for each in came)
+            raise AssayError(
+                f"{one} was taken back. Made from it meanwhile, and still there:\n{told}",
+                remedy="Take these back too: `assay retract NAME/VERSION --kind KIND`, in this order.",
+            )
     return Retracted(target, these, target.pointed(one.kind, one.name).version)
 
 
 def _take_back(store: Store, these: Sequence[Member], indexes: dict[str, Index], progress: Progress) -> None:
-    """Index and pointers first: a version that a killed run leaves is indexed again by the next one."""
+    """Index and pointers first, then the ledger, folders last: what a killed run leaves is indexed again by the next
+    run, and taken back by the same command."""
     for name, index in indexes.items():
         index.rebuild(progress, [each.version for each in these if (each.kind, each.name) == ("datasets", name)])
     for kind, name in sorted({(each.kind, each.name) for each in these}):
         store.forget(kind, name, [each.version for each in these if (each.kind, each.name) == (kind, name)])
     for each in these:
         place = folder(store, each)
+        store.record({"event": "retracted", **each._asdict()})
         replace_folder(place, _aside(store, each))
         fsync(place.parent)
         os.utime(_aside(store, each))  # from when `assay gc` counts its days
-        store.record({"event": "retracted", **each._asdict()})
 
 
 def _aside(store: Store, each: Member) -> Path:

@@ -334,12 +334,10 @@ def _publish(
     with work.account.timed("publish"):
         known = work.published(intact(note, "version").read_text()) if is_kept(note) else None
         if known is not None and (known / MANIFEST).is_file():
-            work.account.cached["publish"] = (1, 1)
-            return verified_whole(known)
+            return _found(work, known)
         if same is not None and holds(same, shards):
             work.progress(f"the drop is that of {same.name}, its files under other names", 1, 1, "drops")
-            work.account.cached["publish"] = (1, 1)
-            return verified_whole(same)
+            return _found(work, same)
         tables = {name: table for verdict in judged.values() for name, table in verdict.published().items()}
         tables |= {name: table for _, told_last in last for name, table in told_last.published.items()}
         folder = version.publish(
@@ -358,4 +356,13 @@ def _publish(
         )
         work.account.cached["publish"] = (0, 1)
         cache_text(note, "version", folder.name)
+    return folder
+
+
+def _found(work: _Work, folder: Path) -> Path:
+    """A version that is there; the ledger tells of it also if the run that published it was killed before it did."""
+    work.account.cached["publish"] = (1, 1)
+    verified_whole(folder)
+    if all(event["version"] != folder.name for event in work.store.told("datasets", work.recipe.name)):
+        version.tell(work.store, DatasetManifest.read(folder), place_of(work.recipe.drop), {})
     return folder

@@ -29,14 +29,18 @@ class Pointer:
     candidate: str | None = None
 
     def at(self, version: str) -> "Pointer":
-        """Pointing to a version."""
+        """Pointing to a version; another that waits to be promoted goes on waiting."""
         before = () if self.version is None else (self.version,)
         same = version == self.version
-        return Pointer(version, self.before if same else (*self.before, *before))
+        return Pointer(version, self.before if same else (*self.before, *before), self._waiting(version))
 
     def back(self) -> "Pointer":
         """Pointing to what it pointed to before."""
-        return Pointer(self.before[-1], self.before[:-1])
+        return Pointer(self.before[-1], self.before[:-1], self._waiting(self.before[-1]))
+
+    def _waiting(self, version: str) -> str | None:
+        """The candidate, once it points to a version."""
+        return None if self.candidate == version else self.candidate
 
     def without(self, versions: Sequence[str]) -> "Pointer":
         """As though these versions had never been."""

@@ -326,14 +326,15 @@ class Store:
         raise AssayError(f"{name}: no such version in {self.root / kind}.", remedy=self.published_names(kind))
 
     def pointed(self, kind: Kind, name: str) -> Pointer:
-        """What a NAME means: what its pointer says, else what was published, the last by the ledger last.
+        """What a NAME means: what its pointer says, else what was published, the last by the ledger last; no scorecard
+        that asked other rows than its version's (`asked`).
 
         Raises:
             AssayError: pointer or ledger are damaged.
         """
         if (pointer := self.pointers.read(kind, name)) is not None:
             return pointer
-        told = [event["version"] for event in self.told(kind, name)]
+        told = [event["version"] for event in self.told(kind, name) if not event.get("asked")]
         pointer = Pointer(None)
         for version in told:
             if (self.root / kind / name / version).is_dir():

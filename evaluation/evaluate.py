@@ -115,7 +115,7 @@ def evaluate(
     ).content()
     if asked_rows is not None:
         inputs["asked"] = asked_rows.parent().content()
-    event = {"event": "scorecards", "name": recipe.name}
+    event = {"event": "scorecards", "name": recipe.name} | ({} if asked_rows is None else {"asked": True})
     found = store.made_from("scorecards", recipe.name, inputs)
     if found is not None:
         progress("evaluate (found in the store)", 1, 1, "scorecards")

@@ -169,7 +169,7 @@ def _right(scorecard: Path) -> dict[str, float]:
 
 
 def _scored_before(store: Store, name: str, adapter: str, dataset: str) -> float | None:
-    """What the adapter's last scorecard on the version that it was trained on says."""
+    """What the adapter's last scorecard on the test rows of the version that it was trained on says."""
     for event in reversed(store.told("scorecards", name)):
         folder = store.root / "scorecards" / name / event["version"]
         if not folder.is_dir():
@@ -178,6 +178,7 @@ def _scored_before(store: Store, name: str, adapter: str, dataset: str) -> float
         if not isinstance(inputs, EvaluationInputs) or inputs.adapter is None:
             continue
         own = (inputs.adapter.version, inputs.dataset.version) == (adapter, dataset)
+        own = own and inputs.asked is None and "split" not in inputs.settings  # its test rows: see `deciding`
         if own and LIVE in read_scorecard(folder)["systems"]:
             return _right(folder)["value"]
     return None

@@ -55,5 +55,6 @@ def adapter_for(recipe: FullRecipe, store: Store, named: str | None = None) -> P
         return None
     if named is None and not store.versions("adapters", recipe.name):
         return None
-    waiting = store.pointed("adapters", recipe.name).candidate if named is None else None
+    gated = named is None and recipe.evaluation.gate
+    waiting = store.pointed("adapters", recipe.name).candidate if gated else None
     return store.resolve("adapters", f"{recipe.name}/{waiting}" if waiting else named or recipe.name)

@@ -360,6 +360,15 @@ def close_to_bound(facts: Facts) -> Iterator[Finding]:
                 break
 
 
+def warnings_of_gate(facts: Facts) -> Iterator[Finding]:
+    """An expectation of severity `warning` that does not hold."""
+    for rule in facts.manifest.gate.warnings():
+        where = f" of `{rule.column}`" if rule.column else ""
+        text = f"The expectation `{rule.name}`{where} does not hold and only warns: {rule.observed}."
+        mend = f"Expected: {rule.expected}. See whether the drop or the expectation is what is meant."
+        yield Finding(Grade.DOUBTFUL, 1, text, mend, "gate")
+
+
 def split_astray(facts: Facts) -> Iterator[Finding]:
     """A split far from its ratios."""
     balance = facts.manifest.balance
@@ -407,6 +416,7 @@ RULES: tuple[Rule, ...] = (
     other_languages,
     personal_data,
     close_to_bound,
+    warnings_of_gate,
     split_astray,
     rose,
 )

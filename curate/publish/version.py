@@ -127,9 +127,21 @@ def publish(
 
         describe = partial(_describe, contract=contract, account=account, rendering=rendering, store=store)
         folder = draft.publish(manifest, describe)
-    event = {"event": "datasets", "name": name, "version": folder.name}
-    store.record(event | {"drop": drop, "where": where, "counts": counts} | gate.told())
+    tell(store, DatasetManifest.read(folder), where, gate.told())
     return folder
+
+
+def tell(store: Store, manifest: DatasetManifest, where: str, gate: dict[str, list[str]]) -> None:
+    """Have the ledger tell of a version.
+
+    Args:
+        store: where it is published.
+        manifest: its.
+        where: its drop lies.
+        gate: what is told of its gate; the rows that only warn are named nowhere else.
+    """
+    event = {"event": "datasets", "name": manifest.name, "version": manifest.version}
+    store.record(event | {"drop": manifest.drop.sha256, "where": where, "counts": manifest.counts.content()} | gate)
 
 
 def holds(folder: Path, shards: Sequence[Shard]) -> bool:

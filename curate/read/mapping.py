@@ -99,6 +99,17 @@ class RecordMapping(Settings):
             raise ValueError("either `turns`, or `shape` and `paths` for rows whose turns are recognised")
         return self
 
+    def expressions(self) -> Iterator[str]:
+        """All that a row's values are made by, without the keys that they go to."""
+        yield from (*self.let.values(), *(rule.when for rule in self.underivable), *self.meta.values())
+        for part in (self.accept, self.turns, self.target, self.group, self.label):
+            if isinstance(part, str):
+                yield part
+            elif isinstance(part, dict):
+                yield from part.values()
+            elif part is not None:
+                yield from (each if isinstance(each, str) else each.content for each in part)
+
     @property
     def reads_names(self) -> bool:
         """Whether an expression looks at the name of a row's file."""

@@ -71,7 +71,8 @@ def require_same_columns(record: RecordMapping, files: Sequence[InputFile], vers
 def _is_read(column: str, record: RecordMapping) -> bool:
     """Whether a recipe looks at a column."""
     by_shape = record.turns is None and column in {*NAMES, *CORE, *JUDGING}
-    return by_shape or bool(re.search(rf"(?<!\w){re.escape(column)}(?!\w)", record.model_dump_json()))
+    word = re.compile(rf"(?<!\w){re.escape(column)}(?!\w)")
+    return by_shape or any(map(word.search, record.expressions()))
 
 
 def _listed(names: set[str]) -> str:

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 import assay
 from assay.cli import app
+from curate.drafts import replace_folder
 from curate.pointers import Pointer
 from curate.sets.index import Index, recorded_settings
 from curate.store import Store
@@ -183,3 +184,39 @@ def test_a_retraction_that_is_killed_loses_nothing_and_is_ended_by_the_same_comm
     index = Index(Store(store), "demo", project.recipe.duplicates)
     assert index.versions() == []
     assert assay.check_store(store=store).problems == []
+
+
+def test_a_retraction_that_ends_after_a_move_has_told_of_it(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    version, store = drop(project, "half", ROWS[:60]), store_of(project)
+
+    def moved_and_killed(*given: Path) -> None:
+        replace_folder(*given)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("assay.retraction.replace_folder", moved_and_killed)
+        with pytest.raises(KeyboardInterrupt):
+            assay.retract(f"demo/{version.name}", store=store)
+    assert not version.exists()
+    assert Store(store).told("datasets", "demo") == []
+    assert assay.versions("demo", store=store).retracted == [version.name]
+
+
+def test_what_is_made_from_a_version_while_it_is_taken_back_is_named(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = shutil.copytree(finished.store, tmp_path / "store")
+    adapter = place / "adapters/demo" / finished.adapter.id
+    for each in (place / "scorecards", place / "experiments", place / "studies"):
+        shutil.rmtree(each, ignore_errors=True)
+    adapter.rename(tmp_path / "trained")
+
+    def while_it_is_trained(*given: Path) -> None:
+        replace_folder(*given)
+        (tmp_path / "trained").rename(adapter)
+
+    monkeypatch.setattr("assay.retraction.replace_folder", while_it_is_trained)
+    with pytest.raises(assay.AssayError, match=r"was taken back\. Made from it meanwhile") as error:
+        assay.retract(f"demo/{finished.version.id}", store=place)
+    assert f"adapter demo/{finished.adapter.id}" in error.value.message
+    assert "--kind" in error.value.remedy

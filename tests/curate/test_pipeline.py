@@ -20,6 +20,7 @@ from curate.publish.version import Curated, GateError
 from curate.record import SPLITS
 from curate.rows.chat_template import ChatTemplate, read_template
 from curate.rows.renderer import Renderer, load_tokenizer
+from curate.store import Store
 from tests.project import CONTRACT, Project, make_rows
 
 
@@ -182,6 +183,31 @@ def test_the_manifest_holds_neither_clock_nor_path(project: Project) -> None:
     assert (promoted["event"], promoted["version"]) == ("promoted", event["version"])
     assert event["version"] == curated.folder.name
     assert event["time"]
+
+
+@pytest.mark.parametrize("noted", [False, True])
+def test_the_ledger_tells_of_a_version_whose_run_was_killed_before_it_did(
+    project: Project, monkeypatch: pytest.MonkeyPatch, noted: bool
+) -> None:
+    """The next run says so, whether it finds the version by the cache's note or by what it holds."""
+    store = Store(project.folder / "store")
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "record", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            project.curate()
+    (version,) = store.versions("datasets", "demo")
+    assert store.events() == []
+    if noted:
+        project.curate()
+        (store.ledger / "events.jsonl").unlink()
+    curated = project.curate()
+    assert curated.folder == version
+    (told,) = store.told("datasets", "demo")
+    manifest = curated.manifest
+    assert (told["version"], told["drop"]) == (version.name, manifest.drop.sha256)
+    assert (told["where"], told["counts"]) == (str(project.drop), manifest.counts.content())
+    project.curate()
+    assert len(store.told("datasets", "demo")) == 1
 
 
 def test_conflicts_are_listed_whole(project: Project) -> None:

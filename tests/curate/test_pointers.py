@@ -99,6 +99,20 @@ def test_what_is_proposed_waits(tmp_path: Path) -> None:
     assert store.pointed("adapters", "demo") == Pointer(b, (a,))
 
 
+def test_a_candidate_waits_on_while_another_is_promoted_or_rolled_back(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    a = publish(store, "a", "adapters")
+    store.promote("adapters", "demo", a)
+    b, c = (publish(store, text, "adapters") for text in "bc")
+    store.promote("adapters", "demo", b)
+    store.propose("adapters", "demo", c)
+    assert store.roll_back("adapters", "demo") == store.pointed("adapters", "demo") == Pointer(a, (), c)
+    store.promote("adapters", "demo", b)
+    assert store.pointed("adapters", "demo") == Pointer(b, (a,), c)
+    store.propose("adapters", "demo", a)
+    assert store.roll_back("adapters", "demo") == Pointer(a)  # what is promoted waits no more
+
+
 def test_an_older_stores_latest_stays_while_another_waits(tmp_path: Path) -> None:
     store = Store(tmp_path)
     a, b = (publish(store, text, "adapters") for text in "ab")

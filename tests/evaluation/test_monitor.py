@@ -7,11 +7,13 @@ import pytest
 
 from curate.errors import AssayError
 from curate.store import Store
-from evaluation.evaluate import evaluate
-from evaluation.monitor import Reading, _remember, history, look, page
+from evaluation.evaluate import Asked, columns_of, evaluate
+from evaluation.monitor import Reading, _remember, _scored_before, history, look, page
 from evaluation.promotion import trained
 from evaluation.settings import FullRecipe, MonitorSettings
 from tests.project import Project, make_rows
+from train.examples import read_split
+from train.manifest import AdapterManifest
 from train.qlora import train
 
 
@@ -44,7 +46,7 @@ def test_from_nothing_new_to_past_the_bounds(project: Project) -> None:
     first = look(project.recipe, store)
     assert (first.drift, first.fresh, first.right, first.past) == ({}, 0, None, [])
     adapter = store.resolve("adapters", "demo")
-    evaluate(store.resolve("datasets", "demo"), adapter, project.recipe, store)
+    own = evaluate(store.resolve("datasets", "demo"), adapter, project.recipe, store)
 
     changed = [row | {"colour": "blue"} for row in make_rows(160, seed=5)]
     project.add("more.jsonl", changed)
@@ -57,6 +59,7 @@ def test_from_nothing_new_to_past_the_bounds(project: Project) -> None:
     assert second.right is not None
     assert second.before is not None
     assert second.scorecard in [f"demo/{each.name}" for each in store.versions("scorecards", "demo")]
+    assert store.resolve("scorecards", "demo") == own, "NAME means no scorecard of other rows than its version's"
     third = look(bounded(project, max_drift=0.01, min_rows=7), store)
     assert third.right is None, "fewer rows than are asked for"
     assert third.past[0].startswith("Drift of label: a population stability index of 0.")
@@ -65,6 +68,20 @@ def test_from_nothing_new_to_past_the_bounds(project: Project) -> None:
     assert "Drift of label" in told
     assert told.count("<circle") == 8, "four columns at two looks"
     assert [table.key for table in third.tables()] == ["monitor", "past"]
+
+
+def test_before_is_of_the_versions_own_test_rows(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, adapter = store_of(project), store_of(project).resolve("adapters", "demo")
+    parent = AdapterManifest.read(adapter).inputs.dataset
+    trained_on = store.root / "datasets/demo" / parent.version
+    own = evaluate(trained_on, adapter, project.recipe, store)
+    rows = read_split(trained_on, "test", columns_of(trained_on, "test", project.recipe.evaluation))
+    others = evaluate(trained_on, adapter, project.recipe, store, asked_rows=Asked(parent, rows[:4]))
+    settings = project.recipe.evaluation.model_copy(update={"split": "train"})
+    learnt = evaluate(trained_on, adapter, project.recipe.model_copy(update={"evaluation": settings}), store)
+    assert len({own, others, learnt}) == 3
+    monkeypatch.setattr("evaluation.monitor._right", lambda folder: {"value": folder.name})
+    assert _scored_before(store, "demo", adapter.name, trained_on.name) == own.name
 
 
 def test_a_lower_share_counts_where_chance_does_not_explain_it(project: Project) -> None:

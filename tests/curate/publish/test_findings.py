@@ -121,6 +121,8 @@ CASES: list[tuple[str, Facts, str, str, Grade]] = [
      "The expectation `shares` of `c` holds by little: 0.7805, its bound is 0.78.", "gate", Grade.LOOK),
     ("close_to_bound", facts(gate={"rules": [rule("english", 'x {"mostly":0.9}', "999 of 10000 rows break it")]}),
      "The expectation `english` of `c` holds by little: 0.9001, its bound is 0.9.", "gate", Grade.LOOK),
+    ("warnings_of_gate", facts(gate={"warned": ["even"], "rules": [rule("even", "x {}", "0.3") | {"success": False}]}),
+     "The expectation `even` of `c` does not hold and only warns: 0.3.", "gate", Grade.DOUBTFUL),
     ("other_languages",
      facts(languages(en=700, und=290, de=7, fr=3)),
      "10 rows (1.0%) are in another language than `en`: `de` 7, `fr` 3.", "language", Grade.LOOK),

@@ -6,6 +6,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from curate.read.mapping import RecordMapping
 from curate.read.same_columns import ColumnsChangedError
 from curate.store import Store
 from tests.sets import Run, curator, questions, rows_of
@@ -71,3 +72,28 @@ def test_a_verdict_that_a_shape_obeyed(run: Run) -> None:
     assert run({"a.jsonl": graded}).manifest.counts.kept == 15
     with pytest.raises(ColumnsChangedError, match=r"b\.jsonl lacks `is_correct`"):
         run({"a.jsonl": graded, "b.jsonl": questions(24)[20:]})
+
+
+def test_columns_that_only_keys_of_the_recipe_are_called_like(run: Run) -> None:
+    keyed = READ | {"meta": {"of": "answer"}}
+    unread = dict.fromkeys(["label", "content", "role", "user", "group", "meta", "of"], "x")
+    run({"a.jsonl": [row | unread for row in with_topic(questions(20))]}, record=keyed)
+    assert run({"b.jsonl": with_topic(questions(30))}, record=keyed).manifest.counts.rows_in == 30
+
+
+def test_every_expression_of_a_recipe_is_looked_at() -> None:
+    record = RecordMapping.model_validate(
+        {
+            "let": {"x": "a"},
+            "underivable": [{"when": "b", "because": "c"}],
+            "accept": "d",
+            "turns": [{"role": "user", "content": "e"}],
+            "target": {"y": "f"},
+            "group": ["g", "h"],
+            "label": "i",
+            "meta": {"z": "j"},
+        }
+    )
+    assert sorted(record.expressions()) == list("abdefghij")
+    whole = RecordMapping.model_validate({"turns": "a", "target": "b", "group": "c"})
+    assert sorted(whole.expressions()) == list("abc")
