@@ -5,11 +5,10 @@ from functools import partial
 from prefect import flow
 
 from curate.engines import engine as engine_of
+from curate.errors import SetAsideError
 from curate.pipeline import curate
-from curate.publish.refused import RefusedError
 from curate.publish.summary import curation_tables
 from curate.publish.version import Curated
-from curate.read.same_columns import ColumnsChangedError
 from flows.artifacts import publish_refusal, publish_tables
 from flows.events import RefusalError, drop_refused, version_published
 from flows.names import add_version, run_name
@@ -27,7 +26,7 @@ def curate_drop(run: Run, workers: int | None, engine: str | None) -> Curated:
         tasks = as_tasks(map_shards)
         try:
             curated = curate(recipe, store, tokenizer_folder=tokenizer, map_shards=tasks, progress=run.progress)
-        except (RefusedError, ColumnsChangedError) as refusal:
+        except SetAsideError as refusal:
             publish_refusal(recipe.name, refusal, store)
             drop_refused(recipe.name, store, refusal)
             raise RefusalError(refusal.message, refusal.remedy) from refusal
