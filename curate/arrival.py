@@ -130,6 +130,19 @@ def overdue(
         store.record({"event": OVERDUE, "name": recipe.name, "since": last})
 
 
+def superseded(store: Store, name: str, drop: str) -> str | None:
+    """The version that was published of a drop, where another of the data set has been published since.
+
+    Args:
+        store: whose ledger tells it.
+        name: of the recipe.
+        drop: its content hash.
+    """
+    told = store.told("datasets", name)
+    made = [event["version"] for event in told if event.get("drop") == drop]
+    return made[-1] if made and told[-1].get("drop") != drop else None
+
+
 def _turns(recipe: Recipe, store: Store) -> Path:
     """The folder of which whoever looks for a recipe's drops holds the lock."""
     return store.root / "arrivals" / recipe.name
