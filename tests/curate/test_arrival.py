@@ -336,7 +336,8 @@ def test_no_drop_for_longer_than_the_contract_allows(
     store.record({"event": "arrived", "name": "set", "drop": found.drop})
     assert late(hours=39) == 2, "a drop that is told of again is no new one"
     with ThreadPoolExecutor(8) as threads:
-        store.record({"event": "arrived", "name": "set", "drop": "another"})
+        came = (now + timedelta(hours=40)).isoformat(timespec="seconds")
+        store.record({"event": "arrived", "name": "set", "drop": "another", "time": came})
         [*threads.map(lambda _: late(hours=90), range(8))]
     assert len(said) == 3
 
