@@ -8,7 +8,7 @@ to: by default the environment's ASSAY_STORE, else ./store. `progress` is told h
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from assay.results import (
     Adapter,
@@ -247,12 +247,14 @@ def run(
     from flows.server import prefect_api
 
     with prefect_api(progress):
+        from flows.pipeline import Assayed as Whole
         from flows.pipeline import pipeline
         from flows.run import report_to
 
         given = None if drop is None else str(drop)
         with report_to(progress):
-            done = pipeline(str(recipe), str(target.root), variant, given, workers, on)
+            # Only a run that an event has started may give nothing.
+            done = cast(Whole, pipeline(str(recipe), str(target.root), variant, given, workers, on))
     made = Made(target, str(recipe), variant)
     curated = done.curated
     return Assayed(

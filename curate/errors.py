@@ -4,6 +4,7 @@ import errno
 import os
 import re
 from pathlib import Path
+from typing import ClassVar
 
 from curate.urls import masked
 
@@ -47,6 +48,13 @@ class AssayError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message}\n{self.remedy}" if self.remedy else self.message
+
+
+class SetAsideError(AssayError):
+    """Nothing is published of a drop because of what it holds, and the ledger tells of it: it is not tried again."""
+
+    why: ClassVar[str]
+    """In a word, for programs."""
 
 
 class ShortOfMemory(AssayError):

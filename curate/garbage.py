@@ -142,7 +142,7 @@ def _days(path: Path, now: float) -> float:
 
 def _drafts(root: Path, now: float) -> Iterator[Waste]:
     """What killed processes have left half-made; what a live one is at work on is locked. An index clears its own."""
-    places = [*(f"{kind}/*" for kind in MADE_BY), "pointers/*", "arrivals", "monitor", "failed", "retracted/*/*"]
+    places = [*(f"{kind}/*" for kind in MADE_BY), "pointers/*", "arrivals/*", "monitor", "failed", "retracted/*/*"]
     for draft in sorted(path for place in [*places, "cache", "cache/*/*"] for path in root.glob(f"{place}/{DRAFT}*")):
         with suppress(BlockingIOError, FileNotFoundError):
             held = draft if draft.is_dir() else draft.parent  # a file is written under its folder's lock

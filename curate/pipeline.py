@@ -16,7 +16,7 @@ from curate.cache import cache_text, clear_drafts, intact, is_kept, keyed_folder
 from curate.contract import Contract
 from curate.distribution import NONE
 from curate.engine import MapShards
-from curate.errors import AssayError
+from curate.errors import SetAsideError
 from curate.hashing import digest
 from curate.manifest import SCHEMA_VERSION, ContractInfo, DatasetInputs, DatasetManifest, DropInfo, IndexInfo, joined
 from curate.progress import Progress, silent
@@ -26,7 +26,7 @@ from curate.publish.enough import Wanted
 from curate.publish.version import Curated, holds
 from curate.read import ingest
 from curate.read.files import drop_digest, place_of
-from curate.read.same_columns import ColumnsChangedError, require_same_columns
+from curate.read.same_columns import require_same_columns
 from curate.recipe import Recipe
 from curate.rows.render import Rendering
 from curate.sets.earlier import Own, before, earlier_rows
@@ -36,6 +36,12 @@ from curate.sets.stage import Judged, Past, SetStage, judge_rows
 from curate.shards import RowStageTask, Shard, run_stage
 from curate.stage import DECIDED, Context, RowStage, Settings, Stage, Told, installed
 from curate.store import MANIFEST, Store, verified_whole
+
+
+class NoRowsError(SetAsideError):
+    """A drop's files hold no rows."""
+
+    why = "unreadable"
 
 
 @dataclass(frozen=True)
@@ -145,6 +151,11 @@ def _curate(
 
 
 def _read(work: _Work, shard_bytes: int) -> ingest.Ingested:
+    """Read the drop.
+
+    Raises:
+        NoRowsError: it holds none; the ledger tells of it.
+    """
     recipe = work.recipe
     with work.account.timed(ingest.NAME):
         drop = ingest.ingest(
@@ -153,10 +164,12 @@ def _read(work: _Work, shard_bytes: int) -> ingest.Ingested:
     rows = sum(shard.rows + shard.rejected - shard.made for shard in drop.shards)
     if not rows:
         size = sum(file.size for file in drop.files)
-        raise AssayError(
+        error = NoRowsError(
             f"The drop holds no rows: {len(drop.files)} file(s) of {size:,} bytes.",
             remedy="Name the folder of the raw files with --drop, or mend `sources` in the recipe.",
         )
+        _tell(work, drop, error)
+        raise error
     work.account.record_stage(ingest.NAME, rows, drop.shards)
     return drop
 
@@ -172,10 +185,15 @@ def _require_as_before(work: _Work, drop: ingest.Ingested) -> None:
         return
     try:
         require_same_columns(work.recipe.record, drop.files, there[-1])
-    except ColumnsChangedError as error:
-        sha256 = drop_digest(drop.files, work.recipe.record.reads_names)
-        refused.tell(work.store, work.recipe.name, sha256, place_of(work.recipe.drop), error.why, message=error.message)
+    except SetAsideError as error:
+        _tell(work, drop, error)
         raise
+
+
+def _tell(work: _Work, drop: ingest.Ingested, error: SetAsideError) -> None:
+    """Tell the ledger that the drop is set aside."""
+    sha256 = drop_digest(drop.files, work.recipe.record.reads_names)
+    refused.tell(work.store, work.recipe.name, sha256, place_of(work.recipe.drop), error.why, message=error.message)
 
 
 def _labels(work: _Work, drop: ingest.Ingested) -> set[str]:

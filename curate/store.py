@@ -396,10 +396,13 @@ class Store:
         names = ", ".join(sorted({path.parent.parent.name for path in (self.root / kind).glob(f"*/*/{MANIFEST}")}))
         return f"Published there: {names or f'nothing yet; `assay {MADE_BY[kind]}` does it'}."
 
-    def record(self, event: dict[str, Any]) -> None:
+    def record(self, event: dict[str, Any]) -> dict[str, Any]:
         """Append an event, with the time, to the ledger: the one place where a clock is read.
 
         A line that cannot be written whole is taken back.
+
+        Returns:
+            The event as `events` has it.
         """
         self.ledger.mkdir(parents=True, exist_ok=True)
         told = {"time": datetime.now(UTC).isoformat(timespec="seconds")} | event
@@ -414,6 +417,7 @@ class Store:
             except OSError:
                 file.truncate(end)
                 raise
+        return told
 
     def events(self) -> list[dict[str, Any]]:
         """What the ledger holds, oldest first.

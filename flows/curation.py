@@ -5,16 +5,15 @@ from functools import partial
 from prefect import flow
 
 from curate.engines import engine as engine_of
+from curate.errors import SetAsideError
 from curate.pipeline import curate
-from curate.publish.refused import RefusedError
 from curate.publish.summary import curation_tables
 from curate.publish.version import Curated
-from curate.read.same_columns import ColumnsChangedError
 from flows.artifacts import publish_refusal, publish_tables
 from flows.events import RefusalError, drop_refused, version_published
 from flows.names import add_version, run_name
-from flows.parameters import Drop, Engine, Folder, Recipe, Variant, Workers
-from flows.run import Run, run_of
+from flows.parameters import Digest, Drop, Engine, Folder, Recipe, Variant, Workers
+from flows.run import Run, run_of, superseded_in
 from flows.tasks import as_tasks, in_task
 from train.base_model import prepare_tokenizer
 
@@ -27,7 +26,7 @@ def curate_drop(run: Run, workers: int | None, engine: str | None) -> Curated:
         tasks = as_tasks(map_shards)
         try:
             curated = curate(recipe, store, tokenizer_folder=tokenizer, map_shards=tasks, progress=run.progress)
-        except (RefusedError, ColumnsChangedError) as refusal:
+        except SetAsideError as refusal:
             publish_refusal(recipe.name, refusal, store)
             drop_refused(recipe.name, store, refusal)
             raise RefusalError(refusal.message, refusal.remedy) from refusal
@@ -45,7 +44,8 @@ def curation(
     drop: Drop = None,
     workers: Workers = None,
     engine: Engine = None,
-) -> Curated:
+    digest: Digest = None,
+) -> Curated | None:
     """Curate a drop and publish the data set version.
 
     Args:
@@ -55,11 +55,15 @@ def curation(
         drop: folder of the raw files, or its URL, instead of the recipe's own.
         workers: processes; by default one per core, or a cluster's.
         engine: what curates; by default what the environment of the run says (ASSAY_ENGINE), else processes.
+        digest: content hash of a drop that has arrived, by which a run that waited too long gives nothing: where the
+            drop is published, and a later one since.
 
     Raises:
         AssayError: bad input, or a set that breaks its contract; the run fails and nothing is published.
     """
     with run_of(recipe, store, variant, drop) as run:
+        if superseded_in(run, digest):
+            return None
         curated = curate_drop(run, workers, engine)
         add_version(curated.folder)
     return curated

@@ -41,7 +41,7 @@ def drop_arrived(name: str, arrival: Arrival, recipe: str, store: str, variant: 
         arrival: of the drop.
         recipe: parameters of the flow that is to curate it; so are the next two.
     """
-    payload = {"recipe": recipe, "store": store, "variant": variant, "drop": arrival.place}
+    payload = {"recipe": recipe, "store": store, "variant": variant, "drop": arrival.place} | {"digest": arrival.drop}
     _emit(ARRIVED, f"drop.{name}.{arrival.drop}", name, payload)
 
 

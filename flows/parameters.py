@@ -62,6 +62,7 @@ Drop = Annotated[
     str | None,
     _optional(_text("folder or URL", **{"not": _never(SECRETS, "a URL with secrets, which Prefect would keep")})),
 ]
+Digest = Annotated[str | None, _optional(_text("hex digits of its SHA-256"))]
 Published = Annotated[str | None, _optional(_text("folder, NAME/VERSION or NAME"))]
 Workers = Annotated[int, Field(ge=1)] | None
 Engine = EngineName | None

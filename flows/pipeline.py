@@ -9,8 +9,8 @@ from curate.publish.version import Curated
 from flows.curation import curate_drop
 from flows.evaluation import require_passed, score
 from flows.names import add_version, run_name
-from flows.parameters import Drop, Engine, Folder, Recipe, Variant, Workers
-from flows.run import run_of
+from flows.parameters import Digest, Drop, Engine, Folder, Recipe, Variant, Workers
+from flows.run import run_of, superseded_in
 from flows.training import train_on
 
 
@@ -31,7 +31,8 @@ def pipeline(
     drop: Drop = None,
     workers: Workers = None,
     engine: Engine = None,
-) -> Assayed:
+    digest: Digest = None,
+) -> Assayed | None:
     """Curate a drop, train an adapter on it, and score the adapter: one run, so that one that is killed leaves no part
     of itself running.
 
@@ -42,11 +43,15 @@ def pipeline(
         drop: folder of the raw files, or its URL, instead of the recipe's own.
         workers: processes to curate with; by default one per core, or a cluster's.
         engine: what curates; by default what the environment of the run says (ASSAY_ENGINE), else processes.
+        digest: content hash of a drop that has arrived, by which a run that waited too long gives nothing: where the
+            drop is published, and a later one since.
 
     Raises:
         AssayError: as of the flows of each part.
     """
     with run_of(recipe, store, variant, drop) as run:
+        if superseded_in(run, digest):
+            return None
         curated = curate_drop(run, workers, engine)
         add_version(curated.folder)
         adapter = train_on(run, curated.folder)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from prefect import get_run_logger
 
+from curate.arrival import superseded
 from curate.errors import explained
 from curate.progress import Lines, Progress
 from curate.recipe import find_recipe
@@ -30,6 +31,20 @@ class Run:
     def published(self, kind: Kind) -> set[Path]:
         """What there is of a kind under the recipe's name."""
         return {*(self.store.root / kind / self.recipe.name).glob("*")}
+
+
+def superseded_in(run: Run, digest: str | None) -> bool:
+    """Whether a drop was told of, curated, and followed by another's version, while the run waited for its turn: what
+    NAME means would be that of the older drop again.
+
+    Args:
+        run: at work; its log tells it.
+        digest: the drop's content hash, as the event told it; None where no event has started the run.
+    """
+    version = None if digest is None else superseded(run.store, run.recipe.name, digest)
+    if version is not None:
+        get_run_logger().info("The drop was published as version %s, and a later one since: nothing is to do", version)
+    return version is not None
 
 
 @contextmanager

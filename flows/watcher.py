@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from prefect import flow, get_run_logger
 
 from curate.arrival import Arrival, look, overdue
+from curate.errors import AssayError
 from curate.read.files import place_of
 from flows.events import drop_arrived, drop_overdue
 from flows.names import run_name
@@ -22,17 +23,23 @@ def watcher(recipe: Recipe = "licences", store: Folder = "store", variant: Varia
         variant: one of the recipe's variants.
 
     Raises:
-        AssayError: the place cannot be listed, or a drop's manifest cannot be read.
+        AssayError: a drop, or the place in which deliveries lie, cannot be read; of the others it is told all the same.
     """
     with run_of(recipe, store, variant) as run:
+        log = get_run_logger()
         found = look(run.recipe, run.store, run.progress)
         if not found:
-            get_run_logger().info("%s: no drop is there, and an installed package does not arrive", run.recipe.name)
+            log.info("%s: no drop is there, and an installed package does not arrive", run.recipe.name)
         for each in found:
-            get_run_logger().info("%s: %s, %s", each.place, each.state, each.why)
+            log.info("%s: %s, %s", each.place, each.state, each.why)
             if each.due:
                 drop_arrived(run.recipe.name, each, recipe, str(run.store.root), variant)
-        if (late := overdue(run.recipe, run.store, datetime.now(UTC))) is not None:
-            get_run_logger().warning(late)
+
+        def tell(late: str) -> None:
+            log.warning(late)
             drop_overdue(run.recipe.name, place_of(run.recipe.drop), late)
+
+        overdue(run.recipe, run.store, datetime.now(UTC), tell, run.progress)
+        if wrong := [f"{each.place}: {each.why}" for each in found if each.state == "unreadable"]:
+            raise AssayError("\n".join(wrong), remedy="Mend it, or take it away from where drops arrive.")
     return found

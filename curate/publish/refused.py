@@ -9,10 +9,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from curate.drafts import replace_folder
-from curate.errors import AssayError
+from curate.errors import SetAsideError
 from curate.manifest import DatasetManifest
 from curate.store import Draft, Store
 
@@ -33,15 +33,12 @@ class Broken:
     """Ids of some rows that break it, where it is one about single rows."""
 
 
-class RefusedError(AssayError):
+class RefusedError(SetAsideError):
     """A candidate is not published; where it lies is part of the message.
 
     Args:
         broken: the rules that it does not keep.
     """
-
-    why: ClassVar[str]
-    """In a word, for programs."""
 
     def __init__(self, message: str, remedy: str = "", broken: Sequence[Broken] = ()) -> None:
         super().__init__(message, remedy)

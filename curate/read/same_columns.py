@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from curate.errors import AssayError
+from curate.errors import SetAsideError
 from curate.manifest import DatasetManifest
 from curate.read.files import InputFile
 from curate.read.mapping import RecordMapping
@@ -25,7 +25,7 @@ SHOWN = 3
 """Files that an error names."""
 
 
-class ColumnsChangedError(AssayError):
+class ColumnsChangedError(SetAsideError):
     """Files of a drop lack columns that the recipe reads and that those before had; nothing was published."""
 
     why = "columns"

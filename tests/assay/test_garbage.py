@@ -130,7 +130,7 @@ def test_drafts_of_killed_processes_go_and_those_of_live_ones_stay(tmp_path: Pat
     for each in (dead, alive):
         each.mkdir(parents=True)
         (each / "half").write_bytes(b"0123456789")
-    files = [store / place for place in ("pointers/datasets", "arrivals", "monitor")]
+    files = [store / place for place in ("pointers/datasets", "arrivals/demo", "monitor")]
     for folder in files:
         folder.mkdir(parents=True)
         (folder / ".draft-x").write_bytes(b"01234")

@@ -168,14 +168,114 @@ def test_a_manifest_of_no_known_form(make: Make, store: Store, tmp_path: Path, t
     recipe = make(arrival={"manifest": "MANIFEST"})
     write(tmp_path / "inbox", questions(10))
     (tmp_path / "inbox/MANIFEST").write_text(text)
-    with pytest.raises(AssayError, match="MANIFEST: not readable as a manifest") as error:
-        look(recipe, store)
-    assert "sha256sum" in error.value.remedy
+    (found,) = look(recipe, store)
+    assert found.state == "unreadable"
+    assert "MANIFEST: not readable as a manifest" in found.why
+    assert "sha256sum" in found.why
+
+
+def test_one_bad_delivery_stops_no_other(make: Make, store: Store, tmp_path: Path) -> None:
+    recipe = make(drop_is="delivery", arrival={"manifest": "MANIFEST"})
+    whole: dict[str, Any] = {"files": {"a.jsonl": {}}}
+    for name, told in (("1", whole), ("2", "no manifest"), ("3", {"files": {"b.csv": {}}}), ("4", whole)):
+        path = write(tmp_path / "inbox" / name, questions(20)[int(name) :])
+        (path.parent / "MANIFEST").write_text(json.dumps(told))
+    (tmp_path / "inbox/3/a.jsonl").rename(tmp_path / "inbox/3/b.csv")
+    write(tmp_path / "inbox/.uploads", questions(10))
+    found = look(recipe, store)
+    assert [Path(each.place).name for each in found] == ["1", "2", "3", "4"], "hidden folders are no deliveries"
+    assert [(each.state, each.due) for each in found] == [
+        ("arrived", True),
+        ("unreadable", False),
+        ("unreadable", False),
+        ("arrived", True),
+    ]
+    assert "No file matches '*.jsonl'" in found[2].why
+    assert [each.due for each in look(recipe, store)] == [False] * 4
+    (tmp_path / "inbox/2/MANIFEST").write_text(json.dumps(whole))
+    assert [each.due for each in look(recipe, store)] == [False, True, False, False]
+
+
+def test_the_ledger_is_read_once_however_many_deliveries_there_are(
+    make: Make, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = make(drop_is="delivery", arrival={"still_seconds": 0})
+    for name in "abc":
+        write(tmp_path / "inbox" / name, questions(10))
+    reads: list[int] = []
+    monkeypatch.setattr(store, "events", lambda: reads.append(1) or Store.events(store))
+    assert [each.due for each in look(recipe, store)] == [True, False, False], "the same drop thrice"
+    assert len(reads) == 1
+
+
+def test_the_marker_of_the_first_delivery_passes_no_later_one(make: Make, store: Store, tmp_path: Path) -> None:
+    recipe = make(arrival={"marker": "_SUCCESS"})
+    inbox = tmp_path / "inbox"
+    write(inbox, questions(10))
+    (inbox / "_SUCCESS").touch()
+    (first,) = look(recipe, store)
+    assert first.due
+    write(inbox, questions(20)[10:15], "b.jsonl")
+    (found,) = look(recipe, store)
+    assert (found.state, found.why.partition(":")[0]) == ("waiting", "its marker _SUCCESS is that of the files before")
+    write(inbox, questions(20)[10:], "b.jsonl")
+    assert look(recipe, store)[0].state == "waiting"
+    (inbox / "_SUCCESS").touch()
+    (second,) = look(recipe, store)
+    assert (second.state, second.due) == ("arrived", True)
+    assert second.drop != first.drop
+
+
+@pytest.mark.parametrize("rule", ["marker", "manifest"])
+def test_a_hidden_marker_or_manifest(make: Make, store: Store, tmp_path: Path, rule: str) -> None:
+    recipe = make(arrival={rule: ".done"})
+    write(tmp_path / "inbox", questions(10))
+    write(tmp_path / "inbox", questions(1), ".hidden.jsonl")
+    assert look(recipe, store)[0].state == "waiting"
+    (tmp_path / "inbox/.done").write_text(json.dumps({"files": {"a.jsonl": {}, ".hidden.jsonl": {"bytes": 7}}}))
+    (found,) = look(recipe, store)
+    assert (found.state, found.why.partition(" ")[0]) == (
+        ("arrived", "whole") if rule == "marker" else ("waiting", ".hidden.jsonl")
+    )
+    size = (tmp_path / "inbox/.hidden.jsonl").stat().st_size
+    (tmp_path / "inbox/.done").write_text(json.dumps({"files": {"a.jsonl": {}, ".hidden.jsonl": {"bytes": size}}}))
+    assert look(recipe, store)[0].state == "arrived"
+
+
+def test_a_secret_of_the_drops_url_is_not_told(make: Make, store: Store, tmp_path: Path) -> None:
+    make(arrival={"still_seconds": 60})
+    recipe = FullRecipe.load(tmp_path / "recipe.yaml", drop="memory://us:pass@/nowhere?token=secret")
+    (found,) = look(recipe, store)
+    notes = "".join(path.read_text() for path in (store.root / "arrivals").rglob("*.json"))
+    for secret in ("pass", "secret"):
+        assert secret not in found.place + found.why + notes
+
+
+def test_two_machines_that_look_in_turn(
+    make: Make, store: Store, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = make()
+    write(tmp_path / "inbox", questions(10))
+    clocks = {"one": 1000.0, "two": 5.0}
+
+    def seen_by(machine: str) -> tuple[str, bool]:
+        monkeypatch.setattr(arrival, "_boot", lambda: machine)
+        clock.now = clocks[machine]
+        (found,) = look(recipe, store)
+        return found.state, found.due
+
+    for _ in range(6):
+        assert (seen_by("one"), seen_by("two")) == (("waiting", False),) * 2
+        clocks = {machine: at + 10 for machine, at in clocks.items()}
+    assert seen_by("one") == ("arrived", True)
+    monkeypatch.setattr(arrival, "find_files", None)  # what is known is not hashed again
+    assert seen_by("two") == ("arrived", False)
 
 
 def test_a_place_that_is_not_there(make: Make, store: Store) -> None:
-    with pytest.raises(AssayError, match="no such folder"):
-        look(make(drop="nowhere"), store)
+    (found,) = look(make(drop="nowhere"), store)
+    assert found.state == "unreadable"
+    assert "nowhere: no such folder" in found.why
     with pytest.raises(AssayError, match="no such folder"):
         look(make(drop="nowhere", drop_is="delivery"), store)
 
@@ -202,20 +302,44 @@ def test_a_prefix_of_object_storage(make: Make, store: Store, tmp_path: Path) ->
     memory.rm("/arrivals", recursive=True)
 
 
-def test_no_drop_for_longer_than_the_contract_allows(make: Make, store: Store, tmp_path: Path) -> None:
+def test_no_drop_for_longer_than_the_contract_allows(
+    make: Make, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recipe = make(arrival={"still_seconds": 0})
     now = datetime.now(UTC)
-    assert overdue(recipe, store, now + timedelta(days=999)) is None, "the contract says nothing"
+    said: list[str] = []
+
+    def late(**passed: int) -> int:
+        overdue(recipe, store, now + timedelta(**passed), said.append)
+        return len(said)
+
+    assert late(days=999) == 0, "the contract says nothing"
     path = tmp_path / "contract/contract.yaml"
     level = {"slaProperties": [{"property": "freshness", "value": 36, "unit": "h"}]}
     path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | level))
-    assert overdue(recipe, store, now + timedelta(days=999)) is None, "none has come yet"
+    assert late(days=999) == 0, "none has come yet"
     write(tmp_path / "inbox", questions(10))
-    look(recipe, store)
-    assert overdue(recipe, store, now + timedelta(hours=35)) is None
-    assert "37 hours ago; the contract asks for one within 36 h" in str(
-        overdue(recipe, store, now + timedelta(hours=37))
+    (found,) = look(recipe, store)
+    assert late(hours=35) == 0
+    monkeypatch.setattr(arrival, "_now", lambda: now + timedelta(hours=2))
+    assert look(recipe, store)[0].due
+    monkeypatch.setattr(
+        store, "record", lambda event: Store.record(store, event) if event["event"] == "arrived" else 1 / 0
     )
+    with pytest.raises(ZeroDivisionError):  # killed before the ledger knows
+        late(hours=37)
+    monkeypatch.undo()
+    assert late(hours=37) == 2
+    assert late(hours=38) == 2
+    assert said[0] == said[1]
+    assert "37 hours ago; the contract asks for one within 36 h" in said[0]
+    store.record({"event": "arrived", "name": "set", "drop": found.drop})
+    assert late(hours=39) == 2, "a drop that is told of again is no new one"
+    with ThreadPoolExecutor(8) as threads:
+        came = (now + timedelta(hours=40)).isoformat(timespec="seconds")
+        store.record({"event": "arrived", "name": "set", "drop": "another", "time": came})
+        [*threads.map(lambda _: late(hours=90), range(8))]
+    assert len(said) == 3
 
 
 def test_an_installed_package_does_not_arrive(make: Make, store: Store) -> None:

@@ -235,6 +235,8 @@ def test_a_drop_without_rows_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(AssayError, match=r"holds no rows: 1 file\(s\) of 0 bytes"):
         project.curate()
     assert not (project.folder / "store/datasets").exists()
+    (told,) = Store(project.folder / "store").events()
+    assert (told["event"], told["why"], told["where"]) == ("refused", "unreadable", str(project.drop))
 
 
 def test_examples_show_no_part_of_a_number_that_lies_across_their_edge(project: Project) -> None:

@@ -194,6 +194,7 @@ def test_a_drop_that_arrives_starts_the_pipeline(served: Served) -> None:
         "store": str(served.folder / "store"),
         "drop": str(inbox),
         "variant": None,
+        "digest": run["parameters"]["digest"],
     }
     assert run["created_by"]["type"] == "AUTOMATION"
     ended = served.ended(run)

@@ -14,10 +14,13 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.deployments.runner import EntrypointType, RunnerDeployment
 from prefect.events.schemas.deployment_triggers import DeploymentEventTrigger
 
+from curate.arrival import superseded
 from curate.errors import AssayError
+from curate.store import Store
 from flows.clean_up import clean_up
 from flows.curation import curation
 from flows.events import ARRIVED, PUBLISHED, REFUSED
+from flows.pipeline import pipeline
 from flows.watcher import watcher
 from tests.flows.failing import with_failing_gate
 from tests.project import Project, make_rows
@@ -83,7 +86,8 @@ def test_a_drop_that_arrives_is_curated_once(project: Project, caplog: pytest.Lo
     assert f"{place}: waiting, its marker _SUCCESS is not there" in said
     assert f"{place}: arrived, whole" in said
     (run,) = wait_for(runs)
-    assert run.parameters == {"recipe": recipe, "store": store, "drop": str(place), "variant": None}
+    told = {"recipe": recipe, "store": store, "drop": str(place), "variant": None, "digest": found.drop}
+    assert run.parameters == told
     curation(**run.parameters)  # by a worker: tests/flows/test_serve.py
     assert [(each.state, each.due) for each in watcher(recipe, store)] == [("known", False)]
     (arrived,) = wait_for(lambda: events(project.folder, [ARRIVED]))
@@ -120,6 +124,18 @@ def test_what_is_refused_and_what_is_published_is_told(project: Project) -> None
         ("gate", str(third)),
     ]
     assert "enough_rows" in gate["payload"]["message"]
+
+
+def test_a_run_that_waited_while_a_later_drop_was_published_gives_nothing(project: Project) -> None:
+    recipe, place = str(project.recipe_path), project.folder / "store"
+    store, again = Store(place), {"drop": str(project.folder), "digest": "b"}
+    for version, drop in (("one", "b"), ("two", "c")):
+        store.record({"event": "datasets", "name": "demo", "version": version, "drop": drop})
+        assert superseded(store, "demo", drop) is None, "a run that is started again goes on"
+    assert superseded(store, "demo", "b") == "one"
+    assert superseded(store, "demo", "new") is None
+    for flow in (pipeline, curation):
+        assert flow(recipe, str(place), **again) is None
 
 
 def test_the_clean_up_removes_what_gc_tells_of(project: Project) -> None:
