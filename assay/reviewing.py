@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -24,7 +24,7 @@ from assay.desk import Desk
 from assay.door import Place
 from assay.queue import KINDS, Case, Queue
 from assay.result import Result
-from assay.web import HEADERS, HOST, TYPES, listening, meant_for_here
+from assay.web import HEADERS, HOST, TYPES, Quiet, listening, meant_for_here
 from curate.errors import AssayError
 from curate.publish.pages import inlined, report_environment
 from curate.publish.shown_rows import Parts, dialogue, differences
@@ -117,27 +117,19 @@ class _Refused(Exception):
         self.status = status
 
 
-class _Answer(BaseHTTPRequestHandler):
+class _Answer(Quiet):
     """Answers one request."""
 
-    protocol_version = "HTTP/1.1"
-    timeout = 60
     disable_nagle_algorithm = True  # else head and body of an answer wait 40 ms for each other
 
     def __init__(self, session: Session, *args: Any) -> None:
         self.session = session
         super().__init__(*args)
 
-    def version_string(self) -> str:
-        return "assay"
-
-    def log_message(self, *_: object) -> None:
-        """Requests are not logged."""
-
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802  # the name is http.server's
         self._answer()
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802
         self._answer()
 
     def _answer(self) -> None:

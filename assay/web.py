@@ -138,21 +138,25 @@ def serve(*, port: int = PORT, store: Place | None = None) -> Served:
     return Served(url, target.root)
 
 
-class _Answer(BaseHTTPRequestHandler):
-    """Answers one request."""
+class Quiet(BaseHTTPRequestHandler):
+    """What answers the requests of a local server: it says neither what it runs on nor what was asked."""
 
     protocol_version = "HTTP/1.1"
     timeout = 60
-
-    def __init__(self, store: Store, *args: Any) -> None:
-        self.store = store
-        super().__init__(*args)
 
     def version_string(self) -> str:
         return "assay"
 
     def log_message(self, *_: object) -> None:
         """Requests are not logged."""
+
+
+class _Answer(Quiet):
+    """Answers one request."""
+
+    def __init__(self, store: Store, *args: Any) -> None:
+        self.store = store
+        super().__init__(*args)
 
     def do_GET(self) -> None:
         self._answer()

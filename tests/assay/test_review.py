@@ -24,7 +24,7 @@ from assay.reviewing import Reviewed, Session, page, server
 from assay.reviewing import shown as shown_case
 from curate.errors import AssayError
 from curate.rows.decisions import read
-from tests.browser import PHONE, Browser, assert_accessible, find_chromium, keep
+from tests.browser import PHONE, Browser, assert_accessible, keep
 from tests.documented import missing
 from tests.project import Project
 
@@ -318,15 +318,6 @@ def test_the_page_may_ask_this_server_and_nothing_else(serving: ThreadingHTTPSer
 
 
 # In a browser, by real clicks and keys
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    command = find_chromium()
-    if command is None:
-        pytest.skip("no Chromium on the path")
-    with Browser(command, tmp_path_factory.mktemp("profile")) as made:
-        yield made
 
 
 @pytest.fixture
