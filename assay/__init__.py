@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     )
     from assay.experiments import Experiment, experiment
     from assay.forecasts import forecast
+    from assay.forgetting import Forgetting, forget
     from assay.garbage import Garbage, gc
     from assay.indexes import check_index, rebuild_index
     from assay.inspection import Inspection
@@ -70,6 +71,7 @@ __all__ = [
     "Difference",
     "Experiment",
     "Forecasted",
+    "Forgetting",
     "Garbage",
     "IndexState",
     "Inspection",
@@ -105,6 +107,7 @@ __all__ = [
     "experiment",
     "export",
     "forecast",
+    "forget",
     "gc",
     "inspect",
     "lineage",
@@ -135,6 +138,7 @@ HOMES = {
     "ContractDiff": "assay.contract_diffs",
     "Experiment": "assay.experiments",
     "Forecasted": "assay.results",
+    "Forgetting": "assay.forgetting",
     "Garbage": "assay.garbage",
     "Inspection": "assay.inspection",
     "Lineage": "assay.openlineage",
@@ -158,6 +162,7 @@ HOMES = {
     "export": "assay.serving",
     "experiment": "assay.experiments",
     "forecast": "assay.forecasts",
+    "forget": "assay.forgetting",
     "gc": "assay.garbage",
     "lineage": "assay.openlineage",
     "merge": "assay.serving",

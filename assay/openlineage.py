@@ -122,9 +122,10 @@ def _runs(store: Store) -> list[dict[str, Any]]:
         if event["event"] == REFUSED:
             found[number] = event
         elif event["event"] in MANIFESTS:
-            each = Member(event["event"], event["name"], event["version"])
+            now = store.instead(event["event"], event["name"]).get(event["version"], event["version"])
+            each = Member(event["event"], event["name"], now)
             if folder(store, each).is_dir():
-                found.setdefault(each, event)
+                found.setdefault(each, event | {"version": now})
         elif event["event"] == "retracted":
             found.pop(Member(event["kind"], event["name"], event["version"]), None)
     return list(found.values())

@@ -117,12 +117,21 @@ def members(store: Store) -> list[Member]:
 
 
 def lineage(store: Store) -> dict[Member, set[Member]]:
-    """All that is published, each with its parents.
+    """All that is published, each with its parents: of those of which rows were forgotten, what has their place now.
 
     Raises:
         AssayError: a manifest is damaged.
     """
-    return {each: parents(MANIFESTS[each.kind].read(folder(store, each))) for each in members(store)}
+    there = members(store)
+    now = {
+        Member("datasets", name, old): Member("datasets", name, new)
+        for name in {each.name for each in there if each.kind == "datasets"}
+        for old, new in store.instead("datasets", name).items()
+    }
+    return {
+        each: {now.get(one, one) for one in parents(MANIFESTS[each.kind].read(folder(store, each)))} - {each}
+        for each in there
+    }
 
 
 def folder(store: Store, each: Member) -> Path:

@@ -118,6 +118,35 @@ def retract(
         return assay.retract(version, kind=kind, with_later=with_later, store=store, progress=bars)
 
 
+@command("assay forget 0123456789abcdef0123456789abcdef --reason 'asked for on 3 May' --yes")
+def forget(
+    ids: Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Ids of rows.")] = None,
+    group: Annotated[str | None, typer.Option(help="All rows of this group, and any that come of it later.")] = None,
+    where: Annotated[
+        str | None, typer.Option(metavar="EXPRESSION", help="Rows of which it is true: \"'Jane Doe' in text\".")
+    ] = None,
+    reason: Annotated[str, typer.Option(help="Is noted in the list of what was forgotten.")] = "",
+    adapters: Annotated[
+        bool, typer.Option("--adapters", help="Remove the adapters that were trained on them, too.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; without this it is only told.")] = False,
+    store: StoreFolder = STORE,
+) -> Result:
+    """Tell all that a store holds of some rows, and with --yes forget them: versions are made again without them, what
+    else holds them is removed, and a later drop that brings them back is refused."""
+    with progress_bars() as bars:
+        return assay.forget(
+            ids or (),
+            group=group,
+            where=where,
+            reason=reason,
+            adapters=adapters,
+            remove=yes,
+            store=store,
+            progress=bars,
+        )
+
+
 @command("assay gc --keep-days 14 --yes")
 def gc(
     keep_days: Annotated[

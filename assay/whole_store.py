@@ -10,6 +10,7 @@ from assay.result import Result
 from curate.cache import damaged as damaged_entries
 from curate.errors import AssayError
 from curate.hashing import digest
+from curate.ledger import FORGOTTEN
 from curate.manifest import DatasetManifest, Manifest
 from curate.progress import Progress, silent
 from curate.sets.index import Index, recorded_settings
@@ -203,6 +204,8 @@ def _of_ledger(lines: list[tuple[dict[str, Any], str]], folders: dict[str, list[
     told: set[tuple[Any, Any, Any]] = set()
     for event, problem in lines:
         told.add((event.get("event"), event.get("name"), event.get("version")))
+        if event.get("event") == FORGOTTEN:
+            told.add((event.get("kind"), event.get("name"), event.get("now")))
         if problem:
             where, _, what = problem.partition(": ")
             yield Problem(where, what, "Restore the ledger from a copy, or delete the line.")

@@ -24,6 +24,12 @@ from curate.store import MADE_BY, MANIFEST, Store, read_manifest
 DAY = 24 * 60 * 60
 KEEP_DAYS = 30.0
 """How long what nobody asks for is kept, if nothing else is said."""
+WITHOUT_ROWS = frozenset({"models", "downloads", "merged"})
+"""Parts of the cache that hold no rows: models."""
+PAID = "endpoints"
+"""The part of the cache that was paid for: answers."""
+FILES = frozenset({"remote", "hub", "documents"})
+"""Parts of the cache that hold files of drops, whole."""
 VERSION = re.compile(r"\b[0-9a-f]{16}\b")
 
 
@@ -63,6 +69,19 @@ def remove_waste(items: Sequence[Waste]) -> None:
     """Remove what was found."""
     for each in items:
         _remove(each)
+
+
+def rows_kept(cache: Path) -> list[Path]:
+    """The entries of a cache that may hold rows."""
+    without = (*WITHOUT_ROWS, PAID)
+    return [each.folder for each in entries(cache) if each.folder.relative_to(cache).parts[0] not in without]
+
+
+def forget_files(cache: Path) -> None:
+    """Remove what the cache keeps of drops' files as they are: those that were fetched, and documents' texts."""
+    for each in entries(cache):
+        if each.folder.relative_to(cache).parts[0] in FILES:
+            forget(each.folder)
 
 
 def freed(paths: list[Path]) -> int:

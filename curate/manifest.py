@@ -158,7 +158,7 @@ class StageAccount(Part):
 
 
 class Counts(Part):
-    """Rows of the whole run: rows_in + made = kept + quarantined."""
+    """Rows of the whole run: rows_in + made = kept + quarantined + forgotten."""
 
     rows_in: int = Field(alias="in")
     """Rows read from the drop."""
@@ -175,6 +175,8 @@ class Counts(Part):
     rows_in_conflict: int = 0
     missing: int = 0
     """Published rows of earlier versions that a drop that is to grow does not hold any more."""
+    forgotten: int = 0
+    """Rows that the version held and does not any more; the stages still count them."""
 
 
 class SplitShare(Part):
@@ -265,6 +267,17 @@ class Decided(Part):
     agreement: list[Agreement]
 
 
+class ForgottenRows(Part):
+    """Rows that the run published or quarantined, and that were forgotten since."""
+
+    rows: int
+    split: str | None = None
+    """That they were in; None of quarantined ones."""
+    stage: str | None = None
+    """That had rejected them, for this reason; None of published ones."""
+    reason: str | None = None
+
+
 class GateRule(Part):
     """An expectation of the set contract, and what was seen."""
 
@@ -339,11 +352,13 @@ class DatasetManifest(DatasetInputs, Manifest):
     decided: Decided | None = None
     """Where the recipe names files of decisions."""
     gate: GateInfo
+    forgotten: list[ForgottenRows] = []
+    """Where `assay forget` has made the version of another."""
 
 
 OWN = frozenset(
     {"name", "schema_version", "drop", "lookups", "recipe", "contract", "code", "libraries", "index"}
-    | {"splits_of", "stages", "gate", "files", "version"}
+    | {"splits_of", "stages", "gate", "files", "version", "forgotten"}
 )
 """Keys of the manifest of which stages tell nothing."""
 

@@ -12,11 +12,13 @@ from typing import Any
 import pyarrow as pa
 
 from curate.account import Account
-from curate.cache import cache_text, clear_drafts, intact, is_kept, keyed_folder, mended
+from curate.cache import cache_text, clear_drafts, forget, intact, is_kept, keyed_folder, mended
 from curate.contract import Contract
 from curate.distribution import NONE
 from curate.engine import MapShards
-from curate.errors import SetAsideError
+from curate.errors import AssayError, SetAsideError
+from curate.forgotten import Forgotten, read_forgotten, refusal
+from curate.garbage import forget_files, rows_kept
 from curate.hashing import digest
 from curate.manifest import SCHEMA_VERSION, ContractInfo, DatasetInputs, DatasetManifest, DropInfo, IndexInfo, joined
 from curate.progress import Progress, silent
@@ -112,10 +114,11 @@ def _curate(
     (compared,) = (each for each in settings if isinstance(each, Compared))
     protecting = next((stage for stage in stages if isinstance(stage, RowStage) and stage.protects), None)
     index = Index(store, recipe.name, compared)
+    forgotten = read_forgotten(store.root)
     index.versions()  # an index of other parameters, or a damaged one, is better told now than after an hour
     work = _Work(recipe, store, contract, index, map_shards, progress, Account(protecting))
     clear_drafts(store.cache)
-    drop = _read(work, shard_bytes)
+    drop = _read(work, shard_bytes, forgotten)
     _require_as_before(work, drop)
     context = Context(
         recipe.drop,
@@ -135,6 +138,7 @@ def _curate(
             shards = _judge_each(work, stage, shards)
     # From here to the end no other run may publish a version that this one would have to be compared with.
     with index.lock(progress):
+        _require_as_forgotten(work, forgotten)
         _catch_up(work)
         inputs, past, known = _past(work, drop, shards, _inputs(work, drop, stages))
         judged: dict[str, Judged] = {}
@@ -150,17 +154,30 @@ def _curate(
     return Curated(published, DatasetManifest.read(published), work.account.seconds, work.account.cached)
 
 
-def _read(work: _Work, shard_bytes: int) -> ingest.Ingested:
+def _read(work: _Work, shard_bytes: int, forgotten: Forgotten) -> ingest.Ingested:
     """Read the drop.
 
     Raises:
+        ForgottenError: it holds rows that were forgotten; the ledger tells of it, and nothing of the drop is kept.
         NoRowsError: it holds none; the ledger tells of it.
     """
     recipe = work.recipe
     with work.account.timed(ingest.NAME):
         drop = ingest.ingest(
-            recipe.sources, recipe.lookups, recipe.record, recipe.drop, work.store.cache, work.map_shards, shard_bytes
+            recipe.sources,
+            recipe.lookups,
+            recipe.record,
+            recipe.drop,
+            work.store.cache,
+            work.map_shards,
+            shard_bytes,
+            forgotten,
         )
+    if drop.forgotten:
+        forget_files(work.store.cache)
+        refused_drop = refusal(drop.forgotten)
+        _tell(work, drop, refused_drop)
+        raise refused_drop
     rows = sum(shard.rows + shard.rejected - shard.made for shard in drop.shards)
     if not rows:
         size = sum(file.size for file in drop.files)
@@ -172,6 +189,18 @@ def _read(work: _Work, shard_bytes: int) -> ingest.Ingested:
         raise error
     work.account.record_stage(ingest.NAME, rows, drop.shards)
     return drop
+
+
+def _require_as_forgotten(work: _Work, forgotten: Forgotten) -> None:
+    """See to it that no rows were forgotten while the run was at work, which may have some of them.
+
+    Raises:
+        AssayError: some were; what the run has kept goes.
+    """
+    if read_forgotten(work.store.root) != forgotten:
+        for entry in rows_kept(work.store.cache):
+            forget(entry)
+        raise AssayError("Rows were forgotten meanwhile. Nothing was published.", remedy="Run the same command again.")
 
 
 def _require_as_before(work: _Work, drop: ingest.Ingested) -> None:
@@ -288,12 +317,14 @@ def _past(
     wanted = inputs.content()
     bound_by = own = [version for version, each in zip(versions, drops, strict=True) if each == sha256]
     published = None
+    now = work.store.instead("datasets", work.recipe.name)
     for name in own:
         if (work.published(name) / MANIFEST).is_file():
             known = DatasetManifest.read(work.published(name))
             told = known.content()
+            told["index"] = told["index"] | {"compared_with": [now.get(e, e) for e in known.index.compared_with]}
             if digest({key: told.get(key) for key in wanted}) == digest(wanted):
-                bound_by, published = known.splits_of, work.published(name)
+                bound_by, published = [now.get(each, each) for each in known.splits_of], work.published(name)
                 break
     anew = Own()
     if work.recipe.drop_is != "delivery":

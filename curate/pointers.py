@@ -42,9 +42,10 @@ class Pointer:
         """The candidate, once it points to a version."""
         return None if self.candidate == version else self.candidate
 
-    def without(self, versions: Sequence[str]) -> "Pointer":
-        """As though these versions had never been."""
-        kept = [each for each in (*self.before, self.version) if each is not None and each not in versions]
+    def without(self, versions: Sequence[str], instead: str | None = None) -> "Pointer":
+        """As though these versions had never been, or another one in their place."""
+        those = (instead if each in versions else each for each in (*self.before, self.version))
+        kept = [each for each in those if each is not None]
         told = [each for at, each in enumerate(kept) if at == 0 or kept[at - 1] != each]
         candidate = None if self.candidate in versions else self.candidate
         return Pointer(told[-1] if told else None, tuple(told[:-1]), candidate)

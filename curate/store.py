@@ -5,24 +5,22 @@ SHA256SUMS, in the form of sha256sum(1), holds those of the files that only tell
 holds its own.
 """
 
-import errno
 import hashlib
 import json
-import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from curate.drafts import drafted, fsync, locked
+from curate.drafts import drafted, fsync
 from curate.errors import AssayError
-from curate.hashing import canonical_json, digest, file_digest
+from curate.hashing import digest, file_digest
+from curate.ledger import Kind as Kind
+from curate.ledger import Ledger
 from curate.pointers import Pointer, Pointers
 
-Kind = Literal["datasets", "adapters", "scorecards", "experiments", "studies"]
 MANIFEST = "manifest.json"
 SUMS = "SHA256SUMS"
 """Of the files of a version that its manifest does not name: its card, its report."""
@@ -38,13 +36,6 @@ OWN_SUM = b"# "
 """What the last line of SHA256SUMS begins with, the hash of the lines above: sha256sum(1) passes over it."""
 TELLING = ("README.md", "report.html", "data_docs", "scorecard.json", "contract", "croissant.json")
 """What only tells of a version, and so was not hashed before there was a SHA256SUMS."""
-EVENTS = "events.jsonl"
-CHECK = "check"
-"""Key of the hash that each line of the ledger holds of the rest of itself."""
-OLD_KEYS = frozenset(
-    "time event name version drop where counts found seconds tokens_per_second promoted".split()  # noqa: SIM905
-)
-"""Those of lines that were written before each held its hash."""
 URL = "^[A-Za-z][A-Za-z0-9+.-]+:/"
 """What a URL begins with, also one that was taken for a path, which has one slash."""
 
@@ -249,7 +240,7 @@ class Draft:
         return content | {"version": version_of(content)}
 
 
-class Store:
+class Store(Ledger):
     """Folders of a store: `datasets`, `adapters`, `scorecards`, `experiments`, `studies`, `pointers`, `index`, `cache`,
     `ledger`, `failed` and `retracted`; docs/store.md tells of them.
 
@@ -258,10 +249,10 @@ class Store:
     """
 
     def __init__(self, root: Path) -> None:
+        super().__init__(root / "ledger")
         self.root = root
         self.cache = root / "cache"
         self.index = root / "index"
-        self.ledger = root / "ledger"
         self.failed = root / "failed"
         """Of each data set the last candidate that was refused."""
         self.retracted = root / "retracted"
@@ -314,6 +305,9 @@ class Store:
             return Path(name)
         if (self.root / kind / name / MANIFEST).is_file():
             return self.root / kind / name
+        series, _, old = name.partition("/")
+        if old and (now := self.instead(kind, series).get(old)) is not None:
+            return self.resolve(kind, f"{series}/{now}")
         pointer = self.pointed(kind, name)
         for version in (pointer.version, *reversed(pointer.before)):
             if version is not None and (folder := self.root / kind / name / version).is_dir():
@@ -383,88 +377,18 @@ class Store:
         self.record(told)
         return old.back()
 
-    def forget(self, kind: Kind, name: str, versions: Sequence[str]) -> None:
-        """Let a NAME mean, and have meant, none of these versions."""
+    def forget(self, kind: Kind, name: str, versions: Sequence[str], instead: str | None = None) -> None:
+        """Let a NAME mean, and have meant, none of these versions, but the one that takes their place."""
         with self.pointers.changed(kind, name) as write:
             if (pointer := self.pointers.read(kind, name)) is None:
                 return
-            left = pointer.without(versions)
+            left = pointer.without(versions, instead)
             write(left) if left != Pointer(None) else self.pointers.remove(kind, name)
 
     def published_names(self, kind: Kind) -> str:
         """The names of what is published of a kind, or the command that publishes one, in a sentence."""
         names = ", ".join(sorted({path.parent.parent.name for path in (self.root / kind).glob(f"*/*/{MANIFEST}")}))
         return f"Published there: {names or f'nothing yet; `assay {MADE_BY[kind]}` does it'}."
-
-    def record(self, event: dict[str, Any]) -> dict[str, Any]:
-        """Append an event, with the time, to the ledger: the one place where a clock is read.
-
-        A line that cannot be written whole is taken back.
-
-        Returns:
-            The event as `events` has it.
-        """
-        self.ledger.mkdir(parents=True, exist_ok=True)
-        told = {"time": datetime.now(UTC).isoformat(timespec="seconds")} | event
-        line = canonical_json(told | {CHECK: _check_value(told)}) + b"\n"
-        with locked(self.ledger), (self.ledger / EVENTS).open("a+b", buffering=0) as file:
-            end = file.seek(0, os.SEEK_END)
-            file.seek(max(0, end - 1))
-            line = b"\n" + line if file.read(1) not in (b"", b"\n") else line
-            try:
-                if file.write(line) < len(line):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), file.name)
-            except OSError:
-                file.truncate(end)
-                raise
-        return told
-
-    def events(self) -> list[dict[str, Any]]:
-        """What the ledger holds, oldest first.
-
-        Raises:
-            AssayError: a line is not as it was written; names it.
-        """
-        lines = list(self.ledger_lines())
-        if problems := [problem for _, problem in lines if problem]:
-            raise AssayError(
-                "\n".join(problems),
-                remedy="Restore the file from a copy, or delete the line: a NAME without a version then means what the "
-                "other lines say was published last. NAME/VERSION is read without the ledger.",
-            )
-        return [event for event, _ in lines]
-
-    def told(self, kind: Kind, name: str) -> list[dict[str, Any]]:
-        """The events of one series, oldest first; of what was retracted since, none.
-
-        Raises:
-            AssayError: as `events`.
-        """
-        found: list[dict[str, Any]] = []
-        for event in self.events():
-            if (event.get("event"), event.get("name")) == (kind, name):
-                found.append(event)
-            elif (event.get("event"), event.get("kind"), event.get("name")) == ("retracted", kind, name):
-                found = [each for each in found if each["version"] != event["version"]]
-        return found
-
-    def ledger_lines(self) -> Iterator[tuple[dict[str, Any], str]]:
-        """Each line of the ledger: the event, and what is wrong with the line, "" where nothing is.
-
-        Lines that were written before each had its check value are taken as they are.
-        """
-        path = self.ledger / EVENTS
-        for number, line in enumerate(path.read_bytes().split(b"\n") if path.is_file() else (), 1):
-            if not line:
-                continue
-            event: dict[str, Any] = {}
-            try:
-                event = json.loads(line)
-                given = event.pop(CHECK, None)
-                sound = given == _check_value(event) if given else event.keys() <= OLD_KEYS
-            except (ValueError, TypeError, AttributeError, RecursionError):
-                sound = False
-            yield event, "" if sound else f"{path}, line {number}: not as it was written."
 
 
 def store_at(place: str | Path) -> Store:
@@ -479,7 +403,3 @@ def store_at(place: str | Path) -> Store:
             remedy="Name a folder. A drop may be a URL.",
         )
     return Store(Path(place).absolute())
-
-
-def _check_value(event: dict[str, Any]) -> str:
-    return digest(event)[:16]

@@ -46,7 +46,8 @@ def require_no_looser(contract: Contract, name: str, store: Store) -> None:
     published = (
         each["version"] for each in reversed(events) if (each.get("event"), each.get("name")) == ("datasets", name)
     )
-    folders = (store.root / "datasets" / name / version for version in published)
+    now = store.instead("datasets", name)
+    folders = (store.root / "datasets" / name / now.get(version, version) for version in published)
     last = next((folder for folder in folders if (folder / MANIFEST).is_file()), None)
     before = None if last is None else carried(last)
     if last is None or before is None or (before.name, before.version) != (contract.name, contract.version):

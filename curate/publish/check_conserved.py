@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
-from curate.manifest import DatasetManifest, StageAccount
+from curate.manifest import DatasetManifest
 from curate.publish.check_result import NAMED, Check
-from curate.publish.published import SPLITS, Row, read_rows, row_count, row_name
+from curate.publish.published import SPLITS, Row, forgotten_rows, read_rows, row_count, row_name
 from curate.store import changed, hashes, manifest_bytes, strangers, version_of
 
 CHANGING = {"decisions", "clean", "pii", "fit", "ground"}
@@ -76,22 +76,28 @@ def check_stages(folder: Path, manifest: DatasetManifest) -> Check:
     for name, count in held.items():
         if count != counts.splits[name]:
             check.fail(f"{name}.parquet: {count} rows, {counts.splits[name]} by the manifest")
-    if not sum(held.values()) == counts.kept == rows:
+    gone = sum(each.rows for each in manifest.forgotten if each.split is not None)
+    if not sum(held.values()) == counts.kept == rows - gone:
         check.fail(f"{sum(held.values())} rows in the splits, {counts.kept} kept, {rows} left by the last stage")
     quarantined = row_count(folder / "quarantine.parquet")
-    total = counts.rows_in + sum(stage.made for stage in stages)
+    total = counts.rows_in + sum(stage.made for stage in stages) - counts.forgotten
+    if counts.forgotten != sum(each.rows for each in manifest.forgotten):
+        check.fail(f"{counts.forgotten} rows forgotten, {sum(each.rows for each in manifest.forgotten)} by their fates")
     if quarantined != counts.quarantined or quarantined + sum(held.values()) != total:
         check.fail(f"{sum(held.values())} rows in the splits and {quarantined} in quarantine, of {total}")
-    _check_reasons(check, folder, stages)
+    _check_reasons(check, folder, manifest)
     return check
 
 
-def _check_reasons(check: Check, folder: Path, stages: list[StageAccount]) -> None:
-    """Every quarantined row names a stage of the manifest, and each of its reasons is found as often as it says."""
+def _check_reasons(check: Check, folder: Path, manifest: DatasetManifest) -> None:
+    """Every quarantined row names a stage of the manifest, and each of its reasons is found as often as it says, but
+    for the rows that were forgotten."""
+    stages = manifest.stages
     found = Counter(
         (row["stage"], row["reason"]) for row in read_rows(folder / "quarantine.parquet", ["stage", "reason"])
     )
     told = Counter({(stage.name, reason): n for stage in stages for reason, n in stage.reasons.items()})
+    told.subtract({(str(each.stage), str(each.reason)): each.rows for each in manifest.forgotten if each.stage})
     names = {stage.name for stage in stages}
     for stage, reason in sorted(found.keys() | told.keys()):
         if stage not in names:
@@ -114,6 +120,8 @@ def check_sources(folder: Path, manifest: DatasetManifest) -> Check:
         for row in read_rows(folder / f"{name}.parquet", ["source"]):
             check.compared += 1
             numbers.setdefault(row["source"]["file"], []).append(row["source"]["row"])
+    for row in forgotten_rows(folder):
+        numbers.setdefault(row["file"], []).append(row["row"])
     more = sum(len(found) - len(set(found)) for found in numbers.values())
     if made and more != made:
         check.fail(f"{more} rows are there again, {made} were made of others")

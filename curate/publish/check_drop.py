@@ -25,7 +25,7 @@ import pyarrow as pa
 from curate.hashing import file_digest
 from curate.manifest import DatasetManifest
 from curate.publish.check_result import Check
-from curate.publish.published import SPLITS, read_rows
+from curate.publish.published import SPLITS, forgotten_rows, read_rows
 from curate.reach import Below
 from curate.store import Store
 
@@ -58,6 +58,8 @@ def check_drop(folder: Path, manifest: DatasetManifest) -> Check:
             found.setdefault(row["source"]["file"], set()).add(row["source"]["row"])
             if row.get("reason") == "unreadable":
                 broken.add(row["source"]["file"])
+    for row in forgotten_rows(folder):
+        found.setdefault(row["file"], set()).add(row["row"])
     events = Store(folder.resolve().parent.parent.parent).told("datasets", manifest.name)
     where = next((each["where"] for each in reversed(events) if each["version"] == folder.name), None)
     gathered = manifest.recipe["record"]["turns"] is None

@@ -22,6 +22,12 @@ def read_rows(path: Path, columns: list[str] | None = None) -> Iterator[Row]:
             yield from batch.to_pylist()
 
 
+def forgotten_rows(folder: Path) -> Iterator[Row]:
+    """The rows that a version held and does not any more: `id`, `file`, `row` and their fate."""
+    path = folder / "forgotten.parquet"
+    return read_rows(path) if path.is_file() else iter(())
+
+
 def split_rows(folder: Path, columns: list[str]) -> Iterator[tuple[str, Row]]:
     """Every published row with its split."""
     for name in SPLITS:

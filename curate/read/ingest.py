@@ -5,7 +5,7 @@ import re
 from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Self
@@ -17,6 +17,7 @@ import xxhash
 from curate.cache import cache_text, intact, is_kept, keyed_folder
 from curate.engine import Alone, MapShards, Narrowable, WorkerDied
 from curate.errors import AssayError
+from curate.forgotten import NOTHING, Forgotten
 from curate.hashing import digest
 from curate.read.conversation import NOT_TEXT, REJECTED_ANSWER, UNGRADED_ANSWER
 from curate.read.encoding import SAMPLE, encoding_of, is_utf8
@@ -97,6 +98,8 @@ class Ingested:
     lookups: dict[str, dict[str, str]]
     """Name -> file name -> SHA-256 of each side table."""
     shards: list[Shard]
+    forgotten: list[dict[str, Any]] = field(default_factory=list)
+    """Rows that must not come back, by `id` and `source`; no shard is made where there is one."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,7 @@ class ReadTask(Narrowable):
     lookups: tuple[Side, ...]
     cache: Path
     shard_bytes: int
+    forgotten: Forgotten
     unit: str = "bytes"
 
     @property
@@ -170,6 +174,7 @@ def ingest(
     cache: Path,
     map_shards: MapShards,
     shard_bytes: int = SHARD_BYTES,
+    forgotten: Forgotten = NOTHING,
 ) -> Ingested:
     """Read a recipe's sources into shards of records.
 
@@ -179,6 +184,7 @@ def ingest(
         cache: the store's.
         map_shards: runs a stage over shards.
         shard_bytes: raw bytes of a shard; no more of a file is held in memory, but for a row that is longer.
+        forgotten: rows that must not come back; what holds one is not kept.
 
     Raises:
         AssayError: files cannot be found or opened, or a lookup has holes.
@@ -193,13 +199,16 @@ def ingest(
     for group in _grouped(files, shard_bytes):
         hash_, parts = cut.get(group[0], ("", [None]))
         group = (replace(group[0], sha256=hash_), *group[1:])
-        tasks += [ReadTask(group, part, mapping, sides, cache, shard_bytes) for part in parts or [None]]
+        tasks += [ReadTask(group, part, mapping, sides, cache, shard_bytes, forgotten) for part in parts or [None]]
     done = map_shards("read", run_read, tasks)
     found: dict[str, InputFile] = {}
     for file in (file for each in done for file in each.files):
         found[file.name] = file if file.name not in found else _together(found[file.name], file)
     named = {side.name: {file.name: file.sha256 for file in side.files} for side in sides}
-    return Ingested([found[file.name] for file in files], named, [shard for each in done for shard in each.shards])
+    back = [row for each in done for row in each.forgotten]
+    return Ingested(
+        [found[file.name] for file in files], named, [shard for each in done for shard in each.shards], back
+    )
 
 
 def _each_once(files: Iterable[InputFile]) -> list[InputFile]:
@@ -327,11 +336,13 @@ def run_read(task: ReadTask) -> Ingested:
 
     part = astuple(task.part) if task.part else None
     sides = [[side.name, side.key, named(side.files)] for side in task.lookups]
-    key = digest(["read", VERSION, installed([*LIBRARIES, *READERS]), task.mapping, named(files), part, sides])
+    how = ["read", VERSION, installed([*LIBRARIES, *READERS]), task.mapping]
+    key = digest([*how, named(files), part, sides, *task.forgotten.key()])
     # How many shards there are is known only once all is read: it is noted last, and which columns each file has.
     note = keyed_folder(task.cache / "stages", key)
     count, columns = orjson.loads(intact(note, "read").read_bytes()) if is_kept(note) else (0, {})
     shards = [shard for number in range(count) if (shard := find_outcome(task.cache, [key, number])) is not None]
+    back: list[dict[str, Any]] = []
     if not count or len(shards) < count:
         shards = []
         kinds: dict[str, set[tuple[str, ...]]] = {}
@@ -339,11 +350,24 @@ def run_read(task: ReadTask) -> Ingested:
         first = task.part.row if task.part else 0
         made = ((file, first, mapper.rows(rows(file))) for file in files)
         for number, outcome in enumerate(_outcomes(mapper, made, task.shard_bytes, kinds)):
-            shards.append(cached_outcome(task.cache, [key, number], None, partial(_same, outcome)))
+            if here := _forgotten(outcome, task.forgotten):
+                back += here
+            else:
+                shards.append(cached_outcome(task.cache, [key, number], None, partial(_same, outcome)))
         columns = {name: _told_columns(those) for name, those in kinds.items() if those}
-        cache_text(note, "read", orjson.dumps([len(shards), columns]).decode())
+        if not back:
+            cache_text(note, "read", orjson.dumps([len(shards), columns]).decode())
     told = {name: (tuple(some), tuple(every)) for name, (some, every) in columns.items()}
-    return Ingested([_with_columns(file, *told.get(file.name, ((), ()))) for file in files], {}, shards)
+    return Ingested([_with_columns(file, *told.get(file.name, ((), ()))) for file in files], {}, shards, back)
+
+
+def _forgotten(outcome: Outcome, forgotten: Forgotten) -> list[dict[str, Any]]:
+    """The rows that must not come back: `id` and `source` of each."""
+    if not forgotten:
+        return []
+    columns = ["id", "group", "source"]
+    rows = [*outcome.kept.select(columns).to_pylist(), *outcome.rejected.select([*columns, "raw"]).to_pylist()]
+    return [{"id": row["id"], "source": row["source"]} for row in rows if forgotten.has(row)]
 
 
 def _with_columns(file: InputFile, some: tuple[str, ...], every: tuple[str, ...]) -> InputFile:

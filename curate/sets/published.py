@@ -38,9 +38,13 @@ def published(store: Store, name: str) -> list[Path]:
     folders = {folder.name: folder for folder in store.versions("datasets", name)}
     told = [event["version"] for event in store.told("datasets", name)]
     rank = {version: told.index(version) if version in told else len(told) for version in folders}
+    now = store.instead("datasets", name)
     sorter = TopologicalSorter(
         {
-            version: {*manifest.index.compared_with, *manifest.splits_of} & folders.keys()
+            version: (
+                {now.get(each, each) for each in (*manifest.index.compared_with, *manifest.splits_of)} - {version}
+            )
+            & folders.keys()
             for version, manifest in ((version, DatasetManifest.read(folder)) for version, folder in folders.items())
         }
     )
@@ -66,7 +70,8 @@ def some_published(store: Store, name: str) -> list[Path]:
 def compared_rows(folder: Path) -> int:
     """How many rows of a version are compared: those published and those that the stage `duplicates` removed."""
     manifest = DatasetManifest.read(folder)
-    return manifest.counts.kept + sum(stage.rejected for stage in manifest.stages if stage.name == "duplicates")
+    removed = sum(stage.rejected for stage in manifest.stages if stage.name == "duplicates")
+    return manifest.counts.kept + removed - sum(each.rows for each in manifest.forgotten if each.stage == "duplicates")
 
 
 def read_version(folder: Path, settings: Compared) -> Iterator[Keys]:

@@ -1,0 +1,140 @@
+"""The ledger: what happened when, the one place with a clock. Each line holds its own hash."""
+
+import errno
+import json
+import os
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from curate.drafts import locked, replace_file
+from curate.errors import AssayError
+from curate.hashing import canonical_json, digest
+
+Kind = Literal["datasets", "adapters", "scorecards", "experiments", "studies"]
+EVENTS = "events.jsonl"
+FORGOTTEN = "forgotten"
+"""The event of a version that another takes the place of, without rows that were to be forgotten."""
+CHECK = "check"
+"""Key of the hash that each line of the ledger holds of the rest of itself."""
+OLD_KEYS = frozenset(
+    "time event name version drop where counts found seconds tokens_per_second promoted".split()  # noqa: SIM905
+)
+"""Those of lines that were written before each held its hash."""
+
+
+class Ledger:
+    """Lines of JSON that are added one by one.
+
+    Args:
+        ledger: the folder of the file.
+    """
+
+    def __init__(self, ledger: Path) -> None:
+        self.ledger = ledger
+
+    def record(self, event: dict[str, Any]) -> dict[str, Any]:
+        """Append an event, with the time, to the ledger: the one place where a clock is read.
+
+        A line that cannot be written whole is taken back.
+
+        Returns:
+            The event as `events` has it.
+        """
+        self.ledger.mkdir(parents=True, exist_ok=True)
+        told = {"time": datetime.now(UTC).isoformat(timespec="seconds")} | event
+        line = canonical_json(told | {CHECK: _check_value(told)}) + b"\n"
+        with locked(self.ledger), (self.ledger / EVENTS).open("a+b", buffering=0) as file:
+            end = file.seek(0, os.SEEK_END)
+            file.seek(max(0, end - 1))
+            line = b"\n" + line if file.read(1) not in (b"", b"\n") else line
+            try:
+                if file.write(line) < len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), file.name)
+            except OSError:
+                file.truncate(end)
+                raise
+        return told
+
+    def events(self) -> list[dict[str, Any]]:
+        """What the ledger holds, oldest first.
+
+        Raises:
+            AssayError: a line is not as it was written; names it.
+        """
+        lines = list(self.ledger_lines())
+        if problems := [problem for _, problem in lines if problem]:
+            raise AssayError(
+                "\n".join(problems),
+                remedy="Restore the file from a copy, or delete the line: a NAME without a version then means what the "
+                "other lines say was published last. NAME/VERSION is read without the ledger.",
+            )
+        return [event for event, _ in lines]
+
+    def told(self, kind: Kind, name: str) -> list[dict[str, Any]]:
+        """The events of one series, oldest first; of what was retracted since, none; and a version of which rows were
+        forgotten since by the name of the one that took its place.
+
+        Raises:
+            AssayError: as `events`.
+        """
+        found: list[dict[str, Any]] = []
+        for event in self.events():
+            if (event.get("event"), event.get("name")) == (kind, name):
+                found.append(event)
+            elif (event.get("event"), event.get("kind"), event.get("name")) == ("retracted", kind, name):
+                found = [each for each in found if each["version"] != event["version"]]
+        now = self.instead(kind, name)
+        return [each | {"version": now.get(each["version"], each["version"])} for each in found]
+
+    def instead(self, kind: Kind, name: str) -> dict[str, str]:
+        """By version of a series of which rows were forgotten: the one that has its place now."""
+        now: dict[str, str] = {}
+        for event, problem in self.ledger_lines():  # `assay check --all` tells of damaged lines
+            if not problem and (event.get("event"), event.get("kind"), event.get("name")) == (FORGOTTEN, kind, name):
+                now = {old: event["now"] if new == event["version"] else new for old, new in now.items()}
+                now[event["version"]] = event["now"]
+        return now
+
+    def reword(self, words: Callable[[str], str]) -> None:
+        """Write the texts of all lines anew that are sound; the file is replaced whole."""
+
+        def anew(value: Any) -> Any:
+            if isinstance(value, dict):
+                return {key: anew(each) for key, each in value.items()}
+            if isinstance(value, list):
+                return [anew(each) for each in value]
+            return words(value) if isinstance(value, str) else value
+
+        path = self.ledger / EVENTS
+        with locked(self.ledger):
+            old = [line for line in path.read_bytes().split(b"\n") if line] if path.is_file() else []
+            new = list(old)
+            for number, (event, problem) in enumerate(self.ledger_lines()):
+                if not problem and (said := anew(event)) != event:
+                    new[number] = canonical_json(said | {CHECK: _check_value(said)})
+            if new != old:
+                replace_file(path, b"".join(line + b"\n" for line in new))
+
+    def ledger_lines(self) -> Iterator[tuple[dict[str, Any], str]]:
+        """Each line of the ledger: the event, and what is wrong with the line, "" where nothing is.
+
+        Lines that were written before each had its check value are taken as they are.
+        """
+        path = self.ledger / EVENTS
+        for number, line in enumerate(path.read_bytes().split(b"\n") if path.is_file() else (), 1):
+            if not line:
+                continue
+            event: dict[str, Any] = {}
+            try:
+                event = json.loads(line)
+                given = event.pop(CHECK, None)
+                sound = given == _check_value(event) if given else event.keys() <= OLD_KEYS
+            except (ValueError, TypeError, AttributeError, RecursionError):
+                sound = False
+            yield event, "" if sound else f"{path}, line {number}: not as it was written."
+
+
+def _check_value(event: dict[str, Any]) -> str:
+    return digest(event)[:16]

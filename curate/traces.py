@@ -1,0 +1,126 @@
+"""Traces: where a store's files still say what rows say that are to be forgotten.
+
+Of each text of these rows a few pieces are looked for that no other row has, cut so that they are spelt alike in a
+table, in JSON and in a page. What is packed inside a page is not looked into: pages are made of tables beside them.
+"""
+
+import json
+import re
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import re2
+
+PIECE = 48
+"""Characters of a piece."""
+LEAST = 12
+"""Of a shorter one nobody could say whose it is."""
+MOST = 2000
+"""Pieces that are looked for; of more, some are left out."""
+MEMORY = 1 << 29
+"""Bytes that looking for them may take."""
+PLAIN = re.compile(r"[^\"\\<>&'\x00-\x1f\x7f]+")
+"""What is written alike everywhere."""
+
+
+class Traces:
+    """What gives rows away.
+
+    Args:
+        pieces: of their texts.
+    """
+
+    def __init__(self, pieces: Iterable[str]) -> None:
+        self.pieces = sorted(pieces)
+        options = re2.Options()
+        options.max_mem = MEMORY
+        self._set = re2.Set.SearchSet(options)
+        spelt = [{each, json.dumps(each)[1:-1]} for each in self.pieces]
+        self._piece = [number for number, forms in enumerate(spelt) for _ in forms]
+        for forms in spelt:
+            for form in sorted(forms):
+                self._set.Add(re2.escape(form.encode()))
+        self._set.Compile()
+
+    def found(self, data: bytes) -> set[str]:
+        """The pieces that some bytes hold."""
+        return {self.pieces[self._piece[number]] for number in self._set.Match(data) or ()} if self.pieces else set()
+
+    def within(self, path: Path) -> bool:
+        """Whether a file, or any in a folder, holds one."""
+        return any(self.found(data) for data in texts_in(path)) if self.pieces else False
+
+
+def traces_of(rows: Iterable[dict[str, Any]], others: Iterable[dict[str, Any]]) -> Traces:
+    """What gives rows away.
+
+    Args:
+        rows: those, as they are published or quarantined.
+        others: all the rest; what one of them says too gives nothing away.
+    """
+    traces = Traces(list(dict.fromkeys(piece for row in rows for piece in _pieces(row)))[:MOST])
+    common: set[str] = set()
+    for other in others:
+        common |= traces.found("\n".join(texts_of(other)).encode("utf-8", "replace"))
+    return Traces({*traces.pieces} - common)
+
+
+def texts_of(row: Mapping[str, Any]) -> list[str]:
+    """All that a row says."""
+    said = [turn.get(name) for turn in row.get("turns") or () for name in ("content", "reasoning")]
+    values = row["meta"].values() if row.get("meta") else ()
+    return [text for text in (*said, row.get("target"), row.get("reasoning"), row.get("raw"), *values) if text]
+
+
+def _pieces(row: Mapping[str, Any]) -> Iterator[str]:
+    """Of each text the beginning, the middle and the end of its longest stretches."""
+    for text in texts_of(row):
+        runs = [run for run in PLAIN.findall(text.encode("utf-8", "replace").decode()) if len(run.strip()) >= LEAST]
+        for run in sorted(runs, key=len, reverse=True)[:3]:
+            run = run.strip()
+            for begin in {0, (len(run) - PIECE) // 2, len(run) - PIECE}:
+                yield run[max(0, begin) : max(0, begin) + PIECE].strip()
+
+
+def texts_in(path: Path) -> Iterator[bytes]:
+    """What a file says, or all files in a folder: columns of tables as they are read, other files byte by byte."""
+    files = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
+    for file in files:
+        try:
+            if file.suffix == ".parquet":
+                with pq.ParquetFile(file) as parquet:
+                    for batch in parquet.iter_batches():
+                        yield from _texts(batch.columns)
+            elif file.suffix == ".arrow":
+                with pa.memory_map(str(file)) as source:
+                    for batch in pa.ipc.open_file(source).read_all().to_batches():
+                        yield from _texts(batch.columns)
+            elif file.suffix == ".sqlite":
+                with closing(sqlite3.connect(file)) as database:
+                    yield from (answer.encode() for (answer,) in database.execute("SELECT answer FROM answers"))
+            else:
+                yield file.read_bytes()
+        except (pa.ArrowException, sqlite3.Error):  # whatever it is, its bytes are there
+            yield file.read_bytes()
+
+
+def _texts(columns: Iterable[pa.Array]) -> Iterator[bytes]:
+    """The texts of columns, at whatever depth."""
+    for column in columns:
+        kind = column.type
+        if pa.types.is_dictionary(kind):
+            yield from _texts([column.dictionary])
+        elif pa.types.is_struct(kind):
+            yield from _texts(column.flatten())
+        elif pa.types.is_map(kind):
+            yield from _texts([column.keys, column.items])
+        elif pa.types.is_list(kind) or pa.types.is_large_list(kind):
+            yield from _texts([column.flatten()])
+        elif pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_binary(kind):
+            said = (each if isinstance(each, bytes) else each.encode() for each in column.to_pylist() if each)
+            yield b"\n".join(said)
