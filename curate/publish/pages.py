@@ -7,6 +7,7 @@ import base64
 import hashlib
 import json
 import re
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -23,8 +24,9 @@ STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-
 """Characters that no text shows, and by which it shows another."""
 
 
+@cache
 def report_environment() -> SandboxedEnvironment:
-    """Jinja for the templates of templates/report: sandboxed and strict, HTML escaped."""
+    """Jinja for the templates of templates/report: sandboxed and strict, HTML escaped, compiled once a process."""
     environment = SandboxedEnvironment(
         loader=FileSystemLoader(str(files("templates") / "report")),
         autoescape=lambda name: name is not None and ".html" in name,

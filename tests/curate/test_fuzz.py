@@ -128,7 +128,7 @@ def shuffled(stage: str, function: Callable[[Any], Any], tasks: Sequence[Any], /
     return [results[index] for index in range(len(tasks))]
 
 
-@pytest.mark.parametrize("part", range(3))
+@pytest.mark.parametrize("part", [pytest.param(0, marks=pytest.mark.slow), 1, pytest.param(2, marks=pytest.mark.slow)])
 def test_the_laws_hold(part: int) -> None:
     """Twelve runs in three parts, the same ones each time."""
     tried = given(drops, recipes(), st.lists(st.booleans(), min_size=3, max_size=3), st.integers(1, 4000))(

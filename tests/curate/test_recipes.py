@@ -76,6 +76,7 @@ def test_guanaco(shared_data: Path, store: Store, variant: str | None, opening: 
     assert all(len(names) == 1 for names in where.values())
 
 
+@pytest.mark.slow
 def test_instructions(shared_data: Path, store: Store) -> None:
     curated = run("instructions", store, shared_data / "ins_gpteacher")
     assert curated.manifest.counts.rows_in == 14_131
@@ -87,6 +88,7 @@ def test_instructions(shared_data: Path, store: Store) -> None:
     assert "\n\nwidth: 5, height: 8<|im_end|>\n<|im_start|>assistant\n#include <iostream>" in text
 
 
+@pytest.mark.slow
 def test_licences(licence_data: Path, store: Store) -> None:
     curated = run("licences", store)
     counts = curated.manifest.counts

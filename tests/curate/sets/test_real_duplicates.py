@@ -127,6 +127,7 @@ def notices(licence_data: Path) -> Judged:
     return judged(rows, 0.8)
 
 
+@pytest.mark.slow
 def test_licence_notices_are_judged_as_brute_force_does(notices: Judged) -> None:
     assert len(notices.rows) > 34_000
     assert check_soundness(notices, 0.8) > 5_000
@@ -136,6 +137,7 @@ def test_licence_notices_are_judged_as_brute_force_does(notices: Judged) -> None
     assert check_clusters(notices) <= len(notices.pairs) / 1000
 
 
+@pytest.mark.slow
 def test_no_short_distinct_notice_is_lost(notices: Judged) -> None:
     """Rows of no more words than a shingle has are where others lose data: bare names, tags, one-line references.
 
@@ -148,6 +150,7 @@ def test_no_short_distinct_notice_is_lost(notices: Judged) -> None:
     assert {named[row] for row in short} <= kept
 
 
+@pytest.mark.slow
 def test_tldr_pages_are_judged_as_brute_force_does(shared_data: Path) -> None:
     rows = []
     with tarfile.open(shared_data / "dedup_tldr_pages/tldr_pages.tar.xz") as archive:
