@@ -125,13 +125,17 @@ class Contract:
         return _loaded(folder, common(), {} if max_tokens is None else {GIVEN[0]: max_tokens})
 
     @staticmethod
-    def as_published(folder: Path) -> "Contract":
+    def as_published(folder: Path, max_tokens: int | None = None) -> "Contract":
         """Read the contract that lies in a published version: it is whole, whatever is common to all by now.
+
+        Args:
+            folder: of it.
+            max_tokens: as of `load`: of the recipe that the version was made by.
 
         Raises:
             AssayError: there is none that can be read.
         """
-        return _loaded(folder, {}, {})
+        return _loaded(folder, {}, {} if max_tokens is None else {GIVEN[0]: max_tokens})
 
     def write(self, folder: Path) -> None:
         """Write the whole contract as a folder, for `as_published`."""

@@ -16,8 +16,12 @@ FOLDER = "contract"
 """Of a version, with contract.yaml and, where the answer has one, target.schema.json."""
 
 
-def carried(version: Path) -> Contract | None:
+def carried(version: Path, max_tokens: int | None = None) -> Contract | None:
     """The contract of a published version; None of one that was published before versions carried theirs.
+
+    Args:
+        version: its folder.
+        max_tokens: see `Contract.as_published`.
 
     Raises:
         AssayError: it is not as it was published.
@@ -28,7 +32,7 @@ def carried(version: Path) -> Contract | None:
     for name in (FILE, TARGET_FILE):
         if (folder / name).exists():
             verified(version, f"{FOLDER}/{name}")
-    return Contract.as_published(folder)
+    return Contract.as_published(folder, max_tokens)
 
 
 def require_no_looser(contract: Contract, name: str, store: Store) -> None:

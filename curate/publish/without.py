@@ -86,7 +86,7 @@ def without(store: Store, folder: Path, gone: Gone) -> Path:
         AssayError: the version is damaged.
     """
     manifest = read_manifest(verified_whole(folder))
-    contract = carried(folder)
+    contract = carried(folder, manifest["recipe"]["fit"]["max_tokens"])
     with store.publishing("datasets", manifest["name"], unhashed=frozenset({"data_docs"})) as draft:
         rows = _write_rows(folder, draft.folder, gone)
         left = _rows_left(draft.folder)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 import assay
 from assay import forgetting
@@ -138,6 +139,38 @@ def test_what_is_left_is_as_it_was_and_later_drops_are_compared_with_it(tmp_path
 def split_of(version: Path) -> dict[str, str]:
     names = ("train", "validation", "test")
     return {id_: name for name in names for id_ in pq.read_table(version / f"{name}.parquet")["id"].to_pylist()}
+
+
+def test_the_gate_is_asked_again_and_keeps_nothing_from_being_forgotten(project: Project) -> None:
+    path = project.folder / "contract/contract.yaml"
+    contract = yaml.safe_load(path.read_text())
+    named = {"type": "custom", "engine": "greatExpectations"}
+    bounds = {
+        "fits": ("expect_column_values_to_be_between", {"min_value": 1, "max_value": "fit.max_tokens"}),
+        "long_one": ("expect_column_max_to_be_between", {"min_value": 75}),
+    }
+    contract["schema"][1]["properties"].append(
+        {
+            "name": "tokens",
+            "logicalType": "integer",
+            "quality": [
+                named | {"name": name, "implementation": {"type": kind, "kwargs": kwargs}}
+                for name, (kind, kwargs) in bounds.items()
+            ],
+        }
+    )
+    path.write_text(yaml.safe_dump(contract, sort_keys=False))
+    rows = [{"text": f"{number} balls", "colour": "red", "count": number} for number in range(40)]
+    version = drop(project, "first", with_secret(rows, 3))
+    store = project.folder / "store"
+    done = assay.forget([*ids_of(version)], store=store, remove=True)
+    now = version.parent / done.now[f"demo/{version.name}"]
+    gate = json.loads((now / "manifest.json").read_bytes())["gate"]
+    assert gate["failed"] == ["long_one"]
+    assert gate["evaluated"] == len(gate["rules"])
+    text = (now / "report.html").read_text(encoding="utf-8")
+    assert re.search(r"<dt>Forgotten</dt><dd>1<", text)
+    assert spoken(store) == []
 
 
 def test_a_group_is_forgotten_with_what_comes_of_it_later(project: Project) -> None:
