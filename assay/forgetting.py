@@ -30,6 +30,9 @@ from curate.traces import Traces, traces_of
 
 HOLDING = (*SPLITS, "quarantine")
 
+SHOWN = 20
+"""Places in drops that a terminal is shown."""
+
 Row = dict[str, Any]
 
 
@@ -76,7 +79,8 @@ class Forgetting(Result):
             )
         ]
         if self.drops:
-            places = [[each["where"], each["file"], str(each["row"])] for each in self.drops]
+            places = [[each["where"], each["file"], str(each["row"])] for each in self.drops[:SHOWN]]
+            places += [["", f"and {len(self.drops) - SHOWN:,} more", ""]] if len(self.drops) > SHOWN else []
             tables.append(Table("drops", "The raw files still hold them", ["drop", "file", "row"], places, texts=2))
         if self.alike:
             title = "Near-duplicates of them, which stay: name these too if they are to go"
