@@ -8,7 +8,7 @@ to: by default the environment's ASSAY_STORE, else ./store. `progress` is told h
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, cast, get_args
 
 from assay.results import (
     Adapter,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from assay.inspection import Inspection
     from assay.stage_list import RecipeSchema, Stages
     from assay.whole_store import StoreState
-    from evaluation.settings import FullRecipe
+    from evaluation.settings import FullRecipe, Split
 
 # What libraries report to their makers is off, unless the user has said otherwise; they read it when imported.
 for _key, _value in {
@@ -168,12 +168,12 @@ def evaluate(
         raise AssayError("Nothing to evaluate.", remedy="Name a recipe, or files of replies with --from-file.")
     else:
         made, loaded = Made(store_of(store), str(recipe), variant), recipe_named(recipe, variant)
-    if split is not None:
-        loaded = _asking(loaded, split)
+    of = None if split is None else split_named(split)
     named = loaded.name if dataset is None else dataset
     version = named.folder if isinstance(named, Version) else made.store.resolve("datasets", str(named))
     folder = adapter_for(loaded, made.store, None if adapter is None else str(adapter))
-    return Scorecard(scored(ask(version, folder, loaded, made.store, progress), folder, made.store), made)
+    scorecard = ask(version, folder, loaded, made.store, progress, split=of)
+    return Scorecard(scored(scorecard, folder, made.store), made)
 
 
 def score(
@@ -411,16 +411,18 @@ def to_train(
     return version, *_recipe_of(version, recipe, variant, store)
 
 
-def _asking(recipe: "FullRecipe", split: str) -> "FullRecipe":
-    """The recipe with another split to ask.
+def split_named(split: str) -> "Split":
+    """A split by its name.
 
     Raises:
         AssayError: there is no such split.
     """
-    splits = ("train", "validation", "test")
-    if split not in splits:
-        raise AssayError(f"split is {split!r}.", remedy=f"One of {', '.join(splits)}.")
-    return recipe.model_copy(update={"evaluation": recipe.evaluation.model_copy(update={"split": split})})
+    from evaluation.settings import Split
+
+    for known in get_args(Split):
+        if split == known:
+            return cast("Split", known)
+    raise AssayError(f"split is {split!r}.", remedy=f"One of {', '.join(get_args(Split))}.")
 
 
 def positive(what: str, number: int) -> int:

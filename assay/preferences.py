@@ -4,10 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from assay.door import Place, store_of
+from assay.door import Place, split_named, store_of
 from assay.result import Result
 from assay.results import Scorecard
-from curate.errors import AssayError
 
 if TYPE_CHECKING:
     from curate.table import Table
@@ -75,7 +74,7 @@ def pairs(
     """Collect the wrong answers of a system, each with the row's own answer, for `training.objective: dpo`.
 
     Args:
-        scorecard: a scorecard, or its folder, NAME/VERSION or NAME.
+        scorecard: a scorecard, or its folder, NAME/VERSION or NAME: the last one that asked the split.
         out: new file, .parquet or .jsonl.
         split: whose rows the scorecard asked; to be said where they are not those of train.
         system: whose answers; by default the tuned one's, or those of the only one.
@@ -85,15 +84,14 @@ def pairs(
         AssayError: there is no such scorecard or system, it asked rows of another split, nothing is wrong, or the file
             is there already.
     """
-    from evaluation.pairs import Split, collect
+    from evaluation.pairs import collect, scorecard_of
 
-    if split not in get_args(Split):
-        raise AssayError(f"split is {split!r}.", remedy=f"One of {', '.join(get_args(Split))}.")
+    of = split_named(split)
     if isinstance(scorecard, Scorecard):
         target, folder = scorecard.made.store if store is None else store_of(store), scorecard.folder
     else:
         target = store_of(store)
-        folder = target.resolve("scorecards", str(scorecard))
-    found = collect(folder, target, split, system)  # type: ignore[arg-type]
+        folder = scorecard_of(target, str(scorecard), of)
+    found = collect(folder, target, of, system)
     found.write(Path(out))
     return Pairs(found, Path(out))

@@ -10,7 +10,7 @@ from typing import Any
 from assay.door import Place, store_of
 from assay.parents import Member, folder, lineage, made_from, member
 from assay.result import Result
-from curate.drafts import fsync, replace_folder
+from curate.drafts import fsync, locked, replace_folder
 from curate.errors import AssayError
 from curate.progress import Progress, silent
 from curate.sets.index import Index, recorded_settings
@@ -61,39 +61,40 @@ def retract(
         progress: told how far the index is.
 
     Raises:
-        AssayError: there is no such version; or others were made from it, or compared with it; or some came while it
-            was taken back, which it was; or a manifest of the store is damaged.
+        AssayError: there is no such version; or others were made from it, or compared with it; or a manifest of the
+            store is damaged.
     """
     target, one = store_of(store), member(kind, version)
+    these = _made_from(target, one)
+    indexes: dict[str, Index] = {}
     with ExitStack() as held:
-        locked: dict[str, Index] = {}
-        while True:  # once its index is locked no data set comes any more; what is trained or asked may
-            known = lineage(target)
-            if one not in known:
-                raise AssayError(f"{one.told()}: not published.", remedy=target.published_names(one.kind))
-            these = made_from(known, [one])
-            indexes = sorted({each.name for each in these if each.kind == "datasets"})
-            if locked.keys() >= set(indexes):
-                break
-            for name in indexes:
-                if name not in locked:
-                    locked[name] = Index(target, name, recorded_settings(target, name))
-                    held.enter_context(locked[name].lock(progress))
-        if len(these) > 1 and not with_later:
-            later = "\n".join(f"  {each.told()}" for each in these[:-1])
-            raise AssayError(
-                f"{one} cannot be taken back alone. Made from it, or compared with it:\n{later}",
-                remedy="`--with-later` takes these back too; their drops can then be curated again.",
-            )
-        _take_back(target, these, locked, progress)
-        came = [each for each in made_from(lineage(target), these) if each not in these]
-        if came:
-            told = "\n".join(f"  {each.told()}" for each in came)
-            raise AssayError(
-                f"{one} was taken back. Made from it meanwhile, and still there:\n{told}",
-                remedy="Take these back too: `assay retract NAME/VERSION --kind KIND`, in this order.",
-            )
-    return Retracted(target, these, target.pointed(one.kind, one.name).version)
+        while True:
+            for name in sorted({each.name for each in these if each.kind == "datasets"} - indexes.keys()):
+                indexes[name] = Index(target, name, recorded_settings(target, name))
+                held.enter_context(indexes[name].lock(progress))
+            with locked(target.root):  # nothing is published or promoted any more
+                these = _made_from(target, one)
+                if len(these) > 1 and not with_later:
+                    later = "\n".join(f"  {each.told()}" for each in these[:-1])
+                    raise AssayError(
+                        f"{one} cannot be taken back alone. Made from it, or compared with it:\n{later}",
+                        remedy="`--with-later` takes these back too; their drops can then be curated again.",
+                    )
+                if indexes.keys() >= {each.name for each in these if each.kind == "datasets"}:
+                    _take_back(target, these, indexes, progress)
+                    return Retracted(target, these, target.pointed(one.kind, one.name).version)
+
+
+def _made_from(store: Store, one: Member) -> list[Member]:
+    """All that was made from something, and it itself last.
+
+    Raises:
+        AssayError: it is not published.
+    """
+    known = lineage(store)
+    if one not in known:
+        raise AssayError(f"{one.told()}: not published.", remedy=store.published_names(one.kind))
+    return made_from(known, [one])
 
 
 def _take_back(store: Store, these: Sequence[Member], indexes: dict[str, Index], progress: Progress) -> None:

@@ -23,6 +23,7 @@ from curate.drafts import replace_file, turn
 from curate.errors import AssayError, explained
 from curate.hashing import digest
 from curate.progress import Progress, silent
+from curate.publish import refused
 from curate.read.files import drop_digest, find_files, place_of
 from curate.recipe import Recipe
 from curate.store import Store
@@ -32,7 +33,9 @@ ARRIVED, OVERDUE = "arrived", "overdue"
 """Names of the ledger's events; `datasets` and `refused` tell what became of the drop."""
 AGAIN = timedelta(hours=1)
 """After so long a drop of which nothing has become is told of again: the run that was to curate it was lost, failed, or
-is still at work, and then another finds all that it has done."""
+is still at work, and then another finds all that it has done. So long, too, one that cannot be read and does not change
+is left alone: what keeps it from being read may be no part of it."""
+UNREADABLE = "unreadable"
 OUTCOMES = {"datasets": "published as version {version}", "refused": "refused: {why}"}
 SUM = re.compile(r"([0-9a-f]{64}) [ *](.+)")
 """A line of sha256sum(1)."""
@@ -50,9 +53,10 @@ class Arrival:
     and nothing has become of it yet; known: it was published or refused."""
     why: str
     drop: str | None = None
-    """Its content hash, once it is whole."""
+    """Its content hash, once it is whole; of one that is unreadable a hash of where it lies and why."""
     due: bool = False
-    """Whether it is to be curated now: it was first seen whole, or nothing has become of it for `AGAIN`."""
+    """Whether it is to be told of now: to be curated, as it was first seen whole, or nothing has become of it for
+    `AGAIN`; or as set aside, as it was first found to be unreadable, or for another reason than before."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +69,8 @@ class _File:
 def look(recipe: Recipe, store: Store, progress: Progress = silent) -> list[Arrival]:
     """Look for drops: the recipe's own or, where drops are deliveries, each folder in it.
 
-    Whoever looks at the same time waits: of all who do, one is told that a drop is due. What is wrong with one drop is
-    told of that one.
+    Whoever looks at the same time waits: of all who do, one is told that a drop is due. One that cannot be read is set
+    aside, and the ledger tells of it; it is tried again when it changes.
 
     Raises:
         AssayError: where drops are deliveries, the place in which they lie cannot be listed; or the ledger is damaged.
@@ -79,16 +83,7 @@ def look(recipe: Recipe, store: Store, progress: Progress = silent) -> list[Arri
         told = store.events()
         for place in _places(recipe):
             where = place_of(place)
-            note = before.get(where, {})
-            try:
-                files = _listed(place, {recipe.arrival.marker, recipe.arrival.manifest})
-                note, why = _noted(recipe, store, place, files, note)
-                arrival = Arrival(where, "waiting", why) if why else _become(recipe, store, where, files, note, told)
-            except Exception as error:  # each storage raises its own
-                if (wrong := explained(error)) is None:
-                    raise
-                arrival = Arrival(where, "unreadable", " ".join(str(wrong).splitlines()))
-            after[where] = note
+            arrival, after[where] = _looked(recipe, store, place, before.get(where, {}), told)
             found.append(arrival)
         replace_file(notes, orjson.dumps(after))
     return found
@@ -160,17 +155,49 @@ def _places(recipe: Recipe) -> list[str]:
     return [f"{recipe.drop.rstrip('/')}/{name}" for name in names if not name.startswith(".")]
 
 
+def _looked(
+    recipe: Recipe, store: Store, place: str, note: dict[str, Any], events: list[dict[str, Any]]
+) -> tuple[Arrival, dict[str, Any]]:
+    """What one look finds of a drop, and what the next look is to know.
+
+    Args:
+        note: of the last look.
+        events: of the ledger.
+    """
+    where, wrong, tried, changed = place_of(place), note.get("wrong"), {}, False
+    note = {key: value for key, value in note.items() if key != "wrong"}
+    try:
+        files = _listed(place, {recipe.arrival.marker, recipe.arrival.manifest})
+        state = digest({name: [file.size, file.state] for name, file in files.items()})
+        if changed := note.get("state") != state:
+            note = {"state": state, "marker": note.get("marker")}
+        elif wrong and wrong.get("boot") == _boot() and _steady() - wrong["at"] < AGAIN.total_seconds():
+            return _unreadable(where, wrong["why"]), note | {"wrong": wrong}
+        tried = {"boot": _boot(), "at": _steady()}
+        note, why = _noted(recipe, store, place, files, note)
+        return Arrival(where, "waiting", why) if why else _become(recipe, store, where, files, note, events), note
+    except Exception as error:  # each storage raises its own
+        if (explanation := explained(error)) is None:
+            raise
+        why = " ".join(str(explanation).splitlines())
+        found = _unreadable(where, why, due=not wrong or (changed and why != wrong["why"]))
+        if found.due:
+            refused.tell(store, recipe.name, str(found.drop), where, UNREADABLE, message=why)
+        return found, note | {"wrong": {"why": why} | tried}
+
+
+def _unreadable(where: str, why: str, due: bool = False) -> Arrival:
+    return Arrival(where, "unreadable", why, digest([where, why]), due)
+
+
 def _noted(
     recipe: Recipe, store: Store, place: str, files: dict[str, _File], note: dict[str, Any]
 ) -> tuple[dict[str, Any], str | None]:
     """What the next look is to know of a drop, its content hash once it is whole, and why it is not.
 
     Args:
-        note: of the last look.
+        note: of the last look at these very files.
     """
-    state = digest({name: [file.size, file.state] for name, file in files.items()})
-    if note.get("state") != state:
-        note = {"state": state, "marker": note.get("marker")}
     if "drop" in note:
         return note, None
     # By each machine's own clock: those of two that look say nothing to each other.
@@ -180,7 +207,8 @@ def _noted(
         return note, why
     found = [file for source in recipe.sources for file in find_files(source, place, store.cache)]
     marker = files[recipe.arrival.marker].state if recipe.arrival.marker is not None else None
-    return {"state": state, "marker": marker, "drop": drop_digest(found, recipe.record.reads_names)}, None
+    note = {"state": note["state"], "marker": marker}
+    return note | {"drop": drop_digest(found, recipe.record.reads_names)}, None
 
 
 def _become(
@@ -290,6 +318,8 @@ def _listed(place: str, named: Set[str | None]) -> dict[str, _File]:
         if name in named or not any(part.startswith(".") for part in PurePosixPath(name).parts):
             with suppress(FileNotFoundError):  # it went since it was listed
                 found[name] = _File(about["size"], str(storage.ukey(path)))
+    if not found:
+        storage.ls(root)  # which fails where it may not be listed: `find` passes over it
     return found
 
 

@@ -30,6 +30,7 @@ PAID = "endpoints"
 """The part of the cache that was paid for: answers."""
 FILES = frozenset({"remote", "hub", "documents"})
 """Parts of the cache that hold files of drops, whole."""
+UNREAD = "of drops that arrived, by an older release: nothing reads it"
 VERSION = re.compile(r"\b[0-9a-f]{16}\b")
 
 
@@ -37,7 +38,7 @@ class Waste(NamedTuple):
     """Something that may go."""
 
     kind: str
-    """cache, checkpoint, candidate, retracted or draft."""
+    """cache, checkpoint, candidate, retracted, draft or notes."""
     path: Path
     days: float
     """Since it was last asked for, refused, taken back or begun."""
@@ -62,6 +63,7 @@ def find_waste(store: Store, keep_days: float = KEEP_DAYS, max_bytes: int | None
         *_unused(store.cache, now, keep_days, max_bytes),
         *(each for each in _aside(store, now) if each.days > keep_days),
         *_drafts(store.root, now),
+        *(Waste("notes", each, _days(each, now), UNREAD) for each in sorted(store.root.glob("arrivals/*.json"))),
     ]
 
 
@@ -172,12 +174,11 @@ def _drafts(root: Path, now: float) -> Iterator[Waste]:
 def _remove(each: Waste) -> None:
     if each.kind in ("cache", "checkpoint"):
         forget(each.path)
-    elif each.kind == "draft":
-        with locked(each.path.parent):
-            if each.path.is_dir():
-                remove_abandoned(each.path.parent)
-            else:
-                each.path.unlink(missing_ok=True)
-    else:
-        with suppress(FileNotFoundError), locked(each.path.parent):
+        return
+    with suppress(FileNotFoundError), locked(each.path.parent):
+        if not each.path.is_dir():
+            each.path.unlink()
+        elif each.kind == "draft":
+            remove_abandoned(each.path.parent)
+        else:
             shutil.rmtree(each.path)

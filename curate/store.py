@@ -1,14 +1,13 @@
 """The store: the one folder Assay writes to, the only way to publish into it, and to read what is published.
 
 What is read is held to what was written. A version is the hash of its manifest, which holds the hash of each file;
-SHA256SUMS, in the form of sha256sum(1), holds those of the files that only tell of the version; each line of the ledger
-holds its own.
+SHA256SUMS, in the form of sha256sum(1), holds those of the files that only tell of the version.
 """
 
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from curate.hashing import digest, file_digest
 from curate.ledger import Kind as Kind
 from curate.ledger import Ledger
 from curate.pointers import Pointer, Pointers
+from curate.taken_back import require_there, while_there
 
 MANIFEST = "manifest.json"
 SUMS = "SHA256SUMS"
@@ -36,6 +36,7 @@ OWN_SUM = b"# "
 """What the last line of SHA256SUMS begins with, the hash of the lines above: sha256sum(1) passes over it."""
 TELLING = ("README.md", "report.html", "data_docs", "scorecard.json", "contract", "croissant.json")
 """What only tells of a version, and so was not hashed before there was a SHA256SUMS."""
+UNPUBLISHED = "nothing that was made from it is published"
 URL = "^[A-Za-z][A-Za-z0-9+.-]+:/"
 """What a URL begins with, also one that was taken for a path, which has one slash."""
 
@@ -195,6 +196,7 @@ class Draft:
     folder: Path
     target: Path
     unhashed: frozenset[str]
+    parents: Collection[Path]
 
     def publish(self, manifest: dict[str, Any], describe: Callable[[Path, dict[str, Any]], None] | None = None) -> Path:
         """Name the folder by its content and move it to its place, manifest last.
@@ -211,6 +213,7 @@ class Draft:
             The published folder.
 
         Raises:
+            TakenBackError: something that it was made from is gone.
             AssayError: the version is there already, and damaged.
         """
         content = self.content(manifest)
@@ -227,7 +230,8 @@ class Draft:
         text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
         draft_manifest.write_bytes(text.encode() + b"\n")
         fsync(draft_manifest)
-        self.folder.rename(final)
+        with while_there(self.target.parents[1], self.parents, UNPUBLISHED):
+            self.folder.rename(final)
         fsync(self.target)
         return final
 
@@ -260,18 +264,25 @@ class Store(Ledger):
         self.pointers = Pointers(root / "pointers")
 
     @contextmanager
-    def publishing(self, kind: Kind, name: str, unhashed: frozenset[str] = frozenset()) -> Iterator[Draft]:
+    def publishing(
+        self, kind: Kind, name: str, parents: Collection[Path] = (), unhashed: frozenset[str] = frozenset()
+    ) -> Iterator[Draft]:
         """A draft to fill and publish; nothing half-written is left behind, by a killed process only until the next.
 
         Args:
             kind: `datasets`, `adapters`, `scorecards`, `experiments` or `studies`.
             name: name of the series, e.g. the recipe's.
+            parents: folders of the published versions that it is made from.
             unhashed: names of files or folders at the draft's top that do not count towards the version.
+
+        Raises:
+            TakenBackError: a parent is gone; before the draft is filled, or when it is published.
         """
+        require_there(parents, UNPUBLISHED)
         target = self.root / kind / name
         with drafted(target) as folder:
             folder.chmod(0o755)
-            yield Draft(folder, target, unhashed)
+            yield Draft(folder, target, unhashed, parents)
 
     def versions(self, kind: Kind, name: str) -> list[Path]:
         """Published versions of a series, in the order of their folder names.
@@ -321,7 +332,7 @@ class Store(Ledger):
 
     def pointed(self, kind: Kind, name: str) -> Pointer:
         """What a NAME means: what its pointer says, else what was published, the last by the ledger last; no scorecard
-        that asked other rows than its version's (`asked`).
+        that asked other rows than those its recipe names (`asked`).
 
         Raises:
             AssayError: pointer or ledger are damaged.
@@ -336,8 +347,12 @@ class Store(Ledger):
         return pointer
 
     def promote(self, kind: Kind, name: str, version: str) -> None:
-        """Let a NAME mean a version from now on."""
-        with self.pointers.changed(kind, name) as write:
+        """Let a NAME mean a version from now on.
+
+        Raises:
+            TakenBackError: it is gone.
+        """
+        with self._changed(kind, name, version) as write:
             old = self.pointers.read(kind, name)
             if old is None:  # of a version that has just been published the ledger tells already
                 old = self.pointed(kind, name)
@@ -348,13 +363,24 @@ class Store(Ledger):
             self.record({"event": "promoted", "kind": kind, "name": name, "version": version, "before": old.version})
 
     def propose(self, kind: Kind, name: str, version: str) -> None:
-        """Have a version wait to be promoted: what NAME means stays as it is."""
-        with self.pointers.changed(kind, name) as write:
+        """Have a version wait to be promoted: what NAME means stays as it is.
+
+        Raises:
+            TakenBackError: it is gone.
+        """
+        with self._changed(kind, name, version) as write:
             old = self.pointers.read(kind, name)
             if old is None:
                 old = self.pointed(kind, name).without([version])
             if old.version != version:
                 write(replace(old, candidate=version))
+
+    @contextmanager
+    def _changed(self, kind: Kind, name: str, version: str) -> Iterator[Callable[[Pointer], None]]:
+        """Change a pointer to a version, which is there and stays so meanwhile."""
+        there = while_there(self.root, [self.root / kind / name / version], f"{name} does not come to mean it")
+        with there, self.pointers.changed(kind, name) as write:
+            yield write
 
     def roll_back(self, kind: Kind, name: str) -> Pointer:
         """Let a NAME mean what it meant before.

@@ -35,7 +35,7 @@ from evaluation.judge import ljp_criminal
 from evaluation.judge.accepted import accepted_of, names_meta
 from evaluation.judge.answer import Answer
 from evaluation.judge.structured import Judge
-from evaluation.settings import EvaluationSettings, FullRecipe
+from evaluation.settings import EvaluationSettings, FullRecipe, Split, SystemSettings
 from train.adapter import check_parents, parents
 from train.base_model import BaseTokenizer, prepare
 from train.examples import Row, read_split, select
@@ -69,6 +69,7 @@ def evaluate(
     store: Store,
     progress: Progress = silent,
     asked_rows: Asked | None = None,
+    split: Split | None = None,
 ) -> Path:
     """Ask the recipe's systems the same rows of a split, or find the scorecard of the same inputs.
 
@@ -82,6 +83,8 @@ def evaluate(
         store: where the scorecard is published.
         progress: told in rows.
         asked_rows: are asked in place of those that the settings choose of the version's test split.
+        split: is asked in place of the one that the settings name. Neither such a scorecard nor one of other rows is
+            what the recipe's name means.
 
     Returns:
         The scorecard's folder: scorecard.json, predictions.parquet, report.html and manifest.json. Its version is that
@@ -89,10 +92,13 @@ def evaluate(
         and do not count.
 
     Raises:
+        TakenBackError: the data set or the adapter was taken back meanwhile.
         AssayError: the adapter or the data set was made with another base model, tokenizer or chat template; there is
             no row to ask; or a system cannot be asked: what others have answered is kept for the next run.
     """
-    settings = recipe.evaluation
+    aside = True if asked_rows is not None else None if split == recipe.evaluation.split else split
+    settings = recipe.evaluation if split is None else recipe.evaluation.model_copy(update={"split": split})
+    recipe = recipe.model_copy(update={"evaluation": settings})
     manifest = DatasetManifest.read(version)
     trained = None if adapter is None else AdapterManifest.read(adapter)
     contract = recipe.held_to()
@@ -103,19 +109,9 @@ def evaluate(
     check_parents(f"Data set {version}", manifest.base.content(), base, template)
     if trained is not None:
         check_parents(f"Adapter {adapter}", trained.inputs.base.content(), base, template)
-    inputs = EvaluationInputs(
-        method=VERSION,
-        dataset=DatasetParent.of(manifest),
-        adapter=trained and AdapterParent(name=trained.name, version=trained.version),
-        base=BaseParent(model=base.name, **parents(base, template)),
-        contract_sha256=contract.sha256,
-        settings=settings.deciding(),
-        systems={name: described(each) for name, each in asking.items()},
-        libraries=installed(DECIDING),
-    ).content()
-    if asked_rows is not None:
-        inputs["asked"] = asked_rows.parent().content()
-    event = {"event": "scorecards", "name": recipe.name} | ({} if asked_rows is None else {"asked": True})
+    made_by = BaseParent(model=base.name, **parents(base, template))
+    inputs = _inputs(manifest, trained, made_by, contract.sha256, settings, asking, asked_rows)
+    event = {"event": "scorecards", "name": recipe.name} | ({} if aside is None else {"asked": aside})
     found = store.made_from("scorecards", recipe.name, inputs)
     if found is not None:
         progress("evaluate (found in the store)", 1, 1, "scorecards")
@@ -136,10 +132,35 @@ def evaluate(
     scored = _score(rows, answers, pairs(asking), renderer, judge, settings, _slices(rows, train), grounds)
     whole = len(train) == len(published)
     taught = systems.neighbours["all"] if whole else Shots.of_any_length(published, settings.seed)
-    folder = _publish(scored.beside(rows, taught), inputs, trained.loss if trained else None, recipe.name, store)
+    its = [version] if adapter is None else [version, adapter]
+    loss = trained.loss if trained else None
+    folder = _publish(scored.beside(rows, taught), inputs, loss, recipe.name, its, store)
     gate = scored.card["gate"]
     store.record(event | {"version": folder.name, "found": False, "promoted": gate and gate["passed"]})
     return folder
+
+
+def _inputs(
+    manifest: DatasetManifest,
+    trained: AdapterManifest | None,
+    base: BaseParent,
+    contract_sha256: str,
+    settings: EvaluationSettings,
+    asking: Mapping[str, SystemSettings],
+    asked_rows: Asked | None,
+) -> dict[str, Any]:
+    """What a scorecard depends on, as its manifest says it."""
+    inputs = EvaluationInputs(
+        method=VERSION,
+        dataset=DatasetParent.of(manifest),
+        adapter=trained and AdapterParent(name=trained.name, version=trained.version),
+        base=base,
+        contract_sha256=contract_sha256,
+        settings=settings.deciding(),
+        systems={name: described(each) for name, each in asking.items()},
+        libraries=installed(DECIDING),
+    ).content()
+    return inputs if asked_rows is None else inputs | {"asked": asked_rows.parent().content()}
 
 
 @dataclass(frozen=True)
@@ -210,13 +231,20 @@ def _score(
     )
 
 
-def _publish(scored: Scored, inputs: Mapping[str, Any], loss: Loss | None, name: str, store: Store) -> Path:
+def _publish(
+    scored: Scored,
+    inputs: Mapping[str, Any],
+    loss: Loss | None,
+    name: str,
+    its_parents: Sequence[Path],
+    store: Store,
+) -> Path:
     def describe(folder: Path, content: dict[str, Any]) -> None:
         published = ScorecardManifest.model_validate(content)
         (folder / CARD).write_text(json.dumps(scored.card, indent=2) + "\n", encoding="utf-8")
         write_report(folder, published, scored.card, loss, scored.questions, scored.systems)
 
-    with store.publishing("scorecards", name) as draft:
+    with store.publishing("scorecards", name, its_parents) as draft:
         pq.write_table(scored.predictions, draft.folder / "predictions.parquet")
         scores = timeless(scored.card)
         return draft.publish(

@@ -21,10 +21,10 @@ from curate.store import Store, verified
 from evaluation.card.compare import PREDICTIONS, system_of
 from evaluation.card.format import read_scorecard
 from evaluation.card.manifest import EvaluationInputs, ScorecardManifest
+from evaluation.settings import Split
 from train.examples import read_split
 from train.manifest import DatasetParent
 
-Split = Literal["train", "validation", "test"]
 Why = Literal["not_json", "schema", "fields", "text"]
 
 MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
@@ -86,6 +86,18 @@ class Collected:
         else:
             lines = (json.dumps(pair, ensure_ascii=False) + "\n" for pair in self.pairs)
             out.write_text("".join(lines), encoding="utf-8")
+
+
+def scorecard_of(store: Store, named: str, split: Split) -> Path:
+    """The folder of the scorecard that is meant by a path, NAME/VERSION or NAME: of these the last one that asked rows
+    of a split in place of the recipe's, where there is one.
+
+    Raises:
+        AssayError: there is none.
+    """
+    told = reversed([event["version"] for event in store.told("scorecards", named) if event.get("asked") == split])
+    folders = (store.root / "scorecards" / named / version for version in told)
+    return next((folder for folder in folders if folder.is_dir()), None) or store.resolve("scorecards", named)
 
 
 def collect(scorecard: Path, store: Store, split: Split = "train", system: str | None = None) -> Collected:

@@ -14,6 +14,8 @@ from curate.stage import Settings
 from train.search import TuneSettings
 from train.settings import TrainingRecipe
 
+Split = Literal["test", "validation", "train"]
+
 
 class FieldRule(Settings):
     """How a field of the answer is compared, in place of what its JSON Schema suggests."""
@@ -173,7 +175,7 @@ class SystemSettings(Settings):
 class EvaluationSettings(Settings):
     """Who is asked the test rows, and how their answers are judged."""
 
-    split: Literal["test", "validation", "train"] = Field(
+    split: Split = Field(
         "test",
         description="Whose rows are asked. Those of train and validation are for looking at mistakes and for pairs: "
         "the gate asks for the test split.",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from prefect.events import emit_event
 
-from curate.arrival import Arrival
+from curate.arrival import UNREADABLE, Arrival
 from curate.errors import AssayError
 from curate.publish.refused import RefusedError, candidate
 from curate.store import Store
@@ -58,6 +58,18 @@ def drop_refused(name: str, store: Store, refusal: AssayError) -> None:
     payload = {"name": name, "store": str(store.root), "drop": told["where"], "why": told["why"]}
     payload["report"] = report_of(candidate(store, name), store) if isinstance(refusal, RefusedError) else ""
     _emit(REFUSED, f"drop.{name}.{told['drop']}", name, payload | {"message": str(refusal)}, {WHY: told["why"]})
+
+
+def drop_unreadable(name: str, store: Store, found: Arrival) -> None:
+    """A drop is set aside, as it cannot be read.
+
+    Args:
+        name: of the recipe.
+        store: whose ledger has just told of it.
+        found: of the drop.
+    """
+    payload = {"name": name, "store": str(store.root), "drop": found.place, "why": UNREADABLE, "report": ""}
+    _emit(REFUSED, f"drop.{name}.{found.drop}", name, payload | {"message": found.why}, {WHY: UNREADABLE})
 
 
 def adapter_refused(scorecard: Path, store: Store, refusal: AssayError) -> None:

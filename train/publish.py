@@ -1,6 +1,6 @@
 """What was trained, with what its run told, as a published adapter."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,10 +36,16 @@ def publish(
     recipe: TrainingRecipe,
     inputs: dict[str, Any],
     libraries: dict[str, str],
+    parents: Collection[Path],
     store: Store,
     beside: Callable[[Path], None],
 ) -> Path:
-    """Publish what was trained, with what its run told, and what `beside` writes into its folder."""
+    """Publish what was trained, with what its run told, and what `beside` writes into its folder.
+
+    Raises:
+        NotFinite: the weights are not.
+        TakenBackError: one of the parents is gone, the published folders that it was trained from.
+    """
     if not all(tensor.isfinite().all() for tensor in weights.values()):
         raise NotFinite(
             "The trained weights are not finite after the last step; nothing is published.",
@@ -62,7 +68,7 @@ def publish(
         history.write(folder / STEPS)
         write_report(folder, AdapterManifest.model_validate(content), run, history)
 
-    with store.publishing("adapters", recipe.name) as draft:
+    with store.publishing("adapters", recipe.name, parents) as draft:
         save(model, weights, base, draft.folder)
         beside(draft.folder)
         folder = draft.publish(

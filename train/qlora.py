@@ -1,7 +1,7 @@
 """Training: a published data set version -> an adapter that knows its parents."""
 
-from collections.abc import Callable, Collection, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,11 +15,12 @@ from curate.rows.chat_template import ChatTemplate, Message
 from curate.rows.renderer import Renderer, load_tokenizer
 from curate.stage import installed
 from curate.store import MANIFEST, Store
+from curate.taken_back import TakenBackError
 from curate.workers import give_back
 from train.adapter import check_parents, load, parents
 from train.audit import Audit, audit
 from train.base_model import BaseModel, BaseTokenizer, configuration, prepare, quiet
-from train.checkpoints import Checkpoints
+from train.checkpoints import Checkpoints, step_of
 from train.dtypes import arithmetic
 from train.examples import Example, chosen_rows, read_split, rows_of
 from train.forecast import MAPPED, Forecast, foresee, lengths_of
@@ -102,7 +103,7 @@ def train(
     Raises:
         AssayError: the data set was made for another tokenizer or chat template, or a row cannot be trained; memory or
             disk will not be enough; or a loss or gradient is not finite (NotFinite); or the processes cannot train so
-            together.
+            together; or what it is trained from was taken back meanwhile (TakenBackError).
         Pruned: `hopeless` said so.
     """
     _require_validation(recipe.training, lambda: rows_of(version, "validation", left_out))
@@ -135,17 +136,29 @@ def train(
         found = processes.led(lambda: store.made_from("adapters", recipe.name, inputs))
         if found is None:
             given = Given(score, reward, left_out, hopeless, force)
-            try:
+            with _ending(checkpoints):
                 found = _train(version, recipe, base, start, inputs, libraries, store, checkpoints, given, progress)
-            except Pruned:
-                checkpoints.clear()
-                raise
         elif processes.first:
             progress("train (found in the store)", 1, 1, "adapters")
             store.record({"event": "adapters", "name": recipe.name, "version": found.name, "found": True})
         if processes.first:
             checkpoints.clear()
     return found
+
+
+@contextmanager
+def _ending(checkpoints: Checkpoints) -> Iterator[None]:
+    """What becomes of checkpoints where nothing is published: those of a pruned run go, as nobody goes on from them;
+    where something that is trained from was taken back, the error says where they lie."""
+    try:
+        yield
+    except Pruned:
+        checkpoints.clear()
+        raise
+    except TakenBackError as gone:
+        last = checkpoints.last()
+        kept = f" The run until step {step_of(last)} is kept in {last}." if last else ""
+        raise TakenBackError(gone.message, remedy=gone.remedy + kept) from None
 
 
 def find(
@@ -272,7 +285,7 @@ def _train(
     progress: Progress,
 ) -> Path:
     """Train an adapter and publish it."""
-    settings = recipe.training
+    settings, made_from = recipe.training, _there(version, start, inputs, store)
     with quiet():
         from trl.trainer.utils import disable_dropout_in_model
 
@@ -333,8 +346,16 @@ def _train(
 
     weights = weights_of(model)
     return processes.led(
-        lambda: publish(model, weights, base, rows, audits, history, recipe, inputs, libraries, store, beside)
+        lambda: publish(
+            model, weights, base, rows, audits, history, recipe, inputs, libraries, made_from, store, beside
+        )
     )
+
+
+def _there(version: Path, start: Path | None, inputs: dict[str, Any], store: Store) -> list[Path]:
+    """What an adapter is trained from, as far as it is published here: pairs may come from elsewhere."""
+    asked = (store.root / "scorecards" / each for each in inputs.get("pairs", {}).get("scorecards", []))
+    return [version, *([] if start is None else [start]), *(each for each in asked if each.is_dir())]
 
 
 def _tell_seen(start: Path, version: Path, store: Store, progress: Progress) -> None:

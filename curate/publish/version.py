@@ -109,7 +109,9 @@ def publish(
     table, quarantine = pa.concat_tables(kept.tables), pa.concat_tables(rejected.tables)
     counts = _counts(table, quarantine, account, manifest["counts"]).content()
     manifest = {**manifest, "counts": counts, "gate": GateInfo(evaluated=0, failed=[], rules=[]).content()}
-    with store.publishing("datasets", name, unhashed=frozenset({"data_docs"})) as draft:
+    kept_out_of = [each["published"] for each in manifest["recipe"]["decontaminate"]["references"]]
+    parents = [store.resolve("datasets", each) for each in kept_out_of if each is not None]
+    with store.publishing("datasets", name, parents, unhashed=frozenset({"data_docs"})) as draft:
         _write_splits(draft.folder, table, kept, named)
         _write_quarantine(rejected, quarantine, named, draft.folder)
         _write_beside(draft.folder, {**tables, **_apart(table)}, files, named)

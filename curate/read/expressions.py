@@ -197,6 +197,17 @@ def compile_expression(source: str) -> Expression:
     return evaluate
 
 
+def names_in(source: str) -> set[str]:
+    """The names that an expression says. Where it says `_row`, which holds all columns, its keys and texts are among
+    them: a column that is no identifier is asked for by its text."""
+    tree = ENVIRONMENT.parse("{{" + source + "}}")
+    names = {node.name for node in tree.find_all(nodes.Name)}
+    if "_row" in names:
+        names |= {node.attr for node in tree.find_all(nodes.Getattr)}
+        names |= {node.value for node in tree.find_all(nodes.Const) if isinstance(node.value, str)}
+    return names
+
+
 def _expect_pattern(told: nodes.Filter) -> None:
     """Refuse `findall`, `sub`, or `map` of one of them, with a pattern that is none."""
     words = [each.value if isinstance(each, nodes.Const) else None for each in told.args]

@@ -22,6 +22,7 @@ from curate.hashing import digest
 from curate.read.conversation import NOT_TEXT, REJECTED_ANSWER, UNGRADED_ANSWER
 from curate.read.encoding import SAMPLE, encoding_of, is_utf8
 from curate.read.files import Files, InputFile, Options, find_files, hashed, list_files, unopened
+from curate.read.kept_documents import keep_documents, rows_kept
 from curate.read.mapping import Lookup, Mapper, RecordMapping, RowError, build_lookup, raw_json
 from curate.read.raw import UNREADABLE, Part, is_plain_json_lines, parse, read_part, read_rows
 from curate.read.raw_row import LONGEST_ROW, NO_TEXT_LAYER, Document, Row, Unread, shown
@@ -191,6 +192,7 @@ def ingest(
     """
     files = _each_once(file for source in sources for file in list_files(source, drop, cache))
     sides = tuple(Side(name, lookup.key, tuple(find_files(lookup, drop, cache))) for name, lookup in lookups.items())
+    keep_documents((file for side in sides for file in side.files), cache, _read_by(), map_shards)
     long = [file for file in files if file.size > shard_bytes]
     scans = [ScanTask(file, record.turns is None, shard_bytes) for file in long]
     cut = dict(zip(long, map_shards("scan", run_scan, scans) if scans else [], strict=True))
@@ -298,11 +300,17 @@ def run_halve(task: ScanTask) -> tuple[str, list[Part]]:
     return task.file.sha256, []
 
 
+def _read_by() -> str:
+    """Hash of all but a file and how it is written that its rows depend on."""
+    return digest([VERSION, installed([*LIBRARIES, *READERS])])
+
+
 @cache
-def _mapper(mapping: str, lookups: tuple[Side, ...]) -> Mapper:
+def _mapper(mapping: str, lookups: tuple[Side, ...], cache: Path) -> Mapper:
     """The mapping, compiled, and its side tables, read once a process."""
+    by = _read_by()
     tables = {
-        side.name: build_lookup(side.name, side.key, (row for file in side.files for row in read_rows(file)))
+        side.name: build_lookup(side.name, side.key, (row for file in side.files for row in rows_kept(file, cache, by)))
         for side in lookups
     }
     return Mapper(RecordMapping.model_validate_json(mapping), tables)
@@ -346,7 +354,7 @@ def run_read(task: ReadTask) -> Ingested:
     if not count or len(shards) < count:
         shards = []
         kinds: dict[str, set[tuple[str, ...]]] = {}
-        mapper = _mapper(task.mapping, task.lookups)
+        mapper = _mapper(task.mapping, task.lookups, task.cache)
         first = task.part.row if task.part else 0
         made = ((file, first, mapper.rows(rows(file))) for file in files)
         for number, outcome in enumerate(_outcomes(mapper, made, task.shard_bytes, kinds)):

@@ -21,7 +21,7 @@ from curate.read.conversation import (
     ShapeError,
     Turn,
 )
-from curate.read.expressions import ENVIRONMENT, Name, Source, compile_expression, from_json
+from curate.read.expressions import ENVIRONMENT, Name, Source, compile_expression, from_json, names_in
 from curate.read.message_tree import gathered
 from curate.read.places import Place, SideTable, places_of
 from curate.read.raw import Files, Row, Unread
@@ -110,10 +110,14 @@ class RecordMapping(Settings):
             elif part is not None:
                 yield from (each if isinstance(each, str) else each.content for each in part)
 
+    def names(self) -> set[str]:
+        """All that the expressions name: columns are among it."""
+        return set[str]().union(*map(names_in, self.expressions()))
+
     @property
     def reads_names(self) -> bool:
         """Whether an expression looks at the name of a row's file."""
-        return "_file" in self.model_dump_json()
+        return "_file" in self.names()
 
 
 class RowError(Exception):

@@ -5,7 +5,6 @@ is gone judges nothing, or every row goes. New files are compared with those of 
 otherwise now is taken at its word.
 """
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -49,7 +48,8 @@ def require_same_columns(record: RecordMapping, files: Sequence[InputFile], vers
     if "columns" not in known.column_names:
         return
     of_files = [{*names} for names in known["columns"].to_pylist() if names]
-    always = {name for name in set.intersection(*of_files) if _is_read(name, record)} if of_files else set()
+    read = record.names() | ({*NAMES, *CORE, *JUDGING} if record.turns is None else set())
+    always = set.intersection(*of_files) & read if of_files else set()
     there, seen = {*known["sha256"].to_pylist()}, set().union(*of_files)
     lacking = [file for file in files if file.sha256 not in there and file.columns and always - {*file.columns}]
     if not lacking:
@@ -66,13 +66,6 @@ def require_same_columns(record: RecordMapping, files: Sequence[InputFile], vers
         remedy="Have the producer name them as before. If the change is meant, say in `record` what is read now: a "
         "recipe that reads otherwise is not compared.",
     )
-
-
-def _is_read(column: str, record: RecordMapping) -> bool:
-    """Whether a recipe looks at a column."""
-    by_shape = record.turns is None and column in {*NAMES, *CORE, *JUDGING}
-    word = re.compile(rf"(?<!\w){re.escape(column)}(?!\w)")
-    return by_shape or any(map(word.search, record.expressions()))
 
 
 def _listed(names: set[str]) -> str:

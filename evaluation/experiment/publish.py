@@ -90,7 +90,8 @@ def publish(
         (folder / RESULT_SCHEMA).write_text(schema + "\n", encoding="utf-8")
         write_reports(folder, ExperimentManifest.model_validate(manifest), result)
 
-    with store.publishing("experiments", name) as draft:
+    parents = [*answered.adapters.values(), *answered.scorecards.values()]  # and so their data sets
+    with store.publishing("experiments", name, parents) as draft:
         table = pa.Table.from_pylist(list(_outcomes(settings, measured, question, groups)))
         pq.write_table(table, draft.folder / OUTCOMES)
         folder = draft.publish(

@@ -94,7 +94,8 @@ def publish(
         told = f"The best of {len(trials)} trials of {study}: {space.metric} {best.outcome.value:.4f}"
         recipe.write(folder, told)
 
-    with store.publishing("studies", name) as draft:
+    adapters = [store.root / "adapters" / each.outcome.adapter for each in trials if each.outcome.adapter]
+    with store.publishing("studies", name, [version, *adapters]) as draft:
         folder = draft.publish(
             {"name": name, "schema_version": SCHEMA_VERSION, "inputs": content, "result": result.timeless()}, describe
         )

@@ -166,6 +166,16 @@ def test_what_a_killed_run_on_a_cluster_leaves_goes_and_that_of_a_live_one_stays
     assert list(cache.iterdir()) == []
 
 
+def test_notes_of_an_older_release_go(tmp_path: Path) -> None:
+    old, new = tmp_path / "arrivals/demo.json", tmp_path / "arrivals/demo/notes.json"
+    new.parent.mkdir(parents=True)
+    for notes in (old, new):
+        notes.write_text("{}")
+    found = assay.gc(store=tmp_path, remove=True)
+    assert [(each.kind, each.path) for each in found.items] == [("notes", old)]
+    assert (found.bytes, old.exists(), new.exists()) == (2, False, True)
+
+
 def test_links_are_counted_once(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()

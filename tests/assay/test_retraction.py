@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -19,6 +21,7 @@ from curate.drafts import replace_folder
 from curate.pointers import Pointer
 from curate.sets.index import Index, recorded_settings
 from curate.store import Store
+from curate.taken_back import TakenBackError
 from tests.assay.conftest import Finished
 from tests.documented import missing
 from tests.project import Project, make_rows
@@ -202,21 +205,43 @@ def test_a_retraction_that_ends_after_a_move_has_told_of_it(project: Project, mo
     assert assay.versions("demo", store=store).retracted == [version.name]
 
 
-def test_what_is_made_from_a_version_while_it_is_taken_back_is_named(
-    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_what_is_made_from_a_version_while_it_is_taken_back_is_not_published(
+    project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = shutil.copytree(finished.store, tmp_path / "store")
-    adapter = place / "adapters/demo" / finished.adapter.id
-    for each in (place / "scorecards", place / "experiments", place / "studies"):
-        shutil.rmtree(each, ignore_errors=True)
-    adapter.rename(tmp_path / "trained")
+    version, store = drop(project, "half", ROWS[:60]), Store(store_of(project))
+    filled = Event()
 
-    def while_it_is_trained(*given: Path) -> None:
-        replace_folder(*given)
-        (tmp_path / "trained").rename(adapter)
+    def made() -> Path:
+        with store.publishing("adapters", "demo", [version]) as draft:
+            filled.set()
+            return draft.publish({"name": "demo"})
 
-    monkeypatch.setattr("assay.retraction.replace_folder", while_it_is_trained)
-    with pytest.raises(assay.AssayError, match=r"was taken back\. Made from it meanwhile") as error:
-        assay.retract(f"demo/{finished.version.id}", store=place)
-    assert f"adapter demo/{finished.adapter.id}" in error.value.message
-    assert "--kind" in error.value.remedy
+    with ThreadPoolExecutor(1) as pool:
+        publication: list[Future[Path]] = []
+
+        def meanwhile(*given: Path) -> None:
+            publication.append(pool.submit(made))
+            assert filled.wait(10)
+            assert not wait(publication, 0.2).done, "it waits for its turn"
+            replace_folder(*given)
+
+        monkeypatch.setattr("assay.retraction.replace_folder", meanwhile)
+        assay.retract(f"demo/{version.name}", store=store.root)
+        with pytest.raises(TakenBackError, match="so nothing that was made from it is published"):
+            publication[0].result(10)
+    assert store.versions("adapters", "demo") == []
+
+
+def test_what_another_data_set_keeps_out_is_there_when_that_is_published(project: Project, tmp_path: Path) -> None:
+    version, store = drop(project, "half", ROWS[:60]), store_of(project)
+    kept_out_of = {"references": [{"published": f"demo/{version.name}", "split": "train"}]}
+    other = Project(tmp_path / "other", name="other", decontaminate=kept_out_of)
+    other.add("rows.jsonl", make_rows(60, seed=9))
+
+    def while_it_is_curated(what: str, done: int, of: int, unit: str) -> None:
+        if what == "gate" and version.is_dir():
+            assay.retract(f"demo/{version.name}", store=store)
+
+    with pytest.raises(TakenBackError, match=str(version)):
+        other.curate(str(store), progress=while_it_is_curated)
+    assert Store(store).versions("datasets", "other") == []

@@ -21,6 +21,7 @@ from curate.errors import AssayError
 from curate.pipeline import curate
 from curate.store import Store
 from evaluation.settings import FullRecipe
+from tests.attacks.test_environment import as_a_mere_user
 from tests.project import Project
 from tests.sets import questions
 
@@ -186,14 +187,73 @@ def test_one_bad_delivery_stops_no_other(make: Make, store: Store, tmp_path: Pat
     assert [Path(each.place).name for each in found] == ["1", "2", "3", "4"], "hidden folders are no deliveries"
     assert [(each.state, each.due) for each in found] == [
         ("arrived", True),
-        ("unreadable", False),
-        ("unreadable", False),
+        ("unreadable", True),
+        ("unreadable", True),
         ("arrived", True),
     ]
     assert "No file matches '*.jsonl'" in found[2].why
     assert [each.due for each in look(recipe, store)] == [False] * 4
+    set_aside = [event for event in store.events() if event["event"] == "refused"]
+    assert [(event["where"], event["why"], event["drop"], event["message"]) for event in set_aside] == [
+        (each.place, "unreadable", each.drop, each.why) for each in found[1:3]
+    ]
     (tmp_path / "inbox/2/MANIFEST").write_text(json.dumps(whole))
     assert [each.due for each in look(recipe, store)] == [False, True, False, False]
+    (tmp_path / "inbox/2/MANIFEST").write_text("no manifest")
+    assert [each.due for each in look(recipe, store)] == [False, True, False, False]
+
+
+def test_a_drop_that_may_not_be_read_is_set_aside_until_it_may(make: Make, store: Store, tmp_path: Path) -> None:
+    recipe = make(drop_is="delivery", arrival={"still_seconds": 0})
+    for name in ("1", "2", "3"):
+        write(tmp_path / "inbox" / name, questions(30)[int(name) :])
+    locked = [tmp_path / "inbox/1", tmp_path / "inbox/2/a.jsonl"]
+    modes = [path.stat().st_mode for path in locked]
+
+    def looked(*expected: tuple[str, bool]) -> None:
+        found = look(recipe, store)
+        assert [(each.state, each.due) for each in found] == [*expected]
+        assert all("Permission denied" in each.why for each in found if each.state == "unreadable")
+
+    def locked_out() -> None:
+        looked(("unreadable", True), ("unreadable", True), ("arrived", True))
+        looked(("unreadable", False), ("unreadable", False), ("arrived", False))
+
+    for path in locked:
+        path.chmod(0)
+    as_a_mere_user(locked_out)
+    set_aside = [event for event in store.events() if event["event"] == "refused"]
+    assert [(Path(event["where"]).name, event["why"]) for event in set_aside] == [
+        ("1", "unreadable"),
+        ("2", "unreadable"),
+    ]
+    for path, mode in zip(locked, modes, strict=True):
+        path.chmod(mode)
+    as_a_mere_user(lambda: looked(("arrived", True), ("arrived", True), ("arrived", False)))
+
+
+def test_what_does_not_change_is_tried_again_each_hour(
+    make: Make, store: Store, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The storage was away, say."""
+    recipe = make(arrival={"still_seconds": 0})
+    write(tmp_path / "inbox", questions(10))
+    tried: list[int] = []
+
+    def away(*_: Any) -> None:
+        tried.append(1)
+        raise AssayError(f"The storage is away, for the {len(tried)}. time.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(arrival, "find_files", away)
+        assert [look(recipe, store)[0].due for _ in range(3)] == [True, False, False]
+        clock.now += 3600
+        (found,) = look(recipe, store)
+    assert (found.state, found.due, len(tried)) == ("unreadable", False, 2)
+    assert look(recipe, store) == [found]
+    clock.now += 3600
+    (found,) = look(recipe, store)
+    assert (found.state, found.due) == ("arrived", True)
 
 
 def test_the_ledger_is_read_once_however_many_deliveries_there_are(

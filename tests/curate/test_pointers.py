@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from curate.errors import AssayError
 from curate.pointers import Pointer
 from curate.store import Store
+from curate.taken_back import TakenBackError
 from tests.project import Project, make_rows
 
 
@@ -118,6 +119,21 @@ def test_an_older_stores_latest_stays_while_another_waits(tmp_path: Path) -> Non
     a, b = (publish(store, text, "adapters") for text in "ab")
     store.propose("adapters", "demo", b)
     assert latest(store, "adapters") == a
+
+
+def test_what_was_taken_back_is_not_promoted(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    a, b = (publish(store, text, "adapters") for text in "ab")
+    store.promote("adapters", "demo", a)
+    before = store.pointers.read("adapters", "demo")
+    (tmp_path / "adapters/demo" / b).rename(tmp_path / "elsewhere")
+    for each in (store.promote, store.propose):
+        with pytest.raises(
+            TakenBackError,
+            match=f"demo/{b}: taken back meanwhile, or rows of it were forgotten, so demo does not come to mean it",
+        ):
+            each("adapters", "demo", b)
+    assert store.pointers.read("adapters", "demo") == before
 
 
 def test_a_version_that_was_removed_by_hand_is_passed_over(tmp_path: Path) -> None:

@@ -9,11 +9,13 @@ import pytest
 
 from curate.errors import AssayError
 from curate.store import Store
+from curate.taken_back import TakenBackError
+from evaluation.ask.systems import Asking
 from evaluation.card.compare import compare
 from evaluation.card.format import schema
 from evaluation.card.manifest import ScorecardManifest
 from evaluation.evaluate import evaluate
-from evaluation.settings import FullRecipe
+from evaluation.settings import EvaluationSettings, FullRecipe
 from tests.project import RECIPE, Project, make_rows
 from tests.tiny import recipe_for, write_model, write_version
 from train.qlora import train
@@ -58,6 +60,26 @@ def test_what_a_published_row_accepts_is_right(model_folder: Path, tmp_path: Pat
     assert right() < right(accepted="also", optional="may_lack") == 1
     with pytest.raises(AssayError, match="no row that is asked has 'alos' in its `meta`"):
         right(accepted="alos")
+
+
+def test_what_was_taken_back_while_it_was_asked(
+    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path)
+    version = write_version(store, model_folder)
+    guess = EvaluationSettings.model_validate({"systems": {"guess": {"model": "majority"}}, "resamples": 100})
+    recipe = recipe_for(model_folder).model_copy(update={"evaluation": guess})
+    answers = Asking.answers
+
+    def taken_back(*given: Any) -> Any:
+        found = answers(*given)
+        version.rename(tmp_path / "aside")
+        return found
+
+    monkeypatch.setattr(Asking, "answers", taken_back)
+    with pytest.raises(TakenBackError, match=f"{version}: taken back meanwhile"):
+        evaluate(version, None, recipe, store)
+    assert store.versions("scorecards", "tiny") == []
 
 
 def test_scorecard_json(scored: Path) -> None:

@@ -19,7 +19,7 @@ from curate.errors import AssayError
 from curate.store import Store
 from flows.clean_up import clean_up
 from flows.curation import curation
-from flows.events import ARRIVED, PUBLISHED, REFUSED
+from flows.events import ARRIVED, PUBLISHED, REFUSED, WHY
 from flows.pipeline import pipeline
 from flows.watcher import watcher
 from tests.flows.failing import with_failing_gate
@@ -124,6 +124,24 @@ def test_what_is_refused_and_what_is_published_is_told(project: Project) -> None
         ("gate", str(third)),
     ]
     assert "enough_rows" in gate["payload"]["message"]
+
+
+def test_a_drop_that_cannot_be_read_is_told_of_once(project: Project) -> None:
+    recipe, store = str(project.recipe_path), str(project.folder / "store")
+    place = deliver(project, "monday", make_rows(9))
+    (place / "rows.jsonl").rename(place / "rows.csv")
+    (place / "_SUCCESS").touch()
+    for due in (True, False):
+        (found,) = watcher(recipe, store)
+        assert (found.state, found.due) == ("unreadable", due)
+    (place / "rows.csv").rename(place / "rows.jsonl")
+    (arrived,) = watcher(recipe, store)
+    assert arrived.due
+    told, _ = wait_for(lambda: len(each := events(project.folder, [REFUSED, ARRIVED])) >= 2 and each)
+    assert told["event"] == REFUSED
+    assert told["resource"]["prefect.resource.id"] == f"assay.drop.demo.{found.drop}"
+    assert (told["resource"][WHY], told["payload"]["why"]) == ("unreadable", "unreadable")
+    assert (told["payload"]["drop"], told["payload"]["message"]) == (str(place), found.why)
 
 
 def test_a_run_that_waited_while_a_later_drop_was_published_gives_nothing(project: Project) -> None:

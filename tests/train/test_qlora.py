@@ -19,6 +19,7 @@ from curate.errors import AssayError
 from curate.hashing import digest
 from curate.rows.renderer import IGNORED
 from curate.store import Store
+from curate.taken_back import TakenBackError
 from evaluation.evaluate import evaluate
 from tests.manifests import adapter_manifest, forge
 from tests.tiny import QUESTION, recipe_for, renderer_of, write_model, write_version
@@ -266,6 +267,29 @@ def test_who_trains_may_end_it_after_a_validation(model_folder: Path, tmp_path: 
     assert asked == [[1], [2], [3]], "of four steps"
     manifest = AdapterManifest.read(folder)
     assert manifest.rows.validation == manifest.inputs.settings["validation_rows"] == 5
+
+
+def test_what_was_taken_back_while_it_was_trained_on(model_folder: Path, tmp_path: Path) -> None:
+    """Nothing is published of it; once it is there again, the run goes on from where it was."""
+    store = Store(tmp_path / "store")
+    version = write_version(store, model_folder)
+    recipe = recipe_for(model_folder, eval_steps=2, save_steps=1, validation_rows=5)
+
+    def taken_back(_: History, /) -> bool:
+        version.rename(tmp_path / "aside")
+        return False
+
+    with pytest.raises(TakenBackError) as error:
+        train(version, recipe, store, hopeless=taken_back)
+    assert f"{version}: taken back meanwhile" in error.value.message
+    (key,) = (each for each in (store.cache / "training").iterdir() if (each / "turn").is_dir())
+    assert error.value.remedy.endswith(f"The run until step 4 is kept in {key / 'checkpoint-4'}.")
+    assert store.versions("adapters", "tiny") == []
+    (tmp_path / "aside").rename(version)
+    told: list[str] = []
+    folder = train(version, recipe, store, lambda what, *_: told.append(what))
+    assert store.versions("adapters", "tiny") == [folder]
+    assert "train (goes on after step 4 of 4)" in told
 
 
 def test_killed_between_writing_and_publishing(model_folder: Path, tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
 from importlib import import_module
 from typing import IO, Any
 
@@ -15,8 +14,9 @@ import orjson
 
 from curate.read.budget import RefusedError
 from curate.read.documents.bounds import OUT_OF_MEMORY, more_time, set_bounds
+from curate.read.documents.messages import message_of
 from curate.read.documents.stated import Read, Stated
-from curate.read.raw_row import Document, Row, Unread
+from curate.read.raw_row import Unread
 
 FORMATS = {
     "pdf": ("pdf", "documents"),
@@ -48,26 +48,19 @@ def main() -> None:
 
 
 def _rows(data: bytes, format: str, name: str, stated: Stated) -> Iterator[dict[str, Any]]:
-    """Rows as they are sent: {"row"} and {"document"}, {"unread"}, or {"needs"}, a package that is not there."""
+    """Rows as they are sent: as messages, or {"needs"}, a package that is not there."""
     module, extra = FORMATS[format]
     try:
         read: Read = getattr(import_module(f"curate.read.documents.{module}"), format)
         for row in read(data, name, stated):
-            yield _message(row)
+            yield message_of(row)
     except ModuleNotFoundError as error:
         yield {"needs": [error.name, extra if error.name in ("pypdfium2", "python_calamine", "striprtf") else "ocr"]}
     except MemoryError:
         raise
     except Exception as error:  # whatever a library raises of a document is the document's
         said = str(error) if isinstance(error, RefusedError) else f"{type(error).__name__}: {error}"
-        yield {"unread": asdict(Unread(said, None, "", name=name))}
-
-
-def _message(row: Row | Unread) -> dict[str, Any]:
-    if isinstance(row, Unread):
-        return {"unread": asdict(row)}
-    text = row.get("text")
-    return {"row": row} | ({"document": [text.pages, text.left_out]} if isinstance(text, Document) else {})
+        yield message_of(Unread(said, None, "", name=name))
 
 
 def _send_all(rows: Iterator[dict[str, Any]], stream: IO[bytes]) -> None:

@@ -17,8 +17,9 @@ import orjson
 
 from curate.errors import AssayError
 from curate.read.documents.bounds import OUT_OF_MEMORY
+from curate.read.documents.messages import row_of
 from curate.read.documents.stated import Stated
-from curate.read.raw_row import Document, Row, Unread
+from curate.read.raw_row import Row, Unread
 
 MEMORY = 1 << 30
 """Bytes that the process may take."""
@@ -176,10 +177,7 @@ class Process:
 def _row(found: dict[str, Any]) -> Row | Unread:
     if "needs" in found:
         raise NeedsPackageError(*found["needs"])
-    if "unread" in found:
-        return Unread(**found["unread"])
-    row: Row = found["row"]
-    return row | {"text": Document(row["text"], *found["document"])} if "document" in found else row
+    return row_of(found)
 
 
 _idle: list[Process] = []

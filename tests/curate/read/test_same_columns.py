@@ -74,6 +74,36 @@ def test_a_verdict_that_a_shape_obeyed(run: Run) -> None:
         run({"a.jsonl": graded, "b.jsonl": questions(24)[20:]})
 
 
+@pytest.mark.parametrize(
+    ("label", "is_read"),
+    [
+        ('"topic"', False),
+        ('prompt | replace("topic", "")', False),
+        ('{"topic": prompt} | tojson', False),
+        ("prompt if prompt.topic is defined else prompt", False),
+        ('_row["topic"] | default(none)', True),
+        ('_row.get("topic")', True),
+        ("_row.topic | default(none)", True),
+        ('_row | pick("topic") | tojson', True),
+        ('topic if topic is defined else ""', True),
+    ],
+)
+def test_what_an_expression_reads_and_what_it_only_says(run: Run, label: str, is_read: bool) -> None:
+    record = READ | {"label": label}
+    run({"a.jsonl": with_topic(questions(20))}, record=record)
+    grown = {"a.jsonl": with_topic(questions(20)), "b.jsonl": questions(30)[20:]}
+    if is_read:
+        with pytest.raises(ColumnsChangedError, match=r"b\.jsonl lacks `topic`"):
+            run(grown, record=record)
+    else:
+        assert run(grown, record=record).manifest.counts.rows_in == 30
+
+
+def test_the_names_of_files_count_where_an_expression_says_so() -> None:
+    for label, reads in (("_file", True), ('"my_file"', False), ('"_file"', False)):
+        assert RecordMapping(label=label, meta={"source_file": "prompt"}).reads_names is reads
+
+
 def test_columns_that_only_keys_of_the_recipe_are_called_like(run: Run) -> None:
     keyed = READ | {"meta": {"of": "answer"}}
     unread = dict.fromkeys(["label", "content", "role", "user", "group", "meta", "of"], "x")
