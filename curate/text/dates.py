@@ -2,7 +2,7 @@
 
 A month's name is taken for a date where numbers that can be its day and its year stand beside it, in any of the orders
 that are written, with a few words between them at most. Which of two numbers is the day is told by those that can only
-be one; where a text holds none, both are read. A number that stands close to another month's name is that one's; a
+be one; where a text holds none, both are read. A number that stands close behind another month's name is that one's; a
 year of two digits stands close to what it follows. The names of months are those of dateparser (CLDR).
 """
 
@@ -41,8 +41,11 @@ ISO = re.compile(
     r"(\d{4})-(\d\d)(?:-(\d\d)(?:[T ]\d\d(?::?\d\d(?::?\d\d(?:[.,]\d+)?)?)?\s?(?:Z|[+-]\d\d(?::?\d\d)?)?)?)?",
     re.IGNORECASE,
 )
-CLOSE = re.compile(r"(?:st|nd|rd|th)?[^\S\n]*[-–—./'’,]?[^\S\n]*['’]?")
+BETWEEN = r"[^\S\n]*[-–—./'’,]?[^\S\n]*['’]?"
+CLOSE = re.compile(rf"(?:st|nd|rd|th)?{BETWEEN}")
 """What may stand between a number and the name of the month that it is of, where no words do."""
+CLOSE_DAY = re.compile(rf"{BETWEEN}\d{{1,2}}(?:st|nd|rd|th)?{BETWEEN}")
+"""The same with the day between the name and its year."""
 
 
 @dataclass(frozen=True)
@@ -215,19 +218,17 @@ class _Beside(NamedTuple):
         at = parts.index((year.begin, year.end))
         gap = self.text[parts[at - 1][1] : year.begin] if at else self.text[year.end : parts[1][0]]
         following = numbers[bisect_left(numbers, year.end, key=attrgetter("begin")) :][:1]
-        ends = not any(
-            each.is_year and each.digits != 2 and CLOSE.fullmatch(self.text, year.end, each.begin) for each in following
-        )
-        return ends and CLOSE.fullmatch(gap) is not None
+        others = [each.begin for each in following if each.is_year and each.digits != 2]
+        others += [self.after.begin] if self.after is not None and self.after.begin >= year.end else []
+        return CLOSE.fullmatch(gap) is not None and not any(CLOSE.fullmatch(self.text, year.end, at) for at in others)
 
     def _is_anothers(self, number: _Number) -> bool:
-        """Whether a number stands close to another month's name."""
-        gaps = []
-        if self.before is not None and self.before.end <= number.begin:
-            gaps.append(self.text[self.before.end : number.begin])
-        if self.after is not None and number.end <= self.after.begin:
-            gaps.append(self.text[number.end : self.after.begin])
-        return any(CLOSE.fullmatch(gap) for gap in gaps)
+        """Whether a number is the day or the year of the month named before: it stands close to that, or is a year
+        behind the day that does."""
+        if self.before is None or number.begin >= self.name.begin:
+            return False
+        gap = self.text[self.before.end : number.begin]
+        return CLOSE.fullmatch(gap) is not None or (number.digits == 4 and CLOSE_DAY.fullmatch(gap) is not None)
 
 
 def _joins(text: str, begin: int, end: int) -> bool:

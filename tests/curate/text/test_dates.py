@@ -47,6 +47,10 @@ def test_a_value_in_any_form_is_that_day_alone(day: date, other: date, value: st
         ("2016-04-15", "March 15 and April 16, 2019"),
         ("2019-04-15", "from March 15 to April 2019"),
         ("2020-03", "in March 2019, May 2020"),
+        ("2005-02-01", "dated February 7, 2005,  February 1, 2006, January 1, 2007"),
+        ("2006-01-01", "dated February 7, 2005,  February 1, 2006, January 1, 2007"),
+        ("2021-05-03", "Exhibit 1.3 AGENCY AGREEMENT May 21, 2015"),
+        ("2014-08-15", "Liability 14 ARTICLE VIII AUGUST 15 8.1 Law"),
         ("2019-05", "in March 2019, May 2020"),
     ],
 )
@@ -72,6 +76,11 @@ def test_a_part_of_what_is_said_is_not_enough(value: str, text: str) -> None:
         ("2019-05-12", "from 5 March to 12 May 2019"),
         ("2019-04-16", "March 15 and April 16, 2019"),
         ("2020-05", "in March 2019, May 2020"),
+        *(
+            (day, "dated February 7, 2005,  February 1, 2006, January 1, 2007")
+            for day in ("2005-02-07", "2006-02-01", "2007-01-01")
+        ),
+        *((day, "1 March 2019, 5 April 2020, 6 May, 2021") for day in ("2019-03-01", "2020-04-05", "2021-05-06")),
     ],
 )
 def test_what_is_said_is_found(value: str, text: str) -> None:
