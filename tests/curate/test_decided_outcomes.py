@@ -145,6 +145,15 @@ def test_what_is_decided_of_an_id_holds_of_all_rows_of_it_and_is_told_of_the_one
     assert [gone[row["id"]] for row in rows[:6]] == [1, 1, 1, 1, 1, 2]
 
 
+def test_where_none_of_an_id_stays_it_is_told_of_the_row_that_came_farthest(twice: Project) -> None:
+    twice.recipe_path.write_text(twice.recipe_path.read_text() + "balance: {cap: {first: 3}}\n")
+    gone = pq.read_table(twice.curate().folder / "quarantine.parquet").to_pylist()
+    first = next(row for row in gone if row["stage"] == "balance")
+    assert [row["reason"] for row in gone if row["id"] == first["id"]].count("exact_duplicate") == 1
+    after = decide(twice, decision(first, "target", {"colour": "green", "count": 1}))
+    assert outcomes(after) == [("target", "overruled", f"balance/{first['reason']}")]
+
+
 LONG = "Of 7 red boxes on the upper shelf nine hold small round balls that people painted by hand for a game"
 
 
