@@ -20,13 +20,13 @@ from curate.errors import AssayError
 from curate.json_schema import Validator, validator_of
 from curate.manifest import DatasetManifest
 from curate.record import SPLITS, TURNS
-from curate.rows.decisions import Decision, append, last_words, read, seen_hash
+from curate.rows.decisions import PAIR, Decision, append, last_words, lines_of, seen_hash
 from curate.store import Store
 from curate.text import strict_json
 from evaluation.settings import FullRecipe
 
-COLUMNS = ["id", "turns", "target", "label", "source"]
-WHERE = pa.field("where", pa.string())
+COLUMNS = ["id", "turns", "target", "label", "source", "meta"]
+WHERE, PART_OF = pa.field("where", pa.string()), pa.field("part_of", pa.string())
 TOLD = [pa.field(name, pa.string()) for name in ("stage", "reason", "evidence")]
 PROBLEMS = 5
 """Broken rules of a schema that are told."""
@@ -37,6 +37,7 @@ class Known:
     """What a row is to somebody who decides on it: as it was published, with what he has decided since."""
 
     id: str
+    """Of a part of a row the row's, of which it was made."""
     target: str | None
     label: str | None
     mended: str | None
@@ -75,19 +76,44 @@ class Desk:
         self.who = who or os.environ.get("ASSAY_WHO") or getpass.getuser()
         self.file = _file_of(str(recipe), [Path(name) for name in self.recipe.decisions.files], self.who, file)
         self.file.touch()
-        self.own = [each for each in read(self.file) if each.who == self.who]
+        lines = [line for line in lines_of([self.file]) if line.decision.who == self.who]
+        told = self._outcomes()
+        self.own = [line.decision for line in lines]
+        came = [told.get(line.number) for line in lines]
+        self.earlier = sum(outcome is not None for outcome in came)  # the first so many: the version tells of them
+        self.stale = {place for place, outcome in enumerate(came) if outcome in ("stale", "no_row")}
+        self.apart = {place for place, outcome in enumerate(came) if outcome == "disagreement"}
+
+    def _outcomes(self) -> dict[int, str]:
+        """What came in the version of each line of the file that is added to; `stale` too where it was replaced."""
+        path = self.folder / "decisions.parquet"
+        if not path.is_file():
+            return {}
+        lines = pq.read_table(path, columns=["file", "line", "outcome", "because"]).to_pylist()
+        mine = [each for each in lines if each["file"] == self.file.name]
+        return {each["line"]: "stale" if each["because"] == "stale" else each["outcome"] for each in mine}
 
     @cached_property
     def rows(self) -> pa.Table:
-        """All rows of the version: COLUMNS, where they are, and why those that were quarantined are."""
+        """All rows of the version: COLUMNS, where they are, what they are part of, and why they were quarantined."""
         tables = [_part(self.folder, name) for name in (*SPLITS, "quarantine")]
         return pa.concat_tables(tables).combine_chunks()
 
     @cached_property
     def place_of(self) -> dict[str, int]:
-        """The number of each row in `rows`, by its id; of rows of one id the first."""
-        ids = self.rows["id"].to_pylist()
-        return {id_: place for place, id_ in reversed([*enumerate(ids)]) if id_ is not None}
+        """The number of each row in `rows`, by its id; of rows of one id the first, of one that was divided its first
+        part's."""
+        part_of, own = (
+            {id_: place for place, id_ in reversed([*enumerate(self.rows[name].to_pylist())]) if id_ is not None}
+            for name in ("part_of", "id")
+        )
+        return part_of | own
+
+    @cached_property
+    def whole_of(self) -> dict[str, str]:
+        """By the id of each part of a row that was divided the row's: what is decided is decided of the row."""
+        parts = self.rows.select(["id", "part_of"]).filter(pc.is_valid(self.rows["part_of"]))
+        return dict(zip(parts["id"].to_pylist(), parts["part_of"].to_pylist(), strict=True))
 
     @cached_property
     def validator(self) -> Validator | None:
@@ -122,18 +148,31 @@ class Desk:
         return row
 
     def words(self) -> dict[tuple[str, ...], Decision]:
-        """What is decided here, by question."""
-        return last_words(self.own)
+        """What is decided here of rows as they are, by question."""
+        return {question: self.own[place] for question, place in last_words(self.own, self.stale).standing.items()}
+
+    def decided(self, *, since: bool = False) -> set[str]:
+        """Ids of the rows on which a word stands that was said here, and that nobody has contradicted.
+
+        Args:
+            since: count only what was said since the version was made.
+        """
+        standing = last_words(self.own, self.stale).standing.values()
+        counting = [place for place in standing if place >= self.earlier or not (since or place in self.apart)]
+        return {id_ for place in counting for id_ in self.own[place].rows()}
 
     def known(self, id: str) -> Known:
         """What a row is now, see `Known`."""
-        row, words = self.row(id), self.words()
+        row, id = self.row(id), self.whole_of.get(id, id)
         mended = self._mended.get(id)
         target, label = row["target"], row["label"]
-        if (said := words.get(("target", id))) is not None:
-            mended, target = said.answer(), json.dumps(said.value, ensure_ascii=False)
-        if (said := words.get(("label", id))) is not None:
-            label = said.value
+        standing = last_words(self.own, self.stale).standing
+        words = {name: standing.get((name, id)) for name in ("target", "label")}
+        said = {name: self.own[place] for name, place in words.items() if place is not None and place not in self.apart}
+        if "target" in said:
+            mended, target = said["target"].answer(), json.dumps(said["target"].value, ensure_ascii=False)
+        if "label" in said:
+            label = said["label"].value
         return Known(id, target, label, mended)
 
     def problems(self, text: str) -> list[str]:
@@ -155,6 +194,14 @@ class Desk:
             AssayError: there is no such row or action, or the value is none for it.
         """
         known = self.known(id)
+        divided = {*self.whole_of, *self.whole_of.values()} & {id, str(value)} if action in PAIR else set()
+        if divided or (action == "target" and id in self.whole_of):
+            whole = self.whole_of.get(id, id)
+            raise AssayError(
+                f"Row {id} is, or is compared with, a part of a row that was divided: its answer cannot be mended "
+                "alone, nor can it be the same as another.",
+                remedy=f"Mend the answer of the whole row, {whole}; or keep, drop or relabel it, with all its parts.",
+            )
         if action == "target":
             if known.target is None:
                 raise AssayError(
@@ -163,9 +210,16 @@ class Desk:
             if problems := self.problems(str(value)):
                 raise AssayError(f"This is no answer: {'; '.join(problems)}", remedy="Mend it, and decide again.")
             value = strict_json.loads(str(value))
-        elif action in ("same", "different"):
+        elif action in PAIR:
             self.row(str(value))
-        said = {"id": id, "seen": known.seen(), "action": action, "value": value, "reason": reason, "who": self.who}
+        said = {
+            "id": known.id,
+            "seen": known.seen(),
+            "action": action,
+            "value": value,
+            "reason": reason,
+            "who": self.who,
+        }
         try:
             return Decision.model_validate(said | {"when": datetime.now(UTC).replace(microsecond=0)})
         except ValidationError as error:
@@ -188,9 +242,18 @@ def _part(folder: Path, name: str) -> pa.Table:
     turns = table["turns"].cast(TURNS).combine_chunks()
     turns = pc.fill_null(turns, pa.scalar([], TURNS))  # of rows that could not be made into records
     table = table.set_column(table.schema.get_field_index("turns"), "turns", turns)
+    part_of = _part_of(table["meta"].combine_chunks())
+    table = table.set_column(table.schema.get_field_index("meta"), PART_OF, part_of)
     for each in () if quarantined else TOLD:
         table = table.append_column(each, pa.nulls(table.num_rows, each.type))
     return table.append_column(WHERE, pa.array([name] * table.num_rows, pa.string()))
+
+
+def _part_of(meta: pa.Array) -> pa.Array:
+    """Of parts of rows the rows' ids; splits hold `meta` as lists, the quarantine as maps."""
+    if not pa.types.is_map(meta.type):
+        meta = pa.MapArray.from_arrays(meta.offsets, *(meta.values.field(name) for name in ("key", "value")))
+    return pc.map_lookup(meta, "part_of", "first")
 
 
 def _file_of(recipe: str, files: Sequence[Path], who: str, named: str | None) -> Path:

@@ -28,6 +28,8 @@ KINDS = {
 """What a row may need a person for, in the order in which they are shown."""
 SHOWN = 160
 """Characters of a row that its line in the list shows."""
+AGAIN = ("disagreement", "stale")
+"""Those that stand for what was decided, and did not come to anything: it has to be decided once more."""
 BESIDE = 8
 """Rows that are shown beside one, at most."""
 
@@ -66,7 +68,7 @@ class Queue:
         ranks = pc.index_in(self.table["kind"], value_set=pa.array([*rank], pa.string()))
         by = self.table.append_column("rank", ranks).append_column("number", pa.array(range(self.table.num_rows)))
         self.table = self.table.take(pc.sort_indices(by, [("rank", "ascending"), ("number", "ascending")]))
-        self.ids = desk.rows["id"].take(self.table["place"])
+        self.ids = pc.coalesce(desk.rows["part_of"], desk.rows["id"]).take(self.table["place"])
         said = pc.binary_join_element_wise(prompt_text(desk.rows), answer_text(desk.rows), " → ")
         self.texts = said.take(self.table["place"])
 
@@ -91,8 +93,13 @@ class Queue:
         return pc.indices_nonzero(pc.fill_null(wanted, False))
 
     def decided(self) -> pa.ChunkedArray:
-        """Whether something has been decided here of each case's row, or of one that is shown beside it."""
-        ids = {id_ for question in self.desk.words() for id_ in question[1:]}
+        """Whether something has been decided here of each case's row, or of one that is shown beside it; of cases
+        AGAIN, since the version was made."""
+        again = pc.is_in(self.table["kind"], value_set=pa.array(AGAIN))
+        return pc.if_else(again, self._of(self.desk.decided(since=True)), self._of(self.desk.decided()))
+
+    def _of(self, ids: set[str]) -> pa.ChunkedArray:
+        """Whether each case's row, or one that is shown beside it, is one of those."""
         if not ids:
             return pa.chunked_array([pa.array([False] * self.table.num_rows)])
         cases = pa.array(sorted({number for id_ in ids for number in self._cases_of.get(id_, ())}), pa.int64())
@@ -101,11 +108,11 @@ class Queue:
 
     @cached_property
     def _cases_of(self) -> dict[str, list[int]]:
-        """The numbers of the cases that each row is shown in, but for the quarantined."""
+        """The numbers of the cases that each row is shown in, itself or a part of it, but for the quarantined."""
         found: dict[str, list[int]] = {}
         for number, case in enumerate(self.special):
             for id_ in (case.id, *case.beside):
-                found.setdefault(id_, []).append(number)
+                found.setdefault(self.desk.whole_of.get(id_, id_), []).append(number)
         return found
 
     def counts(self) -> list[dict[str, Any]]:
@@ -241,11 +248,18 @@ def _told(desk: Desk) -> Iterator[Case]:
 
 
 def _quarantined(desk: Desk, but: Iterable[str]) -> pa.Table:
-    """Those of which there are many: quarantined rows that may be decided on, by reason."""
+    """Those of which there are many: quarantined rows that may be decided on, by reason.
+
+    Nothing can be decided of a row that is another one once more; of several of one id only the first is listed, for
+    an id is all that a decision names.
+    """
     rows = desk.rows
-    wanted = pc.and_(pc.is_valid(rows["reason"]), pc.is_valid(rows["id"]))
+    first = pa.array([desk.place_of[id_] for id_ in pc.unique(rows["id"]).to_pylist() if id_ is not None], pa.int64())
+    wanted = pc.is_in(pa.array(range(rows.num_rows), pa.int64()), value_set=first)
     wanted = pc.and_(wanted, pc.invert(pc.is_in(rows["id"], value_set=pa.array([*but], pa.string()))))
-    places = pc.indices_nonzero(pc.and_(wanted, pc.not_equal(pc.fill_null(rows["reason"], ""), "conflict")))
+    reason = pc.fill_null(rows["reason"], "conflict")
+    wanted = pc.and_(wanted, pc.invert(pc.is_in(reason, value_set=pa.array(["conflict", "exact_duplicate"]))))
+    places = pc.indices_nonzero(wanted)
     why = rows["reason"].take(places).combine_chunks()
     kind = pa.array(["quarantined"] * len(places), pa.string())
     columns = [kind, pc.cast(places, pa.int64()), why, pa.nulls(len(places), pa.int64())]

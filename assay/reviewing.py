@@ -223,7 +223,7 @@ def answer(session: Session, method: str, path: str, asked: dict[str, str], body
         decision = desk.decision(str(body.get("id")), str(body.get("action")), value, str(reason))
         desk.decide([decision])
         session.written += 1
-        return {"decided": decision.model_dump(mode="json")}
+        return {"decided": decision.action}
     raise _Refused(HTTPStatus.NOT_FOUND, "nothing is there")
 
 
@@ -254,14 +254,17 @@ def shown(session: Session, case: Case) -> dict[str, Any]:
         first["text"] = _passages(first["turns"], case.told)
     elif case.kind == "wrong":
         first["answer"] = _marked(differences(first["target"], case.told["answer"])[0])
-    words = [each for question, each in desk.words().items() if case.id in question[1:]]
+    id_ = desk.whole_of.get(case.id, case.id)
+    words = [each for question, each in desk.words().items() if id_ in question[1:]]
     return {
         "kind": case.kind,
         "title": KINDS[case.kind],
         "why": case.why,
         "told": case.told,
         "rows": rows,
-        "decided": [each.model_dump(mode="json", include={"id", "action", "value", "reason"}) for each in words],
+        "decided": [
+            {"id": each.id, "action": each.action, "value": each.value_text(), "reason": each.reason} for each in words
+        ],
     }
 
 
@@ -269,15 +272,19 @@ def _row(desk: Desk, id: str) -> dict[str, Any]:
     row, known = desk.row(id), desk.known(id)
     said = dialogue(row["turns"] or [])
     target = "" if known.target is None else _pretty(known.target)
+    where = row["where"] if row["reason"] is None else f"quarantined by {row['stage']}: {row['reason']}"
+    part = id in desk.whole_of
     return {
         "id": id,
         "place": f"{row['source']['file']}, row {row['source']['row']}",
-        "where": row["where"] if row["reason"] is None else f"quarantined by {row['stage']}: {row['reason']}",
+        "where": f"{where}; a part of a row that was divided: what is decided holds of all its parts"
+        if part
+        else where,
         "label": known.label,
         "turns": row["turns"],
         "said": said,
         "target": target,
-        "editable": known.target is not None,
+        "editable": known.target is not None and not part,
         "text": [[False, said]],
         "answer": [[False, target]],
     }

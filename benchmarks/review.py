@@ -12,6 +12,8 @@ import statistics
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +49,10 @@ def rows(count: int) -> list[dict[str, Any]]:
     ]
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=100_000)
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         project = Project(Path(folder) / "project", decisions="decisions.jsonl", split=ALL)
         (project.folder / "decisions.jsonl").touch()
@@ -69,7 +71,10 @@ def main() -> None:
             def ask(method: str, path: str, body: Any = None) -> Any:
                 begin = time.perf_counter()
                 connection.request(method, path, body and json.dumps(body), {"X-Assay-Token": session.token})
-                told = json.loads(connection.getresponse().read())
+                response = connection.getresponse()
+                told = json.loads(response.read())
+                if response.status != HTTPStatus.OK:
+                    raise SystemExit(f"{path}: {told}")
                 took.append(time.perf_counter() - begin)
                 return told
 
@@ -92,8 +97,8 @@ def main() -> None:
             serving.shutdown()
     for name, took in seconds.items():
         print(f"{name:8} {1000 * statistics.median(took):9.1f} ms, most {1000 * max(took):9.1f} ms")
-    told = {"name": "review", "input": {"rows": given.rows}, "seconds": {"assay": [round(sum(seconds["open"]), 3)]}}
-    print(json.dumps(told))
+    told = {"name": "review", "input": {"rows": given.rows}, "seconds": {"assay": [round(sum(seconds.pop("open")), 3)]}}
+    print(json.dumps(told | {"asked": {name: [round(each, 6) for each in took] for name, took in seconds.items()}}))
 
 
 if __name__ == "__main__":

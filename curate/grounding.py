@@ -26,10 +26,12 @@ from typing import Any, Literal
 from curate.contract import Contract
 from curate.odcs import FREE, stated_grounding
 from curate.row_schema import followed, types_of
-from curate.text.dates import Date, dates_in, iso_date
+from curate.text.dates import Date, dates_in, dates_said, iso_date
 from curate.text.folded import Folded, folded
 from curate.text.spoken_numbers import Number, numbers_in
 
+VERSION = 2
+"""Raised whenever values would be found in another way: it keys what the stages that look for them have judged."""
 How = Literal["verbatim", "normalised", "date", "number", "enum", "none"]
 GONE = object()
 """In the place of an item that goes from its list."""
@@ -109,8 +111,8 @@ def nearest(value: Any, how: How, text: str | Reading) -> Nearest | None:
         like = [(_closeness(wanted[-1].value, each.value), each) for each in reading.numbers]
         closest = max(like, key=lambda each: each[0], default=None)
         return closest and Nearest(closest[1].begin, closest[1].end, similarity=round(closest[0], 3))
-    if how == "date" and (dates := _dates(str(value))):
-        alike = [(dates[0].equal_parts(each), each) for each in reading.dates]
+    if how == "date" and (dates := dates_said(str(value))):
+        alike = [(dates[0][0].equal_parts(each), each) for each in reading.dates]
         best = max(alike, key=lambda each: each[0], default=None)
         return best and Nearest(best[1].begin, best[1].end, similarity=round(best[0] / 3, 3))
     from rapidfuzz.fuzz import partial_ratio_alignment
@@ -139,18 +141,13 @@ def _verbatim(value: str, text: str) -> tuple[int, int] | None:
 
 
 def _date(value: str, reading: Reading) -> tuple[int, int] | None:
-    wanted = _dates(value)
+    wanted = dates_said(value)
     if not wanted:
         return reading.words.find(value)
-    found = (each for each in reading.dates if any(each.is_same(date) for date in wanted))
-    first = next(found, None)
-    return None if first is None else (first.begin, first.end)
-
-
-def _dates(value: str) -> list[Date]:
-    """The dates that a value can be."""
-    iso = iso_date(value)
-    return [iso] if iso is not None else dates_in(Folded(value))
+    places = [
+        next((each for each in reading.dates if any(each.is_same(date) for date in ways)), None) for ways in wanted
+    ]
+    return (places[0].begin, places[0].end) if places[0] is not None and None not in places else None
 
 
 def _number(value: str | int | float, reading: Reading) -> tuple[int, int] | None:

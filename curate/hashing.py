@@ -4,6 +4,7 @@ Everything that is named is named by what it holds, so the same input has the sa
 """
 
 import hashlib
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,14 @@ import xxhash
 def canonical_json(value: Any) -> bytes:
     """`value` as JSON with sorted keys and no spaces: equal values give equal bytes."""
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+
+
+def exact_json(value: Any) -> bytes:
+    """`canonical_json` of what may hold whole numbers beyond 64 bits."""
+    try:
+        return canonical_json(value)
+    except TypeError:
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def digest(value: Any) -> str:

@@ -147,7 +147,7 @@ def _curate(
                 shards = _judge_all(work, stage, shards, past, judged)
         made_from = inputs.content() | {"splits_of": past.bound_by}
         (rendering,) = (stage for stage in stages if isinstance(stage, Rendering))
-        told = _told_last(work, stages, shards)
+        told = _told_last(work, stages, shards, judged)
         published = _publish(work, drop, shards, judged, told, made_from, past, known, rendering)
         _catch_up(work)
         store.promote("datasets", recipe.name, published.name)
@@ -348,15 +348,18 @@ def _drop_was(folder: Path) -> str | None:
     return DatasetManifest.read(folder).recipe.get("drop_is") if (folder / MANIFEST).is_file() else None
 
 
-def _told_last(work: _Work, stages: Sequence[Stage], shards: Sequence[Shard]) -> list[tuple[str, Told]]:
+def _told_last(
+    work: _Work, stages: Sequence[Stage], shards: Sequence[Shard], judged: Mapping[str, Judged]
+) -> list[tuple[str, Told]]:
     """What stages tell of rows that people may have decided on, now that all have judged."""
     if not shards or DECIDED not in shards[0].columns:
         return []
     told = []
+    beside = {name: verdict.beside for name, verdict in judged.items()}
     for stage in stages:
-        kept = (shard.kept(["id", DECIDED]) for shard in shards)
-        rejected = (shard.quarantine().select(["id", "stage", "reason"]) for shard in work.account.quarantined)
-        told.append((stage.name, stage.told_last(kept, rejected)))
+        kept = (shard.kept(["id", DECIDED, "meta"]) for shard in shards)
+        rejected = (shard.quarantine().select(["id", "stage", "reason", "meta"]) for shard in work.account.quarantined)
+        told.append((stage.name, stage.told_last(kept, rejected, beside)))
     return told
 
 

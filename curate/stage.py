@@ -157,12 +157,18 @@ class Stage(Settings):
         """What the manifest says of that the stage was prepared from: {section: {name: hash}}."""
         return {}
 
-    def told_last(self, kept: Iterable[pa.Table], rejected: Iterable[pa.Table]) -> Told:
+    def told_last(
+        self,
+        kept: Iterable[pa.Table],
+        rejected: Iterable[pa.Table],
+        beside: Mapping[str, Callable[[str], pa.Table]],
+    ) -> Told:
         """What the stage tells when all stages have judged; called where there is the column DECIDED.
 
         Args:
-            kept: id and `decided` of the rows that stay.
-            rejected: id, stage and reason of those that do not.
+            kept: id, `decided` and meta of the rows that stay.
+            rejected: id, stage, reason and meta of those that do not; as the stages run.
+            beside: by the name of each stage over all rows what gives the tables beside its verdict, by their names.
         """
         return Told()
 

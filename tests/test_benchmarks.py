@@ -26,6 +26,7 @@ from benchmarks import (
     measure,
     near_dedup,
     quality,
+    review,
     scoring,
     texts,
     tokenise,
@@ -174,6 +175,17 @@ def test_scoring(capsys: pytest.CaptureFixture[str]) -> None:
     assert result["input"] == {"rows": 60, "outputs": 120}
     assert set(result["ratio"]) == {"jsonschema", "jsonschema-rs"}
     assert "do not agree" not in printed
+
+
+def test_review(capsys: pytest.CaptureFixture[str]) -> None:
+    review.main(["--rows", "40"])
+    *lines, last = capsys.readouterr().out.splitlines()
+    result = json.loads(last)
+    assert (result["name"], result["input"]) == ("review", {"rows": 40})
+    asked = ["open", "list", "filter", "scroll", "search", "next", "counts", "decide"]
+    assert [line.split()[0] for line in lines if " ms, most " in line] == asked
+    assert [*result["asked"]] == asked[1:]
+    assert set(map(len, result["asked"].values())) == {review.ASKED}
 
 
 def test_tokenise() -> None:

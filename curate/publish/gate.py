@@ -186,6 +186,8 @@ def flatten(table: pa.Table) -> pa.Table:
         values = [target.get(key) for target in targets]
         kinds = {type(value) for value in values if value is not None}
         mixed = len(kinds) > 1 and not kinds <= {int, float}
+        if kinds <= {int, float} and max(filter(None, values), default=0) >= 2**63:  # orjson reads greater ones so
+            values = [None if value is None else float(value) for value in values]
         written = (list, dict, bool, int, float) if mixed else (list, dict)  # as JSON: a column has one type
         columns[f"target.{key}"] = [
             orjson.dumps(value).decode() if isinstance(value, written) else value for value in values

@@ -8,8 +8,9 @@ are for the stage `duplicates`. What came of every line is published in decision
 Reason: `decided`; the evidence is who has decided it, and why.
 """
 
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -17,13 +18,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from curate.hashing import canonical_json
+from curate.hashing import exact_json
 from curate.record import SCHEMA
-from curate.rows.decisions import PAIR, Line, Resolved, Verdict, file_digest, lines_of, read, resolve
+from curate.rows.decisions import PAIR, Decision, Line, Resolved, Verdict, file_digest, lines_of, read, resolve
 from curate.stage import BESIDE, DECIDED, KEEP, Context, Outcome, Reject, RowStage, Stage, Told, divide
 from curate.text import strict_json
 
 TABLE = "decisions"
+PAIRS_TOLD = "pairs"
+"""The table beside the verdict of the stage `duplicates` that tells what came of pairs: ids, the lesser first, and an
+outcome of `curate.rows.decisions.Outcome`."""
 LISTED = pa.schema(
     {
         "file": pa.string(),
@@ -38,7 +42,11 @@ LISTED = pa.schema(
     }
 )
 """Of decisions.parquet, a row for each line: where it stands; what it says (`value` as JSON text, null where there is
-none); what came of it, see `curate.rows.decisions.Outcome`; and why, such as which verdicts a `keep` has overruled."""
+none); what came of it, see `curate.rows.decisions.Outcome`; and why, such as which verdicts a `keep` has overruled,
+that the row was `divided`, or that what was replaced was `stale`."""
+
+
+OWN = "decisions/decided"
 
 
 def _or_a_name(schema: dict[str, Any]) -> None:
@@ -118,8 +126,15 @@ class Deciding(Decisions, RowStage):
     def run(self, table: pa.Table) -> Outcome:
         return decide(table, self.rows)
 
-    def told_last(self, kept: Iterable[pa.Table], rejected: Iterable[pa.Table]) -> Told:
-        listed = _listed(self.resolved, kept, rejected)
+    def told_last(
+        self,
+        kept: Iterable[pa.Table],
+        rejected: Iterable[pa.Table],
+        beside: Mapping[str, Callable[[str], pa.Table]],
+    ) -> Told:
+        pairs = beside["duplicates"](PAIRS_TOLD).to_pylist() if self.pairs else []
+        came = {(pair["one"], pair["other"]): pair["outcome"] for pair in pairs}
+        listed = _listed(self.resolved, _Fates.of(self.resolved.lines, kept, rejected), came)
         counts = dict(sorted(Counter(listed["outcome"].to_pylist()).items()))
         agreed = [each._asdict() | {"who": list(each.who)} for each in self.resolved.agreements]
         return Told({TABLE: listed}, {"decided": {"outcomes": counts, "agreement": agreed}})
@@ -166,60 +181,100 @@ def _same(name: str, before: str | None, after: str | None) -> bool:
     if before is None or after is None or name == "label":
         return before == after
     try:
-        return canonical_json(strict_json.loads(before)) == canonical_json(strict_json.loads(after))
+        return exact_json(strict_json.loads(before)) == exact_json(strict_json.loads(after))
     except ValueError:  # what was read is no JSON
         return False
 
 
-def _listed(resolved: Resolved, kept: Iterable[pa.Table], rejected: Iterable[pa.Table]) -> pa.Table:
+@dataclass
+class _Fates:
+    """What became of the rows that lines are about, by their ids: those of a row that was divided are its parts'."""
+
+    stay: dict[str, list[str]]
+    """The words of the rows that stay, see `curate.stage.DECIDED`."""
+    gone: dict[str, str]
+    """Stage and reason of the others; of several the one that came farthest."""
+    divided: set[str]
+
+    @classmethod
+    def of(cls, lines: Sequence[Line], kept: Iterable[pa.Table], rejected: Iterable[pa.Table]) -> "_Fates":
+        wanted = pa.array(sorted({id_ for line in lines for id_ in line.decision.rows()}), pa.string())
+        found = cls(defaultdict(list), {}, set())
+        for row in found._rows(kept, wanted):
+            found.stay[row["id"]].append(row[DECIDED] or "")
+        for row in found._rows(rejected, wanted):
+            found.gone[row["id"]] = f"{row['stage']}/{row['reason']}"
+        return found
+
+    def _rows(self, tables: Iterable[pa.Table], wanted: pa.Array) -> Iterator[dict[str, Any]]:
+        for table in tables:
+            whole = pc.map_lookup(table["meta"], "part_of", "first")
+            parts = pc.is_in(whole, value_set=wanted)
+            mine = pc.or_(parts, pc.is_in(table["id"], value_set=wanted))
+            rows = table.append_column("whole", pc.if_else(parts, whole, None)).drop_columns("meta").filter(mine)
+            for row in rows.to_pylist():
+                if row["whole"] is not None:
+                    self.divided.add(row["whole"])
+                yield row | {"id": row["whole"] or row["id"]}
+
+    def away(self, ids: Iterable[str]) -> str | None:
+        """Stage and reason of the first of these rows that has gone."""
+        return next((self.gone[id_] for id_ in ids if id_ in self.gone and id_ not in self.stay), None)
+
+
+def _listed(resolved: Resolved, fates: _Fates, pairs: Mapping[tuple[str, str], str]) -> pa.Table:
     """See LISTED.
 
     Args:
         resolved: all lines.
-        kept: id and what is told of the decided rows, of all that stay.
-        rejected: id, stage and reason of the others.
+        fates: what became of their rows.
+        pairs: what came of pairs of rows, as far as both have been compared; the lesser id first.
     """
-    wanted = pa.array(sorted({line.decision.id for line in resolved.lines}), pa.string())
-    words: dict[str, str] = {}
-    gone: dict[str, str] = {}
-    for table in kept:
-        for row in table.filter(pc.is_in(table["id"], value_set=wanted)).to_pylist():
-            words[row["id"]] = row[DECIDED] or ""
-    for table in rejected:
-        for row in table.filter(pc.is_in(table["id"], value_set=wanted)).to_pylist():
-            gone.setdefault(row["id"], f"{row['stage']}/{row['reason']}")
     rows = []
-    for line, outcome in zip(resolved.lines, resolved.outcomes, strict=True):
+    for number, (line, outcome) in enumerate(zip(resolved.lines, resolved.outcomes, strict=True)):
         decision = line.decision
         because: str | None = None
         came: str | None = outcome
-        if outcome == "no_row" and gone.get(decision.id, "").startswith("read/"):
-            came, because = "overruled", gone[decision.id]
+        if outcome == "no_row" and fates.gone.get(decision.id, "").startswith("read/"):
+            came, because = "overruled", fates.gone[decision.id]
+        elif outcome == "replaced" and number in resolved.stale:
+            because = "stale"
+        elif outcome is None and decision.action in PAIR:
+            came, because = _came_of_pair(decision, fates, pairs)
         elif outcome is None:
-            came, because = _came_of(line, words.get(decision.id), gone.get(decision.id))
-        value = None if decision.value is None else canonical_json(decision.value).decode()
-        said = [decision.id, decision.action, value, decision.reason, decision.who]
+            came, because = _came_of(decision, fates)
+        said = [decision.id, decision.action, decision.value_text(), decision.reason, decision.who]
         rows.append(dict(zip(LISTED.names, [line.file, line.number, *said, came, because or None], strict=True)))
     return pa.Table.from_pylist(rows, LISTED)
 
 
-def _came_of(line: Line, told: str | None, gone: str | None) -> tuple[str, str | None]:
-    """What came of a line that stands.
+def _came_of(decision: Decision, fates: _Fates) -> tuple[str, str | None]:
+    """What came of what is decided of a row, and why.
 
-    Args:
-        told: the words of the row that stays, see `curate.stage.DECIDED`; None where none does.
-        gone: stage and reason of the row that has gone; None where it has not, or was divided.
+    It holds of all rows of the id, and of all parts of one that was divided; it is told of what stays of them.
     """
-    action = line.decision.action
-    if action in PAIR:
-        return "applied", ""
-    if action == "drop":
-        return "applied", ""
-    if told is None and gone is None:  # its parts have ids of their own
-        return ("no_effect" if action == KEEP else "applied"), "divided"
-    if told is None:
-        return ("no_effect" if gone == "decisions/decided" else "overruled"), gone
-    if action == KEEP:
-        verdicts = [word for word in told.split() if "/" in word]
-        return ("applied" if verdicts else "no_effect"), ", ".join(verdicts)
-    return ("applied" if action in told.split() else "no_effect"), ""
+    if decision.action == "drop":
+        return "applied", None
+    if decision.id not in fates.stay:
+        gone = fates.gone.get(decision.id)
+        return ("no_effect" if gone in (None, OWN) else "overruled"), gone
+    words = [word for told in fates.stay[decision.id] for word in told.split()]
+    verdicts = [*dict.fromkeys(word for word in words if "/" in word)] if decision.action == KEEP else []
+    acted = bool(verdicts) if decision.action == KEEP else decision.action in words
+    why = ", ".join([*verdicts, *(["divided"] if decision.id in fates.divided else [])])
+    return ("applied" if acted else "no_effect"), why
+
+
+def _came_of_pair(decision: Decision, fates: _Fates, pairs: Mapping[tuple[str, str], str]) -> tuple[str, str | None]:
+    """What came of what is decided of two rows, and why: nothing where one of them had gone before they were compared,
+    or was divided, for parts are compared as they are."""
+    ids = decision.rows()
+    away = fates.away(ids)
+    came = pairs.get((min(ids), max(ids)))
+    if came is None and away is not None:
+        return ("no_effect" if away == OWN else "overruled"), away
+    if came is None:
+        return "no_effect", "divided"
+    if decision.action == "different" and away is not None and came != "no_effect":
+        return "overruled", away
+    return came, None

@@ -5,9 +5,10 @@ it, so what may change is its label, and its target where an earlier decision ha
 is as it was seen is stale, and changes nothing.
 
 Of one person the last line on a question stands, and `undo` takes the last one of a row back. Where two people answer
-a question differently, neither is applied.
+a question differently, neither is applied. In what order the files of different people are read makes no difference.
 """
 
+import hashlib
 import json
 import os
 from collections import Counter, defaultdict
@@ -16,25 +17,27 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import combinations
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self, cast
 
 import orjson
 import xxhash
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from curate.errors import AssayError
-from curate.hashing import canonical_json, digest
+from curate.hashing import exact_json
 from curate.text import strict_json
 
 Action = Literal["keep", "drop", "target", "label", "same", "different", "note", "undo"]
 FATE: tuple[Action, ...] = ("keep", "drop")
 PAIR: tuple[Action, ...] = ("same", "different")
+SAID_ONLY: tuple[Action, ...] = ("note", "undo")
+"""What says nothing of how a row is to be, so that it does not matter what it was when that was said."""
 Text = Annotated[str, Field(max_length=10_000)]
 Outcome = Literal["applied", "no_effect", "overruled", "stale", "no_row", "disagreement", "replaced", "noted"]
 """applied: the row is as the line says; no_effect: it would be without it; overruled: it has gone for a reason that
 nobody can overrule; stale: it is not what was seen; no_row: it is not in the drop; disagreement: somebody else says
 something else; replaced: the same person has said something else later, or taken it back; noted: there is nothing to
-apply."""
+apply, as of a note or of what takes another line back, whatever the row is now."""
 
 
 class Decision(BaseModel):
@@ -78,8 +81,16 @@ class Decision(BaseModel):
             return ("pair", *sorted((self.id, self.value)))
         return ("fate" if self.action in FATE else self.action, self.id)
 
+    def rows(self) -> tuple[str, ...]:
+        """Ids of the rows that it is about: one, or two."""
+        return (self.id, self.value) if self.action in PAIR else (self.id,)
+
+    def value_text(self) -> str | None:
+        """Its value as JSON, to the last digit; None where it has none."""
+        return None if self.value is None else exact_json(self.value).decode()
+
     def answer(self) -> str:
-        return self.action if self.action in (*FATE, *PAIR) else canonical_json(self.value).decode()
+        return self.action if self.action in (*FATE, *PAIR) else exact_json(self.value).decode()
 
 
 class Line(NamedTuple):
@@ -122,6 +133,8 @@ class Resolved:
     lines: Sequence[Line]
     outcomes: list[Outcome | None]
     """Of each line; None where it stands, and it is for the rows to show what it does."""
+    stale: set[int] = field(default_factory=set)
+    """Numbers of lines of which the row is not what was seen, replaced or not."""
     rows: dict[str, Verdict] = field(default_factory=dict)
     pairs: list[tuple[str, str, Action]] = field(default_factory=list)
     """Ids of two rows, the lesser first; same or different; sorted."""
@@ -171,7 +184,8 @@ def _parsed(line: bytes, where: str) -> Decision:
 
 def append(path: Path, decisions: Iterable[Decision]) -> None:
     """Add lines to a file, all or none of them, and have them on the disk; a file that is not there is begun."""
-    data = b"".join(orjson.dumps(each.model_dump(mode="json"), option=orjson.OPT_APPEND_NEWLINE) for each in decisions)
+    lines = (json.dumps(each.model_dump(mode="json"), ensure_ascii=False) for each in decisions)
+    data = "".join(f"{line}\n" for line in lines).encode()
     with path.open("a+b") as file:
         end = file.seek(0, os.SEEK_END)
         if end:
@@ -193,28 +207,39 @@ def lines_of(files: Iterable[Path]) -> list[Line]:
 
 def file_digest(decisions: Iterable[Decision]) -> str:
     """SHA-256 of what a file says: the same on whatever day it was said."""
-    return digest([each.content() for each in decisions])
+    return hashlib.sha256(exact_json([each.content() for each in decisions])).hexdigest()
 
 
 def resolve(lines: Sequence[Line], labels: Mapping[str, Collection[str | None]]) -> Resolved:
     """What comes of lines.
 
     Args:
-        lines: the earlier before the later.
+        lines: the earlier before the later; of different people in any order.
         labels: of each row that is there the labels that it was read with; several where rows share an id.
     """
     found = Resolved(lines, [None] * len(lines))
-    standing = _standing(found, labels)
+    there: dict[str, list[int]] = defaultdict(list)
+    for number, (_, _, line) in enumerate(lines):
+        if {*line.rows()} <= labels.keys():
+            there[line.who].append(number)
+        else:
+            found.outcomes[number] = "no_row"
+    found.stale = _stale(lines, [number for numbers in there.values() for number in numbers], labels)
     answers: dict[tuple[str, ...], dict[str, int]] = defaultdict(dict)
-    for (who, question), number in standing.items():
-        answers[question][who] = number
+    for who, numbers in sorted(there.items()):
+        said = [lines[number].decision for number in numbers]
+        words = last_words(said, {place for place, number in enumerate(numbers) if number in found.stale})
+        for place, outcome in words.others.items():
+            found.outcomes[numbers[place]] = outcome
+        for question, place in words.standing.items():
+            answers[question][who] = numbers[place]
     for question, by_person in answers.items():
-        numbers = [*by_person.values()]
-        if len({lines[number].decision.answer() for number in numbers}) > 1:
-            for number in numbers:
+        standing = [*by_person.values()]
+        if len({lines[number].decision.answer() for number in standing}) > 1:
+            for number in standing:
                 found.outcomes[number] = "disagreement"
         else:
-            _apply(found, question, [lines[number] for number in sorted(numbers)])
+            _apply(found, question, [lines[number].decision for number in standing])
     found.pairs.sort()
     found.agreements = _agreements(
         {key: {who: lines[n].decision for who, n in each.items()} for key, each in answers.items()}
@@ -222,66 +247,88 @@ def resolve(lines: Sequence[Line], labels: Mapping[str, Collection[str | None]])
     return found
 
 
-def _standing(found: Resolved, labels: Mapping[str, Collection[str | None]]) -> dict[tuple[str, tuple[str, ...]], int]:
-    """By person and question the number of the line that stands; of all others the outcome is told."""
-    states: dict[str, dict[str, tuple[str | None, str | None]]] = {}
-    standing: dict[tuple[str, tuple[str, ...]], int] = {}
-    said: dict[tuple[str, str], list[tuple[int, int | None]]] = defaultdict(list)  # and what each has replaced
-    for number, (_, _, line) in enumerate(found.lines):
-        if line.id not in labels or (line.action in PAIR and line.value not in labels):
-            found.outcomes[number] = "no_row"
-            continue
-        if line.id not in states:
-            states[line.id] = {seen_hash(line.id, label, None): (label, None) for label in labels[line.id]}
-        known = states[line.id]
-        if line.seen not in known:
-            found.outcomes[number] = "stale"
-        elif line.action == "note":
-            found.outcomes[number] = "noted"
+def _stale(lines: Sequence[Line], numbers: Iterable[int], labels: Mapping[str, Collection[str | None]]) -> set[int]:
+    """Which of some lines say something of a row that is not what was seen.
+
+    What a row may be is any of its labels with its target as it was read or mended: those of the drop, and those that
+    lines give it which are not stale themselves. All of that is gathered before a line is judged, so that it does not
+    matter whose line comes first, nor which have been taken back since or are not applied.
+    """
+    waiting: dict[str, list[int]] = defaultdict(list)
+    for number in numbers:
+        if lines[number].decision.action not in SAID_ONLY:
+            waiting[lines[number].decision.id].append(number)
+    stale: set[int] = set()
+    for id_, mine in waiting.items():
+        known, mends = {*labels[id_]}, {cast("str | None", None)}
+        seen: set[str] = set()
+        more = True
+        while more:
+            seen |= {seen_hash(id_, label, mended) for label in known for mended in mends}
+            before = len(known) + len(mends)
+            for line in (lines[number].decision for number in mine):
+                if line.seen in seen and line.action == "label":
+                    known.add(line.value)
+                elif line.seen in seen and line.action == "target":
+                    mends.add(line.answer())
+            more = len(known) + len(mends) > before
+        stale |= {number for number in mine if lines[number].decision.seen not in seen}
+    return stale
+
+
+class Words(NamedTuple):
+    """What has come of all that one person has said; lines by their places."""
+
+    standing: dict[tuple[str, ...], int]
+    """By question the line that stands."""
+    others: dict[int, Outcome]
+    """What came of every other line."""
+
+
+def last_words(lines: Sequence[Decision], stale: Collection[int] = ()) -> Words:
+    """Of one person by question what has been said last.
+
+    Args:
+        lines: the earlier before the later.
+        stale: the places of those that stand nowhere; they may be taken back, or answered anew.
+    """
+    by_row: dict[str, list[int]] = defaultdict(list)
+    by_question: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    others: dict[int, Outcome] = {}
+    for place, line in enumerate(lines):
+        if line.action == "note":
+            others[place] = "noted"
         elif line.action == "undo":
-            _undo(found, number, standing, said[line.who, line.id])
+            said = by_row[line.id]
+            others[place] = "noted" if said else "no_effect"
+            if said:
+                last = said[-1]
+                others[last] = "replaced"
+                for id_ in lines[last].rows():  # what was said last of this row was said last of the question
+                    by_row[id_].remove(last)
+                if last not in stale:
+                    by_question[lines[last].question()].remove(last)
         else:
-            key = (line.who, line.question())
-            before = standing.get(key)
-            if before is not None:
-                found.outcomes[before] = "replaced"
-            standing[key] = number
-            said[line.who, line.id].append((number, before))
-            label, mended = known[line.seen]
-            label = line.value if line.action == "label" else label
-            mended = line.answer() if line.action == "target" else mended
-            known[seen_hash(line.id, label, mended)] = (label, mended)
-    return standing
+            for id_ in line.rows():
+                by_row[id_].append(place)
+            if place not in stale:
+                by_question[line.question()].append(place)
+    standing = {question: places[-1] for question, places in by_question.items() if places}
+    others |= {place: "replaced" for places in by_question.values() for place in places[:-1]}
+    for place in {*stale} - others.keys():
+        others[place] = "replaced" if standing.get(lines[place].question(), -1) > place else "stale"
+    return Words(standing, others)
 
 
-def _undo(
-    found: Resolved,
-    number: int,
-    standing: dict[tuple[str, tuple[str, ...]], int],
-    said: list[tuple[int, int | None]],
-) -> None:
-    """Take back the last thing that somebody has said of a row; what that had replaced stands again."""
-    found.outcomes[number] = "noted" if said else "no_effect"
-    if not said:
-        return
-    last, before = said.pop()
-    found.outcomes[last] = "replaced"
-    decision = found.lines[last].decision
-    del standing[decision.who, decision.question()]
-    if before is not None:
-        standing[decision.who, decision.question()] = before
-        found.outcomes[before] = None
-
-
-def _apply(found: Resolved, question: tuple[str, ...], lines: Sequence[Line]) -> None:
-    """What all who have answered a question say alike."""
-    decision = lines[0].decision
+def _apply(found: Resolved, question: tuple[str, ...], said: Sequence[Decision]) -> None:
+    """What all who have answered a question say alike, by the names of people."""
+    decision = said[0]
     if decision.action in PAIR:
         found.pairs.append((question[1], question[2], decision.action))
         return
     verdict = found.rows.setdefault(decision.id, Verdict())
     if decision.action == "drop":
-        verdict.drop = [(line.decision.who, line.decision.reason) for line in lines]
+        verdict.drop = [(each.who, each.reason) for each in said]
     elif decision.action == "keep":
         verdict.keep = True
     elif decision.action == "target":
@@ -310,23 +357,3 @@ def kappa(given: Sequence[tuple[str, str]]) -> float | None:
     chance = sum(first[answer] * second[answer] for answer in first) / total**2
     observed = sum(a == b for a, b in given) / total
     return None if chance == 1 else round((observed - chance) / (1 - chance), 6)
-
-
-def last_words(lines: Iterable[Decision]) -> dict[tuple[str, ...], Decision]:
-    """By question what somebody has said last, whatever has become of the rows since.
-
-    Args:
-        lines: of one person, the earlier before the later.
-    """
-    standing: dict[tuple[str, ...], Decision] = {}
-    said: dict[str, list[tuple[tuple[str, ...], Decision | None]]] = defaultdict(list)
-    for line in lines:
-        if line.action == "undo":
-            question, before = said[line.id].pop() if said[line.id] else ((), None)
-            standing.pop(question, None)
-            if before is not None:
-                standing[question] = before
-        elif line.action != "note":
-            said[line.id].append((line.question(), standing.get(line.question())))
-            standing[line.question()] = line
-    return standing

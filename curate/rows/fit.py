@@ -25,7 +25,7 @@ from pydantic import Field
 
 from curate.distribution import quantiles
 from curate.examples import Example, example_of
-from curate.grounding import Grounding
+from curate.grounding import VERSION, Grounding
 from curate.json_schema import validator_of
 from curate.record import MESSAGES, SCHEMA, SOURCE, TURNS, content_id, dicts
 from curate.rows.chat_template import Message, Refusal, is_trained
@@ -98,7 +98,7 @@ class Fitting(Fit, RowStage):
     parting: Parting | None = None
 
     def key(self) -> Any:
-        read_by = [installed(("dateparser", "text2num"))] if self.policy == "windows" else []
+        read_by = [installed(("dateparser", "text2num")), VERSION] if self.policy == "windows" else []
         return [*super().key(), *read_by]
 
     def prepared_from(self) -> dict[str, Any]:

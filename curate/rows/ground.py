@@ -18,7 +18,7 @@ import pyarrow as pa
 from pydantic import Field, field_validator
 
 from curate.examples import Example
-from curate.grounding import Grounding, Prompt, Said
+from curate.grounding import VERSION, Grounding, Prompt, Said
 from curate.json_schema import validator_of
 from curate.record import SCHEMA, places_in
 from curate.stage import Context, Outcome, Reject, RowStage, Stage, divide
@@ -75,6 +75,7 @@ class Ground(Stage):
 class Grounds(Ground, RowStage):
     """The stage `ground` with what the contract says of the answer."""
 
+    version: ClassVar[int] = VERSION
     grounding: Grounding
     target_schema: dict[str, Any]
 

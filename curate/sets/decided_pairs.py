@@ -2,7 +2,7 @@
 
 from collections.abc import Hashable, Sequence
 from itertools import chain, combinations, pairwise
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -10,8 +10,40 @@ import pyarrow.compute as pc
 
 from curate.sets.keys import Halves, Numbers
 
+Came = Literal["applied", "no_effect", "overruled"]
 Group = tuple[list[int], list[tuple[int, int]]]
 """Places of rows, and earlier rows as (number of the `Earlier`, row)."""
+
+
+class Alike(NamedTuple):
+    """How a judgement sees two rows."""
+
+    together: bool
+    """Whether they are of one cluster, and so share a split."""
+    torn: bool
+    """Whether they are in one conflict."""
+    removed: bool
+    """Whether they are equal, or one goes as a near-duplicate of the other."""
+    reasons: tuple[str | None, str | None]
+    """Why each of them goes."""
+
+    def came(self, action: str, without: "Alike") -> Came:
+        """What came of it that people say so.
+
+        Args:
+            action: what they say of both, `same` or `different`.
+            without: how they would be seen if nobody had said anything of any pair.
+        """
+        if action == "same":
+            removed = any(
+                why == "decided_duplicate" and other is None
+                for why, other in zip(self.reasons, without.reasons, strict=True)
+            )
+            acted = self.together > without.together or self.torn > without.torn or removed
+            return "applied" if acted else "no_effect"
+        if self.torn or self.removed:
+            return "overruled"
+        return "applied" if without.torn or without.removed else "no_effect"
 
 
 class DecidedPairs(NamedTuple):
@@ -45,6 +77,14 @@ class DecidedPairs(NamedTuple):
             for pairs in self
         )
         return DecidedPairs(same, different)
+
+    def told(self, seen: Sequence[Alike], without: Sequence[Alike]) -> list[tuple[int, int, Came]]:
+        """What came of each, those of `same` first, see `Alike.came`."""
+        said = [*((*pair, "same") for pair in self.same), *((*pair, "different") for pair in self.different)]
+        return [
+            (one, other, alike.came(action, before))
+            for (one, other, action), alike, before in zip(said, seen, without, strict=True)
+        ]
 
     def apart(self, number_of: Numbers) -> Halves:
         """Those that are not the same, both ways, as one sorted number each: what `remove_near_duplicates` takes.
@@ -98,3 +138,15 @@ class DecidedPairs(NamedTuple):
             places, earlier = found.setdefault(root(node), ([], []))
             (places if isinstance(node, int) else earlier).append(node)  # type: ignore[arg-type]
         return [(sorted(places), sorted(earlier)) for places, earlier in found.values() if places]
+
+
+def pairs_told(found: Sequence[tuple[int, int, Came]], ids: pa.ChunkedArray) -> pa.Table:
+    """What came of pairs by the ids of their rows, the lesser first; where several rows have one id, of those to which
+    most came: columns one, other, outcome."""
+    rank: dict[str, int] = {"no_effect": 0, "overruled": 1, "applied": 2}
+    told: dict[tuple[str, str], Came] = {}
+    for one, other, outcome in found:
+        pair = min(ids[one].as_py(), ids[other].as_py()), max(ids[one].as_py(), ids[other].as_py())
+        told[pair] = max(told.get(pair, outcome), outcome, key=rank.__getitem__)
+    columns = [[one for one, _ in told], [other for _, other in told], [*told.values()]]
+    return pa.table([pa.array(each, pa.string()) for each in columns], names=["one", "other", "outcome"])

@@ -17,10 +17,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from curate.rows.decided import Deciding
+from curate.rows.decided import PAIRS_TOLD, Deciding
 from curate.sets.conflicts import conflict_table
-from curate.sets.decided_pairs import DecidedPairs
-from curate.sets.judgement import NO_PAIRS, judge
+from curate.sets.decided_pairs import DecidedPairs, pairs_told
+from curate.sets.judgement import NO_PAIRS, Judgement, judge
 from curate.sets.keys import Compared, Numbers, compared_text, key_table
 from curate.sets.rows import Rows
 from curate.sets.rules import Rules
@@ -57,6 +57,10 @@ class Duplicates(Rules, SetStage):
     def decided(self, keys: pa.Table) -> DecidedPairs:
         """The rows that people say are the same, or are not."""
         return NO_PAIRS
+
+    def pairs_told(self, found: Judgement, keys: pa.Table) -> dict[str, pa.Table]:
+        """What came of what people say of them."""
+        return {}
 
     def splits_named(self, rows: Rows) -> list[str] | None:
         """The split of each row, where the data says it."""
@@ -116,6 +120,7 @@ class Duplicates(Rules, SetStage):
                         "evidence": pa.array(map(evidence_json, found.bridges.values()), pa.string()),
                     }
                 ),
+                **self.pairs_told(found, keys),
             },
             published={"conflicts": conflicts},
             manifest={"counts": counts},
@@ -132,7 +137,7 @@ class Prepared(Duplicates):
     """See `Deciding.pairs`."""
 
     def key(self) -> Any:
-        return [*super().key(), *([self.pairs] if self.pairs else [])]
+        return [*super().key(), *([PAIRS_TOLD, self.pairs] if self.pairs else [])]
 
     def splits_named(self, rows: Rows) -> list[str] | None:
         if self.named is None:
@@ -143,6 +148,9 @@ class Prepared(Duplicates):
 
     def decided(self, keys: pa.Table) -> DecidedPairs:
         return DecidedPairs.of(keys, self.pairs)
+
+    def pairs_told(self, found: Judgement, keys: pa.Table) -> dict[str, pa.Table]:
+        return {PAIRS_TOLD: pairs_told(found.pairs, keys["id"])} if self.pairs else {}
 
 
 def compared_by(context: Context) -> Compared:

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from curate.sets.decided_pairs import DecidedPairs
+from curate.sets.decided_pairs import Alike, Came, DecidedPairs
 from curate.sets.earlier import Earlier
-from curate.sets.keys import Flags, Halves, Numbers, fixed, gathered, hexadecimal, priority
+from curate.sets.keys import Halves, Numbers, fixed, gathered, hexadecimal, priority, run_begins
 from curate.sets.rules import Rules
 from curate.stage import evidence_json
 
@@ -48,6 +48,8 @@ class Judgement:
     earlier cluster."""
     bridges: dict[int, dict[str, Any]] = field(default_factory=dict)
     """Rows that the split is to turn away, and the evidence: none is removed in favour of them."""
+    pairs: list[tuple[int, int, Came]] = field(default_factory=list)
+    """Rows of which people say that they are the same, or are not, and what came of that."""
 
 
 Bridging = Callable[
@@ -81,7 +83,13 @@ def judge(
             evidence (see `split.bridging_rows`).
         decided: rows of `keys` that are the same, or not, whatever they look like.
     """
-    return _Judge(keys, settings, texts, earlier, rank, bridging, decided).verdict()
+    judging = _Judge(keys, settings, texts, earlier, rank, bridging)
+    found = judging.verdict(decided)
+    if pairs := [*decided.same, *decided.different]:
+        seen = judging.alike(pairs)
+        judging.verdict(NO_PAIRS)
+        found.pairs = decided.told(seen, judging.alike(pairs))
+    return found
 
 
 class _Judge:
@@ -95,37 +103,40 @@ class _Judge:
         earlier: Sequence[Earlier],
         rank: Numbers | None,
         bridging: Bridging,
-        decided: DecidedPairs,
     ) -> None:
         self.bridging = bridging
         self.keys, self.settings, self.texts, self.earlier = keys, settings, texts, earlier
         self.total = keys.num_rows
         self.order = priority(keys, rank)
-        self.decided = decided.placed(self.order)
         self.prompts = fixed(keys["prompt"], np.uint64)[self.order]
         self.answers = fixed(keys["answer"], np.uint64)[self.order]
         self.forms = keys["form"].to_numpy()[self.order]
-        self.reason: list[str | None] = [None] * self.total
-        self.evidence: list[dict[str, Any] | None] = [None] * self.total
-
-    def verdict(self) -> Judgement:
-        from curate.sets.near_dedup import link
-
         # Stable: each group in order of priority.
         by_content = np.lexsort((self.forms, self.answers[:, 0], self.prompts[:, 0]))
-        new_prompt = _begins(self.prompts[by_content])
-        new_content = new_prompt | _begins(self.answers[by_content]) | _begins(self.forms[by_content, None])
+        new_prompt = run_begins(self.prompts[by_content])
+        new_content = new_prompt | run_begins(self.answers[by_content]) | run_begins(self.forms[by_content, None])
         first_of = np.empty(self.total, np.int64)  # the first place with the same prompt and answer
         first_of[by_content] = by_content[np.flatnonzero(new_content)[np.cumsum(new_content) - 1]]
         self.first_of = first_of
         self.firsts = np.flatnonzero(first_of == np.arange(self.total))
+        self.by_content, self.new_prompt, self.new_content = by_content, new_prompt, new_content
         self._compare()
-        self._join_equal_prompts(by_content, new_prompt)
+
+    def verdict(self, decided: DecidedPairs) -> Judgement:
+        from curate.sets.near_dedup import link
+
+        self.decided = decided.placed(self.order)
+        self.reason: list[str | None] = [None] * self.total
+        self.evidence: list[dict[str, Any] | None] = [None] * self.total
+        self.parents = np.arange(len(self.firsts))
+        self.ties: list[tuple[int, int, int]] = []
+        self._join_equal_prompts()
         self._join_decided()
-        groups = self._groups(by_content, new_prompt, new_content)
+        groups = self._groups()
         self._compare_with_earlier()
         link(self.side, self.buckets, self.parents, self.settings.threshold)
-        clusters = self._clusters()
+        self.clusters = clusters = self._clusters()
+        self.conflict_of = {place: number for number, (places, _) in enumerate(groups) for place in places}
         self._conflicts(groups)
         self._find_heads(clusters)
         self._exact_duplicates_of_earlier()
@@ -146,6 +157,18 @@ class _Judge:
             [(int(self.order[place]), number, row) for place, number, row in self.ties_of_places],
             {int(self.order[place]): seen for place, seen in sorted(self.bridges.items())},
         )
+
+    def alike(self, pairs: Sequence[tuple[int, int]]) -> list[Alike]:
+        """How the verdict that was given last sees pairs of rows, by their numbers in `keys`."""
+        place_of = np.argsort(self.order)
+        found = []
+        for one, other in place_of[np.array(pairs, np.int64)].tolist():
+            numbers = int(self.number_of[one]), int(self.number_of[other])
+            torn = one in self.conflict_of and self.conflict_of[one] == self.conflict_of.get(other)
+            removed = numbers[0] == numbers[1] or self.near[max(numbers)] == min(numbers)
+            reasons = self.reason[one], self.reason[other]
+            found.append(Alike(self.clusters[one] == self.clusters[other], torn, removed, reasons))
+        return found
 
     def _compare(self) -> None:
         """Find what is worth comparing, and the shingles of those rows; only the first of equal rows are compared."""
@@ -171,8 +194,6 @@ class _Judge:
         self.side = Side(signatures, begins, ends, values)
         if crowded.any():
             self.buckets += prefix_buckets(self.side, crowded, threshold)
-        self.parents = np.arange(len(rows))
-        self.ties: list[tuple[int, int, int]] = []
         self.number_of = np.empty(self.total, np.int64)  # of each place's first among the firsts
         self.number_of[self.firsts] = np.arange(len(self.firsts))
         self.number_of = self.number_of[self.first_of]
@@ -198,12 +219,12 @@ class _Judge:
         begins[order] = ends[order] - lengths
         return begins, ends, np.concatenate([np.zeros(0, np.uint64), *(values for _, values in parts)])
 
-    def _join_equal_prompts(self, by_content: Numbers, new_prompt: Flags) -> None:
+    def _join_equal_prompts(self) -> None:
         """Rows with one prompt are of one cluster, whatever the scope: its answer would be known to the other split."""
         from curate.sets.components import join
 
-        firsts = by_content[np.flatnonzero(new_prompt)[np.cumsum(new_prompt) - 1]]
-        join(self.parents, self.number_of[by_content], self.number_of[firsts])
+        firsts = self.by_content[np.flatnonzero(self.new_prompt)[np.cumsum(self.new_prompt) - 1]]
+        join(self.parents, self.number_of[self.by_content], self.number_of[firsts])
 
     def _join_decided(self) -> None:
         from curate.sets.components import join
@@ -228,13 +249,11 @@ class _Judge:
                 elif self.standing[head]:
                     stays[answers[head]] = head
 
-    def _groups(
-        self, by_content: Numbers, new_prompt: Flags, new_content: Flags
-    ) -> list[tuple[list[int], list[tuple[int, int]]]]:
+    def _groups(self) -> list[tuple[list[int], list[tuple[int, int]]]]:
         """Groups of equal (or near-equal) prompts with different answers: places, and earlier rows."""
-        begins = np.flatnonzero(new_prompt)
+        by_content, begins = self.by_content, np.flatnonzero(self.new_prompt)
         ends = np.append(begins[1:], self.total)
-        answers = np.add.reduceat(new_content, begins) if len(begins) else np.zeros(0, np.int64)
+        answers = np.add.reduceat(self.new_content, begins) if len(begins) else np.zeros(0, np.int64)
         suspect = answers > 1
         found: dict[int, list[tuple[int, int]]] = {}
         for number, each in enumerate(self.earlier):
@@ -420,6 +439,7 @@ class _Judge:
             *(self.side, self.buckets, answers, there, removing, self.settings.threshold),
             self.decided.apart(self.number_of),
         )
+        self.near = by
         removed = np.flatnonzero(by >= 0)
         kept = self._named(self.order[self.heads[by[removed]]])
         for mine, where, true in zip(self.heads[removed].tolist(), kept, similarity[removed].tolist(), strict=True):
@@ -466,13 +486,6 @@ class _Judge:
             earlier[root] = min(earlier.get(root, name), name)
         least |= earlier
         return [least[root] for root in root_of_place.tolist()]
-
-
-def _begins(values: Halves) -> Flags:
-    """Where a run of equal hashes begins: shape (rows,)."""
-    begins = np.ones(len(values), np.bool_)
-    begins[1:] = (values[1:] != values[:-1]).any(axis=1)
-    return begins
 
 
 def _pair(values: npt.NDArray[np.uint64]) -> tuple[int, int]:

@@ -131,6 +131,13 @@ def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")  # else it would be written, and so compared, as null
 
 
+def run_begins(values: Halves) -> Flags:
+    """Where a run of equal hashes begins: shape (rows,)."""
+    begins = np.ones(len(values), np.bool_)
+    begins[1:] = (values[1:] != values[:-1]).any(axis=1)
+    return begins
+
+
 def priority(keys: pa.Table, rank: Numbers | None = None) -> Numbers:
     """The rows' numbers, the highest priority first: the better, the longer, the lesser id, the first in the drop.
 

@@ -2,17 +2,19 @@
 
 A month's name is taken for a date where numbers that can be its day and its year stand beside it, in any of the orders
 that are written, with a few words between them at most. Which of two numbers is the day is told by those that can only
-be one; where a text holds none, both are read. The names of months are those of dateparser (CLDR).
+be one; where a text holds none, both are read. A number that stands close behind another month's name is that one's; a
+year of two digits stands close to what it follows. The names of months are those of dateparser (CLDR).
 """
 
 import re
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from itertools import pairwise
 from operator import attrgetter
+from typing import NamedTuple
 
 from curate.text.folded import Folded, Word, folded
 from curate.text.spoken_numbers import spoken
@@ -35,7 +37,15 @@ SENTENCE = re.compile(r"[.;:!?]\s.*\w\w|\w\w.*[.;:!?]\s|\n\s*\n|\d", re.DOTALL)
 NUMERIC = re.compile(r"(?<![\d./-])(\d{1,4})(\s?[./–-]\s?)(\d{1,2})\2(\d{1,4})(?![\d/-]|\.\d)")
 COMPACT = re.compile(r"(?<!\d)((?:19|20)\d\d)(\d\d)(\d\d)(?!\d)")
 EAST_ASIAN = re.compile(r"(\d{4})\s?[年년]\s?(\d{1,2})\s?[月월]\s?(?:(\d{1,2})\s?[日号號일])?")
-ISO = re.compile(r"(\d{4})-(\d\d)(?:-(\d\d))?(?!\d)")
+ISO = re.compile(
+    r"(\d{4})-(\d\d)(?:-(\d\d)(?:[T ]\d\d(?::?\d\d(?::?\d\d(?:[.,]\d+)?)?)?\s?(?:Z|[+-]\d\d(?::?\d\d)?)?)?)?",
+    re.IGNORECASE,
+)
+BETWEEN = r"[^\S\n]*[-–—./'’,]?[^\S\n]*['’]?"
+CLOSE = re.compile(rf"(?:st|nd|rd|th)?{BETWEEN}")
+"""What may stand between a number and the name of the month that it is of, where no words do."""
+CLOSE_DAY = re.compile(rf"{BETWEEN}\d{{1,2}}(?:st|nd|rd|th)?{BETWEEN}")
+"""The same with the day between the name and its year."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +58,8 @@ class Date:
     day: int | None
     begin: int
     end: int
+    at: int = field(default=0, compare=False)
+    """Where its month is named; what is read of one month's name is one date, read in several ways."""
 
     def is_same(self, other: "Date") -> bool:
         """Whether both can be one date, or the other is the month of this one's day."""
@@ -62,11 +74,30 @@ class Date:
 
 def iso_date(text: str) -> Date | None:
     """The date that a value in ISO 8601 says, to the day or to the month; its time, if it has one, is passed over."""
-    match = ISO.match(text.strip())
+    match = ISO.fullmatch(text.strip())
     if match is None:
         return None
     date = Date(int(match[1]), int(match[2]), int(match[3]) if match[3] else None, *match.span())
     return date if _possible(date) else None
+
+
+def dates_said(value: str) -> list[list[Date]]:
+    """The dates that a value says, one after the other, each in all the ways in which it can be read: to the day where
+    it names one. Nothing where it says none, or more than dates: another number, or a month that is part of none.
+    """
+    if (iso := iso_date(value)) is not None:
+        return [[iso]]
+    text = Folded(value)
+    found: dict[int, list[Date]] = {}
+    for date in dates_in(text):
+        found.setdefault(date.at, []).append(date)
+    said = [[date for date in ways if date.day is not None] or ways for ways in found.values()]
+    spans = [(date.begin, date.end) for ways in said for date in ways]
+    names = month_names()
+    words = (word for word in text.words if word.folded in names or any(map(str.isdigit, word.folded)))
+    others = [*((word.begin, word.end) for word in words), *((each.begin, each.end) for each in _numbers(text))]
+    held = all(any(begin <= first and last <= end for begin, end in spans) for first, last in others)
+    return said if held else []
 
 
 def dates_in(text: Folded) -> list[Date]:
@@ -82,21 +113,21 @@ def _possible(date: Date) -> bool:
 def _numeric(text: str) -> Iterator[Date]:
     for pattern in (COMPACT, EAST_ASIAN):
         for match in pattern.finditer(text):
-            yield Date(int(match[1]), int(match[2]), int(match[3]) if match[3] else None, *match.span())
+            yield Date(int(match[1]), int(match[2]), int(match[3]) if match[3] else None, *match.span(), match.start())
     short: list[tuple[int, int, int, int, int]] = []
     for match in NUMERIC.finditer(text):
         first, second, third = match[1], match[3], match[4]
         if len(first) == 4:
-            yield Date(int(first), int(second), int(third), *match.span())
+            yield Date(int(first), int(second), int(third), *match.span(), match.start())
         elif len(first) <= 2 and len(third) in (2, 4):
             short.append((int(first), int(second), int(third), *match.span()))
     month_first = any(second > 12 for _, second, *_ in short)
     day_first = any(first > 12 for first, *_ in short)
     for first, second, year, begin, end in short:
         if month_first or not day_first:
-            yield Date(year, first, second, begin, end)
+            yield Date(year, first, second, begin, end, begin)
         if day_first or not month_first:
-            yield Date(year, second, first, begin, end)
+            yield Date(year, second, first, begin, end, begin)
 
 
 @dataclass(frozen=True)
@@ -120,40 +151,84 @@ class _Number:
 
 def _named(text: Folded) -> Iterator[Date]:
     names = month_names()
-    places = [at for at, word in enumerate(text.words) if word.folded in names]
-    if not places:
+    months = [word for word in text.words if word.folded in names]
+    if not months:
         return
     numbers = _numbers(text)
-    for at in places:
-        word = text.words[at]
+    for at, word in enumerate(months):
+        beside = _Beside(
+            text.text, months[at - 1] if at else None, word, months[at + 1] if at + 1 < len(months) else None
+        )
         for month in names[word.folded]:
-            yield from _beside(text, word, month, numbers)
+            yield from beside.dates(month, numbers)
 
 
-def _beside(text: Folded, name: Word, month: int, numbers: Sequence[_Number]) -> Iterator[Date]:
-    """The dates that a month's name is part of."""
-    at = bisect_left(numbers, name.begin, key=attrgetter("begin"))  # no number holds a month's name
-    before, after = numbers[max(0, at - 2) : at], numbers[at : at + 2]
-    left = before[-1:] if before and _joins(text.text, before[-1].end, name.begin) else []
-    left = [before[0], *left] if len(before) == 2 and left and _joins(text.text, before[0].end, left[0].begin) else left
-    right = after[:1] if after and _joins(text.text, name.end, after[0].begin) else []
-    right = (
-        [*right, after[1]] if len(after) == 2 and right and _joins(text.text, right[0].end, after[1].begin) else right
-    )
-    orders: list[tuple[_Number, _Number]] = []  # day, year
-    if left and right:
-        orders += [(left[-1], right[0]), (right[0], left[-1])]
-    if len(right) == 2:
-        orders += [(right[0], right[1])]
-    if len(left) == 2:
-        orders += [(left[1], left[0])]
-    for day, year in orders:
-        if day.is_day and year.is_year:
-            begin, end = min(day.begin, year.begin, name.begin), max(day.end, year.end, name.end)
-            yield Date(year.value, month, day.value, begin, end)
-    for year in (*left[-1:], *right[:1]):
-        if year.is_year and year.digits != 2:
-            yield Date(year.value, month, None, min(year.begin, name.begin), max(year.end, name.end))
+class _Beside(NamedTuple):
+    """A month's name in a text, and the ones before and after it."""
+
+    text: str
+    before: Word | None
+    name: Word
+    after: Word | None
+
+    def dates(self, month: int, numbers: Sequence[_Number]) -> Iterator[Date]:
+        """The dates that the name is part of."""
+        name = self.name
+        at = bisect_left(numbers, name.begin, key=attrgetter("begin"))  # no number holds a month's name
+        left = self._joined([*reversed(numbers[max(0, at - 2) : at])], backwards=True)
+        right = self._joined(numbers[at : at + 2])
+        orders: list[tuple[_Number, _Number]] = []  # day, year
+        if left and right:
+            orders += [(left[0], right[0]), (right[0], left[0])]
+        for two in (right, left):
+            orders += [(two[0], two[1])] if len(two) == 2 else []
+        for day, year in orders:
+            if day.is_day and year.is_year and self._of_one(day, year, numbers):
+                begin, end = min(day.begin, year.begin, name.begin), max(day.end, year.end, name.end)
+                yield Date(year.value, month, day.value, begin, end, name.begin)
+        years = [each for each in left[:1] if not self._is_anothers(each)]
+        years += [
+            each for each in numbers[at : at + 1] if _joins(self.text, name.end, each.begin)
+        ]  # `March to May 2019`
+        for year in years:
+            if year.is_year and year.digits != 2:
+                begin, end = min(year.begin, name.begin), max(year.end, name.end)
+                yield Date(year.value, month, None, begin, end, name.begin)
+
+    def _joined(self, numbers: Sequence[_Number], *, backwards: bool = False) -> list[_Number]:
+        """The first numbers on one side that can be of one date with the name: no other month is between them."""
+        found: list[_Number] = []
+        other = self.before if backwards else self.after
+        edge = self.name.begin if backwards else self.name.end
+        for number in numbers:
+            begin, end = (number.end, edge) if backwards else (edge, number.begin)
+            if (other is not None and begin <= other.begin < end) or not _joins(self.text, begin, end):
+                break
+            found.append(number)
+            edge = number.begin if backwards else number.end
+        return found
+
+    def _of_one(self, day: _Number, year: _Number, numbers: Sequence[_Number]) -> bool:
+        """Whether day and year are not another month's, and a year of two digits not a day."""
+        if self._is_anothers(day) or self._is_anothers(year):
+            return False
+        if year.digits != 2:
+            return True
+        parts = sorted((each.begin, each.end) for each in (day, year, self.name))
+        at = parts.index((year.begin, year.end))
+        gap = self.text[parts[at - 1][1] : year.begin] if at else self.text[year.end : parts[1][0]]
+        following = numbers[bisect_left(numbers, year.end, key=attrgetter("begin")) :][:1]
+        others = [each.begin for each in following if each.is_year and each.digits != 2]
+        others += [self.after.begin] if self.after is not None and self.after.begin >= year.end else []
+        return CLOSE.fullmatch(gap) is not None and not any(CLOSE.fullmatch(self.text, year.end, at) for at in others)
+
+    def _is_anothers(self, number: _Number) -> bool:
+        """Whether a number is the day or the year of the month named before: it stands close to that, or is a year
+        behind the day that does."""
+        if self.before is None or number.begin >= self.name.begin:
+            return False
+        gap = self.text[self.before.end : number.begin]
+        return CLOSE.fullmatch(gap) is not None or (number.digits == 4 and CLOSE_DAY.fullmatch(gap) is not None)
 
 
 def _joins(text: str, begin: int, end: int) -> bool:

@@ -4,7 +4,7 @@
   const at = (id) => document.getElementById(id);
   const HEIGHT = 56, PAGE = 100, MORE = 6;
   const list = at("list"), lines = list.querySelector("ol");
-  let total = 0, pages = new Map(), asked = 0, chosen = -1, shown = null, about = 0, editing = "", checked = 0, wanted = 0;
+  let total = 0, pages = new Map(), asked = 0, chosen = -1, shown = null, about = 0, editing = null, checked = 0, wanted = 0;
 
   async function ask(path, body) {
     const options = { headers: { "X-Assay-Token": token } };
@@ -83,12 +83,12 @@
 
   // One case: its row, those beside it, and what may be decided.
   async function show(number) {
-    const mine = ++wanted;
+    const mine = ++wanted, left = stop();
     shown = null;  // nothing is decided of a row that is not seen yet, or not any more
     const told = await ask(`case?number=${number}`);
     if (mine !== wanted) return;
     shown = told; shown.number = number; about = 0;
-    stop(); say("");
+    say(left);
     at("nothing").hidden = true; at("shown").hidden = false;
     at("what").textContent = told.title; at("why").textContent = told.why;
     at("evidence").hidden = told.told === null;
@@ -112,7 +112,7 @@
     if (row.target) made.append(element("h4", "answer"), parts(row.answer, kind));
     if (shown.rows.length > 1) {
       const pick = element("button", "decide on this one");
-      pick.type = "button"; pick.addEventListener("click", () => { about = number; marks(); });
+      pick.type = "button"; pick.addEventListener("click", () => turn(number));
       made.append(pick);
     }
     return made;
@@ -134,7 +134,7 @@
   }
   function decided() {
     at("decided").replaceChildren(...shown.decided.map((each) => element("li",
-      `decided: ${each.action} ${each.value === null ? "" : JSON.stringify(each.value)} ${each.reason}`)));
+      `decided: ${each.action} ${each.value === null ? "" : each.value} ${each.reason}`)));
   }
   function marks() {
     for (const each of at("rows").querySelectorAll("[data-row]")) {
@@ -147,6 +147,12 @@
     for (const action of ["same", "different"]) document.querySelector(`[data-action="${action}"]`).disabled = !pair;
     document.querySelector('[data-edit="target"]').disabled = !shown.rows[about].editable;
   }
+  function turn(number) {
+    if (!shown || number === about || number >= shown.rows.length) return;
+    const left = stop();
+    about = number;
+    say(left); marks();
+  }
   const other = () => shown.rows[about === 0 ? 1 : 0];
 
   const decide = guarded(async (action, value, reason) => {
@@ -156,7 +162,8 @@
     if (pair && shown.rows.length < 2) return;
     const number = shown.number, place = chosen;
     await ask("decide", { id: row.id, action, value: pair ? other().id : value, reason });
-    if (action === "note") { stop(); say("Noted."); return; }
+    stop();
+    if (action === "note") { say("Noted."); return; }
     made.push({ id: row.id, number });
     await Promise.all([counts(), search(true)]);
     const line = lineOf(place);
@@ -183,7 +190,7 @@
     if (!shown) return;
     const row = shown.rows[about];
     if (kind === "target" && !row.editable) return;
-    editing = kind;
+    editing = { kind, row };
     at("edit").hidden = false;
     at("value-of").textContent = { target: "The answer, as JSON", label: "The label", note: "The note" }[kind];
     const long = kind !== "label";
@@ -193,9 +200,14 @@
     at("problems").replaceChildren(); at("reason").value = ""; at("reason").disabled = kind === "note";
     at(long ? "value" : "line").focus();
   }
-  function stop() { editing = ""; at("edit").hidden = true; }
+  // A form is of one row, and is closed with it; of what is left in it nothing is decided.
+  function stop() {
+    const left = editing;
+    editing = null; at("edit").hidden = true;
+    return left ? `The form is closed: nothing in it is decided of ${left.row.place}.` : "";
+  }
   const check = guarded(async () => {
-    if (editing !== "target") return [];
+    if (!editing || editing.kind !== "target") return [];
     const mine = ++checked;
     const told = await ask("check", { value: at("value").value });
     if (mine !== checked) return told.problems;
@@ -238,8 +250,9 @@
   at("cancel").addEventListener("click", () => { stop(); at("what").focus(); });
   at("edit").addEventListener("submit", guarded(async (event) => {
     event.preventDefault();
-    const kind = editing;
-    if (kind === "target" && (await check()).length) { at("value").focus(); return; }
+    const mine = editing, kind = mine.kind, problems = await check();
+    if (mine !== editing) return;
+    if (problems.length) { at("value").focus(); return; }
     const value = { target: at("value").value, label: at("line").value || null }[kind];
     const reason = kind === "note" ? at("value").value : at("reason").value;
     at("what").focus();
@@ -256,7 +269,7 @@
     const typing = event.target.closest("input:not([type=checkbox]), textarea, select");
     if (event.key === "Escape" && typing) { event.preventDefault(); if (editing) stop(); at("what").focus(); event.target.blur(); return; }
     if (typing || event.ctrlKey || event.metaKey || event.altKey || at("help").open) return;
-    if (event.key >= "1" && event.key <= "9" && shown && Number(event.key) <= shown.rows.length) { about = Number(event.key) - 1; marks(); return; }
+    if (event.key >= "1" && event.key <= "9" && shown && Number(event.key) <= shown.rows.length) { turn(Number(event.key) - 1); return; }
     if (KEYS[event.key]) { event.preventDefault(); KEYS[event.key](); }
   });
   guarded(async () => { await counts(); await search(); })();

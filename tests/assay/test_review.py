@@ -155,6 +155,7 @@ def test_tables_that_other_stages_publish_are_read(project: Project, tmp_path: P
     }
     place = {"turn": 0, "begin": 2, "end": 7, "split": "train"}
     said = {"id": one, "action": "drop", "value": None, "reason": "", "who": "ben"}
+    said |= {"file": "decisions.jsonl", "line": 1, "because": None}
     tables = {
         "doubted": [doubted],
         "ungrounded": [value | place],
@@ -413,6 +414,48 @@ def test_by_the_keyboard_alone(shown: Browser, project: Project) -> None:
     press(shown, "a")
     wait(shown, f"{STATUS} === '0 rows'")
     assert written(project)[-1][0] == "keep"
+
+
+SAID, CLOSED = "document.getElementById('said').textContent", "document.getElementById('edit').hidden"
+MENDED = '{"colour": "green", "count": 3}'
+
+
+def begin_to_mend(browser: Browser) -> str:
+    """Open the form of the chosen row and write another answer into it; gives what was in it."""
+    browser.run("document.getElementById('what').focus()")
+    press(browser, "e")
+    wait(browser, "document.activeElement.id === 'value'")
+    before = browser.run("document.activeElement.value")
+    browser.run("document.activeElement.select()")
+    browser.call("Input.insertText", text=MENDED)
+    wait(browser, "document.querySelectorAll('#problems li').length === 0")
+    return str(before)
+
+
+def test_a_form_is_closed_with_the_row_that_it_is_of(shown: Browser, session: Session, project: Project) -> None:
+    rows = [session.desk.row(id_) for id_ in (session.queue.case(0).id, *session.queue.case(0).beside)]
+    colours = [json.loads(row["target"])["colour"] for row in rows]
+    assert json.loads(begin_to_mend(shown))["colour"] == colours[0]
+    click(shown, "article[data-row='1'] button")
+    wait(shown, f"{CLOSED} && {SAID}.startsWith('The form is closed')")
+    assert json.loads(begin_to_mend(shown))["colour"] == colours[1], "the form of the other row"
+    for key in ("Tab", "Tab", "1"):
+        press(shown, key)
+    wait(shown, f"{CLOSED} && document.querySelector('[data-row=\"0\"]').className === 'chosen'")
+    begin_to_mend(shown)
+    for key in ("Tab", "Tab", "j"):
+        press(shown, key)
+    wait(shown, f"{CLOSED} && {TITLE} === 'Alike, other answer' && {SAID}.startsWith('The form is closed')")
+    begin_to_mend(shown)
+    click(shown, "[data-place='0']")
+    wait(shown, f"{CLOSED} && {TITLE} === 'Conflicts'")
+    assert written(project) == [], "what is left in a form is decided of no row"
+    begin_to_mend(shown)
+    for key in ("Tab", "Enter"):
+        press(shown, key)
+    wait(shown, f"{STATUS} === '3 rows'")
+    (made,) = read(project.folder / "decisions.jsonl")
+    assert (made.id, made.value) == (rows[0]["id"], json.loads(MENDED))
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (1280, True), (390, False), (PHONE, True)])

@@ -252,6 +252,13 @@ def test_a_key_of_values_of_several_types_is_one_column() -> None:
     assert flat["target.n"].to_pylist() == [1, 1.5, 2, 2.5, 3, 3.5, 4]
 
 
+@pytest.mark.parametrize("others", [[], [-1, 2], [0.5], [10**30]])
+def test_whole_numbers_beyond_64_bits_are_judged_as_numbers(others: list[Any]) -> None:
+    given = [2**63, *others]
+    flat = flatten(table([row(number, ["Q"], {"n": value}, 1) for number, value in enumerate(given)]))
+    assert flat["target.n"].to_pylist() == [float(value) for value in given]
+
+
 def test_the_empty_set_flattens_and_fails(tmp_path: Path) -> None:
     result = check_set(table([]), contract_of("guanaco"), tmp_path)
     assert "enough_rows" in [finding.name for finding in result.failed]
