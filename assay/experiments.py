@@ -99,6 +99,7 @@ class Training:
 
     settings: "ExperimentSettings"
     recipe: Path
+    drop: Place | None
     arm: str
     seed: int
     version: Path
@@ -113,7 +114,7 @@ class Training:
         from evaluation.validation_score import validation_score
         from train.qlora import train
 
-        loaded, store = self.settings.arm(self.arm, self.recipe), Store(self.store)
+        loaded, store = self.settings.arm(self.arm, self.recipe, self.drop), Store(self.store)
         recipe = Arm(self.arm, loaded, self.version, self.left_out).seeded(self.seed, self.start)
         score = validation_score(self.version, recipe, store, progress, self.left_out)
         reward = reward_of(self.version, recipe)
@@ -123,6 +124,7 @@ class Training:
 def experiment(
     file: Place,
     *,
+    drop: Place | None = None,
     store: Place | None = None,
     workers: int | None = None,
     apart: bool = True,
@@ -134,6 +136,7 @@ def experiment(
 
     Args:
         file: the experiment's YAML file.
+        drop: folder of the raw files, or its URL, instead of the recipe's own.
         store: folder that Assay writes to.
         workers: processes to curate with; by default one per core.
         apart: train each adapter in a process of its own, so that the memory it takes is its own. A script then keeps
@@ -150,13 +153,13 @@ def experiment(
     path, target = Path(file), store_of(store)
     settings = ExperimentSettings.load(path)
     recipe = settings.recipe_path(path)
-    recipes = {name: settings.arm(name, recipe) for name in settings.arms}
+    recipes = {name: settings.arm(name, recipe, drop) for name in settings.arms}
     require_metrics(settings, recipes[settings.against])
     order = in_order(recipes)
     arms = _curated(settings, recipes, target, workers, progress)
     question = questions(arms[settings.against].version, recipes, settings.against, target)
     trainings = {
-        (name, seed): Training(settings, recipe, name, seed, arm.version, arm.left_out, target.root)
+        (name, seed): Training(settings, recipe, drop, name, seed, arm.version, arm.left_out, target.root)
         for name, arm in ((name, arms[name]) for name in order)
         for seed in settings.seeds
     }

@@ -215,12 +215,13 @@ def pairs(
 @command("assay experiment recipes/experiments/rows.yaml")
 def experiment(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The experiment's YAML file.")],
+    drop: Drop = None,
     store: StoreFolder = STORE,
     workers: Workers = None,
 ) -> Result:
     """Compare arms of a recipe, each trained with several seeds, on the same rows. What was done before is found."""
     with progress_bars() as bars:
-        return assay.experiment(file, store=store, workers=workers, progress=bars)
+        return assay.experiment(file, drop=drop, store=store, workers=workers, progress=bars)
 
 
 @command("assay tune licences --variant search")

@@ -155,17 +155,24 @@ class ExperimentSettings(Settings):
         """What an arm changes of the recipe, with what all arms do."""
         return changed(self.common, self.arms[arm])
 
-    def arm(self, name: str, recipe: Path) -> FullRecipe:
+    def arm(self, name: str, recipe: Path, drop: Path | str | None = None) -> FullRecipe:
         """The recipe of an arm, judged as the baseline is.
 
         Where its data are others than the baseline's, its data set has a name of its own: an index, and the splits that
         stand, are of one name.
 
+        Args:
+            name: of the arm.
+            recipe: the recipe's file.
+            drop: see `FullRecipe.load`.
+
         Raises:
             AssayError: a key of it is wrong, or its adapter would be shown training rows; names the arm.
         """
         try:
-            baseline, own = (FullRecipe.load(recipe, changes=self.changes(each)) for each in (self.against, name))
+            baseline, own = (
+                FullRecipe.load(recipe, drop=drop, changes=self.changes(each)) for each in (self.against, name)
+            )
         except AssayError as error:
             raise AssayError(f"arms.{name}: {error.message}", error.remedy) from None
         data = [(each.settings(), each.drop) for each in (baseline, own)]

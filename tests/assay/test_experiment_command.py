@@ -318,6 +318,17 @@ def test_a_wrong_file_is_told(project: Project, changes: dict[str, Any], said: s
         assay.experiment(path, store=project.folder / "unused", workers=1)
 
 
+def test_every_arm_takes_the_drop_that_is_named(project: Project, tmp_path: Path) -> None:
+    settings = ExperimentSettings.model_validate(FILE)
+    for name in settings.arms:
+        assert settings.arm(name, project.recipe_path, tmp_path).drop == str(tmp_path)
+        assert settings.arm(name, project.recipe_path).drop != str(tmp_path)
+    path = project.folder / "named.yaml"
+    path.write_text(yaml.safe_dump(FILE, sort_keys=False))
+    done = CliRunner().invoke(app, ["experiment", str(path), "--drop", str(tmp_path / "nowhere"), "--json"])
+    assert "nowhere" in json.loads(done.stdout)["error"]["message"]
+
+
 @pytest.mark.parametrize("path", sorted((RECIPES / "experiments").glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_experiments_that_come_with_assay_are_sound(path: Path) -> None:
     settings = ExperimentSettings.load(path)
