@@ -80,7 +80,8 @@ class Desk:
         told = self._outcomes()
         self.own = [line.decision for line in lines]
         came = [told.get(line.number) for line in lines]
-        self.earlier = sum(outcome is not None for outcome in came)  # the first so many: the version tells of them
+        told_of = [place for place, outcome in enumerate(came, 1) if outcome is not None]
+        self.earlier = max(told_of, default=0)  # the first so many were said before the version was made
         self.stale = {place for place, outcome in enumerate(came) if outcome in ("stale", "no_row")}
         self.apart = {place for place, outcome in enumerate(came) if outcome == "disagreement"}
 
