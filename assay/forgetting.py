@@ -1,38 +1,43 @@
 """Forgetting: what a store holds of some rows goes, wherever it lies, and does not come back."""
 
+import json
 import shutil
 import sqlite3
+import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from assay.door import Place, store_of
-from assay.parents import ONE, Member, folder, lineage, made_from, members
+from assay.parents import ONE, Member, folder, lineage, members
 from assay.result import Result
 from curate.cache import forget as forget_entry
-from curate.drafts import fsync, locked
+from curate.drafts import DRAFT, fsync, locked
 from curate.errors import AssayError
-from curate.forgotten import FILE, Forgotten, forget_again, hashed, read_forgotten
-from curate.garbage import PAID, WITHOUT_ROWS, rows_kept
+from curate.forgotten import FILE, Forgotten, forget_again, forms, hashed, read_forgotten
+from curate.garbage import PAID, WITHOUT_ROWS, abandoned, remove_waste, rows_kept
+from curate.hashing import canonical_json
 from curate.ledger import FORGOTTEN
+from curate.manifest import DatasetManifest
 from curate.progress import Progress, silent
 from curate.publish.published import read_rows
-from curate.publish.without import Gone, holds, without
+from curate.publish.without import Gone, file_hashes, holds, raw_mark, told_again, without
 from curate.read.expressions import compile_expression
-from curate.record import KEYS, SPLITS
+from curate.record import SPLITS, whole_of
 from curate.sets.index import Index, recorded_settings
-from curate.store import Store
+from curate.store import MANIFEST, Store, read_manifest
 from curate.table import Table
-from curate.traces import Traces, traces_of
+from curate.traces import Traces, texts_in, traces_of
+from train.manifest import AdapterManifest
 
 HOLDING = (*SPLITS, "quarantine")
-
 SHOWN = 20
 """Places in drops that a terminal is shown."""
-
+MARK = "_mark"
+"""Key of a row of which no record could be made: what it is known by."""
 Row = dict[str, Any]
 
 
@@ -153,10 +158,18 @@ def forget(
             for name in sorted({each.name for each in members(target) if each.kind == "datasets"}):
                 indexes[name] = Index(target, name, recorded_settings(target, name))
                 held.enter_context(indexes[name].lock(progress))
-        plan = _Plan.of(target, wanted, ids, group, progress)
-        if not remove:
-            return plan.result(adapters)
-        return plan.carry_out(indexes, reason, adapters, progress)
+            _finish(target, indexes, progress)
+        gone = _found(_holders(target), wanted, frozenset(ids) & read_forgotten(target.root).ids, progress)
+        groups = frozenset() if group is None else frozenset([hashed(group)])
+        if not (gone.ids or gone.raws):
+            raise AssayError(
+                f"No such row in any version or quarantine of {target.root}.",
+                remedy="Ids stand in the column `id` of splits and quarantine.parquet; `assay review` shows them.",
+            )
+        if remove:  # from now on no run publishes what it has read before
+            forget_again(target.root, Forgotten(gone.ids, groups, gone.raws), reason)
+        plan = _Plan.of(target, gone)
+        return plan.carry_out(indexes, adapters, progress) if remove else plan.result(adapters)
 
 
 def _wanted(ids: Sequence[str], group: str | None, where: str | None) -> Callable[[Row], bool]:
@@ -171,12 +184,12 @@ def _wanted(ids: Sequence[str], group: str | None, where: str | None) -> Callabl
         holds_of = None if where is None else compile_expression(where)
     except ValueError as error:
         raise AssayError(f"--where: {error}", remedy="docs/expressions.md says what may be said.") from None
-    named = frozenset(ids)
+    named, called = frozenset(ids), forms(group)
 
     def wanted(row: Row) -> bool:
-        if row["id"] in named or row["meta"].get("part_of") in named:
+        if row["id"] in named or whole_of(row["meta"]) in named:
             return True
-        if group is not None and row["group"] is not None and group in (row["group"], *row["group"].split(KEYS)):
+        if called & forms(row["group"]):
             return True
         if holds_of is None:
             return False
@@ -192,8 +205,10 @@ def _wanted(ids: Sequence[str], group: str | None, where: str | None) -> Callabl
 
 
 def _rows(path: Path) -> Iterator[Row]:
-    """The rows of a published table as they are asked about."""
-    quarantined = path.stem == "quarantine"
+    """The rows of a published table as they are asked about; none of a folder that was not finished."""
+    if not path.is_file():
+        return
+    quarantined, sha256 = path.stem == "quarantine", file_hashes(path.parent)
     for row in read_rows(path):
         meta = row["meta"] or ()
         pairs = (tuple(each.values()) if isinstance(each, dict) else each for each in meta)
@@ -207,8 +222,29 @@ def _rows(path: Path) -> Iterator[Row]:
                 "row": source["row"],
                 "text": "\n".join([*said, row["target"] or row.get("raw") or ""]),
                 "split": None if quarantined else path.stem,
+                MARK: raw_mark(row["raw"], source, sha256) if row["id"] is None else None,
             }
         )
+
+
+def _holders(store: Store) -> list[Path]:
+    """The folders of a store that hold rows: published versions, candidates that were refused, what was taken back."""
+    return [
+        *(folder(store, each) for each in members(store) if each.kind == "datasets"),
+        *_folders(store.failed),
+        *(path for name in _folders(store.retracted / "datasets") for path in _folders(name)),
+    ]
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*") if path.is_dir() and not path.name.startswith("."))
+
+
+def _finish(store: Store, indexes: dict[str, Index], progress: Progress) -> None:
+    """Remove what killed processes have left half-made or half-removed, and complete the indexes."""
+    remove_waste(abandoned(store))
+    for index in indexes.values():
+        index.catch_up(progress)
 
 
 @dataclass(frozen=True)
@@ -217,11 +253,10 @@ class _Plan:
 
     store: Store
     these: Gone
-    groups: frozenset[str]
     versions: dict[Member, Counter[str]]
     """Data set versions that hold the rows, and how many in which table."""
     aside: list[Holding]
-    """Candidates that were refused and versions that were taken back which hold them."""
+    """Candidates that were refused, and what was taken back, which hold them."""
     trained: list[Member]
     """Adapters."""
     quoting: list[Member]
@@ -231,44 +266,25 @@ class _Plan:
     alike: list[str]
 
     @staticmethod
-    def of(
-        store: Store, wanted: Callable[[Row], bool], ids: Sequence[str], group: str | None, progress: Progress
-    ) -> "_Plan":
-        """See `forget`.
-
-        Raises:
-            AssayError: there is no such row.
-        """
+    def of(store: Store, gone: Gone) -> "_Plan":
+        """See `forget`."""
         published = {each: folder(store, each) for each in members(store) if each.kind == "datasets"}
-        aside = {path: "candidate" for path in sorted(store.failed.glob("*")) if path.is_dir()}
-        aside |= {path: "retracted" for path in sorted((store.retracted / "datasets").glob("*/*")) if path.is_dir()}
-        folders = [*published.values(), *aside]
-        known = read_forgotten(store.root)
-        gone = _found(folders, wanted, frozenset(ids) & known.ids, progress)
-        groups = frozenset() if group is None else frozenset([hashed(group)])
-        if not (gone.ids or gone.raws or groups & known.groups):
-            raise AssayError(
-                f"No such row in any version or quarantine of {store.root}.",
-                remedy="Ids stand in the column `id` of splits and quarantine.parquet; `assay review` shows them.",
-            )
         versions = {each: rows for each, path in published.items() if (rows := holds(path, gone))}
-        traces, drops, alike = _gathered(store, published, versions, folders, gone)
-        later = made_from(lineage(store), list(versions))
-        with_train = made_from(lineage(store), [each for each, rows in versions.items() if rows["train"]])
+        traces = _traces(store, gone)
+        drops, alike = _told_of(store, list(versions), gone)
         quoted = Traces({*traces.pieces, *gone.ids})
         others = [each for each in members(store) if each.kind not in ("datasets", "adapters")]
+        quoting = [each for each in others if quoted.within(folder(store, each))]
         return _Plan(
             store,
             gone,
-            groups,
             versions,
             [
-                Holding(kind, str(path.relative_to(store.root)), path, dict(rows), "removed")
-                for path, kind in aside.items()
-                if (rows := holds(path, gone)) or traces.within(path)
+                *_aside("candidate", store, _folders(store.failed), gone, traces),
+                *_aside("retracted", store, sorted(_retracted(store)), gone, quoted),
             ],
-            [each for each in with_train if each.kind == "adapters"],
-            [each for each in others if quoted.within(folder(store, each))] if later else [],
+            _trained(store, {each for each, rows in versions.items() if rows["train"]}, set(quoting)),
+            quoting,
             traces,
             drops,
             alike,
@@ -287,44 +303,92 @@ class _Plan:
         ]
         fate = "removed" if adapters else "stays: it was trained on them (--adapters removes it)"
         holding += [Holding("adapter", str(each), folder(store, each), {}, fate) for each in self.trained]
-        singular = {"scorecards": "scorecard", "experiments": "experiment", "studies": "study"}
-        holding += [
-            Holding(singular[each.kind], str(each), folder(store, each), {}, "removed") for each in self.quoting
-        ]
+        holding += [Holding(ONE[each.kind], str(each), folder(store, each), {}, "removed") for each in self.quoting]
         holding += self.aside
         if cached := len(rows_kept(store.cache)):
             holding.append(Holding("cache", "cache", store.cache, {"entries": cached}, "removed: a run makes it again"))
         return Forgetting(store.root, self.these, holding, self.drops, self.alike, **{"removed": False} | done)
 
-    def carry_out(self, indexes: dict[str, Index], reason: str, adapters: bool, progress: Progress) -> Forgetting:
+    def carry_out(self, indexes: dict[str, Index], adapters: bool, progress: Progress) -> Forgetting:
         """Do it. Versions come last, for it is by them that a run which was killed finds the rows again."""
         store, told = self.store, self.result(adapters)
-        forget_again(store.root, Forgotten(self.these.ids, self.groups, self.these.raws), reason)
-        for each in [*self.quoting, *(self.trained if adapters else [])]:
-            store.forget(each.kind, each.name, [each.version])
-            store.record({"event": "retracted", **each._asdict()})
-            _remove(folder(store, each))
+        before = {*members(store)}
+        self._remove_quoting(self.quoting, self.trained if adapters else [])
         for held in self.aside:
             _remove(held.path)
         for entry in rows_kept(store.cache):
             forget_entry(entry)
         _forget_answers(store.cache / PAID, self.traces)
-        names = sorted({each.name for each in self.versions})
-        for name in names:  # until it is made again there is none, and a run that is next makes it
-            indexes[name].rebuild(progress, without=[path.name for path in store.versions("datasets", name)])
-        now: dict[str, str] = {}
-        for each, rows in self.versions.items():
-            new = without(store, folder(store, each), self.these).name
-            store.record({"event": FORGOTTEN, **each._asdict(), "now": new, "rows": sum(rows[n] for n in HOLDING)})
-            store.forget("datasets", each.name, [each.version], instead=new)
-            _remove(folder(store, each))
-            now[str(each)] = new
-        for name in names:
-            indexes[name].rebuild(progress)
         store.reword(lambda text: "(forgotten)" if self.traces.found(text.encode()) else text)
+        now = self._make_again(indexes, progress)
+        # What was asked or trained meanwhile was so of a version that has gone since; no data set has come.
+        quoted = Traces({*self.traces.pieces, *self.these.ids})
+        came = [each for each in members(store) if each not in before and each.kind != "datasets"]
+        self._remove_quoting([each for each in came if quoted.within(folder(store, each))], [])
         files = (path for path in sorted(store.root.rglob("*")) if path.is_file() and path.name != FILE)
         left = [str(path) for path in files if not _is_model(store, path) and self.traces.within(path)]
         return Forgetting(store.root, self.these, told.holding, self.drops, self.alike, True, now, left)
+
+    def _remove_quoting(self, quoting: Sequence[Member], adapters: Sequence[Member]) -> None:
+        store = self.store
+        for each in (*quoting, *adapters):
+            store.forget(each.kind, each.name, [each.version])
+            store.record({"event": "retracted", **each._asdict()})
+            _remove(folder(store, each))
+
+    def _make_again(self, indexes: dict[str, Index], progress: Progress) -> dict[str, str]:
+        """Every version without the rows; gives the new name of each."""
+        store, now = self.store, dict[str, str]()
+        names = sorted({each.name for each in self.versions})
+        for name in names:  # until it is made again there is none, and a run that is next makes it
+            indexes[name].rebuild(progress, without=[path.name for path in store.versions("datasets", name)])
+        later = [each for each in members(store) if each.kind == "datasets" and each not in self.versions]
+        followed = {each: DatasetManifest.read(folder(store, each)).index.compared_with[-1:] for each in later}
+        for each, rows in self.versions.items():
+            old = DatasetManifest.read(folder(store, each))
+            new = without(store, folder(store, each), self.these).name
+            store.record({"event": FORGOTTEN, **each._asdict(), "now": new, "rows": sum(rows[n] for n in HOLDING)})
+            store.forget("datasets", each.name, [each.version], instead=new)
+            for other in (other for other in later if (other.name, followed[other]) == (each.name, [each.version])):
+                told_again(store, folder(store, other), old)
+            with locked(store.root):  # nothing that was made from it is published from now on
+                _remove(folder(store, each))
+            now[str(each)] = new
+        for name in names:
+            indexes[name].rebuild(progress)
+        return now
+
+
+def _trained(store: Store, on: Collection[Member], from_scorecards: Collection[Member]) -> list[Member]:
+    """The adapters that were trained on the rows of versions, on pairs of scorecards, or from one of them."""
+    known = {each: its for each, its in lineage(store).items() if each.kind == "adapters"}
+    found: set[Member] = set()
+    while more := {each for each, its in known.items() if its & {*on, *from_scorecards, *found}} - found:
+        found |= more
+    return sorted(found)
+
+
+def _retracted(store: Store) -> Iterator[Path]:
+    return (path for kind in _folders(store.retracted) for name in _folders(kind) for path in _folders(name))
+
+
+def _aside(kind: str, store: Store, paths: Sequence[Path], gone: Gone, traces: Traces) -> list[Holding]:
+    """Of folders that were set aside those that hold the rows, or quote them; retracted adapters of versions do."""
+    found = []
+    for path in paths:
+        adapter = path.parts[-3] == "adapters"
+        rows = Counter[str]() if adapter else holds(path, gone)
+        if rows or traces.within(path) or (adapter and _saw(store, path, gone)):
+            found.append(Holding(kind, str(path.relative_to(store.root)), path, dict(rows), "removed"))
+    return found
+
+
+def _saw(store: Store, adapter: Path, gone: Gone) -> bool:
+    """Whether an adapter that was taken back was trained on a version that holds the rows."""
+    parent = AdapterManifest.read(adapter).inputs.dataset
+    version = store.instead("datasets", parent.name).get(parent.version, parent.version)
+    places = [root / "datasets" / parent.name / version for root in (store.root, store.retracted)]
+    return any(path.is_dir() and holds(path, gone)["train"] > 0 for path in places)
 
 
 def _found(folders: Sequence[Path], wanted: Callable[[Row], bool], known: frozenset[str], progress: Progress) -> Gone:
@@ -334,44 +398,53 @@ def _found(folders: Sequence[Path], wanted: Callable[[Row], bool], known: frozen
         progress("look for rows", number, len(folders), "versions")
         for row in (row for name in HOLDING for row in _rows(path / f"{name}.parquet") if wanted(row)):
             if row["id"] is None:
-                raws.add(hashed(row["raw"] or ""))
+                raws.add(row[MARK])
             else:
-                ids.add(row["meta"].get("part_of") or row["id"])
+                ids.add(whole_of(row["meta"]) or row["id"])
     progress("look for rows", len(folders), len(folders), "versions")
     return Gone(frozenset(ids), frozenset(raws))
 
 
-def _gathered(
-    store: Store,
-    published: dict[Member, Path],
-    holding: dict[Member, Counter[str]],
-    folders: Sequence[Path],
-    gone: Gone,
-) -> tuple[Traces, list[dict[str, Any]], list[str]]:
-    """What gives the rows away; where they stand in drops; and the rows that near-duplicates of them are."""
+def _is_gone(row: Row, gone: Gone) -> bool:
+    if row["id"] is None:
+        return row[MARK] in gone.raws
+    return row["id"] in gone.ids or whole_of(row["meta"]) in gone.ids
 
-    def is_gone(row: Row) -> bool:
-        if row["id"] is None:
-            return hashed(row["raw"] or "") in gone.raws
-        return row["id"] in gone.ids or row["meta"].get("part_of") in gone.ids
 
-    def all_rows() -> Iterator[Row]:
-        return (row for path in folders for name in HOLDING for row in _rows(path / f"{name}.parquet"))
+def _traces(store: Store, gone: Gone) -> Traces:
+    """What gives the rows away."""
+    holders = _holders(store)
 
+    def rows() -> Iterator[Row]:
+        return (row for path in holders for name in HOLDING for row in _rows(path / f"{name}.parquet"))
+
+    def said() -> Iterator[bytes]:
+        for path in holders:
+            yield from texts_in(path / "contract")
+            if (path / MANIFEST).is_file():
+                yield canonical_json(read_manifest(path)["recipe"])
+
+    gone_rows = (row for row in rows() if _is_gone(row, gone))
+    return traces_of(gone_rows, (row for row in rows() if not _is_gone(row, gone)), said())
+
+
+def _told_of(store: Store, holding: Sequence[Member], gone: Gone) -> tuple[list[dict[str, Any]], list[str]]:
+    """Where in drops the rows stand, and the ids of rows that are near-duplicates of theirs."""
     drops: dict[tuple[str, str, int], None] = {}
-    alike: set[str] = set()
-    for each, path in published.items():
-        if not holding.get(each):
-            continue
+    alike: set[str | None] = set()
+    for each in (each for each in members(store) if each.kind == "datasets"):
         told = {event["version"]: event.get("where") for event in store.told("datasets", each.name)}
         for name in HOLDING:
-            for row in _rows(path / f"{name}.parquet"):
-                if is_gone(row):
-                    drops[str(told.get(each.version)), row["file"], row["row"]] = None
-                elif row["reason"] == "near_duplicate" and any(id in row["evidence"] for id in gone.ids):
+            for row in _rows(folder(store, each) / f"{name}.parquet"):
+                kept = json.loads(row["evidence"]).get("kept") if row["reason"] == "near_duplicate" else None
+                if _is_gone(row, gone):
+                    if each in holding:
+                        drops[str(told.get(each.version)), row["file"], row["row"]] = None
+                    alike.add(kept)
+                elif kept in gone.ids:
                     alike.add(row["id"])
-    traces = traces_of((row for row in all_rows() if is_gone(row)), (row for row in all_rows() if not is_gone(row)))
-    return traces, [dict(zip(("where", "file", "row"), each, strict=True)) for each in sorted(drops)], sorted(alike)
+    places = [dict(zip(("where", "file", "row"), place, strict=True)) for place in sorted(drops)]
+    return places, sorted(id for id in alike - gone.ids if id is not None)
 
 
 def _is_model(store: Store, path: Path) -> bool:
@@ -382,12 +455,8 @@ def _forget_answers(folder: Path, traces: Traces) -> None:
     """Remove kept answers that quote a row, from the file too."""
     for path in sorted(folder.glob("*/*/answers.sqlite")):
         with closing(sqlite3.connect(path, isolation_level=None)) as database:
-            found = [
-                key
-                for key, answer in database.execute("SELECT key, answer FROM answers")
-                if traces.found(answer.encode())
-            ]
-            if found:
+            rows = database.execute("SELECT key, answer FROM answers")
+            if found := [key for key, answer in rows if traces.found(answer.encode())]:
                 database.execute("PRAGMA secure_delete = ON")
                 database.executemany("DELETE FROM answers WHERE key = ?", [[key] for key in found])
                 database.execute("VACUUM")
@@ -395,7 +464,9 @@ def _forget_answers(folder: Path, traces: Traces) -> None:
 
 
 def _remove(path: Path) -> None:
-    """Remove a published folder, or one that was set aside."""
+    """Remove a published folder, or one that was set aside; a process that is killed meanwhile leaves nothing that
+    looks like one."""
     with locked(path.parent):
-        shutil.rmtree(path)
+        aside = path.rename(tempfile.mkdtemp(prefix=DRAFT, dir=path.parent))
+        shutil.rmtree(aside)
     fsync(path.parent)

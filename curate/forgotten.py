@@ -8,15 +8,19 @@
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import xxhash
+
 from curate.drafts import locked
 from curate.errors import AssayError, SetAsideError
 from curate.hashing import digest
+from curate.record import KEYS
 
 FILE = "forgotten.jsonl"
 NAMED = 5
@@ -44,19 +48,41 @@ class Forgotten:
         """What tells it from another, for what depends on it; nothing of an empty one."""
         return [digest([sorted(each) for each in (self.ids, self.groups, self.raws)])] if self else []
 
-    def has(self, row: Mapping[str, Any]) -> bool:
+    def has(self, id: str | None, group: str | None, raw: str | None, place: tuple[str, int]) -> bool:
         """Whether it is one of these rows.
 
         Args:
-            row: a record, or what is quarantined of a row that gave none, as it was read.
+            id, group, raw: of a row as it was read; no id where it gave no record.
+            place: SHA-256 of the file, and the row's number in it.
         """
-        if row.get("id") is None:
-            return bool(self.raws) and hashed(row.get("raw") or "") in self.raws
-        group = row.get("group")
-        return row["id"] in self.ids or bool(self.groups and group is not None and hashed(group) in self.groups)
+        if id is None:
+            return bool(self.raws) and mark(raw, *place) in self.raws
+        return id in self.ids or any(hashed(form) in self.groups for form in forms(group) if self.groups)
 
 
 NOTHING = Forgotten()
+
+
+def mark(raw: str | None, sha256: str, row: int) -> str:
+    """By what a row is known of which no record could be made: a hash of it, or, where nothing of it could be read, of
+    where it stands.
+
+    Args:
+        raw: its text.
+        sha256: of its file.
+        row: its number there.
+    """
+    return hashed(raw or f"{sha256} {row}")
+
+
+def forms(group: str | None) -> set[str]:
+    """All that a group may be called: whole, each of its keys, without the number that tells keys apart, and as the
+    stage `pii` writes what is personal."""
+    if group is None:
+        return set()
+    keys = {group, *group.split(KEYS)}
+    keys |= {re.sub(r"^\d+:", "", key) for key in keys}
+    return keys | {xxhash.xxh3_128_hexdigest(key.encode()) for key in keys}
 
 
 def hashed(text: str) -> str:
@@ -110,16 +136,30 @@ def forget_again(store: Path, these: Forgotten, reason: str) -> None:
             for each in sorted(asked - there)
         ]
         with (store / FILE).open("ab") as file:
-            file.write("".join(json.dumps(each, ensure_ascii=False) + "\n" for each in new).encode())
+            file.write("".join(json.dumps(each) + "\n" for each in new).encode())
             file.flush()
             os.fsync(file.fileno())
+
+
+def require_as_known(store: Path, known: Forgotten) -> None:
+    """See to it that nothing was forgotten since a run began, which may hold it.
+
+    Args:
+        store: its folder.
+        known: what was forgotten when the run began.
+
+    Raises:
+        AssayError: something was.
+    """
+    if read_forgotten(store) != known:
+        raise AssayError("Rows were forgotten meanwhile. Nothing was published.", remedy="Run the same command again.")
 
 
 def refusal(rows: Iterable[Mapping[str, Any]]) -> ForgottenError:
     """What is told of a drop that holds rows that were forgotten.
 
     Args:
-        rows: as `Forgotten.has` takes them, each with its `source`.
+        rows: `id` and `source` of each.
     """
     places = [(row["source"]["file"], row["source"]["row"], row.get("id")) for row in rows]
     named = [f"{file}, row {number}" + (f" ({id})" if id else "") for file, number, id in sorted(places)[:NAMED]]

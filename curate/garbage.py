@@ -79,6 +79,11 @@ def rows_kept(cache: Path) -> list[Path]:
     return [each.folder for each in entries(cache) if each.folder.relative_to(cache).parts[0] not in without]
 
 
+def abandoned(store: Store) -> list[Waste]:
+    """What killed processes have left half-made."""
+    return list(_drafts(store.root, time.time()))
+
+
 def forget_files(cache: Path) -> None:
     """Remove what the cache keeps of drops' files as they are: those that were fetched, and documents' texts."""
     for each in entries(cache):

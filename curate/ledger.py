@@ -81,38 +81,40 @@ class Ledger:
         """
         found: list[dict[str, Any]] = []
         for event in self.events():
+            of = (event.get("kind"), event.get("name"))
             if (event.get("event"), event.get("name")) == (kind, name):
                 found.append(event)
-            elif (event.get("event"), event.get("kind"), event.get("name")) == ("retracted", kind, name):
+            elif event.get("event") == "retracted" and of == (kind, name):
                 found = [each for each in found if each["version"] != event["version"]]
-        now = self.instead(kind, name)
-        return [each | {"version": now.get(each["version"], each["version"])} for each in found]
+            elif event.get("event") == FORGOTTEN and of == (kind, name):
+                now = {event["version"]: event["now"]}
+                found = [each | {"version": now.get(each["version"], each["version"])} for each in found]
+        return found
 
     def instead(self, kind: Kind, name: str) -> dict[str, str]:
         """By version of a series of which rows were forgotten: the one that has its place now."""
         now: dict[str, str] = {}
         for event, problem in self.ledger_lines():  # `assay check --all` tells of damaged lines
-            if not problem and (event.get("event"), event.get("kind"), event.get("name")) == (FORGOTTEN, kind, name):
+            if problem or event.get("name") != name:
+                continue
+            if (event.get("event"), event.get("kind")) == (FORGOTTEN, kind):
                 now = {old: event["now"] if new == event["version"] else new for old, new in now.items()}
                 now[event["version"]] = event["now"]
+            elif event.get("event") == kind:  # it is there again
+                now.pop(event["version"], None)
         return now
 
     def reword(self, words: Callable[[str], str]) -> None:
-        """Write the texts of all lines anew that are sound; the file is replaced whole."""
-
-        def anew(value: Any) -> Any:
-            if isinstance(value, dict):
-                return {key: anew(each) for key, each in value.items()}
-            if isinstance(value, list):
-                return [anew(each) for each in value]
-            return words(value) if isinstance(value, str) else value
-
+        """Write the messages of all lines anew that are sound; the file is replaced whole."""
         path = self.ledger / EVENTS
+        if not path.is_file():
+            return
         with locked(self.ledger):
-            old = [line for line in path.read_bytes().split(b"\n") if line] if path.is_file() else []
+            old = [line for line in path.read_bytes().split(b"\n") if line]
             new = list(old)
             for number, (event, problem) in enumerate(self.ledger_lines()):
-                if not problem and (said := anew(event)) != event:
+                said = event | {"message": words(event["message"])} if event.get("message") else event
+                if not problem and said != event:
                     new[number] = canonical_json(said | {CHECK: _check_value(said)})
             if new != old:
                 replace_file(path, b"".join(line + b"\n" for line in new))

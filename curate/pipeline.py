@@ -16,9 +16,9 @@ from curate.cache import cache_text, clear_drafts, forget, intact, is_kept, keye
 from curate.contract import Contract
 from curate.distribution import NONE
 from curate.engine import MapShards
-from curate.errors import AssayError, SetAsideError
-from curate.forgotten import Forgotten, read_forgotten, refusal
-from curate.garbage import forget_files, rows_kept
+from curate.errors import SetAsideError
+from curate.forgotten import Forgotten, read_forgotten, refusal, require_as_known
+from curate.garbage import forget_files
 from curate.hashing import digest
 from curate.manifest import SCHEMA_VERSION, ContractInfo, DatasetInputs, DatasetManifest, DropInfo, IndexInfo, joined
 from curate.progress import Progress, silent
@@ -57,6 +57,8 @@ class _Work:
     map_shards: MapShards
     progress: Progress
     account: Account
+    forgotten: Forgotten
+    """What had been forgotten when the run began."""
 
     def published(self, version: str) -> Path:
         """The folder of a version of this data set."""
@@ -116,9 +118,9 @@ def _curate(
     index = Index(store, recipe.name, compared)
     forgotten = read_forgotten(store.root)
     index.versions()  # an index of other parameters, or a damaged one, is better told now than after an hour
-    work = _Work(recipe, store, contract, index, map_shards, progress, Account(protecting))
+    work = _Work(recipe, store, contract, index, map_shards, progress, Account(protecting), forgotten)
     clear_drafts(store.cache)
-    drop = _read(work, shard_bytes, forgotten)
+    drop = _read(work, shard_bytes)
     _require_as_before(work, drop)
     context = Context(
         recipe.drop,
@@ -138,7 +140,7 @@ def _curate(
             shards = _judge_each(work, stage, shards)
     # From here to the end no other run may publish a version that this one would have to be compared with.
     with index.lock(progress):
-        _require_as_forgotten(work, forgotten)
+        require_as_known(store.root, forgotten)
         _catch_up(work)
         inputs, past, known = _past(work, drop, shards, _inputs(work, drop, stages))
         judged: dict[str, Judged] = {}
@@ -154,7 +156,7 @@ def _curate(
     return Curated(published, DatasetManifest.read(published), work.account.seconds, work.account.cached)
 
 
-def _read(work: _Work, shard_bytes: int, forgotten: Forgotten) -> ingest.Ingested:
+def _read(work: _Work, shard_bytes: int) -> ingest.Ingested:
     """Read the drop.
 
     Raises:
@@ -171,10 +173,12 @@ def _read(work: _Work, shard_bytes: int, forgotten: Forgotten) -> ingest.Ingeste
             work.store.cache,
             work.map_shards,
             shard_bytes,
-            forgotten,
+            work.forgotten,
         )
     if drop.forgotten:
         forget_files(work.store.cache)
+        for shard in (shard for shard in drop.shards if not shard.cached):
+            forget(shard.folder)
         refused_drop = refusal(drop.forgotten)
         _tell(work, drop, refused_drop)
         raise refused_drop
@@ -189,18 +193,6 @@ def _read(work: _Work, shard_bytes: int, forgotten: Forgotten) -> ingest.Ingeste
         raise error
     work.account.record_stage(ingest.NAME, rows, drop.shards)
     return drop
-
-
-def _require_as_forgotten(work: _Work, forgotten: Forgotten) -> None:
-    """See to it that no rows were forgotten while the run was at work, which may have some of them.
-
-    Raises:
-        AssayError: some were; what the run has kept goes.
-    """
-    if read_forgotten(work.store.root) != forgotten:
-        for entry in rows_kept(work.store.cache):
-            forget(entry)
-        raise AssayError("Rows were forgotten meanwhile. Nothing was published.", remedy="Run the same command again.")
 
 
 def _require_as_before(work: _Work, drop: ingest.Ingested) -> None:
@@ -405,6 +397,7 @@ def _publish(
             work.progress,
             place_of(work.recipe.drop),
             next((path for path in map(work.published, reversed(past.versions)) if (path / MANIFEST).is_file()), None),
+            work.forgotten,
         )
         work.account.cached["publish"] = (0, 1)
         cache_text(note, "version", folder.name)

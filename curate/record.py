@@ -1,6 +1,7 @@
 """The record: the canonical row that every stage takes and gives back."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -15,6 +16,9 @@ from curate.arrow import whole
 SPLITS = ("train", "validation", "test")
 KEYS = "\x1f"
 """What is between the keys of a group: the separator of units in ASCII."""
+
+PART = re.compile(r"\d+ of \d+")
+ID = re.compile("[0-9a-f]{32}")
 
 TURN = pa.struct(
     [
@@ -87,6 +91,19 @@ QUARANTINE_SCHEMA = pa.schema(
 )
 """A rejected row, whole: the record's columns as far as they were known, then which stage rejected it, the reason's
 code, the evidence as JSON, and the raw text where no record could be made of it."""
+
+
+def whole_of(meta: Mapping[str, str] | Iterable[Any] | None) -> str | None:
+    """The id of the row that a row is a part of, by its meta; None where it is whole.
+
+    Args:
+        meta: as a mapping, or as pairs or {key, value} of a table.
+    """
+    pairs = meta.items() if isinstance(meta, Mapping) else meta or ()
+    told = dict([*each.values()] if isinstance(each, dict) else each for each in pairs)
+    part, whole = told.get("part"), told.get("part_of")
+    ours = part is not None and whole is not None and PART.fullmatch(part) and ID.fullmatch(whole)
+    return whole if ours else None
 
 
 def dicts(table: pa.Table) -> list[dict[str, Any]]:

@@ -137,11 +137,12 @@ def write_sums(folder: Path, files: Mapping[str, str]) -> None:
     """Write SHA256SUMS, if there is any file that the manifest does not name; last in it is the hash of its own lines.
 
     Args:
-        folder: to be published.
+        folder: to be published, or published.
         files: of its manifest.
     """
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    lines = "".join(f"{file_digest(folder / name)}  {name}\n" for name in names if name not in files).encode()
+    told = {*files, MANIFEST, SUMS}
+    lines = "".join(f"{file_digest(folder / name)}  {name}\n" for name in names if name not in told).encode()
     if lines:
         (folder / SUMS).write_bytes(lines + OWN_SUM + _own_sum(lines))
 
@@ -198,7 +199,12 @@ class Draft:
     unhashed: frozenset[str]
     parents: Collection[Path]
 
-    def publish(self, manifest: dict[str, Any], describe: Callable[[Path, dict[str, Any]], None] | None = None) -> Path:
+    def publish(
+        self,
+        manifest: dict[str, Any],
+        describe: Callable[[Path, dict[str, Any]], None] | None = None,
+        ready: Callable[[], None] = lambda: None,
+    ) -> Path:
         """Name the folder by its content and move it to its place, manifest last.
 
         The version is the first 16 hex digits of the SHA-256 of the manifest, which holds the SHA-256 of each file.
@@ -208,6 +214,7 @@ class Draft:
             manifest: what the content was made from; no clock, no path.
             describe: writes files that tell of the version (a card, a report), given the folder and the manifest with
                 `version` and `files`; their hashes stand in SHA256SUMS and do not count towards the version.
+            ready: asked last, while nothing else is published: raises what keeps it from being published.
 
         Returns:
             The published folder.
@@ -231,6 +238,7 @@ class Draft:
         draft_manifest.write_bytes(text.encode() + b"\n")
         fsync(draft_manifest)
         with while_there(self.target.parents[1], self.parents, UNPUBLISHED):
+            ready()
             self.folder.rename(final)
         fsync(self.target)
         return final

@@ -7,7 +7,7 @@ table, in JSON and in a page. What is packed inside a page is not looked into: p
 import json
 import re
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ PIECE = 48
 LEAST = 12
 """Of a shorter one nobody could say whose it is."""
 MOST = 2000
-"""Pieces that are looked for; of more, some are left out."""
+"""Pieces that are looked for together."""
 MEMORY = 1 << 29
 """Bytes that looking for them may take."""
 PLAIN = re.compile(r"[^\"\\<>&'\x00-\x1f\x7f]+")
@@ -37,36 +37,51 @@ class Traces:
 
     def __init__(self, pieces: Iterable[str]) -> None:
         self.pieces = sorted(pieces)
-        options = re2.Options()
-        options.max_mem = MEMORY
-        self._set = re2.Set.SearchSet(options)
-        spelt = [{each, json.dumps(each)[1:-1]} for each in self.pieces]
-        self._piece = [number for number, forms in enumerate(spelt) for _ in forms]
-        for forms in spelt:
-            for form in sorted(forms):
-                self._set.Add(re2.escape(form.encode()))
-        self._set.Compile()
+        spelt = [(piece, form) for piece in self.pieces for form in {piece, json.dumps(piece)[1:-1]}]
+        self._sets = [_Set(spelt[begin : begin + MOST]) for begin in range(0, len(spelt), MOST)]
 
     def found(self, data: bytes) -> set[str]:
         """The pieces that some bytes hold."""
-        return {self.pieces[self._piece[number]] for number in self._set.Match(data) or ()} if self.pieces else set()
+        return {piece for each in self._sets for piece in each.found(data)}
 
     def within(self, path: Path) -> bool:
         """Whether a file, or any in a folder, holds one."""
         return any(self.found(data) for data in texts_in(path)) if self.pieces else False
 
 
-def traces_of(rows: Iterable[dict[str, Any]], others: Iterable[dict[str, Any]]) -> Traces:
+class _Set:
+    """Pieces that are looked for together.
+
+    Args:
+        spelt: each with the way that it is written.
+    """
+
+    def __init__(self, spelt: Sequence[tuple[str, str]]) -> None:
+        options = re2.Options()
+        options.max_mem = MEMORY
+        self._set, self._pieces = re2.Set.SearchSet(options), [piece for piece, _ in spelt]
+        for _, form in spelt:
+            self._set.Add(re2.escape(form.encode()))
+        self._set.Compile()
+
+    def found(self, data: bytes) -> list[str]:
+        return [self._pieces[number] for number in self._set.Match(data) or ()]
+
+
+def traces_of(rows: Iterable[dict[str, Any]], others: Iterable[dict[str, Any]], said: Iterable[bytes]) -> Traces:
     """What gives rows away.
 
     Args:
         rows: those, as they are published or quarantined.
         others: all the rest; what one of them says too gives nothing away.
+        said: what contracts and recipes say, which gives nothing away either.
     """
-    traces = Traces(list(dict.fromkeys(piece for row in rows for piece in _pieces(row)))[:MOST])
+    traces = Traces({piece for row in rows for piece in _pieces(row)})
     common: set[str] = set()
     for other in others:
         common |= traces.found("\n".join(texts_of(other)).encode("utf-8", "replace"))
+    for each in said:
+        common |= traces.found(each)
     return Traces({*traces.pieces} - common)
 
 
@@ -74,7 +89,8 @@ def texts_of(row: Mapping[str, Any]) -> list[str]:
     """All that a row says."""
     said = [turn.get(name) for turn in row.get("turns") or () for name in ("content", "reasoning")]
     values = row["meta"].values() if row.get("meta") else ()
-    return [text for text in (*said, row.get("target"), row.get("reasoning"), row.get("raw"), *values) if text]
+    named = (row.get(name) for name in ("target", "reasoning", "raw", "label", "group"))
+    return [text for text in (*said, *named, *values) if text]
 
 
 def _pieces(row: Mapping[str, Any]) -> Iterator[str]:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from curate.account import Account
 from curate.contract import Contract
 from curate.errors import AssayError
+from curate.forgotten import Forgotten, require_as_known
 from curate.manifest import Counts, DatasetManifest, GateInfo
 from curate.progress import Progress
 from curate.publish.carried import FOLDER
@@ -76,6 +77,7 @@ def publish(
     progress: Progress,
     where: str,
     before: Path | None,
+    forgotten: Forgotten,
 ) -> Path:
     """Publish a version.
 
@@ -92,6 +94,7 @@ def publish(
         progress: told of the gate.
         where: the drop lies, for the ledger.
         before: folder of the last version that the drop is compared with; its rows are what drift is measured from.
+        forgotten: what had been forgotten when the drop was read.
 
     Returns:
         The version's folder.
@@ -128,7 +131,7 @@ def publish(
             raise
 
         describe = partial(_describe, contract=contract, account=account, rendering=rendering, store=store)
-        folder = draft.publish(manifest, describe)
+        folder = draft.publish(manifest, describe, partial(require_as_known, store.root, forgotten))
     tell(store, DatasetManifest.read(folder), where, gate.told())
     return folder
 

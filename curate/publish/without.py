@@ -19,13 +19,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curate.contract import Contract
-from curate.forgotten import hashed
+from curate.forgotten import mark
 from curate.manifest import DatasetManifest
 from curate.publish.carried import FOLDER, carried
 from curate.publish.published import row_count
 from curate.publish.version import FEW
-from curate.record import SPLITS
-from curate.store import MANIFEST, Store, read_manifest, verified_whole
+from curate.record import SPLITS, whole_of
+from curate.store import MANIFEST, Store, read_manifest, verified_whole, write_sums
 
 PLACES = "forgotten.parquet"
 SCHEMA = pa.schema(
@@ -45,11 +45,12 @@ class Gone:
     raws: frozenset[str] = frozenset()
     """SHA-256 of rows of which no record could be made."""
 
-    def mask(self, table: pa.Table) -> pa.Array:
+    def mask(self, table: pa.Table, sha256: Mapping[str, str]) -> pa.Array:
         """Which rows of a published table go.
 
         Args:
-            table: with the columns `id` and, where it has records, `meta`, and `raw`.
+            table: with the columns `id` and, where it has records, `meta`, and `raw` with `source`.
+            sha256: of each file of the drop.
         """
         mine = pa.array(sorted(self.ids), pa.string())
         found = pc.is_in(table["id"], value_set=mine)
@@ -57,17 +58,25 @@ class Gone:
             meta = table["meta"].combine_chunks()
             values = meta.items if pa.types.is_map(meta.type) else pc.struct_field(meta.values, "value")
             if pc.any(pc.is_in(values, value_set=mine)).as_py():
-                found = pc.or_(found, pc.is_in(_part_of(meta), value_set=mine))
+                wholes = pa.array(map(whole_of, meta.to_pylist()), pa.string())
+                found = pc.or_(found, pc.is_in(wholes, value_set=mine))
         if self.raws and "raw" in table.column_names:
-            rows = zip(table["id"].to_pylist(), table["raw"].to_pylist(), strict=True)
-            found = pc.or_(found, pa.array([id is None and hashed(raw or "") in self.raws for id, raw in rows]))
+            rows = zip(table["id"].to_pylist(), table["raw"].to_pylist(), table["source"].to_pylist(), strict=True)
+            marks = [id is None and raw_mark(raw, source, sha256) in self.raws for id, raw, source in rows]
+            found = pc.or_(found, pa.array(marks, pa.bool_()))
         return found
 
 
-def _part_of(meta: pa.Array) -> pa.Array:
-    """Of each row the id of the one that it is a part of."""
-    pairs = [[tuple(one.values()) if isinstance(one, dict) else one for one in each or ()] for each in meta.to_pylist()]
-    return pa.array([dict(each).get("part_of") for each in pairs], pa.string())
+def raw_mark(raw: str | None, source: Mapping[str, Any], sha256: Mapping[str, str]) -> str:
+    """See `curate.forgotten.mark`."""
+    return mark(raw, sha256.get(source["file"], ""), source["row"])
+
+
+def file_hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file of a version's drop, by name."""
+    path = folder / "sources.parquet"
+    listed = pq.read_table(path, columns=["file", "sha256"]).to_pylist() if path.is_file() else []
+    return {each["file"]: each["sha256"] for each in listed}
 
 
 def without(store: Store, folder: Path, gone: Gone) -> Path:
@@ -100,18 +109,21 @@ def without(store: Store, folder: Path, gone: Gone) -> Path:
 def holds(folder: Path, gone: Gone) -> Counter[str]:
     """How many of these rows each table of a version holds: its splits, its quarantine and those beside them."""
     found: Counter[str] = Counter()
+    sha256 = file_hashes(folder)
     for path in sorted(folder.glob("*.parquet")):
         names = pq.read_schema(path).names
         if path.name != PLACES and "id" in names:
+            asked = [name for name in ("id", "meta", "raw", "source") if name in names]
             with pq.ParquetFile(path) as file:
-                for batch in file.iter_batches(columns=[name for name in ("id", "meta", "raw") if name in names]):
-                    found[path.stem] += pc.sum(gone.mask(pa.table(batch))).as_py() or 0
+                for batch in file.iter_batches(columns=asked):
+                    found[path.stem] += pc.sum(gone.mask(pa.table(batch), sha256)).as_py() or 0
     return +found
 
 
 def _write_rows(folder: Path, draft: Path, gone: Gone) -> pa.Table:
     """Every table without the rows; gives those of splits and quarantine, see SCHEMA, with their `label`."""
     found = [pa.Table.from_pylist([], SCHEMA.append(pa.field("label", pa.string())))]
+    sha256 = file_hashes(folder)
     for path in sorted(folder.glob("*.parquet")):
         if path.name == PLACES:
             found.append(pq.read_table(path).append_column("label", pa.nulls(row_count(path), pa.string())))
@@ -124,7 +136,7 @@ def _write_rows(folder: Path, draft: Path, gone: Gone) -> pa.Table:
             has_rows = "id" in file.schema_arrow.names
             for group in range(file.num_row_groups):
                 table = file.read_row_group(group)
-                mask = gone.mask(table) if has_rows else pa.repeat(False, table.num_rows)
+                mask = gone.mask(table, sha256) if has_rows else pa.repeat(False, table.num_rows)
                 if path.stem in (*SPLITS, "quarantine"):
                     found.append(_fates(table.filter(mask), path.stem))
                 stays += pc.invert(mask).to_pylist()
@@ -230,6 +242,37 @@ def _unnamed(distribution: Mapping[str, Any], values: Collection[str]) -> dict[s
     others, rows = distribution["others"]
     more = [rows for value, rows in distribution["values"].items() if value in values]
     return {"values": named, "others": [others + len(more), rows + sum(more)]}
+
+
+def told_again(store: Store, folder: Path, old: DatasetManifest) -> None:
+    """Write a later version's report again, where it tells of labels or folders that the version before has not any
+    more: it is compared with that.
+
+    Args:
+        store: it is of.
+        folder: the later version.
+        old: of the version before, as it was.
+    """
+    from curate.publish.report import Beside, write_report
+
+    manifest, before = DatasetManifest.read(verified_whole(folder)), _before(store, read_manifest(folder))
+    if before is None:
+        return
+    parent = DatasetManifest.read(before)
+    if _named(old) - _named(parent) - _named(manifest):
+        write_report(folder, manifest, Beside(parent=parent))
+        write_sums(folder, manifest.files)
+
+
+def _named(manifest: DatasetManifest) -> set[str]:
+    """The labels and folders that a manifest names."""
+    return {
+        value
+        for stage in manifest.stages
+        for column in ("label", "source")
+        if column in stage.distributions
+        for value in stage.distributions[column].values
+    }
 
 
 def _before(store: Store, manifest: Mapping[str, Any]) -> Path | None:

@@ -147,7 +147,10 @@ class ReadTask(Narrowable):
 
     def joined(self, results: Sequence[Ingested]) -> Ingested:
         return Ingested(
-            [file for each in results for file in each.files], {}, [shard for each in results for shard in each.shards]
+            [file for each in results for file in each.files],
+            {},
+            [shard for each in results for shard in each.shards],
+            [row for each in results for row in each.forgotten],
         )
 
     def without(self, died: WorkerDied, nothing: Ingested) -> Ingested:
@@ -358,7 +361,7 @@ def run_read(task: ReadTask) -> Ingested:
         first = task.part.row if task.part else 0
         made = ((file, first, mapper.rows(rows(file))) for file in files)
         for number, outcome in enumerate(_outcomes(mapper, made, task.shard_bytes, kinds)):
-            if here := _forgotten(outcome, task.forgotten):
+            if here := _forgotten(outcome, task.forgotten, files):
                 back += here
             else:
                 shards.append(cached_outcome(task.cache, [key, number], None, partial(_same, outcome)))
@@ -369,13 +372,18 @@ def run_read(task: ReadTask) -> Ingested:
     return Ingested([_with_columns(file, *told.get(file.name, ((), ()))) for file in files], {}, shards, back)
 
 
-def _forgotten(outcome: Outcome, forgotten: Forgotten) -> list[dict[str, Any]]:
+def _forgotten(outcome: Outcome, forgotten: Forgotten, files: Iterable[InputFile]) -> list[dict[str, Any]]:
     """The rows that must not come back: `id` and `source` of each."""
     if not forgotten:
         return []
     columns = ["id", "group", "source"]
+    sha256 = {file.name: file.sha256 for file in files}
     rows = [*outcome.kept.select(columns).to_pylist(), *outcome.rejected.select([*columns, "raw"]).to_pylist()]
-    return [{"id": row["id"], "source": row["source"]} for row in rows if forgotten.has(row)]
+    return [
+        {"id": row["id"], "source": row["source"]}
+        for row in rows
+        if forgotten.has(row["id"], row["group"], row.get("raw"), (sha256[row["source"]["file"]], row["source"]["row"]))
+    ]
 
 
 def _with_columns(file: InputFile, some: tuple[str, ...], every: tuple[str, ...]) -> InputFile:

@@ -31,9 +31,11 @@ def without_places(folder: Path) -> Path:
             told = (row | {"source": {each: row["source"][each] for each in names}} for row in rows)
             lines.write_text("".join(json.dumps(row) + "\n" for row in told))
             manifest["files"][lines.name] = file_digest(lines)
+    manifest["code"]["read"] -= 1
     manifest["version"] = version_of(manifest)
     (folder / "manifest.json").write_text(json.dumps(manifest))
     (folder / "SHA256SUMS").unlink()
+    shutil.rmtree(folder / "contract")
     return folder.rename(folder.with_name(manifest["version"]))
 
 
