@@ -248,7 +248,7 @@ class _Plan:
         groups = frozenset() if group is None else frozenset([hashed(group)])
         if not (gone.ids or gone.raws or groups & known.groups):
             raise AssayError(
-                f"No such row in any version or quarantine of {store.root}.",
+                f"No such row in any version or quarantine of {store.root}{''.join(f', {each}' for each in ids)}.",
                 remedy="Ids stand in the column `id` of splits and quarantine.parquet; `assay review` shows them.",
             )
         versions = {each: rows for each, path in published.items() if (rows := holds(path, gone))}
