@@ -163,7 +163,7 @@ def forget(
         groups = frozenset() if group is None else frozenset([hashed(group)])
         if not (gone.ids or gone.raws):
             raise AssayError(
-                f"No such row in any version or quarantine of {target.root}.",
+                f"No such row in any version or quarantine of {target.root}: {', '.join(ids) or where or group}.",
                 remedy="Ids stand in the column `id` of splits and quarantine.parquet; `assay review` shows them.",
             )
         if remove:  # from now on no run publishes what it has read before

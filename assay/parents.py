@@ -73,6 +73,11 @@ def kind_of(kind: str) -> Kind:
     raise AssayError(f"There is no kind {kind!r}.", remedy=f"One of {', '.join(MADE_BY)}.")
 
 
+def there_now(store: Store, one: Member) -> Member:
+    """What has the place of something of which rows were forgotten; of all else itself."""
+    return one._replace(version=store.instead(one.kind, one.name).get(one.version, one.version))
+
+
 def parents(manifest: Manifest) -> set[Member]:
     """What something was made from, and what it was compared with."""
     if isinstance(manifest, DatasetManifest):

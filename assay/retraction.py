@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from assay.door import Place, store_of
-from assay.parents import Member, folder, lineage, made_from, member
+from assay.parents import Member, folder, lineage, made_from, member, there_now
 from assay.result import Result
 from curate.drafts import fsync, locked, replace_folder
 from curate.errors import AssayError
@@ -64,7 +64,8 @@ def retract(
         AssayError: there is no such version; or others were made from it, or compared with it; or a manifest of the
             store is damaged.
     """
-    target, one = store_of(store), member(kind, version)
+    target = store_of(store)
+    one = there_now(target, member(kind, version))
     these = _made_from(target, one)
     indexes: dict[str, Index] = {}
     with ExitStack() as held:

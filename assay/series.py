@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from assay.door import Place, store_of
-from assay.parents import MANIFESTS, Member, folder, kind_of, lineage, made_from, member, parents
+from assay.parents import MANIFESTS, Member, folder, kind_of, lineage, made_from, member, parents, there_now
 from assay.result import Result
 from assay.results import Adapter, Made, Published, Scorecard, Version
 from curate.errors import AssayError
@@ -200,7 +200,8 @@ def promote(version: str, *, kind: str = "datasets", store: Place | None = None)
     Raises:
         AssayError: there is no such version, or it is damaged.
     """
-    target, one = store_of(store), member(_pointed(kind), version)
+    target = store_of(store)
+    one = there_now(target, member(_pointed(kind), version))
     MANIFESTS[one.kind].read(target.resolve(one.kind, version))
     target.promote(one.kind, one.name, one.version)
     return _meaning(target, one.kind, one.name)

@@ -1,7 +1,7 @@
 """The record: the canonical row that every stage takes and gives back."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -93,17 +93,17 @@ QUARANTINE_SCHEMA = pa.schema(
 code, the evidence as JSON, and the raw text where no record could be made of it."""
 
 
-def whole_of(meta: Mapping[str, str] | Iterable[Any] | None) -> str | None:
-    """The id of the row that a row is a part of, by its meta; None where it is whole.
+def whole_of(meta: Any) -> str | None:
+    """The id of the row that a row is a part of; None where it is whole.
 
     Args:
-        meta: as a mapping, or as pairs or {key, value} of a table.
+        meta: of the row: a mapping, or the pairs or {key, value} that tables hold, or null.
     """
-    pairs = meta.items() if isinstance(meta, Mapping) else meta or ()
-    told = dict([*each.values()] if isinstance(each, dict) else each for each in pairs)
-    part, whole = told.get("part"), told.get("part_of")
+    if not isinstance(meta, dict):
+        meta = dict([*each.values()] if isinstance(each, dict) else each for each in meta or ())
+    part, whole = meta.get("part"), meta.get("part_of")
     ours = part is not None and whole is not None and PART.fullmatch(part) and ID.fullmatch(whole)
-    return whole if ours else None
+    return str(whole) if ours else None
 
 
 def dicts(table: pa.Table) -> list[dict[str, Any]]:

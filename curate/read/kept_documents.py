@@ -109,6 +109,6 @@ def _entry(file: InputFile, cache: Path, read_by: str) -> Path:
 def _write(file: InputFile, draft: Path) -> None:
     """The rows of a file; none of an archive that holds anything but documents, whose rows may be no JSON."""
     rows = [*read_rows(file)]
-    packing, _ = form_of(file)
-    if packing not in ARCHIVES or all(isinstance(row, Unread) or isinstance(row.get("text"), Document) for row in rows):
+    documents = all(isinstance(row, Unread) or isinstance(row.get("text"), Document) for row in rows)
+    if documents or form_of(file)[0] not in ARCHIVES:
         (draft / ROWS).write_bytes(orjson.dumps([message_of(row) for row in rows]))

@@ -17,6 +17,7 @@ import assay
 from assay import forgetting
 from curate.forgotten import ForgottenError
 from curate.pointers import Pointer
+from curate.publish import version as publishing
 from curate.store import Store
 from curate.traces import texts_in
 from evaluation.ask.kept import kept_in
@@ -24,7 +25,7 @@ from evaluation.judge.answer import Generated
 from tests.assay.conftest import Finished
 from tests.assay.test_retraction import command
 from tests.documented import missing
-from tests.project import Project, make_rows
+from tests.project import RECIPE, TARGET_SCHEMA, Project, make_rows
 
 SECRET = "Zoltan Quixworth of Hexham paid the ferryman twice"
 CASE = "case of Zoltan"
@@ -307,3 +308,165 @@ def test_a_list_that_is_not_understood_stops_every_run(project: Project) -> None
     (project.folder / "store/forgotten.jsonl").write_text('{"id": "0", "group": "1"}\n')
     with pytest.raises(assay.AssayError, match=r"forgotten\.jsonl, line 1: not as"):
         drop(project, "first", make_rows(30))
+
+
+def test_of_what_cannot_be_read_only_that_is_forgotten(project: Project) -> None:
+    project.recipe_path.write_text(yaml.safe_dump(RECIPE | {"sources": [{"files": ["*.jsonl", "*.parquet"]}]}))
+    project.add("rows.jsonl", make_rows(40))
+    for name in ("bad", "other"):
+        (project.drop / f"{name}.parquet").write_bytes(b"PAR1" + name.encode() * 9)
+    project.curate()
+    store = project.folder / "store"
+    done = assay.forget(where="file == 'bad.parquet'", store=store, remove=True)
+    assert (len(done.these.ids), len(done.these.raws)) == (0, 1)
+    (project.drop / "bad.parquet").write_bytes(b"PAR1 of a third kind")
+    left = pq.read_table(project.curate().folder / "quarantine.parquet", columns=["source"])["source"].to_pylist()
+    assert {source["file"] for source in left} >= {"bad.parquet", "other.parquet"}
+    (project.drop / "bad.parquet").write_bytes(b"PAR1" + b"bad" * 9)
+    with pytest.raises(ForgottenError, match=r"bad\.parquet, row 0"):
+        project.curate()
+
+
+def test_what_a_recipe_calls_part_of_ties_no_rows(project: Project) -> None:
+    record = RECIPE["record"] | {"meta": {"part_of": "book", "part": "'1 of 2'"}}
+    project.recipe_path.write_text(yaml.safe_dump(RECIPE | {"record": record}))
+    rows = [{"text": f"{number} balls", "colour": "red", "count": number, "book": "book 1"} for number in range(30)]
+    version = drop(project, "first", rows)
+    (id_, *_) = pq.read_table(version / "train.parquet", columns=["id"])["id"].to_pylist()
+    done = assay.forget([id_], store=project.folder / "store", remove=True)
+    assert done.these.ids == {id_}
+
+
+@pytest.mark.parametrize(
+    ("group", "rows", "asked"),
+    [
+        (["case", "client"], {"case": "a", "client": "client 3"}, "client 3"),
+        ("client", {"client": "jane.doe@example.org"}, "jane.doe@example.org"),
+    ],
+)
+def test_a_group_is_what_its_keys_say(project: Project, group: Any, rows: dict[str, str], asked: str) -> None:
+    record = RECIPE["record"] | {"group": [f"{each} | default(none)" for each in group] if isinstance(group, list) else f"{group} | default(none)"}  # fmt: skip  # noqa: E501
+    project.recipe_path.write_text(yaml.safe_dump(RECIPE | {"record": record, "pii": {"policy": "mask"}}))
+    drop(project, "first", [*make_rows(40), {"text": "one of them", "colour": "red", "count": 3} | rows])
+    store = project.folder / "store"
+    assert len(assay.forget(group=asked, store=store, remove=True).these.ids) == 1
+    more = {"text": "another one", "colour": "red", "count": 4} | rows | {"case": "b"}
+    project.drop = project.folder / "second"
+    project.add("rows.jsonl", [*make_rows(20, seed=4), more])
+    with pytest.raises(ForgottenError, match=r"rows\.jsonl, row 20"):
+        project.curate()
+
+
+def test_words_of_the_store_itself_stay(tmp_path: Path) -> None:
+    project = Project(tmp_path / "one", name="ferry_receipts_extraction")
+    rows = [{"text": f"{number} balls", "colour": "red", "count": number} for number in range(30)]
+    version = drop(
+        project, "first", [*rows, {"text": '"ferry_receipts_extraction" and more', "colour": "red", "count": 1}]
+    )
+    names = ("train", "validation", "test")
+    (id_,) = [
+        row["id"]
+        for name in names
+        for row in pq.read_table(version / f"{name}.parquet").to_pylist()
+        if "ferry" in row["turns"][0]["content"]
+    ]
+    store = project.folder / "store"
+    assay.forget([id_], store=store, remove=True)
+    assert {event["name"] for event in Store(store).events()} == {"ferry_receipts_extraction"}
+    assert assay.check_store(store=store).problems == []
+
+
+def test_a_folder_that_was_half_removed_is_no_version(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    version = drop(project, "first", with_secret(make_rows(60), 3))
+    store, ids = project.folder / "store", ids_of(version)
+    real = shutil.rmtree
+
+    def killed(path: Path, *given: Any, **more: Any) -> None:
+        if Path(path).parent == version.parent:
+            (Path(path) / "manifest.json").unlink()
+            raise KeyboardInterrupt
+        real(path, *given, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(forgetting.shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            assay.forget([*ids], store=store, remove=True)
+    assert assay.forget([*ids], store=store, remove=True).left == []
+    assert spoken(store) == []
+    assert assay.check_store(store=store).problems == []
+
+
+def test_a_run_that_read_before_publishes_nothing_after(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    version = drop(project, "first", with_secret(make_rows(60), 3))
+    store, ids = project.folder / "store", [*ids_of(version)]
+    other = Project(project.folder / "other", name="other")
+    other.add("rows.jsonl", with_secret(make_rows(60), 3))
+    real = publishing.require_enough
+
+    def meanwhile(*given: Any) -> None:
+        assay.forget(ids, store=store, remove=True)
+        real(*given)
+
+    monkeypatch.setattr(publishing, "require_enough", meanwhile)
+    with pytest.raises(assay.AssayError, match="Rows were forgotten meanwhile"):
+        other.curate(store=str(store))
+    monkeypatch.undo()
+    with pytest.raises(ForgottenError):
+        other.curate(store=str(store))
+
+
+def test_of_many_rows_every_answer_that_quotes_one_goes(project: Project) -> None:
+    words = "amber basil cedar dune ember fjord grove heath inlet jetty".split()  # noqa: SIM905
+    rows = [
+        {"text": " ".join(words[int(digit)] + str(place) for place, digit in enumerate(f"{number:09d}")), "colour": "red", "count": 1, "case": CASE}  # noqa: E501
+        for number in range(1_500)
+    ]  # fmt: skip
+    drop(project, "first", [*rows, *make_rows(30)])
+    store = project.folder / "store"
+    folder = store / "cache/endpoints/ab/abcd"
+    folder.mkdir(parents=True)
+    with kept_in(folder) as kept:
+        for number, row in enumerate(rows):
+            kept.add(str(number), Generated(text=f'"{row["text"]}"'), [])
+    assay.forget(group=CASE, store=store, remove=True)
+    with kept_in(folder) as kept:
+        assert [number for number in range(len(rows)) if str(number) in kept] == []
+
+
+def test_a_later_report_names_no_label_that_only_those_rows_had(tmp_path: Path) -> None:
+    schema = {"colour": {"type": "string"}, "count": {"type": "integer"}}
+    project = Project(tmp_path / "one", drop_is="delivery")
+    (project.folder / "contract/target.schema.json").write_text(json.dumps(TARGET_SCHEMA | {"properties": schema}))
+    first = drop(
+        project, "first", [*make_rows(60), {"text": "a thing", "colour": "Zoltanish Quixworth things", "count": 1}]
+    )
+    second = drop(project, "second", make_rows(40, seed=8))
+    store = project.folder / "store"
+    assert any("Quixworth" in name for name in (second / "report.html").read_text().splitlines())
+    assay.forget([*ids_of(first)], store=store, remove=True)
+    assert spoken(store) == []
+    assert assay.check(second).passed
+    assert assay.check_store(store=store).problems == []
+
+
+def test_a_scorecard_that_was_taken_back_goes_too(finished: Finished, tmp_path: Path) -> None:
+    place = shutil.copytree(finished.store, tmp_path / "store")
+    assay.retract(f"demo/{finished.scorecard.id}", kind="scorecards", store=place)
+    ids = pq.read_table(finished.version.folder / "test.parquet", columns=["id"])["id"].to_pylist()
+    assert [each.kind for each in assay.forget(ids, store=place).holding].count("retracted") == 1
+    assay.forget(ids, store=place, remove=True)
+    assert not [*(place / "retracted/scorecards/demo").glob("[0-9a-f]*")]
+
+
+def test_an_old_name_means_what_has_its_place(project: Project) -> None:
+    version = drop(project, "first", with_secret(make_rows(60), 3))
+    store = project.folder / "store"
+    done = assay.forget([*ids_of(version)], store=store, remove=True)
+    new = done.now[f"demo/{version.name}"]
+    assert assay.promote(f"demo/{version.name}", store=store).version == new
+    assert assay.retract(f"demo/{version.name}", store=store).members[0].version == new
+    assert Store(store).told("datasets", "demo") == []
+    (store / "forgotten.jsonl").unlink()
+    assert project.curate().folder == version
+    assert Store(store).resolve("datasets", f"demo/{version.name}") == version
+    assert [event["version"] for event in Store(store).told("datasets", "demo")] == [version.name]

@@ -53,6 +53,7 @@ def arguments(command: str, finished: Finished, folder: Path) -> list[str]:
         "contract diff": ["demo", recipe],
         "versions": ["demo"],
         "gc": [],
+        "forget": ["--where", "split == 'train'"],
         "diff": ["demo", "demo"],
         "show": ["demo"],
         "promote": [f"demo/{finished.version.id}"],
@@ -154,6 +155,7 @@ def test_a_result_is_one_document(command: str, run: Run, finished: Finished, tm
         "gc": lambda: document["removed"] is False and document["bytes"] == 0,
         "index check": lambda: document["versions"] == [version] and document["problems"] == [],
         "index rebuild": lambda: document["rows"] > 0,
+        "forget": lambda: len(document["rows"]) > 0 and document["removed"] is False,
     }  # fmt: skip
     assert expected[command]()
     documented = command.removesuffix(" show")  # which need not be said

@@ -144,7 +144,7 @@ class Clock(datetime):
 def test_the_latest_is_what_was_recorded_last_whatever_the_clock_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("curate.store.datetime", Clock)
+    monkeypatch.setattr("curate.ledger.datetime", Clock)
     store = Store(tmp_path)
     folders = []
     for number in range(3):
@@ -168,7 +168,7 @@ def with_the_clock_set_back(folder: Path) -> None:
     draft.mkdir()
     for path in (folder / "store").rglob("*"):
         os.utime(path, (4e9, 4e9))  # the year 2096
-    patch.setattr("curate.store.datetime", Clock)
+    patch.setattr("curate.ledger.datetime", Clock)
     second = run(project, "second", "store")
     assert result(folder / "store") == result(folder / "expected")
     assert Store(folder / "store").resolve("datasets", "demo") == second.folder
