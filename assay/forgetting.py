@@ -23,6 +23,7 @@ from curate.hashing import canonical_json
 from curate.ledger import FORGOTTEN
 from curate.manifest import DatasetManifest
 from curate.progress import Progress, silent
+from curate.publish.carried import FOLDER
 from curate.publish.published import read_rows
 from curate.publish.without import Gone, file_hashes, holds, raw_mark, told_again, without
 from curate.read.expressions import compile_expression
@@ -420,7 +421,8 @@ def _traces(store: Store, gone: Gone) -> Traces:
 
     def said() -> Iterator[bytes]:
         for path in holders:
-            yield from texts_in(path / "contract")
+            if (path / FOLDER).is_dir():
+                yield from texts_in(path / FOLDER)
             if (path / MANIFEST).is_file():
                 yield canonical_json(read_manifest(path)["recipe"])
 

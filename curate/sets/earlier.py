@@ -56,6 +56,21 @@ class Earlier:
     """Whether it counts and is published, so that it removes what is like it."""
     assigned: Flags
     """Whether its split stands: it is published, in an earlier version or in a standing one of the same drop."""
+    same_drop: Flags
+    """Whether it is published in a standing version of the same drop."""
+
+    def tying(self, ids: pa.ChunkedArray) -> Flags:
+        """Which rows tie to their split those of the same prompt: besides the live ones those that the same drop gave
+        under other settings, as far as they are not there again by themselves.
+
+        Args:
+            ids: of the drop's rows.
+        """
+        if not self.same_drop.any():
+            return self.live
+        again = pc.is_in(self.rows["id"], ids.combine_chunks()).to_numpy()
+        tying: Flags = self.live | (self.same_drop & ~again)
+        return tying
 
 
 @dataclass(frozen=True)
@@ -151,6 +166,7 @@ def earlier_rows(
                 live & (at >= replaced),
                 live & (at >= replaced) & published,
                 published & ((at < compared) | standing_rows),
+                published & standing_rows & (at >= compared),
             )
         )
     return found

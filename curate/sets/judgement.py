@@ -253,17 +253,17 @@ class _Judge:
         """Groups of equal (or near-equal) prompts with different answers: places, and earlier rows."""
         by_content, begins = self.by_content, np.flatnonzero(self.new_prompt)
         ends = np.append(begins[1:], self.total)
-        answers = np.add.reduceat(self.new_content, begins) if len(begins) else np.zeros(0, np.int64)
-        suspect = answers > 1
+        suspect = (np.add.reduceat(self.new_content, begins) if len(begins) else np.zeros(0, np.int64)) > 1
         found: dict[int, list[tuple[int, int]]] = {}
         for number, each in enumerate(self.earlier):
             keys = self.prompts[by_content[begins], 0] << np.uint64(32)
             lows = np.searchsorted(each.by_prompt, keys)
             highs = np.searchsorted(each.by_prompt, keys | np.uint64(0xFFFFFFFF), "right")
+            tying = each.tying(self.keys["id"])
             for group in np.flatnonzero(lows < highs):
                 prompt = self.prompts[by_content[begins[group]]]
                 entries = each.by_prompt[lows[group] : highs[group]] & np.uint64(0xFFFFFFFF)
-                same = [int(row) for row in entries if each.live[row] and (each.prompts[row] == prompt).all()]
+                same = [int(row) for row in entries if tying[row] and (each.prompts[row] == prompt).all()]
                 found.setdefault(int(group), []).extend((number, row) for row in same)
         self.same_prompt = [(by_content[begins[group] : ends[group]].tolist(), found[group]) for group in found]
         self.ties += [
