@@ -33,7 +33,7 @@ class Duplicates(Rules, SetStage):
     """Sets the column `cluster`."""
 
     name: ClassVar[str] = "duplicates"
-    version: ClassVar[int] = 7
+    version: ClassVar[int] = 8
     reasons: ClassVar[dict[str, str]] = {
         "exact_duplicate": "a kept row has the same prompt, turn by turn, and the same answer",
         "near_duplicate": "a kept row is as similar as `threshold` and has the same answer",

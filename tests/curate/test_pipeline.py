@@ -16,12 +16,13 @@ import yaml
 
 from curate.errors import AssayError
 from curate.manifest import DatasetManifest
+from curate.publish.check import check_version
 from curate.publish.version import Curated, GateError
 from curate.record import SPLITS
 from curate.rows.chat_template import ChatTemplate, read_template
 from curate.rows.renderer import Renderer, load_tokenizer
 from curate.store import Store
-from tests.project import CONTRACT, Project, make_rows
+from tests.project import CONTRACT, RECIPE, Project, make_rows
 
 
 @pytest.fixture
@@ -284,3 +285,35 @@ def test_a_reference_that_is_read_in_another_way_is_compared_anew(project: Proje
 
     assert contaminated("cp1251") == 0
     assert contaminated("koi8-r") == 1
+
+
+@pytest.mark.parametrize("drop_is", ["appended", "all", "delivery"])
+def test_a_prompt_keeps_its_split_where_the_recipe_gives_it_another_answer(drop_is: str, tmp_path: Path) -> None:
+    """Else who was trained on the version before would be asked what it has seen."""
+
+    def split_of(version: Path) -> dict[str, str]:
+        return {
+            row["turns"][0]["content"]: split
+            for split in SPLITS
+            for row in pq.read_table(version / f"{split}.parquet", columns=["turns"]).to_pylist()
+        }
+
+    project = Project(tmp_path / "one", drop_is=drop_is)
+    words = "amber basil cedar dune ember fjord grove heath inlet jetty".split()  # noqa: SIM905
+    rows = [
+        {"text": f"{words[n % 10]} {words[n // 3]} tower {words[::-1][n % 7]}", "colour": "red", "count": n}
+        for n in range(30)
+    ]
+    project.add("rows.jsonl", rows[:20])
+    first = project.curate()
+    project.add("rows.jsonl", rows)
+    second = project.curate()
+    before = split_of(first.folder) | split_of(second.folder)
+    record = RECIPE["record"] | {"target": {"colour": "'blue'", "count": "count"}}
+    project.recipe_path.write_text(yaml.safe_dump(RECIPE | {"drop_is": drop_is, "record": record}))
+    third = project.curate()
+    after = split_of(third.folder)
+    assert after
+    assert after == {prompt: before[prompt] for prompt in after}
+    assert not any(check.failures for check in check_version(third.folder))
+    assert project.curate().folder == third.folder
