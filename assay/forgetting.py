@@ -156,9 +156,7 @@ def forget(
     with ExitStack() as held:
         indexes: dict[str, Index] = {}
         if remove:
-            for name in sorted({each.name for each in members(target) if each.kind == "datasets"}):
-                indexes[name] = Index(target, name, recorded_settings(target, name))
-                held.enter_context(indexes[name].lock(progress))
+            _lock(target, indexes, held, progress)
             _finish(target, indexes, progress)
         gone = _found(_holders(target), wanted, frozenset(ids) & read_forgotten(target.root).ids, progress)
         groups = frozenset() if group is None else frozenset([hashed(group)])
@@ -169,8 +167,16 @@ def forget(
             )
         if remove:  # from now on no run publishes what it has read before
             forget_again(target.root, Forgotten(gone.ids, groups, gone.raws), reason)
+            _lock(target, indexes, held, progress)
         plan = _Plan.of(target, gone)
         return plan.carry_out(indexes, adapters, progress) if remove else plan.result(adapters)
+
+
+def _lock(store: Store, indexes: dict[str, Index], held: ExitStack, progress: Progress) -> None:
+    """Lock the index of every data set that is not locked yet."""
+    for name in sorted({each.name for each in members(store) if each.kind == "datasets"} - indexes.keys()):
+        indexes[name] = Index(store, name, recorded_settings(store, name))
+        held.enter_context(indexes[name].lock(progress))
 
 
 def _wanted(ids: Sequence[str], group: str | None, where: str | None) -> Callable[[Row], bool]:
