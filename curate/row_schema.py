@@ -227,7 +227,7 @@ def _require_agreement(prop: dict[str, Any], schema: Any, root: dict[str, Any], 
     types = types_of(schema, root)
 
     def contradicted(what: str, said: str) -> None:
-        raise wrong(file, f"{key}.{what}", f"{TARGET_FILE}, which answers are held to, {said}; say it there")
+        raise wrong(file, f"{key}.{what}", f"{TARGET_FILE}, which answers are held to, {said}: say the same in both")
 
     kind = prop.get("logicalType")
     allowed = {kind, "integer"} if kind == "number" else {kind}

@@ -1,11 +1,15 @@
 """What models compute in, by the machine."""
 
+import logging
 from typing import TYPE_CHECKING, Literal
 
 from curate.errors import AssayError
 
 if TYPE_CHECKING:
     import torch
+
+# Where it is first imported bitsandbytes misses a package of kernels that nothing here needs, 4 bits or not.
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 DType = Literal["auto", "bfloat16", "float16", "float32"]
 

@@ -121,7 +121,7 @@ def test_the_answer_s_schema_comes_from_the_contract_where_there_is_no_file(tmp_
 @pytest.mark.parametrize(
     ("key", "change", "message"),
     [
-        ("count", {"logicalType": "string"}, r"count\.logicalType: .*has integer, not string; say it there"),
+        ("count", {"logicalType": "string"}, r"count\.logicalType: .*has integer, not string: say the same in both"),
         (
             "count",
             {"logicalType": "integer", "logicalTypeOptions": {"minimum": 3}},
