@@ -157,6 +157,7 @@ def test_exponent() -> None:
     assert growth.exponent([10, 100, 1000], [3, 300, 30_000]) == pytest.approx(2)
 
 
+@pytest.mark.slow
 def test_incremental(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = ["--indexed", "300", "--drop", "60", "--small", "40"]
     incremental.main([*rows, "--repeats", "1", "--texts", str(tmp_path)])
@@ -245,6 +246,7 @@ def test_flow(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert [*result["seconds"]] == [*result["cached"]] == [*flow.SYSTEMS]
 
 
+@pytest.mark.slow
 def test_the_cache_is_held_to_the_drop(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     project = Project(tmp_path)
     project.add("rows.jsonl", make_rows(60))

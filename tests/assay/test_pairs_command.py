@@ -26,12 +26,13 @@ def called(*arguments: str | Path) -> Any:
 def test_from_mistake_to_data_to_adapter(finished: Finished, tmp_path: Path) -> None:
     store = Path(shutil.copytree(finished.store, tmp_path / "store"))
     recipe = finished.project.recipe_path
+    before = Store(store).resolve("scorecards", "demo")
     asked = called("evaluate", recipe, "--split", "train", "--store", store)
     assert asked.exit_code == 0, asked.output
     assert "6 train rows" in asked.output
     assert "Gate" not in asked.output, "a gate is held to test rows"
     scorecard = store / "scorecards/demo" / Store(store).told("scorecards", "demo")[-1]["version"]
-    assert Store(store).resolve("scorecards", "demo").name == finished.scorecard.id, "that of the recipe's own split"
+    assert Store(store).resolve("scorecards", "demo").name == before.name, "that of the recipe's own split"
     systems = set(pq.read_table(scorecard / "predictions.parquet")["system"].to_pylist())
     assert systems == {"base", "tuned"}, "what learns from these very rows is not asked them"
     assert "of the train split of" in (scorecard / "report.html").read_text()

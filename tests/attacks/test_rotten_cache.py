@@ -120,8 +120,16 @@ def read_by(stores: Stores) -> tuple[dict[str, list[Path]], dict[str, bytes]]:
     ("changes", "read"),
     [
         ({}, {"read", "summary.json", "kept.arrow", "rejected.arrow", "manifest.json", "conflicts.arrow", "version"}),
-        ({"duplicates": {"same_target": False}}, {"read", "summary.json", "kept.arrow", "keys.arrow", "texts.arrow"}),
-        ({"split": {"train": 0.7, "validation": 0.2}}, {"rows.arrow", "ties.arrow", "kept.arrow", "changed.arrow"}),
+        pytest.param(
+            {"duplicates": {"same_target": False}},
+            {"read", "summary.json", "kept.arrow", "keys.arrow", "texts.arrow"},
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            {"split": {"train": 0.7, "validation": 0.2}},
+            {"rows.arrow", "ties.arrow", "kept.arrow", "changed.arrow"},
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["same recipe", "other duplicates", "another split"],
 )

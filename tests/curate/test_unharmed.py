@@ -219,6 +219,7 @@ def at_once(folder: Path) -> None:
             shutil.rmtree(folder / store)
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_are_as_one_after_the_other(tmp_path: Path) -> None:
     in_fresh_process(at_once, tmp_path)
 

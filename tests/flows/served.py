@@ -100,10 +100,13 @@ class Served:
             self.start_worker()
 
     def end(self) -> None:
-        for process in self._processes.values():
+        for process in reversed([*self._processes.values()]):  # a worker that ends asks its server
             process.terminate()
-        for process in self._processes.values():
-            process.wait()
+            try:
+                process.wait(timeout=60)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
     @contextmanager
     def client(self) -> Iterator[SyncPrefectClient]:

@@ -15,6 +15,8 @@ from tests.project import Project, make_rows
 
 STAGES = ["read", "clean", "language", "quality", "pii", "decontaminate", "validate", "render", "fit", "duplicates"]
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
@@ -53,7 +55,6 @@ def assert_goes_on(served: Served, project: Project, store: Path, version: str) 
     return served.shards_from_cache(run)
 
 
-@pytest.mark.slow
 def test_a_killed_run_has_crashed_and_the_next_one_goes_on(
     served: Served, project: Project, undisturbed: str, tmp_path: Path
 ) -> None:
@@ -108,7 +109,6 @@ def test_the_automations_are_there_once(served: Served) -> None:
     assert {kept.name for kept in before} >= {each.name for each in automations.automations()}
 
 
-@pytest.mark.slow
 def test_a_run_killed_with_its_worker_is_not_called_running_for_long(
     served: Served, project: Project, undisturbed: str, tmp_path: Path
 ) -> None:
