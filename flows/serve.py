@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -185,26 +186,49 @@ def _known(name: str) -> Process | None:
 
 
 def _end(name: str) -> bool:
-    """Have a process end; gives whether it ran."""
+    """Have a process end, and all that it has begun; gives whether it ran."""
     process = _known(name)
     if process is not None:
+        these = {process, *_below(process)}
         os.kill(process.pid, signal.SIGTERM)
         deadline = time.monotonic() + PATIENCE
-        while process.alive():
+        while left := [each for each in these if each.alive()]:
+            these |= {*_below(process)}
             if time.monotonic() > deadline:
-                os.kill(process.pid, signal.SIGKILL)
+                for each in left:
+                    with suppress(ProcessLookupError):
+                        os.kill(each.pid, signal.SIGKILL)
             time.sleep(0.1)
     (STATE / f"{name}.json").unlink(missing_ok=True)
     return process is not None
 
 
+def _below(process: Process) -> list[Process]:
+    """The processes that one has begun, and those that these have."""
+    begun_by: dict[str, list[int]] = {}
+    for path in Path("/proc").glob("[0-9]*"):
+        if told := _told(int(path.name)):
+            begun_by.setdefault(told[1], []).append(int(path.name))
+    found, pids = list[Process](), [process.pid]
+    for pid in pids:
+        children = begun_by.get(str(pid), [])
+        found += [Process(child, begun, process.port) for child in children if (begun := _begun(child))]
+        pids += children
+    return found
+
+
 def _begun(pid: int) -> str:
     """When a process began; "" where there is none, or it has ended and nobody has asked how."""
+    told = _told(pid)
+    return told[19] if told and told[0] != "Z" else ""
+
+
+def _told(pid: int) -> list[str]:
+    """What the system tells of a process, from its state on (proc_pid_stat(5)); nothing where there is none."""
     try:
-        told = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return ""
-    return "" if told[0] == "Z" else told[19]
+        return []
 
 
 def _environment(port: int) -> dict[str, str]:
