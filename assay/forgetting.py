@@ -12,34 +12,29 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from assay.door import Place, store_of
+from assay.held_rows import HOLDING, MARK, NAMES, Row, all_rows, is_gone, prompt_of, rows_of, wanted_rows
 from assay.parents import ONE, Member, folder, lineage, members
 from assay.result import Result
 from curate.cache import forget as forget_entry
 from curate.drafts import DRAFT, fsync, locked
 from curate.errors import AssayError
-from curate.forgotten import FILE, Forgotten, forget_again, forms, hashed, read_forgotten
+from curate.forgotten import FILE, Forgotten, forget_again, hashed, read_forgotten
 from curate.garbage import PAID, WITHOUT_ROWS, abandoned, remove_waste, rows_kept
 from curate.hashing import canonical_json
 from curate.ledger import FORGOTTEN
 from curate.manifest import DatasetManifest
 from curate.progress import Progress, silent
 from curate.publish.carried import FOLDER
-from curate.publish.published import read_rows
-from curate.publish.without import Gone, file_hashes, holds, raw_mark, told_again, without
-from curate.read.expressions import compile_expression
-from curate.record import SPLITS, whole_of
+from curate.publish.without import Gone, holds, told_again, without
+from curate.record import whole_of
 from curate.sets.index import Index, recorded_settings
 from curate.store import MANIFEST, Store, read_manifest
 from curate.table import Table
 from curate.traces import Traces, texts_in, traces_of
 from train.manifest import AdapterManifest
 
-HOLDING = (*SPLITS, "quarantine")
 SHOWN = 20
 """Places in drops that a terminal is shown."""
-MARK = "_mark"
-"""Key of a row of which no record could be made: what it is known by."""
-Row = dict[str, Any]
 
 
 class Holding(NamedTuple):
@@ -65,7 +60,7 @@ class Forgetting(Result):
     drops: list[dict[str, Any]]
     """Where the rows stand in drops, which are never changed: `where`, `file`, `row`."""
     alike: list[str]
-    """Ids of rows that were near-duplicates of these, and stay."""
+    """Ids of rows that were near-duplicates of these, or ask the same, and stay."""
     removed: bool
     now: dict[str, str] = field(default_factory=dict)
     """By NAME/VERSION that was made again: its new name."""
@@ -85,11 +80,19 @@ class Forgetting(Result):
             )
         ]
         if self.drops:
-            places = [[each["where"], each["file"], str(each["row"])] for each in self.drops[:SHOWN]]
+            places = [[each["where"], each["file"], _number(each["row"])] for each in self.drops[:SHOWN]]
             places += [["", f"and {len(self.drops) - SHOWN:,} more", ""]] if len(self.drops) > SHOWN else []
-            tables.append(Table("drops", "The raw files still hold them", ["drop", "file", "row"], places, texts=2))
+            tables.append(
+                Table(
+                    "drops",
+                    "Where they stood in the raw files when these were read",
+                    ["drop", "file", "row"],
+                    places,
+                    texts=2,
+                )
+            )
         if self.alike:
-            title = "Near-duplicates of them, which stay: name these too if they are to go"
+            title = "Rows like them, which stay: name these too if they are to go"
             tables.append(Table("alike", title, ["row"], [[each] for each in self.alike]))
         if self.left:
             tables.append(Table("left", "Files that still say what they say", ["file"], [[each] for each in self.left]))
@@ -119,6 +122,10 @@ class Forgetting(Result):
             )
 
 
+def _number(row: int | None) -> str:
+    return "" if row is None else str(row)
+
+
 def _counted(rows: dict[str, int]) -> str:
     return ", ".join(f"{name} {number:,}" for name, number in rows.items())
 
@@ -141,7 +148,8 @@ def forget(
         ids: of rows, published or quarantined; of a row that was divided, any part's stands for all of it.
         group: all rows of it.
         where: an expression (docs/expressions.md) over `id`, `group`, `label`, `language`, `target`, `turns`, `text`,
-            `meta`, `file`, `row`, `raw`, `split`, `stage` and `reason`; the rows of which it is true.
+            `meta`, `file`, `documents` (names of the files that it was taken from), `row`, `raw` (text, or none),
+            `split`, `stage` and `reason`; the rows of which it is true.
         reason: is noted in the list of what was forgotten.
         adapters: remove the adapters that were trained on them, too.
         remove: whether it is done, or only told.
@@ -152,7 +160,7 @@ def forget(
         AssayError: nothing is asked for, there is no such row, the expression makes no sense, or the store is damaged.
     """
     target = store_of(store)
-    wanted = _wanted(ids, group, where)
+    wanted = wanted_rows(ids, group, where)
     with ExitStack() as held:
         indexes: dict[str, Index] = {}
         if remove:
@@ -163,10 +171,11 @@ def forget(
         if not (gone.ids or gone.raws):
             raise AssayError(
                 f"No such row in any version or quarantine of {target.root}: {', '.join(ids) or where or group}.",
-                remedy="Ids stand in the column `id` of splits and quarantine.parquet; `assay review` shows them.",
+                remedy="Ids stand in the column `id` of splits and quarantine.parquet; "
+                f"--where is over {', '.join(NAMES)} of each row.",
             )
         if remove:  # from now on no run publishes what it has read before
-            forget_again(target.root, Forgotten(gone.ids, groups, gone.raws), reason)
+            forget_again(target.root, Forgotten(gone.ids, groups, gone.raws, _documents(target, gone)), reason)
             _lock(target, indexes, held, progress)
         plan = _Plan.of(target, gone)
         return plan.carry_out(indexes, adapters, progress) if remove else plan.result(adapters)
@@ -177,61 +186,6 @@ def _lock(store: Store, indexes: dict[str, Index], held: ExitStack, progress: Pr
     for name in sorted({each.name for each in members(store) if each.kind == "datasets"} - indexes.keys()):
         indexes[name] = Index(store, name, recorded_settings(store, name))
         held.enter_context(indexes[name].lock(progress))
-
-
-def _wanted(ids: Sequence[str], group: str | None, where: str | None) -> Callable[[Row], bool]:
-    """Which rows are meant.
-
-    Raises:
-        AssayError: none is, or the expression is none.
-    """
-    if not ids and group is None and where is None:
-        raise AssayError("Nothing to forget.", remedy="Name rows by their ids, or with --group or --where.")
-    try:
-        holds_of = None if where is None else compile_expression(where)
-    except ValueError as error:
-        raise AssayError(f"--where: {error}", remedy="docs/expressions.md says what may be said.") from None
-    named, called = frozenset(ids), forms(group)
-
-    def wanted(row: Row) -> bool:
-        if row["id"] in named or whole_of(row["meta"]) in named:
-            return True
-        if called & forms(row["group"]):
-            return True
-        if holds_of is None:
-            return False
-        try:
-            return bool(holds_of(row))
-        except Exception as error:  # whatever Jinja raises of this row
-            raise AssayError(
-                f"--where: {where!r} cannot be said of row {row['id'] or row['file']}: {error}",
-                remedy="Ask first whether it is there: `x is defined and …`.",
-            ) from None
-
-    return wanted
-
-
-def _rows(path: Path) -> Iterator[Row]:
-    """The rows of a published table as they are asked about; none of a folder that was not finished."""
-    if not path.is_file():
-        return
-    quarantined, sha256 = path.stem == "quarantine", file_hashes(path.parent)
-    for row in read_rows(path):
-        meta = row["meta"] or ()
-        pairs = (tuple(each.values()) if isinstance(each, dict) else each for each in meta)
-        source, said = row.pop("source"), [turn["content"] for turn in row["turns"] or ()]
-        yield (
-            {"stage": None, "reason": None, "raw": None}
-            | row
-            | {
-                "meta": dict(pairs),
-                "file": source["file"],
-                "row": source["row"],
-                "text": "\n".join([*said, row["target"] or row.get("raw") or ""]),
-                "split": None if quarantined else path.stem,
-                MARK: raw_mark(row["raw"], source, sha256) if row["id"] is None else None,
-            }
-        )
 
 
 def _holders(store: Store) -> list[Path]:
@@ -403,7 +357,7 @@ def _found(folders: Sequence[Path], wanted: Callable[[Row], bool], known: frozen
     ids, raws = {*known}, set[str]()
     for number, path in enumerate(folders):
         progress("look for rows", number, len(folders), "versions")
-        for row in (row for name in HOLDING for row in _rows(path / f"{name}.parquet") if wanted(row)):
+        for row in (row for name in HOLDING for row in rows_of(path / f"{name}.parquet") if wanted(row)):
             if row["id"] is None:
                 raws.add(row[MARK])
             else:
@@ -412,10 +366,18 @@ def _found(folders: Sequence[Path], wanted: Callable[[Row], bool], known: frozen
     return Gone(frozenset(ids), frozenset(raws))
 
 
-def _is_gone(row: Row, gone: Gone) -> bool:
-    if row["id"] is None:
-        return row[MARK] in gone.raws
-    return row["id"] in gone.ids or whole_of(row["meta"]) in gone.ids
+def _documents(store: Store, gone: Gone) -> frozenset[str]:
+    """SHA-256 of the documents that rows were taken from, and no other row was."""
+    mine, others = set[str](), set[str]()
+    for path in (folder(store, each) for each in members(store) if each.kind == "datasets"):
+        hashes: dict[str, set[str]] = {}  # rows know their document by its name alone
+        for files in DatasetManifest.read(path).lookups.values():
+            for file, sha256 in files.items():
+                hashes.setdefault(file.rpartition("/")[2], set()).add(sha256)
+        for row in all_rows(path) if hashes else ():
+            of = mine if is_gone(row, gone) else others
+            of.update(sha256 for name in row["documents"] for sha256 in hashes.get(name.rpartition("/")[2], ()))
+    return frozenset(mine - others)
 
 
 def _traces(store: Store, gone: Gone) -> Traces:
@@ -423,7 +385,7 @@ def _traces(store: Store, gone: Gone) -> Traces:
     holders = _holders(store)
 
     def rows() -> Iterator[Row]:
-        return (row for path in holders for name in HOLDING for row in _rows(path / f"{name}.parquet"))
+        return (row for path in holders for name in HOLDING for row in rows_of(path / f"{name}.parquet"))
 
     def said() -> Iterator[bytes]:
         for path in holders:
@@ -432,26 +394,29 @@ def _traces(store: Store, gone: Gone) -> Traces:
             if (path / MANIFEST).is_file():
                 yield canonical_json(read_manifest(path)["recipe"])
 
-    gone_rows = (row for row in rows() if _is_gone(row, gone))
-    return traces_of(gone_rows, (row for row in rows() if not _is_gone(row, gone)), said())
+    gone_rows = (row for row in rows() if is_gone(row, gone))
+    return traces_of(gone_rows, (row for row in rows() if not is_gone(row, gone)), said())
 
 
 def _told_of(store: Store, holding: Sequence[Member], gone: Gone) -> tuple[list[dict[str, Any]], list[str]]:
     """Where in drops the rows stand, and the ids of rows that are near-duplicates of theirs."""
-    drops: dict[tuple[str, str, int], None] = {}
+    drops: dict[tuple[str, str, int | None], None] = {}
     alike: set[str | None] = set()
+    asked = {prompt_of(row) for path in _holders(store) for row in all_rows(path) if is_gone(row, gone)} - {None}
     for each in (each for each in members(store) if each.kind == "datasets"):
         told = {event["version"]: event.get("where") for event in store.told("datasets", each.name)}
         for name in HOLDING:
-            for row in _rows(folder(store, each) / f"{name}.parquet"):
+            for row in rows_of(folder(store, each) / f"{name}.parquet"):
                 kept = json.loads(row["evidence"]).get("kept") if row["reason"] == "near_duplicate" else None
-                if _is_gone(row, gone):
+                if is_gone(row, gone):
                     if each in holding:
-                        drops[str(told.get(each.version)), row["file"], row["row"]] = None
+                        where = str(told.get(each.version))
+                        drops[where, row["file"], row["row"]] = None
+                        drops |= dict.fromkeys((where, name, None) for name in row["documents"][1:])
                     alike.add(kept)
-                elif kept in gone.ids:
+                elif kept in gone.ids or prompt_of(row) in asked:
                     alike.add(row["id"])
-    places = [dict(zip(("where", "file", "row"), place, strict=True)) for place in sorted(drops)]
+    places = [dict(zip(("where", "file", "row"), place, strict=True)) for place in sorted(drops, key=str)]
     return places, sorted(id for id in alike - gone.ids if id is not None)
 
 

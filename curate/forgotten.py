@@ -1,8 +1,8 @@
 """Forgotten: rows that a store must not hold again. Of each the list keeps a hash, and nothing of what it says.
 
 `forgotten.jsonl` of a store is a plain file that is only added to; a line has one of `id` (of a row as it was read),
-`group` (SHA-256 of the group's name) and `raw` (SHA-256 of a row of which no record could be made), and `when` and
-`reason`. Taking a line out allows the rows again.
+`group` (SHA-256 of the group's name), `raw` (SHA-256 of a row of which no record could be made) and `file` (SHA-256 of
+a document that only such rows were taken from), and `when` and `reason`. Taking a line out allows the rows again.
 """
 
 import hashlib
@@ -23,6 +23,7 @@ from curate.hashing import digest
 from curate.record import KEYS
 
 FILE = "forgotten.jsonl"
+KINDS = ("id", "group", "raw", "file")
 NAMED = 5
 """Rows that a refusal names."""
 
@@ -40,13 +41,14 @@ class Forgotten:
     ids: frozenset[str] = frozenset()
     groups: frozenset[str] = frozenset()
     raws: frozenset[str] = frozenset()
+    files: frozenset[str] = frozenset()
 
     def __bool__(self) -> bool:
-        return bool(self.ids or self.groups or self.raws)
+        return bool(self.ids or self.groups or self.raws or self.files)
 
     def key(self) -> list[str]:
         """What tells it from another, for what depends on it; nothing of an empty one."""
-        return [digest([sorted(each) for each in (self.ids, self.groups, self.raws)])] if self else []
+        return [digest([sorted(each) for each in (self.ids, self.groups, self.raws, self.files)])] if self else []
 
     def has(self, id: str | None, group: str | None, raw: str | None, place: tuple[str, int]) -> bool:
         """Whether it is one of these rows.
@@ -99,7 +101,7 @@ def read_forgotten(store: Path) -> Forgotten:
     Raises:
         AssayError: a line of the list is none.
     """
-    found: dict[str, set[str]] = {"id": set(), "group": set(), "raw": set()}
+    found: dict[str, set[str]] = {kind: set() for kind in KINDS}
     path = store / FILE
     for number, line in enumerate(path.read_bytes().split(b"\n") if path.is_file() else (), 1):
         if not line.strip():
@@ -113,7 +115,7 @@ def read_forgotten(store: Path) -> Forgotten:
                 f"{path}, line {number}: not as `assay forget` writes it, so nobody can say what is not to come back.",
                 remedy="Restore the file from a copy, or take the line out.",
             ) from None
-    return Forgotten(*(frozenset(found[kind]) for kind in ("id", "group", "raw")))
+    return Forgotten(*(frozenset(found[kind]) for kind in KINDS))
 
 
 def forget_again(store: Path, these: Forgotten, reason: str) -> None:
@@ -132,6 +134,7 @@ def forget_again(store: Path, these: Forgotten, reason: str) -> None:
                 ("id", these.ids, known.ids),
                 ("group", these.groups, known.groups),
                 ("raw", these.raws, known.raws),
+                ("file", these.files, known.files),
             )
             for each in sorted(asked - there)
         ]
@@ -159,10 +162,13 @@ def refusal(rows: Iterable[Mapping[str, Any]]) -> ForgottenError:
     """What is told of a drop that holds rows that were forgotten.
 
     Args:
-        rows: `id` and `source` of each.
+        rows: `id` and `source` of each; of documents no id, and no row.
     """
-    places = [(row["source"]["file"], row["source"]["row"], row.get("id")) for row in rows]
-    named = [f"{file}, row {number}" + (f" ({id})" if id else "") for file, number, id in sorted(places)[:NAMED]]
+    places = sorted(((row["source"]["file"], row["source"]["row"], row["id"]) for row in rows), key=str)
+    named = [
+        file + ("" if number is None else f", row {number}") + (f" ({id})" if id else "")
+        for file, number, id in places[:NAMED]
+    ]
     more = f", and {len(places) - NAMED:,} more" if len(places) > NAMED else ""
     return ForgottenError(
         f"The drop holds rows that were forgotten: {'; '.join(named)}{more}. Nothing of it was kept.",

@@ -195,6 +195,9 @@ def ingest(
     """
     files = _each_once(file for source in sources for file in list_files(source, drop, cache))
     sides = tuple(Side(name, lookup.key, tuple(find_files(lookup, drop, cache))) for name, lookup in lookups.items())
+    if gone := [file.name for side in sides for file in side.files if file.sha256 in forgotten.files]:
+        whole = [file if file.sha256 else hashed(file) for file in files]
+        return Ingested(whole, {}, [], [{"id": None, "source": {"file": name, "row": None}} for name in gone])
     keep_documents((file for side in sides for file in side.files), cache, _read_by(), map_shards)
     long = [file for file in files if file.size > shard_bytes]
     scans = [ScanTask(file, record.turns is None, shard_bytes) for file in long]

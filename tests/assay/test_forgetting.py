@@ -470,3 +470,41 @@ def test_an_old_name_means_what_has_its_place(project: Project) -> None:
     assert project.curate().folder == version
     assert Store(store).resolve("datasets", f"demo/{version.name}") == version
     assert [event["version"] for event in Store(store).told("datasets", "demo")] == [version.name]
+
+
+def test_a_document_goes_with_the_rows_that_were_taken_from_it(project: Project) -> None:
+    sections = {
+        "sources": [{"files": ["table.jsonl"]}],
+        "lookups": {"documents": {"files": ["contracts"], "key": "name"}},
+        "record": RECIPE["record"] | {"turns": [{"role": "user", "content": "documents[name].text"}]},
+    }
+    project.recipe_path.write_text(yaml.safe_dump(RECIPE | sections))
+    (project.drop / "contracts").mkdir()
+    rows = []
+    for number, row in enumerate(with_secret([{"colour": "red", "text": f"{n} balls"} for n in range(30)], 4)):
+        page = f"<html><body><p>Lease {number}: {row['text']}.</p></body></html>"
+        (project.drop / f"contracts/c{number}.html").write_text(page)
+        rows.append({"name": f"c{number}.html", "colour": "red", "count": number})
+    project.add("table.jsonl", rows)
+    project.curate()
+    store = project.folder / "store"
+    assert any(each.startswith("cache/documents") for each in spoken(store))
+    done = assay.forget(where="'c4.html' in documents", store=store, remove=True)
+    assert {(each["file"], each["row"]) for each in done.drops} == {("table.jsonl", 4), ("c4.html", None)}
+    assert spoken(store) == []
+    project.add("table.jsonl", [row for row in rows if row["name"] != "c4.html"])
+    with pytest.raises(ForgottenError, match=r"contracts/c4\.html"):
+        project.curate()
+    assert spoken(store) == []
+    (project.drop / "contracts/c4.html").unlink()
+    project.curate()
+    assert spoken(store) == []
+
+
+def test_rows_of_another_data_set_that_ask_the_same_are_told(project: Project) -> None:
+    version = drop(project, "first", with_secret(make_rows(60), 3))
+    record = RECIPE["record"] | {"target": {"colour": "'blue'", "count": "count"}}
+    project.recipe_path.write_text(yaml.safe_dump(RECIPE | {"name": "other", "record": record}))
+    other = project.curate().folder
+    done = assay.forget([*ids_of(version)], store=project.folder / "store")
+    assert {*done.alike} >= ids_of(other)
