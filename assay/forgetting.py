@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from assay.door import Place, store_of
-from assay.held_rows import HOLDING, MARK, NAMES, Row, all_rows, is_gone, prompt_of, rows_of, wanted_rows
+from assay.held_rows import HOLDING, MARK, NAMES, Row, all_rows, is_gone, prompt_of, wanted_rows
 from assay.parents import ONE, Member, folder, lineage, members
 from assay.result import Result
 from curate.cache import forget as forget_entry
@@ -357,7 +357,7 @@ def _found(folders: Sequence[Path], wanted: Callable[[Row], bool], known: frozen
     ids, raws = {*known}, set[str]()
     for number, path in enumerate(folders):
         progress("look for rows", number, len(folders), "versions")
-        for row in (row for name in HOLDING for row in rows_of(path / f"{name}.parquet") if wanted(row)):
+        for row in filter(wanted, all_rows(path)):
             if row["id"] is None:
                 raws.add(row[MARK])
             else:
@@ -385,7 +385,7 @@ def _traces(store: Store, gone: Gone) -> Traces:
     holders = _holders(store)
 
     def rows() -> Iterator[Row]:
-        return (row for path in holders for name in HOLDING for row in rows_of(path / f"{name}.parquet"))
+        return (row for path in holders for row in all_rows(path))
 
     def said() -> Iterator[bytes]:
         for path in holders:
@@ -405,17 +405,16 @@ def _told_of(store: Store, holding: Sequence[Member], gone: Gone) -> tuple[list[
     asked = {prompt_of(row) for path in _holders(store) for row in all_rows(path) if is_gone(row, gone)} - {None}
     for each in (each for each in members(store) if each.kind == "datasets"):
         told = {event["version"]: event.get("where") for event in store.told("datasets", each.name)}
-        for name in HOLDING:
-            for row in rows_of(folder(store, each) / f"{name}.parquet"):
-                kept = json.loads(row["evidence"]).get("kept") if row["reason"] == "near_duplicate" else None
-                if is_gone(row, gone):
-                    if each in holding:
-                        where = str(told.get(each.version))
-                        drops[where, row["file"], row["row"]] = None
-                        drops |= dict.fromkeys((where, name, None) for name in row["documents"][1:])
-                    alike.add(kept)
-                elif kept in gone.ids or prompt_of(row) in asked:
-                    alike.add(row["id"])
+        for row in all_rows(folder(store, each)):
+            kept = json.loads(row["evidence"]).get("kept") if row["reason"] == "near_duplicate" else None
+            if is_gone(row, gone):
+                if each in holding:
+                    where = str(told.get(each.version))
+                    drops[where, row["file"], row["row"]] = None
+                    drops |= dict.fromkeys((where, name, None) for name in row["documents"][1:])
+                alike.add(kept)
+            elif kept in gone.ids or prompt_of(row) in asked:
+                alike.add(row["id"])
     places = [dict(zip(("where", "file", "row"), place, strict=True)) for place in sorted(drops, key=str)]
     return places, sorted(id for id in alike - gone.ids if id is not None)
 
