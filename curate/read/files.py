@@ -463,3 +463,23 @@ def drop_digest(files: list[InputFile], named: bool) -> str:
         f"{file.name if named else ''}\0{file.sha256}\0{file.format or format_by_name(file.name)}" for file in files
     )
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def grouped(files: Iterable[InputFile], size: int, each: int) -> list[tuple[InputFile, ...]]:
+    """Files in groups of about `size` bytes, in their order; a larger file is a group of its own.
+
+    Args:
+        files: of known size.
+        size: of a group.
+        each: bytes that a file costs besides its own.
+    """
+    groups: list[list[InputFile]] = []
+    room = 0
+    for file in files:
+        cost = file.size + each
+        if not groups or cost > room:
+            groups.append([])
+            room = size
+        groups[-1].append(file)
+        room -= cost
+    return [tuple(group) for group in groups]

@@ -21,7 +21,7 @@ from curate.forgotten import NOTHING, Forgotten
 from curate.hashing import digest
 from curate.read.conversation import NOT_TEXT, REJECTED_ANSWER, UNGRADED_ANSWER
 from curate.read.encoding import SAMPLE, encoding_of, is_utf8
-from curate.read.files import Files, InputFile, Options, find_files, hashed, list_files, unopened
+from curate.read.files import Files, InputFile, Options, find_files, grouped, hashed, list_files, unopened
 from curate.read.kept_documents import keep_documents, rows_kept
 from curate.read.mapping import Lookup, Mapper, RecordMapping, RowError, build_lookup, raw_json
 from curate.read.raw import UNREADABLE, Part, is_plain_json_lines, parse, read_part, read_rows
@@ -204,7 +204,7 @@ def ingest(
     cut = dict(zip(long, map_shards("scan", run_scan, scans) if scans else [], strict=True))
     mapping = record.model_dump_json()
     tasks: list[ReadTask] = []
-    for group in _grouped(files, shard_bytes):
+    for group in grouped(files, shard_bytes, FILE_BYTES):
         hash_, parts = cut.get(group[0], ("", [None]))
         group = (replace(group[0], sha256=hash_), *group[1:])
         tasks += [ReadTask(group, part, mapping, sides, cache, shard_bytes, forgotten) for part in parts or [None]]
@@ -234,20 +234,6 @@ def _each_once(files: Iterable[InputFile]) -> list[InputFile]:
                 remedy="A row is known by its file's name: let one source name it, or move one of the two files.",
             )
     return [found[name] for name in sorted(found)]
-
-
-def _grouped(files: list[InputFile], size: int) -> list[tuple[InputFile, ...]]:
-    """Files in groups of about `size` bytes, in their order; a larger file is a group of its own."""
-    groups: list[list[InputFile]] = []
-    room = 0
-    for file in files:
-        cost = file.size + FILE_BYTES
-        if not groups or cost > room:
-            groups.append([])
-            room = size
-        groups[-1].append(file)
-        room -= cost
-    return [tuple(group) for group in groups]
 
 
 BLANK = re.compile(rb"\n[ \t\r\x0b\x0c]*(?=\n)")

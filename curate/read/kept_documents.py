@@ -15,7 +15,7 @@ from curate.cache import cache_folder, intact, is_kept, keyed_folder
 from curate.engine import MapShards
 from curate.hashing import digest
 from curate.read.documents.messages import message_of, row_of
-from curate.read.files import InputFile
+from curate.read.files import InputFile, grouped
 from curate.read.formats import DOCUMENTS
 from curate.read.raw import form_of, read_rows
 from curate.read.raw_row import Document, Row, Unread
@@ -58,19 +58,11 @@ def keep_documents(files: Iterable[InputFile], cache: Path, read_by: str, map_sh
         read_by: hash of all but the file that its rows depend on.
         map_shards: runs the work that is left over tasks.
     """
-    groups: list[list[InputFile]] = []
-    room = 0
-    for file in {_entry(file, cache, read_by): file for file in files if _is_document(file)}.values():
-        if is_kept(_entry(file, cache, read_by)):
-            continue
-        cost = file.size + DOCUMENT_BYTES
-        if not groups or cost > room:
-            groups.append([])
-            room = TASK_BYTES
-        groups[-1].append(file)
-        room -= cost
-    if groups:
-        map_shards(NAME, run_keep, [KeepTask(tuple(group), cache, read_by) for group in groups])
+    entries = {_entry(file, cache, read_by): file for file in files if _is_document(file)}
+    left = [file for entry, file in entries.items() if not is_kept(entry)]
+    if left:
+        tasks = [KeepTask(group, cache, read_by) for group in grouped(left, TASK_BYTES, DOCUMENT_BYTES)]
+        map_shards(NAME, run_keep, tasks)
 
 
 def run_keep(task: KeepTask) -> None:
