@@ -163,8 +163,8 @@ def read(path: Path) -> list[Decision]:
     except OSError as error:
         raise AssayError(
             f"{path}: decisions cannot be read: {error.strerror}.",
-            remedy="Leave it out of the recipe's `decisions` until there is a version that `assay review` or `assay decide` "
-            "can begin it for.",
+            remedy="Leave it out of the recipe's `decisions` until there is a version that `assay review` or "
+            "`assay decide` can begin it for.",
         ) from None
     return [_parsed(line, f"{path}, line {number}") for number, line in enumerate(lines, 1) if line.strip()]
 
