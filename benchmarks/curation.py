@@ -42,7 +42,7 @@ OPERATORS: list[dict[str, Any]] = [
 
 
 def _whole(python: Path, source: Path, folder: Path, processes: int) -> list[str | Path]:
-    return [python, HERE / "systems" / "with_assay_whole.py", folder / "store", str(processes)]
+    return [python, HERE / "systems" / "with_assay_whole.py", folder / "store", str(processes), "licences"]
 
 
 COMPARED = {

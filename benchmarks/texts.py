@@ -5,17 +5,21 @@ import random
 import shutil
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator
-from functools import cache
+import tarfile
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache, partial
 from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import xxhash
 
+Given = dict[str, Callable[[], str]]
+"""Sources of texts: by name what gives the text."""
 SITE = Path(sysconfig.get_path("purelib"))
 SCHEMA = pa.schema([("id", pa.int64()), ("text", pa.string())])
 CUT = 2_000
@@ -32,9 +36,24 @@ def sources() -> tuple[Path, ...]:
 
 
 @cache
-def _places() -> tuple[tuple[str, Path], ...]:
-    """The same, each with its path as the packages have it."""
-    return tuple((str(path.relative_to(SITE)), path) for path in sources())
+def _code() -> Given:
+    """The same, by their paths as the packages have them."""
+    return {
+        str(path.relative_to(SITE)): partial(path.read_text, encoding="utf-8", errors="replace") for path in sources()
+    }
+
+
+def prose(data: Path) -> Given:
+    """Prose: the English contracts of CUAD, by name.
+
+    Args:
+        data: holds `legal_cuad`.
+    """
+    with tarfile.open(data / "legal_cuad" / "full_contract_txt.tar.xz") as packed:
+        files = [member for member in packed if member.isfile()]
+        read = [packed.extractfile(member) for member in files]
+        texts = [file.read().decode(errors="replace") for file in read if file]
+    return {member.name: partial(str, text) for member, text in zip(files, texts, strict=True)}
 
 
 def cuts() -> Iterator[str]:
@@ -44,14 +63,18 @@ def cuts() -> Iterator[str]:
         yield from (text[at : at + CUT] for at in range(0, len(text), CUT))
 
 
-def mutated(seed: int = 0) -> Iterator[str]:
+def mutated(seed: int = 0, given: Given | None = None) -> Iterator[str]:
     """Texts of 600 to 1,900 characters without end, of which a known share are near-duplicates.
 
     A fresh text is two pieces from two walks over the sources, each in an order of its own, so two of them share half
     at most; the others are earlier rows with words edited, inserted or dropped, cut, re-ordered or re-cased.
+
+    Args:
+        given: what the sources are called and what gives each one's text; by default the code of the packages.
     """
     draw = random.Random(seed)
-    walks = [_walk(f"{seed}/{number}", draw) for number in range(2)]
+    texts = _code() if given is None else given
+    walks = [_walk(f"{seed}/{number}", draw, texts) for number in range(2)]
     recent: list[str] = []
     while True:
         if recent and draw.random() < NEAR_DUPLICATES:
@@ -65,12 +88,12 @@ def mutated(seed: int = 0) -> Iterator[str]:
         yield text
 
 
-def _walk(name: str, draw: random.Random) -> Iterator[str]:
+def _walk(name: str, draw: random.Random, given: Given) -> Iterator[str]:
     """Pieces of 300 to 950 characters of all sources in a hashed order; another order each time round."""
     for number in count():
-        named = {f"{name}/{number}/{place}": path for place, path in _places()}
+        named = {f"{name}/{number}/{place}": read for place, read in given.items()}
         for key in sorted(named, key=lambda key: xxhash.xxh3_64_digest(key.encode())):
-            text = named[key].read_text(encoding="utf-8", errors="replace")
+            text = named[key]()
             at = 0
             while (end := at + draw.randint(300, 950)) <= len(text):
                 yield text[at:end]
@@ -122,6 +145,25 @@ def write(texts: Iterable[str], rows: int, folder: Path, first: int = 0, rows_of
         begin += len(some)
     if begin - first < rows:
         sys.exit(f"The packages installed here give {begin - first:,} texts, not {rows:,}: ask for fewer.")
+    return draft.rename(folder)
+
+
+def write_instructions(texts: Iterable[str], rows: int, folder: Path, rows_of_file: int = 20_000) -> Path:
+    """Write that many of the texts, each cut in two at a space, as instructions in Alpaca's shape: a folder of files of
+    JSON lines, unless it is there."""
+    if folder.is_dir():
+        return folder
+    draft = folder.with_name(folder.name + ".draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    wanted, begin = islice(texts, rows), 0
+    while some := list(islice(wanted, rows_of_file)):
+        with (draft / f"{begin:09}.jsonl").open("wb") as lines:
+            for text in some:
+                at = max(text.find(" ", len(text) // 3), 1)
+                row = {"instruction": text[:at], "input": "", "output": text[at:]}
+                lines.write(orjson.dumps(row) + b"\n")
+        begin += len(some)
     return draft.rename(folder)
 
 

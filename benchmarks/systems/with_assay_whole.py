@@ -1,8 +1,8 @@
-"""Assay: the whole curation of the licence notices, as `assay curate licences` does it, into a fresh store.
+"""Assay: a whole curation, as `assay curate` does it, into a fresh store.
 
 The last line printed is a profile: seconds by stage.
 
-    python with_assay_whole.py STORE PROCESSES
+    python with_assay_whole.py STORE PROCESSES RECIPE [DROP]
 """
 
 import json
@@ -19,8 +19,10 @@ from train.base_model import prepare_tokenizer
 
 
 def main() -> None:
-    folder, processes = sys.argv[1:]
-    recipe, store = Recipe.load(find_recipe("licences")), Store(Path(folder))
+    folder, processes, name, *drop = sys.argv[1:]
+    recipe, store = Recipe.load(find_recipe(name)), Store(Path(folder))
+    if drop:
+        recipe = recipe.model_copy(update={"drop": drop[0]})
     begin = time.perf_counter()
     tokenizer = prepare_tokenizer(recipe.fit.model, store.cache)
     seconds = {"tokenizer": time.perf_counter() - begin}
