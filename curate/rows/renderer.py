@@ -24,7 +24,7 @@ from curate.rows.chat_template import (
     is_trained,
 )
 from curate.rows.task_template import Thoughts
-from curate.text.tokenise import Tokens, cuts_by_gpt2, independent, tokenise, unchanged
+from curate.text.tokenise import Tokeniser, Tokens, cuts_by_gpt2, independent, unchanged
 from curate.text.tokenizer_file import adds_bos, read_tokenizer, stop_ids
 
 if TYPE_CHECKING:
@@ -153,6 +153,7 @@ class Renderer:
         self.stop_token_ids = frozenset({stop_id, *tokens.stops, *([] if eos is None else [eos])})
         """All that end one when a model generates."""
         self._independent, self._cuts_by_gpt2 = independent(tokenizer), cuts_by_gpt2(tokenizer)
+        self._tokenise = Tokeniser(tokenizer)
         self._works(lambda messages: self.lengths([messages]))
 
     @property
@@ -383,7 +384,7 @@ class Renderer:
             by_span = self._independent and self._cut_between_tokens(said)
             plans.append((said, by_span))
             texts |= dict.fromkeys([span.text for span in said] if by_span else self._prefixes(said))
-        tokens_of = dict(zip(texts, tokenise(self.tokenizer, list(texts)), strict=True))
+        tokens_of = dict(zip(texts, self._tokenise(list(texts)), strict=True))
         for said, by_span in plans:
             if by_span:
                 yield [(tokens_of[span.text], span.trained) for span in said]
@@ -460,7 +461,7 @@ class Renderer:
         """
         asked = messages[:-1] if messages[-1]["role"] == "assistant" else messages
         text = self._render(self.template.shaped(asked), add_generation_prompt=True)
-        [tokens] = tokenise(self.tokenizer, [text])
+        [tokens] = self._tokenise([text])
         return tokens.ids
 
     def answer(self, messages: Sequence[Message]) -> str:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from curate.text.tokenise import DISTINCT_SHARE, tokenise
+from curate.text.tokenise import MOST, Tokeniser
 from tests.curate.rows.test_render import SPECIAL, TOKENIZER
 
 MORSELS = [
     *("'", "'re", "'s", "r", "ve", " ", "  ", "\n", "\n\n", " \n", "\t", "\r", "\u00a0", "\u2028", "\u0301"),
     *("the", " the", "12", " 3", "x4", "é", "中", "½", ".", " .", "<", "|im_", "<s", "</s>", "<|im_end|>"),
+    *("_", "(", "''", "\x1c", "\x0b", "\u3000", "T", "0"),
 ]
 
 
@@ -53,30 +55,58 @@ TOKENIZERS = {
     "a token with a space": with_spaced_token(),
     "normalizer": with_normalizer(),
 }
+REMEMBERING = {name: Tokeniser(tokenizer) for name, tokenizer in TOKENIZERS.items()}
 
 
-@pytest.mark.parametrize("share", [0.0, DISTINCT_SHARE, 1.0])
+@pytest.mark.parametrize("most", [0, MOST])
 @pytest.mark.parametrize("name", TOKENIZERS)
-@settings(max_examples=200)
+@settings(max_examples=300)
 @given(texts=st.lists(st.lists(st.sampled_from(MORSELS), max_size=8).map("".join) | st.text(max_size=9), max_size=6))
-def test_texts_have_the_tokens_that_each_has_by_itself(name: str, share: float, texts: list[str]) -> None:
-    """Cut at all words, at none, and as is chosen."""
+def test_texts_have_the_tokens_that_each_has_by_itself(name: str, most: int, texts: list[str]) -> None:
+    """Also of words that were met in earlier calls, and when all of them are forgotten each time."""
     tokenizer = TOKENIZERS[name]
     alone = [tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("curate.text.tokenise.DISTINCT_SHARE", share)
-        together = tokenise(tokenizer, texts)
+        patch.setattr("curate.text.tokenise.MOST", most)
+        together = REMEMBERING[name](texts)
     assert [tokens.ids for tokens in together] == alone
     assert [tokens.count for tokens in together] == list(map(len, alone))
 
 
-def test_texts_are_cut_where_words_are_met_again() -> None:
+def test_words_are_cut_and_tokenised_once() -> None:
+    asked: list[str] = []
+
+    class Counting:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(TOKENIZERS["GPT-2"], name)
+
+        def encode_batch_fast(self, texts: list[str], **options: Any) -> Any:
+            asked.extend(texts)
+            return TOKENIZERS["GPT-2"].encode_batch_fast(texts, **options)
+
+    tokenise = Tokeniser(Counting())  # type: ignore[arg-type]
+    tokenise(["the same words,  the same", "f(x1)\n"])
+    tokenise(["same words f<s>(x  2)\n\n\tthe don't"])
+    first = ["the", " same", " words", ",", " ", " the", "f", "(", "x", "1", ")", "\n"]
+    assert asked == [*first, "same", " f", "<s>(", "  2", "\n\n", "\t", " don", "'t"]
+
+
+def test_a_text_of_more_than_the_room_for_words() -> None:
+    """The room grows in the middle of a text, and of a word."""
     tokenizer = TOKENIZERS["GPT-2"]
-    said = " ".join(["the same words again and again"] * 100)
-    new = " ".join(f"word{number}" for number in range(10))
-    for texts, words in (([said, new], 610), ([said], 600), ([new], 1), ([new, f"{new} more"], 2)):
-        for order in (texts, texts[::-1]):
-            assert sum(len(tokens.words) for tokens in tokenise(tokenizer, order)) == words
+    texts = ["a" * 200_000, " ".join(f"w{number}x" for number in range(30_000)), "words"]
+    alone = [tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
+    assert [tokens.ids for tokens in Tokeniser(tokenizer)(texts)] == alone
+
+
+def test_threads_share_the_words() -> None:
+    tokenizer = TOKENIZERS["digits"]
+    tokenise = Tokeniser(tokenizer)
+    texts = [" ".join(f"w{number % 97}x{number}" for number in range(begin, begin + 300)) for begin in range(64)]
+    alone = [tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda text: tokenise([text])[0].ids, texts))
+    assert found == alone
 
 
 def test_real_texts_have_the_tokens_that_each_has_by_itself(shared_data: Path) -> None:
@@ -89,6 +119,6 @@ def test_real_texts_have_the_tokens_that_each_has_by_itself(shared_data: Path) -
     texts = [row["instruction"] + "\n" + row["response"] for row in rows]
     assert len(texts) == 4535
     alone = tokenizer.encode_batch(texts, add_special_tokens=False)
-    together = tokenise(tokenizer, texts)
+    together = Tokeniser(tokenizer)(texts)
     assert [tokens.ids for tokens in together] == [each.ids for each in alone]
-    assert len(together[0].ids_of) * 5 < sum(len(tokens.words) for tokens in together)  # most words are met again
+    assert len(together[0].begins) * 30 < sum(len(tokens.words) for tokens in together)  # most words are met again

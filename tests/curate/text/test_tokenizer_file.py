@@ -10,7 +10,7 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
 from curate.errors import AssayError
 from curate.text import tokenizer_file
-from curate.text.tokenise import tokenise
+from curate.text.tokenise import Tokeniser
 from curate.text.tokenizer_file import read_tokenizer, repeats_a_choice
 
 IN_USE = {
@@ -104,4 +104,4 @@ def test_a_tokenizer_that_is_too_large_is_not_read(tmp_path: Path) -> None:
 def test_a_tokenizer_that_gives_up_is_an_error(tmp_path: Path) -> None:
     tokenizer, _ = read_tokenizer(written(tmp_path, r"x+x+x+x+x+x+x+x+x+x+y"))
     with pytest.raises(AssayError, match=r"tokenizer fails on a text: .*retry-limit"):
-        tokenise(tokenizer, ["x" * 400])
+        Tokeniser(tokenizer)(["x" * 400])
