@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from curate.text.fences import without_blocks
 from curate.text.kernel import kernel
+from curate.text.re2 import code_points
 from curate.text.words import decode, utf8
 
 Counts = npt.NDArray[np.int64]
@@ -127,28 +128,17 @@ def prose(texts: pa.Array, head: int) -> Prose:
 @cache
 def _tables() -> tuple[Any, Any]:
     """By code point below PLANES: what it may be, and the number of its script."""
-    every = "".join(map(chr, [*range(0xD800), *range(0xE000, PLANES)]))
     kinds, scripts = np.zeros((2, PLANES), np.uint8)
-
-    def mark(kind: int, codes: str) -> None:
-        kinds[np.frombuffer(codes.encode("utf-32-le"), np.uint32)] |= kind
-
-    def of(pattern: str) -> str:
-        """The characters that RE2 takes for these."""
-        found: str = pc.replace_substring_regex(pa.scalar(every), f"[^{pattern}]+", "").as_py()
-        return found
-
-    mark(LETTER, of(r"\pL\pM"))
-    mark(SIZED, of(r"\pL"))
-    mark(CAPITAL, of(r"\p{Lu}\p{Lt}"))
+    for kind, classes in ((LETTER, r"\pL\pM"), (SIZED, r"\pL"), (CAPITAL, r"\p{Lu}\p{Lt}"), (MARGIN, r"\pP")):
+        kinds[code_points(classes, PLANES - 1)] |= kind
+    kinds[:0x80] &= ~np.uint8(MARGIN)
+    for kind, signs in ((MARGIN, MARGINS), (SYMBOL, SYMBOLS), (AT, "@")):
+        kinds[[ord(sign) for sign in signs]] |= kind
     kinds[[ord(joiner) for joiner in JOINERS]] = JOINER
-    mark(MARGIN, MARGINS + "".join(sign for sign in of(r"\pP") if sign >= "\x80" and sign not in JOINERS))
-    mark(SYMBOL, SYMBOLS)
-    mark(AT, "@")
     for first, last in UNKNOWN:
         kinds[first : last + 1] = 0
-    spaces = pc.utf8_is_space(pa.array([*every[: LAST_SPACE + 1]])).to_numpy(zero_copy_only=False)
-    kinds[np.flatnonzero(spaces)] = SPACE
+    spaces = pc.utf8_is_space(pa.array([chr(code) for code in range(LAST_SPACE + 1)]))
+    kinds[: LAST_SPACE + 1][spaces.to_numpy(zero_copy_only=False)] = SPACE
     kinds[[ord(dash) for dash in DASHES]] = SPACE
     for number, blocks in enumerate(SCRIPTS.values(), start=1):
         for first, last in re.findall(r"\\x\{(\w+)\}-\\x\{(\w+)\}", blocks):
