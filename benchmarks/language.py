@@ -18,8 +18,9 @@ import xxhash
 
 from benchmarks.quality_rules import records
 from curate.record import prompt_text
-from curate.rows.language import UNDETERMINED, detect
 from curate.text import fasttext_model, langdetect_model
+from curate.text.language_detection import detect
+from curate.text.languages import UNDETERMINED
 
 KINDS = ("sentences", "word-pairs", "single-words")
 HEAD = 300

@@ -42,6 +42,8 @@ COLUMNS = ("turns", "target", "meta", "group", "label")
 PLACEHOLDER = re.compile(rf"\[({'|'.join(kind.upper() for kind in (*FINDERS, *ENTITIES.values()))})_([0-9]{{1,6}})\]")
 ESCAPES = r"\\u[0-9A-Fa-f]{4}"
 """RE2: JSON escapes that may hide anything."""
+JSON_OF = dict.fromkeys(COLUMNS, "[^\\pN\\PN]") | {"turns": r"^[^!-~]*[\[{]", "target": ""}
+"""RE2, by column: texts that may be read as JSON; none, those that begin like it, and all."""
 JSON_TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+"|-?[0-9][0-9.eE+-]*+|[][{}:,]', re.DOTALL)
 
 
@@ -102,7 +104,7 @@ class Pii(RowStage):
         places = [
             Place(int(rows[column][position]), column, position, kinds)
             for column in range(len(COLUMNS))
-            for position, kinds in self._suspects(called[column])
+            for position, kinds in self._suspects(called[column], JSON_OF[COLUMNS[column]])
         ]
         counters: dict[str, int] = dict.fromkeys([*self.replace, "in_keys"], 0)
         rejects: list[Reject] = []
@@ -135,13 +137,19 @@ class Pii(RowStage):
                 table = table.set_column(table.schema.get_field_index(name), SCHEMA.field(name), array)
         return replace(divide(table, "pii", rejects, counters), examples=examples)
 
-    def _suspects(self, texts: pa.Array) -> Iterator[tuple[int, tuple[str, ...]]]:
-        """Positions of the texts that may hold personal data or placeholders, with the kinds that it may be."""
+    def _suspects(self, texts: pa.Array, json_of: str) -> Iterator[tuple[int, tuple[str, ...]]]:
+        """Positions of the texts that may hold personal data or placeholders, with the kinds that it may be.
+
+        Args:
+            json_of: RE2 pattern of those that may be read as JSON, whose escapes may hide anything.
+        """
         patterns = {kind: SUSPECT[kind] for kind in FINDERS if kind in self.kinds}
         named = tuple(sorted(self.kinds - patterns.keys()))
         if not self.kinds:
             return
-        odd = _matches(texts, f"{ODD}|{ESCAPES}")
+        hiding = _matches(texts, json_of)
+        hiding[hiding] = _matches(texts.filter(pa.array(hiding)), ESCAPES)
+        odd = hiding | _matches(texts, ODD)
         pick = [
             *(f"(?:{pattern})" for pattern in patterns.values()),
             r"\[[A-Z_]+_[0-9]+\]",
@@ -152,8 +160,7 @@ class Pii(RowStage):
             return
         some = texts.take(pa.array(positions))
         read = _changed(some, {at: plain(some[at].as_py())[0] for at in np.flatnonzero(odd[positions]).tolist()})
-        escaped = _matches(read, ESCAPES)
-        marks = [escaped | _matches(read, pattern) for pattern in patterns.values()]
+        marks = [hiding[positions] | _matches(read, pattern) for pattern in patterns.values()]
         for at, position in enumerate(positions.tolist()):
             yield position, tuple(kind for kind, mark in zip(patterns, marks, strict=True) if mark[at]) + named
 

@@ -58,6 +58,8 @@ _IPV6 = re.compile(
     r"(?:[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}|[0-9A-Fa-f]{0,4})(?![\w:]|\.[0-9])",
     re.ASCII,
 )
+_COLONS = re.compile(":[0-9A-Fa-f]{0,4}:")
+"""What every IPv6 address holds."""
 _NUMBERED = re.compile(
     r"(?:\b(?:version|versions|ver|v|release|rel|build|section|sections|sec|clause|article|chapter|paragraph|rule|step"
     r"|table|figure|fig|item|upgrade|update|revision|rev|firmware|driver)\b\.?|§|==|>=|<=|~=|\^)[ ]?[v(\"']?\Z",
@@ -71,9 +73,10 @@ _CALLED_ADDRESS = re.compile(
 
 def ips(text: str) -> Iterator[tuple[int, int]]:
     """Addresses of single hosts, IPv6 and IPv4, not numbers of versions and sections."""
-    for match in _IPV6.finditer(text):
-        if _is_host6(match[0]):
-            yield match.span()
+    if colons := _COLONS.search(text):
+        for match in _IPV6.finditer(text, max(0, colons.start() - 4)):
+            if _is_host6(match[0]):
+                yield match.span()
     for match in _IPV4.finditer(text):
         before = text[max(0, match.start() - 24) : match.start()]
         if not _NUMBERED.search(before) and _is_host(match[0], bool(_CALLED_ADDRESS.search(before))):

@@ -1,5 +1,8 @@
 """What is known of languages beside their texts: which are taken for each other."""
 
+UNDETERMINED = "und"
+"""ISO 639-3 code of text whose language cannot be told."""
+
 KIN = (
     *(("da", "nb", "nn", "no", "sv"), ("bs", "hr", "sh", "sl", "sr"), ("cs", "sk"), ("id", "ms"), ("af", "nl")),
     *(("ast", "ca", "es", "gl", "oc", "pt"), ("be", "bg", "mk", "ru", "uk"), ("hi", "mr", "ne"), ("wuu", "yue", "zh")),

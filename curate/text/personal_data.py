@@ -45,17 +45,19 @@ FINDERS: dict[Kind, Callable[[str], Iterator[tuple[int, int]]]] = {
 }
 """In the order of precedence: where two spans overlap, that of the earlier kind counts."""
 
+BEGINS = r"(?:^|[^A-Za-z0-9.:_]|\\[bfnrt])"
+"""RE2: what may stand before a word, in JSON an escape too."""
 SUSPECT: dict[Kind, str] = {
     "secret": r"PRIVATE KEY|AKIA|ASIA|ABIA|ACCA|gh[pousr]_|github_pat_|sk-|xox[abeoprs]-|xapp-|hooks\.slack|AIza|GOCSPX"
     r"|ya29\.|[srp]k_(?:live|test)_|whsec_|hf_|glpat-|npm_|pypi-Ag|SG\.|eyJ[A-Za-z0-9_-]{8}"
     r"|(?i:key|secret|token|passw|pwd|bearer)[\s\S]{0,40}[A-Za-z0-9_+/=.~-]{16}",
     "credentials": r":\\?/\\?/[^\s@]+:[^\s]+@",
     "email": r"[^\s@]@[^\s@]",
-    "iban": r"(?i:[a-z]{2}[0-9]{2}(?:[ -]?[a-z0-9]{4}){2})",
+    "iban": rf"(?:{BEGINS}|[.:_])(?i:[a-z]{{2}}[0-9]{{2}}(?:[ -]?[a-z0-9]{{4}}){{2}})",
     "credit_card": r"[1-6](?:[ -]?[0-9]){11}",
     "ssn": r"[0-9]{3}-[0-9]{2}-[0-9]{4}|(?i:ssn|social security)[^0-9\n]{0,24}[0-9]{3}",
     "rrn": r"[0-9]{6}-?[1-8][0-9]{6}",
-    "ip": r"[0-9]\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]|:[0-9A-Fa-f]{0,4}:",
+    "ip": rf"[0-9]\.[0-9]{{1,3}}\.[0-9]{{1,3}}\.[0-9]|{BEGINS}[0-9A-Fa-f]{{0,4}}:[0-9A-Fa-f]{{0,4}}:",
     "phone": r"[0-9](?:[ ().+/\\-]{0,6}[0-9]){5}",
 }
 """RE2 patterns, wider than the finders: whatever a finder finds in a text read by `plain`, written bare or within JSON,

@@ -57,20 +57,38 @@ _DATE = re.compile(
 )
 
 
+_GLUED = re.compile(r"[\w.$€£¥=#&%/]")
+"""What stands right before a run that is part of something longer ..."""
+_GOES_ON = re.compile(r"[\w%€]|[.,][0-9]")
+"""... and right behind one."""
+
+_STEMS = (
+    *("tel", "phone", "handy", "mobil", "cell", "call", "contact", "fax", "facsimile", "dial", "text", "sms"),
+    *("whatsapp", "hotline", "desk:", "office:", "reach", "answering", "messag"),
+)
+_BOOK_STEMS = "isbn", "issn", "ismn", "doi", "ean", "upc", "gtin", "pmid", "oclc", "lccn", "asin"
+"""One of these stands, in small letters, in whatever text of ASCII _CALLED_PHONE or _BOOK finds something in. To look
+for them all takes a tenth of the time: in code and tables most runs of digits are called nothing."""
+
+
+def _may_be(stems: tuple[str, ...], before: str) -> bool:
+    return any(map(before.lower().__contains__, stems)) or not before.isascii()
+
+
 def phones(text: str) -> Iterator[tuple[int, int]]:
     """Numbers written as telephone numbers are, and any run of digits that a word beside it calls one."""
     for run in _RUN.finditer(text):
         begin, end = run.span()
         before = text[max(0, begin - 48) : begin]
-        if _DATE.match(text, begin, end) or _BOOK.search(before):
+        if _DATE.match(text, begin, end) or (_may_be(_BOOK_STEMS, before[-16:]) and _BOOK.search(before)):
             continue
-        other, called = _OTHER_NUMBER.search(before), _CALLED_PHONE.search(before)
-        if (other and not (called and called.start() > other.start())) or (_NUMBERED.search(before) and not called):
+        called = _CALLED_PHONE.search(before) if _may_be(_STEMS, before) else None
+        if _is_called_else(before, called):
             continue
         written = [match.span() for match in _PHONE.finditer(text, begin, end + 9) if _is_phone(match[0])]
         if written:
             yield from written
-        elif not re.search(r"[\w.$€£¥=#&%/]\Z", before) and not re.match(r"[\w%€]|[.,][0-9]", text[end : end + 2]):
+        elif not _GLUED.match(before[-1:]) and not _GOES_ON.match(text[end : end + 2]):
             number = _NEXT.sub("", run[0])
             end = begin + len(number)
             if number.startswith("(") and number.count("(") > number.count(")"):
@@ -80,6 +98,17 @@ def phones(text: str) -> Iterator[tuple[int, int]]:
             if (called or called_after) and not _DATE.match(number) and least <= sum(map(str.isdigit, number)) <= 15:
                 extension = _EXTENSION.match(text, end)
                 yield begin, extension.end() if extension else end
+
+
+def _is_called_else(before: str, called: re.Match[str] | None) -> bool:
+    """Whether what stands before a number calls it something else, rather than a telephone number."""
+    end = before.rstrip("#(.: ")[-1:]  # of the word, in ASCII, if there is one
+    if before.isascii() and not (end.isalnum() or end == "_"):
+        return False
+    other = _OTHER_NUMBER.search(before)
+    if other and not (called and called.start() > other.start()):
+        return True
+    return not called and _NUMBERED.search(before) is not None
 
 
 def _is_phone(text: str) -> bool:

@@ -1,11 +1,13 @@
 """Prose: how much of a text is words of sentences, how much names, tags and code, and in which scripts it is written;
 and its pieces that may be in a language of their own.
 
-By Arrow's regular expressions (RE2), each distinct token once.
+Passes over the bytes, compiled by numba; what a character is, is what Arrow's regular expressions (RE2) take it for.
 """
 
 import re
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.text.fences import without_blocks
+from curate.text.kernel import kernel
+from curate.text.re2 import code_points
+from curate.text.words import decode, utf8
 
 Counts = npt.NDArray[np.int64]
 
@@ -48,23 +53,20 @@ SCRIPTS = {
 vowels of Arabic. Every other letter counts as Latin."""
 NAMES = ("Latin", *SCRIPTS)
 
-UNKNOWN = r"[\x{10000}-\x{1FFFF}\x{40000}-\x{10FFFF}]"
+UNKNOWN = (0x10000, 0x1FFFF), (0x40000, 0x10FFFF)
 """Styled letters, and those of scripts that the models do not know: signs, as what cannot be printed."""
-UNPRINTED = "\x7f"
-DASHES = "[–—…]"
+PLANES = 0x40000
+"""Code points from here on are all UNKNOWN."""
+DASHES = "–—…"
 """What divides words though no space does."""
 JOINERS = "'’ʼ\u2010\u2011-"
-"""What may stand between a word's letters."""
-NO_LETTER = r"[^\pL\pM]+|ʼ"
-CAPITAL = r"[\p{Lu}\p{Lt}]"
-FOREIGN = r"[^\x00-\x7F]"
-NOT_LATIN = r"[^\x00-\x{36F}]"
-"""What may be a letter of a block above."""
-MARGIN = rf"""(?:[.,!?:"*()\[\]{JOINERS}]|[^\x00-\x7F\PP])"""
+"""What may stand before, after and between a word's letters; as no letter."""
+MARGINS = '.,!?:"*()[]'
 """What may stand before and after a word: of ASCII's punctuation these, of other punctuation all."""
-WORD = rf"^{MARGIN}*[\pL\pM][\pL\pM{JOINERS}]*{MARGIN}*$"
-SYMBOL = "|".join(rf"\x{ord(symbol):02x}+" for symbol in r"{}<>=;_$|\&^~`()[]")
+SYMBOLS = r"{}<>=;_$|\&^~`()[]"
 """What code is full of; no word holds them, brackets aside."""
+LETTER, SIZED, CAPITAL, JOINER, MARGIN, SPACE, SYMBOL, AT = (1 << bit for bit in range(8))
+"""What a character may be: a letter or a mark, a letter, ..."""
 ADDRESS = r"[^\x00-\x20]+@[^\x00-\x20]*|https?:(?://[^\x00-\x20]*|/?$)"
 """Of mail, or of http, though the head end within."""
 BLANKS = r"_{3,}|#{7,}|\.{4,}|[*]{3,}|-{3,}|={3,}|\[[\s_*•●]*\]"
@@ -85,8 +87,11 @@ TAG = r"</?[A-Za-z][^<>@\n]{0,200}>"
 """A tag of markup."""
 ASIDE = rf"```|~~~|{SPAN}|{BLANKS}|{TAG}|{KEY}|{QUERY}|{QUOTED}"
 """What texts hold that `readable` takes away."""
-PIECE = r"(?s).{%d,}?(?:[.!?:;\n…。！？]|.\Z)"
-"""So many characters and more, to the end of a sentence, a line or the text."""
+STOPS = ".!?:;\n…。！？"
+"""What ends a piece."""
+LAST_SPACE = 0x3000
+NEAR = 30
+"""Characters within which a part of a sample is cut at a space."""
 
 
 @dataclass(frozen=True)
@@ -113,43 +118,82 @@ class Prose:
 
 def prose(texts: pa.Array, head: int) -> Prose:
     """Count what the first `head` characters of each text are made of: string or large_string array without nulls."""
-    seen = pc.replace_substring_regex(pc.utf8_slice_codeunits(texts, 0, head), DASHES, " ")
-    tokens = pc.utf8_split_whitespace(seen)
-    which = tokens.flatten().dictionary_encode()
-    indices = which.indices.to_numpy()
-    ends = np.cumsum([0, *pc.list_value_length(tokens).to_pylist()])
-    of_token = _counts(pc.replace_substring_regex(which.dictionary, UNKNOWN, UNPRINTED))
-    found = np.zeros((len(of_token), len(texts)), np.int64)
-    for row, counts in enumerate(of_token):
-        if counts.any():
-            # Differences of a running total, for a text may have no token.
-            found[row] = np.diff(np.concatenate([[0], np.cumsum(counts[indices])])[ends])
-    return Prose(found[0], found[1], found[2], found[3], found[4], found[5], found[6], found[7:].T)
+    words = np.zeros((len(texts), 7), np.int64)
+    letters = np.zeros((len(texts), len(NAMES)), np.int64)
+    _count(*utf8(texts), head, *_tables(), words, letters)
+    tokens, small, titled, shouted, foreign, symbols, latin = words.T
+    return Prose(tokens, small, titled, shouted, foreign, symbols, latin, letters)
 
 
-def _counts(tokens: pa.Array) -> Counts:
-    """What each token adds to each count and script: shape (7 + scripts, tokens)."""
-    letters = pc.replace_substring_regex(tokens, NO_LETTER, "")
-    size, capitals = _number(letters, r"\pL"), _number(letters, CAPITAL)
-    begins_small = _number(letters, rf"^\pM*{CAPITAL}") == 0
-    is_token = (size > 0) & (_number(tokens, "@") == 0)
-    is_word = is_token & (_number(tokens, WORD) > 0)
-    scripts = np.zeros((len(NAMES), len(tokens)), np.int64)
-    other = np.flatnonzero(_number(letters, NOT_LATIN))
-    for row, block in enumerate(SCRIPTS.values(), start=1):
-        scripts[row, other] = _number(letters.take(pa.array(other)), f"[{block}]")
-    scripts[0] = pc.utf8_length(letters).to_numpy() - scripts.sum(axis=0)
-    small, titled = is_word & (capitals == 0), is_word & ~begins_small & (capitals == 1)
-    shouted = is_word & (capitals == size) & (size > 1)
-    latin = scripts[0] * is_word
-    counts = [is_token, small, titled, shouted, _number(letters, FOREIGN), _number(tokens, SYMBOL), latin, scripts]
-    return np.vstack(counts)
+@cache
+def _tables() -> tuple[Any, Any]:
+    """By code point below PLANES: what it may be, and the number of its script."""
+    kinds, scripts = np.zeros((2, PLANES), np.uint8)
+    for kind, classes in ((LETTER, r"\pL\pM"), (SIZED, r"\pL"), (CAPITAL, r"\p{Lu}\p{Lt}"), (MARGIN, r"\pP")):
+        kinds[code_points(classes, PLANES - 1)] |= kind
+    kinds[:0x80] &= ~np.uint8(MARGIN)
+    for kind, signs in ((MARGIN, MARGINS), (SYMBOL, SYMBOLS), (AT, "@")):
+        kinds[[ord(sign) for sign in signs]] |= kind
+    kinds[[ord(joiner) for joiner in JOINERS]] = JOINER
+    for first, last in UNKNOWN:
+        kinds[first : last + 1] = 0
+    spaces = pc.utf8_is_space(pa.array([chr(code) for code in range(LAST_SPACE + 1)]))
+    kinds[: LAST_SPACE + 1][spaces.to_numpy(zero_copy_only=False)] = SPACE
+    kinds[[ord(dash) for dash in DASHES]] = SPACE
+    for number, blocks in enumerate(SCRIPTS.values(), start=1):
+        for first, last in re.findall(r"\\x\{(\w+)\}-\\x\{(\w+)\}", blocks):
+            scripts[int(first, 16) : int(last, 16) + 1] = number
+    return kinds, scripts
 
 
-def _number(texts: pa.Array, pattern: str) -> Counts:
-    """How often each text matches."""
-    found: Counts = pc.count_substring_regex(texts, pattern).to_numpy()
-    return found
+@kernel
+def _count(data, bounds, head, kinds, scripts, words, letters):  # type: ignore[no-untyped-def]
+    for row in range(len(bounds) - 1):
+        at, end = bounds[row], bounds[row + 1]
+        seen = 0
+        previous = np.uint32(0)
+        # Of the token: 0 before its letters, 1 within, 2 after them, 3 no word; letters, capitals, the first's kind.
+        phase, size, capitals, latin = 0, 0, 0, 0
+        begins_small, address = True, False
+        while True:
+            over = at >= end or seen >= head
+            kind, code = np.uint8(SPACE), np.uint32(32)
+            if not over:
+                code, width = decode(data, at)
+                at += width
+                seen += 1
+                kind = kinds[code] if code < PLANES else np.uint8(0)
+            if kind & SPACE:
+                if size and not address:
+                    words[row, 0] += 1
+                    if phase == 1 or phase == 2:
+                        words[row, 1] += capitals == 0
+                        words[row, 2] += capitals == 1 and not begins_small
+                        words[row, 3] += capitals == size and size > 1
+                        words[row, 6] += latin
+                phase, size, capitals, latin = 0, 0, 0, 0
+                begins_small, address = True, False
+                if over:
+                    break
+            elif kind & LETTER:
+                letters[row, scripts[code]] += 1
+                latin += scripts[code] == 0
+                words[row, 4] += code >= 0x80
+                if kind & SIZED:
+                    if kind & CAPITAL:
+                        begins_small = begins_small and size > 0
+                        capitals += 1
+                    size += 1
+                phase = 3 if phase >= 2 else 1
+            else:
+                if kind & SYMBOL and code != previous:
+                    words[row, 5] += 1
+                if kind & MARGIN:
+                    phase = 2 if phase == 1 else phase
+                elif not kind & JOINER:  # which changes nothing: before, within or after a word
+                    phase = 3
+                    address = address or kind & AT != 0
+            previous = code
 
 
 def heads(texts: pa.Array, head: int) -> pa.Array:
@@ -160,9 +204,45 @@ def heads(texts: pa.Array, head: int) -> pa.Array:
 
 def pieces(texts: pa.Array, size: int) -> tuple[pa.Array, Counts]:
     """Each text's pieces of `size` characters or more, cut where sentences or lines end; and the text of each."""
-    found = [re.findall(PIECE % (size - 1), text) for text in texts.to_pylist()]
-    parts = pa.array([part for of_text in found for part in of_text], pa.string())
-    return parts, np.repeat(np.arange(len(found)), list(map(len, found)))
+    data, bounds = utf8(texts)
+    room = int(bounds[-1] - bounds[0]) // size + 1
+    spans, rows = np.empty((room, 2), bounds.dtype), np.empty(room, np.int64)
+    count = _cut(data, bounds, size, np.array([ord(stop) for stop in STOPS]), spans, rows)
+    return _between(texts.type, data, spans[:count]), rows[:count]
+
+
+def _between(kind: pa.DataType, data: Any, spans: Any) -> pa.Array:
+    """The strings between these bytes: with the gaps between them taken for strings too, they are every other one."""
+    offsets = spans.reshape(-1).astype(np.int64 if pa.types.is_large_string(kind) else np.int32)
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(data))]
+    found = pa.Array.from_buffers(kind, max(len(offsets) - 1, 0), buffers)
+    return found.take(pa.array(np.arange(0, len(found), 2)))
+
+
+@kernel
+def _stops(code, stops):  # type: ignore[no-untyped-def]
+    at = 0
+    while at < len(stops) and stops[at] != code:
+        at += 1
+    return at < len(stops)
+
+
+@kernel
+def _cut(data, bounds, size, stops, spans, rows):  # type: ignore[no-untyped-def]
+    count = 0
+    for row in range(len(bounds) - 1):
+        begin = at = bounds[row]
+        end = bounds[row + 1]
+        chars = 0
+        while at < end:
+            code, width = decode(data, at)
+            at += width
+            chars += 1
+            if chars >= size and (at == end or _stops(code, stops)):
+                spans[count, 0], spans[count, 1], rows[count] = begin, at, row
+                count += 1
+                begin, chars = at, 0
+    return count
 
 
 def readable(texts: pa.Array) -> pa.Array:
@@ -185,24 +265,115 @@ def readable(texts: pa.Array) -> pa.Array:
 def sampled(texts: pa.Array, head: int) -> pa.Array:
     """Of each text that is longer than `head` about so many characters, whole words: a third of them at its beginning,
     in its middle and near its end, white space aside. String or large_string array without nulls."""
-    rows = np.flatnonzero(pc.greater(pc.utf8_length(texts), head).to_numpy(zero_copy_only=False))
-    if not len(rows):
-        return texts
-    some = [_sample(text, head // 3) for text in texts.take(pa.array(rows)).to_pylist()]
-    mask = np.zeros(len(texts), np.bool_)
-    mask[rows] = True
-    return pc.replace_with_mask(texts, pa.array(mask), pa.array(some, texts.type))
+    data, bounds = utf8(texts)
+    out = np.empty(_room(data, bounds, head), np.uint8)
+    ends = np.zeros(len(bounds), np.int64 if pa.types.is_large_string(texts.type) else np.int32)
+    _sample(data, bounds, head, _spaces(), out, ends)
+    return pa.Array.from_buffers(texts.type, len(texts), [None, pa.py_buffer(ends), pa.py_buffer(out)])
 
 
-def _sample(text: str, size: int) -> str:
-    width = min(4 * size, len(text) // 3)
-    windows = []
-    for begin in (0, (len(text) - width) // 2, len(text) - width):
-        window = text[begin : begin + width]
-        if begin and (space := re.search(r"\s", window[:30])):
-            window = window[space.end() :]
-        window = re.sub(r"[^\S\n]{2,}", " ", window)
-        if len(window) > size and (space := re.search(r"\s\S{0,30}\Z", window[:size])):
-            window = window[: space.start()]
-        windows.append(window[:size])
-    return "\n".join(windows)
+@cache
+def _spaces() -> Any:
+    """Whether each code point up to the last space is one."""
+    return np.array([chr(code).isspace() for code in range(LAST_SPACE + 1)])
+
+
+@kernel
+def _length(data, begin, end):  # type: ignore[no-untyped-def]
+    chars = 0
+    for at in range(np.uint64(begin), np.uint64(end)):
+        chars += (data[at] & 0xC0) != 0x80
+    return chars
+
+
+@kernel
+def _ahead(data, at, end, chars):  # type: ignore[no-untyped-def]
+    """The place so many characters further."""
+    while chars > 0 and at < end:
+        at += 1
+        while at < end and data[at] & 0xC0 == 0x80:
+            at += 1
+        chars -= 1
+    return at
+
+
+@kernel
+def _is_space(code, spaces):  # type: ignore[no-untyped-def]
+    return code < len(spaces) and spaces[code]
+
+
+@kernel
+def _room(data, bounds, head):  # type: ignore[no-untyped-def]
+    """Bytes that the samples have at most."""
+    room = 0
+    for row in range(len(bounds) - 1):
+        room += min(bounds[row + 1] - bounds[row], 4 * head + 2)
+    return room
+
+
+@kernel
+def _sample(data, bounds, head, spaces, out, ends):  # type: ignore[no-untyped-def]
+    to = 0
+    size = head // 3
+    for row in range(len(bounds) - 1):
+        begin, end = bounds[row], bounds[row + 1]
+        chars = _length(data, begin, end)
+        if chars <= head:
+            out[to : to + end - begin] = data[begin:end]
+            to += end - begin
+            ends[row + 1] = to
+            continue
+        width = min(4 * size, chars // 3)
+        at, place = begin, 0
+        for first in (0, (chars - width) // 2, chars - width):
+            at = _ahead(data, at, end, first - place)
+            place = first
+            if first:
+                out[to] = 10
+                to += 1
+            to = _window(data, at, _ahead(data, at, end, width), first > 0, size, spaces, out, to)
+        ends[row + 1] = to
+
+
+@kernel
+def _window(data, at, end, within, size, spaces, out, to):  # type: ignore[no-untyped-def]
+    """Write the first `size` characters of a part of a text, whole words where a space is near; gives the place behind.
+
+    Args:
+        within: whether the part may begin within a word.
+    """
+    if within:
+        ahead, near = at, 0
+        while ahead < end and near < NEAR:
+            code, width = decode(data, ahead)
+            ahead += width
+            near += 1
+            if _is_space(code, spaces):
+                at = ahead
+                break
+    chars = 0
+    space, space_at = -1, to  # the last one written: its number among the characters, its place
+    while at < end:
+        if chars == size:
+            return space_at if space >= 0 and size - space - 1 <= NEAR else to
+        code, width = decode(data, at)
+        if _is_space(code, spaces):
+            space, space_at = chars, to
+            run = at + width
+            while code != 10 and run < end:
+                after, wide = decode(data, run)
+                if after == 10 or not _is_space(after, spaces):
+                    break
+                run += wide
+            if run > at + width:
+                out[to] = 32
+                to += 1
+                chars += 1
+                at = run
+                continue
+        for byte in range(width):
+            out[to + byte] = data[at + byte]
+        to += width
+        at += width
+        chars += 1
+    return to

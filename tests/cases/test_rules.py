@@ -10,9 +10,10 @@ import pytest
 
 from curate.read.shapes import recognise
 from curate.rows.clean import Clean
-from curate.rows.language import Language, detect
+from curate.rows.language import Language
 from curate.rows.pii import Pii
 from curate.rows.quality import Quality
+from curate.text.language_detection import detect
 from tests.records import record, table_of
 
 

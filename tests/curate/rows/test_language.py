@@ -12,8 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from curate.rows.language import UNDETERMINED, Language, detect
+from curate.rows.language import Language
 from curate.text.fasttext_model import languages, probabilities
+from curate.text.language_detection import detect
+from curate.text.languages import UNDETERMINED
 from tests.records import layouts, record, table_of
 
 COMMON = (

@@ -1,13 +1,18 @@
 """langdetect's model: its own detector, and the sum over its own n-grams."""
 
 import math
+import random
 import tarfile
 import unicodedata
 from pathlib import Path
 
 import langdetect
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from langdetect import detector_factory
 
 from curate.text.langdetect_model import languages, log_likelihoods, posterior
@@ -40,28 +45,59 @@ def test_it_tells_what_langdetect_tells(lines: list[str]) -> None:
     assert sum(map(str.__eq__, told, expected)) >= 0.95 * len(lines)
 
 
-def test_it_is_the_sum_over_all_ngrams(lines: list[str]) -> None:
+def assert_is_the_sum(texts: list[str], head: int) -> None:
+    """To the bit, over the n-grams into which langdetect's own code cuts the first letters of each text."""
     detector_factory.init_factory()
     factory = detector_factory._factory
-    texts = ["the licence", "ABC is shouted Aloud", "a  b", "ソフトウェア", "12", "", "mixed русский текст", "𐐜 x 𐐔"]
-    texts += [letters(line)[:60].strip() for line in lines[::2]]
-    sums, known = log_likelihoods(pa.array(texts), 60)
-    for text, row, any_known in zip(texts, sums, known, strict=True):
+    codes = sorted(factory.langlist)
+    order = list(map(factory.langlist.index, codes))
+    # As padded slices, too, for a text is told the same wherever it lies.
+    sums, known = log_likelihoods(pa.array(["before", *texts]).slice(1), head)
+    seen = pc.utf8_ltrim_whitespace(pc.replace_substring_regex(pa.array(texts, pa.string()), r"[^\pL\pM]+", " "))
+    for text, row, any_known in zip(pc.utf8_slice_codeunits(seen, 0, head).to_pylist(), sums, known, strict=True):
         detector = factory.create()
-        detector.append(" ".join(text.split()))
+        detector.append(text)
         detector.cleaning_text()
         grams = detector._extract_ngrams()
         assert any_known == bool(grams)
-        expected = [
-            sum(
-                math.log(factory.word_lang_prob_map[gram][factory.langlist.index(code)] + 0.5 / 10000) for gram in grams
-            )
-            for code in sorted(factory.langlist)
-        ]
-        assert row.tolist() == pytest.approx(expected, rel=1e-4, abs=1e-3)
-        odds = {
-            code: math.exp(each - max(expected)) for code, each in zip(sorted(factory.langlist), expected, strict=True)
-        }
+        given = (np.array(factory.word_lang_prob_map[gram])[order] + 0.5 / 10000 for gram in grams)
+        expected = sum(map(np.log, given), start=np.zeros(len(codes)))
+        assert row.tolist() == expected.tolist(), text
+
+
+def test_it_is_the_sum_over_all_ngrams(lines: list[str]) -> None:
+    assert_is_the_sum(
+        ["the licence", "ABC is shouted Aloud", "a  b", "ソフトウェア", "12", "", "mixed русский текст", "𐐜 x 𐐔"], 60
+    )
+    assert_is_the_sum(lines, 60)
+    assert_is_the_sum([" ".join(lines[at : at + 5]) for at in range(0, len(lines), 5)], 300)
+
+
+PARTS = st.sampled_from(
+    [*"aâÂƠyZßẤ漢あアㄅ가ی", *"\u0300\u0301\u0323\u0303\u0309", " ", ".", "ABC", "ș", "𐐜", "\U000e0101"]
+)
+
+
+@given(
+    st.lists(st.lists(PARTS | st.characters(exclude_categories=["Cs"])).map("".join), max_size=4), st.integers(1, 40)
+)
+def test_any_text(texts: list[str], head: int) -> None:
+    assert_is_the_sum(texts, head)
+
+
+def test_every_character() -> None:
+    codes = [chr(code) for code in [*range(1, 0x20000), *range(0xE0000, 0xE0200)] if not 0xD800 <= code < 0xE000]
+    random.Random(0).shuffle(codes)
+    assert_is_the_sum(
+        ["".join(codes[at : at + 20]) + " a".join(codes[at : at + 9]) for at in range(0, len(codes), 20)], 99
+    )
+
+
+def test_odds_are_those_of_the_sums(lines: list[str]) -> None:
+    sums, _ = log_likelihoods(pa.array(lines), 60)
+    factory = detector_factory._factory
+    for row, of_languages in zip(sums.tolist(), posterior(pa.array(lines), 60)[0].tolist(), strict=True):
+        odds = {code: math.exp(each - max(row)) for code, each in zip(sorted(factory.langlist), row, strict=True)}
         odds["zh"] = odds.pop("zh-cn") + odds.pop("zh-tw")
-        found = dict(zip(languages(), posterior(pa.array([text]), 60)[0][0].tolist(), strict=True))
+        found = dict(zip(languages(), of_languages, strict=True))
         assert found == pytest.approx({code: each / sum(odds.values()) for code, each in odds.items()}, abs=1e-6)

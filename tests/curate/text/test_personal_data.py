@@ -1,11 +1,33 @@
 """Personal data in a text: what is found as which kind, and what is left alone."""
 
+import json
+import re
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from benchmarks.pii import PRESIDIO, score
-from curate.text.personal_data import FINDERS, Kind, find
+from curate.text.personal_data import FINDERS, SUSPECT, Kind, find
+from curate.text.phone_numbers import (
+    _BOOK,
+    _CALLED_AFTER,
+    _CALLED_PHONE,
+    _DATE,
+    _EXTENSION,
+    _GOES_ON,
+    _NEXT,
+    _NUMBERED,
+    _OTHER_NUMBER,
+    _PHONE,
+    _RUN,
+    _is_phone,
+    phones,
+)
+from curate.text.plain_text import plain
 
 KINDS = tuple(FINDERS)
 
@@ -114,3 +136,60 @@ def test_a_row_of_many_addresses_takes_linear_time() -> None:
     """Compared each with each, they took minutes."""
     text = " ".join(f"user{number}@example.org" for number in range(40_000))
     assert len(find(text, ["email", "phone"])) == 40_000
+
+
+PATTERNS = (_CALLED_PHONE.pattern + _OTHER_NUMBER.pattern + _BOOK.pattern).replace("\\b", " ").replace("\\w", " ")
+WORDS = sorted({*re.findall(r"[^\W\d_]{2,}", PATTERNS)})
+"""What calls numbers something."""
+BEFORE = st.sampled_from([*WORDS, *" \n.:#(=/_-", "", "no.", "№ ", "call ", "Order ", "isbn-13 ", ", ", "x = "])
+NUMBERS = st.sampled_from(
+    ["5550100", "(212) 555-0100", "0496 46 46 70", "123456", "2020-01-01", "+442071838750", "12.34.56"]
+)
+AFTER = st.sampled_from([*" \n.,)x%", "", " (fax)", " ext. 4", " home", "e5"])
+
+
+def phones_by_all_tests(text: str) -> list[tuple[int, int]]:
+    """`phones`, asking everything of every run of digits."""
+    found: list[tuple[int, int]] = []
+    for run in _RUN.finditer(text):
+        begin, end = run.span()
+        before = text[max(0, begin - 48) : begin]
+        if _DATE.match(text, begin, end) or _BOOK.search(before):
+            continue
+        other, called = _OTHER_NUMBER.search(before), _CALLED_PHONE.search(before)
+        if (other and not (called and called.start() > other.start())) or (_NUMBERED.search(before) and not called):
+            continue
+        written = [match.span() for match in _PHONE.finditer(text, begin, end + 9) if _is_phone(match[0])]
+        found += written
+        if not written and not re.search(r"[\w.$€£¥=#&%/]\Z", before) and not _GOES_ON.match(text[end : end + 2]):
+            number = _NEXT.sub("", run[0])
+            end = begin + len(number)
+            if number.startswith("(") and number.count("(") > number.count(")"):
+                number, begin = number[1:], begin + 1
+            called_after = _CALLED_AFTER.match(text, end, end + 24)
+            digits = sum(map(str.isdigit, number))
+            if (called or called_after) and not _DATE.match(number) and (6 if called_after else 7) <= digits <= 15:
+                extension = _EXTENSION.match(text, end)
+                found.append((begin, extension.end() if extension else end))
+    return found
+
+
+@given(st.lists(st.lists(BEFORE, max_size=4).map("".join) | NUMBERS | AFTER, max_size=12).map("".join))
+@settings(max_examples=1000)
+def test_words_that_are_looked_for_first_leave_out_no_number(text: str) -> None:
+    assert list(phones(text)) == phones_by_all_tests(text)
+    assert list(phones(text.upper())) == phones_by_all_tests(text.upper())
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_every_word_that_calls_a_number_is_looked_for(word: str) -> None:
+    for text in (f"{word} 5550100", f"the {word.upper()}: 5550100", f"{word}. #5550100", f"{word} no. 5550100"):
+        assert list(phones(text)) == phones_by_all_tests(text)
+
+
+def test_whatever_is_found_is_suspected() -> None:
+    """In a text as it stands, and in JSON that holds it behind an escape."""
+    for text, kind, _ in FOUND:
+        read = plain(text)[0]
+        for written in (read, f"a\n{read}", json.dumps(f"a\n{read}", ensure_ascii=False), f"key: {read}"):
+            assert pc.match_substring_regex(pa.scalar(written), SUSPECT[kind]).as_py(), written
