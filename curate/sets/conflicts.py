@@ -34,8 +34,10 @@ def conflict_table(
     """
     members = np.array([row for group in groups for row in group], np.int64)
     group_of = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
+    ascending = np.unique(members)
+    of_conflicts = rows.only(ascending)
     tables, begin = [], 0
-    for piece in [*rows.pieces(members)] or [rows.take(members)]:
+    for piece in [*of_conflicts.pieces(np.searchsorted(ascending, members))] or [of_conflicts.take(members)]:
         end = begin + piece.num_rows
         piece = piece.add_column(0, "conflict", pa.array(group_of[begin:end]))
         piece = piece.add_column(1, "version", pa.nulls(piece.num_rows, pa.string()))

@@ -51,28 +51,35 @@ class Kinds:
             labels: how many labels there are.
         """
         pairs, rows = np.unique(number * labels + label, return_counts=True)
-        contents = np.stack([pairs % labels, rows], axis=1)
         components, begins = np.unique(pairs // labels, return_index=True)
-        pieces = zip(begins.tolist(), [*begins[1:].tolist(), len(pairs)], strict=True) if len(pairs) else ()
-        kind_of: dict[bytes, int] = {}
-        kinds = np.array(
-            [kind_of.setdefault(contents[begin:end].tobytes(), len(kind_of)) for begin, end in pieces], dtype=np.int64
-        )
+        ends = np.append(begins[1:], len(pairs))
+        same = np.empty(len(components), dtype=np.int64)  # a number for each content
+        alone = ends - begins == 1
+        held = (pairs % labels)[begins[alone]] * (rows.max(initial=0) + 1) + rows[begins[alone]]
+        distinct, same[alone] = np.unique(held, return_inverse=True)
+        others: dict[bytes, int] = {}
+        for at in np.flatnonzero(~alone).tolist():
+            piece = slice(begins[at], ends[at])
+            packed = (pairs[piece] % labels).tobytes() + rows[piece].tobytes()
+            same[at] = others.setdefault(packed, len(distinct) + len(others))
+        _, first, kinds = np.unique(same, return_index=True, return_inverse=True)
+        rank = np.argsort(np.argsort(first))
+        kinds = rank[kinds]
         column: list[int] = []
         counts: list[int] = []
         starts: list[int] = []
-        for packed in kind_of:
-            held = np.frombuffer(packed, dtype=np.int64).reshape(-1, 2)
+        for at in np.sort(first).tolist():
+            piece = slice(begins[at], ends[at])
             starts.append(len(column))
-            column += [*held[:, 0].tolist(), labels]
-            counts += [*held[:, 1].tolist(), int(held[:, 1].sum())]
+            column += [*(pairs[piece] % labels).tolist(), labels]
+            counts += [*rows[piece].tolist(), int(rows[piece].sum())]
         begins, every = np.array(starts, dtype=np.int64), np.array(counts, dtype=np.int64)
         return Kinds(
             columns=labels + 1,
             begins=begins,
             column=np.array(column, dtype=np.int64),
             rows=every,
-            copies=np.bincount(kinds, minlength=len(kind_of)).astype(np.int64),
+            copies=np.bincount(kinds, minlength=len(first)).astype(np.int64),
             sizes=every[np.append(begins[1:], len(every)) - 1] if len(begins) else every,
             members=components[np.argsort(kinds, kind="stable")],
         )

@@ -196,7 +196,7 @@ def doubted(keys: pa.Table, settings: Doubting) -> Found:
             f"doubt.of: no row has {settings.of}.",
             remedy="Let `record` give it, or name a key of the target that rows have.",
         )
-    judged, fold = can_be_judged(label, tied(keys["cluster"].to_pylist(), keys["group"].to_pylist()), settings.folds)
+    judged, fold = can_be_judged(label, tied(keys["cluster"], keys["group"]), settings.folds)
     known, labels = np.unique(label[judged], return_inverse=True)
     counts = np.bincount(label[label >= 0], minlength=len(names))
     counts[known] = 0

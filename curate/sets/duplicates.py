@@ -20,11 +20,13 @@ from pydantic import Field
 from curate.rows.decided import PAIRS_TOLD, Deciding
 from curate.sets.conflicts import conflict_table
 from curate.sets.decided_pairs import DecidedPairs, pairs_told
+from curate.sets.earlier import tied_splits
 from curate.sets.judgement import NO_PAIRS, Judgement, judge
 from curate.sets.keys import Compared, Numbers, compared_text, key_table
 from curate.sets.rows import Rows
 from curate.sets.rules import Rules
-from curate.sets.split import HELD_BACK_FIRST, Split, bridging_rows, splits_named
+from curate.sets.split import TURN, Split, bridging_rows, splits_named
+from curate.sets.split_masks import Codes
 from curate.sets.stage import LooksBack, Seen, SetStage, Verdict
 from curate.stage import DECIDED, FACTS, Context, evidence_json, kept_by_decision
 
@@ -62,7 +64,7 @@ class Duplicates(Rules, SetStage):
         """What came of what people say of them."""
         return {}
 
-    def splits_named(self, rows: Rows) -> list[str] | None:
+    def splits_named(self, rows: Rows) -> Codes | None:
         """The split of each row, where the data says it."""
         return None
 
@@ -70,7 +72,7 @@ class Duplicates(Rules, SetStage):
         rows = seen.rows.select(["turns", "target"])
         earlier = seen.past.rows
         named = self.splits_named(seen.rows)
-        rank = None if named is None else np.array([HELD_BACK_FIRST.index(split) for split in named], np.int64)
+        rank = None if named is None else TURN[named]
         keep = np.zeros(keys.num_rows, np.bool_)
         if DECIDED in keys.column_names:
             keep = kept_by_decision(keys[DECIDED].combine_chunks()).to_numpy(False)
@@ -82,11 +84,12 @@ class Duplicates(Rules, SetStage):
         ) -> dict[int, dict[str, Any]]:
             if named is None and not earlier:
                 return {}  # no split stands yet
-            tags = [(row, int(earlier[number].clusters[other])) for row, number, other in ties]
-            placed = zip(order.tolist(), gone, strict=True)
-            splits = None if named is None else [None if going else named[row] for row, going in placed]
-            rows = pa.array(order)
-            return bridging_rows(keys["id"].take(rows), groups.take(rows), clusters, tags, earlier, splits)
+            rows, placed = np.array([row for row, _, _ in ties], np.int64), pa.array(order)
+            tags = np.array([earlier[number].clusters[other] for _, number, other in ties], np.uint64)
+            tied = tied_splits(earlier, groups.take(placed), rows, tags)
+            splits = None if named is None else np.where(gone, np.int8(-1), named[order])
+            codes = pa.array(clusters, pa.string()).dictionary_encode().indices.to_numpy().astype(np.int64)
+            return bridging_rows(keys["id"].take(placed), groups.take(placed), codes, tied, earlier, splits)
 
         found = judge(
             keys,
@@ -139,7 +142,7 @@ class Prepared(Duplicates):
     def key(self) -> Any:
         return [*super().key(), *([PAIRS_TOLD, self.pairs] if self.pairs else [])]
 
-    def splits_named(self, rows: Rows) -> list[str] | None:
+    def splits_named(self, rows: Rows) -> Codes | None:
         if self.named is None:
             return None
         tables = rows.select(["source", "meta"]).tables

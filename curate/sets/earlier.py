@@ -20,10 +20,12 @@ import xxhash
 from curate.arrow import whole
 from curate.record import group_keys
 from curate.sets.keys import Flags, Halves, Numbers, fixed, hexadecimal
+from curate.sets.split_masks import Codes, Masks, codes_of, joined, masks_of
 
 if TYPE_CHECKING:
     from curate.sets.segments import Segment
     from curate.sets.similarity import Side
+    from curate.text.words import Hashes
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ class Earlier:
     """Whether its split stands: it is published, in an earlier version or in a standing one of the same drop."""
     same_drop: Flags
     """Whether it is published in a standing version of the same drop."""
+    splits: Codes
+    """That it is in."""
 
     def tying(self, ids: pa.ChunkedArray) -> Flags:
         """Which rows tie to their split those of the same prompt: besides the live ones those that the same drop gave
@@ -167,64 +171,62 @@ def earlier_rows(
                 live & (at >= replaced) & published,
                 published & ((at < compared) | standing_rows),
                 published & standing_rows & (at >= compared),
+                codes_of(rows["split"]),
             )
         )
     return found
 
 
-def recorded_splits(earlier: Sequence[Earlier], ids: pa.ChunkedArray) -> dict[str, str]:
-    """id -> split of those rows of a drop that an earlier version holds; where several do, the first one's."""
-    found: dict[str, str] = {}
+def recorded_splits(earlier: Sequence[Earlier], ids: pa.ChunkedArray) -> Codes:
+    """The split of each row of a drop that an earlier version holds, by its id; where several do, the first one's."""
+    found = np.full(len(ids), -1, np.int8)
     for each in earlier:
-        for id_, split in _assigned(each, "id", ids):
-            found.setdefault(id_, split)
+        at = _assigned(each, "id", ids)
+        if len(at):
+            first = pc.index_in(ids, value_set=whole(each.rows["id"].take(pa.array(at)))).fill_null(-1)
+            first = np.asarray(first)
+            found = np.where((found < 0) & (first >= 0), each.splits[at[first]], found)
     return found
 
 
-def cluster_splits(earlier: Sequence[Earlier], clusters: pa.ChunkedArray) -> dict[str, set[str]]:
-    """The splits of the earlier rows that are of one of these clusters, by its name."""
-    found: dict[str, set[str]] = {}
+def cluster_splits(earlier: Sequence[Earlier], names: pa.Array) -> Masks:
+    """The splits of the earlier rows that are of each of these clusters."""
+    found = np.zeros(len(names), np.uint8)
     for each in earlier:
-        for cluster, split in _assigned(each, "cluster", clusters):
-            found.setdefault(cluster, set()).add(split)
+        at = _assigned(each, "cluster", names)
+        places = pc.index_in(each.rows["cluster"].take(pa.array(at)), value_set=names)
+        found |= joined(len(names), np.asarray(places), masks_of(each.splits[at]))
     return found
 
 
-def tied_splits(
-    earlier: Sequence[Earlier], groups: pa.ChunkedArray, ties: Sequence[tuple[int, int]]
-) -> list[frozenset[str]]:
+def tied_splits(earlier: Sequence[Earlier], groups: pa.ChunkedArray, rows: Numbers, tags: "Hashes") -> Masks:
     """For each row of a drop the splits of the earlier rows that it shares a group with or is a near-duplicate of.
 
     A near-duplicate of a row that was removed from a cluster in several splits is tied to all of them.
 
     Args:
         groups: the group of each row, or null.
-        ties: (row, cluster of an earlier near-duplicate, as in `Earlier.clusters`).
+        rows, tags: of each near-duplicate the row, and the cluster of the earlier one, as in `Earlier.clusters`.
     """
-    rows, keys = group_keys(groups)
-    wanted_keys = keys.unique()
-    of_key: dict[str, set[str]] = {}
+    found = np.zeros(len(groups), np.uint8)
+    keyed, keys = group_keys(groups)
+    known = keys.unique()
+    of_key, wanted = np.zeros(len(known), np.uint8), np.unique(tags)
+    of_cluster = np.zeros(len(wanted), np.uint8)
     for each in earlier:
         theirs, given = group_keys(each.rows["group"])
-        hits = np.flatnonzero(pc.is_in(given, wanted_keys).to_numpy(zero_copy_only=False) & each.assigned[theirs])
-        splits = each.rows["split"].take(pa.array(theirs[hits])).to_pylist()
-        for key, split in zip(given.take(pa.array(hits)).to_pylist(), splits, strict=True):
-            of_key.setdefault(key, set()).add(split)
-    wanted = np.array(sorted({tag for _, tag in ties}), np.uint64)
-    of_cluster: dict[int, set[str]] = {}
-    for each in earlier:
+        places = np.asarray(pc.index_in(given, value_set=known).fill_null(-1))
+        hits = np.flatnonzero((places >= 0) & each.assigned[theirs])
+        of_key |= joined(len(known), places[hits], masks_of(each.splits[theirs[hits]]))
         at = np.flatnonzero(each.assigned & np.isin(each.clusters, wanted))
-        splits = each.rows["split"].take(pa.array(at)).to_pylist()
-        for tag, split in zip(each.clusters[at].tolist(), splits, strict=True):
-            of_cluster.setdefault(tag, set()).add(split)
-        for tag in each.torn.keys() & set(wanted.tolist()):
-            whole = np.array([row for row in each.torn[tag] if each.assigned[row]], np.int64)
-            of_cluster.setdefault(tag, set()).update(each.rows["split"].take(pa.array(whole)).to_pylist())
-    found: list[frozenset[str]] = [frozenset()] * len(groups)
-    for row, key in zip(rows.tolist(), keys.to_pylist(), strict=True):
-        found[row] |= of_key.get(key, set())
-    for row, tag in ties:
-        found[row] |= of_cluster.get(tag, set())
+        places = np.searchsorted(wanted, each.clusters[at])
+        of_cluster |= joined(len(wanted), places, masks_of(each.splits[at]))
+        for place, tag in enumerate(wanted.tolist() if each.torn else ()):
+            whole_cluster = np.array([row for row in each.torn.get(tag, ()) if each.assigned[row]], np.int64)
+            of_cluster[place] |= np.bitwise_or.reduce(masks_of(each.splits[whole_cluster]))
+    if earlier:
+        np.bitwise_or.at(found, keyed, of_key[np.asarray(pc.index_in(keys, value_set=known))])
+        np.bitwise_or.at(found, rows, of_cluster[np.searchsorted(wanted, tags)])
     return found
 
 
@@ -238,11 +240,10 @@ def _cluster_hashes(names: pa.ChunkedArray) -> tuple[npt.NDArray[np.uint64], dic
     return hashes, torn
 
 
-def _assigned(each: Earlier, column: str, values: pa.ChunkedArray) -> list[tuple[str, str]]:
-    """(value, split) of the assigned rows whose `column` is one of `values`."""
-    wanted = pc.is_in(each.rows[column], values.drop_null().combine_chunks().unique()).to_numpy() & each.assigned
-    at = pa.array(np.flatnonzero(wanted))
-    return list(zip(each.rows[column].take(at).to_pylist(), each.rows["split"].take(at).to_pylist(), strict=True))
+def _assigned(each: Earlier, column: str, values: pa.Array | pa.ChunkedArray) -> Numbers:
+    """The assigned rows whose `column` is one of `values`."""
+    wanted: Numbers = np.flatnonzero(pc.is_in(each.rows[column], values.unique()).to_numpy() & each.assigned)
+    return wanted
 
 
 def _latest(columns: Sequence[pa.ChunkedArray], places: Sequence[Numbers]) -> list[Numbers]:

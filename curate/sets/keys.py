@@ -117,6 +117,16 @@ def _hashes(texts: pa.Array) -> pa.Array:
     return pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(texts), [None, pa.py_buffer(digests)])
 
 
+def hashes_of(texts: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.uint64]:
+    """64-bit XXH3 of each text."""
+    from curate.text.words import utf8
+
+    data, bounds = utf8(whole(texts) if isinstance(texts, pa.ChunkedArray) else texts)
+    view = memoryview(data.data)
+    ends = pairwise(bounds)
+    return np.fromiter((xxhash.xxh3_64_intdigest(view[a:b]) for a, b in ends), np.uint64, len(texts))
+
+
 def _canonical(answer: str) -> str:
     """A JSON object with sorted keys; any other text as it is."""
     if not answer.startswith("{"):

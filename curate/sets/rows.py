@@ -61,6 +61,10 @@ class Rows:
         places[order] = np.arange(len(order))
         return taken.take(pa.array(places))
 
+    def only(self, numbers: npt.NDArray[np.int64]) -> "Rows":
+        """Those rows, whose numbers ascend, as rows of their own."""
+        return Rows([self.take(numbers)])
+
     def pieces(self, numbers: npt.NDArray[np.int64]) -> Iterator[pa.Table]:
         """Those rows, in that order, a piece at a time."""
         ends = np.cumsum(self._bytes[numbers])
@@ -91,8 +95,22 @@ class _Kept(Rows):
     def tables(self) -> Sequence[pa.Table]:
         return self._read
 
+    @cached_property
+    def begins(self) -> npt.NDArray[np.int64]:
+        return np.cumsum([0, *(shard.rows for shard in self._shards)])
+
     def select(self, columns: Sequence[str]) -> Rows:
         return _Kept(self._shards, self._folder, columns)
+
+    def only(self, numbers: npt.NDArray[np.int64]) -> Rows:
+        """See `Rows.only`; of the others nothing is kept."""
+        cuts = np.searchsorted(numbers, self.begins)
+        parts = (
+            shard.kept(self._columns).take(pa.array(numbers[first:last] - begin))
+            for shard, begin, first, last in zip(self._shards, self.begins[:-1], cuts[:-1], cuts[1:], strict=True)
+            if first < last or begin == 0 == last
+        )
+        return Rows(spread(parts, self._folder))
 
 
 def rows_of(shards: Sequence[Shard], folder: Path) -> Rows:

@@ -8,7 +8,7 @@ Where the recipe names the splits, as a benchmark with a test split of its own d
 Reason: `bridges_splits` (a row ties together rows that earlier versions, or the recipe, put into different splits).
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, ClassVar
@@ -18,20 +18,26 @@ import numpy.typing as npt
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
-import xxhash
 from pydantic import Field, model_validator
 
+from curate.arrow import whole
 from curate.errors import AssayError
 from curate.record import SPLITS, group_keys
 from curate.sets.deal import MILLION, Flags, Ints, Kinds, by_time, deal, give_each, improve, rounded_up
 from curate.sets.earlier import Earlier, cluster_splits, recorded_splits, tied_splits
+from curate.sets.keys import hashes_of
 from curate.sets.split_balance import balance, bound
+from curate.sets.split_masks import ALONE, SEVERAL, Codes, Masks, codes_of, joined, masks_of, names_of
 from curate.sets.stage import LooksBack, Seen, SetStage, Verdict
 from curate.sets.untie import untie
 from curate.stage import evidence_json
 
 HELD_BACK_FIRST = ("test", "validation", "train")
 """Of copies in several splits that the data names, which one stays."""
+TURN = np.array([*(HELD_BACK_FIRST.index(split) for split in SPLITS), 0])
+"""When it is a row's turn, by the split that is named: those of the least number first."""
+BATCH = 1 << 14
+"""Times that are read at a time."""
 
 
 class Split(SetStage):
@@ -75,116 +81,117 @@ class Split(SetStage):
         return table.select([*columns, "source"]).append_column("said", pc.map_lookup(table["meta"], key, "first"))
 
     def judge(self, keys: pa.Table, seen: Seen) -> Verdict:
-        earlier, clusters = seen.past.rows, keys["cluster"].to_pylist()
-        tied, bridges = _tied(keys, clusters, seen)
-        splits: list[str | None] = [None] * keys.num_rows
-        rows = [row for row in range(keys.num_rows) if row not in bridges]
-        staying = keys.take(pa.array(rows, pa.int64())) if bridges else keys
+        earlier, clusters = seen.past.rows, whole(keys["cluster"]).dictionary_encode()
+        cluster = clusters.indices.to_numpy().astype(np.int64)
+        tied, bridges = _tied(keys, clusters.dictionary, cluster, seen)
+        stays = np.ones(keys.num_rows, np.bool_)
+        stays[[*bridges]] = False
+        rows = np.flatnonzero(stays)
+        staying = keys.take(pa.array(rows)) if bridges else keys
         given = assign(
-            staying["id"].to_pylist(),
-            staying["group"].to_pylist(),
-            staying["cluster"].to_pylist(),
-            staying["label"].to_pylist(),
+            staying["id"],
+            staying["group"],
+            cluster[rows],
+            staying["label"],
             self,
             recorded_splits(earlier, staying["id"]),
-            [tied[row] for row in rows],
+            tied[rows],
             times(staying, self.time) if self.time else None,
             splits_named(staying, self.named) if self.named else None,
             _held(earlier),
         )
-        bridges |= {rows[at]: evidence for at, evidence in given.bridges.items()}
-        for row, split in zip(rows, given.split, strict=True):
-            splits[row] = split
+        bridges |= {int(rows[at]): evidence for at, evidence in given.bridges.items()}
+        splits = np.full(keys.num_rows, -1, np.int8)
+        splits[rows] = given.split
+        turned_away = pa.array([*bridges], pa.int64())
+        place = pc.index_in(pa.array(np.arange(keys.num_rows)), value_set=turned_away)
+        evidence = pa.array([evidence_json(each) for each in bridges.values()], pa.string())
+        held = cluster_splits(earlier, clusters.dictionary)
         columns = {
-            "reason": ["bridges_splits" if row in bridges else None for row in range(len(clusters))],
-            "evidence": [evidence_json(bridges[row]) if row in bridges else None for row in range(len(clusters))],
-            "cluster": _within_splits(clusters, splits, cluster_splits(earlier, keys["cluster"])),
-            "split": splits,
+            "reason": pa.array(["bridges_splits"] * len(bridges), pa.string()).take(place),
+            "evidence": evidence.take(place),
+            "cluster": _within_splits(keys["cluster"], cluster, splits, held),
+            "split": names_of(splits),
         }
-        return Verdict(
-            pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()}),
-            manifest={"balance": given.balance},
-        )
+        return Verdict(pa.table(columns), manifest={"balance": given.balance})
 
 
-def _tied(
-    keys: pa.Table, clusters: Sequence[str], seen: Seen
-) -> tuple[list[frozenset[str]], dict[int, dict[str, Any]]]:
-    """For each row the splits that it is bound to by earlier rows, see `assign`; and the rows of `bridging_rows`."""
-    earlier = seen.past.rows
+def _tied(keys: pa.Table, names: pa.Array, cluster: Ints, seen: Seen) -> tuple[Masks, dict[int, dict[str, Any]]]:
+    """For each row the splits that it is bound to by earlier rows, see `assign`; and the rows of `bridging_rows`.
+
+    Args:
+        names, cluster: the clusters' names, and of each row the place of its own's.
+    """
+    earlier, judged = seen.past.rows, seen.before["duplicates"]
+    found = judged.beside("bridges").to_pydict()
+    bridging = dict(zip(found["row"], map(orjson.loads, found["evidence"]), strict=True))
+    if not earlier and not bridging:
+        return np.zeros(len(cluster), np.uint8), {}
     kept, cluster_of = _left(seen)
     place = np.cumsum(kept) - 1  # of the rows judged by `duplicates` among those kept
-    members: dict[str, list[int]] = {}
-    for row, cluster in enumerate(clusters):
-        members.setdefault(cluster, []).append(row)
-    among: list[tuple[int, int]] = []
-    bound: set[tuple[str, int]] = set()
-    # What ties a row that was removed ties all that are left of its cluster, once for each earlier cluster.
-    ties = seen.before["duplicates"].beside("ties")
-    found = seen.before["duplicates"].beside("bridges").to_pydict()
-    bridges = dict(zip(found["row"], map(orjson.loads, found["evidence"]), strict=True))
-    for row, tag in zip(*(column.to_pylist() for column in ties.columns), strict=True):
-        if kept[row]:
-            among.append((int(place[row]), tag))
-        elif row not in bridges and (cluster_of[row], tag) not in bound:
-            bound.add((cluster_of[row], tag))
-            among += [(each, tag) for each in members.get(cluster_of[row], ())]
-    tied = tied_splits(earlier, keys["group"], among)
-    # So does the split that a row was given before it was removed in favour of a new one.
+    bridges = {int(place[row]): evidence for row, evidence in bridging.items() if kept[row]}
+    ties = judged.beside("ties")
+    rows, tags = ties["row"].to_numpy(), ties["cluster"].to_numpy()
+    left = kept[rows]
+    tied = tied_splits(earlier, keys["group"], place[rows[left]], tags[left])
+    # What ties a row that was removed ties all that are left of its cluster, as does the split that it had before.
     removed = np.flatnonzero(~kept)
-    ids = seen.before["duplicates"].beside("ids")["id"].take(pa.array(removed))
-    given_before = recorded_splits(earlier, ids)
-    for row, id_ in zip(removed.tolist(), ids.to_pylist(), strict=True):
-        if id_ in given_before:
-            for each in members.get(cluster_of[row], ()):
-                tied[each] |= {given_before[id_]}
-    return tied, {int(place[row]): evidence for row, evidence in bridges.items() if kept[row]}
+    alone = pa.chunked_array([pa.nulls(len(kept), pa.string())])
+    passed_on = tied_splits(earlier, alone, rows[~left], tags[~left])
+    passed_on[[*bridging]] = 0
+    given_before = recorded_splits(earlier, judged.beside("ids")["id"].take(pa.array(removed)))
+    passed_on[removed] |= masks_of(given_before)
+    passing = np.flatnonzero(passed_on)
+    at = pc.index_in(cluster_of.take(pa.array(passing)), value_set=names)
+    there = at.is_valid().to_numpy(zero_copy_only=False)
+    at = np.asarray(at.drop_null()).astype(np.int64)
+    tied |= joined(len(names), at, passed_on[passing[there]])[cluster]
+    return tied, bridges
 
 
 def _held(earlier: Sequence[Earlier]) -> set[str]:
     """The splits that rows are in of earlier versions that the drop adds to."""
-    kept = [each.rows["split"].filter(pa.array(each.kept)) for each in earlier]
-    return {split for splits in kept for split in splits.unique().to_pylist()}
+    found = np.unique(np.concatenate([np.zeros(0, np.int8), *(each.splits[each.kept] for each in earlier)]))
+    return {SPLITS[code] for code in found.tolist()}
 
 
-def _left(seen: Seen) -> tuple[Flags, list[str]]:
+def _left(seen: Seen) -> tuple[Flags, pa.Array]:
     """Which of the rows judged by `duplicates` are left, and each one's cluster, by the verdicts from there on."""
-    names = list(seen.before)
-    first, *later = (seen.before[name].rows() for name in names[names.index("duplicates") :])
+    stages = list(seen.before)
+    first, *later = (seen.before[name].rows() for name in stages[stages.index("duplicates") :])
     kept: Flags = pc.is_null(first["reason"]).to_numpy().copy()
-    clusters: list[str] = first["cluster"].to_pylist()
+    clusters = whole(first["cluster"]).dictionary_encode()
+    cluster, names = clusters.indices.to_numpy(), clusters.dictionary
     for verdict in later:
         left = np.flatnonzero(kept)
         if "cluster" in verdict.column_names:
-            named = verdict["cluster"].to_pylist()
-            renamed = {clusters[row]: name for row, name in zip(left.tolist(), named, strict=True)}
-            clusters = [renamed.get(cluster, cluster) for cluster in clusters]
+            renamed = np.full(len(names), -1)
+            renamed[cluster[left]] = np.arange(len(left))
+            now = whole(verdict["cluster"]).take(pa.array(renamed, mask=renamed < 0))
+            names = pc.coalesce(now, names)
         kept[left] = pc.is_null(verdict["reason"]).to_numpy()
-    return kept, clusters
+    return kept, names.take(pa.array(cluster))
 
 
-def _within_splits(clusters: Sequence[str], splits: Sequence[str | None], earlier: dict[str, set[str]]) -> list[str]:
+def _within_splits(names: pa.ChunkedArray, cluster: Ints, splits: Codes, earlier: Masks) -> pa.ChunkedArray:
     """The clusters' names, with the split added where a cluster was torn apart and its rows are in several splits.
 
     Args:
+        cluster: of each row, a number.
         earlier: the splits of earlier rows of each cluster.
     """
-    held = {cluster: set(names) for cluster, names in earlier.items()}
-    for cluster, name in zip(clusters, splits, strict=True):
-        if name is not None:
-            held.setdefault(cluster, set()).add(name)
-    return [
-        f"{cluster}/{name}" if len(held.get(cluster, ())) > 1 else cluster
-        for cluster, name in zip(clusters, splits, strict=True)
-    ]
+    torn = SEVERAL[earlier | joined(len(earlier), cluster, masks_of(splits))][cluster] & (splits >= 0)
+    if not torn.any():
+        return names
+    return pc.if_else(pa.array(torn), pc.binary_join_element_wise(names, names_of(splits), "/"), names)
 
 
 @dataclass
 class Assignment:
     """The split of every row, in the order given."""
 
-    split: list[str | None]
-    """None where the row is rejected."""
+    split: Codes
+    """-1 where the row is rejected."""
     bridges: dict[int, dict[str, Any]]
     """Rejected rows and the evidence: the least id of the component, the splits that the row would tie together."""
     balance: dict[str, Any]
@@ -201,21 +208,29 @@ def times(keys: pa.Table, key: str) -> npt.NDArray[np.float64]:
     Raises:
         AssayError: a row has no such value; names its file and row.
     """
-    texts = keys["said"].to_pylist()
+    texts = keys["said"]
     for read in (_number, _moment):
-        found = [read(text) for text in texts]
-        if None not in found:
-            return np.array(found, dtype=np.float64)
-    row = found.index(None)
-    source = keys["source"][row].as_py()
+        found = _read(texts, read)
+        if not np.isnan(found).any():
+            return found
+    row = int(np.flatnonzero(np.isnan(found))[0])
+    source, text = keys["source"][row].as_py(), texts[row].as_py()
     raise AssayError(
-        f"{source['file']}, row {source['row']}: meta.{key} is {texts[row]!r}, which is no ISO 8601 date or time; "
-        f"split.time puts the rows in its order. {found.count(None)} of {len(found)} rows are like that.",
+        f"{source['file']}, row {source['row']}: meta.{key} is {text!r}, which is no ISO 8601 date or time; "
+        f"split.time puts the rows in its order. {np.isnan(found).sum()} of {len(found)} rows are like that.",
         remedy=f"Let record.meta.{key} give one for every row; record.underivable can quarantine rows without.",
     )
 
 
-def splits_named(keys: pa.Table, key: str) -> list[str]:
+def _read(texts: pa.ChunkedArray, read: Callable[[str | None], float | None]) -> npt.NDArray[np.float64]:
+    """What is read of each text; not a number where that is none."""
+    found = np.empty(len(texts))
+    for begin in range(0, len(texts), BATCH):
+        found[begin : begin + BATCH] = [read(text) for text in texts.slice(begin, BATCH).to_pylist()]
+    return found
+
+
+def splits_named(keys: pa.Table, key: str) -> Codes:
     """Each row's split, for `assign`.
 
     Args:
@@ -225,12 +240,12 @@ def splits_named(keys: pa.Table, key: str) -> list[str]:
     Raises:
         AssayError: a row's value is no split; names its file and row.
     """
-    found: list[str] = keys["said"].to_pylist()
-    row = next((row for row, name in enumerate(found) if name not in SPLITS), None)
-    if row is not None:
-        source = keys["source"][row].as_py()
+    found = codes_of(keys["said"])
+    if (found < 0).any():
+        row = int(np.argmin(found))
+        source, name = keys["source"][row].as_py(), keys["said"][row].as_py()
         raise AssayError(
-            f"{source['file']}, row {source['row']}: meta.{key} is {found[row]!r}; split.named expects one of "
+            f"{source['file']}, row {source['row']}: meta.{key} is {name!r}; split.named expects one of "
             f"{', '.join(SPLITS)}.",
             remedy=f"Let record.meta.{key} give one for every row; record.underivable can quarantine rows without.",
         )
@@ -253,15 +268,15 @@ def _moment(text: str | None) -> float | None:
 
 
 def assign(
-    ids: Sequence[str],
-    groups: Sequence[str | None],
-    clusters: Sequence[str],
-    labels: Sequence[str | None],
+    ids: pa.ChunkedArray,
+    groups: pa.ChunkedArray,
+    clusters: Ints,
+    labels: pa.ChunkedArray,
     settings: Split,
-    recorded: dict[str, str],
-    tied: Sequence[frozenset[str]] = (),
+    recorded: Codes,
+    tied: Masks,
     times: npt.NDArray[np.float64] | None = None,
-    named: Sequence[str] | None = None,
+    named: Codes | None = None,
     held_before: Collection[str] = (),
 ) -> Assignment:
     """Assign rows to splits; the result does not depend on their order.
@@ -282,11 +297,11 @@ def assign(
     them: what is to be compared with published scores remains whole.
 
     Args:
-        ids, groups, clusters, labels: one for each row; a group of None stands alone.
+        ids, groups, clusters, labels: one for each row, clusters as numbers; a group of null stands alone.
         settings: the ratios.
-        recorded: id -> split of rows of earlier versions.
+        recorded: the splits of rows that earlier versions hold.
         tied: for each row, the splits of the rows of earlier versions that it is a near-duplicate of or shares a group
-            with; empty where nothing is tied.
+            with.
         times: for each row, when it is from, in any unit.
         named: for each row, its split.
         held_before: the splits that rows of earlier versions are in.
@@ -295,12 +310,11 @@ def assign(
     kept = np.flatnonzero(component >= 0)
     number, sizes = _numbered(component[kept], kept, ids)
     given = np.full(len(sizes), -1)
-    for at, row in enumerate(kept.tolist()):
-        if row in fixed:
-            given[number[at]] = SPLITS.index(next(iter(fixed[row])))
-    known = [None, *sorted({label for label in labels if label is not None})]
-    code = {label: at for at, label in enumerate(known)}
-    label = np.array([code[labels[row]] for row in kept.tolist()], dtype=np.int64)
+    bound_rows = np.flatnonzero(fixed[kept])
+    given[number[bound_rows]] = ALONE[fixed[kept[bound_rows]]]
+    known = [None, *sorted(labels.unique().drop_null().to_pylist())]
+    codes = pc.index_in(labels, value_set=pa.array(known[1:], pa.string())).fill_null(-1)
+    label = np.asarray(codes).astype(np.int64)[kept] + 1
     standing = given[number] >= 0
     held = _table(given[number[standing]], label[standing], len(known))
     ratios = settings.millionths()
@@ -322,9 +336,9 @@ def assign(
         np.maximum.at(newest, number, times[kept])
         given[free] = by_time(newest[free], sizes[free], ratios, wanting & (held[:, -1] == 0))
     counts = _table(given[number], label, len(known))
-    result = Assignment([None] * len(ids), bridges, balance(counts, wanted, ratios, known, least))
-    for row, at in zip(kept.tolist(), given[number].tolist(), strict=True):
-        result.split[row] = SPLITS[at]
+    split = np.full(len(ids), -1, np.int8)
+    split[kept] = given[number]
+    result = Assignment(split, bridges, balance(counts, wanted, ratios, known, least))
     if times is not None:
         border = newest[given > 0].min(initial=np.inf)
         result.balance["train_rows_after_border"] = int(np.sum(times[kept][given[number] == 0] > border))
@@ -334,55 +348,47 @@ def assign(
 def bridging_rows(
     ids: pa.ChunkedArray,
     groups: pa.ChunkedArray,
-    clusters: Sequence[str],
-    ties: Sequence[tuple[int, int]],
+    clusters: Ints,
+    tied: Masks,
     earlier: Sequence[Earlier],
-    named: Sequence[str | None] | None,
+    named: Codes | None,
 ) -> dict[int, dict[str, Any]]:
     """The rows that bridge splits, and the evidence, before any is removed as a duplicate: so none is removed in favour
     of one that goes itself. Without them `assign` finds none: what is left then stays together here.
 
     Args:
         ids, groups, clusters: one for each row, in order of priority.
-        ties: see `tied_splits`.
-        named: see `assign`; None for a row that goes in any case.
+        tied: see `assign`.
+        named: see `assign`; -1 for a row that goes in any case.
     """
-    tied = tied_splits(earlier, groups, ties)
-    return _untied(ids.to_pylist(), groups.to_pylist(), clusters, recorded_splits(earlier, ids), tied, named)[2]
+    return _untied(ids, groups, clusters, recorded_splits(earlier, ids), tied, named)[2]
 
 
 def _untied(
-    ids: Sequence[str],
-    groups: Sequence[str | None],
-    clusters: Sequence[str],
-    recorded: dict[str, str],
-    tied: Sequence[frozenset[str]],
-    named: Sequence[str | None] | None,
-) -> tuple[Ints, dict[int, frozenset[str]], dict[int, dict[str, Any]]]:
+    ids: pa.ChunkedArray, groups: pa.ChunkedArray, clusters: Ints, recorded: Codes, tied: Masks, named: Codes | None
+) -> tuple[Ints, Masks, dict[int, dict[str, Any]]]:
     """Each row's component (-1: it bridges splits), the splits that rows are fixed to, and the evidence of bridges.
 
     Args: see `assign`.
     """
-    cluster, group = _codes(clusters), _key_codes(groups)
-    component = _components(cluster, group)
-    fixed = {row: ties for row, ties in enumerate(tied) if ties}
-    fixed |= {row: frozenset((recorded[name],)) for row, name in enumerate(ids) if name in recorded}
-    rank: dict[int, int] = {}
+    group = _key_codes(groups)
+    component = _components(clusters, group)
+    fixed = np.where(recorded >= 0, masks_of(recorded), tied)
+    turn = np.zeros(len(fixed), np.int64)
     if named is not None:
-        new = {row: split for row, split in enumerate(named) if split is not None and ids[row] not in recorded}
-        fixed |= {row: fixed.get(row, frozenset()) | {split} for row, split in new.items()}
-        rank = {row: HELD_BACK_FIRST.index(split) for row, split in new.items()}
-    recorded_rows = {row for row in fixed if ids[row] in recorded}
-    return component, fixed, untie(component, cluster, group, ids, fixed, recorded_rows, rank)
+        new = np.where(recorded < 0, named, np.int8(-1))
+        fixed |= masks_of(new)
+        turn = TURN[new]
+    return component, fixed, untie(component, clusters, group, ids, fixed, recorded >= 0, turn)
 
 
-def tied(clusters: Sequence[str], groups: Sequence[str | None]) -> Ints:
+def tied(clusters: pa.ChunkedArray, groups: pa.ChunkedArray) -> Ints:
     """The component of each row, a number: rows that share a cluster or a key of a group, and what these share with
     others, have the same one."""
-    return _components(_codes(clusters), _key_codes(groups))
+    return _components(whole(clusters).dictionary_encode().indices.to_numpy().astype(np.int64), _key_codes(groups))
 
 
-def _numbered(component: Ints, rows: Ints, ids: Sequence[str]) -> tuple[Ints, Ints]:
+def _numbered(component: Ints, rows: Ints, ids: pa.ChunkedArray) -> tuple[Ints, Ints]:
     """The components numbered the largest first, ties by hash: each row's number, and each component's rows.
 
     Args:
@@ -392,12 +398,15 @@ def _numbered(component: Ints, rows: Ints, ids: Sequence[str]) -> tuple[Ints, In
     """
     _, number = np.unique(component, return_inverse=True)
     sizes = np.bincount(number).astype(np.int64)
-    order = pc.sort_indices(pa.array(ids, pa.string())).to_numpy().astype(np.int64)
+    order = pc.sort_indices(ids).to_numpy().astype(np.int64)
+    rank = np.empty(len(ids), np.int64)
+    rank[order] = np.arange(len(ids))
     least = np.full(len(sizes), len(ids))
-    np.minimum.at(least, number, np.argsort(order)[rows])
-    hashes = np.array([xxhash.xxh3_64_intdigest(ids[row].encode()) for row in order[least].tolist()], dtype=np.uint64)
-    dealing = np.lexsort((least, hashes, -sizes))
-    return np.argsort(dealing)[number], sizes[dealing]
+    np.minimum.at(least, number, rank[rows])
+    dealing = np.lexsort((least, hashes_of(ids.take(pa.array(order[least]))), -sizes))
+    place = np.empty(len(sizes), np.int64)
+    place[dealing] = np.arange(len(sizes))
+    return place[number], sizes[dealing]
 
 
 def _table(split: Ints, label: Ints, labels: int) -> Ints:
@@ -408,16 +417,9 @@ def _table(split: Ints, label: Ints, labels: int) -> Ints:
     return counts
 
 
-def _codes(names: Sequence[str | None]) -> Ints:
-    """A number for each distinct name, from 0; -1 for None."""
-    codes = pa.array(names, pa.string()).dictionary_encode().indices
-    numbers: Ints = pc.fill_null(codes, -1).to_numpy().astype(np.int64)
-    return numbers
-
-
-def _key_codes(groups: Sequence[str | None]) -> Ints:
+def _key_codes(groups: pa.ChunkedArray) -> Ints:
     """A number for each distinct key of the rows' groups, from 0: shape (rows, most keys of a row), filled with -1."""
-    rows, keys = group_keys(pa.chunked_array([groups], pa.string()))
+    rows, keys = group_keys(groups)
     numbers = keys.dictionary_encode().indices.to_numpy()
     first = np.searchsorted(rows, rows)
     place = np.arange(len(rows)) - first
@@ -433,12 +435,13 @@ def _components(cluster: Ints, group: Ints) -> Ints:
         cluster: shape (rows,).
         group: shape (rows, keys); -1 is no key.
     """
-    from curate.sets.components import Components
+    from curate.sets.components import join, roots
 
     count = int(cluster.max(initial=-1)) + 1
-    parents = Components(count)
-    first: dict[int, int] = {}
+    parents = np.arange(count)
     clusters = np.broadcast_to(cluster[:, None], group.shape)
-    for pair in np.unique(group[group >= 0] * count + clusters[group >= 0]).tolist():
-        parents.union(pair % count, first.setdefault(pair // count, pair % count))
-    return parents.roots()[cluster]
+    key, member = np.divmod(np.unique(group[group >= 0] * count + clusters[group >= 0]), max(count, 1))
+    first = np.searchsorted(key, key)
+    join(parents, member, member[first])
+    found: Ints = roots(parents)[cluster]
+    return found

@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -30,6 +31,8 @@ from curate.shards import DEFECT, Shard, StageTask, blamed, run_stage
 from curate.stage import Outcome, RowStage, Stage, divide_by
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
+BATCH = 1 << 14
+"""Rows of a verdict that are looked at a time."""
 LooksBack = Literal["never", "at rows", "at splits"]
 
 
@@ -57,8 +60,15 @@ class Judged:
     """Hash of everything the verdict depends on."""
 
     @staticmethod
-    def write(verdict: Verdict, folder: Path) -> None:
-        write_arrow(verdict.rows, folder / "rows.arrow")
+    def write(verdict: Verdict, begins: Sequence[int], folder: Path) -> None:
+        """Write what a stage says; of each shard's rows in a file of its own, for a file is read through to be trusted.
+
+        Args:
+            begins: the numbers of the shards' first rows, and how many rows there are.
+        """
+        (folder / "rows").mkdir()
+        for number, (begin, end) in enumerate(pairwise(begins)):
+            write_arrow(verdict.rows.slice(begin, end - begin), folder / _part(number))
         for kind, tables in (("beside", verdict.beside), ("published", verdict.published)):
             (folder / kind).mkdir()
             for name, table in tables.items():
@@ -67,7 +77,12 @@ class Judged:
 
     def rows(self) -> pa.Table:
         """See `Verdict.rows`; memory-mapped, as all tables of it."""
-        return read_arrow(intact(self.folder, "rows.arrow"))
+        count = sum(name.startswith("rows/") for name in sealed(self.folder))
+        return pa.concat_tables(map(self.rows_of_shard, range(count)))
+
+    def rows_of_shard(self, number: int) -> pa.Table:
+        """Those of one shard, by its place among them."""
+        return read_arrow(intact(self.folder, _part(number)))
 
     def beside(self, name: str) -> pa.Table:
         return read_arrow(intact(self.folder, f"beside/{name}.arrow"))
@@ -79,6 +94,10 @@ class Judged:
     def manifest(self) -> dict[str, Any]:
         found: dict[str, Any] = orjson.loads(intact(self.folder, "manifest.json").read_bytes())
         return found
+
+
+def _part(number: int) -> str:
+    return f"rows/{number:06}.arrow"
 
 
 @dataclass(frozen=True)
@@ -173,8 +192,8 @@ class Apply(RowStage):
     """Its key."""
     folder: Path
     """See `Judged`."""
-    begin: int
-    """Position of the shard's first row in it."""
+    number: int
+    """The shard's place among all."""
 
     @property
     def told_as(self) -> str:
@@ -184,7 +203,7 @@ class Apply(RowStage):
         return ["apply", 1, self.stage, self.verdict]  # a shard has its place among all shards, which are in that key
 
     def run(self, table: pa.Table) -> Outcome:
-        mine = Judged(self.folder, self.verdict).rows().slice(self.begin, table.num_rows).combine_chunks()
+        mine = Judged(self.folder, self.verdict).rows_of_shard(self.number).combine_chunks()
         for name in mine.column_names:
             if name in table.column_names:
                 table = table.set_column(table.schema.get_field_index(name), mine.schema.field(name), mine[name])
@@ -208,14 +227,15 @@ def _require_whole(stage: SetStage, verdict: Verdict, rows: int, before: Mapping
             f"{', '.join(verdict.rows.column_names)}, expected one for each of {rows} with reason and evidence.",
             remedy=DEFECT,
         )
-    why = verdict.rows.filter(pc.is_valid(verdict.rows["reason"]))
-    if unknown := sorted({*pc.unique(why["reason"]).to_pylist()} - {*stage.reasons}):
+    if unknown := sorted({*pc.unique(verdict.rows["reason"]).drop_null().to_pylist()} - {*stage.reasons}):
         raise AssayError(f"Stage {stage.name}: {unknown[0]!r} is none of its `reasons`.", remedy=DEFECT)
-    for evidence in why["evidence"].to_pylist():
-        try:
-            orjson.loads(evidence or "")
-        except orjson.JSONDecodeError:
-            raise AssayError(f"Stage {stage.name}: evidence that is no JSON: {evidence!r:.80}", remedy=DEFECT) from None
+    for batch in verdict.rows.select(["reason", "evidence"]).to_batches(BATCH):
+        for evidence in batch["evidence"].filter(batch["reason"].is_valid()).to_pylist():
+            try:
+                orjson.loads(evidence or "")
+            except orjson.JSONDecodeError:
+                problem = f"Stage {stage.name}: evidence that is no JSON: {evidence!r:.80}"
+                raise AssayError(problem, remedy=DEFECT) from None
     if odd := [name for name in (*verdict.published, *verdict.beside) if not NAME.fullmatch(name)]:
         raise AssayError(f"Stage {stage.name}: {odd[0]!r} is no name of a table.", remedy=DEFECT)
     others = {name for each in before.values() for name in each.published()}
@@ -247,7 +267,7 @@ def judge_rows(
         progress: told of the rest.
     """
     shown, looked_at = past.shown(stage.looks_back)
-    key = digest(["verdict", 2, stage.key(), stage.keys_key(), looked_at, [shard.key for shard in shards]])
+    key = digest(["verdict", 3, stage.key(), stage.keys_key(), looked_at, [shard.key for shard in shards]])
     folder = keyed_folder(cache / "stages", key)
     if not is_kept(folder):
         folders = map_shards(f"{stage.name}: keys", run_keys, [StageTask(stage, shard, cache) for shard in shards])
@@ -257,12 +277,12 @@ def judge_rows(
         with blamed(stage):
             verdict = stage.judge(keys, Seen(rows_of(shards, cache), shown, before))
         _require_whole(stage, verdict, keys.num_rows, before)
-        cache_folder(folder, partial(Judged.write, verdict))
+        begins = np.cumsum([0, *(shard.rows for shard in shards)]).tolist()
+        cache_folder(folder, partial(Judged.write, verdict, begins))
         progress(what, keys.num_rows, keys.num_rows, "rows")
     judged = Judged(folder, key)
-    begins = np.cumsum([0, *(shard.rows for shard in shards)]).tolist()
     tasks: list[StageTask[RowStage]] = [
-        StageTask(Apply(stage=stage.name, verdict=key, folder=folder, begin=begin), shard, cache)
-        for shard, begin in zip(shards, begins, strict=False)
+        StageTask(Apply(stage=stage.name, verdict=key, folder=folder, number=number), shard, cache)
+        for number, shard in enumerate(shards)
     ]
     return map_shards(stage.name, run_stage, tasks), judged

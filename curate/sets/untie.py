@@ -1,44 +1,48 @@
 """Untying: components of rows in which several splits are fixed are taken apart, at the price of the rows between."""
 
 from collections import Counter
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
-from curate.sets.deal import Ints
+from curate.sets.deal import Flags, Ints
+from curate.sets.split_masks import SEVERAL, Masks, joined, splits_in
 
 
 def untie(
     component: Ints,
     cluster: Ints,
     group: Ints,
-    ids: Sequence[str],
-    fixed: dict[int, frozenset[str]],
-    recorded: set[int],
-    rank: dict[int, int],
+    all_ids: pa.ChunkedArray,
+    masks: Masks,
+    recorded_rows: Flags,
+    turns: Ints,
 ) -> dict[int, dict[str, Any]]:
     """Take apart, in place, the components in which several splits are fixed; gives back the rows that must go.
 
     A row joins its cluster with its group's keys. As in Kruskal's algorithm the rows of such a component are put back
     one by one, and one that would join two splits stays out: recorded rows first, which all stand, then the others in
-    the order of `rank`, of equals those first that touch one split only, the split that most rows touch first; then the
-    least id first. No row that stayed out could be put back, so none goes that did not have to once the others were in.
+    the order of `turns`, of equals those first that touch one split only, the split that most rows touch first; then
+    the least id first. No row that stayed out could be put back, so none goes that did not have to once the others were
+    in.
 
     Args:
         component: -1 is written for the rows that go, and a number of its own for each part that remains.
         cluster, group: of each row its cluster, and its group's keys (-1: none), shape (rows, keys).
-        fixed: row -> the splits it is fixed to.
-        recorded: rows of `fixed` that an earlier version published.
-        rank: of each row that is not recorded, when it is its turn: the least first, 0 where none is told.
+        all_ids: of the rows.
+        masks: the splits that each row is fixed to.
+        recorded_rows: which of these rows an earlier version published.
+        turns: of each row, when it is its turn: the least first, 0 where none is told.
     """
     from curate.sets.components import Components
 
-    splits_of: dict[int, frozenset[str]] = {}
-    for row, ties in fixed.items():
-        splits_of[int(component[row])] = splits_of.get(int(component[row]), frozenset()) | ties
-    torn = [root for root, splits in splits_of.items() if len(splits) > 1]
-    rows = np.flatnonzero(np.isin(component, torn)).tolist()
+    torn = SEVERAL[joined(component.max(initial=-1) + 1, component, masks)]
+    some = np.flatnonzero(torn[component])
+    rows = some.tolist()
+    fixed = {row: splits_in(mask) for row, mask in zip(rows, masks[some].tolist(), strict=True) if mask}
+    recorded, rank = {*some[recorded_rows[some]].tolist()}, dict(zip(rows, turns[some].tolist(), strict=True))
+    ids = dict(zip(rows, all_ids.take(pa.array(some)).to_pylist(), strict=True))
     nodes = {
         row: [("cluster", int(cluster[row])), *(("group", int(key)) for key in group[row] if key >= 0)] for row in rows
     }
@@ -57,7 +61,7 @@ def untie(
     def turn(row: int) -> tuple[bool, int, bool, int, list[str], str]:
         touches_one = len(touched[row]) == 1
         most = -votes[int(component[row]), touched[row]] if touches_one else 0
-        return row not in recorded, rank.get(row, 0), not touches_one, most, sorted(touched[row]), ids[row]
+        return row not in recorded, rank[row], not touches_one, most, sorted(touched[row]), ids[row]
 
     position = {row: at for at, row in enumerate(rows)}
     parts = Components(len(rows))

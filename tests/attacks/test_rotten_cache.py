@@ -127,7 +127,7 @@ def read_by(stores: Stores) -> tuple[dict[str, list[Path]], dict[str, bytes]]:
         ),
         pytest.param(
             {"split": {"train": 0.7, "validation": 0.2}},
-            {"rows.arrow", "ties.arrow", "kept.arrow", "changed.arrow"},
+            {"000000.arrow", "ties.arrow", "kept.arrow", "changed.arrow"},
             marks=pytest.mark.slow,
         ),
     ],

@@ -17,8 +17,9 @@ from curate.sets.duplicates import Duplicates
 from curate.sets.judgement import Judgement, judge
 from curate.sets.keys import compared_text, key_table
 from curate.sets.similarity import jaccard
-from curate.sets.split import HELD_BACK_FIRST, Split, assign, bridging_rows
+from curate.sets.split import HELD_BACK_FIRST, Split, bridging_rows
 from curate.text.words import shingle_sets
+from tests.splits import assign, codes, masks, numbers
 
 
 def record(prompt: str, answer: str, row: int = 0) -> dict[str, Any]:
@@ -383,8 +384,9 @@ def test_what_goes_as_a_duplicate_names_a_row_that_stays(
     groups = pa.chunked_array([pa.array([group for *_, group in rows], pa.string())])
 
     def bridging(order: Any, clusters: Any, ties: Any, gone: Any) -> Any:
-        placed, splits = pa.array(order), [named[row] for row in order.tolist()]
-        return bridging_rows(keys["id"].take(placed), groups.take(placed), clusters, [], [], splits)
+        placed, splits = pa.array(order), codes([named[row] for row in order.tolist()])
+        tied = masks([()] * len(rows))
+        return bridging_rows(keys["id"].take(placed), groups.take(placed), numbers(clusters), tied, [], splits)
 
     rank = np.array([HELD_BACK_FIRST.index(split) for split in named])
     texts = compared_text(data, chosen)

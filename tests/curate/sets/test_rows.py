@@ -70,6 +70,9 @@ def test_of_shards_the_columns_are_read_that_are_asked_for(tmp_path: Path, monke
     assert asked == [["id"]] * 3, "once"
     assert rows.take(np.array([1])).equals(table.slice(1, 1))
     assert rows.begins.tolist() == [0, 2, 2, 5]
+    for wanted in ([], [0], [1, 3], [2, 4]):
+        some = rows.only(np.array(wanted, np.int64))
+        assert some.take(np.arange(len(wanted))).to_pylist() == table.take(pa.array(wanted, pa.int64())).to_pylist()
 
 
 @given(tables(), st.integers(1, 4), st.integers(1, 60))

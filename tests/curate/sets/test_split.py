@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from curate.errors import AssayError
 from curate.record import KEYS, SPLITS
 from curate.sets import split_balance
-from curate.sets.split import Assignment, Split, assign, splits_named, times
+from curate.sets.split import Split, splits_named, times
 from tests.records import record, table_of
+from tests.splits import Assigned, assign
 
 rows_of = st.lists(
     st.tuples(
@@ -28,14 +29,14 @@ rows_of = st.lists(
 )
 
 
-def given_split(rows: list[tuple[str, str | None, str]], recorded: dict[str, str] | None = None) -> Assignment:
+def given_split(rows: list[tuple[str, str | None, str]], recorded: dict[str, str] | None = None) -> Assigned:
     """Rows as (cluster, group, label); an empty cluster means the row's own."""
     ids = [f"id{number}" for number in range(len(rows))]
     clusters = [cluster or own for (cluster, _, _), own in zip(rows, ids, strict=True)]
     return assign(ids, [row[1] for row in rows], clusters, [row[2] for row in rows], Split(), recorded or {})
 
 
-def check_no_leak(rows: list[tuple[str, str | None, str]], result: Assignment) -> None:
+def check_no_leak(rows: list[tuple[str, str | None, str]], result: Assigned) -> None:
     for at in (0, 1):
         where: dict[Any, set[str]] = {}
         for row, name in zip(rows, result.split, strict=True):
@@ -213,7 +214,7 @@ fixed_of = st.lists(st.tuples(st.sampled_from("xyz"), st.sampled_from(SPLITS)), 
 
 def deal(
     components: list[list[str]], ratios: tuple[float, float, float], fixed: list[tuple[str, str]]
-) -> tuple[list[str], list[str], Assignment]:
+) -> tuple[list[str], list[str], Assigned]:
     """Labels and clusters of the rows, and what `assign` makes of them."""
     labels = [label for labels in components for label in labels] + [label for label, _ in fixed]
     clusters = [f"c{number}" for number, labels in enumerate(components) for _ in labels]
@@ -360,7 +361,7 @@ def timed(
     ratios: tuple[float, float, float],
     recorded: dict[str, str] | None = None,
     held_before: Sequence[str] = SPLITS,
-) -> Assignment:
+) -> Assigned:
     """Rows as (time, cluster)."""
     ids = [f"id{number:03}" for number in range(len(rows))]
     chosen = Split(train=ratios[0], validation=ratios[1], test=ratios[2], time="date")
@@ -464,7 +465,7 @@ def test_named_splits_are_splits() -> None:
         for row, name in enumerate(["train", "test2"])
     ]
     keys = Split(named="part").keys_of(split_keys(rows))
-    assert splits_named(keys.slice(0, 1), "part") == ["train"]
+    assert splits_named(keys.slice(0, 1), "part").tolist() == [SPLITS.index("train")]
     with pytest.raises(AssayError, match=r"a\.jsonl, row 1: meta\.part is 'test2'; split\.named expects one of train"):
         splits_named(keys, "part")
     with pytest.raises(ValueError, match="a time or the splits, not both"):
