@@ -19,7 +19,9 @@ BARS = 12
 
 def ranked(values: pa.ChunkedArray) -> list[tuple[str, int]]:
     """Values and how often they occur, the most frequent first, ties by name."""
-    counts = Counter("(none)" if value is None else str(value) for value in values.to_pylist())
+    counts: Counter[str] = Counter()
+    for each in pc.value_counts(values).to_pylist():  # a value may itself be the word for none
+        counts["(none)" if each["values"] is None else str(each["values"])] += each["counts"]
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
@@ -38,12 +40,16 @@ def by_value(rows: dict[str, pa.Table], column: str) -> list[dict[str, Any]]:
 
 def by_length(rows: dict[str, pa.Table]) -> list[dict[str, Any]]:
     """Bars of lengths in tokens, each bin twice as wide as the one before."""
-    bins = {
-        split: Counter(length.bit_length() for length in table["tokens"].to_pylist()) for split, table in rows.items()
-    }
+    bins = {split: _powers(table["tokens"].to_numpy()) for split, table in rows.items()}
     found = [size for each in bins.values() for size in each]
     spans = range(min(found, default=0), max(found, default=-1) + 1)
     return _bars([(f"{1 << size >> 1}–{(1 << size) - 1}", {s: bins[s][size] for s in rows}) for size in spans], rows)
+
+
+def _powers(lengths: Any) -> Counter[int]:
+    """How many lengths have so many bits."""
+    powers, rows = np.unique(np.frexp(lengths)[1], return_counts=True)
+    return Counter(dict(zip(powers.tolist(), rows.tolist(), strict=True)))
 
 
 def nearest_quantiles(lengths: pa.ChunkedArray) -> list[int]:

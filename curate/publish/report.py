@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from curate.arrow import whole
 from curate.examples import Example
 from curate.manifest import DatasetManifest
 from curate.publish.bars import RARE, by_length, by_size, by_value, changes, nearest_quantiles
@@ -35,6 +37,8 @@ FIRST = 12
 """Rejected rows that are shown where no script runs."""
 MOST_TOKENS = 400
 """Tokens of a row that are shown; of a longer one its first half and its last."""
+REJECTED = ["id", "turns", "target", "source", "evidence", "raw"]
+"""Columns of a rejected row that are shown."""
 RENDERED = (0.1, 0.5, 0.9)
 """Which rows are shown as tokens: those of these quantiles of the lengths."""
 
@@ -124,16 +128,19 @@ def _reasons(folder: Path) -> list[dict[str, Any]]:
     """Why rows are in quarantine: by stage and reason, the most frequent first, with examples spread over the drop."""
     path = folder / "quarantine.parquet"
     table = pq.read_table(path, columns=["stage", "reason"])
-    places: dict[tuple[str, str], list[int]] = {}
-    for row, key in enumerate(zip(table["stage"].to_pylist(), table["reason"].to_pylist(), strict=True)):
-        places.setdefault(key, []).append(row)
+    codes = [whole(table[name]).dictionary_encode() for name in table.column_names]
+    kinds, kind_of = np.unique([each.indices.to_numpy() for each in codes], axis=1, return_inverse=True)
+    places = {}
+    for at, kind in enumerate(kinds.T):
+        key = tuple(each.dictionary[code].as_py() for each, code in zip(codes, kind, strict=True))
+        places[key] = np.flatnonzero(kind_of == at)
     chosen = {
-        key: [found[len(found) * part // EXAMPLES] for part in range(min(EXAMPLES, len(found)))]
+        key: [int(found[len(found) * part // EXAMPLES]) for part in range(min(EXAMPLES, len(found)))]
         for key, found in places.items()
     }
     everything = {
         number: seen(row) | {"evidence": orjson.loads(row["evidence"])}
-        for number, row in rows_at(path, sorted(row for rows in chosen.values() for row in rows))
+        for number, row in rows_at(path, sorted(row for rows in chosen.values() for row in rows), REJECTED)
     }
     kept = kept_rows(folder, {e["evidence"]["kept"] for e in everything.values() if "kept" in e["evidence"]})
     return [
@@ -159,10 +166,10 @@ def _example(row: dict[str, Any], kept: Mapping[str, dict[str, Any]]) -> dict[st
 
 def _rendered(folder: Path, train: pa.Table, renderer: Renderer) -> list[dict[str, Any]]:
     """A few rows of train as training is given them, token by token: a short one, a middling one and a long one."""
-    by_length = pc.sort_indices(train["tokens"]).to_pylist()
-    places = sorted({by_length[int(share * (len(by_length) - 1))] for share in RENDERED} if by_length else ())
+    by_length = pc.sort_indices(train["tokens"])
+    places = sorted({by_length[int(share * (len(by_length) - 1))].as_py() for share in RENDERED if len(by_length)})
     found = []
-    for number, row in rows_at(folder / "train.parquet", places):
+    for number, row in rows_at(folder / "train.parquet", places, ["id", "source", "messages"]):
         encoded = renderer.encode(row["messages"])
         tokens = tokens_of(encoded.input_ids, encoded.labels, renderer)
         found.append(

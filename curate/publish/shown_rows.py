@@ -28,31 +28,41 @@ Parts = list[tuple[bool, str]]
 """A text in parts: whether each is what differs."""
 
 
-def rows_at(path: Path, numbers: Sequence[int]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Those rows of a Parquet file, by their ascending numbers; only the row groups that hold them are read."""
+def rows_at(
+    path: Path, numbers: Sequence[int], columns: Sequence[str] | None = None
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Those rows of a Parquet file, by their ascending numbers, whole or of some columns; only the row groups that hold
+    them are read."""
     with pq.ParquetFile(path) as file:
         end = 0
         for group in range(file.num_row_groups):
             begin, end = end, end + file.metadata.row_group(group).num_rows
             mine = [number for number in numbers if begin <= number < end]
             if mine:
-                taken = file.read_row_group(group).take(pa.array([number - begin for number in mine]))
+                taken = file.read_row_group(group, columns).take(pa.array([number - begin for number in mine]))
                 yield from zip(mine, taken.to_pylist(), strict=True)
 
 
 def kept_rows(folder: Path, ids: set[str]) -> dict[str, dict[str, Any]]:
     """The rows of these ids as `seen` gives them, with `fate`: None where the row is published, else what quarantined
     it later."""
-    columns = ["id", "turns", "target", "source"]
-    wanted = pc.field("id").isin(pa.array(sorted(ids), pa.string()))
-    found = {
-        row["id"]: seen(row) | {"fate": f"{row['stage']}: {row['reason']}"}
-        for row in matching(folder / "quarantine.parquet", wanted, [*columns, "stage", "reason"])
-    }
-    for split in SPLITS:
-        published = matching(folder / f"{split}.parquet", wanted, columns)
-        found |= {row["id"]: seen(row) | {"fate": None} for row in published}
-    return found
+    found = (row for table in tables_of(folder, pa.array(sorted(ids), pa.string())) for row in table.to_pylist())
+    return {row["id"]: seen(row) | {"fate": row["fate"]} for row in found}
+
+
+def tables_of(folder: Path, ids: pa.Array) -> Iterator[pa.Table]:
+    """The rows of these ids, a row group at a time, those that are published last: `id`, `turns`, `target`, `source`
+    and `fate`, see `kept_rows`."""
+    for name in ("quarantine", *SPLITS):
+        rejected = ["stage", "reason"] if name == "quarantine" else []
+        with pq.ParquetFile(folder / f"{name}.parquet") as file:
+            for group in range(file.num_row_groups if len(ids) else 0):
+                wanted = pc.is_in(file.read_row_group(group, ["id"])["id"], value_set=ids)
+                if pc.any(wanted).as_py():
+                    columns = ["id", "turns", "target", "source", *rejected]
+                    table = file.read_row_group(group, columns).filter(wanted)
+                    fate = pc.binary_join_element_wise(*(table[each] for each in rejected), ": ") if rejected else None
+                    yield table.drop_columns(rejected).append_column("fate", fate or pa.nulls(len(table), pa.string()))
 
 
 def matching(path: Path, wanted: pc.Expression, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -22,9 +21,10 @@ from curate.progress import Progress
 from curate.publish.carried import FOLDER
 from curate.publish.enough import Wanted, require_enough
 from curate.publish.few_quarantined import require_few_quarantined
+from curate.publish.json_lines import json_lines
 from curate.publish.refused import Broken, RefusedError, candidate, keep
 from curate.read.files import InputFile
-from curate.record import SCHEMA, SPLITS, dicts
+from curate.record import SCHEMA, SPLITS
 from curate.rows.render import Rendering
 from curate.sets.rows import Rows, in_order, rows_of, spread
 from curate.shards import Shard
@@ -323,7 +323,7 @@ def _write_split(pieces: Iterator[pa.Table], schema: pa.Schema, stem: Path) -> N
             for piece in pieces:
                 piece = piece.select(schema.names)
                 for batch in piece.drop_columns(unread).to_batches(max_chunksize=4096):
-                    file.writelines(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in dicts(_table(batch)))
+                    file.write(json_lines(_table(batch)))
                 meta = piece["meta"].combine_chunks()
                 entries = pa.StructArray.from_arrays([meta.keys, meta.items], fields=list(LISTED_META.value_type))
                 yield piece.set_column(at, "meta", pa.ListArray.from_arrays(meta.offsets, entries))

@@ -8,11 +8,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from curate.manifest import DatasetManifest
 from curate.publish import rejected
 from curate.publish.rejected import rejected_rows
 from curate.publish.report import write_report
+from curate.publish.shown_rows import seen
 from curate.record import QUARANTINE_SCHEMA
 from tests.browser import UNPACKED, Browser, assert_quiet
 from tests.project import Project, make_rows
@@ -81,7 +84,7 @@ def test_nothing_of_a_row_runs(browser: Browser, version: Path) -> None:
     for at in range(len(rows)):
         browser.run(f"document.querySelectorAll('#list button')[{at}].click()")
         said = browser.run("document.querySelector('#row pre').textContent")
-        assert said == rejected._plain(HOSTILE[at])
+        assert said == rejected._plain(pa.array([HOSTILE[at]]))[0]
         assert browser.run(elements) == 2
         browser.run("document.getElementById('close').click()")
     assert browser.run("typeof ran") == "undefined"
@@ -203,6 +206,49 @@ def test_a_hundred_thousand_rows_are_all_in_the_page(browser: Browser, version: 
     assert browser.run(STATUS) == "1 of 100,000 rows"
     browser.run("document.querySelector('#list button').click()")
     assert browser.run("document.querySelector('#row pre').textContent") == texts[99_999]
+
+
+TURN = st.fixed_dictionaries(
+    {"role": st.sampled_from(["user", "tool"]), "content": st.text("ab\x00\u2066…", max_size=9)}
+)
+
+
+@given(
+    st.lists(
+        st.builds(row, st.integers(0, 9), st.just(""), turns=st.none() | st.lists(TURN, max_size=3),
+                  raw=st.none() | st.text(max_size=9), target=st.none() | st.text("x\u200f", max_size=9)),
+        min_size=1,
+    ),
+    st.integers(1, 8),
+)  # fmt: skip
+def test_texts_are_those_of_the_rows_cut(rows: list[dict[str, Any]], length: int) -> None:
+    def cut(text: str) -> str:
+        short = text if len(text) <= length else f"{text[:length]}…"
+        return rejected.HIDDEN.sub(lambda char: f"⟨U+{ord(char[0]):04X}⟩", short)
+
+    table = pa.Table.from_pylist(rows, schema=QUARANTINE_SCHEMA)
+    whole = [seen(each) for each in table.to_pylist()]
+    _, numbers, *texts = rejected._told(rejected._shown(table, 8), length)
+    assert numbers == [each["row"] for each in whole]
+    assert texts == [[cut(each[name]) for each in whole] for name in ("text", "target")]
+
+
+def test_of_many_rows_some_are_packed_to_find_the_length(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: Path
+) -> None:
+    for split in ("train", "validation", "test"):
+        (tmp_path / f"{split}.parquet").symlink_to(version / f"{split}.parquet")
+    rows = [row(at, "".join(chr(0x4E00 + (at * 7919 + n * n) % 20_000) for n in range(2000))) for at in range(200)]
+    pq.write_table(pa.Table.from_pylist(rows, schema=QUARANTINE_SCHEMA), tmp_path / "quarantine.parquet")
+    monkeypatch.setattr(rejected, "PAGE_BYTES", 200_000)
+    found = rejected_rows(tmp_path, 2)
+    packed: list[int] = []
+    pack = rejected._pack
+    monkeypatch.setattr(rejected, "_pack", lambda few, *more: packed.append(len(few)) or pack(few, *more))
+    monkeypatch.setattr(rejected, "TRIED", 32)
+    assert rejected_rows(tmp_path, 2) == found
+    assert packed.count(200) == 1, "whole only once"
+    assert set(packed) == {200, 32}
 
 
 def test_texts_are_shortened_to_what_a_page_can_hold(
