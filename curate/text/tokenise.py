@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, chain
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -152,14 +152,13 @@ class Tokeniser:
         return _Added.of(self._tokenizer)
 
 
-@dataclass(frozen=True)
-class _Added:
+class _Added(NamedTuple):
     """The texts of a tokenizer's added tokens."""
 
-    texts: npt.NDArray[np.uint8]
-    begins: Numbers
+    texts: Any
+    begins: Any
     """Where each begins in `texts`, and the last one ends."""
-    starts: npt.NDArray[np.bool_]
+    starts: Any
     """By byte: whether one begins with it."""
 
     @classmethod
@@ -197,7 +196,7 @@ class _Words:
         done = 0
         while True:
             done, self._count = _number(
-                *(data, bounds, CLASSES, added.texts, added.begins, added.starts, done, self._count),
+                *(data, bounds, CLASSES, added, done, self._count),
                 *(self._text, self._at, self._table, words, first),
             )
             if done == len(texts):
@@ -294,7 +293,7 @@ CLASSES = _classes()
 
 
 @kernel
-def _number(data, bounds, classes, added, added_at, starts, done, count, known, at, table, words, first):  # type: ignore[no-untyped-def]
+def _number(data, bounds, classes, added, done, count, known, at, table, words, first):  # type: ignore[no-untyped-def]
     """Number the words of the texts from `done` on; gives how many texts are done when there is no more room, and how
     many words are known."""
     for text in range(done, len(bounds) - 1):
@@ -302,13 +301,13 @@ def _number(data, bounds, classes, added, added_at, starts, done, count, known, 
         within = begin  # up to here an added token may stand
         for place in range(begin, end):
             behind = place + 1
-            if starts[data[place]]:
-                within = max(within, place + _longest(data, place, end, added, added_at))
+            if added.starts[data[place]]:
+                within = max(within, place + _longest(data, place, end, added))
             if behind < end:
                 here = classes[data[behind]]
                 if behind < within or (here == classes[data[place]] and here != SPACE):
                     continue
-                if not _cuts(data, behind, bounds[text], end, classes, added, added_at, starts):
+                if not _cuts(data, behind, bounds[text], end, classes, added):
                     continue
             number, count = _word(data, begin, behind, count, known, at, table)
             if number < 0:
@@ -320,15 +319,16 @@ def _number(data, bounds, classes, added, added_at, starts, done, count, known, 
 
 
 @kernel
-def _longest(data, place, end, added, added_at):  # type: ignore[no-untyped-def]
+def _longest(data, place, end, added):  # type: ignore[no-untyped-def]
     """Bytes of the longest added token that stands at a place; 0 where none does."""
     longest = 0
-    for each in range(len(added_at) - 1):
-        size = added_at[each + 1] - added_at[each]
+    for each in range(len(added.begins) - 1):
+        begin = added.begins[each]
+        size = added.begins[each + 1] - begin
         if size <= longest or place + size > end:
             continue
         same = 0
-        while same < size and data[place + same] == added[added_at[each] + same]:
+        while same < size and data[place + same] == added.texts[begin + same]:
             same += 1
         if same == size:
             longest = size
@@ -336,7 +336,7 @@ def _longest(data, place, end, added, added_at):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _cuts(data, place, begin, end, classes, added, added_at, starts):  # type: ignore[no-untyped-def]
+def _cuts(data, place, begin, end, classes, added):  # type: ignore[no-untyped-def]
     """Whether the text is cut before a place, whatever else stands in it; false where that is not certain.
 
     The place is not the text's first, nor within an added token.
@@ -347,21 +347,21 @@ def _cuts(data, place, begin, end, classes, added, added_at, starts):  # type: i
     if before != SPACE:
         return before != here and not (data[place - 1] == APOSTROPHE and here == LETTER)
     if here == SPACE:  # the last one of a run stands apart, or with what follows
-        return place + 1 < end and _stands(data, place + 1, end, classes, added, added_at, starts)
+        return place + 1 < end and _stands(data, place + 1, end, classes, added)
     if data[place - 1] == BLANK:
         return False
     if place - 2 < begin or classes[data[place - 2]] != SPACE:
         return place - 2 < begin or classes[data[place - 2]] != ELSE
-    return _stands(data, place, end, classes, added, added_at, starts)
+    return _stands(data, place, end, classes, added)
 
 
 @kernel
-def _stands(data, place, end, classes, added, added_at, starts):  # type: ignore[no-untyped-def]
+def _stands(data, place, end, classes, added):  # type: ignore[no-untyped-def]
     """Whether the pattern sees what stands at a place behind white space: it does not see digits, where these are split
     off before, nor an added token."""
     if classes[data[place]] != LETTER and classes[data[place]] != SIGN:
         return False
-    return not starts[data[place]] or _longest(data, place, end, added, added_at) == 0
+    return not added.starts[data[place]] or _longest(data, place, end, added) == 0
 
 
 @kernel
