@@ -25,6 +25,7 @@ from curate.progress import Progress, silent
 from curate.publish import refused, version
 from curate.publish.carried import require_no_looser
 from curate.publish.enough import Wanted
+from curate.publish.keep import Made, kept_after_run
 from curate.publish.version import Curated, holds
 from curate.read import ingest
 from curate.read.files import drop_digest, place_of
@@ -59,6 +60,7 @@ class _Work:
     account: Account
     forgotten: Forgotten
     """What had been forgotten when the run began."""
+    made: Made
 
     def published(self, version: str) -> Path:
         """The folder of a version of this data set."""
@@ -118,7 +120,8 @@ def _curate(
     index = Index(store, recipe.name, compared)
     forgotten = read_forgotten(store.root)
     index.versions()  # an index of other parameters, or a damaged one, is better told now than after an hour
-    work = _Work(recipe, store, contract, index, map_shards, progress, Account(protecting), forgotten)
+    keep = kept_after_run()
+    work = _Work(recipe, store, contract, index, map_shards, progress, Account(protecting), forgotten, Made())
     clear_drafts(store.cache)
     drop = _read(work, shard_bytes)
     _require_as_before(work, drop)
@@ -153,6 +156,7 @@ def _curate(
         published = _publish(work, drop, shards, judged, told, made_from, past, known, rendering)
         _catch_up(work)
         store.promote("datasets", recipe.name, published.name)
+    work.made.forget(keep)
     return Curated(published, DatasetManifest.read(published), work.account.seconds, work.account.cached)
 
 
@@ -192,6 +196,7 @@ def _read(work: _Work, shard_bytes: int) -> ingest.Ingested:
         _tell(work, drop, error)
         raise error
     work.account.record_stage(ingest.NAME, rows, drop.shards)
+    work.made.add(ingest.NAME, drop.shards)
     return drop
 
 
@@ -245,6 +250,7 @@ def _judge_each(work: _Work, stage: RowStage, shards: Sequence[Shard]) -> list[S
         done = work.map_shards(stage.name, run_stage, tasks)
         summary = stage.summary((shard.kept(stage.sums_up) for shard in done), map(Shard.quarantine, done))
     work.account.record_stage(stage.name, sum(shard.rows for shard in shards), done, summary)
+    work.made.add(stage.name, done)
     return done
 
 
@@ -257,6 +263,9 @@ def _judge_all(
     judged[stage.name] = verdict
     work.account.over_all.add(stage.name)
     work.account.record_stage(stage.name, sum(shard.rows for shard in shards), done)
+    if not all(shard.cached for shard in done):
+        work.made.add_judged(stage, shards, verdict, work.store.cache)
+    work.made.add(stage.name, done)
     return done
 
 

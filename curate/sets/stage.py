@@ -169,9 +169,14 @@ class SetStage(Stage, ABC):
         """Judge all rows; the verdict must not depend on their order."""
 
 
+def keys_folder(stage: SetStage, shard: Shard, cache: Path) -> Path:
+    """The entry of the cache for a shard's keys."""
+    return keyed_folder(cache / "stages", digest(["keys", stage.keys_key(), shard.key]))
+
+
 def run_keys(task: StageTask[SetStage]) -> Path:
     """The entry of the cache that holds a shard's keys."""
-    folder = keyed_folder(task.cache / "stages", digest(["keys", task.stage.keys_key(), task.shard.key]))
+    folder = keys_folder(task.stage, task.shard, task.cache)
     if not is_kept(folder):
         with blamed(task.stage):
             table = task.stage.keys_of(task.shard.kept())

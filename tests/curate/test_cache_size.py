@@ -7,10 +7,18 @@ import pytest
 import yaml
 
 from curate.cache import entries
+from curate.errors import AssayError
 from tests.curate.test_unharmed import lighten
 from tests.project import RECIPE, Project
 
 NOTICES = Path(sysconfig.get_path("purelib")) / "licensedcode/data/rules"
+
+CHANGING = RECIPE | {
+    "clean": {"whitespace": "tidy"},
+    "quality": {"max_chars": 100_000},
+    "fit": RECIPE["fit"] | {"max_tokens": 3000, "policy": "truncate_input"},
+}
+"""Every stage that may do something does: texts are tidied and replaced, long rows shortened."""
 
 
 @pytest.fixture
@@ -26,13 +34,7 @@ def project(tmp_path: Path) -> Project:
 
 def test_the_cache_is_less_than_three_times_the_drop(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     lighten(monkeypatch)
-    # Every stage that may do something does: texts are tidied and replaced, long rows shortened.
-    changes = {
-        "clean": {"whitespace": "tidy"},
-        "quality": {"max_chars": 100_000},
-        "fit": RECIPE["fit"] | {"max_tokens": 3000, "policy": "truncate_input"},
-    }
-    project.recipe_path.write_text(yaml.safe_dump(RECIPE | changes))
+    project.recipe_path.write_text(yaml.safe_dump(CHANGING))
     curated = project.curate()
     drop = sum(path.stat().st_size for path in project.drop.iterdir())
     assert drop > 2_000_000
@@ -40,3 +42,40 @@ def test_the_cache_is_less_than_three_times_the_drop(project: Project, monkeypat
     cache = sum(path.stat().st_size for path in (project.folder / "store/cache").rglob("*") if path.is_file())
     assert cache == sum(entry.size for entry in entries(project.folder / "store/cache"))
     assert cache <= 3 * drop
+
+
+@pytest.mark.parametrize(("keep", "found"), [("read", 1), ("nothing", 0)])
+def test_what_a_later_run_does_not_need_goes(
+    project: Project, keep: str, found: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lighten(monkeypatch)
+    cache = project.folder / "store/cache"
+    project.recipe_path.write_text(yaml.safe_dump(CHANGING))
+    monkeypatch.setenv("ASSAY_KEEP", keep)
+    first = project.curate()
+    left = [entry for entry in entries(cache) if (entry.folder / "summary.json").is_file()]
+    assert len(left) == found
+    assert sum(entry.size for entry in entries(cache)) < found * 1_500_000 + 100_000
+    again = project.curate()
+    assert again.folder == first.folder
+    assert (again.cached["read"], again.cached["clean"]) == ((found, 1), (0, 1))
+
+
+def test_what_another_run_made_stays(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    lighten(monkeypatch)
+    cache = project.folder / "store/cache"
+    project.recipe_path.write_text(yaml.safe_dump(CHANGING))
+    first = project.curate()
+    known = {entry.folder for entry in entries(cache)}
+    project.recipe_path.write_text(yaml.safe_dump(CHANGING | {"quality": {"min_chars": 150, "max_chars": 100_000}}))
+    monkeypatch.setenv("ASSAY_KEEP", "nothing")
+    other = project.curate()
+    assert other.folder != first.folder
+    assert known <= {entry.folder for entry in entries(cache)}
+
+
+def test_a_word_that_says_nothing_is_refused(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASSAY_KEEP", "little")
+    with pytest.raises(AssayError, match="'little': expected one of stages, read, nothing") as caught:
+        project.curate()
+    assert "reads no file again" in caught.value.remedy
