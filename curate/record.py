@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -113,12 +113,30 @@ def dicts(table: pa.Table) -> list[dict[str, Any]]:
 
 
 def _values(column: pa.ChunkedArray) -> list[Any]:
-    if not pa.types.is_map(column.type) or column.null_count:
-        values: list[Any] = column.to_pylist(maps_as_pydicts="strict")
-        return values
-    whole = column.combine_chunks()
-    ends, keys, items = (each.to_pylist() for each in (whole.offsets, whole.keys, whole.items))
-    return [dict(zip(keys[begin:end], items[begin:end], strict=True)) for begin, end in pairwise(ends)]
+    return _python(whole(column)) if column.num_chunks else []
+
+
+def _python(array: pa.Array) -> list[Any]:
+    """What `to_pylist` gives, which makes a scalar of every value first."""
+    kind = array.type
+    if pa.types.is_string(kind) or pa.types.is_boolean(kind) or (pa.types.is_integer(kind) and not array.null_count):
+        values: list[Any] = array.to_numpy(zero_copy_only=False).tolist()
+    elif array.null_count:
+        values = array.to_pylist(maps_as_pydicts="strict")
+    elif pa.types.is_struct(kind):
+        names, fields = [field.name for field in kind], map(_python, array.flatten())
+        values = [dict(zip(names, row, strict=True)) for row in zip(*fields, strict=True)]
+    elif pa.types.is_list(kind):
+        items, lengths = _python(array.flatten()), _python(pc.list_value_length(array))
+        values = [items[begin:end] for begin, end in pairwise(accumulate(lengths, initial=0))]
+    elif pa.types.is_map(kind):
+        begin, *ends = _python(array.offsets)
+        parts = (_python(part[begin : ends[-1]]) if ends else [] for part in (array.keys, array.items))
+        pairs = list(zip(*parts, strict=True))
+        values = [dict(pairs[first - begin : last - begin]) for first, last in pairwise([begin, *ends])]
+    else:
+        values = array.to_pylist(maps_as_pydicts="strict")
+    return values
 
 
 def places_in(source: dict[str, Any] | None, turn: int, begin: int, end: int, length: int) -> list[dict[str, Any]]:
