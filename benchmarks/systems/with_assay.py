@@ -7,6 +7,7 @@ two of them, whose seconds are added up.
 """
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, wraps
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryFile
 from threading import Lock
 from typing import Any
 
@@ -26,14 +28,16 @@ from curate.arrow import do_without_pandas, whole
 from curate.record import TURN
 from curate.sets import duplicates
 from curate.sets.duplicates import Duplicates
-from curate.sets.keys import key_table
+from curate.sets.judgement import Judgement
+from curate.sets.keys import compared_text, key_table
+from curate.sets.signed import Part
 
 HELD = 256 << 20
+CHARS = 4
+"""Characters of a text for each of its shingles: about, and fewer than there are."""
 PARTS = {
-    "bands": ["band_tables"],
-    "buckets": ["have_rivals", "band_buckets"],
-    "prefix_filter": ["prefix_buckets"],
-    "near_dedup": ["remove_near_duplicates", "link"],
+    "rivals": ["Circles"],
+    "batches": ["band_tables", "band_buckets", "prefix_buckets", "remove_near_duplicates", "link"],
 }
 """What is timed, by module of curate.sets."""
 
@@ -73,21 +77,46 @@ class Drop:
             }
         )
 
-    def keys(self, settings: Duplicates, processes: int, load: Callable[[int], None]) -> pa.Table:
-        """What all rows are compared by. The first files are read while the kernels are loaded."""
+    def keys(
+        self, settings: Duplicates, processes: int, load: Callable[[int], None], folder: Path
+    ) -> tuple[pa.Table, list[Part]]:
+        """What all rows are compared by. The first files are read while the kernels are loaded.
+
+        Args:
+            folder: that is to hold the signatures, in files without a name.
+        """
+
+        def of_file(file: Path) -> tuple[pa.Table, Part]:
+            from curate.text.minhash import text_signatures
+
+            records = self.records(file)
+            texts = compared_text(records, settings)
+            keys, signatures = key_table(records, texts), text_signatures(texts, settings.shingle_words)
+            return keys, self._part(file, signatures, keys["chars"].to_numpy() // CHARS, settings, folder)
+
         with ThreadPoolExecutor(processes) as threads:
             threads.map(self.read, self.files[: 4 * processes])
             load(settings.shingle_words)
-            return pa.concat_tables(threads.map(lambda file: key_table(self.records(file), settings), self.files))
+            keys, parts = zip(*threads.map(of_file, self.files), strict=True)
+        return pa.concat_tables(keys), list(parts)
 
-    def texts(self, rows: Any) -> pa.Array:
-        """The texts of rows, numbered through all files; the numbers ascend."""
-        cuts = np.searchsorted(rows, self.begins)
-        return pa.concat_arrays(
-            whole(self.read(file)["text"]).take(pa.array(rows[first:last] - begin))
-            for file, begin, first, last in zip(self.files, self.begins[:-1], cuts[:-1], cuts[1:], strict=True)
-            if first < last
-        )
+    def _part(self, file: Path, signatures: Any, lengths: Any, settings: Duplicates, folder: Path) -> Part:
+        """The rows of a file; their shingles are made again of their texts when they are wanted."""
+        shape, scratch = signatures.shape, TemporaryFile(dir=folder)  # noqa: SIM115
+        scratch.write(signatures.data)
+        scratch.flush()
+
+        def read() -> Any:
+            out = np.empty(shape, np.uint32)
+            os.preadv(scratch.fileno(), [out.data], 0)
+            return out
+
+        def shingles(rows: Any) -> Any:
+            from curate.text import words
+
+            return words.shingle_sets(whole(self.read(file)["text"]).take(pa.array(rows)), settings.shingle_words)
+
+        return Part(len(lengths), read, lengths.__getitem__, shingles)
 
 
 def load(shingle_words: int) -> None:
@@ -116,17 +145,16 @@ class Profile(dict[str, float]):
         return run
 
 
-def write(drop: Drop, verdict: duplicates.Verdict, folder: Path, processes: int) -> None:
+def write(drop: Drop, verdict: Judgement, folder: Path, processes: int) -> None:
     """What is kept of each file, under its name; and beside the folder, the others with reason and evidence."""
     folder.mkdir()
     begins = drop.begins.tolist()
 
     def write_file(number: int) -> pa.Table:
         file = drop.files[number]
-        rows = slice(*begins[number : number + 2])
+        rows = begins[number], begins[number + 1] - begins[number]
         table = drop.read(file)
-        reason = pa.array(verdict.reason[rows], pa.string())
-        evidence = pa.array(verdict.evidence[rows], pa.string())
+        reason, evidence = (whole(column.slice(*rows)) for column in (verdict.reason, verdict.evidence))
         pq.write_table(table.filter(reason.is_null()), folder / file.name, use_dictionary=False)
         judged = table.append_column("reason", reason).append_column("evidence", evidence)
         return judged.filter(reason.is_valid())
@@ -142,7 +170,8 @@ def main() -> None:
     profile, drop = Profile(), Drop(Path(source))
     settings = Duplicates(threshold=float(threshold), shingle_words=int(shingle_words))
     loaded = profile.timed("  numba loaded, while files are read", load)
-    keys = profile.timed("read and sign", drop.keys)(settings, int(processes), loaded)
+    folder = Path(output).parent
+    keys, parts = profile.timed("read and sign", drop.keys)(settings, int(processes), loaded, folder)
 
     # By now numba is loaded, while the first files were read.
     from curate.text import words
@@ -152,8 +181,7 @@ def main() -> None:
         for name in names:
             setattr(part, name, profile.timed(f"  {name}", getattr(part, name)))
     words.shingle_sets = profile.timed("  shingle_sets", words.shingle_sets)
-    texts = profile.timed("  texts read again", drop.texts)
-    verdict = profile.timed("judge", duplicates.judge)(keys, settings, texts)
+    verdict = profile.timed("judge", duplicates.judge)(keys, settings, parts, folder=folder)
     profile.timed("write", write)(drop, verdict, Path(output), int(processes))
     print(json.dumps({name: round(seconds, 3) for name, seconds in profile.items()}))
 

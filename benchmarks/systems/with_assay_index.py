@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.systems.with_assay import Drop, Profile, load
-from curate.arrow import do_without_pandas
+from curate.arrow import do_without_pandas, whole
 from curate.hashing import digest, file_digest
 from curate.manifest import BaseInfo, ContractInfo, Counts, DatasetInputs, DropInfo, IndexInfo, StageAccount
 from curate.record import SPLITS
@@ -23,14 +23,13 @@ from curate.sets import duplicates
 from curate.sets.duplicates import Duplicates
 from curate.sets.earlier import Earlier, Own, earlier_rows
 from curate.sets.index import Index
+from curate.sets.judgement import Judgement
 from curate.store import Store
 
 NAME = "texts"
 
 
-def publish(
-    store: Store, drop: Drop, sha256: Sequence[str], verdict: duplicates.Verdict, compared_with: list[str]
-) -> None:
+def publish(store: Store, drop: Drop, sha256: Sequence[str], verdict: Judgement, compared_with: list[str]) -> None:
     """A version of the data set: what the index reads of one."""
     schema = pa.schema([*drop.records(drop.files[0]).schema, ("group", pa.string()), ("cluster", pa.string())])
     removed = pa.schema([*schema, ("stage", pa.string()), ("reason", pa.string()), ("evidence", pa.string())])
@@ -48,16 +47,15 @@ def publish(
         ):
             for file in drop.files:
                 table = drop.records(file)
-                rows = slice(begin, begin := begin + table.num_rows)
-                reason = pa.array(verdict.reason[rows], pa.string())
-                cluster = pa.array(verdict.cluster[rows], pa.string())
+                said = (verdict.reason, verdict.evidence, verdict.cluster)
+                reason, evidence, cluster = (whole(column.slice(begin, table.num_rows)) for column in said)
+                begin += table.num_rows
                 table = pa.table([*table.columns, pa.nulls(table.num_rows, pa.string()), cluster], schema=schema)
                 published.write_table(table.filter(reason.is_null()))
                 stage = pa.repeat("duplicates", table.num_rows)
-                evidence = pa.array(verdict.evidence[rows], pa.string())
                 table = pa.table([*table.columns, stage, reason, evidence], schema=removed)
                 quarantine.write_table(table.filter(reason.is_valid()))
-        rejected = sum(each is not None for each in verdict.reason)
+        rejected = begin - verdict.reason.null_count
         kept = begin - rejected
         inputs = DatasetInputs(
             name=NAME,
@@ -94,11 +92,11 @@ def main() -> None:
     with index.lock():
         earlier = profile.timed("open the index", open_index)()
         compared_with = index.versions()
-        keys = profile.timed("read and sign", drop.keys)(settings, int(processes), load)
-        verdict = profile.timed("judge", duplicates.judge)(keys, settings, drop.texts, earlier)
+        keys, parts = profile.timed("read and sign", drop.keys)(settings, int(processes), load, store.root)
+        verdict = profile.timed("judge", duplicates.judge)(keys, settings, parts, earlier, folder=store.root)
         profile.timed("publish", publish)(store, drop, sha256, verdict, compared_with)
         profile.timed("add to the index", index.catch_up)()
-    removed = [json.loads(seen) for seen in verdict.evidence if seen is not None]
+    removed = [json.loads(seen) for seen in verdict.evidence.drop_null().to_pylist()]
     print(f"{len(removed)} removed, {sum(seen.get('version') is not None for seen in removed)} by earlier rows")
     print(json.dumps({name: round(seconds, 3) for name, seconds in profile.items()}))
 

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from curate.sets.keys import Numbers
 from curate.text.kernel import in_threads, kernel
 from curate.text.minhash import PERMUTATIONS, Signatures
 
@@ -32,10 +33,24 @@ def band_tables(signatures: Signatures, bands: int) -> Tables:
     An entry is key << 32 | row, the key being 32 bits of the hash of the band's values: rows of equal values in a band
     stand side by side in it. Two other rows do so by chance once in 2^32 times, which costs a comparison, no more.
     """
-    tables = np.empty((bands, len(signatures)), np.uint64)
-    in_threads(lambda begin: _enter(signatures, begin, tables), range(0, len(signatures), BATCH))
+    rows = np.arange(len(signatures))
+    tables = np.empty((bands, len(rows)), np.uint64)
+    in_threads(lambda begin: _enter(signatures, rows, rows, begin, begin + BATCH, tables), rows[::BATCH].tolist())
     in_threads(np.ndarray.sort, tables)
     return tables
+
+
+def band_entries(signatures: Signatures, rows: Numbers, numbers: Numbers, bands: int) -> Tables:
+    """The entries of some rows, see `band_tables`, in the order given: shape (bands, rows).
+
+    Args:
+        signatures: of these and others.
+        rows: which they are.
+        numbers: what each is called in its entries, below 2^32.
+    """
+    entries = np.empty((bands, len(rows)), np.uint64)
+    _enter(signatures, rows, numbers, 0, len(rows), entries)
+    return entries
 
 
 @njit(nogil=True, inline="always")
@@ -47,13 +62,14 @@ def _scramble(value):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _enter(signatures, begin, out):  # type: ignore[no-untyped-def]
-    """The band entries of the BATCH rows from `begin` on."""
+def _enter(signatures, rows, numbers, begin, end, out):  # type: ignore[no-untyped-def]
+    """The band entries of rows from `begin` to `end`."""
     bands = len(out)
     width = signatures.shape[1] // bands
-    for row in range(begin, min(begin + BATCH, len(signatures))):
+    for at in range(begin, min(end, len(rows))):
+        row, number = rows[at], np.uint64(numbers[at])
         for band in range(bands):
             key = np.uint64(band)
-            for at in range(band * width, (band + 1) * width):
-                key = _scramble(key ^ np.uint64(signatures[row, at]))
-            out[band, row] = (key >> np.uint64(32) << np.uint64(32)) | np.uint64(row)
+            for place in range(band * width, (band + 1) * width):
+                key = _scramble(key ^ np.uint64(signatures[row, place]))
+            out[band, at] = (key >> np.uint64(32) << np.uint64(32)) | number

@@ -16,7 +16,7 @@ from curate.store import verified
 
 def conflict_table(
     groups: Sequence[Sequence[int]],
-    reasons: Sequence[str | None],
+    reasons: pa.ChunkedArray,
     rows: Rows,
     earlier_groups: Sequence[Sequence[tuple[int, int]]],
     earlier: Sequence[Earlier],
@@ -26,7 +26,7 @@ def conflict_table(
 
     Args:
         groups: the numbers of each conflict's rows.
-        reasons: why each of all rows goes, None where it is kept.
+        reasons: why each of all rows goes, null where it is kept.
         rows: all of them.
         earlier_groups: for each conflict the earlier rows in it, as (number of the `Earlier`, row).
         earlier: what was seen before.
@@ -36,13 +36,12 @@ def conflict_table(
     group_of = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
     ascending = np.unique(members)
     of_conflicts = rows.only(ascending)
-    tables, begin = [], 0
+    tables, begin, kept = [], 0, pc.is_null(reasons).to_numpy()[members]
     for piece in [*of_conflicts.pieces(np.searchsorted(ascending, members))] or [of_conflicts.take(members)]:
         end = begin + piece.num_rows
         piece = piece.add_column(0, "conflict", pa.array(group_of[begin:end]))
         piece = piece.add_column(1, "version", pa.nulls(piece.num_rows, pa.string()))
-        kept = [reasons[row] is None for row in members[begin:end].tolist()]
-        tables.append(piece.append_column("kept", pa.array(kept, pa.bool_())))
+        tables.append(piece.append_column("kept", pa.array(kept[begin:end])))
         begin = end
     seen = [(number, *other) for number, group in enumerate(earlier_groups) for other in group]
     tables += _earlier_conflicts(seen, earlier, published)

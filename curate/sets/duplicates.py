@@ -9,7 +9,6 @@ Reasons: `conflict` (equal prompts, different answers), `exact_duplicate`, `near
 row (`kept`, `file`, `row`, and `version` where an earlier version holds it), the similarity, and the cluster.
 """
 
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,13 +17,15 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from curate.rows.decided import PAIRS_TOLD, Deciding
+from curate.sets.beside_earlier import Pairs
 from curate.sets.conflicts import conflict_table
 from curate.sets.decided_pairs import DecidedPairs, pairs_told
 from curate.sets.earlier import tied_splits
-from curate.sets.judgement import NO_PAIRS, Judgement, judge
-from curate.sets.keys import Compared, Numbers, compared_text, key_table
+from curate.sets.judgement import NO_PAIRS, Judgement, judge, tags_of
+from curate.sets.keys import Compared, Flags, Numbers, compared_text, key_table
 from curate.sets.rows import Rows
 from curate.sets.rules import Rules
+from curate.sets.signed import Part, signed
 from curate.sets.split import TURN, Split, bridging_rows, splits_named
 from curate.sets.split_masks import Codes
 from curate.sets.stage import LooksBack, Seen, SetStage, Verdict
@@ -44,8 +45,13 @@ class Duplicates(Rules, SetStage):
     }
     looks_back: ClassVar[LooksBack] = "at splits"
 
+    apart: ClassVar[tuple[str, ...]] = ("signature", "shingles")
+
     def keys_of(self, table: pa.Table) -> pa.Table:
-        keys = key_table(table, self)
+        texts = compared_text(table, self)
+        keys = key_table(table, texts)
+        for name, column in zip(self.apart, signed(texts, self.shingle_words).columns, strict=True):
+            keys = keys.append_column(name, column)
         return keys.append_column(DECIDED, table[DECIDED].combine_chunks()) if DECIDED in table.column_names else keys
 
     def keys_key(self) -> Any:
@@ -69,54 +75,37 @@ class Duplicates(Rules, SetStage):
         return None
 
     def judge(self, keys: pa.Table, seen: Seen) -> Verdict:
-        rows = seen.rows.select(["turns", "target"])
         earlier = seen.past.rows
         named = self.splits_named(seen.rows)
         rank = None if named is None else TURN[named]
-        keep = np.zeros(keys.num_rows, np.bool_)
-        if DECIDED in keys.column_names:
-            keep = kept_by_decision(keys[DECIDED].combine_chunks()).to_numpy(False)
-        tables = seen.rows.select(["group"]).tables
-        groups = pa.chunked_array([chunk for table in tables for chunk in table["group"].chunks], pa.string())
 
-        def bridging(
-            order: Numbers, clusters: Sequence[str], ties: Sequence[tuple[int, int, int]], gone: Sequence[bool]
-        ) -> dict[int, dict[str, Any]]:
+        def bridging(order: Numbers, clusters: Numbers, ties: Pairs, gone: Flags) -> dict[int, dict[str, Any]]:
             if named is None and not earlier:
                 return {}  # no split stands yet
-            rows, placed = np.array([row for row, _, _ in ties], np.int64), pa.array(order)
-            tags = np.array([earlier[number].clusters[other] for _, number, other in ties], np.uint64)
-            tied = tied_splits(earlier, groups.take(placed), rows, tags)
+            tables, placed = seen.rows.select(["group"]).tables, pa.array(order)
+            groups = pa.chunked_array([chunk for table in tables for chunk in table["group"].chunks], pa.string())
+            groups = groups.take(placed)
+            tied = tied_splits(earlier, groups, ties.mine, tags_of(ties, earlier))
             splits = None if named is None else np.where(gone, np.int8(-1), named[order])
-            codes = pa.array(clusters, pa.string()).dictionary_encode().indices.to_numpy().astype(np.int64)
-            return bridging_rows(keys["id"].take(placed), groups.take(placed), codes, tied, earlier, splits)
+            return bridging_rows(keys["id"].take(placed), groups, clusters, tied, earlier, splits)
 
-        found = judge(
-            keys,
-            self,
-            lambda numbers: compared_text(rows.take(numbers), self),
-            earlier,
-            rank,
-            bridging,
-            self.decided(keys),
-        )
-        going = [None if kept and why not in FACTS else why for kept, why in zip(keep, found.reason, strict=True)]
-        # By the earlier cluster, not the row: segments may have been merged when this is read from the cache.
-        ties = [(row, int(earlier[number].clusters[other])) for row, number, other in found.ties]
+        parts = [Part.of(rows, read) for rows, read in seen.apart]
+        found = judge(keys, self, parts, earlier, rank, bridging, self.decided(keys), seen.folder)
+        going = found.reason
+        if DECIDED in keys.column_names:
+            fact = pc.is_in(going, value_set=pa.array([*FACTS]))
+            spared = pc.and_(kept_by_decision(keys[DECIDED].combine_chunks()), pc.invert(fact))
+            going = pc.if_else(spared, pa.scalar(None, pa.string()), going)
         conflicts = conflict_table(
             found.conflicts, going, seen.rows, found.earlier_conflicts, earlier, seen.past.published
         )
         counts = {"conflicts": pc.count_distinct(conflicts["conflict"]).as_py(), "rows_in_conflict": conflicts.num_rows}
         return Verdict(
-            pa.table({name: pa.array(getattr(found, name), pa.string()) for name in ("reason", "evidence", "cluster")}),
+            pa.table({name: getattr(found, name) for name in ("reason", "evidence", "cluster")}),
             beside={
                 "ids": keys.select(["id"]),
-                "ties": pa.table(
-                    {
-                        "row": pa.array([row for row, _ in ties], pa.int64()),
-                        "cluster": pa.array([tag for _, tag in ties], pa.uint64()),
-                    }
-                ),
+                # By the earlier cluster, not the row: segments may have been merged when this is read from the cache.
+                "ties": pa.table({"row": found.ties.mine, "cluster": tags_of(found.ties, earlier)}),
                 "bridges": pa.table(
                     {
                         "row": pa.array([*found.bridges], pa.int64()),

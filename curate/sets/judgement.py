@@ -4,26 +4,36 @@ Pairs are found first and clusters made of them; then it is seen which rows the 
 is a duplicate of a row that stays.
 """
 
-import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from curate.sets.beside_earlier import Pairs
 from curate.sets.decided_pairs import Alike, Came, DecidedPairs
 from curate.sets.earlier import Earlier
-from curate.sets.keys import Halves, Numbers, fixed, gathered, hexadecimal, priority, run_begins
+from curate.sets.judged_columns import (
+    CONFLICT,
+    DECIDED,
+    EXACT,
+    KEPT,
+    NEAR,
+    REASONS,
+    ClusterNames,
+    Found,
+    Named,
+    Teller,
+    where_earlier,
+)
+from curate.sets.keys import Flags, Halves, Numbers, fixed, priority, run_begins
 from curate.sets.rules import Rules
-from curate.stage import evidence_json
+from curate.sets.signed import Part
 
-BATCH = 8192
-BATCH_CHARS = 64 << 20
-"""Rows whose shingles one thread computes at a time, and about how many characters of them at most."""
 NO_PAIRS = DecidedPairs()
 NAMED = 20
 """Earlier rows that the evidence of a conflict names at most; conflicts.parquet holds all of them."""
@@ -31,40 +41,38 @@ NAMED = 20
 
 @dataclass
 class Judgement:
-    """The judgement over all rows; arrays are in the order of the key table."""
+    """The judgement over all rows; columns are in the order of the key table."""
 
-    reason: list[str | None]
-    """Why a row is removed, None where it is kept."""
-    evidence: list[str | None]
+    reason: pa.ChunkedArray
+    """Why a row is removed, null where it is kept."""
+    evidence: pa.ChunkedArray
     """What was seen, as JSON: the kept row and the similarity, or the other answers."""
-    cluster: list[str]
+    cluster: pa.ChunkedArray
     """Name of a row's cluster: that of the earlier one it belongs to, or else the least id in it."""
     conflicts: list[list[int]]
     """Rows of each group of equal prompts with different answers, in order of priority."""
     earlier_conflicts: list[list[tuple[int, int]]]
     """For each of these groups the earlier rows in it, as (number of the `Earlier`, row)."""
-    ties: list[tuple[int, int, int]]
-    """(row, number of the `Earlier`, earlier row): which rows are near-duplicates of earlier ones. One for each row and
-    earlier cluster."""
+    ties: Pairs
+    """Which rows are near-duplicates of earlier ones. One for each row and earlier cluster."""
     bridges: dict[int, dict[str, Any]] = field(default_factory=dict)
     """Rows that the split is to turn away, and the evidence: none is removed in favour of them."""
     pairs: list[tuple[int, int, Came]] = field(default_factory=list)
     """Rows of which people say that they are the same, or are not, and what came of that."""
 
 
-Bridging = Callable[
-    [Numbers, Sequence[str], Sequence[tuple[int, int, int]], Sequence[bool]], Mapping[int, dict[str, Any]]
-]
+Bridging = Callable[[Numbers, Numbers, Pairs, Flags], Mapping[int, dict[str, Any]]]
 
 
 def judge(
     keys: pa.Table,
     settings: Rules,
-    texts: Callable[[Numbers], pa.Array],
+    parts: Sequence[Part],
     earlier: Sequence[Earlier] = (),
     rank: Numbers | None = None,
     bridging: Bridging = lambda order, clusters, ties, gone: {},
     decided: DecidedPairs = NO_PAIRS,
+    folder: Path | None = None,
 ) -> Judgement:
     """Judge all rows at once; the result does not depend on their order.
 
@@ -75,15 +83,16 @@ def judge(
     Args:
         keys: key tables of all shards, one after the other.
         settings: what is a duplicate, and what becomes of it.
-        texts: gives the compared text of rows, by their numbers in `keys`, which ascend; called by several threads.
+        parts: what the rows are compared by, in the order of `keys`.
         earlier: what was seen before, the oldest first.
         rank: of each row, the lesser first.
-        bridging: given the rows in order of priority, their clusters, the ties (place in that order, number of the
-            `Earlier`, earlier row), and which go as conflicts, the places of those rows that bridge splits, with the
-            evidence (see `split.bridging_rows`).
+        bridging: given the rows in order of priority, their clusters as numbers, the ties (by places in that order),
+            and which go as conflicts, the places of those rows that bridge splits, with the evidence (see
+            `split.bridging_rows`).
         decided: rows of `keys` that are the same, or not, whatever they look like.
+        folder: on the disk that is to hold what memory is not to, in files without a name; by default the system's.
     """
-    judging = _Judge(keys, settings, texts, earlier, rank, bridging)
+    judging = _Judge(keys, settings, parts, earlier, rank, bridging, folder)
     found = judging.verdict(decided)
     if pairs := [*decided.same, *decided.different]:
         seen = judging.alike(pairs)
@@ -99,14 +108,19 @@ class _Judge:
         self,
         keys: pa.Table,
         settings: Rules,
-        texts: Callable[[Numbers], pa.Array],
+        parts: Sequence[Part],
         earlier: Sequence[Earlier],
         rank: Numbers | None,
         bridging: Bridging,
+        folder: Path | None,
     ) -> None:
-        self.bridging = bridging
-        self.keys, self.settings, self.texts, self.earlier = keys, settings, texts, earlier
+        from curate.sets.batches import Batches
+        from curate.sets.beside_earlier import compared
+
+        self.bridging, self.parts = bridging, parts
+        self.settings, self.earlier = settings, earlier
         self.total = keys.num_rows
+        self.named, self.ids = Named(keys), keys["id"]
         self.order = priority(keys, rank)
         self.prompts = fixed(keys["prompt"], np.uint64)[self.order]
         self.answers = fixed(keys["answer"], np.uint64)[self.order]
@@ -117,44 +131,46 @@ class _Judge:
         new_content = new_prompt | run_begins(self.answers[by_content]) | run_begins(self.forms[by_content, None])
         first_of = np.empty(self.total, np.int64)  # the first place with the same prompt and answer
         first_of[by_content] = by_content[np.flatnonzero(new_content)[np.cumsum(new_content) - 1]]
-        self.first_of = first_of
         self.firsts = np.flatnonzero(first_of == np.arange(self.total))
         self.by_content, self.new_prompt, self.new_content = by_content, new_prompt, new_content
-        self._compare()
+        self.number_of = np.empty(self.total, np.int64)  # of each place's first among the firsts
+        self.number_of[self.firsts] = np.arange(len(self.firsts))
+        self.number_of = self.number_of[first_of]
+        # Only the first of equal rows are compared: of each row its number there.
+        self.numbers = np.full(self.total, -1)
+        self.numbers[self.order[self.firsts]] = np.arange(len(self.firsts))
+        self.batches = Batches(parts, self.numbers, settings.threshold, folder)
+        answers = self._answers(self.answers[self.firsts])
+        self.removed_by, self.near_ties = compared(
+            parts, self.numbers, earlier, answers, lambda each: self._answers(each.answers), settings.threshold
+        )
 
     def verdict(self, decided: DecidedPairs) -> Judgement:
-        from curate.sets.near_dedup import link
+        from curate.sets.components import roots
 
         self.decided = decided.placed(self.order)
-        self.reason: list[str | None] = [None] * self.total
-        self.evidence: list[dict[str, Any] | None] = [None] * self.total
+        self.found = Found(self.total)
         self.parents = np.arange(len(self.firsts))
-        self.ties: list[tuple[int, int, int]] = []
         self._join_equal_prompts()
         self._join_decided()
         groups = self._groups()
-        self._compare_with_earlier()
-        link(self.side, self.buckets, self.parents, self.settings.threshold)
-        self.clusters = clusters = self._clusters()
+        self._join_ties()
+        self.batches.link(self.parents, self.settings.threshold)
+        self.clusters = roots(self.parents)[self.number_of]
         self.conflict_of = {place: number for number, (places, _) in enumerate(groups) for place in places}
-        self._conflicts(groups)
-        self._find_heads(clusters)
+        seen = self._conflicts(groups)
+        self._find_heads()
         self._exact_duplicates_of_earlier()
         self._decided_duplicates()
         self._near_duplicates()
         self._twins()
-        conflicts = [[int(self.order[place]) for place in places] for places, _ in groups]
-        reason, evidence, cluster = (_unordered(each, self.order) for each in (self.reason, self.evidence, clusters))
+        ties = Pairs(roots(self.parents)[self.ties.mine], self.ties.numbers, self.ties.others)
+        names = ClusterNames(self.named, self.order, self.clusters, ties, self.earlier)
         return Judgement(
-            reason,
-            [
-                None if seen is None else evidence_json(seen | {"cluster": name})
-                for seen, name in zip(evidence, cluster, strict=True)
-            ],
-            cluster,
-            conflicts,
+            *Teller(self.named, self.order, self.earlier, seen, names).columns(self.found),
+            [self.order[places].tolist() for places, _ in groups],
             [others for _, others in groups],
-            [(int(self.order[place]), number, row) for place, number, row in self.ties_of_places],
+            Pairs(self.order[self.ties_of_places.mine], self.ties_of_places.numbers, self.ties_of_places.others),
             {int(self.order[place]): seen for place, seen in sorted(self.bridges.items())},
         )
 
@@ -166,58 +182,9 @@ class _Judge:
             numbers = int(self.number_of[one]), int(self.number_of[other])
             torn = one in self.conflict_of and self.conflict_of[one] == self.conflict_of.get(other)
             removed = numbers[0] == numbers[1] or self.near[max(numbers)] == min(numbers)
-            reasons = self.reason[one], self.reason[other]
-            found.append(Alike(self.clusters[one] == self.clusters[other], torn, removed, reasons))
+            reasons = REASONS[self.found.reason[one]], REASONS[self.found.reason[other]]
+            found.append(Alike(bool(self.clusters[one] == self.clusters[other]), torn, bool(removed), reasons))
         return found
-
-    def _compare(self) -> None:
-        """Find what is worth comparing, and the shingles of those rows; only the first of equal rows are compared."""
-        from curate.sets.bands import band_tables, bands_for
-        from curate.sets.buckets import band_buckets, have_rivals
-        from curate.sets.near_earlier import have_rivals_in
-        from curate.sets.prefix_filter import prefix_buckets
-        from curate.sets.similarity import Side
-
-        threshold = self.settings.threshold
-        rows = self.order[self.firsts]
-        signatures = gathered(self.keys["signature"], rows)
-        tables = band_tables(signatures, bands_for(threshold))
-        self.buckets, crowded = band_buckets(tables)
-        needed = crowded | have_rivals(signatures, self.buckets, threshold)
-        for each in self.earlier:
-            needed |= have_rivals_in(tables, each.tables, each.live)
-        self.tables = tables if self.earlier else tables[:0].copy()  # large, and only to find earlier rows by
-        del tables
-        begins, ends = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64)
-        numbers = np.flatnonzero(needed)
-        begins[numbers], ends[numbers], values = self._shingles(rows[numbers])
-        self.side = Side(signatures, begins, ends, values)
-        if crowded.any():
-            self.buckets += prefix_buckets(self.side, crowded, threshold)
-        self.number_of = np.empty(self.total, np.int64)  # of each place's first among the firsts
-        self.number_of[self.firsts] = np.arange(len(self.firsts))
-        self.number_of = self.number_of[self.first_of]
-
-    def _shingles(self, rows: Numbers) -> tuple[Numbers, Numbers, npt.NDArray[np.uint64]]:
-        """Where each row's shingles begin and end, and the shingles."""
-        from curate.text.words import shingle_sets
-
-        order = np.argsort(rows)
-
-        sizes = self.keys["chars"].to_numpy()[rows[order]] + BATCH_CHARS // BATCH
-        batches = np.split(rows[order], np.flatnonzero(np.diff(np.cumsum(sizes, dtype=np.int64) // BATCH_CHARS)) + 1)
-
-        def of_batch(batch: Numbers) -> tuple[Numbers, npt.NDArray[np.uint64]]:
-            return shingle_sets(self.texts(batch), self.settings.shingle_words)
-
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
-            parts = list(threads.map(of_batch, batches if len(rows) else ()))
-        lengths = np.concatenate([np.zeros(0, np.int64), *(np.diff(offsets) for offsets, _ in parts)])
-        ends = np.empty(len(rows), np.int64)
-        begins = np.empty(len(rows), np.int64)
-        ends[order] = np.cumsum(lengths)
-        begins[order] = ends[order] - lengths
-        return begins, ends, np.concatenate([np.zeros(0, np.uint64), *(values for _, values in parts)])
 
     def _join_equal_prompts(self) -> None:
         """Rows with one prompt are of one cluster, whatever the scope: its answer would be known to the other split."""
@@ -234,7 +201,7 @@ class _Judge:
 
     def _decided_duplicates(self) -> None:
         """Of rows that people call the same, and that have the same answer, the first stays that bridges no splits."""
-        answers = self._answers(self.answers).tolist()
+        answers = self._answers(self.answers)
         same: dict[int, set[int]] = {}
         for pair in self.decided.same:
             heads = [int(self.head_of[place]) for place in pair]
@@ -242,12 +209,11 @@ class _Judge:
             same |= dict.fromkeys(together, together)
         for together in {id(each): each for each in same.values()}.values():
             stays: dict[int, int] = {}
-            for head in sorted(head for head in together if self.reason[head] is None):
-                if (first := stays.get(answers[head])) is not None:
-                    self.reason[head] = "decided_duplicate"
-                    self.evidence[head] = self._named(self.order[[first]])[0]
+            for head in sorted(head for head in together if self.found.reason[head] == KEPT):
+                if (first := stays.get(int(answers[head]))) is not None:
+                    self.found.duplicates(head, DECIDED, first, np.nan)
                 elif self.standing[head]:
-                    stays[answers[head]] = head
+                    stays[int(answers[head])] = head
 
     def _groups(self) -> list[tuple[list[int], list[tuple[int, int]]]]:
         """Groups of equal (or near-equal) prompts with different answers: places, and earlier rows."""
@@ -259,18 +225,19 @@ class _Judge:
             keys = self.prompts[by_content[begins], 0] << np.uint64(32)
             lows = np.searchsorted(each.by_prompt, keys)
             highs = np.searchsorted(each.by_prompt, keys | np.uint64(0xFFFFFFFF), "right")
-            tying = each.tying(self.keys["id"])
+            tying = each.tying(self.ids)
             for group in np.flatnonzero(lows < highs):
                 prompt = self.prompts[by_content[begins[group]]]
                 entries = each.by_prompt[lows[group] : highs[group]] & np.uint64(0xFFFFFFFF)
                 same = [int(row) for row in entries if tying[row] and (each.prompts[row] == prompt).all()]
                 found.setdefault(int(group), []).extend((number, row) for row in same)
         self.same_prompt = [(by_content[begins[group] : ends[group]].tolist(), found[group]) for group in found]
-        self.ties += [
+        tied = [
             (int(self.number_of[by_content[begins[group]]]), *other)
             for group, others in found.items()
             for other in others
         ]
+        self.ties = Pairs.joined([Pairs(*np.array(tied, np.int64).reshape(-1, 3).T), self.near_ties])
         groups = [
             (
                 sorted(by_content[begins[group] : ends[group]].tolist()),
@@ -288,31 +255,27 @@ class _Judge:
         self, equal: list[tuple[list[int], list[tuple[int, int]]]]
     ) -> list[tuple[list[int], list[tuple[int, int]]]]:
         """Groups over all pairs of prompts at the conflict similarity; those of equal prompts are parts of them."""
+        from curate.sets.beside_earlier import similar
         from curate.sets.components import join, roots
-        from curate.sets.near_dedup import link
-        from curate.sets.near_earlier import link_earlier
 
         least = self.settings.conflict_similarity
         assert least is not None  # noqa: S101  the caller has asked
         parents = np.arange(len(self.firsts))
-        link(self.side, self.buckets, parents, least)
+        self.batches.link(parents, least)
         numbers = self.number_of
         for places, _ in equal:
             join(parents, numbers[places[1:]], numbers[[places[0]] * (len(places) - 1)])
-        similar = [
-            (mine, (number, row))
-            for number, each in enumerate(self.earlier)
-            for mine, row in link_earlier(
-                each.side, each.tables, each.counts, self.side, self.tables, parents, least
-            ).tolist()
-        ]
+        pairs = similar(self.parts, self.numbers, self.earlier, least, self.settings.threshold)
+        rows = pairs.numbers << 32 | pairs.others
+        _, first, other = np.unique(rows, return_index=True, return_inverse=True)
+        join(parents, pairs.mine, pairs.mine[first[other]])
         root_of = roots(parents)[numbers]
         members: dict[int, list[int]] = {}
         for place, root in enumerate(root_of.tolist()):
             members.setdefault(root, []).append(place)
         earlier: dict[int, set[tuple[int, int]]] = {}
-        for mine, other in similar:
-            earlier.setdefault(int(root_of[self.firsts[mine]]), set()).add(other)
+        for mine, *row in zip(*(each.tolist() for each in pairs), strict=True):
+            earlier.setdefault(int(root_of[self.firsts[mine]]), set()).add((row[0], row[1]))
         for places, seen_before in equal:
             earlier.setdefault(int(root_of[places[0]]), set()).update(seen_before)
         return [
@@ -331,17 +294,24 @@ class _Judge:
             votes[_pair(self.answers[place])] += 1
         return votes
 
-    def _conflicts(self, groups: list[tuple[list[int], list[tuple[int, int]]]]) -> None:
-        """Remove the losers of each group, all at once; what an earlier version published stands."""
-        for places, others in groups:
+    def _conflicts(self, groups: list[tuple[list[int], list[tuple[int, int]]]]) -> list[dict[str, Any]]:
+        """Remove the losers of each group, all at once; what an earlier version published stands.
+
+        Returns:
+            What was seen of each group.
+        """
+        found = []
+        for group, (places, others) in enumerate(groups):
             votes = self._votes(places, others)
             winner = self._winner(votes, others)
             seen: dict[str, Any] = {"rows": sum(votes.values()), "answers": len(votes)}
             if others:
-                seen["earlier"] = [self._where(number, [row])[0] for number, row in others[:NAMED]]
+                seen["earlier"] = [where_earlier(self.earlier[number], [row])[0] for number, row in others[:NAMED]]
+            found.append(seen)
             for place in places:
                 if self.settings.conflicts != "keep_and_flag" and _pair(self.answers[place]) != winner:
-                    self.reason[place], self.evidence[place] = "conflict", seen
+                    self.found.reason[place], self.found.rival[place] = CONFLICT, group
+        return found
 
     def _winner(self, votes: Counter[tuple[int, int]], others: list[tuple[int, int]]) -> tuple[int, int] | None:
         """The answer that is kept, if there is one; where no answer has a majority, none is."""
@@ -355,16 +325,7 @@ class _Judge:
         (first, most), (_, next_most) = votes.most_common(2)
         return first if most > next_most else None
 
-    def _where(self, number: int, rows: Sequence[int] | Numbers) -> list[dict[str, Any]]:
-        """How evidence names earlier rows."""
-        named = self.earlier[number].rows.select(["id", "version", "file", "row"]).take(pa.array(rows, pa.int64()))
-        return named.rename_columns(["kept", "version", "file", "row"]).to_pylist()  # type: ignore[no-any-return]
-
-    def _duplicate(self, place: int, reason: str, where: dict[str, Any], similarity: float) -> None:
-        self.reason[place], self.evidence[place] = reason, where | {"similarity": round(similarity, 6)}
-
     def _exact_duplicates_of_earlier(self) -> None:
-        found: dict[int, dict[int, int]] = {}  # by the number of the `Earlier`: place -> the row that removes it
         for places, others in self.same_prompt:
             kept: dict[tuple[int, tuple[int, int]], tuple[int, int]] = {}  # the first kept row of each form and answer
             for number, row in others:
@@ -373,50 +334,26 @@ class _Judge:
                     kept.setdefault((int(each.forms[row]), _pair(each.answers[row])), (number, row))
             for place in places:
                 rival = kept.get((int(self.forms[place]), _pair(self.answers[place])))
-                if rival is not None and self.reason[place] is None and self.head_of[place] == place:
-                    found.setdefault(rival[0], {})[place] = rival[1]
-        for number, rows in found.items():
-            for place, where in zip(rows, self._where(number, list(rows.values())), strict=True):
-                self._duplicate(place, "exact_duplicate", where, 1.0)
+                if rival is not None and self.found.reason[place] == KEPT and self.head_of[place] == place:
+                    self.found.duplicates(place, EXACT, rival[1], 1.0, rival[0])
 
-    def _compare_with_earlier(self) -> None:
-        """What ties rows to earlier ones, and which of those would remove them."""
+    def _join_ties(self) -> None:
+        """Rows that are tied to one earlier cluster are of one."""
         from curate.sets.components import join
-        from curate.sets.near_earlier import remove_duplicates_of
 
-        answers = self._answers(self.answers[self.firsts])
-        self.removed_by: list[tuple[Numbers, npt.NDArray[np.float64]]] = []
-        for number, each in enumerate(self.earlier):
-            by, similarity, pairs = remove_duplicates_of(
-                each.side,
-                each.tables,
-                each.kept,
-                each.live,
-                self._answers(each.answers),
-                each.clusters,
-                self.side,
-                self.tables,
-                answers,
-                self.settings.threshold,
-            )
-            self.removed_by.append((by, similarity))
-            self.ties += [(mine, number, row) for mine, row in pairs.tolist()]
-        tied = np.array([mine for mine, _, _ in self.ties], np.int64)
-        to = np.array([self.earlier[number].clusters[row] for _, number, row in self.ties], np.uint64)
-        _, first, cluster = np.unique(to, return_index=True, return_inverse=True)
-        join(self.parents, tied, tied[first[cluster]])
+        _, first, cluster = np.unique(tags_of(self.ties, self.earlier), return_index=True, return_inverse=True)
+        join(self.parents, self.ties.mine, self.ties.mine[first[cluster]])
 
-    def _find_heads(self, clusters: list[str]) -> None:
+    def _find_heads(self) -> None:
         """Which of equal rows stands for all: the first that bridges no splits, or the first where all do."""
-        tied: dict[int, list[tuple[int, int]]] = {}
-        for mine, number, row in self.ties:
-            tied.setdefault(mine, []).append((number, row))
-        places = np.flatnonzero(np.isin(self.number_of, list(tied)))
-        self.ties_of_places = [
-            (place, *other) for place in places.tolist() for other in tied[int(self.number_of[place])]
-        ]
-        gone = [reason is not None for reason in self.reason]
-        self.bridges = self.bridging(self.order, clusters, self.ties_of_places, gone)
+        by_row = np.argsort(self.ties.mine, kind="stable")
+        tied = self.ties.mine[by_row]
+        low, high = (np.searchsorted(tied, self.number_of, side) for side in ("left", "right"))
+        at = np.arange((high - low).sum()) + np.repeat(high - np.cumsum(high - low), high - low)
+        self.ties_of_places = Pairs(
+            np.repeat(np.arange(self.total), high - low), self.ties.numbers[by_row[at]], self.ties.others[by_row[at]]
+        )
+        self.bridges = self.bridging(self.order, self.clusters, self.ties_of_places, self.found.reason != KEPT)
         self.standing = np.ones(self.total, np.bool_)
         self.standing[[*self.bridges]] = False
         self.heads = self.firsts.copy()
@@ -425,30 +362,16 @@ class _Judge:
         self.head_of = self.heads[self.number_of]
 
     def _near_duplicates(self) -> None:
-        from curate.sets.near_dedup import remove_near_duplicates
-
-        there = np.array([self.reason[place] is None for place in self.heads.tolist()], np.bool_)
+        there = self.found.reason[self.heads] == KEPT
         for number, (by, similarity) in enumerate(self.removed_by):
-            removed = np.flatnonzero(there & (by >= 0))
-            for mine, where in zip(removed.tolist(), self._where(number, by[removed]), strict=True):
-                self._duplicate(int(self.heads[mine]), "near_duplicate", where, similarity[mine])
+            gone = np.flatnonzero(there & (by >= 0))
+            self.found.duplicates(self.heads[gone], NEAR, by[gone], similarity[gone], number)
             there &= by < 0
-        answers = self._answers(self.answers[self.firsts])
-        removing = self.standing[self.heads]
-        by, similarity = remove_near_duplicates(
-            *(self.side, self.buckets, answers, there, removing, self.settings.threshold),
-            self.decided.apart(self.number_of),
-        )
-        self.near = by
-        removed = np.flatnonzero(by >= 0)
-        kept = self._named(self.order[self.heads[by[removed]]])
-        for mine, where, true in zip(self.heads[removed].tolist(), kept, similarity[removed].tolist(), strict=True):
-            self._duplicate(mine, "near_duplicate", where, true)
-
-    def _named(self, rows: Numbers) -> list[dict[str, Any]]:
-        """How evidence names rows of the drop."""
-        found = self.keys.select(["id", "file", "row"]).take(pa.array(rows)).to_pylist()
-        return [{"kept": row["id"], "version": None, "file": row["file"], "row": row["row"]} for row in found]
+        answers, removing = self._answers(self.answers[self.firsts]), self.standing[self.heads]
+        apart = self.decided.apart(self.number_of)
+        self.near, similarity = self.batches.remove_near_duplicates(answers, there, removing, apart)
+        gone = np.flatnonzero(self.near >= 0)
+        self.found.duplicates(self.heads[gone], NEAR, self.heads[self.near[gone]], similarity[gone])
 
     def _answers(self, answers: Halves) -> npt.NDArray[np.uint64]:
         """What must be equal for a row to remove another."""
@@ -456,45 +379,22 @@ class _Judge:
 
     def _twins(self) -> None:
         """Rows equal to their head in prompt and answer: its duplicates, or gone for the same reason as it."""
-        others = np.flatnonzero(self.head_of != np.arange(self.total))
+        others = np.flatnonzero((self.head_of != np.arange(self.total)) & (self.found.reason == KEPT))
         heads = self.head_of[others]
-        for place, head, where in zip(others.tolist(), heads.tolist(), self._named(self.order[heads]), strict=True):
-            if self.reason[place] is not None:
-                continue
-            if self.reason[head] is not None:
-                self.reason[place], self.evidence[place] = self.reason[head], self.evidence[head]
-            elif self.standing[head]:
-                self._duplicate(place, "exact_duplicate", where, 1.0)
+        gone = self.found.reason[heads] != KEPT
+        self.found.as_of(others[gone], heads[gone])
+        equal = ~gone & self.standing[heads]
+        self.found.duplicates(others[equal], EXACT, heads[equal], 1.0)
 
-    def _clusters(self) -> list[str]:
-        """The name of each place's cluster."""
-        from curate.sets.components import roots
 
-        root_of: Numbers = roots(self.parents)
-        root_of_place = root_of[self.number_of]
-        ids = hexadecimal(self.keys["id"], 32)[self.order]
-        by_id = np.lexsort((ids[:, 1], ids[:, 0]))
-        first_by_id = np.full(len(root_of), self.total)  # place among `by_id` of each root's least id
-        np.minimum.at(first_by_id, root_of_place[by_id], np.arange(self.total))
-        heads = np.unique(root_of_place)
-        names = self.keys["id"].take(pa.array(self.order[by_id[first_by_id[heads]]])).to_pylist()
-        least = dict(zip(heads.tolist(), names, strict=True))
-        earlier: dict[int, str] = {}
-        for mine, number, row in self.ties:
-            root = int(root_of[mine])
-            name = self.earlier[number].rows["cluster"][row].as_py()
-            earlier[root] = min(earlier.get(root, name), name)
-        least |= earlier
-        return [least[root] for root in root_of_place.tolist()]
+def tags_of(ties: Pairs, earlier: Sequence[Earlier]) -> npt.NDArray[np.uint64]:
+    """The clusters of earlier rows, as in `Earlier.clusters`: which stay what they are when segments are merged."""
+    tags = np.zeros(len(ties.mine), np.uint64)
+    for number, each in enumerate(earlier):
+        here = ties.numbers == number
+        tags[here] = each.clusters[ties.others[here]]
+    return tags
 
 
 def _pair(values: npt.NDArray[np.uint64]) -> tuple[int, int]:
     return int(values[0]), int(values[1])
-
-
-def _unordered(values: list[Any], order: Numbers) -> list[Any]:
-    """Values by place as values by row."""
-    out = [None] * len(values)
-    for row, value in zip(order.tolist(), values, strict=True):
-        out[row] = value
-    return out

@@ -57,24 +57,17 @@ def compared_text(table: pa.Table, settings: Compared) -> pa.Array:
     return texts
 
 
-def key_table(table: pa.Table, settings: Compared) -> pa.Table:
-    """What rows are compared by: one row each, in the order of `table`.
+def key_table(table: pa.Table, texts: pa.Array) -> pa.Table:
+    """What rows are compared by beside their signatures and shingles: one row each, in the order of `table`.
 
-    Columns: those of `identities`; form (64-bit hash of who says what of the prompt); signature (128 uint32,
-    datasketch's affine32).
+    Columns: those of `identities`; form (64-bit hash of who says what of the prompt).
+
+    Args:
+        table: records.
+        texts: see `compared_text`.
     """
-    from curate.text.minhash import PERMUTATIONS, text_signatures
-
-    texts = compared_text(table, settings)
-    signatures = text_signatures(texts, settings.shingle_words)
     form = prompt_form(table).dictionary_encode()
-    forms = pa.array(map(xxhash.xxh3_64_intdigest, form.dictionary.cast(pa.binary()).to_pylist()), pa.uint64())
-    signature = pa.FixedSizeBinaryArray.from_buffers(
-        pa.binary(4 * PERMUTATIONS), len(signatures), [None, pa.py_buffer(signatures)]
-    )
-    return (
-        identities(table, texts).append_column("form", forms.take(form.indices)).append_column("signature", signature)
-    )
+    return identities(table, texts).append_column("form", pa.array(hashes_of(form.dictionary)).take(form.indices))
 
 
 def identities(table: pa.Table, texts: pa.Array) -> pa.Table:
@@ -169,24 +162,6 @@ def fixed(column: pa.ChunkedArray | pa.Array, dtype: type[np.generic]) -> npt.ND
     width = array.type.byte_width
     data = np.frombuffer(array.buffers()[1] or b"", np.uint8)[: (array.offset + len(array)) * width]
     return data[array.offset * width :].view(dtype).reshape(len(array), width // np.dtype(dtype).itemsize)
-
-
-def gathered(column: pa.ChunkedArray, rows: Numbers) -> npt.NDArray[np.uint32]:
-    """Rows of a column of signatures, chunk by chunk, so that the column is never there twice: shape (rows, 128)."""
-    from curate.text.kernel import in_threads
-    from curate.text.minhash import copy_rows
-
-    out = np.empty((len(rows), column.type.byte_width // 4), np.uint32)
-    order = np.argsort(rows)
-    begins = np.cumsum([0, *(len(chunk) for chunk in column.chunks)])
-    cuts = np.searchsorted(rows[order], begins)
-
-    def copy(number: int) -> None:
-        places = order[cuts[number] : cuts[number + 1]]
-        copy_rows(fixed(column.chunk(number), np.uint32), rows[places] - begins[number], out, places)
-
-    in_threads(copy, range(column.num_chunks))
-    return out
 
 
 def hexadecimal(names: pa.ChunkedArray, digits: int) -> npt.NDArray[np.uint64]:

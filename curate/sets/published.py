@@ -1,13 +1,10 @@
 """What is published of a data set: its versions in their order, and what the rows of each are compared by."""
 
-import os
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from heapq import heappop, heappush
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import orjson
@@ -15,18 +12,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from curate.arrow import whole
 from curate.errors import AssayError
 from curate.manifest import DatasetManifest
 from curate.record import SCHEMA, SPLITS, TURNS
+from curate.sets.ahead import ahead
 from curate.sets.keys import Compared, compared_text, fixed, key_table
 from curate.sets.segments import ROWS, Keys
+from curate.sets.signed import signed
 from curate.store import Store, verified
-
-if TYPE_CHECKING:
-    from curate.text.words import Hashes, Offsets
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 BATCH = 8192
 BATCH_BYTES = 16 << 20
@@ -83,14 +77,13 @@ def read_version(folder: Path, settings: Compared) -> Iterator[Keys]:
     Raises:
         AssayError: a file of the version is not as it was published.
     """
-    from curate.text.words import shingle_sets
 
     def keys_of(table: pa.Table) -> pa.Table:
-        return key_table(table, settings)
+        return key_table(table, compared_text(table, settings))
 
-    def all_of(part: tuple[str | None, pa.Table]) -> "tuple[str | None, pa.Table, pa.Table, Offsets, Hashes]":
+    def all_of(part: tuple[str | None, pa.Table]) -> tuple[str | None, pa.Table, pa.Table, pa.Table]:
         texts = compared_text(part[1], settings)
-        return *part, keys_of(part[1]), *shingle_sets(texts, settings.shingle_words)
+        return *part, key_table(part[1], texts), signed(texts, settings.shingle_words)
 
     for name in (*SPLITS, "quarantine"):
         verified(folder, f"{name}.parquet")
@@ -99,13 +92,13 @@ def read_version(folder: Path, settings: Compared) -> Iterator[Keys]:
         listed = pq.read_table(verified(folder, "sources.parquet"), columns=["file", "sha256"]).to_pylist()
         sha256 = {source["file"]: source["sha256"] for source in listed}
     twins: Counter[tuple[str, bytes, bytes, int]] = Counter()
-    for keys in _ahead(keys_of, _removed(folder)):
+    for keys in ahead(keys_of, _removed(folder)):
         twins.update(_identities(keys))
-    for split, table, keys, offsets, shingles in _ahead(all_of, _tables(folder)):
+    for split, table, keys, signatures in ahead(all_of, _tables(folder)):
         votes = np.array([twins.pop(each, 0) + (split is not None) for each in _identities(keys)], np.int32)
         first = votes > 0
-        lengths = np.diff(offsets)
-        table, keys = table.filter(pa.array(first)), keys.filter(pa.array(first))
+        table, keys, signatures = (each.filter(pa.array(first)) for each in (table, keys, signatures))
+        shingles = whole(signatures["shingles"])
         files = keys["file"].combine_chunks().dictionary_encode()
         hashes = pa.array([sha256.get(file) for file in files.dictionary.to_pylist()], pa.string())
         columns = {
@@ -127,28 +120,15 @@ def read_version(folder: Path, settings: Compared) -> Iterator[Keys]:
         }
         yield Keys(
             pa.table(columns, schema=ROWS),
-            fixed(keys["signature"], np.uint32),
-            np.concatenate([[0], np.cumsum(lengths[first])]),
-            shingles[np.repeat(first, lengths)],
+            fixed(signatures["signature"], np.uint32),
+            shingles.offsets.to_numpy() - shingles.offsets[0].as_py(),
+            shingles.flatten().to_numpy(),
         )
 
 
 def _identities(keys: pa.Table) -> Iterator[tuple[str, bytes, bytes, int]]:
     """What rows of a version that are stored as one have in common."""
     return zip(*(keys[name].to_pylist() for name in ("file", "prompt", "answer", "form")), strict=True)
-
-
-def _ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """`function` of each item, in their order; computed ahead by as many threads as there are cores."""
-    cores = len(os.sched_getaffinity(0))
-    with ThreadPoolExecutor(cores) as threads:
-        running: deque[Future[Result]] = deque()
-        for item in items:
-            running.append(threads.submit(function, item))
-            if len(running) > cores:
-                yield running.popleft().result()
-        while running:
-            yield running.popleft().result()
 
 
 def _tables(folder: Path) -> Iterator[tuple[str | None, pa.Table]]:

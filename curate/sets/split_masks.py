@@ -1,5 +1,6 @@
 """Splits as numbers, a byte a row: one split by its place in SPLITS, several as bits."""
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,15 @@ Codes = npt.NDArray[np.int8]
 Masks = npt.NDArray[np.uint8]
 """Splits for each row: a bit for each, by its place in SPLITS."""
 
-
 ALONE = np.array([-1 if mask.bit_count() != 1 else mask.bit_length() - 1 for mask in range(1 << len(SPLITS))], np.int8)
 """The split that a mask holds, where it holds one alone."""
 SEVERAL = np.array([mask.bit_count() > 1 for mask in range(1 << len(SPLITS))])
 """Whether a mask holds several."""
+
+
+@cache
+def _names() -> pa.Array:
+    return pa.array(SPLITS)
 
 
 def codes_of(names: pa.Array | pa.ChunkedArray) -> Codes:
@@ -29,12 +34,12 @@ def codes_of(names: pa.Array | pa.ChunkedArray) -> Codes:
         indices = pc.fill_null(array.indices, len(array.dictionary)).to_numpy()
         codes: Codes = np.append(codes_of(array.dictionary), np.int8(-1))[indices]
         return codes
-    return np.asarray(pc.fill_null(pc.index_in(names, value_set=pa.array(SPLITS)), -1)).astype(np.int8)
+    return np.asarray(pc.fill_null(pc.index_in(names, value_set=_names()), -1)).astype(np.int8)
 
 
 def names_of(codes: Codes) -> pa.Array:
     """The names of splits; null for -1."""
-    return pa.array(SPLITS).take(pa.array(codes, mask=codes < 0))
+    return _names().take(pa.array(codes, mask=codes < 0))
 
 
 def masks_of(codes: Codes) -> Masks:

@@ -31,6 +31,8 @@ from curate.shards import DEFECT, Shard, StageTask, blamed, run_stage
 from curate.stage import Outcome, RowStage, Stage, divide_by
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
+KEYS, APART = "keys.arrow", "apart.arrow"
+"""Files of an entry of keys."""
 BATCH = 1 << 14
 """Rows of a verdict that are looked at a time."""
 LooksBack = Literal["never", "at rows", "at splits"]
@@ -145,6 +147,11 @@ class Seen:
     past: Past
     before: Mapping[str, Judged]
     """The verdicts of the stages that came before, by their names, in order."""
+    apart: Sequence[tuple[int, Callable[[], pa.Table]]] = ()
+    """For each shard, how many rows it has, and what gives the columns of their keys that are kept apart: mapped from a
+    file for as long as they are held."""
+    folder: Path | None = None
+    """On the disk that is to hold what memory is not to: files without a name there go with the run."""
 
 
 class SetStage(Stage, ABC):
@@ -153,6 +160,8 @@ class SetStage(Stage, ABC):
     place: ClassVar[str] = "split"
     looks_back: ClassVar[LooksBack] = "never"
     """What of earlier versions the verdict depends on: nothing, their rows, or also the splits these are in."""
+    apart: ClassVar[tuple[str, ...]] = ()
+    """Columns of the keys that are too large to be there for all rows at once: `judge` asks for them shard by shard."""
 
     @abstractmethod
     def keys_of(self, table: pa.Table) -> pa.Table:
@@ -171,7 +180,7 @@ class SetStage(Stage, ABC):
 
 def keys_folder(stage: SetStage, shard: Shard, cache: Path) -> Path:
     """The entry of the cache for a shard's keys."""
-    return keyed_folder(cache / "stages", digest(["keys", stage.keys_key(), shard.key]))
+    return keyed_folder(cache / "stages", digest(["keys", 2, stage.keys_key(), shard.key]))
 
 
 def run_keys(task: StageTask[SetStage]) -> Path:
@@ -185,8 +194,30 @@ def run_keys(task: StageTask[SetStage]) -> Path:
                 f"Stage {task.stage.name}: {table.num_rows} keys of {task.size} rows.",
                 remedy="This is a defect of the stage: it is to give one row of keys for each row, in their order.",
             )
-        cache_folder(folder, lambda draft: write_arrow(table, draft / "keys.arrow"))
+
+        def write(draft: Path) -> None:
+            write_arrow(table.drop_columns([*task.stage.apart]), draft / KEYS)
+            if task.stage.apart:
+                write_arrow(table.select(task.stage.apart), draft / APART)
+
+        cache_folder(folder, write)
     return folder
+
+
+class _Apart:
+    """Gives the columns of a shard's keys that are kept apart; the first time they are compared with their seal.
+
+    Args:
+        folder: see `run_keys`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._path: Path | None = None
+
+    def __call__(self) -> pa.Table:
+        self._path = self._path or intact(self._folder, APART)
+        return read_arrow(self._path)
 
 
 class Apply(RowStage):
@@ -276,11 +307,13 @@ def judge_rows(
     folder = keyed_folder(cache / "stages", key)
     if not is_kept(folder):
         folders = map_shards(f"{stage.name}: keys", run_keys, [StageTask(stage, shard, cache) for shard in shards])
-        keys = pa.concat_tables([read_arrow(intact(each, "keys.arrow")) for each in folders])
+        keys = pa.concat_tables([read_arrow(intact(each, KEYS)) for each in folders])
+        sizes = [shard.rows for shard in shards]
+        apart = [*zip(sizes, map(_Apart, folders), strict=True)] if stage.apart else []
         what = f"{stage.name}: judge"
         progress(what, 0, keys.num_rows, "rows")
         with blamed(stage):
-            verdict = stage.judge(keys, Seen(rows_of(shards, cache), shown, before))
+            verdict = stage.judge(keys, Seen(rows_of(shards, cache), shown, before, apart, cache))
         _require_whole(stage, verdict, keys.num_rows, before)
         begins = np.cumsum([0, *(shard.rows for shard in shards)]).tolist()
         cache_folder(folder, partial(Judged.write, verdict, begins))

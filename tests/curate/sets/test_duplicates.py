@@ -12,14 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.record import SCHEMA, SPLITS, content_id
-from curate.sets import judgement
 from curate.sets.duplicates import Duplicates
-from curate.sets.judgement import Judgement, judge
-from curate.sets.keys import compared_text, key_table
 from curate.sets.similarity import jaccard
 from curate.sets.split import HELD_BACK_FIRST, Split, bridging_rows
 from curate.text.words import shingle_sets
-from tests.splits import assign, codes, masks, numbers
+from tests.judged import Judged, judged, keys_of
+from tests.splits import assign, codes, masks
 
 
 def record(prompt: str, answer: str, row: int = 0) -> dict[str, Any]:
@@ -34,14 +32,9 @@ def table(rows: list[tuple[str, str]]) -> pa.Table:
     return pa.Table.from_pylist(records, schema=SCHEMA)
 
 
-def verdict_of(rows: list[tuple[str, str]], **settings: Any) -> tuple[pa.Table, Judgement]:
+def verdict_of(rows: list[tuple[str, str]], **settings: Any) -> tuple[pa.Table, Judged]:
     data, chosen = table(rows), Duplicates(**settings)
     return data, judged(data, chosen)
-
-
-def judged(data: pa.Table, settings: Duplicates) -> Judgement:
-    texts = compared_text(data, settings)
-    return judge(key_table(data, settings), settings, lambda rows: texts.take(pa.array(rows)))
 
 
 def sets_of(data: pa.Table) -> list[Any]:
@@ -51,7 +44,7 @@ def sets_of(data: pa.Table) -> list[Any]:
     return [values[begin:end] for begin, end in itertools.pairwise(offsets)]
 
 
-def check_against_brute_force(data: pa.Table, verdict: Judgement, threshold: float) -> tuple[int, int]:
+def check_against_brute_force(data: pa.Table, verdict: Judged, threshold: float) -> tuple[int, int]:
     """Soundness of every removal, and how many pairs with equal answers at the threshold are both kept, of how many."""
     ids, answers = data["id"].to_pylist(), data["target"].to_pylist()
     sets = sets_of(data)
@@ -161,23 +154,6 @@ def test_an_answer_that_is_no_json_is_not_read_as_null() -> None:
     ]
     data = pa.Table.from_pylist([row | {"target": None} for row in rows], schema=SCHEMA)
     assert judged(data, Duplicates()).reason == ["conflict", "conflict"]
-
-
-def test_how_much_text_is_read_at_a_time_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = [(f"one two three four five six seven {'eight ' * (number % 9)}", "{}") for number in range(40)]
-    data, chosen = table(rows), Duplicates(threshold=0.5)
-    texts, expected, sizes = compared_text(data, chosen), judged(data, chosen), []
-
-    def taken(numbers: Any) -> pa.Array:
-        found = texts.take(pa.array(numbers))
-        sizes.append(sum(map(len, found.to_pylist())))
-        return found
-
-    monkeypatch.setattr(judgement, "BATCH", 10)
-    monkeypatch.setattr(judgement, "BATCH_CHARS", 200)
-    assert judge(key_table(data, chosen), chosen, taken) == expected
-    assert len(sizes) > 1
-    assert max(sizes) < 300
 
 
 def test_short_distinct_rows_are_all_kept() -> None:
@@ -379,18 +355,17 @@ def test_what_goes_as_a_duplicate_names_a_row_that_stays(
     """Rows of splits that the data names, some of them in groups: the split turns no row away that another went for."""
     data = table([(" ".join(words), json.dumps({"is": answer})) for words, answer, _, _ in rows])
     chosen = Duplicates(threshold=threshold, shingle_words=1, conflicts="keep_and_flag")
-    keys = key_table(data, chosen)
+    keys = keys_of(data, chosen)
     named = [split for _, _, split, _ in rows]
     groups = pa.chunked_array([pa.array([group for *_, group in rows], pa.string())])
 
-    def bridging(order: Any, clusters: Any, ties: Any, gone: Any) -> Any:
+    def bridging(order: Any, clusters: Any, _ties: Any, _gone: Any) -> Any:
         placed, splits = pa.array(order), codes([named[row] for row in order.tolist()])
         tied = masks([()] * len(rows))
-        return bridging_rows(keys["id"].take(placed), groups.take(placed), numbers(clusters), tied, [], splits)
+        return bridging_rows(keys["id"].take(placed), groups.take(placed), clusters, tied, [], splits)
 
     rank = np.array([HELD_BACK_FIRST.index(split) for split in named])
-    texts = compared_text(data, chosen)
-    found = judge(keys, chosen, lambda numbers: texts.take(pa.array(numbers)), rank=rank, bridging=bridging)
+    found = judged(data, chosen, rank=rank, bridging=bridging)
     left = [row for row in range(len(rows)) if found.reason[row] is None and row not in found.bridges]
     given = assign(
         keys["id"].take(pa.array(left, pa.int64())).to_pylist(),

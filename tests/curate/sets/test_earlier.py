@@ -19,10 +19,10 @@ from curate.record import QUARANTINE_SCHEMA, SCHEMA, SPLITS, content_id
 from curate.sets.duplicates import Duplicates
 from curate.sets.earlier import Earlier, Own, before, earlier_rows, recorded_splits, tied_splits
 from curate.sets.index import Index
-from curate.sets.judgement import NAMED, Judgement, judge
-from curate.sets.keys import compared_text, key_table
+from curate.sets.judgement import NAMED
 from curate.sets.split_masks import splits_in
 from curate.store import Store
+from tests.judged import Judged, judged
 from tests.manifests import dataset_manifest
 
 Row = tuple[str, str]
@@ -39,7 +39,7 @@ def table_of(rows: list[Row], file: str = "f", groups: list[str | None] | None =
     return pa.Table.from_pylist(records, schema=SCHEMA)
 
 
-def publish(store: Store, table: pa.Table, verdict: Judgement, drop: str, file: str, split: str = "train") -> str:
+def publish(store: Store, table: pa.Table, verdict: Judged, drop: str, file: str, split: str = "train") -> str:
     """A version with as much of its files as the index reads."""
     reason = pa.array(verdict.reason, pa.string())
     removed = pc.is_valid(reason)
@@ -70,7 +70,7 @@ class Run:
     """What became of one drop."""
 
     table: pa.Table
-    verdict: Judgement
+    verdict: Judged
     earlier: list[Earlier]
     version: str
 
@@ -82,9 +82,8 @@ def run_drops(store: Store, drops: list[list[Row]], chosen: Duplicates) -> list[
         index.catch_up()
         drop, file = f"{number:064x}", f"drop {number}"
         table = table_of(rows, file)
-        texts = compared_text(table, chosen)
         earlier = earlier_rows(index.segments(), drop, Own(), deliveries=index.versions())
-        verdict = judge(key_table(table, chosen), chosen, lambda rows, texts=texts: texts.take(pa.array(rows)), earlier)
+        verdict = judged(table, chosen, earlier, rows=3)
         runs.append(Run(table, verdict, earlier, publish(store, table, verdict, drop, file)))
     return runs
 
@@ -282,18 +281,17 @@ def test_rows_tied_to_a_cluster_of_several_segments_are_of_one(store: Store, ans
 def test_a_removed_row_of_which_no_cluster_is_told_is_one_of_its_own(store: Store) -> None:
     chosen = Duplicates()
     data = table_of([(LONG, "{}"), (LONG + " here", "{}")], "drop 0")
-    told = Judgement([None, "near_duplicate"], [None, "{}"], data["id"].to_pylist(), [], [], [])
+    told = Judged([None, "near_duplicate"], [None, "{}"], data["id"].to_pylist())
     publish(store, data, told, "0" * 64, "drop 0")
     index = Index(store, "demo", chosen)
     index.catch_up()
     new = table_of([("and so " + LONG + " here", "other")], "drop 1")
-    texts = compared_text(new, chosen)
     earlier = earlier_rows(index.segments(), "1" * 64, Own(["1" * 64]))
-    verdict = judge(key_table(new, chosen), chosen, lambda rows: texts.take(pa.array(rows)), earlier)
+    verdict = judged(new, chosen, earlier)
     assert verdict.cluster == [min(data["id"].to_pylist())]
 
 
-def tags_of(earlier: Sequence[Earlier], verdict: Judgement) -> list[tuple[int, int]]:
+def tags_of(earlier: Sequence[Earlier], verdict: Judged) -> list[tuple[int, int]]:
     """The rows of a drop that are tied to earlier ones, and the clusters of these."""
     return sorted((row, int(earlier[number].clusters[other])) for row, number, other in verdict.ties)
 
@@ -348,7 +346,7 @@ def test_of_versions_with_the_same_file_the_latest_counts(store: Store) -> None:
     chosen = Duplicates()
     for rows in ([("a b", "{}"), ("c d", "{}")], [("a b", "{}")]):
         table = table_of(rows, "same")
-        verdict = Judgement([None] * len(rows), [None] * len(rows), table["id"].to_pylist(), [], [], [])
+        verdict = Judged([None] * len(rows), [None] * len(rows), table["id"].to_pylist())
         publish(store, table, verdict, f"{len(rows):064x}", "same")
     index = Index(store, "demo", chosen)
     index.catch_up()
@@ -364,7 +362,7 @@ def test_of_versions_with_the_same_file_the_latest_counts(store: Store) -> None:
 
 def test_groups_bind_a_drop_to_the_splits_given_before(store: Store) -> None:
     table = table_of([("a b", "{}"), ("c d", "{}")], groups=["case 1\x1fcase 3", None])
-    verdict = Judgement([None, None], [None, None], table["id"].to_pylist(), [], [], [])
+    verdict = Judged([None, None], [None, None], table["id"].to_pylist())
     publish(store, table, verdict, "a" * 64, "f", split="test")
     index = Index(store, "demo", Duplicates())
     index.catch_up()
@@ -379,14 +377,13 @@ def test_a_row_is_bound_to_the_part_of_a_torn_cluster_that_it_is_like(store: Sto
     parts = {"train": LONG, "test": "none of those words but some others that are of no account here"}
     for number, (split, text) in enumerate(parts.items()):
         table = table_of([(text, "{}")], f"f{number}")
-        publish(store, table, Judgement([None], [None], [f"{whole}/{split}"], [], [], []), f"{number:064x}", "f", split)
+        publish(store, table, Judged([None], [None], [f"{whole}/{split}"]), f"{number:064x}", "f", split)
     chosen = Duplicates()
     index = Index(store, "demo", chosen)
     index.catch_up()
     earlier = earlier_rows(index.segments(), "f" * 64, Own())
     new = table_of([(text + " again", "other") for text in parts.values()])
-    texts = compared_text(new, chosen)
-    verdict = judge(key_table(new, chosen), chosen, lambda rows: texts.take(pa.array(rows)), earlier)
+    verdict = judged(new, chosen, earlier)
     assert verdict.cluster == [f"{whole}/train", f"{whole}/test"]
     groups = pa.chunked_array([[None, None]], pa.string())
     assert tied(earlier, groups, tags_of(earlier, verdict)) == [frozenset({"train"}), frozenset({"test"})]

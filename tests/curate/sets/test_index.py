@@ -31,12 +31,13 @@ from curate.record import QUARANTINE_SCHEMA, SPLITS, content_id
 from curate.sets.bands import band_tables
 from curate.sets.duplicates import Duplicates
 from curate.sets.index import Index, recorded_settings
-from curate.sets.keys import compared_text, key_table
+from curate.sets.keys import compared_text
 from curate.sets.published import published, read_version
 from curate.sets.segments import GROWTH, PARTS, ROWS, Keys
 from curate.store import Store
 from curate.text.minhash import signatures
 from curate.text.words import shingle_sets
+from tests import judged
 from tests.manifests import dataset_manifest, forge, sealed
 from tests.project import Project, make_rows
 from tests.records import record, table_of
@@ -170,7 +171,7 @@ def test_a_version_s_rows_are_stored_with_what_they_are_compared_by(store: Store
     ]
     texts = [("one two three", 1), ("four five six", 1), ("one two three!", 1), ("seven", 2)]
     table = table_of([row(text, f'{{"a":{answer}}}') for text, answer in texts])
-    keys = key_table(table, SETTINGS)
+    keys = judged.keys_of(table, SETTINGS)
     for name in ("id", "prompt", "answer"):
         assert segment.rows[name].to_pylist() == keys[name].to_pylist()
     offsets, shingles = shingle_sets(compared_text(table, SETTINGS), 2)

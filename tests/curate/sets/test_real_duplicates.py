@@ -9,23 +9,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 
 from curate.publish.check_text import shingles
 from curate.sets.duplicates import Duplicates
-from curate.sets.judgement import Judgement, judge
-from curate.sets.keys import compared_text, key_table
 from tests.curate.sets.test_duplicates import table
+from tests.judged import Judged, judged
 
 
 @dataclass
-class Judged:
+class Case:
     """Rows, what became of them, and all pairs of them that are similar enough."""
 
     rows: list[tuple[str, str]]
     ids: list[str]
-    verdict: Judgement
+    verdict: Judged
     sets: list[frozenset[str]]
     pairs: dict[tuple[int, int], float]
 
@@ -54,10 +52,9 @@ def similar_pairs(sets: list[frozenset[str]], threshold: float) -> Iterator[tupl
             having.setdefault(each, []).append(number)
 
 
-def judged(rows: list[tuple[str, str]], threshold: float) -> Judged:
+def case_of(rows: list[tuple[str, str]], threshold: float) -> Case:
     data, chosen = table(rows), Duplicates(threshold=threshold, conflicts="keep_and_flag")
-    texts = compared_text(data, chosen)
-    verdict = judge(key_table(data, chosen), chosen, lambda numbers: texts.take(pa.array(numbers)))
+    verdict = judged(data, chosen)
     sets = [shingles(prompt, chosen.shingle_words) for prompt, _ in rows]
     first_of: dict[frozenset[str], int] = {}
     leader = [first_of.setdefault(each, row) for row, each in enumerate(sets)]
@@ -73,7 +70,7 @@ def judged(rows: list[tuple[str, str]], threshold: float) -> Judged:
     for (first, second), similarity in found.items():
         for pair in itertools.product(members[first], members[second]):
             pairs[min(pair), max(pair)] = similarity
-    return Judged(rows, data["id"].to_pylist(), verdict, sets, pairs)
+    return Case(rows, data["id"].to_pylist(), verdict, sets, pairs)
 
 
 def test_the_exact_join_is_brute_force() -> None:
@@ -86,7 +83,7 @@ def test_the_exact_join_is_brute_force() -> None:
     assert {(first, second) for first, second, _ in similar_pairs(sets, 0.6)} == expected
 
 
-def check_soundness(data: Judged, threshold: float) -> int:
+def check_soundness(data: Case, threshold: float) -> int:
     """Every removed row names a kept row with that true similarity and the same answer; gives their number."""
     reason, evidence = data.verdict.reason, data.verdict.evidence
     removed = 0
@@ -105,30 +102,30 @@ def check_soundness(data: Judged, threshold: float) -> int:
     return removed
 
 
-def check_completeness(data: Judged) -> tuple[int, int]:
+def check_completeness(data: Case) -> tuple[int, int]:
     """How many pairs with equal answers there are, and of how many of these both rows are kept."""
     reason = data.verdict.reason
     alike = [pair for pair in data.pairs if data.rows[pair[0]][1] == data.rows[pair[1]][1]]
     return len(alike), sum(reason[first] is None and reason[second] is None for first, second in alike)
 
 
-def check_clusters(data: Judged) -> int:
+def check_clusters(data: Case) -> int:
     """How many of all similar pairs, whatever their answers, are not of one cluster."""
     return sum(data.verdict.cluster[first] != data.verdict.cluster[second] for first, second in data.pairs)
 
 
 @pytest.fixture(scope="module")
-def notices(licence_data: Path) -> Judged:
+def notices(licence_data: Path) -> Case:
     rows = []
     for path in sorted((licence_data / "rules").glob("*.RULE")):
         front, text = path.read_text(encoding="utf-8")[3:].split("\n---\n", 1)
         expression = next((line for line in front.splitlines() if line.startswith("license_expression")), "")
         rows.append((text.strip(), expression))
-    return judged(rows, 0.8)
+    return case_of(rows, 0.8)
 
 
 @pytest.mark.slow
-def test_licence_notices_are_judged_as_brute_force_does(notices: Judged) -> None:
+def test_licence_notices_are_judged_as_brute_force_does(notices: Case) -> None:
     assert len(notices.rows) > 34_000
     assert check_soundness(notices, 0.8) > 5_000
     pairs, both_kept = check_completeness(notices)
@@ -138,7 +135,7 @@ def test_licence_notices_are_judged_as_brute_force_does(notices: Judged) -> None
 
 
 @pytest.mark.slow
-def test_no_short_distinct_notice_is_lost(notices: Judged) -> None:
+def test_no_short_distinct_notice_is_lost(notices: Case) -> None:
     """Rows of no more words than a shingle has are where others lose data: bare names, tags, one-line references.
 
     Ours go only in favour of a kept row of the same words and the same answer.
@@ -159,7 +156,7 @@ def test_tldr_pages_are_judged_as_brute_force_does(shared_data: Path) -> None:
                 folder = next(part for part in Path(member.name).parts if part.startswith("pages"))
                 rows.append((file.read().decode(), folder))
     assert len(rows) == 38_404
-    data = judged(rows[::2], 0.7)  # brute force takes its time
+    data = case_of(rows[::2], 0.7)  # brute force takes its time
     assert check_soundness(data, 0.7) > 400
     pairs, both_kept = check_completeness(data)
     assert both_kept <= pairs / 1000
