@@ -393,21 +393,21 @@ def _publish(
             return _found(work, same)
         tables = {name: table for verdict in judged.values() for name, table in verdict.published().items()}
         tables |= {name: table for _, told_last in last for name, table in told_last.published.items()}
-        folder = version.publish(
-            Wanted(work.recipe.name, work.recipe.min_rows, work.recipe.split, past.splits()),
-            shards,
-            work.account,
-            tables,
-            manifest,
-            drop.files,
-            work.contract,
-            rendering,
-            work.store,
-            work.progress,
-            place_of(work.recipe.drop),
-            next((path for path in map(work.published, reversed(past.versions)) if (path / MANIFEST).is_file()), None),
-            work.forgotten,
+        there = (path for path in map(work.published, reversed(past.versions)) if (path / MANIFEST).is_file())
+        made = version.Made(
+            wanted=Wanted(work.recipe.name, work.recipe.min_rows, work.recipe.split, past.splits()),
+            shards=shards,
+            account=work.account,
+            tables=tables,
+            manifest=manifest,
+            files=drop.files,
+            where=place_of(work.recipe.drop),
+            contract=work.contract,
+            rendering=rendering,
+            before=next(there, None),
+            forgotten=work.forgotten,
         )
+        folder = version.publish(made, work.store, work.map_shards, work.progress)
         work.account.cached["publish"] = (0, 1)
         cache_text(note, "version", folder.name)
     return folder

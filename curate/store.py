@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -245,10 +246,11 @@ class Draft:
 
     def content(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
         """A manifest with `files` and `version`, as they are by what the folder holds."""
-        files = sorted(path for path in self.folder.rglob("*") if path.is_file())
-        names = {path: path.relative_to(self.folder).as_posix() for path in files}
-        hashed = {names[p]: file_digest(p) for p in files if names[p].split("/")[0] not in self.unhashed}
-        content = {**manifest, "files": hashed}
+        files = {p.relative_to(self.folder).as_posix(): p for p in self.folder.rglob("*") if p.is_file()}
+        names = sorted(name for name in files if name.split("/")[0] not in self.unhashed)
+        with ThreadPoolExecutor() as threads:
+            digests = threads.map(file_digest, (files[name] for name in names))
+            content = {**manifest, "files": dict(zip(names, digests, strict=True))}
         return content | {"version": version_of(content)}
 
 

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from curate.hashing import digest, file_digest
-from curate.publish.version import LISTED_META
+from curate.publish.data_files import LISTED_META
 from curate.record import TURNS
 from curate.rows.chat_template import ChatTemplate
 from curate.rows.renderer import Renderer, load_tokenizer

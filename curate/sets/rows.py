@@ -10,7 +10,7 @@ from functools import cached_property
 from itertools import chain, pairwise
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.shards import Shard
+
+Numbers = npt.NDArray[np.int64]
 
 PIECE_ROWS = 1 << 15
 PIECE_BYTES = 64 << 20
@@ -36,7 +38,7 @@ class Rows:
         return self._tables
 
     @cached_property
-    def begins(self) -> npt.NDArray[np.int64]:
+    def begins(self) -> Numbers:
         """The number of each table's first row, and how many rows there are."""
         return np.cumsum([0, *(table.num_rows for table in self.tables)])
 
@@ -44,13 +46,13 @@ class Rows:
         """The same rows, of these columns."""
         return Rows([table.select(columns) for table in self.tables])
 
-    def take(self, numbers: npt.NDArray[np.int64]) -> pa.Table:
+    def take(self, numbers: Numbers) -> pa.Table:
         """Those rows, in that order: one chunk a column."""
         order = np.argsort(numbers, kind="stable")
         ascending = numbers[order]
         cuts = np.searchsorted(ascending, self.begins)
         parts = [
-            table.take(pa.array(ascending[first:last] - begin))
+            _taken(table, ascending[first:last] - begin)
             for table, begin, first, last in zip(self.tables, self.begins[:-1], cuts[:-1], cuts[1:], strict=True)
             if first < last
         ]
@@ -61,11 +63,11 @@ class Rows:
         places[order] = np.arange(len(order))
         return taken.take(pa.array(places))
 
-    def only(self, numbers: npt.NDArray[np.int64]) -> "Rows":
+    def only(self, numbers: Numbers) -> "Rows":
         """Those rows, whose numbers ascend, as rows of their own."""
         return Rows([self.take(numbers)])
 
-    def pieces(self, numbers: npt.NDArray[np.int64]) -> Iterator[pa.Table]:
+    def pieces(self, numbers: Numbers) -> Iterator[pa.Table]:
         """Those rows, in that order, a piece at a time."""
         ends = np.cumsum(self._bytes[numbers])
         begin = 0
@@ -76,7 +78,7 @@ class Rows:
             begin = end
 
     @cached_property
-    def _bytes(self) -> npt.NDArray[np.int64]:
+    def _bytes(self) -> Numbers:
         """Bytes of text in each row's strings and turns."""
         return np.concatenate([np.zeros(0, np.int64), *map(_text_bytes, self.tables)])
 
@@ -96,13 +98,13 @@ class _Kept(Rows):
         return self._read
 
     @cached_property
-    def begins(self) -> npt.NDArray[np.int64]:
+    def begins(self) -> Numbers:
         return np.cumsum([0, *(shard.rows for shard in self._shards)])
 
     def select(self, columns: Sequence[str]) -> Rows:
         return _Kept(self._shards, self._folder, columns)
 
-    def only(self, numbers: npt.NDArray[np.int64]) -> Rows:
+    def only(self, numbers: Numbers) -> Rows:
         """See `Rows.only`; of the others nothing is kept."""
         cuts = np.searchsorted(numbers, self.begins)
         parts = (
@@ -129,31 +131,51 @@ def spread(tables: Iterable[pa.Table], folder: Path) -> list[pa.Table]:
         tables: taken one at a time; given back in one chunk each.
         folder: on the disk that is to hold them. The file has no name there, and goes with what is given back.
     """
+    with TemporaryFile(dir=folder) as file:
+        ends = write_tables(tables, file)
+        return read_tables(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), ends)
+
+
+def write_tables(tables: Iterable[pa.Table], file: IO[bytes]) -> list[int]:
+    """Write tables of one schema, one at least, taken one at a time; gives before which of the file's batches each
+    begins, and the number of these."""
     rest = iter(tables)
     first = next(rest)
     ends = [0]
-    with TemporaryFile(dir=folder) as file:
-        with pa.ipc.new_file(file, first.schema) as writer:
-            for table in chain([first], rest):
-                batches = table.combine_chunks().to_batches()
-                for batch in batches:
-                    writer.write_batch(batch)
-                ends.append(ends[-1] + len(batches))
-        file.flush()
-        mapped = pa.ipc.open_file(pa.py_buffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
+    with pa.ipc.new_file(file, first.schema) as writer:
+        for table in chain([first], rest):
+            batches = table.combine_chunks().to_batches()
+            for batch in batches:
+                writer.write_batch(batch)
+            ends.append(ends[-1] + len(batches))
+    file.flush()
+    return ends
+
+
+def read_tables(mapped: mmap.mmap, ends: Sequence[int]) -> list[pa.Table]:
+    """The tables of a file that `write_tables` wrote, in one chunk each."""
+    batches = pa.ipc.open_file(pa.py_buffer(mapped))
     return [
-        pa.Table.from_batches(map(mapped.get_batch, range(begin, end)), mapped.schema) for begin, end in pairwise(ends)
+        pa.Table.from_batches(map(batches.get_batch, range(begin, end)), batches.schema)
+        for begin, end in pairwise(ends)
     ]
 
 
-def in_order(keys: pa.Table) -> npt.NDArray[np.int64]:
+def in_order(keys: pa.Table) -> Numbers:
     """The numbers of a table's rows when they are sorted by all its columns, the first one first; stable."""
     order = pc.sort_indices(keys, [(name, "ascending") for name in keys.column_names])
-    numbers: npt.NDArray[np.int64] = np.asarray(order, np.int64)
+    numbers: Numbers = np.asarray(order, np.int64)
     return numbers
 
 
-def _text_bytes(table: pa.Table) -> npt.NDArray[np.int64]:
+def _taken(table: pa.Table, numbers: Numbers) -> pa.Table:
+    """Rows of one table by their ascending numbers; where they lie together nothing is copied."""
+    if numbers[-1] - numbers[0] == len(numbers) - 1:
+        return table.slice(numbers[0], len(numbers))
+    return table.take(pa.array(numbers))
+
+
+def _text_bytes(table: pa.Table) -> Numbers:
     total = np.zeros(table.num_rows, np.int64)
     for name, kind in zip(table.schema.names, table.schema.types, strict=True):
         if pa.types.is_string(kind):
@@ -168,6 +190,6 @@ def _text_bytes(table: pa.Table) -> npt.NDArray[np.int64]:
     return total
 
 
-def _lengths(lengths: Any) -> npt.NDArray[np.int64]:
-    whole: npt.NDArray[np.int64] = np.asarray(pc.fill_null(lengths, 0), np.int64)
+def _lengths(lengths: Any) -> Numbers:
+    whole: Numbers = np.asarray(pc.fill_null(lengths, 0), np.int64)
     return whole

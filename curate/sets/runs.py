@@ -1,0 +1,110 @@
+"""Runs: the rows of shards, put in order shard by shard by worker processes, so that a piece of all rows in order is of
+each shard a part that lies together."""
+
+import mmap
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from curate.engine import MapShards
+from curate.sets.rows import Numbers, Rows, read_tables, write_tables
+from curate.shards import Shard
+
+FILES = 64
+"""Files that runs are written to, at most: each is open while they are read."""
+
+InOrder = Callable[[pa.Table], Numbers]
+"""Gives the numbers of a table's rows in the order that is wanted, whatever other rows are there."""
+
+
+@dataclass(frozen=True)
+class RunTask:
+    """The rows of some shards, to be put in order."""
+
+    shards: Sequence[Shard]
+    rejected: bool
+    """Whether these are the rows rejected; else those kept."""
+    in_order: InOrder
+    path: Path
+    """Where they are to lie."""
+    unit: str = "rows"
+
+    @property
+    def size(self) -> int:
+        return sum(shard.rejected if self.rejected else shard.rows for shard in self.shards)
+
+    def __str__(self) -> str:
+        return f"the rows {'rejected' if self.rejected else 'kept'} of {len(self.shards)} shards"
+
+
+def write_run(task: RunTask) -> list[int]:
+    """Write the rows of each shard, in order; gives where they lie, see `write_tables`."""
+
+    def ordered() -> Iterator[pa.Table]:
+        for shard in task.shards:
+            table = shard.quarantine() if task.rejected else shard.kept()
+            yield Rows([table]).take(task.in_order(table)) if table.num_rows else table
+
+    with task.path.open("wb") as file:
+        return write_tables(ordered(), file)
+
+
+class Runs(Rows):
+    """The rows of shards, mapped from files in which those of each shard lie in order."""
+
+    def __init__(self, files: Sequence[tuple[mmap.mmap, list[pa.Table]]], in_order: InOrder) -> None:
+        super().__init__([table for _, tables in files for table in tables])
+        self._maps = [mapped for mapped, _ in files]
+        self._in_order = in_order
+
+    @cached_property
+    def order(self) -> Numbers:
+        """The numbers of all rows, in order."""
+        return self._in_order(pa.concat_tables(self.tables))
+
+    def pieces(self, numbers: Numbers) -> Iterator[pa.Table]:
+        """See `Rows.pieces`; what has been read of the files does not stay in memory."""
+        for piece in super().pieces(numbers):
+            for mapped in self._maps:
+                mapped.madvise(mmap.MADV_DONTNEED)
+            yield piece
+
+
+def runs_of(shards: Sequence[Shard], rejected: bool, in_order: InOrder, folder: Path, map_shards: MapShards) -> Runs:
+    """The rows of shards, kept or rejected, put in order by workers.
+
+    Args:
+        shards: one at least.
+        rejected: whether the rows are those rejected.
+        in_order: the order.
+        folder: holds the files for as long as they are read.
+        map_shards: runs the workers.
+    """
+    rows = [shard.rejected if rejected else shard.rows for shard in shards]
+    some = [shard for shard, each in zip(shards, rows, strict=True) if each] or shards[:1]
+    cuts = np.linspace(0, len(some), min(len(some), FILES) + 1).astype(int)
+    tasks = [
+        RunTask(some[begin:end], rejected, in_order, folder / f"{'rejected' if rejected else 'kept'}-{begin}.arrow")
+        for begin, end in pairwise(cuts.tolist())
+    ]
+    files = []
+    for task, ends in zip(tasks, map_shards("publish", write_run, tasks), strict=True):
+        with task.path.open("rb") as file:
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        files.append((mapped, read_tables(mapped, ends)))
+    return Runs(files, in_order)
+
+
+def ahead(pieces: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """The same tables, each made while the one before is at work on."""
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, pieces, None)
+        while (piece := coming.result()) is not None:
+            coming = thread.submit(next, pieces, None)
+            yield piece
