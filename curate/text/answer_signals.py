@@ -15,7 +15,8 @@ from curate.text.fences import open_fences
 from curate.text.kernel import kernel
 from curate.text.languages import ANCESTOR
 from curate.text.loops import loops
-from curate.text.words import split_words
+from curate.text.spans import tails
+from curate.text.words import split_words, utf8
 
 Flags = npt.NDArray[np.bool_]
 
@@ -98,6 +99,8 @@ BLANK = (
     r"|lorem ipsum)|\{\{ ?[A-Za-z_ ]{1,60} ?\}\}|\b(?:TODO|FIXME|TBD)\b"
 )
 """A place that somebody was to fill in; `lorem ipsum` is C4's."""
+ASKS = r"^[^<\[{A-Za-z0-9]*[0-9A-EG-KM-SU-Za-km-z]"
+"""A prompt that has a word before either can stand."""
 ONLY_BLANK = rf"^[\s\"'*_]*(?:{MARKER}|(?:{BLANK})|(?i:<blank>|\[blank\]))[\s\"'*_.:]*$"
 ABOUT_BLANKS = (
     r"(?i:comment|\btags?\b|marker|label|classif|categor|status|template|jinja|mustache|handlebars|placeholder"
@@ -138,37 +141,65 @@ def answer_signals(table: pa.Table) -> dict[str, pa.Array]:
         found: Flags = pc.match_substring_regex(texts, pattern).to_numpy(zero_copy_only=False)
         return found
 
-    tails = pc.utf8_slice_codeunits(answers, -TAIL)
+    def where(rows: Flags, texts: pa.Array, pattern: str) -> Flags:
+        """Which of some rows' texts match."""
+        found = rows.copy()
+        found[rows] = matches(texts.filter(pa.array(rows)), pattern)
+        return found
+
+    ends = tails(answers, TAIL)
     prose = matches(answers, SENTENCE_END)
     in_fence = open_fences(answers)
     words = split_words(answers)
     count = np.diff(words.offsets)
-    broken_off = matches(tails, BROKEN_OFF) | ((count >= LONG) & matches(tails, _last_line(PREPOSITIONS)))
+    broken_off = where(prose, ends, BROKEN_OFF) | where(prose & (count >= LONG), ends, _last_line(PREPOSITIONS))
     marker = matches(prompts, MARKER) | matches(answers, MARKER)
-    task = pc.replace_substring_regex(prompts, f"{MARKER}|{BLANK}", " ")
+    blank, only_blank = matches(answers, BLANK), matches(answers, ONLY_BLANK)
+    persona = matches(answers, PERSONA)
+    foreign = _other_language(table) & (count >= SURE_WORDS)
     same_words = _echo(*_words(_questions(table)), words.offsets, words.hashes)
     signals = {
         "echo": same_words & _echoes(table, same_words),
         "same_words": same_words,
         "loop": loops(prompts, answers, words),
-        "cut_off": in_fence | (prose & broken_off & ~matches(prompts, FRAGMENT)),
-        "open_end": prose & ~in_fence & matches(tails, OPEN_END),
-        "open_brackets": np.max([_excess(answers, *pair) for pair in ("()", "[]", "{}")], axis=0),
+        "cut_off": in_fence | (broken_off & ~where(broken_off, prompts, FRAGMENT)),
+        "open_end": where(prose & ~in_fence, ends, OPEN_END),
+        "open_brackets": _open_brackets(*utf8(answers)),
         "refusal": matches(answers, REFUSAL),
-        "persona": matches(answers, PERSONA) & ~matches(prompts, PERSONA),
-        "placeholder": marker | (matches(answers, BLANK) & ~matches(prompts, BLANK)),
-        "only_placeholder": matches(answers, ONLY_BLANK) & ~matches(prompts, ABOUT_BLANKS),
-        "no_task": np.diff(_words(task)[0]) == 0,
-        "other_language": _other_language(table) & (count >= SURE_WORDS) & ~matches(prompts, LANGUAGE),
+        "persona": persona & ~where(persona, prompts, PERSONA),
+        "placeholder": marker | (blank & ~where(blank, prompts, BLANK)),
+        "only_placeholder": only_blank & ~where(only_blank, prompts, ABOUT_BLANKS),
+        "no_task": _no_task(prompts),
+        "other_language": foreign & ~where(foreign, prompts, LANGUAGE),
     }
     return {name: pa.array(values) for name, values in signals.items()}
 
 
-def _excess(texts: pa.Array, opening: str, closing: str) -> npt.NDArray[np.float32]:
-    """How many more opening brackets than closing ones stand in each text."""
-    more = pc.subtract(pc.count_substring(texts, opening), pc.count_substring(texts, closing))
-    excess: npt.NDArray[np.float32] = np.maximum(more.to_numpy(zero_copy_only=False), 0).astype(np.float32)
-    return excess
+@kernel
+def _open_brackets(data, bounds):  # type: ignore[no-untyped-def]
+    """How many more opening brackets than closing ones of a kind stand in each text: of the kind with most of them."""
+    most = np.zeros(len(bounds) - 1, np.float32)
+    steps = np.zeros((256, 3), np.int64)
+    for kind in range(3):
+        steps[(40, 91, 123)[kind], kind] = 1
+        steps[(41, 93, 125)[kind], kind] = -1
+    for row in range(len(most)):
+        round_, square, curly = 0, 0, 0
+        for at in range(np.uint64(bounds[row]), np.uint64(bounds[row + 1])):
+            byte = data[at]
+            round_ += steps[byte, 0]
+            square += steps[byte, 1]
+            curly += steps[byte, 2]
+        most[row] = max(0, round_, square, curly)
+    return most
+
+
+def _no_task(prompts: pa.Array) -> Flags:
+    """Which prompts have no word but where somebody was to fill something in."""
+    none: Flags = ~pc.match_substring_regex(prompts, ASKS).to_numpy(zero_copy_only=False)
+    task = pc.replace_substring_regex(prompts.filter(pa.array(none)), f"{MARKER}|{BLANK}", " ")
+    none[none] = np.diff(_words(task)[0]) == 0
+    return none
 
 
 def _words(texts: pa.Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64]]:

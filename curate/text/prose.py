@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from curate.text.fences import without_blocks
 from curate.text.kernel import kernel
 from curate.text.re2 import code_points
+from curate.text.spans import between
 from curate.text.words import decode, utf8
 
 Counts = npt.NDArray[np.int64]
@@ -208,15 +209,7 @@ def pieces(texts: pa.Array, size: int) -> tuple[pa.Array, Counts]:
     room = int(bounds[-1] - bounds[0]) // size + 1
     spans, rows = np.empty((room, 2), bounds.dtype), np.empty(room, np.int64)
     count = _cut(data, bounds, size, np.array([ord(stop) for stop in STOPS]), spans, rows)
-    return _between(texts.type, data, spans[:count]), rows[:count]
-
-
-def _between(kind: pa.DataType, data: Any, spans: Any) -> pa.Array:
-    """The strings between these bytes: with the gaps between them taken for strings too, they are every other one."""
-    offsets = spans.reshape(-1).astype(np.int64 if pa.types.is_large_string(kind) else np.int32)
-    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(data))]
-    found = pa.Array.from_buffers(kind, max(len(offsets) - 1, 0), buffers)
-    return found.take(pa.array(np.arange(0, len(found), 2)))
+    return between(texts.type, data, spans[:count]), rows[:count]
 
 
 @kernel
