@@ -153,7 +153,7 @@ def forget(
         reason: is noted in the list of what was forgotten.
         adapters: remove the adapters that were trained on them, too.
         remove: whether it is done, or only told.
-        store: folder that Assay writes to.
+        store: folder, or URL in a bucket, that Assay writes to.
         progress: told how far it is.
 
     Raises:

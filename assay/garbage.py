@@ -52,7 +52,7 @@ def gc(
         keep_days: what was asked for, refused or taken back within so many days stays.
         max_bytes: of the cache: if what is left of it takes more, the entries that nobody has asked for longest go too.
         remove: whether it is removed, or only told.
-        store: folder that Assay writes to.
+        store: folder, or URL in a bucket, that Assay writes to.
 
     Raises:
         AssayError: a number makes no sense, or a manifest of the store is damaged.

@@ -57,7 +57,7 @@ def retract(
         version: NAME/VERSION.
         kind: datasets, adapters, scorecards, experiments or studies.
         with_later: take back all that was made from it, or was compared with it, too.
-        store: folder that Assay writes to.
+        store: folder, or URL in a bucket, that Assay writes to.
         progress: told how far the index is.
 
     Raises:

@@ -121,7 +121,7 @@ def serve(*, port: int = PORT, store: Place | None = None) -> Served:
 
     Args:
         port: of 127.0.0.1; 0 takes a free one.
-        store: folder that Assay writes to.
+        store: folder, or URL in a bucket, that Assay writes to.
 
     Raises:
         AssayError: there is no store, or the port cannot be had.

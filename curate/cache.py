@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tarfile import TarError
 from typing import TypeVar
 
 import orjson
@@ -21,6 +22,7 @@ import xxhash
 from curate.drafts import DRAFT, drafted, locked, remove_abandoned
 from curate.errors import RotError
 from curate.hashing import canonical_json, checksum
+from curate.mirror import mirror_of
 from curate.progress import Progress, silent
 
 Made = TypeVar("Made")
@@ -55,13 +57,15 @@ def cache_folder(folder: Path, write: Callable[[Path], None], base: Path | None 
         while True:
             try:
                 draft.rename(folder)
-                return
+                break
             except OSError:
                 if is_kept(folder):  # another run has just made the same entry
                     return
                 if not folder.is_dir():
                     raise
             _discard(folder)
+    if (mirror := mirror_of(folder)) is not None:
+        mirror.push(folder)
 
 
 def cache_text(folder: Path, name: str, text: str) -> None:
@@ -74,10 +78,34 @@ def cache_text(folder: Path, name: str, text: str) -> None:
 
 
 def is_kept(folder: Path) -> bool:
-    """Whether an entry is there, for use, which is noted; whether it is sound shows when it is read."""
-    with suppress(OSError):  # there is none, or it lies where nothing can be noted
+    """Whether an entry is there, for use, which is noted; whether it is sound shows when it is read.
+
+    Raises:
+        RotError: the store is in a bucket, of which the entry had to be fetched, and it is damaged there.
+    """
+    if not (folder / SEAL).is_file() and not _fetched(folder):
+        return False
+    if (mirror := mirror_of(folder)) is not None:
+        mirror.used(folder, folder / SEAL)
+    with suppress(OSError):  # it lies where nothing can be noted
         os.utime(folder / SEAL)
-    return (folder / SEAL).is_file()
+    return True
+
+
+def _fetched(folder: Path) -> bool:
+    """Whether an entry could be fetched: the store is in a bucket, which has it."""
+
+    def check(draft: Path) -> None:
+        seal = Seal.of(draft)
+        for name in seal.files:
+            seal.intact(name)
+
+    mirror = mirror_of(folder)
+    try:
+        return mirror is not None and mirror.pull(folder, check)
+    except (RotError, TarError, EOFError) as error:
+        problem = error.problem if isinstance(error, RotError) else "not readable as one"
+        raise RotError(folder, f"its object in the bucket: {problem}") from None
 
 
 @dataclass(frozen=True)
@@ -102,10 +130,9 @@ class Seal:
         Raises:
             RotError: it is missing or damaged, or that of another entry.
         """
-        try:
-            own, _, content = (folder / SEAL).read_bytes().partition(b"\n")
-        except FileNotFoundError:
-            raise RotError(folder, f"{SEAL} is missing") from None
+        if not (folder / SEAL).is_file() and not _fetched(folder):
+            raise RotError(folder, f"{SEAL} is missing")
+        own, _, content = (folder / SEAL).read_bytes().partition(b"\n")
         if own != xxhash.xxh3_128_hexdigest(content).encode():
             raise RotError(folder, f"the bytes of {SEAL} are not those that were written")
         name, files, *under = orjson.loads(content)
@@ -135,7 +162,7 @@ class Seal:
         """
         if self.base is None:
             return None
-        if not (self.base / SEAL).is_file():
+        if not (self.base / SEAL).is_file() and not _fetched(self.base):
             raise RotError(self.folder, f"its base {_name(self.base)} is missing")
         found = Seal.of(self.base)
         if found.own != self.base_own:
@@ -163,9 +190,9 @@ def sealed(folder: Path) -> dict[str, str]:
 
 def sound(folder: Path, progress: Progress = silent) -> bool:
     """Whether an entry is there, all of it as it was written; one that is damaged is told and removed."""
-    if not is_kept(folder):
-        return False
     try:
+        if not is_kept(folder):
+            return False
         require_sound(folder)
     except RotError as rot:
         _remove(rot, progress)
@@ -275,6 +302,7 @@ def _discard(folder: Path) -> None:
         try:
             require_sound(folder)
         except RotError:
+            _drop(folder)
             if folder.is_dir():
                 _set_aside(folder)
 
@@ -282,8 +310,15 @@ def _discard(folder: Path) -> None:
 def forget(folder: Path) -> None:
     """Remove an entry that is not wanted any more; a process that is killed meanwhile leaves nothing that looks like
     one."""
+    _drop(folder)
     with suppress(FileNotFoundError), locked(folder.parent):
         _set_aside(folder)
+
+
+def _drop(folder: Path) -> None:
+    """Remove an entry from the bucket, if the store is in one."""
+    if (mirror := mirror_of(folder)) is not None:
+        mirror.drop(folder)
 
 
 def _set_aside(folder: Path) -> None:

@@ -18,6 +18,7 @@ from curate.errors import AssayError
 from curate.hashing import digest, file_digest
 from curate.ledger import Kind as Kind
 from curate.ledger import Ledger
+from curate.mirror import mirror_of, mirrored
 from curate.pointers import Pointer, Pointers
 from curate.taken_back import require_there, while_there
 
@@ -85,6 +86,7 @@ def verified(folder: Path, name: str) -> Path:
     known = hashes(folder, read_manifest(folder)["files"])
     if name not in known:
         raise damaged(folder, name, f"neither {MANIFEST} nor {SUMS} names it, so nobody can say whether it is sound")
+    _fetch(folder, {name: known[name]})
     if problem := changed(folder, name, known[name]):
         raise damaged(folder, name, problem)
     return folder / name
@@ -96,10 +98,26 @@ def verified_whole(folder: Path) -> Path:
     Raises:
         AssayError: as `verified`.
     """
-    for name, sha256 in hashes(folder, read_manifest(folder)["files"]).items():
+    for name, sha256 in hashes(at_hand(folder), read_manifest(folder)["files"]).items():
         if problem := changed(folder, name, sha256):
             raise damaged(folder, name, problem)
     return folder
+
+
+def at_hand(folder: Path) -> Path:
+    """A published folder, all of which lies on this machine: of a store in a bucket what is missing is fetched.
+
+    Raises:
+        AssayError: something of it is not there, or not as it was published.
+    """
+    if mirror_of(folder) is not None:
+        _fetch(folder, hashes(folder, read_manifest(folder)["files"]))
+    return folder
+
+
+def _fetch(folder: Path, files: Mapping[str, str]) -> None:
+    if (mirror := mirror_of(folder)) is not None:
+        mirror.fetch(folder, files)
 
 
 def hashes(folder: Path, files: Mapping[str, str]) -> dict[str, str]:
@@ -182,6 +200,8 @@ def damaged(folder: Path, name: str, problem: str) -> AssayError:
 
 def mend(folder: Path) -> str:
     """What to do about a published folder that is damaged."""
+    if (mirror := mirror_of(folder)) is not None:
+        return f"Remove {folder}: it is a copy, which is fetched again from {mirror.url}/{mirror.name(folder)}."
     series = folder.absolute().parent
     store, kind = series.parent.parent, series.parent.name
     if kind not in MADE_BY:
@@ -226,6 +246,8 @@ class Draft:
         content = self.content(manifest)
         hashed: dict[str, str] = content["files"]
         final = self.target / str(content["version"])
+        if (mirror := mirror_of(final)) is not None:
+            mirror.refresh_version(final)
         if (final / MANIFEST).is_file():
             return verified_whole(final)
         if describe is not None:
@@ -237,11 +259,16 @@ class Draft:
         text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
         draft_manifest.write_bytes(text.encode() + b"\n")
         fsync(draft_manifest)
+        if mirror is not None:
+            mirror.upload(self.folder, final, hashed)
         with while_there(self.target.parents[1], self.parents, UNPUBLISHED):
             ready()
-            self.folder.rename(final)
+            if mirror is None:
+                self.folder.rename(final)
+            else:
+                mirror.publish(self.folder, final, hashed)
         fsync(self.target)
-        return final
+        return final if mirror is None else verified_whole(final)
 
     def content(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
         """A manifest with `files` and `version`, as they are by what the folder holds."""
@@ -271,6 +298,21 @@ class Store(Ledger):
         """What was published and is taken back, in folders as it was published."""
         self.pointers = Pointers(root / "pointers")
 
+    @property
+    def place(self) -> str:
+        """What it is called by who opens it: its folder, or its URL, of which `root` is the mirror."""
+        mirror = mirror_of(self.root)
+        return str(self.root) if mirror is None else mirror.url
+
+    def refresh(self, below: str = "") -> None:
+        """Know of what is published, of a store in a bucket: of any other there is nothing to do.
+
+        Args:
+            below: a part of the store, e.g. `datasets/NAME`.
+        """
+        if (mirror := mirror_of(self.root)) is not None:
+            mirror.refresh(below)
+
     @contextmanager
     def publishing(
         self, kind: Kind, name: str, parents: Collection[Path] = (), unhashed: frozenset[str] = frozenset()
@@ -298,6 +340,7 @@ class Store(Ledger):
         Raises:
             AssayError: one has lost its manifest, with which it was published.
         """
+        self.refresh(f"{kind}/{name}")
         found = sorted(path for path in (self.root / kind / name).glob("[0-9a-f]" * 16) if path.is_dir())
         for path in found:
             if not (path / MANIFEST).is_file():
@@ -315,18 +358,23 @@ class Store(Ledger):
 
     def resolve(self, kind: Kind, name: str) -> Path:
         """The folder meant by a path, `NAME/VERSION` or `NAME` (the one promoted last; without a pointer, the one
-        published last by the ledger).
+        published last by the ledger); all of it lies on this machine.
 
         Raises:
-            AssayError: nothing of that name is published or promoted, or of a NAME pointer or ledger are damaged.
+            AssayError: nothing of that name is published or promoted, or of a NAME pointer or ledger are damaged; or
+                something of it is not there.
         """
         if (Path(name) / MANIFEST).is_file():
-            return Path(name)
+            return at_hand(Path(name))
+        self.refresh(f"{kind}/{name.partition('/')[0]}")
+        return at_hand(self._found(kind, name))
+
+    def _found(self, kind: Kind, name: str) -> Path:
         if (self.root / kind / name / MANIFEST).is_file():
             return self.root / kind / name
         series, _, old = name.partition("/")
         if old and (now := self.instead(kind, series).get(old)) is not None:
-            return self.resolve(kind, f"{series}/{now}")
+            return self._found(kind, f"{series}/{now}")
         pointer = self.pointed(kind, name)
         for version in (pointer.version, *reversed(pointer.before)):
             if version is not None and (folder := self.root / kind / name / version).is_dir():
@@ -426,14 +474,13 @@ class Store(Ledger):
 
 
 def store_at(place: str | Path) -> Store:
-    """The store in a folder.
+    """The store in a folder, or in a bucket.
 
     Raises:
-        AssayError: it is a URL.
+        AssayError: it is a URL of another kind, or one with a key in it; or the bucket cannot be used.
     """
-    if re.match(URL, str(place)):
-        raise AssayError(
-            f"{re.sub(':/+', '://', str(place), count=1)}: a store is a folder; object storage is not supported yet.",
-            remedy="Name a folder. A drop may be a URL.",
-        )
-    return Store(Path(place).absolute())
+    if not re.match(URL, str(place)):
+        return Store(Path(place).absolute())
+    store = Store(mirrored(re.sub(":/+", "://", str(place), count=1)).root)
+    store.refresh()
+    return store

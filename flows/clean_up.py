@@ -22,7 +22,7 @@ def clean_up(
     """Remove unused cache, what was refused or taken back, and drafts, as `assay gc --yes` does; gives the bytes freed.
 
     Args:
-        store: folder that Assay writes to.
+        store: folder, or URL in a bucket, that Assay writes to.
         keep_days: what was asked for, refused or taken back within so many days stays.
         max_bytes: of the cache; what nobody has asked for longest goes.
 
