@@ -6,6 +6,7 @@ twice is done by it.
 """
 
 import errno
+import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -56,8 +57,8 @@ class Bucket:
 
     def get(self, name: str) -> bytes | None:
         """The bytes of an object; None where there is none."""
-        content: bytes | None = self._absent_is(None, f"get {name}", lambda: self._storage.cat_file(self._path(name)))
-        return content
+        with tempfile.NamedTemporaryFile() as file:  # by one request; `cat_file` asks for the size first
+            return file.read() if self.get_file(name, Path(file.name)) else None
 
     def get_file(self, name: str, path: Path) -> bool:
         """Write an object's bytes to a file; False where there is none."""

@@ -21,8 +21,8 @@ import xxhash
 
 from curate.drafts import DRAFT, drafted, locked, remove_abandoned
 from curate.errors import RotError
-from curate.hashing import canonical_json, checksum
-from curate.mirror import mirror_of
+from curate.hashing import canonical_json, checksum, digest
+from curate.mirror import mirror_of, placed
 from curate.progress import Progress, silent
 
 Made = TypeVar("Made")
@@ -77,6 +77,35 @@ def cache_text(folder: Path, name: str, text: str) -> None:
     cache_folder(folder, write)
 
 
+def seen_by_all(folder: Path, cache: Path, files: str = "**/*") -> Path:
+    """A folder that a recipe names, such as a model's, for whoever works on shards: of a store in a bucket a copy that
+    is part of it, as workers of other machines see nothing else.
+
+    Args:
+        folder: of this machine.
+        cache: the store's.
+        files: pattern of those that are read.
+
+    Raises:
+        RotError: the copy is damaged.
+    """
+    if mirror_of(cache) is None or folder.is_relative_to(cache):
+        return folder
+    named = {path.relative_to(folder).as_posix(): path for path in folder.glob(files) if path.is_file()}
+    copy = keyed_folder(
+        cache / "folders", digest([folder.name, sorted((name, checksum(path)) for name, path in named.items())])
+    )
+
+    def write(draft: Path) -> None:
+        for name, path in named.items():
+            (draft / folder.name / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, draft / folder.name / name)
+
+    if not sound(copy):
+        cache_folder(copy, write)
+    return copy / folder.name
+
+
 def is_kept(folder: Path) -> bool:
     """Whether an entry is there, for use, which is noted; whether it is sound shows when it is read.
 
@@ -90,6 +119,19 @@ def is_kept(folder: Path) -> bool:
     with suppress(OSError):  # it lies where nothing can be noted
         os.utime(folder / SEAL)
     return True
+
+
+def brought(url: str, name: str) -> Path:
+    """The path here of what a store in a bucket has; an entry of the cache that it is, or lies in, is fetched.
+
+    Args:
+        url: of the store.
+        name: of a path below it.
+    """
+    parts = Path(name).parts
+    if parts[:1] == ("cache",) and len(parts) >= 4:  # cache/PART/KEY/KEY
+        is_kept(placed(url, Path(*parts[:4]).as_posix()))
+    return placed(url, name)
 
 
 def _fetched(folder: Path) -> bool:

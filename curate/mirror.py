@@ -374,3 +374,8 @@ def mirrored(url: str) -> Mirror:
             remedy=f"Name a folder that this user may write to by {PLACE}.",
         ) from None
     return _mirrors.setdefault(root, Mirror(url, root))
+
+
+def placed(url: str, name: str) -> Path:
+    """Where on this machine what a store has in a bucket lies, or would."""
+    return mirrored(url).root / name
