@@ -136,15 +136,9 @@ def brought(url: str, name: str) -> Path:
 
 def _fetched(folder: Path) -> bool:
     """Whether an entry could be fetched: the store is in a bucket, which has it."""
-
-    def check(draft: Path) -> None:
-        seal = Seal.of(draft)
-        for name in seal.files:
-            seal.intact(name)
-
     mirror = mirror_of(folder)
     try:
-        return mirror is not None and mirror.pull(folder, check)
+        return mirror is not None and mirror.pull(folder, _check)
     except (RotError, TarError, EOFError) as error:
         problem = error.problem if isinstance(error, RotError) else "not readable as one"
         raise RotError(folder, f"its object in the bucket: {problem}") from None
@@ -212,6 +206,13 @@ class Seal:
         return found
 
 
+def _check(draft: Path) -> None:
+    """See to it that an entry that was fetched is as it was written; its base shows when it is read."""
+    seal = Seal.of(draft)
+    for name in seal.files:
+        seal.intact(name)
+
+
 def intact(folder: Path, name: str) -> Path:
     """A file of an entry, for the caller to read: its bytes are those that were written.
 
@@ -275,7 +276,11 @@ def mended(run: Callable[[], Made], progress: Progress = silent) -> Made:
 
 
 def damaged(cache: Path) -> Iterator[RotError]:
-    """Read every entry of a store's cache; gives those that are damaged."""
+    """Read every entry of a store's cache, also those in its bucket; gives those that are damaged."""
+    if (mirror := mirror_of(cache)) is not None:
+        for folder in mirror.entries():
+            if problem := mirror.rotten(folder, _check):
+                yield RotError(folder, f"its object in the bucket: {problem}")
     for seal in sorted(cache.rglob(SEAL)):
         try:
             require_sound(seal.parent)
@@ -298,8 +303,11 @@ class Entry:
 
 
 def entries(cache: Path) -> list[Entry]:
-    """The entries of a store's cache, damaged ones too; nothing of them is read but seals."""
-    found = []
+    """The entries of a store's cache, damaged ones too; nothing of them is read but seals. Of a store in a bucket those
+    there too: they were last used when they were put, or used here."""
+    mirror = mirror_of(cache)
+    there = {} if mirror is None else mirror.entries()
+    found = [Entry(folder, each.size, each.modified, None) for folder, each in there.items() if not folder.is_dir()]
     for path in sorted(cache.rglob(SEAL)):
         folder = path.parent
         with suppress(FileNotFoundError):  # it was removed meanwhile

@@ -118,3 +118,11 @@ def replace_folder(draft: Path, path: Path) -> None:
             shutil.rmtree(path.rename(tempfile.mkdtemp(prefix=DRAFT, dir=path.parent)))
         draft.rename(path)
         fsync(path.parent)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder; a process that is killed meanwhile leaves nothing that looks like one."""
+    with locked(path.parent):
+        aside = path.rename(tempfile.mkdtemp(prefix=DRAFT, dir=path.parent))
+        shutil.rmtree(aside)
+    fsync(path.parent)

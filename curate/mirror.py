@@ -18,7 +18,7 @@ from hashlib import sha256
 from pathlib import Path
 from uuid import uuid4
 
-from curate.bucket import EXTRAS, Bucket
+from curate.bucket import EXTRAS, Bucket, Found
 from curate.changing import Changing
 from curate.drafts import DRAFT, drafted
 from curate.errors import AssayError
@@ -73,11 +73,37 @@ class Mirror:
         Args:
             below: a part of the store, e.g. `datasets/NAME`.
         """
-        here = {path.parent for path in (self.root / below).rglob(FIRST[0]) if self._is_version(path.parent)}
-        there = {self.root / name.partition("/")[2] for name in self.bucket.listed(f"published/{below}".rstrip("/"))}
+        self.root.mkdir(parents=True, exist_ok=True)
+        here = {path.parent for path in (self.root / below).rglob(FIRST[0]) if self.is_version(path.parent)}
+        listed = self.bucket.listed(f"published/{below}".rstrip("/"))
+        there = {self.root / name.partition("/")[2] for name in listed}
         for gone in here - there:  # what is here was there before this looked
             self._forget(gone)
         self.bucket.each(self._take, sorted(there - here))
+        for name, found in listed.items():
+            with suppress(FileNotFoundError):
+                os.utime(self.root / name.partition("/")[2], (found.modified, found.modified))
+
+    def refresh_changing(self, below: str) -> None:
+        """Have files below a part of the store that change, such as pointers, be what the bucket holds."""
+        names = {name.rpartition("/")[0] for name in self.bucket.listed(below)}
+        self.bucket.each(lambda name: self.changing(self.root / name).fresh(), sorted(names))
+
+    def refresh_entries(self, below: str, check: Callable[[Path], None]) -> None:
+        """Have folders in the mirror that are objects of the bucket, as they are there now.
+
+        Args:
+            below: the part of the store in which they lie.
+            check: as of `pull`.
+        """
+        there = self.bucket.listed(below)
+        for folder in [*(self.root / below).glob("*")] if (self.root / below).is_dir() else []:
+            found = there.get(self.name(folder))
+            if not folder.name.startswith(DRAFT) and (found is None or folder.stat().st_mtime != found.modified):
+                self._forget(folder)
+        for name, found in there.items():
+            if not (self.root / name).is_dir() and self.pull(self.root / name, check):
+                os.utime(self.root / name, (found.modified, found.modified))
 
     def refresh_version(self, folder: Path) -> None:
         """Have it know of a version if it is published, and not if it is not."""
@@ -86,7 +112,8 @@ class Mirror:
         elif not (folder / FIRST[0]).is_file():
             self._take(folder)
 
-    def _is_version(self, folder: Path) -> bool:
+    def is_version(self, folder: Path) -> bool:
+        """Whether a folder lies where versions do."""
         kind, *rest = folder.relative_to(self.root).parts
         return (kind in SERIES and len(rest) == 2) or (kind == "retracted" and len(rest) == 3)
 
@@ -169,9 +196,9 @@ class Mirror:
         self.remove(folder)
 
     def remove(self, folder: Path) -> None:
-        """Remove a version from the bucket: from the first step on it is none."""
+        """Remove a version, or what was set aside, from the bucket: from the first step on it is none."""
         self.require_held()
-        self.bucket.remove([self._marker(folder)])
+        self.bucket.remove([self._marker(folder), self.name(folder)])
         self.bucket.remove(self.bucket.listed(self.name(folder)))
 
     def _take(self, folder: Path) -> None:
@@ -252,8 +279,8 @@ class Mirror:
 
     def shares(self, entry: Path) -> bool:
         """Whether an entry of the cache is the store's, and not this machine's alone."""
-        part, *rest = entry.relative_to(self.root / "cache").parts
-        return part not in HERE_ALONE and not (part == "models" and rest[-1] == WEIGHTS)
+        top, part, *rest = entry.relative_to(self.root).parts
+        return top != "cache" or (part not in HERE_ALONE and not (part == "models" and rest[-1] == WEIGHTS))
 
     def pull(self, entry: Path, check: Callable[[Path], None]) -> bool:
         """Have an entry in the mirror; False where the bucket has none.
@@ -265,21 +292,37 @@ class Mirror:
         if not self.shares(entry):
             return False
         entry.parent.mkdir(parents=True, exist_ok=True)
+        with self._unpacked(entry, check) as draft:
+            if draft is not None:
+                with suppress(OSError):  # another process has just done so
+                    draft.rename(entry)
+            return draft is not None
+
+    def rotten(self, entry: Path, check: Callable[[Path], None]) -> str | None:
+        """What is wrong with an entry in the bucket, which is read there; None where nothing is."""
+        try:
+            with self._unpacked(entry, check, drop=False):
+                return None
+        except (tarfile.TarError, EOFError, AssayError) as error:
+            return str(error)
+
+    @contextmanager
+    def _unpacked(self, entry: Path, check: Callable[[Path], None], drop: bool = True) -> Iterator[Path | None]:
         with drafted(entry.parent) as aside:
             packed, draft = aside / "packed", aside / entry.parent.name / entry.name
             if not self.bucket.get_file(self.name(entry), packed):
-                return False
+                yield None
+                return
             try:
                 draft.mkdir(parents=True)
                 with tarfile.open(packed, "r:") as archive:
                     archive.extractall(draft, filter="data")
                 check(draft)
             except (tarfile.TarError, EOFError, AssayError):
-                self.drop(entry)
+                if drop:
+                    self.drop(entry)
                 raise
-            with suppress(OSError):  # another process has just done so
-                draft.rename(entry)
-        return True
+            yield draft
 
     def push(self, entry: Path) -> None:
         """Put an entry into the bucket: one object, whole or not at all."""
@@ -298,6 +341,10 @@ class Mirror:
         with suppress(FileNotFoundError):
             if time.time() - seal.stat().st_mtime > USED:
                 self.push(entry)
+
+    def entries(self) -> dict[Path, Found]:
+        """The entries of the cache in the bucket."""
+        return {self.root / name: found for name, found in self.bucket.listed("cache").items()}
 
     def drop(self, entry: Path) -> None:
         """Remove an entry from the bucket."""

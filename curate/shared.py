@@ -72,6 +72,13 @@ def put_files(paths: Sequence[Path]) -> None:
         mirror.put_files(paths)
 
 
+def put_again(folder: Path, names: Sequence[str]) -> None:
+    """Put files of a folder that have changed into the bucket of a store, if it is in one."""
+    if (mirror := mirror_of(folder)) is not None:
+        mirror.require_held()
+        mirror.upload(folder, folder, names)
+
+
 def keep_files(folder: Path, names: Collection[str]) -> None:
     """Remove every file of a folder of a bucket, if the store is in one, but those of these names."""
     if (mirror := mirror_of(folder)) is not None:
@@ -83,6 +90,21 @@ def replace_folder(draft: Path, path: Path) -> None:
     drafts.replace_folder(draft, path)
     if (mirror := mirror_of(path)) is not None:
         mirror.push(path)
+
+
+def move_version(folder: Path, to: Path) -> None:
+    """Move what is published to another place of its store; what was there goes."""
+    if (mirror := mirror_of(folder)) is not None:
+        mirror.move(folder, to)
+    drafts.replace_folder(folder, to)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove what is published, or was set aside; a process that is killed meanwhile leaves nothing that looks like
+    it."""
+    if (mirror := mirror_of(folder)) is not None:
+        mirror.remove(folder)
+    drafts.remove_folder(folder)
 
 
 @contextmanager

@@ -312,6 +312,23 @@ class Store(Ledger):
         """
         if (mirror := mirror_of(self.root)) is not None:
             mirror.refresh(below)
+            if not below:
+                mirror.refresh_changing("pointers")
+
+    def fetch_refused(self) -> None:
+        """Have what was refused on this machine."""
+        if (mirror := mirror_of(self.root)) is not None:
+            mirror.refresh_entries("failed", lambda folder: None)
+
+    def fetch_all(self) -> None:
+        """Have all that is published or set aside on this machine, and nothing else."""
+        if (mirror := mirror_of(self.root)) is not None:
+            self.refresh()
+            self.fetch_refused()
+            mirror.refresh_changing("monitor")
+            for manifest in self.root.rglob(MANIFEST):
+                if mirror.is_version(manifest.parent):
+                    at_hand(manifest.parent)
 
     @contextmanager
     def publishing(
