@@ -178,7 +178,9 @@ class Mirror:
             return
         files = {path.relative_to(draft).as_posix() for path in draft.rglob("*") if path.is_file()}
         self.require_held()
-        self.upload(draft, final, files - {FIRST[0], *uploaded})
+        there = self.bucket.listed(self.name(final))  # what is there from now on stays
+        missing = {name for name in uploaded if f"{self.name(final)}/{name}" not in there}
+        self.upload(draft, final, files - {FIRST[0], *uploaded} | missing)
         self.upload(draft, final, [FIRST[0]])
         self.require_held()
         if self.bucket.create(self._marker(final), uuid4().hex.encode()):
@@ -200,6 +202,24 @@ class Mirror:
         self.require_held()
         self.bucket.remove([self._marker(folder), self.name(folder)])
         self.bucket.remove(self.bucket.listed(self.name(folder)))
+
+    def unpublished(self) -> dict[Path, float]:
+        """Folders of versions that were put, in whole or in part, and are not published; when the last of it was."""
+        published = self.bucket.listed("published")
+        found: dict[Path, float] = {}
+        for kind in SERIES:
+            for name, each in self.bucket.listed(kind).items():
+                place = "/".join(name.split("/")[:3])
+                if f"published/{place}" not in published:
+                    found[self.root / place] = max(found.get(self.root / place, 0.0), each.modified)
+        return found
+
+    def size(self, paths: Iterable[Path]) -> int:
+        """Bytes in the bucket of what lies at paths, or below them."""
+        names = [self.name(path) for path in paths]
+        tops = {name.partition("/")[0] for name in names}
+        listed = [(name, found.size) for top in sorted(tops) for name, found in self.bucket.listed(top).items()]
+        return sum(size for name, size in listed if any(name == each or name.startswith(f"{each}/") for each in names))
 
     def _take(self, folder: Path) -> None:
         place = self.name(folder)
