@@ -275,10 +275,17 @@ def mended(run: Callable[[], Made], progress: Progress = silent) -> Made:
             _remove(rot, progress)
 
 
+def entries_in(folder: Path) -> set[Path]:
+    """What looks like entries in a folder of the cache: of a store in a bucket those there, too."""
+    mirror = mirror_of(folder)
+    there = set() if mirror is None else {each for each in mirror.entries(folder) if each.parent == folder}
+    return {each for each in folder.glob("*") if each.is_dir() and not each.name.startswith(DRAFT)} | there
+
+
 def damaged(cache: Path) -> Iterator[RotError]:
     """Read every entry of a store's cache, also those in its bucket; gives those that are damaged."""
     if (mirror := mirror_of(cache)) is not None:
-        for folder in mirror.entries():
+        for folder in mirror.entries(cache):
             if problem := mirror.rotten(folder, _check):
                 yield RotError(folder, f"its object in the bucket: {problem}")
     for seal in sorted(cache.rglob(SEAL)):
@@ -306,7 +313,7 @@ def entries(cache: Path) -> list[Entry]:
     """The entries of a store's cache, damaged ones too; nothing of them is read but seals. Of a store in a bucket those
     there too: they were last used when they were put, or used here."""
     mirror = mirror_of(cache)
-    there = {} if mirror is None else mirror.entries()
+    there = {} if mirror is None else mirror.entries(cache)
     found = [Entry(folder, each.size, each.modified, None) for folder, each in there.items() if not folder.is_dir()]
     for path in sorted(cache.rglob(SEAL)):
         folder = path.parent
@@ -348,11 +355,13 @@ def _remove(rot: RotError, progress: Progress) -> None:
 
 def _discard(folder: Path) -> None:
     """Remove an entry, unless another run has just made it anew; who has a file of it open keeps that."""
+    if mirror_of(folder) is not None:  # to see whether it is sound would fetch it, or its base
+        forget(folder)
+        return
     with suppress(FileNotFoundError), locked(folder.parent):
         try:
             require_sound(folder)
         except RotError:
-            _drop(folder)
             if folder.is_dir():
                 _set_aside(folder)
 
@@ -360,15 +369,10 @@ def _discard(folder: Path) -> None:
 def forget(folder: Path) -> None:
     """Remove an entry that is not wanted any more; a process that is killed meanwhile leaves nothing that looks like
     one."""
-    _drop(folder)
-    with suppress(FileNotFoundError), locked(folder.parent):
-        _set_aside(folder)
-
-
-def _drop(folder: Path) -> None:
-    """Remove an entry from the bucket, if the store is in one."""
     if (mirror := mirror_of(folder)) is not None:
         mirror.drop(folder)
+    with suppress(FileNotFoundError), locked(folder.parent):
+        _set_aside(folder)
 
 
 def _set_aside(folder: Path) -> None:

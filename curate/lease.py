@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from uuid import uuid4
 
 from curate.bucket import Bucket
@@ -73,7 +73,8 @@ class Lease:
         self._ended.set()
         self._thread.join()
         if not self._lost:
-            self._bucket.put(_state(self._name, self._number), b"")
+            with suppress(AssayError):  # it ends by itself then
+                self._bucket.put(_state(self._name, self._number), b"")
 
     def _live(self) -> None:
         while not self._ended.wait(self._seconds / SIGNS / 2):

@@ -29,6 +29,8 @@ from curate.urls import without_secrets
 PLACES = "a store is a folder, or lies on s3://, gs:// or abfs://"
 PLACE = "ASSAY_MIRROR"
 """The environment's folder for mirrors."""
+DEPTH = 3
+"""Of an entry's name: cache/PART/KEY/KEY."""
 NOTES = ".numbers"
 """Folder of a mirror: which state of files that change its copies are of."""
 FIRST = ("manifest.json", "SHA256SUMS", "contract")
@@ -134,28 +136,24 @@ class Mirror:
         missing = {name: known for name, known in files.items() if not (folder / name).is_file()}
         self.bucket.each(lambda each: self._fetch(folder, *each), sorted(missing.items()))
 
-    def rot(self, folder: Path, files: Mapping[str, str]) -> Iterator[str]:
-        """The files of a version that are not in the bucket as they were published: all of them are read there.
+    def rot(self, folder: Path, files: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+        """Where in the bucket files of a version are not as they were published, and how: all of them are read there.
 
         Args:
             folder, files: as of `fetch`.
         """
         with drafted(self.root / NOTES) as aside:
 
-            def problem(number: int, name: str, known: str) -> str | None:
+            def problem(number: int, name: str, known: str) -> tuple[str, str]:
                 copy, there = aside / str(number), f"{self.name(folder)}/{name}"
                 if not self.bucket.get_file(there, copy):
-                    return f"{self.url}/{there}: not there, though it was published"
+                    return f"{self.url}/{there}", "not there, though it was published"
                 found = file_digest(copy)
                 copy.unlink()
-                return (
-                    None
-                    if found == known
-                    else f"{self.url}/{there}: changed since it was published: its SHA-256 is {found}, it was {known}"
-                )
+                return f"{self.url}/{there}", "" if found == known else _unlike(found, known)
 
             numbered = [(number, *each) for number, each in enumerate(sorted(files.items()))]
-            yield from (each for each in self.bucket.each(lambda each: problem(*each), numbered) if each is not None)
+            yield from (each for each in self.bucket.each(lambda each: problem(*each), numbered) if each[1])
 
     def upload(self, draft: Path, final: Path, names: Iterable[str]) -> None:
         """Put files of a version that is about to be published, of which its name tells the content: nobody sees them
@@ -244,7 +242,7 @@ class Mirror:
             if not self.bucket.get_file(there, draft):
                 problem = "not there, though it was published"
             elif (found := file_digest(draft)) != known:
-                problem = f"changed since it was published: its SHA-256 is {found}, it was {known}"
+                problem = _unlike(found, known)
             if problem:
                 raise AssayError(
                     f"{self.url}/{there}: {problem}.",
@@ -362,9 +360,10 @@ class Mirror:
             if time.time() - seal.stat().st_mtime > USED:
                 self.push(entry)
 
-    def entries(self) -> dict[Path, Found]:
-        """The entries of the cache in the bucket."""
-        return {self.root / name: found for name, found in self.bucket.listed("cache").items()}
+    def entries(self, folder: Path) -> dict[Path, Found]:
+        """The entries in the bucket of the cache, or a folder of it."""
+        listed = self.bucket.listed(self.name(folder)).items()
+        return {self.root / name: found for name, found in listed if name.count("/") == DEPTH}
 
     def drop(self, entry: Path) -> None:
         """Remove an entry from the bucket."""
@@ -395,6 +394,10 @@ class Mirror:
         for lease, process in list(self._held.values()):
             if process == os.getpid():
                 lease.require()
+
+
+def _unlike(found: str, known: str) -> str:
+    return f"changed since it was published: its SHA-256 is {found}, it was {known}"
 
 
 def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
@@ -432,7 +435,7 @@ def mirrored(url: str) -> Mirror:
     url = url.rstrip("/")
     home = os.environ.get(PLACE)
     place = Path(home) if home else Path.home() / ".cache/assay/stores"
-    root = place.absolute() / sha256(url.encode()).hexdigest()[:16]
+    root = place.resolve() / sha256(url.encode()).hexdigest()[:16]
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:

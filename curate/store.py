@@ -25,7 +25,9 @@ from curate.version_folder import SUMS as SUMS
 from curate.version_folder import TELLING as TELLING
 from curate.version_folder import at_hand as at_hand
 from curate.version_folder import changed as changed
+from curate.version_folder import damage as damage
 from curate.version_folder import damaged as damaged
+from curate.version_folder import fetched as fetched
 from curate.version_folder import hashes as hashes
 from curate.version_folder import manifest_bytes as manifest_bytes
 from curate.version_folder import mend as mend
@@ -150,6 +152,16 @@ class Store(Ledger):
         """Have what was refused on this machine."""
         if (mirror := mirror_of(self.root)) is not None:
             mirror.refresh_entries("failed", lambda folder: None)
+
+    def fetch_reports(self) -> None:
+        """Have the reports of all that is published or was refused on this machine, and the monitor's."""
+        if (mirror := mirror_of(self.root)) is not None:
+            self.refresh()
+            self.fetch_refused()
+            mirror.refresh_changing("monitor")
+            for manifest in self.root.rglob(MANIFEST):
+                if mirror.is_version(manifest.parent):
+                    fetched(manifest.with_name("report.html"))
 
     def fetch_all(self) -> None:
         """Have all that is published or set aside on this machine, and nothing else."""

@@ -6,7 +6,7 @@ those of the files that only tell of the version. Of a store in a bucket a file 
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +109,20 @@ def _fetch(folder: Path, files: Mapping[str, str]) -> None:
         mirror.fetch(folder, files)
 
 
+def fetched(path: Path) -> Path:
+    """The path of a file that may be one of a published folder: of a store in a bucket it is fetched if it is.
+
+    Raises:
+        AssayError: it is not as it was published.
+    """
+    if (mirror := mirror_of(path)) is not None:
+        for folder in path.parents:
+            if mirror.is_version(folder) and (folder / MANIFEST).is_file():
+                name, known = path.relative_to(folder).as_posix(), hashes(folder, read_manifest(folder)["files"])
+                _fetch(folder, {name: known[name]} if name in known else {})
+    return path
+
+
 def hashes(folder: Path, files: Mapping[str, str]) -> dict[str, str]:
     """The SHA-256 of each file of a published folder, by its path there: of those of its manifest and of SHA256SUMS.
 
@@ -165,6 +179,22 @@ def changed(folder: Path, name: str, sha256: str) -> str | None:
         return "not there, though it was published"
     found = file_digest(path)
     return None if found == sha256 else f"changed since it was published: its SHA-256 is {found}, it was {sha256}"
+
+
+def damage(folder: Path, files: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Where files of a published folder are not as they were published, and how: all are read, of a store in a bucket
+    both there and what is here.
+
+    Args:
+        folder: the published folder.
+        files: their SHA-256, by name.
+    """
+    mirror = mirror_of(folder)
+    if mirror is not None:
+        yield from mirror.rot(folder, files)
+    for name, sha256 in files.items():
+        if (mirror is None or (folder / name).is_file()) and (problem := changed(folder, name, sha256)):
+            yield str(folder / name), problem
 
 
 def strangers(folder: Path, files: Mapping[str, str]) -> list[str]:

@@ -36,6 +36,22 @@ class Served:
     fault: Callable[[Request], Fault | None] = lambda request: None
     """What is to go wrong with a request; `answered` is called with it once it is done."""
     answered: Callable[[Request], None] = lambda request: None
+    ignores_conditions: bool = False
+    """Whether it puts an object also where one was to be kept."""
+
+    number: int = 0
+    store: str = ""
+    """The URL of the store."""
+
+    def begin(self) -> None:
+        """Have an empty store, and forget what was asked."""
+        self.number += 1
+        self.store = f"s3://store/{self.number}"
+        self.requests.clear()
+
+    def heal(self) -> None:
+        """Let nothing go wrong any more."""
+        self.fault, self.answered, self.ignores_conditions = lambda _: None, lambda _: None, False
 
     def environment(self) -> dict[str, str]:
         """By which a process uses the server."""
@@ -47,24 +63,27 @@ class Served:
             "AWS_MAX_ATTEMPTS": "1",
         }
 
-    def keys(self, below: str = "") -> list[str]:
-        """Of all objects."""
-        pages = self.client().get_paginator("list_objects_v2").paginate(Bucket="store", Prefix=below)
-        return [each["Key"] for page in pages for each in page.get("Contents", [])]
+    def names(self) -> list[str]:
+        """Of all objects of the store."""
+        begin = f"{self.number}/"
+        pages = self.client().get_paginator("list_objects_v2").paginate(Bucket="store", Prefix=begin)
+        return [each["Key"].removeprefix(begin) for page in pages for each in page.get("Contents", [])]
 
-    def read(self, key: str) -> bytes:
-        content: bytes = self.client().get_object(Bucket="store", Key=key)["Body"].read()
+    def read(self, name: str) -> bytes:
+        content: bytes = self.client().get_object(Bucket="store", Key=f"{self.number}/{name}")["Body"].read()
         return content
 
-    def write(self, key: str, content: bytes) -> None:
-        self.client().put_object(Bucket="store", Key=key, Body=content)
+    def write(self, name: str, content: bytes) -> None:
+        self.client().put_object(Bucket="store", Key=f"{self.number}/{name}", Body=content)
 
     def client(self) -> Any:
         import boto3
+        from botocore.config import Config
 
         return boto3.client(
             "s3",
             endpoint_url=self.url,
+            config=Config(user_agent_extra="of-the-test"),
             region_name="us-east-1",
             aws_access_key_id="key",
             aws_secret_access_key="hush",
@@ -76,11 +95,13 @@ class Served:
         def answer(environ: dict[str, Any], start_response: Any) -> Any:
             path = unquote(environ["PATH_INFO"]).lstrip("/")
             bucket, _, key = path.partition("/")
-            if bucket not in ("store", "drop") or "python-test" in environ.get("HTTP_USER_AGENT", ""):
+            if bucket not in ("store", "drop") or "of-the-test" in environ.get("HTTP_USER_AGENT", ""):
                 return inner(environ, start_response)
             size = int(environ.get("CONTENT_LENGTH") or 0)
             conditional = environ.get("HTTP_IF_NONE_MATCH") == "*"
             request = Request(environ["REQUEST_METHOD"], key, size, conditional)
+            if self.ignores_conditions:
+                environ.pop("HTTP_IF_NONE_MATCH", None)
             fault = self.fault(request)
             if fault == "refused":
                 start_response("403 Forbidden", [("Content-Type", "application/xml"), ("Content-Length", "0")])
