@@ -7,6 +7,7 @@ has, by which a writer knows its own.
 """
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
@@ -156,3 +157,8 @@ class Changing:
 
     def _numbers(self) -> list[int]:
         return [int(name.rpartition("/")[2]) for name in self.bucket.listed(self.name)]
+
+
+def is_state(name: str) -> bool:
+    """Whether an object is one of those of a file that changes."""
+    return re.fullmatch(r".*/\d{10}", name) is not None

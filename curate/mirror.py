@@ -19,7 +19,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from curate.bucket import EXTRAS, Bucket, Found
-from curate.changing import Changing
+from curate.changing import Changing, is_state
 from curate.drafts import DRAFT, drafted
 from curate.errors import AssayError
 from curate.hashing import file_digest
@@ -88,7 +88,7 @@ class Mirror:
 
     def refresh_changing(self, below: str) -> None:
         """Have files below a part of the store that change, such as pointers, be what the bucket holds."""
-        names = {name.rpartition("/")[0] for name in self.bucket.listed(below)}
+        names = {name.rpartition("/")[0] for name in self.bucket.listed(below) if is_state(name)}
         self.bucket.each(lambda name: self.changing(self.root / name).fresh(), sorted(names))
 
     def refresh_entries(self, below: str, check: Callable[[Path], None]) -> None:

@@ -145,8 +145,8 @@ class Store(Ledger):
         """
         if (mirror := mirror_of(self.root)) is not None:
             mirror.refresh(below)
-            if not below:
-                mirror.refresh_changing("pointers")
+            for part in () if below else ("pointers", "index"):
+                mirror.refresh_changing(part)
 
     def fetch_refused(self) -> None:
         """Have what was refused on this machine."""

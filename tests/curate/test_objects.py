@@ -423,7 +423,7 @@ def test_the_commands_know_the_store_of_a_bucket(
     assert Path(shown["quarantine"]).is_file(), "what is named is there to be read"
     assert ask("diff", f"demo/{first}", "demo")["rows"]["before"] > 0
     assert ask("check", "demo")["passed"]
-    assert ask("promote", f"demo/{first}")["before"] == second
+    assert ask("promote", f"demo/{first}")["before"] == [first, second]
     assert ask("rollback", "demo")["version"] == second
     checked = ask("check", "--all")
     assert (checked["passed"], checked["read"]["datasets"], checked["read"]["index"]) == (True, 2, 1)
@@ -443,9 +443,7 @@ def test_what_a_bucket_does_not_need_is_found_and_removed(
     bucket: Served, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = machine(bucket, tmp_path / "one")
-    kept = publish(store, "1")
     curated(project, store)
-    store.promote("datasets", "demo", kept.name)
     for name in ("a.txt", "manifest.json"):
         bucket.write(f"datasets/demo/{'0' * 16}/{name}", b"half")
     monkeypatch.setenv(mirror.PLACE, str(tmp_path / "other"))
@@ -457,4 +455,4 @@ def test_what_a_bucket_does_not_need_is_found_and_removed(
     assert found["bytes"] > 10_000
     assert not [name for name in bucket.names() if name.startswith(("cache/", f"datasets/demo/{'0' * 16}"))]
     assert asked(bucket.store, "check", "--all")["passed"]
-    assert len(asked(bucket.store, "versions", "demo")["versions"]) == 2
+    assert len(asked(bucket.store, "versions", "demo")["versions"]) == 1
