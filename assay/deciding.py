@@ -63,7 +63,7 @@ def decide(
         version: of the data set, by which the rows are known; by default the recipe's latest.
         who: decides; by default the environment's ASSAY_WHO, else who is logged in.
         file: which of the recipe's files the lines go to.
-        store: folder that Assay writes to.
+        store: folder, or URL in a bucket, that Assay writes to.
 
     Raises:
         AssayError: a row is not there, or a value is none for what is decided.

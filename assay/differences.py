@@ -99,7 +99,7 @@ def diff(
         before: a version, or the name of one as `load` takes it.
         after: another.
         html: a file to write the page to.
-        store: folder that Assay writes to.
+        store: folder, or URL in a bucket, that Assay writes to.
 
     Raises:
         AssayError: there is no such version, or a file of one is not as it was published.

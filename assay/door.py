@@ -61,7 +61,7 @@ def curate(
     Args:
         recipe: a recipe's YAML file, or a packaged one's name.
         drop: folder of the raw files, or its URL, instead of the recipe's own.
-        store: folder that Assay writes to.
+        store: folder, or URL in a bucket, that Assay writes to.
         variant: one of the recipe's variants.
         workers: how many shards are worked on at a time; by default one per core, or all that a cluster takes.
         engine: processes, dask or ray, see docs/engines.md; by default the environment's ASSAY_ENGINE, else processes.
@@ -188,7 +188,7 @@ def score(
     Args:
         files: files, folders or globs.
         recipe: whose contract says what is asked for; none is needed where the files are LawBench's.
-        store: folder that Assay writes to.
+        store: folder, or URL in a bucket, that Assay writes to.
         variant: one of the recipe's variants.
 
     Raises:
@@ -218,7 +218,7 @@ def run(
     Args:
         recipe: a recipe's YAML file, or a packaged one's name.
         drop: folder of the raw files, or its URL, instead of the recipe's own.
-        store: folder that Assay writes to.
+        store: folder, or URL in a bucket, that Assay writes to.
         variant: one of the recipe's variants.
         workers: as of `curate`.
         engine: as of `curate`.
@@ -271,7 +271,7 @@ def check(version: Version | Place, *, store: Place | None = None, progress: Pro
 
     Args:
         version: a version, or the name of one as `load` takes it.
-        store: folder that Assay writes to.
+        store: folder, or URL in a bucket, that Assay writes to.
         progress: told how far the comparison of all rows is.
 
     Raises:
@@ -290,7 +290,7 @@ def check_store(*, store: Place | None = None, progress: Progress = silent) -> "
     Whether all is as it was written says `StoreState.passed`; `StoreState.require()` stops where something is not.
 
     Args:
-        store: folder that Assay writes to.
+        store: folder, or URL in a bucket, that Assay writes to.
         progress: told how far it is.
     """
     from assay.whole_store import check_store as read_again
@@ -313,7 +313,7 @@ def compare(
         other: another, or the same with other systems.
         system: of the first; by default the tuned one, or the only one.
         other_system: of the second; by default the same.
-        store: folder that Assay writes to.
+        store: folder, or URL in a bucket, that Assay writes to.
 
     Raises:
         AssayError: there is no such scorecard or system, or they share no row.

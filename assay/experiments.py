@@ -137,7 +137,7 @@ def experiment(
     Args:
         file: the experiment's YAML file.
         drop: folder of the raw files, or its URL, instead of the recipe's own.
-        store: folder that Assay writes to.
+        store: folder, or URL in a bucket, that Assay writes to.
         workers: processes to curate with; by default one per core.
         apart: train each adapter in a process of its own, so that the memory it takes is its own. A script then keeps
             its work under `if __name__ == "__main__"`.

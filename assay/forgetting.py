@@ -1,9 +1,7 @@
 """Forgetting: what a store holds of some rows goes, wherever it lies, and does not come back."""
 
 import json
-import shutil
 import sqlite3
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, closing
@@ -16,7 +14,6 @@ from assay.held_rows import HOLDING, MARK, NAMES, Row, all_rows, is_gone, prompt
 from assay.parents import ONE, Member, folder, lineage, members
 from assay.result import Result
 from curate.cache import forget as forget_entry
-from curate.drafts import DRAFT, fsync, locked
 from curate.errors import AssayError
 from curate.forgotten import FILE, Forgotten, forget_again, hashed, read_forgotten
 from curate.garbage import PAID, WITHOUT_ROWS, abandoned, remove_waste, rows_kept
@@ -28,6 +25,7 @@ from curate.publish.carried import FOLDER
 from curate.publish.without import Gone, holds, told_again, without
 from curate.record import whole_of
 from curate.sets.index import Index, recorded_settings
+from curate.shared import held, remove_folder
 from curate.store import MANIFEST, Store, read_manifest
 from curate.table import Table
 from curate.traces import Traces, texts_in, traces_of
@@ -153,18 +151,19 @@ def forget(
         reason: is noted in the list of what was forgotten.
         adapters: remove the adapters that were trained on them, too.
         remove: whether it is done, or only told.
-        store: folder that Assay writes to.
+        store: folder, or URL in a bucket, that Assay writes to.
         progress: told how far it is.
 
     Raises:
         AssayError: nothing is asked for, there is no such row, the expression makes no sense, or the store is damaged.
     """
     target = store_of(store)
+    target.fetch_all()
     wanted = wanted_rows(ids, group, where)
-    with ExitStack() as held:
+    with ExitStack() as locks:
         indexes: dict[str, Index] = {}
         if remove:
-            _lock(target, indexes, held, progress)
+            _lock(target, indexes, locks, progress)
             _finish(target, indexes, progress)
         gone = _found(_holders(target), wanted, frozenset(ids) & read_forgotten(target.root).ids, progress)
         groups = frozenset() if group is None else frozenset([hashed(group)])
@@ -176,16 +175,16 @@ def forget(
             )
         if remove:  # from now on no run publishes what it has read before
             forget_again(target.root, Forgotten(gone.ids, groups, gone.raws, _documents(target, gone)), reason)
-            _lock(target, indexes, held, progress)
+            _lock(target, indexes, locks, progress)
         plan = _Plan.of(target, gone)
         return plan.carry_out(indexes, adapters, progress) if remove else plan.result(adapters)
 
 
-def _lock(store: Store, indexes: dict[str, Index], held: ExitStack, progress: Progress) -> None:
+def _lock(store: Store, indexes: dict[str, Index], locks: ExitStack, progress: Progress) -> None:
     """Lock the index of every data set that is not locked yet."""
     for name in sorted({each.name for each in members(store) if each.kind == "datasets"} - indexes.keys()):
         indexes[name] = Index(store, name, recorded_settings(store, name))
-        held.enter_context(indexes[name].lock(progress))
+        locks.enter_context(indexes[name].lock(progress))
 
 
 def _holders(store: Store) -> list[Path]:
@@ -275,8 +274,8 @@ class _Plan:
         store, told = self.store, self.result(adapters)
         before = {*members(store)}
         self._remove_quoting(self.quoting, self.trained if adapters else [])
-        for held in self.aside:
-            _remove(held.path)
+        for each in self.aside:
+            remove_folder(each.path)
         for entry in rows_kept(store.cache):
             forget_entry(entry)
         _forget_answers(store.cache / PAID, self.traces)
@@ -284,6 +283,7 @@ class _Plan:
         now = self._make_again(indexes, progress)
         # What was asked or trained meanwhile was so of a version that has gone since; no data set has come.
         quoted = Traces({*self.traces.pieces, *self.these.ids})
+        store.fetch_all()
         came = [each for each in members(store) if each not in before and each.kind != "datasets"]
         self._remove_quoting([each for each in came if quoted.within(folder(store, each))], [])
         files = (path for path in sorted(store.root.rglob("*")) if path.is_file() and path.name != FILE)
@@ -295,7 +295,7 @@ class _Plan:
         for each in (*quoting, *adapters):
             store.forget(each.kind, each.name, [each.version])
             store.record({"event": "retracted", **each._asdict()})
-            _remove(folder(store, each))
+            remove_folder(folder(store, each))
 
     def _make_again(self, indexes: dict[str, Index], progress: Progress) -> dict[str, str]:
         """Every version without the rows; gives the new name of each."""
@@ -312,8 +312,8 @@ class _Plan:
             store.forget("datasets", each.name, [each.version], instead=new)
             for other in (other for other in later if (other.name, followed[other]) == (each.name, [each.version])):
                 told_again(store, folder(store, other), old)
-            with locked(store.root):  # nothing that was made from it is published from now on
-                _remove(folder(store, each))
+            with held(store.root):  # nothing that was made from it is published from now on
+                remove_folder(folder(store, each))
             now[str(each)] = new
         for name in names:
             indexes[name].rebuild(progress)
@@ -433,12 +433,3 @@ def _forget_answers(folder: Path, traces: Traces) -> None:
                 database.executemany("DELETE FROM answers WHERE key = ?", [[key] for key in found])
                 database.execute("VACUUM")
                 database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
-
-def _remove(path: Path) -> None:
-    """Remove a published folder, or one that was set aside; a process that is killed meanwhile leaves nothing that
-    looks like one."""
-    with locked(path.parent):
-        aside = path.rename(tempfile.mkdtemp(prefix=DRAFT, dir=path.parent))
-        shutil.rmtree(aside)
-    fsync(path.parent)

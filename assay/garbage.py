@@ -7,7 +7,7 @@ from typing import Any
 
 from assay.door import Place, store_of
 from assay.result import Result
-from curate.garbage import KEEP_DAYS, Waste, find_waste, freed, remove_waste
+from curate.garbage import KEEP_DAYS, Waste, bytes_freed, find_waste, remove_waste
 from curate.table import Table
 
 
@@ -20,6 +20,8 @@ class Garbage(Result):
     bytes: int
     """That are freed on the disk. A file that is linked to from what stays frees none."""
     removed: bool
+    sizes: dict[tuple[str, str], int]
+    """Of `bytes`, by kind and why."""
 
     def __repr__(self) -> str:
         return f"Garbage({len(self.items)} items, {self.bytes:,} bytes, {'removed' if self.removed else 'still there'})"
@@ -27,8 +29,7 @@ class Garbage(Result):
     def tables(self) -> list[Table]:
         told = Counter((each.kind, each.why) for each in self.items)
         rows = [
-            [kind, why, f"{number:,}", f"{freed([each.path for each in self.items if each[::3] == (kind, why)]):,}"]
-            for (kind, why), number in sorted(told.items())
+            [kind, why, f"{number:,}", f"{self.sizes[kind, why]:,}"] for (kind, why), number in sorted(told.items())
         ]
         rows.append(["all", "", f"{len(self.items):,}", f"{self.bytes:,}"])
         title = "Removed" if self.removed else "Would be removed; --yes removes it"
@@ -52,14 +53,16 @@ def gc(
         keep_days: what was asked for, refused or taken back within so many days stays.
         max_bytes: of the cache: if what is left of it takes more, the entries that nobody has asked for longest go too.
         remove: whether it is removed, or only told.
-        store: folder that Assay writes to.
+        store: folder, or URL in a bucket, that Assay writes to.
 
     Raises:
         AssayError: a number makes no sense, or a manifest of the store is damaged.
     """
     target = store_of(store)
     items = find_waste(target, keep_days, max_bytes)
-    size = freed([each.path for each in items])
+    size = bytes_freed(target, items)
+    sorts = {each[::3] for each in items}
+    sizes = {sort: bytes_freed(target, [each for each in items if each[::3] == sort]) for sort in sorts}
     if remove:
         remove_waste(items)
-    return Garbage(target.root, items, size, remove)
+    return Garbage(target.root, items, size, remove, sizes)

@@ -11,7 +11,7 @@ def check_index(name: str, *, store: Place | None = None, progress: Progress = s
 
     Args:
         name: of the data set: its recipe's `name`.
-        store: folder that Assay writes to.
+        store: folder, or URL in a bucket, that Assay writes to.
         progress: told how far it is.
 
     Raises:
@@ -32,7 +32,7 @@ def rebuild_index(
     Args:
         name: of the data set: its recipe's `name`.
         recipe: whose parameters it gets; by default it keeps those it has.
-        store: folder that Assay writes to.
+        store: folder, or URL in a bucket, that Assay writes to.
         progress: told how far it is.
 
     Raises:

@@ -85,7 +85,7 @@ def lineage(name: str | None = None, *, send: bool = False, store: Place | None 
     Args:
         name: of one series, its recipe's `name`; all of them if nothing is said.
         send: whether they are sent too, to where the client's configuration says (OPENLINEAGE_URL, openlineage.yml).
-        store: folder that Assay writes to.
+        store: folder, or URL in a bucket, that Assay writes to.
 
     Raises:
         AssayError: the package is not installed, nothing of that name is told of, ledger or a manifest are damaged, or

@@ -197,7 +197,7 @@ def preview(
         recipe: a recipe's YAML file, or a packaged one's name.
         rows: how many; of raw ones those that stay, and those quarantined on the way come too.
         drop: folder of the raw files, or its URL, instead of the recipe's own.
-        store: folder that Assay writes to.
+        store: folder, or URL in a bucket, that Assay writes to.
         variant: one of the recipe's variants.
         dataset: a version, or the name of one as `load` takes it; by default the recipe's latest.
         split: train (the default), validation or test: its first rows.

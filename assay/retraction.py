@@ -10,10 +10,11 @@ from typing import Any
 from assay.door import Place, store_of
 from assay.parents import Member, folder, lineage, made_from, member, there_now
 from assay.result import Result
-from curate.drafts import fsync, locked, replace_folder
+from curate.drafts import fsync
 from curate.errors import AssayError
 from curate.progress import Progress, silent
 from curate.sets.index import Index, recorded_settings
+from curate.shared import held, move_version
 from curate.store import Store
 from curate.table import Table
 
@@ -57,7 +58,7 @@ def retract(
         version: NAME/VERSION.
         kind: datasets, adapters, scorecards, experiments or studies.
         with_later: take back all that was made from it, or was compared with it, too.
-        store: folder that Assay writes to.
+        store: folder, or URL in a bucket, that Assay writes to.
         progress: told how far the index is.
 
     Raises:
@@ -68,12 +69,13 @@ def retract(
     one = there_now(target, member(kind, version))
     these = _made_from(target, one)
     indexes: dict[str, Index] = {}
-    with ExitStack() as held:
+    with ExitStack() as locks:
         while True:
             for name in sorted({each.name for each in these if each.kind == "datasets"} - indexes.keys()):
                 indexes[name] = Index(target, name, recorded_settings(target, name))
-                held.enter_context(indexes[name].lock(progress))
-            with locked(target.root):  # nothing is published or promoted any more
+                locks.enter_context(indexes[name].lock(progress))
+            with held(target.root):  # nothing is published or promoted any more
+                target.refresh()
                 these = _made_from(target, one)
                 if len(these) > 1 and not with_later:
                     later = "\n".join(f"  {each.told()}" for each in these[:-1])
@@ -108,7 +110,7 @@ def _take_back(store: Store, these: Sequence[Member], indexes: dict[str, Index],
     for each in these:
         place = folder(store, each)
         store.record({"event": "retracted", **each._asdict()})
-        replace_folder(place, _aside(store, each))
+        move_version(place, _aside(store, each))
         fsync(place.parent)
         os.utime(_aside(store, each))  # from when `assay gc` counts its days
 

@@ -88,7 +88,7 @@ def review(
         who: decides; by default the environment's ASSAY_WHO, else who is logged in.
         file: which of the recipe's files the decisions go to.
         port: of 127.0.0.1; 0 takes a free one.
-        store: folder that Assay writes to.
+        store: folder, or URL in a bucket, that Assay writes to.
 
     Raises:
         AssayError: the recipe names no file of decisions, there is no such version, or the port cannot be had.

@@ -146,7 +146,7 @@ def versions(name: str, *, kind: str = "datasets", store: Place | None = None) -
     Args:
         name: of the series: its recipe's `name`.
         kind: datasets, adapters, scorecards, experiments or studies.
-        store: folder that Assay writes to.
+        store: folder, or URL in a bucket, that Assay writes to.
 
     Raises:
         AssayError: nothing of that name was ever published, or ledger or pointer are damaged.
@@ -174,7 +174,7 @@ def published(version: str, *, kind: str = "datasets", store: Place | None = Non
     Args:
         version: a folder, NAME/VERSION or NAME.
         kind: datasets, adapters or scorecards.
-        store: folder that Assay writes to.
+        store: folder, or URL in a bucket, that Assay writes to.
 
     Raises:
         AssayError: nothing of that name is published, or something in the store is damaged.
@@ -195,7 +195,7 @@ def promote(version: str, *, kind: str = "datasets", store: Place | None = None)
     Args:
         version: NAME/VERSION.
         kind: datasets or adapters.
-        store: folder that Assay writes to.
+        store: folder, or URL in a bucket, that Assay writes to.
 
     Raises:
         AssayError: there is no such version, or it is damaged.
@@ -213,7 +213,7 @@ def rollback(name: str, *, kind: str = "datasets", store: Place | None = None) -
     Args:
         name: of the series: its recipe's `name`.
         kind: datasets or adapters.
-        store: folder that Assay writes to.
+        store: folder, or URL in a bucket, that Assay writes to.
 
     Raises:
         AssayError: it has meant nothing else, or that is not there any more.

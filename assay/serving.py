@@ -26,7 +26,7 @@ def merge(
         adapter: one that was trained, or a folder, NAME/VERSION or NAME.
         out: new folder for the model.
         dtype: what its weights are written in, `float32`, `bfloat16` or `float16`; by default the base model's own.
-        store: folder that Assay writes to.
+        store: folder, or URL in a bucket, that Assay writes to.
         progress: told when it is merged.
 
     Raises:
@@ -55,7 +55,7 @@ def export(
         adapter: one that was trained, or a folder, NAME/VERSION or NAME.
         out: the new file.
         type: of the weights: `f32`, `f16`, or `q8_0`, 8 bits with a scale for each 32.
-        store: folder that Assay writes to.
+        store: folder, or URL in a bucket, that Assay writes to.
         progress: told when it is merged and written.
 
     Raises:
@@ -93,7 +93,7 @@ def parity(
         rows: how many rows of the test split (where it has none, the validation split) are asked.
         max_new_tokens: tokens at which an answer is cut off.
         quantization: of the base model's weights in process, as the server has them: `none` or `nf4`.
-        store: folder that Assay writes to.
+        store: folder, or URL in a bucket, that Assay writes to.
         progress: told in rows.
 
     Raises:

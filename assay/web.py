@@ -22,7 +22,7 @@ from urllib.parse import quote, unquote
 from assay.door import Place, store_of
 from assay.result import Result
 from curate.errors import AssayError
-from curate.store import MANIFEST, Store
+from curate.store import MANIFEST, Store, fetched
 from curate.table import Table
 
 PORT = 8501
@@ -121,7 +121,7 @@ def serve(*, port: int = PORT, store: Place | None = None) -> Served:
 
     Args:
         port: of 127.0.0.1; 0 takes a free one.
-        store: folder that Assay writes to.
+        store: folder, or URL in a bucket, that Assay writes to.
 
     Raises:
         AssayError: there is no store, or the port cannot be had.
@@ -131,7 +131,7 @@ def serve(*, port: int = PORT, store: Place | None = None) -> Served:
         raise AssayError(f"{target.root}: no store is there.", remedy="Name one with --store.")
     with server(target, port) as serving:
         url = f"http://{HOST}:{serving.server_port}/"
-        sys.stderr.write(f"Serving the reports of {target.root} at {url} until ^C\n")
+        sys.stderr.write(f"Serving the reports of {target.place} at {url} until ^C\n")
         sys.stderr.flush()
         with suppress(KeyboardInterrupt):
             serving.serve_forever()
@@ -227,9 +227,11 @@ def find_file(root: Path, path: str) -> Path | None:
         or (parts[0] == MONITOR and parts[-1].endswith(".html"))
     ):
         return None
-    with suppress(OSError, RuntimeError):  # a name that no file system takes; links in a circle
+    with suppress(
+        OSError, RuntimeError, AssayError
+    ):  # no file system takes the name; links in a circle; a damaged file
         found = root.joinpath(*parts).resolve()
-        if found.is_relative_to(root.resolve() / parts[0]) and found.is_file():
+        if found.is_relative_to(root.resolve() / parts[0]) and fetched(found).is_file():
             return found
     return None
 
@@ -238,8 +240,9 @@ def index_page(store: Store) -> str:
     """The page that lists what is served, the newest first."""
     from curate.publish.pages import report_environment
 
+    store.fetch_reports()
     environment = report_environment()
-    return environment.get_template("store.html.jinja").render(store=str(store.root), kinds=listed(store))
+    return environment.get_template("store.html.jinja").render(store=store.place, kinds=listed(store))
 
 
 def listed(store: Store) -> dict[str, list[Listed]]:

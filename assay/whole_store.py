@@ -14,12 +14,14 @@ from curate.ledger import FORGOTTEN
 from curate.manifest import DatasetManifest, Manifest
 from curate.progress import Progress, silent
 from curate.sets.index import Index, recorded_settings
-from curate.store import MADE_BY, MANIFEST, SUMS, TELLING, Store, changed, hashes, mend, strangers
+from curate.store import MADE_BY, MANIFEST, SUMS, TELLING, Store, damage, hashes, mend, strangers
 from curate.table import Table
 from evaluation.card.format import read_scorecard
 from evaluation.card.manifest import EvaluationInputs, ScorecardManifest
 from evaluation.tune.manifest import StudyManifest
 from train.manifest import AdapterManifest, DatasetParent
+
+RESTORE = "Restore it from a copy, or from an earlier state where the bucket keeps those."
 
 
 @dataclass(frozen=True)
@@ -127,9 +129,12 @@ def _of_version(folder: Path, kind: type[Manifest], store: Store) -> Iterator[Pr
         return
     if manifest.version != folder.name:
         yield Problem(str(folder), f"holds version {manifest.version}.", f"Rename it to {manifest.version}.")
-    for name, sha256 in known.items():
-        if problem := changed(folder, name, sha256):
-            yield Problem(str(folder / name), f"{problem}.", mend(folder))
+    for where, problem in damage(folder, known):
+        there = "://" in where
+        remedy = (
+            "Restore it from a copy, or from an earlier state where the bucket keeps those." if there else mend(folder)
+        )
+        yield Problem(where, f"{problem}.", remedy)
     if not (folder / SUMS).is_file() and any((folder / name).exists() for name in TELLING):
         yield Problem(
             str(folder / SUMS), "not there, so nobody can say whether card and reports are sound.", mend(folder)

@@ -19,13 +19,13 @@ from typing import Any, Literal
 
 import orjson
 
-from curate.drafts import replace_file, turn
 from curate.errors import AssayError, explained
 from curate.hashing import digest
 from curate.progress import Progress, silent
 from curate.publish import refused
 from curate.read.files import drop_digest, find_files, place_of
 from curate.recipe import Recipe
+from curate.shared import fresh, replace_file, turn
 from curate.store import Store
 
 State = Literal["waiting", "unreadable", "arrived", "known"]
@@ -77,7 +77,7 @@ def look(recipe: Recipe, store: Store, progress: Progress = silent) -> list[Arri
     """
     notes = _turns(recipe, store) / "notes.json"
     with turn(notes.parent, f"look for drops of {recipe.name}", progress):
-        before: dict[str, Any] = orjson.loads(notes.read_bytes()) if notes.is_file() else {}
+        before: dict[str, Any] = orjson.loads(notes.read_bytes()) if fresh(notes).is_file() else {}
         after: dict[str, Any] = {}
         found = []
         told = store.events()

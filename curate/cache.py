@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tarfile import TarError
 from typing import TypeVar
 
 import orjson
@@ -20,7 +21,8 @@ import xxhash
 
 from curate.drafts import DRAFT, drafted, locked, remove_abandoned
 from curate.errors import RotError
-from curate.hashing import canonical_json, checksum
+from curate.hashing import canonical_json, checksum, digest
+from curate.mirror import mirror_of, placed
 from curate.progress import Progress, silent
 
 Made = TypeVar("Made")
@@ -55,13 +57,15 @@ def cache_folder(folder: Path, write: Callable[[Path], None], base: Path | None 
         while True:
             try:
                 draft.rename(folder)
-                return
+                break
             except OSError:
                 if is_kept(folder):  # another run has just made the same entry
                     return
                 if not folder.is_dir():
                     raise
             _discard(folder)
+    if (mirror := mirror_of(folder)) is not None:
+        mirror.push(folder)
 
 
 def cache_text(folder: Path, name: str, text: str) -> None:
@@ -73,11 +77,71 @@ def cache_text(folder: Path, name: str, text: str) -> None:
     cache_folder(folder, write)
 
 
+def seen_by_all(folder: Path, cache: Path, files: str = "**/*") -> Path:
+    """A folder that a recipe names, such as a model's, for whoever works on shards: of a store in a bucket a copy that
+    is part of it, as workers of other machines see nothing else.
+
+    Args:
+        folder: of this machine.
+        cache: the store's.
+        files: pattern of those that are read.
+
+    Raises:
+        RotError: the copy is damaged.
+    """
+    if mirror_of(cache) is None or folder.is_relative_to(cache):
+        return folder
+    named = {path.relative_to(folder).as_posix(): path for path in folder.glob(files) if path.is_file()}
+    copy = keyed_folder(
+        cache / "folders", digest([folder.name, sorted((name, checksum(path)) for name, path in named.items())])
+    )
+
+    def write(draft: Path) -> None:
+        for name, path in named.items():
+            (draft / folder.name / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, draft / folder.name / name)
+
+    if not sound(copy):
+        cache_folder(copy, write)
+    return copy / folder.name
+
+
 def is_kept(folder: Path) -> bool:
-    """Whether an entry is there, for use, which is noted; whether it is sound shows when it is read."""
-    with suppress(OSError):  # there is none, or it lies where nothing can be noted
+    """Whether an entry is there, for use, which is noted; whether it is sound shows when it is read.
+
+    Raises:
+        RotError: the store is in a bucket, of which the entry had to be fetched, and it is damaged there.
+    """
+    if not (folder / SEAL).is_file() and not _fetched(folder):
+        return False
+    if (mirror := mirror_of(folder)) is not None:
+        mirror.used(folder, folder / SEAL)
+    with suppress(OSError):  # it lies where nothing can be noted
         os.utime(folder / SEAL)
-    return (folder / SEAL).is_file()
+    return True
+
+
+def brought(url: str, name: str) -> Path:
+    """The path here of what a store in a bucket has; an entry of the cache that it is, or lies in, is fetched.
+
+    Args:
+        url: of the store.
+        name: of a path below it.
+    """
+    parts = Path(name).parts
+    if parts[:1] == ("cache",) and len(parts) >= 4:  # cache/PART/KEY/KEY
+        is_kept(placed(url, Path(*parts[:4]).as_posix()))
+    return placed(url, name)
+
+
+def _fetched(folder: Path) -> bool:
+    """Whether an entry could be fetched: the store is in a bucket, which has it."""
+    mirror = mirror_of(folder)
+    try:
+        return mirror is not None and mirror.pull(folder, _check)
+    except (RotError, TarError, EOFError) as error:
+        problem = error.problem if isinstance(error, RotError) else "not readable as one"
+        raise RotError(folder, f"its object in the bucket: {problem}") from None
 
 
 @dataclass(frozen=True)
@@ -102,10 +166,9 @@ class Seal:
         Raises:
             RotError: it is missing or damaged, or that of another entry.
         """
-        try:
-            own, _, content = (folder / SEAL).read_bytes().partition(b"\n")
-        except FileNotFoundError:
-            raise RotError(folder, f"{SEAL} is missing") from None
+        if not (folder / SEAL).is_file() and not _fetched(folder):
+            raise RotError(folder, f"{SEAL} is missing")
+        own, _, content = (folder / SEAL).read_bytes().partition(b"\n")
         if own != xxhash.xxh3_128_hexdigest(content).encode():
             raise RotError(folder, f"the bytes of {SEAL} are not those that were written")
         name, files, *under = orjson.loads(content)
@@ -135,12 +198,19 @@ class Seal:
         """
         if self.base is None:
             return None
-        if not (self.base / SEAL).is_file():
+        if not (self.base / SEAL).is_file() and not _fetched(self.base):
             raise RotError(self.folder, f"its base {_name(self.base)} is missing")
         found = Seal.of(self.base)
         if found.own != self.base_own:
             raise RotError(self.folder, f"its base {_name(self.base)} is not the one that it was written over")
         return found
+
+
+def _check(draft: Path) -> None:
+    """See to it that an entry that was fetched is as it was written; its base shows when it is read."""
+    seal = Seal.of(draft)
+    for name in seal.files:
+        seal.intact(name)
 
 
 def intact(folder: Path, name: str) -> Path:
@@ -163,9 +233,9 @@ def sealed(folder: Path) -> dict[str, str]:
 
 def sound(folder: Path, progress: Progress = silent) -> bool:
     """Whether an entry is there, all of it as it was written; one that is damaged is told and removed."""
-    if not is_kept(folder):
-        return False
     try:
+        if not is_kept(folder):
+            return False
         require_sound(folder)
     except RotError as rot:
         _remove(rot, progress)
@@ -205,8 +275,19 @@ def mended(run: Callable[[], Made], progress: Progress = silent) -> Made:
             _remove(rot, progress)
 
 
+def entries_in(folder: Path) -> set[Path]:
+    """What looks like entries in a folder of the cache: of a store in a bucket those there, too."""
+    mirror = mirror_of(folder)
+    there = set() if mirror is None else {each for each in mirror.entries(folder) if each.parent == folder}
+    return {each for each in folder.glob("*") if each.is_dir() and not each.name.startswith(DRAFT)} | there
+
+
 def damaged(cache: Path) -> Iterator[RotError]:
-    """Read every entry of a store's cache; gives those that are damaged."""
+    """Read every entry of a store's cache, also those in its bucket; gives those that are damaged."""
+    if (mirror := mirror_of(cache)) is not None:
+        for folder in mirror.entries(cache):
+            if problem := mirror.rotten(folder, _check):
+                yield RotError(folder, f"its object in the bucket: {problem}")
     for seal in sorted(cache.rglob(SEAL)):
         try:
             require_sound(seal.parent)
@@ -229,8 +310,11 @@ class Entry:
 
 
 def entries(cache: Path) -> list[Entry]:
-    """The entries of a store's cache, damaged ones too; nothing of them is read but seals."""
-    found = []
+    """The entries of a store's cache, damaged ones too; nothing of them is read but seals. Of a store in a bucket those
+    there too: they were last used when they were put, or used here."""
+    mirror = mirror_of(cache)
+    there = {} if mirror is None else mirror.entries(cache)
+    found = [Entry(folder, each.size, each.modified, None) for folder, each in there.items() if not folder.is_dir()]
     for path in sorted(cache.rglob(SEAL)):
         folder = path.parent
         with suppress(FileNotFoundError):  # it was removed meanwhile
@@ -271,6 +355,9 @@ def _remove(rot: RotError, progress: Progress) -> None:
 
 def _discard(folder: Path) -> None:
     """Remove an entry, unless another run has just made it anew; who has a file of it open keeps that."""
+    if mirror_of(folder) is not None:  # to see whether it is sound would fetch it, or its base
+        forget(folder)
+        return
     with suppress(FileNotFoundError), locked(folder.parent):
         try:
             require_sound(folder)
@@ -282,6 +369,8 @@ def _discard(folder: Path) -> None:
 def forget(folder: Path) -> None:
     """Remove an entry that is not wanted any more; a process that is killed meanwhile leaves nothing that looks like
     one."""
+    if (mirror := mirror_of(folder)) is not None:
+        mirror.drop(folder)
     with suppress(FileNotFoundError), locked(folder.parent):
         _set_aside(folder)
 

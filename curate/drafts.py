@@ -86,17 +86,23 @@ def fsync(path: Path) -> None:
         os.close(descriptor)
 
 
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file aside, have it written to the disk, and put it in the place of what was there."""
+def replace_file(path: Path, content: bytes, aside: Path | None = None) -> None:
+    """Write a file aside, have it written to the disk, and put it in the place of what was there.
+
+    Args:
+        path: of the file.
+        content: of it.
+        aside: the folder in which it is written first, by default its own.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, draft = tempfile.mkstemp(prefix=DRAFT, dir=path.parent)
+    descriptor, draft = tempfile.mkstemp(prefix=DRAFT, dir=aside or path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
             os.fchmod(descriptor, 0o644)
             file.write(content)
             file.flush()
             os.fsync(descriptor)
-        Path(draft).rename(path)
+        Path(draft).replace(path)
     except OSError:
         Path(draft).unlink()
         raise
@@ -112,3 +118,11 @@ def replace_folder(draft: Path, path: Path) -> None:
             shutil.rmtree(path.rename(tempfile.mkdtemp(prefix=DRAFT, dir=path.parent)))
         draft.rename(path)
         fsync(path.parent)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder; a process that is killed meanwhile leaves nothing that looks like one."""
+    with locked(path.parent):
+        aside = path.rename(tempfile.mkdtemp(prefix=DRAFT, dir=path.parent))
+        shutil.rmtree(aside)
+    fsync(path.parent)

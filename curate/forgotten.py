@@ -17,10 +17,10 @@ from typing import Any
 
 import xxhash
 
-from curate.drafts import locked
 from curate.errors import AssayError, SetAsideError
 from curate.hashing import digest
 from curate.record import KEYS
+from curate.shared import add_lines, fresh, held
 
 FILE = "forgotten.jsonl"
 KINDS = ("id", "group", "raw", "file")
@@ -102,7 +102,7 @@ def read_forgotten(store: Path) -> Forgotten:
         AssayError: a line of the list is none.
     """
     found: dict[str, set[str]] = {kind: set() for kind in KINDS}
-    path = store / FILE
+    path = fresh(store / FILE)
     for number, line in enumerate(path.read_bytes().split(b"\n") if path.is_file() else (), 1):
         if not line.strip():
             continue
@@ -126,7 +126,7 @@ def forget_again(store: Path, these: Forgotten, reason: str) -> None:
         these: what is on the list already is not added.
         reason: in the words of whoever asked for it.
     """
-    with locked(store):
+    with held(store):
         known = read_forgotten(store)
         new = [
             {kind: each, "when": datetime.now(UTC).isoformat(timespec="seconds"), "reason": reason}
@@ -138,8 +138,11 @@ def forget_again(store: Path, these: Forgotten, reason: str) -> None:
             )
             for each in sorted(asked - there)
         ]
+        lines = "".join(json.dumps(each) + "\n" for each in new).encode()
+        if not new or add_lines(store / FILE, lines):
+            return
         with (store / FILE).open("ab") as file:
-            file.write("".join(json.dumps(each) + "\n" for each in new).encode())
+            file.write(lines)
             file.flush()
             os.fsync(file.fileno())
 

@@ -7,7 +7,6 @@ were refused, versions that were taken back, and what killed processes left half
 
 import fcntl
 import re
-import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -19,6 +18,8 @@ from curate.cache import Entry, entries, forget
 from curate.drafts import DRAFT, locked, remove_abandoned
 from curate.errors import AssayError
 from curate.hashing import canonical_json
+from curate.mirror import mirror_of
+from curate.shared import held, remove_folder
 from curate.store import MADE_BY, MANIFEST, Store, read_manifest
 
 DAY = 24 * 60 * 60
@@ -26,6 +27,7 @@ KEEP_DAYS = 30.0
 """How long what nobody asks for is kept, if nothing else is said."""
 WITHOUT_ROWS = frozenset({"models", "downloads", "merged"})
 """Parts of the cache that hold no rows: models."""
+UPLOAD = "upload"
 PAID = "endpoints"
 """The part of the cache that was paid for: answers."""
 FILES = frozenset({"remote", "hub", "documents"})
@@ -38,7 +40,7 @@ class Waste(NamedTuple):
     """Something that may go."""
 
     kind: str
-    """cache, checkpoint, candidate, retracted, draft or notes."""
+    """cache, checkpoint, candidate, retracted, draft, upload or notes."""
     path: Path
     days: float
     """Since it was last asked for, refused, taken back or begun."""
@@ -59,10 +61,13 @@ def find_waste(store: Store, keep_days: float = KEEP_DAYS, max_bytes: int | None
     if not keep_days >= 0 or (max_bytes is not None and max_bytes < 0):
         raise AssayError(f"Keep {keep_days} days, {max_bytes} bytes?", remedy="Name numbers that are not negative.")
     now = time.time()
+    store.refresh()
+    store.fetch_refused()
     return [
         *_unused(store.cache, now, keep_days, max_bytes),
         *(each for each in _aside(store, now) if each.days > keep_days),
         *_drafts(store.root, now),
+        *_uploads(store, now),
         *(Waste("notes", each, _days(each, now), UNREAD) for each in sorted(store.root.glob("arrivals/*.json"))),
     ]
 
@@ -71,6 +76,12 @@ def remove_waste(items: Sequence[Waste]) -> None:
     """Remove what was found."""
     for each in items:
         _remove(each)
+
+
+def bytes_freed(store: Store, items: Sequence[Waste]) -> int:
+    """Bytes that removing what was found frees: on the disk or, of a store in a bucket, there."""
+    mirror = mirror_of(store.root)
+    return freed([each.path for each in items]) if mirror is None else mirror.size([each.path for each in items])
 
 
 def rows_kept(cache: Path) -> list[Path]:
@@ -176,14 +187,29 @@ def _drafts(root: Path, now: float) -> Iterator[Waste]:
                 yield Waste("draft", draft, _days(draft, now), "half-made by a process that was killed")
 
 
+def _uploads(store: Store, now: float) -> Iterator[Waste]:
+    """What killed processes have put into a store's bucket of versions that they did not publish."""
+    if (mirror := mirror_of(store.root)) is not None:
+        for folder, when in mirror.unpublished().items():
+            if (days := max(0.0, (now - when) / DAY)) > 1:
+                yield Waste(UPLOAD, folder, days, "put by a process that was killed")
+
+
 def _remove(each: Waste) -> None:
     if each.kind in ("cache", "checkpoint"):
         forget(each.path)
         return
+    mirror = mirror_of(each.path)
+    if each.kind == UPLOAD and mirror is not None:
+        with held(mirror.root):  # nothing is published
+            if mirror.unpublished().get(each.path, time.time()) < time.time() - DAY:
+                mirror.remove(each.path)
+        return
+    if each.kind in ("candidate", "retracted"):
+        remove_folder(each.path)
+        return
     with suppress(FileNotFoundError), locked(each.path.parent):
         if not each.path.is_dir():
             each.path.unlink()
-        elif each.kind == "draft":
-            remove_abandoned(each.path.parent)
         else:
-            shutil.rmtree(each.path)
+            remove_abandoned(each.path.parent)

@@ -11,6 +11,8 @@ from typing import Any, Literal
 from curate.drafts import locked, replace_file
 from curate.errors import AssayError
 from curate.hashing import canonical_json, digest
+from curate.mirror import mirror_of
+from curate.shared import add_lines, fresh
 
 Kind = Literal["datasets", "adapters", "scorecards", "experiments", "studies"]
 EVENTS = "events.jsonl"
@@ -44,7 +46,9 @@ class Ledger:
         """
         self.ledger.mkdir(parents=True, exist_ok=True)
         told = {"time": datetime.now(UTC).isoformat(timespec="seconds")} | event
-        line = canonical_json(told | {CHECK: _check_value(told)}) + b"\n"
+        line = _line(told)
+        if add_lines(self.ledger / EVENTS, line):
+            return told
         with locked(self.ledger), (self.ledger / EVENTS).open("a+b", buffering=0) as file:
             end = file.seek(0, os.SEEK_END)
             file.seek(max(0, end - 1))
@@ -106,36 +110,48 @@ class Ledger:
 
     def reword(self, words: Callable[[str], str]) -> None:
         """Write the messages of all lines anew that are sound; the file is replaced whole."""
+
+        def reworded(line: bytes) -> bytes:
+            event, problem = _event(line)
+            said = event | {"message": words(event["message"])} if not problem and event.get("message") else event
+            return line if said == event else _line(said)[:-1]
+
         path = self.ledger / EVENTS
-        if not path.is_file():
-            return
-        with locked(self.ledger):
-            old = [line for line in path.read_bytes().split(b"\n") if line]
-            new = list(old)
-            for number, (event, problem) in enumerate(self.ledger_lines()):
-                said = event | {"message": words(event["message"])} if event.get("message") else event
-                if not problem and said != event:
-                    new[number] = canonical_json(said | {CHECK: _check_value(said)})
-            if new != old:
-                replace_file(path, b"".join(line + b"\n" for line in new))
+        if (mirror := mirror_of(path)) is not None:
+            mirror.changing(path).reword(reworded)
+        elif path.is_file():
+            with locked(self.ledger):
+                old = path.read_bytes()
+                new = b"".join(reworded(line) + b"\n" for line in old.split(b"\n") if line)
+                if new != old:
+                    replace_file(path, new)
 
     def ledger_lines(self) -> Iterator[tuple[dict[str, Any], str]]:
         """Each line of the ledger: the event, and what is wrong with the line, "" where nothing is.
 
         Lines that were written before each had its check value are taken as they are.
         """
-        path = self.ledger / EVENTS
+        path = fresh(self.ledger / EVENTS)
         for number, line in enumerate(path.read_bytes().split(b"\n") if path.is_file() else (), 1):
-            if not line:
-                continue
-            event: dict[str, Any] = {}
-            try:
-                event = json.loads(line)
-                given = event.pop(CHECK, None)
-                sound = given == _check_value(event) if given else event.keys() <= OLD_KEYS
-            except (ValueError, TypeError, AttributeError, RecursionError):
-                sound = False
-            yield event, "" if sound else f"{path}, line {number}: not as it was written."
+            if line:
+                event, problem = _event(line)
+                yield event, f"{path}, line {number}: {problem}." if problem else ""
+
+
+def _event(line: bytes) -> tuple[dict[str, Any], str]:
+    """What a line tells, and what is wrong with it."""
+    event: dict[str, Any] = {}
+    try:
+        event = json.loads(line)
+        given = event.pop(CHECK, None)
+        sound = given == _check_value(event) if given else event.keys() <= OLD_KEYS
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        sound = False
+    return event, "" if sound else "not as it was written"
+
+
+def _line(event: dict[str, Any]) -> bytes:
+    return canonical_json(event | {CHECK: _check_value(event)}) + b"\n"
 
 
 def _check_value(event: dict[str, Any]) -> str:

@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from curate.drafts import locked, replace_file
+from curate.drafts import locked
 from curate.errors import AssayError
 from curate.hashing import digest
+from curate.shared import fresh, remove_file, replace_file
 
 CHECK = "check"
 """Key of the hash of the rest."""
@@ -73,7 +74,7 @@ class Pointers:
         """
         path = self.path(kind, name)
         try:
-            content = json.loads(path.read_bytes())
+            content = json.loads(fresh(path).read_bytes())
             sound = content.pop(CHECK) == digest(content)
             pointer = Pointer(**content | {"before": tuple(content["before"])})
         except FileNotFoundError:
@@ -97,12 +98,12 @@ class Pointers:
             content = asdict(pointer) | {"before": list(pointer.before)}
             replace_file(path, json.dumps(content | {CHECK: digest(content)}, indent=2).encode() + b"\n")
 
-        with locked(path.parent):
+        with locked(path.parent):  # and of two machines the second is refused
             yield write
 
     def remove(self, kind: str, name: str) -> None:
         """Remove a pointer: of a series of which nothing is left."""
-        self.path(kind, name).unlink(missing_ok=True)
+        remove_file(self.path(kind, name))
 
     def all(self) -> list[tuple[str, str]]:
         """The kind and name of each."""

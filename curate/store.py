@@ -1,10 +1,8 @@
-"""The store: the one folder Assay writes to, the only way to publish into it, and to read what is published.
+"""The store: the one place Assay writes to, a folder or one in a bucket, and the only way to publish into it.
 
-What is read is held to what was written. A version is the hash of its manifest, which holds the hash of each file;
-SHA256SUMS, in the form of sha256sum(1), holds those of the files that only tell of the version.
+What is read of it is held to what was written: `curate.version_folder`.
 """
 
-import hashlib
 import json
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -16,179 +14,34 @@ from typing import Any
 
 from curate.drafts import drafted, fsync
 from curate.errors import AssayError
-from curate.hashing import digest, file_digest
+from curate.hashing import file_digest
 from curate.ledger import Kind as Kind
 from curate.ledger import Ledger
+from curate.mirror import mirror_of, mirrored
 from curate.pointers import Pointer, Pointers
 from curate.taken_back import require_there, while_there
+from curate.version_folder import MADE_BY as MADE_BY
+from curate.version_folder import MANIFEST as MANIFEST
+from curate.version_folder import SUMS as SUMS
+from curate.version_folder import TELLING as TELLING
+from curate.version_folder import at_hand as at_hand
+from curate.version_folder import changed as changed
+from curate.version_folder import damage as damage
+from curate.version_folder import damaged as damaged
+from curate.version_folder import fetched as fetched
+from curate.version_folder import hashes as hashes
+from curate.version_folder import manifest_bytes as manifest_bytes
+from curate.version_folder import mend as mend
+from curate.version_folder import read_manifest as read_manifest
+from curate.version_folder import strangers as strangers
+from curate.version_folder import verified as verified
+from curate.version_folder import verified_whole as verified_whole
+from curate.version_folder import version_of as version_of
+from curate.version_folder import write_sums as write_sums
 
-MANIFEST = "manifest.json"
-SUMS = "SHA256SUMS"
-"""Of the files of a version that its manifest does not name: its card, its report."""
-MADE_BY: dict[str, str] = {
-    "datasets": "curate RECIPE",
-    "adapters": "train RECIPE",
-    "scorecards": "evaluate RECIPE",
-    "experiments": "experiment FILE",
-    "studies": "tune RECIPE",
-}
-"""The command that publishes each kind."""
-OWN_SUM = b"# "
-"""What the last line of SHA256SUMS begins with, the hash of the lines above: sha256sum(1) passes over it."""
-TELLING = ("README.md", "report.html", "data_docs", "scorecard.json", "contract", "croissant.json")
-"""What only tells of a version, and so was not hashed before there was a SHA256SUMS."""
 UNPUBLISHED = "nothing that was made from it is published"
 URL = "^[A-Za-z][A-Za-z0-9+.-]+:/"
 """What a URL begins with, also one that was taken for a path, which has one slash."""
-
-
-def version_of(manifest: Mapping[str, Any]) -> str:
-    """The version that a manifest's content gives: the first 16 hex digits of the SHA-256 of all but `version`."""
-    return digest({key: value for key, value in manifest.items() if key != "version"})[:16]
-
-
-def manifest_bytes(folder: Path) -> bytes:
-    """The manifest of a published folder, as it lies there; `read_manifest` and `curate.manifest` read it.
-
-    Raises:
-        AssayError: there is none, so the folder is not a published one.
-    """
-    path = folder / MANIFEST
-    if not path.is_file():
-        raise AssayError(f"{folder}: no {MANIFEST}, so nothing published is there.", remedy="Name a published version.")
-    return path.read_bytes()
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a published folder as JSON; what it says gives the version that it names.
-
-    Raises:
-        AssayError: there is none, or it is not as it was published.
-    """
-    content = manifest_bytes(folder)
-    try:
-        manifest: dict[str, Any] = json.loads(content)
-        given, found = manifest["version"], version_of(manifest)
-    except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
-        raise damaged(folder, MANIFEST, "not readable as a manifest") from None
-    if given != found:
-        problem = f"changed since it was published: it says version {given}, its content gives {found}"
-        raise damaged(folder, MANIFEST, problem)
-    return manifest
-
-
-def verified(folder: Path, name: str) -> Path:
-    """The path of a file of a published folder, hashed again: it is as it was published.
-
-    Raises:
-        AssayError: the file is not there or has changed, or it is none that was published; says which, and what to do.
-    """
-    known = hashes(folder, read_manifest(folder)["files"])
-    if name not in known:
-        raise damaged(folder, name, f"neither {MANIFEST} nor {SUMS} names it, so nobody can say whether it is sound")
-    if problem := changed(folder, name, known[name]):
-        raise damaged(folder, name, problem)
-    return folder / name
-
-
-def verified_whole(folder: Path) -> Path:
-    """A published folder of which every file, hashed again, is as it was published.
-
-    Raises:
-        AssayError: as `verified`.
-    """
-    for name, sha256 in hashes(folder, read_manifest(folder)["files"]).items():
-        if problem := changed(folder, name, sha256):
-            raise damaged(folder, name, problem)
-    return folder
-
-
-def hashes(folder: Path, files: Mapping[str, str]) -> dict[str, str]:
-    """The SHA-256 of each file of a published folder, by its path there: of those of its manifest and of SHA256SUMS.
-
-    Versions that were published before there was a SHA256SUMS have no hash of what only tells of them.
-
-    Args:
-        folder: the published folder.
-        files: of its manifest.
-
-    Raises:
-        AssayError: SHA256SUMS has changed, or a path leads out of the folder.
-    """
-    known = {**files, **_sums(folder)}
-    for name in known:
-        if ".." in Path(name).parts or Path(name).is_absolute():
-            raise damaged(folder, MANIFEST, f"it names {name!r}, which is not in its folder")
-    return known
-
-
-def _sums(folder: Path) -> dict[str, str]:
-    """What SHA256SUMS says."""
-    path = folder / SUMS
-    if not path.is_file():
-        return {}
-    lines, _, own = path.read_bytes().rpartition(OWN_SUM)
-    if own != _own_sum(lines):
-        raise damaged(folder, SUMS, "changed since it was published")
-    listed = (line.partition("  ") for line in lines.decode().splitlines())
-    return {name: sha256 for sha256, _, name in listed}
-
-
-def write_sums(folder: Path, files: Mapping[str, str]) -> None:
-    """Write SHA256SUMS, if there is any file that the manifest does not name; last in it is the hash of its own lines.
-
-    Args:
-        folder: to be published, or published.
-        files: of its manifest.
-    """
-    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    told = {*files, MANIFEST, SUMS}
-    lines = "".join(f"{file_digest(folder / name)}  {name}\n" for name in names if name not in told).encode()
-    if lines:
-        (folder / SUMS).write_bytes(lines + OWN_SUM + _own_sum(lines))
-
-
-def _own_sum(lines: bytes) -> bytes:
-    return hashlib.sha256(lines).hexdigest().encode() + b"\n"
-
-
-def changed(folder: Path, name: str, sha256: str) -> str | None:
-    """What is wrong with a file that had this hash when it was published; None where it still has."""
-    path = folder / name
-    if not path.is_file():
-        return "not there, though it was published"
-    found = file_digest(path)
-    return None if found == sha256 else f"changed since it was published: its SHA-256 is {found}, it was {sha256}"
-
-
-def strangers(folder: Path, files: Mapping[str, str]) -> list[str]:
-    """The files in a published folder that were not published with it; hidden ones, which nothing reads, are left out.
-
-    Args:
-        folder: the published folder.
-        files: of its manifest.
-    """
-    known = {MANIFEST, SUMS, *hashes(folder, files)}
-    found = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
-    if not (folder / SUMS).is_file():
-        found = [path for path in found if path.parts[0] not in TELLING]
-    names = (path.as_posix() for path in found if not any(part.startswith(".") for part in path.parts))
-    return sorted(set(names) - known)
-
-
-def damaged(folder: Path, name: str, problem: str) -> AssayError:
-    """What is told of a file of a published folder that is not as it was published."""
-    return AssayError(f"{folder / name}: {problem}.", remedy=mend(folder))
-
-
-def mend(folder: Path) -> str:
-    """What to do about a published folder that is damaged."""
-    series = folder.absolute().parent
-    store, kind = series.parent.parent, series.parent.name
-    if kind not in MADE_BY:
-        return f"Restore {folder} from where it was copied."
-    index = f" and {store / 'index' / series.name}, which is made again" if kind == "datasets" else ""
-    return f"Restore it from a copy. Without one, remove {folder}{index}, and run `assay {MADE_BY[kind]}` again."
 
 
 @dataclass(frozen=True)
@@ -227,6 +80,8 @@ class Draft:
         content = self.content(manifest)
         hashed: dict[str, str] = content["files"]
         final = self.target / str(content["version"])
+        if (mirror := mirror_of(final)) is not None:
+            mirror.refresh_version(final)
         if (final / MANIFEST).is_file():
             return verified_whole(final)
         if describe is not None:
@@ -238,11 +93,16 @@ class Draft:
         text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
         draft_manifest.write_bytes(text.encode() + b"\n")
         fsync(draft_manifest)
+        if mirror is not None:
+            mirror.upload(self.folder, final, hashed)
         with while_there(self.target.parents[1], self.parents, UNPUBLISHED):
             ready()
-            self.folder.rename(final)
+            if mirror is None:
+                self.folder.rename(final)
+            else:
+                mirror.publish(self.folder, final, hashed)
         fsync(self.target)
-        return final
+        return final if mirror is None else verified_whole(final)
 
     def content(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
         """A manifest with `files` and `version`, as they are by what the folder holds."""
@@ -273,6 +133,48 @@ class Store(Ledger):
         """What was published and is taken back, in folders as it was published."""
         self.pointers = Pointers(root / "pointers")
 
+    @property
+    def place(self) -> str:
+        """What it is called by who opens it: its folder, or its URL, of which `root` is the mirror."""
+        mirror = mirror_of(self.root)
+        return str(self.root) if mirror is None else mirror.url
+
+    def refresh(self, below: str = "") -> None:
+        """Know of what is published, of a store in a bucket: of any other there is nothing to do.
+
+        Args:
+            below: a part of the store, e.g. `datasets/NAME`.
+        """
+        if (mirror := mirror_of(self.root)) is not None:
+            mirror.refresh(below)
+            for part in () if below else ("pointers", "index"):
+                mirror.refresh_changing(part)
+
+    def fetch_refused(self) -> None:
+        """Have what was refused on this machine."""
+        if (mirror := mirror_of(self.root)) is not None:
+            mirror.refresh_entries("failed", lambda folder: None)
+
+    def fetch_reports(self) -> None:
+        """Have the reports of all that is published or was refused on this machine, and the monitor's."""
+        if (mirror := mirror_of(self.root)) is not None:
+            self.refresh()
+            self.fetch_refused()
+            mirror.refresh_changing("monitor")
+            for manifest in self.root.rglob(MANIFEST):
+                if mirror.is_version(manifest.parent):
+                    fetched(manifest.with_name("report.html"))
+
+    def fetch_all(self) -> None:
+        """Have all that is published or set aside on this machine, and nothing else."""
+        if (mirror := mirror_of(self.root)) is not None:
+            self.refresh()
+            self.fetch_refused()
+            mirror.refresh_changing("monitor")
+            for manifest in self.root.rglob(MANIFEST):
+                if mirror.is_version(manifest.parent):
+                    at_hand(manifest.parent)
+
     @contextmanager
     def publishing(
         self, kind: Kind, name: str, parents: Collection[Path] = (), unhashed: frozenset[str] = frozenset()
@@ -300,6 +202,7 @@ class Store(Ledger):
         Raises:
             AssayError: one has lost its manifest, with which it was published.
         """
+        self.refresh(f"{kind}/{name}")
         found = sorted(path for path in (self.root / kind / name).glob("[0-9a-f]" * 16) if path.is_dir())
         for path in found:
             if not (path / MANIFEST).is_file():
@@ -317,18 +220,23 @@ class Store(Ledger):
 
     def resolve(self, kind: Kind, name: str) -> Path:
         """The folder meant by a path, `NAME/VERSION` or `NAME` (the one promoted last; without a pointer, the one
-        published last by the ledger).
+        published last by the ledger); all of it lies on this machine.
 
         Raises:
-            AssayError: nothing of that name is published or promoted, or of a NAME pointer or ledger are damaged.
+            AssayError: nothing of that name is published or promoted, or of a NAME pointer or ledger are damaged; or
+                something of it is not there.
         """
         if (Path(name) / MANIFEST).is_file():
-            return Path(name)
+            return at_hand(Path(name))
+        self.refresh(f"{kind}/{name.partition('/')[0]}")
+        return at_hand(self._found(kind, name))
+
+    def _found(self, kind: Kind, name: str) -> Path:
         if (self.root / kind / name / MANIFEST).is_file():
             return self.root / kind / name
         series, _, old = name.partition("/")
         if old and (now := self.instead(kind, series).get(old)) is not None:
-            return self.resolve(kind, f"{series}/{now}")
+            return self._found(kind, f"{series}/{now}")
         pointer = self.pointed(kind, name)
         for version in (pointer.version, *reversed(pointer.before)):
             if version is not None and (folder := self.root / kind / name / version).is_dir():
@@ -428,14 +336,13 @@ class Store(Ledger):
 
 
 def store_at(place: str | Path) -> Store:
-    """The store in a folder.
+    """The store in a folder, or in a bucket.
 
     Raises:
-        AssayError: it is a URL.
+        AssayError: it is a URL of another kind, or one with a key in it; or the bucket cannot be used.
     """
-    if re.match(URL, str(place)):
-        raise AssayError(
-            f"{re.sub(':/+', '://', str(place), count=1)}: a store is a folder; object storage is not supported yet.",
-            remedy="Name a folder. A drop may be a URL.",
-        )
-    return Store(Path(place).absolute())
+    if not re.match(URL, str(place)):
+        return Store(Path(place).absolute())
+    store = Store(mirrored(re.sub(":/+", "://", str(place), count=1)).root)
+    store.refresh()
+    return store

@@ -8,8 +8,9 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from curate.drafts import locked
 from curate.errors import AssayError
+from curate.mirror import mirror_of
+from curate.shared import held
 
 AGAIN = "Make it again, or name another version, and run the same command again: what was done is kept."
 
@@ -29,6 +30,8 @@ def require_there(folders: Collection[Path], otherwise: str) -> None:
         TakenBackError: names the first that is gone.
     """
     for folder in folders:
+        if (mirror := mirror_of(folder)) is not None:
+            mirror.refresh_version(folder)
         if not folder.is_dir():
             raise TakenBackError(
                 f"{folder}: taken back meanwhile, or rows of it were forgotten, so {otherwise}.", remedy=AGAIN
@@ -46,6 +49,6 @@ def while_there(store: Path, folders: Collection[Path], otherwise: str) -> Itera
     Raises:
         TakenBackError: one is gone already.
     """
-    with locked(store):
+    with held(store):
         require_there(folders, otherwise)
         yield

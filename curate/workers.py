@@ -14,11 +14,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing import connection, forkserver, get_context, parent_process
 from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from curate.cache import brought
 from curate.engine import MapShards, Result, TaskT, WorkerDied, supervised
 from curate.errors import AssayError
+from curate.mirror import mirror_of, placed
 from curate.progress import Progress
 
 MEMORY = "ASSAY_WORKER_MEMORY"
@@ -136,8 +139,9 @@ def serve(pipe: "connection.Connection[Any, Any]", workers: int, memory: int) ->
     pool = pa.default_memory_pool()
     with suppress(EOFError, ConnectionError):  # the parent wants no more
         while True:
-            function, task = pipe.recv()
+            work = pipe.recv_bytes()
             try:
+                function, task = pickle.loads(work)  # noqa: S301 -- of a process of our own
                 done = True, function(task)
             except MemoryError:
                 os._exit(OUT_OF_MEMORY)
@@ -146,7 +150,7 @@ def serve(pipe: "connection.Connection[Any, Any]", workers: int, memory: int) ->
                     os._exit(OUT_OF_MEMORY)
                 done = False, _portable(error)
             pool.release_unused()  # else Arrow keeps, in every worker, the most that a shard has ever taken
-            pipe.send(done)
+            pipe.send_bytes(_Back.dumps(done))
 
 
 def _portable(error: Exception) -> Exception:
@@ -205,9 +209,27 @@ def start_server() -> None:
         forkserver.ensure_running()
 
 
+class _Back(ForkingPickler):
+    """What goes between processes, also of other machines: a path below the mirror of a store that is in a bucket comes
+    out as that below theirs."""
+
+    arrives = staticmethod(placed)
+
+    def reducer_override(self, value: Any) -> Any:
+        if isinstance(value, Path) and (mirror := mirror_of(value)) is not None:
+            return self.arrives, (mirror.url, mirror.name(value))
+        return NotImplemented
+
+
+class _Out(_Back):
+    """What a worker is sent: of the cache what is named is fetched there."""
+
+    arrives = staticmethod(brought)
+
+
 def packed(function: Callable[[TaskT], Result], task: TaskT) -> bytes:
     """What a worker is sent to do."""
-    return bytes(ForkingPickler.dumps((function, task)))
+    return bytes(_Out.dumps((function, task)))
 
 
 def opened(result: bytes) -> Any:

@@ -15,7 +15,6 @@ from typing import Any
 import orjson
 import pyarrow.parquet as pq
 
-from curate.drafts import locked, replace_file
 from curate.errors import AssayError
 from curate.manifest import DatasetManifest
 from curate.progress import Progress, silent
@@ -23,6 +22,7 @@ from curate.publish.drift import TEXTS, drift, published_rows
 from curate.publish.gate import flatten
 from curate.publish.pages import inlined, report_environment
 from curate.record import SPLITS
+from curate.shared import add_lines, fresh, held, replace_file
 from curate.store import Store, verified
 from curate.table import Table
 from evaluation.card.format import read_scorecard
@@ -119,7 +119,7 @@ def history(store: Store, name: str) -> list[Reading]:
     Raises:
         AssayError: a line is not as it was written.
     """
-    path = _lines(store, name)
+    path = fresh(_lines(store, name))
     if not path.is_file():
         return []
     try:
@@ -215,9 +215,10 @@ def _remember(reading: Reading, recipe: FullRecipe, store: Store) -> None:
     """Add a reading to the history, and draw the page anew."""
     path = _lines(store, recipe.name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with locked(path.parent):
-        known = path.read_bytes() if path.is_file() else b""
-        replace_file(path, known + orjson.dumps(asdict(reading)) + b"\n")
+    with held(path.parent):
+        line = orjson.dumps(asdict(reading)) + b"\n"
+        if not add_lines(path, line):
+            replace_file(path, (path.read_bytes() if path.is_file() else b"") + line)
         readings = history(store, recipe.name)
         environment = report_environment()
         text = environment.get_template("monitor.html.jinja").render(
@@ -227,4 +228,4 @@ def _remember(reading: Reading, recipe: FullRecipe, store: Store) -> None:
             drifts={name: [each.drift[name] for each in readings if name in each.drift] for name in COMPARED},
             bounds=recipe.monitor,
         )
-        replace_file(page(store, recipe.name), text.encode())
+        replace_file(fresh(page(store, recipe.name)), text.encode())

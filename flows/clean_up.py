@@ -7,7 +7,7 @@ from prefect import flow, get_run_logger
 from prefect.artifacts import create_table_artifact
 from pydantic import Field
 
-from curate.garbage import KEEP_DAYS, find_waste, freed, remove_waste
+from curate.garbage import KEEP_DAYS, bytes_freed, find_waste, remove_waste
 from curate.store import store_at
 from flows.parameters import Folder
 from flows.run import mendable
@@ -22,7 +22,7 @@ def clean_up(
     """Remove unused cache, what was refused or taken back, and drafts, as `assay gc --yes` does; gives the bytes freed.
 
     Args:
-        store: folder that Assay writes to.
+        store: folder, or URL in a bucket, that Assay writes to.
         keep_days: what was asked for, refused or taken back within so many days stays.
         max_bytes: of the cache; what nobody has asked for longest goes.
 
@@ -30,8 +30,9 @@ def clean_up(
         AssayError: a manifest of the store is damaged.
     """
     with mendable():
-        items = find_waste(store_at(store), keep_days, max_bytes)
-        size = freed([each.path for each in items])
+        target = store_at(store)
+        items = find_waste(target, keep_days, max_bytes)
+        size = bytes_freed(target, items)
         remove_waste(items)
     told = Counter((each.kind, each.why) for each in items)
     rows = [{"what": kind, "why": why, "number": number} for (kind, why), number in sorted(told.items())]

@@ -59,7 +59,7 @@ def evaluation(
 
     Args:
         recipe: a recipe's YAML file, or a packaged one's name.
-        store: folder that Assay writes to.
+        store: folder, or URL in a bucket, that Assay writes to.
         variant: one of the recipe's variants.
         dataset: version whose test split is asked: a folder, NAME/VERSION or NAME; by default the recipe's latest.
         adapter: a folder, NAME/VERSION or NAME; by default the recipe's latest, where there is one.

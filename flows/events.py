@@ -55,7 +55,7 @@ def drop_refused(name: str, store: Store, refusal: AssayError) -> None:
     """
     refused = ((event, event.get("name")) for event in reversed(store.events()) if event["event"] == "refused")
     told = next(event for event, of in refused if of == name)
-    payload = {"name": name, "store": str(store.root), "drop": told["where"], "why": told["why"]}
+    payload = {"name": name, "store": store.place, "drop": told["where"], "why": told["why"]}
     payload["report"] = report_of(candidate(store, name), store) if isinstance(refusal, RefusedError) else ""
     _emit(REFUSED, f"drop.{name}.{told['drop']}", name, payload | {"message": str(refusal)}, {WHY: told["why"]})
 
@@ -68,7 +68,7 @@ def drop_unreadable(name: str, store: Store, found: Arrival) -> None:
         store: whose ledger has just told of it.
         found: of the drop.
     """
-    payload = {"name": name, "store": str(store.root), "drop": found.place, "why": UNREADABLE, "report": ""}
+    payload = {"name": name, "store": store.place, "drop": found.place, "why": UNREADABLE, "report": ""}
     _emit(REFUSED, f"drop.{name}.{found.drop}", name, payload | {"message": found.why}, {WHY: UNREADABLE})
 
 
@@ -81,7 +81,7 @@ def adapter_refused(scorecard: Path, store: Store, refusal: AssayError) -> None:
         refusal: says which rules do not hold.
     """
     _, name, version = scorecard.parts[-3:]
-    payload = {"name": name, "store": str(store.root), "scorecard": version, "message": str(refusal)}
+    payload = {"name": name, "store": store.place, "scorecard": version, "message": str(refusal)}
     payload |= {"report": report_of(scorecard, store)}
     _emit(HELD_BACK, f"version.scorecards.{name}.{version}", name, payload, {WHY: GATE})
 

@@ -20,7 +20,7 @@ def monitor(recipe: Recipe = "licences", store: Folder = "store", variant: Varia
 
     Args:
         recipe: a recipe's YAML file, or a packaged one's name; its `monitor` has the bounds.
-        store: folder that Assay writes to.
+        store: folder, or URL in a bucket, that Assay writes to.
         variant: one of the recipe's variants.
 
     Raises:

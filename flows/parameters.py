@@ -8,13 +8,17 @@ from typing import Annotated, Any
 
 from pydantic import Field, WithJsonSchema
 
+from curate.bucket import EXTRAS
 from curate.engine import EngineName
+from curate.mirror import PLACES
 from curate.recipe import find_recipe, packaged_recipes
-from curate.store import URL
 from curate.strict_yaml import load_yaml
 
 SECRETS = r"://.*[?#]|://[^/]*:[^/]*@|^(?!(abfss?|wasbs?|az|adl):)[^/]*://[^/]*@"
 """Query, fragment, password, user; Azure's URLs have a container where others have a user."""
+
+NO_STORE = rf"^(?!({'|'.join(EXTRAS)})://)[A-Za-z][A-Za-z0-9+.-]+:/"
+"""URLs at which no store can lie."""
 
 
 def _variants() -> list[str]:
@@ -54,9 +58,7 @@ Variant = Annotated[
 ]
 Folder = Annotated[
     str,
-    WithJsonSchema(
-        _text("Folder", **{"not": _never(URL, "a URL: a store is a folder; object storage is not supported yet")})
-    ),
+    WithJsonSchema(_text("folder or URL", **{"not": _never(f"{NO_STORE}|{SECRETS}", f"{PLACES}, without keys in it")})),
 ]
 Drop = Annotated[
     str | None,

@@ -38,7 +38,7 @@ def pipeline(
 
     Args:
         recipe: a recipe's YAML file, or a packaged one's name.
-        store: folder that Assay writes to.
+        store: folder, or URL in a bucket, that Assay writes to.
         variant: one of the recipe's variants.
         drop: folder of the raw files, or its URL, instead of the recipe's own.
         workers: processes to curate with; by default one per core, or a cluster's.

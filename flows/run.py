@@ -52,8 +52,8 @@ def run_of(recipe: str, store: str, variant: str | None, drop: str | None = None
     """The run of a flow that was called with these parameters.
 
     Raises:
-        AssayError: the store is a URL, there is no such recipe or variant, or it is wrong; or of whatever error users
-            can mend, so that the state of the run says what to do.
+        AssayError: the store cannot be used, there is no such recipe or variant, or it is wrong; or of whatever error
+            users can mend, so that the state of the run says what to do.
     """
     with mendable():
         target = store_at(store)

@@ -40,7 +40,7 @@ def training(
 
     Args:
         recipe: a recipe's YAML file, or a packaged one's name.
-        store: folder that Assay writes to.
+        store: folder, or URL in a bucket, that Assay writes to.
         variant: one of the recipe's variants.
         dataset: version to train on: a folder, NAME/VERSION or NAME; by default the recipe's latest.
     """

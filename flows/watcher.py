@@ -21,7 +21,7 @@ def watcher(recipe: Recipe = "licences", store: Folder = "store", variant: Varia
 
     Args:
         recipe: a recipe's YAML file, or a packaged one's name: where its drops arrive, and when one is whole.
-        store: folder that Assay writes to.
+        store: folder, or URL in a bucket, that Assay writes to.
         variant: one of the recipe's variants.
 
     Raises:
@@ -37,7 +37,7 @@ def watcher(recipe: Recipe = "licences", store: Folder = "store", variant: Varia
             if each.due and each.state == UNREADABLE:
                 drop_unreadable(run.recipe.name, run.store, each)
             elif each.due:
-                drop_arrived(run.recipe.name, each, recipe, str(run.store.root), variant)
+                drop_arrived(run.recipe.name, each, recipe, run.store.place, variant)
 
         def tell(late: str) -> None:
             log.warning(late)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from curate.cache import cache_folder, forget, sound
+from curate.cache import cache_folder, entries_in, forget, sound
 from curate.progress import Progress, silent
 
 PREFIX = "checkpoint-"
@@ -38,11 +38,13 @@ class Checkpoints:
 
     def clear(self) -> None:
         """Remove them: what the run was for is published."""
+        for each in self._all():
+            forget(each)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _all(self) -> list[Path]:
         """The oldest first."""
-        return sorted(self.folder.glob(f"{PREFIX}*"), key=step_of)
+        return sorted((each for each in entries_in(self.folder) if each.name.startswith(PREFIX)), key=step_of)
 
 
 def step_of(checkpoint: Path) -> int:

@@ -15,14 +15,18 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires
 from multiprocessing import current_process
 from pathlib import Path
+from uuid import uuid4
 
 from curate.drafts import drafted
 from curate.engine import WorkerDied
 from curate.errors import AssayError
 from curate.hashing import digest, file_digest
+from curate.mirror import mirror_of, mirrored
 from curate.stage import installed
 from curate.workers import Worker, available_cores, start_server, worker_memory
 
+MARKS = "marks"
+"""Below it lie marks in a bucket."""
 IDLE = 120.0
 """Seconds that a process is kept without work, for the next stage."""
 
@@ -39,6 +43,8 @@ class Terms:
     """A folder of the store, which they are to see: a draft, and so one that is known for left behind if it is."""
     versions: dict[str, str]
     """Of what decides what a stage gives: Python, Assay's code, libraries."""
+    url: str = ""
+    """Of the store, if it is in a bucket, of which the mark is an object then."""
 
     def __hash__(self) -> int:
         return hash(self.run)
@@ -49,8 +55,16 @@ def terms(folder: Path) -> Iterator[Terms]:
     """The terms of a run by this process.
 
     Args:
-        folder: that workers must see too, as it is here.
+        folder: that workers must see too, as it is here or, of a store in a bucket, there.
     """
+    if (mirror := mirror_of(folder)) is not None:
+        run = uuid4().hex
+        mirror.bucket.put(f"{MARKS}/{run}", b"")
+        try:
+            yield Terms(run, worker_memory(), Path(MARKS, run), versions(), mirror.url)
+        finally:
+            mirror.bucket.remove([f"{MARKS}/{run}"])
+        return
     with drafted(folder.absolute()) as mark:
         yield Terms(mark.name, worker_memory(), mark, versions())
 
@@ -75,7 +89,9 @@ def agree(terms: Terms) -> None:
         AssayError: it does not see the store, or has another version of what decides what a stage gives.
     """
     where = f"The worker {os.getpid()} on {os.uname().nodename}"
-    if not terms.mark.exists():
+    if terms.url:
+        _require_bucket(terms, where)
+    elif not terms.mark.exists():
         raise AssayError(
             f"{where} does not see {terms.mark.parent}.",
             remedy="Workers of a cluster take store and drop from storage that all share, at the same paths; name "
@@ -88,6 +104,23 @@ def agree(terms: Terms) -> None:
                 f"{where} has {name} {here.get(name)}; the run was started with {terms.versions.get(name)}.",
                 remedy="Install the same on all machines: pip install -c constraints.txt assay-curation.",
             )
+
+
+def _require_bucket(terms: Terms, where: str) -> None:
+    """See to it that this worker can use the store's bucket, and has a place for its mirror.
+
+    Raises:
+        AssayError: it cannot, or has none.
+    """
+    try:
+        there = mirrored(terms.url).bucket.get(terms.mark.as_posix()) is not None
+    except AssayError as error:
+        raise AssayError(f"{where}: {error.message}", remedy=error.remedy) from None
+    if not there:
+        raise AssayError(
+            f"{where} finds another store at {terms.url}.",
+            remedy="Give its environment the storage that the run has (AWS_ENDPOINT_URL and such), and keys for it.",
+        )
 
 
 class _Processes:

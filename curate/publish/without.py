@@ -25,7 +25,8 @@ from curate.publish.carried import FOLDER, carried
 from curate.publish.published import row_count
 from curate.publish.version import FEW
 from curate.record import SPLITS, whole_of
-from curate.store import MANIFEST, Store, read_manifest, verified_whole, write_sums
+from curate.shared import put_again
+from curate.store import MANIFEST, SUMS, Store, read_manifest, verified_whole, write_sums
 
 PLACES = "forgotten.parquet"
 SCHEMA = pa.schema(
@@ -262,6 +263,7 @@ def told_again(store: Store, folder: Path, old: DatasetManifest) -> None:
     if _named(old) - _named(parent) - _named(manifest):
         write_report(folder, manifest, Beside(parent=parent))
         write_sums(folder, manifest.files)
+        put_again(folder, ["report.html", SUMS])
 
 
 def _named(manifest: DatasetManifest) -> set[str]:

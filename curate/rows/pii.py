@@ -29,9 +29,10 @@ import pyarrow.compute as pc
 import xxhash
 from pydantic import Field, model_validator
 
+from curate.cache import seen_by_all
 from curate.examples import Example, example_of, first_examples
 from curate.record import KEYS, SCHEMA, rows_of_texts, texts_of, with_texts
-from curate.stage import Outcome, Reject, RowStage, divide
+from curate.stage import Context, Outcome, Reject, RowStage, divide
 from curate.text.names import ENTITIES, NameKind, Names
 from curate.text.personal_data import FINDERS, SUSPECT, Found, Kind, find, masked, value
 from curate.text.plain_text import ODD, plain
@@ -88,6 +89,11 @@ class Pii(RowStage):
     @property
     def kinds(self) -> set[str]:
         return {*self.replace, *self.quarantine}
+
+    def prepare(self, context: Context) -> "Pii":
+        if self.names is None:
+            return self
+        return self.model_copy(update={"names": self.names.placed(seen_by_all(self.names.folder, context.cache))})
 
     def rewriting(self) -> "Pii":
         """The same stage, but one that keeps every row: what it quarantines is replaced too."""

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
+from curate.cache import seen_by_all
 from curate.hashing import digest, file_digest
 from curate.record import MESSAGES, dicts
 from curate.rows.chat_template import ChatTemplate, Message, Refusal, read_chat_template, read_template
@@ -56,7 +57,7 @@ class Render(Stage):
             task_source=read_template("tasks", self.task),
             chat_source=read_chat_template(self.chat, folder),
             target_schema=json.dumps(context.contract.target_schema),
-            tokenizer_folder=folder,
+            tokenizer_folder=seen_by_all(folder, context.cache, "*.json"),
             stops=stop_ids(folder),
             tokenizer_sha256={name: file_digest(folder / name) for name in TOKENIZER_FILES},
         )

@@ -25,6 +25,7 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from curate.arrow import whole
+from curate.cache import seen_by_all
 from curate.errors import AssayError
 from curate.record import SCHEMA
 from curate.sets.duplicates import compared_by
@@ -83,8 +84,14 @@ class Doubt(Stage):
                 remedy="pip install 'assay-curation[doubt]'",
             ) from None
         sha256 = None if self.model is None else model_digest(Path(self.model))
+        folder = None if self.model is None else seen_by_all(Path(self.model), context.cache)
         boilerplate = compared_by(context).boilerplate
-        return Doubting(**self.model_dump(), sha256=sha256, compared=Compared(scope="prompt", boilerplate=boilerplate))
+        return Doubting(
+            **self.model_dump(),
+            sha256=sha256,
+            folder=folder,
+            compared=Compared(scope="prompt", boilerplate=boilerplate),
+        )
 
     def prepared_from(self) -> dict[str, Any]:
         return {"embedding_sha256": {}}
@@ -99,6 +106,8 @@ class Doubting(Doubt, SetStage):
     model: str | None = Field(exclude=True)
     sha256: str | None
     """Hash of the model's folder, where there is one."""
+    folder: Path | None = Field(exclude=True)
+    """Where whoever makes keys finds it."""
     compared: Compared
     """Which text is read: what was said, without the answer."""
 
@@ -115,8 +124,8 @@ class Doubting(Doubt, SetStage):
         for name in ("file", "row"):
             found = found.append_column(name, pc.struct_field(source, name))
         found = found.append_column("given", labels_of(table, self.of))
-        if self.model is not None:
-            return found.append_column("vector", vector_column(embed(texts.to_pylist(), Path(self.model))))
+        if self.folder is not None:
+            return found.append_column("vector", vector_column(embed(texts.to_pylist(), self.folder)))
         from curate.sets.out_of_sample import words_and_pairs
 
         offsets, hashes = words_and_pairs(texts)

@@ -20,7 +20,6 @@ from typing import Any
 import pyarrow.compute as pc
 from pydantic import ValidationError
 
-from curate.drafts import fsync
 from curate.errors import AssayError
 from curate.hashing import digest
 from curate.manifest import DatasetManifest
@@ -30,6 +29,7 @@ from curate.sets.index_check import contradictions, rows_by_version, unlike_publ
 from curate.sets.keys import Compared
 from curate.sets.published import compared_rows, published, read_version, some_published
 from curate.sets.segments import Entry, Keys, Segment, SegmentFiles
+from curate.shared import fresh, leased, remove_file, replace_file
 from curate.store import MANIFEST, Store
 
 FORMAT = 2
@@ -132,8 +132,9 @@ class Index:
             with self._explained():
                 os.ftruncate(descriptor, 0)
                 os.pwrite(descriptor, str(os.getpid()).encode(), 0)
-            self._locked = True
-            yield
+            with leased(self.folder, lambda: progress("wait for a process of another machine", 0, 1, "index")):
+                self._locked = True
+                yield
         finally:
             self._locked = False
             os.close(descriptor)
@@ -189,7 +190,7 @@ class Index:
             if folders:
                 self._commit(new)
             else:
-                self._manifest.unlink(missing_ok=True)
+                remove_file(self._manifest)
 
     def check(self, progress: Progress = silent) -> list[str]:
         """Read the whole index again and compare it with itself and with the published versions.
@@ -238,11 +239,9 @@ class Index:
     def _commit(self, entries: list[Entry]) -> None:
         """Replace the manifest: what it names is the index from now on."""
         content = {"format": FORMAT, "parameters": self.parameters, "segments": entries}
-        draft = self._files.folder / f".draft-{MANIFEST}"
-        draft.write_bytes(json.dumps(content | {"sha256": digest(content)}, indent=2, sort_keys=True).encode() + b"\n")
-        fsync(draft)
-        draft.replace(self._manifest)
-        fsync(self.folder)
+        self._files.upload(entries)
+        text = json.dumps(content | {"sha256": digest(content)}, indent=2, sort_keys=True)
+        replace_file(self._manifest, text.encode() + b"\n", self._files.folder)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -276,9 +275,9 @@ class Index:
         Raises:
             AssayError: the manifest is damaged, of another format, or tells of other parameters.
         """
-        if not self._manifest.exists():
-            return []
         content = _authentic(self._manifest)
+        if content is None and not self._manifest.exists():
+            return []
         if content is None:
             raise self._files.damaged(f"{self._manifest}: not as it was written.")
         if content["format"] != FORMAT:
@@ -303,7 +302,7 @@ class Index:
 def _authentic(path: Path) -> dict[str, Any] | None:
     """An index's manifest, or None where there is none or it is not as it was written."""
     try:
-        content: dict[str, Any] = json.loads(path.read_bytes())
+        content: dict[str, Any] = json.loads(fresh(path).read_bytes())
         return content if content.pop("sha256") == digest(content) else None
     except (FileNotFoundError, ValueError, AttributeError, KeyError, TypeError):
         return None

@@ -18,6 +18,7 @@ from curate.drafts import fsync
 from curate.errors import AssayError
 from curate.hashing import checksum, digest
 from curate.sets.keys import fixed
+from curate.shared import fetch_file, keep_files, put_files
 
 GROWTH = 2
 """A segment is merged with those after it once it has no more than this many times their rows: so each has more than
@@ -157,6 +158,11 @@ class SegmentFiles:
         for path in self.folder.iterdir():
             if path.name not in names:
                 path.unlink()
+        keep_files(self.folder, names)
+
+    def upload(self, entries: list[Entry]) -> None:
+        """Have the files of segments in the bucket of a store that is in one."""
+        put_files([self.path(entry, part) for entry in entries for part in PARTS])
 
     def open(self, entry: Entry) -> Segment:
         """Read a segment's files through, and map them.
@@ -182,6 +188,7 @@ class SegmentFiles:
         """The segment's files that are not what was written: all of them are read."""
         for part, file in entry["files"].items():
             path = self.path(entry, part)
+            fetch_file(path, lambda draft, wanted=file["xxh3_128"]: checksum(draft) == wanted)  # type: ignore[misc]
             size = path.stat().st_size if path.is_file() else None
             if size is None:
                 yield f"{path}: missing."

@@ -24,6 +24,7 @@ import xxhash
 from pydantic import ConfigDict, Field, model_validator
 
 from curate.arrow import whole
+from curate.cache import seen_by_all
 from curate.sets.balance import best_first
 from curate.sets.duplicates import compared_by
 from curate.sets.keys import Compared, compared_text, fixed
@@ -87,7 +88,8 @@ class Select(Stage):
         if self.rows is None:
             return self
         sha256 = None if self.model is None else model_digest(Path(self.model))
-        return Choosing(**self.model_dump(), sha256=sha256, compared=compared_by(context))
+        folder = None if self.model is None else seen_by_all(Path(self.model), context.cache)
+        return Choosing(**self.model_dump(), sha256=sha256, folder=folder, compared=compared_by(context))
 
     def prepared_from(self) -> dict[str, Any]:
         return {"embedding_sha256": {}}
@@ -99,6 +101,8 @@ class Choosing(Select, SetStage):
     model: str | None = Field(exclude=True)
     sha256: str | None
     """Hash of the model's folder, where there is one."""
+    folder: Path | None = Field(exclude=True)
+    """Where whoever makes keys finds it."""
     compared: Compared
 
     def prepared_from(self) -> dict[str, Any]:
@@ -110,8 +114,8 @@ class Choosing(Select, SetStage):
     def keys_of(self, table: pa.Table) -> pa.Table:
         texts = compared_text(table, self.compared)
         found = table.select(["id", "label", "source", *({"quality"} & set(table.column_names))])
-        if self.model is not None:
-            return found.append_column("vector", vector_column(embed(texts.to_pylist(), Path(self.model))))
+        if self.folder is not None:
+            return found.append_column("vector", vector_column(embed(texts.to_pylist(), self.folder)))
         from curate.text.words import shingle_sets
 
         offsets, words = shingle_sets(texts, 1)

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field
 
+from curate.cache import seen_by_all
 from curate.errors import AssayError
 from curate.hashing import file_digest, files_digest
 from curate.sets.duplicates import compared_by
@@ -63,6 +64,7 @@ class Semantic(Stage):
             same_target=self.same_target,
             model=self.model,
             sha256=model_digest(Path(self.model)),
+            folder=seen_by_all(Path(self.model), context.cache),
             compared=compared_by(context),
         )
 
@@ -76,6 +78,8 @@ class Comparing(Semantic, SetStage):
     model: str = Field(exclude=True)
     sha256: str
     """Hash of the model's folder."""
+    folder: Path = Field(exclude=True)
+    """Where whoever makes keys finds it."""
     compared: Compared
     """Which text is embedded."""
 
@@ -88,7 +92,7 @@ class Comparing(Semantic, SetStage):
     def keys_of(self, table: pa.Table) -> pa.Table:
         texts = compared_text(table, self.compared)
         found = identities(table, texts).append_column("cluster", table["cluster"])
-        return found.append_column("vector", vector_column(embed(texts.to_pylist(), Path(self.model))))
+        return found.append_column("vector", vector_column(embed(texts.to_pylist(), self.folder)))
 
     def judge(self, keys: pa.Table, seen: Seen) -> Verdict:
         return Verdict(judge(keys, keys["cluster"].to_pylist(), fixed(keys["vector"], np.float32), self))

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field, PrivateAttr, SerializerFunctionWrapHandler, model_serializer
 
 from curate.errors import AssayError
 from curate.hashing import file_digest, files_digest
@@ -41,11 +41,23 @@ class Names(Settings):
     )
     language: str = Field("en", description="The model's language (ISO 639-1).")
     threshold: float = Field(0.5, ge=0, le=1, description="Lowest score of a name (spaCy's are all 0.85).")
+    _folder: Path | None = PrivateAttr(None)
+
+    @property
+    def folder(self) -> Path:
+        """Where the model lies for whoever looks for names."""
+        return self._folder or Path(self.model)
+
+    def placed(self, folder: Path) -> "Names":
+        """The same model, in another folder."""
+        copy = self.model_copy()
+        copy._folder = folder
+        return copy
 
     @model_serializer(mode="wrap")
     def _with_content(self, settings: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """The settings and the model's hash, not where it lies: another model in the same folder is another stage."""
-        folder = Path(self.model)
+        folder = self.folder
         files = ((str(path.relative_to(folder)), path) for path in folder.rglob("*") if path.is_file())
         return {
             **settings(self),
@@ -59,7 +71,7 @@ class Names(Settings):
         Raises:
             AssayError: there is no model, it is of neither library, or the extra is not installed.
         """
-        found = _analyser(self.model, self.language)(text)
+        found = _analyser(str(self.folder), self.language)(text)
         names = {Name(ENTITIES[kind], begin, end) for kind, begin, end, score in found if score >= self.threshold}
         return sorted(names, key=lambda name: (name.begin, -name.end, name.kind))
 

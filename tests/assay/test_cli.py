@@ -39,13 +39,13 @@ def assay_here(*arguments: str | Path, store: Path) -> Result:
 
 
 @pytest.mark.parametrize("command", ["run", "curate", "train", "evaluate", "preview"])
-def test_a_url_is_refused_as_a_store_and_nothing_is_written(
+def test_a_url_where_no_store_can_lie_is_refused_and_nothing_is_written(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    done = CliRunner().invoke(app, [command, "licences", "--store", "s3://bucket/store"], env={"COLUMNS": "200"})
+    done = CliRunner().invoke(app, [command, "licences", "--store", "https://host/store"], env={"COLUMNS": "200"})
     assert done.exit_code == 1
-    assert "s3://bucket/store: a store is a folder; object storage is not supported yet." in done.stderr
+    assert "https://host/store: a store is a folder, or lies on s3://, gs:// or abfs://." in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 

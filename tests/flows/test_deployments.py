@@ -91,7 +91,8 @@ def test_the_form_offers_the_packaged_recipes_and_their_variants(deployment: UUI
     ("parameters", "said"),
     [
         ({"recipe": "nowhere"}, f"neither a YAML file nor a packaged recipe: {', '.join(packaged_recipes())}"),
-        ({"store": "s3://bucket/store"}, "a store is a folder; object storage is not supported yet"),
+        ({"store": "https://host/store"}, "a store is a folder, or lies on s3://"),
+        ({"store": "s3://user:key@bucket"}, "without keys in it"),
         ({"store": "file:///store"}, "a store is a folder"),
         ({"workers": -1}, "-1 is less than the minimum of 1"),
         ({"workers": "two"}, "'two' is not valid"),

@@ -165,4 +165,4 @@ def test_the_clean_up_removes_what_gc_tells_of(project: Project) -> None:
     assert not draft.exists()
     assert clean_up(str(store)) == 0
     with pytest.raises(AssayError, match="a store is a folder"):
-        clean_up.fn("s3://bucket/store")
+        clean_up.fn("https://host/store")

@@ -1,0 +1,451 @@
+"""Mirrors: a store in a bucket has a folder of this machine in front of it, laid out as any store, which may be removed
+at any time: what counts lies in the bucket.
+
+A version, published there by its manifest, comes into the mirror by that, and each file of it when it is read; an entry
+of the cache is one object, and there whole or not at all. What code reads by a path below the mirror it asks for first:
+of any other path that does nothing.
+"""
+
+import os
+import shutil
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from uuid import uuid4
+
+from curate.bucket import EXTRAS, Bucket, Found
+from curate.changing import Changing, is_state
+from curate.drafts import DRAFT, drafted
+from curate.errors import AssayError
+from curate.hashing import file_digest
+from curate.lease import Lease, leased
+from curate.urls import without_secrets
+
+PLACES = "a store is a folder, or lies on s3://, gs:// or abfs://"
+PLACE = "ASSAY_MIRROR"
+"""The environment's folder for mirrors."""
+DEPTH = 3
+"""Of an entry's name: cache/PART/KEY/KEY."""
+NOTES = ".numbers"
+"""Folder of a mirror: which state of files that change its copies are of."""
+FIRST = ("manifest.json", "SHA256SUMS", "contract")
+"""What a version comes into the mirror with: what it says, and what it was held to."""
+SERIES = ("datasets", "adapters", "scorecards", "experiments", "studies")
+HERE_ALONE = ("merged", "downloads")
+"""Parts of the cache that stay on the machine that made them: copies of models, which each has anyway."""
+WEIGHTS = "model"
+"""And of the part `models` the weights; a tokenizer is as small as what workers need."""
+USED = 7 * 24 * 60 * 60
+"""Seconds after which an entry that is used is put again, so that the bucket tells of its use."""
+
+_mirrors: dict[Path, "Mirror"] = {}
+
+
+class Mirror:
+    """The mirror of a store in a bucket.
+
+    Args:
+        url: the store's.
+        root: the mirror's folder.
+    """
+
+    def __init__(self, url: str, root: Path) -> None:
+        self.url = url
+        self.root = root
+        self._held: dict[str, tuple[Lease, int]] = {}
+
+    @cached_property
+    def bucket(self) -> Bucket:
+        return Bucket(self.url)
+
+    def name(self, path: Path) -> str:
+        """Of what lies at a path below the mirror, in the bucket."""
+        return path.relative_to(self.root).as_posix()
+
+    # Versions.
+
+    def refresh(self, below: str = "") -> None:
+        """Have the mirror know of all that is published, and of nothing else.
+
+        Args:
+            below: a part of the store, e.g. `datasets/NAME`.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        here = {path.parent for path in (self.root / below).rglob(FIRST[0]) if self.is_version(path.parent)}
+        listed = self.bucket.listed(f"published/{below}".rstrip("/"))
+        there = {self.root / name.partition("/")[2] for name in listed}
+        for gone in here - there:  # what is here was there before this looked
+            self._forget(gone)
+        self.bucket.each(self._take, sorted(there - here))
+        for name, found in listed.items():
+            with suppress(FileNotFoundError):
+                os.utime(self.root / name.partition("/")[2], (found.modified, found.modified))
+
+    def refresh_changing(self, below: str) -> None:
+        """Have files below a part of the store that change, such as pointers, be what the bucket holds."""
+        names = {name.rpartition("/")[0] for name in self.bucket.listed(below) if is_state(name)}
+        self.bucket.each(lambda name: self.changing(self.root / name).fresh(), sorted(names))
+
+    def refresh_entries(self, below: str, check: Callable[[Path], None]) -> None:
+        """Have folders in the mirror that are objects of the bucket, as they are there now.
+
+        Args:
+            below: the part of the store in which they lie.
+            check: as of `pull`.
+        """
+        there = self.bucket.listed(below)
+        for folder in [*(self.root / below).glob("*")] if (self.root / below).is_dir() else []:
+            found = there.get(self.name(folder))
+            if not folder.name.startswith(DRAFT) and (found is None or folder.stat().st_mtime != found.modified):
+                self._forget(folder)
+        for name, found in there.items():
+            if not (self.root / name).is_dir() and self.pull(self.root / name, check):
+                os.utime(self.root / name, (found.modified, found.modified))
+
+    def refresh_version(self, folder: Path) -> None:
+        """Have it know of a version if it is published, and not if it is not."""
+        if self.bucket.get(self._marker(folder)) is None:
+            self._forget(folder)
+        elif not (folder / FIRST[0]).is_file():
+            self._take(folder)
+
+    def is_version(self, folder: Path) -> bool:
+        """Whether a folder lies where versions do."""
+        kind, *rest = folder.relative_to(self.root).parts
+        return (kind in SERIES and len(rest) == 2) or (kind == "retracted" and len(rest) == 3)
+
+    def _marker(self, folder: Path) -> str:
+        """The object that publishes a version, put last: there is one for each, and for nothing else."""
+        return f"published/{self.name(folder)}"
+
+    def fetch(self, folder: Path, files: Mapping[str, str]) -> None:
+        """Have files of a version in the mirror, which are as they were published.
+
+        Args:
+            folder: the version.
+            files: their SHA-256, by name.
+
+        Raises:
+            AssayError: one is not there, or not as it was published.
+        """
+        missing = {name: known for name, known in files.items() if not (folder / name).is_file()}
+        self.bucket.each(lambda each: self._fetch(folder, *each), sorted(missing.items()))
+
+    def rot(self, folder: Path, files: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+        """Where in the bucket files of a version are not as they were published, and how: all of them are read there.
+
+        Args:
+            folder, files: as of `fetch`.
+        """
+        with drafted(self.root / NOTES) as aside:
+
+            def problem(number: int, name: str, known: str) -> tuple[str, str]:
+                copy, there = aside / str(number), f"{self.name(folder)}/{name}"
+                if not self.bucket.get_file(there, copy):
+                    return f"{self.url}/{there}", "not there, though it was published"
+                found = file_digest(copy)
+                copy.unlink()
+                return f"{self.url}/{there}", "" if found == known else _unlike(found, known)
+
+            numbered = [(number, *each) for number, each in enumerate(sorted(files.items()))]
+            yield from (each for each in self.bucket.each(lambda each: problem(*each), numbered) if each[1])
+
+    def upload(self, draft: Path, final: Path, names: Iterable[str]) -> None:
+        """Put files of a version that is about to be published, of which its name tells the content: nobody sees them
+        yet, and who puts them too puts the same."""
+        place = self.name(final)
+        self.bucket.each(lambda name: self.bucket.put_file(f"{place}/{name}", draft / name), sorted(names))
+
+    def publish(self, draft: Path, final: Path, uploaded: Collection[str]) -> None:
+        """Put what is left of a version, publish it if it is not, and move it to its place here.
+
+        Args:
+            draft: holds it.
+            final: its place.
+            uploaded: names of the files that are there already.
+
+        Raises:
+            LostError: this process has lost a lock that it does so under.
+        """
+        if self.bucket.get(self._marker(final)) is not None:
+            return
+        files = {path.relative_to(draft).as_posix() for path in draft.rglob("*") if path.is_file()}
+        self.require_held()
+        there = self.bucket.listed(self.name(final))  # what is there from now on stays
+        missing = {name for name in uploaded if f"{self.name(final)}/{name}" not in there}
+        self.upload(draft, final, files - {FIRST[0], *uploaded} | missing)
+        self.upload(draft, final, [FIRST[0]])
+        self.require_held()
+        if self.bucket.create(self._marker(final), uuid4().hex.encode()):
+            with suppress(OSError):  # another process of this machine has just learnt of it
+                draft.rename(final)
+
+    def move(self, folder: Path, to: Path) -> None:
+        """Move a version to another place of the bucket; a killed process leaves it in both, or has moved it."""
+        self.require_held()
+        place, other = self.name(folder), self.name(to)
+        self.bucket.each(
+            lambda name: self.bucket.copy(name, other + name.removeprefix(place)), self.bucket.listed(place)
+        )
+        self.bucket.copy(self._marker(folder), self._marker(to))
+        self.remove(folder)
+
+    def remove(self, folder: Path) -> None:
+        """Remove a version, or what was set aside, from the bucket: from the first step on it is none."""
+        self.require_held()
+        self.bucket.remove([self._marker(folder), self.name(folder)])
+        self.bucket.remove(self.bucket.listed(self.name(folder)))
+
+    def unpublished(self) -> dict[Path, float]:
+        """Folders of versions that were put, in whole or in part, and are not published; when the last of it was."""
+        published = self.bucket.listed("published")
+        found: dict[Path, float] = {}
+        for kind in SERIES:
+            for name, each in self.bucket.listed(kind).items():
+                place = "/".join(name.split("/")[:3])
+                if f"published/{place}" not in published:
+                    found[self.root / place] = max(found.get(self.root / place, 0.0), each.modified)
+        return found
+
+    def size(self, paths: Iterable[Path]) -> int:
+        """Bytes in the bucket of what lies at paths, or below them."""
+        names = [self.name(path) for path in paths]
+        tops = {name.partition("/")[0] for name in names}
+        listed = [(name, found.size) for top in sorted(tops) for name, found in self.bucket.listed(top).items()]
+        return sum(size for name, size in listed if any(name == each or name.startswith(f"{each}/") for each in names))
+
+    def _take(self, folder: Path) -> None:
+        place = self.name(folder)
+        names = [name.removeprefix(f"{place}/") for name in self.bucket.listed(place)]
+        wanted = [name for name in names if name.partition("/")[0] in FIRST]
+        with drafted(folder.parent) as draft:
+            draft.chmod(0o755)
+            for name in wanted:
+                (draft / name).parent.mkdir(parents=True, exist_ok=True)
+            self.bucket.each(lambda name: self.bucket.get_file(f"{place}/{name}", draft / name), wanted)
+            with suppress(OSError):  # another process has just done so
+                draft.rename(folder)
+
+    def _fetch(self, folder: Path, name: str, known: str) -> None:
+        there, path = f"{self.name(folder)}/{name}", folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, aside = tempfile.mkstemp(prefix=DRAFT, dir=path.parent)
+        os.close(descriptor)
+        draft = Path(aside)
+        try:
+            problem = None
+            if not self.bucket.get_file(there, draft):
+                problem = "not there, though it was published"
+            elif (found := file_digest(draft)) != known:
+                problem = _unlike(found, known)
+            if problem:
+                raise AssayError(
+                    f"{self.url}/{there}: {problem}.",
+                    remedy="Restore it from a copy, or from an earlier state where the bucket keeps those.",
+                )
+            draft.chmod(0o644)
+            draft.rename(path)
+        finally:
+            draft.unlink(missing_ok=True)
+
+    def _forget(self, folder: Path) -> None:
+        """Remove a version that is no more from the mirror."""
+        if folder.is_dir():
+            with suppress(FileNotFoundError):  # another process does
+                aside = folder.rename(tempfile.mkdtemp(prefix=DRAFT, dir=folder.parent))
+                shutil.rmtree(aside, ignore_errors=True)
+
+    # Other files that never change.
+
+    def fetch_file(self, path: Path, intact: Callable[[Path], bool]) -> None:
+        """See `curate.shared`."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with drafted(self.root / NOTES) as aside:
+            draft = aside / path.name
+            if self.bucket.get_file(self.name(path), draft):
+                if not intact(draft):
+                    raise AssayError(
+                        f"{self.url}/{self.name(path)}: its bytes are not those that were written.",
+                        remedy="Restore it from a copy, or have it made again.",
+                    )
+                draft.rename(path)
+
+    def put_files(self, paths: Iterable[Path]) -> None:
+        """Put those that the bucket has not."""
+        by_name = {self.name(path): path for path in paths}
+        there = {
+            name
+            for folder in {path.parent for path in by_name.values()}
+            for name in self.bucket.listed(self.name(folder))
+        }
+        missing = sorted(by_name.keys() - there)
+        self.bucket.each(lambda name: self.bucket.put_file(name, by_name[name]), missing)
+
+    def keep_files(self, folder: Path, names: Collection[str]) -> None:
+        """Remove every file of a folder but these."""
+        kept = {f"{self.name(folder)}/{name}" for name in names}
+        if gone := [name for name in self.bucket.listed(self.name(folder)) if name not in kept]:
+            self.require_held()
+            self.bucket.remove(gone)
+
+    # Entries of the cache.
+
+    def shares(self, entry: Path) -> bool:
+        """Whether an entry of the cache is the store's, and not this machine's alone."""
+        top, part, *rest = entry.relative_to(self.root).parts
+        return top != "cache" or (part not in HERE_ALONE and not (part == "models" and rest[-1] == WEIGHTS))
+
+    def pull(self, entry: Path, check: Callable[[Path], None]) -> bool:
+        """Have an entry in the mirror; False where the bucket has none.
+
+        Args:
+            entry: its folder.
+            check: of a folder that holds it; raises what is wrong with it.
+        """
+        if not self.shares(entry):
+            return False
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        with self._unpacked(entry, check) as draft:
+            if draft is not None:
+                with suppress(OSError):  # another process has just done so
+                    draft.rename(entry)
+            return draft is not None
+
+    def rotten(self, entry: Path, check: Callable[[Path], None]) -> str | None:
+        """What is wrong with an entry in the bucket, which is read there; None where nothing is."""
+        try:
+            with self._unpacked(entry, check, drop=False):
+                return None
+        except (tarfile.TarError, EOFError, AssayError) as error:
+            return str(error)
+
+    @contextmanager
+    def _unpacked(self, entry: Path, check: Callable[[Path], None], drop: bool = True) -> Iterator[Path | None]:
+        with drafted(entry.parent) as aside:
+            packed, draft = aside / "packed", aside / entry.parent.name / entry.name
+            if not self.bucket.get_file(self.name(entry), packed):
+                yield None
+                return
+            try:
+                draft.mkdir(parents=True)
+                with tarfile.open(packed, "r:") as archive:
+                    archive.extractall(draft, filter="data")
+                check(draft)
+            except (tarfile.TarError, EOFError, AssayError):
+                if drop:
+                    self.drop(entry)
+                raise
+            yield draft
+
+    def push(self, entry: Path) -> None:
+        """Put an entry into the bucket: one object, whole or not at all."""
+        if not self.shares(entry):
+            return
+        with tempfile.TemporaryFile(dir=self.root) as packed:
+            with tarfile.open(fileobj=packed, mode="w:") as archive:
+                for path in sorted(entry.rglob("*")):
+                    if path.is_file():
+                        archive.add(path, path.relative_to(entry).as_posix(), filter=_plain)
+            packed.flush()
+            self.bucket.put_file(self.name(entry), Path(f"/proc/self/fd/{packed.fileno()}"))
+
+    def used(self, entry: Path, seal: Path) -> None:
+        """Have the bucket tell that an entry is in use, if it has not for long."""
+        with suppress(FileNotFoundError):
+            if time.time() - seal.stat().st_mtime > USED:
+                self.push(entry)
+
+    def entries(self, folder: Path) -> dict[Path, Found]:
+        """The entries in the bucket of the cache, or a folder of it."""
+        listed = self.bucket.listed(self.name(folder)).items()
+        return {self.root / name: found for name, found in listed if name.count("/") == DEPTH}
+
+    def drop(self, entry: Path) -> None:
+        """Remove an entry from the bucket."""
+        self.bucket.remove([self.name(entry)])
+
+    # Files that change, and locks.
+
+    def changing(self, path: Path) -> Changing:
+        """A file that changes."""
+        return Changing(self.bucket, self.name(path), path, self.root / NOTES)
+
+    @contextmanager
+    def leased(self, folder: Path, waiting: Callable[[], None]) -> Iterator[None]:
+        """Hold the lock of a folder of the store."""
+        name = self.name(folder)
+        with ExitStack() as held:
+            lease = held.enter_context(leased(self.bucket, "store" if name == "." else name, waiting))
+            self._held[name] = lease, os.getpid()
+            held.callback(self._held.pop, name)
+            yield
+
+    def require_held(self) -> None:
+        """See to it that this process has all locks still that it took.
+
+        Raises:
+            LostError: it has lost one.
+        """
+        for lease, process in list(self._held.values()):
+            if process == os.getpid():
+                lease.require()
+
+
+def _unlike(found: str, known: str) -> str:
+    return f"changed since it was published: its SHA-256 is {found}, it was {known}"
+
+
+def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    """A file as it would be packed by anybody at any time."""
+    member.mtime, member.uid, member.gid, member.uname, member.gname, member.mode = 0, 0, 0, "", "", 0o644
+    return member
+
+
+def mirror_of(path: Path) -> Mirror | None:
+    """The mirror that a path lies in; None of any other path."""
+    if not _mirrors:
+        return None
+    return next((found for parent in (path, *path.parents) if (found := _mirrors.get(parent)) is not None), None)
+
+
+def mirrored(url: str) -> Mirror:
+    """The mirror of the store at a URL.
+
+    Raises:
+        AssayError: a store cannot lie there, or the URL holds a secret.
+    """
+    scheme = url.partition("://")[0]
+    if scheme not in EXTRAS:
+        raise AssayError(
+            f"{without_secrets(url)}: {PLACES}.",
+            remedy="Name a folder by its path."
+            if scheme in ("file", "local")
+            else "Name one of these. A drop may be any.",
+        )
+    if without_secrets(url) != url:
+        raise AssayError(
+            f"{without_secrets(url)}: the store's URL holds what may be a key.",
+            remedy="Name it without: keys come from the environment of each machine (AWS_ACCESS_KEY_ID and such).",
+        )
+    url = url.rstrip("/")
+    home = os.environ.get(PLACE)
+    place = Path(home) if home else Path.home() / ".cache/assay/stores"
+    root = place.resolve() / sha256(url.encode()).hexdigest()[:16]
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise AssayError(
+            f"{root}: {error.strerror}, so there is no place for copies of what lies at {url}.",
+            remedy=f"Name a folder that this user may write to by {PLACE}.",
+        ) from None
+    return _mirrors.setdefault(root, Mirror(url, root))
+
+
+def placed(url: str, name: str) -> Path:
+    """Where on this machine what a store has in a bucket lies, or would."""
+    return mirrored(url).root / name
