@@ -343,8 +343,11 @@ def _filled(known: pa.Array, values: pa.Array) -> pa.Array:
 
 
 def map_contents(table: pa.Table, change: Any) -> pa.Table:
-    """`table` with all that was said or thought changed: `change` makes a string array of one, see `texts_of`."""
-    return with_texts(table, change(texts_of(table)))
+    """`table` with all that was said or thought changed: `change` makes a string array of one, see `texts_of`; itself
+    where that is the same one."""
+    texts = texts_of(table)
+    changed = change(texts)
+    return table if changed is texts else with_texts(table, changed)
 
 
 def roles_text(table: pa.Table) -> pa.Array:

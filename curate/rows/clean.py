@@ -35,6 +35,10 @@ Indic scripts and emoji need them. With `mojibake` on, ftfy has by then taken C1
 their place, where it has anything."""
 TAGS = "(\U0001f3f4[\U000e0020-\U000e007e]+\U000e007f)|[\U000e0000-\U000e007f]"
 """Invisible copies of ASCII, in which a text can hide another; flags of regions are made of them, and stay."""
+EDGES = r"[>]\s*$|^\s*<"
+UNSEEN = f"{LINE_ENDS}|{CONTROLS}|{TAGS}"
+CONTROL_BYTES = bytes([*range(9), *range(13, 32), 127]) + bytes.fromhex("c2 e1 e2 ef f0 f3")
+"""What characters of these begin with in UTF-8."""
 LINE_TAILS = "[ \t\u00a0]+\n"
 BLANK_LINES = "\n{3,}"
 ENCODINGS = (
@@ -136,18 +140,24 @@ class Clean(RowStage):
 
         def apply(contents: pa.Array) -> pa.Array:
             # What one rule took away may have hidden what another looks for: a text that changed is looked at again.
-            texts, places = contents, np.arange(len(contents))
+            every = "html" in rules or "whitespace" in rules
+            places = np.arange(len(contents)) if every else _unusual(contents)
+            texts = contents.take(pa.array(places))
             while len(places):
                 before = texts
                 for name, rule in rules.items():
                     mended = rule(texts)
-                    if name == "mojibake":
+                    if mended is texts:
+                        continue
+                    if name == "mojibake" and spoken_of[places].any():
                         mended = pc.if_else(pa.array(spoken_of[places]), texts, mended)
                     differ = np.flatnonzero(pc.not_equal(mended, texts).to_numpy(zero_copy_only=False))
                     if len(differ):
                         changed[name].update(rows[places[differ]].tolist())
                         examples[name] += _examples(ids, rows[places[differ]], texts, mended, differ)
                     texts = mended
+                if before is texts:
+                    break
                 differ = np.flatnonzero(pc.not_equal(before, texts).to_numpy(zero_copy_only=False))
                 texts, places = texts.take(pa.array(differ)), places[differ]
                 mask = np.zeros(len(contents), dtype=bool)
@@ -199,6 +209,8 @@ def _copied(table: pa.Table, cleaned: pa.Table, settle: Callable[[pa.Array], pa.
         table, cleaned: the rows before and after their turns were cleaned.
         settle: cleans texts.
     """
+    if cleaned is table:
+        return {}
     turns, now = table["turns"].combine_chunks(), cleaned["turns"].combine_chunks()
     before, after = (pc.struct_field(said.flatten(), "content") for said in (turns, now))
     differ = pc.not_equal(before, after)
@@ -244,7 +256,7 @@ def _marked(table: pa.Table) -> list[Reject]:
     rows = pc.list_parent_indices(turns).to_numpy()
     begins = np.searchsorted(rows, np.arange(len(turns)))
     found: dict[int, Reject] = {}
-    for place in np.flatnonzero(pc.match_substring_regex(contents, SUSPECT).to_numpy(zero_copy_only=False)):
+    for place in pc.indices_nonzero(_matching(contents, b">]#", SUSPECT)).to_pylist():
         row, marker = int(rows[place]), _marker(contents[int(place)].as_py())
         if marker is not None:
             seen = {"turn": int(place - begins[row]), "marker": marker}
@@ -265,19 +277,42 @@ def _marker(text: str) -> str | None:
     return None
 
 
+def _where(rows: pa.Array, texts: pa.Array, rule: Callable[[pa.Array], pa.Array]) -> pa.Array:
+    """The texts with what a rule makes of some of them; themselves if it is of none."""
+    return pc.replace_with_mask(texts, rows, rule(texts.filter(rows))) if rows.true_count else texts
+
+
+def _unusual(texts: pa.Array) -> Any:
+    """The places of the texts of which the rules that always run may change any."""
+    some = pc.or_(_matching(texts, b"<>", EDGES), _matching(texts, CONTROL_BYTES, UNSEEN))
+    return np.flatnonzero(pc.or_(some, pc.invert(pc.string_is_ascii(texts))).to_numpy(zero_copy_only=False))
+
+
 def _edges(texts: pa.Array) -> pa.Array:
     """Without the leftovers of a template at either end."""
-    suspects = np.flatnonzero(pc.match_substring_regex(texts, "[>]\\s*$|^\\s*<").to_numpy(zero_copy_only=False))
-    few = texts.take(pa.array(suspects))
-    bare = _replace(_replace(few, TEMPLATE_OPENING, r"\1\2"), TEMPLATE_STOPS, r"\1\2")
-    mended = pc.if_else(pc.match_substring_regex(few, STRUCK), few, bare)
-    mask = np.zeros(len(texts), dtype=bool)
-    mask[suspects] = True
-    return pc.replace_with_mask(texts, pa.array(mask), mended) if len(suspects) else texts
+    return _where(_matching(texts, b"<>", EDGES), texts, _bare)
+
+
+def _bare(texts: pa.Array) -> pa.Array:
+    bare = _replace(_replace(texts, TEMPLATE_OPENING, r"\1\2"), TEMPLATE_STOPS, r"\1\2")
+    return pc.if_else(pc.match_substring_regex(texts, STRUCK), texts, bare)
+
+
+def _matching(texts: pa.Array, some: bytes, pattern: str) -> pa.Array:
+    """Which texts match a pattern that needs one of these bytes."""
+    from curate.text.spans import holding  # which imports numba, and a recipe is loaded without it
+
+    found = holding(texts, some)
+    found[found] = pc.match_substring_regex(texts.filter(pa.array(found)), pattern).to_numpy(zero_copy_only=False)
+    return pa.array(found)
 
 
 def _controls(texts: pa.Array) -> pa.Array:
     """One kind of line end; no terminal escapes, controls, invisible or reordering characters."""
+    return _where(_matching(texts, CONTROL_BYTES, UNSEEN), texts, _without_controls)
+
+
+def _without_controls(texts: pa.Array) -> pa.Array:
     texts = _replace(texts, LINE_ENDS, "\n")
     texts = _replace(texts, ESCAPES, "")
     return _replace(_replace(texts, CONTROLS, ""), TAGS, r"\1")

@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, field_validator, model_validator
 
+from curate.arrow import whole
 from curate.record import answer_is_last_turn, answer_text, prompt_text, untrained_turns
 from curate.stage import Outcome, Reject, RowStage, Settings, divide
 from curate.text import strict_json
@@ -220,13 +221,21 @@ def measure(table: pa.Table) -> dict[str, pa.Array]:
     # Imported here for they import numba, and a recipe is loaded without it.
     from curate.text.answer_signals import answer_signals
     from curate.text.text_signals import text_signals
+    from curate.text.words import split_words
 
-    said = answer_is_last_turn(table)
-    has_target = pc.is_valid(table["target"].combine_chunks())
-    signals = text_signals(pc.if_else(has_target, prompt_text(table), answer_text(table)))
-    at = np.cumsum(said.to_numpy(zero_copy_only=False)) - 1
-    rows = pa.array(at, mask=pc.invert(said).to_numpy(zero_copy_only=False))
-    signals |= {name: values.take(rows) for name, values in answer_signals(table.filter(said)).items()}
+    said, has_target = answer_is_last_turn(table), pc.is_valid(whole(table["target"]))
+    texts = (
+        pc.if_else(has_target, prompt_text(table), answer_text(table)) if has_target.true_count else answer_text(table)
+    )
+    words = split_words(texts)
+    signals = text_signals(texts, words)
+    every = said.true_count == table.num_rows
+    found = answer_signals(table, words) if every else answer_signals(table.filter(said))
+    if not every:
+        at = np.cumsum(said.to_numpy(zero_copy_only=False)) - 1
+        rows = pa.array(at, mask=pc.invert(said).to_numpy(zero_copy_only=False))
+        found = {name: values.take(rows) for name, values in found.items()}
+    signals |= found
     signals["repetitive"] = pc.if_else(said, signals["duplicate_10gram"], None)
     repeats = pc.fill_null(pc.greater(signals["repetitive"], REPETITIVE), False)
     signals["loop"] = pc.and_kleene(signals["loop"], repeats)

@@ -16,7 +16,7 @@ from curate.text.kernel import kernel
 from curate.text.languages import ANCESTOR
 from curate.text.loops import loops
 from curate.text.spans import tails
-from curate.text.words import split_words, utf8
+from curate.text.words import Words, split_words, utf8
 
 Flags = npt.NDArray[np.bool_]
 
@@ -56,6 +56,8 @@ without a capital, for a name or a signature may well stand at the end."""
 TAIL = 600
 """Characters of an answer's end that are looked at for its last line."""
 
+BEGINNING = 100
+"""Characters of a question in which its first word is looked for before all of them are."""
 PERSONA = "|".join(
     [
         r"\b[Aa]s an? (?:(?:AI|artificial intelligence)(?: language)?(?: model| assistant| chatbot)?"
@@ -128,14 +130,16 @@ SURE_WORDS = 20
 """Words from which an answer's language is taken as told: in shorter ones a name (Albert Einstein) decides it."""
 
 
-def answer_signals(table: pa.Table) -> dict[str, pa.Array]:
+def answer_signals(table: pa.Table, words: Words | None = None) -> dict[str, pa.Array]:
     """The signals of each row, by name: bool or float32 arrays of length `table.num_rows`.
 
     Args:
         table: records whose last turn is an answer; prompt and answer are held to one language where the language stage
             has told theirs.
+        words: those of the answers, where they are known.
     """
-    prompts, answers = (pc.utf8_trim_whitespace(text(table)) for text in (prompt_text, answer_text))
+    prompts, said = pc.utf8_trim_whitespace(prompt_text(table)), answer_text(table)
+    answers = pc.utf8_trim_whitespace(said)
 
     def matches(texts: pa.Array, pattern: str) -> Flags:
         found: Flags = pc.match_substring_regex(texts, pattern).to_numpy(zero_copy_only=False)
@@ -150,14 +154,14 @@ def answer_signals(table: pa.Table) -> dict[str, pa.Array]:
     ends = tails(answers, TAIL)
     prose = matches(answers, SENTENCE_END)
     in_fence = open_fences(answers)
-    words = split_words(answers)
+    words = split_words(answers) if words is None else _trimmed(words, said)
     count = np.diff(words.offsets)
     broken_off = where(prose, ends, BROKEN_OFF) | where(prose & (count >= LONG), ends, _last_line(PREPOSITIONS))
     marker = matches(prompts, MARKER) | matches(answers, MARKER)
     blank, only_blank = matches(answers, BLANK), matches(answers, ONLY_BLANK)
     persona = matches(answers, PERSONA)
     foreign = _other_language(table) & (count >= SURE_WORDS)
-    same_words = _echo(*_words(_questions(table)), words.offsets, words.hashes)
+    same_words = _same_words(_questions(table), words)
     signals = {
         "echo": same_words & _echoes(table, same_words),
         "same_words": same_words,
@@ -207,6 +211,27 @@ def _words(texts: pa.Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint6
     return words.offsets, words.hashes
 
 
+def _trimmed(words: Words, texts: pa.Array) -> Words:
+    """The words of texts, of which these are told, without the white space around each."""
+    blank = pc.subtract(pc.binary_length(texts), pc.binary_length(pc.utf8_ltrim_whitespace(texts))).to_numpy()
+    if not blank.any():
+        return words
+    before = np.repeat(blank, np.diff(words.offsets))
+    return Words(words.offsets, words.hashes, words.begins - before, words.ends - before)
+
+
+def _same_words(questions: pa.Array, answers: Words) -> Flags:
+    """Whether each answer's words are those of its question, once or several times over, and nothing else."""
+    # Most begin with another word.
+    same = np.diff(answers.offsets) > 0
+    first = split_words(pc.utf8_slice_codeunits(questions, 0, BEGINNING))
+    known = same & (np.diff(first.offsets) > 1)
+    same[known] = first.hashes[first.offsets[:-1][known]] == answers.hashes[answers.offsets[:-1][known]]
+    rows = np.flatnonzero(same)
+    same[rows] = _echo(*_words(questions.take(pa.array(rows))), rows, answers.offsets, answers.hashes)
+    return same
+
+
 def _echoes(table: pa.Table, candidates: Flags) -> Flags:
     """Which of the candidates' answers are the question to the letter, once or several times over, where no other turn
     sets a task: a sentence without an error is rightly given back by who was told to correct it, and code or JSON in
@@ -252,15 +277,15 @@ def _kin(codes: pa.ChunkedArray) -> pa.Array:
 
 
 @kernel
-def _echo(question_offsets, questions, answer_offsets, answers):  # type: ignore[no-untyped-def]
-    """Whether each answer's words are those of the question, once or several times over, and nothing else."""
-    out = np.zeros(len(answer_offsets) - 1, np.bool_)
-    for row in range(len(out)):
-        asked, said = question_offsets[row], answer_offsets[row]
-        size, count = question_offsets[row + 1] - asked, answer_offsets[row + 1] - said
+def _echo(question_offsets, questions, rows, answer_offsets, answers):  # type: ignore[no-untyped-def]
+    """Whether the words of some rows' answers are those of their questions, once or several times over."""
+    out = np.zeros(len(rows), np.bool_)
+    for place in range(len(rows)):
+        asked, said = question_offsets[place], answer_offsets[rows[place]]
+        size, count = question_offsets[place + 1] - asked, answer_offsets[rows[place] + 1] - said
         if size and count and count % size == 0:
             at = 0
             while at < count and answers[said + at] == questions[asked + at % size]:
                 at += 1
-            out[row] = at == count
+            out[place] = at == count
     return out

@@ -1,8 +1,9 @@
-"""Spans: parts of texts as texts of their own, by the bytes between which they stand."""
+"""Bytes of texts: which hold some, and parts of texts as texts of their own, by the bytes between which they stand."""
 
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from curate.text.kernel import kernel
@@ -35,3 +36,22 @@ def _tails(data, bounds, chars, spans):  # type: ignore[no-untyped-def]
             at -= 1
             left -= data[at] & 0xC0 != 0x80
         spans[row, 0] = at
+
+
+def holding(texts: pa.Array, some: bytes) -> npt.NDArray[np.bool_]:
+    """Whether each text holds one of these bytes, of ASCII or the first of a character beyond: what a pattern needs is
+    found so in a tenth of the time that the pattern takes. String or large_string array without nulls."""
+    wanted = np.zeros(256, np.bool_)
+    wanted[list(some)] = True
+    found = np.zeros(len(texts), np.bool_)
+    _holding(*utf8(texts), wanted, found)
+    return found
+
+
+@kernel
+def _holding(data, bounds, wanted, found):  # type: ignore[no-untyped-def]
+    for row in range(len(found)):
+        at, end = np.uint64(bounds[row]), np.uint64(bounds[row + 1])
+        while at < end and not wanted[data[at]]:
+            at += np.uint64(1)
+        found[row] = at < end

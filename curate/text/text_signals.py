@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from curate.text.kernel import kernel
-from curate.text.words import MULTIPLIER, PLANES, WORD_PRIME, WORD_SEED, decode, split_words, utf8
+from curate.text.words import MULTIPLIER, PLANES, WORD_PRIME, WORD_SEED, Words, decode, split_words, utf8
 
 STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
 """Gopher's: two of them stand in any English prose."""
@@ -39,14 +39,14 @@ COUNTS = (
 SPACE, ALPHABETIC, BULLET, END = 1, 2, 4, 8
 
 
-def text_signals(texts: pa.Array) -> dict[str, pa.Array]:
+def text_signals(texts: pa.Array, words: Words) -> dict[str, pa.Array]:
     """The signals of each text, by name: float32 arrays of length `len(texts)`.
 
     Args:
         texts: string or large_string array without nulls.
+        words: theirs.
     """
     data, bounds = utf8(texts)
-    words = split_words(texts)
     counts = np.zeros((len(texts), len(COUNTS)), np.int64)
     _count(data, bounds, _classes(), SHORT_LINE, counts)
     n = dict(zip(COUNTS, counts.T, strict=True))

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from curate.record import answer_text
 from curate.text.answer_signals import BLANK, MARKER, REFUSAL, answer_signals
 from curate.text.words import split_words
 from tests.records import record, table_of
@@ -116,6 +117,8 @@ def test_columns_are_those_of_plain_python(rows: list[tuple[str, str, str]]) -> 
     """Row by row, with `re` and string methods, a first turn before some of the questions."""
     said = [record(*filter(None, [first]), prompt, ("assistant", answer)) for prompt, answer, first in rows]
     found = {name: values.to_pylist() for name, values in answer_signals(table_of(said)).items()}
+    known = answer_signals(table_of(said), split_words(answer_text(table_of(said))))
+    assert {name: values.to_pylist() for name, values in known.items()} == found
 
     def words(text: str) -> list[int]:
         return split_words(pa.array([text])).hashes.tolist()

@@ -24,6 +24,10 @@ REPETITIVE = st.tuples(st.lists(PIECES, max_size=12), st.integers(1, 6), st.list
 )
 
 
+def signals_of(texts: pa.Array) -> dict[str, pa.Array]:
+    return text_signals(texts, split_words(texts))
+
+
 def is_letter(char: str) -> bool:
     return 0x20000 <= ord(char) < 0x40000 if ord(char) >= 0x20000 else char.isalpha()
 
@@ -95,7 +99,7 @@ def expected(text: str) -> dict[str, float | None]:
 
 
 def measured(texts: list[str]) -> list[dict[str, float | None]]:
-    signals = text_signals(pa.array(texts, pa.string()))
+    signals = signals_of(pa.array(texts, pa.string()))
     assert all(values.type == pa.float32() and len(values) == len(texts) for values in signals.values())
     columns = {name: values.to_pylist() for name, values in signals.items()}
     return [{name: values[row] for name, values in columns.items()} for row in range(len(texts))]
@@ -115,8 +119,8 @@ def test_signals_are_those_of_the_definition(texts: list[str]) -> None:
 
 @given(st.lists(TEXTS, min_size=1, max_size=4))
 def test_a_slice_and_large_strings_are_measured_alike(texts: list[str]) -> None:
-    whole = text_signals(pa.array(texts, pa.large_string()))
-    sliced = text_signals(pa.array(["before", *texts, "after"]).slice(1, len(texts)))
+    whole = signals_of(pa.array(texts, pa.large_string()))
+    sliced = signals_of(pa.array(["before", *texts, "after"]).slice(1, len(texts)))
     assert all(whole[name].equals(sliced[name]) for name in whole)
 
 
