@@ -119,7 +119,9 @@ class Quality(RowStage):
     }
     """Those of the rules that reject by default; any other rule may, and the reason is then its name."""
 
-    min_chars: int = Field(1, ge=1, description="Shortest prompt, in characters.")
+    min_chars: int = Field(
+        1, ge=0, description="Shortest prompt, in characters; 0 where rows may be texts that nobody has asked for."
+    )
     max_chars: int = Field(1_000_000, ge=1, description="Longest prompt and answer together, in characters.")
     min_answer_chars: int = Field(1, ge=1, description="Shortest answer, in characters.")
     rules: dict[str, Rule] = Field(RULES, description="Rules by signal; what is left out stays as it is by default.")
@@ -164,7 +166,7 @@ class Quality(RowStage):
         """What is too short or too long."""
         prompt, answer = _chars(prompt_text(table)), _chars(answer_text(table))
         bounds: list[tuple[str, Any, Any, int]] = [
-            ("empty", prompt == 0, prompt, 1),
+            ("empty", (prompt == 0) & (self.min_chars > 0), prompt, 1),
             ("too_short", prompt < self.min_chars, prompt, self.min_chars),
             ("too_long", prompt + answer > self.max_chars, prompt + answer, self.max_chars),
             ("nothing_trained", (answer == 0) & (untrained_turns(table) > 0), answer, 1),

@@ -37,8 +37,9 @@ class Render(Stage):
 
     task: Beside = Field(description="Task template: templates/tasks/NAME.jinja, or a path beside the recipe.")
     chat: Beside = Field(
-        description="Chat template: chatml, llama2, guanaco, `model` (the base model's own; `model:NAME` is one of "
-        "several), or the path beside the recipe of a .jinja file, one that a model was published with say."
+        description="Chat template: chatml, llama2, guanaco, text, `model` (the base model's own; "
+        "`model:NAME` is one of several), or the path beside the recipe of a .jinja file, one that a model was "
+        "published with say."
     )
     answers: Literal["last", "all"] = Field("last", description="Which assistant turns are trained.")
     reasoning: Reasoning = Field(

@@ -80,7 +80,9 @@ def identities(table: pa.Table, texts: pa.Array) -> pa.Table:
         table: records.
         texts: see `compared_text`.
     """
-    answers = answer_text(table)
+    answers, prompts = answer_text(table), prompt_text(table)
+    # A text that nobody has asked for answers no prompt that another row has too: it stands for its prompt itself.
+    prompts = pc.if_else(pc.equal(prompts, ""), answers, prompts)
     spoken = answer_is_last_turn(table)
     if pc.any(spoken).as_py():
         answers = pc.if_else(spoken, pa.array([_canonical(text) for text in answers.to_pylist()], pa.string()), answers)
@@ -92,7 +94,7 @@ def identities(table: pa.Table, texts: pa.Array) -> pa.Table:
             "id": whole(table["id"]),
             "file": pc.struct_field(source, "file"),
             "row": pc.struct_field(source, "row"),
-            "prompt": _hashes(prompt_text(table)),
+            "prompt": _hashes(prompts),
             "answer": _hashes(answer.dictionary).take(answer.indices),
             "quality": whole(table["quality"]) if judged else pa.array(np.zeros(len(texts), np.float32)),
             "chars": pc.utf8_length(texts),
