@@ -107,7 +107,7 @@ def values_of(row_schema: dict[str, Any], column: str) -> list[Any]:
 
     Args:
         row_schema: of the contract.
-        column: as `curate.publish.gate.flatten` names it: a field of the record, or `target.KEY`.
+        column: as `curate.publish.flat.flatten` names it: a field of the record, or `target.KEY`.
     """
     first, _, key = column.partition(".")
     root = row_schema["properties"].get(first, {})

@@ -46,7 +46,7 @@ class ColumnRule:
     """What a keyword of a property asks of a column of the set."""
 
     column: str
-    """As `curate.publish.gate.flatten` names it."""
+    """As `curate.publish.flat.flatten` names it."""
     keyword: str
     """`required`, `unique`, `logicalType`, or one of its options, e.g. `maxLength`."""
     value: Any

@@ -19,7 +19,7 @@ from curate.errors import AssayError
 from curate.manifest import DatasetManifest
 from curate.progress import Progress, silent
 from curate.publish.drift import TEXTS, drift, published_rows
-from curate.publish.gate import flatten
+from curate.publish.flat import flatten
 from curate.publish.pages import inlined, report_environment
 from curate.record import SPLITS
 from curate.shared import add_lines, fresh, held, replace_file
@@ -140,7 +140,9 @@ def _lines(store: Store, name: str) -> Path:
 
 
 def _drift(newest: Path, trained: Path) -> dict[str, float]:
-    new, old = (flatten(published_rows(folder)) for folder in (newest, trained))
+    new, old = (
+        flatten(published_rows(folder), [name for name in COMPARED if name in TEXTS]) for folder in (newest, trained)
+    )
     return {name: round(drift("psi", new[name], old[name], name in TEXTS), 6) for name in COMPARED}
 
 

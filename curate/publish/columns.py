@@ -16,7 +16,7 @@ def check_columns(flat: pa.Table, rules: Iterable[ColumnRule]) -> list[Finding]:
     """Hold columns to rules.
 
     Args:
-        flat: as `curate.publish.gate.flatten` gives it. A column that it lacks has no value in any row.
+        flat: as `curate.publish.flat.flatten` gives it. A column that it lacks has no value in any row.
         rules: of the contract, see `Contract.columns`.
 
     Returns:

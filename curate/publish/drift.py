@@ -6,6 +6,7 @@ version before; for the Kolmogorov-Smirnov test numbers are compared as they are
 numbers.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import pyarrow.parquet as pq
 
 from curate.expectations import MEASURES, OF_NUMBERS
 from curate.publish.finding import Finding, number
+from curate.publish.flat import READ
 from curate.record import SPLITS
 from curate.set_rules import is_warning
 from curate.store import verified
@@ -41,26 +43,29 @@ class Before:
 
     version: str
     flat: pa.Table
-    """Its rows, as `curate.publish.gate.flatten` gives them."""
+    """Its rows, as `curate.publish.flat.flatten` gives them."""
 
 
-def published_rows(folder: Path) -> pa.Table:
-    """The rows of a published version, with the columns that `curate.publish.gate.flatten` asks for.
+def published_rows(folder: Path) -> Iterator[pa.Table]:
+    """The rows of a published version, a row group at a time, with the columns that `curate.publish.flat.flatten` asks
+    for.
 
     Raises:
         AssayError: a file has changed since it was published.
     """
-    columns = ["id", "turns", "target", "group", "label", "language", "cluster", "tokens"]
-    tables = [pq.read_table(verified(folder, f"{split}.parquet"), columns=columns) for split in SPLITS]
-    named = zip(SPLITS, tables, strict=True)
-    return pa.concat_tables(table.append_column("split", pa.repeat(split, table.num_rows)) for split, table in named)
+    columns = [name for name in READ if name != "split"]
+    for split in SPLITS:
+        with pq.ParquetFile(verified(folder, f"{split}.parquet")) as file:
+            for group in range(file.num_row_groups):
+                table = file.read_row_group(group, columns)
+                yield table.append_column("split", pa.repeat(split, table.num_rows))
 
 
 def check_drift(flat: pa.Table, rule: dict[str, Any], before: Before | None) -> Finding:
     """Hold a column to a rule of the type `expectations.DRIFT`.
 
     Args:
-        flat: the set, as `curate.publish.gate.flatten` gives it.
+        flat: the set, as `curate.publish.flat.flatten` gives it.
         rule: of the contract.
         before: the version before; without one the rule is not applicable, and holds.
     """

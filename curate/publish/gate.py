@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.contract import Contract
-from curate.expectations import DRIFT
+from curate.expectations import DRIFT, compared, named_columns
 from curate.hashing import canonical_json
 from curate.manifest import GateInfo, GateRule
 from curate.patterns import in_re2
@@ -23,13 +22,14 @@ from curate.publish.columns import check_columns
 from curate.publish.data_docs import write_docs
 from curate.publish.drift import Before, check_drift, published_rows
 from curate.publish.finding import Finding, number, some
-from curate.record import SPLITS, answer_text, group_keys, prompt_text, roles_text
+from curate.publish.flat import TEXTS, flatten
 from curate.set_rules import is_warning
 
 if TYPE_CHECKING:
     import pandas as pd
 
 ROW = "row"
+NOT_NULL, UNIQUE = "expect_column_values_to_not_be_null", "expect_column_values_to_be_unique"
 RESULT_FORMAT = {
     "result_format": "COMPLETE",
     "unexpected_index_column_names": [ROW],
@@ -98,11 +98,13 @@ class GateResult:
         return GateInfo(evaluated=len(self.findings), failed=[each.name for each in self.failed], rules=rules, **warned)
 
 
-def check_set(table: pa.Table, contract: Contract, docs_folder: Path, before: Path | None = None) -> GateResult:
+def check_set(
+    tables: Iterable[pa.Table], contract: Contract, docs_folder: Path, before: Path | None = None
+) -> GateResult:
     """Hold a whole set to its contract.
 
     Args:
-        table: the kept rows of all splits, in any order: the record's columns and `split`, `cluster` and `tokens`.
+        tables: the kept rows of all splits, in any order: the record's columns and `split`, `cluster` and `tokens`.
         contract: whose rules are evaluated, on the columns that `flatten` gives.
         docs_folder: where the Data Docs go, as index.html. The same set and contract give the same bytes.
         before: folder of the version before, if there is one; read where a rule asks how far the set is from it.
@@ -111,20 +113,29 @@ def check_set(table: pa.Table, contract: Contract, docs_folder: Path, before: Pa
         The result. A failed gate is not an error here: who called decides.
 
     """
-    flat = flatten(table).sort_by("id")
-    columns = tuple(check_columns(flat, contract.columns))
     drifting = [rule for rule in contract.expectations if rule["type"] == DRIFT]
-    old = Before(before.name, flatten(published_rows(before))) if drifting and before is not None else None
+    others = [rule for rule in contract.expectations if rule["type"] != DRIFT]
+    texts = _texts(contract)
+    flat = flatten(tables, texts).sort_by("id")
+    columns = tuple(check_columns(flat, contract.columns))
+    old = Before(before.name, flatten(published_rows(before), texts)) if drifting and before is not None else None
     found: dict[str, tuple[Finding, Any]] = {
         rule["meta"]["name"]: (check_drift(flat, rule, old), None) for rule in drifting
     }
-    found |= _asked_of_great_expectations(
-        flat, contract.name, [rule for rule in contract.expectations if rule["type"] != DRIFT]
-    )
+    found |= _asked_of_great_expectations(flat, contract.name, others)
     told = [(rule, *found[rule["meta"]["name"]]) for rule in contract.expectations]
     with _quiet():
         write_docs(told, columns, contract, docs_folder)
     return GateResult(tuple(finding for _, finding, _ in told), columns)
+
+
+def _texts(contract: Contract) -> set[str]:
+    """The columns of texts of which a rule asks more than whether there is one."""
+    asked = {rule.column for rule in contract.columns if rule.keyword not in ("required", "logicalType")}
+    for rule in contract.expectations:
+        kwargs = rule["kwargs"]
+        asked |= {column for column, _ in compared(kwargs)} if rule["type"] == NOT_NULL else {*named_columns(kwargs)}
+    return asked & TEXTS.keys()
 
 
 def _asked_of_great_expectations(
@@ -139,72 +150,41 @@ def _asked_of_great_expectations(
         suite = gx.ExpectationSuite(name=name, expectations=_expectations(rules))
         context = gx.get_context(mode="ephemeral")
         context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
-        said = canonical_json(rules).decode()
-        if "expect_table_column" not in said:  # else a rule is about which columns there are
-            flat = flat.drop_columns([column for column in ("prompt", "answer") if f'"{column}"' not in said])
-        flat = flat.append_column(ROW, flat["id"])  # a column cannot both be judged and name the rows
+        frame = _asked(flat, rules).to_pandas()
         asset = context.data_sources.add_pandas("assay").add_dataframe_asset(name)
-        batch = asset.add_batch_definition_whole_dataframe("set").get_batch({"dataframe": flat.to_pandas()})
+        batch = asset.add_batch_definition_whole_dataframe("set").get_batch({"dataframe": frame})
         results: list[Any] = list(batch.validate(suite, result_format=RESULT_FORMAT).results)
         by_name = {item.expectation_config.meta["name"]: item for item in results}
         for item in results:
-            item.result = _plain(item.to_json_dict()["result"])
+            item.result = _with_ids(_plain(item.to_json_dict()["result"]), flat["id"])
     return {
         rule["meta"]["name"]: (_finding(rule, by_name[rule["meta"]["name"]]), by_name[rule["meta"]["name"]])
         for rule in rules
     }
 
 
-def flatten(table: pa.Table) -> pa.Table:
-    """The set as expectations see it: one flat row per record.
+def _asked(flat: pa.Table, rules: Sequence[dict[str, Any]]) -> pa.Table:
+    """The columns that rules are about, all where one is about which there are, and each row's number.
 
-    Args:
-        table: the record's columns and `split`, `cluster` and `tokens`.
-
-    Returns:
-        id, group, label, language, split, cluster, tokens; prompt and answer with prompt_characters and
-        answer_characters; roles and turn_count; is_train, is_validation and is_test (0 or 1); group_splits and
-        cluster_splits (in how many splits the row's group and cluster lie, 1 where it has no group); and a column
-        target.KEY per key of the targets: text, number or boolean as it is, lists and objects as JSON text.
+    Ids that are only to be unique, and are, are numbers too: texts take ten times the memory, and the time.
     """
-    columns: dict[str, Any] = {
-        name: table[name] for name in ("id", "group", "label", "language", "split", "cluster", "tokens")
-    }
-    # Batch by batch, and with 64-bit offsets: a column of all rows' texts may be longer than 2 GiB.
-    batches = [pa.Table.from_batches([batch]) for batch in table.select(["turns", "target"]).to_batches()]
-    for name, text in (("prompt", prompt_text), ("answer", answer_text), ("roles", roles_text)):
-        columns[name] = pa.chunked_array([text(batch).cast(pa.large_string()) for batch in batches], pa.large_string())
-    for name in ("prompt", "answer"):
-        columns[f"{name}_characters"] = pc.utf8_length(columns[name])
-    columns["turn_count"] = pc.list_value_length(table["turns"])
-    for split in SPLITS:
-        columns[f"is_{split}"] = pc.cast(pc.equal(table["split"], split), pa.int8())
-    for name in ("group", "cluster"):
-        columns[f"{name}_splits"] = _splits_of(table[name], table["split"])
-    targets = [{} if text is None else orjson.loads(text) for text in table["target"].to_pylist()]
-    for key in sorted({key for target in targets for key in target}):
-        values = [target.get(key) for target in targets]
-        kinds = {type(value) for value in values if value is not None}
-        mixed = len(kinds) > 1 and not kinds <= {int, float}
-        if kinds <= {int, float} and max(filter(None, values), default=0) >= 2**63:  # orjson reads greater ones so
-            values = [None if value is None else float(value) for value in values]
-        written = (list, dict, bool, int, float) if mixed else (list, dict)  # as JSON: a column has one type
-        columns[f"target.{key}"] = [
-            orjson.dumps(value).decode() if isinstance(value, written) else value for value in values
-        ]
-    return pa.table(columns)
+    if not any(rule["type"].startswith("expect_table_column") for rule in rules):
+        asked = {column for rule in rules for column in named_columns(rule["kwargs"])}
+        flat = flat.select([column for column in flat.column_names if column in asked])
+    numbers = pa.array(np.arange(flat.num_rows))
+    of_ids = [(rule["type"], *rule["kwargs"]) for rule in rules if "id" in named_columns(rule["kwargs"])]
+    if of_ids and {*of_ids} == {(UNIQUE, "column")} and pc.count_distinct(flat["id"]).as_py() == flat.num_rows:
+        flat = flat.set_column(flat.schema.get_field_index("id"), "id", numbers)
+    return flat.append_column(ROW, numbers)
 
 
-def _splits_of(names: pa.ChunkedArray, splits: pa.ChunkedArray) -> pa.Array:
-    """For each row, in how many splits its name, or a key of its group, occurs at most: int64, 1 where it has none."""
-    rows, keys = group_keys(names)
-    codes = keys.dictionary_encode().indices.to_numpy()
-    seen = np.zeros((int(codes.max(initial=-1)) + 1, len(SPLITS)), dtype=bool)
-    for column, split in enumerate(SPLITS):
-        seen[codes[pc.equal(splits, split).to_numpy()[rows]], column] = True
-    counts = np.ones(len(names), np.int64)
-    np.maximum.at(counts, rows, seen.sum(axis=1)[codes])
-    return pa.array(counts)
+def _with_ids(found: dict[str, Any], ids: pa.ChunkedArray) -> dict[str, Any]:
+    """A result in which rows that break a rule are named by their ids."""
+    for name in ("unexpected_index_list", "partial_unexpected_index_list"):
+        if rows := found.get(name):
+            named = ids.take(pa.array([row[ROW] for row in rows])).to_pylist()
+            found[name] = [row | {ROW: id_} for row, id_ in zip(rows, named, strict=True)]
+    return found
 
 
 def _expectations(rules: Sequence[dict[str, Any]]) -> list[Any]:

@@ -31,11 +31,12 @@ from curate.publish.data_files import (
 )
 from curate.publish.enough import Wanted, require_enough
 from curate.publish.few_quarantined import require_few_quarantined
+from curate.publish.flat import READ
 from curate.publish.refused import Broken, RefusedError, candidate, keep
 from curate.read.files import InputFile
 from curate.record import SPLITS
 from curate.rows.render import Rendering
-from curate.sets.runs import runs_of
+from curate.sets.runs import Runs, runs_of
 from curate.shards import Shard
 from curate.store import MANIFEST, Store, verified
 
@@ -134,7 +135,7 @@ def publish(made: Made, store: Store, map_shards: MapShards, progress: Progress)
             require_few_quarantined(name, made.contract, account, quarantine, candidate(store, name))
             shares = made.wanted.split.named is None and table.num_rows >= FEW
             contract = made.contract.of_splits(pc.unique(table["split"]).to_pylist(), shares)
-            gate = _gate(table, contract, made.before, draft.folder, account, progress)
+            gate = _gate(kept, contract, made.before, draft.folder, account, progress)
             manifest["gate"] = gate.summary().content()
             _require_kept(gate, counts, account, candidate(store, name))
         except RefusedError as refusal:
@@ -172,15 +173,16 @@ def holds(folder: Path, shards: Sequence[Shard]) -> bool:
 
 
 def _gate(
-    table: pa.Table, contract: Contract, before: Path | None, folder: Path, account: Account, progress: Progress
+    kept: Runs, contract: Contract, before: Path | None, folder: Path, account: Account, progress: Progress
 ) -> "GateResult":
     """What the set contract says of the set; its Data Docs are written."""
     from curate.publish.gate import check_set
 
-    progress("gate", 0, table.num_rows, "rows")
+    rows = len(kept.order)
+    progress("gate", 0, rows, "rows")
     with account.timed("gate"):
-        gate = check_set(table, contract, folder / "data_docs", before)
-    progress("gate", table.num_rows, table.num_rows, "rows")
+        gate = check_set(kept.each(READ), contract, folder / "data_docs", before)
+    progress("gate", rows, rows, "rows")
     return gate
 
 

@@ -290,7 +290,7 @@ def _gate(left: pa.Table, contract: Contract, draft: Path, before: Path | None) 
     from curate.publish.gate import check_set
 
     held_to = contract.of_splits(pc.unique(left["split"]).to_pylist(), left.num_rows >= FEW)
-    return check_set(left, held_to, draft / "data_docs", before).summary().content()
+    return check_set([left], held_to, draft / "data_docs", before).summary().content()
 
 
 def _describe(folder: Path, content: dict[str, Any], contract: Contract | None, before: Path | None) -> None:

@@ -71,9 +71,19 @@ class Runs(Rows):
     def pieces(self, numbers: Numbers) -> Iterator[pa.Table]:
         """See `Rows.pieces`; what has been read of the files does not stay in memory."""
         for piece in super().pieces(numbers):
-            for mapped in self._maps:
-                mapped.madvise(mmap.MADV_DONTNEED)
+            self._give_back()
             yield piece
+
+    def each(self, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """Those columns of the rows, of one shard after the other; likewise."""
+        for table in self.tables:
+            yield table.select(columns)
+            self._give_back()
+
+    def _give_back(self) -> None:
+        for mapped in self._maps:
+            mapped.madvise(mmap.MADV_DONTNEED)
+        pa.default_memory_pool().release_unused()
 
 
 def runs_of(shards: Sequence[Shard], rejected: bool, in_order: InOrder, folder: Path, map_shards: MapShards) -> Runs:

@@ -18,9 +18,11 @@ import pytest
 from curate.contract import Contract
 from curate.expectations import DRIFT
 from curate.hashing import file_digest
-from curate.publish.gate import check_set, flatten
+from curate.publish.flat import flatten
+from curate.publish.gate import _asked, _texts, check_set
 from curate.recipe import Recipe, find_recipe
 from curate.record import SCHEMA, SPLITS
+from curate.set_rules import ColumnRule
 from tests.manifests import sealed
 
 Row = dict[str, Any]
@@ -197,7 +199,7 @@ def as_published(rows: list[Row], folder: Path) -> Path:
 def test_a_good_set_meets_every_rule(name: str, tmp_path: Path) -> None:
     make, size, _ = GOOD[name]
     contract = contract_of(name)
-    result = check_set(table([make(i) for i in range(size)]), contract, tmp_path)
+    result = check_set([table([make(i) for i in range(size)])], contract, tmp_path)
     assert result.message() == f"All {len(contract.expectations)} expectations of the set contract hold."
     assert result.success
     assert result.evaluated == len(contract.expectations) > 10
@@ -213,10 +215,10 @@ def test_each_rule_fails_on_a_set_that_breaks_it(name: str, rule: str, tmp_path:
     before = as_published(rows, tmp_path / "before") if alone[0]["type"] == DRIFT else None
     docs = tmp_path / "docs"
     if rule not in ("enough_rows", "licences_many"):
-        kept = check_set(table(rows), contract, docs, before)
+        kept = check_set([table(rows)], contract, docs, before)
         assert not (*kept.failed, *kept.warned)
     (BROKEN[name] | SHARED)[rule](rows)
-    result = check_set(table(rows), contract, docs, before)
+    result = check_set([table(rows)], contract, docs, before)
     (finding,) = (*result.failed, *result.warned)
     assert finding.name == rule
     assert finding.observed
@@ -227,7 +229,7 @@ def test_flatten() -> None:
     talk = row(0, ["one", "two", "three", "four"], None, 9)
     ask = row(1, ["né?"], {"a": "x", "b": [1, "y"], "c": None, "d": 2.5}, 7) | {"group": "g0", "split": "test"}
     lone = row(2, ["?"], {"a": "z"}, 5) | {"group": None}
-    flat = flatten(table([talk, ask, lone])).to_pydict()
+    flat = flatten([table([talk, ask, lone])]).to_pydict()
     assert flat["id"] == [talk["id"], ask["id"], lone["id"]]
     assert flat["prompt"] == ["one\n\ntwo\n\nthree", "né?", "?"]
     assert flat["answer"] == ["four", ask["target"], lone["target"]]
@@ -245,9 +247,8 @@ def test_flatten() -> None:
 
 def test_a_key_of_values_of_several_types_is_one_column() -> None:
     values = [True, {"n": 1}, "x", [2], 3, None, 2.5]
-    flat = flatten(
-        table([row(number, ["?"], {"a": value, "n": 1 + number / 2}, 5) for number, value in enumerate(values)])
-    )
+    rows = [row(number, ["?"], {"a": value, "n": 1 + number / 2}, 5) for number, value in enumerate(values)]
+    flat = flatten([table(rows[:2]), table(rows[2:])])
     assert flat["target.a"].to_pylist() == ["true", '{"n":1}', "x", "[2]", "3", None, "2.5"]
     assert flat["target.n"].to_pylist() == [1, 1.5, 2, 2.5, 3, 3.5, 4]
 
@@ -255,12 +256,12 @@ def test_a_key_of_values_of_several_types_is_one_column() -> None:
 @pytest.mark.parametrize("others", [[], [-1, 2], [0.5], [10**30]])
 def test_whole_numbers_beyond_64_bits_are_judged_as_numbers(others: list[Any]) -> None:
     given = [2**63, *others]
-    flat = flatten(table([row(number, ["Q"], {"n": value}, 1) for number, value in enumerate(given)]))
+    flat = flatten([table([row(number, ["Q"], {"n": value}, 1)]) for number, value in enumerate(given)])
     assert flat["target.n"].to_pylist() == [float(value) for value in given]
 
 
 def test_the_empty_set_flattens_and_fails(tmp_path: Path) -> None:
-    result = check_set(table([]), contract_of("guanaco"), tmp_path)
+    result = check_set([table([])], contract_of("guanaco"), tmp_path)
     assert "enough_rows" in [finding.name for finding in result.failed]
 
 
@@ -278,7 +279,7 @@ def evil_set() -> pa.Table:
 
 
 def test_findings_name_the_rows_and_what_was_seen(tmp_path: Path) -> None:
-    result = check_set(evil_set(), contract_of("licences"), tmp_path)
+    result = check_set([evil_set()], contract_of("licences"), tmp_path)
     found = {finding.name: finding for finding in result.failed}
     assert found["rows_fit"].column == "tokens"
     assert found["rows_fit"].unexpected_ids == (f"{0:032x}", f"{1:032x}")
@@ -319,7 +320,7 @@ class Page(HTMLParser):
 
 
 def test_data_docs_load_nothing_and_escape_everything(tmp_path: Path) -> None:
-    check_set(evil_set(), contract_of("licences"), tmp_path)
+    check_set([evil_set()], contract_of("licences"), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["index.html"]
     text = (tmp_path / "index.html").read_text(encoding="utf-8")
     page = Page(text)
@@ -336,12 +337,12 @@ def test_data_docs_load_nothing_and_escape_everything(tmp_path: Path) -> None:
 
 
 def test_data_docs_are_the_same_bytes_in_another_process(tmp_path: Path) -> None:
-    check_set(evil_set(), contract_of("licences"), tmp_path / "here")
+    check_set([evil_set()], contract_of("licences"), tmp_path / "here")
     code = (
         "from pathlib import Path\n"
         "from curate.publish.gate import check_set\n"
         "from tests.curate.publish.test_gate import contract_of, evil_set\n"
-        f"check_set(evil_set(), contract_of('licences'), Path({str(tmp_path / 'there')!r}))\n"
+        f"check_set([evil_set()], contract_of('licences'), Path({str(tmp_path / 'there')!r}))\n"
     )
     environment = os.environ | {"PYTHONHASHSEED": "4", "TZ": "Asia/Tokyo"}
     done = subprocess.run(
@@ -362,11 +363,43 @@ def test_patterns_match_in_linear_time(tmp_path: Path, asked: str) -> None:
     row = guanaco(0)
     row["turns"][0]["content"] = "é" + "a" * 2000 + "!\n"
     kwargs = {"column": "prompt", "regex": r"^(\pL+\s?)+$"}
-    result = check_set(table([row]), with_rule(f"expect_column_values_to_{asked}_regex", kwargs), tmp_path)
+    result = check_set([table([row])], with_rule(f"expect_column_values_to_{asked}_regex", kwargs), tmp_path)
     assert result.success == (asked == "not_match")
 
 
 def test_a_rule_that_cannot_be_evaluated_fails_and_says_why(tmp_path: Path) -> None:
     contract = with_rule("expect_column_mean_to_be_between", {"column": "target.price", "min_value": 0})
-    [finding] = check_set(table([guanaco(0)]), contract, tmp_path).failed
+    [finding] = check_set([table([guanaco(0)])], contract, tmp_path).failed
     assert 'The column "target.price" in BatchData does not exist' in finding.observed
+
+
+def test_great_expectations_is_given_what_rules_are_about_as_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    flat = flatten([table([guanaco(number) for number in range(40)])], [])
+    assert {*flat["prompt"].to_pylist()} == {""}, "only whether there is one"
+    assert flat["prompt_characters"].to_pylist() != [0] * 40
+    rules = [
+        {"type": "expect_column_values_to_be_unique", "kwargs": {"column": "id"}},
+        {
+            "type": "expect_column_values_to_be_between",
+            "kwargs": {"column": "tokens", "row_condition": 'split=="test"'},
+        },
+    ]
+    asked = _asked(flat, rules)
+    assert asked.column_names == ["id", "split", "tokens", "row"]
+    assert asked["id"].to_pylist() == asked["row"].to_pylist() == [*range(40)]
+    twice = pa.concat_tables([flat, flat.slice(3, 1)])
+    assert _asked(twice, rules)["id"].to_pylist() == twice["id"].to_pylist(), "then they are shown"
+    shown = [*rules, {"type": "expect_column_values_to_match_regex", "kwargs": {"column": "id", "regex": "^0"}}]
+    assert _asked(flat, shown)["id"].to_pylist() == flat["id"].to_pylist()
+    which = {"type": "expect_table_columns_to_match_set", "kwargs": {"column_set": ["id"]}}
+    assert _asked(flat, [*rules, which]).column_names == [*flat.column_names, "row"]
+
+
+def test_what_is_said_of_texts_is_asked_of_the_texts(tmp_path: Path) -> None:
+    contract = contract_of("guanaco")
+    required = (ColumnRule("prompt", "required", True),)
+    assert _texts(dataclasses.replace(contract, expectations=(), columns=required)) == set()
+    longest = (ColumnRule("prompt", "maxLength", 9),)
+    assert _texts(dataclasses.replace(contract, expectations=(), columns=longest)) == {"prompt"}
+    matching = with_rule("expect_column_values_to_match_regex", {"column": "answer", "regex": "x"})
+    assert "answer" in _texts(matching)

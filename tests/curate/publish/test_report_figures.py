@@ -11,7 +11,7 @@ import pytest
 
 from curate.manifest import DatasetManifest
 from curate.publish.bars import by_value, nearest_quantiles
-from curate.publish.gate import flatten
+from curate.publish.flat import flatten
 from curate.publish.since_parent import since_parent
 from curate.record import SPLITS
 from tests.project import Project, make_rows
@@ -64,7 +64,7 @@ def judged(version: Path) -> Any:
     )
     context = gx.get_context(mode="ephemeral")
     asset = context.data_sources.add_pandas("report").add_dataframe_asset("rows")
-    frame = flatten(whole).to_pandas()
+    frame = flatten([whole]).to_pandas()
     batch = asset.add_batch_definition_whole_dataframe("set").get_batch({"dataframe": frame})
 
     def observe(kind: str, **arguments: Any) -> Any:
@@ -126,7 +126,7 @@ def test_the_contracts_own_rules_stand_in_the_report_as_they_were_observed(versi
         for split in SPLITS
     ]
     contract = Contract.load(version.parents[3] / "contract")
-    found = check_set(pa.concat_tables(tables), contract, version.parent / "docs").findings
+    found = check_set(tables, contract, version.parent / "docs").findings
     rules = {rule.name: rule for rule in DatasetManifest.read(version).gate.rules}
     assert {each.name: (each.observed, each.expected) for each in found} == {
         name: (rules[name].observed, rules[name].expected) for name in (each.name for each in found)
