@@ -35,12 +35,15 @@ from curate.record import KEYS, SCHEMA, rows_of_texts, texts_of, with_texts
 from curate.stage import Context, Outcome, Reject, RowStage, divide
 from curate.text.names import ENTITIES, NameKind, Names
 from curate.text.personal_data import FINDERS, SUSPECT, Found, Kind, find, masked, value
+from curate.text.phone_numbers import LOOKS_TOLD
 from curate.text.plain_text import ODD, plain
 
 META_ENTRIES = pa.list_(pa.struct([pa.field("key", pa.string(), nullable=False), pa.field("value", pa.string())]))
 COLUMNS = ("turns", "target", "meta", "group", "label")
 """Where personal data is looked for, in the order in which a row's values are numbered."""
 PLACEHOLDER = re.compile(rf"\[({'|'.join(kind.upper() for kind in (*FINDERS, *ENTITIES.values()))})_([0-9]{{1,6}})\]")
+NUMBERED = r"\[[A-Z_]+_[0-9]+\]"
+"""RE2: what may be a placeholder."""
 ESCAPES = r"\\u[0-9A-Fa-f]{4}"
 """RE2: JSON escapes that may hide anything."""
 JSON_OF = dict.fromkeys(COLUMNS, "[^\\pN\\PN]") | {"turns": r"^[^!-~]*[\[{]", "target": ""}
@@ -107,10 +110,12 @@ class Pii(RowStage):
         found = [texts_of(table), target, values, group, label]
         rows = [rows_of_texts(table), every, pc.list_parent_indices(meta).to_numpy(), every, every]
         called = [found[0], target, pc.binary_join_element_wise(keys, values, ": "), group, label]
+        # A number in a target is judged by what the turns hold.
+        asked = {0: pc.is_valid(target).to_numpy(zero_copy_only=False)[rows[0]]}
         places = [
             Place(int(rows[column][position]), column, position, kinds)
             for column in range(len(COLUMNS))
-            for position, kinds in self._suspects(called[column], JSON_OF[COLUMNS[column]])
+            for position, kinds in self._suspects(called[column], JSON_OF[COLUMNS[column]], asked.get(column))
         ]
         counters: dict[str, int] = dict.fromkeys([*self.replace, "in_keys"], 0)
         rejects: list[Reject] = []
@@ -143,22 +148,24 @@ class Pii(RowStage):
                 table = table.set_column(table.schema.get_field_index(name), SCHEMA.field(name), array)
         return replace(divide(table, "pii", rejects, counters), examples=examples)
 
-    def _suspects(self, texts: pa.Array, json_of: str) -> Iterator[tuple[int, tuple[str, ...]]]:
+    def _suspects(self, texts: pa.Array, json_of: str, asked: Any = None) -> Iterator[tuple[int, tuple[str, ...]]]:
         """Positions of the texts that may hold personal data or placeholders, with the kinds that it may be.
 
         Args:
             json_of: RE2 pattern of those that may be read as JSON, whose escapes may hide anything.
+            asked: whether others ask what each text holds, even where it is no personal data; by default they do.
         """
         patterns = {kind: SUSPECT[kind] for kind in FINDERS if kind in self.kinds}
         named = tuple(sorted(self.kinds - patterns.keys()))
         if not self.kinds:
             return
         hiding = _matches(texts, json_of)
+        asked = hiding | asked if asked is not None else np.ones(len(texts), np.bool_)
         hiding[hiding] = _matches(texts.filter(pa.array(hiding)), ESCAPES)
         odd = hiding | _matches(texts, ODD)
         pick = [
             *(f"(?:{pattern})" for pattern in patterns.values()),
-            r"\[[A-Z_]+_[0-9]+\]",
+            NUMBERED,
             *([r"\pL"] if named else []),
         ]
         positions = np.flatnonzero(odd | _matches(texts, "|".join(pick)))
@@ -166,9 +173,13 @@ class Pii(RowStage):
             return
         some = texts.take(pa.array(positions))
         read = _changed(some, {at: plain(some[at].as_py())[0] for at in np.flatnonzero(odd[positions]).tolist()})
-        marks = [hiding[positions] | _matches(read, pattern) for pattern in patterns.values()]
-        for at, position in enumerate(positions.tolist()):
-            yield position, tuple(kind for kind, mark in zip(patterns, marks, strict=True) if mark[at]) + named
+        marks = {kind: hiding[positions] | _matches(read, pattern) for kind, pattern in patterns.items()}
+        if (phone := marks.get("phone")) is not None:
+            alone = phone & ~asked[positions]
+            phone[alone] = _matches(read.filter(pa.array(alone)), LOOKS_TOLD)
+        numbered = asked[positions] | bool(named) | _matches(some, NUMBERED)
+        for at in np.flatnonzero(np.any([numbered, *marks.values()], axis=0)).tolist():
+            yield int(positions[at]), tuple(kind for kind, mark in marks.items() if mark[at]) + named
 
 
 class _Row:

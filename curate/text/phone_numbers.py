@@ -71,6 +71,28 @@ _BOOK_STEMS = "isbn", "issn", "ismn", "doi", "ean", "upc", "gtin", "pmid", "oclc
 for them all takes a tenth of the time: in code and tables most runs of digits are called nothing."""
 
 
+_CALLED_BY = ("전화", "연락처", "휴대폰", "핸드폰", "팩스", "电话", "電話", "手机", "手機", "携帯", "传真")
+_BEHIND = ("office", "fax", "mobile", "cell", "phone", "home", "work", "tel")
+
+
+def _in_any_case(words: tuple[str, ...]) -> str:
+    """RE2: one of these, as Python takes capitals for small letters."""
+    return f"(?i:{'|'.join(words)})".replace("i", "[iİı]").replace("(?[iİı]", "(?i")
+
+
+LOOKS_TOLD = "|".join(
+    [
+        r"\+[1-9](?:[ .()-]{0,3}[0-9]){3}|00[1-9][0-9]{0,2}[ .-][0-9]{2,4}|01[016789][0-9]{7}",
+        r"\([0-9]{1,5}\)[ ]?[0-9]{3,4}[ .-][0-9]{3,4}|[0-9]{3}[.-][0-9]{3}[.-][0-9]{4}",
+        r"0[1-9][0-9]{0,3}(?:[ .-][0-9]{2,4}[ .-][0-9]{2,4}|[ /-][0-9]{6})",
+        rf"{_in_any_case((*_STEMS, 'móvil'))}[^0-9+({{]*[0-9+(]|(?:{'|'.join(_CALLED_BY)})[^0-9+(]*[0-9+(]",
+        rf"[0-9][ -]{{0,2}}\(?{_in_any_case(_BEHIND)}",
+    ]
+)
+"""RE2, wider than the finder: a number written as telephone numbers are, or a word that calls one so, in any text that
+is read as it stands (not from within JSON)."""
+
+
 def _may_be(stems: tuple[str, ...], before: str) -> bool:
     return any(map(before.lower().__contains__, stems)) or not before.isascii()
 

@@ -24,6 +24,7 @@ from curate.text.phone_numbers import (
     _OTHER_NUMBER,
     _PHONE,
     _RUN,
+    LOOKS_TOLD,
     _is_phone,
     phones,
 )
@@ -177,14 +178,20 @@ def phones_by_all_tests(text: str) -> list[tuple[int, int]]:
 @given(st.lists(st.lists(BEFORE, max_size=4).map("".join) | NUMBERS | AFTER, max_size=12).map("".join))
 @settings(max_examples=1000)
 def test_words_that_are_looked_for_first_leave_out_no_number(text: str) -> None:
-    assert list(phones(text)) == phones_by_all_tests(text)
-    assert list(phones(text.upper())) == phones_by_all_tests(text.upper())
+    for each in (text, text.upper(), text.replace("i", "İ").replace("s", "ſ")):
+        assert list(phones(each)) == phones_by_all_tests(each)
+        assert looks_told(each) or not list(phones(each))
 
 
 @pytest.mark.parametrize("word", WORDS)
 def test_every_word_that_calls_a_number_is_looked_for(word: str) -> None:
     for text in (f"{word} 5550100", f"the {word.upper()}: 5550100", f"{word}. #5550100", f"{word} no. 5550100"):
         assert list(phones(text)) == phones_by_all_tests(text)
+        assert looks_told(text) or not list(phones(text))
+
+
+def looks_told(text: str) -> bool:
+    return bool(pc.match_substring_regex(pa.scalar(text), LOOKS_TOLD).as_py())
 
 
 def test_whatever_is_found_is_suspected() -> None:
@@ -193,3 +200,4 @@ def test_whatever_is_found_is_suspected() -> None:
         read = plain(text)[0]
         for written in (read, f"a\n{read}", json.dumps(f"a\n{read}", ensure_ascii=False), f"key: {read}"):
             assert pc.match_substring_regex(pa.scalar(written), SUSPECT[kind]).as_py(), written
+        assert kind != "phone" or looks_told(read)
