@@ -20,6 +20,7 @@ from curate.garbage import PAID, WITHOUT_ROWS, abandoned, remove_waste, rows_kep
 from curate.hashing import canonical_json
 from curate.ledger import FORGOTTEN
 from curate.manifest import DatasetManifest
+from curate.mirror import mirror_of
 from curate.progress import Progress, silent
 from curate.publish.carried import FOLDER
 from curate.publish.without import Gone, holds, told_again, without
@@ -425,6 +426,9 @@ def _is_model(store: Store, path: Path) -> bool:
 
 def _forget_answers(folder: Path, traces: Traces) -> None:
     """Remove kept answers that quote a row, from the file too."""
+    if (mirror := mirror_of(folder)) is not None:
+        for lines in mirror.refresh_changing(mirror.name(folder)):
+            mirror.changing(lines).reword(lambda line: b"" if traces.found(line) else line)
     for path in sorted(folder.glob("*/*/answers.sqlite")):
         with closing(sqlite3.connect(path, isolation_level=None)) as database:
             rows = database.execute("SELECT key, answer FROM answers")

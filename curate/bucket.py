@@ -219,20 +219,16 @@ def _broke(error: Exception) -> bool:
         return False
     return isinstance(error, ConnectionError | TimeoutError) or getattr(error, "errno", None) in (
         errno.EIO,
+        errno.EREMOTEIO,
         errno.EBUSY,
         errno.EPIPE,
     )
 
 
 def _says_exists(error: Exception) -> bool:
-    """Whether a storage refuses to create an object that is there."""
-    if isinstance(error, FileExistsError):
-        return True
-    words = f"{error} {getattr(error, 'code', '')} {getattr(error, 'status', '')}"
-    return any(
-        each in words
-        for each in ("PreconditionFailed", "pre-conditions", "conditionNotMet", "412", "BlobAlreadyExists", "409")
-    )
+    """Whether a storage refuses to create an object that is there: those of Google and Azure by this error, S3 by words
+    of its own."""
+    return isinstance(error, FileExistsError) or "PreconditionFailed" in str(error) or "pre-conditions" in str(error)
 
 
 def _modified(info: Mapping[str, Any]) -> float:

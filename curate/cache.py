@@ -375,6 +375,15 @@ def forget(folder: Path) -> None:
         _set_aside(folder)
 
 
+def forget_copies(cache: Path) -> None:
+    """Remove from a mirror what is in the bucket of it, or was: a run that wants it fetches it."""
+    mirror = mirror_of(cache)
+    for seal in sorted(cache.rglob(SEAL)):
+        if mirror is not None and mirror.shares(seal.parent):
+            with suppress(FileNotFoundError), locked(seal.parent.parent):
+                _set_aside(seal.parent)
+
+
 def _set_aside(folder: Path) -> None:
     aside = folder.rename(tempfile.mkdtemp(prefix=DRAFT, dir=folder.parent))
     shutil.rmtree(aside, ignore_errors=True)

@@ -84,12 +84,12 @@ class Changing:
         """Write some of the lines anew; every copy, wherever it is, is made again.
 
         Args:
-            words: of a line.
+            words: of a line; none, and it goes.
         """
         changed = False
         for name in self.bucket.listed(self.name):
             head, _, old = (self.bucket.get(name) or b"").partition(b"\n")
-            new = b"".join(words(line) + b"\n" for line in old.split(b"\n") if line)
+            new = b"".join(said + b"\n" for line in old.split(b"\n") if line and (said := words(line)))
             if new != old:
                 self.bucket.put(name, head + b"\n" + new)
                 changed = True

@@ -29,6 +29,8 @@ from curate.urls import without_secrets
 PLACES = "a store is a folder, or lies on s3://, gs:// or abfs://"
 PLACE = "ASSAY_MIRROR"
 """The environment's folder for mirrors."""
+ADDRESS = ".url"
+"""File of a mirror: the store's URL."""
 DEPTH = 3
 """Of an entry's name: cache/PART/KEY/KEY."""
 NOTES = ".numbers"
@@ -86,10 +88,11 @@ class Mirror:
             with suppress(FileNotFoundError):
                 os.utime(self.root / name.partition("/")[2], (found.modified, found.modified))
 
-    def refresh_changing(self, below: str) -> None:
-        """Have files below a part of the store that change, such as pointers, be what the bucket holds."""
+    def refresh_changing(self, below: str) -> list[Path]:
+        """Have files below a part of the store that change, such as pointers, be what the bucket holds; gives them."""
         names = {name.rpartition("/")[0] for name in self.bucket.listed(below) if is_state(name)}
         self.bucket.each(lambda name: self.changing(self.root / name).fresh(), sorted(names))
+        return [self.root / name for name in sorted(names)]
 
     def refresh_entries(self, below: str, check: Callable[[Path], None]) -> None:
         """Have folders in the mirror that are objects of the bucket, as they are there now.
@@ -371,6 +374,12 @@ class Mirror:
 
     # Files that change, and locks.
 
+    def has_changed(self, path: Path) -> bool:
+        """Whether a file that changes has, since it was last looked at here."""
+        before = path.read_bytes() if path.is_file() else b""
+        self.changing(path).fresh()
+        return before != (path.read_bytes() if path.is_file() else b"")
+
     def changing(self, path: Path) -> Changing:
         """A file that changes."""
         return Changing(self.bucket, self.name(path), path, self.root / NOTES)
@@ -443,7 +452,15 @@ def mirrored(url: str) -> Mirror:
             f"{root}: {error.strerror}, so there is no place for copies of what lies at {url}.",
             remedy=f"Name a folder that this user may write to by {PLACE}.",
         ) from None
+    if root not in _mirrors:
+        (root / ADDRESS).write_text(url)
     return _mirrors.setdefault(root, Mirror(url, root))
+
+
+def known_again(root: Path) -> None:
+    """Know a folder for the mirror that it is, in a process that has only been given its path."""
+    if root not in _mirrors and (root / ADDRESS).is_file():
+        _mirrors[root] = Mirror((root / ADDRESS).read_text(), root)
 
 
 def placed(url: str, name: str) -> Path:

@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from curate.cache import forget_copies
 from curate.drafts import drafted, fsync
 from curate.errors import AssayError
 from curate.hashing import file_digest
 from curate.ledger import Kind as Kind
 from curate.ledger import Ledger
-from curate.mirror import mirror_of, mirrored
+from curate.mirror import known_again, mirror_of, mirrored
 from curate.pointers import Pointer, Pointers
 from curate.taken_back import require_there, while_there
 from curate.version_folder import MADE_BY as MADE_BY
@@ -40,6 +41,8 @@ from curate.version_folder import version_of as version_of
 from curate.version_folder import write_sums as write_sums
 
 UNPUBLISHED = "nothing that was made from it is published"
+FORGOTTEN = "forgotten.jsonl"
+"""See `curate.forgotten`."""
 URL = "^[A-Za-z][A-Za-z0-9+.-]+:/"
 """What a URL begins with, also one that was taken for a path, which has one slash."""
 
@@ -124,6 +127,7 @@ class Store(Ledger):
 
     def __init__(self, root: Path) -> None:
         super().__init__(root / "ledger")
+        known_again(root)
         self.root = root
         self.cache = root / "cache"
         self.index = root / "index"
@@ -149,6 +153,8 @@ class Store(Ledger):
             mirror.refresh(below)
             for part in () if below else ("pointers", "index"):
                 mirror.refresh_changing(part)
+            if not below and mirror.has_changed(self.root / FORGOTTEN):  # by whoever forgets, wherever he does
+                forget_copies(self.cache)
 
     def fetch_refused(self) -> None:
         """Have what was refused on this machine."""

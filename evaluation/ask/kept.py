@@ -10,7 +10,12 @@ from pathlib import Path
 import xxhash
 
 from curate.errors import AssayError
+from curate.mirror import mirror_of
+from curate.shared import add_lines, fresh
 from evaluation.judge.answer import Generated
+
+SHARED = "answers.jsonl"
+"""Beside the table, where the store is in a bucket: what machines tell each other."""
 
 
 class Kept:
@@ -43,6 +48,21 @@ class Kept:
         rows = filter(_sound, self._database.execute("SELECT * FROM answers"))
         return sorted({name for names in {row[2] for row in rows} for name in json.loads(names)})
 
+    def share(self, lines: Path) -> None:
+        """Learn the answers that lines of a file of all machines hold, and add those that they do not.
+
+        Args:
+            lines: a JSON list each, of a row of the table.
+        """
+        known: list[tuple[str, ...]] = (
+            [tuple(json.loads(line)) for line in lines.read_bytes().splitlines()] if fresh(lines).is_file() else []
+        )
+        self._database.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?)", [*filter(_sound, known)])
+        told = {(row[0], row[3]) for row in known}
+        new = [row for row in self._database.execute("SELECT * FROM answers") if (row[0], row[3]) not in told]
+        if new:
+            add_lines(lines, b"".join(json.dumps(row).encode() + b"\n" for row in new))
+
 
 def _hash(columns: Iterable[str]) -> str:
     return xxhash.xxh3_128_hexdigest("\n".join(columns).encode())
@@ -55,7 +75,7 @@ def _sound(row: tuple[str, ...]) -> bool:
 
 @contextmanager
 def kept_in(folder: Path) -> Iterator[Kept]:
-    """The answers kept in a folder.
+    """The answers kept in a folder; of a store in a bucket those that any machine has been given.
 
     Raises:
         AssayError: the disk is full, or the file is not as it was written.
@@ -63,7 +83,15 @@ def kept_in(folder: Path) -> Iterator[Kept]:
     file = folder / "answers.sqlite"
     try:
         with closing(sqlite3.connect(file, isolation_level=None)) as database:
-            yield Kept(database)
+            kept, lines = Kept(database), folder / SHARED
+            if mirror_of(folder) is None:
+                yield kept
+                return
+            kept.share(lines)
+            try:
+                yield kept
+            finally:
+                kept.share(lines)
     except sqlite3.Error as error:
         raise AssayError(
             f"{file}: {error}.",
