@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, NoReturn
@@ -20,6 +20,7 @@ from jinja2.environment import TemplateModule
 
 from curate.errors import AssayError
 from curate.rows import published
+from curate.rows.plain_template import Pieces, is_plain
 from curate.sandbox import Overrun, Sandbox, namespace
 from curate.text import strict_json
 from curate.text.tokenizer_file import read_config
@@ -37,6 +38,11 @@ REASONING = {"reasoning_content", "thinking"}
 """Keys of a message under which published templates read what was thought."""
 THINK = ("<think>\n", "\n</think>\n\n")
 """Around what was thought, in messages and where a template says nothing else."""
+
+MOST_PLAIN = 1 << 24
+"""Characters of a conversation from which its template is rendered in the sandbox, which bounds what is made of it."""
+MOST_SHAPES = 1000
+"""Sequences of roles whose pieces are remembered."""
 
 
 class Refusal(AssayError):
@@ -178,6 +184,7 @@ class ChatTemplate:
         self._known_as_published = True if name.partition(":")[0] == MODEL else published
         self.source = read_template("chat", name) if source is None else source
         self._template = compiled("chat", name, self.source, PUBLISHED if self.published else ENVIRONMENT)
+        self._pieces: dict[Any, Pieces] = {}
 
     @classmethod
     def load(cls, name: str, folder: Path) -> "ChatTemplate":
@@ -225,6 +232,10 @@ class ChatTemplate:
             return nodes.Template([])
 
     @cached_property
+    def _is_plain(self) -> bool:
+        return not self.published and is_plain(self._tree, self.source)
+
+    @cached_property
     def _reads_reasoning(self) -> bool:
         return bool(REASONING & published.names_in(self._tree))
 
@@ -246,7 +257,17 @@ class ChatTemplate:
         Raises:
             AssayError: the template refuses the messages (a Refusal), or asks for a field they do not have.
         """
-        return self.render_marked(messages, tokens, add_generation_prompt, think)[0]
+        contents = [message["content"] for message in messages]
+        if not self._is_plain or sum(map(len, contents)) > MOST_PLAIN:
+            return self.render_marked(messages, tokens, add_generation_prompt, think)[0]
+        roles = tuple(message["role"] for message in messages)
+        key = roles, add_generation_prompt, tokens.bos, tokens.eos, tokens.adds_bos
+        if (pieces := self._pieces.get(key)) is None:
+            if len(self._pieces) == MOST_SHAPES:
+                self._pieces.clear()
+            rendered = partial(self._module, tokens=tokens, prompt=add_generation_prompt)
+            pieces = self._pieces[key] = Pieces(lambda marked: str(rendered(marked)), roles)
+        return pieces.text(contents)
 
     def render_marked(
         self,

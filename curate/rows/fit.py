@@ -131,9 +131,9 @@ def fit(table: pa.Table, task: TaskTemplate, renderer: Renderer, settings: Fit) 
     """
     spans: list[list[Span]] = []
     refused: dict[int, Reject] = {}
-    for row, (messages, text) in enumerate(zip(table["messages"].to_pylist(), table["text"].to_pylist(), strict=True)):
+    for row, rendered in enumerate(dicts(table.select(["messages", "text"]))):
         try:
-            spans.append(renderer.spans(messages, text))
+            spans.append(renderer.spans(rendered["messages"], rendered["text"]))
         except Refusal as refusal:
             refused[row] = Reject(row, "refused", {"message": refusal.message})
     counted = iter(renderer.measured(spans))

@@ -1,0 +1,91 @@
+"""What a plain template's pieces give is what the sandbox renders; what reads a content is not plain."""
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from curate.rows.chat_template import ChatTemplate, Refusal, SpecialTokens
+
+STOP = "{%- set stop = '</s>' -%}"
+# Between ⟪ and ⟫ is what is said of each message m.
+PLAIN = {
+    "chatml": None,
+    "guanaco": None,
+    "text": None,
+    "in a condition": "⟪{{ m.content if m.role == 'user' else '[' ~ m['content'] ~ ']' }}⟫",
+    "twice": "⟪{{ m.content }}{{ m.role }}{{ m.content + '\n' }}⟫",
+    "left out": "⟪{% if m.role == 'user' %}{{ m.content }}{% else %}-{% endif %}⟫",
+    "numbered": "⟪{{ loop.index ~ ': ' ~ m.content }}{% if not loop.last %}, {% endif %}⟫",
+    "in loops": "⟪{% for n in messages %}{{ m.content ~ n.content }}⟫⟫",
+    "refusing": "⟪{% if m.role == 'tool' %}{{ raise_exception('no tools') }}{% endif %}{{ m.content }}⟫",
+    "empty": "{% if not messages %}nobody{% endif %}⟪{{ m.content }}{% else %}.⟫",
+}
+READING = {
+    "trimmed": "⟪{{ m.content | trim }}⟫",
+    "a filter around": "{% filter upper %}⟪{{ m.content }}⟫{% endfilter %}",
+    "asked": "⟪{% if m.content == 'a' %}1{% endif %}{{ m.content }}⟫",
+    "asked in an expression": "⟪{{ 'x' if m.content else 'y' }}⟫",
+    "set": "⟪{% set said = m.content %}{{ said * 2 if said == '' else said }}⟫",
+    "set as a block": "⟪{% set said %}{{ m.content }}{% endset %}{{ said | length }}⟫",
+    "the message": "⟪{% set n = m %}{{ n.content | length }}⟫",
+    "the messages": "{% set last = messages[-1:] %}{% for m in last %}{{ m.content | length }}⟫",
+    "a neighbour": "⟪{{ (loop.previtem.content | length) if not loop.first }}⟫",
+    "a macro": "{% macro say(x) %}{{ x | length }}{% endmacro %}⟪{{ say(m.content) }}⟫",
+    "another name": "⟪{% for k in m %}{{ m[k] | length }}⟫⟫",
+    "chosen": "{% for m in messages if m.content %}{{ m.content }}⟫",
+    "a part": "⟪{{ m.content[:1] }}⟫",
+    "compared": "⟪{{ m.content < 'b' }}⟫",
+    "a name put over": "⟪{% set m = {'content': 'z'} %}{{ m.content }}⟫",
+}
+TOKENS = SpecialTokens("<s>", "</e>", adds_bos=True)
+MESSAGES = st.lists(
+    st.fixed_dictionaries(
+        {
+            "role": st.sampled_from(["system", "user", "assistant", "tool"]),
+            "content": st.text("ab \n\x000<>é{%", max_size=6),
+        }
+    ),
+    max_size=5,
+)
+
+
+def template(name: str) -> ChatTemplate:
+    source = (PLAIN | READING)[name]
+    if source is None:
+        return ChatTemplate(name)
+    return ChatTemplate(name, STOP + source.replace("⟪", "{% for m in messages %}").replace("⟫", "{% endfor %}"))
+
+
+def said(render: Callable[[], str]) -> str:
+    """What is rendered, or how that is refused."""
+    try:
+        return render()
+    except Refusal as refusal:
+        return refusal.message
+
+
+@pytest.mark.parametrize("name", PLAIN)
+@settings(max_examples=60)
+@given(messages=MESSAGES, prompt=st.booleans())
+def test_pieces_give_what_the_sandbox_renders(name: str, messages: list[dict[str, str]], prompt: bool) -> None:
+    ours = template(name)
+    assert ours._is_plain
+    for _ in range(2):  # made, and remembered
+        wanted = said(lambda: ours.render_marked(messages, TOKENS, prompt)[0])
+        assert said(lambda: ours.render(messages, TOKENS, prompt)) == wanted
+
+
+@pytest.mark.parametrize("name", READING)
+def test_what_reads_a_content_is_not_plain(name: str) -> None:
+    assert not template(name)._is_plain
+
+
+def test_of_a_text_that_is_too_long_the_sandbox_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("curate.rows.chat_template.MOST_PLAIN", 100)
+    monkeypatch.setattr("curate.sandbox.Bounded.left", 1000)
+    ours = template("twice")
+    assert ours.render([{"role": "user", "content": "x" * 100}], TOKENS).count("x") == 200
+    with pytest.raises(Refusal, match="makes more than"):
+        ours.render([{"role": "user", "content": "x" * 2000}], TOKENS)
