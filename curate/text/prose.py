@@ -200,7 +200,30 @@ def _count(data, bounds, head, kinds, scripts, words, letters):  # type: ignore[
 def heads(texts: pa.Array, head: int) -> pa.Array:
     """The first `head` characters of each text, without addresses: of http from there to the next space, of mail the
     word. String or large_string array without nulls."""
-    return pc.replace_substring_regex(pc.utf8_slice_codeunits(texts, 0, head), ADDRESS, "")
+    seen = pc.utf8_slice_codeunits(texts, 0, head)
+    addressed = _addressed(*utf8(seen))
+    if not addressed.any():
+        return seen
+    rows = pa.array(addressed)
+    return pc.replace_with_mask(seen, rows, pc.replace_substring_regex(seen.filter(rows), ADDRESS, ""))
+
+
+@kernel
+def _addressed(data, bounds):  # type: ignore[no-untyped-def]
+    """Which texts hold an @, or `http:` or `https:`."""
+    found = np.zeros(len(bounds) - 1, np.bool_)
+    for row in range(len(found)):
+        begin = bounds[row]
+        for at in range(begin, bounds[row + 1]):
+            if data[at] == 58 and at - begin >= 4:  # :
+                end = at - 1 if data[at - 1] == 115 else at  # s
+                http = end - begin >= 4 and data[end - 4] == 104 and data[end - 3] == 116
+                found[row] = http and data[end - 2] == 116 and data[end - 1] == 112
+            elif data[at] == 64:
+                found[row] = True
+            if found[row]:
+                break
+    return found
 
 
 def pieces(texts: pa.Array, size: int) -> tuple[pa.Array, Counts]:
@@ -248,8 +271,8 @@ def readable(texts: pa.Array) -> pa.Array:
     read = [without_blocks(text) if "```" in text or "~~~" in text else text for text in few.to_pylist()]
     rest = pc.replace_substring_regex(pa.array(read, texts.type), f"{SPAN}|{BLANKS}|{TAG}|{QUERY}|{QUOTED}", " ")
     keys = pc.match_substring_regex(rest, KEY)
-    plain = pc.replace_substring_regex(pc.replace_substring_regex(rest, KEY, " "), JSON, " ")
-    rest = pc.if_else(keys, plain, rest)
+    plain = pc.replace_substring_regex(pc.replace_substring_regex(rest.filter(keys), KEY, " "), JSON, " ")
+    rest = pc.replace_with_mask(rest, keys, plain)
     mask = np.zeros(len(texts), np.bool_)
     mask[rows] = True
     return pc.replace_with_mask(texts, pa.array(mask), rest)
