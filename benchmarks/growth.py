@@ -4,6 +4,7 @@ The texts are real, with a known share of realistic alterations (see `benchmarks
 beginning of the next. Every run is a fresh process, as in `benchmarks.near_dedup`.
 
     python -m benchmarks.growth --repeats 3 --plot docs/growth.svg
+    python -m benchmarks.growth --repeats 1 --sizes 2000000 --limit 3    # in an address space of 3 GiB (ulimit -v)
 """
 
 import argparse
@@ -40,6 +41,11 @@ def link_beginning(folder: Path, rows: int, target: Path) -> Path:
             (target / file.name).symlink_to(file)
             rows -= pq.read_metadata(file).num_rows
     return target
+
+
+def limited(gib: float | None) -> list[str]:
+    """What a command begins with that is to run in an address space of so many GiB."""
+    return [] if gib is None else ["bash", "-c", f'ulimit -v {int(gib * 2**20)} && exec "$@"', "limited"]
 
 
 def plot(rows: Sequence[int], seconds: Sequence[float], mib: Sequence[float]) -> str:
@@ -81,6 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--plot", type=Path, help="SVG to write")
+    parser.add_argument("--limit", type=float, metavar="GIB", help="address space of a run; none by default")
     parser.add_argument("--texts", type=Path, default=CACHE / "texts", help="folder for the inputs")
     options = parser.parse_args(arguments)
     sizes, assay = sorted(options.sizes), SYSTEMS["assay"]
@@ -96,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             folder = Path(scratch) / "run"
             folder.mkdir()
             command = assay.command(Path(sys.executable), sources[size], folder, options.processes)
-            done = run(command, assay.variables)
+            done = run([*limited(options.limit), *command], assay.variables)
             kept[size] = len(kept_rows(folder))
             shutil.rmtree(folder)
             return done

@@ -33,9 +33,10 @@ from curate.read.same_columns import require_same_columns
 from curate.recipe import Recipe
 from curate.rows.render import Rendering
 from curate.sets.earlier import Own, before, earlier_rows
-from curate.sets.index import Index
+from curate.sets.index import NOTHING, Index
+from curate.sets.kept_keys import KeptKeys
 from curate.sets.keys import Compared
-from curate.sets.stage import Judged, Past, SetStage, judge_rows
+from curate.sets.stage import Judged, Past, SetStage, judge_rows, kept_keys
 from curate.shards import RowStageTask, Shard, run_stage
 from curate.stage import DECIDED, Context, RowStage, Settings, Stage, Told, installed
 from curate.store import MANIFEST, Store, verified_whole
@@ -147,14 +148,17 @@ def _curate(
         _catch_up(work)
         inputs, past, known = _past(work, drop, shards, _inputs(work, drop, stages))
         judged: dict[str, Judged] = {}
+        given: list[tuple[SetStage, Sequence[Shard]]] = []
         for stage in stages:
             if isinstance(stage, SetStage) and stage.runs:
+                given.append((stage, shards))
                 shards = _judge_all(work, stage, shards, past, judged)
         made_from = inputs.content() | {"splits_of": past.bound_by}
         (rendering,) = (stage for stage in stages if isinstance(stage, Rendering))
         told = _told_last(work, stages, shards, judged)
         published = _publish(work, drop, shards, judged, told, made_from, past, known, rendering)
-        _catch_up(work)
+        keys = kept_keys(given, store.cache)
+        _catch_up(work, {} if keys is None else {published.name: keys})
         store.promote("datasets", recipe.name, published.name)
     work.made.forget(keep)
     return Curated(published, DatasetManifest.read(published), work.account.seconds, work.account.cached)
@@ -269,9 +273,9 @@ def _judge_all(
     return done
 
 
-def _catch_up(work: _Work) -> None:
+def _catch_up(work: _Work, kept: Mapping[str, KeptKeys] = NOTHING) -> None:
     with work.account.timed("index"):
-        work.index.catch_up(work.progress)
+        work.index.catch_up(work.progress, kept)
 
 
 def _inputs(work: _Work, drop: ingest.Ingested, stages: Sequence[Stage]) -> DatasetInputs:

@@ -47,7 +47,7 @@ class Batches:
         self._threshold = threshold
         circles = Circles(parts, numbers, threshold, folder)
         there = circles.rival | circles.crowded
-        weights = _weights(parts, numbers, there)
+        weights = weights_of(parts, np.where((numbers >= 0) & there[numbers], numbers, -1), len(there))
         batch_of = np.where(there, 0, -1)
         if weights.sum() > BATCH:
             if circles.crowded.any():
@@ -55,15 +55,8 @@ class Batches:
             batch_of = _dealt(roots(circles.parents), circles.rival, weights)
         self._crowded = circles.crowded
         del circles, there, weights
-        count = int(batch_of.max(initial=-1)) + 1
-        kept = [_Kept(TemporaryFile(dir=folder) if count > 1 else None) for _ in range(count)]  # noqa: SIM115
-        wanted = np.where((numbers >= 0) & (batch_of[numbers] >= 0), numbers, -1)
-        for own, signatures, offsets, values in ahead(_read, numbered(parts, wanted)):
-            for batch in np.unique(batch_of[own]).tolist():
-                mine = np.flatnonzero(batch_of[own] == batch)
-                kept[batch].add(own[mine], signatures[mine], *_some(offsets, values, mine))
-        self._only: Batch | None = self._made(kept.pop()) if count == 1 else None
-        self._kept = kept
+        self._kept = collected(parts, numbers, batch_of, folder)
+        self._only: Batch | None = self._made(self._kept.pop()) if len(self._kept) == 1 else None
 
     def __iter__(self) -> Iterator[Batch]:
         if self._only is not None:
@@ -71,7 +64,7 @@ class Batches:
         for each in self._kept:
             yield self._made(each)
 
-    def _made(self, kept: "_Kept") -> Batch:
+    def _made(self, kept: "Collected") -> Batch:
         numbers, side = kept.read()
         crowded = self._crowded[numbers]
         buckets, _ = band_buckets(band_tables(side.signatures, bands_for(self._threshold)))
@@ -109,12 +102,34 @@ def _read(some: tuple[Part, Numbers, Numbers]) -> tuple[Numbers, Signatures, Num
     return own, part.signatures()[rows], *part.shingles(rows)
 
 
-def _weights(parts: Sequence[Part], numbers: Numbers, there: Flags) -> Numbers:
-    """About how many bytes each row takes: 0 of those that are not there."""
-    weights = np.zeros(len(there), np.int64)
-    for part, rows, own in numbered(parts, np.where((numbers >= 0) & there[numbers], numbers, -1)):
+def weights_of(parts: Sequence[Part], numbers: Numbers, count: int) -> Numbers:
+    """About how many bytes each row takes, by its number: 0 of those that have none.
+
+    Args:
+        numbers: see `Circles`.
+        count: how many there are.
+    """
+    weights = np.zeros(count, np.int64)
+    for part, rows, own in numbered(parts, numbers):
         weights[own] = 4 * PERMUTATIONS + 8 * part.lengths(rows)
     return weights
+
+
+def collected(parts: Sequence[Part], numbers: Numbers, batch_of: Numbers, folder: Path | None) -> list["Collected"]:
+    """What rows are compared by, batch by batch.
+
+    Args:
+        parts, numbers, folder: see `Circles`.
+        batch_of: the batch of each number; -1 where it is in none.
+    """
+    count = int(batch_of.max(initial=-1)) + 1
+    found = [Collected(TemporaryFile(dir=folder) if count > 1 else None) for _ in range(count)]  # noqa: SIM115
+    wanted = np.where((numbers >= 0) & (batch_of[numbers] >= 0), numbers, -1) if count else numbers[:0]
+    for own, signatures, offsets, values in ahead(_read, numbered(parts, wanted)):
+        for batch in np.unique(batch_of[own]).tolist():
+            mine = np.flatnonzero(batch_of[own] == batch)
+            found[batch].add(own[mine], signatures[mine], *_some(offsets, values, mine))
+    return found
 
 
 def _dealt(root: Numbers, there: Flags, weights: Numbers) -> Numbers:
@@ -139,7 +154,7 @@ def _some(offsets: Numbers, values: Hashes, rows: Numbers) -> tuple[Numbers, Has
     return lengths[rows], values[np.repeat(wanted, lengths)]
 
 
-class _Kept:
+class Collected:
     """The rows of a batch as they come.
 
     Args:

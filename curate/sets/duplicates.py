@@ -25,7 +25,7 @@ from curate.sets.judgement import NO_PAIRS, Judgement, judge, tags_of
 from curate.sets.keys import Compared, Flags, Numbers, compared_text, key_table
 from curate.sets.rows import Rows
 from curate.sets.rules import Rules
-from curate.sets.signed import Part, signed
+from curate.sets.signed import SIGNED, Part, signed
 from curate.sets.split import TURN, Split, bridging_rows, splits_named
 from curate.sets.split_masks import Codes
 from curate.sets.stage import LooksBack, Seen, SetStage, Verdict
@@ -45,7 +45,7 @@ class Duplicates(Rules, SetStage):
     }
     looks_back: ClassVar[LooksBack] = "at splits"
 
-    apart: ClassVar[tuple[str, ...]] = ("signature", "shingles")
+    apart: ClassVar[tuple[str, ...]] = SIGNED
 
     def keys_of(self, table: pa.Table) -> pa.Table:
         texts = compared_text(table, self)

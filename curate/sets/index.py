@@ -12,7 +12,7 @@ import json
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,12 +26,14 @@ from curate.manifest import DatasetManifest
 from curate.progress import Progress, silent
 from curate.sets import keys as compared_by
 from curate.sets.index_check import contradictions, rows_by_version, unlike_published
+from curate.sets.kept_keys import KeptKeys
 from curate.sets.keys import Compared
 from curate.sets.published import compared_rows, published, read_version, some_published
 from curate.sets.segments import Entry, Keys, Segment, SegmentFiles
 from curate.shared import fresh, leased, remove_file, replace_file
 from curate.store import MANIFEST, Store
 
+NOTHING: Mapping[str, KeptKeys] = {}
 FORMAT = 2
 """Raised whenever the files are laid out in another way."""
 
@@ -139,8 +141,12 @@ class Index:
             self._locked = False
             os.close(descriptor)
 
-    def catch_up(self, progress: Progress = silent) -> list[str]:
+    def catch_up(self, progress: Progress = silent, kept: Mapping[str, KeptKeys] = NOTHING) -> list[str]:
         """Add every published version that is not indexed yet, in their order.
+
+        Args:
+            progress: told in rows.
+            kept: what the runs that made versions have found of their rows.
 
         Returns:
             The versions added.
@@ -152,7 +158,7 @@ class Index:
         with self.lock(progress), self._writing():
             known = set(self.versions())
             missing = [folder for folder in published(self.store, self.name) if folder.name not in known]
-            for folder, parts in self._read(missing, progress):
+            for folder, parts in self._read(missing, progress, kept):
                 self.add(folder.name, DatasetManifest.read(folder).drop.sha256, parts)
         return [folder.name for folder in missing]
 
@@ -222,7 +228,9 @@ class Index:
             return self.check(progress)
         return [*problems, *unlike_published(self.store, self.name, entries, counted)]
 
-    def _read(self, folders: list[Path], progress: Progress) -> Iterator[tuple[Path, Iterator[Keys]]]:
+    def _read(
+        self, folders: list[Path], progress: Progress, kept: Mapping[str, KeptKeys] = NOTHING
+    ) -> Iterator[tuple[Path, Iterator[Keys]]]:
         """The rows of versions, told as they are read."""
         done, total = 0, sum(map(compared_rows, folders))
 
@@ -234,7 +242,8 @@ class Index:
                 progress("index", done, total, "rows")
 
         for folder in folders:
-            yield folder, told(read_version(folder, self.settings))
+            found = [kept[folder.name]] if folder.name in kept else []
+            yield folder, told(read_version(folder, self.settings, *found))
 
     def _commit(self, entries: list[Entry]) -> None:
         """Replace the manifest: what it names is the index from now on."""

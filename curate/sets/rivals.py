@@ -5,17 +5,17 @@ similar rows. What a band holds lies on the disk, and is sorted there a piece at
 have sketches like each other are of one *circle*, through others too: whatever is similar is of one.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
 from threading import Lock
-from typing import IO
 
 import numpy as np
 import numpy.typing as npt
 
-from curate.sets.bands import band_entries, bands_for
+from curate.sets import band_file
+from curate.sets.band_file import BandFile
+from curate.sets.bands import bands_for
 from curate.sets.buckets import LARGE
 from curate.sets.components import find, union
 from curate.sets.keys import Numbers
@@ -23,10 +23,7 @@ from curate.sets.prefix_filter import COUNTERS, WEAK, count_shingles, prefixes
 from curate.sets.signed import Part, numbered
 from curate.sets.similarity import Side, least_equal
 from curate.text.kernel import in_threads, kernel
-from curate.text.words import Hashes
 
-PIECE = 1 << 24
-"""Entries of 8 bytes that are sorted at a time."""
 BITS = 4
 """Of each value of a signature that a sketch has: two that differ look alike once in 2^BITS times."""
 
@@ -62,25 +59,23 @@ class Circles:
         bands, size, lock = bands_for(self._threshold), len(self.parents), Lock()
         begins = np.cumsum([0, *(part.rows for part in self._parts)])
         before = np.append(0, np.cumsum(self._numbers >= 0))[begins]  # numbered rows before each part
-        with TemporaryFile(dir=self._folder) as file:
+        with BandFile(self._folder, bands, size) as file:
 
             def enter(place: int) -> None:
                 numbers = self._numbers[begins[place] : begins[place + 1]]
                 rows = np.flatnonzero(numbers >= 0)
-                signatures = self._parts[place].signatures() if len(rows) else np.empty((0, 128), np.uint32)
-                sketch(signatures, rows, numbers[rows], self._sketches)
-                for band, entries in enumerate(band_entries(signatures, rows, numbers[rows], bands)):
-                    os.pwrite(file.fileno(), entries.data, int(8 * (band * size + before[place])))
-
-            in_threads(enter, range(len(self._parts)))
+                if len(rows):
+                    signatures = self._parts[place].signatures()
+                    sketch(signatures, rows, numbers[rows], self._sketches)
+                    file.enter(signatures, rows, numbers[rows], int(before[place]))
 
             def join(piece: tuple[int, int, int]) -> None:
-                entries = _sorted_piece(file, 8 * piece[0] * size, size, *piece[1:])
+                entries = file.sorted_piece(*piece)
                 with lock:
                     join_runs(entries, LARGE, self._sketches, self._least, self.parents, self.rival, self.crowded)
 
-            ranges = -(-size // PIECE)
-            in_threads(join, [(band, number, ranges) for band in range(bands) for number in range(ranges)])
+            in_threads(enter, range(len(self._parts)))
+            in_threads(join, file.pieces())
 
     def join_crowded(self) -> None:
         """Join also those crowded rows that may be similar: what the prefix filter proposes of them."""
@@ -95,9 +90,9 @@ class Circles:
                 file.write((entries & ~np.uint64(WEAK - 1) | rows).data)
                 total += len(entries)
             file.flush()
-            ranges = -(-total // PIECE)
+            ranges = -(-total // band_file.PIECE)
             for number in range(ranges):
-                entries = _sorted_piece(file, 0, total, number, ranges)
+                entries = band_file.sorted_piece(file, 0, total, number, ranges)
                 join_long_runs(entries, self._sketches, self._least, self.parents, self.rival)
 
     def _crowded_sides(self) -> Iterator[tuple[Side, Numbers]]:
@@ -107,32 +102,6 @@ class Circles:
         for part, rows, numbers in numbered(self._parts, crowded):
             offsets, values = part.shingles(rows)
             yield Side(nothing, offsets[:-1], offsets[1:], values), numbers
-
-
-def _sorted_piece(file: IO[bytes], begin: int, size: int, number: int, ranges: int) -> Hashes:
-    """Of the entries in a file those of one of so many ranges of their keys, sorted.
-
-    Args:
-        begin: where in the file the first entry is.
-        size: how many there are.
-    """
-    found = []
-    width = np.uint64((1 << 32) // ranges + 1)  # of keys: entries of one stay together
-    for at in range(0, size, PIECE):
-        entries = np.empty(min(PIECE, size - at), np.uint64)
-        _read_at(file, begin + 8 * at, entries)
-        if ranges > 1:
-            entries = entries[(entries >> np.uint64(32)) // width == number]
-        found.append(entries)
-    piece = np.concatenate(found) if len(found) > 1 else found[0]
-    piece.sort()
-    return piece
-
-
-def _read_at(file: IO[bytes], offset: int, out: Hashes) -> None:
-    view, done = out.view(np.uint8).data, 0
-    while done < len(view):  # the system reads no more than 2 GiB at once
-        done += os.preadv(file.fileno(), [view[done:]], offset + done)
 
 
 @kernel

@@ -20,6 +20,8 @@ from curate.hashing import checksum, digest
 from curate.sets.keys import fixed
 from curate.shared import fetch_file, keep_files, put_files
 
+BATCH = 1 << 16
+"""Rows whose bands are found at a time."""
 GROWTH = 2
 """A segment is merged with those after it once it has no more than this many times their rows: so each has more than
 twice as many as the next, and a row is rewritten at most log2(n) times (the logarithmic method; Bentley, 1979)."""
@@ -122,8 +124,6 @@ class SegmentFiles:
 
     def write(self, versions: list[str], drops: list[str], parts: Iterable[Keys]) -> Entry:
         """Write a segment's files; they count once the manifest names them."""
-        from curate.sets.bands import band_tables
-
         drafts = {part: self.folder / f".draft-{part}" for part in PARTS}
         tables = [ROWS.empty_table()]
         with (
@@ -140,7 +140,8 @@ class SegmentFiles:
         rows = pa.concat_tables(tables).unify_dictionaries().combine_chunks()
         write_arrow(rows, drafts["rows.arrow"])
         with _Array(drafts["bands.npy"], np.uint64, rows.num_rows) as bands:
-            bands.write(band_tables(_mapped(drafts["signatures.npy"]), self.bands))
+            for table in self._sorted_bands(drafts["signatures.npy"], rows.num_rows):
+                bands.write(table[None])
         with _Array(drafts["prompts.npy"], np.uint64) as prompts:
             prompts.write(prompt_table(rows))
         files = {part: {"bytes": path.stat().st_size, "xxh3_128": checksum(path)} for part, path in drafts.items()}
@@ -151,6 +152,21 @@ class SegmentFiles:
             path.replace(self.path(entry, name))
         fsync(self.folder)
         return entry
+
+    def _sorted_bands(self, signatures: Path, rows: int) -> Iterator[npt.NDArray[np.uint64]]:
+        """The band tables of a file of signatures, one after the other."""
+        from curate.sets.ahead import ahead
+        from curate.sets.band_file import BandFile
+
+        with BandFile(self.folder, self.bands, rows) as file:
+
+            def enter(begin: int) -> None:
+                some = _mapped(signatures)[begin : begin + BATCH]
+                file.enter(some, np.arange(len(some)), np.arange(begin, begin + len(some)), begin)
+
+            for _ in ahead(enter, range(0, rows, BATCH)):
+                pass
+            yield from ahead(lambda band: file.sorted_piece(band, 0, 1), range(self.bands))
 
     def sweep(self, kept: list[Entry]) -> None:
         """Remove every file but those of these segments."""

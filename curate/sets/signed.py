@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from curate.text.words import Hashes, Offsets
 
 
+SIGNED = ("signature", "shingles")
+"""The columns of `signed`."""
+
+
 @dataclass(frozen=True)
 class Part:
     """Some of the rows, as many as memory holds more than once."""
@@ -64,12 +68,17 @@ def signed(texts: pa.Array, shingle_words: int) -> pa.Table:
         signature[begin : begin + BATCH] = signatures(bounds, hashes)
         offsets.append(offsets[-1][-1] + bounds[1:])
         values.append(hashes)
-    lists = pa.LargeListArray.from_arrays(pa.array(np.concatenate(offsets)), pa.array(np.concatenate(values)))
-    binary = pa.binary(4 * PERMUTATIONS)
+    return signed_table(signature, np.concatenate(offsets), np.concatenate(values))
+
+
+def signed_table(signatures: "Signatures", offsets: "Offsets", values: "Hashes") -> pa.Table:
+    """Signatures and shingles as columns: row r has the shingles values[offsets[r] : offsets[r + 1]]."""
+    rows, width = signatures.shape
+    buffers = [None, pa.py_buffer(np.ascontiguousarray(signatures))]
     return pa.table(
         {
-            "signature": pa.FixedSizeBinaryArray.from_buffers(binary, len(texts), [None, pa.py_buffer(signature)]),
-            "shingles": lists,
+            "signature": pa.FixedSizeBinaryArray.from_buffers(pa.binary(4 * width), rows, buffers),
+            "shingles": pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(values)),
         }
     )
 

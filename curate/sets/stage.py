@@ -26,7 +26,9 @@ from curate.manifest import DatasetManifest
 from curate.progress import Progress
 from curate.record import SCHEMA, SPLITS
 from curate.sets.earlier import Earlier
+from curate.sets.kept_keys import KeptKeys
 from curate.sets.rows import Rows, rows_of
+from curate.sets.signed import SIGNED, Part
 from curate.shards import DEFECT, Shard, StageTask, blamed, run_stage
 from curate.stage import Outcome, RowStage, Stage, divide_by
 
@@ -202,6 +204,17 @@ def run_keys(task: StageTask[SetStage]) -> Path:
 
         cache_folder(folder, write)
     return folder
+
+
+def kept_keys(given: Sequence[tuple[SetStage, Sequence[Shard]]], cache: Path) -> KeptKeys | None:
+    """The keys of the rows that the stage was given which signs them; None without one, or if the cache lost some."""
+    tasks = [StageTask(stage, shard, cache) for stage, shards in given if stage.apart == SIGNED for shard in shards]
+    folders = [keys_folder(task.stage, task.shard, task.cache) for task in tasks]
+    if not folders or not all(map(is_kept, folders)):
+        return None
+    keys = pa.concat_tables([read_arrow(intact(folder, KEYS)) for folder in folders])
+    parts = [Part.of(task.size, _Apart(folder)) for task, folder in zip(tasks, folders, strict=True)]
+    return KeptKeys(keys, parts, cache)
 
 
 class _Apart:

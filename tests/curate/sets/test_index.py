@@ -543,10 +543,10 @@ def test_check_derives_what_can_be_derived(store: Store, change: Callable[[Keys]
 @pytest.mark.parametrize("part", ["bands.npy", "prompts.npy"])
 def test_check_derives_the_tables(store: Store, part: str, monkeypatch: pytest.MonkeyPatch) -> None:
     publish(store, numbered(20))
-    name = {"bands.npy": "curate.sets.bands.band_tables", "prompts.npy": "curate.sets.segments.prompt_table"}[part]
+    name = {"bands.npy": "curate.sets.band_file.band_entries", "prompts.npy": "curate.sets.segments.prompt_table"}[part]
     with monkeypatch.context() as patch:
         wrong = {
-            "bands.npy": lambda given, bands: np.zeros((bands, len(given)), np.uint64),
+            "bands.npy": lambda _, rows, __, bands: np.zeros((bands, len(rows)), np.uint64),
             "prompts.npy": lambda rows: np.zeros(rows.num_rows, np.uint64),
         }[part]
         patch.setattr(name, wrong)
