@@ -30,6 +30,8 @@ THREADS = 16
 """Requests at a time."""
 MOST_REMOVED = 1000
 """Objects that are removed by a request."""
+PATIENT: dict[str, Any] = {"config_kwargs": {"connect_timeout": 30, "read_timeout": 60}}
+"""Seconds. s3fs gives up after 5 and 15, which a machine at work with all its cores may need by itself."""
 TRIES = 3
 """Of what a connection cut short; the libraries try again by themselves too."""
 
@@ -132,7 +134,10 @@ class Bucket:
         with self._explained("open"):
             import fsspec
 
-            storage, root = fsspec.core.url_to_fs(self.url, use_listings_cache=False, skip_instance_cache=True)
+            options = PATIENT if self.url.startswith("s3") else {}
+            storage, root = fsspec.core.url_to_fs(
+                self.url, use_listings_cache=False, skip_instance_cache=True, **options
+            )
             return storage, str(root).rstrip("/")
 
     def _absent_is(self, otherwise: Any, what: str, request: Callable[[], Any]) -> Any:

@@ -119,8 +119,8 @@ class Mirror:
 
     def is_version(self, folder: Path) -> bool:
         """Whether a folder lies where versions do."""
-        kind, *rest = folder.relative_to(self.root).parts
-        return (kind in SERIES and len(rest) == 2) or (kind == "retracted" and len(rest) == 3)
+        parts = folder.relative_to(self.root).parts if folder.is_relative_to(self.root) else ()
+        return (len(parts) == 3 and parts[0] in SERIES) or (len(parts) == 4 and parts[0] == "retracted")
 
     def _marker(self, folder: Path) -> str:
         """The object that publishes a version, put last: there is one for each, and for nothing else."""
@@ -338,6 +338,8 @@ class Mirror:
                 draft.mkdir(parents=True)
                 with tarfile.open(packed, "r:") as archive:
                     archive.extractall(draft, filter="data")
+                for path in draft.rglob("*"):
+                    os.utime(path)
                 check(draft)
             except (tarfile.TarError, EOFError, AssayError):
                 if drop:
