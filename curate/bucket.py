@@ -22,8 +22,9 @@ from curate.urls import masked
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "abfs": "abfs", "abfss": "abfs", "az": "abfs"}
-"""Storages that a store may lie on, by scheme, and the extra that each needs."""
+S3, GOOGLE, AZURE = "'assay-curation[s3]'", "'assay-curation[gs]'", "adlfs"
+PACKAGES = {"s3": S3, "s3a": S3, "gs": GOOGLE, "gcs": GOOGLE, "abfs": AZURE, "abfss": AZURE, "az": AZURE}
+"""Storages that a store may lie on, by scheme, and what is installed for each."""
 CONDITIONAL = "assay-conditional-put"
 """The object by which a storage shows that it creates none where there is one."""
 THREADS = 16
@@ -188,8 +189,9 @@ class Bucket:
         except (AssayError, FileNotFoundError):  # of what is put, it is the bucket that is not there
             raise
         except ImportError as error:
-            extra = EXTRAS[self.url.partition("://")[0]]
-            raise AssayError(f"{self.url}: {error}", remedy=f"pip install 'assay-curation[{extra}]'") from None
+            raise AssayError(
+                f"{self.url}: {error}", remedy=f"pip install {PACKAGES[self.url.partition('://')[0]]}"
+            ) from None
         except OSError as error:
             if error.errno == errno.ENOSPC:  # of the disk here
                 raise

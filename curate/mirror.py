@@ -18,7 +18,7 @@ from hashlib import sha256
 from pathlib import Path
 from uuid import uuid4
 
-from curate.bucket import EXTRAS, Bucket, Found
+from curate.bucket import PACKAGES, Bucket, Found
 from curate.changing import Changing, is_state
 from curate.drafts import DRAFT, drafted
 from curate.errors import AssayError
@@ -78,7 +78,7 @@ class Mirror:
             below: a part of the store, e.g. `datasets/NAME`.
         """
         self.root.mkdir(parents=True, exist_ok=True)
-        here = {path.parent for path in (self.root / below).rglob(FIRST[0]) if self.is_version(path.parent)}
+        here = {folder for folder in self.versions() if folder.is_relative_to(self.root / below)}
         listed = self.bucket.listed(f"published/{below}".rstrip("/"))
         there = {self.root / name.partition("/")[2] for name in listed}
         for gone in here - there:  # what is here was there before this looked
@@ -116,6 +116,11 @@ class Mirror:
             self._forget(folder)
         elif not (folder / FIRST[0]).is_file():
             self._take(folder)
+
+    def versions(self) -> list[Path]:
+        """The versions that the mirror knows."""
+        places = (*(f"{kind}/*/*" for kind in SERIES), "retracted/*/*/*")
+        return [path.parent for place in places for path in self.root.glob(f"{place}/{FIRST[0]}")]
 
     def is_version(self, folder: Path) -> bool:
         """Whether a folder lies where versions do."""
@@ -431,7 +436,7 @@ def mirrored(url: str) -> Mirror:
         AssayError: a store cannot lie there, or the URL holds a secret.
     """
     scheme = url.partition("://")[0]
-    if scheme not in EXTRAS:
+    if scheme not in PACKAGES:
         raise AssayError(
             f"{without_secrets(url)}: {PLACES}.",
             remedy="Name a folder by its path."
