@@ -1,8 +1,9 @@
 """A curation into a bucket beside one into a folder: what its requests cost, and how many there are.
 
-GPTeacher's instructions by the packaged recipe, cut to some rows, with no rules of their own: a fresh store each, then the same again on another
-machine, which has an empty mirror, and a `show` there. The bucket is moto's, in this process, on loopback: a request
-takes a few milliseconds of the processor that the curation uses too. A real storage takes 10 to 50 ms of waiting.
+GPTeacher's instructions by the packaged recipe, cut to some rows, with no rules of their own: a fresh store each, then
+the same again on another machine, which has an empty mirror, and a `show` there. The bucket is moto's, in this process,
+on loopback: a request takes a few milliseconds of the processor that the curation uses too. A real storage takes 10 to
+50 ms of waiting.
 
     python -m benchmarks.object_store ../shared/data/ins_gpteacher --rows 2000 --repeats 3
 """

@@ -22,14 +22,17 @@ from curate.urls import masked
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "abfs": "abfs", "abfss": "abfs", "az": "abfs"}
-"""Storages that a store may lie on, by scheme, and the extra that each needs."""
+S3, GOOGLE, AZURE = "'assay-curation[s3]'", "'assay-curation[gs]'", "adlfs"
+PACKAGES = {"s3": S3, "s3a": S3, "gs": GOOGLE, "gcs": GOOGLE, "abfs": AZURE, "abfss": AZURE, "az": AZURE}
+"""Storages that a store may lie on, by scheme, and what is installed for each."""
 CONDITIONAL = "assay-conditional-put"
 """The object by which a storage shows that it creates none where there is one."""
 THREADS = 16
 """Requests at a time."""
 MOST_REMOVED = 1000
 """Objects that are removed by a request."""
+PATIENT: dict[str, Any] = {"config_kwargs": {"connect_timeout": 30, "read_timeout": 60}}
+"""Seconds. s3fs gives up after 5 and 15, which a machine at work with all its cores may need by itself."""
 TRIES = 3
 """Of what a connection cut short; the libraries try again by themselves too."""
 
@@ -132,7 +135,10 @@ class Bucket:
         with self._explained("open"):
             import fsspec
 
-            storage, root = fsspec.core.url_to_fs(self.url, use_listings_cache=False, skip_instance_cache=True)
+            options = PATIENT if self.url.startswith("s3") else {}
+            storage, root = fsspec.core.url_to_fs(
+                self.url, use_listings_cache=False, skip_instance_cache=True, **options
+            )
             return storage, str(root).rstrip("/")
 
     def _absent_is(self, otherwise: Any, what: str, request: Callable[[], Any]) -> Any:
@@ -183,8 +189,9 @@ class Bucket:
         except (AssayError, FileNotFoundError):  # of what is put, it is the bucket that is not there
             raise
         except ImportError as error:
-            extra = EXTRAS[self.url.partition("://")[0]]
-            raise AssayError(f"{self.url}: {error}", remedy=f"pip install 'assay-curation[{extra}]'") from None
+            raise AssayError(
+                f"{self.url}: {error}", remedy=f"pip install {PACKAGES[self.url.partition('://')[0]]}"
+            ) from None
         except OSError as error:
             if error.errno == errno.ENOSPC:  # of the disk here
                 raise

@@ -18,7 +18,7 @@ from hashlib import sha256
 from pathlib import Path
 from uuid import uuid4
 
-from curate.bucket import EXTRAS, Bucket, Found
+from curate.bucket import PACKAGES, Bucket, Found
 from curate.changing import Changing, is_state
 from curate.drafts import DRAFT, drafted
 from curate.errors import AssayError
@@ -78,7 +78,7 @@ class Mirror:
             below: a part of the store, e.g. `datasets/NAME`.
         """
         self.root.mkdir(parents=True, exist_ok=True)
-        here = {path.parent for path in (self.root / below).rglob(FIRST[0]) if self.is_version(path.parent)}
+        here = {folder for folder in self.versions() if folder.is_relative_to(self.root / below)}
         listed = self.bucket.listed(f"published/{below}".rstrip("/"))
         there = {self.root / name.partition("/")[2] for name in listed}
         for gone in here - there:  # what is here was there before this looked
@@ -117,10 +117,15 @@ class Mirror:
         elif not (folder / FIRST[0]).is_file():
             self._take(folder)
 
+    def versions(self) -> list[Path]:
+        """The versions that the mirror knows."""
+        places = (*(f"{kind}/*/*" for kind in SERIES), "retracted/*/*/*")
+        return [path.parent for place in places for path in self.root.glob(f"{place}/{FIRST[0]}")]
+
     def is_version(self, folder: Path) -> bool:
         """Whether a folder lies where versions do."""
-        kind, *rest = folder.relative_to(self.root).parts
-        return (kind in SERIES and len(rest) == 2) or (kind == "retracted" and len(rest) == 3)
+        parts = folder.relative_to(self.root).parts if folder.is_relative_to(self.root) else ()
+        return (len(parts) == 3 and parts[0] in SERIES) or (len(parts) == 4 and parts[0] == "retracted")
 
     def _marker(self, folder: Path) -> str:
         """The object that publishes a version, put last: there is one for each, and for nothing else."""
@@ -338,6 +343,8 @@ class Mirror:
                 draft.mkdir(parents=True)
                 with tarfile.open(packed, "r:") as archive:
                     archive.extractall(draft, filter="data")
+                for path in draft.rglob("*"):
+                    os.utime(path)
                 check(draft)
             except (tarfile.TarError, EOFError, AssayError):
                 if drop:
@@ -429,7 +436,7 @@ def mirrored(url: str) -> Mirror:
         AssayError: a store cannot lie there, or the URL holds a secret.
     """
     scheme = url.partition("://")[0]
-    if scheme not in EXTRAS:
+    if scheme not in PACKAGES:
         raise AssayError(
             f"{without_secrets(url)}: {PLACES}.",
             remedy="Name a folder by its path."

@@ -167,9 +167,8 @@ class Store(Ledger):
             self.refresh()
             self.fetch_refused()
             mirror.refresh_changing("monitor")
-            for manifest in self.root.rglob(MANIFEST):
-                if mirror.is_version(manifest.parent):
-                    fetched(manifest.with_name("report.html"))
+            for folder in mirror.versions():
+                fetched(folder / "report.html")
 
     def fetch_all(self) -> None:
         """Have all that is published or set aside on this machine, and nothing else."""
@@ -177,9 +176,8 @@ class Store(Ledger):
             self.refresh()
             self.fetch_refused()
             mirror.refresh_changing("monitor")
-            for manifest in self.root.rglob(MANIFEST):
-                if mirror.is_version(manifest.parent):
-                    at_hand(manifest.parent)
+            for folder in mirror.versions():
+                at_hand(folder)
 
     @contextmanager
     def publishing(

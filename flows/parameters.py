@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, WithJsonSchema
 
-from curate.bucket import EXTRAS
+from curate.bucket import PACKAGES
 from curate.engine import EngineName
 from curate.mirror import PLACES
 from curate.recipe import find_recipe, packaged_recipes
@@ -17,7 +17,7 @@ from curate.strict_yaml import load_yaml
 SECRETS = r"://.*[?#]|://[^/]*:[^/]*@|^(?!(abfss?|wasbs?|az|adl):)[^/]*://[^/]*@"
 """Query, fragment, password, user; Azure's URLs have a container where others have a user."""
 
-NO_STORE = rf"^(?!({'|'.join(EXTRAS)})://)[A-Za-z][A-Za-z0-9+.-]+:/"
+NO_STORE = rf"^(?!({'|'.join(PACKAGES)})://)[A-Za-z][A-Za-z0-9+.-]+:/"
 """URLs at which no store can lie."""
 
 

@@ -54,9 +54,8 @@ class Kept:
         Args:
             lines: a JSON list each, of a row of the table.
         """
-        known: list[tuple[str, ...]] = (
-            [tuple(json.loads(line)) for line in lines.read_bytes().splitlines()] if fresh(lines).is_file() else []
-        )
+        said = lines.read_bytes().splitlines() if fresh(lines).is_file() else []
+        known: list[tuple[str, ...]] = [tuple(json.loads(line)) for line in said]
         self._database.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?)", [*filter(_sound, known)])
         told = {(row[0], row[3]) for row in known}
         new = [row for row in self._database.execute("SELECT * FROM answers") if (row[0], row[3]) not in told]

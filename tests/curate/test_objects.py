@@ -10,11 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
 from assay.cli import app
+from assay.web import find_file, index_page
 from curate import lease, mirror
+from curate.arrival import look
 from curate.bucket import Bucket
 from curate.cache import cache_text, intact, is_kept, keyed_folder, mended
 from curate.engine import map_in_process
@@ -24,9 +27,12 @@ from curate.pipeline import curate
 from curate.publish.check import check_version
 from curate.publish.version import Curated
 from curate.store import Store, store_at, verified, verified_whole
+from evaluation.ask.kept import kept_in
+from evaluation.judge.answer import Generated
 from evaluation.settings import FullRecipe
 from tests.buckets import Fault, Request, Served, served
 from tests.project import Project, make_rows
+from train.checkpoints import Checkpoints, step_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -107,9 +113,11 @@ def test_a_curation_publishes_the_bytes_that_it_publishes_into_a_folder(
     assert files(other.resolve("datasets", "demo")) == files(local.folder)
     assert not any(check.failures for check in check_version(other.resolve("datasets", "demo")))
     assert [event["event"] for event in other.events()] == ["datasets", "promoted"]
+    bucket.requests.clear()
     again = curated(project, other)
     assert again.folder.name == local.folder.name
     assert {name: done for name, (done, of) in again.cached.items() if done < of} == {}, "nothing is done again"
+    assert not [request.key for request in bucket.requests if request.method == "PUT" and "/cache/" in request.key]
 
 
 def test_the_next_drop_is_compared_on_another_machine_with_what_is_there(
@@ -456,3 +464,87 @@ def test_what_a_bucket_does_not_need_is_found_and_removed(
     assert not [name for name in bucket.names() if name.startswith(("cache/", f"datasets/demo/{'0' * 16}"))]
     assert asked(bucket.store, "check", "--all")["passed"]
     assert len(asked(bucket.store, "versions", "demo")["versions"]) == 1
+
+
+def test_what_is_forgotten_goes_from_the_bucket_and_from_every_mirror(
+    bucket: Served, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = machine(bucket, tmp_path / "other")
+    version = curated(project, other).folder
+    row = pq.read_table(version / "train.parquet", columns=["id", "turns"]).to_pylist()[0]
+    said = row["turns"][0]["content"].encode()
+    assert len(said) > 20
+    monkeypatch.setenv(mirror.PLACE, str(tmp_path / "one"))
+    told = asked(bucket.store, "forget", row["id"], "--reason", "asked for", "--yes")
+    assert (told["removed"], told["left"]) == (True, [])
+    (now,) = asked(bucket.store, "versions", "demo")["versions"]
+    assert now["version"] != version.name
+    names = bucket.names()
+    assert not [name for name in names if name.startswith("cache/stages/") or version.name in name]
+    assert [name for name in names if said in bucket.read(name)] == []
+    monkeypatch.setenv(mirror.PLACE, str(tmp_path / "other"))
+    assert asked(bucket.store, "check", "--all")["passed"]
+    assert [path for path in (tmp_path / "other").rglob("*") if path.is_file() and said in path.read_bytes()] == []
+    assert not list(other.cache.rglob("kept.arrow")), "nor is the row there in packed form"
+    with pytest.raises(AssayError, match="rows that were forgotten"):
+        curated(project, machine(bucket, tmp_path / "third"))
+
+
+def test_a_process_that_is_given_a_mirrors_path_knows_what_it_is(bucket: Served, tmp_path: Path) -> None:
+    store = machine(bucket, tmp_path / "one")
+    code = (
+        "import sys; from pathlib import Path; from curate.store import Store; from tests.curate.test_objects import "
+    )
+    code += "publish; publish(Store(Path(sys.argv[1])), '1')"
+    subprocess.run([sys.executable, "-c", code, store.root], cwd=ROOT, check=True)
+    (folder,) = machine(bucket, tmp_path / "reader").versions("datasets", "demo")
+    assert verified(folder, "a.txt").read_text() == "1"
+
+
+def test_the_last_checkpoint_of_a_machine_that_is_gone_is_found(bucket: Served, tmp_path: Path) -> None:
+    def written(folder: Path) -> None:
+        (folder / "state").write_text(folder.name)
+
+    first = Checkpoints(machine(bucket, tmp_path / "one").cache / "training/abcd", 2)
+    for step in (1, 5, 20):
+        first.add(step, written)
+    assert sum(name.startswith("cache/training/abcd/checkpoint-") for name in bucket.names()) == 2, "the oldest goes"
+    second = Checkpoints(machine(bucket, tmp_path / "two").cache / "training/abcd", 2)
+    found = second.last()
+    assert found is not None
+    assert step_of(found) == 20
+    assert (found / "state").is_file()
+    second.clear()
+    assert not [name for name in bucket.names() if name.startswith("cache/training")]
+
+
+def test_what_an_endpoint_answered_one_machine_no_other_asks_again(bucket: Served, tmp_path: Path) -> None:
+    one, two = (machine(bucket, tmp_path / name).cache / "endpoints/ab/abcd" for name in ("one", "two"))
+    for folder, keys in ((one, "ab"), (two, "bc"), (one, "")):
+        folder.mkdir(parents=True, exist_ok=True)
+        with kept_in(folder) as kept:
+            for key in keys:
+                kept.add(key, Generated("text"), [])
+    for folder in (one, two):
+        with kept_in(folder) as kept:
+            assert all(key in kept for key in "abc")
+
+
+def test_reports_are_served_from_a_bucket(bucket: Served, project: Project, tmp_path: Path) -> None:
+    version = curated(project, machine(bucket, tmp_path / "one")).folder
+    reader = machine(bucket, tmp_path / "two")
+    page = index_page(reader)
+    assert f"datasets/demo/{version.name}/report.html" in page
+    assert bucket.store in page
+    docs = find_file(reader.root, f"/datasets/demo/{version.name}/data_docs/index.html")
+    assert docs is not None
+    assert docs.read_bytes() == (version / "data_docs/index.html").read_bytes()
+    assert find_file(reader.root, f"/datasets/demo/{version.name}/no.html") is None
+
+
+def test_who_looks_for_drops_on_two_machines_is_told_once(bucket: Served, project: Project, tmp_path: Path) -> None:
+    recipe = project.recipe.model_copy(
+        update={"arrival": project.recipe.arrival.model_copy(update={"still_seconds": 0})}
+    )
+    told = [look(recipe, machine(bucket, tmp_path / name))[0].due for name in ("one", "two", "one", "two")]
+    assert told.count(True) == 1
