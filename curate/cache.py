@@ -13,10 +13,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tarfile import TarError
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import orjson
-import pyarrow as pa
 import xxhash
 
 from curate.drafts import DRAFT, drafted, locked, remove_abandoned
@@ -24,6 +23,9 @@ from curate.errors import RotError
 from curate.hashing import canonical_json, checksum, digest
 from curate.mirror import mirror_of, placed
 from curate.progress import Progress, silent
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Made = TypeVar("Made")
 
@@ -396,14 +398,18 @@ def clear_drafts(cache: Path) -> None:
             remove_abandoned(parent)
 
 
-def write_arrow(table: pa.Table, path: Path, compression: str | None = None) -> None:
+def write_arrow(table: "pa.Table", path: Path, compression: str | None = None) -> None:
     """Write a table as an Arrow IPC file; one that is compressed takes memory when it is read."""
+    import pyarrow as pa
+
     options = pa.ipc.IpcWriteOptions(compression=compression)
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema, options=options) as writer:
         writer.write_table(table)
 
 
-def read_arrow(path: Path) -> pa.Table:
+def read_arrow(path: Path) -> "pa.Table":
     """Read an Arrow IPC file, memory-mapped."""
+    import pyarrow as pa
+
     with pa.memory_map(str(path)) as source:
         return pa.ipc.open_file(source).read_all()

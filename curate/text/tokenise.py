@@ -33,6 +33,8 @@ Numbers = npt.NDArray[np.int64]
 
 MOST = 32 << 20
 """Bytes of words that are remembered: when there are more, all are forgotten. Those that are met again come back."""
+LINES = 4096
+"""Words that are given to the tokenizer as the lines of one text."""
 LOOKS_BACK = re.compile(r"\(\?<[=!]|\\[bBAGK]|(?<!\[)\^")
 """Of a pattern, as JSON: what depends on the text before."""
 ELSE, SPACE, LETTER, DIGIT, SIGN = range(5)
@@ -101,6 +103,8 @@ class Tokeniser:
         self._cuts = cuts_by_gpt2(tokenizer)
         self._words = _Words()
         self._lock = Lock()
+        begin_added = "".join(map(re.escape, sorted({text[:1] for text in _added_texts(tokenizer)})))
+        self._lined_up = re.compile(f" ?(?![0-9])(?:(?![{begin_added}])[!-~])+" if begin_added else " ?[!-/:-~][!-~]*")
 
     def __call__(self, texts: Sequence[str]) -> list[Tokens]:
         """The tokens of each text, as `tokenizer.encode(text, add_special_tokens=False)` gives them.
@@ -141,15 +145,43 @@ class Tokeniser:
         words, first = self._words.numbered(texts, self._added)
         if new := self._words.new():
             try:
-                self._words.learn(*self._encoded(new))
+                self._words.learn(*self._of_words(new))
             except BaseException:
                 self._words = _Words()
                 raise
         return words, first
 
+    def _of_words(self, words: list[str]) -> tuple[Numbers, Numbers]:
+        """The tokens of all words, and where those of each begin.
+
+        To be asked for a word costs the library more than the word: most are given to it as lines of longer texts. A
+        line's end is a token of its own there, as the pattern cuts before it and behind it.
+        """
+        line_end = self._tokenizer.encode("\n", add_special_tokens=False).ids
+        alike = self._lined_up.fullmatch
+        in_line = np.array([alike(word) is not None for word in words])
+        lined = [word for word, easy in zip(words, in_line.tolist(), strict=True) if easy]
+        lines = ["\n".join(lined[at : at + LINES]) + "\n" for at in range(0, len(lined), LINES)]
+        _, ids = self._encoded(lines)
+        is_end = ids == (line_end[0] if len(line_end) == 1 else -1)
+        if np.count_nonzero(is_end) != len(lined):
+            return self._encoded(words)
+        begins, others = self._encoded([word for word, easy in zip(words, in_line.tolist(), strict=True) if not easy])
+        lengths = np.empty(len(words), np.int64)
+        lengths[in_line] = np.diff(np.flatnonzero(is_end), prepend=-1) - 1
+        lengths[~in_line] = np.diff(begins)
+        found = np.empty(lengths.sum(), np.int64)
+        of_line = np.repeat(in_line, lengths)
+        found[of_line], found[~of_line] = ids[~is_end], others
+        return np.concatenate([[0], np.cumsum(lengths)]), found
+
     @cached_property
     def _added(self) -> "_Added":
         return _Added.of(self._tokenizer)
+
+
+def _added_texts(tokenizer: "Tokenizer") -> list[str]:
+    return [token.content for token in tokenizer.get_added_tokens_decoder().values() if token.content]
 
 
 class _Added(NamedTuple):
@@ -163,8 +195,7 @@ class _Added(NamedTuple):
 
     @classmethod
     def of(cls, tokenizer: "Tokenizer") -> "_Added":
-        added = tokenizer.get_added_tokens_decoder().values()
-        known = [token.content.encode() for token in added if token.content]
+        known = [text.encode() for text in _added_texts(tokenizer)]
         starts = np.zeros(256, np.bool_)
         starts[[text[0] for text in known]] = True
         begins = np.array([*accumulate(map(len, known), initial=0)], np.int64)
@@ -290,6 +321,18 @@ def _classes() -> npt.NDArray[np.uint8]:
 
 
 CLASSES = _classes()
+NEVER, ALWAYS, PERHAPS = range(3)
+MEETING = np.array(
+    [
+        [NEVER, NEVER, NEVER, NEVER, NEVER],
+        [NEVER, PERHAPS, PERHAPS, PERHAPS, PERHAPS],
+        [NEVER, ALWAYS, NEVER, ALWAYS, ALWAYS],
+        [NEVER, ALWAYS, ALWAYS, NEVER, ALWAYS],
+        [NEVER, ALWAYS, PERHAPS, ALWAYS, NEVER],
+    ],
+    np.uint8,
+)
+"""Whether a text is cut between two characters, by their classes; PERHAPS is for `_cuts` to say."""
 
 
 @kernel
@@ -299,15 +342,17 @@ def _number(data, bounds, classes, added, done, count, known, at, table, words, 
     for text in range(done, len(bounds) - 1):
         end, placed, begin = bounds[text + 1], first[text], bounds[text]
         within = begin  # up to here an added token may stand
+        here = classes[data[begin]] if begin < end else ELSE
         for place in range(begin, end):
-            behind = place + 1
+            behind, before = place + 1, here
             if added.starts[data[place]]:
                 within = max(within, place + _longest(data, place, end, added))
             if behind < end:
                 here = classes[data[behind]]
-                if behind < within or (here == classes[data[place]] and here != SPACE):
+                meeting = MEETING[before, here]
+                if meeting == NEVER or behind < within:
                     continue
-                if not _cuts(data, behind, bounds[text], end, classes, added):
+                if meeting == PERHAPS and not _cuts(data, behind, bounds[text], end, classes, added):
                     continue
             number, count = _word(data, begin, behind, count, known, at, table)
             if number < 0:
@@ -337,15 +382,13 @@ def _longest(data, place, end, added):  # type: ignore[no-untyped-def]
 
 @kernel
 def _cuts(data, place, begin, end, classes, added):  # type: ignore[no-untyped-def]
-    """Whether the text is cut before a place, whatever else stands in it; false where that is not certain.
+    """Whether the text is cut before a place where MEETING says PERHAPS; false where that is not certain.
 
     The place is not the text's first, nor within an added token.
     """
-    before, here = classes[data[place - 1]], classes[data[place]]
-    if before == ELSE or here == ELSE:
-        return False
-    if before != SPACE:
-        return before != here and not (data[place - 1] == APOSTROPHE and here == LETTER)
+    here = classes[data[place]]
+    if classes[data[place - 1]] == SIGN:  # and here is a letter
+        return data[place - 1] != APOSTROPHE
     if here == SPACE:  # the last one of a run stands apart, or with what follows
         return place + 1 < end and _stands(data, place + 1, end, classes, added)
     if data[place - 1] == BLANK:

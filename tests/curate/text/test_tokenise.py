@@ -87,8 +87,11 @@ def test_words_are_cut_and_tokenised_once() -> None:
     tokenise = Tokeniser(Counting())  # type: ignore[arg-type]
     tokenise(["the same words,  the same", "f(x1)\n"])
     tokenise(["same words f<s>(x  2)\n\n\tthe don't"])
-    first = ["the", " same", " words", ",", " ", " the", "f", "(", "x", "1", ")", "\n"]
-    assert asked == [*first, "same", " f", "<s>(", "  2", "\n\n", "\t", " don", "'t"]
+    words = ["the", " same", " words", ",", " the", "f", "(", "x", ")"], [" ", "1", "\n"]
+    more = ["same", " f", " don", "'t"], ["<s>(", "  2", "\n\n", "\t"]
+    assert asked == [
+        each for lined, alone in (words, more) for each in ("".join(f"{word}\n" for word in lined), *alone)
+    ]
 
 
 def test_a_text_of_more_than_the_room_for_words() -> None:
