@@ -298,6 +298,8 @@ class Mapper:
 
     def _values(self, columns: Row) -> Row:
         """What each expression gives."""
+        if not self._body:
+            return {}
         context = cast("Bounded", self._template.new_context(columns, shared=True))
         try:
             for _ in self._template.root_render_func(context):
