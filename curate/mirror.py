@@ -180,7 +180,8 @@ class Mirror:
         Raises:
             LostError: this process has lost a lock that it does so under.
         """
-        if self.bucket.get(self._marker(final)) is not None:
+        if self.bucket.get(self._marker(final)) is not None:  # another machine has meanwhile
+            self.refresh_version(final)
             return
         files = {path.relative_to(draft).as_posix() for path in draft.rglob("*") if path.is_file()}
         self.require_held()
@@ -192,6 +193,8 @@ class Mirror:
         if self.bucket.create(self._marker(final), uuid4().hex.encode()):
             with suppress(OSError):  # another process of this machine has just learnt of it
                 draft.rename(final)
+        else:
+            self.refresh_version(final)
 
     def move(self, folder: Path, to: Path) -> None:
         """Move a version to another place of the bucket; a killed process leaves it in both, or has moved it."""

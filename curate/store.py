@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from curate.cache import forget_copies
 from curate.drafts import drafted, fsync
 from curate.errors import AssayError
 from curate.hashing import file_digest
@@ -150,6 +149,8 @@ class Store(Ledger):
             below: a part of the store, e.g. `datasets/NAME`.
         """
         if (mirror := mirror_of(self.root)) is not None:
+            from curate.cache import forget_copies
+
             mirror.refresh(below)
             for part in () if below else ("pointers", "index"):
                 mirror.refresh_changing(part)

@@ -48,7 +48,7 @@ def bucket(server: Served, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
     """The bucket, in which this process works below a name of its own."""
     for name, value in server.environment().items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv(lease.SECONDS, "1")
+    monkeypatch.setenv(lease.SECONDS, "60")  # however busy this machine is
     monkeypatch.setattr(mirror, "_mirrors", {})
     server.heal()
     server.begin()
@@ -154,7 +154,9 @@ def after(server: Served, number: int, fault: Fault, method: str = "PUT") -> Non
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_whichever_put_fails_there_is_no_version_or_a_whole_one(bucket: Served, fault: Fault, tmp_path: Path) -> None:
+def test_whichever_put_fails_there_is_no_version_or_a_whole_one(
+    bucket: Served, fault: Fault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     publish(machine(bucket, tmp_path / "count"), "0", "count")
     puts = sum(request.method == "PUT" for request in bucket.requests)
     assert puts >= 15
@@ -164,11 +166,13 @@ def test_whichever_put_fails_there_is_no_version_or_a_whole_one(bucket: Served, 
         bucket.begin()
         reader, store = machine(bucket, tmp_path / "reader"), machine(bucket, tmp_path / "writer")
         after(bucket, number, fault)
+        monkeypatch.setenv(lease.SECONDS, "1")  # of what it leaves behind
         try:
             assert publish(store, "1").name == wanted.name
         except AssayError as error:
             told.add(str(error))
         bucket.heal()
+        monkeypatch.setenv(lease.SECONDS, "60")
         whole(reader, wanted)
         publish(machine(bucket, tmp_path / "next"), "1")
         assert whole(reader, wanted)
@@ -226,12 +230,12 @@ for text in sys.argv[2:]:
 """
 
 
-def started(bucket: Served, folder: Path, *texts: str) -> "subprocess.Popen[str]":
+def started(bucket: Served, folder: Path, *texts: str, lasts: str = "60") -> "subprocess.Popen[str]":
     """A process of another machine that publishes texts."""
     return subprocess.Popen(
         [sys.executable, "-c", WRITER, bucket.store, *texts],
         cwd=ROOT,
-        env=os.environ | {mirror.PLACE: str(folder)},
+        env=os.environ | {mirror.PLACE: str(folder), lease.SECONDS: lasts},
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -265,7 +269,7 @@ def test_a_machine_that_dies_at_any_put_leaves_nothing_half_published(bucket: Se
 
     reader = machine(bucket, tmp_path / "reader")
     bucket.answered = kill
-    process = started(bucket, tmp_path / "writer", "1")
+    process = started(bucket, tmp_path / "writer", "1", lasts="1")
     _, told = process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL, told
     bucket.heal()
@@ -277,13 +281,17 @@ def test_a_machine_that_dies_at_any_put_leaves_nothing_half_published(bucket: Se
     assert not there or "locks/store" in " ".join(bucket.names()), "a lock that a dead machine left was taken over"
 
 
-def test_a_curation_goes_on_where_a_machine_died(bucket: Served, project: Project, tmp_path: Path) -> None:
+def test_a_curation_goes_on_where_a_machine_died(
+    bucket: Served, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """On another machine, which has nothing of it but what lies in the bucket."""
     puts = iter(range(1, 10**6))
+    monkeypatch.setenv(lease.SECONDS, "1")
     bucket.fault = lambda request: "refused" if request.method == "PUT" and next(puts) > 30 else None
     with pytest.raises(AssayError, match="could not"):
         curated(project, machine(bucket, tmp_path / "one"))
     bucket.heal()
+    monkeypatch.setenv(lease.SECONDS, "60")
     done = curated(project, machine(bucket, tmp_path / "other"))
     assert done.cached["read"] == (9, 9)
     assert files(done.folder) == files(curated(project, Store(tmp_path / "local")).folder)
@@ -294,10 +302,12 @@ def test_the_lock_of_a_dead_owner_is_taken_over_and_it_publishes_nothing_more(
 ) -> None:
     first, second = machine(bucket, tmp_path / "first"), machine(bucket, tmp_path / "second")
     monkeypatch.setattr(lease.Lease, "_live", lambda self: self._ended.wait())  # it gives no sign of life
+    monkeypatch.setenv(lease.SECONDS, "1")
 
     def overtaken() -> None:
         with pytest.MonkeyPatch.context() as alive:
             alive.setattr(lease.Lease, "_live", _live)
+            alive.setenv(lease.SECONDS, "60")
             publish(second, "2")
 
     with first.publishing("datasets", "demo") as draft:
@@ -320,14 +330,15 @@ with leased(Bucket(sys.argv[1]), "x", lambda: print("waits", flush=True)):
 """
 
 
-def test_who_waits_for_a_lock_is_told_and_gets_it(bucket: Served, tmp_path: Path) -> None:
+def test_who_waits_for_a_lock_is_told_and_gets_it(bucket: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     told = []
+    monkeypatch.setenv(lease.SECONDS, "4")
     with leased(Bucket(bucket.store), "x") as held:
         command = [sys.executable, "-c", WAITER, bucket.store]
         waiting = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
         assert waiting.stdout is not None
         told.append(waiting.stdout.readline())
-        time.sleep(2)  # twice as long as it would take to take over that of a dead one
+        time.sleep(6)  # longer than it would take to take over that of a dead one
         held.require()
     told.append(waiting.communicate(timeout=20)[0])
     assert told == ["waits\n", "has it\n"]
