@@ -64,20 +64,18 @@ def by_one(folder: Path) -> tuple[Verdict, dict[str, float]]:
     every = compared_text(rows, SETTINGS)
     found = judge(keys, SETTINGS, lambda numbers: every.take(pa.array(numbers)))
     marks.append(time.process_time())
-    kept = [row for row, reason in enumerate(found.reason) if reason is None]
-    ids = keys["id"].to_pylist()
-    names, clusters = [ids[row] for row in kept], [found.cluster[row] for row in kept]
-    nobody = [None] * len(kept)
-    given = assign(names, nobody, clusters, nobody, Split(), {}, [frozenset()] * len(kept))
+    kept = np.flatnonzero([reason is None for reason in found.reason])
+    staying = keys["id"].take(pa.array(kept))
+    clusters = pa.array(found.cluster).take(pa.array(kept)).dictionary_encode().indices.to_numpy().astype(np.int64)
+    nobody = pa.chunked_array([pa.nulls(len(kept), pa.string())])
+    nothing = np.full(len(kept), -1, np.int8), np.zeros(len(kept), np.uint8)
+    given = assign(staying, nobody, clusters, nobody, Split(), *nothing).split
     marks.append(time.process_time())
-    split: list[str | None] = [None] * len(ids)
-    for row, name in zip(kept, given.split, strict=True):
-        split[row] = name
-    published = [
-        id_
-        for name in SPLITS
-        for id_ in sorted(id_ for id_, its in zip(names, given.split, strict=True) if its == name)
-    ]
+    split: list[str | None] = [None] * keys.num_rows
+    for row, code in zip(kept.tolist(), given.tolist(), strict=True):
+        split[row] = SPLITS[code]
+    dealt = [pa.array(given == code) for code in range(len(SPLITS))]
+    published = [id_ for each in dealt for id_ in staying.filter(each).sort().to_pylist()]
     seconds = dict(zip(("sign", "judge", "split"), np.diff(marks).tolist(), strict=True))
     return Verdict(found.reason, found.evidence, found.cluster, split, published), seconds
 
