@@ -2,22 +2,28 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from benchmarks.scale.network import run
 from benchmarks.scale.worker import Given, Told, records, work
-from curate.record import SPLITS
+from curate.engine import map_in_process
+from curate.progress import silent
+from curate.record import QUARANTINE_SCHEMA, SPLITS
 from curate.sets.duplicates import Duplicates
-from curate.sets.judgement import judge
-from curate.sets.keys import compared_text, key_table
-from curate.sets.split import Split, assign
+from curate.sets.split import Split
+from curate.sets.stage import Judged, Past, SetStage, judge_rows
+from curate.shards import Shard, cached_outcome
+from curate.stage import Outcome
 
 SETTINGS = Duplicates(scope="both", threshold=0.7)
 """As the recipe of `benchmarks.whole` has them."""
@@ -37,7 +43,7 @@ class Verdict:
 
 def by_workers(folder: Path, workers: int) -> tuple[Verdict, list[Told]]:
     """The verdict of as many workers, each with as many of the files as the others, and what each tells."""
-    files = sorted(folder.iterdir())
+    files = files_of(folder)
     sizes = [pq.read_metadata(file).num_rows for file in files]
     ends = np.cumsum([0, *sizes])
     cuts = np.linspace(0, len(files), workers + 1).astype(int).tolist()
@@ -55,29 +61,46 @@ def _published(told: Sequence[Told]) -> list[str]:
 
 
 def by_one(folder: Path) -> tuple[Verdict, dict[str, float]]:
-    """The verdict of curate's own functions over all rows, and the processor seconds of their steps."""
-    marks = [time.process_time()]
-    tables = [records(file) for file in sorted(folder.iterdir())]
-    keys = pa.concat_tables([key_table(table, SETTINGS) for table in tables])
-    marks.append(time.process_time())
-    rows = pa.concat_tables(tables)
-    every = compared_text(rows, SETTINGS)
-    found = judge(keys, SETTINGS, lambda numbers: every.take(pa.array(numbers)))
-    marks.append(time.process_time())
-    kept = np.flatnonzero([reason is None for reason in found.reason])
-    staying = keys["id"].take(pa.array(kept))
-    clusters = pa.array(found.cluster).take(pa.array(kept)).dictionary_encode().indices.to_numpy().astype(np.int64)
-    nobody = pa.chunked_array([pa.nulls(len(kept), pa.string())])
-    nothing = np.full(len(kept), -1, np.int8), np.zeros(len(kept), np.uint8)
-    given = assign(staying, nobody, clusters, nobody, Split(), *nothing).split
-    marks.append(time.process_time())
-    split: list[str | None] = [None] * keys.num_rows
-    for row, code in zip(kept.tolist(), given.tolist(), strict=True):
-        split[row] = SPLITS[code]
-    dealt = [pa.array(given == code) for code in range(len(SPLITS))]
-    published = [id_ for each in dealt for id_ in staying.filter(each).sort().to_pylist()]
-    seconds = dict(zip(("sign", "judge", "split"), np.diff(marks).tolist(), strict=True))
-    return Verdict(found.reason, found.evidence, found.cluster, split, published), seconds
+    """The verdict of curate's own stages over all rows, and the processor seconds of their steps."""
+    seconds: dict[str, float] = {}
+
+    def timed(stage: str, function: Callable[[Any], Any], tasks: Sequence[Any], /) -> list[Any]:
+        begin = time.process_time()
+        results = map_in_process(stage, function, tasks)
+        seconds[stage] = time.process_time() - begin
+        return results
+
+    def judged(stage: SetStage, shards: Sequence[Shard], before: dict[str, Judged]) -> tuple[Sequence[Shard], Judged]:
+        begin = time.process_time()
+        done = judge_rows(stage, shards, past, before, cache, timed, silent)
+        parts = sum(each for name, each in seconds.items() if name.startswith(stage.name))
+        seconds[f"{stage.name}: judge"] = time.process_time() - begin - parts
+        return done
+
+    with TemporaryDirectory(prefix="scale-") as scratch:
+        cache = Path(scratch)
+        past = Past([], [], [], [], cache.joinpath)
+        shards: Sequence[Shard] = [cached_outcome(cache, file.name, None, _as_read(file)) for file in files_of(folder)]
+        shards, duplicates = judged(SETTINGS, shards, {})
+        _, split = judged(Split(), shards, {"duplicates": duplicates})
+        found, dealt = duplicates.rows(), split.rows()["split"]
+        kept = found["reason"].is_null()
+        ids = pa.chunked_array([chunk for shard in shards for chunk in shard.kept(["id"])["id"].chunks], pa.string())
+        splits: list[str | None] = [None] * found.num_rows
+        for row, name in zip(np.flatnonzero(kept.to_numpy()).tolist(), dealt.to_pylist(), strict=True):
+            splits[row] = name
+        published = [id_ for name in SPLITS for id_ in ids.filter(pc.equal(dealt, name)).sort().to_pylist()]
+        columns = (found[name].to_pylist() for name in ("reason", "evidence", "cluster"))
+        return Verdict(*columns, splits, published), seconds
+
+
+def _as_read(file: Path) -> Callable[[pa.Table], Outcome]:
+    return lambda _: Outcome(records(file), QUARANTINE_SCHEMA.empty_table())
+
+
+def files_of(folder: Path) -> list[Path]:
+    """Each is a shard."""
+    return sorted(folder.iterdir())
 
 
 def require_same(one: Verdict, many: Verdict) -> None:

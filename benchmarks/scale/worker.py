@@ -35,11 +35,11 @@ from benchmarks.scale.rounds import Rounds
 from benchmarks.scale.splits import deal_splits
 from benchmarks.scale.travel import Travel
 from curate.arrow import do_without_pandas
-from curate.record import SPLITS, TURN
+from curate.record import PLACES, SCHEMA, SOURCE, SPLITS, TURN
 from curate.sets.bands import bands_for
 from curate.sets.buckets import LARGE
 from curate.sets.duplicates import Duplicates
-from curate.sets.keys import compared_text, fixed, hexadecimal, key_table
+from curate.sets.keys import compared_text, fixed, hexadecimal
 from curate.sets.similarity import Side
 from curate.stage import evidence_json
 from curate.text.words import shingle_sets
@@ -98,16 +98,13 @@ def records(file: Path) -> pa.Table:
         ],
         fields=list(TURN),
     )
-    return pa.table(
-        {
-            "id": [xxhash.xxh3_128_hexdigest(text.encode()) for text in texts],
-            "turns": pa.ListArray.from_arrays(np.arange(0, 2 * rows + 1, 2, dtype=np.int32), turns),
-            "target": pa.nulls(rows, pa.string()),
-            "source": pa.StructArray.from_arrays(
-                [pa.repeat(file.name, rows), pa.array(range(rows))], names=["file", "row"]
-            ),
-        }
-    )
+    source = [pa.repeat("drop", rows), pa.repeat(file.name, rows), pa.array(range(rows)), pa.nulls(rows, PLACES)]
+    columns = {
+        "id": pa.array([xxhash.xxh3_128_hexdigest(text.encode()) for text in texts]),
+        "turns": pa.ListArray.from_arrays(np.arange(0, 2 * rows + 1, 2, dtype=np.int32), turns),
+        "source": pa.StructArray.from_arrays(source, fields=list(SOURCE)),
+    }
+    return pa.table([columns.get(field.name, pa.nulls(rows, field.type)) for field in SCHEMA], schema=SCHEMA)
 
 
 def work(network: Network, given: Given) -> Told:
@@ -178,7 +175,7 @@ class Worker:
         """Read the rows, and make what they are compared by: nothing moves."""
         tables = [records(file) for file in self.given.files]
         self.records = pa.concat_tables(tables).combine_chunks()
-        self.keys = pa.concat_tables([key_table(table, self.given.settings) for table in tables]).combine_chunks()
+        self.keys = pa.concat_tables(map(self.given.settings.keys_of, tables)).combine_chunks()
         self.texts: pa.Array = compared_text(self.records, self.given.settings)
         self.signatures = fixed(self.keys["signature"], np.uint32)
         self.ids = hexadecimal(self.keys["id"], 32)
