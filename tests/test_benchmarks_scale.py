@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks import texts
-from benchmarks.scale import simulation
+from benchmarks.scale import diagram, reckoning, simulation, stages
 from benchmarks.scale.__main__ import BESIDE, main
+from tests.project import Project, make_rows
 
 CROWD = 150
 """Rows that are all alike: more than a bucket of a band may hold."""
@@ -61,7 +62,7 @@ def test_what_is_sent_and_not_received_is_an_error(inputs: Path) -> None:
         simulation.traffic(told, 2_000)
 
 
-def test_the_benchmark(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_benchmark_and_what_is_reckoned_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["--rows", "300", "--workers", "1", "2", "--texts", str(tmp_path)])
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     alone, two = result["runs"]
@@ -70,3 +71,28 @@ def test_the_benchmark(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
         sum(each["moved"] for kind, each in two["bytes_a_row"].items() if not kind.startswith(BESIDE)), abs=0.1
     )
     assert two["plan_bytes_a_row"] > 300
+    scale, taken_by = tmp_path / "scale.json", tmp_path / "stages.json"
+    scale.write_text(json.dumps(result))
+    taken = {name: {"us": us, "bytes": size} for name, us, size in [("read", 36.0, 500.0), ("fit", 324.0, 0.0)]}
+    taken |= {name: {"us": 3_600.0, "bytes": 1_000.0} for name in reckoning.OVER_ALL}
+    taken_by.write_text(
+        json.dumps({"name": "stages", "rows": 300, "drop_bytes": 300_000, "kept": 210, "stages": taken})
+    )
+    reckoning.main([str(scale), str(taken_by), "--vcpu-hour", "0.5"])
+    printed = capsys.readouterr().out
+    assert "| read | 36 | 1 | 10 | 500 | 50 | 500 |" in printed
+    assert "| vCPU-hours of one curation | 510 | $255.00 | 5,100 | $2,550.00 |" in printed
+    assert "| GB of the drop, a month | 100 | $2.30 | 1,000 | $23.00 |" in printed
+    diagram.main([str(scale), str(tmp_path / "scale.svg")])
+    assert "of 300 rows held by 2 workers" in (tmp_path / "scale.svg").read_text()
+
+
+def test_a_stage_is_told_what_it_takes(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    project.add("rows.jsonl", make_rows(60))
+    meter, counts = stages.curated(project.recipe_path, project.drop, tmp_path / "store")
+    assert counts["kept"] > 0
+    assert {"read", "fit", "duplicates", "split", "index", "publish"} <= meter.seconds.keys()
+    assert meter.bytes["publish"] > 0 < meter.bytes["index"]
+    folders = ("cache", "index", "datasets")
+    assert sum(meter.bytes.values()) <= sum(stages.stored(tmp_path / "store" / name) for name in folders) + 10_000

@@ -55,18 +55,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[50_000, 100_000, 200_000])
     parser.add_argument("--workers", type=int, nargs="+", default=[4, 16])
     parser.add_argument("--texts", type=Path, default=CACHE / "texts", help="folder for the inputs")
+    parser.add_argument("--prose", type=Path, help="folder that holds legal_cuad: its contracts instead of code")
     options = parser.parse_args(arguments)
+    given, kind = (None, "code") if options.prose is None else (texts.prose(options.prose), "prose")
     found, alone = [], {}
     for rows in options.rows:
         of_file = -(-rows // (2 * max(options.workers)))
-        source = texts.write(
-            texts.mutated(), rows, options.texts / f"mutated-{rows}-by-{of_file}", rows_of_file=of_file
-        )
+        folder = options.texts / f"mutated-{kind}-{rows}-by-{of_file}"
+        source = texts.write(texts.mutated(0, given), rows, folder, rows_of_file=of_file)
         one, seconds = by_one(source)
         alone[rows] = {name: round(1e6 * each / rows, 2) for name, each in seconds.items()}
         found += [measured(source, rows, workers, one) for workers in options.workers]
     report(found)
-    print(json.dumps({"name": "scale", "runs": found, "one_process_us_a_row": alone}))
+    print(json.dumps({"name": "scale", "kind": kind, "runs": found, "one_process_us_a_row": alone}))
 
 
 def report(found: Sequence[dict[str, Any]]) -> None:
