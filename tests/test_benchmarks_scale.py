@@ -73,15 +73,16 @@ def test_the_benchmark_and_what_is_reckoned_of_it(tmp_path: Path, capsys: pytest
     assert two["plan_bytes_a_row"] > 300
     scale, taken_by = tmp_path / "scale.json", tmp_path / "stages.json"
     scale.write_text(json.dumps(result))
-    taken = {name: {"us": us, "bytes": size} for name, us, size in [("read", 36.0, 500.0), ("fit", 324.0, 0.0)]}
-    taken |= {name: {"us": 3_600.0, "bytes": 1_000.0} for name in reckoning.OVER_ALL}
+    taken = {"read": {"us": 36.0, "shared_us": 36.0, "bytes": 500.0}}
+    for name in ("duplicates", "split", "index", "publish"):
+        taken[name] = {"us": 3_600.0, "shared_us": 36.0, "bytes": 1_000.0}
     taken_by.write_text(
         json.dumps({"name": "stages", "rows": 300, "drop_bytes": 300_000, "kept": 210, "stages": taken})
     )
     reckoning.main([str(scale), str(taken_by), "--vcpu-hour", "0.5"])
     printed = capsys.readouterr().out
-    assert "| read | 36 | 1 | 10 | 500 | 50 | 500 |" in printed
-    assert "| vCPU-hours of one curation | 510 | $255.00 | 5,100 | $2,550.00 |" in printed
+    assert "| read | 36 | 0 | 1 | 10 | 500 | 50 | 500 |" in printed
+    assert "| vCPU-hours of one curation | 401 | $200.50 | 4,010 | $2,005.00 |" in printed
     assert "| GB of the drop, a month | 100 | $2.30 | 1,000 | $23.00 |" in printed
     diagram.main([str(scale), str(tmp_path / "scale.svg")])
     assert "of 300 rows held by 2 workers" in (tmp_path / "scale.svg").read_text()
@@ -93,6 +94,7 @@ def test_a_stage_is_told_what_it_takes(tmp_path: Path) -> None:
     meter, counts = stages.curated(project.recipe_path, project.drop, tmp_path / "store")
     assert counts["kept"] > 0
     assert {"read", "fit", "duplicates", "split", "index", "publish"} <= meter.seconds.keys()
+    assert all(0 < meter.shared[name] < each for name, each in meter.seconds.items() if name in ("fit", "duplicates"))
     assert meter.bytes["publish"] > 0 < meter.bytes["index"]
     folders = ("cache", "index", "datasets")
     assert sum(meter.bytes.values()) <= sum(stages.stored(tmp_path / "store" / name) for name in folders) + 10_000

@@ -17,12 +17,9 @@ from benchmarks.scale.__main__ import BESIDE
 
 ROWS = (100_000_000, 1_000_000_000)
 VCPUS = (16, 64, 256)
-OVER_ALL = ("duplicates", "split", "index", "gate", "publish")
-"""Stages over all rows: today one process does what is not done shard by shard."""
-BY_SHARDS_TOO = {"duplicates": ("sign",)}
-"""What of these is done shard by shard: steps of the simulation."""
-MET = ("prompts", "bands", "crowded rows", "compare", "splits", "publish")
-"""Steps of the simulation that many workers share."""
+MET = ("prompts", "bands", "crowded rows", "compare", "splits")
+"""Steps of the simulation that many workers share, instead of what one process does today of JUDGED."""
+JUDGED = ("duplicates", "split")
 VCPUS_OF_MACHINE, BYTES_A_SECOND = 16, 1.25e9
 """Assumed: a machine of 16 vCPU sends and receives 10 Gbit/s."""
 
@@ -32,7 +29,8 @@ class Measured:
     """What was measured, per row."""
 
     stages: dict[str, dict[str, float]]
-    """By stage of a whole curation: `us` of one core, `bytes` that it leaves in the store."""
+    """By stage of a whole curation: `us` of one core, `shared_us` of these by shards, `bytes` that it leaves in the
+    store."""
     drop: float
     """Bytes of the raw files."""
     kept: float
@@ -59,16 +57,18 @@ class Measured:
             travelling=moved["texts"] / counted["rows that travel"] * counted["pairs proposed"],
         )
 
-    def serial(self) -> dict[str, float]:
+    def alone(self) -> dict[str, float]:
         """Microseconds a row that one process takes today, whatever there is of machines."""
-        return {
-            name: self.stages[name]["us"] - sum(self.steps[step] for step in BY_SHARDS_TOO.get(name, ()))
-            for name in OVER_ALL
-        }
+        return {name: each["us"] - each["shared_us"] for name, each in self.stages.items()}
 
     def shared(self) -> float:
-        """Microseconds a row that shards can share today."""
-        return sum(each["us"] for each in self.stages.values()) - sum(self.serial().values())
+        """Microseconds a row that workers share today."""
+        return sum(each["shared_us"] for each in self.stages.values())
+
+    def planned(self) -> float:
+        """Microseconds a row that workers share by the plan: all but what the one place does."""
+        others = sum(each for name, each in self.alone().items() if name not in JUDGED)
+        return self.shared() + others + sum(self.steps[step] for step in MET)
 
 
 def wall(rows: int, parallel: float, serial: float, moved: float, vcpus: int) -> float:
@@ -95,23 +95,25 @@ def of_stages(found: Measured) -> str:
     for name, each in found.stages.items():
         if each["us"] >= 1 or each["bytes"] >= 1:
             hours = [each["us"] * rows / 3.6e9 for rows in ROWS]
-            lines.append([name, each["us"], *hours, each["bytes"], *(each["bytes"] * rows / 1e9 for rows in ROWS)])
-    sums = [sum(line[at] for line in lines) for at in range(1, 7)]
-    columns = ["stage", "µs", "core-hours, 100 M", "1 B", "bytes stored", "GB, 100 M", "1 B"]
+            stored = [each["bytes"] * rows / 1e9 for rows in ROWS]
+            lines.append([name, each["us"], each["us"] - each["shared_us"], *hours, each["bytes"], *stored])
+    sums = [sum(line[at] for line in lines) for at in range(1, 8)]
+    columns = ["stage", "µs", "of these alone", "core-hours, 100 M", "1 B", "bytes stored", "GB, 100 M", "1 B"]
     return table(columns, [*lines, ["all", *sums]])
 
 
 def of_walls(found: Measured) -> str:
     """Hours today and by the plan, by vCPUs."""
-    serial, shared = sum(found.serial().values()), found.shared()
     moved = sum(found.moved.values()) - found.moved["texts"] + found.travelling
-    place = found.steps["one place"]
-    plan = shared + sum(found.steps[step] for step in MET) + found.serial()["index"] + found.serial()["gate"]
+    alone, place = sum(found.alone().values()), found.steps["one place"]
     lines = []
     for rows in ROWS:
         lines += [
-            [f"{rows / 1e6:,.0f} M, today", *(wall(rows, shared, serial, 0, vcpus) for vcpus in VCPUS)],
-            [f"{rows / 1e6:,.0f} M, by the plan", *(wall(rows, plan, place, moved, vcpus) for vcpus in VCPUS)],
+            [f"{rows / 1e6:,.0f} M, today", *(wall(rows, found.shared(), alone, 0, vcpus) for vcpus in VCPUS)],
+            [
+                f"{rows / 1e6:,.0f} M, by the plan",
+                *(wall(rows, found.planned(), place, moved, vcpus) for vcpus in VCPUS),
+            ],
         ]
     return table(["hours of wall time", *(f"{vcpus} vCPU" for vcpus in VCPUS)], lines)
 
@@ -161,8 +163,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     found = Measured.read(scale, stages)
     print(of_messages(scale["runs"]), of_stages(found), of_walls(found), sep="\n\n", end="\n\n")
     print(of_money(found, options.vcpu_hour, options.gb_month))
-    print(f"\nSerial today, µs a row: { {name: round(each, 1) for name, each in found.serial().items()} }")
-    print(f"Moved by the plan, bytes a row: {sum(found.moved.values()) - found.moved['texts'] + found.travelling:,.0f}")
+    print(
+        f"\nMoved by the plan, bytes a row: {sum(found.moved.values()) - found.moved['texts'] + found.travelling:,.0f}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What each stage of a whole curation takes: processor time and bytes of the store, per row.
+"""What each stage of a whole curation takes per row: processor time, how much of it by shards, and bytes of the store.
 
 The rows and the recipe are those of `benchmarks.whole`. All is done by one process, and its processor time is counted,
 that of its threads too: other work on the machine hardly changes it.
@@ -11,7 +11,7 @@ import json
 import resource
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from benchmarks import texts, whole
 from benchmarks.measure import CACHE, show
 from curate.account import Account
 from curate.arrow import do_without_pandas
-from curate.engine import map_in_process
+from curate.engine import Result, TaskT, map_in_process
 from curate.pipeline import curate
 from curate.recipe import Recipe
 from curate.store import Store
@@ -33,14 +33,25 @@ class Meter:
     def __init__(self, store: Path) -> None:
         self.store = store
         self.seconds: dict[str, float] = {}
+        self.shared: dict[str, float] = {}
+        """Of the seconds, those that any worker could have done: work on shards."""
         self.bytes: dict[str, int] = {}
+        self._timed: list[str] = []
+
+    def map_shards(self, what: str, function: Callable[[TaskT], Result], tasks: Sequence[TaskT], /) -> list[Result]:
+        begin, stage = time.process_time(), self._timed[-1]
+        results = map_in_process(what, function, tasks)
+        self.shared[stage] = self.shared.get(stage, 0.0) + time.process_time() - begin
+        return results
 
     @contextmanager
     def timed(self, _: Account, stage: str) -> Iterator[None]:
         """As `Account.timed`: what is counted as another stage's meanwhile is left out."""
         begin, others = time.process_time(), sum(self.seconds.values())
         grown = stored(self.store) - sum(self.bytes.values())
+        self._timed.append(stage)
         yield
+        self._timed.pop()
         taken = time.process_time() - begin - (sum(self.seconds.values()) - others)
         self.seconds[stage] = self.seconds.get(stage, 0.0) + taken
         self.bytes[stage] = self.bytes.get(stage, 0) + stored(self.store) - sum(self.bytes.values()) - grown
@@ -60,7 +71,7 @@ def curated(recipe: Path, drop: Path, store: Path) -> tuple[Meter, dict[str, Any
     meter, before = Meter(store), Account.timed
     Account.timed = lambda account, stage: meter.timed(account, stage)  # type: ignore[method-assign]
     try:
-        done = curate(given, kept, tokenizer_folder=tokenizer, map_shards=map_in_process)
+        done = curate(given, kept, tokenizer_folder=tokenizer, map_shards=meter.map_shards)
     finally:
         Account.timed = before  # type: ignore[method-assign]
     return meter, done.manifest.counts.model_dump()
@@ -90,14 +101,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def report(rows: int, drop: int, meter: Meter, counts: dict[str, Any]) -> None:
     """Print the table and the result."""
-    lines = [[name, 1e6 * each / rows, meter.bytes[name] / rows] for name, each in meter.seconds.items()]
-    total = ["all", 1e6 * sum(meter.seconds.values()) / rows, sum(meter.bytes.values()) / rows]
-    show(
-        f"{rows:,} rows of {drop / rows:,.0f} bytes", ["", "processor µs a row", "bytes stored a row"], [*lines, total]
-    )
+    lines = [
+        [name, 1e6 * each / rows, 1e6 * meter.shared.get(name, 0.0) / rows, meter.bytes[name] / rows]
+        for name, each in meter.seconds.items()
+    ]
+    total = ["all", *(sum(line[at] for line in lines) for at in (1, 2, 3))]
+    columns = ["", "processor µs a row", "of these by shards", "bytes stored a row"]
+    show(f"{rows:,} rows of {drop / rows:,.0f} bytes", columns, [*lines, total])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"{counts['kept']:,} rows kept. Peak {peak:,.0f} MiB.")
-    of_stages = {name: {"us": round(us, 2), "bytes": round(size, 1)} for name, us, size in lines}
+    of_stages = {
+        name: {"us": round(us, 2), "shared_us": round(shared, 2), "bytes": round(size, 1)}
+        for name, us, shared, size in lines
+    }
     result = {"name": "stages", "rows": rows, "drop_bytes": drop, "kept": counts["kept"], "stages": of_stages}
     print(json.dumps(result | {"peak_mib": round(peak, 1)}))
 
