@@ -20,6 +20,8 @@ VCPUS = (16, 64, 256)
 MET = ("prompts", "bands", "crowded rows", "compare", "splits")
 """Steps of the simulation that many workers share, instead of what one process does today of JUDGED."""
 JUDGED = ("duplicates", "split")
+PAIR = 8
+"""Bytes of a pair that is proposed."""
 VCPUS_OF_MACHINE, BYTES_A_SECOND = 16, 1.25e9
 """Assumed: a machine of 16 vCPU sends and receives 10 Gbit/s."""
 
@@ -38,9 +40,8 @@ class Measured:
     steps: dict[str, float]
     """Microseconds by step of the simulation, all workers together, at its most rows and fewest workers."""
     moved: dict[str, float]
-    """Bytes by kind of message of the plan, were every row on another machine than what it meets."""
-    travelling: float
-    """Of these, bytes of texts that travel, were every pair on two machines of its own."""
+    """Bytes by kind of message of the plan, however many machines: were every row on another one than what it meets,
+    every pair on two of its own, and every band on another."""
 
     @staticmethod
     def read(scale: dict[str, Any], stages: dict[str, Any]) -> "Measured":
@@ -48,13 +49,14 @@ class Measured:
         few, many = next(run for run in runs if run["rows"] == runs[-1]["rows"]), runs[-1]
         moved = {kind: each["with_stayed"] for kind, each in many["bytes_a_row"].items() if not kind.startswith(BESIDE)}
         counted, rows = many["per_row"], stages["rows"]
+        moved["texts"] *= counted["pairs proposed"] / counted["rows that travel"]
+        moved["pairs proposed"] = PAIR * counted["pairs proposed, by each band anew"]
         return Measured(
             stages=stages["stages"],
             drop=stages["drop_bytes"] / rows,
             kept=stages["kept"] / rows,
             steps=few["processor_us_a_row"],
             moved=moved,
-            travelling=moved["texts"] / counted["rows that travel"] * counted["pairs proposed"],
         )
 
     def alone(self) -> dict[str, float]:
@@ -104,7 +106,7 @@ def of_stages(found: Measured) -> str:
 
 def of_walls(found: Measured) -> str:
     """Hours today and by the plan, by vCPUs."""
-    moved = sum(found.moved.values()) - found.moved["texts"] + found.travelling
+    moved = sum(found.moved.values())
     alone, place = sum(found.alone().values()), found.steps["one place"]
     lines = []
     for rows in ROWS:
@@ -163,9 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     found = Measured.read(scale, stages)
     print(of_messages(scale["runs"]), of_stages(found), of_walls(found), sep="\n\n", end="\n\n")
     print(of_money(found, options.vcpu_hour, options.gb_month))
-    print(
-        f"\nMoved by the plan, bytes a row: {sum(found.moved.values()) - found.moved['texts'] + found.travelling:,.0f}"
-    )
+    print(f"\nMoved by the plan, bytes a row: {sum(found.moved.values()):,.0f}")
 
 
 if __name__ == "__main__":
