@@ -15,12 +15,16 @@ from curate.sets.stage import Judged, SetStage, keys_folder
 from curate.shards import Shard
 
 KEEP = "ASSAY_KEEP"
+DEFAULT = "stages"
 KEPT = {
-    "stages": "all: a run with other settings does again what comes after the first stage that they change",
+    "all": "all of it",
+    "stages": "what each stage made of the rows, not what they were compared by, which the index holds: a run with "
+    "other settings does again what comes after the first stage that they change",
     "read": "the rows as they were read: a run with other settings reads no file again",
     "nothing": "none of it: a run does everything again, and finds an equal version published already",
 }
-"""What may be kept; the first is the default."""
+"""What may be kept, the most first."""
+COMPARED = "what rows were compared by"
 
 
 def kept_after_run() -> str:
@@ -29,7 +33,7 @@ def kept_after_run() -> str:
     Raises:
         AssayError: it says something else.
     """
-    stated = os.environ.get(KEEP, next(iter(KEPT)))
+    stated = os.environ.get(KEEP, DEFAULT)
     if stated not in KEPT:
         raise AssayError(
             f"{KEEP}={stated!r:.80}: expected one of {', '.join(KEPT)}.",
@@ -56,7 +60,8 @@ class Made:
             shards: that it was given.
         """
         keys = (keys_folder(stage, shard, cache) for shard in shards)
-        self._folders.setdefault(stage.name, []).extend([*keys, verdict.folder])
+        self._folders.setdefault(COMPARED, []).extend(keys)
+        self._folders.setdefault(stage.name, []).append(verdict.folder)
 
     def forget(self, keep: str) -> None:
         """Remove what is not to be kept, what was made last first: a killed run leaves none without its base."""
@@ -64,7 +69,8 @@ class Made:
             forget(folder)
 
     def _superseded(self, keep: str) -> Iterator[Path]:
-        stays = {"stages": {*self._folders}, "read": {ingest.NAME}, "nothing": set[str]()}[keep]
+        every = {*self._folders}
+        stays = {"all": every, "stages": every - {COMPARED}, "read": {ingest.NAME}, "nothing": set[str]()}[keep]
         for name, folders in self._folders.items():
             if name not in stays:
                 yield from folders

@@ -76,6 +76,6 @@ def test_what_another_run_made_stays(project: Project, monkeypatch: pytest.Monke
 
 def test_a_word_that_says_nothing_is_refused(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSAY_KEEP", "little")
-    with pytest.raises(AssayError, match="'little': expected one of stages, read, nothing") as caught:
+    with pytest.raises(AssayError, match="'little': expected one of all, stages, read, nothing") as caught:
         project.curate()
     assert "reads no file again" in caught.value.remedy

@@ -75,10 +75,11 @@ def assert_whole(project: Project, store: str) -> None:
     assert all("published, but not indexed" in problem for problem in problems), problems
 
 
-def light_gate(table: Any, contract: Contract, docs_folder: Path, before: Path | None) -> GateResult:
+def light_gate(tables: Any, contract: Contract, docs_folder: Path, before: Path | None) -> GateResult:
     """Passes without Great Expectations, which takes longer than all the rest."""
     docs_folder.mkdir()
-    (docs_folder / "index.html").write_text(f"{table.num_rows} rows held to {contract.name}")
+    rows = sum(table.num_rows for table in tables)
+    (docs_folder / "index.html").write_text(f"{rows} rows held to {contract.name}")
     return GateResult(())
 
 
