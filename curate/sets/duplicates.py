@@ -45,6 +45,7 @@ class Duplicates(Rules, SetStage):
     }
     looks_back: ClassVar[LooksBack] = "at splits"
 
+    reads: ClassVar[tuple[str, ...] | None] = ("id", "turns", "target", "source", "quality", DECIDED)
     apart: ClassVar[tuple[str, ...]] = SIGNED
 
     def keys_of(self, table: pa.Table) -> pa.Table:

@@ -52,6 +52,7 @@ class Split(SetStage):
         )
     }
     looks_back: ClassVar[LooksBack] = "at splits"
+    reads: ClassVar[tuple[str, ...] | None] = ("id", "group", "cluster", "label", "source", "meta")
 
     train: float = Field(0.8, gt=0, le=1, description="Share of the rows, as all three; together they are 1.")
     validation: float = Field(0.1, ge=0, lt=1, description="Share of the rows that tell when training goes wrong.")

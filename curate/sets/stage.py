@@ -162,6 +162,8 @@ class SetStage(Stage, ABC):
     place: ClassVar[str] = "split"
     looks_back: ClassVar[LooksBack] = "never"
     """What of earlier versions the verdict depends on: nothing, their rows, or also the splits these are in."""
+    reads: ClassVar[tuple[str, ...] | None] = None
+    """Columns that `keys_of` looks at, of those that there are; None: all."""
     apart: ClassVar[tuple[str, ...]] = ()
     """Columns of the keys that are too large to be there for all rows at once: `judge` asks for them shard by shard."""
 
@@ -189,8 +191,11 @@ def run_keys(task: StageTask[SetStage]) -> Path:
     """The entry of the cache that holds a shard's keys."""
     folder = keys_folder(task.stage, task.shard, task.cache)
     if not is_kept(folder):
+        reads = task.stage.reads
         with blamed(task.stage):
-            table = task.stage.keys_of(task.shard.kept())
+            table = task.stage.keys_of(
+                task.shard.kept([name for name in task.shard.columns if reads is None or name in reads])
+            )
         if table.num_rows != task.size:
             raise AssayError(
                 f"Stage {task.stage.name}: {table.num_rows} keys of {task.size} rows.",
