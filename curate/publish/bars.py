@@ -119,7 +119,8 @@ def _with_languages(found: list[dict[str, int]], stages: Sequence[StageAccount])
 
 def by_size(names: pa.ChunkedArray) -> list[dict[str, Any]]:
     """How many clusters (or groups) have how many rows, in bins of doubling width."""
-    sizes = Counter(pc.value_counts(names.drop_null()).field("counts").to_pylist())
+    rows = pc.value_counts(names.drop_null()).field("counts")
+    sizes = {each["values"]: each["counts"] for each in pc.value_counts(rows).to_pylist()}
     bars = []
     for power in range(max(sizes).bit_length()):
         span = range(1 << power, 2 << power)

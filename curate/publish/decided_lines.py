@@ -1,5 +1,6 @@
 """What the report tells of people's decisions: those that were not applied, and why."""
 
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,4 +24,4 @@ def decided_lines(folder: Path) -> list[dict[str, Any]]:
     path = folder / "decisions.parquet"
     if not path.is_file():
         return []
-    return matching(path, pc.field("outcome").isin(OPEN))[:MOST]
+    return [*islice(matching(path, pc.field("outcome").isin(OPEN)), MOST)]

@@ -1,11 +1,11 @@
 """What the report tells of grounding: by field, how many values their prompts hold, with passages."""
 
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from curate.manifest import DatasetManifest
 from curate.publish.shown_rows import EXAMPLES, Parts, matching
@@ -52,14 +52,16 @@ def _unsaid(folder: Path, fields: list[str]) -> dict[str, list[dict[str, Any]]]:
     for field in fields:
         chosen: list[dict[str, Any]] = []
         if listed.is_file():
-            table = pq.read_table(listed, filters=pc.field("field") == field)
-            chosen = table.slice(0, EXAMPLES).to_pylist()
+            chosen = [*islice(matching(listed, pc.field("field") == field), EXAMPLES)]
         if chosen:
             found[field] = [each | {"row": _published(folder, each)} for each in chosen]
-    for row in matching(folder / "quarantine.parquet", pc.field("reason") == "ungrounded"):
+    mine = (pc.field("reason") == "ungrounded") & (pc.field("stage") == Ground.name)
+    for row in matching(folder / "quarantine.parquet", mine):
         evidence = orjson.loads(row["evidence"])
-        if row["stage"] == Ground.name and len(found.setdefault(evidence["field"], [])) < EXAMPLES:
+        if len(found.setdefault(evidence["field"], [])) < EXAMPLES:
             found[evidence["field"]].append(evidence | {"became": "quarantine", "row": row})
+        elif all(len(found.get(field, [])) >= EXAMPLES for field in fields):
+            break
     return {
         field: [each | {"parts": _parts(each), "place": _place(each)} for each in chosen]
         for field, chosen in found.items()

@@ -9,13 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from curate.arrow import whole
 from curate.examples import Example
 from curate.manifest import DatasetManifest
 from curate.publish.bars import RARE, by_length, by_size, by_value, changes, nearest_quantiles
@@ -128,12 +126,14 @@ def _reasons(folder: Path) -> list[dict[str, Any]]:
     """Why rows are in quarantine: by stage and reason, the most frequent first, with examples spread over the drop."""
     path = folder / "quarantine.parquet"
     table = pq.read_table(path, columns=["stage", "reason"])
-    codes = [whole(table[name]).dictionary_encode() for name in table.column_names]
-    kinds, kind_of = np.unique([each.indices.to_numpy() for each in codes], axis=1, return_inverse=True)
-    places = {}
-    for at, kind in enumerate(kinds.T):
-        key = tuple(each.dictionary[code].as_py() for each, code in zip(codes, kind, strict=True))
-        places[key] = np.flatnonzero(kind_of == at)
+    kinds = table.group_by(["stage", "reason"], use_threads=False).aggregate([])
+    stages, reasons = (kinds[name].to_pylist() for name in ("stage", "reason"))
+    places = {
+        (stage, reason): pc.indices_nonzero(
+            pc.and_(pc.equal(table["stage"], stage), pc.equal(table["reason"], reason))
+        ).to_numpy()
+        for stage, reason in zip(stages, reasons, strict=True)
+    }
     chosen = {
         key: [int(found[len(found) * part // EXAMPLES]) for part in range(min(EXAMPLES, len(found)))]
         for key, found in places.items()

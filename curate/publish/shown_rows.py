@@ -65,9 +65,14 @@ def tables_of(folder: Path, ids: pa.Array) -> Iterator[pa.Table]:
                     yield table.drop_columns(rejected).append_column("fate", fate or pa.nulls(len(table), pa.string()))
 
 
-def matching(path: Path, wanted: pc.Expression, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
-    """The few rows of a Parquet file for which `wanted` holds."""
-    return pq.read_table(path, columns=columns, filters=wanted).to_pylist()  # type: ignore[no-any-return]
+def matching(path: Path, wanted: pc.Expression, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
+    """The rows of a Parquet file for which `wanted` holds, read as they are asked for."""
+    from pyarrow.dataset import dataset
+
+    batches = dataset(path, format="parquet").to_batches(
+        filter=wanted, columns=columns, batch_size=4096, batch_readahead=1, fragment_readahead=1
+    )
+    return (row for batch in batches for row in batch.to_pylist())
 
 
 def seen(row: dict[str, Any]) -> dict[str, Any]:

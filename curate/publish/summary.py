@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from curate.manifest import DatasetManifest
 from curate.publish.check_result import Check
 from curate.publish.counters import COUNTED, RENDERED, in_words
+from curate.publish.shown_rows import matching
 from curate.publish.version import Curated
 from curate.read.shapes import SHAPES
 from curate.record import SPLITS
@@ -50,17 +51,17 @@ def _is_changed_file(curated: Curated) -> bool:
     counts = curated.manifest.counts
     if sum(stage.rejected for stage in curated.manifest.stages if stage.name == "duplicates") <= counts.rows_in / 2:
         return False
-    rows = pq.read_table(
-        verified(curated.folder, "quarantine.parquet"),
-        columns=["source", "evidence"],
-        filters=(pc.field("stage") == "duplicates")
-        & pc.field("reason").isin(["exact_duplicate", "near_duplicate", "conflict"]),
-    )
-    evidence = [orjson.loads(each) for each in rows["evidence"].to_pylist()]
-    earlier = [[each for each in seen.get("earlier", [seen]) if each.get("version")] for seen in evidence]
-    files = pc.struct_field(rows["source"], "file").to_pylist()
-    same = sum(any(each["file"] == file for each in those) for those, file in zip(earlier, files, strict=True))
-    return bool(same > counts.rows_in / 2)
+    reasons = pc.field("reason").isin(["exact_duplicate", "near_duplicate", "conflict"])
+    file = verified(curated.folder, "quarantine.parquet")
+    rows = matching(file, (pc.field("stage") == "duplicates") & reasons, ["source", "evidence"])
+    return sum(map(_of_its_file, rows)) > counts.rows_in / 2
+
+
+def _of_its_file(row: dict[str, Any]) -> bool:
+    """Whether a row went for one that an earlier version has from a file of its name."""
+    seen = orjson.loads(row["evidence"])
+    earlier = (each for each in seen.get("earlier", [seen]) if each.get("version"))
+    return any(each["file"] == row["source"]["file"] for each in earlier)
 
 
 def _counts(manifest: DatasetManifest) -> Table:

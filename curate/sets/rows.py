@@ -79,8 +79,7 @@ class Rows:
 
     @cached_property
     def _bytes(self) -> Numbers:
-        """Bytes of text in each row's strings and turns."""
-        return np.concatenate([np.zeros(0, np.int64), *map(_text_bytes, self.tables)])
+        return text_bytes(self.tables)
 
 
 class _Kept(Rows):
@@ -173,6 +172,11 @@ def _taken(table: pa.Table, numbers: Numbers) -> pa.Table:
     if numbers[-1] - numbers[0] == len(numbers) - 1:
         return table.slice(numbers[0], len(numbers))
     return table.take(pa.array(numbers))
+
+
+def text_bytes(tables: Iterable[pa.Table]) -> Numbers:
+    """Bytes of text in each row's strings and turns."""
+    return np.concatenate([np.zeros(0, np.int64), *map(_text_bytes, tables)])
 
 
 def _text_bytes(table: pa.Table) -> Numbers:

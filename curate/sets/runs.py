@@ -1,5 +1,5 @@
-"""Runs: the rows of shards, put in order shard by shard by worker processes, so that a piece of all rows in order is of
-each shard a part that lies together."""
+"""Runs: the rows of a few shards each, put in order by worker processes, so that a piece of all rows in order is of
+each run a part that lies together."""
 
 import mmap
 from collections.abc import Callable, Iterator, Sequence
@@ -13,11 +13,14 @@ import numpy as np
 import pyarrow as pa
 
 from curate.engine import MapShards
-from curate.sets.rows import Numbers, Rows, read_tables, write_tables
+from curate.sets.rows import Numbers, Rows, read_tables, text_bytes, write_tables
 from curate.shards import Shard
 
 FILES = 64
 """Files that runs are written to, at most: each is open while they are read."""
+RUN_BYTES = 64 << 20
+"""A run has so many bytes of rows, or ends with the shard that brings it to them. To read a part of a run takes pages
+of each column: fewer runs, fewer pages."""
 
 InOrder = Callable[[pa.Table], Numbers]
 """Gives the numbers of a table's rows in the order that is wanted, whatever other rows are there."""
@@ -44,19 +47,24 @@ class RunTask:
 
 
 def write_run(task: RunTask) -> list[int]:
-    """Write the rows of each shard, in order; gives where they lie, see `write_tables`."""
+    """Write the rows in runs, each in order, of as many shards as bring it to RUN_BYTES; gives where these lie, see
+    `write_tables`."""
 
-    def ordered() -> Iterator[pa.Table]:
+    def runs() -> Iterator[pa.Table]:
+        held: list[pa.Table] = []
         for shard in task.shards:
-            table = shard.quarantine() if task.rejected else shard.kept()
-            yield Rows([table]).take(task.in_order(table)) if table.num_rows else table
+            held.append(shard.quarantine() if task.rejected else shard.kept())
+            if sum(table.nbytes for table in held) >= RUN_BYTES or shard is task.shards[-1]:
+                run = Rows(held)
+                held = []
+                yield run.take(task.in_order(pa.concat_tables(run.tables)))
 
     with task.path.open("wb") as file:
-        return write_tables(ordered(), file)
+        return write_tables(runs(), file)
 
 
 class Runs(Rows):
-    """The rows of shards, mapped from files in which those of each shard lie in order."""
+    """The rows of shards, mapped from files in which runs of them lie in order."""
 
     def __init__(self, files: Sequence[tuple[mmap.mmap, list[pa.Table]]], in_order: InOrder) -> None:
         super().__init__([table for _, tables in files for table in tables])
@@ -66,7 +74,13 @@ class Runs(Rows):
     @cached_property
     def order(self) -> Numbers:
         """The numbers of all rows, in order."""
-        return self._in_order(pa.concat_tables(self.tables))
+        order = self._in_order(pa.concat_tables(self.tables))
+        self._give_back()
+        return order
+
+    @cached_property
+    def _bytes(self) -> Numbers:
+        return text_bytes(self.each(self.tables[0].column_names))
 
     def pieces(self, numbers: Numbers) -> Iterator[pa.Table]:
         """See `Rows.pieces`; what has been read of the files does not stay in memory."""
@@ -75,7 +89,7 @@ class Runs(Rows):
             yield piece
 
     def each(self, columns: Sequence[str]) -> Iterator[pa.Table]:
-        """Those columns of the rows, of one shard after the other; likewise."""
+        """Those columns of the rows, of one run after the other; likewise."""
         for table in self.tables:
             yield table.select(columns)
             self._give_back()

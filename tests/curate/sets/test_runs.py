@@ -52,6 +52,7 @@ def shards_of(cache: Path, table: pa.Table, cuts: list[int], rejected: bool = Fa
 def test_pieces_are_the_same_whatever_the_shards(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cuts: list[int], most_rows: int, most_bytes: int
 ) -> None:
+    monkeypatch.setattr("curate.sets.runs.RUN_BYTES", 4000)
     monkeypatch.setattr(module, "PIECE_ROWS", most_rows)
     monkeypatch.setattr(module, "PIECE_BYTES", most_bytes)
     table = rows_of(60)
@@ -64,7 +65,10 @@ def test_pieces_are_the_same_whatever_the_shards(
 
 
 @pytest.mark.parametrize("cuts", [[], [0, 20, 20, 41]])
-def test_rejected_rows_are_in_the_order_of_their_source(tmp_path: Path, cuts: list[int]) -> None:
+def test_rejected_rows_are_in_the_order_of_their_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cuts: list[int]
+) -> None:
+    monkeypatch.setattr("curate.sets.runs.RUN_BYTES", 1)
     reasons = [pa.array([text] * 60) for text in ("quality", "short", "{}")]
     table = rows_of(60).drop_columns(["split"]).take(pa.array(np.random.default_rng(0).permutation(60)))
     for name, values in zip(("stage", "reason", "evidence"), reasons, strict=True):
