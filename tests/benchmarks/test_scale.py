@@ -102,7 +102,8 @@ def test_the_benchmark_and_what_is_reckoned_of_it(tmp_path: Path, capsys: pytest
     assert "of 300 rows held by 2 workers" in (tmp_path / "scale.svg").read_text()
 
 
-def test_a_stage_is_told_what_it_takes(tmp_path: Path) -> None:
+def test_a_stage_is_told_what_it_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASSAY_KEEP", "all")
     project = Project(tmp_path)
     project.add("rows.jsonl", make_rows(60))
     meter, counts = stages.curated(project.recipe_path, project.drop, tmp_path / "store")
