@@ -123,7 +123,8 @@ def of_walls(found: Measured) -> str:
 def of_money(found: Measured, vcpu_hour: float, gb_month: float) -> str:
     """Quantities, and what they cost at the prices assumed."""
     core = sum(each["us"] for each in found.stages.values())
-    cache = sum(each["bytes"] for name, each in found.stages.items() if name not in ("index", "publish"))
+    # What rows were compared by leaves the cache with the run.
+    cache = sum(each["bytes"] for name, each in found.stages.items() if name not in ("index", "publish", "duplicates"))
     kinds = [
         ("vCPU-hours of one curation", core / 3.6e9, vcpu_hour),
         ("GB of the drop, a month", found.drop / 1e9, gb_month),

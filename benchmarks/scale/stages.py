@@ -36,6 +36,7 @@ class Meter:
         self.shared: dict[str, float] = {}
         """Of the seconds, those that any worker could have done: work on shards."""
         self.bytes: dict[str, int] = {}
+        """What is there when the stage ends; some of it leaves the store with the run (ASSAY_KEEP)."""
         self._timed: list[str] = []
 
     def map_shards(self, what: str, function: Callable[[TaskT], Result], tasks: Sequence[TaskT], /) -> list[Result]:

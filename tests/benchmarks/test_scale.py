@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from benchmarks import texts
 from benchmarks.scale import diagram, reckoning, simulation, stages
 from benchmarks.scale.__main__ import BESIDE, main
+from benchmarks.scale.worker import Told
 from tests.project import Project, make_rows
 
 CROWD = 150
@@ -30,10 +32,23 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return texts.write(made, 2_000, tmp_path_factory.mktemp("texts") / "scale", rows_of_file=334)
 
 
-def test_three_workers_judge_as_one_process_does(inputs: Path) -> None:
-    one, _ = simulation.by_one(inputs)
+@pytest.fixture(scope="module")
+def one(inputs: Path) -> simulation.Verdict:
+    """The verdict of one process."""
+    return simulation.by_one(inputs)[0]
+
+
+@pytest.fixture(scope="module")
+def three(inputs: Path) -> tuple[simulation.Verdict, list[Told]]:
+    """That of three workers, and what they tell."""
+    return simulation.by_workers(inputs, 3)
+
+
+def test_three_workers_judge_as_one_process_does(
+    one: simulation.Verdict, three: tuple[simulation.Verdict, list[Told]]
+) -> None:
+    many, told = three
     assert {*one.reason} == {None, "exact_duplicate", "near_duplicate", "conflict"}
-    many, told = simulation.by_workers(inputs, 3)
     simulation.require_same(one, many)
     assert sum(each.counts["rows crowded"] for each in told) >= CROWD - 10
     moved = simulation.traffic(told, 2_000)
@@ -48,18 +63,17 @@ def test_three_workers_judge_as_one_process_does(inputs: Path) -> None:
     assert len(many.published) == sum(reason is None for reason in one.reason)
 
 
-def test_another_verdict_is_an_error(inputs: Path) -> None:
-    one, _ = simulation.by_one(inputs)
+def test_another_verdict_is_an_error(one: simulation.Verdict) -> None:
     other = simulation.Verdict(**(vars(one) | {"cluster": [*one.cluster[:-1], "0" * 32]}))
     with pytest.raises(SystemExit, match=r"cluster: 1 of 2,000 rows differ, 2,000 found. The first is 1999"):
         simulation.require_same(one, other)
 
 
-def test_what_is_sent_and_not_received_is_an_error(inputs: Path) -> None:
-    _, told = simulation.by_workers(inputs, 2)
-    told[0].sent["bands"][1] += 1
+def test_what_is_sent_and_not_received_is_an_error(three: tuple[simulation.Verdict, list[Told]]) -> None:
+    first, *others = three[1]
+    more = first.sent | {"bands": first.sent["bands"] | {1: first.sent["bands"][1] + 1}}
     with pytest.raises(SystemExit, match="bands: sent"):
-        simulation.traffic(told, 2_000)
+        simulation.traffic([replace(first, sent=more), *others], 2_000)
 
 
 def test_the_benchmark_and_what_is_reckoned_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -88,7 +102,8 @@ def test_the_benchmark_and_what_is_reckoned_of_it(tmp_path: Path, capsys: pytest
     assert "of 300 rows held by 2 workers" in (tmp_path / "scale.svg").read_text()
 
 
-def test_a_stage_is_told_what_it_takes(tmp_path: Path) -> None:
+def test_a_stage_is_told_what_it_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASSAY_KEEP", "all")
     project = Project(tmp_path)
     project.add("rows.jsonl", make_rows(60))
     meter, counts = stages.curated(project.recipe_path, project.drop, tmp_path / "store")
