@@ -165,7 +165,7 @@ def test_a_killed_change_leaves_the_pointer_as_it_was(tmp_path: Path) -> None:
         import os, signal, sys
         from pathlib import Path
         from curate.store import Store
-        Path.rename = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+        Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
         Store(Path(sys.argv[1])).promote("datasets", "demo", sys.argv[2])
     """
     command = [sys.executable, "-c", textwrap.dedent(code), str(tmp_path), b]
