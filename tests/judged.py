@@ -46,7 +46,7 @@ def judged(
     found = judge(keys_of(data, settings), settings, parts_of(data, settings, rows), earlier, **options)
     return Judged(
         *(column.to_pylist() for column in (found.reason, found.evidence, found.cluster)),
-        found.conflicts,
+        [group.tolist() for group in found.conflicts],
         found.earlier_conflicts,
         [*zip(*(each.tolist() for each in found.ties), strict=True)],
         found.bridges,

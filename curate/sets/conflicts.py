@@ -10,12 +10,13 @@ import pyarrow.parquet as pq
 
 from curate.record import SPLITS, TURNS
 from curate.sets.earlier import Earlier
+from curate.sets.keys import Numbers
 from curate.sets.rows import Rows, in_order
 from curate.store import verified
 
 
 def conflict_table(
-    groups: Sequence[Sequence[int]],
+    groups: Sequence[Numbers],
     reasons: pa.ChunkedArray,
     rows: Rows,
     earlier_groups: Sequence[Sequence[tuple[int, int]]],
@@ -32,7 +33,7 @@ def conflict_table(
         earlier: what was seen before.
         published: the folder of an earlier version.
     """
-    members = np.array([row for group in groups for row in group], np.int64)
+    members = np.concatenate([np.zeros(0, np.int64), *groups])
     group_of = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
     ascending = np.unique(members)
     of_conflicts = rows.only(ascending)

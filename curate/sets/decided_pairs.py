@@ -106,8 +106,6 @@ class DecidedPairs(NamedTuple):
             groups: as they are found.
             prompts: hash of each place's prompt.
         """
-        if not self.same and not self.different:
-            return list(groups)
         parents: dict[Hashable, Any] = {}
 
         def root(node: Hashable) -> Hashable:

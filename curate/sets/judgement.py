@@ -49,7 +49,7 @@ class Judgement:
     """What was seen, as JSON: the kept row and the similarity, or the other answers."""
     cluster: pa.ChunkedArray
     """Name of a row's cluster: that of the earlier one it belongs to, or else the least id in it."""
-    conflicts: list[list[int]]
+    conflicts: list[Numbers]
     """Rows of each group of equal prompts with different answers, in order of priority."""
     earlier_conflicts: list[list[tuple[int, int]]]
     """For each of these groups the earlier rows in it, as (number of the `Earlier`, row)."""
@@ -61,6 +61,8 @@ class Judgement:
     """Rows of which people say that they are the same, or are not, and what came of that."""
 
 
+Group = tuple[Numbers, list[tuple[int, int]]]
+"""Places of rows that ask the same, ascending, and earlier rows that do, as (number of the `Earlier`, row)."""
 Bridging = Callable[[Numbers, Numbers, Pairs, Flags], Mapping[int, dict[str, Any]]]
 
 
@@ -157,7 +159,9 @@ class _Judge:
         self._join_ties()
         self.batches.link(self.parents, self.settings.threshold)
         self.clusters = roots(self.parents)[self.number_of]
-        self.conflict_of = {place: number for number, (places, _) in enumerate(groups) for place in places}
+        self.conflict_of = np.full(self.total, -1, np.int32)
+        for number, (places, _) in enumerate(groups):
+            self.conflict_of[places] = number
         seen = self._conflicts(groups)
         self._find_heads()
         self._exact_duplicates_of_earlier()
@@ -168,7 +172,7 @@ class _Judge:
         names = ClusterNames(self.named, self.order, self.clusters, ties, self.earlier)
         return Judgement(
             *Teller(self.named, self.order, self.earlier, seen, names).columns(self.found),
-            [self.order[places].tolist() for places, _ in groups],
+            [self.order[places] for places, _ in groups],
             [others for _, others in groups],
             Pairs(self.order[self.ties_of_places.mine], self.ties_of_places.numbers, self.ties_of_places.others),
             {int(self.order[place]): seen for place, seen in sorted(self.bridges.items())},
@@ -180,7 +184,7 @@ class _Judge:
         found = []
         for one, other in place_of[np.array(pairs, np.int64)].tolist():
             numbers = int(self.number_of[one]), int(self.number_of[other])
-            torn = one in self.conflict_of and self.conflict_of[one] == self.conflict_of.get(other)
+            torn = bool(self.conflict_of[one] >= 0 and self.conflict_of[one] == self.conflict_of[other])
             removed = numbers[0] == numbers[1] or self.near[max(numbers)] == min(numbers)
             reasons = REASONS[self.found.reason[one]], REASONS[self.found.reason[other]]
             found.append(Alike(bool(self.clusters[one] == self.clusters[other]), torn, bool(removed), reasons))
@@ -215,7 +219,7 @@ class _Judge:
                 elif self.standing[head]:
                     stays[int(answers[head])] = head
 
-    def _groups(self) -> list[tuple[list[int], list[tuple[int, int]]]]:
+    def _groups(self) -> list[Group]:
         """Groups of equal (or near-equal) prompts with different answers: places, and earlier rows."""
         by_content, begins = self.by_content, np.flatnonzero(self.new_prompt)
         ends = np.append(begins[1:], self.total)
@@ -231,7 +235,7 @@ class _Judge:
                 entries = each.by_prompt[lows[group] : highs[group]] & np.uint64(0xFFFFFFFF)
                 same = [int(row) for row in entries if tying[row] and (each.prompts[row] == prompt).all()]
                 found.setdefault(int(group), []).extend((number, row) for row in same)
-        self.same_prompt = [(by_content[begins[group] : ends[group]].tolist(), found[group]) for group in found]
+        self.same_prompt = [(by_content[begins[group] : ends[group]], found[group]) for group in found]
         tied = [
             (int(self.number_of[by_content[begins[group]]]), *other)
             for group, others in found.items()
@@ -240,20 +244,20 @@ class _Judge:
         self.ties = Pairs.joined([Pairs(*np.array(tied, np.int64).reshape(-1, 3).T), self.near_ties])
         groups = [
             (
-                sorted(by_content[begins[group] : ends[group]].tolist()),
+                np.sort(by_content[begins[group] : ends[group]]),
                 [(number, row) for number, row in found.get(group, []) if self.earlier[number].counts[row]],
             )
             for group in sorted({*np.flatnonzero(suspect).tolist(), *found})
         ]
         if self.settings.conflict_similarity is not None:
             groups = self._near_groups(groups)
-        groups = self.decided.regrouped(groups, self.prompts)
+        if self.decided.same or self.decided.different:
+            seen = [(places.tolist(), others) for places, others in groups]
+            groups = [(np.array(places), others) for places, others in self.decided.regrouped(seen, self.prompts)]
         groups = [group for group in groups if len(self._votes(*group)) > 1]
         return sorted(groups, key=lambda group: group[0][0])
 
-    def _near_groups(
-        self, equal: list[tuple[list[int], list[tuple[int, int]]]]
-    ) -> list[tuple[list[int], list[tuple[int, int]]]]:
+    def _near_groups(self, equal: list[Group]) -> list[Group]:
         """Groups over all pairs of prompts at the conflict similarity; those of equal prompts are parts of them."""
         from curate.sets.beside_earlier import similar
         from curate.sets.components import join, roots
@@ -264,37 +268,37 @@ class _Judge:
         self.batches.link(parents, least)
         numbers = self.number_of
         for places, _ in equal:
-            join(parents, numbers[places[1:]], numbers[[places[0]] * (len(places) - 1)])
+            join(parents, numbers[places[1:]], numbers[np.full(len(places) - 1, places[0])])
         pairs = similar(self.parts, self.numbers, self.earlier, least, self.settings.threshold)
         rows = pairs.numbers << 32 | pairs.others
         _, first, other = np.unique(rows, return_index=True, return_inverse=True)
         join(parents, pairs.mine, pairs.mine[first[other]])
         root_of = roots(parents)[numbers]
-        members: dict[int, list[int]] = {}
-        for place, root in enumerate(root_of.tolist()):
-            members.setdefault(root, []).append(place)
         earlier: dict[int, set[tuple[int, int]]] = {}
         for mine, *row in zip(*(each.tolist() for each in pairs), strict=True):
             earlier.setdefault(int(root_of[self.firsts[mine]]), set()).add((row[0], row[1]))
         for places, seen_before in equal:
             earlier.setdefault(int(root_of[places[0]]), set()).update(seen_before)
+        sizes = np.bincount(root_of, minlength=1)
+        sizes[[*earlier]] += 1  # with whatever is earlier a row is not alone
+        members = np.flatnonzero(sizes[root_of] > 1)
+        members = members[np.argsort(root_of[members], kind="stable")]
+        found, begins = np.unique(root_of[members], return_index=True)
         return [
             (places, sorted(earlier.get(root, set())))
-            for root, places in members.items()
-            if len(places) > 1 or root in earlier
+            for root, places in zip(found.tolist(), np.split(members, begins[1:]), strict=False)
         ]
 
-    def _votes(self, places: list[int], others: list[tuple[int, int]]) -> Counter[tuple[int, int]]:
+    def _votes(self, places: Numbers, others: list[tuple[int, int]]) -> Counter[tuple[int, int]]:
         """How many rows of a group give each answer, in order of first appearance: earlier rows first."""
         votes: Counter[tuple[int, int]] = Counter()
         for number, row in others:
             each = self.earlier[number]
             votes[_pair(each.answers[row])] += int(each.votes[row])
-        for place in places:
-            votes[_pair(self.answers[place])] += 1
+        votes.update((first, second) for first, second in self.answers[places].tolist())
         return votes
 
-    def _conflicts(self, groups: list[tuple[list[int], list[tuple[int, int]]]]) -> list[dict[str, Any]]:
+    def _conflicts(self, groups: list[Group]) -> list[dict[str, Any]]:
         """Remove the losers of each group, all at once; what an earlier version published stands.
 
         Returns:
@@ -308,9 +312,10 @@ class _Judge:
             if others:
                 seen["earlier"] = [where_earlier(self.earlier[number], [row])[0] for number, row in others[:NAMED]]
             found.append(seen)
-            for place in places:
-                if self.settings.conflicts != "keep_and_flag" and _pair(self.answers[place]) != winner:
-                    self.found.reason[place], self.found.rival[place] = CONFLICT, group
+            if self.settings.conflicts != "keep_and_flag":
+                if winner is not None:
+                    places = places[(self.answers[places] != np.array(winner, np.uint64)).any(axis=1)]
+                self.found.reason[places], self.found.rival[places] = CONFLICT, group
         return found
 
     def _winner(self, votes: Counter[tuple[int, int]], others: list[tuple[int, int]]) -> tuple[int, int] | None:
@@ -332,7 +337,7 @@ class _Judge:
                 each = self.earlier[number]
                 if each.kept[row]:
                     kept.setdefault((int(each.forms[row]), _pair(each.answers[row])), (number, row))
-            for place in places:
+            for place in places.tolist():
                 rival = kept.get((int(self.forms[place]), _pair(self.answers[place])))
                 if rival is not None and self.found.reason[place] == KEPT and self.head_of[place] == place:
                     self.found.duplicates(place, EXACT, rival[1], 1.0, rival[0])
