@@ -103,10 +103,11 @@ def _besides(evidence: dict[str, Any]) -> str:
 def _shown(table: pa.Table, held: int) -> pa.Table:
     """What there is to see of rows, as `curate.publish.shown_rows.seen` has it, texts shortened."""
     source = whole(table["source"])
-    places = pc.fill_null(pc.list_value_length(pc.struct_field(source, "places")), 0)
     pages = [""] * table.num_rows
-    for at in pc.indices_nonzero(places).to_pylist():
-        pages[at] = pages_of(source[at].as_py())
+    if source.type.get_field_index("places") >= 0:  # as it is not of the first versions
+        places = pc.fill_null(pc.list_value_length(pc.struct_field(source, "places")), 0)
+        for at in pc.indices_nonzero(places).to_pylist():
+            pages[at] = pages_of(source[at].as_py())
     text = _dialogues(whole(table["turns"]))
     if "raw" in table.column_names:
         text = pc.coalesce(text, whole(table["raw"]))

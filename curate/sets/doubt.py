@@ -106,7 +106,7 @@ class Doubting(Doubt, SetStage):
     model: str | None = Field(exclude=True)
     sha256: str | None
     """Hash of the model's folder, where there is one."""
-    folder: Path | None = Field(exclude=True)
+    folder: Path | None = Field(None, exclude=True)
     """Where whoever makes keys finds it."""
     compared: Compared
     """Which text is read: what was said, without the answer."""

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from curate.engine import MapShards
+from curate.engine import MapShards, map_in_process
+from curate.mirror import mirror_of
 from curate.sets.rows import Numbers, Rows, read_tables, text_bytes, write_tables
 from curate.shards import Shard
 
@@ -117,8 +118,10 @@ def runs_of(shards: Sequence[Shard], rejected: bool, in_order: InOrder, folder: 
         RunTask(some[begin:end], rejected, in_order, folder / f"{'rejected' if rejected else 'kept'}-{begin}.arrow")
         for begin, end in pairwise(cuts.tolist())
     ]
-    files = []
-    for task, ends in zip(tasks, map_shards("publish", write_run, tasks), strict=True):
+    if mirror_of(folder) is not None:  # of a bucket: workers of other machines write where nobody here sees it
+        map_shards = map_in_process
+    files, name = [], f"publish: {'rejected' if rejected else 'kept'}"
+    for task, ends in zip(tasks, map_shards(name, write_run, tasks), strict=True):
         with task.path.open("rb") as file:
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         files.append((mapped, read_tables(mapped, ends)))

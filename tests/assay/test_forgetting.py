@@ -388,7 +388,7 @@ def test_a_folder_that_was_half_removed_is_no_version(project: Project, monkeypa
         real(path, *given, **more)
 
     with monkeypatch.context() as patch:
-        patch.setattr(forgetting.shutil, "rmtree", killed)
+        patch.setattr(shutil, "rmtree", killed)
         with pytest.raises(KeyboardInterrupt):
             assay.forget([*ids], store=store, remove=True)
     assert assay.forget([*ids], store=store, remove=True).left == []

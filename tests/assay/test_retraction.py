@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 
 import assay
 from assay.cli import app
-from curate.drafts import replace_folder
 from curate.pointers import Pointer
 from curate.sets.index import Index, recorded_settings
+from curate.shared import move_version
 from curate.store import Store
 from curate.taken_back import TakenBackError
 from tests.assay.conftest import Finished
@@ -169,12 +169,12 @@ def test_a_retraction_that_is_killed_loses_nothing_and_is_ended_by_the_same_comm
         import os, signal, sys
         import assay.retraction, curate.store
         moved = []
-        real = assay.retraction.replace_folder
-        def replace_folder(*given):
+        real = assay.retraction.move_version
+        def move_version(*given):
             if moved:
                 os.kill(os.getpid(), signal.SIGKILL)
             moved.append(real(*given))
-        assay.retraction.replace_folder = replace_folder
+        assay.retraction.move_version = move_version
         import assay
         assay.retract(sys.argv[1], with_later=True, store=sys.argv[2])
     """
@@ -193,11 +193,11 @@ def test_a_retraction_that_ends_after_a_move_has_told_of_it(project: Project, mo
     version, store = drop(project, "half", ROWS[:60]), store_of(project)
 
     def moved_and_killed(*given: Path) -> None:
-        replace_folder(*given)
+        move_version(*given)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("assay.retraction.replace_folder", moved_and_killed)
+        patch.setattr("assay.retraction.move_version", moved_and_killed)
         with pytest.raises(KeyboardInterrupt):
             assay.retract(f"demo/{version.name}", store=store)
     assert not version.exists()
@@ -223,9 +223,9 @@ def test_what_is_made_from_a_version_while_it_is_taken_back_is_not_published(
             publication.append(pool.submit(made))
             assert filled.wait(10)
             assert not wait(publication, 0.2).done, "it waits for its turn"
-            replace_folder(*given)
+            move_version(*given)
 
-        monkeypatch.setattr("assay.retraction.replace_folder", meanwhile)
+        monkeypatch.setattr("assay.retraction.move_version", meanwhile)
         assay.retract(f"demo/{version.name}", store=store.root)
         with pytest.raises(TakenBackError, match="so nothing that was made from it is published"):
             publication[0].result(10)

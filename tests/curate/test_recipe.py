@@ -90,8 +90,8 @@ def test_the_drop_is_beside_the_recipe_unless_named(loaded: Loaded, tmp_path: Pa
             ["quality.min_chars: Input should be a valid integer, unable to parse string as an integer (found 'many')"],
         ),
         (
-            {"quality": {"min_chars": 0}},
-            ["quality.min_chars: Input should be greater than or equal to 1 (found 0)"],
+            {"quality": {"min_chars": -1}},
+            ["quality.min_chars: Input should be greater than or equal to 0 (found -1)"],
         ),
         (
             {"sources": [{"files": ["a.csv"], "dataset": "a/b"}]},
