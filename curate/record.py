@@ -123,7 +123,7 @@ def _python(array: pa.Array) -> list[Any]:
         values: list[Any] = array.to_numpy(zero_copy_only=False).tolist()
     elif array.null_count:
         values = array.to_pylist(maps_as_pydicts="strict")
-    elif pa.types.is_struct(kind):
+    elif pa.types.is_struct(kind) and kind.num_fields:
         names, fields = [field.name for field in kind], map(_python, array.flatten())
         values = [dict(zip(names, row, strict=True)) for row in zip(*fields, strict=True)]
     elif pa.types.is_list(kind):
