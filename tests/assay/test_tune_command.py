@@ -233,6 +233,7 @@ def test_the_result_is_a_recipe_whose_adapter_is_there(grid: assay.Study, finish
     assert "train (found in the store)" in lines
 
 
+@pytest.mark.slow
 def test_a_killed_study_gives_what_it_would_have_given(recipe: Callable[..., Path], fresh: Callable[[], Path]) -> None:
     """Killed as its second trial begins, and again in the middle of that."""
     path, whole, killed = recipe("tpe", tune=TPE, training=TRAINING | {"rows": 8}), fresh(), fresh()

@@ -181,7 +181,7 @@ def test_whichever_put_fails_there_is_no_version_or_a_whole_one(
     assert not any("hush" in each for each in told), "no secret is told"
 
 
-@pytest.mark.parametrize("fault", ["cut", "dropped", "refused"])
+@pytest.mark.parametrize("fault", [pytest.param("cut", marks=pytest.mark.slow), "dropped", "refused"])
 def test_what_is_read_through_a_connection_that_breaks_is_right_or_an_error(
     bucket: Served, fault: Fault, tmp_path: Path
 ) -> None:

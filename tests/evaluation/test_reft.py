@@ -227,6 +227,7 @@ def test_trl_is_given_what_is_evaluated(
 COMES_BACK = ["step", "loss", "grad_norm", "tokens", "trained", *REINFORCED]
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_as_though_it_had_not_been(run: Run) -> None:
     settings = {"save_steps": 1, "batch_size": 4, "gradient_accumulation_steps": 2, "rows": 5, "dropout": 0.1}
     reft = {"epochs": 2, "max_new_tokens": 8}

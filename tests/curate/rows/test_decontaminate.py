@@ -447,6 +447,7 @@ def test_bad_settings_are_errors(changes: dict[str, Any]) -> None:
         Decontaminate.model_validate(changes)
 
 
+@pytest.mark.slow
 def test_a_published_test_split_is_kept_out_of_another_data_set(tmp_path: Path) -> None:
     project = Project(tmp_path)
     drawn = make_rows(60)
