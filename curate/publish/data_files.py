@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 from curate.publish.json_lines import json_lines
 from curate.read.files import InputFile
 from curate.record import SCHEMA, SPLITS
+from curate.sets.ahead import one_ahead
 from curate.sets.rows import Numbers, Rows, in_order
-from curate.sets.runs import Runs, ahead
+from curate.sets.runs import Runs
 
 QUARANTINE = "quarantine.parquet"
 LISTED_META = pa.list_(pa.struct([pa.field("key", pa.string()), pa.field("value", pa.string())]))
@@ -64,13 +65,13 @@ def write_splits(folder: Path, kept: Runs, named: Named) -> None:
     schema = pa.schema([field for field in kept.tables[0].schema if field.name not in ("split", *APART)])
     for at, split in enumerate(SPLITS):
         begin, end = np.searchsorted(splits, [at, at + 1])
-        pieces = ahead(map(named, kept.pieces(kept.order[begin:end])))
+        pieces = one_ahead(map(named, kept.pieces(kept.order[begin:end])))
         _write_split(pieces, schema, folder / split)
 
 
 def write_quarantine(folder: Path, rejected: Runs, named: Named) -> None:
     """The rows that did not stay, in the order of their files and rows."""
-    pieces = ahead(map(named, rejected.pieces(rejected.order)))
+    pieces = one_ahead(map(named, rejected.pieces(rejected.order)))
     _write_parquet(pieces, rejected.tables[0].schema, folder / QUARANTINE)
 
 

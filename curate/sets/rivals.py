@@ -139,14 +139,20 @@ def most_equal(sketches, first, second):  # type: ignore[no-untyped-def]
 
 
 @kernel
+def _run_end(entries, begin):  # type: ignore[no-untyped-def]
+    """Where the entries of the key end that stands at a place."""
+    end = begin + 1
+    while end < len(entries) and entries[end] >> np.uint64(32) == entries[begin] >> np.uint64(32):
+        end += 1
+    return end
+
+
+@kernel
 def join_runs(entries, largest, sketches, least, parents, rival, crowded):  # type: ignore[no-untyped-def]
     """Join the rows of runs of at most `largest` entries of one key that look alike; mark those of longer ones."""
     begin = 0
     while begin < len(entries):
-        key = entries[begin] >> np.uint64(32)
-        end = begin + 1
-        while end < len(entries) and entries[end] >> np.uint64(32) == key:
-            end += 1
+        end = _run_end(entries, begin)
         if end - begin > largest:
             for at in range(begin, end):
                 crowded[entries[at] & np.uint64(0xFFFFFFFF)] = True
@@ -170,10 +176,7 @@ def join_long_runs(entries, sketches, least, parents, rival):  # type: ignore[no
     rows = np.empty(1024, np.int64)
     begin = 0
     while begin < len(entries):
-        key = entries[begin] >> np.uint64(32)
-        end = begin + 1
-        while end < len(entries) and entries[end] >> np.uint64(32) == key:
-            end += 1
+        end = _run_end(entries, begin)
         if end - begin > len(rows):
             rows = np.empty(2 * (end - begin), np.int64)
         following = np.full(end - begin, -1)

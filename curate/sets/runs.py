@@ -3,7 +3,6 @@ each run a part that lies together."""
 
 import mmap
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -114,24 +113,16 @@ def runs_of(shards: Sequence[Shard], rejected: bool, in_order: InOrder, folder: 
     rows = [shard.rejected if rejected else shard.rows for shard in shards]
     some = [shard for shard, each in zip(shards, rows, strict=True) if each] or shards[:1]
     cuts = np.linspace(0, len(some), min(len(some), FILES) + 1).astype(int)
+    which = "rejected" if rejected else "kept"
     tasks = [
-        RunTask(some[begin:end], rejected, in_order, folder / f"{'rejected' if rejected else 'kept'}-{begin}.arrow")
+        RunTask(some[begin:end], rejected, in_order, folder / f"{which}-{begin}.arrow")
         for begin, end in pairwise(cuts.tolist())
     ]
     if mirror_of(folder) is not None:  # of a bucket: workers of other machines write where nobody here sees it
         map_shards = map_in_process
-    files, name = [], f"publish: {'rejected' if rejected else 'kept'}"
-    for task, ends in zip(tasks, map_shards(name, write_run, tasks), strict=True):
+    files = []
+    for task, ends in zip(tasks, map_shards(f"publish: {which}", write_run, tasks), strict=True):
         with task.path.open("rb") as file:
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         files.append((mapped, read_tables(mapped, ends)))
     return Runs(files, in_order)
-
-
-def ahead(pieces: Iterator[pa.Table]) -> Iterator[pa.Table]:
-    """The same tables, each made while the one before is at work on."""
-    with ThreadPoolExecutor(1) as thread:
-        coming = thread.submit(next, pieces, None)
-        while (piece := coming.result()) is not None:
-            coming = thread.submit(next, pieces, None)
-            yield piece

@@ -14,7 +14,8 @@ from curate.engine import map_in_process
 from curate.publish.data_files import by_source, by_split
 from curate.record import QUARANTINE_SCHEMA, SPLITS
 from curate.sets import rows as module
-from curate.sets.runs import ahead, runs_of
+from curate.sets.ahead import one_ahead
+from curate.sets.runs import runs_of
 from curate.shards import Shard, cached_outcome
 from curate.stage import Outcome
 from tests.records import record, table_of
@@ -59,7 +60,7 @@ def test_pieces_are_the_same_whatever_the_shards(
     whole = module.Rows([table])
     expected = [piece.to_pylist() for piece in whole.pieces(by_split(table))]
     runs = runs_of(shards_of(tmp_path, table, cuts), False, by_split, tmp_path, map_in_process)
-    assert [piece.to_pylist() for piece in ahead(runs.pieces(runs.order))] == expected
+    assert [piece.to_pylist() for piece in one_ahead(runs.pieces(runs.order))] == expected
     told = [(SPLITS.index(row["split"]), row["id"]) for piece in expected for row in piece]
     assert told == sorted(told)
 
@@ -88,7 +89,7 @@ def test_the_next_piece_is_made_meanwhile_and_its_error_is_told() -> None:
         yield pa.table({"a": [1]})
         raise ValueError("no more")
 
-    pieces = ahead(made())
+    pieces = one_ahead(made())
     assert next(pieces).num_rows == 1
     with pytest.raises(ValueError, match="no more"):
         next(pieces)
