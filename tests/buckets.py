@@ -139,7 +139,7 @@ def _half(environ: dict[str, Any], body: bytes) -> Iterator[bytes]:
 @contextmanager
 def served() -> Iterator[Served]:
     """A server of its own, with the empty buckets `store` and `drop`."""
-    pytest.importorskip("s3fs")
+    pytest.importorskip("s3fs").S3FileSystem.clear_instance_cache()  # of a server that is no more
     server_of = pytest.importorskip("moto.server")
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import make_server

@@ -380,6 +380,7 @@ def _fetched(url: str, listed: Callable[..., InputFile], cache: Path) -> list[In
     shown = without_secrets(url)
     try:
         storage, path = fsspec.core.url_to_fs(url)
+        storage.invalidate_cache()
         paths = [path] if not glob.has_magic(shown) else sorted(storage.glob(path))
         if len(paths) == 1 and storage.isdir(paths[0]):
             paths = sorted(storage.find(paths[0]))

@@ -36,6 +36,7 @@ def test_files_of_a_bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
             monkeypatch.setenv(name, value)
         import s3fs
 
+        s3fs.S3FileSystem.clear_instance_cache()  # of a server that is no more
         storage = s3fs.S3FileSystem(skip_instance_cache=True)
         storage.mkdir("drop")
         storage.pipe("drop/in/a.jsonl", b'{"a": 1}\n')
@@ -44,6 +45,9 @@ def test_files_of_a_bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
             found = find_files(Files(files=[source]), drop, tmp_path / "cache")
             assert [file.name for file in found] == ["s3://drop/in/a.jsonl", "s3://drop/in/b.csv.gz"]
             assert [row for file in found for row in read_rows(file)] == [{"a": 1}, {"a": "2"}]
+        storage.pipe("drop/in/c.csv", b"a\n3\n")
+        found = find_files(Files(files=["s3://drop/in/*"]), tmp_path, tmp_path / "cache")
+        assert [row for file in found for row in read_rows(file)] == [{"a": 1}, {"a": "2"}, {"a": "3"}], "listed anew"
         with pytest.raises(AssayError, match=r"s3://drop/none\.jsonl"):
             find_files(Files(files=["s3://drop/none.jsonl"]), tmp_path, tmp_path / "cache")
     finally:
