@@ -48,7 +48,8 @@ class Delta:
 
         Args:
             table: to be written.
-            base: a row of the table is that of the base that has its id and source; without one, all is written.
+            base: a row of the table is that of the base that has its PLACE or, without that column, its id and source;
+                without a base, all is written.
         """
         if base is None:
             return Delta(table, None, False)
@@ -158,6 +159,8 @@ def _column(layers: Sequence[_Layer], name: str) -> tuple[pa.Field, pa.ChunkedAr
 
 def _places(table: pa.Table, base: pa.Table) -> Numbers:
     """The place in `base` of each row of a table, -1 of one that is not there."""
+    if PLACE.name in table.column_names:
+        return _places_of(table)
     if all(table[name].equals(base[name]) for name in ("id", "source")):
         return np.arange(table.num_rows)
     found = pc.index_in(_names(table), value_set=_names(base))

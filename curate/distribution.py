@@ -17,6 +17,10 @@ Counts = dict[str, dict[str, int]]
 """By column: how many rows have each value."""
 
 
+COUNTED = ("label", "language", "turns", "target")
+"""Columns that are counted, beside the source."""
+
+
 def distributions(table: pa.Table) -> Counts:
     """Count a table's rows by label, language, source and length.
 
@@ -46,6 +50,14 @@ def _counted(values: Any) -> dict[str, int]:
     for each in pc.value_counts(values).to_pylist():  # a value may itself be the word for none
         counts[NONE if each["values"] is None else each["values"]] += each["counts"]
     return dict(counts)
+
+
+def less(whole: Counts, part: Counts) -> Counts:
+    """The distributions of the rows of a table that are not in a part of it."""
+    left = {
+        column: {value: rows - part[column].get(value, 0) for value, rows in whole[column].items()} for column in whole
+    }
+    return {column: {value: rows for value, rows in counts.items() if rows} for column, counts in left.items()}
 
 
 def summed(parts: Iterable[Counts]) -> dict[str, Any]:

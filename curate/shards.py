@@ -7,13 +7,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
 
+import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.cache import cache_folder, intact, is_kept, keyed_folder, read_arrow, write_arrow
-from curate.delta import COMPRESSION, Delta, read_table
-from curate.distribution import Counts, distributions
+from curate.delta import COMPRESSION, PLACE, Delta, Numbers, read_table
+from curate.distribution import COUNTED, Counts, distributions, less
 from curate.engine import Alone, Narrowable, WorkerDied
 from curate.errors import AssayError
 from curate.examples import Example, first_examples
@@ -67,6 +68,7 @@ def cached_outcome(
     rows_in: int | None,
     compute: Callable[[pa.Table], Outcome],
     base: Shard | None = None,
+    reads: Sequence[str] | None = None,
 ) -> Shard:
     """The shard of the cache that `key_of` names, computed if it is not there.
 
@@ -76,6 +78,7 @@ def cached_outcome(
         rows_in: how many rows the outcome must account for (None where the stage itself finds out: reading).
         compute: makes the outcome of the base's rows, or of none.
         base: the shard it is made of: only what differs from its rows is written.
+        reads: columns of the base that the outcome is made of, see `RowStage.reads`; None: all.
 
     Raises:
         AssayError: the outcome has lost or invented rows (law 1).
@@ -84,7 +87,7 @@ def cached_outcome(
     if (found := find_outcome(cache, key_of)) is not None:
         return found
     key = _outcome_key(key_of)
-    rows = SCHEMA.empty_table() if base is None else base.kept()
+    rows = SCHEMA.empty_table() if base is None else _given(base, reads)
     outcome = compute(rows)
     if rows_in is not None and outcome.kept.num_rows + outcome.rejected.num_rows != rows_in + outcome.made:
         raise AssayError(
@@ -93,28 +96,73 @@ def cached_outcome(
             remedy="This is a defect of the stage; nothing was published.",
         )
     few = base is None or outcome.kept.num_rows < LEAST_SHARE * base.read
-    delta = Delta.of(outcome.kept, None if few else rows)
+    columns = outcome.kept.column_names
+    if base is not None and reads is not None:
+        columns = [*base.columns, *(name for name in columns if name not in (*base.columns, PLACE.name))]
+        outcome = _completed(outcome, rows, base, few)
+    kept, rejected = outcome.kept, outcome.rejected
+    delta = Delta.of(kept, None if few else rows)
     below = base if delta.has_base else None
     summary = {
-        "rows": outcome.kept.num_rows,
-        "rejected": outcome.rejected.num_rows,
-        "reasons": dict(Counter(outcome.rejected["reason"].to_pylist())),
+        "rows": kept.num_rows,
+        "rejected": rejected.num_rows,
+        "reasons": dict(Counter(rejected["reason"].to_pylist())),
         "counters": outcome.counters,
         "examples": {rule: first_examples(found) for rule, found in outcome.examples.items()},
         "made": outcome.made,
-        "distributions": distributions(outcome.kept),
-        "columns": outcome.kept.column_names,
-        "read": outcome.kept.num_rows if below is None else max(outcome.kept.num_rows, below.read),
+        "distributions": _counted(kept, rejected, rows, base),
+        "columns": columns,
+        "read": kept.num_rows if below is None else max(kept.num_rows, below.read),
     }
 
     def write(draft: Path) -> None:
         delta.write(draft)
-        write_arrow(outcome.rejected, draft / REJECTED, COMPRESSION)
+        write_arrow(rejected, draft / REJECTED, COMPRESSION)
         (draft / "summary.json").write_bytes(orjson.dumps(summary))
 
     folder = keyed_folder(cache / "stages", key)
     cache_folder(folder, write, None if below is None else below.folder)
     return Shard(folder, key, **summary, cached=False)
+
+
+def _given(base: Shard, reads: Sequence[str] | None) -> pa.Table:
+    """What a stage is given of a shard's rows: all, or of some columns, and PLACE to tell them by."""
+    if reads is None:
+        return base.kept()
+    rows = base.kept([name for name in base.columns if name in ("id", "source", *reads)])
+    return rows.append_column(PLACE, pa.array(range(rows.num_rows), PLACE.type))
+
+
+def _completed(outcome: Outcome, rows: pa.Table, base: Shard, few: bool) -> Outcome:
+    """An outcome with what it is to have of the columns that were not given: its quarantine, and if `few` all of it."""
+    at = outcome.kept[PLACE.name].to_numpy()
+    gone = np.setdiff1d(np.arange(rows.num_rows), at)
+    kept, rejected = outcome.kept, outcome.rejected
+    if few:
+        kept = _with(kept.drop_columns([PLACE.name]), base, rows, at, base.columns)
+    if len(gone):
+        rejected = _with(rejected, base, rows, gone, SCHEMA.names)
+    return replace(outcome, kept=kept, rejected=rejected)
+
+
+def _with(table: pa.Table, base: Shard, rows: pa.Table, at: Numbers, columns: Sequence[str]) -> pa.Table:
+    """A table with those of these columns that are not in `rows`, as the base has them in the places `at`."""
+    missing = [name for name in columns if name not in rows.column_names]
+    there = base.kept(missing).take(pa.array(at)) if missing else rows.select([])
+    parts = [*zip(table.schema, table.columns, strict=True), *zip(there.schema, there.columns, strict=True)]
+    found = {field.name: (field, column) for field, column in parts}
+    ordered = [found[name] for name in dict.fromkeys([*columns, *table.column_names])]
+    schema = pa.schema([field for field, _ in ordered], table.schema.metadata)
+    return pa.Table.from_arrays([column for _, column in ordered], schema=schema)
+
+
+def _counted(kept: pa.Table, rejected: pa.Table, rows: pa.Table, base: Shard | None) -> Counts:
+    """The distributions of the rows kept; of a base of which no column was given that is counted, what is left."""
+    if base is None or {*COUNTED} <= {*kept.column_names}:
+        return distributions(kept)
+    if not {*COUNTED} & {*rows.column_names}:
+        return less(base.distributions, distributions(rejected))
+    return distributions(_with(kept, base, rows, kept[PLACE.name].to_numpy(), COUNTED))
 
 
 def find_outcome(cache: Path, key_of: Any) -> Shard | None:
@@ -212,6 +260,7 @@ def run_stage(task: StageTask[RowStage]) -> Shard:
         task.shard.rows,
         lambda rows: _outcome(task.stage, rows),
         task.shard,
+        task.stage.reads,
     )
 
 
@@ -220,10 +269,13 @@ def _outcome(stage: RowStage, rows: pa.Table) -> Outcome:
         outcome = stage.run(rows)
         told = pc.unique(outcome.rejected["stage"]).to_pylist()
         kept = outcome.kept.schema
-        lost = [field.name for field in SCHEMA if field.name not in kept.names or kept.field(field.name) != field]
+        given = (field for field in SCHEMA if field.name in rows.column_names)
+        lost = [field.name for field in given if field.name not in kept.names or kept.field(field.name) != field]
     problem = None
     if outcome.made < 0 or (not outcome.made and not _same_rows(rows, outcome)):
         problem = "the rows kept and quarantined are not those that it was given: rows are not conserved"
+    elif stage.reads is not None and (outcome.made or not _in_order(rows, outcome)):
+        problem = "it divides rows of which it reads some columns, or gives them in another order"
     elif [name for name in told if name != stage.told_as]:
         problem = f"it quarantines rows as {told[0]!r}"
     elif outcome.rejected.schema != QUARANTINE_SCHEMA or lost:
@@ -240,6 +292,13 @@ def _same_rows(rows: pa.Table, outcome: Outcome) -> bool:
     if rows["id"].equals(outcome.kept["id"]):
         return not outcome.rejected.num_rows
     return bool(_ids(rows) == _ids(outcome.kept, outcome.rejected))
+
+
+def _in_order(rows: pa.Table, outcome: Outcome) -> bool:
+    """Whether the rows kept and those quarantined stand as they were given."""
+    at = outcome.kept[PLACE.name].to_numpy()
+    gone = np.setdiff1d(np.arange(rows.num_rows), at)
+    return bool((np.diff(at) > 0).all()) and rows["id"].take(pa.array(gone)).equals(outcome.rejected["id"])
 
 
 def _ids(*tables: pa.Table) -> pa.ChunkedArray:

@@ -182,6 +182,12 @@ class RowStage(Stage, ABC):
     sums_up: ClassVar[tuple[str, ...] | None] = None
     """Columns of the rows kept that `summary` looks at; None: all."""
 
+    @property
+    def reads(self) -> tuple[str, ...] | None:
+        """Columns that `run` is given beside `id` and `source`, of those that there are; None: all. The others stay as
+        they are. A stage that divides rows, or gives them in another order, is given all."""
+        return None
+
     @abstractmethod
     def run(self, table: pa.Table) -> Outcome:
         """Judge a shard's rows; must not depend on their order or on other rows."""
@@ -256,7 +262,7 @@ def divide_by(
     """An outcome in which the rows that have a reason are quarantined.
 
     Args:
-        table: the stage's rows.
+        table: the stage's rows; of a column that it was not given, the quarantine is told later.
         stage: the stage's name.
         reason, evidence: one for each row, the evidence as JSON; null where the row is kept.
         counters: see `Outcome`.
@@ -265,10 +271,11 @@ def divide_by(
         table, reason, counters = _overruled(table, stage, reason, counters or {})
     keep = pc.is_null(reason)
     out = pc.invert(keep)
-    taken = table.select(SCHEMA.names).filter(out)
+    there = [name for name in SCHEMA.names if name in table.column_names]
+    taken = table.select(there).filter(out)
     rejected = pa.table(
         [
-            *taken.columns,
+            *(taken[each.name] if each.name in there else pa.nulls(taken.num_rows, each.type) for each in SCHEMA),
             pa.repeat(pa.scalar(stage, pa.string()), taken.num_rows),
             reason.filter(out),
             evidence.filter(out),

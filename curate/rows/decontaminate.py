@@ -109,6 +109,10 @@ class Decontaminating(Decontaminate, RowStage):
     def prepared_from(self) -> dict[str, Any]:
         return {"references": self.files}
 
+    @property
+    def reads(self) -> tuple[str, ...] | None:
+        return None if self.references else ()
+
     def run(self, table: pa.Table) -> Outcome:
         return decontaminate(table, _opened(self.folder))
 

@@ -30,7 +30,7 @@ from curate.sets.kept_keys import KeptKeys
 from curate.sets.rows import Rows, rows_of
 from curate.sets.signed import SIGNED, Part
 from curate.shards import DEFECT, Shard, StageTask, blamed, run_stage
-from curate.stage import Outcome, RowStage, Stage, divide_by
+from curate.stage import DECIDED, Outcome, RowStage, Stage, divide_by
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 KEYS, APART = "keys.arrow", "apart.arrow"
@@ -252,6 +252,10 @@ class Apply(RowStage):
     @property
     def told_as(self) -> str:
         return self.stage
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return (DECIDED,)
 
     def key(self) -> Any:
         return ["apply", 1, self.stage, self.verdict]  # a shard has its place among all shards, which are in that key

@@ -137,6 +137,41 @@ def test_whatever_stages_do_their_rows_come_back(
         assert not list(damaged(Path(folder)))
 
 
+@given(
+    st.lists(RECORD, max_size=7),
+    st.sets(st.sampled_from(["turns", "target", "label", "language", "meta"])),
+    st.lists(st.sampled_from(["keep", "drop"]), min_size=7, max_size=7),
+    st.booleans(),
+)
+def test_a_stage_that_reads_some_columns_says_what_it_would_say_of_all(
+    records: list[dict[str, Any]], reads: set[str], verdicts: list[str], renames: bool
+) -> None:
+    def judged(rows: pa.Table) -> Outcome:
+        if renames and "label" in rows.column_names:
+            labels = pa.array([f"{label}!" for label in rows["label"].to_pylist()], pa.string())
+            rows = rows.set_column(rows.schema.get_field_index("label"), SCHEMA.field("label"), labels)
+        rows = rows.append_column("number", pa.array(range(rows.num_rows), pa.int32()))
+        rejects = [Reject(row, "why", {}) for row in range(rows.num_rows) if verdicts[row] == "drop"]
+        return divide(rows, "judged", rejects)
+
+    renames = renames and "label" in reads
+    with TemporaryDirectory() as folder:
+        read = cached_outcome(Path(folder), "read", None, lambda _: kept(table_of(records)))
+        base = cached_outcome(Path(folder), "base", read.rows, numbered_before, read)
+        whole, some = (
+            cached_outcome(Path(folder), f"judged by {columns}", base.rows, judged, base, columns)
+            for columns in (None, [*reads])
+        )
+        assert some.kept().equals(whole.kept(), check_metadata=True)
+        assert some.quarantine().equals(whole.quarantine(), check_metadata=True)
+        told = "columns", "distributions", "read", "reasons", "rejected", "rows"
+        assert [getattr(some, name) for name in told] == [getattr(whole, name) for name in told]
+
+
+def numbered_before(rows: pa.Table) -> Outcome:
+    return kept(rows.append_column("before", pa.array(range(rows.num_rows), pa.int64())))
+
+
 ROWS = table_of([record("said " * 400 + str(row), id=f"{row:03}", meta={"n": str(row)}) for row in range(100)])
 
 

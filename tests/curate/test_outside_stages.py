@@ -224,6 +224,7 @@ ASTRAY = {
         "the column 'label' is not as in a record",
     ),
     "none": ("None", "failed: AttributeError"),
+    "turned": ("divide(table.take([1, 0, *range(2, n)]), 'astray', [])", "gives them in another order"),
 }
 
 
@@ -236,6 +237,7 @@ def test_a_row_stage_that_goes_astray_is_told_by_its_name(package: Path, tmp_pat
         "from curate.stage import Reject, RowStage, divide\n"
         "class Astray(RowStage):\n"
         "    name = 'astray'\n"
+        f"    reads = property(lambda self: {() if kind == 'turned' else None})\n"
         "    def run(self, table):\n"
         "        n = table.num_rows\n"
         f"        return {given}\n"
