@@ -305,6 +305,8 @@ def _named(known: str, value: Any, held: dict[str, Any]) -> str | None:
 
 
 def _list(name: str, beside: dict[str, str], row: Row) -> list[Alternative] | None:
+    if name in ANSWERS and not isinstance(row.get(name), list):
+        return None
     row = _opened(row)
     several = row.get(name)
     if name not in ANSWERS and _is_open(row) and (one := _one_of(name, several, row)) is not None:

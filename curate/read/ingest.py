@@ -457,18 +457,16 @@ def _outcomes(
                     record["meta"] = {"pages_left_out": ", ".join(map(str, text.left_out))} | record["meta"]
                 record["source"] = source | {"places": record.pop("places")}
                 if record["rejected"] is None:
-                    counters.update(counted)
+                    for name, count in counted.items():  # `update` takes ten times as long
+                        counters[name] += count
                     records.append(record)
                 else:
                     reason, evidence = record["rejected"]
                     seen = {"stage": NAME, "reason": reason, "evidence": evidence_json(evidence)}
                     rejected.append(record | seen)
-                texts = [
-                    *(turn["content"] + turn.get("reasoning", "") for turn in record["turns"]),
-                    record["target"] or "",
-                    *record["meta"].values(),
-                ]
-                held += ROW_BYTES + sum(map(len, texts))
+                held += ROW_BYTES + len(record["target"] or "") + sum(map(len, record["meta"].values()))
+                for turn in record["turns"]:
+                    held += len(turn["content"]) + len(turn.get("reasoning", ""))
     if records or rejected or counters or not told:
         yield outcome()
 

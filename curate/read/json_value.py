@@ -24,12 +24,20 @@ def json_value(data: bytes) -> Any:
     Raises:
         ValueError: it is not strict JSON in these bounds, in the standard library's words.
     """
-    if data.count(b"[") + data.count(b"{") <= DEEPEST and b"0" * 19 not in data.translate(_ZEROS):
+    if data.count(b"[") + data.count(b"{") <= DEEPEST:
         try:
-            return orjson.loads(data)
+            value = orjson.loads(data)
         except orjson.JSONDecodeError:
             pass  # or a byte order mark; the words below are the ones people know
+        else:
+            if _is_of_texts(value) or b"0" * 19 not in data.translate(_ZEROS):
+                return value
     return strict_value(data.decode("utf-8-sig"))
+
+
+def _is_of_texts(value: Any) -> bool:
+    """Whether a value is an object of texts alone, as many rows are."""
+    return type(value) is dict and {*map(type, value.values())} == {str}
 
 
 def text_value(text: str) -> Any:

@@ -80,7 +80,7 @@ def oasst(row: Row, paths: Paths) -> list[Conversation]:
     """Rows that are a tree, {prompt}, or its root message."""
     root = row.get("prompt")
     if not (isinstance(root, dict) and "text" in root and "role" in root):
-        if not all(isinstance(row.get(name), str) for name in MESSAGE):
+        if "message_id" not in row or not all(isinstance(row.get(name), str) for name in MESSAGE):
             return []
         if row.get("parent_id") is not None:
             raise ShapeError(

@@ -69,10 +69,10 @@ class KeptKeys:
         for each in collected(self._parts, place_of, piece_of, self._folder):
             _, side = each.read()
             lengths = side.ends - side.begins
-            offsets = np.append(0, np.cumsum(lengths))
-            at = np.repeat(side.begins - offsets[:-1], lengths)
-            at += np.arange(len(at))
-            yield side.signatures, offsets, side.values[at]
+            shingles = pa.LargeListViewArray.from_arrays(
+                pa.array(side.begins), pa.array(lengths), pa.array(side.values)
+            )
+            yield side.signatures, np.append(0, np.cumsum(lengths)), shingles.flatten().to_numpy()
 
 
 def _source(table: pa.Table) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:

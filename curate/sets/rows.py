@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curate.sets.ahead import ahead
 from curate.shards import Shard
 
 Numbers = npt.NDArray[np.int64]
@@ -106,12 +107,16 @@ class _Kept(Rows):
     def only(self, numbers: Numbers) -> Rows:
         """See `Rows.only`; of the others nothing is kept."""
         cuts = np.searchsorted(numbers, self.begins)
-        parts = (
-            shard.kept(self._columns).take(pa.array(numbers[first:last] - begin))
+        parts = [
+            (shard, pa.array(numbers[first:last] - begin))
             for shard, begin, first, last in zip(self._shards, self.begins[:-1], cuts[:-1], cuts[1:], strict=True)
             if first < last or begin == 0 == last
-        )
-        return Rows(spread(parts, self._folder))
+        ]
+        return Rows(spread(ahead(self._taken, parts), self._folder))
+
+    def _taken(self, part: tuple[Shard, pa.Array]) -> pa.Table:
+        shard, places = part
+        return shard.kept(self._columns).take(places)
 
 
 def rows_of(shards: Sequence[Shard], folder: Path) -> Rows:
