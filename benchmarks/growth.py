@@ -5,6 +5,7 @@ beginning of the next. Every run is a fresh process, as in `benchmarks.near_dedu
 
     python -m benchmarks.growth --repeats 3 --plot docs/growth.svg
     python -m benchmarks.growth --repeats 1 --sizes 2000000 --limit 3    # in an address space of 3 GiB (ulimit -v)
+    python -m benchmarks.growth --repeats 1 --sizes 3000000 --pieces 5    # texts of 3.1 kB, as long as FineWeb's
 """
 
 import argparse
@@ -84,6 +85,7 @@ def _panel(label: str, rows: Sequence[int], values: Sequence[float], top: int) -
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--pieces", type=int, default=2, help="of 300 to 950 characters, that a text is of")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--plot", type=Path, help="SVG to write")
@@ -92,7 +94,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     sizes, assay = sorted(options.sizes), SYSTEMS["assay"]
     most, rows_of_file = sizes[-1], gcd(10_000, *sizes)
-    every = texts.write(texts.mutated(), most, options.texts / f"mutated-{most}", rows_of_file=rows_of_file)
+    named = f"mutated-{most}" if options.pieces == 2 else f"mutated-{most}-{options.pieces}"
+    given_texts = texts.mutated(pieces=options.pieces)
+    every = texts.write(given_texts, most, options.texts / named, rows_of_file=rows_of_file)
     runs: dict[int, list[Run]] = {size: [] for size in sizes}
     kept: dict[int, int] = {}
     with tempfile.TemporaryDirectory(prefix="growth-") as scratch:
@@ -120,10 +124,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for size, middle, peak in zip(sizes, seconds, mib, strict=True):
         each_run = " ".join(f"{each.seconds:.2f}" for each in runs[size])
         megabytes = given[size]["bytes"] / 1e6
+        processor = median(each.processor for each in runs[size])
         rows.append(
-            [f"{size:,}", f"{megabytes:,.0f}", each_run, middle, megabytes / middle, f"{peak:,.0f}", kept[size]]
+            [
+                *(f"{size:,}", f"{megabytes:,.0f}", each_run, middle, megabytes / middle, f"{peak:,.0f}", kept[size]),
+                *(f"{size / processor:,.0f}", f"{peak * 2**20 / size:,.0f}"),
+            ]
         )
-    show("Growth", ["rows", "MB", "seconds, each run", "median", "MB/s", "peak MiB", "rows out"], rows)
+    show(
+        "Growth",
+        ["rows", "MB", "seconds, each run", "median", "MB/s", "peak MiB", "rows out", "rows/core-s", "bytes/row"],
+        rows,
+    )
     profiles = [json.loads(runs[size][-1].output.splitlines()[-1]) for size in sizes]
     steps = [[name, *(profile.get(name, 0.0) for profile in profiles)] for name in profiles[-1]]
     show("Seconds by step, last run", ["", *(f"{size:,}" for size in sizes)], steps)

@@ -63,24 +63,25 @@ def cuts() -> Iterator[str]:
         yield from (text[at : at + CUT] for at in range(0, len(text), CUT))
 
 
-def mutated(seed: int = 0, given: Given | None = None) -> Iterator[str]:
-    """Texts of 600 to 1,900 characters without end, of which a known share are near-duplicates.
+def mutated(seed: int = 0, given: Given | None = None, pieces: int = 2) -> Iterator[str]:
+    """Texts without end, of 300 to 950 characters for each piece, of which a known share are near-duplicates.
 
-    A fresh text is two pieces from two walks over the sources, each in an order of its own, so two of them share half
-    at most; the others are earlier rows with words edited, inserted or dropped, cut, re-ordered or re-cased.
+    A fresh text is pieces from as many walks over the sources, each in an order of its own, so two of them hardly ever
+    share more than one; the others are earlier rows with words edited, inserted or dropped, cut, re-ordered or
+    re-cased.
 
     Args:
         given: what the sources are called and what gives each one's text; by default the code of the packages.
     """
     draw = random.Random(seed)
     texts = _code() if given is None else given
-    walks = [_walk(f"{seed}/{number}", draw, texts) for number in range(2)]
+    walks = [_walk(f"{seed}/{number}", draw, texts) for number in range(pieces)]
     recent: list[str] = []
     while True:
         if recent and draw.random() < NEAR_DUPLICATES:
             text = mutate(draw.choice(recent), draw)
         else:
-            text = next(walks[0]) + "\n" + next(walks[1])
+            text = "\n".join(map(next, walks))
         if len(recent) < RECENT:
             recent.append(text)
         else:
