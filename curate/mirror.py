@@ -144,11 +144,15 @@ class Mirror:
         missing = {name: known for name, known in files.items() if not (folder / name).is_file()}
         self.bucket.each(lambda each: self._fetch(folder, *each), sorted(missing.items()))
 
-    def rot(self, folder: Path, files: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-        """Where in the bucket files of a version are not as they were published, and how: all of them are read there.
+    def rot(
+        self, folder: Path, files: Mapping[str, str], hashed: Callable[[Path], str] = file_digest
+    ) -> Iterator[tuple[str, str]]:
+        """Where in the bucket files of a folder are not as they were put, and how: all of them are read there.
 
         Args:
-            folder, files: as of `fetch`.
+            folder: a version, or another folder of files that never change.
+            files: their hashes, by name.
+            hashed: gives such a hash.
         """
         with drafted(self.root / NOTES) as aside:
 
@@ -156,7 +160,7 @@ class Mirror:
                 copy, there = aside / str(number), f"{self.name(folder)}/{name}"
                 if not self.bucket.get_file(there, copy):
                     return f"{self.url}/{there}", "not there, though it was published"
-                found = file_digest(copy)
+                found = hashed(copy)
                 copy.unlink()
                 return f"{self.url}/{there}", "" if found == known else _unlike(found, known)
 
@@ -416,7 +420,7 @@ class Mirror:
 
 
 def _unlike(found: str, known: str) -> str:
-    return f"changed since it was published: its SHA-256 is {found}, it was {known}"
+    return f"changed since it was published: its hash is {found}, it was {known}"
 
 
 def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo:

@@ -3,7 +3,7 @@
 Of a store that is a folder these functions are those of `curate.drafts`.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -50,6 +50,18 @@ def add_lines(path: Path, lines: bytes) -> bool:
         mirror.changing(path).add(lines)
         return True
     return False
+
+
+def rotten(folder: Path, files: Mapping[str, str], hashed: Callable[[Path], str]) -> Iterator[tuple[str, str]]:
+    """Where in a bucket files of a folder that never change are not as they were put, and how.
+
+    Args:
+        folder: of a store; nothing is told of one that is no bucket's.
+        files: their hashes, by name.
+        hashed: gives such a hash.
+    """
+    if (mirror := mirror_of(folder)) is not None:
+        yield from mirror.rot(folder, files, hashed)
 
 
 def fetch_file(path: Path, intact: Callable[[Path], bool]) -> None:

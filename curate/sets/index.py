@@ -194,6 +194,7 @@ class Index:
                 new = self._files.append(new, folder.name, DatasetManifest.read(folder).drop.sha256, parts)
                 self._files.sweep([*old, *new])
             if folders:
+                self._files.upload_again(new)
                 self._commit(new)
             else:
                 remove_file(self._manifest)
@@ -214,7 +215,7 @@ class Index:
         progress("check", done, total, "rows")
         for entry in entries:
             try:
-                damage = list(self._files.damage(entry))
+                damage = [*self._files.rotten(entry), *self._files.damage(entry)]
                 if not damage:
                     segment = self._files.open(entry)
                     damage = list(contradictions(self._files, entry, segment))

@@ -18,7 +18,7 @@ from curate.drafts import fsync
 from curate.errors import AssayError
 from curate.hashing import checksum, digest
 from curate.sets.keys import fixed
-from curate.shared import fetch_file, keep_files, put_files
+from curate.shared import fetch_file, keep_files, put_again, put_files, rotten
 
 BATCH = 1 << 16
 """Rows whose bands are found at a time."""
@@ -180,6 +180,10 @@ class SegmentFiles:
         """Have the files of segments in the bucket of a store that is in one."""
         put_files([self.path(entry, part) for entry in entries for part in PARTS])
 
+    def upload_again(self, entries: list[Entry]) -> None:
+        """The same, whatever the bucket has under their names."""
+        put_again(self.folder, [self.path(entry, part).name for entry in entries for part in PARTS])
+
     def open(self, entry: Entry) -> Segment:
         """Read a segment's files through, and map them.
 
@@ -212,6 +216,12 @@ class SegmentFiles:
                 yield f"{path}: {size} bytes, expected {file['bytes']}."
             elif checksum(path) != file["xxh3_128"]:
                 yield f"{path}: its bytes are not those that were written."
+
+    def rotten(self, entry: Entry) -> Iterator[str]:
+        """Those that are not what was written where a bucket has them: all of them are read there."""
+        known = {self.path(entry, part).name: file["xxh3_128"] for part, file in entry["files"].items()}
+        for where, problem in rotten(self.folder, known, checksum):
+            yield f"{where}: {problem}."
 
     def path(self, entry: Entry, part: str) -> Path:
         """Where one of PARTS lies."""

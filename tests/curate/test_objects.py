@@ -448,6 +448,13 @@ def test_the_commands_know_the_store_of_a_bucket(
     assert (checked["passed"], checked["read"]["datasets"], checked["read"]["index"]) == (True, 2, 1)
     assert len(ask("lineage")["events"]) == 2
     assert ask("index", "check", "demo")["problems"] == []
+    [shingles] = [name for name in bucket.names() if name.endswith("shingles.npy")]
+    content = bucket.read(shingles)
+    bucket.write(shingles, flip(content))
+    done = CliRunner().invoke(app, ["index", "check", "demo", "--store", bucket.store])
+    assert (done.exit_code, f"{shingles}: changed since" in done.stderr) == (1, True), "the copy here is sound"
+    ask("index", "rebuild", "demo")
+    assert bucket.read(shingles) == content
     monkeypatch.setenv(mirror.PLACE, str(tmp_path / "three"))
     assert ask("retract", f"demo/{second}")["latest"] == first
     assert [each["version"] for each in ask("versions", "demo")["versions"]] == [first]
