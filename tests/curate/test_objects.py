@@ -137,9 +137,6 @@ def test_the_next_drop_is_compared_on_another_machine_with_what_is_there(
     assert json.loads((folders[1] / "manifest.json").read_bytes())["index"]["compared_with"]
 
 
-FAULTS: list[Fault] = ["refused", "dropped", "answer lost"]
-
-
 def after(server: Served, number: int, fault: Fault, method: str = "PUT") -> None:
     """Let the nth request of a method go wrong, and all after it if they are to be refused or dropped."""
     count = iter(range(1, 10**6))
@@ -153,7 +150,7 @@ def after(server: Served, number: int, fault: Fault, method: str = "PUT") -> Non
     server.fault = rule
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", ["refused", "answer lost", pytest.param("dropped", marks=pytest.mark.slow)])
 def test_whichever_put_fails_there_is_no_version_or_a_whole_one(
     bucket: Served, fault: Fault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -181,7 +178,9 @@ def test_whichever_put_fails_there_is_no_version_or_a_whole_one(
     assert not any("hush" in each for each in told), "no secret is told"
 
 
-@pytest.mark.parametrize("fault", [pytest.param("cut", marks=pytest.mark.slow), "dropped", "refused"])
+@pytest.mark.parametrize(
+    "fault", ["refused", *(pytest.param(each, marks=pytest.mark.slow) for each in ("cut", "dropped"))]
+)
 def test_what_is_read_through_a_connection_that_breaks_is_right_or_an_error(
     bucket: Served, fault: Fault, tmp_path: Path
 ) -> None:
