@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.text import langdetect_model
-from curate.text.fasttext_model import languages, probabilities
+from curate.text.fasttext_model import languages, probabilities, surely
 from curate.text.languages import ANCESTOR, UNDETERMINED
 from curate.text.prose import NAMES, Prose, heads, pieces, prose, readable, sampled
 from curate.text.quotation import around_quotation
@@ -348,10 +348,10 @@ def _have_another(seen: pa.Array, told: Numbers) -> Numbers:
     parts, rows = pieces(seen, PIECE)
     found = prose(parts, HEAD)
     parts = _small_letters(parts, found.shouted >= SHOUTED_SHARE * np.maximum(found.tokens, 1))
-    guesses = probabilities(parts, SURE_OF_PIECE)
-    sure = guesses.any(axis=1)
+    guesses = surely(parts, SURE_OF_PIECE)
+    sure = guesses >= 0
     ancestors = np.array([languages().index(ANCESTOR.get(code, code)) for code in languages()])
-    own = ancestors[guesses.argmax(axis=1)] == ancestors[told[rows]]
+    own = ancestors[guesses] == ancestors[told[rows]]
     has: Numbers = np.zeros((2, len(seen)), np.bool_)
     has[0, rows[sure & ~own]] = True
     has[1, rows[sure & own]] = True
