@@ -19,7 +19,7 @@ from curate.text import strict_json
 VIOLATIONS = 10_000
 """The most broken rules of a record that are counted."""
 BLOCK = 250
-"""Records that are Python's at a time: of all at once the garbage collector would look through each, again and again."""
+"""Records that are Python's at a time: through all at once the garbage collector would look, again and again."""
 MESSAGE_CHARACTERS = 500
 """A validator's message repeats the offending value, which may be a whole document."""
 
