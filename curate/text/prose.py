@@ -342,12 +342,16 @@ def _sample(data, bounds, head, spaces, out, ends):  # type: ignore[no-untyped-d
         width = min(4 * size, chars // 3)
         at, place = begin, 0
         for first in (0, (chars - width) // 2, chars - width):
-            at = _ahead(data, at, end, first - place)
+            if chars == end - begin:
+                at, until = begin + first, begin + first + width
+            else:
+                at = _ahead(data, at, end, first - place)
+                until = _ahead(data, at, end, width)
             place = first
             if first:
                 out[to] = 10
                 to += 1
-            to = _window(data, at, _ahead(data, at, end, width), first > 0, size, spaces, out, to)
+            to = _window(data, at, until, first > 0, size, spaces, out, to)
         ends[row + 1] = to
 
 
