@@ -21,6 +21,7 @@ from curate.text.fasttext_model import languages, probabilities, surely
 from curate.text.languages import ANCESTOR, UNDETERMINED
 from curate.text.prose import NAMES, Prose, heads, pieces, prose, readable, sampled
 from curate.text.quotation import around_quotation
+from curate.text.statements import without_statements
 
 Numbers = npt.NDArray[Any]
 
@@ -61,12 +62,6 @@ PLAIN_WORDS = 3
 """Small words that make prose of a text in which nothing but words stands, as fewer do where there are no others."""
 PLAIN = r"^[\pL\pM\s'’ʼ.,!?…¡¿;-]*$"
 """Such a text: tags and code have figures, colons, operators."""
-STATEMENT = (
-    r"(?m)^[ \t]*(?:import [\w.]+(?: as \w+)?[ ;]*|from [\w.]+ import .*|#\s*(?:include|define|ifn?def) .*"
-    r"|using [\w.]+;|(?:(?:async )?def|class|func|fn|function) \w+.*[:{(].*|(?:if|elif|for|while|except|with) .*[:{]"
-    r"|(?:try|else|finally|do) ?[:{]|(?:return|break|continue|pass|raise|throw|yield|echo|printf?|end|fi|done)\b.*"
-    r"|\w+ = .*|(?:const|let|var) \w+ ?=.*|[\w.]+ ?\(.*\);?|self\.\w+.*)$"
-)
 SENTENCE = r"(?m)^[ \t]*[A-Z][a-z']*,?(?: [A-Za-z'-]+[,;:]?){3}"
 """What speaks of code begins like this."""
 STATEMENTS = 2
@@ -235,9 +230,8 @@ def _without_code(texts: pa.Array, ascii_words: Numbers, is_prose: Numbers) -> t
     """The texts without lines of code, where they are in ASCII and have some; and whether what is left is prose: of
     code a sentence that speaks of it, without operators."""
     lines = np.flatnonzero(ascii_words & _matches(texts, "\n"))
-    statements = pc.count_substring_regex(texts.take(pa.array(lines)), STATEMENT).to_numpy(zero_copy_only=False)
-    coded = lines[statements >= STATEMENTS]
-    rest = pc.replace_substring_regex(texts.take(pa.array(coded)), STATEMENT, "")
+    rest, some = without_statements(texts.take(pa.array(lines)), STATEMENTS)
+    coded = lines[some]
     found = prose(rest, HEAD)
     is_prose[coded] = _is_prose(rest, found)[0] & (found.symbols == 0) & _matches(rest, SENTENCE)
     mask = np.zeros(len(texts), np.bool_)
@@ -311,8 +305,8 @@ def _by_sentences(texts: pa.Array, script: Numbers) -> tuple[Numbers, Numbers]:
     texts = heads(texts, PIECES)
     places = np.flatnonzero(_matches(texts, FIVE_WORDS))
     texts = texts.take(pa.array(places))
-    coded = pc.greater_equal(pc.count_substring_regex(texts, STATEMENT), STATEMENTS)
-    texts = pc.replace_with_mask(texts, coded, pc.replace_substring_regex(texts.filter(coded), STATEMENT, ""))
+    rest, coded = without_statements(texts, STATEMENTS)
+    texts = pc.replace_with_mask(texts, pa.array(coded), rest)
     parts, rows = pieces(texts, PIECE)
     found = prose(parts, HEAD)
     parts = _small_letters(parts, found.shouted >= SHOUTED_SHARE * np.maximum(found.tokens, 1))
