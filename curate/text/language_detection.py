@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from curate.text import langdetect_model
 from curate.text.fasttext_model import languages, probabilities, surely
 from curate.text.languages import ANCESTOR, UNDETERMINED
-from curate.text.prose import NAMES, Prose, heads, pieces, prose, readable, sampled
+from curate.text.prose import NAMES, Prose, heads, in_a_row, letters, pieces, prose, readable, sampled
 from curate.text.quotation import around_quotation
 from curate.text.statements import without_statements
 
@@ -69,10 +69,8 @@ STATEMENTS = 2
 
 PIECES = 6_000
 """Characters in which sentences are looked for where those seen at first are no prose: a form, a mail, a table ..."""
-SENTENCE_RUN = r"(?:(?:^|[ (“‘])(?:\p{Ll}|\p{Lo})[\pL\pM'’-]*,?){5}"
-"""... and what makes a piece of it one, in small letters: five such words in a row. Code has `for x in y`."""
-FIVE_WORDS = r"\pL[\pL\pM'’-]*(?:,?[ (“‘]\pL[\pL\pM'’-]*){4}"
-"""What any text has that holds such a run, in whatever letters."""
+SENTENCE_RUN = 5
+"""... and what makes a piece of it one, in small letters: so many words in a row. Code has `for x in y`."""
 FOUND_WORDS = 6
 """Words that such sentences must have together to be told a language."""
 NO_WORD = r"[^\pL\pM\s'’ʼ.,!?…¡¿;:-]+"
@@ -303,14 +301,14 @@ def _by_sentences(texts: pa.Array, script: Numbers) -> tuple[Numbers, Numbers]:
     """
     told, confidence = np.full(len(texts), len(languages())), np.zeros(len(texts))
     texts = heads(texts, PIECES)
-    places = np.flatnonzero(_matches(texts, FIVE_WORDS))
+    places = np.flatnonzero(in_a_row(texts, SENTENCE_RUN, small=False))  # as any text has that holds such a piece
     texts = texts.take(pa.array(places))
     rest, coded = without_statements(texts, STATEMENTS)
     texts = pc.replace_with_mask(texts, pa.array(coded), rest)
     parts, rows = pieces(texts, PIECE)
     found = prose(parts, HEAD)
     parts = _small_letters(parts, found.shouted >= SHOUTED_SHARE * np.maximum(found.tokens, 1))
-    is_prose = _matches(parts, SENTENCE_RUN) & (found.symbols <= SYMBOL_SHARE * found.letters.sum(axis=1))
+    is_prose = in_a_row(parts, SENTENCE_RUN, small=True) & (found.symbols <= SYMBOL_SHARE * found.letters.sum(axis=1))
     words = np.bincount(rows[is_prose], weights=(found.small + found.shouted)[is_prose], minlength=len(texts))
     some = np.flatnonzero(words >= FOUND_WORDS)
     if not len(some):
@@ -323,12 +321,9 @@ def _by_sentences(texts: pa.Array, script: Numbers) -> tuple[Numbers, Numbers]:
     sentences = pa.array([" ".join(of_row)[: 2 * HEAD] for of_row in said.values()], pa.string())
     sentences = pc.replace_substring_regex(sentences, NO_WORD, " ")
 
-    def letters(rows: Numbers) -> Numbers:
-        of_letters = pc.replace_substring_regex(sentences.take(pa.array(rows)), r"[^\pL\pM]+", "")
-        count: Numbers = pc.utf8_length(of_letters).to_numpy()
-        return count
-
-    told[places[some]], confidence[places[some]] = _by_models(sentences, script[places[some]], letters)
+    seen = letters(sentences)
+    of_some = script[places[some]]
+    told[places[some]], confidence[places[some]] = _by_models(sentences, of_some, lambda rows: seen[rows])
     return told, confidence
 
 
