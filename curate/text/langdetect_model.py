@@ -98,7 +98,7 @@ def _profiles() -> list[Any]:
 def _grams() -> tuple[npt.NDArray[np.uint64], Numbers]:
     """The n-grams of all profiles, and the probability of each by profile: shape (n-grams, profiles).
 
-    langdetect's own tables, lists of Python's numbers, take most of a second and 100 MB: `add_profile`.
+    langdetect's own tables, lists of Python's numbers, take most of a second and 50 MB: `add_profile`.
     """
     packed, shares = [], []
     for file in sorted(_profiles(), key=lambda file: file.name):
