@@ -146,9 +146,10 @@ def answer_signals(table: pa.Table, words: Words | None = None) -> dict[str, pa.
         return found
 
     def where(rows: Flags, texts: pa.Array, pattern: str) -> Flags:
-        """Which of some rows' texts match."""
+        """Which of some rows' texts match; where there are none, the pattern is not even compiled."""
         found = rows.copy()
-        found[rows] = matches(texts.filter(pa.array(rows)), pattern)
+        if rows.any():
+            found[rows] = matches(texts.filter(pa.array(rows)), pattern)
         return found
 
     ends = tails(answers, TAIL)
