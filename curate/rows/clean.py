@@ -159,6 +159,8 @@ class Clean(RowStage):
                 if before is texts:
                     break
                 differ = np.flatnonzero(pc.not_equal(before, texts).to_numpy(zero_copy_only=False))
+                if not len(differ):
+                    break
                 texts, places = texts.take(pa.array(differ)), places[differ]
                 mask = np.zeros(len(contents), dtype=bool)
                 mask[places] = True

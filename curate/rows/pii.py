@@ -162,7 +162,9 @@ class Pii(RowStage):
         hiding = _matches(texts, json_of)
         asked = hiding | asked if asked is not None else np.ones(len(texts), np.bool_)
         hiding[hiding] = _matches(texts.filter(pa.array(hiding)), ESCAPES)
-        odd = hiding | _matches(texts, ODD)
+        foreign = ~pc.fill_null(pc.string_is_ascii(texts), True).to_numpy(zero_copy_only=False)
+        foreign[foreign] = _matches(texts.filter(pa.array(foreign)), ODD)
+        odd = hiding | foreign
         pick = [
             *(f"(?:{pattern})" for pattern in patterns.values()),
             NUMBERED,

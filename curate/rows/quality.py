@@ -142,10 +142,10 @@ class Quality(RowStage):
     def run(self, table: pa.Table) -> Outcome:
         signals = measure(table)
         broken = self.broken(signals)
-        rejects = self._lengths(table)
+        answers = answer_text(table)
+        rejects = self._lengths(table, answers)
         for row, evidence in _not_json(table["target"]).items():
             rejects.setdefault(row, Reject(row, "target_not_json", evidence))
-        answers = answer_text(table)
         for name, flags in broken.items():
             if self.rules[name].then == "reject":
                 for row in np.flatnonzero(flags).tolist():
@@ -162,9 +162,9 @@ class Quality(RowStage):
             counters["rated"] = int(np.count_nonzero(rated & kept))
         return divide(table, "quality", list(rejects.values()), {name: rows for name, rows in counters.items() if rows})
 
-    def _lengths(self, table: pa.Table) -> dict[int, Reject]:
+    def _lengths(self, table: pa.Table, answers: pa.Array) -> dict[int, Reject]:
         """What is too short or too long."""
-        prompt, answer = _chars(prompt_text(table)), _chars(answer_text(table))
+        prompt, answer = _chars(prompt_text(table)), _chars(answers)
         bounds: list[tuple[str, Any, Any, int]] = [
             ("empty", (prompt == 0) & (self.min_chars > 0), prompt, 1),
             ("too_short", prompt < self.min_chars, prompt, self.min_chars),

@@ -5,6 +5,7 @@ target.schema.json), `record_schema` (any other field breaks the contract). The 
 where in the record, by which rule of the schema, and how many rules were broken in all.
 """
 
+from itertools import chain
 from typing import Any, ClassVar
 
 import pyarrow as pa
@@ -17,6 +18,8 @@ from curate.text import strict_json
 
 VIOLATIONS = 10_000
 """The most broken rules of a record that are counted."""
+BLOCK = 250
+"""Records that are Python's at a time: through all at once the garbage collector would look, again and again."""
 MESSAGE_CHARACTERS = 500
 """A validator's message repeats the offending value, which may be a whole document."""
 
@@ -54,7 +57,8 @@ def validate(table: pa.Table, row_schema: dict[str, Any]) -> Outcome:
     fields = row_schema["properties"]
     records = table.append_column("roles", roles_text(table)).select(list(fields))
     rejects: list[Reject] = []
-    for row, record in enumerate(dicts(records)):
+    blocks = (records.slice(begin, BLOCK) for begin in range(0, records.num_rows, BLOCK))
+    for row, record in enumerate(chain.from_iterable(map(dicts, blocks))):
         if record.get("target") is not None:
             try:
                 record["target"] = strict_json.loads(record["target"])

@@ -146,9 +146,10 @@ def answer_signals(table: pa.Table, words: Words | None = None) -> dict[str, pa.
         return found
 
     def where(rows: Flags, texts: pa.Array, pattern: str) -> Flags:
-        """Which of some rows' texts match."""
+        """Which of some rows' texts match; where there are none, the pattern is not even compiled."""
         found = rows.copy()
-        found[rows] = matches(texts.filter(pa.array(rows)), pattern)
+        if rows.any():
+            found[rows] = matches(texts.filter(pa.array(rows)), pattern)
         return found
 
     ends = tails(answers, TAIL)
@@ -157,9 +158,10 @@ def answer_signals(table: pa.Table, words: Words | None = None) -> dict[str, pa.
     words = split_words(answers) if words is None else _trimmed(words, said)
     count = np.diff(words.offsets)
     broken_off = where(prose, ends, BROKEN_OFF) | where(prose & (count >= LONG), ends, _last_line(PREPOSITIONS))
-    marker = matches(prompts, MARKER) | matches(answers, MARKER)
-    blank, only_blank = matches(answers, BLANK), matches(answers, ONLY_BLANK)
-    persona = matches(answers, PERSONA)
+    some = matches(answers, f"{MARKER}|{BLANK}|{PERSONA}")  # hardly any: one look for all three
+    marker = matches(prompts, MARKER) | where(some, answers, MARKER)
+    blank, only_blank = where(some, answers, BLANK), matches(answers, ONLY_BLANK)
+    persona = where(some, answers, PERSONA)
     foreign = _other_language(table) & (count >= SURE_WORDS)
     same_words = _same_words(_questions(table), words)
     signals = {

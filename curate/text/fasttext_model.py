@@ -9,6 +9,7 @@ The model (Joulin et al. 2017, arXiv 1607.01759): a text is the mean of the vect
 """
 
 import struct
+import threading
 from functools import cache
 from importlib.resources import files
 from typing import Any, NamedTuple
@@ -16,6 +17,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 
 from curate.errors import AssayError
 from curate.text.kernel import kernel
@@ -27,14 +32,16 @@ MAGIC, VERSION, HIERARCHICAL, SUPERVISED = 793712314, 12, 1, 3
 """What the file begins with, and the kinds of loss and of model that are read here (fastText's args.h)."""
 WIDTH, BUCKETS, SHORTEST, LONGEST = np.int64(16), np.uint32(2_000_000), 2, 4
 FNV_SEED, FNV_PRIME = np.uint32(2166136261), np.uint32(16777619)
-LABEL, END = b"__label__", b"</s>"
+LABEL, END = np.frombuffer(b"__label__", np.uint8), np.frombuffer(b"</s>", np.uint8)
 """What begins a word that fastText takes for a label, and the word that ends a line."""
-SLOTS = 1 << 15
-"""Of the table of the model's 7,235 words, and of that of the words seen."""
-KNOWN_WORDS = SLOTS // 2
+SLOTS = 1 << 14
+"""Of the table of the model's 7,235 words."""
+KNOWN_WORDS = 1 << 16
 """Words seen whose n-grams are kept, before they are forgotten for others ..."""
-ROOM = 1 << 20
-"""... and how many n-grams they have together."""
+ROOM = 1 << 18
+"""... how many n-grams they have together ..."""
+SPELLED, LONGEST_WORD = 1 << 19, 1 << 10
+"""... and how many bytes; longer words are not kept."""
 
 
 class Model(NamedTuple):
@@ -59,6 +66,25 @@ class Model(NamedTuple):
     """By leaf, the number of its language."""
 
 
+class Words(NamedTuple):
+    """The words seen."""
+
+    slots: Any
+    """An open table of their numbers by their hashes; -1 where there is none."""
+    seen: Any
+    """Where each stands among `spelled` and how long it is, and where its n-grams begin and end: shape (words, 4)."""
+    spelled: Any
+    grams: Any
+    used: Any
+    """How many words there are, bytes and n-grams: shape (3,)."""
+    long: Any
+    """Room for the n-grams of a word that is not kept."""
+
+
+_known = threading.local()
+"""The words seen by a thread, from one call to the next: texts of one kind have the same words."""
+
+
 @cache
 def languages() -> tuple[str, ...]:
     """ISO 639 codes of the languages that the model knows, in the order of the probabilities."""
@@ -74,10 +100,35 @@ def probabilities(texts: pa.Array, least: float) -> Vectors:
     """
     codes, model = _read()
     out = np.zeros((len(texts), len(codes)), np.float32)
-    # A branch is left where its logarithm is below, as fastText has it: of a float, as a double, as a float again.
-    _probabilities(*utf8(texts), model, np.float32(np.log(np.float64(np.float32(least)) + 1e-5)), out)
-    # fastText adds 1e-5 to each factor, so that some come out a little above 1.
-    return np.minimum(out, np.float32(1), out=out)
+    _probabilities(*utf8(texts), model, _words(texts), _bound(least), out)
+    return out
+
+
+def surely(texts: pa.Array, least: float) -> npt.NDArray[np.int64]:
+    """The number of the language that is as probable as `least`, for each text; -1 where none is: shape (texts,).
+
+    Args:
+        texts: string or large_string array without nulls; line ends are spaces.
+        least: so far above one half that no two languages are.
+    """
+    out = np.empty(len(texts), np.int64)
+    _surely(*utf8(texts), _read()[1], _words(texts), _bound(least), out)
+    return out
+
+
+def _bound(least: float) -> np.float32:
+    """A branch is left where its logarithm is below this, as fastText has it: of a float, as a double, as a float."""
+    return np.float32(np.log(np.float64(np.float32(least)) + 1e-5))
+
+
+def _words(texts: pa.Array) -> Words:
+    if not hasattr(_known, "words"):
+        slots, seen = np.full(2 * KNOWN_WORDS, -1, np.int32), np.empty((KNOWN_WORDS, 4), np.int32)
+        spelled, grams = np.empty(SPELLED, np.uint8), np.empty(ROOM, np.int32)
+        _known.words = Words(slots, seen, spelled, grams, np.zeros(3, np.int64), grams)
+    longest = pc.max(pc.binary_length(texts)).as_py() or 0
+    words: Words = _known.words
+    return words._replace(long=np.empty(LONGEST * (longest + 2), np.int32))
 
 
 @cache
@@ -138,7 +189,7 @@ def _read() -> tuple[tuple[str, ...], Model]:
     spelled = np.frombuffer(b"".join(names[:words]), np.uint8)
     bounds = np.cumsum([0, *map(len, names[:words])])
     _fill(spelled, bounds, slots)
-    labels = [name.removeprefix(LABEL).decode() for name in names[words:]]
+    labels = [name.removeprefix(LABEL.tobytes()).decode() for name in names[words:]]
     codes = tuple(sorted(labels))
     columns = np.array([codes.index(label) for label in labels])
     return codes, Model(spelled, bounds, slots, places, vectors, units, *_tree(counts[words:]), columns)
@@ -200,13 +251,13 @@ def _begins_with(data, begin, end, prefix):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _parts(data, begin, end, state, model, label, grams, count):  # type: ignore[no-untyped-def]
+def _parts(data, begin, end, state, model, grams, count):  # type: ignore[no-untyped-def]
     """Append to `grams` the numbers of the vectors that make up a word; gives the new count.
 
     Args:
         state: the word's hash.
     """
-    if _begins_with(data, begin, end, label):
+    if _begins_with(data, begin, end, LABEL):
         return count
     slot = state & np.uint32(len(model.slots) - 1)
     while model.slots[slot] >= 0:
@@ -240,75 +291,88 @@ def _parts(data, begin, end, state, model, label, grams, count):  # type: ignore
 
 
 @kernel
-def _add(vectors, grams, begin, end, hidden):  # type: ignore[no-untyped-def]
-    """Add vectors one after the other. Written out, the sums stay in the processor's registers: in half the time."""
-    h0, h1, h2, h3 = hidden[0], hidden[1], hidden[2], hidden[3]
-    h4, h5, h6, h7 = hidden[4], hidden[5], hidden[6], hidden[7]
-    h8, h9, h10, h11 = hidden[8], hidden[9], hidden[10], hidden[11]
-    h12, h13, h14, h15 = hidden[12], hidden[13], hidden[14], hidden[15]
-    for place in range(begin, end):
-        row = vectors[grams[place]]
-        h0, h1, h2, h3 = h0 + row[0], h1 + row[1], h2 + row[2], h3 + row[3]
-        h4, h5, h6, h7 = h4 + row[4], h5 + row[5], h6 + row[6], h7 + row[7]
-        h8, h9, h10, h11 = h8 + row[8], h9 + row[9], h10 + row[10], h11 + row[11]
-        h12, h13, h14, h15 = h12 + row[12], h13 + row[13], h14 + row[14], h15 + row[15]
-    hidden[0], hidden[1], hidden[2], hidden[3] = h0, h1, h2, h3
-    hidden[4], hidden[5], hidden[6], hidden[7] = h4, h5, h6, h7
-    hidden[8], hidden[9], hidden[10], hidden[11] = h8, h9, h10, h11
-    hidden[12], hidden[13], hidden[14], hidden[15] = h12, h13, h14, h15
+def _find(data, begin, size, state, slots, seen, spelled):  # type: ignore[no-untyped-def]
+    """The number of a word among those seen, -1 where it is none; and its slot.
+
+    Args:
+        state: the word's hash.
+    """
+    slot = state & np.uint32(2 * KNOWN_WORDS - 1)
+    while slots[slot] >= 0:
+        known = slots[slot]
+        if seen[known, 1] == size and _same(data, begin, spelled, seen[known, 0], size):
+            break
+        slot = (slot + np.uint32(1)) & np.uint32(2 * KNOWN_WORDS - 1)
+    return np.int64(slots[slot]), slot
 
 
 @kernel
-def _probabilities(data, bounds, model, least, out):  # type: ignore[no-untyped-def]
-    label = np.array([95, 95, 108, 97, 98, 101, 108, 95, 95], np.uint8)
-    stop = np.array([60, 47, 115, 62], np.uint8)
-    longest = 0
-    for row in range(len(bounds) - 1):
-        longest = max(longest, bounds[row + 1] - bounds[row])
-    # Of the words seen: where each stands, how long it is, and its part of `grams`.
-    slots = np.full(SLOTS, -1, np.int32)
-    seen = np.empty((KNOWN_WORDS, 4), np.int64)
-    grams = np.empty(ROOM + LONGEST * (longest + 2), np.int32)
-    words, used = 0, 0
-    hidden = np.empty(WIDTH, np.float32)
-    scores = np.empty(len(model.left), np.float32)
-    for row in range(len(bounds) - 1):
-        hidden[:] = 0
-        count = 1  # the end of the line, </s>, is the first word
-        at, end = bounds[row], bounds[row + 1]
-        while at < end:
-            if data[at] == 32 or 9 <= data[at] <= 13 or data[at] == 0:
-                at += 1
-                continue
-            begin, state = at, FNV_SEED
-            while at < end and not (data[at] == 32 or 9 <= data[at] <= 13 or data[at] == 0):
-                state = _step(state, data[at])
-                at += 1
-            size = at - begin
-            if size == len(stop) and _same(data, begin, stop, 0, size):
-                break
-            slot = state & np.uint32(SLOTS - 1)
-            while slots[slot] >= 0:
-                known = slots[slot]
-                if seen[known, 1] == size and _same(data, begin, data, seen[known, 0], size):
-                    break
-                slot = (slot + np.uint32(1)) & np.uint32(SLOTS - 1)
-            if slots[slot] < 0:
-                if words == KNOWN_WORDS or used > ROOM:
-                    slots[:] = -1
-                    words, used = 0, 0
-                    slot = state & np.uint32(SLOTS - 1)
-                slots[slot] = words
-                seen[words, 0], seen[words, 1], seen[words, 2] = begin, size, used
-                used = _parts(data, begin, at, state, model, label, grams, used)
-                seen[words, 3] = used
-                words += 1
-            known = slots[slot]
-            _add(model.vectors, grams, seen[known, 2], seen[known, 3], hidden)
-            count += seen[known, 3] - seen[known, 2]
-        for dim in range(WIDTH):
-            hidden[dim] = (hidden[dim] + model.vectors[0, dim]) * np.float32(1 / count)
-        _leaves(hidden, model, least, scores, out[row])
+def _keep(data, begin, end, state, slot, model, words):  # type: ignore[no-untyped-def]
+    """Put a word among those seen; gives its number."""
+    size = end - begin
+    count, spelled, used = words.used[0], words.used[1], words.used[2]
+    if count == KNOWN_WORDS or spelled + size > SPELLED or used + LONGEST * (size + 2) > ROOM:
+        words.slots[:] = -1
+        count, spelled, used = 0, 0, 0
+        slot = state & np.uint32(2 * KNOWN_WORDS - 1)
+    words.slots[slot] = count
+    words.spelled[spelled : spelled + size] = data[begin:end]
+    words.seen[count, 0], words.seen[count, 1], words.seen[count, 2] = spelled, size, used
+    used = _parts(data, begin, end, state, model, words.grams, used)
+    words.seen[count, 3] = used
+    words.used[0], words.used[1], words.used[2] = count + 1, spelled + size, used
+    return count
+
+
+@intrinsic
+def _add_vector(typing, hidden, vectors, row):  # type: ignore[no-untyped-def]
+    """Add a row of `vectors` to `hidden`, all numbers at once: numba lets no compiler see that they may be."""
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        to, of = (context.make_array(signature.args[at])(context, builder, args[at]).data for at in (0, 1))
+        vector = ir.VectorType(ir.FloatType(), int(WIDTH)).as_pointer()
+        to = builder.bitcast(to, vector)
+        of = builder.gep(builder.bitcast(of, vector), [args[2]])
+        builder.store(builder.fadd(builder.load(to, align=4), builder.load(of, align=4)), to, align=4)
+        return context.get_dummy_value()
+
+    return types.void(hidden, vectors, row), generate
+
+
+@kernel
+def _add(vectors, grams, begin, end, hidden):  # type: ignore[no-untyped-def]
+    for place in range(begin, end):
+        _add_vector(hidden, vectors, np.int64(grams[place]))
+
+
+@kernel
+def _embed(data, at, end, model, words, hidden):  # type: ignore[no-untyped-def]
+    """The mean of the vectors of a text, in `hidden`: summed one after the other, as fastText does."""
+    hidden[:] = 0
+    count = 1  # the end of the line, </s>, is the first word
+    while at < end:
+        if data[at] == 32 or 9 <= data[at] <= 13 or data[at] == 0:
+            at += 1
+            continue
+        begin, state = at, FNV_SEED
+        while at < end and not (data[at] == 32 or 9 <= data[at] <= 13 or data[at] == 0):
+            state = _step(state, data[at])
+            at += 1
+        if at - begin == len(END) and _same(data, begin, END, 0, len(END)):
+            break
+        if at - begin > LONGEST_WORD:
+            last = _parts(data, begin, at, state, model, words.long, 0)
+            _add(model.vectors, words.long, 0, last, hidden)
+            count += last
+        else:
+            known, slot = _find(data, begin, at - begin, state, words.slots, words.seen, words.spelled)
+            if known < 0:
+                known = _keep(data, begin, at, state, slot, model, words)
+            first, last = words.seen[known, 2], words.seen[known, 3]
+            _add(model.vectors, words.grams, first, last, hidden)
+            count += last - first
+    for dim in range(WIDTH):
+        hidden[dim] = (hidden[dim] + model.vectors[0, dim]) * np.float32(1 / count)
 
 
 @kernel
@@ -317,21 +381,52 @@ def _logarithm(value):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _leaves(hidden, model, least, scores, out):  # type: ignore[no-untyped-def]
-    """The probability of each leaf that is reached, in fastText's own precision at each step."""
+def _share(hidden, units, number):  # type: ignore[no-untyped-def]
+    """The share of a node's probability that its right child has, in fastText's own precision at each step."""
+    score = np.float32(0)
+    for dim in range(WIDTH):
+        score += units[number, dim] * hidden[dim]
+    return np.float32(1.0 / np.float64(np.float32(1) + np.exp(-score)))
+
+
+@kernel
+def _probabilities(data, bounds, model, words, least, out):  # type: ignore[no-untyped-def]
     leaves = len(model.columns)
-    last = len(scores) - 1
-    scores[:] = -np.inf
-    scores[last] = 0
-    for node in range(last, -1, -1):  # a node's children come before it
-        if scores[node] < least:
-            continue
-        if node < leaves:
-            out[model.columns[node]] = np.exp(scores[node])
-            continue
-        score = np.float32(0)
-        for dim in range(WIDTH):
-            score += model.units[node - leaves, dim] * hidden[dim]
-        share = np.float32(1.0 / np.float64(np.float32(1) + np.exp(-score)))
-        scores[model.left[node]] = scores[node] + _logarithm(1.0 - np.float64(share))
-        scores[model.right[node]] = scores[node] + _logarithm(share)
+    hidden = np.empty(WIDTH, np.float32)
+    nodes, scores = np.empty(len(model.left), np.int64), np.empty(len(model.left), np.float32)  # yet to be looked at
+    for row in range(len(bounds) - 1):
+        _embed(data, bounds[row], bounds[row + 1], model, words, hidden)
+        nodes[0], scores[0], count = len(model.left) - 1, 0, 1
+        while count:
+            count -= 1
+            node, score = nodes[count], scores[count]
+            if node < leaves:
+                # fastText adds 1e-5 to each factor, so that some come out a little above 1.
+                out[row, model.columns[node]] = min(np.exp(score), np.float32(1))
+                continue
+            share = _share(hidden, model.units, node - leaves)
+            left, right = score + _logarithm(1.0 - np.float64(share)), score + _logarithm(share)
+            if left >= least:
+                nodes[count], scores[count], count = model.left[node], left, count + 1
+            if right >= least:
+                nodes[count], scores[count], count = model.right[node], right, count + 1
+
+
+@kernel
+def _surely(data, bounds, model, words, least, out):  # type: ignore[no-untyped-def]
+    leaves = len(model.columns)
+    hidden = np.empty(WIDTH, np.float32)
+    for row in range(len(bounds) - 1):
+        _embed(data, bounds[row], bounds[row + 1], model, words, hidden)
+        node, score = np.int64(len(model.left) - 1), np.float32(0)
+        while node >= leaves:
+            share = _share(hidden, model.units, node - leaves)
+            right = score + _logarithm(share)
+            if right >= least:
+                node, score = np.int64(model.right[node]), right
+                continue
+            score += _logarithm(1.0 - np.float64(share))
+            if score < least:
+                break
+            node = np.int64(model.left[node])
+        out[row] = model.columns[node] if node < leaves else -1

@@ -7,6 +7,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curate.text.spans import holding
+
 HINT = "```|~~~"
 """What every fence begins with: RE2."""
 _FENCE = re.compile(
@@ -71,7 +73,8 @@ def open_fences(texts: pa.Array) -> npt.NDArray[np.bool_]:
     It does not where a closing fence is merely indented too much, nor where fences as long as that block's are even in
     number: their writer took each second one for the end of one.
     """
-    left: npt.NDArray[np.bool_] = pc.match_substring_regex(texts, HINT).to_numpy(zero_copy_only=False)
+    left = holding(texts, b"`~")
+    left[left] = pc.match_substring_regex(texts.filter(pa.array(left)), HINT).to_numpy(zero_copy_only=False)
     for row in np.flatnonzero(left).tolist():
         text = texts[row].as_py()
         found, is_open = blocks(text)

@@ -2,23 +2,22 @@
 
 langdetect draws n-grams of a text at random until one language has won, seven times over. Its model is a naive Bayes
 classifier, so the sum over all n-grams, each once, is what the draws approximate: without chance, and for many texts at
-once. Its profiles, and what it takes each character for, are asked of langdetect itself; a compiled loop cuts texts
-into the n-grams that its own code would give, and sums, to the bit, what these say.
+once. Its profiles are read as it reads them, and what it takes each character for is asked of it; a compiled loop cuts
+texts into the n-grams that its own code would give, and sums, to the bit, what these say.
 """
 
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from importlib.resources import files
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 import pyarrow as pa
 
 from curate.text.kernel import kernel
 from curate.text.re2 import code_points
 from curate.text.words import decode, utf8
-
-if TYPE_CHECKING:
-    from langdetect.detector_factory import DetectorFactory
 
 Numbers = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -86,17 +85,35 @@ def languages() -> tuple[str, ...]:
 
 
 @cache
-def _profiles() -> "DetectorFactory":
-    from langdetect import detector_factory
-
-    detector_factory.init_factory()
-    return detector_factory._factory
-
-
-@cache
 def _codes() -> list[str]:
     """The language of each profile, sorted; Chinese has two."""
-    return sorted(code.split("-")[0] for code in _profiles().langlist)
+    return [name.split("-")[0] for name in sorted(file.name for file in _profiles())]
+
+
+def _profiles() -> list[Any]:
+    """The files of the profiles, each named as its language."""
+    return [file for file in (files("langdetect") / "profiles").iterdir() if file.is_file() and file.name[0] != "."]
+
+
+def _grams() -> tuple[npt.NDArray[np.uint64], Numbers]:
+    """The n-grams of all profiles, and the probability of each by profile: shape (n-grams, profiles).
+
+    langdetect's own tables, lists of Python's numbers, take most of a second and 50 MB: `add_profile`.
+    """
+    packed, shares = [], []
+    for file in sorted(_profiles(), key=lambda file: file.name):
+        profile = orjson.loads(file.read_bytes())
+        codes = np.array([*profile["freq"]], "U3").view(np.uint32).reshape(-1, 3).astype(np.uint64)
+        sizes = np.count_nonzero(codes, axis=1)
+        of_profile = np.zeros(len(codes), np.uint64)
+        for signs in codes.T:
+            of_profile = np.where(signs > 0, of_profile << CODE | signs, of_profile)
+        packed.append(of_profile)
+        shares.append(np.array([*profile["freq"].values()]) / np.array(profile["n_words"])[sizes - 1])
+    grams, rows = np.unique(np.concatenate(packed), return_inverse=True)
+    probabilities = np.zeros((len(grams), len(packed)))
+    probabilities[rows, np.repeat(np.arange(len(packed)), [*map(len, packed)])] = np.concatenate(shares)
+    return grams, probabilities
 
 
 @cache
@@ -120,16 +137,11 @@ def _model() -> Model:
         joins[places] = np.arange(len(places))
     joined = np.array([[ord(sign) for sign in signs] for signs in NGram.NORMALIZED_VI_CHARS], np.uint32)
 
-    codes = _profiles().langlist
-    order = sorted(range(len(codes)), key=codes.__getitem__)
-    grams = _profiles().word_lang_prob_map
-    likelihoods = np.log(np.array([*grams.values()])[:, order] + Detector.ALPHA_DEFAULT / Detector.BASE_FREQ)
-    spelled = np.array(list(grams), "U3").view(np.uint32).reshape(-1, 3).astype(np.uint64)
-    packed = np.zeros(len(grams), np.uint64)
-    for signs in spelled.T:
-        packed = np.where(signs > 0, packed << CODE | signs, packed)
+    grams, likelihoods = _grams()
+    likelihoods += Detector.ALPHA_DEFAULT / Detector.BASE_FREQ
+    np.log(likelihoods, out=likelihoods)
     slots, numbers = np.zeros(SLOTS, np.uint64), np.zeros(SLOTS, np.int32)
-    _fill(packed, slots, numbers)
+    _fill(grams, slots, numbers)
     return Model(letters, kinds, normal, joined, joins, slots, numbers, likelihoods)
 
 

@@ -17,10 +17,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.text import langdetect_model
-from curate.text.fasttext_model import languages, probabilities
+from curate.text.fasttext_model import languages, probabilities, surely
 from curate.text.languages import ANCESTOR, UNDETERMINED
-from curate.text.prose import NAMES, Prose, heads, pieces, prose, readable, sampled
+from curate.text.prose import NAMES, Prose, heads, in_a_row, letters, pieces, prose, readable, sampled
 from curate.text.quotation import around_quotation
+from curate.text.statements import without_statements
 
 Numbers = npt.NDArray[Any]
 
@@ -61,12 +62,6 @@ PLAIN_WORDS = 3
 """Small words that make prose of a text in which nothing but words stands, as fewer do where there are no others."""
 PLAIN = r"^[\pL\pM\s'’ʼ.,!?…¡¿;-]*$"
 """Such a text: tags and code have figures, colons, operators."""
-STATEMENT = (
-    r"(?m)^[ \t]*(?:import [\w.]+(?: as \w+)?[ ;]*|from [\w.]+ import .*|#\s*(?:include|define|ifn?def) .*"
-    r"|using [\w.]+;|(?:(?:async )?def|class|func|fn|function) \w+.*[:{(].*|(?:if|elif|for|while|except|with) .*[:{]"
-    r"|(?:try|else|finally|do) ?[:{]|(?:return|break|continue|pass|raise|throw|yield|echo|printf?|end|fi|done)\b.*"
-    r"|\w+ = .*|(?:const|let|var) \w+ ?=.*|[\w.]+ ?\(.*\);?|self\.\w+.*)$"
-)
 SENTENCE = r"(?m)^[ \t]*[A-Z][a-z']*,?(?: [A-Za-z'-]+[,;:]?){3}"
 """What speaks of code begins like this."""
 STATEMENTS = 2
@@ -74,10 +69,8 @@ STATEMENTS = 2
 
 PIECES = 6_000
 """Characters in which sentences are looked for where those seen at first are no prose: a form, a mail, a table ..."""
-SENTENCE_RUN = r"(?:(?:^|[ (“‘])(?:\p{Ll}|\p{Lo})[\pL\pM'’-]*,?){5}"
-"""... and what makes a piece of it one, in small letters: five such words in a row. Code has `for x in y`."""
-FIVE_WORDS = r"\pL[\pL\pM'’-]*(?:,?[ (“‘]\pL[\pL\pM'’-]*){4}"
-"""What any text has that holds such a run, in whatever letters."""
+SENTENCE_RUN = 5
+"""... and what makes a piece of it one, in small letters: so many words in a row. Code has `for x in y`."""
 FOUND_WORDS = 6
 """Words that such sentences must have together to be told a language."""
 NO_WORD = r"[^\pL\pM\s'’ʼ.,!?…¡¿;:-]+"
@@ -235,9 +228,8 @@ def _without_code(texts: pa.Array, ascii_words: Numbers, is_prose: Numbers) -> t
     """The texts without lines of code, where they are in ASCII and have some; and whether what is left is prose: of
     code a sentence that speaks of it, without operators."""
     lines = np.flatnonzero(ascii_words & _matches(texts, "\n"))
-    statements = pc.count_substring_regex(texts.take(pa.array(lines)), STATEMENT).to_numpy(zero_copy_only=False)
-    coded = lines[statements >= STATEMENTS]
-    rest = pc.replace_substring_regex(texts.take(pa.array(coded)), STATEMENT, "")
+    rest, some = without_statements(texts.take(pa.array(lines)), STATEMENTS)
+    coded = lines[some]
     found = prose(rest, HEAD)
     is_prose[coded] = _is_prose(rest, found)[0] & (found.symbols == 0) & _matches(rest, SENTENCE)
     mask = np.zeros(len(texts), np.bool_)
@@ -309,14 +301,14 @@ def _by_sentences(texts: pa.Array, script: Numbers) -> tuple[Numbers, Numbers]:
     """
     told, confidence = np.full(len(texts), len(languages())), np.zeros(len(texts))
     texts = heads(texts, PIECES)
-    places = np.flatnonzero(_matches(texts, FIVE_WORDS))
+    places = np.flatnonzero(in_a_row(texts, SENTENCE_RUN, small=False))  # as any text has that holds such a piece
     texts = texts.take(pa.array(places))
-    coded = pc.greater_equal(pc.count_substring_regex(texts, STATEMENT), STATEMENTS)
-    texts = pc.replace_with_mask(texts, coded, pc.replace_substring_regex(texts.filter(coded), STATEMENT, ""))
+    rest, coded = without_statements(texts, STATEMENTS)
+    texts = pc.replace_with_mask(texts, pa.array(coded), rest)
     parts, rows = pieces(texts, PIECE)
     found = prose(parts, HEAD)
     parts = _small_letters(parts, found.shouted >= SHOUTED_SHARE * np.maximum(found.tokens, 1))
-    is_prose = _matches(parts, SENTENCE_RUN) & (found.symbols <= SYMBOL_SHARE * found.letters.sum(axis=1))
+    is_prose = in_a_row(parts, SENTENCE_RUN, small=True) & (found.symbols <= SYMBOL_SHARE * found.letters.sum(axis=1))
     words = np.bincount(rows[is_prose], weights=(found.small + found.shouted)[is_prose], minlength=len(texts))
     some = np.flatnonzero(words >= FOUND_WORDS)
     if not len(some):
@@ -329,12 +321,9 @@ def _by_sentences(texts: pa.Array, script: Numbers) -> tuple[Numbers, Numbers]:
     sentences = pa.array([" ".join(of_row)[: 2 * HEAD] for of_row in said.values()], pa.string())
     sentences = pc.replace_substring_regex(sentences, NO_WORD, " ")
 
-    def letters(rows: Numbers) -> Numbers:
-        of_letters = pc.replace_substring_regex(sentences.take(pa.array(rows)), r"[^\pL\pM]+", "")
-        count: Numbers = pc.utf8_length(of_letters).to_numpy()
-        return count
-
-    told[places[some]], confidence[places[some]] = _by_models(sentences, script[places[some]], letters)
+    seen = letters(sentences)
+    of_some = script[places[some]]
+    told[places[some]], confidence[places[some]] = _by_models(sentences, of_some, lambda rows: seen[rows])
     return told, confidence
 
 
@@ -348,10 +337,10 @@ def _have_another(seen: pa.Array, told: Numbers) -> Numbers:
     parts, rows = pieces(seen, PIECE)
     found = prose(parts, HEAD)
     parts = _small_letters(parts, found.shouted >= SHOUTED_SHARE * np.maximum(found.tokens, 1))
-    guesses = probabilities(parts, SURE_OF_PIECE)
-    sure = guesses.any(axis=1)
+    guesses = surely(parts, SURE_OF_PIECE)
+    sure = guesses >= 0
     ancestors = np.array([languages().index(ANCESTOR.get(code, code)) for code in languages()])
-    own = ancestors[guesses.argmax(axis=1)] == ancestors[told[rows]]
+    own = ancestors[guesses] == ancestors[told[rows]]
     has: Numbers = np.zeros((2, len(seen)), np.bool_)
     has[0, rows[sure & ~own]] = True
     has[1, rows[sure & own]] = True

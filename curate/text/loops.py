@@ -130,22 +130,25 @@ def _tails(data, bounds, offsets, words, begins, ends, found):  # type: ignore[n
     By the failure function of Knuth, Morris and Pratt (1977) over the words from the last to the first: the shortest
     period of every end, in linear time.
     """
+    most = np.int64(0)
+    for text in range(len(found)):
+        most = max(most, offsets[text + 1] - offsets[text])
+    said, numbers, border = np.empty(most, np.uint64), np.empty(most, np.bool_), np.empty(most + 1, np.int64)
     for text in range(len(found)):
         begin, count = offsets[text], offsets[text + 1] - offsets[text]
         if count < LOOP_WORDS:
             continue
-        said, numbers = np.empty(count, np.uint64), np.empty(count, np.bool_)
         for at in range(count):
             word = begin + count - 1 - at
             first, last = bounds[text] + begins[word], bounds[text] + ends[word]
-            number = True
-            for byte in range(first, last):
-                number = number and 48 <= data[byte] <= 57
+            byte = first
+            while byte < last and 48 <= data[byte] <= 57:
+                byte += 1
+            number = byte == last
             numbers[at] = number
             said[at] = words[word]
             if number and _marks_an_item(data, bounds[text], bounds[text + 1], first, last):
                 said[at] = 0
-        border = np.empty(count + 1, np.int64)
         border[0] = -1
         longest, period = 0, 1
         back = -1

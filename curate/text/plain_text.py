@@ -17,7 +17,7 @@ ODD = (
     rf"[{INVISIBLE}]|[^0-9\P{{Nd}}]|[\x{{ff0b}}\x{{ff0e}}\x{{ff1d}}\x{{ff20}}-\x{{ff3a}}\x{{ff3f}}\x{{ff41}}-\x{{ff5a}}]"
     rf"|[0-9)][{DASHES}{SPACES}\x{{ff08}}\x{{ff09}}\x{{ff0d}}]+[ ]?[0-9(]|\x{{ff08}}[ ]?[0-9]|[A-Za-z]\x{{ff1a}}"
 )
-"""RE2: texts that `plain` changes in a way that matters."""
+"""RE2: texts that `plain` changes in a way that matters; none of ASCII."""
 
 
 @cache

@@ -226,6 +226,91 @@ def _addressed(data, bounds):  # type: ignore[no-untyped-def]
     return found
 
 
+def in_a_row(texts: pa.Array, words: int, small: bool) -> npt.NDArray[np.bool_]:
+    """Whether so many words stand in a row in each text, between them no more than a comma and a space, bracket or
+    quotation mark: string or large_string array without nulls.
+
+    Args:
+        small: words begin with a small letter, or one of a script without capitals, the first behind what divides words
+            or at the text's begin; else with any letter, the first anywhere.
+    """
+    found = np.zeros(len(texts), np.bool_)
+    _in_a_row(*utf8(texts), _word_kinds(), IN_SMALL if small else IN_ANY, not small, words, found)
+    return found
+
+
+def letters(texts: pa.Array) -> Counts:
+    """How many letters and marks each text has: string or large_string array without nulls."""
+    found = np.zeros(len(texts), np.int64)
+    _letters(*utf8(texts), _word_kinds(), found)
+    return found
+
+
+IN_WORD, IN_SMALL, IN_ANY, IN_LETTERS, DIVIDES = (1 << bit for bit in range(5))
+"""What a character may be to words in a row: part of a word, what it begins with, a letter or a mark, what divides."""
+
+SELECTORS = (0xE0100, 0xE01EF)
+"""The marks from PLANES on."""
+
+
+@cache
+def _word_kinds() -> Any:
+    """The same by code point below PLANES."""
+    kinds = np.zeros(PLANES, np.uint8)
+    for kind, classes in ((IN_LETTERS | IN_WORD, r"\pL\pM"), (IN_ANY, r"\pL"), (IN_SMALL, r"\p{Ll}\p{Lo}")):
+        kinds[code_points(classes, PLANES - 1)] |= kind
+    for kind, signs in ((IN_WORD, "'’-"), (DIVIDES, " (“‘")):
+        kinds[[ord(sign) for sign in signs]] |= kind
+    return kinds
+
+
+@kernel
+def _word_kind(code, kinds):  # type: ignore[no-untyped-def]
+    if code < PLANES:
+        return kinds[code]
+    return np.uint8(IN_LETTERS | IN_WORD if SELECTORS[0] <= code <= SELECTORS[1] else 0)
+
+
+@kernel
+def _in_a_row(data, bounds, kinds, begins, anywhere, words, found):  # type: ignore[no-untyped-def]
+    for row in range(len(found)):
+        at, end = bounds[row], bounds[row + 1]
+        # 0: no word may begin here, 1: one may, 2: within one, 3: behind its comma.
+        phase, count = 1, 0
+        while at < end:
+            code, width = decode(data, at)
+            at += width
+            kind = _word_kind(code, kinds)
+            if phase == 2 and kind & IN_WORD:
+                continue
+            if kind & DIVIDES:
+                count = count if phase >= 2 else 0
+                phase = 1
+            elif phase == 1 and kind & begins:
+                count += 1
+                phase = 2
+                if count == words:
+                    found[row] = True
+                    break
+            elif phase == 2 and code == 44:
+                phase = 3
+            elif anywhere and kind & begins:
+                phase, count = 2, 1
+            else:
+                phase = 1 if anywhere else 0
+                count = 0
+
+
+@kernel
+def _letters(data, bounds, kinds, found):  # type: ignore[no-untyped-def]
+    for row in range(len(found)):
+        at = bounds[row]
+        while at < bounds[row + 1]:
+            code, width = decode(data, at)
+            at += width
+            found[row] += _word_kind(code, kinds) & IN_LETTERS != 0
+
+
 def pieces(texts: pa.Array, size: int) -> tuple[pa.Array, Counts]:
     """Each text's pieces of `size` characters or more, cut where sentences or lines end; and the text of each."""
     data, bounds = utf8(texts)
@@ -342,12 +427,16 @@ def _sample(data, bounds, head, spaces, out, ends):  # type: ignore[no-untyped-d
         width = min(4 * size, chars // 3)
         at, place = begin, 0
         for first in (0, (chars - width) // 2, chars - width):
-            at = _ahead(data, at, end, first - place)
+            if chars == end - begin:
+                at, until = begin + first, begin + first + width
+            else:
+                at = _ahead(data, at, end, first - place)
+                until = _ahead(data, at, end, width)
             place = first
             if first:
                 out[to] = 10
                 to += 1
-            to = _window(data, at, _ahead(data, at, end, width), first > 0, size, spaces, out, to)
+            to = _window(data, at, until, first > 0, size, spaces, out, to)
         ends[row + 1] = to
 
 

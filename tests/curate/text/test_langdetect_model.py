@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langdetect import detector_factory
 
-from curate.text.langdetect_model import languages, log_likelihoods, posterior
+from curate.text.langdetect_model import _grams, languages, log_likelihoods, posterior
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +63,18 @@ def assert_is_the_sum(texts: list[str], head: int) -> None:
         given = (np.array(factory.word_lang_prob_map[gram])[order] + 0.5 / 10000 for gram in grams)
         expected = sum(map(np.log, given), start=np.zeros(len(codes)))
         assert row.tolist() == expected.tolist(), text
+
+
+def test_the_profiles_are_read_as_langdetect_reads_them() -> None:
+    detector_factory.init_factory()
+    factory = detector_factory._factory
+    order = list(map(factory.langlist.index, sorted(factory.langlist)))
+    grams, found = _grams()
+    spelled = ["".join(chr(gram >> at & 0x1FFFFF) for at in (42, 21, 0) if gram >> at) for gram in grams.tolist()]
+    assert len(set(spelled)) == len(spelled)
+    assert set(spelled) == set(factory.word_lang_prob_map)
+    expected = np.array([factory.word_lang_prob_map[gram] for gram in spelled])[:, order]
+    assert found.tobytes() == expected.tobytes()
 
 
 def test_it_is_the_sum_over_all_ngrams(lines: list[str]) -> None:

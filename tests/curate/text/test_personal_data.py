@@ -28,7 +28,7 @@ from curate.text.phone_numbers import (
     _is_phone,
     phones,
 )
-from curate.text.plain_text import plain
+from curate.text.plain_text import ODD, plain
 
 KINDS = tuple(FINDERS)
 
@@ -201,3 +201,10 @@ def test_whatever_is_found_is_suspected() -> None:
         for written in (read, f"a\n{read}", json.dumps(f"a\n{read}", ensure_ascii=False), f"key: {read}"):
             assert pc.match_substring_regex(pa.scalar(written), SUSPECT[kind]).as_py(), written
         assert kind != "phone" or looks_told(read)
+
+
+@given(st.text(st.characters(max_codepoint=0x7F)))
+def test_no_text_of_ascii_is_odd(text: str) -> None:
+    """Those are not even looked at."""
+    assert not pc.match_substring_regex(pa.array([text]), ODD)[0].as_py()
+    assert plain(text) == (text, None)

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.text.prose import NAMES, SCRIPTS, Prose, heads, pieces, prose, sampled
+from curate.text.prose import NAMES, SCRIPTS, Prose, heads, in_a_row, letters, pieces, prose, sampled
 
 HEAD = 300
 
@@ -145,6 +145,27 @@ def sample_by_expressions(text: str, head: int) -> str:
     return "\n".join(windows)
 
 
+SMALL_IN_A_ROW = r"(?:(?:^|[ (“‘])(?:\p{Ll}|\p{Lo})[\pL\pM'’-]*,?){5}"
+ANY_IN_A_ROW = r"\pL[\pL\pM'’-]*(?:,?[ (“‘]\pL[\pL\pM'’-]*){4}"
+
+
+def assert_words_as_expressions(texts: pa.Array) -> None:
+    for expression, small in ((SMALL_IN_A_ROW, True), (ANY_IN_A_ROW, False)):
+        expected = pc.match_substring_regex(texts, expression).to_pylist()
+        differing = zip(texts.to_pylist(), in_a_row(texts, 5, small).tolist(), expected, strict=True)
+        assert [text for text, found, match in differing if found != match] == []
+    only = pc.replace_substring_regex(texts, r"[^\pL\pM]+", "")
+    assert letters(texts).tolist() == pc.utf8_length(only).to_pylist()
+
+
+IN_ROW = st.sampled_from([*"aÉߺʰはé\u0301 (“‘,,'’-.7", "\U000e0100", " a", " b", ", c", " (d", " E", "\n"])
+
+
+@given(st.lists(st.lists(IN_ROW, max_size=20).map("".join), max_size=4))
+def test_words_in_a_row(texts: list[str]) -> None:
+    assert_words_as_expressions(pa.array(["before", *texts], pa.string()).slice(1))
+
+
 def assert_as_expressions(texts: pa.Array, head: int, size: int) -> None:
     samples = sampled(texts, head)
     assert samples.type == texts.type
@@ -178,10 +199,15 @@ def test_every_character() -> None:
     texts = [" ".join(map(chr, codes[at : at + 40])) for at in range(0, len(codes), 80)]
     texts += ["".join(map(chr, codes[at + 40 : at + 80])) for at in range(0, len(codes), 80)]
     assert_as_expressions(pa.array(texts), 300, 30)
+    assert_words_as_expressions(
+        pa.array([f"a {char} b{char} c{char}d,{char} e {char}f (g" for char in map(chr, codes)])
+    )
 
 
 def test_real_texts(shared_data: Path) -> None:
     with tarfile.open(shared_data / "dedup_tldr_pages/tldr_pages.tar.xz") as members:
         pages = [content.read().decode() for each in members if (content := members.extractfile(each)) is not None]
     naughty = json.loads((shared_data / "messy_blns/blns.json").read_text())
-    assert_as_expressions(pa.array([*pages[::40], *naughty, "\n".join(naughty)]), 300, 30)
+    texts = pa.array([*pages[::40], *naughty, "\n".join(naughty)])
+    assert_as_expressions(texts, 300, 30)
+    assert_words_as_expressions(texts)
