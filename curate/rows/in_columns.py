@@ -5,6 +5,7 @@ roles have the same words around what is said: messages, text and length are fou
 What they decide by a row is made row by row, as `TaskTemplate` and `Renderer` do it.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -233,8 +234,8 @@ def _counted(said: Said, texts: pa.Array, renderer: Renderer) -> Numbers:
     answer = np.maximum(said.begins[1:] - 1, 0)
     ahead = before + said.bytes_until[answer] - said.bytes_until[said.begins[:-1]]
     cut = bounds[:-1] + np.where(known, ahead, 0)
-    stop_at = _strings([bounds[:-1], cut], bounds[-1], data)
-    found = pc.find_substring(stop_at, renderer.stop).to_numpy()[1::2]
+    halves = _strings([bounds[:-1], cut], bounds[-1], data)
+    found = pc.find_substring_regex(halves, re.escape(renderer.stop)).to_numpy()[1::2]
     known &= found >= 0
     end = np.where(known, cut + found + len(renderer.stop.encode()), cut)
     pieces = _strings([bounds[:-1], cut, end], bounds[-1], data)
