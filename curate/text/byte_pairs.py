@@ -3,11 +3,12 @@
 To be asked for a word costs the library more than the word.
 """
 
-import json
+from operator import add
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 
 from curate.text.gpt2 import APOSTROPHE, BLANK, DIGIT, ELSE, LETTER, SIGN, WHITE
 from curate.text.kernel import kernel
@@ -46,18 +47,17 @@ class BytePairs(NamedTuple):
         """Those of a tokenizer that cuts by GPT-2's pattern; None where its model is another, or varies them."""
         if type(tokenizer.model).__name__ != "BPE":
             return None
-        model = json.loads(tokenizer.model.__getstate__())
+        model = orjson.loads(tokenizer.model.__getstate__())
         varied = ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "ignore_merges")
         if any(model.get(key) for key in varied):
             return None
-        vocabulary = model["vocab"]
-        pairs = (pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"])
-        tokens = (vocabulary[token] for left, right in pairs for token in (left, right, left + right))
-        known = np.fromiter(tokens, np.int64, 3 * len(model["merges"])).reshape(-1, 3)
+        token, merges = model["vocab"].__getitem__, model["merges"]
+        sides = list(zip(*merges, strict=True)) or [(), ()]
+        known = np.stack([np.fromiter(map(token, each), np.int64) for each in (*sides, map(add, *sides))], axis=1)
         slots = 1 << max(4, (2 * len(known)).bit_length())
         table = np.zeros(slots, np.uint64), np.zeros(slots, np.int64), np.zeros(slots, np.int64)
         _fill(known, *table)
-        return cls(_first(vocabulary), *table, digits)
+        return cls(_first(model["vocab"]), *table, digits)
 
 
 def _first(vocabulary: dict[str, int]) -> Numbers:

@@ -34,8 +34,8 @@ Numbers = npt.NDArray[np.int64]
 
 MOST = 32 << 20
 """Bytes of words that are remembered: when there are more, all are forgotten. Those that are met again come back."""
-MANY = 256
-"""New words for which a tokenizer's merges are read, which takes as long as to ask the library for thousands."""
+MANY = 4096
+"""Words known from which on a tokenizer's merges are read, which takes as long as to ask the library for so many."""
 LOOKS_BACK = re.compile(r"\(\?<[=!]|\\[bBAGK]|(?<!\[)\^")
 """Of a pattern, as JSON: what depends on the text before."""
 OFFSET, PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
@@ -163,7 +163,7 @@ class Tokeniser:
             at: where in it each begins, and the last one ends.
         """
         ids, counts = np.empty(0, np.int64), np.full(len(at) - 1, -1)
-        if len(counts) >= MANY and self._pairs:
+        if self._words.count >= MANY and self._pairs:
             ids, counts = encoded(self._pairs, self._added.classes, text, at)
         asked = counts < 0
         begins, others = self._encoded(_strings(text, at).filter(pa.array(asked)).to_pylist())
@@ -219,7 +219,7 @@ class _Words:
         self._text = np.empty(1 << 16, np.uint8)
         self._at = np.zeros(1 << 12, np.int64)  # where each word begins in the text, and the last one ends
         self._table = np.zeros((1 << 13, 2), np.uint64)  # open addressing: a word's key, and its number and 1
-        self._count = 0
+        self.count = 0
         self._learnt = 0
         self.begins: Numbers = np.zeros(1, np.int64)
         self.ids: Numbers = np.empty(0, np.int64)
@@ -227,7 +227,7 @@ class _Words:
     @property
     def used(self) -> int:
         """Bytes of the words."""
-        return int(self._at[self._count])
+        return int(self._at[self.count])
 
     def numbered(self, texts: pa.Array, added: _Added) -> tuple[Numbers, Numbers]:
         """See `Tokeniser._numbered`; words that are met for the first time get the next numbers."""
@@ -236,8 +236,8 @@ class _Words:
         words, first = np.empty(bounds[-1], np.int64), np.zeros(len(bounds), np.int64)
         done = 0
         while True:
-            done, self._count = _number(
-                *(data, bounds, VERDICTS, added, done, self._count),
+            done, self.count = _number(
+                *(data, bounds, VERDICTS, added, done, self.count),
                 *(self._text, self._at, self._table, words, first),
             )
             if done == len(texts):
@@ -255,17 +255,17 @@ class _Words:
     @property
     def has_new(self) -> bool:
         """Whether there are words whose tokens are not known yet."""
-        return self._learnt < self._count
+        return self._learnt < self.count
 
     def new(self) -> tuple[npt.NDArray[np.uint8], Numbers]:
         """These words: the text, and where in it each begins, and the last one ends."""
-        return self._text, self._at[self._learnt : self._count + 1].copy()
+        return self._text, self._at[self._learnt : self.count + 1].copy()
 
     def learn(self, begins: Numbers, ids: Numbers) -> None:
         """Keep the tokens of the new words."""
         self.begins = np.concatenate([self.begins, len(self.ids) + begins[1:]])
         self.ids = np.concatenate([self.ids, ids])
-        self._learnt = self._count
+        self._learnt = self.count
 
 
 def independent(tokenizer: "Tokenizer") -> bool:
