@@ -24,6 +24,7 @@ from curate.rows.renderer import TOKENIZER_FILES, load_tokenizer
 from curate.text.tokenizer_file import REMEDY
 from curate.workers import MEMORY, apart
 from train.dtypes import DType, compute_dtype
+from train.gguf_tokenizer import write_tokenizer
 from train.processes import Processes
 
 if TYPE_CHECKING:
@@ -397,6 +398,8 @@ def _key(gguf: Path) -> str:
 
 
 def _convert_tokenizer(gguf: Path, folder: Path) -> None:
+    if write_tokenizer(gguf, folder):
+        return
     # Apart, for transformers imports torch, which takes half a GiB of addresses and is not needed to curate.
     more = f"If it was for want of memory, give it more: {MEMORY}=4GiB."
     apart(partial(_save_tokenizer, folder), gguf, f"Fetch the model again, or name another in fit.model. {more}")

@@ -261,13 +261,26 @@ class ChatTemplate:
         if not self._is_plain or sum(map(len, contents)) > MOST_PLAIN:
             return self.render_marked(messages, tokens, add_generation_prompt, think)[0]
         roles = tuple(message["role"] for message in messages)
+        return self._pieces_of(roles, tokens, add_generation_prompt).text(contents)
+
+    def around(
+        self, roles: Sequence[str], tokens: SpecialTokens, add_generation_prompt: bool = False
+    ) -> list[str] | None:
+        """What `render` writes before, between and behind the contents of messages; None where they decide any of it.
+
+        Raises:
+            AssayError: as `render`.
+        """
+        return self._pieces_of(tuple(roles), tokens, add_generation_prompt).around if self._is_plain else None
+
+    def _pieces_of(self, roles: tuple[str, ...], tokens: SpecialTokens, add_generation_prompt: bool) -> Pieces:
         key = roles, add_generation_prompt, tokens.bos, tokens.eos, tokens.adds_bos
         if (pieces := self._pieces.get(key)) is None:
             if len(self._pieces) == MOST_SHAPES:
                 self._pieces.clear()
             rendered = partial(self._module, tokens=tokens, prompt=add_generation_prompt)
             pieces = self._pieces[key] = Pieces(lambda marked: str(rendered(marked)), roles)
-        return pieces.text(contents)
+        return pieces
 
     def render_marked(
         self,

@@ -29,8 +29,9 @@ from curate.grounding import VERSION, Grounding
 from curate.json_schema import validator_of
 from curate.record import MESSAGES, SCHEMA, SOURCE, TURNS, content_id, dicts
 from curate.rows.chat_template import Message, Refusal, is_trained
+from curate.rows.in_columns import lengths_of
 from curate.rows.render import Rendering
-from curate.rows.renderer import Renderer, Span
+from curate.rows.renderer import Renderer
 from curate.rows.task_template import TaskTemplate
 from curate.rows.windows import HELD, UNANSWERED, WANTED, windows
 from curate.stage import ANYWHERE, BESIDE, Context, Outcome, Reject, RowStage, Settings, Stage, divide, installed
@@ -129,22 +130,13 @@ def fit(table: pa.Table, task: TaskTemplate, renderer: Renderer, settings: Fit) 
         renderer: of the base model.
         settings: the bound and the policy.
     """
-    spans: list[list[Span]] = []
-    refused: dict[int, Reject] = {}
-    for row, rendered in enumerate(dicts(table.select(["messages", "text"]))):
-        try:
-            spans.append(renderer.spans(rendered["messages"], rendered["text"]))
-        except Refusal as refusal:
-            refused[row] = Reject(row, "refused", {"message": refusal.message})
-    counted = iter(renderer.measured(spans))
-    lengths = [0] * table.num_rows
-    for row in range(table.num_rows):
-        if row not in refused:
-            length = next(counted)
-            if isinstance(length, Refusal):
-                refused[row] = Reject(row, "refused", {"message": length.message})
-            else:
-                lengths[row] = length
+    measured = lengths_of(table, renderer)
+    refused = [
+        Reject(row, "refused", {"message": length.message})
+        for row, length in enumerate(measured)
+        if isinstance(length, Refusal)
+    ]
+    lengths = [0 if isinstance(length, Refusal) else length for length in measured]
     table = table.append_column("tokens", pa.array(lengths, pa.int32()))
     bound = settings.max_tokens
     long = [row for row, tokens in enumerate(lengths) if tokens > bound]
@@ -161,7 +153,7 @@ def fit(table: pa.Table, task: TaskTemplate, renderer: Renderer, settings: Fit) 
     rejects = [
         Reject(row, "too_many_tokens", {"tokens": lengths[row], "bound": bound}) for row in long if not made.get(row)
     ]
-    outcome = divide(table, "fit", [*refused.values(), *rejects])
+    outcome = divide(table, "fit", [*refused, *rejects])
     changed = [(row, record) for row, records in made.items() for record in records]
     if not changed:
         return outcome

@@ -19,6 +19,8 @@ PLAIN = (
 """What a plain template is made of; calls are of `raise_exception` alone."""
 LOOP = {"index", "index0", "revindex", "revindex0", "first", "last", "length"}
 """What of a loop tells nothing of the messages."""
+OF_ROW = {"language", "meta", "self"}
+"""Names by which a block may tell one row from another, but for what is said; and what may write a block within one."""
 Path = list[nodes.Node]
 """A node, and those that it is in: the nearest last but one."""
 
@@ -92,12 +94,42 @@ class Pieces:
     def __init__(self, render: Callable[[list[dict[str, str]]], str], roles: Sequence[str]) -> None:
         marked = [{"role": role, "content": f"{MARK}{at}{MARK}"} for at, role in enumerate(roles)]
         parts = re.split(f"{MARK}([0-9]+){MARK}", render(marked))
-        self._first = parts[0]
-        self._rest = [(int(at), text) for at, text in zip(parts[1::2], parts[2::2], strict=True)]
+        self._texts, self._order = parts[::2], list(map(int, parts[1::2]))
+        self._all = self._order == list(range(len(roles)))
 
     def text(self, contents: Sequence[str]) -> str:
         """The text of a conversation."""
-        said = [self._first]
-        for at, text in self._rest:
+        said = [self._texts[0]]
+        for at, text in zip(self._order, self._texts[1:], strict=True):
             said += (contents[at], text)
         return "".join(said)
+
+    @property
+    def around(self) -> list[str] | None:
+        """The texts before, between and behind the contents, if all of these are written in their order."""
+        return self._texts if self._all else None
+
+
+def words_around(tree: nodes.Template, block: str, write: Callable[[str], str]) -> tuple[str, str] | None:
+    """What a block of a task template writes before a content and behind it, whatever the row; None where that depends
+    on the row.
+
+    Args:
+        tree: the template's.
+        block: its name.
+        write: gives the block's text, of a content.
+    """
+    [found] = [each for each in tree.find_all(nodes.Block) if each.name == block]
+    for path in _paths([found]):
+        if isinstance(path[-1], nodes.Name) and path[-1].name in OF_ROW:
+            return None
+        if isinstance(path[-1], nodes.Name) and path[-1].name == "content" and not _is_put(path):
+            return None
+    before, *behind = write(MARK).split(MARK)
+    return (before, behind[0]) if len(behind) == 1 else None
+
+
+def _is_put(path: Path) -> bool:
+    """Whether a name becomes a part of a block's text, as it is, where nothing is made of what is written there."""
+    above = (nodes.Block, nodes.If, nodes.Output, nodes.Add, nodes.Concat, nodes.CondExpr)
+    return _is_written(path) and all(isinstance(node, above) for node in path[:-1])

@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
+from curate.arrow import whole
 from curate.cache import seen_by_all
 from curate.hashing import digest, file_digest
-from curate.record import MESSAGES, dicts
-from curate.rows.chat_template import ChatTemplate, Message, Refusal, read_chat_template, read_template
-from curate.rows.renderer import ASKED, LIBRARIES, TOKENIZER_FILES, Reasoning, Renderer, load_tokenizer
+from curate.record import dicts
+from curate.rows.chat_template import ChatTemplate, read_chat_template, read_template
+from curate.rows.in_columns import Said, messages_of, texts_of
+from curate.rows.renderer import LIBRARIES, TOKENIZER_FILES, Reasoning, Renderer, load_tokenizer
 from curate.rows.task_template import TaskTemplate
 from curate.stage import Beside, Context, Outcome, Reject, RowStage, Stage, divide
 from curate.text.tokenizer_file import stop_ids
@@ -127,39 +130,49 @@ def render(table: pa.Table, task: TaskTemplate, renderer: Renderer) -> Outcome:
     evidence names it), `refused` (the chat template has no words for these turns, such as a tool's, or one role twice
     in turn, or a template makes more of the row than it may; the evidence holds what is said).
     """
-    records = dicts(table.select(ASKED))
-    found: dict[int, Reject] = {}
-    messages: list[list[Message]] = []
-    for row, record in enumerate(records):
-        try:
-            messages.append(task.messages(record))
-        except Refusal as refusal:
-            messages.append([])
-            found[row] = Reject(row, "refused", {"message": refusal.message})
-    column = pa.array(messages, MESSAGES)
-    for row in _rows_with_any(column, renderer.special_texts):
-        tokens = renderer.foreign_tokens([message["content"] for message in messages[row]])
+    messages, refused = messages_of(table, task)
+    found = {row: Reject(row, "refused", {"message": refusal.message}) for row, refusal in refused.items()}
+    for row in _rows_with_any(messages, renderer.special_texts):
+        tokens = renderer.foreign_tokens([message["content"] for message in messages[row].as_py()])
         found[row] = Reject(row, "special_token", {"tokens": tokens})
+    counters = _thought(table, messages, task, found)
+    asked = np.ones(table.num_rows, np.bool_)
+    asked[[*found]] = False
+    turns = Said.of(whole(table["turns"]))
+    untrained = pc.equal(turns.fields["trained"], False).fill_null(False).to_numpy(zero_copy_only=False)
+    counters["untrained_turns"] = int((untrained & np.repeat(asked, turns.sizes)).sum())
+    texts, refused = texts_of(messages, renderer, asked)
+    found |= {row: Reject(row, "refused", {"message": refusal.message}) for row, refusal in refused.items()}
+    table = table.append_column("messages", messages).append_column("text", texts)
+    return divide(table, Render.name, list(found.values()), dict(+counters))
+
+
+def _thought(table: pa.Table, messages: pa.Array, task: TaskTemplate, found: dict[int, Reject]) -> Counter[str]:
+    """Count what was thought, and put rows whose thoughts hold the tags around them to what is found."""
+    turns = Said.of(whole(table["turns"]))
+    thinks = np.zeros(len(messages), np.bool_)
+    thinks[np.repeat(np.arange(len(messages)), turns.sizes)[_filled(turns.fields["reasoning"])]] = True
+    rows = np.flatnonzero(thinks | _filled(whole(table["reasoning"])))
+    records = dicts(table.select(["turns", "reasoning"]).append_column("messages", messages).take(rows))
     opening = partial(task.thoughts.before, "")
     counters: Counter[str] = Counter()
-    for row, (record, said) in enumerate(zip(records, messages, strict=True)):
+    for row, record in zip(rows.tolist(), records, strict=True):
+        said = record["messages"]
         thought = [each["reasoning"] for each in (*record["turns"], record) if each["reasoning"]]
         written = [text for text in thought if any(each["content"].startswith(opening(text)) for each in said)]
         if tags := [tag for tag in task.thoughts.tags if any(tag in text for text in written)]:
             found.setdefault(row, Reject(row, "special_token", {"tokens": tags}))
         if row not in found:
-            counters["reasoning"] += bool(thought)
+            counters["reasoning"] += 1
             counters["reasoning_not_written"] += len(thought) - len(written)
-            counters["untrained_turns"] += sum(turn["trained"] is False for turn in record["turns"])
-    rendered = [""] * len(messages)
-    for row, each in enumerate(messages):
-        if row not in found:
-            try:
-                rendered[row] = renderer.text(each)
-            except Refusal as refusal:
-                found[row] = Reject(row, "refused", {"message": refusal.message})
-    table = table.append_column("messages", column).append_column("text", pa.array(rendered, pa.string()))
-    return divide(table, Render.name, list(found.values()), dict(+counters))
+    return counters
+
+
+def _filled(texts: pa.Array) -> npt.NDArray[np.bool_]:
+    """Which of them are not empty."""
+    filled = pc.greater(pc.binary_length(texts), 0).fill_null(False)
+    flags: npt.NDArray[np.bool_] = filled.to_numpy(zero_copy_only=False)
+    return flags
 
 
 def _rows_with_any(messages: pa.ListArray, texts: Sequence[str]) -> list[int]:

@@ -152,8 +152,8 @@ class Renderer:
         eos: int | None = tokenizer.token_to_id(tokens.eos)
         self.stop_token_ids = frozenset({stop_id, *tokens.stops, *([] if eos is None else [eos])})
         """All that end one when a model generates."""
-        self._independent, self._cuts_by_gpt2 = independent(tokenizer), cuts_by_gpt2(tokenizer)
-        self._tokenise = Tokeniser(tokenizer)
+        self.independent, self._cuts_by_gpt2 = independent(tokenizer), cuts_by_gpt2(tokenizer)
+        self.tokenise = Tokeniser(tokenizer)
         self._works(lambda messages: self.lengths([messages]))
 
     @property
@@ -381,10 +381,10 @@ class Renderer:
             if last is None:
                 raise AssayError("A row without an answer cannot be trained.", remedy="Quarantine it before training.")
             said = spans[: last + 1]
-            by_span = self._independent and self._cut_between_tokens(said)
+            by_span = self.independent and self._cut_between_tokens(said)
             plans.append((said, by_span))
             texts |= dict.fromkeys([span.text for span in said] if by_span else self._prefixes(said))
-        tokens_of = dict(zip(texts, self._tokenise(list(texts)), strict=True))
+        tokens_of = dict(zip(texts, self.tokenise(list(texts)), strict=True))
         for said, by_span in plans:
             if by_span:
                 yield [(tokens_of[span.text], span.trained) for span in said]
@@ -461,7 +461,7 @@ class Renderer:
         """
         asked = messages[:-1] if messages[-1]["role"] == "assistant" else messages
         text = self._render(self.template.shaped(asked), add_generation_prompt=True)
-        [tokens] = self._tokenise([text])
+        [tokens] = self.tokenise([text])
         return tokens.ids
 
     def answer(self, messages: Sequence[Message]) -> str:

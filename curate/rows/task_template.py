@@ -1,13 +1,16 @@
 """Task templates: records to messages."""
 
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Literal
-
-from jinja2.runtime import Context as TemplateContext
+from functools import cached_property, partial
+from typing import Any, Literal, cast
 
 from curate.errors import AssayError
-from curate.rows.chat_template import Message, compiled, failure, is_trained, read_template
+from curate.rows.chat_template import ENVIRONMENT, Message, compiled, failure, is_trained, read_template
+from curate.rows.plain_template import words_around
+from curate.sandbox import MOST_MADE, Bounded
+
+MOST_AROUND = 1 << 16
+"""Characters that may be made for a turn whose words do not depend on the row."""
 
 
 @dataclass(frozen=True)
@@ -99,12 +102,28 @@ class TaskTemplate:
         except AssayError:
             return False
 
-    def _context(self, record: dict[str, Any]) -> TemplateContext:
-        return self._template.new_context(
-            {"language": record["language"], "meta": record["meta"], "schema": self.schema}
-        )
+    @cached_property
+    def around(self) -> dict[str, tuple[str, str]] | None:
+        """By role, what is written before a content and behind it; None where that depends on the row, or is much."""
+        nobody: dict[str, Any] = {"id": "(none)", "language": None, "meta": {}}
+        tree = ENVIRONMENT.parse(self.source)
+        found = {}
+        for block in self._template.blocks:
+            try:
+                context = self._context(nobody)
+                words = words_around(tree, block, partial(self._block, block, context=context, record=nobody))
+            except AssayError:
+                return None
+            if words is None or MOST_MADE - context.left > MOST_AROUND:
+                return None
+            found[block] = words
+        return found
 
-    def _block(self, block: str, content: str, context: TemplateContext, record: dict[str, Any]) -> str:
+    def _context(self, record: dict[str, Any]) -> Bounded:
+        named = {"language": record["language"], "meta": record["meta"], "schema": self.schema}
+        return cast(Bounded, self._template.new_context(named))
+
+    def _block(self, block: str, content: str, context: Bounded, record: dict[str, Any]) -> str:
         if block not in self._template.blocks:
             return content
         context.vars["content"] = content

@@ -1,11 +1,10 @@
 """Tokenise: many texts at once, each distinct word of them once in a process.
 
 A byte-level tokenizer cuts a text from left to right by GPT-2's pattern and tokenises each piece by itself. Between
-certain ASCII characters it cuts whatever stands around them: where white space begins, before the last one of a run of
-it, and where letters, digits and other signs meet. A text cut there has the same tokens as the whole (but for
-apostrophes, which may begin a piece with the letters behind them, and within the tokenizer's added tokens, where
-nothing is cut here). What is cut so are words and little more, of which even a large set of texts has few that differ,
-source code too: what each is known for is remembered from one call to the next.
+certain ASCII characters it cuts whatever stands around them (`curate.text.gpt2`). A text cut there has the same tokens
+as the whole, but within the tokenizer's added tokens, where nothing is cut here. What is cut so are words and little
+more, of which even a large set of texts has few that differ, source code too: what each is known for is remembered from
+one call to the next.
 """
 
 import json
@@ -24,6 +23,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from curate.errors import AssayError
+from curate.text.byte_pairs import EACH, RUNS, TOGETHER, BytePairs, encoded
+from curate.text.gpt2 import ASK, BEGINS, CUT, OUT, VERDICTS, classes
 from curate.text.kernel import kernel
 
 if TYPE_CHECKING:
@@ -33,14 +34,10 @@ Numbers = npt.NDArray[np.int64]
 
 MOST = 32 << 20
 """Bytes of words that are remembered: when there are more, all are forgotten. Those that are met again come back."""
-LINES = 4096
-"""Words that are given to the tokenizer as the lines of one text."""
+MANY = 4096
+"""Words known from which on a tokenizer's merges are read, which takes as long as to ask the library for so many."""
 LOOKS_BACK = re.compile(r"\(\?<[=!]|\\[bBAGK]|(?<!\[)\^")
 """Of a pattern, as JSON: what depends on the text before."""
-ELSE, SPACE, LETTER, DIGIT, SIGN = range(5)
-"""Classes of bytes: those of ASCII that GPT-2's pattern tells apart. Beside others, ELSE, nothing is cut."""
-APOSTROPHE, BLANK = ord("'"), ord(" ")
-"""What may begin a piece with letters behind it: 're, 's, and words."""
 OFFSET, PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
 """Of 64-bit FNV-1a (Fowler, Noll, Vo)."""
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -103,8 +100,6 @@ class Tokeniser:
         self._cuts = cuts_by_gpt2(tokenizer)
         self._words = _Words()
         self._lock = Lock()
-        begin_added = "".join(map(re.escape, sorted({text[:1] for text in _added_texts(tokenizer)})))
-        self._lined_up = re.compile(f" ?(?![0-9])(?:(?![{begin_added}])[!-~])+" if begin_added else " ?[!-/:-~][!-~]*")
 
     def __call__(self, texts: Sequence[str]) -> list[Tokens]:
         """The tokens of each text, as `tokenizer.encode(text, add_special_tokens=False)` gives them.
@@ -114,21 +109,30 @@ class Tokeniser:
         """
         if not texts:
             return []
-        if not self._cuts:
-            begins, ids = self._encoded(texts)
-            return [
-                Tokens(end - begin, np.array([at]), begins, ids)
-                for at, (begin, end) in enumerate(zip(begins[:-1].tolist(), begins[1:].tolist(), strict=True))
-            ]
-        with self._lock:
-            words, first = self._numbered(pa.array(texts, pa.large_string()))
-            begins, ids = self._words.begins, self._words.ids
-        tokens = np.concatenate([[0], np.cumsum((begins[1:] - begins[:-1])[words])])
-        counts = np.diff(tokens[first]).tolist()
+        words, begins, ids, first = self._known(pa.array(texts, pa.large_string()))
+        counts = _counts(words, begins, first).tolist()
         return [
             Tokens(count, words[begin:end], begins, ids)
             for count, begin, end in zip(counts, first[:-1].tolist(), first[1:].tolist(), strict=True)
         ]
+
+    def counts(self, texts: pa.Array) -> Numbers:
+        """How many tokens each of the texts has, an array of large strings.
+
+        Raises:
+            AssayError: as for `__call__`.
+        """
+        words, begins, _, first = self._known(texts)
+        return _counts(words, begins, first)
+
+    def _known(self, texts: pa.Array) -> tuple[Numbers, Numbers, Numbers, Numbers]:
+        """The words of all texts by number, where the tokens of each begin, these, and where a text's words begin."""
+        if not self._cuts:  # each text is a word
+            begins, ids = self._encoded(texts.to_pylist())
+            return np.arange(len(texts)), begins, ids, np.arange(len(texts) + 1)
+        with self._lock:
+            words, first = self._numbered(texts)
+            return words, self._words.begins, self._words.ids, first
 
     def _encoded(self, texts: Sequence[str]) -> tuple[Numbers, Numbers]:
         """The tokens of all texts, and where those of each begin."""
@@ -143,45 +147,53 @@ class Tokeniser:
         if self._words.used > MOST:
             self._words = _Words()
         words, first = self._words.numbered(texts, self._added)
-        if new := self._words.new():
+        if self._words.has_new:
             try:
-                self._words.learn(*self._of_words(new))
+                self._words.learn(*self._of_words(*self._words.new()))
             except BaseException:
                 self._words = _Words()
                 raise
         return words, first
 
-    def _of_words(self, words: list[str]) -> tuple[Numbers, Numbers]:
-        """The tokens of all words, and where those of each begin.
+    def _of_words(self, text: npt.NDArray[np.uint8], at: Numbers) -> tuple[Numbers, Numbers]:
+        """The tokens of all words, and where those of each begin; those that no kernel knows are the library's.
 
-        To be asked for a word costs the library more than the word: most are given to it as lines of longer texts. A
-        line's end is a token of its own there, as the pattern cuts before it and behind it.
+        Args:
+            text: the words.
+            at: where in it each begins, and the last one ends.
         """
-        line_end = self._tokenizer.encode("\n", add_special_tokens=False).ids
-        alike = self._lined_up.fullmatch
-        in_line = np.array([alike(word) is not None for word in words])
-        lined = [word for word, easy in zip(words, in_line.tolist(), strict=True) if easy]
-        lines = ["\n".join(lined[at : at + LINES]) + "\n" for at in range(0, len(lined), LINES)]
-        _, ids = self._encoded(lines)
-        is_end = ids == (line_end[0] if len(line_end) == 1 else -1)
-        if np.count_nonzero(is_end) != len(lined):
-            return self._encoded(words)
-        begins, others = self._encoded([word for word, easy in zip(words, in_line.tolist(), strict=True) if not easy])
-        lengths = np.empty(len(words), np.int64)
-        lengths[in_line] = np.diff(np.flatnonzero(is_end), prepend=-1) - 1
-        lengths[~in_line] = np.diff(begins)
-        found = np.empty(lengths.sum(), np.int64)
-        of_line = np.repeat(in_line, lengths)
-        found[of_line], found[~of_line] = ids[~is_end], others
-        return np.concatenate([[0], np.cumsum(lengths)]), found
+        ids, counts = np.empty(0, np.int64), np.full(len(at) - 1, -1)
+        if self._words.count >= MANY and self._pairs:
+            ids, counts = encoded(self._pairs, self._added.classes, text, at)
+        asked = counts < 0
+        begins, others = self._encoded(_strings(text, at).filter(pa.array(asked)).to_pylist())
+        counts[asked] = np.diff(begins)
+        found = np.empty(counts.sum(), np.int64)
+        by_library = np.repeat(asked, counts)
+        found[by_library], found[~by_library] = others, ids
+        return np.concatenate([[0], np.cumsum(counts)]), found
+
+    @cached_property
+    def _pairs(self) -> BytePairs | None:
+        split = {
+            each["individual_digits"] for each in _parts(self._tokenizer.pre_tokenizer) if each["type"] == "Digits"
+        }
+        return BytePairs.of(self._tokenizer, (EACH if True in split else RUNS) if split else TOGETHER)
 
     @cached_property
     def _added(self) -> "_Added":
         return _Added.of(self._tokenizer)
 
 
-def _added_texts(tokenizer: "Tokenizer") -> list[str]:
-    return [token.content for token in tokenizer.get_added_tokens_decoder().values() if token.content]
+def _counts(words: Numbers, begins: Numbers, first: Numbers) -> Numbers:
+    """How many tokens each text has, of what `Tokeniser._known` gives."""
+    tokens = np.concatenate([[0], np.cumsum(np.diff(begins)[words])])
+    counts: Numbers = np.diff(tokens[first])
+    return counts
+
+
+def _strings(text: npt.NDArray[np.uint8], at: Numbers) -> pa.Array:
+    return pa.Array.from_buffers(pa.large_string(), len(at) - 1, [None, pa.py_buffer(at), pa.py_buffer(text)])
 
 
 class _Added(NamedTuple):
@@ -190,16 +202,14 @@ class _Added(NamedTuple):
     texts: Any
     begins: Any
     """Where each begins in `texts`, and the last one ends."""
-    starts: Any
-    """By byte: whether one begins with it."""
+    classes: Any
+    """See `gpt2.classes`."""
 
     @classmethod
     def of(cls, tokenizer: "Tokenizer") -> "_Added":
-        known = [text.encode() for text in _added_texts(tokenizer)]
-        starts = np.zeros(256, np.bool_)
-        starts[[text[0] for text in known]] = True
+        known = [token.content.encode() for token in tokenizer.get_added_tokens_decoder().values() if token.content]
         begins = np.array([*accumulate(map(len, known), initial=0)], np.int64)
-        return cls(np.frombuffer(b"".join(known), np.uint8), begins, starts)
+        return cls(np.frombuffer(b"".join(known), np.uint8), begins, classes(bytes(text[0] for text in known)))
 
 
 class _Words:
@@ -209,7 +219,7 @@ class _Words:
         self._text = np.empty(1 << 16, np.uint8)
         self._at = np.zeros(1 << 12, np.int64)  # where each word begins in the text, and the last one ends
         self._table = np.zeros((1 << 13, 2), np.uint64)  # open addressing: a word's key, and its number and 1
-        self._count = 0
+        self.count = 0
         self._learnt = 0
         self.begins: Numbers = np.zeros(1, np.int64)
         self.ids: Numbers = np.empty(0, np.int64)
@@ -217,17 +227,17 @@ class _Words:
     @property
     def used(self) -> int:
         """Bytes of the words."""
-        return int(self._at[self._count])
+        return int(self._at[self.count])
 
     def numbered(self, texts: pa.Array, added: _Added) -> tuple[Numbers, Numbers]:
         """See `Tokeniser._numbered`; words that are met for the first time get the next numbers."""
-        bounds = np.frombuffer(texts.buffers()[1], np.int64, len(texts) + 1)
+        bounds = np.frombuffer(texts.buffers()[1], np.int64, len(texts) + 1, 8 * texts.offset)
         data = np.frombuffer(texts.buffers()[2] or b"", np.uint8)
         words, first = np.empty(bounds[-1], np.int64), np.zeros(len(bounds), np.int64)
         done = 0
         while True:
-            done, self._count = _number(
-                *(data, bounds, CLASSES, added, done, self._count),
+            done, self.count = _number(
+                *(data, bounds, VERDICTS, added, done, self.count),
                 *(self._text, self._at, self._table, words, first),
             )
             if done == len(texts):
@@ -242,20 +252,20 @@ class _Words:
         _fill(self._table, larger)
         self._table = larger
 
-    def new(self) -> list[str]:
-        """The words whose tokens are not known yet."""
-        at = self._at[self._learnt : self._count + 1].copy()
-        found = pa.Array.from_buffers(
-            pa.large_string(), len(at) - 1, [None, pa.py_buffer(at), pa.py_buffer(self._text)]
-        )
-        words: list[str] = found.to_pylist()
-        return words
+    @property
+    def has_new(self) -> bool:
+        """Whether there are words whose tokens are not known yet."""
+        return self._learnt < self.count
+
+    def new(self) -> tuple[npt.NDArray[np.uint8], Numbers]:
+        """These words: the text, and where in it each begins, and the last one ends."""
+        return self._text, self._at[self._learnt : self.count + 1].copy()
 
     def learn(self, begins: Numbers, ids: Numbers) -> None:
         """Keep the tokens of the new words."""
         self.begins = np.concatenate([self.begins, len(self.ids) + begins[1:]])
         self.ids = np.concatenate([self.ids, ids])
-        self._learnt = self._count
+        self._learnt = self.count
 
 
 def independent(tokenizer: "Tokenizer") -> bool:
@@ -312,55 +322,54 @@ def cuts_by_gpt2(tokenizer: "Tokenizer") -> bool:
     )
 
 
-def _classes() -> npt.NDArray[np.uint8]:
-    """The class of each byte."""
-    chars = [chr(byte) for byte in range(128)]
-    kinds = {LETTER: str.isalpha, DIGIT: str.isdigit, SPACE: " \t\n\r".__contains__, SIGN: str.isprintable}
-    known = [next((kind for kind, holds in kinds.items() if holds(char)), ELSE) for char in chars]
-    return np.array(known + [ELSE] * 128, np.uint8)
-
-
-CLASSES = _classes()
-NEVER, ALWAYS, PERHAPS = range(3)
-MEETING = np.array(
-    [
-        [NEVER, NEVER, NEVER, NEVER, NEVER],
-        [NEVER, PERHAPS, PERHAPS, PERHAPS, PERHAPS],
-        [NEVER, ALWAYS, NEVER, ALWAYS, ALWAYS],
-        [NEVER, ALWAYS, ALWAYS, NEVER, ALWAYS],
-        [NEVER, ALWAYS, PERHAPS, ALWAYS, NEVER],
-    ],
-    np.uint8,
-)
-"""Whether a text is cut between two characters, by their classes; PERHAPS is for `_cuts` to say."""
+@kernel
+def _number(data, bounds, verdicts, added, done, count, known, at, table, words, first):  # type: ignore[no-untyped-def]
+    """Number the words of the texts from `done` on; gives how many texts are done when there is no more room, and how
+    many words are known."""
+    kinds = added.classes
+    for text in range(done, len(bounds) - 1):
+        begin, end, placed = bounds[text], bounds[text + 1], first[text]
+        within = begin  # up to here an added token stands
+        short, long = np.uint64(0), OFFSET
+        window = np.uint64(kinds[data[begin]]) if begin < end else np.uint64(OUT)
+        for place in range(begin, end + 1 if begin < end else begin):
+            behind = np.uint64(kinds[data[place + 1]]) if place + 1 < end else np.uint64(OUT)
+            window = ((window << np.uint64(4)) | behind) & np.uint64(0xFFFF)
+            verdict = verdicts[window] if place < end else CUT
+            if verdict:
+                size = 0
+                if verdict & ASK:
+                    size = _longest(data, place, end, added) if window & np.uint64(BEGINS << 4) else 0
+                    window = _seen(window, size, data, place, end, added)
+                    verdict = verdicts[window]
+                if verdict & CUT and place >= within:
+                    key = short | (np.uint64(place - begin) << np.uint64(56)) if place - begin <= SHORT else long | LONG
+                    slot = _slot(key, len(table))
+                    if table[slot, 0] == key and not key & LONG:
+                        words[placed] = table[slot, 1] - np.uint64(1)
+                    else:
+                        number, count = _word(data, begin, place, key, count, known, at, table)
+                        if number < 0:
+                            return text, count
+                        words[placed] = number
+                    placed, begin = placed + 1, place
+                    short, long = np.uint64(0), OFFSET
+                within = max(within, place + size)
+            if place < end:
+                byte = np.uint64(data[place])
+                short, long = (short << np.uint64(8)) | byte, (long ^ byte) * PRIME
+        first[text + 1] = placed
+    return len(bounds) - 1, count
 
 
 @kernel
-def _number(data, bounds, classes, added, done, count, known, at, table, words, first):  # type: ignore[no-untyped-def]
-    """Number the words of the texts from `done` on; gives how many texts are done when there is no more room, and how
-    many words are known."""
-    for text in range(done, len(bounds) - 1):
-        end, placed, begin = bounds[text + 1], first[text], bounds[text]
-        within = begin  # up to here an added token may stand
-        here = classes[data[begin]] if begin < end else ELSE
-        for place in range(begin, end):
-            behind, before = place + 1, here
-            if added.starts[data[place]]:
-                within = max(within, place + _longest(data, place, end, added))
-            if behind < end:
-                here = classes[data[behind]]
-                meeting = MEETING[before, here]
-                if meeting == NEVER or behind < within:
-                    continue
-                if meeting == PERHAPS and not _cuts(data, behind, bounds[text], end, classes, added):
-                    continue
-            number, count = _word(data, begin, behind, count, known, at, table)
-            if number < 0:
-                return text, count
-            words[placed] = number
-            placed, begin = placed + 1, behind
-        first[text + 1] = placed
-    return len(bounds) - 1, count
+def _seen(window, size, data, place, end, added):  # type: ignore[no-untyped-def]
+    """The classes around a place, without BEGINS where no added token stands; here stands one of `size` bytes."""
+    if size == 0:
+        window &= ~np.uint64(BEGINS << 4)
+    if window & np.uint64(BEGINS) and _longest(data, place + 1, end, added) == 0:
+        window &= ~np.uint64(BEGINS)
+    return window
 
 
 @kernel
@@ -381,49 +390,12 @@ def _longest(data, place, end, added):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _cuts(data, place, begin, end, classes, added):  # type: ignore[no-untyped-def]
-    """Whether the text is cut before a place where MEETING says PERHAPS; false where that is not certain.
-
-    The place is not the text's first, nor within an added token.
-    """
-    here = classes[data[place]]
-    if classes[data[place - 1]] == SIGN:  # and here is a letter
-        return data[place - 1] != APOSTROPHE
-    if here == SPACE:  # the last one of a run stands apart, or with what follows
-        return place + 1 < end and _stands(data, place + 1, end, classes, added)
-    if data[place - 1] == BLANK:
-        return False
-    if place - 2 < begin or classes[data[place - 2]] != SPACE:
-        return place - 2 < begin or classes[data[place - 2]] != ELSE
-    return _stands(data, place, end, classes, added)
-
-
-@kernel
-def _stands(data, place, end, classes, added):  # type: ignore[no-untyped-def]
-    """Whether the pattern sees what stands at a place behind white space: it does not see digits, where these are split
-    off before, nor an added token."""
-    if classes[data[place]] != LETTER and classes[data[place]] != SIGN:
-        return False
-    return not added.starts[data[place]] or _longest(data, place, end, added) == 0
-
-
-@kernel
-def _word(data, begin, end, count, known, at, table):  # type: ignore[no-untyped-def]
+def _word(data, begin, end, key, count, known, at, table):  # type: ignore[no-untyped-def]
     """The number of a word, -1 where there is no room for a new one; and how many are known."""
     size = end - begin
-    if size <= SHORT:  # the bytes themselves
-        value = np.uint64(size)
-        for place in range(begin, end):
-            value = (value << np.uint64(8)) | np.uint64(data[place])
-    else:
-        value = OFFSET
-        for place in range(begin, end):
-            value = (value ^ np.uint64(data[place])) * PRIME
-        value |= LONG
-    slots = len(table)
-    slot = _slot(value, slots)
+    slot = _slot(key, len(table))
     while table[slot, 1]:
-        if table[slot, 0] == value:
+        if table[slot, 0] == key:
             number = np.int64(table[slot, 1]) - 1
             if size <= SHORT:
                 return number, count
@@ -433,12 +405,12 @@ def _word(data, begin, end, count, known, at, table):  # type: ignore[no-untyped
                     same += 1
                 if same == size:
                     return number, count
-        slot = (slot + 1) & (slots - 1)
+        slot = (slot + 1) & (len(table) - 1)
     if count + 1 >= len(at) or at[count] + size > len(known):
         return -1, count
     known[at[count] : at[count] + size] = data[begin:end]
     at[count + 1] = at[count] + size
-    table[slot, 0], table[slot, 1] = value, count + 1
+    table[slot, 0], table[slot, 1] = key, count + 1
     return count, count + 1
 
 
