@@ -50,6 +50,9 @@ READERS = ("onnxruntime", "pypdfium2", "python-calamine", "rapidocr", "resilipar
 """Those that read documents: what is kept of a drop depends on them too."""
 SHARD_BYTES = 8 << 20
 """Raw bytes of a shard: enough shards to keep every core busy, few enough for a shard to be worth its start."""
+TEXT_SHARE = 2
+"""A shard ends with so many times its bytes of rows as they are read: those of one part of a file are hardly ever more,
+and what is left over would be a shard that is not worth its start."""
 FILE_BYTES = 1 << 10
 """Bytes that are read in the time that a file takes to be opened, about."""
 ROW_BYTES = 200
@@ -187,7 +190,8 @@ def ingest(
         drop: folder of the raw files, or its URL.
         cache: the store's.
         map_shards: runs a stage over shards.
-        shard_bytes: raw bytes of a shard; no more of a file is held in memory, but for a row that is longer.
+        shard_bytes: raw bytes of a shard; no more than twice as much of a file is held in memory, but for a row that is
+            longer.
         forgotten: rows that must not come back; what holds one is not kept.
 
     Raises:
@@ -337,7 +341,7 @@ def run_read(task: ReadTask) -> Ingested:
     part = astuple(task.part) if task.part else None
     sides = [[side.name, side.key, named(side.files)] for side in task.lookups]
     how = ["read", VERSION, installed([*LIBRARIES, *READERS]), task.mapping]
-    key = digest([*how, named(files), part, sides, *task.forgotten.key()])
+    key = digest([*how, TEXT_SHARE, named(files), part, sides, *task.forgotten.key()])
     # How many shards there are is known only once all is read: it is noted last, and which columns each file has.
     note = keyed_folder(task.cache / "stages", key)
     count, columns = orjson.loads(intact(note, "read").read_bytes()) if is_kept(note) else (0, {})
@@ -349,7 +353,7 @@ def run_read(task: ReadTask) -> Ingested:
         mapper = _mapper(task.mapping, task.lookups, task.cache)
         first = task.part.row if task.part else 0
         made = ((file, first, mapper.rows(rows(file))) for file in files)
-        for number, outcome in enumerate(_outcomes(mapper, made, task.shard_bytes, kinds)):
+        for number, outcome in enumerate(_outcomes(mapper, made, TEXT_SHARE * task.shard_bytes, kinds)):
             if here := _forgotten(outcome, task.forgotten, files):
                 back += here
             else:
