@@ -22,7 +22,7 @@ from curate.garbage import forget_files
 from curate.hashing import digest
 from curate.manifest import SCHEMA_VERSION, ContractInfo, DatasetInputs, DatasetManifest, DropInfo, IndexInfo, joined
 from curate.progress import Progress, silent
-from curate.publish import refused, version
+from curate.publish import gate, refused, version
 from curate.publish.carried import require_no_looser
 from curate.publish.enough import Wanted
 from curate.publish.keep import Made, kept_after_run
@@ -255,6 +255,8 @@ def _judge_each(work: _Work, stage: RowStage, shards: Sequence[Shard]) -> list[S
         summary = stage.summary((shard.kept(stage.sums_up) for shard in done), map(Shard.quarantine, done))
     work.account.record_stage(stage.name, sum(shard.rows for shard in shards), done, summary)
     work.made.add(stage.name, done)
+    if not all(shard.cached for shard in done):
+        gate.get_ready()  # there will be something to publish
     return done
 
 
