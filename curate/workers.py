@@ -29,8 +29,9 @@ MEMORY = "ASSAY_WORKER_MEMORY"
 DEFAULT_MEMORY = 2 << 30
 LEAST_MEMORY = 512 << 20
 """Bytes. Workers take 200 MiB before their first row, and models up to as much again."""
-LEFT_MEMORY = 192 << 20
-"""Bytes that a worker may hold when its stage is over; one with more is not kept for the next."""
+LEFT_MEMORY = 256 << 20
+"""Bytes that a worker may hold when its stage is over; one with more is not kept for the next, for which another takes
+half a second to get ready."""
 UNITS = {"MiB": 20, "GiB": 30}
 LEAST_ADDRESSES = 1200 << 20
 """Bytes of addresses (`ulimit -v`) that the libraries take beside the rows, in the process that starts the others."""
