@@ -26,7 +26,7 @@ UNREAD = ("signals",)
 """Columns that JSON lines leave out: these are what trains a model, not what tells of it."""
 SOURCES = pa.schema({"file": pa.string(), "sha256": pa.string(), "bytes": pa.int64(), "columns": pa.list_(pa.string())})
 """Of sources.parquet: see `InputFile`; columns are those that every row of the file has."""
-LINES = 4096
+LINES = 1024
 """Rows that are made JSON at once."""
 
 Named = Callable[[pa.Table], pa.Table]
