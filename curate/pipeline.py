@@ -3,7 +3,8 @@
 read -> each row by itself, stage after stage in the recipe's order -> all rows at once, likewise -> gate -> publish
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,7 @@ from curate.garbage import forget_files
 from curate.hashing import digest
 from curate.manifest import SCHEMA_VERSION, ContractInfo, DatasetInputs, DatasetManifest, DropInfo, IndexInfo, joined
 from curate.progress import Progress, silent
-from curate.publish import refused, version
+from curate.publish import gate, refused, version
 from curate.publish.carried import require_no_looser
 from curate.publish.enough import Wanted
 from curate.publish.keep import Made, kept_after_run
@@ -164,6 +165,14 @@ def _curate(
     return Curated(published, DatasetManifest.read(published), work.account.seconds, work.account.cached)
 
 
+@contextmanager
+def _running(work: _Work, stage: str) -> Iterator[None]:
+    """A stage is timed, and Arrow keeps none of what it took."""
+    with work.account.timed(stage):
+        yield
+    pa.default_memory_pool().release_unused()
+
+
 def _read(work: _Work, shard_bytes: int) -> ingest.Ingested:
     """Read the drop.
 
@@ -172,7 +181,7 @@ def _read(work: _Work, shard_bytes: int) -> ingest.Ingested:
         NoRowsError: it holds none; the ledger tells of it.
     """
     recipe = work.recipe
-    with work.account.timed(ingest.NAME):
+    with _running(work, ingest.NAME):
         drop = ingest.ingest(
             recipe.sources,
             recipe.lookups,
@@ -241,20 +250,22 @@ def _prepared(work: _Work, stages: Sequence[Stage], context: Context) -> list[St
     """The stages with all that they need, each told of those before it."""
     ready: list[Stage] = []
     for stage in stages:
-        with work.account.timed(stage.name):
+        with _running(work, stage.name):
             ready.append(stage.prepare(replace(context, before=tuple(ready))))
     return ready
 
 
 def _judge_each(work: _Work, stage: RowStage, shards: Sequence[Shard]) -> list[Shard]:
     """A stage over a row, over all shards."""
-    with work.account.timed(stage.name):
+    with _running(work, stage.name):
         mine = [stage.narrowed(lambda shard=shard: shard.kept(["id"])["id"].to_pylist()) for shard in shards]  # type: ignore[misc]
         tasks = [RowStageTask(each, shard, work.store.cache) for each, shard in zip(mine, shards, strict=True)]
         done = work.map_shards(stage.name, run_stage, tasks)
         summary = stage.summary((shard.kept(stage.sums_up) for shard in done), map(Shard.quarantine, done))
     work.account.record_stage(stage.name, sum(shard.rows for shard in shards), done, summary)
     work.made.add(stage.name, done)
+    if not all(shard.cached for shard in done):
+        gate.get_ready()  # there will be something to publish
     return done
 
 
@@ -262,7 +273,7 @@ def _judge_all(
     work: _Work, stage: SetStage, shards: Sequence[Shard], past: Past, judged: dict[str, Judged]
 ) -> list[Shard]:
     """A stage over all rows; its verdict joins those that are there."""
-    with work.account.timed(stage.name):
+    with _running(work, stage.name):
         done, verdict = judge_rows(stage, shards, past, dict(judged), work.store.cache, work.map_shards, work.progress)
     judged[stage.name] = verdict
     work.account.over_all.add(stage.name)
@@ -274,7 +285,7 @@ def _judge_all(
 
 
 def _catch_up(work: _Work, kept: Mapping[str, KeptKeys] = NOTHING) -> None:
-    with work.account.timed("index"):
+    with _running(work, "index"):
         work.index.catch_up(work.progress, kept)
 
 
@@ -388,7 +399,7 @@ def _publish(
     manifest = made_from | {"stages": stages} | told
     key = digest([version.VERSION, manifest, [shard.key for shard in shards]])
     note = keyed_folder(work.store.cache / "published", key)
-    with work.account.timed("publish"):
+    with _running(work, "publish"):
         known = work.published(intact(note, "version").read_text()) if is_kept(note) else None
         if known is not None and (known / MANIFEST).is_file():
             return _found(work, known)

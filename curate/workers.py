@@ -29,6 +29,9 @@ MEMORY = "ASSAY_WORKER_MEMORY"
 DEFAULT_MEMORY = 2 << 30
 LEAST_MEMORY = 512 << 20
 """Bytes. Workers take 200 MiB before their first row, and models up to as much again."""
+LEFT_MEMORY = 256 << 20
+"""Bytes that a worker may hold when its stage is over; one with more is not kept for the next, for which another takes
+half a second to get ready."""
 UNITS = {"MiB": 20, "GiB": 30}
 LEAST_ADDRESSES = 1200 << 20
 """Bytes of addresses (`ulimit -v`) that the libraries take beside the rows, in the process that starts the others."""
@@ -139,18 +142,30 @@ def serve(pipe: "connection.Connection[Any, Any]", workers: int, memory: int) ->
     pool = pa.default_memory_pool()
     with suppress(EOFError, ConnectionError):  # the parent wants no more
         while True:
-            work = pipe.recv_bytes()
-            try:
-                function, task = pickle.loads(work)  # noqa: S301 -- of a process of our own
-                done = True, function(task)
-            except MemoryError:
-                os._exit(OUT_OF_MEMORY)
-            except Exception as error:
-                if isinstance(error, OSError) and error.errno == errno.ENOMEM:
-                    os._exit(OUT_OF_MEMORY)
-                done = False, _portable(error)
+            result = _done(pipe.recv_bytes())
             pool.release_unused()  # else Arrow keeps, in every worker, the most that a shard has ever taken
-            pipe.send_bytes(_Back.dumps(done))
+            pipe.send(_held())
+            pipe.send_bytes(result)
+
+
+def _done(work: bytes) -> bytes:
+    """What has become of a task, of which nothing else stays."""
+    try:
+        function, task = pickle.loads(work)  # noqa: S301 -- of a process of our own
+        done = True, function(task)
+    except MemoryError:
+        os._exit(OUT_OF_MEMORY)
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+            os._exit(OUT_OF_MEMORY)
+        done = False, _portable(error)
+    return bytes(_Back.dumps(done))
+
+
+def _held() -> int:
+    """Bytes of memory that this process holds and no file backs."""
+    _, resident, backed, *_ = map(int, Path("/proc/self/statm").read_text().split())
+    return (resident - backed) * resource.getpagesize()
 
 
 def _portable(error: Exception) -> Exception:
@@ -257,6 +272,8 @@ class Worker:
         context = get_context("forkserver")
         self.pipe, theirs = context.Pipe()
         self.memory = memory
+        self.held = 0
+        """Bytes that it held after its last task."""
         self.process = context.Process(target=serve, args=(theirs, workers, memory))
         with caller_unknown():
             self.process.start()
@@ -274,6 +291,7 @@ class Worker:
             WorkerDied: this process has ended.
         """
         try:
+            self.held = self.pipe.recv()
             return self.pipe.recv_bytes()
         except (EOFError, OSError):
             self.process.join()
@@ -326,7 +344,8 @@ def apart(function: Callable[[Any], Result], task: Any, remedy: str) -> Result:
 
 
 class _Workers:
-    """Worker processes, each started when there is a task for it, and kept from one stage to the next."""
+    """Worker processes, each started when there is a task for it, and kept from one stage to the next, unless it holds
+    much: models and what libraries remember are each of one stage."""
 
     def __init__(self, number: int, memory: int) -> None:
         self._number = number
@@ -342,6 +361,7 @@ class _Workers:
         Raises:
             Exception: a task has failed.
         """
+        self._let_go()
         waiting = list(range(len(tasks)))[::-1]
         busy: dict[Any, tuple[int, Worker]] = {}
         while waiting or busy:
@@ -364,6 +384,13 @@ class _Workers:
     def _started(self) -> Worker:
         self._all.append(Worker(self._number, self._memory))
         return self._all[-1]
+
+    def _let_go(self) -> None:
+        for worker in [worker for worker in self._idle if worker.held > LEFT_MEMORY]:
+            self._idle.remove(worker)
+            self._all.remove(worker)
+            worker.process.kill()  # it has nothing more to do
+            worker.close()
 
     def kill(self) -> None:
         """End what they are at, which may take long; nothing of it is half-made in the cache."""

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -13,7 +15,6 @@ import pyarrow.parquet as pq
 from curate.publish.json_lines import json_lines
 from curate.read.files import InputFile
 from curate.record import SCHEMA, SPLITS
-from curate.sets.ahead import one_ahead
 from curate.sets.rows import Numbers, Rows, in_order
 from curate.sets.runs import Runs
 
@@ -25,7 +26,7 @@ UNREAD = ("signals",)
 """Columns that JSON lines leave out: these are what trains a model, not what tells of it."""
 SOURCES = pa.schema({"file": pa.string(), "sha256": pa.string(), "bytes": pa.int64(), "columns": pa.list_(pa.string())})
 """Of sources.parquet: see `InputFile`; columns are those that every row of the file has."""
-LINES = 4096
+LINES = 1024
 """Rows that are made JSON at once."""
 
 Named = Callable[[pa.Table], pa.Table]
@@ -59,20 +60,45 @@ def with_drop(table: pa.Table, drop: str) -> pa.Table:
     return table.set_column(table.schema.get_field_index("source"), SCHEMA.field("source"), named)
 
 
-def write_splits(folder: Path, kept: Runs, named: Named) -> None:
+@dataclass(frozen=True)
+class Part:
+    """Some of a version's rows, to be written; as text it says which."""
+
+    name: str
+    size: int
+    write: Callable[[], None]
+    unit: str = "rows"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def write(part: Part) -> None:
+    """Write a part, anew where that has been begun."""
+    part.write()
+
+
+def split_parts(folder: Path, kept: Runs, named: Named) -> list[Part]:
     """The rows of each split, in the order of their ids."""
     splits = pc.index_in(_column(kept, "split"), pa.array(SPLITS)).to_numpy()[kept.order]
     schema = pa.schema([field for field in kept.tables[0].schema if field.name not in ("split", *APART)])
+    parts = []
     for at, split in enumerate(SPLITS):
         begin, end = np.searchsorted(splits, [at, at + 1])
-        pieces = one_ahead(map(named, kept.pieces(kept.order[begin:end])))
-        _write_split(pieces, schema, folder / split)
+        cuts = kept.cut(kept.order[begin:end])
+        work = partial(_write_split, kept, cuts, named, schema, folder / split)
+        parts.append(Part(f"the rows of {split}", end - begin, work))
+    return parts
 
 
-def write_quarantine(folder: Path, rejected: Runs, named: Named) -> None:
+def quarantine_part(folder: Path, rejected: Runs, named: Named) -> Part:
     """The rows that did not stay, in the order of their files and rows."""
-    pieces = one_ahead(map(named, rejected.pieces(rejected.order)))
-    _write_parquet(pieces, rejected.tables[0].schema, folder / QUARANTINE)
+    work = partial(_write_quarantine, rejected, rejected.cut(rejected.order), named, folder / QUARANTINE)
+    return Part("the quarantine", len(rejected.order), work)
+
+
+def _write_quarantine(rejected: Runs, cuts: Sequence[Numbers], named: Named, path: Path) -> None:
+    _write_parquet(map(named, rejected.taken(cuts)), rejected.tables[0].schema, path)
 
 
 def write_beside(folder: Path, tables: Mapping[str, pa.Table], files: Sequence[InputFile], named: Named) -> None:
@@ -106,7 +132,7 @@ def _column(rows: Rows, name: str) -> pa.ChunkedArray:
     return pa.concat_tables(table.select([name]) for table in rows.tables)[name]
 
 
-def _write_split(pieces: Iterator[pa.Table], schema: pa.Schema, stem: Path) -> None:
+def _write_split(kept: Runs, cuts: Sequence[Numbers], named: Named, schema: pa.Schema, stem: Path) -> None:
     """One split as Parquet, with `meta` as a list of {key, value} (`datasets` reads no maps), and meanwhile in a thread
     as JSON lines."""
     at = schema.get_field_index("meta")
@@ -114,17 +140,14 @@ def _write_split(pieces: Iterator[pa.Table], schema: pa.Schema, stem: Path) -> N
     with stem.with_suffix(".jsonl").open("wb") as file, ThreadPoolExecutor(1) as thread:
 
         def listed() -> Iterator[pa.Table]:
-            written = None
-            for piece in pieces:
-                if written is not None:
-                    written.result()
+            for piece in map(named, kept.taken(cuts)):
                 written = thread.submit(_write_lines, piece.select(read), file)
                 meta = piece["meta"].combine_chunks()
                 entries = pa.StructArray.from_arrays([meta.keys, meta.items], fields=list(LISTED_META.value_type))
                 lists = pa.ListArray.from_arrays(meta.offsets, entries)
                 yield piece.select(schema.names).set_column(at, "meta", lists)
-            if written is not None:
                 written.result()
+                del piece, meta, entries, lists, written  # before the next one is made
 
         _write_parquet(listed(), schema.set(at, pa.field("meta", LISTED_META)), stem.with_suffix(".parquet"))
 
@@ -139,3 +162,4 @@ def _write_parquet(pieces: Iterable[pa.Table], schema: pa.Schema, path: Path) ->
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for piece in pieces:
             writer.write_table(piece, row_group_size=max(1, piece.num_rows))
+            del piece  # before the next one is made

@@ -1,11 +1,13 @@
 """The set contract: the whole set, as it would be published, is held to the contract's Great Expectations suite."""
 
 import logging
+import threading
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -127,6 +129,12 @@ def check_set(
     with _quiet():
         write_docs(told, columns, contract, docs_folder)
     return GateResult(tuple(finding for _, finding, _ in told), columns)
+
+
+@cache
+def get_ready() -> None:
+    """Have Great Expectations imported by a thread: it takes seconds, which are there while others are at work."""
+    threading.Thread(target=import_module, args=("great_expectations",), daemon=True).start()
 
 
 def _texts(contract: Contract) -> set[str]:

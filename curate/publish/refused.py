@@ -14,6 +14,7 @@ from typing import Any
 from curate.drafts import replace_folder
 from curate.errors import SetAsideError
 from curate.manifest import DatasetManifest
+from curate.publish.rejected import Rejected
 from curate.store import Draft, Store
 
 REFUSED = "refused.json"
@@ -50,7 +51,9 @@ def candidate(store: Store, name: str) -> Path:
     return store.failed / name
 
 
-def keep(refusal: RefusedError, draft: Draft, manifest: Mapping[str, Any], store: Store, where: str) -> None:
+def keep(
+    refusal: RefusedError, draft: Draft, manifest: Mapping[str, Any], store: Store, where: str, rejected: Rejected
+) -> None:
     """Move a candidate aside, with a report that says why it is refused, and tell the ledger.
 
     Args:
@@ -59,6 +62,7 @@ def keep(refusal: RefusedError, draft: Draft, manifest: Mapping[str, Any], store
         manifest: what it would have said, but for its files and version.
         store: where it would have been published.
         where: the drop lies, for the ledger.
+        rejected: its rejected rows, for the report.
     """
     from curate.publish.report import Beside, write_report
 
@@ -74,7 +78,7 @@ def keep(refusal: RefusedError, draft: Draft, manifest: Mapping[str, Any], store
         "counts": published.counts.content(),
         "failed": [asdict(each) | {"rows": list(each.rows[:MOST])} for each in refusal.broken],
     }
-    write_report(draft.folder, published, Beside(refused=refusal.message))
+    write_report(draft.folder, published, Beside(refused=refusal.message, rejected=rejected))
     text = json.dumps(told, indent=2, ensure_ascii=False)
     (draft.folder / REFUSED).write_bytes(text.encode("utf-8", "backslashreplace") + b"\n")
     replace_folder(draft.folder, candidate(store, published.name))

@@ -6,8 +6,9 @@ be many: their texts stay in Arrow until they are cut to what is shown.
 
 import base64
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,14 @@ import pyarrow.parquet as pq
 
 from curate.arrow import whole
 from curate.patterns import in_re2
-from curate.publish.shown_rows import tables_of
+from curate.publish.shown_rows import SEEN, tables_of, with_fate
 from curate.record import QUARANTINE_SCHEMA, pages_of
+from curate.sets.runs import Runs
 
+READ = [*SEEN, "stage", "reason", "evidence", "raw"]
+"""Columns of a quarantine that are shown."""
+FIRST = 12
+"""Rows that are shown where no script runs."""
 MOST_ROWS = 200_000
 """Rows that are in the page; of more, the first of the drop."""
 LENGTHS = (4000, 2000, 1000, 600, 400, 300, 200, 120, 80)
@@ -56,36 +62,58 @@ class Rejected:
     """The first few, for a page whose script does not run."""
 
 
-def rejected_rows(folder: Path, first: int) -> Rejected:
+def rejected_rows(folder: Path) -> Rejected:
     """The rejected rows of a version.
 
     Args:
         folder: holds quarantine.parquet and the splits' Parquet files.
-        first: how many are shown where no script runs.
     """
     with pq.ParquetFile(folder / "quarantine.parquet") as file:
-        count = min(file.metadata.num_rows, MOST_ROWS)
-        if not count:
-            return Rejected("", 0, 0, [])
-        held = next((length for length in LENGTHS if count * length <= HELD_CHARACTERS), LENGTHS[-1])
-        rows = pa.concat_tables(_rows(file, count, held))
+        tables = (pa.table(batch) for batch in file.iter_batches(4096, columns=READ))
+        return _found(tables, file.metadata.num_rows, partial(tables_of, folder))
+
+
+def rejected_of(rejected: Runs, kept: Runs) -> Rejected:
+    """The same of a version that is being made, by its rows."""
+
+    def some_of(ids: pa.Array) -> Iterator[pa.Table]:
+        for rows, about in ((rejected, ["stage", "reason"]), (kept, [])):
+            wanted = pc.is_in(pa.concat_tables(rows.select(["id"]).tables)["id"], value_set=ids).to_numpy()
+            for table in rows.select([*SEEN, *about]).pieces(rows.order[wanted[rows.order]]):
+                yield with_fate(table, about)
+
+    return _found(rejected.select(READ).pieces(rejected.order), len(rejected.order), some_of)
+
+
+def _found(tables: Iterable[pa.Table], count: int, some_of: Callable[[pa.Array], Iterable[pa.Table]]) -> Rejected:
+    """See `rejected_rows`.
+
+    Args:
+        tables: the rejected rows in their order, with the columns READ.
+        count: how many they are.
+        some_of: gives those of these ids of all rows, see `tables_of`.
+    """
+    count = min(count, MOST_ROWS)
+    if not count:
+        return Rejected("", 0, 0, [])
+    held = next((length for length in LENGTHS if count * length <= HELD_CHARACTERS), LENGTHS[-1])
+    rows = pa.concat_tables(_rows(tables, count, held))
     ids = whole(rows["kept"]).drop_null().unique()
     none = QUARANTINE_SCHEMA.empty_table().append_column("fate", pa.array([], pa.string()))
-    kept = (_shown(table, held).append_column("fate", table["fate"]) for table in (none, *tables_of(folder, ids)))
+    kept = (_shown(table, held).append_column("fate", table["fate"]) for table in (none, *some_of(ids)))
     packed, length = _packed(rows, pa.concat_tables(kept), held)
-    return Rejected(packed, count, length, rows.slice(0, first).to_pylist())
+    return Rejected(packed, count, length, rows.slice(0, FIRST).to_pylist())
 
 
-def _rows(file: pq.ParquetFile, count: int, held: int) -> Iterator[pa.Table]:
+def _rows(tables: Iterable[pa.Table], count: int, held: int) -> Iterator[pa.Table]:
     """The first rows of a quarantine as `_shown` gives them, with `stage`, `reason` and `evidence`; of one that went in
     favour of another, the other's id as `kept`, and what the evidence says but for its place as `besides`."""
-    columns = ["id", "turns", "target", "source", "stage", "reason", "evidence", "raw"]
-    for batch in file.iter_batches(4096, columns=columns):
-        table = pa.table(batch).slice(0, count)
+    for each in tables:
+        table = each.slice(0, count)
         count -= table.num_rows
-        evidence = [orjson.loads(each) for each in table["evidence"].to_pylist()]
-        kept = [each.get("kept") for each in evidence]
-        besides = [None if each is None else _besides(said) for each, said in zip(kept, evidence, strict=True)]
+        evidence = [orjson.loads(said) for said in table["evidence"].to_pylist()]
+        kept = [said.get("kept") for said in evidence]
+        besides = [None if id_ is None else _besides(said) for id_, said in zip(kept, evidence, strict=True)]
         shown = _shown(table, held)
         for name in ("stage", "reason"):
             shown = shown.append_column(name, table[name])

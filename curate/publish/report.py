@@ -23,7 +23,7 @@ from curate.publish.doubted import doubted_rows
 from curate.publish.findings import Facts, findings
 from curate.publish.grounded import grounded_fields
 from curate.publish.pages import inlined, report_environment
-from curate.publish.rejected import rejected_rows
+from curate.publish.rejected import Rejected, rejected_rows
 from curate.publish.shown_rows import EXAMPLES, changes_of, conflicts, differences, excerpt, kept_rows, rows_at, seen
 from curate.publish.since_parent import since_parent
 from curate.record import SPLITS, pages_of
@@ -31,8 +31,6 @@ from curate.rows.ground import Ground
 from curate.rows.renderer import Renderer
 from curate.rows.tokens import Token, tokens_of
 
-FIRST = 12
-"""Rejected rows that are shown where no script runs."""
 MOST_TOKENS = 400
 """Tokens of a row that are shown; of a longer one its first half and its last."""
 REJECTED = ["id", "turns", "target", "source", "evidence", "raw"]
@@ -53,6 +51,8 @@ class Beside:
     """The last version whose rows these were compared with."""
     refused: str = ""
     """Why it is no version and was not published."""
+    rejected: Rejected | None = None
+    """The rejected rows; by default they are found in the version's files."""
 
 
 def write_report(folder: Path, manifest: DatasetManifest, beside: Beside | None = None) -> None:
@@ -76,7 +76,7 @@ def write_report(folder: Path, manifest: DatasetManifest, beside: Beside | None 
         splits=SPLITS,
         findings=findings(Facts(manifest, rows, _near_duplicates(folder), beside.parent)),
         reasons=_reasons(folder),
-        rejected=rejected_rows(folder, FIRST),
+        rejected=beside.rejected or rejected_rows(folder),
         distributions=[
             {"name": "Label", "note": "What the split is stratified by.", "bars": by_value(rows, "label")},
             {"name": "Language", "note": "ISO 639 code; und: too short to tell.", "bars": by_value(rows, "language")},

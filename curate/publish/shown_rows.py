@@ -22,6 +22,8 @@ AROUND = 60
 """Characters shown around what differs, at least."""
 MOST_WORDS = 2000
 """Words of two texts between which differences are looked for; what is beyond is taken for different."""
+SEEN = ["id", "turns", "target", "source"]
+"""Columns of rows, kept or rejected, that `seen` is made of."""
 WORD = re.compile(r"\w+|\s+|[^\w\s]")
 
 Parts = list[tuple[bool, str]]
@@ -51,18 +53,20 @@ def kept_rows(folder: Path, ids: set[str]) -> dict[str, dict[str, Any]]:
 
 
 def tables_of(folder: Path, ids: pa.Array) -> Iterator[pa.Table]:
-    """The rows of these ids, a row group at a time, those that are published last: `id`, `turns`, `target`, `source`
-    and `fate`, see `kept_rows`."""
+    """The rows of these ids, a row group at a time, those that are published last: SEEN and `fate`, see `kept_rows`."""
     for name in ("quarantine", *SPLITS):
-        rejected = ["stage", "reason"] if name == "quarantine" else []
+        about = ["stage", "reason"] if name == "quarantine" else []
         with pq.ParquetFile(folder / f"{name}.parquet") as file:
             for group in range(file.num_row_groups if len(ids) else 0):
                 wanted = pc.is_in(file.read_row_group(group, ["id"])["id"], value_set=ids)
                 if pc.any(wanted).as_py():
-                    columns = ["id", "turns", "target", "source", *rejected]
-                    table = file.read_row_group(group, columns).filter(wanted)
-                    fate = pc.binary_join_element_wise(*(table[each] for each in rejected), ": ") if rejected else None
-                    yield table.drop_columns(rejected).append_column("fate", fate or pa.nulls(len(table), pa.string()))
+                    yield with_fate(file.read_row_group(group, [*SEEN, *about]).filter(wanted), about)
+
+
+def with_fate(table: pa.Table, about: Sequence[str]) -> pa.Table:
+    """Rows with `fate` in the place of the columns that tell it, if there are any."""
+    fate = pc.binary_join_element_wise(*(table[name] for name in about), ": ") if about else None
+    return table.drop_columns(about).append_column("fate", fate or pa.nulls(len(table), pa.string()))
 
 
 def matching(path: Path, wanted: pc.Expression, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -24,19 +25,21 @@ from curate.publish.data_files import (
     apart,
     by_source,
     by_split,
+    quarantine_part,
+    split_parts,
     with_drop,
+    write,
     write_beside,
-    write_quarantine,
-    write_splits,
 )
 from curate.publish.enough import Wanted, require_enough
 from curate.publish.few_quarantined import require_few_quarantined
 from curate.publish.flat import READ
 from curate.publish.refused import Broken, RefusedError, candidate, keep
+from curate.publish.rejected import Rejected, rejected_of
 from curate.read.files import InputFile
 from curate.record import SPLITS
 from curate.rows.render import Rendering
-from curate.sets.runs import Runs, runs_of
+from curate.sets.runs import Runs, beside, runs_of
 from curate.shards import Shard
 from curate.store import MANIFEST, Store, verified
 
@@ -102,7 +105,7 @@ def publish(made: Made, store: Store, map_shards: MapShards, progress: Progress)
     Args:
         made: by the run.
         store: where to publish.
-        map_shards: puts the rows in order, shard by shard.
+        map_shards: puts the rows in order, shard by shard, and writes files, each whole.
         progress: told of the gate.
 
     Returns:
@@ -127,22 +130,24 @@ def publish(made: Made, store: Store, map_shards: MapShards, progress: Progress)
         counts = _counts(table, quarantine, account, made.manifest["counts"]).content()
         unjudged = GateInfo(evaluated=0, failed=[], rules=[]).content()
         manifest = {**made.manifest, "counts": counts, "gate": unjudged}
-        write_splits(draft.folder, kept, named)
-        write_quarantine(draft.folder, rejected, named)
-        write_beside(draft.folder, {**made.tables, **apart(kept)}, made.files, named)
-        try:
-            require_enough(made.wanted, table, quarantine, account.stages, candidate(store, name))
-            require_few_quarantined(name, made.contract, account, quarantine, candidate(store, name))
-            shares = made.wanted.split.named is None and table.num_rows >= FEW
-            contract = made.contract.of_splits(pc.unique(table["split"]).to_pylist(), shares)
-            gate = _gate(kept, contract, made.before, draft.folder, account, progress)
-            manifest["gate"] = gate.summary().content()
-            _require_kept(gate, counts, account, candidate(store, name))
-        except RefusedError as refusal:
-            keep(refusal, draft, manifest, store, made.where)
-            raise
+        shares = made.wanted.split.named is None and table.num_rows >= FEW
+        contract = made.contract.of_splits(pc.unique(table["split"]).to_pylist(), shares)
+        kept_in = candidate(store, name)
+        with ThreadPoolExecutor(1) as thread:  # beside the workers
+            judging = thread.submit(_judge, made, contract, kept, (table, quarantine), draft.folder, kept_in)
+            finding = thread.submit(rejected_of, rejected, kept)
+            write_beside(draft.folder, {**made.tables, **apart(kept)}, made.files, named)
+            parts = [*split_parts(draft.folder, kept, named), quarantine_part(draft.folder, rejected, named)]
+            beside(runs, map_shards)("publish: files", write, parts)
+            try:
+                gate = _judged(judging, table.num_rows, account, progress)
+                manifest["gate"] = gate.summary().content()
+                _require_kept(gate, counts, account, kept_in)
+            except RefusedError as refusal:
+                keep(refusal, draft, manifest, store, made.where, finding.result())
+                raise
 
-        describe = partial(_describe, contract=contract, made=made, store=store)
+        describe = partial(_describe, contract=contract, made=made, store=store, rejected=finding.result())
         folder = draft.publish(manifest, describe, partial(require_as_known, store.root, made.forgotten))
     tell(store, DatasetManifest.read(folder), made.where, gate.told())
     return folder
@@ -172,16 +177,26 @@ def holds(folder: Path, shards: Sequence[Shard]) -> bool:
     return True
 
 
-def _gate(
-    kept: Runs, contract: Contract, before: Path | None, folder: Path, account: Account, progress: Progress
+def _judge(
+    made: Made, contract: Contract, kept: Runs, tables: tuple[pa.Table, pa.Table], folder: Path, kept_in: Path
 ) -> "GateResult":
-    """What the set contract says of the set; its Data Docs are written."""
+    """What the set contract says of the set; its Data Docs are written.
+
+    Raises:
+        RefusedError: it is not worth asking.
+    """
     from curate.publish.gate import check_set
 
-    rows = len(kept.order)
+    require_enough(made.wanted, *tables, made.account.stages, kept_in)
+    require_few_quarantined(made.wanted.name, made.contract, made.account, tables[1], kept_in)
+    return check_set(kept.each(READ), contract, folder / "data_docs", made.before)
+
+
+def _judged(judging: Future["GateResult"], rows: int, account: Account, progress: Progress) -> "GateResult":
+    """What the gate says, as soon as it does; its seconds are those that are waited for it."""
     progress("gate", 0, rows, "rows")
     with account.timed("gate"):
-        gate = check_set(kept.each(READ), contract, folder / "data_docs", before)
+        gate = judging.result()
     progress("gate", rows, rows, "rows")
     return gate
 
@@ -204,7 +219,9 @@ def _require_kept(gate: "GateResult", counts: Mapping[str, Any], account: Accoun
     )
 
 
-def _describe(folder: Path, content: dict[str, Any], contract: Contract, made: Made, store: Store) -> None:
+def _describe(
+    folder: Path, content: dict[str, Any], contract: Contract, made: Made, store: Store, rejected: Rejected
+) -> None:
     """The card, the report and the contract of a version that is about to be published."""
     from curate.publish.card import write_card
     from curate.publish.croissant import write_croissant
@@ -213,7 +230,8 @@ def _describe(folder: Path, content: dict[str, Any], contract: Contract, made: M
     manifest = DatasetManifest.model_validate(content)
     write_card(folder, manifest, contract)
     write_croissant(folder, manifest, contract)
-    write_report(folder, manifest, Beside(made.account.masked, made.rendering.renderer, _parent(store, manifest)))
+    told = Beside(made.account.masked, made.rendering.renderer, _parent(store, manifest), rejected=rejected)
+    write_report(folder, manifest, told)
     contract.write(folder / FOLDER)
 
 

@@ -21,12 +21,3 @@ def ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator
                 yield running.popleft().result()
         while running:
             yield running.popleft().result()
-
-
-def one_ahead(items: Iterator[Item]) -> Iterator[Item]:
-    """The same items, each made while the one before is at work on."""
-    with ThreadPoolExecutor(1) as thread:
-        coming = thread.submit(next, items, None)
-        while (item := coming.result()) is not None:
-            coming = thread.submit(next, items, None)
-            yield item

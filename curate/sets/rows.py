@@ -70,13 +70,18 @@ class Rows:
 
     def pieces(self, numbers: Numbers) -> Iterator[pa.Table]:
         """Those rows, in that order, a piece at a time."""
+        return map(self.take, self.cut(numbers))
+
+    def cut(self, numbers: Numbers) -> list[Numbers]:
+        """The numbers of each piece of those rows."""
         ends = np.cumsum(self._bytes[numbers])
-        begin = 0
+        begin, found = 0, []
         while begin < len(numbers):
             full = np.searchsorted(ends, (ends[begin - 1] if begin else 0) + PIECE_BYTES) + 1
             end = int(min(begin + PIECE_ROWS, full))
-            yield self.take(numbers[begin:end])
+            found.append(numbers[begin:end])
             begin = end
+        return found
 
     @cached_property
     def _bytes(self) -> Numbers:

@@ -2,11 +2,12 @@
 each run a part that lies together."""
 
 import mmap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -64,12 +65,44 @@ def write_run(task: RunTask) -> list[int]:
 
 
 class Runs(Rows):
-    """The rows of shards, mapped from files in which runs of them lie in order."""
+    """The rows of shards, mapped from files in which runs of them lie in order. As a part of a task it is where these
+    lie.
 
-    def __init__(self, files: Sequence[tuple[mmap.mmap, list[pa.Table]]], in_order: InOrder) -> None:
-        super().__init__([table for _, tables in files for table in tables])
-        self._maps = [mapped for mapped, _ in files]
-        self._in_order = in_order
+    Args:
+        files: each with where its runs lie, see `write_tables`.
+        in_order: the order.
+        columns: of the rows; by default all.
+    """
+
+    def __init__(
+        self, files: Sequence[tuple[Path, list[int]]], in_order: InOrder, columns: Sequence[str] | None = None
+    ) -> None:
+        self._files, self._in_order, self._columns = files, in_order, columns
+
+    def __reduce__(self) -> tuple[type["Runs"], tuple[Any, ...]]:
+        return Runs, (self._files, self._in_order, self._columns)
+
+    @cached_property
+    def _mapped(self) -> list[tuple[mmap.mmap, list[pa.Table]]]:
+        mapped = []
+        for path, ends in self._files:
+            with path.open("rb") as file:
+                memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            tables = read_tables(memory, ends)
+            columns = tables[0].column_names if self._columns is None else self._columns
+            mapped.append((memory, [table.select(columns) for table in tables]))
+        return mapped
+
+    @cached_property
+    def _read(self) -> list[pa.Table]:
+        return [table for _, tables in self._mapped for table in tables]
+
+    @property
+    def tables(self) -> Sequence[pa.Table]:
+        return self._read
+
+    def select(self, columns: Sequence[str]) -> "Runs":
+        return Runs(self._files, self._in_order, columns)
 
     @cached_property
     def order(self) -> Numbers:
@@ -84,9 +117,16 @@ class Runs(Rows):
 
     def pieces(self, numbers: Numbers) -> Iterator[pa.Table]:
         """See `Rows.pieces`; what has been read of the files does not stay in memory."""
-        for piece in super().pieces(numbers):
+        return self.taken(self.cut(numbers))
+
+    def taken(self, cuts: Iterable[Numbers]) -> Iterator[pa.Table]:
+        """The rows of each of the cuts; likewise."""
+        for numbers in cuts:
+            piece = self.take(numbers)
             self._give_back()
             yield piece
+            del piece  # before the next one is taken
+            self._give_back()
 
     def each(self, columns: Sequence[str]) -> Iterator[pa.Table]:
         """Those columns of the rows, of one run after the other; likewise."""
@@ -95,8 +135,8 @@ class Runs(Rows):
             self._give_back()
 
     def _give_back(self) -> None:
-        for mapped in self._maps:
-            mapped.madvise(mmap.MADV_DONTNEED)
+        for memory, _ in self._mapped:
+            memory.madvise(mmap.MADV_DONTNEED)
         pa.default_memory_pool().release_unused()
 
 
@@ -118,11 +158,11 @@ def runs_of(shards: Sequence[Shard], rejected: bool, in_order: InOrder, folder: 
         RunTask(some[begin:end], rejected, in_order, folder / f"{which}-{begin}.arrow")
         for begin, end in pairwise(cuts.tolist())
     ]
-    if mirror_of(folder) is not None:  # of a bucket: workers of other machines write where nobody here sees it
-        map_shards = map_in_process
-    files = []
-    for task, ends in zip(tasks, map_shards(f"publish: {which}", write_run, tasks), strict=True):
-        with task.path.open("rb") as file:
-            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        files.append((mapped, read_tables(mapped, ends)))
-    return Runs(files, in_order)
+    found = beside(folder, map_shards)(f"publish: {which}", write_run, tasks)
+    return Runs([(task.path, ends) for task, ends in zip(tasks, found, strict=True)], in_order)
+
+
+def beside(folder: Path, map_shards: MapShards) -> MapShards:
+    """The MapShards of tasks that write into a folder of the store."""
+    # Of a bucket: workers of other machines would write where nobody here sees it.
+    return map_shards if mirror_of(folder) is None else map_in_process

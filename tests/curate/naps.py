@@ -65,6 +65,15 @@ def fill(task: Sleep) -> int:
     return len(bytearray(task.size))
 
 
+hoarded: list[bytes] = []
+
+
+def hoard(task: Sleep) -> int:
+    """Take so many bytes and keep them, as a model that is loaded once does."""
+    hoarded.append(b"x" * task.size)
+    return os.getpid()
+
+
 def overflow(task: Sleep) -> int:
     """The same of a library in C, which has another word for want of memory."""
     return int(np.ones(task.size, np.uint8).size)

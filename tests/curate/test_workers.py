@@ -12,8 +12,8 @@ import pytest
 
 from curate.errors import AssayError
 from curate.progress import silent
-from curate.workers import MEMORY, apart, process_pool, worker_memory
-from tests.curate.naps import Sleep, Trap, die, fill, linger, nap, overflow, refuse, spring
+from curate.workers import LEFT_MEMORY, MEMORY, apart, process_pool, worker_memory
+from tests.curate.naps import Sleep, Trap, die, fill, hoard, linger, nap, overflow, refuse, spring
 from tests.project import Project, make_rows
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,6 +67,19 @@ def test_a_worker_that_was_killed_between_two_stages_is_replaced() -> None:
         os.kill(worker, signal.SIGKILL)
         ((size, other),) = map_shards("more naps", nap, [Sleep(2, 0)])
     assert (size, other == worker) == (2, False)
+
+
+def test_a_worker_that_holds_much_is_not_kept_for_the_next_stage() -> None:
+    little, much = Sleep(1 << 20, 0), Sleep(LEFT_MEMORY, 0)
+    with process_pool(1, silent) as map_shards:
+        first, second = map_shards("hoards", hoard, [little, much])
+        (third,) = map_shards("more hoards", hoard, [little])
+        (fourth,) = map_shards("naps", hoard, [little])
+        assert (first == second, second == third, third == fourth) == (True, False, True)
+        deadline = time.monotonic() + 60
+        while Path(f"/proc/{first}/stat").exists():
+            assert time.monotonic() < deadline, "its memory is not given back"
+            time.sleep(0.05)
 
 
 def test_what_kills_each_worker_is_named_with_its_stage() -> None:

@@ -18,12 +18,14 @@ import pytest
 from curate.contract import Contract
 from curate.expectations import DRIFT
 from curate.hashing import file_digest
+from curate.publish import gate
 from curate.publish.flat import flatten
 from curate.publish.gate import _asked, _texts, check_set
 from curate.recipe import Recipe, find_recipe
 from curate.record import SCHEMA, SPLITS
 from curate.set_rules import ColumnRule
 from tests.manifests import sealed
+from tests.project import Project, make_rows
 
 Row = dict[str, Any]
 ROOT = Path(__file__).resolve().parents[3]
@@ -403,3 +405,36 @@ def test_what_is_said_of_texts_is_asked_of_the_texts(tmp_path: Path) -> None:
     assert _texts(dataclasses.replace(contract, expectations=(), columns=longest)) == {"prompt"}
     matching = with_rule("expect_column_values_to_match_regex", {"column": "answer", "regex": "x"})
     assert "answer" in _texts(matching)
+
+
+def test_its_library_is_imported_while_rows_are_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+
+    def asked(*_: Any) -> gate.GateResult:
+        told.append("asked")
+        return gate.GateResult(())
+
+    monkeypatch.setattr(gate, "get_ready", lambda: told.append("ready"))
+    monkeypatch.setattr(gate, "check_set", asked)
+    project = Project(tmp_path)
+    project.add("rows.jsonl", make_rows(60))
+    project.curate()
+    assert told[0] == "ready"
+    assert told.count("asked") == 1
+    told.clear()
+    project.curate()
+    assert told == [], "of a run that has nothing to publish it would take seconds"
+
+
+def test_it_is_imported_by_a_thread() -> None:
+    code = (
+        "import sys, threading\n"
+        "from curate.publish.gate import get_ready\n"
+        "assert 'great_expectations' not in sys.modules\n"
+        "get_ready()\n"
+        "get_ready()\n"
+        "[thread] = [each for each in threading.enumerate() if each is not threading.main_thread()]\n"
+        "thread.join()\n"
+        "assert 'great_expectations' in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

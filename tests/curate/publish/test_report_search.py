@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from curate.manifest import DatasetManifest
 from curate.publish import rejected
-from curate.publish.rejected import rejected_rows
+from curate.publish.rejected import Rejected, rejected_of, rejected_rows
 from curate.publish.report import write_report
 from curate.publish.shown_rows import seen
 from curate.record import QUARANTINE_SCHEMA
+from curate.sets.runs import Runs
 from tests.browser import UNPACKED, Browser, assert_quiet
 from tests.project import Project, make_rows
 
@@ -233,6 +234,25 @@ def test_texts_are_those_of_the_rows_cut(rows: list[dict[str, Any]], length: int
     assert texts == [[cut(each[name]) for each in whole] for name in ("text", "target")]
 
 
+def test_while_a_version_is_made_its_rows_give_what_its_files_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[Rejected] = []
+
+    def seen_of(*runs: Runs) -> Rejected:
+        found.append(rejected_of(*runs))
+        return found[-1]
+
+    monkeypatch.setattr("curate.publish.version.rejected_of", seen_of)
+    monkeypatch.setattr("curate.sets.rows.PIECE_ROWS", 7)
+    project = Project(tmp_path)
+    rows = make_rows(60)
+    project.add("rows.jsonl", [*rows, *rows[:20], rows[0] | {"text": ""}])
+    folder = project.curate().folder
+    assert found == [rejected_rows(folder)]
+    assert len({each["kept"] for each in found[0].first}) > 1
+
+
 def test_of_many_rows_some_are_packed_to_find_the_length(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: Path
 ) -> None:
@@ -241,12 +261,12 @@ def test_of_many_rows_some_are_packed_to_find_the_length(
     rows = [row(at, "".join(chr(0x4E00 + (at * 7919 + n * n) % 20_000) for n in range(2000))) for at in range(200)]
     pq.write_table(pa.Table.from_pylist(rows, schema=QUARANTINE_SCHEMA), tmp_path / "quarantine.parquet")
     monkeypatch.setattr(rejected, "PAGE_BYTES", 200_000)
-    found = rejected_rows(tmp_path, 2)
+    found = rejected_rows(tmp_path)
     packed: list[int] = []
     pack = rejected._pack
     monkeypatch.setattr(rejected, "_pack", lambda few, *more: packed.append(len(few)) or pack(few, *more))
     monkeypatch.setattr(rejected, "TRIED", 32)
-    assert rejected_rows(tmp_path, 2) == found
+    assert rejected_rows(tmp_path) == found
     assert packed.count(200) == 1, "whole only once"
     assert set(packed) == {200, 32}
 
@@ -258,12 +278,12 @@ def test_texts_are_shortened_to_what_a_page_can_hold(
         (tmp_path / f"{split}.parquet").symlink_to(version / f"{split}.parquet")
     rows = [row(at, "".join(chr(0x4E00 + (at * 7919 + n * n) % 20_000) for n in range(3000))) for at in range(50)]
     pq.write_table(pa.Table.from_pylist(rows, schema=QUARANTINE_SCHEMA), tmp_path / "quarantine.parquet")
-    whole = rejected_rows(tmp_path, 2)
-    assert (whole.rows, whole.length, len(whole.first)) == (50, 4000, 2)
+    whole = rejected_rows(tmp_path)
+    assert (whole.rows, whole.length, len(whole.first)) == (50, 4000, 12)
     monkeypatch.setattr(rejected, "PAGE_BYTES", len(whole.packed) // 4)
-    less = rejected_rows(tmp_path, 2)
+    less = rejected_rows(tmp_path)
     assert less.rows == 50
     assert less.length < 1000
     assert len(less.packed) <= len(whole.packed) // 4
     monkeypatch.setattr(rejected, "MOST_ROWS", 20)
-    assert rejected_rows(tmp_path, 2).rows == 20
+    assert rejected_rows(tmp_path).rows == 20

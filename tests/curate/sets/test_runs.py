@@ -1,10 +1,9 @@
 """Runs: pieces of rows in order are the same whatever shards the rows came in, and take no more memory than a piece."""
 
+import pickle
 import resource
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +13,6 @@ from curate.engine import map_in_process
 from curate.publish.data_files import by_source, by_split
 from curate.record import QUARANTINE_SCHEMA, SPLITS
 from curate.sets import rows as module
-from curate.sets.ahead import one_ahead
 from curate.sets.runs import runs_of
 from curate.shards import Shard, cached_outcome
 from curate.stage import Outcome
@@ -60,7 +58,7 @@ def test_pieces_are_the_same_whatever_the_shards(
     whole = module.Rows([table])
     expected = [piece.to_pylist() for piece in whole.pieces(by_split(table))]
     runs = runs_of(shards_of(tmp_path, table, cuts), False, by_split, tmp_path, map_in_process)
-    assert [piece.to_pylist() for piece in one_ahead(runs.pieces(runs.order))] == expected
+    assert [piece.to_pylist() for piece in runs.pieces(runs.order)] == expected
     told = [(SPLITS.index(row["split"]), row["id"]) for piece in expected for row in piece]
     assert told == sorted(told)
 
@@ -84,15 +82,14 @@ def test_of_shards_without_rows_there_are_none(tmp_path: Path) -> None:
     assert [*runs.pieces(runs.order)] == []
 
 
-def test_the_next_piece_is_made_meanwhile_and_its_error_is_told() -> None:
-    def made() -> Iterator[Any]:
-        yield pa.table({"a": [1]})
-        raise ValueError("no more")
-
-    pieces = one_ahead(made())
-    assert next(pieces).num_rows == 1
-    with pytest.raises(ValueError, match="no more"):
-        next(pieces)
+def test_sent_to_a_worker_they_are_the_same_rows(tmp_path: Path) -> None:
+    table = rows_of(60)
+    runs = runs_of(shards_of(tmp_path, table, [0, 20, 41]), False, by_split, tmp_path, map_in_process)
+    [numbers] = runs.cut(runs.order)
+    sent = pickle.dumps(runs.select(["id", "split"]))
+    assert len(sent) < 1000, "where they lie"
+    [piece] = pickle.loads(sent).taken([numbers])
+    assert piece.equals(table.take(pa.array(by_split(table))).select(["id", "split"]))
 
 
 def test_memory_is_that_of_a_few_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
