@@ -85,7 +85,7 @@ def test_a_shard_is_bounded_where_the_targets_are_long(tmp_path: Path) -> None:
     project = Project(tmp_path / "long", sources=[{"files": ["a.json"]}], record=record)
     project.drop.joinpath("a.json").write_text(json.dumps([{"text": "q", "big": "x" * 10_000}] * 50))
     shards = read_drop(project.recipe, tmp_path / "cache", 100_000).shards
-    assert [shard.rows for shard in shards] == [10] * 5
+    assert [shard.rows for shard in shards] == [20, 20, 10]
 
 
 def test_files_beyond_the_bounds_cost_a_row_each_and_the_others_are_read(tmp_path: Path) -> None:
