@@ -10,6 +10,7 @@ from typing import IO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from curate.sets.ahead import ahead
 from curate.sets.bands import band_tables, bands_for
@@ -149,9 +150,8 @@ def _some(offsets: Numbers, values: Hashes, rows: Numbers) -> tuple[Numbers, Has
     lengths = np.diff(offsets)
     if len(rows) == len(lengths):
         return lengths, values
-    wanted = np.zeros(len(lengths), np.bool_)
-    wanted[rows] = True
-    return lengths[rows], values[np.repeat(wanted, lengths)]
+    placed = map(pa.array, (offsets[rows], lengths[rows], values))
+    return lengths[rows], pa.LargeListViewArray.from_arrays(*placed).flatten().to_numpy()
 
 
 class Collected:

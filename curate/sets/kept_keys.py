@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from curate.text.minhash import Signatures
     from curate.text.words import Hashes, Offsets
 
-PIECE = 128 << 20
+PIECE = 32 << 20
 """Bytes of signatures and shingles that are put in order at a time: about."""
 
 

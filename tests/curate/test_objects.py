@@ -150,7 +150,9 @@ def after(server: Served, number: int, fault: Fault, method: str = "PUT") -> Non
     server.fault = rule
 
 
-@pytest.mark.parametrize("fault", ["refused", "answer lost", pytest.param("dropped", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "fault", ["answer lost", *(pytest.param(each, marks=pytest.mark.slow) for each in ("dropped", "refused"))]
+)
 def test_whichever_put_fails_there_is_no_version_or_a_whole_one(
     bucket: Served, fault: Fault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -292,7 +294,8 @@ def test_a_curation_goes_on_where_a_machine_died(
     bucket.heal()
     monkeypatch.setenv(lease.SECONDS, "60")
     done = curated(project, machine(bucket, tmp_path / "other"))
-    assert done.cached["read"] == (9, 9)
+    found, shards = done.cached["read"]
+    assert found == shards > 1
     assert files(done.folder) == files(curated(project, Store(tmp_path / "local")).folder)
 
 

@@ -26,5 +26,7 @@ def prefect_server() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A server, a worker and what they have been told, each to be killed; whoever does starts it again."""
-    with serving(tmp_path_factory.mktemp("served")) as made:
+    with serving(
+        tmp_path_factory.mktemp("served"), ASSAY_KEEP="all"
+    ) as made:  # what a killed run has made is looked for
         yield made
