@@ -240,14 +240,9 @@ def report(
     profiles = {f"{size:,}": json.loads(runs[f"{size:,}"][-1].output.splitlines()[-1]) for size in sizes}
     steps = [[name, *(each.get(name, 0.0) for each in profiles.values())] for name in next(iter(profiles.values()))]
     show("Seconds by stage, last run", ["", *profiles], steps)
-    bare = {
-        name: median(each.seconds - json.loads(each.output.splitlines()[-1])["gate"] for each in runs[name])
-        for name in profiles
-    }
-    print("Without Great Expectations: " + ", ".join(f"{name} rows {each:.1f} s" for name, each in bare.items()) + ".")
-    grown = {"seconds": seconds, "bytes": left, "profile": profiles, "without_gate": bare}
+    grown: dict[str, Any] = {"seconds": seconds, "bytes": left, "profile": profiles}
     if len(sizes) > 1:
-        grown["exponent"] = exponent(sizes, [seconds[f"{size:,}"] for size in sizes])  # type: ignore[assignment]
+        grown["exponent"] = exponent(sizes, [seconds[f"{size:,}"] for size in sizes])
         print(f"Exponent of time: {grown['exponent']:.3f}.")
     ordered = {"assay" if name == beside else name: of_one for name, of_one in runs.items()}
     first = {"assay": ordered["assay"], **ordered} if "assay" in ordered else ordered

@@ -14,7 +14,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+from unittest.mock import patch
 
 from benchmarks import texts, whole
 from benchmarks.measure import CACHE, show
@@ -22,9 +23,12 @@ from curate.account import Account
 from curate.arrow import do_without_pandas
 from curate.engine import Result, TaskT, map_in_process
 from curate.pipeline import curate
+from curate.publish import version
 from curate.recipe import Recipe
 from curate.store import Store
 from train.base_model import prepare_tokenizer
+
+Returned = TypeVar("Returned")
 
 
 class Meter:
@@ -38,12 +42,32 @@ class Meter:
         self.bytes: dict[str, int] = {}
         """What is there when the stage ends; some of it leaves the store with the run (ASSAY_KEEP)."""
         self._timed: list[str] = []
+        self._beside: list[tuple[str, str, float]] = []
 
     def map_shards(self, what: str, function: Callable[[TaskT], Result], tasks: Sequence[TaskT], /) -> list[Result]:
         begin, stage = time.process_time(), self._timed[-1]
         results = map_in_process(what, function, tasks)
         self.shared[stage] = self.shared.get(stage, 0.0) + time.process_time() - begin
         return results
+
+    def beside(self, stage: str, function: Callable[..., Returned]) -> Callable[..., Returned]:
+        """A function that a thread runs while work on shards is done: it is counted as alone, of that stage."""
+
+        def metered(*given: Any) -> Returned:
+            begin = time.thread_time()
+            try:
+                return function(*given)
+            finally:
+                self._beside.append((self._timed[-1], stage, time.thread_time() - begin))
+
+        return metered
+
+    def counted(self) -> None:
+        """Take what was done beside shards out of what was counted meanwhile."""
+        for meanwhile, stage, seconds in self._beside:
+            self.shared[meanwhile] -= seconds
+            self.seconds[meanwhile] -= seconds
+            self.seconds[stage] += seconds
 
     @contextmanager
     def timed(self, _: Account, stage: str) -> Iterator[None]:
@@ -69,12 +93,14 @@ def curated(recipe: Path, drop: Path, store: Path) -> tuple[Meter, dict[str, Any
     given = Recipe.load(recipe).model_copy(update={"drop": str(drop)})
     kept = Store(store)
     tokenizer = prepare_tokenizer(given.fit.model, kept.cache)
-    meter, before = Meter(store), Account.timed
-    Account.timed = lambda account, stage: meter.timed(account, stage)  # type: ignore[method-assign]
-    try:
+    meter = Meter(store)
+    with (
+        patch.object(Account, "timed", lambda account, stage: meter.timed(account, stage)),
+        patch.object(version, "_judge", meter.beside("gate", version._judge)),
+        patch.object(version, "rejected_of", meter.beside("publish", version.rejected_of)),
+    ):
         done = curate(given, kept, tokenizer_folder=tokenizer, map_shards=meter.map_shards)
-    finally:
-        Account.timed = before  # type: ignore[method-assign]
+    meter.counted()
     return meter, done.manifest.counts.model_dump()
 
 
