@@ -5,7 +5,7 @@ beginning of the next. Every run is a fresh process, as in `benchmarks.near_dedu
 
     python -m benchmarks.growth --repeats 3 --plot docs/growth.svg
     python -m benchmarks.growth --repeats 1 --sizes 2000000 --limit 3    # in an address space of 3 GiB (ulimit -v)
-    python -m benchmarks.growth --repeats 1 --sizes 3000000 --pieces 5    # texts of 3.1 kB, as long as FineWeb's
+    python -m benchmarks.growth --repeats 1 --sizes 10000000 --pieces 5    # texts of 3.1 kB, as long as FineWeb's
 """
 
 import argparse
