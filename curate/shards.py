@@ -135,14 +135,19 @@ def _given(base: Shard, reads: Sequence[str] | None) -> pa.Table:
 
 def _completed(outcome: Outcome, rows: pa.Table, base: Shard, few: bool) -> Outcome:
     """An outcome with what it is to have of the columns that were not given: its quarantine, and if `few` all of it."""
-    at = outcome.kept[PLACE.name].to_numpy()
-    gone = np.setdiff1d(np.arange(rows.num_rows), at)
+    at, gone = _stay_and_go(outcome, rows)
     kept, rejected = outcome.kept, outcome.rejected
     if few:
         kept = _with(kept.drop_columns([PLACE.name]), base, rows, at, base.columns)
     if len(gone):
         rejected = _with(rejected, base, rows, gone, SCHEMA.names)
     return replace(outcome, kept=kept, rejected=rejected)
+
+
+def _stay_and_go(outcome: Outcome, rows: pa.Table) -> tuple[Numbers, Numbers]:
+    """The places of the rows kept, and of the others, which ascend."""
+    at: Numbers = outcome.kept[PLACE.name].to_numpy()
+    return at, np.setdiff1d(np.arange(rows.num_rows), at)
 
 
 def _with(table: pa.Table, base: Shard, rows: pa.Table, at: Numbers, columns: Sequence[str]) -> pa.Table:
@@ -296,8 +301,7 @@ def _same_rows(rows: pa.Table, outcome: Outcome) -> bool:
 
 def _in_order(rows: pa.Table, outcome: Outcome) -> bool:
     """Whether the rows kept and those quarantined stand as they were given."""
-    at = outcome.kept[PLACE.name].to_numpy()
-    gone = np.setdiff1d(np.arange(rows.num_rows), at)
+    at, gone = _stay_and_go(outcome, rows)
     return bool((np.diff(at) > 0).all()) and rows["id"].take(pa.array(gone)).equals(outcome.rejected["id"])
 
 

@@ -10,7 +10,6 @@ from typing import IO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from curate.sets.ahead import ahead
 from curate.sets.bands import band_tables, bands_for
@@ -20,7 +19,7 @@ from curate.sets.keys import Flags, Numbers
 from curate.sets.near_dedup import link, remove_near_duplicates
 from curate.sets.prefix_filter import prefix_buckets
 from curate.sets.rivals import Circles
-from curate.sets.signed import Part, numbered
+from curate.sets.signed import Part, gathered, numbered
 from curate.sets.similarity import Side
 from curate.text.minhash import PERMUTATIONS, Signatures
 from curate.text.words import Hashes
@@ -150,8 +149,7 @@ def _some(offsets: Numbers, values: Hashes, rows: Numbers) -> tuple[Numbers, Has
     lengths = np.diff(offsets)
     if len(rows) == len(lengths):
         return lengths, values
-    placed = map(pa.array, (offsets[rows], lengths[rows], values))
-    return lengths[rows], pa.LargeListViewArray.from_arrays(*placed).flatten().to_numpy()
+    return lengths[rows], gathered(values, offsets[rows], lengths[rows])
 
 
 class Collected:

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from curate.arrow import whole
 from curate.sets.keys import Numbers, hashes_of, hexadecimal
-from curate.sets.signed import Part
+from curate.sets.signed import Part, gathered
 
 if TYPE_CHECKING:
     from curate.text.minhash import Signatures
@@ -69,10 +69,7 @@ class KeptKeys:
         for each in collected(self._parts, place_of, piece_of, self._folder):
             _, side = each.read()
             lengths = side.ends - side.begins
-            shingles = pa.LargeListViewArray.from_arrays(
-                pa.array(side.begins), pa.array(lengths), pa.array(side.values)
-            )
-            yield side.signatures, np.append(0, np.cumsum(lengths)), shingles.flatten().to_numpy()
+            yield side.signatures, np.append(0, np.cumsum(lengths)), gathered(side.values, side.begins, lengths)
 
 
 def _source(table: pa.Table) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:

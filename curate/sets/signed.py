@@ -83,6 +83,13 @@ def signed_table(signatures: "Signatures", offsets: "Offsets", values: "Hashes")
     )
 
 
+def gathered(values: "Hashes", begins: Numbers, lengths: Numbers) -> "Hashes":
+    """The shingles of rows, one row's behind the other's: those from values[begins[r]] on, lengths[r] of them."""
+    lists = pa.LargeListViewArray.from_arrays(pa.array(begins), pa.array(lengths), pa.array(values))
+    found: Hashes = lists.flatten().to_numpy()
+    return found
+
+
 def numbered(parts: Sequence[Part], numbers: Numbers) -> Iterator[tuple[Part, Numbers, Numbers]]:
     """Of each part its rows that have a number, and these.
 
