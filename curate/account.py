@@ -48,6 +48,12 @@ class Account:
         inside = sum(self.seconds.values()) - others
         self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - begin - inside
 
+    def share(self, seconds: float, stages: Mapping[str, float]) -> None:
+        """Add to the seconds of stages those in which they ran side by side, by what each took of them."""
+        total = sum(stages.values()) or 1.0
+        for stage, taken in stages.items():
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds * taken / total
+
     def each_row(self) -> list[StageAccount]:
         """The stages that judged each row by itself, reading first."""
         return [stage for stage in self.stages if stage.name not in self.over_all]

@@ -78,6 +78,14 @@ class Each(Protocol):
 class Narrowable:
     """Base of tasks that can do without the data that ends their worker."""
 
+    def in_steps(self, step: Callable[[str, Self], Any]) -> Any:
+        """The result, found by tasks that each go on from the result of the one before; None if there is but one step.
+
+        Args:
+            step: gives the result of one, by the name of its stage.
+        """
+        return None
+
     def emptied(self) -> Self | None:
         """The same work on no data, if there is such: what ends a worker even so is not the data's doing."""
         return None
@@ -111,6 +119,10 @@ def narrowed(stage: str, function: Callable[[TaskT], Result], task: TaskT, alone
         )
 
     whole: Any = task
+    if isinstance(whole, Narrowable):
+        found = whole.in_steps(lambda name, part: narrowed(name, function, cast(TaskT, part), alone))
+        if found is not None:
+            return cast(Result, found)
     try:
         return alone(function, task)
     except WorkerDied as died:

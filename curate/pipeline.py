@@ -3,6 +3,7 @@
 read -> each row by itself, stage after stage in the recipe's order -> all rows at once, likewise -> gate -> publish
 """
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -38,7 +39,7 @@ from curate.sets.index import NOTHING, Index
 from curate.sets.kept_keys import KeptKeys
 from curate.sets.keys import Compared
 from curate.sets.stage import Judged, Past, SetStage, judge_rows, kept_keys
-from curate.shards import RowStageTask, Shard, run_stage
+from curate.shards import PassTask, Shard, run_pass
 from curate.stage import DECIDED, Context, RowStage, Settings, Stage, Told, installed
 from curate.store import MANIFEST, Store, verified_whole
 
@@ -140,9 +141,8 @@ def _curate(
     )
     stages = _prepared(work, stages, context)
     shards: Sequence[Shard] = drop.shards
-    for stage in stages:
-        if isinstance(stage, RowStage) and stage.runs:
-            shards = _judge_each(work, stage, shards)
+    for some in _passes(stages):
+        shards = _judge_each(work, some, shards)
     # From here to the end no other run may publish a version that this one would have to be compared with.
     with index.lock(progress):
         require_as_known(store.root, forgotten)
@@ -255,18 +255,47 @@ def _prepared(work: _Work, stages: Sequence[Stage], context: Context) -> list[St
     return ready
 
 
-def _judge_each(work: _Work, stage: RowStage, shards: Sequence[Shard]) -> list[Shard]:
-    """A stage over a row, over all shards."""
-    with _running(work, stage.name):
-        mine = [stage.narrowed(lambda shard=shard: shard.kept(["id"])["id"].to_pylist()) for shard in shards]  # type: ignore[misc]
-        tasks = [RowStageTask(each, shard, work.store.cache) for each, shard in zip(mine, shards, strict=True)]
-        done = work.map_shards(stage.name, run_stage, tasks)
-        summary = stage.summary((shard.kept(stage.sums_up) for shard in done), map(Shard.quarantine, done))
-    work.account.record_stage(stage.name, sum(shard.rows for shard in shards), done, summary)
-    work.made.add(stage.name, done)
-    if not all(shard.cached for shard in done):
-        gate.get_ready()  # there will be something to publish
+def _passes(stages: Sequence[Stage]) -> list[list[RowStage]]:
+    """The stages over a row that run, in their order: those together that run one after the other over each shard. One
+    that is `narrowed` to its rows has to know them first."""
+    found: list[list[RowStage]] = []
+    for stage in stages:
+        if isinstance(stage, RowStage) and stage.runs:
+            if not found or type(stage).narrowed is not RowStage.narrowed:
+                found.append([])
+            found[-1].append(stage)
+    return found
+
+
+def _judge_each(work: _Work, stages: Sequence[RowStage], shards: Sequence[Shard]) -> list[Shard]:
+    """Stages over a row, over all shards."""
+    _get_ready(shards)
+    first, *rest = stages
+    ids = [lambda shard=shard: shard.kept(["id"])["id"].to_pylist() for shard in shards]
+    with _running(work, first.name):
+        mine = map(first.narrowed, ids)
+        tasks = [PassTask([own, *rest], shard, work.store.cache) for own, shard in zip(mine, shards, strict=True)]
+    name = f"{first.name} to {stages[-1].name}" if rest else first.name
+    begin = time.perf_counter()
+    found = work.map_shards(name, run_pass, tasks)
+    taken = {stage.name: sum(each[at][1] for each in found) for at, stage in enumerate(stages)}
+    work.account.share(time.perf_counter() - begin, taken)
+    done: list[Shard] = []
+    for at, stage in enumerate(stages):
+        done = [each[at][0] for each in found]
+        with _running(work, stage.name):
+            summary = stage.summary((shard.kept(stage.sums_up) for shard in done), map(Shard.quarantine, done))
+        work.account.record_stage(stage.name, sum(shard.rows for shard in shards), done, summary)
+        work.made.add(stage.name, done)
+        shards = done
+    _get_ready(done)
     return done
+
+
+def _get_ready(shards: Sequence[Shard]) -> None:
+    """Of what is new something will be published."""
+    if not all(shard.cached for shard in shards):
+        gate.get_ready()
 
 
 def _judge_all(

@@ -1,5 +1,6 @@
 """Shards: parts of the rows; what each stage made of one is an entry of the cache, over that which it was made of."""
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curate.arrow import whole
 from curate.cache import cache_folder, intact, is_kept, keyed_folder, read_arrow, write_arrow
 from curate.delta import COMPRESSION, PLACE, Delta, Numbers, read_table
 from curate.distribution import COUNTED, Counts, distributions, less
@@ -62,6 +64,47 @@ class Shard:
         return read_arrow(intact(self.folder, REJECTED))
 
 
+@dataclass(frozen=True)
+class Held(Shard):
+    """A shard of whose rows kept some columns are in memory, for the stage that is next."""
+
+    memory: dict[str, pa.Table] = field(default_factory=dict)
+    """Columns that have been read or made, each as a table."""
+
+    @staticmethod
+    def of(shard: Shard, memory: dict[str, pa.Table] | None = None) -> "Held":
+        return Held(**vars(shard), memory={} if memory is None else memory)
+
+    def kept(self, columns: Sequence[str] | None = None) -> pa.Table:
+        wanted = self.columns if columns is None else columns
+        if missing := [name for name in wanted if name not in self.memory]:
+            self.memory.update(_apart(super().kept(missing)))
+        schema = pa.schema([self.memory[name].field(0) for name in wanted], self.memory[wanted[0]].schema.metadata)
+        return pa.Table.from_arrays([self.memory[name].column(0) for name in wanted], schema=schema)
+
+    def apart(self) -> Shard:
+        """The shard without what is in memory."""
+        return Shard(**{name: value for name, value in vars(self).items() if name != "memory"})
+
+    def next(self, made: Shard, kept: pa.Table) -> "Held":
+        """What a stage made of it, likewise.
+
+        Args:
+            kept: the rows kept, which have a PLACE unless all columns are here.
+        """
+        memory = _apart(kept)
+        if (places := memory.pop(PLACE.name, None)) is not None:
+            at = None if kept.num_rows == self.rows else whole(places.column(0))
+            for name, column in self.memory.items():
+                memory.setdefault(name, column if at is None else column.take(at))
+        return Held.of(made, memory)
+
+
+def _apart(table: pa.Table) -> dict[str, pa.Table]:
+    """The columns of a table, each as one."""
+    return {name: table.select([name]) for name in table.column_names}
+
+
 def cached_outcome(
     cache: Path,
     key_of: Any,
@@ -77,7 +120,7 @@ def cached_outcome(
         key_of: JSON-like value that determines the outcome; its hash is the shard's key.
         rows_in: how many rows the outcome must account for (None where the stage itself finds out: reading).
         compute: makes the outcome of the base's rows, or of none.
-        base: the shard it is made of: only what differs from its rows is written.
+        base: the shard it is made of: only what differs from its rows is written. Of one that is held, what is made is.
         reads: columns of the base that the outcome is made of, see `RowStage.reads`; None: all.
 
     Raises:
@@ -96,7 +139,7 @@ def cached_outcome(
             remedy="This is a defect of the stage; nothing was published.",
         )
     few = base is None or outcome.kept.num_rows < LEAST_SHARE * base.read
-    columns = outcome.kept.column_names
+    columns, made = outcome.kept.column_names, outcome.kept
     if base is not None and reads is not None:
         columns = [*base.columns, *(name for name in columns if name not in (*base.columns, PLACE.name))]
         outcome = _completed(outcome, rows, base, few)
@@ -122,7 +165,8 @@ def cached_outcome(
 
     folder = keyed_folder(cache / "stages", key)
     cache_folder(folder, write, None if below is None else below.folder)
-    return Shard(folder, key, **summary, cached=False)
+    shard = Shard(folder, key, **summary, cached=False)
+    return base.next(shard, made) if isinstance(base, Held) else shard
 
 
 def _given(base: Shard, reads: Sequence[str] | None) -> pa.Table:
@@ -210,8 +254,29 @@ class StageTask(Generic[StageT]):
 
 
 @dataclass(frozen=True)
-class RowStageTask(StageTask[RowStage], Narrowable):
-    """What a stage over a row does with a shard; it can do without a row."""
+class PassTask(Narrowable):
+    """What stages over a row, one at least, do with a shard one after the other; they can do without a row of it."""
+
+    stages: Sequence[RowStage]
+    shard: Shard
+    cache: Path
+    unit: str = "rows"
+
+    @property
+    def size(self) -> int:
+        return self.shard.rows
+
+    def __str__(self) -> str:
+        return str(StageTask(self.stages[0], self.shard, self.cache))
+
+    def in_steps(self, step: Callable[[str, Self], "Passed"]) -> "Passed | None":
+        if len(self.stages) == 1:
+            return None
+        shard, found = self.shard, Passed()
+        for stage in self.stages:
+            found += step(stage.name, replace(self, stages=[stage], shard=shard))
+            shard = found[-1][0]
+        return found
 
     def emptied(self) -> Self:
         return self._of(0, 0)
@@ -227,30 +292,53 @@ class RowStageTask(StageTask[RowStage], Narrowable):
         key = ["rows", self.shard.key, begin, end]
         return replace(self, shard=cached_outcome(self.cache, key, end - begin, part, self.shard))
 
-    def joined(self, results: Sequence[Shard]) -> Shard:
+    def joined(self, results: Sequence["Passed"]) -> "Passed":
         counters: Counter[str] = Counter()
         examples: dict[str, list[Example]] = {}
-        for result in results:
-            counters.update(result.counters)
-            for rule, found in result.examples.items():
+        shards = [shard for ((shard, _),) in results]
+        for shard in shards:
+            counters.update(shard.counters)
+            for rule, found in shard.examples.items():
                 examples.setdefault(rule, []).extend(found)
         outcome = Outcome(
-            pa.concat_tables([result.kept() for result in results]),
-            pa.concat_tables([result.quarantine() for result in results]),
+            pa.concat_tables([shard.kept() for shard in shards]),
+            pa.concat_tables([shard.quarantine() for shard in shards]),
             dict(counters),
             examples,
-            sum(result.made for result in results),
+            sum(shard.made for shard in shards),
         )
-        key = ["joined", [result.key for result in results]]
-        return cached_outcome(self.cache, key, self.size, lambda _: outcome, self.shard)
+        key = ["joined", [shard.key for shard in shards]]
+        made = cached_outcome(self.cache, key, self.size, lambda _: outcome, self.shard)
+        return [(made, sum(seconds for ((_, seconds),) in results))]
 
-    def without(self, died: WorkerDied, nothing: Shard) -> Shard:
+    def without(self, died: WorkerDied, nothing: "Passed") -> "Passed":
+        (stage,), ((empty, seconds),) = self.stages, nothing
+
         def left_out(rows: pa.Table) -> Outcome:
             reject = Reject(0, WORKER_DIED, {"message": died.how})
-            return Outcome(nothing.kept(), divide(rows, self.stage.told_as, [reject]).rejected)
+            return Outcome(empty.kept(), divide(rows, stage.told_as, [reject]).rejected)
 
-        key = ["left out", self.stage.key(), self.shard.key, died.how]
-        return cached_outcome(self.cache, key, self.size, left_out, self.shard)
+        key = ["left out", stage.key(), self.shard.key, died.how]
+        return [(cached_outcome(self.cache, key, self.size, left_out, self.shard), seconds)]
+
+
+Passed = list[tuple[Shard, float]]
+"""What each stage made of a shard, and its seconds."""
+
+
+def run_pass(task: PassTask) -> Passed:
+    """Run stages over a shard, whose rows stay in memory from one to the next; or find their outcomes in the cache.
+
+    Raises:
+        AssayError: see `run_stage`.
+    """
+    shard, found = Held.of(task.shard), Passed()
+    for stage in task.stages:
+        begin = time.perf_counter()
+        made = run_stage(StageTask(stage, shard, task.cache))
+        shard = made if isinstance(made, Held) else Held.of(made)
+        found.append((shard.apart(), time.perf_counter() - begin))
+    return found
 
 
 def run_stage(task: StageTask[RowStage]) -> Shard:

@@ -1,17 +1,20 @@
 """Outcomes of stages: rows are conserved, and each is computed once."""
 
 import json
+import tempfile
 from pathlib import Path
+from typing import ClassVar, Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.errors import AssayError
 from curate.record import QUARANTINE_SCHEMA, SCHEMA
-from curate.shards import cached_outcome
-from curate.stage import Outcome, Reject, divide
+from curate.shards import PassTask, Shard, cached_outcome, run_pass
+from curate.stage import Outcome, Reject, RowStage, divide
 
 
 def table(rows: int) -> pa.Table:
@@ -49,3 +52,56 @@ def test_a_stage_that_loses_rows_stops_the_run(tmp_path: Path) -> None:
     with pytest.raises(AssayError, match="not conserved"):
         cached_outcome(tmp_path, ["lossy"], 3, lambda _: divide(table(2), "lossy", []))
     assert not list(tmp_path.rglob("*.arrow"))
+
+
+class Some(RowStage):
+    """A stage that does one of the things that stages do."""
+
+    name: ClassVar[str] = "some"
+    does: Literal["drop", "label", "add", "divide", "reverse"]
+    every: int
+
+    @property
+    def reads(self) -> tuple[str, ...] | None:
+        return {"drop": ("label",), "label": ("label", "extra 4"), "add": ()}.get(self.does)
+
+    def run(self, table: pa.Table) -> Outcome:
+        ids = table["id"].to_pylist()
+        hit = [int(id_.split("-")[0]) % self.every == 0 for id_ in ids]
+        if self.does == "drop":
+            return divide(table, self.name, [Reject(row, "why", {}) for row, each in enumerate(hit) if each])
+        if self.does == "add":
+            name = f"extra {table.num_columns}"
+            return Outcome(table.append_column(name, pa.array(ids, pa.string())), QUARANTINE_SCHEMA.empty_table())
+        if self.does == "label":
+            labels = pc.if_else(pa.array(hit, pa.bool_()), pa.scalar(f"of {self.every}"), table["label"])
+            table = table.set_column(table.schema.get_field_index("label"), SCHEMA.field("label"), labels)
+            return Outcome(table, QUARANTINE_SCHEMA.empty_table(), {"labelled": sum(hit)})
+        order = list(range(len(ids)))[:: -1 if self.does == "reverse" else 1]
+        twice = [row for row in order for _ in range(1 + (self.does == "divide" and hit[row]))]
+        return Outcome(
+            table.take(pa.array(twice, pa.int64())), QUARANTINE_SCHEMA.empty_table(), made=len(twice) - len(order)
+        )
+
+
+STAGES = st.builds(Some, does=st.sampled_from(["drop", "label", "add", "divide", "reverse"]), every=st.integers(1, 4))
+
+
+@settings(deadline=None)
+@given(st.integers(0, 9), st.lists(STAGES, min_size=1, max_size=5), st.integers(0, 5))
+def test_stages_over_rows_in_memory_give_what_each_gives_alone(rows: int, stages: list[Some], found: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        base = cached_outcome(Path(folder), "base", rows, lambda _: divide(table(rows), "base", []))
+        run_pass(PassTask(stages[:found], base, Path(folder)))  # what is there already is not in memory
+        passed = [shard for shard, _ in run_pass(PassTask(stages, base, Path(folder)))]
+        assert [shard.cached for shard in passed] == [at < found for at in range(len(stages))]
+        with tempfile.TemporaryDirectory() as other:
+            shard = cached_outcome(Path(other), "base", rows, lambda _: divide(table(rows), "base", []))
+            for stage, one in zip(stages, passed, strict=True):
+                ((shard, _),) = run_pass(PassTask([stage], shard, Path(other)))
+                assert type(one) is Shard, "what goes between processes holds no rows"
+                assert one.key == shard.key
+                assert one.kept().equals(shard.kept(), check_metadata=True)
+                assert one.quarantine().equals(shard.quarantine(), check_metadata=True)
+                written = [{path.name: path.read_bytes() for path in each.folder.iterdir()} for each in (one, shard)]
+                assert written[0] == written[1]

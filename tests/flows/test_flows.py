@@ -110,7 +110,7 @@ def test_the_server_knows_one_task_run_for_each_stage(state: "State[Curated]") -
     assert all(run.state is not None and run.state.is_completed() for run in runs)
     names = [run.name for run in runs]
     assert len(names) == len(set(names))
-    assert {"tokenizer", "read", "clean", "duplicates: keys", "duplicates", "validate", "split"} <= {*names}
+    assert {"tokenizer", "read", "clean to fit", "duplicates: keys", "duplicates", "split"} <= {*names}
 
 
 def test_the_server_keeps_the_tables(state: "State[Curated]") -> None:

@@ -85,7 +85,7 @@ def test_it_is_one_flow_run_with_a_task_run_for_each_part(
     (version,) = published(project)["datasets"]
     assert flow_runs == [(f"pipeline demo drop {version.name}", "COMPLETED")]
     assert len(tasks) == len(set(tasks))
-    assert {"tokenizer", "read", "clean", "split", "train", "evaluate"} <= {*tasks}
+    assert {"tokenizer", "read", "clean to fit", "split", "train", "evaluate"} <= {*tasks}
 
 
 def test_the_closing_tables_hold_what_was_published(project: Project, first: subprocess.CompletedProcess[str]) -> None:
