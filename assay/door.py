@@ -71,6 +71,9 @@ def curate(
         AssayError: bad input, or a set that breaks its contract; nothing is published.
     """
     from curate.engines import engine as engine_of
+    from curate.engines import get_ready
+
+    get_ready(engine)
     from curate.pipeline import curate as curate_drop
     from train.base_model import prepare_tokenizer
 

@@ -157,8 +157,8 @@ def _curate(
         made_from = inputs.content() | {"splits_of": past.bound_by}
         (rendering,) = (stage for stage in stages if isinstance(stage, Rendering))
         told = _told_last(work, stages, shards, judged)
-        published = _publish(work, drop, shards, judged, told, made_from, past, known, rendering)
         keys = kept_keys(given, store.cache)
+        published = _publish(work, drop, shards, judged, told, made_from, past, known, rendering, keys)
         _catch_up(work, {} if keys is None else {published.name: keys})
         store.promote("datasets", recipe.name, published.name)
     work.made.forget(keep)
@@ -418,6 +418,7 @@ def _publish(
     past: Past,
     same: Path | None,
     rendering: Rendering,
+    keys: KeptKeys | None,
 ) -> Path:
     """Publish the version, unless it is there, or one is that differs in the names of the drop's files alone."""
     stages = [stage.content() for stage in work.account.stages]
@@ -450,6 +451,7 @@ def _publish(
             rendering=rendering,
             before=next(there, None),
             forgotten=work.forgotten,
+            beside=lambda files, name: work.index.make_ready(files, name, manifest["drop"]["sha256"], keys),
         )
         folder = version.publish(made, work.store, work.map_shards, work.progress)
         work.account.cached["publish"] = (0, 1)

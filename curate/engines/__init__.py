@@ -9,7 +9,7 @@ from curate.engine import EngineName, MapShards
 from curate.errors import AssayError
 from curate.progress import Progress
 from curate.store import Store
-from curate.workers import available_cores, process_pool
+from curate.workers import available_cores, process_pool, start_server
 
 ENGINE = "ASSAY_ENGINE"
 """The environment's engine. Where work is done is nothing to what it gives, and so not in a recipe."""
@@ -29,6 +29,17 @@ def engine_named(name: str | None) -> EngineName:
         f"There is no engine {wanted!r:.80}.",
         remedy=f"One of {', '.join(get_args(EngineName))}, by --engine or {ENGINE}.",
     )
+
+
+def get_ready(name: str | None) -> None:
+    """Have what workers of this machine begin with imported by a process of its own, while this one still finds out
+    what there is to do.
+
+    Raises:
+        AssayError: there is no such engine, or the machine's bounds are too narrow.
+    """
+    if engine_named(name) == "processes":
+        start_server()
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Publishing: the rows that are left, all that are not, and what is told of both become a version, or nothing does."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -97,6 +97,8 @@ class Made:
     """Folder of the last version that the drop is compared with; its rows are what drift is measured from."""
     forgotten: Forgotten
     """What had been forgotten when the drop was read."""
+    beside: Callable[[Path, str], None]
+    """Makes of the folder of a version's files, and of its name, what is to be there once it is published."""
 
 
 def publish(made: Made, store: Store, map_shards: MapShards, progress: Progress) -> Path:
@@ -146,9 +148,19 @@ def publish(made: Made, store: Store, map_shards: MapShards, progress: Progress)
             except RefusedError as refusal:
                 keep(refusal, draft, manifest, store, made.where, finding.result())
                 raise
+            tell_of = partial(_describe, contract=contract, made=made, store=store, rejected=finding.result())
+            making: list[Future[None]] = []
 
-        describe = partial(_describe, contract=contract, made=made, store=store, rejected=finding.result())
-        folder = draft.publish(manifest, describe, partial(require_as_known, store.root, made.forgotten))
+            def describe(folder: Path, content: dict[str, Any]) -> None:
+                making.append(thread.submit(made.beside, folder, content["version"]))
+                tell_of(folder, content)
+
+            def ready() -> None:
+                for each in making:
+                    each.result()
+                require_as_known(store.root, made.forgotten)
+
+            folder = draft.publish(manifest, describe, ready)
     tell(store, DatasetManifest.read(folder), made.where, gate.told())
     return folder
 

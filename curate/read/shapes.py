@@ -93,6 +93,8 @@ class Columns:
     """The name that may be another one for a conversation, None where there is none."""
     annotated: bool
     """Whether `answer` may be what Prodigy says of an annotation."""
+    plain: tuple[str, str | None, str] | None
+    """Of an instruction, perhaps its input, and its answer the names, where there are no others."""
     taken: dict[Shape, dict[str, str]] = field(default_factory=dict)
 
 
@@ -137,7 +139,15 @@ def columns_of(names: tuple[Any, ...]) -> Columns:
         aliases,
         next((there[name] for name in TALKS if name in there and not there.keys() & {*CONVERSATIONS}), None),
         "answer" in names and any(name in names for name in (*PRODIGYS, *ANSWERS) if name != "answer"),
+        _plain_names(names),
     )
+
+
+def _plain_names(names: tuple[Any, ...]) -> tuple[str, str | None, str] | None:
+    given, answer = (next((name for name in some if name in names), None) for some in (INPUTS, ANSWERS))
+    if answer is None or {*names} != {"instruction", answer} | ({given} if given else set()):
+        return None
+    return "instruction", given, answer
 
 
 def recognise(row: Row, only: Shape | None = None, paths: Paths = "preferred") -> Recognised:
@@ -151,6 +161,8 @@ def recognise(row: Row, only: Shape | None = None, paths: Paths = "preferred") -
     Raises:
         ShapeError: says what was looked for and which columns the row has, or what is wrong within.
     """
+    if only in (None, "alpaca") and (plain := _plain(row)) is not None:
+        return plain
     known = {name: value for name, value in row.items() if value is not None}
     columns = columns_of(tuple(known))
     if names := _other_names(known, columns):
@@ -181,6 +193,21 @@ def recognise(row: Row, only: Shape | None = None, paths: Paths = "preferred") -
         )
     has_worse = columns.layout is not None and "rejected answer" in columns.layout.taken.values()
     raise (AskingError if has_worse else ShapeError)(_unrecognised(row, known, only))
+
+
+def _plain(row: Row) -> Recognised | None:
+    """What a row is of which nothing is to be asked but its texts, as most rows are; None for any other."""
+    columns = columns_of(tuple(row))
+    if columns.plain is None or {*map(type, row.values())} != {str}:
+        return None
+    asked, given, answer = columns.plain
+    said = [row[asked].strip(), *([row[given].strip()] if given else [])]
+    turns = [{"role": "user", "content": "\n\n".join(said) if said[-1] else said[0]}]
+    turns.append({"role": "assistant", "content": row[answer]})
+    told = {"reasoning_not_ended": 1} if set_apart(turns[1]) else {}
+    return Recognised(
+        "alpaca", [Conversation(turns, told=told)], columns.taken.get("alpaca") or _taken("alpaca", columns)
+    )
 
 
 def _opened(row: Row, name: Any, held: Row, only: Shape | None, paths: Paths) -> Recognised:

@@ -28,7 +28,7 @@ from curate.sets import keys as compared_by
 from curate.sets.index_check import contradictions, rows_by_version, unlike_published
 from curate.sets.kept_keys import KeptKeys
 from curate.sets.keys import Compared
-from curate.sets.published import compared_rows, published, read_version, some_published
+from curate.sets.published import compared_rows, published, read_files, read_version, some_published
 from curate.sets.segments import Entry, Keys, Segment, SegmentFiles
 from curate.shared import fresh, leased, remove_file, replace_file
 from curate.store import MANIFEST, Store
@@ -91,6 +91,8 @@ class Index:
         self._manifest = self.folder / MANIFEST
         self._files = SegmentFiles(self.folder / "segments", name, self.parameters["bands"])
         self._locked = False
+        self._ready: dict[str, Entry] = {}
+        """By version the segment that `make_ready` has written, which is not part of the index yet."""
 
     def versions(self) -> list[str]:
         """The indexed versions, in the order they were added."""
@@ -159,8 +161,26 @@ class Index:
             known = set(self.versions())
             missing = [folder for folder in published(self.store, self.name) if folder.name not in known]
             for folder, parts in self._read(missing, progress, kept):
+                if (entry := self._ready.get(folder.name)) is not None:
+                    progress("index", entry["rows"], entry["rows"], "rows")
                 self.add(folder.name, DatasetManifest.read(folder).drop.sha256, parts)
         return [folder.name for folder in missing]
+
+    def make_ready(self, folder: Path, version: str, drop: str, kept: KeptKeys | None = None) -> None:
+        """Write the segment of a version that is about to be published: `catch_up` then only has to name it.
+
+        Args:
+            folder: holds the version's files.
+            version: its name.
+            drop: hash of its drop.
+            kept: see `read_version`.
+
+        Raises:
+            AssayError: it cannot be written.
+        """
+        with self.lock(), self._writing():
+            parts = read_files(folder, version, self.settings, kept)
+            self._ready[version] = self._files.write([version], [drop], parts)
 
     def add(self, version: str, drop: str, parts: Iterable[Keys]) -> None:
         """Add one version, whole or not at all.
@@ -174,7 +194,8 @@ class Index:
             AssayError: see `catch_up`.
         """
         with self.lock(), self._writing():
-            self._commit(self._files.append(self._entries(), version, drop, parts))
+            entry = self._ready.pop(version, None) or self._files.write([version], [drop], parts)
+            self._commit(self._files.append(self._entries(), entry))
 
     def rebuild(self, progress: Progress = silent, without: Collection[str] = ()) -> None:
         """Make the index anew from the published versions; until that is done the old one stays, sound or not.
@@ -191,7 +212,8 @@ class Index:
             old, new = self._referenced(), list[Entry]()
             folders = [each for each in published(self.store, self.name) if each.name not in without]
             for folder, parts in self._read(folders, progress):
-                new = self._files.append(new, folder.name, DatasetManifest.read(folder).drop.sha256, parts)
+                drop = DatasetManifest.read(folder).drop.sha256
+                new = self._files.append(new, self._files.write([folder.name], [drop], parts))
                 self._files.sweep([*old, *new])
             if folders:
                 self._files.upload_again(new)
@@ -258,11 +280,14 @@ class Index:
         """Leave no file that the manifest does not name: before, those of a killed run, and after, those merged."""
         with self._explained():
             self._files.folder.mkdir(parents=True, exist_ok=True)
-            self._files.sweep(self._referenced())
+            self._sweep()
             try:
                 yield
             finally:
-                self._files.sweep(self._referenced())
+                self._sweep()
+
+    def _sweep(self) -> None:
+        self._files.sweep([*self._referenced(), *self._ready.values()])
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

@@ -92,9 +92,16 @@ def read_version(folder: Path, settings: Compared, kept: KeptKeys | None = None)
     """
     for name in (*SPLITS, "quarantine"):
         verified(folder, f"{name}.parquet")
-    sha256: dict[str, str] = {}
     if "sources.parquet" in DatasetManifest.read(folder).files:  # as it is not of the first versions
-        listed = pq.read_table(verified(folder, "sources.parquet"), columns=["file", "sha256"]).to_pylist()
+        verified(folder, "sources.parquet")
+    yield from read_files(folder, folder.name, settings, kept)
+
+
+def read_files(folder: Path, version: str, settings: Compared, kept: KeptKeys | None = None) -> Iterator[Keys]:
+    """The same of the files of a version, which may not be published yet."""
+    sha256: dict[str, str] = {}
+    if (sources := folder / "sources.parquet").is_file():
+        listed = pq.read_table(sources, columns=["file", "sha256"]).to_pylist()
         sha256 = {source["file"]: source["sha256"] for source in listed}
     removed, found = _kept(folder, kept) or _computed(folder, settings)
     twins = _Twins(removed)
@@ -107,7 +114,7 @@ def read_version(folder: Path, settings: Compared, kept: KeptKeys | None = None)
         hashes = pa.array([sha256.get(file) for file in files.dictionary.to_pylist()], pa.string())
         columns = {
             "id": keys["id"],
-            "version": pa.repeat(folder.name, keys.num_rows).dictionary_encode(),
+            "version": pa.repeat(version, keys.num_rows).dictionary_encode(),
             "file": files,
             "row": keys["row"],
             "file_sha256": hashes.take(files.indices).dictionary_encode(),

@@ -105,13 +105,12 @@ class SegmentFiles:
         self.name = name
         self.bands = bands
 
-    def append(self, entries: list[Entry], version: str, drop: str, parts: Iterable[Keys]) -> list[Entry]:
-        """The segments with one more version, merged as far as GROWTH asks; their files are written.
+    def append(self, entries: list[Entry], entry: Entry) -> list[Entry]:
+        """The segments with one more, merged as far as GROWTH asks; their files are written.
 
         Raises:
             AssayError: a segment to be merged is damaged.
         """
-        entry = self.write([version], [drop], parts)
         begin, rows = len(entries), entry["rows"]
         while begin and entries[begin - 1]["rows"] <= GROWTH * max(rows, 1):
             begin -= 1

