@@ -60,16 +60,19 @@ class KeptKeys:
 
     def signed(self, rows: Numbers) -> Iterator[tuple["Signatures", "Offsets", "Hashes"]]:
         """The signatures and shingles of rows, each once, in the order given, some of them at a time."""
-        from curate.sets.batches import collected, weights_of
+        from curate.sets.ahead import ahead
+        from curate.sets.batches import Collected, collected, weights_of
+
+        def in_order(piece: Collected) -> tuple["Signatures", "Offsets", "Hashes"]:
+            _, side = piece.read()
+            lengths = side.ends - side.begins
+            return side.signatures, np.append(0, np.cumsum(lengths)), gathered(side.values, side.begins, lengths)
 
         place_of = np.full(self._keys.num_rows, -1)
         place_of[rows] = np.arange(len(rows))
         ends = np.cumsum(weights_of(self._parts, place_of, len(rows)))
         _, piece_of = np.unique((ends - 1) // PIECE, return_inverse=True)
-        for each in collected(self._parts, place_of, piece_of, self._folder):
-            _, side = each.read()
-            lengths = side.ends - side.begins
-            yield side.signatures, np.append(0, np.cumsum(lengths)), gathered(side.values, side.begins, lengths)
+        yield from ahead(in_order, collected(self._parts, place_of, piece_of, self._folder))
 
 
 def _source(table: pa.Table) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:

@@ -108,7 +108,8 @@ def read_files(folder: Path, version: str, settings: Compared, kept: KeptKeys | 
     for split, table, keys, signatures in found:
         votes = twins.votes(keys, split is not None)
         first = votes > 0
-        table, keys, signatures = (each.filter(pa.array(first)) for each in (table, keys, signatures))
+        if not first.all():
+            table, keys, signatures = (each.filter(pa.array(first)) for each in (table, keys, signatures))
         shingles = whole(signatures["shingles"])
         files = keys["file"].combine_chunks().dictionary_encode()
         hashes = pa.array([sha256.get(file) for file in files.dictionary.to_pylist()], pa.string())
