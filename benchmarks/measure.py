@@ -19,7 +19,10 @@ from rich.table import Table
 
 CACHE = Path.home() / ".cache" / "assay-benchmarks"
 SAMPLING = 0.2
-"""Seconds between two looks at the memory: a look at a gigabyte takes the kernel milliseconds."""
+"""Seconds between two looks at the memory, or more ..."""
+LOOKING = 0.02
+"""... where looking would take more than this share of the time: the kernel takes some 20 ms for a gigabyte, in which
+what is looked at gets no memory."""
 QUIET = {"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONHASHSEED": "0"}
 
 
@@ -63,12 +66,15 @@ def run(command: Sequence[str | Path], variables: Mapping[str, str | Path] | Non
     with tempfile.TemporaryFile() as printed:
         before = _processor()
         looked = begin = time.perf_counter()
+        pause = SAMPLING
         process = subprocess.Popen(command, env=surroundings, stdout=printed, stderr=printed, start_new_session=True)
         peak = 0
         try:
             while process.poll() is None:
-                if time.perf_counter() - looked >= SAMPLING:
-                    looked, peak = time.perf_counter(), max(peak, _memory(process.pid))
+                if (now := time.perf_counter()) - looked >= pause:
+                    peak = max(peak, _memory(process.pid))
+                    looked = time.perf_counter()
+                    pause = max(SAMPLING, (looked - now) / LOOKING)
                 time.sleep(0.005)
         except BaseException:
             os.killpg(process.pid, signal.SIGKILL)
