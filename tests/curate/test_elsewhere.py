@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from numba.core.caching import UserProvidedCacheLocator
 
 from curate import mirror
 from curate.cache import cache_text
@@ -49,6 +50,18 @@ def bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Served]:
         yield found
 
 
+def kernels_in(folder: Path) -> Path:
+    """A folder with the kernels that are kept beside their modules: who cannot write there would compile all anew."""
+    folder.mkdir()
+    for kept in (ROOT / "curate").rglob("__pycache__/*.nb?"):
+        place = folder / UserProvidedCacheLocator.get_suitable_cache_subpath(str(kept.parents[1] / "any.py"))
+        place.mkdir(exist_ok=True)
+        shutil.copy(kept, place)
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, NOBODY, NOBODY)
+    return folder
+
+
 @contextmanager
 def dask_elsewhere(here: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A Dask cluster whose one worker is another user's, has a home of its own, and does not see a folder.
@@ -64,7 +77,8 @@ def dask_elsewhere(here: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> I
         pytest.skip("a worker of another user, from whom folders are hidden, takes root, unshare and setpriv")
     os.chown(home, NOBODY, NOBODY)
     environment = {key: value for key, value in os.environ.items() if key != mirror.PLACE}
-    environment |= {"HOME": str(home), "PYTHONPATH": str(ROOT)}
+    kernels = kernels_in(home / "kernels")
+    environment |= {"HOME": str(home), "PYTHONPATH": str(ROOT), "NUMBA_CACHE_DIR": str(kernels)}
     known, python = home / "scheduler.json", [sys.executable, "-m"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     at = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(known)]
