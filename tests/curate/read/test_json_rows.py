@@ -277,11 +277,11 @@ def test_the_splits_of_an_object_are_all_read(written: Written) -> None:
 
 
 def test_rows_of_json_have_bounded_keys() -> None:
-    wide = json.dumps({str(key): 1 for key in range(1_000_000)})
+    wide = json.dumps({str(key): 1 for key in range(200_000)})
     for format, content in (("jsonl", f'{wide}\n{{"a": 1}}\n'), ("json", f'[{wide}, {{"a": 1}}]')):
         row, after = parsed(content.encode(), format)
         assert isinstance(row, Unread)
-        assert (row.message, row.raw) == ("1,000,000 columns, more than 16,384", wide)
+        assert (row.message, row.raw) == ("200,000 columns, more than 16,384", wide)
         assert after == {"a": 1}
 
 
