@@ -29,7 +29,10 @@ WAYS: dict[str, Files] = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
+OTHERS = ("appended to the file", "renamed, and another")
+
+
+@pytest.mark.parametrize("way", [pytest.param(way, marks=[pytest.mark.slow] * (way in OTHERS)) for way in WAYS])
 def test_how_the_producer_writes_files_does_not_matter(run: Run, way: str) -> None:
     first = run({"a.jsonl": questions(30)})
     second = run(WAYS[way])
@@ -163,7 +166,7 @@ def edited(draw: random.Random, files: Files, number: int) -> Files:
 
 
 @pytest.mark.parametrize("mode", ["appended", "delivery", "all", "mixed"])
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_any_edits_give_what_the_rows_alone_say(run: Run, mode: str, seed: int) -> None:
     draw = random.Random(f"{mode} {seed}")
     told, versions = Told(), []

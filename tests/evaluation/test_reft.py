@@ -113,7 +113,7 @@ def steps_of(adapter: Path) -> dict[str, list[Any]]:
     return told
 
 
-@pytest.mark.parametrize("algorithm", ["grpo", "rloo"])
+@pytest.mark.parametrize("algorithm", ["grpo", pytest.param("rloo", marks=pytest.mark.slow)])
 def test_answers_get_better_and_the_run_is_told(algorithm: str, run: Run, talker: Talker, tmp_path: Path) -> None:
     told: list[tuple[Any, ...]] = []
     adapter = run(lambda *each: told.append(each), reft={"algorithm": algorithm}, scored=True)

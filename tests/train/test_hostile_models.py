@@ -334,24 +334,31 @@ def text(said: bytes, length: int | None = None) -> bytes:
 ARCHITECTURE = text(b"general.architecture") + struct.pack("<I", 8)
 
 
+NO_MODELS = [
+    b"",
+    b"GGUF",
+    b"PK\x03\x04" + bytes(99),
+    gguf(version=99),
+    gguf(keys=1 << 62),
+    gguf(tensors=1 << 62),
+    gguf(keys=1, rest=text(b"a", 1 << 60)),
+    gguf(keys=1, rest=ARCHITECTURE + text(b"llama", 1 << 50)),
+    gguf(keys=1, rest=ARCHITECTURE + text(b"own")),
+    gguf(keys=1, rest=ARCHITECTURE + text(b"llama")),
+    gguf(keys=1, rest=text(b"a") + struct.pack("<IIQ", 9, 4, 1 << 60)),
+    gguf(keys=1, rest=text(b"a") + struct.pack("<IIQ", 9, 9, 1 << 60) * 50),
+    gguf(tensors=1, rest=text(b"t") + struct.pack("<IQQQQIQ", 4, 1 << 31, 1 << 31, 1 << 31, 1 << 31, 0, 0)),
+]
+QUICK = (3, 4, 9, 12)
+"""Of these one each of a version, a count, a model without its keys, and sizes: each takes a process with torch."""
+
+
 @pytest.mark.parametrize(
     "raw",
     [
-        b"",
-        b"GGUF",
-        b"PK\x03\x04" + bytes(99),
-        gguf(version=99),
-        gguf(keys=1 << 62),
-        gguf(tensors=1 << 62),
-        gguf(keys=1, rest=text(b"a", 1 << 60)),
-        gguf(keys=1, rest=ARCHITECTURE + text(b"llama", 1 << 50)),
-        gguf(keys=1, rest=ARCHITECTURE + text(b"own")),
-        gguf(keys=1, rest=ARCHITECTURE + text(b"llama")),
-        gguf(keys=1, rest=text(b"a") + struct.pack("<IIQ", 9, 4, 1 << 60)),
-        gguf(keys=1, rest=text(b"a") + struct.pack("<IIQ", 9, 9, 1 << 60) * 50),
-        gguf(tensors=1, rest=text(b"t") + struct.pack("<IQQQQIQ", 4, 1 << 31, 1 << 31, 1 << 31, 1 << 31, 0, 0)),
+        pytest.param(raw, id=f"{number}", marks=[] if number in QUICK else pytest.mark.slow)
+        for number, raw in enumerate(NO_MODELS)
     ],
-    ids=range(13),
 )
 def test_gguf_that_is_none(tmp_path: Path, raw: bytes) -> None:
     folder = tmp_path / "model"

@@ -76,7 +76,10 @@ def interrupts(at: int) -> Callable[..., None]:
 @pytest.mark.parametrize(
     "settings",
     [
-        {"optim": name, "learning_rate": RATES.get(name, 0.01)}
+        pytest.param(
+            {"optim": name, "learning_rate": RATES.get(name, 0.01)},
+            marks=[] if name in ("adamw_8bit", "muon") else pytest.mark.slow,
+        )
         for name in OPTIMS
         if not name.startswith("paged") and name != "adamw"
     ]

@@ -87,7 +87,7 @@ def undisturbed(version: Path, model_folder: Path, tmp_path_factory: pytest.Temp
     return train(version, recipe_for(model_folder, **LONG), Store(tmp_path_factory.mktemp("undisturbed")))
 
 
-@pytest.mark.parametrize("moments", [(1,), (7, 3)], ids=str)
+@pytest.mark.parametrize("moments", [pytest.param((1,), marks=pytest.mark.slow), (7, 3)], ids=str)
 def test_a_killed_run_goes_on_as_though_it_had_not_been(
     moments: tuple[int, ...], undisturbed: Path, run: Callable[..., Path], tmp_path: Path
 ) -> None:

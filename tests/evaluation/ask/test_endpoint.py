@@ -565,7 +565,7 @@ ask(Endpoint(url=sys.argv[1], model="scripted", concurrency=2), talks, max_new_t
 """
 
 
-@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("blow", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_killed_run_goes_on_where_it_was(server: Scripted, tmp_path: Path, blow: signal.Signals) -> None:
     enough, held = threading.Event(), threading.Event()
 
