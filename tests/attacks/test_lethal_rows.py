@@ -71,7 +71,18 @@ def others(curated: Curated) -> set[str]:
     return {row["id"] for row in rows if "its worker process" not in row.get("evidence", "")}
 
 
-@pytest.mark.parametrize(("stage", "end"), [*(("read", end) for end in ENDS), ("clean", "segfault"), ("fit", "memory")])
+@pytest.mark.parametrize(
+    ("stage", "end"),
+    [
+        ("read", "segfault"),
+        ("read", "memory"),
+        ("clean", "exit"),
+        *(
+            pytest.param(*each, marks=pytest.mark.slow)
+            for each in (("read", "abort"), ("read", "exit"), ("clean", "segfault"), ("fit", "memory"))
+        ),
+    ],
+)
 def test_only_the_row_is_lost_that_ends_its_worker(stage: str, end: str, project: Project, pool: MapShards) -> None:
     harmless = project.curate("harmless")
     add_line(project)
@@ -97,7 +108,7 @@ def test_what_is_left_out_does_not_depend_on_shards(stage: str, project: Project
     (project.drop / "one.jsonl").write_text(json.dumps({"text": f"{LETHAL} either", "colour": "red", "count": 3}))
     lethal = lethal_at(stage, ENDS["segfault"][0], pool)
     found = []
-    for size in (1 << 23, 60):
+    for size in (1 << 23, 500):
         curated = project.curate(f"{size}", lethal, shard_bytes=size)
         assert len(left_out(curated)) == 2
         found.append(result(project.folder / f"{size}"))
@@ -109,7 +120,7 @@ def test_of_what_cannot_be_cut_the_file_is_lost_and_no_other(project: Project, p
     (project.drop / "lethal.csv").write_text(f"text,colour,count\nthe first box,red,1\n{LETHAL},red,2\n")
     lethal = lethal_at("read", ENDS["segfault"][0], pool)
     found = []
-    for size in (1 << 23, 60):
+    for size in (1 << 23, 500):
         curated = project.curate(f"{size}", lethal, shard_bytes=size)
         (row,) = left_out(curated)
         assert (row["source"]["file"], row["source"]["row"], row["reason"]) == ("lethal.csv", 0, "unreadable")
