@@ -69,6 +69,10 @@ class Mirror:
         """Of what lies at a path below the mirror, in the bucket."""
         return path.relative_to(self.root).as_posix()
 
+    def address(self, path: Path) -> str:
+        """Of what lies at a path below the mirror, as its user knows it: its place in the bucket, and here."""
+        return f"{self.url}/{self.name(path)} (its copy {path})"
+
     # Versions.
 
     def refresh(self, below: str = "") -> None:
@@ -145,7 +149,11 @@ class Mirror:
         self.bucket.each(lambda each: self._fetch(folder, *each), sorted(missing.items()))
 
     def rot(
-        self, folder: Path, files: Mapping[str, str], hashed: Callable[[Path], str] = file_digest
+        self,
+        folder: Path,
+        files: Mapping[str, str],
+        hashed: Callable[[Path], str] = file_digest,
+        known_as: str = "SHA-256",
     ) -> Iterator[tuple[str, str]]:
         """Where in the bucket files of a folder are not as they were put, and how: all of them are read there.
 
@@ -153,6 +161,7 @@ class Mirror:
             folder: a version, or another folder of files that never change.
             files: their hashes, by name.
             hashed: gives such a hash.
+            known_as: the kind of hash.
         """
         with drafted(self.root / NOTES) as aside:
 
@@ -162,7 +171,7 @@ class Mirror:
                     return f"{self.url}/{there}", "not there, though it was published"
                 found = hashed(copy)
                 copy.unlink()
-                return f"{self.url}/{there}", "" if found == known else _unlike(found, known)
+                return f"{self.url}/{there}", "" if found == known else _unlike(found, known, known_as)
 
             numbered = [(number, *each) for number, each in enumerate(sorted(files.items()))]
             yield from (each for each in self.bucket.each(lambda each: problem(*each), numbered) if each[1])
@@ -257,7 +266,7 @@ class Mirror:
             if not self.bucket.get_file(there, draft):
                 problem = "not there, though it was published"
             elif (found := file_digest(draft)) != known:
-                problem = _unlike(found, known)
+                problem = _unlike(found, known, "SHA-256")
             if problem:
                 raise AssayError(
                     f"{self.url}/{there}: {problem}.",
@@ -419,8 +428,8 @@ class Mirror:
                 lease.require()
 
 
-def _unlike(found: str, known: str) -> str:
-    return f"changed since it was published: its hash is {found}, it was {known}"
+def _unlike(found: str, known: str, known_as: str) -> str:
+    return f"changed since it was published: its {known_as} is {found}, it was {known}"
 
 
 def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo:

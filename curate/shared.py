@@ -58,10 +58,10 @@ def rotten(folder: Path, files: Mapping[str, str], hashed: Callable[[Path], str]
     Args:
         folder: of a store; nothing is told of one that is no bucket's.
         files: their hashes, by name.
-        hashed: gives such a hash.
+        hashed: gives such a hash, of XXH3.
     """
     if (mirror := mirror_of(folder)) is not None:
-        yield from mirror.rot(folder, files, hashed)
+        yield from mirror.rot(folder, files, hashed, "XXH3")
 
 
 def fetch_file(path: Path, intact: Callable[[Path], bool]) -> None:

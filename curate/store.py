@@ -251,7 +251,7 @@ class Store(Ledger):
                 f"{name}: none of its {kind} is promoted; {name}/{pointer.candidate} has not passed its recipe's gate.",
                 remedy=f"Evaluate it, name it with its version, or `assay promote {name}/{pointer.candidate}`.",
             )
-        raise AssayError(f"{name}: no such version in {self.root / kind}.", remedy=self.published_names(kind))
+        raise AssayError(f"{name}: no such version in {self.place}/{kind}.", remedy=self.published_names(kind))
 
     def pointed(self, kind: Kind, name: str) -> Pointer:
         """What a NAME means: what its pointer says, else what was published, the last by the ledger last; no scorecard

@@ -194,7 +194,7 @@ def damage(folder: Path, files: Mapping[str, str]) -> Iterator[tuple[str, str]]:
         yield from mirror.rot(folder, files)
     for name, sha256 in files.items():
         if (mirror is None or (folder / name).is_file()) and (problem := changed(folder, name, sha256)):
-            yield str(folder / name), problem
+            yield _called(folder / name), problem
 
 
 def strangers(folder: Path, files: Mapping[str, str]) -> list[str]:
@@ -214,7 +214,12 @@ def strangers(folder: Path, files: Mapping[str, str]) -> list[str]:
 
 def damaged(folder: Path, name: str, problem: str) -> AssayError:
     """What is told of a file of a published folder that is not as it was published."""
-    return AssayError(f"{folder / name}: {problem}.", remedy=mend(folder))
+    return AssayError(f"{_called(folder / name)}: {problem}.", remedy=mend(folder))
+
+
+def _called(path: Path) -> str:
+    """A file, as whoever named its store knows it."""
+    return str(path) if (mirror := mirror_of(path)) is None else mirror.address(path)
 
 
 def mend(folder: Path) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -374,7 +375,9 @@ def test_rot_of_the_bucket_is_told(bucket: Served, tmp_path: Path) -> None:
     name = f"datasets/demo/{folder.name}/a.txt"
     bucket.write(name, flip(bucket.read(name)))
     reader = machine(bucket, tmp_path / "reader")
-    with pytest.raises(AssayError, match=rf"{bucket.store}/{name}: changed since it was published") as caught:
+    with pytest.raises(
+        AssayError, match=rf"{bucket.store}/{name}: changed since it was published: its SHA-256 is"
+    ) as caught:
         reader.resolve("datasets", "demo")
     assert "Restore it from a copy" in caught.value.remedy
     bucket.client().delete_object(Bucket="store", Key=f"{bucket.number}/{name}")
@@ -386,7 +389,9 @@ def test_rot_of_the_copy_is_told_and_it_is_fetched_again(bucket: Served, tmp_pat
     folder = publish(machine(bucket, tmp_path / "writer"), "1")
     (folder / "a.txt").write_text("2")
     store = machine(bucket, tmp_path / "writer")
-    with pytest.raises(AssayError, match="changed since it was published") as caught:
+    there = f"{bucket.store}/datasets/demo/{folder.name}/a.txt"
+    told = f"{there} (its copy {folder / 'a.txt'}): changed since it was published: its SHA-256 is "
+    with pytest.raises(AssayError, match=re.escape(told)) as caught:
         verified_whole(folder)
     assert f"Remove {folder}: it is a copy" in caught.value.remedy
     (folder / "a.txt").unlink()
