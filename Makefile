@@ -31,7 +31,8 @@ stop: $(INSTALLED)
 	$(BIN)/python -m flows.serve stop
 
 # Tests of kernels come first, beside mypy: two processes would compile each kernel twice.
-KERNELS := tests/curate/text tests/curate/rows/test_quality.py $(addprefix tests/curate/sets/test_,near_dedup.py duplicates.py split.py)
+KERNELS := tests/curate/text tests/curate/rows/test_quality.py tests/curate/publish/test_json_lines.py \
+  $(addprefix tests/curate/sets/test_,near_dedup.py near_earlier.py similarity.py duplicates.py split.py)
 
 test: lint chromium axe
 	@$(BIN)/mypy & $(BIN)/python -m pytest -q $(KERNELS) && wait $$!
