@@ -23,6 +23,8 @@ Given = dict[str, Callable[[], str]]
 SITE = Path(sysconfig.get_path("purelib"))
 SCHEMA = pa.schema([("id", pa.int64()), ("text", pa.string())])
 CUT = 2_000
+PIECE = 300, 950
+"""Characters of a piece of `mutated`: the fewest, and the most."""
 NEAR_DUPLICATES = 0.3
 """Share of rows of `mutated` that are altered copies of an earlier row."""
 RECENT = 100_000
@@ -63,8 +65,10 @@ def cuts() -> Iterator[str]:
         yield from (text[at : at + CUT] for at in range(0, len(text), CUT))
 
 
-def mutated(seed: int = 0, given: Given | None = None, pieces: int = 2) -> Iterator[str]:
-    """Texts without end, of 300 to 950 characters for each piece, of which a known share are near-duplicates.
+def mutated(
+    seed: int = 0, given: Given | None = None, pieces: int = 2, piece: tuple[int, int] = PIECE
+) -> Iterator[str]:
+    """Texts without end, of some pieces each, of which a known share are near-duplicates.
 
     A fresh text is pieces from as many walks over the sources, each in an order of its own, so two of them hardly ever
     share more than one; the others are earlier rows with words edited, inserted or dropped, cut, re-ordered or
@@ -72,10 +76,11 @@ def mutated(seed: int = 0, given: Given | None = None, pieces: int = 2) -> Itera
 
     Args:
         given: what the sources are called and what gives each one's text; by default the code of the packages.
+        piece: the fewest characters of one, and the most.
     """
     draw = random.Random(seed)
     texts = _code() if given is None else given
-    walks = [_walk(f"{seed}/{number}", draw, texts) for number in range(pieces)]
+    walks = [_walk(f"{seed}/{number}", draw, texts, piece) for number in range(pieces)]
     recent: list[str] = []
     while True:
         if recent and draw.random() < NEAR_DUPLICATES:
@@ -89,14 +94,14 @@ def mutated(seed: int = 0, given: Given | None = None, pieces: int = 2) -> Itera
         yield text
 
 
-def _walk(name: str, draw: random.Random, given: Given) -> Iterator[str]:
-    """Pieces of 300 to 950 characters of all sources in a hashed order; another order each time round."""
+def _walk(name: str, draw: random.Random, given: Given, piece: tuple[int, int]) -> Iterator[str]:
+    """Pieces of all sources in a hashed order; another order each time round."""
     for number in count():
         named = {f"{name}/{number}/{place}": read for place, read in given.items()}
         for key in sorted(named, key=lambda key: xxhash.xxh3_64_digest(key.encode())):
             text = named[key]()
             at = 0
-            while (end := at + draw.randint(300, 950)) <= len(text):
+            while (end := at + draw.randint(*piece)) <= len(text):
                 yield text[at:end]
                 at = end
 

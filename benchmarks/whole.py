@@ -9,7 +9,7 @@ repetition, tokens counted by the same tokenizer, near-duplicates. Rendering, la
 index, reports are Assay's alone.
 
     python -m benchmarks.whole ../shared/data --repeats 3
-    python -m benchmarks.whole ../shared/data --sizes 10000000 --kinds prose --peers-rows 0 --repeats 1
+    python -m benchmarks.whole ../shared/data --sizes 10000000 --kinds code --peers-rows 0 --repeats 1 --piece 100 250
 """
 
 import argparse
@@ -171,6 +171,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("data", type=Path, help="folder that holds legal_cuad")
     parser.add_argument("--kinds", nargs="+", choices=["prose", "code"], default=["prose", "code"])
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="rows")
+    parser.add_argument(
+        "--piece",
+        type=int,
+        nargs=2,
+        default=texts.PIECE,
+        help="characters of each of the two pieces of a row, fewest and most: short ones where the disk is small",
+    )
     parser.add_argument("--large", action="store_true", help="ten million rows too")
     parser.add_argument("--peers-rows", type=int, default=PEER_ROWS, help="0: no peers")
     parser.add_argument("--repeats", type=int, default=3)
@@ -181,8 +188,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for kind in options.kinds:
         given = texts.prose(options.data) if kind == "prose" else None
         most = max(*sizes, options.peers_rows)
-        folder = options.cache / "texts" / f"instructions-{kind}-{most}"
-        whole = texts.write_instructions(texts.mutated(0, given), most, folder)
+        short = "" if (piece := tuple(options.piece)) == texts.PIECE else "-{}-{}".format(*piece)
+        folder = options.cache / "texts" / f"instructions-{kind}-{most}{short}"
+        whole = texts.write_instructions(texts.mutated(0, given, piece=piece), most, folder)
         with tempfile.TemporaryDirectory(prefix="whole-", dir=options.cache) as scratch:
             measure(kind, whole, sizes, Path(scratch), options)
 

@@ -41,7 +41,7 @@ from curate.record import SPLITS
 from curate.rows.render import Rendering
 from curate.sets.runs import Runs, beside, runs_of
 from curate.shards import Shard
-from curate.store import MANIFEST, Store, verified
+from curate.store import MANIFEST, Draft, Store, verified
 
 if TYPE_CHECKING:
     from curate.publish.gate import GateResult
@@ -118,51 +118,74 @@ def publish(made: Made, store: Store, map_shards: MapShards, progress: Progress)
             many were quarantined; nothing is published, and the candidate is kept aside.
         AssayError: rows have been lost or invented (law 1).
     """
-    name, account = made.wanted.name, made.account
-    named = partial(with_drop, drop=made.manifest["drop"]["sha256"])
+    name = made.wanted.name
     kept_out_of = [each["published"] for each in made.manifest["recipe"]["decontaminate"]["references"]]
     parents = [store.resolve("datasets", each) for each in kept_out_of if each is not None]
-    with (
-        drafted(store.cache / "runs" / name) as runs,
-        store.publishing("datasets", name, parents, unhashed=frozenset({"data_docs"})) as draft,
-    ):
-        kept = runs_of(made.shards, False, by_split, runs, map_shards)
-        rejected = runs_of(account.quarantined, True, by_source, runs, map_shards)
-        table, quarantine = pa.concat_tables(kept.tables), pa.concat_tables(rejected.tables)
-        counts = _counts(table, quarantine, account, made.manifest["counts"]).content()
-        unjudged = GateInfo(evaluated=0, failed=[], rules=[]).content()
-        manifest = {**made.manifest, "counts": counts, "gate": unjudged}
-        shares = made.wanted.split.named is None and table.num_rows >= FEW
-        contract = made.contract.of_splits(pc.unique(table["split"]).to_pylist(), shares)
-        kept_in = candidate(store, name)
-        with ThreadPoolExecutor(1) as thread:  # beside the workers
-            judging = thread.submit(_judge, made, contract, kept, (table, quarantine), draft.folder, kept_in)
-            finding = thread.submit(rejected_of, rejected, kept)
-            write_beside(draft.folder, {**made.tables, **apart(kept)}, made.files, named)
-            parts = [*split_parts(draft.folder, kept, named), quarantine_part(draft.folder, rejected, named)]
-            beside(runs, map_shards)("publish: files", write, parts)
-            try:
-                gate = _judged(judging, table.num_rows, account, progress)
-                manifest["gate"] = gate.summary().content()
-                _require_kept(gate, counts, account, kept_in)
-            except RefusedError as refusal:
-                keep(refusal, draft, manifest, store, made.where, finding.result())
-                raise
-            tell_of = partial(_describe, contract=contract, made=made, store=store, rejected=finding.result())
-            making: list[Future[None]] = []
-
-            def describe(folder: Path, content: dict[str, Any]) -> None:
-                making.append(thread.submit(made.beside, folder, content["version"]))
-                tell_of(folder, content)
-
-            def ready() -> None:
-                for each in making:
-                    each.result()
-                require_as_known(store.root, made.forgotten)
-
-            folder = draft.publish(manifest, describe, ready)
-    tell(store, DatasetManifest.read(folder), made.where, gate.told())
+    with store.publishing("datasets", name, parents, unhashed=frozenset({"data_docs"})) as draft:
+        with drafted(store.cache / "runs" / name) as runs:  # they go before more is written
+            written = _write(made, draft, store, runs, map_shards, progress)
+        folder = _publish(made, draft, store, written)
+    tell(store, DatasetManifest.read(folder), made.where, written.gate.told())
     return folder
+
+
+@dataclass(frozen=True)
+class _Written:
+    """A version whose files are there, but for those that tell of it."""
+
+    manifest: Mapping[str, Any]
+    contract: Contract
+    gate: "GateResult"
+    rejected: Rejected
+
+
+def _write(made: Made, draft: Draft, store: Store, runs: Path, map_shards: MapShards, progress: Progress) -> _Written:
+    """Write a version's files, and see to it that the set keeps its contract.
+
+    Args:
+        runs: a folder for the rows in order.
+    """
+    account, named = made.account, partial(with_drop, drop=made.manifest["drop"]["sha256"])
+    kept = runs_of(made.shards, False, by_split, runs, map_shards)
+    rejected = runs_of(account.quarantined, True, by_source, runs, map_shards)
+    table, quarantine = pa.concat_tables(kept.tables), pa.concat_tables(rejected.tables)
+    counts = _counts(table, quarantine, account, made.manifest["counts"]).content()
+    unjudged = GateInfo(evaluated=0, failed=[], rules=[]).content()
+    manifest = {**made.manifest, "counts": counts, "gate": unjudged}
+    shares = made.wanted.split.named is None and table.num_rows >= FEW
+    contract = made.contract.of_splits(pc.unique(table["split"]).to_pylist(), shares)
+    kept_in = candidate(store, made.wanted.name)
+    with ThreadPoolExecutor(1) as thread:  # beside the workers
+        judging = thread.submit(_judge, made, contract, kept, (table, quarantine), draft.folder, kept_in)
+        finding = thread.submit(rejected_of, rejected, kept)
+        write_beside(draft.folder, {**made.tables, **apart(kept)}, made.files, named)
+        parts = [*split_parts(draft.folder, kept, named), quarantine_part(draft.folder, rejected, named)]
+        beside(runs, map_shards)("publish: files", write, parts)
+        try:
+            gate = _judged(judging, table.num_rows, account, progress)
+            manifest["gate"] = gate.summary().content()
+            _require_kept(gate, counts, account, kept_in)
+        except RefusedError as refusal:
+            keep(refusal, draft, manifest, store, made.where, finding.result())
+            raise
+        return _Written(manifest, contract, gate, finding.result())
+
+
+def _publish(made: Made, draft: Draft, store: Store, written: _Written) -> Path:
+    """Describe a version and publish it; what is to be there then is made meanwhile."""
+    making: list[Future[None]] = []
+    with ThreadPoolExecutor(1) as thread:
+
+        def describe(folder: Path, content: dict[str, Any]) -> None:
+            making.append(thread.submit(made.beside, folder, content["version"]))
+            _describe(folder, content, written.contract, made, store, written.rejected)
+
+        def ready() -> None:
+            for each in making:
+                each.result()
+            require_as_known(store.root, made.forgotten)
+
+        return draft.publish(dict(written.manifest), describe, ready)
 
 
 def tell(store: Store, manifest: DatasetManifest, where: str, gate: dict[str, list[str]]) -> None:
