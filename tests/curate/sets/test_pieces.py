@@ -156,4 +156,5 @@ def test_a_set_is_judged_under_a_tight_limit(tmp_path: Path) -> None:
     assert bounded.stdout == "20000\n", bounded.stderr
     at_once = run(1 << 40, 1 << 24)
     assert at_once.returncode != 0
-    assert "MemoryError" in at_once.stderr or "malloc" in at_once.stderr, at_once.stderr
+    words = "MemoryError", "malloc", "Cannot allocate memory", "Resource temporarily unavailable"  # a thread
+    assert any(each in at_once.stderr for each in words), at_once.stderr
