@@ -274,7 +274,7 @@ def _judge_each(work: _Work, stages: Sequence[RowStage], shards: Sequence[Shard]
     ids = [lambda shard=shard: shard.kept(["id"])["id"].to_pylist() for shard in shards]
     with _running(work, first.name):
         mine = map(first.narrowed, ids)
-        tasks = [PassTask([own, *rest], shard, work.store.cache) for own, shard in zip(mine, shards, strict=True)]
+        tasks = [PassTask(shard, work.store.cache, [own, *rest]) for own, shard in zip(mine, shards, strict=True)]
     name = f"{first.name} to {stages[-1].name}" if rest else first.name
     begin = time.perf_counter()
     found = work.map_shards(name, run_pass, tasks)

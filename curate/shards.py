@@ -232,13 +232,15 @@ def _outcome_key(key_of: Any) -> str:
 
 
 @dataclass(frozen=True)
-class StageTask(Generic[StageT]):
-    """What a stage does with a shard."""
+class ShardTask:
+    """Work on the rows of a shard."""
 
-    stage: StageT
     shard: Shard
     cache: Path
-    unit: str = "rows"
+
+    @property
+    def unit(self) -> str:
+        return "rows"
 
     @property
     def size(self) -> int:
@@ -254,20 +256,17 @@ class StageTask(Generic[StageT]):
 
 
 @dataclass(frozen=True)
-class PassTask(Narrowable):
+class StageTask(ShardTask, Generic[StageT]):
+    """What a stage does with a shard."""
+
+    stage: StageT
+
+
+@dataclass(frozen=True)
+class PassTask(ShardTask, Narrowable):
     """What stages over a row, one at least, do with a shard one after the other; they can do without a row of it."""
 
     stages: Sequence[RowStage]
-    shard: Shard
-    cache: Path
-    unit: str = "rows"
-
-    @property
-    def size(self) -> int:
-        return self.shard.rows
-
-    def __str__(self) -> str:
-        return str(StageTask(self.stages[0], self.shard, self.cache))
 
     def in_steps(self, step: Callable[[str, Self], "Passed"]) -> "Passed | None":
         if len(self.stages) == 1:
@@ -335,7 +334,7 @@ def run_pass(task: PassTask) -> Passed:
     shard, found = Held.of(task.shard), Passed()
     for stage in task.stages:
         begin = time.perf_counter()
-        made = run_stage(StageTask(stage, shard, task.cache))
+        made = run_stage(StageTask(shard, task.cache, stage))
         shard = made if isinstance(made, Held) else Held.of(made)
         found.append((shard.apart(), time.perf_counter() - begin))
     return found

@@ -62,7 +62,7 @@ def main() -> None:
         shards = drop.shards
         done = list(shards)
         for stage in (recipe.clean, recipe.quality, recipe.pii):
-            tasks = [StageTask(stage, shard, cache) for shard in shards]
+            tasks = [StageTask(shard, cache, stage) for shard in shards]
             shards = profile.timed(stage.name, map_shards)(stage.name, run_stage, tasks)
             done += shards
         past = Past([], [], [], [], Path)

@@ -213,7 +213,7 @@ def run_keys(task: StageTask[SetStage]) -> Path:
 
 def kept_keys(given: Sequence[tuple[SetStage, Sequence[Shard]]], cache: Path) -> KeptKeys | None:
     """The keys of the rows that the stage was given which signs them; None without one, or if the cache lost some."""
-    tasks = [StageTask(stage, shard, cache) for stage, shards in given if stage.apart == SIGNED for shard in shards]
+    tasks = [StageTask(shard, cache, stage) for stage, shards in given if stage.apart == SIGNED for shard in shards]
     folders = [keys_folder(task.stage, task.shard, task.cache) for task in tasks]
     if not folders or not all(map(is_kept, folders)):
         return None
@@ -328,7 +328,7 @@ def judge_rows(
     key = digest(["verdict", 3, stage.key(), stage.keys_key(), looked_at, [shard.key for shard in shards]])
     folder = keyed_folder(cache / "stages", key)
     if not is_kept(folder):
-        folders = map_shards(f"{stage.name}: keys", run_keys, [StageTask(stage, shard, cache) for shard in shards])
+        folders = map_shards(f"{stage.name}: keys", run_keys, [StageTask(shard, cache, stage) for shard in shards])
         keys = pa.concat_tables([read_arrow(intact(each, KEYS)) for each in folders])
         sizes = [shard.rows for shard in shards]
         apart = [*zip(sizes, map(_Apart, folders), strict=True)] if stage.apart else []
@@ -342,7 +342,7 @@ def judge_rows(
         progress(what, keys.num_rows, keys.num_rows, "rows")
     judged = Judged(folder, key)
     tasks: list[StageTask[RowStage]] = [
-        StageTask(Apply(stage=stage.name, verdict=key, folder=folder, number=number), shard, cache)
+        StageTask(shard, cache, Apply(stage=stage.name, verdict=key, folder=folder, number=number))
         for number, shard in enumerate(shards)
     ]
     return map_shards(stage.name, run_stage, tasks), judged

@@ -92,13 +92,13 @@ STAGES = st.builds(Some, does=st.sampled_from(["drop", "label", "add", "divide",
 def test_stages_over_rows_in_memory_give_what_each_gives_alone(rows: int, stages: list[Some], found: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         base = cached_outcome(Path(folder), "base", rows, lambda _: divide(table(rows), "base", []))
-        run_pass(PassTask(stages[:found], base, Path(folder)))  # what is there already is not in memory
-        passed = [shard for shard, _ in run_pass(PassTask(stages, base, Path(folder)))]
+        run_pass(PassTask(base, Path(folder), stages[:found]))  # what is there already is not in memory
+        passed = [shard for shard, _ in run_pass(PassTask(base, Path(folder), stages))]
         assert [shard.cached for shard in passed] == [at < found for at in range(len(stages))]
         with tempfile.TemporaryDirectory() as other:
             shard = cached_outcome(Path(other), "base", rows, lambda _: divide(table(rows), "base", []))
             for stage, one in zip(stages, passed, strict=True):
-                ((shard, _),) = run_pass(PassTask([stage], shard, Path(other)))
+                ((shard, _),) = run_pass(PassTask(shard, Path(other), [stage]))
                 assert type(one) is Shard, "what goes between processes holds no rows"
                 assert one.key == shard.key
                 assert one.kept().equals(shard.kept(), check_metadata=True)
