@@ -1,12 +1,18 @@
 """Engines: whatever runs work on shards, in this process, in others, or on other machines."""
 
+import gc
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal, Protocol, Self, TypeVar, cast
 
 from curate.errors import AssayError
 from curate.progress import Progress
 
 EngineName = Literal["processes", "dask", "ray"]
+SELDOM = 100_000, 50, 100
+"""How many objects are made, and how many looks at the youngest are had, before the next look for circles: rows that
+are read, and libraries that are imported, are thousands of objects, none in a circle; looks at every 700 took a seventh
+of the time of reading."""
 
 
 class Task(Protocol):
@@ -34,6 +40,17 @@ class MapShards(Protocol):
 def map_in_process(stage: str, function: Callable[[TaskT], Result], tasks: Sequence[TaskT], /) -> list[Result]:
     """The MapShards that runs every task here, one after the other."""
     return [function(task) for task in tasks]
+
+
+@contextmanager
+def looking_seldom() -> Iterator[None]:
+    """Have Python look for circles of objects SELDOM."""
+    before = gc.get_threshold()
+    gc.set_threshold(*SELDOM)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 class WorkerDied(Exception):

@@ -17,7 +17,7 @@ from curate.account import Account
 from curate.cache import cache_text, clear_drafts, forget, intact, is_kept, keyed_folder, mended
 from curate.contract import Contract
 from curate.distribution import NONE
-from curate.engine import MapShards
+from curate.engine import MapShards, looking_seldom
 from curate.errors import SetAsideError
 from curate.forgotten import Forgotten, read_forgotten, refusal, require_as_known
 from curate.garbage import forget_files
@@ -99,7 +99,8 @@ def curate(
         require_no_looser(Contract.load(recipe.contract), recipe.name, store)
     held_to = recipe.held_to() if contract is None else contract
     work = partial(_curate, recipe, held_to, store, tokenizer_folder, map_shards, progress, shard_bytes)
-    return mended(work, progress)
+    with looking_seldom():
+        return mended(work, progress)
 
 
 def _curate(

@@ -2,7 +2,6 @@
 
 import ctypes
 import errno
-import gc
 import os
 import pickle
 import re
@@ -20,7 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from curate.cache import brought
-from curate.engine import MapShards, Result, TaskT, WorkerDied, supervised
+from curate.engine import MapShards, Result, TaskT, WorkerDied, looking_seldom, supervised
 from curate.errors import AssayError
 from curate.mirror import mirror_of, placed
 from curate.progress import Progress
@@ -36,9 +35,6 @@ half a second to get ready."""
 UNITS = {"MiB": 20, "GiB": 30}
 LEAST_ADDRESSES = 1200 << 20
 """Bytes of addresses (`ulimit -v`) that the libraries take beside the rows, in the process that starts the others."""
-SELDOM = 100_000, 50, 100
-"""How many objects are made, and how many looks at the youngest are had, before the next look for circles: rows that
-are read are thousands of objects, none in a circle, and looks at every 700 took a seventh of the time."""
 M_ARENA_MAX, M_MMAP_THRESHOLD = -8, -3
 """Of glibc's mallopt."""
 OUT_OF_MEMORY = 97
@@ -143,9 +139,8 @@ def serve(pipe: "connection.Connection[Any, Any]", workers: int, memory: int) ->
     import pyarrow as pa
 
     set_up(workers, memory)
-    gc.set_threshold(*SELDOM)
     pool = pa.default_memory_pool()
-    with suppress(EOFError, ConnectionError):  # the parent wants no more
+    with looking_seldom(), suppress(EOFError, ConnectionError):  # the parent wants no more
         while True:
             result = _done(pipe.recv_bytes())
             pool.release_unused()  # else Arrow keeps, in every worker, the most that a shard has ever taken

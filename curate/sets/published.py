@@ -153,7 +153,7 @@ def _computed(folder: Path, settings: Compared) -> tuple[Iterator[pa.Table], Ite
 
 def _kept(folder: Path, kept: KeptKeys | None) -> tuple[Iterator[pa.Table], Iterator[Part]] | None:
     """The same as a run has found it already; None unless all of it is there."""
-    if kept is None or (rows := kept.rows_of(table for _, table in _tables(folder, []))) is None:
+    if kept is None or (rows := kept.rows_of(_sources(folder))) is None:
         return None
 
     def removed() -> Iterator[pa.Table]:
@@ -231,16 +231,23 @@ def _tables(folder: Path, columns: list[str]) -> Iterator[tuple[str | None, pa.T
     for split in SPLITS:
         for table in _batches(folder / f"{split}.parquet", [*columns, "cluster"]):
             yield split, table.append_column("conflict", pa.repeat(False, table.num_rows))
-    for table in _removed(folder, columns):
-        yield None, table
+    for table in _removed(folder, [*columns, "reason", "evidence"]):
+        clusters = [orjson.loads(evidence).get("cluster") for evidence in table["evidence"].to_pylist()]
+        table = table.append_column("cluster", pa.array(clusters, pa.string()))
+        yield None, table.append_column("conflict", pc.equal(table["reason"], "conflict"))
+
+
+def _sources(folder: Path) -> Iterator[pa.Table]:
+    """The same rows, without what is told of them besides."""
+    for split in SPLITS:
+        yield from _batches(folder / f"{split}.parquet", [])
+    yield from _removed(folder, [])
 
 
 def _removed(folder: Path, columns: list[str]) -> Iterator[pa.Table]:
-    for table in _batches(folder / "quarantine.parquet", [*columns, "stage", "reason", "evidence"]):
-        table = table.filter(pc.equal(table["stage"], "duplicates"))
-        clusters = [orjson.loads(evidence).get("cluster") for evidence in table["evidence"].to_pylist()]
-        table = table.append_column("cluster", pa.array(clusters, pa.string()))
-        yield table.append_column("conflict", pc.equal(table["reason"], "conflict"))
+    """The rows of a version that the stage `duplicates` removed."""
+    for table in _batches(folder / "quarantine.parquet", [*columns, "stage"]):
+        yield table.filter(pc.equal(table["stage"], "duplicates"))
 
 
 def _batches(path: Path, columns: list[str]) -> Iterator[pa.Table]:

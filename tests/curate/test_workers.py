@@ -1,5 +1,6 @@
 """The process pool: order, progress, and workers that die or are left alone."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from curate.engine import SELDOM, looking_seldom
 from curate.errors import AssayError
 from curate.progress import silent
 from curate.workers import LEFT_MEMORY, MEMORY, apart, process_pool, worker_memory
@@ -247,3 +249,27 @@ def test_a_script_is_not_begun_again_in_its_workers(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("begun") == 1
+
+
+def test_python_looks_for_circles_as_before_once_rows_are_read() -> None:
+    before = gc.get_threshold()
+    with looking_seldom():
+        assert gc.get_threshold() == SELDOM
+    assert gc.get_threshold() == before
+
+
+def test_a_process_that_ends_looks_for_no_circles() -> None:
+    """Among what Great Expectations, torch and trl have made that takes seconds."""
+    code = (
+        "import gc\n"
+        "gc.disable()\n"
+        "class Told:\n"
+        "    def __del__(self):\n"
+        "        print('found')\n"
+        "circle = [Told()]\n"
+        "circle.append(circle)\n"
+        "del circle\n"
+    )
+    run = [[sys.executable, "-c", text] for text in (code, f"import curate\n{code}")]
+    said = [subprocess.run(each, cwd=ROOT, capture_output=True, text=True, check=True).stdout for each in run]
+    assert said == ["found\n", ""]
