@@ -438,7 +438,7 @@ def _publish(
             work.progress(f"the drop is that of {same.name}, its files under other names", 1, 1, "drops")
             return _found(work, same)
         tables = {name: table for verdict in judged.values() for name, table in verdict.published().items()}
-        tables |= {name: table for _, told_last in last for name, table in told_last.published.items()}
+        tables |= {name: partial(pa.table, table) for _, each in last for name, table in each.published.items()}
         there = (path for path in map(work.published, reversed(past.versions)) if (path / MANIFEST).is_file())
         made = version.Made(
             wanted=Wanted(work.recipe.name, work.recipe.min_rows, work.recipe.split, past.splits()),

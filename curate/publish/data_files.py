@@ -101,9 +101,12 @@ def _write_quarantine(rejected: Runs, cuts: Sequence[Numbers], named: Named, pat
     _write_parquet(map(named, rejected.taken(cuts)), rejected.tables[0].schema, path)
 
 
-def write_beside(folder: Path, tables: Mapping[str, pa.Table], files: Sequence[InputFile], named: Named) -> None:
-    """The tables that are published beside the rows, and the list of the drop's files."""
-    for title, beside in tables.items():
+def write_beside(
+    folder: Path, tables: Mapping[str, Callable[[], pa.Table]], files: Sequence[InputFile], named: Named
+) -> None:
+    """The tables that are published beside the rows, each given in its turn, and the list of the drop's files."""
+    for title, given in tables.items():
+        beside = given()
         whole = Rows([pa.Table.from_batches([batch]) for batch in beside.to_batches()] or [beside])
         pieces = whole.pieces(np.arange(beside.num_rows))
         _write_parquet(map(named, pieces), beside.schema, folder / f"{title}.parquet")
@@ -112,20 +115,21 @@ def write_beside(folder: Path, tables: Mapping[str, pa.Table], files: Sequence[I
     pq.write_table(sources, folder / "sources.parquet", compression="zstd")
 
 
-def apart(kept: Rows) -> dict[str, pa.Table]:
-    """The tables of the columns APART, each item with the id, split and source of its row, in the order of the ids."""
-    found = {}
-    for name in APART:
-        if name in kept.tables[0].column_names:
-            rows = kept.select(["id", "split", "source", name])
-            rows = rows.take(in_order(pa.table({"id": _column(rows, "id")})))
-            items = rows[name].combine_chunks()
-            row_of = rows.select(["id", "split", "source"]).take(pc.list_parent_indices(items))
-            fields = items.flatten()
-            for at, field in enumerate(items.type.value_type):
-                row_of = row_of.append_column(field, fields.field(at))
-            found[name] = row_of
-    return found
+def apart(kept: Rows) -> dict[str, Callable[[], pa.Table]]:
+    """The tables of the columns APART."""
+    return {name: partial(_apart, kept, name) for name in APART if name in kept.tables[0].column_names}
+
+
+def _apart(kept: Rows, name: str) -> pa.Table:
+    """Each item of a column with the id, split and source of its row, in the order of the ids."""
+    rows = kept.select(["id", "split", "source", name])
+    rows = rows.take(in_order(pa.table({"id": _column(rows, "id")})))
+    items = rows[name].combine_chunks()
+    row_of = rows.select(["id", "split", "source"]).take(pc.list_parent_indices(items))
+    fields = items.flatten()
+    for at, field in enumerate(items.type.value_type):
+        row_of = row_of.append_column(field, fields.field(at))
+    return row_of
 
 
 def _column(rows: Rows, name: str) -> pa.ChunkedArray:

@@ -81,8 +81,8 @@ class Made:
     """The rows that are left, with the column `split`."""
     account: Account
     """Tells of the stages, and holds the rows that are not left."""
-    tables: Mapping[str, pa.Table]
-    """Published beside the rows, by name."""
+    tables: Mapping[str, Callable[[], pa.Table]]
+    """Gives what is published beside the rows, by name."""
     manifest: Mapping[str, Any]
     """What the version was made from and its stages said, as JSON; `counts` may hold some already."""
     files: Sequence[InputFile]

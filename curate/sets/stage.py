@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.cache import cache_folder, intact, is_kept, keyed_folder, read_arrow, sealed, write_arrow
+from curate.delta import COMPRESSION
 from curate.engine import MapShards
 from curate.errors import AssayError
 from curate.hashing import digest
@@ -76,24 +77,30 @@ class Judged:
         for kind, tables in (("beside", verdict.beside), ("published", verdict.published)):
             (folder / kind).mkdir()
             for name, table in tables.items():
-                write_arrow(table, folder / kind / f"{name}.arrow")
+                # What is published has texts, and is read once.
+                compression = COMPRESSION if kind == "published" else None
+                write_arrow(table, folder / kind / f"{name}.arrow", compression)
         (folder / "manifest.json").write_bytes(orjson.dumps(verdict.manifest))
 
     def rows(self) -> pa.Table:
-        """See `Verdict.rows`; memory-mapped, as all tables of it."""
+        """See `Verdict.rows`; memory-mapped, as all tables of it but those that are published."""
         count = sum(name.startswith("rows/") for name in sealed(self.folder))
         return pa.concat_tables(map(self.rows_of_shard, range(count)))
 
     def rows_of_shard(self, number: int) -> pa.Table:
         """Those of one shard, by its place among them."""
-        return read_arrow(intact(self.folder, _part(number)))
+        return self._read(_part(number))
 
     def beside(self, name: str) -> pa.Table:
-        return read_arrow(intact(self.folder, f"beside/{name}.arrow"))
+        return self._read(f"beside/{name}.arrow")
 
-    def published(self) -> dict[str, pa.Table]:
+    def published(self) -> dict[str, Callable[[], pa.Table]]:
+        """What gives each of the tables."""
         names = sorted(name for name in sealed(self.folder) if name.startswith("published/"))
-        return {Path(name).stem: read_arrow(intact(self.folder, name)) for name in names}
+        return {Path(name).stem: partial(self._read, name) for name in names}
+
+    def _read(self, name: str) -> pa.Table:
+        return read_arrow(intact(self.folder, name))
 
     def manifest(self) -> dict[str, Any]:
         found: dict[str, Any] = orjson.loads(intact(self.folder, "manifest.json").read_bytes())
