@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from curate.arrow import whole
 from curate.record import dicts
-from curate.text.kernel import kernel
+from curate.text.kernel import kernel, read_only
 
 TEXT = pa.large_string()
 """A few rows as JSON may be longer than 2 GiB."""
@@ -108,8 +108,8 @@ def _joined(parts: Sequence[Any]) -> pa.Array:
 def _escaped(texts: pa.Array) -> pa.Array:
     """Texts as they stand in JSON between quotation marks."""
     _, offsets, data = texts.buffers()
-    begins = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
-    said = np.frombuffer(data or b"", np.uint8)
+    begins = read_only(np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1])
+    said = read_only(np.frombuffer(data or b"", np.uint8))
     ends = np.zeros(len(texts) + 1, np.int64)
     if not _sizes(said, begins, ends):
         return texts

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from numba import njit
 
 from curate.sets.keys import Numbers
-from curate.text.kernel import in_threads, kernel
+from curate.text.kernel import in_threads, kernel, read_only
 from curate.text.minhash import PERMUTATIONS, Signatures
 
 MISSED = 1e-3
@@ -34,7 +34,7 @@ def band_tables(signatures: Signatures, bands: int) -> Tables:
     stand side by side in it. Two other rows do so by chance once in 2^32 times, which costs a comparison, no more.
     """
     rows = np.arange(len(signatures))
-    tables = np.empty((bands, len(rows)), np.uint64)
+    tables, signatures = np.empty((bands, len(rows)), np.uint64), read_only(signatures)
     in_threads(lambda begin: _enter(signatures, rows, rows, begin, begin + BATCH, tables), rows[::BATCH].tolist())
     in_threads(np.ndarray.sort, tables)
     return tables
@@ -49,7 +49,7 @@ def band_entries(signatures: Signatures, rows: Numbers, numbers: Numbers, bands:
         numbers: what each is called in its entries, below 2^32.
     """
     entries = np.empty((bands, len(rows)), np.uint64)
-    _enter(signatures, rows, numbers, 0, len(rows), entries)
+    _enter(read_only(signatures), rows, numbers, 0, len(rows), entries)
     return entries
 
 

@@ -11,7 +11,7 @@ from curate.sets.components import find, union
 from curate.sets.keys import Flags, Numbers
 from curate.sets.prefix_filter import COUNTERS, WEAK, count_shingles, prefixes
 from curate.sets.similarity import Side, equal_places, jaccard, least_equal, shingles_of
-from curate.text.kernel import in_threads, kernel
+from curate.text.kernel import in_threads, kernel, read_only
 from curate.text.words import Hashes
 
 DAMAGED = "The band tables name a row that is not there: the index is damaged. `assay index rebuild` makes it again."
@@ -22,7 +22,7 @@ def have_rivals_in(own: Tables, tables: Tables, live: Flags) -> Flags:
     """Which rows, by their own tables, share a bucket with a live row of an earlier side: shape (rows,)."""
     keys, positions = _located(own, tables)
     rivals = np.zeros(own.shape[1], np.bool_)
-    _have_rivals_in(keys, positions, tables, live, rivals)
+    _have_rivals_in(keys, positions, read_only(tables), live, rivals)
     return rivals
 
 
@@ -57,10 +57,10 @@ def remove_duplicates_of(
     """
     by = np.full(len(answers), -1, np.int64)
     similarity = np.zeros(len(answers))
-    theirs = _EarlierRows(earlier, tables, kept, live, earlier_answers, clusters)
+    theirs = read_only(_EarlierRows(earlier, tables, kept, live, earlier_answers, clusters))
     keys, positions = _located(own, tables)
     runs, buckets = _long_runs(theirs, keys, positions)
-    ours = _NewRows(side, keys, positions, answers, runs)
+    ours = read_only(_NewRows(side, keys, positions, answers, runs))
     given = threshold, least_equal(threshold), by, similarity
     pairs, done = _against(theirs, buckets, ours, *given, 0, LARGE * len(answers))
     if done < len(answers):  # rows that are not alike share long buckets
@@ -189,7 +189,7 @@ def _ordered(
     remover = rows[order]
     begins = np.arange(buckets + 1)
     member_begins, remover_begins = np.searchsorted(number, begins), np.searchsorted(numbers, begins)
-    return _LongBuckets(*own, member_begins, member, member_ends, remover_begins, remover, answers[remover])
+    return read_only(_LongBuckets(*own, member_begins, member, member_ends, remover_begins, remover, answers[remover]))
 
 
 def link_earlier(
@@ -206,7 +206,8 @@ def link_earlier(
     """
     joined = np.concatenate([parents, np.arange(len(parents), len(parents) + len(live))])
     pairs: Numbers = _link_earlier(
-        earlier, tables, live, side, *_located(own, tables), joined, threshold, least_equal(threshold)
+        *(read_only(earlier), read_only(tables), live, read_only(side)),
+        *(*_located(own, tables), joined, threshold, least_equal(threshold)),
     )
     parents[:] = joined[: len(parents)]  # the least is the root: none of these points to an earlier row
     return pairs

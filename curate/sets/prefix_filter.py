@@ -10,7 +10,7 @@ import numpy as np
 from curate.sets.buckets import Buckets, runs_of
 from curate.sets.keys import Flags
 from curate.sets.similarity import Side, shingles_of
-from curate.text.kernel import kernel
+from curate.text.kernel import kernel, read_only
 
 COUNTERS = 1 << 22
 """How often a shingle occurs is counted by the last bits of its hash; two that share a counter only seem less rare."""
@@ -20,7 +20,7 @@ WEAK = 1 << 31
 
 def prefix_buckets(side: Side, crowded: Flags, threshold: float) -> Buckets:
     """Buckets that hold every pair at or above the threshold among the crowded rows, whose shingles must be there."""
-    rows, counts = np.flatnonzero(crowded), np.zeros(COUNTERS, np.uint32)
+    side, rows, counts = read_only(side), np.flatnonzero(crowded), np.zeros(COUNTERS, np.uint32)
     count_shingles(side, rows, counts)
     entries = prefixes(side, rows, counts, threshold)
     entries.sort()

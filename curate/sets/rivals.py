@@ -22,7 +22,7 @@ from curate.sets.keys import Numbers
 from curate.sets.prefix_filter import COUNTERS, WEAK, count_shingles, prefixes
 from curate.sets.signed import Part, numbered
 from curate.sets.similarity import Side, least_equal
-from curate.text.kernel import in_threads, kernel
+from curate.text.kernel import in_threads, kernel, read_only
 
 BITS = 4
 """Of each value of a signature that a sketch has: two that differ look alike once in 2^BITS times."""
@@ -66,7 +66,7 @@ class Circles:
                 rows = np.flatnonzero(numbers >= 0)
                 if len(rows):
                     signatures = self._parts[place].signatures()
-                    sketch(signatures, rows, numbers[rows], self._sketches)
+                    sketch(read_only(signatures), rows, numbers[rows], self._sketches)
                     file.enter(signatures, rows, numbers[rows], int(before[place]))
 
             def join(piece: tuple[int, int, int]) -> None:
@@ -81,11 +81,11 @@ class Circles:
         """Join also those crowded rows that may be similar: what the prefix filter proposes of them."""
         counts = np.zeros(COUNTERS, np.uint32)
         for side, _ in self._crowded_sides():
-            count_shingles(side, np.arange(len(side.begins)), counts)
+            count_shingles(read_only(side), np.arange(len(side.begins)), counts)
         with TemporaryFile(dir=self._folder) as file:
             total = 0
             for side, numbers in self._crowded_sides():
-                entries = prefixes(side, np.arange(len(numbers)), counts, self._threshold)
+                entries = prefixes(read_only(side), np.arange(len(numbers)), counts, self._threshold)
                 rows = numbers[(entries & np.uint64(WEAK - 1)).astype(np.int64)].astype(np.uint64)
                 file.write((entries & ~np.uint64(WEAK - 1) | rows).data)
                 total += len(entries)

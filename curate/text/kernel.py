@@ -37,6 +37,19 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     return compiled
 
 
+def read_only(value: Item) -> Item:
+    """An array, or a tuple of such, for kernels that only read it: a file's cannot be written to, others can, and for
+    each kind a kernel is compiled."""
+    given: Any = value
+    if isinstance(value, tuple):
+        given = given._make(map(read_only, given))
+    else:
+        given = given.view()
+        given.flags.writeable = False
+    kept: Item = given
+    return kept
+
+
 def in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
     """`function` of each item, in their order, by as many threads as there are cores: kernels run side by side."""
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:

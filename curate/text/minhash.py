@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from curate.text.kernel import kernel
+from curate.text.kernel import kernel, read_only
 from curate.text.words import Hashes, Offsets, shingles
 
 PERMUTATIONS = 128
@@ -25,7 +25,7 @@ def text_signatures(texts: pa.Array, size: int) -> Signatures:
     out = np.empty((len(texts), PERMUTATIONS), np.uint32)
     for begin in range(0, len(texts), BATCH):
         offsets, values = shingles(texts.slice(begin, BATCH), size)
-        _signatures(offsets, values, *_permutations(), out[begin : begin + BATCH])
+        _signatures(read_only(offsets), read_only(values), *_permutations(), out[begin : begin + BATCH])
     return out
 
 
@@ -36,7 +36,7 @@ def signatures(offsets: Offsets, values: Hashes) -> Signatures:
         offsets: set i is values[offsets[i] : offsets[i + 1]].
     """
     out = np.empty((len(offsets) - 1, PERMUTATIONS), np.uint32)
-    _signatures(offsets, values, *_permutations(), out)
+    _signatures(read_only(offsets), read_only(values), *_permutations(), out)
     return out
 
 
@@ -69,10 +69,3 @@ def _signatures(offsets, values, factors, summands, out):  # type: ignore[no-unt
     for row in range(len(offsets) - 1):
         begin, end = offsets[row], offsets[row + 1]
         _lowest(values[begin:end], end - begin, factors, summands, out[row])
-
-
-@kernel
-def copy_rows(signatures, rows, out, places):  # type: ignore[no-untyped-def]
-    """out[places] = signatures[rows], of which numpy makes a copy more."""
-    for at in range(len(rows)):
-        out[places[at]] = signatures[rows[at]]

@@ -25,7 +25,7 @@ import pyarrow as pa
 from curate.errors import AssayError
 from curate.text.byte_pairs import EACH, RUNS, TOGETHER, BytePairs, encoded
 from curate.text.gpt2 import ASK, BEGINS, CUT, OUT, VERDICTS, classes
-from curate.text.kernel import kernel
+from curate.text.kernel import kernel, read_only
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -231,8 +231,8 @@ class _Words:
 
     def numbered(self, texts: pa.Array, added: _Added) -> tuple[Numbers, Numbers]:
         """See `Tokeniser._numbered`; words that are met for the first time get the next numbers."""
-        bounds = np.frombuffer(texts.buffers()[1], np.int64, len(texts) + 1, 8 * texts.offset)
-        data = np.frombuffer(texts.buffers()[2] or b"", np.uint8)
+        bounds = read_only(np.frombuffer(texts.buffers()[1], np.int64, len(texts) + 1, 8 * texts.offset))
+        data = read_only(np.frombuffer(texts.buffers()[2] or b"", np.uint8))
         words, first = np.empty(bounds[-1], np.int64), np.zeros(len(bounds), np.int64)
         done = 0
         while True:

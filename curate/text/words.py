@@ -21,7 +21,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from numba import njit
 
-from curate.text.kernel import kernel
+from curate.text.kernel import kernel, read_only
 from curate.text.signs import DASHES, MINUS, SELDOM, WIDE_PERCENT, is_sign, is_signed, may_stand, sign_run
 
 Hashes = npt.NDArray[np.uint64]
@@ -118,9 +118,9 @@ def utf8(texts: pa.Array) -> tuple[Bytes, Offsets]:
     _, bounds, data = texts.buffers()
     kind = np.int64 if pa.types.is_large_string(texts.type) else np.int32
     if not len(texts):
-        return np.empty(0, np.uint8), np.zeros(1, np.int64)
+        return read_only(np.empty(0, np.uint8)), np.zeros(1, np.int64)
     offsets = np.frombuffer(bounds, kind)[texts.offset : texts.offset + len(texts) + 1].astype(np.int64)
-    return np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8), offsets
+    return read_only(np.frombuffer(data or b"", np.uint8)), offsets
 
 
 @cache

@@ -2,10 +2,14 @@
 
 import subprocess
 import sys
+from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 
 from curate.text import kernel
+from curate.text.kernel import read_only
 
 LOADED = """
 import sys
@@ -38,3 +42,25 @@ def test_what_is_kept_is_loaded_without_the_compiler(monkeypatch: pytest.MonkeyP
         for _ in range(2)
     ]
     assert printed == [["6", "True"], ["6", "False"]]
+
+
+class Pair(NamedTuple):
+    first: npt.NDArray[np.int64]
+    second: npt.NDArray[np.int64]
+
+
+def test_arrays_of_a_file_and_others_are_of_one_kind() -> None:
+    """Else a kernel is compiled for each, which takes seconds."""
+
+    @kernel.kernel
+    def summed(values, pair):  # type: ignore[no-untyped-def]
+        return values.sum() + pair.first[0] * pair.second[0]
+
+    own, files = np.arange(4), np.arange(4)
+    files.flags.writeable = False
+    for values in (own, files):
+        for pair in (Pair(own, files), Pair(files, own)):
+            assert summed(read_only(values), read_only(pair)) == 6
+    assert len(summed.nopython_signatures) == 1
+    own[0] = 1
+    assert own[0] == 1, "it is the view that is not written to"
