@@ -6,8 +6,8 @@ import os
 import pickle
 import shutil
 import struct
-import subprocess
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -59,41 +59,41 @@ AUTO_MAP = {
     "AutoProcessor": "own.OwnTokenizer",
 }
 CONFIGS = ("config.json", "tokenizer_config.json", "generation_config.json", "processor_config.json")
-ASKS = """
-import sys
-from pathlib import Path
-from curate.errors import AssayError
-from train.base_model import load_model, prepare
-try:
-    load_model(prepare(sys.argv[1], Path(sys.argv[2])), "none")
-except AssayError as error:
-    print(error)
-else:
-    print("loaded")
-"""
 
 
-def loaded_elsewhere(folder: Path, tmp_path: Path) -> str:
-    """What loading a model says in a process whose user would answer `y` to every question."""
-    done = subprocess.run(
-        [sys.executable, "-c", ASKS, str(folder), str(tmp_path / "cache")],
-        cwd=ROOT,
-        input="y\n" * 99,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env=os.environ | {"HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1"},
-    )
-    assert done.returncode == 0, done.stderr
-    assert "custom code" not in done.stdout + done.stderr, "nobody is asked"
-    return done.stdout
+def loaded_apart(folder: Path, tmp_path: Path) -> str:
+    """What loading a model says in a copy of this process, whose user would answer `y` to every question."""
+    answers, said, errors = (tmp_path / name for name in ("answers", "said", "errors"))
+    answers.write_text("y\n" * 99)
+    child = os.fork()
+    if child == 0:
+        try:
+            sys.stdin, sys.stdout, sys.stderr = answers.open(), said.open("w"), errors.open("w")
+            for number, stream in enumerate((sys.stdin, sys.stdout, sys.stderr)):
+                os.dup2(stream.fileno(), number)
+            try:
+                load_model(prepare(str(folder), tmp_path / "cache"), "none")
+            except AssayError as error:
+                sys.stdout.write(f"{error}\n")
+            else:
+                sys.stdout.write("loaded\n")
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(0)
+    os.waitpid(child, 0)
+    assert "Traceback" not in errors.read_text()
+    assert "custom code" not in said.read_text() + errors.read_text(), "nobody is asked"
+    return said.read_text()
 
 
 def test_a_model_of_its_own_code_is_refused_and_nobody_is_asked(folder: Path, ran: Path, tmp_path: Path) -> None:
     for name in CONFIGS:
         change(folder / name, auto_map=AUTO_MAP)
     change(folder / "config.json", model_type="own", architectures=["OwnModel"])
-    told = loaded_elsewhere(folder, tmp_path)
+    told = loaded_apart(folder, tmp_path)
     assert (
         f"{folder}: no model that transformers opens: config.json wants code of the model's own run (auto_map: " in told
     )
@@ -109,7 +109,7 @@ def test_a_built_in_model_that_comes_with_code_works_without(folder: Path, ran: 
     change(folder / "config.json", trust_remote_code=True, custom_generate="own.py")
     (folder / "custom_generate").mkdir()
     shutil.copy(folder / "own.py", folder / "custom_generate/generate.py")
-    assert loaded_elsewhere(folder, tmp_path) == "loaded\n"
+    assert loaded_apart(folder, tmp_path) == "loaded\n"
     assert not ran.exists()
 
 

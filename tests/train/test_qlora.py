@@ -1,10 +1,9 @@
 """Training: the loss is the plain one, the adapter is a function of its inputs, and nothing is half-published."""
 
 import json
+import os
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,8 @@ from curate.taken_back import TakenBackError
 from evaluation.evaluate import evaluate
 from tests.manifests import adapter_manifest, forge
 from tests.tiny import QUESTION, recipe_for, renderer_of, write_model, write_version
+from tests.train.test_trainer import killed
+from train.adapter import save
 from train.audit import encode
 from train.base_model import prepare
 from train.batches import Layout
@@ -292,29 +293,22 @@ def test_what_was_taken_back_while_it_was_trained_on(model_folder: Path, tmp_pat
     assert "train (goes on after step 4 of 4)" in told
 
 
-def test_killed_between_writing_and_publishing(model_folder: Path, tmp_path: Path) -> None:
+def test_killed_between_writing_and_publishing(
+    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = Store(tmp_path / "store")
-    version = write_version(store, model_folder)
-    code = f"""
-import os, signal
-from pathlib import Path
-import torch
-import train.publish, train.qlora
-from curate.store import Store
-from tests.tiny import recipe_for
-torch.set_num_threads(1)
-save = train.publish.save
-def save_and_die(model, weights, base, folder):
-    save(model, weights, base, folder)
-    assert (folder / "adapter_model.safetensors").is_file()
-    os.kill(os.getpid(), signal.SIGKILL)
-train.publish.save = save_and_die
-train.qlora.train(Path({str(version)!r}), recipe_for(Path({str(model_folder)!r})), Store(Path({str(store.root)!r})))
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True)
-    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    version, recipe = write_version(store, model_folder), recipe_for(model_folder)
+
+    def save_and_die(model: Any, weights: Any, base: Any, folder: Path) -> None:
+        save(model, weights, base, folder)
+        if (folder / "adapter_model.safetensors").is_file():
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("train.publish.save", save_and_die)
+        assert killed(lambda: train(version, recipe, store)) == signal.SIGKILL  # type: ignore[arg-type, return-value]
     assert store.versions("adapters", "tiny") == []
-    folder = train(version, recipe_for(model_folder), store)
+    folder = train(version, recipe, store)
     assert store.versions("adapters", "tiny") == [folder]
 
 

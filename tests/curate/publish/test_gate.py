@@ -338,9 +338,23 @@ def test_data_docs_load_nothing_and_escape_everything(tmp_path: Path) -> None:
         assert rule["meta"]["description"] in page.words
 
 
+IMPORTED = """
+import sys, threading
+from curate.publish.gate import get_ready
+assert "great_expectations" not in sys.modules
+get_ready()
+get_ready()
+[thread] = [each for each in threading.enumerate() if each is not threading.main_thread()]
+thread.join()
+assert "great_expectations" in sys.modules
+"""
+"""Great Expectations is imported by a thread, and once."""
+
+
 def test_data_docs_are_the_same_bytes_in_another_process(tmp_path: Path) -> None:
+    """One that gets the gate ready first, as a run does."""
     check_set([evil_set()], contract_of("licences"), tmp_path / "here")
-    code = (
+    code = IMPORTED + (
         "from pathlib import Path\n"
         "from curate.publish.gate import check_set\n"
         "from tests.curate.publish.test_gate import contract_of, evil_set\n"
@@ -424,17 +438,3 @@ def test_its_library_is_imported_while_rows_are_judged(tmp_path: Path, monkeypat
     told.clear()
     project.curate()
     assert told == [], "of a run that has nothing to publish it would take seconds"
-
-
-def test_it_is_imported_by_a_thread() -> None:
-    code = (
-        "import sys, threading\n"
-        "from curate.publish.gate import get_ready\n"
-        "assert 'great_expectations' not in sys.modules\n"
-        "get_ready()\n"
-        "get_ready()\n"
-        "[thread] = [each for each in threading.enumerate() if each is not threading.main_thread()]\n"
-        "thread.join()\n"
-        "assert 'great_expectations' in sys.modules\n"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
