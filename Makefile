@@ -30,13 +30,16 @@ serve: $(INSTALLED)
 stop: $(INSTALLED)
 	$(BIN)/python -m flows.serve stop
 
-# Tests of kernels come first, beside mypy: two processes would compile each kernel twice.
+# Tests of kernels come first, beside mypy: two processes would compile each kernel twice. What is compiled of Python is
+# kept too once all tests have been collected.
 KERNELS := tests/curate/text tests/curate/rows/test_quality.py tests/curate/publish/test_json_lines.py \
   $(addprefix tests/curate/sets/test_,near_dedup.py near_earlier.py similarity.py duplicates.py split.py)
 
 test: lint chromium axe
-	@$(BIN)/mypy & $(BIN)/python -m pytest -q $(KERNELS) && wait $$!
-	$(BIN)/python -m pytest -m "not slow" --numprocesses logical --maxprocesses 4 --dist loadfile $(addprefix --ignore=,$(KERNELS))
+	@{ $(BIN)/mypy && $(BIN)/python -m pytest -q -m "not slow" --collect-only >/dev/null; } & \
+	  $(BIN)/python -m pytest -q $(KERNELS) && wait $$!
+	$(BIN)/python -m pytest -m "not slow" --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
+	  $(addprefix --ignore=,$(KERNELS))
 
 test-slow: $(INSTALLED) azurite
 	$(BIN)/python -m pytest -m slow

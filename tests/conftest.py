@@ -6,10 +6,12 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from absl import logging as absl_logging
 from hypothesis import settings
+from xdist.scheduler import LoadFileScheduling
 
 from tests.browser import Browser, find_chromium
 
@@ -30,6 +32,26 @@ absl_logging.get_absl_handler().python_handler.setStream(sys.__stderr__)
 settings.register_profile("assay", deadline=None, max_examples=40)
 settings.register_profile("thorough", deadline=None, max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "assay"))
+
+
+class ByFile(LoadFileScheduling):  # type: ignore[misc]
+    """A file's tests run in one process, and those of the flows all in one: each other would start a Prefect server."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return "tests/flows" if file.startswith("tests/flows/") else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile | None:
+    return ByFile(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+QUICK = tuple(str(Path(__file__).parent / "curate" / name) for name in ("read", "rows", "text"))
+"""Folders of quick tests: they come last, so that no process is left with a long file when the others end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: str(item.path).startswith(QUICK))
 
 
 def pytest_collection_finish() -> None:

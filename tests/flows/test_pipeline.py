@@ -38,12 +38,13 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return made
 
 
-def assay_run(project: Project, *options: str) -> subprocess.CompletedProcess[str]:
+@pytest.fixture(scope="module")
+def first(project: Project) -> subprocess.CompletedProcess[str]:
     environment = {
         name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"
     }  # other tests' server
     return subprocess.run(
-        [sys.executable, "-c", "from assay.cli import app; app()", "run", str(project.recipe_path), *options],
+        [sys.executable, "-c", "from assay.cli import app; app()", "run", str(project.recipe_path)],
         cwd=ROOT,
         env=environment
         | {"ASSAY_STORE": str(project.folder / "store"), "PREFECT_HOME": str(project.folder / "prefect")},
@@ -51,11 +52,6 @@ def assay_run(project: Project, *options: str) -> subprocess.CompletedProcess[st
         text=True,
         timeout=280,
     )
-
-
-@pytest.fixture(scope="module")
-def first(project: Project) -> subprocess.CompletedProcess[str]:
-    return assay_run(project)
 
 
 def published(project: Project) -> dict[str, list[Path]]:
@@ -111,11 +107,12 @@ def test_progress_is_told_and_nothing_else(first: subprocess.CompletedProcess[st
 
 
 def test_a_second_run_finds_everything_publishes_nothing_and_gives_one_document(
-    project: Project, first: subprocess.CompletedProcess[str]
+    project: Project, first: subprocess.CompletedProcess[str], prefect_server: None
 ) -> None:
     before = published(project)
-    again = assay_run(project, "--json")
-    assert again.returncode == 0, again.stderr
+    command = ["run", str(project.recipe_path), "--store", str(project.folder / "store"), "--json"]
+    again = CliRunner().invoke(app, command)
+    assert again.exit_code == 0, again.output
     assert published(project) == before
     document = json.loads(again.stdout)
     assert again.stdout.endswith("}\n")
