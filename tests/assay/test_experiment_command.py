@@ -213,6 +213,7 @@ def write_pairs(path: Path, pairs: list[dict[str, Any]]) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 def test_preferences_and_reinforcement_are_arms(project: Project) -> None:
     """Each beside the plain training that it goes on from."""
     version = assay.curate(project.recipe_path, store=project.folder / "store", workers=1)

@@ -88,7 +88,11 @@ def test_the_command_is_launched_as_several_processes(finished: Finished, tmp_pa
 
 
 @pytest.mark.parametrize(
-    "short", [{"memory": 1000, "disk": 2**40}, {"memory": 2**40, "disk": 10}], ids=["memory", "disk"]
+    "short",
+    [
+        pytest.param({"memory": 1000, "disk": 2**40}, id="memory", marks=pytest.mark.slow),
+        pytest.param({"memory": 2**40, "disk": 10}, id="disk"),
+    ],
 )
 def test_who_can_be_forced_says_so(short: dict[str, int], finished: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forecast.Room, "here", lambda *_: forecast.Room(**short))

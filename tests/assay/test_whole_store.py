@@ -25,7 +25,7 @@ from train.adapter import load
 from train.base_model import BaseModel, prepare
 from train.examples import read_split
 
-FLIPS = 200
+FLIPS = 80
 PLACES = ("datasets", "adapters", "scorecards", "ledger")
 
 

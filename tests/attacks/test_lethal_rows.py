@@ -75,11 +75,16 @@ def others(curated: Curated) -> set[str]:
     ("stage", "end"),
     [
         ("read", "segfault"),
-        ("read", "memory"),
         ("clean", "exit"),
         *(
             pytest.param(*each, marks=pytest.mark.slow)
-            for each in (("read", "abort"), ("read", "exit"), ("clean", "segfault"), ("fit", "memory"))
+            for each in (
+                ("read", "abort"),
+                ("read", "exit"),
+                ("read", "memory"),
+                ("clean", "segfault"),
+                ("fit", "memory"),
+            )
         ),
     ],
 )
@@ -102,7 +107,7 @@ def test_only_the_row_is_lost_that_ends_its_worker(stage: str, end: str, project
     assert curated.manifest.counts.rows_in == harmless.manifest.counts.rows_in + 1
 
 
-@pytest.mark.parametrize("stage", ["read", "clean"])
+@pytest.mark.parametrize("stage", ["read", pytest.param("clean", marks=pytest.mark.slow)])
 def test_what_is_left_out_does_not_depend_on_shards(stage: str, project: Project, pool: MapShards) -> None:
     add_line(project)
     (project.drop / "one.jsonl").write_text(json.dumps({"text": f"{LETHAL} either", "colour": "red", "count": 3}))

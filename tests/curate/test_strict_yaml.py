@@ -54,9 +54,9 @@ def test_what_is_refused(text: str, said: str) -> None:
 
 def test_many_keys_take_linear_time() -> None:
     begun = time.process_time()
-    assert len(load_yaml("".join(f"k{n}: 1\n" for n in range(40_000)))) == 40_000
+    assert len(load_yaml("".join(f"k{n}: 1\n" for n in range(20_000)))) == 20_000
     many = time.process_time() - begun
-    load_yaml("".join(f"k{n}: 1\n" for n in range(10_000)))
+    load_yaml("".join(f"k{n}: 1\n" for n in range(5_000)))
     assert many < 16 * (time.process_time() - begun - many)
 
 

@@ -146,7 +146,7 @@ def killed_at(place: int) -> None:
 
 
 def kill_at_some_steps(folder: Path) -> None:
-    kill_at_steps(folder, 1, 6)
+    kill_at_steps(folder, 1, 12)
 
 
 def kill_at_odd_steps(folder: Path) -> None:

@@ -76,7 +76,9 @@ def trained(store: Store, model: Path, chat: str) -> Path:
     return train(write_version(store, model, rows=24, template=chat), recipe, store)
 
 
-@pytest.mark.parametrize("family", MADE)
+@pytest.mark.parametrize(
+    "family", [pytest.param(each, marks=[pytest.mark.slow] * (each in ("mistral", "qwen3"))) for each in MADE]
+)
 def test_it_is_read_back_with_the_same_tokens_and_logits(
     family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

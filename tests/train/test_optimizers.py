@@ -83,7 +83,7 @@ def interrupts(at: int) -> Callable[..., None]:
         for name in OPTIMS
         if not name.startswith("paged") and name != "adamw"
     ]
-    + [{"neftune_noise_alpha": 5.0, "learning_rate": 0.01}],
+    + [pytest.param({"neftune_noise_alpha": 5.0, "learning_rate": 0.01}, marks=pytest.mark.slow)],
     ids=lambda settings: settings.get("optim", "neftune"),
 )
 def test_the_loss_falls_and_an_interrupted_run_gives_the_same_bytes(

@@ -734,6 +734,7 @@ def served(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         log.close()
 
 
+@pytest.mark.slow
 def test_a_real_server_answers_as_the_model_does_here(served: Endpoint, model_folder: Path, tmp_path: Path) -> None:
     renderer = renderer_of(model_folder)
     talks = [[{"role": "user", "content": QUESTION + notice}] for notice in NOTICES] + conversations("What is 1?")

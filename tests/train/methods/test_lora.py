@@ -103,7 +103,7 @@ def test_experts_that_are_adapted_are_loaded_and_merged_as_they_were_trained(
     torch.testing.assert_close(merged, wanted, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("tied", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_embeddings_and_head_are_trained_beside_the_adapter(tied: bool, model_folder_64: Path, tmp_path: Path) -> None:
     """Kept, loaded and merged; where they are one weight, they stay one."""
     folder = shutil.copytree(model_folder_64, tmp_path / "model")

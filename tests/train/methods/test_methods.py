@@ -124,7 +124,7 @@ def test_untrained_it_says_what_the_base_model_says(method: str, base: BaseModel
 
 
 @pytest.mark.parametrize(
-    "method", [pytest.param(each, marks=[pytest.mark.slow] * (each in ("dora", "ia3"))) for each in OTHERS]
+    "method", [pytest.param(each, marks=[pytest.mark.slow] * (each not in WHOLE)) for each in OTHERS]
 )
 def test_a_killed_run_goes_on_to_the_same_bytes(
     method: str, made: Callable[[str], Path], version: Path, model_folder_64: Path, tmp_path: Path
