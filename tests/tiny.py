@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 import pyarrow as pa
@@ -137,9 +138,14 @@ def write_version(
         return draft.publish(dataset_manifest(name="tiny", base=base))
 
 
+@cache
+def licences() -> FullRecipe:
+    return FullRecipe.load(Path(__file__).parent.parent / "recipes/licences.yaml")
+
+
 def recipe_for(model: Path, **training: object) -> FullRecipe:
     """The licence recipe with the tiny model, and settings that train it in seconds."""
-    recipe = FullRecipe.load(Path(__file__).parent.parent / "recipes/licences.yaml")
+    recipe = licences()
     settings = {"rows": 16, "epochs": 1, "batch_size": 4, "rank": 4, "alpha": 8, "method": "lora"} | training
     return recipe.model_copy(
         update={

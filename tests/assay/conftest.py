@@ -8,9 +8,9 @@ import pytest
 import assay
 from tests.project import Project, make_rows
 from tests.tiny import write_model
-from tests.train.conftest import forecasts_kept, one_thread
+from tests.train.conftest import forecasts_kept, garbage_left, one_thread
 
-__all__ = ["forecasts_kept", "one_thread"]
+__all__ = ["forecasts_kept", "garbage_left", "one_thread"]
 
 
 class Finished(NamedTuple):

@@ -10,10 +10,10 @@ import pytest
 from curate.store import Store
 from evaluation.settings import FullRecipe
 from tests.tiny import write_version
-from tests.train.conftest import forecasts_kept, model_folder, model_folder_64, one_thread
+from tests.train.conftest import forecasts_kept, garbage_left, model_folder, model_folder_64, one_thread
 from train.qlora import train
 
-__all__ = ["forecasts_kept", "model_folder", "model_folder_64", "one_thread"]
+__all__ = ["forecasts_kept", "garbage_left", "model_folder", "model_folder_64", "one_thread"]
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,16 @@ from train import memory
 def one_thread() -> None:
     """A model this small is slower in two threads than in one."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def garbage_left() -> Iterator[None]:
+    """Whoever has trained or asked a model has the heap looked through, for its memory: of tests that takes longer than
+    the training, and the models are small."""
+    with pytest.MonkeyPatch.context() as patched:
+        for module in ("accelerate.utils.memory", "evaluation.ask.systems"):
+            patched.setattr(f"{module}.gc", SimpleNamespace(collect=lambda: 0))
+        yield
 
 
 IDLE = {
