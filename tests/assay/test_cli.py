@@ -86,8 +86,8 @@ def test_an_unknown_key_is_one_message_with_file_key_and_remedy(project: Project
     recipe = yaml.safe_load(project.recipe_path.read_text())
     recipe["quality"]["min_charz"] = 3
     project.recipe_path.write_text(yaml.safe_dump(recipe))
-    done = assay("curate", project.recipe_path, store=project.folder / "store")
-    assert done.returncode == 1
+    done = assay_here("curate", project.recipe_path, store=project.folder / "store")
+    assert done.exit_code == 1
     assert str(project.recipe_path) in done.stderr
     assert "quality.min_charz: no such key" in done.stderr
     assert "Remedy: " in done.stderr

@@ -15,6 +15,7 @@ from curate.publish.check import check_version
 from curate.publish.version import Curated
 from curate.record import SPLITS
 from curate.rows.decisions import Decision, append, file_digest, kappa, lines_of, read, resolve, seen_hash
+from tests.curate.test_unharmed import lighten
 from tests.project import CONTRACT, Project
 
 FIT = {"model": "tokenizer", "max_tokens": 300}
@@ -53,7 +54,8 @@ def require_sound(curated: Curated) -> None:
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    lighten(monkeypatch)
     made = Project(tmp_path, decisions="anna.jsonl", quality={"max_chars": 140}, fit=FIT)
     made.add("rows.jsonl", PLAIN)
     (tmp_path / "anna.jsonl").touch()

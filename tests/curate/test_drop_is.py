@@ -10,13 +10,15 @@ import pytest
 from curate.publish.enough import EmptyError
 from curate.publish.summary import curation_tables
 from curate.record import SPLITS
+from tests.curate.test_unharmed import lighten
 from tests.sets import Run, curator, questions, require_sound, rows_of, split_by_prompt
 
 Files = dict[str, list[dict[str, Any]]]
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    lighten(monkeypatch)
     return curator(tmp_path)
 
 
