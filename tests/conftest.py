@@ -29,7 +29,7 @@ os.environ.update(
 absl_logging.get_absl_handler().python_handler.setStream(sys.__stderr__)
 
 # Two busy cores make any deadline a flaky one. HYPOTHESIS_PROFILE=thorough looks longer than each change can wait.
-settings.register_profile("assay", deadline=None, max_examples=40)
+settings.register_profile("assay", deadline=None, max_examples=25)
 settings.register_profile("thorough", deadline=None, max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "assay"))
 
@@ -42,6 +42,7 @@ class ByFile(LoadFileScheduling):  # type: ignore[misc]
         return "tests/flows" if file.startswith("tests/flows/") else file
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile | None:
     return ByFile(config, log) if config.getoption("dist") == "loadfile" else None
 
@@ -55,7 +56,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """What was imported stays: each run of a trainer clears the heap of garbage, and would look through all of it."""
+    """What was imported stays, and need not be looked through for garbage."""
     gc.collect()
     gc.freeze()
 

@@ -143,6 +143,7 @@ def test_kept_rows_of_a_stream_of_arrow(tmp_path: Path) -> None:
     assert near_dedup.kept_rows(tmp_path).tolist() == [0, 2]
 
 
+@pytest.mark.slow
 def test_growth(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     picture = tmp_path / "growth.svg"
     growth.main(["--sizes", "100", "300", "--repeats", "1", "--texts", str(tmp_path), "--plot", str(picture)])
@@ -169,6 +170,7 @@ def test_incremental(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert result["share"] == pytest.approx(result["seconds"]["drop"][0] / result["seconds"]["full"][0], abs=1e-3)
 
 
+@pytest.mark.slow
 def test_scoring(capsys: pytest.CaptureFixture[str]) -> None:
     scoring.main(["--rows", "60", "--repeats", "1"])
     printed = capsys.readouterr().out
@@ -196,6 +198,7 @@ def test_tokenise() -> None:
     assert {system: len(times) for system, times in seconds.items()} == {"assay": 2, "library": 2}
 
 
+@pytest.mark.slow
 def test_curation(inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = tmp_path / "notices"
     source.mkdir()

@@ -263,7 +263,7 @@ def test_a_killed_run_goes_on_as_though_it_had_not_been(run: Run) -> None:
     "settings",
     [
         {"method": "ia3", "gradient_checkpointing": True},
-        {"method": "partial", "layers_to_transform": [1], "reft": {"beta": 0.0}},
+        pytest.param({"method": "partial", "layers_to_transform": [1], "reft": {"beta": 0.0}}, marks=pytest.mark.slow),
     ],
 )
 def test_other_ways_to_train_are_reinforced_too(settings: dict[str, Any], run: Run) -> None:
