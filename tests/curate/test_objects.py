@@ -23,10 +23,11 @@ from curate.bucket import Bucket
 from curate.cache import cache_text, entries, intact, is_kept, keyed_folder, mended
 from curate.engine import map_in_process
 from curate.errors import AssayError, RotError
-from curate.garbage import find_waste
+from curate.garbage import find_waste, remove_waste
 from curate.lease import LostError, leased
 from curate.pipeline import curate
 from curate.publish.check import check_version
+from curate.publish.refused import RefusedError, candidate
 from curate.publish.version import Curated
 from curate.store import Store, store_at, verified, verified_whole
 from evaluation.ask.kept import kept_in
@@ -565,6 +566,28 @@ def test_what_an_endpoint_answered_one_machine_no_other_asks_again(bucket: Serve
     for folder in (one, two):
         with kept_in(folder) as kept:
             assert all(key in kept for key in "abc")
+
+
+def test_what_was_refused_on_one_machine_is_looked_at_on_every_other(
+    bucket: Served, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lighten(monkeypatch)
+    quality = project.recipe.quality.model_copy(update={"min_chars": 300})
+    one, other = machine(bucket, tmp_path / "one"), machine(bucket, tmp_path / "other")
+    with pytest.raises(
+        RefusedError, match=rf"is kept in {bucket.store}/failed/demo \(its copy {one.root}/failed/demo\)"
+    ):
+        curated(project, one, project.recipe.model_copy(update={"quality": quality}))
+    for store in (one, other):
+        store.fetch_refused()
+        assert json.loads((candidate(store, "demo") / "refused.json").read_bytes())["why"] == "empty"
+    in_two_months = time.time() + 60 * 24 * 60 * 60
+    monkeypatch.setattr(time, "time", lambda: in_two_months)
+    wasted = [each for each in find_waste(machine(bucket, tmp_path / "third")) if each.kind == "candidate"]
+    assert [round(each.days) for each in wasted] == [60]
+    remove_waste(wasted)
+    other.fetch_refused()
+    assert not candidate(other, "demo").is_dir()
 
 
 def test_copies_of_a_drop_in_a_bucket_are_kept_as_the_machine_is_told(
