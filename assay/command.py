@@ -42,7 +42,9 @@ app = typer.Typer(
 Command = TypeVar("Command", bound=Callable[..., Result])
 
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's YAML file, or a packaged one's name.")]
-StoreFolder = Annotated[Path, typer.Option("--store", envvar="ASSAY_STORE", help="Folder that Assay writes to.")]
+StoreFolder = Annotated[
+    Path, typer.Option("--store", envvar="ASSAY_STORE", help="Folder, or URL in a bucket, that Assay writes to.")
+]
 Drop = Annotated[
     str | None, typer.Option(help="Folder of the raw files, or its URL (s3://, gs://), instead of the recipe's own.")
 ]

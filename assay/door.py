@@ -257,7 +257,7 @@ def run(
         given = None if drop is None else str(drop)
         with report_to(progress):
             # Only a run that an event has started may give nothing.
-            done = cast(Whole, pipeline(str(recipe), str(target.root), variant, given, workers, on))
+            done = cast(Whole, pipeline(str(recipe), target.place, variant, given, workers, on))
     made = Made(target, str(recipe), variant)
     curated = done.curated
     return Assayed(

@@ -53,7 +53,7 @@ class Holding(NamedTuple):
 class Forgetting(Result):
     """What a store holds of some rows."""
 
-    store: Path
+    store: str
     these: Gone
     holding: list[Holding]
     drops: list[dict[str, Any]]
@@ -170,7 +170,7 @@ def forget(
         groups = frozenset() if group is None else frozenset([hashed(group)])
         if not (gone.ids or gone.raws):
             raise AssayError(
-                f"No such row in any version or quarantine of {target.root}: {', '.join(ids) or where or group}.",
+                f"No such row in any version or quarantine of {target.place}: {', '.join(ids) or where or group}.",
                 remedy="Ids stand in the column `id` of splits and quarantine.parquet; "
                 f"--where is over {', '.join(NAMES)} of each row.",
             )
@@ -268,7 +268,7 @@ class _Plan:
         holding += self.aside
         if cached := len(rows_kept(store.cache)):
             holding.append(Holding("cache", "cache", store.cache, {"entries": cached}, "removed: a run makes it again"))
-        return Forgetting(store.root, self.these, holding, self.drops, self.alike, **{"removed": False} | done)
+        return Forgetting(store.place, self.these, holding, self.drops, self.alike, **{"removed": False} | done)
 
     def carry_out(self, indexes: dict[str, Index], adapters: bool, progress: Progress) -> Forgetting:
         """Do it. Versions come last, for it is by them that a run which was killed finds the rows again."""
@@ -289,7 +289,7 @@ class _Plan:
         self._remove_quoting([each for each in came if quoted.within(folder(store, each))], [])
         files = (path for path in sorted(store.root.rglob("*")) if path.is_file() and path.name != FILE)
         left = [str(path) for path in files if not _is_model(store, path) and self.traces.within(path)]
-        return Forgetting(store.root, self.these, told.holding, self.drops, self.alike, True, now, left)
+        return Forgetting(store.place, self.these, told.holding, self.drops, self.alike, True, now, left)
 
     def _remove_quoting(self, quoting: Sequence[Member], adapters: Sequence[Member]) -> None:
         store = self.store

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from assay.door import Place, store_of
@@ -15,7 +14,7 @@ from curate.table import Table
 class Garbage(Result):
     """What of a store no run needs."""
 
-    store: Path
+    store: str
     items: list[Waste]
     bytes: int
     """That are freed on the disk. A file that is linked to from what stays frees none."""
@@ -65,4 +64,4 @@ def gc(
     sizes = {sort: bytes_freed(target, [each for each in items if each[::3] == sort]) for sort in sorts}
     if remove:
         remove_waste(items)
-    return Garbage(target.root, items, size, remove, sizes)
+    return Garbage(target.place, items, size, remove, sizes)

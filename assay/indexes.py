@@ -2,6 +2,7 @@
 
 from assay.door import Place, recipe_named, store_of
 from assay.results import IndexState
+from curate.addresses import addressed
 from curate.errors import AssayError
 from curate.progress import Progress, silent
 
@@ -21,7 +22,7 @@ def check_index(name: str, *, store: Place | None = None, progress: Progress = s
 
     target = store_of(store)
     index = Index(target, name, recorded_settings(target, name))
-    return IndexState(index, index.check(progress))
+    return IndexState(index, [addressed(each) for each in index.check(progress)])
 
 
 def rebuild_index(

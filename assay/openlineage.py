@@ -24,7 +24,7 @@ from assay.result import Result
 from curate.errors import AssayError
 from curate.hashing import canonical_json
 from curate.manifest import DatasetManifest, Manifest
-from curate.store import MADE_BY, Store, damaged
+from curate.store import MADE_BY, Store, damaged, fetched, size
 from curate.table import Table
 from curate.urls import masked, without_secrets
 
@@ -102,7 +102,7 @@ def lineage(name: str | None = None, *, send: bool = False, store: Place | None 
     told = [event for event in _runs(target) if name is None or event["name"] == name]
     if name is not None and not told:
         raise AssayError(
-            f"{name}: the ledger of {target.root} tells of nothing of that name.",
+            f"{name}: the ledger of {target.place} tells of nothing of that name.",
             remedy=target.published_names("datasets"),
         )
     events = [_run_event(target, event) for event in told]
@@ -199,9 +199,8 @@ def _output(each: Member, manifest: Manifest, place: Path) -> "OutputDataset":
     if isinstance(manifest, DatasetManifest):
         rows = manifest.counts.kept
         facets["schema"] = schema_dataset.SchemaDatasetFacet(_columns(place), producer=PRODUCER)
-    sizes = [(place / file).stat().st_size for file in manifest.files]
     statistics = output_statistics_output_dataset.OutputStatisticsOutputDatasetFacet(
-        rows, sum(sizes), len(sizes), producer=PRODUCER
+        rows, size(place, manifest.files), len(manifest.files), producer=PRODUCER
     )
     name = f"{each.kind}/{each.name}"
     return OutputDataset(_namespace(), name, facets=facets, outputFacets={"outputStatistics": statistics})
@@ -216,7 +215,7 @@ def _version(version: str) -> dict[str, Any]:
 def _columns(place: Path) -> "list[SchemaDatasetFacetFields]":
     """The columns of a data set version, as far as its file's footer tells them: no row is read or hashed."""
     try:
-        return [_column(field) for field in pq.read_schema(place / COLUMNS_OF)]
+        return [_column(field) for field in pq.read_schema(fetched(place / COLUMNS_OF))]
     except (OSError, pa.ArrowException):
         raise damaged(place, COLUMNS_OF, "not readable as Parquet") from None
 

@@ -159,7 +159,7 @@ def versions(name: str, *, kind: str = "datasets", store: Place | None = None) -
     retracted = list(dict.fromkeys(event["version"] for event in gone if event["name"] == name))
     retracted = [each for each in retracted if each not in there]
     if not there and not retracted:
-        raise AssayError(f"{name}: no version in {target.root / known}.", remedy=target.published_names(known))
+        raise AssayError(f"{name}: no version in {target.place}/{known}.", remedy=target.published_names(known))
     pointer = target.pointed(known, name)
     listed = []
     for version in [*(each for each in order if each in there), *(each for each in there if each not in order)]:

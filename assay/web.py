@@ -75,10 +75,10 @@ class Served(Result):
     """Reports that were served, until ^C."""
 
     url: str
-    store: Path
+    store: str
 
     def tables(self) -> list[Table]:
-        return [Table("served", "Served", ["", ""], [["URL", self.url], ["store", str(self.store)]], texts=2)]
+        return [Table("served", "Served", ["", ""], [["URL", self.url], ["store", self.store]], texts=2)]
 
     def data(self) -> dict[str, Any]:
         return {"url": self.url, "store": self.store}
@@ -128,14 +128,14 @@ def serve(*, port: int = PORT, store: Place | None = None) -> Served:
     """
     target = store_of(store)
     if not target.root.is_dir():
-        raise AssayError(f"{target.root}: no store is there.", remedy="Name one with --store.")
+        raise AssayError(f"{target.place}: no store is there.", remedy="Name one with --store.")
     with server(target, port) as serving:
         url = f"http://{HOST}:{serving.server_port}/"
         sys.stderr.write(f"Serving the reports of {target.place} at {url} until ^C\n")
         sys.stderr.flush()
         with suppress(KeyboardInterrupt):
             serving.serve_forever()
-    return Served(url, target.root)
+    return Served(url, target.place)
 
 
 class Quiet(BaseHTTPRequestHandler):

@@ -21,8 +21,6 @@ from evaluation.card.manifest import EvaluationInputs, ScorecardManifest
 from evaluation.tune.manifest import StudyManifest
 from train.manifest import AdapterManifest, DatasetParent
 
-RESTORE = "Restore it from a copy, or from an earlier state where the bucket keeps those."
-
 
 @dataclass(frozen=True)
 class Problem:
@@ -39,13 +37,17 @@ class Problem:
         where, _, what = error.message.partition(": ")
         return Problem(where, what, error.remedy)
 
+    @staticmethod
+    def at(path: Path, what: str, remedy: str) -> "Problem":
+        return Problem.of(AssayError(f"{path}: {what}", remedy))
+
 
 @dataclass(frozen=True)
 class StoreState(Result):
     """What was read of a store, and what of it is not as it was written."""
 
-    folder: Path
-    """The store."""
+    store: str
+    """Its folder, or its URL."""
     read: dict[str, int]
     """By kind (`datasets`, `adapters`, `scorecards`, `index`, `ledger`): how many of it there are."""
     problems: list[Problem]
@@ -56,15 +58,15 @@ class StoreState(Result):
         return not self.problems
 
     def __repr__(self) -> str:
-        return f"StoreState({self.folder}: {len(self.problems)} problems)"
+        return f"StoreState({self.store}: {len(self.problems)} problems)"
 
     def tables(self) -> list[Table]:
         rows = [[kind, f"{count:,}"] for kind, count in [*self.read.items(), ("problems", len(self.problems))]]
-        return [Table("store", f"Store {self.folder}, read again", ["", "there"], rows)]
+        return [Table("store", f"Store {self.store}, read again", ["", "there"], rows)]
 
     def data(self) -> dict[str, Any]:
         return {
-            "store": self.folder,
+            "store": self.store,
             "passed": self.passed,
             "read": self.read,
             "problems": [vars(each) for each in self.problems],
@@ -73,7 +75,7 @@ class StoreState(Result):
     def require(self) -> None:
         if self.problems:
             raise AssayError(
-                f"{self.folder} is not as it was written:\n"
+                f"{self.store} is not as it was written:\n"
                 + "\n".join(f"  {each.where}: {each.what} {each.remedy}" for each in self.problems),
                 remedy="What is named is best restored from a copy of the store; all the rest is as it was written.",
             )
@@ -109,7 +111,7 @@ def check_store(store: Store, progress: Progress = silent) -> StoreState:
     problems += _of_pointers(store)
     problems += _of_ledger(lines, folders)
     problems += map(Problem.of, damaged_entries(store.cache))
-    return StoreState(store.root, read, problems)
+    return StoreState(store.place, read, problems)
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -128,21 +130,14 @@ def _of_version(folder: Path, kind: type[Manifest], store: Store) -> Iterator[Pr
         yield Problem.of(error)
         return
     if manifest.version != folder.name:
-        yield Problem(str(folder), f"holds version {manifest.version}.", f"Rename it to {manifest.version}.")
-    for where, problem in damage(folder, known):
-        there = "://" in where
-        remedy = (
-            "Restore it from a copy, or from an earlier state where the bucket keeps those." if there else mend(folder)
-        )
-        yield Problem(where, f"{problem}.", remedy)
+        yield Problem.at(folder, f"holds version {manifest.version}.", f"Rename it to {manifest.version}.")
+    yield from map(Problem.of, damage(folder, known))
     if not (folder / SUMS).is_file() and any((folder / name).exists() for name in TELLING):
-        yield Problem(
-            str(folder / SUMS), "not there, so nobody can say whether card and reports are sound.", mend(folder)
+        yield Problem.at(
+            folder / SUMS, "not there, so nobody can say whether card and reports are sound.", mend(folder)
         )
     for name in strangers(folder, manifest.files):
-        yield Problem(
-            str(folder / name), "not one of the files that were published.", "Remove it, or keep it elsewhere."
-        )
+        yield Problem.at(folder / name, "not one of the files that were published.", "Remove it, or keep it elsewhere.")
     parent = _dataset(manifest)
     if parent is None:
         return
@@ -153,7 +148,7 @@ def _of_version(folder: Path, kind: type[Manifest], store: Store) -> Iterator[Pr
         except AssayError:  # told of the data set itself
             return
         if found != parent.manifest_sha256:
-            yield Problem(str(folder), f"made from {parent}, whose manifest was another then.", mend(dataset))
+            yield Problem.at(folder, f"made from {parent}, whose manifest was another then.", mend(dataset))
 
 
 def _dataset(manifest: Manifest) -> DatasetParent | None:
@@ -182,9 +177,7 @@ def _of_index(folder: Path, store: Store, curated: bool) -> Iterator[Problem]:
     except AssayError as error:
         yield Problem.of(error)
         return
-    for problem in problems:
-        where, _, what = problem.partition(": ")
-        yield Problem(where, what, remedy)
+    yield from (Problem.of(AssayError(problem, remedy)) for problem in problems)
 
 
 def _of_pointers(store: Store) -> Iterator[Problem]:
@@ -197,8 +190,8 @@ def _of_pointers(store: Store) -> Iterator[Problem]:
             continue
         for version in {pointer.version, pointer.candidate} - {None} if pointer else ():
             if not (store.root / kind / name / str(version)).is_dir():
-                yield Problem(
-                    str(path),
+                yield Problem.at(
+                    path,
                     f"it names {version}, which is not there.",
                     f"`assay promote {name}/VERSION --kind {kind}` names another, or make that one again.",
                 )
@@ -212,13 +205,12 @@ def _of_ledger(lines: list[tuple[dict[str, Any], str]], folders: dict[str, list[
         if event.get("event") == FORGOTTEN:
             told.add((event.get("kind"), event.get("name"), event.get("now")))
         if problem:
-            where, _, what = problem.partition(": ")
-            yield Problem(where, what, "Restore the ledger from a copy, or delete the line.")
+            yield Problem.of(AssayError(problem, "Restore the ledger from a copy, or delete the line."))
     for kind, each in folders.items():
         for folder in each:
             if (kind, folder.parent.name, folder.name) not in told:
-                yield Problem(
-                    str(folder),
+                yield Problem.at(
+                    folder,
                     "the ledger does not tell of it, so that its name alone never means it.",
                     "Name it with its version, or restore the ledger from a copy.",
                 )

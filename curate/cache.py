@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 import orjson
 import xxhash
 
+from curate.addresses import addressed
 from curate.drafts import DRAFT, drafted, locked, remove_abandoned
 from curate.errors import RotError
 from curate.hashing import canonical_json, checksum, digest
@@ -351,7 +352,7 @@ def _files(folder: Path) -> set[str]:
 
 
 def _remove(rot: RotError, progress: Progress) -> None:
-    progress(f"{rot.folder} is damaged ({rot.problem}): made anew", 1, 1, "entries")
+    progress(addressed(f"{rot.folder} is damaged ({rot.problem}): made anew"), 1, 1, "entries")
     _discard(rot.folder)
 
 

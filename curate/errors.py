@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import ClassVar
 
+from curate.addresses import addressed
 from curate.urls import masked
 
 NO_MEMORY = (
@@ -34,7 +35,8 @@ def no_memory(error: BaseException) -> bool:
 
 
 class AssayError(Exception):
-    """Something the user can mend: says what is wrong, where, and what to do about it, and no secret of a URL.
+    """Something the user can mend: says what is wrong, where, and what to do about it, and no secret of a URL; of a
+    store in a bucket the bucket's address.
 
     Args:
         message: what is wrong and where (file, row, key), and what was expected.
@@ -42,9 +44,9 @@ class AssayError(Exception):
     """
 
     def __init__(self, message: str, remedy: str = "") -> None:
-        super().__init__(message, remedy)
-        self.message = masked(message)
+        self.message = addressed(masked(message))
         self.remedy = masked(remedy)
+        super().__init__(self.message, self.remedy)
 
     def __str__(self) -> str:
         return f"{self.message}\n{self.remedy}" if self.remedy else self.message

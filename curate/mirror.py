@@ -18,6 +18,7 @@ from hashlib import sha256
 from pathlib import Path
 from uuid import uuid4
 
+from curate import addresses
 from curate.bucket import PACKAGES, Bucket, Found
 from curate.changing import Changing, is_state
 from curate.drafts import DRAFT, drafted
@@ -42,6 +43,8 @@ HERE_ALONE = ("merged", "downloads")
 """Parts of the cache that stay on the machine that made them: copies of models, which each has anyway."""
 WEIGHTS = "model"
 """And of the part `models` the weights; a tokenizer is as small as what workers need."""
+RESTORE = "Restore it from a copy, or from an earlier state where the bucket keeps those."
+"""What to do about an object that is damaged."""
 USED = 7 * 24 * 60 * 60
 """Seconds after which an entry that is used is put again, so that the bucket tells of its use."""
 
@@ -60,6 +63,7 @@ class Mirror:
         self.url = url
         self.root = root
         self._held: dict[str, tuple[Lease, int]] = {}
+        addresses.known(root, url)
 
     @cached_property
     def bucket(self) -> Bucket:
@@ -68,10 +72,6 @@ class Mirror:
     def name(self, path: Path) -> str:
         """Of what lies at a path below the mirror, in the bucket."""
         return path.relative_to(self.root).as_posix()
-
-    def address(self, path: Path) -> str:
-        """Of what lies at a path below the mirror, as its user knows it: its place in the bucket, and here."""
-        return f"{self.url}/{self.name(path)} (its copy {path})"
 
     # Versions.
 
@@ -236,6 +236,11 @@ class Mirror:
                     found[self.root / place] = max(found.get(self.root / place, 0.0), each.modified)
         return found
 
+    def sizes(self, folder: Path) -> dict[str, int]:
+        """Bytes of the files of a version in the bucket, by name."""
+        begin = f"{self.name(folder)}/"
+        return {name.removeprefix(begin): found.size for name, found in self.bucket.listed(begin.rstrip("/")).items()}
+
     def size(self, paths: Iterable[Path]) -> int:
         """Bytes in the bucket of what lies at paths, or below them."""
         names = [self.name(path) for path in paths]
@@ -270,7 +275,7 @@ class Mirror:
             if problem:
                 raise AssayError(
                     f"{self.url}/{there}: {problem}.",
-                    remedy="Restore it from a copy, or from an earlier state where the bucket keeps those.",
+                    remedy=RESTORE,
                 )
             draft.chmod(0o644)
             draft.rename(path)

@@ -211,6 +211,7 @@ def _read(work: _Work, shard_bytes: int) -> ingest.Ingested:
         raise error
     work.account.record_stage(ingest.NAME, rows, drop.shards)
     work.made.add(ingest.NAME, drop.shards)
+    work.made.add_copies(drop.copies)
     return drop
 
 
@@ -308,8 +309,7 @@ def _judge_all(
     judged[stage.name] = verdict
     work.account.over_all.add(stage.name)
     work.account.record_stage(stage.name, sum(shard.rows for shard in shards), done)
-    if not all(shard.cached for shard in done):
-        work.made.add_judged(stage, shards, verdict, work.store.cache)
+    work.made.add_judged(stage.name, verdict)
     work.made.add(stage.name, done)
     return done
 

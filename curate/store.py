@@ -33,6 +33,7 @@ from curate.version_folder import hashes as hashes
 from curate.version_folder import manifest_bytes as manifest_bytes
 from curate.version_folder import mend as mend
 from curate.version_folder import read_manifest as read_manifest
+from curate.version_folder import size as size
 from curate.version_folder import strangers as strangers
 from curate.version_folder import verified as verified
 from curate.version_folder import verified_whole as verified_whole

@@ -6,13 +6,13 @@ those of the files that only tell of the version. Of a store in a bucket a file 
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from curate.errors import AssayError
 from curate.hashing import digest, file_digest
-from curate.mirror import mirror_of
+from curate.mirror import RESTORE, mirror_of
 
 MANIFEST = "manifest.json"
 SUMS = "SHA256SUMS"
@@ -123,6 +123,20 @@ def fetched(path: Path) -> Path:
     return path
 
 
+def size(folder: Path, files: Collection[str]) -> int:
+    """Bytes of files of a published folder, none of which is read, or fetched.
+
+    Raises:
+        AssayError: one is not there.
+    """
+    if (mirror := mirror_of(folder)) is None:
+        return sum((folder / name).stat().st_size for name in files)
+    there = mirror.sizes(folder)
+    if missing := sorted(set(files) - there.keys()):
+        raise damaged(folder, missing[0], "not there, though it was published")
+    return sum(there[name] for name in files)
+
+
 def hashes(folder: Path, files: Mapping[str, str]) -> dict[str, str]:
     """The SHA-256 of each file of a published folder, by its path there: of those of its manifest and of SHA256SUMS.
 
@@ -181,9 +195,9 @@ def changed(folder: Path, name: str, sha256: str) -> str | None:
     return None if found == sha256 else f"changed since it was published: its SHA-256 is {found}, it was {sha256}"
 
 
-def damage(folder: Path, files: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Where files of a published folder are not as they were published, and how: all are read, of a store in a bucket
-    both there and what is here.
+def damage(folder: Path, files: Mapping[str, str]) -> Iterator[AssayError]:
+    """What is told of files of a published folder that are not as they were published: all are read, of a store in a
+    bucket both there and what is here.
 
     Args:
         folder: the published folder.
@@ -191,10 +205,10 @@ def damage(folder: Path, files: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """
     mirror = mirror_of(folder)
     if mirror is not None:
-        yield from mirror.rot(folder, files)
+        yield from (AssayError(f"{where}: {problem}.", remedy=RESTORE) for where, problem in mirror.rot(folder, files))
     for name, sha256 in files.items():
         if (mirror is None or (folder / name).is_file()) and (problem := changed(folder, name, sha256)):
-            yield _called(folder / name), problem
+            yield damaged(folder, name, problem)
 
 
 def strangers(folder: Path, files: Mapping[str, str]) -> list[str]:
@@ -214,12 +228,7 @@ def strangers(folder: Path, files: Mapping[str, str]) -> list[str]:
 
 def damaged(folder: Path, name: str, problem: str) -> AssayError:
     """What is told of a file of a published folder that is not as it was published."""
-    return AssayError(f"{_called(folder / name)}: {problem}.", remedy=mend(folder))
-
-
-def _called(path: Path) -> str:
-    """A file, as whoever named its store knows it."""
-    return str(path) if (mirror := mirror_of(path)) is None else mirror.address(path)
+    return AssayError(f"{folder / name}: {problem}.", remedy=mend(folder))
 
 
 def mend(folder: Path) -> str:

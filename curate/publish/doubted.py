@@ -28,14 +28,19 @@ def doubted_rows(folder: Path) -> list[dict[str, Any]]:
     rows = [] if batch is None else pa.table(batch).to_pylist()
     found = [(seen(row), orjson.loads(row["evidence"])) for row in rows]
     sides = ("given", "likelier")
-    first = {
-        (at, side): next(iter(each[f"nearest_{side}"]), None) for at, (_, each) in enumerate(found) for side in sides
-    }
-    others = kept_rows(folder, {near["id"] for near in first.values() if near})
+    named = {near["id"] for _, evidence in found for side in sides for near in evidence[f"nearest_{side}"]}
+    others = kept_rows(folder, named)  # without those that were forgotten since
     shown = []
-    for at, (row, evidence) in enumerate(found):
+    for row, evidence in found:
         near = {
-            side: None if (one := first[at, side]) is None else _short(others[one["id"]]) | {"cosine": one["cosine"]}
+            side: next(
+                (
+                    _short(others[one["id"]]) | {"cosine": one["cosine"]}
+                    for one in evidence[f"nearest_{side}"]
+                    if one["id"] in others
+                ),
+                None,
+            )
             for side in sides
         }
         shown.append(_short(row) | {"evidence": evidence, "nearest": near})

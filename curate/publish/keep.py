@@ -11,7 +11,7 @@ from pathlib import Path
 from curate.cache import forget
 from curate.errors import AssayError
 from curate.read import ingest
-from curate.sets.stage import Judged, SetStage, keys_folder
+from curate.sets.stage import Judged
 from curate.shards import Shard
 
 KEEP = "ASSAY_KEEP"
@@ -53,15 +53,15 @@ class Made:
         """What a stage, or reading, made of each shard."""
         self._folders.setdefault(name, []).extend(shard.folder for shard in shards if not shard.cached)
 
-    def add_judged(self, stage: SetStage, shards: Sequence[Shard], verdict: Judged, cache: Path) -> None:
-        """What a stage over all rows was judged by, and its verdict.
+    def add_copies(self, entries: Sequence[Path]) -> None:
+        """Copies of remote files, of which reading is part."""
+        self._folders.setdefault(ingest.NAME, []).extend(entries)
 
-        Args:
-            shards: that it was given.
-        """
-        keys = (keys_folder(stage, shard, cache) for shard in shards)
-        self._folders.setdefault(COMPARED, []).extend(keys)
-        self._folders.setdefault(stage.name, []).append(verdict.folder)
+    def add_judged(self, name: str, verdict: Judged) -> None:
+        """What a stage over all rows was judged by, and its verdict."""
+        self._folders.setdefault(COMPARED, []).extend(verdict.keys_made)
+        if verdict.reached:
+            self._folders.setdefault(name, []).append(verdict.folder)
 
     def forget(self, keep: str) -> None:
         """Remove what is not to be kept, what was made last first: a killed run leaves none without its base."""

@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from curate.drafts import replace_folder
 from curate.errors import SetAsideError
 from curate.manifest import DatasetManifest
 from curate.publish.rejected import Rejected
+from curate.shared import replace_folder
 from curate.store import Draft, Store
 
 REFUSED = "refused.json"

@@ -8,7 +8,7 @@ import os
 import stat
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import metadata
 from pathlib import Path, PurePosixPath
@@ -214,6 +214,8 @@ class InputFile:
     """Those that rows of it have, in order, once it is read; none where there are more than it is worth to tell."""
     always: tuple[str, ...] = ()
     """Those of them that every row has."""
+    copied: bool = field(default=False, compare=False)
+    """Whether it is a remote file's copy that has just been made, in an entry of the cache."""
 
 
 def find_files(files: Files, drop: str | Path, cache: Path) -> list[InputFile]:
@@ -393,7 +395,7 @@ def _fetched(url: str, listed: Callable[..., InputFile], cache: Path) -> list[In
         if len(set(names)) < len(names):
             raise ValueError("some URLs differ only in what follows the ?, which is not kept, as it may hold keys")
         with ThreadPoolExecutor(8) as threads:
-            local = list(threads.map(lambda path, name: _copy(storage, path, name, cache), paths, names))
+            copies = list(threads.map(lambda path, name: _copy(storage, path, name, cache), paths, names))
     except ImportError as error:
         extra = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}.get(shown.partition("://")[0])
         remedy = f"pip install 'assay-curation[{extra}]'" if extra else "Install the package that it names."
@@ -402,16 +404,20 @@ def _fetched(url: str, listed: Callable[..., InputFile], cache: Path) -> list[In
         raise AssayError(
             f"{shown}: {_told(error, url)}", remedy="Check the URL, the storage's keys and the network."
         ) from None
-    return [listed(path, name, size=path.stat().st_size) for name, path in zip(names, local, strict=True)]
+    return [
+        listed(path, name, size=path.stat().st_size, copied=made)
+        for name, (path, made) in zip(names, copies, strict=True)
+    ]
 
 
-def _copy(storage: Any, path: str, name: str, cache: Path) -> Path:
-    """A remote file's copy in the cache, made anew when the storage shows another state of it."""
+def _copy(storage: Any, path: str, name: str, cache: Path) -> tuple[Path, bool]:
+    """A remote file's copy in the cache, made anew when the storage shows another state of it; and whether it was."""
     folder = keyed_folder(cache / "remote", digest([storage.unstrip_protocol(path), storage.ukey(path)]))
     name = PurePosixPath(name).name  # whose suffixes tell what its content may not
-    if not sound(folder):
+    made = not sound(folder)
+    if made:
         cache_folder(folder, lambda draft: storage.get_file(path, str(draft / name)))
-    return folder / name
+    return folder / name, made
 
 
 def _hub_dataset_as_parquet(files: Files, cache: Path) -> Path:

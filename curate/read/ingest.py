@@ -104,6 +104,8 @@ class Ingested:
     shards: list[Shard]
     forgotten: list[dict[str, Any]] = field(default_factory=list)
     """Rows that must not come back, by `id` and `source`; no shard is made where there is one."""
+    copies: list[Path] = field(default_factory=list)
+    """Entries of the cache that were made of remote files."""
 
 
 @dataclass(frozen=True)
@@ -219,7 +221,11 @@ def ingest(
     named = {side.name: {file.name: file.sha256 for file in side.files} for side in sides}
     back = [row for each in done for row in each.forgotten]
     return Ingested(
-        [found[file.name] for file in files], named, [shard for each in done for shard in each.shards], back
+        [found[file.name] for file in files],
+        named,
+        [shard for each in done for shard in each.shards],
+        back,
+        [file.path.parent for file in (*files, *(file for side in sides for file in side.files)) if file.copied],
     )
 
 

@@ -63,6 +63,10 @@ class Judged:
     folder: Path
     key: str
     """Hash of everything the verdict depends on."""
+    reached: bool = False
+    """Whether it was reached just now, and not found."""
+    keys_made: tuple[Path, ...] = ()
+    """The entries of the cache that were made then of what rows are compared by, and not found."""
 
     @staticmethod
     def write(verdict: Verdict, begins: Sequence[int], folder: Path) -> None:
@@ -194,10 +198,11 @@ def keys_folder(stage: SetStage, shard: Shard, cache: Path) -> Path:
     return keyed_folder(cache / "stages", digest(["keys", 2, stage.keys_key(), shard.key]))
 
 
-def run_keys(task: StageTask[SetStage]) -> Path:
-    """The entry of the cache that holds a shard's keys."""
+def run_keys(task: StageTask[SetStage]) -> tuple[Path, bool]:
+    """The entry of the cache that holds a shard's keys, and whether it was made just now."""
     folder = keys_folder(task.stage, task.shard, task.cache)
-    if not is_kept(folder):
+    made = not is_kept(folder)
+    if made:
         reads = task.stage.reads
         with blamed(task.stage):
             table = task.stage.keys_of(
@@ -215,7 +220,7 @@ def run_keys(task: StageTask[SetStage]) -> Path:
                 write_arrow(table.select(task.stage.apart), draft / APART)
 
         cache_folder(folder, write)
-    return folder
+    return folder, made
 
 
 def kept_keys(given: Sequence[tuple[SetStage, Sequence[Shard]]], cache: Path) -> KeptKeys | None:
@@ -334,8 +339,11 @@ def judge_rows(
     shown, looked_at = past.shown(stage.looks_back)
     key = digest(["verdict", 3, stage.key(), stage.keys_key(), looked_at, [shard.key for shard in shards]])
     folder = keyed_folder(cache / "stages", key)
+    judged = Judged(folder, key)
     if not is_kept(folder):
-        folders = map_shards(f"{stage.name}: keys", run_keys, [StageTask(shard, cache, stage) for shard in shards])
+        found = map_shards(f"{stage.name}: keys", run_keys, [StageTask(shard, cache, stage) for shard in shards])
+        folders = [each for each, _ in found]
+        judged = Judged(folder, key, True, tuple(each for each, made in found if made))
         keys = pa.concat_tables([read_arrow(intact(each, KEYS)) for each in folders])
         sizes = [shard.rows for shard in shards]
         apart = [*zip(sizes, map(_Apart, folders), strict=True)] if stage.apart else []
@@ -347,7 +355,6 @@ def judge_rows(
         begins = np.cumsum([0, *(shard.rows for shard in shards)]).tolist()
         cache_folder(folder, partial(Judged.write, verdict, begins))
         progress(what, keys.num_rows, keys.num_rows, "rows")
-    judged = Judged(folder, key)
     tasks: list[StageTask[RowStage]] = [
         StageTask(shard, cache, Apply(stage=stage.name, verdict=key, folder=folder, number=number))
         for number, shard in enumerate(shards)

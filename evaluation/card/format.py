@@ -11,7 +11,7 @@ import orjson
 
 from curate.errors import AssayError
 from curate.hashing import digest
-from curate.store import MANIFEST, SUMS, damaged, read_manifest, verified
+from curate.store import MANIFEST, SUMS, damaged, fetched, read_manifest, verified
 
 CARD = "scorecard.json"
 SCHEMA_VERSION = 5
@@ -278,7 +278,7 @@ def read_scorecard(folder: Path) -> Scorecard:
         AssayError: there is none, it is of another version, or it does not say what its manifest says of it.
     """
     manifest = read_manifest(folder)
-    if not (folder / CARD).is_file():
+    if not fetched(folder / CARD).is_file():
         raise AssayError(f"{folder}: no scorecard.", remedy="Name one that `assay evaluate` has published.")
     if (folder / SUMS).is_file():
         verified(folder, CARD)

@@ -83,6 +83,23 @@ def test_what_another_run_made_stays(small: Project, monkeypatch: pytest.MonkeyP
     assert known <= {entry.folder for entry in entries(cache)}
 
 
+def test_what_a_run_was_told_to_keep_stays_where_another_is_told_less(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lighten(monkeypatch)
+    project = Project(tmp_path)
+    rows = [{"text": f"Row {number} says {number}.", "colour": "red", "count": number % 7} for number in range(60)]
+    project.add("a.jsonl", rows)
+    cache = project.folder / "store/cache"
+    monkeypatch.setenv("ASSAY_KEEP", "all")
+    project.curate()
+    known = {entry.folder for entry in entries(cache)}
+    project.recipe_path.write_text(yaml.safe_dump(RECIPE | {"split": {"train": 0.6, "validation": 0.2, "test": 0.2}}))
+    monkeypatch.delenv("ASSAY_KEEP")
+    project.curate()
+    assert known <= {entry.folder for entry in entries(cache)}
+
+
 def test_a_word_that_says_nothing_is_refused(small: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSAY_KEEP", "little")
     with pytest.raises(AssayError, match="'little': expected one of all, stages, read, nothing") as caught:

@@ -20,12 +20,14 @@ from assay.web import find_file, index_page
 from curate import lease, mirror
 from curate.arrival import look
 from curate.bucket import Bucket
-from curate.cache import cache_text, intact, is_kept, keyed_folder, mended
+from curate.cache import cache_text, entries, intact, is_kept, keyed_folder, mended
 from curate.engine import map_in_process
 from curate.errors import AssayError, RotError
+from curate.garbage import find_waste, remove_waste
 from curate.lease import LostError, leased
 from curate.pipeline import curate
 from curate.publish.check import check_version
+from curate.publish.refused import RefusedError, candidate
 from curate.publish.version import Curated
 from curate.store import Store, store_at, verified, verified_whole
 from evaluation.ask.kept import kept_in
@@ -33,6 +35,7 @@ from evaluation.judge.answer import Generated
 from evaluation.settings import FullRecipe
 from tests.buckets import Fault, Request, Served, served
 from tests.clouds import Cloud
+from tests.curate.test_unharmed import lighten
 from tests.project import Project, make_rows
 from train.checkpoints import Checkpoints, step_of
 
@@ -428,10 +431,10 @@ def test_an_entry_that_is_damaged_in_the_bucket_is_told_and_made_anew(bucket: Se
         assert bucket.read(entry) == content, "the same bytes again"
 
 
-def asked(store: str, *command: object) -> dict[str, Any]:
+def asked(store: str, *command: object, status: int = 0) -> dict[str, Any]:
     """The JSON that a command gives."""
     done = CliRunner().invoke(app, [*map(str, command), "--json", "--store", store])
-    assert done.exit_code == 0, (command, done.output, done.exception)
+    assert done.exit_code == status, (command, done.output, done.exception)
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
@@ -445,8 +448,8 @@ def test_the_commands_know_the_store_of_a_bucket(
     first, second = (curated(each, store_at(bucket.store)).folder.name for each in (project, more))
     monkeypatch.setenv(mirror.PLACE, str(tmp_path / "two"))
 
-    def ask(*command: object) -> dict[str, Any]:
-        return asked(bucket.store, *command)
+    def ask(*command: object, status: int = 0) -> dict[str, Any]:
+        return asked(bucket.store, *command, status=status)
 
     assert [each["version"] for each in ask("versions", "demo")["versions"]] == [first, second]
     shown = ask("show", "demo")
@@ -467,6 +470,11 @@ def test_the_commands_know_the_store_of_a_bucket(
     assert (done.exit_code, f"{shingles}: changed since" in done.stderr) == (1, True), "the copy here is sound"
     ask("index", "rebuild", "demo")
     assert bucket.read(shingles) == content
+    [copy] = tmp_path.glob(f"two/*/{shingles}")
+    copy.write_bytes(flip(content))
+    [told] = ask("index", "check", "demo", status=1)["problems"]
+    assert told == f"{bucket.store}/{shingles} (its copy {copy}): its bytes are not those that were written."
+    copy.unlink()
     monkeypatch.setenv(mirror.PLACE, str(tmp_path / "three"))
     assert ask("retract", f"demo/{second}")["latest"] == first
     assert [each["version"] for each in ask("versions", "demo")["versions"]] == [first]
@@ -558,6 +566,57 @@ def test_what_an_endpoint_answered_one_machine_no_other_asks_again(bucket: Serve
     for folder in (one, two):
         with kept_in(folder) as kept:
             assert all(key in kept for key in "abc")
+
+
+def test_what_was_refused_on_one_machine_is_looked_at_on_every_other(
+    bucket: Served, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lighten(monkeypatch)
+    quality = project.recipe.quality.model_copy(update={"min_chars": 300})
+    one, other = machine(bucket, tmp_path / "one"), machine(bucket, tmp_path / "other")
+    with pytest.raises(
+        RefusedError, match=rf"is kept in {bucket.store}/failed/demo \(its copy {one.root}/failed/demo\)"
+    ):
+        curated(project, one, project.recipe.model_copy(update={"quality": quality}))
+    for store in (one, other):
+        store.fetch_refused()
+        assert json.loads((candidate(store, "demo") / "refused.json").read_bytes())["why"] == "empty"
+    in_two_months = time.time() + 60 * 24 * 60 * 60
+    monkeypatch.setattr(time, "time", lambda: in_two_months)
+    wasted = [each for each in find_waste(machine(bucket, tmp_path / "third")) if each.kind == "candidate"]
+    assert [round(each.days) for each in wasted] == [60]
+    remove_waste(wasted)
+    other.fetch_refused()
+    assert not candidate(other, "demo").is_dir()
+
+
+def test_copies_of_a_drop_in_a_bucket_are_kept_as_the_machine_is_told(
+    bucket: Served, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lighten(monkeypatch)
+    for path in project.drop.iterdir():
+        bucket.client().put_object(Bucket="drop", Key=f"in/{path.name}", Body=path.read_bytes())
+    recipe = FullRecipe.load(project.recipe_path, drop="s3://drop/in")
+    there = {}
+    for keep in ("stages", "nothing"):
+        monkeypatch.setenv("ASSAY_KEEP", keep)
+        store = Store(tmp_path / keep)
+        curated(project, store, recipe)
+        there[keep] = [
+            entry.folder for entry in entries(store.cache) if entry.folder.is_relative_to(store.cache / "remote")
+        ]
+    assert (len(there["stages"]), there["nothing"]) == (1, [])
+    curated(project, Store(tmp_path / "stages"), recipe)
+    assert there["stages"][0].is_dir(), "another run has made it"
+    monkeypatch.setenv("ASSAY_KEEP", "stages")
+    bucket.requests.clear()
+    curated(project, Store(tmp_path / "stages"), recipe)
+    assert not [request for request in bucket.requests if request.method == "GET" and request.key], (
+        "it is not got again"
+    )
+    in_two_months = time.time() + 60 * 24 * 60 * 60
+    monkeypatch.setattr(time, "time", lambda: in_two_months)
+    assert there["stages"][0] in [each.path for each in find_waste(Store(tmp_path / "stages"))]
 
 
 def test_reports_are_served_from_a_bucket(bucket: Served, project: Project, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -19,12 +20,15 @@ from pydantic import ValidationError
 from curate.errors import AssayError
 from curate.manifest import DatasetManifest
 from curate.publish.check import check_version
+from curate.publish.doubted import doubted_rows
+from curate.publish.without import Gone, without
 from curate.record import SPLITS
 from curate.sets import doubt, out_of_sample
 from curate.sets.doubt import Doubt, Doubting, can_be_judged, doubted, issues, labels_of
 from curate.sets.keys import Compared
 from curate.sets.out_of_sample import deal, nearest, probabilities, terms, words_and_pairs
 from curate.stage import Context
+from curate.store import Store
 from tests.browser import Browser
 from tests.project import RECIPE, Project
 from tests.records import record, table_of
@@ -309,6 +313,24 @@ def test_the_report_shows_them_and_sifts_them(flagged: tuple[Path, Path], browse
     assert browser.run(texts) == [row["turns"][0]["content"] for row in by_margin]
     assert browser.run("document.getElementById('sifted').textContent") == f"{len(by_margin)} of {len(found)} rows"
     assert browser.run("document.querySelectorAll('#doubts .pair pre').length") == 2 * len(found)
+
+
+def test_a_doubted_row_is_shown_beside_the_nearest_that_is_not_forgotten(
+    flagged: tuple[Path, Path], tmp_path: Path
+) -> None:
+    folder, _ = flagged
+    (first, *_), (near, *others) = (
+        doubted_rows(folder),
+        pq.read_table(folder / "doubted.parquet")["evidence"].to_pylist(),
+    )
+    named = [each["id"] for each in json.loads(near)["nearest_likelier"]]
+    assert others
+    shutil.copytree(folder.parents[2], tmp_path / "store")
+    store = Store(tmp_path / "store")
+    made = without(store, store.resolve("datasets", f"demo/{folder.name}"), Gone(frozenset(named[:1])))
+    shown = {row["id"]: row for row in doubted_rows(made)}[first["id"]]
+    assert first["nearest"]["likelier"]["id"] == named[0]
+    assert [shown["nearest"]["likelier"]["id"]] == named[1:2]
 
 
 def test_quarantined_rows_go_with_the_evidence(tmp_path: Path) -> None:
