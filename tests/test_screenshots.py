@@ -145,9 +145,19 @@ def test_headings_and_tables_can_be_walked_through(browser: Browser, pages: dict
     assert browser.run(clickable) == 0
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("width", [390, DESKTOP])
-@pytest.mark.parametrize("name", ["score", "hostile"])
+@pytest.mark.parametrize(
+    ("name", "width", "dark"),
+    [
+        pytest.param(
+            *(name, width, dark),
+            id=f"{name}-{width}-{'dark' if dark else 'light'}",
+            marks=[] if dark == (width == DESKTOP) else pytest.mark.slow,
+        )
+        for name in ("score", "hostile")
+        for width in (PHONE, DESKTOP)
+        for dark in (False, True)
+    ],
+)
 def test_it_is_accessible(browser: Browser, pages: dict[str, Path], name: str, width: int, dark: bool) -> None:
     browser.open(pages[name], width=width, dark=dark)
     assert_accessible(browser)

@@ -178,6 +178,7 @@ def test_each_kind_is_there_and_its_rows_are_grouped(rows: pa.Table) -> None:
     assert answers == {"numbers changed", "names changed", "denied"}
 
 
+@pytest.mark.slow
 def test_real_pages_that_look_alike(shared_data: Path) -> None:
     """Of commands whose pages are not edited."""
     found = [item for item in labelled.natural(shared_data) if item.source in {"pages", "presidio"}]

@@ -123,6 +123,7 @@ def test_what_a_run_is_at_can_be_ended(terms: host.Terms, tmp_path: Path) -> Non
     assert not trap.sprung.exists()
 
 
+@pytest.mark.slow
 def test_who_interrupts_leaves_a_running_cluster_without_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     needs("distributed")
     import distributed

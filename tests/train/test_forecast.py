@@ -76,6 +76,7 @@ def test_each_way_is_the_forecast_of_what_it_says() -> None:
     assert sizes == sorted(sizes, reverse=True)
 
 
+@pytest.mark.slow
 def test_a_batch_of_an_odd_number_of_rows_is_cut_too() -> None:
     with pytest.raises(AssayError) as caught:
         require_room(LLAMA, settings(batch_size=6), ROWS, CPU, Room(2**10, 2**40))
