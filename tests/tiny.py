@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,6 +21,7 @@ from curate.rows.renderer import Renderer, load_tokenizer
 from curate.store import Store
 from evaluation.settings import FullRecipe
 from tests.manifests import dataset_manifest
+from tests.project import Project, make_rows
 
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 QUESTION = "Which licence does this notice name? Answer with one JSON object and nothing else.\n\n"
@@ -136,6 +138,24 @@ def write_version(
             "chat_template_sha256": renderer.template.sha256,
         }
         return draft.publish(dataset_manifest(name="tiny", base=base))
+
+
+def small_project(folder: Path, training: Mapping[str, Any], evaluation: Mapping[str, Any], **settings: Any) -> Project:
+    """A project with rows, from whose drop a scorecard of a model beside it is made in seconds; `made` in a folder.
+
+    Args:
+        training, evaluation: more of these parts of the recipe.
+        settings: other parts of it.
+    """
+    project = Project(
+        folder / "made",
+        fit={"model": str(write_model(folder / "model")), "max_tokens": 150},
+        training={"rows": 16, "max_tokens": 150, "batch_size": 4, "rank": 4, "method": "lora", **training},
+        evaluation={"rows": 6, "max_tokens": 150, "max_new_tokens": 8, "batch_size": 4, **evaluation},
+        **settings,
+    )
+    project.add("rows.jsonl", make_rows(240))
+    return project
 
 
 @cache

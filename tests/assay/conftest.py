@@ -6,8 +6,8 @@ from typing import NamedTuple
 import pytest
 
 import assay
-from tests.project import Project, make_rows
-from tests.tiny import write_model
+from tests.project import Project
+from tests.tiny import small_project
 from tests.train.conftest import forecasts_kept, garbage_left, one_thread
 
 __all__ = ["forecasts_kept", "garbage_left", "one_thread"]
@@ -26,19 +26,9 @@ class Finished(NamedTuple):
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     folder = tmp_path_factory.mktemp("finished")
-    model = write_model(folder / "model")
-    project = Project(
-        folder / "made",
-        fit={"model": str(model), "max_tokens": 150},
-        training={"rows": 16, "max_tokens": 150, "batch_size": 4, "rank": 4, "method": "lora"},
-        evaluation={
-            "rows": 6, "max_tokens": 150, "max_new_tokens": 8, "batch_size": 4, "resamples": 100,
-            "gate": ["schema_valid >= 0"],
-        },
-        variants={"strict": {"evaluation": {"gate": ["schema_valid > 1"]}}},
-    )  # fmt: skip
-    project.add("rows.jsonl", make_rows(240))
-    project.tokenizer = model
+    strict = {"evaluation": {"gate": ["schema_valid > 1"]}}
+    project = small_project(folder, {}, {"resamples": 100, "gate": ["schema_valid >= 0"]}, variants={"strict": strict})
+    project.tokenizer = folder / "model"
     store = project.folder / "store"
     version = assay.curate(project.recipe_path, store=store, workers=1)
     adapter = assay.train(version)

@@ -13,8 +13,8 @@ from curate import mirror
 from curate.store import store_at
 from tests.buckets import Served
 from tests.curate.test_objects import asked, bucket, publish, server
-from tests.project import Project, make_rows
-from tests.tiny import write_model
+from tests.project import Project
+from tests.tiny import small_project
 
 __all__ = ["bucket", "server"]
 
@@ -82,20 +82,9 @@ def test_messages_name_the_bucket_and_results_the_store_as_it_was_named(
 def test_from_a_drop_to_a_score_and_what_people_decide_by_turns(
     on: Callable[[str], Ask], bucket: Served, tmp_path: Path
 ) -> None:
-    model = write_model(tmp_path / "model")
-    project = Project(
-        tmp_path / "made",
-        fit={"model": str(model), "max_tokens": 150},
-        training={"rows": 16, "max_tokens": 150, "batch_size": 4, "rank": 4, "method": "lora"},
-        evaluation={
-            "rows": 6, "max_tokens": 150, "max_new_tokens": 8, "batch_size": 4, "resamples": 100,
-            "gate": ["schema_valid >= 0"],
-        },
-        decisions="decisions.jsonl",
-        doubt={"of": "label"},
-    )  # fmt: skip
+    evaluation = {"resamples": 100, "gate": ["schema_valid >= 0"]}
+    project = small_project(tmp_path, {}, evaluation, decisions="decisions.jsonl", doubt={"of": "label"})
     (project.folder / "decisions.jsonl").touch()
-    project.add("rows.jsonl", make_rows(240))
     recipe = project.recipe_path
     for path in project.drop.iterdir():
         bucket.client().put_object(Bucket="drop", Key=f"by-turns/{path.name}", Body=path.read_bytes())

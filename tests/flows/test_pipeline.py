@@ -16,8 +16,8 @@ from curate.manifest import DatasetManifest
 from curate.store import Store
 from evaluation.card.manifest import ScorecardManifest
 from tests.documented import missing
-from tests.project import Project, make_rows
-from tests.tiny import write_model
+from tests.project import Project
+from tests.tiny import small_project
 from train.manifest import AdapterManifest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,17 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    folder = tmp_path_factory.mktemp("project")
-    model = write_model(folder / "model")
-    made = Project(
-        folder / "made",
-        fit={"model": str(model), "max_tokens": 150},
-        training={"rows": 16, "max_tokens": 150, "batch_size": 4, "rank": 4, "method": "lora"}
-        | {"keep_best": "colour.macro_f1"},
-        evaluation={"rows": 6, "max_tokens": 150, "max_new_tokens": 8, "batch_size": 4},
-    )
-    made.add("rows.jsonl", make_rows(240))
-    return made
+    return small_project(tmp_path_factory.mktemp("project"), {"keep_best": "colour.macro_f1"}, {})
 
 
 @pytest.fixture(scope="module")

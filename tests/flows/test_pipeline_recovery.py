@@ -21,8 +21,8 @@ from flows import automations
 from tests.disks import disk, fill
 from tests.flows.killed import VICTIMS, assert_clean, assert_whole, held_up, kill
 from tests.flows.served import Served, process_of, wait
-from tests.project import Project, make_rows
-from tests.tiny import write_model
+from tests.project import Project
+from tests.tiny import small_project
 from train.checkpoints import PREFIX, step_of
 
 KINDS = ("datasets", "adapters", "scorecards")
@@ -37,17 +37,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(3 * PATIENCE)]
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    folder = tmp_path_factory.mktemp("project")
-    model = write_model(folder / "model")
-    training = {"rows": 16, "max_tokens": 150, "batch_size": 4, "rank": 4, "method": "lora"}
-    made = Project(
-        folder / "made",
-        fit={"model": str(model), "max_tokens": 150},
-        training=training | {"epochs": 2, "save_steps": 1},
-        evaluation={"rows": 6, "max_tokens": 150, "max_new_tokens": 8, "batch_size": 4},
-    )
-    made.add("rows.jsonl", make_rows(240))
-    return made
+    return small_project(tmp_path_factory.mktemp("project"), {"epochs": 2, "save_steps": 1}, {})
 
 
 def published(store: Path) -> dict[str, list[str]]:

@@ -17,6 +17,7 @@ import torch
 
 from curate.errors import AssayError
 from curate.rows.renderer import load_tokenizer
+from tests.train.test_trainer import killed
 from train.base_model import configuration, load_model, prepare, prepare_tokenizer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,25 +66,23 @@ def loaded_apart(folder: Path, tmp_path: Path) -> str:
     """What loading a model says in a copy of this process, whose user would answer `y` to every question."""
     answers, said, errors = (tmp_path / name for name in ("answers", "said", "errors"))
     answers.write_text("y\n" * 99)
-    child = os.fork()
-    if child == 0:
+
+    def load() -> None:
+        sys.stdin, sys.stdout, sys.stderr = answers.open(), said.open("w"), errors.open("w")
+        for number, stream in enumerate((sys.stdin, sys.stdout, sys.stderr)):
+            os.dup2(stream.fileno(), number)
         try:
-            sys.stdin, sys.stdout, sys.stderr = answers.open(), said.open("w"), errors.open("w")
-            for number, stream in enumerate((sys.stdin, sys.stdout, sys.stderr)):
-                os.dup2(stream.fileno(), number)
-            try:
-                load_model(prepare(str(folder), tmp_path / "cache"), "none")
-            except AssayError as error:
-                sys.stdout.write(f"{error}\n")
-            else:
-                sys.stdout.write("loaded\n")
+            load_model(prepare(str(folder), tmp_path / "cache"), "none")
+        except AssayError as error:
+            sys.stdout.write(f"{error}\n")
         except BaseException:
             traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(0)
-    os.waitpid(child, 0)
+        else:
+            sys.stdout.write("loaded\n")
+        sys.stdout.flush()
+        sys.stderr.flush()
+
+    assert killed(load) == 0
     assert "Traceback" not in errors.read_text()
     assert "custom code" not in said.read_text() + errors.read_text(), "nobody is asked"
     return said.read_text()
