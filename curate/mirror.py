@@ -238,8 +238,8 @@ class Mirror:
 
     def sizes(self, folder: Path) -> dict[str, int]:
         """Bytes of the files of a version in the bucket, by name."""
-        begin = f"{self.name(folder)}/"
-        return {name.removeprefix(begin): found.size for name, found in self.bucket.listed(begin.rstrip("/")).items()}
+        place = self.name(folder)
+        return {name.removeprefix(f"{place}/"): found.size for name, found in self.bucket.listed(place).items()}
 
     def size(self, paths: Iterable[Path]) -> int:
         """Bytes in the bucket of what lies at paths, or below them."""
@@ -250,8 +250,7 @@ class Mirror:
 
     def _take(self, folder: Path) -> None:
         place = self.name(folder)
-        names = [name.removeprefix(f"{place}/") for name in self.bucket.listed(place)]
-        wanted = [name for name in names if name.partition("/")[0] in FIRST]
+        wanted = [name for name in self.sizes(folder) if name.partition("/")[0] in FIRST]
         with drafted(folder.parent) as draft:
             draft.chmod(0o755)
             for name in wanted:

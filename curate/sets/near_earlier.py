@@ -205,10 +205,9 @@ def link_earlier(
         similar to any row is in one.
     """
     joined = np.concatenate([parents, np.arange(len(parents), len(parents) + len(live))])
-    pairs: Numbers = _link_earlier(
-        *(read_only(earlier), read_only(tables), live, read_only(side)),
-        *(*_located(own, tables), joined, threshold, least_equal(threshold)),
-    )
+    theirs = read_only(earlier), read_only(tables), live
+    ours = read_only(side), *_located(own, tables)
+    pairs: Numbers = _link_earlier(*theirs, *ours, joined, threshold, least_equal(threshold))
     parents[:] = joined[: len(parents)]  # the least is the root: none of these points to an earlier row
     return pairs
 
