@@ -262,12 +262,16 @@ def require_sound(folder: Path) -> None:
 
 
 def mended(run: Callable[[], Made], progress: Progress = silent) -> Made:
-    """What `run` gives. An entry that it finds damaged is told and removed, and it runs again, which makes that anew.
+    """What `run` gives. An entry that it finds damaged is told and removed, and it runs again, which makes that anew;
+    it also runs again where another run has removed what it had made (`publish.keep`) between the look at its seal and
+    its reading.
 
     Raises:
         RotError: an entry was found damaged twice: the disk or the memory is at fault.
+        FileNotFoundError: a file was missing twice.
     """
     removed: set[Path] = set()
+    missed: set[str] = set()
     while True:
         try:
             return run()
@@ -276,6 +280,10 @@ def mended(run: Callable[[], Made], progress: Progress = silent) -> Made:
                 raise
             removed.add(rot.folder)
             _remove(rot, progress)
+        except FileNotFoundError as error:
+            if str(error) in missed:
+                raise
+            missed.add(str(error))
 
 
 def entries_in(folder: Path) -> set[Path]:

@@ -149,6 +149,7 @@ def _curate(
         require_as_known(store.root, forgotten)
         _catch_up(work)
         inputs, past, known = _past(work, drop, shards, _inputs(work, drop, stages))
+        _tell_missed(work, inputs.drop.sha256)
         judged: dict[str, Judged] = {}
         given: list[tuple[SetStage, Sequence[Shard]]] = []
         for stage in stages:
@@ -389,6 +390,15 @@ def _past(
     return inputs, past, published
 
 
+def _tell_missed(work: _Work, drop: str) -> None:
+    """Have the ledger tell of the versions of a drop whose run was killed before it did."""
+    told = {event["version"] for event in work.store.told("datasets", work.recipe.name)}
+    for segment in work.index.segments():
+        for name, of in zip(segment.versions, segment.drops, strict=True):
+            if of == drop and name not in told and (work.published(name) / MANIFEST).is_file():
+                version.tell(work.store, DatasetManifest.read(work.published(name)), place_of(work.recipe.drop), {})
+
+
 def _drop_was(folder: Path) -> str | None:
     """What a version's drop was to those before it; None where the version has been deleted."""
     return DatasetManifest.read(folder).recipe.get("drop_is") if (folder / MANIFEST).is_file() else None
@@ -461,9 +471,7 @@ def _publish(
 
 
 def _found(work: _Work, folder: Path) -> Path:
-    """A version that is there; the ledger tells of it also if the run that published it was killed before it did."""
+    """A version that is there."""
     work.account.cached["publish"] = (1, 1)
     verified_whole(folder)
-    if all(event["version"] != folder.name for event in work.store.told("datasets", work.recipe.name)):
-        version.tell(work.store, DatasetManifest.read(folder), place_of(work.recipe.drop), {})
     return folder

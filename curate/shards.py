@@ -55,6 +55,8 @@ class Shard:
     """Of the rows kept."""
     read: int = 0
     """Rows of the whole table that the rows kept are read from: its own, or that of a shard below it."""
+    parts: tuple[Path, ...] = ()
+    """Entries of the cache that it was put together from, where a worker died at the whole."""
 
     def kept(self, columns: Sequence[str] | None = None) -> pa.Table:
         """The rows kept, in memory: these columns, or all."""
@@ -163,7 +165,7 @@ def cached_outcome(
         write_arrow(rejected, draft / REJECTED, COMPRESSION)
         (draft / "summary.json").write_bytes(orjson.dumps(summary))
 
-    folder = keyed_folder(cache / "stages", key)
+    folder = outcome_folder(cache, key)
     cache_folder(folder, write, None if below is None else below.folder)
     shard = Shard(folder, key, **summary, cached=False)
     return base.next(shard, made) if isinstance(base, Held) else shard
@@ -221,10 +223,14 @@ def find_outcome(cache: Path, key_of: Any) -> Shard | None:
         RotError: its summary is damaged.
     """
     key = _outcome_key(key_of)
-    folder = keyed_folder(cache / "stages", key)
+    folder = outcome_folder(cache, key)
     if not is_kept(folder):
         return None
     return Shard(folder, key, **orjson.loads(intact(folder, "summary.json").read_bytes()), cached=True)
+
+
+def outcome_folder(cache: Path, key: str) -> Path:
+    return keyed_folder(cache / "stages", key)
 
 
 def _outcome_key(key_of: Any) -> str:
@@ -288,8 +294,19 @@ class PassTask(ShardTask, Narrowable):
         def part(rows: pa.Table) -> Outcome:
             return Outcome(rows.slice(begin, end - begin), QUARANTINE_SCHEMA.empty_table())
 
-        key = ["rows", self.shard.key, begin, end]
+        key = self._key_of(begin, end)
         return replace(self, shard=cached_outcome(self.cache, key, end - begin, part, self.shard))
+
+    def _key_of(self, begin: int, end: int) -> Any:
+        return ["rows", self.shard.key, begin, end]
+
+    def _of_parts(self, shard: Shard, results: Sequence[Shard]) -> Shard:
+        """A shard, with the entries of what it was put together from, and of the rows that these were made of."""
+        middle = self.size // 2
+        given = (self._key_of(*rows) for rows in ((0, 0), (0, middle), (middle, self.size)))
+        of_rows = (outcome_folder(self.cache, _outcome_key(key)) for key in given)
+        parts = [each for result in results for each in (result.folder, *result.parts)]
+        return replace(shard, parts=tuple(dict.fromkeys([*of_rows, *parts])))
 
     def joined(self, results: Sequence["Passed"]) -> "Passed":
         counters: Counter[str] = Counter()
@@ -308,7 +325,7 @@ class PassTask(ShardTask, Narrowable):
         )
         key = ["joined", [shard.key for shard in shards]]
         made = cached_outcome(self.cache, key, self.size, lambda _: outcome, self.shard)
-        return [(made, sum(seconds for ((_, seconds),) in results))]
+        return [(self._of_parts(made, shards), sum(seconds for ((_, seconds),) in results))]
 
     def without(self, died: WorkerDied, nothing: "Passed") -> "Passed":
         (stage,), ((empty, seconds),) = self.stages, nothing
@@ -318,7 +335,7 @@ class PassTask(ShardTask, Narrowable):
             return Outcome(empty.kept(), divide(rows, stage.told_as, [reject]).rejected)
 
         key = ["left out", stage.key(), self.shard.key, died.how]
-        return [(cached_outcome(self.cache, key, self.size, left_out, self.shard), seconds)]
+        return [(self._of_parts(cached_outcome(self.cache, key, self.size, left_out, self.shard), [empty]), seconds)]
 
 
 Passed = list[tuple[Shard, float]]

@@ -22,6 +22,8 @@ QUARANTINE = "quarantine.parquet"
 LISTED_META = pa.list_(pa.struct([pa.field("key", pa.string()), pa.field("value", pa.string())]))
 APART = ("ungrounded",)
 """Columns of lists that are published as tables of their own beside the splits, a row for each item."""
+OF_ROW = ("id", "split", "source")
+"""What such an item says of its row."""
 UNREAD = ("signals",)
 """Columns that JSON lines leave out: these are what trains a model, not what tells of it."""
 SOURCES = pa.schema({"file": pa.string(), "sha256": pa.string(), "bytes": pa.int64(), "columns": pa.list_(pa.string())})
@@ -102,9 +104,13 @@ def _write_quarantine(rejected: Runs, cuts: Sequence[Numbers], named: Named, pat
 
 
 def write_beside(
-    folder: Path, tables: Mapping[str, Callable[[], pa.Table]], files: Sequence[InputFile], named: Named
+    folder: Path, kept: Runs, tables: Mapping[str, Callable[[], pa.Table]], files: Sequence[InputFile], named: Named
 ) -> None:
-    """The tables that are published beside the rows, each given in its turn, and the list of the drop's files."""
+    """The tables that are published beside the rows kept: those of the columns APART, the others each given in its
+    turn, and the list of the drop's files."""
+    for title in (name for name in APART if name in kept.tables[0].column_names):
+        of_none = items_of(kept.tables[0].slice(0, 0), title)
+        _write_parquet(map(named, apart(kept, title)), of_none.schema, folder / f"{title}.parquet")
     for title, given in tables.items():
         beside = given()
         whole = Rows([pa.Table.from_batches([batch]) for batch in beside.to_batches()] or [beside])
@@ -115,21 +121,22 @@ def write_beside(
     pq.write_table(sources, folder / "sources.parquet", compression="zstd")
 
 
-def apart(kept: Rows) -> dict[str, Callable[[], pa.Table]]:
-    """The tables of the columns APART."""
-    return {name: partial(_apart, kept, name) for name in APART if name in kept.tables[0].column_names}
+def apart(kept: Rows, name: str) -> Iterator[pa.Table]:
+    """The items of a column of lists, see `items_of`, in the order of their rows' ids, a piece at a time."""
+    order = in_order(pa.table({"id": _column(kept, "id")}))
+    some = pc.fill_null(pc.greater(pc.list_value_length(_column(kept, name)), 0), False).to_numpy()
+    for piece in kept.select([*OF_ROW, name]).pieces(order[some[order]]):
+        yield items_of(piece, name)
 
 
-def _apart(kept: Rows, name: str) -> pa.Table:
-    """Each item of a column with the id, split and source of its row, in the order of the ids."""
-    rows = kept.select(["id", "split", "source", name])
-    rows = rows.take(in_order(pa.table({"id": _column(rows, "id")})))
+def items_of(rows: pa.Table, name: str) -> pa.Table:
+    """Each item of a column of lists of structs, with OF_ROW."""
     items = rows[name].combine_chunks()
-    row_of = rows.select(["id", "split", "source"]).take(pc.list_parent_indices(items))
+    of_row = rows.select(OF_ROW).take(pc.list_parent_indices(items))
     fields = items.flatten()
     for at, field in enumerate(items.type.value_type):
-        row_of = row_of.append_column(field, fields.field(at))
-    return row_of
+        of_row = of_row.append_column(field, fields.field(at))
+    return of_row
 
 
 def _column(rows: Rows, name: str) -> pa.ChunkedArray:

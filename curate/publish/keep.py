@@ -51,7 +51,8 @@ class Made:
 
     def add(self, name: str, shards: Sequence[Shard]) -> None:
         """What a stage, or reading, made of each shard."""
-        self._folders.setdefault(name, []).extend(shard.folder for shard in shards if not shard.cached)
+        made = (shard for shard in shards if not shard.cached)
+        self._folders.setdefault(name, []).extend(folder for each in made for folder in (*each.parts, each.folder))
 
     def add_copies(self, entries: Sequence[Path]) -> None:
         """Copies of remote files, of which reading is part."""

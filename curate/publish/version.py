@@ -22,7 +22,6 @@ from curate.manifest import Counts, DatasetManifest, GateInfo
 from curate.progress import Progress
 from curate.publish.carried import FOLDER
 from curate.publish.data_files import (
-    apart,
     by_source,
     by_split,
     quarantine_part,
@@ -158,7 +157,7 @@ def _write(made: Made, draft: Draft, store: Store, runs: Path, map_shards: MapSh
     with ThreadPoolExecutor(1) as thread:  # beside the workers
         judging = thread.submit(_judge, made, contract, kept, (table, quarantine), draft.folder, kept_in)
         finding = thread.submit(rejected_of, rejected, kept)
-        write_beside(draft.folder, {**made.tables, **apart(kept)}, made.files, named)
+        write_beside(draft.folder, kept, made.tables, made.files, named)
         parts = [*split_parts(draft.folder, kept, named), quarantine_part(draft.folder, rejected, named)]
         beside(runs, map_shards)("publish: files", write, parts)
         try:

@@ -43,7 +43,7 @@ class BandFile:
             begin: how many rows' entries stand before these.
         """
         for band, entries in enumerate(band_entries(signatures, rows, numbers, self._bands)):
-            os.pwrite(self._file.fileno(), entries.data, 8 * (band * self._rows + begin))
+            _write(self._file, entries, 8 * (band * self._rows + begin))
 
     def pieces(self) -> list[tuple[int, int, int]]:
         """What `sorted_piece` may be asked for."""
@@ -53,6 +53,15 @@ class BandFile:
     def sorted_piece(self, band: int, number: int, ranges: int) -> Hashes:
         """Of a band's entries those of one of so many ranges of their keys, sorted."""
         return sorted_piece(self._file, 8 * band * self._rows, self._rows, number, ranges)
+
+
+def _write(file: IO[bytes], entries: Hashes, at: int) -> None:
+    """Write all of the entries: of those for which the disk has no room, the system writes what it can, and refuses the
+    rest only when it is asked once more."""
+    left = entries.data.cast("B")
+    while left:
+        written = os.pwrite(file.fileno(), left, at)
+        left, at = left[written:], at + written
 
 
 def sorted_piece(file: IO[bytes], begin: int, size: int, number: int, ranges: int) -> Hashes:
@@ -66,7 +75,8 @@ def sorted_piece(file: IO[bytes], begin: int, size: int, number: int, ranges: in
     found = [np.empty(0, np.uint64)] if not size else []
     for at in range(0, size, PIECE):
         entries = np.empty(min(PIECE, size - at), np.uint64)
-        os.preadv(file.fileno(), [entries.data], begin + 8 * at)
+        if os.preadv(file.fileno(), [entries.data], begin + 8 * at) < entries.nbytes:
+            raise EOFError(f"a file of bands ends before entry {at + len(entries):,}")
         found.append(entries if ranges == 1 else entries[(entries >> np.uint64(32)) // width == number])
     piece = np.concatenate(found) if len(found) > 1 else found[0]
     piece.sort()

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.cache import SEAL, cache_folder, clear_drafts, damaged, entries, intact, is_kept, mended, sound
+from curate.cache import SEAL, cache_folder, clear_drafts, damaged, entries, forget, intact, is_kept, mended, sound
 from curate.errors import RotError
 
 
@@ -146,6 +146,25 @@ def test_an_entry_is_made_anew_once_and_no_more(tmp_path: Path) -> None:
     with pytest.raises(RotError, match="the bytes of a are not those"):
         mended(partial(run, 9))
     assert len(calls) == 2
+
+
+def test_an_entry_that_another_run_removes_before_it_is_read_is_made_again(tmp_path: Path) -> None:
+    made = tmp_path / "aa/key"
+
+    def run(removals: int) -> str:
+        if not is_kept(made):
+            entry(made, a="one")
+        path = intact(made, "a")
+        if len(removed) < removals:
+            removed.append(1)
+            forget(made)
+        return path.read_text()
+
+    removed: list[int] = []
+    assert mended(partial(run, 1)) == "one"
+    with pytest.raises(FileNotFoundError):
+        mended(partial(run, 9))
+    assert len(removed) == 3
 
 
 def test_what_another_run_has_made_anew_meanwhile_stays(tmp_path: Path) -> None:

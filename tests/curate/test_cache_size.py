@@ -1,13 +1,20 @@
 """What a run leaves in the cache: no more than three times its drop."""
 
 import sysconfig
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from curate.cache import entries
+from curate.engine import WorkerDied, supervised
 from curate.errors import AssayError
+from curate.progress import silent
+from curate.shards import PassTask
+from curate.stage import WORKER_DIED
+from tests.attacks.lethal import LETHAL, words_of
 from tests.curate.test_unharmed import lighten
 from tests.project import RECIPE, Project
 
@@ -68,6 +75,26 @@ def test_what_a_later_run_does_not_need_goes(
     again = small.curate()
     assert again.folder == first.folder
     assert (again.cached["read"], again.cached["clean"]) == ((found, 1), (0, 1))
+
+
+def test_what_was_made_of_rows_that_end_their_worker_goes_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shard at which a worker dies is put together from parts of it, down to the rows to blame."""
+    lighten(monkeypatch)
+    project = Project(tmp_path)
+    texts = [LETHAL if number in (3, 40) else f"Row {number} says {number}." for number in range(60)]
+    project.add("a.jsonl", [{"text": text, "colour": "red", "count": n} for n, text in enumerate(texts)])
+
+    def each(function: Any, tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+        for number, task in enumerate(tasks):
+            if isinstance(task, PassTask) and LETHAL in words_of(task):
+                yield number, WorkerDied("its worker process ended", "Wait.", False)
+            else:
+                yield number, function(task)
+
+    monkeypatch.setenv("ASSAY_KEEP", "nothing")
+    curated = project.curate(map_shards=supervised(each, silent))
+    assert [stage.reasons[WORKER_DIED] for stage in curated.manifest.stages if WORKER_DIED in stage.reasons] == [2]
+    assert not list((tmp_path / "store/cache/stages").rglob("summary.json"))
 
 
 def test_what_another_run_made_stays(small: Project, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -211,6 +211,20 @@ def test_the_ledger_tells_of_a_version_whose_run_was_killed_before_it_did(
     assert len(store.told("datasets", "demo")) == 1
 
 
+def test_the_ledger_tells_of_it_though_another_recipe_comes_next(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(project.folder / "store")
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "record", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            project.curate()
+    (version,) = store.versions("datasets", "demo")
+    project.recipe_path.write_text(yaml.safe_dump(RECIPE | {"quality": {"min_chars": 30}}))
+    curated = project.curate()
+    assert [told["version"] for told in store.told("datasets", "demo")] == [version.name, curated.folder.name]
+
+
 def test_conflicts_are_listed_whole(project: Project) -> None:
     curated = project.curate()
     table = pq.read_table(curated.folder / "conflicts.parquet").to_pylist()

@@ -8,14 +8,18 @@ from functools import partial
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
+from random import Random
 
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from curate.engine import map_in_process
-from curate.publish.data_files import by_split, split_parts, with_drop, write
+from curate.publish.data_files import apart, by_split, split_parts, with_drop, write
 from curate.record import QUARANTINE_SCHEMA, SPLITS
 from curate.sets import rows, runs
 from curate.sets.runs import runs_of
@@ -62,6 +66,31 @@ def test_the_bytes_are_the_same_whatever_the_shards(tmp_path: Path, monkeypatch:
             [orjson.loads(line)["id"] for line in lines] == table["id"].to_pylist() == sorted(table["id"].to_pylist())
         )
         assert {orjson.loads(line)["source"]["drop"] for line in lines} == {"d"}
+
+
+@given(st.integers(0, 2**32), st.integers(1, 9))
+def test_what_is_published_apart_is_every_item_once(seed: int, piece: int) -> None:
+    random = Random(seed)
+    lists = [random.choice([None, [], [{"a": str(at)}], [{"a": "x"}, {"a": None}]]) for at in range(40)]
+    ids = [f"{at * 7919 % 104729:032x}" for at in range(40)]
+    columns = {
+        "id": pa.array(ids, pa.string()),
+        "split": pa.array([random.choice(SPLITS) for _ in ids], pa.string()),
+        "source": pa.array([{"row": at} for at in range(40)], pa.struct([("row", pa.int64())])),
+        "listed": pa.array(lists, pa.list_(pa.struct([("a", pa.string())]))),
+    }
+    table = pa.table(columns)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rows, "PIECE_ROWS", piece)
+        found = list(apart(rows.Rows([table.slice(0, 13), table.slice(13)]), "listed"))
+    assert all(each.column_names == ["id", "split", "source", "a"] for each in found)
+    assert all(len(pc.unique(each["id"])) <= piece for each in found)
+    wanted = [
+        (row["id"], row["split"], row["source"], item["a"])
+        for row in sorted(table.to_pylist(), key=lambda row: row["id"])
+        for item in row["listed"] or []
+    ]
+    assert [tuple(row.values()) for each in found for row in each.to_pylist()] == wanted
 
 
 def test_memory_is_that_of_a_few_pieces(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What is judged a piece at a time: the verdict is that of everything at once, and little memory is held a row."""
 
+import resource
 import subprocess
 import sys
 import tracemalloc
@@ -70,6 +71,22 @@ def test_a_circle_of_more_than_a_batch_is_judged_whole(monkeypatch: pytest.Monke
     monkeypatch.setattr(batches, "BATCH", 1)
     found = judged(table_of(texts), Duplicates())
     assert found.reason.count("near_duplicate") == 49
+
+
+def test_a_disk_without_room_for_the_last_entries_is_told(tmp_path: Path) -> None:
+    """The system writes what there is room for, and says so by a number alone."""
+    rows, numbers = np.arange(100), np.arange(100)
+    signatures = np.zeros((100, 128), np.uint32)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with band_file.BandFile(tmp_path, 16, 100) as bands:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8 * 16 * 100 - 12, hard))
+        try:
+            with pytest.raises(OSError, match="File too large"):
+                bands.enter(signatures, rows, numbers, 0)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        with pytest.raises(EOFError, match="ends before entry 100"):
+            bands.sorted_piece(15, 0, 1)
 
 
 def made(rows: int) -> tuple[pa.Table, pa.Table]:
