@@ -98,7 +98,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 def curated(project: Project, store: Store, recipe: FullRecipe | None = None) -> Curated:
     return curate(
-        recipe or project.recipe, store, tokenizer_folder=project.tokenizer, map_shards=map_in_process, shard_bytes=2000
+        recipe or project.recipe, store, tokenizer_folder=project.tokenizer, map_shards=map_in_process, shard_bytes=5000
     )
 
 
