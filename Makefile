@@ -12,6 +12,8 @@ export GX_ANALYTICS_ENABLED := false
 export TOKENIZERS_PARALLELISM := false
 # The tests start hundreds of processes: without bytecode kept, each compiles all that it imports.
 unexport PYTHONDONTWRITEBYTECODE
+# Chromium and axe-core are installed while pip is at work.
+MAKEFLAGS += --jobs=3
 
 .PHONY: demo demo-long serve stop test test-slow coverage lint types chromium axe azurite clean install
 
@@ -30,6 +32,9 @@ serve: $(INSTALLED)
 stop: $(INSTALLED)
 	$(BIN)/python -m flows.serve stop
 
+# One process more than there are cores: tests wait for servers and for processes that they start.
+PROCESSES := $(shell echo $$(($$(nproc) + 1)))
+
 # Tests of kernels come first, beside mypy: two processes would compile each kernel twice. What is compiled of Python is
 # kept too once all tests have been collected.
 KERNELS := tests/curate/text tests/curate/rows/test_quality.py tests/curate/publish/test_json_lines.py \
@@ -38,7 +43,7 @@ KERNELS := tests/curate/text tests/curate/rows/test_quality.py tests/curate/publ
 test: lint chromium axe
 	@{ $(BIN)/mypy && $(BIN)/python -m pytest -q -m "not slow" --collect-only >/dev/null; } & \
 	  $(BIN)/python -m pytest -q $(KERNELS) && wait $$!
-	$(BIN)/python -m pytest -m "not slow" --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
+	$(BIN)/python -m pytest -m "not slow" --numprocesses $(PROCESSES) --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
 	  $(addprefix --ignore=,$(KERNELS))
 
 test-slow: $(INSTALLED) azurite
