@@ -13,10 +13,9 @@ from assay.door import Place, store_of
 from assay.held_rows import HOLDING, MARK, NAMES, Row, all_rows, is_gone, prompt_of, wanted_rows
 from assay.parents import ONE, Member, folder, lineage, members
 from assay.result import Result
-from curate.cache import forget as forget_entry
 from curate.errors import AssayError
 from curate.forgotten import FILE, Forgotten, forget_again, hashed, read_forgotten
-from curate.garbage import PAID, WITHOUT_ROWS, abandoned, remove_waste, rows_kept
+from curate.garbage import PAID, WITHOUT_ROWS, abandoned, forget_rows, remove_waste, rows_kept
 from curate.hashing import canonical_json
 from curate.ledger import FORGOTTEN
 from curate.manifest import DatasetManifest
@@ -277,8 +276,7 @@ class _Plan:
         self._remove_quoting(self.quoting, self.trained if adapters else [])
         for each in self.aside:
             remove_folder(each.path)
-        for entry in rows_kept(store.cache):
-            forget_entry(entry)
+        forget_rows(store.cache)
         _forget_answers(store.cache / PAID, self.traces)
         store.reword(lambda text: "(forgotten)" if self.traces.found(text.encode()) else text)
         now = self._make_again(indexes, progress)

@@ -212,5 +212,6 @@ def _of_ledger(lines: list[tuple[dict[str, Any], str]], folders: dict[str, list[
                 yield Problem.at(
                     folder,
                     "the ledger does not tell of it, so that its name alone never means it.",
-                    "Name it with its version, or restore the ledger from a copy.",
+                    "Name it with its version, or restore the ledger from a copy."
+                    + (f" The next `assay curate` of {folder.parent.name} tells of it." if kind == "datasets" else ""),
                 )

@@ -6,8 +6,10 @@ twice is done by it.
 """
 
 import errno
+import re
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -33,8 +35,16 @@ MOST_REMOVED = 1000
 """Objects that are removed by a request."""
 PATIENT: dict[str, Any] = {"config_kwargs": {"connect_timeout": 30, "read_timeout": 60}}
 """Seconds. s3fs gives up after 5 and 15, which a machine at work with all its cores may need by itself."""
+EXISTS = ("preconditionfailed", "precondition failed", "pre conditions", "preconditions", "412")
+"""By which, or the like, a storage says that it was not to put an object in the place of one."""
+CONFLICT = "ConditionalRequestConflict"
+"""By which S3 says that another has just put the object, or is about to."""
 TRIES = 3
 """Of what a connection cut short; the libraries try again by themselves too."""
+
+
+PAUSE = 0.1
+"""Seconds before it is tried again."""
 
 
 class Found(NamedTuple):
@@ -217,9 +227,9 @@ def _again(request: Callable[[], Result]) -> Result:
         try:
             return request()
         except Exception as error:
-            if left and _broke(error):
-                continue
-            raise
+            if not (left and (_broke(error) or CONFLICT in f"{error} {_code(error)}")):
+                raise
+            time.sleep(PAUSE)
     raise AssertionError
 
 
@@ -235,10 +245,17 @@ def _broke(error: Exception) -> bool:
     )
 
 
+def _code(error: Exception) -> str:
+    """What S3's answer calls an error that s3fs has put into words."""
+    answer = getattr(error.__cause__ or error, "response", None) or {}
+    return str(answer.get("Error", {}).get("Code", ""))
+
+
 def _says_exists(error: Exception) -> bool:
     """Whether a storage refuses to create an object that is there: those of Google and Azure by this error, S3 by words
     of its own."""
-    return isinstance(error, FileExistsError) or "PreconditionFailed" in str(error) or "pre-conditions" in str(error)
+    told = " ".join(re.findall("[a-z0-9]+", f"{type(error).__name__} {error} {_code(error)}".lower()))
+    return isinstance(error, FileExistsError) or any(words in told for words in EXISTS)
 
 
 def _modified(info: Mapping[str, Any]) -> float:

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 Made = TypeVar("Made")
 
+REMOVALS = 9
+"""How often other runs may remove entries before one gives up making them again."""
+
 SEAL = "checksums"
 """The file of an entry that says what the others were when they were written: without it there is no entry. Its time is
 that of the entry's last use."""
@@ -261,29 +264,36 @@ def require_sound(folder: Path) -> None:
     seal.below()
 
 
-def mended(run: Callable[[], Made], progress: Progress = silent) -> Made:
+def mended(run: Callable[[], Made], cache: Path, progress: Progress = silent) -> Made:
     """What `run` gives. An entry that it finds damaged is told and removed, and it runs again, which makes that anew;
-    it also runs again where another run has removed what it had made (`publish.keep`) between the look at its seal and
-    its reading.
+    it also runs again where another run has removed what it had made (`publish.keep`), which may happen between the
+    look at an entry and its reading.
+
+    Args:
+        cache: the store's.
 
     Raises:
         RotError: an entry was found damaged twice: the disk or the memory is at fault.
-        FileNotFoundError: a file was missing twice.
+        FileNotFoundError: files of the cache are missing again and again.
     """
-    removed: set[Path] = set()
-    missed: set[str] = set()
+    damaged: set[Path] = set()
+    removals = 0
     while True:
         try:
             return run()
         except RotError as rot:
-            if rot.folder in removed:
+            if rot.folder in damaged or removals == REMOVALS:
                 raise
-            removed.add(rot.folder)
+            if rot.folder.is_dir():
+                damaged.add(rot.folder)
+            else:
+                removals += 1
             _remove(rot, progress)
         except FileNotFoundError as error:
-            if str(error) in missed:
+            if str(cache) not in str(error) or removals == REMOVALS:
                 raise
-            missed.add(str(error))
+            removals += 1
+            progress("an entry of the cache was removed meanwhile: made anew", 1, 1, "entries")
 
 
 def entries_in(folder: Path) -> set[Path]:
@@ -329,7 +339,7 @@ def entries(cache: Path) -> list[Entry]:
     for path in sorted(cache.rglob(SEAL)):
         folder = path.parent
         with suppress(FileNotFoundError):  # it was removed meanwhile
-            used = path.stat().st_mtime
+            used = max(path.stat().st_mtime, there[folder].modified if folder in there else 0.0)
             size = sum((folder / name).stat().st_size for name in _files(folder))
             found.append(Entry(folder, size, used, _base_of(folder)))
     return found
@@ -389,8 +399,11 @@ def forget(folder: Path) -> None:
 def forget_copies(cache: Path) -> None:
     """Remove from a mirror what is in the bucket of it, or was: a run that wants it fetches it."""
     mirror = mirror_of(cache)
+    if mirror is None:
+        return
+    mirror.forget_copies()
     for seal in sorted(cache.rglob(SEAL)):
-        if mirror is not None and mirror.shares(seal.parent):
+        if mirror.shares(seal.parent):
             with suppress(FileNotFoundError), locked(seal.parent.parent):
                 _set_aside(seal.parent)
 

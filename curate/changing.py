@@ -86,14 +86,13 @@ class Changing:
         Args:
             words: of a line; none, and it goes.
         """
-        changed = False
-        for name in self.bucket.listed(self.name):
+        names = self.bucket.listed(self.name)
+        for name in names:
             head, _, old = (self.bucket.get(name) or b"").partition(b"\n")
             new = b"".join(said + b"\n" for line in old.split(b"\n") if line and (said := words(line)))
             if new != old:
                 self.bucket.put(name, head + b"\n" + new)
-                changed = True
-        if changed:
+        if names:  # whether these were written anew now, or by a process that was killed before it said so
             self.fresh()
             while not self._put(self._known() + 1, b"", ANEW):
                 self.fresh()

@@ -34,6 +34,10 @@ class ForgottenError(SetAsideError):
     why = "forgotten"
 
 
+class ForgottenMeanwhileError(AssayError):
+    """Something was forgotten while a run was at work that may hold it."""
+
+
 @dataclass(frozen=True)
 class Forgotten:
     """What a store must not hold again, as hashes."""
@@ -155,10 +159,12 @@ def require_as_known(store: Path, known: Forgotten) -> None:
         known: what was forgotten when the run began.
 
     Raises:
-        AssayError: something was.
+        ForgottenMeanwhileError: something was.
     """
     if read_forgotten(store) != known:
-        raise AssayError("Rows were forgotten meanwhile. Nothing was published.", remedy="Run the same command again.")
+        raise ForgottenMeanwhileError(
+            "Rows were forgotten meanwhile. Nothing was published.", remedy="Run the same command again."
+        )
 
 
 def refusal(rows: Iterable[Mapping[str, Any]]) -> ForgottenError:

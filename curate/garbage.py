@@ -102,6 +102,12 @@ def forget_files(cache: Path) -> None:
             forget(each.folder)
 
 
+def forget_rows(cache: Path) -> None:
+    """Remove every entry of a cache that may hold rows."""
+    for folder in rows_kept(cache):
+        forget(folder)
+
+
 def freed(paths: list[Path]) -> int:
     """Bytes that removing files and folders frees: of files all of whose links are among them."""
     size, links, seen = dict[tuple[int, int], int](), dict[tuple[int, int], int](), Counter[tuple[int, int]]()

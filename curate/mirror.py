@@ -7,24 +7,20 @@ of any other path that does nothing.
 """
 
 import os
-import shutil
-import tarfile
 import tempfile
-import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from uuid import uuid4
 
-from curate import addresses
-from curate.bucket import PACKAGES, Bucket, Found
+from curate.bucket import PACKAGES, Found
 from curate.changing import Changing, is_state
-from curate.drafts import DRAFT, drafted
+from curate.drafts import DRAFT, drafted, replace_file
 from curate.errors import AssayError
 from curate.hashing import file_digest
 from curate.lease import Lease, leased
+from curate.packed_folders import PackedFolders
 from curate.urls import without_secrets
 
 PLACES = "a store is a folder, or lies on s3://, gs:// or abfs://"
@@ -32,26 +28,20 @@ PLACE = "ASSAY_MIRROR"
 """The environment's folder for mirrors."""
 ADDRESS = ".url"
 """File of a mirror: the store's URL."""
-DEPTH = 3
-"""Of an entry's name: cache/PART/KEY/KEY."""
 NOTES = ".numbers"
 """Folder of a mirror: which state of files that change its copies are of."""
+PATTERN = "*?[]"
+"""What fsspec takes for a pattern in a name."""
 FIRST = ("manifest.json", "SHA256SUMS", "contract")
 """What a version comes into the mirror with: what it says, and what it was held to."""
 SERIES = ("datasets", "adapters", "scorecards", "experiments", "studies")
-HERE_ALONE = ("merged", "downloads")
-"""Parts of the cache that stay on the machine that made them: copies of models, which each has anyway."""
-WEIGHTS = "model"
-"""And of the part `models` the weights; a tokenizer is as small as what workers need."""
 RESTORE = "Restore it from a copy, or from an earlier state where the bucket keeps those."
 """What to do about an object that is damaged."""
-USED = 7 * 24 * 60 * 60
-"""Seconds after which an entry that is used is put again, so that the bucket tells of its use."""
 
 _mirrors: dict[Path, "Mirror"] = {}
 
 
-class Mirror:
+class Mirror(PackedFolders):
     """The mirror of a store in a bucket.
 
     Args:
@@ -60,18 +50,8 @@ class Mirror:
     """
 
     def __init__(self, url: str, root: Path) -> None:
-        self.url = url
-        self.root = root
+        super().__init__(url, root)
         self._held: dict[str, tuple[Lease, int]] = {}
-        addresses.known(root, url)
-
-    @cached_property
-    def bucket(self) -> Bucket:
-        return Bucket(self.url)
-
-    def name(self, path: Path) -> str:
-        """Of what lies at a path below the mirror, in the bucket."""
-        return path.relative_to(self.root).as_posix()
 
     # Versions.
 
@@ -84,35 +64,40 @@ class Mirror:
         self.root.mkdir(parents=True, exist_ok=True)
         here = {folder for folder in self.versions() if folder.is_relative_to(self.root / below)}
         listed = self.bucket.listed(f"published/{below}".rstrip("/"))
-        there = {self.root / name.partition("/")[2] for name in listed}
-        for gone in here - there:  # what is here was there before this looked
+        there = {self.root / name.partition("/")[2]: found for name, found in listed.items()}
+        for gone in here - there.keys():  # what is here was there before this looked
             self._forget(gone)
-        self.bucket.each(self._take, sorted(there - here))
-        for name, found in listed.items():
+        told_anew = {folder for folder, found in there.items() if folder in here and self._is_other(folder, found)}
+        for folder in told_anew:
+            self._forget(folder)
+        self.bucket.each(self._take, sorted(there.keys() - here | told_anew))
+        for folder, found in there.items():
+            self._note(folder).write_text(str(found.size))
             with suppress(FileNotFoundError):
-                os.utime(self.root / name.partition("/")[2], (found.modified, found.modified))
+                os.utime(folder, (found.modified, found.modified))
+
+    def _note(self, folder: Path) -> Path:
+        """Where it is noted as which the copy of a version was published: each time that it is told anew what tells of
+        it, the object that publishes it is longer."""
+        (self.root / NOTES).mkdir(exist_ok=True)
+        return self.root / NOTES / f"{self._marker(folder).replace('/', '%')}"
+
+    def _is_other(self, folder: Path, found: Found) -> bool:
+        note = self._note(folder)
+        return note.is_file() and note.read_text() != str(found.size)
+
+    def tell_anew(self, folder: Path, names: Iterable[str]) -> None:
+        """Put files anew that tell of a version: every mirror takes it again."""
+        self.require_held()
+        self.upload(folder, folder, names)
+        marker = self._marker(folder)
+        self.bucket.put(marker, (self.bucket.get(marker) or b"") + uuid4().hex.encode())
 
     def refresh_changing(self, below: str) -> list[Path]:
         """Have files below a part of the store that change, such as pointers, be what the bucket holds; gives them."""
         names = {name.rpartition("/")[0] for name in self.bucket.listed(below) if is_state(name)}
         self.bucket.each(lambda name: self.changing(self.root / name).fresh(), sorted(names))
         return [self.root / name for name in sorted(names)]
-
-    def refresh_entries(self, below: str, check: Callable[[Path], None]) -> None:
-        """Have folders in the mirror that are objects of the bucket, as they are there now.
-
-        Args:
-            below: the part of the store in which they lie.
-            check: as of `pull`.
-        """
-        there = self.bucket.listed(below)
-        for folder in [*(self.root / below).glob("*")] if (self.root / below).is_dir() else []:
-            found = there.get(self.name(folder))
-            if not folder.name.startswith(DRAFT) and (found is None or folder.stat().st_mtime != found.modified):
-                self._forget(folder)
-        for name, found in there.items():
-            if not (self.root / name).is_dir() and self.pull(self.root / name, check):
-                os.utime(self.root / name, (found.modified, found.modified))
 
     def refresh_version(self, folder: Path) -> None:
         """Have it know of a version if it is published, and not if it is not."""
@@ -216,14 +201,20 @@ class Mirror:
         self.bucket.each(
             lambda name: self.bucket.copy(name, other + name.removeprefix(place)), self.bucket.listed(place)
         )
+        if (missing := sorted(self.sizes(folder).items() - self.sizes(to).items())) and missing:
+            raise AssayError(
+                f"{self.url}/{other}/{missing[0][0]}: the storage has not copied it yet.",
+                remedy="Run the same command again.",
+            )
         self.bucket.copy(self._marker(folder), self._marker(to))
         self.remove(folder)
 
     def remove(self, folder: Path) -> None:
         """Remove a version, or what was set aside, from the bucket: from the first step on it is none."""
         self.require_held()
-        self.bucket.remove([self._marker(folder), self.name(folder)])
-        self.bucket.remove(self.bucket.listed(self.name(folder)))
+        files = self.bucket.listed(self.name(folder))
+        self.bucket.remove([self._marker(folder)])
+        self.bucket.remove(files or [self.name(folder)])  # what was set aside is one object
 
     def unpublished(self) -> dict[Path, float]:
         """Folders of versions that were put, in whole or in part, and are not published; when the last of it was."""
@@ -281,13 +272,6 @@ class Mirror:
         finally:
             draft.unlink(missing_ok=True)
 
-    def _forget(self, folder: Path) -> None:
-        """Remove a version that is no more from the mirror."""
-        if folder.is_dir():
-            with suppress(FileNotFoundError):  # another process does
-                aside = folder.rename(tempfile.mkdtemp(prefix=DRAFT, dir=folder.parent))
-                shutil.rmtree(aside, ignore_errors=True)
-
     # Other files that never change.
 
     def fetch_file(self, path: Path, intact: Callable[[Path], bool]) -> None:
@@ -321,91 +305,26 @@ class Mirror:
             self.require_held()
             self.bucket.remove(gone)
 
-    # Entries of the cache.
-
-    def shares(self, entry: Path) -> bool:
-        """Whether an entry of the cache is the store's, and not this machine's alone."""
-        top, part, *rest = entry.relative_to(self.root).parts
-        return top != "cache" or (part not in HERE_ALONE and not (part == "models" and rest[-1] == WEIGHTS))
-
-    def pull(self, entry: Path, check: Callable[[Path], None]) -> bool:
-        """Have an entry in the mirror; False where the bucket has none.
-
-        Args:
-            entry: its folder.
-            check: of a folder that holds it; raises what is wrong with it.
-        """
-        if not self.shares(entry):
-            return False
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        with self._unpacked(entry, check) as draft:
-            if draft is not None:
-                with suppress(OSError):  # another process has just done so
-                    draft.rename(entry)
-            return draft is not None
-
-    def rotten(self, entry: Path, check: Callable[[Path], None]) -> str | None:
-        """What is wrong with an entry in the bucket, which is read there; None where nothing is."""
-        try:
-            with self._unpacked(entry, check, drop=False):
-                return None
-        except (tarfile.TarError, EOFError, AssayError) as error:
-            return str(error)
-
-    @contextmanager
-    def _unpacked(self, entry: Path, check: Callable[[Path], None], drop: bool = True) -> Iterator[Path | None]:
-        with drafted(entry.parent) as aside:
-            packed, draft = aside / "packed", aside / entry.parent.name / entry.name
-            if not self.bucket.get_file(self.name(entry), packed):
-                yield None
-                return
-            try:
-                draft.mkdir(parents=True)
-                with tarfile.open(packed, "r:") as archive:
-                    archive.extractall(draft, filter="data")
-                for path in draft.rglob("*"):
-                    os.utime(path)
-                check(draft)
-            except (tarfile.TarError, EOFError, AssayError):
-                if drop:
-                    self.drop(entry)
-                raise
-            yield draft
-
-    def push(self, entry: Path) -> None:
-        """Put an entry into the bucket: one object, whole or not at all."""
-        if not self.shares(entry):
-            return
-        with tempfile.TemporaryFile(dir=self.root) as packed:
-            with tarfile.open(fileobj=packed, mode="w:") as archive:
-                for path in sorted(entry.rglob("*")):
-                    if path.is_file():
-                        archive.add(path, path.relative_to(entry).as_posix(), filter=_plain)
-            packed.flush()
-            self.bucket.put_file(self.name(entry), Path(f"/proc/self/fd/{packed.fileno()}"))
-
-    def used(self, entry: Path, seal: Path) -> None:
-        """Have the bucket tell that an entry is in use, if it has not for long."""
-        with suppress(FileNotFoundError):
-            if time.time() - seal.stat().st_mtime > USED:
-                self.push(entry)
-
-    def entries(self, folder: Path) -> dict[Path, Found]:
-        """The entries in the bucket of the cache, or a folder of it."""
-        listed = self.bucket.listed(self.name(folder)).items()
-        return {self.root / name: found for name, found in listed if name.count("/") == DEPTH}
-
-    def drop(self, entry: Path) -> None:
-        """Remove an entry from the bucket."""
-        self.bucket.remove([self.name(entry)])
-
     # Files that change, and locks.
 
-    def has_changed(self, path: Path) -> bool:
-        """Whether a file that changes has, since it was last looked at here."""
-        before = path.read_bytes() if path.is_file() else b""
+    def follow(self, path: Path, do: Callable[[], None]) -> None:
+        """Do what is to be done once for each state of a file that changes; in a mirror that is new there is nothing
+        to do for a file that is not there."""
         self.changing(path).fresh()
-        return before != (path.read_bytes() if path.is_file() else b"")
+        done = self.root / NOTES / f"{self.name(path).replace('/', '%')}.done"
+        state = file_digest(path).encode() if path.is_file() else b""
+        if state != (done.read_bytes() if done.is_file() else b""):
+            do()
+            replace_file(done, state)
+
+    def forget_copies(self) -> None:
+        """Remove what was refused, and what the bucket has not of indexes; what is wanted is fetched again."""
+        for folder in self.root.glob("failed/*"):
+            self._forget(folder)
+        there = self.bucket.listed("index")
+        for path in self.root.glob("index/*/segments/*"):
+            if not path.name.startswith(DRAFT) and self.name(path) not in there:
+                path.unlink(missing_ok=True)
 
     def changing(self, path: Path) -> Changing:
         """A file that changes."""
@@ -436,12 +355,6 @@ def _unlike(found: str, known: str, known_as: str) -> str:
     return f"changed since it was published: its {known_as} is {found}, it was {known}"
 
 
-def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    """A file as it would be packed by anybody at any time."""
-    member.mtime, member.uid, member.gid, member.uname, member.gname, member.mode = 0, 0, 0, "", "", 0o644
-    return member
-
-
 def mirror_of(path: Path) -> Mirror | None:
     """The mirror that a path lies in; None of any other path."""
     if not _mirrors:
@@ -468,6 +381,11 @@ def mirrored(url: str) -> Mirror:
             f"{without_secrets(url)}: the store's URL holds what may be a key.",
             remedy="Name it without: keys come from the environment of each machine (AWS_ACCESS_KEY_ID and such).",
         )
+    if set(url) & set(PATTERN):
+        raise AssayError(
+            f"{url}: the store's URL holds one of {' '.join(PATTERN)}, which what removes objects takes for a pattern.",
+            remedy="Name a prefix without.",
+        )
     url = url.rstrip("/")
     home = os.environ.get(PLACE)
     place = Path(home) if home else Path.home() / ".cache/assay/stores"
@@ -479,8 +397,8 @@ def mirrored(url: str) -> Mirror:
             f"{root}: {error.strerror}, so there is no place for copies of what lies at {url}.",
             remedy=f"Name a folder that this user may write to by {PLACE}.",
         ) from None
-    if root not in _mirrors:
-        (root / ADDRESS).write_text(url)
+    if not (root / ADDRESS).is_file() or (root / ADDRESS).read_text() != url:
+        replace_file(root / ADDRESS, url.encode())
     return _mirrors.setdefault(root, Mirror(url, root))
 
 

@@ -19,8 +19,8 @@ from curate.contract import Contract
 from curate.distribution import NONE
 from curate.engine import MapShards, looking_seldom
 from curate.errors import SetAsideError
-from curate.forgotten import Forgotten, read_forgotten, refusal, require_as_known
-from curate.garbage import forget_files
+from curate.forgotten import Forgotten, ForgottenMeanwhileError, read_forgotten, refusal, require_as_known
+from curate.garbage import forget_files, forget_rows
 from curate.hashing import digest
 from curate.manifest import SCHEMA_VERSION, ContractInfo, DatasetInputs, DatasetManifest, DropInfo, IndexInfo, joined
 from curate.progress import Progress, silent
@@ -98,9 +98,16 @@ def curate(
     if contract is None:
         require_no_looser(Contract.load(recipe.contract), recipe.name, store)
     held_to = recipe.held_to() if contract is None else contract
-    work = partial(_curate, recipe, held_to, store, tokenizer_folder, map_shards, progress, shard_bytes)
+    forgotten, made = read_forgotten(store.root), Made()
+    work = partial(
+        _curate, recipe, held_to, store, tokenizer_folder, map_shards, progress, shard_bytes, forgotten, made
+    )
     with looking_seldom():
-        return mended(work, progress)
+        try:
+            return mended(work, store.cache, progress)
+        except ForgottenMeanwhileError:
+            forget_rows(store.cache)  # what this run was at work on was put there after they had gone
+            raise
 
 
 def _curate(
@@ -111,6 +118,8 @@ def _curate(
     map_shards: MapShards,
     progress: Progress,
     shard_bytes: int,
+    forgotten: Forgotten,
+    made: Made,
 ) -> Curated:
     """See `curate`.
 
@@ -122,10 +131,10 @@ def _curate(
     (compared,) = (each for each in settings if isinstance(each, Compared))
     protecting = next((stage for stage in stages if isinstance(stage, RowStage) and stage.protects), None)
     index = Index(store, recipe.name, compared)
-    forgotten = read_forgotten(store.root)
-    index.versions()  # an index of other parameters, or a damaged one, is better told now than after an hour
+    index.versions()  # an index of other parameters, or a damaged one, is better told now than after an hour ...
+    store.events()  # ... and so is a damaged ledger
     keep = kept_after_run()
-    work = _Work(recipe, store, contract, index, map_shards, progress, Account(protecting), forgotten, Made())
+    work = _Work(recipe, store, contract, index, map_shards, progress, Account(protecting), forgotten, made)
     clear_drafts(store.cache)
     drop = _read(work, shard_bytes)
     _require_as_before(work, drop)
@@ -391,12 +400,17 @@ def _past(
 
 
 def _tell_missed(work: _Work, drop: str) -> None:
-    """Have the ledger tell of the versions of a drop whose run was killed before it did."""
+    """Have the ledger tell of the versions whose runs were killed before it did; of another drop's not where it lies.
+
+    Args:
+        drop: the hash of this run's drop.
+    """
     told = {event["version"] for event in work.store.told("datasets", work.recipe.name)}
-    for segment in work.index.segments():
-        for name, of in zip(segment.versions, segment.drops, strict=True):
-            if of == drop and name not in told and (work.published(name) / MANIFEST).is_file():
-                version.tell(work.store, DatasetManifest.read(work.published(name)), place_of(work.recipe.drop), {})
+    for folder in map(work.published, work.index.versions()):
+        if folder.name not in told and (folder / MANIFEST).is_file():
+            manifest = DatasetManifest.read(folder)
+            where = place_of(work.recipe.drop) if manifest.drop.sha256 == drop else None
+            version.tell(work.store, manifest, where, {})
 
 
 def _drop_was(folder: Path) -> str | None:

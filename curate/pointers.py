@@ -11,10 +11,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from curate.drafts import locked
 from curate.errors import AssayError
 from curate.hashing import digest
-from curate.shared import fresh, remove_file, replace_file
+from curate.shared import fresh, held, remove_file, replace_file
 
 CHECK = "check"
 """Key of the hash of the rest."""
@@ -98,7 +97,7 @@ class Pointers:
             content = asdict(pointer) | {"before": list(pointer.before)}
             replace_file(path, json.dumps(content | {CHECK: digest(content)}, indent=2).encode() + b"\n")
 
-        with locked(path.parent):  # and of two machines the second is refused
+        with held(path.parent):
             yield write
 
     def remove(self, kind: str, name: str) -> None:

@@ -4,11 +4,11 @@ Of a store that is a folder these functions are those of `curate.drafts`.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from curate import drafts
-from curate.mirror import mirror_of
+from curate.mirror import Mirror, mirror_of
 from curate.progress import Progress, silent
 
 
@@ -86,7 +86,11 @@ def put_files(paths: Sequence[Path]) -> None:
 
 def put_again(folder: Path, names: Sequence[str]) -> None:
     """Put files of a folder that have changed into the bucket of a store, if it is in one."""
-    if (mirror := mirror_of(folder)) is not None:
+    if (mirror := mirror_of(folder)) is None:
+        return
+    if mirror.is_version(folder):
+        mirror.tell_anew(folder, names)
+    else:
         mirror.require_held()
         mirror.upload(folder, folder, names)
 
@@ -108,7 +112,8 @@ def move_version(folder: Path, to: Path) -> None:
     """Move what is published to another place of its store; what was there goes."""
     if (mirror := mirror_of(folder)) is not None:
         mirror.move(folder, to)
-    drafts.replace_folder(folder, to)
+    with _known_by_now(mirror):
+        drafts.replace_folder(folder, to)
 
 
 def remove_folder(folder: Path) -> None:
@@ -116,7 +121,14 @@ def remove_folder(folder: Path) -> None:
     it."""
     if (mirror := mirror_of(folder)) is not None:
         mirror.remove(folder)
-    drafts.remove_folder(folder)
+    with _known_by_now(mirror):
+        drafts.remove_folder(folder)
+
+
+def _known_by_now(mirror: Mirror | None) -> AbstractContextManager[None]:
+    """For what is done here of what was done in a bucket: another process of this machine may have learnt of it, and
+    have done so."""
+    return nullcontext() if mirror is None else suppress(FileNotFoundError)
 
 
 @contextmanager

@@ -155,13 +155,13 @@ class Store(Ledger):
             mirror.refresh(below)
             for part in () if below else ("pointers", "index"):
                 mirror.refresh_changing(part)
-            if not below and mirror.has_changed(self.root / FORGOTTEN):  # by whoever forgets, wherever he does
-                forget_copies(self.cache)
+            if not below:  # whoever forgets, wherever he does
+                mirror.follow(self.root / FORGOTTEN, lambda: forget_copies(self.cache))
 
     def fetch_refused(self) -> None:
         """Have what was refused on this machine."""
         if (mirror := mirror_of(self.root)) is not None:
-            mirror.refresh_entries("failed", lambda folder: None)
+            mirror.refresh_folders("failed")
 
     def fetch_reports(self) -> None:
         """Have the reports of all that is published or was refused on this machine, and the monitor's."""

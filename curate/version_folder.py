@@ -127,7 +127,8 @@ def size(folder: Path, files: Collection[str]) -> int:
     """Bytes of files of a published folder, none of which is read, or fetched.
 
     Raises:
-        AssayError: one is not there.
+        AssayError: one is not there, in the bucket.
+        FileNotFoundError: likewise, in a folder.
     """
     if (mirror := mirror_of(folder)) is None:
         return sum((folder / name).stat().st_size for name in files)

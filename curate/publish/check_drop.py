@@ -61,7 +61,7 @@ def check_drop(folder: Path, manifest: DatasetManifest) -> Check:
     for row in forgotten_rows(folder):
         found.setdefault(row["file"], set()).add(row["row"])
     events = Store(folder.resolve().parent.parent.parent).told("datasets", manifest.name)
-    where = next((each["where"] for each in reversed(events) if each["version"] == folder.name), None)
+    where = next((each.get("where") for each in reversed(events) if each["version"] == folder.name), None)
     gathered = manifest.recipe["record"]["turns"] is None
     passed: Counter[str] = Counter()
     listed = folder / "sources.parquet"

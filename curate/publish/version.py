@@ -187,17 +187,18 @@ def _publish(made: Made, draft: Draft, store: Store, written: _Written) -> Path:
         return draft.publish(dict(written.manifest), describe, ready)
 
 
-def tell(store: Store, manifest: DatasetManifest, where: str, gate: dict[str, list[str]]) -> None:
+def tell(store: Store, manifest: DatasetManifest, where: str | None, gate: dict[str, list[str]]) -> None:
     """Have the ledger tell of a version.
 
     Args:
         store: where it is published.
         manifest: its.
-        where: its drop lies.
+        where: its drop lies, if that is known.
         gate: what is told of its gate; the rows that only warn are named nowhere else.
     """
     event = {"event": "datasets", "name": manifest.name, "version": manifest.version}
-    store.record(event | {"drop": manifest.drop.sha256, "where": where, "counts": manifest.counts.content()} | gate)
+    drop = {"drop": manifest.drop.sha256} | ({} if where is None else {"where": where})
+    store.record(event | drop | {"counts": manifest.counts.content()} | gate)
 
 
 def holds(folder: Path, shards: Sequence[Shard]) -> bool:

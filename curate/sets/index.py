@@ -294,6 +294,8 @@ class Index:
         try:
             yield
         except OSError as error:
+            if str(self.store.cache) in str(error):  # of an entry, which `mended` makes again
+                raise
             raise AssayError(
                 f"{error.filename or self.folder}: {error.strerror or error}. The index of {self.name} is as it was.",
                 remedy="Mend that (space, permissions) and run the same command again.",

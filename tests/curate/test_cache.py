@@ -12,7 +12,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.cache import SEAL, cache_folder, clear_drafts, damaged, entries, forget, intact, is_kept, mended, sound
+from curate.cache import (
+    REMOVALS,
+    SEAL,
+    cache_folder,
+    clear_drafts,
+    damaged,
+    entries,
+    forget,
+    intact,
+    is_kept,
+    mended,
+    sound,
+)
 from curate.errors import RotError
 
 
@@ -140,31 +152,46 @@ def test_an_entry_is_made_anew_once_and_no_more(tmp_path: Path) -> None:
             flip(made / "a", 3)
         return intact(made, "a").read_text()
 
-    assert mended(partial(run, 1)) == "one"
+    assert mended(partial(run, 1), tmp_path) == "one"
     assert len(calls) == 2
     calls.clear()
     with pytest.raises(RotError, match="the bytes of a are not those"):
-        mended(partial(run, 9))
+        mended(partial(run, 9), tmp_path)
     assert len(calls) == 2
 
 
-def test_an_entry_that_another_run_removes_before_it_is_read_is_made_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sealed", [False, True])
+def test_an_entry_that_other_runs_remove_before_it_is_read_is_made_again(sealed: bool, tmp_path: Path) -> None:
+    """Before the look at its seal, or after it."""
     made = tmp_path / "aa/key"
 
     def run(removals: int) -> str:
         if not is_kept(made):
             entry(made, a="one")
-        path = intact(made, "a")
+        path = intact(made, "a") if sealed else made / "a"
         if len(removed) < removals:
             removed.append(1)
             forget(made)
-        return path.read_text()
+        return (path if sealed else intact(made, "a")).read_text()
 
     removed: list[int] = []
-    assert mended(partial(run, 1)) == "one"
+    assert mended(partial(run, REMOVALS), tmp_path) == "one"
+    removed.clear()
+    with pytest.raises(FileNotFoundError if sealed else RotError):
+        mended(partial(run, 99), tmp_path)
+    assert len(removed) == REMOVALS + 1
+
+
+def test_another_file_that_is_missing_is_an_error_at_once(tmp_path: Path) -> None:
+    calls: list[int] = []
+
+    def run() -> str:
+        calls.append(1)
+        return (tmp_path / f"of a stage {len(calls)}").read_text()
+
     with pytest.raises(FileNotFoundError):
-        mended(partial(run, 9))
-    assert len(removed) == 3
+        mended(run, tmp_path / "cache")
+    assert len(calls) == 1
 
 
 def test_what_another_run_has_made_anew_meanwhile_stays(tmp_path: Path) -> None:
@@ -184,7 +211,7 @@ def test_what_another_run_has_made_anew_meanwhile_stays(tmp_path: Path) -> None:
         assert made.stat().st_ino == inode[0]
 
     inode: list[int] = []
-    mended(run)
+    mended(run, tmp_path)
     assert len(calls) == 2
     assert opened.read() == "nne", "who has a removed entry open keeps it"
     opened.close()

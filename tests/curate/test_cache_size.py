@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
+from curate import pipeline
 from curate.cache import entries
 from curate.engine import WorkerDied, supervised
-from curate.errors import AssayError
+from curate.errors import AssayError, RotError
 from curate.progress import silent
 from curate.shards import PassTask
 from curate.stage import WORKER_DIED
@@ -95,6 +96,24 @@ def test_what_was_made_of_rows_that_end_their_worker_goes_too(tmp_path: Path, mo
     curated = project.curate(map_shards=supervised(each, silent))
     assert [stage.reasons[WORKER_DIED] for stage in curated.manifest.stages if WORKER_DIED in stage.reasons] == [2]
     assert not list((tmp_path / "store/cache/stages").rglob("summary.json"))
+
+
+def test_what_a_run_made_before_it_began_again_goes_too(small: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    lighten(monkeypatch)
+    small.recipe_path.write_text(yaml.safe_dump(CHANGING))
+    monkeypatch.setenv("ASSAY_KEEP", "nothing")
+    removed, real = list[int](), pipeline._past
+
+    def past(work: Any, *given: Any) -> Any:
+        if not removed:
+            removed.append(1)
+            raise RotError(work.store.cache / "stages/aa/aa", "checksums is missing")
+        return real(work, *given)
+
+    monkeypatch.setattr(pipeline, "_past", past)
+    small.curate()
+    assert removed
+    assert not list((small.folder / "store/cache/stages").rglob("summary.json"))
 
 
 def test_what_another_run_made_stays(small: Project, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from curate.cache import entries
 from curate.errors import AssayError
 from curate.manifest import DatasetManifest
 from curate.publish.check import check_version
@@ -223,6 +224,36 @@ def test_the_ledger_tells_of_it_though_another_recipe_comes_next(
     project.recipe_path.write_text(yaml.safe_dump(RECIPE | {"quality": {"min_chars": 30}}))
     curated = project.curate()
     assert [told["version"] for told in store.told("datasets", "demo")] == [version.name, curated.folder.name]
+
+
+def test_the_ledger_tells_of_it_though_another_drop_comes_next(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(project.folder / "store")
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "record", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            project.curate()
+    (version,) = store.versions("datasets", "demo")
+    project.drop = project.folder / "next"
+    project.add("1.jsonl", make_rows(40, 9))
+    curated = project.curate()
+    told = store.told("datasets", "demo")
+    assert [event["version"] for event in told] == [version.name, curated.folder.name]
+    assert ["where" in event for event in told] == [False, True], "nobody knows where that drop lay"
+    assert not any(check.failures for check in check_version(version))
+
+
+def test_a_damaged_line_of_the_ledger_is_told_before_anything_is_done(project: Project) -> None:
+    project.curate()
+    path = project.folder / "store/ledger/events.jsonl"
+    path.write_bytes(path.read_bytes().replace(b'"datasets"', b'"dataseps"', 1))
+    project.drop = project.folder / "next"
+    project.add("1.jsonl", make_rows(40, 9))
+    seen = {each.folder for each in entries(project.folder / "store/cache")}
+    with pytest.raises(AssayError, match="line 1: not as it was written"):
+        project.curate()
+    assert {each.folder for each in entries(project.folder / "store/cache")} == seen
 
 
 def test_conflicts_are_listed_whole(project: Project) -> None:
