@@ -72,26 +72,27 @@ class Mirror(PackedFolders):
             self._forget(folder)
         self.bucket.each(self._take, sorted(there.keys() - here | told_anew))
         for folder, found in there.items():
-            self._note(folder).write_text(str(found.size))
+            self._noted(folder).write_text(str(found.size))
             with suppress(FileNotFoundError):
                 os.utime(folder, (found.modified, found.modified))
 
-    def _note(self, folder: Path) -> Path:
+    def _noted(self, folder: Path) -> Path:
         """Where it is noted as which the copy of a version was published: each time that it is told anew what tells of
         it, the object that publishes it is longer."""
         (self.root / NOTES).mkdir(exist_ok=True)
         return self.root / NOTES / f"{self._marker(folder).replace('/', '%')}"
 
     def _is_other(self, folder: Path, found: Found) -> bool:
-        note = self._note(folder)
+        note = self._noted(folder)
         return note.is_file() and note.read_text() != str(found.size)
 
     def tell_anew(self, folder: Path, names: Iterable[str]) -> None:
         """Put files anew that tell of a version: every mirror takes it again."""
         self.require_held()
         self.upload(folder, folder, names)
-        marker = self._marker(folder)
-        self.bucket.put(marker, (self.bucket.get(marker) or b"") + uuid4().hex.encode())
+        marker = (self.bucket.get(self._marker(folder)) or b"") + uuid4().hex.encode()
+        self.bucket.put(self._marker(folder), marker)
+        self._noted(folder).write_text(str(len(marker)))
 
     def refresh_changing(self, below: str) -> list[Path]:
         """Have files below a part of the store that change, such as pointers, be what the bucket holds; gives them."""
@@ -101,10 +102,11 @@ class Mirror(PackedFolders):
 
     def refresh_version(self, folder: Path) -> None:
         """Have it know of a version if it is published, and not if it is not."""
-        if self.bucket.get(self._marker(folder)) is None:
+        if (marker := self.bucket.get(self._marker(folder))) is None:
             self._forget(folder)
         elif not (folder / FIRST[0]).is_file():
             self._take(folder)
+            self._noted(folder).write_text(str(len(marker)))
 
     def versions(self) -> list[Path]:
         """The versions that the mirror knows."""
@@ -188,7 +190,9 @@ class Mirror(PackedFolders):
         self.upload(draft, final, files - {FIRST[0], *uploaded} | missing)
         self.upload(draft, final, [FIRST[0]])
         self.require_held()
-        if self.bucket.create(self._marker(final), uuid4().hex.encode()):
+        marker = uuid4().hex.encode()
+        if self.bucket.create(self._marker(final), marker):
+            self._noted(final).write_text(str(len(marker)))
             with suppress(OSError):  # another process of this machine has just learnt of it
                 draft.rename(final)
         else:

@@ -139,11 +139,13 @@ def columns_of(names: tuple[Any, ...]) -> Columns:
         aliases,
         next((there[name] for name in TALKS if name in there and not there.keys() & {*CONVERSATIONS}), None),
         "answer" in names and any(name in names for name in (*PRODIGYS, *ANSWERS) if name != "answer"),
-        _plain_names(names),
+        _plain_names(names, nested),
     )
 
 
-def _plain_names(names: tuple[Any, ...]) -> tuple[str, str | None, str] | None:
+def _plain_names(names: tuple[Any, ...], nested: set[str]) -> tuple[str, str | None, str] | None:
+    if nested & {*names}:
+        return None
     given, answer = (next((name for name in some if name in names), None) for some in (INPUTS, ANSWERS))
     if answer is None or {*names} != {"instruction", answer} | ({given} if given else set()):
         return None

@@ -20,7 +20,7 @@ from jinja2.environment import TemplateModule
 
 from curate.errors import AssayError
 from curate.rows import published
-from curate.rows.plain_template import Pieces, is_plain
+from curate.rows.plain_template import MARK, Pieces, is_plain
 from curate.sandbox import Overrun, Sandbox, namespace
 from curate.text import strict_json
 from curate.text.tokenizer_file import read_config
@@ -233,7 +233,7 @@ class ChatTemplate:
 
     @cached_property
     def _is_plain(self) -> bool:
-        return not self.published and is_plain(self._tree, self.source)
+        return not self.published and is_plain(self._tree)
 
     @cached_property
     def _reads_reasoning(self) -> bool:
@@ -258,7 +258,7 @@ class ChatTemplate:
             AssayError: the template refuses the messages (a Refusal), or asks for a field they do not have.
         """
         contents = [message["content"] for message in messages]
-        if not self._is_plain or sum(map(len, contents)) > MOST_PLAIN:
+        if not self._has_pieces(tokens) or sum(map(len, contents)) > MOST_PLAIN:
             return self.render_marked(messages, tokens, add_generation_prompt, think)[0]
         roles = tuple(message["role"] for message in messages)
         return self._pieces_of(roles, tokens, add_generation_prompt).text(contents)
@@ -271,7 +271,10 @@ class ChatTemplate:
         Raises:
             AssayError: as `render`.
         """
-        return self._pieces_of(tuple(roles), tokens, add_generation_prompt).around if self._is_plain else None
+        return self._pieces_of(tuple(roles), tokens, add_generation_prompt).around if self._has_pieces(tokens) else None
+
+    def _has_pieces(self, tokens: SpecialTokens) -> bool:
+        return self._is_plain and MARK not in f"{tokens.bos}{tokens.eos}"
 
     def _pieces_of(self, roles: tuple[str, ...], tokens: SpecialTokens, add_generation_prompt: bool) -> Pieces:
         key = roles, add_generation_prompt, tokens.bos, tokens.eos, tokens.adds_bos

@@ -25,10 +25,16 @@ Path = list[nodes.Node]
 """A node, and those that it is in: the nearest last but one."""
 
 
-def is_plain(tree: nodes.Template, source: str) -> bool:
+def is_plain(tree: nodes.Template) -> bool:
     """Whether contents decide nothing in a template, and are written as they are."""
     loops = {each.target.name for each in tree.find_all(nodes.For) if isinstance(each.target, nodes.Name)}
-    return MARK not in source and all(_allowed(path, loops) for path in _paths([tree]))
+    return not _writes_mark(tree) and all(_allowed(path, loops) for path in _paths([tree]))
+
+
+def _writes_mark(tree: nodes.Node) -> bool:
+    """Whether a template writes what is to mark contents, as it stands or by an escape."""
+    constants = (str(each.value) for each in tree.find_all(nodes.Const))
+    return any(MARK in each for each in (*constants, *(each.data for each in tree.find_all(nodes.TemplateData))))
 
 
 def _paths(path: Path) -> Iterator[Path]:
@@ -120,6 +126,8 @@ def words_around(tree: nodes.Template, block: str, write: Callable[[str], str]) 
         write: gives the block's text, of a content.
     """
     [found] = [each for each in tree.find_all(nodes.Block) if each.name == block]
+    if _writes_mark(found):
+        return None
     for path in _paths([found]):
         if isinstance(path[-1], nodes.Name) and path[-1].name in OF_ROW:
             return None

@@ -1,6 +1,7 @@
 """Machines that share a store in a bucket: what one does, each other knows with its next command."""
 
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -146,10 +147,7 @@ def test_what_another_machine_has_used_stays(bucket: Served, tmp_path: Path) -> 
     store = machine(bucket, tmp_path / "one")
     entry = keyed_folder(store.cache / "stages", "ab" * 16)
     cache_text(entry, "rows", "text")
-    seal = entry / "checksums"
-    import os
-
-    os.utime(seal, (0, 0))
+    os.utime(entry / "checksums", (0, 0))
     assert entries(store.cache)[0].used > 0
     assert [each for each in find_waste(store, 30.0) if each.kind == "cache"] == []
 

@@ -288,6 +288,7 @@ TEXTS = st.one_of(
     st.text(max_size=8),
     st.sampled_from([" a ", "", "\n", "<think>\nwhy\n</think>\n\nso", "<think>\nwhy", "why\n</think>\nso", "</think>"]),
     st.sampled_from(['{"messages": [{"role": "user", "content": "a"}]}', "[INST] a [/INST] b", '["a", "b"]', "{}"]),
+    st.sampled_from(['[{"role": "assistant", "content": "a"}]', '{"role": "assistant", "content": "a"}']),
 )
 
 
@@ -300,3 +301,12 @@ def test_a_row_of_texts_alone_is_what_it_is_beside_a_column_of_nothing(
     row = {name: data.draw(TEXTS) for name in names}
     assert recognise(row) == recognise({**row, "id": None})
     assert recognise(row, "alpaca") == recognise({**row, "id": None}, "alpaca")
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+@pytest.mark.parametrize(
+    "text", ['[{"role": "assistant", "content": "Paris."}]', '{"role": "assistant", "content": "a"}', "[1]"]
+)
+def test_so_is_one_whose_texts_are_messages(answer: str, text: str) -> None:
+    row = {"instruction": "Which is the capital?", answer: text}
+    assert recognise(row) == recognise({**row, "id": None})

@@ -37,6 +37,7 @@ READING = {
     "chosen": "{% for m in messages if m.content %}{{ m.content }}⟫",
     "a part": "⟪{{ m.content[:1] }}⟫",
     "compared": "⟪{{ m.content < 'b' }}⟫",
+    "a mark, by an escape": "⟪{{ '\\x00' ~ '7' ~ '\\x00' }}{{ m.content }}⟫",
     "a name put over": "⟪{% set m = {'content': 'z'} %}{{ m.content }}⟫",
 }
 TOKENS = SpecialTokens("<s>", "</e>", adds_bos=True)
@@ -89,3 +90,11 @@ def test_of_a_text_that_is_too_long_the_sandbox_says_so(monkeypatch: pytest.Monk
     assert ours.render([{"role": "user", "content": "x" * 100}], TOKENS).count("x") == 200
     with pytest.raises(Refusal, match="makes more than"):
         ours.render([{"role": "user", "content": "x" * 2000}], TOKENS)
+
+
+def test_tokens_may_hold_what_marks_contents() -> None:
+    tokens = SpecialTokens("\x000\x00", "</e>", adds_bos=True)
+    template = ChatTemplate("odd", STOP + "{{ bos_token }}{% for m in messages %}{{ m.content }}{% endfor %}")
+    messages = [{"role": "user", "content": "A"}]
+    assert template.render(messages, tokens) == template.render_marked(messages, tokens)[0]
+    assert template.around(["user"], tokens) is None
