@@ -186,7 +186,8 @@ def _completed(outcome: Outcome, rows: pa.Table, base: Shard, few: bool) -> Outc
     if few:
         kept = _with(kept.drop_columns([PLACE.name]), base, rows, at, base.columns)
     if len(gone):
-        rejected = _with(rejected, base, rows, gone, SCHEMA.names)
+        unsaid = [name for name in SCHEMA.names if name not in rows.column_names]
+        rejected = _with(rejected.drop_columns(unsaid), base, rows, gone, SCHEMA.names)
     return replace(outcome, kept=kept, rejected=rejected)
 
 
@@ -197,8 +198,9 @@ def _stay_and_go(outcome: Outcome, rows: pa.Table) -> tuple[Numbers, Numbers]:
 
 
 def _with(table: pa.Table, base: Shard, rows: pa.Table, at: Numbers, columns: Sequence[str]) -> pa.Table:
-    """A table with those of these columns that are not in `rows`, as the base has them in the places `at`."""
-    missing = [name for name in columns if name not in rows.column_names]
+    """A table with those of these columns that are neither in it nor in `rows`, as the base has them in the places
+    `at`."""
+    missing = [name for name in columns if name not in {*rows.column_names, *table.column_names}]
     there = base.kept(missing).take(pa.array(at)) if missing else rows.select([])
     parts = [*zip(table.schema, table.columns, strict=True), *zip(there.schema, there.columns, strict=True)]
     found = {field.name: (field, column) for field, column in parts}

@@ -40,7 +40,8 @@ THINK = ("<think>\n", "\n</think>\n\n")
 """Around what was thought, in messages and where a template says nothing else."""
 
 MOST_PLAIN = 1 << 24
-"""Characters of a conversation from which its template is rendered in the sandbox, which bounds what is made of it."""
+"""Characters of a conversation, each as often as it is written, from which its template is rendered in the sandbox;
+that bounds what is made of it."""
 MOST_SHAPES = 1000
 """Sequences of roles whose pieces are remembered."""
 
@@ -258,10 +259,12 @@ class ChatTemplate:
             AssayError: the template refuses the messages (a Refusal), or asks for a field they do not have.
         """
         contents = [message["content"] for message in messages]
-        if not self._has_pieces(tokens) or sum(map(len, contents)) > MOST_PLAIN:
-            return self.render_marked(messages, tokens, add_generation_prompt, think)[0]
-        roles = tuple(message["role"] for message in messages)
-        return self._pieces_of(roles, tokens, add_generation_prompt).text(contents)
+        if self._has_pieces(tokens):
+            roles = tuple(message["role"] for message in messages)
+            pieces = self._pieces_of(roles, tokens, add_generation_prompt)
+            if pieces.copies * sum(map(len, contents)) <= MOST_PLAIN:
+                return pieces.text(contents)
+        return self.render_marked(messages, tokens, add_generation_prompt, think)[0]
 
     def around(
         self, roles: Sequence[str], tokens: SpecialTokens, add_generation_prompt: bool = False

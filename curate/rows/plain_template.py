@@ -5,6 +5,7 @@ between the contents of every conversation of the same roles: to put these in is
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 from jinja2 import nodes
@@ -102,6 +103,8 @@ class Pieces:
         parts = re.split(f"{MARK}([0-9]+){MARK}", render(marked))
         self._texts, self._order = parts[::2], list(map(int, parts[1::2]))
         self._all = self._order == list(range(len(roles)))
+        self.copies = max(Counter(self._order).values(), default=0)
+        """How often a content is written, at most."""
 
     def text(self, contents: Sequence[str]) -> str:
         """The text of a conversation."""

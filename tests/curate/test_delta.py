@@ -236,7 +236,7 @@ def test_a_base_that_rots_is_made_anew_by_itself(tmp_path: Path) -> None:
     for shard in (read, fewer):
         flip(shard.folder / KEPT, 8 * 500)
         told.clear()
-        assert mended(run, lambda *line: told.append(line[0])).equals(expected)
+        assert mended(run, tmp_path, lambda *line: told.append(line[0])).equals(expected)
         assert [line.partition(" is damaged")[0] for line in told] == [str(shard.folder)]
     assert list(damaged(tmp_path)) == []
 
@@ -253,7 +253,7 @@ def test_over_another_base_an_entry_is_none(tmp_path: Path) -> None:
         return cached_outcome(tmp_path, "less", read.rows, less, read).kept()
 
     told: list[str] = []
-    assert mended(run, lambda *line: told.append(line[0])).equals(less(ROWS.slice(1)).kept)
+    assert mended(run, tmp_path, lambda *line: told.append(line[0])).equals(less(ROWS.slice(1)).kept)
     assert [line.partition(" is damaged")[0] for line in told] == [str(first.folder), str(over.folder)]
     assert "is not the one that it was written over" in told[1]
 
@@ -265,7 +265,7 @@ def test_an_entry_without_its_base_is_told_and_made_anew(tmp_path: Path) -> None
     with pytest.raises(RotError, match=r"its base .* is missing"):
         fewer.kept()
     assert [rot.folder for rot in damaged(tmp_path / "stages")] == [fewer.folder]
-    assert mended(lambda: chain(tmp_path, less)[-1].kept()).equals(expected)
+    assert mended(lambda: chain(tmp_path, less)[-1].kept(), tmp_path).equals(expected)
 
 
 def test_the_entries_tell_what_gc_must_know(tmp_path: Path) -> None:

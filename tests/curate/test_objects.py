@@ -413,7 +413,7 @@ def test_an_entry_that_is_damaged_in_the_bucket_is_told_and_made_anew(bucket: Se
                 cache_text(folder, "x", "text")
             return intact(folder, "x").read_text()
 
-        return mended(run, lambda *call: told.append(call[0]))
+        return mended(run, tmp_path, lambda *call: told.append(call[0]))
 
     assert keyed_folder(Path("cache/stages"), "abcd") == Path(entry)
     assert text(machine(bucket, tmp_path / "one")) == "text"

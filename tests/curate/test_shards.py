@@ -105,3 +105,29 @@ def test_stages_over_rows_in_memory_give_what_each_gives_alone(rows: int, stages
                 assert one.quarantine().equals(shard.quarantine(), check_metadata=True)
                 written = [{path.name: path.read_bytes() for path in each.folder.iterdir()} for each in (one, shard)]
                 assert written[0] == written[1]
+
+
+class Tiered(RowStage):
+    """Sets a column, which it does not read, and takes out the first rows."""
+
+    name: ClassVar[str] = "tiered"
+    version: ClassVar[int] = 1
+    tier: str
+    out: int
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return ()
+
+    def run(self, table: pa.Table) -> Outcome:
+        rejects = [Reject(row, "why", {}) for row in range(self.out)]
+        return divide(table.append_column("tier", pa.array([self.tier] * table.num_rows)), self.name, rejects)
+
+
+@pytest.mark.parametrize("out", [0, 2, 7])
+def test_what_a_stage_sets_anew_is_what_it_said_last(out: int, tmp_path: Path) -> None:
+    """Also in a shard that keeps few of its rows, and is written whole."""
+    read = cached_outcome(tmp_path, ["read"], None, lambda _: divide(table(10), "read", []))
+    stages = [Tiered(tier="first", out=0), Tiered(tier="second", out=out)]
+    *_, (last, _) = run_pass(PassTask(read, tmp_path, stages))
+    assert last.kept()["tier"].to_pylist() == ["second"] * (10 - out)
