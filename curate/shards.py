@@ -1,5 +1,6 @@
 """Shards: parts of the rows; what each stage made of one is an entry of the cache, over that which it was made of."""
 
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -382,6 +383,7 @@ def _outcome(stage: RowStage, rows: pa.Table) -> Outcome:
         kept = outcome.kept.schema
         given = (field for field in SCHEMA if field.name in rows.column_names)
         lost = [field.name for field in given if field.name not in kept.names or kept.field(field.name) != field]
+        unread = [name for name in SCHEMA.names if name in kept.names and name not in rows.column_names]
     problem = None
     if outcome.made < 0 or (not outcome.made and not _same_rows(rows, outcome)):
         problem = "the rows kept and quarantined are not those that it was given: rows are not conserved"
@@ -393,6 +395,8 @@ def _outcome(stage: RowStage, rows: pa.Table) -> Outcome:
         problem = (
             f"the column {lost[0]!r} is not as in a record" if lost else "its quarantine is not as in QUARANTINE_SCHEMA"
         )
+    elif unread:
+        problem = f"it writes the column {unread[0]!r}, which is not among those that it reads"
     if problem is not None:
         raise AssayError(f"Stage {stage.told_as}: {problem}.", remedy=DEFECT)
     return outcome
@@ -429,6 +433,10 @@ def blamed(stage: Stage) -> Iterator[None]:
     except (AssayError, OSError, MemoryError, KeyboardInterrupt):
         raise
     except (Exception, SystemExit) as error:
+        if isinstance(error, (pa.ArrowInvalid, pa.ArrowCapacityError)) and re.search(
+            "overflow|cannot contain more", str(error)
+        ):
+            raise MemoryError(f"more text than an array holds: {error}") from error  # fewer rows will do
         raise AssayError(
             f"Stage {stage.told_as} ({type(stage).__module__}) failed: {type(error).__name__}: {error}", remedy=DEFECT
         ) from error

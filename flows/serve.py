@@ -190,7 +190,8 @@ def _end(name: str) -> bool:
     process = _known(name)
     if process is not None:
         these = {process, *_below(process)}
-        os.kill(process.pid, signal.SIGTERM)
+        with suppress(ProcessLookupError):  # it has just ended
+            os.kill(process.pid, signal.SIGTERM)
         deadline = time.monotonic() + PATIENCE
         while left := [each for each in these if each.alive()]:
             these |= {*_below(process)}

@@ -42,8 +42,8 @@ THINK = ("<think>\n", "\n</think>\n\n")
 MOST_PLAIN = 1 << 24
 """Characters of a conversation, each as often as it is written, from which its template is rendered in the sandbox;
 that bounds what is made of it."""
-MOST_SHAPES = 1000
-"""Sequences of roles whose pieces are remembered."""
+MOST_SHAPES, MOST_ROLES = 1000, 100
+"""Sequences of roles whose pieces are remembered, and how long one may be."""
 
 
 class Refusal(AssayError):
@@ -285,7 +285,9 @@ class ChatTemplate:
             if len(self._pieces) == MOST_SHAPES:
                 self._pieces.clear()
             rendered = partial(self._module, tokens=tokens, prompt=add_generation_prompt)
-            pieces = self._pieces[key] = Pieces(lambda marked: str(rendered(marked)), roles)
+            pieces = Pieces(lambda marked: str(rendered(marked)), roles)
+            if len(roles) <= MOST_ROLES:
+                self._pieces[key] = pieces
         return pieces
 
     def render_marked(

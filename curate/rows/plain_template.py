@@ -129,7 +129,7 @@ def words_around(tree: nodes.Template, block: str, write: Callable[[str], str]) 
         write: gives the block's text, of a content.
     """
     [found] = [each for each in tree.find_all(nodes.Block) if each.name == block]
-    if _writes_mark(found):
+    if MARK in write(""):
         return None
     for path in _paths([found]):
         if isinstance(path[-1], nodes.Name) and path[-1].name in OF_ROW:

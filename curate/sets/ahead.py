@@ -10,9 +10,13 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """`function` of each item, in their order; of one more than there are cores at a time."""
-    cores = len(os.sched_getaffinity(0))
+def ahead(function: Callable[[Item], Result], items: Iterable[Item], most: int = 256) -> Iterator[Result]:
+    """`function` of each item, in their order; of one more than there are cores at a time.
+
+    Args:
+        most: cores that are used, where each result is large.
+    """
+    cores = min(len(os.sched_getaffinity(0)), most)
     with ThreadPoolExecutor(cores) as threads:
         running: deque[Future[Result]] = deque()
         for item in items:

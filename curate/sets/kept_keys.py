@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from curate.text.words import Hashes, Offsets
 
 PIECE = 32 << 20
-"""Bytes of signatures and shingles that are put in order at a time: about."""
+"""Bytes of signatures and shingles that are put in order at a time: about, ..."""
+PIECES = 256
+"""... but in so many pieces at most, each of which is an open file."""
 
 
 class KeptKeys:
@@ -71,7 +73,8 @@ class KeptKeys:
         place_of = np.full(self._keys.num_rows, -1)
         place_of[rows] = np.arange(len(rows))
         ends = np.cumsum(weights_of(self._parts, place_of, len(rows)))
-        _, piece_of = np.unique((ends - 1) // PIECE, return_inverse=True)
+        size = max(PIECE, int(ends.max(initial=0)) // PIECES + 1)
+        _, piece_of = np.unique((ends - 1) // size, return_inverse=True)
         yield from ahead(in_order, collected(self._parts, place_of, piece_of, self._folder))
 
 

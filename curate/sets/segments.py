@@ -165,7 +165,7 @@ class SegmentFiles:
 
             for _ in ahead(enter, range(0, rows, BATCH)):
                 pass
-            yield from ahead(lambda band: file.sorted_piece(band, 0, 1), range(self.bands))
+            yield from ahead(lambda band: file.sorted_piece(band, 0, 1), range(self.bands), most=4)
 
     def sweep(self, kept: list[Entry]) -> None:
         """Remove every file but those of these segments."""

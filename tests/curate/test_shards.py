@@ -131,3 +131,34 @@ def test_what_a_stage_sets_anew_is_what_it_said_last(out: int, tmp_path: Path) -
     stages = [Tiered(tier="first", out=0), Tiered(tier="second", out=out)]
     *_, (last, _) = run_pass(PassTask(read, tmp_path, stages))
     assert last.kept()["tier"].to_pylist() == ["second"] * (10 - out)
+
+
+class Odd(RowStage):
+    """Does what `run` is told to."""
+
+    name: ClassVar[str] = "odd"
+    version: ClassVar[int] = 1
+    does: Literal["writes unread", "overflows"]
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return ()
+
+    def run(self, table: pa.Table) -> Outcome:
+        if self.does == "overflows":
+            pc.binary_join_element_wise("x" * 65536, pa.array(["a"] * 33000), "y", "")
+        label = pa.array(["new"] * table.num_rows, pa.string())
+        return divide(table.append_column(SCHEMA.field("label"), label), self.name, [])
+
+
+def test_a_column_that_a_stage_writes_and_does_not_read_is_told(tmp_path: Path) -> None:
+    read = cached_outcome(tmp_path, ["read"], None, lambda _: divide(table(3), "read", []))
+    with pytest.raises(AssayError, match="writes the column 'label', which is not among those that it reads"):
+        run_pass(PassTask(read, tmp_path, [Odd(does="writes unread")]))
+
+
+def test_more_text_than_an_array_holds_is_want_of_memory(tmp_path: Path) -> None:
+    """Of which the rows are divided, where a worker is at work."""
+    read = cached_outcome(tmp_path, ["read"], None, lambda _: divide(table(3), "read", []))
+    with pytest.raises(MemoryError, match="more text than an array holds"):
+        run_pass(PassTask(read, tmp_path, [Odd(does="overflows")]))

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.rows.chat_template import ChatTemplate, Refusal, SpecialTokens
+from curate.rows.task_template import TaskTemplate
 
 STOP = "{%- set stop = '</s>' -%}"
 # Between ⟪ and ⟫ is what is said of each message m.
@@ -98,3 +99,16 @@ def test_tokens_may_hold_what_marks_contents() -> None:
     messages = [{"role": "user", "content": "A"}]
     assert template.render(messages, tokens) == template.render_marked(messages, tokens)[0]
     assert template.around(["user"], tokens) is None
+
+
+def test_of_a_template_that_writes_the_mark_nothing_is_said_in_columns() -> None:
+    task = TaskTemplate("odd", {"a": "\x00"}, "{% block user %}[{{ schema.a }}]{% endblock %}")
+    assert task.around is None
+
+
+def test_long_conversations_are_not_remembered() -> None:
+    ours = template("numbered")
+    for turns in (3, 500):
+        messages = [{"role": "user", "content": str(at)} for at in range(turns)]
+        assert ours.render(messages, TOKENS) == ours.render_marked(messages, TOKENS)[0]
+    assert [len(roles) for roles, *_ in ours._pieces] == [3]
