@@ -1,5 +1,6 @@
 """Running a system in a process of its own, and what it took: wall time, and the memory of all its processes."""
 
+import ctypes
 import json
 import os
 import resource
@@ -9,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -23,6 +25,10 @@ SAMPLING = 0.2
 LOOKING = 0.02
 """... where looking would take more than this share of the time: the kernel takes some 20 ms for a gigabyte, in which
 what is looked at gets no memory."""
+PR_SET_CHILD_SUBREAPER = 36
+"""See prctl(2)."""
+PATIENCE = 10.0
+"""Seconds that what a process has left may take to end."""
 QUIET = {"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONHASHSEED": "0"}
 
 
@@ -64,6 +70,7 @@ def run(command: Sequence[str | Path], variables: Mapping[str, str | Path] | Non
     """
     surroundings = os.environ | QUIET | {name: str(value) for name, value in (variables or {}).items()}
     with tempfile.TemporaryFile() as printed:
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         before = _processor()
         looked = begin = time.perf_counter()
         pause = SAMPLING
@@ -80,11 +87,32 @@ def run(command: Sequence[str | Path], variables: Mapping[str, str | Path] | Non
             os.killpg(process.pid, signal.SIGKILL)
             raise
         seconds = time.perf_counter() - begin
+        _wait_for_all(process.pid)
         printed.seek(0)
         output = printed.read().decode(errors="replace")
     if process.returncode:
         sys.exit(f"{' '.join(map(str, command))} ended with {process.returncode}:\n{output[-4000:]}")
     return Run(seconds, peak / 1024, output, _processor() - before)
+
+
+def _wait_for_all(session: int) -> None:
+    """Wait for what a session's first process has left, as workers that nobody waits for: this process has inherited
+    them, and their seconds count once they were waited for."""
+    deadline = time.monotonic() + PATIENCE
+    while (left := _members(session)) and time.monotonic() < deadline:
+        for each in left:
+            with suppress(ChildProcessError):
+                os.waitpid(each, os.WNOHANG)
+        time.sleep(0.005)
+
+
+def _members(session: int) -> list[int]:
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(ProcessLookupError):  # it ended meanwhile
+            if os.getsid(int(folder.name)) == session:
+                found.append(int(folder.name))
+    return found
 
 
 def _processor() -> float:
@@ -97,13 +125,10 @@ def _memory(session: int) -> int:
     """Of a session's processes in KiB: the sum of their proportional set sizes (a page that n share counts 1/n for
     each) or, if it is more, the most that one of them has ever had, which tells of peaks between two looks."""
     shares, most = 0, 0
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if os.getsid(int(folder.name)) == session:
-                shares += _kib(folder / "smaps_rollup", "Pss:")
-                most = max(most, _kib(folder / "status", "VmHWM:"))
-        except (FileNotFoundError, ProcessLookupError):
-            continue  # it ended meanwhile
+    for each in _members(session):
+        with suppress(FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+            shares += _kib(Path(f"/proc/{each}/smaps_rollup"), "Pss:")
+            most = max(most, _kib(Path(f"/proc/{each}/status"), "VmHWM:"))
     return max(shares, most)
 
 

@@ -185,7 +185,8 @@ class RowStage(Stage, ABC):
     @property
     def reads(self) -> tuple[str, ...] | None:
         """Columns that `run` is given beside `id` and `source`, of those that there are; None: all. The others stay as
-        they are. A stage that divides rows, or gives them in another order, is given all."""
+        they are, so that a column of records which is written has to be read. A stage that divides rows, or gives them
+        in another order, is given all."""
         return None
 
     @abstractmethod

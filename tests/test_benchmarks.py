@@ -71,6 +71,15 @@ def test_memory_is_that_of_all_processes_together() -> None:
     assert done.seconds > 1
 
 
+def test_processor_seconds_are_those_of_all_processes() -> None:
+    """Also of one that nobody waits for, as workers are of which another process is the parent."""
+    work = "import time; began = time.process_time()\nwhile time.process_time() - began < 0.5: pass"
+    left = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {work!r}])"
+    code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {left!r}])"
+    done = measure.run([sys.executable, "-c", code])
+    assert done.processor > 0.5
+
+
 def test_a_failed_run_shows_what_it_printed() -> None:
     with pytest.raises(SystemExit, match="ended with 3:\nout\n"):
         measure.run([sys.executable, "-c", "print('out'); raise SystemExit(3)"])
