@@ -278,7 +278,8 @@ def _columns(group: Group) -> Table:
         )
         if seen.is_class():
             kinds += f", {len(seen.values or ())} values" if len(seen.values or ()) > 1 else ", always the same"
-        filled = f"{100 * seen.filled // group.profile.rows}%" if 100 * seen.filled >= group.profile.rows else "<1%"
+        share = 100 * seen.filled // group.profile.rows
+        filled = "<1%" if seen.filled and not share else f"{share}%"
         rows.append([name, kinds, filled, roles.get(name, "-"), example(seen.example, LONGEST_EXAMPLE)])
     if len(group.profile.columns) > MOST_COLUMNS:
         rows.append([f"... and {len(group.profile.columns) - MOST_COLUMNS:,} more", *[""] * 4])

@@ -666,3 +666,17 @@ def test_rows_alike_are_one_kind_in_whatever_format_and_the_starter_reads_them_a
     assert (group.total, group.exact, group.shapes) == (10, True, {"prompt": 10})
     recipe, *_ = write_starter(found, tmp_path / "mine")
     assert len(yaml.safe_load(recipe.read_text("utf-8"))["sources"][0]["files"]) == 4
+
+
+def test_the_share_of_rows_in_which_a_column_is_filled(tmp_path: Path) -> None:
+    rows = [
+        {"all": "x", "half": "x" if n % 2 else None, "one": "x" if n == 7 else None, "none": None} for n in range(200)
+    ]
+    said = CliRunner().invoke(app, ["inspect", str(write(tmp_path / "a.jsonl", rows))], env={"COLUMNS": "200"}).stdout
+    shown = {name: re.search(rf"│ {name} .*?(<?\d+%)", said) for name in ("all", "half", "one", "none")}
+    assert {name: found and found[1] for name, found in shown.items()} == {
+        "all": "100%",
+        "half": "50%",
+        "one": "<1%",
+        "none": "0%",
+    }
