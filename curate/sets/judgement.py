@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -59,6 +59,19 @@ class Judgement:
     """Rows that the split is to turn away, and the evidence: none is removed in favour of them."""
     pairs: list[tuple[int, int, Came]] = field(default_factory=list)
     """Rows of which people say that they are the same, or are not, and what came of that."""
+
+
+class Met(NamedTuple):
+    """Earlier rows that have a prompt of the drop, group by group of equal prompts, in each the oldest first."""
+
+    groups: Numbers
+    numbers: Numbers
+    """Of the `Earlier`."""
+    rows: Numbers
+    """There."""
+
+    def only(self, some: Flags) -> "Met":
+        return Met(*(each[some] for each in self))
 
 
 Group = tuple[Numbers, list[tuple[int, int]]]
@@ -223,31 +236,25 @@ class _Judge:
         """Groups of equal (or near-equal) prompts with different answers: places, and earlier rows."""
         by_content, begins = self.by_content, np.flatnonzero(self.new_prompt)
         ends = np.append(begins[1:], self.total)
-        suspect = (np.add.reduceat(self.new_content, begins) if len(begins) else np.zeros(0, np.int64)) > 1
-        found: dict[int, list[tuple[int, int]]] = {}
-        for number, each in enumerate(self.earlier):
-            keys = self.prompts[by_content[begins], 0] << np.uint64(32)
-            lows = np.searchsorted(each.by_prompt, keys)
-            highs = np.searchsorted(each.by_prompt, keys | np.uint64(0xFFFFFFFF), "right")
-            tying = each.tying(self.ids)
-            for group in np.flatnonzero(lows < highs):
-                prompt = self.prompts[by_content[begins[group]]]
-                entries = each.by_prompt[lows[group] : highs[group]] & np.uint64(0xFFFFFFFF)
-                same = [int(row) for row in entries if tying[row] and (each.prompts[row] == prompt).all()]
-                found.setdefault(int(group), []).extend((number, row) for row in same)
-        self.same_prompt = [(by_content[begins[group] : ends[group]], found[group]) for group in found]
-        tied = [
-            (int(self.number_of[by_content[begins[group]]]), *other)
-            for group, others in found.items()
-            for other in others
-        ]
-        self.ties = Pairs.joined([Pairs(*np.array(tied, np.int64).reshape(-1, 3).T), self.near_ties])
+        first = by_content[begins]  # of each group of equal prompts
+        self.met = self._met(first)
+        tied = Pairs(self.number_of[first[self.met.groups]], self.met.numbers, self.met.rows)
+        self.ties = Pairs.joined([tied, self.near_ties])
+        met = self.met
+        torn = (np.add.reduceat(self.new_content, begins) if len(begins) else np.zeros(0, np.int64)) > 1
+        if self.earlier:
+            met = met.only(self._said("counts"))
+            equal = self.settings.conflict_similarity is None and not (self.decided.same or self.decided.different)
+            other = (self._said("answers", met) != self.answers[first[met.groups]]).any(axis=1)
+            torn[met.groups[other | (not equal)]] = True  # else all rows of the group give one answer
+        chosen = np.flatnonzero(torn)
+        low, high = (np.searchsorted(met.groups, chosen, side) for side in ("left", "right"))
         groups = [
             (
                 np.sort(by_content[begins[group] : ends[group]]),
-                [(number, row) for number, row in found.get(group, []) if self.earlier[number].counts[row]],
+                list(zip(met.numbers[since:until].tolist(), met.rows[since:until].tolist(), strict=True)),
             )
-            for group in sorted({*np.flatnonzero(suspect).tolist(), *found})
+            for group, since, until in zip(chosen.tolist(), low.tolist(), high.tolist(), strict=True)
         ]
         if self.settings.conflict_similarity is not None:
             groups = self._near_groups(groups)
@@ -256,6 +263,35 @@ class _Judge:
             groups = [(np.array(places), others) for places, others in self.decided.regrouped(seen, self.prompts)]
         groups = [group for group in groups if len(self._votes(*group)) > 1]
         return sorted(groups, key=lambda group: group[0][0])
+
+    def _met(self, first: Numbers) -> "Met":
+        """The earlier rows that have a prompt of the drop.
+
+        Args:
+            first: a place of each group of equal prompts.
+        """
+        keys = self.prompts[first, 0] << np.uint64(32)
+        found = [np.zeros((0, 3), np.int64)]
+        for number, each in enumerate(self.earlier):
+            low = np.searchsorted(each.by_prompt, keys)
+            count = np.searchsorted(each.by_prompt, keys | np.uint64(0xFFFFFFFF), "right") - low
+            groups = np.repeat(np.arange(len(first)), count)
+            at = np.arange(count.sum()) + np.repeat(low - np.cumsum(count) + count, count)
+            rows = (each.by_prompt[at] & np.uint64(0xFFFFFFFF)).astype(np.int64)
+            same = each.tying(self.ids)[rows] & (each.prompts[rows] == self.prompts[first[groups]]).all(axis=1)
+            found.append(np.stack([groups[same], np.full(same.sum(), number), rows[same]], axis=1))
+        met = np.concatenate(found)
+        return Met(*met[np.argsort(met[:, 0], kind="stable")].T)
+
+    def _said(self, name: str, met: "Met | None" = None) -> npt.NDArray[Any]:
+        """A column of earlier rows, see `Earlier`: of those that are met, by default of all."""
+        met = self.met if met is None else met
+        columns = [getattr(each, name) for each in self.earlier]
+        found = np.zeros((len(met.rows), *columns[0].shape[1:]), columns[0].dtype)
+        for number, column in enumerate(columns):
+            here = met.numbers == number
+            found[here] = column[met.rows[here]]
+        return found
 
     def _near_groups(self, equal: list[Group]) -> list[Group]:
         """Groups over all pairs of prompts at the conflict similarity; those of equal prompts are parts of them."""
@@ -331,16 +367,29 @@ class _Judge:
         return first if most > next_most else None
 
     def _exact_duplicates_of_earlier(self) -> None:
-        for places, others in self.same_prompt:
-            kept: dict[tuple[int, tuple[int, int]], tuple[int, int]] = {}  # the first kept row of each form and answer
-            for number, row in others:
-                each = self.earlier[number]
-                if each.kept[row]:
-                    kept.setdefault((int(each.forms[row]), _pair(each.answers[row])), (number, row))
-            for place in places.tolist():
-                rival = kept.get((int(self.forms[place]), _pair(self.answers[place])))
-                if rival is not None and self.found.reason[place] == KEPT and self.head_of[place] == place:
-                    self.found.duplicates(place, EXACT, rival[1], 1.0, rival[0])
+        """Heads go for the first kept earlier row that has their prompt, form and answer."""
+        if not self.earlier:
+            return
+        met = self.met.only(self._said("kept"))
+        group_of = np.empty(self.total, np.int64)
+        group_of[self.by_content] = np.cumsum(self.new_prompt) - 1
+        places = np.flatnonzero((self.found.reason == KEPT) & (self.head_of == np.arange(self.total)))
+        said = [
+            np.concatenate([theirs, ours[places]]).astype(np.uint64)
+            for theirs, ours in (
+                (met.groups, group_of),
+                (self._said("forms", met), self.forms),
+                *((self._said("answers", met)[:, half], self.answers[:, half]) for half in (0, 1)),
+            )
+        ]
+        order = np.lexsort(said)  # stable: of equal ones the first earlier row stands first
+        begins = np.flatnonzero(run_begins(np.stack(said, axis=1)[order]))
+        head = np.repeat(order[begins], np.diff(np.append(begins, len(order))))
+        gone = (order >= len(met.rows)) & (head < len(met.rows))
+        ours, theirs = places[order[gone] - len(met.rows)], head[gone]
+        for number in range(len(self.earlier)):
+            here = met.numbers[theirs] == number
+            self.found.duplicates(ours[here], EXACT, met.rows[theirs[here]], 1.0, number)
 
     def _join_ties(self) -> None:
         """Rows that are tied to one earlier cluster are of one."""
