@@ -246,9 +246,9 @@ def _broke(error: Exception) -> bool:
 
 
 def _code(error: Exception) -> str:
-    """What S3's answer calls an error that s3fs has put into words."""
-    answer = getattr(error.__cause__ or error, "response", None) or {}
-    return str(answer.get("Error", {}).get("Code", ""))
+    """What S3's answer calls an error that s3fs may have put into words; "" of any other storage's."""
+    answer = getattr(error.__cause__ or error, "response", None)
+    return str(answer.get("Error", {}).get("Code", "")) if isinstance(answer, Mapping) else ""
 
 
 def _says_exists(error: Exception) -> bool:
