@@ -9,8 +9,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -69,8 +69,7 @@ def run(command: Sequence[str | Path], variables: Mapping[str, str | Path] | Non
         SystemExit: it failed; what it printed last is shown.
     """
     surroundings = os.environ | QUIET | {name: str(value) for name, value in (variables or {}).items()}
-    with tempfile.TemporaryFile() as printed:
-        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    with tempfile.TemporaryFile() as printed, _inheriting():
         before = _processor()
         looked = begin = time.perf_counter()
         pause = SAMPLING
@@ -93,6 +92,17 @@ def run(command: Sequence[str | Path], variables: Mapping[str, str | Path] | Non
     if process.returncode:
         sys.exit(f"{' '.join(map(str, command))} ended with {process.returncode}:\n{output[-4000:]}")
     return Run(seconds, peak / 1024, output, _processor() - before)
+
+
+@contextmanager
+def _inheriting() -> Iterator[None]:
+    """Have this process inherit what its children leave, as long as it waits for that."""
+    prctl = ctypes.CDLL(None).prctl
+    prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    try:
+        yield
+    finally:
+        prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
 
 
 def _wait_for_all(session: int) -> None:
