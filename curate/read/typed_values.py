@@ -70,6 +70,8 @@ def column_values(array: Any) -> list[Any]:
         return _with_nulls(array, [items[begin:end] for begin, end in pairwise(ends)])
     if types.is_float32(kind):
         array = array.cast(pa.string()).cast(pa.float64())
+    if (types.is_timestamp(kind) or types.is_duration(kind) or types.is_time64(kind)) and kind.unit == "ns":
+        return _nanoseconds(array)
     values: list[Any] = array.to_pylist()
     if types.is_interval(kind):
         return [v and f"P{v.months}M{v.days}DT{v.nanoseconds / 1e9:.9g}S" for v in values]
@@ -123,6 +125,31 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         raise ValueError("a map has a key twice")
     return found
+
+
+def _nanoseconds(array: Any) -> list[Any]:
+    """Points in time to the nanosecond; of durations and times of day the microseconds. Arrow itself asks pandas."""
+    import pyarrow as pa
+
+    kind = array.type
+    counts = array.cast(pa.int64()).to_pylist()
+    if not pa.types.is_timestamp(kind):
+        to = pa.duration("us") if pa.types.is_duration(kind) else pa.time64("us")
+        less = [None if count is None else abs(count) // 1000 * (-1 if count < 0 else 1) for count in counts]
+        return [scalar(value) for value in pa.array(less, pa.int64()).cast(to).to_pylist()]
+    whole = pa.array([None if count is None else count // 1000 for count in counts], pa.int64())
+    values = whole.cast(pa.timestamp("us", kind.tz)).to_pylist()
+    return [
+        _with_rest(value, count % 1000) if count and count % 1000 else scalar(value)
+        for value, count in zip(values, counts, strict=True)
+    ]
+
+
+def _with_rest(value: datetime, rest: int) -> str:
+    """A point in time with so many nanoseconds more."""
+    text = value.isoformat(timespec="microseconds")
+    end = len("2024-01-02T03:04:05.000000")
+    return f"{text[:end]}{rest:03}{text[end:]}"
 
 
 @singledispatch

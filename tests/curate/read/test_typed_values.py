@@ -1,6 +1,8 @@
 """Typed values: one rule, at any depth, in any slice; what was JSON before comes out as it was."""
 
 import json
+import subprocess
+import sys
 import uuid
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -101,3 +103,24 @@ def test_python_s_own_values() -> None:
 @given(st.timedeltas(timedelta(0), timedelta(days=400)))
 def test_durations_are_what_pandas_reads(value: timedelta) -> None:
     assert pd.Timedelta(nested(value)).to_pytimedelta() == value
+
+
+def test_nanoseconds_are_read_where_arrow_knows_no_pandas() -> None:
+    """As in workers, which do without it."""
+    code = """
+from curate.arrow import do_without_pandas
+do_without_pandas()
+import pyarrow as pa
+from curate.read.typed_values import column_values
+for kind in (pa.timestamp("ns"), pa.timestamp("ns", "Europe/Paris"), pa.duration("ns"), pa.time64("ns")):
+    print(column_values(pa.array([1, None, 1_700_000_000_123_456_789 % 86_400_000_000_000], pa.int64()).cast(kind)))
+print(column_values(pa.array([{"at": -1}], pa.struct([("at", pa.timestamp("ns"))]))))
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()
+    assert said == [
+        "['1970-01-01T00:00:00.000000001', None, '1970-01-01T22:13:20.123456789']",
+        "['1970-01-01T01:00:00.000000001+01:00', None, '1970-01-01T23:13:20.123456789+01:00']",
+        "['PT0S', None, 'PT22H13M20.123456S']",
+        "['00:00:00', None, '22:13:20.123456']",
+        "[{'at': '1969-12-31T23:59:59.999999999'}]",
+    ]
