@@ -35,14 +35,14 @@ MOST_REMOVED = 1000
 """Objects that are removed by a request."""
 PATIENT: dict[str, Any] = {"config_kwargs": {"connect_timeout": 30, "read_timeout": 60}}
 """Seconds. s3fs gives up after 5 and 15, which a machine at work with all its cores may need by itself."""
-EXISTS = ("preconditionfailed", "precondition failed", "pre conditions", "preconditions", "412")
-"""By which, or the like, a storage says that it was not to put an object in the place of one."""
+EXISTS = ("preconditionfailed", "precondition failed", "pre conditions", "preconditions")
+"""Words by which a storage says that it was not to put an object in the place of one ..."""
+EXISTS_CODE = "412"
+"""... and the code of one that says no more."""
 CONFLICT = "ConditionalRequestConflict"
 """By which S3 says that another has just put the object, or is about to."""
 TRIES = 3
 """Of what a connection cut short; the libraries try again by themselves too."""
-
-
 PAUSE = 0.1
 """Seconds before it is tried again."""
 
@@ -254,8 +254,9 @@ def _code(error: Exception) -> str:
 def _says_exists(error: Exception) -> bool:
     """Whether a storage refuses to create an object that is there: those of Google and Azure by this error, S3 by words
     of its own."""
-    told = " ".join(re.findall("[a-z0-9]+", f"{type(error).__name__} {error} {_code(error)}".lower()))
-    return isinstance(error, FileExistsError) or any(words in told for words in EXISTS)
+    code = _code(error)
+    told = " ".join(re.findall("[a-z]+", f"{type(error).__name__} {error} {code}".lower()))
+    return isinstance(error, FileExistsError) or code == EXISTS_CODE or any(words in told for words in EXISTS)
 
 
 def _modified(info: Mapping[str, Any]) -> float:

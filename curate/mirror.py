@@ -70,17 +70,21 @@ class Mirror(PackedFolders):
         told_anew = {folder for folder, found in there.items() if folder in here and self._is_other(folder, found)}
         for folder in told_anew:
             self._forget(folder)
-        self.bucket.each(self._take, sorted(there.keys() - here | told_anew))
+        taken = there.keys() - here | told_anew
+        self.bucket.each(self._take, sorted(taken))
         for folder, found in there.items():
-            self._noted(folder).write_text(str(found.size))
+            if folder in taken or not self._noted(folder).is_file():
+                self._note(folder, found.size)
             with suppress(FileNotFoundError):
                 os.utime(folder, (found.modified, found.modified))
 
     def _noted(self, folder: Path) -> Path:
         """Where it is noted as which the copy of a version was published: each time that it is told anew what tells of
         it, the object that publishes it is longer."""
-        (self.root / NOTES).mkdir(exist_ok=True)
         return self.root / NOTES / f"{self._marker(folder).replace('/', '%')}"
+
+    def _note(self, folder: Path, size: int) -> None:
+        replace_file(self._noted(folder), str(size).encode())
 
     def _is_other(self, folder: Path, found: Found) -> bool:
         note = self._noted(folder)
@@ -92,7 +96,7 @@ class Mirror(PackedFolders):
         self.upload(folder, folder, names)
         marker = (self.bucket.get(self._marker(folder)) or b"") + uuid4().hex.encode()
         self.bucket.put(self._marker(folder), marker)
-        self._noted(folder).write_text(str(len(marker)))
+        self._note(folder, len(marker))
 
     def refresh_changing(self, below: str) -> list[Path]:
         """Have files below a part of the store that change, such as pointers, be what the bucket holds; gives them."""
@@ -106,7 +110,7 @@ class Mirror(PackedFolders):
             self._forget(folder)
         elif not (folder / FIRST[0]).is_file():
             self._take(folder)
-            self._noted(folder).write_text(str(len(marker)))
+            self._note(folder, len(marker))
 
     def versions(self) -> list[Path]:
         """The versions that the mirror knows."""
@@ -192,7 +196,7 @@ class Mirror(PackedFolders):
         self.require_held()
         marker = uuid4().hex.encode()
         if self.bucket.create(self._marker(final), marker):
-            self._noted(final).write_text(str(len(marker)))
+            self._note(final, len(marker))
             with suppress(OSError):  # another process of this machine has just learnt of it
                 draft.rename(final)
         else:

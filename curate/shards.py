@@ -166,7 +166,7 @@ def cached_outcome(
         write_arrow(rejected, draft / REJECTED, COMPRESSION)
         (draft / "summary.json").write_bytes(orjson.dumps(summary))
 
-    folder = outcome_folder(cache, key)
+    folder = _outcome_folder(cache, key)
     cache_folder(folder, write, None if below is None else below.folder)
     shard = Shard(folder, key, **summary, cached=False)
     return base.next(shard, made) if isinstance(base, Held) else shard
@@ -226,13 +226,13 @@ def find_outcome(cache: Path, key_of: Any) -> Shard | None:
         RotError: its summary is damaged.
     """
     key = _outcome_key(key_of)
-    folder = outcome_folder(cache, key)
+    folder = _outcome_folder(cache, key)
     if not is_kept(folder):
         return None
     return Shard(folder, key, **orjson.loads(intact(folder, "summary.json").read_bytes()), cached=True)
 
 
-def outcome_folder(cache: Path, key: str) -> Path:
+def _outcome_folder(cache: Path, key: str) -> Path:
     return keyed_folder(cache / "stages", key)
 
 
@@ -307,7 +307,7 @@ class PassTask(ShardTask, Narrowable):
         """A shard, with the entries of what it was put together from, and of the rows that these were made of."""
         middle = self.size // 2
         given = (self._key_of(*rows) for rows in ((0, 0), (0, middle), (middle, self.size)))
-        of_rows = (outcome_folder(self.cache, _outcome_key(key)) for key in given)
+        of_rows = (_outcome_folder(self.cache, _outcome_key(key)) for key in given)
         parts = [each for result in results for each in (result.folder, *result.parts)]
         return replace(shard, parts=tuple(dict.fromkeys([*of_rows, *parts])))
 

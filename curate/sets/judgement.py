@@ -374,12 +374,13 @@ class _Judge:
         group_of = np.empty(self.total, np.int64)
         group_of[self.by_content] = np.cumsum(self.new_prompt) - 1
         places = np.flatnonzero((self.found.reason == KEPT) & (self.head_of == np.arange(self.total)))
+        answers = self._said("answers", met)
         said = [
             np.concatenate([theirs, ours[places]]).astype(np.uint64)
             for theirs, ours in (
                 (met.groups, group_of),
                 (self._said("forms", met), self.forms),
-                *((self._said("answers", met)[:, half], self.answers[:, half]) for half in (0, 1)),
+                *((answers[:, half], self.answers[:, half]) for half in (0, 1)),
             )
         ]
         order = np.lexsort(said)  # stable: of equal ones the first earlier row stands first

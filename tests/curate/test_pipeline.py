@@ -187,17 +187,23 @@ def test_the_manifest_holds_neither_clock_nor_path(project: Project) -> None:
     assert event["time"]
 
 
-@pytest.mark.parametrize("noted", [False, True])
-def test_the_ledger_tells_of_a_version_whose_run_was_killed_before_it_did(
-    project: Project, monkeypatch: pytest.MonkeyPatch, noted: bool
-) -> None:
-    """The next run says so, whether it finds the version by the cache's note or by what it holds."""
+def untold(project: Project, monkeypatch: pytest.MonkeyPatch) -> tuple[Store, Path]:
+    """A store with a version whose run was killed before the ledger told of it."""
     store = Store(project.folder / "store")
     with monkeypatch.context() as patch:
         patch.setattr(Store, "record", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             project.curate()
     (version,) = store.versions("datasets", "demo")
+    return store, version
+
+
+@pytest.mark.parametrize("noted", [False, True])
+def test_the_ledger_tells_of_a_version_whose_run_was_killed_before_it_did(
+    project: Project, monkeypatch: pytest.MonkeyPatch, noted: bool
+) -> None:
+    """The next run says so, whether it finds the version by the cache's note or by what it holds."""
+    store, version = untold(project, monkeypatch)
     assert store.events() == []
     if noted:
         project.curate()
@@ -215,12 +221,7 @@ def test_the_ledger_tells_of_a_version_whose_run_was_killed_before_it_did(
 def test_the_ledger_tells_of_it_though_another_recipe_comes_next(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = Store(project.folder / "store")
-    with monkeypatch.context() as patch:
-        patch.setattr(Store, "record", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            project.curate()
-    (version,) = store.versions("datasets", "demo")
+    store, version = untold(project, monkeypatch)
     project.recipe_path.write_text(yaml.safe_dump(RECIPE | {"quality": {"min_chars": 30}}))
     curated = project.curate()
     assert [told["version"] for told in store.told("datasets", "demo")] == [version.name, curated.folder.name]
@@ -229,12 +230,7 @@ def test_the_ledger_tells_of_it_though_another_recipe_comes_next(
 def test_the_ledger_tells_of_it_though_another_drop_comes_next(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = Store(project.folder / "store")
-    with monkeypatch.context() as patch:
-        patch.setattr(Store, "record", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            project.curate()
-    (version,) = store.versions("datasets", "demo")
+    store, version = untold(project, monkeypatch)
     project.drop = project.folder / "next"
     project.add("1.jsonl", make_rows(40, 9))
     curated = project.curate()

@@ -185,6 +185,7 @@ def test_where_a_mirror_is_of_is_written_once(bucket: Served, tmp_path: Path) ->
         ("412", "Precondition Failed", True),
         ("AccessDenied", "Access Denied", False),
         ("SlowDown", "Please reduce your request rate.", False),
+        ("AccessDenied", "Access Denied (request 412)", False),
     ],
 )
 def test_whichever_way_a_storage_says_that_an_object_is_there(code: str, message: str, exists: bool) -> None:
