@@ -8,7 +8,7 @@ import subprocess
 import sys
 import textwrap
 import tracemalloc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
 from math import log2
@@ -38,6 +38,7 @@ from curate.store import Store
 from curate.text.minhash import signatures
 from curate.text.words import shingle_sets
 from tests import judged
+from tests.disks import mounted
 from tests.manifests import dataset_manifest, forge, sealed
 from tests.project import Project, make_rows
 from tests.records import record, table_of
@@ -763,67 +764,45 @@ def test_one_waits_for_another_and_says_for_which(store: Store) -> None:
     assert told == [(f"wait for process {pid}", 0, 1), (f"wait for process {pid}", 1, 1)]
 
 
-@pytest.fixture
-def mount(tmp_path: Path) -> Iterator[Callable[..., None]]:
-    """Mounts with `mount` and unmounts in the end; skips where that is not allowed."""
-    mounted: list[Path] = []
-
-    def mount(target: Path, *arguments: str) -> None:
-        done = subprocess.run(["mount", *arguments, str(target)], capture_output=True, text=True)
-        if done.returncode:
-            pytest.skip(f"mount is not allowed here: {done.stderr.strip()}")
-        mounted.append(target)
-
-    if os.geteuid() or shutil.which("mount") is None:
-        pytest.skip("only root may mount")
-    yield mount
-    for target in reversed(mounted):
-        subprocess.run(["umount", str(target)], check=True)
-
-
-def test_a_full_disk_is_a_message_and_nothing_is_half_indexed(
-    store: Store, mount: Callable[..., None], tmp_path: Path
-) -> None:
+def test_a_full_disk_is_a_message_and_nothing_is_half_indexed(store: Store, tmp_path: Path) -> None:
     publish(store, numbered(20))
     publish(store, numbered(600, "large.txt"))
     store.index.mkdir(parents=True)
-    mount(store.index, "-t", "tmpfs", "-o", "size=256k", "tmpfs")
-    index = index_of(store)
-    with pytest.raises(AssayError) as caught:
-        index.catch_up()
-    assert "No space left on device" in caught.value.message
-    assert "run the same command again" in caught.value.remedy
-    assert len(index.versions()) == 1, "the small one was added before"
-    assert [segment.rows.num_rows for segment in index.segments()] == [20]
-    assert len(contents(store)) == 1 + len(PARTS), "no draft takes up the space"
-    with pytest.raises(AssayError, match="No space left on device"):
-        index.rebuild()
-    assert [segment.rows.num_rows for segment in index.segments()] == [20]
-    subprocess.run(["mount", "-o", "remount,size=8m", str(store.index)], check=True)
-    index.catch_up()
-    assert index.check() == []
     undisturbed = Store(tmp_path / "undisturbed")
-    shutil.copytree(store.root / "datasets", undisturbed.root / "datasets")
-    shutil.copytree(store.ledger, undisturbed.ledger)
-    index_of(undisturbed).catch_up()
-    assert contents(undisturbed) == contents(store)
+    with mounted(store.index, "-t", "tmpfs", "-o", "size=256k", "tmpfs"):
+        index = index_of(store)
+        with pytest.raises(AssayError) as caught:
+            index.catch_up()
+        assert "No space left on device" in caught.value.message
+        assert "run the same command again" in caught.value.remedy
+        assert len(index.versions()) == 1, "the small one was added before"
+        assert [segment.rows.num_rows for segment in index.segments()] == [20]
+        assert len(contents(store)) == 1 + len(PARTS), "no draft takes up the space"
+        with pytest.raises(AssayError, match="No space left on device"):
+            index.rebuild()
+        assert [segment.rows.num_rows for segment in index.segments()] == [20]
+        subprocess.run(["mount", "-o", "remount,size=8m", str(store.index)], check=True)
+        index.catch_up()
+        assert index.check() == []
+        shutil.copytree(store.root / "datasets", undisturbed.root / "datasets")
+        shutil.copytree(store.ledger, undisturbed.ledger)
+        index_of(undisturbed).catch_up()
+        assert contents(undisturbed) == contents(store)
 
 
-def test_a_read_only_index_can_be_read_and_says_that_it_cannot_be_written(
-    filled: Store, mount: Callable[..., None]
-) -> None:
+def test_a_read_only_index_can_be_read_and_says_that_it_cannot_be_written(filled: Store) -> None:
     before = stored(index_of(filled))
     publish(filled, [row("late")])
-    mount(filled.index, "--bind", str(filled.index))
-    subprocess.run(["mount", "-o", "remount,bind,ro", str(filled.index)], check=True)
-    index = index_of(filled)
-    for write in (index.catch_up, index.rebuild):
-        with pytest.raises(AssayError, match="Read-only file system") as caught:
-            write()
-        assert str(index.folder) in caught.value.message
-    assert stored(index) == before
-    (problem,) = index.check()
-    assert "published, but not indexed" in problem
+    with mounted(filled.index, "--bind", str(filled.index)):
+        subprocess.run(["mount", "-o", "remount,bind,ro", str(filled.index)], check=True)
+        index = index_of(filled)
+        for write in (index.catch_up, index.rebuild):
+            with pytest.raises(AssayError, match="Read-only file system") as caught:
+                write()
+            assert str(index.folder) in caught.value.message
+        assert stored(index) == before
+        (problem,) = index.check()
+        assert "published, but not indexed" in problem
 
 
 def test_the_documented_program_reads_the_index(
