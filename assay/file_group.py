@@ -1,23 +1,24 @@
 """Files that would be read in one way: a sample of their rows, what it shows, and the mapping it suggests."""
 
 import json
+import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import islice
 from typing import Any
 
 from assay.beside import LOOKUP, Beside
+from assay.recognised import RECOGNISED, answer_of, made_of, mapped_rows
 from curate.errors import AssayError
 from curate.read.conversation import UNGRADED_ANSWER
 from curate.read.encoding import SAMPLE, encoding_of
 from curate.read.mapping import Mapper, RecordMapping, RowError
 from curate.read.message_tree import TREE_KEYS
 from curate.read.profile import LAST_WORDS, MOSTLY, OFFERED, WORD, Guess, Profile, Seen, guess, json_object
-from curate.read.raw import InputFile, Row, Unread, form_of, read_rows
+from curate.read.raw import InputFile, Row, Unread, form_of
 from curate.read.standoff import are_spans
 from curate.read.verdicts import (
     BAD,
@@ -32,6 +33,7 @@ from curate.read.verdicts import (
     judge,
     meant,
     normal,
+    number,
     truth,
 )
 from curate.record import SCHEMA
@@ -89,7 +91,8 @@ class Group:
     rejected: Counter[str] = field(default_factory=Counter)
     """Records that go to quarantine for what their rows say of the answers, by reason."""
     ungraded: str | None = None
-    """What the first of the records asks whose answer is graded."""
+    """What the first of the records with the best grade asks, of those whose answers are graded."""
+    best_grade: float = -math.inf
     answers: Seen = field(default_factory=Seen)
     """The JSON objects that recognised rows have for their answers."""
     answered: int = 0
@@ -183,7 +186,8 @@ class Group:
                 columns = named((name for name in self.profile.columns if not name.startswith("_")), MOST_NAMED)
                 raise AssayError(
                     f"No column looks like {what}; there are {columns}.",
-                    remedy="Write the recipe's `record` by hand: `turns` for what is said, `target` for a JSON answer.",
+                    remedy=self._undecoded()
+                    or "Write the recipe's `record` by hand: `turns` for what is said, `target` for a JSON answer.",
                 )
             self._certain(found)
             said = self.expression(found.prompt)
@@ -240,10 +244,12 @@ class Group:
             why, _ = judge({name: value for name, value in row.items() if name not in used})
             if why is not None:
                 column, value = why.evidence["column"], why.evidence["value"]
+                grades = self._grades(column)
+                said = evidence(column, type(value)(max(grades))) if grades else why.evidence
                 raise AssayError(
                     f"{self.files[0].name}: {column} is {value!r}, which may say that an answer is bad.",
                     remedy="Write the recipe's `record` by hand (`turns`), and "
-                    + why.evidence.get("message", evidence(column, value)["message"]).partition(": ")[2]
+                    + said.get("message", evidence(column, value)["message"]).partition(": ")[2]
                     + ".",
                 )
 
@@ -295,7 +301,18 @@ class Group:
             f"{count:,} of the {self.records:,} records of these rows would go to quarantine as {why}."
             for why, count in self.rejected.items()
         ]
-        return said + self.questions()
+        undecoded = self._undecoded() if self.has_mapping else None  # else `mapping` says so
+        return said + ([undecoded] if undecoded else []) + self.questions()
+
+    def _undecoded(self) -> str | None:
+        """What to do of columns whose bytes are no text that is known."""
+        names = [name for name in self.profile.columns if any(_has_bytes(row.get(name)) for row in self.profile.first)]
+        if not names:
+            return None
+        return (
+            f"{named(names, MOST_NAMED)}: bytes that are not UTF-8. If they are text, state in which `encoding`, as by "
+            "`--encoding latin-1`."
+        )
 
     def questions(self) -> list[str]:
         """What only the reader can know: which answers are good, a sentence each."""
@@ -310,12 +327,20 @@ class Group:
         ]
         asked = [f"{self.ungraded}."] if self.ungraded else []
         if verdicts and self.has_mapping:
-            first = self.expression(verdicts[0]) + (" >= 4" if normal(verdicts[0]) in GRADES else "")
+            name = verdicts[0]
+            first = self.expression(name)
+            if grades := self._grades(name):
+                text = " | float" if columns[name].types["string"] else ""
+                first += f"{text} >= {max(grades) * (0.8 if max(grades) > 0 else 1):g}"
             asked.append(
                 f"Whether an answer is good may stand in {named(verdicts, MOST_NAMED)}, of which no notice is taken. "
                 f"If it does, say in the recipe which answers are learned, such as `record: {{accept: {first}}}`."
             )
         return asked
+
+    def _grades(self, name: str) -> list[float]:
+        """The different numbers in a column."""
+        return [grade for grade in map(number, self.profile.distinct.get(name, ())) if grade is not None]
 
     def _verdicts(self) -> dict[str, str]:
         """Columns of a guessed mapping that call answers good or bad, and the expression that is true of the good."""
@@ -341,14 +366,15 @@ class Group:
         columns: set[str] = set()
         keys: dict[str, bool] = {}
         for row in self.profile.first:
-            made = _made(row)
-            columns |= {name for name in row if _made({key: row[key] for key in row if key != name}) != made}
+            made = made_of(row)
+            columns |= {name for name in row if made_of({key: row[key] for key in row if key != name}) != made}
             for name, value in row.items():
-                if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+                messages = isinstance(value, list) and all(isinstance(each, dict) for each in value)
+                if name not in columns or not messages:
                     continue
                 for key in {key for each in value for key in each if each[key] is not None}:
                     without = [{other: each[other] for other in each if other != key} for each in value]
-                    keys[key] = keys.get(key, False) or _made(row | {name: without}) != made
+                    keys[key] = keys.get(key, False) or made_of(row | {name: without}) != made
         known = {key for key in keys if meant(key) in JUDGING} | ({*TREE_KEYS} if "oasst" in self.shapes else set())
         return columns, {key for key, read in keys.items() if not read} - known
 
@@ -360,12 +386,12 @@ class Group:
             if file.format in OF_CHARACTERS and form_of(file)[0] is None:
                 self.encodings[_encoding(file)] += 1
         read: Counter[str] = Counter()
-        for file, number, row in mapped_rows(files, rows):
+        for file, at, row in mapped_rows(files, rows):
             read[file.name] += 1
             if isinstance(row, Unread):
                 self.unreadable += 1
                 if len(self.unread) < MOST_SHOWN:
-                    where = f"{file.name}, line {row.line}" if row.line is not None else f"{file.name}, row {number}"
+                    where = f"{file.name}, line {row.line}" if row.line is not None else f"{file.name}, row {at}"
                     self.unread.append((where, row.message))
             else:
                 self._add(row)
@@ -386,7 +412,7 @@ class Group:
     def _add(self, row: Row) -> None:
         self.profile.add(row)
         try:
-            records = _RECOGNISE.records(row, "")
+            records = RECOGNISED.records(row, "")
         except RowError as problem:
             why = problem.evidence
             self.unrecognised = self.unrecognised or str(why["message"])
@@ -401,9 +427,12 @@ class Group:
             if record["rejected"]:
                 reason, why = record["rejected"]
                 self.rejected[reason] += 1
-                if reason == UNGRADED_ANSWER:
-                    self.ungraded = self.ungraded or str(why["message"])
-            elif (answer := answer_of(record)) is not None:
+                if reason == UNGRADED_ANSWER and (best := number(why["value"]) or 0.0) > self.best_grade:
+                    self.best_grade, self.ungraded = best, str(why["message"])
+                continue
+            if not all(turn["content"].strip() for turn in record["turns"]):
+                self.rejected["record_schema (a turn says nothing)"] += 1
+            if (answer := answer_of(record)) is not None:
                 self.answered += 1
                 if (found := json_object(answer)) is not None:
                     self.answers.add(found)
@@ -437,45 +466,16 @@ def _rows_of(file: InputFile, size: float) -> tuple[int, bool] | None:
     return (round(file.size / size), False) if size else None
 
 
-def mapped_rows(files: list[InputFile], rows: int | None = None) -> Iterator[tuple[InputFile, int, Row | Unread]]:
-    """Rows of files, each with its file and number, messages of one tree put together; from each file as many, if no
-    more than `rows`."""
-    each = None if rows is None else max(1, rows // len(files))
-    for file in files:
-        for number, row in islice(rows_recognised(file), each):
-            yield file, number, row
-
-
-def record_of(row: Row) -> list[dict[str, Any]]:
-    """The records of a row whose shape is recognised; none of another."""
-    try:
-        return _RECOGNISE.records(row, "")
-    except RowError:
-        return []
-
-
-def rows_recognised(file: InputFile) -> Iterator[tuple[int, Row | Unread]]:
-    """A file's rows with their numbers, messages of one tree put together."""
-    return _RECOGNISE.rows(read_rows(file))
-
-
-_RECOGNISE = Mapper(RecordMapping(), {})
-
-
-def _made(row: Row) -> Any:
-    """What of a row's records depends on the row."""
-    return [{key: value for key, value in record.items() if key not in ("told", "taken")} for record in record_of(row)]
-
-
-def answer_of(record: dict[str, Any]) -> str | None:
-    last = record["turns"][-1]
-    return str(last["content"]) if last["role"] == "assistant" else None
-
-
 def named(names: Iterable[str], most: int, rest: str = "more") -> str:
     """Names one after the other, no more than `most` of them, and how many the `rest` are."""
     every = list(names)
     return (", ".join(every[:most]) or "none") + (f" and {len(every) - most:,} {rest}" if len(every) > most else "")
+
+
+def _has_bytes(value: Any) -> bool:
+    if isinstance(value, (list, dict)):
+        return any(map(_has_bytes, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, bytes)
 
 
 def _encoding(file: InputFile) -> str:

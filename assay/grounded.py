@@ -5,7 +5,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from assay.file_group import Group, mapped_rows
+from assay.file_group import Group
+from assay.recognised import mapped_rows
 from curate.grounding import Grounding, Prompt
 from curate.read.mapping import Mapper, RecordMapping, RowError
 from curate.read.profile import Seen

@@ -12,9 +12,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from assay.beside import beside
-from assay.file_group import DOCUMENTS, EACH_A_ROW, Group, named, record_of, rows_recognised
+from assay.file_group import DOCUMENTS, EACH_A_ROW, Group, named
 from assay.grounded import FieldSeen, grounded, grounded_table
 from assay.layouts import layout
+from assay.recognised import record_of, rows_recognised
 from assay.result import Result
 from curate.errors import AssayError
 from curate.read.files import as_text

@@ -14,8 +14,9 @@ from typing import Any
 
 import yaml
 
-from assay.file_group import Group, answer_of, mapped_rows
+from assay.file_group import Group
 from assay.inspection import Inspection
+from assay.recognised import answer_of, mapped_rows
 from assay.stage_list import recipe_schema
 from curate.errors import AssayError
 from curate.odcs import FILE

@@ -328,6 +328,8 @@ def _list(name: str, beside: dict[str, str], row: Row) -> list[Alternative] | No
         texts = several
     if not all(map(_is_answer, texts)):
         return None
+    if len(texts) == 1 and not graded:
+        return [Alternative(_answered(left, name, texts[0]), None)]
     key, good = _good(graded, len(texts), name)
     return [
         Alternative(

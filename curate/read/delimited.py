@@ -207,6 +207,8 @@ def _cause(raw: str, dialect: Dialect) -> str:
         return f'; where \\{dialect.quote} is a quote within a cell, state `escape: "\\\\"`'
     if dialect.escape is None and f"\\{dialect.delimiter}" in raw:
         return f'; where \\{dialect.delimiter} is a delimiter within a cell, state `escape: "\\\\"`'
+    if dialect.quote == '"' and f"{dialect.delimiter}'" in raw and f"'{dialect.delimiter}" in raw:
+        return "; where cells stand within ', state `quote: \"'\"`"
     return ""
 
 

@@ -96,9 +96,10 @@ def dialect_of(head: str, options: Options, usual: str | None, cut: bool) -> Dia
     """What is stated; what the first line states; else what the first rows show, of which most must have as many
     cells as the first, and that two or more.
 
-    Quotes are text where that alone gives every row as many cells as the first, and a quarter of the cells that begin
-    with one, and two or more, do not end with one. An escape is told by cells that are null (`\\N`), or where `\\"` or
-    a delimiter behind a backslash is met and more rows can be read with it than without.
+    Cells are within single quotes where half of the lines have such, each is closed, and no more rows can be read
+    without them. Quotes are text where that alone gives every row as many cells as the first, and a quarter of the
+    cells that begin with one, and two or more, do not end with one. An escape is told by cells that are null (`\\N`),
+    or where `\\"` or a delimiter behind a backslash is met and more rows can be read with it than without.
 
     Args:
         head: the file's beginning.
@@ -119,16 +120,8 @@ def dialect_of(head: str, options: Options, usual: str | None, cut: bool) -> Dia
     escape = options.escape
     best, most = Dialect(delimiter or usual or USUAL[0], quote, escape), 0.0
     for each in DELIMITERS if delimiter is None else (delimiter,):
-        plain = Dialect(each, quote, escape)
-        variants = [plain]
-        if escape is None and _has_null(head, each):
-            letters = len(EXPORTED.findall(head)) == len(re.findall(r"\\\\|\\", head))
-            variants = [replace(plain, escape="\\", letters=letters)]
-        elif escape is None and ("\\" + (quote or '"') in head or "\\" + each in head):
-            variants.append(replace(plain, escape="\\"))
-        if quote and f"{each} {quote}" in head:
-            variants.append(replace(plain, spaced=True))
-        for variant in variants:
+        single = ["'"] if options.quote is None and _in_single_quotes(head, each, cut) else []
+        for variant in (variant for one in (*single, quote) for variant in _variants(head, Dialect(each, one, escape))):
             share = _share(head, variant, cut)
             if share > most and (share >= SURE or delimiter or each in USUAL):
                 best, most = variant, share
@@ -138,6 +131,31 @@ def dialect_of(head: str, options: Options, usual: str | None, cut: bool) -> Dia
     if options.quote is None and most < 1 and _share(head, unquoted, cut) == 1 and _quotes_are_text(head, unquoted):
         return unquoted
     return best
+
+
+def _variants(head: str, plain: Dialect) -> list[Dialect]:
+    """A dialect, and with what else a file's beginning may be written in it."""
+    variants = [plain]
+    if plain.escape is None and _has_null(head, plain.delimiter):
+        letters = len(EXPORTED.findall(head)) == len(re.findall(r"\\\\|\\", head))
+        variants = [replace(plain, escape="\\", letters=letters)]
+    elif plain.escape is None and ("\\" + (plain.quote or '"') in head or "\\" + plain.delimiter in head):
+        variants.append(replace(plain, escape="\\"))
+    if plain.quote and f"{plain.delimiter} {plain.quote}" in head:
+        variants.append(replace(plain, spaced=True))
+    return variants
+
+
+def _in_single_quotes(head: str, delimiter: str, cut: bool) -> bool:
+    """Whether cells may stand within single quotes: on every other line one is opened, and each is closed."""
+    lines = head.splitlines()[: -1 if cut else None]
+    if '"' in head or 2 * (opened := sum(_opened(line, delimiter) for line in lines)) < len(lines):
+        return False
+    return opened == sum(_opened(line[::-1], delimiter[::-1]) for line in lines)
+
+
+def _opened(line: str, delimiter: str) -> int:
+    return line.startswith("'") + line.count(f"{delimiter}'")
 
 
 def _has_null(head: str, delimiter: str) -> bool:

@@ -18,6 +18,7 @@ from curate.read.passages import passages
 from curate.read.raw_row import LONGEST_ROW, MOST_COLUMNS, Row, Unread, how_encoded, too_wide
 from curate.read.standoff import brat_rows
 from curate.read.tagged import tagged_rows
+from curate.read.typed_values import in_encoding
 
 DOCUMENTS = {"pdf", "docx", "odt", "rtf", "eml", "xlsx"}
 """Formats of which a file is read in one go, in a process of its own."""
@@ -36,10 +37,10 @@ def rows_of(
         budget: what formats that pack may unpack to.
         line: how many lines of the file come before.
     """
-    if format == "parquet":
-        yield from parquet_rows(stream, budget)
-    elif format == "arrow":
-        yield from arrow_rows(stream, budget)
+    if format in ("parquet", "arrow"):
+        rows = parquet_rows(stream, budget) if format == "parquet" else arrow_rows(stream, budget)
+        known = options.encoding
+        yield from rows if known is None else (in_encoding(row, known) for row in rows)
     elif format == "text" and options.cuts_text:
         yield from passages(stream, name, options)
     elif format in ("front_matter", "text"):

@@ -32,7 +32,7 @@ from curate.shards import Shard, cached_outcome, find_outcome
 from curate.stage import Outcome, evidence_json, installed
 
 NAME = "read"
-VERSION = 13
+VERSION = 14
 REASONS = {
     UNREADABLE: "the file or line cannot be read",
     NO_TEXT_LAYER: "a page of a PDF shows something and has no text, as scans do",

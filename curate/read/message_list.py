@@ -109,6 +109,11 @@ def answering(row: Row, example: Row, name: str) -> list[Row]:
 def one_answer(name: str, value: Any) -> Any:
     """An answer as it is; AskingError where it is several texts, of which nobody knows the one to be learned."""
     if isinstance(value, list) and value and all(isinstance(each, str) for each in value):
+        if len(value) == 1:
+            raise AskingError(
+                f"{name} is a list of one text: that text is the answer, or the list is; map `turns`, e.g. "
+                f"`{name}[0]`, or `target` to `{name}`"
+            )
         raise AskingError(
             f"{name} is a list of {len(value)} texts: a pair or several answers, and nothing says which is the better; "
             f"map `turns`, e.g. `{name}[0]` for the first, or `{name} | join` for all as one"

@@ -3,12 +3,14 @@
 A field of a struct that is null is left out: Arrow gives every struct the fields of all, so most nulls are padding.
 Decimals are integers where their scale is 0, else the float of the same digits, or text where no float has them all.
 A single-precision float is the number of the fewest digits that is it: 12.34, not 12.34000015258789.
-Dates, times and durations are ISO 8601, maps are objects, and `arrow.json` is the value that is written in it. Binary
-is text where it is UTF-8; other bytes stay what they are, and no record can hold them. A float that is no number (NaN)
-is null, which is how pandas writes null.
+Dates, times and durations are ISO 8601, also in the years 0 and 10000, which Python does not have. Maps are objects,
+and `arrow.json` is the value that is written in it. Binary is text where it is UTF-8, or in the encoding that the
+source states; other bytes stay what they are, and no record can hold them. A float that is no number (NaN) is null,
+which is how pandas writes null.
 """
 
 import math
+import re
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
@@ -19,6 +21,9 @@ from typing import Any
 from uuid import UUID
 
 from curate.read.json_value import text_value
+
+WRITTEN = re.compile(r"(-?\d{4,5}-\d\d-\d\d)(?: (\d\d:\d\d:\d\d)(?:\.0+|(\.\d+))?(?:([+-]\d\d)(\d\d))?)?")
+"""How Arrow writes a point in time: the day, the time, its fraction, the hours and minutes of its zone."""
 
 
 class Struct(dict[str, Any]):
@@ -72,12 +77,28 @@ def column_values(array: Any) -> list[Any]:
         array = array.cast(pa.string()).cast(pa.float64())
     if (types.is_timestamp(kind) or types.is_duration(kind) or types.is_time64(kind)) and kind.unit == "ns":
         return _nanoseconds(array)
-    values: list[Any] = array.to_pylist()
+    try:
+        values: list[Any] = array.to_pylist()
+    except OverflowError:
+        return _far(array) if types.is_date(kind) or types.is_timestamp(kind) else array.to_pylist()
     if types.is_interval(kind):
         return [v and f"P{v.months}M{v.days}DT{v.nanoseconds / 1e9:.9g}S" for v in values]
     if types.is_string(kind) or types.is_large_string(kind) or types.is_integer(kind) or types.is_boolean(kind):
         return values
     return [scalar(value) for value in values]
+
+
+def in_encoding(value: Any, encoding: str) -> Any:
+    """A value in which bytes are text of an encoding, where they are any."""
+    if isinstance(value, bytes):
+        with suppress(UnicodeDecodeError):
+            return value.decode(encoding)
+    elif isinstance(value, list):
+        return [in_encoding(each, encoding) for each in value]
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            value[key] = in_encoding(inner, encoding)
+    return value
 
 
 def class_named(value: Any, feature: Any) -> Any:
@@ -143,6 +164,26 @@ def _nanoseconds(array: Any) -> list[Any]:
         _with_rest(value, count % 1000) if count and count % 1000 else scalar(value)
         for value, count in zip(values, counts, strict=True)
     ]
+
+
+def _far(array: Any) -> list[Any]:
+    """Points in time, for some of which Python has no value: what Arrow writes, or where it does not, their count."""
+    import pyarrow as pa
+
+    found: list[Any] = []
+    for at in range(len(array)):
+        each = array.slice(at, 1)
+        try:
+            found.append(scalar(each[0].as_py()))
+        except OverflowError:
+            written = WRITTEN.fullmatch(each.cast(pa.string())[0].as_py().replace("Z", "+0000"))
+            if written is None:
+                found.append(str(each.cast(pa.int32() if pa.types.is_date32(array.type) else pa.int64())[0]))
+                continue
+            day, clock, fraction, hours, minutes = written.groups(default="")
+            zone = hours and f"{hours}:{minutes}"
+            found.append(f"{day}T{clock}{fraction}{zone}" if clock else day)
+    return found
 
 
 def _with_rest(value: datetime, rest: int) -> str:

@@ -408,12 +408,21 @@ def evidence(name: str, value: Any, expression: str | None = None) -> dict[str, 
         example = f"{said} == 1"
     elif isinstance(value, bool):
         example = said if not value else f"not {said}"
-    elif isinstance(value, (int, float)):
-        example = f"{said} >= 4"
+    elif number(value) is None:
+        example = f"{said} == 'good'"
     else:
-        example = f"{said} | float >= 4" if number(value) is not None else f"{said} == 'good'"
+        example = said + ("" if isinstance(value, (int, float)) else " | float") + f" {_good_grades(name, str(value))}"
     message = f"{name} grades the answer, and only the recipe can say which grades are good: {MEND.format(example)}"
     return {"column": name, "value": shown(value), "message": message}
+
+
+def _good_grades(name: str, grade: str) -> str:
+    """Such as may be good, where this is one of the grades."""
+    if not 0 <= float(grade) <= 1:
+        return ">= 4"
+    if "." in grade:
+        return ">= 0.8"
+    return "== 1" if normal(name).endswith((LABEL, "score", "reward", "correctness")) else ">= 4"
 
 
 def shown(value: Any) -> Any:

@@ -577,6 +577,52 @@ def test_what_columns_say_of_answers_is_shown(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("column", "grades", "accept"),
+    [
+        ("label", [0, 1], "label == 1"),
+        ("score", [0.0, 0.5, 1.0], "score >= 0.8"),
+        ("reward", ["0", "1"], "reward | float == 1"),
+        ("stars", [1, 5], "stars >= 4"),
+        ("tone_score", [2, 10], "tone_score >= 8"),
+    ],
+)
+def test_the_example_of_what_is_good_is_among_the_grades(
+    column: str, grades: list[Any], accept: str, tmp_path: Path
+) -> None:
+    rows = [{"prompt": f"Is {n} even?", "response": "It is.", column: grades[n % len(grades)]} for n in range(20)]
+    [asked] = only(write(tmp_path / "graded.jsonl", rows)).questions()
+    assert f"accept: {accept}" in asked
+    mapper = Mapper(RecordMapping.model_validate({"accept": accept}), {})
+    kept = {row[column] for row in rows if not mapper.records(row, "")[0]["rejected"]}
+    assert kept == {grades[-1]}
+
+
+def test_turns_that_say_nothing_are_told_of(tmp_path: Path) -> None:
+    said = [{"from": "human", "value": "Is it even?"}, {"from": "gpt", "value": "It is."}]
+    rows = [{"conversations": [{"from": "human", "value": " "}, *said] if n == 3 else said} for n in range(20)]
+    assert only(write(tmp_path / "chats.jsonl", rows)).notes() == [
+        "1 of the 20 records of these rows would go to quarantine as record_schema (a turn says nothing)."
+    ]
+
+
+def test_keys_of_objects_that_are_no_messages_are_not_told_of(tmp_path: Path) -> None:
+    rows = [{"prompt": f"Is {n} even?", "response": "It is.", "items": [{"sku": "a"}]} for n in range(20)]
+    assert only(write(tmp_path / "sold.jsonl", rows)).notes() == ["No notice is taken of items."]
+
+
+def test_bytes_that_are_no_text_ask_for_their_encoding(tmp_path: Path) -> None:
+    table = pa.table({"question": ["größer?".encode("latin-1")] * 9, "answer": [b"yes"] * 9})
+    pq.write_table(table, tmp_path / "impala.parquet")
+    with pytest.raises(AssayError) as error:
+        only(tmp_path / "impala.parquet").mapping()
+    assert "question: bytes that are not UTF-8" in error.value.remedy
+    assert "--encoding latin-1" in error.value.remedy
+    [group] = inspect(tmp_path / "impala.parquet", 100, {"encoding": "latin-1"}).groups
+    assert group.record is not None
+    assert group.record["turns"][0]["content"] == "größer?"
+
+
+@pytest.mark.parametrize(
     ("column", "values", "accept", "kept"),
     [
         ("is_good", [0, 1], '(is_good | string) in ["1"]', {1}),

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pytest
 import yaml
 
-from assay.file_group import mapped_rows
 from assay.inspection import inspect
 from assay.previews import previews
+from assay.recognised import mapped_rows
 from assay.starter import write_starter
 from curate.contract import Contract
 from curate.errors import AssayError

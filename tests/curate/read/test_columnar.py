@@ -35,11 +35,20 @@ def test_the_index_that_pandas_adds_is_no_data(written: Written) -> None:
 
 
 def test_a_parquet_value_that_python_does_not_have(written: Written) -> None:
-    far = pa.array([0, 10**18, 1], pa.int64()).cast(pa.timestamp("us"))
+    far = pa.array([0, 2**63 - 1, 1], pa.int64()).cast(pa.duration("s"))
     spoilt = pa.StringArray.from_buffers(3, pa.py_buffer(b"\0\0\0\0\1\0\0\0\2\0\0\0\3\0\0\0"), pa.py_buffer(b"a\xffc"))
     for column in (far, spoilt):
         rows = written("f.parquet", parquet_of(pa.table({"a": column})))
         assert [isinstance(row, Unread) for row in rows] == [False, True, False]
+
+
+@pytest.mark.parametrize("stated", [None, "latin-1"])
+def test_bytes_are_text_in_the_encoding_that_is_stated(stated: str | None) -> None:
+    table = pa.table({"a": ["é".encode(), b"\xe9"], "b": [[{"c": b"\xe9t\xe9"}], None]})
+    other = b"\xe9" if stated is None else "é"
+    nested = [{"c": b"\xe9t\xe9" if stated is None else "été"}]
+    found = parsed(parquet_of(table), "parquet", encoding=stated)
+    assert found == [{"a": "é", "b": nested}, {"a": other, "b": None}]
 
 
 def test_repeated_columns_of_parquet(written: Written) -> None:

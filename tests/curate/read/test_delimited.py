@@ -208,6 +208,12 @@ def test_no_byte_of_any_csv_is_lost(content: bytes) -> None:
         ("a,b\n1\\,5,x\n2,y\n", {}, {"a": "1,5", "b": "x"}),
         ("a,b\n1~,5,x\n", {"escape": "~"}, {"a": "1,5", "b": "x"}),
         ('a,b\n"x ""\\"" y",\\Nothing\n', {}, {"a": 'x "\\" y', "b": "\\Nothing"}),
+        ("a,b\n'1, 5','it''s'\n", {}, {"a": "1, 5", "b": "it's"}),
+        ("a;b\n1;'x; it\\'s'\n", {}, {"a": "1", "b": "x; it's"}),
+        ("a,b\n'x',''\n", {}, {"a": "x", "b": ""}),
+        ("a,b\n'x',y\n", {"quote": '"'}, {"a": "'x'", "b": "y"}),
+        ("a,b\n'tis so,to be 'merry'\n", {}, {"a": "'tis so", "b": "to be 'merry'"}),
+        ("a,b\n'x',\"y\"\n", {}, {"a": "'x'", "b": "y"}),
         ('a\tb\n"Yes," he said.\tx\n"No,\t"y"\n', {}, {"a": '"Yes," he said.', "b": "x"}),
     ],
 )
@@ -267,6 +273,9 @@ def test_a_row_that_escapes_would_mend_says_so(written: Written) -> None:
     assert messages(written("f.csv", 'a,b\n1,"say ""x"""\n' * 60 + "1\\,5,y\n"))[-1] == (
         '3 cells, expected 2; where \\, is a delimiter within a cell, state `escape: "\\\\"`'
     )
+    assert messages(written("f.csv", "a,b,c\n" + "1,x,y\n" * 60 + "1,'x, y',z\n")) == [
+        "4 cells, expected 3; where cells stand within ', state `quote: \"'\"`"
+    ]
 
 
 def test_a_problem_names_the_delimiter_as_it_is_written() -> None:

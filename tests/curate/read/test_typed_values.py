@@ -20,6 +20,12 @@ from curate.read.typed_values import Struct, column_values, nested
 MOMENT = datetime(2024, 1, 2, 9, 30, tzinfo=UTC)
 
 
+def far(kind: pa.TimestampType, more: int) -> pa.Array:
+    """The beginning of the year 10000 and so many units more, and that of 1970."""
+    units = {"s": 1, "ms": 10**3, "us": 10**6}[kind.unit]
+    return pa.array([253_402_300_800 * units + more, 0], pa.int64()).cast(kind)
+
+
 @pytest.mark.parametrize(
     ("array", "expected"),
     [
@@ -31,6 +37,12 @@ MOMENT = datetime(2024, 1, 2, 9, 30, tzinfo=UTC)
         (pa.array([MOMENT], pa.timestamp("s", "Europe/Oslo")), ["2024-01-02T10:30:00+01:00"]),
         (pa.array([datetime(2024, 1, 2)], pa.timestamp("ns")), ["2024-01-02T00:00:00"]),
         (pa.array([1], pa.int64()).cast(pa.timestamp("ns")), ["1970-01-01T00:00:00.000000001"]),
+        (pa.array([2932897, 0, -719529, None, 2**31 - 1], pa.int32()).cast(pa.date32()),
+         ["10000-01-01", "1970-01-01", "-0001-12-31", None, "2147483647"]),
+        (far(pa.timestamp("us"), 5), ["10000-01-01T00:00:00.000005", "1970-01-01T00:00:00"]),
+        (far(pa.timestamp("ms", "Asia/Kolkata"), 0), ["10000-01-01T05:30:00+05:30", "1970-01-01T05:30:00+05:30"]),
+        (far(pa.timestamp("s", "UTC"), 0), ["10000-01-01T00:00:00+00:00", "1970-01-01T00:00:00+00:00"]),
+        (pa.array([2**63 - 1], pa.int64()).cast(pa.timestamp("us")), ["9223372036854775807"]),
         (pa.array([time(9, 30)]), ["09:30:00"]),
         (pa.array([timedelta(days=1, hours=2, seconds=1.5), -timedelta(minutes=3)]), ["P1DT2H1.5S", "-PT3M"]),
         (pa.array([pa.MonthDayNano([1, 2, 3_500_000_000]), None]), ["P1M2DT3.5S", None]),

@@ -319,6 +319,8 @@ ASKED = {"conversations": [{"from": "human", "value": "q"}]}
         ({"query": "q", "answers": '[{"name": "f", "arguments": {}}]', "tools": "[]"},
          [('[{"name": "f", "arguments": {}}]', None)]),
         ({"question": "q", "answers": {"text": ["a"], "answer_start": [0]}}, KEPT),
+        ({"question": "q", "answers": ["a"]}, KEPT), ({"question": "q", "responses": [{"text": "a"}]}, KEPT),
+        ({"question": "q", "answer": ["a"]}, UNRECOGNISED),
         ({"question": "q", "answers": {"text": [], "answer_start": []}}, UNRECOGNISED),
         ({"question": "q", "choices": ["x", "y"], "answer": "B"}, UNRECOGNISED),
         ({"segments": [{"label": False, "text": "q"}, {"label": True, "text": "a"}]}, UNRECOGNISED),
