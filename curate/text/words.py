@@ -185,21 +185,6 @@ def _mix(value):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _has_sign(data, begin, end, classes):  # type: ignore[no-untyped-def]
-    """Whether a text of ASCII characters alone has a sign that stands as an operator."""
-    after = begin
-    for place in range(np.uint64(begin), np.uint64(end)):  # of no sign, so that numba need not look for negative ones
-        if classes[data[place]] >= SIGN:
-            at = np.int64(place)
-            if at >= after and may_stand(data, begin, end, at):
-                run, stands = sign_run(data, begin, end, at)
-                if stands:
-                    return True
-                after = at + run
-    return False
-
-
-@kernel
 def _split(data, begin, end, ascii_words, classes, folds, many, signs, hashes, begins, ends, count):  # type: ignore[no-untyped-def]
     """Append the words of one text, its signs too if `signs`, to `hashes` (and `begins`, `ends`, unless these are
     empty: as they must be with `signs`); gives the new count."""
@@ -330,6 +315,28 @@ def _split_ascii(data, begin, end, ascii_words, hashes):  # type: ignore[no-unty
 
 
 @kernel
+def _split_signed(data, begin, end, ascii_words, classes, hashes):  # type: ignore[no-untyped-def]
+    """`_split` of a text of ASCII characters alone with its signs: what stands between them piece by piece.
+
+    Args:
+        hashes: room for as many as there are characters, and 4.
+    """
+    count, piece, after = 0, begin, begin
+    for place in range(np.uint64(begin), np.uint64(end)):  # of no sign, so that numba need not look for negative ones
+        if classes[data[place]] >= SIGN:
+            at = np.int64(place)
+            if at >= after and may_stand(data, begin, end, at):
+                run, stands = sign_run(data, begin, end, at)
+                after = at + run
+                if stands:
+                    count += _split_ascii(data, piece, at, ascii_words, hashes[count:])
+                    hashes[count : count + run] = _mix((WORD_SEED ^ np.uint64(data[at])) * WORD_PRIME)
+                    count += run
+                    piece = after
+    return count + _split_ascii(data, piece, end, ascii_words, hashes[count:])
+
+
+@kernel
 def _ngrams(words, count, size, out):  # type: ignore[no-untyped-def]
     total = np.uint64(count - size + 1)
     for first in range(total):
@@ -352,8 +359,8 @@ def _shingle_text(data, begin, end, ascii_words, classes, folds, many, size, wor
     every = np.uint8(0)
     for at in range(np.uint64(begin), np.uint64(end)):
         every |= data[at]
-    if every < 0x80 and not _has_sign(data, begin, end, classes):
-        count = _split_ascii(data, begin, end, ascii_words, words)
+    if every < 0x80:
+        count = _split_signed(data, begin, end, ascii_words, classes, words)
     else:
         nothing = np.empty(0, np.int64)
         count = _split(data, begin, end, ascii_words, classes, folds, many, True, words, nothing, nothing, 0)
