@@ -13,6 +13,7 @@ from typing import Any
 from assay.beside import LOOKUP, Beside
 from assay.recognised import RECOGNISED, answer_of, made_of, mapped_rows
 from curate.errors import AssayError
+from curate.read.chat_exports import CLAUDES, LIST
 from curate.read.conversation import UNGRADED_ANSWER
 from curate.read.encoding import SAMPLE, encoding_of
 from curate.read.mapping import Mapper, RecordMapping, RowError
@@ -372,10 +373,11 @@ class Group:
                 messages = isinstance(value, list) and all(isinstance(each, dict) for each in value)
                 if name not in columns or not messages:
                     continue
-                for key in {key for each in value for key in each if each[key] is not None}:
+                for key in {key for each in value for key in each if each[key] not in (None, "", [], {})}:
                     without = [{other: each[other] for other in each if other != key} for each in value]
                     keys[key] = keys.get(key, False) or made_of(row | {name: without}) != made
         known = {key for key in keys if meant(key) in JUDGING} | ({*TREE_KEYS} if "oasst" in self.shapes else set())
+        known |= CLAUDES if LIST in columns else set()
         return columns, {key for key, read in keys.items() if not read} - known
 
     def sample(self, rows: int) -> None:

@@ -15,12 +15,25 @@ the turn stays in the conversation and is not to be learned."""
 Paths = Literal["preferred", "best", "all"]
 
 CONVERSATIONS = ("messages", "conversations", "conversation")
-TALKS = ("dialog", "dialogue", "dialogs", "dialogues", "chat", "chats", "turns", "thread", "msgs", "data", "text")
+TALKS = (
+    "dialog",
+    "dialogue",
+    "dialogs",
+    "dialogues",
+    "chat",
+    "chats",
+    "turns",
+    "thread",
+    "msgs",
+    "contents",
+    "data",
+    "text",
+)
 """Names of columns that are one of `CONVERSATIONS` where messages are what they hold."""
 INPUTS = ("input", "context", "question")
 PROMPTS = ("input", "prompt", "question", "query")
 ANSWERS = ("output", "response", "completion", "answer")
-SYSTEMS = ("system", "system_prompt")
+SYSTEMS = ("system", "system_prompt", "system_instruction", "systeminstruction")
 TOOLS = ("tools", "functions")
 ROLES = {
     "system": "system",
@@ -148,7 +161,7 @@ def named_group(row: Row) -> str | None:
 def with_system(row: Row, turns: list[Turn]) -> list[Turn]:
     """The turns, with the row's system prompt and the tools that it offers as their first, the system's."""
     system = first_of(row, SYSTEMS)
-    said = [text_of(system, row[system])] if system and turns[0]["role"] != "system" else []
+    said = [_system_text(system, row[system])] if system and turns[0]["role"] != "system" else []
     tools = first_of(row, TOOLS)
     if turns[0]["role"] == "system":
         said, turns = [turns[0]["content"]], turns[1:]
@@ -156,6 +169,14 @@ def with_system(row: Row, turns: list[Turn]) -> list[Turn]:
         said.append(text_of(tools, unpadded(row[tools], MEANT)))
     content = "\n\n".join(each for each in said if each.strip())
     return [{"role": "system", "content": content}, *turns] if content else turns
+
+
+def _system_text(name: str, value: Any) -> str:
+    """A system prompt: text, or as Anthropic and Google have it, parts of text."""
+    parts = value.get("parts") if isinstance(value, dict) else value
+    if isinstance(parts, list) and parts and all(isinstance(part, dict) and "text" in part for part in parts):
+        return "\n".join(text_of(name, part["text"]) for part in parts)
+    return text_of(name, value)
 
 
 def first_of(row: Row, names: tuple[str, ...]) -> str | None:

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any, Literal, NamedTuple, get_args
 
 from curate.read.alternatives import Layout, layout_of, pair_within
+from curate.read.chat_exports import exported
 from curate.read.chat_markup import chatml_turns, guanaco_turns, llama2_turns, markup_reader
 from curate.read.conversation import (
     ANSWERS,
@@ -171,6 +172,10 @@ def recognise(row: Row, only: Shape | None = None, paths: Paths = "preferred") -
         found = recognise({names.get(name, name): value for name, value in known.items()}, only, paths)
         back = {known_as: name for name, known_as in names.items()}
         return found._replace(taken={back.get(name, name): use for name, use in found.taken.items()})
+    if (chat := exported(known)) is not None and chat.messages:
+        found = _opened(known, chat.column, {CONVERSATIONS[0]: chat.messages}, only, paths)
+        first, *others = found.conversations
+        return found._replace(conversations=[replace(first, left_out=first.left_out + chat.left_out), *others])
     if (name := pair_within(known)) is not None:
         return _opened(known, name, known[name], only, paths)
     if (held := _talk_within(known, columns)) is not None:
@@ -352,7 +357,7 @@ def _unrecognised(row: Row, known: Row, only: Shape | None) -> str:
     more = f" and {len(columns) - MOST_COLUMNS} more" if len(columns) > MOST_COLUMNS else ""
     having = f"columns {', '.join(columns[:MOST_COLUMNS]) or '(none)'}{more}"
     if binary := [name for name, value in known.items() if name in NAMES and isinstance(value, bytes)]:
-        return f"{', '.join(binary)}: bytes that are no UTF-8; write the file again with them as text"
+        return f"{', '.join(binary)}: bytes that are no UTF-8; if they are text, state the source's `encoding`"
     if empty and known.keys() & NAMES:
         return f"null in {', '.join(empty)}; {having}"
     wanted = "; ".join(f"{shape}: {LOOKED_FOR[shape]}" for shape in (SHAPES if only is None else (only,)))

@@ -166,7 +166,7 @@ def test_conversations_that_begin_alike_share_a_group() -> None:
         ({str(n): n for n in range(30)}, "18, 19 and 10 more; looked for"),
         ({"instruction": "q"}, "columns instruction; looked for"),
         ({"instruction": "q", "output": None}, "null in output; columns instruction"),
-        ({"question": "q", "answer": b"caf\xe9"}, "answer: bytes that are no UTF-8; write the file again"),
+        ({"question": "q", "answer": b"caf\xe9"}, "answer: bytes that are no UTF-8; if they are text, state"),
         ({"prompt": "q", "chosen": "a", "rejected": "a"}, "chosen and rejected are the same answer"),
         ({"prompt": "q", "input": "p", "output": "a"}, "input or prompt may be what is asked"),
         ({"question": "q", "choices": ["a", "b"], "answer": 1}, "answer is 1, one of what choices offers"),
