@@ -97,9 +97,10 @@ def dialect_of(head: str, options: Options, usual: str | None, cut: bool) -> Dia
     cells as the first, and that two or more.
 
     Cells are within single quotes where half of the lines have such, each is closed, and no more rows can be read
-    without them. Quotes are text where that alone gives every row as many cells as the first, and a quarter of the
-    cells that begin with one, and two or more, do not end with one. An escape is told by cells that are null (`\\N`),
-    or where `\\"` or a delimiter behind a backslash is met and more rows can be read with it than without.
+    without them; nor as many, where there are double quotes too. Quotes are text where that alone gives every row as
+    many cells as the first, and a quarter of the cells that begin with one, and two or more, do not end with one. An
+    escape is told by cells that are null (`\\N`), or where `\\"` or a delimiter behind a backslash is met and more rows
+    can be read with it than without.
 
     Args:
         head: the file's beginning.
@@ -120,8 +121,10 @@ def dialect_of(head: str, options: Options, usual: str | None, cut: bool) -> Dia
     escape = options.escape
     best, most = Dialect(delimiter or usual or USUAL[0], quote, escape), 0.0
     for each in DELIMITERS if delimiter is None else (delimiter,):
-        single = ["'"] if options.quote is None and _in_single_quotes(head, each, cut) else []
-        for variant in (variant for one in (*single, quote) for variant in _variants(head, Dialect(each, one, escape))):
+        quotes = ["'", quote] if options.quote is None and _in_single_quotes(head, each, cut) else [quote]
+        if '"' in head:
+            quotes.reverse()
+        for variant in (variant for one in quotes for variant in _variants(head, Dialect(each, one, escape))):
             share = _share(head, variant, cut)
             if share > most and (share >= SURE or delimiter or each in USUAL):
                 best, most = variant, share
@@ -149,9 +152,8 @@ def _variants(head: str, plain: Dialect) -> list[Dialect]:
 def _in_single_quotes(head: str, delimiter: str, cut: bool) -> bool:
     """Whether cells may stand within single quotes: on every other line one is opened, and each is closed."""
     lines = head.splitlines()[: -1 if cut else None]
-    if '"' in head or 2 * (opened := sum(_opened(line, delimiter) for line in lines)) < len(lines):
-        return False
-    return opened == sum(_opened(line[::-1], delimiter[::-1]) for line in lines)
+    opened = sum(_opened(line, delimiter) for line in lines)
+    return 2 * opened >= len(lines) and opened == sum(_opened(line[::-1], delimiter[::-1]) for line in lines)
 
 
 def _opened(line: str, delimiter: str) -> int:
