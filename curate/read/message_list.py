@@ -33,7 +33,7 @@ from curate.stage import UNREAD_KEY
 READ = {"role", "content", "from", "value", "refusal", "tool_calls", "function_call", "channel"}
 """Keys of a message that are read by themselves, whoever speaks."""
 ROLE_KEYS, FROM_KEYS = ("role", "content"), ("from", "value")
-SAID = ("content", "value", "text", "markdown", "parts")
+SAID = ("content", "value", "text", "markdown", "parts", "message")
 """Keys of what is said, by whatever key says who speaks; the first that holds something is read."""
 NOT_TEXT_KEYS = ("image", "images", "audio", "audios", "video", "videos", "image_url", "input_audio")
 """Keys of a message that hold what is no text."""

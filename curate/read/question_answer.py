@@ -19,7 +19,7 @@ from curate.read.conversation import (
     tools_of,
     with_system,
 )
-from curate.read.message_list import answering, are_messages, is_message, messages, one_answer, sharegpt
+from curate.read.message_list import answering, are_messages, in_keys_of, is_message, messages, one_answer, sharegpt
 from curate.read.padding import unpadded_calls
 from curate.read.raw_row import Row
 from curate.read.verdicts import judge
@@ -82,11 +82,14 @@ def _choices(row: Row) -> str | None:
 
 
 def _asked(row: Row, question: str, answer: str) -> Conversation:
-    """One question and its answer, behind what was said before where the row has a `history` of pairs."""
+    """One question and its answer, behind what was said before where the row has a `history` of pairs or messages."""
     turns: list[Turn] = []
-    for pair in row.get("history") or ():
+    before = row.get("history") or []
+    if are_messages(before):
+        return _conversation(row, before + in_keys_of(before[0], [{"role": "user", "content": question}]), answer)
+    for pair in before:
         if not (isinstance(pair, list) and len(pair) == 2):
-            raise ShapeError("history: expected pairs of question and answer")
+            raise ShapeError("history: expected messages, or pairs of question and answer")
         turns += [
             {"role": role, "content": text_of("history", said)}
             for role, said in zip(("user", "assistant"), pair, strict=True)

@@ -109,6 +109,8 @@ class Recognised(NamedTuple):
     """Column -> what it was taken for; a column that is not there was not looked at."""
 
 
+HISTORIES = ("chat_history", "conversation_history")
+"""Other names of a `history`."""
 TOGETHER = (
     *(("inputs", "targets"), ("user", "assistant"), ("human", "assistant"), ("human", "bot"), ("problem", "solution")),
     *(("prompt", "generation"), ("instruction", "generation")),
@@ -122,6 +124,11 @@ def columns_of(names: tuple[Any, ...]) -> Columns:
     plain = {name: re.sub(r"[\s-]+", "_", str(name).strip().lower()) for name in names}
     renamed = {name: known for name, known in plain.items() if known != name and known in CORE and known not in names}
     there = {known: name for name, known in plain.items()}
+    before = next((there[known] for known in HISTORIES if known in there), None)
+    if before is not None and "history" not in there:
+        renamed[before] = "history"
+        if "message" in there and not there.keys() & {*PROMPTS, "instruction"}:
+            renamed[there["message"]] = "prompt"
     aliases: dict[Any, str] = {}
     if not there.keys() & {*ANSWERS, *CONVERSATIONS}:
         asked, answered = next(((q, a) for q, a in TOGETHER if q in there and a in there), ("", ""))
@@ -340,14 +347,27 @@ def _spoken(value: list[Any]) -> list[Any]:
         if are_messages(said := [_unfolded("prompt", each) for each in value]):
             return said
         return [{"role": ("user", "assistant")[n % 2], "content": text} for n, text in enumerate(value)]
-    if isinstance(value[0], dict) and "input" in value[0] and all(_is_exchange(each) for each in value):
-        roles = (("system", "system"), ("user", "input"), ("assistant", "output"))
-        return [{"role": role, "content": each[key]} for each in value for role, key in roles if key in each]
+    if is_message(value[0]):
+        return value
+    for asked, answered in EXCHANGES:
+        if all(isinstance(each, dict) and _is_exchange(each, {asked, answered}) for each in value):
+            roles = (("system", "system"), ("user", asked), ("assistant", answered))
+            return [{"role": role, "content": each[key]} for each in value for role, key in roles if key in each]
     return value
 
 
-def _is_exchange(value: Any) -> bool:
-    return isinstance(value, dict) and {"input", "output"} <= value.keys() <= {"input", "output", "system"}
+EXCHANGES = (
+    ("input", "output"),
+    ("human", "assistant"),
+    ("user", "assistant"),
+    ("user", "bot"),
+    ("question", "answer"),
+)
+"""Keys of an object of which a conversation may have one for each question and its answer."""
+
+
+def _is_exchange(value: Row, names: set[str]) -> bool:
+    return names <= value.keys() <= names | {"system"}
 
 
 def _unrecognised(row: Row, known: Row, only: Shape | None) -> str:

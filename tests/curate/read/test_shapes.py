@@ -69,6 +69,25 @@ def test_an_input_stands_below_its_instruction() -> None:
     assert turns_of({"question": "q", "context": "c", "answer": "a"}, "prompt")[0]["content"] == "q\n\nc"
 
 
+@pytest.mark.parametrize("name", ["history", "chat_history", "Conversation history"])
+def test_messages_said_before(name: str) -> None:
+    before = [{"role": "USER", "message": "q0"}, {"role": "CHATBOT", "message": "a0"}]
+    for asked, answered in (("question", "answer"), ("message", "response"))[: 1 + (name != "history")]:
+        assert turns_of({asked: "q", name: before, answered: "a"}, "prompt") == said(
+            ("user", "q0"), ("assistant", "a0"), ("user", "q"), ("assistant", "a")
+        )
+
+
+@pytest.mark.parametrize(("asked", "answered"), [("input", "output"), ("human", "assistant"), ("question", "answer")])
+def test_a_conversation_of_questions_and_their_answers(asked: str, answered: str) -> None:
+    pairs = [{"system": "s", asked: "q", answered: "a"}, {asked: "q2", answered: "a2"}]
+    assert turns_of({"conversation": pairs}, "messages") == said(
+        ("system", "s"), ("user", "q"), ("assistant", "a"), ("user", "q2"), ("assistant", "a2")
+    )
+    with pytest.raises(ShapeError):
+        recognise({"conversation": [*pairs, {asked: "q3"}]})
+
+
 def test_system_prompts_tools_and_what_was_said_before() -> None:
     row: Row = {"instruction": "q", "output": "a", "system": "Be kind.", "history": [["q0", "a0"]]}
     assert turns_of(row, "alpaca") == said(
@@ -179,7 +198,7 @@ def test_conversations_that_begin_alike_share_a_group() -> None:
         ({"messages": [*ASKED, {"role": "assistant", "tool_calls": [{"function": {}}]}]}, "expected a call"),
         ({"instruction": "q", "instances": [{"output": "o"}, {"input": "i"}]}, "instances.1 has no output"),
         ({"instruction": "q", "output": b"x"}, "output: expected text, found bytes"),
-        ({"instruction": "q", "output": "a", "history": ["q"]}, "history: expected pairs"),
+        ({"instruction": "q", "output": "a", "history": ["q"]}, "history: expected messages, or pairs"),
         ({"message_id": "2", "parent_id": "1", "text": "a", "role": "assistant"}, "'1' that this one replies to"),
         ({"prompt": {"text": "q", "role": "prompter", "replies": ["a"]}}, "expected replies to be a list of messages"),
     ],
