@@ -1,9 +1,9 @@
 """Diff: what became of the rows of one version in another, each row of both accounted for.
 
-A row is the same in both where it has the same id (its content as it was read), at the same place of the drop if there
-is one there, or at another. What is left is the same row with other content where it has the same place, or is the only
-one left of its group; else it is gone, or added. A row that both versions publish with other words, because the recipe
-cleans it in another way, has changed too.
+A row is the same in both where it has the same id (its content as it was read). Of several, those of one fate are the
+same, at the same place of the drop if there is one there; then those at one place, then any. What is left is the same
+row with other content where it has the same place, or is the only one left of its group; else it is gone, or added. A
+row that both versions publish with other words, because the recipe cleans it in another way, has changed too.
 """
 
 from collections import Counter
@@ -191,13 +191,10 @@ def matched(before: pa.Table, after: pa.Table) -> Matched:
     Args:
         before, after: as `read_rows` gives them.
     """
-    ids, files, groups = (_codes(before, after, name) for name in ("id", "file", "group"))
-    rows = [pc.fill_null(table["row"], -1).to_numpy() + 1 for table in (before, after)]
-    most = int(max((part.max(initial=0) for part in rows), default=0)) + 1
-    places = [np.where(part < 0, -1, part * most + row) for part, row in zip(files, rows, strict=True)]
-    every = np.unique(np.concatenate(places), return_inverse=True)[1]
-    place = [every[: before.num_rows], every[before.num_rows :]]
-    both = [np.where(of < 0, -1, of * (len(every) + 1) + at) for of, at in zip(ids, place, strict=True)]
+    ids, files, groups, states = (_codes(before, after, name) for name in ("id", "file", "group", "state"))
+    rows = [pc.fill_null(table["row"], -1).to_numpy() for table in (before, after)]
+    places = [np.where(row < 0, -1, part) for part, row in zip(_both(files, rows), rows, strict=True)]
+    fates = _both(ids, states)
     left = [np.arange(before.num_rows), np.arange(after.num_rows)]
     pairs: list[tuple[Numbers, Numbers]] = []
 
@@ -207,7 +204,9 @@ def matched(before: pa.Table, after: pa.Table) -> Matched:
         pairs.append((left[0][one], left[1][other]))
         left = [np.delete(rest, taken) for rest, taken in zip(left, (one, other), strict=True)]
 
-    pair(both)
+    pair(_both(fates, places))
+    pair(fates)
+    pair(_both(ids, places))
     pair(ids)
     same = sum(len(one) for one, _ in pairs)
     pair(places)
@@ -223,6 +222,13 @@ def _codes(before: pa.Table, after: pa.Table, name: str) -> list[Numbers]:
     column = pa.chunked_array([*before[name].chunks, *after[name].chunks], pa.string())
     codes = pc.fill_null(whole(column).dictionary_encode().indices, -1).to_numpy(zero_copy_only=False).astype(np.int64)
     return [codes[: before.num_rows], codes[before.num_rows :]]
+
+
+def _both(first: list[Numbers], second: list[Numbers]) -> list[Numbers]:
+    """A number for each pair of numbers, the same in both tables; -1 where the first is -1."""
+    codes = np.unique(np.concatenate(second), return_inverse=True)[1]
+    of_each = codes[: len(second[0])], codes[len(second[0]) :]
+    return [np.where(one < 0, -1, one * (len(codes) + 1) + other) for one, other in zip(first, of_each, strict=True)]
 
 
 def _alone(groups: list[Numbers], left: list[Numbers]) -> list[Numbers]:
@@ -302,7 +308,8 @@ def _shown(folder: Path, table: pa.Table, numbers: Iterable[int | None]) -> dict
             evidence = orjson.loads(row["evidence"]) if name == QUARANTINE else None
             shown = seen(row)
             where = {"source": f"{shown.pop('file')}, row {shown.pop('row')}", "evidence": evidence}
-            found[places[place]] = {key: excerpt(text) for key, text in shown.items()} | where
+            text = {key: None if said is None else excerpt(said) for key, said in shown.items()}
+            found[places[place]] = text | where
     return found
 
 

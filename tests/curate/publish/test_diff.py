@@ -86,6 +86,38 @@ def test_by_hand() -> None:
     assert [after[at][0] for at in found.added] == ["new"]
 
 
+@given(
+    st.lists(st.sampled_from("abc"), min_size=1, max_size=10).flatmap(
+        lambda ids: st.tuples(st.just(ids), st.permutations(range(len(ids))))
+    )
+)
+def test_rows_that_are_alike_have_not_moved_where_as_many_have_each_fate(drawn: tuple[list[str], list[int]]) -> None:
+    """The first of equal rows is trained, the others go: whatever order a file has them in."""
+    ids, order = drawn
+
+    def rows(names: list[str]) -> list[tuple[Any, ...]]:
+        fate = ["train" if name not in names[:at] else "duplicates: exact_duplicate" for at, name in enumerate(names)]
+        return [(name, None, "f", at, "1", fate[at]) for at, name in enumerate(names)]
+
+    before, after = rows(ids), rows([ids[at] for at in order])
+    found = matched(table(before), table(after))
+    assert [before[one][5] for one in found.before] == [after[other][5] for other in found.after]
+    assert len(found.before) == len(ids)
+
+
+def test_rows_without_an_id_are_shown(tmp_path: Path) -> None:
+    folders = []
+    for name, lines in (("one", '{"broken\n'), ("two", '{"broken too\n')):
+        project = Project(tmp_path / name)
+        project.add("rows.jsonl", ROWS_OF[:9])
+        (project.drop / "rows.jsonl").open("a").write(lines)
+        folders.append(project.curate().folder)
+    found = diff(*folders)
+    conserved(found)
+    shown = [each for fate in found.fates for example in fate.examples for each in example.values() if each]
+    assert [(each["id"], each["text"]) for each in shown] == [(None, '{"broken'), (None, '{"broken too')]
+
+
 ROWS_OF = make_rows(60)
 HOSTILE = {"text": "<script>alert(1)</script> is what somebody wrote here", "colour": "blue", "count": 3}
 
