@@ -29,9 +29,8 @@ class ContractDiff(Result):
         """The changes, the breaking ones first."""
         changes = sorted(self.change.changes, key=lambda change: not change.breaks)
         rows = [["BREAKS" if each.breaks else "harmless", each.key, each.said] for each in changes]
-        title = (
-            f"Contract {self.change.old} -> {self.change.new}: {len(self.change.breaking)} of {len(rows)} changes break"
-        )
+        found = f"{len(self.change.breaking)} of {len(rows)} changes break" if rows else "nothing has changed"
+        title = f"Contract {self.change.old} -> {self.change.new}: {found}"
         return [Table("changes", title, ["readers", "where", "what has changed"], rows, texts=3)]
 
     def data(self) -> dict[str, Any]:
@@ -51,9 +50,10 @@ class ContractDiff(Result):
             AssayError: names the version that it must at least have.
         """
         if asked := self.change.version_asked:
+            count = len(self.change.breaking)
             raise AssayError(
-                f"{len(self.change.breaking)} changes break who reads the data, and the version goes from "
-                f"{self.change.old} to {self.change.new}.",
+                f"{count} {'change breaks' if count == 1 else 'changes break'} who reads the data, and the version "
+                f"goes from {self.change.old} to {self.change.new}.",
                 remedy=f"Raise the new contract's `version` to {asked}, or take them back.",
             )
 

@@ -302,6 +302,11 @@ class Group:
             f"{count:,} of the {self.records:,} records of these rows would go to quarantine as {why}."
             for why, count in self.rejected.items()
         ]
+        said += [
+            f"Values of {name} that differ by case or space alone: {named(map(repr, alike), MOST_NAMED)}."
+            for name, role in read.items()
+            if role in ("label", "target") and (alike := self.profile.columns[name].alike())
+        ]
         undecoded = self._undecoded() if self.has_mapping else None  # else `mapping` says so
         return said + ([undecoded] if undecoded else []) + self.questions()
 

@@ -74,7 +74,11 @@ class Forgetting(Result):
         number = len(self.these.ids) + len(self.these.raws)
         tables = [
             Table(
-                "holding", f"{self.store}: {number:,} rows. {title}", ["what", "which", "rows", "fate"], rows, texts=4
+                "holding",
+                f"{self.store}: {number:,} {'row' if number == 1 else 'rows'}. {title}",
+                ["what", "which", "rows", "fate"],
+                rows,
+                texts=4,
             )
         ]
         if self.drops:
@@ -261,7 +265,7 @@ class _Plan:
             Holding("index", name, store.index / name, {}, "made again")
             for name in sorted({each.name for each in self.versions})
         ]
-        fate = "removed" if adapters else "stays: it was trained on them (--adapters removes it)"
+        fate = "removed" if adapters else "stays: its version had them to train on (--adapters removes it)"
         holding += [Holding("adapter", str(each), folder(store, each), {}, fate) for each in self.trained]
         holding += [Holding(ONE[each.kind], str(each), folder(store, each), {}, "removed") for each in self.quoting]
         holding += self.aside

@@ -181,6 +181,6 @@ def refusal(rows: Iterable[Mapping[str, Any]]) -> ForgottenError:
     more = f", and {len(places) - NAMED:,} more" if len(places) > NAMED else ""
     return ForgottenError(
         f"The drop holds rows that were forgotten: {'; '.join(named)}{more}. Nothing of it was kept.",
-        remedy="Take them out of the drop's files. If they may come back, take their lines out of the store's "
-        f"{FILE} first.",
+        remedy="Take them out of the drop's files (rows count from 0, without a header). If they may come back, take "
+        f"their lines out of the store's {FILE} first.",
     )

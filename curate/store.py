@@ -91,6 +91,8 @@ class Draft:
             describe(self.folder, content)
         write_sums(self.folder, hashed)
         for path in [*self.folder.rglob("*"), self.folder]:
+            if path.is_file():
+                path.chmod(0o644)  # safetensors' can be read by nobody but their owner
             fsync(path)
         draft_manifest = self.folder / MANIFEST
         text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)

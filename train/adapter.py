@@ -341,6 +341,7 @@ def _round(source: Path, target: Path, dtype: WeightDType) -> None:
                     remedy="Write it in bfloat16 or float32: --dtype.",
                 )
     save_file(rounded, target, metadata={"format": "pt"})
+    target.chmod(0o644)
 
 
 def _say_dtype(folder: Path, dtype: WeightDType) -> None:

@@ -74,6 +74,11 @@ class Seen:
         """Whether the values are texts of a few kinds."""
         return self.is_text() and bool(self.values) and self.filled >= REPEATED * len(self.values or ())
 
+    def alike(self) -> list[str]:
+        """Texts of a class that differ from another one by case or white space alone."""
+        ways = Counter(" ".join(value.split()).casefold() for value in self.values or ())
+        return [value for value in sorted(self.values or ()) if ways[" ".join(value.split()).casefold()] > 1]
+
     def schema(self) -> dict[str, Any]:
         """JSON Schema (2020-12) of what was seen: types, keys that are always there, and the values of a class."""
         types = [name for name in TYPES if self.types[name] and not (name == "integer" and self.types["number"])]

@@ -144,10 +144,14 @@ def only_model(endpoint: Endpoint) -> str:
         listed = ", ".join(names)[:500]
         told = secret.masked(listed) if secret else listed
         raise AssayError(
-            f"{endpoint.url} " + (f"has {len(names)} models: {told}." if names else "lists no model at /models."),
+            f"{endpoint.url} "
+            + (f"has {len(names)} models: {told}." if names else "lists no model at /models, or nobody answers there."),
             remedy="Name the one that serves the adapter: --model NAME."
             + (
-                "" if names else " Of `transformers serve` that is the model's folder. The URL goes up to and with /v1."
+                ""
+                if names
+                else " Of `transformers serve` that is the model's folder. The URL goes up to and with /v1, and the "
+                "server must run."
             ),
         )
     return str(names[0])

@@ -188,11 +188,13 @@ def _compared(card: Scorecard) -> list[Table]:
 
 
 def _said(pair: Comparison, rows: int) -> str:
-    """`better +11.6, p < 0.001`, or how many rows it would take to tell, if it is their number that is lacking."""
+    """`better +11.6, p < 0.001`; of what is not shown, how many rows it would take, if one test had too few."""
     points = f"{100 * pair['difference']:+.1f}"
     if pair["verdict"] == "no difference shown":
-        return f"not shown {points}" + (
-            f", {pair['rows_needed']:,} rows needed" if (pair["rows_needed"] or 0) > rows else ""
+        if pair["rows_needed"] is None:
+            return f"not shown {points}"
+        return f"not shown {points}, " + (
+            f"{pair['rows_needed']:,} rows needed" if pair["rows_needed"] > rows else _p(pair)
         )
     return f"{pair['verdict']} {points}, {_p(pair)}"
 

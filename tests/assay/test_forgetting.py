@@ -252,7 +252,7 @@ def test_who_was_trained_on_them_is_told_and_goes_if_asked_for(finished: Finishe
     assert adapter not in told
     assert told[scorecard] == "removed"
     told = {each.which: each.fate for each in assay.forget(train[:1], store=place).holding}
-    assert told[adapter] == "stays: it was trained on them (--adapters removes it)"
+    assert told[adapter] == "stays: its version had them to train on (--adapters removes it)"
     status, said = command("forget", train[0], "--adapters", "--yes", "--store", place)
     assert status == 0
     assert missing("forget", said) == []

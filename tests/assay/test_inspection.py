@@ -597,6 +597,14 @@ def test_the_example_of_what_is_good_is_among_the_grades(
     assert kept == {grades[-1]}
 
 
+def test_values_that_differ_by_case_or_space_alone_are_told_of(tmp_path: Path) -> None:
+    values = ["Billing", "billing ", "BILLING", "Other", "N/A"]
+    rows = [{"text": f"What about bill {n}, please?", "category": values[n % 5]} for n in range(50)]
+    assert [note for note in only(write(tmp_path / "mails.jsonl", rows)).notes() if "case or space" in note] == [
+        "Values of category that differ by case or space alone: 'BILLING', 'Billing', 'billing '."
+    ]
+
+
 def test_turns_that_say_nothing_are_told_of(tmp_path: Path) -> None:
     said = [{"from": "human", "value": "Is it even?"}, {"from": "gpt", "value": "It is."}]
     rows = [{"conversations": [{"from": "human", "value": " "}, *said] if n == 3 else said} for n in range(20)]

@@ -115,7 +115,7 @@ def test_rows_without_an_id_are_shown(tmp_path: Path) -> None:
     found = diff(*folders)
     conserved(found)
     shown = [each for fate in found.fates for example in fate.examples for each in example.values() if each]
-    assert [(each["id"], each["text"]) for each in shown] == [(None, '{"broken'), (None, '{"broken too')]
+    assert [(each["id"], each["text"].strip()) for each in shown] == [(None, '{"broken'), (None, '{"broken too')]
 
 
 ROWS_OF = make_rows(60)
