@@ -75,9 +75,10 @@ class Meter:
         return metered
 
     def counted(self) -> None:
-        """Take what was done beside shards out of what was counted meanwhile."""
+        """Take what was done beside a stage, and its shards if it had any, out of what was counted meanwhile."""
         for meanwhile, stage, seconds in self._beside:
-            self.shared[meanwhile] -= seconds
+            if meanwhile in self.shared:
+                self.shared[meanwhile] -= seconds
             self.seconds[meanwhile] -= seconds
             self.seconds[stage] += seconds
 
