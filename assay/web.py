@@ -22,6 +22,7 @@ from urllib.parse import quote, unquote
 from assay.door import Place, store_of
 from assay.result import Result
 from curate.errors import AssayError
+from curate.ledger import FORGOTTEN
 from curate.store import MANIFEST, Store, fetched
 from curate.table import Table
 
@@ -275,9 +276,13 @@ def _monitored(store: Store) -> Iterator[Listed]:
 
 def _times(store: Store) -> dict[tuple[str, str, str], str]:
     """When each was published or refused; lines of the ledger that are damaged tell nothing."""
-    found = {}
+    found: dict[tuple[str, str, str], str] = {}
     for event, problem in store.ledger_lines():
         if not problem and isinstance(name := event.get("name"), str):
+            if event.get("event") == FORGOTTEN:  # what took its place was published when it was
+                of = str(event.get("kind"))
+                found[of, name, str(event.get("now"))] = found.get((of, name, str(event.get("version"))), "")
+                continue
             kind = "failed" if event.get("event") == "refused" else str(event.get("event"))
             found[kind, name, "" if kind == "failed" else str(event.get("version"))] = str(event.get("time"))
     return found
