@@ -120,8 +120,8 @@ def test_what_is_left_is_as_it_was_and_later_drops_are_compared_with_it(tmp_path
     assert [entry.version for entry in assay.versions("demo", store=store).versions] == [
         new[first].name, new[second].name, third.name,
     ]  # fmt: skip
-    page = [(each.version, each.time) for each in listed(Store(store))["datasets"]]
-    assert page[::-1] == [(each.version, each.time) for each in assay.versions("demo", store=store).versions]
+    page = {(each.version, each.time) for each in listed(Store(store))["datasets"]}
+    assert page == {(each.version, each.time) for each in assay.versions("demo", store=store).versions}
     for old, now in new.items():
         assert split_of(now) == {row: split for row, split in before[old].items() if row != id_}
         assert assay.check(now).passed
