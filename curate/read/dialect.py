@@ -14,6 +14,8 @@ DELIMITERS = ("\x01", "\x1f", ",", ";", "\t", "||", "::", "|~|", "|", "~", "^")
 One of several characters comes before the one that it is made of, by which a table has empty cells everywhere."""
 USUAL, SURE = (",", ";", "\t", "|"), 0.9
 """Delimiters that a header would hardly have by chance; the share of rows that the others must fit."""
+FEWEST_QUOTED = 5
+"""Cells within single quotes by which these are taken for such, though the rows can be read without."""
 LOOKED_AT = 50
 """Rows by which a dialect is told."""
 STATEMENT = re.compile(r"\s*\"?sep *= *(\\t|\t|[^\"\r\n]+?) *\"? *(?:\r\n?|\n)", re.IGNORECASE)
@@ -97,10 +99,10 @@ def dialect_of(head: str, options: Options, usual: str | None, cut: bool) -> Dia
     cells as the first, and that two or more.
 
     Cells are within single quotes where half of the lines have such, each is closed, and no more rows can be read
-    without them; nor as many, where there are double quotes too. Quotes are text where that alone gives every row as
-    many cells as the first, and a quarter of the cells that begin with one, and two or more, do not end with one. An
-    escape is told by cells that are null (`\\N`), or where `\\"` or a delimiter behind a backslash is met and more rows
-    can be read with it than without.
+    without them; nor as many, where there are double quotes too, or fewer than FEWEST_QUOTED such cells. Quotes are
+    text where that alone gives every row as many cells as the first, and a quarter of the cells that begin with one,
+    and two or more, do not end with one. An escape is told by cells that are null (`\\N`), or where `\\"` or a
+    delimiter behind a backslash is met and more rows can be read with it than without.
 
     Args:
         head: the file's beginning.
@@ -121,8 +123,9 @@ def dialect_of(head: str, options: Options, usual: str | None, cut: bool) -> Dia
     escape = options.escape
     best, most = Dialect(delimiter or usual or USUAL[0], quote, escape), 0.0
     for each in DELIMITERS if delimiter is None else (delimiter,):
-        quotes = ["'", quote] if options.quote is None and _in_single_quotes(head, each, cut) else [quote]
-        if '"' in head:
+        single = _in_single_quotes(head, each, cut) if options.quote is None else 0
+        quotes = ["'", quote] if single else [quote]
+        if '"' in head or single < FEWEST_QUOTED:
             quotes.reverse()
         for variant in (variant for one in quotes for variant in _variants(head, Dialect(each, one, escape))):
             share = _share(head, variant, cut)
@@ -149,11 +152,12 @@ def _variants(head: str, plain: Dialect) -> list[Dialect]:
     return variants
 
 
-def _in_single_quotes(head: str, delimiter: str, cut: bool) -> bool:
-    """Whether cells may stand within single quotes: on every other line one is opened, and each is closed."""
+def _in_single_quotes(head: str, delimiter: str, cut: bool) -> int:
+    """How many cells may stand within single quotes, if on every other line one is opened, and each is closed."""
     lines = head.splitlines()[: -1 if cut else None]
     opened = sum(_opened(line, delimiter) for line in lines)
-    return 2 * opened >= len(lines) and opened == sum(_opened(line[::-1], delimiter[::-1]) for line in lines)
+    closed = sum(_opened(line[::-1], delimiter[::-1]) for line in lines)
+    return opened if opened == closed and 2 * opened >= len(lines) else 0
 
 
 def _opened(line: str, delimiter: str) -> int:
