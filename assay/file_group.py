@@ -246,12 +246,11 @@ class Group:
             if why is not None:
                 column, value = why.evidence["column"], why.evidence["value"]
                 grades = self._grades(column)
-                said = evidence(column, type(value)(max(grades))) if grades else why.evidence
+                asks = None if grades else why.evidence.get("message")
+                asks = asks or evidence(column, type(value)(max(grades)) if grades else value)["message"]
                 raise AssayError(
                     f"{self.files[0].name}: {column} is {value!r}, which may say that an answer is bad.",
-                    remedy="Write the recipe's `record` by hand (`turns`), and "
-                    + said.get("message", evidence(column, value)["message"]).partition(": ")[2]
-                    + ".",
+                    remedy=f"Write the recipe's `record` by hand (`turns`), and {asks.partition(': ')[2]}.",
                 )
 
     def _answer(self, name: str, prompt: str) -> str:

@@ -27,13 +27,14 @@ class Exported(NamedTuple):
 
 
 def exported(row: Row) -> Exported | None:
-    """The chat that a row is; None if it is none."""
+    """The chat that a row is; None if it is none, or nobody says anything in it."""
     tree, listed = row.get(TREE), row.get(LIST)
     if isinstance(tree, dict) and tree and all(map(_is_node, tree.values())):
         said = {name: _said(node["message"]) for name, node in tree.items() if node.get("message") is not None}
         branch = [said.get(name) for name in _branch(tree, row.get("current_node"))]
         messages = [message for message in branch if message is not None]
-        return Exported(TREE, messages, sum(message is not None for message in said.values()) - len(messages))
+        left_out = sum(message is not None for message in said.values()) - len(messages)
+        return Exported(TREE, messages, left_out) if messages else None
     if isinstance(listed, list) and listed and all(isinstance(each, dict) and "sender" in each for each in listed):
         return Exported(LIST, [_of_claude(each) for each in listed], 0)
     return None

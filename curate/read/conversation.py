@@ -16,18 +16,8 @@ Paths = Literal["preferred", "best", "all"]
 
 CONVERSATIONS = ("messages", "conversations", "conversation")
 TALKS = (
-    "dialog",
-    "dialogue",
-    "dialogs",
-    "dialogues",
-    "chat",
-    "chats",
-    "turns",
-    "thread",
-    "msgs",
-    "contents",
-    "data",
-    "text",
+    *("dialog", "dialogue", "dialogs", "dialogues", "chat", "chats", "turns", "thread", "msgs", "contents"),
+    *("data", "text"),
 )
 """Names of columns that are one of `CONVERSATIONS` where messages are what they hold."""
 INPUTS = ("input", "context", "question")

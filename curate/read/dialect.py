@@ -156,8 +156,9 @@ def _in_single_quotes(head: str, delimiter: str, cut: bool) -> int:
     """How many cells may stand within single quotes, if on every other line one is opened, and each is closed."""
     lines = head.splitlines()[: -1 if cut else None]
     opened = sum(_opened(line, delimiter) for line in lines)
-    closed = sum(_opened(line[::-1], delimiter[::-1]) for line in lines)
-    return opened if opened == closed and 2 * opened >= len(lines) else 0
+    if 2 * opened < len(lines):
+        return 0
+    return opened if opened == sum(_opened(line[::-1], delimiter[::-1]) for line in lines) else 0
 
 
 def _opened(line: str, delimiter: str) -> int:

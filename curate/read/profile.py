@@ -76,8 +76,9 @@ class Seen:
 
     def alike(self) -> list[str]:
         """Texts of a class that differ from another one by case or white space alone."""
-        ways = Counter(" ".join(value.split()).casefold() for value in self.values or ())
-        return [value for value in sorted(self.values or ()) if ways[" ".join(value.split()).casefold()] > 1]
+        plain = {value: " ".join(value.split()).casefold() for value in sorted(self.values or ())}
+        ways = Counter(plain.values())
+        return [value for value, way in plain.items() if ways[way] > 1]
 
     def schema(self) -> dict[str, Any]:
         """JSON Schema (2020-12) of what was seen: types, keys that are always there, and the values of a class."""

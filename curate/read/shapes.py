@@ -179,7 +179,7 @@ def recognise(row: Row, only: Shape | None = None, paths: Paths = "preferred") -
         found = recognise({names.get(name, name): value for name, value in known.items()}, only, paths)
         back = {known_as: name for name, known_as in names.items()}
         return found._replace(taken={back.get(name, name): use for name, use in found.taken.items()})
-    if (chat := exported(known)) is not None and chat.messages:
+    if (chat := exported(known)) is not None:
         found = _opened(known, chat.column, {CONVERSATIONS[0]: chat.messages}, only, paths)
         first, *others = found.conversations
         return found._replace(conversations=[replace(first, left_out=first.left_out + chat.left_out), *others])
@@ -350,7 +350,7 @@ def _spoken(value: list[Any]) -> list[Any]:
     if is_message(value[0]):
         return value
     for asked, answered in EXCHANGES:
-        if all(isinstance(each, dict) and _is_exchange(each, {asked, answered}) for each in value):
+        if all(_is_exchange(each, {asked, answered}) for each in value):
             roles = (("system", "system"), ("user", asked), ("assistant", answered))
             return [{"role": role, "content": each[key]} for each in value for role, key in roles if key in each]
     return value
@@ -366,8 +366,8 @@ EXCHANGES = (
 """Keys of an object of which a conversation may have one for each question and its answer."""
 
 
-def _is_exchange(value: Row, names: set[str]) -> bool:
-    return names <= value.keys() <= names | {"system"}
+def _is_exchange(value: Any, names: set[str]) -> bool:
+    return isinstance(value, dict) and names <= value.keys() <= names | {"system"}
 
 
 def _unrecognised(row: Row, known: Row, only: Shape | None) -> str:

@@ -80,7 +80,9 @@ def column_values(array: Any) -> list[Any]:
     try:
         values: list[Any] = array.to_pylist()
     except OverflowError:
-        return _far(array) if types.is_date(kind) or types.is_timestamp(kind) else array.to_pylist()
+        if not (types.is_date(kind) or types.is_timestamp(kind)):
+            raise
+        return _far(array)
     if types.is_interval(kind):
         return [v and f"P{v.months}M{v.days}DT{v.nanoseconds / 1e9:.9g}S" for v in values]
     if types.is_string(kind) or types.is_large_string(kind) or types.is_integer(kind) or types.is_boolean(kind):
